@@ -1,0 +1,54 @@
+# `make` alone lists what there is.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.PHONY: help setup study test test-slow check format lock
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+QUICK := data/quick
+SOURCES := $(shell find fistula conf -name '*.py' -o -name '*.yaml' -o -name '*.html' -o -name '*.css' -o -name '*.js')
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(INSTALLED) ## Set up .venv from requirements.lock
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$(PYTHON) is older than Python 3.11. Name a newer one: make PYTHON=python3.12 study"; exit 2; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --upgrade uv
+	$(BIN)/uv pip sync --python $(BIN)/python --compile-bytecode requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+study: $(QUICK)/cohort/ingest.json ## Synthetic cohort, sweep of 8 runs, report: under 8 minutes on 2 cores
+	$(BIN)/fistula train -m cohort=$(QUICK)/cohort study=quick
+	$(BIN)/fistula report study=multirun/quick
+
+# A change of the code makes another cohort, and other runs than those that lie in multirun/quick: begin anew.
+$(QUICK)/cohort/ingest.json: $(INSTALLED) $(SOURCES)
+	rm -rf $(QUICK) multirun/quick
+	$(BIN)/fistula phantom out=$(QUICK)/phantom patients=40 controls=32
+	$(BIN)/fistula ingest source=$(QUICK)/phantom labels=$(QUICK)/phantom/labels.csv out=$(QUICK)/cohort
+
+test: $(INSTALLED) ## The tests, under 5 minutes on 2 cores
+	$(BIN)/pytest
+
+test-slow: $(INSTALLED) ## The tests marked slow
+	$(BIN)/pytest -m slow
+
+check: $(INSTALLED) ## Lint, format and types, as CI checks them
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## Put the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## Resolve requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --universal --python-version 3.11 \
+	  --all-extras --custom-compile-command "make lock" pyproject.toml -o requirements.lock

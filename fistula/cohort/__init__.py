@@ -1,0 +1,1 @@
+"""A cohort on disk: labels, ingest, manifest, pixels, split."""

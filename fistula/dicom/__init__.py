@@ -1,0 +1,1 @@
+"""DICOM objects: reading, series order, identity, writing. The only room that imports pydicom."""

@@ -1,0 +1,53 @@
+"""The errors a user meets: one line that says where, which rule, what was found, and what to do."""
+
+
+class FistulaError(Exception):
+    """Something the user can mend.
+
+    Args:
+        where: The file (with its line), folder or configuration key concerned.
+        rule: What has to hold there.
+        found: The value that breaks the rule; left out where the rule already says it.
+        remedy: What to do, as an imperative.
+    """
+
+    exit_code = 2
+
+    def __init__(self, where: object, rule: str, *, found: object = None, remedy: str = "") -> None:
+        self.where, self.rule, self.found, self.remedy = str(where), rule, found, remedy
+        message = f"{where}: {rule}"
+        if found is not None:
+            message += f", found {found}"
+        if remedy:
+            message += f". {remedy}"
+        super().__init__(" ".join(message.split()))
+
+    def __reduce__(self) -> tuple:
+        """Survive pickling between processes: the default would call the constructor with the message alone."""
+        return _rebuild, (type(self), self.where, self.rule, self.found, self.remedy)
+
+
+class ConfigError(FistulaError):
+    """A key of the configuration has a value that cannot work."""
+
+
+class DataError(FistulaError):
+    """A file, a table of labels, or a cohort folder is not what it has to be."""
+
+
+class WeightsError(FistulaError):
+    """Pretrained weights are missing, damaged, or do not fit the network."""
+
+
+class TrainingError(FistulaError):
+    """Training reached a state from which it cannot go on."""
+
+
+class LeakageError(FistulaError):
+    """The split lets a patient, a slice or a copy of it stand on two sides."""
+
+    exit_code = 3
+
+
+def _rebuild(kind: type[FistulaError], where: str, rule: str, found: object, remedy: str) -> FistulaError:
+    return kind(where, rule, found=found, remedy=remedy)

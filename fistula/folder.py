@@ -1,0 +1,52 @@
+"""A stop of the flow on disk: a folder or file that is written whole or not at all."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fistula.errors import ConfigError
+
+
+@contextmanager
+def whole_folder(path: Path, *, key: str = "out") -> Iterator[Path]:
+    """Give a folder beside `path` to write into; rename it to `path` when the block ends well, remove it otherwise.
+
+    Args:
+        path: The folder to appear; must not exist.
+        key: The configuration key that names it, for the message.
+
+    Raises:
+        ConfigError: If `path` exists.
+    """
+    refuse_existing(path, key=key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial.mkdir()
+    try:
+        yield partial
+        partial.rename(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def refuse_existing(path: Path, *, key: str = "out") -> None:
+    """Raise ConfigError if `path` is there: a stop never overwrites another."""
+    if path.exists():
+        raise ConfigError(f"{key}={path}", "already exists", remedy=f"Name another folder ({key}=...) or remove it")
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file beside `path` and rename it: a reader sees the old content or the new, never a part."""
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

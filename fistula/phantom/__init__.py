@@ -1,0 +1,1 @@
+"""A synthetic cohort: anatomy, rendering, and the DICOM files with their labels."""
