@@ -1,0 +1,95 @@
+"""The cohort folder: its table of slices, its pixels, and the record of how it was made."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from fistula.errors import DataError
+
+# One row a slice, in the order of the first axis of pixels.npy.
+SCHEMA: dict[str, pl.DataType] = {
+    "slice_key": pl.String(),  # pseudonym of the SOP instance (or image file); unique
+    "patient_key": pl.String(),  # pseudonym of the patient: the unit of independence
+    "study_key": pl.String(),
+    "series_key": pl.String(),
+    "label": pl.Int64(),  # index into `classes`
+    "site": pl.String(),
+    "split": pl.String(),  # train, val or test where the table of labels says so; else null
+    "position_mm": pl.Float64(),  # along the slice normal, patient coordinates
+    "age": pl.Float64(),  # years
+    "sex": pl.String(),  # M, F or O
+    "opening_row": pl.Float64(),  # in pixels of pixels.npy; the centre of the first pixel is 0
+    "opening_col": pl.Float64(),
+    "modality": pl.String(),
+    "manufacturer": pl.String(),
+    "scanner": pl.String(),  # manufacturer's model name
+    "sequence": pl.String(),  # ImageType and ScanningSequence, as in the file
+    "matrix": pl.String(),  # ROWSxCOLUMNS of the source
+    "pixel_spacing_mm": pl.Float64(),  # of the source, between rows
+    "pixel_hash": pl.String(),  # SHA-256 of this slice's pixels in pixels.npy
+    "source_hash": pl.String(),  # SHA-256 of the source file
+}
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A folder written by `fistula ingest`.
+
+    Attributes:
+        folder: Where it lies.
+        manifest: One row a slice, columns as in `SCHEMA`.
+        pixels: Unsigned 8-bit, ``(N, H, W)``, memory-mapped, read-only.
+        record: What `ingest.json` holds.
+    """
+
+    folder: Path
+    manifest: pl.DataFrame
+    pixels: np.ndarray
+    record: dict[str, Any]
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the order of their labels; with two, the last is the positive one."""
+        return self.record["classes"]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of every cell of the manifest, and so, by their hashes, of every pixel."""
+        return self.record["fingerprint"]
+
+
+def manifest_fingerprint(manifest: pl.DataFrame) -> str:
+    """SHA-256 over the manifest's rows, columns in the order of `SCHEMA`."""
+    return hashlib.sha256(manifest.select(list(SCHEMA)).write_csv().encode()).hexdigest()
+
+
+def read_cohort(folder: Path) -> Cohort:
+    """Open a cohort folder and check that its parts belong together.
+
+    Raises:
+        DataError: If a part is missing, unreadable, or does not fit the others.
+    """
+    remedy = "Write one with: fistula ingest source=DIR labels=FILE.csv out=DIR"
+    for name in ("manifest.parquet", "pixels.npy", "ingest.json"):
+        if not (folder / name).is_file():
+            raise DataError(f"cohort={folder}", f"is not a cohort folder: it has no {name}", remedy=remedy)
+    try:
+        manifest = pl.read_parquet(folder / "manifest.parquet")
+        pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
+        record = json.loads((folder / "ingest.json").read_text())
+    except (pl.exceptions.PolarsError, ValueError, OSError) as error:
+        raise DataError(f"cohort={folder}", f"cannot be read ({error})", remedy=remedy) from error
+    missing = [column for column in SCHEMA if column not in manifest.columns]
+    if missing:
+        raise DataError(folder / "manifest.parquet", f"lacks the columns {', '.join(missing)}", remedy=remedy)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or len(pixels) != len(manifest):
+        found = f"{pixels.dtype} {pixels.shape} for {len(manifest)} rows"
+        raise DataError(folder / "pixels.npy", "must be uint8 (N, H, W), one slice a row", found=found, remedy=remedy)
+    if record.get("fingerprint") != manifest_fingerprint(manifest):
+        raise DataError(folder, "manifest.parquet is not the one that ingest.json describes", remedy=remedy)
+    return Cohort(folder, manifest, pixels, record)

@@ -1,0 +1,73 @@
+"""A timm network that takes grey 8-bit slices as they lie in the cohort."""
+
+import difflib
+import logging
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from fistula.errors import ConfigError
+from fistula.learning.weights import find_weights
+
+log = logging.getLogger(__name__)
+
+
+class Backbone(nn.Module):
+    """A timm network with its input normalisation inside, so that every user of it feeds the same numbers.
+
+    The first convolution has one input channel: the sum over the pretrained kernel's three, which is the same as
+    repeating the grey image three times. Mean and standard deviation are the means over the network's three
+    channels, constants of its pretraining: nothing is fitted on any part of the cohort.
+
+    Args:
+        network: Maps ``(B, 1, H, W)`` float images to logits ``(B, K)``.
+        mean: Of the pixels in [0, 1] that the network was trained with.
+        std: Likewise.
+        weights: Where the network's weights came from.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: nn.Module, *, mean: float, std: float, weights: str) -> None:
+        super().__init__()
+        self.network = network
+        self.weights = weights
+        self.register_buffer("scale", torch.tensor(1 / (255 * std)))
+        self.register_buffer("shift", torch.tensor(-mean / std))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map grey images ``(B, 1, H, W)``, values 0 to 255 of any dtype, to logits ``(B, K)``."""
+        return self.network(torch.addcmul(self.shift, image.to(self.scale.dtype), self.scale))
+
+
+def create_backbone(architecture: str, *, pretrained: bool, download: bool, num_classes: int) -> Backbone:
+    """Build a network by timm's name, with pretrained weights or with random ones.
+
+    Args:
+        architecture: Any of timm's names, with or without a pretrained tag.
+        pretrained: Whether to load weights; set by the learning mode.
+        download: Whether the network may be used to fetch them.
+        num_classes: Number of logits.
+
+    Raises:
+        ConfigError: If timm has no such network.
+        WeightsError: If weights are wanted and not to be had; within about 2 s.
+    """
+    name = architecture.partition(".")[0]
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
+        remedy = f"Did you mean {' or '.join(near)}?" if near else "timm.list_models() lists what there is"
+        raise ConfigError("model.architecture", "must be the name of a timm network", found=architecture, remedy=remedy)
+    if pretrained:
+        weights = find_weights(architecture, download=download)
+        source, overlay = weights.source, weights.overlay
+    else:
+        source, overlay = "random initialisation", None
+    network = timm.create_model(
+        architecture, pretrained=pretrained, num_classes=num_classes, in_chans=1, pretrained_cfg_overlay=overlay
+    )
+    log.info("%s: %s", architecture, source)
+    mean, std = (sum(network.pretrained_cfg[key]) / 3 for key in ("mean", "std"))
+    return Backbone(network, mean=mean, std=std, weights=source)

@@ -1,0 +1,91 @@
+"""The system that Lightning trains: a backbone, its loss, its metrics, its optimiser."""
+
+from collections.abc import Callable
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MetricCollection
+from torchmetrics.classification import AUROC, Recall, Specificity
+
+from fistula.errors import TrainingError
+from fistula.learning.datamodule import Batch
+from fistula.learning.modes import AllLayers
+
+
+class FistulaClassifier(pl.LightningModule):
+    """Train a backbone to tell the classes of slices.
+
+    Args:
+        backbone: Maps images ``(B, 1, H, W)``, 0 to 255, to logits ``(B, K)``.
+        num_classes: K, at least 2.
+        learning: Which parameters train.
+        optimizer: Called with the parameter groups.
+        schedule: Called with the optimiser and ``num_steps``; stepped once a batch.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        num_classes: int,
+        learning: AllLayers,
+        optimizer: Callable[[list], Optimizer],
+        schedule: Callable[..., LRScheduler],
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.learning = learning
+        self.make_optimizer = optimizer
+        self.make_schedule = schedule
+        self.val_metrics = training_metrics(num_classes).clone(prefix="val/")
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return class probabilities ``(B, K)``, float32, of images ``(B, 1, H, W)``, 0 to 255."""
+        return self.backbone(image).float().softmax(dim=1)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = cross_entropy(self.backbone(batch["image"]), batch["label"])
+        # Later steps would only spread the damage: every weight becomes NaN and the cause is lost.
+        if not loss.isfinite():
+            raise TrainingError(
+                f"step {self.global_step}",
+                "the loss must be finite",
+                found=loss.item(),
+                remedy="Lower optimizer.lr, or look for a damaged slice in the cohort's contact sheet",
+            )
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["label"]))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self.backbone(batch["image"]).float()
+        # Probabilities, not logits: torchmetrics would decide batch by batch whether a sigmoid is missing.
+        probabilities = logits.softmax(dim=1)
+        binary = probabilities.shape[1] == 2
+        self.val_metrics.update(probabilities[:, 1] if binary else probabilities, batch["label"])
+        self.log("val/loss", cross_entropy(logits, batch["label"]), batch_size=len(logits))
+        self.log_dict(self.val_metrics, batch_size=len(logits))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = self.make_optimizer(self.learning.parameter_groups(self.backbone))
+        schedule = self.make_schedule(optimizer, num_steps=int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def training_metrics(num_classes: int) -> MetricCollection:
+    """Metrics to watch while training: of the positive class with two, averaged over classes with more.
+
+    Reported numbers are computed afterwards from stored scores; these are not.
+    """
+    task = "binary" if num_classes == 2 else "multiclass"
+    classes = None if num_classes == 2 else num_classes
+    return MetricCollection(
+        {
+            "sensitivity": Recall(task=task, num_classes=classes, average="macro"),
+            "specificity": Specificity(task=task, num_classes=classes, average="macro"),
+            "auroc": AUROC(task=task, num_classes=classes),
+        }
+    )

@@ -1,0 +1,86 @@
+"""The three parts of one fold of a cohort, as data loaders."""
+
+import albumentations
+import numpy as np
+import polars as pl
+from pytorch_lightning import LightningDataModule
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from fistula.cohort.manifest import Cohort
+from fistula.learning.slices import Batch, EpochShuffle, SliceDataset
+
+
+class FistulaDataModule(LightningDataModule):
+    """Serve the train, val and test slices of one fold.
+
+    Args:
+        cohort: As `fistula ingest` wrote it.
+        parts: Columns ``slice_key part``, one fold of a split.
+        augmentation: Random pipeline for training slices; keeps dtype, shape and range.
+        image_size: Side of the network's input, pixels.
+        batch_size: Slices a batch.
+        num_workers: Loader processes; 0 loads in the main process.
+        seed: Of the order and of the augmentation.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        parts: pl.DataFrame,
+        *,
+        augmentation: albumentations.Compose,
+        image_size: int,
+        batch_size: int,
+        num_workers: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.cohort = cohort
+        self.augmentation = augmentation
+        self.image_size, self.batch_size, self.num_workers, self.seed = image_size, batch_size, num_workers, seed
+        part_of_row = cohort.manifest.select("slice_key").join(parts, on="slice_key", how="left", maintain_order="left")
+        self.rows: dict[str, NDArray[np.int64]] = {
+            part: np.flatnonzero((part_of_row["part"] == part).fill_null(value=False).to_numpy()).astype(np.int64)
+            for part in ("train", "val", "test")
+        }
+
+    @property
+    def num_classes(self) -> int:
+        """How many logits the network must give."""
+        return len(self.cohort.classes)
+
+    def train_dataloader(self) -> DataLoader:
+        dataset = self._dataset("train", self.augmentation)
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=EpochShuffle(len(dataset), seed=self.seed),
+            num_workers=self.num_workers,
+            collate_fn=as_is,
+            drop_last=len(dataset) % self.batch_size == 1,  # BatchNorm cannot normalise a batch of one
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        return self.part_dataloader("val")
+
+    def part_dataloader(self, part: str) -> DataLoader:
+        """Every slice of a part once, in the manifest's order, unaugmented."""
+        dataset = self._dataset(part, None)
+        return DataLoader(dataset, batch_size=2 * self.batch_size, num_workers=self.num_workers, collate_fn=as_is)
+
+    def _dataset(self, part: str, augmentation: albumentations.Compose | None) -> SliceDataset:
+        return SliceDataset(
+            self.cohort.pixels,
+            self.cohort.manifest["label"].to_numpy(),
+            self.rows[part],
+            image_size=self.image_size,
+            augmentation=augmentation,
+            seed=self.seed,
+        )
+
+
+def as_is(batch: Batch) -> Batch:
+    """Collate nothing: `SliceDataset.__getitems__` already gives a whole batch."""
+    return batch

@@ -1,0 +1,103 @@
+"""Slices of a cohort as training sees them: resized, augmented, in an order that the seed alone decides."""
+
+from collections.abc import Iterator
+from typing import TypedDict
+
+import albumentations
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+
+class Batch(TypedDict):
+    """Slices on their way to the network: images uint8 ``(B, 1, S, S)``, labels and rows of the manifest ``(B,)``."""
+
+    image: Tensor
+    label: Tensor
+    row: Tensor
+
+
+def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Scale a square slice ``(H, H)`` to ``(size, size)``: averaging areas when it shrinks, bilinear when it grows."""
+    if image.shape == (size, size):
+        return image
+    interpolation = cv2.INTER_AREA if size < image.shape[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (size, size), interpolation=interpolation), dtype=np.uint8)
+
+
+class SliceDataset(Dataset):
+    """Some rows of a cohort, as batches.
+
+    A sample is asked for by ``epoch * len(self) + position``, so that its random state follows from the seed, the
+    epoch and its row alone, whichever worker draws it and whether or not training was interrupted before.
+
+    Args:
+        pixels: Slices of the whole cohort, uint8 ``(N, H, H)``.
+        labels: Of the whole cohort, ``(N,)``.
+        rows: The ones to serve, ``(M,)``.
+        image_size: Side of the images served, pixels.
+        augmentation: Applied to each image, or None.
+        seed: Of the augmentation.
+    """
+
+    def __init__(
+        self,
+        pixels: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        *,
+        image_size: int,
+        augmentation: albumentations.Compose | None,
+        seed: int,
+    ) -> None:
+        self.pixels, self.labels, self.rows = pixels, labels, rows
+        self.image_size, self.augmentation, self.seed = image_size, augmentation, seed
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, draw: int) -> NDArray[np.uint8]:
+        """Image ``(S, S)`` for one draw."""
+        epoch, position = divmod(draw, len(self))
+        row = self.rows[position]
+        image = resize(np.asarray(self.pixels[row]), self.image_size)
+        if self.augmentation is None:
+            return image
+        # albumentations keeps its own generators and ignores every global seed.
+        self.augmentation.set_random_seed(int(np.random.SeedSequence((self.seed, epoch, row)).generate_state(1)[0]))
+        return self.augmentation(image=image)["image"]
+
+    def __getitems__(self, draws: list[int]) -> Batch:
+        """Fetch a whole batch: PyTorch's loader calls this instead of collating sample by sample."""
+        rows = self.rows[np.asarray(draws) % len(self)]
+        return {
+            "image": torch.from_numpy(np.stack([self[draw] for draw in draws])).unsqueeze(1),
+            "label": torch.from_numpy(self.labels[rows]),
+            "row": torch.from_numpy(rows),
+        }
+
+
+class EpochShuffle(Sampler[int]):
+    """A new order each epoch, drawn from the seed and the epoch's number, so that a resumed run continues exactly.
+
+    Args:
+        num_samples: M, the length of the dataset.
+        seed: Of the order.
+    """
+
+    def __init__(self, num_samples: int, *, seed: int) -> None:
+        self.num_samples, self.seed, self.epoch = num_samples, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the epoch; Lightning calls this before each."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.num_samples)
+        return iter((self.epoch * self.num_samples + order).tolist())

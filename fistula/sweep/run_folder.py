@@ -1,0 +1,126 @@
+"""A run's folder: what the run is, and what has become of it."""
+
+import hashlib
+import json
+import traceback
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from fistula.errors import ConfigError, DataError
+from fistula.folder import write_whole
+
+RECORD = "run.json"
+# What may differ between two trainings that are the same run: where things lie, how they are logged, how fast.
+NOT_IDENTITY = ("cohort", "output_dir", "logger", "num_workers", "study_name", "run_name")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run, and the identity it was opened with.
+
+    Attributes:
+        path: The folder.
+        identity: Everything that decides the run's result, as plain JSON values by dotted key.
+    """
+
+    path: Path
+    identity: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the identity."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether this very run has finished here."""
+        return self.record().get("state") == "done"
+
+    def record(self) -> dict[str, Any]:
+        """What `run.json` holds; empty where there is none yet.
+
+        Raises:
+            DataError: If the file is there but is not JSON.
+        """
+        return read_record(self.path) if (self.path / RECORD).exists() else {}
+
+    def check(self) -> None:
+        """Refuse a folder that holds anything but this run, in any state.
+
+        Raises:
+            ConfigError: If it holds another run, naming the keys that differ, or something else.
+        """
+        record = self.record()
+        if record and record["fingerprint"] != self.fingerprint:
+            there = record["identity"]
+            differing = [
+                f"{key}: {there.get(key)!r} there, {self.identity.get(key)!r} now"
+                for key in sorted(there.keys() | self.identity.keys())
+                if there.get(key) != self.identity.get(key)
+            ]
+            raise ConfigError(
+                f"hydra.run.dir={self.path}",
+                "already holds another run",
+                found="; ".join(differing),
+                remedy="Name another folder or remove this one",
+            )
+        if not record and self.path.exists() and any(self.path.iterdir()):
+            raise ConfigError(
+                f"hydra.run.dir={self.path}",
+                "already exists and is not a run",
+                remedy="Name another folder or remove this one",
+            )
+
+    def write(self, state: str, **facts: Any) -> None:
+        """Set the run's state and add facts to its record."""
+        record = self.record() | {"fingerprint": self.fingerprint, "identity": self.identity, "state": state}
+        record |= {f"{state}_at": datetime.now(UTC).isoformat(timespec="seconds")} | facts
+        write_whole(self.path / RECORD, json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+    def fail(self, error: BaseException) -> None:
+        """Record why the run stopped."""
+        text = "".join(traceback.format_exception(error))
+        self.write("failed", error=str(error) or type(error).__name__, traceback=text.splitlines()[-20:])
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read the `run.json` of a folder.
+
+    Raises:
+        DataError: If it is missing or is not JSON.
+    """
+    try:
+        return json.loads((path / RECORD).read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(path / RECORD, f"cannot be read ({error})", remedy="Remove this run's folder") from error
+
+
+def identity_of(resolved: dict[str, Any], **fingerprints: str) -> dict[str, Any]:
+    """Flatten a resolved configuration to dotted keys, less what does not decide the result, plus `fingerprints`."""
+    kept = {key: value for key, value in resolved.items() if key not in NOT_IDENTITY}
+    return dict(_flat(kept, "")) | fingerprints
+
+
+def _flat(node: Any, prefix: str) -> list[tuple[str, Any]]:
+    if isinstance(node, dict) and node:
+        return [leaf for key, value in node.items() for leaf in _flat(value, f"{prefix}{key}.")]
+    if isinstance(node, list) and node:
+        return [leaf for index, value in enumerate(node) for leaf in _flat(value, f"{prefix}{index}.")]
+    return [(prefix.rstrip("."), node)]
+
+
+def run_name(
+    architecture: str, learning: str, epochs: int, augmentation: str, fold: int, seed: int, others: str
+) -> str:
+    """Name a run by what it is: ``resnet34-transfer-e50-none-fold2-seed0``, then whatever else was overridden."""
+    name = f"{architecture}-{learning}-e{epochs}-{augmentation}-fold{fold}-seed{seed}"
+    return f"{name}-{others}".rstrip("-").replace("/", "_")
+
+
+def register_run_name() -> None:
+    """Let the configuration call `run_name`, as ``${run_name:...}``."""
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
