@@ -1,16 +1,23 @@
 """`fistula COMMAND [overrides]`: one Hydra application per command."""
 
 import difflib
+import functools
 import importlib
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fistula import __version__
 from fistula.errors import ConfigError, FistulaError
 
+if TYPE_CHECKING:  # `fistula --help` must not wait for the import
+    from omegaconf import DictConfig
+
 COMMANDS = {
     "phantom": "write a synthetic cohort as DICOM files with their labels",
+    "doctor": "say what a folder of DICOM files holds, what would be kept, and what refused and why",
     "ingest": "turn DICOM or image files and a table of labels into a checked cohort",
     "train": "train one run, or with -m a study of many",
     "report": "compare the runs of a study on one page",
@@ -39,13 +46,7 @@ def main() -> None:
     try:
         run_command(arguments[0], arguments[1:])
     except Exception as error:
-        if os.environ.get("FISTULA_DEBUG"):
-            raise
-        known = _as_fistula_error(error)
-        if known is None:
-            raise
-        print(f"error: {known}", file=sys.stderr)
-        sys.exit(known.exit_code)
+        _exit(error)
 
 
 def run_command(command: str, arguments: list[str]) -> None:
@@ -58,7 +59,7 @@ def run_command(command: str, arguments: list[str]) -> None:
 
     sys.argv = [f"fistula {command}", *arguments]
     module = importlib.import_module(f"fistula.commands.{command}")
-    hydra.main(config_path=str(config_folder()), config_name=command, version_base="1.3")(module.run)()
+    hydra.main(config_path=str(config_folder()), config_name=command, version_base="1.3")(_speaking(module.run))()
 
 
 def config_folder() -> Path:
@@ -67,27 +68,60 @@ def config_folder() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[1] / "conf"
 
 
-def _as_fistula_error(error: BaseException) -> FistulaError | None:
+def _speaking(task: Callable[["DictConfig"], None]) -> Callable[["DictConfig"], None]:
+    """Let a single run end with its own line alone; in a sweep Hydra has to see the error, to go on with the others."""
+
+    @functools.wraps(task)
+    def run(cfg: "DictConfig") -> None:
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
+        try:
+            task(cfg)
+        except Exception as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            _exit(error, command=task.__module__.rpartition(".")[2])
+
+    return run
+
+
+def _exit(error: Exception, command: str = "") -> None:
+    """Leave with one line and the error's exit code; an error that is nobody's but ours keeps its traceback."""
+    known = _as_fistula_error(error, command or (sys.argv[0].removeprefix("fistula ")))
+    if known is None or os.environ.get("FISTULA_DEBUG"):
+        raise error
+    print(f"error: {known}", file=sys.stderr)
+    sys.exit(known.exit_code)
+
+
+def _as_fistula_error(error: BaseException, command: str) -> FistulaError | None:
     """Find the user's mistake behind an error of Hydra or OmegaConf; None if it is nobody's but ours."""
     from hydra.errors import HydraException, MissingConfigException
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, FistulaError):
             return cause
         cause = cause.__cause__
+    remedy = f"`fistula {command} --help` lists the keys and groups"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
-        return ConfigError(
-            f"{group}={option}", f"is not one of {', '.join(error.options)}", remedy=_suggest(option, error.options)
-        )
+        rule = f"is not one of {', '.join(error.options)}"
+        return ConfigError(f"{group}={option}", rule, remedy=_suggest(option, error.options))
+    if isinstance(error, MissingMandatoryValue):
+        return ConfigError(error.full_key or "configuration", "must be given", remedy=remedy)
     if isinstance(error, HydraException | OmegaConfBaseException):
-        cause = error.__cause__ or error
-        return ConfigError("configuration", str(error).split("\n")[0] + (f" ({cause})" if cause is not error else ""))
+        first, why = (str(e).split("\n")[0].rstrip(".") for e in (error, error.__cause__ or error))
+        return ConfigError("configuration", first if why in first else f"{first} ({why})", remedy=remedy)
     return None
 
 
-def _suggest(word: str, words: list[str]) -> str:
+def _suggest(word: str, words: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, words, n=3, cutoff=0.5)
     return f"Did you mean {' or '.join(near)}?" if near else f"Choose from {', '.join(words)}"
+
+
+if __name__ == "__main__":
+    main()

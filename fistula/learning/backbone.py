@@ -69,5 +69,6 @@ def create_backbone(architecture: str, *, pretrained: bool, download: bool, num_
         architecture, pretrained=pretrained, num_classes=num_classes, in_chans=1, pretrained_cfg_overlay=overlay
     )
     log.info("%s: %s", architecture, source)
-    mean, std = (sum(network.pretrained_cfg[key]) / 3 for key in ("mean", "std"))
+    constants = timm.data.resolve_data_config(model=network)
+    mean, std = (sum(constants[key]) / 3 for key in ("mean", "std"))
     return Backbone(network, mean=mean, std=std, weights=source)

@@ -9,7 +9,14 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
-from torchmetrics.classification import AUROC, Recall, Specificity
+from torchmetrics.classification import (
+    BinaryAUROC,
+    BinaryRecall,
+    BinarySpecificity,
+    MulticlassAUROC,
+    MulticlassRecall,
+    MulticlassSpecificity,
+)
 
 from fistula.errors import TrainingError
 from fistula.learning.datamodule import Batch
@@ -80,12 +87,14 @@ def training_metrics(num_classes: int) -> MetricCollection:
 
     Reported numbers are computed afterwards from stored scores; these are not.
     """
-    task = "binary" if num_classes == 2 else "multiclass"
-    classes = None if num_classes == 2 else num_classes
+    if num_classes == 2:
+        return MetricCollection(
+            {"sensitivity": BinaryRecall(), "specificity": BinarySpecificity(), "auroc": BinaryAUROC()}
+        )
     return MetricCollection(
         {
-            "sensitivity": Recall(task=task, num_classes=classes, average="macro"),
-            "specificity": Specificity(task=task, num_classes=classes, average="macro"),
-            "auroc": AUROC(task=task, num_classes=classes),
+            "sensitivity": MulticlassRecall(num_classes),
+            "specificity": MulticlassSpecificity(num_classes),
+            "auroc": MulticlassAUROC(num_classes),
         }
     )

@@ -1,10 +1,12 @@
 """The three parts of one fold of a cohort, as data loaders."""
 
+from typing import Any
+
 import albumentations
 import numpy as np
 import polars as pl
-from pytorch_lightning import LightningDataModule
 from numpy.typing import NDArray
+from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from fistula.cohort.manifest import Cohort
@@ -81,6 +83,6 @@ class FistulaDataModule(LightningDataModule):
         )
 
 
-def as_is(batch: Batch) -> Batch:
+def as_is(batch: Any) -> Batch:
     """Collate nothing: `SliceDataset.__getitems__` already gives a whole batch."""
     return batch

@@ -1,19 +1,26 @@
-"""Assemble a run from its configuration. The only module that knows Hydra's `instantiate`."""
+"""Assemble a run from its configuration. With the command, the only module that knows Hydra's `instantiate`."""
 
+import platform
 import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytorch_lightning
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger
 
 from fistula.cohort.manifest import Cohort
+from fistula.learning import tracking
 from fistula.learning.callbacks import EpochHistory, best_checkpoint, progress
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.datamodule import FistulaDataModule
+from fistula.learning.results import ChooseThreshold, flat_metrics, summarize
+from fistula.learning.scoring import score_parts
 
 # `all`: constructors receive plain lists and dicts, so nothing below this module knows OmegaConf.
 make = partial(instantiate, _convert_="all")
@@ -21,11 +28,63 @@ make = partial(instantiate, _convert_="all")
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything a run needs, ready to use."""
+    """Everything a run needs, ready to use.
 
+    Attributes:
+        folder: The run's; receives `best.ckpt`, `history.csv` and `predictions.parquet`.
+        fold: Of the split; written beside each score.
+        data: Its slices.
+        classifier: What learns.
+        trainer: Lightning's, with the run's callbacks.
+        tracker: Where the run is logged.
+        choose_threshold: Called with labels and scores of val; gives the operating point.
+    """
+
+    folder: Path
+    fold: int
     data: FistulaDataModule
     classifier: FistulaClassifier
     trainer: pytorch_lightning.Trainer
+    tracker: Logger
+    choose_threshold: ChooseThreshold
+
+    def facts(self) -> dict[str, Any]:
+        """What to record of a run before it starts: where its weights came from, on what it runs."""
+        device = self.trainer.strategy.root_device
+        on_gpu = device.type == "cuda"
+        processor = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+        return {
+            "weights": self.classifier.backbone.weights,
+            "hardware": torch.cuda.get_device_name(device) if on_gpu else processor,
+        }
+
+    def train(self, *, description: dict[str, Any]) -> dict[str, Any]:
+        """Fit, score val and test with the best epoch's weights, store the scores, and summarise what is stored.
+
+        Args:
+            description: What the tracker is told of the run: its whole configuration and its fingerprints.
+
+        Returns:
+            Operating point, metrics and warnings, for `run.json`.
+        """
+        exit_code = 1
+        try:
+            self.tracker.log_hyperparams(description)
+            self.trainer.fit(self.classifier, self.data)
+            best = torch.load(self.folder / "best.ckpt", map_location="cpu", weights_only=True)
+            self.classifier.load_state_dict(best["state_dict"])
+            stored = self.folder / "predictions.parquet"
+            score_parts(self.classifier, self.data, fold=self.fold).write_parquet(stored)
+            predictions = pl.read_parquet(stored)
+            classes = self.data.cohort.classes
+            summary = summarize(predictions, classes=classes, choose_threshold=self.choose_threshold)
+            tracking.record_results(
+                self.tracker, flat_metrics(summary["metrics"]), predictions, summary["operating_point"]
+            )
+            exit_code = 0
+        finally:
+            tracking.finish(self.tracker, exit_code)
+        return summary | {"best_epoch": int(best["epoch"])}
 
 
 def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame) -> Experiment:
@@ -34,7 +93,7 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame) -> Experim
     Args:
         cfg: As `conf/train.yaml` composes it.
         cohort: The one to learn from.
-        split_table: Columns ``slice_key fold part``, every fold.
+        split_table: Columns ``slice_key copy fold part``, every fold.
     """
     folder = Path(cfg.output_dir)
     _silence_lightning()
@@ -55,16 +114,16 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame) -> Experim
         optimizer=make(cfg.optimizer),
         schedule=make(cfg.schedule),
     )
-    checkpoint = best_checkpoint(folder, **cfg.checkpoint)
     bar = progress()
+    tracker = make(cfg.logger)
     trainer = make(
         cfg.trainer,
         default_root_dir=str(folder),
-        callbacks=[checkpoint, EpochHistory(folder), *bar],
-        logger=make(cfg.logger),
+        callbacks=[best_checkpoint(folder, **cfg.checkpoint), EpochHistory(folder), *bar],
+        logger=tracker,
         enable_progress_bar=bool(bar),
     )
-    return Experiment(data, classifier, trainer)
+    return Experiment(folder, cfg.split.fold, data, classifier, trainer, tracker, make(cfg.operating_point))
 
 
 def _silence_lightning() -> None:

@@ -62,10 +62,7 @@ def flat_metrics(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
 def _summarize_binary(predictions: pl.DataFrame, choose_threshold: ChooseThreshold) -> dict[str, Any]:
     val = predictions.filter(pl.col("part") == "val")
     point = choose_threshold(val["label"].to_numpy(), val["score"].to_numpy())
-    metrics = {
-        part: _metrics(predictions.filter(pl.col("part") == part), point.threshold)
-        for part in ("val", "test")
-    }
+    metrics = {part: _metrics(predictions.filter(pl.col("part") == part), point.threshold) for part in ("val", "test")}
     return {
         "operating_point": {name: _json(value) for name, value in asdict(point).items()} | {"part": "val"},
         "metrics": metrics,

@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B would otherwise call home when it fails
+os.environ.setdefault("WANDB_SILENT", "true")  # its lines at start and end; a failure still raises
 
 import numpy as np
 import polars as pl
@@ -12,11 +13,6 @@ from numpy.typing import NDArray
 from pytorch_lightning.loggers import Logger, WandbLogger
 
 from fistula.evidence.roc import roc_curve
-
-
-def record_configuration(logger: Logger, configuration: dict[str, Any]) -> None:
-    """Send the resolved configuration, with the run's fingerprints, as the tracker's own."""
-    logger.log_hyperparams(configuration)
 
 
 def record_results(
@@ -48,7 +44,7 @@ def _tables(positive: NDArray, scores: NDArray, threshold: float, prefix: str) -
     curve = zip(*roc_curve(positive, scores), strict=True)
     called = scores >= threshold
     counts = [[truth, call, int(((positive == truth) & (called == call)).sum())] for truth in (0, 1) for call in (0, 1)]
-    roc_columns = ["false_positive_rate", "sensitivity", "threshold"]
+    roc_columns: list[str | int] = ["false_positive_rate", "sensitivity", "threshold"]
     return {
         f"{prefix}/roc": wandb.Table(columns=roc_columns, data=[[float(value) for value in point] for point in curve]),
         f"{prefix}/confusion": wandb.Table(columns=["label", "called", "slices"], data=counts),

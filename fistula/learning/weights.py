@@ -81,7 +81,7 @@ def _downloaded(architecture: str, repository: str) -> Weights:
     for name in HUB_FILES:
         try:
             return Weights(f"hub: {repository}", {"file": hf_hub_download(repository, name)})
-        except Exception as error:  # noqa: BLE001 (the hub's client raises a dozen unrelated kinds; all mean the same here)
+        except Exception as error:
             failure = error
     raise WeightsError(f"model.architecture={architecture}", f"{repository} gave no weights ({failure})", remedy=remedy)
 

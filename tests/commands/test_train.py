@@ -1,0 +1,136 @@
+import json
+
+import polars as pl
+import pytest
+
+from ..conftest import TINY_RUN, write_cohort
+from ..learning.read_wandb import read_wandb
+
+TINY_WANDB = tuple(override for override in TINY_RUN if not override.startswith("logger"))
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    return write_cohort(tmp_path / "cohort")
+
+
+def test_a_run_leaves_all_that_a_later_stop_needs(fistula_here, cohort, tmp_path):
+    code, shown, _ = fistula_here("train", f"cohort={cohort}", *TINY_RUN)
+    assert code == 0
+    run = tmp_path / "multirun" / "single" / "test_resnet-end_to_end-e1-none-fold0-seed0-batch_size=8-image_size=32"
+    assert {path.name for path in run.iterdir()} >= {
+        "run.json",
+        "config.yaml",
+        "predictions.parquet",
+        "history.csv",
+        "best.ckpt",
+        "cohort",
+        "split-patient_holdout.parquet",
+    }
+    record = json.loads((run / "run.json").read_text())
+    assert record["state"] == "done"
+    assert record["factors"] == {
+        "model": "test_resnet",
+        "learning": "end_to_end",
+        "epochs": 1,
+        "augmentation": "none",
+        "split": "patient_holdout",
+    }
+    assert record["weights"] == "random initialisation"
+    assert shown.splitlines()[-1] == f"next: fistula report study={run.relative_to(tmp_path)}"
+
+
+def test_the_same_command_again_trains_nothing(fistula_here, cohort, tmp_path):
+    fistula_here("train", f"cohort={cohort}", *TINY_RUN, "hydra.run.dir=run")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    code, shown, _ = fistula_here("train", f"cohort={cohort}", *TINY_RUN, "hydra.run.dir=run")
+    assert code == 0
+    assert "done before" in shown
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+
+
+def test_another_configuration_in_the_same_folder_is_refused(fistula_here, cohort):
+    fistula_here("train", f"cohort={cohort}", *TINY_RUN, "hydra.run.dir=run")
+    code, _, error = fistula_here("train", f"cohort={cohort}", *TINY_RUN, "hydra.run.dir=run", "seed=4")
+    assert code == 2
+    assert "already holds another run" in error
+    assert " seed: 0 there, 4 now" in error
+
+
+def test_a_sweep_has_one_wandb_run_for_each_run_with_all_that_describes_it(fistula_here, cohort, tmp_path):
+    code, shown, error = fistula_here(
+        "train",
+        "-m",
+        f"cohort={cohort}",
+        *TINY_WANDB,
+        "hydra.sweep.dir=study",
+        "seed=0,1",
+        "augmentation=none,color_jitter",
+    )
+    assert code == 0, error
+    runs = sorted(path.parent for path in (tmp_path / "study").glob("*/run.json"))
+    assert len(runs) == 4
+    logs = [[read_wandb(path) for path in run.glob("wandb/offline-run-*/*.wandb")] for run in runs]
+    assert [len(log) for log in logs] == [1, 1, 1, 1]
+    for run, (log,) in zip(runs, logs, strict=True):
+        record = json.loads((run / "run.json").read_text())
+        assert log["exit"] == 0
+        assert log["run"]["name"] == record["name"]
+        assert log["run"]["group"] == "single"
+        for key in ("seed", "cohort_fingerprint", "split_fingerprint", "fingerprint", "commit", "leaky_by_design"):
+            assert log["config"][key] == record.get(key)
+        assert log["config"]["optimizer"]["lr"] == 0.001
+        test = record["metrics"]["test"]["slice"]
+        assert log["summary"]["test/slice/auroc"] == test["auroc"]["value"]
+        assert log["summary"]["test/slice/sensitivity"] == test["sensitivity"]["value"]
+        assert {name.partition(".")[0] for name in log["summary"]} >= {"test/roc", "test/confusion"}
+        assert any("train/loss" in row for row in log["history"])
+        table = next(run.glob("wandb/offline-run-*/files/media/table/test/confusion*.json"))
+        rows = json.loads(table.read_text())["data"]
+        assert sum(count for _, _, count in rows) == len(
+            pl.read_parquet(run / "predictions.parquet").filter(pl.col("part") == "test")
+        )
+    assert shown.splitlines()[-1] == "next: fistula report study=study"
+
+
+def test_a_failing_run_does_not_stop_the_others_and_is_recorded(fistula_here, cohort, tmp_path):
+    code, _, _ = fistula_here(
+        "train", "-m", f"cohort={cohort}", *TINY_RUN, "hydra.sweep.dir=study", "optimizer=sgd", "optimizer.lr=1e30,0.01"
+    )
+    assert code == 2
+    states = {path.parent.name: json.loads(path.read_text()) for path in (tmp_path / "study").glob("*/run.json")}
+    assert sorted(record["state"] for record in states.values()) == ["done", "failed"]
+    failed = next(record for record in states.values() if record["state"] == "failed")
+    assert "the loss must be finite" in failed["error"]
+
+
+def test_a_failed_wandb_run_ends_with_its_exit_code(fistula_here, cohort, tmp_path):
+    code, _, error = fistula_here(
+        "train", f"cohort={cohort}", *TINY_WANDB, "hydra.run.dir=run", "optimizer=sgd", "optimizer.lr=1e30"
+    )
+    assert code == 2
+    assert "the loss must be finite" in error
+    (log,) = (tmp_path / "run").glob("wandb/offline-run-*/*.wandb")
+    assert read_wandb(log)["exit"] == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        pytest.param(["epochs=0"], r"epochs: must be at least 1, found 0", id="no epochs"),
+        pytest.param(["cohort=nowhere"], r"is not a cohort folder: it has no manifest", id="not a cohort"),
+        pytest.param(["model.architecture=resnt18"], r"Did you mean .*resnet18", id="an unknown network"),
+        pytest.param(["model=resnet18x"], r"model=resnet18x: is not one .*mean resnet18", id="an unknown option"),
+        pytest.param(["split=patient_kfold", "split.folds=11"], r"split.folds=11 needs as many patients", id="folds"),
+        pytest.param(["split=patient_kfold", "split.fold=5"], r"split.fold: must lie in 0 to 4", id="a fold too far"),
+        pytest.param(["learning=transfer"], r"weights .* not on this machine", id="weights that are not here"),
+    ],
+)
+def test_a_mistake_is_one_line_exit_code_2_and_leaves_nothing(fistula_here, cohort, tmp_path, overrides, message):
+    import re
+
+    code, _, error = fistula_here("train", f"cohort={cohort}", *TINY_RUN, *overrides)
+    assert code == 2
+    assert re.search(message, error), error
+    assert len(error.strip().splitlines()) == 1, error
+    assert [path.name for path in tmp_path.iterdir()] == ["cohort"]

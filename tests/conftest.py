@@ -1,0 +1,189 @@
+"""What tests share: a small cohort on disk, configurations composed from conf/, the command line."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+
+from fistula.cli import config_folder, main
+from fistula.cohort.manifest import SCHEMA, manifest_fingerprint
+from fistula.sweep.run_folder import register_run_name
+
+TINY = ("model.architecture=test_resnet", "learning=end_to_end", "image_size=32", "batch_size=8", "epochs=1")
+TINY_RUN = (*TINY, "trainer=cpu", "logger=csv", "split=patient_holdout")
+
+
+def write_cohort(folder: Path, *, patients=20, slices=3, size=32, seed=0, classes=("0", "1")) -> Path:
+    """Write a cohort whose positive slices have a brighter middle: learnable, and made without any DICOM."""
+    random = np.random.default_rng(seed)
+    rows, images = [], []
+    for patient in range(patients):
+        label = patient % len(classes)
+        for position in range(slices):
+            image = random.integers(0, 120, (size, size), dtype=np.uint8)
+            image[size // 4 : -size // 4, size // 4 : -size // 4] += np.uint8(label * 100 // (len(classes) - 1))
+            row = dict.fromkeys(SCHEMA) | {
+                "slice_key": f"slice{patient}-{position}",
+                "patient_key": f"patient{patient}",
+                "study_key": f"study{patient}",
+                "series_key": f"series{patient}",
+                "label": label,
+                "position_mm": float(position),
+                "split": ("train", "train", "train", "val", "test")[patient // len(classes) % 5],
+                "pixel_hash": hashlib.sha256(image.tobytes()).hexdigest(),
+                "source_hash": f"{patient}-{position}",
+            }
+            rows.append(row)
+            images.append(image)
+    manifest = pl.DataFrame(rows, schema=SCHEMA)
+    folder.mkdir(parents=True)
+    manifest.write_parquet(folder / "manifest.parquet")
+    np.save(folder / "pixels.npy", np.stack(images))
+    record = {"classes": list(classes), "fingerprint": manifest_fingerprint(manifest), "size": size}
+    (folder / "ingest.json").write_text(json.dumps(record))
+    return folder
+
+
+@pytest.fixture
+def cohort_folder(tmp_path):
+    return write_cohort(tmp_path / "cohort")
+
+
+@pytest.fixture
+def compose_train(tmp_path):
+    """Compose `conf/train.yaml` with overrides, as the command line would, with the run in a temporary folder."""
+
+    def composed(*overrides, cohort="cohort"):
+        register_run_name()
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            cfg = compose("train", [f"cohort={cohort}", *overrides], return_hydra_config=True)
+        with open_dict(cfg):
+            cfg.hydra.runtime.output_dir = str(tmp_path / "run")
+        HydraConfig.instance().set_config(cfg)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return cfg
+
+    return composed
+
+
+@pytest.fixture
+def fistula(tmp_path):
+    """Run `fistula ...` in a process and folder of its own."""
+
+    def call(*arguments, **environment):
+        return subprocess.run(
+            [sys.executable, "-m", "fistula.cli", *map(str, arguments)],
+            cwd=tmp_path,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return call
+
+
+@pytest.fixture
+def fistula_here(tmp_path, monkeypatch, capsys):
+    """Run `fistula ...` in this process, which spares the imports; gives exit code, standard output and error."""
+
+    def call(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["fistula", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as leave:
+            code = leave.code or 0
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return call
+
+
+@pytest.fixture(autouse=True)
+def pseudonym_key(tmp_path_factory, monkeypatch):
+    """Keep every test away from the user's own pseudonym key."""
+    path = tmp_path_factory.getbasetemp() / "pseudonym.key"
+    monkeypatch.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(path))
+    return path
+
+
+def write_dicom(path: Path, pixels=None, *, syntax=ExplicitVRLittleEndian, drop=(), **attributes) -> Dataset:
+    """Write a valid MR slice with `attributes` put over it and those named in `drop` taken out; returns it."""
+    pixels = np.arange(24 * 20, dtype=np.uint16).reshape(24, 20) if pixels is None else pixels
+    image = FileDataset(str(path), {}, preamble=b"\0" * 128)
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = syntax
+    image.SOPClassUID = MRImageStorage
+    image.SOPInstanceUID, image.SeriesInstanceUID, image.StudyInstanceUID = (
+        "2.25.11",
+        "2.25.2",
+        "2.25.3",
+    )
+    image.PatientID, image.PatientName, image.PatientSex, image.PatientBirthDate = "02", "Doe^J", "F", "19800101"
+    image.StudyDate, image.Modality, image.Manufacturer = "20200101", "MR", "Philips"
+    image.ManufacturerModelName, image.InstanceNumber = "Ingenia", 1
+    image.ImageType, image.ScanningSequence = ["DERIVED", "PRIMARY", "W", "W", "DERIVED"], "GR"
+    image.ContrastBolusAgent = "Gd"
+    image.ImageOrientationPatient, image.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, 0]
+    image.PixelSpacing, image.PhotometricInterpretation = [1, 1], "MONOCHROME2"
+    image.Rows, image.Columns, image.SamplesPerPixel = *pixels.shape[-2:], 1
+    image.BitsAllocated = image.BitsStored = 8 * pixels.dtype.itemsize
+    image.HighBit = image.BitsStored - 1
+    image.PixelRepresentation = int(pixels.dtype.kind == "i")
+    if pixels.ndim == 3:
+        image.NumberOfFrames = len(pixels)
+    image.PixelData = pixels.tobytes()
+    for name, value in attributes.items():
+        setattr(image, name, value)
+    for name in drop:
+        delattr(image, name)
+    image.file_meta.MediaStorageSOPClassUID = image.get("SOPClassUID", MRImageStorage)
+    image.file_meta.MediaStorageSOPInstanceUID = image.get("SOPInstanceUID", "2.25.9")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save_as(path)
+    return image
+
+
+@pytest.fixture(name="write_dicom")
+def write_dicom_fixture():
+    return write_dicom
+
+
+@pytest.fixture
+def dicom_tree(tmp_path):
+    """Four patients of three slices each, two of them with a fistula; the folder and its labels.csv."""
+    random = np.random.default_rng(0)
+    lines = ["sop_instance_uid,label"]
+    for patient in range(4):
+        for place in range(3):
+            pixels = random.integers(0, 4000, (24, 20)).astype(np.uint16)
+            uid = f"2.25.{patient + 1}00{place + 1}"
+            write_dicom(
+                tmp_path / "tree" / f"P{patient}" / f"{place}.dcm",
+                pixels,
+                SOPInstanceUID=uid,
+                SeriesInstanceUID=f"2.25.{patient + 1}",
+                StudyInstanceUID=f"2.25.9{patient + 1}",
+                PatientID=f"{patient:02d}",
+                PatientBirthDate=f"19{60 + patient}0101",
+                ImagePositionPatient=[0, 0, 3.0 * ((place * 2) % 3)],
+                InstanceNumber=place + 1,
+            )
+            lines.append(f"{uid},{int(patient < 2 and place < 2)}")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("\n".join(lines) + "\n")
+    return tmp_path / "tree", labels

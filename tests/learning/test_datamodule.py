@@ -1,0 +1,54 @@
+import albumentations
+import numpy as np
+import polars as pl
+import pytest
+
+from fistula.cohort.manifest import read_cohort
+from fistula.learning.datamodule import FistulaDataModule
+
+from ..conftest import write_cohort
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    return read_cohort(write_cohort(tmp_path / "cohort", patients=6, slices=3))
+
+
+def datamodule(cohort, parts, *, batch_size=4):
+    table = pl.DataFrame({"slice_key": cohort.manifest["slice_key"], "part": parts})
+    return FistulaDataModule(
+        cohort,
+        table.sample(fraction=1, shuffle=True, seed=1),  # the order of the table must not matter
+        augmentation=albumentations.Compose([], seed=0),
+        image_size=32,
+        batch_size=batch_size,
+        num_workers=0,
+        seed=0,
+    )
+
+
+def test_each_part_serves_its_slices_and_no_others(cohort):
+    parts = ["train"] * 9 + ["val"] * 3 + ["test"] * 6
+    data = datamodule(cohort, parts)
+    served = {
+        part: np.concatenate([batch["row"] for batch in data.part_dataloader(part)]).tolist() for part in data.rows
+    }
+    assert served == {"train": list(range(9)), "val": [9, 10, 11], "test": list(range(12, 18))}
+
+
+def test_a_training_epoch_sees_every_slice_once(cohort):
+    loader = datamodule(cohort, ["train"] * 14 + ["val"] * 2 + ["test"] * 2).train_dataloader()
+    rows = np.concatenate([batch["row"] for batch in loader])
+    assert sorted(rows.tolist()) == list(range(14))
+
+
+def test_a_last_batch_of_one_is_left_out_because_batch_norm_cannot_take_it(cohort):
+    loader = datamodule(cohort, ["train"] * 13 + ["val"] * 2 + ["test"] * 3).train_dataloader()
+    assert [len(batch["row"]) for batch in loader] == [4, 4, 4]
+
+
+def test_labels_and_pixels_belong_to_their_row(cohort):
+    batch = next(iter(datamodule(cohort, ["train"] * 9 + ["val"] * 3 + ["test"] * 6).train_dataloader()))
+    rows = batch["row"].numpy()
+    np.testing.assert_array_equal(batch["label"], cohort.manifest["label"].to_numpy()[rows])
+    np.testing.assert_array_equal(batch["image"][:, 0], cohort.pixels[rows])

@@ -1,0 +1,86 @@
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from fistula.cohort.manifest import read_cohort
+from fistula.learning.experiment import build
+
+from ..conftest import TINY_RUN, write_cohort
+
+
+@pytest.fixture
+def trained(compose_train, tmp_path):
+    """Train a tiny network on a small cohort; give the predictions and the summary."""
+    folder = write_cohort(tmp_path / "cohort")
+    cohort = read_cohort(folder)
+
+    def train(*overrides):
+        cfg = compose_train(*TINY_RUN, *overrides, cohort=folder)
+        table = instantiate(cfg.split)(cohort.manifest)
+        experiment = build(cfg, cohort, table)
+        experiment.folder.mkdir(exist_ok=True)
+        summary = experiment.train(description={"seed": cfg.seed})
+        return pl.read_parquet(experiment.folder / "predictions.parquet"), summary, experiment, table
+
+    return train
+
+
+def test_a_run_learns_what_is_to_be_learned(trained):
+    _, summary, _, _ = trained("epochs=8", "optimizer.lr=0.01")
+    assert summary["metrics"]["test"]["patient"]["auroc"]["value"] > 0.9
+
+
+def test_every_val_and_test_slice_is_scored_once_with_its_own_label(trained):
+    predictions, _, experiment, table = trained()
+    expected = table.filter(pl.col("part") != "train")
+    assert predictions["slice_key"].is_unique().all()
+    assert set(predictions.select("slice_key", "part").iter_rows()) == set(
+        expected.select("slice_key", "part").iter_rows()
+    )
+    labels = dict(experiment.data.cohort.manifest.select("slice_key", "label").iter_rows())
+    assert predictions["label"].to_list() == [labels[key] for key in predictions["slice_key"]]
+    assert predictions.columns == ["slice_key", "patient_key", "fold", "part", "label", "score"]
+    assert predictions.schema["score"] == pl.Float64
+
+
+def test_the_same_seed_gives_the_same_scores_bit_for_bit_and_another_seed_others(trained):
+    once, again, workers, other = (
+        trained("augmentation=color_jitter", *extra)[0]["score"].to_numpy()
+        for extra in ([], [], ["num_workers=2"], ["seed=1"])
+    )
+    np.testing.assert_array_equal(once, again)
+    np.testing.assert_array_equal(once, workers)
+    assert not (once == other).any()
+
+
+def test_the_scores_are_those_of_the_best_epoch(trained):
+    predictions, summary, experiment, _ = trained("epochs=4", "optimizer.lr=0.01")
+    history = pl.read_csv(experiment.folder / "history.csv")
+    assert len(history) == 4
+    assert summary["best_epoch"] == int(history["val/auroc"].arg_max())
+    val = predictions.filter(pl.col("part") == "val")
+    value = summary["metrics"]["val"]["slice"]["auroc"]["value"]
+    assert value == pytest.approx(history["val/auroc"].max(), abs=1e-6)
+    assert 0 < val["score"].min() < val["score"].max() < 1
+
+
+def test_a_checkpoint_is_weights_alone(trained):
+    _, _, experiment, _ = trained()
+    loaded = torch.load(experiment.folder / "best.ckpt", weights_only=True)
+    assert "optimizer_states" not in loaded
+    assert {type(value) for value in loaded["state_dict"].values()} == {torch.Tensor}
+
+
+def test_more_than_two_classes_have_a_score_each(compose_train, tmp_path):
+    folder = write_cohort(tmp_path / "three", patients=24, classes=("none", "simple", "complex"))
+    cohort = read_cohort(folder)
+    cfg = compose_train(*TINY_RUN, cohort=folder)
+    experiment = build(cfg, cohort, instantiate(cfg.split)(cohort.manifest))
+    experiment.folder.mkdir()
+    summary = experiment.train(description={})
+    predictions = pl.read_parquet(experiment.folder / "predictions.parquet")
+    scores = predictions.select("score_none", "score_simple", "score_complex").to_numpy()
+    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-6)
+    assert summary["metrics"].keys() == {"none", "simple", "complex"}

@@ -1,0 +1,70 @@
+import albumentations
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from fistula.learning.datamodule import as_is
+from fistula.learning.slices import EpochShuffle, SliceDataset, resize
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (10, 16, 16), dtype=np.uint8)
+LABELS = np.arange(10, dtype=np.int64) % 2
+ROWS = np.array([7, 2, 5, 4], dtype=np.int64)
+
+
+def dataset(augmentation=None, *, size=16, seed=0):
+    return SliceDataset(PIXELS, LABELS, ROWS, image_size=size, augmentation=augmentation, seed=seed)
+
+
+def jitter():
+    return albumentations.Compose([albumentations.ColorJitter(p=1.0)], seed=0)
+
+
+def test_a_batch_holds_the_rows_asked_for():
+    batch = dataset().__getitems__([0, 3])
+    assert batch["row"].tolist() == [7, 4]
+    assert batch["label"].tolist() == [1, 0]
+    torch.testing.assert_close(batch["image"], torch.from_numpy(PIXELS[[7, 4]]).unsqueeze(1))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_augmentation_follows_from_seed_epoch_and_row_whoever_draws_it(workers):
+    whole = dataset(jitter()).__getitems__([4, 5, 6, 7])["image"]
+    loader = DataLoader(dataset(jitter()), batch_size=1, sampler=[7, 5, 6, 4], num_workers=workers, collate_fn=as_is)
+    torch.testing.assert_close(torch.cat([batch["image"] for batch in loader]), whole[[3, 1, 2, 0]])
+
+
+def test_augmentation_changes_with_the_epoch_and_with_the_seed():
+    first, next_epoch = dataset(jitter())[0], dataset(jitter())[0 + len(ROWS)]
+    other_seed = dataset(jitter(), seed=1)[0]
+    assert not (first == next_epoch).all()
+    assert not (first == other_seed).all()
+
+
+def test_hue_and_saturation_do_nothing_to_a_grey_slice():
+    """Half of the paper's colour jittering has no effect on its images."""
+    colour = albumentations.ColorJitter(
+        brightness=(1, 1), contrast=(1, 1), saturation=(0.2, 0.3), hue=(0.3, 0.4), p=1.0
+    )
+    drawn = dataset(albumentations.Compose([colour], seed=0))[0]
+    np.testing.assert_array_equal(drawn, PIXELS[ROWS[0]])
+
+
+def test_resizing_averages_areas_and_keeps_an_image_of_the_right_size():
+    np.testing.assert_array_equal(resize(PIXELS[0], 16), PIXELS[0])
+    blocks = PIXELS[0].reshape(8, 2, 8, 2).mean(axis=(1, 3))
+    assert np.abs(resize(PIXELS[0], 8) - blocks).max() <= 0.5
+    assert resize(PIXELS[0], 32).shape == (32, 32)
+    np.testing.assert_array_equal(resize(np.full((16, 16), 9, np.uint8), 24), 9)
+
+
+def test_the_order_is_a_new_permutation_each_epoch_and_the_same_for_the_same_seed():
+    sampler = EpochShuffle(50, seed=3)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert sorted(first) == list(range(50))
+    assert sorted(second) == list(range(50, 100))
+    assert [draw - 50 for draw in second] != first
+    assert list(EpochShuffle(50, seed=3)) == first
+    assert list(EpochShuffle(50, seed=4)) != first

@@ -1,0 +1,78 @@
+"""The shape of the code: imports run one way, and no module grows past what can be read in one go."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import fistula
+
+PACKAGE = Path(fistula.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+# What each room may import; everyone may import errors, folder and the package itself.
+ARROWS = {
+    "cli": {"commands"},
+    "commands": {"phantom", "dicom", "cohort", "learning", "sweep", "report", "predict", "evidence"},
+    "phantom": {"dicom"},
+    "cohort": {"dicom", "evidence"},
+    "learning": {"cohort", "evidence"},
+    "sweep": set(),
+    "report": {"evidence", "sweep", "cohort"},
+    "predict": {"learning", "cohort", "dicom", "evidence", "sweep"},
+    "dicom": set(),
+    "evidence": set(),
+    "folder": set(),
+    "errors": set(),
+}
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def imports_of(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_down_only(path):
+    own = room_of("fistula." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"))
+    targets = {room_of(name) for name in imports_of(path) if name.split(".")[0] == "fistula"}
+    allowed = ARROWS.get(own, set()) | {own, "", "errors", "folder"}
+    assert targets <= allowed, f"{path.name} of {own} imports {targets - allowed}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_can_be_read_in_one_go(path):
+    assert len(path.read_text().splitlines()) <= 250
+
+
+def test_every_room_is_known():
+    rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir() and not path.name.startswith("__")}
+    assert rooms - {"conf"} <= ARROWS.keys()
+
+
+def test_only_one_room_opens_dicom():
+    users = {
+        path.relative_to(PACKAGE).parts[0] for path in MODULES if any(n.startswith("pydicom") for n in imports_of(path))
+    }
+    assert users <= {"dicom"}
+
+
+def test_evidence_is_numpy_and_scipy_alone():
+    foreign = set()
+    for path in (PACKAGE / "evidence").glob("*.py"):
+        foreign |= {name.split(".")[0] for name in imports_of(path)}
+    assert not foreign & {"torch", "sklearn", "polars", "pandas", "torchmetrics", "matplotlib", "omegaconf"}
+
+
+def test_the_version_stands_in_one_place():
+    assert "version =" not in (PACKAGE.parent / "pyproject.toml").read_text().replace("target-version =", "").replace(
+        "python_version =", ""
+    )
