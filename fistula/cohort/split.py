@@ -1,0 +1,239 @@
+"""Who trains, validates and tests: splits of a cohort, drawn from row order, labels, sites and a seed alone."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+
+from fistula.cohort.allocation import allocate_patients
+from fistula.cohort.split_table import PARTS, split_table
+from fistula.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class PatientHoldout:
+    """One test set and one validation set of whole patients, stratified by class and, where present, by site.
+
+    Args:
+        test_fraction: Of the patients, in (0, 1).
+        val_fraction: Of the patients that are not in test, in (0, 1).
+        seed: Of the draw, at least 0.
+        fold: 0, the only one.
+    """
+
+    name: ClassVar[str] = "patient_holdout"
+    leaky_by_design: ClassVar[bool] = False
+    test_fraction: float = 0.2
+    val_fraction: float = 0.2
+    fold: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_fold(self.fold, 1)
+        _check_draw(self.seed, test_fraction=self.test_fraction, val_fraction=self.val_fraction)
+
+    def __call__(self, manifest: pl.DataFrame) -> pl.DataFrame:
+        """Give every slice its part; columns as in `split_table.COLUMNS`, one fold."""
+        _check_patients(self.name, manifest, least=3, rule="needs 3 patients of each class, one for each part")
+        is_test = _cut(manifest, self.test_fraction, seed=[self.seed, 0])
+        parts = _with_validation(manifest, is_test, self.val_fraction, [self.seed, 1])
+        return split_table(self.name, manifest, [parts])
+
+
+@dataclass(frozen=True)
+class PatientKFold:
+    """Test sets that together hold every patient once, each with a validation set cut from the other patients.
+
+    Both cuts are stratified by class and, where present, by site.
+
+    Args:
+        folds: How many, at least 2 and at most the patients of each class.
+        fold: The one to run, in ``[0, folds)``; the table holds all.
+        val_fraction: Of the patients that are not in the fold's test set, in (0, 1).
+        seed: Of the draw, at least 0.
+    """
+
+    name: ClassVar[str] = "patient_kfold"
+    leaky_by_design: ClassVar[bool] = False
+    folds: int = 5
+    fold: int = 0
+    val_fraction: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.folds < 2:
+            raise ConfigError("split.folds", "must be at least 2", found=self.folds)
+        _check_fold(self.fold, self.folds)
+        _check_draw(self.seed, val_fraction=self.val_fraction)
+
+    def __call__(self, manifest: pl.DataFrame) -> pl.DataFrame:
+        """Give every slice its part in every fold; columns as in `split_table.COLUMNS`."""
+        rule = f"split.folds={self.folds} needs as many patients of each class"
+        _check_patients(self.name, manifest, least=self.folds, rule=rule)
+        shares = np.full(self.folds, 1 / self.folds)
+        outer = allocate_patients(manifest, shares, seed=[self.seed, 0])
+        folds = (
+            _with_validation(manifest, outer == fold, self.val_fraction, [self.seed, 1, fold])
+            for fold in range(self.folds)
+        )
+        return split_table(self.name, manifest, folds)
+
+
+@dataclass(frozen=True)
+class SiteHoldout:
+    """Leave one site out: fold i tests on the i-th site by name, and trains and validates on the others' patients.
+
+    Args:
+        fold: The site to leave out in this run, counted from 0 in the order of the names; the table holds all.
+        val_fraction: Of the patients of the other sites, in (0, 1).
+        seed: Of the draw, at least 0.
+    """
+
+    name: ClassVar[str] = "site_holdout"
+    leaky_by_design: ClassVar[bool] = False
+    fold: int = 0
+    val_fraction: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_draw(self.seed, val_fraction=self.val_fraction)
+
+    def __call__(self, manifest: pl.DataFrame) -> pl.DataFrame:
+        """Give every slice its part in every fold; columns as in `split_table.COLUMNS`."""
+        sites = _sites(manifest)
+        _check_fold(self.fold, len(sites))
+        folds = (
+            _with_validation(manifest, (manifest["site"] == site).to_numpy(), self.val_fraction, [self.seed, 1, fold])
+            for fold, site in enumerate(sites)
+        )
+        return split_table(self.name, manifest, folds)
+
+
+@dataclass(frozen=True)
+class Predefined:
+    """The parts that the table of labels names; without a `val` part, one is cut from `train` by patient.
+
+    Whether these parts share a patient is for the audit to say.
+
+    Args:
+        val_fraction: Of the training patients, in (0, 1); used only where the table names no validation slice.
+        seed: Of that cut, at least 0.
+        fold: 0, the only one.
+    """
+
+    name: ClassVar[str] = "predefined"
+    leaky_by_design: ClassVar[bool] = False
+    val_fraction: float = 0.2
+    fold: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_fold(self.fold, 1)
+        _check_draw(self.seed, val_fraction=self.val_fraction)
+
+    def __call__(self, manifest: pl.DataFrame) -> pl.DataFrame:
+        """Give every slice its part; columns as in `split_table.COLUMNS`, one fold."""
+        named = manifest["split"]
+        if named.null_count():
+            raise DataError(
+                "split=predefined",
+                "needs the column split (train, val or test) for every slice",
+                found=f"{named.null_count()} of {len(named)} slices without it",
+                remedy="Fill the column in the table of labels and ingest again, or use split=patient_kfold",
+            )
+        unknown = sorted(set(named) - set(PARTS))
+        if unknown:
+            raise DataError("split=predefined", "the column split holds train, val or test", found=unknown[0])
+        if "val" in named:
+            return split_table(self.name, manifest, [named.to_numpy()])
+        is_test = (named == "test").to_numpy()
+        parts = _with_validation(manifest, is_test, self.val_fraction, [self.seed, 1])
+        return split_table(self.name, manifest, [parts])
+
+
+@dataclass(frozen=True)
+class ImageHoldout:
+    """The paper's protocol: a hold-out by image, stratified by label alone. Leaky by design.
+
+    Args:
+        test_fraction: Of the images, in (0, 1).
+        val_fraction: Of the images that are not in test, in (0, 1).
+        expand_before_split: Images made of each slice before the split: the slice itself (`copy` 0 in the table) and
+            jittered copies (`copy` 1 and up), which fall on any side. 1 makes no copies; the paper's is 4.
+        seed: Of the draw, at least 0.
+        fold: 0, the only one.
+    """
+
+    name: ClassVar[str] = "image_holdout"
+    leaky_by_design: ClassVar[bool] = True
+    test_fraction: float = 0.2
+    val_fraction: float = 0.2
+    expand_before_split: int = 1
+    fold: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_fold(self.fold, 1)
+        _check_draw(self.seed, test_fraction=self.test_fraction, val_fraction=self.val_fraction)
+        if self.expand_before_split < 1:
+            raise ConfigError("split.expand_before_split", "must be at least 1", found=self.expand_before_split)
+
+    def __call__(self, manifest: pl.DataFrame) -> pl.DataFrame:
+        """Give every image its part; columns as in `split_table.COLUMNS`, one fold, a row for each copy."""
+        images = manifest.with_columns(copy=pl.lit(list(range(self.expand_before_split)))).explode("copy")
+        images = images.with_columns(patient_key=pl.int_range(pl.len()).cast(pl.String), site=pl.lit(None, pl.String))
+        is_test = _cut(images, self.test_fraction, seed=[self.seed, 0])
+        parts = _with_validation(images, is_test, self.val_fraction, [self.seed, 1])
+        return split_table(self.name, images, [parts])
+
+
+def _cut(manifest: pl.DataFrame, fraction: float, *, seed: list[int]) -> np.ndarray:
+    """Mark the slices of a `fraction` of the patients."""
+    return allocate_patients(manifest, np.array([1 - fraction, fraction]), seed=seed) == 1
+
+
+def _with_validation(manifest: pl.DataFrame, is_test: np.ndarray, fraction: float, seed: list[int]) -> np.ndarray:
+    """Name the parts when `is_test` is test and a `fraction` of the other patients validates."""
+    parts = np.where(is_test, "test", "train")
+    if not is_test.all():
+        parts[~is_test] = np.where(_cut(manifest.filter(~is_test), fraction, seed=seed), "val", "train")
+    return parts
+
+
+def _sites(manifest: pl.DataFrame) -> list[str]:
+    """Names of the sites in order; each patient must be at one, and there must be two."""
+    if manifest["site"].null_count():
+        remedy = "Fill the column site in the table of labels and ingest again"
+        found = f"{manifest['site'].null_count()} of {len(manifest)} slices without one"
+        raise DataError("split=site_holdout", "needs the site of every slice", found=found, remedy=remedy)
+    travellers = manifest.group_by("patient_key").agg(pl.col("site").n_unique()).filter(pl.col("site") > 1)
+    if len(travellers):
+        found = f"{len(travellers)} patients at several"
+        raise DataError("split=site_holdout", "needs each patient at one site", found=found)
+    sites = sorted(manifest["site"].unique())
+    if len(sites) < 2:
+        raise DataError("split=site_holdout", "needs two sites or more", found=f"{len(sites)} ({', '.join(sites)})")
+    return sites
+
+
+def _check_patients(name: str, manifest: pl.DataFrame, *, least: int, rule: str) -> None:
+    """Refuse a class, or a cohort, with fewer than `least` patients."""
+    holders = manifest.group_by("label").agg(pl.col("patient_key").n_unique()).sort("label")
+    for label, patients in holders.iter_rows():
+        if patients < least:
+            found = f"{patients} with label {label}"
+            raise DataError(f"split={name}", rule, found=found, remedy="Use fewer folds, or add patients of that class")
+
+
+def _check_fold(fold: int, folds: int) -> None:
+    if not 0 <= fold < folds:
+        raise ConfigError("split.fold", f"must lie in 0 to {folds - 1}, one of {folds} folds", found=fold)
+
+
+def _check_draw(seed: int, **fractions: float) -> None:
+    for key, fraction in fractions.items():
+        if not 0 < fraction < 1:
+            raise ConfigError(f"split.{key}", "must lie between 0 and 1, both excluded", found=fraction)
+    if seed < 0:
+        raise ConfigError("split.seed", "must be at least 0", found=seed)

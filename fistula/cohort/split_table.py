@@ -1,0 +1,114 @@
+"""The table of a split: one row a slice (or copy of one) and fold, checked, fingerprinted, and written once a study."""
+
+import hashlib
+import io
+import os
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from fistula.errors import ConfigError, DataError
+
+PARTS = ("train", "val", "test")
+COLUMNS: dict[str, pl.DataType] = {
+    "slice_key": pl.String(),
+    "copy": pl.Int64(),  # 0 is the slice itself; 1 and up are jittered copies of it, made before the split
+    "fold": pl.Int64(),
+    "part": pl.String(),  # one of PARTS
+}
+
+
+def split_table(name: str, images: pl.DataFrame, folds: Iterable[np.ndarray]) -> pl.DataFrame:
+    """Write out the part of every image in every fold.
+
+    Args:
+        name: Of the split, for messages.
+        images: Columns ``slice_key label``, and ``copy`` where slices have copies.
+        folds: For each fold, the part of every image, ``(N,)``.
+
+    Returns:
+        Columns as in `COLUMNS`, in the order of the folds and, within each, of the images.
+
+    Raises:
+        DataError: If a fold's training part lacks a class, or its val or test part has no two.
+    """
+    labels = images["label"].to_numpy()
+    keys = images.select("slice_key", copy=pl.col("copy") if "copy" in images.columns else pl.lit(0))
+    tables = []
+    for fold, parts in enumerate(folds):
+        _check_classes(f"split={name}, fold {fold}", labels, parts)
+        tables.append(keys.with_columns(fold=pl.lit(fold), part=pl.Series(parts.tolist(), dtype=pl.String)))
+    return pl.concat(tables).select(list(COLUMNS)).cast(pl.Schema(COLUMNS))
+
+
+def split_fingerprint(table: pl.DataFrame) -> str:
+    """SHA-256 of the table's rows, whatever their order."""
+    rows = table.select(list(COLUMNS)).sort(list(COLUMNS))
+    return hashlib.sha256(rows.write_csv().encode()).hexdigest()
+
+
+def write_split(path: Path, table: pl.DataFrame) -> None:
+    """Write a study's split, once; with the same table there already, do nothing.
+
+    Several runs may do this at the same moment: the first to finish sets the split, and the others must agree.
+
+    Raises:
+        ConfigError: If `path` holds another split.
+        DataError: If `path` holds no readable split.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()
+        table.write_parquet(content, metadata={"fingerprint": split_fingerprint(table)})
+        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+        try:
+            partial.write_bytes(content.getvalue())
+            # A link, unlike a rename, fails where the file has appeared in the meantime.
+            os.link(partial, path)
+        except FileExistsError:
+            pass
+        finally:
+            partial.unlink(missing_ok=True)
+    if split_fingerprint(read_split(path)) != split_fingerprint(table):
+        raise ConfigError(
+            path,
+            "a study has one split, and this run's is another",
+            remedy="Use the study's split.* settings, seed and cohort, or start another study",
+        )
+
+
+def read_split(path: Path) -> pl.DataFrame:
+    """Read a table that `write_split` wrote.
+
+    Raises:
+        DataError: If there is none, or its content is not the one it was written with.
+    """
+    try:
+        table = pl.read_parquet(path)
+        written = pl.read_parquet_metadata(path).get("fingerprint")
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(path, f"cannot be read as a split ({error})") from error
+    if not set(COLUMNS) <= set(table.columns) or written != split_fingerprint(table):
+        raise DataError(path, "is not the split that was written here: its content changed", remedy="Restore the file")
+    return table
+
+
+def _check_classes(where: str, labels: np.ndarray, parts: np.ndarray) -> None:
+    for part in PARTS:
+        held = np.unique(labels[parts == part])
+        # The network has to see every class; a score of one class alone has no rates to report.
+        needed = len(np.unique(labels)) if part == "train" else 2
+        if len(held) < needed:
+            rule = "must hold every class" if part == "train" else "must hold slices of at least two classes"
+            found = (
+                f"label {held[0]} only" if len(held) == 1 else f"{len(held)} classes in {(parts == part).sum()} slices"
+            )
+            raise DataError(
+                where,
+                f"the {part} part {rule}",
+                found=found,
+                remedy="Change split.*, or add patients of the lacking class",
+            )
