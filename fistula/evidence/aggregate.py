@@ -1,0 +1,142 @@
+"""From slices to patients, and from folds to one cohort."""
+
+from collections.abc import Mapping
+from math import isnan
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+from fistula.evidence.calibration import Scaling
+from fistula.evidence.inputs import (
+    Bools,
+    Floats,
+    check_pairs,
+    check_probabilities,
+    check_scores,
+    patient_codes,
+    sum_by_patient,
+)
+from fistula.evidence.roc import auroc
+
+RULES = ("mean", "max", "top_k", "noisy_or")
+
+
+def patient_scores(
+    labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, *, rule: str = "mean", k: int = 3
+) -> tuple[NDArray, Bools, Floats]:
+    """One label and one score for each patient, from those of the slices.
+
+    A patient is positive if a slice is. The rules: ``mean`` of the scores; ``max``; ``top_k``, the mean of the k
+    highest (of all, where there are fewer); ``noisy_or``, the probability that any is positive, were they independent.
+    All but ``mean`` rise with the number of slices, ``noisy_or`` most: where the classes differ in slices a
+    patient, that alone separates them.
+
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        scores: Finite, ``(N,)``; in [0, 1] for ``noisy_or``.
+        patients: Whom each row is of, ``(N,)``.
+        rule: One of `RULES`.
+        k: For ``top_k``, at least 1.
+
+    Returns:
+        ``(patients, labels, scores)``, each ``(P,)``, patients sorted.
+
+    Raises:
+        ValueError: On an unknown rule, a k below 1, a label that is not 0 or 1, or a score that is not finite (for
+            ``noisy_or``: not in [0, 1]).
+
+    Source:
+        Noisy-or: Pearl (1988), Probabilistic Reasoning in Intelligent Systems, section 4.3.2.
+    """
+    if rule not in RULES:
+        raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    truth, values = check_pairs(labels, scores)
+    keys, codes = patient_codes(patients, rows=len(truth))
+    positive = np.bincount(codes[truth], minlength=len(keys)) > 0
+    if rule == "noisy_or":
+        check_probabilities(values, rows=len(truth))
+        with np.errstate(divide="ignore"):
+            none_positive = sum_by_patient(np.log1p(-values), codes, patients=len(keys))
+        return keys, positive, -np.expm1(none_positive)
+    # The scores of a patient stand together, highest first; a rule keeps the first few.
+    order = np.lexsort((-values, codes))
+    sizes = np.bincount(codes, minlength=len(keys))
+    place = np.arange(len(values)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    keep = order[place < {"mean": len(values), "max": 1, "top_k": k}[rule]]
+    kept = np.bincount(codes[keep], minlength=len(keys))
+    return keys, positive, sum_by_patient(values[keep], codes[keep], patients=len(keys)) / np.maximum(kept, 1)
+
+
+def choose_rule(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, *, k: int = 3) -> str:
+    """The rule of the greatest patient-level AUROC; of equals, the first of `RULES`. Give it validation rows only.
+
+    Raises:
+        ValueError: As `patient_scores`, or if there are not patients of both classes.
+    """
+    areas = []
+    for rule in RULES:
+        _, truth, values = patient_scores(labels, scores, patients, rule=rule, k=k)
+        areas.append(auroc(truth, values))
+    if isnan(areas[0]):
+        raise ValueError("choosing a rule needs patients of both classes")
+    return RULES[int(np.flatnonzero(np.array(areas) >= max(areas) - 1e-12)[0])]
+
+
+def pool_ranks(scores: ArrayLike, folds: ArrayLike) -> Floats:
+    """Out-of-fold scores as midranks within their fold, in (0, 1), so that folds can be pooled.
+
+    Caveat: each fold's scores come from another model, and their scales differ; pooled as they are, a scale that
+    differs between folds passes for (or hides) discrimination. Ranks remove the scale, but take every fold to have the
+    same case mix: with few patients a fold, a fold of more positives is pushed down. The result ranks; it is
+    no probability, and no threshold chosen on raw scores applies to it.
+
+    Args:
+        scores: Finite, ``(N,)``.
+        folds: Which fold each row was tested in, ``(N,)``.
+
+    Returns:
+        ``(rank - 0.5) / rows of the fold``, ``(N,)``; 0.5 throughout a fold of equal scores.
+
+    Raises:
+        ValueError: If a score is not finite or the lengths differ.
+    """
+    values, codes, keys = _by_fold(scores, folds)
+    pooled = np.empty(len(values))
+    for fold in range(len(keys)):
+        rows = codes == fold
+        pooled[rows] = (rankdata(values[rows]) - 0.5) / rows.sum()
+    return pooled
+
+
+def pool_calibrated(scores: ArrayLike, folds: ArrayLike, scalings: Mapping[object, Scaling]) -> Floats:
+    """Out-of-fold scores, each brought to probability by its own fold's scaling, so that folds can be pooled.
+
+    Caveat: as good as the scalings, each fitted on the few validation patients of its fold; unlike ranks, the result is
+    a probability, and a threshold applies to it.
+
+    Args:
+        scores: In [0, 1], ``(N,)``.
+        folds: Which fold each row was tested in, ``(N,)``.
+        scalings: Of each fold, fitted on its validation rows.
+
+    Raises:
+        ValueError: If a score is not in [0, 1], the lengths differ, or a fold has no scaling.
+    """
+    values, codes, keys = _by_fold(scores, folds)
+    pooled = np.empty(len(values))
+    for fold, key in enumerate(keys.tolist()):
+        if key not in scalings:
+            raise ValueError(f"scalings must have every fold, got none for {key!r}")
+        rows = codes == fold
+        pooled[rows] = scalings[key].apply(values[rows])
+    return pooled
+
+
+def _by_fold(scores: ArrayLike, folds: ArrayLike) -> tuple[Floats, NDArray, NDArray]:
+    names = np.asarray(folds)
+    values = check_scores(scores, rows=names.size)
+    keys, codes = np.unique(names, return_inverse=True)
+    return values, codes, keys

@@ -1,0 +1,197 @@
+"""Two models on the same rows: is the difference more than chance?"""
+
+from dataclasses import dataclass
+from math import isnan, nan, sqrt
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import ndtr
+from scipy.stats import binom
+from scipy.stats import t as student
+
+from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
+from fistula.evidence.inputs import Bools, Floats, check_labels, patient_codes, sum_by_patient
+from fistula.evidence.placements import place
+from fistula.evidence.rates import two_sided
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The difference of two models and the test of whether it is 0.
+
+    Args:
+        difference: First less second, with its interval; its reason also tells why a test is missing.
+        statistic: z, t or chi-square, as the method says; NaN where undefined.
+        p_value: Two-sided; NaN where undefined.
+        standard_error: Of the difference, for what the design could detect; NaN where undefined.
+    """
+
+    difference: Estimate
+    statistic: float
+    p_value: float
+    standard_error: float
+
+
+def delong_test(labels: ArrayLike, first: ArrayLike, second: ArrayLike, level: float = 0.95) -> Comparison:
+    """Difference of two AUROCs by DeLong's paired test, for one row a patient: rows are taken as independent.
+
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        first: Finite scores, ``(N,)``.
+        second: Finite scores of the same rows, ``(N,)``.
+        level: Of the interval.
+
+    Returns:
+        z as statistic; without a test where both models rank alike.
+
+    Raises:
+        ValueError: If a label is not 0 or 1, a score is not finite, or the lengths differ.
+
+    Source:
+        DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44(3), 837-845.
+    """
+    placements = place(labels, _columns(first, second))
+    value, error, _ = placements.contrast([1.0, -1.0])
+    name = name_method("paired DeLong test", level)
+    return _wald(value, error, nan, name=name, reason=placements.reason, level=level)
+
+
+def clustered_auroc_test(
+    labels: ArrayLike, first: ArrayLike, second: ArrayLike, patients: ArrayLike, level: float = 0.95
+) -> Comparison:
+    """Difference of two AUROCs of slices, with patients as the units.
+
+    Obuchowski's covariance, with Student's t at Satterthwaite's degrees of freedom.
+
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        first: Finite scores, ``(N,)``.
+        second: Finite scores of the same rows, ``(N,)``.
+        patients: Whom each row is of, ``(N,)``.
+        level: Of the interval.
+
+    Returns:
+        t as statistic; without a test where both models rank alike, or one patient alone has a class.
+
+    Raises:
+        ValueError: As `delong_test`.
+
+    Source:
+        Obuchowski (1997), Biometrics 53(2), 567-578.
+    """
+    placements = place(labels, _columns(first, second), patients)
+    value, error, degrees = placements.contrast([1.0, -1.0])
+    name = name_method("paired AUROC test clustered by patient (Obuchowski 1997)", level)
+    return _wald(value, error, degrees, name=name, reason=placements.reason, level=level)
+
+
+def mcnemar(first: ArrayLike, second: ArrayLike, *, method: str = "exact") -> Comparison:
+    """Difference of two shares of right decisions on the same independent rows, with McNemar's test.
+
+    For sensitivity give the positive rows, for specificity the negative ones.
+
+    Args:
+        first: Whether the first model is right, 0 or 1, ``(N,)``.
+        second: Likewise, of the second.
+        method: ``exact`` (binomial, careful) or ``mid_p`` (half of the observed outcome's probability; nearer 5 %).
+
+    Returns:
+        The number of rows where only the first is right as statistic; p is 1 where the models never differ. The
+        difference has no interval of its own: take it from `resample.paired_bootstrap`.
+
+    Raises:
+        ValueError: If a value is not 0 or 1, the lengths differ, or the method is unknown.
+
+    Source:
+        Fagerland, Lydersen & Laake (2013), BMC Med Res Methodol 13:91.
+    """
+    if method not in ("exact", "mid_p"):
+        raise ValueError(f"method must be exact or mid_p, got {method!r}")
+    right, other = _decisions(first, second)
+    name = f"McNemar's test, {method}"
+    if len(right) == 0:
+        return Comparison(undefined(name, "no rows"), nan, nan, nan)
+    only_first, only_second = int((right & ~other).sum()), int((~right & other).sum())
+    discordant, fewer = only_first + only_second, min(only_first, only_second)
+    p_value = min(1.0, 2 * float(binom.cdf(fewer, discordant, 0.5)))
+    if method == "mid_p":
+        p_value = 2 * float(binom.cdf(fewer, discordant, 0.5)) - float(binom.pmf(fewer, discordant, 0.5))
+    difference = (only_first - only_second) / len(right)
+    error = sqrt(discordant - (only_first - only_second) ** 2 / len(right)) / len(right)
+    reason = "McNemar's test gives no interval"
+    return Comparison(without_interval(difference, name, reason), float(only_first), min(1.0, p_value), error)
+
+
+def clustered_mcnemar(
+    first: ArrayLike, second: ArrayLike, patients: ArrayLike, *, method: str = "obuchowski", level: float = 0.95
+) -> Comparison:
+    """Difference of two shares of right decisions on the same slices, with patients as the units.
+
+    Args:
+        first: Whether the first model is right, 0 or 1, ``(N,)``.
+        second: Likewise, of the second.
+        patients: Whom each row is of, ``(N,)``.
+        method: ``obuchowski`` (every slice counts alike) or ``durkalski`` (every patient counts alike).
+        level: Of the interval, which is that of the difference of slices for both.
+
+    Returns:
+        Chi-square of one degree as statistic; without a test where no patient's models differ.
+
+    Raises:
+        ValueError: If a value is not 0 or 1, the lengths differ, or the method is unknown.
+
+    Source:
+        Obuchowski (1998), Stat Med 17(13), 1495-1507; Durkalski et al. (2003), Stat Med 22(15), 2417-2428.
+    """
+    if method not in ("obuchowski", "durkalski"):
+        raise ValueError(f"method must be obuchowski or durkalski, got {method!r}")
+    right, other = _decisions(first, second)
+    name = name_method(f"McNemar's test clustered by patient ({method})", level)
+    keys, codes = patient_codes(patients, rows=len(right))
+    excess = sum_by_patient(right.astype(np.float64) - other, codes, patients=len(keys))
+    sizes, clusters = np.bincount(codes, minlength=len(keys)), len(keys)
+    if clusters == 0:
+        return Comparison(undefined(name, "no rows"), nan, nan, nan)
+    value = float(excess.sum() / sizes.sum())
+    if clusters < 2:
+        return Comparison(without_interval(value, name, "only one patient"), nan, nan, nan)
+    if not excess.any():
+        return Comparison(without_interval(value, name, "the models do not differ in any patient"), nan, nan, nan)
+    correction = clusters / (clusters - 1)
+    if method == "obuchowski":
+        chi_square = excess.sum() ** 2 / (correction * np.sum(excess**2))
+    else:
+        chi_square = np.sum(excess / sizes) ** 2 / np.sum((excess / sizes) ** 2)
+    error = sqrt(correction * np.sum((excess - sizes * value) ** 2)) / sizes.sum()
+    half = float(student.ppf((1 + level) / 2, clusters - 1)) * error
+    difference = Estimate(value, max(-1.0, value - half), min(1.0, value + half), name)
+    return Comparison(difference, float(chi_square), float(2 * ndtr(-sqrt(chi_square))), error)
+
+
+def _columns(first: ArrayLike, second: ArrayLike) -> Floats:
+    one, two = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if one.shape != two.shape or one.ndim != 1:
+        raise ValueError(f"the two models must score the same rows, got shapes {one.shape} and {two.shape}")
+    return np.stack([one, two], axis=1)
+
+
+def _decisions(first: ArrayLike, second: ArrayLike) -> tuple[Bools, Bools]:
+    right, other = check_labels(first), check_labels(second)
+    if len(right) != len(other):
+        raise ValueError(f"the two models must decide on the same rows, got {len(right)} and {len(other)}")
+    return right, other
+
+
+def _wald(value: float, error: float, degrees: float, *, name: str, reason: str, level: float) -> Comparison:
+    """The interval and test of a difference of AUROCs: normal, or Student's t where there are degrees of freedom."""
+    if isnan(value):
+        return Comparison(undefined(name, reason), nan, nan, nan)
+    if isnan(error) or error == 0:
+        return Comparison(without_interval(value, name, reason or "the difference does not vary"), nan, nan, error)
+    statistic = value / error
+    if isnan(degrees):
+        quantile, p_value = two_sided(level), float(2 * ndtr(-abs(statistic)))
+    else:
+        quantile, p_value = float(student.ppf((1 + level) / 2, degrees)), float(2 * student.sf(abs(statistic), degrees))
+    difference = Estimate(value, max(-1.0, value - quantile * error), min(1.0, value + quantile * error), name)
+    return Comparison(difference, statistic, p_value, error)

@@ -1,0 +1,61 @@
+"""Is acting on the score better than acting on everyone or on no one: the decision curve."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fistula.evidence.inputs import Floats, check_labels, check_probabilities
+
+
+@dataclass(frozen=True)
+class DecisionCurve:
+    """Net benefit at each threshold probability, in true positives a row; acting on no one has 0 throughout.
+
+    Args:
+        thresholds: Probability at which one would act, ``(T,)``.
+        model: Acting on the rows with ``score >= threshold``, ``(T,)``.
+        everyone: Acting on all rows, ``(T,)``.
+    """
+
+    thresholds: Floats
+    model: Floats
+    everyone: Floats
+
+
+def decision_curve(
+    labels: ArrayLike, scores: ArrayLike, *, thresholds: ArrayLike, prevalence: float | None = None
+) -> DecisionCurve:
+    """Net benefit ``sensitivity × prevalence - (1 - specificity) × (1 - prevalence) × odds(threshold)``.
+
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        scores: Probabilities, ``(N,)``: calibrate them first.
+        thresholds: In (0, 1), ``(T,)``.
+        prevalence: Where the decision will be made; left out, that of the rows, which means little in a cohort
+            chosen by class.
+
+    Returns:
+        NaN throughout if a class is missing.
+
+    Raises:
+        ValueError: If a label is not 0 or 1, a score not in [0, 1], or a threshold or the prevalence not inside (0, 1).
+
+    Source:
+        Vickers & Elkin (2006), Medical Decision Making 26(6), 565-574.
+    """
+    truth = check_labels(labels)
+    values = check_probabilities(scores, rows=len(truth))
+    limits = np.atleast_1d(np.asarray(thresholds, dtype=np.float64))
+    wrong = ~((limits > 0) & (limits < 1))
+    if wrong.any():
+        raise ValueError(f"thresholds must be inside (0, 1), got {limits[wrong][0]}")
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise ValueError(f"prevalence must be inside (0, 1), got {prevalence}")
+    if truth.all() or not truth.any():
+        return DecisionCurve(limits, np.full(len(limits), np.nan), np.full(len(limits), np.nan))
+    share = float(truth.mean()) if prevalence is None else prevalence
+    odds = limits / (1 - limits)
+    called = values[:, None] >= limits
+    benefit = called[truth].mean(axis=0) * share - called[~truth].mean(axis=0) * (1 - share) * odds
+    return DecisionCurve(limits, benefit, share - (1 - share) * odds)

@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from scipy.stats import chi2
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+
+from fistula.evidence.compare import clustered_auroc_test, clustered_mcnemar, delong_test, mcnemar
+
+
+def test_delongs_test_matches_stored_values_of_r(reference):
+    rows, values = reference
+    found = delong_test(rows.labels, rows.first, rows.second)
+    assert found.statistic == pytest.approx(values["z"], abs=1e-10)
+    assert found.p_value == pytest.approx(values["p"], abs=1e-10)
+    assert found.difference.low == pytest.approx(values["low_difference"], abs=1e-10)
+    assert found.difference.high == pytest.approx(values["high_difference"], abs=1e-10)
+    assert found.standard_error == pytest.approx(found.difference.value / found.statistic)
+
+
+def test_the_clustered_test_is_indifferent_to_copied_slices(make_cohort):
+    cohort = make_cohort(1)
+    parts = (cohort.labels, cohort.first, cohort.second, cohort.patients)
+    once, many = clustered_auroc_test(*parts), clustered_auroc_test(*(np.repeat(part, 4) for part in parts))
+    assert (many.statistic, many.p_value) == pytest.approx((once.statistic, once.p_value))
+    assert delong_test(*(np.repeat(part, 4) for part in parts[:3])).p_value < delong_test(*parts[:3]).p_value
+
+
+def test_with_one_row_a_patient_the_clustered_statistic_is_delongs(reference):
+    rows, values = reference
+    found = clustered_auroc_test(rows.labels, rows.first, rows.second, np.arange(80))
+    assert found.statistic == pytest.approx(values["z"], abs=1e-10)
+    # Student's t is a little more careful than the normal distribution.
+    assert values["p"] < found.p_value < values["p"] + 0.01
+
+
+def test_exchanging_the_models_turns_the_difference(make_cohort):
+    cohort = make_cohort(2)
+    one = clustered_auroc_test(cohort.labels, cohort.first, cohort.second, cohort.patients)
+    two = clustered_auroc_test(cohort.labels, cohort.second, cohort.first, cohort.patients)
+    assert two.p_value == pytest.approx(one.p_value)
+    assert (two.difference.low, two.difference.high) == pytest.approx((-one.difference.high, -one.difference.low))
+
+
+@pytest.mark.parametrize("only_first", [0, 3, 8])
+@pytest.mark.parametrize("only_second", [0, 5, 12])
+def test_mcnemars_exact_test_matches_statsmodels(only_first, only_second):
+    first = np.r_[np.ones(20 + only_first), np.zeros(only_second + 4)].astype(int)
+    second = np.r_[np.ones(20), np.zeros(only_first), np.ones(only_second), np.zeros(4)].astype(int)
+    expected = statsmodels_mcnemar([[20, only_first], [only_second, 4]], exact=True)
+    found = mcnemar(first, second)
+    assert found.p_value == pytest.approx(expected.pvalue)
+    assert found.difference.value == pytest.approx(first.mean() - second.mean())
+
+
+def test_mcnemar_matches_hand_worked_values(reference):
+    first, second = np.r_[np.ones(3), np.zeros(12)].astype(int), np.r_[np.zeros(3), np.ones(12)].astype(int)
+    # P(X <= 3) of 15 fair coins is (1 + 15 + 105 + 455) / 2^15.
+    exact, mid = mcnemar(first, second), mcnemar(first, second, method="mid_p")
+    assert exact.p_value == pytest.approx(2 * 576 / 32768)
+    assert exact.p_value == pytest.approx(reference[1]["mcnemar_exact_3_12"])
+    assert mid.p_value == pytest.approx((2 * 576 - 455) / 32768)
+    assert exact.standard_error == pytest.approx(np.sqrt(15 - 81 / 15) / 15)
+
+
+def test_models_that_never_differ_have_a_p_value_of_one():
+    assert mcnemar([1, 0, 1], [1, 0, 1]).p_value == 1.0
+    assert mcnemar([1, 0, 1], [1, 0, 1], method="mid_p").p_value == 1.0
+
+
+@pytest.fixture
+def decisions(make_cohort):
+    cohort = make_cohort(6, patients=(25, 20))
+    positive = cohort.labels == 1
+    return cohort.first[positive] >= 0.4, cohort.second[positive] >= 0.7, cohort.patients[positive]
+
+
+def test_the_clustered_mcnemar_test_is_obuchowskis_written_out(decisions):
+    first, second, patients = decisions
+    # Obuchowski (1998): variances and covariance of the two shares, each about their common mean.
+    mean, keys = (first.mean() + second.mean()) / 2, np.unique(patients)
+    clusters = len(keys)
+    pairs = np.array(
+        [
+            [np.sum(first[patients == key]) - mean * np.sum(patients == key),
+             np.sum(second[patients == key]) - mean * np.sum(patients == key)]
+            for key in keys
+        ]
+    )  # fmt: skip
+    covariance = clusters / (clusters - 1) * pairs.T @ pairs / len(first) ** 2
+    chi_square = (first.mean() - second.mean()) ** 2 / (covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    found = clustered_mcnemar(first, second, patients)
+    assert found.statistic == pytest.approx(chi_square)
+    assert found.p_value == pytest.approx(chi2.sf(chi_square, 1))
+
+
+def test_durkalskis_test_matches_a_hand_worked_value():
+    # Three patients, of 2, 2 and 4 slices, whose excess shares are 1/2, -1/2 and 3/4: (3/4)^2 / (1/4 + 1/4 + 9/16).
+    first = np.array([1, 0, 0, 0, 1, 1, 1, 0])
+    second = np.array([0, 0, 0, 1, 0, 0, 0, 0])
+    patients = np.array(list("aabbcccc"))
+    found = clustered_mcnemar(first, second, patients, method="durkalski")
+    assert found.statistic == pytest.approx(0.5625 / 1.0625)
+    # All slices alike: excesses 1, -1 and 3, so 2/3 × 9 / 11.
+    assert clustered_mcnemar(first, second, patients).statistic == pytest.approx(2 / 3 * 9 / 11)
+
+
+def test_the_error_of_a_clustered_difference_matches_cluster_robust_least_squares(decisions):
+    first, second, patients = decisions
+    groups = np.unique(patients, return_inverse=True)[1]
+    fitted = sm.OLS(first.astype(float) - second, np.ones(len(first))).fit(
+        cov_type="cluster", cov_kwds={"groups": groups}, use_t=True
+    )
+    found = clustered_mcnemar(first, second, patients)
+    assert found.standard_error == pytest.approx(fitted.bse[0])
+    assert (found.difference.low, found.difference.high) == pytest.approx(tuple(fitted.conf_int()[0]))
+
+
+def test_mcnemars_tests_agree_where_each_patient_has_one_slice():
+    random = np.random.default_rng(3)
+    first, second = random.random(400) < 0.8, random.random(400) < 0.7
+    only_first, only_second = (first & ~second).sum(), (~first & second).sum()
+    found = clustered_mcnemar(first, second, np.arange(400), method="durkalski")
+    assert found.statistic == pytest.approx((only_first - only_second) ** 2 / (only_first + only_second))
+
+
+@pytest.mark.parametrize(
+    ("labels", "first", "second", "patients", "expected"),
+    [
+        pytest.param([], [], [], [], "n/a: no rows", id="empty"),
+        pytest.param([1, 1], [1, 2], [2, 1], ["a", "b"], "n/a: no negatives", id="one class"),
+        pytest.param(
+            [1, 1, 0, 0],
+            [1, 3, 2, 2],
+            [1, 3, 2, 2],
+            ["a", "b", "c", "d"],
+            "0.000 (n/a: the difference does not vary)",
+            id="the same model twice",
+        ),
+        pytest.param(
+            [1, 1, 0, 0],
+            [1, 3, 2, 2],
+            [1, 3, 4, 2],
+            ["a", "a", "c", "d"],
+            "0.250 (n/a: only one patient has positive rows)",
+            id="one patient of a class",
+        ),
+    ],
+)
+def test_aurocs_that_cannot_be_compared_say_why(labels, first, second, patients, expected):
+    found = clustered_auroc_test(labels, first, second, patients)
+    assert str(found.difference) == expected
+    assert np.isnan(found.p_value)
+
+
+@pytest.mark.parametrize(
+    ("first", "patients", "expected"),
+    [
+        pytest.param([], [], "n/a: no rows", id="empty"),
+        pytest.param([1, 0], ["a", "a"], "0.500 (n/a: only one patient)", id="single patient"),
+        pytest.param([0, 0], ["a", "b"], "0.000 (n/a: the models do not differ in any patient)", id="alike"),
+    ],
+)
+def test_decisions_that_cannot_be_compared_say_why(first, patients, expected):
+    for method in ("obuchowski", "durkalski"):
+        found = clustered_mcnemar(first, np.zeros(len(first), dtype=int), patients, method=method)
+        assert str(found.difference) == expected
+        assert np.isnan(found.p_value)
+    assert mcnemar([], []).difference.reason == "no rows"
+
+
+def test_models_of_other_rows_and_unknown_methods_are_refused():
+    with pytest.raises(ValueError, match=r"must score the same rows, got shapes \(2,\) and \(3,\)"):
+        delong_test([0, 1], [1, 2], [1, 2, 3])
+    with pytest.raises(ValueError, match="must decide on the same rows, got 2 and 1"):
+        mcnemar([0, 1], [1])
+    with pytest.raises(ValueError, match="method must be exact or mid_p, got 'chi2'"):
+        mcnemar([0], [1], method="chi2")
+    with pytest.raises(ValueError, match="method must be obuchowski or durkalski, got 'yang'"):
+        clustered_mcnemar([0], [1], ["a"], method="yang")
+    with pytest.raises(ValueError, match="scores must be finite, got nan at row 0"):
+        delong_test([0, 1], [np.nan, 1], [0, 1])

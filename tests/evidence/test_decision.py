@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from fistula.evidence.decision import decision_curve
+
+
+def test_net_benefit_matches_hand_worked_values():
+    # Ten rows, four positive. At 0.5 three positives and one negative are called: 3/10 - 1/10 × 1.
+    labels = [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
+    scores = [0.9, 0.8, 0.5, 0.2, 0.6, 0.4, 0.3, 0.2, 0.1, 0.1]
+    curve = decision_curve(labels, scores, thresholds=[0.2, 0.5])
+    assert curve.model.tolist() == pytest.approx([4 / 10 - 4 / 10 * 0.25, 3 / 10 - 1 / 10])
+    assert curve.everyone.tolist() == pytest.approx([4 / 10 - 6 / 10 * 0.25, 4 / 10 - 6 / 10])
+
+
+def test_at_a_low_threshold_the_model_acts_on_everyone(make_cohort):
+    cohort = make_cohort(0)
+    curve = decision_curve(cohort.labels, np.clip(cohort.first, 0.05, 1), thresholds=[0.01, 0.05])
+    np.testing.assert_allclose(curve.model, curve.everyone)
+
+
+def test_a_perfect_model_gains_the_prevalence_at_every_threshold():
+    labels = np.array([0, 0, 0, 1])
+    thresholds = np.linspace(0.05, 0.95, 10)
+    np.testing.assert_allclose(decision_curve(labels, labels, thresholds=thresholds).model, 0.25)
+    np.testing.assert_allclose(decision_curve(labels, labels, thresholds=thresholds, prevalence=0.1).model, 0.1)
+
+
+def test_acting_on_everyone_breaks_even_at_the_prevalence():
+    curve = decision_curve([0, 1], [0.2, 0.9], thresholds=[0.3], prevalence=0.3)
+    assert curve.everyone[0] == pytest.approx(0)
+
+
+def test_the_cohorts_own_prevalence_is_the_default(make_cohort):
+    cohort = make_cohort(1)
+    stated = decision_curve(cohort.labels, cohort.first, thresholds=[0.2, 0.6], prevalence=cohort.labels.mean())
+    np.testing.assert_allclose(decision_curve(cohort.labels, cohort.first, thresholds=[0.2, 0.6]).model, stated.model)
+
+
+@pytest.mark.parametrize("labels", [[], [0, 0], [1]], ids=["empty", "no positives", "no negatives"])
+def test_a_missing_class_has_no_net_benefit(labels):
+    curve = decision_curve(labels, np.full(len(labels), 0.5), thresholds=[0.2, 0.4], prevalence=0.5)
+    assert np.isnan(curve.model).all()
+    assert np.isnan(curve.everyone).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"thresholds": [0.5, 1.0]}, r"thresholds must be inside \(0, 1\), got 1.0"),
+        ({"prevalence": 0}, r"prevalence must be inside \(0, 1\), got 0"),
+        ({"scores": [0.2, np.nan]}, "scores must be finite, got nan at row 1"),
+        ({"scores": [0.2, -1.0]}, r"scores must be in \[0, 1\], got -1.0 at row 1"),
+    ],
+)
+def test_bad_settings_are_refused(changes, message):
+    settings = {"scores": [0.2, 0.9], "thresholds": [0.5]} | changes
+    with pytest.raises(ValueError, match=message):
+        decision_curve([0, 1], settings.pop("scores"), **settings)

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from sklearn import metrics
+from statsmodels.stats.contingency_tables import Table2x2
+
+from fistula.evidence.likelihood import likelihood_ratios, predictive_values
+from fistula.evidence.rates import Confusion
+
+
+def table(tp, fp, tn, fn):
+    return Confusion(*map(np.float64, (tp, fp, tn, fn)))
+
+
+@pytest.mark.parametrize("cells", [(80, 10, 90, 20), (7, 3, 12, 5), (1, 1, 1, 1)])
+def test_likelihood_ratios_match_risk_ratios_of_statsmodels(cells):
+    tp, fp, tn, fn = cells
+    positive, negative = likelihood_ratios(table(*cells))
+    for found, rows in ((positive, [[tp, fn], [fp, tn]]), (negative, [[fn, tp], [tn, fp]])):
+        expected = Table2x2(np.array(rows, dtype=float), shift_zeros=False)
+        assert found.value == pytest.approx(expected.riskratio, rel=1e-12)
+        assert (found.low, found.high) == pytest.approx(expected.riskratio_confint(), rel=1e-9)
+
+
+def test_likelihood_ratios_match_scikit_learn():
+    labels, called = [1] * 100 + [0] * 100, [1] * 80 + [0] * 20 + [1] * 10 + [0] * 90
+    positive, negative = likelihood_ratios(table(80, 10, 90, 20))
+    assert (positive.value, negative.value) == pytest.approx(metrics.class_likelihood_ratios(labels, called))
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        pytest.param((0, 0, 0, 0), ("n/a: no positives",) * 2, id="empty"),
+        pytest.param((3, 0, 0, 1), ("n/a: no negatives",) * 2, id="one class"),
+        pytest.param((3, 2, 0, 0), ("1.00 (1.00 to 1.00)", "n/a: no negative calls"), id="all are called positive"),
+        pytest.param(
+            (4, 0, 4, 0),
+            ("inf (n/a: a cell of the positive calls is empty)", "0.00 (n/a: a cell of the negative calls is empty)"),
+            id="perfect",
+        ),
+    ],
+)
+def test_likelihood_ratios_of_empty_cells_say_why(cells, expected):
+    assert tuple(f"{ratio:.2f}" for ratio in likelihood_ratios(table(*cells))) == expected
+
+
+def test_predictive_values_follow_bayes_at_a_stated_prevalence():
+    positive, negative = predictive_values(table(80, 10, 90, 20), prevalence=0.1)
+    assert positive.value == pytest.approx(0.8 * 0.1 / (0.8 * 0.1 + 0.1 * 0.9))
+    assert negative.value == pytest.approx(0.9 * 0.9 / (0.9 * 0.9 + 0.2 * 0.1))
+    assert positive.low < positive.value < positive.high
+    assert negative.low < negative.value < negative.high
+
+
+def test_predictive_values_at_the_cohorts_own_prevalence_are_its_shares():
+    positive, negative = predictive_values(table(30, 20, 60, 10), prevalence=40 / 120)
+    assert positive.value == pytest.approx(30 / 50)
+    assert negative.value == pytest.approx(60 / 70)
+
+
+def test_the_interval_of_a_predictive_value_is_mercaldos_logit_interval():
+    positive, negative = predictive_values(table(30, 20, 60, 10), prevalence=0.2)
+    sensitivity, specificity, positives, negatives = 0.75, 0.75, 40, 80
+    of_positive = (1 - sensitivity) / sensitivity / positives + specificity / (1 - specificity) / negatives
+    of_negative = sensitivity / (1 - sensitivity) / positives + (1 - specificity) / specificity / negatives
+    for found, variance in ((positive, of_positive), (negative, of_negative)):
+        centre = np.log(found.value / (1 - found.value))
+        ends = 1 / (1 + np.exp(-(centre + np.array([-1, 1]) * 1.959963984540054 * np.sqrt(variance))))
+        assert (found.low, found.high) == pytest.approx(tuple(ends), rel=1e-12)
+
+
+def test_a_perfect_decision_has_predictive_values_without_interval():
+    positive, negative = predictive_values(table(4, 0, 4, 0), prevalence=0.3)
+    assert (positive.value, negative.value) == (1.0, 1.0)
+    assert not positive.has_interval
+    assert positive.reason == "a cell of the positive calls is empty"
+
+
+@pytest.mark.parametrize("prevalence", [0, 1, 12])
+def test_an_impossible_prevalence_is_refused(prevalence):
+    with pytest.raises(ValueError, match=rf"prevalence must be inside \(0, 1\), got {prevalence}"):
+        predictive_values(table(1, 1, 1, 1), prevalence=prevalence)

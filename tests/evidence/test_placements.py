@@ -1,0 +1,175 @@
+import numpy as np
+import pytest
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from fistula.evidence.placements import (
+    clustered_auroc,
+    delong,
+    hanley_mcneil_variance,
+    newcombe_interval,
+    place,
+)
+from fistula.evidence.resample import draw_weights
+from fistula.evidence.roc import auroc
+from fistula.evidence.weighted import STATISTICS, gather
+
+
+def obuchowski_1997(labels, scores, patients):
+    """Variance written out as in the paper, one comparison at a time."""
+    wins = [[(x > y) + 0.5 * (x == y) for y in scores[labels == 0]] for x in scores[labels == 1]]
+    of_positive, of_negative = np.mean(wins, axis=1), np.mean(wins, axis=0)
+    abnormal, normal, area = len(of_positive), len(of_negative), np.mean(wins)
+    s10 = s01 = s11 = i10 = i01 = 0
+    everyone = sorted(set(patients))
+    for patient in everyone:
+        x = of_positive[patients[labels == 1] == patient]
+        y = of_negative[patients[labels == 0] == patient]
+        i10, i01 = i10 + (len(x) > 0), i01 + (len(y) > 0)
+        s10 += (x.sum() - len(x) * area) ** 2
+        s01 += (y.sum() - len(y) * area) ** 2
+        s11 += (x.sum() - len(x) * area) * (y.sum() - len(y) * area)
+    s10 *= i10 / ((i10 - 1) * abnormal)
+    s01 *= i01 / ((i01 - 1) * normal)
+    s11 *= len(everyone) / (len(everyone) - 1)
+    return s10 / abnormal + s01 / normal + 2 * s11 / (abnormal * normal)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("mixed", [0, 4], ids=["patients of one class", "patients of both classes"])
+def test_the_clustered_variance_is_obuchowskis(make_cohort, seed, mixed):
+    cohort = make_cohort(seed, mixed=mixed)
+    found = place(cohort.labels, cohort.first, cohort.patients).covariance()
+    expected = obuchowski_1997(cohort.labels, cohort.first, cohort.patients)
+    assert found.shape == (1, 1)
+    assert found[0, 0] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("model", ["first", "second"])
+def test_delong_matches_stored_values_of_r(reference, model):
+    rows, values = reference
+    estimate = delong(rows.labels, getattr(rows, model))
+    assert estimate.value == pytest.approx(values[f"auroc_{model}"], abs=1e-14)
+    assert estimate.low == pytest.approx(values[f"low_{model}"], abs=1e-12)
+    assert estimate.high == pytest.approx(values[f"high_{model}"], abs=1e-12)
+    assert place(rows.labels, getattr(rows, model)).covariance()[0, 0] == pytest.approx(
+        values[f"variance_{model}"], rel=1e-12
+    )
+
+
+def test_the_covariance_of_two_models_matches_stored_values_of_r(reference):
+    rows, values = reference
+    covariance = place(rows.labels, np.stack([rows.first, rows.second], axis=1)).covariance()
+    expected = [
+        [values["variance_first"], values["covariance"]],
+        [values["covariance"], values["variance_second"]],
+    ]
+    np.testing.assert_allclose(covariance, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("mixed", [0, 8], ids=["patients of one class", "patients of both classes"])
+def test_the_clustered_variance_agrees_with_resampled_patients(make_cohort, mixed):
+    cohort = make_cohort(7, patients=(60, 50), mixed=mixed)
+    rows = gather(cohort.labels, cohort.first, cohort.patients, threshold=None, statistics=["auroc"])
+    values = STATISTICS["auroc"](rows, draw_weights(rows.strata, resamples=4000, seed=1))
+    variance = place(cohort.labels, cohort.first, cohort.patients).covariance()[0, 0]
+    assert np.var(values) == pytest.approx(variance, rel=0.1)
+
+
+def test_copied_slices_do_not_narrow_the_clustered_interval(make_cohort):
+    cohort = make_cohort(2)
+    once = clustered_auroc(cohort.labels, cohort.first, cohort.patients)
+    copied = [np.repeat(part, 5) for part in (cohort.labels, cohort.first, cohort.patients)]
+    many = clustered_auroc(*copied)
+    assert (many.value, many.low, many.high) == pytest.approx((once.value, once.low, once.high), abs=1e-12)
+    naive, naive_once = delong(*copied[:2]), delong(cohort.labels, cohort.first)
+    assert naive.high - naive.low < 0.5 * (naive_once.high - naive_once.low)
+
+
+def test_the_clustered_interval_is_a_logit_interval_with_satterthwaites_degrees(make_cohort):
+    cohort = make_cohort(3, mixed=0)
+    placements = place(cohort.labels, cohort.first, cohort.patients)
+    of_positives = 12 / 11 * float(placements.positive[:, 0] @ placements.positive[:, 0])
+    of_negatives = 10 / 9 * float(placements.negative[:, 0] @ placements.negative[:, 0])
+    degrees = (of_positives + of_negatives) ** 2 / (of_positives**2 / 11 + of_negatives**2 / 9)
+    assert 9 < degrees < 20
+    area = auroc(cohort.labels, cohort.first)
+    error = np.sqrt(of_positives + of_negatives) / (area * (1 - area))
+    ends = np.log(area / (1 - area)) + np.array([-1, 1]) * student.ppf(0.975, degrees) * error
+    estimate = clustered_auroc(cohort.labels, cohort.first, cohort.patients)
+    assert (estimate.low, estimate.high) == pytest.approx(tuple(1 / (1 + np.exp(-ends))), abs=1e-12)
+
+
+def test_a_contrast_of_models_has_the_variance_of_its_covariance(make_cohort):
+    cohort = make_cohort(5)
+    scores = np.stack([cohort.first, cohort.second, 1 - cohort.first], axis=1)
+    placements = place(cohort.labels, scores, cohort.patients)
+    weights = np.array([0.5, -1.0, 0.25])
+    value, error, _ = placements.contrast(weights)
+    assert value == pytest.approx(weights @ [auroc(cohort.labels, column) for column in scores.T])
+    assert error**2 == pytest.approx(weights @ placements.covariance() @ weights)
+    # Turned scores vary as the scores do, the other way.
+    assert placements.covariance()[0, 2] == pytest.approx(-placements.covariance()[0, 0])
+
+
+@pytest.mark.parametrize("auroc_value", [0.0, 0.3, 0.5, 0.9, 0.999, 1.0])
+@pytest.mark.parametrize("sizes", [(5, 3), (58, 45)])
+def test_newcombes_ends_solve_the_score_equation(auroc_value, sizes):
+    low, high = newcombe_interval(auroc_value, positives=sizes[0], negatives=sizes[1])
+    assert 0 <= low <= auroc_value <= high <= 1
+    for end in (low, high):
+        if 0 < end < 1:
+            others = sum(sizes) / 2 - 1
+            variance = end * (1 - end) / (sizes[0] * sizes[1])
+            variance *= 1 + others * ((1 - end) / (2 - end) + end / (1 + end))
+            assert abs(end - auroc_value) / np.sqrt(variance) == pytest.approx(norm.ppf(0.975), rel=1e-6)
+
+
+def test_hanley_and_mcneils_variance_is_theirs_for_equal_classes():
+    area, count = 0.8, 30
+    first, second = area / (2 - area), 2 * area**2 / (1 + area)
+    expected = area * (1 - area) + (count - 1) * (first - area**2) + (count - 1) * (second - area**2)
+    assert hanley_mcneil_variance(area, positives=count, negatives=count) == pytest.approx(expected / count**2)
+
+
+def test_a_perfect_score_still_has_an_interval():
+    labels, patients = np.repeat([1, 0], 30), np.repeat(np.arange(12), 5)
+    clustered = clustered_auroc(labels, labels, patients)
+    naive = delong(labels, labels)
+    assert (clustered.value, clustered.high, naive.high) == (1.0, 1.0, 1.0)
+    assert clustered.low == newcombe_interval(1.0, positives=6, negatives=6)[0]
+    assert clustered.low < naive.low < 1
+    assert clustered.method == "Newcombe (2006), patients as sample size, 95 %"
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "patients", "expected"),
+    [
+        pytest.param([], [], [], "n/a: no rows", id="empty"),
+        pytest.param([0, 0], [0.1, 0.2], ["a", "b"], "n/a: no positives", id="one class"),
+        pytest.param(
+            [1, 0, 1, 0], [1, 2, 3, 2], ["a"] * 4, "0.500 (n/a: only one patient has positive rows)", id="one patient"
+        ),
+        pytest.param(
+            [1, 1, 0, 0],
+            [1, 3, 2, 2],
+            ["a", "b", "c", "c"],
+            "0.500 (n/a: only one patient has negative rows)",
+            id="one patient of a class",
+        ),
+        pytest.param(
+            [1, 1, 0, 0],
+            [7, 7, 7, 7],
+            ["a", "b", "c", "d"],
+            "0.500 (n/a: no patient differs from another)",
+            id="constant scores",
+        ),
+    ],
+)
+def test_what_has_no_interval_says_why(labels, scores, patients, expected):
+    assert str(clustered_auroc(labels, scores, patients)) == expected
+
+
+def test_nan_scores_of_any_model_are_refused():
+    with pytest.raises(ValueError, match="scores must be finite, got nan at row 1"):
+        place([0, 1], [[0.1, 0.2], [0.3, np.nan]])

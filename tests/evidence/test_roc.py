@@ -1,0 +1,108 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from fistula.evidence.roc import auroc, average_precision, partial_auroc, precision_recall_curve, roc_curve
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "expected"),
+    [
+        pytest.param([0, 0, 1, 1], [1, 2, 3, 4], 1.0, id="perfect"),
+        pytest.param([1, 1, 0, 0], [1, 2, 3, 4], 0.0, id="inverted"),
+        pytest.param([0, 1, 0, 1], [7, 7, 7, 7], 0.5, id="constant scores"),
+        pytest.param([0, 0, 1, 1], [1, 2, 2, 3], 0.875, id="worked by hand: (1 + 1/2 + 1 + 1) / 4"),
+    ],
+)
+def test_auroc_matches_hand_worked_values(labels, scores, expected):
+    assert auroc(labels, scores) == expected
+
+
+@pytest.mark.parametrize("labels", [[], [0, 0], [1]], ids=["empty", "no positives", "no negatives"])
+def test_areas_of_a_missing_class_are_nan(labels):
+    scores = np.zeros(len(labels))
+    assert np.isnan(auroc(labels, scores))
+    assert np.isnan(partial_auroc(labels, scores))
+    assert np.isnan(average_precision(labels, scores)) == (1 not in labels)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("decimals", [1, 8], ids=["ties", "no ties"])
+def test_areas_and_curves_match_scikit_learn(make_cohort, seed, decimals):
+    cohort = make_cohort(seed, decimals=decimals)
+    labels, scores = cohort.labels, cohort.first
+    assert auroc(labels, scores) == pytest.approx(metrics.roc_auc_score(labels, scores), abs=1e-14)
+    assert average_precision(labels, scores) == pytest.approx(
+        metrics.average_precision_score(labels, scores), abs=1e-14
+    )
+    for found, expected in zip(
+        roc_curve(labels, scores), metrics.roc_curve(labels, scores, drop_intermediate=False), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-15)
+    precision, recall, thresholds = metrics.precision_recall_curve(labels, scores)
+    for found, expected in zip(
+        precision_recall_curve(labels, scores), (recall[-2::-1], precision[-2::-1], thresholds[::-1]), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-15)
+
+
+@pytest.mark.parametrize("max_fpr", [0.05, 0.1, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("decimals", [1, 8], ids=["ties", "no ties"])
+def test_partial_auroc_matches_scikit_learn(make_cohort, max_fpr, decimals):
+    for seed in range(5):
+        cohort = make_cohort(seed, decimals=decimals)
+        expected = metrics.roc_auc_score(cohort.labels, cohort.first, max_fpr=max_fpr)
+        assert partial_auroc(cohort.labels, cohort.first, max_fpr=max_fpr) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("model", ["first", "second"])
+def test_partial_auroc_matches_stored_values_of_r(reference, model):
+    rows, values = reference
+    scores = getattr(rows, model)
+    for name, low, high in (("partial", 0.0, 0.2), ("middle", 0.1, 0.3)):
+        raw, standard = (
+            partial_auroc(rows.labels, scores, min_fpr=low, max_fpr=high, standardised=choice)
+            for choice in (False, True)
+        )
+        assert raw == pytest.approx(values[f"{name}_{model}"], abs=1e-12)
+        assert standard == pytest.approx(values[f"{name}_standard_{model}"], abs=1e-12)
+
+
+def test_partial_areas_add_up_to_the_whole(make_cohort):
+    cohort = make_cohort(3, decimals=1)
+    borders = [0.0, 0.05, 0.2, 0.5, 1.0]
+    parts = [
+        partial_auroc(cohort.labels, cohort.first, min_fpr=low, max_fpr=high, standardised=False)
+        for low, high in pairwise(borders)
+    ]
+    assert sum(parts) == pytest.approx(auroc(cohort.labels, cohort.first), abs=1e-14)
+
+
+def test_auroc_depends_on_order_alone_and_turns_with_the_scores(make_cohort):
+    cohort = make_cohort(1)
+    area = auroc(cohort.labels, cohort.first)
+    assert auroc(cohort.labels, np.exp(5 * cohort.first)) == area
+    assert auroc(cohort.labels, -cohort.first) == pytest.approx(1 - area, abs=1e-15)
+    assert auroc(1 - cohort.labels, cohort.first) == pytest.approx(1 - area, abs=1e-15)
+
+
+def test_a_threshold_of_the_curve_gives_its_rates(make_cohort):
+    cohort = make_cohort(2, decimals=1)
+    for fpr, tpr, threshold in zip(*roc_curve(cohort.labels, cohort.first), strict=True):
+        called = cohort.first >= threshold
+        assert called[cohort.labels == 1].mean() == pytest.approx(tpr, abs=1e-15)
+        assert called[cohort.labels == 0].mean() == pytest.approx(fpr, abs=1e-15)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.2, 0.2), (-0.1, 0.5), (0.5, 1.1), (np.nan, 0.5)])
+def test_an_empty_range_is_refused(low, high):
+    with pytest.raises(ValueError, match="expected 0 <= min_fpr < max_fpr <= 1"):
+        partial_auroc([0, 1], [0, 1], min_fpr=low, max_fpr=high)
+
+
+@pytest.mark.parametrize("function", [auroc, roc_curve, average_precision, precision_recall_curve, partial_auroc])
+def test_nan_scores_are_refused(function):
+    with pytest.raises(ValueError, match="scores must be finite, got nan at row 1"):
+        function([0, 1], [0.5, np.nan])
