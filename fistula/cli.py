@@ -23,6 +23,9 @@ COMMANDS = {
     "report": "compare the runs of a study on one page",
 }
 
+# Hydra takes a key for a group wherever conf/ has a folder of that name: these commands mean a folder on disk.
+RENAMED = {"report": {"study": "study_folder"}}
+
 USAGE = """fistula {version}: from DICOM and a table of labels to a study that can be defended
 
 usage: fistula COMMAND [key=value ...]
@@ -57,7 +60,7 @@ def run_command(command: str, arguments: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra  # here, because `fistula --help` must not wait for it
 
-    sys.argv = [f"fistula {command}", *arguments]
+    sys.argv = [f"fistula {command}", *(_rename(argument, RENAMED.get(command, {})) for argument in arguments)]
     module = importlib.import_module(f"fistula.commands.{command}")
     hydra.main(config_path=str(config_folder()), config_name=command, version_base="1.3")(_speaking(module.run))()
 
@@ -66,6 +69,11 @@ def config_folder() -> Path:
     """Where the configuration lies: in the installed package, or at the top of a checkout."""
     installed = Path(__file__).parent / "conf"
     return installed if installed.is_dir() else Path(__file__).parents[1] / "conf"
+
+
+def _rename(argument: str, names: dict[str, str]) -> str:
+    key, equals, value = argument.partition("=")
+    return f"{names.get(key, key)}{equals}{value}"
 
 
 def _speaking(task: Callable[["DictConfig"], None]) -> Callable[["DictConfig"], None]:
@@ -111,7 +119,7 @@ def _as_fistula_error(error: BaseException, command: str) -> FistulaError | None
         rule = f"is not one of {', '.join(error.options)}"
         return ConfigError(f"{group}={option}", rule, remedy=_suggest(option, error.options))
     if isinstance(error, MissingMandatoryValue):
-        return ConfigError(error.full_key or "configuration", "must be given", remedy=remedy)
+        return ConfigError((error.full_key or "configuration").removesuffix("_folder"), "must be given", remedy=remedy)
     if isinstance(error, HydraException | OmegaConfBaseException):
         first, why = (str(e).split("\n")[0].rstrip(".") for e in (error, error.__cause__ or error))
         return ConfigError("configuration", first if why in first else f"{first} ({why})", remedy=remedy)

@@ -68,7 +68,21 @@ def create_backbone(architecture: str, *, pretrained: bool, download: bool, num_
     network = timm.create_model(
         architecture, pretrained=pretrained, num_classes=num_classes, in_chans=1, pretrained_cfg_overlay=overlay
     )
+    _start_near_even(network)
     log.info("%s: %s", architecture, source)
     constants = timm.data.resolve_data_config(model=network)
     mean, std = (sum(constants[key]) / 3 for key in ("mean", "std"))
     return Backbone(network, mean=mean, std=std, weights=source)
+
+
+def _start_near_even(network: nn.Module) -> None:
+    """Give the fresh classifier small weights, so that training starts from nearly even probabilities.
+
+    timm draws the classifier of its EfficientNets from a range that grows as the classes get fewer: with two, the
+    first losses are near 10 instead of 0.7, and what they do to pretrained layers takes epochs to mend.
+    """
+    for layer in network.get_classifier().modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.trunc_normal_(layer.weight, std=0.01)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fistula.evidence.aggregate import patient_scores
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.operating_point import OperatingPoint
-from fistula.evidence.resample import patient_bootstrap
+from fistula.evidence.standard import standard_metrics
 
 PATIENT_RULE = "mean"  # a patient's score is the mean of the slices'
 ChooseThreshold = Callable[[NDArray, NDArray], OperatingPoint]
@@ -73,9 +73,13 @@ def _summarize_binary(predictions: pl.DataFrame, choose_threshold: ChooseThresho
 def _metrics(part: pl.DataFrame, threshold: float) -> dict[str, Any]:
     labels, scores, patients = (part[name].to_numpy() for name in ("label", "score", "patient_key"))
     keys, patient_labels, means = patient_scores(labels, scores, patients, rule=PATIENT_RULE)
+
+    def called(values: NDArray) -> NDArray:
+        return (values >= threshold).astype(int)
+
     return {
-        "slice": _estimates(patient_bootstrap(labels, scores, patients, threshold=threshold)),
-        "patient": _estimates(patient_bootstrap(patient_labels, means, keys, threshold=threshold)),
+        "slice": _estimates(standard_metrics(labels, scores, called(scores), patients)),
+        "patient": _estimates(standard_metrics(patient_labels.astype(int), means, called(means), keys)),
     }
 
 
