@@ -18,7 +18,7 @@ setup: $(INSTALLED) ## Set up .venv from requirements.lock
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "$(PYTHON) is older than Python 3.11. Name a newer one: make PYTHON=python3.12 study"; exit 2; }
-	$(PYTHON) -m venv --clear .venv
+	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade uv
 	$(BIN)/uv pip sync --python $(BIN)/python --compile-bytecode requirements.lock
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --editable .
@@ -51,4 +51,4 @@ format: $(INSTALLED) ## Put the code into its format
 
 lock: ## Resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --universal --python-version 3.11 \
-	  --all-extras --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	  --extra weights --extra dev --custom-compile-command "make lock" pyproject.toml -o requirements.lock

@@ -34,6 +34,23 @@ SCHEMA: dict[str, pl.DataType] = {
     "pixel_hash": pl.String(),  # SHA-256 of this slice's pixels in pixels.npy
     "source_hash": pl.String(),  # SHA-256 of the source file
 }
+# Written by ingest as well, for ingest itself and for a closer look; no later stop needs them.
+EXTRA: dict[str, pl.DataType] = {
+    "volume": pl.Int64(),  # number inside the series of the stack that shared one intensity mapping
+    "frame": pl.Int64(),  # of a multi-frame object, from 0
+    "study_day": pl.Int64(),  # days since the patient's first study
+    "component": pl.String(),  # water, fat, magnitude, ...
+    "contrast": pl.String(),  # yes, unknown (attribute there but empty), no
+    "syntax": pl.String(),
+    "decoder": pl.String(),
+    "scale_row": pl.Float64(),  # pixels of pixels.npy per source pixel
+    "scale_col": pl.Float64(),
+    "offset_row": pl.Int64(),  # where the grid begins in the scaled picture
+    "offset_col": pl.Int64(),
+    "notes": pl.String(),  # what is odd about the slice, separated by |
+    "seen": pl.String(),  # those of them that concern the pixels
+    "stamp": pl.String(),  # pseudonym of the file's place, size and time of change
+}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,249 @@
+"""Read the table of labels: which images it names, how, and as what."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from fistula.errors import ConfigError, DataError
+
+# What may name an image; the first of these that a table has is how it names them.
+KEYS = (
+    ("sop_instance_uid",),
+    ("path",),
+    ("series_instance_uid", "instance_number"),
+    ("patient_id",),
+)
+OTHER_COLUMNS = ("frame_number", "label", "patient_id", "split", "site", "opening_row", "opening_col")
+COLUMNS = tuple(dict.fromkeys([name for key in KEYS for name in key] + list(OTHER_COLUMNS)))
+PARTS = ("train", "val", "test")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        line: Its number in the file, the header's being 1.
+        name: What names the image or images, one text for each column of the table's key.
+        frame: Frame of a multi-frame object, from 1; None for all of them.
+        label: Index of its class.
+        patient: The patient as the table says; empty where it does not.
+        split: train, val, test or None.
+        site: The site or None.
+        opening: Row and column of the internal opening in the source image, centre of the first pixel at 0, or None.
+    """
+
+    line: int
+    name: tuple[str, ...]
+    frame: int | None
+    label: int
+    patient: str
+    split: str | None
+    site: str | None
+    opening: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A table of labels.
+
+    Attributes:
+        path: The file, for messages.
+        key: Columns that name an image: one of `KEYS`.
+        classes: Names in the order of their labels; with two, the last is the positive one.
+        rows: Its lines, in order.
+    """
+
+    path: Path
+    key: tuple[str, ...]
+    classes: list[str]
+    rows: list[Row]
+
+    @property
+    def are_images(self) -> bool:
+        """Whether the table names PNG and JPEG files, not DICOM."""
+        return self.key == ("path",) and self.rows[0].name[0].lower().endswith(IMAGE_SUFFIXES)
+
+
+def read_labels(path: Path, *, classes: Sequence[str] | None = None, positive_only: bool = False) -> Labels:
+    """Read and check a CSV table of labels.
+
+    Args:
+        path: UTF-8, with or without a byte order mark, commas between cells, the first line naming the columns.
+        classes: Class names; needed where labels are words, their order giving the indices.
+        positive_only: The table lists images of the last class alone and needs no `label` column.
+
+    Raises:
+        DataError: If the file, a column or a cell is not what it has to be; the message has the line.
+        ConfigError: If labels are words and `classes` is not given.
+    """
+    table = _read_table(path)
+    header = table[0][1]
+    key = _check_columns(path, header, positive_only=positive_only)
+    body = [(line, dict(zip(header, cells, strict=True))) for line, cells in table[1:]]
+    if not body:
+        raise DataError(path, "must have at least one line below its header")
+    names = _class_names(path, body, classes, positive_only=positive_only)
+    rows = [_row(path, line, cells, key=key, classes=names, positive_only=positive_only) for line, cells in body]
+    _refuse_twice(path, rows)
+    _refuse_mixed_files(path, rows, key)
+    return Labels(path, key, names, rows)
+
+
+def _read_table(path: Path) -> list[tuple[int, list[str]]]:
+    """Line numbers and stripped cells, every line as long as the first; empty lines are left out."""
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(path, "must be UTF-8 text", remedy="Save it as CSV UTF-8") from error
+    except OSError as error:
+        raise DataError(f"labels={path}", f"cannot be read ({error.strerror})", remedy="Check the path") from error
+    reader = csv.reader(io.StringIO(content, newline=""), strict=True)
+    try:
+        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}", f"is not CSV ({error})") from error
+    lines = [(line, cells) for line, cells in lines if any(cells)]
+    if not lines:
+        raise DataError(path, "is empty", remedy=f"Its first line must name columns of {', '.join(COLUMNS)}")
+    width = len(lines[0][1])
+    for line, cells in lines:
+        if len(cells) != width:
+            raise DataError(f"{path}, line {line}", f"must have {width} cells as the header has", found=len(cells))
+    return lines
+
+
+def _check_columns(path: Path, header: list[str], *, positive_only: bool) -> tuple[str, ...]:
+    allowed = f"Allowed are {', '.join(COLUMNS)}"
+    if unknown := [name for name in header if name not in COLUMNS]:
+        raise DataError(f"{path}, line 1", f"has the unknown column {', '.join(map(repr, unknown))}", remedy=allowed)
+    if twice := {name for name in header if header.count(name) > 1}:
+        raise DataError(f"{path}, line 1", f"has the column {sorted(twice)[0]!r} twice")
+    if "label" not in header and not positive_only:
+        remedy = "Add it, or say negatives=other_patients if the table lists positive images only"
+        raise DataError(f"{path}, line 1", "must have the column 'label'", remedy=remedy)
+    if ("opening_row" in header) != ("opening_col" in header):
+        raise DataError(f"{path}, line 1", "must have both of opening_row and opening_col, or neither")
+    key = next((key for key in KEYS if all(name in header for name in key)), None)
+    if key is None:
+        choices = ", ".join(" with ".join(key) for key in KEYS)
+        raise DataError(f"{path}, line 1", f"must name the images by one of: {choices}", found=", ".join(header))
+    return key
+
+
+def _class_names(
+    path: Path, body: list[tuple[int, dict[str, str]]], classes: Sequence[str] | None, *, positive_only: bool
+) -> list[str]:
+    if classes is not None:
+        names = [str(name) for name in classes]
+        if len(names) < 2 or len(set(names)) != len(names):
+            raise ConfigError("classes", "must be two or more different names", found=names)
+        return names
+    if positive_only:
+        return ["negative", "positive"]
+    words = {cells["label"] for _, cells in body}
+    if not all(word.isascii() and word.isdigit() for word in words):
+        found = ", ".join(sorted(words)[:5]) or "empty cells"
+        remedy = "Say which is which, the last being the positive one: classes=[normal,fistula]"
+        raise ConfigError(
+            "classes", f"must be given, because the labels of {path} are words", found=found, remedy=remedy
+        )
+    return [str(index) for index in range(max(2, max(map(int, words)) + 1))]
+
+
+def _row(
+    path: Path, line: int, cells: dict[str, str], *, key: tuple[str, ...], classes: list[str], positive_only: bool
+) -> Row:
+    where = f"{path}, line {line}"
+    name = tuple(cells[column] for column in key)
+    if not all(name):
+        raise DataError(where, f"must have a {' and a '.join(key)}")
+    if key == ("path",):
+        name = (_relative(where, name[0]),)
+    if key == KEYS[2]:
+        name = (name[0], str(_whole(where, "instance_number", name[1])))
+    split = cells.get("split") or None
+    if split not in (*PARTS, None):
+        raise DataError(where, f"split must be one of {', '.join(PARTS)}, or empty", found=repr(split))
+    frame = cells.get("frame_number") or None
+    return Row(
+        line=line,
+        name=name,
+        frame=None if frame is None else _whole(where, "frame_number", frame),
+        label=_label(where, cells.get("label", ""), classes, positive_only=positive_only),
+        patient=cells.get("patient_id", ""),
+        split=split,
+        site=cells.get("site") or None,
+        opening=_opening(where, cells),
+    )
+
+
+def _label(where: str, word: str, classes: list[str], *, positive_only: bool) -> int:
+    if positive_only and not word:
+        return len(classes) - 1
+    if word in classes:
+        label = classes.index(word)
+    elif word.isascii() and word.isdigit() and int(word) < len(classes):
+        label = int(word)
+    else:
+        indices = f"0 to {len(classes) - 1}"
+        raise DataError(where, f"label must be one of {', '.join(classes)} (or {indices})", found=repr(word))
+    if positive_only and label != len(classes) - 1:
+        rule = f"label must be {classes[-1]} on every line, as negatives=other_patients says"
+        raise DataError(where, rule, found=repr(word))
+    return label
+
+
+def _relative(where: str, text: str) -> str:
+    path = PurePosixPath(text.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
+        raise DataError(where, "path must be relative to source, without '..'", found=text)
+    return str(path)
+
+
+def _whole(where: str, column: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise DataError(where, f"{column} must be a whole number", found=repr(text))
+    return int(text)
+
+
+def _opening(where: str, cells: dict[str, str]) -> tuple[float, float] | None:
+    pair = cells.get("opening_row", ""), cells.get("opening_col", "")
+    if not any(pair):
+        return None
+    try:
+        row, column = float(pair[0]), float(pair[1])
+    except ValueError:
+        row = column = math.nan
+    if not (math.isfinite(row) and math.isfinite(column)):
+        raise DataError(where, "opening_row and opening_col must both be numbers, or both empty", found=", ".join(pair))
+    return row, column
+
+
+def _refuse_twice(path: Path, rows: list[Row]) -> None:
+    seen: dict[tuple[tuple[str, ...], int | None], Row] = {}
+    for row in rows:
+        for frame in (row.frame, None):
+            if (other := seen.get((row.name, frame))) is not None:
+                same = "the same label twice" if other.label == row.label else "two labels"
+                remedy = f"Remove one of lines {other.line} and {row.line}"
+                raise DataError(f"{path}, line {row.line}", f"gives {' '.join(row.name)} {same}", remedy=remedy)
+        seen[row.name, row.frame] = row
+
+
+def _refuse_mixed_files(path: Path, rows: list[Row], key: tuple[str, ...]) -> None:
+    if key != ("path",):
+        return
+    images = [row.name[0].lower().endswith(IMAGE_SUFFIXES) for row in rows]
+    if any(images) and not all(images):
+        line = next(row.line for row, is_image in zip(rows, images, strict=True) if is_image != images[0])
+        raise DataError(
+            f"{path}, line {line}", "names DICOM and PNG or JPEG files in one table", remedy="Ingest them apart"
+        )
+    if all(images) and (row := next((row for row in rows if not row.patient), None)):
+        remedy = "A file name does not say which pictures are of one person"
+        raise DataError(f"{path}, line {row.line}", "must have a patient_id", remedy=remedy)

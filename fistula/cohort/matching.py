@@ -1,0 +1,128 @@
+"""Bring labels and images together, and say precisely what has no partner."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from fistula.cohort.labels import KEYS, Labels, Row
+from fistula.cohort.survey import Survey
+from fistula.dicom.identity import Pseudonyms
+from fistula.errors import ConfigError, DataError
+
+NEGATIVES = ("labelled", "other_patients")
+CHOICES = ("refuse", "exclude")
+MATCHED = {
+    "label": pl.Int64(),
+    "site": pl.String(),
+    "split": pl.String(),
+    "source_row": pl.Float64(),  # of the opening, in the source image
+    "source_col": pl.Float64(),
+    "line": pl.Int64(),
+    "said_patient": pl.String(),  # pseudonym of the patient that the table names
+}
+
+
+def match(survey: Survey, labels: Labels, pseudonyms: Pseudonyms) -> pl.DataFrame:
+    """The survey's facts with the columns of `MATCHED`, null where the table has no line for the image.
+
+    A line without a frame number is for all frames of its object.
+    """
+    rows = {_key(row.name, labels.key, pseudonyms, row.frame): row for row in labels.rows}
+    facts = survey.facts
+    matched: list[tuple] = []
+    for record in facts.select(
+        "file", "member", "frame", "instance_key", "series_key", "instance_number", "patient_key"
+    ).iter_rows(named=True):
+        name = _name(record, labels.key, survey)
+        row = None if name is None else rows.get((*name, (record["frame"] or 0) + 1)) or rows.get((*name, None))
+        matched.append(_columns(row, pseudonyms))
+    return facts.hstack(pl.DataFrame(matched, schema=MATCHED, orient="row"))
+
+
+def with_negatives(facts: pl.DataFrame, *, negatives: str) -> pl.DataFrame:
+    """Give the slices of patients without any labelled slice the label 0, if `negatives` is `other_patients`.
+
+    A labelled patient's own unlabelled slices stay in no class: this is the paper's rule.
+    """
+    if negatives not in NEGATIVES:
+        raise ConfigError("negatives", f"must be one of {', '.join(NEGATIVES)}", found=negatives)
+    if negatives == "labelled":
+        return facts
+    is_control = pl.col("label").is_null().all().over("patient_key")
+    return facts.with_columns(label=pl.when(is_control).then(pl.lit(0, pl.Int64())).otherwise(pl.col("label")))
+
+
+def refuse_unmatched(facts: pl.DataFrame, labels: Labels, *, policy: str) -> int:
+    """Count lines of the table that name no image that was found; refuse them unless `policy` is `exclude`.
+
+    Raises:
+        DataError: With how many, and the first of them.
+    """
+    _check_policy("unmatched", policy)
+    used = set(facts["line"].drop_nulls())
+    unused = [row for row in labels.rows if row.line not in used]
+    if unused and policy == "refuse":
+        first = ", ".join(f"line {row.line} ({' '.join(row.name)})" for row in unused[:3])
+        remedy = "Check source and the table, or say unmatched=exclude"
+        found = f"{len(unused)} without one: {first}{', ...' if len(unused) > 3 else ''}"
+        raise DataError(labels.path, "every label must be of an image below source", found=found, remedy=remedy)
+    return len(unused)
+
+
+def refuse_files(survey: Survey, facts: pl.DataFrame, *, key: str, policy: str, rule: str) -> None:
+    """Refuse the rows of `facts`, naming the first of their files, unless there are none or `policy` is `exclude`."""
+    _check_policy(key, policy)
+    if facts.is_empty() or policy == "exclude":
+        return
+    first = [
+        survey.name(record["file"], record["member"] or "") + (f" ({record['reason']})" if record["reason"] else "")
+        for record in facts.unique("file", maintain_order=True)
+        .head(3)
+        .select("file", "member", "reason")
+        .iter_rows(named=True)
+    ]
+    remedies = [text for text in facts["remedy"].drop_nulls().unique(maintain_order=True) if text][:1]
+    found = f"{len(facts)}: {', '.join(first)}{', ...' if len(facts) > len(first) else ''}"
+    remedy = ". ".join([*remedies, f"Mend them, or leave them out with {key}=exclude"])
+    raise DataError(f"source={survey.folder}", rule, found=found, remedy=remedy)
+
+
+def refuse_empty_classes(labels: Sequence[int], classes: Sequence[str]) -> None:
+    """Raise DataError if a class has no image: nothing can be learned from one class."""
+    counts = [list(labels).count(index) for index in range(len(classes))]
+    if min(counts) > 0:
+        return
+    found = ", ".join(f"{name}: {count}" for name, count in zip(classes, counts, strict=True))
+    remedy = "Label images of every class; where only positive ones are listed, say negatives=other_patients"
+    raise DataError("labels", "every class needs at least one image", found=found, remedy=remedy)
+
+
+def _key(name: tuple[str, ...], key: tuple[str, ...], pseudonyms: Pseudonyms, frame: int | None) -> tuple:
+    if key == KEYS[0]:
+        return pseudonyms("instance", name[0]), frame
+    if key == KEYS[2]:
+        return pseudonyms("series", name[0]), int(name[1]), frame
+    return (pseudonyms("patient", name[0]) if key == KEYS[3] else name[0]), frame
+
+
+def _name(record: dict, key: tuple[str, ...], survey: Survey) -> tuple | None:
+    if key == KEYS[0]:
+        return (record["instance_key"],)
+    if key == KEYS[1]:
+        return (survey.name(record["file"], record["member"] or ""),)
+    if key == KEYS[2]:
+        return record["series_key"], record["instance_number"]
+    return (record["patient_key"],)
+
+
+def _columns(row: Row | None, pseudonyms: Pseudonyms) -> tuple:
+    if row is None:
+        return (None,) * len(MATCHED)
+    opening = row.opening or (None, None)
+    patient = pseudonyms("patient", row.patient) if row.patient else None
+    return row.label, row.site, row.split, *opening, row.line, patient
+
+
+def _check_policy(key: str, policy: str) -> None:
+    if policy not in CHOICES:
+        raise ConfigError(key, f"must be {' or '.join(CHOICES)}", found=policy)

@@ -1,0 +1,117 @@
+"""Bring a picture to the cohort's grid: resample to a spacing or fit to a side, then crop or pad about the centre."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+FITS = ("longer", "shorter")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The pixels that every slice of a cohort has.
+
+    Attributes:
+        size: Rows and columns.
+        spacing_mm: Distance of pixels, for pictures that state theirs.
+        fit: For pictures that do not: which side is scaled to `size`; `longer` pads, `shorter` crops.
+    """
+
+    size: int
+    spacing_mm: float
+    fit: str = "longer"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A picture on the grid.
+
+    Attributes:
+        values: Float32 ``(size, size)``; 0 where `inside` is False.
+        inside: Bool ``(size, size)``: False where the picture ends or is padding.
+        scale: New pixels per old pixel, along rows and along columns.
+        offset: Row and column of the scaled picture at which the grid begins; negative where it is padded.
+    """
+
+    values: np.ndarray
+    inside: np.ndarray
+    scale: tuple[float, float]
+    offset: tuple[int, int]
+
+
+def grid_point(
+    point: tuple[float, float], *, scale: tuple[float, float], offset: tuple[int, int], size: int
+) -> tuple[float, float] | None:
+    """A point of the source picture on the grid, centres of the first pixels at 0; None if it lies outside.
+
+    The scale counts from pixel edges, half a pixel before the first centre.
+
+    Example:
+        >>> grid_point((0.5, 3.0), scale=(2.0, 1.0), offset=(0, 1), size=8)
+        (1.5, 2.0)
+    """
+    row, column = ((old + 0.5) * factor - 0.5 - start for old, factor, start in zip(point, scale, offset, strict=True))
+    is_inside = -0.5 <= row < size - 0.5 and -0.5 <= column < size - 0.5
+    return (row, column) if is_inside else None
+
+
+def place(
+    values: np.ndarray, grid: Grid, *, spacing: tuple[float, float] | None, inside: np.ndarray | None = None
+) -> Placed:
+    """Resample with an antialiasing triangle filter, then crop or pad about the centre; anatomy is never stretched.
+
+    Args:
+        values: Float32 ``(H, W)``.
+        grid: Where to.
+        spacing: Distance of rows, of columns in mm; None fits the picture to the grid's side.
+        inside: Bool ``(H, W)``, False at pixel padding, which then takes no part in the averages.
+    """
+    height, width = values.shape
+    if spacing is not None:
+        wanted = height * spacing[0] / grid.spacing_mm, width * spacing[1] / grid.spacing_mm
+    else:
+        side = max(height, width) if grid.fit == "longer" else min(height, width)
+        wanted = height * grid.size / side, width * grid.size / side
+    # A slice that spans more than this is not one of a patient; the bound keeps a false spacing from filling memory.
+    limit = 64 * grid.size
+    shape = min(limit, max(1, round(wanted[0]))), min(limit, max(1, round(wanted[1])))
+    resampled, covered = _resample(values, inside, shape)
+    offset = (shape[0] - grid.size) // 2, (shape[1] - grid.size) // 2
+    return Placed(
+        values=_crop(resampled, grid.size, offset),
+        inside=_crop(covered, grid.size, offset),
+        scale=(shape[0] / height, shape[1] / width),
+        offset=offset,
+    )
+
+
+def to_bytes(unit: np.ndarray) -> np.ndarray:
+    """Values in [0, 1] as uint8, rounded to the nearest of 256 levels."""
+    return np.rint(np.clip(unit, 0, 1) * 255).astype(np.uint8)
+
+
+def _resample(values: np.ndarray, inside: np.ndarray | None, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    if inside is None:
+        return _resize(values, shape), np.ones(shape, bool)
+    # Normalised convolution (Knutsson and Westin 1993): the weight of what is not padding divides the sum of it.
+    weight = _resize(inside.astype(np.float32), shape)
+    total = _resize(np.where(inside, values, 0).astype(np.float32), shape)
+    covered = weight >= 0.5
+    return np.divide(total, weight, out=np.zeros_like(total), where=covered), covered
+
+
+def _resize(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    if values.shape == shape:
+        return values
+    picture = Image.fromarray(np.ascontiguousarray(values, np.float32))
+    return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+
+
+def _crop(values: np.ndarray, size: int, offset: tuple[int, int]) -> np.ndarray:
+    result = np.zeros((size, size), values.dtype)
+    source = [slice(max(0, start), max(0, start) + size) for start in offset]
+    part = values[source[0], source[1]]
+    top, left = (max(0, -start) for start in offset)
+    result[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return result

@@ -1,0 +1,62 @@
+"""Read many volumes in parallel into a pixel store; where one kills its reader, find the file that does it."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import polars as pl
+
+from fistula.cohort.store import PixelStore
+from fistula.cohort.survey import DEADLY
+from fistula.cohort.volume import RESULTS, Plan, Slice, read_volumes
+from fistula.cohort.workers import Workers, batches_of, in_parallel
+
+SLICES_A_BATCH = 64
+
+
+def read_into(
+    store: PixelStore, volumes: Sequence[Sequence[Slice]], plan: Plan, workers: Workers, *, is_risky: bool
+) -> pl.DataFrame:
+    """Columns of `RESULTS` for every slice, its pixels in `store` at `at`.
+
+    Args:
+        store: Takes the pixels.
+        volumes: What to read; the slices of one share an intensity mapping.
+        plan: How.
+        workers: Processes.
+        is_risky: Whether a decoder in C takes part, which may end its process.
+    """
+    results = _pass(store, volumes, plan, workers, is_risky=is_risky)
+    dead = set(results.filter(pl.col("reason") == DEADLY)["row"])
+    if not dead:
+        return results
+    suspects = [volume for volume in volumes if volume[0].row in dead]
+    with PixelStore(store.path.with_suffix(".suspects"), store.size) as aside:
+        alone = _pass(aside, [[item] for volume in suspects for item in volume], plan, workers, is_risky=True)
+    guilty = alone.filter(pl.col("reason") == DEADLY)
+    rows = set(guilty["row"])
+    innocent = [[item for item in volume if item.row not in rows] for volume in suspects]
+    again = _pass(store, [volume for volume in innocent if volume], plan, workers, is_risky=True)
+    return pl.concat([results.filter(~pl.col("row").is_in(list(dead))), guilty, again])
+
+
+def _pass(
+    store: PixelStore, volumes: Sequence[Sequence[Slice]], plan: Plan, workers: Workers, *, is_risky: bool
+) -> pl.DataFrame:
+    frames = [pl.DataFrame(schema=RESULTS)]
+    batches = batches_of(volumes, size=len, target=SLICES_A_BATCH)
+    work, lost = partial(read_volumes, plan=plan), partial(_lost, size=plan.grid.size)
+    seconds = plan.look.seconds * (SLICES_A_BATCH + max(map(len, volumes), default=0))
+    for records, pixels in in_parallel(
+        work, batches, workers, title="reading volumes", is_risky=is_risky, seconds=seconds, lost=lost
+    ):
+        first = store.append(pixels)
+        frames.append(pl.DataFrame(records, schema=RESULTS, orient="row").with_columns(pl.col("at") + first))
+    return pl.concat(frames)
+
+
+def _lost(volume: Sequence[Slice], *, size: int) -> tuple[list[tuple], np.ndarray]:
+    """What `read_volumes` would give for a volume that no process survives."""
+    remedy = "Export it again, uncompressed"
+    records = [dict.fromkeys(RESULTS) | {"row": item.row, "reason": DEADLY, "remedy": remedy} for item in volume]
+    return [tuple(record.values()) for record in records], np.zeros((0, size, size), np.uint8)

@@ -1,0 +1,88 @@
+"""An earlier cohort of the same tree: what did not change since need not be read again."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from fistula.cohort.manifest import read_cohort
+from fistula.cohort.store import PixelStore
+from fistula.cohort.survey import FACTS
+from fistula.cohort.volume import RESULTS
+from fistula.dicom.identity import Pseudonyms
+from fistula.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A cohort whose work can be taken over.
+
+    Attributes:
+        facts: Its survey.
+        manifest: Its slices.
+        pixels: Theirs, in the same order.
+    """
+
+    facts: pl.DataFrame
+    manifest: pl.DataFrame
+    pixels: np.ndarray
+
+    @classmethod
+    def open(cls, folder: Path, settings: dict[str, Any], pseudonyms: Pseudonyms) -> "Earlier":
+        """Open a cohort folder written with equal `settings` and the same key.
+
+        Raises:
+            DataError: If it is not a cohort, or its survey is missing.
+            ConfigError: If it was made in another way.
+        """
+        cohort = read_cohort(folder)
+        wanted = {**json.loads(json.dumps(settings)), "key_name": pseudonyms.key_name}
+        for name, value in wanted.items():
+            if cohort.record.get(name) != value:
+                remedy = "Leave reuse out, or use the same settings and key"
+                raise ConfigError(f"reuse={folder}", f"was made with another {name}", remedy=remedy)
+        try:
+            facts = pl.read_parquet(folder / "survey.parquet")
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise DataError(f"reuse={folder}", "has no readable survey.parquet", remedy="Leave reuse out") from error
+        member = pl.lit("").alias("member")  # members of archives are looked at anew
+        facts = facts.filter(pl.col("stamp") != "").with_columns(member, file=pl.lit(None, pl.Int64()))
+        is_single = pl.len().over("stamp") == pl.col("frames").fill_null(1)
+        return cls(facts.select(list(FACTS)).filter(is_single), cohort.manifest, cohort.pixels)
+
+    def results(self, chosen: pl.DataFrame, store: PixelStore) -> pl.DataFrame:
+        """Results for the volumes that consist of the same slices from unchanged files; their pixels go to `store`.
+
+        A volume with one slice more or less is read whole: its intensities depend on all of it.
+        """
+        old = self.manifest.with_row_index("old")
+        same = chosen.select("row", "series_key", "volume", "slice_key", "stamp", "frame").join(
+            old.select("old", "slice_key", "stamp", "series_key", "volume"),
+            on=["slice_key", "stamp", "series_key", "volume"],
+            how="inner",
+        )
+        by = ["series_key", "volume"]
+        sizes = (
+            same.group_by(by)
+            .len("same")
+            .join(chosen.group_by(by).len("new"), on=by)
+            .join(old.group_by(by).len("before"), on=by)
+        )
+        whole = sizes.filter((pl.col("same") == pl.col("new")) & (pl.col("same") == pl.col("before")))
+        same = same.join(whole.select(by), on=by, how="semi").sort("old")
+        if same.is_empty():
+            return pl.DataFrame(schema=RESULTS)
+        numbers = same["old"].to_list()
+        first = store.count
+        for start in range(0, len(numbers), 256):
+            store.append(self.pixels[numbers[start : start + 256]])
+        return (
+            same.with_columns(at=pl.int_range(first, first + pl.len()))
+            .join(old.select("old", *(name for name in RESULTS if name in old.columns)), on="old")
+            .with_columns(reason=pl.lit(None, pl.String()), remedy=pl.lit(None, pl.String()))
+            .select(list(RESULTS))
+            .cast(pl.Schema(RESULTS))
+        )

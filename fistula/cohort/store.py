@@ -1,0 +1,72 @@
+"""Slices on their way into pixels.npy: appended as they come, then written in their final order."""
+
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from fistula.errors import DataError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turn the errors of a full disk in the block into one a user can act on.
+
+    Raises:
+        DataError: If the disk, the quota or the largest file size is used up.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        remedy = "Free some space or name another disk (out=...)"
+        raise DataError(folder, f"cannot be written: {error.strerror}", remedy=remedy) from error
+
+
+class PixelStore:
+    """Rows of uint8 ``(size, size)`` in a file of their own until their order is known.
+
+    Plain writes, not a memory map: a full disk is then an error and not the death of the process.
+
+    Args:
+        path: The temporary file; gone when the block ends.
+        size: Rows and columns of a slice.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path, self.size, self.count = path, size, 0
+
+    def __enter__(self) -> "PixelStore":
+        self._file = self.path.open("wb")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+    def append(self, pixels: np.ndarray) -> int:
+        """Write ``(N, size, size)``; the number of the first of them."""
+        first = self.count
+        self._file.write(np.ascontiguousarray(pixels).tobytes())
+        self.count += len(pixels)
+        return first
+
+    def write(self, target: Path, order: Sequence[int]) -> None:
+        """Write the rows with these numbers, in this order, as an .npy file that can be memory-mapped."""
+        self._file.flush()
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(order), self.size, self.size)}
+        num_bytes = self.size**2
+        # Read row by row: the pages of a memory map would count as this process's memory.
+        with self.path.open("rb") as source, target.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for row in order:
+                source.seek(row * num_bytes)
+                file.write(source.read(num_bytes))

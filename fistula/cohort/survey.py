@@ -1,0 +1,134 @@
+"""The table of everything found below a folder: one row a frame of an image, one a file that gives none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from fistula.cohort.workers import Workers, batches_of, in_parallel
+from fistula.dicom.container import find_files
+from fistula.dicom.survey import Look, file_stamp, survey_file
+from fistula.errors import DataError
+
+FACTS: dict[str, Any] = {
+    "file": pl.Int64(),  # index into the list of paths, which is never stored
+    "member": pl.String(),  # of a zip archive; never stored
+    "frame": pl.Int64(),
+    "stamp": pl.String(),  # pseudonym of path, size and time of change
+    "outcome": pl.String(),
+    "reason": pl.String(),
+    "remedy": pl.String(),
+    "slice_key": pl.String(),
+    "instance_key": pl.String(),
+    "patient_key": pl.String(),
+    "study_key": pl.String(),
+    "series_key": pl.String(),
+    "person_key": pl.String(),
+    "instance_number": pl.Int64(),
+    "rows": pl.Int64(),
+    "columns": pl.Int64(),
+    "frames": pl.Int64(),
+    "spacing_row": pl.Float64(),
+    "spacing_col": pl.Float64(),
+    "cosines": pl.List(pl.Float64()),
+    "orientation": pl.String(),
+    "position_mm": pl.Float64(),
+    "modality": pl.String(),
+    "manufacturer": pl.String(),
+    "scanner": pl.String(),
+    "sequence": pl.String(),
+    "component": pl.String(),
+    "contrast": pl.String(),
+    "syntax": pl.String(),
+    "photometric": pl.String(),
+    "bits": pl.Int64(),
+    "is_lossy": pl.Boolean(),
+    "is_burned_in": pl.Boolean(),
+    "is_described": pl.Boolean(),
+    "is_localizer": pl.Boolean(),
+    "is_mosaic": pl.Boolean(),
+    "age": pl.Float64(),
+    "sex": pl.String(),
+    "study_day": pl.Int64(),
+    "notes": pl.String(),
+}
+FILES_A_BATCH = 64
+ROWS_A_FRAME = 4096  # records as tuples take ten times the memory of a table's
+DEADLY = "crashes or hangs the program that reads it"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is below a folder.
+
+    Attributes:
+        folder: The folder.
+        paths: Its files; `file` of the table counts them from 0.
+        facts: Columns as in `FACTS`.
+    """
+
+    folder: Path
+    paths: list[Path]
+    facts: pl.DataFrame
+
+    def name(self, file: int, member: str = "") -> str:
+        """The file's path below the folder, and the member's name in it; for the terminal only."""
+        name = self.paths[file].relative_to(self.folder).as_posix()
+        return f"{name}/{member}" if member else name
+
+
+def survey_folder(folder: Path, look: Look, workers: Workers, *, known: pl.DataFrame | None = None) -> Survey:
+    """Read the headers of all files below `folder`.
+
+    Args:
+        folder: Any depth, any files.
+        look: How to look at each.
+        workers: Processes.
+        known: Facts of an earlier survey with the same `look`; files with a stamp in it are not opened.
+
+    Raises:
+        DataError: If the folder is not there or has no files.
+    """
+    if not folder.is_dir():
+        raise DataError(f"source={folder}", "is not a folder", remedy="Name the folder that holds the images")
+    paths = find_files(folder)
+    if not paths:
+        raise DataError(f"source={folder}", "has no files", remedy="Name the folder that holds the images")
+    stamps = [file_stamp(path, path.relative_to(folder).as_posix(), look.pseudonyms) for path in paths]
+    frames, waiting = [pl.DataFrame(schema=FACTS)], []
+    old = set()
+    if known is not None:
+        places = pl.DataFrame(
+            {"stamp": stamps, "file": range(len(paths))}, schema={"stamp": pl.String(), "file": pl.Int64()}
+        )
+        again = known.drop("file").join(places, on="stamp", how="inner").select(list(FACTS))
+        old = set(again["file"])
+        frames.append(again)
+    new = [(index, paths[index], stamps[index]) for index in range(len(paths)) if index not in old]
+    batches = batches_of(new, size=lambda item: 1, target=FILES_A_BATCH)
+    work = partial(_survey_batch, look=look)
+    for records in in_parallel(work, batches, workers, title="reading headers", lost=_lost):
+        waiting += records
+        if len(waiting) >= ROWS_A_FRAME:
+            frames.append(pl.DataFrame(waiting, schema=FACTS, orient="row"))
+            waiting = []
+    frames.append(pl.DataFrame(waiting, schema=FACTS, orient="row"))
+    facts = pl.concat(frames, rechunk=True).sort("file", "member", "frame", maintain_order=True)
+    return Survey(folder, paths, facts)
+
+
+def _lost(item: tuple[int, Path, str]) -> list[tuple]:
+    record = {"file": item[0], "member": "", "stamp": item[2], "outcome": "refused", "reason": DEADLY, "remedy": ""}
+    return [tuple(record.get(column) for column in FACTS)]
+
+
+def _survey_batch(batch: Sequence[tuple[int, Path, str]], *, look: Look) -> list[tuple]:
+    rows = []
+    for index, path, stamp in batch:
+        for record in survey_file(path, look):
+            record |= {"file": index, "stamp": stamp}
+            rows.append(tuple(record.get(column) for column in FACTS))
+    return rows

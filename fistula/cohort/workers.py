@@ -1,0 +1,156 @@
+"""Run one function over many items in several processes, in any order, with one progress bar and bounded memory."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import TimeoutError as HungError  # what joblib raises; not the built-in one
+from typing import TypeVar
+
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky import ProcessPoolExecutor
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fistula.errors import ConfigError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+BACKENDS = ("loky", "ray", "dask", "sequential")
+FEW = 400  # below so many files, starting processes takes longer than the work
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many processes, and whose.
+
+    Attributes:
+        count: Processes; 0 takes one for each core that this process may use.
+        backend: joblib's: `loky` on this machine; `ray` or `dask` on a cluster that is already connected to.
+    """
+
+    count: int = 0
+    backend: str = "loky"
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise ConfigError("workers.backend", f"must be one of {', '.join(BACKENDS)}", found=self.backend)
+        if self.count < 0:
+            raise ConfigError("workers.count", "must be 0 (all cores) or more", found=self.count)
+
+    @property
+    def number(self) -> int:
+        """Processes that will run."""
+        if self.count:
+            return self.count
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_parallel(
+    function: Callable[[Sequence[Item]], Result],
+    batches: Sequence[Sequence[Item]],
+    workers: Workers,
+    *,
+    title: str,
+    is_risky: bool = False,
+    seconds: float = 3600.0,
+    lost: Callable[[Item], Result],
+) -> Iterator[Result]:
+    """Yield `function(batch)` for every batch as they end; at most two batches a process are under way.
+
+    A decoder in C can die or hang and take its process with it. The batches that were under way are then done again
+    item by item, each in a process of its own, and the item that is to blame becomes `lost(item)`.
+
+    Args:
+        function: Can be pickled, as can the batches and the results.
+        batches: Its arguments.
+        workers: Where it runs; in this process where there is little to do.
+        title: Stands before the progress bar, which counts items.
+        is_risky: True never runs in this process, and takes two others at least.
+        seconds: After so long without a result a batch is taken to hang.
+        lost: The result for one item that no process survives.
+    """
+    num_items = sum(map(len, batches))
+    is_few = num_items < FEW or workers.number == 1
+    backend = "sequential" if workers.backend == "loky" and is_few and not is_risky else workers.backend
+    # joblib turns one process into none, and a risky item could then end this one.
+    number = max(2, workers.number) if is_risky else workers.number
+    with _progress() as progress:
+        task = progress.add_task(title, total=num_items)
+        waiting = dict(enumerate(batches))
+        while waiting:
+            try:
+                for index, result in _results(function, waiting, backend, number, seconds):
+                    progress.advance(task, len(waiting.pop(index)))
+                    yield result
+            except (BrokenProcessPool, HungError):
+                suspects = list(waiting)[: 2 * number + 1]
+                items = [item for index in suspects for item in waiting.pop(index)]
+                for result in _one_by_one(function, items, seconds, lost):
+                    progress.advance(task)
+                    yield result
+
+
+def _results(
+    function: Callable[[Sequence[Item]], Result],
+    batches: Mapping[int, Sequence[Item]],
+    backend: str,
+    number: int,
+    seconds: float,
+) -> Iterator[tuple[int, Result]]:
+    if backend == "ray":
+        _connect("ray.util.joblib", "register_ray", "ray")
+    is_here = backend == "sequential"
+    limit = None if is_here else seconds
+    with parallel_config(backend=backend, n_jobs=1 if is_here else number):
+        run = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs", timeout=limit)
+        yield from run(delayed(_numbered)(function, index, batch) for index, batch in list(batches.items()))
+
+
+def _numbered(function: Callable[[Sequence[Item]], Result], index: int, batch: Sequence[Item]) -> tuple[int, Result]:
+    return index, function(batch)
+
+
+def _one_by_one(
+    function: Callable[[Sequence[Item]], Result], items: Sequence[Item], seconds: float, lost: Callable[[Item], Result]
+) -> Iterator[Result]:
+    """Each item in the only process of a pool, which is replaced when it dies or hangs."""
+    pool = ProcessPoolExecutor(max_workers=1)
+    try:
+        for item in items:
+            try:
+                yield pool.submit(function, [item]).result(timeout=seconds)
+            except (BrokenProcessPool, TimeoutError):
+                pool.shutdown(kill_workers=True)
+                pool = ProcessPoolExecutor(max_workers=1)
+                yield lost(item)
+    finally:
+        pool.shutdown(kill_workers=True)
+
+
+def batches_of(items: Iterable[Item], *, size: Callable[[Item], int], target: int) -> list[list[Item]]:
+    """Consecutive items in lists whose sizes add up to at least `target`, so that each is worth sending away."""
+    result: list[list[Item]] = []
+    total = target
+    for item in items:
+        if total >= target:
+            result.append([])
+            total = 0
+        result[-1].append(item)
+        total += size(item)
+    return result
+
+
+def _connect(module: str, function: str, package: str) -> None:
+    try:
+        getattr(__import__(module, fromlist=[function]), function)()
+    except ImportError as error:
+        remedy = f"Install it: pip install {package}"
+        raise ConfigError("workers.backend", f"needs the package {package}", remedy=remedy) from error
+
+
+def _progress() -> Progress:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    console = Console(file=sys.stderr)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

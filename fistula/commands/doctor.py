@@ -1,0 +1,95 @@
+"""`fistula doctor`: what a folder holds, what would be kept, what refused, and what is suspicious."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fistula.cohort.examine import decoded, file_records, outcomes, series_table, suspicions
+from fistula.cohort.labels import read_labels
+from fistula.cohort.rules import Keep
+from fistula.cohort.survey import Survey, survey_folder
+from fistula.cohort.workers import Workers
+from fistula.dicom.identity import read_pseudonyms
+from fistula.dicom.survey import Look
+from fistula.folder import refuse_existing, write_whole
+
+MOST_KINDS = 60
+HEADINGS = (
+    "series",
+    "slices",
+    "files",
+    "scanner",
+    "sequence",
+    "image",
+    "matrix",
+    "mm",
+    "syntax",
+    "keep rules",
+    "first file",
+)
+WIDTH = 170  # where the output is no terminal
+
+
+def run(cfg: DictConfig) -> None:
+    """Read headers (and, with `decode`, pixels), print tables, and write `json` if it is named."""
+    if cfg.json is not None:
+        refuse_existing(Path(cfg.json), key="json")
+    keep: Keep = instantiate(cfg.keep, _convert_="all")
+    classes = None if cfg.classes is None else list(cfg.classes)
+    labels = None if cfg.labels is None else read_labels(Path(cfg.labels), classes=classes)
+    look = Look(read_pseudonyms(create=False), keep.description, cfg.max_object_mb, cfg.seconds_per_file)
+    workers = Workers(cfg.workers.count, cfg.workers.backend)
+    survey = survey_folder(Path(cfg.source), look, workers)
+    if cfg.decode:
+        survey = decoded(survey, look, workers)
+    console = _console()
+    _print_series(console, survey, keep)
+    _print_rest(console, survey)
+    for sentence in suspicions(survey, labels=labels, look=look):
+        console.print(f"suspicious: {sentence}", style="yellow", soft_wrap=True, markup=False)
+    if cfg.json is not None:
+        write_whole(Path(cfg.json), json.dumps(file_records(survey), indent=1, ensure_ascii=False) + "\n")
+
+
+def _print_series(console: Console, survey: Survey, keep: Keep) -> None:
+    kinds = series_table(survey, keep)
+    if kinds.is_empty():
+        console.print("no image")
+        return
+    table = _table(f"{kinds['series'].sum()} series and volumes of images", HEADINGS)
+    for row in kinds.head(MOST_KINDS).iter_rows():
+        table.add_row(*(Text(str(cell)) for cell in row))
+    console.print(table)
+    if len(kinds) > MOST_KINDS:
+        console.print(f"... and {len(kinds) - MOST_KINDS} more kinds of series")
+    for why, count in kinds.group_by("why", maintain_order=True).agg(pl.col("slices").sum()).iter_rows():
+        console.print(f"keep rules: {why}: {count} slices", markup=False, soft_wrap=True)
+
+
+def _print_rest(console: Console, survey: Survey) -> None:
+    rest = outcomes(survey)
+    if not rest:
+        return
+    table = _table("no image", ("outcome", "files", "why", "what to do"))
+    for outcome, reason, remedy, count in rest:
+        table.add_row(outcome, str(count), Text(reason), Text(remedy or ""))
+    console.print(table)
+
+
+def _table(title: str, headings: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", show_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH)

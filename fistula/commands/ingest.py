@@ -1,0 +1,72 @@
+"""`fistula ingest`: images and labels in, a cohort folder out."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from fistula.cohort.flow import Flow
+from fistula.cohort.ingest import Recipe, ingest
+from fistula.cohort.pixels import FITS, Grid
+from fistula.cohort.select import Policies
+from fistula.cohort.workers import Workers
+from fistula.dicom.identity import key_file, read_pseudonyms
+from fistula.dicom.survey import Look
+from fistula.errors import ConfigError
+
+# What decides about the content of a cohort, and so about whether an earlier one may be reused.
+SETTINGS = ("intensity", "keep", "size", "spacing_mm", "fit")
+
+
+def run(cfg: DictConfig) -> None:
+    """Write the cohort; end with what was left out and why, and what to do next."""
+    out = Path(cfg.out)
+    record = ingest(
+        Path(cfg.source),
+        Path(cfg.labels),
+        out,
+        recipe=read_recipe(cfg),
+        workers=Workers(cfg.workers.count, cfg.workers.backend),
+        classes=None if cfg.classes is None else [str(name) for name in cfg.classes],
+        reuse=None if cfg.reuse is None else Path(cfg.reuse),
+    )
+    console = Console(highlight=False)
+    console.print(Flow(record["flow"]).table())
+    for name, count in {**record["noted"], **record["volumes_noted"]}.items():
+        console.print(f"noted: {name}: {count}", style="yellow", soft_wrap=True)
+    counts = ", ".join(f"{name}: {count}" for name, count in record["by_class"].items())
+    print(f"{record['slices']} slices of {record['patients']} patients ({counts})")
+    print(f"look at {out / 'contact_sheet.png'}")
+    print(f"next: fistula train cohort={out}")
+
+
+def read_recipe(cfg: DictConfig) -> Recipe:
+    """How to make a cohort, from the configuration of `fistula ingest`.
+
+    Raises:
+        ConfigError: If a value cannot work.
+    """
+    _check(cfg)
+    settings: dict[str, Any] = OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(SETTINGS)), resolve=True)  # type: ignore[assignment]
+    keep = instantiate(cfg.keep, _convert_="all")
+    pseudonyms = read_pseudonyms(create=True)
+    return Recipe(
+        keep=keep,
+        intensity=instantiate(cfg.intensity, _convert_="all"),
+        grid=Grid(cfg.size, cfg.spacing_mm, cfg.fit),
+        policies=Policies(cfg.unreadable, cfg.unlabelled, cfg.unmatched, cfg.negatives),
+        look=Look(pseudonyms, keep.description, cfg.max_object_mb, cfg.seconds_per_file),
+        settings=settings,
+    )
+
+
+def _check(cfg: DictConfig) -> None:
+    for name, low in (("size", 8), ("spacing_mm", 0.01), ("max_object_mb", 1), ("seconds_per_file", 0.1)):
+        if cfg[name] < low:
+            raise ConfigError(name, f"must be at least {low}", found=cfg[name])
+    if cfg.fit not in FITS:
+        raise ConfigError("fit", f"must be {' or '.join(FITS)}", found=cfg.fit)
+    if key_file().resolve().is_relative_to(Path(cfg.out).resolve()):
+        raise ConfigError("out", "must not be a folder that holds the pseudonym key", found=cfg.out)

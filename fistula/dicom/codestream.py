@@ -1,0 +1,52 @@
+"""The size that a compressed frame itself declares: a decoder would allocate it, whatever the header says."""
+
+import struct
+
+from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
+from pydicom.uid import UID
+
+from fistula.dicom.outcome import Refused
+from fistula.dicom.parse import whole
+
+SEARCH = 1 << 16  # bytes from the start of a frame; the size stands among the first markers
+FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # SOF of JPEG; F7 is that of JPEG-LS
+STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
+
+
+def declared_size(frame: bytes) -> tuple[int, int] | None:
+    """Rows and columns by the SOF marker of JPEG (ISO 10918-1 B.2.2) or SIZ of JPEG 2000 (ISO 15444-1 A.5.1).
+
+    None if the bytes are neither, or if the marker is not near the start.
+    """
+    if frame[:4] == b"\xff\x4f\xff\x51" and len(frame) >= 24:
+        width, height, left, top = struct.unpack(">4I", frame[8:24])
+        return height - top, width - left
+    if frame[:2] != b"\xff\xd8":
+        return None
+    here = 2
+    while here + 9 <= min(len(frame), SEARCH):
+        if frame[here] != 0xFF:
+            return None
+        marker = frame[here + 1]
+        if marker in FRAME_MARKERS:
+            height, width = struct.unpack(">2H", frame[here + 5 : here + 9])
+            return height, width
+        if marker == 0xFF or marker in STANDALONE:
+            here += 1 if marker == 0xFF else 2
+            continue
+        here += 2 + struct.unpack(">H", frame[here + 2 : here + 4])[0]
+    return None
+
+
+def refuse_other_size(dataset: Dataset, index: int) -> None:
+    """Raise Refused if frame `index` is encapsulated and declares another size than Rows and Columns."""
+    if not UID(dataset.file_meta.TransferSyntaxUID).is_encapsulated:
+        return
+    try:
+        frame = get_frame(dataset.PixelData, index, number_of_frames=whole(dataset, "NumberOfFrames") or 1)
+    except Exception as error:  # broken fragments fail in several ways
+        raise Refused("pixel data whose fragments cannot be told apart", "Export it again") from error
+    size = declared_size(frame)
+    if size is not None and size != (whole(dataset, "Rows"), whole(dataset, "Columns")):
+        raise Refused("a compressed frame of another size than its header says", "Export it again")

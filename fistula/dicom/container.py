@@ -1,0 +1,112 @@
+"""Find the files of a tree, and open each as a stream: plain, or unpacked in memory with a size limit."""
+
+import gzip
+import io
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, BinaryIO, NamedTuple
+
+import zstandard
+
+from fistula.dicom.outcome import Refused, Skipped
+
+GZIP, ZIP, ZSTD = b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd"
+BLOCK = 1 << 20
+
+
+class Part(NamedTuple):
+    """One DICOM object's place: a file, or a member of a zip archive.
+
+    Attributes:
+        path: The file.
+        member: Name inside a zip archive; empty for everything else.
+    """
+
+    path: Path
+    member: str = ""
+
+
+def find_files(folder: Path) -> list[Path]:
+    """List every file below `folder`, at any depth, sorted; linked folders are followed once."""
+    found, seen = [], set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        here = Path(root).stat()
+        if (here.st_dev, here.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        found += [Path(root, name) for name in names]
+    return sorted(found)
+
+
+def parts_of(path: Path) -> Iterator[Part]:
+    """The file itself, or each member of it if it is a zip archive.
+
+    Raises:
+        Skipped: If it is not a regular file.
+        Refused: If it cannot be opened, or is a damaged archive.
+    """
+    if not path.is_file():
+        # A pipe would block for ever, a dangling link has no content.
+        raise Skipped("not a regular file")
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+        if magic != ZIP:
+            yield Part(path)
+            return
+        with zipfile.ZipFile(path) as archive:
+            names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, ValueError) as error:
+        raise Refused("a damaged archive") from error
+    except OSError as error:
+        raise Refused("cannot be opened", "Check its permissions and the disk") from error
+    yield from (Part(path, name) for name in names)
+
+
+def open_part(part: Part, *, limit: int) -> BinaryIO:
+    """Open an object for reading; what is packed is unpacked into memory.
+
+    Args:
+        part: Which one.
+        limit: Bytes that an unpacked object may have; more is taken for a bomb.
+
+    Raises:
+        Refused: If it cannot be opened, is damaged, encrypted, or unpacks to more than `limit`.
+    """
+    try:
+        if part.member:
+            with zipfile.ZipFile(part.path) as archive, archive.open(part.member) as packed:
+                return io.BytesIO(_unpack(packed, limit=limit))
+        file = part.path.open("rb")
+        magic = file.read(4)
+        file.seek(0)
+        if magic[:2] == GZIP:
+            with file, gzip.GzipFile(fileobj=file) as packed:
+                return io.BytesIO(_unpack(packed, limit=limit))
+        if magic == ZSTD:
+            with file, zstandard.ZstdDecompressor().stream_reader(file) as packed:
+                return io.BytesIO(_unpack(packed, limit=limit))
+        return file
+    except (zipfile.BadZipFile, zlib.error, zstandard.ZstdError, EOFError, KeyError, NotImplementedError) as error:
+        raise Refused("a damaged archive") from error
+    except RuntimeError as error:  # what zipfile raises where a password is needed
+        raise Refused("an encrypted archive", "Unpack it first") from error
+    except OSError as error:  # gzip's own BadGzipFile is one of them
+        reason = "a damaged archive" if isinstance(error, gzip.BadGzipFile) else "cannot be opened"
+        raise Refused(reason, "Check its permissions and the disk") from error
+
+
+def _unpack(packed: IO[bytes] | io.BufferedIOBase, *, limit: int) -> bytes:
+    blocks, size = [], 0
+    while block := packed.read(BLOCK):
+        size += len(block)
+        if size > limit:
+            raise Refused("unpacks to more than the size limit", "Raise max_object_mb if it is no bomb")
+        blocks.append(block)
+    if not blocks:  # zstandard says nothing of a frame that breaks off
+        raise Refused("a damaged archive")
+    return b"".join(blocks)

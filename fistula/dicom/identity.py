@@ -1,0 +1,87 @@
+"""Keyed pseudonyms: the same person has the same name in every cohort made with one key, and no way leads back."""
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from fistula.errors import ConfigError
+
+ENVIRONMENT = "FISTULA_PSEUDONYM_KEY_FILE"
+LENGTH = 24  # hexadecimal digits, 96 bits: no two of a billion slices collide
+
+
+class Pseudonyms:
+    """Name patients, studies, series and instances by HMAC-SHA-256 (RFC 2104).
+
+    Args:
+        key: Secret bytes; whoever has them can test whether a known identifier is in a cohort.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def __call__(self, kind: str, identifier: str) -> str:
+        """The pseudonym of `identifier`, 24 hexadecimal digits; the same text under two kinds has two names."""
+        return hmac.new(self._key, f"{kind}\0{identifier}".encode(), hashlib.sha256).hexdigest()[:LENGTH]
+
+    @property
+    def key_name(self) -> str:
+        """Eight digits that tell two keys apart and say nothing about either."""
+        return self("key", "")[:8]
+
+    def day(self, patient: str, ordinal: int) -> int:
+        """A date as days on the patient's own secret calendar: differences stay, the date does not."""
+        return ordinal - int(self("calendar", patient)[:8], 16)
+
+
+def key_file() -> Path:
+    """Where the key lies: `FISTULA_PSEUDONYM_KEY_FILE`, or the user's configuration folder."""
+    if named := os.environ.get(ENVIRONMENT):
+        return Path(named).expanduser()
+    folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(folder) / "fistula" / "pseudonym.key"
+
+
+def read_pseudonyms(*, create: bool) -> Pseudonyms:
+    """Read the key; make one, readable by the user alone, where there is none.
+
+    Args:
+        create: False leaves the disk alone and uses a key that is forgotten with the process.
+
+    Raises:
+        ConfigError: If the file is empty, too short, or cannot be read or made.
+    """
+    path = key_file()
+    try:
+        if not path.exists() and not create:
+            return Pseudonyms(secrets.token_bytes(32))
+        if not path.exists():
+            _make(path)
+        key = path.read_bytes().strip()
+    except OSError as error:
+        remedy = f"Name another file in {ENVIRONMENT}"
+        raise ConfigError(
+            path, f"the pseudonym key cannot be read or made ({error.strerror})", remedy=remedy
+        ) from error
+    if len(key) < 16:
+        remedy = "Remove it to have a new one made (old cohorts then keep their old pseudonyms)"
+        raise ConfigError(path, "the pseudonym key must have at least 16 bytes", found=len(key), remedy=remedy)
+    return Pseudonyms(key)
+
+
+def _make(path: Path) -> None:
+    """Write a new key whole; if another process is first, its key stays."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_hex(32).encode())
+        if not path.exists():
+            os.link(partial, path)
+    except FileExistsError:
+        return
+    finally:
+        partial.unlink(missing_ok=True)

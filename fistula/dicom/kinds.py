@@ -1,0 +1,145 @@
+"""Which objects are images, by SOP class (PS3.4 B.5) and by what they hold."""
+
+from pydicom.uid import UID
+
+from fistula.dicom.outcome import Refused, Skipped
+from fistula.dicom.parse import Header, attribute, text, whole
+
+PIXELS_PER_FRAME = 1 << 26  # 8192 x 8192: larger than any detector, small enough to allocate
+MAX_FRAMES = 100_000
+
+# Tested in this order against the name of the SOP class; the first that occurs gives the reason.
+NOT_IMAGES = {
+    "Media Storage Directory": "a DICOMDIR",
+    "Segmentation": "a segmentation",
+    "Presentation State": "a presentation state",
+    "Encapsulated": "an encapsulated document",
+    " SR": "a structured report",
+    "Structured Report": "a structured report",
+    "Key Object": "a structured report",
+    "Procedure Log": "a structured report",
+    "Report": "a structured report",
+    "RT ": "a radiotherapy object",
+    "Radiotherapy": "a radiotherapy object",
+    "Tractography": "a tractography result",
+    "Raw Data": "raw data",
+    "Spectroscopy": "a spectrum",
+    "Waveform": "a waveform",
+    "ECG": "a waveform",
+    "Registration": "a spatial registration",
+    "Fiducials": "spatial fiducials",
+    "Parametric Map": "a parametric map",
+    "Real World Value": "a value mapping",
+    "Stereometric": "a stereometric relation",
+    "Measurement": "a measurement",
+    "Refraction": "a measurement",
+    "Keratometry": "a measurement",
+    "Acuity": "a measurement",
+    "Hanging Protocol": "a protocol",
+    "Protocol": "a protocol",
+    "Color Palette": "a palette",
+    "Surface": "a surface",
+    "Inventory": "an inventory",
+    "Content Assessment": "an assessment",
+    "Microscopy Bulk Simple Annotations": "annotations",
+}
+# SOP classes that pydicom's dictionary may not have: retired and private ones.
+OTHER_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.9": "a waveform",
+    "1.2.840.10008.5.1.4.1.1.10": "a presentation state",
+    "1.2.840.10008.5.1.4.1.1.11": "a presentation state",
+    "1.3.46.670589.11.0.0.12.1": "a spectrum",  # Philips private MR spectrum
+    "1.3.46.670589.11.0.0.12.2": "raw data",  # Philips private MR series data
+    "1.3.46.670589.11.0.0.12.4": "raw data",  # Philips private MR examcard
+    "1.3.46.670589.2.3.1.1": "raw data",
+    "1.3.46.670589.2.4.1.1": "a structured report",
+    "1.3.46.670589.2.5.1.1": "a surface",
+    "1.3.12.2.1107.5.9.1": "raw data",  # Siemens CSA non-image
+    "1.2.840.113619.4.30": "raw data",  # GE private
+}
+
+
+def require_image(header: Header) -> None:
+    """Return if the object is an image whose header makes sense.
+
+    Raises:
+        Skipped: If it is another kind of object.
+        Refused: If it is an image without pixels, of one bit, of an absurd size, or cut short.
+    """
+    dataset = header.dataset
+    sop_class = text(dataset, "SOPClassUID") or _meta_class(dataset)
+    _refuse_other_kinds(sop_class)
+    if "DirectoryRecordSequence" in dataset:
+        raise Skipped("a DICOMDIR")
+    has_matrix = attribute(dataset, "Rows") is not None and attribute(dataset, "Columns") is not None
+    if header.pixel_bytes is None and not has_matrix and "Image" not in UID(sop_class).name:
+        raise Skipped("a DICOM object without an image")
+    if header.pixel_bytes is None:
+        raise Refused("an image object without pixel data", "Export it again")
+    _refuse_bad_size(header)
+
+
+def _meta_class(dataset: object) -> str:
+    meta = getattr(dataset, "file_meta", None)
+    return text(meta, "MediaStorageSOPClassUID") if meta else ""
+
+
+def _refuse_other_kinds(sop_class: str) -> None:
+    if sop_class in OTHER_CLASSES:
+        raise Skipped(OTHER_CLASSES[sop_class])
+    name = UID(sop_class).name
+    if name == sop_class:
+        return
+    for part, reason in NOT_IMAGES.items():
+        if part in name:
+            raise Skipped(reason)
+
+
+def _refuse_bad_size(header: Header) -> None:
+    dataset = header.dataset
+    rows, columns = whole(dataset, "Rows") or 0, whole(dataset, "Columns") or 0
+    frames, samples = num_frames(header), whole(dataset, "SamplesPerPixel") or 1
+    allocated, stored = whole(dataset, "BitsAllocated") or 0, whole(dataset, "BitsStored")
+    if rows <= 0 or columns <= 0:
+        raise Refused("an image without rows or columns")
+    if rows * columns * samples > PIXELS_PER_FRAME or frames > MAX_FRAMES:
+        raise Refused("an absurd number of pixels or frames")
+    if allocated == 1:
+        raise Refused("one bit a pixel")
+    if allocated not in (8, 16, 32, 64) or samples not in (1, 3):
+        raise Refused("bits allocated or samples per pixel that no image has")
+    if stored is not None and not 0 < stored <= allocated:
+        raise Refused("more bits stored than allocated")
+    _refuse_truncated(header, num_bytes=_uncompressed_bytes(header, rows * columns * frames, samples, allocated))
+
+
+def num_frames(header: Header) -> int:
+    """Frames in the object; 1 where it does not say.
+
+    Raises:
+        Refused: If the number cannot be one.
+    """
+    if attribute(header.dataset, "NumberOfFrames") in (None, ""):
+        return 1
+    frames = whole(header.dataset, "NumberOfFrames")
+    if frames is None or frames < 0:
+        raise Refused("a number of frames that is none")
+    return max(frames, 1)
+
+
+def _uncompressed_bytes(header: Header, pixels: int, samples: int, allocated: int) -> int:
+    # 4:2:2 stores two samples a pixel, one of them chroma in turn (PS3.3 C.7.6.3.1.2).
+    if text(header.dataset, "PhotometricInterpretation") == "YBR_FULL_422":
+        samples = 2
+    return pixels * samples * allocated // 8
+
+
+def _refuse_truncated(header: Header, *, num_bytes: int) -> None:
+    if header.pixel_bytes == -1:
+        if header.bytes_left <= 16:
+            raise Refused("pixel data cut short", "Export it again")
+        return
+    if UID(header.syntax).is_compressed and "Deflated" not in UID(header.syntax).name:
+        return  # compressed but not encapsulated: the decoder judges it
+    if min(header.pixel_bytes or 0, header.bytes_left) < num_bytes:
+        raise Refused("pixel data cut short", "Export it again")

@@ -1,0 +1,215 @@
+"""Read one DICOM object's header, or all of it, from any Part-10 file, with or without a preamble."""
+
+import io
+import logging
+import warnings
+import zlib
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Literal
+
+import pydicom
+from pydicom import config
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from fistula.dicom.outcome import Refused, Skipped
+
+# Archives hold values that break the standard; they are judged here, not announced one by one.
+config.settings.reading_validation_mode = config.IGNORE
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+
+META_LIMIT = 4096
+
+
+@dataclass(frozen=True)
+class Header:
+    """All of an object but its pixels.
+
+    Attributes:
+        dataset: The attributes before the pixel data.
+        syntax: Transfer syntax in which the pixels are encoded; empty where it cannot be known.
+        pixel_bytes: Length of the pixel data in bytes; None if there is none, -1 if it is encapsulated.
+        bytes_left: Bytes in the file after the pixel data's own header.
+        has_preamble: False for a bare data set.
+    """
+
+    dataset: Dataset
+    syntax: str
+    pixel_bytes: int | None
+    bytes_left: int
+    has_preamble: bool
+
+
+def read_header(file: BinaryIO, *, limit: int) -> Header:
+    """Read up to the pixel data and look at its length.
+
+    Args:
+        file: The object; the position is left anywhere.
+        limit: Bytes that a deflated object may inflate to.
+
+    Raises:
+        Skipped: If it is not DICOM.
+        Refused: If it is, but cannot be read.
+    """
+    has_preamble = _recognise(file)
+    file, is_deflated = _inflated(file, limit=limit)
+    dataset = _parse(file, stop_before_pixels=True)
+    if not len(dataset) and not len(_meta(dataset)):
+        raise Refused("a DICOM file with nothing in it")
+    pixel_bytes, bytes_left = _peek(file, dataset)
+    syntax = DeflatedExplicitVRLittleEndian if is_deflated else _syntax(dataset)
+    return Header(dataset, str(syntax), pixel_bytes, bytes_left, has_preamble)
+
+
+def read_dataset(file: BinaryIO, *, limit: int) -> Dataset:
+    """Read an object whole, its pixels still encoded; the file meta always names a transfer syntax.
+
+    Raises:
+        Skipped: If it is not DICOM.
+        Refused: If it is, but cannot be read.
+    """
+    _recognise(file)
+    file, _ = _inflated(file, limit=limit)
+    dataset = _parse(file, stop_before_pixels=False)
+    if not isinstance(getattr(dataset, "file_meta", None), FileMetaDataset):
+        dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = UID(_syntax(dataset))
+    return dataset
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """The attribute as one stripped string, values joined by a backslash; empty if absent or unreadable."""
+    value = attribute(dataset, keyword)
+    if value is None:
+        return ""
+    if isinstance(value, list | pydicom.multival.MultiValue):
+        return "\\".join(str(item) for item in value).strip(" \0")
+    return str(value).strip(" \0")
+
+
+def number(dataset: Dataset, keyword: str, index: int = 0) -> float | None:
+    """The attribute's value number `index` as a finite float; None if absent or unreadable."""
+    value = attribute(dataset, keyword)
+    try:
+        if isinstance(value, list | pydicom.multival.MultiValue):
+            value = value[index]
+        result = float(value)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return result if abs(result) < float("inf") else None
+
+
+def whole(dataset: Dataset, keyword: str) -> int | None:
+    """The attribute as an integer; None if absent, unreadable or not whole."""
+    value = number(dataset, keyword)
+    return int(value) if value is not None and value == int(value) else None
+
+
+def attribute(dataset: Dataset, keyword: str) -> Any:
+    """The attribute's value; None if absent or if its bytes cannot be understood."""
+    try:
+        return dataset.get(keyword)
+    except Exception:  # a damaged value fails in any of pydicom's ways, and is then no value
+        return None
+
+
+def sequence(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence; empty if it is absent, empty or unreadable."""
+    value = attribute(dataset, keyword)
+    return list(value) if isinstance(value, pydicom.sequence.Sequence) else []
+
+
+def _recognise(file: BinaryIO) -> bool:
+    """Tell whether there is a preamble; raise Skipped where the first bytes are not those of DICOM."""
+    start = file.read(132)
+    file.seek(0)
+    if start[128:132] == b"DICM":
+        return True
+    # A bare data set begins with an element of group 2 or 8, in either byte order.
+    is_element = start[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08", b"\x00\x02") and len(start) > 8
+    if is_element and (start[2:4] < b"\x80" or start[3:4] == b"\x00"):
+        return False
+    raise Skipped("not DICOM")
+
+
+def _inflated(file: BinaryIO, *, limit: int) -> tuple[BinaryIO, bool]:
+    """Turn a deflated object into a plain one in memory, never more than `limit` bytes of it."""
+    start = file.read(META_LIMIT)
+    file.seek(0)
+    name = DeflatedExplicitVRLittleEndian.encode()
+    if start[128:132] != b"DICM" or name not in start:
+        return file, False
+    end = _meta_end(start)
+    if start.find(name) > end:
+        return file, False
+    file.seek(0)
+    # As long as the deflated name, so that the lengths in the meta stay true.
+    meta = file.read(end).replace(name, ExplicitVRLittleEndian.encode().ljust(len(name), b"\0"))
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        data = inflater.decompress(file.read(limit), limit)
+    except zlib.error as error:
+        raise Refused("a damaged deflated object") from error
+    if inflater.unconsumed_tail:
+        raise Refused("unpacks to more than the size limit", "Raise max_object_mb if it is no bomb")
+    return io.BytesIO(meta + data), True
+
+
+def _meta_end(start: bytes) -> int:
+    """Where the file meta ends: its elements are of group 2, explicit VR little endian (PS3.10 7.1)."""
+    here = 132
+    while start[here : here + 2] == b"\x02\x00" and here + 12 <= len(start):
+        is_long = start[here + 4 : here + 6] in (b"OB", b"OW", b"UN", b"SQ", b"UT", b"UC", b"UR")
+        first, width = (8, 4) if is_long else (6, 2)
+        here += first + width + int.from_bytes(start[here + first : here + first + width], "little")
+    return here
+
+
+def _parse(file: BinaryIO, *, stop_before_pixels: bool) -> Dataset:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(file, force=True, stop_before_pixels=stop_before_pixels)
+            # Elements stay raw until asked for; a broken character set would only show then.
+            dataset.get("SOPClassUID")
+    except (InvalidDicomError, EOFError) as error:
+        raise Refused("a damaged DICOM file") from error
+    except Exception as error:  # a damaged file breaks the parser in any of its parts
+        raise Refused("a damaged DICOM file") from error
+    return dataset
+
+
+def _meta(dataset: Dataset) -> Dataset:
+    return getattr(dataset, "file_meta", None) or FileMetaDataset()
+
+
+def _syntax(dataset: Dataset) -> str:
+    """The stated transfer syntax; without one, the uncompressed one in which the data set was found."""
+    if stated := text(_meta(dataset), "TransferSyntaxUID"):
+        return stated
+    is_implicit, is_little = dataset.original_encoding
+    if is_little is False:
+        return ExplicitVRBigEndian
+    return ImplicitVRLittleEndian if is_implicit else ExplicitVRLittleEndian
+
+
+def _peek(file: BinaryIO, dataset: Dataset) -> tuple[int | None, int]:
+    """Length of the pixel data that the file stands at, and how many bytes follow."""
+    head = file.read(12)
+    order: Literal["big", "little"] = "big" if dataset.original_encoding[1] is False else "little"
+    if len(head) < 8 or int.from_bytes(head[:2], order) != 0x7FE0:
+        return None, 0
+    has_vr = head[4:6] in (b"OB", b"OW", b"OF", b"OD", b"UN")
+    if not has_vr:
+        file.seek(8 - len(head), io.SEEK_CUR)
+    length = int.from_bytes(head[8:12] if has_vr else head[4:8], order)
+    here = file.tell()
+    bytes_left = file.seek(0, io.SEEK_END) - here
+    return (-1 if length == 0xFFFFFFFF else length), bytes_left

@@ -1,0 +1,193 @@
+"""Decode frames to physical values: decoder, modality transform, colour to grey, padding, polarity."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder
+from pydicom.uid import UID
+
+from fistula.dicom.codestream import refuse_other_size
+from fistula.dicom.frames import Frame
+from fistula.dicom.outcome import Refused
+from fistula.dicom.parse import attribute, number, sequence, text, whole
+from fistula.dicom.syntax import decoders
+from fistula.dicom.window import Window
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601-7, 2.5.1
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One decoded frame.
+
+    Attributes:
+        values: Float32 ``(H, W)``, after the modality transform: the units that the file's windows are in.
+        inside: Bool ``(H, W)``, False at pixel padding; None where there is none.
+        signal_scale: `values` times this is proportional to the signal across series (Philips), else 1.
+        is_inverted: True for MONOCHROME1, where low values are bright.
+        window: The file's own window or VOI table, if it has one that can be used.
+        spacing: Distance of rows, of columns in mm, if stated.
+        decoder: pydicom's plugin that did it.
+    """
+
+    values: np.ndarray
+    inside: np.ndarray | None = None
+    signal_scale: float = 1.0
+    is_inverted: bool = False
+    window: Window | None = None
+    spacing: tuple[float, float] | None = None
+    decoder: str = "native"
+
+
+def decode(dataset: Dataset, frames: Sequence[int]) -> Iterator[Picture]:
+    """Decode the frames with these indices, one after the other.
+
+    Args:
+        dataset: The whole object, as `fistula.dicom.parse.read_dataset` gives it.
+        frames: Indices from 0.
+
+    Raises:
+        Refused: If a frame cannot be decoded.
+    """
+    for index in frames:
+        stored, photometric, plugin = _stored(dataset, index)
+        frame = Frame(dataset, index)
+        if photometric == "PALETTE COLOR":
+            stored = _painted(stored, dataset)
+        if stored.ndim == 3:
+            values, inside = (stored.astype(np.float32) @ LUMA), None
+        else:
+            values, inside = _to_values(stored, frame), _not_padding(stored, dataset)
+        if not np.isfinite(values).all():
+            raise Refused("pixel values that are not finite")
+        yield Picture(
+            values=values,
+            inside=inside,
+            signal_scale=_philips_scale(frame),
+            is_inverted=photometric == "MONOCHROME1",
+            window=_window(frame),
+            spacing=frame.spacing(),
+            decoder=plugin,
+        )
+
+
+def _stored(dataset: Dataset, index: int) -> tuple[np.ndarray, str, str]:
+    """The frame's stored values, its photometric interpretation after decoding, and the plugin."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    plugins = decoders(str(syntax))
+    if not plugins:
+        raise Refused("no decoder for its transfer syntax")
+    refuse_other_size(dataset, index)
+    decoder = get_decoder(UID(syntax))
+    for plugin in plugins:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # excess padding, and the like
+                array, properties = decoder.as_array(
+                    dataset, index=index, decoding_plugin="" if plugin == "native" else plugin
+                )
+        except MemoryError as error:
+            raise Refused("needs more memory than there is") from error
+        except Exception:  # each decoder fails in its own ways; the next may not
+            continue
+        return array, str(properties["photometric_interpretation"]), plugin
+    raise Refused("pixels that no decoder could read", "Export it again, uncompressed")
+
+
+def _painted(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Palette indices as RGB in the range of 8 bits."""
+    try:
+        painted = apply_color_lut(stored, dataset)
+    except Exception as error:  # a palette of the wrong length fails in several ways
+        raise Refused("a palette that cannot be read") from error
+    return painted[..., :3] / (257.0 if painted.dtype == np.uint16 else 1.0)
+
+
+def _to_values(stored: np.ndarray, frame: Frame) -> np.ndarray:
+    """Modality LUT, or rescale of the frame's own group or the object (PS3.3 C.11.1)."""
+    if sequence(frame.dataset, "ModalityLUTSequence"):
+        try:
+            return apply_modality_lut(stored, frame.dataset).astype(np.float32)
+        except Exception as error:  # as for palettes
+            raise Refused("a modality table that cannot be read") from error
+    slope, intercept = _rescale(frame)
+    return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+
+
+def _rescale(frame: Frame) -> tuple[float, float]:
+    group = frame.group("PixelValueTransformationSequence")
+    slope = number(group, "RescaleSlope")
+    return (slope or 1.0), (number(group, "RescaleIntercept") or 0.0)
+
+
+def _philips_scale(frame: Frame) -> float:
+    """1 / (rescale slope × scale slope): Philips' display values to floating-point values.
+
+    FP = DV / (RS × SS), with SS in (2005,100E); source: dcm2niix, Philips/README.md, after Chenevert et al. (2014),
+    Translational Oncology 7(1), 65-71. 1 where there is no scale slope.
+    """
+    scale_slope = None
+    for place in [*(_private_items(group) for group in frame.groups), [frame.dataset]]:
+        for dataset in place:
+            if (0x2005, 0x100E) in dataset and scale_slope is None:
+                scale_slope = _as_float(dataset[0x2005, 0x100E].value)
+    slope, _ = _rescale(frame)
+    return 1 / (slope * scale_slope) if scale_slope and scale_slope > 0 and slope > 0 else 1.0
+
+
+def _private_items(group: Dataset) -> list[Dataset]:
+    try:
+        return list(group[0x2005, 0x140F].value) if (0x2005, 0x140F) in group else []
+    except Exception:  # a damaged private sequence is none
+        return []
+
+
+def _as_float(value: object) -> float | None:
+    try:
+        if isinstance(value, bytes):  # implicit VR: the private element's type is not in the file
+            return float(np.frombuffer(value[:4], "<f4")[0]) if len(value) >= 4 else None
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+
+
+def _not_padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:
+    """False where a stored value is padding (PS3.3 C.7.5.1.1.2); None if none is."""
+    padding, limit = whole(dataset, "PixelPaddingValue"), whole(dataset, "PixelPaddingRangeLimit")
+    if padding is None:
+        return None
+    low, high = sorted((padding, padding if limit is None else limit))
+    inside = (stored < low) | (stored > high)
+    # A whole picture of padding has nothing to look at; a picture without padding needs no mask.
+    return None if inside.all() or not inside.any() else inside
+
+
+def _window(frame: Frame) -> Window | None:
+    tables = sequence(frame.dataset, "VOILUTSequence")
+    if tables and (window := _table_window(tables[0])) is not None:
+        return window
+    group = frame.group("FrameVOILUTSequence")
+    center, width = number(group, "WindowCenter"), number(group, "WindowWidth")
+    if center is None or width is None or width <= 0:  # some makers write 0/0
+        return None
+    function = text(group, "VOILUTFunction") or "LINEAR"
+    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID") or (function == "LINEAR" and width < 1):
+        return None
+    return Window(center, width, function)
+
+
+def _table_window(item: Dataset) -> Window | None:
+    descriptor, data = attribute(item, "LUTDescriptor"), attribute(item, "LUTData")
+    if not isinstance(descriptor, pydicom.multival.MultiValue | list) or len(descriptor) != 3 or data is None:
+        return None
+    entries, first, bits = (int(value) for value in descriptor)
+    if isinstance(data, bytes):
+        data = np.frombuffer(data, "<u2") if len(data) >= 2 * (entries or 65536) else np.frombuffer(data, "u1")
+    table = np.asarray(data, np.float64)[: entries or 65536]
+    if not len(table) or not 8 <= bits <= 16:
+        return None
+    return Window(table=np.clip(table / (2**bits - 1), 0, 1), first=float(first))

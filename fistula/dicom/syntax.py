@@ -1,0 +1,67 @@
+"""Which transfer syntaxes can be decoded here, by which package, and what is missing for the rest."""
+
+import importlib.metadata
+from functools import cache
+
+from pydicom.pixels import get_decoder
+from pydicom.uid import UID, AllTransferSyntaxes, JPEGExtended12Bit
+
+from fistula.dicom.outcome import Refused
+from fistula.dicom.parse import Header, whole
+
+# gdcm last: it reads every syntax but high-throughput JPEG 2000, but a damaged JPEG can make it end the whole process.
+PREFERENCE = ("pylibjpeg", "pillow", "pydicom", "pyjpegls", "gdcm")
+PACKAGES = {"gdcm": "python-gdcm", "pylibjpeg": "pylibjpeg-openjpeg", "pillow": "pillow", "pyjpegls": "pyjpegls"}
+GPL_REMEDY = "Install the GPL-3 decoder: pip install 'fistula[gpl-decoders]'"
+
+
+@cache
+def decoders(syntax: str) -> tuple[str, ...]:
+    """Pydicom's plugins that are installed and decode `syntax`, the preferred first; ("native",) if uncompressed."""
+    try:
+        decoder = get_decoder(UID(syntax))
+    except (NotImplementedError, ValueError):
+        return ()
+    if not UID(syntax).is_encapsulated:
+        return ("native",)
+    return tuple(sorted(decoder.available_plugins, key=PREFERENCE.index))
+
+
+@cache
+def decoder_version(plugin: str) -> str:
+    """Package and version behind a plugin, such as ``python-gdcm 3.2.6``."""
+    package = PACKAGES.get(plugin, "pydicom")
+    return f"{package} {importlib.metadata.version(package)}"
+
+
+def syntax_name(syntax: str) -> str:
+    """The transfer syntax in words; ``unknown`` for a UID that is not in the standard."""
+    return UID(syntax).name if syntax in AllTransferSyntaxes or UID(syntax).is_transfer_syntax else "unknown"
+
+
+def require_decoder(header: Header) -> None:
+    """Return if the object's pixels can be decoded by what is installed.
+
+    Raises:
+        Refused: If not; the remedy names the package, if there is one.
+    """
+    syntax = header.syntax
+    if not UID(syntax).is_transfer_syntax or syntax not in AllTransferSyntaxes:
+        raise Refused("an unknown transfer syntax", "Convert the files to explicit VR little endian")
+    name = syntax_name(syntax)
+    if any(word in name for word in ("MPEG", "HEVC", "SMPTE")):
+        raise Refused(f"video ({name})", "Export single images")
+    is_twelve_bit = syntax == JPEGExtended12Bit and (whole(header.dataset, "BitsStored") or 8) > 8
+    if is_twelve_bit and not _has_libjpeg():
+        raise Refused(f"no decoder for 12-bit lossy JPEG ({name})", GPL_REMEDY)
+    if not decoders(syntax):
+        raise Refused(f"no decoder for {name}", "Convert the files to explicit VR little endian")
+
+
+@cache
+def _has_libjpeg() -> bool:
+    try:
+        importlib.metadata.version("pylibjpeg-libjpeg")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

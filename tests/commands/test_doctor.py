@@ -1,0 +1,135 @@
+"""`fistula doctor`: what it shows, what it writes (nothing but the file it was asked for), what it finds suspicious."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.uid import JPEGExtended12Bit
+
+QUICK = ("workers.count=1",)
+
+
+def test_a_tree_is_described_and_nothing_is_written(dicom_tree, tmp_path, fistula_here, monkeypatch):
+    monkeypatch.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(tmp_path / "key"))
+    before = sorted(tmp_path.rglob("*"))
+    code, shown, _ = fistula_here("doctor", f"source={dicom_tree[0]}", *QUICK)
+    assert code == 0
+    for words in (
+        "4 series",
+        "MR philips Ingenia",
+        "water axial",
+        "24x20",
+        "1.0",
+        "Explicit",
+        "kept: 12 slices",
+    ):
+        assert words in shown
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_json_has_one_record_a_file(dicom_tree, tmp_path, fistula_here):
+    (dicom_tree[0] / "notes.txt").write_text("text")
+    broken = dicom_tree[0] / "P0" / "0.dcm"
+    broken.write_bytes(broken.read_bytes()[:-10])
+    code, _, _ = fistula_here("doctor", f"source={dicom_tree[0]}", "json=out.json", *QUICK)
+    assert code == 0
+    records = {record["path"]: record for record in json.loads((tmp_path / "out.json").read_text())}
+    assert len(records) == 13
+    assert set(next(iter(records.values()))) == {"path", "outcome", "reason", "series", "frames"}
+    assert records[str(dicom_tree[0] / "notes.txt")]["outcome"] == "skipped"
+    assert records[str(broken)] | {"series": None} == {
+        "path": str(broken), "outcome": "refused", "reason": "pixel data cut short", "series": None, "frames": 0,
+    }  # fmt: skip
+    images = [record for record in records.values() if record["outcome"] == "image"]
+    assert len({record["series"] for record in images}) == 4
+    assert {record["frames"] for record in images} == {1}
+
+
+def test_an_undecodable_syntax_is_named_with_the_package_that_mends_it(tmp_path, fistula_here):
+    from pathlib import Path
+
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    content = Path(get_testdata_file("JPGExtended.dcm")).read_bytes()
+    for name in ("a", "b"):
+        (folder / name).write_bytes(content)
+    _, shown, _ = fistula_here("doctor", f"source={folder}", *QUICK)
+    assert "12-bit lossy JPEG" in shown
+    assert "pip install 'fistula[gpl-decoders]'" in shown
+    assert JPEGExtended12Bit.name in shown
+
+
+def test_suspicions_are_told(dicom_tree, tmp_path, fistula_here, write_dicom):
+    tree = dicom_tree[0]
+    (tree / "copy.dcm").write_bytes((tree / "P0" / "0.dcm").read_bytes())
+    write_dicom(tree / "a.dcm", SOPInstanceUID="2.25.71", PatientID="A", SeriesInstanceUID="2.25.7")
+    other = ["DERIVED", "PRIMARY", "F", "F", "DERIVED"]
+    write_dicom(tree / "b.dcm", SOPInstanceUID="2.25.72", PatientID="B", SeriesInstanceUID="2.25.7", ImageType=other)
+    write_dicom(
+        tree / "c.dcm", SOPInstanceUID="2.25.73", SeriesInstanceUID="2.25.8", BurnedInAnnotation="YES", PatientID=""
+    )
+    _, shown, _ = fistula_here("doctor", f"source={tree}", *QUICK)
+    assert "1 series mix sequences" in shown
+    assert "1 slices are copies" in shown
+    assert "1 persons (birth date, sex, study date) stand under more than one PatientID" in shown
+    assert "1 slices say that text is burned in" in shown
+    assert "1 slices have no PatientID" in shown
+
+
+def test_a_label_that_goes_with_the_scanner_is_told(tmp_path, fistula_here, write_dicom):
+    lines = ["sop_instance_uid,label"]
+    for patient in range(6):
+        uid = f"2.25.55{patient}"
+        scanner = ("Ingenia", "Achieva")[patient % 2]
+        write_dicom(
+            tmp_path / "tree" / f"{patient}", SOPInstanceUID=uid, PatientID=str(patient), ManufacturerModelName=scanner
+        )
+        lines.append(f"{uid},{patient % 2}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    _, shown, _ = fistula_here("doctor", "source=tree", "labels=labels.csv", *QUICK)
+    assert "label goes with the scanner (Cramér's V 1.00 over 6 patients)" in shown
+
+
+def test_decode_finds_pixels_that_the_header_does_not_betray(tmp_path, fistula_here):
+    from pathlib import Path
+
+    content = Path(get_testdata_file("MR_small_jpeg_ls_lossless.dcm")).read_bytes()
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "a.dcm").write_bytes(content[:-3000])
+    _, shown, _ = fistula_here("doctor", "source=tree", *QUICK)
+    assert "1 series" in shown
+    _, shown, _ = fistula_here("doctor", "source=tree", "decode=true", *QUICK)
+    assert "refused" in shown
+
+
+def test_text_in_a_corner_is_seen_when_decoding(tmp_path, fistula_here, write_dicom):
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(np.random.default_rng(0).normal(400, 100, (128, 128)).astype(np.int32), "I")
+    ImageDraw.Draw(picture).text((4, 4), "Jane Doe", fill=4000)
+    write_dicom(tmp_path / "tree" / "a", np.asarray(picture).clip(0, 4095).astype(np.uint16))
+    plain = np.random.default_rng(1).normal(400, 100, (128, 128)).clip(0, 4095).astype(np.uint16)
+    write_dicom(tmp_path / "tree" / "b", plain, SOPInstanceUID="2.25.12")
+    _, shown, _ = fistula_here("doctor", "source=tree", "decode=true", *QUICK)
+    assert "1 slices have a bright text-like corner" in shown
+
+
+@pytest.mark.parametrize(("name", "message"), [("nowhere", "is not a folder"), ("empty", "has no files")])
+def test_a_source_without_files_is_one_line(tmp_path, fistula_here, name, message):
+    (tmp_path / "empty").mkdir()
+    code, _, error = fistula_here("doctor", f"source={name}", *QUICK)
+    assert code == 2
+    assert message in error
+
+
+def test_a_thousand_headers_take_seconds(tmp_path, fistula_here, write_dicom):
+    write_dicom(tmp_path / "tree" / "0", np.zeros((256, 256), np.uint16))
+    content = (tmp_path / "tree" / "0").read_bytes()
+    for index in range(1, 1000):
+        (tmp_path / "tree" / str(index)).write_bytes(content)
+    started = time.monotonic()
+    code, _, _ = fistula_here("doctor", "source=tree", *QUICK)
+    assert code == 0
+    assert time.monotonic() - started < 20

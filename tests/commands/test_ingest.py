@@ -1,0 +1,415 @@
+"""`fistula ingest` from the command line: what it writes, what it refuses, and what it leaves behind when it fails."""
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+
+import numpy as np
+import polars as pl
+import pytest
+import zstandard
+from PIL import Image
+
+from fistula.cohort.manifest import EXTRA, SCHEMA, read_cohort
+
+SMALL = ("size=16", "spacing_mm=1.0", "workers.count=1")
+
+
+def _ingest(run, tree, out, *more):
+    source, labels = tree
+    return run("ingest", f"source={source}", f"labels={labels}", f"out={out}", *SMALL, *more)
+
+
+def _write_pictures(folder):
+    random = np.random.default_rng(0)
+    lines = ["path,label,patient_id,split,site,opening_row,opening_col"]
+    for index in range(8):
+        Image.fromarray(random.integers(0, 256, (40, 20), dtype=np.uint8)).save(folder / f"{index}.png")
+        opening = "10,4" if index % 2 else ","
+        lines.append(f"{index}.png,{index % 2},{index // 2:02d},{'train' if index < 4 else 'test'},Berlin,{opening}")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    return folder, folder / "labels.csv"
+
+
+def test_a_dicom_tree_becomes_a_cohort_that_opens(dicom_tree, tmp_path, fistula_here):
+    code, shown, _ = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
+    assert code == 0
+    cohort = read_cohort(tmp_path / "cohort")
+    assert cohort.pixels.shape == (12, 16, 16)
+    assert cohort.manifest["patient_key"].n_unique() == 4
+    assert cohort.manifest["label"].sum() == 4
+    assert cohort.manifest.columns == [*SCHEMA, *EXTRA]
+    assert (tmp_path / "cohort" / "contact_sheet.png").is_file()
+    for words in ("exclusion flow", "contact_sheet.png", "next: fistula train cohort="):
+        assert words in shown
+
+
+def test_slices_are_ordered_by_position_and_never_by_instance_number(dicom_tree, tmp_path, fistula_here):
+    _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
+    manifest = read_cohort(tmp_path / "cohort").manifest
+    for _, series in manifest.group_by("series_key", maintain_order=True):
+        assert series["position_mm"].to_list() == [0.0, 3.0, 6.0]
+
+
+def test_order_and_pixels_do_not_depend_on_names_paths_or_key(dicom_tree, tmp_path, fistula_here, monkeypatch):
+    _ingest(fistula_here, dicom_tree, tmp_path / "first")
+    moved = tmp_path / "moved"
+    for index, path in enumerate(sorted(dicom_tree[0].rglob("*.dcm"), reverse=True)):
+        target = moved / f"Z{index}" / "deeper" / "IM"
+        target.parent.mkdir(parents=True)
+        shutil.copy(path, target)
+    monkeypatch.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(tmp_path / "other.key"))
+    _ingest(fistula_here, (moved, dicom_tree[1]), tmp_path / "second")
+    first, second = read_cohort(tmp_path / "first"), read_cohort(tmp_path / "second")
+    np.testing.assert_array_equal(first.pixels, second.pixels)
+    assert first.manifest["label"].to_list() == second.manifest["label"].to_list()
+    assert set(first.manifest["patient_key"]).isdisjoint(second.manifest["patient_key"])
+
+
+def test_the_same_key_gives_the_same_cohort_byte_for_byte(dicom_tree, tmp_path, fistula_here):
+    _ingest(fistula_here, dicom_tree, tmp_path / "first")
+    _ingest(fistula_here, dicom_tree, tmp_path / "second")
+    for name in ("manifest.parquet", "pixels.npy", "ingest.json", "contact_sheet.png"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def test_pictures_become_a_cohort_with_split_site_and_opening(tmp_path, fistula_here):
+    (tmp_path / "pictures").mkdir()
+    code, _, _ = _ingest(fistula_here, _write_pictures(tmp_path / "pictures"), tmp_path / "cohort")
+    assert code == 0
+    cohort = read_cohort(tmp_path / "cohort")
+    assert cohort.pixels.shape == (8, 16, 16)
+    assert cohort.manifest["patient_key"].n_unique() == 4
+    assert set(cohort.manifest["site"]) == {"Berlin"}
+    assert sorted(cohort.manifest["split"]) == ["test"] * 4 + ["train"] * 4
+    # 40 rows fit into 16: (10.5 * 0.4 - 0.5) rows down; 20 columns become 8, which stand 4 from the left.
+    opening = cohort.manifest.filter(pl.col("label") == 1).row(0, named=True)
+    assert opening["opening_row"] == pytest.approx(3.7)
+    assert opening["opening_col"] == pytest.approx(4.5 * 0.4 - 0.5 + 4)
+
+
+def test_the_keep_rules_leave_out_the_fat_images_and_say_so(dicom_tree, tmp_path, fistula_here, write_dicom):
+    write_dicom(
+        dicom_tree[0] / "fat.dcm", SOPInstanceUID="2.25.777", ImageType=["DERIVED", "PRIMARY", "F", "F", "DERIVED"]
+    )
+    code, shown, _ = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
+    assert code == 0
+    assert "component fat" in shown
+    steps = {step["stage"]: step for step in json.loads((tmp_path / "cohort" / "ingest.json").read_text())["flow"]}
+    assert list(steps) == ["found", "readable", "image", "right sequence", "labelled", "kept"]
+    assert steps["right sequence"]["excluded"] == {"component fat": 1}
+
+
+def test_words_for_labels_need_their_order(dicom_tree, tmp_path, fistula_here):
+    table = dicom_tree[1].read_text().replace(",1\n", ",fistula\n").replace(",0\n", ",normal\n")
+    dicom_tree[1].write_text(table)
+    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
+    assert code == 2
+    assert "classes=[normal,fistula]" in error
+    code, _, _ = _ingest(fistula_here, dicom_tree, tmp_path / "cohort", "classes=[normal,fistula]")
+    assert code == 0
+    assert read_cohort(tmp_path / "cohort").classes == ["normal", "fistula"]
+
+
+def test_positive_slices_alone_are_enough_with_other_patients_as_negatives(dicom_tree, tmp_path, fistula_here):
+    dicom_tree[1].write_text("sop_instance_uid\n2.25.1001\n2.25.1002\n2.25.2001\n")
+    code, shown, _ = _ingest(fistula_here, dicom_tree, tmp_path / "cohort", "negatives=other_patients")
+    assert code == 0
+    # Patients 0 and 1 keep their positive slices only; patients 2 and 3 give all of theirs.
+    assert "9 slices of 4 patients (negative: 6, positive: 3)" in shown
+
+
+def _no_dicom(tree):
+    shutil.rmtree(tree[0])
+    tree[0].mkdir()
+    (tree[0] / "notes.txt").write_text("nothing here")
+
+
+def _unreadable(tree):
+    path = next(iter(sorted(tree[0].rglob("*.dcm"))))
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _add_label(tree, line):
+    with tree[1].open("a") as file:
+        file.write(line + "\n")
+
+
+def _drop_label(tree):
+    lines = tree[1].read_text().splitlines()
+    tree[1].write_text("\n".join(lines[:-1]))
+
+
+def _one_class(tree):
+    tree[1].write_text(tree[1].read_text().replace(",1\n", ",0\n"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        pytest.param(_no_dicom, r"must hold at least one DICOM image, found 1 of: not DICOM", id="no DICOM found"),
+        pytest.param(
+            _unreadable, r"every image must be readable, found 1: P0/0.dcm \(pixel data cut short\)", id="unreadable"
+        ),
+        pytest.param(
+            lambda tree: _add_label(tree, "2.25.5,1"), r"label must be of an image .* line 14 \(2.25.5\)", id="no image"
+        ),
+        pytest.param(_drop_label, r"must have a label, found 1: P3/2.dcm.*unlabelled=exclude", id="no label"),
+        pytest.param(
+            lambda tree: _add_label(tree, "2.25.1001,0"), r"line 14: gives 2.25.1001 two labels", id="two labels"
+        ),
+        pytest.param(_one_class, r"every class needs at least one image, found 0: 12, 1: 0", id="one class"),
+        pytest.param(lambda tree: shutil.rmtree(tree[0]), r"is not a folder", id="no source"),
+        pytest.param(lambda tree: tree[1].unlink(), r"labels=.*cannot be read", id="no table"),
+        pytest.param(
+            lambda tree: tree[1].write_text("sop_instance_uid,label,age\n1,1,2\n"),
+            r"unknown column 'age'",
+            id="unknown column",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(dicom_tree, tmp_path, fistula_here, spoil, message):
+    spoil(dicom_tree)
+    before = set(tmp_path.iterdir())
+    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
+    assert code == 2
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert re.search(message, error), error
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_an_output_folder_that_exists_is_refused(dicom_tree, tmp_path, fistula_here):
+    (tmp_path / "cohort").mkdir()
+    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
+    assert code == 2
+    assert "already exists" in error
+
+
+@pytest.mark.parametrize(
+    ("spoil", "option", "stage", "reason"),
+    [
+        (_unreadable, "unreadable=exclude", "readable", "pixel data cut short"),
+        (_drop_label, "unlabelled=exclude", "labelled", "no label"),
+    ],
+)
+def test_what_does_not_fit_can_be_left_out_and_is_counted(
+    dicom_tree, tmp_path, fistula_here, spoil, option, stage, reason
+):
+    spoil(dicom_tree)
+    more = [option] if option != "unreadable=exclude" else [option, "unmatched=exclude"]
+    code, _, _ = _ingest(fistula_here, dicom_tree, tmp_path / "cohort", *more)
+    assert code == 0
+    steps = {step["stage"]: step for step in json.loads((tmp_path / "cohort" / "ingest.json").read_text())["flow"]}
+    assert steps[stage]["excluded"] == {reason: 1}
+    assert steps["kept"]["count"] == 11
+
+
+def test_a_later_ingest_reads_only_what_is_new(dicom_tree, tmp_path, fistula_here, write_dicom):
+    _ingest(fistula_here, dicom_tree, tmp_path / "first")
+    write_dicom(dicom_tree[0] / "new.dcm", SOPInstanceUID="2.25.8", SeriesInstanceUID="2.25.88", PatientID="99")
+    _add_label(dicom_tree, "2.25.8,1")
+    # Unreadable now, though their size and time are as before: opening one of them would fail.
+    for path in dicom_tree[0].rglob("P*/*.dcm"):
+        status = path.stat()
+        path.write_bytes(b"\0" * status.st_size)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "second", f"reuse={tmp_path / 'first'}")
+    assert code == 0, error
+    first, second = read_cohort(tmp_path / "first"), read_cohort(tmp_path / "second")
+    old = second.manifest.join(first.manifest.select("slice_key"), on="slice_key", how="semi")
+    assert len(second.manifest) == 13
+    assert old.select(list(SCHEMA)).sort("slice_key").equals(first.manifest.select(list(SCHEMA)).sort("slice_key"))
+    for row, digest in enumerate(second.manifest["pixel_hash"]):
+        assert hashlib.sha256(second.pixels[row].tobytes()).hexdigest() == digest
+
+
+def test_reuse_of_a_cohort_made_in_another_way_is_refused(dicom_tree, tmp_path, fistula_here):
+    _ingest(fistula_here, dicom_tree, tmp_path / "first")
+    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "second", f"reuse={tmp_path / 'first'}", "size=24")
+    assert code == 2
+    assert "was made with another size" in error
+
+
+def test_a_compressed_file_of_another_folder_depth_and_an_archive_are_read(dicom_tree, tmp_path, fistula_here):
+    paths = sorted(dicom_tree[0].rglob("*.dcm"))
+    archive = zipfile.ZipFile(dicom_tree[0] / "export.zip", "w")
+    for index, path in enumerate(paths[:3]):
+        archive.write(path, f"a/b/{index}")
+        path.unlink()
+    archive.close()
+    packed = gzip.compress(paths[3].read_bytes())
+    paths[3].with_suffix(".dcm.gz").write_bytes(packed)
+    paths[3].unlink()
+    paths[4].with_suffix(".dcm.zst").write_bytes(zstandard.compress(paths[4].read_bytes()))
+    paths[4].unlink()
+    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
+    assert code == 0, error
+    assert len(read_cohort(tmp_path / "cohort").manifest) == 12
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_a_clear_error_and_leaves_nothing(dicom_tree, tmp_path, fistula):
+    # A limit on the size of a file stands in for a full disk: the same error comes from the same call.
+    source, labels = dicom_tree
+    script = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000));"
+        f"sys.argv = ['fistula', 'ingest', 'source={source}', 'labels={labels}', 'out=cohort', 'size=128'];"
+        "from fistula.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "cannot be written: File too large. Free some space" in done.stderr
+    assert not [path for path in tmp_path.iterdir() if "cohort" in path.name]
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_leaves_no_cohort_that_opens_wrongly(dicom_tree, tmp_path):
+    source, labels = dicom_tree
+    command = [
+        sys.executable,
+        "-m",
+        "fistula.cli",
+        "ingest",
+        f"source={source}",
+        f"labels={labels}",
+        f"out={tmp_path / 'cohort'}",
+        *SMALL,
+    ]
+    started = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    whole = time.monotonic() - started
+    for share in (0.5, 0.8, 0.9, 0.95, 1.0):
+        shutil.rmtree(tmp_path / "cohort", ignore_errors=True)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+        time.sleep(share * whole)
+        process.kill()
+        process.wait()
+        if (tmp_path / "cohort").exists():
+            assert len(read_cohort(tmp_path / "cohort").manifest) == 12
+
+
+def _by_path(patient, place):
+    return f"P{patient}/{place}.dcm"
+
+
+def _by_series(patient, place):
+    return f"2.25.{patient + 1},{place + 1}"
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [("path,label", _by_path), ("series_instance_uid,instance_number,label", _by_series)],
+)
+def test_images_can_be_named_by_path_or_by_series_and_number(dicom_tree, tmp_path, fistula_here, header, name):
+    _ingest(fistula_here, dicom_tree, tmp_path / "by_uid")
+    lines = [f"{name(patient, place)},{int(patient < 2 and place < 2)}" for patient in range(4) for place in range(3)]
+    dicom_tree[1].write_text("\n".join([header, *lines]))
+    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "other")
+    assert code == 0, error
+    first, second = read_cohort(tmp_path / "by_uid"), read_cohort(tmp_path / "other")
+    assert first.fingerprint == second.fingerprint
+
+
+def test_a_label_can_be_for_all_slices_of_a_patient(dicom_tree, tmp_path, fistula_here):
+    dicom_tree[1].write_text("patient_id,label\n00,1\n01,1\n02,0\n03,0\n")
+    code, shown, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
+    assert code == 0, error
+    assert "12 slices of 4 patients (0: 6, 1: 6)" in shown
+
+
+def test_a_patient_id_in_the_table_goes_before_the_one_in_the_header(dicom_tree, tmp_path, fistula_here):
+    lines = dicom_tree[1].read_text().splitlines()
+    dicom_tree[1].write_text(
+        "\n".join([f"{lines[0]},patient_id", *(f"{line},X{index % 2}" for index, line in enumerate(lines[1:]))])
+    )
+    _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
+    assert read_cohort(tmp_path / "cohort").manifest["patient_key"].n_unique() == 2
+
+
+def test_frames_of_one_object_can_have_labels_of_their_own(tmp_path, fistula_here, write_dicom):
+    random = np.random.default_rng(0)
+    for name in ("1", "2"):
+        pixels = random.integers(0, 4000, (3, 20, 20)).astype(np.uint16)
+        write_dicom(
+            tmp_path / "tree" / name,
+            pixels,
+            SOPInstanceUID=f"2.25.{name}",
+            PatientID=name,
+            SeriesInstanceUID=f"2.25.3{name}",
+        )
+    lines = ["sop_instance_uid,frame_number,label", "2.25.1,1,0", "2.25.1,2,1", "2.25.1,3,0", "2.25.2,,0"]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    code, _, error = _ingest(fistula_here, (tmp_path / "tree", tmp_path / "labels.csv"), tmp_path / "cohort")
+    assert code == 0, error
+    manifest = read_cohort(tmp_path / "cohort").manifest
+    assert len(manifest) == 6
+    assert manifest.filter(pl.col("label") == 1)["frame"].to_list() == [1]
+
+
+def test_copies_of_an_instance_are_taken_once_wherever_they_lie(dicom_tree, tmp_path, fistula_here):
+    _ingest(fistula_here, dicom_tree, tmp_path / "first")
+    (dicom_tree[0] / "A").mkdir()
+    shutil.copy(dicom_tree[0] / "P1" / "0.dcm", dicom_tree[0] / "A" / "copy")
+    code, shown, _ = _ingest(fistula_here, dicom_tree, tmp_path / "second")
+    assert code == 0
+    assert "a copy of another file" in shown
+    assert read_cohort(tmp_path / "first").fingerprint == read_cohort(tmp_path / "second").fingerprint
+
+
+def test_monochrome1_shows_the_same_picture_as_its_negative(tmp_path, fistula_here, write_dicom):
+    random = np.random.default_rng(0)
+    lines = ["sop_instance_uid,label"]
+    for index in range(2):
+        pixels = random.integers(0, 4000, (16, 16)).astype(np.uint16)
+        for kind, stored in (("MONOCHROME2", pixels), ("MONOCHROME1", 4095 - pixels)):
+            uid = f"2.25.{index + 1}{kind[-1]}"
+            write_dicom(
+                tmp_path / "tree" / uid, stored, SOPInstanceUID=uid, PatientID=uid, SeriesInstanceUID=f"{uid}9",
+                PhotometricInterpretation=kind, BitsStored=12, HighBit=11,
+            )  # fmt: skip
+            lines.append(f"{uid},{index}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    tree = (tmp_path / "tree", tmp_path / "labels.csv")
+    code, _, error = _ingest(fistula_here, tree, tmp_path / "cohort", "intensity=min_max")
+    assert code == 0, error
+    cohort = read_cohort(tmp_path / "cohort")
+    for label in (0, 1):
+        first, second = cohort.pixels[cohort.manifest["label"].to_numpy() == label].astype(int)
+        assert np.abs(first - second).max() <= 1
+
+
+@pytest.mark.parametrize("intensity", ["percentile", "window", "voi", "min_max"])
+@pytest.mark.parametrize("keep", ["mdixon_water", "mr", "all"])
+def test_every_option_of_every_group_makes_a_cohort(dicom_tree, tmp_path, fistula_here, intensity, keep):
+    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort", f"intensity={intensity}", f"keep={keep}")
+    assert code == 0, error
+    assert read_cohort(tmp_path / "cohort").pixels.max() > 0
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("size=4", "size: must be at least 8"),
+        ("spacing_mm=0", "spacing_mm: must be at least 0.01"),
+        ("fit=both", "fit: must be longer or shorter, found both"),
+        ("unlabelled=ignore", "unlabelled: must be refuse or exclude, found ignore"),
+        ("negatives=all", "negatives: must be one of labelled, other_patients"),
+        ("keep.component=[watr]", "keep.component: must be of"),
+        ("keep=mrx", "keep=mrx: is not one of"),
+        ("intensity=percentil", "intensity=percentil: is not one of"),
+    ],
+)
+def test_an_option_that_cannot_be_is_one_line(dicom_tree, tmp_path, fistula_here, option, message):
+    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort", option)
+    assert code == 2
+    assert message in error
+    assert not (tmp_path / "cohort").exists()

@@ -1,0 +1,57 @@
+import gzip
+import os
+import zipfile
+
+import pytest
+import zstandard
+
+from fistula.dicom.container import Part, find_files, open_part, parts_of
+from fistula.dicom.outcome import Refused, Skipped
+
+BOMB = b"\0" * 3_000_000
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_a_packed_file_is_read_in_memory_and_a_bomb_is_refused(pack, tmp_path):
+    (tmp_path / "a").write_bytes(pack(BOMB))
+    with open_part(Part(tmp_path / "a"), limit=len(BOMB)) as file:
+        assert file.read() == BOMB
+    with pytest.raises(Refused, match="more than the size limit"):
+        open_part(Part(tmp_path / "a"), limit=len(BOMB) - 1)
+
+
+def test_members_of_a_zip_are_parts_and_a_bomb_among_them_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/small", b"text")
+        archive.writestr("bomb", BOMB)
+    small, bomb = parts_of(tmp_path / "a.zip")
+    with open_part(small, limit=1000) as file:
+        assert file.read() == b"text"
+    with pytest.raises(Refused, match="more than the size limit"):
+        open_part(bomb, limit=1000)
+
+
+@pytest.mark.parametrize("content", [gzip.compress(bytes(range(256)) * 9)[:-20], b"\x28\xb5\x2f\xfdxx"])
+def test_a_damaged_archive_is_refused(content, tmp_path):
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(Refused, match="a damaged archive"):
+        open_part(Part(tmp_path / "a"), limit=1 << 20)
+
+
+def test_a_damaged_zip_is_refused(tmp_path):
+    (tmp_path / "a").write_bytes(b"PK\x03\x04nothing")
+    with pytest.raises(Refused, match="a damaged archive"):
+        list(parts_of(tmp_path / "a"))
+
+
+def test_a_pipe_is_skipped_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Skipped, match="not a regular file"):
+        list(parts_of(tmp_path / "pipe"))
+
+
+def test_a_link_to_its_own_parent_ends(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "file").write_text("x")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    assert find_files(tmp_path) == [tmp_path / "a" / "file"]

@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_modality_lut
+from pydicom.uid import EnhancedMRImageStorage
+
+from fistula.dicom.outcome import Refused
+from fistula.dicom.parse import read_dataset
+from fistula.dicom.pixels import decode
+
+LIMIT = 1 << 26
+
+
+def _decode(path, frames=(0,)):
+    with path.open("rb") as file:
+        return list(decode(read_dataset(file, limit=LIMIT), frames))
+
+
+def _item(**attributes):
+    item = Dataset()
+    for name, value in attributes.items():
+        setattr(item, name, value)
+    return item
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["CT_small.dcm", "MR_small_RLE.dcm", "MR_small_bigendian.dcm", "MR_small_jpeg_ls_lossless.dcm", "693_J2KI.dcm"],
+)
+def test_values_are_those_of_pydicom(name, tmp_path):
+    from pathlib import Path
+
+    import pydicom
+
+    path = Path(get_testdata_file(name))
+    dataset = pydicom.dcmread(path)
+    expected = apply_modality_lut(dataset.pixel_array, dataset)
+    np.testing.assert_allclose(_decode(path)[0].values, expected, rtol=1e-6)
+
+
+def test_signed_pixels_are_rescaled_in_their_own_sign(write_dicom, tmp_path):
+    pixels = np.array([[-3, 5], [0, 7]], np.int16)
+    write_dicom(tmp_path / "a", pixels, RescaleSlope="2", RescaleIntercept="-10")
+    np.testing.assert_array_equal(_decode(tmp_path / "a")[0].values, [[-16, 0], [-10, 4]])
+
+
+def test_pixel_padding_is_marked_and_its_range_with_it(write_dicom, tmp_path):
+    pixels = np.array([[0, 1, 2], [3, 4, 5]], np.uint16)
+    write_dicom(tmp_path / "a", pixels, PixelPaddingValue=0, PixelPaddingRangeLimit=1)
+    np.testing.assert_array_equal(_decode(tmp_path / "a")[0].inside, [[False, False, True], [True, True, True]])
+
+
+def test_monochrome1_is_marked_for_inversion(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a", PhotometricInterpretation="MONOCHROME1")
+    assert _decode(tmp_path / "a")[0].is_inverted
+
+
+def test_rgb_becomes_luma(write_dicom, tmp_path):
+    pixels = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
+    write_dicom(tmp_path / "a", np.zeros((1, 3), np.uint8), PhotometricInterpretation="RGB", SamplesPerPixel=3,
+                PlanarConfiguration=0, PixelData=pixels.tobytes())  # fmt: skip
+    np.testing.assert_allclose(_decode(tmp_path / "a")[0].values, [[76.245, 149.685, 29.07]], rtol=1e-6)
+
+
+def test_palette_becomes_luma_of_its_colours(write_dicom, tmp_path):
+    tables = {}
+    for channel, high in (("Red", 65535), ("Green", 0), ("Blue", 0)):
+        tables[f"{channel}PaletteColorLookupTableDescriptor"] = [2, 0, 16]
+        tables[f"{channel}PaletteColorLookupTableData"] = np.array([0, high], "<u2").tobytes()
+    write_dicom(tmp_path / "a", np.array([[0, 1]], np.uint8), PhotometricInterpretation="PALETTE COLOR", **tables)
+    np.testing.assert_allclose(_decode(tmp_path / "a")[0].values, [[0, 76.245]], rtol=1e-6)
+
+
+def test_philips_display_values_are_brought_to_floating_point_values(write_dicom, tmp_path):
+    path = tmp_path / "a"
+    dataset = write_dicom(path, np.array([[100, 200]], np.uint16), RescaleSlope="2", RescaleIntercept="0")
+    block = dataset.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
+    block.add_new(0x0E, "FL", 0.25)
+    dataset.save_as(path)
+    picture = _decode(path)[0]
+    # FP = DV / (RS * SS) = SV * 2 / (2 * 0.25) = 4 SV
+    np.testing.assert_allclose(picture.values * picture.signal_scale, [[400, 800]])
+
+
+def test_a_window_of_zero_width_is_no_window(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a", WindowCenter="0", WindowWidth="0")
+    assert _decode(tmp_path / "a")[0].window is None
+
+
+def test_a_voi_table_goes_before_the_window(write_dicom, tmp_path):
+    table = _item(LUTDescriptor=[4, 10, 8], LUTData=np.array([0, 51, 102, 255], "<u2").tobytes())
+    write_dicom(tmp_path / "a", WindowCenter="0", WindowWidth="100", VOILUTSequence=[table])
+    window = _decode(tmp_path / "a")[0].window
+    np.testing.assert_allclose(window(np.array([0, 10, 11, 12, 13, 99])), [0, 0, 0.2, 0.4, 1, 1], rtol=1e-6)
+
+
+def test_each_frame_of_an_enhanced_object_has_its_own_rescale_window_and_spacing(write_dicom, tmp_path):
+    pixels = np.stack([np.full((2, 2), 10, np.uint16), np.full((2, 2), 20, np.uint16)])
+    frames = [
+        _item(
+            PixelValueTransformationSequence=[_item(RescaleSlope=str(slope), RescaleIntercept="1")],
+            FrameVOILUTSequence=[_item(WindowCenter=str(slope * 100), WindowWidth="50")],
+        )
+        for slope in (2, 3)
+    ]
+    shared = _item(PixelMeasuresSequence=[_item(PixelSpacing=[0.5, 0.25])])
+    write_dicom(
+        tmp_path / "a",
+        pixels,
+        SOPClassUID=EnhancedMRImageStorage,
+        PerFrameFunctionalGroupsSequence=frames,
+        SharedFunctionalGroupsSequence=[shared],
+        drop=("PixelSpacing",),
+    )
+    pictures = _decode(tmp_path / "a", (0, 1))
+    assert [float(picture.values[0, 0]) for picture in pictures] == [21.0, 61.0]
+    assert [picture.window.center for picture in pictures] == [200.0, 300.0]
+    assert [picture.spacing for picture in pictures] == [(0.5, 0.25)] * 2
+
+
+def test_a_compressed_frame_that_declares_another_size_is_refused_before_it_is_decoded(tmp_path):
+    from pathlib import Path
+
+    content = Path(get_testdata_file("MR_small_jp2klossless.dcm")).read_bytes()
+    place = content.index(b"\xff\x4f\xff\x51") + 8
+    (tmp_path / "a").write_bytes(content[:place] + b"\x00\x00\xff\xff" * 2 + content[place + 8 :])
+    with pytest.raises(Refused, match="another size than its header says"):
+        _decode(tmp_path / "a")

@@ -1,0 +1,90 @@
+"""A marked string in every text of every object, and in every name, is found nowhere in what is written."""
+
+import json
+
+import numpy as np
+import pytest
+from pydicom.datadict import DicomDictionary
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+CANARY = "KANARIE"
+DIGITS = "9081726354"  # the mark inside UIDs and numbers kept as text
+TEXT = ("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UT", "UR")
+
+
+def _fill(dataset: Dataset) -> None:
+    """Put the mark into every text attribute of the standard that does not steer reading, and into private ones."""
+    for tag, (vr, _, _, retired, keyword) in DicomDictionary.items():
+        group = tag >> 16
+        if vr in TEXT and keyword and not retired and group in range(0x0008, 0x0080) and keyword != "PatientID":
+            dataset.add_new(Tag(tag), vr, f"{CANARY}{keyword[:4]}"[:16])
+    block = dataset.private_block(0x0009, f"{CANARY} PRIVATE", create=True)
+    block.add_new(0x01, "LT", f"{CANARY} in a private tag")
+    block.add_new(0x02, "UN", CANARY.encode())
+    item = Dataset()
+    item.CodeMeaning, item.CodeValue = f"{CANARY} nested", CANARY
+    dataset.ProcedureCodeSequence = [item]
+    for keyword in ("BodyPartExamined", "SequenceVariant", "ScanOptions", "PatientPosition"):
+        setattr(dataset, keyword, f"{CANARY}")
+    dataset.ImageType = ["DERIVED", "PRIMARY", "W", CANARY]
+
+
+@pytest.fixture
+def marked_tree(tmp_path, write_dicom):
+    random = np.random.default_rng(0)
+    lines = ["sop_instance_uid,label"]
+    for patient in range(4):
+        for place in range(2):
+            uid = f"2.25.{DIGITS}{patient}{place}"
+            path = tmp_path / f"{CANARY} tree" / f"{CANARY}^{patient}" / f"{CANARY}{place}.dcm"
+            dataset = write_dicom(
+                path,
+                random.integers(0, 4000, (24, 20)).astype(np.uint16),
+                SOPInstanceUID=uid,
+                SeriesInstanceUID=f"2.25.{DIGITS}1{patient}",
+                StudyInstanceUID=f"2.25.{DIGITS}2{patient}",
+                PatientID=f"{CANARY}{patient}",
+                FrameOfReferenceUID=f"2.25.{DIGITS}3",
+                ImagePositionPatient=[0, 0, 3.0 * place],
+            )
+            _fill(dataset)
+            dataset.save_as(path)
+            lines.append(f"{uid},{place}")
+    (tmp_path / f"{CANARY} tree" / f"{CANARY}.txt").write_text(CANARY)
+    (tmp_path / f"{CANARY}.csv").write_text("\n".join(lines))
+    return tmp_path / f"{CANARY} tree", tmp_path / f"{CANARY}.csv"
+
+
+def _everything(folder):
+    return b"\0".join(path.name.encode() + b"\0" + path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_no_mark_reaches_the_cohort(marked_tree, tmp_path, fistula_here):
+    source, labels = marked_tree
+    arguments = ("workers.count=1", "size=16", "spacing_mm=1", f"out={tmp_path / 'cohort'}")
+    code, _, error = fistula_here("ingest", f"source='{source}'", f"labels='{labels}'", *arguments)
+    assert code == 0, error
+    written = _everything(tmp_path / "cohort").lower()
+    for mark in (CANARY, DIGITS, "Doe", "19800101", "20200101", "1980-01-01"):
+        assert mark.lower().encode() not in written
+    # Parquet may compress: the decoded table is searched as well.
+    import polars as pl
+
+    for name in ("manifest.parquet", "survey.parquet"):
+        table = pl.read_parquet(tmp_path / "cohort" / name).select(pl.exclude(pl.List)).write_csv().lower()
+        assert CANARY.lower() not in table
+        assert DIGITS not in table
+
+
+def test_doctor_prints_and_stores_no_mark_but_the_path(marked_tree, tmp_path, fistula_here):
+    source, _ = marked_tree
+    source.rename(tmp_path / "tree")
+    code, shown, error = fistula_here("doctor", "source=tree", "json=doctor.json", "decode=true", "workers.count=1")
+    assert code == 0, error
+    records = json.loads((tmp_path / "doctor.json").read_text())
+    assert len(records) == 9
+    without_paths = json.dumps([{**record, "path": ""} for record in records])
+    assert CANARY not in without_paths
+    assert DIGITS not in without_paths
+    assert f"{CANARY}Manu" not in shown

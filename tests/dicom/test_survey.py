@@ -1,0 +1,180 @@
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    EnhancedMRImageStorage,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+)
+
+from fistula.dicom.identity import Pseudonyms
+from fistula.dicom.survey import Look, survey_file
+
+LOOK = Look(Pseudonyms(b"0123456789abcdef"), description="gd")
+
+
+def _item(**attributes):
+    item = Dataset()
+    for name, value in attributes.items():
+        setattr(item, name, value)
+    return item
+
+
+def _facts(path):
+    (record,) = survey_file(path, LOOK)
+    return record
+
+
+@pytest.mark.parametrize(
+    ("image_type", "expected"),
+    [
+        (["DERIVED", "PRIMARY", "W", "W", "DERIVED"], "water"),
+        (["DERIVED", "PRIMARY", "F", "F", "DERIVED"], "fat"),
+        (["DERIVED", "PRIMARY", "IP", "IP", "DERIVED"], "in_phase"),
+        (["DERIVED", "PRIMARY", "OP", "OP", "DERIVED", "JP2K LOSSY"], "out_phase"),
+        (["DERIVED", "PRIMARY", "OUT_OF_PHASE"], "out_phase"),
+        (["ORIGINAL", "PRIMARY", "M_FFE", "M", "FFE"], "magnitude"),
+        (["ORIGINAL", "PRIMARY", "PHASE MAP", "P", "FFE"], "phase"),
+        (["ORIGINAL", "PRIMARY", "I_SE", "I", "SE"], "imaginary"),
+        (["ORIGINAL", "PRIMARY"], ""),
+    ],
+)
+def test_the_component_is_read_from_image_type(write_dicom, tmp_path, image_type, expected):
+    write_dicom(tmp_path / "a", ImageType=image_type)
+    assert _facts(tmp_path / "a")["component"] == expected
+
+
+def test_philips_own_element_tells_water_where_image_type_does_not(write_dicom, tmp_path):
+    dataset = write_dicom(tmp_path / "a", ImageType=["DERIVED", "PRIMARY"])
+    dataset.private_block(0x2005, "Philips MR Imaging DD 001", create=True).add_new(0x11, "CS", "W ")
+    dataset.save_as(tmp_path / "a")
+    assert _facts(tmp_path / "a")["component"] == "water"
+
+
+@pytest.mark.parametrize(
+    ("changes", "drop", "expected"),
+    [({}, (), "yes"), ({"ContrastBolusAgent": ""}, (), "unknown"), ({}, ("ContrastBolusAgent",), "no")],
+)
+def test_contrast_is_stated_empty_or_absent(write_dicom, tmp_path, changes, drop, expected):
+    write_dicom(tmp_path / "a", drop=drop, **changes)
+    assert _facts(tmp_path / "a")["contrast"] == expected
+
+
+def test_magnitude_and_phase_in_one_enhanced_object_are_told_apart_and_placed(write_dicom, tmp_path):
+    frames = [
+        _item(
+            PlanePositionSequence=[_item(ImagePositionPatient=[0, 0, 3.0 * index])],
+            MRImageFrameTypeSequence=[
+                _item(FrameType=["ORIGINAL", "PRIMARY", kind, "NONE"], ComplexImageComponent=part)
+            ],
+        )
+        for index, (kind, part) in enumerate([("T1", "MAGNITUDE"), ("T1", "PHASE"), ("WATER", "MAGNITUDE")])
+    ]
+    shared = _item(
+        PlaneOrientationSequence=[_item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+        PixelMeasuresSequence=[_item(PixelSpacing=[0.5, 0.5])],
+    )
+    write_dicom(
+        tmp_path / "a",
+        np.zeros((3, 4, 4), np.uint16),
+        SOPClassUID=EnhancedMRImageStorage,
+        PerFrameFunctionalGroupsSequence=frames,
+        SharedFunctionalGroupsSequence=[shared],
+        ImageType=["ORIGINAL", "PRIMARY", "T1", "MIXED"],
+        drop=("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"),
+    )
+    records = survey_file(tmp_path / "a", LOOK)
+    assert [record["component"] for record in records] == ["magnitude", "phase", "water"]
+    assert [record["position_mm"] for record in records] == [0.0, 3.0, 6.0]
+    assert {record["spacing_row"] for record in records} == {0.5}
+    assert len({record["slice_key"] for record in records}) == 3
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
+def test_other_encodings_give_the_same_facts(write_dicom, tmp_path, syntax):
+    dataset = write_dicom(tmp_path / "a")
+    expected = _facts(tmp_path / "a")
+    dataset.file_meta.TransferSyntaxUID = syntax
+    if syntax == ExplicitVRBigEndian:
+        dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
+    implicit, little = syntax.is_implicit_VR, syntax.is_little_endian
+    pydicom.dcmwrite(tmp_path / "b", dataset, implicit_vr=implicit, little_endian=little)
+    assert _facts(tmp_path / "b") | {"syntax": ""} == expected | {"syntax": ""}
+
+
+def test_a_file_without_preamble_is_read_and_noted(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a")
+    (tmp_path / "b").write_bytes((tmp_path / "a").read_bytes()[132:])
+    record = _facts(tmp_path / "b")
+    assert record["outcome"] == "image"
+    assert "no preamble" in record["notes"]
+
+
+def test_the_study_stands_for_a_patient_without_id(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a", PatientID="")
+    write_dicom(tmp_path / "b", PatientID="", StudyInstanceUID="2.25.333")
+    first, second = _facts(tmp_path / "a"), _facts(tmp_path / "b")
+    assert first["patient_key"] != second["patient_key"]
+    assert "no PatientID" in first["notes"]
+
+
+def test_age_comes_from_the_dates_before_the_stated_age(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a", PatientAge="099Y")
+    write_dicom(tmp_path / "b", PatientBirthDate="", PatientAge="018M")
+    assert _facts(tmp_path / "a")["age"] == 40.0
+    assert _facts(tmp_path / "b")["age"] == 1.5
+
+
+def test_one_person_under_two_ids_has_one_person_key(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a", PatientID="A")
+    write_dicom(tmp_path / "b", PatientID="B")
+    first, second = _facts(tmp_path / "a"), _facts(tmp_path / "b")
+    assert first["person_key"] == second["person_key"]
+    assert first["patient_key"] != second["patient_key"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "drop", "reason"),
+    [
+        ({"Rows": 65535, "Columns": 65535}, (), "an absurd number of pixels or frames"),
+        ({"NumberOfFrames": "99999999"}, (), "an absurd number of pixels or frames"),
+        ({"NumberOfFrames": "-3"}, (), "a number of frames that is none"),
+        ({"Rows": 0}, (), "an image without rows or columns"),
+        ({"Rows": 200}, (), "pixel data cut short"),
+        ({"BitsAllocated": 1}, (), "one bit a pixel"),
+        ({"BitsStored": 17}, (), "more bits stored than allocated"),
+        ({}, ("PixelData",), "an image object without pixel data"),
+    ],
+)
+def test_an_image_that_cannot_be_one_is_refused(write_dicom, tmp_path, changes, drop, reason):
+    write_dicom(tmp_path / "a", drop=drop, **changes)
+    record = _facts(tmp_path / "a")
+    assert (record["outcome"], record["reason"]) == ("refused", reason)
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "reason"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.88.33", "a structured report"),
+        ("1.2.840.10008.5.1.4.1.1.66.4", "a segmentation"),
+        ("1.2.840.10008.5.1.4.1.1.481.3", "a radiotherapy object"),
+        ("1.2.840.10008.5.1.4.1.1.66", "raw data"),
+        ("1.2.840.10008.5.1.4.1.1.11.1", "a presentation state"),
+        ("1.2.840.10008.5.1.4.1.1.104.1", "an encapsulated document"),
+        ("1.2.840.10008.5.1.4.1.1.4.2", "a spectrum"),
+        ("1.3.46.670589.11.0.0.12.2", "raw data"),
+    ],
+)
+def test_objects_that_are_no_images_are_skipped_by_their_kind(write_dicom, tmp_path, sop_class, reason):
+    write_dicom(tmp_path / "a", SOPClassUID=sop_class)
+    record = _facts(tmp_path / "a")
+    assert (record["outcome"], record["reason"]) == ("skipped", reason)
+
+
+def test_only_whether_the_description_matches_leaves_the_header(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a", SeriesDescription="mDIXON-W_TRA_GD Smith")
+    record = _facts(tmp_path / "a")
+    assert record["is_described"] is True
+    assert not any("Smith" in str(value) for value in record.values())
