@@ -10,7 +10,18 @@ from fistula.learning.experiment import build
 
 from .conftest import write_cohort
 
-GROUPS = ("model", "learning", "augmentation", "split", "optimizer", "schedule", "trainer", "logger", "operating_point")
+GROUPS = (
+    "audit",
+    "model",
+    "learning",
+    "augmentation",
+    "split",
+    "optimizer",
+    "schedule",
+    "trainer",
+    "logger",
+    "operating_point",
+)
 OPTIONS = [f"{group}={file.stem}" for group in GROUPS for file in sorted((config_folder() / group).glob("*.yaml"))]
 EXPERIMENTS = sorted((config_folder() / "experiment").rglob("*.yaml"))
 STUDIES = sorted((config_folder() / "study").glob("*.yaml"))

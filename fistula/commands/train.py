@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from fistula import __version__
+from fistula.cohort.gate import pass_gate
 from fistula.cohort.keep import keep_cohort
 from fistula.cohort.manifest import read_cohort
 from fistula.cohort.split_table import split_fingerprint, write_split
@@ -43,10 +44,18 @@ def run(cfg: DictConfig) -> None:
         from fistula.learning.experiment import build
 
         experiment = build(cfg, cohort, table)
+        study = _study_folder(folder.path)
+        audit = pass_gate(
+            cohort,
+            table,
+            study,
+            audit=instantiate(cfg.audit),
+            split=split.name,
+            leaky_by_design=split.leaky_by_design,
+        )
     except Exception:
         _remove_while_empty(Path(cfg.output_dir))
         raise
-    study = _study_folder(folder.path)
     keep_cohort(cohort, study)
     write_split(study / f"split-{split.name}.parquet", table)
     write_whole(folder.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
@@ -56,6 +65,7 @@ def run(cfg: DictConfig) -> None:
         "fold": cfg.split.fold,
         "seed": cfg.seed,
         "leaky_by_design": split.leaky_by_design,
+        "audit": audit,
         **fingerprints,
         **experiment.facts(),
         "versions": versions(),
@@ -71,7 +81,7 @@ def run(cfg: DictConfig) -> None:
     folder.write("done", seconds=round(time.monotonic() - started, 1), **summary)
     log.info("%s", _one_line(summary["metrics"]))
     if HydraConfig.get().mode != RunMode.MULTIRUN:
-        _say_next(folder.path)
+        _say_next(HydraConfig.get().run.dir)
 
 
 class AfterStudy(Callback):
@@ -81,7 +91,7 @@ class AfterStudy(Callback):
         _say_next(config.hydra.sweep.dir)
 
 
-def _say_next(study: Path) -> None:
+def _say_next(study: str) -> None:
     print(f"next: fistula report study={study}")
 
 

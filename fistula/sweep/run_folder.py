@@ -14,8 +14,8 @@ from fistula.errors import ConfigError, DataError
 from fistula.folder import write_whole
 
 RECORD = "run.json"
-# What may differ between two trainings that are the same run: where things lie, how they are logged, how fast.
-NOT_IDENTITY = ("cohort", "output_dir", "logger", "num_workers", "study_name", "run_name")
+# What may differ between two trainings that are the same run: where things lie, what is checked, what is logged.
+NOT_IDENTITY = ("cohort", "audit", "output_dir", "logger", "num_workers", "study_name", "run_name")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ class RunFolder:
                 found="; ".join(differing),
                 remedy="Name another folder or remove this one",
             )
-        if not record and self.path.exists() and any(self.path.iterdir()):
+        # A certificate stays behind where a leak has stopped the run.
+        others = [path for path in self.path.glob("*") if not path.match("audit-*.json")]
+        if not record and others:
             raise ConfigError(
                 f"hydra.run.dir={self.path}",
                 "already exists and is not a run",

@@ -3,6 +3,8 @@ import json
 import polars as pl
 import pytest
 
+from fistula.cohort.manifest import manifest_fingerprint
+
 from ..conftest import TINY_RUN, write_cohort
 from ..learning.read_wandb import read_wandb
 
@@ -112,6 +114,47 @@ def test_a_failed_wandb_run_ends_with_its_exit_code(fistula_here, cohort, tmp_pa
     assert "the loss must be finite" in error
     (log,) = (tmp_path / "run").glob("wandb/offline-run-*/*.wandb")
     assert read_wandb(log)["exit"] == 1
+
+
+def leaky_cohort(path):
+    """A cohort whose table of labels puts one patient on both sides."""
+    folder = write_cohort(path)
+    manifest = pl.read_parquet(folder / "manifest.parquet")
+    first = manifest["patient_key"] == "patient0"
+    parts = pl.Series(["test" if n == 0 else part for n, part in enumerate(manifest["split"])])
+    assert first[0]
+    manifest = manifest.with_columns(split=parts)
+    manifest.write_parquet(folder / "manifest.parquet")
+    record = json.loads((folder / "ingest.json").read_text()) | {"fingerprint": manifest_fingerprint(manifest)}
+    (folder / "ingest.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_a_leak_stops_the_run_with_exit_code_3_unless_it_is_allowed_and_then_it_is_marked(fistula_here, tmp_path):
+    command = [
+        "train",
+        f"cohort={leaky_cohort(tmp_path / 'leaky')}",
+        *TINY_RUN,
+        "split=predefined",
+        "hydra.run.dir=run",
+    ]
+    code, _, error = fistula_here(*command)
+    assert code == 3
+    assert "no patient, slice or copy of one may stand on two sides" in error
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["audit-predefined.json"]
+    assert fistula_here(*command, "audit=warn")[0] == 0
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["audit"]["verdict"] == "leaks allowed by audit=warn"
+    assert record["audit"]["is_marked"]
+
+
+def test_a_split_that_is_leaky_by_design_runs_and_is_marked(fistula_here, cohort, tmp_path):
+    code, _, error = fistula_here("train", f"cohort={cohort}", *TINY_RUN, "split=image_holdout", "hydra.run.dir=run")
+    assert code == 0, error
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["leaky_by_design"]
+    assert record["audit"]["verdict"] == "leaky by design"
+    assert record["audit"]["checks"]["patient"]["leaks"] > 0
 
 
 @pytest.mark.parametrize(

@@ -65,3 +65,8 @@ def test_a_damaged_record_is_named(tmp_path):
 def test_a_run_is_named_by_what_it_is():
     assert run_name("resnet34", "transfer", 50, "none", 2, 0, "") == "resnet34-transfer-e50-none-fold2-seed0"
     assert run_name("a", "b", 1, "c", 0, 0, "optimizer.lr=0.1").endswith("-seed0-optimizer.lr=0.1")
+
+
+def test_a_certificate_that_stopped_the_run_does_not_stand_in_its_way(tmp_path):
+    (tmp_path / "audit-predefined.json").write_text("{}")
+    folder(tmp_path).check()
