@@ -81,7 +81,8 @@ def _start_near_even(network: nn.Module) -> None:
     timm draws the classifier of its EfficientNets from a range that grows as the classes get fewer: with two, the
     first losses are near 10 instead of 0.7, and what they do to pretrained layers takes epochs to mend.
     """
-    for layer in network.get_classifier().modules():
+    classifier: nn.Module = network.get_classifier()  # type: ignore[operator]
+    for layer in classifier.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             nn.init.trunc_normal_(layer.weight, std=0.01)
             if layer.bias is not None:

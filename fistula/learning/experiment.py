@@ -1,5 +1,6 @@
 """Assemble a run from its configuration. With the command, the only module that knows Hydra's `instantiate`."""
 
+import logging
 import platform
 import warnings
 from dataclasses import dataclass
@@ -127,7 +128,8 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame) -> Experim
 
 
 def _silence_lightning() -> None:
-    """Drop Lightning's warnings of what is so on purpose here, in every run."""
+    """Drop what Lightning says of hardware at every run, and its warnings of what is so on purpose here."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its import sets INFO
     for message in (
         ".*does not have many workers.*",  # a choice of the configuration
         ".*Checkpoint directory .* exists and is not empty.*",  # the run's folder, with its record

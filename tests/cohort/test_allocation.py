@@ -21,7 +21,7 @@ def draw_cohort(seed, *, positive=58, negative=45, sites=4, mixed=False):
 
 
 def spreads(labels, patients, sites, parts):
-    """Largest less smallest fold: in patients, positive patients, patients of one class and site; slices; prevalence."""
+    """Largest less smallest fold, in patients, positive patients, patients of a class and site, slices, prevalence."""
     folds = range(parts.max() + 1)
 
     def span(mask):
@@ -62,7 +62,6 @@ def measure(**cohort):
 )
 def test_patients_and_sites_are_balanced_better_than_by_scikit_learn_and_slices_within_three_percent(cohort):
     ours, theirs = measure(**cohort)
-    print("ours", ours.round(3), "StratifiedGroupKFold", theirs.round(3))
     assert (ours[:3] <= theirs[:3]).all()
     assert ours[0] <= 1
     assert (ours[3:] < 0.03).all()

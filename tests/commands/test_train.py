@@ -81,7 +81,7 @@ def test_a_sweep_has_one_wandb_run_for_each_run_with_all_that_describes_it(fistu
         assert log["run"]["group"] == "single"
         for key in ("seed", "cohort_fingerprint", "split_fingerprint", "fingerprint", "commit", "leaky_by_design"):
             assert log["config"][key] == record.get(key)
-        assert log["config"]["optimizer"]["lr"] == 0.001
+        assert log["config"]["optimizer"]["lr"] == 0.0003
         test = record["metrics"]["test"]["slice"]
         assert log["summary"]["test/slice/auroc"] == test["auroc"]["value"]
         assert log["summary"]["test/slice/sensitivity"] == test["sensitivity"]["value"]

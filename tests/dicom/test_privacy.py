@@ -8,6 +8,8 @@ from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
+from ..conftest import TINY_RUN
+
 CANARY = "KANARIE"
 DIGITS = "9081726354"  # the mark inside UIDs and numbers kept as text
 TEXT = ("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UT", "UR")
@@ -88,3 +90,20 @@ def test_doctor_prints_and_stores_no_mark_but_the_path(marked_tree, tmp_path, fi
     assert CANARY not in without_paths
     assert DIGITS not in without_paths
     assert f"{CANARY}Manu" not in shown
+
+
+def test_no_mark_reaches_the_run_its_tracker_or_the_report(marked_tree, tmp_path, fistula_here):
+    source, labels = marked_tree
+    arguments = ("workers.count=1", "size=32", "spacing_mm=1", f"out={tmp_path / 'cohort'}")
+    assert fistula_here("ingest", f"source='{source}'", f"labels='{labels}'", *arguments)[0] == 0
+    # random pixels resemble nothing, but every patient has both labels: the split is checked, the scores are chance
+    tiny = [override for override in TINY_RUN if not override.startswith("logger")]
+    code, _, error = fistula_here("train", f"cohort={tmp_path / 'cohort'}", *tiny, "hydra.run.dir=run")
+    assert code == 0, error
+    code, _, error = fistula_here("report", "study=run", "resamples=20")
+    assert code == 0, error
+    assert list((tmp_path / "run").glob("wandb/offline-run-*/*.wandb"))
+    assert (tmp_path / "run" / "report" / "index.html").is_file()
+    written = _everything(tmp_path / "run").lower()
+    for mark in (CANARY, DIGITS, "Doe^", "19800101", "1980-01-01"):
+        assert mark.lower().encode() not in written
