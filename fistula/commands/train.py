@@ -77,9 +77,12 @@ def run(cfg: DictConfig) -> None:
         summary = experiment.train(description=resolved | facts | {"fingerprint": folder.fingerprint})
     except BaseException as error:
         folder.fail(error)
+        log.error("%s failed: %s", cfg.run_name, error)
         raise
     folder.write("done", seconds=round(time.monotonic() - started, 1), **summary)
     log.info("%s", _one_line(summary["metrics"]))
+    for warning in summary["warnings"]:
+        log.warning("%s: %s", cfg.run_name, warning)
     if HydraConfig.get().mode != RunMode.MULTIRUN:
         _say_next(HydraConfig.get().run.dir)
 

@@ -18,7 +18,8 @@ class FistulaDataModule(LightningDataModule):
 
     Args:
         cohort: As `fistula ingest` wrote it.
-        parts: Columns ``slice_key part``, one fold of a split.
+        parts: Columns ``slice_key copy part``, one fold of a split.
+        expansion: What makes the copies of slices that a split by image may ask for.
         augmentation: Random pipeline for training slices; keeps dtype, shape and range.
         image_size: Side of the network's input, pixels.
         batch_size: Slices a batch.
@@ -31,6 +32,7 @@ class FistulaDataModule(LightningDataModule):
         cohort: Cohort,
         parts: pl.DataFrame,
         *,
+        expansion: albumentations.Compose,
         augmentation: albumentations.Compose,
         image_size: int,
         batch_size: int,
@@ -39,13 +41,14 @@ class FistulaDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.cohort = cohort
-        self.augmentation = augmentation
+        self.expansion, self.augmentation = expansion, augmentation
         self.image_size, self.batch_size, self.num_workers, self.seed = image_size, batch_size, num_workers, seed
-        part_of_row = cohort.manifest.select("slice_key").join(parts, on="slice_key", how="left", maintain_order="left")
-        self.rows: dict[str, NDArray[np.int64]] = {
-            part: np.flatnonzero((part_of_row["part"] == part).fill_null(value=False).to_numpy()).astype(np.int64)
-            for part in ("train", "val", "test")
-        }
+        order = cohort.manifest.select("slice_key").with_row_index("row")
+        images = parts.join(order, on="slice_key").sort("row", "copy").cast({"row": pl.Int64})
+        self.parts: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        for part in ("train", "val", "test"):
+            of_part = images.filter(pl.col("part") == part)
+            self.parts[part] = of_part["row"].to_numpy(), of_part["copy"].to_numpy()
 
     @property
     def num_classes(self) -> int:
@@ -76,9 +79,10 @@ class FistulaDataModule(LightningDataModule):
         return SliceDataset(
             self.cohort.pixels,
             self.cohort.manifest["label"].to_numpy(),
-            self.rows[part],
+            *self.parts[part],
             image_size=self.image_size,
             augmentation=augmentation,
+            expansion=self.expansion,
             seed=self.seed,
         )
 

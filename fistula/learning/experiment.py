@@ -102,6 +102,7 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame) -> Experim
     data = FistulaDataModule(
         cohort,
         split_table.filter(pl.col("fold") == cfg.split.fold),
+        expansion=make(cfg.expansion),
         augmentation=make(cfg.augmentation),
         image_size=cfg.image_size,
         batch_size=cfg.batch_size,

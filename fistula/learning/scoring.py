@@ -14,24 +14,26 @@ def score_parts(classifier: FistulaClassifier, data: FistulaDataModule, *, fold:
     """Score the val and test slices of a fold.
 
     Returns:
-        Columns ``slice_key patient_key fold part label`` and, with two classes, ``score`` (the probability of the
-        positive one), with more ``score_CLASS`` for each; one row a slice.
+        Columns ``slice_key copy patient_key fold part label`` and, with two classes, ``score`` (the probability of the
+        positive one), with more ``score_CLASS`` for each; one row a slice
+        (or jittered copy of one, where the split was drawn after copies were made: ``copy`` above 0).
     """
     classes = data.cohort.classes
     names = ["score"] if len(classes) == 2 else [f"score_{name}" for name in classes]
     tables = []
     for part in SCORED_PARTS:
-        rows = data.rows[part]
+        rows, copies = data.parts[part]
         probabilities = class_probabilities(classifier, data, part)
         scores = probabilities[:, 1:] if len(classes) == 2 else probabilities
         tables.append(
             data.cohort.manifest.select("slice_key", "patient_key", "label")[rows].with_columns(
+                pl.Series("copy", copies),
                 pl.lit(fold, pl.Int64).alias("fold"),
                 pl.lit(part).alias("part"),
                 *[pl.Series(name, scores[:, column]) for column, name in enumerate(names)],
             )
         )
-    return pl.concat(tables).select("slice_key", "patient_key", "fold", "part", "label", *names)
+    return pl.concat(tables).select("slice_key", "copy", "patient_key", "fold", "part", "label", *names)
 
 
 @torch.inference_mode()

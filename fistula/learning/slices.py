@@ -28,6 +28,15 @@ def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, (size, size), interpolation=interpolation), dtype=np.uint8)
 
 
+def augmented(
+    pipeline: albumentations.Compose, image: NDArray[np.uint8], *, seed: tuple[int, ...]
+) -> NDArray[np.uint8]:
+    """Draw one augmented image: the same for the same seed, whatever was drawn before."""
+    # albumentations keeps its own generators and ignores every global seed.
+    pipeline.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+    return pipeline(image=image)["image"]
+
+
 class SliceDataset(Dataset):
     """Some rows of a cohort, as batches.
 
@@ -38,8 +47,10 @@ class SliceDataset(Dataset):
         pixels: Slices of the whole cohort, uint8 ``(N, H, H)``.
         labels: Of the whole cohort, ``(N,)``.
         rows: The ones to serve, ``(M,)``.
+        copies: For each of them 0 for the slice itself, or the number of a jittered copy made before the split.
         image_size: Side of the images served, pixels.
-        augmentation: Applied to each image, or None.
+        augmentation: Applied to each image anew each epoch, or None.
+        expansion: What makes a copy; the same copy for every epoch, seed and run.
         seed: Of the augmentation.
     """
 
@@ -48,13 +59,15 @@ class SliceDataset(Dataset):
         pixels: NDArray[np.uint8],
         labels: NDArray[np.int64],
         rows: NDArray[np.int64],
+        copies: NDArray[np.int64],
         *,
         image_size: int,
         augmentation: albumentations.Compose | None,
+        expansion: albumentations.Compose,
         seed: int,
     ) -> None:
-        self.pixels, self.labels, self.rows = pixels, labels, rows
-        self.image_size, self.augmentation, self.seed = image_size, augmentation, seed
+        self.pixels, self.labels, self.rows, self.copies = pixels, labels, rows, copies
+        self.image_size, self.augmentation, self.expansion, self.seed = image_size, augmentation, expansion, seed
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -62,13 +75,13 @@ class SliceDataset(Dataset):
     def __getitem__(self, draw: int) -> NDArray[np.uint8]:
         """Image ``(S, S)`` for one draw."""
         epoch, position = divmod(draw, len(self))
-        row = self.rows[position]
+        row, copy = self.rows[position], self.copies[position]
         image = resize(np.asarray(self.pixels[row]), self.image_size)
+        if copy:
+            image = augmented(self.expansion, image, seed=(copy, row))
         if self.augmentation is None:
             return image
-        # albumentations keeps its own generators and ignores every global seed.
-        self.augmentation.set_random_seed(int(np.random.SeedSequence((self.seed, epoch, row)).generate_state(1)[0]))
-        return self.augmentation(image=image)["image"]
+        return augmented(self.augmentation, image, seed=(self.seed, epoch, row, copy))
 
     def __getitems__(self, draws: list[int]) -> Batch:
         """Fetch a whole batch: PyTorch's loader calls this instead of collating sample by sample."""

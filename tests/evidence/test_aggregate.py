@@ -48,6 +48,14 @@ def test_one_slice_a_patient_changes_nothing(rule):
     assert scores.tolist() == [pytest.approx(0.2), 0.0, 1.0]
 
 
+@pytest.mark.parametrize("rule", ["mean", "max", "top_k"])
+def test_a_constant_score_stays_that_very_score(rule):
+    sizes = [3, 7, 10, 17]
+    patients = np.repeat(np.arange(4), sizes)
+    scores = np.full(len(patients), 0.51)
+    assert patient_scores(np.zeros(len(patients)), scores, patients, rule=rule)[2].tolist() == [0.51] * 4
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_no_rows_have_no_patients(rule):
     assert [part.size for part in patient_scores([], [], [], rule=rule)] == [0, 0, 0]

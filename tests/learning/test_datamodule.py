@@ -15,10 +15,11 @@ def cohort(tmp_path):
 
 
 def datamodule(cohort, parts, *, batch_size=4):
-    table = pl.DataFrame({"slice_key": cohort.manifest["slice_key"], "part": parts})
+    table = pl.DataFrame({"slice_key": cohort.manifest["slice_key"], "copy": 0, "part": parts})
     return FistulaDataModule(
         cohort,
         table.sample(fraction=1, shuffle=True, seed=1),  # the order of the table must not matter
+        expansion=albumentations.Compose([], seed=0),
         augmentation=albumentations.Compose([], seed=0),
         image_size=32,
         batch_size=batch_size,
@@ -31,7 +32,7 @@ def test_each_part_serves_its_slices_and_no_others(cohort):
     parts = ["train"] * 9 + ["val"] * 3 + ["test"] * 6
     data = datamodule(cohort, parts)
     served = {
-        part: np.concatenate([batch["row"] for batch in data.part_dataloader(part)]).tolist() for part in data.rows
+        part: np.concatenate([batch["row"] for batch in data.part_dataloader(part)]).tolist() for part in data.parts
     }
     assert served == {"train": list(range(9)), "val": [9, 10, 11], "test": list(range(12, 18))}
 

@@ -41,7 +41,7 @@ def test_every_val_and_test_slice_is_scored_once_with_its_own_label(trained):
     )
     labels = dict(experiment.data.cohort.manifest.select("slice_key", "label").iter_rows())
     assert predictions["label"].to_list() == [labels[key] for key in predictions["slice_key"]]
-    assert predictions.columns == ["slice_key", "patient_key", "fold", "part", "label", "score"]
+    assert predictions.columns == ["slice_key", "copy", "patient_key", "fold", "part", "label", "score"]
     assert predictions.schema["score"] == pl.Float64
 
 
@@ -84,3 +84,13 @@ def test_more_than_two_classes_have_a_score_each(compose_train, tmp_path):
     scores = predictions.select("score_none", "score_simple", "score_complex").to_numpy()
     np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-6)
     assert summary["metrics"].keys() == {"none", "simple", "complex"}
+
+
+def test_copies_made_before_the_split_are_scored_one_by_one(trained):
+    predictions, _, experiment, table = trained("split=image_holdout", "split.expand_before_split=4")
+    assert len(table) == 4 * len(experiment.data.cohort.manifest)
+    assert predictions.select("slice_key", "copy").is_unique().all()
+    assert predictions["copy"].unique().sort().to_list() == [0, 1, 2, 3]
+    # One slice, with its copies, stands on several sides: that is what the paper's protocol does.
+    sides = table.group_by("slice_key").agg(pl.col("part").n_unique())
+    assert sides["part"].max() > 1

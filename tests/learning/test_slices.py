@@ -12,8 +12,17 @@ LABELS = np.arange(10, dtype=np.int64) % 2
 ROWS = np.array([7, 2, 5, 4], dtype=np.int64)
 
 
-def dataset(augmentation=None, *, size=16, seed=0):
-    return SliceDataset(PIXELS, LABELS, ROWS, image_size=size, augmentation=augmentation, seed=seed)
+def dataset(augmentation=None, *, size=16, seed=0, copies=(0, 0, 0, 0)):
+    return SliceDataset(
+        PIXELS,
+        LABELS,
+        ROWS,
+        np.array(copies),
+        image_size=size,
+        augmentation=augmentation,
+        expansion=jitter(),
+        seed=seed,
+    )
 
 
 def jitter():
@@ -68,3 +77,12 @@ def test_the_order_is_a_new_permutation_each_epoch_and_the_same_for_the_same_see
     assert [draw - 50 for draw in second] != first
     assert list(EpochShuffle(50, seed=3)) == first
     assert list(EpochShuffle(50, seed=4)) != first
+
+
+def test_a_copy_made_before_the_split_is_the_same_in_every_epoch_and_run_and_no_copy_is_the_slice_itself():
+    copies = dataset(copies=(0, 1, 2, 1))
+    np.testing.assert_array_equal(copies[0], PIXELS[ROWS[0]])
+    assert not (copies[1] == PIXELS[ROWS[1]]).all()
+    np.testing.assert_array_equal(copies[1], copies[1 + len(ROWS)])
+    np.testing.assert_array_equal(copies[1], dataset(seed=9, copies=(0, 1, 2, 1))[1])
+    assert not (copies[1] == dataset(copies=(0, 2, 2, 1))[1]).all()

@@ -1,0 +1,95 @@
+import numpy as np
+import polars as pl
+import pytest
+from scipy.stats.contingency import association
+
+from fistula.cohort.confounding import cramers_v, find_confounding
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        pytest.param([[20, 0], [0, 20]], 1.0, id="one fixes the other"),
+        pytest.param([[10, 10], [10, 10]], 0.0, id="independent"),
+        pytest.param([[11, 10], [10, 10]], 0.0, id="less than chance would show"),
+        # phi² = 0.36; less 1/39: 0.334359; room 1 - 1/39 = 0.974359; √(0.334359 / 0.974359)
+        pytest.param([[16, 4], [4, 16]], 0.585797, id="worked by hand"),
+    ],
+)
+def test_cramers_v_matches_values_worked_by_hand(counts, expected):
+    assert cramers_v(np.array(counts)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_without_its_correction_it_would_be_scipys():
+    counts = np.random.default_rng(0).integers(1, 40, (3, 4))
+    total, (rows, columns) = counts.sum(), counts.shape
+    plain = association(counts) ** 2 * min(rows - 1, columns - 1)
+    corrected = plain - (rows - 1) * (columns - 1) / (total - 1)
+    room = min(rows - 1 - (rows - 1) ** 2 / (total - 1), columns - 1 - (columns - 1) ** 2 / (total - 1))
+    assert cramers_v(counts) == pytest.approx(np.sqrt(max(0, corrected) / room))
+
+
+def test_chance_alone_gives_almost_nothing_where_the_plain_v_is_large():
+    random = np.random.default_rng(0)
+    corrected, plain = [], []
+    for _ in range(200):
+        counts = np.zeros((2, 4), int)
+        np.add.at(counts, (random.integers(0, 2, 30), random.integers(0, 4, 30)), 1)
+        if counts.sum(0).all() and counts.sum(1).all():
+            corrected.append(cramers_v(counts))
+            plain.append(association(counts))
+    assert np.mean(plain) > 0.27
+    assert np.mean(corrected) < 0.12
+
+
+def test_too_few_observations_for_a_correction_give_nan():
+    assert np.isnan(cramers_v(np.eye(2, dtype=int)))
+
+
+def make_manifest(*, patients=40, slices=5, **columns):
+    """Classes in turn, the other columns a function of the patient's number; unnamed ones are null."""
+    rows = [
+        {"patient_key": f"p{patient}", "label": patient % 2} | {name: value(patient) for name, value in columns.items()}
+        for patient in range(patients)
+        for _ in range(slices)
+    ]
+    names = ("site", "manufacturer", "scanner", "sequence", "matrix")
+    return pl.DataFrame(rows).with_columns(pl.lit(None, pl.String).alias(name) for name in names if name not in columns)
+
+
+def by_pair(manifest):
+    return {found.between: found for found in find_confounding(manifest, level=0.3)}
+
+
+def test_a_class_that_goes_with_its_scanner_is_warned_of():
+    found = by_pair(
+        make_manifest(scanner=lambda patient: f"model {patient % 2}", site=lambda patient: f"{patient % 3}")
+    )
+    assert found["label", "scanner"].cramers_v == pytest.approx(1)
+    assert found["label", "scanner"].is_warning
+    assert not found["label", "site"].is_warning
+    assert not found["site", "scanner"].is_warning
+    assert found["label", "scanner"].patients == 40
+
+
+def test_slices_of_a_patient_count_once():
+    values = [
+        by_pair(make_manifest(slices=slices, scanner=lambda patient: f"{patient % 5 < 3}"))[
+            "label", "scanner"
+        ].cramers_v
+        for slices in (1, 9)
+    ]
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "reason"),
+    [
+        (make_manifest(), "no slice has label and scanner"),
+        (make_manifest(scanner=lambda _: "Ingenia"), "scanner has one value"),
+        (make_manifest(patients=4, scanner=lambda patient: f"{patient}"), "too few patients for so many values"),
+    ],
+)
+def test_what_is_undefined_says_why(manifest, reason):
+    found = by_pair(manifest)["label", "scanner"]
+    assert (found.cramers_v, found.reason, found.is_warning) == (None, reason, False)
