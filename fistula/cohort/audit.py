@@ -22,15 +22,15 @@ class Audit:
 
     Args:
         mode: What a leak is to do: ``stop`` the run, or ``warn`` and mark it.
-        near_duplicate_distance: Most hash bits, of 128, in which a candidate pair may differ.
+        near_duplicate_distance: Most hash bits, of 256, in which a candidate pair may differ.
         near_duplicate_correlation: Least correlation of the detail of a pair, in (0, 1].
         confounding_level: Cramér's V from which class or site counts as confounded, in (0, 1].
         accept: File of findings that are known and accepted, or None; see `read_acceptances`.
     """
 
     mode: str = "stop"
-    near_duplicate_distance: int = 36
-    near_duplicate_correlation: float = 0.9
+    near_duplicate_distance: int = 72
+    near_duplicate_correlation: float = 0.92
     confounding_level: float = 0.3
     accept: str | None = None
 

@@ -30,7 +30,8 @@ def pass_gate(
     """
     path = study / f"audit-{split}.json"
     settings = repr((audit, cohort.fingerprint, split_fingerprint(table)))
-    if path.exists():
+    # Accepted findings are read anew: their file may have changed.
+    if path.exists() and audit.accept is None:
         kept = json.loads(path.read_text())
         if kept.get("settings") == settings and kept["verdict"] != "leaks":
             return kept

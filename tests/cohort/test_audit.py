@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 
 from fistula.cohort.audit import Audit
 from fistula.cohort.certificate import read_acceptances
+from fistula.cohort.manifest import read_cohort
 from fistula.cohort.split import ImageHoldout, PatientKFold, Predefined
 from fistula.errors import ConfigError, DataError, LeakageError
 
@@ -173,7 +174,7 @@ def test_the_certificate_is_json_without_nan(cohort):
     assert content["search"] == {
         "bits": 256,
         "distance": 72,
-        "correlation": 0.9,
+        "correlation": 0.92,
         "candidates": content["search"]["candidates"],
         "featureless": 0,
     }
@@ -251,3 +252,17 @@ def test_the_two_figures_in_train_and_test_of_covid_ct_with_opposite_labels_are_
     assert [finding.parts for finding in leaking] == [["train", "test"]] * 2
     with pytest.raises(LeakageError, match="found 2 that do"):
         certificate.enforce("audit.json")
+
+
+@pytest.mark.slow
+def test_phantom_patients_resemble_each_other_and_are_no_copies(fistula_here, tmp_path):
+    for command in (
+        ("phantom", "out=dicom", "patients=12", "controls=12", "supersampling=1"),
+        ("ingest", "source=dicom", "labels=dicom/labels.csv", "out=cohort"),
+    ):
+        code, _, error = fistula_here(*command)
+        assert code == 0, error
+    phantoms = read_cohort(tmp_path / "cohort")
+    certificate = certify(phantoms, PatientKFold()(phantoms.manifest))
+    assert certificate.search["candidates"] > 0
+    assert certificate.findings == []
