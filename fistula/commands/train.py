@@ -103,6 +103,10 @@ def _check(cfg: DictConfig) -> None:
     for key in ("epochs", "batch_size", "image_size"):
         if cfg[key] < 1:
             raise ConfigError(key, "must be at least 1", found=cfg[key], remedy=f"For example {key}=50")
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN and hydra.sweeper.params:
+        study = f"study={hydra.runtime.choices.study}"
+        raise ConfigError(study, "is a sweep of several runs", remedy=f"Say so: fistula train -m {study} ...")
 
 
 def _factors(cfg: DictConfig) -> dict[str, Any]:

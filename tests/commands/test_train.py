@@ -160,6 +160,9 @@ def test_a_split_that_is_leaky_by_design_runs_and_is_marked(fistula_here, cohort
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        pytest.param(
+            ["study=paper"], r"study=paper: is a sweep of several runs\. Say so: fistula train -m", id="no -m"
+        ),
         pytest.param(["epochs=0"], r"epochs: must be at least 1, found 0", id="no epochs"),
         pytest.param(["cohort=nowhere"], r"is not a cohort folder: it has no manifest", id="not a cohort"),
         pytest.param(["model.architecture=resnt18"], r"Did you mean .*resnet18", id="an unknown network"),
