@@ -62,8 +62,8 @@ def test_a_second_sweep_trains_nothing_and_a_second_report_says_the_same(fistula
         assert fistula_here(*command)[0] == 0
     study = tmp_path / "data" / "study"
     before = {path: path.read_bytes() for path in study.glob("*/predictions.parquet")}
-    numbers = json.loads((study / "report" / "report.json").read_text())["results"]
+    numbers = json.loads((study / "report" / "report.json").read_text())["numbers"]
     for command in chain("data")[2:]:
         assert fistula_here(*command)[0] == 0
     assert {path: path.read_bytes() for path in study.glob("*/predictions.parquet")} == before
-    assert json.loads((study / "report" / "report.json").read_text())["results"] == numbers
+    assert json.loads((study / "report" / "report.json").read_text())["numbers"] == numbers

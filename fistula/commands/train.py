@@ -105,7 +105,7 @@ def _check(cfg: DictConfig) -> None:
             raise ConfigError(key, "must be at least 1", found=cfg[key], remedy=f"For example {key}=50")
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN and hydra.sweeper.params:
-        study = f"study={hydra.runtime.choices.study}"
+        study = f"study={hydra.runtime.choices['study']}"
         raise ConfigError(study, "is a sweep of several runs", remedy=f"Say so: fistula train -m {study} ...")
 
 

@@ -67,7 +67,13 @@ def patient_scores(
     place = np.arange(len(values)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     keep = order[place < {"mean": len(values), "max": 1, "top_k": k}[rule]]
     kept = np.bincount(codes[keep], minlength=len(keys))
-    return keys, positive, sum_by_patient(values[keep], codes[keep], patients=len(keys)) / np.maximum(kept, 1)
+    means = sum_by_patient(values[keep], codes[keep], patients=len(keys)) / np.maximum(kept, 1)
+    # Rounding must not carry a mean past what it is the mean of: equal scores have that very score, or a threshold on
+    # it would part patients whom nothing parts.
+    least, most = np.full(len(keys), np.inf), np.full(len(keys), -np.inf)
+    np.minimum.at(least, codes[keep], values[keep])
+    np.maximum.at(most, codes[keep], values[keep])
+    return keys, positive, np.clip(means, least, most)
 
 
 def choose_rule(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, *, k: int = 3) -> str:

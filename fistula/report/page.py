@@ -1,157 +1,175 @@
-"""Write a study's report: one page that needs nothing beside it, its tables, its figures, and its numbers."""
+"""Write a study's report: pages that need nothing beside them, tables, figures, and the record of numbers."""
 
-import csv
-import json
 import shutil
 import uuid
-from dataclasses import asdict
 from datetime import UTC, datetime
 from math import isnan
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from fistula import __version__
 from fistula.errors import ConfigError
-from fistula.evidence.standard import METRICS
-from fistula.report import figures
-from fistula.report.paper import beside_the_paper
-from fistula.report.results import Row, results
-from fistula.report.study import Study
+from fistula.report import figures, probability_figures
+from fistula.report.comparisons import MEASURES
+from fistula.report.contents import Contents, Settings, compute
+from fistula.report.drawing import save
+from fistula.report.guidelines import read_guidelines
+from fistula.report.inflation import YAGIS_POINTS
+from fistula.report.paper import PER_CLASS
+from fistula.report.pooling import POOLINGS
+from fistula.report.reading import reading_data
+from fistula.report.record import NUMBERS, hash_files, to_json
+from fistula.report.results import METRICS, MORE, PREDICTIVE, seed_rows
+from fistula.report.study import Study, say_level
+from fistula.report.tables import TITLES, write_tables
 
 PAGE = "index.html"
-NUMBERS = "report.json"
+READING_ROOM = "reading.html"
 
 
-def write_report(study: Study, *, resamples: int) -> Path:
+def write_report(study: Study, settings: Settings) -> Path:
     """Write `report/` into the study's folder, in place of an earlier one, and give the path of its page.
-
-    Args:
-        study: With its finished runs.
-        resamples: Of the patients, for balanced accuracy.
 
     Raises:
         ConfigError: If `report/` is there and is not a report.
+        DataError: If stored predictions are not what they have to be.
     """
     target = study.folder / "report"
     if target.exists() and not (target / NUMBERS).is_file():
         raise ConfigError(target, "already exists and is not a report", remedy="Move it away")
-    rows = results(study, resamples=resamples)
-    partial = target.with_name(f".report.{uuid.uuid4().hex[:8]}.partial")
-    partial.mkdir()
+    contents = compute(study, settings)
+    made = datetime.now(UTC).isoformat(timespec="minutes")
+    beside = target.with_name(f".report.{uuid.uuid4().hex[:8]}.partial")
+    beside.mkdir()
     try:
-        drawn = _draw(study, rows, partial)
-        (partial / PAGE).write_text(_render(study, rows, drawn))
-        _write_csv(rows, partial / "results.csv")
-        (partial / NUMBERS).write_text(json.dumps(_numbers(study, rows), indent=1, allow_nan=False) + "\n")
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
+        drawn = _draw(contents, beside)
+        write_tables(beside, contents.rows, contents.comparisons, contents.participants)
+        environment = Environment(
+            loader=PackageLoader("fistula.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+            lstrip_blocks=True,
+        )  # fmt: skip
+        page = environment.get_template(PAGE).render(**_names(contents), figures=drawn, made=made)
+        (beside / PAGE).write_text(page, encoding="utf-8")
+        room = environment.get_template(READING_ROOM).render(
+            study=study, made=made, data=reading_data(study, first=_best(contents))
+        )
+        (beside / READING_ROOM).write_text(room, encoding="utf-8")
+        record = to_json(contents, made=made, files=hash_files(beside))
+        (beside / NUMBERS).write_text(record, encoding="utf-8")
+        _replace(target, beside)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(beside, ignore_errors=True)
         raise
     return target / PAGE
 
 
-def _draw(study: Study, rows: list[Row], folder: Path) -> dict[str, Markup]:
+def _replace(target: Path, new: Path) -> None:
+    """Put the new folder where the old one is; a reader finds one of them whole, at worst none for a moment."""
+    old = target.with_name(f".report.{uuid.uuid4().hex[:8]}.old")
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _draw(contents: Contents, folder: Path) -> dict[str, Markup]:
     """Save every figure; give the SVG of each, by name. SVG of our own drawing is the only markup not escaped."""
-    drawn = {"losses": figures.loss_curves(study)}
-    for number, positive in enumerate(study.positives):
-        ours = [row for row in rows if row.positive == positive]
-        drawn |= {f"roc{number}": figures.roc_overlay(study, positive), f"forest{number}": figures.forest(ours)}
-    return {name: Markup(figures.save(figure, folder, name)) for name, figure in drawn.items()}
-
-
-def _render(study: Study, rows: list[Row], drawn: dict[str, Markup]) -> str:
-    environment = Environment(
-        loader=PackageLoader("fistula.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    pairs = beside_the_paper(study)
-    patient_rows = {(row.configuration.name, row.positive): row for row in rows if row.level == "patient"}
-    slice_rows = {(row.configuration.name, row.positive): row for row in rows if row.level == "slice"}
-    return environment.get_template("index.html").render(
-        study=study,
-        rows=rows,
-        metrics=METRICS,
-        figures=drawn,
-        answer=_answer(rows),
-        paper=[(paper, slice_rows[ours.name, study.positives[0]]) for paper, ours in pairs],
-        patient_rows=patient_rows,
-        runs=[run for configuration in study.configurations for run in configuration.runs],
-        made=datetime.now(UTC).isoformat(timespec="minutes"),
-        version=__version__,
-    )
-
-
-def _answer(rows: list[Row]) -> list[str]:
-    """Say what the numbers say of the best AUROC by patient, and no more than their intervals carry."""
-    defined = [row for row in rows if row.level == "patient" and row.estimates["auroc"].is_defined]
-    if not defined:
-        return ["No configuration has a defined AUROC by patient; the table says why."]
-    best = max(defined, key=lambda row: row.estimates["auroc"].value)
-    area = best.estimates["auroc"]
-    patients, positives = best.num
-    sentences = [
-        f"The highest AUROC by patient is {area}, of {best.configuration.name}, on {patients} test patients of whom "
-        f"{positives} are positive."
-    ]
-    others = [row for row in defined if row is not best and row.positive == best.positive]
-    if others and area.has_interval:
-        inside = [row for row in others if row.estimates["auroc"].value >= area.low]
-        sentences.append(
-            f"Of the {len(others)} other configurations, {len(inside)} have an AUROC inside that interval: the highest "
-            "value was picked among several, and is for that alone too good."
-        )
-    leaky = sorted({row.configuration.name for row in rows if row.configuration.leaky_by_design})
-    if leaky:
-        sentences.append(f"Leaky by design, and no evidence for new patients: {', '.join(leaky)}.")
-    return sentences
-
-
-def _numbers(study: Study, rows: list[Row]) -> dict[str, Any]:
+    settings = contents.settings
+    drawn: dict[str, tuple[Figure | None, str]] = {
+        "losses": (figures.loss_curves(contents.study), "Loss by epoch, of training and validation, by configuration")
+    }
+    for number, positive in enumerate(contents.study.positives):
+        slices = contents.rows_of(positive, "slice")
+        both = [row for row in contents.rows if row.positive == positive]
+        drawn |= {
+            f"forest{number}": (figures.forest(both), "AUROC with interval, by configuration; as in the results table"),
+            f"roc{number}": (figures.roc_overlay(slices), "ROC curves of all configurations, by slice"),
+            f"bands{number}": (
+                figures.roc_bands(slices, resamples=settings.resamples),
+                "ROC curve of each configuration in its band over resampled patients",
+            ),
+            f"pr{number}": (probability_figures.precision_recall(slices), "Precision against recall, by slice"),
+            f"reliability{number}": (probability_figures.reliability(slices), "Share of positives against mean score"),
+            f"benefit{number}": (
+                probability_figures.net_benefit(slices, prevalence=settings.prevalence),
+                "Net benefit against threshold probability",
+            ),
+        }
     return {
-        "study": study.name,
-        "cohort_fingerprint": study.cohort.fingerprint,
-        "results": [_flat(row) | {"runs": [run.folder.name for run in row.configuration.runs]} for row in rows],
-        "unfinished": {run.folder.name: run.record["state"] for run in study.unfinished},
+        name: Markup(save(figure, folder, name, says=says))
+        for name, (figure, says) in drawn.items()
+        if figure is not None
+    }
+
+
+def _names(contents: Contents) -> dict[str, object]:
+    """What the page's template is given."""
+    slice_rows = {(row.configuration.name, row.positive): row for row in contents.rows if row.level == "slice"}
+    first = contents.study.positives[0]
+    return {
+        "contents": contents,
+        "study": contents.study,
+        "settings": contents.settings,
+        "metrics": METRICS,
+        "more": [*MORE, *(PREDICTIVE if contents.settings.prevalence is not None else ())],
+        "measures": MEASURES,
+        "titles": TITLES,
+        "pooling": POOLINGS[contents.settings.pooling],
+        "paper_pairs": [(paper, slice_rows[ours.name, first]) for paper, ours in contents.beside_the_paper],
+        "paper_images": PER_CLASS,
+        "yagis": YAGIS_POINTS,
+        "splits": _splits(contents.study),
+        "rules": _rules(contents.study),
+        "intensity": _say_intensity(contents.study.cohort.record.get("intensity")),
+        "guidelines": read_guidelines(),
+        "seed_rows": seed_rows,
+        "say_level": say_level,
+        "pvalue": _say_p,
+        "signed": _say_signed,
         "version": __version__,
     }
 
 
-def _write_csv(rows: list[Row], path: Path) -> None:
-    lines = []
-    for row in rows:
-        flat = _flat(row)
-        estimates = flat.pop("estimates")
-        for metric, estimate in estimates.items():
-            flat |= {
-                metric if part == "value" else f"{metric}_{part}": estimate[part] for part in ("value", "low", "high")
-            }
-        lines.append(flat)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(lines[0]))
-        writer.writeheader()
-        writer.writerows(lines)
+def _best(contents: Contents) -> int:
+    """Which configuration and class the reading room opens with: the highest AUROC by slice."""
+    areas = [row.estimates["auroc"].value for row in contents.rows if row.level == "slice"]
+    defined = [area for area in areas if not isnan(area)]
+    return areas.index(max(defined)) if defined else 0
 
 
-def _flat(row: Row) -> dict[str, Any]:
-    count, positives = row.num
-    estimates = {
-        name: {
-            key: None if isinstance(value, float) and isnan(value) else value
-            for key, value in asdict(row.estimates[name]).items()
-        }
-        for name in METRICS
-    }
-    return {
-        "configuration": row.configuration.name,
-        **row.configuration.factors,
-        "leaky_by_design": row.configuration.leaky_by_design,
-        "class": row.positive,
-        "level": row.level,
-        "count": count,
-        "positives": positives,
-        "estimates": estimates,
-    }
+def _splits(study: Study) -> list[tuple[str, str]]:
+    """Name and fingerprint of each split, once."""
+    found = {(str(c.factors.get("split", "split")), c.split): None for c in study.configurations}
+    return list(found)
+
+
+def _say_intensity(recorded: object) -> str:
+    """How intensities were mapped, as the cohort's record says it: a name, or a name with its settings."""
+    if not isinstance(recorded, dict):
+        return f"intensity {recorded}"
+    settings = ", ".join(f"{key} {value}" for key, value in recorded.items() if key != "_target_")
+    name = str(recorded.get("_target_", "mapping")).rpartition(".")[2]
+    return f"intensity {name} ({settings})" if settings else f"intensity {name}"
+
+
+def _rules(study: Study) -> list[str]:
+    """What chose the operating points, once each."""
+    points = [run.record["operating_point"] for run in study.runs]
+    if len(study.cohort.classes) > 2:
+        points = [point for by_class in points for point in by_class.values()]
+    return sorted({str(point.get("rule", "rule not recorded")) for point in points})
+
+
+def _say_signed(value: float) -> str:
+    """A difference with its sign, the minus as wide as the plus."""
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _say_p(value: float) -> str:
+    """A p-value as it is printed: never 0, and n/a where there is no test."""
+    if isnan(value):
+        return "n/a"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,15 +1,22 @@
-"""The numbers of a study: every metric of every configuration, by slice and by patient, with its interval."""
+"""The numbers of each configuration: every metric, by slice and by patient, with its interval."""
 
 from dataclasses import dataclass
+from math import isnan
 
-import numpy as np
+import polars as pl
 
-from fistula.evidence.aggregate import patient_scores
-from fistula.evidence.estimate import Estimate
-from fistula.evidence.standard import standard_metrics
-from fistula.report.study import Configuration, Pooled, Study
+from fistula.evidence.calibration import brier_score, expected_calibration_error
+from fistula.evidence.estimate import Estimate, undefined
+from fistula.evidence.likelihood import likelihood_ratios, predictive_values
+from fistula.evidence.placements import clustered_auroc
+from fistula.evidence.rates import Confusion, confusion
+from fistula.evidence.resample import patient_bootstrap
+from fistula.evidence.standard import METRICS, standard_metrics
+from fistula.report.pooling import LEVELS, test_rows
+from fistula.report.study import Configuration, Study
 
-LEVELS = ("slice", "patient")
+MORE = ("average_precision", "f1", "matthews", "likelihood_ratio_positive", "likelihood_ratio_negative")
+PREDICTIVE = ("positive_predictive_value", "negative_predictive_value")
 
 
 @dataclass(frozen=True)
@@ -20,44 +27,97 @@ class Row:
         configuration: Whose runs were pooled.
         positive: The class held against the rest.
         level: ``slice`` or ``patient``.
-        num: Slices or patients scored, and of them positive.
+        rows: The pooled test rows, as `pooling.test_rows` gives them.
+        num: Slices or patients scored, and of them positive, each counted once whatever the number of seeds.
         estimates: By the names of `fistula.evidence.standard.METRICS`.
+        more: By the names of `MORE`, and of `PREDICTIVE` where a prevalence was given.
+        calibration: Of ``raw`` and ``calibrated`` scores: Brier score and expected calibration error; empty by patient,
+            whose mean score is no probability of being positive.
     """
 
     configuration: Configuration
     positive: str
     level: str
+    rows: pl.DataFrame
     num: tuple[int, int]
     estimates: dict[str, Estimate]
+    more: dict[str, Estimate]
+    calibration: dict[str, dict[str, float | None]]
 
 
-def results(study: Study, *, resamples: int) -> list[Row]:
-    """Estimate every metric of every configuration.
-
-    Rates are those of the decisions, each made at its own run's operating point. By patient, the score is the mean over
-    the patient's slices, and a patient is called positive by the majority of them. Patients are the independent units
-    of every interval: slices of one patient are not.
+def results(study: Study, *, resamples: int, pooling: str, prevalence: float | None) -> list[Row]:
+    """Estimate every metric of every configuration, with patients as the independent units.
 
     Args:
         study: With its finished runs.
-        resamples: Of the patients, for balanced accuracy.
+        resamples: Of the patients, where an interval has no formula.
+        pooling: One of `pooling.POOLINGS`.
+        prevalence: Of the class where decisions will be made, for predictive values; None leaves them out.
     """
     rows = []
     for configuration in study.configurations:
         for positive in study.positives:
-            pooled = configuration.pooled(study.cohort.classes, positive)
             for level in LEVELS:
-                labels, scores, called, patients = _at(level, pooled)
-                estimates = standard_metrics(labels, scores, called, patients, resamples=resamples)
-                num = (len(labels), int(labels.sum()))
-                rows.append(Row(configuration, positive, level, num, estimates))
+                table = test_rows(study, configuration, positive, level=level, pooling=pooling)
+                arrays = (table[name].to_numpy() for name in ("label", "score", "called", "patient_key"))
+                units = table.group_by("unit").agg(pl.col("label").max())
+                rows.append(
+                    Row(
+                        configuration,
+                        positive,
+                        level,
+                        table,
+                        (len(units), int(units["label"].sum())),
+                        standard_metrics(*arrays, resamples=resamples),
+                        _more(table, resamples=resamples, prevalence=prevalence, seeds=configuration.num_seeds),
+                        _calibration(table) if level == "slice" else {},
+                    )
+                )
     return rows
 
 
-def _at(level: str, pooled: Pooled) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, scores, decisions and patients, one row a slice or one a patient."""
-    if level == "slice":
-        return pooled.labels, pooled.scores, pooled.called, pooled.patients
-    patients, labels, scores = patient_scores(pooled.labels, pooled.scores, pooled.patients, rule="mean")
-    _, _, share_called = patient_scores(pooled.labels, pooled.called, pooled.patients, rule="mean")
-    return labels.astype(np.int64), scores, (share_called >= 0.5).astype(np.int64), patients
+def seed_rows(row: Row) -> list[tuple[int, Estimate]]:
+    """The AUROC of each seed's runs, where a configuration has several: ``(seed, estimate)``."""
+    return [
+        (int(seed), clustered_auroc(part["label"].to_numpy(), part["score"].to_numpy(), part["patient_key"].to_numpy()))
+        for (seed,), part in row.rows.group_by("seed", maintain_order=True)
+    ]
+
+
+def _more(table: pl.DataFrame, *, resamples: int, prevalence: float | None, seeds: int) -> dict[str, Estimate]:
+    labels, scores, called, patients = (table[name].to_numpy() for name in ("label", "score", "called", "patient_key"))
+    ranked = patient_bootstrap(
+        labels, scores, patients, threshold=None, statistics=("average_precision",), resamples=resamples
+    )
+    decided = patient_bootstrap(
+        labels, called, patients, threshold=0.5, statistics=("f1", "matthews"), resamples=resamples
+    )
+    counts = confusion(labels, called, threshold=0.5)
+    # Seeds repeat the same rows: their mean table has as many rows as there are units.
+    counts = Confusion(*(cell / seeds for cell in (counts.tp, counts.fp, counts.tn, counts.fn)))
+    ratios: tuple[Estimate, ...] = likelihood_ratios(counts)
+    names: tuple[str, ...] = MORE[-2:]
+    if prevalence is not None:
+        ratios, names = (*ratios, *predictive_values(counts, prevalence=prevalence)), (*names, *PREDICTIVE)
+    if table["unit"].n_unique() > table["patient_key"].n_unique():
+        # Their formulas take rows as independent, which slices of one patient are not.
+        ratios = tuple(undefined(ratio.method, "given by patient, where rows are independent") for ratio in ratios)
+    return {**ranked, **decided, **dict(zip(names, ratios, strict=True))}
+
+
+def _calibration(table: pl.DataFrame) -> dict[str, dict[str, float | None]]:
+    labels, found = table["label"].to_numpy(), {}
+    for column in ("raw", "calibrated"):
+        if table[column].has_nulls():
+            found[column] = dict[str, float | None]({"brier": None, "expected_calibration_error": None})
+            continue
+        scores = table[column].to_numpy()
+        values = {
+            "brier": brier_score(labels, scores),
+            "expected_calibration_error": expected_calibration_error(labels, scores),
+        }
+        found[column] = {name: None if isnan(value) else value for name, value in values.items()}
+    return found
+
+
+__all__ = ["METRICS", "MORE", "PREDICTIVE", "Row", "results", "seed_rows"]

@@ -1,59 +1,56 @@
-"""Collect the runs of a study, and pool those that differ in nothing but fold and seed."""
+"""Collect the runs of a study, and group those that differ in nothing but fold and seed."""
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.errors import DataError
-from fistula.evidence.aggregate import pool_ranks
 from fistula.sweep.run_folder import RECORD, read_record
 
 # What tells the runs of one configuration apart, among the keys of a run's identity.
 WITHIN = ("seed", "augmentation.seed", "split.fold", "logger.name")
+NAMES = {"none": "no augmentation", "end_to_end": "end-to-end", "image_holdout": "split by image"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run as it lies on disk; `predictions` and `history` are there once it is done."""
+    """One run as it lies on disk; its tables are there once it is done."""
 
     folder: Path
     record: dict[str, Any]
 
     @property
     def is_done(self) -> bool:
-        return self.record["state"] == "done"
+        return self.record.get("state") == "done"
 
-    @property
+    @cached_property
     def predictions(self) -> pl.DataFrame:
-        return pl.read_parquet(self.folder / "predictions.parquet")
+        """Columns as in `predictions.parquet`.
+
+        Raises:
+            DataError: If the file is missing, unreadable, or lacks a column.
+        """
+        path = self.folder / "predictions.parquet"
+        remedy = "Remove this run's folder and train it again"
+        try:
+            table = pl.read_parquet(path)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise DataError(path, f"cannot be read ({error})", remedy=remedy) from error
+        missing = {"slice_key", "patient_key", "fold", "part", "label"} - set(table.columns)
+        if missing:
+            raise DataError(path, f"lacks the columns {', '.join(sorted(missing))}", remedy=remedy)
+        return table
 
     @property
-    def history(self) -> pl.DataFrame:
-        return pl.read_csv(self.folder / "history.csv")
-
-
-@dataclass(frozen=True)
-class Pooled:
-    """Test slices of every run of a configuration, for one class held against the rest.
-
-    Attributes:
-        labels: 1 where a slice is of the class, ``(N,)``.
-        scores: For curves and AUROC, ``(N,)``: as the network gave them where there is one fold and seed; else ranks
-            within each fold and seed, since the scores of different networks have no common scale.
-        called: 1 where the run's own operating point calls the slice positive, ``(N,)``.
-        patients: Of each slice, ``(N,)``.
-    """
-
-    labels: NDArray[np.int64]
-    scores: NDArray[np.float64]
-    called: NDArray[np.int64]
-    patients: NDArray[np.str_]
+    def history(self) -> pl.DataFrame | None:
+        """Columns as in `history.csv`; None where there is none."""
+        path = self.folder / "history.csv"
+        return pl.read_csv(path) if path.is_file() else None
 
 
 @dataclass(frozen=True)
@@ -66,36 +63,31 @@ class Configuration:
 
     @property
     def leaky_by_design(self) -> bool:
-        return any(run.record["leaky_by_design"] for run in self.runs)
+        return any(run.record.get("leaky_by_design") for run in self.runs)
+
+    @property
+    def mark(self) -> str:
+        """What its split or audit has to be marked with wherever it is shown; empty if nothing."""
+        if self.leaky_by_design:
+            return "leaky by design"
+        certificates = [run.record.get("audit") or {} for run in self.runs]
+        return next((str(c["verdict"]) for c in certificates if c.get("is_marked")), "")
 
     @property
     def warnings(self) -> list[str]:
-        return sorted({text for run in self.runs for text in run.record.get("warnings", [])})
+        """What its runs warned of, each with how many of them did."""
+        texts = [text for run in self.runs for text in run.record.get("warnings", [])]
+        of = f"of {len(self.runs)} runs" if len(self.runs) > 1 else ""
+        return [f"{text} ({texts.count(text)} {of})" if of else text for text in sorted(set(texts))]
 
-    def pooled(self, classes: list[str], positive: str) -> Pooled:
-        """Pool the test slices of all runs, for the class `positive` against the rest."""
-        column = "score" if len(classes) == 2 else f"score_{positive}"
-        tables = []
-        for number, run in enumerate(self.runs):
-            point = run.record["operating_point"]
-            threshold = point["threshold"] if len(classes) == 2 else point[positive]["threshold"]
-            tables.append(
-                run.predictions.filter(pl.col("part") == "test").select(
-                    "patient_key",
-                    label=(pl.col("label") == classes.index(positive)).cast(pl.Int64),
-                    score=pl.col(column),
-                    called=(pl.col(column) >= threshold).cast(pl.Int64),
-                    run=pl.lit(number),
-                )
-            )
-        table = pl.concat(tables)
-        scores = table["score"].to_numpy()
-        return Pooled(
-            labels=table["label"].to_numpy(),
-            scores=scores if len(tables) == 1 else pool_ranks(scores, table["run"].to_numpy()),
-            called=table["called"].to_numpy(),
-            patients=table["patient_key"].to_numpy(),
-        )
+    @property
+    def num_seeds(self) -> int:
+        return len({run.record["seed"] for run in self.runs})
+
+    @property
+    def split(self) -> str:
+        """Fingerprint of the split; only runs of one split can be compared row by row."""
+        return str(self.runs[0].record["split_fingerprint"])
 
 
 @dataclass(frozen=True)
@@ -119,16 +111,42 @@ class Study:
         return self.folder.resolve().name
 
     @property
+    def runs(self) -> list[Run]:
+        """The finished ones."""
+        return [run for configuration in self.configurations for run in configuration.runs]
+
+    @property
     def positives(self) -> list[str]:
         """The classes to report on: the positive one of two, or each of more, against the rest."""
         return self.cohort.classes[1:] if len(self.cohort.classes) == 2 else self.cohort.classes
+
+    @property
+    def certificates(self) -> list[dict[str, Any]]:
+        """What the audits of its splits found, one a split, as the runs recorded them."""
+        found = {
+            json.dumps(run.record["audit"], sort_keys=True): run.record["audit"]
+            for run in self.runs
+            if run.record.get("audit")
+        }
+        return list(found.values())
+
+    @property
+    def splits(self) -> dict[str, pl.DataFrame]:
+        """Tables of the splits kept with the study, by name: columns ``slice_key fold part``."""
+        paths = sorted(self.folder.glob("split*.parquet"))
+        return {path.stem.removeprefix("split").removeprefix("-") or "split": pl.read_parquet(path) for path in paths}
+
+    def threshold(self, run: Run, positive: str) -> float:
+        """The operating point that a run chose on its validation part, for a class."""
+        point = run.record["operating_point"]
+        return float((point if len(self.cohort.classes) == 2 else point[positive])["threshold"])
 
 
 def read_study(folder: Path) -> Study:
     """Collect the runs in a study's folder, or the only run of a run's own folder.
 
     Raises:
-        DataError: If there is no finished run, or the runs are not of one cohort.
+        DataError: If there is no finished run, a record is incomplete, or the runs are not of one cohort.
     """
     if not folder.is_dir():
         remedy = "Give the folder of a study, for example study=multirun/quick"
@@ -137,31 +155,64 @@ def read_study(folder: Path) -> Study:
     runs = [Run(path, read_record(path)) for path in folders]
     done = [run for run in runs if run.is_done]
     if not done:
-        found = f"{len(runs)} unfinished" if runs else "none"
+        states = ", ".join(f"{run.folder.name} ({run.record.get('state')})" for run in runs[:3])
         remedy = "Train it first: fistula train -m cohort=DIR study=NAME"
-        raise DataError(f"study={folder}", "must hold a finished run", found=found, remedy=remedy)
+        raise DataError(f"study={folder}", "must hold a finished run", found=states or "no run", remedy=remedy)
     cohort = read_cohort(folder / "cohort")
-    foreign = [run.folder.name for run in done if run.record["cohort_fingerprint"] != cohort.fingerprint]
-    if foreign:
-        raise DataError(folder, "holds runs of another cohort", found=", ".join(foreign), remedy="Remove those runs")
+    _check_records(folder, done, cohort)
     groups: dict[str, list[Run]] = {}
     for run in done:
         identity = {key: value for key, value in run.record["identity"].items() if key not in WITHIN}
-        groups.setdefault(json.dumps(identity, sort_keys=True), []).append(run)
+        groups.setdefault(json.dumps([identity, run.record["factors"]], sort_keys=True), []).append(run)
     names = _distinct_names([group[0] for group in groups.values()])
     configurations = [
-        Configuration(name, group[0].record["factors"], group)
+        Configuration(
+            name, group[0].record["factors"], sorted(group, key=lambda r: (r.record["seed"], r.record["fold"]))
+        )
         for name, group in zip(names, groups.values(), strict=True)
     ]
-    unfinished = [run for run in runs if not run.is_done]
-    return Study(folder, cohort, sorted(configurations, key=lambda c: c.name), unfinished)
+    return Study(folder, cohort, sorted(configurations, key=_natural), [run for run in runs if not run.is_done])
+
+
+def _check_records(folder: Path, done: list[Run], cohort: Cohort) -> None:
+    needed = {
+        "name",
+        "identity",
+        "factors",
+        "fold",
+        "seed",
+        "cohort_fingerprint",
+        "split_fingerprint",
+        "operating_point",
+    }
+    for run in done:
+        missing = needed - run.record.keys()
+        if missing:
+            rule = f"lacks {', '.join(sorted(missing))}"
+            raise DataError(run.folder / RECORD, rule, remedy="Remove this run's folder and train it again")
+    foreign = [run.folder.name for run in done if run.record["cohort_fingerprint"] != cohort.fingerprint]
+    if foreign:
+        raise DataError(folder, "holds runs of another cohort", found=", ".join(foreign), remedy="Remove those runs")
 
 
 def _distinct_names(firsts: list[Run]) -> list[str]:
     """Name configurations by the factors in which they differ; by the run's name where those do not tell them apart."""
     factors = [run.record["factors"] for run in firsts]
-    varying = [key for key in factors[0] if len({str(row[key]) for row in factors}) > 1] or list(factors[0])[:1]
-    names = [
-        " · ".join(f"{row[key]} epochs" if key == "epochs" else str(row[key]) for key in varying) for row in factors
-    ]
+    varying = [key for key in factors[0] if len({str(row.get(key)) for row in factors}) > 1] or list(factors[0])[:1]
+    names = [" · ".join(say_level(key, row.get(key)) for key in varying) for row in factors]
     return names if len(set(names)) == len(names) else [run.record["name"] for run in firsts]
+
+
+def say_level(factor: str, level: object) -> str:
+    """A level of a factor as it is read: ``50 epochs``, ``no augmentation``."""
+    if factor == "epochs":
+        return f"{level} epoch" if level in (1, "1") else f"{level} epochs"
+    return NAMES.get(str(level), str(level))
+
+
+def _natural(configuration: Configuration) -> list[tuple[bool, float, str]]:
+    """Sort by the factors in turn, numbers as numbers; then by name."""
+    levels = [*configuration.factors.values(), configuration.name]
+    return [
+        (True, float(level), "") if isinstance(level, int | float) else (False, 0.0, str(level)) for level in levels
+    ]

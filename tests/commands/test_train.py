@@ -5,7 +5,7 @@ import pytest
 
 from fistula.cohort.manifest import manifest_fingerprint
 
-from ..conftest import TINY_RUN, write_cohort
+from ..conftest import TINY, TINY_RUN, write_cohort
 from ..learning.read_wandb import read_wandb
 
 TINY_WANDB = tuple(override for override in TINY_RUN if not override.startswith("logger"))
@@ -19,7 +19,12 @@ def cohort(tmp_path):
 def test_a_run_leaves_all_that_a_later_stop_needs(fistula_here, cohort, tmp_path):
     code, shown, _ = fistula_here("train", f"cohort={cohort}", *TINY_RUN)
     assert code == 0
-    run = tmp_path / "multirun" / "single" / "test_resnet-end_to_end-e1-none-fold0-seed0-batch_size=8-image_size=32"
+    run = (
+        tmp_path
+        / "multirun"
+        / "single"
+        / "test_resnet-end_to_end-e1-none-fold0-seed0-batch_size=8-image_size=32-split=patient_holdout"
+    )
     assert {path.name for path in run.iterdir()} >= {
         "run.json",
         "config.yaml",
@@ -93,6 +98,16 @@ def test_a_sweep_has_one_wandb_run_for_each_run_with_all_that_describes_it(fistu
             pl.read_parquet(run / "predictions.parquet").filter(pl.col("part") == "test")
         )
     assert shown.splitlines()[-1] == "next: fistula report study=study"
+
+
+def test_a_study_lands_under_its_own_name_and_splits_do_not_share_a_folder(fistula_here, cohort, tmp_path):
+    code, shown, error = fistula_here(
+        "train", "-m", f"cohort={cohort}", *TINY, "trainer=cpu", "logger=csv", "split=patient_holdout,image_holdout"
+    )
+    assert code == 0, error
+    runs = sorted(path.parent.name for path in (tmp_path / "multirun" / "single").glob("*/run.json"))
+    assert [name.rpartition("-")[2] for name in runs] == ["split=image_holdout", "split=patient_holdout"]
+    assert shown.splitlines()[-1] == "next: fistula report study=multirun/single"
 
 
 def test_a_failing_run_does_not_stop_the_others_and_is_recorded(fistula_here, cohort, tmp_path):

@@ -1,0 +1,31 @@
+"""`fistula phantom`: write a synthetic cohort as DICOM files with their labels."""
+
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich.console import Console
+
+from fistula.phantom.cohort import Size, write_cohort
+
+
+def run(cfg: DictConfig) -> None:
+    """Write the cohort, say what is in it, and what to do with it."""
+    out = Path(cfg.out)
+    size = Size(
+        patients=cfg.patients,
+        controls=cfg.controls,
+        positive=cfg.slices.positive,
+        negative=cfg.slices.negative,
+        control=cfg.slices.control,
+        step_mm=cfg.slices.step_mm,
+        supersampling=cfg.supersampling,
+    )
+    design = instantiate(cfg.phantom, _convert_="all")
+    labels = write_cohort(out, size, design, seed=cfg.seed, workers=cfg.workers)
+    positive = int(labels["label"].sum())
+    sites = ", ".join(f"{site} {count}" for site, count in labels["site"].value_counts().sort("site").iter_rows())
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{out}: {cfg.patients} patients with a fistula, {cfg.controls} controls")
+    console.print(f"{len(labels)} slices: {positive} positive, {len(labels) - positive} negative; by site: {sites}")
+    console.print(f"next: fistula ingest source={out} labels={out / 'labels.csv'} out=data/cohort")

@@ -1,0 +1,181 @@
+"""What may be said of one configuration against another: paired tests, corrected for their number; main effects."""
+
+from dataclasses import dataclass
+from itertools import combinations
+from math import isnan, nan
+from statistics import median
+
+import polars as pl
+
+from fistula.evidence.compare import Comparison, clustered_auroc_test, clustered_mcnemar
+from fistula.evidence.design import Effect, Spread, main_effects, seed_and_patient_spread
+from fistula.evidence.estimate import undefined
+from fistula.evidence.placements import place
+from fistula.evidence.verdict import detectable_difference, holm, judge_equivalence
+from fistula.report.results import Row
+
+MEASURES = ("auroc", "sensitivity", "specificity")
+LEVEL_OF = {"auroc": "patient", "sensitivity": "slice", "specificity": "slice"}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two configurations on the same test rows.
+
+    Attributes:
+        first: Name of a configuration.
+        second: Of the other; differences are first less second.
+        positive: The class held against the rest.
+        tests: By the names of `MEASURES`: AUROC by patient, sensitivity and specificity by slice.
+        holm: P-values corrected within each measure over all pairs of the class; NaN where there is no test.
+        equivalence: What the interval of the AUROC's difference says of the margin.
+    """
+
+    first: str
+    second: str
+    positive: str
+    tests: dict[str, Comparison]
+    holm: dict[str, float]
+    equivalence: str
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """Everything that sets configurations against each other, for one class.
+
+    Attributes:
+        positive: The class held against the rest.
+        pairs: Every two configurations of one split, the higher AUROC first.
+        uncompared: Pairs that were tested on different rows, by name.
+        detectable: Least difference of AUROC by patient found with 80 % power, at the median standard error of the
+            pairs; NaN without one.
+        effects: Main effects of the factors on the AUROC by patient; empty where runs do not share their rows.
+        spreads: Of seeds and of patients, by configuration, where it has several seeds.
+    """
+
+    positive: str
+    pairs: list[Pair]
+    uncompared: list[tuple[str, str]]
+    detectable: float
+    effects: list[Effect]
+    spreads: dict[str, Spread]
+
+
+def compare(rows: list[Row], *, margin: float) -> list[Comparisons]:
+    """Compare all configurations in pairs, class by class.
+
+    Args:
+        rows: Of `results.results`.
+        margin: Difference of AUROC that does not matter.
+    """
+    return [
+        _compare_class([row for row in rows if row.positive == positive], positive, margin=margin)
+        for positive in dict.fromkeys(row.positive for row in rows)
+    ]
+
+
+def _compare_class(rows: list[Row], positive: str, *, margin: float) -> Comparisons:
+    patients = [row for row in rows if row.level == "patient"]
+    slices = {row.configuration.name: row for row in rows if row.level == "slice"}
+    found: list[tuple[str, str, dict[str, Comparison]]] = []
+    uncompared = []
+    # The higher AUROC comes first: the best configuration's pairs stand at the top, and differences are positive.
+    for one, two in combinations(sorted(patients, key=_falling), 2):
+        first, second = one.configuration, two.configuration
+        if first.split != second.split:
+            uncompared.append((first.name, second.name))
+            continue
+        tests = _test(_shared(slices[first.name], slices[second.name]), _shared(one, two))
+        found.append((first.name, second.name, tests))
+    pairs = _correct(found, positive, margin=margin)
+    errors = [pair.tests["auroc"].standard_error for pair in pairs if pair.tests["auroc"].standard_error > 0]
+    detectable = detectable_difference(median(errors)) if errors else nan
+    return Comparisons(positive, pairs, uncompared, detectable, _effects(patients), _spreads(patients))
+
+
+def _correct(found: list[tuple[str, str, dict[str, Comparison]]], positive: str, *, margin: float) -> list[Pair]:
+    corrected = {name: holm([tests[name].p_value for _, _, tests in found]).tolist() for name in MEASURES}
+    return [
+        Pair(
+            first=first,
+            second=second,
+            positive=positive,
+            tests=tests,
+            holm={name: corrected[name][index] for name in MEASURES},
+            equivalence=judge_equivalence(tests["auroc"].difference, margin=margin),
+        )
+        for index, (first, second, tests) in enumerate(found)
+    ]
+
+
+def _falling(row: Row) -> tuple[bool, float]:
+    area = row.estimates["auroc"].value
+    return isnan(area), -area
+
+
+def _shared(first: Row, second: Row) -> pl.DataFrame:
+    """The rows that both were tested on, seed by seed."""
+    columns = ["unit", "seed", "fold", "patient_key", "label", "score", "called"]
+    keys = ["unit", "seed", "fold"]
+    one, two = (row.rows.select(columns).unique(keys, keep="first", maintain_order=True) for row in (first, second))
+    return one.join(two.select(*keys, "score", "called"), on=keys, suffix="_second", maintain_order="left")
+
+
+def _test(slices: pl.DataFrame, patients: pl.DataFrame) -> dict[str, Comparison]:
+    if not len(slices):
+        nothing = Comparison(undefined("paired test", "no shared test rows: other folds or seeds"), nan, nan, nan)
+        return dict.fromkeys(MEASURES, nothing)
+    positives, negatives = slices.filter(pl.col("label") == 1), slices.filter(pl.col("label") == 0)
+    labels, first, second, keys = (
+        patients[name].to_numpy() for name in ("label", "score", "score_second", "patient_key")
+    )
+    hits, other_hits, positive_keys = (
+        positives[name].to_numpy() for name in ("called", "called_second", "patient_key")
+    )
+    alarms, other_alarms, negative_keys = (
+        negatives[name].to_numpy() for name in ("called", "called_second", "patient_key")
+    )
+    return {
+        "auroc": clustered_auroc_test(labels, first, second, keys),
+        "sensitivity": clustered_mcnemar(hits, other_hits, positive_keys),
+        "specificity": clustered_mcnemar(1 - alarms, 1 - other_alarms, negative_keys),
+    }
+
+
+def _effects(rows: list[Row]) -> list[Effect]:
+    """Main effects over configurations and seeds, on the patients that all were tested on."""
+    factors = {
+        name: {str(row.configuration.factors.get(name)) for row in rows} for name in rows[0].configuration.factors
+    }
+    varied = [name for name, levels in factors.items() if len(levels) > 1]
+    if not varied or len({row.configuration.split for row in rows}) > 1:
+        return []
+    wide, columns = _wide([(row, seed) for row in rows for seed in row.rows["seed"].unique(maintain_order=True)])
+    if not len(wide):
+        return []
+    levels = {name: [str(row.configuration.factors.get(name)) for row, _ in columns] for name in varied}
+    scores = wide.select(pl.exclude("unit", "label")).to_numpy()
+    return main_effects(levels, place(wide["label"].to_numpy(), scores, wide["unit"].to_numpy()))
+
+
+def _spreads(rows: list[Row]) -> dict[str, Spread]:
+    found = {}
+    for row in rows:
+        if row.configuration.num_seeds > 1:
+            wide, _ = _wide([(row, seed) for seed in row.rows["seed"].unique(maintain_order=True)])
+            scores = wide.select(pl.exclude("unit", "label")).to_numpy()
+            placements = place(wide["label"].to_numpy(), scores, wide["unit"].to_numpy())
+            found[row.configuration.name] = seed_and_patient_spread(placements)
+    return found
+
+
+def _wide(columns: list[tuple[Row, int]]) -> tuple[pl.DataFrame, list[tuple[Row, int]]]:
+    """Scores of the same patients, one column a configuration and seed: ``unit label 0 1 ...``."""
+    wide: pl.DataFrame | None = None
+    for number, (row, seed) in enumerate(columns):
+        table = row.rows.filter(pl.col("seed") == seed).unique("unit", keep="first", maintain_order=True)
+        column = table.select("unit", pl.col("score").alias(str(number)))
+        wide = table.select("unit", "label") if wide is None else wide
+        wide = wide.join(column, on="unit", maintain_order="left")
+    assert wide is not None  # there is at least one configuration
+    return wide, columns

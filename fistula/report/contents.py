@@ -1,0 +1,72 @@
+"""Everything a report says, computed once: the page, the tables and the record of numbers only show it."""
+
+from dataclasses import dataclass
+
+from fistula.report.answer import say_answer, say_question
+from fistula.report.comparisons import Comparisons, compare
+from fistula.report.inflation import Inflation, inflations
+from fistula.report.paper import PaperRow, beside_the_paper, paper_rows
+from fistula.report.participants import Step, Table, flow, table_one
+from fistula.report.results import Row, results
+from fistula.report.study import Configuration, Study
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides a report's numbers, beside the study.
+
+    Args:
+        resamples: Of the patients, for each interval that has no formula.
+        pooling: One of `pooling.POOLINGS`.
+        margin: Difference of AUROC that does not matter.
+        prevalence: Of the positive class where decisions will be made; None where it is not known.
+    """
+
+    resamples: int = 2000
+    pooling: str = "rank"
+    margin: float = 0.05
+    prevalence: float | None = None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a report says of a study."""
+
+    study: Study
+    settings: Settings
+    question: str
+    answer: list[str]
+    rows: list[Row]
+    comparisons: list[Comparisons]
+    inflations: list[Inflation]
+    flow: list[Step]
+    participants: Table
+    paper: list[PaperRow]
+    beside_the_paper: list[tuple[PaperRow, Configuration]]
+
+    def rows_of(self, positive: str, level: str) -> list[Row]:
+        """The results of a class at a level, in the order of the configurations."""
+        return [row for row in self.rows if row.positive == positive and row.level == level]
+
+
+def compute(study: Study, settings: Settings) -> Contents:
+    """Compute all that a report says.
+
+    Raises:
+        DataError: If stored predictions are not what they have to be.
+    """
+    rows = results(study, resamples=settings.resamples, pooling=settings.pooling, prevalence=settings.prevalence)
+    comparisons = compare(rows, margin=settings.margin)
+    return Contents(
+        study=study,
+        settings=settings,
+        question=say_question(study),
+        answer=say_answer(rows, comparisons),
+        rows=rows,
+        comparisons=comparisons,
+        inflations=inflations(rows),
+        flow=flow(study),
+        participants=table_one(study),
+        paper=paper_rows(),
+        beside_the_paper=beside_the_paper(study),
+    )

@@ -1,0 +1,110 @@
+"""How figures look, and how each is saved: SVG for the page, PDF for print, PNG for slides."""
+
+import io
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Distinct for colour-blind readers and in grey print (Okabe and Ito 2008); line styles tell the rest apart.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a66f00", "#3a8fc4", "#1b1f24")
+STYLES = ("-", "--", ":", "-.")
+SOFT = "#8a929b"
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],
+    "font.size": 9,
+    "text.color": "#1b1f24",
+    "text.parse_math": False,  # a name from data is text, also with two dollar signs in it
+    "axes.edgecolor": "#57606a",
+    "axes.labelcolor": "#1b1f24",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.titlesize": 8.5,
+    "axes.titlelocation": "left",
+    "xtick.color": "#57606a",
+    "ytick.color": "#57606a",
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "svg.fonttype": "none",  # text stays text: it can be searched, and read aloud
+    "svg.hashsalt": "fistula",  # the same figure is the same file
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+}
+WIDTH = 10.6  # inches, the page's column
+
+
+def style() -> AbstractContextManager[None]:
+    """The look of every figure, while it is drawn and saved."""
+    return mpl.rc_context(STYLE)
+
+
+def look(number: int) -> tuple[str, str]:
+    """Colour and line style of the n-th configuration, the same in every figure."""
+    return COLOURS[number % len(COLOURS)], STYLES[number // len(COLOURS) % len(STYLES)]
+
+
+def panels(titles: Sequence[str], *, height: float, square: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure of small panels, at most four a line, all on the same scale.
+
+    Args:
+        titles: One a panel; broken after the second ``·``, where they are long.
+        height: Of a line of panels, inches.
+        square: Whether both axes have the same unit.
+    """
+    columns = min(4, len(titles))
+    lines = -(-len(titles) // columns)
+    # One or two panels are not blown up to the width of four.
+    width = WIDTH * max(columns, 2.2 if square else 2) / 4 if columns < 4 else WIDTH
+    figure = Figure(figsize=(width, 0.55 + height * lines), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for axes, title in zip(grid, titles, strict=False):
+        axes.set_title(_broken(title))
+        if square:
+            axes.set_aspect("equal")
+    for axes in grid[len(titles) :]:
+        axes.set_visible(False)
+    # A panel above an empty place has no neighbour below to show the numbers.
+    for axes in grid[max(0, len(titles) - columns) : len(titles)]:
+        axes.xaxis.set_tick_params(labelbottom=True)
+    return figure, list(grid[: len(titles)])
+
+
+def save(figure: Figure, folder: Path, name: str, *, says: str) -> str:
+    """Save a figure in three formats and give its SVG for the page.
+
+    Args:
+        figure: Drawn.
+        folder: To save into.
+        name: Of the files, and prefix of the identifiers inside the SVG: several figures stand on one page.
+        says: What a reader who cannot see it is told.
+    """
+    with style():
+        # Without the date, which would make the same figure another file at every call.
+        figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+        figure.savefig(folder / f"{name}.png", dpi=150)
+        drawn = io.StringIO()
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Title": says})
+    svg = drawn.getvalue()
+    (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
+    inline = svg[svg.index("<svg") :].replace("<svg ", '<svg role="img" ', 1)
+    return inline.replace('id="', f'id="{name}-').replace('"#', f'"#{name}-').replace("url(#", f"url(#{name}-")
+
+
+def share_axis(axes: Axes, *, side: str) -> None:
+    """Let an axis run from 0 to 1 with a little room, and name every fifth of it."""
+    setter, ticks = (axes.set_xlim, axes.set_xticks) if side == "x" else (axes.set_ylim, axes.set_yticks)
+    setter(-0.02, 1.02)
+    ticks(np.linspace(0, 1, 6))
+
+
+def _broken(title: str) -> str:
+    parts = title.split(" · ")
+    half = -(-len(parts) // 2)
+    return title if len(title) < 30 else " · ".join(parts[:half]) + " ·\n" + " · ".join(parts[half:])

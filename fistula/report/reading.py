@@ -1,0 +1,78 @@
+"""The data of the reading room: every test slice as a small picture, with its label and its scores."""
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from PIL import Image
+
+from fistula.report.study import Configuration, Study
+
+SIDE = 224  # pixels, at most; a larger slice is shrunk
+QUALITY = 75  # of WebP: enough to see what was missed; a diagnosis is made on the source
+
+
+def reading_data(study: Study, *, first: int) -> dict[str, Any]:
+    """Gather what the page of slices needs, as plain JSON values.
+
+    Args:
+        study: With its finished runs.
+        first: Which view to open with.
+
+    Returns:
+        ``slices``: key, patient, site, position (mm) and picture (data URI) of each slice that any finished run tested;
+        ``views``: for each configuration and class, its runs, each with fold, seed, its own threshold, and the indices,
+        labels (1: of the class) and scores of its test slices.
+    """
+    tested = pl.concat([run.predictions.filter(pl.col("part") == "test").select("slice_key") for run in study.runs])[
+        "slice_key"
+    ].unique()
+    manifest = study.cohort.manifest.with_row_index("row").filter(pl.col("slice_key").is_in(tested.implode()))
+    manifest = manifest.sort("patient_key", "series_key", "position_mm", "slice_key")
+    index = {key: number for number, key in enumerate(manifest["slice_key"])}
+    slices = {
+        "key": manifest["slice_key"].to_list(),
+        "patient": manifest["patient_key"].to_list(),
+        "site": manifest["site"].fill_null("").to_list(),
+        "position": manifest["position_mm"].to_list(),
+        "picture": [picture(study.cohort.pixels[row]) for row in manifest["row"]],
+    }
+    views = [
+        _view(study, configuration, positive, index)
+        for configuration in study.configurations
+        for positive in study.positives
+    ]
+    height, width = study.cohort.pixels.shape[1:]
+    return {"classes": study.cohort.classes, "aspect": width / height, "slices": slices, "views": views, "first": first}
+
+
+def picture(pixels: NDArray[np.uint8]) -> str:
+    """Encode a slice ``(H, W)`` as a data URI of at most `SIDE` pixels a side."""
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.thumbnail((SIDE, SIDE))
+    encoded = io.BytesIO()
+    image.save(encoded, format="WEBP", quality=QUALITY, method=2)
+    return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode()
+
+
+def _view(study: Study, configuration: Configuration, positive: str, index: dict[str, int]) -> dict[str, Any]:
+    classes = study.cohort.classes
+    several = len(study.positives) > 1
+    runs = []
+    for run in configuration.runs:
+        test = run.predictions.filter(pl.col("part") == "test")
+        runs.append(
+            {
+                "fold": run.record["fold"],
+                "seed": run.record["seed"],
+                "threshold": study.threshold(run, positive),
+                "slices": [index[key] for key in test["slice_key"]],
+                "labels": (test["label"] == classes.index(positive)).cast(pl.Int64).to_list(),
+                "scores": test[f"score_{positive}" if several else "score"].to_list(),
+            }
+        )
+    name = configuration.name + (f": {positive} against the rest" if several else "")
+    return {"name": name, "mark": configuration.mark, "warnings": configuration.warnings, "runs": runs}

@@ -1,0 +1,178 @@
+"""The record of every number that a report shows, with where it came from; and its verification."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from math import isclose, isfinite, isnan
+from pathlib import Path
+from typing import Any
+
+from fistula import __version__
+from fistula.errors import DataError
+from fistula.evidence.estimate import Estimate
+from fistula.report.comparisons import MEASURES
+from fistula.report.contents import Contents, Settings, compute
+from fistula.report.results import seed_rows
+from fistula.report.study import read_study
+
+NUMBERS = "report.json"
+SHOWN = 5  # differing numbers named in the one line of an error
+
+
+def to_json(contents: Contents, *, made: str, files: dict[str, str]) -> str:
+    """Write the record.
+
+    Args:
+        contents: Of the report.
+        made: When, as the page says it.
+        files: SHA-256 of each file beside the record.
+    """
+    study = contents.study
+    record = {
+        "study": study.name,
+        "made": made,
+        "version": __version__,
+        "settings": asdict(contents.settings),
+        "cohort_fingerprint": study.cohort.fingerprint,
+        "sources": {
+            configuration.name: {
+                run.folder.name: _hash(run.folder / "predictions.parquet") for run in configuration.runs
+            }
+            for configuration in study.configurations
+        },
+        "unfinished": {run.folder.name: run.record.get("state") for run in study.unfinished},
+        "numbers": dict(_numbers(contents)),
+        "files": files,
+    }
+    return json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a folder, by name."""
+    return {path.name: _hash(path) for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def verify(study_folder: Path) -> int:
+    """Recompute every number of a study's report from the stored predictions.
+
+    Returns:
+        How many agree.
+
+    Raises:
+        DataError: If there is no report, or if a number, or a file beside it, differs.
+    """
+    folder = study_folder / "report"
+    path = folder / NUMBERS
+    remedy = f"Make the report anew: fistula report study={study_folder}"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        stored, settings, files = record["numbers"], Settings(**record["settings"]), record["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(path, f"cannot be read as the record of a report ({error})", remedy=remedy) from error
+    found = hash_files(folder)
+    changed = sorted(name for name, digest in files.items() if found.get(name) != digest)
+    if changed:
+        rule = "every file of the report must be as it was written"
+        raise DataError(folder, rule, found=f"{', '.join(changed)} changed", remedy=remedy)
+    fresh = dict(_numbers(compute(read_study(study_folder), settings)))
+    differing = [name for name in dict.fromkeys([*stored, *fresh]) if not _agree(stored.get(name), fresh.get(name))]
+    if differing:
+        named = "; ".join(
+            f"{name}: {_say(stored.get(name))} stored, {_say(fresh.get(name))} recomputed" for name in differing[:SHOWN]
+        )
+        more = f"; and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+        rule = "every number must follow from the stored predictions"
+        raise DataError(
+            path, rule, found=f"{len(differing)} of {len(stored)} that do not: {named}{more}", remedy=remedy
+        )
+    return len(fresh)
+
+
+def _numbers(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every number by its name, with the interval, the method, and the configurations whose runs it rests on."""
+    for row in contents.rows:
+        name = row.configuration.name
+        place = f"results / {name} / {row.positive} / {row.level}"
+        for kind, number in zip(("count", "positives"), row.num, strict=True):
+            yield f"{place} / {kind}", _plain(number, [name])
+        for metric, estimate in (row.estimates | row.more).items():
+            yield f"{place} / {metric}", _estimate(estimate, [name])
+        for scores, values in row.calibration.items():
+            for metric, value in values.items():
+                yield f"{place} / {metric} of {scores} scores", _plain(value, [name])
+        if row.configuration.num_seeds > 1:
+            for seed, estimate in seed_rows(row):
+                yield f"{place} / auroc of seed {seed}", _estimate(estimate, [name])
+    yield from _compared(contents)
+    for found in contents.inflations:
+        yield f"inflation / {found.name} / {found.positive}", _plain(found.points, [])
+    for name, cells in contents.participants.rows:
+        for column, cell in zip(contents.participants.columns, cells, strict=True):
+            yield f"table 1 / {column} / {name}", {"value": cell, "from": "manifest.parquet"}
+    for step in contents.flow:
+        yield f"flow / {step.name} / {step.unit}", {"value": step.count, "from": "ingest.json"}
+    if contents.beside_the_paper:
+        for line in contents.paper:
+            for rate in ("sensitivity", "specificity"):
+                yield f"paper / row {line.row} / {rate}", _estimate(getattr(line, rate), [])
+
+
+def _compared(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
+    names = [configuration.name for configuration in contents.study.configurations]
+    for found in contents.comparisons:
+        for pair in found.pairs:
+            place, both = f"comparison / {pair.first} - {pair.second} / {found.positive}", [pair.first, pair.second]
+            for measure in MEASURES:
+                test = pair.tests[measure]
+                yield f"{place} / {measure}", _estimate(test.difference, both)
+                yield f"{place} / {measure} p", _plain(test.p_value, both)
+                yield f"{place} / {measure} p by Holm", _plain(pair.holm[measure], both)
+        yield f"detectable difference / {found.positive}", _plain(found.detectable, names)
+        for effect in found.effects:
+            place = f"main effect / {effect.factor} / {effect.level} - {effect.reference} / {found.positive}"
+            yield place, _estimate(effect.difference, names)
+        for name, spread in found.spreads.items():
+            yield f"spread / {name} / {found.positive} / seeds", _estimate(spread.seed, [name])
+            yield f"spread / {name} / {found.positive} / patients", _estimate(spread.patients, [name])
+
+
+def _estimate(estimate: Estimate, configurations: list[str]) -> dict[str, Any]:
+    """JSON has neither NaN nor infinity: such a number is null, beside its reason."""
+    values = {key: _number(value) if isinstance(value, float) else value for key, value in asdict(estimate).items()}
+    return values | {"from": configurations}
+
+
+def _plain(value: float | None, configurations: list[str]) -> dict[str, Any]:
+    return {"value": _number(value), "from": configurations}
+
+
+def _number(value: float | None) -> float | str | None:
+    if value is None or isnan(value):
+        return None
+    return value if isfinite(value) else "infinite"
+
+
+def _agree(stored: Any, fresh: Any) -> bool:
+    if stored is None or fresh is None or stored.keys() != fresh.keys():
+        return False
+    for key, value in fresh.items():
+        if isinstance(value, float) and isinstance(stored[key], int | float):
+            # Another processor may round the last digits another way.
+            if not isclose(stored[key], value, rel_tol=1e-9, abs_tol=1e-12):
+                return False
+        elif stored[key] != value:
+            return False
+    return True
+
+
+def _say(number: dict[str, Any] | None) -> str:
+    if number is None:
+        return "nothing"
+    if number.get("low") is None:
+        return str(number["value"])
+    return f"{number['value']} ({number['low']} to {number['high']})"
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

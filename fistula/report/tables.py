@@ -1,0 +1,150 @@
+"""A report's tables as CSV and LaTeX."""
+
+import csv
+from collections.abc import Sequence
+from math import isnan
+from pathlib import Path
+
+from fistula.evidence.estimate import Estimate
+from fistula.report.comparisons import MEASURES, Comparisons, Pair
+from fistula.report.participants import Table
+from fistula.report.results import METRICS, Row
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "·": r"$\cdot$",
+        "±": r"$\pm$",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+    }
+)
+TITLES = {
+    "auroc": "AUROC",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "balanced_accuracy": "balanced accuracy",
+    "average_precision": "average precision (PR-AUC)",
+    "f1": "F1",
+    "matthews": "MCC",
+    "likelihood_ratio_positive": "LR+",
+    "likelihood_ratio_negative": "LR\N{MINUS SIGN}",
+    "positive_predictive_value": "PPV",
+    "negative_predictive_value": "NPV",
+}
+
+
+def write_tables(folder: Path, rows: list[Row], comparisons: list[Comparisons], participants: Table) -> None:
+    """Write results, comparisons and Table 1, each as `.csv` and `.tex`."""
+    results = [_result(row) for row in rows]
+    _write_csv(folder / "results.csv", results)
+    heads = ["configuration", "class", "level", "n", "positive", *(TITLES[name] for name in METRICS)]
+    body = [
+        [row.configuration.name, row.positive, row.level, *map(str, row.num), *(f"{row.estimates[m]}" for m in METRICS)]
+        for row in rows
+    ]
+    (folder / "results.tex").write_text(latex_table(heads, body))
+    pairs = [_pair(pair) for found in comparisons for pair in found.pairs]
+    if pairs:
+        _write_csv(folder / "comparisons.csv", pairs)
+        columns = ("first", "second", "class", "auroc", "auroc_low", "auroc_high", "auroc_p", "auroc_p_holm")
+        cells = [[_say(pair[name]) for name in columns] for pair in pairs]
+        (folder / "comparisons.tex").write_text(latex_table(columns, cells))
+    _write_csv(
+        folder / "table1.csv",
+        [dict(zip(["", *participants.columns], [name, *cells], strict=True)) for name, cells in participants.rows],
+    )
+    lines = [[name, *cells] for name, cells in participants.rows]
+    (folder / "table1.tex").write_text(latex_table(["", *participants.columns], lines))
+
+
+def latex_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    r"""Write a LaTeX tabular with the rules of `booktabs`; text is escaped.
+
+    Example:
+        >>> print(latex_table(["a_b"], [["100 %"]]))
+        \begin{tabular}{l}
+        \toprule
+        a\_b \\
+        \midrule
+        100 \% \\
+        \bottomrule
+        \end{tabular}
+        <BLANKLINE>
+    """
+    lines = [" & ".join(cell.translate(_LATEX) for cell in row) + r" \\" for row in [heads, *rows]]
+    columns = "l" * len(heads)
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def _result(row: Row) -> dict[str, object]:
+    flat: dict[str, object] = {
+        "configuration": row.configuration.name,
+        **row.configuration.factors,
+        "leaky_by_design": row.configuration.leaky_by_design,
+        "warnings": "; ".join(row.configuration.warnings),
+        "class": row.positive,
+        "level": row.level,
+        "count": row.num[0],
+        "positives": row.num[1],
+    }
+    for metric, estimate in (row.estimates | row.more).items():
+        flat |= _parts(metric, estimate)
+    for kind in ("raw", "calibrated"):
+        for name in ("brier", "expected_calibration_error"):
+            flat[f"{name}_{kind}"] = row.calibration.get(kind, {}).get(name)
+    return flat
+
+
+def _pair(pair: Pair) -> dict[str, object]:
+    flat: dict[str, object] = {"first": pair.first, "second": pair.second, "class": pair.positive}
+    for name in MEASURES:
+        test = pair.tests[name]
+        flat |= _parts(name, test.difference)
+        flat |= {f"{name}_p": _known(test.p_value), f"{name}_p_holm": _known(pair.holm[name])}
+    return flat | {"equivalence": pair.equivalence}
+
+
+def _parts(name: str, estimate: Estimate) -> dict[str, object]:
+    """Value, ends and reason; an undefined number is an empty cell beside its reason."""
+    return {
+        name: _known(estimate.value),
+        f"{name}_low": _known(estimate.low),
+        f"{name}_high": _known(estimate.high),
+        f"{name}_reason": estimate.reason,
+    }
+
+
+def _known(value: float) -> float | None:
+    return None if isnan(value) else value
+
+
+def _say(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else "n/a" if value is None else str(value)
+
+
+def _write_csv(path: Path, lines: list[dict[str, object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for line in lines for key in line)))
+        writer.writeheader()
+        writer.writerows(lines)

@@ -1,0 +1,56 @@
+import pytest
+
+from ..report.conftest import write_study
+
+
+@pytest.fixture
+def study(tmp_path):
+    return write_study(tmp_path / "study")
+
+
+def test_a_report_ends_with_the_path_of_its_page(fistula_here, study):
+    code, shown, error = fistula_here("report", f"study={study}", "resamples=20")
+    assert (code, error) == (0, "")
+    assert shown.splitlines()[0] == "6 finished runs in 2 configurations"
+    assert shown.splitlines()[-1] == str(study / "report" / "index.html")
+    assert (study / "report" / "index.html").is_file()
+    code, shown, _ = fistula_here("report", f"study={study}", "verify=true")
+    assert code == 0
+    assert shown.endswith("numbers recomputed from the stored predictions, all as reported\n")
+    path = study / "report" / "report.json"
+    path.write_text(path.read_text().replace('"value": 90', '"value": 91', 1))
+    code, _, error = fistula_here("report", f"study={study}", "verify=true")
+    assert code == 2
+    assert "every number must follow from the stored predictions, found 1 of" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("resamples=0", "resamples: must be at least 1, found 0"),
+        ("pooling=mean", "pooling: must be one of rank, calibrated, raw, found mean"),
+        ("margin=0", "margin: must lie between 0 and 1, found 0"),
+        ("prevalence=2", "prevalence: must lie between 0 and 1, found 2"),
+    ],
+)
+def test_settings_that_no_report_can_have_are_refused(fistula_here, study, override, message):
+    code, _, error = fistula_here("report", f"study={study}", override)
+    assert code == 2
+    assert message in error
+    assert not (study / "report").exists()
+
+
+def test_an_empty_folder_is_one_line(fistula_here, tmp_path):
+    code, _, error = fistula_here("report", f"study={tmp_path}")
+    assert code == 2
+    assert "must hold a finished run, found no run" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_a_report_needs_neither_torch_nor_dicom(fistula, study):
+    shown = fistula("report", f"study={study}", "resamples=20", PYTHONPROFILEIMPORTTIME="1")
+    assert shown.returncode == 0
+    imported = {line.rpartition("|")[2].strip() for line in shown.stderr.splitlines()}
+    assert "matplotlib" in imported
+    assert not imported & {"torch", "pydicom", "pytorch_lightning", "timm", "wandb"}

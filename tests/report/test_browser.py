@@ -1,0 +1,216 @@
+"""The pages in a real browser, from disk: what a reader clicks works, and nothing leaves the page."""
+
+import json
+import shutil
+import time
+
+import polars as pl
+import pytest
+from sklearn.metrics import confusion_matrix, roc_auc_score
+
+from fistula.report.contents import Settings
+from fistula.report.page import write_report
+from fistula.report.study import read_study
+
+from .conftest import write_study
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, reported):
+    """Open a page of the report from disk; at the end, nothing was asked of any network and nothing went wrong."""
+    page = browser.new_page(viewport={"width": 1440, "height": 1000})
+    wrong, asked = [], []
+    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("request", lambda request: asked.append(request.url))
+
+    def go(name):
+        page.goto((reported / "report" / name).as_uri())
+        return page
+
+    yield go
+    page.close()
+    assert wrong == []
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert len([url for url in asked if url.startswith("file:")]) == 1, "a page needs no other file"
+
+
+def stored(reported):
+    """Test rows of the configuration that the reading room opens with, from its files."""
+    tables = []
+    for path in sorted(reported.glob("resnet18-transfer-*")):
+        threshold = json.loads((path / "run.json").read_text())["operating_point"]["threshold"]
+        table = pl.read_parquet(path / "predictions.parquet").filter(pl.col("part") == "test")
+        tables.append(table.with_columns(called=pl.col("score") >= threshold))
+    return pl.concat(tables)
+
+
+def wait_until(page, condition):
+    """Poll from outside: the page's own policy forbids Playwright to wait inside it."""
+    deadline = time.monotonic() + 5
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(20)
+
+
+def counts(page):
+    return [int(page.locator(f"#{cell}").inner_text()) for cell in ("TN", "FP", "FN", "TP")]
+
+
+def choose(page, selector, label):
+    page.select_option(selector, label=label)
+
+
+@pytest.mark.parametrize("width", [1440, 800])
+@pytest.mark.parametrize("name", ["index.html", "reading.html"])
+def test_no_page_is_wider_than_its_window(visit, name, width):
+    page = visit(name)
+    page.set_viewport_size({"width": width, "height": 1000})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_click_sorts_the_results_and_another_turns_them_round(visit):
+    page = visit("index.html")
+    head = page.locator("#results-table th", has_text="AUROC")
+    column = page.locator("#results-table tbody tr td:last-child")
+
+    def values():
+        return [float(cell) for cell in column.evaluate_all("cells => cells.map(cell => cell.dataset.value)")]
+
+    head.locator("button").click()
+    assert values() == sorted(values(), reverse=True)
+    assert head.get_attribute("aria-sort") == "descending"
+    head.locator("button").click()
+    assert values() == sorted(values())
+    assert head.get_attribute("aria-sort") == "ascending"
+
+
+def test_an_undefined_value_sorts_last_either_way(visit):
+    page = visit("index.html")
+    page.evaluate("document.querySelector('#results-table tbody tr td:last-child').dataset.value = ''")
+    button = page.locator("#results-table th", has_text="AUROC").locator("button")
+    for _ in range(2):
+        button.click()
+        assert page.locator("#results-table tbody tr td:last-child").last.get_attribute("data-value") == ""
+
+
+def test_the_room_opens_with_the_counts_of_the_runs_own_operating_points(visit, reported):
+    page, rows = visit("reading.html"), stored(reported)
+    assert counts(page) == confusion_matrix(rows["label"], rows["called"]).ravel().tolist()
+    assert f"AUROC {roc_auc_score(rows['label'], rows['score']):.3f} of " in page.locator("#area").inner_text()
+    assert page.locator("#shown").inner_text() == "90 of 90 slices"
+
+
+def test_the_slider_moves_the_operating_point_and_the_counts(visit, reported):
+    page, rows = visit("reading.html"), stored(reported)
+    scores = rows["score"].unique().sort()
+    for place in (0, len(scores) // 3, len(scores)):
+        page.locator("#threshold").fill(str(place))
+        called = rows["score"] >= scores[place] if place < len(scores) else pl.repeat(False, len(rows), eager=True)
+        assert counts(page) == confusion_matrix(rows["label"], called).ravel().tolist()
+        negatives, positives, point = rows["label"] == 0, rows["label"] == 1, page.locator("#point")
+        assert float(point.get_attribute("cx")) == pytest.approx(220 * called.filter(negatives).mean(), abs=0.01)
+        assert float(point.get_attribute("cy")) == pytest.approx(220 - 220 * called.filter(positives).mean(), abs=0.01)
+    page.locator("#own").click()
+    assert counts(page) == confusion_matrix(rows["label"], rows["called"]).ravel().tolist()
+
+
+def test_filters_show_what_they_name(visit, reported):
+    page, rows = visit("reading.html"), stored(reported)
+    missed = rows.filter((pl.col("label") == 1) & ~pl.col("called"))
+    choose(page, "#show", "false negatives")
+    assert page.locator("#slices li").count() == len(missed) > 0
+    assert set(page.locator(".outcome").all_text_contents()) == {"▲ false negative"}
+    choose(page, "#show", "all")
+    assert page.locator(".outcome").first.text_content() == "▲ false negative"
+    patient = rows["patient_key"][0]
+    choose(page, "#patient", patient)
+    assert set(page.locator("#slices .key").all_text_contents()) == {patient}
+    choose(page, "#patient", "all 30")
+    choose(page, "#run", "fold 1")
+    assert page.locator("#slices li").count() == len(rows.filter(pl.col("fold") == 1))
+
+
+def test_another_configuration_brings_its_own_slices(visit):
+    page = visit("reading.html")
+    choose(page, "#view", "end-to-end")
+    assert page.locator("#shown").inner_text() == "60 of 60 slices"
+    choose(page, "#order", "score, falling")
+    scores = [float(text.split()[1]) for text in page.locator(".text span:nth-child(2)").all_text_contents()]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_keys_go_through_the_slices_and_enter_enlarges(visit):
+    page = visit("reading.html")
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "Enter"):
+        page.keyboard.press(key)
+    large = page.locator("#large")
+    assert large.is_visible()
+    assert "2 of 90" in large.inner_text()
+    page.keyboard.press("ArrowRight")
+    assert "3 of 90" in large.inner_text()
+    assert page.locator("#large-picture").evaluate("picture => picture.decode().then(() => picture.naturalWidth)") == 32
+    page.keyboard.press("Escape")
+    assert not large.is_visible()
+    assert page.locator(".card").nth(2).get_attribute("aria-current") == "true"
+
+
+def test_pictures_are_decoded_as_they_come_near(visit):
+    page = visit("reading.html")
+    wait_until(page, "document.querySelector('.card img').naturalWidth === 32")
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    wait_until(page, "[...document.querySelectorAll('.card img')].at(-1).naturalWidth === 32")
+
+
+def test_every_control_has_a_name(visit):
+    page = visit("reading.html")
+    nameless = page.evaluate(
+        "[...document.querySelectorAll('select, input, button')].filter(control =>"
+        " !(control.labels?.length || control.ariaLabel || control.textContent.trim())).map(control => control.id)"
+    )
+    assert nameless == []
+
+
+def test_the_page_prints_whole(visit):
+    page = visit("index.html")
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details:not([open])").count() == 0
+    assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+@pytest.mark.slow
+def test_a_thousand_slices_open_within_two_seconds(browser, tmp_path):
+    folder = write_study(tmp_path / "study", patients=132, slices=8, size=224)
+    started = time.process_time()
+    page_of_report = write_report(read_study(folder), Settings(resamples=2000))
+    assert time.process_time() - started < 30
+    page = browser.new_page(viewport={"width": 1440, "height": 1000})
+    started = time.monotonic()
+    page.goto(page_of_report.with_name("reading.html").as_uri())
+    wait_until(page, "document.querySelector('.card img').naturalWidth === 224")
+    assert page.locator(".card").count() == 1056
+    assert time.monotonic() - started < 2
+    page.close()

@@ -1,0 +1,143 @@
+import csv
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+from fistula.errors import ConfigError
+from fistula.report.contents import Settings, compute
+from fistula.report.page import write_report
+from fistula.report.study import read_study
+
+from .conftest import RESAMPLES
+
+
+class Text(HTMLParser):
+    """The words of a page, its tags, and what its tags refer to."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.words, self.tags, self.links = [], [], []
+        self.feed(page)
+        self.text = re.sub(r"\s+", " ", " ".join(self.words))
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.links += [value for name, value in attributes if name in ("src", "href", "xlink:href", "action")]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def page(reported):
+    return Text((reported / "report" / "index.html").read_text())
+
+
+def test_the_page_shows_every_number_of_the_results(reported, page):
+    contents = compute(read_study(reported), Settings(resamples=RESAMPLES, prevalence=0.2))
+    for row in contents.rows:
+        for estimate in row.estimates.values():
+            assert f"{estimate.value:.3f} {estimate.low:.3f} to {estimate.high:.3f}" in page.text
+
+
+def test_text_from_data_is_escaped_on_both_pages(reported):
+    for name in ("index.html", "reading.html"):
+        content = (reported / "report" / name).read_text()
+        for hostile in ("<script>alert(1)", "<img src=x", "<i>", "<u>", "<em>", "localizer <b>"):
+            assert hostile not in content, (name, hostile)
+    page = Text((reported / "report" / "index.html").read_text())
+    assert page.tags.count("script") == 1
+    assert "<script>alert(1)</script>" in page.text
+    assert "10 localizer <b>" in page.text
+    assert "quick & <em>dirty" in page.text
+
+
+def test_nothing_outside_the_folder_is_referred_to(page):
+    outside = [link for link in page.links if not link.startswith("#") and "/" in link]
+    assert outside == []
+
+
+def test_every_link_leads_somewhere(reported, page):
+    content = (reported / "report" / "index.html").read_text()
+    for link in page.links:
+        if link.startswith("#"):
+            assert f'id="{link[1:]}"' in content, link
+        else:
+            assert (reported / "report" / link).is_file(), link
+
+
+def test_identifiers_are_unique_on_the_page(reported):
+    identifiers = re.findall(r'\bid="([^"]+)"', (reported / "report" / "index.html").read_text())
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_an_unfinished_run_is_listed_with_its_state_and_reason(page):
+    assert "1 run not finished" in page.text
+    assert "resnet18-end_to_end-patient_kfold-fold2-seed0: failed: the loss is not finite at step 7 <i>" in page.text
+
+
+def test_a_constant_prediction_is_named(page):
+    assert "constant prediction: all <u>positive</u> (1 of 3 runs)" in page.text
+
+
+def test_the_papers_auc_is_called_what_it_is(page):
+    assert "It is balanced accuracy" in page.text
+
+
+def test_every_number_stands_in_the_record_with_its_runs(reported):
+    record = json.loads((reported / "report" / "report.json").read_text())
+    area = record["numbers"]["results / transfer / <script>alert(1)</script> / slice / auroc"]
+    assert area["low"] < area["value"] < area["high"]
+    assert area["method"] == "clustered by patient (Obuchowski 1997), logit scale, 95 %"
+    assert area["from"] == ["transfer"]
+    assert len(record["sources"]["transfer"]) == 3
+    assert record["unfinished"] == {"resnet18-end_to_end-patient_kfold-fold2-seed0": "failed"}
+
+
+def test_tables_and_figures_lie_beside_the_page(reported):
+    folder = reported / "report"
+    for name in ("losses", "roc0", "bands0", "forest0", "pr0", "reliability0", "benefit0"):
+        assert (folder / f"{name}.svg").read_text().startswith("<?xml")
+        assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    with (folder / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["configuration"], row["level"], row["count"]) for row in rows] == [
+        ("end-to-end", "slice", "60"),
+        ("end-to-end", "patient", "20"),
+        ("transfer", "slice", "90"),
+        ("transfer", "patient", "30"),
+    ]
+    assert r"\textless{}script" in (folder / "results.tex").read_text()
+
+
+def test_a_second_report_replaces_the_first_whole(reported, tmp_path):
+    folder = tmp_path / "study"
+    shutil.copytree(reported, folder)
+    (folder / "report" / "stray.txt").write_text("left over")
+    page = write_report(read_study(folder), Settings(resamples=20))
+    assert page == folder / "report" / "index.html"
+    assert not (folder / "report" / "stray.txt").exists()
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_what_is_no_report_is_not_replaced(study_folder):
+    (study_folder / "report").mkdir()
+    (study_folder / "report" / "thesis.txt").write_text("three years of work")
+    with pytest.raises(ConfigError, match=r"already exists and is not a report. Move it away"):
+        write_report(read_study(study_folder), Settings(resamples=20))
+    assert (study_folder / "report" / "thesis.txt").exists()
+
+
+def test_a_report_that_cannot_be_made_leaves_the_old_one(reported, tmp_path, monkeypatch):
+    folder = tmp_path / "study"
+    shutil.copytree(reported, folder)
+    before = (folder / "report" / "report.json").read_text()
+    monkeypatch.setattr("fistula.report.page.write_tables", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_report(read_study(folder), Settings(resamples=20))
+    assert (folder / "report" / "report.json").read_text() == before
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []

@@ -1,0 +1,44 @@
+import polars as pl
+
+from fistula.report.participants import flow, table_one
+from fistula.report.study import read_study
+
+
+def test_table_one_counts_patients_and_slices_by_class_and_part(study_folder):
+    table = table_one(read_study(study_folder))
+    assert table.columns == [
+        "all",
+        "patients: normal",
+        "patients: fistula",
+        "test fold 0",
+        "test fold 1",
+        "test fold 2",
+    ]
+    rows = dict(table.rows)
+    assert rows["patients"] == ["30", "15", "15", "10", "10", "10"]
+    assert rows["slices"] == ["90", "45", "45", "30", "30", "30"]
+    assert rows["slices: fistula"] == ["45", "0", "45", "15", "15", "15"]
+    assert rows["slices a patient, median (range)"][0] == "3 (3 to 3)"
+    assert rows["sex"][0] == "F 10, M 20"
+    # Ages are 30 to 59, each once: mean 44.5, sample SD sqrt(30 * 31 / 12).
+    assert rows["age, mean ± SD (range)"][0] == "44.5 ± 8.8 (30 to 59)"
+    assert rows["site: A"][0] == "30"
+
+
+def test_what_is_not_known_says_so(study_folder):
+    study = read_study(study_folder)
+    unknown = study.cohort.manifest.with_columns(age=pl.lit(None, pl.Float64), sex=pl.lit(None, pl.String))
+    object.__setattr__(study.cohort, "manifest", unknown)
+    rows = dict(table_one(study).rows)
+    assert rows["age, mean ± SD (range)"][0] == "not known"
+    assert rows["sex"][0] == "not known 30"
+
+
+def test_the_flow_is_that_of_the_cohorts_record(study_folder):
+    study = read_study(study_folder)
+    assert [(step.name, step.count, step.excluded) for step in flow(study)] == [
+        ("found", 100, {}),
+        ("kept", 90, {"localizer <b>": 10}),
+    ]
+    del study.cohort.record["flow"]
+    assert flow(study) == []

@@ -1,0 +1,183 @@
+import json
+from math import isnan
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    f1_score,
+    recall_score,
+    roc_auc_score,
+)
+
+from fistula.evidence.compare import delong_test
+from fistula.report.contents import Settings, compute
+from fistula.report.study import read_study
+
+from .conftest import write_study
+
+SETTINGS = Settings(resamples=50)
+
+
+def stored(folder, learning, seed=0):
+    """The test rows of a configuration, straight from its files, with ranks within each run."""
+    tables = []
+    for path in sorted(folder.glob(f"resnet18-{learning}-*-seed{seed}")):
+        threshold = json.loads((path / "run.json").read_text())["operating_point"]["threshold"]
+        test = pl.read_parquet(path / "predictions.parquet").filter(pl.col("part") == "test")
+        rank = (pl.col("score").rank("average") - 0.5) / pl.len()
+        tables.append(test.with_columns(rank=rank, called=pl.col("score") >= threshold, threshold=pl.lit(threshold)))
+    return pl.concat(tables)
+
+
+def row_of(contents, name, level, positive=None):
+    return next(
+        row
+        for row in contents.rows
+        if row.configuration.name == name and row.level == level and positive in (None, row.positive)
+    )
+
+
+def test_slice_numbers_are_those_of_scikit_learn(study_folder):
+    contents = compute(read_study(study_folder), SETTINGS)
+    for learning, name in (("transfer", "transfer"), ("end_to_end", "end-to-end")):
+        rows, row = stored(study_folder, learning), row_of(contents, name, "slice")
+        values = {metric: estimate.value for metric, estimate in (row.estimates | row.more).items()}
+        assert values["auroc"] == pytest.approx(roc_auc_score(rows["label"], rows["rank"]))
+        assert values["sensitivity"] == pytest.approx(recall_score(rows["label"], rows["called"]))
+        assert values["specificity"] == pytest.approx(recall_score(rows["label"], rows["called"], pos_label=0))
+        assert values["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(rows["label"], rows["called"]))
+        assert values["average_precision"] == pytest.approx(average_precision_score(rows["label"], rows["rank"]))
+        assert values["f1"] == pytest.approx(f1_score(rows["label"], rows["called"]))
+        assert row.calibration["raw"]["brier"] == pytest.approx(brier_score_loss(rows["label"], rows["score"]))
+        assert row.num == (90, 45)
+
+
+def test_patient_numbers_are_of_mean_scores_at_the_runs_own_threshold(study_folder):
+    row = row_of(compute(read_study(study_folder), SETTINGS), "transfer", "patient")
+    patients = (
+        stored(study_folder, "transfer")
+        .group_by("patient_key")
+        .agg(pl.col("label").max(), pl.col("score").mean(), pl.col("threshold").first(), pl.col("fold").first())
+    )
+    patients = patients.with_columns(rank=(pl.col("score").rank("average").over("fold") - 0.5) / pl.len().over("fold"))
+    called = patients["score"] >= patients["threshold"]
+    assert row.estimates["auroc"].value == pytest.approx(roc_auc_score(patients["label"], patients["rank"]))
+    assert row.estimates["sensitivity"].value == pytest.approx(recall_score(patients["label"], called))
+    assert row.num == (30, 15)
+
+
+def test_one_run_has_the_numbers_of_its_own_record(tmp_path):
+    from fistula.learning.results import summarize
+
+    folder = write_study(tmp_path / "study", learnings=("transfer",), folds=3)
+    for other in ("fold1", "fold2"):
+        path = folder / f"resnet18-transfer-patient_kfold-{other}-seed0" / "run.json"
+        path.write_text(path.read_text().replace('"done"', '"failed"'))
+    run = folder / "resnet18-transfer-patient_kfold-fold0-seed0"
+    predictions = pl.read_parquet(run / "predictions.parquet")
+
+    def choose(labels, scores):
+        from fistula.evidence.operating_point import youden
+
+        return youden(labels, scores)
+
+    metrics = summarize(predictions, classes=["normal", "fistula"], choose_threshold=choose)["metrics"]["test"]
+    contents = compute(read_study(folder), Settings())
+    for level in ("slice", "patient"):
+        for metric, estimate in contents.rows_of("fistula", level)[0].estimates.items():
+            of_run = metrics[level][metric]
+            ours = [None if isnan(x) else pytest.approx(x) for x in (estimate.value, estimate.low, estimate.high)]
+            assert [of_run["value"], of_run["low"], of_run["high"]] == ours, (level, metric)
+
+
+@pytest.mark.parametrize("pooling", ["rank", "calibrated", "raw"])
+def test_every_pooling_gives_scores_of_its_kind(study_folder, pooling):
+    row = row_of(compute(read_study(study_folder), Settings(resamples=50, pooling=pooling)), "transfer", "slice")
+    scores, raw = row.rows["score"], row.rows["raw"]
+    assert (scores == raw).all() == (pooling == "raw")
+    assert (scores == row.rows["calibrated"]).all() == (pooling == "calibrated")
+    if pooling == "rank":
+        assert row.rows.group_by("fold").agg(pl.col("score").mean())["score"].to_list() == pytest.approx([0.5] * 3)
+
+
+def test_several_classes_are_each_held_against_the_rest(tmp_path):
+    folder = write_study(tmp_path / "study", patients=36, classes=("a", "b", "c"))
+    contents = compute(read_study(folder), SETTINGS)
+    assert {(row.positive, row.level) for row in contents.rows} == {
+        (c, level) for c in "abc" for level in ("slice", "patient")
+    }
+    tables = [
+        pl.read_parquet(path).filter(pl.col("part") == "test").with_columns(rank=pl.col("score_b").rank("average"))
+        for path in sorted(folder.glob("resnet18-transfer-*/predictions.parquet"))
+    ]
+    rows = pl.concat(tables)
+    expected = roc_auc_score(rows["label"] == 1, rows["rank"])
+    assert row_of(contents, "transfer", "slice", "b").estimates["auroc"].value == pytest.approx(expected)
+
+
+def test_seeds_repeat_patients_and_do_not_add_any(tmp_path):
+    folder = write_study(tmp_path / "study", seeds=(0, 1, 2))
+    contents = compute(read_study(folder), SETTINGS)
+    row = row_of(contents, "transfer", "patient")
+    assert row.num == (30, 15)
+    assert len(row.rows) == 90
+    spread = contents.comparisons[0].spreads["transfer"]
+    areas = [roc_auc_score(part["label"], part["score"]) for _, part in row.rows.group_by("seed", maintain_order=True)]
+    assert spread.seed.value == pytest.approx(np.std(areas, ddof=1))
+
+
+def test_a_missing_class_on_test_is_undefined_with_its_reason(study_folder):
+    for path in study_folder.glob("resnet18-transfer-*/predictions.parquet"):
+        table = pl.read_parquet(path)
+        table.filter((pl.col("part") == "val") | (pl.col("label") == 1)).write_parquet(path)
+    contents = compute(read_study(study_folder), SETTINGS)
+    row = row_of(contents, "transfer", "slice")
+    assert f"{row.estimates['auroc']}" == "n/a: no negatives"
+    assert f"{row.estimates['specificity']}" == "n/a: no rows"
+
+
+def test_a_pair_is_tested_as_delong_does_where_each_patient_has_one_row(study_folder):
+    contents = compute(read_study(study_folder), SETTINGS)
+    pair = contents.comparisons[0].pairs[0]
+    first, second = (row_of(contents, name, "patient").rows.sort("unit") for name in (pair.first, pair.second))
+    judge = delong_test(first["label"].to_numpy(), first["score"].to_numpy(), second["score"].to_numpy())
+    assert pair.tests["auroc"].difference.value == pytest.approx(judge.difference.value)
+    assert pair.tests["auroc"].standard_error == pytest.approx(judge.standard_error)
+    assert pair.tests["sensitivity"].difference.value == pytest.approx(
+        row_of(contents, pair.first, "slice").estimates["sensitivity"].value
+        - row_of(contents, pair.second, "slice").estimates["sensitivity"].value
+    )
+
+
+def test_the_main_effect_of_two_configurations_is_their_difference(study_folder):
+    found = compute(read_study(study_folder), SETTINGS).comparisons[0]
+    assert [(effect.factor, effect.level, effect.reference) for effect in found.effects] == [
+        ("learning", "transfer", "end_to_end")
+    ]
+    assert found.effects[0].difference.value == pytest.approx(found.pairs[0].tests["auroc"].difference.value)
+
+
+def test_a_leaky_split_is_set_beside_the_honest_one_and_never_tested_against_it(study_folder):
+    write_study(study_folder, split="image_holdout", leaky=True, folds=3)
+    contents = compute(read_study(study_folder), SETTINGS)
+    assert [found.name for found in contents.inflations] == [
+        "resnet18 · end-to-end · 50 epochs · no augmentation",
+        "resnet18 · transfer · 50 epochs · no augmentation",
+    ]
+    # Here both splits hold the same scores: a leaky name alone adds nothing.
+    assert [found.points for found in contents.inflations] == pytest.approx([0, 0])
+    assert len(contents.comparisons[0].uncompared) == 4
+    assert "leaky by design and no evidence for new patients" in contents.answer[-1]
+    assert contents.comparisons[0].effects == []
+
+
+def test_configurations_that_differ_in_nothing_named_are_named_by_their_runs(tmp_path):
+    names = [f"resnet18-transfer-patient_kfold-fold{fold}-seed0" for fold in range(3)]
+    changes = {names[1]: {"identity": {"learning": "transfer", "optimizer.lr": 1.0}}}
+    study = read_study(write_study(tmp_path / "study", learnings=("transfer",), changes=changes))
+    assert [len(configuration.runs) for configuration in study.configurations] == [2, 1]
+    assert [configuration.name for configuration in study.configurations] == names[:2]
