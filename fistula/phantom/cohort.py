@@ -1,0 +1,185 @@
+"""The synthetic cohort on disk: who is in it, one folder of DICOM files a patient, and labels.csv."""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from joblib import Parallel, delayed
+from rich.progress import track
+
+from fistula.dicom.write import LARGEST_STORED, Series, write_mr_slice
+from fistula.errors import ConfigError
+from fistula.folder import whole_folder
+from fistula.phantom.design import Design
+from fistula.phantom.patient import Person, draw_patient
+from fistula.phantom.render import draw_acquisition, render_series
+
+# Of 58 and 45 patients in the study that this cohort imitates, 39 and 32 were men.
+MALE_SHARE = {True: 39 / 58, False: 32 / 45}
+# Columns of labels.csv, in order.
+LABELS = {
+    "sop_instance_uid": pl.String(),
+    "label": pl.Int64(),
+    "site": pl.String(),
+    "opening_row": pl.Float64(),
+    "opening_col": pl.Float64(),
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a cohort is.
+
+    Args:
+        patients: With a fistula.
+        controls: Without.
+        positive: Positive slices of a fistula patient; a mean, so it need not be whole.
+        negative: Negative slices of a fistula patient; a mean.
+        control: Slices of a control; a mean.
+        step_mm: Between slices. An opening is visible over about a centimetre of height, and as many slices lie in it.
+        supersampling: Points along each side of a pixel at which the anatomy is looked up.
+    """
+
+    patients: int
+    controls: int
+    positive: float
+    negative: float
+    control: float
+    step_mm: float
+    supersampling: int
+
+    def __post_init__(self) -> None:
+        least = {"patients": 1, "controls": 1, "positive": 1, "negative": 0, "control": 1, "supersampling": 1}
+        for name, minimum in least.items():
+            key = f"slices.{name}" if name in ("positive", "negative", "control") else name
+            if getattr(self, name) < minimum:
+                remedy = "A cohort needs both groups" if name in ("patients", "controls") else ""
+                raise ConfigError(key, f"must be at least {minimum}", found=getattr(self, name), remedy=remedy)
+        if not 0 < self.step_mm <= 6:
+            raise ConfigError("slices.step_mm", "must be above 0 and at most 6", found=self.step_mm)
+
+
+def write_cohort(out: Path, size: Size, design: Design, *, seed: int, workers: int) -> pl.DataFrame:
+    """Write a synthetic cohort, whole or not at all.
+
+    Args:
+        out: Folder to appear: a folder a patient, and labels.csv.
+        size: How many patients and slices.
+        design: What they are drawn from.
+        seed: Same seed, same bytes, for any number of workers.
+        workers: Processes; -1 is one a core.
+
+    Returns:
+        The table of labels, columns as in `LABELS`.
+
+    Raises:
+        ConfigError: If `out` exists or a value cannot work.
+    """
+    if seed < 0:
+        raise ConfigError("seed", "must not be negative", found=seed)
+    if workers == 0:
+        raise ConfigError("workers", "must not be 0", remedy="Use -1 for one a core")
+    people = draw_people(size, design, seed=seed)
+    with whole_folder(out) as folder:
+        jobs = (delayed(_write_patient)(folder, person, size, design, seed) for person in people)
+        tables = Parallel(n_jobs=workers, return_as="generator")(jobs)
+        tables = list(track(tables, description="patients", total=len(people)))
+        labels = pl.DataFrame([row for table in tables for row in table], schema=LABELS, orient="row")
+        if design.labels == "random":
+            labels = _label_by_lot(labels, [len(table) for table in tables], people, seed=seed)
+        labels.write_csv(folder / "labels.csv")
+    return labels
+
+
+def draw_people(size: Size, design: Design, *, seed: int) -> list[Person]:
+    """Everybody in the cohort, in random order, sex and site in the same proportions in both groups."""
+    rng = np.random.default_rng([seed, 1])
+    people: list[tuple] = []
+    for has_fistula, count in ((True, size.patients), (False, size.controls)):
+        male = MALE_SHARE[has_fistula]
+        is_male = rng.permutation(_apportion(count, [male, 1 - male])) == 0
+        site = rng.permutation(_apportion(count, [site.share for site in design.sites]))
+        positive = _spread(count, size.positive if has_fistula else 0)
+        negative = _spread(count, size.negative if has_fistula else size.control)
+        people += zip([has_fistula] * count, is_male, site, positive, negative, strict=True)
+    order = rng.permutation(len(people))
+    return [
+        Person(number, has, bool(male), int(site), int(positive), int(negative))
+        for number, (has, male, site, positive, negative) in enumerate((people[k] for k in order), start=1)
+    ]
+
+
+def _apportion(count: int, shares: list[float]) -> np.ndarray:
+    """``(count,)`` group numbers in proportion to `shares`, by largest remainder."""
+    exact = np.array(shares) / sum(shares) * count
+    whole = np.floor(exact).astype(int)
+    whole[np.argsort(whole - exact, kind="stable")[: count - whole.sum()]] += 1
+    return np.repeat(np.arange(len(shares)), whole)
+
+
+def _spread(count: int, mean: float) -> np.ndarray:
+    """``(count,)`` whole numbers that differ by at most 1 and have the sum nearest to ``count * mean``."""
+    return np.diff(np.round(np.arange(count + 1) * mean + 1e-9)).astype(int)
+
+
+def _label_by_lot(labels: pl.DataFrame, lengths: list[int], people: list[Person], *, seed: int) -> pl.DataFrame:
+    """Give each patient's slices one label drawn by lot, as many positive in either group: nothing is to be learned."""
+    rng = np.random.default_rng([seed, 2])
+    share = sum(person.has_fistula for person in people) / len(people)
+    lot = np.zeros(len(people), dtype=int)
+    for has_fistula in (True, False):
+        group = [k for k, person in enumerate(people) if person.has_fistula is has_fistula]
+        lot[group] = rng.permutation(1 - _apportion(len(group), [share, 1 - share]))
+    nothing = pl.lit(None, dtype=pl.Float64)
+    return labels.with_columns(
+        label=pl.Series(np.repeat(lot, lengths)), opening_row=nothing, opening_col=nothing
+    ).select(list(LABELS))
+
+
+def _write_patient(folder: Path, person: Person, size: Size, design: Design, seed: int) -> list[tuple]:
+    """Draw, render and write one patient; rows of labels.csv."""
+    rng = np.random.default_rng([seed, 3, person.number])
+    site = design.sites[person.site]
+    patient = draw_patient(rng, person, design, step=size.step_mm)
+    scan = draw_acquisition(rng, design, site)
+    # Philips: the slope differs between series, and contrast is mostly an empty attribute.
+    series = Series(
+        patient_id=f"SYN{seed}-{person.number:04d}",
+        sex="M" if person.is_male else "F",
+        age=patient.age,
+        study_day=int(rng.integers(0, 730)),
+        manufacturer=site.manufacturer,
+        model=site.model,
+        tesla=site.tesla,
+        pixel_mm=scan.pixel_mm,
+        thickness_mm=site.thickness_mm,
+        spacing_mm=size.step_mm,
+        slope=float(rng.uniform(0.7, 2.4)),
+        scale_slope=float(rng.uniform(0.004, 0.012)),
+        contrast_agent=str(rng.choice(["", "Gadolinium"])),
+    )
+    gain, table = rng.uniform(1500, 2400), rng.uniform(-110, -60)
+    home = folder / series.patient_id
+    home.mkdir()
+    levels = sorted(itertools.chain(*patient.levels(size.step_mm)))
+    numbers = rng.permutation(len(levels)) + 1
+    images = render_series(rng, patient, scan, levels, step=size.step_mm, supersampling=size.supersampling)
+    rows = []
+    for number, level, image in zip(numbers, levels, images, strict=True):
+        stored = np.clip(np.rint(image.pixels * gain), 0, LARGEST_STORED).astype(np.uint16)
+        corner = [centre - (site.fov_mm - scan.pixel_mm) / 2 for centre in scan.centre]
+        top = float(np.percentile(stored, 99.5)) * series.slope
+        uid = write_mr_slice(
+            home / f"IM_{number:04d}.dcm",
+            stored,
+            series,
+            origin=(corner[0], corner[1], table + level),
+            instance_number=int(number),
+            window=(top * 0.45, top * 0.9),
+            seed=seed,
+        )
+        row, column = (round(value, 2) for value in image.opening) if image.opening else (None, None)
+        rows.append((uid, int(image.opening is not None), site.name, row, column))
+    return rows

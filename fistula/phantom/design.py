@@ -1,0 +1,92 @@
+"""The choices that make a synthetic cohort easy or hard, and the scanners it comes from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fistula.errors import ConfigError
+
+LABELS = ("breach", "random")
+
+
+@dataclass(frozen=True)
+class Site:
+    """A hospital's scanner and protocol.
+
+    Args:
+        name: Value of the `site` column.
+        share: Part of the patients, of either group.
+        model: Manufacturer's model name in the header.
+        manufacturer: As this software release writes it.
+        tesla: Field strength.
+        fov_mm: Side of the square field of view.
+        matrix: Reconstructed pixels along a side.
+        acquired: Acquired part of the reconstructed matrix, 0-1; the rest of k-space is filled with zeros.
+        thickness_mm: Of a slice; slices overlap where it exceeds their distance.
+        noise: Standard deviation of the complex noise, relative to the brightest vessels.
+        shading: Strength of the bias field: half of the range of its logarithm.
+        gamma: Exponent of the signal: below 1 flattens contrast, above 1 steepens it.
+        masked_air: Probability that air is exactly zero.
+    """
+
+    name: str
+    share: float
+    model: str
+    manufacturer: str
+    tesla: float
+    fov_mm: float
+    matrix: int
+    acquired: float
+    thickness_mm: float
+    noise: float
+    shading: float
+    gamma: float
+    masked_air: float
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a cohort is drawn from.
+
+    Args:
+        sites: At least one.
+        labels: `breach`: what the anatomy shows; `random`: by lot, one label a patient, to be learned by nobody.
+        opening_width: Range of the breach's width, mm.
+        tract_signal: Range of an active tract's signal; the internal sphincter has about 0.63, the mucosa 0.78.
+        companions: Probabilities of `horseshoe`, `abscess` and `seton` with a tract.
+        findings: Probabilities of the hard negatives, in either group.
+        ghost: Probability of a motion ghost.
+        swap: Probability that water and fat are swapped in a region.
+    """
+
+    sites: Sequence[Site]
+    labels: str
+    opening_width: tuple[float, float]
+    tract_signal: tuple[float, float]
+    companions: dict[str, float]
+    findings: dict[str, float]
+    ghost: float
+    swap: float
+
+    def __post_init__(self) -> None:
+        if self.labels not in LABELS:
+            raise ConfigError("phantom.labels", f"must be one of {', '.join(LABELS)}", found=self.labels)
+        if not self.sites:
+            raise ConfigError("phantom.sites", "must name at least one site")
+        for site in self.sites:
+            if min(site.share, site.fov_mm, site.matrix, site.thickness_mm) <= 0:
+                found = f"{site.share}, {site.fov_mm}, {site.matrix}, {site.thickness_mm}"
+                raise ConfigError(
+                    f"phantom.sites, {site.name}",
+                    "share, fov_mm, matrix and thickness_mm must be positive",
+                    found=found,
+                )
+        for name in ("opening_width", "tract_signal"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ConfigError(f"phantom.{name}", "must be two positive numbers in order", found=f"[{low}, {high}]")
+        chances = {"ghost": self.ghost, "swap": self.swap}
+        chances |= {f"companions.{name}": value for name, value in self.companions.items()}
+        chances |= {f"findings.{name}": value for name, value in self.findings.items()}
+        for name, value in chances.items():
+            if not 0 <= value <= 1:
+                raise ConfigError(f"phantom.{name}", "must be a probability, 0 to 1", found=value)

@@ -1,0 +1,36 @@
+from dataclasses import replace
+
+import pytest
+
+from fistula.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", ["perianal", "trivial", "random"])
+def test_every_design_has_the_same_sites_and_findings_by_name(make_design, name):
+    design = make_design(name)
+    assert [site.name for site in design.sites] == ["A", "B", "C"]
+    assert set(design.findings) == {"plexus", "haemorrhoid", "fissure", "healed", "blind", "pocket", "sinus"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": "right"}, r"phantom\.labels: must be one of breach, random, found right"),
+        ({"sites": []}, r"phantom\.sites: must name at least one site"),
+        ({"opening_width": [3, 2]}, r"phantom\.opening_width: must be two positive numbers in order, found \[3, 2\]"),
+        ({"tract_signal": [0, 1]}, r"phantom\.tract_signal: must be two positive numbers"),
+        ({"ghost": 1.5}, r"phantom\.ghost: must be a probability, 0 to 1, found 1\.5"),
+        ({"findings": {"plexus": -0.1}}, r"phantom\.findings\.plexus: must be a probability"),
+    ],
+)
+def test_a_design_that_cannot_be_is_refused(make_design, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        replace(make_design(), **changes)
+
+
+def test_a_site_without_pixels_is_refused(make_design):
+    design = make_design()
+    with pytest.raises(
+        ConfigError, match=r"phantom\.sites, A: share, fov_mm, matrix and thickness_mm must be positive"
+    ):
+        replace(design, sites=[replace(design.sites[0], matrix=0)])
