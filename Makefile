@@ -32,7 +32,8 @@ study: $(QUICK)/cohort/ingest.json ## Synthetic cohort, sweep of 8 runs, report:
 $(QUICK)/cohort/ingest.json: $(INSTALLED) $(SOURCES)
 	rm -rf $(QUICK) multirun/quick
 	$(BIN)/fistula phantom out=$(QUICK)/phantom patients=40 controls=32
-	$(BIN)/fistula ingest source=$(QUICK)/phantom labels=$(QUICK)/phantom/labels.csv out=$(QUICK)/cohort
+	$(BIN)/fistula ingest source=$(QUICK)/phantom labels=$(QUICK)/phantom/labels.csv out=$(QUICK)/cohort \
+	  spacing_mm=0.65 size=96
 
 test: $(INSTALLED) ## The tests, under 5 minutes on 2 cores
 	$(BIN)/pytest

@@ -19,12 +19,8 @@ def cohort(tmp_path):
 def test_a_run_leaves_all_that_a_later_stop_needs(fistula_here, cohort, tmp_path):
     code, shown, _ = fistula_here("train", f"cohort={cohort}", *TINY_RUN)
     assert code == 0
-    run = (
-        tmp_path
-        / "multirun"
-        / "single"
-        / "test_resnet-end_to_end-e1-none-fold0-seed0-batch_size=8-image_size=32-split=patient_holdout"
-    )
+    (run,) = (tmp_path / "multirun" / "single").iterdir()
+    assert run.name == "test_resnet-end_to_end-e1-none-fold0-seed0-batch_size=8-image_size=32-split=patient_holdout"
     assert {path.name for path in run.iterdir()} >= {
         "run.json",
         "config.yaml",
