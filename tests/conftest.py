@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from joblib.externals.loky import get_reusable_executor
 from omegaconf import open_dict
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
@@ -98,6 +99,8 @@ def fistula(tmp_path):
 @pytest.fixture
 def fistula_here(tmp_path, monkeypatch, capsys):
     """Run `fistula ...` in this process, which spares the imports; gives exit code, standard output and error."""
+    # A command has workers of its own; those that an earlier test left behind stand in that test's folder.
+    get_reusable_executor().shutdown(kill_workers=True)
 
     def call(*arguments):
         monkeypatch.chdir(tmp_path)
