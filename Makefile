@@ -52,4 +52,4 @@ format: $(INSTALLED) ## Put the code into its format
 
 lock: ## Resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --universal --python-version 3.11 \
-	  --extra weights --extra dev --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	  $(addprefix --extra ,cluster dev dicom onnx optuna serve tracking weights) --custom-compile-command "make lock" pyproject.toml -o requirements.lock
