@@ -12,13 +12,14 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # What each room may import; everyone may import errors, folder and the package itself.
 ARROWS = {
     "cli": {"commands"},
-    "commands": {"phantom", "dicom", "cohort", "learning", "sweep", "report", "predict", "evidence"},
+    "commands": {"phantom", "dicom", "cohort", "learning", "sweep", "report", "predict", "explain", "evidence"},
     "phantom": {"dicom"},
     "cohort": {"dicom", "evidence"},
     "learning": {"cohort", "evidence"},
     "sweep": set(),
-    "report": {"evidence", "sweep", "cohort"},
-    "predict": {"learning", "cohort", "dicom", "evidence", "sweep"},
+    "report": {"evidence", "sweep", "cohort", "explain", "predict"},
+    "predict": {"explain", "learning", "cohort", "dicom", "evidence", "sweep"},
+    "explain": {"learning"},
     "dicom": set(),
     "evidence": set(),
     "folder": set(),

@@ -1,0 +1,124 @@
+"""Class activation maps of timm's networks: Grad-CAM, Grad-CAM++ and Score-CAM."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from fistula.errors import ConfigError
+from fistula.learning.backbone import Backbone
+from fistula.learning.classifier import FistulaClassifier
+
+METHODS = ("grad_cam", "grad_cam_plus_plus", "score_cam")
+BATCH = 64  # masked copies of one image that Score-CAM scores at once
+
+
+def saliency(
+    classifier: FistulaClassifier, images: Tensor, *, target: int, method: str = "grad_cam"
+) -> NDArray[np.float32]:
+    """Where each image speaks for a class.
+
+    The maps are those of the last features before pooling, brought to the image's size (bilinear); a transformer's
+    are the tokens before its last block, less the class token.
+
+    Args:
+        classifier: In evaluation mode.
+        images: As the classifier takes them: ``(N, 1, H, W)``, 0 to 255.
+        target: Index of the class.
+        method: One of `METHODS`.
+
+    Returns:
+        ``(N, H, W)`` in [0, 1]; 1 at each image's peak, 0 throughout where nothing speaks for the class.
+
+    Raises:
+        ConfigError: If the method is unknown, or the network has neither feature maps nor tokens.
+
+    Source:
+        Grad-CAM: Selvaraju et al., ICCV 2017. Grad-CAM++: Chattopadhay et al., WACV 2018, eq. 19. Score-CAM: Wang et
+        al., CVPRW 2020.
+    """
+    if method not in METHODS:
+        raise ConfigError("method", f"must be one of {', '.join(METHODS)}", found=method)
+    backbone: Backbone = classifier.backbone  # type: ignore[assignment]
+    device = classifier.device
+    found = [_map_of(backbone, image[None].to(device), target=target, method=method) for image in images]
+    if not found:
+        return np.zeros((0, *images.shape[-2:]), np.float32)
+    return _unit(torch.cat(found)).cpu().numpy()
+
+
+def _map_of(backbone: Backbone, image: Tensor, *, target: int, method: str) -> Tensor:
+    """The map of one image ``(1, 1, H, W)``, unscaled, ``(1, H, W)``; one at a time bounds the memory of gradients."""
+    features, gradients = _features(backbone, image, target=target)
+    if method == "score_cam":
+        weights = _score_weights(backbone, image, features, target=target)
+    elif method == "grad_cam":
+        weights = gradients.mean(dim=(2, 3))
+    else:
+        weights = _plus_plus_weights(features, gradients)
+    coarse = (weights[:, :, None, None] * features).sum(dim=1, keepdim=True).relu()
+    return interpolate(coarse, size=image.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+
+
+def _features(backbone: Backbone, image: Tensor, *, target: int) -> tuple[Tensor, Tensor]:
+    """Feature maps ``(1, C, h, w)`` and the gradient of the class's logit with respect to them."""
+    layer, to_maps = _after_features(backbone.network)
+    caught: list[Tensor] = []
+
+    def catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        # A leaf of its own: a frozen network has gradients from here on too, and none before cost time.
+        caught.append(inputs[0].detach().requires_grad_())
+        return caught[-1], *inputs[1:]
+
+    hook = layer.register_forward_pre_hook(catch)
+    try:
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            logit = backbone(image.clone())[0, target]
+            (gradient,) = torch.autograd.grad(logit, caught[-1])
+    finally:
+        hook.remove()
+    return to_maps(caught[-1].detach().float()), to_maps(gradient.float())
+
+
+def _after_features(network: nn.Module) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    """The module whose input is explained, and how that becomes maps ``(N, C, h, w)``."""
+    blocks, embedding = getattr(network, "blocks", None), getattr(network, "patch_embed", None)
+    if isinstance(blocks, nn.Sequential) and embedding is not None and hasattr(blocks[-1], "attn"):
+        prefix, grid = int(getattr(network, "num_prefix_tokens", 0)), embedding.grid_size
+        return blocks[-1].attn, lambda tokens: tokens[:, prefix:].transpose(1, 2).unflatten(2, grid)  # type: ignore[return-value]
+    owners = network, getattr(network, "head", None)
+    pooling = next(
+        (pool for owner in owners if isinstance(pool := getattr(owner, "global_pool", None), nn.Module)), None
+    )
+    if pooling is None:
+        remedy = "Name another network's run"
+        raise ConfigError(type(network).__name__, "has neither feature maps nor tokens to explain", remedy=remedy)
+    if getattr(network, "output_fmt", "NCHW") == "NHWC":
+        return pooling, lambda maps: maps.permute(0, 3, 1, 2)
+    return pooling, lambda maps: maps
+
+
+def _plus_plus_weights(features: Tensor, gradients: Tensor) -> Tensor:
+    """Grad-CAM++'s channel weights; the class's score is taken as the exponential of its logit, as in the paper."""
+    square = gradients.square()
+    total = features.sum(dim=(2, 3), keepdim=True)
+    share = square / (2 * square + total * square * gradients + 1e-6)
+    return (share.where(gradients != 0, 0) * gradients.relu()).sum(dim=(2, 3))
+
+
+@torch.no_grad()
+def _score_weights(backbone: Backbone, image: Tensor, features: Tensor, *, target: int) -> Tensor:
+    """Score-CAM's channel weights: what the class's logit is with the image masked by each channel."""
+    masks = interpolate(features, size=image.shape[-2:], mode="bilinear", align_corners=False)[0, :, None]
+    low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
+    masks = (masks - low) / (high - low + 1e-8)
+    scores = [backbone(image.float() * part)[:, target] for part in masks.split(BATCH)]
+    return torch.cat(scores).float().softmax(dim=0)[None]
+
+
+def _unit(maps: Tensor) -> Tensor:
+    peak = maps.amax(dim=(1, 2), keepdim=True)
+    return torch.where(peak > 0, maps / peak.clamp_min(torch.finfo(maps.dtype).tiny), 0)

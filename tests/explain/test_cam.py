@@ -1,0 +1,89 @@
+import cv2  # noqa: F401 (before the judge, which imports it too)
+import numpy as np
+import pytest
+import torch
+from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, ScoreCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+from fistula.errors import ConfigError
+from fistula.explain.cam import METHODS, saliency
+from fistula.learning.backbone import create_backbone
+from fistula.learning.classifier import FistulaClassifier
+
+JUDGES = {"grad_cam": GradCAM, "grad_cam_plus_plus": GradCAMPlusPlus, "score_cam": ScoreCAM}
+
+
+def classifier_of(architecture):
+    torch.manual_seed(0)
+    backbone = create_backbone(architecture, pretrained=False, download=False, num_classes=2)
+    # timm starts a classifier near 0: larger weights make the classes differ.
+    with torch.no_grad():
+        for weight in backbone.network.get_classifier().parameters():
+            torch.nn.init.normal_(weight)
+    return FistulaClassifier(backbone, num_classes=2, learning=None, optimizer=None, schedule=None).eval()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.randint(0, 256, (2, 1, 96, 96), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+
+
+def stretched(maps):
+    low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
+    return (maps - low) / (high - low + 1e-12)
+
+
+@pytest.mark.parametrize("target", [0, 1])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_map_is_that_of_the_judge(images, method, target):
+    classifier = classifier_of("test_resnet")
+    layer = classifier.backbone.network.layer4
+    with JUDGES[method](model=classifier.backbone, target_layers=[layer]) as judge:
+        expected = judge(input_tensor=images.float(), targets=[ClassifierOutputTarget(target)] * len(images))
+    ours = saliency(classifier, images, target=target, method=method)
+    # The judge stretches each map from 0 to 1; its Score-CAM masks are interpolated between corners, not pixel edges.
+    tolerance = 0.06 if method == "score_cam" else 1e-4
+    np.testing.assert_allclose(stretched(ours), stretched(expected), atol=tolerance)
+
+
+@pytest.mark.parametrize("architecture", ["test_vit", "test_efficientnet", "test_convnext"])
+def test_other_families_have_maps_too(images, architecture):
+    classifier = classifier_of(architecture)
+    size = classifier.backbone.network.pretrained_cfg["input_size"][-1] if "vit" in architecture else 96
+    sized = torch.nn.functional.interpolate(images.float(), size=(size, size))
+    maps = np.concatenate([saliency(classifier, sized, target=target) for target in (0, 1)])
+    assert maps.shape == (4, size, size)
+    assert maps.min() >= 0
+    assert maps.max() == pytest.approx(1)
+
+
+def test_a_transformers_map_is_that_of_the_judge(images):
+    classifier = classifier_of("test_vit")
+    network = classifier.backbone.network
+    size = network.pretrained_cfg["input_size"][-1]
+    sized = torch.nn.functional.interpolate(images.float(), size=(size, size))
+    grid = network.patch_embed.grid_size
+
+    def to_maps(tokens):
+        return tokens[:, network.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid)
+
+    layer = network.blocks[-1].norm1
+    with GradCAM(model=classifier.backbone, target_layers=[layer], reshape_transform=to_maps) as judge:
+        expected = judge(input_tensor=sized, targets=[ClassifierOutputTarget(1)] * 2)
+    np.testing.assert_allclose(stretched(saliency(classifier, sized, target=1)), stretched(expected), atol=1e-4)
+
+
+def test_a_frozen_network_and_inference_mode_change_nothing(images):
+    classifier = classifier_of("test_resnet")
+    expected = saliency(classifier, images, target=1)
+    classifier.requires_grad_(requires_grad=False)
+    with torch.inference_mode():
+        np.testing.assert_array_equal(saliency(classifier, images, target=1), expected)
+    assert not classifier.backbone.network.global_pool._forward_pre_hooks
+
+
+def test_no_images_give_no_maps_and_an_unknown_method_is_refused(images):
+    classifier = classifier_of("test_resnet")
+    assert saliency(classifier, images[:0], target=1).shape == (0, 96, 96)
+    with pytest.raises(ConfigError, match=r"method: must be one of grad_cam, .* found lime"):
+        saliency(classifier, images, target=1, method="lime")
