@@ -1,0 +1,72 @@
+"""Every `fistula` command that the README and the guide show is run as shown, on a small cohort and tiny networks."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TINY_COHORT = ("patients=8", "controls=8", "slices.positive=2", "slices.negative=0", "slices.control=2")
+TINY_RUN = ("model.architecture=test_resnet", "model.pretrained=false", "image_size=32", "epochs=1", "trainer=cpu")
+# Put after what is shown, so that it takes seconds.
+SMALLER = {"phantom": TINY_COHORT, "ingest": ("size=64",), "train": TINY_RUN, "report": ("resamples=50",)}
+
+
+def commands_of(page):
+    """The arguments of each command in a page's plain code blocks; a line that ends in a backslash goes on."""
+    plain = [block for language, block in BLOCK.findall(page.read_text()) if not language]
+    lines = [line for block in plain for line in block.replace("\\\n", " ").splitlines()]
+    found = [shlex.split(line, comments=True)[1:] for line in lines if re.match(r"fistula [a-z]", line)]
+    return [command for command in found if command]
+
+
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if commands_of(page)]
+
+
+def write_pictures(folder):
+    """A set of pictures that looks like COVID-CT: split, patients, two classes."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    lines = ["path,label,patient_id,split"]
+    for patient in range(24):
+        name, part = f"{patient}.png", ("train", "val", "test")[patient // 2 % 3]
+        Image.fromarray(random.integers(0, 255, (32, 32), dtype=np.uint8)).save(folder / name)
+        lines.append(f"{name},{patient % 2},patient{patient},{part}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+
+
+def run_as_shown(fistula_here, command):
+    name, smaller = command[0], SMALLER.get(command[0], ())
+    if "study=paper" in command and name == "train":
+        smaller = (*smaller, "split.folds=2", "split.fold=0")
+    code, shown, error = fistula_here(*command, *smaller)
+    assert code == 0, f"{shlex.join(command)}\n{shown}\n{error}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_command_of_the_guide_works(page, fistula_here, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_as_shown(fistula_here, ["phantom", "out=DIR"])
+    shutil.copy("DIR/labels.csv", "labels.csv")
+    write_pictures(tmp_path / "covid-ct")
+    shown = commands_of(page)
+    # What a page takes for granted.
+    for stop, path, command in (
+        ("ingest", "data/cohort", ["ingest", "source=DIR", "labels=labels.csv", "out=data/cohort"]),
+        ("train", "multirun/paper", ["train", "-m", "cohort=data/cohort", "study=paper"]),
+    ):
+        made = any(
+            command[0] == stop and any(path in part or "study=paper" in part for part in command) for command in shown
+        )
+        used = any(path in part for command in shown for part in command)
+        if used and not made:
+            run_as_shown(fistula_here, command)
+    for command in shown:
+        run_as_shown(fistula_here, command)
