@@ -4,9 +4,11 @@ import logging
 import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint, TQDMProgressBar
 
 from fistula.folder import write_whole
 
@@ -36,6 +38,41 @@ class EpochHistory(Callback):
 
     def load_state_dict(self, state_dict: dict[str, list[dict[str, float]]]) -> None:
         self.epochs = list(state_dict["epochs"])
+
+
+class EpochSeed(Callback):
+    """Draw what is random inside the network (dropout) from the seed and the epoch: a resumed run draws the same.
+
+    Args:
+        seed: The run's.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        entropy = (self.seed, trainer.current_epoch, trainer.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+
+
+class LastCheckpoint(Checkpoint):
+    """Write everything that training needs to go on as `last.ckpt`, whole or not at all, at the end of every epoch.
+
+    A kind of `Checkpoint`, because Lightning calls those after all other callbacks: the best epoch so far and the
+    history are in it.
+
+    Args:
+        folder: The run's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "last.ckpt"
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        partial = self.path.with_name(".last.ckpt.partial")
+        trainer.save_checkpoint(partial)
+        if trainer.is_global_zero:
+            partial.replace(self.path)
 
 
 def best_checkpoint(folder: Path, *, monitor: str, mode: str) -> ModelCheckpoint:

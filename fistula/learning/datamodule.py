@@ -5,6 +5,7 @@ from typing import Any
 import albumentations
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
@@ -25,6 +26,9 @@ class FistulaDataModule(LightningDataModule):
         batch_size: Slices a batch.
         num_workers: Loader processes; 0 loads in the main process.
         seed: Of the order and of the augmentation.
+
+    Attributes:
+        first_epoch: Number of the epoch that training begins with; above 0 where it goes on.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class FistulaDataModule(LightningDataModule):
         self.cohort = cohort
         self.expansion, self.augmentation = expansion, augmentation
         self.image_size, self.batch_size, self.num_workers, self.seed = image_size, batch_size, num_workers, seed
+        self.first_epoch = 0
         order = cohort.manifest.select("slice_key").with_row_index("row")
         images = parts.join(order, on="slice_key").sort("row", "copy").cast({"row": pl.Int64})
         self.parts: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
@@ -57,14 +62,18 @@ class FistulaDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         dataset = self._dataset("train", self.augmentation)
+        sampler = EpochShuffle(len(dataset), seed=self.seed)
+        # Lightning tells a sampler its epoch, but where training goes on, only after workers have begun to fetch.
+        sampler.set_epoch(self.first_epoch)
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
-            sampler=EpochShuffle(len(dataset), seed=self.seed),
+            sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=as_is,
             drop_last=len(dataset) % self.batch_size == 1,  # BatchNorm cannot normalise a batch of one
             persistent_workers=self.num_workers > 0,
+            generator=torch.Generator(),  # else a loader draws from the network's random numbers
         )
 
     def val_dataloader(self) -> DataLoader:
@@ -73,7 +82,13 @@ class FistulaDataModule(LightningDataModule):
     def part_dataloader(self, part: str) -> DataLoader:
         """Every slice of a part once, in the manifest's order, unaugmented."""
         dataset = self._dataset(part, None)
-        return DataLoader(dataset, batch_size=2 * self.batch_size, num_workers=self.num_workers, collate_fn=as_is)
+        return DataLoader(
+            dataset,
+            batch_size=2 * self.batch_size,
+            num_workers=self.num_workers,
+            collate_fn=as_is,
+            generator=torch.Generator(),
+        )
 
     def _dataset(self, part: str, augmentation: albumentations.Compose | None) -> SliceDataset:
         return SliceDataset(

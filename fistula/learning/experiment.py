@@ -1,5 +1,6 @@
 """Assemble a run from its configuration. With the command, the only module that knows Hydra's `instantiate`."""
 
+import hashlib
 import logging
 import platform
 import warnings
@@ -17,11 +18,13 @@ from pytorch_lightning.loggers import Logger
 
 from fistula.cohort.manifest import Cohort
 from fistula.learning import tracking
-from fistula.learning.callbacks import EpochHistory, best_checkpoint, progress
+from fistula.learning.callbacks import EpochHistory, EpochSeed, LastCheckpoint, best_checkpoint, progress
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.datamodule import FistulaDataModule
 from fistula.learning.results import ChooseThreshold, flat_metrics, summarize
 from fistula.learning.scoring import score_parts
+
+log = logging.getLogger(__name__)
 
 # `all`: constructors receive plain lists and dicts, so nothing below this module knows OmegaConf.
 make = partial(instantiate, _convert_="all")
@@ -62,17 +65,26 @@ class Experiment:
     def train(self, *, description: dict[str, Any]) -> dict[str, Any]:
         """Fit, score val and test with the best epoch's weights, store the scores, and summarise what is stored.
 
+        Where the folder holds the `last.ckpt` of a training that was interrupted, it goes on from there, and ends
+        with the same scores.
+
         Args:
             description: What the tracker is told of the run: its whole configuration and its fingerprints.
 
         Returns:
-            Operating point, metrics and warnings, for `run.json`.
+            Operating point, metrics, warnings, and the SHA-256 of `best.ckpt`, for `run.json`.
         """
+        last, checkpoint = self.folder / "last.ckpt", self.folder / "best.ckpt"
         exit_code = 1
         try:
             self.tracker.log_hyperparams(description)
-            self.trainer.fit(self.classifier, self.data)
-            best = torch.load(self.folder / "best.ckpt", map_location="cpu", weights_only=True)
+            if last.exists():
+                self.data.first_epoch = torch.load(last, weights_only=True, mmap=True)["epoch"] + 1
+                log.info("goes on after epoch %d/%d", self.data.first_epoch, self.trainer.max_epochs)
+            self.trainer.fit(
+                self.classifier, self.data, ckpt_path=str(last) if last.exists() else None, weights_only=True
+            )
+            best = torch.load(checkpoint, map_location="cpu", weights_only=True)
             self.classifier.load_state_dict(best["state_dict"])
             stored = self.folder / "predictions.parquet"
             score_parts(self.classifier, self.data, fold=self.fold).write_parquet(stored)
@@ -85,7 +97,9 @@ class Experiment:
             exit_code = 0
         finally:
             tracking.finish(self.tracker, exit_code)
-        return summary | {"best_epoch": int(best["epoch"])}
+        last.unlink(missing_ok=True)
+        digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+        return summary | {"best_epoch": int(best["epoch"]), "checkpoint_sha256": digest}
 
 
 def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame) -> Experiment:
@@ -121,7 +135,13 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame) -> Experim
     trainer = make(
         cfg.trainer,
         default_root_dir=str(folder),
-        callbacks=[best_checkpoint(folder, **cfg.checkpoint), EpochHistory(folder), *bar],
+        callbacks=[
+            EpochSeed(cfg.seed),
+            best_checkpoint(folder, **cfg.checkpoint),
+            EpochHistory(folder),
+            LastCheckpoint(folder),
+            *bar,
+        ],
         logger=tracker,
         enable_progress_bar=bool(bar),
     )

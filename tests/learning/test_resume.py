@@ -1,0 +1,138 @@
+"""A run that is killed and called again ends with the very scores of one that was not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import polars as pl
+import pytest
+import timm
+import torch
+from hydra.utils import instantiate
+
+from fistula.cohort.manifest import read_cohort
+from fistula.learning.experiment import build
+
+from ..conftest import TINY_RUN, write_cohort
+
+RUN = (*TINY_RUN, "epochs=4", "augmentation=color_jitter", "optimizer.lr=0.01")
+
+
+class PowerCut(BaseException):
+    """Ends a training without anyone being asked."""
+
+
+@pytest.fixture
+def train(compose_train, tmp_path, monkeypatch):
+    """Train into a folder by name, with dropout; optionally lose power at a step."""
+    folder = write_cohort(tmp_path / "cohort")
+    cohort = read_cohort(folder)
+    # Dropout: without it nothing is drawn while the network trains, and nothing could go wrong.
+    monkeypatch.setattr(timm, "create_model", partial(timm.create_model, drop_rate=0.5))
+
+    def into(name, *overrides, until=None):
+        cfg = compose_train(*RUN, *overrides, cohort=folder)
+        cfg.output_dir = str(tmp_path / name)
+        experiment = build(cfg, cohort, instantiate(cfg.split)(cohort.manifest))
+        experiment.folder.mkdir(exist_ok=True)
+        if until is not None:
+            step = experiment.classifier.training_step
+
+            def cut(batch, batch_idx):
+                if experiment.trainer.global_step == until:
+                    raise PowerCut
+                return step(batch, batch_idx)
+
+            experiment.classifier.training_step = cut
+            with pytest.raises(PowerCut):
+                experiment.train(description={})
+            return None
+        return experiment.train(description={})
+
+    return into
+
+
+@pytest.mark.parametrize("extra", [(), ("optimizer=sgd",)], ids=" ".join)
+def test_an_interrupted_training_ends_as_if_nothing_had_happened(train, tmp_path, extra):
+    whole = train("whole", *extra)
+    train("broken", *extra, until=2)  # in the first epoch: begins anew
+    train("broken", *extra, until=8)  # in the middle of the second
+    train("broken", *extra, "num_workers=2", until=13)
+    assert (tmp_path / "broken" / "last.ckpt").exists()
+    mended = train("broken", *extra)
+    assert_same_run(tmp_path / "whole", tmp_path / "broken")
+    assert mended == whole
+    assert not (tmp_path / "broken" / "last.ckpt").exists()
+
+
+def test_what_training_goes_on_from_is_data_and_not_code(train, tmp_path):
+    train("run", until=8)
+    state = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    assert state["epoch"] == 0
+    assert {"state_dict", "optimizer_states", "lr_schedulers", "callbacks"} <= state.keys()
+
+
+def test_the_checksum_in_the_summary_is_that_of_the_checkpoint(train, tmp_path):
+    summary = train("run", "epochs=1")
+    shown = subprocess.run(["sha256sum", tmp_path / "run" / "best.ckpt"], capture_output=True, text=True, check=True)
+    assert shown.stdout.split()[0] == summary["checkpoint_sha256"]
+
+
+KILLED = """
+import os, signal, sys
+from functools import partial
+import timm
+timm.create_model = partial(timm.create_model, drop_rate=0.5)
+moment = os.environ.get("MOMENT")
+def die(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+if moment == "within an epoch":
+    from fistula.learning.classifier import FistulaClassifier
+    step = FistulaClassifier.training_step
+    FistulaClassifier.training_step = lambda self, batch, i: die() if self.global_step == 8 else step(self, batch, i)
+elif moment == "after the best weights, before the rest":
+    from fistula.learning.callbacks import LastCheckpoint
+    end = LastCheckpoint.on_train_epoch_end
+    LastCheckpoint.on_train_epoch_end = lambda self, t, m: die() if t.current_epoch == 2 else end(self, t, m)
+elif moment == "before the scores":
+    import fistula.learning.experiment as experiment
+    experiment.score_parts = die
+from fistula.cli import main
+main()
+"""
+
+
+@pytest.mark.slow
+def test_kill_9_at_three_moments_changes_no_bit(tmp_path, cohort_folder):
+    def call(folder, moment=""):
+        arguments = ["train", f"cohort={cohort_folder}", *RUN, f"hydra.run.dir={tmp_path / folder}"]
+        return subprocess.run(
+            [sys.executable, "-c", KILLED, *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"MOMENT": moment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    whole = call("whole")
+    assert whole.returncode == 0, whole.stderr
+    for moment in ("within an epoch", "after the best weights, before the rest", "before the scores"):
+        assert call("broken", moment).returncode == -signal.SIGKILL, moment
+    mended = call("broken")
+    assert mended.returncode == 0, mended.stderr
+    assert_same_run(tmp_path / "whole", tmp_path / "broken")
+    once, again = (json.loads((tmp_path / folder / "run.json").read_text()) for folder in ("whole", "broken"))
+    assert once["metrics"] == again["metrics"]
+    assert once["checkpoint_sha256"] == again["checkpoint_sha256"]
+
+
+def assert_same_run(one, other):
+    for column in ("slice_key", "score"):
+        values = [pl.read_parquet(folder / "predictions.parquet")[column].to_numpy() for folder in (one, other)]
+        np.testing.assert_array_equal(*values)
+    assert (one / "history.csv").read_text() == (other / "history.csv").read_text()
