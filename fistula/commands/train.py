@@ -17,6 +17,7 @@ from fistula.cohort.keep import keep_cohort
 from fistula.cohort.manifest import read_cohort
 from fistula.cohort.split_table import split_fingerprint, write_split
 from fistula.errors import ConfigError
+from fistula.evidence.aggregate import AGGREGATIONS
 from fistula.folder import write_whole
 from fistula.sweep.provenance import commit, versions
 from fistula.sweep.run_folder import RunFolder, identity_of, register_run_name
@@ -103,6 +104,8 @@ def _check(cfg: DictConfig) -> None:
     for key in ("epochs", "batch_size", "image_size"):
         if cfg[key] < 1:
             raise ConfigError(key, "must be at least 1", found=cfg[key], remedy=f"For example {key}=50")
+    if cfg.aggregation not in AGGREGATIONS:
+        raise ConfigError("aggregation", f"must be one of {', '.join(AGGREGATIONS)}", found=cfg.aggregation)
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN and hydra.sweeper.params:
         study = f"study={hydra.runtime.choices['study']}"

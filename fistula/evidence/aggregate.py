@@ -20,6 +20,8 @@ from fistula.evidence.inputs import (
 from fistula.evidence.roc import auroc
 
 RULES = ("mean", "max", "top_k", "noisy_or")
+AGGREGATIONS = ("chosen", *RULES)
+"""What a run may say: a rule beforehand, or that validation chooses it."""
 
 
 def patient_scores(

@@ -42,6 +42,7 @@ class Experiment:
         trainer: Lightning's, with the run's callbacks.
         tracker: Where the run is logged.
         choose_threshold: Called with labels and scores of val; gives the operating point.
+        aggregation: How slice scores become a patient's; one of `aggregate.AGGREGATIONS`.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Experiment:
     trainer: pytorch_lightning.Trainer
     tracker: Logger
     choose_threshold: ChooseThreshold
+    aggregation: str
 
     def facts(self) -> dict[str, Any]:
         """What to record of a run before it starts: where its weights came from, on what it runs."""
@@ -90,7 +92,9 @@ class Experiment:
             score_parts(self.classifier, self.data, fold=self.fold).write_parquet(stored)
             predictions = pl.read_parquet(stored)
             classes = self.data.cohort.classes
-            summary = summarize(predictions, classes=classes, choose_threshold=self.choose_threshold)
+            summary = summarize(
+                predictions, classes=classes, choose_threshold=self.choose_threshold, aggregation=self.aggregation
+            )
             tracking.record_results(
                 self.tracker, flat_metrics(summary["metrics"]), predictions, summary["operating_point"]
             )
@@ -145,7 +149,8 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame) -> Experim
         logger=tracker,
         enable_progress_bar=bool(bar),
     )
-    return Experiment(folder, cfg.split.fold, data, classifier, trainer, tracker, make(cfg.operating_point))
+    choose = make(cfg.operating_point)
+    return Experiment(folder, cfg.split.fold, data, classifier, trainer, tracker, choose, cfg.aggregation)
 
 
 def _silence_lightning() -> None:

@@ -1,49 +1,56 @@
 """What a run's stored scores say: decisions at its operating point, and the metrics of each part."""
 
 from collections.abc import Callable
-from dataclasses import asdict
-from math import isnan
+from dataclasses import asdict, replace
+from math import isnan, nan
 from typing import Any
 
 import polars as pl
 from numpy.typing import NDArray
 
-from fistula.evidence.aggregate import patient_scores
+from fistula.evidence.aggregate import choose_rule, patient_scores
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.operating_point import OperatingPoint
+from fistula.evidence.rates import call_positive
 from fistula.evidence.standard import standard_metrics
 
-PATIENT_RULE = "mean"  # a patient's score is the mean of the slices'
 ChooseThreshold = Callable[[NDArray, NDArray], OperatingPoint]
 
 
-def summarize(predictions: pl.DataFrame, *, classes: list[str], choose_threshold: ChooseThreshold) -> dict[str, Any]:
+def summarize(
+    predictions: pl.DataFrame, *, classes: list[str], choose_threshold: ChooseThreshold, aggregation: str = "chosen"
+) -> dict[str, Any]:
     """Operating points and metrics of a run, computed from its stored scores in float64, for `run.json`.
 
-    With two classes, the operating point is chosen on the slices of val and applied to test. With more, each class
-    in turn is held against the rest, and has an operating point and metrics of its own, under its name.
+    With two classes, the operating point is chosen on the slices of val; the rule that makes a patient's score of its
+    slices', and the operating point of that score, on the patients of val; all are applied to test untouched. With more
+    classes, each in turn is held against the rest, and has its own of everything, under its name.
 
     Args:
         predictions: As in `predictions.parquet`.
         classes: Names in the order of the labels.
         choose_threshold: Called with labels and scores of val.
+        aggregation: One of `aggregate.AGGREGATIONS`.
 
     Returns:
-        ``operating_point``, ``metrics`` by part, level and name (for more than two classes each by class first), and
+        ``operating_point``, ``aggregation``, ``patient_operating_point``, ``metrics`` by part, level and name (for more than two classes each by class first), and
         ``warnings``.
     """
     if len(classes) == 2:
-        return _summarize_binary(predictions, choose_threshold)
+        return _summarize_binary(predictions, choose_threshold, aggregation)
     one_vs_rest = {
         name: _summarize_binary(
             predictions.with_columns((pl.col("label") == label).cast(pl.Int64), score=pl.col(f"score_{name}")),
             choose_threshold,
+            aggregation,
         )
         for label, name in enumerate(classes)
     }
-    return {
-        "operating_point": {name: summary["operating_point"] for name, summary in one_vs_rest.items()},
-        "metrics": {name: summary["metrics"] for name, summary in one_vs_rest.items()},
+    by_class = {
+        key: {name: summary[key] for name, summary in one_vs_rest.items()}
+        for key in ("operating_point", "aggregation", "patient_operating_point", "metrics")
+    }
+    return by_class | {
         "warnings": [f"{name}: {text}" for name, summary in one_vs_rest.items() for text in summary["warnings"]],
     }
 
@@ -59,28 +66,56 @@ def flat_metrics(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
     return flat
 
 
-def _summarize_binary(predictions: pl.DataFrame, choose_threshold: ChooseThreshold) -> dict[str, Any]:
-    val = predictions.filter(pl.col("part") == "val")
-    point = choose_threshold(val["label"].to_numpy(), val["score"].to_numpy())
-    metrics = {part: _metrics(predictions.filter(pl.col("part") == part), point.threshold) for part in ("val", "test")}
+def _summarize_binary(predictions: pl.DataFrame, choose_threshold: ChooseThreshold, aggregation: str) -> dict[str, Any]:
+    parts = {part: predictions.filter(pl.col("part") == part) for part in ("val", "test")}
+    point = choose_threshold(parts["val"]["label"].to_numpy(), parts["val"]["score"].to_numpy())
+    rule, of_patients = _choose_for_patients(parts["val"], choose_threshold, point, aggregation)
     return {
-        "operating_point": {name: _json(value) for name, value in asdict(point).items()} | {"part": "val"},
-        "metrics": metrics,
-        "warnings": _constant(predictions.filter(pl.col("part") == "test"), point.threshold),
+        "operating_point": _point(point),
+        "aggregation": rule,
+        "patient_operating_point": _point(of_patients),
+        "metrics": {
+            name: {
+                "slice": _metrics(*_columns(part), threshold=point.threshold),
+                "patient": _metrics(*_by_patient(part, rule), threshold=of_patients.threshold),
+            }
+            for name, part in parts.items()
+        },
+        "warnings": _constant(parts["test"], point.threshold),
     }
 
 
-def _metrics(part: pl.DataFrame, threshold: float) -> dict[str, Any]:
-    labels, scores, patients = (part[name].to_numpy() for name in ("label", "score", "patient_key"))
-    keys, patient_labels, means = patient_scores(labels, scores, patients, rule=PATIENT_RULE)
+def _choose_for_patients(
+    val: pl.DataFrame, choose_threshold: ChooseThreshold, of_slices: OperatingPoint, aggregation: str
+) -> tuple[str, OperatingPoint]:
+    """The rule that makes a patient's score, and its operating point, from val alone.
 
-    def called(values: NDArray) -> NDArray:
-        return (values >= threshold).astype(int)
+    Where all patients of val are of one class (each has slices of both, say), nothing can be chosen on them: then it is
+    the mean, which is on the slices' scale, at the slices' threshold.
+    """
+    labels, _, _ = _by_patient(val, "mean")
+    if labels.all() or not labels.any():
+        rule = "mean" if aggregation == "chosen" else aggregation
+        return rule, replace(of_slices, rule=f"{of_slices.rule}, by slice", sensitivity=nan, specificity=nan)
+    rule = choose_rule(*_columns(val)) if aggregation == "chosen" else aggregation
+    return rule, choose_threshold(*_by_patient(val, rule)[:2])
 
-    return {
-        "slice": _estimates(standard_metrics(labels, scores, called(scores), patients)),
-        "patient": _estimates(standard_metrics(patient_labels.astype(int), means, called(means), keys)),
-    }
+
+def _columns(part: pl.DataFrame) -> tuple[NDArray, NDArray, NDArray]:
+    return part["label"].to_numpy(), part["score"].to_numpy(), part["patient_key"].to_numpy()
+
+
+def _by_patient(part: pl.DataFrame, rule: str) -> tuple[NDArray, NDArray, NDArray]:
+    keys, labels, scores = patient_scores(*_columns(part), rule=rule)
+    return labels.astype(int), scores, keys
+
+
+def _metrics(labels: NDArray, scores: NDArray, patients: NDArray, *, threshold: float) -> dict[str, Any]:
+    return _estimates(standard_metrics(labels, scores, call_positive(scores, threshold).astype(int), patients))
+
+
+def _point(point: OperatingPoint) -> dict[str, Any]:
+    return {name: _json(value) for name, value in asdict(point).items()} | {"part": "val"}
 
 
 def _constant(test: pl.DataFrame, threshold: float) -> list[str]:

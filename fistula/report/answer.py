@@ -48,7 +48,8 @@ def _say_best(best: Row, count: int) -> str:
     interval = (
         f"95 % interval {area.low:.3f} to {area.high:.3f}" if area.has_interval else f"no interval: {area.reason}"
     )
-    head = "The AUROC by patient is" if count == 1 else "The highest AUROC by patient is"
+    level = f"AUROC by patient (of its slices: {best.aggregation})"
+    head = f"The {level} is" if count == 1 else f"The highest {level} is"
     of = "" if count == 1 else f", of {best.configuration.name}"
     text = f"{head} {area.value:.3f} ({interval}){of}, on {patients} test patients of whom {positives} are positive"
     if not area.has_interval:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from fistula import __version__
 from fistula.errors import ConfigError
-from fistula.report import figures, probability_figures
+from fistula.report import figures, methods, probability_figures
 from fistula.report.comparisons import MEASURES
 from fistula.report.contents import Contents, Settings, compute
 from fistula.report.drawing import save
@@ -121,9 +121,10 @@ def _names(contents: Contents) -> dict[str, object]:
         "paper_pairs": [(paper, slice_rows[ours.name, first]) for paper, ours in contents.beside_the_paper],
         "paper_images": PER_CLASS,
         "yagis": YAGIS_POINTS,
-        "splits": _splits(contents.study),
-        "rules": _rules(contents.study),
-        "intensity": _say_intensity(contents.study.cohort.record.get("intensity")),
+        "splits": methods.splits(contents.study),
+        "rules": methods.threshold_rules(contents.study),
+        "choice": methods.say_choice(contents.study),
+        "intensity": methods.say_intensity(contents.study.cohort.record.get("intensity")),
         "guidelines": read_guidelines(),
         "seed_rows": seed_rows,
         "say_level": say_level,
@@ -138,29 +139,6 @@ def _best(contents: Contents) -> int:
     areas = [row.estimates["auroc"].value for row in contents.rows if row.level == "slice"]
     defined = [area for area in areas if not isnan(area)]
     return areas.index(max(defined)) if defined else 0
-
-
-def _splits(study: Study) -> list[tuple[str, str]]:
-    """Name and fingerprint of each split, once."""
-    found = {(str(c.factors.get("split", "split")), c.split): None for c in study.configurations}
-    return list(found)
-
-
-def _say_intensity(recorded: object) -> str:
-    """How intensities were mapped, as the cohort's record says it: a name, or a name with its settings."""
-    if not isinstance(recorded, dict):
-        return f"intensity {recorded}"
-    settings = ", ".join(f"{key} {value}" for key, value in recorded.items() if key != "_target_")
-    name = str(recorded.get("_target_", "mapping")).rpartition(".")[2]
-    return f"intensity {name} ({settings})" if settings else f"intensity {name}"
-
-
-def _rules(study: Study) -> list[str]:
-    """What chose the operating points, once each."""
-    points = [run.record["operating_point"] for run in study.runs]
-    if len(study.cohort.classes) > 2:
-        points = [point for by_class in points for point in by_class.values()]
-    return sorted({str(point.get("rule", "rule not recorded")) for point in points})
 
 
 def _say_signed(value: float) -> str:

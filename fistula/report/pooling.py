@@ -15,7 +15,6 @@ POOLINGS = {
     "calibrated": "probabilities by Platt's scaling, fitted on each run's validation part",
     "raw": "as the networks gave them, as if all had one scale",
 }
-PATIENT_RULE = "mean"  # as in a run's own record
 
 
 def test_rows(study: Study, configuration: Configuration, positive: str, *, level: str, pooling: str) -> pl.DataFrame:
@@ -25,13 +24,13 @@ def test_rows(study: Study, configuration: Configuration, positive: str, *, leve
         study: Of the configuration.
         configuration: With its runs.
         positive: Name of the class.
-        level: ``slice``, or ``patient``: positive if a slice is, with the mean of the slices' scores in the run.
+        level: ``slice``, or ``patient``: positive if a slice is, with a score by the run's own rule.
         pooling: One of `POOLINGS`.
 
     Returns:
         One row a unit and run, sorted: ``unit patient_key seed fold run label raw calibrated score called``. ``unit``
         is the slice or patient; ``raw`` the network's score; ``calibrated`` null in a run whose scaling could not be
-        fitted; ``score`` the pooled one; ``called`` 1 where ``raw`` reaches the run's own operating point.
+        fitted; ``score`` the pooled one; ``called`` 1 where ``raw`` reaches the run's own operating point of the level.
 
     Raises:
         DataError: If a score is missing, or ``calibrated`` scores are to be pooled and a run has none.
@@ -44,10 +43,10 @@ def test_rows(study: Study, configuration: Configuration, positive: str, *, leve
         calibrated = pl.Series("calibrated", scaling.apply(raw) if scaling else [None] * len(raw), dtype=pl.Float64)
         rows = rows.with_columns(calibrated)
         if level == "patient":
-            rows = _by_patient(rows)
+            rows = _by_patient(rows, rule=study.aggregation(run, positive))
         tables.append(
             rows.with_columns(
-                called=(pl.col("raw") >= study.threshold(run, positive)).cast(pl.Int64),
+                called=(pl.col("raw") >= study.threshold(run, positive, level=level)).cast(pl.Int64),
                 seed=pl.lit(run.record["seed"], pl.Int64),
                 fold=pl.lit(run.record["fold"], pl.Int64),
                 run=pl.lit(number, pl.Int64),
@@ -93,20 +92,20 @@ def _scaling(study: Study, run: Run, positive: str) -> Scaling | None:
         return None
 
 
-def _by_patient(rows: pl.DataFrame) -> pl.DataFrame:
+def _by_patient(rows: pl.DataFrame, *, rule: str) -> pl.DataFrame:
     labels, patients = rows["label"].to_numpy(), rows["patient_key"].to_numpy()
-    keys, positive, raw = patient_scores(labels, rows["raw"].to_numpy(), patients, rule=PATIENT_RULE)
+    keys, positive, raw = patient_scores(labels, rows["raw"].to_numpy(), patients, rule=rule)
     calibrated = rows["calibrated"]
-    means = [None] * len(keys)
+    mended = [None] * len(keys)
     if not calibrated.has_nulls():
-        means = patient_scores(labels, calibrated.to_numpy(), patients, rule=PATIENT_RULE)[2].tolist()
+        mended = patient_scores(labels, calibrated.to_numpy(), patients, rule=rule)[2].tolist()
     return pl.DataFrame(
         {
             "patient_key": keys.astype(str),
             "unit": keys.astype(str),
             "label": positive.astype(np.int64),
             "raw": raw,
-            "calibrated": pl.Series(means, dtype=pl.Float64),
+            "calibrated": pl.Series(mended, dtype=pl.Float64),
         }
     )
 

@@ -68,7 +68,7 @@ def _view(study: Study, configuration: Configuration, positive: str, index: dict
             {
                 "fold": run.record["fold"],
                 "seed": run.record["seed"],
-                "threshold": study.threshold(run, positive),
+                "threshold": study.threshold(run, positive, level="slice"),
                 "slices": [index[key] for key in test["slice_key"]],
                 "labels": (test["label"] == classes.index(positive)).cast(pl.Int64).to_list(),
                 "scores": test[f"score_{positive}" if several else "score"].to_list(),

@@ -12,6 +12,7 @@ from fistula.evidence.placements import clustered_auroc
 from fistula.evidence.rates import Confusion, confusion
 from fistula.evidence.resample import patient_bootstrap
 from fistula.evidence.standard import METRICS, standard_metrics
+from fistula.report.methods import say_aggregation
 from fistula.report.pooling import LEVELS, test_rows
 from fistula.report.study import Configuration, Study
 
@@ -27,17 +28,19 @@ class Row:
         configuration: Whose runs were pooled.
         positive: The class held against the rest.
         level: ``slice`` or ``patient``.
+        aggregation: How a patient's score is made of its slices', in words; empty by slice.
         rows: The pooled test rows, as `pooling.test_rows` gives them.
         num: Slices or patients scored, and of them positive, each counted once whatever the number of seeds.
         estimates: By the names of `fistula.evidence.standard.METRICS`.
         more: By the names of `MORE`, and of `PREDICTIVE` where a prevalence was given.
         calibration: Of ``raw`` and ``calibrated`` scores: Brier score and expected calibration error; empty by patient,
-            whose mean score is no probability of being positive.
+            whose score is no probability of being positive.
     """
 
     configuration: Configuration
     positive: str
     level: str
+    aggregation: str
     rows: pl.DataFrame
     num: tuple[int, int]
     estimates: dict[str, Estimate]
@@ -66,6 +69,7 @@ def results(study: Study, *, resamples: int, pooling: str, prevalence: float | N
                         configuration,
                         positive,
                         level,
+                        say_aggregation(study, configuration, positive) if level == "patient" else "",
                         table,
                         (len(units), int(units["label"].sum())),
                         standard_metrics(*arrays, resamples=resamples),

@@ -136,10 +136,17 @@ class Study:
         paths = sorted(self.folder.glob("split*.parquet"))
         return {path.stem.removeprefix("split").removeprefix("-") or "split": pl.read_parquet(path) for path in paths}
 
-    def threshold(self, run: Run, positive: str) -> float:
-        """The operating point that a run chose on its validation part, for a class."""
-        point = run.record["operating_point"]
-        return float((point if len(self.cohort.classes) == 2 else point[positive])["threshold"])
+    def threshold(self, run: Run, positive: str, *, level: str) -> float:
+        """The operating point that a run chose on its validation part, for a class, by ``slice`` or by ``patient``."""
+        key = "operating_point" if level == "slice" else "patient_operating_point"
+        return float(self._of_class(run, key, positive)["threshold"])
+
+    def aggregation(self, run: Run, positive: str) -> str:
+        """The rule by which a run makes a patient's score of its slices', for a class."""
+        return str(self._of_class(run, "aggregation", positive))
+
+    def _of_class(self, run: Run, key: str, positive: str) -> Any:
+        return run.record[key] if len(self.cohort.classes) == 2 else run.record[key][positive]
 
 
 def read_study(folder: Path) -> Study:
@@ -184,6 +191,8 @@ def _check_records(folder: Path, done: list[Run], cohort: Cohort) -> None:
         "cohort_fingerprint",
         "split_fingerprint",
         "operating_point",
+        "aggregation",
+        "patient_operating_point",
     }
     for run in done:
         missing = needed - run.record.keys()

@@ -105,6 +105,7 @@ def _result(row: Row) -> dict[str, object]:
         "warnings": "; ".join(row.configuration.warnings),
         "class": row.positive,
         "level": row.level,
+        "aggregation": row.aggregation,
         "count": row.num[0],
         "positives": row.num[1],
     }

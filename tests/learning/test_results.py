@@ -42,12 +42,50 @@ def test_the_threshold_comes_from_val_and_is_applied_to_test_untouched():
     assert metrics["val/slice/auroc"] == 1.0
 
 
-def test_patients_are_scored_by_the_mean_of_their_slices():
-    metrics = flat_metrics(
-        summarize(predictions(VAL, TEST, LABELS), classes=["0", "1"], choose_threshold=youden)["metrics"]
-    )
+def test_patients_are_scored_by_the_mean_of_their_slices_where_validation_prefers_nothing():
+    summary = summarize(predictions(VAL, TEST, LABELS), classes=["0", "1"], choose_threshold=youden)
     means = np.array(TEST).reshape(-1, 2).mean(axis=1)
-    assert metrics["test/patient/auroc"] == pytest.approx(roc_auc_score([0, 0, 1, 1], means))
+    assert summary["aggregation"] == "mean"
+    assert flat_metrics(summary["metrics"])["test/patient/auroc"] == pytest.approx(roc_auc_score([0, 0, 1, 1], means))
+
+
+def test_the_rule_and_the_threshold_of_patients_are_chosen_on_the_patients_of_val():
+    """On val a positive patient has one high slice, which the mean misses; on test the mean would be the better."""
+    val, test = [0.5, 0.6, 0.6, 0.5, 0.1, 0.9, 0.0, 0.8], [0.1, 0.8, 0.8, 0.1, 0.7, 0.7, 0.7, 0.6]
+    summary = summarize(predictions(val, test, LABELS), classes=["0", "1"], choose_threshold=youden)
+    assert summary["aggregation"] == "max"
+    # Highest of the patients of val: 0.6 and 0.6 against 0.9 and 0.8; halfway is 0.7.
+    assert summary["patient_operating_point"]["threshold"] == pytest.approx(0.7)
+    metrics = flat_metrics(summary["metrics"])
+    assert metrics["test/patient/auroc"] == 0.0
+    assert metrics["test/patient/sensitivity"] == 1.0  # 0.7 and 0.7 reach it
+    assert metrics["test/patient/specificity"] == 0.0
+    said = summarize(predictions(val, test, LABELS), classes=["0", "1"], choose_threshold=youden, aggregation="mean")
+    assert said["aggregation"] == "mean"
+    assert flat_metrics(said["metrics"])["test/patient/auroc"] == 1.0
+
+
+@pytest.mark.parametrize("aggregation", ["chosen", "noisy_or"])
+def test_nothing_that_test_holds_moves_what_is_chosen(aggregation):
+    random = np.random.default_rng(0)
+    chosen = []
+    for _ in range(3):
+        table = predictions(VAL, random.permutation(TEST).tolist(), LABELS)
+        flipped = pl.when(pl.col("part") == "test").then(1 - pl.col("label")).otherwise(pl.col("label"))
+        for rows in (table, table.with_columns(label=flipped)):
+            summary = summarize(rows, classes=["0", "1"], choose_threshold=youden, aggregation=aggregation)
+            chosen.append({key: summary[key] for key in ("operating_point", "aggregation", "patient_operating_point")})
+    assert all(choice == chosen[0] for choice in chosen)
+    assert chosen[0]["patient_operating_point"]["part"] == "val"
+
+
+def test_where_every_patient_of_val_is_positive_the_slices_threshold_serves_for_their_mean():
+    table = predictions(VAL, TEST, [0, 1, 0, 1, 0, 1, 0, 1])
+    summary = summarize(table, classes=["0", "1"], choose_threshold=youden)
+    assert summary["aggregation"] == "mean"
+    assert summary["patient_operating_point"]["threshold"] == summary["operating_point"]["threshold"]
+    assert summary["patient_operating_point"]["rule"] == "youden, by slice"
+    assert summary["patient_operating_point"]["sensitivity"] is None
 
 
 @pytest.mark.parametrize(("score", "word"), [(0.9, "positive"), (0.1, "negative")])

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from fistula.evidence.operating_point import youden
+from fistula.learning.results import summarize
 from fistula.report.contents import Settings
 from fistula.report.page import write_report
 from fistula.report.study import read_study
@@ -32,6 +33,7 @@ def write_study(
     site="A",
     split="patient_kfold",
     leaky=False,
+    aggregation="mean",
     changes=None,
 ):
     """Write a study as `fistula train -m` would; `changes` go into `run.json` by the run's name."""
@@ -47,6 +49,7 @@ def write_study(
             for fold, parts in enumerate(tables):
                 name = f"resnet18-{learning}-{split}-fold{fold}-seed{seed}"
                 facts = {"learning": learning, "seed": seed, "fold": fold, "split": split, "leaky": leaky}
+                facts["aggregation"] = aggregation
                 _write_run(folder / name, facts, manifest, parts, record, classes, (changes or {}).get(name, {}))
     return folder
 
@@ -94,15 +97,12 @@ def _write_run(folder, facts, manifest, parts, record, classes, change):
     folder.mkdir(parents=True)
     table.write_parquet(folder / "predictions.parquet")
     pl.DataFrame({"epoch": [0, 1], "train/loss": [0.7, 0.5], "val/loss": [0.7, 0.6]}).write_csv(folder / "history.csv")
-    val = table.filter(pl.col("part") == "val")
-    points = {
-        name: {
-            "rule": "youden",
-            "threshold": youden((val["label"] == index).to_numpy(), val[f"score_{name}"].to_numpy()).threshold,
-        }
-        for index, name in enumerate(classes)
-        if len(classes) > 2
-    } or {"rule": "youden", "threshold": youden(val["label"].to_numpy(), val["score"].to_numpy()).threshold}
+    summary = summarize(
+        pl.read_parquet(folder / "predictions.parquet"),
+        classes=list(classes),
+        choose_threshold=youden,
+        aggregation=facts["aggregation"],
+    )
     factors = {
         "model": "resnet18",
         "learning": facts["learning"],
@@ -119,6 +119,7 @@ def _write_run(folder, facts, manifest, parts, record, classes, change):
             "seed": facts["seed"],
             "split.fold": facts["fold"],
             "split": facts["split"],
+            "aggregation": facts["aggregation"],
         },
         "factors": factors,
         "fold": facts["fold"],
@@ -126,7 +127,7 @@ def _write_run(folder, facts, manifest, parts, record, classes, change):
         "leaky_by_design": facts["leaky"],
         "cohort_fingerprint": record["fingerprint"],
         "split_fingerprint": facts["split"],
-        "operating_point": points,
+        **summary,
         "best_epoch": 1,
         "seconds": 1.0,
     }

@@ -13,7 +13,7 @@ def test_a_clear_winner_is_said_to_be_better(tmp_path):
     pair = contents.comparisons[0].pairs[0]
     assert pair.holm["auroc"] < 0.05
     assert contents.question == "Which of 2 configurations that differ in learning can best tell fistula from normal?"
-    assert contents.answer[0].startswith("The highest AUROC by patient is ")
+    assert contents.answer[0].startswith("The highest AUROC by patient (of its slices: mean) is ")
     assert (
         ", of transfer, on 60 test patients of whom 30 are positive; the interval lies above chance"
         in contents.answer[0]
@@ -31,7 +31,7 @@ def test_like_configurations_cannot_be_told_apart(tmp_path, monkeypatch):
 def test_chance_is_not_excluded_where_nothing_is_learned(tmp_path, monkeypatch):
     monkeypatch.setitem(STRENGTH, "transfer", 0.0)
     contents = compute(read_study(write_study(tmp_path / "study", learnings=("transfer",))), SETTINGS)
-    assert contents.answer[0].startswith("The AUROC by patient is ")
+    assert contents.answer[0].startswith("The AUROC by patient (of its slices: mean) is ")
     assert "the interval does not exclude chance" in contents.answer[0]
     assert not any("better" in sentence for sentence in contents.answer)
 

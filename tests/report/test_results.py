@@ -14,6 +14,8 @@ from sklearn.metrics import (
 )
 
 from fistula.evidence.compare import delong_test
+from fistula.evidence.operating_point import youden
+from fistula.learning.results import summarize
 from fistula.report.contents import Settings, compute
 from fistula.report.study import read_study
 
@@ -26,10 +28,11 @@ def stored(folder, learning, seed=0):
     """The test rows of a configuration, straight from its files, with ranks within each run."""
     tables = []
     for path in sorted(folder.glob(f"resnet18-{learning}-*-seed{seed}")):
-        threshold = json.loads((path / "run.json").read_text())["operating_point"]["threshold"]
+        record = json.loads((path / "run.json").read_text())
+        threshold, of_patients = (record[key]["threshold"] for key in ("operating_point", "patient_operating_point"))
         test = pl.read_parquet(path / "predictions.parquet").filter(pl.col("part") == "test")
         rank = (pl.col("score").rank("average") - 0.5) / pl.len()
-        tables.append(test.with_columns(rank=rank, called=pl.col("score") >= threshold, threshold=pl.lit(threshold)))
+        tables.append(test.with_columns(rank=rank, called=pl.col("score") >= threshold, threshold=pl.lit(of_patients)))
     return pl.concat(tables)
 
 
@@ -56,7 +59,7 @@ def test_slice_numbers_are_those_of_scikit_learn(study_folder):
         assert row.num == (90, 45)
 
 
-def test_patient_numbers_are_of_mean_scores_at_the_runs_own_threshold(study_folder):
+def test_patient_numbers_are_of_mean_scores_at_the_threshold_of_the_runs_patients(study_folder):
     row = row_of(compute(read_study(study_folder), SETTINGS), "transfer", "patient")
     patients = (
         stored(study_folder, "transfer")
@@ -70,9 +73,38 @@ def test_patient_numbers_are_of_mean_scores_at_the_runs_own_threshold(study_fold
     assert row.num == (30, 15)
 
 
-def test_one_run_has_the_numbers_of_its_own_record(tmp_path):
-    from fistula.learning.results import summarize
+@pytest.mark.parametrize("rule", ["max", "noisy_or", "top_k"])
+def test_patients_are_scored_by_the_rule_of_their_run(tmp_path, rule):
+    row = row_of(
+        compute(read_study(write_study(tmp_path / "study", aggregation=rule)), SETTINGS), "transfer", "patient"
+    )
+    score = pl.col("score")
+    by_hand = {
+        "max": score.max(),
+        "noisy_or": (1 - (1 - score).product()).alias("score"),
+        "top_k": score.top_k(3).mean(),
+    }[rule]
+    patients = (
+        stored(tmp_path / "study", "transfer")
+        .group_by("patient_key")
+        .agg(pl.col("label").max(), by_hand, pl.col("threshold").first(), pl.col("fold").first())
+    )
+    rank = pl.col("score").round(12).rank("average").over("fold") / pl.len().over("fold")
+    called = patients["score"] >= patients["threshold"] - 1e-12
+    assert row.estimates["auroc"].value == pytest.approx(roc_auc_score(patients["label"], patients.select(rank)))
+    assert row.estimates["sensitivity"].value == pytest.approx(recall_score(patients["label"], called))
+    assert row.estimates["specificity"].value == pytest.approx(recall_score(patients["label"], called, pos_label=0))
 
+
+def test_the_rules_that_runs_chose_are_counted(tmp_path):
+    other = {"resnet18-transfer-patient_kfold-fold1-seed0": {"aggregation": "noisy_or"}}
+    contents = compute(read_study(write_study(tmp_path / "study", changes=other)), SETTINGS)
+    assert row_of(contents, "transfer", "patient").aggregation == "mean in 2, noisy-or in 1 of 3 runs"
+    assert row_of(contents, "end-to-end", "patient").aggregation == "mean"
+    assert row_of(contents, "transfer", "slice").aggregation == ""
+
+
+def test_one_run_has_the_numbers_of_its_own_record(tmp_path):
     folder = write_study(tmp_path / "study", learnings=("transfer",), folds=3)
     for other in ("fold1", "fold2"):
         path = folder / f"resnet18-transfer-patient_kfold-{other}-seed0" / "run.json"
@@ -80,12 +112,8 @@ def test_one_run_has_the_numbers_of_its_own_record(tmp_path):
     run = folder / "resnet18-transfer-patient_kfold-fold0-seed0"
     predictions = pl.read_parquet(run / "predictions.parquet")
 
-    def choose(labels, scores):
-        from fistula.evidence.operating_point import youden
-
-        return youden(labels, scores)
-
-    metrics = summarize(predictions, classes=["normal", "fistula"], choose_threshold=choose)["metrics"]["test"]
+    summary = summarize(predictions, classes=["normal", "fistula"], choose_threshold=youden, aggregation="mean")
+    metrics = summary["metrics"]["test"]
     contents = compute(read_study(folder), Settings())
     for level in ("slice", "patient"):
         for metric, estimate in contents.rows_of("fistula", level)[0].estimates.items():

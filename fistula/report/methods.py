@@ -1,0 +1,55 @@
+"""What the methods paragraph says of a study's runs: splits, intensities, what chose thresholds and patients' scores."""
+
+from collections import Counter
+
+from fistula.report.study import Configuration, Study
+
+RULES = {
+    "mean": "mean",
+    "max": "highest",
+    "top_k": "mean of the three highest",
+    "noisy_or": "noisy-or",
+}
+
+
+def splits(study: Study) -> list[tuple[str, str]]:
+    """Name and fingerprint of each split, once."""
+    found = {(str(c.factors.get("split", "split")), c.split): None for c in study.configurations}
+    return list(found)
+
+
+def say_intensity(recorded: object) -> str:
+    """How intensities were mapped, as the cohort's record says it: a name, or a name with its settings."""
+    if not isinstance(recorded, dict):
+        return f"intensity {recorded}"
+    settings = ", ".join(f"{key} {value}" for key, value in recorded.items() if key != "_target_")
+    name = str(recorded.get("_target_", "mapping")).rpartition(".")[2]
+    return f"intensity {name} ({settings})" if settings else f"intensity {name}"
+
+
+def threshold_rules(study: Study) -> list[str]:
+    """What chose the operating points, once each."""
+    points = [run.record["operating_point"] for run in study.runs]
+    if len(study.cohort.classes) > 2:
+        points = [point for by_class in points for point in by_class.values()]
+    return sorted({str(point.get("rule", "rule not recorded")) for point in points})
+
+
+def say_aggregation(study: Study, configuration: Configuration, positive: str) -> str:
+    """How a configuration's runs make a patient's score of its slices': a rule, or each with how many runs have it."""
+    counts = Counter(RULES[study.aggregation(run, positive)] for run in configuration.runs)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return (
+        ", ".join(f"{rule} in {count}" for rule, count in counts.most_common()) + f" of {len(configuration.runs)} runs"
+    )
+
+
+def say_choice(study: Study) -> str:
+    """Whether validation chose that rule, as the runs' own configurations say."""
+    said = {str(run.record["identity"].get("aggregation")) for run in study.runs}
+    if said == {"chosen"}:
+        return "chosen on each run's validation part by the AUROC of its patients"
+    if "chosen" in said:
+        return "chosen on validation in some runs and said beforehand in others"
+    return "said beforehand"
