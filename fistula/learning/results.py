@@ -33,8 +33,8 @@ def summarize(
         aggregation: One of `aggregate.AGGREGATIONS`.
 
     Returns:
-        ``operating_point``, ``aggregation``, ``patient_operating_point``, ``metrics`` by part, level and name (for more than two classes each by class first), and
-        ``warnings``.
+        ``operating_point``, ``aggregation``, ``patient_operating_point``, ``metrics`` by part, level and name (for more
+        than two classes each by class first), and ``warnings``.
     """
     if len(classes) == 2:
         return _summarize_binary(predictions, choose_threshold, aggregation)
