@@ -1,4 +1,4 @@
-"""What the methods paragraph says of a study's runs: splits, intensities, what chose thresholds and patients' scores."""
+"""What the methods paragraph says of a study: its splits and intensities, and what was chosen how."""
 
 from collections import Counter
 
