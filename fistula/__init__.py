@@ -1,3 +1,14 @@
 """From DICOM and a table of labels to an imaging study that can be defended."""
 
+from typing import Any
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Give `fistula.load` when it is first asked for: the command line must not wait for its imports."""
+    if name == "load":
+        from fistula.predict.predictor import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

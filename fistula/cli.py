@@ -21,6 +21,7 @@ COMMANDS = {
     "ingest": "turn DICOM or image files and a table of labels into a checked cohort",
     "train": "train one run, or with -m a study of many",
     "report": "compare the runs of a study on one page",
+    "predict": "score new images with a run or a study",
 }
 
 # Hydra takes a key for a group wherever conf/ has a folder of that name: these commands mean a folder on disk.

@@ -19,16 +19,15 @@ from fistula.cohort.matching import refuse_empty_classes, refuse_files
 from fistula.cohort.order import in_order, with_openings
 from fistula.cohort.pictures import survey_pictures
 from fistula.cohort.pixels import Grid
-from fistula.cohort.reading import read_into
+from fistula.cohort.reading import read_into, volumes_of
 from fistula.cohort.reuse import Earlier
 from fistula.cohort.rules import Keep
 from fistula.cohort.select import Policies, select
 from fistula.cohort.stacks import volume_notes, with_volumes
 from fistula.cohort.store import PixelStore, disk_errors
 from fistula.cohort.survey import FACTS, Survey, survey_folder
-from fistula.cohort.volume import RESULTS, Plan, Slice, is_risky
+from fistula.cohort.volume import RESULTS, Plan, is_risky
 from fistula.cohort.workers import Workers
-from fistula.dicom.container import Part
 from fistula.dicom.survey import Look
 from fistula.dicom.syntax import decoder_version
 from fistula.folder import refuse_existing, whole_folder
@@ -126,12 +125,7 @@ def _read(
     if earlier is not None:
         frames.append(earlier.results(chosen, store))
         chosen = chosen.filter(~pl.col("row").is_in(frames[-1]["row"].to_list()))
-    volumes = [
-        [Slice(row, Part(survey.paths[file], member or ""), frame) for row, file, member, frame in volume.rows()]
-        for volume in chosen.select("row", "file", "member", "frame", "series_key", "volume").partition_by(
-            "series_key", "volume", maintain_order=True, include_key=False
-        )
-    ]
+    volumes = volumes_of(survey, chosen)
     is_dangerous = is_risky(chosen) and not labels.are_images
     frames.append(read_into(store, volumes, plan, workers, is_risky=is_dangerous))
     return pl.concat(frames)

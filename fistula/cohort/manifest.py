@@ -39,6 +39,7 @@ EXTRA: dict[str, pl.DataType] = {
     "volume": pl.Int64(),  # number inside the series of the stack that shared one intensity mapping
     "frame": pl.Int64(),  # of a multi-frame object, from 0
     "study_day": pl.Int64(),  # days since the patient's first study
+    "orientation": pl.String(),  # axial, coronal, sagittal, oblique
     "component": pl.String(),  # water, fat, magnitude, ...
     "contrast": pl.String(),  # yes, unknown (attribute there but empty), no
     "syntax": pl.String(),

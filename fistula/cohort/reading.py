@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 
 from fistula.cohort.store import PixelStore
-from fistula.cohort.survey import DEADLY
+from fistula.cohort.survey import DEADLY, Survey
 from fistula.cohort.volume import RESULTS, Plan, Slice, read_volumes
 from fistula.cohort.workers import Workers, batches_of, in_parallel
+from fistula.dicom.container import Part
 
 SLICES_A_BATCH = 64
 
@@ -38,6 +39,16 @@ def read_into(
     innocent = [[item for item in volume if item.row not in rows] for volume in suspects]
     again = _pass(store, [volume for volume in innocent if volume], plan, workers, is_risky=True)
     return pl.concat([results.filter(~pl.col("row").is_in(list(dead))), guilty, again])
+
+
+def volumes_of(survey: Survey, chosen: pl.DataFrame) -> list[list[Slice]]:
+    """The chosen slices, those of one volume together; `chosen` has the columns `row` and `volume`."""
+    return [
+        [Slice(row, Part(survey.paths[file], member or ""), frame) for row, file, member, frame in volume.rows()]
+        for volume in chosen.select("row", "file", "member", "frame", "series_key", "volume").partition_by(
+            "series_key", "volume", maintain_order=True, include_key=False
+        )
+    ]
 
 
 def _pass(

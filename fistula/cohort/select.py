@@ -54,11 +54,11 @@ def select(
         DataError: If nothing is left, or if a policy says so.
     """
     facts = match(survey, labels, look.pseudonyms)
-    images = _images(survey, facts, keep=keep, policies=policies, flow=flow)
+    images = readable_images(survey, facts, keep=keep, policies=policies, flow=flow)
     noted = {"labels for no image": refuse_unmatched(facts, labels, policy=policies.unmatched)}
-    images, left_out = _wanted(survey, images, keep)
+    images, left_out = wanted_images(survey, images, keep)
     noted["labels for images left out"] = int(left_out["label"].is_not_null().sum())
-    images, copies = _once(survey, images, look)
+    images, copies = without_copies(survey, images, look)
     reasons = Counter(left_out["reason"]) + copies
     flow.add("right sequence", unit="slices", count=len(images), excluded=reasons)
     images = images.with_columns(patient_key=pl.coalesce("said_patient", "patient_key"))
@@ -83,7 +83,9 @@ def suspected_persons(facts: pl.DataFrame) -> int:
     return len(named.group_by("person_key").agg(pl.col("patient_key").n_unique()).filter(pl.col("patient_key") > 1))
 
 
-def _images(survey: Survey, facts: pl.DataFrame, *, keep: Keep | None, policies: Policies, flow: Flow) -> pl.DataFrame:
+def readable_images(
+    survey: Survey, facts: pl.DataFrame, *, keep: Keep | None, policies: Policies, flow: Flow
+) -> pl.DataFrame:
     """The rows that are images; steps found, readable and image."""
     files = facts.unique("file", maintain_order=True)
     flow.add("found", unit="files", count=len(files))
@@ -108,7 +110,12 @@ def _images(survey: Survey, facts: pl.DataFrame, *, keep: Keep | None, policies:
     return images
 
 
-def _wanted(survey: Survey, images: pl.DataFrame, keep: Keep | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+def wanted_images(survey: Survey, images: pl.DataFrame, keep: Keep | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Part the images by the keep rules: those wanted, and those left out with the `reason`; None wants all.
+
+    Raises:
+        DataError: If none is wanted.
+    """
     if keep is None:
         return images, images.clear()
     images = images.with_columns(reason=keep.reasons(images))
@@ -120,7 +127,7 @@ def _wanted(survey: Survey, images: pl.DataFrame, keep: Keep | None) -> tuple[pl
     return wanted.with_columns(reason=pl.lit("")), left_out
 
 
-def _once(survey: Survey, images: pl.DataFrame, look: Look) -> tuple[pl.DataFrame, Counter[str]]:
+def without_copies(survey: Survey, images: pl.DataFrame, look: Look) -> tuple[pl.DataFrame, Counter[str]]:
     """Keep one of several objects with the same identity: the one with the smallest hash, wherever it lies."""
     unnamed = images["slice_key"] == ""
     if unnamed.any():

@@ -97,6 +97,13 @@ def survey_folder(folder: Path, look: Look, workers: Workers, *, known: pl.DataF
     paths = find_files(folder)
     if not paths:
         raise DataError(f"source={folder}", "has no files", remedy="Name the folder that holds the images")
+    return survey_paths(folder, paths, look, workers, known=known)
+
+
+def survey_paths(
+    folder: Path, paths: list[Path], look: Look, workers: Workers, *, known: pl.DataFrame | None = None
+) -> Survey:
+    """Read the headers of `paths`, which lie below `folder`; the rest is as in `survey_folder`."""
     stamps = [file_stamp(path, path.relative_to(folder).as_posix(), look.pseudonyms) for path in paths]
     frames, waiting = [pl.DataFrame(schema=FACTS)], []
     old = set()

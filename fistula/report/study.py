@@ -10,10 +10,8 @@ import polars as pl
 
 from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.errors import DataError
-from fistula.sweep.run_folder import RECORD, read_record
+from fistula.sweep.run_folder import RECORD, WITHIN, read_record
 
-# What tells the runs of one configuration apart, among the keys of a run's identity.
-WITHIN = ("seed", "augmentation.seed", "split.fold", "logger.name")
 NAMES = {"none": "no augmentation", "end_to_end": "end-to-end", "image_holdout": "split by image"}
 
 

@@ -17,6 +17,9 @@ RECORD = "run.json"
 # What may differ between two trainings that are the same run: where things lie, what is checked, what is logged.
 NOT_IDENTITY = ("cohort", "audit", "output_dir", "logger", "num_workers", "study_name", "run_name")
 
+# What tells the runs of one configuration apart, among the keys of a run's identity.
+WITHIN = ("seed", "augmentation.seed", "split.fold", "logger.name")
+
 
 @dataclass(frozen=True)
 class RunFolder:

@@ -1,0 +1,114 @@
+"""What a run knows: whom it has seen, how sure its patients' scores are, and what its images look like."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from fistula.cohort.manifest import Cohort
+from fistula.evidence.conformal import Calibration
+from fistula.predict.model import LoadedRun
+from fistula.predict.scores import group_scores
+
+# In the order of how much they give away: what a patient was to any of the runs.
+PARTS = ("trained on", "validated on", "tested on")
+SPACING_SLACK = 1.5  # a pixel spacing up to so many times outside the cohort's range is no surprise
+PROFILE_SLACK = 1.5  # likewise for the distance of a series' grey levels from the nearest of the cohort
+LEVELS = np.linspace(0, 1, 33)
+
+
+def known_patients(runs: Sequence[LoadedRun]) -> dict[str, str]:
+    """What each patient of the cohort was to the runs: one of `PARTS`, the one that gives most away."""
+    known: dict[str, str] = {}
+    for run in runs:
+        manifest, stored = run.cohort.manifest, run.predictions
+        # A slice that was not scored was learned from; in a split by image its patient may have scored ones too.
+        scored = pl.col("slice_key").is_in(stored["slice_key"].implode())
+        patients = {
+            PARTS[0]: manifest.filter(~scored)["patient_key"],
+            PARTS[1]: stored.filter(pl.col("part") == "val")["patient_key"],
+            PARTS[2]: stored.filter(pl.col("part") == "test")["patient_key"],
+        }
+        for part in PARTS:
+            for patient in patients[part].unique():
+                known[patient] = min(part, known.get(patient, part), key=PARTS.index)
+    return known
+
+
+def calibration(runs: Sequence[LoadedRun]) -> Calibration:
+    """Each run's own test patients, whom it did not learn from, with their aggregated scores; for two classes."""
+    found = []
+    for index, run in enumerate(runs):
+        test = run.predictions.filter((pl.col("part") == "test") & (pl.col("copy") == 0))
+        scores = test["score"].to_numpy()
+        both = np.stack([1 - scores, scores], axis=1)[None]
+        rows, aggregated = group_scores(test, both, [run], by="patient_key")
+        labels = test.group_by("patient_key").agg(pl.col("label").max())
+        rows = rows.join(labels, on="patient_key", maintain_order="left")
+        found.append(rows.select("patient_key", "label").with_columns(score=aggregated[0, :, 1], model=index))
+    table = pl.concat(found).with_columns(weight=1 / pl.len().over("patient_key"))
+    return Calibration(
+        table["label"].to_numpy() == 1,
+        table["score"].to_numpy(),
+        table["model"].to_numpy().astype(np.intp),
+        table["weight"].to_numpy(),
+    )
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What a cohort's headers and grey levels look like.
+
+    Attributes:
+        words: Values of modality, component and orientation that it has; a column that it does not know has none.
+        spacing: Smallest and largest pixel spacing in mm; None where no image states one.
+        profiles: Grey levels of each series at evenly spaced ranks, ``(series, levels)``, in [0, 1].
+        reach: The largest distance of a series' profile from that of the nearest other series.
+    """
+
+    words: dict[str, set[str]]
+    spacing: tuple[float, float] | None
+    profiles: NDArray[np.float64]
+    reach: float
+
+    def oddities(self, series: pl.DataFrame, pixels: NDArray[np.uint8]) -> list[str]:
+        """How one series differs from all of the cohort's; empty if it does not."""
+        odd = []
+        for column, words in self.words.items():
+            odd += [f"{column} {value or 'not stated'}" for value in series[column].unique() if value not in words]
+        spacings = series["spacing_row"].drop_nulls()
+        if self.spacing is not None and len(spacings):
+            low, high = self.spacing[0] / SPACING_SLACK, self.spacing[1] * SPACING_SLACK
+            far = [value for value in spacings.unique() if not low <= value <= high]
+            odd += [f"pixel spacing {value:g} mm" for value in far]
+        distance = float(np.abs(self.profiles - profile(pixels)).mean(axis=1).min())
+        if distance > PROFILE_SLACK * self.reach:
+            odd.append(
+                f"grey levels {distance / self.reach:.1f} times as far from the cohort's as those from one another"
+            )
+        return sorted(odd)
+
+
+def looks_of(cohort: Cohort) -> Looks:
+    """What a cohort looks like, from its manifest and its pixels."""
+    manifest = cohort.manifest
+    words = {
+        column: set(manifest[column].drop_nulls())
+        for column in ("modality", "component", "orientation")
+        if column in manifest.columns and manifest[column].drop_nulls().len()
+    }
+    spacings = manifest["pixel_spacing_mm"].drop_nulls()
+    rows = manifest.with_row_index("row").group_by("series_key", maintain_order=True).agg("row")["row"]
+    profiles = np.stack([profile(cohort.pixels[indices.to_numpy()]) for indices in rows])
+    distances = np.abs(profiles[:, None] - profiles[None]).mean(axis=2)
+    np.fill_diagonal(distances, np.inf)
+    reach = float(distances.min(axis=1).max()) if len(profiles) > 1 else 1.0
+    bounds = (float(spacings.min()), float(spacings.max())) if len(spacings) else None  # type: ignore[arg-type]
+    return Looks(words, bounds, profiles, max(reach, 1 / 255))
+
+
+def profile(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Grey levels at evenly spaced ranks, in [0, 1]; their mean absolute difference is a Wasserstein distance."""
+    return np.quantile(pixels, LEVELS) / 255

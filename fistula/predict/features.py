@@ -1,0 +1,84 @@
+"""How far a slice is, in a network's own features, from those that the network learned from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from fistula.learning.slices import resize
+from fistula.predict.model import LoadedRun
+
+SAMPLE = 256  # slices of the cohort on each side, which bounds the cost
+NEIGHBOURS = 5
+BATCH = 64
+LIMIT = 0.99  # share of the slices that the run did not learn from which are within reach
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """Features of slices that a run learned from.
+
+    Attributes:
+        features: Of length 1, ``(M, F)``.
+        reach: Distance to the fifth neighbour that 99 % of the slices of its own val and test do not pass.
+    """
+
+    features: Tensor
+    reach: float
+
+    def are_far(self, run: LoadedRun, pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Whether each slice ``(N, size, size)`` is out of reach."""
+        return (distances(self.features, features(run, pixels)) > self.reach).numpy()
+
+
+def neighbourhood(run: LoadedRun, *, seed: int = 0) -> Neighbourhood:
+    """Features of a sample of a run's training slices, and the reach by a sample of its val and test slices.
+
+    Source:
+        Sun et al. (2022), Out-of-distribution detection with deep nearest neighbors, ICML.
+    """
+    held_out = run.cohort.manifest["slice_key"].is_in(run.predictions["slice_key"].implode()).to_numpy()
+    random = np.random.default_rng(seed)
+    known, others = (np.sort(random.permutation(np.flatnonzero(side))[:SAMPLE]) for side in (~held_out, held_out))
+    # A split may leave one side all but empty: then the other one judges itself.
+    known = known if len(known) > NEIGHBOURS else others
+    near = features(run, run.cohort.pixels[known])
+    reach = torch.quantile(distances(near, features(run, run.cohort.pixels[others])), LIMIT)
+    return Neighbourhood(near, float(reach))
+
+
+@torch.inference_mode()
+def features(run: LoadedRun, pixels: NDArray[np.uint8]) -> Tensor:
+    """What the network feeds its classifier, scaled to length 1, ``(N, F)``."""
+    network, caught = run.classifier.backbone.network, []
+    layers = [layer for layer in network.get_classifier().modules() if isinstance(layer, nn.Linear | nn.Conv2d)]  # type: ignore[union-attr, operator]
+
+    def catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        caught.append(inputs[0].flatten(1).float().cpu())
+
+    hook = layers[0].register_forward_pre_hook(catch)
+    try:
+        for start in range(0, len(pixels), BATCH):
+            run.classifier(
+                as_batch(pixels[start : start + BATCH], int(run.config.image_size)).to(run.classifier.device)
+            )
+    finally:
+        hook.remove()
+    return normalize(torch.cat(caught))
+
+
+def distances(known: Tensor, new: Tensor) -> Tensor:
+    """Distance of each new feature vector to its fifth neighbour among the known ones, itself not counted."""
+    found = torch.cdist(new, known)
+    found[found < 1e-6] = torch.inf  # the slice itself
+    nearest = found.topk(min(NEIGHBOURS, len(known)), largest=False).values
+    return nearest[:, -1].nan_to_num(posinf=0.0)
+
+
+def as_batch(pixels: NDArray[np.uint8], image_size: int) -> Tensor:
+    """Slices as the classifier takes them: ``(N, 1, S, S)``, resized as in training."""
+    resized = [resize(np.asarray(image), image_size) for image in pixels]
+    return torch.from_numpy(np.stack(resized)).unsqueeze(1)

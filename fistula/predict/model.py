@@ -1,0 +1,207 @@
+"""Load runs: the network of each with its best weights, and what the run said of itself."""
+
+import hashlib
+import io
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch.optim import SGD
+
+from fistula.cohort.manifest import Cohort, read_cohort
+from fistula.errors import ConfigError, DataError
+from fistula.learning.backbone import create_backbone
+from fistula.learning.classifier import FistulaClassifier
+from fistula.learning.modes import AllLayers
+from fistula.learning.schedule import constant
+from fistula.sweep.run_folder import RECORD, WITHIN, read_record
+
+RETRAIN = "Train the run again, or copy its whole folder again from where it was trained"
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A finished run, ready to score.
+
+    Attributes:
+        folder: Where it lies.
+        classifier: In evaluation mode, on the processor.
+        config: As the run resolved it.
+        record: What `run.json` holds.
+        cohort: The one it learned from, as kept beside it.
+    """
+
+    folder: Path
+    classifier: FistulaClassifier
+    config: DictConfig
+    record: dict[str, Any]
+    cohort: Cohort
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names; with two, the last is the positive one."""
+        return self.cohort.classes
+
+    @property
+    def name(self) -> str:
+        return str(self.record["name"])
+
+    @property
+    def threshold(self) -> float:
+        """The score from which a slice is called positive; for two classes."""
+        return float(self.record["operating_point"]["threshold"])
+
+    @property
+    def patient_threshold(self) -> float:
+        """The same for a patient's score, on the scale of the run's aggregation."""
+        return float(self.record.get("patient_operating_point", self.record["operating_point"])["threshold"])
+
+    def rule(self, name: str) -> str:
+        """How the slices' scores of a class become a patient's."""
+        recorded = self.record.get("aggregation", "mean")
+        return str(recorded[name] if isinstance(recorded, dict) else recorded)
+
+    @cached_property
+    def predictions(self) -> pl.DataFrame:
+        """What the run stored: one row a scored slice of val and test.
+
+        Raises:
+            DataError: If it cannot be read.
+        """
+        path = self.folder / "predictions.parquet"
+        try:
+            return pl.read_parquet(path)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise DataError(path, f"cannot be read ({error})", remedy=RETRAIN) from error
+
+
+def load_run(folder: Path) -> LoadedRun:
+    """Load a finished run; nothing in its folder is executed, and its weights are checked against its record.
+
+    Raises:
+        DataError: If the run is unfinished or damaged, if its weights are not those that it trained, or if its
+            configuration asks for code that is not this package's.
+    """
+    record = read_record(folder)
+    if record.get("state") != "done":
+        state, remedy = record.get("state"), "Let it finish: the command that trained it goes on"
+        raise DataError(f"run={folder}", "must be a finished run", found=state, remedy=remedy)
+    cohort = read_cohort(cohort_folder(folder))
+    config = _read_config(folder / "config.yaml")
+    state = _read_weights(folder / "best.ckpt", expected=record.get("checkpoint_sha256"))
+    classifier = _build(folder, config, num_classes=len(cohort.classes))
+    try:
+        classifier.load_state_dict(state)
+    except RuntimeError as error:
+        rule = "does not fit the network that config.yaml describes"
+        raise DataError(folder / "best.ckpt", rule, remedy=RETRAIN) from error
+    classifier.eval().requires_grad_(requires_grad=False)
+    return LoadedRun(folder, classifier, config, record, cohort)
+
+
+def load_runs(folder: Path, *, only: str = "*") -> list[LoadedRun]:
+    """Load one run, or the runs of a study that differ in nothing but fold and seed.
+
+    Args:
+        folder: A run's or a study's.
+        only: Of a study, the runs with names like this (`*` and `?` stand for anything).
+
+    Raises:
+        ConfigError: If the folder holds no such run, or runs of several configurations.
+        DataError: As `load_run`.
+    """
+    if (folder / RECORD).is_file():
+        return [load_run(folder)]
+    if not folder.is_dir():
+        raise ConfigError(f"run={folder}", "is not a folder", remedy="Name the folder of a run or of a study")
+    folders = [path.parent for path in sorted(folder.glob(f"*/{RECORD}")) if fnmatch(path.parent.name, only)]
+    done = [path for path in folders if read_record(path).get("state") == "done"]
+    if not done:
+        found = f"{len(folders)} runs, none of them finished" if folders else "none"
+        rule = f"must hold a finished run named like {only}"
+        raise ConfigError(f"run={folder}", rule, found=found, remedy="Train it first: fistula train")
+    kinds = {_configuration(read_record(path)): path.name for path in done}
+    if len(kinds) > 1:
+        rule = "holds runs of several configurations, which are no ensemble"
+        remedy = f"Name one with only=..., for example only='{done[0].name.partition('-fold')[0]}*'"
+        raise ConfigError(f"run={folder}", rule, found=", ".join(sorted(kinds.values())), remedy=remedy)
+    return [load_run(path) for path in done]
+
+
+def cohort_folder(run: Path) -> Path:
+    """The cohort that a run learned from: kept in its own folder, or in its study's."""
+    return run / "cohort" if (run / "cohort").is_dir() else run.resolve().parent / "cohort"
+
+
+def call_known(node: Any, known: dict[str, Callable[..., Any]], *, where: object) -> Any:
+    """Call what `_target_` of a stored configuration names, if it is one of `known`: a run may come from anywhere.
+
+    Raises:
+        DataError: If it is something else, or does not take what stands beside it.
+    """
+    settings = dict(node) if isinstance(node, dict) else {}
+    target = settings.pop("_target_", None)
+    if target not in known:
+        raise DataError(where, f"_target_ must be one of {', '.join(sorted(known))}", found=target)
+    try:
+        return known[target](**settings)
+    except TypeError as error:
+        raise DataError(where, f"does not fit {target} ({error})") from error
+
+
+def _configuration(record: dict[str, Any]) -> str:
+    identity = {key: value for key, value in record["identity"].items() if key not in WITHIN}
+    return json.dumps([identity, record["factors"]], sort_keys=True)
+
+
+def _read_config(path: Path) -> DictConfig:
+    try:
+        config = OmegaConf.load(path)
+        OmegaConf.resolve(config)
+    except (OSError, ValueError, OmegaConfBaseException) as error:
+        raise DataError(path, f"cannot be read ({error})", remedy=RETRAIN) from error
+    if not isinstance(config, DictConfig) or not {"model", "image_size"} <= config.keys():
+        raise DataError(path, "must be the configuration of a run", remedy=RETRAIN)
+    return config
+
+
+def _read_weights(path: Path, *, expected: str | None) -> dict[str, torch.Tensor]:
+    if expected is None:
+        raise DataError(path.parent / RECORD, "has no checkpoint_sha256 to check the weights by", remedy=RETRAIN)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})", remedy=RETRAIN) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        rule = f"must have the SHA-256 that {RECORD} says ({expected[:12]}...)"
+        raise DataError(path, rule, found=f"{found[:12]}...", remedy=RETRAIN)
+    try:
+        # What was hashed is what is loaded; and weights alone, never code.
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:  # torch raises many kinds for what is no checkpoint
+        raise DataError(path, "is not a checkpoint of weights", remedy=RETRAIN) from error
+
+
+def _build(folder: Path, config: DictConfig, *, num_classes: int) -> FistulaClassifier:
+    # The weights come from the checkpoint: what the log says of a random start would mislead.
+    logging.getLogger(create_backbone.__module__).setLevel(logging.WARNING)
+    model = OmegaConf.to_container(config.model) | {"pretrained": False, "download": False}  # type: ignore[operator]
+    known = {f"{create_backbone.__module__}.{create_backbone.__name__}": create_backbone}
+    backbone = call_known(model | {"num_classes": num_classes}, known, where=folder / "config.yaml: model")
+    return FistulaClassifier(
+        backbone,
+        num_classes=num_classes,
+        learning=AllLayers(pretrained=False),  # how it was trained is of no more use
+        optimizer=SGD,
+        schedule=constant,
+    )

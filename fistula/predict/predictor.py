@@ -1,0 +1,204 @@
+"""One or several runs as one reader of new images: scores, decisions, and when to abstain from one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from fistula.cohort.workers import Workers
+from fistula.errors import ConfigError
+from fistula.evidence.conformal import Calibration, p_values
+from fistula.predict.familiar import Looks, calibration, known_patients, looks_of
+from fistula.predict.features import Neighbourhood, as_batch, neighbourhood
+from fistula.predict.model import LoadedRun, cohort_folder, load_runs
+from fistula.predict.scores import group_scores, slice_scores
+from fistula.predict.source import Limits, Reader, Slices, reader_of, reading
+
+BATCH = 64
+FAR_SHARE = 0.5  # of a series' slices that must be far for the series to be marked
+ABSTAIN = "abstain"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a predictor says of new images.
+
+    Attributes:
+        slices: One row a scored slice: keys, UIDs, position, score, its range over the runs, decision.
+        series: One row a series, likewise, and ``marks``: how it differs from what the runs know.
+        patients: One row a patient, likewise, and ``known`` (what the patient was to the runs, empty for a new one),
+            ``possible`` (the classes that the patient may have at the stated error) and ``answer``: the decision, or
+            ``abstain``.
+        left_out: Images that cannot be scored, and why.
+        summary: Counts, settings and notes.
+    """
+
+    slices: pl.DataFrame
+    series: pl.DataFrame
+    patients: pl.DataFrame
+    left_out: pl.DataFrame
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Scores new images as a run, or as the ensemble of a study's folds and seeds.
+
+    Args:
+        runs: Of one configuration and one cohort.
+        reader: How that cohort was read.
+        error: Rate at which a patient's true class may be missing among the possible ones, in (0, 1).
+    """
+
+    runs: Sequence[LoadedRun]
+    reader: Reader
+    error: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.error < 1:
+            raise ConfigError("error", "must lie between 0 and 1", found=self.error, remedy="For example error=0.1")
+
+    def predict(self, source: str | Path, *, workers: Workers | None = None) -> Prediction:
+        """Read a file, a zip archive or a folder, and judge it.
+
+        Raises:
+            DataError: If nothing of it is eligible.
+        """
+        with reading(Path(source), self.reader, workers or Workers(1)) as slices:
+            return self.judge(slices)
+
+    @torch.inference_mode()
+    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Class probabilities ``(runs, N, K)`` of slices ``(N, size, size)``."""
+        found = np.empty((len(self.runs), len(pixels), len(self.classes)))
+        for start in range(0, len(pixels), BATCH):
+            batch = as_batch(pixels[start : start + BATCH], self.image_size)
+            for index, run in enumerate(self.runs):
+                scores = run.classifier(batch.to(run.classifier.device))
+                found[index, start : start + len(batch)] = scores.cpu().double().numpy()
+        return found
+
+    def judge(self, slices: Slices) -> Prediction:
+        """Score slices that were read, and say what they come to."""
+        scored = self.probabilities(slices.pixels)
+        table = slice_scores(slices.table, scored, self.runs)
+        series, _ = group_scores(slices.table, scored, self.runs, by="series_key")
+        names = table.select("series_key", "patient_key", "series_uid").unique("series_key", maintain_order=True)
+        series = series.join(names, on="series_key", maintain_order="left").with_columns(self._marks(slices, series))
+        patients, of_patients = group_scores(slices.table, scored, self.runs, by="patient_key")
+        marks = series.group_by("patient_key").agg(
+            pl.col("marks").filter(pl.col("marks") != "").unique().sort().str.join("; ")
+        )
+        known = pl.col("patient_key").replace_strict(self.known, default="", return_dtype=pl.String())
+        patients = patients.join(marks, on="patient_key", maintain_order="left").with_columns(known=known)
+        patients = self._answer(patients, of_patients)
+        return Prediction(
+            slices=table,
+            series=series,
+            patients=patients,
+            left_out=slices.left_out,
+            summary=self._summary(slices, patients),
+        )
+
+    @property
+    def classes(self) -> list[str]:
+        return self.runs[0].classes
+
+    @property
+    def image_size(self) -> int:
+        return int(self.runs[0].config.image_size)
+
+    @cached_property
+    def known(self) -> dict[str, str]:
+        """What each patient of the cohort was to the runs."""
+        return known_patients(self.runs)
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """Of the patients' scores; None for more than two classes."""
+        return calibration(self.runs) if len(self.classes) == 2 else None
+
+    @cached_property
+    def looks(self) -> Looks:
+        return looks_of(self.runs[0].cohort)
+
+    @cached_property
+    def neighbourhood(self) -> Neighbourhood:
+        """Of the first run's features; one network is enough to see that an image is strange."""
+        return neighbourhood(self.runs[0])
+
+    def _marks(self, slices: Slices, series: pl.DataFrame) -> pl.Series:
+        """How each series differs from the cohort, in words; empty where it does not."""
+        keys = slices.table["series_key"].to_numpy()
+        far = self.neighbourhood.are_far(self.runs[0], slices.pixels)
+        marks = []
+        for key in series["series_key"]:
+            rows = np.flatnonzero(keys == key)
+            odd = self.looks.oddities(slices.table[rows.tolist()], slices.pixels[rows])
+            if far[rows].mean() > FAR_SHARE:
+                odd.append(f"features of {far[rows].sum()} of {len(rows)} slices far from the cohort's")
+            marks.append("; ".join(odd))
+        return pl.Series("marks", marks, dtype=pl.String())
+
+    def _answer(self, patients: pl.DataFrame, scores: NDArray[np.float64]) -> pl.DataFrame:
+        """Add ``possible`` and ``answer``."""
+        if self.calibration is None:
+            possible = [""] * len(patients)
+            certain = pl.lit(value=True)
+        else:
+            fits = np.stack(p_values(self.calibration, scores[:, :, 1]), axis=1) > self.error
+            possible = ["|".join(np.array(self.classes)[row]) for row in fits]
+            certain = pl.col("possible") == pl.col("decision")
+        patients = patients.with_columns(pl.Series("possible", possible, dtype=pl.String()))
+        is_sure = certain & (pl.col("marks") == "")
+        return patients.with_columns(answer=pl.when(is_sure).then(pl.col("decision")).otherwise(pl.lit(ABSTAIN)))
+
+    def _summary(self, slices: Slices, patients: pl.DataFrame) -> dict[str, Any]:
+        notes = []
+        if not slices.knows_patients:
+            notes.append("patients of the cohort cannot be recognised: it was ingested with another pseudonym key")
+        seen = int((patients["known"] != "").sum())
+        if seen:
+            notes.append(f"{seen} of {len(patients)} patients are of the cohort: their scores may be too good")
+        if self.calibration is not None:
+            least = max(self.calibration.smallest(positive=positive) for positive in (False, True))
+            if least > self.error:
+                notes.append(f"too few known patients to exclude a class at an error of {self.error:g}: all abstain")
+        return {
+            "runs": [{"name": run.name, "fingerprint": run.record["fingerprint"]} for run in self.runs],
+            "cohort_fingerprint": self.runs[0].cohort.fingerprint,
+            "versions": self.runs[0].record.get("versions", {}),
+            "classes": self.classes,
+            "thresholds": {run.name: run.record["operating_point"] for run in self.runs},
+            "aggregation": {run.name: run.record.get("aggregation", "mean") for run in self.runs},
+            "error": self.error,
+            "flow": slices.flow.steps,
+            "slices": len(slices.table),
+            "patients": len(patients),
+            "answers": dict(sorted(patients["answer"].value_counts().iter_rows())),
+            "notes": notes,
+        }
+
+
+def load(run: str | Path, *, only: str = "*", error: float = 0.1, limits: Limits | None = None) -> Predictor:
+    """Load a run, or a study's runs as an ensemble, to score new images.
+
+    Args:
+        run: Folder of a run or of a study.
+        only: Of a study, the runs with names like this.
+        error: Rate at which a patient's true class may be missing among the possible ones.
+        limits: What one object may cost.
+
+    Raises:
+        FistulaError: If the folder holds no such run, or the run was tampered with.
+    """
+    runs = load_runs(Path(run), only=only)
+    where = cohort_folder(runs[0].folder) / "ingest.json"
+    reader = reader_of(runs[0].cohort.record, where=where, limits=limits or Limits())
+    return Predictor(runs, reader, error)

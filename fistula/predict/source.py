@@ -1,0 +1,177 @@
+"""Read new images as the run's own cohort was read: the same rules, the same grid, the same intensities."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from fistula.cohort.flow import Flow
+from fistula.cohort.intensity import FileWindow, FixedWindow, MinMax, Percentile
+from fistula.cohort.pictures import survey_pictures
+from fistula.cohort.pixels import Grid
+from fistula.cohort.reading import read_into, volumes_of
+from fistula.cohort.rules import Keep
+from fistula.cohort.select import Policies, readable_images, wanted_images, without_copies
+from fistula.cohort.stacks import with_volumes
+from fistula.cohort.store import PixelStore
+from fistula.cohort.survey import Survey, survey_folder, survey_paths
+from fistula.cohort.volume import Plan, is_risky
+from fistula.cohort.workers import Workers
+from fistula.dicom.container import Part
+from fistula.dicom.identity import read_pseudonyms
+from fistula.dicom.reference import Reference, read_reference
+from fistula.dicom.survey import Look
+from fistula.errors import DataError
+from fistula.predict.model import call_known
+
+KNOWN = {f"{kind.__module__}.{kind.__name__}": kind for kind in (Keep, Percentile, FixedWindow, FileWindow, MinMax)}
+NEEDED = ("keep", "intensity", "size", "spacing_mm", "fit", "source_kind", "key_name")
+LEFT_OUT = ("slice_key", "series_uid", "instance_uid", "frame", "reason", "remedy")
+MAX_OBJECT_MB, SECONDS = 2048, 60.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one object may cost.
+
+    Attributes:
+        max_object_mb: MiB that it may unpack to.
+        seconds: Time for one file.
+    """
+
+    max_object_mb: int = MAX_OBJECT_MB
+    seconds: float = SECONDS
+
+
+@dataclass(frozen=True)
+class Slices:
+    """New slices, ready to score.
+
+    Attributes:
+        table: One row a slice, as a survey's facts have it, and `series_uid`, `instance_uid`, `matrix`, and where the
+            grid lies in the source (`scale_row`, `offset_row`, ...); by patient, series, volume and position.
+        pixels: uint8 ``(N, size, size)``, as ingest would have written them.
+        left_out: Images that cannot be scored, and why; columns `LEFT_OUT`.
+        flow: How many objects passed each step.
+        parts: Of each row, the object that it was read from.
+        knows_patients: Whether pseudonyms are the cohort's, so that its patients are recognised.
+    """
+
+    table: pl.DataFrame
+    pixels: NDArray[np.uint8]
+    left_out: pl.DataFrame
+    flow: Flow
+    parts: list[Part]
+    knows_patients: bool
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a cohort was read, to read more in the same way."""
+
+    record: dict[str, Any]
+    keep: Keep | None
+    plan: Plan
+
+    @property
+    def is_same_key(self) -> bool:
+        return bool(self.record["key_name"] == self.plan.look.pseudonyms.key_name)
+
+
+def reader_of(record: dict[str, Any], *, where: object, limits: Limits) -> Reader:
+    """How the cohort with this `ingest.json` was read.
+
+    Raises:
+        DataError: If the record does not say it.
+    """
+    missing = [key for key in NEEDED if key not in record]
+    if missing:
+        raise DataError(where, f"does not say how its images were read: it lacks {', '.join(missing)}")
+    keep = call_known(record["keep"], KNOWN, where=f"{where}: keep")
+    intensity = call_known(record["intensity"], KNOWN, where=f"{where}: intensity")
+    look = Look(read_pseudonyms(create=True), keep.description, limits.max_object_mb, limits.seconds)
+    grid = Grid(record["size"], record["spacing_mm"], record["fit"])
+    are_images = record["source_kind"] == "pictures"
+    return Reader(record, None if are_images else keep, Plan(grid, intensity, look, are_images=are_images))
+
+
+@contextmanager
+def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
+    """Read every eligible slice of a file, of a zip archive, or below a folder; pixels last as long as the block.
+
+    Intensities are mapped volume by volume: a series has to be whole to get the pixels that ingest gave it.
+
+    Raises:
+        DataError: If nothing is there, or nothing of it is eligible.
+    """
+    survey = _survey(source, reader, workers)
+    flow, look = Flow(), reader.plan.look
+    exclude = Policies(unreadable="exclude")
+    images = readable_images(survey, survey.facts, keep=reader.keep, policies=exclude, flow=flow)
+    chosen, others = wanted_images(survey, images, reader.keep)
+    chosen, copies = without_copies(survey, chosen, look)
+    flow.add("right sequence", unit="slices", count=len(chosen), excluded=Counter(others["reason"]) + copies)
+    chosen = with_volumes(chosen).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+    with tempfile.TemporaryDirectory(prefix="fistula-") as folder:
+        results_file = Path(folder) / "pixels.npy"
+        with PixelStore(Path(folder) / "pixels.unordered", reader.plan.grid.size) as store:
+            risky = is_risky(chosen) and not reader.plan.are_images
+            results = read_into(store, volumes_of(survey, chosen), reader.plan, workers, is_risky=risky)
+            table = chosen.drop("reason", "remedy").join(results, on="row", maintain_order="left")
+            failed = table.filter(pl.col("at").is_null())
+            table = table.filter(pl.col("at").is_not_null())
+            table = table.sort("patient_key", "series_key", "volume", "position_mm", "slice_key")
+            flow.add("scored", unit="slices", count=len(table), excluded=Counter(failed["reason"]))
+            if table.is_empty():
+                raise DataError(f"source={source}", "no image could be read", found=failed["reason"][0])
+            store.write(results_file, table["at"].to_list())
+        refused = survey.facts.filter(pl.col("outcome") == "refused")
+        yield Slices(
+            table=_named(survey, table, look),
+            pixels=np.load(results_file, mmap_mode="r"),
+            left_out=_left_out(survey, [refused, others, failed], look),
+            flow=flow,
+            parts=[
+                Part(survey.paths[file], member or "") for file, member in table.select("file", "member").iter_rows()
+            ],
+            knows_patients=reader.is_same_key,
+        )
+
+
+def _survey(source: Path, reader: Reader, workers: Workers) -> Survey:
+    look = reader.plan.look
+    if not source.exists():
+        raise DataError(f"source={source}", "is not there", remedy="Name a file or a folder of images")
+    if reader.plan.are_images:
+        return survey_pictures(source, look.pseudonyms)
+    if source.is_dir():
+        return survey_folder(source, look, workers)
+    return survey_paths(source.parent, [source], look, workers)
+
+
+def _named(survey: Survey, table: pl.DataFrame, look: Look) -> pl.DataFrame:
+    """Add the UIDs of each row's object, read once for each; empty where it has none."""
+    names: dict[tuple[int, str], Reference] = {}
+    for file, member in table.select("file", pl.col("member").fill_null("")).unique().iter_rows():
+        names[file, member] = read_reference(Part(survey.paths[file], member), limit=look.limit)
+    found = [names[row] for row in table.select("file", pl.col("member").fill_null("")).iter_rows()]
+    return table.with_columns(
+        pl.Series("study_uid", [name.study for name in found], dtype=pl.String()),
+        pl.Series("series_uid", [name.series for name in found], dtype=pl.String()),
+        pl.Series("instance_uid", [name.instance for name in found], dtype=pl.String()),
+    )
+
+
+def _left_out(survey: Survey, tables: list[pl.DataFrame], look: Look) -> pl.DataFrame:
+    columns = ["file", "member", "slice_key", "frame", "reason", "remedy"]
+    rows = pl.concat(
+        [table.select(columns) for table in tables if len(table)] or [survey.facts.select(columns).clear()]
+    )
+    return _named(survey, rows, look).select(LEFT_OUT)

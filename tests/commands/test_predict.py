@@ -1,0 +1,86 @@
+import csv
+import json
+
+import pytest
+from PIL import Image
+
+from ..dicom.test_privacy import CANARY, _everything, _fill
+from ..predict.conftest import copied_run, made, one_patient, phantom, run_folders, study, write_series  # noqa: F401
+
+
+def table(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_patient_is_scored_into_tables_overlays_and_a_page(study, one_patient, fistula_here, tmp_path):  # noqa: F811
+    code, shown, error = fistula_here("predict", f"run={study}", f"source={one_patient}", "out=out", "workers.count=1")
+    assert code == 0, error
+    assert shown.splitlines()[-1] == "out/index.html"
+    out = tmp_path / "out"
+    slices, patients = table(out / "predictions.csv"), table(out / "patients.csv")
+    assert len(slices) == len(list(one_patient.glob("*.dcm")))
+    assert all(row["instance_uid"].startswith("2.25.") and 0 <= float(row["score"]) <= 1 for row in slices)
+    assert [row["slices"] for row in patients] == [str(len(slices))]
+    assert patients[0]["known"] in ("trained on", "validated on")
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["slices"] == len(slices)
+    assert len(summary["runs"]) == 2
+    drawn = {path.stem for path in (out / "overlays").glob("*.png")}
+    assert drawn == {row["slice_key"] for row in slices}
+    assert Image.open(out / "overlays" / f"{slices[0]['slice_key']}.png").size == (64, 64)
+    page = (out / "index.html").read_text()
+    assert page.count("data:image/webp") == 2 * len(slices)
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+@pytest.mark.parametrize(("which", "number"), [("none", 0), ("positive", None)])
+def test_overlays_are_drawn_as_asked(study, one_patient, fistula_here, tmp_path, which, number):  # noqa: F811
+    arguments = (f"run={study}", f"source={one_patient}", "out=out", f"overlays={which}", "workers.count=1")
+    assert fistula_here("predict", *arguments)[0] == 0
+    positive = [row for row in table(tmp_path / "out" / "predictions.csv") if row["decision"] == "1"]
+    assert len(list((tmp_path / "out").glob("overlays/*"))) == (len(positive) if number is None else number)
+
+
+def test_no_name_reaches_what_is_written(study, fistula_here, tmp_path, write_dicom):  # noqa: F811
+    source = tmp_path / f"{CANARY} tree"
+    for place in range(3):
+        path = source / f"{CANARY}{place}.dcm"
+        image = write_dicom(path, PatientID=f"{CANARY}", SOPInstanceUID=f"2.25.4{place}", InstanceNumber=place)
+        _fill(image)
+        image.save_as(path)
+    (source / f"{CANARY}.dcm").write_text("no DICOM")
+    assert fistula_here("predict", f"run={study}", f"source='{source}'", "out=out", "workers.count=1")[0] == 0
+    written = _everything(tmp_path / "out").lower()
+    for mark in (CANARY, "Doe", "19800101", "20200101"):
+        assert mark.lower().encode() not in written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("source=nowhere", "out=out"), "source=nowhere: is not there"),
+        (("source=empty", "out=out"), "source=empty: has no files"),
+        (("source=.", "out=empty"), "out=empty: already exists"),
+        (("source=.", "out=out", "overlays=some"), "overlays: must be one of all, positive, none, found some"),
+        (("source=.", "out=out", "only=nothing*"), r"must hold a finished run named like nothing*"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line_and_writes_nothing(study, fistula_here, tmp_path, arguments, message):  # noqa: F811
+    (tmp_path / "empty").mkdir()
+    code, _, error = fistula_here("predict", f"run={study}", *arguments)
+    assert code == 2
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failure_while_writing_leaves_nothing(study, one_patient, fistula_here, tmp_path, monkeypatch):  # noqa: F811
+    def fail(*arguments, **keywords):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fistula.predict.write._page", fail)
+    with pytest.raises(OSError, match="No space left"):
+        fistula_here("predict", f"run={study}", f"source={one_patient}", "out=out", "workers.count=1")
+    assert not list(tmp_path.glob("*out*"))

@@ -1,0 +1,116 @@
+import hashlib
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from fistula.errors import ConfigError, DataError
+from fistula.predict.model import call_known, load_run, load_runs
+
+
+def change(path: Path, **facts):
+    record = json.loads(path.read_text()) | facts
+    path.write_text(json.dumps({key: value for key, value in record.items() if value is not None}))
+
+
+def test_a_loaded_run_is_ready_to_score(run_folders):
+    run = load_run(run_folders[0])
+    assert not run.classifier.training
+    assert run.classes == ["0", "1"]
+    assert run.config.image_size == 48
+    stored = torch.load(run_folders[0] / "best.ckpt", weights_only=True)["state_dict"]
+    for name, value in run.classifier.state_dict().items():
+        torch.testing.assert_close(value, stored[name])
+
+
+def test_a_study_gives_its_runs_in_order(study, run_folders):
+    assert [run.folder for run in load_runs(study)] == run_folders
+    assert [run.folder for run in load_runs(study, only="*fold1*")] == run_folders[1:]
+
+
+def test_weights_that_were_changed_are_refused(copied_run):
+    checkpoint = copied_run / "best.ckpt"
+    content = bytearray(checkpoint.read_bytes())
+    content[len(content) // 2] ^= 1
+    checkpoint.write_bytes(content)
+    with pytest.raises(DataError, match=r"best.ckpt: must have the SHA-256 that run.json says .* Train the run again"):
+        load_run(copied_run)
+
+
+class Evil:
+    def __reduce__(self):
+        return Path.touch, (Path("owned"),)
+
+
+def test_a_checkpoint_that_holds_code_is_refused_even_with_its_hash(copied_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content = pickle.dumps({"state_dict": Evil()})
+    (copied_run / "best.ckpt").write_bytes(content)
+    change(copied_run / "run.json", checkpoint_sha256=hashlib.sha256(content).hexdigest())
+    with pytest.raises(DataError, match="is not a checkpoint of weights"):
+        load_run(copied_run)
+    assert not Path("owned").exists()
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"state": "failed"}, "must be a finished run, found failed"),
+        ({"checkpoint_sha256": None}, "has no checkpoint_sha256"),
+    ],
+)
+def test_a_run_that_is_no_finished_run_is_refused(copied_run, facts, message):
+    change(copied_run / "run.json", **facts)
+    with pytest.raises(DataError, match=message):
+        load_run(copied_run)
+
+
+def test_a_configuration_that_names_foreign_code_is_refused(copied_run):
+    config = copied_run / "config.yaml"
+    config.write_text(config.read_text().replace("fistula.learning.backbone.create_backbone", "os.system"))
+    with pytest.raises(DataError, match=r"config.yaml: model: _target_ must be one of .* found os.system"):
+        load_run(copied_run)
+
+
+def test_weights_of_another_network_are_refused(copied_run):
+    config = copied_run / "config.yaml"
+    config.write_text(config.read_text().replace("architecture: test_resnet", "architecture: test_efficientnet"))
+    with pytest.raises(DataError, match=r"best.ckpt: does not fit the network that config.yaml describes"):
+        load_run(copied_run)
+
+
+def test_a_missing_checkpoint_or_cohort_is_refused(copied_run):
+    (copied_run / "best.ckpt").unlink()
+    with pytest.raises(DataError, match=r"best.ckpt: cannot be read \(No such file"):
+        load_run(copied_run)
+    shutil.rmtree(copied_run.parent / "cohort")
+    with pytest.raises(DataError, match="is not a cohort folder"):
+        load_run(copied_run)
+
+
+def test_runs_of_several_configurations_are_no_ensemble(copied_run):
+    other = copied_run.parent / "other"
+    shutil.copytree(copied_run, other)
+    identity = json.loads((other / "run.json").read_text())["identity"]
+    change(other / "run.json", identity=identity | {"epochs": 99})
+    with pytest.raises(ConfigError, match=r"several configurations.*found other, run\. Name one with only="):
+        load_runs(copied_run.parent)
+    assert len(load_runs(copied_run.parent, only="run")) == 1
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="must hold a finished run named like *, found none"):
+        load_runs(tmp_path)
+    with pytest.raises(ConfigError, match="is not a folder"):
+        load_runs(tmp_path / "nowhere")
+
+
+def test_only_what_is_known_is_called(tmp_path):
+    assert call_known({"_target_": "a", "x": 1}, {"a": lambda x: x + 1}, where="here") == 2
+    with pytest.raises(DataError, match="here: does not fit a"):
+        call_known({"_target_": "a", "y": 1}, {"a": lambda x: x}, where="here")
+    with pytest.raises(DataError, match="_target_ must be one of a, found None"):
+        call_known("text", {"a": int}, where="here")
