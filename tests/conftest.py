@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,12 +18,16 @@ from omegaconf import open_dict
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
-from fistula.cli import config_folder, main
+from fistula.cli import config_folder, main, run_command
 from fistula.cohort.manifest import SCHEMA, manifest_fingerprint
 from fistula.sweep.run_folder import register_run_name
 
 TINY = ("model.architecture=test_resnet", "learning=end_to_end", "image_size=32", "batch_size=8", "epochs=1")
 TINY_RUN = (*TINY, "trainer=cpu", "logger=csv", "split=patient_holdout")
+TRAIN = (*TINY, "trainer=cpu", "logger=csv", "split=patient_kfold", "split.folds=2", "split.fold=0,1", "image_size=48")
+PHANTOM = (
+    "patients=8", "controls=8", "slices.positive=2", "slices.negative=1", "slices.control=2", "supersampling=1",
+)  # fmt: skip
 
 
 def write_cohort(folder: Path, *, patients=20, slices=3, size=32, seed=0, classes=("0", "1")) -> Path:
@@ -190,3 +195,57 @@ def dicom_tree(tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("\n".join(lines) + "\n")
     return tmp_path / "tree", labels
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A folder with `phantom`, `cohort` and `study`, and the pseudonym key that they were made with."""
+    folder = tmp_path_factory.mktemp("made")
+    before, argv, there = os.environ.get("FISTULA_PSEUDONYM_KEY_FILE"), sys.argv, Path.cwd()
+    os.environ["FISTULA_PSEUDONYM_KEY_FILE"] = str(folder / "key")
+    os.chdir(folder)
+    try:
+        run_command("phantom", ["out=phantom", *PHANTOM, "workers=1"])
+        ingest = ["source=phantom", "labels=phantom/labels.csv", "out=cohort", "size=64", "spacing_mm=1"]
+        run_command("ingest", [*ingest, "workers.count=1"])
+        run_command("train", ["-m", "cohort=cohort", *TRAIN, "epochs=4", "optimizer.lr=3e-3", "hydra.sweep.dir=study"])
+    finally:
+        os.chdir(there)
+        sys.argv = argv
+        if before is None:
+            del os.environ["FISTULA_PSEUDONYM_KEY_FILE"]
+        else:
+            os.environ["FISTULA_PSEUDONYM_KEY_FILE"] = before
+    return folder
+
+
+@pytest.fixture
+def study(made, monkeypatch):
+    """The study's folder; pseudonyms are those of its cohort."""
+    monkeypatch.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(made / "key"))
+    return made / "study"
+
+
+@pytest.fixture
+def phantom(made):
+    return made / "phantom"
+
+
+@pytest.fixture
+def run_folders(study):
+    return sorted(path.parent for path in study.glob("*/run.json"))
+
+
+@pytest.fixture
+def copied_run(run_folders, tmp_path):
+    """A run's folder with its cohort, free to be damaged."""
+    copy = tmp_path / "study" / "run"
+    shutil.copytree(run_folders[0], copy)
+    shutil.copytree(run_folders[0].parent / "cohort", copy.parent / "cohort")
+    return copy
+
+
+@pytest.fixture
+def one_patient(phantom):
+    """The folder of one synthetic patient."""
+    return sorted({path.parent for path in phantom.rglob("*.dcm")})[0]

@@ -11,6 +11,7 @@ PACKAGE = Path(fistula.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # What each room may import; everyone may import errors, folder and the package itself.
 ARROWS = {
+    "__init__": {"predict"},  # fistula.load, imported when it is first asked for
     "cli": {"commands"},
     "commands": {"phantom", "dicom", "cohort", "learning", "sweep", "report", "predict", "explain", "evidence"},
     "phantom": {"dicom"},

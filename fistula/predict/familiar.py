@@ -94,7 +94,7 @@ class Looks:
 def looks_of(cohort: Cohort) -> Looks:
     """What a cohort looks like, from its manifest and its pixels."""
     manifest = cohort.manifest
-    words = {
+    words: dict[str, set[str]] = {
         column: set(manifest[column].drop_nulls())
         for column in ("modality", "component", "orientation")
         if column in manifest.columns and manifest[column].drop_nulls().len()

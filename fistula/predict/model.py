@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cached_property
@@ -142,7 +142,7 @@ def cohort_folder(run: Path) -> Path:
     return run / "cohort" if (run / "cohort").is_dir() else run.resolve().parent / "cohort"
 
 
-def call_known(node: Any, known: dict[str, Callable[..., Any]], *, where: object) -> Any:
+def call_known(node: Any, known: Mapping[str, Callable[..., Any]], *, where: object) -> Any:
     """Call what `_target_` of a stored configuration names, if it is one of `known`: a run may come from anywhere.
 
     Raises:

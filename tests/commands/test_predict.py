@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from ..dicom.test_privacy import CANARY, _everything, _fill
-from ..predict.conftest import copied_run, made, one_patient, phantom, run_folders, study, write_series  # noqa: F401
 
 
 def table(path):
@@ -13,7 +12,7 @@ def table(path):
         return list(csv.DictReader(file))
 
 
-def test_a_patient_is_scored_into_tables_overlays_and_a_page(study, one_patient, fistula_here, tmp_path):  # noqa: F811
+def test_a_patient_is_scored_into_tables_overlays_and_a_page(study, one_patient, fistula_here, tmp_path):
     code, shown, error = fistula_here("predict", f"run={study}", f"source={one_patient}", "out=out", "workers.count=1")
     assert code == 0, error
     assert shown.splitlines()[-1] == "out/index.html"
@@ -36,14 +35,14 @@ def test_a_patient_is_scored_into_tables_overlays_and_a_page(study, one_patient,
 
 
 @pytest.mark.parametrize(("which", "number"), [("none", 0), ("positive", None)])
-def test_overlays_are_drawn_as_asked(study, one_patient, fistula_here, tmp_path, which, number):  # noqa: F811
+def test_overlays_are_drawn_as_asked(study, one_patient, fistula_here, tmp_path, which, number):
     arguments = (f"run={study}", f"source={one_patient}", "out=out", f"overlays={which}", "workers.count=1")
     assert fistula_here("predict", *arguments)[0] == 0
     positive = [row for row in table(tmp_path / "out" / "predictions.csv") if row["decision"] == "1"]
     assert len(list((tmp_path / "out").glob("overlays/*"))) == (len(positive) if number is None else number)
 
 
-def test_no_name_reaches_what_is_written(study, fistula_here, tmp_path, write_dicom):  # noqa: F811
+def test_no_name_reaches_what_is_written(study, fistula_here, tmp_path, write_dicom):
     source = tmp_path / f"{CANARY} tree"
     for place in range(3):
         path = source / f"{CANARY}{place}.dcm"
@@ -67,7 +66,7 @@ def test_no_name_reaches_what_is_written(study, fistula_here, tmp_path, write_di
         (("source=.", "out=out", "only=nothing*"), r"must hold a finished run named like nothing*"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line_and_writes_nothing(study, fistula_here, tmp_path, arguments, message):  # noqa: F811
+def test_what_cannot_be_is_refused_in_one_line_and_writes_nothing(study, fistula_here, tmp_path, arguments, message):
     (tmp_path / "empty").mkdir()
     code, _, error = fistula_here("predict", f"run={study}", *arguments)
     assert code == 2
@@ -76,7 +75,7 @@ def test_what_cannot_be_is_refused_in_one_line_and_writes_nothing(study, fistula
     assert not (tmp_path / "out").exists()
 
 
-def test_a_failure_while_writing_leaves_nothing(study, one_patient, fistula_here, tmp_path, monkeypatch):  # noqa: F811
+def test_a_failure_while_writing_leaves_nothing(study, one_patient, fistula_here, tmp_path, monkeypatch):
     def fail(*arguments, **keywords):
         raise OSError(28, "No space left on device")
 
