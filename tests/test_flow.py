@@ -16,7 +16,14 @@ TINY_COHORT = (
     "slices.control=2",
     "supersampling=1",
 )
-TINY_STUDY = ("study=quick", "model.architecture=test_resnet", "learning=end_to_end", "image_size=32", "epochs=1,2")
+TINY_STUDY = (
+    "study=quick",
+    "model.architecture=test_resnet",
+    "learning=end_to_end",
+    "image_size=32",
+    "epochs=1,2",
+    "hydra/launcher=in_process",
+)
 
 
 def chain(out):

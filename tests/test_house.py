@@ -17,7 +17,7 @@ ARROWS = {
     "phantom": {"dicom"},
     "cohort": {"dicom", "evidence"},
     "learning": {"cohort", "evidence"},
-    "sweep": set(),
+    "sweep": {"cohort", "evidence"},
     "report": {"evidence", "sweep", "cohort", "explain", "predict"},
     "predict": {"explain", "learning", "cohort", "dicom", "evidence", "sweep"},
     "explain": {"learning"},

@@ -123,7 +123,7 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame) -> Experim
         expansion=make(cfg.expansion),
         augmentation=make(cfg.augmentation),
         image_size=cfg.image_size,
-        batch_size=cfg.batch_size,
+        batch_size=-(-cfg.batch_size // cfg.micro_batches),
         num_workers=cfg.num_workers,
         seed=cfg.seed,
     )
@@ -139,6 +139,7 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame) -> Experim
     trainer = make(
         cfg.trainer,
         default_root_dir=str(folder),
+        accumulate_grad_batches=cfg.micro_batches,
         callbacks=[
             EpochSeed(cfg.seed),
             best_checkpoint(folder, **cfg.checkpoint),

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
+import socket
 import traceback
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +17,10 @@ from fistula.errors import ConfigError, DataError
 from fistula.folder import write_whole
 
 RECORD = "run.json"
+LOG = "log.txt"  # what the run's process said, in a sweep
+FAILURE = ("error", "error_kind", "traceback", "log_tail", "failed_at")
 # What may differ between two trainings that are the same run: where things lie, what is checked, what is logged.
-NOT_IDENTITY = ("cohort", "audit", "output_dir", "logger", "num_workers", "study_name", "run_name")
+NOT_IDENTITY = ("cohort", "audit", "output_dir", "logger", "num_workers", "micro_batches", "study_name", "run_name")
 
 # What tells the runs of one configuration apart, among the keys of a run's identity.
 WITHIN = ("seed", "augmentation.seed", "split.fold", "logger.name")
@@ -58,8 +63,8 @@ class RunFolder:
             ConfigError: If it holds another run, naming the keys that differ, or something else.
         """
         record = self.record()
-        if record and record["fingerprint"] != self.fingerprint:
-            there = record["identity"]
+        if record and record.get("fingerprint") != self.fingerprint:
+            there = record.get("identity", {})
             differing = [
                 f"{key}: {there.get(key)!r} there, {self.identity.get(key)!r} now"
                 for key in sorted(there.keys() | self.identity.keys())
@@ -71,8 +76,9 @@ class RunFolder:
                 found="; ".join(differing),
                 remedy="Name another folder or remove this one",
             )
-        # A certificate stays behind where a leak has stopped the run.
-        others = [path for path in self.path.glob("*") if not path.match("audit-*.json")]
+        # A certificate stays behind where a leak has stopped the run; the others come before the record.
+        ours = ("audit-*.json", ".owners", LOG, ".*.partial")
+        others = [path for path in self.path.glob("*") if not any(path.match(pattern) for pattern in ours)]
         if not record and others:
             raise ConfigError(
                 f"hydra.run.dir={self.path}",
@@ -80,16 +86,46 @@ class RunFolder:
                 remedy="Name another folder or remove this one",
             )
 
+    def queue(self) -> None:
+        """Announce the run, unless another process has done so, or more, in the meantime."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        draft = self.path / f".{uuid.uuid4().hex[:8]}.partial"
+        try:
+            draft.write_text(self._content({}, "queued", {}))
+            os.link(draft, self.path / RECORD)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink(missing_ok=True)
+
     def write(self, state: str, **facts: Any) -> None:
-        """Set the run's state and add facts to its record."""
-        record = self.record() | {"fingerprint": self.fingerprint, "identity": self.identity, "state": state}
-        record |= {f"{state}_at": datetime.now(UTC).isoformat(timespec="seconds")} | facts
-        write_whole(self.path / RECORD, json.dumps(record, indent=1, allow_nan=False) + "\n")
+        """Set the run's state and add facts to its record; what an earlier failure left there is forgotten."""
+        kept = {key: value for key, value in self.record().items() if key not in FAILURE}
+        write_whole(self.path / RECORD, self._content(kept, state, facts))
+
+    def start(self, **facts: Any) -> None:
+        """Set the state to running, on this machine and in this process."""
+        self.write("running", host=socket.gethostname(), pid=os.getpid(), **facts)
 
     def fail(self, error: BaseException) -> None:
-        """Record why the run stopped."""
-        text = "".join(traceback.format_exception(error))
-        self.write("failed", error=str(error) or type(error).__name__, traceback=text.splitlines()[-20:])
+        """Record why the run stopped, and the end of its log where it has one."""
+        lines = "".join(traceback.format_exception(error)).splitlines()[-20:]
+        kind, text = type(error).__name__, str(error) or type(error).__name__
+        self.write("failed", error=text, error_kind=kind, traceback=lines, log_tail=self.log_tail())
+
+    def log_tail(self, lines: int = 20) -> list[str]:
+        """The last lines of what the run's process said."""
+        try:
+            with (self.path / LOG).open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 200 * lines))
+                return file.read().decode(errors="replace").splitlines()[-lines:]
+        except OSError:
+            return []
+
+    def _content(self, record: dict[str, Any], state: str, facts: dict[str, Any]) -> str:
+        record = record | {"fingerprint": self.fingerprint, "identity": self.identity, "state": state}
+        record |= {f"{state}_at": datetime.now(UTC).isoformat(timespec="seconds")} | facts
+        return json.dumps(record, indent=1, allow_nan=False) + "\n"
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -99,9 +135,12 @@ def read_record(path: Path) -> dict[str, Any]:
         DataError: If it is missing or is not JSON.
     """
     try:
-        return json.loads((path / RECORD).read_text())
+        record = json.loads((path / RECORD).read_text())
     except (OSError, ValueError) as error:
         raise DataError(path / RECORD, f"cannot be read ({error})", remedy="Remove this run's folder") from error
+    if not isinstance(record, dict) or "state" not in record:
+        raise DataError(path / RECORD, "is not the record of a run", remedy="Remove this run's folder")
+    return record
 
 
 def identity_of(resolved: dict[str, Any], **fingerprints: str) -> dict[str, Any]:

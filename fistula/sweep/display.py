@@ -1,0 +1,42 @@
+"""What a sweep shows while it runs: one line for each run that ends, and a bar where someone watches."""
+
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class Display:
+    """Lines on standard output; the bar on standard error, if that is a terminal.
+
+    Args:
+        total: Number of runs.
+        num_done: How many of them were done before.
+    """
+
+    def __init__(self, *, total: int, num_done: int) -> None:
+        self.total, self.count = total, num_done
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        # Lines that are printed while the bar is there go through it to standard output, and stand above it.
+        self.bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+        self.task = self.bar.add_task("runs", total=total, completed=num_done)
+        if num_done:
+            self.note(f"{num_done} of {total} runs were done before")
+
+    def __enter__(self) -> "Display":
+        self.bar.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bar.stop()
+
+    def show(self, text: str) -> None:
+        """Say how a run ended."""
+        self.count = min(self.count + 1, self.total)
+        self.note(f"[{self.count}/{self.total}] {text}")
+        self.bar.update(self.task, completed=self.count)
+
+    def note(self, text: str) -> None:
+        """Say something between."""
+        print(text, flush=True)

@@ -1,0 +1,77 @@
+"""One run of a study as a process of its own: nothing leaks from one to the next, and a crash ends one run alone."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fistula.sweep.run_folder import LOG
+
+END_S = 20.0  # for a run to end by itself before it is killed
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be started.
+
+    Attributes:
+        name: Of the run.
+        folder: Of the run; its process's output goes to `log.txt` there.
+        arguments: Of `fistula`.
+        cwd: Where relative paths begin.
+        environment: Variables over those of the machine it runs on.
+    """
+
+    name: str
+    folder: Path
+    arguments: Sequence[str]
+    cwd: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self) -> int:
+        """Run to the end; the exit code, negative the number of a signal that ended it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # Inside a Slurm job Lightning would take over from Slurm what only concerns our parent process.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+        command = [sys.executable, "-m", "fistula.cli", *self.arguments]
+        with (self.folder / LOG).open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=self.cwd,
+                env=inherited | dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                return process.wait()
+            finally:
+                _end(process)
+
+    def with_overrides(self, *overrides: str) -> "Job":
+        """The same run with more overrides."""
+        return replace(self, arguments=[*self.arguments, *overrides])
+
+
+# What runs jobs, on whatever machines: gives each with its exit code as it ends, None if that cannot be known.
+Engine = Callable[[Sequence[Job]], Iterator[tuple[Job, int | None]]]
+
+
+def one_by_one(jobs: Sequence[Job]) -> Iterator[tuple[Job, int | None]]:
+    """Run jobs in turn, on this machine."""
+    for job in jobs:
+        yield job, job.run()
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a process that is still there, because its parent has been interrupted."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,138 @@
+"""Run a study: plan every run, skip what is done, start the rest, and say what has become of each."""
+
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from fistula.errors import FistulaError
+from fistula.folder import write_whole
+from fistula.sweep.index import Index
+from fistula.sweep.job import Engine, Job
+from fistula.sweep.plan import Planner, RunPlan
+from fistula.sweep.preflight import check_folders, check_networks, check_splits
+from fistula.sweep.schedule import StudyRun, run_all
+
+# Of Hydra's own settings, those that make the sweep and not the run.
+OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.mode")
+
+
+class StudyError(FistulaError):
+    """Some runs of a study failed."""
+
+
+def launch(
+    loader: ConfigLoader, config: DictConfig, job_overrides: Sequence[Sequence[str]], *, engine: Engine
+) -> list[JobReturn]:
+    """Run those runs of a sweep that are not done.
+
+    Args:
+        loader: Hydra's, to compose each run's configuration.
+        config: Of the sweep.
+        job_overrides: One list of overrides a run.
+        engine: Where the runs run.
+
+    Returns:
+        One for each list of overrides; a failed run's holds its error.
+    """
+    setup_globals()
+    study = Path(config.hydra.sweep.dir)
+    planner, index = Planner(), Index(study, config)
+    names: list[str] = []
+    plans: list[RunPlan] = []
+    jobs: dict[Path, Job] = {}
+    for overrides in job_overrides:
+        name = index.done(overrides, planner)
+        if name is None:
+            plan = planner.plan(_compose(loader, config, overrides))
+            name = plan.folder.path.name
+            plans.append(plan)
+            jobs[plan.folder.path] = _job(config, plan, overrides)
+            index.add(overrides, plan)
+        names.append(name)
+    missing = [plan for plan in check_folders(plans) if not plan.folder.is_done]
+    if missing:
+        check_splits(missing, study)
+        check_networks(missing)
+        for plan in missing:
+            plan.folder.queue()
+        write_whole(study / "multirun.yaml", OmegaConf.to_yaml(config))
+    if plans:
+        index.write()
+    runs = [StudyRun(plan.folder, jobs[plan.folder.path]) for plan in missing]
+    with _ended_by_sigterm():
+        errors = run_all(runs, engine=engine, num_done=len(set(names)) - len(missing))
+    if not errors:
+        print(f"next: fistula report study={study}")
+    return [_job_return(overrides, errors.get(name)) for name, overrides in zip(names, job_overrides, strict=True)]
+
+
+def raise_failures(returns: Sequence[JobReturn], study: Path) -> None:
+    """End a sweep with an error if a run of it failed, with the runs' own exit code where they agree.
+
+    Raises:
+        StudyError: If runs of several failed; the run's own error if it is the only one.
+    """
+    errors = [job._return_value for job in returns if job.status is JobStatus.FAILED]
+    if not errors:
+        return
+    if len(returns) == 1:
+        raise errors[0]
+    codes = {getattr(error, "exit_code", 1) for error in errors}
+    rule = f"{len(errors)} of {len(returns)} runs failed"
+    remedy = f"`fistula status study={study}` says why; the same command again trains these alone"
+    failure = StudyError(study, rule, remedy=remedy)
+    failure.exit_code = codes.pop() if len(codes) == 1 else 1
+    raise failure
+
+
+def _compose(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Compose a run's configuration as its own process will, with the folder it will have."""
+    composed = loader.load_sweep_config(config, list(overrides))
+    with open_dict(composed):
+        composed.hydra.job.id = composed.hydra.job.num = 0
+    HydraConfig.instance().set_config(composed)
+    folder = Path(composed.hydra.sweep.dir, composed.hydra.sweep.subdir)
+    OmegaConf.set_readonly(composed.hydra, False)
+    composed.hydra.runtime.output_dir = str(folder.absolute())
+    HydraConfig.instance().set_config(composed)
+    return OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])  # type: ignore[misc]
+
+
+def _job(config: DictConfig, plan: RunPlan, overrides: Sequence[str]) -> Job:
+    """The command that trains one run: the sweep's, narrowed to this run."""
+    hydra = [text for text in config.hydra.overrides.hydra if not text.startswith(OF_THE_SWEEP)]
+    folders = [
+        argument
+        for source in config.hydra.runtime.config_sources
+        if source.provider == "command-line"
+        for argument in ("--config-dir", source.path)
+    ]
+    one = ["hydra/launcher=in_process", "hydra/sweeper=basic"]
+    arguments = ["train", "--multirun", *folders, *hydra, *overrides, *one]
+    return Job(plan.name, plan.folder.path, arguments, Path.cwd())
+
+
+def _job_return(overrides: Sequence[str], error: Exception | None) -> JobReturn:
+    status = JobStatus.COMPLETED if error is None else JobStatus.FAILED
+    return JobReturn(overrides=list(overrides), status=status, _return_value=error)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let a terminated sweep end its runs as an interrupted one does."""
+
+    def leave(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,94 @@
+"""What a configuration asks for: the cohort, the split, and the run with its folder and identity."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from fistula import __version__
+from fistula.cohort.gate import pass_gate
+from fistula.cohort.manifest import Cohort, read_cohort
+from fistula.cohort.split_table import split_fingerprint
+from fistula.errors import ConfigError
+from fistula.evidence.aggregate import AGGREGATIONS
+from fistula.sweep.run_folder import RunFolder, identity_of
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A run that is asked for.
+
+    Attributes:
+        cfg: Its configuration, as `conf/train.yaml` composes it.
+        resolved: The same as plain values.
+        cohort: To learn from.
+        split: As configured; its ``name`` and whether it is ``leaky_by_design``.
+        table: Of the split, every fold.
+        folder: The run's, with its identity.
+        fingerprints: Of cohort and split.
+    """
+
+    cfg: DictConfig
+    resolved: dict[str, Any]
+    cohort: Cohort
+    split: Any
+    table: pl.DataFrame
+    folder: RunFolder
+    fingerprints: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        return str(self.cfg.run_name)
+
+    def pass_gate(self, study: Path) -> dict[str, Any]:
+        """Audit the split, once a study; see `fistula.cohort.gate.pass_gate`."""
+        return pass_gate(
+            self.cohort,
+            self.table,
+            study,
+            audit=instantiate(self.cfg.audit),
+            split=self.split.name,
+            leaky_by_design=self.split.leaky_by_design,
+        )
+
+
+class Planner:
+    """Plan runs; a cohort is read and a split drawn once for all the runs that share them."""
+
+    def __init__(self) -> None:
+        self._cohorts: dict[Path, Cohort] = {}
+        self._tables: dict[str, tuple[pl.DataFrame, str]] = {}
+
+    def cohort(self, path: Path) -> Cohort:
+        if path not in self._cohorts:
+            self._cohorts[path] = read_cohort(path)
+        return self._cohorts[path]
+
+    def plan(self, cfg: DictConfig) -> RunPlan:
+        """Read, draw and identify what `cfg` asks for; nothing is written.
+
+        Raises:
+            FistulaError: If a number, the cohort or the split cannot be.
+        """
+        for key in ("epochs", "batch_size", "image_size"):
+            if cfg[key] < 1:
+                raise ConfigError(key, "must be at least 1", found=cfg[key], remedy=f"For example {key}=50")
+        if cfg.aggregation not in AGGREGATIONS:
+            raise ConfigError("aggregation", f"must be one of {', '.join(AGGREGATIONS)}", found=cfg.aggregation)
+        cohort = self.cohort(Path(cfg.cohort))
+        split = instantiate(cfg.split)
+        resolved: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+        drawn_from = {key: value for key, value in resolved["split"].items() if key != "fold"}
+        key = json.dumps([cohort.fingerprint, drawn_from], sort_keys=True)
+        # A fold that the table lacks is drawn for anew, because the split then says what is wrong.
+        if key not in self._tables or cfg.split.fold not in self._tables[key][0]["fold"]:
+            table = split(cohort.manifest)
+            self._tables[key] = table, split_fingerprint(table)
+        table, fingerprint = self._tables[key]
+        fingerprints = {"cohort_fingerprint": cohort.fingerprint, "split_fingerprint": fingerprint}
+        folder = RunFolder(Path(cfg.output_dir), identity_of(resolved, **fingerprints, version=__version__))
+        return RunPlan(cfg, resolved, cohort, split, table, folder, fingerprints)

@@ -1,0 +1,63 @@
+"""Check every run of a sweep before the first one starts."""
+
+import json
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from fistula.errors import ConfigError, FistulaError
+from fistula.sweep.plan import RunPlan
+
+
+def check_folders(plans: Sequence[RunPlan]) -> list[RunPlan]:
+    """The plans, each run once, none in a folder that holds something else.
+
+    Raises:
+        ConfigError: If a folder does, or if two different runs would share one.
+    """
+    distinct: dict[Path, RunPlan] = {}
+    for plan in plans:
+        plan.folder.check()
+        other = distinct.setdefault(plan.folder.path, plan)
+        if other.folder.fingerprint != plan.folder.fingerprint:
+            differing = [key for key, value in plan.folder.identity.items() if other.folder.identity.get(key) != value]
+            rule = f"two runs of this sweep, which differ in {', '.join(differing)}, would share this folder"
+            raise ConfigError(plan.folder.path, rule, remedy="Put what differs into hydra.sweep.subdir")
+    return list(distinct.values())
+
+
+def check_splits(plans: Sequence[RunPlan], study: Path) -> None:
+    """Let each split of the sweep pass the audit.
+
+    Raises:
+        LeakageError: If one has a leak that nothing allows.
+    """
+    for plan in {(plan.split.name, plan.fingerprints["split_fingerprint"]): plan for plan in plans}.values():
+        plan.pass_gate(study)
+
+
+def check_networks(plans: Sequence[RunPlan]) -> None:
+    """Build each network of the sweep once, pretrained weights included, in a process that gives its memory back.
+
+    Raises:
+        FistulaError: If one does not exist, or its weights cannot be had.
+    """
+    models = {json.dumps(plan.resolved["model"], sort_keys=True): len(plan.cohort.classes) for plan in plans}
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
+        executor.submit(_build_networks, [(json.loads(text), classes) for text, classes in models.items()]).result()
+
+
+def _build_networks(models: list[tuple[dict[str, Any], int]]) -> None:
+    from hydra.utils import instantiate
+
+    for model, num_classes in models:
+        try:
+            instantiate(model, num_classes=num_classes)
+        except Exception as error:
+            # On its way to another process an error loses its cause, and here that is what the user can mend.
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, FistulaError):
+                cause = cause.__cause__
+            raise (cause or error) from None

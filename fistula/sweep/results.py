@@ -1,0 +1,13 @@
+"""What a finished run has to show, in one line."""
+
+from typing import Any
+
+
+def one_line(metrics: dict[str, Any]) -> str:
+    """AUROC of the test part, by slice and by patient, of the `metrics` in `run.json`; for each class if several."""
+    if "test" not in metrics:
+        return "; ".join(f"{name}: {one_line(node)}" for name, node in metrics.items())
+    values = {level: metrics["test"][level]["auroc"]["value"] for level in ("slice", "patient")}
+    return "test " + "  ".join(
+        f"AUROC by {level} " + ("n/a" if value is None else f"{value:.3f}") for level, value in values.items()
+    )

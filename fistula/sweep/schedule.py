@@ -1,0 +1,141 @@
+"""Which run starts when, and what became of it: runs that others train are waited for, silent ends are recorded."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fistula.errors import FistulaError
+from fistula.sweep.display import Display
+from fistula.sweep.job import Engine, Job
+from fistula.sweep.ownership import BUSY, STALE_S, BusyError, claim, holder_of
+from fistula.sweep.results import one_line
+from fistula.sweep.run_folder import RunFolder
+
+POLL_S = 1.0
+OUT_OF_MEMORY = "OutOfMemoryError"  # PyTorch's, of a graphics card
+# Too little memory beside other runs may be enough alone; half a batch at a time needs about half.
+RELIEF = {"alone": (), "alone, half a batch at a time": ("micro_batches=2",)}
+
+
+class RunError(FistulaError):
+    """A run of a study failed, or its process ended without a word."""
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """A run, and how it is started."""
+
+    folder: RunFolder
+    job: Job
+
+
+def run_all(runs: Sequence[StudyRun], *, engine: Engine, num_done: int) -> dict[str, RunError]:
+    """Run all, whatever fails; those that another sweep trains are waited for, and taken over if it dies.
+
+    Args:
+        runs: That are not done.
+        engine: Where they run.
+        num_done: How many others were done before.
+
+    Returns:
+        Errors of the runs that failed, by the names of their folders.
+    """
+    with Display(total=len(runs) + num_done, num_done=num_done) as display:
+        schedule = Schedule(engine, display)
+        schedule.run(runs)
+        for how, overrides in RELIEF.items():
+            for run in [run for run in runs if run.folder.record().get("error_kind") == OUT_OF_MEMORY]:
+                display.note(f"{run.job.name}: out of memory, so once more {how}")
+                schedule.run([StudyRun(run.folder, run.job.with_overrides(*overrides))])
+    return schedule.errors
+
+
+class Schedule:
+    """Runs on their way to an end.
+
+    Args:
+        engine: Where they run.
+        display: That tells of each end.
+    """
+
+    def __init__(self, engine: Engine, display: Display) -> None:
+        self.engine, self.display = engine, display
+        self.errors: dict[str, RunError] = {}
+        self._beats: dict[Path, tuple[tuple[int, int], float]] = {}
+
+    def run(self, runs: Sequence[StudyRun]) -> None:
+        """Bring runs to an end, each trained by one process at a time, here or elsewhere."""
+        waiting = {run.job.folder: run for run in runs}
+        elsewhere: set[Path] = set()
+        while waiting:
+            held = {path for path in waiting if self._is_held(path)}
+            for path in elsewhere - held:
+                # Another sweep has brought it to an end; if it died instead, the run is ours.
+                if path in waiting and waiting[path].folder.record().get("state") in ("done", "failed"):
+                    self._settle(waiting.pop(path), None)
+            if held - elsewhere:
+                self.display.note(f"{len(held)} of the runs are trained by another sweep; waiting for them at the end")
+            elsewhere = held
+            free = [run.job for path, run in waiting.items() if path not in held]
+            if waiting and not free:
+                time.sleep(POLL_S)
+            for job, code in self.engine(free) if free else ():
+                if code == BUSY or not self._settle(waiting[job.folder], code):
+                    elsewhere.add(job.folder)
+                else:
+                    del waiting[job.folder]
+
+    def _settle(self, run: StudyRun, code: int | None) -> bool:
+        """Tell what became of a run whose process ended; False if another process has it now."""
+        name = run.folder.path.name
+        if run.folder.record().get("state") not in ("done", "failed") and not _record_silent_end(run, code):
+            return False
+        record = run.folder.record()
+        if record["state"] == "done":
+            self.errors.pop(name, None)
+            seconds = record.get("seconds", 0)
+            self.display.show(f"{run.job.name}  {one_line(record['metrics'])}  {seconds:.0f} s")
+            return True
+        error = RunError(run.job.name, record["error"])
+        error.exit_code = code if code in (2, 3) else 1
+        self.errors[name] = error
+        self.display.show(f"{run.job.name}  failed: {record['error']}")
+        return True
+
+    def _is_held(self, folder: Path) -> bool:
+        """Whether a process that may be alive trains in a folder; one out of sight is alive while its file changes."""
+        holder = holder_of(folder)
+        if holder is None or holder.is_gone:
+            return False
+        if holder.is_gone is False:
+            return True
+        now, beat = time.monotonic(), (holder.number, holder.beat)
+        seen, since = self._beats.get(folder, (None, now))
+        if seen != beat:
+            self._beats[folder] = beat, now
+            return True
+        return now - since < STALE_S
+
+
+def _record_silent_end(run: StudyRun, code: int | None) -> bool:
+    """Record a run as failed whose process ended without doing so; False if another process has it now."""
+    try:
+        own = claim(run.folder.path)
+    except BusyError:
+        return False
+    try:
+        if run.folder.record().get("state") not in ("done", "failed"):
+            run.folder.fail(RunError("its process", _say_end(run.folder.log_tail(), code)))
+    finally:
+        own.release()
+    return True
+
+
+def _say_end(log_tail: list[str], code: int | None) -> str:
+    if code is None:
+        return "was lost"
+    if code < 0:
+        return f"was ended by signal {-code}"
+    said = [line for line in log_tail if line.startswith("error: ")]
+    return f"ended with exit code {code}" + (f" ({said[-1]})" if said else "")

@@ -1,0 +1,64 @@
+"""A study: all runs of a sweep, of which one that fails stops no other."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
+
+with suppress(ImportError):
+    import hydra_plugins.hydra_ray_launcher._config  # noqa: F401 (stores an option of its own when it is imported)
+
+# Hydra would otherwise take what plugins have stored under these names for the schema of the files in conf/.
+for _group, _option in (("launcher", "basic"), ("launcher", "ray"), ("sweeper", "basic")):
+    ConfigStore.instance().repo["hydra"][_group].pop(f"{_option}.yaml", None)
+
+
+class StudySweeper(BasicSweeper):
+    """The product of all lists, as Hydra's own sweeper; but every run is tried before the sweep ends with an error.
+
+    Args:
+        params: Overrides of the study, which those of the command line replace.
+    """
+
+    def __init__(self, params: dict[str, str] | None = None) -> None:
+        super().__init__(max_batch_size=None, params=params)
+
+    def sweep(self, arguments: list[str]) -> Sequence[JobReturn]:
+        from fistula.sweep.launch import raise_failures
+
+        assert self.hydra_context is not None
+        assert self.launcher is not None
+        assert self.config is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        (batch,) = self.split_arguments(overrides, max_batch_size=None)
+        returns = self.launcher.launch(batch, initial_job_idx=0)
+        raise_failures(returns, Path(self.config.hydra.sweep.dir))
+        return returns
+
+
+class StudyLauncher(BasicLauncher):
+    """Run what is not done yet, each run in a process of its own.
+
+    Args:
+        engine: Maps jobs to those jobs with their exit codes; see `fistula.sweep.job.Engine`.
+    """
+
+    def __init__(self, engine: Callable[..., Any]) -> None:
+        super().__init__()
+        self.engine = engine
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from fistula.sweep.launch import launch
+
+        assert self.hydra_context is not None
+        assert self.config is not None
+        if self.config.hydra.job.config_name != "train":
+            return super().launch(job_overrides, initial_job_idx)
+        return launch(self.hydra_context.config_loader, self.config, job_overrides, engine=self.engine)

@@ -1,0 +1,140 @@
+"""Sweeps as a user starts them: every run in a process of its own, through failures, kills and repetitions."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ..conftest import TINY_RUN
+
+SWEEP = ("train", "-m", "cohort=cohort", *TINY_RUN, "hydra.sweep.dir=study")
+
+
+def records(tmp_path):
+    return {path.parent.name: json.loads(path.read_text()) for path in (tmp_path / "study").glob("*/run.json")}
+
+
+def predictions(tmp_path):
+    return {path.parent.name: path.read_bytes() for path in (tmp_path / "study").glob("*/predictions.parquet")}
+
+
+@pytest.fixture
+def start(tmp_path, cohort_folder):
+    """Start `fistula ...` in a process group of its own."""
+
+    def call(*arguments):
+        command = [sys.executable, "-m", "fistula.cli", *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, cwd=tmp_path, text=True, start_new_session=True, **pipes)
+
+    return call
+
+
+@pytest.mark.slow
+def test_each_run_has_a_process_and_a_log_of_its_own_and_the_second_call_only_retries_what_failed(start, tmp_path):
+    rates = ("optimizer=sgd", "optimizer.lr=1e30,0.01,0.02")
+    shown, error = start(*SWEEP, *rates).communicate(timeout=300)
+    assert error.startswith("error: study: 1 of 3 runs failed")
+    lines = shown.splitlines()
+    assert [line[:5] for line in lines] == ["[1/3]", "[2/3]", "[3/3]"]
+    assert "failed: step 1: the loss must be finite" in lines[0]
+    first = records(tmp_path)
+    assert sorted(record["state"] for record in first.values()) == ["done", "done", "failed"]
+    assert len({record["pid"] for record in first.values()}) == 3
+    assert all("epoch 1/1" in (tmp_path / "study" / n / "log.txt").read_text() for n in predictions(tmp_path))
+    failed = next(record for record in first.values() if record["state"] == "failed")
+    assert "the loss must be finite" in failed["error"]
+    assert any("test_resnet" in line for line in failed["log_tail"])
+    shown, _ = start(*SWEEP, *rates).communicate(timeout=300)
+    assert shown.splitlines()[0] == "2 of 3 runs were done before"
+    again = records(tmp_path)
+    assert {name for name in first if first[name] != again[name]} == {failed["name"]}
+
+
+@pytest.mark.slow
+def test_two_sweeps_at_once_train_each_run_once(start, tmp_path):
+    sweeps = [start(*SWEEP, "seed=0,1,2", "epochs=3") for _ in range(2)]
+    assert [sweep.wait(timeout=600) for sweep in sweeps] == [0, 0]
+    logs = [path.read_text() for path in (tmp_path / "study").glob("*/log.txt")]
+    assert len(logs) == 3
+    assert all(log.count("epoch 1/3") == 1 for log in logs)
+    assert {record["state"] for record in records(tmp_path).values()} == {"done"}
+
+
+@pytest.mark.slow
+def test_an_interrupted_sweep_ends_its_run_and_the_next_call_goes_on(start, tmp_path):
+    sweep = start(*SWEEP, "seed=0,1", "epochs=200")
+    while not any(record["state"] == "running" for record in records(tmp_path).values()):
+        time.sleep(0.1)
+    (pid,) = (record["pid"] for record in records(tmp_path).values() if record["state"] == "running")
+    os.kill(sweep.pid, signal.SIGTERM)
+    assert sweep.wait(timeout=60) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_sweep_is_checked_before_its_first_run_starts(fistula_here, cohort_folder, tmp_path):
+    code, _, error = fistula_here(*SWEEP, "seed=0,1", "model.architecture=test_resnet,resnt18")
+    assert code == 2
+    assert "Did you mean" in error
+    assert predictions(tmp_path) == {}
+    assert not list(tmp_path.glob("study/*/log.txt"))
+
+
+def test_two_runs_that_would_share_a_folder_are_refused(fistula_here, cohort_folder):
+    code, _, error = fistula_here(*SWEEP, "model.architecture=test_resnet", "hydra.sweep.subdir=same", "seed=0,1")
+    assert code == 2
+    assert "two runs of this sweep, which differ in augmentation.seed, expansion.seed, seed, would" in error
+
+
+def test_a_sweep_of_a_thousand_finished_runs_composes_none_of_them(fistula_here, cohort_folder, tmp_path, monkeypatch):
+    """What takes the time is composing: it is done once for each run, and never again while nothing changes."""
+    from fistula.sweep import launch
+
+    composed = []
+    compose = launch._compose
+    monkeypatch.setattr(launch, "_compose", lambda *args: composed.append(args) or compose(*args))
+    monkeypatch.setattr(launch, "run_all", lambda runs, **rest: {})
+    monkeypatch.setattr(launch, "check_networks", lambda plans: None)
+    sweep = (*SWEEP, "seed=range(12)")
+    assert fistula_here(*sweep)[0] == 0
+    for path in tmp_path.glob("study/*/run.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "done"}))
+    assert len(composed) == 12
+    assert fistula_here(*sweep)[0] == 0
+    assert len(composed) == 12
+    (tmp_path / "study" / ".index.json").write_text("{")
+    assert fistula_here(*sweep)[0] == 0
+    assert len(composed) == 24
+
+
+def test_what_a_sweep_would_find_changed_underneath_is_refused(fistula_here, cohort_folder, tmp_path, monkeypatch):
+    from fistula.sweep import launch
+
+    from ..conftest import write_cohort
+
+    monkeypatch.setattr(launch, "run_all", lambda runs, **rest: {})
+    monkeypatch.setattr(launch, "check_networks", lambda plans: None)
+    assert fistula_here(*SWEEP, "seed=0,1")[0] == 0
+    cohort_folder.rename(tmp_path / "before")
+    write_cohort(tmp_path / "cohort", seed=1)
+    code, _, error = fistula_here(*SWEEP, "seed=0,1")
+    assert code == 2
+    assert "already holds another run, found cohort_fingerprint" in error
+
+
+def test_a_damaged_record_is_named_before_anything_starts(fistula_here, cohort_folder, tmp_path, monkeypatch):
+    from fistula.sweep import launch
+
+    monkeypatch.setattr(launch, "run_all", lambda runs, **rest: {})
+    monkeypatch.setattr(launch, "check_networks", lambda plans: None)
+    assert fistula_here(*SWEEP, "seed=0,1")[0] == 0
+    next(tmp_path.glob("study/*/run.json")).write_text('{"state": "do')
+    code, _, error = fistula_here(*SWEEP, "seed=0,1")
+    assert code == 2
+    assert "run.json: cannot be read" in error
+    assert "Remove this run's folder" in error

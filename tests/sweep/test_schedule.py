@@ -1,0 +1,154 @@
+"""Ends of runs, with an engine that writes what a run's process would."""
+
+import json
+import re
+from dataclasses import asdict, replace
+
+import pytest
+
+from fistula.sweep import schedule
+from fistula.sweep.job import Job, one_by_one
+from fistula.sweep.ownership import BUSY
+from fistula.sweep.process import this_process
+from fistula.sweep.run_folder import RunFolder
+from fistula.sweep.schedule import StudyRun, run_all
+
+METRICS = {"test": {level: {"auroc": {"value": 0.5}} for level in ("slice", "patient")}}
+
+
+def queued(path, name):
+    folder = RunFolder(path / name, {"name": name})
+    folder.queue()
+    return StudyRun(folder, Job(name, folder.path, ["train"], path))
+
+
+def engine_of(*turns):
+    """An engine whose n-th call does `turns[n]`, a list of (what to do to the run's folder, exit code)."""
+    calls = []
+
+    def engine(jobs):
+        turn = turns[len(calls)]
+        calls.append([(job.name, job.arguments) for job in jobs])
+        for job, (act, code) in zip(jobs, turn, strict=True):
+            act(RunFolder(job.folder, {"name": job.name}))
+            yield job, code
+
+    engine.calls = calls
+    return engine
+
+
+def finish(folder):
+    folder.write("done", seconds=1.0, metrics=METRICS)
+
+
+def fail(folder):
+    folder.fail(ValueError("out of luck"))
+
+
+def exhaust(folder):
+    folder.write("failed", error="CUDA out of memory", error_kind="OutOfMemoryError")
+
+
+def nothing(folder):
+    """Leave the record as it is."""
+
+
+def say(text):
+    return lambda folder: (folder.path / "log.txt").write_text(text)
+
+
+def test_a_failed_run_stops_no_other_and_its_error_comes_back(tmp_path, capsys):
+    runs = [queued(tmp_path, name) for name in "abc"]
+    errors = run_all(runs, engine=engine_of([(finish, 0), (fail, 2), (finish, 0)]), num_done=4)
+    assert {name: str(error) for name, error in errors.items()} == {"b": "b: out of luck"}
+    assert errors["b"].exit_code == 2
+    assert capsys.readouterr().out.splitlines() == [
+        "4 of 7 runs were done before",
+        "[5/7] a  test AUROC by slice 0.500  AUROC by patient 0.500  1 s",
+        "[6/7] b  failed: out of luck",
+        "[7/7] c  test AUROC by slice 0.500  AUROC by patient 0.500  1 s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("act", "code", "message"),
+    [
+        pytest.param(nothing, -9, "its process: was ended by signal 9", id="killed"),
+        pytest.param(nothing, None, "its process: was lost", id="lost"),
+        pytest.param(say("x\nerror: a: no\n"), 2, r"its process: ended with exit code 2 \(error: a: no\)", id="said"),
+    ],
+)
+def test_a_process_that_ends_without_a_word_is_recorded_as_failed(tmp_path, act, code, message):
+    run = queued(tmp_path, "a")
+    errors = run_all([run], engine=engine_of([(act, code)]), num_done=0)
+    assert list(errors) == ["a"]
+    record = run.folder.record()
+    assert record["state"] == "failed"
+    assert re.search(message, record["error"])
+
+
+def test_a_run_that_finds_the_card_full_runs_alone_and_then_half_a_batch_at_a_time(tmp_path, capsys):
+    runs = [queued(tmp_path, name) for name in "abc"]
+    engine = engine_of(
+        [(finish, 0), (exhaust, 1), (exhaust, 1)],
+        [(finish, 0)],
+        [(exhaust, 1)],
+        [(finish, 0)],
+    )
+    assert run_all(runs, engine=engine, num_done=0) == {}
+    assert engine.calls[1:] == [
+        [("b", ["train"])],
+        [("c", ["train"])],
+        [("c", ["train", "micro_batches=2"])],
+    ]
+    assert "c: out of memory, so once more alone, half a batch at a time" in capsys.readouterr().out
+
+
+def hold(folder, process):
+    (folder.path / ".owners").mkdir()
+    content = {"process": asdict(process), "is_released": False}
+    (folder.path / ".owners" / "0").write_text(json.dumps(content))
+
+
+def test_runs_of_another_sweep_come_last_and_count_when_it_has_finished_them(tmp_path, monkeypatch, capsys):
+    elsewhere, ours = queued(tmp_path, "a"), queued(tmp_path, "b")
+    hold(elsewhere.folder, this_process())
+
+    def other_sweep_finishes(seconds):
+        finish(elsewhere.folder)
+        hold_released = tmp_path / "a" / ".owners" / "0"
+        hold_released.write_text(json.dumps(json.loads(hold_released.read_text()) | {"is_released": True}))
+
+    monkeypatch.setattr(schedule.time, "sleep", other_sweep_finishes)
+    engine = engine_of([(finish, 0)])
+    assert run_all([elsewhere, ours], engine=engine, num_done=0) == {}
+    assert engine.calls[0] == [("b", ["train"])]
+    assert capsys.readouterr().out.startswith("1 of the runs are trained by another sweep")
+
+
+def test_a_run_whose_sweep_dies_is_taken_over(tmp_path, monkeypatch):
+    run = queued(tmp_path, "a")
+    hold(run.folder, this_process())
+
+    def other_sweep_dies(seconds):
+        path = tmp_path / "a" / ".owners" / "0"
+        dead = asdict(replace(this_process(), pid=2**22 + 1))
+        path.write_text(json.dumps({"process": dead, "is_released": False}))
+
+    monkeypatch.setattr(schedule.time, "sleep", other_sweep_dies)
+    engine = engine_of([(finish, 0)])
+    assert run_all([run], engine=engine, num_done=0) == {}
+
+
+def test_a_run_that_another_sweep_was_quicker_to_start_is_waited_for(tmp_path):
+    run = queued(tmp_path, "a")
+    assert run_all([run], engine=engine_of([(nothing, BUSY)], [(finish, 0)]), num_done=0) == {}
+
+
+def test_a_job_is_a_process_of_its_own_whose_words_are_kept(tmp_path):
+    jobs = [Job(name, tmp_path / name, ["--version"], tmp_path) for name in "ab"]
+    assert [code for _, code in one_by_one(jobs)] == [0, 0]
+    assert (tmp_path / "b" / "log.txt").read_text().startswith("fistula ")
+    (ended,) = one_by_one([Job("c", tmp_path / "c", ["trian"], tmp_path)])
+    assert ended[1] == 2
+    assert "Did you mean train?" in (tmp_path / "c" / "log.txt").read_text()
