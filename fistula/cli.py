@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "train one run, or with -m a study of many",
     "report": "compare the runs of a study on one page",
     "predict": "score new images with a run or a study",
+    "explain": "say whether a run's maps point at the findings",
 }
 
 # Hydra takes a key for a group wherever conf/ has a folder of that name: these commands mean a folder on disk.

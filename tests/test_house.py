@@ -20,7 +20,7 @@ ARROWS = {
     "sweep": {"cohort", "evidence"},
     "report": {"evidence", "sweep", "cohort", "explain", "predict"},
     "predict": {"explain", "learning", "cohort", "dicom", "evidence", "sweep"},
-    "explain": {"learning"},
+    "explain": {"learning", "evidence"},
     "dicom": set(),
     "evidence": set(),
     "folder": set(),

@@ -1,0 +1,88 @@
+"""`fistula explain`: whether a run's maps point at the openings, where the cohort says where those are."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from fistula.errors import ConfigError, DataError
+from fistula.folder import write_whole
+
+if TYPE_CHECKING:  # `--help` must not wait for torch
+    from fistula.predict.model import LoadedRun
+
+KEPT = "explain.json"
+
+
+def run(cfg: DictConfig) -> None:
+    """Evaluate every run that is named, each on its own test slices, and keep the result in its folder."""
+    # Here, because `--help` must not wait for torch.
+    from fistula.explain.cam import METHODS
+    from fistula.predict.model import load_runs
+
+    if cfg.method not in METHODS:
+        raise ConfigError("method", f"must be one of {', '.join(METHODS)}", found=cfg.method)
+    if not cfg.tolerance_mm > 0:
+        raise ConfigError("tolerance_mm", "must be positive", found=cfg.tolerance_mm)
+    for loaded in load_runs(Path(cfg.run), only=cfg.only):
+        result = _evaluate(loaded, method=cfg.method, tolerance_mm=float(cfg.tolerance_mm), seed=cfg.seed)
+        path = loaded.folder / KEPT
+        kept = json.loads(path.read_text()) if path.exists() else {}
+        write_whole(path, json.dumps(kept | {cfg.method: result}, indent=1) + "\n")
+        maps, guess = result["maps"], result["mean_opening"]
+        print(f"{loaded.name}: {cfg.method}, {maps['slices']} test slices with a known opening")
+        print(f"  peak within {cfg.tolerance_mm:g} mm: {_share(maps)}; pointing at the mean opening: {_share(guess)}")
+        if maps["without_map"]:
+            print(f"  {maps['without_map']} slices without a map: nothing in them spoke for the class")
+        print(f"  mean distance: {_mm(maps)}; of the mean opening: {_mm(guess)}")
+        verdict = "learning made the maps" if result["learned"] else "the maps hardly depend on what was learned"
+        alike = "n/a" if result["similarity"] is None else f"{result['similarity']:.2f}"
+        print(f"  rank correlation with the maps of random weights {alike}: {verdict}")
+        print(f"  kept in {path}")
+
+
+def _evaluate(loaded: "LoadedRun", *, method: str, tolerance_mm: float, seed: int) -> dict[str, Any]:
+    import numpy as np
+    import polars as pl
+
+    from fistula.explain.pointing import evaluate
+    from fistula.predict.features import as_batch
+
+    if len(loaded.classes) != 2:
+        raise DataError(f"run={loaded.folder}", "must have two classes, of which the second has an opening")
+    manifest = loaded.cohort.manifest.with_row_index("row")
+    has_opening = pl.col("opening_row").is_not_null() & (pl.col("label") == 1)
+    tested = loaded.predictions.filter((pl.col("part") == "test") & (pl.col("copy") == 0))["slice_key"]
+    chosen = manifest.filter(has_opening & pl.col("slice_key").is_in(tested.implode()))
+    learned = manifest.filter(has_opening & ~pl.col("slice_key").is_in(loaded.predictions["slice_key"].implode()))
+    if chosen.is_empty() or learned.is_empty():
+        remedy = "Give opening_row and opening_col in the table of labels, as the phantom does"
+        rule = "its cohort must say where openings are, in training and in test"
+        raise DataError(f"run={loaded.folder}", rule, remedy=remedy)
+    image_size, size = int(loaded.config.image_size), loaded.cohort.pixels.shape[1]
+
+    def in_image(rows: pl.DataFrame) -> np.ndarray:
+        return (rows.select("opening_row", "opening_col").to_numpy() + 0.5) * image_size / size - 0.5
+
+    return evaluate(
+        loaded.classifier,
+        as_batch(np.asarray(loaded.cohort.pixels[chosen["row"].to_list()]), image_size),
+        in_image(chosen),
+        chosen["patient_key"].to_numpy(),
+        guess=in_image(learned).mean(axis=0),
+        pixel_mm=float(loaded.cohort.record["spacing_mm"]) * size / image_size,
+        tolerance_mm=tolerance_mm,
+        method=method,
+        seed=seed,
+    )
+
+
+def _share(result: dict[str, Any]) -> str:
+    if result["hits_low"] is None:
+        return f"{result['hits']:.0%}"
+    return f"{result['hits']:.0%} ({result['hits_low']:.0%} to {result['hits_high']:.0%})"
+
+
+def _mm(result: dict[str, Any]) -> str:
+    return "n/a" if result["distance_mm"] is None else f"{result['distance_mm']:.1f} mm"

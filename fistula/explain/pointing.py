@@ -1,0 +1,134 @@
+"""Do a classifier's maps point at the finding? And does what it learned make the maps?"""
+
+import copy
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from fistula.evidence.clustered import rao_scott
+from fistula.explain.cam import saliency
+from fistula.learning.classifier import FistulaClassifier
+
+DESTROYED = 0.5  # rank correlation with the maps of a random network below which learning made the maps
+
+
+@dataclass(frozen=True)
+class Pointing:
+    """How often the peak of a map lies near the opening, and how far from it.
+
+    Attributes:
+        slices: That were asked.
+        without_map: Of them, those whose map is 0 throughout; they count as misses and have no distance.
+        hits: Share of slices whose peak is within the tolerance, and its interval, slices of a patient being alike.
+        hits_low: Its lower end; None where undefined.
+        hits_high: Its upper end.
+        distance_mm: Mean distance of peak and opening; None where no slice has a map.
+    """
+
+    slices: int
+    without_map: int
+    hits: float
+    hits_low: float | None
+    hits_high: float | None
+    distance_mm: float | None
+
+
+def evaluate(
+    classifier: FistulaClassifier,
+    images: Tensor,
+    openings: NDArray[np.float64],
+    patients: NDArray,
+    *,
+    guess: NDArray[np.float64],
+    pixel_mm: float,
+    tolerance_mm: float,
+    method: str,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Hold the maps of positive slices against where the openings are.
+
+    Args:
+        classifier: In evaluation mode; the positive class is its second.
+        images: As it takes them, ``(N, 1, S, S)``, N at least 1.
+        openings: Row and column in the pixels of `images`, ``(N, 2)``.
+        patients: Whom each is of, ``(N,)``.
+        guess: Where the openings that it learned from are on average, ``(2,)``: what pointing at one place achieves.
+        pixel_mm: Distance of pixels in `images`.
+        tolerance_mm: How far from the opening a peak still hits it.
+        method: One of `fistula.explain.cam.METHODS`.
+        seed: Of the random network.
+
+    Returns:
+        ``maps``: the classifier's; ``mean_opening``: pointing at `guess` in every slice; ``random_weights``: the same
+        network with random weights; ``similarity``: mean rank correlation of its maps with the classifier's, None where
+        no slice has both; and ``learned``: whether that is low enough to say that learning made the maps.
+
+    Source:
+        Pointing game: Zhang et al. (2018), Int J Comput Vis 126, 1084-1102. Randomised weights: Adebayo et al. (2018),
+        Sanity checks for saliency maps, NeurIPS.
+    """
+    maps = saliency(classifier, images, target=1, method=method)
+    random_maps = saliency(randomised(classifier, seed=seed), images, target=1, method=method)
+
+    def judged(points: NDArray[np.float64]) -> dict[str, Any]:
+        return asdict(point(points, openings, patients, pixel_mm=pixel_mm, tolerance_mm=tolerance_mm))
+
+    pairs = [(ours, theirs) for ours, theirs in zip(maps, random_maps, strict=True) if np.ptp(ours) and np.ptp(theirs)]
+    similarity = float(np.mean([spearmanr(a.ravel(), b.ravel()).statistic for a, b in pairs])) if pairs else None
+    return {
+        "maps": judged(peaks(maps)),
+        "mean_opening": judged(np.tile(guess, (len(maps), 1))),
+        "random_weights": judged(peaks(random_maps)),
+        "similarity": similarity,
+        "learned": similarity is None or abs(similarity) < DESTROYED,
+        "tolerance_mm": tolerance_mm,
+    }
+
+
+def peaks(maps: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Row and column of each map's highest place, the middle of those that share it, ``(N, 2)``; NaN where it is 0."""
+    points = np.full((len(maps), 2), np.nan)
+    for index, values in enumerate(maps):
+        if values.max() > 0:
+            points[index] = np.argwhere(values >= values.max()).mean(axis=0)
+    return points
+
+
+def point(
+    points: NDArray[np.float64],
+    openings: NDArray[np.float64],
+    patients: NDArray,
+    *,
+    pixel_mm: float,
+    tolerance_mm: float,
+) -> Pointing:
+    """Compare points with openings, both ``(N, 2)`` in pixels; a point that is NaN misses."""
+    distances = np.hypot(*(points - openings).T) * pixel_mm
+    is_there = ~np.isnan(distances)
+    hits = np.where(is_there, distances, np.inf) <= tolerance_mm
+    share = rao_scott(hits.astype(int), patients)
+    return Pointing(
+        slices=len(points),
+        without_map=int((~is_there).sum()),
+        hits=float(hits.mean()),
+        hits_low=share.low if share.has_interval else None,
+        hits_high=share.high if share.has_interval else None,
+        distance_mm=float(distances[is_there].mean()) if is_there.any() else None,
+    )
+
+
+def randomised(classifier: FistulaClassifier, *, seed: int) -> FistulaClassifier:
+    """A copy whose every layer is drawn anew."""
+    fresh = copy.deepcopy(classifier)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in fresh.backbone.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+    return fresh.eval()
