@@ -42,7 +42,7 @@ def saliency(
     """
     if method not in METHODS:
         raise ConfigError("method", f"must be one of {', '.join(METHODS)}", found=method)
-    backbone: Backbone = classifier.backbone  # type: ignore[assignment]
+    backbone: Backbone = classifier.backbone
     device = classifier.device
     found = [_map_of(backbone, image[None].to(device), target=target, method=method) for image in images]
     if not found:

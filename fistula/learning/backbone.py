@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+from typing import Any
 
 import timm
 import torch
@@ -39,7 +40,20 @@ class Backbone(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map grey images ``(B, 1, H, W)``, values 0 to 255 of any dtype, to logits ``(B, K)``."""
-        return self.network(torch.addcmul(self.shift, image.to(self.scale.dtype), self.scale))
+        return self.network(self._normalised(image))
+
+    def features(self, image: Tensor) -> Tensor:
+        """Map grey images to what the classifier is given, ``(B, F)``; `classify` does the rest."""
+        network: Any = self.network
+        return network.forward_head(network.forward_features(self._normalised(image)), pre_logits=True)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Map features ``(B, F)`` to logits ``(B, K)``."""
+        network: Any = self.network
+        return network.get_classifier()(features)
+
+    def _normalised(self, image: Tensor) -> Tensor:
+        return torch.addcmul(self.shift, image.to(self.scale.dtype), self.scale)
 
 
 def create_backbone(architecture: str, *, pretrained: bool, download: bool, num_classes: int) -> Backbone:

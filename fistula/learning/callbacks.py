@@ -2,17 +2,24 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
+from torch import Tensor
 
+from fistula.errors import ConfigError
 from fistula.folder import write_whole
 
 log = logging.getLogger(__name__)
+
+WATCHED = ("val/auroc", "val/loss", "val/sensitivity", "val/specificity", "train/loss")
 
 
 class EpochHistory(Callback):
@@ -55,6 +62,72 @@ class EpochSeed(Callback):
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
 
+class WeightAverage(Callback):
+    """Average the weights over the steps, exponentially; validate, keep and score the averages.
+
+    From a validation to the next epoch the averages stand in the network, and its own weights here.
+
+    Args:
+        decay: Part of the average that stays at a step, in (0, 1); less in the first steps, when an average of
+            ``n`` steps can only be that old.
+
+    Raises:
+        ConfigError: If it is out of its range.
+    """
+
+    def __init__(self, decay: float) -> None:
+        if not 0 < decay < 1:
+            raise ConfigError("ema", "must be 0 (off) or in (0, 1)", found=decay, remedy="Try ema=0.99")
+        self.decay = decay
+        self.aside: dict[str, Tensor] = {}
+        self.averages_in_network = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.aside:
+            self.aside = {name: value.clone() for name, value in self._weights(pl_module).items()}
+        self.aside = {name: value.to(pl_module.device) for name, value in self.aside.items()}
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.averages_in_network:
+            self._swap(pl_module)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        steps = trainer.global_step
+        for name, value in self._weights(pl_module).items():
+            self.aside[name].lerp_(value, 1 - min(self.decay, steps / (steps + 9)))
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._swap(pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"aside": self.aside, "averages_in_network": self.averages_in_network}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.aside, self.averages_in_network = state_dict["aside"], state_dict["averages_in_network"]
+
+    def _swap(self, pl_module: LightningModule) -> None:
+        for name, value in self._weights(pl_module).items():
+            aside = self.aside[name].clone()
+            self.aside[name].copy_(value)
+            value.copy_(aside)
+        self.averages_in_network = not self.averages_in_network
+
+    def _weights(self, pl_module: LightningModule) -> dict[str, Tensor]:
+        state = pl_module.state_dict()
+        return {name: value for name, value in state.items() if value.is_floating_point()}
+
+
+class Patience(EarlyStopping):
+    """End training when a metric has not got better for a while; a resumed training knows that it had ended."""
+
+    def __init__(self, monitor: str, mode: str, patience: int, min_delta: float) -> None:
+        check_watched("stopping.monitor", monitor, WATCHED)
+        super().__init__(monitor, mode=mode, patience=patience, min_delta=min_delta)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.should_stop = self.stopping_reason != EarlyStoppingReason.NOT_STOPPED
+
+
 class LastCheckpoint(Checkpoint):
     """Write everything that training needs to go on as `last.ckpt`, whole or not at all, at the end of every epoch.
 
@@ -76,7 +149,12 @@ class LastCheckpoint(Checkpoint):
 
 
 def best_checkpoint(folder: Path, *, monitor: str, mode: str) -> ModelCheckpoint:
-    """Keep the weights of the best epoch, alone, as `best.ckpt`."""
+    """Keep the weights of the best epoch, alone, as `best.ckpt`; with the monitor ``epoch`` those of the last.
+
+    Raises:
+        ConfigError: If no such metric is there to watch.
+    """
+    check_watched("checkpoint.monitor", monitor, ("epoch", *WATCHED))
     return ModelCheckpoint(
         folder,
         filename="best",
@@ -85,6 +163,12 @@ def best_checkpoint(folder: Path, *, monitor: str, mode: str) -> ModelCheckpoint
         save_weights_only=True,
         enable_version_counter=False,
     )
+
+
+def check_watched(key: str, monitor: str, metrics: Sequence[str]) -> None:
+    """Raise ConfigError unless `monitor` is one of the metrics that an epoch ends with."""
+    if monitor not in metrics:
+        raise ConfigError(key, f"must be one of {', '.join(metrics)}", found=monitor, remedy="Try val/auroc")
 
 
 def progress() -> list[Callback]:

@@ -19,8 +19,9 @@ from torchmetrics.classification import (
 )
 
 from fistula.errors import TrainingError
-from fistula.learning.datamodule import Batch
-from fistula.learning.modes import AllLayers
+from fistula.learning.backbone import Backbone
+from fistula.learning.modes import LearningMode, freeze, parameter_groups
+from fistula.learning.slices import Batch, FeatureBatch
 
 
 class FistulaClassifier(pl.LightningModule):
@@ -29,23 +30,26 @@ class FistulaClassifier(pl.LightningModule):
     Args:
         backbone: Maps images ``(B, 1, H, W)``, 0 to 255, to logits ``(B, K)``.
         num_classes: K, at least 2.
-        learning: Which parameters train.
+        learning: Which parameters train, when, at which rate.
+        loss: Maps logits ``(B, K)`` and labels ``(B,)`` to what training minimises.
         optimizer: Called with the parameter groups.
         schedule: Called with the optimiser and ``num_steps``; stepped once a batch.
     """
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         num_classes: int,
-        learning: AllLayers,
+        learning: LearningMode,
+        loss: nn.Module,
         optimizer: Callable[[list], Optimizer],
         schedule: Callable[..., LRScheduler],
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.learning = learning
+        self.loss = loss
         self.make_optimizer = optimizer
         self.make_schedule = schedule
         self.val_metrics = training_metrics(num_classes).clone(prefix="val/")
@@ -54,8 +58,11 @@ class FistulaClassifier(pl.LightningModule):
         """Return class probabilities ``(B, K)``, float32, of images ``(B, 1, H, W)``, 0 to 255."""
         return self.backbone(image).float().softmax(dim=1)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = cross_entropy(self.backbone(batch["image"]), batch["label"])
+    def on_train_epoch_start(self) -> None:
+        freeze(self.learning, self.backbone.network, epoch=self.current_epoch)
+
+    def training_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> Tensor:
+        loss = self.loss(self._logits(batch), batch["label"])
         # Later steps would only spread the damage: every weight becomes NaN and the cause is lost.
         if not loss.isfinite():
             raise TrainingError(
@@ -67,19 +74,27 @@ class FistulaClassifier(pl.LightningModule):
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["label"]))
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        logits = self.backbone(batch["image"]).float()
+    def validation_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> None:
+        logits = self._logits(batch).float()
         # Probabilities, not logits: torchmetrics would decide batch by batch whether a sigmoid is missing.
         probabilities = logits.softmax(dim=1)
         binary = probabilities.shape[1] == 2
         self.val_metrics.update(probabilities[:, 1] if binary else probabilities, batch["label"])
+        # Not the loss that trains: this one can be compared between runs, whatever each of them minimises.
         self.log("val/loss", cross_entropy(logits, batch["label"]), batch_size=len(logits))
         self.log_dict(self.val_metrics, batch_size=len(logits))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.make_optimizer(self.learning.parameter_groups(self.backbone))
+        optimizer = self.make_optimizer(parameter_groups(self.learning, self.backbone.network))
+        for group in optimizer.param_groups:
+            group["lr"] *= group["rate"]
         schedule = self.make_schedule(optimizer, num_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _logits(self, batch: Batch | FeatureBatch) -> Tensor:
+        if "features" in batch:
+            return self.backbone.classify(batch["features"])
+        return self.backbone(batch["image"])
 
 
 def training_metrics(num_classes: int) -> MetricCollection:

@@ -1,5 +1,6 @@
 """The three parts of one fold of a cohort, as data loaders."""
 
+from collections.abc import Callable
 from typing import Any
 
 import albumentations
@@ -8,10 +9,11 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fistula.cohort.manifest import Cohort
-from fistula.learning.slices import Batch, EpochShuffle, SliceDataset
+from fistula.learning.slices import FeatureDataset, SliceDataset
 
 
 class FistulaDataModule(LightningDataModule):
@@ -22,6 +24,7 @@ class FistulaDataModule(LightningDataModule):
         parts: Columns ``slice_key copy part``, one fold of a split.
         expansion: What makes the copies of slices that a split by image may ask for.
         augmentation: Random pipeline for training slices; keeps dtype, shape and range.
+        sampler: Called with the training slices and ``seed``; gives what an epoch sees, in order.
         image_size: Side of the network's input, pixels.
         batch_size: Slices a batch.
         num_workers: Loader processes; 0 loads in the main process.
@@ -29,6 +32,7 @@ class FistulaDataModule(LightningDataModule):
 
     Attributes:
         first_epoch: Number of the epoch that training begins with; above 0 where it goes on.
+        features: Of the slices of train and val, ``(M, F)``, where a frozen network has seen them before.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class FistulaDataModule(LightningDataModule):
         *,
         expansion: albumentations.Compose,
         augmentation: albumentations.Compose,
+        sampler: Callable[..., Sampler],
         image_size: int,
         batch_size: int,
         num_workers: int,
@@ -47,7 +52,9 @@ class FistulaDataModule(LightningDataModule):
         self.cohort = cohort
         self.expansion, self.augmentation = expansion, augmentation
         self.image_size, self.batch_size, self.num_workers, self.seed = image_size, batch_size, num_workers, seed
+        self.make_sampler = sampler
         self.first_epoch = 0
+        self.features: dict[str, Tensor] = {}
         order = cohort.manifest.select("slice_key").with_row_index("row")
         images = parts.join(order, on="slice_key").sort("row", "copy").cast({"row": pl.Int64})
         self.parts: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
@@ -60,28 +67,36 @@ class FistulaDataModule(LightningDataModule):
         """How many logits the network must give."""
         return len(self.cohort.classes)
 
+    @property
+    def class_counts(self) -> list[int]:
+        """Training slices of each class."""
+        return np.bincount(self._slices("train")["label"].to_numpy(), minlength=self.num_classes).tolist()
+
     def train_dataloader(self) -> DataLoader:
-        dataset = self._dataset("train", self.augmentation)
-        sampler = EpochShuffle(len(dataset), seed=self.seed)
+        dataset: Dataset = self._features("train") or self._dataset("train", self.augmentation)
+        slices = self._slices("train")
+        sampler = self.make_sampler(slices, seed=self.seed)
         # Lightning tells a sampler its epoch, but where training goes on, only after workers have begun to fetch.
-        sampler.set_epoch(self.first_epoch)
+        sampler.set_epoch(self.first_epoch)  # type: ignore[attr-defined]
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=as_is,
-            drop_last=len(dataset) % self.batch_size == 1,  # BatchNorm cannot normalise a batch of one
+            drop_last=len(slices) % self.batch_size == 1,  # BatchNorm cannot normalise a batch of one
             persistent_workers=self.num_workers > 0,
             generator=torch.Generator(),  # else a loader draws from the network's random numbers
         )
 
     def val_dataloader(self) -> DataLoader:
-        return self.part_dataloader("val")
+        return self._in_order(self._features("val") or self._dataset("val", None))
 
     def part_dataloader(self, part: str) -> DataLoader:
         """Every slice of a part once, in the manifest's order, unaugmented."""
-        dataset = self._dataset(part, None)
+        return self._in_order(self._dataset(part, None))
+
+    def _in_order(self, dataset: Dataset) -> DataLoader:
         return DataLoader(
             dataset,
             batch_size=2 * self.batch_size,
@@ -89,6 +104,14 @@ class FistulaDataModule(LightningDataModule):
             collate_fn=as_is,
             generator=torch.Generator(),
         )
+
+    def _slices(self, part: str) -> pl.DataFrame:
+        return self.cohort.manifest[self.parts[part][0]]
+
+    def _features(self, part: str) -> FeatureDataset | None:
+        if part not in self.features:
+            return None
+        return FeatureDataset(self.features[part], self._slices(part)["label"].to_numpy(), self.parts[part][0])
 
     def _dataset(self, part: str, augmentation: albumentations.Compose | None) -> SliceDataset:
         return SliceDataset(
@@ -102,6 +125,6 @@ class FistulaDataModule(LightningDataModule):
         )
 
 
-def as_is(batch: Any) -> Batch:
+def as_is(batch: Any) -> Any:
     """Collate nothing: `SliceDataset.__getitems__` already gives a whole batch."""
     return batch

@@ -18,9 +18,17 @@ from pytorch_lightning.loggers import Logger
 
 from fistula.cohort.manifest import Cohort
 from fistula.learning import tracking
-from fistula.learning.callbacks import EpochHistory, EpochSeed, LastCheckpoint, best_checkpoint, progress
+from fistula.learning.callbacks import (
+    EpochHistory,
+    EpochSeed,
+    LastCheckpoint,
+    WeightAverage,
+    best_checkpoint,
+    progress,
+)
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.datamodule import FistulaDataModule
+from fistula.learning.features import cache_features
 from fistula.learning.results import ChooseThreshold, flat_metrics, summarize
 from fistula.learning.scoring import score_parts
 
@@ -83,6 +91,8 @@ class Experiment:
             if last.exists():
                 self.data.first_epoch = torch.load(last, weights_only=True, mmap=True)["epoch"] + 1
                 log.info("goes on after epoch %d/%d", self.data.first_epoch, self.trainer.max_epochs)
+            learning, device = self.classifier.learning, self.trainer.strategy.root_device
+            cache_features(self.classifier.backbone, self.data, learning=learning, device=device)
             self.trainer.fit(
                 self.classifier, self.data, ckpt_path=str(last) if last.exists() else None, weights_only=True
             )
@@ -122,6 +132,7 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame) -> Experim
         split_table.filter(pl.col("fold") == cfg.split.fold),
         expansion=make(cfg.expansion),
         augmentation=make(cfg.augmentation),
+        sampler=make(cfg.sampler),
         image_size=cfg.image_size,
         batch_size=-(-cfg.batch_size // cfg.micro_batches),
         num_workers=cfg.num_workers,
@@ -131,6 +142,7 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame) -> Experim
         make(cfg.model, num_classes=data.num_classes),
         num_classes=data.num_classes,
         learning=make(cfg.learning),
+        loss=make(cfg.loss, class_counts=data.class_counts),
         optimizer=make(cfg.optimizer),
         schedule=make(cfg.schedule),
     )
@@ -144,6 +156,8 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame) -> Experim
             EpochSeed(cfg.seed),
             best_checkpoint(folder, **cfg.checkpoint),
             EpochHistory(folder),
+            *([WeightAverage(cfg.ema)] if cfg.ema else []),
+            make(cfg.stopping),
             LastCheckpoint(folder),
             *bar,
         ],

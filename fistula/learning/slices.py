@@ -1,7 +1,6 @@
-"""Slices of a cohort as training sees them: resized, augmented, in an order that the seed alone decides."""
+"""Slices of a cohort as training sees them: resized, augmented, or as the features of a frozen network."""
 
-from collections.abc import Iterator
-from typing import TypedDict
+from typing import TypedDict, final
 
 import albumentations
 import cv2
@@ -9,13 +8,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 
+@final
 class Batch(TypedDict):
     """Slices on their way to the network: images uint8 ``(B, 1, S, S)``, labels and rows of the manifest ``(B,)``."""
 
     image: Tensor
+    label: Tensor
+    row: Tensor
+
+
+@final
+class FeatureBatch(TypedDict):
+    """Slices past the frozen part of a network: features ``(B, F)``, labels and rows of the manifest ``(B,)``."""
+
+    features: Tensor
     label: Tensor
     row: Tensor
 
@@ -93,24 +102,22 @@ class SliceDataset(Dataset):
         }
 
 
-class EpochShuffle(Sampler[int]):
-    """A new order each epoch, drawn from the seed and the epoch's number, so that a resumed run continues exactly.
+class FeatureDataset(Dataset):
+    """Slices as a frozen network sees them, for a classifier that trains alone; asked for as a `SliceDataset` is.
 
     Args:
-        num_samples: M, the length of the dataset.
-        seed: Of the order.
+        features: Of a part's slices, ``(M, F)``.
+        labels: ``(M,)``.
+        rows: Of the manifest, ``(M,)``.
     """
 
-    def __init__(self, num_samples: int, *, seed: int) -> None:
-        self.num_samples, self.seed, self.epoch = num_samples, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Tell the epoch; Lightning calls this before each."""
-        self.epoch = epoch
+    def __init__(self, features: Tensor, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+        self.features, self.labels, self.rows = features, torch.from_numpy(labels), torch.from_numpy(rows)
 
     def __len__(self) -> int:
-        return self.num_samples
+        return len(self.features)
 
-    def __iter__(self) -> Iterator[int]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.num_samples)
-        return iter((self.epoch * self.num_samples + order).tolist())
+    def __getitems__(self, draws: list[int]) -> FeatureBatch:
+        """Fetch a whole batch."""
+        positions = torch.tensor(draws) % len(self)
+        return {"features": self.features[positions], "label": self.labels[positions], "row": self.rows[positions]}

@@ -54,7 +54,7 @@ def neighbourhood(run: LoadedRun, *, seed: int = 0) -> Neighbourhood:
 def features(run: LoadedRun, pixels: NDArray[np.uint8]) -> Tensor:
     """What the network feeds its classifier, scaled to length 1, ``(N, F)``."""
     network, caught = run.classifier.backbone.network, []
-    layers = [layer for layer in network.get_classifier().modules() if isinstance(layer, nn.Linear | nn.Conv2d)]  # type: ignore[union-attr, operator]
+    layers = [layer for layer in network.get_classifier().modules() if isinstance(layer, nn.Linear | nn.Conv2d)]  # type: ignore[operator]
 
     def catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         caught.append(inputs[0].flatten(1).float().cpu())

@@ -15,6 +15,7 @@ import polars as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch.nn import CrossEntropyLoss
 from torch.optim import SGD
 
 from fistula.cohort.manifest import Cohort, read_cohort
@@ -202,6 +203,7 @@ def _build(folder: Path, config: DictConfig, *, num_classes: int) -> FistulaClas
         backbone,
         num_classes=num_classes,
         learning=AllLayers(pretrained=False),  # how it was trained is of no more use
+        loss=CrossEntropyLoss(),
         optimizer=SGD,
         schedule=constant,
     )

@@ -20,7 +20,7 @@ def classifier_of(architecture):
     with torch.no_grad():
         for weight in backbone.network.get_classifier().parameters():
             torch.nn.init.normal_(weight)
-    return FistulaClassifier(backbone, num_classes=2, learning=None, optimizer=None, schedule=None).eval()
+    return FistulaClassifier(backbone, num_classes=2, learning=None, loss=None, optimizer=None, schedule=None).eval()
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,14 @@ class Exploding(nn.Module):
 
 def classifier(backbone):
     optimizer = partial(torch.optim.SGD, lr=0.1)
-    return FistulaClassifier(backbone, num_classes=2, learning=AllLayers(False), optimizer=optimizer, schedule=constant)
+    return FistulaClassifier(
+        backbone,
+        num_classes=2,
+        learning=AllLayers(False),
+        loss=nn.CrossEntropyLoss(),
+        optimizer=optimizer,
+        schedule=constant,
+    )
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_its_step():

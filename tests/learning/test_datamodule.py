@@ -5,6 +5,7 @@ import pytest
 
 from fistula.cohort.manifest import read_cohort
 from fistula.learning.datamodule import FistulaDataModule
+from fistula.learning.sampling import EpochShuffle
 
 from ..conftest import write_cohort
 
@@ -21,6 +22,7 @@ def datamodule(cohort, parts, *, batch_size=4):
         table.sample(fraction=1, shuffle=True, seed=1),  # the order of the table must not matter
         expansion=albumentations.Compose([], seed=0),
         augmentation=albumentations.Compose([], seed=0),
+        sampler=EpochShuffle,
         image_size=32,
         batch_size=batch_size,
         num_workers=0,
@@ -53,3 +55,8 @@ def test_labels_and_pixels_belong_to_their_row(cohort):
     rows = batch["row"].numpy()
     np.testing.assert_array_equal(batch["label"], cohort.manifest["label"].to_numpy()[rows])
     np.testing.assert_array_equal(batch["image"][:, 0], cohort.pixels[rows])
+
+
+def test_the_classes_of_the_training_part_are_counted(cohort):
+    data = datamodule(cohort, ["train"] * 9 + ["val"] * 3 + ["test"] * 6)
+    assert data.class_counts == [6, 3]  # patients 0 and 2 against patient 1, three slices each

@@ -94,3 +94,36 @@ def test_copies_made_before_the_split_are_scored_one_by_one(trained):
     # One slice, with its copies, stands on several sides: that is what the paper's protocol does.
     sides = table.group_by("slice_key").agg(pl.col("part").n_unique())
     assert sides["part"].max() > 1
+
+
+def test_the_last_epoch_is_scored_where_the_budget_is_fixed(trained):
+    _, summary, experiment, _ = trained("epochs=3", "optimizer.lr=0.01", "checkpoint.monitor=epoch")
+    assert summary["best_epoch"] == 2
+    history = pl.read_csv(experiment.folder / "history.csv")
+    assert summary["metrics"]["val"]["slice"]["auroc"]["value"] == pytest.approx(history["val/auroc"][-1], abs=1e-6)
+
+
+def test_kept_features_give_what_the_frozen_network_gives(trained):
+    probe = ("learning=linear_probe", "model.pretrained=false", "epochs=3", "optimizer.lr=0.1")
+    kept, _, experiment, _ = trained(*probe)
+    assert experiment.data.features.keys() == {"train", "val"}
+    # A pipeline that is not empty but changes nothing: every epoch computes the features anew.
+    anew, _, experiment, _ = trained(*probe, "augmentation.transforms=[{_target_: albumentations.NoOp}]")
+    assert not experiment.data.features
+    np.testing.assert_allclose(kept["score"], anew["score"], atol=1e-6)
+    assert kept["score"].std() > 0.005
+
+
+@pytest.mark.parametrize("mode", ["gradual", "layer_decay", "warm_head"])
+def test_other_modes_train_and_learn(trained, mode):
+    _, summary, _, _ = trained(f"learning={mode}", "model.pretrained=false", "epochs=8", "optimizer.lr=0.01")
+    assert summary["metrics"]["test"]["patient"]["auroc"]["value"] > 0.8
+
+
+def test_the_averaged_weights_are_the_ones_scored(trained):
+    averaged, summary, experiment, _ = trained("ema=0.9", "epochs=3", "optimizer.lr=0.01")
+    plain, _, _, _ = trained("epochs=3", "optimizer.lr=0.01")
+    assert not (averaged["score"] == plain["score"]).any()
+    history = pl.read_csv(experiment.folder / "history.csv")
+    value = summary["metrics"]["val"]["slice"]["auroc"]["value"]
+    assert value == pytest.approx(history["val/auroc"][summary["best_epoch"]], abs=1e-6)

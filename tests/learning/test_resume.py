@@ -56,7 +56,15 @@ def train(compose_train, tmp_path, monkeypatch):
     return into
 
 
-@pytest.mark.parametrize("extra", [(), ("optimizer=sgd",)], ids=" ".join)
+EXTRAS = [
+    (),
+    ("optimizer=sgd", "sampler=class_balanced", "ema=0.9"),
+    ("learning=gradual", "model.pretrained=false", "loss=focal"),
+    ("learning=linear_probe", "model.pretrained=false", "augmentation=none", "sampler=patient_balanced"),
+]
+
+
+@pytest.mark.parametrize("extra", EXTRAS, ids=" ".join)
 def test_an_interrupted_training_ends_as_if_nothing_had_happened(train, tmp_path, extra):
     whole = train("whole", *extra)
     train("broken", *extra, until=2)  # in the first epoch: begins anew

@@ -5,7 +5,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from fistula.learning.datamodule import as_is
-from fistula.learning.slices import EpochShuffle, SliceDataset, resize
+from fistula.learning.slices import SliceDataset, resize
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (10, 16, 16), dtype=np.uint8)
 LABELS = np.arange(10, dtype=np.int64) % 2
@@ -65,18 +65,6 @@ def test_resizing_averages_areas_and_keeps_an_image_of_the_right_size():
     assert np.abs(resize(PIXELS[0], 8) - blocks).max() <= 0.5
     assert resize(PIXELS[0], 32).shape == (32, 32)
     np.testing.assert_array_equal(resize(np.full((16, 16), 9, np.uint8), 24), 9)
-
-
-def test_the_order_is_a_new_permutation_each_epoch_and_the_same_for_the_same_seed():
-    sampler = EpochShuffle(50, seed=3)
-    first = list(sampler)
-    sampler.set_epoch(1)
-    second = list(sampler)
-    assert sorted(first) == list(range(50))
-    assert sorted(second) == list(range(50, 100))
-    assert [draw - 50 for draw in second] != first
-    assert list(EpochShuffle(50, seed=3)) == first
-    assert list(EpochShuffle(50, seed=4)) != first
 
 
 def test_a_copy_made_before_the_split_is_the_same_in_every_epoch_and_run_and_no_copy_is_the_slice_itself():

@@ -1,0 +1,42 @@
+"""Features of a frozen network: computed once for each distinct image, and kept in memory."""
+
+import logging
+
+import torch
+from torch import Tensor
+
+from fistula.learning.backbone import Backbone
+from fistula.learning.datamodule import FistulaDataModule
+from fistula.learning.modes import LearningMode, LinearProbe
+
+log = logging.getLogger(__name__)
+
+
+def cache_features(
+    backbone: Backbone, data: FistulaDataModule, *, learning: LearningMode, device: torch.device
+) -> None:
+    """Give the data the features of train and val, where every epoch would compute the same ones again.
+
+    That is so where the classifier alone trains and no augmentation draws new images.
+
+    Args:
+        backbone: Frozen but for its classifier.
+        data: Receives the features.
+        learning: The mode of the run.
+        device: Where to compute.
+    """
+    if not isinstance(learning, LinearProbe):
+        return
+    if len(data.augmentation.transforms) > 0:
+        log.info("augmentation draws new images each epoch: features cannot be kept")
+        return
+    data.features = {part: part_features(backbone.to(device), data, part) for part in ("train", "val")}
+
+
+@torch.no_grad()  # not inference_mode: the classifier's gradients need these tensors
+def part_features(backbone: Backbone, data: FistulaDataModule, part: str) -> Tensor:
+    """Features of a part's slices, unaugmented, ``(M, F)``, in the manifest's order, on the CPU."""
+    backbone.eval()
+    device = backbone.scale.device
+    features = [backbone.features(batch["image"].to(device)).cpu() for batch in data.part_dataloader(part)]
+    return torch.cat(features)

@@ -1,0 +1,90 @@
+"""What training minimises: losses of logits against labels, with or without a balance of the classes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from fistula.errors import ConfigError, DataError
+
+
+class CrossEntropy(nn.Module):
+    """Cross-entropy of the softmax; with two classes the binary cross-entropy of the difference of the logits.
+
+    Args:
+        class_counts: Training slices of each class, ``(K,)``.
+        class_balance: Power of a class's rarity that weighs its slices: 0 counts every slice alike, 1 every class.
+        label_smoothing: Part of a label, in [0, 1), that is spread evenly over all classes.
+
+    Raises:
+        ConfigError: If a number is out of its range.
+        DataError: If the balance is wanted and a class has no training slice.
+    """
+
+    weight: Tensor | None
+
+    def __init__(self, class_counts: Sequence[int], *, class_balance: float, label_smoothing: float) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError("loss.label_smoothing", "must be in [0, 1)", found=label_smoothing, remedy="Try 0.1")
+        self.label_smoothing = label_smoothing
+        self.register_buffer("weight", class_weights(class_counts, class_balance), persistent=False)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean over the batch, weighted by class, of logits ``(B, K)`` and labels ``(B,)``."""
+        return cross_entropy(logits, labels, weight=self.weight, label_smoothing=self.label_smoothing)
+
+
+class Focal(nn.Module):
+    """Cross-entropy in which a slice counts the less, the surer the network already is of its label.
+
+    Args:
+        class_counts: Training slices of each class, ``(K,)``.
+        class_balance: As for `CrossEntropy`.
+        gamma: At least 0, which is cross-entropy.
+
+    Raises:
+        ConfigError: If a number is out of its range.
+        DataError: If the balance is wanted and a class has no training slice.
+
+    Source:
+        Lin et al. 2017, Focal Loss for Dense Object Detection, arXiv 1708.02002, equation 5.
+    """
+
+    weight: Tensor | None
+
+    def __init__(self, class_counts: Sequence[int], *, class_balance: float, gamma: float) -> None:
+        super().__init__()
+        if gamma < 0:
+            raise ConfigError("loss.gamma", "must be at least 0", found=gamma, remedy="Try 2")
+        self.gamma = gamma
+        self.register_buffer("weight", class_weights(class_counts, class_balance), persistent=False)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean over the batch, weighted by class, of logits ``(B, K)`` and labels ``(B,)``."""
+        losses = cross_entropy(logits, labels, reduction="none")
+        losses = (-torch.expm1(-losses)) ** self.gamma * losses
+        if self.weight is None:
+            return losses.mean()
+        weights = self.weight[labels]
+        return (weights * losses).sum() / weights.sum()
+
+
+def class_weights(counts: Sequence[int], balance: float) -> Tensor | None:
+    """Weights ``(K,)`` by the rarity of a class, with mean 1 over the slices; None where all would be alike.
+
+    Raises:
+        ConfigError: If the balance is negative.
+        DataError: If the balance is wanted and a class has no slice.
+    """
+    if balance < 0:
+        raise ConfigError("loss.class_balance", "must be at least 0", found=balance, remedy="0 is off, 1 balances")
+    if balance == 0:
+        return None
+    number = torch.tensor(counts, dtype=torch.float64)
+    if (number == 0).any():
+        rule = "loss.class_balance weighs by the number of slices, so every class needs one in the training part"
+        raise DataError("split", rule, found=f"counts {list(counts)}", remedy="Use another split or loss=cross_entropy")
+    weights = number**-balance
+    return (weights * number.sum() / (weights * number).sum()).float()

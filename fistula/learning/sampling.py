@@ -1,0 +1,87 @@
+"""Which slices an epoch sees, and in what order: decided by the seed and the epoch's number alone."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from fistula.errors import ConfigError
+
+# A slice that an epoch draws again is drawn as if in an epoch of its own, so far away that no training reaches it.
+REPEAT = 2**24
+
+
+class EpochShuffle(Sampler[int]):
+    """Every slice once, in a new order each epoch.
+
+    Args:
+        slices: The training part, one row a slice, in the dataset's order.
+        seed: Of the order.
+    """
+
+    def __init__(self, slices: pl.DataFrame, *, seed: int) -> None:
+        self.num_samples, self.seed, self.epoch = len(slices), seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the epoch; Lightning calls this before each."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.num_samples)
+        return iter((self.epoch * self.num_samples + order).tolist())
+
+
+class Balanced(Sampler[int]):
+    """As many draws as there are slices, with replacement, so that every group is drawn as often as any other.
+
+    A slice that is drawn twice in an epoch is augmented anew.
+
+    Args:
+        slices: The training part, one row a slice, in the dataset's order.
+        by: Columns that form the groups: ``[label]``, ``[patient_key]``, or both, one within the other: classes
+            evenly, the patients of a class evenly, the slices of a patient evenly.
+        seed: Of the draws.
+
+    Raises:
+        ConfigError: If the manifest has no such column.
+    """
+
+    def __init__(self, slices: pl.DataFrame, *, by: Sequence[str], seed: int) -> None:
+        unknown = [column for column in by if column not in slices.columns]
+        if unknown or not by:
+            raise ConfigError("sampler.by", "must name columns", found=list(by), remedy="For example [label]")
+        self.chance, self.seed, self.epoch = chances(slices, by), seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the epoch; Lightning calls this before each."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.chance)
+
+    def __iter__(self) -> Iterator[int]:
+        size = len(self.chance)
+        drawn = np.random.default_rng((self.seed, self.epoch)).choice(size, size, p=self.chance)
+        repeat = pl.DataFrame({"slice": drawn}).select(pl.int_range(pl.len()).over("slice")).to_series().to_numpy()
+        return iter(((self.epoch + REPEAT * repeat) * size + drawn).tolist())
+
+
+def chances(slices: pl.DataFrame, by: Sequence[str]) -> NDArray[np.float64]:
+    """Chance ``(M,)`` of each slice at a draw; sums to 1.
+
+    Example:
+        >>> chances(pl.DataFrame({"label": [0, 0, 0, 1]}), ["label"]).round(3).tolist()
+        [0.167, 0.167, 0.167, 0.5]
+    """
+    chance = pl.lit(1.0)
+    for depth, column in enumerate(by):
+        groups = pl.col(column).n_unique()
+        chance = chance / (groups.over(list(by[:depth])) if depth else groups)
+    chance = chance / pl.len().over(list(by))
+    values = slices.select(chance.alias("chance")).to_series().to_numpy()
+    return values / values.sum()

@@ -1,0 +1,77 @@
+import pytest
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torchvision.ops import sigmoid_focal_loss
+
+from fistula.errors import ConfigError, DataError
+from fistula.learning.losses import CrossEntropy, Focal, class_weights
+
+LOGITS = torch.randn(12, 2, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([0, 1] * 3 + [1] * 6)
+EVEN = [6, 6]
+
+
+def plain(**options):
+    return CrossEntropy(EVEN, **{"class_balance": 0.0, "label_smoothing": 0.0} | options)
+
+
+def test_with_two_classes_it_is_the_binary_cross_entropy_of_the_difference():
+    binary = binary_cross_entropy_with_logits(LOGITS[:, 1] - LOGITS[:, 0], LABELS.float())
+    torch.testing.assert_close(plain()(LOGITS, LABELS), binary)
+
+
+def test_without_options_it_is_torchs_to_the_last_bit():
+    assert plain()(LOGITS, LABELS) == cross_entropy(LOGITS, LABELS)
+
+
+def test_smoothed_labels_are_those_worked_by_hand():
+    logs = LOGITS.log_softmax(dim=1)
+    right, wrong = logs[range(12), LABELS], logs[range(12), 1 - LABELS]
+    expected = -(0.95 * right + 0.05 * wrong).mean()  # a tenth of the label spread over two classes
+    torch.testing.assert_close(plain(label_smoothing=0.1)(LOGITS, LABELS), expected)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0])
+def test_focal_loss_is_torchvisions(gamma):
+    expected = sigmoid_focal_loss(LOGITS[:, 1] - LOGITS[:, 0], LABELS.float(), alpha=-1, gamma=gamma, reduction="mean")
+    torch.testing.assert_close(Focal(EVEN, class_balance=0.0, gamma=gamma)(LOGITS, LABELS), expected)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [CrossEntropy([3, 9], class_balance=1.0, label_smoothing=0.0), Focal([3, 9], class_balance=1.0, gamma=2.0)],
+    ids=["cross-entropy", "focal"],
+)
+def test_balanced_every_class_counts_the_same(loss):
+    """Twelve slices, three of them of class 0: the mean of the two classes' own means."""
+    single = type(loss)([6, 6], **{"class_balance": 0.0} | ({"gamma": 2.0} if "Focal" in str(loss) else SMOOTHING))
+    each = [single(LOGITS[label == LABELS], LABELS[label == LABELS]) for label in (0, 1)]
+    torch.testing.assert_close(loss(LOGITS, LABELS), sum(each) / 2)
+
+
+SMOOTHING = {"label_smoothing": 0.0}
+
+
+def test_weights_are_inverse_counts_with_mean_one_over_the_slices():
+    weights = class_weights([30, 10], 1.0)
+    torch.testing.assert_close(weights, torch.tensor([2 / 3, 2.0]))
+    assert class_weights([30, 10], 0.0) is None
+    torch.testing.assert_close(class_weights([30, 10], 0.5)[1] / class_weights([30, 10], 0.5)[0], torch.tensor(3**0.5))
+
+
+def test_a_loss_leaves_nothing_in_a_checkpoint():
+    assert not CrossEntropy([3, 9], class_balance=1.0, label_smoothing=0.0).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "message"),
+    [
+        (lambda: plain(label_smoothing=1.0), ConfigError, r"loss\.label_smoothing: must be in \[0, 1\), found 1\.0"),
+        (lambda: plain(class_balance=-1.0), ConfigError, r"loss\.class_balance: must be at least 0, found -1\.0"),
+        (lambda: Focal(EVEN, class_balance=0.0, gamma=-1.0), ConfigError, r"loss\.gamma: must be at least 0"),
+        (lambda: class_weights([3, 0], 1.0), DataError, r"every class needs one .* found counts \[3, 0\]"),
+    ],
+)
+def test_impossible_options_are_refused(make, kind, message):
+    with pytest.raises(kind, match=message):
+        make()
