@@ -54,7 +54,9 @@ def test_a_network_that_sees_a_spot_points_at_it_and_random_weights_do_not():
     for image, (row, column) in zip(images, fields, strict=True):
         image[0, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 255
     backbone = Backbone(SpotFinder(), mean=0, std=1, weights="by hand")
-    classifier = FistulaClassifier(backbone, num_classes=2, learning=None, optimizer=None, schedule=None).eval()
+    classifier = FistulaClassifier(
+        backbone, num_classes=2, learning=None, loss=None, optimizer=None, schedule=None
+    ).eval()
     spots = 8.0 * fields + 3.5
     found = evaluate(
         classifier,
