@@ -23,10 +23,12 @@ COMMANDS = {
     "report": "compare the runs of a study on one page",
     "predict": "score new images with a run or a study",
     "explain": "say whether a run's maps point at the findings",
+    "export": "write the network of a run as ONNX or TorchScript, with a model card",
 }
 
 # Hydra takes a key for a group wherever conf/ has a folder of that name: these commands mean a folder on disk.
 RENAMED = {"report": {"study": "study_folder"}}
+FOLDERS = ("run", "study_folder", "source", "out")  # a run's own name has = in it, which Hydra takes only in quotes
 
 USAGE = """fistula {version}: from DICOM and a table of labels to a study that can be defended
 
@@ -75,7 +77,10 @@ def config_folder() -> Path:
 
 def _rename(argument: str, names: dict[str, str]) -> str:
     key, equals, value = argument.partition("=")
-    return f"{names.get(key, key)}{equals}{value}"
+    key = names.get(key, key)
+    if key in FOLDERS and "=" in value and value[0] not in "'\"":
+        value = f"'{value}'"
+    return f"{key}{equals}{value}"
 
 
 def _speaking(task: Callable[["DictConfig"], None]) -> Callable[["DictConfig"], None]:

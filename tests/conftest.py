@@ -208,7 +208,8 @@ def made(tmp_path_factory):
         run_command("phantom", ["out=phantom", *PHANTOM, "workers=1"])
         ingest = ["source=phantom", "labels=phantom/labels.csv", "out=cohort", "size=64", "spacing_mm=1"]
         run_command("ingest", [*ingest, "workers.count=1"])
-        run_command("train", ["-m", "cohort=cohort", *TRAIN, "epochs=4", "optimizer.lr=3e-3", "hydra.sweep.dir=study"])
+        train = ["-m", "cohort=cohort", *TRAIN, "epochs=4", "optimizer.lr=3e-3", "hydra/launcher=in_process"]
+        run_command("train", [*train, "hydra.sweep.dir=study"])
     finally:
         os.chdir(there)
         sys.argv = argv

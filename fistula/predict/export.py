@@ -1,0 +1,189 @@
+"""Write a run's network as ONNX or TorchScript, and refuse it if it does not score as the run does."""
+
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from fistula.errors import ConfigError, DataError, TrainingError
+from fistula.evidence.roc import auroc
+from fistula.predict.features import as_batch
+from fistula.predict.graph import Graph
+from fistula.predict.model import LoadedRun
+from fistula.predict.model_card import model_card
+
+FORMATS = ("onnx", "torchscript")
+PARITY = 1e-4  # largest difference of a probability
+SLICES = 256  # of the cohort that parity is tried on, at most
+CALIBRATION = 64  # training slices that set the ranges of int8
+OPSET = 18
+
+Score = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: the file's name, the largest difference of a probability, and what int8 cost, if asked."""
+
+    name: str
+    difference: float
+    int8: dict[str, Any] | None
+
+
+def export(run: LoadedRun, folder: Path, *, kind: str, int8: bool = False) -> Exported:
+    """Fill `folder` with the model, ``export.json`` and ``MODEL_CARD.md``.
+
+    Args:
+        run: Whose network.
+        folder: An empty one.
+        kind: One of `FORMATS`.
+        int8: Also write the network in 8-bit integers (ONNX alone), and measure what that costs.
+
+    Raises:
+        ConfigError: On an unknown format, or int8 for TorchScript.
+        TrainingError: If the exported model's probabilities differ by more than 1e-4.
+    """
+    if kind not in FORMATS:
+        raise ConfigError("format", f"must be one of {', '.join(FORMATS)}", found=kind)
+    if int8 and kind != "onnx":
+        raise ConfigError("int8", "is for ONNX alone", remedy="Say format=onnx")
+    size = run.cohort.pixels.shape[1]
+    graph = Graph(run.classifier.backbone, size=size, image_size=int(run.config.image_size)).eval()  # type: ignore[arg-type]
+    pixels = np.asarray(run.cohort.pixels[_sample(len(run.cohort.pixels), SLICES)])
+    path = folder / ("model.onnx" if kind == "onnx" else "model.pt")
+    score = _to_onnx(graph, path, pixels[:2]) if kind == "onnx" else _to_torchscript(graph, path, pixels[:2])
+    difference = float(np.abs(score(pixels) - _probabilities(run, pixels)).max())
+    if not difference <= PARITY:
+        rule = f"the exported model must score as the run does, to {PARITY:g}"
+        raise TrainingError(f"format={kind}", rule, found=f"{difference:.2g}", remedy="Try the other format")
+    cost = _quantised(run, path, score, folder) if int8 else None
+    exported = Exported(path.name, difference, cost)
+    _describe(run, folder, exported, size=size)
+    return exported
+
+
+def onnx_scorer(path: Path) -> Score:
+    """Score slices with an exported ONNX model.
+
+    Raises:
+        ConfigError: If onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigError("format=onnx", "needs onnxruntime", remedy="pip install 'fistula[onnx]'") from error
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda pixels: session.run(None, {"slices": np.ascontiguousarray(pixels)})[0]
+
+
+def _to_onnx(graph: Graph, path: Path, example: NDArray[np.uint8]) -> Score:
+    try:
+        import onnxscript  # noqa: F401 (torch asks for it in the middle of the export)
+    except ImportError as error:
+        raise ConfigError("format=onnx", "needs onnxscript", remedy="pip install 'fistula[onnx]'") from error
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's, on its own use of PyTorch
+        torch.onnx.export(
+            graph,
+            (torch.from_numpy(example),),
+            str(path),
+            input_names=["slices"],
+            output_names=["probabilities"],
+            dynamic_shapes={"slices": {0: torch.export.Dim("N")}},
+            opset_version=OPSET,
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
+    return onnx_scorer(path)
+
+
+def _to_torchscript(graph: Graph, path: Path, example: NDArray[np.uint8]) -> Score:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # TorchScript announces its end
+        torch.jit.trace(graph, torch.from_numpy(example), check_trace=False).save(str(path))
+        loaded = torch.jit.load(str(path), map_location="cpu")
+    return lambda pixels: loaded(torch.from_numpy(pixels)).detach().numpy()
+
+
+@torch.inference_mode()
+def _probabilities(run: LoadedRun, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return run.classifier(as_batch(pixels, int(run.config.image_size))).numpy()
+
+
+def _quantised(run: LoadedRun, path: Path, exact: Score, folder: Path) -> dict[str, Any]:
+    """Write `model.int8.onnx`; its largest difference of a probability on test slices, and both AUROCs."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    manifest = run.cohort.manifest.with_row_index("row")
+    learned = manifest.filter(~pl.col("slice_key").is_in(run.predictions["slice_key"].implode()))["row"].to_numpy()
+    batches = iter(
+        [{"slices": np.asarray(run.cohort.pixels[rows])} for rows in np.array_split(learned[:CALIBRATION], 8)]
+    )
+
+    class Slices(CalibrationDataReader):
+        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+            return next(batches, None)
+
+    prepared = folder / "prepared.onnx"
+    quantised = folder / "model.int8.onnx"
+    logging.getLogger().setLevel(logging.ERROR)  # the quantiser advises on the root logger
+    quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+    quantize_static(
+        str(prepared),
+        str(quantised),
+        Slices(),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=["Conv", "Gemm"],
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
+    prepared.unlink()
+    test = run.predictions.filter((pl.col("part") == "test") & (pl.col("copy") == 0))
+    rows = test.join(manifest.select("slice_key", "row"), on="slice_key", maintain_order="left")["row"].to_numpy()
+    pixels, labels = np.asarray(run.cohort.pixels[rows]), test["label"].to_numpy() == len(run.classes) - 1
+    before, after = exact(pixels), onnx_scorer(quantised)(pixels)
+    return {
+        "file": quantised.name,
+        "bytes": quantised.stat().st_size,
+        "bytes_before": path.stat().st_size,
+        "test_slices": len(pixels),
+        "largest_difference": float(np.abs(after - before).max()),
+        "auroc_before": auroc(labels, before[:, -1].astype(np.float64)),
+        "auroc": auroc(labels, after[:, -1].astype(np.float64)),
+    }
+
+
+def _describe(run: LoadedRun, folder: Path, exported: Exported, *, size: int) -> None:
+    record = {
+        "run": run.name,
+        "fingerprint": run.record["fingerprint"],
+        "input": {"name": "slices", "type": "uint8", "shape": ["N", size, size]},
+        "output": {"name": "probabilities", "type": "float32", "shape": ["N", len(run.classes)]},
+        "classes": run.classes,
+        "operating_point": run.record["operating_point"],
+        "parity": {"largest_difference": exported.difference, "limit": PARITY},
+        "int8": exported.int8,
+        "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())},
+    }
+    (folder / "export.json").write_text(json.dumps(record, indent=1) + "\n")
+    (folder / "MODEL_CARD.md").write_text(model_card(run, record), encoding="utf-8")
+
+
+def _sample(num_slices: int, most: int) -> NDArray[np.intp]:
+    """Evenly spaced rows of a cohort."""
+    if num_slices == 0:
+        raise DataError("cohort", "has no slices to try the export on")
+    return np.unique(np.linspace(0, num_slices - 1, min(most, num_slices)).astype(np.intp))

@@ -1,0 +1,116 @@
+"""The model card: what a network is, what it learned from, how well it does, and what it is not for."""
+
+from typing import Any
+
+import polars as pl
+
+from fistula.predict.model import LoadedRun
+
+SHOWN = ("auroc", "sensitivity", "specificity", "balanced_accuracy", "brier")
+
+
+def model_card(run: LoadedRun, export: dict[str, Any]) -> str:
+    """Markdown from what the run and its cohort recorded; nothing in it is written by hand.
+
+    Args:
+        run: The run.
+        export: What `export.json` holds.
+
+    Source:
+        Mitchell et al. (2019), Model cards for model reporting, FAT*.
+    """
+    record, ingest = run.record, run.cohort.record
+    manifest = run.cohort.manifest
+    sites = ", ".join(sorted(set(manifest["site"].drop_nulls()))) or "not stated"
+    scanners = ", ".join(sorted(set(manifest["scanner"].drop_nulls()))) or "not stated"
+    counts = ", ".join(f"{name}: {int((manifest['label'] == i).sum())}" for i, name in enumerate(run.classes))
+    leak = " **The split is leaky by design: patients stand on both sides.**" if record.get("leaky_by_design") else ""
+    side = export["input"]["shape"][1]
+    lines = [
+        f"# {run.name}",
+        "",
+        "**Not a medical device.** For research; no output of it may decide about a patient.",
+        "",
+        "## What it is",
+        "",
+        f"- Network: {run.config.model.architecture}, weights before training: {record.get('weights', 'not recorded')}",
+        f"- Input: `slices`, uint8 `(N, {side}, {side})`, as `fistula ingest` writes them: {_say_ingest(ingest)}. Resizing,"
+        " normalisation and softmax are inside the graph.",
+        f"- Output: `probabilities`, float32, of {', '.join(run.classes)}",
+        f"- Run fingerprint: `{record['fingerprint']}`",
+        f"- Weights: SHA-256 `{record['checkpoint_sha256']}`",
+        f"- Made with: {', '.join(f'{name} {text}' for name, text in record.get('versions', {}).items())}",
+        f"- Largest difference from the run's own probabilities: {export['parity']['largest_difference']:.1e}",
+        "",
+        "## What it learned from",
+        "",
+        f"- {len(manifest)} slices of {manifest['patient_key'].n_unique()} patients ({counts})",
+        f"- Sites: {sites}; scanners: {scanners}",
+        f"- Cohort fingerprint: `{run.cohort.fingerprint}`",
+        f"- Split: {record['factors'].get('split')}, fold {record['fold']}.{leak}",
+        f"- Patients by part: {_say_parts(run)}",
+        "",
+        "## How well it does",
+        "",
+        "On the test part of its own split, intervals by patient; the threshold was chosen on validation.",
+        "",
+        *_metrics(run),
+        "",
+        *_int8(export),
+        "## What it is not for",
+        "",
+        "- Other sequences, planes, body regions or scanners than those above: `fistula predict` refuses or marks them, this"
+        " file alone does not.",
+        "- Patients of its own cohort: their scores are too good.",
+        "- Any use without a validation at the site that uses it.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _say_ingest(ingest: dict[str, Any]) -> str:
+    intensity = ingest.get("intensity", {})
+    named = (
+        str(intensity.get("_target_", "not recorded")).rpartition(".")[2] if isinstance(intensity, dict) else intensity
+    )
+    return f"{ingest.get('spacing_mm', '?')} mm a pixel, intensity {named}"
+
+
+def _say_parts(run: LoadedRun) -> str:
+    stored = run.predictions.group_by("part").agg(pl.col("patient_key").n_unique()).sort("part", descending=True)
+    scored = pl.col("slice_key").is_in(run.predictions["slice_key"].implode())
+    learned = run.cohort.manifest.filter(~scored)["patient_key"].n_unique()
+    return ", ".join([f"train {learned}", *(f"{part} {count}" for part, count in stored.iter_rows())])
+
+
+def _metrics(run: LoadedRun) -> list[str]:
+    metrics = run.record["metrics"]
+    by_class = {"": metrics} if "test" in metrics else metrics
+    rows = ["| level | metric | value |", "| --- | --- | --- |"]
+    for name, parts in by_class.items():
+        for level, found in parts["test"].items():
+            for metric in SHOWN:
+                if metric in found:
+                    rows.append(
+                        f"| {' '.join(filter(None, (name, level)))} | {metric} | {_say_estimate(found[metric])} |"
+                    )
+    return rows
+
+
+def _say_estimate(estimate: dict[str, Any]) -> str:
+    if estimate["value"] is None:
+        return f"n/a: {estimate['reason']}"
+    if estimate["low"] is None or estimate["high"] is None:
+        return f"{estimate['value']:.3f} (no interval: {estimate['reason']})"
+    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
+
+
+def _int8(export: dict[str, Any]) -> list[str]:
+    found = export["int8"]
+    if found is None:
+        return []
+    return [
+        f"In 8-bit integers (`{found['file']}`, {found['bytes'] / found['bytes_before']:.0%} of the size): AUROC by slice"
+        f" {found['auroc']:.3f} instead of {found['auroc_before']:.3f} on {found['test_slices']} test slices, probabilities"
+        f" off by up to {found['largest_difference']:.3f}.",
+        "",
+    ]

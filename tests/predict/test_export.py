@@ -1,0 +1,101 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from fistula.errors import ConfigError, TrainingError
+from fistula.learning.slices import resize
+from fistula.predict.export import export, onnx_scorer
+from fistula.predict.graph import Grow, Shrink, area_weights
+from fistula.predict.model import load_run
+
+
+@pytest.mark.parametrize(("size", "image_size"), [(96, 64), (64, 48), (256, 224), (64, 32), (96, 32), (256, 128)])
+def test_shrinking_in_the_graph_is_that_of_training_bit_for_bit(size, image_size):
+    images = np.random.default_rng(0).integers(0, 256, (3, size, size), dtype=np.uint8)
+    expected = np.stack([resize(image, image_size) for image in images])
+    np.testing.assert_array_equal(Shrink(size, image_size)(torch.from_numpy(images)).numpy(), expected)
+
+
+@pytest.mark.parametrize(("size", "image_size"), [(64, 96), (96, 224), (200, 224), (64, 128)])
+def test_growing_in_the_graph_is_that_of_training_but_for_a_grey_level_here_and_there(size, image_size):
+    images = np.random.default_rng(0).integers(0, 256, (3, size, size), dtype=np.uint8)
+    expected = np.stack([resize(image, image_size) for image in images]).astype(int)
+    difference = np.abs(Grow(size, image_size)(torch.from_numpy(images)).numpy() - expected)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.01
+
+
+def test_area_weights_worked_by_hand():
+    np.testing.assert_allclose(area_weights(3, 2), [[2 / 3, 1 / 3, 0], [0, 1 / 3, 2 / 3]], rtol=1e-6)
+
+
+@pytest.fixture
+def run(run_folders):
+    return load_run(run_folders[0])
+
+
+@pytest.mark.parametrize("kind", [pytest.param("onnx", marks=pytest.mark.slow), "torchscript"])
+def test_the_exported_model_scores_an_ingested_slice_as_training_did(run, tmp_path, kind):
+    exported = export(run, tmp_path, kind=kind)
+    order = {key: row for row, key in enumerate(run.cohort.manifest["slice_key"])}
+    pixels = np.asarray(run.cohort.pixels[[order[key] for key in run.predictions["slice_key"]]])
+    path = tmp_path / exported.name
+    if kind == "onnx":
+        scores = onnx_scorer(path)(pixels)[:, 1]
+    else:
+        scores = torch.jit.load(path)(torch.from_numpy(pixels)).detach().numpy()[:, 1]
+    np.testing.assert_allclose(scores, run.predictions["score"], rtol=0, atol=1e-6)
+    assert exported.difference < 1e-6
+
+
+def test_the_card_says_what_the_network_is_and_is_not(run, tmp_path):
+    export(run, tmp_path, kind="torchscript")
+    card, record = (tmp_path / "MODEL_CARD.md").read_text(), json.loads((tmp_path / "export.json").read_text())
+    assert card.startswith(f"# {run.name}\n\n**Not a medical device.**")
+    for said in (run.record["fingerprint"], run.record["checkpoint_sha256"], run.cohort.fingerprint, "1 mm a pixel"):
+        assert said in card
+    auroc = run.record["metrics"]["test"]["slice"]["auroc"]["value"]
+    assert f"| slice | auroc | {auroc:.3f}" in card
+    assert record["input"]["shape"] == ["N", 64, 64]
+    assert set(record["sha256"]) == {"model.pt"}
+
+
+@pytest.mark.slow
+def test_int8_is_written_with_its_loss(run, tmp_path):
+    found = export(run, tmp_path, kind="onnx", int8=True).int8
+    assert (tmp_path / "model.int8.onnx").stat().st_size == found["bytes"] < found["bytes_before"]
+    assert 0 < found["largest_difference"] < 0.2
+    assert found["auroc"] == pytest.approx(found["auroc_before"], abs=0.2)
+    assert "In 8-bit integers" in (tmp_path / "MODEL_CARD.md").read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "model.onnx", "model.int8.onnx", "export.json", "MODEL_CARD.md",
+    }  # fmt: skip
+
+
+def test_a_model_that_scores_otherwise_is_refused(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("fistula.predict.graph.Shrink.forward", lambda self, slices: slices[:, :48, :48].float())
+    with pytest.raises(TrainingError, match=r"must score as the run does, to 0.0001, found 0\.\d+"):
+        export(run, tmp_path, kind="torchscript")
+
+
+@pytest.mark.parametrize(
+    ("kind", "int8", "message"),
+    [("pickle", False, "format: must be one of onnx, torchscript"), ("torchscript", True, "int8: is for ONNX alone")],
+)
+def test_what_cannot_be_written_is_refused(run, tmp_path, kind, int8, message):
+    with pytest.raises(ConfigError, match=message):
+        export(run, tmp_path, kind=kind, int8=int8)
+
+
+def test_the_command_writes_all_or_nothing(run_folders, tmp_path, fistula_here):
+    code, shown, error = fistula_here("export", f"run={run_folders[0]}", "out=model", "format=torchscript")
+    assert code == 0, error
+    assert shown.splitlines()[-1] == "read model/MODEL_CARD.md"
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.pt", "export.json", "MODEL_CARD.md"}
+    code, _, error = fistula_here("export", f"run={run_folders[0]}", "out=other", "format=pickle")
+    assert (code, (tmp_path / "other").exists()) == (2, False)
+    code, _, error = fistula_here("export", f"run={run_folders[0].parent}", "out=other")
+    assert code == 2
+    assert "run.json: cannot be read" in error
