@@ -14,6 +14,7 @@ GROUPS = (
     "audit",
     "model",
     "learning",
+    "labelling",
     "augmentation",
     "sampler",
     "loss",

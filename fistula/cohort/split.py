@@ -154,15 +154,16 @@ class Predefined:
 
 @dataclass(frozen=True)
 class ImageHoldout:
-    """The paper's protocol: a hold-out by image, stratified by label alone. Leaky by design.
+    """The paper's protocol: hold-outs by image, stratified by label alone. Leaky by design.
 
     Args:
         test_fraction: Of the images, in (0, 1).
         val_fraction: Of the images that are not in test, in (0, 1).
         expand_before_split: Images made of each slice before the split: the slice itself (`copy` 0 in the table) and
             jittered copies (`copy` 1 and up), which fall on any side. 1 makes no copies; the paper's is 4.
-        seed: Of the draw, at least 0.
-        fold: 0, the only one.
+        folds: How many draws, each of its own test images; at least 1.
+        fold: The one to run, in ``[0, folds)``; the table holds all.
+        seed: Of the draws, at least 0.
     """
 
     name: ClassVar[str] = "image_holdout"
@@ -170,22 +171,28 @@ class ImageHoldout:
     test_fraction: float = 0.2
     val_fraction: float = 0.2
     expand_before_split: int = 1
+    folds: int = 1
     fold: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_fold(self.fold, 1)
+        if self.folds < 1:
+            raise ConfigError("split.folds", "must be at least 1", found=self.folds)
+        _check_fold(self.fold, self.folds)
         _check_draw(self.seed, test_fraction=self.test_fraction, val_fraction=self.val_fraction)
         if self.expand_before_split < 1:
             raise ConfigError("split.expand_before_split", "must be at least 1", found=self.expand_before_split)
 
     def __call__(self, manifest: pl.DataFrame) -> pl.DataFrame:
-        """Give every image its part; columns as in `split_table.COLUMNS`, one fold, a row for each copy."""
+        """Give every image its part in every draw; columns as in `split_table.COLUMNS`, a row for each copy."""
         images = manifest.with_columns(copy=pl.lit(list(range(self.expand_before_split)))).explode("copy")
         images = images.with_columns(patient_key=pl.int_range(pl.len()).cast(pl.String), site=pl.lit(None, pl.String))
-        is_test = _cut(images, self.test_fraction, seed=[self.seed, 0])
-        parts = _with_validation(images, is_test, self.val_fraction, [self.seed, 1])
-        return split_table(self.name, images, [parts])
+        tests = [_cut(images, self.test_fraction, seed=[self.seed, 0, fold]) for fold in range(self.folds)]
+        folds = (
+            _with_validation(images, is_test, self.val_fraction, [self.seed, 1, fold])
+            for fold, is_test in enumerate(tests)
+        )
+        return split_table(self.name, images, folds)
 
 
 def _cut(manifest: pl.DataFrame, fraction: float, *, seed: list[int]) -> np.ndarray:

@@ -84,6 +84,7 @@ def _facts(plan: RunPlan) -> dict[str, Any]:
         "epochs": cfg.epochs,
         "augmentation": choices["augmentation"],
         "split": choices["split"],
+        "labelling": choices["labelling"],
     }
     return {
         "name": plan.name,

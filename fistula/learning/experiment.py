@@ -128,7 +128,7 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame) -> Experim
     _silence_lightning()
     pytorch_lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     data = FistulaDataModule(
-        cohort,
+        make(cfg.labelling)(cohort, split_table),
         split_table.filter(pl.col("fold") == cfg.split.fold),
         expansion=make(cfg.expansion),
         augmentation=make(cfg.augmentation),

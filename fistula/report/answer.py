@@ -3,6 +3,7 @@
 from math import isnan
 
 from fistula.report.comparisons import Comparisons, Pair
+from fistula.report.inflation import YAGIS_POINTS, Canary, Inflation
 from fistula.report.results import Row
 from fistula.report.study import Study
 
@@ -19,30 +20,43 @@ def say_question(study: Study) -> str:
         for factor in study.configurations[0].factors
         if len({str(configuration.factors.get(factor)) for configuration in study.configurations}) > 1
     ]
+    if varying and set(varying) <= {"split", "labelling"}:
+        return f"What does a split by image add to how well a network can {task}, over a split by patient?"
     if len(study.configurations) == 1:
         return f"How well does a network {task}, on slices of patients it was not trained on?"
     means = f" that differ in {_listed(varying)}" if varying else ""
     return f"Which of {len(study.configurations)} configurations{means} can best {task}?"
 
 
-def say_answer(rows: list[Row], comparisons: list[Comparisons]) -> list[str]:
-    """Three sentences for each class: the best AUROC by patient, what it beats, and what limits the claim."""
-    sentences = []
+def say_answer(
+    rows: list[Row], comparisons: list[Comparisons], inflations: list[Inflation], canaries: list[Canary]
+) -> list[str]:
+    """Three sentences for each class: the best AUROC by patient, what it beats, and what limits the claim.
+
+    Where the study has the same configurations under a leaky split, or canaries, one more says what those show.
+    """
+    sentences = [] if comparisons else [_say_leaks(inflations, canaries)]
     for found in comparisons:
         ours = [row for row in rows if row.positive == found.positive and row.level == "patient"]
-        honest = [row for row in ours if not row.configuration.leaky_by_design]
-        defined = [row for row in honest or ours if row.estimates["auroc"].is_defined]
+        results = [row for row in ours if not row.configuration.is_canary]
+        honest = [row for row in results if not row.configuration.leaky_by_design]
+        defined = [row for row in honest or results if row.estimates["auroc"].is_defined]
         prefix = f"{found.positive}: " if len(comparisons) > 1 else ""
         if not defined:
             sentences.append(f"{prefix}No configuration has an AUROC by patient that is defined; the table says why.")
             continue
         best = max(defined, key=lambda row: row.estimates["auroc"].value)
-        said = (_say_best(best, len(defined)), _say_beaten(best, found), _say_limits(ours, found))
+        leaks = _say_leaks(
+            [one for one in inflations if one.positive == found.positive],
+            [one for one in canaries if one.positive == found.positive],
+        )
+        first = _say_best(best, len(defined), is_named=len(ours) > 1)
+        said = (first, _say_beaten(best, found), leaks, _say_limits(ours, found))
         sentences += [prefix + sentence for sentence in said if sentence]
     return sentences
 
 
-def _say_best(best: Row, count: int) -> str:
+def _say_best(best: Row, count: int, *, is_named: bool) -> str:
     area = best.estimates["auroc"]
     patients, positives = best.num
     interval = (
@@ -50,7 +64,7 @@ def _say_best(best: Row, count: int) -> str:
     )
     level = f"AUROC by patient (of its slices: {best.aggregation})"
     head = f"The {level} is" if count == 1 else f"The highest {level} is"
-    of = "" if count == 1 else f", of {best.configuration.name}"
+    of = f", of {best.configuration.name}" if is_named else ""
     text = f"{head} {area.value:.3f} ({interval}){of}, on {patients} test patients of whom {positives} are positive"
     if not area.has_interval:
         return f"{text}."
@@ -80,6 +94,21 @@ def _say_beaten(best: Row, found: Comparisons) -> str:
     if rest and rest <= NAMED:
         tail = f", and cannot be told from {_listed(others)}"
     return f"{family}, it is better than {len(beaten)} of the {len(tested)} others{tail}."
+
+
+def _say_leaks(inflations: list[Inflation], canaries: list[Canary]) -> str:
+    parts = []
+    points = [one.points for one in inflations if one.labels == "given" and not isnan(one.points)]
+    if points:
+        ends = f"{min(points):+.1f}" if len(points) == 1 else f"{min(points):+.1f} to {max(points):+.1f}"
+        parts.append(
+            f"a split by image adds {ends} points of balanced accuracy by slice to what a split by patient shows"
+            f" (Yagis et al. 2021: {YAGIS_POINTS[0]} to {YAGIS_POINTS[1]} points of accuracy)"
+        )
+    for canary in canaries:
+        parts.append(f"the canary {canary.name} has an AUROC of {canary.auroc}: {canary.verdict}")
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def _say_limits(rows: list[Row], found: Comparisons) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fistula.report.answer import say_answer, say_question
 from fistula.report.comparisons import Comparisons, compare
-from fistula.report.inflation import Inflation, inflations
+from fistula.report.inflation import Canary, Inflation, canaries, inflations
 from fistula.report.paper import PaperRow, beside_the_paper, paper_rows
 from fistula.report.participants import Step, Table, flow, table_one
 from fistula.report.results import Row, results
@@ -39,6 +39,7 @@ class Contents:
     rows: list[Row]
     comparisons: list[Comparisons]
     inflations: list[Inflation]
+    canaries: list[Canary]
     flow: list[Step]
     participants: Table
     paper: list[PaperRow]
@@ -56,15 +57,18 @@ def compute(study: Study, settings: Settings) -> Contents:
         DataError: If stored predictions are not what they have to be.
     """
     rows = results(study, resamples=settings.resamples, pooling=settings.pooling, prevalence=settings.prevalence)
-    comparisons = compare(rows, margin=settings.margin)
+    # A canary's labels are not those of the others: nothing can be compared with it.
+    comparisons = compare([row for row in rows if not row.configuration.is_canary], margin=settings.margin)
+    inflated, found = inflations(rows), canaries(rows)
     return Contents(
         study=study,
         settings=settings,
         question=say_question(study),
-        answer=say_answer(rows, comparisons),
+        answer=say_answer(rows, comparisons, inflated, found),
         rows=rows,
         comparisons=comparisons,
-        inflations=inflations(rows),
+        inflations=inflated,
+        canaries=found,
         flow=flow(study),
         participants=table_one(study),
         paper=paper_rows(),

@@ -1,14 +1,15 @@
-"""How much a leaky split flatters: the same configuration under a split by image and under a split by patient."""
+"""How much a leaky split flatters: the same configuration by image and by patient; canaries that must sit at 0.5."""
 
 from dataclasses import dataclass
 
 from fistula.evidence.estimate import Estimate
 from fistula.report.results import Row
-from fistula.report.study import say_level
+from fistula.report.study import Configuration, say_level
 
 # Yagis et al. 2021, Sci Rep 11:22544: what splitting by slice added to the accuracy of MR classifiers, in points, over
 # their data sets; on labels at random it still gave 96 %.
 YAGIS_POINTS = (29, 55)
+YAGIS_RANDOM = 96
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Inflation:
     """One configuration under two splits, by slice.
 
     Attributes:
-        name: Its factors without the split.
+        name: Its factors without split and labels.
+        labels: ``given``, or how they were permuted.
         positive: The class held against the rest.
         leaky: AUROC and balanced accuracy under the leaky split.
         honest: The same under the split by patient.
@@ -25,10 +27,28 @@ class Inflation:
     """
 
     name: str
+    labels: str
     positive: str
     leaky: dict[str, Estimate]
     honest: dict[str, Estimate]
     points: float
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A configuration that learned permuted labels, by slice.
+
+    Attributes:
+        name: Of the configuration.
+        positive: The class held against the rest.
+        auroc: On the permuted labels of its test rows.
+        verdict: What the interval says of 0.5.
+    """
+
+    name: str
+    positive: str
+    auroc: Estimate
+    verdict: str
 
 
 def inflations(rows: list[Row]) -> list[Inflation]:
@@ -41,9 +61,35 @@ def inflations(rows: list[Row]) -> list[Inflation]:
                 points = 100 * (
                     leaky.estimates["balanced_accuracy"].value - honest.estimates["balanced_accuracy"].value
                 )
-                name = " · ".join(say_level(factor, level) for factor, level in _others(leaky).items())
-                found.append(Inflation(name, leaky.positive, leaky.estimates, honest.estimates, points))
+                labels = str(leaky.configuration.factors.get("labelling", "given"))
+                name = _name(leaky.configuration)
+                found.append(Inflation(name, labels, leaky.positive, leaky.estimates, honest.estimates, points))
     return found
+
+
+def canaries(rows: list[Row]) -> list[Canary]:
+    """What each configuration with permuted labels shows of its split."""
+    return [
+        Canary(row.configuration.name, row.positive, row.estimates["auroc"], _judge(row))
+        for row in rows
+        if row.level == "slice" and row.configuration.is_canary
+    ]
+
+
+def _judge(row: Row) -> str:
+    area = row.estimates["auroc"]
+    if not area.has_interval:
+        return f"untested: {area.reason}"
+    if area.low <= 0.5 <= area.high:
+        return "at 0.5, as it must be"
+    if row.configuration.leaky_by_design:
+        return "away from 0.5: the split lets it know patients again"
+    return "away from 0.5: something leaks, and no result of this split can be trusted"
+
+
+def _name(configuration: Configuration) -> str:
+    factors = {key: level for key, level in configuration.factors.items() if key not in ("split", "labelling")}
+    return " · ".join(say_level(factor, level) for factor, level in factors.items())
 
 
 def _others(row: Row) -> dict[str, object]:

@@ -17,7 +17,7 @@ from fistula.report.comparisons import MEASURES
 from fistula.report.contents import Contents, Settings, compute
 from fistula.report.drawing import save
 from fistula.report.guidelines import read_guidelines
-from fistula.report.inflation import YAGIS_POINTS
+from fistula.report.inflation import YAGIS_POINTS, YAGIS_RANDOM
 from fistula.report.paper import PER_CLASS
 from fistula.report.pooling import POOLINGS
 from fistula.report.reading import reading_data
@@ -120,7 +120,7 @@ def _names(contents: Contents) -> dict[str, object]:
         "pooling": POOLINGS[contents.settings.pooling],
         "paper_pairs": [(paper, slice_rows[ours.name, first]) for paper, ours in contents.beside_the_paper],
         "paper_images": PER_CLASS,
-        "yagis": YAGIS_POINTS,
+        "yagis": (*YAGIS_POINTS, YAGIS_RANDOM),
         "splits": methods.splits(contents.study),
         "rules": methods.threshold_rules(contents.study),
         "choice": methods.say_choice(contents.study),

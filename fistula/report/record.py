@@ -106,7 +106,9 @@ def _numbers(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{place} / auroc of seed {seed}", _estimate(estimate, [name])
     yield from _compared(contents)
     for found in contents.inflations:
-        yield f"inflation / {found.name} / {found.positive}", _plain(found.points, [])
+        yield f"inflation / {found.name} / {found.labels} labels / {found.positive}", _plain(found.points, [])
+    for canary in contents.canaries:
+        yield f"canary / {canary.name} / {canary.positive}", _estimate(canary.auroc, [canary.name])
     for name, cells in contents.participants.rows:
         for column, cell in zip(contents.participants.columns, cells, strict=True):
             yield f"table 1 / {column} / {name}", {"value": cell, "from": "manifest.parquet"}

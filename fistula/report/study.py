@@ -12,7 +12,14 @@ from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.errors import DataError
 from fistula.sweep.run_folder import RECORD, WITHIN, read_record
 
-NAMES = {"none": "no augmentation", "end_to_end": "end-to-end", "image_holdout": "split by image"}
+NAMES = {
+    "none": "no augmentation",
+    "end_to_end": "end-to-end",
+    "image_holdout": "split by image",
+    "patient_kfold": "split by patient",
+    "permuted_by_patient": "labels permuted by patient",
+    "given": "labels as given",
+}
 
 
 @dataclass(frozen=True)
@@ -64,12 +71,18 @@ class Configuration:
         return any(run.record.get("leaky_by_design") for run in self.runs)
 
     @property
+    def is_canary(self) -> bool:
+        """Whether it learned permuted labels: then it is no result, whatever its numbers."""
+        return self.factors.get("labelling", "given") != "given"
+
+    @property
     def mark(self) -> str:
-        """What its split or audit has to be marked with wherever it is shown; empty if nothing."""
-        if self.leaky_by_design:
-            return "leaky by design"
+        """What its labels, split or audit have to be marked with wherever it is shown; empty if nothing."""
+        marks = [NAMES["permuted_by_patient"]] if self.is_canary else []
         certificates = [run.record.get("audit") or {} for run in self.runs]
-        return next((str(c["verdict"]) for c in certificates if c.get("is_marked")), "")
+        verdict = next((str(c["verdict"]) for c in certificates if c.get("is_marked")), "")
+        marks += ["leaky by design" if self.leaky_by_design else verdict]
+        return ", ".join(filter(None, marks))
 
     @property
     def warnings(self) -> list[str]:

@@ -101,7 +101,7 @@ def _result(row: Row) -> dict[str, object]:
     flat: dict[str, object] = {
         "configuration": row.configuration.name,
         **row.configuration.factors,
-        "leaky_by_design": row.configuration.leaky_by_design,
+        "mark": row.configuration.mark,
         "warnings": "; ".join(row.configuration.warnings),
         "class": row.positive,
         "level": row.level,

@@ -120,6 +120,15 @@ def test_a_split_by_image_puts_patients_on_every_side_and_says_so():
     assert not any(split.leaky_by_design for split in (*BY_PATIENT, Predefined()))
 
 
+def test_a_split_by_image_can_be_drawn_several_times():
+    manifest = make_manifest()
+    table = ImageHoldout(folds=3, fold=2)(manifest)
+    tests = [set(part["slice_key"]) for part in table.filter(part="test").partition_by("fold")]
+    assert [len(test) for test in tests] == [len(tests[0])] * 3
+    assert len({frozenset(test) for test in tests}) == 3
+    assert table.filter(fold=0).equals(ImageHoldout()(manifest))
+
+
 def test_the_papers_copies_are_made_before_the_split_and_fall_on_every_side():
     manifest = make_manifest()
     table = ImageHoldout(expand_before_split=4)(manifest)
@@ -144,6 +153,8 @@ def test_every_option_builds_the_split_of_its_name(file):
         (lambda: PatientHoldout(fold=1), r"split.fold: must lie in 0 to 0"),
         (lambda: PatientHoldout(test_fraction=1.0), r"split.test_fraction: must lie between 0 and 1.*found 1.0"),
         (lambda: Predefined(val_fraction=0.0), r"split.val_fraction: must lie between 0 and 1.*found 0.0"),
+        (lambda: ImageHoldout(folds=0), r"split.folds: must be at least 1, found 0"),
+        (lambda: ImageHoldout(fold=1), r"split.fold: must lie in 0 to 0, one of 1 folds, found 1"),
         (lambda: ImageHoldout(expand_before_split=0), r"split.expand_before_split: must be at least 1, found 0"),
         (lambda: SiteHoldout(seed=-1), r"split.seed: must be at least 0, found -1"),
         (lambda: SiteHoldout(fold=3)(make_manifest()), r"split.fold: must lie in 0 to 2, one of 3 folds, found 3"),

@@ -34,6 +34,7 @@ def write_study(
     split="patient_kfold",
     leaky=False,
     aggregation="mean",
+    labels="given",
     changes=None,
 ):
     """Write a study as `fistula train -m` would; `changes` go into `run.json` by the run's name."""
@@ -47,9 +48,9 @@ def write_study(
     for learning in learnings:
         for seed in seeds:
             for fold, parts in enumerate(tables):
-                name = f"resnet18-{learning}-{split}-fold{fold}-seed{seed}"
+                name = f"resnet18-{learning}-{split}-fold{fold}-seed{seed}" + ("" if labels == "given" else "-permuted")
                 facts = {"learning": learning, "seed": seed, "fold": fold, "split": split, "leaky": leaky}
-                facts["aggregation"] = aggregation
+                facts |= {"aggregation": aggregation, "labels": labels}
                 _write_run(folder / name, facts, manifest, parts, record, classes, (changes or {}).get(name, {}))
     return folder
 
@@ -94,6 +95,9 @@ def _write_run(folder, facts, manifest, parts, record, classes, change):
         *[pl.Series(name, column) for name, column in names.items()]
     )
     table = table.join(parts, on="slice_key", maintain_order="left").filter(pl.col("part") != "train")
+    if facts["labels"] != "given":
+        other = pl.col("patient_key").str.slice(7).cast(pl.Int64) // (2 * len(classes)) % len(classes)
+        table = table.with_columns(label=other)
     folder.mkdir(parents=True)
     table.write_parquet(folder / "predictions.parquet")
     pl.DataFrame({"epoch": [0, 1], "train/loss": [0.7, 0.5], "val/loss": [0.7, 0.6]}).write_csv(folder / "history.csv")
@@ -109,6 +113,7 @@ def _write_run(folder, facts, manifest, parts, record, classes, change):
         "epochs": 50,
         "augmentation": "none",
         "split": facts["split"],
+        "labelling": facts["labels"],
     }
     run = {
         "state": "done",
@@ -120,6 +125,7 @@ def _write_run(folder, facts, manifest, parts, record, classes, change):
             "split.fold": facts["fold"],
             "split": facts["split"],
             "aggregation": facts["aggregation"],
+            "labelling": facts["labels"],
         },
         "factors": factors,
         "fold": facts["fold"],

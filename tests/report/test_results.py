@@ -209,3 +209,50 @@ def test_configurations_that_differ_in_nothing_named_are_named_by_their_runs(tmp
     study = read_study(write_study(tmp_path / "study", learnings=("transfer",), changes=changes))
     assert [len(configuration.runs) for configuration in study.configurations] == [2, 1]
     assert [configuration.name for configuration in study.configurations] == names[:2]
+
+
+def test_a_canary_is_no_result_and_is_set_beside_the_labels_as_given(tmp_path):
+    folder = tmp_path / "study"
+    for split, leaky in (("patient_kfold", False), ("image_holdout", True)):
+        for labels in ("given", "permuted_by_patient"):
+            write_study(folder, learnings=("transfer",), split=split, leaky=leaky, labels=labels)
+    contents = compute(read_study(folder), SETTINGS)
+    assert contents.question.startswith("What does a split by image add to how well a network can tell fistula")
+    names = {row.configuration.name: row.configuration.mark for row in contents.rows}
+    assert names == {
+        "split by image · labels as given": "leaky by design",
+        "split by image · labels permuted by patient": "labels permuted by patient, leaky by design",
+        "split by patient · labels as given": "",
+        "split by patient · labels permuted by patient": "labels permuted by patient",
+    }
+    assert [(found.name, found.labels) for found in contents.inflations] == [
+        ("resnet18 · transfer · 50 epochs · no augmentation", labels) for labels in ("given", "permuted_by_patient")
+    ]
+    assert not any("permuted" in pair.first + pair.second for pair in contents.comparisons[0].pairs)
+    verdicts = {canary.name: canary for canary in contents.canaries}
+    assert set(verdicts) == {name for name in names if "permuted" in name}
+    # The scores of this study know the true labels; against permuted ones they are chance.
+    honest = verdicts["split by patient · labels permuted by patient"]
+    assert honest.verdict == "at 0.5, as it must be"
+    assert honest.auroc == row_of(contents, honest.name, "slice").estimates["auroc"]
+    assert "split by patient · labels as given, on 30 test patients" in contents.answer[0]
+    assert "the canary split by patient · labels permuted by patient has an AUROC of" in contents.answer[1]
+    assert contents.answer[1].startswith("A split by image adds ")
+
+
+@pytest.mark.parametrize(
+    ("leaky", "verdict"),
+    [(True, "the split lets it know patients again"), (False, "something leaks, and no result of this split")],
+)
+def test_a_canary_that_sings_is_heard(tmp_path, leaky, verdict):
+    """Scores that know the labels they are tested on, though those are marked as permuted."""
+    folder = write_study(tmp_path / "study", learnings=("transfer",), leaky=leaky)
+    for path in folder.glob("*/run.json"):
+        record = json.loads(path.read_text())
+        record["factors"]["labelling"] = "permuted_by_patient"
+        path.write_text(json.dumps(record))
+    contents = compute(read_study(folder), SETTINGS)
+    assert contents.comparisons == []
+    assert verdict in contents.canaries[0].verdict
+    assert len(contents.answer) == 1
+    assert verdict in contents.answer[0]
