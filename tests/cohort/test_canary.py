@@ -65,5 +65,5 @@ def test_a_split_too_small_for_any_permutation_is_refused(cohort):
         fold=pl.lit(0, pl.Int64),
         part=pl.col("patient_key").replace_strict({"patient0": "train", "patient1": "val"}, default="test"),
     )
-    with pytest.raises(DataError, match=r"labelling=permuted_by_patient: needs a permutation .* found none in 200 draws"):
+    with pytest.raises(DataError, match=r"permuted_by_patient: needs a permutation .* found none in 200 draws"):
         permuted_by_patient(few, parts, seed=0)
