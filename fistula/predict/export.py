@@ -57,7 +57,7 @@ def export(run: LoadedRun, folder: Path, *, kind: str, int8: bool = False) -> Ex
     if int8 and kind != "onnx":
         raise ConfigError("int8", "is for ONNX alone", remedy="Say format=onnx")
     size = run.cohort.pixels.shape[1]
-    graph = Graph(run.classifier.backbone, size=size, image_size=int(run.config.image_size)).eval()  # type: ignore[arg-type]
+    graph = Graph(run.classifier.backbone, size=size, image_size=int(run.config.image_size)).eval()
     pixels = np.asarray(run.cohort.pixels[_sample(len(run.cohort.pixels), SLICES)])
     path = folder / ("model.onnx" if kind == "onnx" else "model.pt")
     score = _to_onnx(graph, path, pixels[:2]) if kind == "onnx" else _to_torchscript(graph, path, pixels[:2])

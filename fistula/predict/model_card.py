@@ -34,8 +34,8 @@ def model_card(run: LoadedRun, export: dict[str, Any]) -> str:
         "## What it is",
         "",
         f"- Network: {run.config.model.architecture}, weights before training: {record.get('weights', 'not recorded')}",
-        f"- Input: `slices`, uint8 `(N, {side}, {side})`, as `fistula ingest` writes them: {_say_ingest(ingest)}. Resizing,"
-        " normalisation and softmax are inside the graph.",
+        f"- Input: `slices`, uint8 `(N, {side}, {side})`, as `fistula ingest` writes them: {_say_ingest(ingest)}."
+        " Resizing, normalisation and softmax are inside the graph.",
         f"- Output: `probabilities`, float32, of {', '.join(run.classes)}",
         f"- Run fingerprint: `{record['fingerprint']}`",
         f"- Weights: SHA-256 `{record['checkpoint_sha256']}`",
@@ -59,8 +59,8 @@ def model_card(run: LoadedRun, export: dict[str, Any]) -> str:
         *_int8(export),
         "## What it is not for",
         "",
-        "- Other sequences, planes, body regions or scanners than those above: `fistula predict` refuses or marks them, this"
-        " file alone does not.",
+        "- Other sequences, planes, body regions or scanners than those above: `fistula predict` refuses or marks them,"
+        " this file alone does not.",
         "- Patients of its own cohort: their scores are too good.",
         "- Any use without a validation at the site that uses it.",
     ]
@@ -109,8 +109,8 @@ def _int8(export: dict[str, Any]) -> list[str]:
     if found is None:
         return []
     return [
-        f"In 8-bit integers (`{found['file']}`, {found['bytes'] / found['bytes_before']:.0%} of the size): AUROC by slice"
-        f" {found['auroc']:.3f} instead of {found['auroc_before']:.3f} on {found['test_slices']} test slices, probabilities"
-        f" off by up to {found['largest_difference']:.3f}.",
+        f"In 8-bit integers (`{found['file']}`, {found['bytes'] / found['bytes_before']:.0%} of the size): AUROC by"
+        f" slice {found['auroc']:.3f} instead of {found['auroc_before']:.3f} on {found['test_slices']} test slices,"
+        f" probabilities off by up to {found['largest_difference']:.3f}.",
         "",
     ]
