@@ -27,6 +27,15 @@ def commands_of(page):
     return [command for command in found if command]
 
 
+def write_files(page, folder):
+    """Write each YAML block that begins with the name of its file."""
+    for language, block in BLOCK.findall(page.read_text()):
+        if language == "yaml":
+            path = folder / block.splitlines()[0].removeprefix("# ")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.partition("\n")[2])
+
+
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if commands_of(page)]
 
 
@@ -56,6 +65,7 @@ def test_each_command_of_the_guide_works(page, fistula_here, tmp_path, monkeypat
     run_as_shown(fistula_here, ["phantom", "out=DIR"])
     shutil.copy("DIR/labels.csv", "labels.csv")
     write_pictures(tmp_path / "covid-ct")
+    write_files(page, tmp_path)
     shown = commands_of(page)
     # What a page takes for granted.
     for stop, path, command in (
