@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from fistula.evidence.estimate import Estimate
+from fistula.report.names import say_level
 from fistula.report.results import Row
-from fistula.report.study import Configuration, say_level
+from fistula.report.study import Configuration
 
 # Yagis et al. 2021, Sci Rep 11:22544: what splitting by slice added to the accuracy of MR classifiers, in points, over
 # their data sets; on labels at random it still gave 96 %.

@@ -18,12 +18,13 @@ from fistula.report.contents import Contents, Settings, compute
 from fistula.report.drawing import save
 from fistula.report.guidelines import read_guidelines
 from fistula.report.inflation import YAGIS_POINTS, YAGIS_RANDOM
+from fistula.report.names import say_level
 from fistula.report.paper import PER_CLASS
 from fistula.report.pooling import POOLINGS
 from fistula.report.reading import reading_data
 from fistula.report.record import NUMBERS, hash_files, to_json
 from fistula.report.results import METRICS, MORE, PREDICTIVE, seed_rows
-from fistula.report.study import Study, say_level
+from fistula.report.study import Study
 from fistula.report.tables import TITLES, write_tables
 
 PAGE = "index.html"

@@ -10,16 +10,8 @@ import polars as pl
 
 from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.errors import DataError
+from fistula.report.names import NAMES, distinct_names
 from fistula.sweep.run_folder import RECORD, WITHIN, read_record
-
-NAMES = {
-    "none": "no augmentation",
-    "end_to_end": "end-to-end",
-    "image_holdout": "split by image",
-    "patient_kfold": "split by patient",
-    "permuted_by_patient": "labels permuted by patient",
-    "given": "labels as given",
-}
 
 
 @dataclass(frozen=True)
@@ -182,7 +174,7 @@ def read_study(folder: Path) -> Study:
     for run in done:
         identity = {key: value for key, value in run.record["identity"].items() if key not in WITHIN}
         groups.setdefault(json.dumps([identity, run.record["factors"]], sort_keys=True), []).append(run)
-    names = _distinct_names([group[0] for group in groups.values()])
+    names = distinct_names([group[0].record for group in groups.values()])
     configurations = [
         Configuration(
             name, group[0].record["factors"], sorted(group, key=lambda r: (r.record["seed"], r.record["fold"]))
@@ -213,21 +205,6 @@ def _check_records(folder: Path, done: list[Run], cohort: Cohort) -> None:
     foreign = [run.folder.name for run in done if run.record["cohort_fingerprint"] != cohort.fingerprint]
     if foreign:
         raise DataError(folder, "holds runs of another cohort", found=", ".join(foreign), remedy="Remove those runs")
-
-
-def _distinct_names(firsts: list[Run]) -> list[str]:
-    """Name configurations by the factors in which they differ; by the run's name where those do not tell them apart."""
-    factors = [run.record["factors"] for run in firsts]
-    varying = [key for key in factors[0] if len({str(row.get(key)) for row in factors}) > 1] or list(factors[0])[:1]
-    names = [" · ".join(say_level(key, row.get(key)) for key in varying) for row in factors]
-    return names if len(set(names)) == len(names) else [run.record["name"] for run in firsts]
-
-
-def say_level(factor: str, level: object) -> str:
-    """A level of a factor as it is read: ``50 epochs``, ``no augmentation``."""
-    if factor == "epochs":
-        return f"{level} epoch" if level in (1, "1") else f"{level} epochs"
-    return NAMES.get(str(level), str(level))
 
 
 def _natural(configuration: Configuration) -> list[tuple[bool, float, str]]:

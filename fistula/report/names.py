@@ -1,0 +1,44 @@
+"""What configurations and the levels of their factors are called on the page."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fistula.sweep.run_folder import WITHIN
+
+NAMES = {
+    "none": "no augmentation",
+    "end_to_end": "end-to-end",
+    "image_holdout": "split by image",
+    "patient_kfold": "split by patient",
+    "permuted_by_patient": "labels permuted by patient",
+    "given": "labels as given",
+}
+
+
+def distinct_names(records: Sequence[dict[str, Any]]) -> list[str]:
+    """Name configurations by the factors in which they differ, and by other settings where those are alike.
+
+    Args:
+        records: The `run.json` of one run of each configuration.
+    """
+    factors = [record["factors"] for record in records]
+    varying = _varying(factors) or list(factors[0])[:1]
+    names = [" · ".join(say_level(key, row.get(key)) for key in varying) for row in factors]
+    told = []
+    for record, name in zip(records, names, strict=True):
+        alike = [other["identity"] for other, same in zip(records, names, strict=True) if same == name]
+        settings = [f"{key} {record['identity'].get(key)}" for key in _varying(alike) if key not in WITHIN]
+        told.append(" · ".join([name, *settings]))
+    return told
+
+
+def say_level(factor: str, level: object) -> str:
+    """A level of a factor as it is read: ``50 epochs``, ``no augmentation``."""
+    if factor == "epochs":
+        return f"{level} epoch" if level in (1, "1") else f"{level} epochs"
+    return NAMES.get(str(level), str(level))
+
+
+def _varying(rows: Sequence[dict[str, Any]]) -> list[str]:
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return [key for key in keys if len({str(row.get(key)) for row in rows}) > 1]
