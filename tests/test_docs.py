@@ -70,7 +70,7 @@ GRANTED = {
         "study=quick",
         "learning=transfer",
         "augmentation=none",
-        "hydra.sweep.subdir=a-transfer-e4-none",
+        "hydra.sweep.subdir=tf_efficientnet_lite0-transfer-e4-none-fold0-seed0",
     ),
 }
 
