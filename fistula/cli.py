@@ -20,6 +20,7 @@ COMMANDS = {
     "doctor": "say what a folder of DICOM files holds, what would be kept, and what refused and why",
     "ingest": "turn DICOM or image files and a table of labels into a checked cohort",
     "train": "train one run, or with -m a study of many",
+    "weights": "bring pretrained weights to a machine without a network: pull, list, verify, pack",
     "report": "compare the runs of a study on one page",
     "predict": "score new images with a run or a study",
     "explain": "say whether a run's maps point at the findings",
@@ -27,8 +28,12 @@ COMMANDS = {
 }
 
 # Hydra takes a key for a group wherever conf/ has a folder of that name: these commands mean a folder on disk.
-RENAMED = {"report": {"study": "study_folder"}}
-FOLDERS = ("run", "study_folder", "source", "out")  # a run's own name has = in it, which Hydra takes only in quotes
+RENAMED = {"weights": {"model": "models"}, "report": {"study": "study_folder"}}
+# A run's own name has = in it, which Hydra takes only in quotes.
+FOLDERS = ("run", "study_folder", "source", "out", "model.weights")
+
+# Commands whose first word says what to do: `fistula weights pull`.
+WITH_ACTION = ("weights",)
 
 USAGE = """fistula {version}: from DICOM and a table of labels to a study that can be defended
 
@@ -64,7 +69,10 @@ def run_command(command: str, arguments: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra  # here, because `fistula --help` must not wait for it
 
-    sys.argv = [f"fistula {command}", *(_rename(argument, RENAMED.get(command, {})) for argument in arguments)]
+    sys.argv = [
+        f"fistula {command}",
+        *(_rename(argument, RENAMED.get(command, {})) for argument in _spelled_out(command, arguments)),
+    ]
     module = importlib.import_module(f"fistula.commands.{command}")
     hydra.main(config_path=str(config_folder()), config_name=command, version_base="1.3")(_speaking(module.run))()
 
@@ -73,6 +81,14 @@ def config_folder() -> Path:
     """Where the configuration lies: in the installed package, or at the top of a checkout."""
     installed = Path(__file__).parent / "conf"
     return installed if installed.is_dir() else Path(__file__).parents[1] / "conf"
+
+
+def _spelled_out(command: str, arguments: list[str]) -> list[str]:
+    """Write an action (`fistula weights pull`) as the key it sets, as Hydra wants it."""
+    first = arguments[:1]
+    if command not in WITH_ACTION or not first or "=" in first[0] or first[0].startswith("-"):
+        return arguments
+    return [f"action={first[0]}", *arguments[1:]]
 
 
 def _rename(argument: str, names: dict[str, str]) -> str:

@@ -17,7 +17,7 @@ ARROWS = {
     "phantom": {"dicom"},
     "cohort": {"dicom", "evidence"},
     "learning": {"cohort", "evidence"},
-    "sweep": {"cohort", "evidence"},
+    "sweep": {"cohort", "evidence", "learning"},
     "report": {"evidence", "sweep", "cohort", "explain", "predict"},
     "predict": {"explain", "learning", "cohort", "dicom", "evidence", "sweep"},
     "explain": {"learning", "evidence"},

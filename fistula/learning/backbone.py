@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import timm
@@ -9,21 +10,24 @@ import torch
 from torch import Tensor, nn
 
 from fistula.errors import ConfigError
-from fistula.learning.weights import find_weights
+from fistula.learning.weights import AUTO, find_weights
 
 log = logging.getLogger(__name__)
+
+CHANNELS = {"sum": 1, "replicate": 3}
 
 
 class Backbone(nn.Module):
     """A timm network with its input normalisation inside, so that every user of it feeds the same numbers.
 
-    The first convolution has one input channel: the sum over the pretrained kernel's three, which is the same as
-    repeating the grey image three times. Mean and standard deviation are the means over the network's three
-    channels, constants of its pretraining: nothing is fitted on any part of the cohort.
+    With one input channel the first convolution is the sum over the pretrained kernel's three, which is the same as
+    repeating the grey image three times but for the means of mean and standard deviation; with three, the grey image
+    is repeated and each channel has its own. They are constants of the pretraining: nothing is fitted on any part of
+    the cohort.
 
     Args:
-        network: Maps ``(B, 1, H, W)`` float images to logits ``(B, K)``.
-        mean: Of the pixels in [0, 1] that the network was trained with.
+        network: Maps ``(B, C, H, W)`` float images to logits ``(B, K)``.
+        mean: Of the pixels in [0, 1] that the network was trained with, one for each of the C channels.
         std: Likewise.
         weights: Where the network's weights came from.
     """
@@ -31,12 +35,14 @@ class Backbone(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, network: nn.Module, *, mean: float, std: float, weights: str) -> None:
+    def __init__(self, network: nn.Module, *, mean: Sequence[float], std: Sequence[float], weights: str) -> None:
         super().__init__()
         self.network = network
         self.weights = weights
-        self.register_buffer("scale", torch.tensor(1 / (255 * std)))
-        self.register_buffer("shift", torch.tensor(-mean / std))
+        # One channel: scalars. More: shapes that repeat a grey image over the channels.
+        shape = () if len(mean) == 1 else (1, len(mean), 1, 1)
+        self.register_buffer("scale", torch.tensor([1 / (255 * value) for value in std]).reshape(shape))
+        self.register_buffer("shift", torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).reshape(shape))
 
     def forward(self, image: Tensor) -> Tensor:
         """Map grey images ``(B, 1, H, W)``, values 0 to 255 of any dtype, to logits ``(B, K)``."""
@@ -56,7 +62,15 @@ class Backbone(nn.Module):
         return torch.addcmul(self.shift, image.to(self.scale.dtype), self.scale)
 
 
-def create_backbone(architecture: str, *, pretrained: bool, download: bool, num_classes: int) -> Backbone:
+def create_backbone(
+    architecture: str,
+    *,
+    pretrained: bool,
+    download: bool,
+    num_classes: int,
+    weights: str = AUTO,
+    channels: str = "sum",
+) -> Backbone:
     """Build a network by timm's name, with pretrained weights or with random ones.
 
     Args:
@@ -64,9 +78,12 @@ def create_backbone(architecture: str, *, pretrained: bool, download: bool, num_
         pretrained: Whether to load weights; set by the learning mode.
         download: Whether the network may be used to fetch them.
         num_classes: Number of logits.
+        weights: Where from: ``auto``, ``run:DIR`` or ``file:PATH``; as `find_weights` has it.
+        channels: How a grey image enters a network for colour ones: ``sum`` (one channel, the stem's kernels summed)
+            or ``replicate`` (three times the same).
 
     Raises:
-        ConfigError: If timm has no such network.
+        ConfigError: If timm has no such network, or `channels` is neither.
         WeightsError: If weights are wanted and not to be had; within about 2 s.
     """
     name = architecture.partition(".")[0]
@@ -74,18 +91,26 @@ def create_backbone(architecture: str, *, pretrained: bool, download: bool, num_
         near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
         remedy = f"Did you mean {' or '.join(near)}?" if near else "timm.list_models() lists what there is"
         raise ConfigError("model.architecture", "must be the name of a timm network", found=architecture, remedy=remedy)
+    if channels not in CHANNELS:
+        raise ConfigError("model.channels", f"must be one of {', '.join(CHANNELS)}", found=channels)
     if pretrained:
-        weights = find_weights(architecture, download=download)
-        source, overlay = weights.source, weights.overlay
+        found = find_weights(architecture, download=download, source=weights)
+        source, overlay = found.source, found.overlay
     else:
         source, overlay = "random initialisation", None
     network = timm.create_model(
-        architecture, pretrained=pretrained, num_classes=num_classes, in_chans=1, pretrained_cfg_overlay=overlay
+        architecture,
+        pretrained=pretrained,
+        num_classes=num_classes,
+        in_chans=CHANNELS[channels],
+        pretrained_cfg_overlay=overlay,
     )
     _start_near_even(network)
     log.info("%s: %s", architecture, source)
     constants = timm.data.resolve_data_config(model=network)
-    mean, std = (sum(constants[key]) / 3 for key in ("mean", "std"))
+    mean, std = (list(constants[key]) for key in ("mean", "std"))
+    if CHANNELS[channels] == 1:
+        mean, std = [sum(mean) / 3], [sum(std) / 3]
     return Backbone(network, mean=mean, std=std, weights=source)
 
 

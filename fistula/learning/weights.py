@@ -1,5 +1,6 @@
 """Find pretrained weights on this machine, and fail at once, with what to do, where there are none."""
 
+import json
 import os
 import socket
 from dataclasses import dataclass
@@ -11,10 +12,15 @@ import timm
 import torch
 from huggingface_hub import constants as hub
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from timm.models import PretrainedCfg
 from torch import Tensor
 
-from fistula.errors import WeightsError
+from fistula.errors import ConfigError, WeightsError
+from fistula.learning.weight_files import fit_weights, read_weights, sha256_of
+from fistula.learning.weight_store import STORE_VARIABLE, find_entry, store_folder
 
+AUTO = "auto"
+RUN_PREFIX = "backbone.network."
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 CONNECT_TIMEOUT_S = 1.5  # timm alone retries for 45 s where there is no network
 
@@ -32,44 +38,131 @@ class Weights:
     overlay: dict[str, Any]
 
 
-def find_weights(architecture: str, *, download: bool) -> Weights:
-    """Look in the installed package, then in the hub's cache, then, if `download`, on the hub itself.
+def find_weights(architecture: str, *, download: bool, source: str = AUTO) -> Weights:
+    """Look where `source` says; otherwise in the store, the installed package, the hub's cache, at last on the hub.
 
     Args:
         architecture: timm's name, with or without a pretrained tag.
         download: Whether the network may be used.
+        source: ``auto``, ``run:DIR`` (a run of this project), or ``file:PATH``.
 
     Raises:
-        WeightsError: If no source has them; never later than about 2 s.
+        ConfigError: If the source is none of these.
+        WeightsError: If no source has them; never later than about 2 s. If they do not fit the network.
     """
-    if architecture.partition(".")[0] == "tf_efficientnet_lite0":
-        package = _packaged_efficientnet_lite0()
-        if package is not None:
-            return package
-    pretrained = timm.models.get_pretrained_cfg(architecture, allow_unregistered=False)
-    repository = pretrained.hf_hub_id if pretrained is not None else None
-    if not repository:
+    kind, _, place = source.partition(":")
+    if kind == "run" and place:
+        return _of_run(Path(place), architecture)
+    if kind == "file" and place:
+        path = Path(place)
+        state = fit_weights(read_weights(path), architecture, where=str(path))
+        return Weights(f"file: {path.name}, sha256 {sha256_of(path)}", _overlay(state, architecture))
+    if source != AUTO:
+        raise ConfigError("model.weights", "must be auto, run:DIR or file:PATH", found=source)
+    return _stored(architecture) or find_elsewhere(architecture, download=download)
+
+
+def find_elsewhere(architecture: str, *, download: bool) -> Weights:
+    """Look in the installed package, then in the hub's cache, at last on the hub: everywhere but in a store.
+
+    Raises:
+        WeightsError: As `find_weights`.
+    """
+    return _of_package(architecture) or _of_hub(architecture, download=download)
+
+
+def timm_config(architecture: str) -> PretrainedCfg:
+    """What timm knows of a network's default weights.
+
+    Raises:
+        WeightsError: If it has none.
+    """
+    config = timm.models.get_pretrained_cfg(architecture, allow_unregistered=False)
+    if config is None or not config.hf_hub_id:
         raise WeightsError(
             f"model.architecture={architecture}", "has no pretrained weights in timm", remedy="Use learning=end_to_end"
         )
+    return config
+
+
+def _overlay(state: dict[str, Tensor], architecture: str) -> dict[str, Any]:
+    """What timm needs to load a state that may be of a network for grey images."""
+    config = timm.models.get_pretrained_cfg(architecture)
+    stem = state.get(f"{config.first_conv}.weight") if config is not None else None
+    if config is None or stem is None or stem.ndim != 4 or stem.shape[1] != 1:
+        return {"state_dict": state}
+    return {"state_dict": state, "input_size": (1, *config.input_size[1:])}
+
+
+def _stored(architecture: str) -> Weights | None:
+    folder = store_folder()
+    entry = find_entry(folder, architecture)
+    if entry is None:
+        return None
+    path = folder / entry.file
+    if not path.is_file() or sha256_of(path) != entry.sha256:
+        raise WeightsError(path, "is missing or is not the file of the manifest", remedy="Copy the store anew")
+    state = fit_weights(read_weights(path), architecture, where=str(path))
+    constants = {key: tuple(entry.config[key]) for key in ("mean", "std")}
+    return Weights(f"store: {entry.name}, sha256 {entry.sha256}", {"state_dict": state} | constants)
+
+
+def _of_run(folder: Path, architecture: str) -> Weights:
+    """Weights that this project has trained on some cohort, with the normalisation they were trained under."""
+    path = folder / "best.ckpt"
+    record = folder / "run.json"
+    if not (path.is_file() and record.is_file()):
+        raise WeightsError(f"model.weights=run:{folder}", "is not the folder of a finished run")
+    digest = sha256_of(path)
+    try:
+        expected = json.loads(record.read_text()).get("checkpoint_sha256", digest)
+    except ValueError as error:
+        raise WeightsError(record, f"cannot be read ({error})", remedy="Train that run anew") from error
+    if digest != expected:
+        raise WeightsError(path, "is not the checkpoint that the run's record names", remedy="Train that run anew")
+    state = read_weights(path)
+    network = {name.removeprefix(RUN_PREFIX): value for name, value in state.items() if name.startswith(RUN_PREFIX)}
+    scale, shift = (state[f"backbone.{name}"].flatten().double() for name in ("scale", "shift"))
+    std = 1 / (255 * scale)
+    mean = -shift * std
+    constants = {"mean": tuple(mean.expand(3).tolist()), "std": tuple(std.expand(3).tolist())}
+    fitted = fit_weights(network, architecture, where=str(path))
+    return Weights(f"run: {folder.resolve().name}, sha256 {digest}", _overlay(fitted, architecture) | constants)
+
+
+def _of_package(architecture: str) -> Weights | None:
+    return _packaged_efficientnet_lite0() if architecture.partition(".")[0] == "tf_efficientnet_lite0" else None
+
+
+def _of_hub(architecture: str, *, download: bool) -> Weights:
+    config = timm_config(architecture)
+    repository = config.hf_hub_id or ""
     for name in HUB_FILES:
         cached = try_to_load_from_cache(repository, name)
         if isinstance(cached, str):
-            return Weights(f"hub cache: {repository}", {"file": cached})
+            return _of_hub_file(Path(cached), architecture, source=f"hub cache: {repository}")
     if not download:
         raise WeightsError(
             f"model.architecture={architecture}",
             f"its pretrained weights ({repository}) are not on this machine, and model.download is false",
-            remedy="On a connected machine add model.download=true once and copy the folder "
-            f"{Path(hub.HF_HUB_CACHE).name} of the hub's cache here; or use model=efficientnet_lite0, "
+            remedy=f"On a connected machine: fistula weights pull model=[{architecture}] to=weights; copy that folder "
+            f"into the one that training runs in, or let {STORE_VARIABLE} name it; or use model=efficientnet_lite0, "
             "whose weights are a package; or learning=end_to_end, which needs none",
         )
     return _downloaded(architecture, repository)
 
 
+def _of_hub_file(path: Path, architecture: str, *, source: str) -> Weights:
+    if timm_config(architecture).custom_load:  # not a state dict: timm has a reader of its own for this network
+        return Weights(source, {"file": str(path)})
+    return Weights(source, {"state_dict": fit_weights(read_weights(path), architecture, where=source)})
+
+
 def _downloaded(architecture: str, repository: str) -> Weights:
     address = urlsplit(hub.ENDPOINT)
-    remedy = "Connect this machine, or copy the hub's cache from one that is connected and leave model.download=false"
+    remedy = (
+        "Connect this machine, or bring a folder of `fistula weights pull` from one that is, and model.download=false"
+    )
     try:
         port = address.port or (443 if address.scheme == "https" else 80)
         socket.create_connection((address.hostname or "", port), timeout=CONNECT_TIMEOUT_S).close()
@@ -80,7 +173,10 @@ def _downloaded(architecture: str, repository: str) -> Weights:
     failure: Exception | None = None
     for name in HUB_FILES:
         try:
-            return Weights(f"hub: {repository}", {"file": hf_hub_download(repository, name)})
+            path = hf_hub_download(repository, name)
+            return _of_hub_file(Path(path), architecture, source=f"hub: {repository}")
+        except WeightsError:
+            raise
         except Exception as error:
             failure = error
     raise WeightsError(f"model.architecture={architecture}", f"{repository} gave no weights ({failure})", remedy=remedy)

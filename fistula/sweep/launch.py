@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fistula.errors import FistulaError
 from fistula.folder import write_whole
+from fistula.learning.weight_check import check_weights
 from fistula.sweep.index import Index
 from fistula.sweep.job import Engine, Job
 from fistula.sweep.plan import Planner, RunPlan
@@ -58,6 +59,7 @@ def launch(
         names.append(name)
     missing = [plan for plan in check_folders(plans) if not plan.folder.is_done]
     if missing:
+        check_weights([plan.resolved["model"] for plan in missing])
         check_splits(missing, study)
         check_networks(missing)
         for plan in missing:

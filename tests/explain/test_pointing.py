@@ -53,7 +53,7 @@ def test_a_network_that_sees_a_spot_points_at_it_and_random_weights_do_not():
     images = random.integers(0, 60, (40, 1, 96, 96)).astype(np.uint8)
     for image, (row, column) in zip(images, fields, strict=True):
         image[0, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 255
-    backbone = Backbone(SpotFinder(), mean=0, std=1, weights="by hand")
+    backbone = Backbone(SpotFinder(), mean=[0], std=[1], weights="by hand")
     classifier = FistulaClassifier(
         backbone, num_classes=2, learning=None, loss=None, optimizer=None, schedule=None
     ).eval()
