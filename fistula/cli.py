@@ -20,6 +20,7 @@ COMMANDS = {
     "doctor": "say what a folder of DICOM files holds, what would be kept, and what refused and why",
     "ingest": "turn DICOM or image files and a table of labels into a checked cohort",
     "train": "train one run, or with -m a study of many",
+    "preview": "show what an augmentation does to slices of a cohort",
     "weights": "bring pretrained weights to a machine without a network: pull, list, verify, pack",
     "report": "compare the runs of a study on one page",
     "predict": "score new images with a run or a study",

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fistula.cohort.manifest import Cohort
+from fistula.learning.expansion import Expanded, with_copies
 from fistula.learning.slices import FeatureDataset, SliceDataset
 
 
@@ -23,7 +24,8 @@ class FistulaDataModule(LightningDataModule):
         cohort: As `fistula ingest` wrote it.
         parts: Columns ``slice_key copy part``, one fold of a split.
         expansion: What makes the copies of slices that a split by image may ask for.
-        augmentation: Random pipeline for training slices; keeps dtype, shape and range.
+        augmentation: Random pipeline for training slices; keeps dtype, shape and range. An `Expanded` one makes copies
+            of them beforehand instead.
         sampler: Called with the training slices and ``seed``; gives what an epoch sees, in order.
         image_size: Side of the network's input, pixels.
         batch_size: Slices a batch.
@@ -51,6 +53,11 @@ class FistulaDataModule(LightningDataModule):
         super().__init__()
         self.cohort = cohort
         self.expansion, self.augmentation = expansion, augmentation
+        if isinstance(augmentation, Expanded):
+            labels = cohort.manifest.select("slice_key", "label")
+            parts = with_copies(parts, augmentation, labels, num_classes=len(cohort.classes))
+            # From here on the copies are slices like others: no epoch draws anything anew.
+            self.expansion, self.augmentation = augmentation, albumentations.Compose([], seed=seed)
         self.image_size, self.batch_size, self.num_workers, self.seed = image_size, batch_size, num_workers, seed
         self.make_sampler = sampler
         self.first_epoch = 0

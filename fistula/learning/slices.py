@@ -1,6 +1,6 @@
 """Slices of a cohort as training sees them: resized, augmented, or as the features of a frozen network."""
 
-from typing import TypedDict, final
+from typing import Any, TypedDict, final
 
 import albumentations
 import cv2
@@ -41,9 +41,14 @@ def augmented(
     pipeline: albumentations.Compose, image: NDArray[np.uint8], *, seed: tuple[int, ...]
 ) -> NDArray[np.uint8]:
     """Draw one augmented image: the same for the same seed, whatever was drawn before."""
+    return draw(pipeline, image, seed=seed)["image"]
+
+
+def draw(pipeline: albumentations.Compose, image: NDArray[np.uint8], *, seed: tuple[int, ...]) -> dict[str, Any]:
+    """Draw one augmented image, under ``image``, with whatever else the pipeline says of it."""
     # albumentations keeps its own generators and ignores every global seed.
     pipeline.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-    return pipeline(image=image)["image"]
+    return pipeline(image=image)
 
 
 class SliceDataset(Dataset):

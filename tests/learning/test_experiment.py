@@ -127,3 +127,11 @@ def test_the_averaged_weights_are_the_ones_scored(trained):
     history = pl.read_csv(experiment.folder / "history.csv")
     value = summary["metrics"]["val"]["slice"]["auroc"]["value"]
     assert value == pytest.approx(history["val/auroc"][summary["best_epoch"]], abs=1e-6)
+
+
+def test_copies_made_beforehand_are_trained_on_and_not_scored(trained):
+    predictions, _, experiment, table = trained("augmentation=color_jitter_expanded")
+    rows, copies = experiment.data.parts["train"]
+    assert len(rows) > 3 * len(table.filter(pl.col("part") == "train"))
+    assert copies.max() == 3
+    assert predictions["copy"].max() == 0

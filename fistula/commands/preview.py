@@ -1,0 +1,32 @@
+"""`fistula preview`: what an augmentation does to slices of a cohort."""
+
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from fistula.cohort.manifest import read_cohort
+from fistula.errors import ConfigError
+from fistula.folder import refuse_existing
+
+
+def run(cfg: DictConfig) -> None:
+    """Write the sheet."""
+    for key in ("slices", "draws", "image_size"):
+        if cfg[key] < 1:
+            raise ConfigError(key, "must be at least 1", found=cfg[key])
+    out = Path(cfg.out)
+    refuse_existing(out)
+    cohort = read_cohort(Path(cfg.cohort))
+    from fistula.learning.preview import draw_sheet, spread  # here, because it imports torch
+
+    rows = spread(cohort.manifest["label"].to_numpy(), cfg.slices)
+    draw_sheet(
+        [cohort.pixels[row] for row in rows],
+        instantiate(cfg.augmentation, _convert_="all"),
+        out,
+        draws=cfg.draws,
+        image_size=cfg.image_size,
+        seed=cfg.seed,
+    )
+    print(f"written: {out}")

@@ -1,0 +1,81 @@
+"""A sheet of what an augmentation does: slices as they are, and draws of each with their parameters."""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import albumentations
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from fistula.learning.slices import draw, resize
+
+NOT_SHOWN = ("shape", "seed", "coefficients")
+
+
+def spread(labels: NDArray[np.int64], number: int) -> list[int]:
+    """Rows of slices to show, as many of each class as can be, spread over the cohort."""
+    classes = np.unique(labels)
+    share = -(-number // len(classes))
+    chosen = [
+        rows[np.linspace(0, len(rows) - 1, min(share, len(rows))).astype(int)]
+        for rows in (np.flatnonzero(labels == label) for label in classes)
+    ]
+    return sorted(np.concatenate(chosen).tolist())[:number]
+
+
+def draw_sheet(
+    images: Sequence[NDArray[np.uint8]],
+    pipeline: albumentations.Compose,
+    path: Path,
+    *,
+    draws: int,
+    image_size: int,
+    seed: int,
+) -> None:
+    """Write the sheet as a PNG: a row a slice, the original first.
+
+    Args:
+        images: Slices ``(H, H)``.
+        pipeline: The augmentation.
+        path: To write.
+        draws: A slice.
+        image_size: Side that training would see, pixels.
+        seed: Of the draws; the first epochs of a run with this seed begin like this.
+    """
+    pipeline.save_applied_params = True
+    figure = Figure(figsize=(1.8 * (draws + 1), 2.35 * len(images)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(images), draws + 1, squeeze=False)
+    for row, whole in enumerate(images):
+        image = resize(np.asarray(whole), image_size)
+        _show(axes[row][0], image, "as it is")
+        for epoch in range(draws):
+            drawn = draw(pipeline, image, seed=(seed, epoch, row, 0))
+            _show(axes[row][epoch + 1], drawn["image"], _described(drawn["applied_transforms"]))
+    figure.savefig(path, dpi=110)
+
+
+def _show(axis: Any, image: NDArray[np.uint8], text: str) -> None:
+    axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axis.set_axis_off()
+    axis.set_title(text, fontsize=5, loc="left", pad=2)
+
+
+def _described(applied: list[tuple[str, dict[str, Any]]]) -> str:
+    lines = []
+    for name, parameters in applied:
+        shown = [f"{key} {_short(value)}" for key, value in parameters.items() if key not in NOT_SHOWN]
+        lines += textwrap.wrap(f"{name}: {', '.join(text for text in shown if not text.endswith(' '))}", 40)[:2]
+    return "\n".join(lines) or "unchanged"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float | np.floating):
+        return f"{value:.2g}"
+    if isinstance(value, dict):
+        return "/".join(_short(one) for one in value.values())
+    return str(value) if isinstance(value, int | bool | str) else ""
