@@ -24,6 +24,7 @@ COMMANDS = {
     "weights": "bring pretrained weights to a machine without a network: pull, list, verify, pack",
     "report": "compare the runs of a study on one page",
     "predict": "score new images with a run or a study",
+    "serve": "score what is uploaded, on this machine",
     "explain": "say whether a run's maps point at the findings",
     "export": "write the network of a run as ONNX or TorchScript, with a model card",
 }

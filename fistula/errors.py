@@ -43,6 +43,10 @@ class TrainingError(FistulaError):
     """Training reached a state from which it cannot go on."""
 
 
+class ArchiveError(FistulaError):
+    """An archive does not answer, refuses, or does not have what is asked for."""
+
+
 class LeakageError(FistulaError):
     """The split lets a patient, a slice or a copy of it stand on two sides."""
 

@@ -13,13 +13,27 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ARROWS = {
     "__init__": {"predict"},  # fistula.load, imported when it is first asked for
     "cli": {"commands"},
-    "commands": {"phantom", "dicom", "cohort", "learning", "sweep", "report", "predict", "explain", "evidence"},
+    "commands": {
+        "phantom",
+        "dicom",
+        "cohort",
+        "learning",
+        "sweep",
+        "report",
+        "predict",
+        "explain",
+        "archive",
+        "serve",
+        "evidence",
+    },
     "phantom": {"dicom"},
     "cohort": {"dicom", "evidence"},
     "learning": {"cohort", "evidence"},
     "sweep": {"cohort", "evidence", "learning"},
     "report": {"evidence", "sweep", "cohort", "explain", "predict"},
     "predict": {"explain", "learning", "cohort", "dicom", "evidence", "sweep"},
+    "archive": {"dicom"},
+    "serve": {"predict", "cohort"},
     "explain": {"learning", "evidence"},
     "dicom": set(),
     "evidence": set(),
@@ -62,7 +76,9 @@ def test_every_room_is_known():
 
 def test_only_one_room_opens_dicom():
     users = {
-        path.relative_to(PACKAGE).parts[0] for path in MODULES if any(n.startswith("pydicom") for n in imports_of(path))
+        path.relative_to(PACKAGE).parts[0]
+        for path in MODULES
+        if any(n.startswith(("pydicom", "highdicom")) for n in imports_of(path))
     }
     assert users <= {"dicom"}
 

@@ -1,10 +1,12 @@
 """`fistula predict`: new images in; scores, decisions, overlays and a page out."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
 
+from fistula.archive.address import Manners, is_archive, parse
 from fistula.errors import ConfigError
 from fistula.folder import refuse_existing, whole_folder
 
@@ -12,7 +14,10 @@ from fistula.folder import refuse_existing, whole_folder
 def run(cfg: DictConfig) -> None:
     """Write the folder whole or not at all; end with what was answered and what was left out."""
     # Here, because `--help` must not wait for torch.
+    from fistula.archive.exchange import fetched, store
     from fistula.cohort.workers import Workers
+    from fistula.dicom.objects import Finding
+    from fistula.predict.objects import write_objects
     from fistula.predict.predictor import load
     from fistula.predict.source import Limits, reading
     from fistula.predict.write import OVERLAYS, draw_overlays, write_prediction
@@ -21,14 +26,25 @@ def run(cfg: DictConfig) -> None:
     refuse_existing(out)
     if cfg.overlays not in OVERLAYS:
         raise ConfigError("overlays", f"must be one of {', '.join(OVERLAYS)}", found=cfg.overlays)
+    manners = Manners(**cfg.archive)
+    archive = parse(cfg.source, key="source") if is_archive(cfg.source) else None
+    target = None if cfg.send is None else parse(cfg.send, key="send", whole=True)
     limits = Limits(cfg.max_object_mb, cfg.seconds_per_file)
     predictor = load(cfg.run, only=cfg.only, error=cfg.error, limits=limits)
     workers = Workers(cfg.workers.count, cfg.workers.backend)
-    with reading(Path(cfg.source), predictor.reader, workers) as slices:
+    with (
+        fetched(archive, manners) if archive else nullcontext(Path(cfg.source)) as source,
+        reading(source, predictor.reader, workers) as slices,
+    ):
         prediction = predictor.judge(slices)
         overlays = draw_overlays(predictor, slices, prediction, which=cfg.overlays)
         with whole_folder(out) as folder:
             write_prediction(folder, slices, prediction, overlays)
+            if cfg.dicom or target is not None:
+                finding = Finding(**cfg.finding)
+                objects = write_objects(folder, predictor, slices, prediction, overlays, finding=finding)
+            if target is not None:
+                store(target, objects, manners)
         flow = slices.flow.table()
     console = Console(highlight=False)
     console.print(flow)
@@ -36,5 +52,7 @@ def run(cfg: DictConfig) -> None:
         console.print(f"noted: {note}", style="yellow", soft_wrap=True)
     answers = ", ".join(f"{answer}: {count}" for answer, count in prediction.summary["answers"].items())
     print(f"{prediction.summary['slices']} slices of {prediction.summary['patients']} patients ({answers})")
+    if target is not None:
+        print(f"{len(objects)} objects stored in {cfg.send}")
     print("open this page in a browser:")
     print(out / "index.html")

@@ -1,5 +1,7 @@
 """How far a slice is, in a network's own features, from those that the network learned from."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,9 +31,9 @@ class Neighbourhood:
     features: Tensor
     reach: float
 
-    def are_far(self, run: LoadedRun, pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Whether each slice ``(N, size, size)`` is out of reach."""
-        return (distances(self.features, features(run, pixels)) > self.reach).numpy()
+    def are_far(self, found: Tensor) -> NDArray[np.bool_]:
+        """Whether each slice with features ``(N, F)`` is out of reach."""
+        return (distances(self.features, found) > self.reach).numpy()
 
 
 def neighbourhood(run: LoadedRun, *, seed: int = 0) -> Neighbourhood:
@@ -52,22 +54,35 @@ def neighbourhood(run: LoadedRun, *, seed: int = 0) -> Neighbourhood:
 
 @torch.inference_mode()
 def features(run: LoadedRun, pixels: NDArray[np.uint8]) -> Tensor:
-    """What the network feeds its classifier, scaled to length 1, ``(N, F)``."""
-    network, caught = run.classifier.backbone.network, []
-    layers = [layer for layer in network.get_classifier().modules() if isinstance(layer, nn.Linear | nn.Conv2d)]  # type: ignore[operator]
-
-    def catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        caught.append(inputs[0].flatten(1).float().cpu())
-
-    hook = layers[0].register_forward_pre_hook(catch)
-    try:
+    """Features of slices ``(N, size, size)``, ``(N, F)``."""
+    with noting_features(run) as noted:
         for start in range(0, len(pixels), BATCH):
             run.classifier(
                 as_batch(pixels[start : start + BATCH], int(run.config.image_size)).to(run.classifier.device)
             )
+    return joined(noted)
+
+
+@contextmanager
+def noting_features(run: LoadedRun) -> Iterator[list[Tensor]]:
+    """Note what the network feeds its classifier, batch by batch, while the block scores slices."""
+    noted: list[Tensor] = []
+    layers = run.classifier.backbone.network.get_classifier().modules()  # type: ignore[operator]
+    first = next(layer for layer in layers if isinstance(layer, nn.Linear | nn.Conv2d))
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        noted.append(inputs[0].flatten(1).float().cpu())
+
+    hook = first.register_forward_pre_hook(note)
+    try:
+        yield noted
     finally:
         hook.remove()
-    return normalize(torch.cat(caught))
+
+
+def joined(noted: list[Tensor]) -> Tensor:
+    """Features of all batches, scaled to length 1, ``(N, F)``."""
+    return normalize(torch.cat(noted))
 
 
 def distances(known: Tensor, new: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from fistula.cohort.workers import Workers
 from fistula.errors import ConfigError
 from fistula.evidence.conformal import Calibration, p_values
 from fistula.predict.familiar import Looks, calibration, known_patients, looks_of
-from fistula.predict.features import Neighbourhood, as_batch, neighbourhood
+from fistula.predict.features import Neighbourhood, as_batch, joined, neighbourhood, noting_features
 from fistula.predict.model import LoadedRun, cohort_folder, load_runs
 from fistula.predict.scores import group_scores, slice_scores
 from fistula.predict.source import Limits, Reader, Slices, reader_of, reading
@@ -86,11 +86,15 @@ class Predictor:
 
     def judge(self, slices: Slices) -> Prediction:
         """Score slices that were read, and say what they come to."""
-        scored = self.probabilities(slices.pixels)
+        with noting_features(self.runs[0]) as noted:
+            scored = self.probabilities(slices.pixels)
+        far = self.neighbourhood.are_far(joined(noted))
         table = slice_scores(slices.table, scored, self.runs)
         series, _ = group_scores(slices.table, scored, self.runs, by="series_key")
         names = table.select("series_key", "patient_key", "series_uid").unique("series_key", maintain_order=True)
-        series = series.join(names, on="series_key", maintain_order="left").with_columns(self._marks(slices, series))
+        series = series.join(names, on="series_key", maintain_order="left").with_columns(
+            self._marks(slices, series, far)
+        )
         patients, of_patients = group_scores(slices.table, scored, self.runs, by="patient_key")
         marks = series.group_by("patient_key").agg(
             pl.col("marks").filter(pl.col("marks") != "").unique().sort().str.join("; ")
@@ -105,6 +109,10 @@ class Predictor:
             left_out=slices.left_out,
             summary=self._summary(slices, patients),
         )
+
+    def prepare(self) -> None:
+        """Compute now what the first answer would else wait for."""
+        _ = self.known, self.calibration, self.looks, self.neighbourhood
 
     @property
     def classes(self) -> list[str]:
@@ -133,10 +141,9 @@ class Predictor:
         """Of the first run's features; one network is enough to see that an image is strange."""
         return neighbourhood(self.runs[0])
 
-    def _marks(self, slices: Slices, series: pl.DataFrame) -> pl.Series:
+    def _marks(self, slices: Slices, series: pl.DataFrame, far: NDArray[np.bool_]) -> pl.Series:
         """How each series differs from the cohort, in words; empty where it does not."""
         keys = slices.table["series_key"].to_numpy()
-        far = self.neighbourhood.are_far(self.runs[0], slices.pixels)
         marks = []
         for key in series["series_key"]:
             rows = np.flatnonzero(keys == key)

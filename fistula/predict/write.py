@@ -66,18 +66,23 @@ def write_prediction(folder: Path, slices: Slices, prediction: Prediction, overl
     }
     for name, table in tables.items():
         table.write_csv(folder / f"{name}.csv")
-    made = datetime.now(UTC).isoformat(timespec="seconds")
-    summary = prediction.summary | {"made": made, "version": __version__}
+    summary = prediction.summary | stamp()
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     if overlays:
         (folder / "overlays").mkdir()
     keys = prediction.slices["slice_key"]
     for overlay in overlays:
         Image.fromarray(overlay.image).save(folder / "overlays" / f"{keys[overlay.row]}.png")
-    (folder / "index.html").write_text(_page(slices, prediction, overlays, summary), encoding="utf-8")
+    (folder / "index.html").write_text(render_page(slices, prediction, overlays, summary), encoding="utf-8")
 
 
-def _page(slices: Slices, prediction: Prediction, overlays: list[Overlay], summary: dict[str, Any]) -> str:
+def stamp() -> dict[str, str]:
+    """When and by which version something was made."""
+    return {"made": datetime.now(UTC).isoformat(timespec="seconds"), "version": __version__}
+
+
+def render_page(slices: Slices, prediction: Prediction, overlays: list[Overlay], summary: dict[str, Any]) -> str:
+    """The page of patients and slices, which needs nothing beside it."""
     drawn = {overlay.row: overlay.image for overlay in overlays}
     pictures = [
         {

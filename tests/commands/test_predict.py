@@ -79,7 +79,25 @@ def test_a_failure_while_writing_leaves_nothing(study, one_patient, fistula_here
     def fail(*arguments, **keywords):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fistula.predict.write._page", fail)
+    monkeypatch.setattr("fistula.predict.write.render_page", fail)
     with pytest.raises(OSError, match="No space left"):
         fistula_here("predict", f"run={study}", f"source={one_patient}", "out=out", "workers.count=1")
     assert not list(tmp_path.glob("*out*"))
+
+
+def test_dicom_objects_are_written_where_asked(study, one_patient, fistula_here, tmp_path):
+    arguments = (f"run={study}", f"source={one_patient}", "out=out", "workers.count=1", "dicom=true")
+    assert fistula_here("predict", *arguments)[0] == 0
+    names = sorted(path.name.partition("-")[0] for path in (tmp_path / "out" / "dicom").iterdir())
+    assert names == ["overlay"] * len(list(one_patient.glob("*.dcm"))) + ["report"]
+
+
+def test_an_archive_that_does_not_answer_leaves_nothing(study, one_patient, fistula_here, tmp_path):
+    arguments = (f"run={study}", f"source={one_patient}", "out=out", "send=dimse://A@127.0.0.1:1", "archive.retries=0")
+    code, _, error = fistula_here("predict", *arguments, "workers.count=1")
+    assert (code, "dimse://A@127.0.0.1:1: does not answer" in error) == (2, True)
+    code, _, error = fistula_here(
+        "predict", f"run={study}", "source=dimse://A@127.0.0.1:1/1.2", "out=out", "archive.retries=0"
+    )
+    assert (code, "dimse://A@127.0.0.1:1: does not answer" in error) == (2, True)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,117 @@
+"""Where an archive is, and what of it is meant; and how to talk to it."""
+
+import os
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from fistula.errors import ConfigError
+
+SCHEMES = ("dicomweb", "dimse")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+
+
+@dataclass(frozen=True)
+class Address:
+    """An archive, or a study or series of it.
+
+    Attributes:
+        scheme: `dicomweb` or `dimse`.
+        host: Its name or number.
+        port: Likewise.
+        root: Path of the DICOMweb service; empty for dimse.
+        title: Application entity title; empty for dicomweb.
+        study: UID; empty where the archive as a whole is meant.
+        series: UID; empty where all series are.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    root: str = ""
+    title: str = ""
+    study: str = ""
+    series: str = ""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is on this machine."""
+        return self.host in LOOPBACK
+
+
+@dataclass(frozen=True)
+class Manners:
+    """How to talk to an archive.
+
+    Attributes:
+        tls: Whether to encrypt; None: everywhere but on this machine.
+        timeout_s: Without an answer.
+        retries: After a failed connection.
+        max_instances: Of one study or series that may be fetched.
+    """
+
+    tls: bool | None = None
+    timeout_s: float = 30.0
+    retries: int = 2
+    max_instances: int = 5000
+
+    def __post_init__(self) -> None:
+        for name, low in (("timeout_s", 0.1), ("retries", 0), ("max_instances", 1)):
+            if getattr(self, name) < low:
+                raise ConfigError(f"archive.{name}", f"must be at least {low}", found=getattr(self, name))
+
+    def encrypts(self, address: Address) -> bool:
+        return not address.is_here if self.tls is None else self.tls
+
+
+def is_archive(text: str) -> bool:
+    """Whether a source names an archive, not a file."""
+    return text.partition("://")[0] in SCHEMES and "://" in text
+
+
+def parse(text: str, *, key: str, whole: bool = False) -> Address:
+    """Read ``dicomweb://HOST:PORT/ROOT[/studies/UID[/series/UID]]`` or ``dimse://AET@HOST:PORT[/STUDY[/SERIES]]``.
+
+    Args:
+        text: The address.
+        key: The configuration key that holds it, for messages.
+        whole: Whether the archive as a whole is meant, and naming a study is a mistake.
+
+    Raises:
+        ConfigError: If it is none, has a password in it, or names a study where it must not, or none where it must.
+    """
+    forms = "dicomweb://HOST:PORT/ROOT/studies/UID[/series/UID] or dimse://AET@HOST:PORT/STUDY_UID[/SERIES_UID]"
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise ConfigError(key, f"must be like {forms} ({error})") from error
+    if parts.password or (parts.scheme == "dicomweb" and parts.username):
+        remedy = "Give it in FISTULA_ARCHIVE_USER and FISTULA_ARCHIVE_PASSWORD, or FISTULA_ARCHIVE_TOKEN"
+        raise ConfigError(key, "must not hold credentials: they would be logged", remedy=remedy)
+    if parts.scheme not in SCHEMES or not host or port is None:
+        raise ConfigError(key, f"must be like {forms}", found=text)
+    if parts.scheme == "dicomweb":
+        root, _, rest = parts.path.partition("/studies/")
+        study, _, series = rest.partition("/series/")
+        found = Address("dicomweb", host, port, root=root.rstrip("/"), study=study.strip("/"), series=series.strip("/"))
+    else:
+        study, _, series = parts.path.strip("/").partition("/")
+        # urlsplit leaves the user's case alone, which an AE title needs.
+        found = Address("dimse", host, port, title=parts.username or "", study=study, series=series)
+        if not 0 < len(found.title) <= 16:
+            raise ConfigError(key, "must have an AE title of 1 to 16 characters before the @", found=text)
+    if any(uid and not (UID.fullmatch(uid) and len(uid) <= 64) for uid in (found.study, found.series)):
+        raise ConfigError(key, "must name studies and series by their UIDs", found=text)
+    if whole and found.study:
+        raise ConfigError(key, "must name an archive, not a study of it", found=text)
+    if not whole and not found.study:
+        raise ConfigError(key, f"must name a study, like {forms}", found=text)
+    return found
+
+
+def credentials() -> tuple[str, str, str]:
+    """User, password and token from the environment, each empty where it is not set."""
+    user, password, token = (os.environ.get(f"FISTULA_ARCHIVE_{name}", "") for name in ("USER", "PASSWORD", "TOKEN"))
+    return user, password, token

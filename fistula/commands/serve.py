@@ -1,0 +1,44 @@
+"""`fistula serve`: score what is uploaded."""
+
+import os
+
+from omegaconf import DictConfig
+
+from fistula.errors import ConfigError
+
+TOKEN = "FISTULA_SERVE_TOKEN"
+SHORTEST = 16
+
+
+def run(cfg: DictConfig) -> None:
+    """Load the run, then serve until interrupted."""
+    token = os.environ.get(TOKEN, "")
+    _check(cfg, token)
+    # Here, because `--help` must not wait for torch.
+    try:
+        import uvicorn
+
+        from fistula.serve.app import LOOPBACK, create_app
+    except ImportError as error:
+        raise ConfigError("serve", f"needs {error.name}", remedy="pip install 'fistula[serve]'") from error
+    from fistula.predict.predictor import load
+    from fistula.predict.source import Limits
+    from fistula.serve.uploads import UploadLimits
+
+    if cfg.host not in LOOPBACK and not token:
+        rule = f"must be this machine unless {TOKEN} is set"
+        remedy = f"Set it to {SHORTEST} characters or more, or leave out host"
+        raise ConfigError("host", rule, found=cfg.host, remedy=remedy)
+    limits = UploadLimits(cfg.max_upload_mb, cfg.max_files, cfg.seconds, cfg.waiting)
+    predictor = load(cfg.run, only=cfg.only, error=cfg.error, limits=Limits(8 * cfg.max_upload_mb, cfg.seconds))
+    predictor.prepare()
+    app = create_app(predictor, limits, token=token, host=cfg.host)
+    print(f"serving {len(predictor.runs)} runs on http://{cfg.host}:{cfg.port} (end with Ctrl+C)", flush=True)
+    uvicorn.run(app, host=cfg.host, port=cfg.port, log_level="warning", access_log=False, timeout_keep_alive=5)
+
+
+def _check(cfg: DictConfig, token: str) -> None:
+    if not 0 <= cfg.port < 65536:
+        raise ConfigError("port", "must be from 0 to 65535", found=cfg.port)
+    if token and len(token) < SHORTEST:
+        raise ConfigError(TOKEN, f"must have at least {SHORTEST} characters", found=len(token))

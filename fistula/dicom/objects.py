@@ -1,0 +1,230 @@
+"""Write results as DICOM: an overlay as Secondary Capture, scores as a Structured Report (TID 1500).
+
+These objects belong to the patient's record and name the patient as the source image does: the user asks for them.
+"""
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import UID, ComprehensiveSRStorage
+
+from fistula.dicom.container import Part, open_part
+from fistula.dicom.outcome import NotTaken
+from fistula.dicom.parse import read_header
+from fistula.dicom.write import IMPLEMENTATION_UID, make_uid
+from fistula.errors import ConfigError, DataError
+
+MANUFACTURER = "fistula"
+SCHEME = "99FISTULA"  # private codes, for what no standard has a code for
+ANSWERS = {
+    "present": Code("52101004", "SCT", "Present"),
+    "absent": Code("2667000", "SCT", "Absent"),
+    "indeterminate": Code("82334004", "SCT", "Indeterminate"),
+}
+OVERLAY_SERIES, REPORT_SERIES = 9100, 9101
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What made a result.
+
+    Attributes:
+        name: Of the run.
+        version: Of this package.
+        fingerprint: Of the run.
+    """
+
+    name: str
+    version: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is looked for, as a code: value, coding scheme, meaning."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+def read_source(part: Part, *, limit: int) -> Dataset:
+    """The header of an object that results refer to, with its patient and study.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    try:
+        with open_part(part, limit=limit) as file:
+            return read_header(file, limit=limit).dataset
+    except NotTaken as outcome:
+        raise DataError("dicom", f"a source image cannot be read ({outcome.reason})") from outcome
+
+
+def write_overlay(
+    path: Path, image: NDArray[np.uint8], source: Dataset, *, frame: int, spacing_mm: float, algorithm: Algorithm
+) -> None:
+    """Write an overlay, RGB ``(H, W, 3)``, as a Secondary Capture image of the source's study.
+
+    Args:
+        path: File to write.
+        image: The picture.
+        source: The image that it lies over.
+        frame: Of the source, from 0.
+        spacing_mm: Distance of pixels.
+        algorithm: What made it; its fingerprint and the source decide the UIDs.
+    """
+    highdicom = _highdicom()
+    key = (algorithm.fingerprint, source.SOPInstanceUID, frame)
+    with _quiet():
+        capture = highdicom.sc.SCImage.from_ref_dataset(
+            source,
+            pixel_array=image,
+            photometric_interpretation="RGB",
+            bits_allocated=8,
+            coordinate_system="PATIENT",
+            series_instance_uid=make_uid(algorithm.fingerprint, source.SeriesInstanceUID, "overlays"),
+            series_number=OVERLAY_SERIES,
+            sop_instance_uid=make_uid(*key, "overlay"),
+            instance_number=int(source.get("InstanceNumber") or 1) + frame,
+            manufacturer=MANUFACTURER,
+            patient_orientation=_directions(source) or ("L", "P"),
+            pixel_spacing=(spacing_mm, spacing_mm),
+            transfer_syntax_uid=UID("1.2.840.10008.1.2.1"),
+        )
+    if not _directions(source):
+        capture.PatientOrientation = None  # unknown, which may stand empty
+    capture.SeriesDescription = "What spoke for the finding (Grad-CAM)"
+    capture.DerivationDescription = f"{algorithm.name} {algorithm.fingerprint[:16]}"
+    capture.ImageType = ["DERIVED", "SECONDARY"]
+    capture.BurnedInAnnotation = "NO"
+    if source.get("BodyPartExamined"):
+        capture.BodyPartExamined = source.BodyPartExamined
+    else:
+        capture.Laterality = None  # asked for where the body part may be a paired one
+    capture.ManufacturerModelName = "fistula predict"
+    capture.SoftwareVersions = algorithm.version
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = source.SOPClassUID
+    reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
+    if int(source.get("NumberOfFrames") or 1) > 1:
+        reference.ReferencedFrameNumber = frame + 1
+    capture.SourceImageSequence = [reference]
+    _save(capture, path)
+
+
+def write_report(
+    path: Path, sources: Sequence[Dataset], *, score: float, answer: str, finding: Finding, algorithm: Algorithm
+) -> None:
+    """Write what a series came to as a Comprehensive SR after TID 1500, with references to its images.
+
+    Args:
+        path: File to write.
+        sources: The images that were scored, of one study.
+        score: Of the series, in [0, 1].
+        answer: One of `ANSWERS`.
+        finding: What is looked for.
+        algorithm: What scored it.
+    """
+    highdicom = _highdicom()
+    sr = highdicom.sr
+    first = sources[0]
+    identifier = sr.AlgorithmIdentification(
+        name=algorithm.name[:64], version=algorithm.version, parameters=[f"run fingerprint {algorithm.fingerprint}"]
+    )
+    device = sr.ObserverContext(
+        observer_type=Code("121007", "DCM", "Device"),
+        observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
+            uid=make_uid(algorithm.fingerprint, "device"),
+            name=MANUFACTURER,
+            manufacturer_name=MANUFACTURER,
+            model_name="fistula predict",
+            serial_number=algorithm.fingerprint[:16],
+        ),
+    )
+    group = sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=make_uid(algorithm.fingerprint, first.SeriesInstanceUID, "tracking"), identifier="series"
+        ),
+        finding_type=Code(finding.value, finding.scheme, finding.meaning),
+        algorithm_id=identifier,
+        measurements=[
+            sr.Measurement(name=_own("score", "Model score"), value=score, unit=Code("1", "UCUM", "no units"))
+        ],
+        qualitative_evaluations=[
+            sr.QualitativeEvaluation(name=_own("answer", "Answer at the operating point"), value=ANSWERS[answer])
+        ],
+        source_images=[
+            sr.SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID) for source in sources
+        ],
+    )
+    report = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=device),
+        procedure_reported=Code("25056-3", "LN", "MR unspecified body region"),
+        imaging_measurements=[group],
+        title=Code("126000", "DCM", "Imaging Measurement Report"),
+        # The library describes planes; where one is not stated, the group's references have to do.
+        referenced_images=list(sources) if all(_directions(source) for source in sources) else None,
+    )
+    with _quiet():
+        document = sr.ComprehensiveSR(
+            evidence=list(sources),
+            content=report[0],
+            series_instance_uid=make_uid(algorithm.fingerprint, first.StudyInstanceUID, "reports"),
+            series_number=REPORT_SERIES,
+            sop_instance_uid=make_uid(algorithm.fingerprint, first.SeriesInstanceUID, "report"),
+            instance_number=1,
+            manufacturer=MANUFACTURER,
+            manufacturer_model_name="fistula predict",
+            software_versions=algorithm.version,
+            device_serial_number=algorithm.fingerprint[:16],
+            is_complete=True,
+            is_final=False,
+            is_verified=False,
+            series_description="Scores, not verified",
+        )
+    assert document.SOPClassUID == ComprehensiveSRStorage
+    _save(document, path)
+
+
+def _directions(source: Dataset) -> tuple[str, str] | None:
+    """Towards what rows and columns run (PS3.3 C.7.6.1.1.1): left, posterior, head, or their opposites."""
+    cosines = source.get("ImageOrientationPatient")
+    if cosines is None or len(cosines) != 6:
+        return None
+    axes = np.asarray(cosines, dtype=float).reshape(2, 3)
+    letters = (("L", "R"), ("P", "A"), ("H", "F"))
+    row, column = (letters[int(np.abs(axis).argmax())][int(axis[np.abs(axis).argmax()] < 0)] for axis in axes)
+    return row, column
+
+
+def _own(value: str, meaning: str) -> Code:
+    return Code(value, SCHEME, meaning)
+
+
+def _highdicom() -> Any:
+    try:
+        import highdicom
+        import highdicom.sc
+        import highdicom.sr
+    except ImportError as error:
+        raise ConfigError("dicom=true", "needs highdicom", remedy="pip install 'fistula[dicom]'") from error
+    return highdicom
+
+
+def _quiet() -> Any:
+    return warnings.catch_warnings(action="ignore")
+
+
+def _save(dataset: Dataset, path: Path) -> None:
+    dataset.file_meta.ImplementationClassUID = IMPLEMENTATION_UID
+    dataset.file_meta.ImplementationVersionName = "FISTULA"
+    dataset.save_as(os.fspath(path), enforce_file_format=True)

@@ -1,0 +1,62 @@
+"""What was predicted, as DICOM objects beside the tables."""
+
+from pathlib import Path
+
+import polars as pl
+
+from fistula import __version__
+from fistula.dicom.objects import Algorithm, Finding, read_source, write_overlay, write_report
+from fistula.errors import ConfigError
+from fistula.predict.predictor import ABSTAIN, Prediction, Predictor
+from fistula.predict.source import Slices
+from fistula.predict.write import Overlay
+
+
+def write_objects(
+    folder: Path,
+    predictor: Predictor,
+    slices: Slices,
+    prediction: Prediction,
+    overlays: list[Overlay],
+    *,
+    finding: Finding,
+) -> list[Path]:
+    """Write ``dicom/overlay-SLICE_KEY.dcm`` for each overlay and ``dicom/report-SERIES_KEY.dcm`` for each series.
+
+    Raises:
+        ConfigError: If there are more than two classes, or the images are no DICOM.
+        DataError: If a source image cannot be read again.
+    """
+    if len(predictor.classes) != 2 or predictor.reader.plan.are_images:
+        raise ConfigError("dicom", "is for two classes and DICOM images", remedy="Leave it out")
+    (folder / "dicom").mkdir()
+    limit = predictor.reader.plan.look.limit
+    first = predictor.runs[0]
+    algorithm = Algorithm(first.name, __version__, str(first.record["fingerprint"]))
+    written = []
+    frames, keys = prediction.slices["frame"], prediction.slices["slice_key"]
+    for overlay in overlays:
+        written.append(folder / "dicom" / f"overlay-{keys[overlay.row]}.dcm")
+        write_overlay(
+            written[-1],
+            overlay.image,
+            read_source(slices.parts[overlay.row], limit=limit),
+            frame=int(frames[overlay.row] or 0),
+            spacing_mm=float(predictor.reader.plan.grid.spacing_mm),
+            algorithm=algorithm,
+        )
+    answers = dict(prediction.patients.select("patient_key", "answer").iter_rows())
+    for row in prediction.series.iter_rows(named=True):
+        rows = prediction.slices.with_row_index("place").filter(pl.col("series_key") == row["series_key"])["place"]
+        parts = list(dict.fromkeys(slices.parts[index] for index in rows))
+        called = "present" if row["decision"] == predictor.classes[1] else "absent"
+        written.append(folder / "dicom" / f"report-{row['series_key']}.dcm")
+        write_report(
+            written[-1],
+            [read_source(part, limit=limit) for part in parts],
+            score=row["score"],
+            answer="indeterminate" if answers[row["patient_key"]] == ABSTAIN else called,
+            finding=finding,
+            algorithm=algorithm,
+        )
+    return written

@@ -1,0 +1,1 @@
+"""Score what is uploaded, on this machine."""

@@ -1,0 +1,90 @@
+"""What may be uploaded: how much, and which archives."""
+
+import zipfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from fistula.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class UploadLimits:
+    """What one upload may cost.
+
+    Attributes:
+        max_upload_mb: MiB of the upload, and eight times as much unpacked.
+        max_files: In a zip archive.
+        seconds: To answer.
+        waiting: Uploads that may wait for their turn.
+    """
+
+    max_upload_mb: int = 256
+    max_files: int = 2000
+    seconds: float = 60.0
+    waiting: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("max_upload_mb", "max_files", "seconds", "waiting"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(name, "must be positive", found=getattr(self, name))
+
+    @property
+    def num_bytes(self) -> int:
+        return self.max_upload_mb << 20
+
+
+class UploadError(Exception):
+    """An upload that is not taken.
+
+    Args:
+        status: HTTP status, 4xx or 503.
+        reason: For whoever sent it.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+async def receive(body: AsyncIterator[bytes], path: Path, *, declared: str | None, limits: UploadLimits) -> None:
+    """Write an upload's bytes into a file, and stop at the limit, whatever length was declared.
+
+    Raises:
+        UploadError: If it is too large or empty.
+    """
+    too_large = UploadError(413, f"an upload may have at most {limits.max_upload_mb} MiB")
+    if declared is not None and (not declared.isdigit() or int(declared) > limits.num_bytes):
+        raise too_large
+    received = 0
+    with path.open("wb") as file:
+        async for block in body:
+            received += len(block)
+            if received > limits.num_bytes:
+                raise too_large
+            file.write(block)
+    if received == 0:
+        raise UploadError(400, "the upload is empty")
+
+
+def check_archive(path: Path, limits: UploadLimits) -> None:
+    """Refuse a zip archive that is damaged, too large unpacked, or names files outside itself.
+
+    Raises:
+        UploadError: If it is one of these; anything that is no zip archive passes.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise UploadError(400, "a damaged archive") from error
+    if len(entries) > limits.max_files:
+        raise UploadError(413, f"an archive may have at most {limits.max_files} files")
+    if sum(entry.file_size for entry in entries) > 8 * limits.num_bytes:
+        raise UploadError(413, f"an archive may unpack to at most {8 * limits.max_upload_mb} MiB")
+    for entry in entries:
+        name = PurePosixPath(entry.filename.replace("\\", "/"))
+        if name.is_absolute() or ".." in name.parts or (name.parts and name.parts[0].endswith(":")):
+            raise UploadError(400, "an archive must not name files outside itself")

@@ -1,0 +1,99 @@
+import shutil
+import subprocess
+
+import numpy as np
+import pydicom
+import pytest
+
+from fistula.dicom.container import Part
+from fistula.dicom.objects import Algorithm, Finding, read_source, write_overlay, write_report
+from fistula.errors import DataError
+
+ALGORITHM = Algorithm("a run", "0.1.0", "ab" * 32)
+FINDING = Finding("K60.3", "I10", "Anal fistula")
+
+
+@pytest.fixture
+def sources(one_patient):
+    return [read_source(Part(path), limit=1 << 30) for path in sorted(one_patient.glob("*.dcm"))]
+
+
+def complaints(path):
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("no dciodvfy on this machine (Debian: dicom3tools)")
+    done = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True)
+    return [line for line in done.stderr.splitlines() if line.startswith("Error")]
+
+
+def write_both(sources, folder):
+    picture = np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3).astype(np.uint8)
+    write_overlay(folder / "sc.dcm", picture, sources[0], frame=0, spacing_mm=0.8, algorithm=ALGORITHM)
+    write_report(folder / "sr.dcm", sources, score=0.75, answer="present", finding=FINDING, algorithm=ALGORITHM)
+    return picture
+
+
+def test_both_objects_are_valid(sources, tmp_path):
+    write_both(sources, tmp_path)
+    assert complaints(tmp_path / "sc.dcm") == []
+    assert complaints(tmp_path / "sr.dcm") == []
+
+
+def test_the_overlay_is_the_picture_and_belongs_to_the_sources_study(sources, tmp_path):
+    picture = write_both(sources, tmp_path)
+    overlay = pydicom.dcmread(tmp_path / "sc.dcm")
+    np.testing.assert_array_equal(overlay.pixel_array, picture)
+    for name in ("PatientID", "PatientName", "StudyInstanceUID"):
+        assert overlay[name].value == sources[0][name].value
+    assert overlay.SeriesInstanceUID != sources[0].SeriesInstanceUID
+    assert overlay.SourceImageSequence[0].ReferencedSOPInstanceUID == sources[0].SOPInstanceUID
+    assert [float(value) for value in overlay.PixelSpacing] == [0.8, 0.8]
+    assert list(overlay.PatientOrientation) == ["L", "P"]
+
+
+def contents(node):
+    yield node
+    for item in node.get("ContentSequence", []):
+        yield from contents(item)
+
+
+def test_the_report_says_score_answer_finding_and_what_made_it(sources, tmp_path):
+    write_both(sources, tmp_path)
+    report = pydicom.dcmread(tmp_path / "sr.dcm")
+    assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+    items = list(contents(report))
+    named = {item.ConceptNameCodeSequence[0].CodeValue: item for item in items if item.get("ConceptNameCodeSequence")}
+    assert float(named["score"].MeasuredValueSequence[0].NumericValue) == 0.75
+    assert named["answer"].ConceptCodeSequence[0].CodeMeaning == "Present"
+    codes = {item.ConceptCodeSequence[0].CodeValue for item in items if item.get("ConceptCodeSequence")}
+    assert {"K60.3", "52101004"} <= codes
+    texts = " ".join(str(item.TextValue) for item in items if item.get("TextValue"))
+    assert "a run" in texts
+    assert ALGORITHM.fingerprint in texts
+    referenced = {
+        item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in items if item.get("ReferencedSOPSequence")
+    }
+    assert referenced == {source.SOPInstanceUID for source in sources}
+    assert report.VerificationFlag == "UNVERIFIED"
+
+
+def test_the_same_result_has_the_same_names(sources, tmp_path):
+    (tmp_path / "again").mkdir()
+    write_both(sources, tmp_path)
+    write_both(sources, tmp_path / "again")
+    for name in ("sc.dcm", "sr.dcm"):
+        first, second = pydicom.dcmread(tmp_path / name), pydicom.dcmread(tmp_path / "again" / name)
+        assert first.SOPInstanceUID == second.SOPInstanceUID
+
+
+def test_an_oblique_or_unstated_plane_is_no_obstacle(sources, tmp_path):
+    sources[0].ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+    write_both(sources, tmp_path)
+    assert list(pydicom.dcmread(tmp_path / "sc.dcm").PatientOrientation) == ["P", "F"]
+    del sources[0].ImageOrientationPatient, sources[0].BodyPartExamined
+    write_both(sources, tmp_path)
+    assert complaints(tmp_path / "sc.dcm") == []
+
+
+def test_a_source_that_went_away_is_refused(tmp_path):
+    with pytest.raises(DataError, match="a source image cannot be read"):
+        read_source(Part(tmp_path / "gone.dcm"), limit=1 << 20)

@@ -1,0 +1,116 @@
+import io
+import zipfile
+from dataclasses import replace
+
+import pytest
+from fastapi.testclient import TestClient
+
+import fistula
+from fistula.serve.app import create_app
+from fistula.serve.uploads import UploadLimits
+
+LIMITS = UploadLimits(max_upload_mb=4)
+
+
+@pytest.fixture
+def predictor(study):
+    return fistula.load(study)
+
+
+@pytest.fixture
+def client(predictor):
+    return TestClient(create_app(predictor, LIMITS), base_url="http://127.0.0.1")
+
+
+@pytest.fixture
+def archive(one_patient):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as packed:
+        for path in one_patient.glob("*.dcm"):
+            packed.write(path, path.name)
+    return content.getvalue()
+
+
+def test_a_series_is_scored_as_predict_scores_it(client, predictor, archive, one_patient):
+    answer = client.post("/predict", content=archive)
+    assert answer.status_code == 200
+    expected = dict(predictor.predict(one_patient).slices.select("slice_key", "score").iter_rows())
+    assert {row["slice_key"]: row["score"] for row in answer.json()["slices"]} == pytest.approx(expected, abs=1e-12)
+    assert answer.json()["patients"][0]["answer"] in ("0", "1", "abstain")
+
+
+def test_a_page_shows_every_slice_with_its_overlay(client, archive, one_patient):
+    answer = client.post("/page", content=archive)
+    assert answer.status_code == 200
+    assert answer.text.count("data:image/webp") == 2 * len(list(one_patient.glob("*.dcm")))
+
+
+def truncated(path):
+    return path.read_bytes()[:2000]
+
+
+@pytest.mark.parametrize(
+    ("make", "status", "reason"),
+    [
+        (lambda path: b"", 400, "the upload is empty"),
+        (lambda path: b"no DICOM at all", 422, "must hold at least one DICOM image"),
+        (truncated, 422, "must hold at least one DICOM image"),
+        (lambda path: bytes(5 << 20), 413, "at most 4 MiB"),
+        (lambda path: b"PK\x03\x04" + bytes(100), 422, "must hold at least one DICOM image"),
+    ],
+    ids=["empty", "no DICOM", "truncated", "too large", "torn archive"],
+)
+def test_a_bad_upload_is_refused_and_the_service_goes_on(client, archive, one_patient, make, status, reason):
+    answer = client.post("/predict", content=make(next(one_patient.glob("*.dcm"))))
+    assert answer.status_code == status
+    assert reason in answer.json()["error"]
+    assert "/tmp" not in answer.json()["error"]
+    assert client.post("/predict", content=archive).status_code == 200
+    assert client.get("/health").json()["waiting"] == 0
+
+
+def test_another_kind_of_image_is_refused_with_its_reason(client, write_dicom, tmp_path):
+    write_dicom(tmp_path / "ct.dcm", Modality="CT")
+    answer = client.post("/predict", content=(tmp_path / "ct.dcm").read_bytes())
+    assert answer.status_code == 422
+    assert "1 of: modality CT" in answer.json()["error"]
+
+
+def test_a_token_is_asked_for_where_there_is_one(predictor, archive):
+    client = TestClient(create_app(predictor, LIMITS, token="a long enough token", host="0.0.0.0"))
+    assert client.get("/").status_code == 401
+    assert client.post("/predict", content=archive).status_code == 401
+    assert client.get("/", headers={"Authorization": "Bearer another token"}).status_code == 401
+    assert client.get("/", headers={"Authorization": "Basic !!!"}).status_code == 401
+    assert client.get("/", headers={"Authorization": "Bearer a long enough token"}).status_code == 200
+    assert client.get("/", auth=("anyone", "a long enough token")).status_code == 200
+
+
+def test_a_name_that_is_not_this_machines_is_refused_on_loopback(client):
+    assert client.get("/", headers={"Host": "rebound.example"}).status_code == 400
+
+
+def test_more_uploads_than_may_wait_are_sent_away(predictor, archive):
+    app = create_app(predictor, replace(LIMITS, waiting=1))
+    client = TestClient(app, base_url="http://127.0.0.1")
+    assert client.post("/predict", content=archive).status_code == 200
+    busy = create_app(predictor, replace(LIMITS, seconds=1e-9))
+    answer = TestClient(busy, base_url="http://127.0.0.1").post("/predict", content=archive)
+    assert answer.status_code == 408
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "message"),
+    [
+        (("host=0.0.0.0",), {}, "host: must be this machine unless FISTULA_SERVE_TOKEN is set, found 0.0.0.0"),
+        (("port=70000",), {}, "port: must be from 0 to 65535"),
+        ((), {"FISTULA_SERVE_TOKEN": "short"}, "FISTULA_SERVE_TOKEN: must have at least 16 characters, found 5"),
+        (("seconds=0",), {}, "seconds: must be positive"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_in_one_line(fistula_here, monkeypatch, arguments, environment, message):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    code, _, error = fistula_here("serve", "run=nowhere", *arguments)
+    assert code == 2
+    assert message in error
