@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fistula.learning.slices import draw, resize
 
-NOT_SHOWN = ("shape", "seed", "coefficients")
+NOT_SHOWN = ("shape", "seed", "coefficients", "interpolation", "fill", "fill_mask")
 
 
 def spread(labels: NDArray[np.int64], number: int) -> list[int]:
@@ -62,7 +62,7 @@ def draw_sheet(
 def _show(axis: Any, image: NDArray[np.uint8], text: str) -> None:
     axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axis.set_axis_off()
-    axis.set_title(text, fontsize=5, loc="left", pad=2)
+    axis.set_title(text, fontsize=4.5, loc="left", pad=2)
 
 
 def _described(applied: list[tuple[str, dict[str, Any]]]) -> str:

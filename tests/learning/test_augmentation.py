@@ -138,3 +138,15 @@ def test_copies_are_not_made_twice():
     parts = slices.select("slice_key", pl.lit(1).alias("copy"), pl.lit("train").alias("part"))
     with pytest.raises(ConfigError, match="makes copies, and so does the split"):
         with_copies(parts, Expanded([], images_per_slice=3), slices, num_classes=2)
+
+
+@pytest.mark.parametrize("name", ["mr", "strong"])
+def test_what_is_drawn_of_one_transform_says_nothing_of_another(name):
+    """Seeded alike, all transforms of chance one half come together or not at all."""
+    transforms = [albumentations.HorizontalFlip(p=0.5), albumentations.VerticalFlip(p=0.5)]
+    both = type(pipeline(name))(transforms, seed=0)
+    drawn = [augmented(both, IMAGE, seed=(0, epoch)).tobytes() for epoch in range(400)]
+    kinds = [image.tobytes() for image in (IMAGE, IMAGE[:, ::-1], IMAGE[::-1], IMAGE[::-1, ::-1])]
+    counts = [drawn.count(kind) for kind in kinds]
+    assert sum(counts) == 400
+    assert min(counts) > 70  # of 100 expected; 3.5 standard errors
