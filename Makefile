@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help setup study test test-slow check format lock
+.PHONY: help setup study test test-slow bench check format lock
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -40,6 +40,9 @@ test: $(INSTALLED) ## The tests, under 5 minutes on 2 cores
 
 test-slow: $(INSTALLED) ## The tests marked slow
 	$(BIN)/pytest -m slow
+
+bench: $(INSTALLED) ## Training against a bare PyTorch loop, side by side; writes benchmarks/results.json
+	$(BIN)/python benchmarks/training.py
 
 check: $(INSTALLED) ## Lint, format and types, as CI checks them
 	$(BIN)/ruff check .

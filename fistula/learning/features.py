@@ -39,4 +39,5 @@ def part_features(backbone: Backbone, data: FistulaDataModule, part: str) -> Ten
     backbone.eval()
     device = backbone.scale.device
     features = [backbone.features(batch["image"].to(device)).cpu() for batch in data.part_dataloader(part)]
+    backbone.train()  # as it was; what is frozen goes back to eval when the first epoch begins
     return torch.cat(features)

@@ -1,0 +1,310 @@
+"""Time training through the whole stack against a bare PyTorch loop; writes results.json beside this file.
+
+    python benchmarks/training.py [--slices 256] [--size 224] [--epochs 6] [--architecture resnet18]
+
+The two take turns, epoch by epoch, in one process: what else the machine does falls on both. A ratio is the median of
+bare seconds over the median of the stack's: 1 is as fast. The bare loop does the same work: the same network, batches
+of the same size with the pixels in memory, the same loss and optimiser, validation and its scores after each epoch.
+Only ratios are written down as results; seconds say how long a measurement took on a machine that may be busy.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).with_name("results.json")
+TARGETS = {
+    "training, none": 0.95,
+    "training, color_jitter": 0.90,
+    "training, mr": 0.85,
+    "linear_probe, 50 epochs": 20.0,
+    "to the first step": 1.5,
+    "anonymous memory, MB more": 300.0,
+}
+LOWER_IS_BETTER = ("to the first step", "anonymous memory, MB more")
+
+
+def write_cohort(folder: Path, *, slices: int, size: int) -> None:
+    """Write a cohort of noise, ten slices a patient, that `read_cohort` takes."""
+    import numpy as np
+    import polars as pl
+
+    from fistula.cohort.manifest import SCHEMA, manifest_fingerprint
+
+    patients = np.arange(slices) // 10
+    columns = {
+        "slice_key": [f"s{row}" for row in range(slices)],
+        "patient_key": [f"p{one}" for one in patients],
+        "study_key": [f"t{one}" for one in patients],
+        "series_key": [f"r{one}" for one in patients],
+        "label": (patients % 2).tolist(),
+        "position_mm": (np.arange(slices) % 10).astype(float).tolist(),
+        "pixel_hash": [f"h{row}" for row in range(slices)],
+        "source_hash": [f"f{row}" for row in range(slices)],
+    }
+    manifest = pl.DataFrame({name: columns.get(name, [None] * slices) for name in SCHEMA}, schema=SCHEMA)
+    folder.mkdir()
+    manifest.write_parquet(folder / "manifest.parquet")
+    pixels = np.lib.format.open_memmap(folder / "pixels.npy", "w+", np.uint8, (slices, size, size))
+    random = np.random.default_rng(0)
+    for row in range(slices):
+        pixels[row] = random.integers(0, 256, (size, size), dtype=np.uint8)
+    pixels.flush()
+    record = {"classes": ["0", "1"], "fingerprint": manifest_fingerprint(manifest), "size": size}
+    (folder / "ingest.json").write_text(json.dumps(record))
+
+
+def build_experiment(cohort_folder: Path, run: Path, *overrides: str) -> Any:
+    """An `Experiment` as the command would build it."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.utils import instantiate
+    from omegaconf import open_dict
+
+    from fistula.cli import config_folder
+    from fistula.cohort.manifest import read_cohort
+    from fistula.learning.experiment import build
+    from fistula.sweep.run_folder import register_run_name
+
+    register_run_name()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        fixed = [f"cohort={cohort_folder}", "split=patient_holdout", "model.pretrained=false"]
+        cfg = compose("train", [*fixed, *overrides], return_hydra_config=True)
+    with open_dict(cfg):
+        cfg.hydra.runtime.output_dir = str(run)
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    run.mkdir(parents=True)
+    cohort = read_cohort(cohort_folder)
+    return build(cfg, cohort, instantiate(cfg.split)(cohort.manifest))
+
+
+def bare_loop(experiment: Any) -> Callable[[], float]:
+    """A plain PyTorch loop over the same slices; gives the seconds of one epoch."""
+    import copy
+
+    import numpy as np
+    import torch
+
+    data, source = experiment.data, experiment.classifier
+    device = experiment.trainer.strategy.root_device
+    network = copy.deepcopy(source.backbone).to(device)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-4, weight_decay=0.01)
+    labels = torch.from_numpy(data.cohort.manifest["label"].to_numpy())
+    pixels = torch.from_numpy(np.array(data.cohort.pixels))[:, None]
+    train, val = (torch.from_numpy(data.parts[part][0]) for part in ("train", "val"))
+    loss_of = torch.nn.CrossEntropyLoss()
+
+    def epoch() -> float:
+        started = time.perf_counter()
+        network.train()
+        for rows in train[torch.randperm(len(train))].split(data.batch_size):
+            if len(rows) > 1:
+                optimizer.zero_grad()
+                loss_of(network(pixels[rows].to(device)), labels[rows].to(device)).backward()
+                optimizer.step()
+        network.eval()
+        with torch.inference_mode():
+            scores = [network(pixels[rows].to(device)).softmax(1).cpu() for rows in val.split(2 * data.batch_size)]
+        torch.cat(scores)
+        return time.perf_counter() - started
+
+    return epoch
+
+
+def measure_epochs(cohort: Path, folder: Path, *overrides: str, epochs: int) -> dict[str, Any]:
+    """Seconds of epochs of the stack and of the bare loop, in turns; the first of each is left out."""
+    from pytorch_lightning.callbacks import Callback
+
+    from fistula.learning import tracking
+
+    experiment = build_experiment(cohort, folder, f"epochs={epochs + 2}", *overrides)
+    bare_epoch = bare_loop(experiment)
+    stack: list[float] = []
+    bare: list[float] = []
+
+    class TakeTurns(Callback):
+        started = 0.0
+
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            if self.started:
+                stack.append(time.perf_counter() - self.started)
+            bare.append(bare_epoch())
+            self.started = time.perf_counter()
+
+    experiment.trainer.callbacks.insert(0, TakeTurns())
+    experiment.trainer.fit(experiment.classifier, experiment.data)
+    tracking.finish(experiment.tracker, 0)
+    stack, bare = stack[1:], bare[1 : len(stack)]
+    return {
+        "ratio": statistics.median(bare) / statistics.median(stack),
+        "epochs": len(stack),
+        "stack_s": [round(value, 3) for value in stack],
+        "bare_s": [round(value, 3) for value in bare],
+    }
+
+
+def measure_probe(cohort: Path, folder: Path, *overrides: str, transfer_epoch_s: float) -> dict[str, Any]:
+    """How many times faster 50 epochs of a probe are, features included, than 50 epochs of transfer."""
+    experiment = build_experiment(cohort, folder, "epochs=50", "learning=linear_probe", "augmentation=none", *overrides)
+    from fistula.learning import tracking
+    from fistula.learning.features import cache_features
+
+    started = time.perf_counter()
+    device = experiment.trainer.strategy.root_device
+    learning = experiment.classifier.learning
+    cache_features(experiment.classifier.backbone, experiment.data, learning=learning, device=device)
+    experiment.trainer.fit(experiment.classifier, experiment.data)
+    tracking.finish(experiment.tracker, 0)
+    seconds = time.perf_counter() - started
+    return {"ratio": 50 * transfer_epoch_s / seconds, "probe_s": round(seconds, 2), "epochs": 50}
+
+
+FIRST_STEP = """
+import sys, time
+started = time.perf_counter()
+import os
+from fistula.cli import main
+from fistula.commands import train
+def report(self, *args):
+    print("SECONDS", time.perf_counter() - started, flush=True)
+    os._exit(0)
+import builtins
+real = builtins.__import__
+def watch(name, *args, **kwargs):
+    module = real(name, *args, **kwargs)
+    if name == "fistula.learning.experiment":
+        from fistula.learning.classifier import FistulaClassifier
+        FistulaClassifier.on_train_batch_end = report
+    return module
+builtins.__import__ = watch
+main()
+"""
+IMPORTS = """
+import time
+started = time.perf_counter()
+import torch, timm, pytorch_lightning
+print("SECONDS", time.perf_counter() - started, flush=True)
+"""
+MEMORY = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import training
+cohort, run, kind, overrides = Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], sys.argv[5:]
+experiment = training.build_experiment(cohort, run, "epochs=1", *overrides)
+if kind == "bare":
+    training.bare_loop(experiment)()
+else:
+    experiment.trainer.fit(experiment.classifier, experiment.data)
+fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+print("SECONDS", int(fields["RssAnon"].split()[0]) / 1024)
+"""
+
+
+def measured(code: str, *arguments: str, folder: Path) -> float:
+    """The number that a program prints, run in a process of its own."""
+    environment = os.environ | {"WANDB_MODE": "offline"}
+    shown = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    lines = [line for line in shown.stdout.splitlines() if line.startswith("SECONDS")]
+    if not lines:
+        raise RuntimeError(shown.stderr[-2000:] or shown.stdout[-2000:])
+    return float(lines[-1].split()[1])
+
+
+def measure_start(folder: Path, *, size: int, turns: int) -> dict[str, Any]:
+    """Seconds of `fistula train` to its first optimiser step, over those of importing torch, timm and Lightning."""
+    write_cohort(folder / "small", slices=200, size=size)
+    options = ["split=patient_holdout", "learning=end_to_end", f"image_size={size}", "epochs=1"]
+    command = ["train", "cohort=small", *options, "model.architecture=test_resnet"]
+    first, imports = [], []
+    for turn in range(turns + 1):  # the first of each fills the disk's cache
+        imports.append(measured(IMPORTS, folder=folder))
+        first.append(measured(FIRST_STEP, *command, f"hydra.run.dir=start{turn}", folder=folder))
+    ratio = statistics.median(first[1:]) / statistics.median(imports[1:])
+    return {"ratio": ratio, "first_step_s": first[1:], "imports_s": imports[1:]}
+
+
+def measure_memory(folder: Path, *, size: int, architecture: str) -> dict[str, Any]:
+    """Anonymous memory at the end of an epoch, of the stack and of the bare loop with 1 048 slices, in MB."""
+    write_cohort(folder / "paper", slices=1048, size=size)
+    here = str(Path(__file__).parent)
+    options = [f"image_size={size}", f"model.architecture={architecture}", "logger=csv"]
+    kinds = {
+        kind: measured(MEMORY, here, "paper", f"memory_{kind}", kind, *options, folder=folder)
+        for kind in ("bare", "stack")
+    }
+    return {"ratio": kinds["stack"] - kinds["bare"], **{f"{kind}_mb": round(mb) for kind, mb in kinds.items()}}
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results in Markdown."""
+    lines = ["| what | measured | target | |", "| --- | --- | --- | --- |"]
+    for name, target in TARGETS.items():
+        if name in results:
+            value = results[name]["ratio"]
+            lower = name in LOWER_IS_BETTER
+            met = value <= target if lower else value >= target
+            lines.append(
+                f"| {name} | {value:.2f} | {'≤' if lower else '≥'} {target:g} | {'met' if met else 'missed'} |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--slices", type=int, default=256)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--architecture", default="resnet18")
+    parser.add_argument("--trainer", default="auto")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--skip", nargs="*", default=[], choices=["start", "memory", "probe"])
+    options = parser.parse_args()
+    import torch
+
+    settings = [
+        f"image_size={options.size}",
+        f"model.architecture={options.architecture}",
+        f"trainer={options.trainer}",
+        f"batch_size={options.batch_size}",
+    ]
+    on_gpu = options.trainer != "cpu" and torch.cuda.is_available()
+    results: dict[str, Any] = {
+        "settings": vars(options) | {"threads": torch.get_num_threads(), "torch": torch.__version__},
+        "hardware": torch.cuda.get_device_name() if on_gpu else f"{os.cpu_count()} CPU cores",
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_cohort(folder / "cohort", slices=options.slices, size=options.size)
+        for augmentation in ("none", "color_jitter", "mr"):
+            extra = [*settings, f"augmentation={augmentation}", "learning=end_to_end"]
+            measurement = measure_epochs(folder / "cohort", folder / augmentation, *extra, epochs=options.epochs)
+            results[f"training, {augmentation}"] = measurement
+            print(f"training, {augmentation}: {measurement['ratio']:.3f}", flush=True)
+        if "probe" not in options.skip:
+            epoch_s = statistics.median(results["training, none"]["stack_s"])
+            probe = measure_probe(folder / "cohort", folder / "probe", *settings, transfer_epoch_s=epoch_s)
+            results["linear_probe, 50 epochs"] = probe
+        if "start" not in options.skip:
+            results["to the first step"] = measure_start(folder, size=64, turns=5)
+        if "memory" not in options.skip:
+            memory = measure_memory(folder, size=options.size, architecture=options.architecture)
+            results["anonymous memory, MB more"] = memory
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
