@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fistula.cohort.percentile import percentile
 from fistula.dicom.window import Window, apply_window
 from fistula.errors import ConfigError
 
@@ -28,11 +29,10 @@ class Percentile:
 
     def __call__(self, values: np.ndarray, inside: np.ndarray, windows: Sequence[Window | None]) -> np.ndarray:
         """A volume of one value throughout becomes 0."""
-        known = values[inside]
+        known = _known(values, inside)
         if not known.size:
             return np.zeros_like(values)
-        low, high = np.percentile(known, [self.low, self.high])
-        return _between(values, low, high)
+        return _between(values, percentile(known, self.low), percentile(known, self.high))
 
 
 class FixedWindow:
@@ -84,11 +84,17 @@ class MinMax:
 
     def __call__(self, values: np.ndarray, inside: np.ndarray, windows: Sequence[Window | None]) -> np.ndarray:
         """A volume of one value throughout becomes 0."""
-        known = values[inside]
+        known = _known(values, inside)
         return _between(values, known.min(), known.max()) if known.size else np.zeros_like(values)
 
 
 def _between(values: np.ndarray, low: float, high: float) -> np.ndarray:
     if not high > low:
         return np.zeros(values.shape, np.float32)
-    return np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1).astype(np.float32)
+    scaled = values - np.float32(low)
+    scaled /= np.float32(high - low)
+    return np.clip(scaled, 0, 1, out=scaled)
+
+
+def _known(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    return values if inside.all() else values[inside]

@@ -88,7 +88,9 @@ def place(
 
 def to_bytes(unit: np.ndarray) -> np.ndarray:
     """Values in [0, 1] as uint8, rounded to the nearest of 256 levels."""
-    return np.rint(np.clip(unit, 0, 1) * 255).astype(np.uint8)
+    scaled = np.clip(unit, 0, 1)
+    scaled *= 255
+    return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
 def _resample(values: np.ndarray, inside: np.ndarray | None, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

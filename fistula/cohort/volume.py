@@ -187,6 +187,8 @@ def _scaled(taken: Sequence[tuple[Picture, Placed]], plan: Plan) -> np.ndarray:
     inside = np.stack([placed.inside for _, placed in taken])
     unit = plan.intensity(values, inside, [picture.window for picture, _ in taken])
     is_inverted = np.array([picture.is_inverted for picture, _ in taken])
-    unit[is_inverted] = 1 - unit[is_inverted]
-    unit[~inside] = 0
+    if is_inverted.any():
+        unit[is_inverted] = 1 - unit[is_inverted]
+    if not inside.all():
+        unit[~inside] = 0
     return to_bytes(unit)

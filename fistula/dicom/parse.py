@@ -19,13 +19,16 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from fistula.dicom.elements import plain_dataset
 from fistula.dicom.outcome import Refused, Skipped
+from fistula.dicom.raw import is_absent, plain_numbers, plain_text
 
 # Archives hold values that break the standard; they are judged here, not announced one by one.
 config.settings.reading_validation_mode = config.IGNORE
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 META_LIMIT = 4096
+HEAD = 1 << 16  # bytes in which most headers end
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,12 @@ def read_header(file: BinaryIO, *, limit: int) -> Header:
         Refused: If it is, but cannot be read.
     """
     has_preamble = _recognise(file)
-    file, is_deflated = _inflated(file, limit=limit)
-    dataset = _parse(file, stop_before_pixels=True)
+    if plain := plain_dataset(file.read(HEAD), stop_before_pixels=True):
+        file.seek(plain[1])
+        dataset, is_deflated = plain[0], False
+    else:
+        file, is_deflated = _inflated(file, limit=limit)
+        dataset = _parse(file, stop_before_pixels=True)
     if not len(dataset) and not len(_meta(dataset)):
         raise Refused("a DICOM file with nothing in it")
     pixel_bytes, bytes_left = _peek(file, dataset)
@@ -71,10 +78,17 @@ def read_header(file: BinaryIO, *, limit: int) -> Header:
 def read_dataset(file: BinaryIO, *, limit: int) -> Dataset:
     """Read an object whole, its pixels still encoded; the file meta always names a transfer syntax.
 
+    Args:
+        file: The object; the position is left anywhere.
+        limit: Bytes that a deflated object may inflate to.
+
     Raises:
         Skipped: If it is not DICOM.
         Refused: If it is, but cannot be read.
     """
+    if plain := plain_dataset(file.read(), stop_before_pixels=False):
+        return plain[0]
+    file.seek(0)
     _recognise(file)
     file, _ = _inflated(file, limit=limit)
     dataset = _parse(file, stop_before_pixels=False)
@@ -86,6 +100,8 @@ def read_dataset(file: BinaryIO, *, limit: int) -> Dataset:
 
 def text(dataset: Dataset, keyword: str) -> str:
     """The attribute as one stripped string, values joined by a backslash; empty if absent or unreadable."""
+    if (plain := plain_text(dataset, keyword)) is not None:
+        return plain
     value = attribute(dataset, keyword)
     if value is None:
         return ""
@@ -96,7 +112,8 @@ def text(dataset: Dataset, keyword: str) -> str:
 
 def number(dataset: Dataset, keyword: str, index: int = 0) -> float | None:
     """The attribute's value number `index` as a finite float; None if absent or unreadable."""
-    value = attribute(dataset, keyword)
+    plain = plain_numbers(dataset, keyword)
+    value = attribute(dataset, keyword) if plain is None else plain
     try:
         if isinstance(value, list | pydicom.multival.MultiValue):
             value = value[index]
@@ -114,6 +131,8 @@ def whole(dataset: Dataset, keyword: str) -> int | None:
 
 def attribute(dataset: Dataset, keyword: str) -> Any:
     """The attribute's value; None if absent or if its bytes cannot be understood."""
+    if is_absent(dataset, keyword):
+        return None
     try:
         return dataset.get(keyword)
     except Exception:  # a damaged value fails in any of pydicom's ways, and is then no value
@@ -141,6 +160,7 @@ def _recognise(file: BinaryIO) -> bool:
 
 def _inflated(file: BinaryIO, *, limit: int) -> tuple[BinaryIO, bool]:
     """Turn a deflated object into a plain one in memory, never more than `limit` bytes of it."""
+    file.seek(0)
     start = file.read(META_LIMIT)
     file.seek(0)
     name = DeflatedExplicitVRLittleEndian.encode()

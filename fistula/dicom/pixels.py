@@ -12,6 +12,7 @@ from pydicom.uid import UID
 
 from fistula.dicom.codestream import refuse_other_size
 from fistula.dicom.frames import Frame
+from fistula.dicom.native import plain_pixels
 from fistula.dicom.outcome import Refused
 from fistula.dicom.parse import attribute, number, sequence, text, whole
 from fistula.dicom.syntax import decoders
@@ -62,7 +63,7 @@ def decode(dataset: Dataset, frames: Sequence[int]) -> Iterator[Picture]:
             values, inside = (stored.astype(np.float32) @ LUMA), None
         else:
             values, inside = _to_values(stored, frame), _not_padding(stored, dataset)
-        if not np.isfinite(values).all():
+        if not (np.isfinite(values.min()) and np.isfinite(values.max())):
             raise Refused("pixel values that are not finite")
         yield Picture(
             values=values,
@@ -77,6 +78,8 @@ def decode(dataset: Dataset, frames: Sequence[int]) -> Iterator[Picture]:
 
 def _stored(dataset: Dataset, index: int) -> tuple[np.ndarray, str, str]:
     """The frame's stored values, its photometric interpretation after decoding, and the plugin."""
+    if (plain := plain_pixels(dataset, index)) is not None:
+        return plain, text(dataset, "PhotometricInterpretation"), "native"
     syntax = dataset.file_meta.TransferSyntaxUID
     plugins = decoders(str(syntax))
     if not plugins:
@@ -115,6 +118,8 @@ def _to_values(stored: np.ndarray, frame: Frame) -> np.ndarray:
         except Exception as error:  # as for palettes
             raise Refused("a modality table that cannot be read") from error
     slope, intercept = _rescale(frame)
+    if (slope, intercept) == (1, 0):
+        return stored.astype(np.float32)
     return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
 
 
