@@ -117,7 +117,7 @@ class FeatureDataset(Dataset):
     """
 
     def __init__(self, features: Tensor, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
-        self.features, self.labels, self.rows = features, torch.from_numpy(labels), torch.from_numpy(rows)
+        self.features, self.labels, self.rows = features, torch.tensor(labels), torch.tensor(rows)
 
     def __len__(self) -> int:
         return len(self.features)

@@ -203,12 +203,13 @@ def test_a_leaky_split_is_set_beside_the_honest_one_and_never_tested_against_it(
     assert contents.comparisons[0].effects == []
 
 
-def test_configurations_that_differ_in_nothing_named_are_named_by_their_runs(tmp_path):
+def test_configurations_that_differ_in_no_factor_are_named_by_their_settings(tmp_path):
     names = [f"resnet18-transfer-patient_kfold-fold{fold}-seed0" for fold in range(3)]
-    changes = {names[1]: {"identity": {"learning": "transfer", "optimizer.lr": 1.0}}}
+    others = {"split": "patient_kfold", "aggregation": "mean", "labelling": "given"}
+    changes = {names[1]: {"identity": {"learning": "transfer", "optimizer.lr": 1.0, **others}}}
     study = read_study(write_study(tmp_path / "study", learnings=("transfer",), changes=changes))
-    assert [len(configuration.runs) for configuration in study.configurations] == [2, 1]
-    assert [configuration.name for configuration in study.configurations] == names[:2]
+    found = {configuration.name.partition(" · ")[2]: len(configuration.runs) for configuration in study.configurations}
+    assert found == {"optimizer.lr None": 2, "optimizer.lr 1.0": 1}
 
 
 def test_a_canary_is_no_result_and_is_set_beside_the_labels_as_given(tmp_path):
