@@ -22,7 +22,7 @@ def run(cfg: DictConfig) -> None:
     _check(cfg)
     settings = Settings(resamples=cfg.resamples, pooling=cfg.pooling, margin=cfg.margin, prevalence=cfg.prevalence)
     study = read_study(folder)
-    page = write_report(study, settings)
+    page = write_report(study, settings, maps=cfg.maps)
     print(f"{len(study.runs)} finished runs in {len(study.configurations)} configurations")
     if study.unfinished:
         print(f"{len(study.unfinished)} unfinished, listed on the page; the sweep's own command goes on with them")
@@ -33,9 +33,12 @@ def run(cfg: DictConfig) -> None:
 def _check(cfg: DictConfig) -> None:
     """Refuse settings that no report can have, before anything is read."""
     from fistula.report.pooling import POOLINGS
+    from fistula.report.saliency_maps import WHICH
 
     if cfg.resamples < 1:
         raise ConfigError("resamples", "must be at least 1", found=cfg.resamples, remedy="For example resamples=2000")
+    if cfg.maps not in WHICH:
+        raise ConfigError("maps", f"must be one of {', '.join(WHICH)}", found=cfg.maps)
     if cfg.pooling not in POOLINGS:
         raise ConfigError("pooling", f"must be one of {', '.join(POOLINGS)}", found=cfg.pooling)
     if not 0 < cfg.margin < 1:

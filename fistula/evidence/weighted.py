@@ -18,6 +18,7 @@ from fistula.evidence.inputs import (
 )
 from fistula.evidence.rates import RATES, Confusion, call_positive
 
+PARTIAL = 0.2  # false positive rate up to which the partial AUROC counts: specificity of 0.8 and above
 _BLOCK = 4_000_000  # weights of rows held at once: 32 MB
 
 
@@ -111,6 +112,29 @@ def average_precision(rows: Rows, weights: Floats) -> Floats:
     return _over_ties(rows, weights, areas)
 
 
+def partial_auroc(rows: Rows, weights: Floats) -> Floats:
+    """Standardised AUROC up to a false positive rate of `PARTIAL` under each row of patients' weights ``(R, P)``.
+
+    As `roc.partial_auroc`; NaN where a class has no weight.
+    """
+    chance = PARTIAL**2 / 2
+
+    def areas(positive: Floats, negative: Floats) -> Floats:
+        found = []
+        for up, right in zip(positive[:, ::-1], negative[:, ::-1], strict=True):
+            if not up.any() or not right.any():
+                found.append(np.nan)
+                continue
+            tpr, fpr = np.cumsum(np.r_[0.0, up]) / up.sum(), np.cumsum(np.r_[0.0, right]) / right.sum()
+            inside = fpr < PARTIAL
+            # At a vertical step the lower end: see `roc.partial_auroc`.
+            end = np.interp(-PARTIAL, -fpr[::-1], tpr[::-1])
+            found.append(float(np.trapezoid(np.r_[tpr[inside], end], np.r_[fpr[inside], PARTIAL])))
+        return 0.5 * (1 + (np.array(found) - chance) / (PARTIAL - chance))
+
+    return _over_ties(rows, weights, areas)
+
+
 def brier(rows: Rows, weights: Floats) -> Floats:
     """Mean squared distance of score and label under each row of patients' weights ``(R, P)``; NaN without rows."""
     patients = len(rows.strata)
@@ -162,6 +186,7 @@ def _over_ties(rows: Rows, weights: Floats, areas: Callable[[Floats, Floats], Fl
 STATISTICS: dict[str, Statistic] = {
     "auroc": auroc,
     "average_precision": average_precision,
+    "partial_auroc": partial_auroc,
     "brier": brier,
     **{name: _rate(name) for name in RATES},
 }

@@ -15,6 +15,7 @@ from fistula.errors import ConfigError
 from fistula.report import figures, methods, probability_figures
 from fistula.report.comparisons import MEASURES
 from fistula.report.contents import Contents, Settings, compute
+from fistula.report.cross_checks import CHECKS
 from fistula.report.drawing import save
 from fistula.report.guidelines import read_guidelines
 from fistula.report.inflation import YAGIS_POINTS, YAGIS_RANDOM
@@ -23,7 +24,7 @@ from fistula.report.paper import PER_CLASS
 from fistula.report.pooling import POOLINGS
 from fistula.report.reading import reading_data
 from fistula.report.record import NUMBERS, hash_files, to_json
-from fistula.report.results import METRICS, MORE, PREDICTIVE, seed_rows
+from fistula.report.results import CALIBRATION, METRICS, MORE, PREDICTIVE, seed_rows
 from fistula.report.study import Study
 from fistula.report.tables import TITLES, write_tables
 
@@ -31,8 +32,13 @@ PAGE = "index.html"
 READING_ROOM = "reading.html"
 
 
-def write_report(study: Study, settings: Settings) -> Path:
+def write_report(study: Study, settings: Settings, *, maps: str = "none") -> Path:
     """Write `report/` into the study's folder, in place of an earlier one, and give the path of its page.
+
+    Args:
+        study: With its finished runs.
+        settings: That decide its numbers.
+        maps: Whose saliency maps the reading room shows, one of `saliency_maps.WHICH`.
 
     Raises:
         ConfigError: If `report/` is there and is not a report.
@@ -55,7 +61,7 @@ def write_report(study: Study, settings: Settings) -> Path:
         page = environment.get_template(PAGE).render(**_names(contents), figures=drawn, made=made)
         (beside / PAGE).write_text(page, encoding="utf-8")
         room = environment.get_template(READING_ROOM).render(
-            study=study, made=made, data=reading_data(study, first=_best(contents))
+            study=study, made=made, data=reading_data(study, first=_best(contents), maps=maps)
         )
         (beside / READING_ROOM).write_text(room, encoding="utf-8")
         record = to_json(contents, made=made, files=hash_files(beside))
@@ -117,6 +123,8 @@ def _names(contents: Contents) -> dict[str, object]:
         "metrics": METRICS,
         "more": [*MORE, *(PREDICTIVE if contents.settings.prevalence is not None else ())],
         "measures": MEASURES,
+        "check_names": CHECKS,
+        "calibration": CALIBRATION,
         "titles": TITLES,
         "pooling": POOLINGS[contents.settings.pooling],
         "paper_pairs": [(paper, slice_rows[ours.name, first]) for paper, ours in contents.beside_the_paper],
@@ -136,10 +144,13 @@ def _names(contents: Contents) -> dict[str, object]:
 
 
 def _best(contents: Contents) -> int:
-    """Which configuration and class the reading room opens with: the highest AUROC by slice."""
-    areas = [row.estimates["auroc"].value for row in contents.rows if row.level == "slice"]
-    defined = [area for area in areas if not isnan(area)]
-    return areas.index(max(defined)) if defined else 0
+    """Which configuration and class the reading room opens with: the highest AUROC by slice, an honest one if any."""
+    ranked = [
+        (not (row.configuration.is_canary or row.configuration.leaky_by_design), row.estimates["auroc"].value, -number)
+        for number, row in enumerate(row for row in contents.rows if row.level == "slice")
+        if row.estimates["auroc"].is_defined
+    ]
+    return -max(ranked)[2] if ranked else 0
 
 
 def _say_signed(value: float) -> str:

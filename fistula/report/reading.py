@@ -9,23 +9,26 @@ import polars as pl
 from numpy.typing import NDArray
 from PIL import Image
 
+from fistula.report.saliency_maps import CELLS, run_maps
 from fistula.report.study import Configuration, Study
 
 SIDE = 224  # pixels, at most; a larger slice is shrunk
 QUALITY = 75  # of WebP: enough to see what was missed; a diagnosis is made on the source
 
 
-def reading_data(study: Study, *, first: int) -> dict[str, Any]:
+def reading_data(study: Study, *, first: int, maps: str = "none") -> dict[str, Any]:
     """Gather what the page of slices needs, as plain JSON values.
 
     Args:
         study: With its finished runs.
         first: Which view to open with.
+        maps: Whose saliency maps to make, one of `saliency_maps.WHICH`.
 
     Returns:
         ``slices``: key, patient, site, position (mm) and picture (data URI) of each slice that any finished run tested;
         ``views``: for each configuration and class, its runs, each with fold, seed, its own threshold, and the indices,
-        labels (1: of the class) and scores of its test slices.
+        labels (1: of the class), scores and saliency maps (empty, or as `saliency_maps.run_maps` gives them, with why
+        they are not there) of its test slices.
     """
     tested = pl.concat([run.predictions.filter(pl.col("part") == "test").select("slice_key") for run in study.runs])[
         "slice_key"
@@ -40,13 +43,14 @@ def reading_data(study: Study, *, first: int) -> dict[str, Any]:
         "position": manifest["position_mm"].to_list(),
         "picture": [picture(study.cohort.pixels[row]) for row in manifest["row"]],
     }
+    shown = [(configuration, positive) for configuration in study.configurations for positive in study.positives]
     views = [
-        _view(study, configuration, positive, index)
-        for configuration in study.configurations
-        for positive in study.positives
+        _view(study, configuration, positive, index, is_explained=maps == "all" or (maps == "best" and number == first))
+        for number, (configuration, positive) in enumerate(shown)
     ]
     height, width = study.cohort.pixels.shape[1:]
-    return {"classes": study.cohort.classes, "aspect": width / height, "slices": slices, "views": views, "first": first}
+    facts = {"classes": study.cohort.classes, "aspect": width / height, "cells": CELLS}
+    return facts | {"slices": slices, "views": views, "first": first}
 
 
 def picture(pixels: NDArray[np.uint8]) -> str:
@@ -58,12 +62,15 @@ def picture(pixels: NDArray[np.uint8]) -> str:
     return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode()
 
 
-def _view(study: Study, configuration: Configuration, positive: str, index: dict[str, int]) -> dict[str, Any]:
+def _view(
+    study: Study, configuration: Configuration, positive: str, index: dict[str, int], *, is_explained: bool
+) -> dict[str, Any]:
     classes = study.cohort.classes
     several = len(study.positives) > 1
     runs = []
     for run in configuration.runs:
         test = run.predictions.filter(pl.col("part") == "test")
+        maps, without = run_maps(study, run, positive) if is_explained else ("", "not asked for")
         runs.append(
             {
                 "fold": run.record["fold"],
@@ -72,7 +79,15 @@ def _view(study: Study, configuration: Configuration, positive: str, index: dict
                 "slices": [index[key] for key in test["slice_key"]],
                 "labels": (test["label"] == classes.index(positive)).cast(pl.Int64).to_list(),
                 "scores": test[f"score_{positive}" if several else "score"].to_list(),
+                "maps": maps,
+                "without_maps": without,
             }
         )
     name = configuration.name + (f": {positive} against the rest" if several else "")
-    return {"name": name, "mark": configuration.mark, "warnings": configuration.warnings, "runs": runs}
+    return {
+        "name": name,
+        "positive": positive,
+        "mark": configuration.mark,
+        "warnings": configuration.warnings,
+        "runs": runs,
+    }

@@ -96,7 +96,7 @@ def _numbers(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
         place = f"results / {name} / {row.positive} / {row.level}"
         for kind, number in zip(("count", "positives"), row.num, strict=True):
             yield f"{place} / {kind}", _plain(number, [name])
-        for metric, estimate in (row.estimates | row.more).items():
+        for metric, estimate in (row.estimates | row.more | row.checks).items():
             yield f"{place} / {metric}", _estimate(estimate, [name])
         for scores, values in row.calibration.items():
             for metric, value in values.items():

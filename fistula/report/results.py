@@ -5,18 +5,27 @@ from math import isnan
 
 import polars as pl
 
-from fistula.evidence.calibration import brier_score, expected_calibration_error
+from fistula.evidence.calibration import expected_calibration_error, murphy_decomposition
 from fistula.evidence.estimate import Estimate, undefined
 from fistula.evidence.likelihood import likelihood_ratios, predictive_values
 from fistula.evidence.placements import clustered_auroc
 from fistula.evidence.rates import Confusion, confusion
 from fistula.evidence.resample import patient_bootstrap
 from fistula.evidence.standard import METRICS, standard_metrics
+from fistula.report.cross_checks import cross_checks
 from fistula.report.methods import say_aggregation
 from fistula.report.pooling import LEVELS, test_rows
 from fistula.report.study import Configuration, Study
 
-MORE = ("average_precision", "f1", "matthews", "likelihood_ratio_positive", "likelihood_ratio_negative")
+MORE = (
+    "average_precision",
+    "partial_auroc",
+    "f1",
+    "matthews",
+    "likelihood_ratio_positive",
+    "likelihood_ratio_negative",
+)
+CALIBRATION = ("brier", "reliability", "resolution", "expected_calibration_error")
 PREDICTIVE = ("positive_predictive_value", "negative_predictive_value")
 
 
@@ -33,8 +42,8 @@ class Row:
         num: Slices or patients scored, and of them positive, each counted once whatever the number of seeds.
         estimates: By the names of `fistula.evidence.standard.METRICS`.
         more: By the names of `MORE`, and of `PREDICTIVE` where a prevalence was given.
-        calibration: Of ``raw`` and ``calibrated`` scores: Brier score and expected calibration error; empty by patient,
-            whose score is no probability of being positive.
+        checks: Intervals by other methods, by the names of `cross_checks.CHECKS`.
+        calibration: Of ``raw`` and ``calibrated`` scores: by the names of `CALIBRATION`; empty by patient, whose score is no probability of being positive.
     """
 
     configuration: Configuration
@@ -45,6 +54,7 @@ class Row:
     num: tuple[int, int]
     estimates: dict[str, Estimate]
     more: dict[str, Estimate]
+    checks: dict[str, Estimate]
     calibration: dict[str, dict[str, float | None]]
 
 
@@ -62,7 +72,7 @@ def results(study: Study, *, resamples: int, pooling: str, prevalence: float | N
         for positive in study.positives:
             for level in LEVELS:
                 table = test_rows(study, configuration, positive, level=level, pooling=pooling)
-                arrays = (table[name].to_numpy() for name in ("label", "score", "called", "patient_key"))
+                arrays = tuple(table[name].to_numpy() for name in ("label", "score", "called", "patient_key"))
                 units = table.group_by("unit").agg(pl.col("label").max())
                 rows.append(
                     Row(
@@ -74,6 +84,7 @@ def results(study: Study, *, resamples: int, pooling: str, prevalence: float | N
                         (len(units), int(units["label"].sum())),
                         standard_metrics(*arrays, resamples=resamples),
                         _more(table, resamples=resamples, prevalence=prevalence, seeds=configuration.num_seeds),
+                        cross_checks(*arrays, resamples=resamples),
                         _calibration(table) if level == "slice" else {},
                     )
                 )
@@ -90,9 +101,7 @@ def seed_rows(row: Row) -> list[tuple[int, Estimate]]:
 
 def _more(table: pl.DataFrame, *, resamples: int, prevalence: float | None, seeds: int) -> dict[str, Estimate]:
     labels, scores, called, patients = (table[name].to_numpy() for name in ("label", "score", "called", "patient_key"))
-    ranked = patient_bootstrap(
-        labels, scores, patients, threshold=None, statistics=("average_precision",), resamples=resamples
-    )
+    ranked = patient_bootstrap(labels, scores, patients, threshold=None, statistics=MORE[:2], resamples=resamples)
     decided = patient_bootstrap(
         labels, called, patients, threshold=0.5, statistics=("f1", "matthews"), resamples=resamples
     )
@@ -113,15 +122,18 @@ def _calibration(table: pl.DataFrame) -> dict[str, dict[str, float | None]]:
     labels, found = table["label"].to_numpy(), {}
     for column in ("raw", "calibrated"):
         if table[column].has_nulls():
-            found[column] = dict[str, float | None]({"brier": None, "expected_calibration_error": None})
+            found[column] = dict[str, float | None](dict.fromkeys(CALIBRATION))
             continue
         scores = table[column].to_numpy()
+        parts = murphy_decomposition(labels, scores)
         values = {
-            "brier": brier_score(labels, scores),
+            "brier": parts.brier,
+            "reliability": parts.reliability,
+            "resolution": parts.resolution,
             "expected_calibration_error": expected_calibration_error(labels, scores),
         }
         found[column] = {name: None if isnan(value) else value for name, value in values.items()}
     return found
 
 
-__all__ = ["METRICS", "MORE", "PREDICTIVE", "Row", "results", "seed_rows"]
+__all__ = ["CALIBRATION", "METRICS", "MORE", "PREDICTIVE", "Row", "results", "seed_rows"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from fistula.evidence.estimate import Estimate
 from fistula.report.comparisons import MEASURES, Comparisons, Pair
 from fistula.report.participants import Table
-from fistula.report.results import METRICS, Row
+from fistula.report.results import CALIBRATION, METRICS, Row
 
 _LATEX = str.maketrans(
     {
@@ -34,6 +34,7 @@ TITLES = {
     "specificity": "specificity",
     "balanced_accuracy": "balanced accuracy",
     "average_precision": "average precision (PR-AUC)",
+    "partial_auroc": "partial AUROC, specificity 0.8 and above",
     "f1": "F1",
     "matthews": "MCC",
     "likelihood_ratio_positive": "LR+",
@@ -112,7 +113,7 @@ def _result(row: Row) -> dict[str, object]:
     for metric, estimate in (row.estimates | row.more).items():
         flat |= _parts(metric, estimate)
     for kind in ("raw", "calibrated"):
-        for name in ("brier", "expected_calibration_error"):
+        for name in CALIBRATION:
             flat[f"{name}_{kind}"] = row.calibration.get(kind, {}).get(name)
     return flat
 

@@ -7,6 +7,7 @@ from fistula.evidence.weighted import STATISTICS, gather, roc_heights
 JUDGES = {
     "auroc": lambda labels, scores, called: metrics.roc_auc_score(labels, scores),
     "average_precision": lambda labels, scores, called: metrics.average_precision_score(labels, scores),
+    "partial_auroc": lambda labels, scores, called: metrics.roc_auc_score(labels, scores, max_fpr=0.2),
     "brier": lambda labels, scores, called: metrics.brier_score_loss(labels, scores),
     "sensitivity": lambda labels, scores, called: metrics.recall_score(labels, called),
     "specificity": lambda labels, scores, called: metrics.recall_score(labels, called, pos_label=0),

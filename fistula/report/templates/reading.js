@@ -49,10 +49,36 @@ function makeCard(row) {
   text.append(row.verdict, element("span", "", `score ${row.score.toFixed(3)} · fold ${run.fold}`),
     element("span", "key", data.slices.patient[row.slice]));
   button.append(frame, text);
+  for (const event of ["mouseenter", "focus"]) button.addEventListener(event, () => look(row, frame));
   button.addEventListener("click", () => { select(listed.indexOf(row)); enlarge(); });
   item.append(button);
   row.item = item;
   row.button = button;
+}
+
+// Where the network looked, from 0 (nothing there) to 255: yellow to red, the more opaque the higher; grey stays grey at 0.
+function paint(canvas, row) {
+  const maps = view().runs[row.run].bytes, cells = data.cells, area = cells * cells;
+  if (!maps) return false;
+  canvas.width = canvas.height = cells;
+  const context = canvas.getContext("2d"), drawn = context.createImageData(cells, cells);
+  for (let i = 0; i < area; i++) {
+    const heat = maps[row.at * area + i];
+    drawn.data.set([255, 230 - Math.round(heat * .75), 40, Math.round(heat * .6)], 4 * i);
+  }
+  context.putImageData(drawn, 0, 0);
+  return true;
+}
+
+function unpack(run) {
+  run.bytes ??= run.maps ? Uint8Array.from(atob(run.maps), letter => letter.charCodeAt(0)) : null;
+}
+
+// A map is drawn when it is first looked at.
+function look(row, frame) {
+  if (frame.querySelector(".map")) return;
+  const canvas = element("canvas", "map");
+  if (paint(canvas, row)) frame.append(canvas);
 }
 
 const view = () => data.views[$("view").value];
@@ -62,7 +88,11 @@ function changeView() {
   const seeds = new Set(runs.map(run => run.seed)).size > 1;
   fill($("run"), [["", "all"], ...runs.map((run, n) => [n, `fold ${run.fold}${seeds ? `, seed ${run.seed}` : ""}`])]);
   $("marks").replaceChildren(...[view().mark, ...view().warnings].filter(Boolean).map(text => element("p", "mark", text)));
-  rows = runs.flatMap((run, n) => run.slices.map((slice, i) => ({ run: n, slice, label: run.labels[i], score: run.scores[i] })));
+  runs.forEach(unpack);
+  const without = [...new Set(runs.map(run => run.without_maps).filter(Boolean))].join("; ");
+  $("explained").textContent = without ? `Where the network looked is not shown (${without}).`
+    : `Where the network looked (Grad-CAM, for the class ${view().positive}) is laid over a slice under the pointer or the focus. It shows what moved the score, not where the finding is.`;
+  rows = runs.flatMap((run, n) => run.slices.map((slice, i) => ({ run: n, at: i, slice, label: run.labels[i], score: run.scores[i] })));
   near.disconnect();
   rows.forEach(makeCard);
   changeRows();
@@ -170,6 +200,8 @@ function enlarge() {
   if (position !== null) facts.push(["position", `${position.toFixed(1)} mm`]);
   facts.push(["shown", `${current + 1} of ${listed.length}`]);
   $("large-facts").replaceChildren(...facts.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
+  $("large-map").classList.toggle("shown", $("looked").checked && paint($("large-map"), row));
+  $("without").textContent = run.without_maps ? `n/a: ${run.without_maps}` : "";
   if (!$("large").open) $("large").showModal();
 }
 
@@ -182,6 +214,7 @@ $("threshold").addEventListener("change", list);
 $("own").addEventListener("click", () => { threshold = null; decide(); list(); });
 $("previous").addEventListener("click", () => select(current - 1));
 $("next").addEventListener("click", () => select(current + 1));
+$("looked").addEventListener("change", enlarge);
 $("large").addEventListener("close", () => select(current));
 document.addEventListener("keydown", event => {
   if (["SELECT", "INPUT"].includes(event.target.tagName) || event.ctrlKey || event.metaKey || event.altKey) return;
