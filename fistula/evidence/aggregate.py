@@ -1,13 +1,11 @@
 """From slices to patients, and from folds to one cohort."""
 
-from collections.abc import Mapping
 from math import isnan
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from fistula.evidence.calibration import Scaling
 from fistula.evidence.inputs import (
     Bools,
     Floats,
@@ -111,40 +109,11 @@ def pool_ranks(scores: ArrayLike, folds: ArrayLike) -> Floats:
     Raises:
         ValueError: If a score is not finite or the lengths differ.
     """
-    values, codes, keys = _by_fold(scores, folds)
+    names = np.asarray(folds)
+    values = check_scores(scores, rows=names.size)
+    keys, codes = np.unique(names, return_inverse=True)
     pooled = np.empty(len(values))
     for fold in range(len(keys)):
         rows = codes == fold
         pooled[rows] = (rankdata(values[rows]) - 0.5) / rows.sum()
     return pooled
-
-
-def pool_calibrated(scores: ArrayLike, folds: ArrayLike, scalings: Mapping[object, Scaling]) -> Floats:
-    """Out-of-fold scores, each brought to probability by its own fold's scaling, so that folds can be pooled.
-
-    Caveat: as good as the scalings, each fitted on the few validation patients of its fold; unlike ranks, the result is
-    a probability, and a threshold applies to it.
-
-    Args:
-        scores: In [0, 1], ``(N,)``.
-        folds: Which fold each row was tested in, ``(N,)``.
-        scalings: Of each fold, fitted on its validation rows.
-
-    Raises:
-        ValueError: If a score is not in [0, 1], the lengths differ, or a fold has no scaling.
-    """
-    values, codes, keys = _by_fold(scores, folds)
-    pooled = np.empty(len(values))
-    for fold, key in enumerate(keys.tolist()):
-        if key not in scalings:
-            raise ValueError(f"scalings must have every fold, got none for {key!r}")
-        rows = codes == fold
-        pooled[rows] = scalings[key].apply(values[rows])
-    return pooled
-
-
-def _by_fold(scores: ArrayLike, folds: ArrayLike) -> tuple[Floats, NDArray, NDArray]:
-    names = np.asarray(folds)
-    values = check_scores(scores, rows=names.size)
-    keys, codes = np.unique(names, return_inverse=True)
-    return values, codes, keys

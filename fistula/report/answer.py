@@ -127,6 +127,11 @@ def _say_limits(rows: list[Row], found: Comparisons) -> str:
         parts.append(
             f"this design can detect a difference in AUROC of {found.detectable:.2f} or more with 80 % power, "
             "before correction"
+            + (
+                ", as planned by Hanley and McNeil for two models whose AUROCs correlate by 0.5"
+                if found.is_planned
+                else ""
+            )
         )
     parts.append("no external cohort was tested")
     return f"Limits: {'; '.join(parts)}."

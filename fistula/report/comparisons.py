@@ -11,10 +11,11 @@ from fistula.evidence.compare import Comparison, clustered_auroc_test, clustered
 from fistula.evidence.design import Effect, Spread, main_effects, seed_and_patient_spread
 from fistula.evidence.estimate import undefined
 from fistula.evidence.placements import place
-from fistula.evidence.verdict import detectable_difference, holm, judge_equivalence
+from fistula.evidence.verdict import detectable_difference, holm, judge_equivalence, planned_auroc_error
 from fistula.report.results import Row
 
 MEASURES = ("auroc", "sensitivity", "specificity")
+PLANNED = 0.5  # correlation of the AUROCs of two models alike, on the same patients
 LEVEL_OF = {"auroc": "patient", "sensitivity": "slice", "specificity": "slice"}
 
 
@@ -48,7 +49,8 @@ class Comparisons:
         pairs: Every two configurations of one split, the higher AUROC first.
         uncompared: Pairs that were tested on different rows, by name.
         detectable: Least difference of AUROC by patient found with 80 % power, at the median standard error of the
-            pairs; NaN without one.
+            pairs; without one as planned from the numbers of patients; NaN where those do not tell it.
+        is_planned: Whether it is that of a plan.
         effects: Main effects of the factors on the AUROC by patient; empty where runs do not share their rows.
         spreads: Of seeds and of patients, by configuration, where it has several seeds.
     """
@@ -57,6 +59,7 @@ class Comparisons:
     pairs: list[Pair]
     uncompared: list[tuple[str, str]]
     detectable: float
+    is_planned: bool
     effects: list[Effect]
     spreads: dict[str, Spread]
 
@@ -89,8 +92,18 @@ def _compare_class(rows: list[Row], positive: str, *, margin: float) -> Comparis
         found.append((first.name, second.name, tests))
     pairs = _correct(found, positive, margin=margin)
     errors = [pair.tests["auroc"].standard_error for pair in pairs if pair.tests["auroc"].standard_error > 0]
-    detectable = detectable_difference(median(errors)) if errors else nan
-    return Comparisons(positive, pairs, uncompared, detectable, _effects(patients), _spreads(patients))
+    detectable = detectable_difference(median(errors)) if errors else _plan(patients)
+    return Comparisons(positive, pairs, uncompared, detectable, not errors, _effects(patients), _spreads(patients))
+
+
+def _plan(patients: list[Row]) -> float:
+    """What two models of the first one's AUROC could be told apart by, on as many patients."""
+    first = min(patients, key=_falling)
+    area, (total, positives) = first.estimates["auroc"].value, first.num
+    if not 0 < area < 1:
+        return nan
+    error = planned_auroc_error(area, positives=positives, negatives=total - positives, correlation=PLANNED)
+    return detectable_difference(error)
 
 
 def _correct(found: list[tuple[str, str, dict[str, Comparison]]], positive: str, *, margin: float) -> list[Pair]:

@@ -43,7 +43,8 @@ class Row:
         estimates: By the names of `fistula.evidence.standard.METRICS`.
         more: By the names of `MORE`, and of `PREDICTIVE` where a prevalence was given.
         checks: Intervals by other methods, by the names of `cross_checks.CHECKS`.
-        calibration: Of ``raw`` and ``calibrated`` scores: by the names of `CALIBRATION`; empty by patient, whose score is no probability of being positive.
+        calibration: Of ``raw`` and ``calibrated`` scores, by the names of `CALIBRATION`; empty by patient, whose score
+            is no probability of being positive.
     """
 
     configuration: Configuration

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from fistula.evidence.aggregate import RULES, choose_rule, patient_scores, pool_calibrated, pool_ranks
-from fistula.evidence.calibration import Scaling
+from fistula.evidence.aggregate import RULES, choose_rule, patient_scores, pool_ranks
 from fistula.evidence.roc import auroc
 
 LABELS = [1, 0, 0, 0, 0, 1]
@@ -94,12 +93,6 @@ def test_one_fold_keeps_its_auroc(make_cohort):
     assert auroc(cohort.labels, pooled) == pytest.approx(auroc(cohort.labels, cohort.first))
 
 
-def test_each_fold_is_mended_by_its_own_scaling():
-    scalings = {0: Scaling(1.0, 0.0), 1: Scaling(2.0, 1.0)}
-    pooled = pool_calibrated([0.3, 0.5, 0.3], [0, 1, 0], scalings)
-    assert pooled.tolist() == pytest.approx([0.3, 1 / (1 + np.exp(-1)), 0.3])
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -112,7 +105,6 @@ def test_each_fold_is_mended_by_its_own_scaling():
         (lambda: patient_scores([1], [2.0], ["a"], rule="noisy_or"), r"scores must be in \[0, 1\], got 2.0 at row 0"),
         (lambda: choose_rule([1, 1], [0.5, 0.6], ["a", "b"]), "choosing a rule needs patients of both classes"),
         (lambda: pool_ranks([0.1, np.nan], [0, 0]), "scores must be finite, got nan at row 1"),
-        (lambda: pool_calibrated([0.1], [3], {}), "scalings must have every fold, got none for 3"),
     ],
 )
 def test_what_cannot_be_pooled_is_refused(call, message):

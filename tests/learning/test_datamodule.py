@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import albumentations
 import numpy as np
 import polars as pl
@@ -60,3 +62,26 @@ def test_labels_and_pixels_belong_to_their_row(cohort):
 def test_the_classes_of_the_training_part_are_counted(cohort):
     data = datamodule(cohort, ["train"] * 9 + ["val"] * 3 + ["test"] * 6)
     assert data.class_counts == [6, 3]  # patients 0 and 2 against patient 1, three slices each
+
+
+def test_what_training_is_given_does_not_depend_on_the_pixels_of_val_and_test(cohort):
+    """Nothing is normalised by other slices than those of training: here, by none at all."""
+    parts = ["train"] * 9 + ["val"] * 3 + ["test"] * 6
+    brighter = np.array(cohort.pixels)
+    brighter[9:] = 255 - brighter[9:]
+    batches = [
+        [batch["image"] for batch in datamodule(replace(cohort, pixels=pixels), parts).train_dataloader()]
+        for pixels in (cohort.pixels, brighter)
+    ]
+    assert all((one == other).all() for one, other in zip(*batches, strict=True))
+
+
+def test_what_test_is_given_does_not_depend_on_the_other_slices(cohort):
+    parts = ["train"] * 9 + ["val"] * 3 + ["test"] * 6
+    brighter = np.array(cohort.pixels)
+    brighter[:12] = 255 - brighter[:12]
+    batches = [
+        [batch["image"] for batch in datamodule(replace(cohort, pixels=pixels), parts).part_dataloader("test")]
+        for pixels in (cohort.pixels, brighter)
+    ]
+    assert all((one == other).all() for one, other in zip(*batches, strict=True))

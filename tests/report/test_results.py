@@ -4,6 +4,7 @@ from math import isnan
 import numpy as np
 import polars as pl
 import pytest
+from scipy.special import expit, logit
 from sklearn.metrics import (
     average_precision_score,
     balanced_accuracy_score,
@@ -257,3 +258,26 @@ def test_a_canary_that_sings_is_heard(tmp_path, leaky, verdict):
     assert verdict in contents.canaries[0].verdict
     assert len(contents.answer) == 1
     assert verdict in contents.answer[0]
+
+
+def test_scores_are_scaled_by_validation_alone(study_folder):
+    """Whatever the test part holds, a score is mended to the same probability."""
+
+    def mended(folder):
+        rows = row_of(compute(read_study(folder), SETTINGS), "transfer", "slice").rows.sort("fold", "unit")
+        return rows["raw"].to_numpy(), rows["calibrated"].to_numpy(), rows["fold"].to_numpy()
+
+    before, mended_before, folds = mended(study_folder)
+    for path in study_folder.glob("resnet18-transfer-*/predictions.parquet"):
+        table = pl.read_parquet(path)
+        is_test = pl.col("part") == "test"
+        other = pl.when(is_test).then(1 - pl.col("score")).otherwise(pl.col("score"))
+        flipped = pl.when(is_test).then(1 - pl.col("label")).otherwise(pl.col("label"))
+        table.with_columns(score=other, label=flipped).write_parquet(path)
+    after, mended_after, _ = mended(study_folder)
+    assert after == pytest.approx(1 - before)
+    for fold in range(3):
+        of_fold = folds == fold
+        slope, intercept = np.polyfit(np.log(before / (1 - before))[of_fold], logit(mended_before[of_fold]), 1)
+        expected = expit(slope * np.log(after / (1 - after))[of_fold] + intercept)
+        assert mended_after[of_fold] == pytest.approx(expected)

@@ -24,7 +24,7 @@ from .test_browser import browser  # noqa: F401
 def own_study(study, tmp_path):
     """A study with trained networks, free to be changed; its classes are swapped.
 
-    So small a network sees the positive class where it sees no negative one: only for the latter are its maps not empty.
+    So small a network sees a positive slice where it sees no negative one: only for the latter are its maps not empty.
     """
     copy = tmp_path / "own"
     shutil.copytree(study, copy)
