@@ -14,6 +14,8 @@ def run(cfg: DictConfig) -> None:
     """Load the run, then serve until interrupted."""
     token = os.environ.get(TOKEN, "")
     _check(cfg, token)
+    # Tables of a few rows: threads cost more than they save.
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
     # Here, because `--help` must not wait for torch.
     try:
         import uvicorn

@@ -1,0 +1,96 @@
+"""Load a running `fistula serve`: latency against decode and bare forward pass, errors, memory.
+
+    fistula serve run=RUN port=8080 &
+    python benchmarks/serve_load.py --run RUN --file SLICE.dcm --pid $! --requests 10000
+
+Prints the median of decoding and one forward pass in this process, the median and 95th percentile of the answers, how
+many failed, and the server's resident memory after a tenth of the requests and at the end.
+"""
+
+import argparse
+import asyncio
+import statistics
+import time
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import numpy as np
+import torch
+
+from fistula.dicom.parse import read_dataset
+from fistula.dicom.pixels import decode
+from fistula.predict.features import as_batch
+from fistula.predict.model import load_run
+
+
+def resident_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+@torch.inference_mode()
+def bare(run: Path, content: bytes, *, times: int) -> float:
+    """Median seconds of decoding one slice and passing one through the network."""
+    loaded = load_run(run)
+    pixels = np.asarray(loaded.cohort.pixels[:1])
+    taken = []
+    for _ in range(times):
+        started = time.perf_counter()
+        list(decode(read_dataset(BytesIO(content), limit=1 << 30), [0]))
+        loaded.classifier(as_batch(pixels, int(loaded.config.image_size)))
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken[times // 10 :])
+
+
+async def load(
+    address: str, content: bytes, *, requests: int, clients: int, pid: int | None
+) -> tuple[list[float], int, list[float]]:
+    """Seconds of each answer, failures, memory after a tenth and at the end."""
+    taken: list[float] = []
+    memory: list[float] = []
+    failed = 0
+    waiting = iter(range(requests))
+
+    async def client() -> None:
+        nonlocal failed
+        async with httpx.AsyncClient(trust_env=False, timeout=120) as link:
+            for number in waiting:
+                started = time.perf_counter()
+                try:
+                    failed += (await link.post(f"{address}/predict", content=content)).status_code != 200
+                except httpx.HTTPError:
+                    failed += 1
+                taken.append(time.perf_counter() - started)
+                if pid and number == requests // 10:
+                    memory.append(resident_mb(pid))
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    if pid:
+        memory.append(resident_mb(pid))
+    return taken, failed, memory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--address", default="http://127.0.0.1:8080")
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--file", type=Path, required=True)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--clients", type=int, default=1)
+    parser.add_argument("--pid", type=int, help="of the server, for its memory")
+    arguments = parser.parse_args()
+    content = arguments.file.read_bytes()
+    alone = bare(arguments.run, content, times=50)
+    print(f"decode and bare forward pass: {1000 * alone:.1f} ms")
+    loaded = load(arguments.address, content, requests=arguments.requests, clients=arguments.clients, pid=arguments.pid)
+    taken, failed, memory = asyncio.run(loaded)
+    middle, high = np.quantile(taken, [0.5, 0.95])
+    print(f"{len(taken)} answers, {failed} failed: median {1000 * middle:.1f} ms, 95 % within {1000 * high:.1f} ms")
+    print(f"median over bare: {middle / alone:.2f}")
+    if memory:
+        print("resident memory: " + ", then ".join(f"{value:.0f} MB" for value in memory))
+
+
+if __name__ == "__main__":
+    main()
