@@ -3,7 +3,7 @@
     fistula serve run=RUN port=8080 &
     python benchmarks/serve_load.py --run RUN --file SLICE.dcm --pid $! --requests 10000
 
-Prints the median of decoding and one forward pass in this process, the median and 95th percentile of the answers, how
+Prints the median of decoding and one forward pass in turn with the answers, the median and 95 % of these, how
 many failed, and the server's resident memory after a tenth of the requests and at the end.
 """
 
@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import statistics
 import time
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -29,25 +30,27 @@ def resident_mb(pid: int) -> float:
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
-@torch.inference_mode()
-def bare(run: Path, content: bytes, *, times: int) -> float:
-    """Median seconds of decoding one slice and passing one through the network."""
+def bare_pass(run: Path, content: bytes) -> Callable[[], float]:
+    """What takes the seconds of decoding one slice and passing one through the network."""
     loaded = load_run(run)
     pixels = np.asarray(loaded.cohort.pixels[:1])
-    taken = []
-    for _ in range(times):
+
+    @torch.inference_mode()
+    def measure() -> float:
         started = time.perf_counter()
         list(decode(read_dataset(BytesIO(content), limit=1 << 30), [0]))
         loaded.classifier(as_batch(pixels, int(loaded.config.image_size)))
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken[times // 10 :])
+        return time.perf_counter() - started
+
+    return measure
 
 
 async def load(
-    address: str, content: bytes, *, requests: int, clients: int, pid: int | None
-) -> tuple[list[float], int, list[float]]:
-    """Seconds of each answer, failures, memory after a tenth and at the end."""
+    address: str, content: bytes, bare: Callable[[], float], *, requests: int, clients: int, pid: int | None
+) -> tuple[list[float], list[float], int, list[float]]:
+    """Seconds of each answer and of bare passes between them, failures, memory after a tenth and at the end."""
     taken: list[float] = []
+    alone: list[float] = []
     memory: list[float] = []
     failed = 0
     waiting = iter(range(requests))
@@ -56,6 +59,9 @@ async def load(
         nonlocal failed
         async with httpx.AsyncClient(trust_env=False, timeout=120) as link:
             for number in waiting:
+                # In turn with the answers, so that both meet the same state of the machine.
+                if number % 5 == 0:
+                    alone.append(bare())
                 started = time.perf_counter()
                 try:
                     failed += (await link.post(f"{address}/predict", content=content)).status_code != 200
@@ -68,7 +74,7 @@ async def load(
     await asyncio.gather(*(client() for _ in range(clients)))
     if pid:
         memory.append(resident_mb(pid))
-    return taken, failed, memory
+    return taken, alone, failed, memory
 
 
 def main() -> None:
@@ -81,10 +87,13 @@ def main() -> None:
     parser.add_argument("--pid", type=int, help="of the server, for its memory")
     arguments = parser.parse_args()
     content = arguments.file.read_bytes()
-    alone = bare(arguments.run, content, times=50)
-    print(f"decode and bare forward pass: {1000 * alone:.1f} ms")
-    loaded = load(arguments.address, content, requests=arguments.requests, clients=arguments.clients, pid=arguments.pid)
-    taken, failed, memory = asyncio.run(loaded)
+    bare = bare_pass(arguments.run, content)
+    loaded = load(
+        arguments.address, content, bare, requests=arguments.requests, clients=arguments.clients, pid=arguments.pid
+    )
+    taken, passes, failed, memory = asyncio.run(loaded)
+    alone = statistics.median(passes)
+    print(f"decode and bare forward pass: median {1000 * alone:.1f} ms")
     middle, high = np.quantile(taken, [0.5, 0.95])
     print(f"{len(taken)} answers, {failed} failed: median {1000 * middle:.1f} ms, 95 % within {1000 * high:.1f} ms")
     print(f"median over bare: {middle / alone:.2f}")
