@@ -41,7 +41,8 @@ def say_aggregation(study: Study, configuration: Configuration, positive: str) -
     if len(counts) == 1:
         return next(iter(counts))
     return (
-        ", ".join(f"{rule} in {count}" for rule, count in counts.most_common()) + f" of {len(configuration.runs)} runs"
+        ", ".join(f"{rule} in {count}" for rule, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+        + f" of {len(configuration.runs)} runs"
     )
 
 

@@ -1,5 +1,6 @@
 import pytest
 
+from fistula.evidence.verdict import planned_auroc_error
 from fistula.report.contents import Settings, compute
 from fistula.report.study import read_study
 
@@ -34,6 +35,15 @@ def test_chance_is_not_excluded_where_nothing_is_learned(tmp_path, monkeypatch):
     assert contents.answer[0].startswith("The AUROC by patient (of its slices: mean) is ")
     assert "the interval does not exclude chance" in contents.answer[0]
     assert not any("better" in sentence for sentence in contents.answer)
+
+
+def test_the_power_of_one_configuration_is_planned_from_its_patients(tmp_path):
+    contents = compute(read_study(write_study(tmp_path / "study", learnings=("transfer",))), SETTINGS)
+    row = contents.rows_of("fistula", "patient")[0]
+    error = planned_auroc_error(row.estimates["auroc"].value, positives=15, negatives=15, correlation=0.5)
+    assert contents.comparisons[0].is_planned
+    assert contents.comparisons[0].detectable == pytest.approx((1.959964 + 0.841621) * error, rel=1e-6)
+    assert "as planned by Hanley and McNeil for two models whose AUROCs correlate by 0.5" in contents.answer[-1]
 
 
 def test_a_leaky_study_says_that_it_is_no_evidence(tmp_path):

@@ -59,7 +59,7 @@ function makeCard(row) {
 // Where the network looked, from 0 (nothing there) to 255: yellow to red, the more opaque the higher; grey stays grey at 0.
 function paint(canvas, row) {
   const maps = view().runs[row.run].bytes, cells = data.cells, area = cells * cells;
-  if (!maps) return false;
+  if (!maps || !maps.subarray(row.at * area, (row.at + 1) * area).some(Boolean)) return false;
   canvas.width = canvas.height = cells;
   const context = canvas.getContext("2d"), drawn = context.createImageData(cells, cells);
   for (let i = 0; i < area; i++) {
@@ -200,8 +200,9 @@ function enlarge() {
   if (position !== null) facts.push(["position", `${position.toFixed(1)} mm`]);
   facts.push(["shown", `${current + 1} of ${listed.length}`]);
   $("large-facts").replaceChildren(...facts.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
-  $("large-map").classList.toggle("shown", $("looked").checked && paint($("large-map"), row));
-  $("without").textContent = run.without_maps ? `n/a: ${run.without_maps}` : "";
+  const looked = paint($("large-map"), row);
+  $("large-map").classList.toggle("shown", $("looked").checked && looked);
+  $("without").textContent = run.without_maps ? `n/a: ${run.without_maps}` : looked ? "" : `nowhere: nothing spoke for the class ${view().positive}`;
   if (!$("large").open) $("large").showModal();
 }
 
