@@ -12,7 +12,7 @@ from fistula.cohort.matching import match
 from fistula.cohort.rules import Keep
 from fistula.cohort.select import suspected_persons
 from fistula.cohort.stacks import volume_notes, with_volumes
-from fistula.cohort.survey import DEADLY, Survey
+from fistula.cohort.survey import DEADLY, Survey, printable
 from fistula.cohort.volume import is_risky
 from fistula.cohort.workers import Workers, batches_of, in_parallel
 from fistula.dicom.burned import looks_like_text
@@ -87,7 +87,7 @@ def file_records(survey: Survey) -> list[dict[str, Any]]:
     columns = facts.select("file", "member", "outcome", "reason", "series_key", "frames")
     return [
         {
-            "path": str(survey.paths[file]) + (f"/{member}" if member else ""),
+            "path": printable(str(survey.paths[file])) + (f"/{member}" if member else ""),
             "outcome": outcome,
             "reason": reason,
             "series": series,

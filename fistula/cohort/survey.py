@@ -1,5 +1,6 @@
 """The table of everything found below a folder: one row a frame of an image, one a file that gives none."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -76,8 +77,13 @@ class Survey:
 
     def name(self, file: int, member: str = "") -> str:
         """The file's path below the folder, and the member's name in it; for the terminal only."""
-        name = self.paths[file].relative_to(self.folder).as_posix()
+        name = printable(self.paths[file].relative_to(self.folder).as_posix())
         return f"{name}/{member}" if member else name
+
+
+def printable(name: str) -> str:
+    """A file's name with the bytes that are not UTF-8 spelt out, as no terminal and no JSON takes them."""
+    return os.fsencode(name).decode("utf-8", errors="backslashreplace")
 
 
 def survey_folder(folder: Path, look: Look, workers: Workers, *, known: pl.DataFrame | None = None) -> Survey:

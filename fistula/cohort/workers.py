@@ -1,9 +1,11 @@
 """Run one function over many items in several processes, in any order, with one progress bar and bounded memory."""
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing import TimeoutError as HungError  # what joblib raises; not the built-in one
 from typing import TypeVar
@@ -18,6 +20,7 @@ from fistula.errors import ConfigError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 BACKENDS = ("loky", "ray", "dask", "sequential")
+CLUSTERS = {"ray": "ray", "dask": "distributed"}  # the package that each needs
 FEW = 400  # below so many files, starting processes takes longer than the work
 
 
@@ -27,7 +30,7 @@ class Workers:
 
     Attributes:
         count: Processes; 0 takes one for each core that this process may use.
-        backend: joblib's: `loky` on this machine; `ray` or `dask` on a cluster that is already connected to.
+        backend: joblib's: `loky` on this machine; `ray` or `dask` on a cluster, see `_cluster`.
     """
 
     count: int = 0
@@ -99,13 +102,30 @@ def _results(
     number: int,
     seconds: float,
 ) -> Iterator[tuple[int, Result]]:
-    if backend == "ray":
-        _connect("ray.util.joblib", "register_ray", "ray")
     is_here = backend == "sequential"
     limit = None if is_here else seconds
-    with parallel_config(backend=backend, n_jobs=1 if is_here else number):
+    with _cluster(backend), parallel_config(backend=backend, n_jobs=1 if is_here else number):
+        tasks = [delayed(_numbered)(function, index, batch) for index, batch in batches.items()]
+        if backend == "ray":  # joblib's ray gives lists alone: one wave after the other keeps memory bounded
+            for start in range(0, len(tasks), 4 * number):
+                yield from Parallel(batch_size=1)(tasks[start : start + 4 * number])
+            return
         run = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs", timeout=limit)
-        yield from run(delayed(_numbered)(function, index, batch) for index, batch in list(batches.items()))
+        yield from run(tasks)
+
+
+@contextmanager
+def _cluster(backend: str) -> Iterator[None]:
+    """Connect to the cluster that RAY_ADDRESS or DASK_SCHEDULER_ADDRESS names; without one, start workers here."""
+    try:
+        if backend == "ray":
+            importlib.import_module("ray.util.joblib").register_ray()
+        client = importlib.import_module("distributed").Client() if backend == "dask" else nullcontext()
+    except ImportError as error:
+        remedy = f"Install it: pip install '{CLUSTERS[backend]}'"
+        raise ConfigError("workers.backend", f"needs {backend}", remedy=remedy) from error
+    with client:
+        yield
 
 
 def _numbered(function: Callable[[Sequence[Item]], Result], index: int, batch: Sequence[Item]) -> tuple[int, Result]:
@@ -140,14 +160,6 @@ def batches_of(items: Iterable[Item], *, size: Callable[[Item], int], target: in
         result[-1].append(item)
         total += size(item)
     return result
-
-
-def _connect(module: str, function: str, package: str) -> None:
-    try:
-        getattr(__import__(module, fromlist=[function]), function)()
-    except ImportError as error:
-        remedy = f"Install it: pip install {package}"
-        raise ConfigError("workers.backend", f"needs the package {package}", remedy=remedy) from error
 
 
 def _progress() -> Progress:

@@ -89,7 +89,10 @@ def open_part(part: Part, *, limit: int) -> BinaryIO:
                 return io.BytesIO(_unpack(packed, limit=limit))
         if magic == ZSTD:
             with file, zstandard.ZstdDecompressor().stream_reader(file) as packed:
-                return io.BytesIO(_unpack(packed, limit=limit))
+                content = _unpack(packed, limit=limit)
+            if not content:  # zstandard says nothing of a frame that breaks off
+                raise Refused("a damaged archive")
+            return io.BytesIO(content)
         return file
     except (zipfile.BadZipFile, zlib.error, zstandard.ZstdError, EOFError, KeyError, NotImplementedError) as error:
         raise Refused("a damaged archive") from error
@@ -107,6 +110,4 @@ def _unpack(packed: IO[bytes] | io.BufferedIOBase, *, limit: int) -> bytes:
         if size > limit:
             raise Refused("unpacks to more than the size limit", "Raise max_object_mb if it is no bomb")
         blocks.append(block)
-    if not blocks:  # zstandard says nothing of a frame that breaks off
-        raise Refused("a damaged archive")
     return b"".join(blocks)

@@ -1,6 +1,7 @@
 """Read a data set's elements from memory, several times faster than pydicom, which gets all that is unusual."""
 
 import struct
+import warnings
 from io import BytesIO
 from typing import Any
 
@@ -81,7 +82,9 @@ def _elements(
         value: Any = content[start:here] if length else empty_value_for_VR(vr, raw=True)
         elements[tag] = RawDataElement(tag, vr, length, value, start, is_implicit, True)
         if code == CHARACTER_SET:
-            encoding = convert_encodings(convert_string(value or b"", True))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a set that is not known
+                encoding = convert_encodings(convert_string(value or b"", True))
     if stops:
         raise _UnusualError  # no pixel data up to here: the rest of the file, or pydicom, knows more
     return elements, here, encoding

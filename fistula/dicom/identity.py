@@ -24,7 +24,9 @@ class Pseudonyms:
 
     def __call__(self, kind: str, identifier: str) -> str:
         """The pseudonym of `identifier`, 24 hexadecimal digits; the same text under two kinds has two names."""
-        return hmac.new(self._key, f"{kind}\0{identifier}".encode(), hashlib.sha256).hexdigest()[:LENGTH]
+        # File names that are not UTF-8 reach Python as lone surrogates.
+        content = f"{kind}\0{identifier}".encode(errors="surrogatepass")
+        return hmac.new(self._key, content, hashlib.sha256).hexdigest()[:LENGTH]
 
     @property
     def key_name(self) -> str:

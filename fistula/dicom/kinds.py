@@ -108,9 +108,17 @@ def _refuse_bad_size(header: Header) -> None:
         raise Refused("one bit a pixel")
     if allocated not in (8, 16, 32, 64) or samples not in (1, 3):
         raise Refused("bits allocated or samples per pixel that no image has")
+    if missing := [keyword for keyword in _needed(allocated) if attribute(dataset, keyword) in (None, "")]:
+        raise Refused(f"an image without {missing[0]}", "Export it again")
     if stored is not None and not 0 < stored <= allocated:
         raise Refused("more bits stored than allocated")
     _refuse_truncated(header, num_bytes=_uncompressed_bytes(header, rows * columns * frames, samples, allocated))
+
+
+def _needed(allocated: int) -> tuple[str, ...]:
+    """What no decoder does without (PS3.3 C.7.6.3); 32 bits may be floating-point numbers, which need less."""
+    always = ("SamplesPerPixel", "PhotometricInterpretation")
+    return (*always, "BitsStored", "PixelRepresentation") if allocated <= 16 else always
 
 
 def num_frames(header: Header) -> int:

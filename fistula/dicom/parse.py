@@ -164,9 +164,10 @@ def _inflated(file: BinaryIO, *, limit: int) -> tuple[BinaryIO, bool]:
     start = file.read(META_LIMIT)
     file.seek(0)
     name = DeflatedExplicitVRLittleEndian.encode()
-    if start[128:132] != b"DICM" or name not in start:
+    begin = 132 if start[128:132] == b"DICM" else 0
+    if name not in start:
         return file, False
-    end = _meta_end(start)
+    end = _meta_end(start, begin)
     if start.find(name) > end:
         return file, False
     file.seek(0)
@@ -182,9 +183,8 @@ def _inflated(file: BinaryIO, *, limit: int) -> tuple[BinaryIO, bool]:
     return io.BytesIO(meta + data), True
 
 
-def _meta_end(start: bytes) -> int:
-    """Where the file meta ends: its elements are of group 2, explicit VR little endian (PS3.10 7.1)."""
-    here = 132
+def _meta_end(start: bytes, here: int) -> int:
+    """Where the file meta that begins at `here` ends: it is group 2, in explicit VR little endian (PS3.10 7.1)."""
     while start[here : here + 2] == b"\x02\x00" and here + 12 <= len(start):
         is_long = start[here + 4 : here + 6] in (b"OB", b"OW", b"UN", b"SQ", b"UT", b"UC", b"UR")
         first, width = (8, 4) if is_long else (6, 2)

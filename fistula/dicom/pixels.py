@@ -120,7 +120,8 @@ def _to_values(stored: np.ndarray, frame: Frame) -> np.ndarray:
     slope, intercept = _rescale(frame)
     if (slope, intercept) == (1, 0):
         return stored.astype(np.float32)
-    return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+    with np.errstate(over="ignore"):  # what is not finite is refused
+        return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
 
 
 def _rescale(frame: Frame) -> tuple[float, float]:

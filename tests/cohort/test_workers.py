@@ -1,4 +1,6 @@
+import math
 import os
+import sys
 import time
 
 import pytest
@@ -48,6 +50,26 @@ def test_an_item_that_kills_its_process_is_lost_alone():
 def test_an_item_that_hangs_is_lost_alone():
     expected = [number**2 for number in range(8) if number != 5] + [("lost", 5)]
     assert _run(_endless, range(8), size=2, is_risky=True, seconds=4) == sorted(expected, key=str)
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_does_every_batch_once(monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    batches = batches_of(range(450), size=lambda item: 1, target=20)
+    results = in_parallel(math.prod, batches, Workers(2, "ray"), title="test", lost=_lost)
+    try:
+        assert sorted(results) == sorted(math.prod(batch) for batch in batches)
+    finally:
+        ray.shutdown()
+
+
+def test_a_cluster_whose_package_is_missing_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    batches = batches_of(range(450), size=lambda item: 1, target=20)
+    with pytest.raises(ConfigError, match=r"needs dask.*pip install 'distributed'"):
+        list(in_parallel(math.prod, batches, Workers(2, "dask"), title="test", lost=_lost))
 
 
 def test_batches_reach_their_target_and_keep_the_order():
