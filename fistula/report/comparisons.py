@@ -97,7 +97,7 @@ def _compare_class(rows: list[Row], positive: str, *, margin: float) -> Comparis
 
 
 def _plan(patients: list[Row]) -> float:
-    """What two models like the best could be told apart by, on as many patients; a leaky split's AUROC plans nothing."""
+    """What two models like the best honest one could be told apart by, on as many patients."""
     first = min(patients, key=lambda row: (row.configuration.leaky_by_design, *_falling(row)))
     area, (total, positives) = first.estimates["auroc"].value, first.num
     if not 0 < area < 1:
