@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "train one run, or with -m a study of many",
     "preview": "show what an augmentation does to slices of a cohort",
     "weights": "bring pretrained weights to a machine without a network: pull, list, verify, pack",
+    "status": "show how far a study is",
     "report": "compare the runs of a study on one page",
     "predict": "score new images with a run or a study",
     "serve": "score what is uploaded, on this machine",
@@ -30,7 +31,7 @@ COMMANDS = {
 }
 
 # Hydra takes a key for a group wherever conf/ has a folder of that name: these commands mean a folder on disk.
-RENAMED = {"weights": {"model": "models"}, "report": {"study": "study_folder"}}
+RENAMED = {"weights": {"model": "models"}, "report": {"study": "study_folder"}, "status": {"study": "study_folder"}}
 # A run's own name has = in it, which Hydra takes only in quotes.
 FOLDERS = ("run", "study_folder", "source", "out", "model.weights")
 
