@@ -1,0 +1,48 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fistula.errors import ConfigError
+from fistula.sweep.job import Job
+from fistula.sweep.ray_engine import RayEngine
+
+pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from fistula.sweep.job import Job
+from fistula.sweep.ray_engine import RayEngine
+here = Path(sys.argv[1])
+jobs = [Job(name, here / name, arguments, here) for name, arguments in
+        [("a", ["--version"]), ("b", ["trian"]), ("c", ["--version"])]]
+for job, code in RayEngine(address="local", jobs_per_gpu=1, cpus_per_job=1)(jobs):
+    print(job.name, code, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_every_job_ends_with_its_exit_code_and_ray_says_nothing(tmp_path):
+    environment = os.environ | {"HOME": str(tmp_path)}  # Ray keeps its token there
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert shown.returncode == 0, shown.stderr
+    assert sorted(shown.stdout.splitlines()) == ["a 0", "b 2", "c 0"]
+    assert shown.stderr == ""
+    assert (tmp_path / "c" / "log.txt").read_text().startswith("fistula ")
+
+
+@pytest.mark.parametrize("key", ["jobs_per_gpu", "cpus_per_job"])
+def test_a_share_of_nothing_is_refused(key):
+    with pytest.raises(ConfigError, match=rf"hydra\.launcher\.engine\.{key}: must be above 0, found 0"):
+        RayEngine(**{"address": "local", "jobs_per_gpu": 1, "cpus_per_job": 1} | {key: 0})
+
+
+def test_a_cluster_that_does_not_answer_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    engine = RayEngine(address="auto", jobs_per_gpu=1, cpus_per_job=1)
+    with pytest.raises(ConfigError, match="no Ray cluster answers at auto"):
+        list(engine([Job("a", tmp_path / "a", ["--version"], tmp_path)]))

@@ -1,0 +1,96 @@
+"""A study through Slurm's own sbatch, on a one-node Slurm that lives for the test."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ..conftest import TINY
+
+pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
+SCRIPT = Path(__file__).with_name("slurm.sh")
+PARAMETERS = ("cpus_per_task=1", "gpus_per_node=1", "mem=null", "time=20", "signal_delay_s=10")
+SWEEP = (
+    "train",
+    "-m",
+    "cohort=cohort",
+    "study=quick",
+    *TINY,
+    "learning=end_to_end",
+    "seed=0,1",
+    "epochs=30,31",
+    "logger=csv",
+    "hydra.sweep.dir=study",
+    "hydra/launcher=slurm",
+    *(f"hydra.launcher.engine.parameters.{parameter}" for parameter in PARAMETERS),
+)
+
+
+@pytest.fixture
+def slurm(tmp_path):
+    """Variables of a Slurm with two pretend cards."""
+    missing = [name for name in ("slurmctld", "slurmd", "munged", "sbatch") if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}: apt-get install slurm-wlm munge")
+    if os.getuid() != 0:
+        pytest.skip("only root can start Slurm's daemons")
+    environment = os.environ | {"FISTULA_SLURM_DIR": str(tmp_path / "slurm")}
+    subprocess.run([SCRIPT, "up"], env=environment, check=True, timeout=120)
+    yield environment | {
+        "SLURM_CONF": str(tmp_path / "slurm" / "etc" / "slurm.conf"),
+        "PATH": f"{tmp_path / 'slurm' / 'bin'}:{os.environ['PATH']}",
+    }
+    subprocess.run(["scancel", "--me", "--quiet"], env=environment, check=False)
+    subprocess.run([SCRIPT, "down"], env=environment, check=True, timeout=60)
+
+
+def states(tmp_path):
+    return {path.parent.name: json.loads(path.read_text()) for path in (tmp_path / "study").glob("*/run.json")}
+
+
+def wait_for(condition):
+    end = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_a_study_goes_through_sbatch_and_the_same_command_finishes_what_was_cancelled_and_killed(
+    slurm, cohort_folder, tmp_path
+):
+    def start():
+        command = [sys.executable, "-m", "fistula.cli", *SWEEP]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, cwd=tmp_path, env=slurm, text=True, **pipes)
+
+    def running():
+        return [record for record in states(tmp_path).values() if record["state"] == "running"]
+
+    def jobs():
+        command = ["squeue", "--noheader", "--states=RUNNING", "--format=%i"]
+        return subprocess.run(command, env=slurm, capture_output=True, text=True, check=True).stdout.split()
+
+    sweep = start()
+    wait_for(lambda: len(running()) == 2)
+    os.kill(running()[0]["pid"], 9)
+    wait_for(lambda: len(jobs()) == 2)
+    subprocess.run(["scancel", jobs()[-1]], env=slurm, check=True)
+    shown, error = sweep.communicate(timeout=500)
+    assert sweep.returncode == 1, shown + error
+    assert "error: study: 2 of 8 runs failed" in error
+    errors = sorted(record["error"] for record in states(tmp_path).values() if record["state"] == "failed")
+    assert errors == ["its process: was ended by signal 9", "its process: was lost"]
+    finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("study/*/predictions.parquet")}
+    assert len(finished) == 6
+    again = start()
+    shown, error = again.communicate(timeout=500)
+    assert again.returncode == 0, shown + error
+    assert shown.startswith("6 of 8 runs were done before")
+    assert {record["state"] for record in states(tmp_path).values()} == {"done"}
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
