@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help setup study test test-slow bench check format lock
+.PHONY: help setup study test test-slow bench check format lock dashboard
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -52,6 +52,9 @@ check: $(INSTALLED) ## Lint, format and types, as CI checks them
 format: $(INSTALLED) ## Put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+dashboard: $(INSTALLED) ## Runs of logger=mlflow in a browser, on this machine alone
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///multirun/mlflow.db --host 127.0.0.1 --port 5000
 
 lock: ## Resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --universal --python-version 3.11 \

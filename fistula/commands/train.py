@@ -53,7 +53,7 @@ def _train(plan: RunPlan) -> None:
         # Here, because importing torch takes seconds, and nothing above needs it.
         from fistula.learning.experiment import build
 
-        experiment = build(plan.cfg, plan.cohort, plan.table)
+        experiment = build(plan.cfg, plan.cohort, plan.table, tracking_id=plan.folder.fingerprint[:16])
         study = _study_folder(plan.folder.path)
         audit = plan.pass_gate(study)
         plan.folder.queue()  # before anything else lies in the folder, or a kill now would leave it as nobody's

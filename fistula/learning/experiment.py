@@ -14,7 +14,6 @@ import pytorch_lightning
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import Logger
 
 from fistula.cohort.manifest import Cohort
 from fistula.learning import tracking
@@ -31,6 +30,7 @@ from fistula.learning.datamodule import FistulaDataModule
 from fistula.learning.features import cache_features
 from fistula.learning.results import ChooseThreshold, flat_metrics, summarize
 from fistula.learning.scoring import score_parts
+from fistula.learning.trackers import Trackers
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Experiment:
         data: Its slices.
         classifier: What learns.
         trainer: Lightning's, with the run's callbacks.
-        tracker: Where the run is logged.
+        tracker: Where the run is logged, in one place or several.
         choose_threshold: Called with labels and scores of val; gives the operating point.
         aggregation: How slice scores become a patient's; one of `aggregate.AGGREGATIONS`.
     """
@@ -58,7 +58,7 @@ class Experiment:
     data: FistulaDataModule
     classifier: FistulaClassifier
     trainer: pytorch_lightning.Trainer
-    tracker: Logger
+    tracker: Trackers
     choose_threshold: ChooseThreshold
     aggregation: str
 
@@ -116,13 +116,14 @@ class Experiment:
         return summary | {"best_epoch": int(best["epoch"]), "checkpoint_sha256": digest}
 
 
-def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame) -> Experiment:
+def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame, *, tracking_id: str | None = None) -> Experiment:
     """Seed, then create data, classifier and trainer in the order they depend on one another.
 
     Args:
         cfg: As `conf/train.yaml` composes it.
         cohort: The one to learn from.
         split_table: Columns ``slice_key copy fold part``, every fold.
+        tracking_id: Of the run at W&B, where a run that is resumed goes on under the same; None lets W&B choose.
     """
     folder = Path(cfg.output_dir)
     _silence_lightning()
@@ -147,7 +148,7 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame) -> Experim
         schedule=make(cfg.schedule),
     )
     bar = progress()
-    tracker = make(cfg.logger)
+    tracker = Trackers(make(cfg.logger, **({"wandb": {"id": tracking_id}} if "wandb" in cfg.logger else {})))
     trainer = make(
         cfg.trainer,
         default_root_dir=str(folder),

@@ -1,10 +1,16 @@
-"""What a run tells its experiment tracker: everything that describes it, then its results, then that it ended."""
+"""What a run tells its experiment trackers: everything that describes it, then its results, then that it ended."""
 
+import logging
+import netrc
 import os
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B would otherwise call home when it fails
 os.environ.setdefault("WANDB_SILENT", "true")  # its lines at start and end; a failure still raises
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 import numpy as np
 import polars as pl
@@ -13,31 +19,74 @@ from numpy.typing import NDArray
 from pytorch_lightning.loggers import Logger, WandbLogger
 
 from fistula.evidence.roc import roc_curve
+from fistula.learning.trackers import Trackers
+
+CONNECT_TIMEOUT_S = 3.0  # W&B itself gives up after a minute and a half
+
+log = logging.getLogger(__name__)
+
+
+def wandb_logger(*, mode: str, **settings: Any) -> WandbLogger:
+    """W&B's logger; offline where it is to be online and cannot be.
+
+    Args:
+        mode: ``offline``, ``online``, or whatever else W&B knows.
+        settings: Of `WandbLogger` and of `wandb.init`.
+    """
+    reason = _why_not_online() if mode == "online" else None
+    if reason:
+        log.warning("W&B: %s. This run is logged offline; `wandb sync` sends it later", reason)
+    return WandbLogger(mode="offline" if reason else mode, **settings)
+
+
+def _why_not_online() -> str | None:
+    address = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    host = address.hostname or ""
+    try:
+        has_key = bool(os.environ.get("WANDB_API_KEY")) or netrc.netrc().authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        has_key = False
+    if not has_key:
+        return "there is no key; `wandb login` asks for one"
+    try:
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        return f"{host} cannot be reached ({error})"
+    return None
 
 
 def record_results(
-    logger: Logger, metrics: dict[str, float], predictions: pl.DataFrame, operating_point: dict[str, Any]
+    trackers: Trackers, metrics: dict[str, float], predictions: pl.DataFrame, operating_point: dict[str, Any]
 ) -> None:
     """Send final metrics; to W&B as the run's summary, with tables of the test ROC and the confusion counts.
 
     Args:
-        logger: Of the run.
+        trackers: Of the run.
         metrics: Flat, by ``part/level/name``.
         predictions: As in `predictions.parquet`.
         operating_point: As in `run.json`; with more than two classes, by class.
     """
-    if not isinstance(logger, WandbLogger):
-        logger.log_metrics({name: value for name, value in metrics.items() if np.isfinite(value)})
-        return
-    run = logger.experiment
-    run.summary.update(metrics)
+
+    def tell(logger: Logger) -> None:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.summary.update(metrics)
+            _log_tables(logger, predictions, operating_point)
+        else:
+            logger.log_metrics({name: value for name, value in metrics.items() if np.isfinite(value)})
+
+    trackers.each(tell)
+
+
+def _log_tables(logger: WandbLogger, predictions: pl.DataFrame, operating_point: dict[str, Any]) -> None:
     test = predictions.filter(pl.col("part") == "test")
     scores = [column for column in test.columns if column.startswith("score")]
     for label, column in enumerate(scores):
         positive = test["label"] == (1 if len(scores) == 1 else label)
         name = column.removeprefix("score").removeprefix("_")
         point = operating_point[name] if name else operating_point
-        run.log(_tables(positive.to_numpy(), test[column].to_numpy(), point["threshold"], f"test/{name}".rstrip("/")))
+        tables = _tables(positive.to_numpy(), test[column].to_numpy(), point["threshold"], f"test/{name}".rstrip("/"))
+        logger.experiment.log(tables)
 
 
 def _tables(positive: NDArray, scores: NDArray, threshold: float, prefix: str) -> dict[str, wandb.Table]:
@@ -51,9 +100,13 @@ def _tables(positive: NDArray, scores: NDArray, threshold: float, prefix: str) -
     }
 
 
-def finish(logger: Logger, exit_code: int) -> None:
-    """Close the run at the tracker. Without this the next run of a sweep silently merges into this one at W&B."""
-    if isinstance(logger, WandbLogger):
-        wandb.finish(exit_code=exit_code)
-    else:
-        logger.finalize("success" if exit_code == 0 else "failed")
+def finish(trackers: Trackers, exit_code: int) -> None:
+    """Close the run at each tracker. Without this the next run in this process would merge into it at W&B."""
+
+    def tell(logger: Logger) -> None:
+        if isinstance(logger, WandbLogger):
+            wandb.finish(exit_code=exit_code)
+        else:
+            logger.finalize("success" if exit_code == 0 else "failed")
+
+    trackers.each(tell)

@@ -23,7 +23,7 @@ SWEEP = (
     *TINY,
     "learning=end_to_end",
     "seed=0,1",
-    "epochs=30,31",
+    "epochs=4,5",
     "logger=csv",
     "hydra.sweep.dir=study",
     "hydra/launcher=slurm",
@@ -41,10 +41,11 @@ def slurm(tmp_path):
         pytest.skip("only root can start Slurm's daemons")
     environment = os.environ | {"FISTULA_SLURM_DIR": str(tmp_path / "slurm")}
     subprocess.run([SCRIPT, "up"], env=environment, check=True, timeout=120)
-    yield environment | {
+    environment |= {
         "SLURM_CONF": str(tmp_path / "slurm" / "etc" / "slurm.conf"),
         "PATH": f"{tmp_path / 'slurm' / 'bin'}:{os.environ['PATH']}",
     }
+    yield environment
     subprocess.run(["scancel", "--me", "--quiet"], env=environment, check=False)
     subprocess.run([SCRIPT, "down"], env=environment, check=True, timeout=60)
 
@@ -61,6 +62,7 @@ def wait_for(condition):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_study_goes_through_sbatch_and_the_same_command_finishes_what_was_cancelled_and_killed(
     slurm, cohort_folder, tmp_path
 ):
@@ -81,7 +83,7 @@ def test_a_study_goes_through_sbatch_and_the_same_command_finishes_what_was_canc
     os.kill(running()[0]["pid"], 9)
     wait_for(lambda: len(jobs()) == 2)
     subprocess.run(["scancel", jobs()[-1]], env=slurm, check=True)
-    shown, error = sweep.communicate(timeout=500)
+    shown, error = sweep.communicate(timeout=900)
     assert sweep.returncode == 1, shown + error
     assert "error: study: 2 of 8 runs failed" in error
     errors = sorted(record["error"] for record in states(tmp_path).values() if record["state"] == "failed")
@@ -89,7 +91,7 @@ def test_a_study_goes_through_sbatch_and_the_same_command_finishes_what_was_canc
     finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("study/*/predictions.parquet")}
     assert len(finished) == 6
     again = start()
-    shown, error = again.communicate(timeout=500)
+    shown, error = again.communicate(timeout=900)
     assert again.returncode == 0, shown + error
     assert shown.startswith("6 of 8 runs were done before")
     assert {record["state"] for record in states(tmp_path).values()} == {"done"}

@@ -1,0 +1,121 @@
+"""What the trackers have after a run, whatever happens to them on the way."""
+
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ..conftest import TINY_RUN, write_cohort
+from .read_wandb import read_wandb
+
+RUN = (*(text for text in TINY_RUN if not text.startswith("logger")), "hydra.run.dir=run")
+
+
+@pytest.fixture
+def train(fistula_here, tmp_path):
+    cohort = write_cohort(tmp_path / "cohort")
+    return lambda *arguments: fistula_here("train", f"cohort={cohort}", *RUN, *arguments)
+
+
+def record(tmp_path):
+    return json.loads((tmp_path / "run" / "run.json").read_text())
+
+
+def offline_logs(tmp_path):
+    return [read_wandb(path) for path in sorted((tmp_path / "run").glob("wandb/offline-run-*/*.wandb"))]
+
+
+def test_a_wandb_run_is_known_by_the_fingerprint_so_that_a_resumed_one_continues_it(train, tmp_path):
+    assert train()[0] == 0
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record(tmp_path) | {"state": "failed"}))
+    assert train()[0] == 0
+    ids = {log["run"]["id"] for log in offline_logs(tmp_path)}
+    assert ids == {record(tmp_path)["fingerprint"][:16]}
+
+
+def test_several_loggers_at_once_each_have_the_results(train, tmp_path):
+    pytest.importorskip("tensorboard", reason="the extra `tracking` is not installed")
+    code, _, error = train("logger=[wandb,csv,tensorboard]")
+    assert code == 0, error
+    assert offline_logs(tmp_path)[0]["exit"] == 0
+    auroc = record(tmp_path)["metrics"]["test"]["slice"]["auroc"]["value"]
+    header, *rows = (tmp_path / "run" / "csv" / "metrics.csv").read_text().splitlines()
+    column = header.split(",").index("test/slice/auroc")
+    assert [float(value) for row in rows if (value := row.split(",")[column])] == [auroc]
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert events.Scalars("test/slice/auroc")[0].value == pytest.approx(auroc)
+
+
+@pytest.mark.slow
+def test_mlflow_keeps_everything_in_one_sqlite_file(train, tmp_path):
+    pytest.importorskip("mlflow", reason="the extra `tracking` is not installed")
+    code, _, error = train("logger=mlflow")
+    assert code == 0, error
+    with sqlite3.connect(tmp_path / "multirun" / "mlflow.db") as database:
+        metrics = dict(database.execute("select key, value from metrics where key like 'test/%'").fetchall())
+        names = database.execute("select name from runs").fetchall()
+    assert metrics["test/slice/auroc"] == record(tmp_path)["metrics"]["test"]["slice"]["auroc"]["value"]
+    assert names == [(record(tmp_path)["name"],)]
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        pytest.param("k" * 40, r"W&B: 127\.0\.0\.1 cannot be reached .* logged offline", id="no server"),
+        pytest.param("", r"W&B: there is no key; `wandb login` asks for one\. .* logged offline", id="no key"),
+    ],
+)
+def test_wandb_that_cannot_be_online_is_offline_and_said_once(train, tmp_path, monkeypatch, key, message):
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code, shown, error = train("logger.wandb.mode=online")
+    assert code == 0, error
+    assert len(re.findall(message, shown)) == 1, shown
+    assert offline_logs(tmp_path)[0]["exit"] == 0
+
+
+@pytest.mark.slow
+def test_a_tracker_that_is_killed_does_not_stop_the_run(fistula, tmp_path):
+    """W&B's own process is killed as soon as it logs."""
+    write_cohort(tmp_path / "cohort")
+    killed = []
+
+    def kill():
+        end = time.monotonic() + 120
+        while not killed and time.monotonic() < end:
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    text = path.read_bytes()
+                    inside = str(tmp_path) in os.readlink(path.with_name("cwd"))  # noqa: PTH115
+                except OSError:
+                    continue
+                if b"wandb-core" in text and inside and list(tmp_path.glob("run/wandb/offline-run-*/*.wandb")):
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+                    killed.append(path)
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    done = fistula("train", "cohort=cohort", *RUN, "epochs=8")
+    thread.join()
+    assert killed
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert record(tmp_path)["state"] == "done"
+    assert "logger=wandb failed" in done.stdout
