@@ -13,6 +13,8 @@ from fistula.cohort.keep import keep_cohort
 from fistula.cohort.split_table import write_split
 from fistula.errors import ConfigError
 from fistula.folder import write_whole
+from fistula.learning.ranks import followers, is_follower, num_processes
+from fistula.sweep.job import OF_THE_SWEEP
 from fistula.sweep.ownership import Claim, claim
 from fistula.sweep.plan import Planner, RunPlan
 from fistula.sweep.provenance import commit, versions
@@ -25,6 +27,9 @@ log = logging.getLogger(__name__)
 
 def run(cfg: DictConfig) -> None:
     """Train one run into its folder, unless it is there already."""
+    if is_follower():
+        _follow(cfg)
+        return
     try:
         _refuse_unasked_study()
         plan = Planner().plan(cfg)
@@ -63,7 +68,8 @@ def _train(plan: RunPlan) -> None:
         facts = _facts(plan) | {"audit": audit} | experiment.facts()
         plan.folder.start(**facts)
         started = time.monotonic()
-        summary = experiment.train(description=plan.resolved | facts | {"fingerprint": plan.folder.fingerprint})
+        with followers(num_processes(plan.cfg.trainer.devices), _arguments()):
+            summary = experiment.train(description=plan.resolved | facts | {"fingerprint": plan.folder.fingerprint})
     except BaseException as error:
         if plan.folder.record():
             plan.folder.fail(error)
@@ -73,6 +79,25 @@ def _train(plan: RunPlan) -> None:
     log.info("%s", one_line(summary["metrics"]))
     for warning in summary["warnings"]:
         log.warning("%s: %s", plan.name, warning)
+
+
+def _follow(cfg: DictConfig) -> None:
+    """Take part in the training of a process that has claimed the run; it alone writes and scores."""
+    plan = Planner().plan(cfg)
+    from fistula.learning.experiment import build
+
+    build(plan.cfg, plan.cohort, plan.table).fit()
+
+
+def _arguments() -> list[str]:
+    """The command that trains this run and no other, into this folder."""
+    hydra = HydraConfig.get()
+    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    own = [text for text in hydra.overrides.hydra if not text.startswith(OF_THE_SWEEP)]
+    mode = [] if hydra.mode != RunMode.MULTIRUN else ["--multirun"]
+    one = ["hydra/launcher=in_process", "hydra/sweeper=basic"] if mode else []
+    config = [argument for folder in folders for argument in ("--config-dir", folder)]
+    return ["train", *mode, *config, *own, *hydra.overrides.task, *one]
 
 
 def _facts(plan: RunPlan) -> dict[str, Any]:

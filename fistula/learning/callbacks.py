@@ -36,6 +36,8 @@ class EpochHistory(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.epochs.append({"epoch": float(trainer.current_epoch)} | metrics)
+        if not trainer.is_global_zero:
+            return
         write_whole(self.path, pl.DataFrame(self.epochs).write_csv())
         shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
         log.info("epoch %d/%d  %s", trainer.current_epoch + 1, trainer.max_epochs, shown)

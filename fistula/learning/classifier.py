@@ -81,7 +81,7 @@ class FistulaClassifier(pl.LightningModule):
         binary = probabilities.shape[1] == 2
         self.val_metrics.update(probabilities[:, 1] if binary else probabilities, batch["label"])
         # Not the loss that trains: this one can be compared between runs, whatever each of them minimises.
-        self.log("val/loss", cross_entropy(logits, batch["label"]), batch_size=len(logits))
+        self.log("val/loss", cross_entropy(logits, batch["label"]), batch_size=len(logits), sync_dist=True)
         self.log_dict(self.val_metrics, batch_size=len(logits))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

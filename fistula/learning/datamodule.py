@@ -1,6 +1,6 @@
 """The three parts of one fold of a cohort, as data loaders."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import albumentations
@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fistula.cohort.manifest import Cohort
 from fistula.learning.expansion import Expanded, with_copies
+from fistula.learning.sampling import Share
 from fistula.learning.slices import FeatureDataset, SliceDataset
 
 
@@ -85,27 +86,41 @@ class FistulaDataModule(LightningDataModule):
         sampler = self.make_sampler(slices, seed=self.seed)
         # Lightning tells a sampler its epoch, but where training goes on, only after workers have begun to fetch.
         sampler.set_epoch(self.first_epoch)  # type: ignore[attr-defined]
+        if self._world > 1:
+            sampler = Share(sampler, rank=self._rank, world=self._world)
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=as_is,
-            drop_last=len(slices) % self.batch_size == 1,  # BatchNorm cannot normalise a batch of one
+            drop_last=len(sampler) % self.batch_size == 1,  # type: ignore[arg-type]  # BatchNorm cannot normalise a batch of one
             persistent_workers=self.num_workers > 0,
             generator=torch.Generator(),  # else a loader draws from the network's random numbers
         )
 
     def val_dataloader(self) -> DataLoader:
-        return self._in_order(self._features("val") or self._dataset("val", None))
+        dataset = self._features("val") or self._dataset("val", None)
+        # Each slice at one process and none twice; what they sum up need not be of the same size.
+        own = range(self._rank, len(self.parts["val"][0]), self._world)
+        return self._in_order(dataset, own if self._world > 1 else None)
 
     def part_dataloader(self, part: str) -> DataLoader:
         """Every slice of a part once, in the manifest's order, unaugmented."""
         return self._in_order(self._dataset(part, None))
 
-    def _in_order(self, dataset: Dataset) -> DataLoader:
+    @property
+    def _world(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    @property
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer else 0
+
+    def _in_order(self, dataset: Dataset, positions: Sequence[int] | None = None) -> DataLoader:
         return DataLoader(
             dataset,
+            sampler=positions,
             batch_size=2 * self.batch_size,
             num_workers=self.num_workers,
             collate_fn=as_is,

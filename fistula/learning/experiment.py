@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from fistula.cohort.manifest import Cohort
+from fistula.errors import TrainingError
 from fistula.learning import tracking
 from fistula.learning.callbacks import (
     EpochHistory,
@@ -28,6 +29,7 @@ from fistula.learning.callbacks import (
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.datamodule import FistulaDataModule
 from fistula.learning.features import cache_features
+from fistula.learning.ranks import num_processes
 from fistula.learning.results import ChooseThreshold, flat_metrics, summarize
 from fistula.learning.scoring import score_parts
 from fistula.learning.trackers import Trackers
@@ -84,18 +86,11 @@ class Experiment:
         Returns:
             Operating point, metrics, warnings, and the SHA-256 of `best.ckpt`, for `run.json`.
         """
-        last, checkpoint = self.folder / "last.ckpt", self.folder / "best.ckpt"
+        checkpoint = self.folder / "best.ckpt"
         exit_code = 1
         try:
             self.tracker.log_hyperparams(description)
-            if last.exists():
-                self.data.first_epoch = torch.load(last, weights_only=True, mmap=True)["epoch"] + 1
-                log.info("goes on after epoch %d/%d", self.data.first_epoch, self.trainer.max_epochs)
-            learning, device = self.classifier.learning, self.trainer.strategy.root_device
-            cache_features(self.classifier.backbone, self.data, learning=learning, device=device)
-            self.trainer.fit(
-                self.classifier, self.data, ckpt_path=str(last) if last.exists() else None, weights_only=True
-            )
+            self.fit()
             best = torch.load(checkpoint, map_location="cpu", weights_only=True)
             self.classifier.load_state_dict(best["state_dict"])
             stored = self.folder / "predictions.parquet"
@@ -111,9 +106,19 @@ class Experiment:
             exit_code = 0
         finally:
             tracking.finish(self.tracker, exit_code)
-        last.unlink(missing_ok=True)
+        (self.folder / "last.ckpt").unlink(missing_ok=True)
         digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
         return summary | {"best_epoch": int(best["epoch"]), "checkpoint_sha256": digest}
+
+    def fit(self) -> None:
+        """Train, from `last.ckpt` on where there is one; all that a process does that only takes part in a training."""
+        last = self.folder / "last.ckpt"
+        if last.exists():
+            self.data.first_epoch = _epoch_of(last) + 1
+            log.info("goes on after epoch %d/%d", self.data.first_epoch, self.trainer.max_epochs)
+        learning, device = self.classifier.learning, self.trainer.strategy.root_device
+        cache_features(self.classifier.backbone, self.data, learning=learning, device=device)
+        self.trainer.fit(self.classifier, self.data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
 
 
 def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame, *, tracking_id: str | None = None) -> Experiment:
@@ -135,7 +140,7 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame, *, trackin
         augmentation=make(cfg.augmentation),
         sampler=make(cfg.sampler),
         image_size=cfg.image_size,
-        batch_size=-(-cfg.batch_size // cfg.micro_batches),
+        batch_size=-(-cfg.batch_size // (cfg.micro_batches * num_processes(cfg.trainer.devices))),
         num_workers=cfg.num_workers,
         seed=cfg.seed,
     )
@@ -153,6 +158,7 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame, *, trackin
         cfg.trainer,
         default_root_dir=str(folder),
         accumulate_grad_batches=cfg.micro_batches,
+        use_distributed_sampler=False,  # Lightning's pads, so that slices count twice; see `FistulaDataModule`
         callbacks=[
             EpochSeed(cfg.seed),
             best_checkpoint(folder, **cfg.checkpoint),
@@ -167,6 +173,14 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame, *, trackin
     )
     choose = make(cfg.operating_point)
     return Experiment(folder, cfg.split.fold, data, classifier, trainer, tracker, choose, cfg.aggregation)
+
+
+def _epoch_of(checkpoint: Path) -> int:
+    try:
+        return int(torch.load(checkpoint, weights_only=True, mmap=True)["epoch"])
+    except Exception as error:
+        remedy = "Remove it: the run then begins anew, and ends with the same scores"
+        raise TrainingError(checkpoint, f"cannot be read ({str(error).splitlines()[0]})", remedy=remedy) from error
 
 
 def _silence_lightning() -> None:

@@ -1,6 +1,7 @@
 """Which slices an epoch sees, and in what order: decided by the seed and the epoch's number alone."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import polars as pl
@@ -69,6 +70,29 @@ class Balanced(Sampler[int]):
         drawn = np.random.default_rng((self.seed, self.epoch)).choice(size, size, p=self.chance)
         repeat = pl.DataFrame({"slice": drawn}).select(pl.int_range(pl.len()).over("slice")).to_series().to_numpy()
         return iter(((self.epoch + REPEAT * repeat) * size + drawn).tolist())
+
+
+class Share(Sampler[int]):
+    """What one of several processes has of an epoch: every `world`-th draw, as many as each of the others.
+
+    Args:
+        whole: What all of them have; its last draws are left out where they do not go round.
+        rank: Number of the process.
+        world: How many there are.
+    """
+
+    def __init__(self, whole: Sampler[int], *, rank: int, world: int) -> None:
+        self.whole, self.rank, self.world = whole, rank, world
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the epoch; Lightning calls this before each."""
+        self.whole.set_epoch(epoch)  # type: ignore[attr-defined]
+
+    def __len__(self) -> int:
+        return len(self.whole) // self.world  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[int]:
+        return islice(self.whole, self.rank, len(self) * self.world, self.world)
 
 
 def chances(slices: pl.DataFrame, by: Sequence[str]) -> NDArray[np.float64]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from fistula.sweep.run_folder import LOG
 
+# Of Hydra's own settings, those that make the sweep and not the run.
+OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.mode")
 END_S = 20.0  # for a run to end by itself before it is killed
 
 

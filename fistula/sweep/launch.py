@@ -15,13 +15,10 @@ from fistula.errors import FistulaError
 from fistula.folder import write_whole
 from fistula.learning.weight_check import check_weights
 from fistula.sweep.index import Index
-from fistula.sweep.job import Engine, Job
+from fistula.sweep.job import OF_THE_SWEEP, Engine, Job
 from fistula.sweep.plan import Planner, RunPlan
 from fistula.sweep.preflight import check_folders, check_networks, check_splits
 from fistula.sweep.schedule import StudyRun, run_all
-
-# Of Hydra's own settings, those that make the sweep and not the run.
-OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.mode")
 
 
 class StudyError(FistulaError):

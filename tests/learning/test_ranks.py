@@ -1,0 +1,93 @@
+"""Several processes that train one run."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from fistula.cohort.manifest import read_cohort
+from fistula.errors import FistulaError
+from fistula.learning.experiment import build
+from fistula.learning.ranks import followers, is_follower, num_processes
+from fistula.learning.results import summarize
+from fistula.learning.sampling import EpochShuffle, Share
+from fistula.learning.scoring import score_parts
+
+from ..conftest import TINY_RUN, write_cohort
+
+DDP = (*(text for text in TINY_RUN if not text.startswith("trainer")), "trainer=ddp", "trainer.accelerator=cpu")
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_the_processes_share_an_epoch_out_and_have_as_much_each(world):
+    whole = EpochShuffle(pl.DataFrame({"label": range(11)}), seed=0)
+    shares = [Share(whole, rank=rank, world=world) for rank in range(world)]
+    for share in shares:
+        share.set_epoch(3)
+    drawn = [list(share) for share in shares]
+    assert {len(draws) for draws in drawn} == {11 // world} == {len(share) for share in shares}
+    assert len({draw for draws in drawn for draw in draws}) == 11 // world * world
+    assert {draw for draws in drawn for draw in draws} <= set(whole)
+
+
+@pytest.mark.parametrize(("devices", "number"), [(1, 1), (3, 3), ([0, 2], 2), ("auto", 1), (-1, 1)])
+def test_one_process_a_device(devices, number):
+    assert num_processes(devices) == number
+
+
+def test_a_follower_knows_that_it_is_one_and_its_leader_that_it_failed(monkeypatch):
+    assert not is_follower()
+    with pytest.raises(subprocess.CalledProcessError, match="exit status 2"), followers(2, ["trian"]):
+        assert not is_follower()
+    code = "from fistula.learning.ranks import is_follower; print(is_follower())"
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("world", "sweep"), [(2, False), (3, True)], ids=["2 processes", "3 in a sweep"])
+def test_several_processes_score_every_slice_once_and_as_one_process_does(
+    fistula, compose_train, tmp_path, world, sweep
+):
+    cohort = write_cohort(tmp_path / "cohort", patients=21)  # an odd number of test slices
+    where = ("-m", "hydra.sweep.dir=study", "epochs=2,3") if sweep else ("hydra.run.dir=study/run", "epochs=2")
+    done = fistula("train", *where, f"cohort={cohort}", *DDP, f"trainer.devices={world}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    folders = [path.parent for path in (tmp_path / "study").glob("*/run.json")]
+    assert len(folders) == 1 + sweep
+    cfg = compose_train(*TINY_RUN, cohort=cohort)
+    one = build(cfg, read_cohort(cohort), instantiate(cfg.split)(read_cohort(cohort).manifest))
+    for folder in folders:
+        scores = pl.read_parquet(folder / "predictions.parquet")
+        weights = torch.load(folder / "best.ckpt", weights_only=True)
+        one.classifier.load_state_dict(weights["state_dict"])
+        expected = score_parts(one.classifier, one.data, fold=0)
+        assert scores["slice_key"].is_unique().all()
+        assert scores.drop("score").equals(expected.drop("score"))
+        np.testing.assert_allclose(scores["score"], expected["score"], rtol=0, atol=1e-6)
+        again = summarize(
+            expected, classes=["0", "1"], choose_threshold=one.choose_threshold, aggregation=one.aggregation
+        )
+        recorded = json.loads((folder / "run.json").read_text())["metrics"]
+        for name, estimate in again["metrics"]["test"]["slice"].items():
+            assert recorded["test"]["slice"][name]["value"] == pytest.approx(estimate["value"], abs=1e-6), name
+        # The metric that chooses the best epoch was summed up over all slices of val, each once, as well.
+        history = pl.read_csv(folder / "history.csv")
+        best = int(weights["epoch"])
+        auroc = again["metrics"]["val"]["slice"]["auroc"]["value"]
+        assert history["val/auroc"][best] == pytest.approx(auroc, abs=1e-6)
+
+
+def test_a_damaged_last_checkpoint_is_named(compose_train, tmp_path):
+    cohort = read_cohort(write_cohort(tmp_path / "cohort"))
+    cfg = compose_train(*TINY_RUN, cohort=tmp_path / "cohort")
+    experiment = build(cfg, cohort, instantiate(cfg.split)(cohort.manifest))
+    experiment.folder.mkdir(exist_ok=True)
+    (experiment.folder / "last.ckpt").write_bytes(b"PK\x03\x04 half a file")
+    with pytest.raises(FistulaError, match=r"last\.ckpt: cannot be read .*Remove it: the run then begins anew"):
+        experiment.fit()
