@@ -139,6 +139,8 @@ def _study_folder(run_folder: Path) -> Path:
 def _give_back(own: Claim, plan: RunPlan) -> None:
     """Leave no trace of a run that was not begun; keep who held one that was begun and is not done."""
     record = plan.folder.record()
+    for path in plan.folder.path.glob(".*.partial"):  # of a process that was killed while it wrote
+        path.unlink(missing_ok=True)
     if record.get("state") == "done" or (not record and own.is_first):
         own.clear()
     else:

@@ -102,7 +102,7 @@ class FistulaDataModule(LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         dataset = self._features("val") or self._dataset("val", None)
         # Each slice at one process and none twice; what they sum up need not be of the same size.
-        own = range(self._rank, len(self.parts["val"][0]), self._world)
+        own = range(self._rank, len(dataset), self._world)
         return self._in_order(dataset, own if self._world > 1 else None)
 
     def part_dataloader(self, part: str) -> DataLoader:

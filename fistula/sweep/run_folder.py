@@ -93,8 +93,8 @@ class RunFolder:
         try:
             draft.write_text(self._content({}, "queued", {}))
             os.link(draft, self.path / RECORD)
-        except FileExistsError:
-            pass
+        except (FileExistsError, FileNotFoundError):
+            pass  # announced already; or begun and ended, and its owner has tidied up
         finally:
             draft.unlink(missing_ok=True)
 
