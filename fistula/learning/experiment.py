@@ -29,6 +29,7 @@ from fistula.learning.callbacks import (
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.datamodule import FistulaDataModule
 from fistula.learning.features import cache_features
+from fistula.learning.pruning import Prune
 from fistula.learning.ranks import num_processes
 from fistula.learning.results import ChooseThreshold, flat_metrics, summarize
 from fistula.learning.scoring import score_parts
@@ -165,6 +166,7 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame, *, trackin
             EpochHistory(folder),
             *([WeightAverage(cfg.ema)] if cfg.ema else []),
             make(cfg.stopping),
+            *([Prune(**cfg.trial, monitor="val/auroc")] if cfg.trial else []),
             LastCheckpoint(folder),
             *bar,
         ],

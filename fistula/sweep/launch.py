@@ -69,7 +69,10 @@ def launch(
         errors = run_all(runs, engine=engine, num_done=len(set(names)) - len(missing))
     if not errors:
         print(f"next: fistula report study={study}")
-    return [_job_return(overrides, errors.get(name)) for name, overrides in zip(names, job_overrides, strict=True)]
+    return [
+        _job_return(overrides, study / name, errors.get(name))
+        for name, overrides in zip(names, job_overrides, strict=True)
+    ]
 
 
 def raise_failures(returns: Sequence[JobReturn], study: Path) -> None:
@@ -118,9 +121,9 @@ def _job(config: DictConfig, plan: RunPlan, overrides: Sequence[str]) -> Job:
     return Job(plan.name, plan.folder.path, arguments, Path.cwd())
 
 
-def _job_return(overrides: Sequence[str], error: Exception | None) -> JobReturn:
+def _job_return(overrides: Sequence[str], folder: Path, error: Exception | None) -> JobReturn:
     status = JobStatus.COMPLETED if error is None else JobStatus.FAILED
-    return JobReturn(overrides=list(overrides), status=status, _return_value=error)
+    return JobReturn(overrides=list(overrides), working_dir=str(folder), status=status, _return_value=error)
 
 
 @contextmanager

@@ -20,7 +20,17 @@ RECORD = "run.json"
 LOG = "log.txt"  # what the run's process said, in a sweep
 FAILURE = ("error", "error_kind", "traceback", "log_tail", "failed_at")
 # What may differ between two trainings that are the same run: where things lie, what is checked, what is logged.
-NOT_IDENTITY = ("cohort", "audit", "output_dir", "logger", "num_workers", "micro_batches", "study_name", "run_name")
+NOT_IDENTITY = (
+    "cohort",
+    "audit",
+    "output_dir",
+    "logger",
+    "num_workers",
+    "micro_batches",
+    "trial",
+    "study_name",
+    "run_name",
+)
 
 # What tells the runs of one configuration apart, among the keys of a run's identity.
 WITHIN = ("seed", "augmentation.seed", "split.fold", "logger.name")

@@ -36,7 +36,10 @@ class StudySweeper(BasicSweeper):
         assert self.launcher is not None
         assert self.config is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        given = parser.parse_overrides(list(arguments))
+        keys = {override.get_key_element() for override in given}
+        params = [f"{key}={value}" for key, value in self.params.items() if key not in keys]
+        overrides = [*parser.parse_overrides(params), *given]
         (batch,) = self.split_arguments(overrides, max_batch_size=None)
         returns = self.launcher.launch(batch, initial_job_idx=0)
         raise_failures(returns, Path(self.config.hydra.sweep.dir))

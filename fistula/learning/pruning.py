@@ -1,0 +1,43 @@
+"""End a run of a search that is hopeless beside the others."""
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Callback
+
+from fistula.errors import FistulaError
+
+STARTUP_TRIALS = 5  # that end before any is cut short
+WARMUP_EPOCHS = 3
+
+
+class PrunedError(FistulaError):
+    """A trial of a search was cut short."""
+
+
+class Prune(Callback):
+    """Tell Optuna each epoch's validation metric; stop where it is below the median of the other trials.
+
+    Args:
+        storage: Address of Optuna's database.
+        study: Name of the search.
+        number: Of the trial.
+        monitor: The metric, the higher the better.
+    """
+
+    def __init__(self, *, storage: str, study: str, number: int, monitor: str) -> None:
+        import optuna  # an extra
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_EPOCHS)
+        loaded = optuna.load_study(study_name=study, storage=storage, pruner=pruner)
+        (self.trial,) = [
+            optuna.trial.Trial(loaded, trial._trial_id) for trial in loaded.trials if trial.number == number
+        ]
+        self.monitor = monitor
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        self.trial.report(float(trainer.callback_metrics[self.monitor]), trainer.current_epoch)
+        if self.trial.should_prune():
+            epoch = trainer.current_epoch + 1
+            raise PrunedError(f"trial {self.trial.number}", f"cut short after epoch {epoch}: worse than most others")
