@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import albumentations
@@ -85,3 +87,35 @@ def test_what_test_is_given_does_not_depend_on_the_other_slices(cohort):
         for pixels in (cohort.pixels, brighter)
     ]
     assert all((one == other).all() for one, other in zip(*batches, strict=True))
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_cohort(tmp_path):
+    """100 000 slices are 100 MB of pixels; an epoch of them leaves none of it in the process's own memory."""
+    code = """
+import sys
+from pathlib import Path
+import albumentations, polars as pl
+from fistula.cohort.manifest import read_cohort
+from fistula.learning.datamodule import FistulaDataModule
+from fistula.learning.sampling import EpochShuffle
+
+def anonymous_mb():
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields["RssAnon"].split()[0]) / 1024
+
+cohort = read_cohort(Path(sys.argv[1]))
+parts = pl.DataFrame({"slice_key": cohort.manifest["slice_key"], "copy": 0, "part": "train"})
+empty = albumentations.Compose([], seed=0)
+data = FistulaDataModule(cohort, parts, expansion=empty, augmentation=empty, sampler=EpochShuffle, image_size=32,
+                         batch_size=64, num_workers=0, seed=0)
+before, slices = anonymous_mb(), 0
+for batch in data.train_dataloader():
+    slices += len(batch["row"])
+print(slices, anonymous_mb() - before)
+"""
+    folder = write_cohort(tmp_path / "large", patients=10_000, slices=10)
+    shown = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=500)
+    slices, grown = shown.stdout.split()
+    assert int(slices) == 100_000, shown.stderr
+    assert float(grown) < 30

@@ -135,3 +135,26 @@ def test_copies_made_beforehand_are_trained_on_and_not_scored(trained):
     assert len(rows) > 3 * len(table.filter(pl.col("part") == "train"))
     assert copies.max() == 3
     assert predictions["copy"].max() == 0
+
+
+@pytest.mark.parametrize("mode", ["linear_probe", "gradual"])
+def test_what_is_frozen_stays_to_the_last_bit_through_the_whole_loop(compose_train, tmp_path, mode):
+    """Validation between epochs puts modules into other states; none of that may thaw a batch norm."""
+    folder = write_cohort(tmp_path / "cohort")
+    cohort = read_cohort(folder)
+    # Changes nothing, but keeps the features from being computed beforehand. Gradual, by hand: the stages under the
+    # classifier thaw at 0.9, 1.35, 1.8, 2.25 and 2.7 of three epochs, the last two too late.
+    options = [
+        f"learning={mode}",
+        "model.pretrained=false",
+        "augmentation.transforms=[{_target_: albumentations.NoOp}]",
+    ]
+    schedule = ["learning.alone=0.3", "learning.all_by=0.9"] if mode == "gradual" else []
+    cfg = compose_train(*TINY_RUN, *options, *schedule, "epochs=3", "checkpoint.monitor=epoch", cohort=folder)
+    experiment = build(cfg, cohort, instantiate(cfg.split)(cohort.manifest))
+    experiment.folder.mkdir()
+    before = {name: value.clone() for name, value in experiment.classifier.backbone.network.state_dict().items()}
+    experiment.train(description={})
+    after = experiment.classifier.backbone.network.state_dict()
+    changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == ({"fc"} if mode == "linear_probe" else {"fc", "layer4", "layer3", "layer2"})
