@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from fistula.errors import ConfigError
@@ -144,10 +145,17 @@ class LastCheckpoint(Checkpoint):
         self.path = folder / "last.ckpt"
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        partial = self.path.with_name(".last.ckpt.partial")
-        trainer.save_checkpoint(partial)
-        if trainer.is_global_zero:
-            partial.replace(self.path)
+        trainer.save_checkpoint(self.path)
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Write a checkpoint beside its place, then rename it: Lightning's own way copies it twice, once over to /tmp."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write what `torch.save` can."""
+        partial = Path(path).with_name(f".{Path(path).name}.partial")
+        torch.save(checkpoint, partial)
+        partial.replace(path)
 
 
 def best_checkpoint(folder: Path, *, monitor: str, mode: str) -> ModelCheckpoint:

@@ -23,6 +23,7 @@ from fistula.learning.callbacks import (
     EpochSeed,
     LastCheckpoint,
     WeightAverage,
+    WholeFiles,
     best_checkpoint,
     progress,
 )
@@ -171,6 +172,7 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame, *, trackin
             *bar,
         ],
         logger=tracker,
+        plugins=[WholeFiles()],
         enable_progress_bar=bool(bar),
     )
     choose = make(cfg.operating_point)
