@@ -1,7 +1,7 @@
 """`fistula doctor`: what it shows, what it writes (nothing but the file it was asked for), what it finds suspicious."""
 
 import json
-import time
+import os
 
 import numpy as np
 import pytest
@@ -124,12 +124,15 @@ def test_a_source_without_files_is_one_line(tmp_path, fistula_here, name, messag
     assert message in error
 
 
-def test_a_thousand_headers_take_seconds(tmp_path, fistula_here, write_dicom):
-    write_dicom(tmp_path / "tree" / "0", np.zeros((256, 256), np.uint16))
-    content = (tmp_path / "tree" / "0").read_bytes()
-    for index in range(1, 1000):
-        (tmp_path / "tree" / str(index)).write_bytes(content)
-    started = time.monotonic()
-    code, _, _ = fistula_here("doctor", "source=tree", *QUICK)
+def test_headers_are_read_without_the_pixels(tmp_path, fistula_here, write_dicom):
+    for index in range(3):
+        write_dicom(tmp_path / "tree" / f"{index}", np.zeros((256, 256), np.uint16), SOPInstanceUID=f"2.25.{index + 1}")
+    # a file with a hole in the place of its pixels: as long as it has to be, and nothing in it to decode
+    path = tmp_path / "tree" / "2"
+    content = path.read_bytes()
+    path.write_bytes(content[:-131072])
+    os.truncate(path, len(content))
+    assert path.stat().st_blocks < 100
+    code, shown, _ = fistula_here("doctor", "source=tree", *QUICK)
     assert code == 0
-    assert time.monotonic() - started < 20
+    assert "3 series" in shown or "kept: 3 slices" in shown

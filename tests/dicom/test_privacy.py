@@ -92,7 +92,7 @@ def test_doctor_prints_and_stores_no_mark_but_the_path(marked_tree, tmp_path, fi
     assert f"{CANARY}Manu" not in shown
 
 
-def test_no_mark_reaches_the_run_its_tracker_or_the_report(marked_tree, tmp_path, fistula_here):
+def test_no_mark_reaches_the_run_its_tracker_the_report_or_a_prediction(marked_tree, tmp_path, fistula_here):
     source, labels = marked_tree
     arguments = ("workers.count=1", "size=32", "spacing_mm=1", f"out={tmp_path / 'cohort'}")
     assert fistula_here("ingest", f"source='{source}'", f"labels='{labels}'", *arguments)[0] == 0
@@ -107,3 +107,15 @@ def test_no_mark_reaches_the_run_its_tracker_or_the_report(marked_tree, tmp_path
     written = _everything(tmp_path / "run").lower()
     for mark in (CANARY, DIGITS, "Doe^", "19800101", "1980-01-01"):
         assert mark.lower().encode() not in written
+    arguments = (f"source='{source}'", "out=prediction", "workers.count=1")
+    code, shown, error = fistula_here("predict", "run=run", *arguments)
+    assert code == 0, error
+    assert (tmp_path / "prediction" / "index.html").is_file()
+    written = _everything(tmp_path / "prediction").lower()
+    # Whoever asks for a prediction has to find the images again: the UIDs of image and series are in its tables.
+    for patient in range(4):
+        for uid in (f"{patient}0", f"{patient}1", f"1{patient}"):
+            written = written.replace(f"2.25.{DIGITS}{uid}".encode(), b"")
+    for mark in (CANARY, DIGITS, "Doe^", "19800101", "1980-01-01"):
+        assert mark.lower().encode() not in written
+        assert mark.lower() not in shown.lower()
