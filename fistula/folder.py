@@ -19,12 +19,16 @@ def whole_folder(path: Path, *, key: str = "out") -> Iterator[Path]:
         key: The configuration key that names it, for the message.
 
     Raises:
-        ConfigError: If `path` exists.
+        ConfigError: If `path` exists, or no folder can be made there.
     """
     refuse_existing(path, key=key)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    partial.mkdir()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
+    except OSError as error:
+        remedy = f"Name a place that can be written to ({key}=...)"
+        raise ConfigError(f"{key}={path}", f"cannot be made ({error.strerror})", remedy=remedy) from error
     try:
         yield partial
         partial.rename(path)

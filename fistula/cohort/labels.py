@@ -73,7 +73,7 @@ def read_labels(path: Path, *, classes: Sequence[str] | None = None, positive_on
     """Read and check a CSV table of labels.
 
     Args:
-        path: UTF-8, with or without a byte order mark, commas between cells, the first line naming the columns.
+        path: UTF-8, with or without a byte order mark; commas, semicolons or tabs; the first line names the columns.
         classes: Class names; needed where labels are words, their order giving the indices.
         positive_only: The table lists images of the last class alone and needs no `label` column.
 
@@ -102,7 +102,8 @@ def _read_table(path: Path) -> list[tuple[int, list[str]]]:
         raise DataError(path, "must be UTF-8 text", remedy="Save it as CSV UTF-8") from error
     except OSError as error:
         raise DataError(f"labels={path}", f"cannot be read ({error.strerror})", remedy="Check the path") from error
-    reader = csv.reader(io.StringIO(content, newline=""), strict=True)
+    delimiter = next((mark for mark in ",;\t" if mark in content.split("\n", 1)[0]), ",")  # countries differ
+    reader = csv.reader(io.StringIO(content, newline=""), strict=True, delimiter=delimiter)
     try:
         lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error as error:
@@ -130,8 +131,8 @@ def _check_columns(path: Path, header: list[str], *, positive_only: bool) -> tup
         raise DataError(f"{path}, line 1", "must have both of opening_row and opening_col, or neither")
     key = next((key for key in KEYS if all(name in header for name in key)), None)
     if key is None:
-        choices = ", ".join(" with ".join(key) for key in KEYS)
-        raise DataError(f"{path}, line 1", f"must name the images by one of: {choices}", found=", ".join(header))
+        rule = "must name the images by one of: " + ", ".join(" with ".join(key) for key in KEYS)
+        raise DataError(f"{path}, line 1", rule, found=", ".join(header))
     return key
 
 

@@ -1,5 +1,6 @@
 """Keep rules: which images of an archive are the sequence that is wanted, by their real attributes."""
 
+import re
 from collections.abc import Sequence
 
 import polars as pl
@@ -36,6 +37,10 @@ class Keep:
         localizers: bool,
         burned_in: bool,
     ) -> None:
+        try:
+            re.compile(description)
+        except re.error as error:
+            raise ConfigError("keep.description", f"is no regular expression ({error})", found=description) from error
         self.modality = None if modality is None else [word.upper() for word in modality]
         self.component = _words("component", component, COMPONENTS)
         self.orientation = _words("orientation", orientation, ORIENTATIONS)

@@ -39,8 +39,8 @@ class Workers:
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
             raise ConfigError("workers.backend", f"must be one of {', '.join(BACKENDS)}", found=self.backend)
-        if self.count < 0:
-            raise ConfigError("workers.count", "must be 0 (all cores) or more", found=self.count)
+        if not isinstance(self.count, int) or self.count < 0:
+            raise ConfigError("workers.count", "must be a whole number, 0 (all cores) or more", found=self.count)
 
     @property
     def number(self) -> int:

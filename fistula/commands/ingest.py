@@ -16,6 +16,12 @@ from fistula.dicom.identity import key_file, read_pseudonyms
 from fistula.dicom.survey import Look
 from fistula.errors import ConfigError
 
+RANGES = (
+    ("size", 8, 4096),
+    ("spacing_mm", 0.01, 100.0),
+    ("max_object_mb", 1, 1 << 20),
+    ("seconds_per_file", 0.1, 86400.0),
+)
 # What decides about the content of a cohort, and so about whether an earlier one may be reused.
 SETTINGS = ("intensity", "keep", "size", "spacing_mm", "fit")
 
@@ -63,9 +69,12 @@ def read_recipe(cfg: DictConfig) -> Recipe:
 
 
 def _check(cfg: DictConfig) -> None:
-    for name, low in (("size", 8), ("spacing_mm", 0.01), ("max_object_mb", 1), ("seconds_per_file", 0.1)):
-        if cfg[name] < low:
-            raise ConfigError(name, f"must be at least {low}", found=cfg[name])
+    for name, low, high in RANGES:
+        if not isinstance(cfg[name], int if isinstance(low, int) else int | float):
+            kind = "whole number" if isinstance(low, int) else "number"
+            raise ConfigError(name, f"must be a {kind}", found=cfg[name])
+        if not low <= cfg[name] <= high:
+            raise ConfigError(name, f"must be at least {low} and at most {high}", found=cfg[name])
     if cfg.fit not in FITS:
         raise ConfigError("fit", f"must be {' or '.join(FITS)}", found=cfg.fit)
     if key_file().resolve().is_relative_to(Path(cfg.out).resolve()):

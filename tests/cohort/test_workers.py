@@ -77,7 +77,12 @@ def test_batches_reach_their_target_and_keep_the_order():
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"), [({"backend": "mpi"}, "must be one of loky"), ({"count": -1}, "or more")]
+    ("changes", "message"),
+    [
+        ({"backend": "mpi"}, "must be one of loky"),
+        ({"count": -1}, "or more"),
+        ({"count": "two"}, "must be a whole number"),
+    ],
 )
 def test_workers_that_cannot_be_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):

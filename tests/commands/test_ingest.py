@@ -186,6 +186,22 @@ def test_bad_input_is_one_line_and_leaves_nothing(dicom_tree, tmp_path, fistula_
     assert set(tmp_path.iterdir()) == before
 
 
+def test_an_output_folder_that_cannot_be_made_is_refused(dicom_tree, tmp_path, fistula_here):
+    (tmp_path / "file").write_text("in the way")
+    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "file" / "cohort")
+    assert code == 2
+    assert "file/cohort: cannot be made (" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_tables_of_spreadsheets_of_other_countries_are_read(dicom_tree, tmp_path, fistula_here, delimiter):
+    text = dicom_tree[1].read_text().replace(",", delimiter).replace("\n", "\r\n")
+    dicom_tree[1].write_bytes(b"\xef\xbb\xbf" + text.encode())
+    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
+    assert code == 0, error
+
+
 def test_an_output_folder_that_exists_is_refused(dicom_tree, tmp_path, fistula_here):
     (tmp_path / "cohort").mkdir()
     code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
@@ -400,6 +416,10 @@ def test_every_option_of_every_group_makes_a_cohort(dicom_tree, tmp_path, fistul
     [
         ("size=4", "size: must be at least 8"),
         ("spacing_mm=0", "spacing_mm: must be at least 0.01"),
+        ("size=1000000", "size: must be at least 8 and at most 4096, found 1000000"),
+        ("size=big", "size: must be a whole number, found big"),
+        ("seconds_per_file=soon", "seconds_per_file: must be a number, found soon"),
+        ("keep.description='['", "keep.description: is no regular expression"),
         ("fit=both", "fit: must be longer or shorter, found both"),
         ("unlabelled=ignore", "unlabelled: must be refuse or exclude, found ignore"),
         ("negatives=all", "negatives: must be one of labelled, other_patients"),
