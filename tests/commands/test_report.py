@@ -30,6 +30,7 @@ def test_a_report_ends_with_the_path_of_its_page(fistula_here, study):
     [
         ("resamples=0", "resamples: must be at least 1, found 0"),
         ("pooling=mean", "pooling: must be one of rank, calibrated, raw, found mean"),
+        ("maps=some", "maps: must be one of best, all, none, found some"),
         ("margin=0", "margin: must lie between 0 and 1, found 0"),
         ("prevalence=2", "prevalence: must lie between 0 and 1, found 2"),
     ],
@@ -48,8 +49,8 @@ def test_an_empty_folder_is_one_line(fistula_here, tmp_path):
     assert len(error.strip().splitlines()) == 1
 
 
-def test_a_report_needs_neither_torch_nor_dicom(fistula, study):
-    shown = fistula("report", f"study={study}", "resamples=20", PYTHONPROFILEIMPORTTIME="1")
+def test_a_report_without_maps_needs_neither_torch_nor_dicom(fistula, study):
+    shown = fistula("report", f"study={study}", "resamples=20", "maps=none", PYTHONPROFILEIMPORTTIME="1")
     assert shown.returncode == 0
     imported = {line.rpartition("|")[2].strip() for line in shown.stderr.splitlines()}
     assert "matplotlib" in imported
