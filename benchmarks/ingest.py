@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -26,12 +27,12 @@ from fistula.dicom.write import Series, write_mr_slice
 SLICES = 20  # of a patient
 
 
-def write_tree(folder: Path, files: int, *, side: int, syntax: str) -> None:
-    """Write `files` small slices, 20 a patient, and labels.csv beside them."""
+def write_tree(folder: Path, files: int, *, side: int, syntax: str, first: int = 0) -> None:
+    """Write `files` small slices, 20 a patient, and labels.csv beside them; with `first`, add to those of before."""
     random = np.random.default_rng(0)
     rows, columns = np.indices((side, side))
-    lines = ["sop_instance_uid,label"]
-    for number in range(files):
+    lines = (folder / "labels.csv").read_text().split("\n") if first else ["sop_instance_uid,label"]
+    for number in range(first, first + files):
         patient, place = divmod(number, SLICES)
         scanner = {"manufacturer": "Philips", "model": "Ingenia", "tesla": 3.0, "contrast_agent": "Gd"}
         sizes = {"pixel_mm": 1.0, "thickness_mm": 3.0, "spacing_mm": 3.0, "slope": 2.0, "scale_slope": 0.007}
@@ -74,6 +75,24 @@ def run_ingest(folder: Path, name: str, *more: str) -> float:
     return time.perf_counter() - started
 
 
+def reingest_seconds(folder: Path, files: int, side: int, syntax: str, options: tuple[str, ...]) -> tuple[float, float]:
+    """Seconds of processor of an ingest that reuses an earlier one: with 1 % more files, and with none."""
+    name = f"cohort-{time.time_ns()}"
+    run_ingest(folder, name, *options)
+    reuse = f"reuse={folder / name}"
+    seconds, labels, before_growth = [], (folder / "labels.csv").read_text(), set((folder / "tree").iterdir())
+    for new in (0, files // 100):
+        if new:
+            write_tree(folder, new, side=side, syntax=syntax, first=files)
+        before = children_seconds()
+        run_ingest(folder, f"{name}-{new}", reuse, *options)
+        seconds.append(children_seconds() - before)
+    for patient in set((folder / "tree").iterdir()) - before_growth:
+        shutil.rmtree(patient)
+    (folder / "labels.csv").write_text(labels)
+    return seconds[1], seconds[0]
+
+
 def children_seconds() -> float:
     """Processor time of all child processes that have ended: it does not depend on what else the machine does."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -99,6 +118,7 @@ def main() -> None:
         before = children_seconds()
         first = run_ingest(folder, f"cohort-{time.time_ns()}", *options)
         ingest_cpu = children_seconds() - before
+        again = reingest_seconds(folder, files, asked.side, asked.syntax, options)
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         result = {
             "loop_ms": 1000 * loop / files,
@@ -106,6 +126,8 @@ def main() -> None:
             "speedup": loop / first,
             "loop_cpu_ms": 1000 * loop_cpu / files,
             "ingest_cpu_ms": 1000 * ingest_cpu / files,
+            "one_percent_new_s": again[0],
+            "nothing_new_s": again[1],
             "peak_mib": peak,
         }
         rounded = {key: round(value, 3) for key, value in result.items()}
