@@ -72,8 +72,11 @@ def _train(plan: RunPlan) -> None:
             summary = experiment.train(description=plan.resolved | facts | {"fingerprint": plan.folder.fingerprint})
     except BaseException as error:
         if plan.folder.record():
-            plan.folder.fail(error)
             log.error("%s failed: %s", plan.name, error)
+            try:
+                plan.folder.fail(error)
+            except OSError as full:
+                log.error("%s: that could not be recorded (%s)", plan.name, full)
         raise
     plan.folder.write("done", seconds=round(time.monotonic() - started, 1), **summary)
     log.info("%s", one_line(summary["metrics"]))

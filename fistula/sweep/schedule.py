@@ -1,5 +1,6 @@
 """Which run starts when, and what became of it: runs that others train are waited for, silent ends are recorded."""
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from fistula.sweep.job import Engine, Job
 from fistula.sweep.ownership import BUSY, STALE_S, BusyError, claim, holder_of
 from fistula.sweep.results import one_line
 from fistula.sweep.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
 
 POLL_S = 1.0
 OUT_OF_MEMORY = "OutOfMemoryError"  # PyTorch's, of a graphics card
@@ -88,19 +91,18 @@ class Schedule:
 
     def _settle(self, run: StudyRun, code: int | None) -> bool:
         """Tell what became of a run whose process ended; False if another process has it now."""
-        name = run.folder.path.name
-        if run.folder.record().get("state") not in ("done", "failed") and not _record_silent_end(run, code):
+        name, said = run.folder.path.name, _say_end(run.folder.log_tail(), code)
+        if run.folder.record().get("state") not in ("done", "failed") and not _record_silent_end(run, said):
             return False
         record = run.folder.record()
-        if record["state"] == "done":
+        if record.get("state") == "done":
             self.errors.pop(name, None)
-            seconds = record.get("seconds", 0)
-            self.display.show(f"{run.job.name}  {one_line(record['metrics'])}  {seconds:.0f} s")
+            self.display.show(f"{run.job.name}  {one_line(record['metrics'])}  {record.get('seconds', 0):.0f} s")
             return True
-        error = RunError(run.job.name, record["error"])
+        error = RunError(run.job.name, record.get("error", said))
         error.exit_code = code if code in (2, 3) else 1
         self.errors[name] = error
-        self.display.show(f"{run.job.name}  failed: {record['error']}")
+        self.display.show(f"{run.job.name}  failed: {error.rule}")
         return True
 
     def _is_held(self, folder: Path) -> bool:
@@ -118,17 +120,19 @@ class Schedule:
         return now - since < STALE_S
 
 
-def _record_silent_end(run: StudyRun, code: int | None) -> bool:
+def _record_silent_end(run: StudyRun, said: str) -> bool:
     """Record a run as failed whose process ended without doing so; False if another process has it now."""
     try:
         own = claim(run.folder.path)
+        try:
+            if run.folder.record().get("state") not in ("done", "failed"):
+                run.folder.fail(RunError("its process", said))
+        finally:
+            own.release()
     except BusyError:
         return False
-    try:
-        if run.folder.record().get("state") not in ("done", "failed"):
-            run.folder.fail(RunError("its process", _say_end(run.folder.log_tail(), code)))
-    finally:
-        own.release()
+    except OSError as error:
+        log.error("%s: its end could not be recorded (%s)", run.job.name, error)  # a full disk, most likely
     return True
 
 

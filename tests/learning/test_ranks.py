@@ -55,8 +55,10 @@ def test_several_processes_score_every_slice_once_and_as_one_process_does(
     fistula, compose_train, tmp_path, world, sweep
 ):
     cohort = write_cohort(tmp_path / "cohort", patients=21)  # an odd number of test slices
-    where = ("-m", "hydra.sweep.dir=study", "epochs=2,3") if sweep else ("hydra.run.dir=study/run", "epochs=2")
-    done = fistula("train", *where, f"cohort={cohort}", *DDP, f"trainer.devices={world}")
+    mode, where = (
+        (["-m"], ["hydra.sweep.dir=study", "epochs=2,3"]) if sweep else ([], ["hydra.run.dir=study/run", "epochs=2"])
+    )
+    done = fistula("train", *mode, f"cohort={cohort}", *DDP, f"trainer.devices={world}", *where)
     assert done.returncode == 0, done.stdout + done.stderr
     folders = [path.parent for path in (tmp_path / "study").glob("*/run.json")]
     assert len(folders) == 1 + sweep

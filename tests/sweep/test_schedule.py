@@ -2,6 +2,9 @@
 
 import json
 import re
+import shutil
+import subprocess
+from contextlib import suppress
 from dataclasses import asdict, replace
 
 import pytest
@@ -102,6 +105,33 @@ def test_a_run_that_finds_the_card_full_runs_alone_and_then_half_a_batch_at_a_ti
         [("c", ["train", "micro_batches=2"])],
     ]
     assert "c: out of memory, so once more alone, half a batch at a time" in capsys.readouterr().out
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """Fill a small file system of its own when called."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this machine mounts no file systems for us")
+
+    def fill(*_):
+        with suppress(OSError), (folder / "filler").open("wb", buffering=0) as file:
+            while file.write(b"x" * 512):
+                pass
+
+    yield folder, fill
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_stops_no_other_run_and_hides_no_error(tmp_path, full_disk, caplog):
+    folder, fill = full_disk
+    runs = [queued(folder, "a"), queued(tmp_path, "b")]
+    errors = run_all(runs, engine=engine_of([(fill, -9), (finish, 0)]), num_done=0)
+    assert [str(error) for error in errors.values()] == ["a: was ended by signal 9"]
+    assert runs[0].folder.record()["state"] == "queued"  # whole, as it was
+    assert "a: its end could not be recorded ([Errno 28] No space left on device" in caplog.text
 
 
 def hold(folder, process):

@@ -40,14 +40,16 @@ def slurm(tmp_path):
     if os.getuid() != 0:
         pytest.skip("only root can start Slurm's daemons")
     environment = os.environ | {"FISTULA_SLURM_DIR": str(tmp_path / "slurm")}
-    subprocess.run([SCRIPT, "up"], env=environment, check=True, timeout=120)
-    environment |= {
-        "SLURM_CONF": str(tmp_path / "slurm" / "etc" / "slurm.conf"),
-        "PATH": f"{tmp_path / 'slurm' / 'bin'}:{os.environ['PATH']}",
-    }
-    yield environment
-    subprocess.run(["scancel", "--me", "--quiet"], env=environment, check=False)
-    subprocess.run([SCRIPT, "down"], env=environment, check=True, timeout=60)
+    try:
+        subprocess.run([SCRIPT, "up"], env=environment, check=True, timeout=120)
+        environment |= {
+            "SLURM_CONF": str(tmp_path / "slurm" / "etc" / "slurm.conf"),
+            "PATH": f"{tmp_path / 'slurm' / 'bin'}:{os.environ['PATH']}",
+        }
+        yield environment
+        subprocess.run(["scancel", "--me", "--quiet"], env=environment, check=False)
+    finally:
+        subprocess.run([SCRIPT, "down"], env=environment, check=True, timeout=60)
 
 
 def states(tmp_path):
