@@ -15,6 +15,9 @@ from fistula.errors import ConfigError, FistulaError
 if TYPE_CHECKING:  # `fistula --help` must not wait for the import
     from omegaconf import DictConfig
 
+# Hydra takes plugins from a top-level `hydra_plugins` alone, which several packages share: ours lie in this folder.
+sys.path.append(str(Path(__file__).parent / "plugins"))
+
 COMMANDS = {
     "phantom": "write a synthetic cohort as DICOM files with their labels",
     "doctor": "say what a folder of DICOM files holds, what would be kept, and what refused and why",

@@ -35,6 +35,7 @@ ARROWS = {
     "archive": {"dicom"},
     "serve": {"predict", "cohort"},
     "explain": {"learning", "evidence"},
+    "plugins": {"sweep"},
     "dicom": set(),
     "evidence": set(),
     "folder": set(),
