@@ -42,6 +42,8 @@ class SearchSweeper(Sweeper):
         from fistula.sweep.launch import raise_failures
         from fistula.sweep.search import Search, distribution
 
+        assert self.hydra_context is not None
+        assert self.launcher is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         given = parser.parse_overrides([f"{key}={value}" for key, value in self.params.items()] + arguments)
         latest = {override.get_key_element(): override for override in given}
