@@ -20,7 +20,7 @@ def run(cfg: DictConfig) -> None:
         print(f"{folder / 'report'}: {verify(folder)} numbers recomputed from the stored predictions, all as reported")
         return
     _check(cfg)
-    settings = Settings(resamples=cfg.resamples, pooling=cfg.pooling, margin=cfg.margin, prevalence=cfg.prevalence)
+    settings = Settings(cfg.resamples, cfg.pooling, cfg.scaling, cfg.margin, cfg.prevalence)
     study = read_study(folder)
     page = write_report(study, settings, maps=cfg.maps)
     print(f"{len(study.runs)} finished runs in {len(study.configurations)} configurations")
@@ -32,7 +32,7 @@ def run(cfg: DictConfig) -> None:
 
 def _check(cfg: DictConfig) -> None:
     """Refuse settings that no report can have, before anything is read."""
-    from fistula.report.pooling import POOLINGS
+    from fistula.report.pooling import POOLINGS, SCALINGS
     from fistula.report.saliency_maps import WHICH
 
     if cfg.resamples < 1:
@@ -41,6 +41,8 @@ def _check(cfg: DictConfig) -> None:
         raise ConfigError("maps", f"must be one of {', '.join(WHICH)}", found=cfg.maps)
     if cfg.pooling not in POOLINGS:
         raise ConfigError("pooling", f"must be one of {', '.join(POOLINGS)}", found=cfg.pooling)
+    if cfg.scaling not in SCALINGS:
+        raise ConfigError("scaling", f"must be one of {', '.join(SCALINGS)}", found=cfg.scaling)
     if not 0 < cfg.margin < 1:
         raise ConfigError("margin", "must lie between 0 and 1", found=cfg.margin, remedy="For example margin=0.05")
     if cfg.prevalence is not None and not 0 < cfg.prevalence < 1:

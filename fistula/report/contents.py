@@ -18,12 +18,14 @@ class Settings:
     Args:
         resamples: Of the patients, for each interval that has no formula.
         pooling: One of `pooling.POOLINGS`.
+        scaling: One of `pooling.SCALINGS`.
         margin: Difference of AUROC that does not matter.
         prevalence: Of the positive class where decisions will be made; None where it is not known.
     """
 
     resamples: int = 2000
     pooling: str = "rank"
+    scaling: str = "platt"
     margin: float = 0.05
     prevalence: float | None = None
 
@@ -56,7 +58,13 @@ def compute(study: Study, settings: Settings) -> Contents:
     Raises:
         DataError: If stored predictions are not what they have to be.
     """
-    rows = results(study, resamples=settings.resamples, pooling=settings.pooling, prevalence=settings.prevalence)
+    rows = results(
+        study,
+        resamples=settings.resamples,
+        pooling=settings.pooling,
+        scaling=settings.scaling,
+        prevalence=settings.prevalence,
+    )
     # A canary's labels are not those of the others: nothing can be compared with it.
     comparisons = compare([row for row in rows if not row.configuration.is_canary], margin=settings.margin)
     inflated, found = inflations(rows), canaries(rows)

@@ -21,7 +21,7 @@ from fistula.report.guidelines import read_guidelines
 from fistula.report.inflation import YAGIS_POINTS, YAGIS_RANDOM
 from fistula.report.names import say_level
 from fistula.report.paper import PER_CLASS
-from fistula.report.pooling import POOLINGS
+from fistula.report.pooling import POOLINGS, SCALINGS
 from fistula.report.reading import reading_data
 from fistula.report.record import NUMBERS, hash_files, to_json
 from fistula.report.results import CALIBRATION, METRICS, MORE, PREDICTIVE, seed_rows
@@ -127,6 +127,7 @@ def _names(contents: Contents) -> dict[str, object]:
         "calibration": CALIBRATION,
         "titles": TITLES,
         "pooling": POOLINGS[contents.settings.pooling],
+        "scaling": SCALINGS[contents.settings.scaling][0],
         "paper_pairs": [(paper, slice_rows[ours.name, first]) for paper, ours in contents.beside_the_paper],
         "paper_images": PER_CLASS,
         "yagis": (*YAGIS_POINTS, YAGIS_RANDOM),

@@ -5,19 +5,23 @@ import polars as pl
 
 from fistula.errors import DataError
 from fistula.evidence.aggregate import patient_scores, pool_ranks
-from fistula.evidence.calibration import Scaling, fit_platt
+from fistula.evidence.calibration import Scaling, fit_platt, fit_temperature
 from fistula.report.study import Configuration, Run, Study
 
 LEVELS = ("slice", "patient")
 # How scores of different networks, which have no common scale, are brought together: see `fistula.evidence.aggregate`.
 POOLINGS = {
     "rank": "ranks within each run's test part",
-    "calibrated": "probabilities by Platt's scaling, fitted on each run's validation part",
+    "calibrated": "scaled probabilities, fitted on each run's validation part",
     "raw": "as the networks gave them, as if all had one scale",
 }
+# How scores become probabilities, fitted on each run's validation part alone: what it is called, and the fit.
+SCALINGS = {"platt": ("Platt's scaling", fit_platt), "temperature": ("temperature scaling", fit_temperature)}
 
 
-def test_rows(study: Study, configuration: Configuration, positive: str, *, level: str, pooling: str) -> pl.DataFrame:
+def test_rows(
+    study: Study, configuration: Configuration, positive: str, *, level: str, pooling: str, scaling: str
+) -> pl.DataFrame:
     """Pool the test rows of all runs of a configuration, for the class `positive` against the rest.
 
     Args:
@@ -26,6 +30,7 @@ def test_rows(study: Study, configuration: Configuration, positive: str, *, leve
         positive: Name of the class.
         level: ``slice``, or ``patient``: positive if a slice is, with a score by the run's own rule.
         pooling: One of `POOLINGS`.
+        scaling: One of `SCALINGS`.
 
     Returns:
         One row a unit and run, sorted: ``unit patient_key seed fold run label raw calibrated score called``. ``unit``
@@ -38,9 +43,9 @@ def test_rows(study: Study, configuration: Configuration, positive: str, *, leve
     tables = []
     for number, run in enumerate(configuration.runs):
         rows = _scored(study, run, positive, part="test")
-        scaling = _scaling(study, run, positive)
+        fitted = _fit(study, run, positive, scaling=scaling)
         raw = rows["raw"].to_numpy()
-        calibrated = pl.Series("calibrated", scaling.apply(raw) if scaling else [None] * len(raw), dtype=pl.Float64)
+        calibrated = pl.Series("calibrated", fitted.apply(raw) if fitted else [None] * len(raw), dtype=pl.Float64)
         rows = rows.with_columns(calibrated)
         if level == "patient":
             rows = _by_patient(rows, rule=study.aggregation(run, positive))
@@ -84,10 +89,10 @@ def _image(predictions: pl.DataFrame) -> pl.Expr:
     )
 
 
-def _scaling(study: Study, run: Run, positive: str) -> Scaling | None:
+def _fit(study: Study, run: Run, positive: str, *, scaling: str) -> Scaling | None:
     rows = _scored(study, run, positive, part="val")
     try:
-        return fit_platt(rows["label"].to_numpy(), rows["raw"].to_numpy())
+        return SCALINGS[scaling][1](rows["label"].to_numpy(), rows["raw"].to_numpy())
     except ValueError:  # one class on validation: nothing to fit
         return None
 

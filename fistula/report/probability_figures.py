@@ -65,7 +65,7 @@ def reliability(rows: list[Row]) -> Figure:
         figure.supxlabel("mean score in the bin", fontsize=9)
         figure.supylabel("share of positives", fontsize=9)
         grid[0].plot([], [], "s--", color=COLOURS[1], markersize=3.5, label="as the network gave it")
-        grid[0].plot([], [], "o-", color=COLOURS[0], markersize=3.5, label="after Platt's scaling on validation")
+        grid[0].plot([], [], "o-", color=COLOURS[0], markersize=3.5, label="after scaling on validation")
         figure.legend(loc="outside upper left", ncols=2)
     return figure
 

@@ -59,20 +59,21 @@ class Row:
     calibration: dict[str, dict[str, float | None]]
 
 
-def results(study: Study, *, resamples: int, pooling: str, prevalence: float | None) -> list[Row]:
+def results(study: Study, *, resamples: int, pooling: str, scaling: str, prevalence: float | None) -> list[Row]:
     """Estimate every metric of every configuration, with patients as the independent units.
 
     Args:
         study: With its finished runs.
         resamples: Of the patients, where an interval has no formula.
         pooling: One of `pooling.POOLINGS`.
+        scaling: One of `pooling.SCALINGS`.
         prevalence: Of the class where decisions will be made, for predictive values; None leaves them out.
     """
     rows = []
     for configuration in study.configurations:
         for positive in study.positives:
             for level in LEVELS:
-                table = test_rows(study, configuration, positive, level=level, pooling=pooling)
+                table = test_rows(study, configuration, positive, level=level, pooling=pooling, scaling=scaling)
                 arrays = tuple(table[name].to_numpy() for name in ("label", "score", "called", "patient_key"))
                 units = table.group_by("unit").agg(pl.col("label").max())
                 rows.append(

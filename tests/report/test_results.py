@@ -133,6 +133,17 @@ def test_every_pooling_gives_scores_of_its_kind(study_folder, pooling):
         assert row.rows.group_by("fold").agg(pl.col("score").mean())["score"].to_list() == pytest.approx([0.5] * 3)
 
 
+@pytest.mark.parametrize(("scaling", "is_proportional"), [("temperature", True), ("platt", False)])
+def test_temperature_scales_logits_by_one_factor_a_run_and_platt_shifts_them_too(
+    study_folder, scaling, is_proportional
+):
+    settings = Settings(resamples=50, pooling="calibrated", scaling=scaling)
+    rows = row_of(compute(read_study(study_folder), settings), "transfer", "slice").rows
+    for _, run in rows.group_by("run"):
+        factor = logit(run["calibrated"].to_numpy()) / logit(run["raw"].to_numpy())
+        assert np.allclose(factor, factor[0], rtol=1e-6) == is_proportional
+
+
 def test_several_classes_are_each_held_against_the_rest(tmp_path):
     folder = write_study(tmp_path / "study", patients=36, classes=("a", "b", "c"))
     contents = compute(read_study(folder), SETTINGS)
