@@ -1,5 +1,6 @@
 """`fistula ingest`: images and labels in, a cohort folder out."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def run(cfg: DictConfig) -> None:
     counts = ", ".join(f"{name}: {count}" for name, count in record["by_class"].items())
     print(f"{record['slices']} slices of {record['patients']} patients ({counts})")
     print(f"look at {out / 'contact_sheet.png'}")
-    print(f"next: fistula train cohort={out}")
+    print("next: fistula train", shlex.quote(f"cohort={out}"))
 
 
 def read_recipe(cfg: DictConfig) -> Recipe:

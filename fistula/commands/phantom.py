@@ -1,5 +1,6 @@
 """`fistula phantom`: write a synthetic cohort as DICOM files with their labels."""
 
+import shlex
 from pathlib import Path
 
 from hydra.utils import instantiate
@@ -28,4 +29,5 @@ def run(cfg: DictConfig) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{out}: {cfg.patients} patients with a fistula, {cfg.controls} controls")
     console.print(f"{len(labels)} slices: {positive} positive, {len(labels) - positive} negative; by site: {sites}")
-    console.print(f"next: fistula ingest source={out} labels={out / 'labels.csv'} out=data/cohort")
+    source, table = (shlex.quote(text) for text in (f"source={out}", f"labels={out / 'labels.csv'}"))
+    console.print(f"next: fistula ingest {source} {table} out=data/cohort")

@@ -1,6 +1,7 @@
 """`fistula train`: one run, or the runs of a study."""
 
 import logging
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def run(cfg: DictConfig) -> None:
         _remove_while_empty(Path(cfg.output_dir))
         raise
     if HydraConfig.get().mode != RunMode.MULTIRUN:
-        print(f"next: fistula report study={HydraConfig.get().run.dir}")
+        print("next: fistula report", shlex.quote(f"study={HydraConfig.get().run.dir}"))
 
 
 def _train(plan: RunPlan) -> None:

@@ -1,5 +1,6 @@
 """Run a study: plan every run, skip what is done, start the rest, and say what has become of each."""
 
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -68,7 +69,7 @@ def launch(
     with _ended_by_sigterm():
         errors = run_all(runs, engine=engine, num_done=len(set(names)) - len(missing))
     if not errors:
-        print(f"next: fistula report study={study}")
+        print("next: fistula report", shlex.quote(f"study={study}"))
     return [
         _job_return(overrides, study / name, errors.get(name))
         for name, overrides in zip(names, job_overrides, strict=True)
