@@ -194,6 +194,7 @@ def _silence_lightning() -> None:
         ".*does not have many workers.*",  # a choice of the configuration
         ".*Checkpoint directory .* exists and is not empty.*",  # the run's folder, with its record
         ".*is smaller than the logging interval.*",  # every epoch is logged as well
+        ".*Experiment logs directory .* exists and is not empty.*",  # a run goes on; history.csv has every epoch
         ".*`srun` command is available.*",  # a machine with Slurm is not always used through it
         ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's own use of PyTorch
     ):
