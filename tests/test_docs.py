@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TINY_COHORT = ("patients=8", "controls=8", "slices.positive=2", "slices.negative=0", "slices.control=2")
 TINY_RUN = ("model.architecture=test_resnet", "model.pretrained=false", "image_size=32", "epochs=1", "trainer=cpu")
+IN_PROCESS = "hydra/launcher=in_process"  # a process for each run takes seconds to start
 # Put after what is shown, so that it takes seconds.
 SMALLER = {"phantom": TINY_COHORT, "ingest": ("size=64",), "train": TINY_RUN, "report": ("resamples=50",)}
 
@@ -53,15 +54,15 @@ def write_pictures(folder):
 
 def smaller(command):
     """What is put after a command so that it takes seconds."""
-    if command[0] == "train" and "study=paper" in command:
-        return (*TINY_RUN, *PAPER)
+    if command[0] == "train" and "-m" in command:
+        return (*TINY_RUN, IN_PROCESS, *(PAPER if "study=paper" in command else ()))
     return SMALLER.get(command[0], ())
 
 
 # What a page may take for granted: the folder, and the command that makes it.
 PAPER = ("experiment=paper/1_resnet18_transfer,paper/4_resnet18_end_to_end", "split.folds=2", "split.fold=0")
 COHORT = ("ingest", "source=DIR", "labels=labels.csv", "out=data/cohort", "size=64")
-STUDY = ("train", "-m", "cohort=data/cohort", *TINY_RUN)
+STUDY = ("train", "-m", "cohort=data/cohort", *TINY_RUN, IN_PROCESS)
 GRANTED = {
     "data/cohort": COHORT,
     "multirun/paper": (*STUDY, "study=paper", *PAPER),
