@@ -79,16 +79,21 @@ def patient_scores(
 def choose_rule(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, *, k: int = 3) -> str:
     """The rule of the greatest patient-level AUROC; of equals, the first of `RULES`. Give it validation rows only.
 
+    ``noisy_or`` takes part only where all patients have equally many slices: n slices of one score p give
+    ``1 - (1 - p)**n``, so that scores which say nothing would part patients by how often they were imaged.
+
     Raises:
         ValueError: As `patient_scores`, or if there are not patients of both classes.
     """
+    _, sizes = np.unique(np.asarray(patients), return_counts=True)
+    rules = RULES if len(set(sizes)) == 1 else tuple(rule for rule in RULES if rule != "noisy_or")
     areas = []
-    for rule in RULES:
+    for rule in rules:
         _, truth, values = patient_scores(labels, scores, patients, rule=rule, k=k)
         areas.append(auroc(truth, values))
     if isnan(areas[0]):
         raise ValueError("choosing a rule needs patients of both classes")
-    return RULES[int(np.flatnonzero(np.array(areas) >= max(areas) - 1e-12)[0])]
+    return rules[int(np.flatnonzero(np.array(areas) >= max(areas) - 1e-12)[0])]
 
 
 def pool_ranks(scores: ArrayLike, folds: ArrayLike) -> Floats:

@@ -73,6 +73,21 @@ def test_of_equal_rules_the_first_is_chosen():
     assert choose_rule([1, 0], [0.9, 0.1], ["a", "b"]) == "mean"
 
 
+def test_a_number_of_slices_is_never_taken_for_a_finding():
+    patients = np.repeat(["a", "b", "c", "d"], [2, 3, 5, 6])
+    labels = np.isin(patients, ["c", "d"]).astype(int)
+    scores = np.full(16, 0.4)
+    _, truth, values = patient_scores(labels, scores, patients, rule="noisy_or")
+    assert values[truth].min() > values[~truth].max()  # it would part them, by nothing but their slices
+    assert choose_rule(labels, scores, patients) == "mean"
+
+
+def test_noisy_or_takes_part_where_all_patients_have_equally_many_slices():
+    labels, patients = np.repeat([1, 1, 0, 0], 2), np.repeat(["a", "b", "c", "d"], 2)
+    scores = [0.9, 0.0, 0.8, 0.7, 0.85, 0.2, 0.1, 0.1]  # means .45 .75 .525, highest .9 .8 .85, noisy-or .9 .94 .88
+    assert choose_rule(labels, scores, patients, k=1) == "noisy_or"
+
+
 def test_ranks_within_folds_remove_a_folds_scale():
     scores, folds = np.array([0.1, 0.3, 0.2, 0.91, 0.93, 0.92]), [0, 0, 0, 1, 1, 1]
     labels = [0, 1, 0, 0, 1, 0]
