@@ -61,7 +61,7 @@ def _by_part(group: tuple[tuple[Any, ...], pl.DataFrame]) -> tuple[int, int]:
 
 
 def _summarize(part: pl.DataFrame, classes: list[str]) -> dict[str, str]:
-    patients = part.group_by("patient_key").agg(
+    patients = part.group_by("patient_key", maintain_order=True).agg(
         pl.col("age").drop_nulls().first(),
         pl.col("sex").drop_nulls().first(),
         pl.col("site").drop_nulls().first(),
