@@ -182,6 +182,7 @@ def test_pictures_are_decoded_as_they_come_near(visit):
     wait_until(page, "document.querySelector('.card img').naturalWidth === 32")
     page.evaluate("scrollTo(0, document.body.scrollHeight)")
     wait_until(page, "[...document.querySelectorAll('.card img')].at(-1).naturalWidth === 32")
+    assert page.locator(".card img").last.evaluate("picture => picture.complete && picture.naturalHeight") == 32
 
 
 def test_every_control_has_a_name(visit):

@@ -108,8 +108,10 @@ def test_an_owner_shows_that_it_lives(claimer, tmp_path):
     process = claimer(beat_s=0.05)
     process.stdout.readline()
     first = holder_of(tmp_path).beat
-    while holder_of(tmp_path).beat == first:
+    until = time.monotonic() + 60
+    while holder_of(tmp_path).beat == first and time.monotonic() < until:
         time.sleep(0.01)
+    assert holder_of(tmp_path).beat > first
 
 
 def test_an_owner_that_was_taken_for_dead_ends_before_it_does_harm(claimer, tmp_path):

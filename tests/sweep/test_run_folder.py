@@ -70,3 +70,7 @@ def test_a_run_is_named_by_what_it_is():
 def test_a_certificate_that_stopped_the_run_does_not_stand_in_its_way(tmp_path):
     (tmp_path / "audit-predefined.json").write_text("{}")
     folder(tmp_path).check()
+    assert folder(tmp_path).record() == {}
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="already exists and is not a run"):
+        folder(tmp_path).check()
