@@ -4,6 +4,7 @@ import difflib
 import functools
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,6 +38,23 @@ COMMANDS = {
 RENAMED = {"weights": {"model": "models"}, "report": {"study": "study_folder"}, "status": {"study": "study_folder"}}
 # A run's own name has = in it, which Hydra takes only in quotes.
 FOLDERS = ("run", "study_folder", "source", "out", "model.weights")
+
+# Packages that are not always installed, by the name that is imported, and the extra that brings each.
+EXTRAS = {
+    "dicomweb_client": "dicom",
+    "fastapi": "serve",
+    "highdicom": "dicom",
+    "mlflow": "tracking",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "optuna": "optuna",
+    "pynetdicom": "dicom",
+    "ray": "cluster",
+    "submitit": "cluster",
+    "tensorboard": "tracking",
+    "uvicorn": "serve",
+}
 
 # Commands whose first word says what to do: `fistula weights pull`.
 WITH_ACTION = ("weights",)
@@ -141,6 +159,9 @@ def _as_fistula_error(error: BaseException, command: str) -> FistulaError | None
     while cause is not None:
         if isinstance(cause, FistulaError):
             return cause
+        if isinstance(cause, ImportError) and (missing := _missing_extra(cause)):
+            remedy = f"pip install 'fistula[{EXTRAS[missing]}]'"
+            return ConfigError(f"fistula {command}", f"needs {missing}, which is not installed", remedy=remedy)
         cause = cause.__cause__
     remedy = f"`fistula {command} --help` lists the keys and groups"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
@@ -153,6 +174,11 @@ def _as_fistula_error(error: BaseException, command: str) -> FistulaError | None
         first, why = (str(e).split("\n")[0].rstrip(".") for e in (error, error.__cause__ or error))
         return ConfigError("configuration", first if why in first else f"{first} ({why})", remedy=remedy)
     return None
+
+
+def _missing_extra(error: ImportError) -> str | None:
+    """Name the package of an extra that could not be imported; Lightning says it in its message alone."""
+    return next((word for word in re.findall(r"\w+", error.name or str(error)) if word in EXTRAS), None)
 
 
 def _suggest(word: str, words: Sequence[str]) -> str:

@@ -1,25 +1,55 @@
 """The package as it is installed: a wheel that carries its configuration and works from any folder."""
 
+import importlib
 import os
+import re
+import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
+from fistula import __version__, cli
+
 ROOT = Path(__file__).parents[1]
+PROJECT = ROOT / "pyproject.toml"
+PYTHONS = ("3.11", "3.12", "3.13")
+NOT_OURS = {"dev", "gpl-decoders", "weights"}  # extras that no command imports by name
+# What only an extra brings, by the end of the command that asks for it; the third of them stands for any run.
+NEEDS = {
+    "serve run={run}": "serve",
+    "export run={run} out=exported": "onnx",
+    "predict run={run} source=phantom out=dicom dicom=true": "dicom",
+    "predict run={run} source=dimse://PACS@127.0.0.1:4242/1.2.3 out=dimse": "dicom",
+    "predict run={run} source=dicomweb://127.0.0.1:8042/dicom-web/studies/1.2.3 out=web": "dicom",
+    "train -m cohort=cohort study=quick hydra/launcher=local": "cluster",
+    "train -m cohort=cohort study=quick hydra/launcher=slurm": "cluster",
+    "train -m cohort=cohort study=tune": "optuna",
+    "train cohort=cohort learning=end_to_end logger=mlflow": "tracking",
+    "train cohort=cohort learning=end_to_end logger=tensorboard": "tracking",
+}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Build the wheel from this checkout."""
+    pytest.importorskip("hatchling", reason="the extra `dev` is not installed")
+    if not PROJECT.is_file():
+        pytest.skip("the tests run outside a checkout")
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    return built
 
 
 @pytest.fixture
-def unpacked(tmp_path):
-    """Build the wheel from this checkout and unpack it, as an installation would."""
-    pytest.importorskip("hatchling", reason="the extra `dev` is not installed")
-    if not (ROOT / "pyproject.toml").is_file():
-        pytest.skip("the tests run outside a checkout")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    (wheel,) = (tmp_path / "dist").glob("*.whl")
+def unpacked(wheel, tmp_path):
+    """Unpack the wheel, as an installation would."""
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     return tmp_path / "site"
@@ -46,3 +76,92 @@ def test_it_works_from_a_folder_that_is_no_checkout(unpacked, tmp_path):
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.startswith(str(unpacked))
     assert "patients: 58" in shown.stdout
+
+
+def test_the_version_stands_in_one_place_and_the_changelog_and_the_citation_agree_with_it():
+    assert tomllib.loads(PROJECT.read_text())["tool"]["hatch"]["version"]["path"] == "fistula/__init__.py"
+    assert f"version: {__version__}" in (ROOT / "CITATION.cff").read_text().splitlines()
+    assert re.search(r"^## \[(\d\S*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == __version__
+
+
+def test_every_package_of_an_extra_is_known_by_the_name_that_is_imported():
+    extras = tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"]
+    promised = {
+        (re.match(r"[\w-]+", requirement)[0].lower(), extra)
+        for extra in set(extras) - NOT_OURS
+        for requirement in extras[extra]
+    } - {("python-multipart", "serve")}  # FastAPI imports it
+    brought_by = packages_distributions()
+    known = {(distribution.lower(), extra) for name, extra in cli.EXTRAS.items() for distribution in brought_by[name]}
+    parts = {("mlflow-skinny", "tracking"), ("mlflow-tracing", "tracking")}  # of mlflow
+    assert known - parts == promised
+
+
+@pytest.mark.parametrize("name", cli.EXTRAS)
+def test_without_an_extra_the_error_names_it(monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError) as caught:
+        importlib.import_module(name)
+    said = str(cli._as_fistula_error(caught.value, "train"))
+    assert said == (f"fistula train: needs {name}, which is not installed. pip install 'fistula[{cli.EXTRAS[name]}]'")
+
+
+def test_a_bug_behind_an_import_keeps_its_traceback():
+    assert cli._as_fistula_error(ImportError("cannot import name 'x' from 'fistula.array'"), "train") is None
+
+
+@pytest.fixture
+def uv():
+    found = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+    if not Path(found).is_file():
+        pytest.skip("uv is not installed")
+    return found
+
+
+def find_python(uv: str, version: str) -> str:
+    """The interpreter of this version, also one of pyenv's that is not the chosen one; skips the test without."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    for path in sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}")):
+        return str(path)
+    command = [uv, "python", "find", "--no-python-downloads", version]
+    found = subprocess.run(command, capture_output=True, text=True)
+    if found.returncode:
+        pytest.skip(f"Python {version} is not installed")
+    return found.stdout.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", PYTHONS)
+def test_the_wheel_alone_goes_from_a_phantom_to_scores(uv, wheel, tmp_path, version):
+    python, environment = find_python(uv, version), tmp_path / "environment"
+    variables = os.environ | {"FISTULA_PSEUDONYM_KEY_FILE": str(tmp_path / "key"), "WANDB_MODE": "offline"}
+    variables.pop("PYTHONPATH", None)
+    subprocess.run([uv, "venv", "--quiet", "--python", python, str(environment)], check=True)
+    install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(environment / "bin" / "python")]
+    subprocess.run([*install, f"{wheel}[weights]"], check=True, timeout=500)
+    (tmp_path / "elsewhere").mkdir()
+
+    def fistula(arguments: str) -> subprocess.CompletedProcess:
+        command = [str(environment / "bin" / "fistula"), *arguments.split()]
+        return subprocess.run(
+            command, cwd=tmp_path / "elsewhere", env=variables, capture_output=True, text=True, timeout=300
+        )
+
+    assert fistula("--version").stdout == f"fistula {__version__}\n"
+    for arguments in (
+        "phantom out=phantom patients=8 controls=8 supersampling=1",
+        "ingest source=phantom labels=phantom/labels.csv out=cohort size=48 spacing_mm=1.3",
+        "train -m cohort=cohort study=quick learning=transfer epochs=1 augmentation=none image_size=48",
+        "report study=multirun/quick",
+        "predict run=multirun/quick source=phantom out=scores",
+    ):
+        shown = fistula(arguments)
+        assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert (tmp_path / "elsewhere" / "scores" / "predictions.csv").read_text().count("\n") > 16
+    if version == PYTHONS[0]:
+        (run,) = (tmp_path / "elsewhere" / "multirun" / "quick").glob("*transfer*")
+        for arguments, extra in NEEDS.items():
+            shown = fistula(arguments.format(run=f"multirun/quick/{run.name}"))
+            assert shown.returncode == 2, shown.stdout + shown.stderr
+            assert f"pip install 'fistula[{extra}]'" in shown.stderr
+            assert len(shown.stderr.strip().splitlines()) == 1, shown.stderr

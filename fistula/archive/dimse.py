@@ -9,9 +9,11 @@ from typing import Any
 
 from fistula.archive.address import Address, Manners
 from fistula.dicom.network import IMAGE_CLASSES, identifier, read_object, save_object
-from fistula.errors import ArchiveError, ConfigError
+from fistula.errors import ArchiveError
 
 OWN_TITLE = "FISTULA"
+# Study Root Query/Retrieve Information Model, DICOM PS3.4 C.6.2.
+FIND, GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
 SUCCESS, PENDING = 0x0000, (0xFF00, 0xFF01)
 
 
@@ -21,11 +23,8 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
     Raises:
         ArchiveError: If the archive does not answer, refuses, has no such study, or too many instances.
     """
-    network = _network()
-    find, get = (
-        network.sop_class.StudyRootQueryRetrieveInformationModelFind,
-        network.sop_class.StudyRootQueryRetrieveInformationModelGet,
-    )
+    import pynetdicom as network
+
     uids = {"StudyInstanceUID": address.study} | ({"SeriesInstanceUID": address.series} if address.series else {})
     fetched = 0
 
@@ -38,8 +37,8 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
         return SUCCESS
 
     entity = network.AE(ae_title=OWN_TITLE)
-    entity.add_requested_context(find)
-    entity.add_requested_context(get)
+    entity.add_requested_context(FIND)
+    entity.add_requested_context(GET)
     for sop_class in IMAGE_CLASSES:
         entity.add_requested_context(sop_class)
     roles = [network.build_role(sop_class, scp_role=True) for sop_class in IMAGE_CLASSES]
@@ -47,7 +46,7 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
         level = "SERIES" if address.series else "STUDY"
         asked = identifier("IMAGE", SOPInstanceUID="", **({"SeriesInstanceUID": ""} | uids))
         found = sum(
-            1 for status, match in link.send_c_find(asked, find) if status and status.Status in PENDING and match
+            1 for status, match in link.send_c_find(asked, FIND) if status and status.Status in PENDING and match
         )
         if not found:
             raise ArchiveError(_name(address), "has no such study or series")
@@ -55,7 +54,7 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
             remedy = "Name one series, or raise archive.max_instances"
             raise ArchiveError(_name(address), f"must have at most {manners.max_instances} instances", remedy=remedy)
         last = None
-        for status, _ in link.send_c_get(identifier(level, **uids), get):
+        for status, _ in link.send_c_get(identifier(level, **uids), GET):
             last = status
     if last is None or "Status" not in last or last.Status not in (SUCCESS, 0xB000) or not fetched:
         state = f"status {last.Status:#06x}" if last is not None and "Status" in last else "no answer"
@@ -69,7 +68,8 @@ def store(address: Address, files: Sequence[Path], manners: Manners) -> None:
     Raises:
         ArchiveError: If the archive does not answer or does not take them all.
     """
-    network = _network()
+    import pynetdicom as network
+
     datasets = [read_object(path) for path in files]
     entity = network.AE(ae_title=OWN_TITLE)
     for kind in {(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID) for dataset in datasets}:
@@ -103,15 +103,6 @@ def _associated(entity: Any, address: Address, manners: Manners, **options: Any)
         link.abort()
         raise
     link.release()
-
-
-def _network() -> Any:
-    try:
-        import pynetdicom
-        import pynetdicom.sop_class
-    except ImportError as error:
-        raise ConfigError("source", "needs pynetdicom", remedy="pip install 'fistula[dicom]'") from error
-    return pynetdicom
 
 
 def _name(address: Address) -> str:

@@ -49,11 +49,8 @@ def store(address: Address, files: Sequence[Path], manners: Manners) -> None:
 
 
 def _client(address: Address, manners: Manners) -> Any:
-    try:
-        from dicomweb_client.api import DICOMwebClient
-    except ImportError as error:
-        raise ConfigError("source", "needs dicomweb-client", remedy="pip install 'fistula[dicom]'") from error
     import requests
+    from dicomweb_client.api import DICOMwebClient
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
 

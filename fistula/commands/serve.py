@@ -17,14 +17,11 @@ def run(cfg: DictConfig) -> None:
     # Tables of a few rows: threads cost more than they save.
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
     # Here, because `--help` must not wait for torch.
-    try:
-        import uvicorn
+    import uvicorn
 
-        from fistula.serve.app import LOOPBACK, create_app
-    except ImportError as error:
-        raise ConfigError("serve", f"needs {error.name}", remedy="pip install 'fistula[serve]'") from error
     from fistula.predict.predictor import load
     from fistula.predict.source import Limits
+    from fistula.serve.app import LOOPBACK, create_app
     from fistula.serve.uploads import UploadLimits
 
     if cfg.host not in LOOPBACK and not token:

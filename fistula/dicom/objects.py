@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from fistula.dicom.container import Part, open_part
 from fistula.dicom.outcome import NotTaken
 from fistula.dicom.parse import read_header
 from fistula.dicom.write import IMPLEMENTATION_UID, make_uid
-from fistula.errors import ConfigError, DataError
+from fistula.errors import DataError
 
 MANUFACTURER = "fistula"
 SCHEME = "99FISTULA"  # private codes, for what no standard has a code for
@@ -82,10 +83,10 @@ def write_overlay(
         spacing_mm: Distance of pixels.
         algorithm: What made it; its fingerprint and the source decide the UIDs.
     """
-    highdicom = _highdicom()
+    sc: Any = import_module("highdicom.sc")  # here, because an extra brings it
     key = (algorithm.fingerprint, source.SOPInstanceUID, frame)
     with _quiet():
-        capture = highdicom.sc.SCImage.from_ref_dataset(
+        capture = sc.SCImage.from_ref_dataset(
             source,
             pixel_array=image,
             photometric_interpretation="RGB",
@@ -134,8 +135,7 @@ def write_report(
         finding: What is looked for.
         algorithm: What scored it.
     """
-    highdicom = _highdicom()
-    sr = highdicom.sr
+    sr: Any = import_module("highdicom.sr")
     first = sources[0]
     identifier = sr.AlgorithmIdentification(
         name=algorithm.name[:64], version=algorithm.version, parameters=[f"run fingerprint {algorithm.fingerprint}"]
@@ -208,16 +208,6 @@ def _directions(source: Dataset) -> tuple[str, str] | None:
 
 def _own(value: str, meaning: str) -> Code:
     return Code(value, SCHEME, meaning)
-
-
-def _highdicom() -> Any:
-    try:
-        import highdicom
-        import highdicom.sc
-        import highdicom.sr
-    except ImportError as error:
-        raise ConfigError("dicom=true", "needs highdicom", remedy="pip install 'fistula[dicom]'") from error
-    return highdicom
 
 
 def _quiet() -> Any:

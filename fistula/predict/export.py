@@ -72,24 +72,16 @@ def export(run: LoadedRun, folder: Path, *, kind: str, int8: bool = False) -> Ex
 
 
 def onnx_scorer(path: Path) -> Score:
-    """Score slices with an exported ONNX model.
+    """Score slices with an exported ONNX model."""
+    import onnxruntime
 
-    Raises:
-        ConfigError: If onnxruntime is not installed.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ConfigError("format=onnx", "needs onnxruntime", remedy="pip install 'fistula[onnx]'") from error
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda pixels: session.run(None, {"slices": np.ascontiguousarray(pixels)})[0]
 
 
 def _to_onnx(graph: Graph, path: Path, example: NDArray[np.uint8]) -> Score:
-    try:
-        import onnxscript  # noqa: F401 (torch asks for it in the middle of the export)
-    except ImportError as error:
-        raise ConfigError("format=onnx", "needs onnxscript", remedy="pip install 'fistula[onnx]'") from error
+    import onnxscript  # noqa: F401 (torch asks for it in the middle of the export)
+
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's, on its own use of PyTorch

@@ -33,7 +33,8 @@ class RayEngine:
                 raise ConfigError(f"hydra.launcher.engine.{key}", "must be above 0", found=getattr(self, key))
 
     def __call__(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, int | None]]:
-        ray = _import_ray()
+        import ray
+
         _join(ray, self.address)
         try:
             gpus = 1 / self.jobs_per_gpu if ray.cluster_resources().get("GPU", 0) else 0
@@ -75,12 +76,3 @@ def _join(ray: Any, address: str) -> None:
         raise ConfigError(
             "hydra.launcher.engine.address", f"no Ray cluster answers at {address}", remedy=remedy
         ) from error
-
-
-def _import_ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        remedy = "Install it with: pip install 'fistula[cluster]'"
-        raise ConfigError("hydra/launcher", "needs Ray, which is not installed", remedy=remedy) from error
-    return ray

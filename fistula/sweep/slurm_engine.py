@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fistula.errors import ConfigError
 from fistula.sweep.job import Job
 
 POLL_S = 2.0
@@ -29,7 +28,8 @@ class SlurmEngine:
     parameters: dict[str, Any]
 
     def __call__(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, int | None]]:
-        submitit = _import_submitit()
+        import submitit
+
         executor = submitit.SlurmExecutor(folder=self.folder, max_num_timeout=self.max_num_timeout)
         executor.update_parameters(**self.parameters)
         array = executor.map_array(RequeuedJob(), jobs)
@@ -53,7 +53,9 @@ class RequeuedJob:
 
     def checkpoint(self, job: Job) -> Any:
         """Queue the same job again, when it is preempted or out of time; the run goes on from its last epoch."""
-        return _import_submitit().helpers.DelayedSubmission(self, job)
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, job)
 
 
 def _exit_code(submitted: Any) -> int | None:
@@ -62,12 +64,3 @@ def _exit_code(submitted: Any) -> int | None:
         return submitted.result()
     except Exception:  # submitit's kinds of failure, and whatever its pickle held
         return None
-
-
-def _import_submitit() -> Any:
-    try:
-        import submitit
-    except ImportError as error:
-        remedy = "Install it with: pip install 'fistula[cluster]'"
-        raise ConfigError("hydra/launcher=slurm", "needs submitit, which is not installed", remedy=remedy) from error
-    return submitit
