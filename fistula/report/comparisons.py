@@ -12,11 +12,13 @@ from fistula.evidence.design import Effect, Spread, main_effects, seed_and_patie
 from fistula.evidence.estimate import undefined
 from fistula.evidence.placements import place
 from fistula.evidence.verdict import detectable_difference, holm, judge_equivalence, planned_auroc_error
+from fistula.report.cross_checks import PAIR_CHECKS, pair_checks
 from fistula.report.results import Row
 
 MEASURES = ("auroc", "sensitivity", "specificity")
+Tests = dict[str, Comparison]
+Found = tuple[str, str, Tests, Tests]  # two configurations, the tests of the measures, and the checks of these
 PLANNED = 0.5  # correlation of the AUROCs of two models alike, on the same patients
-LEVEL_OF = {"auroc": "patient", "sensitivity": "slice", "specificity": "slice"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Pair:
         tests: By the names of `MEASURES`: AUROC by patient, sensitivity and specificity by slice.
         holm: P-values corrected within each measure over all pairs of the class; NaN where there is no test.
         equivalence: What the interval of the AUROC's difference says of the margin.
+        checks: Other tests of the same differences, by the names of `cross_checks.PAIR_CHECKS`.
     """
 
     first: str
@@ -38,6 +41,7 @@ class Pair:
     tests: dict[str, Comparison]
     holm: dict[str, float]
     equivalence: str
+    checks: dict[str, Comparison]
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def compare(rows: list[Row], *, margin: float) -> list[Comparisons]:
 def _compare_class(rows: list[Row], positive: str, *, margin: float) -> Comparisons:
     patients = [row for row in rows if row.level == "patient"]
     slices = {row.configuration.name: row for row in rows if row.level == "slice"}
-    found: list[tuple[str, str, dict[str, Comparison]]] = []
+    found: list[Found] = []
     uncompared = []
     # The higher AUROC comes first: the best configuration's pairs stand at the top, and differences are positive.
     for one, two in combinations(sorted(patients, key=_falling), 2):
@@ -89,7 +93,7 @@ def _compare_class(rows: list[Row], positive: str, *, margin: float) -> Comparis
             uncompared.append((first.name, second.name))
             continue
         tests = _test(_shared(slices[first.name], slices[second.name]), _shared(one, two))
-        found.append((first.name, second.name, tests))
+        found.append((first.name, second.name, *tests))
     pairs = _correct(found, positive, margin=margin)
     errors = [pair.tests["auroc"].standard_error for pair in pairs if pair.tests["auroc"].standard_error > 0]
     detectable = detectable_difference(median(errors)) if errors else _plan(patients)
@@ -106,8 +110,8 @@ def _plan(patients: list[Row]) -> float:
     return detectable_difference(error)
 
 
-def _correct(found: list[tuple[str, str, dict[str, Comparison]]], positive: str, *, margin: float) -> list[Pair]:
-    corrected = {name: holm([tests[name].p_value for _, _, tests in found]).tolist() for name in MEASURES}
+def _correct(found: list[Found], positive: str, *, margin: float) -> list[Pair]:
+    corrected = {name: holm([tests[name].p_value for _, _, tests, _ in found]).tolist() for name in MEASURES}
     return [
         Pair(
             first=first,
@@ -116,8 +120,9 @@ def _correct(found: list[tuple[str, str, dict[str, Comparison]]], positive: str,
             tests=tests,
             holm={name: corrected[name][index] for name in MEASURES},
             equivalence=judge_equivalence(tests["auroc"].difference, margin=margin),
+            checks=checks,
         )
-        for index, (first, second, tests) in enumerate(found)
+        for index, (first, second, tests, checks) in enumerate(found)
     ]
 
 
@@ -134,25 +139,22 @@ def _shared(first: Row, second: Row) -> pl.DataFrame:
     return one.join(two.select(*keys, "score", "called"), on=keys, suffix="_second", maintain_order="left")
 
 
-def _test(slices: pl.DataFrame, patients: pl.DataFrame) -> dict[str, Comparison]:
+def _test(slices: pl.DataFrame, patients: pl.DataFrame) -> tuple[Tests, Tests]:
     if not len(slices):
         nothing = Comparison(undefined("paired test", "no shared test rows: other folds or seeds"), nan, nan, nan)
-        return dict.fromkeys(MEASURES, nothing)
-    positives, negatives = slices.filter(pl.col("label") == 1), slices.filter(pl.col("label") == 0)
+        return dict.fromkeys(MEASURES, nothing), dict.fromkeys(PAIR_CHECKS, nothing)
     labels, first, second, keys = (
         patients[name].to_numpy() for name in ("label", "score", "score_second", "patient_key")
     )
-    hits, other_hits, positive_keys = (
-        positives[name].to_numpy() for name in ("called", "called_second", "patient_key")
+    truth, calls, other_calls, owners = (
+        slices[name].to_numpy() for name in ("label", "called", "called_second", "patient_key")
     )
-    alarms, other_alarms, negative_keys = (
-        negatives[name].to_numpy() for name in ("called", "called_second", "patient_key")
-    )
-    return {
-        "auroc": clustered_auroc_test(labels, first, second, keys),
-        "sensitivity": clustered_mcnemar(hits, other_hits, positive_keys),
-        "specificity": clustered_mcnemar(1 - alarms, 1 - other_alarms, negative_keys),
-    }
+    right, other = calls == truth, other_calls == truth
+    tests = {"auroc": clustered_auroc_test(labels, first, second, keys)}
+    for measure, label in (("sensitivity", 1), ("specificity", 0)):
+        rows = truth == label
+        tests[measure] = clustered_mcnemar(right[rows], other[rows], owners[rows])
+    return tests, pair_checks((labels, first, second, keys), (truth, calls, other_calls, owners))
 
 
 def _effects(rows: list[Row]) -> list[Effect]:

@@ -15,7 +15,7 @@ from fistula.errors import ConfigError
 from fistula.report import figures, methods, probability_figures
 from fistula.report.comparisons import MEASURES
 from fistula.report.contents import Contents, Settings, compute
-from fistula.report.cross_checks import CHECKS
+from fistula.report.cross_checks import CHECKS, PAIR_CHECKS
 from fistula.report.drawing import save
 from fistula.report.guidelines import read_guidelines
 from fistula.report.inflation import YAGIS_POINTS, YAGIS_RANDOM
@@ -124,6 +124,7 @@ def _names(contents: Contents) -> dict[str, object]:
         "more": [*MORE, *(PREDICTIVE if contents.settings.prevalence is not None else ())],
         "measures": MEASURES,
         "check_names": CHECKS,
+        "pair_check_names": PAIR_CHECKS,
         "calibration": CALIBRATION,
         "titles": TITLES,
         "pooling": POOLINGS[contents.settings.pooling],

@@ -130,6 +130,9 @@ def _compared(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{place} / {measure}", _estimate(test.difference, both)
                 yield f"{place} / {measure} p", _plain(test.p_value, both)
                 yield f"{place} / {measure} p by Holm", _plain(pair.holm[measure], both)
+            for name, check in pair.checks.items():
+                yield f"{place} / {name}", _estimate(check.difference, both)
+                yield f"{place} / {name} p", _plain(check.p_value, both)
         yield f"detectable difference / {found.positive}", _plain(found.detectable, names)
         for effect in found.effects:
             place = f"main effect / {effect.factor} / {effect.level} - {effect.reference} / {found.positive}"

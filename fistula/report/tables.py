@@ -124,6 +124,8 @@ def _pair(pair: Pair) -> dict[str, object]:
         test = pair.tests[name]
         flat |= _parts(name, test.difference)
         flat |= {f"{name}_p": _known(test.p_value), f"{name}_p_holm": _known(pair.holm[name])}
+    for name, check in pair.checks.items():
+        flat |= _parts(name, check.difference) | {f"{name}_p": _known(check.p_value)}
     return flat | {"equivalence": pair.equivalence}
 
 
