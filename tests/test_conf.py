@@ -1,12 +1,17 @@
 """Every file in conf/ composes and builds: dead or misspelt configuration fails here."""
 
+import re
+
 import polars as pl
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 
-from fistula.cli import config_folder
+from fistula.cli import COMMANDS, config_folder
 from fistula.cohort.manifest import read_cohort
 from fistula.learning.experiment import build
+from fistula.sweep.run_folder import register_run_name
 
 from .conftest import write_cohort
 
@@ -57,6 +62,34 @@ def test_every_option_builds(built, option):
     network = [] if option.startswith("model=") else ["model.architecture=test_resnet"]
     run = built(option, *network, "model.pretrained=false")
     assert run.classifier.backbone.network.num_classes == run.data.num_classes
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_key_is_read(command):
+    """By the code or by another key; arguments of a `_target_`, or of a call with `**cfg.KEY`, are held by the call."""
+    register_run_name()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        cfg = compose(command)
+    code = "\n".join(path.read_text() for path in sorted(config_folder().parent.rglob("fistula/**/*.py")))
+    conf = "\n".join(path.read_text() for path in sorted(config_folder().rglob("*.yaml")))
+    keys = list(own_keys(cfg, passed_whole=re.findall(r"\*\*cfg\.(\w+)", code)))
+    assert len(keys) > 1
+    unread = [
+        key
+        for key in keys
+        if not re.search(rf"""cfg(\.\w+)*\.{key}\b|config(\.\w+)*\.{key}\b|["']{key}["']""", code)
+        and not re.search(rf"\$\{{[\w.]*\b{key}\}}", conf)
+    ]
+    assert unread == []
+
+
+def own_keys(cfg, passed_whole):
+    for key in cfg:
+        node = None if OmegaConf.is_missing(cfg, key) else cfg._get_node(key)
+        if not isinstance(node, DictConfig) or node._is_none():
+            yield key
+        elif "_target_" not in node and key not in passed_whole:
+            yield from own_keys(node, passed_whole)
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
