@@ -56,6 +56,9 @@ EXTRAS = {
     "uvicorn": "serve",
 }
 
+# Commands with groups whose values may be of several kinds: what timm, Lightning and albumentations take.
+FREE = ("train", "preview")
+
 # Commands whose first word says what to do: `fistula weights pull`.
 WITH_ACTION = ("weights",)
 
@@ -93,12 +96,30 @@ def run_command(command: str, arguments: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra  # here, because `fistula --help` must not wait for it
 
-    sys.argv = [
-        f"fistula {command}",
-        *(_rename(argument, RENAMED.get(command, {})) for argument in _spelled_out(command, arguments)),
-    ]
-    module = importlib.import_module(f"fistula.commands.{command}")
-    hydra.main(config_path=str(config_folder()), config_name=command, version_base="1.3")(_speaking(module.run))()
+    from fistula.values import refuse_other_options
+
+    names = RENAMED.get(command, {})
+    arguments = [_rename(argument, names) for argument in _spelled_out(command, arguments)]
+    for argument in arguments:
+        group = config_folder() / argument.partition("=")[0]
+        if "=" in argument and group.is_dir():
+            refuse_other_options(argument, sorted(path.stem for path in group.glob("*.yaml")))
+    sys.argv = [f"fistula {command}", *arguments]
+    if {"--help", "-h"}.isdisjoint(arguments):
+        task = importlib.import_module(f"fistula.commands.{command}").run
+    else:
+        task = _named(command)
+    hydra.main(config_path=str(config_folder()), config_name=command, version_base="1.3")(_speaking(task))()
+
+
+def _named(command: str) -> Callable[["DictConfig"], None]:
+    """What Hydra needs for a command's help, which must not wait for the command's imports: its name."""
+
+    def run(cfg: "DictConfig") -> None:
+        raise AssertionError("Hydra runs nothing where help is asked for")
+
+    run.__module__ = f"fistula.commands.{command}"
+    return run
 
 
 def config_folder() -> Path:
@@ -131,12 +152,17 @@ def _speaking(task: Callable[["DictConfig"], None]) -> Callable[["DictConfig"], 
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
 
+        from fistula.values import refuse_other_kinds
+
+        command = task.__module__.rpartition(".")[2]
         try:
+            if command not in FREE:
+                refuse_other_kinds(cfg)
             task(cfg)
         except Exception as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
-            _exit(error, command=task.__module__.rpartition(".")[2])
+            _exit(error, command=command)
 
     return run
 

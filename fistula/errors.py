@@ -31,6 +31,12 @@ class ConfigError(FistulaError):
     """A key of the configuration has a value that cannot work."""
 
 
+def refuse_outside(where: str, value: float, low: float, high: float) -> None:
+    """Raise ConfigError unless `low <= value <= high`."""
+    if not low <= value <= high:
+        raise ConfigError(where, f"must be at least {low} and at most {high}", found=value)
+
+
 class DataError(FistulaError):
     """A file, a table of labels, or a cohort folder is not what it has to be."""
 

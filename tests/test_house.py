@@ -12,7 +12,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # What each room may import; everyone may import errors, folder and the package itself.
 ARROWS = {
     "__init__": {"predict"},  # fistula.load, imported when it is first asked for
-    "cli": {"commands"},
+    "cli": {"commands", "values"},
     "commands": {
         "phantom",
         "dicom",
@@ -40,6 +40,7 @@ ARROWS = {
     "evidence": set(),
     "folder": set(),
     "errors": set(),
+    "values": set(),
 }
 
 

@@ -140,9 +140,9 @@ def _class_names(
     path: Path, body: list[tuple[int, dict[str, str]]], classes: Sequence[str] | None, *, positive_only: bool
 ) -> list[str]:
     if classes is not None:
-        names = [str(name) for name in classes]
+        names = [] if isinstance(classes, str) or not isinstance(classes, Sequence) else [str(name) for name in classes]
         if len(names) < 2 or len(set(names)) != len(names):
-            raise ConfigError("classes", "must be two or more different names", found=names)
+            raise ConfigError("classes", "must be a list of two or more different names", found=classes)
         return names
     if positive_only:
         return ["negative", "positive"]

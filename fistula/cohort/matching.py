@@ -7,10 +7,8 @@ import polars as pl
 from fistula.cohort.labels import KEYS, Labels, Row
 from fistula.cohort.survey import Survey
 from fistula.dicom.identity import Pseudonyms
-from fistula.errors import ConfigError, DataError
+from fistula.errors import DataError
 
-NEGATIVES = ("labelled", "other_patients")
-CHOICES = ("refuse", "exclude")
 MATCHED = {
     "label": pl.Int64(),
     "site": pl.String(),
@@ -44,8 +42,6 @@ def with_negatives(facts: pl.DataFrame, *, negatives: str) -> pl.DataFrame:
 
     A labelled patient's own unlabelled slices stay in no class: this is the paper's rule.
     """
-    if negatives not in NEGATIVES:
-        raise ConfigError("negatives", f"must be one of {', '.join(NEGATIVES)}", found=negatives)
     if negatives == "labelled":
         return facts
     is_control = pl.col("label").is_null().all().over("patient_key")
@@ -58,7 +54,6 @@ def refuse_unmatched(facts: pl.DataFrame, labels: Labels, *, policy: str) -> int
     Raises:
         DataError: With how many, and the first of them.
     """
-    _check_policy("unmatched", policy)
     used = set(facts["line"].drop_nulls())
     unused = [row for row in labels.rows if row.line not in used]
     if unused and policy == "refuse":
@@ -71,7 +66,6 @@ def refuse_unmatched(facts: pl.DataFrame, labels: Labels, *, policy: str) -> int
 
 def refuse_files(survey: Survey, facts: pl.DataFrame, *, key: str, policy: str, rule: str) -> None:
     """Refuse the rows of `facts`, naming the first of their files, unless there are none or `policy` is `exclude`."""
-    _check_policy(key, policy)
     if facts.is_empty() or policy == "exclude":
         return
     first = [
@@ -121,8 +115,3 @@ def _columns(row: Row | None, pseudonyms: Pseudonyms) -> tuple:
     opening = row.opening or (None, None)
     patient = pseudonyms("patient", row.patient) if row.patient else None
     return row.label, row.site, row.split, *opening, row.line, patient
-
-
-def _check_policy(key: str, policy: str) -> None:
-    if policy not in CHOICES:
-        raise ConfigError(key, f"must be {' or '.join(CHOICES)}", found=policy)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from fistula.errors import ConfigError, refuse_outside
+
 FITS = ("longer", "shorter")
 
 
@@ -21,6 +23,12 @@ class Grid:
     size: int
     spacing_mm: float
     fit: str = "longer"
+
+    def __post_init__(self) -> None:
+        refuse_outside("size", self.size, 8, 4096)
+        refuse_outside("spacing_mm", self.spacing_mm, 0.01, 100)
+        if self.fit not in FITS:
+            raise ConfigError("fit", f"must be {' or '.join(FITS)}", found=self.fit)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from fistula.dicom.vocabulary import ORIENTATIONS
+from fistula.dicom.vocabulary import MODALITIES, ORIENTATIONS
 from fistula.errors import ConfigError
 
 COMPONENTS = (
@@ -41,7 +41,7 @@ class Keep:
             re.compile(description)
         except re.error as error:
             raise ConfigError("keep.description", f"is no regular expression ({error})", found=description) from error
-        self.modality = None if modality is None else [word.upper() for word in modality]
+        self.modality = _words("modality", modality, sorted(MODALITIES))
         self.component = _words("component", component, COMPONENTS)
         self.orientation = _words("orientation", orientation, ORIENTATIONS)
         self.contrast = _words("contrast", contrast, CONTRAST)
@@ -86,6 +86,8 @@ class Keep:
 def _words(name: str, words: Sequence[str] | None, allowed: Sequence[str]) -> list[str] | None:
     if words is None:
         return None
+    if not isinstance(words, list | tuple):
+        raise ConfigError(f"keep.{name}", "must be a list, or null for any", found=words)
     for word in words:
         if word not in allowed:
             choices = ", ".join(repr(item) for item in allowed)

@@ -13,7 +13,10 @@ from fistula.cohort.rules import Keep
 from fistula.cohort.survey import Survey
 from fistula.dicom.container import Part
 from fistula.dicom.survey import Look, source_hash
-from fistula.errors import DataError
+from fistula.errors import ConfigError, DataError
+
+CHOICES = dict.fromkeys(("unreadable", "unlabelled", "unmatched"), ("refuse", "exclude"))
+CHOICES["negatives"] = ("labelled", "other_patients")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class Policies:
     unlabelled: str = "refuse"
     unmatched: str = "refuse"
     negatives: str = "labelled"
+
+    def __post_init__(self) -> None:
+        for key, choices in CHOICES.items():
+            if getattr(self, key) not in choices:
+                raise ConfigError(key, f"must be {' or '.join(choices)}", found=getattr(self, key))
 
 
 def select(

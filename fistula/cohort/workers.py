@@ -15,7 +15,7 @@ from joblib.externals.loky import ProcessPoolExecutor
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, refuse_outside
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -39,8 +39,7 @@ class Workers:
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
             raise ConfigError("workers.backend", f"must be one of {', '.join(BACKENDS)}", found=self.backend)
-        if not isinstance(self.count, int) or self.count < 0:
-            raise ConfigError("workers.count", "must be a whole number, 0 (all cores) or more", found=self.count)
+        refuse_outside("workers.count", self.count, 0, 1024)
 
     @property
     def number(self) -> int:

@@ -18,6 +18,7 @@ from fistula.cohort.survey import Survey, survey_folder
 from fistula.cohort.workers import Workers
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.survey import Look
+from fistula.errors import ConfigError
 from fistula.folder import refuse_existing, write_whole
 
 MOST_KINDS = 60
@@ -40,13 +41,14 @@ WIDTH = 170  # where the output is no terminal
 def run(cfg: DictConfig) -> None:
     """Read headers (and, with `decode`, pixels), print tables, and write `json` if it is named."""
     if cfg.json is not None:
-        refuse_existing(Path(cfg.json), key="json")
+        refuse_existing(Path(str(cfg.json)), key="json")
+        if not Path(str(cfg.json)).parent.is_dir():
+            raise ConfigError("json", "must lie in a folder that is there", found=cfg.json)
     keep: Keep = instantiate(cfg.keep, _convert_="all")
-    classes = None if cfg.classes is None else list(cfg.classes)
-    labels = None if cfg.labels is None else read_labels(Path(cfg.labels), classes=classes)
+    labels = None if cfg.labels is None else read_labels(Path(str(cfg.labels)), classes=cfg.classes)
     look = Look(read_pseudonyms(create=False), keep.description, cfg.max_object_mb, cfg.seconds_per_file)
     workers = Workers(cfg.workers.count, cfg.workers.backend)
-    survey = survey_folder(Path(cfg.source), look, workers)
+    survey = survey_folder(Path(str(cfg.source)), look, workers)
     if cfg.decode:
         survey = decoded(survey, look, workers)
     console = _console()
@@ -55,7 +57,7 @@ def run(cfg: DictConfig) -> None:
     for sentence in suspicions(survey, labels=labels, look=look):
         console.print(f"suspicious: {sentence}", style="yellow", soft_wrap=True, markup=False)
     if cfg.json is not None:
-        write_whole(Path(cfg.json), json.dumps(file_records(survey), indent=1, ensure_ascii=False) + "\n")
+        write_whole(Path(str(cfg.json)), json.dumps(file_records(survey), indent=1, ensure_ascii=False) + "\n")
 
 
 def _print_series(console: Console, survey: Survey, keep: Keep) -> None:

@@ -10,34 +10,28 @@ from rich.console import Console
 
 from fistula.cohort.flow import Flow
 from fistula.cohort.ingest import Recipe, ingest
-from fistula.cohort.pixels import FITS, Grid
+from fistula.cohort.pixels import Grid
 from fistula.cohort.select import Policies
 from fistula.cohort.workers import Workers
 from fistula.dicom.identity import key_file, read_pseudonyms
 from fistula.dicom.survey import Look
 from fistula.errors import ConfigError
 
-RANGES = (
-    ("size", 8, 4096),
-    ("spacing_mm", 0.01, 100.0),
-    ("max_object_mb", 1, 1 << 20),
-    ("seconds_per_file", 0.1, 86400.0),
-)
 # What decides about the content of a cohort, and so about whether an earlier one may be reused.
 SETTINGS = ("intensity", "keep", "size", "spacing_mm", "fit")
 
 
 def run(cfg: DictConfig) -> None:
     """Write the cohort; end with what was left out and why, and what to do next."""
-    out = Path(cfg.out)
+    out = Path(str(cfg.out))
     record = ingest(
-        Path(cfg.source),
-        Path(cfg.labels),
+        Path(str(cfg.source)),
+        Path(str(cfg.labels)),
         out,
         recipe=read_recipe(cfg),
         workers=Workers(cfg.workers.count, cfg.workers.backend),
-        classes=None if cfg.classes is None else [str(name) for name in cfg.classes],
-        reuse=None if cfg.reuse is None else Path(cfg.reuse),
+        classes=cfg.classes,
+        reuse=None if cfg.reuse is None else Path(str(cfg.reuse)),
     )
     console = Console(highlight=False)
     console.print(Flow(record["flow"]).table())
@@ -55,7 +49,8 @@ def read_recipe(cfg: DictConfig) -> Recipe:
     Raises:
         ConfigError: If a value cannot work.
     """
-    _check(cfg)
+    if key_file().resolve().is_relative_to(Path(str(cfg.out)).resolve()):
+        raise ConfigError("out", "must not be a folder that holds the pseudonym key", found=cfg.out)
     settings: dict[str, Any] = OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(SETTINGS)), resolve=True)  # type: ignore[assignment]
     keep = instantiate(cfg.keep, _convert_="all")
     pseudonyms = read_pseudonyms(create=True)
@@ -67,16 +62,3 @@ def read_recipe(cfg: DictConfig) -> Recipe:
         look=Look(pseudonyms, keep.description, cfg.max_object_mb, cfg.seconds_per_file),
         settings=settings,
     )
-
-
-def _check(cfg: DictConfig) -> None:
-    for name, low, high in RANGES:
-        if not isinstance(cfg[name], int if isinstance(low, int) else int | float):
-            kind = "whole number" if isinstance(low, int) else "number"
-            raise ConfigError(name, f"must be a {kind}", found=cfg[name])
-        if not low <= cfg[name] <= high:
-            raise ConfigError(name, f"must be at least {low} and at most {high}", found=cfg[name])
-    if cfg.fit not in FITS:
-        raise ConfigError("fit", f"must be {' or '.join(FITS)}", found=cfg.fit)
-    if key_file().resolve().is_relative_to(Path(cfg.out).resolve()):
-        raise ConfigError("out", "must not be a folder that holds the pseudonym key", found=cfg.out)

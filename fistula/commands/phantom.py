@@ -12,7 +12,7 @@ from fistula.phantom.cohort import Size, write_cohort
 
 def run(cfg: DictConfig) -> None:
     """Write the cohort, say what is in it, and what to do with it."""
-    out = Path(cfg.out)
+    out = Path(str(cfg.out))
     size = Size(
         patients=cfg.patients,
         controls=cfg.controls,

@@ -13,6 +13,7 @@ from fistula.dicom.outcome import NotTaken, Refused, Skipped
 from fistula.dicom.parse import read_header
 from fistula.dicom.syntax import require_decoder
 from fistula.dicom.timing import TimeLimit
+from fistula.errors import refuse_outside
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 
@@ -32,6 +33,10 @@ class Look:
     description: str = ""
     max_object_mb: int = 2048
     seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        refuse_outside("max_object_mb", self.max_object_mb, 1, 1 << 20)
+        refuse_outside("seconds_per_file", self.seconds, 0.1, 86400)
 
     @property
     def limit(self) -> int:

@@ -10,7 +10,7 @@ from joblib import Parallel, delayed
 from rich.progress import track
 
 from fistula.dicom.write import LARGEST_STORED, Series, write_mr_slice
-from fistula.errors import ConfigError
+from fistula.errors import refuse_outside
 from fistula.folder import whole_folder
 from fistula.phantom.design import Design
 from fistula.phantom.patient import Person, draw_patient
@@ -51,14 +51,12 @@ class Size:
     supersampling: int
 
     def __post_init__(self) -> None:
-        least = {"patients": 1, "controls": 1, "positive": 1, "negative": 0, "control": 1, "supersampling": 1}
-        for name, minimum in least.items():
-            key = f"slices.{name}" if name in ("positive", "negative", "control") else name
-            if getattr(self, name) < minimum:
-                remedy = "A cohort needs both groups" if name in ("patients", "controls") else ""
-                raise ConfigError(key, f"must be at least {minimum}", found=getattr(self, name), remedy=remedy)
-        if not 0 < self.step_mm <= 6:
-            raise ConfigError("slices.step_mm", "must be above 0 and at most 6", found=self.step_mm)
+        for name in ("patients", "controls"):  # a cohort needs both groups
+            refuse_outside(name, getattr(self, name), 1, 100_000)
+        for name, least in (("positive", 1), ("negative", 0), ("control", 1)):
+            refuse_outside(f"slices.{name}", getattr(self, name), least, 200)
+        refuse_outside("supersampling", self.supersampling, 1, 8)
+        refuse_outside("slices.step_mm", self.step_mm, 0.1, 6)
 
 
 def write_cohort(out: Path, size: Size, design: Design, *, seed: int, workers: int) -> pl.DataFrame:
@@ -69,7 +67,7 @@ def write_cohort(out: Path, size: Size, design: Design, *, seed: int, workers: i
         size: How many patients and slices.
         design: What they are drawn from.
         seed: Same seed, same bytes, for any number of workers.
-        workers: Processes; -1 is one a core.
+        workers: Processes; 0 is one a core.
 
     Returns:
         The table of labels, columns as in `LABELS`.
@@ -77,14 +75,12 @@ def write_cohort(out: Path, size: Size, design: Design, *, seed: int, workers: i
     Raises:
         ConfigError: If `out` exists or a value cannot work.
     """
-    if seed < 0:
-        raise ConfigError("seed", "must not be negative", found=seed)
-    if workers == 0:
-        raise ConfigError("workers", "must not be 0", remedy="Use -1 for one a core")
+    refuse_outside("seed", seed, 0, 2**32 - 1)
+    refuse_outside("workers", workers, 0, 1024)
     people = draw_people(size, design, seed=seed)
     with whole_folder(out) as folder:
         jobs = (delayed(_write_patient)(folder, person, size, design, seed) for person in people)
-        tables = Parallel(n_jobs=workers, return_as="generator")(jobs)
+        tables = Parallel(n_jobs=workers or -1, return_as="generator")(jobs)
         tables = list(track(tables, description="patients", total=len(people)))
         labels = pl.DataFrame([row for table in tables for row in table], schema=LABELS, orient="row")
         if design.labels == "random":

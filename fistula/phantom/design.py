@@ -3,9 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, refuse_outside
 
 LABELS = ("breach", "random")
+COMPANIONS = ("horseshoe", "abscess", "seton")
+FINDINGS = ("plexus", "haemorrhoid", "fissure", "healed", "blind", "pocket", "sinus")
+RANGES = {
+    "share": (1e-6, 1e6),
+    "tesla": (0.01, 20),
+    "fov_mm": (10, 1000),
+    "matrix": (16, 2048),
+    "acquired": (0.1, 1),
+    "thickness_mm": (0.1, 20),
+    "noise": (0, 1),
+    "shading": (0, 2),
+    "gamma": (0.1, 10),
+    "masked_air": (0, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,10 @@ class Site:
     gamma: float
     masked_air: float
 
+    def __post_init__(self) -> None:
+        for name, (low, high) in RANGES.items():
+            refuse_outside(f"phantom.sites, {self.name}, {name}", getattr(self, name), low, high)
+
 
 @dataclass(frozen=True)
 class Design:
@@ -52,8 +70,8 @@ class Design:
         labels: `breach`: what the anatomy shows; `random`: by lot, one label a patient, to be learned by nobody.
         opening_width: Range of the breach's width, mm.
         tract_signal: Range of an active tract's signal; the internal sphincter has about 0.63, the mucosa 0.78.
-        companions: Probabilities of `horseshoe`, `abscess` and `seton` with a tract.
-        findings: Probabilities of the hard negatives, in either group.
+        companions: Probabilities of `COMPANIONS` with a tract.
+        findings: Probabilities of `FINDINGS`, the hard negatives, in either group.
         ghost: Probability of a motion ghost.
         swap: Probability that water and fat are swapped in a region.
     """
@@ -72,21 +90,16 @@ class Design:
             raise ConfigError("phantom.labels", f"must be one of {', '.join(LABELS)}", found=self.labels)
         if not self.sites:
             raise ConfigError("phantom.sites", "must name at least one site")
-        for site in self.sites:
-            if min(site.share, site.fov_mm, site.matrix, site.thickness_mm) <= 0:
-                found = f"{site.share}, {site.fov_mm}, {site.matrix}, {site.thickness_mm}"
-                raise ConfigError(
-                    f"phantom.sites, {site.name}",
-                    "share, fov_mm, matrix and thickness_mm must be positive",
-                    found=found,
-                )
         for name in ("opening_width", "tract_signal"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ConfigError(f"phantom.{name}", "must be two positive numbers in order", found=f"[{low}, {high}]")
+            values = getattr(self, name)
+            if len(values) != 2 or not 0 < values[0] <= values[1] < 100:
+                raise ConfigError(f"phantom.{name}", "must be two positive numbers in order", found=values)
+        for key, names in (("companions", COMPANIONS), ("findings", FINDINGS)):
+            if getattr(self, key).keys() != set(names):
+                found = ", ".join(getattr(self, key)) or "none"
+                raise ConfigError(f"phantom.{key}", f"must be {', '.join(names)}", found=found)
         chances = {"ghost": self.ghost, "swap": self.swap}
         chances |= {f"companions.{name}": value for name, value in self.companions.items()}
         chances |= {f"findings.{name}": value for name, value in self.findings.items()}
         for name, value in chances.items():
-            if not 0 <= value <= 1:
-                raise ConfigError(f"phantom.{name}", "must be a probability, 0 to 1", found=value)
+            refuse_outside(f"phantom.{name}", value, 0, 1)

@@ -80,8 +80,8 @@ def test_batches_reach_their_target_and_keep_the_order():
     ("changes", "message"),
     [
         ({"backend": "mpi"}, "must be one of loky"),
-        ({"count": -1}, "or more"),
-        ({"count": "two"}, "must be a whole number"),
+        ({"count": -1}, "must be at least 0"),
+        ({"count": 99999}, "must be at least 0 and at most 1024, found 99999"),
     ],
 )
 def test_workers_that_cannot_be_are_refused(changes, message):

@@ -409,27 +409,3 @@ def test_every_option_of_every_group_makes_a_cohort(dicom_tree, tmp_path, fistul
     code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort", f"intensity={intensity}", f"keep={keep}")
     assert code == 0, error
     assert read_cohort(tmp_path / "cohort").pixels.max() > 0
-
-
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ("size=4", "size: must be at least 8"),
-        ("spacing_mm=0", "spacing_mm: must be at least 0.01"),
-        ("size=1000000", "size: must be at least 8 and at most 4096, found 1000000"),
-        ("size=big", "size: must be a whole number, found big"),
-        ("seconds_per_file=soon", "seconds_per_file: must be a number, found soon"),
-        ("keep.description='['", "keep.description: is no regular expression"),
-        ("fit=both", "fit: must be longer or shorter, found both"),
-        ("unlabelled=ignore", "unlabelled: must be refuse or exclude, found ignore"),
-        ("negatives=all", "negatives: must be one of labelled, other_patients"),
-        ("keep.component=[watr]", "keep.component: must be of"),
-        ("keep=mrx", "keep=mrx: is not one of"),
-        ("intensity=percentil", "intensity=percentil: is not one of"),
-    ],
-)
-def test_an_option_that_cannot_be_is_one_line(dicom_tree, tmp_path, fistula_here, option, message):
-    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort", option)
-    assert code == 2
-    assert message in error
-    assert not (tmp_path / "cohort").exists()

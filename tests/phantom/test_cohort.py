@@ -103,7 +103,7 @@ def test_lots_are_one_a_patient_and_balanced_between_the_groups(tmp_path, make_d
 
 def test_nothing_is_left_when_writing_fails(tmp_path, make_design):
     design = make_design()
-    broken = replace(design, sites=[replace(site, noise=None) for site in design.sites])
+    broken = replace(design, sites=[replace(site, model=3) for site in design.sites])
     with pytest.raises(TypeError):
         write_cohort(tmp_path / "cohort", SIZE, broken, seed=0, workers=1)
     assert list(tmp_path.iterdir()) == []
@@ -112,12 +112,12 @@ def test_nothing_is_left_when_writing_fails(tmp_path, make_design):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"patients": 0}, r"patients: must be at least 1, found 0\. A cohort needs both groups"),
-        ({"controls": -3}, r"controls: must be at least 1, found -3"),
-        ({"positive": 0.2}, r"slices\.positive: must be at least 1, found 0\.2"),
-        ({"negative": -1}, r"slices\.negative: must be at least 0, found -1"),
-        ({"supersampling": 0}, r"supersampling: must be at least 1, found 0"),
-        ({"step_mm": 0.0}, r"slices\.step_mm: must be above 0 and at most 6, found 0"),
+        ({"patients": 0}, r"patients: must be at least 1 and at most 100000, found 0"),
+        ({"controls": -3}, r"controls: must be at least 1 and .*, found -3"),
+        ({"positive": 0.2}, r"slices\.positive: must be at least 1 and at most 200, found 0\.2"),
+        ({"negative": -1}, r"slices\.negative: must be at least 0 and .*, found -1"),
+        ({"supersampling": 0}, r"supersampling: must be at least 1 and at most 8, found 0"),
+        ({"step_mm": 0.0}, r"slices\.step_mm: must be at least 0\.1 and at most 6, found 0"),
     ],
 )
 def test_a_size_that_cannot_be_is_refused(changes, message):

@@ -1,0 +1,70 @@
+"""The values of a configuration must be of the kind that the files in conf/ show: a number where a number stands."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from fistula.errors import ConfigError
+
+KINDS: dict[Any, tuple[str, Any]] = {
+    bool: ("true or false", (bool,)),
+    int: ("a whole number", (int,)),
+    float: ("a number", (int, float)),
+    str: ("a word", (str,)),
+    ListConfig: ("a list", (ListConfig, type(None))),  # null: any
+    DictConfig: ("keys with values", (DictConfig,)),
+}
+PATH: tuple[str, Any] = ("a path", (str, int))  # all that must be given is one; a folder may be called 2024
+
+
+def refuse_other_kinds(cfg: DictConfig) -> None:
+    """Compare a command's configuration with the one that the same choice of groups has without changes.
+
+    A key that is null in conf/ takes anything.
+
+    Raises:
+        ConfigError: If a value is of another kind.
+    """
+    hydra = HydraConfig.get()
+    choices = [f"{group}={name}" for group, name in hydra.runtime.choices.items() if not group.startswith("hydra/")]
+    loader = GlobalHydra.instance().config_loader()
+    default = loader.load_configuration(hydra.job.config_name, choices, RunMode.RUN)
+    for where, rule, found in differences(cfg, default):
+        raise ConfigError(where, f"must be {rule}", found=found)
+
+
+def refuse_other_options(override: str, options: list[str]) -> None:
+    """Refuse a group's value that is no name, such as `keep=1`, which Hydra cannot say.
+
+    Raises:
+        ConfigError: If it is a number, null, true or false, or a list of these.
+    """
+    parsed = OverridesParser.create().parse_override(override)
+    value = parsed.value()
+    names = value if isinstance(value, list) else [value]
+    if not parsed.is_sweep_override() and not all(isinstance(name, str) for name in names):
+        raise ConfigError(override, f"is not one of {', '.join(options)}")
+
+
+def differences(value: Any, default: Any, where: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Where `value` is of another kind than `default`, what stands in `default`, and what was found."""
+    if default is None:
+        return
+    rule, kinds = PATH if default == "???" else KINDS[type(default)]
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        yield where, rule, "null" if value is None else value
+    elif isinstance(default, DictConfig):
+        for key in default.keys() & value.keys():
+            yield from differences(_raw(value, key), _raw(default, key), f"{where}.{key}".lstrip("."))
+    elif isinstance(default, ListConfig) and default and value:
+        for index in range(len(value)):
+            yield from differences(_raw(value, index), _raw(default, 0), f"{where}[{index}]")
+
+
+def _raw(node: DictConfig | ListConfig, key: Any) -> Any:
+    return "???" if OmegaConf.is_missing(node, key) else node[key]

@@ -1,0 +1,70 @@
+"""Whatever stands where another kind of value belongs is refused in one line, before anything is read."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import ListConfig, OmegaConf
+
+from fistula.cli import COMMANDS, FREE, config_folder
+from fistula.values import differences
+
+GIVEN = {
+    "ingest": ("source=tree", "labels=labels.csv", "out=cohort"),
+    "doctor": ("source=tree",),
+    "phantom": ("out=phantom",),
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "override", "message"),
+    [
+        ("ingest", "workers=1", "workers: must be keys with values, found 1"),
+        ("ingest", "workers.count=two", "workers.count: must be a whole number, found two"),
+        ("ingest", "workers.count=100000", "workers.count: must be at least 0 and at most 1024, found 100000"),
+        ("ingest", "size=256.5", "size: must be a whole number, found 256.5"),
+        ("ingest", "size=1000000", "size: must be at least 8 and at most 4096, found 1000000"),
+        ("ingest", "spacing_mm=0", "spacing_mm: must be at least 0.01 and at most 100, found 0"),
+        ("ingest", "spacing_mm=null", "spacing_mm: must be a number, found null"),
+        ("ingest", "unlabelled=skip", "unlabelled: must be refuse or exclude, found skip"),
+        ("ingest", "negatives=all", "negatives: must be labelled or other_patients, found all"),
+        ("ingest", "classes=2", "classes: must be a list of two or more different names, found 2"),
+        ("ingest", "fit=both", "fit: must be longer or shorter, found both"),
+        ("ingest", "keep.description='['", "keep.description: is no regular expression"),
+        ("ingest", "keep.component=[watr]", "keep.component: must be of 'water',"),
+        ("ingest", "intensity=percentil", "intensity=percentil: is not one of"),
+        ("ingest", "keep=2", "keep=2: is not one of all, mdixon_water, mr"),
+        ("ingest", "keep.localizers=maybe", "keep.localizers: must be true or false, found maybe"),
+        ("ingest", "keep.component=[1]", "keep.component[0]: must be a word, found 1"),
+        ("ingest", "out=[a,b]", "out: must be a path, found ['a', 'b']"),
+        ("doctor", "max_object_mb=x", "max_object_mb: must be a whole number, found x"),
+        ("doctor", "seconds_per_file=-1", "seconds_per_file: must be at least 0.1 and at most 86400, found -1"),
+        ("doctor", "json=nowhere/found.json", "json: must lie in a folder that is there, found nowhere/found.json"),
+        ("phantom", "slices=9", "slices: must be keys with values, found 9"),
+        ("phantom", "seed=-1", "seed: must be at least 0"),
+        ("phantom", "phantom.sites=[1]", "phantom.sites[0]: must be keys with values, found 1"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_in_one_line(fistula_here, dicom_tree, tmp_path, command, override, message):
+    before = sorted(tmp_path.iterdir())
+    code, _, error = fistula_here(command, *GIVEN[command], override)
+    assert (code, error.count("\n")) == (2, 1)
+    assert error.startswith(f"error: {message}")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - set(FREE)))
+def test_every_value_of_every_command_has_a_kind(command):
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        default = compose(command)
+    assert list(differences(default, default)) == []
+    for key in default:
+        if OmegaConf.is_missing(default, key) or default[key] is None:
+            continue
+        other = 1 if isinstance(default[key], str | ListConfig) else "word"
+        changed = OmegaConf.merge(default, {})
+        changed._set_item_impl(key, other)
+        assert [where for where, _, _ in differences(changed, default)] == [key]
+
+
+def test_a_number_may_be_whole_and_a_folder_a_number():
+    default = OmegaConf.create({"spacing_mm": 0.8, "out": "???", "classes": None})
+    assert list(differences(OmegaConf.create({"spacing_mm": 1, "out": 2024, "classes": [1, 2]}), default)) == []
