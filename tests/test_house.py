@@ -1,6 +1,7 @@
 """The shape of the code: imports run one way, and no module grows past what can be read in one go."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import fistula
 
 PACKAGE = Path(fistula.__file__).parent
+ROOT = Path(__file__).parents[1]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # What each room may import; everyone may import errors, folder and the package itself.
 ARROWS = {
@@ -96,3 +98,11 @@ def test_the_version_stands_in_one_place():
     assert "version =" not in (PACKAGE.parent / "pyproject.toml").read_text().replace("target-version =", "").replace(
         "python_version =", ""
     )
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_every_link_of_the_guide_leads_to_a_file(page):
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
