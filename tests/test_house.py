@@ -10,6 +10,7 @@ import fistula
 
 PACKAGE = Path(fistula.__file__).parent
 ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # What each room may import; everyone may import errors, folder and the package itself.
 ARROWS = {
