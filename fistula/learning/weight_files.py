@@ -1,6 +1,5 @@
 """Files of weights as timm's networks want them: read without running code, renamed, and every tensor accounted for."""
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,6 @@ from fistula.errors import WeightsError
 # What training code puts a network into, and the names under which a file keeps the network among other things.
 WRAPPERS = {"module", "model", "backbone", "network", "encoder", "base_model"}
 CONTAINERS = ("state_dict", "model_state_dict", "model")
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

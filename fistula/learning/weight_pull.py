@@ -6,8 +6,7 @@ import timm
 from safetensors.torch import save_file
 
 from fistula.errors import WeightsError
-from fistula.learning.weight_files import sha256_of
-from fistula.learning.weight_store import Entry, add_entry
+from fistula.learning.weight_store import Entry, add_entry, sha256_of
 from fistula.learning.weights import find_elsewhere, timm_config
 
 

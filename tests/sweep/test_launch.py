@@ -1,5 +1,6 @@
 """Sweeps as a user starts them: every run in a process of its own, through failures, kills and repetitions."""
 
+import hashlib
 import json
 import os
 import signal
@@ -125,6 +126,36 @@ def test_what_a_sweep_would_find_changed_underneath_is_refused(fistula_here, coh
     code, _, error = fistula_here(*SWEEP, "seed=0,1")
     assert code == 2
     assert "already holds another run, found cohort_fingerprint" in error
+
+
+def test_a_weight_file_that_changed_under_its_name_is_refused_and_one_that_is_gone_is_not_needed(
+    fistula_here, cohort_folder, tmp_path, monkeypatch
+):
+    from fistula.sweep import launch
+
+    done_before = []
+    monkeypatch.setattr(launch, "run_all", lambda runs, num_done, **rest: done_before.append(num_done) or {})
+    monkeypatch.setattr(launch, "check_networks", lambda plans: None)
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(b"first")
+    sweep = (*SWEEP, "learning=transfer", f"model.weights=file:{file}")
+    assert fistula_here(*sweep)[0] == 0
+    (path,) = tmp_path.glob("study/*/run.json")
+    record = json.loads(path.read_text())
+    digest = hashlib.sha256(b"first").hexdigest()
+    assert record["identity"]["weights_fingerprint"] == digest
+    path.write_text(json.dumps(record | {"state": "done", "weights_fingerprint": digest}))
+    assert fistula_here(*sweep)[0] == 0
+    index = tmp_path / "study" / ".index.json"
+    for forget in (False, True):  # what earlier calls composed, or composed anew
+        file.write_bytes(b"other")
+        if forget:
+            index.unlink()
+        code, _, error = fistula_here(*sweep)
+        assert (code, f"weights_fingerprint: '{digest}' there, " in error) == (2, True)
+        file.unlink()
+        assert fistula_here(*sweep)[0] == 0
+    assert done_before == [0, 1, 1, 1]
 
 
 def test_a_damaged_record_is_named_before_anything_starts(fistula_here, cohort_folder, tmp_path, monkeypatch):
