@@ -37,7 +37,7 @@ def holm(p_values: ArrayLike) -> Floats:
     order = tested[np.argsort(values[tested], kind="stable")]
     corrected = np.full(values.shape, np.nan)
     factors = np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(1, np.maximum.accumulate(values[order] * factors)) if len(order) else values[order]
+    corrected[order] = np.minimum(1, np.maximum.accumulate(values[order] * factors))
     return corrected
 
 
