@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 BACKENDS = ("loky", "ray", "dask", "sequential")
 CLUSTERS = {"ray": "ray", "dask": "distributed"}  # the package that each needs
-FEW = 400  # below so many files, starting processes takes longer than the work
+FEW = 7  # below so many batches, starting processes takes longer than the work
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,12 @@ def in_parallel(
         seconds: After so long without a result a batch is taken to hang.
         lost: The result for one item that no process survives.
     """
-    num_items = sum(map(len, batches))
-    is_few = num_items < FEW or workers.number == 1
+    is_few = len(batches) < FEW or workers.number == 1
     backend = "sequential" if workers.backend == "loky" and is_few and not is_risky else workers.backend
     # joblib turns one process into none, and a risky item could then end this one.
     number = max(2, workers.number) if is_risky else workers.number
     with _progress() as progress:
-        task = progress.add_task(title, total=num_items)
+        task = progress.add_task(title, total=sum(map(len, batches)))
         waiting = dict(enumerate(batches))
         while waiting:
             try:

@@ -1,7 +1,6 @@
 """Find bright text-like marks in the corners of an image, where scanners and film digitisers write names."""
 
 import numpy as np
-from scipy import ndimage
 
 CORNER = 0.25  # of each side
 GLYPHS = 4  # so many marks of a letter's size in one line are taken for text
@@ -29,6 +28,8 @@ def looks_like_text(values: np.ndarray) -> bool:
 
 
 def _has_line(bright: np.ndarray) -> bool:
+    from scipy import ndimage  # here, because few images come as far, and it takes a seventh of a second to import
+
     marks, _ = ndimage.label(bright, structure=np.ones((3, 3)))
     boxes = [box for box in ndimage.find_objects(marks) if _is_glyph(bright, box)]
     middles = [(box[0].start + box[0].stop) / 2 for box in boxes]

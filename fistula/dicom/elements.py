@@ -63,10 +63,19 @@ def _elements(
     """Elements from `here` up to a tag of `stops` (None: to the end of group 2), where that is, and the encoding."""
     elements: dict[BaseTag, Any] = {}
     encoding: Any = default_encoding
-    while here < len(content):
+    size = len(content)
+    while here < size:
         if stops is None and content[here : here + 2] != META_GROUP:
             return elements, here, encoding
-        group, element, vr, length, start = _head(content, here, is_implicit=is_implicit)
+        # PS3.5 7.1.2 and 7.1.3; not a function of its own, for it runs for every element of every file.
+        start, vr = here + 8, None
+        if is_implicit:
+            group, element, length = IMPLICIT.unpack_from(content, here)
+        else:
+            group, element, name, length = EXPLICIT.unpack_from(content, here)
+            vr = VRS[name]
+            if vr in LONG:
+                start, length = here + 12, LENGTH.unpack_from(content, here + 8)[0]
         code = group << 16 | element
         if stops and code in stops:
             return elements, here, encoding
@@ -77,7 +86,7 @@ def _elements(
             elements[tag], here = _sequence(content, start, tag, vr, encoding)
             continue
         here = start + length
-        if here > len(content):
+        if here > size:
             raise _UnusualError
         value: Any = content[start:here] if length else empty_value_for_VR(vr, raw=True)
         elements[tag] = RawDataElement(tag, vr, length, value, start, is_implicit, True)
@@ -88,18 +97,6 @@ def _elements(
     if stops:
         raise _UnusualError  # no pixel data up to here: the rest of the file, or pydicom, knows more
     return elements, here, encoding
-
-
-def _head(content: bytes, here: int, *, is_implicit: bool) -> tuple[int, int, str | None, int, int]:
-    """Group, element, VR, length and start of the value of the element at `here` (PS3.5 7.1.2 and 7.1.3)."""
-    if is_implicit:
-        group, element, length = IMPLICIT.unpack_from(content, here)
-        return group, element, None, length, here + 8
-    group, element, code, length = EXPLICIT.unpack_from(content, here)
-    vr = VRS[code]
-    if vr not in LONG:
-        return group, element, vr, length, here + 8
-    return group, element, vr, LENGTH.unpack_from(content, here + 8)[0], here + 12
 
 
 def _sequence(content: bytes, start: int, tag: BaseTag, vr: str | None, encoding: Any) -> tuple[DataElement, int]:

@@ -1,10 +1,12 @@
 """One frame's attributes, wherever they stand: per-frame group, shared group, or the object itself."""
 
 from functools import cached_property
+from typing import Any
 
 from pydicom.dataset import Dataset
 
-from fistula.dicom.parse import attribute, number, sequence, text
+from fistula.dicom.parse import number, numbers, sequence, text
+from fistula.dicom.raw import is_absent, private_value
 
 # What Philips (2005,1011), ImageType and FrameType call the parts of a Dixon pair, and of a complex image.
 COMPONENTS = {
@@ -58,17 +60,17 @@ class Frame:
 
     def cosines(self) -> list[float] | None:
         """ImageOrientationPatient, six numbers."""
-        return _numbers(self.group("PlaneOrientationSequence"), "ImageOrientationPatient", 6)
+        return numbers(self.group("PlaneOrientationSequence"), "ImageOrientationPatient", 6)
 
     def corner(self) -> list[float] | None:
         """ImagePositionPatient, three numbers in mm."""
-        return _numbers(self.group("PlanePositionSequence"), "ImagePositionPatient", 3)
+        return numbers(self.group("PlanePositionSequence"), "ImagePositionPatient", 3)
 
     def spacing(self) -> tuple[float, float] | None:
         """Distance of rows, of columns in mm; None if not stated or not positive."""
         measures = self.group("PixelMeasuresSequence")
         for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-            values = _numbers(measures, keyword, 2)
+            values = numbers(measures, keyword, 2)
             if values and min(values) > 1e-4 and max(values) < 1e3:
                 return values[0], values[1]
         return None
@@ -94,24 +96,17 @@ class Frame:
                 return word.upper()
         return text(self.dataset, "ComplexImageComponent").upper()
 
+    def philips(self, element: int) -> Any:
+        """Value of Philips' private (2005,`element`), the frame's own before the object's; None if absent."""
+        items = [item for group in self.groups for item in _items(group, (0x2005, 0x140F))[:1]]
+        values = (private_value(place, (0x2005, element)) for place in [*items, self.dataset])
+        return next((value for value in values if value), None)
+
     def philips_type(self) -> str:
-        """Philips' own image type (2005,1011), upper case; empty elsewhere. It stands per frame in (2005,140F)."""
-        places = [self.dataset]
-        for group in self.groups:
-            if (0x2005, 0x140F) in group and (items := _items(group, (0x2005, 0x140F))):
-                places.insert(0, items[0])
-        for place in places:
-            try:
-                value = place[0x2005, 0x1011].value if (0x2005, 0x1011) in place else ""
-            except Exception:  # a damaged private element is no value
-                value = ""
-            if (
-                word := (value.decode("ascii", "ignore") if isinstance(value, bytes) else str(value))
-                .strip(" \0")
-                .upper()
-            ):
-                return word
-        return ""
+        """Philips' own image type (2005,1011), upper case; empty elsewhere."""
+        value = self.philips(0x1011)
+        word = value.decode("ascii", "ignore") if isinstance(value, bytes) else str(value or "")
+        return word.strip(" \0").upper()
 
 
 TYPE_GROUPS = ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence", "XAXRFFrameTypeSequence")
@@ -141,18 +136,11 @@ def contrast(dataset: Dataset) -> str:
         return "yes"
     if sequence(dataset, "ContrastBolusAgentSequence") or (number(dataset, "ContrastBolusVolume") or 0) > 0:
         return "yes"
-    return (
-        "unknown" if attribute(dataset, "ContrastBolusAgent") is not None or "ContrastBolusAgent" in dataset else "no"
-    )
-
-
-def _numbers(dataset: Dataset, keyword: str, count: int) -> list[float] | None:
-    values = [number(dataset, keyword, index) for index in range(count)]
-    return [value for value in values if value is not None] if None not in values else None
+    return "no" if is_absent(dataset, "ContrastBolusAgent") else "unknown"
 
 
 def _items(dataset: Dataset, tag: tuple[int, int]) -> list[Dataset]:
     try:
-        return list(dataset[tag].value)
+        return list(dataset[tag].value) if tag in dataset else []
     except Exception:  # a damaged private sequence is none
         return []

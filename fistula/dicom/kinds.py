@@ -3,7 +3,8 @@
 from pydicom.uid import UID
 
 from fistula.dicom.outcome import Refused, Skipped
-from fistula.dicom.parse import Header, attribute, text, whole
+from fistula.dicom.parse import Header, text, whole
+from fistula.dicom.raw import is_empty
 
 PIXELS_PER_FRAME = 1 << 26  # 8192 x 8192: larger than any detector, small enough to allocate
 MAX_FRAMES = 100_000
@@ -71,10 +72,10 @@ def require_image(header: Header) -> None:
     _refuse_other_kinds(sop_class)
     if "DirectoryRecordSequence" in dataset:
         raise Skipped("a DICOMDIR")
-    has_matrix = attribute(dataset, "Rows") is not None and attribute(dataset, "Columns") is not None
-    if header.pixel_bytes is None and not has_matrix and "Image" not in UID(sop_class).name:
-        raise Skipped("a DICOM object without an image")
     if header.pixel_bytes is None:
+        has_matrix = not is_empty(dataset, "Rows") and not is_empty(dataset, "Columns")
+        if not has_matrix and "Image" not in UID(sop_class).name:
+            raise Skipped("a DICOM object without an image")
         raise Refused("an image object without pixel data", "Export it again")
     _refuse_bad_size(header)
 
@@ -108,7 +109,7 @@ def _refuse_bad_size(header: Header) -> None:
         raise Refused("one bit a pixel")
     if allocated not in (8, 16, 32, 64) or samples not in (1, 3):
         raise Refused("bits allocated or samples per pixel that no image has")
-    if missing := [keyword for keyword in _needed(allocated) if attribute(dataset, keyword) in (None, "")]:
+    if missing := [keyword for keyword in _needed(allocated) if is_empty(dataset, keyword)]:
         raise Refused(f"an image without {missing[0]}", "Export it again")
     if stored is not None and not 0 < stored <= allocated:
         raise Refused("more bits stored than allocated")
@@ -127,7 +128,7 @@ def num_frames(header: Header) -> int:
     Raises:
         Refused: If the number cannot be one.
     """
-    if attribute(header.dataset, "NumberOfFrames") in (None, ""):
+    if is_empty(header.dataset, "NumberOfFrames"):
         return 1
     frames = whole(header.dataset, "NumberOfFrames")
     if frames is None or frames < 0:

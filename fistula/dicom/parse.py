@@ -123,6 +123,14 @@ def number(dataset: Dataset, keyword: str, index: int = 0) -> float | None:
     return result if abs(result) < float("inf") else None
 
 
+def numbers(dataset: Dataset, keyword: str, count: int) -> list[float] | None:
+    """The attribute's first `count` values as finite floats; None if there are fewer."""
+    plain = plain_numbers(dataset, keyword)
+    values = [number(dataset, keyword, index) for index in range(count)] if plain is None else plain[:count]
+    finite = [value for value in values if value is not None and abs(value) < float("inf")]
+    return finite if len(finite) == count else None
+
+
 def whole(dataset: Dataset, keyword: str) -> int | None:
     """The attribute as an integer; None if absent, unreadable or not whole."""
     value = number(dataset, keyword)

@@ -136,20 +136,9 @@ def _philips_scale(frame: Frame) -> float:
     FP = DV / (RS × SS), with SS in (2005,100E); source: dcm2niix, Philips/README.md, after Chenevert et al. (2014),
     Translational Oncology 7(1), 65-71. 1 where there is no scale slope.
     """
-    scale_slope = None
-    for place in [*(_private_items(group) for group in frame.groups), [frame.dataset]]:
-        for dataset in place:
-            if (0x2005, 0x100E) in dataset and scale_slope is None:
-                scale_slope = _as_float(dataset[0x2005, 0x100E].value)
+    scale_slope = _as_float(frame.philips(0x100E))
     slope, _ = _rescale(frame)
     return 1 / (slope * scale_slope) if scale_slope and scale_slope > 0 and slope > 0 else 1.0
-
-
-def _private_items(group: Dataset) -> list[Dataset]:
-    try:
-        return list(group[0x2005, 0x140F].value) if (0x2005, 0x140F) in group else []
-    except Exception:  # a damaged private sequence is none
-        return []
 
 
 def _as_float(value: object) -> float | None:

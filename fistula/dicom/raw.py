@@ -2,6 +2,7 @@
 
 import struct
 from functools import cache
+from typing import Any
 
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
@@ -11,6 +12,7 @@ from pydicom.tag import BaseTag, Tag
 WORDS = frozenset({"AE", "AS", "CS", "DA", "LO", "SH", "UI"})
 DECIMALS = frozenset({"DS", "IS"})
 PADDING = " \0"
+PRIVATE = (None, "CS", "FL", "LO", "UN")  # None: implicit VR, where the type of a private element is not in the file
 
 
 @cache
@@ -22,6 +24,15 @@ def tag_of(keyword: str) -> BaseTag:
 def is_absent(dataset: Dataset, keyword: str) -> bool:
     """Whether the data set has no such element."""
     return dataset.get_item(tag_of(keyword)) is None
+
+
+def is_empty(dataset: Dataset, keyword: str) -> bool:
+    """Whether the element is absent or has no value."""
+    element = dataset.get_item(tag_of(keyword))
+    value = None if element is None else element.value
+    if isinstance(element, RawDataElement) and _vr(element, keyword) in WORDS | DECIMALS:
+        value = value.strip(PADDING.encode())
+    return value in (None, "", b"")
 
 
 def plain_text(dataset: Dataset, keyword: str) -> str | None:
@@ -49,6 +60,17 @@ def plain_numbers(dataset: Dataset, keyword: str) -> list[float] | None:
     try:
         return [float(word) for word in words]
     except ValueError:
+        return None
+
+
+def private_value(dataset: Dataset, tag: tuple[int, int]) -> Any:
+    """A private element's bytes, or pydicom's value of it where they do not say enough; None if absent or damaged."""
+    element = dataset.get_item(tag)
+    if isinstance(element, RawDataElement) and element.is_little_endian and element.VR in PRIVATE:
+        return element.value
+    try:
+        return None if element is None else dataset[tag].value
+    except Exception:  # a damaged private element is no value
         return None
 
 
