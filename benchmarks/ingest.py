@@ -103,7 +103,7 @@ def children_seconds() -> float:
 
 
 def one_round(folder: Path, side: int, options: tuple[str, ...]) -> dict[str, float]:
-    """Milliseconds a file of the loop and of an ingest, by the clock and of processor time, and how many times as fast."""
+    """Milliseconds a file of the loop and of an ingest, by the clock and of processor time; and their ratios."""
     files = sum(1 for _ in (folder / "tree").rglob("*.dcm"))
     before = time.process_time()
     loop = plain_loop(folder, side)
