@@ -42,6 +42,7 @@ FOLDERS = ("run", "study_folder", "source", "out", "model.weights")
 # Packages that are not always installed, by the name that is imported, and the extra that brings each.
 EXTRAS = {
     "dicomweb_client": "dicom",
+    "distributed": "cluster",
     "fastapi": "serve",
     "highdicom": "dicom",
     "mlflow": "tracking",

@@ -20,7 +20,6 @@ from fistula.errors import ConfigError, refuse_outside
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 BACKENDS = ("loky", "ray", "dask", "sequential")
-CLUSTERS = {"ray": "ray", "dask": "distributed"}  # the package that each needs
 FEW = 7  # below so many batches, starting processes takes longer than the work
 
 
@@ -115,14 +114,9 @@ def _results(
 @contextmanager
 def _cluster(backend: str) -> Iterator[None]:
     """Connect to the cluster that RAY_ADDRESS or DASK_SCHEDULER_ADDRESS names; without one, start workers here."""
-    try:
-        if backend == "ray":
-            importlib.import_module("ray.util.joblib").register_ray()
-        client = importlib.import_module("distributed").Client() if backend == "dask" else nullcontext()
-    except ImportError as error:
-        remedy = f"Install it: pip install '{CLUSTERS[backend]}'"
-        raise ConfigError("workers.backend", f"needs {backend}", remedy=remedy) from error
-    with client:
+    if backend == "ray":
+        importlib.import_module("ray.util.joblib").register_ray()
+    with importlib.import_module("distributed").Client() if backend == "dask" else nullcontext():
         yield
 
 
