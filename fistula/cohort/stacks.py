@@ -17,24 +17,17 @@ def with_volumes(facts: pl.DataFrame) -> pl.DataFrame:
     """
     numbers: dict[tuple, int] = {}
     for (_,), series in facts.group_by("series_key", maintain_order=True):
-        volumes: dict[tuple, list[tuple]] = {}
-        keys = series.select("slice_key", *APART, "cosines").rows()
-        for row in keys:
-            kind, cosines = row[1:-1], row[-1]
-            leaders = volumes.setdefault(kind, [])
-            leader = next((one for one in leaders if _agree(one, cosines)), None)
+        leaders: dict[tuple, list[tuple]] = {}
+        volumes: dict[str, tuple] = {}
+        for slice_key, *parts, cosines in series.select("slice_key", *APART, "cosines").iter_rows():
+            kind = tuple("" if part is None else str(part) for part in parts)
+            known = leaders.setdefault(kind, [])
+            leader = next((one for one in known if _agree(one, cosines)), None)
             if leader is None:
-                leaders.append(tuple(cosines or ()))
-        order = sorted(
-            (tuple("" if part is None else str(part) for part in kind), leader)
-            for kind in volumes
-            for leader in volumes[kind]
-        )
-        for row in keys:
-            name = tuple("" if part is None else str(part) for part in row[1:-1])
-            numbers[row[0]] = next(
-                index for index, (kind, leader) in enumerate(order) if kind == name and _agree(leader, row[-1])
-            )
+                known.append(leader := tuple(cosines or ()))
+            volumes[slice_key] = kind, leader
+        order = {volume: number for number, volume in enumerate(sorted(set(volumes.values())))}
+        numbers |= {slice_key: order[volume] for slice_key, volume in volumes.items()}
     return facts.with_columns(volume=pl.col("slice_key").replace_strict(numbers, return_dtype=pl.Int64()))
 
 

@@ -109,7 +109,12 @@ class Frame:
         return word.strip(" \0").upper()
 
 
-TYPE_GROUPS = ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence", "XAXRFFrameTypeSequence")
+TYPE_GROUPS = (
+    "MRImageFrameTypeSequence",
+    "CTImageFrameTypeSequence",
+    "PETFrameTypeSequence",
+    "XAXRFFrameCharacteristicsSequence",
+)
 
 
 def component(frame: Frame) -> str:

@@ -72,4 +72,5 @@ def spacing_notes(positions: Sequence[float | None]) -> list[str]:
 def same_direction(first: Sequence[float], second: Sequence[float], *, degrees: float = 2.0) -> bool:
     """Whether two ImageOrientationPatient agree in both of their directions to within `degrees`."""
     pair = np.asarray(first, float).reshape(2, 3), np.asarray(second, float).reshape(2, 3)
-    return bool((np.sum(pair[0] * pair[1], axis=1) >= np.cos(np.radians(degrees))).all())
+    lengths = np.linalg.norm(pair[0], axis=1) * np.linalg.norm(pair[1], axis=1)  # some makers round them to two digits
+    return bool((np.sum(pair[0] * pair[1], axis=1) >= np.cos(np.radians(degrees)) * lengths).all())

@@ -28,6 +28,13 @@ def test_rounding_of_the_direction_does_not_tear_a_volume_apart():
     assert with_volumes(facts)["volume"].to_list() == [0, 0]
 
 
+def test_directions_that_are_not_of_length_one_are_those_of_one_volume():
+    short = [0.9, 0.1, 0, -0.1, 0.9, 0]
+    facts = _facts(("water", short, 0.0, "s"), ("water", short, 3.0, "s"), ("water", AXIAL, 6.0, "s"))
+    volumes = with_volumes(facts)["volume"].to_list()
+    assert volumes[0] == volumes[1] != volumes[2]
+
+
 def test_frames_without_a_plane_stay_together():
     assert with_volumes(_facts(("", None, None, "s"), ("", None, None, "s")))["volume"].to_list() == [0, 0]
 

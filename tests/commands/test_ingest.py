@@ -16,6 +16,8 @@ import polars as pl
 import pytest
 import zstandard
 from PIL import Image
+from pydicom.dataset import Dataset
+from pydicom.uid import EnhancedMRImageStorage
 
 from fistula.cohort.manifest import EXTRA, SCHEMA, read_cohort
 
@@ -105,6 +107,58 @@ def test_the_keep_rules_leave_out_the_fat_images_and_say_so(dicom_tree, tmp_path
     steps = {step["stage"]: step for step in json.loads((tmp_path / "cohort" / "ingest.json").read_text())["flow"]}
     assert list(steps) == ["found", "readable", "image", "right sequence", "labelled", "kept"]
     assert steps["right sequence"]["excluded"] == {"component fat": 1}
+
+
+def _item(**attributes):
+    item = Dataset()
+    for name, value in attributes.items():
+        setattr(item, name, value)
+    return item
+
+
+def test_of_magnitude_and_phase_in_one_enhanced_object_the_magnitude_is_kept(tmp_path, fistula_here, write_dicom):
+    parts = ("MAGNITUDE", "PHASE") * 3
+    frames = [
+        _item(
+            PlanePositionSequence=[_item(ImagePositionPatient=[0, 0, 3.0 * (index // 2)])],
+            MRImageFrameTypeSequence=[
+                _item(FrameType=["ORIGINAL", "PRIMARY", "T1", "NONE"], ComplexImageComponent=part)
+            ],
+        )
+        for index, part in enumerate(parts)
+    ]
+    for patient in range(2):
+        pixels = np.arange(6 * 16 * 16, dtype=np.uint16).reshape(6, 16, 16) + np.uint16(1000 * patient)
+        write_dicom(
+            tmp_path / "tree" / f"{patient}",
+            pixels,
+            SOPClassUID=EnhancedMRImageStorage,
+            PatientID=f"{patient}",
+            SOPInstanceUID=f"2.25.5{patient}",
+            SeriesInstanceUID=f"2.25.6{patient}",
+            PerFrameFunctionalGroupsSequence=frames,
+            SharedFunctionalGroupsSequence=[
+                _item(
+                    PlaneOrientationSequence=[_item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+                    PixelMeasuresSequence=[_item(PixelSpacing=[1, 1])],
+                )
+            ],
+            ImageType=["ORIGINAL", "PRIMARY", "T1", "MIXED"],
+            drop=("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"),
+        )
+    (tmp_path / "labels.csv").write_text("sop_instance_uid,label\n2.25.50,0\n2.25.51,1\n")
+    tree = tmp_path / "tree", tmp_path / "labels.csv"
+    code, shown, error = _ingest(fistula_here, tree, tmp_path / "cohort", "keep=mr", "intensity=min_max")
+    assert (code, error) == (0, "")
+    assert "component phase" in shown
+    cohort = read_cohort(tmp_path / "cohort")
+    assert cohort.manifest.group_by("patient_key").agg(pl.col("frame"))["frame"].to_list() == [[0, 2, 4]] * 2
+    assert set(cohort.manifest["component"]) == {"magnitude"}
+    steps = {step["stage"]: step for step in json.loads((tmp_path / "cohort" / "ingest.json").read_text())["flow"]}
+    assert steps["right sequence"] | {"excluded": {"component phase": 6}, "count": 6} == steps["right sequence"]
+    first = np.arange(6 * 256).reshape(6, 256)[::2]
+    expected = np.rint((first - first.min()) / (first.max() - first.min()) * 255).astype(np.uint8).reshape(3, 16, 16)
+    np.testing.assert_array_equal(cohort.pixels[:3], expected)
 
 
 def test_words_for_labels_need_their_order(dicom_tree, tmp_path, fistula_here):

@@ -4,6 +4,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
     EnhancedMRImageStorage,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
@@ -90,6 +91,21 @@ def test_magnitude_and_phase_in_one_enhanced_object_are_told_apart_and_placed(wr
     assert [record["position_mm"] for record in records] == [0.0, 3.0, 6.0]
     assert {record["spacing_row"] for record in records} == {0.5}
     assert len({record["slice_key"] for record in records}) == 3
+
+
+def test_an_enhanced_object_without_a_word_on_the_complex_image_is_an_image(write_dicom, tmp_path):
+    write_dicom(
+        tmp_path / "a",
+        np.zeros((2, 4, 4), np.uint16),
+        SOPClassUID=EnhancedCTImageStorage,
+        Modality="CT",
+        PerFrameFunctionalGroupsSequence=[
+            _item(CTImageFrameTypeSequence=[_item(FrameType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"])])
+            for _ in range(2)
+        ],
+    )
+    records = survey_file(tmp_path / "a", LOOK)
+    assert [(record["outcome"], record["component"]) for record in records] == [("image", "")] * 2
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
