@@ -47,7 +47,6 @@ def _evaluate(loaded: "LoadedRun", *, method: str, tolerance_mm: float, seed: in
     import polars as pl
 
     from fistula.explain.pointing import evaluate
-    from fistula.predict.features import as_batch
 
     if len(loaded.classes) != 2:
         raise DataError(f"run={loaded.folder}", "must have two classes, of which the second has an opening")
@@ -67,7 +66,7 @@ def _evaluate(loaded: "LoadedRun", *, method: str, tolerance_mm: float, seed: in
 
     return evaluate(
         loaded.classifier,
-        as_batch(np.asarray(loaded.cohort.pixels[chosen["row"].to_list()]), image_size),
+        loaded.images(chosen["row"].to_numpy()),
         in_image(chosen),
         chosen["patient_key"].to_numpy(),
         guess=in_image(learned).mean(axis=0),

@@ -26,7 +26,7 @@ def saliency(
 
     Args:
         classifier: In evaluation mode.
-        images: As the classifier takes them: ``(N, 1, H, W)``, 0 to 255.
+        images: As the classifier takes them: ``(N, C, H, W)``, 0 to 255.
         target: Index of the class.
         method: One of `METHODS`.
 
@@ -51,7 +51,7 @@ def saliency(
 
 
 def _map_of(backbone: Backbone, image: Tensor, *, target: int, method: str) -> Tensor:
-    """The map of one image ``(1, 1, H, W)``, unscaled, ``(1, H, W)``; one at a time bounds the memory of gradients."""
+    """The map of one image ``(1, C, H, W)``, unscaled, ``(1, H, W)``; one at a time bounds the memory of gradients."""
     features, gradients = _features(backbone, image, target=target)
     if method == "score_cam":
         weights = _score_weights(backbone, image, features, target=target)

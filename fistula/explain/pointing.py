@@ -54,7 +54,7 @@ def evaluate(
 
     Args:
         classifier: In evaluation mode; the positive class is its second.
-        images: As it takes them, ``(N, 1, S, S)``, N at least 1.
+        images: As it takes them, ``(N, C, S, S)``, N at least 1.
         openings: Row and column in the pixels of `images`, ``(N, 2)``.
         patients: Whom each is of, ``(N,)``.
         guess: Where the openings that it learned from are on average, ``(2,)``: what pointing at one place achieves.

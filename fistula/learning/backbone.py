@@ -14,7 +14,8 @@ from fistula.learning.weights import AUTO, find_weights
 
 log = logging.getLogger(__name__)
 
-CHANNELS = {"sum": 1, "replicate": 3}
+ADJACENT = "adjacent"
+CHANNELS = {"sum": 1, "replicate": 3, ADJACENT: 3}
 
 
 class Backbone(nn.Module):
@@ -30,26 +31,30 @@ class Backbone(nn.Module):
         mean: Of the pixels in [0, 1] that the network was trained with, one for each of the C channels.
         std: Likewise.
         weights: Where the network's weights came from.
+        num_slices: Slices that an image is made of; as `fistula.learning.adjacent.channel_rows` has it.
     """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, network: nn.Module, *, mean: Sequence[float], std: Sequence[float], weights: str) -> None:
+    def __init__(
+        self, network: nn.Module, *, mean: Sequence[float], std: Sequence[float], weights: str, num_slices: int = 1
+    ) -> None:
         super().__init__()
         self.network = network
         self.weights = weights
+        self.num_slices = num_slices
         # One channel: scalars. More: shapes that repeat a grey image over the channels.
         shape = () if len(mean) == 1 else (1, len(mean), 1, 1)
         self.register_buffer("scale", torch.tensor([1 / (255 * value) for value in std]).reshape(shape))
         self.register_buffer("shift", torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).reshape(shape))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map grey images ``(B, 1, H, W)``, values 0 to 255 of any dtype, to logits ``(B, K)``."""
+        """Map images ``(B, num_slices, H, W)``, values 0 to 255 of any dtype, to logits ``(B, K)``."""
         return self.network(self._normalised(image))
 
     def features(self, image: Tensor) -> Tensor:
-        """Map grey images to what the classifier is given, ``(B, F)``; `classify` does the rest."""
+        """Map images to what the classifier is given, ``(B, F)``; `classify` does the rest."""
         network: Any = self.network
         return network.forward_head(network.forward_features(self._normalised(image)), pre_logits=True)
 
@@ -80,10 +85,10 @@ def create_backbone(
         num_classes: Number of logits.
         weights: Where from: ``auto``, ``run:DIR`` or ``file:PATH``; as `find_weights` has it.
         channels: How a grey image enters a network for colour ones: ``sum`` (one channel, the stem's kernels summed)
-            or ``replicate`` (three times the same).
+            ``replicate`` (three times the same) or ``adjacent`` (the slice before, itself, the slice after).
 
     Raises:
-        ConfigError: If timm has no such network, or `channels` is neither.
+        ConfigError: If timm has no such network, or `channels` is none of these.
         WeightsError: If weights are wanted and not to be had; within about 2 s.
     """
     name = architecture.partition(".")[0]
@@ -111,7 +116,7 @@ def create_backbone(
     mean, std = (list(constants[key]) for key in ("mean", "std"))
     if CHANNELS[channels] == 1:
         mean, std = [sum(mean) / 3], [sum(std) / 3]
-    return Backbone(network, mean=mean, std=std, weights=source)
+    return Backbone(network, mean=mean, std=std, weights=source, num_slices=3 if channels == ADJACENT else 1)
 
 
 def _start_near_even(network: nn.Module) -> None:

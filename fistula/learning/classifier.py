@@ -28,7 +28,7 @@ class FistulaClassifier(pl.LightningModule):
     """Train a backbone to tell the classes of slices.
 
     Args:
-        backbone: Maps images ``(B, 1, H, W)``, 0 to 255, to logits ``(B, K)``.
+        backbone: Maps images ``(B, C, H, W)``, 0 to 255, to logits ``(B, K)``.
         num_classes: K, at least 2.
         learning: Which parameters train, when, at which rate.
         loss: Maps logits ``(B, K)`` and labels ``(B,)`` to what training minimises.
@@ -55,7 +55,7 @@ class FistulaClassifier(pl.LightningModule):
         self.val_metrics = training_metrics(num_classes).clone(prefix="val/")
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return class probabilities ``(B, K)``, float32, of images ``(B, 1, H, W)``, 0 to 255."""
+        """Return class probabilities ``(B, K)``, float32, of images ``(B, C, H, W)``, 0 to 255."""
         return self.backbone(image).float().softmax(dim=1)
 
     def on_train_epoch_start(self) -> None:

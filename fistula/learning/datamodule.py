@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fistula.cohort.manifest import Cohort
+from fistula.learning.adjacent import channel_rows
 from fistula.learning.expansion import Expanded, with_copies
 from fistula.learning.sampling import Share
 from fistula.learning.slices import FeatureDataset, SliceDataset
@@ -29,6 +30,7 @@ class FistulaDataModule(LightningDataModule):
             of them beforehand instead.
         sampler: Called with the training slices and ``seed``; gives what an epoch sees, in order.
         image_size: Side of the network's input, pixels.
+        num_slices: That an image is made of; as `channel_rows` has it.
         batch_size: Slices a batch.
         num_workers: Loader processes; 0 loads in the main process.
         seed: Of the order and of the augmentation.
@@ -47,6 +49,7 @@ class FistulaDataModule(LightningDataModule):
         augmentation: albumentations.Compose,
         sampler: Callable[..., Sampler],
         image_size: int,
+        num_slices: int,
         batch_size: int,
         num_workers: int,
         seed: int,
@@ -60,6 +63,7 @@ class FistulaDataModule(LightningDataModule):
             # From here on the copies are slices like others: no epoch draws anything anew.
             self.expansion, self.augmentation = augmentation, albumentations.Compose([], seed=seed)
         self.image_size, self.batch_size, self.num_workers, self.seed = image_size, batch_size, num_workers, seed
+        self.channels = channel_rows(cohort.manifest, num_slices)
         self.make_sampler = sampler
         self.first_epoch = 0
         self.features: dict[str, Tensor] = {}
@@ -139,6 +143,7 @@ class FistulaDataModule(LightningDataModule):
         return SliceDataset(
             self.cohort.pixels,
             self.cohort.manifest["label"].to_numpy(),
+            self.channels,
             *self.parts[part],
             image_size=self.image_size,
             augmentation=augmentation,

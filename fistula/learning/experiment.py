@@ -135,6 +135,7 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame, *, trackin
     folder = Path(cfg.output_dir)
     _silence_lightning()
     pytorch_lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    backbone = make(cfg.model, num_classes=len(cohort.classes))
     data = FistulaDataModule(
         make(cfg.labelling)(cohort, split_table),
         split_table.filter(pl.col("fold") == cfg.split.fold),
@@ -142,12 +143,13 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame, *, trackin
         augmentation=make(cfg.augmentation),
         sampler=make(cfg.sampler),
         image_size=cfg.image_size,
+        num_slices=backbone.num_slices,
         batch_size=-(-cfg.batch_size // (cfg.micro_batches * num_processes(cfg.trainer.devices))),
         num_workers=cfg.num_workers,
         seed=cfg.seed,
     )
     classifier = FistulaClassifier(
-        make(cfg.model, num_classes=data.num_classes),
+        backbone,
         num_classes=data.num_classes,
         learning=make(cfg.learning),
         loss=make(cfg.loss, class_counts=data.class_counts),

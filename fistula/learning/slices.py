@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 @final
 class Batch(TypedDict):
-    """Slices on their way to the network: images uint8 ``(B, 1, S, S)``, labels and rows of the manifest ``(B,)``."""
+    """Slices on their way to the network: images uint8 ``(B, C, S, S)``, labels and rows of the manifest ``(B,)``."""
 
     image: Tensor
     label: Tensor
@@ -35,6 +35,12 @@ def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         return image
     interpolation = cv2.INTER_AREA if size < image.shape[0] else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (size, size), interpolation=interpolation), dtype=np.uint8)
+
+
+def as_batch(images: NDArray[np.uint8], image_size: int) -> Tensor:
+    """Images ``(N, C, H, H)`` as a classifier takes them: ``(N, C, S, S)``, resized as in training."""
+    resized = [np.stack([resize(np.asarray(channel), image_size) for channel in image]) for image in images]
+    return torch.from_numpy(np.stack(resized))
 
 
 def augmented(
@@ -60,6 +66,7 @@ class SliceDataset(Dataset):
     Args:
         pixels: Slices of the whole cohort, uint8 ``(N, H, H)``.
         labels: Of the whole cohort, ``(N,)``.
+        channels: Rows of the slices that each slice's image is made of, ``(N, C)``.
         rows: The ones to serve, ``(M,)``.
         copies: For each of them 0 for the slice itself, or the number of a jittered copy made before the split.
         image_size: Side of the images served, pixels.
@@ -72,6 +79,7 @@ class SliceDataset(Dataset):
         self,
         pixels: NDArray[np.uint8],
         labels: NDArray[np.int64],
+        channels: NDArray[np.int64],
         rows: NDArray[np.int64],
         copies: NDArray[np.int64],
         *,
@@ -80,31 +88,34 @@ class SliceDataset(Dataset):
         expansion: albumentations.Compose,
         seed: int,
     ) -> None:
-        self.pixels, self.labels, self.rows, self.copies = pixels, labels, rows, copies
+        self.pixels, self.labels, self.channels, self.rows, self.copies = pixels, labels, channels, rows, copies
         self.image_size, self.augmentation, self.expansion, self.seed = image_size, augmentation, expansion, seed
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, draw: int) -> NDArray[np.uint8]:
-        """Image ``(S, S)`` for one draw."""
+        """Image ``(C, S, S)`` for one draw: what is random is the same for all its channels."""
         epoch, position = divmod(draw, len(self))
         row, copy = self.rows[position], self.copies[position]
-        image = resize(np.asarray(self.pixels[row]), self.image_size)
-        if copy:
-            image = augmented(self.expansion, image, seed=(copy, row))
-        if self.augmentation is None:
-            return image
-        return augmented(self.augmentation, image, seed=(self.seed, epoch, row, copy))
+        return np.stack([self._drawn(channel, epoch, row, copy) for channel in self.channels[row]])
 
     def __getitems__(self, draws: list[int]) -> Batch:
         """Fetch a whole batch: PyTorch's loader calls this instead of collating sample by sample."""
         rows = self.rows[np.asarray(draws) % len(self)]
         return {
-            "image": torch.from_numpy(np.stack([self[draw] for draw in draws])).unsqueeze(1),
+            "image": torch.from_numpy(np.stack([self[draw] for draw in draws])),
             "label": torch.from_numpy(self.labels[rows]),
             "row": torch.from_numpy(rows),
         }
+
+    def _drawn(self, channel: int, epoch: int, row: int, copy: int) -> NDArray[np.uint8]:
+        image = resize(np.asarray(self.pixels[channel]), self.image_size)
+        if copy:
+            image = augmented(self.expansion, image, seed=(copy, row))
+        if self.augmentation is None:
+            return image
+        return augmented(self.augmentation, image, seed=(self.seed, epoch, row, copy))
 
 
 class FeatureDataset(Dataset):

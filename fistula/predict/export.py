@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from fistula.errors import ConfigError, DataError, TrainingError
 from fistula.evidence.roc import auroc
-from fistula.predict.features import as_batch
 from fistula.predict.graph import Graph
 from fistula.predict.model import LoadedRun
 from fistula.predict.model_card import model_card
@@ -58,16 +57,17 @@ def export(run: LoadedRun, folder: Path, *, kind: str, int8: bool = False) -> Ex
         raise ConfigError("int8", "is for ONNX alone", remedy="Say format=onnx")
     size = run.cohort.pixels.shape[1]
     graph = Graph(run.classifier.backbone, size=size, image_size=int(run.config.image_size)).eval()
-    pixels = np.asarray(run.cohort.pixels[_sample(len(run.cohort.pixels), SLICES)])
+    rows = _sample(len(run.cohort.pixels), SLICES)
+    pixels = _input(run, rows)
     path = folder / ("model.onnx" if kind == "onnx" else "model.pt")
     score = _to_onnx(graph, path, pixels[:2]) if kind == "onnx" else _to_torchscript(graph, path, pixels[:2])
-    difference = float(np.abs(score(pixels) - _probabilities(run, pixels)).max())
+    difference = float(np.abs(score(pixels) - _probabilities(run, rows)).max())
     if not difference <= PARITY:
         rule = f"the exported model must score as the run does, to {PARITY:g}"
         raise TrainingError(f"format={kind}", rule, found=f"{difference:.2g}", remedy="Try the other format")
     cost = _quantised(run, path, score, folder) if int8 else None
     exported = Exported(path.name, difference, cost)
-    _describe(run, folder, exported, size=size)
+    _describe(run, folder, exported, shape=["N", *pixels.shape[1:]])
     return exported
 
 
@@ -109,8 +109,14 @@ def _to_torchscript(graph: Graph, path: Path, example: NDArray[np.uint8]) -> Sco
 
 
 @torch.inference_mode()
-def _probabilities(run: LoadedRun, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return run.classifier(as_batch(pixels, int(run.config.image_size))).numpy()
+def _probabilities(run: LoadedRun, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+    return run.classifier(run.images(rows)).numpy()
+
+
+def _input(run: LoadedRun, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+    """Slices of its cohort as the exported model takes them: ``(N, size, size)``, or with a slice's neighbours."""
+    images = np.asarray(run.cohort.pixels[run.channels[rows]])
+    return images[:, 0] if images.shape[1] == 1 else images
 
 
 def _quantised(run: LoadedRun, path: Path, exact: Score, folder: Path) -> dict[str, Any]:
@@ -120,9 +126,7 @@ def _quantised(run: LoadedRun, path: Path, exact: Score, folder: Path) -> dict[s
 
     manifest = run.cohort.manifest.with_row_index("row")
     learned = manifest.filter(~pl.col("slice_key").is_in(run.predictions["slice_key"].implode()))["row"].to_numpy()
-    batches = iter(
-        [{"slices": np.asarray(run.cohort.pixels[rows])} for rows in np.array_split(learned[:CALIBRATION], 8)]
-    )
+    batches = iter([{"slices": _input(run, rows)} for rows in np.array_split(learned[:CALIBRATION], 8)])
 
     class Slices(CalibrationDataReader):
         def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
@@ -145,7 +149,7 @@ def _quantised(run: LoadedRun, path: Path, exact: Score, folder: Path) -> dict[s
     prepared.unlink()
     test = run.predictions.filter((pl.col("part") == "test") & (pl.col("copy") == 0))
     rows = test.join(manifest.select("slice_key", "row"), on="slice_key", maintain_order="left")["row"].to_numpy()
-    pixels, labels = np.asarray(run.cohort.pixels[rows]), test["label"].to_numpy() == len(run.classes) - 1
+    pixels, labels = _input(run, rows), test["label"].to_numpy() == len(run.classes) - 1
     before, after = exact(pixels), onnx_scorer(quantised)(pixels)
     return {
         "file": quantised.name,
@@ -158,11 +162,11 @@ def _quantised(run: LoadedRun, path: Path, exact: Score, folder: Path) -> dict[s
     }
 
 
-def _describe(run: LoadedRun, folder: Path, exported: Exported, *, size: int) -> None:
+def _describe(run: LoadedRun, folder: Path, exported: Exported, *, shape: list[Any]) -> None:
     record = {
         "run": run.name,
         "fingerprint": run.record["fingerprint"],
-        "input": {"name": "slices", "type": "uint8", "shape": ["N", size, size]},
+        "input": {"name": "slices", "type": "uint8", "shape": shape},
         "output": {"name": "probabilities", "type": "float32", "shape": ["N", len(run.classes)]},
         "classes": run.classes,
         "operating_point": run.record["operating_point"],

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from fistula.learning.slices import resize
 from fistula.predict.model import LoadedRun
 
 SAMPLE = 256  # slices of the cohort on each side, which bounds the cost
@@ -47,19 +46,17 @@ def neighbourhood(run: LoadedRun, *, seed: int = 0) -> Neighbourhood:
     known, others = (np.sort(random.permutation(np.flatnonzero(side))[:SAMPLE]) for side in (~held_out, held_out))
     # A split may leave one side all but empty: then the other one judges itself.
     known = known if len(known) > NEIGHBOURS else others
-    near = features(run, run.cohort.pixels[known])
-    reach = torch.quantile(distances(near, features(run, run.cohort.pixels[others])), LIMIT)
+    near = features(run, known)
+    reach = torch.quantile(distances(near, features(run, others)), LIMIT)
     return Neighbourhood(near, float(reach))
 
 
 @torch.inference_mode()
-def features(run: LoadedRun, pixels: NDArray[np.uint8]) -> Tensor:
-    """Features of slices ``(N, size, size)``, ``(N, F)``."""
+def features(run: LoadedRun, rows: NDArray[np.intp]) -> Tensor:
+    """Features of slices of its cohort, ``(N, F)``."""
     with noting_features(run) as noted:
-        for start in range(0, len(pixels), BATCH):
-            run.classifier(
-                as_batch(pixels[start : start + BATCH], int(run.config.image_size)).to(run.classifier.device)
-            )
+        for start in range(0, len(rows), BATCH):
+            run.classifier(run.images(rows[start : start + BATCH]).to(run.classifier.device))
     return joined(noted)
 
 
@@ -91,9 +88,3 @@ def distances(known: Tensor, new: Tensor) -> Tensor:
     found[found < 1e-6] = torch.inf  # the slice itself
     nearest = found.topk(min(NEIGHBOURS, len(known)), largest=False).values
     return nearest[:, -1].nan_to_num(posinf=0.0)
-
-
-def as_batch(pixels: NDArray[np.uint8], image_size: int) -> Tensor:
-    """Slices as the classifier takes them: ``(N, 1, S, S)``, resized as in training."""
-    resized = [resize(np.asarray(image), image_size) for image in pixels]
-    return torch.from_numpy(np.stack(resized)).unsqueeze(1)

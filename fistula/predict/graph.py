@@ -11,6 +11,8 @@ from fistula.learning.backbone import Backbone
 class Graph(nn.Module):
     """Maps slices ``(N, size, size)``, uint8 as in a cohort's pixels, to class probabilities ``(N, K)``, float32.
 
+    A backbone of several slices takes ``(N, num_slices, size, size)``.
+
     Args:
         backbone: In evaluation mode.
         size: Side of the cohort's slices.
@@ -28,7 +30,10 @@ class Graph(nn.Module):
         self.resize = resize
 
     def forward(self, slices: Tensor) -> Tensor:
-        return self.backbone(self.resize(slices).unsqueeze(1).float()).softmax(dim=1)
+        images = self.resize(slices)
+        if self.backbone.num_slices == 1:
+            images = images.unsqueeze(1)
+        return self.backbone(images.float()).softmax(dim=1)
 
 
 class Shrink(nn.Module):
@@ -69,10 +74,10 @@ class Grow(nn.Module):
 
     def forward(self, slices: Tensor) -> Tensor:
         values = slices.int()
-        wide = values[:, :, self.low] * self.near + values[:, :, self.high] * self.far
+        wide = values[..., self.low] * self.near + values[..., self.high] * self.far
         wide = torch.div(wide, 16, rounding_mode="floor")
-        upper = torch.div(wide[:, self.low] * self.near[:, None], 65536, rounding_mode="floor")
-        lower = torch.div(wide[:, self.high] * self.far[:, None], 65536, rounding_mode="floor")
+        upper = torch.div(wide[..., self.low, :] * self.near[:, None], 65536, rounding_mode="floor")
+        lower = torch.div(wide[..., self.high, :] * self.far[:, None], 65536, rounding_mode="floor")
         return torch.div(upper + lower + 2, 4, rounding_mode="floor")
 
 

@@ -11,8 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch.nn import CrossEntropyLoss
@@ -20,10 +22,12 @@ from torch.optim import SGD
 
 from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.errors import ConfigError, DataError
+from fistula.learning.adjacent import channel_rows
 from fistula.learning.backbone import create_backbone
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.modes import AllLayers
 from fistula.learning.schedule import constant
+from fistula.learning.slices import as_batch
 from fistula.sweep.run_folder import RECORD, WITHIN, read_record
 
 RETRAIN = "Train the run again, or copy its whole folder again from where it was trained"
@@ -70,6 +74,15 @@ class LoadedRun:
         """How the slices' scores of a class become a patient's."""
         recorded = self.record.get("aggregation", "mean")
         return str(recorded[name] if isinstance(recorded, dict) else recorded)
+
+    @cached_property
+    def channels(self) -> NDArray[np.int64]:
+        """Rows of its cohort's slices that the image of each is made of, ``(N, C)``."""
+        return channel_rows(self.cohort.manifest, self.classifier.backbone.num_slices)
+
+    def images(self, rows: NDArray[np.integer]) -> torch.Tensor:
+        """Slices of its cohort as the classifier takes them, ``(N, C, S, S)``."""
+        return as_batch(self.cohort.pixels[self.channels[rows]], int(self.config.image_size))
 
     @cached_property
     def predictions(self) -> pl.DataFrame:

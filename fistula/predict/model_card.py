@@ -25,7 +25,9 @@ def model_card(run: LoadedRun, export: dict[str, Any]) -> str:
     scanners = ", ".join(sorted(set(manifest["scanner"].drop_nulls()))) or "not stated"
     counts = ", ".join(f"{name}: {int((manifest['label'] == i).sum())}" for i, name in enumerate(run.classes))
     leak = " **The split is leaky by design: patients stand on both sides.**" if record.get("leaky_by_design") else ""
-    side = export["input"]["shape"][1]
+    shape = export["input"]["shape"]
+    array = f"uint8 `({', '.join(map(str, shape))})`"
+    neighbours = " With each slice the one before and the one after it in its series, an edge slice repeated."
     lines = [
         f"# {run.name}",
         "",
@@ -34,8 +36,8 @@ def model_card(run: LoadedRun, export: dict[str, Any]) -> str:
         "## What it is",
         "",
         f"- Network: {run.config.model.architecture}, weights before training: {record.get('weights', 'not recorded')}",
-        f"- Input: `slices`, uint8 `(N, {side}, {side})`, as `fistula ingest` writes them: {_say_ingest(ingest)}."
-        " Resizing, normalisation and softmax are inside the graph.",
+        f"- Input: `slices`, {array}, as `fistula ingest` writes them: {_say_ingest(ingest)}."
+        f"{neighbours if len(shape) == 4 else ''} Resizing, normalisation and softmax are inside the graph.",
         f"- Output: `probabilities`, float32, of {', '.join(run.classes)}",
         f"- Run fingerprint: `{record['fingerprint']}`",
         f"- Weights: SHA-256 `{record['checkpoint_sha256']}`",

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fistula.explain.cam import saliency
-from fistula.predict.features import as_batch
+from fistula.learning.slices import as_batch
 from fistula.predict.predictor import Predictor
 
 STRENGTH = 0.55  # share of the colour where the map is 1
@@ -16,21 +15,21 @@ BATCH = 64
 
 
 def heat_maps(
-    predictor: Predictor, pixels: NDArray[np.uint8], targets: NDArray[np.intp], *, method: str = "grad_cam"
+    predictor: Predictor, images: NDArray[np.uint8], targets: NDArray[np.intp], *, method: str = "grad_cam"
 ) -> Iterator[NDArray[np.float32]]:
     """The map of each slice for its class, mean over the runs, ``(size, size)`` in [0, 1].
 
     Args:
         predictor: Whose runs are asked.
-        pixels: Slices ``(N, size, size)``.
+        images: ``(N, C, size, size)``.
         targets: Index of the class that each is explained for.
         method: One of `fistula.explain.cam.METHODS`.
     """
-    for image, target in zip(pixels, targets, strict=True):
+    for image, target in zip(images, targets, strict=True):
         batch = as_batch(image[None], predictor.image_size)
         maps = [saliency(run.classifier, batch, target=int(target), method=method)[0] for run in predictor.runs]
         mean = np.mean(maps, axis=0)
-        yield cv2.resize(mean / max(mean.max(), np.finfo(np.float32).tiny), image.shape[::-1]).astype(np.float32)
+        yield cv2.resize(mean / max(mean.max(), np.finfo(np.float32).tiny), image.shape[:0:-1]).astype(np.float32)
 
 
 def coloured(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -41,9 +40,8 @@ def coloured(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.
     return np.rint((1 - share) * image[..., None] + share * colours).astype(np.uint8)
 
 
-def explained_classes(predictor: Predictor, pixels: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """The class to explain each slice for: the positive one of two, the likeliest of more."""
+def explained_classes(predictor: Predictor, pixels: NDArray[np.uint8], channels: NDArray[np.int64]) -> NDArray[np.intp]:
+    """The class to explain each image for: the positive one of two, the likeliest of more."""
     if len(predictor.classes) == 2:
-        return np.ones(len(pixels), np.intp)
-    with torch.inference_mode():
-        return predictor.probabilities(pixels).mean(axis=0).argmax(axis=1)
+        return np.ones(len(channels), np.intp)
+    return predictor.probabilities(pixels, channels).mean(axis=0).argmax(axis=1)

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from fistula.cohort.workers import Workers
 from fistula.errors import ConfigError
 from fistula.evidence.conformal import Calibration, p_values
+from fistula.learning.adjacent import channel_rows
+from fistula.learning.slices import as_batch
 from fistula.predict.familiar import Looks, calibration, known_patients, looks_of
-from fistula.predict.features import Neighbourhood, as_batch, joined, neighbourhood, noting_features
+from fistula.predict.features import Neighbourhood, joined, neighbourhood, noting_features
 from fistula.predict.model import LoadedRun, cohort_folder, load_runs
 from fistula.predict.scores import group_scores, slice_scores
 from fistula.predict.source import Limits, Reader, Slices, reader_of, reading
@@ -74,11 +76,16 @@ class Predictor:
             return self.judge(slices)
 
     @torch.inference_mode()
-    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Class probabilities ``(runs, N, K)`` of slices ``(N, size, size)``."""
-        found = np.empty((len(self.runs), len(pixels), len(self.classes)))
-        for start in range(0, len(pixels), BATCH):
-            batch = as_batch(pixels[start : start + BATCH], self.image_size)
+    def probabilities(self, pixels: NDArray[np.uint8], channels: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Class probabilities ``(runs, N, K)`` of images made of slices ``(M, size, size)``.
+
+        Args:
+            pixels: The slices.
+            channels: Rows of those that each image is made of, ``(N, C)``.
+        """
+        found = np.empty((len(self.runs), len(channels), len(self.classes)))
+        for start in range(0, len(channels), BATCH):
+            batch = as_batch(pixels[channels[start : start + BATCH]], self.image_size)
             for index, run in enumerate(self.runs):
                 scores = run.classifier(batch.to(run.classifier.device))
                 found[index, start : start + len(batch)] = scores.cpu().double().numpy()
@@ -87,7 +94,7 @@ class Predictor:
     def judge(self, slices: Slices) -> Prediction:
         """Score slices that were read, and say what they come to."""
         with noting_features(self.runs[0]) as noted:
-            scored = self.probabilities(slices.pixels)
+            scored = self.probabilities(slices.pixels, self.channels(slices))
         far = self.neighbourhood.are_far(joined(noted))
         table = slice_scores(slices.table, scored, self.runs)
         series, _ = group_scores(slices.table, scored, self.runs, by="series_key")
@@ -109,6 +116,14 @@ class Predictor:
             left_out=slices.left_out,
             summary=self._summary(slices, patients),
         )
+
+    def channels(self, slices: Slices) -> NDArray[np.int64]:
+        """Rows of the slices that the image of each is made of, ``(N, C)``.
+
+        Raises:
+            DataError: If the runs look at neighbours, and a slice has no position.
+        """
+        return channel_rows(slices.table, self.runs[0].classifier.backbone.num_slices)
 
     def prepare(self) -> None:
         """Compute now what the first answer would else wait for."""

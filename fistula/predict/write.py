@@ -40,9 +40,10 @@ def draw_overlays(predictor: Predictor, slices: Slices, prediction: Prediction, 
         rows = rows[(prediction.slices["decision"] != predictor.classes[0]).to_numpy()]
     elif which == "none":
         rows = rows[:0]
-    pixels = slices.pixels[rows]
-    maps = heat_maps(predictor, pixels, explained_classes(predictor, pixels))
-    pictures = [coloured(image, heat) for image, heat in zip(pixels, maps, strict=True)]
+    channels = predictor.channels(slices)[rows]
+    targets = explained_classes(predictor, slices.pixels, channels)
+    maps = heat_maps(predictor, slices.pixels[channels], targets)
+    pictures = [coloured(image, heat) for image, heat in zip(slices.pixels[rows], maps, strict=True)]
     return [Overlay(int(row), picture) for row, picture in zip(rows, pictures, strict=True)]
 
 

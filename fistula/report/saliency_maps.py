@@ -24,16 +24,13 @@ def run_maps(study: Study, run: Run, positive: str) -> tuple[str, str]:
     """
     # Here, because reports without maps need no network.
     from fistula.explain.cam import saliency
-    from fistula.predict.features import as_batch
     from fistula.predict.model import load_run
 
     rows = _pixel_rows(study, run)
     try:
         loaded = load_run(run.folder)
-        size, target = int(loaded.config.image_size), study.cohort.classes.index(positive)
-        maps = [
-            saliency(loaded.classifier, as_batch(study.cohort.pixels[[row]], size), target=target)[0] for row in rows
-        ]
+        target = study.cohort.classes.index(positive)
+        maps = [saliency(loaded.classifier, loaded.images(np.array([row])), target=target)[0] for row in rows]
     except FistulaError as error:
         return "", f"{error.where}: {error.rule}"
     return base64.b64encode(b"".join(shrink(one).tobytes() for one in maps)).decode(), ""

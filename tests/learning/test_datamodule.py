@@ -28,6 +28,7 @@ def datamodule(cohort, parts, *, batch_size=4):
         augmentation=albumentations.Compose([], seed=0),
         sampler=EpochShuffle,
         image_size=32,
+        num_slices=1,
         batch_size=batch_size,
         num_workers=0,
         seed=0,
@@ -108,7 +109,7 @@ cohort = read_cohort(Path(sys.argv[1]))
 parts = pl.DataFrame({"slice_key": cohort.manifest["slice_key"], "copy": 0, "part": "train"})
 empty = albumentations.Compose([], seed=0)
 data = FistulaDataModule(cohort, parts, expansion=empty, augmentation=empty, sampler=EpochShuffle, image_size=32,
-                         batch_size=64, num_workers=0, seed=0)
+                         num_slices=1, batch_size=64, num_workers=0, seed=0)
 before, slices = anonymous_mb(), 0
 for batch in data.train_dataloader():
     slices += len(batch["row"])

@@ -9,13 +9,15 @@ from fistula.learning.slices import SliceDataset, resize
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (10, 16, 16), dtype=np.uint8)
 LABELS = np.arange(10, dtype=np.int64) % 2
+ALONE = np.arange(10)[:, None]
 ROWS = np.array([7, 2, 5, 4], dtype=np.int64)
 
 
-def dataset(augmentation=None, *, size=16, seed=0, copies=(0, 0, 0, 0)):
+def dataset(augmentation=None, *, size=16, seed=0, copies=(0, 0, 0, 0), channels=ALONE):
     return SliceDataset(
         PIXELS,
         LABELS,
+        channels,
         ROWS,
         np.array(copies),
         image_size=size,
@@ -56,7 +58,7 @@ def test_hue_and_saturation_do_nothing_to_a_grey_slice():
         brightness=(1, 1), contrast=(1, 1), saturation=(0.2, 0.3), hue=(0.3, 0.4), p=1.0
     )
     drawn = dataset(albumentations.Compose([colour], seed=0))[0]
-    np.testing.assert_array_equal(drawn, PIXELS[ROWS[0]])
+    np.testing.assert_array_equal(drawn[0], PIXELS[ROWS[0]])
 
 
 def test_resizing_averages_areas_and_keeps_an_image_of_the_right_size():
@@ -69,8 +71,20 @@ def test_resizing_averages_areas_and_keeps_an_image_of_the_right_size():
 
 def test_a_copy_made_before_the_split_is_the_same_in_every_epoch_and_run_and_no_copy_is_the_slice_itself():
     copies = dataset(copies=(0, 1, 2, 1))
-    np.testing.assert_array_equal(copies[0], PIXELS[ROWS[0]])
-    assert not (copies[1] == PIXELS[ROWS[1]]).all()
+    np.testing.assert_array_equal(copies[0][0], PIXELS[ROWS[0]])
+    assert not (copies[1][0] == PIXELS[ROWS[1]]).all()
     np.testing.assert_array_equal(copies[1], copies[1 + len(ROWS)])
     np.testing.assert_array_equal(copies[1], dataset(seed=9, copies=(0, 1, 2, 1))[1])
     assert not (copies[1] == dataset(copies=(0, 2, 2, 1))[1]).all()
+
+
+@pytest.mark.parametrize("copies", [(0, 0, 0, 0), (1, 1, 1, 1)], ids=["drawn anew", "a copy made beforehand"])
+def test_neighbours_are_augmented_by_the_same_draw_as_the_slice_between_them(copies):
+    neighbours = np.stack([np.arange(10) - 1, np.arange(10), np.arange(10) + 1], axis=1).clip(0, 9)
+    image = dataset(jitter(), channels=neighbours, copies=copies)[0]
+    assert image.shape == (3, 16, 16)
+    np.testing.assert_array_equal(image[1], dataset(jitter(), copies=copies)[0][0])
+    thrice = dataset(jitter(), channels=np.repeat(ALONE, 3, axis=1), copies=copies)[0]
+    assert (thrice == thrice[1]).all()
+    unchanged = dataset(channels=neighbours)[0]
+    np.testing.assert_array_equal(unchanged, PIXELS[[6, 7, 8]])

@@ -1,0 +1,84 @@
+"""A run that sees each slice between its neighbours, from training to every way of using it."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import fistula
+from fistula.explain.cam import saliency
+from fistula.predict.export import export
+from fistula.predict.write import draw_overlays
+
+from ..conftest import TRAIN, run_command
+
+
+@pytest.fixture(scope="module")
+def run_folder(made, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("adjacent") / "run"
+    one = [text for text in TRAIN if not text.startswith("split.fold=")]
+    run_command(
+        "train", [f"cohort={made / 'cohort'}", *one, "model.channels=adjacent", "epochs=1", f"hydra.run.dir={folder}"]
+    )
+    return folder
+
+
+def test_the_score_of_an_ingested_slice_is_that_of_training(run_folder, phantom, study):
+    predictor = fistula.load(run_folder)
+    (run,) = predictor.runs
+    assert run.classifier.backbone.network.conv1[0].in_channels == 3
+    found = predictor.predict(phantom)
+    new = found.slices.select("slice_key", pl.col("score").alias("new"))
+    stored = run.predictions.join(new, on="slice_key")
+    assert len(stored) == len(run.predictions)
+    np.testing.assert_allclose(stored["new"], stored["score"], rtol=0, atol=1e-6)
+
+
+def test_the_neighbours_count(run_folder, study):
+    (run,) = fistula.load(run_folder).runs
+    images = run.images(np.arange(8))
+    assert images.shape == (8, 3, 48, 48)
+    with torch.inference_mode():
+        assert not torch.allclose(run.classifier(images), run.classifier(images[:, [1, 1, 1]]), atol=1e-6)
+
+
+def test_maps_and_overlays_are_of_the_slice_in_the_middle(run_folder, one_patient, study):
+    from fistula.cohort.workers import Workers
+    from fistula.predict.source import reading
+
+    predictor = fistula.load(run_folder)
+    with reading(one_patient, predictor.reader, Workers(1)) as slices:
+        overlays = draw_overlays(predictor, slices, predictor.judge(slices), which="all")
+        assert [overlay.image.shape for overlay in overlays] == [(64, 64, 3)] * len(slices.table)
+    with reading(next(one_patient.glob("*.dcm")), predictor.reader, Workers(1)) as slices:
+        assert predictor.channels(slices).tolist() == [[0, 0, 0]]
+        assert len(predictor.judge(slices).slices) == 1
+    (run,) = predictor.runs
+    assert saliency(run.classifier, run.images(np.arange(2)), target=1).shape == (2, 48, 48)
+
+
+@pytest.mark.parametrize("kind", [pytest.param("onnx", marks=pytest.mark.slow), "torchscript"])
+def test_the_exported_model_takes_a_slice_with_its_neighbours(run_folder, tmp_path, study, kind):
+    (run,) = fistula.load(run_folder).runs
+    assert export(run, tmp_path, kind=kind).difference < 1e-6
+    assert json.loads((tmp_path / "export.json").read_text())["input"]["shape"] == ["N", 3, 64, 64]
+    assert "uint8 `(N, 3, 64, 64)`" in (tmp_path / "MODEL_CARD.md").read_text()
+    assert "an edge slice repeated" in (tmp_path / "MODEL_CARD.md").read_text()
+
+
+def test_pictures_without_a_place_are_refused_in_one_line(fistula_here, made, tmp_path):
+    from fistula.cohort.manifest import manifest_fingerprint, read_cohort
+
+    cohort = read_cohort(made / "cohort")
+    manifest = cohort.manifest.with_columns(position_mm=pl.lit(None, pl.Float64()))
+    (tmp_path / "flat").mkdir()
+    manifest.write_parquet(tmp_path / "flat" / "manifest.parquet")
+    np.save(tmp_path / "flat" / "pixels.npy", cohort.pixels)
+    record = cohort.record | {"fingerprint": manifest_fingerprint(manifest)}
+    (tmp_path / "flat" / "ingest.json").write_text(json.dumps(record))
+    one = [text for text in TRAIN if not text.startswith("split.fold=")]
+    code, _, error = fistula_here("train", "cohort=flat", *one, "model.channels=adjacent", "hydra.run.dir=run")
+    assert (code, "model.channels=adjacent: needs the position of every slice" in error) == (2, True)
+    assert not (tmp_path / "run").exists()
