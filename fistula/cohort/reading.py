@@ -54,7 +54,7 @@ def volumes_of(survey: Survey, chosen: pl.DataFrame) -> list[list[Slice]]:
 def _pass(
     store: PixelStore, volumes: Sequence[Sequence[Slice]], plan: Plan, workers: Workers, *, is_risky: bool
 ) -> pl.DataFrame:
-    frames = [pl.DataFrame(schema=RESULTS)]
+    frames = []
     batches = batches_of(volumes, size=len, target=SLICES_A_BATCH)
     work, lost = partial(read_volumes, plan=plan), partial(_lost, size=plan.grid.size)
     seconds = plan.look.seconds * (SLICES_A_BATCH + max(map(len, volumes), default=0))
@@ -63,7 +63,7 @@ def _pass(
     ):
         first = store.append(pixels)
         frames.append(pl.DataFrame(records, schema=RESULTS, orient="row").with_columns(pl.col("at") + first))
-    return pl.concat(frames)
+    return pl.concat(frames or [pl.DataFrame(schema=RESULTS)])
 
 
 def _lost(volume: Sequence[Slice], *, size: int) -> tuple[list[tuple], np.ndarray]:

@@ -111,7 +111,7 @@ def survey_paths(
 ) -> Survey:
     """Read the headers of `paths`, which lie below `folder`; the rest is as in `survey_folder`."""
     stamps = [file_stamp(path, path.relative_to(folder).as_posix(), look.pseudonyms) for path in paths]
-    frames, waiting = [pl.DataFrame(schema=FACTS)], []
+    frames, waiting = [], []
     old = set()
     if known is not None:
         places = pl.DataFrame(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import get_ident
 
 import numpy as np
 import torch
@@ -65,10 +66,12 @@ def noting_features(run: LoadedRun) -> Iterator[list[Tensor]]:
     """Note what the network feeds its classifier, batch by batch, while the block scores slices."""
     noted: list[Tensor] = []
     layers = run.classifier.backbone.network.get_classifier().modules()  # type: ignore[operator]
+    here = get_ident()
     first = next(layer for layer in layers if isinstance(layer, nn.Linear | nn.Conv2d))
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        noted.append(inputs[0].flatten(1).float().cpu())
+        if get_ident() == here:  # another thread may use the network for something else
+            noted.append(inputs[0].flatten(1).float().cpu())
 
     hook = first.register_forward_pre_hook(note)
     try:

@@ -97,18 +97,11 @@ class Predictor:
             scored = self.probabilities(slices.pixels, self.channels(slices))
         far = self.neighbourhood.are_far(joined(noted))
         table = slice_scores(slices.table, scored, self.runs)
-        series, _ = group_scores(slices.table, scored, self.runs, by="series_key")
-        names = table.select("series_key", "patient_key", "series_uid").unique("series_key", maintain_order=True)
-        series = series.join(names, on="series_key", maintain_order="left").with_columns(
-            self._marks(slices, series, far)
-        )
+        names = ("patient_key", "series_uid")
+        series, _ = group_scores(slices.table, scored, self.runs, by="series_key", kept=names)
+        series = series.with_columns(self._marks(slices, series, far))
         patients, of_patients = group_scores(slices.table, scored, self.runs, by="patient_key")
-        marks = series.group_by("patient_key").agg(
-            pl.col("marks").filter(pl.col("marks") != "").unique().sort().str.join("; ")
-        )
-        known = pl.col("patient_key").replace_strict(self.known, default="", return_dtype=pl.String())
-        patients = patients.join(marks, on="patient_key", maintain_order="left").with_columns(known=known)
-        patients = self._answer(patients, of_patients)
+        patients = self._answer(patients, series, of_patients)
         return Prediction(
             slices=table,
             series=series,
@@ -168,18 +161,27 @@ class Predictor:
             marks.append("; ".join(odd))
         return pl.Series("marks", marks, dtype=pl.String())
 
-    def _answer(self, patients: pl.DataFrame, scores: NDArray[np.float64]) -> pl.DataFrame:
-        """Add ``possible`` and ``answer``."""
+    def _answer(self, patients: pl.DataFrame, series: pl.DataFrame, scores: NDArray[np.float64]) -> pl.DataFrame:
+        """Add ``known``, ``marks``, ``possible`` and ``answer``."""
+        keys, decisions = patients["patient_key"].to_list(), patients["decision"].to_list()
+        marks: dict[str, set[str]] = {key: set() for key in keys}
+        for key, mark in zip(series["patient_key"], series["marks"], strict=True):
+            marks[key] |= {mark} - {""}
         if self.calibration is None:
-            possible = [""] * len(patients)
-            certain = pl.lit(value=True)
+            possible, is_sure = [""] * len(keys), [not marks[key] for key in keys]
         else:
             fits = np.stack(p_values(self.calibration, scores[:, :, 1]), axis=1) > self.error
             possible = ["|".join(np.array(self.classes)[row]) for row in fits]
-            certain = pl.col("possible") == pl.col("decision")
-        patients = patients.with_columns(pl.Series("possible", possible, dtype=pl.String()))
-        is_sure = certain & (pl.col("marks") == "")
-        return patients.with_columns(answer=pl.when(is_sure).then(pl.col("decision")).otherwise(pl.lit(ABSTAIN)))
+            is_sure = [
+                one == decision and not marks[key] for one, decision, key in zip(possible, decisions, keys, strict=True)
+            ]
+        found = {
+            "known": [self.known.get(key, "") for key in keys],
+            "marks": ["; ".join(sorted(marks[key])) for key in keys],
+            "possible": possible,
+            "answer": [decision if sure else ABSTAIN for decision, sure in zip(decisions, is_sure, strict=True)],
+        }
+        return patients.with_columns(pl.Series(name, values, dtype=pl.String()) for name, values in found.items())
 
     def _summary(self, slices: Slices, patients: pl.DataFrame) -> dict[str, Any]:
         notes = []

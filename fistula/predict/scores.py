@@ -26,7 +26,12 @@ def slice_scores(table: pl.DataFrame, probabilities: NDArray[np.float64], runs: 
 
 
 def group_scores(
-    table: pl.DataFrame, probabilities: NDArray[np.float64], runs: Sequence[LoadedRun], *, by: str
+    table: pl.DataFrame,
+    probabilities: NDArray[np.float64],
+    runs: Sequence[LoadedRun],
+    *,
+    by: str,
+    kept: Sequence[str] = (),
 ) -> tuple[pl.DataFrame, NDArray[np.float64]]:
     """One row a series or patient, in the order of their keys, each run aggregating its slices by its own rule.
 
@@ -35,21 +40,25 @@ def group_scores(
         probabilities: As in `slice_scores`.
         runs: Likewise.
         by: ``series_key`` or ``patient_key``.
+        kept: Other columns, in which the slices of a group agree.
 
     Returns:
-        Columns `by`, ``slices`` and those that `slice_scores` adds; and the aggregated ``(runs, groups, K)``.
+        Columns `by`, `kept`, ``slices`` and those that `slice_scores` adds; and the aggregated ``(runs, groups, K)``.
     """
     groups = table[by].to_numpy()
-    keys, counts = np.unique(groups, return_counts=True)
+    keys, first, counts = np.unique(groups, return_index=True, return_counts=True)
     aggregated = np.empty((len(runs), len(keys), probabilities.shape[2]))
+    is_binary = len(runs[0].classes) == 2
     for index, run in enumerate(runs):
         for column, name in enumerate(run.classes):
+            if is_binary and column == 0:
+                continue  # it is what the other leaves
             rule = run.rule(name)
             scores = probabilities[index, :, column]
             aggregated[index, :, column] = patient_scores(np.zeros(len(groups), int), scores, groups, rule=rule)[2]
-    if len(runs[0].classes) == 2:
+    if is_binary:
         aggregated[..., 0] = 1 - aggregated[..., 1]
-    rows = pl.DataFrame({by: keys, "slices": counts})
+    rows = table.select(by, *kept)[first.tolist()].with_columns(slices=counts)
     return rows.with_columns(*_columns(aggregated, runs, [run.patient_threshold for run in _binary(runs)])), aggregated
 
 

@@ -26,7 +26,7 @@ from fistula.cohort.volume import Plan, is_risky
 from fistula.cohort.workers import Workers
 from fistula.dicom.container import Part
 from fistula.dicom.identity import read_pseudonyms
-from fistula.dicom.reference import Reference, read_reference
+from fistula.dicom.reference import read_reference
 from fistula.dicom.survey import Look
 from fistula.errors import DataError
 from fistula.predict.model import call_known
@@ -138,9 +138,7 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
             pixels=np.load(results_file, mmap_mode="r"),
             left_out=_left_out(survey, [refused, others, failed], look),
             flow=flow,
-            parts=[
-                Part(survey.paths[file], member or "") for file, member in table.select("file", "member").iter_rows()
-            ],
+            parts=_parts(survey, table),
             knows_patients=reader.is_same_key,
         )
 
@@ -156,12 +154,15 @@ def _survey(source: Path, reader: Reader, workers: Workers) -> Survey:
     return survey_paths(source.parent, [source], look, workers)
 
 
+def _parts(survey: Survey, table: pl.DataFrame) -> list[Part]:
+    return [Part(survey.paths[file], member or "") for file, member in zip(table["file"], table["member"], strict=True)]
+
+
 def _named(survey: Survey, table: pl.DataFrame, look: Look) -> pl.DataFrame:
     """Add the UIDs of each row's object, read once for each; empty where it has none."""
-    names: dict[tuple[int, str], Reference] = {}
-    for file, member in table.select("file", pl.col("member").fill_null("")).unique().iter_rows():
-        names[file, member] = read_reference(Part(survey.paths[file], member), limit=look.limit)
-    found = [names[row] for row in table.select("file", pl.col("member").fill_null("")).iter_rows()]
+    parts = _parts(survey, table)
+    names = {part: read_reference(part, limit=look.limit) for part in set(parts)}
+    found = [names[part] for part in parts]
     return table.with_columns(
         pl.Series("study_uid", [name.study for name in found], dtype=pl.String()),
         pl.Series("series_uid", [name.series for name in found], dtype=pl.String()),

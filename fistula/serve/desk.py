@@ -1,0 +1,106 @@
+"""Uploads are worked on one after the other; one that takes too long is left behind, and the next ones go on."""
+
+import asyncio
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread, current_thread
+from typing import Any
+
+from fastapi import Request
+
+from fistula.cohort.workers import Workers
+from fistula.errors import FistulaError
+from fistula.predict.predictor import Predictor
+from fistula.predict.source import reading
+from fistula.predict.write import draw_overlays, render_page, stamp
+from fistula.serve.uploads import UploadError, UploadLimits, check_archive, receive
+
+SLICE_KEYS = ("slice_key", "patient_key", "series_uid", "instance_uid", "frame", "position_mm")
+LEFT_BEHIND = 4  # threads that may still be at an upload that took too long
+
+
+class Desk:
+    """Takes uploads one after the other: the network uses every core for one.
+
+    Args:
+        predictor: Scores them.
+        limits: Of one.
+    """
+
+    def __init__(self, predictor: Predictor, limits: UploadLimits) -> None:
+        self.predictor, self.limits, self.waiting = predictor, limits, 0
+        self._jobs: SimpleQueue[tuple[Future, Callable[[Path], Any], Path]] = SimpleQueue()
+        self._left_behind: list[Thread] = []
+        self._start()
+
+    async def take(self, request: Request, work: Callable[[Path], Any]) -> Any:
+        """Receive an upload into a file of its own, and work on it in turn.
+
+        Raises:
+            UploadError: If it cannot be taken or scored.
+        """
+        self._left_behind = [thread for thread in self._left_behind if thread.is_alive()]
+        if self.waiting >= self.limits.waiting or len(self._left_behind) >= LEFT_BEHIND:
+            raise UploadError(503, "too many uploads are waiting")
+        self.waiting += 1
+        done: Future = Future()
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                with tempfile.TemporaryDirectory(prefix="fistula-upload-") as folder:
+                    path = Path(folder) / "upload"
+                    await receive(
+                        request.stream(), path, declared=request.headers.get("content-length"), limits=self.limits
+                    )
+                    check_archive(path, self.limits)
+                    self._jobs.put((done, work, path))
+                    return await asyncio.wrap_future(done)
+        except TimeoutError as error:
+            if done.running():
+                self._left_behind.append(self._thread)
+                self._start()
+            raise UploadError(408, f"not answered within {self.limits.seconds:g} s") from error
+        except FistulaError as error:
+            # Without its place, which names a file of this machine.
+            found = "" if error.found is None else f", found {error.found}"
+            raise UploadError(422, f"{error.rule}{found}") from error
+        finally:
+            self.waiting -= 1
+
+    def answer(self, path: Path) -> dict[str, Any]:
+        """Scores as plain values."""
+        found = self.predictor.predict(path)
+        results = [name for name in found.slices.columns if name.startswith("score") or name == "decision"]
+        return {
+            "patients": found.patients.to_dicts(),
+            "series": found.series.drop("series_key").to_dicts(),
+            "slices": found.slices.select(*SLICE_KEYS, *results).to_dicts(),
+            "left_out": found.left_out.to_dicts(),
+            "notes": found.summary["notes"],
+            "runs": found.summary["runs"],
+        }
+
+    def page(self, path: Path) -> str:
+        """The page with every slice and its overlay."""
+        with reading(path, self.predictor.reader, Workers(1)) as slices:
+            prediction = self.predictor.judge(slices)
+            overlays = draw_overlays(self.predictor, slices, prediction, which="all")
+            return render_page(slices, prediction, overlays, prediction.summary | stamp())
+
+    def _start(self) -> None:
+        # No executor: those wait at the end of the process, for ever if a decoder hangs.
+        self._thread = Thread(target=self._work, name="score", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        """Do jobs until left behind; always the same thread, as a new one would make the network start anew."""
+        while current_thread() is self._thread:
+            done, work, path = self._jobs.get()
+            if not done.set_running_or_notify_cancel():
+                continue  # nobody waits for it any more
+            try:
+                done.set_result(work(path))
+            except BaseException as error:  # it belongs to whoever waits
+                done.set_exception(error)
