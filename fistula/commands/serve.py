@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from fistula.errors import ConfigError
 
-TOKEN = "FISTULA_SERVE_TOKEN"
+TOKEN = "FISTULA_SERVE_TOKEN"  # noqa: S105 (the name of a variable)
 SHORTEST = 16
 
 

@@ -95,7 +95,7 @@ def _stored(dataset: Dataset, index: int) -> tuple[np.ndarray, str, str]:
                 )
         except MemoryError as error:
             raise Refused("needs more memory than there is") from error
-        except Exception:  # each decoder fails in its own ways; the next may not
+        except Exception:  # noqa: S112 (each decoder fails in its own ways; the next may not)
             continue
         return array, str(properties["photometric_interpretation"]), plugin
     raise Refused("pixels that no decoder could read", "Export it again, uncompressed")

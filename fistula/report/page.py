@@ -106,7 +106,7 @@ def _draw(contents: Contents, folder: Path) -> dict[str, Markup]:
             ),
         }
     return {
-        name: Markup(save(figure, folder, name, says=says))
+        name: Markup(save(figure, folder, name, says=says))  # noqa: S704 (Matplotlib escapes what it writes)
         for name, (figure, says) in drawn.items()
         if figure is not None
     }
