@@ -76,7 +76,7 @@ def in_parallel(
     backend = "sequential" if workers.backend == "loky" and is_few and not is_risky else workers.backend
     # joblib turns one process into none, and a risky item could then end this one.
     number = max(2, workers.number) if is_risky else workers.number
-    if backend == "sequential" and num_items < FEW:  # over before a bar is drawn
+    if backend == "sequential" and is_few:  # over before a bar is drawn
         yield from map(function, batches)
         return
     with _progress() as progress:
