@@ -15,7 +15,7 @@ def with_volumes(facts: pl.DataFrame) -> pl.DataFrame:
     Frames of one volume agree in component and matrix, and in orientation to within 2 degrees. Numbers follow
     component, matrix and direction, never names.
     """
-    numbers: dict[tuple, int] = {}
+    numbers: dict[str, int] = {}
     for (_,), series in facts.group_by("series_key", maintain_order=True):
         leaders: dict[tuple, list[tuple]] = {}
         volumes: dict[str, tuple] = {}
