@@ -69,7 +69,7 @@ class Design:
         sites: At least one.
         labels: `breach`: what the anatomy shows; `random`: by lot, one label a patient, to be learned by nobody.
         opening_width: Range of the breach's width, mm.
-        tract_signal: Range of an active tract's signal; the internal sphincter has about 0.63, the mucosa 0.78.
+        tract_signal: Range of an active tract's signal; the internal sphincter has about 0.60, the mucosa 0.70.
         companions: Probabilities of `COMPANIONS` with a tract.
         findings: Probabilities of `FINDINGS`, the hard negatives, in either group.
         ghost: Probability of a motion ghost.

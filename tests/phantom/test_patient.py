@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from fistula.phantom.patient import opening_centre
+from fistula.phantom.patient import Person, draw_patient, opening_centre
 from fistula.phantom.tissue import Tissue
 
 from .conftest import STEP_MM
@@ -60,6 +62,40 @@ def test_findings_come_in_both_groups(make_patient):
     for has_fistula in (True, False):
         share = np.mean([len(make_patient(number, has_fistula=has_fistula).findings) > 0 for number in range(20)])
         assert 0.5 < share < 1
+
+
+@pytest.mark.parametrize(
+    ("group", "tissues"),
+    [
+        ("companions", {Tissue.RIM, Tissue.PUS, Tissue.SETON}),
+        (
+            "findings",
+            {Tissue.PLEXUS, Tissue.FISSURE, Tissue.HEALED, Tissue.TRACT, Tissue.RIM, Tissue.PUS, Tissue.SINUS},
+        ),
+    ],
+)
+def test_what_is_certain_is_there_and_what_is_impossible_is_not(make_design, group, tissues):
+    design = make_design("trivial")
+    has_fistula = group == "companions"
+    person = Person(3, has_fistula, True, 0, 9 if has_fistula else 0, 2 if has_fistula else 9)
+    for chance in (0.0, 1.0):
+        changed = replace(design, **{group: dict.fromkeys(getattr(design, group), chance)})
+        patient = draw_patient(np.random.default_rng(3), person, changed, step=STEP_MM)
+        seen = {
+            Tissue(tissue) for level in range(2, 40, 3) for tissue in np.unique(patient.plane(level, LINE, LINE).labels)
+        }
+        assert tissues & seen == (tissues if chance else set())
+
+
+def test_a_horseshoe_lies_on_both_sides_of_its_opening(make_design):
+    design = make_design("trivial")
+    design = replace(design, companions=design.companions | {"horseshoe": 1.0})
+    patient = draw_patient(np.random.default_rng(3), Person(3, True, True, 0, 9, 2), design, step=STEP_MM)
+    arms = patient.tract.courses[1].points
+    off = np.arctan2(arms[:, 0], -arms[:, 1]) - patient.tract.opening.angle(patient.zone)
+    off = (off + np.pi) % (2 * np.pi) - np.pi
+    assert off.min() < -0.5
+    assert off.max() > 0.5
 
 
 @pytest.mark.parametrize(

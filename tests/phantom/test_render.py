@@ -38,6 +38,30 @@ def test_air_is_rician_or_masked(make_patient, scan):
     assert (masked.pixels[masked.body > 0.5] > 0).all()
 
 
+def test_shading_is_smooth_and_a_few_tens_of_per_cent(make_patient, scan):
+    patient = make_patient(1, has_fistula=False)
+    plain = replace(scan().site, noise=0.0, shading=0.0)
+    even, shaded = (
+        rendered(patient, scan(site=site), [20.0])[0].pixels for site in (plain, replace(plain, shading=0.2))
+    )
+    gain = np.where(even > 0.2, shaded / np.maximum(even, 0.2), np.nan)
+    assert 1.2 < np.nanmax(gain) / np.nanmin(gain) < 4
+    assert np.nanpercentile(np.abs(np.diff(gain, axis=1)), 95) < 0.02
+
+
+def test_a_pixel_holds_the_mean_of_its_points(make_patient, scan):
+    patient = make_patient(1, has_fistula=False)
+    site = replace(scan().site, noise=0.0, acquired=1.0, gamma=1.0, shading=0.0)
+    coarse = replace(site, matrix=site.matrix // 2)
+    fine, binned = (
+        rendered(patient, scan(site=one), [20.0], supersampling=points)[0].body
+        for one, points in ((site, 1), (coarse, 2))
+    )
+    half = len(fine) // 2
+    np.testing.assert_allclose(binned, fine.reshape(half, 2, half, 2).mean(axis=(1, 3)), atol=1e-6)
+    assert ((binned > 0) & (binned < 1)).any()
+
+
 def test_tissues_are_as_bright_as_the_reviews_order_them(make_patient, scan):
     patient = make_patient(2, has_fistula=False)
     patient = replace(patient, canal=replace(patient.canal, gas=0.0))
