@@ -70,6 +70,7 @@ def test_a_clean_split_has_a_clean_certificate(cohort):
     assert (certificate.verdict, certificate.is_marked, certificate.findings) == ("no leak", False, [])
     assert certificate.counts == {"patients": 12, "slices": 48, "folds": 3}
     assert certificate.checks["patient"] == {"compared": 12, "found": 0, "leaks": 0}
+    assert certificate.checks["label_conflict"] == {"compared": 48, "found": 0, "leaks": 0}
 
 
 def test_a_patient_in_two_parts_stops_the_run(cohort):
@@ -194,6 +195,7 @@ def test_both_options_build_and_share_their_settings():
     [
         ({"mode": "off"}, r"audit.mode: must be stop or warn, found off"),
         ({"near_duplicate_distance": 128}, r"audit.near_duplicate_distance: must lie in 0 to 127.*found 128"),
+        ({"near_duplicate_distance": -1}, r"audit.near_duplicate_distance: must lie in 0 to 127.*found -1"),
         ({"near_duplicate_correlation": 0.0}, r"audit.near_duplicate_correlation: must be above 0 and at most 1"),
         ({"confounding_level": 1.5}, r"audit.confounding_level: must be above 0 and at most 1, found 1.5"),
     ],
@@ -201,6 +203,12 @@ def test_both_options_build_and_share_their_settings():
 def test_settings_that_cannot_work_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         Audit(**settings)
+
+
+def test_the_ends_of_the_ranges_are_settings_that_work():
+    ends = {"near_duplicate_correlation": 1.0, "confounding_level": 1.0}
+    assert Audit(near_duplicate_distance=0, **ends).near_duplicate_distance == 0
+    assert Audit(near_duplicate_distance=127, **ends).near_duplicate_distance == 127
 
 
 def test_a_split_of_another_cohort_is_refused(cohort):

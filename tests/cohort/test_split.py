@@ -150,9 +150,11 @@ def test_every_option_builds_the_split_of_its_name(file):
     [
         (lambda: PatientKFold(folds=1), r"split.folds: must be at least 2, found 1"),
         (lambda: PatientKFold(fold=5), r"split.fold: must lie in 0 to 4, one of 5 folds, found 5"),
+        (lambda: PatientKFold(val_fraction=1.0), r"split.val_fraction: must lie between 0 and 1.*found 1.0"),
         (lambda: PatientHoldout(fold=1), r"split.fold: must lie in 0 to 0"),
         (lambda: PatientHoldout(test_fraction=1.0), r"split.test_fraction: must lie between 0 and 1.*found 1.0"),
         (lambda: Predefined(val_fraction=0.0), r"split.val_fraction: must lie between 0 and 1.*found 0.0"),
+        (lambda: Predefined(fold=1), r"split.fold: must lie in 0 to 0, one of 1 folds, found 1"),
         (lambda: ImageHoldout(folds=0), r"split.folds: must be at least 1, found 0"),
         (lambda: ImageHoldout(fold=1), r"split.fold: must lie in 0 to 0, one of 1 folds, found 1"),
         (lambda: ImageHoldout(expand_before_split=0), r"split.expand_before_split: must be at least 1, found 0"),
@@ -203,6 +205,11 @@ def test_settings_that_cannot_work_are_refused(make, message):
         (
             Predefined(),
             with_split(make_manifest(), "test", "val", "test"),
+            r"the train part must hold every class, found 0 classes in 0 slices",
+        ),
+        (
+            Predefined(),
+            with_split(make_manifest(), "test", "test", "test"),
             r"the train part must hold every class, found 0 classes in 0 slices",
         ),
     ],
