@@ -143,6 +143,7 @@ def test_every_option_builds_the_split_of_its_name(file):
     settings = yaml.safe_load(file.read_text())
     split = instantiate(settings)
     assert (split.name, split.fold) == (file.stem, settings["fold"])
+    assert split == type(split)()  # the defaults in Python are those of conf/
 
 
 @pytest.mark.parametrize(
@@ -156,6 +157,7 @@ def test_every_option_builds_the_split_of_its_name(file):
         (lambda: Predefined(val_fraction=0.0), r"split.val_fraction: must lie between 0 and 1.*found 0.0"),
         (lambda: Predefined(fold=1), r"split.fold: must lie in 0 to 0, one of 1 folds, found 1"),
         (lambda: ImageHoldout(folds=0), r"split.folds: must be at least 1, found 0"),
+        (lambda: ImageHoldout(test_fraction=0.0), r"split.test_fraction: must lie between 0 and 1.*found 0.0"),
         (lambda: ImageHoldout(fold=1), r"split.fold: must lie in 0 to 0, one of 1 folds, found 1"),
         (lambda: ImageHoldout(expand_before_split=0), r"split.expand_before_split: must be at least 1, found 0"),
         (lambda: SiteHoldout(seed=-1), r"split.seed: must be at least 0, found -1"),
