@@ -110,6 +110,12 @@ def test_a_copy_in_the_same_part_is_told_but_does_not_stop_the_run(plant):
     assert certificate.verdict == "no leak"
 
 
+def test_what_leaks_is_named_first(plant):
+    planted = plant(0, 1, copy=brighter)
+    found = certify(planted, table_of(planted, {"patientnew 1": "test"})).findings
+    assert [finding.is_leak for finding in found] == [True] * 4 + [False] * 4
+
+
 @pytest.mark.parametrize("copy", [np.copy, brighter], ids=["equal", "brighter"])
 def test_copies_with_another_label_contradict(plant, copy):
     planted = plant(0, copy=copy, flip=True)

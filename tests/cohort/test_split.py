@@ -99,6 +99,11 @@ def test_each_site_is_left_out_once_in_the_order_of_the_names():
         assert inside.filter(pl.col("site") != site).filter(part="test").is_empty()
 
 
+def test_two_sites_are_enough_to_leave_one_out():
+    manifest = make_manifest(sites=2)
+    assert SiteHoldout()(manifest)["fold"].unique().sort().to_list() == [0, 1]
+
+
 def test_a_predefined_split_is_kept():
     manifest = with_split(make_manifest(), "train", "val", "test")
     assert Predefined()(manifest)["part"].to_list() == manifest["split"].to_list()
