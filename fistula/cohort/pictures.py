@@ -5,22 +5,18 @@ from pathlib import Path
 import polars as pl
 
 from fistula.cohort.labels import IMAGE_SUFFIXES
-from fistula.cohort.survey import FACTS, Survey
-from fistula.dicom.container import find_files
+from fistula.cohort.survey import FACTS, Survey, files_below
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.survey import file_stamp
-from fistula.errors import DataError
 
 
 def survey_pictures(folder: Path, pseudonyms: Pseudonyms) -> Survey:
     """List the files below `folder`; PNG and JPEG are images, named by the pseudonym of their path.
 
     Raises:
-        DataError: If the folder is not there.
+        DataError: If the folder is not there or has no files.
     """
-    if not folder.is_dir():
-        raise DataError(f"source={folder}", "is not a folder", remedy="Name the folder that holds the images")
-    paths = find_files(folder)
+    paths = files_below(folder)
     rows = []
     for index, path in enumerate(paths):
         name = path.relative_to(folder).as_posix()

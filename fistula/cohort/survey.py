@@ -98,12 +98,20 @@ def survey_folder(folder: Path, look: Look, workers: Workers, *, known: pl.DataF
     Raises:
         DataError: If the folder is not there or has no files.
     """
-    if not folder.is_dir():
-        raise DataError(f"source={folder}", "is not a folder", remedy="Name the folder that holds the images")
-    paths = find_files(folder)
+    return survey_paths(folder, files_below(folder), look, workers, known=known)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file of the source, in order.
+
+    Raises:
+        DataError: If the folder is not there or has no files.
+    """
+    paths = find_files(folder) if folder.is_dir() else []
     if not paths:
-        raise DataError(f"source={folder}", "has no files", remedy="Name the folder that holds the images")
-    return survey_paths(folder, paths, look, workers, known=known)
+        rule = "has no files" if folder.is_dir() else "is not a folder"
+        raise DataError(f"source={folder}", rule, remedy="Name the folder that holds the images")
+    return paths
 
 
 def survey_paths(

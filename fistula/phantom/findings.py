@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fistula.phantom.canal import Canal, polar_point
+from fistula.phantom.canal import Canal, clock_angle, polar_point
 from fistula.phantom.canvas import Canvas
 from fistula.phantom.parks import draw_clock, draw_kind, draw_tract
 from fistula.phantom.tissue import Tissue
@@ -79,7 +79,7 @@ def _haemorrhoids(rng: np.random.Generator, canal: Canal, zone: float) -> list[F
     """Cushions at 3, 7 and 11 o'clock."""
     cushions: list[Finding | Tract] = []
     for clock in (3, 7, 11):
-        angle = 2 * np.pi * (clock + rng.normal(0, 0.4)) / 12
+        angle = clock_angle(clock + rng.normal(0, 0.4))
         levels = np.clip(zone + np.linspace(-6, 6, 5) + rng.normal(0, 3), 6, 30)
         edges = np.array([canal.radii(angle, level)[1] for level in levels])
         size = rng.uniform(1.2, 2.4)

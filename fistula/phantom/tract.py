@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fistula.phantom.canal import Canal, polar_point
+from fistula.phantom.canal import Canal, clock_angle, polar_point
 from fistula.phantom.canvas import Canvas
 from fistula.phantom.tissue import Tissue
 
@@ -53,7 +53,7 @@ class Opening:
 
     def angle(self, level: float) -> float:
         """Radians (clock angle) of the slit at a level."""
-        return 2 * np.pi * self.clock / 12 + self.slope * (level - self.level)
+        return clock_angle(self.clock) + self.slope * (level - self.level)
 
     def is_open(self, level: float) -> bool:
         """Whether a plane at this level cuts the slit."""
