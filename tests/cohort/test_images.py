@@ -52,3 +52,8 @@ def test_a_photograph_is_turned_as_its_tag_says():
 def test_what_is_no_picture_is_refused(content, reason):
     with pytest.raises(Refused, match=reason):
         read_picture(content)
+
+
+def test_a_picture_of_absurd_size_is_refused_before_it_is_unpacked():
+    with pytest.raises(Refused, match="an absurd number of pixels"):
+        read_picture(_bytes(Image.new("1", (9000, 9000))))

@@ -13,6 +13,7 @@ import zipfile
 
 import numpy as np
 import polars as pl
+import pydicom
 import pytest
 import zstandard
 from PIL import Image
@@ -107,6 +108,47 @@ def test_the_keep_rules_leave_out_the_fat_images_and_say_so(dicom_tree, tmp_path
     steps = {step["stage"]: step for step in json.loads((tmp_path / "cohort" / "ingest.json").read_text())["flow"]}
     assert list(steps) == ["found", "readable", "image", "right sequence", "labelled", "kept"]
     assert steps["right sequence"]["excluded"] == {"component fat": 1}
+
+
+def test_a_patient_without_a_readable_slice_is_left_out_where_that_is_allowed(dicom_tree, tmp_path, fistula_here):
+    for path in sorted((dicom_tree[0] / "P3").iterdir()):
+        image = pydicom.dcmread(path)
+        image.RescaleSlope, image.RescaleIntercept = "1e308", "0"
+        image.save_as(path)
+    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
+    assert code == 2
+    assert "the pixels of every chosen image must be readable, found 3: P3/0.dcm (pixel values that are not" in error
+    code, shown, _ = _ingest(fistula_here, dicom_tree, tmp_path / "cohort", "unreadable=exclude")
+    assert code == 0
+    assert "pixel values that are not finite" in shown
+    assert len(read_cohort(tmp_path / "cohort").manifest) == 9
+
+
+def test_padding_and_marks_like_text_are_noted(dicom_tree, tmp_path, fistula_here, write_dicom):
+    pixels = np.full((64, 64), 100, np.uint16)
+    pixels[:, 60:] = 0
+    for place in range(5):  # strokes of a letter's size, as bright as nothing else
+        pixels[4:11, 2 + 3 * place] = 4000
+    write_dicom(dicom_tree[0] / "one.dcm", pixels, SOPInstanceUID="2.25.777", PixelPaddingValue=0, PatientID="9")
+    with dicom_tree[1].open("a") as file:
+        file.write("2.25.777,0\n")
+    code, shown, _ = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
+    assert code == 0
+    assert "noted: pixel padding: 1" in shown
+    assert "noted: bright text-like corner: 1" in shown
+
+
+def test_what_was_made_of_other_files_is_not_reused(dicom_tree, tmp_path, fistula_here):
+    _ingest(fistula_here, dicom_tree, tmp_path / "first")
+    for path in dicom_tree[0].rglob("*.dcm"):
+        os.utime(path, (1, 1))
+    code, _, _ = _ingest(fistula_here, dicom_tree, tmp_path / "second", f"reuse={tmp_path / 'first'}")
+    assert code == 0
+    first, second = (read_cohort(tmp_path / name).pixels for name in ("first", "second"))
+    np.testing.assert_array_equal(first, second)
+    (tmp_path / "first" / "survey.parquet").unlink()
+    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "third", f"reuse={tmp_path / 'first'}")
+    assert (code, "has no readable survey.parquet. Leave reuse out" in error) == (2, True)
 
 
 def _item(**attributes):

@@ -55,3 +55,20 @@ def test_a_link_to_its_own_parent_ends(tmp_path):
     (tmp_path / "a" / "file").write_text("x")
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
     assert find_files(tmp_path) == [tmp_path / "a" / "file"]
+
+
+def test_an_encrypted_member_is_refused(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", b"content")
+    content = bytearray(path.read_bytes())
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the flags of both of its headers
+        content[content.index(mark) + place] |= 1
+    path.write_bytes(content)
+    with pytest.raises(Refused, match="an encrypted archive"):
+        open_part(Part(path, "a"), limit=100)
+
+
+def test_a_file_that_is_gone_is_refused(tmp_path):
+    with pytest.raises(Refused, match="cannot be opened"):
+        open_part(Part(tmp_path / "a"), limit=100)

@@ -48,3 +48,9 @@ def test_days_keep_their_differences_and_not_their_dates():
     pseudonyms = Pseudonyms(b"k" * 16)
     assert pseudonyms.day("p", 737425) - pseudonyms.day("p", 737415) == 10
     assert pseudonyms.day("p", 737425) != pseudonyms.day("q", 737425)
+
+
+def test_a_key_that_cannot_be_read_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"cannot be read or made \(Is a directory\). Name another file in FISTULA"):
+        read_pseudonyms(create=True)

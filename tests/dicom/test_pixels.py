@@ -127,3 +127,30 @@ def test_a_compressed_frame_that_declares_another_size_is_refused_before_it_is_d
     (tmp_path / "a").write_bytes(content[:place] + b"\x00\x00\xff\xff" * 2 + content[place + 8 :])
     with pytest.raises(Refused, match="another size than its header says"):
         _decode(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"RescaleSlope": "1e308"}, "pixel values that are not finite"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "a palette that cannot be read"),
+        ({"ModalityLUTSequence": [_item(LUTDescriptor=[2, 0, 16])]}, "a modality table that cannot be read"),
+        ({"PixelData": bytes(10)}, "pixels that no decoder could read"),
+    ],
+)
+def test_pixels_that_cannot_be_values_are_refused(write_dicom, tmp_path, attributes, message):
+    write_dicom(tmp_path / "a", np.full((4, 4), 60000, np.uint16), **attributes)
+    with pytest.raises(Refused, match=message):
+        _decode(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pytest.param(_item(LUTDescriptor=[4, 0], LUTData=b"\0\1\2\3"), id="half a descriptor"),
+        pytest.param(_item(LUTDescriptor=[4, 0, 32], LUTData=b"\0\1\2\3"), id="32 bits"),
+    ],
+)
+def test_a_voi_table_that_says_too_little_is_none(write_dicom, tmp_path, table):
+    write_dicom(tmp_path / "a", VOILUTSequence=[table])
+    assert _decode(tmp_path / "a")[0].window is None

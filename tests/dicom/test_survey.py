@@ -1,6 +1,12 @@
+import pickle
+import time
+import zlib
+from pathlib import Path
+
 import numpy as np
 import pydicom
 import pytest
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -11,7 +17,9 @@ from pydicom.uid import (
 )
 
 from fistula.dicom.identity import Pseudonyms
+from fistula.dicom.outcome import Refused
 from fistula.dicom.survey import Look, survey_file
+from fistula.dicom.timing import TimeLimit
 
 LOOK = Look(Pseudonyms(b"0123456789abcdef"), description="gd")
 
@@ -194,3 +202,71 @@ def test_only_whether_the_description_matches_leaves_the_header(write_dicom, tmp
     record = _facts(tmp_path / "a")
     assert record["is_described"] is True
     assert not any("Smith" in str(value) for value in record.values())
+
+
+@pytest.mark.parametrize(
+    ("attributes", "outcome", "reason"),
+    [
+        ({"DirectoryRecordSequence": [Dataset()]}, "skipped", "a DICOMDIR"),
+        ({"SamplesPerPixel": 2}, "refused", "bits allocated or samples per pixel that no image has"),
+        ({"NumberOfFrames": "-1"}, "refused", "a number of frames that is none"),
+        ({"BitsStored": 17}, "refused", "more bits stored than allocated"),
+    ],
+)
+def test_a_header_that_is_of_no_image_says_why(write_dicom, tmp_path, attributes, outcome, reason):
+    write_dicom(tmp_path / "a", **attributes)
+    record = _facts(tmp_path / "a")
+    assert (record["outcome"], record["reason"]) == (outcome, reason)
+
+
+def test_a_preamble_does_not_make_an_image(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(128) + b"DICM")
+    record = _facts(tmp_path / "a")
+    assert (record["outcome"], record["reason"]) == ("refused", "a DICOM file with nothing in it")
+
+
+@pytest.mark.parametrize(
+    ("deflated", "reason"),
+    [
+        pytest.param(b"no stream at all", "a damaged deflated object", id="damaged"),
+        pytest.param(zlib.compress(bytes(3 << 20), wbits=-15), "unpacks to more than the size limit", id="a bomb"),
+    ],
+)
+def test_a_deflated_object_is_inflated_within_limits(write_dicom, tmp_path, deflated, reason):
+    dataset = write_dicom(tmp_path / "a")
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(tmp_path / "b", enforce_file_format=True)
+    content = (tmp_path / "b").read_bytes()
+    length = int.from_bytes(content[140:144], "little")  # of the file meta group, which is not deflated
+    (tmp_path / "c").write_bytes(content[: 144 + length] + deflated)
+    (record,) = survey_file(tmp_path / "c", Look(Pseudonyms(b"0123456789abcdef"), max_object_mb=1))
+    assert (record["outcome"], record["reason"]) == ("refused", reason)
+
+
+def test_a_frame_cut_off_in_a_compressed_object_is_refused(tmp_path):
+    content = Path(get_testdata_file("MR_small_RLE.dcm")).read_bytes()
+    (tmp_path / "a").write_bytes(content[: content.index(b"\xe0\x7f\x10\x00") + 14])
+    assert _facts(tmp_path / "a")["reason"] in ("pixel data cut short", "a damaged DICOM file")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"ContrastBolusVolume": "7"}, {"ContrastBolusAgentSequence": [Dataset()]}], ids=["volume", "agent"]
+)
+def test_contrast_is_also_stated_by_volume_or_as_a_sequence(write_dicom, tmp_path, changes):
+    write_dicom(tmp_path / "a", drop=("ContrastBolusAgent",), **changes)
+    assert _facts(tmp_path / "a")["contrast"] == "yes"
+
+
+def test_dates_that_no_calendar_has_give_no_age(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a", PatientBirthDate="19801399")
+    assert _facts(tmp_path / "a")["age"] is None
+
+
+def test_a_file_that_takes_too_long_is_refused():
+    with pytest.raises(Refused, match="took longer than the time limit"), TimeLimit(0.05):
+        time.sleep(5)
+
+
+def test_an_outcome_survives_the_way_between_processes():
+    again = pickle.loads(pickle.dumps(Refused("a reason", "a remedy")))
+    assert (type(again), again.reason, again.remedy) == (Refused, "a reason", "a remedy")
