@@ -2,6 +2,7 @@
 
 import os
 import re
+import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -46,12 +47,14 @@ class Manners:
 
     Attributes:
         tls: Whether to encrypt; None: everywhere but on this machine.
+        ca_file: PEM file of the authorities that an archive's certificate must come from; None: those that are usual.
         timeout_s: Without an answer.
         retries: After a failed connection.
         max_instances: Of one study or series that may be fetched.
     """
 
     tls: bool | None = None
+    ca_file: str | None = None
     timeout_s: float = 30.0
     retries: int = 2
     max_instances: int = 5000
@@ -60,6 +63,12 @@ class Manners:
         for name, low in (("timeout_s", 0.1), ("retries", 0), ("max_instances", 1)):
             if getattr(self, name) < low:
                 raise ConfigError(f"archive.{name}", f"must be at least {low}", found=getattr(self, name))
+        if self.ca_file is not None:
+            try:
+                ssl.create_default_context(cafile=self.ca_file)
+            except OSError as error:  # ssl.SSLError is one
+                rule = "must be a PEM file of certificates"
+                raise ConfigError("archive.ca_file", rule, found=self.ca_file) from error
 
     def encrypts(self, address: Address) -> bool:
         return not address.is_here if self.tls is None else self.tls

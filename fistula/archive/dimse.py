@@ -88,7 +88,7 @@ def _associated(entity: Any, address: Address, manners: Manners, **options: Any)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = manners.timeout_s
     entity.connection_timeout = manners.timeout_s
     if manners.encrypts(address):
-        options["tls_args"] = (ssl.create_default_context(), address.host)
+        options["tls_args"] = (ssl.create_default_context(cafile=manners.ca_file), address.host)
     for attempt in range(manners.retries + 1):
         link = entity.associate(address.host, address.port, ae_title=address.title, **options)
         if link.is_established:

@@ -65,6 +65,8 @@ def _client(address: Address, manners: Manners) -> Any:
 
     session = requests.Session()
     session.trust_env = False  # no proxy, no .netrc: what is sent where is said here alone
+    if manners.ca_file is not None:
+        session.verify = manners.ca_file
     user, password, token = credentials()
     if token:
         session.headers["Authorization"] = f"Bearer {token}"
@@ -77,7 +79,9 @@ def _client(address: Address, manners: Manners) -> Any:
         raise ConfigError("archive.tls", "must not be false where credentials are sent", remedy="Leave it out")
     host = f"[{address.host}]" if ":" in address.host else address.host
     url = f"{'https' if encrypts else 'http'}://{host}:{address.port}{address.root}"
-    return DICOMwebClient(url=url, session=session)
+    client = DICOMwebClient(url=url, session=session)
+    client.set_http_retry_params(retry=False)  # its own, five with up to 16 s between them, would follow on ours
+    return client
 
 
 def _asked(address: Address, question: Callable[[], Any]) -> Any:

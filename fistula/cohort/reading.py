@@ -57,7 +57,8 @@ def _pass(
     frames = []
     batches = batches_of(volumes, size=len, target=SLICES_A_BATCH)
     work, lost = partial(read_volumes, plan=plan), partial(_lost, size=plan.grid.size)
-    seconds = plan.look.seconds * (SLICES_A_BATCH + max(map(len, volumes), default=0))
+    slices = max((sum(map(len, batch)) for batch in batches), default=0)
+    seconds = plan.look.seconds * (1 + slices)  # one more for the start of the process
     for records, pixels in in_parallel(
         work, batches, workers, title="reading volumes", is_risky=is_risky, seconds=seconds, lost=lost
     ):

@@ -36,9 +36,7 @@ def run(cfg: DictConfig) -> None:
         if maps["without_map"]:
             print(f"  {maps['without_map']} slices without a map: nothing in them spoke for the class")
         print(f"  mean distance: {_mm(maps)}; of the mean opening: {_mm(guess)}")
-        verdict = "learning made the maps" if result["learned"] else "the maps hardly depend on what was learned"
-        alike = "n/a" if result["similarity"] is None else f"{result['similarity']:.2f}"
-        print(f"  rank correlation with the maps of random weights {alike}: {verdict}")
+        print(f"  {_say_learned(result)}")
         print(f"  kept in {path}")
 
 
@@ -75,6 +73,13 @@ def _evaluate(loaded: "LoadedRun", *, method: str, tolerance_mm: float, seed: in
         method=method,
         seed=seed,
     )
+
+
+def _say_learned(result: dict[str, Any]) -> str:
+    if result["learned"] is None:
+        return "no slice has both a map and one of random weights: whether learning made the maps cannot be said"
+    verdict = "learning made the maps" if result["learned"] else "the maps hardly depend on what was learned"
+    return f"rank correlation with the maps of random weights {result['similarity']:.2f}: {verdict}"
 
 
 def _share(result: dict[str, Any]) -> str:

@@ -79,3 +79,10 @@ def test_an_archive_that_is_not_there_is_one_error_after_the_retries(module, tmp
 def test_manners_that_cannot_be_are_refused():
     with pytest.raises(ConfigError, match=r"archive\.retries: must be at least 0, found -1"):
         Manners(retries=-1)
+
+
+def test_authorities_that_are_no_certificates_are_refused(tmp_path):
+    (tmp_path / "ca.pem").write_text("no certificate")
+    for file in ("ca.pem", "missing.pem"):
+        with pytest.raises(ConfigError, match=rf"archive\.ca_file: must be a PEM file of certificates, found .*{file}"):
+            Manners(ca_file=str(tmp_path / file))

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,14 +22,32 @@ def needs_namespace():
         pytest.skip("this machine makes no network namespaces, and Orthanc would listen on all of its interfaces")
 
 
+def make_certificates(folder):
+    """An authority, a key and certificate of 127.0.0.1 that it signed, and another authority."""
+    folder.mkdir()
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
+
+    new = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2")
+    openssl(*new, "-subj", "/CN=test authority", "-keyout", "ca.key", "-out", "ca.pem")
+    openssl(*new, "-subj", "/CN=another authority", "-keyout", "another.key", "-out", "another.pem")
+    signed = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-CA", "ca.pem", "-CAkey", "ca.key")
+    openssl(*new, *signed, "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "own.key", "-out", "own.pem")
+    (folder / "server.pem").write_text((folder / "own.key").read_text() + (folder / "own.pem").read_text())
+    return folder
+
+
 @pytest.mark.slow
-def test_predict_from_an_archive_and_store_back_by_both_protocols(study, phantom, tmp_path):
+@pytest.mark.parametrize("is_encrypted", [False, True], ids=["plain", "TLS"])
+def test_predict_from_an_archive_and_store_back_by_both_protocols(study, phantom, tmp_path, is_encrypted):
     needs_namespace()
+    secrets = [make_certificates(tmp_path / "tls")] if is_encrypted else []
     first, second = sorted({path.parent for path in phantom.rglob("*.dcm")})[:2]
     script = f"""ip link set lo up; "{HERE}/orthanc.sh" up || exit 9
     "{sys.executable}" "{HERE}/chain.py" "$@"; code=$?; "{HERE}/orthanc.sh" down; exit $code"""
-    call = ["unshare", "-rn", "sh", "-c", script, "sh", *map(str, (study, first, second, tmp_path))]
-    environment = os.environ | {"FISTULA_ORTHANC_DIR": str(tmp_path / "orthanc")}
+    call = ["unshare", "-rn", "sh", "-c", script, "sh", *map(str, (study, first, second, tmp_path, *secrets))]
+    environment = os.environ | {"FISTULA_ORTHANC_DIR": str(tmp_path / "orthanc"), "TLS": "".join(map(str, secrets))}
     done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
@@ -42,7 +61,9 @@ def test_predict_from_an_archive_and_store_back_by_both_protocols(study, phantom
         sources = [pydicom.dcmread(path) for path in folder.glob("*.dcm")]
         assert said["back"][name] == sorted(f"{one.Modality} {one.SOPInstanceUID}" for one in [*written, *sources])
         assert {one.Modality for one in written} == {"OT", "SR"}
-    assert "has no such study or series" in said["refusals"]["web"]
-    assert "has no such study or series" in said["refusals"]["dimse"]
-    assert "must have at most 1 instances" in said["refusals"]["many"]
-    assert "must have at most 1 instances" in said["refusals"]["many dimse"]
+    refusals = {"none": "has no such study or series", "many": "must have at most 1 instances"}
+    if is_encrypted:
+        refusals |= dict.fromkeys(("another authority", "no authority", "in the clear"), "does not answer|status 400")
+    assert said["refusals"].keys() == refusals.keys()
+    for name, rule in refusals.items():
+        assert [bool(re.search(rule, message)) for message in said["refusals"][name]] == [True, True], said["refusals"]

@@ -4,6 +4,7 @@ import subprocess
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 
 from fistula.dicom.container import Part
 from fistula.dicom.objects import Algorithm, Finding, read_source, write_overlay, write_report
@@ -36,6 +37,29 @@ def test_both_objects_are_valid(sources, tmp_path):
     write_both(sources, tmp_path)
     assert complaints(tmp_path / "sc.dcm") == []
     assert complaints(tmp_path / "sr.dcm") == []
+
+
+def shown_by(tool, *arguments):
+    """Run a viewer's tool of DCMTK, which shares no code with what wrote the objects."""
+    if shutil.which(tool) is None:
+        pytest.skip(f"no {tool} on this machine (Debian: dcmtk)")
+    done = subprocess.run([tool, *map(str, arguments)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_viewer_shows_the_overlay_pixel_by_pixel(sources, tmp_path):
+    picture = write_both(sources, tmp_path)
+    shown_by("dcm2pnm", "+on", tmp_path / "sc.dcm", tmp_path / "sc.png")
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "sc.png")), picture)
+
+
+def test_a_viewer_shows_what_the_report_says(sources, tmp_path):
+    write_both(sources, tmp_path)
+    shown_by("dsr2html", tmp_path / "sr.dcm", tmp_path / "sr.html")
+    page = (tmp_path / "sr.html").read_text()
+    for said in ("Model score", "0.75", "Answer at the operating point", "Present", "Anal fistula", "UNVERIFIED"):
+        assert said in page
+    assert ALGORITHM.fingerprint in page
 
 
 def test_the_overlay_is_the_picture_and_belongs_to_the_sources_study(sources, tmp_path):
