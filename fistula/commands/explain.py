@@ -30,12 +30,13 @@ def run(cfg: DictConfig) -> None:
         path = loaded.folder / KEPT
         kept = json.loads(path.read_text()) if path.exists() else {}
         write_whole(path, json.dumps(kept | {cfg.method: result}, indent=1) + "\n")
-        maps, guess = result["maps"], result["mean_opening"]
+        maps, guess, chance = result["maps"], result["mean_opening"], result["random_point"]
         print(f"{loaded.name}: {cfg.method}, {maps['slices']} test slices with a known opening")
-        print(f"  peak within {cfg.tolerance_mm:g} mm: {_share(maps)}; pointing at the mean opening: {_share(guess)}")
+        print(f"  peak within {cfg.tolerance_mm:g} mm: {_share(maps)}")
+        print(f"  pointing at the mean opening: {_share(guess)}; at a random point of the body: {chance['hits']:.0%}")
         if maps["without_map"]:
             print(f"  {maps['without_map']} slices without a map: nothing in them spoke for the class")
-        print(f"  mean distance: {_mm(maps)}; of the mean opening: {_mm(guess)}")
+        print(f"  mean distance: {_mm(maps)}; of the mean opening: {_mm(guess)}; of a random point: {_mm(chance)}")
         print(f"  {_say_learned(result)}")
         print(f"  kept in {path}")
 
@@ -77,7 +78,9 @@ def _evaluate(loaded: "LoadedRun", *, method: str, tolerance_mm: float, seed: in
 
 def _say_learned(result: dict[str, Any]) -> str:
     if result["learned"] is None:
-        return "no slice has both a map and one of random weights: whether learning made the maps cannot be said"
+        return "no slice has a map: whether learning made the maps cannot be said"
+    if result["similarity"] is None:
+        return "random weights give no map where these do: learning made the maps"
     verdict = "learning made the maps" if result["learned"] else "the maps hardly depend on what was learned"
     return f"rank correlation with the maps of random weights {result['similarity']:.2f}: {verdict}"
 

@@ -157,7 +157,7 @@ def write_report(
         finding_type=Code(finding.value, finding.scheme, finding.meaning),
         algorithm_id=identifier,
         measurements=[
-            sr.Measurement(name=_own("score", "Model score"), value=score, unit=Code("1", "UCUM", "no units"))
+            sr.Measurement(name=_own("score", "Model score"), value=round(score, 6), unit=Code("1", "UCUM", "no units"))
         ],
         qualitative_evaluations=[
             sr.QualitativeEvaluation(name=_own("answer", "Answer at the operating point"), value=ANSWERS[answer])
@@ -191,6 +191,7 @@ def write_report(
             is_verified=False,
             series_description="Scores, not verified",
         )
+    _separate(document)
     assert document.SOPClassUID == ComprehensiveSRStorage
     _save(document, path)
 
@@ -204,6 +205,14 @@ def _directions(source: Dataset) -> tuple[str, str] | None:
     letters = (("L", "R"), ("P", "A"), ("H", "F"))
     row, column = (letters[int(np.abs(axis).argmax())][int(axis[np.abs(axis).argmax()] < 0)] for axis in axes)
     return row, column
+
+
+def _separate(node: Dataset) -> None:
+    """Make every container a list: the library's are running text, of which viewers show values without their names."""
+    if node.get("ValueType") == "CONTAINER":
+        node.ContinuityOfContent = "SEPARATE"
+    for item in node.get("ContentSequence", []):
+        _separate(item)
 
 
 def _own(value: str, meaning: str) -> Code:

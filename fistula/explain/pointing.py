@@ -14,6 +14,7 @@ from fistula.evidence.clustered import rao_scott
 from fistula.explain.cam import saliency
 from fistula.learning.classifier import FistulaClassifier
 
+AIR = 0.1  # of a slice's brightest pixel, up to which one is no body
 DESTROYED = 0.5  # rank correlation with the maps of a random network below which learning made the maps
 
 
@@ -64,9 +65,11 @@ def evaluate(
         seed: Of the random network.
 
     Returns:
-        ``maps``: the classifier's; ``mean_opening``: pointing at `guess` in every slice; ``random_weights``: the same
-        network with random weights; ``similarity``: mean rank correlation of its maps with the classifier's, None where
-        no slice has both; and ``learned``: whether that is low enough to say that learning made the maps.
+        ``maps``: the classifier's; ``mean_opening``: pointing at `guess` in every slice; ``random_point``: share of
+        hits and distance to expect of a point drawn anywhere in the body; ``random_weights``: the same network with
+        random weights; ``similarity``: mean rank correlation of its maps with the classifier's, None where no slice has
+        both; and ``learned``: whether that is low enough to say that learning made the maps, as it is where random
+        weights give no map at all; None where the classifier gives none.
 
     Source:
         Pointing game: Zhang et al. (2018), Int J Comput Vis 126, 1084-1102. Randomised weights: Adebayo et al. (2018),
@@ -83,9 +86,10 @@ def evaluate(
     return {
         "maps": judged(peaks(maps)),
         "mean_opening": judged(np.tile(guess, (len(maps), 1))),
+        "random_point": random_point(images, openings, pixel_mm=pixel_mm, tolerance_mm=tolerance_mm),
         "random_weights": judged(peaks(random_maps)),
         "similarity": similarity,
-        "learned": similarity is None or abs(similarity) < DESTROYED,
+        "learned": None if not maps.any() else similarity is None or abs(similarity) < DESTROYED,
         "tolerance_mm": tolerance_mm,
     }
 
@@ -120,6 +124,23 @@ def point(
         hits_high=share.high if share.has_interval else None,
         distance_mm=float(distances[is_there].mean()) if is_there.any() else None,
     )
+
+
+def random_point(
+    images: Tensor, openings: NDArray[np.float64], *, pixel_mm: float, tolerance_mm: float
+) -> dict[str, float]:
+    """What a point drawn evenly from the body, which is brighter than air, would come to; an empty slice is all body.
+
+    Returns:
+        ``hits`` and ``distance_mm``, expected, mean over the slices.
+    """
+    shares, means = [], []
+    for image, opening in zip(images[:, 0].numpy(), openings, strict=True):
+        places = np.argwhere(image >= AIR * image.max())
+        distances = np.hypot(*(places - opening).T) * pixel_mm
+        shares.append((distances <= tolerance_mm).mean())
+        means.append(distances.mean())
+    return {"hits": float(np.mean(shares)), "distance_mm": float(np.mean(means))}
 
 
 def randomised(classifier: FistulaClassifier, *, seed: int) -> FistulaClassifier:

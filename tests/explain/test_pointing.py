@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from fistula.explain.pointing import evaluate, peaks, point, randomised
+from fistula.explain.pointing import evaluate, peaks, point, random_point, randomised
 from fistula.learning.backbone import Backbone
 from fistula.learning.classifier import FistulaClassifier
 
@@ -29,6 +29,24 @@ def test_hits_and_distances_worked_by_hand():
 def test_without_any_map_there_is_no_distance():
     found = point(np.full((2, 2), np.nan), np.zeros((2, 2)), np.array(["a", "b"]), pixel_mm=1, tolerance_mm=1)
     assert (found.hits, found.distance_mm) == (0, None)
+
+
+def test_a_random_point_is_one_of_the_body_worked_by_hand():
+    image = torch.zeros((1, 1, 4, 4), dtype=torch.uint8)
+    image[0, 0, 0, 0] = image[0, 0, 0, 3] = 200
+    found = random_point(image, np.array([[0.0, 0.0]]), pixel_mm=2, tolerance_mm=5)
+    assert found == {"hits": 0.5, "distance_mm": 3.0}
+
+
+def test_what_learning_did_is_not_said_of_a_network_without_maps():
+    backbone = Backbone(SpotFinder(), mean=[0], std=[1], weights="by hand")
+    torch.nn.init.zeros_(backbone.network.fc.weight)
+    kwargs = dict.fromkeys(("learning", "loss", "optimizer", "schedule"))
+    blind = FistulaClassifier(backbone, num_classes=2, **kwargs).eval()
+    images, centre = torch.full((2, 1, 32, 32), 9, dtype=torch.uint8), np.zeros((2, 2))
+    patients, limits = np.array(["a", "b"]), {"pixel_mm": 1, "tolerance_mm": 1}
+    found = evaluate(blind, images, centre, patients, guess=centre[0], method="grad_cam", **limits)
+    assert (found["learned"], found["similarity"]) == (None, None)
 
 
 class SpotFinder(nn.Module):
