@@ -1,10 +1,18 @@
 """`fistula report`: compare the runs of a study on one page."""
 
+import hashlib
+import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fistula.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fistula.report.study import Study
+
+log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> None:
@@ -23,11 +31,30 @@ def run(cfg: DictConfig) -> None:
     settings = Settings(cfg.resamples, cfg.pooling, cfg.scaling, cfg.margin, cfg.prevalence)
     study = read_study(folder)
     page = write_report(study, settings, maps=cfg.maps)
+    _log_to_wandb(study, page.parent)
     print(f"{len(study.runs)} finished runs in {len(study.configurations)} configurations")
     if study.unfinished:
         print(f"{len(study.unfinished)} unfinished, listed on the page; the sweep's own command goes on with them")
     print("open this page in a browser:")
     print(page)
+
+
+def _log_to_wandb(study: "Study", report: Path) -> None:
+    """Tell W&B the results, where the study's runs told it theirs; what fails there fails no report."""
+    configs = (path for run in study.runs if (path := run.folder / "config.yaml").is_file())
+    loggers = (OmegaConf.load(path).logger for path in configs)
+    told = next((logger["wandb"] for logger in loggers if "wandb" in logger), None)
+    if told is None:
+        return
+    from fistula.learning.tracking import record_study
+
+    settings = {str(key): value for key, value in told.items() if key != "_target_"}
+    settings["settings"] = OmegaConf.to_container(told.settings)
+    key = hashlib.sha256(f"{study.name} {study.cohort.fingerprint}".encode()).hexdigest()[:16]
+    try:
+        record_study(settings, name=study.name, key=key, report=report)
+    except Exception as error:
+        log.warning("logger=wandb failed (%s): the report is whole without it", error)
 
 
 def _check(cfg: DictConfig) -> None:

@@ -3,7 +3,11 @@
 import logging
 import netrc
 import os
+import re
+import shutil
 import socket
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +25,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from fistula.evidence.roc import roc_curve
 from fistula.learning.trackers import Trackers
 
+READING_ROOM = "reading.html"
 CONNECT_TIMEOUT_S = 3.0  # W&B itself gives up after a minute and a half
 
 log = logging.getLogger(__name__)
@@ -36,7 +41,9 @@ def wandb_logger(*, mode: str, **settings: Any) -> WandbLogger:
     reason = _why_not_online() if mode == "online" else None
     if reason:
         log.warning("W&B: %s. This run is logged offline; `wandb sync` sends it later", reason)
-    return WandbLogger(mode="offline" if reason else mode, **settings)
+    logger = WandbLogger(mode="offline" if reason else mode, **settings)
+    del logger._wandb_init["anonymous"]  # Lightning passes it always, and W&B warns of it in every run
+    return logger
 
 
 def _why_not_online() -> str | None:
@@ -98,6 +105,34 @@ def _tables(positive: NDArray, scores: NDArray, threshold: float, prefix: str) -
         f"{prefix}/roc": wandb.Table(columns=roc_columns, data=[[float(value) for value in point] for point in curve]),
         f"{prefix}/confusion": wandb.Table(columns=["label", "called", "slices"], data=counts),
     }
+
+
+def record_study(settings: Mapping[str, Any], *, name: str, key: str, report: Path) -> None:
+    """Send a study's results to W&B as a run of its own: the final table, and the report as an artifact.
+
+    The reading room stays here: it holds the patients' images. A second call takes the place of the first.
+
+    Args:
+        settings: Of W&B's logger, as one of the study's runs had them.
+        name: Of the study.
+        key: Identifies the study at W&B.
+        report: Folder of the report, in the study's folder.
+    """
+    own = {"id": key, "name": f"{name} report", "group": name, "job_type": "report", "tags": ["report"]}
+    settings = {**settings, **own, "save_dir": str(report.parent)}
+    for earlier in report.parent.glob(f"wandb/*-{key}"):
+        shutil.rmtree(earlier)
+    logger = wandb_logger(**settings)
+    try:
+        results = pl.read_csv(report / "results.csv", infer_schema_length=None)
+        logger.experiment.log({"results": wandb.Table(columns=list(results.columns), data=results.rows())})
+        artifact = wandb.Artifact(re.sub(r"[^\w.-]", "-", f"{name}-report"), type="report")
+        for path in sorted(report.iterdir()):
+            if path.name != READING_ROOM:
+                artifact.add_file(str(path), policy="immutable")
+        logger.experiment.log_artifact(artifact)
+    finally:
+        wandb.finish()
 
 
 def finish(trackers: Trackers, exit_code: int) -> None:

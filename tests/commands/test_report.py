@@ -1,5 +1,12 @@
-import pytest
+import json
 
+import polars as pl
+import pytest
+from omegaconf import OmegaConf
+
+from fistula.cli import config_folder
+
+from ..learning.read_wandb import read_wandb
 from ..report.conftest import write_study
 
 
@@ -56,3 +63,40 @@ def test_a_report_without_maps_needs_neither_torch_nor_dicom(fistula, study):
     imported = {line.rpartition("|")[2].strip() for line in shown.stderr.splitlines()}
     assert "matplotlib" in imported
     assert not imported & {"torch", "pydicom", "pytorch_lightning", "timm", "wandb"}
+
+
+@pytest.fixture
+def tracked_study(study):
+    """The study, its runs' configurations saying that they were told to W&B."""
+    logger = OmegaConf.load(config_folder() / "logger" / "wandb.yaml")
+    logger.wandb.update(name="run", group=study.name, tags=[], save_dir=str(study / "run"), mode="offline")
+    for run in study.glob("resnet18*"):
+        OmegaConf.save({"logger": logger}, run / "config.yaml")
+    return study
+
+
+@pytest.mark.slow
+def test_where_its_runs_were_told_to_wandb_a_study_has_a_run_of_its_results(fistula, tracked_study):
+    for _ in range(2):  # the second takes the place of the first
+        shown = fistula("report", f"study={tracked_study}", "resamples=20", "maps=none")
+        assert (shown.returncode, shown.stderr) == (0, "")
+    (path,) = tracked_study.glob("wandb/offline-run-*/*.wandb")
+    told = read_wandb(path)
+    assert told["run"] == {
+        "id": path.stem.removeprefix("run-"), "project": "fistula", "name": "study report", "group": "study",
+    }  # fmt: skip
+    assert told["exit"] == 0
+    table = json.loads((path.parent / "files" / told["summary"]["results.path"]).read_text())
+    results = pl.read_csv(tracked_study / "report" / "results.csv", infer_schema_length=None)
+    assert table["columns"] == results.columns
+    assert len(table["data"]) == results.height
+    files = told["artifacts"]["study-report"]
+    assert {"index.html", "results.csv", "report.json"} <= set(files)
+    assert "reading.html" not in files  # it holds the patients' images
+
+
+def test_a_report_is_whole_without_wandb(fistula_here, tracked_study, monkeypatch):
+    (tracked_study / "wandb").write_text("in the way of its folder")
+    code, shown, _ = fistula_here("report", f"study={tracked_study}", "resamples=20", "maps=none")
+    assert code == 0
+    assert shown.splitlines()[-1] == str(tracked_study / "report" / "index.html")

@@ -14,8 +14,8 @@ FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 
 def read_wandb(path: Path) -> dict[str, Any]:
-    """Give a run's ``run`` (id, group, ...), ``config``, ``history``, ``summary`` and ``exit`` code."""
-    found: dict[str, Any] = {"run": {}, "config": {}, "history": [], "summary": {}, "exit": None}
+    """Give ``run`` (id, group, ...), ``config``, ``history``, ``summary``, files of ``artifacts``, ``exit`` code."""
+    found: dict[str, Any] = {"run": {}, "config": {}, "history": [], "summary": {}, "artifacts": {}, "exit": None}
     for raw in _records(path.read_bytes()):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(raw)
@@ -30,6 +30,8 @@ def read_wandb(path: Path) -> dict[str, Any]:
             found["history"].append(_items(record.history.item))
         elif kind == "summary":
             found["summary"] |= _items(record.summary.update)
+        elif kind == "artifact":
+            found["artifacts"][record.artifact.name] = [entry.path for entry in record.artifact.manifest.contents]
         elif kind == "exit":
             found["exit"] = record.exit.exit_code
     return found
