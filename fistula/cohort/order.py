@@ -11,16 +11,17 @@ def in_order(facts: pl.DataFrame) -> pl.DataFrame:
     Patients, or series, that share their smallest hash (a copied picture) are told apart by all their hashes and
     labels.
     """
+    ranks = ["patient_rank", "series_rank"]
+    for key, rank in zip(("patient_key", "series_key"), ranks, strict=True):
+        facts = facts.join(_ranked(facts, key, rank), on=key)
+    return facts.sort(*ranks, "volume", "position_mm", "pixel_hash", "frame").drop(ranks)
+
+
+def _ranked(facts: pl.DataFrame, key: str, rank: str) -> pl.DataFrame:
+    """Each value of `key` with its place; one row a value, for all hashes of a patient are long."""
     said = pl.concat_str("pixel_hash", pl.col("label").cast(pl.String)).sort().str.join("")
-    keys = {
-        "patient_first": pl.col("pixel_hash").min().over("patient_key"),
-        "patient_all": said.over("patient_key"),
-        "series_first": pl.col("pixel_hash").min().over("series_key"),
-        "series_all": said.over("series_key"),
-    }
-    patient, series = ["patient_first", "patient_all", "patient_key"], ["series_first", "series_all", "series_key"]
-    slices = ["volume", "position_mm", "pixel_hash", "frame"]
-    return facts.with_columns(**keys).sort(*patient, *series, *slices).drop(*keys)
+    groups = facts.group_by(key).agg(pl.col("pixel_hash").min().alias("first"), said.alias("all"))
+    return groups.sort("first", "all", key).select(key).with_row_index(rank)
 
 
 def with_openings(facts: pl.DataFrame, size: int) -> pl.DataFrame:
