@@ -41,6 +41,7 @@ def volume_notes(facts: pl.DataFrame) -> dict[str, int]:
 
 
 def _agree(leader: tuple, cosines: list[float] | None) -> bool:
-    if not leader or not cosines:
-        return not leader and not cosines
-    return same_direction(leader, cosines)
+    own = tuple(cosines or ())
+    if not leader or not own or leader == own:  # most often the same numbers
+        return leader == own
+    return same_direction(leader, own)
