@@ -137,7 +137,7 @@ def survey_paths(
             frames.append(pl.DataFrame(waiting, schema=FACTS, orient="row"))
             waiting = []
     frames.append(pl.DataFrame(waiting, schema=FACTS, orient="row"))
-    facts = pl.concat(frames, rechunk=True).sort("file", "member", "frame", maintain_order=True)
+    facts = pl.concat(frames).sort("file", "member", "frame", maintain_order=True)
     return Survey(folder, paths, facts)
 
 
