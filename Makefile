@@ -41,8 +41,9 @@ test: $(INSTALLED) ## The tests, under 5 minutes on 2 cores
 test-slow: $(INSTALLED) ## The tests marked slow
 	$(BIN)/pytest -m slow
 
-bench: $(INSTALLED) ## Training against a bare PyTorch loop, side by side; writes benchmarks/results.json
+bench: $(INSTALLED) ## Training and a sweep against bare PyTorch loops; writes benchmarks/results.json
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/sweep.py
 
 check: $(INSTALLED) ## Lint, format and types, as CI checks them
 	$(BIN)/ruff check .
