@@ -11,10 +11,11 @@ def in_order(facts: pl.DataFrame) -> pl.DataFrame:
     Patients, or series, that share their smallest hash (a copied picture) are told apart by all their hashes and
     labels.
     """
-    ranks = ["patient_rank", "series_rank"]
-    for key, rank in zip(("patient_key", "series_key"), ranks, strict=True):
-        facts = facts.join(_ranked(facts, key, rank), on=key)
-    return facts.sort(*ranks, "volume", "position_mm", "pixel_hash", "frame").drop(ranks)
+    slices = ["volume", "position_mm", "pixel_hash", "frame"]
+    places = facts.select("patient_key", "series_key", *slices).with_row_index("place")
+    for key, rank in (("patient_key", "patient_rank"), ("series_key", "series_rank")):
+        places = places.join(_ranked(facts, key, rank), on=key)
+    return facts[places.sort("patient_rank", "series_rank", *slices)["place"]]
 
 
 def _ranked(facts: pl.DataFrame, key: str, rank: str) -> pl.DataFrame:
