@@ -10,6 +10,7 @@ from threading import Thread, current_thread
 from typing import Any
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from fistula.cohort.workers import Workers
 from fistula.errors import FistulaError
@@ -62,6 +63,8 @@ class Desk:
                 self._left_behind.append(self._thread)
                 self._start()
             raise UploadError(408, f"not answered within {self.limits.seconds:g} s") from error
+        except ClientDisconnect as error:  # nobody reads this; the log shall not say that the server failed
+            raise UploadError(400, "the upload broke off") from error
         except FistulaError as error:
             # Without its place, which names a file of this machine.
             found = "" if error.found is None else f", found {error.found}"

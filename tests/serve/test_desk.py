@@ -85,3 +85,13 @@ def test_a_body_that_trickles_in_is_not_waited_for_and_holds_no_place():
     desk = Desk(None, LIMITS)
     assert asyncio.run(status_of(desk, len, *[b"x"] * 100, pause=0.1)) == 408
     assert desk.waiting == 0
+
+
+def test_an_upload_that_breaks_off_is_no_failure_of_the_server():
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    desk, request = Desk(None, LIMITS), Request({"type": "http", "method": "POST", "headers": []}, receive)
+    with pytest.raises(UploadError, match="the upload broke off"):
+        asyncio.run(desk.take(request, len))
+    assert desk.waiting == 0
