@@ -93,3 +93,13 @@ def test_a_damaged_last_checkpoint_is_named(compose_train, tmp_path):
     (experiment.folder / "last.ckpt").write_bytes(b"PK\x03\x04 half a file")
     with pytest.raises(FistulaError, match=r"last\.ckpt: cannot be read .*Remove it: the run then begins anew"):
         experiment.fit()
+
+
+@pytest.mark.slow
+def test_layers_that_thaw_in_turn_learn_in_several_processes_too(fistula, tmp_path):
+    cohort = write_cohort(tmp_path / "cohort", patients=21)
+    run = ["learning=gradual", "epochs=4", "hydra.run.dir=run"]
+    tiny = [text for text in DDP if not text.startswith(("learning", "epochs"))]
+    done = fistula("train", f"cohort={cohort}", *tiny, "trainer.devices=2", "model.pretrained=false", *run)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "done"
