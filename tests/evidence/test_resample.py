@@ -299,3 +299,35 @@ def test_patients_with_one_row_each_are_served_too(make_cohort):
     found = patient_bootstrap(cohort.labels, cohort.first, np.arange(len(cohort.labels)), threshold=0.5, resamples=100)
     assert found["auroc"].value == pytest.approx(auroc(cohort.labels, cohort.first))
     assert found["auroc"].has_interval
+
+
+def test_the_acceleration_of_two_samples_left_out_one_at_a_time_by_hand():
+    random = np.random.default_rng(4)
+    first, second = random.exponential(size=7), random.exponential(size=19) ** 2
+
+    def statistic(one, two):
+        return np.mean(one) - np.log(np.mean(two))
+
+    def of_weights(weights):
+        one, two = weights[:, :7], weights[:, 7:]
+        return one @ first / one.sum(axis=1) - np.log(two @ second / two.sum(axis=1))
+
+    above = below = 0.0
+    for left_out in (
+        [statistic(np.delete(first, index), second) for index in range(7)],
+        [statistic(first, np.delete(second, index)) for index in range(19)],
+    ):
+        number, mean = len(left_out), sum(left_out) / len(left_out)
+        pseudo = [(number - 1) * (mean - value) for value in left_out]
+        above += sum(value**3 for value in pseudo) / number**3
+        below += sum(value**2 for value in pseudo) / number**2
+    expected = above / below**1.5 / 6
+    assert jackknife_acceleration(of_weights, np.repeat([0, 1], [7, 19])) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_stratum_of_two_counts_and_what_never_varies_has_no_acceleration():
+    values = np.array([1.0, 5.0, 2.0, 2.5, 9.0])
+    weighted = [lambda weights: weights @ values, lambda weights: weights[:, 2:] @ values[2:]]
+    both, one = (jackknife_acceleration(function, [0, 0, 1, 1, 1]) for function in weighted)
+    assert both != one
+    assert jackknife_acceleration(lambda weights: np.zeros(len(weights)), [0, 0, 1, 1]) == 0
