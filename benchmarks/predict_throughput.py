@@ -16,7 +16,7 @@ import torch
 import fistula
 from fistula.dicom.parse import read_dataset
 from fistula.dicom.pixels import decode
-from fistula.predict.features import as_batch
+from fistula.learning.slices import as_batch
 from fistula.predict.predictor import Predictor
 
 

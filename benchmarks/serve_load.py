@@ -21,7 +21,7 @@ import torch
 
 from fistula.dicom.parse import read_dataset
 from fistula.dicom.pixels import decode
-from fistula.predict.features import as_batch
+from fistula.learning.slices import as_batch
 from fistula.predict.model import load_run
 
 

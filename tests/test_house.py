@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,10 @@ def test_the_version_stands_in_one_place():
 def test_every_link_of_the_guide_leads_to_a_file(page):
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_every_benchmark_finds_what_it_imports(path, monkeypatch):
+    monkeypatch.syspath_prepend(path.parent)  # one imports another
+    pytest.importorskip("httpx", reason="the extra `dev` is not installed")
+    runpy.run_path(str(path), run_name="imported")
