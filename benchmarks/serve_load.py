@@ -21,7 +21,6 @@ import torch
 
 from fistula.dicom.parse import read_dataset
 from fistula.dicom.pixels import decode
-from fistula.learning.slices import as_batch
 from fistula.predict.model import load_run
 
 
@@ -33,13 +32,13 @@ def resident_mb(pid: int) -> float:
 def bare_pass(run: Path, content: bytes) -> Callable[[], float]:
     """What takes the seconds of decoding one slice and passing one through the network."""
     loaded = load_run(run)
-    pixels = np.asarray(loaded.cohort.pixels[:1])
+    first = np.zeros(1, dtype=np.int64)
 
     @torch.inference_mode()
     def measure() -> float:
         started = time.perf_counter()
         list(decode(read_dataset(BytesIO(content), limit=1 << 30), [0]))
-        loaded.classifier(as_batch(pixels, int(loaded.config.image_size)))
+        loaded.classifier(loaded.images(first))
         return time.perf_counter() - started
 
     return measure
