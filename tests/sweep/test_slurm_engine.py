@@ -56,11 +56,14 @@ def states(tmp_path):
     return {path.parent.name: json.loads(path.read_text()) for path in (tmp_path / "study").glob("*/run.json")}
 
 
-def wait_for(condition):
+def wait_for(condition, sweep):
     end = time.monotonic() + 300
     while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.2)
+        ended = sweep.poll() is not None
+        if ended or time.monotonic() > end:
+            sweep.terminate()
+            pytest.fail("\n".join(sweep.communicate()))
+        time.sleep(0.1)
 
 
 @pytest.mark.slow
@@ -81,9 +84,9 @@ def test_a_study_goes_through_sbatch_and_the_same_command_finishes_what_was_canc
         return subprocess.run(command, env=slurm, capture_output=True, text=True, check=True).stdout.split()
 
     sweep = start()
-    wait_for(lambda: len(running()) == 2)
+    wait_for(lambda: len(running()) == 2, sweep)
     os.kill(running()[0]["pid"], 9)
-    wait_for(lambda: len(jobs()) == 2)
+    wait_for(lambda: len(jobs()) == 2, sweep)
     subprocess.run(["scancel", jobs()[-1]], env=slurm, check=True)
     shown, error = sweep.communicate(timeout=900)
     assert sweep.returncode == 1, shown + error
