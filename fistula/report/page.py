@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from fistula import __version__
 from fistula.errors import ConfigError
+from fistula.evidence.standard import METRICS
 from fistula.report import figures, methods, probability_figures
 from fistula.report.comparisons import MEASURES
 from fistula.report.contents import Contents, Settings, compute
@@ -24,7 +25,7 @@ from fistula.report.paper import PER_CLASS
 from fistula.report.pooling import POOLINGS, SCALINGS
 from fistula.report.reading import reading_data
 from fistula.report.record import NUMBERS, hash_files, to_json
-from fistula.report.results import CALIBRATION, METRICS, MORE, PREDICTIVE, seed_rows
+from fistula.report.results import CALIBRATION, MORE, PREDICTIVE, seed_rows
 from fistula.report.study import Study
 from fistula.report.tables import TITLES, write_tables
 

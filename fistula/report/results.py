@@ -11,7 +11,7 @@ from fistula.evidence.likelihood import likelihood_ratios, predictive_values
 from fistula.evidence.placements import clustered_auroc
 from fistula.evidence.rates import Confusion, confusion
 from fistula.evidence.resample import patient_bootstrap
-from fistula.evidence.standard import METRICS, standard_metrics
+from fistula.evidence.standard import standard_metrics
 from fistula.report.cross_checks import cross_checks
 from fistula.report.methods import say_aggregation
 from fistula.report.pooling import LEVELS, test_rows
@@ -136,6 +136,3 @@ def _calibration(table: pl.DataFrame) -> dict[str, dict[str, float | None]]:
         }
         found[column] = {name: None if isnan(value) else value for name, value in values.items()}
     return found
-
-
-__all__ = ["CALIBRATION", "METRICS", "MORE", "PREDICTIVE", "Row", "results", "seed_rows"]

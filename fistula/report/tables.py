@@ -6,9 +6,10 @@ from math import isnan
 from pathlib import Path
 
 from fistula.evidence.estimate import Estimate
+from fistula.evidence.standard import METRICS
 from fistula.report.comparisons import MEASURES, Comparisons, Pair
 from fistula.report.participants import Table
-from fistula.report.results import CALIBRATION, METRICS, Row
+from fistula.report.results import CALIBRATION, Row
 
 _LATEX = str.maketrans(
     {

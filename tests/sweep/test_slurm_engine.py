@@ -23,7 +23,7 @@ SWEEP = (
     *TINY,
     "learning=end_to_end",
     "seed=0,1",
-    "epochs=4,5",
+    "epochs=60,70",  # seconds of training, or two would hardly ever be seen running at once
     "logger=csv",
     "hydra.sweep.dir=study",
     "hydra/launcher=slurm",
@@ -85,8 +85,10 @@ def test_a_study_goes_through_sbatch_and_the_same_command_finishes_what_was_canc
 
     sweep = start()
     wait_for(lambda: len(running()) == 2, sweep)
-    os.kill(running()[0]["pid"], 9)
-    wait_for(lambda: len(jobs()) == 2, sweep)
+    killed = running()[0]
+    os.kill(killed["pid"], 9)
+    # Only when its job has made place for the next is a job that can be cancelled surely another one.
+    wait_for(lambda: len(running()) == len(jobs()) == 2 and killed["name"] not in {r["name"] for r in running()}, sweep)
     subprocess.run(["scancel", jobs()[-1]], env=slurm, check=True)
     shown, error = sweep.communicate(timeout=900)
     assert sweep.returncode == 1, shown + error
