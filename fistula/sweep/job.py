@@ -56,6 +56,11 @@ class Job:
         """The same run with more overrides."""
         return replace(self, arguments=[*self.arguments, *overrides])
 
+    def with_threads(self, number: int) -> "Job":
+        """The same run with so many threads: runs beside each other that each take every core wait for one another."""
+        threads = {name: str(number) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        return replace(self, environment=dict(self.environment) | threads)
+
 
 # What runs jobs, on whatever machines: gives each with its exit code as it ends, None if that cannot be known.
 Engine = Callable[[Sequence[Job]], Iterator[tuple[Job, int | None]]]

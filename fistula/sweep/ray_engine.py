@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fistula.errors import ConfigError
@@ -40,8 +40,7 @@ class RayEngine:
             gpus = 1 / self.jobs_per_gpu if ray.cluster_resources().get("GPU", 0) else 0
             # A process of Ray's for each job, as well as the job's own: neither keeps anything for the next.
             start = ray.remote(num_cpus=self.cpus_per_job, num_gpus=gpus, max_calls=1, max_retries=0)(_run)
-            threads = {name: str(self.cpus_per_job) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-            started = {start.remote(job, threads): job for job in jobs}
+            started = {start.remote(job.with_threads(self.cpus_per_job)): job for job in jobs}
             while started:
                 (ended,), _ = ray.wait(list(started), num_returns=1)
                 job = started.pop(ended)
@@ -53,8 +52,8 @@ class RayEngine:
             ray.shutdown()
 
 
-def _run(job: Job, environment: Mapping[str, str]) -> int:
-    return replace(job, environment=environment).run()
+def _run(job: Job) -> int:
+    return job.run()
 
 
 def _join(ray: Any, address: str) -> None:

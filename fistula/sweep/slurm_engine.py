@@ -1,5 +1,6 @@
 """Run jobs through Slurm: one array, requeued where a job is preempted or runs out of time, gone on with from there."""
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,9 @@ class RequeuedJob:
     """What submitit runs on a node."""
 
     def __call__(self, job: Job) -> int:
-        return job.run()
+        # Slurm binds a job to its cores only where its administrators say so.
+        cores = os.environ.get("SLURM_CPUS_PER_TASK")
+        return (job.with_threads(int(cores)) if cores else job).run()
 
     def checkpoint(self, job: Job) -> Any:
         """Queue the same job again, when it is preempted or out of time; the run goes on from its last epoch."""

@@ -56,7 +56,7 @@ def test_a_file_is_scored_in_a_browser_and_a_huge_one_refused_before_it_is_read(
         (tmp_path / "text.dcm").write_text("no DICOM")
         page.set_input_files("#file", tmp_path / "text.dcm")
         page.click("#go")
-        # A function that is waited for as text needs `unsafe-eval`, which the page's policy forbids; a selector does not.
+        # Not a function: as text it would need `unsafe-eval`, which the page forbids.
         page.wait_for_selector("#state:has-text('must hold')", timeout=30000)
         page.set_input_files("#file", sorted(one_patient.glob("*.dcm"))[0])
         page.click("#go")

@@ -23,7 +23,7 @@ SWEEP = (
     *TINY,
     "learning=end_to_end",
     "seed=0,1",
-    "epochs=60,70",  # seconds of training, or two would hardly ever be seen running at once
+    "epochs=60,70",  # seconds of training, or it would hardly ever be seen running
     "logger=csv",
     "hydra.sweep.dir=study",
     "hydra/launcher=slurm",
@@ -84,12 +84,13 @@ def test_a_study_goes_through_sbatch_and_the_same_command_finishes_what_was_canc
         return subprocess.run(command, env=slurm, capture_output=True, text=True, check=True).stdout.split()
 
     sweep = start()
-    wait_for(lambda: len(running()) == 2, sweep)
+    wait_for(running, sweep)
     killed = running()[0]
     os.kill(killed["pid"], 9)
-    # Only when its job has made place for the next is a job that can be cancelled surely another one.
-    wait_for(lambda: len(running()) == len(jobs()) == 2 and killed["name"] not in {r["name"] for r in running()}, sweep)
-    subprocess.run(["scancel", jobs()[-1]], env=slurm, check=True)
+    # The newest of two jobs, once the killed one has made place, is one that has its run before it.
+    wait_for(lambda: states(tmp_path)[killed["name"]]["state"] == "failed" and len(jobs()) == 2, sweep)
+    newest = max(jobs(), key=lambda job: int(job.rpartition("_")[2]))
+    subprocess.run(["scancel", newest], env=slurm, check=True)
     shown, error = sweep.communicate(timeout=900)
     assert sweep.returncode == 1, shown + error
     assert "error: study: 2 of 8 runs failed" in error
@@ -106,3 +107,4 @@ def test_a_study_goes_through_sbatch_and_the_same_command_finishes_what_was_canc
     assert shown.startswith("6 of 8 runs were done before")
     assert {record["state"] for record in states(tmp_path).values()} == {"done"}
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert {record["hardware"].rpartition(", ")[2] for record in states(tmp_path).values()} == {"1 threads"}
