@@ -29,7 +29,7 @@ def bare(predictor: Predictor, paths: list[Path]) -> float:
         list(decode(read_dataset(BytesIO(path.read_bytes()), limit=1 << 30), [0]))
     for start in range(0, len(paths), 64):
         pixels = np.zeros((len(paths[start : start + 64]), 1, size, size), np.uint8)
-        predictor.runs[0].classifier(as_batch(pixels, predictor.image_size))
+        predictor.runs[0].classifier(as_batch(pixels, predictor.runs[0].resize))
     return time.process_time() - started
 
 

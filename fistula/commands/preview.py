@@ -19,6 +19,7 @@ def run(cfg: DictConfig) -> None:
     refuse_existing(out)
     cohort = read_cohort(Path(cfg.cohort))
     from fistula.learning.preview import draw_sheet, spread  # here, because it imports torch
+    from fistula.learning.slices import Resize
 
     rows = spread(cohort.manifest["label"].to_numpy(), cfg.slices)
     draw_sheet(
@@ -26,7 +27,7 @@ def run(cfg: DictConfig) -> None:
         instantiate(cfg.augmentation, _convert_="all"),
         out,
         draws=cfg.draws,
-        image_size=cfg.image_size,
+        resize=Resize(cfg.image_size, cfg.interpolation),
         seed=cfg.seed,
     )
     print(f"written: {out}")

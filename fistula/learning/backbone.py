@@ -31,6 +31,8 @@ class Backbone(nn.Module):
         mean: Of the pixels in [0, 1] that the network was trained with, one for each of the C channels.
         std: Likewise.
         weights: Where the network's weights came from.
+        input_size: Side of the images that those weights were trained with, pixels.
+        interpolation: That scaled them, by its name in timm.
         num_slices: Slices that an image is made of; as `fistula.learning.adjacent.channel_rows` has it.
     """
 
@@ -38,11 +40,20 @@ class Backbone(nn.Module):
     shift: Tensor
 
     def __init__(
-        self, network: nn.Module, *, mean: Sequence[float], std: Sequence[float], weights: str, num_slices: int = 1
+        self,
+        network: nn.Module,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        weights: str,
+        input_size: int,
+        interpolation: str,
+        num_slices: int = 1,
     ) -> None:
         super().__init__()
         self.network = network
         self.weights = weights
+        self.input_size, self.interpolation = input_size, interpolation
         self.num_slices = num_slices
         # One channel: scalars. More: shapes that repeat a grey image over the channels.
         shape = () if len(mean) == 1 else (1, len(mean), 1, 1)
@@ -116,7 +127,15 @@ def create_backbone(
     mean, std = (list(constants[key]) for key in ("mean", "std"))
     if CHANNELS[channels] == 1:
         mean, std = [sum(mean) / 3], [sum(std) / 3]
-    return Backbone(network, mean=mean, std=std, weights=source, num_slices=3 if channels == ADJACENT else 1)
+    return Backbone(
+        network,
+        mean=mean,
+        std=std,
+        weights=source,
+        input_size=constants["input_size"][-1],
+        interpolation=constants["interpolation"],
+        num_slices=3 if channels == ADJACENT else 1,
+    )
 
 
 def _start_near_even(network: nn.Module) -> None:

@@ -16,7 +16,7 @@ from fistula.cohort.manifest import Cohort
 from fistula.learning.adjacent import channel_rows
 from fistula.learning.expansion import Expanded, with_copies
 from fistula.learning.sampling import Share
-from fistula.learning.slices import FeatureDataset, SliceDataset
+from fistula.learning.slices import FeatureDataset, Resize, SliceDataset
 
 
 class FistulaDataModule(LightningDataModule):
@@ -29,7 +29,7 @@ class FistulaDataModule(LightningDataModule):
         augmentation: Random pipeline for training slices; keeps dtype, shape and range. An `Expanded` one makes copies
             of them beforehand instead.
         sampler: Called with the training slices and ``seed``; gives what an epoch sees, in order.
-        image_size: Side of the network's input, pixels.
+        resize: To the network's input.
         num_slices: That an image is made of; as `channel_rows` has it.
         batch_size: Slices a batch.
         num_workers: Loader processes; 0 loads in the main process.
@@ -48,7 +48,7 @@ class FistulaDataModule(LightningDataModule):
         expansion: albumentations.Compose,
         augmentation: albumentations.Compose,
         sampler: Callable[..., Sampler],
-        image_size: int,
+        resize: Resize,
         num_slices: int,
         batch_size: int,
         num_workers: int,
@@ -62,7 +62,7 @@ class FistulaDataModule(LightningDataModule):
             parts = with_copies(parts, augmentation, labels, num_classes=len(cohort.classes))
             # From here on the copies are slices like others: no epoch draws anything anew.
             self.expansion, self.augmentation = augmentation, albumentations.Compose([], seed=seed)
-        self.image_size, self.batch_size, self.num_workers, self.seed = image_size, batch_size, num_workers, seed
+        self.resize, self.batch_size, self.num_workers, self.seed = resize, batch_size, num_workers, seed
         self.channels = channel_rows(cohort.manifest, num_slices)
         self.make_sampler = sampler
         self.first_epoch = 0
@@ -145,7 +145,7 @@ class FistulaDataModule(LightningDataModule):
             self.cohort.manifest["label"].to_numpy(),
             self.channels,
             *self.parts[part],
-            image_size=self.image_size,
+            resize=self.resize,
             augmentation=augmentation,
             expansion=self.expansion,
             seed=self.seed,

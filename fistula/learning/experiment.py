@@ -4,7 +4,7 @@ import hashlib
 import logging
 import platform
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from fistula.learning.pruning import Prune
 from fistula.learning.ranks import num_processes
 from fistula.learning.results import ChooseThreshold, flat_metrics, summarize
 from fistula.learning.scoring import score_parts
+from fistula.learning.slices import Resize
 from fistula.learning.trackers import Trackers
 
 log = logging.getLogger(__name__)
@@ -67,12 +68,13 @@ class Experiment:
     aggregation: str
 
     def facts(self) -> dict[str, Any]:
-        """What to record of a run before it starts: where its weights came from, on what it runs."""
+        """What to record of a run before it starts: where its weights came from, what it sees, on what it runs."""
         device = self.trainer.strategy.root_device
         on_gpu = device.type == "cuda"
         processor = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
         return {
             "weights": self.classifier.backbone.weights,
+            **asdict(self.data.resize),
             "hardware": torch.cuda.get_device_name(device) if on_gpu else processor,
         }
 
@@ -142,7 +144,9 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame, *, trackin
         expansion=make(cfg.expansion),
         augmentation=make(cfg.augmentation),
         sampler=make(cfg.sampler),
-        image_size=cfg.image_size,
+        resize=Resize(
+            backbone.input_size if cfg.image_size == "pretrained" else cfg.image_size, backbone.interpolation
+        ),
         num_slices=backbone.num_slices,
         batch_size=-(-cfg.batch_size // (cfg.micro_batches * num_processes(cfg.trainer.devices))),
         num_workers=cfg.num_workers,

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fistula.learning.slices import draw, resize
+from fistula.learning.slices import Resize, draw
 
 NOT_SHOWN = ("shape", "seed", "coefficients", "interpolation", "fill", "fill_mask")
 
@@ -33,7 +33,7 @@ def draw_sheet(
     path: Path,
     *,
     draws: int,
-    image_size: int,
+    resize: Resize,
     seed: int,
 ) -> None:
     """Write the sheet as a PNG: a row a slice, the original first.
@@ -43,7 +43,7 @@ def draw_sheet(
         pipeline: The augmentation.
         path: To write.
         draws: A slice.
-        image_size: Side that training would see, pixels.
+        resize: To what training would see.
         seed: Of the draws; the first epochs of a run with this seed begin like this.
     """
     pipeline.save_applied_params = True
@@ -51,7 +51,7 @@ def draw_sheet(
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(images), draws + 1, squeeze=False)
     for row, whole in enumerate(images):
-        image = resize(np.asarray(whole), image_size)
+        image = resize(np.asarray(whole))
         _show(axes[row][0], image, "as it is")
         for epoch in range(draws):
             drawn = draw(pipeline, image, seed=(seed, epoch, row, 0))

@@ -1,5 +1,6 @@
 """Slices of a cohort as training sees them: resized, augmented, or as the features of a frozen network."""
 
+from dataclasses import dataclass
 from typing import Any, TypedDict, final
 
 import albumentations
@@ -7,8 +8,11 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from fistula.errors import DataError
 
 
 @final
@@ -29,17 +33,40 @@ class FeatureBatch(TypedDict):
     row: Tensor
 
 
-def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Scale a square slice ``(H, H)`` to ``(size, size)``: averaging areas when it shrinks, bilinear when it grows."""
-    if image.shape == (size, size):
-        return image
-    interpolation = cv2.INTER_AREA if size < image.shape[0] else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (size, size), interpolation=interpolation), dtype=np.uint8)
+@dataclass(frozen=True)
+class Resize:
+    """Scale square slices to a network's input: areas are averaged to shrink, pixels interpolated to grow.
+
+    Attributes:
+        image_size: Side of the input, pixels.
+        interpolation: That the network's weights were trained with, by its name in timm and Pillow, such as
+            ``bicubic``.
+
+    Raises:
+        DataError: If there is no such interpolation.
+    """
+
+    image_size: int
+    interpolation: str
+
+    def __post_init__(self) -> None:
+        names = [name.lower() for name in Image.Resampling.__members__]
+        if self.interpolation not in names:
+            raise DataError("interpolation", f"must be one of {', '.join(names)}", found=self.interpolation)
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Map a slice ``(H, H)`` to ``(S, S)``."""
+        shape = self.image_size, self.image_size
+        if image.shape == shape:
+            return image
+        if self.image_size < image.shape[0]:
+            return np.asarray(cv2.resize(image, shape, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        return np.array(Image.fromarray(image).resize(shape, Image.Resampling[self.interpolation.upper()]))
 
 
-def as_batch(images: NDArray[np.uint8], image_size: int) -> Tensor:
+def as_batch(images: NDArray[np.uint8], resize: Resize) -> Tensor:
     """Images ``(N, C, H, H)`` as a classifier takes them: ``(N, C, S, S)``, resized as in training."""
-    resized = [np.stack([resize(np.asarray(channel), image_size) for channel in image]) for image in images]
+    resized = [np.stack([resize(np.asarray(channel)) for channel in image]) for image in images]
     return torch.from_numpy(np.stack(resized))
 
 
@@ -69,7 +96,7 @@ class SliceDataset(Dataset):
         channels: Rows of the slices that each slice's image is made of, ``(N, C)``.
         rows: The ones to serve, ``(M,)``.
         copies: For each of them 0 for the slice itself, or the number of a jittered copy made before the split.
-        image_size: Side of the images served, pixels.
+        resize: To the side of the images served.
         augmentation: Applied to each image anew each epoch, or None.
         expansion: What makes a copy; the same copy for every epoch, seed and run.
         seed: Of the augmentation.
@@ -83,13 +110,13 @@ class SliceDataset(Dataset):
         rows: NDArray[np.int64],
         copies: NDArray[np.int64],
         *,
-        image_size: int,
+        resize: Resize,
         augmentation: albumentations.Compose | None,
         expansion: albumentations.Compose,
         seed: int,
     ) -> None:
         self.pixels, self.labels, self.channels, self.rows, self.copies = pixels, labels, channels, rows, copies
-        self.image_size, self.augmentation, self.expansion, self.seed = image_size, augmentation, expansion, seed
+        self.resize, self.augmentation, self.expansion, self.seed = resize, augmentation, expansion, seed
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -110,7 +137,7 @@ class SliceDataset(Dataset):
         }
 
     def _drawn(self, channel: int, epoch: int, row: int, copy: int) -> NDArray[np.uint8]:
-        image = resize(np.asarray(self.pixels[channel]), self.image_size)
+        image = self.resize(np.asarray(self.pixels[channel]))
         if copy:
             image = augmented(self.expansion, image, seed=(copy, row))
         if self.augmentation is None:

@@ -103,20 +103,20 @@ def _stored(architecture: str) -> Weights | None:
     if not path.is_file() or sha256_of(path) != entry.sha256:
         raise WeightsError(path, "is missing or is not the file of the manifest", remedy="Copy the store anew")
     state = fit_weights(read_weights(path), architecture, where=str(path))
-    constants = {key: tuple(entry.config[key]) for key in ("mean", "std")}
-    return Weights(f"store: {entry.name}, sha256 {entry.sha256}", {"state_dict": state} | constants)
+    return Weights(f"store: {entry.name}, sha256 {entry.sha256}", {"state_dict": state} | entry.config)
 
 
 def _of_run(folder: Path, architecture: str) -> Weights:
-    """Weights that this project has trained on some cohort, with the normalisation they were trained under."""
+    """Weights that this project has trained on some cohort, with the size and normalisation of the images they saw."""
     path = folder / "best.ckpt"
     record = folder / "run.json"
     if not (path.is_file() and record.is_file()):
         raise WeightsError(f"model.weights=run:{folder}", "is not the folder of a finished run")
     digest = sha256_of(path)
     try:
-        expected = json.loads(record.read_text()).get("checkpoint_sha256", digest)
-    except ValueError as error:
+        told = json.loads(record.read_text())
+        size, interpolation, expected = (told[key] for key in ("image_size", "interpolation", "checkpoint_sha256"))
+    except (ValueError, KeyError) as error:
         raise WeightsError(record, f"cannot be read ({error})", remedy="Train that run anew") from error
     if digest != expected:
         raise WeightsError(path, "is not the checkpoint that the run's record names", remedy="Train that run anew")
@@ -125,9 +125,14 @@ def _of_run(folder: Path, architecture: str) -> Weights:
     scale, shift = (state[f"backbone.{name}"].flatten().double() for name in ("scale", "shift"))
     std = 1 / (255 * scale)
     mean = -shift * std
-    constants = {"mean": tuple(mean.expand(3).tolist()), "std": tuple(std.expand(3).tolist())}
-    fitted = fit_weights(network, architecture, where=str(path))
-    return Weights(f"run: {folder.resolve().name}, sha256 {digest}", _overlay(fitted, architecture) | constants)
+    fitted = _overlay(fit_weights(network, architecture, where=str(path)), architecture)
+    seen = {
+        "mean": tuple(mean.expand(3).tolist()),
+        "std": tuple(std.expand(3).tolist()),
+        "input_size": (*fitted.get("input_size", (3,))[:1], size, size),
+        "interpolation": interpolation,
+    }
+    return Weights(f"run: {folder.resolve().name}, sha256 {digest}", fitted | seen)
 
 
 def _of_package(architecture: str) -> Weights | None:

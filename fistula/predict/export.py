@@ -56,7 +56,7 @@ def export(run: LoadedRun, folder: Path, *, kind: str, int8: bool = False) -> Ex
     if int8 and kind != "onnx":
         raise ConfigError("int8", "is for ONNX alone", remedy="Say format=onnx")
     size = run.cohort.pixels.shape[1]
-    graph = Graph(run.classifier.backbone, size=size, image_size=int(run.config.image_size)).eval()
+    graph = Graph(run.classifier.backbone, size=size, resize=run.resize).eval()
     rows = _sample(len(run.cohort.pixels), SLICES)
     pixels = _input(run, rows)
     path = folder / ("model.onnx" if kind == "onnx" else "model.pt")

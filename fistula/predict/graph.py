@@ -3,9 +3,11 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from fistula.learning.backbone import Backbone
+from fistula.learning.slices import Resize
 
 
 class Graph(nn.Module):
@@ -16,18 +18,17 @@ class Graph(nn.Module):
     Args:
         backbone: In evaluation mode.
         size: Side of the cohort's slices.
-        image_size: Side of the network's input.
+        resize: The run's.
     """
 
-    def __init__(self, backbone: Backbone, *, size: int, image_size: int) -> None:
+    def __init__(self, backbone: Backbone, *, size: int, resize: Resize) -> None:
         super().__init__()
         self.backbone = backbone
-        resize: nn.Module = nn.Identity()
-        if image_size < size:
-            resize = Shrink(size, image_size)
-        elif image_size > size:
-            resize = Grow(size, image_size)
-        self.resize = resize
+        self.resize: nn.Module = nn.Identity()
+        if resize.image_size < size:
+            self.resize = Shrink(size, resize.image_size)
+        elif resize.image_size > size:
+            self.resize = Grow(size, resize)
 
     def forward(self, slices: Tensor) -> Tensor:
         images = self.resize(slices)
@@ -53,32 +54,21 @@ class Shrink(nn.Module):
 
 
 class Grow(nn.Module):
-    """OpenCV's INTER_LINEAR for uint8: bilinear, in its fixed-point arithmetic of 11 bits."""
+    """Pillow's interpolation of uint8, bit for bit: columns, then rows, each rounded, with weights of 22 bits."""
 
-    low: Tensor
-    high: Tensor
-    near: Tensor
-    far: Tensor
+    weights: Tensor
 
-    def __init__(self, size: int, image_size: int) -> None:
+    def __init__(self, size: int, resize: Resize) -> None:
         super().__init__()
-        place = ((np.arange(image_size) + 0.5) * (size / image_size) - 0.5).astype(np.float32)
-        low = np.floor(place).astype(np.int64)
-        share = place - low.astype(np.float32)
-        share[(low < 0) | (low >= size - 1)] = 0
-        low = low.clip(0, size - 1)
-        self.register_buffer("low", torch.from_numpy(low))
-        self.register_buffer("high", torch.from_numpy(np.minimum(low + 1, size - 1)))
-        self.register_buffer("near", torch.from_numpy(np.rint((1 - share) * 2048).astype(np.int32)))
-        self.register_buffer("far", torch.from_numpy(np.rint(share * 2048).astype(np.int32)))
+        # What Pillow makes of a single bright pixel, one for each, is its own table of weights.
+        bright = Image.fromarray(np.eye(size, dtype=np.int32) << 22)
+        method = Image.Resampling[resize.interpolation.upper()]
+        table = np.asarray(bright.resize((resize.image_size, size), method))
+        self.register_buffer("weights", torch.from_numpy(table.T / (1 << 22)))
 
     def forward(self, slices: Tensor) -> Tensor:
-        values = slices.int()
-        wide = values[..., self.low] * self.near + values[..., self.high] * self.far
-        wide = torch.div(wide, 16, rounding_mode="floor")
-        upper = torch.div(wide[..., self.low, :] * self.near[:, None], 65536, rounding_mode="floor")
-        lower = torch.div(wide[..., self.high, :] * self.far[:, None], 65536, rounding_mode="floor")
-        return torch.div(upper + lower + 2, 4, rounding_mode="floor")
+        wide = torch.floor(slices.double() @ self.weights.T + 0.5).clamp(0, 255)
+        return torch.floor(self.weights @ wide + 0.5).clamp(0, 255)
 
 
 def area_weights(size: int, image_size: int) -> NDArray[np.float32]:

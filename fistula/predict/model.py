@@ -27,7 +27,7 @@ from fistula.learning.backbone import create_backbone
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.modes import AllLayers
 from fistula.learning.schedule import constant
-from fistula.learning.slices import as_batch
+from fistula.learning.slices import Resize, as_batch
 from fistula.sweep.run_folder import RECORD, WITHIN, read_record
 
 RETRAIN = "Train the run again, or copy its whole folder again from where it was trained"
@@ -76,13 +76,25 @@ class LoadedRun:
         return str(recorded[name] if isinstance(recorded, dict) else recorded)
 
     @cached_property
+    def resize(self) -> Resize:
+        """What scales slices to the network's input, as in training.
+
+        Raises:
+            DataError: If the record does not say.
+        """
+        try:
+            return Resize(self.record["image_size"], self.record["interpolation"])
+        except KeyError as error:
+            raise DataError(self.folder / RECORD, f"has no {error}", remedy=RETRAIN) from error
+
+    @cached_property
     def channels(self) -> NDArray[np.int64]:
         """Rows of its cohort's slices that the image of each is made of, ``(N, C)``."""
         return channel_rows(self.cohort.manifest, self.classifier.backbone.num_slices)
 
     def images(self, rows: NDArray[np.integer]) -> torch.Tensor:
         """Slices of its cohort as the classifier takes them, ``(N, C, S, S)``."""
-        return as_batch(self.cohort.pixels[self.channels[rows]], int(self.config.image_size))
+        return as_batch(self.cohort.pixels[self.channels[rows]], self.resize)
 
     @cached_property
     def predictions(self) -> pl.DataFrame:
@@ -183,7 +195,7 @@ def _read_config(path: Path) -> DictConfig:
         OmegaConf.resolve(config)
     except (OSError, ValueError, OmegaConfBaseException) as error:
         raise DataError(path, f"cannot be read ({error})", remedy=RETRAIN) from error
-    if not isinstance(config, DictConfig) or not {"model", "image_size"} <= config.keys():
+    if not isinstance(config, DictConfig) or "model" not in config:
         raise DataError(path, "must be the configuration of a run", remedy=RETRAIN)
     return config
 

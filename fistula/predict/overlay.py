@@ -26,7 +26,7 @@ def heat_maps(
         method: One of `fistula.explain.cam.METHODS`.
     """
     for image, target in zip(images, targets, strict=True):
-        batch = as_batch(image[None], predictor.image_size)
+        batch = as_batch(image[None], predictor.runs[0].resize)
         maps = [saliency(run.classifier, batch, target=int(target), method=method)[0] for run in predictor.runs]
         mean = np.mean(maps, axis=0)
         yield cv2.resize(mean / max(mean.max(), np.finfo(np.float32).tiny), image.shape[:0:-1]).astype(np.float32)

@@ -85,7 +85,7 @@ class Predictor:
         """
         found = np.empty((len(self.runs), len(channels), len(self.classes)))
         for start in range(0, len(channels), BATCH):
-            batch = as_batch(pixels[channels[start : start + BATCH]], self.image_size)
+            batch = as_batch(pixels[channels[start : start + BATCH]], self.runs[0].resize)
             for index, run in enumerate(self.runs):
                 scores = run.classifier(batch.to(run.classifier.device))
                 found[index, start : start + len(batch)] = scores.cpu().double().numpy()
@@ -125,10 +125,6 @@ class Predictor:
     @property
     def classes(self) -> list[str]:
         return self.runs[0].classes
-
-    @property
-    def image_size(self) -> int:
-        return int(self.runs[0].config.image_size)
 
     @cached_property
     def known(self) -> dict[str, str]:

@@ -84,7 +84,7 @@ class Planner:
             FistulaError: If a number, the cohort or the split cannot be.
         """
         for key in ("epochs", "batch_size", "image_size"):
-            if cfg[key] < 1:
+            if not (isinstance(cfg[key], int) and cfg[key] >= 1) and (key, cfg[key]) != ("image_size", "pretrained"):
                 raise ConfigError(key, "must be at least 1", found=cfg[key], remedy=f"For example {key}=50")
         if cfg.aggregation not in AGGREGATIONS:
             raise ConfigError("aggregation", f"must be one of {', '.join(AGGREGATIONS)}", found=cfg.aggregation)

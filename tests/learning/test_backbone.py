@@ -22,7 +22,7 @@ def test_any_timm_name_builds_with_the_number_of_classes_asked_for():
 
 def test_normalisation_is_inside_and_right():
     """Eight-bit values come in; the network gets (value / 255 - mean) / std."""
-    backbone = Backbone(torch.nn.Identity(), mean=[0.4], std=[0.2], weights="")
+    backbone = Backbone(torch.nn.Identity(), mean=[0.4], std=[0.2], weights="", input_size=224, interpolation="bicubic")
     torch.testing.assert_close(backbone(IMAGE), (IMAGE / 255 - 0.4) / 0.2, rtol=0, atol=1e-6)
 
 

@@ -10,6 +10,7 @@ import pytest
 from fistula.cohort.manifest import read_cohort
 from fistula.learning.datamodule import FistulaDataModule
 from fistula.learning.sampling import EpochShuffle
+from fistula.learning.slices import Resize
 
 from ..conftest import write_cohort
 
@@ -27,7 +28,7 @@ def datamodule(cohort, parts, *, batch_size=4):
         expansion=albumentations.Compose([], seed=0),
         augmentation=albumentations.Compose([], seed=0),
         sampler=EpochShuffle,
-        image_size=32,
+        resize=Resize(32, "bicubic"),
         num_slices=1,
         batch_size=batch_size,
         num_workers=0,
@@ -100,6 +101,7 @@ import albumentations, polars as pl
 from fistula.cohort.manifest import read_cohort
 from fistula.learning.datamodule import FistulaDataModule
 from fistula.learning.sampling import EpochShuffle
+from fistula.learning.slices import Resize
 
 def anonymous_mb():
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
@@ -108,8 +110,8 @@ def anonymous_mb():
 cohort = read_cohort(Path(sys.argv[1]))
 parts = pl.DataFrame({"slice_key": cohort.manifest["slice_key"], "copy": 0, "part": "train"})
 empty = albumentations.Compose([], seed=0)
-data = FistulaDataModule(cohort, parts, expansion=empty, augmentation=empty, sampler=EpochShuffle, image_size=32,
-                         num_slices=1, batch_size=64, num_workers=0, seed=0)
+data = FistulaDataModule(cohort, parts, expansion=empty, augmentation=empty, sampler=EpochShuffle,
+                         resize=Resize(32, "bicubic"), num_slices=1, batch_size=64, num_workers=0, seed=0)
 before, slices = anonymous_mb(), 0
 for batch in data.train_dataloader():
     slices += len(batch["row"])

@@ -2,10 +2,13 @@ import albumentations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from timm.data import create_transform
 from torch.utils.data import DataLoader
 
+from fistula.errors import DataError
 from fistula.learning.datamodule import as_is
-from fistula.learning.slices import SliceDataset, resize
+from fistula.learning.slices import Resize, SliceDataset, as_batch
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (10, 16, 16), dtype=np.uint8)
 LABELS = np.arange(10, dtype=np.int64) % 2
@@ -20,7 +23,7 @@ def dataset(augmentation=None, *, size=16, seed=0, copies=(0, 0, 0, 0), channels
         channels,
         ROWS,
         np.array(copies),
-        image_size=size,
+        resize=Resize(size, "bicubic"),
         augmentation=augmentation,
         expansion=jitter(),
         seed=seed,
@@ -62,11 +65,25 @@ def test_hue_and_saturation_do_nothing_to_a_grey_slice():
 
 
 def test_resizing_averages_areas_and_keeps_an_image_of_the_right_size():
-    np.testing.assert_array_equal(resize(PIXELS[0], 16), PIXELS[0])
+    np.testing.assert_array_equal(Resize(16, "bicubic")(PIXELS[0]), PIXELS[0])
     blocks = PIXELS[0].reshape(8, 2, 8, 2).mean(axis=(1, 3))
-    assert np.abs(resize(PIXELS[0], 8) - blocks).max() <= 0.5
-    assert resize(PIXELS[0], 32).shape == (32, 32)
-    np.testing.assert_array_equal(resize(np.full((16, 16), 9, np.uint8), 24), 9)
+    for interpolation in ("bilinear", "bicubic"):
+        assert np.abs(Resize(8, interpolation)(PIXELS[0]) - blocks).max() <= 0.5
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_slice_grows_as_timm_would_have_it(interpolation):
+    resize = Resize(24, interpolation)
+    np.testing.assert_array_equal(resize(np.full((16, 16), 9, np.uint8)), 9)
+    judge = create_transform((1, 24, 24), interpolation=interpolation, crop_pct=1.0, normalize=False)
+    grown = judge(Image.fromarray(PIXELS[0])).numpy()
+    np.testing.assert_array_equal(dataset(size=24)[0].shape, grown.shape)
+    np.testing.assert_array_equal(as_batch(PIXELS[:1, None], resize)[0].numpy(), grown)
+
+
+def test_an_unknown_interpolation_is_refused():
+    with pytest.raises(DataError, match=r"interpolation: must be one of nearest, .*bicubic.*, found cubic"):
+        Resize(24, "cubic")
 
 
 def test_a_copy_made_before_the_split_is_the_same_in_every_epoch_and_run_and_no_copy_is_the_slice_itself():

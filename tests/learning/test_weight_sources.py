@@ -7,9 +7,11 @@ import subprocess
 import sys
 import tarfile
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from fistula.errors import ConfigError, WeightsError
@@ -18,6 +20,8 @@ from fistula.learning.backbone import create_backbone
 from fistula.learning.weight_check import check_weights, weights_fingerprint
 from fistula.learning.weight_store import find_entry, read_store, sha256_of, verify_store
 from fistula.learning.weights import find_weights
+from fistula.predict.export import export
+from fistula.predict.model import load_run
 
 from ..conftest import TINY_RUN
 from .test_weights import hub_cache  # noqa: F401 (a fixture)
@@ -147,6 +151,7 @@ def test_a_run_on_one_cohort_starts_a_run_on_another(fistula_here, cohort_folder
         if not key.startswith("network.fc."):
             torch.testing.assert_close(value, first[f"backbone.{key}"])
     assert backbone.weights.startswith("run: first, sha256 ")
+    assert (backbone.input_size, backbone.interpolation) == (32, "bilinear")
     (tmp_path / "first" / "best.ckpt").write_bytes(b"else")
     with pytest.raises(WeightsError, match=r"best\.ckpt: is not the checkpoint that the run's record names"):
         find_weights("test_resnet", download=False, source=f"run:{tmp_path / 'first'}")
@@ -186,6 +191,35 @@ def test_the_manifests_normalisation_is_the_networks(store, monkeypatch):
     backbone = create_backbone("test_resnet", pretrained=True, download=False, num_classes=2)
     assert float(backbone.scale) == pytest.approx(1 / (255 * 0.4))
     assert float(backbone.shift) == pytest.approx(-0.5)
+    assert (backbone.input_size, backbone.interpolation) == (160, "bilinear")
+
+
+def test_the_manifests_size_and_interpolation_hold_from_training_to_the_export(
+    store, fistula_here, cohort_folder, monkeypatch, tmp_path
+):
+    folder, _ = store
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest[0]["config"] |= {"input_size": [3, 80, 80], "interpolation": "lanczos"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    monkeypatch.setenv(weight_store.STORE_VARIABLE, str(folder))
+    pretrained = [*TINY_RUN, "model.pretrained=true", "image_size=pretrained"]
+    code, _, error = fistula_here("train", f"cohort={cohort_folder}", *pretrained, "epochs=1", "hydra.run.dir=run")
+    assert code == 0, error
+    run = load_run(tmp_path / "run")
+    assert (run.record["image_size"], run.record["interpolation"]) == (80, "lanczos")
+    rows = run.cohort.manifest.with_row_index("row").join(run.predictions, on="slice_key", maintain_order="right")[
+        "row"
+    ]
+    images = run.images(rows.to_numpy())
+    whole = Image.fromarray(run.cohort.pixels[rows[0]])
+    np.testing.assert_array_equal(images[0, 0], whole.resize((80, 80), Image.Resampling.LANCZOS))
+    with torch.inference_mode():
+        np.testing.assert_allclose(run.classifier(images)[:, 1], run.predictions["score"], rtol=0, atol=1e-6)
+    (tmp_path / "out").mkdir()
+    assert export(run, tmp_path / "out", kind="torchscript").difference < 1e-6
+    # A run that starts from this one has seen what this one saw.
+    found = find_weights("test_resnet", download=False, source=f"run:{tmp_path / 'run'}")
+    assert (found.overlay["input_size"][-1], found.overlay["interpolation"]) == (80, "lanczos")
 
 
 def test_a_store_lists_verifies_and_packs_itself(store, fistula_here, tmp_path):

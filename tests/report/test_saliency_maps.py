@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from fistula.explain.cam import saliency
-from fistula.learning.slices import resize
 from fistula.predict.model import load_run
 from fistula.report.contents import Settings
 from fistula.report.page import write_report
@@ -60,7 +59,7 @@ def test_maps_are_those_of_the_run_that_scored_the_slices_in_the_order_of_its_te
     loaded = load_run(run.folder)
     for place in (0, len(keys) - 1):
         row = read.cohort.manifest["slice_key"].to_list().index(keys[place])
-        image = resize(read.cohort.pixels[row], int(loaded.config.image_size))
+        image = loaded.resize(read.cohort.pixels[row])
         heat = saliency(loaded.classifier, torch.from_numpy(image)[None, None], target=1)[0]
         np.testing.assert_array_equal(maps[place], shrink(heat))
 
