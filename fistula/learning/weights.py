@@ -12,6 +12,7 @@ import timm
 import torch
 from huggingface_hub import constants as hub
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import RemoteEntryNotFoundError
 from timm.models import PretrainedCfg
 from torch import Tensor
 
@@ -175,16 +176,17 @@ def _downloaded(architecture: str, repository: str) -> Weights:
         raise WeightsError(
             f"model.architecture={architecture}", f"the hub cannot be reached ({error})", remedy=remedy
         ) from error
-    failure: Exception | None = None
     for name in HUB_FILES:
         try:
             path = hf_hub_download(repository, name)
-            return _of_hub_file(Path(path), architecture, source=f"hub: {repository}")
-        except WeightsError:
-            raise
-        except Exception as error:
-            failure = error
-    raise WeightsError(f"model.architecture={architecture}", f"{repository} gave no weights ({failure})", remedy=remedy)
+        except RemoteEntryNotFoundError:
+            continue
+        except Exception as error:  # the hub's client raises its own kinds and those of what it is built on
+            rule = f"{repository} gave no weights ({' '.join(str(error).split())})"
+            raise WeightsError(f"model.architecture={architecture}", rule, remedy=remedy) from error
+        return _of_hub_file(Path(path), architecture, source=f"hub: {repository}")
+    rule = f"{repository} gave no weights (it has none of {', '.join(HUB_FILES)})"
+    raise WeightsError(f"model.architecture={architecture}", rule, remedy=remedy)
 
 
 def _packaged_efficientnet_lite0() -> Weights | None:
