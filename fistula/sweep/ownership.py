@@ -70,12 +70,6 @@ def holder_of(folder: Path) -> Holder | None:
     return None
 
 
-def is_free(folder: Path) -> bool | None:
-    """Whether nobody holds a folder; None if its holder is out of sight."""
-    holder = holder_of(folder)
-    return True if holder is None else holder.is_gone
-
-
 def claim(folder: Path) -> "Claim":
     """Take a folder.
 
