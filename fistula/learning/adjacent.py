@@ -6,6 +6,20 @@ from numpy.typing import NDArray
 
 from fistula.errors import DataError
 
+ADJACENT = "adjacent"
+
+
+def check_positions(slices: pl.DataFrame) -> None:
+    """Raise DataError unless every slice has a position, without which it has no neighbours."""
+    unplaced = slices["position_mm"].null_count()
+    if unplaced:
+        raise DataError(
+            f"model.channels={ADJACENT}",
+            "needs the position of every slice",
+            found=f"{unplaced} of {len(slices)} without one",
+            remedy="Use model.channels=sum, or images whose headers say where they lie",
+        )
+
 
 def channel_rows(slices: pl.DataFrame, num_slices: int) -> NDArray[np.int64]:
     """Rows of the slices that are the channels of each slice's image.
@@ -31,14 +45,7 @@ def channel_rows(slices: pl.DataFrame, num_slices: int) -> NDArray[np.int64]:
     own = np.arange(len(slices))
     if num_slices == 1:
         return own[:, None]
-    unplaced = slices["position_mm"].null_count()
-    if unplaced:
-        raise DataError(
-            "model.channels=adjacent",
-            "needs the position of every slice",
-            found=f"{unplaced} of {len(slices)} without one",
-            remedy="Use model.channels=sum, or images whose headers say where they lie",
-        )
+    check_positions(slices)
     reach = np.arange(num_slices) - num_slices // 2
     rows = np.empty((len(slices), num_slices), np.int64)
     volume = [name for name in ("series_key", "volume") if name in slices.columns]

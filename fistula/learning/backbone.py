@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from fistula.errors import ConfigError
+from fistula.learning.adjacent import ADJACENT
 from fistula.learning.weights import AUTO, find_weights
 
 log = logging.getLogger(__name__)
 
-ADJACENT = "adjacent"
 CHANNELS = {"sum": 1, "replicate": 3, ADJACENT: 3}
 
 

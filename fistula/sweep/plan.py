@@ -15,6 +15,7 @@ from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.cohort.split_table import split_fingerprint
 from fistula.errors import ConfigError
 from fistula.evidence.aggregate import AGGREGATIONS
+from fistula.learning.adjacent import ADJACENT, check_positions
 from fistula.learning.weight_check import weights_fingerprint
 from fistula.sweep.run_folder import RECORD, RunFolder, identity_of, read_record
 
@@ -81,7 +82,7 @@ class Planner:
         """Read, draw and identify what `cfg` asks for; nothing is written.
 
         Raises:
-            FistulaError: If a number, the cohort or the split cannot be.
+            FistulaError: If a number, the cohort or the split cannot be, or a slice has not the neighbours asked for.
         """
         for key in ("epochs", "batch_size", "image_size"):
             if not (isinstance(cfg[key], int) and cfg[key] >= 1) and (key, cfg[key]) != ("image_size", "pretrained"):
@@ -91,6 +92,8 @@ class Planner:
         cohort = self.cohort(Path(cfg.cohort))
         split = instantiate(cfg.split)
         resolved: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+        if resolved["model"].get("channels") == ADJACENT:
+            check_positions(cohort.manifest)
         drawn_from = {key: value for key, value in resolved["split"].items() if key != "fold"}
         key = json.dumps([cohort.fingerprint, drawn_from], sort_keys=True)
         # A fold that the table lacks is drawn for anew, because the split then says what is wrong.

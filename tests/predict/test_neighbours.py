@@ -1,27 +1,34 @@
 """A run that sees each slice between its neighbours, from training to every way of using it."""
 
+import io
 import json
+import zipfile
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from fastapi.testclient import TestClient
 
 import fistula
 from fistula.explain.cam import saliency
 from fistula.predict.export import export
+from fistula.predict.model import load_run
 from fistula.predict.write import draw_overlays
+from fistula.report.reading import reading_data
+from fistula.report.study import read_study
+from fistula.serve.app import create_app
+from fistula.serve.uploads import UploadLimits
 
 from ..conftest import TRAIN, run_command
+
+ADJACENT = (*[text for text in TRAIN if not text.startswith("split.fold=")], "model.channels=adjacent", "epochs=1")
 
 
 @pytest.fixture(scope="module")
 def run_folder(made, tmp_path_factory):
     folder = tmp_path_factory.mktemp("adjacent") / "run"
-    one = [text for text in TRAIN if not text.startswith("split.fold=")]
-    run_command(
-        "train", [f"cohort={made / 'cohort'}", *one, "model.channels=adjacent", "epochs=1", f"hydra.run.dir={folder}"]
-    )
+    run_command("train", [f"cohort={made / 'cohort'}", *ADJACENT, f"hydra.run.dir={folder}"])
     return folder
 
 
@@ -68,7 +75,44 @@ def test_the_exported_model_takes_a_slice_with_its_neighbours(run_folder, tmp_pa
     assert "an edge slice repeated" in (tmp_path / "MODEL_CARD.md").read_text()
 
 
-def test_pictures_without_a_place_are_refused_in_one_line(fistula_here, made, tmp_path):
+def test_a_frozen_network_is_probed_with_neighbours_too(fistula_here, made, tmp_path):
+    probe = [*ADJACENT, "learning=linear_probe", "model.pretrained=false"]
+    assert fistula_here("train", f"cohort={made / 'cohort'}", *probe, "hydra.run.dir=run")[0] == 0
+    run = load_run(tmp_path / "run")
+    rows = run.cohort.manifest.with_row_index("row").join(run.predictions, on="slice_key", maintain_order="right")[
+        "row"
+    ]
+    with torch.inference_mode():
+        scores = run.classifier(run.images(rows.to_numpy()))[:, 1]
+    np.testing.assert_allclose(scores, run.predictions["score"], rtol=0, atol=1e-6)
+
+
+def test_the_reading_room_and_the_pointing_game_show_what_the_network_saw(run_folder, fistula_here, study):
+    room = reading_data(read_study(run_folder), first=0, maps="all")
+    shown = [run for view in room["views"] for run in view["runs"]]
+    assert shown
+    assert all(run["maps"] and run["without_maps"] == "" for run in shown)
+    code, out, error = fistula_here("explain", f"run={run_folder}")
+    assert (code, "pointing at the mean opening" in out) == (0, True), error
+
+
+def test_an_uploaded_series_is_scored_with_its_neighbours(run_folder, one_patient, study):
+    predictor = fistula.load(run_folder)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as packed:
+        for path in one_patient.glob("*.dcm"):
+            packed.write(path, path.name)
+    client = TestClient(create_app(predictor, UploadLimits(max_upload_mb=4)), base_url="http://127.0.0.1")
+    answer = client.post("/predict", content=content.getvalue())
+    assert answer.status_code == 200
+    expected = dict(predictor.predict(one_patient).slices.select("slice_key", "score").iter_rows())
+    assert {row["slice_key"]: row["score"] for row in answer.json()["slices"]} == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "call", [["hydra.run.dir=run"], ["-m", "seed=0,1", "hydra.sweep.dir=run"]], ids=["run", "study"]
+)
+def test_pictures_without_a_place_are_refused_in_one_line_before_a_run_starts(fistula_here, made, tmp_path, call):
     from fistula.cohort.manifest import manifest_fingerprint, read_cohort
 
     cohort = read_cohort(made / "cohort")
@@ -78,7 +122,8 @@ def test_pictures_without_a_place_are_refused_in_one_line(fistula_here, made, tm
     np.save(tmp_path / "flat" / "pixels.npy", cohort.pixels)
     record = cohort.record | {"fingerprint": manifest_fingerprint(manifest)}
     (tmp_path / "flat" / "ingest.json").write_text(json.dumps(record))
-    one = [text for text in TRAIN if not text.startswith("split.fold=")]
-    code, _, error = fistula_here("train", "cohort=flat", *one, "model.channels=adjacent", "hydra.run.dir=run")
-    assert (code, "model.channels=adjacent: needs the position of every slice" in error) == (2, True)
+    code, _, error = fistula_here("train", *call, "cohort=flat", *ADJACENT)
+    assert code == 2
+    assert len(error.splitlines()) == 1, error
+    assert "model.channels=adjacent: needs the position of every slice" in error
     assert not (tmp_path / "run").exists()
