@@ -6,7 +6,7 @@ import timm
 from safetensors.torch import save_file
 
 from fistula.errors import WeightsError
-from fistula.learning.weight_store import Entry, add_entry, sha256_of
+from fistula.learning.weight_store import SEEN, Entry, add_entry, sha256_of
 from fistula.learning.weights import find_elsewhere, timm_config
 
 
@@ -39,7 +39,7 @@ def pull_weights(architecture: str, folder: Path) -> Entry:
         sha256=sha256_of(path),
         license=config.license or "",
         source=weights.source,
-        config={key: constants[key] for key in ("mean", "std", "input_size", "interpolation")},
+        config={key: constants[key] for key in SEEN},
     )
     add_entry(folder, entry)
     return entry

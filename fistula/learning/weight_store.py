@@ -14,6 +14,8 @@ from fistula.folder import refuse_existing, write_whole
 
 MANIFEST = "manifest.json"
 STORE_VARIABLE = "FISTULA_WEIGHTS"
+SEEN = ("mean", "std", "input_size", "interpolation")
+"""What an entry's `config` says of the images that a network was trained with, by timm's names."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Entry:
         sha256: Of the file.
         license: Of the weights, as their source states it; empty where it does not.
         source: Where they came from.
-        config: How the network was trained: ``mean``, ``std``, ``input_size``, ``interpolation``.
+        config: What images the network was trained with; see `SEEN`.
     """
 
     name: str

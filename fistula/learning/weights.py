@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fistula.errors import ConfigError, WeightsError
 from fistula.learning.weight_files import fit_weights, read_weights
-from fistula.learning.weight_store import STORE_VARIABLE, find_entry, sha256_of, store_folder
+from fistula.learning.weight_store import MANIFEST, SEEN, STORE_VARIABLE, find_entry, sha256_of, store_folder
 
 AUTO = "auto"
 RUN_PREFIX = "backbone.network."
@@ -104,7 +104,11 @@ def _stored(architecture: str) -> Weights | None:
     if not path.is_file() or sha256_of(path) != entry.sha256:
         raise WeightsError(path, "is missing or is not the file of the manifest", remedy="Copy the store anew")
     state = fit_weights(read_weights(path), architecture, where=str(path))
-    return Weights(f"store: {entry.name}, sha256 {entry.sha256}", {"state_dict": state} | entry.config)
+    try:
+        seen = {key: entry.config[key] for key in SEEN}
+    except KeyError as error:
+        raise WeightsError(folder / MANIFEST, f"says no {error} of {entry.name}", remedy="Pull it anew") from error
+    return Weights(f"store: {entry.name}, sha256 {entry.sha256}", {"state_dict": state} | seen)
 
 
 def _of_run(folder: Path, architecture: str) -> Weights:

@@ -78,7 +78,7 @@ class Answer(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(request, tmp_path, monkeypatch):
     hub = Hub(getattr(request, "param", "as a hub"))
-    thread = threading.Thread(target=hub.serve_forever, daemon=True)
+    thread = threading.Thread(target=hub.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.address)
     template = hub.address + "/{repo_id}/resolve/{revision}/{filename}"

@@ -192,6 +192,10 @@ def test_the_manifests_normalisation_is_the_networks(store, monkeypatch):
     assert float(backbone.scale) == pytest.approx(1 / (255 * 0.4))
     assert float(backbone.shift) == pytest.approx(-0.5)
     assert (backbone.input_size, backbone.interpolation) == (160, "bilinear")
+    del manifest[0]["config"]["std"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(WeightsError, match=r"manifest\.json: says no 'std' of test_resnet\.r160_in1k"):
+        find_weights("test_resnet", download=False)
 
 
 def test_the_manifests_size_and_interpolation_hold_from_training_to_the_export(
