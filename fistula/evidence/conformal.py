@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fistula.evidence.inputs import Bools, Floats, check_probabilities
+from fistula.evidence.inputs import Floats, check_probabilities
 
 
 @dataclass(frozen=True)
@@ -13,23 +13,23 @@ class Calibration:
     """Scores of known patients, each by a model that did not learn from them.
 
     Attributes:
-        labels: Of the patients, ``(P,)``, true for the positive class.
-        scores: Probabilities of the positive class, ``(P,)``.
+        labels: Index of the class of each, ``(P,)``; a patient of several classes has a row for each.
+        scores: Probability that the patient's class was given, ``(P,)``.
         models: Index of the model that gave each score, ``(P,)``.
         weights: ``(P,)``; of a patient whom m models scored 1/m for each, so that every patient counts once.
     """
 
-    labels: Bools
+    labels: NDArray[np.intp]
     scores: Floats
     models: NDArray[np.intp]
     weights: Floats
 
-    def smallest(self, *, positive: bool) -> float:
+    def smallest(self, label: int) -> float:
         """The smallest p-value that this many patients can give: no smaller error rate can exclude the class."""
-        return 1 / (1 + float(self.weights[self.labels == positive].sum()))
+        return 1 / (1 + float(self.weights[self.labels == label].sum()))
 
 
-def p_values(calibration: Calibration, scores: ArrayLike) -> tuple[Floats, Floats]:
+def p_values(calibration: Calibration, scores: ArrayLike) -> Floats:
     """How well each new patient fits among the known ones of each class.
 
     The share of a class's known patients, and the new one itself, that fit the class no better than the new one does,
@@ -39,30 +39,30 @@ def p_values(calibration: Calibration, scores: ArrayLike) -> tuple[Floats, Float
 
     Args:
         calibration: The known patients.
-        scores: Of the new ones by each model, in [0, 1], ``(models, N)``.
+        scores: Of the new ones by each model for each class, in [0, 1], ``(models, N, K)``.
 
     Returns:
-        p-values of the negative and of the positive class, each ``(N,)``, in (0, 1].
+        p-values of each class, ``(N, K)``, in (0, 1].
 
     Raises:
         ValueError: If a score is not in [0, 1], or a model is missing.
 
     Source:
         Vovk, Gammerman and Shafer (2005), Algorithmic Learning in a Random World, section 4.5 (conditional on the
-        label); Vovk (2015), Ann Math Artif Intell 74, 9-28 (cross-conformal); Barber et al. (2021), Ann Stat 49(1),
-        486-507 (its guarantee).
+        label); Sadinle, Lei and Wasserman (2019), J Am Stat Assoc 114, 223-234 (sets of several classes by the
+        probability of each); Vovk (2015), Ann Math Artif Intell 74, 9-28 (cross-conformal); Barber et al. (2021), Ann
+        Stat 49(1), 486-507 (its guarantee).
     """
     values = np.asarray(scores, dtype=np.float64)
-    if values.ndim != 2 or len(values) <= calibration.models.max(initial=-1):
-        raise ValueError(f"scores must have shape (models, N), got {values.shape}")
+    if values.ndim != 3 or len(values) <= calibration.models.max(initial=-1):
+        raise ValueError(f"scores must have shape (models, N, K), got {values.shape}")
     check_probabilities(values.ravel(), rows=values.size)
     found = []
-    for positive in (False, True):
-        of_class = calibration.labels == positive
+    for label in range(values.shape[2]):
+        of_class = calibration.labels == label
         known, models = calibration.scores[of_class], calibration.models[of_class]
         weights = calibration.weights[of_class]
-        new = values[models]
-        no_better = known[:, None] <= new if positive else known[:, None] >= new
         # A tie counts: it makes the set larger, never smaller than the error rate allows.
+        no_better = known[:, None] <= values[models, :, label]
         found.append((1 + (weights[:, None] * no_better).sum(axis=0)) / (1 + weights.sum()))
-    return found[0], found[1]
+    return np.stack(found, axis=1)

@@ -48,13 +48,16 @@ def export(run: LoadedRun, folder: Path, *, kind: str, int8: bool = False) -> Ex
         int8: Also write the network in 8-bit integers (ONNX alone), and measure what that costs.
 
     Raises:
-        ConfigError: On an unknown format, or int8 for TorchScript.
+        ConfigError: On an unknown format, or int8 for TorchScript or more than two classes.
         TrainingError: If the exported model's probabilities differ by more than 1e-4.
     """
     if kind not in FORMATS:
         raise ConfigError("format", f"must be one of {', '.join(FORMATS)}", found=kind)
     if int8 and kind != "onnx":
         raise ConfigError("int8", "is for ONNX alone", remedy="Say format=onnx")
+    if int8 and len(run.classes) != 2:
+        rule = "is for two classes: its loss is measured by the AUROC of the positive one"
+        raise ConfigError("int8", rule, found=f"{len(run.classes)} classes", remedy="Leave it out")
     size = run.cohort.pixels.shape[1]
     graph = Graph(run.classifier.backbone, size=size, resize=run.resize).eval()
     rows = _sample(len(run.cohort.pixels), SLICES)

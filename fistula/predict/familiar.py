@@ -38,23 +38,35 @@ def known_patients(runs: Sequence[LoadedRun]) -> dict[str, str]:
 
 
 def calibration(runs: Sequence[LoadedRun]) -> Calibration:
-    """Each run's own test patients, whom it did not learn from, with their aggregated scores; for two classes."""
+    """Each run's own test patients, whom it did not learn from, with the aggregated scores of their classes.
+
+    Of two classes a patient has the positive one if any slice has it; of more, every class that a slice has.
+    """
     found = []
     for index, run in enumerate(runs):
         test = run.predictions.filter((pl.col("part") == "test") & (pl.col("copy") == 0))
-        scores = test["score"].to_numpy()
-        both = np.stack([1 - scores, scores], axis=1)[None]
-        rows, aggregated = group_scores(test, both, [run], by="patient_key")
-        labels = test.group_by("patient_key").agg(pl.col("label").max())
-        rows = rows.join(labels, on="patient_key", maintain_order="left")
-        found.append(rows.select("patient_key", "label").with_columns(score=aggregated[0, :, 1], model=index))
-    table = pl.concat(found).with_columns(weight=1 / pl.len().over("patient_key"))
+        rows, aggregated = group_scores(test, _stored_scores(test, run.classes)[None], [run], by="patient_key")
+        labels = test.select("patient_key", "label").unique()
+        if len(run.classes) == 2:
+            labels = labels.group_by("patient_key").max()
+        places = rows.select("patient_key").with_row_index("place")
+        rows = labels.join(places, on="patient_key").sort("place", "label")
+        own = aggregated[0, rows["place"].to_numpy(), rows["label"].to_numpy()]
+        found.append(rows.select("patient_key", "label").with_columns(score=own, model=index))
+    table = pl.concat(found).with_columns(weight=1 / pl.len().over("patient_key", "label"))
     return Calibration(
-        table["label"].to_numpy() == 1,
+        table["label"].to_numpy().astype(np.intp),
         table["score"].to_numpy(),
         table["model"].to_numpy().astype(np.intp),
         table["weight"].to_numpy(),
     )
+
+
+def _stored_scores(stored: pl.DataFrame, classes: Sequence[str]) -> NDArray[np.float64]:
+    if len(classes) > 2:
+        return stored.select(f"score_{name}" for name in classes).to_numpy()
+    scores = stored["score"].to_numpy()
+    return np.stack([1 - scores, scores], axis=1)
 
 
 @dataclass(frozen=True)

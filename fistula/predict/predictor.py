@@ -132,9 +132,9 @@ class Predictor:
         return known_patients(self.runs)
 
     @cached_property
-    def calibration(self) -> Calibration | None:
-        """Of the patients' scores; None for more than two classes."""
-        return calibration(self.runs) if len(self.classes) == 2 else None
+    def calibration(self) -> Calibration:
+        """Of the patients' scores."""
+        return calibration(self.runs)
 
     @cached_property
     def looks(self) -> Looks:
@@ -163,14 +163,11 @@ class Predictor:
         marks: dict[str, set[str]] = {key: set() for key in keys}
         for key, mark in zip(series["patient_key"], series["marks"], strict=True):
             marks[key] |= {mark} - {""}
-        if self.calibration is None:
-            possible, is_sure = [""] * len(keys), [not marks[key] for key in keys]
-        else:
-            fits = np.stack(p_values(self.calibration, scores[:, :, 1]), axis=1) > self.error
-            possible = ["|".join(np.array(self.classes)[row]) for row in fits]
-            is_sure = [
-                one == decision and not marks[key] for one, decision, key in zip(possible, decisions, keys, strict=True)
-            ]
+        fits = p_values(self.calibration, scores) > self.error
+        possible = ["|".join(np.array(self.classes)[row]) for row in fits]
+        is_sure = [
+            one == decision and not marks[key] for one, decision, key in zip(possible, decisions, keys, strict=True)
+        ]
         found = {
             "known": [self.known.get(key, "") for key in keys],
             "marks": ["; ".join(sorted(marks[key])) for key in keys],
@@ -186,10 +183,10 @@ class Predictor:
         seen = int((patients["known"] != "").sum())
         if seen:
             notes.append(f"{seen} of {len(patients)} patients are of the cohort: their scores may be too good")
-        if self.calibration is not None:
-            least = max(self.calibration.smallest(positive=positive) for positive in (False, True))
-            if least > self.error:
-                notes.append(f"too few known patients to exclude a class at an error of {self.error:g}: all abstain")
+        few = [name for label, name in enumerate(self.classes) if self.calibration.smallest(label) > self.error]
+        if few:
+            rule = f"too few known patients to exclude {' or '.join(few)} at an error of {self.error:g}"
+            notes.append(f"{rule}: no other class is answered" if len(few) == 1 else f"{rule}: all abstain")
         return {
             "runs": [{"name": run.name, "fingerprint": run.record["fingerprint"]} for run in self.runs],
             "cohort_fingerprint": self.runs[0].cohort.fingerprint,

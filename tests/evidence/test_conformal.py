@@ -6,32 +6,42 @@ from fistula.evidence.conformal import Calibration, p_values
 
 def calibration_of(labels, scores, models=None, weights=None):
     return Calibration(
-        np.asarray(labels, dtype=bool),
+        np.asarray(labels, dtype=int),
         np.asarray(scores, dtype=float),
         np.zeros(len(labels), int) if models is None else np.asarray(models),
         np.ones(len(labels)) if weights is None else np.asarray(weights, dtype=float),
     )
 
 
+def both(scores):
+    return np.stack([1 - np.asarray(scores), scores], axis=-1)
+
+
 def test_p_values_worked_by_hand():
-    known = calibration_of([1, 1, 1, 0, 0], [0.9, 0.6, 0.4, 0.3, 0.1])
-    negative, positive = p_values(known, [[0.5, 0.05]])
+    known = calibration_of([1, 1, 1, 0, 0], [0.9, 0.6, 0.4, 0.7, 0.9])
+    negative, positive = p_values(known, both([[0.5, 0.05]])).T
     # 0.5: of the positives only 0.4 fits no better: (1 + 1) / 4; of the negatives none does: 1 / 3
     np.testing.assert_allclose(positive, [2 / 4, 1 / 4])
     np.testing.assert_allclose(negative, [1 / 3, 3 / 3])
-    assert known.smallest(positive=True) == 1 / 4
+    assert known.smallest(1) == 1 / 4
+
+
+def test_p_values_of_three_classes_worked_by_hand():
+    known = calibration_of([0, 0, 1, 2, 2, 2], [0.8, 0.5, 0.6, 0.7, 0.3, 0.2])
+    found = p_values(known, [[[0.6, 0.1, 0.3]]])
+    # none: 0.5 fits no better; low: 0.6 fits better; high: 0.2 fits no better, and 0.3 as well
+    np.testing.assert_allclose(found, [[2 / 3, 1 / 2, 3 / 4]])
 
 
 def test_each_known_patient_is_held_against_its_own_models_score():
     known = calibration_of([1, 1], [0.5, 0.5], models=[0, 1])
-    _, positive = p_values(known, [[0.6], [0.4]])
-    np.testing.assert_allclose(positive, [2 / 3])
+    np.testing.assert_allclose(p_values(known, both([[0.6], [0.4]]))[0, 1], 2 / 3)
 
 
 def test_a_patient_that_two_models_scored_counts_once():
     twice = calibration_of([1, 1, 1], [0.7, 0.7, 0.2], models=[0, 1, 0], weights=[0.5, 0.5, 1])
     once = calibration_of([1, 1], [0.7, 0.2])
-    assert p_values(twice, [[0.5], [0.5]])[1] == p_values(once, [[0.5]])[1]
+    assert p_values(twice, both([[0.5], [0.5]]))[0, 1] == p_values(once, both([[0.5]]))[0, 1]
 
 
 @pytest.mark.parametrize("positive", [False, True])
@@ -43,7 +53,8 @@ def test_the_true_class_is_missed_as_often_as_stated(positive):
     for _ in range(trials):
         scores = random.beta(2, 3, known + 1)
         calibration = calibration_of([positive] * known, scores[:-1])
-        missed += p_values(calibration, scores[-1:, None])[int(positive)][0] <= error
+        new = np.repeat(scores[-1], 2)
+        missed += p_values(calibration, new[None, None])[0, int(positive)] <= error
     expected = np.floor(error * (known + 1)) / (known + 1)
     assert abs(missed / trials - expected) < 3.5 * np.sqrt(expected * (1 - expected) / trials)
 
@@ -58,17 +69,40 @@ def test_folds_cover_nearly_as_stated():
         seen = 1 / (1 + np.exp(-(ability[None] + shifts[:, None] + random.normal(0, 0.5, (models, patients + 1)))))
         fold = np.arange(patients) % models
         calibration = calibration_of([True] * patients, seen[fold, np.arange(patients)], models=fold)
-        missed += p_values(calibration, seen[:, -1:])[1][0] <= error
+        missed += p_values(calibration, both(seen[:, -1:]))[0, 1] <= error
     assert 0.05 < missed / trials < 0.15
 
 
+def test_sets_of_three_classes_hold_the_true_one_as_often_as_stated():
+    """Of each class alone, whatever its share and however well it is told apart: 40 %, 8 % and 52 % of patients."""
+    random = np.random.default_rng(2)
+    patients, error, trials, shares = 400, 0.1, 300, [0.4, 0.08, 0.52]
+    missed, seen, sizes = np.zeros(3), np.zeros(3), []
+    for _ in range(trials):
+        labels = random.choice(3, patients, p=shares)
+        logits = random.normal(0, 1, (patients, 3)) + np.eye(3)[labels] * [3, 0.5, 2]
+        scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        known, new = slice(0, 300), slice(300, None)
+        calibration = calibration_of(labels[known], scores[known][np.arange(300), labels[known]])
+        sets = p_values(calibration, scores[None, new]) > error
+        sizes.append(sets.sum(axis=1).mean())
+        for label in range(3):
+            missed[label] += (~sets[labels[new] == label, label]).sum()
+            seen[label] += (labels[new] == label).sum()
+    rates = missed / seen
+    # Never above; below by less than the step 1 / (n + 1) of the rarest class's p-values, about 24 known patients.
+    assert (rates < error + 0.015).all()
+    assert (rates > error - 1 / 25 - 0.015).all()
+    assert 1 < np.mean(sizes) < 2.5  # and the sets say something
+
+
 def test_without_known_patients_of_a_class_nothing_excludes_it():
-    assert p_values(calibration_of([1], [0.5]), [[0.9]])[0] == 1
+    assert p_values(calibration_of([1], [0.5]), both([[0.9]]))[0, 0] == 1
 
 
 @pytest.mark.parametrize(
     ("scores", "message"),
-    [([0.5], r"shape \(models, N\)"), ([[1.5]], r"in \[0, 1\]"), ([], r"shape \(models, N\)")],
+    [([0.5], r"shape \(models, N, K\)"), ([[[1.5]]], r"in \[0, 1\]"), ([], r"shape \(models, N, K\)")],
 )
 def test_scores_that_cannot_be_are_refused(scores, message):
     with pytest.raises(ValueError, match=message):
