@@ -1,6 +1,8 @@
 """Run jobs through Slurm: one array, requeued where a job is preempted or runs out of time, gone on with from there."""
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from typing import Any
 from fistula.sweep.job import Job
 
 POLL_S = 2.0
+KILL_S = 600.0  # Slurm kills what it has told to end after its KillWait, 30 s unless the cluster says otherwise
 ASK_S = 15.0  # between two questions to sacct; a job that ends well is known by its file, at once
 
 
@@ -50,9 +53,15 @@ class RequeuedJob:
     """What submitit runs on a node."""
 
     def __call__(self, job: Job) -> int:
+        is_told_to_end = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: is_told_to_end.set())
         # Slurm binds a job to its cores only where its administrators say so.
         cores = os.environ.get("SLURM_CPUS_PER_TASK")
-        return (job.with_threads(int(cores)) if cores else job).run()
+        code = (job.with_threads(int(cores)) if cores else job).run()
+        if is_told_to_end.is_set():
+            # Cancelled or requeued, which Slurm alone knows: an exit code would tell the sweep that the run has failed.
+            time.sleep(KILL_S)
+        return code
 
     def checkpoint(self, job: Job) -> Any:
         """Queue the same job again, when it is preempted or out of time; the run goes on from its last epoch."""

@@ -8,27 +8,18 @@ import sys
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from ..conftest import TINY
 
 pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
 SCRIPT = Path(__file__).with_name("slurm.sh")
+TRAIN = (sys.executable, "-m", "fistula.cli", "train", "-m", "cohort=cohort", "study=quick", *TINY, "logger=csv")
+# Seconds of training each, or a run would hardly ever be seen running.
+LISTS = ("seed=0,1", "epochs=60,70")
 PARAMETERS = ("cpus_per_task=1", "gpus_per_node=1", "mem=null", "time=20", "signal_delay_s=10")
-SWEEP = (
-    "train",
-    "-m",
-    "cohort=cohort",
-    "study=quick",
-    *TINY,
-    "learning=end_to_end",
-    "seed=0,1",
-    "epochs=60,70",  # seconds of training, or it would hardly ever be seen running
-    "logger=csv",
-    "hydra.sweep.dir=study",
-    "hydra/launcher=slurm",
-    *(f"hydra.launcher.engine.parameters.{parameter}" for parameter in PARAMETERS),
-)
+SLURM = ("hydra/launcher=slurm", *(f"hydra.launcher.engine.parameters.{parameter}" for parameter in PARAMETERS))
 
 
 @pytest.fixture
@@ -66,15 +57,27 @@ def wait_for(condition, sweep):
         time.sleep(0.1)
 
 
+def job_of(pid):
+    """The Slurm job that a run's process belongs to: that of its parent, as Slurm's variables are kept from the run."""
+    parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+    variables = Path(f"/proc/{parent}/environ").read_bytes().decode().split("\0")
+    array, task = (
+        next(line.partition("=")[2] for line in variables if line.startswith(f"SLURM_ARRAY_{what}_ID="))
+        for what in ("JOB", "TASK")
+    )
+    return f"{array}_{task}"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_study_goes_through_sbatch_and_the_same_command_finishes_what_was_cancelled_and_killed(
     slurm, cohort_folder, tmp_path
 ):
     def start():
-        command = [sys.executable, "-m", "fistula.cli", *SWEEP]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, cwd=tmp_path, env=slurm, text=True, **pipes)
+        return subprocess.Popen(
+            [*TRAIN, *LISTS, "hydra.sweep.dir=study", *SLURM], cwd=tmp_path, env=slurm, text=True, **pipes
+        )
 
     def running():
         return [record for record in states(tmp_path).values() if record["state"] == "running"]
@@ -83,6 +86,10 @@ def test_a_study_goes_through_sbatch_and_the_same_command_finishes_what_was_canc
         command = ["squeue", "--noheader", "--states=RUNNING", "--format=%i"]
         return subprocess.run(command, env=slurm, capture_output=True, text=True, check=True).stdout.split()
 
+    def begun():
+        return [record for record in running() if (tmp_path / "study" / record["name"] / "last.ckpt").is_file()]
+
+    requeued = []
     sweep = start()
     wait_for(running, sweep)
     killed = running()[0]
@@ -102,9 +109,22 @@ def test_a_study_goes_through_sbatch_and_the_same_command_finishes_what_was_canc
     finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("study/*/predictions.parquet")}
     assert len(finished) == 6
     again = start()
+    # The two that are left are told to make place, each in one of the ways in which Slurm tells it.
+    for tell in (["scontrol", "requeue"], ["scancel", "--signal=USR2"]):
+        told = [run["name"] for run in requeued]
+        wait_for(lambda told=told: [run for run in begun() if run["name"] not in told], again)
+        requeued.append(next(run for run in begun() if run["name"] not in told))
+        subprocess.run([*tell, job_of(requeued[-1]["pid"])], env=slurm, check=True)
     shown, error = again.communicate(timeout=900)
     assert again.returncode == 0, shown + error
     assert shown.startswith("6 of 8 runs were done before")
     assert {record["state"] for record in states(tmp_path).values()} == {"done"}
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    for run in requeued:
+        assert "goes on after epoch" in (tmp_path / "study" / run["name"] / "log.txt").read_text()
+        factors = [f"{name}={run['factors'][name]}" for name in ("epochs", "augmentation")]
+        alone = [f"seed={run['seed']}", *factors, "hydra.sweep.dir=undisturbed"]
+        subprocess.run([*TRAIN, *alone], cwd=tmp_path, env=slurm | {"OMP_NUM_THREADS": "1"}, check=True)
+        scores = [(tmp_path / study / run["name"] / "predictions.parquet") for study in ("study", "undisturbed")]
+        assert pl.read_parquet(scores[0]).equals(pl.read_parquet(scores[1]))
     assert {record["hardware"].rpartition(", ")[2] for record in states(tmp_path).values()} == {"1 threads"}
