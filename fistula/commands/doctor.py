@@ -1,6 +1,7 @@
 """`fistula doctor`: what a folder holds, what would be kept, what refused, and what is suspicious."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,6 +59,9 @@ def run(cfg: DictConfig) -> None:
         console.print(f"suspicious: {sentence}", style="yellow", soft_wrap=True, markup=False)
     if cfg.json is not None:
         write_whole(Path(str(cfg.json)), json.dumps(file_records(survey), indent=1, ensure_ascii=False) + "\n")
+    if (survey.facts["outcome"] == "image").any():
+        source, table = (shlex.quote(f"{key}={cfg[key] or 'labels.csv'}") for key in ("source", "labels"))
+        print(f"next: fistula ingest {source} {table} out=data/cohort")
 
 
 def _print_series(console: Console, survey: Survey, keep: Keep) -> None:

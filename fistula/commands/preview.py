@@ -30,4 +30,4 @@ def run(cfg: DictConfig) -> None:
         resize=Resize(cfg.image_size, cfg.interpolation),
         seed=cfg.seed,
     )
-    print(f"written: {out}")
+    print(f"look at {out}")

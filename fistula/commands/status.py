@@ -1,5 +1,6 @@
 """`fistula status`: how far a study is."""
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -32,3 +33,4 @@ def run(cfg: DictConfig) -> None:
         console.print(status_table(runs, study))
     if {run.state for run in runs} != {"done"}:
         sys.exit(1)
+    print("next: fistula report", shlex.quote(f"study={study}"))

@@ -33,8 +33,9 @@ def test_json_has_one_record_a_file(dicom_tree, tmp_path, fistula_here):
     (dicom_tree[0] / "notes.txt").write_text("text")
     broken = dicom_tree[0] / "P0" / "0.dcm"
     broken.write_bytes(broken.read_bytes()[:-10])
-    code, _, _ = fistula_here("doctor", f"source={dicom_tree[0]}", "json=out.json", *QUICK)
+    code, shown, _ = fistula_here("doctor", f"source={dicom_tree[0]}", "json=out.json", *QUICK)
     assert code == 0
+    assert shown.endswith(f"next: fistula ingest source={dicom_tree[0]} labels=labels.csv out=data/cohort\n")
     records = {record["path"]: record for record in json.loads((tmp_path / "out.json").read_text())}
     assert len(records) == 13
     assert set(next(iter(records.values()))) == {"path", "outcome", "reason", "series", "frames"}
@@ -58,6 +59,7 @@ def test_an_undecodable_syntax_is_named_with_the_package_that_mends_it(tmp_path,
     _, shown, _ = fistula_here("doctor", f"source={folder}", *QUICK)
     assert "12-bit lossy JPEG" in shown
     assert "pip install 'fistula[gpl-decoders]'" in shown
+    assert "next:" not in shown
     assert JPEGExtended12Bit.name in shown
 
 

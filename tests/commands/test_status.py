@@ -29,7 +29,8 @@ def write_history(run, *values):
 
 def test_all_done_is_exit_code_0_and_anything_else_is_not(fistula_here, tmp_path):
     run_folder(tmp_path / "study", "a", "done")
-    assert fistula_here("status", "study=study")[0] == 0
+    code, shown, _ = fistula_here("status", "study=study")
+    assert (code, shown.splitlines()[-1]) == (0, "next: fistula report study=study")
     run_folder(tmp_path / "study", "b")
     code, shown, _ = fistula_here("status", "study=study")
     assert code == 1

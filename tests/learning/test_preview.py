@@ -11,7 +11,7 @@ def test_a_sheet_shows_each_slice_and_its_draws(fistula_here, cohort_folder, tmp
         "preview", f"augmentation={name}", f"cohort={cohort_folder}", "slices=2", "draws=2", "image_size=32"
     )
     assert code == 0, error
-    assert "written: preview.png" in out
+    assert "look at preview.png" in out
     with Image.open(tmp_path / "preview.png") as sheet:
         assert sheet.size == pytest.approx((1.8 * 3 * 110, 2.35 * 2 * 110), abs=1)
         assert np.ptp(np.asarray(sheet.convert("L"))) > 200
