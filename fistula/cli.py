@@ -5,6 +5,7 @@ import functools
 import importlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -85,6 +86,9 @@ def main() -> None:
         return
     try:
         run_command(arguments[0], arguments[1:])
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except Exception as error:
         _exit(error)
 

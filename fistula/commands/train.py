@@ -73,7 +73,7 @@ def _train(plan: RunPlan) -> None:
             summary = experiment.train(description=plan.resolved | facts | {"fingerprint": plan.folder.fingerprint})
     except BaseException as error:
         if plan.folder.record():
-            log.error("%s failed: %s", plan.name, error)
+            log.error("%s failed: %s", plan.name, str(error) or type(error).__name__)
             try:
                 plan.folder.fail(error)
             except OSError as full:

@@ -122,7 +122,14 @@ class Experiment:
             log.info("goes on after epoch %d/%d", self.data.first_epoch, self.trainer.max_epochs)
         learning, device = self.classifier.learning, self.trainer.strategy.root_device
         cache_features(self.classifier.backbone, self.data, learning=learning, device=device)
-        self.trainer.fit(self.classifier, self.data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+        start = str(last) if last.exists() else None
+        try:
+            self.trainer.fit(self.classifier, self.data, ckpt_path=start, weights_only=True)
+        except SystemExit as end:
+            if isinstance(end.__context__, KeyboardInterrupt):
+                # Lightning's answer to Ctrl-C says no more than "1".
+                raise KeyboardInterrupt("interrupted") from end
+            raise
 
 
 def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame, *, tracking_id: str | None = None) -> Experiment:

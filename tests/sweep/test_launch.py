@@ -30,7 +30,9 @@ def start(tmp_path, cohort_folder):
     def call(*arguments):
         command = [sys.executable, "-m", "fistula.cli", *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, cwd=tmp_path, text=True, start_new_session=True, **pipes)
+        # A shell starts its jobs in the background, and so all that they start, deaf to Ctrl-C.
+        hears = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+        return subprocess.Popen(command, cwd=tmp_path, text=True, start_new_session=True, **pipes, **hears)
 
     return call
 
@@ -67,13 +69,19 @@ def test_two_sweeps_at_once_train_each_run_once(start, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_sweep_ends_its_run_and_the_next_call_goes_on(start, tmp_path):
+@pytest.mark.parametrize(
+    ("send", "number", "said"),
+    [(os.kill, signal.SIGTERM, ""), pytest.param(os.killpg, signal.SIGINT, "interrupted\n", id="Ctrl-C")],
+)
+def test_an_interrupted_sweep_ends_its_run(start, tmp_path, send, number, said):
     sweep = start(*SWEEP, "seed=0,1", "epochs=200")
     while not any(record["state"] == "running" for record in records(tmp_path).values()):
+        assert sweep.poll() is None, sweep.communicate()
         time.sleep(0.1)
     (pid,) = (record["pid"] for record in records(tmp_path).values() if record["state"] == "running")
-    os.kill(sweep.pid, signal.SIGTERM)
-    assert sweep.wait(timeout=60) == 128 + signal.SIGTERM
+    send(sweep.pid, number)
+    _, error = sweep.communicate(timeout=120)
+    assert (sweep.returncode, error) == (128 + number, said)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
