@@ -1,6 +1,7 @@
 """`fistula COMMAND [overrides]`: one Hydra application per command."""
 
 import difflib
+import errno
 import functools
 import importlib
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fistula import __version__
-from fistula.errors import ConfigError, FistulaError
+from fistula.errors import ConfigError, DataError, FistulaError
 
 if TYPE_CHECKING:  # `fistula --help` must not wait for the import
     from omegaconf import DictConfig
@@ -57,6 +58,9 @@ EXTRAS = {
     "tensorboard": "tracking",
     "uvicorn": "serve",
 }
+
+# What a disk answers that is full or closed to the user.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 # Commands with groups whose values may be of several kinds: what timm, Lightning and albumentations take.
 FREE = ("train", "preview")
@@ -193,6 +197,9 @@ def _as_fistula_error(error: BaseException, command: str) -> FistulaError | None
         if isinstance(cause, ImportError) and (missing := _missing_extra(cause)):
             remedy = f"pip install 'fistula[{EXTRAS[missing]}]'"
             return ConfigError(f"fistula {command}", f"needs {missing}, which is not installed", remedy=remedy)
+        if isinstance(cause, OSError) and cause.errno in DISK:
+            remedy = "Free some space, or name a place that can be written to"
+            return DataError(cause.filename or "disk", f"cannot be written ({cause.strerror})", remedy=remedy)
         cause = cause.__cause__
     remedy = f"`fistula {command} --help` lists the keys and groups"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:

@@ -1,6 +1,7 @@
 """What goes on beside training: checkpoints, the history of epochs, a sign of life."""
 
 import logging
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, TrainingError
 from fistula.folder import write_whole
 
 log = logging.getLogger(__name__)
@@ -152,10 +153,21 @@ class WholeFiles(TorchCheckpointIO):
     """Write a checkpoint beside its place, then rename it: Lightning's own way copies it twice, once over to /tmp."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write what `torch.save` can."""
+        """Write what `torch.save` can.
+
+        Raises:
+            TrainingError: If the disk is full, or cannot be written to.
+        """
         partial = Path(path).with_name(f".{Path(path).name}.partial")
-        torch.save(checkpoint, partial)
-        partial.replace(path)
+        try:
+            torch.save(checkpoint, partial)
+            partial.replace(path)
+        except (OSError, RuntimeError) as error:  # PyTorch's own writer knows no more than that it failed
+            partial.write_bytes(b"")  # PyTorch still has it open: unlinked alone it would go on taking its space
+            partial.unlink()
+            free = f"{shutil.disk_usage(partial.parent).free / 1e6:.0f} MB free"
+            remedy = "Free some space; the same command then goes on from the last whole epoch"
+            raise TrainingError(path, "cannot be written", found=free, remedy=remedy) from error
 
 
 def best_checkpoint(folder: Path, *, monitor: str, mode: str) -> ModelCheckpoint:

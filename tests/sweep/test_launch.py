@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -84,6 +86,22 @@ def test_an_interrupted_sweep_ends_its_run(start, tmp_path, send, number, said):
     assert (sweep.returncode, error) == (128 + number, said)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_said_in_a_line_and_with_space_the_same_command_finishes(start, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (300_000, limits[1])
+    )  # a file may be no larger: less than a checkpoint is
+    try:
+        sweep = start(*SWEEP, "seed=0")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    shown, error = sweep.communicate(timeout=300)
+    assert re.search(r"failed: \S+\.ckpt: cannot be written, found \d+ MB free\. Free some space", shown), shown + error
+    assert list(tmp_path.glob("study/*/.*.partial")) == []
+    assert start(*SWEEP, "seed=0").wait(timeout=300) == 0
 
 
 def test_a_sweep_is_checked_before_its_first_run_starts(fistula_here, cohort_folder, tmp_path):
