@@ -38,8 +38,8 @@ $(QUICK)/cohort/ingest.json: $(INSTALLED) $(SOURCES)
 test: $(INSTALLED) ## The tests, under 5 minutes on 2 cores
 	$(BIN)/pytest
 
-test-slow: $(INSTALLED) ## The tests marked slow
-	$(BIN)/pytest -m slow
+test-slow: $(INSTALLED) ## The tests marked slow, two at a time, each of one thread
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --numprocesses 2 --dist loadfile
 
 bench: $(INSTALLED) ## Training and a sweep against bare PyTorch loops; writes benchmarks/results.json
 	$(BIN)/python benchmarks/training.py
