@@ -39,7 +39,7 @@ def test_a_study_killed_at_ten_random_moments_ends_as_an_undisturbed_one(tmp_pat
     for _ in range(KILLS):
         sweep = start(tmp_path, "killed")
         try:
-            assert sweep.wait(timeout=moments.uniform(2, 25)) == 0
+            assert sweep.wait(timeout=moments.uniform(2, 16)) == 0
         except subprocess.TimeoutExpired:
             os.killpg(sweep.pid, signal.SIGKILL)
             sweep.wait()
