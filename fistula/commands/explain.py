@@ -19,7 +19,7 @@ def run(cfg: DictConfig) -> None:
     """Evaluate every run that is named, each on its own test slices, and keep the result in its folder."""
     # Here, because `--help` must not wait for torch.
     from fistula.explain.cam import METHODS
-    from fistula.predict.model import load_runs
+    from fistula.predict.ensemble import load_runs
 
     if cfg.method not in METHODS:
         raise ConfigError("method", f"must be one of {', '.join(METHODS)}", found=cfg.method)

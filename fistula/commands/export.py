@@ -1,4 +1,4 @@
-"""`fistula export`: a run's network for use without this package."""
+"""`fistula export`: the network of a run or an ensemble, for use without this package."""
 
 from pathlib import Path
 
@@ -8,16 +8,18 @@ from fistula.folder import refuse_existing, whole_folder
 
 
 def run(cfg: DictConfig) -> None:
-    """Write the folder whole or not at all; say how far the exported model is from the run."""
-    from fistula.predict.export import export  # here, because `--help` must not wait for torch
-    from fistula.predict.model import load_run
+    """Write the folder whole or not at all; say how far the exported model is from the runs."""
+    # Here, because `--help` must not wait for torch.
+    from fistula.predict.ensemble import load_runs
+    from fistula.predict.export import export
 
     out = Path(cfg.out)
     refuse_existing(out)
-    loaded = load_run(Path(cfg.run))
+    runs = load_runs(Path(cfg.run), only=cfg.only)
     with whole_folder(out) as folder:
-        exported = export(loaded, folder, kind=cfg.format, int8=cfg.int8)
-    print(f"{out / exported.name}: probabilities within {exported.difference:.1e} of the run's own")
+        exported = export(runs, folder, kind=cfg.format, int8=cfg.int8)
+    whose = "the run's own" if len(runs) == 1 else f"the mean of {len(runs)} runs"
+    print(f"{out / exported.name}: probabilities within {exported.difference:.1e} of {whose}")
     if exported.int8 is not None:
         found = exported.int8
         auroc = f"AUROC by slice {found['auroc']:.3f} instead of {found['auroc_before']:.3f}"

@@ -1,10 +1,10 @@
-"""Write a run's network as ONNX or TorchScript, and refuse it if it does not score as the run does."""
+"""Write the network of a run or an ensemble as ONNX or TorchScript; refuse it if it does not score as they do."""
 
 import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,39 +38,43 @@ class Exported:
     int8: dict[str, Any] | None
 
 
-def export(run: LoadedRun, folder: Path, *, kind: str, int8: bool = False) -> Exported:
+def export(runs: Sequence[LoadedRun], folder: Path, *, kind: str, int8: bool = False) -> Exported:
     """Fill `folder` with the model, ``export.json`` and ``MODEL_CARD.md``.
 
     Args:
-        run: Whose network.
+        runs: One, or those of an ensemble, as `load_runs` gives them: the mean of their probabilities is written.
         folder: An empty one.
         kind: One of `FORMATS`.
         int8: Also write the network in 8-bit integers (ONNX alone), and measure what that costs.
 
     Raises:
-        ConfigError: On an unknown format, or int8 for TorchScript or more than two classes.
+        ConfigError: On an unknown format, or int8 for TorchScript, an ensemble or more than two classes.
         TrainingError: If the exported model's probabilities differ by more than 1e-4.
     """
     if kind not in FORMATS:
         raise ConfigError("format", f"must be one of {', '.join(FORMATS)}", found=kind)
     if int8 and kind != "onnx":
         raise ConfigError("int8", "is for ONNX alone", remedy="Say format=onnx")
+    if int8 and len(runs) > 1:
+        rule = "is for one run: its loss is measured on test slices, of which an ensemble has none of its own"
+        raise ConfigError("int8", rule, found=f"{len(runs)} runs", remedy="Name one run, or leave int8 out")
+    run = runs[0]
     if int8 and len(run.classes) != 2:
         rule = "is for two classes: its loss is measured by the AUROC of the positive one"
         raise ConfigError("int8", rule, found=f"{len(run.classes)} classes", remedy="Leave it out")
     size = run.cohort.pixels.shape[1]
-    graph = Graph(run.classifier.backbone, size=size, resize=run.resize).eval()
+    graph = Graph([run.classifier.backbone for run in runs], size=size, resize=run.resize).eval()
     rows = _sample(len(run.cohort.pixels), SLICES)
     pixels = _input(run, rows)
     path = folder / ("model.onnx" if kind == "onnx" else "model.pt")
     score = _to_onnx(graph, path, pixels[:2]) if kind == "onnx" else _to_torchscript(graph, path, pixels[:2])
-    difference = float(np.abs(score(pixels) - _probabilities(run, rows)).max())
+    difference = float(np.abs(score(pixels) - np.mean([_probabilities(run, rows) for run in runs], axis=0)).max())
     if not difference <= PARITY:
-        rule = f"the exported model must score as the run does, to {PARITY:g}"
+        rule = f"the exported model must score as {'the run does' if len(runs) == 1 else 'the runs do'}, to {PARITY:g}"
         raise TrainingError(f"format={kind}", rule, found=f"{difference:.2g}", remedy="Try the other format")
     cost = _quantised(run, path, score, folder) if int8 else None
     exported = Exported(path.name, difference, cost)
-    _describe(run, folder, exported, shape=["N", *pixels.shape[1:]])
+    _describe(runs, folder, exported, shape=["N", *pixels.shape[1:]])
     return exported
 
 
@@ -165,20 +169,22 @@ def _quantised(run: LoadedRun, path: Path, exact: Score, folder: Path) -> dict[s
     }
 
 
-def _describe(run: LoadedRun, folder: Path, exported: Exported, *, shape: list[Any]) -> None:
+def _describe(runs: Sequence[LoadedRun], folder: Path, exported: Exported, *, shape: list[Any]) -> None:
+    classes = runs[0].classes
+    told = ("name", "fingerprint", "checkpoint_sha256", "operating_point")
     record = {
-        "run": run.name,
-        "fingerprint": run.record["fingerprint"],
+        "runs": [{key: run.record[key] for key in told} for run in runs],
         "input": {"name": "slices", "type": "uint8", "shape": shape},
-        "output": {"name": "probabilities", "type": "float32", "shape": ["N", len(run.classes)]},
-        "classes": run.classes,
-        "operating_point": run.record["operating_point"],
+        "output": {"name": "probabilities", "type": "float32", "shape": ["N", len(classes)]},
+        "classes": classes,
+        # Of two classes; as `fistula predict` decides on a slice: by how far the runs are beyond their own, on average.
+        "threshold": float(np.mean([run.threshold for run in runs])) if len(classes) == 2 else None,
         "parity": {"largest_difference": exported.difference, "limit": PARITY},
         "int8": exported.int8,
         "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())},
     }
     (folder / "export.json").write_text(json.dumps(record, indent=1) + "\n")
-    (folder / "MODEL_CARD.md").write_text(model_card(run, record), encoding="utf-8")
+    (folder / "MODEL_CARD.md").write_text(model_card(runs, record), encoding="utf-8")
 
 
 def _sample(num_slices: int, most: int) -> NDArray[np.intp]:

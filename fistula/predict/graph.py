@@ -1,4 +1,6 @@
-"""A run's network with its preprocessing as one graph: slices as ingest writes them in, class probabilities out."""
+"""The networks of runs with their preprocessing as one graph: slices as ingest writes them in, probabilities out."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,17 +15,18 @@ from fistula.learning.slices import Resize
 class Graph(nn.Module):
     """Maps slices ``(N, size, size)``, uint8 as in a cohort's pixels, to class probabilities ``(N, K)``, float32.
 
-    A backbone of several slices takes ``(N, num_slices, size, size)``.
+    Those of several backbones are averaged. Backbones of several slices take ``(N, num_slices, size, size)``.
 
     Args:
-        backbone: In evaluation mode.
+        backbones: In evaluation mode; they agree in `num_slices`.
         size: Side of the cohort's slices.
-        resize: The run's.
+        resize: The runs'.
     """
 
-    def __init__(self, backbone: Backbone, *, size: int, resize: Resize) -> None:
+    def __init__(self, backbones: Sequence[Backbone], *, size: int, resize: Resize) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbones = nn.ModuleList(backbones)
+        self.num_slices = backbones[0].num_slices
         self.resize: nn.Module = nn.Identity()
         if resize.image_size < size:
             self.resize = Shrink(size, resize.image_size)
@@ -32,9 +35,10 @@ class Graph(nn.Module):
 
     def forward(self, slices: Tensor) -> Tensor:
         images = self.resize(slices)
-        if self.backbone.num_slices == 1:
+        if self.num_slices == 1:
             images = images.unsqueeze(1)
-        return self.backbone(images.float()).softmax(dim=1)
+        images = images.float()
+        return torch.stack([backbone(images).softmax(dim=1) for backbone in self.backbones]).mean(dim=0)
 
 
 class Shrink(nn.Module):

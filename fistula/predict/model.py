@@ -1,12 +1,10 @@
-"""Load runs: the network of each with its best weights, and what the run said of itself."""
+"""Load a run: its network with its best weights, and what it said of itself."""
 
 import hashlib
 import io
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,14 +19,14 @@ from torch.nn import CrossEntropyLoss
 from torch.optim import SGD
 
 from fistula.cohort.manifest import Cohort, read_cohort
-from fistula.errors import ConfigError, DataError
+from fistula.errors import DataError
 from fistula.learning.adjacent import channel_rows
 from fistula.learning.backbone import create_backbone
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.modes import AllLayers
 from fistula.learning.schedule import constant
 from fistula.learning.slices import Resize, as_batch
-from fistula.sweep.run_folder import RECORD, WITHIN, read_record
+from fistula.sweep.run_folder import RECORD, read_record
 
 RETRAIN = "Train the run again, or copy its whole folder again from where it was trained"
 
@@ -122,6 +120,8 @@ def load_run(folder: Path) -> LoadedRun:
         state, remedy = record.get("state"), "Let it finish: the command that trained it goes on"
         raise DataError(f"run={folder}", "must be a finished run", found=state, remedy=remedy)
     cohort = read_cohort(cohort_folder(folder))
+    if record.get("cohort_fingerprint") != cohort.fingerprint:
+        raise DataError(cohort_folder(folder), f"is not the cohort that {folder.name} learned from", remedy=RETRAIN)
     config = _read_config(folder / "config.yaml")
     state = _read_weights(folder / "best.ckpt", expected=record.get("checkpoint_sha256"))
     classifier = _build(folder, config, num_classes=len(cohort.classes))
@@ -132,35 +132,6 @@ def load_run(folder: Path) -> LoadedRun:
         raise DataError(folder / "best.ckpt", rule, remedy=RETRAIN) from error
     classifier.eval().requires_grad_(requires_grad=False)
     return LoadedRun(folder, classifier, config, record, cohort)
-
-
-def load_runs(folder: Path, *, only: str = "*") -> list[LoadedRun]:
-    """Load one run, or the runs of a study that differ in nothing but fold and seed.
-
-    Args:
-        folder: A run's or a study's.
-        only: Of a study, the runs with names like this (`*` and `?` stand for anything).
-
-    Raises:
-        ConfigError: If the folder holds no such run, or runs of several configurations.
-        DataError: As `load_run`.
-    """
-    if (folder / RECORD).is_file():
-        return [load_run(folder)]
-    if not folder.is_dir():
-        raise ConfigError(f"run={folder}", "is not a folder", remedy="Name the folder of a run or of a study")
-    folders = [path.parent for path in sorted(folder.glob(f"*/{RECORD}")) if fnmatch(path.parent.name, only)]
-    done = [path for path in folders if read_record(path).get("state") == "done"]
-    if not done:
-        found = f"{len(folders)} runs, none of them finished" if folders else "none"
-        rule = f"must hold a finished run named like {only}"
-        raise ConfigError(f"run={folder}", rule, found=found, remedy="Train it first: fistula train")
-    kinds = {_configuration(read_record(path)): path.name for path in done}
-    if len(kinds) > 1:
-        rule = "holds runs of several configurations, which are no ensemble"
-        remedy = f"Name one with only=..., for example only='{done[0].name.partition('-fold')[0]}*'"
-        raise ConfigError(f"run={folder}", rule, found=", ".join(sorted(kinds.values())), remedy=remedy)
-    return [load_run(path) for path in done]
 
 
 def cohort_folder(run: Path) -> Path:
@@ -182,11 +153,6 @@ def call_known(node: Any, known: Mapping[str, Callable[..., Any]], *, where: obj
         return known[target](**settings)
     except TypeError as error:
         raise DataError(where, f"does not fit {target} ({error})") from error
-
-
-def _configuration(record: dict[str, Any]) -> str:
-    identity = {key: value for key, value in record["identity"].items() if key not in WITHIN}
-    return json.dumps([identity, record["factors"]], sort_keys=True)
 
 
 def _read_config(path: Path) -> DictConfig:

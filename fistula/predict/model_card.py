@@ -1,5 +1,6 @@
 """The model card: what a network is, what it learned from, how well it does, and what it is not for."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -9,54 +10,65 @@ from fistula.predict.model import LoadedRun
 SHOWN = ("auroc", "sensitivity", "specificity", "balanced_accuracy", "brier")
 
 
-def model_card(run: LoadedRun, export: dict[str, Any]) -> str:
-    """Markdown from what the run and its cohort recorded; nothing in it is written by hand.
+def model_card(runs: Sequence[LoadedRun], export: dict[str, Any]) -> str:
+    """Markdown from what the runs and their cohort recorded; nothing in it is written by hand.
 
     Args:
-        run: The run.
+        runs: The run, or those of an ensemble.
         export: What `export.json` holds.
 
     Source:
         Mitchell et al. (2019), Model cards for model reporting, FAT*.
     """
-    record, ingest = run.record, run.cohort.record
+    run = runs[0]
+    record = run.record
     manifest = run.cohort.manifest
     sites = ", ".join(sorted(set(manifest["site"].drop_nulls()))) or "not stated"
     scanners = ", ".join(sorted(set(manifest["scanner"].drop_nulls()))) or "not stated"
     counts = ", ".join(f"{name}: {int((manifest['label'] == i).sum())}" for i, name in enumerate(run.classes))
-    leak = " **The split is leaky by design: patients stand on both sides.**" if record.get("leaky_by_design") else ""
     shape = export["input"]["shape"]
+    mean = "" if len(runs) == 1 else f": the mean of its {len(runs)} runs'"
     array = f"uint8 `({', '.join(map(str, shape))})`"
     neighbours = " With each slice the one before and the one after it in its series, an edge slice repeated."
     lines = [
-        f"# {run.name}",
+        f"# {run.name if len(runs) == 1 else f'Ensemble of {len(runs)} runs: ' + run.name.partition('-fold')[0]}",
         "",
         "**Not a medical device.** For research; no output of it may decide about a patient.",
         "",
         "## What it is",
         "",
         f"- Network: {run.config.model.architecture}, weights before training: {record.get('weights', 'not recorded')}",
-        f"- Input: `slices`, {array}, as `fistula ingest` writes them: {_say_ingest(ingest)}."
+        f"- Input: `slices`, {array}, as `fistula ingest` writes them: {_say_ingest(run.cohort.record)}."
         f"{neighbours if len(shape) == 4 else ''} Resizing, normalisation and softmax are inside the graph.",
-        f"- Output: `probabilities`, float32, of {', '.join(run.classes)}",
-        f"- Run fingerprint: `{record['fingerprint']}`",
-        f"- Weights: SHA-256 `{record['checkpoint_sha256']}`",
+        f"- Output: `probabilities`, float32, of {', '.join(run.classes)}{mean}",
+        *(
+            f"- Run `{run.name}`: fingerprint `{run.record['fingerprint']}`,"
+            f" weights SHA-256 `{run.record['checkpoint_sha256']}`"
+            for run in runs
+        ),
         f"- Made with: {', '.join(f'{name} {text}' for name, text in record.get('versions', {}).items())}",
-        f"- Largest difference from the run's own probabilities: {export['parity']['largest_difference']:.1e}",
+        f"- Largest difference from the probabilities of the {'runs' if mean else 'run'}:"
+        f" {export['parity']['largest_difference']:.1e}",
         "",
         "## What it learned from",
         "",
         f"- {len(manifest)} slices of {manifest['patient_key'].n_unique()} patients ({counts})",
         f"- Sites: {sites}; scanners: {scanners}",
         f"- Cohort fingerprint: `{run.cohort.fingerprint}`",
-        f"- Split: {record['factors'].get('split')}, fold {record['fold']}.{leak}",
-        f"- Patients by part: {_say_parts(run)}",
+        *(f"- {_say_split(run)}" for run in runs),
         "",
         "## How well it does",
         "",
-        "On the test part of its own split, intervals by patient; the threshold was chosen on validation.",
+        *(
+            []
+            if len(runs) == 1
+            else ["**Each run alone, never the ensemble: no patient of the cohort need be new to all its runs.**", ""]
+        ),
+        "On the test part of a run's own split, intervals by patient; the threshold was chosen on validation.",
         "",
-        *_metrics(run),
+        "| run | level | metric | value |",
+        "| --- | --- | --- | --- |",
+        *(row for run in runs for row in _metrics(run)),
         "",
         *_int8(export),
         "## What it is not for",
@@ -77,24 +89,26 @@ def _say_ingest(ingest: dict[str, Any]) -> str:
     return f"{ingest.get('spacing_mm', '?')} mm a pixel, intensity {named}"
 
 
-def _say_parts(run: LoadedRun) -> str:
+def _say_split(run: LoadedRun) -> str:
+    leak = " **Leaky by design: patients stand on both sides.**" if run.record.get("leaky_by_design") else ""
     stored = run.predictions.group_by("part").agg(pl.col("patient_key").n_unique()).sort("part", descending=True)
     scored = pl.col("slice_key").is_in(run.predictions["slice_key"].implode())
     learned = run.cohort.manifest.filter(~scored)["patient_key"].n_unique()
-    return ", ".join([f"train {learned}", *(f"{part} {count}" for part, count in stored.iter_rows())])
+    parts = ", ".join([f"train {learned}", *(f"{part} {count}" for part, count in stored.iter_rows())])
+    split = f"{run.record['factors'].get('split')}, fold {run.record['fold']}"
+    return f"Split of `{run.name}`: {split}; patients by part: {parts}.{leak}"
 
 
 def _metrics(run: LoadedRun) -> list[str]:
     metrics = run.record["metrics"]
     by_class = {"": metrics} if "test" in metrics else metrics
-    rows = ["| level | metric | value |", "| --- | --- | --- |"]
+    rows = []
     for name, parts in by_class.items():
         for level, found in parts["test"].items():
             for metric in SHOWN:
                 if metric in found:
-                    rows.append(
-                        f"| {' '.join(filter(None, (name, level)))} | {metric} | {_say_estimate(found[metric])} |"
-                    )
+                    of = " ".join(filter(None, (name, level)))
+                    rows.append(f"| {run.name} | {of} | {metric} | {_say_estimate(found[metric])} |")
     return rows
 
 

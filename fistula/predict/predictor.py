@@ -16,9 +16,10 @@ from fistula.errors import ConfigError
 from fistula.evidence.conformal import Calibration, p_values
 from fistula.learning.adjacent import channel_rows
 from fistula.learning.slices import as_batch
+from fistula.predict.ensemble import load_runs
 from fistula.predict.familiar import Looks, calibration, known_patients, looks_of
 from fistula.predict.features import Neighbourhood, joined, neighbourhood, noting_features
-from fistula.predict.model import LoadedRun, cohort_folder, load_runs
+from fistula.predict.model import LoadedRun, cohort_folder
 from fistula.predict.scores import group_scores, slice_scores
 from fistula.predict.source import Limits, Reader, Slices, reader_of, reading
 

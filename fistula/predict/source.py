@@ -29,10 +29,10 @@ from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.reference import read_reference
 from fistula.dicom.survey import Look
 from fistula.errors import DataError
+from fistula.predict.ensemble import INGEST
 from fistula.predict.model import call_known
 
 KNOWN = {f"{kind.__module__}.{kind.__name__}": kind for kind in (Keep, Percentile, FixedWindow, FileWindow, MinMax)}
-NEEDED = ("keep", "intensity", "size", "spacing_mm", "fit", "source_kind", "key_name")
 LEFT_OUT = ("slice_key", "series_uid", "instance_uid", "frame", "reason", "remedy")
 MAX_OBJECT_MB, SECONDS = 2048, 60.0
 
@@ -91,7 +91,7 @@ def reader_of(record: dict[str, Any], *, where: object, limits: Limits) -> Reade
     Raises:
         DataError: If the record does not say it.
     """
-    missing = [key for key in NEEDED if key not in record]
+    missing = [key for key in INGEST if key not in record]
     if missing:
         raise DataError(where, f"does not say how its images were read: it lacks {', '.join(missing)}")
     keep = call_known(record["keep"], KNOWN, where=f"{where}: keep")

@@ -220,7 +220,7 @@ def test_the_manifests_size_and_interpolation_hold_from_training_to_the_export(
     with torch.inference_mode():
         np.testing.assert_allclose(run.classifier(images)[:, 1], run.predictions["score"], rtol=0, atol=1e-6)
     (tmp_path / "out").mkdir()
-    assert export(run, tmp_path / "out", kind="torchscript").difference < 1e-6
+    assert export([run], tmp_path / "out", kind="torchscript").difference < 1e-6
     # A run that starts from this one has seen what this one saw.
     found = find_weights("test_resnet", download=False, source=f"run:{tmp_path / 'run'}")
     assert (found.overlay["input_size"][-1], found.overlay["interpolation"]) == (80, "lanczos")

@@ -73,11 +73,12 @@ def test_few_known_patients_keep_every_class_possible_and_say_so(study_of_three,
 
 
 def test_the_exported_model_scores_three_classes(study_of_three, tmp_path):
-    (run, _) = fistula.load(study_of_three).runs
-    assert export(run, tmp_path, kind="onnx").difference < 1e-6
+    runs = fistula.load(study_of_three).runs
+    assert export(runs, tmp_path, kind="onnx").difference < 1e-6
+    assert "| high slice | auroc |" in (tmp_path / "MODEL_CARD.md").read_text()
     assert json.loads((tmp_path / "export.json").read_text())["classes"] == CLASSES
     with pytest.raises(ConfigError, match=r"int8: is for two classes.*found 3 classes"):
-        export(run, tmp_path, kind="onnx", int8=True)
+        export(runs[:1], tmp_path, kind="onnx", int8=True)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from fistula.cohort.workers import Workers
 from fistula.errors import ConfigError, TrainingError
 from fistula.learning.slices import Resize
 from fistula.predict.export import export, onnx_scorer
 from fistula.predict.graph import Grow, Shrink, area_weights
 from fistula.predict.model import load_run
+from fistula.predict.predictor import load
+from fistula.predict.source import reading
 
 
 @pytest.mark.parametrize(("size", "image_size"), [(96, 64), (64, 48), (256, 224), (64, 32), (96, 32), (256, 128)])
@@ -39,7 +42,7 @@ def run(run_folders):
 
 @pytest.mark.parametrize("kind", [pytest.param("onnx", marks=pytest.mark.slow), "torchscript"])
 def test_the_exported_model_scores_an_ingested_slice_as_training_did(run, tmp_path, kind):
-    exported = export(run, tmp_path, kind=kind)
+    exported = export([run], tmp_path, kind=kind)
     order = {key: row for row, key in enumerate(run.cohort.manifest["slice_key"])}
     pixels = np.asarray(run.cohort.pixels[[order[key] for key in run.predictions["slice_key"]]])
     path = tmp_path / exported.name
@@ -52,20 +55,21 @@ def test_the_exported_model_scores_an_ingested_slice_as_training_did(run, tmp_pa
 
 
 def test_the_card_says_what_the_network_is_and_is_not(run, tmp_path):
-    export(run, tmp_path, kind="torchscript")
+    export([run], tmp_path, kind="torchscript")
     card, record = (tmp_path / "MODEL_CARD.md").read_text(), json.loads((tmp_path / "export.json").read_text())
     assert card.startswith(f"# {run.name}\n\n**Not a medical device.**")
     for said in (run.record["fingerprint"], run.record["checkpoint_sha256"], run.cohort.fingerprint, "1 mm a pixel"):
         assert said in card
     auroc = run.record["metrics"]["test"]["slice"]["auroc"]["value"]
-    assert f"| slice | auroc | {auroc:.3f}" in card
+    assert f"| {run.name} | slice | auroc | {auroc:.3f}" in card
+    assert "nsemble" not in card
     assert record["input"]["shape"] == ["N", 64, 64]
     assert set(record["sha256"]) == {"model.pt"}
 
 
 @pytest.mark.slow
 def test_int8_is_written_with_its_loss(run, tmp_path):
-    found = export(run, tmp_path, kind="onnx", int8=True).int8
+    found = export([run], tmp_path, kind="onnx", int8=True).int8
     assert (tmp_path / "model.int8.onnx").stat().st_size == found["bytes"] < found["bytes_before"]
     assert 0 < found["largest_difference"] < 0.2
     assert found["auroc"] == pytest.approx(found["auroc_before"], abs=0.2)
@@ -78,7 +82,7 @@ def test_int8_is_written_with_its_loss(run, tmp_path):
 def test_a_model_that_scores_otherwise_is_refused(run, tmp_path, monkeypatch):
     monkeypatch.setattr("fistula.predict.graph.Shrink.forward", lambda self, slices: slices[:, :48, :48].float())
     with pytest.raises(TrainingError, match=r"must score as the run does, to 0.0001, found 0\.\d+"):
-        export(run, tmp_path, kind="torchscript")
+        export([run], tmp_path, kind="torchscript")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +91,33 @@ def test_a_model_that_scores_otherwise_is_refused(run, tmp_path, monkeypatch):
 )
 def test_what_cannot_be_written_is_refused(run, tmp_path, kind, int8, message):
     with pytest.raises(ConfigError, match=message):
-        export(run, tmp_path, kind=kind, int8=int8)
+        export([run], tmp_path, kind=kind, int8=int8)
+
+
+@pytest.mark.parametrize("kind", [pytest.param("onnx", marks=pytest.mark.slow), "torchscript"])
+def test_an_ensemble_is_one_file_that_gives_the_mean_of_its_runs(study, phantom, tmp_path, fistula_here, kind):
+    code, shown, error = fistula_here("export", f"run={study}", "out=model", f"format={kind}", "only=*fold*")
+    assert code == 0, error
+    assert "of the mean of 2 runs" in shown
+    predictor = load(study)
+    with reading(phantom, predictor.reader, Workers(1)) as slices:
+        pixels, decided = np.array(slices.pixels), predictor.judge(slices).slices
+    path = tmp_path / "model" / ("model.onnx" if kind == "onnx" else "model.pt")
+    if kind == "onnx":
+        scores = onnx_scorer(path)(pixels)
+    else:
+        scores = torch.jit.load(path)(torch.from_numpy(pixels)).detach().numpy()
+    np.testing.assert_allclose(scores[:, 1], decided["score"], rtol=0, atol=1e-6)
+    record = json.loads((path.parent / "export.json").read_text())
+    assert ((scores[:, 1] >= record["threshold"]) == (decided["decision"] == "1").to_numpy()).all()
+    card = (path.parent / "MODEL_CARD.md").read_text()
+    assert card.startswith("# Ensemble of 2 runs: ")
+    assert "Each run alone, never the ensemble" in card
+    for run, told in zip(predictor.runs, record["runs"], strict=True):
+        assert (told["name"], told["checkpoint_sha256"]) == (run.name, run.record["checkpoint_sha256"])
+        auroc = run.record["metrics"]["test"]["slice"]["auroc"]["value"]
+        for said in (f"`{run.name}`", told["checkpoint_sha256"], f"| {run.name} | slice | auroc | {auroc:.3f}"):
+            assert said in card
 
 
 def test_the_command_writes_all_or_nothing(run_folders, tmp_path, fistula_here):
@@ -97,6 +127,7 @@ def test_the_command_writes_all_or_nothing(run_folders, tmp_path, fistula_here):
     assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.pt", "export.json", "MODEL_CARD.md"}
     code, _, error = fistula_here("export", f"run={run_folders[0]}", "out=other", "format=pickle")
     assert (code, (tmp_path / "other").exists()) == (2, False)
-    code, _, error = fistula_here("export", f"run={run_folders[0].parent}", "out=other")
-    assert code == 2
-    assert "run.json: cannot be read" in error
+    code, _, error = fistula_here("export", f"run={run_folders[0].parent}", "out=other", "int8=true")
+    assert (code, (tmp_path / "other").exists()) == (2, False)
+    assert "int8: is for one run" in error
+    assert "found 2 runs" in error

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fistula.errors import ConfigError, DataError
-from fistula.predict.model import call_known, load_run, load_runs
+from fistula.errors import DataError
+from fistula.predict.model import call_known, load_run
 
 
 def change(path: Path, **facts):
@@ -24,11 +24,6 @@ def test_a_loaded_run_is_ready_to_score(run_folders):
     stored = torch.load(run_folders[0] / "best.ckpt", weights_only=True)["state_dict"]
     for name, value in run.classifier.state_dict().items():
         torch.testing.assert_close(value, stored[name])
-
-
-def test_a_study_gives_its_runs_in_order(study, run_folders):
-    assert [run.folder for run in load_runs(study)] == run_folders
-    assert [run.folder for run in load_runs(study, only="*fold1*")] == run_folders[1:]
 
 
 def test_weights_that_were_changed_are_refused(copied_run):
@@ -91,21 +86,10 @@ def test_a_missing_checkpoint_or_cohort_is_refused(copied_run):
         load_run(copied_run)
 
 
-def test_runs_of_several_configurations_are_no_ensemble(copied_run):
-    other = copied_run.parent / "other"
-    shutil.copytree(copied_run, other)
-    identity = json.loads((other / "run.json").read_text())["identity"]
-    change(other / "run.json", identity=identity | {"epochs": 99})
-    with pytest.raises(ConfigError, match=r"several configurations.*found other, run\. Name one with only="):
-        load_runs(copied_run.parent)
-    assert len(load_runs(copied_run.parent, only="run")) == 1
-
-
-def test_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"must hold a finished run named like \*, found none"):
-        load_runs(tmp_path)
-    with pytest.raises(ConfigError, match="is not a folder"):
-        load_runs(tmp_path / "nowhere")
+def test_a_cohort_that_the_run_did_not_learn_from_is_refused(copied_run):
+    change(copied_run / "run.json", cohort_fingerprint="0" * 64)
+    with pytest.raises(DataError, match=r"cohort: is not the cohort that run learned from"):
+        load_run(copied_run)
 
 
 def test_only_what_is_known_is_called(tmp_path):

@@ -69,7 +69,7 @@ def test_maps_and_overlays_are_of_the_slice_in_the_middle(run_folder, one_patien
 @pytest.mark.parametrize("kind", [pytest.param("onnx", marks=pytest.mark.slow), "torchscript"])
 def test_the_exported_model_takes_a_slice_with_its_neighbours(run_folder, tmp_path, study, kind):
     (run,) = fistula.load(run_folder).runs
-    assert export(run, tmp_path, kind=kind).difference < 1e-6
+    assert export([run], tmp_path, kind=kind).difference < 1e-6
     assert json.loads((tmp_path / "export.json").read_text())["input"]["shape"] == ["N", 3, 64, 64]
     assert "uint8 `(N, 3, 64, 64)`" in (tmp_path / "MODEL_CARD.md").read_text()
     assert "an edge slice repeated" in (tmp_path / "MODEL_CARD.md").read_text()

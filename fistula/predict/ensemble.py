@@ -1,0 +1,64 @@
+"""Several runs as one: those of a study that differ in nothing but fold and seed."""
+
+import json
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from fistula.errors import ConfigError
+from fistula.predict.model import LoadedRun, load_run
+from fistula.sweep.run_folder import RECORD, WITHIN, read_record
+
+INGEST = ("keep", "intensity", "size", "spacing_mm", "fit", "source_kind", "key_name")
+
+
+def load_runs(folder: Path, *, only: str = "*") -> list[LoadedRun]:
+    """Load one run, or the runs of a study that differ in nothing but fold and seed.
+
+    Args:
+        folder: A run's or a study's.
+        only: Of a study, the runs with names like this (`*` and `?` stand for anything).
+
+    Raises:
+        ConfigError: If the folder holds no such run, or runs of several configurations.
+        DataError: As `load_run`.
+    """
+    if (folder / RECORD).is_file():
+        return [load_run(folder)]
+    if not folder.is_dir():
+        raise ConfigError(f"run={folder}", "is not a folder", remedy="Name the folder of a run or of a study")
+    folders = [path.parent for path in sorted(folder.glob(f"*/{RECORD}")) if fnmatch(path.parent.name, only)]
+    done = [path for path in folders if read_record(path).get("state") == "done"]
+    if not done:
+        found = f"{len(folders)} runs, none of them finished" if folders else "none"
+        rule = f"must hold a finished run named like {only}"
+        raise ConfigError(f"run={folder}", rule, found=found, remedy="Train it first: fistula train")
+    kinds = {_configuration(read_record(path)): path.name for path in done}
+    if len(kinds) > 1:
+        rule = "holds runs of several configurations, which are no ensemble"
+        remedy = f"Name one with only=..., for example only='{done[0].name.partition('-fold')[0]}*'"
+        raise ConfigError(f"run={folder}", rule, found=", ".join(sorted(kinds.values())), remedy=remedy)
+    runs = [load_run(path) for path in done]
+    for run in runs[1:]:
+        differing = [fact for fact, value in _facts(run).items() if value != _facts(runs[0])[fact]]
+        if differing:
+            rule = f"holds runs that disagree in {', '.join(differing)}, which are no ensemble"
+            remedy = "Copy the whole study again from where it was trained"
+            raise ConfigError(f"run={folder}", rule, found=f"{runs[0].name}, {run.name}", remedy=remedy)
+    return runs
+
+
+def _configuration(record: dict[str, Any]) -> str:
+    identity = {key: value for key, value in record["identity"].items() if key not in WITHIN}
+    return json.dumps([identity, record["factors"]], sort_keys=True)
+
+
+def _facts(run: LoadedRun) -> dict[str, Any]:
+    """What every run of an ensemble is fed alike."""
+    own = {
+        "image_size": run.resize.image_size,
+        "interpolation": run.resize.interpolation,
+        "classes": run.classes,
+        "channels": run.classifier.backbone.num_slices,
+    }
+    return own | {key: run.cohort.record.get(key) for key in INGEST}
