@@ -118,8 +118,8 @@ def apportion(number: int, shares: Floats, *, owed: Floats, least: int = 0) -> I
         array([5, 3, 3])
     """
     ideal = number * shares
-    seats = np.floor(ideal + 1e-9).astype(int)
-    # Rounded, because 0.1 + 0.2 must tie with 0.3.
+    seats = np.floor(ideal).astype(int)
+    # Rounded, because 0.1 + 0.2 must tie with 0.3, and a hair less than a whole seat is one: its remainder comes first.
     preference = np.lexsort((-owed.round(9), -(ideal - seats).round(9)))
     seats[preference[: number - seats.sum()]] += 1
     while number >= least * len(shares) and seats.min() < least:

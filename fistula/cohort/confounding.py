@@ -69,7 +69,7 @@ def cramers_v(counts: NDArray[np.int64]) -> float:
 
 def _associate(manifest: pl.DataFrame, pair: tuple[str, str], level: float) -> Association:
     # Slices of a patient share a scanner: counted singly, they would make chance look like evidence.
-    units = manifest.select("patient_key", *pair).drop_nulls().unique(maintain_order=True)
+    units = manifest.select("patient_key", *pair).drop_nulls().unique()
     patients = units["patient_key"].n_unique()
     for column in pair:
         if units[column].n_unique() < 2:

@@ -116,3 +116,11 @@ def test_a_draw_is_the_same_for_ever():
 def test_seats_are_apportioned_by_largest_remainder(number, shares, owed, expected):
     seats = apportion(number, np.array(shares), owed=np.array(owed), least=1)
     assert seats.tolist() == expected
+
+
+def test_a_small_group_goes_where_least_is_lacking():
+    """10, 6, 4 and 1 slices in two halves: 10 + 1 and 6 + 4, whichever of each pair the seed deals first."""
+    groups = np.repeat(np.arange(4), [10, 6, 4, 1])
+    for seed in range(8):
+        parts = allocate(np.zeros(21, int), groups, np.array([0.5, 0.5]), seed=[seed])
+        assert sorted(np.bincount(parts)) == [10, 11]

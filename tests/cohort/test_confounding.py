@@ -72,6 +72,13 @@ def test_a_class_that_goes_with_its_scanner_is_warned_of():
     assert found["label", "scanner"].patients == 40
 
 
+def test_the_level_itself_is_warned_of():
+    manifest = make_manifest(scanner=lambda patient: f"model {patient % 2}")
+    found = {found.between: found for found in find_confounding(manifest, level=1.0)}
+    assert found["label", "scanner"].cramers_v == 1
+    assert found["label", "scanner"].is_warning
+
+
 def test_slices_of_a_patient_count_once():
     values = [
         by_pair(make_manifest(slices=slices, scanner=lambda patient: f"{patient % 5 < 3}"))[
