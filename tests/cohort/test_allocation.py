@@ -124,3 +124,12 @@ def test_a_small_group_goes_where_least_is_lacking():
     for seed in range(8):
         parts = allocate(np.zeros(21, int), groups, np.array([0.5, 0.5]), seed=[seed])
         assert sorted(np.bincount(parts)) == [10, 11]
+
+
+def test_a_group_of_two_classes_counts_for_the_rarer():
+    """Two of four groups hold class 1: each half gets one, though by slices of class 0 alone they would go together."""
+    groups = np.repeat(np.arange(4), [5, 24, 4, 3])
+    labels = np.repeat([0, 1, 0, 1, 0], [4, 1, 18, 6, 7])
+    for seed in range(8):
+        parts = allocate(labels, groups, np.array([0.5, 0.5]), seed=[seed])
+        assert set(parts[labels == 1]) == {0, 1}
