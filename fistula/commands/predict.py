@@ -17,7 +17,7 @@ def run(cfg: DictConfig) -> None:
     from fistula.archive.exchange import fetched, store
     from fistula.cohort.workers import Workers
     from fistula.dicom.objects import Finding
-    from fistula.predict.objects import write_objects
+    from fistula.predict.objects import check_objects, write_objects
     from fistula.predict.predictor import load
     from fistula.predict.source import Limits, reading
     from fistula.predict.write import OVERLAYS, draw_overlays, write_prediction
@@ -31,6 +31,8 @@ def run(cfg: DictConfig) -> None:
     target = None if cfg.send is None else parse(cfg.send, key="send", whole=True)
     limits = Limits(cfg.max_object_mb, cfg.seconds_per_file)
     predictor = load(cfg.run, only=cfg.only, error=cfg.error, limits=limits)
+    if cfg.dicom or target is not None:
+        check_objects(predictor)
     workers = Workers(cfg.workers.count, cfg.workers.backend)
     with (
         fetched(archive, manners) if archive else nullcontext(Path(cfg.source)) as source,

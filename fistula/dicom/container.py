@@ -64,6 +64,8 @@ def parts_of(path: Path) -> Iterator[Part]:
         raise Refused("a damaged archive") from error
     except OSError as error:
         raise Refused("cannot be opened", "Check its permissions and the disk") from error
+    if len(set(names)) < len(names):
+        raise Refused("a damaged archive")  # of files of one name, no more than one can be opened
     yield from (Part(path, name) for name in names)
 
 

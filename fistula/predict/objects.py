@@ -12,6 +12,16 @@ from fistula.predict.source import Slices
 from fistula.predict.write import Overlay
 
 
+def check_objects(predictor: Predictor) -> None:
+    """Refuse what no objects can be written of, before anything is scored.
+
+    Raises:
+        ConfigError: If there are more than two classes, or the images are no DICOM.
+    """
+    if len(predictor.classes) != 2 or predictor.reader.plan.are_images:
+        raise ConfigError("dicom", "is for two classes and DICOM images", remedy="Leave it and send out")
+
+
 def write_objects(
     folder: Path,
     predictor: Predictor,
@@ -24,11 +34,8 @@ def write_objects(
     """Write ``dicom/overlay-SLICE_KEY.dcm`` for each overlay and ``dicom/report-SERIES_KEY.dcm`` for each series.
 
     Raises:
-        ConfigError: If there are more than two classes, or the images are no DICOM.
         DataError: If a source image cannot be read again.
     """
-    if len(predictor.classes) != 2 or predictor.reader.plan.are_images:
-        raise ConfigError("dicom", "is for two classes and DICOM images", remedy="Leave it out")
     (folder / "dicom").mkdir()
     limit = predictor.reader.plan.look.limit
     first = predictor.runs[0]

@@ -80,6 +80,15 @@ def test_a_file_and_a_zip_archive_are_read_as_a_folder_is(study, one_patient, tm
     assert len(single) == 1
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_archive_with_two_files_of_one_name_is_refused(study, one_patient, tmp_path):
+    with zipfile.ZipFile(tmp_path / "twice.zip", "w") as archive:
+        for file in sorted(one_patient.glob("*.dcm"))[:2]:
+            archive.write(file, "a.dcm")
+    with pytest.raises(DataError, match="a damaged archive"):
+        fistula.load(study).predict(tmp_path / "twice.zip")
+
+
 def test_what_cannot_be_scored_is_listed_with_its_reason(study, one_patient, tmp_path, write_dicom):
     source = tmp_path / "mixed"
     source.mkdir()
