@@ -91,7 +91,8 @@ def test_the_exported_model_scores_three_classes(study_of_three, tmp_path):
 def test_what_makes_no_sense_of_three_classes_is_refused(
     study_of_three, tmp_path, fistula_here, study, command, message
 ):
-    of_new = ["source=nowhere", "out=answer"]  # refused before anything is read if command[0] == "predict" else []
+    # No such source: it is refused before anything is read.
+    of_new = ["source=nowhere", "out=answer"] if command[0] == "predict" else []
     code, _, err = fistula_here(command[0], f"run={study_of_three}", *of_new, *command[1:])
     assert code == 2
     assert message in err
