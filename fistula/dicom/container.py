@@ -6,12 +6,14 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
 import zstandard
 
 from fistula.dicom.outcome import Refused, Skipped
+from fistula.errors import DataError
 
 GZIP, ZIP, ZSTD = b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd"
 BLOCK = 1 << 20
@@ -30,9 +32,13 @@ class Part(NamedTuple):
 
 
 def find_files(folder: Path) -> list[Path]:
-    """List every file below `folder`, at any depth, sorted; linked folders are followed once."""
+    """List every file below `folder`, at any depth, sorted; linked folders are followed once.
+
+    Raises:
+        DataError: If a folder cannot be read: what lies in it would be missing without a word.
+    """
     found, seen = [], set()
-    for root, folders, names in os.walk(folder, followlinks=True):
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_folder):
         here = Path(root).stat()
         if (here.st_dev, here.st_ino) in seen:
             folders.clear()
@@ -81,7 +87,7 @@ def open_part(part: Part, *, limit: int) -> BinaryIO:
     """
     try:
         if part.member:
-            with zipfile.ZipFile(part.path) as archive, archive.open(part.member) as packed:
+            with _archive(part.path, part.path.stat().st_mtime_ns).open(part.member) as packed:
                 return io.BytesIO(_unpack(packed, limit=limit))
         file = part.path.open("rb")
         magic = file.read(4)
@@ -103,6 +109,17 @@ def open_part(part: Part, *, limit: int) -> BinaryIO:
     except OSError as error:  # gzip's own BadGzipFile is one of them
         reason = "a damaged archive" if isinstance(error, gzip.BadGzipFile) else "cannot be opened"
         raise Refused(reason, "Check its permissions and the disk") from error
+
+
+@lru_cache(maxsize=1)
+def _archive(path: Path, changed: int) -> zipfile.ZipFile:
+    """An archive, kept open: its directory would else be read once for every member, which takes minutes for 10 000."""
+    return zipfile.ZipFile(path)
+
+
+def _refuse_folder(error: OSError) -> None:
+    rule = f"cannot be read ({error.strerror})"
+    raise DataError(error.filename, rule, remedy="Check its permissions and the disk") from error
 
 
 def _unpack(packed: IO[bytes] | io.BufferedIOBase, *, limit: int) -> bytes:

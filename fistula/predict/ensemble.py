@@ -1,6 +1,7 @@
 """Several runs as one: those of a study that differ in nothing but fold and seed."""
 
 import json
+import logging
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 from fistula.errors import ConfigError
 from fistula.predict.model import LoadedRun, load_run
 from fistula.sweep.run_folder import RECORD, WITHIN, read_record
+
+log = logging.getLogger(__name__)
 
 INGEST = ("keep", "intensity", "size", "spacing_mm", "fit", "source_kind", "key_name")
 
@@ -33,6 +36,8 @@ def load_runs(folder: Path, *, only: str = "*") -> list[LoadedRun]:
         found = f"{len(folders)} runs, none of them finished" if folders else "none"
         rule = f"must hold a finished run named like {only}"
         raise ConfigError(f"run={folder}", rule, found=found, remedy="Train it first: fistula train")
+    if len(done) < len(folders):
+        log.warning("%s: %d of %d runs are not done and take no part", folder, len(folders) - len(done), len(folders))
     kinds = {_configuration(read_record(path)): path.name for path in done}
     if len(kinds) > 1:
         rule = "holds runs of several configurations, which are no ensemble"

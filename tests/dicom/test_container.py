@@ -1,5 +1,7 @@
 import gzip
 import os
+import subprocess
+import sys
 import zipfile
 
 import pytest
@@ -55,6 +57,29 @@ def test_a_link_to_its_own_parent_ends(tmp_path):
     (tmp_path / "a" / "file").write_text("x")
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
     assert find_files(tmp_path) == [tmp_path / "a" / "file"]
+
+
+def test_a_folder_that_cannot_be_read_is_refused_and_not_passed_over(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0)
+    code = """
+import os, sys
+from pathlib import Path
+from fistula.dicom.container import find_files
+os.geteuid() or os.seteuid(65534)  # root may read everything
+find_files(Path("."))
+"""
+    tmp_path.chmod(0o755)
+    shown = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert "DataError: ./closed: cannot be read (Permission denied). Check its permissions" in shown.stderr
+
+
+def test_an_archive_that_changed_is_opened_anew(tmp_path):
+    path = tmp_path / "a.zip"
+    for content in (b"first", b"second"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a", content)
+        with open_part(Part(path, "a"), limit=100) as file:
+            assert file.read() == content
 
 
 def test_an_encrypted_member_is_refused(tmp_path):

@@ -14,6 +14,14 @@ def test_a_study_gives_its_runs_in_order(study, run_folders):
     assert [run.folder for run in load_runs(study, only="*fold1*")] == run_folders[1:]
 
 
+def test_a_run_that_is_not_done_takes_no_part_and_that_is_said(copied_run, caplog):
+    other = copied_run.parent / "other"
+    shutil.copytree(copied_run, other)
+    change(other / "run.json", state="running")
+    assert len(load_runs(copied_run.parent)) == 1
+    assert "1 of 2 runs are not done and take no part" in caplog.text
+
+
 def test_runs_of_several_configurations_are_no_ensemble(copied_run):
     other = copied_run.parent / "other"
     shutil.copytree(copied_run, other)
