@@ -80,8 +80,9 @@ def test_a_failure_while_writing_leaves_nothing(study, one_patient, fistula_here
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("fistula.predict.write.render_page", fail)
-    with pytest.raises(OSError, match="No space left"):
-        fistula_here("predict", f"run={study}", f"source={one_patient}", "out=out", "workers.count=1")
+    code, _, error = fistula_here("predict", f"run={study}", f"source={one_patient}", "out=out", "workers.count=1")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "cannot be written (No space left on device). Free some space" in error
     assert not list(tmp_path.glob("*out*"))
 
 

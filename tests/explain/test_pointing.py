@@ -9,6 +9,8 @@ from fistula.learning.classifier import FistulaClassifier
 
 from .test_cam import classifier_of
 
+KIND = {"weights": "by hand", "input_size": 32, "interpolation": "bilinear"}
+
 
 def test_the_peak_is_the_highest_place_and_of_equals_their_middle():
     maps = np.zeros((3, 5, 5), np.float32)
@@ -39,7 +41,7 @@ def test_a_random_point_is_one_of_the_body_worked_by_hand():
 
 
 def test_what_learning_did_is_not_said_of_a_network_without_maps():
-    backbone = Backbone(SpotFinder(), mean=[0], std=[1], weights="by hand")
+    backbone = Backbone(SpotFinder(), mean=[0], std=[1], **KIND)
     torch.nn.init.zeros_(backbone.network.fc.weight)
     kwargs = dict.fromkeys(("learning", "loss", "optimizer", "schedule"))
     blind = FistulaClassifier(backbone, num_classes=2, **kwargs).eval()
@@ -71,7 +73,7 @@ def test_a_network_that_sees_a_spot_points_at_it_and_random_weights_do_not():
     images = random.integers(0, 60, (40, 1, 96, 96)).astype(np.uint8)
     for image, (row, column) in zip(images, fields, strict=True):
         image[0, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 255
-    backbone = Backbone(SpotFinder(), mean=[0], std=[1], weights="by hand")
+    backbone = Backbone(SpotFinder(), mean=[0], std=[1], **KIND)
     classifier = FistulaClassifier(
         backbone, num_classes=2, learning=None, loss=None, optimizer=None, schedule=None
     ).eval()
