@@ -113,7 +113,7 @@ def test_a_tracker_that_is_killed_does_not_stop_the_run(fistula, tmp_path):
 
     thread = threading.Thread(target=kill)
     thread.start()
-    done = fistula("train", "cohort=cohort", *RUN, "epochs=8")
+    done = fistula("train", "cohort=cohort", *RUN, "epochs=80")
     thread.join()
     assert killed
     assert done.returncode == 0, done.stdout + done.stderr
