@@ -104,6 +104,7 @@ def bare_loop(experiment: Any) -> Callable[[], float]:
 
     data, source = experiment.data, experiment.classifier
     device = experiment.trainer.strategy.root_device
+    on_gpu = device.type == "cuda"
     network = copy.deepcopy(source.backbone).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-4, weight_decay=0.01)
     labels = torch.tensor(data.cohort.manifest["label"].to_numpy())
@@ -112,6 +113,13 @@ def bare_loop(experiment: Any) -> Callable[[], float]:
     loss_of = torch.nn.CrossEntropyLoss()
 
     def epoch() -> float:
+        torch.use_deterministic_algorithms(False)  # the stack pays for determinism, a plain loop has none
+        try:
+            return one_epoch()
+        finally:
+            torch.use_deterministic_algorithms(True, warn_only=on_gpu)
+
+    def one_epoch() -> float:
         started = time.perf_counter()
         network.train()
         for rows in train[torch.randperm(len(train))].split(data.batch_size):

@@ -144,6 +144,8 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame, *, trackin
     folder = Path(cfg.output_dir)
     _silence_lightning()
     pytorch_lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    # Deterministic operations would fill what they are about to write; that costs 3 % and helps only to find a bug.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     backbone = make(cfg.model, num_classes=len(cohort.classes))
     data = FistulaDataModule(
         make(cfg.labelling)(cohort, split_table),
