@@ -3,6 +3,7 @@
 import logging
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from fistula.folder import write_whole
 
 log = logging.getLogger(__name__)
 
+WRITING_SHARE = 30  # so many times as long as writing `last.ckpt` takes is trained before it is written again
 WATCHED = ("val/auroc", "val/loss", "val/sensitivity", "val/specificity", "train/loss")
 
 
@@ -133,7 +135,10 @@ class Patience(EarlyStopping):
 
 
 class LastCheckpoint(Checkpoint):
-    """Write everything that training needs to go on as `last.ckpt`, whole or not at all, at the end of every epoch.
+    """Write everything that training needs to go on as `last.ckpt`, whole or not at all, at the end of an epoch.
+
+    Of every epoch, unless epochs are so short that writing would take more than a thirtieth of the time: then one that
+    is killed trains again for at most thirty times as long as writing takes.
 
     A kind of `Checkpoint`, because Lightning calls those after all other callbacks: the best epoch so far and the
     history are in it.
@@ -144,9 +149,15 @@ class LastCheckpoint(Checkpoint):
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "last.ckpt"
+        self._next = 0.0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        trainer.save_checkpoint(self.path)
+        started = time.monotonic()
+        # Every process of a run takes part in writing, and their clocks differ.
+        if trainer.strategy.broadcast(started >= self._next):
+            trainer.save_checkpoint(self.path)
+            ended = time.monotonic()
+            self._next = ended + WRITING_SHARE * (ended - started)
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -166,7 +177,7 @@ class WholeFiles(TorchCheckpointIO):
             partial.write_bytes(b"")  # PyTorch still has it open: unlinked alone it would go on taking its space
             partial.unlink()
             free = f"{shutil.disk_usage(partial.parent).free / 1e6:.0f} MB free"
-            remedy = "Free some space; the same command then goes on from the last whole epoch"
+            remedy = "Free some space; the same command then goes on from the last checkpoint"
             raise TrainingError(path, "cannot be written", found=free, remedy=remedy) from error
 
 

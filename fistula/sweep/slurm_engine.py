@@ -64,7 +64,7 @@ class RequeuedJob:
         return code
 
     def checkpoint(self, job: Job) -> Any:
-        """Queue the same job again, when it is preempted or out of time; the run goes on from its last epoch."""
+        """Queue the same job again, when it is preempted or out of time; the run goes on from its last checkpoint."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, job)

@@ -1,9 +1,11 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from pytorch_lightning import LightningModule, Trainer
 
 from fistula.errors import ConfigError
-from fistula.learning.callbacks import Patience, WeightAverage, best_checkpoint
+from fistula.learning.callbacks import LastCheckpoint, Patience, WeightAverage, best_checkpoint
 
 
 class Line(LightningModule):
@@ -89,3 +91,22 @@ def test_training_ends_when_patience_does_and_is_known_to_have_ended(tmp_path):
 def test_impossible_options_are_refused(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+@pytest.mark.parametrize(("writing_s", "written"), [(0.001, [0, 1, 2, 3]), (0.3, [0, 2]), (10.0, [0])])
+def test_writing_takes_a_small_share_of_the_time(monkeypatch, tmp_path, writing_s, written):
+    clock, epochs = [100.0], []
+
+    class Trainer:
+        strategy = SimpleNamespace(broadcast=lambda value: value)
+
+        def save_checkpoint(self, path):
+            epochs.append(self.current_epoch)
+            clock[0] += writing_s
+
+    monkeypatch.setattr("fistula.learning.callbacks.time.monotonic", lambda: clock[0])
+    trainer, last = Trainer(), LastCheckpoint(tmp_path)
+    for trainer.current_epoch in range(4):
+        clock[0] += 5.0
+        last.on_train_epoch_end(trainer, None)
+    assert epochs == written

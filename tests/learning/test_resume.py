@@ -77,6 +77,15 @@ def test_an_interrupted_training_ends_as_if_nothing_had_happened(train, tmp_path
     assert not (tmp_path / "broken" / "last.ckpt").exists()
 
 
+def test_epochs_after_the_last_checkpoint_are_trained_again_to_the_same_end(train, tmp_path, monkeypatch):
+    whole = train("whole")
+    monkeypatch.setattr("fistula.learning.callbacks.WRITING_SHARE", 1e9)
+    train("broken", until=18)  # in the third epoch, with the first one's checkpoint
+    assert torch.load(tmp_path / "broken" / "last.ckpt", weights_only=True)["epoch"] == 0
+    assert train("broken") == whole
+    assert_same_run(tmp_path / "whole", tmp_path / "broken")
+
+
 def test_what_training_goes_on_from_is_data_and_not_code(train, tmp_path):
     train("run", until=8)
     state = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
