@@ -22,7 +22,7 @@ from fistula.folder import write_whole
 
 log = logging.getLogger(__name__)
 
-WRITING_SHARE = 30  # so many times as long as writing `last.ckpt` takes is trained before it is written again
+WRITING_SHARE = 50  # so many times as long as writing `last.ckpt` takes is trained before it is written again
 WATCHED = ("val/auroc", "val/loss", "val/sensitivity", "val/specificity", "train/loss")
 
 
@@ -137,8 +137,8 @@ class Patience(EarlyStopping):
 class LastCheckpoint(Checkpoint):
     """Write everything that training needs to go on as `last.ckpt`, whole or not at all, at the end of an epoch.
 
-    Of every epoch, unless epochs are so short that writing would take more than a thirtieth of the time: then one that
-    is killed trains again for at most thirty times as long as writing takes.
+    Of every epoch, unless epochs are so short that writing would take more than a fiftieth of the time: then one that
+    is killed trains again for at most fifty times as long as writing takes.
 
     A kind of `Checkpoint`, because Lightning calls those after all other callbacks: the best epoch so far and the
     history are in it.
