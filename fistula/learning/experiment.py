@@ -145,7 +145,7 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame, *, trackin
     _silence_lightning()
     pytorch_lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     # Deterministic operations would fill what they are about to write; that costs 3 % and helps only to find a bug.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a module in disguise
     backbone = make(cfg.model, num_classes=len(cohort.classes))
     data = FistulaDataModule(
         make(cfg.labelling)(cohort, split_table),
