@@ -15,7 +15,7 @@ from fistula.cohort.split_table import write_split
 from fistula.errors import ConfigError
 from fistula.folder import write_whole
 from fistula.learning.ranks import followers, is_follower, num_processes
-from fistula.sweep.job import OF_THE_SWEEP
+from fistula.sweep.job import arguments_of
 from fistula.sweep.ownership import Claim, claim
 from fistula.sweep.plan import Planner, RunPlan
 from fistula.sweep.provenance import commit, versions
@@ -68,8 +68,10 @@ def _train(plan: RunPlan) -> None:
         write_whole(plan.folder.path / "config.yaml", OmegaConf.to_yaml(plan.cfg, resolve=True))
         facts = _facts(plan) | {"audit": audit} | experiment.facts()
         plan.folder.start(**facts)
+        hydra = HydraConfig.get()
+        arguments = arguments_of(hydra, hydra.overrides.task)
         started = time.monotonic()
-        with followers(num_processes(plan.cfg.trainer.devices), _arguments()):
+        with followers(num_processes(plan.cfg.trainer.devices), arguments):
             summary = experiment.train(description=plan.resolved | facts | {"fingerprint": plan.folder.fingerprint})
     except BaseException as error:
         if plan.folder.record():
@@ -91,17 +93,6 @@ def _follow(cfg: DictConfig) -> None:
     from fistula.learning.experiment import build
 
     build(plan.cfg, plan.cohort, plan.table).fit()
-
-
-def _arguments() -> list[str]:
-    """The command that trains this run and no other, into this folder."""
-    hydra = HydraConfig.get()
-    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-    own = [text for text in hydra.overrides.hydra if not text.startswith(OF_THE_SWEEP)]
-    mode = [] if hydra.mode != RunMode.MULTIRUN else ["--multirun"]
-    one = ["hydra/launcher=in_process", "hydra/sweeper=basic"] if mode else []
-    config = [argument for folder in folders for argument in ("--config-dir", folder)]
-    return ["train", *mode, *config, *own, *hydra.overrides.task, *one]
 
 
 def _facts(plan: RunPlan) -> dict[str, Any]:

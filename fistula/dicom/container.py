@@ -16,6 +16,10 @@ from fistula.dicom.outcome import Refused, Skipped
 from fistula.errors import DataError
 
 GZIP, ZIP, ZSTD = b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd"
+# What begins an archive that is not opened: 7z, RAR, bzip2, xz.
+OTHER_ARCHIVES = (b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"BZh", b"\xfd7zXZ\x00")
+# What follows the header of a zip that is a program or an office document.
+NOT_PACKED_IMAGES = (b"META-INF/", b"[Content_Types].xml", b"_rels/", b"mimetype")
 BLOCK = 1 << 20
 
 
@@ -86,22 +90,11 @@ def open_part(part: Part, *, limit: int) -> BinaryIO:
         Refused: If it cannot be opened, is damaged, encrypted, or unpacks to more than `limit`.
     """
     try:
-        if part.member:
-            with _archive(part.path, part.path.stat().st_mtime_ns).open(part.member) as packed:
-                return io.BytesIO(_unpack(packed, limit=limit))
-        file = part.path.open("rb")
-        magic = file.read(4)
-        file.seek(0)
-        if magic[:2] == GZIP:
-            with file, gzip.GzipFile(fileobj=file) as packed:
-                return io.BytesIO(_unpack(packed, limit=limit))
-        if magic == ZSTD:
-            with file, zstandard.ZstdDecompressor().stream_reader(file) as packed:
-                content = _unpack(packed, limit=limit)
-            if not content:  # zstandard says nothing of a frame that breaks off
-                raise Refused("a damaged archive")
-            return io.BytesIO(content)
-        return file
+        if not part.member:
+            return _unpacked(part.path.open("rb"), limit=limit)
+        with _archive(part.path, part.path.stat().st_mtime_ns).open(part.member) as packed:
+            member = _read(packed, limit=limit)
+        return _unpacked(io.BytesIO(member), limit=limit)
     except (zipfile.BadZipFile, zlib.error, zstandard.ZstdError, EOFError, KeyError, NotImplementedError) as error:
         raise Refused("a damaged archive") from error
     except RuntimeError as error:  # what zipfile raises where a password is needed
@@ -109,6 +102,13 @@ def open_part(part: Part, *, limit: int) -> BinaryIO:
     except OSError as error:  # gzip's own BadGzipFile is one of them
         reason = "a damaged archive" if isinstance(error, gzip.BadGzipFile) else "cannot be opened"
         raise Refused(reason, "Check its permissions and the disk") from error
+
+
+def is_closed_archive(start: bytes) -> bool:
+    """Whether what begins with these 262 bytes is an archive that stays closed: of another kind, or a zip in a zip."""
+    if start[:4] == ZIP:
+        return not start[30:].startswith(NOT_PACKED_IMAGES)
+    return start.startswith(OTHER_ARCHIVES) or start[257:262] == b"ustar"
 
 
 @lru_cache(maxsize=1)
@@ -122,7 +122,26 @@ def _refuse_folder(error: OSError) -> None:
     raise DataError(error.filename, rule, remedy="Check its permissions and the disk") from error
 
 
-def _unpack(packed: IO[bytes] | io.BufferedIOBase, *, limit: int) -> bytes:
+def _unpacked(file: BinaryIO, *, limit: int) -> BinaryIO:
+    """The file itself from its beginning, or what gzip or Zstandard packed into it."""
+    magic = file.read(4)
+    file.seek(0)
+    if magic[:2] == GZIP:
+        with file, gzip.GzipFile(fileobj=file) as packed:
+            return io.BytesIO(_read(packed, limit=limit))
+    if magic == ZSTD:
+        stated = zstandard.get_frame_parameters(file.read(18)).content_size  # no frame's header is longer
+        file.seek(0)
+        with file, zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as packed:
+            content = _read(packed, limit=limit)
+        # zstandard says nothing of a frame that breaks off.
+        if not content or (stated != zstandard.CONTENTSIZE_UNKNOWN and len(content) < stated):
+            raise Refused("a damaged archive")
+        return io.BytesIO(content)
+    return file
+
+
+def _read(packed: IO[bytes] | io.BufferedIOBase, *, limit: int) -> bytes:
     blocks, size = [], 0
     while block := packed.read(BLOCK):
         size += len(block)

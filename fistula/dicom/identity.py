@@ -4,6 +4,8 @@ import hashlib
 import hmac
 import os
 import secrets
+import shlex
+import stat
 from pathlib import Path
 
 from fistula.errors import ConfigError
@@ -53,7 +55,7 @@ def read_pseudonyms(*, create: bool) -> Pseudonyms:
         create: False leaves the disk alone and uses a key that is forgotten with the process.
 
     Raises:
-        ConfigError: If the file is empty, too short, or cannot be read or made.
+        ConfigError: If the file is empty, too short, open to other users, or cannot be read or made.
     """
     path = key_file()
     try:
@@ -61,7 +63,7 @@ def read_pseudonyms(*, create: bool) -> Pseudonyms:
             return Pseudonyms(secrets.token_bytes(32))
         if not path.exists():
             _make(path)
-        key = path.read_bytes().strip()
+        key, mode = path.read_bytes().strip(), stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
         remedy = f"Name another file in {ENVIRONMENT}"
         raise ConfigError(
@@ -70,6 +72,10 @@ def read_pseudonyms(*, create: bool) -> Pseudonyms:
     if len(key) < 16:
         remedy = "Remove it to have a new one made (old cohorts then keep their old pseudonyms)"
         raise ConfigError(path, "the pseudonym key must have at least 16 bytes", found=len(key), remedy=remedy)
+    if os.name == "posix" and mode & 0o077:
+        found = f"mode {mode:03o}"
+        remedy = f"chmod 600 {shlex.quote(str(path))}, or name another file in {ENVIRONMENT}"
+        raise ConfigError(path, "the pseudonym key must be readable by its owner alone", found=found, remedy=remedy)
     return Pseudonyms(key)
 
 

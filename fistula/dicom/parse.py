@@ -19,6 +19,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from fistula.dicom.container import is_closed_archive
 from fistula.dicom.elements import plain_dataset
 from fistula.dicom.outcome import Refused, Skipped
 from fistula.dicom.raw import is_absent, plain_numbers, plain_text
@@ -155,7 +156,7 @@ def sequence(dataset: Dataset, keyword: str) -> list[Dataset]:
 
 def _recognise(file: BinaryIO) -> bool:
     """Tell whether there is a preamble; raise Skipped where the first bytes are not those of DICOM."""
-    start = file.read(132)
+    start = file.read(262)
     file.seek(0)
     if start[128:132] == b"DICM":
         return True
@@ -163,6 +164,8 @@ def _recognise(file: BinaryIO) -> bool:
     is_element = start[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08", b"\x00\x02") and len(start) > 8
     if is_element and (start[2:4] < b"\x80" or start[3:4] == b"\x00"):
         return False
+    if is_closed_archive(start):
+        raise Refused("an archive of a kind that is not opened", "Unpack it first")
     raise Skipped("not DICOM")
 
 

@@ -7,11 +7,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
 from fistula.sweep.run_folder import LOG
 
 # Of Hydra's own settings, those that make the sweep and not the run.
 OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.mode")
 END_S = 20.0  # for a run to end by itself before it is killed
+
+
+def arguments_of(hydra: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """What `fistula` is to be called with to train one run and no other, into the folder that it has.
+
+    Args:
+        hydra: Hydra's own part of the configuration of the command that was given.
+        overrides: Of the run.
+    """
+    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    config = [argument for folder in folders for argument in ("--config-dir", folder)]
+    own = [text for text in hydra.overrides.hydra if not text.startswith(OF_THE_SWEEP)]
+    if hydra.mode != RunMode.MULTIRUN:
+        return ["train", *config, *own, *overrides]
+    return ["train", "--multirun", *config, *own, *overrides, "hydra/launcher=in_process", "hydra/sweeper=basic"]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from fistula.errors import FistulaError
 from fistula.folder import write_whole
 from fistula.learning.weight_check import check_weights
 from fistula.sweep.index import Index
-from fistula.sweep.job import OF_THE_SWEEP, Engine, Job
+from fistula.sweep.job import Engine, Job, arguments_of
 from fistula.sweep.plan import Planner, RunPlan
 from fistula.sweep.preflight import check_folders, check_networks, check_splits
 from fistula.sweep.schedule import StudyRun, run_all
@@ -52,7 +52,8 @@ def launch(
             plan = planner.plan(_compose(loader, config, overrides))
             name = plan.folder.path.name
             plans.append(plan)
-            jobs[plan.folder.path] = _job(config, plan, overrides)
+            arguments = arguments_of(config.hydra, overrides)
+            jobs[plan.folder.path] = Job(plan.name, plan.folder.path, arguments, Path.cwd())
             index.add(overrides, plan)
         names.append(name)
     missing = [plan for plan in check_folders(plans) if not plan.folder.is_done]
@@ -89,7 +90,8 @@ def raise_failures(returns: Sequence[JobReturn], study: Path) -> None:
         raise errors[0]
     codes = {getattr(error, "exit_code", 1) for error in errors}
     rule = f"{len(errors)} of {len(returns)} runs failed"
-    remedy = f"`fistula status study={study}` says why; the same command again trains these alone"
+    status = shlex.join(["fistula", "status", f"study={study}"])
+    remedy = f"`{status}` says why; the same command again trains these alone"
     failure = StudyError(study, rule, remedy=remedy)
     failure.exit_code = codes.pop() if len(codes) == 1 else 1
     raise failure
@@ -106,20 +108,6 @@ def _compose(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str])
     composed.hydra.runtime.output_dir = str(folder.absolute())
     HydraConfig.instance().set_config(composed)
     return OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])  # type: ignore[misc]
-
-
-def _job(config: DictConfig, plan: RunPlan, overrides: Sequence[str]) -> Job:
-    """The command that trains one run: the sweep's, narrowed to this run."""
-    hydra = [text for text in config.hydra.overrides.hydra if not text.startswith(OF_THE_SWEEP)]
-    folders = [
-        argument
-        for source in config.hydra.runtime.config_sources
-        if source.provider == "command-line"
-        for argument in ("--config-dir", source.path)
-    ]
-    one = ["hydra/launcher=in_process", "hydra/sweeper=basic"]
-    arguments = ["train", "--multirun", *folders, *hydra, *overrides, *one]
-    return Job(plan.name, plan.folder.path, arguments, Path.cwd())
 
 
 def _job_return(overrides: Sequence[str], folder: Path, error: Exception | None) -> JobReturn:

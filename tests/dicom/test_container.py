@@ -1,7 +1,9 @@
 import gzip
+import io
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 
 import pytest
@@ -9,6 +11,7 @@ import zstandard
 
 from fistula.dicom.container import Part, find_files, open_part, parts_of
 from fistula.dicom.outcome import Refused, Skipped
+from fistula.dicom.parse import read_header
 
 BOMB = b"\0" * 3_000_000
 
@@ -33,7 +36,30 @@ def test_members_of_a_zip_are_parts_and_a_bomb_among_them_is_refused(tmp_path):
         open_part(bomb, limit=1000)
 
 
-@pytest.mark.parametrize("content", [gzip.compress(bytes(range(256)) * 9)[:-20], b"\x28\xb5\x2f\xfdxx"])
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_a_packed_member_of_a_zip_is_unpacked_twice(pack, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.dcm.gz", pack(BOMB))
+    with open_part(Part(tmp_path / "a.zip", "a.dcm.gz"), limit=len(BOMB)) as file:
+        assert file.read() == BOMB
+    with pytest.raises(Refused, match="more than the size limit"):
+        open_part(Part(tmp_path / "a.zip", "a.dcm.gz"), limit=len(BOMB) - 1)
+
+
+def test_zstandard_frames_one_after_the_other_are_one_file(tmp_path):
+    (tmp_path / "a").write_bytes(zstandard.compress(b"one") + zstandard.compress(b"two"))
+    with open_part(Part(tmp_path / "a"), limit=100) as file:
+        assert file.read() == b"onetwo"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(bytes(range(256)) * 9)[:-20],
+        b"\x28\xb5\x2f\xfdxx",
+        zstandard.compress(os.urandom(300_000))[:-100_000],  # the blocks before the break are whole
+    ],
+)
 def test_a_damaged_archive_is_refused(content, tmp_path):
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(Refused, match="a damaged archive"):
@@ -97,3 +123,42 @@ def test_an_encrypted_member_is_refused(tmp_path):
 def test_a_file_that_is_gone_is_refused(tmp_path):
     with pytest.raises(Refused, match="cannot be opened"):
         open_part(Part(tmp_path / "a"), limit=100)
+
+
+def _tar(kind):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode=f"w:{kind}") as archive:
+        archive.addfile(tarfile.TarInfo("image.dcm"))
+    return packed.getvalue()
+
+
+def _zip(name):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(name, "")
+    return packed.getvalue()
+
+
+CLOSED = {
+    "tar": _tar(""),
+    "tar in gzip": _tar("gz"),
+    "tar in bzip2": _tar("bz2"),
+    "tar in xz": _tar("xz"),
+    "7z": b"7z\xbc\xaf\x27\x1c" + bytes(300),
+    "RAR": b"Rar!\x1a\x07\x01" + bytes(300),
+}
+
+
+@pytest.mark.parametrize("kind", CLOSED)
+def test_an_archive_of_another_kind_is_refused_and_not_passed_over(kind, tmp_path):
+    (tmp_path / "a").write_bytes(CLOSED[kind])
+    with open_part(Part(tmp_path / "a"), limit=1 << 20) as file, pytest.raises(Refused, match="not opened"):
+        read_header(file, limit=1 << 20)
+
+
+@pytest.mark.parametrize(("name", "outcome"), [("image.dcm", Refused), ("[Content_Types].xml", Skipped)])
+def test_a_zip_in_a_zip_is_refused_and_a_document_skipped(name, outcome, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("inner", _zip(name))
+    with open_part(Part(tmp_path / "a.zip", "inner"), limit=1 << 20) as file, pytest.raises(outcome):
+        read_header(file, limit=1 << 20)

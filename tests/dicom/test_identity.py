@@ -54,3 +54,12 @@ def test_a_key_that_cannot_be_read_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(tmp_path))
     with pytest.raises(ConfigError, match=r"cannot be read or made \(Is a directory\). Name another file in FISTULA"):
         read_pseudonyms(create=True)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o777])
+def test_a_key_that_others_can_read_is_refused_with_the_command_that_mends_it(mode, tmp_path, monkeypatch):
+    monkeypatch.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(tmp_path / "key"))
+    read_pseudonyms(create=True)
+    (tmp_path / "key").chmod(mode)
+    with pytest.raises(ConfigError, match=rf"its owner alone, found mode {mode:o}. chmod 600 "):
+        read_pseudonyms(create=True)
