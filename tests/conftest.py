@@ -89,10 +89,12 @@ def fistula(tmp_path):
     """Run `fistula ...` in a process and folder of its own."""
 
     def call(*arguments, **environment):
+        # A test in this process may have started a W&B service, which processes started from it would share.
+        inherited = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
         return subprocess.run(
             [sys.executable, "-m", "fistula.cli", *map(str, arguments)],
             cwd=tmp_path,
-            env=os.environ | environment,
+            env=inherited | environment,
             capture_output=True,
             text=True,
             timeout=300,

@@ -100,7 +100,7 @@ class Predictor:
         table = slice_scores(slices.table, scored, self.runs)
         names = ("patient_key", "series_uid")
         series, _ = group_scores(slices.table, scored, self.runs, by="series_key", kept=names)
-        series = series.with_columns(self._marks(slices, series, far))
+        series = series.hstack([self._marks(slices, series, far)])
         patients, of_patients = group_scores(slices.table, scored, self.runs, by="patient_key")
         patients = self._answer(patients, series, of_patients)
         return Prediction(
@@ -175,7 +175,7 @@ class Predictor:
             "possible": possible,
             "answer": [decision if sure else ABSTAIN for decision, sure in zip(decisions, is_sure, strict=True)],
         }
-        return patients.with_columns(pl.Series(name, values, dtype=pl.String()) for name, values in found.items())
+        return patients.hstack([pl.Series(name, values, dtype=pl.String()) for name, values in found.items()])
 
     def _summary(self, slices: Slices, patients: pl.DataFrame) -> dict[str, Any]:
         notes = []

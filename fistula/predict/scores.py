@@ -22,7 +22,7 @@ def slice_scores(table: pl.DataFrame, probabilities: NDArray[np.float64], runs: 
         `table` with ``score`` (mean over the runs; more than two classes: ``score_CLASS`` each), ``score_low`` and
         ``score_high`` (the lowest and highest of the runs, null for one run; two classes only) and ``decision``.
     """
-    return table.with_columns(*_columns(probabilities, runs, [run.threshold for run in _binary(runs)]))
+    return table.hstack(_columns(probabilities, runs, [run.threshold for run in _binary(runs)]))
 
 
 def group_scores(
@@ -58,8 +58,9 @@ def group_scores(
             aggregated[index, :, column] = patient_scores(np.zeros(len(groups), int), scores, groups, rule=rule)[2]
     if is_binary:
         aggregated[..., 0] = 1 - aggregated[..., 1]
-    rows = table.select(by, *kept)[first.tolist()].with_columns(slices=counts)
-    return rows.with_columns(*_columns(aggregated, runs, [run.patient_threshold for run in _binary(runs)])), aggregated
+    rows = table[first.tolist(), [by, *kept]]
+    columns = _columns(aggregated, runs, [run.patient_threshold for run in _binary(runs)])
+    return rows.hstack([pl.Series("slices", counts), *columns]), aggregated
 
 
 def _binary(runs: Sequence[LoadedRun]) -> Sequence[LoadedRun]:

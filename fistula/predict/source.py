@@ -163,11 +163,12 @@ def _named(survey: Survey, table: pl.DataFrame, look: Look) -> pl.DataFrame:
     parts = _parts(survey, table)
     names = {part: read_reference(part, limit=look.limit) for part in set(parts)}
     found = [names[part] for part in parts]
-    return table.with_columns(
-        pl.Series("study_uid", [name.study for name in found], dtype=pl.String()),
-        pl.Series("series_uid", [name.series for name in found], dtype=pl.String()),
-        pl.Series("instance_uid", [name.instance for name in found], dtype=pl.String()),
-    )
+    uids = {
+        "study_uid": [name.study for name in found],
+        "series_uid": [name.series for name in found],
+        "instance_uid": [name.instance for name in found],
+    }
+    return table.hstack([pl.Series(name, values, dtype=pl.String()) for name, values in uids.items()])
 
 
 def _left_out(survey: Survey, tables: list[pl.DataFrame], look: Look) -> pl.DataFrame:
