@@ -46,9 +46,13 @@ class Keep:
         self.orientation = _words("orientation", orientation, ORIENTATIONS)
         self.contrast = _words("contrast", contrast, CONTRAST)
         self.description, self.localizers, self.burned_in = description, localizers, burned_in
+        self._reason = self._expression()
 
     def reasons(self, facts: pl.DataFrame) -> pl.Series:
         """For every row the reason why it is left out; null where it stays."""
+        return facts.select(reason=self._reason)["reason"]
+
+    def _expression(self) -> pl.Expr:
         rules = [
             (
                 ~pl.col("modality").is_in(self.modality or []) if self.modality is not None else None,
@@ -74,7 +78,7 @@ class Keep:
         reason = pl.lit(None, pl.String())
         for is_out, why in reversed([(rule, why) for rule, why in rules if rule is not None]):
             reason = pl.when(is_out.fill_null(value=False)).then(why).otherwise(reason)
-        return facts.select(reason.alias("reason"))["reason"]
+        return reason
 
     @staticmethod
     def _of(column: str) -> pl.Expr:

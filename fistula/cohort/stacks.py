@@ -1,6 +1,8 @@
 """Tell apart the volumes inside a series: orientation, component and matrix; and note what is odd about each."""
 
 from collections import Counter
+from itertools import groupby
+from operator import itemgetter
 
 import polars as pl
 
@@ -15,20 +17,18 @@ def with_volumes(facts: pl.DataFrame) -> pl.DataFrame:
     Frames of one volume agree in component and matrix, and in orientation to within 2 degrees. Numbers follow
     component, matrix and direction, never names.
     """
-    numbers: dict[str, int] = {}
-    for (_,), series in facts.group_by("series_key", maintain_order=True):
-        leaders: dict[tuple, list[tuple]] = {}
-        volumes: dict[str, tuple] = {}
-        for slice_key, *parts, cosines in series.select("slice_key", *APART, "cosines").iter_rows():
-            kind = tuple("" if part is None else str(part) for part in parts)
-            known = leaders.setdefault(kind, [])
-            leader = next((one for one in known if _agree(one, cosines)), None)
-            if leader is None:
-                known.append(leader := tuple(cosines or ()))
-            volumes[slice_key] = kind, leader
-        order = {volume: number for number, volume in enumerate(sorted(set(volumes.values())))}
-        numbers |= {slice_key: order[volume] for slice_key, volume in volumes.items()}
-    return facts.with_columns(volume=pl.col("slice_key").replace_strict(numbers, return_dtype=pl.Int64()))
+    leaders: dict[tuple, list[tuple]] = {}
+    volumes: list[tuple] = []
+    for series, *parts, cosines in facts.select("series_key", *APART, "cosines").iter_rows():
+        kind = tuple("" if part is None else str(part) for part in parts)
+        known = leaders.setdefault((series, *kind), [])
+        leader = next((one for one in known if _agree(one, cosines)), None)
+        if leader is None:
+            known.append(leader := tuple(cosines or ()))
+        volumes.append((series, kind, leader))
+    by_series = groupby(sorted(set(volumes)), key=itemgetter(0))
+    numbers = {volume: number for _, found in by_series for number, volume in enumerate(found)}
+    return facts.hstack([pl.Series("volume", [numbers[volume] for volume in volumes], dtype=pl.Int64())])
 
 
 def volume_notes(facts: pl.DataFrame) -> dict[str, int]:

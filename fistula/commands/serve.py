@@ -19,7 +19,7 @@ def run(cfg: DictConfig) -> None:
     # Here, because `--help` must not wait for torch.
     import uvicorn
 
-    from fistula.predict.predictor import load
+    from fistula.predict.predictor import Predictor, load
     from fistula.predict.source import Limits
     from fistula.serve.app import LOOPBACK, create_app
     from fistula.serve.uploads import UploadLimits
@@ -29,10 +29,14 @@ def run(cfg: DictConfig) -> None:
         remedy = f"Set it to {SHORTEST} characters or more, or leave out host"
         raise ConfigError("host", rule, found=cfg.host, remedy=remedy)
     limits = UploadLimits(cfg.max_upload_mb, cfg.max_files, cfg.seconds, cfg.waiting)
-    predictor = load(cfg.run, only=cfg.only, error=cfg.error, limits=Limits(8 * cfg.max_upload_mb, cfg.seconds))
-    predictor.prepare()
-    app = create_app(predictor, limits, token=token, host=cfg.host)
-    print(f"serving {len(predictor.runs)} runs on http://{cfg.host}:{cfg.port} (end with Ctrl+C)", flush=True)
+
+    def ready() -> Predictor:
+        predictor = load(cfg.run, only=cfg.only, error=cfg.error, limits=Limits(8 * cfg.max_upload_mb, cfg.seconds))
+        predictor.prepare()
+        return predictor
+
+    app = create_app(ready, limits, token=token, host=cfg.host)
+    print(f"serving {cfg.run} on http://{cfg.host}:{cfg.port} (end with Ctrl+C)", flush=True)
     uvicorn.run(app, host=cfg.host, port=cfg.port, log_level="warning", access_log=False, timeout_keep_alive=5)
 
 

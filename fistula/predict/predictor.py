@@ -149,10 +149,11 @@ class Predictor:
     def _marks(self, slices: Slices, series: pl.DataFrame, far: NDArray[np.bool_]) -> pl.Series:
         """How each series differs from the cohort, in words; empty where it does not."""
         keys = slices.table["series_key"].to_numpy()
+        headers = slices.table[[*self.looks.words, "spacing_row"]]
         marks = []
         for key in series["series_key"]:
             rows = np.flatnonzero(keys == key)
-            odd = self.looks.oddities(slices.table[rows.tolist()], slices.pixels[rows])
+            odd = self.looks.oddities(headers[rows.tolist()], slices.pixels[rows])
             if far[rows].mean() > FAR_SHARE:
                 odd.append(f"features of {far[rows].sum()} of {len(rows)} slices far from the cohort's")
             marks.append("; ".join(odd))

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
@@ -38,11 +39,13 @@ document.getElementById("go").onclick = async () => {
 </script></body></html>"""
 
 
-def create_app(predictor: Predictor, limits: UploadLimits, *, token: str = "", host: str = "127.0.0.1") -> FastAPI:
+def create_app(
+    load: Callable[[], Predictor], limits: UploadLimits, *, token: str = "", host: str = "127.0.0.1"
+) -> FastAPI:
     """The application.
 
     Args:
-        predictor: Scores what comes.
+        load: Gives what scores the uploads.
         limits: Of one upload.
         token: That every request must bring, as a bearer token or as the password of basic authentication; empty asks
             for none.
@@ -55,7 +58,7 @@ def create_app(predictor: Predictor, limits: UploadLimits, *, token: str = "", h
             raise UploadError(401, "needs the token")
 
     app = FastAPI(title="fistula", docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(guard)])
-    desk = Desk(predictor, limits)
+    desk = Desk(load, limits)
     if host in LOOPBACK:
         # Else a page from elsewhere could reach this service under a name that it controls.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", "::1"])
@@ -72,7 +75,7 @@ def create_app(predictor: Predictor, limits: UploadLimits, *, token: str = "", h
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
-        return {"runs": [run.name for run in predictor.runs], "waiting": desk.waiting}
+        return {"runs": [run.name for run in desk.predictor.runs], "waiting": desk.waiting}
 
     @app.post("/predict")
     async def predict(request: Request) -> Response:

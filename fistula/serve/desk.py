@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread, current_thread
@@ -27,15 +28,19 @@ class Desk:
     """Takes uploads one after the other: the network uses every core for one.
 
     Args:
-        predictor: Scores them.
+        load: Gives what scores them. It is called on the thread that will score: each thread that computes has others
+            of its own to help it, and those of two would wait for one another's cores.
         limits: Of one.
     """
 
-    def __init__(self, predictor: Predictor, limits: UploadLimits) -> None:
-        self.predictor, self.limits, self.waiting = predictor, limits, 0
-        self._jobs: SimpleQueue[tuple[Future, Callable[[Path], Any], Path]] = SimpleQueue()
+    def __init__(self, load: Callable[[], Predictor], limits: UploadLimits) -> None:
+        self.limits, self.waiting = limits, 0
+        self._jobs: SimpleQueue[tuple[Future, Callable[[], Any]]] = SimpleQueue()
         self._left_behind: list[Thread] = []
         self._start()
+        loaded: Future[Predictor] = Future()
+        self._jobs.put((loaded, load))
+        self.predictor = loaded.result()
 
     async def take(self, request: Request, work: Callable[[Path], Any]) -> Any:
         """Receive an upload into a file of its own, and work on it in turn.
@@ -56,7 +61,7 @@ class Desk:
                         request.stream(), path, declared=request.headers.get("content-length"), limits=self.limits
                     )
                     check_archive(path, self.limits)
-                    self._jobs.put((done, work, path))
+                    self._jobs.put((done, partial(work, path)))
                     return await asyncio.wrap_future(done)
         except TimeoutError as error:
             if done.running():
@@ -98,12 +103,12 @@ class Desk:
         self._thread.start()
 
     def _work(self) -> None:
-        """Do jobs until left behind; always the same thread, as a new one would make the network start anew."""
+        """Do jobs until left behind; always the same thread, see `load`."""
         while current_thread() is self._thread:
-            done, work, path = self._jobs.get()
+            done, work = self._jobs.get()
             if not done.set_running_or_notify_cancel():
                 continue  # nobody waits for it any more
             try:
-                done.set_result(work(path))
+                done.set_result(work())
             except BaseException as error:  # it belongs to whoever waits
                 done.set_exception(error)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from hydra.conf import HydraConf
 from hydra.types import RunMode
-from omegaconf import DictConfig
 
 from fistula.sweep.run_folder import LOG
 
@@ -17,7 +17,7 @@ OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.swee
 END_S = 20.0  # for a run to end by itself before it is killed
 
 
-def arguments_of(hydra: DictConfig, overrides: Sequence[str]) -> list[str]:
+def arguments_of(hydra: HydraConf, overrides: Sequence[str]) -> list[str]:
     """What `fistula` is to be called with to train one run and no other, into the folder that it has.
 
     Args:

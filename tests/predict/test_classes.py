@@ -57,7 +57,9 @@ def test_a_set_of_classes_stands_in_every_answer(study_of_three, one_patient, tm
     assert possible == [name for name in CLASSES if name in possible]
     assert patient["answer"] == (possible[0] if possible == [patient["decision"]] else "abstain")
     assert f"<td>{' or '.join(possible) or 'none'}</td>" in (tmp_path / "answer" / "index.html").read_text()
-    with TestClient(create_app(fistula.load(study_of_three, error=0.3), UploadLimits()), "http://localhost") as client:
+    with TestClient(
+        create_app(lambda: fistula.load(study_of_three, error=0.3), UploadLimits()), "http://localhost"
+    ) as client:
         served = client.post("/predict", content=sorted(one_patient.glob("*.dcm"))[0].read_bytes())
     assert set(served.json()["patients"][0]["possible"].split("|")) <= {*CLASSES, ""}
 

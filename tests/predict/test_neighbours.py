@@ -102,7 +102,7 @@ def test_an_uploaded_series_is_scored_with_its_neighbours(run_folder, one_patien
     with zipfile.ZipFile(content, "w") as packed:
         for path in one_patient.glob("*.dcm"):
             packed.write(path, path.name)
-    client = TestClient(create_app(predictor, UploadLimits(max_upload_mb=4)), base_url="http://127.0.0.1")
+    client = TestClient(create_app(lambda: predictor, UploadLimits(max_upload_mb=4)), base_url="http://127.0.0.1")
     answer = client.post("/predict", content=content.getvalue())
     assert answer.status_code == 200
     expected = dict(predictor.predict(one_patient).slices.select("slice_key", "score").iter_rows())

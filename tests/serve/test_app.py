@@ -19,7 +19,7 @@ def predictor(study):
 
 @pytest.fixture
 def client(predictor):
-    return TestClient(create_app(predictor, LIMITS), base_url="http://127.0.0.1")
+    return TestClient(create_app(lambda: predictor, LIMITS), base_url="http://127.0.0.1")
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_another_kind_of_image_is_refused_with_its_reason(client, write_dicom, t
 
 
 def test_a_token_is_asked_for_where_there_is_one(predictor, archive):
-    client = TestClient(create_app(predictor, LIMITS, token="a long enough token", host="0.0.0.0"))
+    client = TestClient(create_app(lambda: predictor, LIMITS, token="a long enough token", host="0.0.0.0"))
     assert client.get("/").status_code == 401
     assert client.post("/predict", content=archive).status_code == 401
     assert client.get("/", headers={"Authorization": "Bearer another token"}).status_code == 401
@@ -91,10 +91,10 @@ def test_a_name_that_is_not_this_machines_is_refused_on_loopback(client):
 
 
 def test_more_uploads_than_may_wait_are_sent_away(predictor, archive):
-    app = create_app(predictor, replace(LIMITS, waiting=1))
+    app = create_app(lambda: predictor, replace(LIMITS, waiting=1))
     client = TestClient(app, base_url="http://127.0.0.1")
     assert client.post("/predict", content=archive).status_code == 200
-    busy = create_app(predictor, replace(LIMITS, seconds=1e-9))
+    busy = create_app(lambda: predictor, replace(LIMITS, seconds=1e-9))
     answer = TestClient(busy, base_url="http://127.0.0.1").post("/predict", content=archive)
     assert answer.status_code == 408
 

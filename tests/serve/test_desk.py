@@ -39,7 +39,7 @@ async def status_of(desk, work, *blocks, pause=0.0):
 
 
 def test_an_upload_that_hangs_ends_and_the_next_ones_are_answered(study, one_patient, released):
-    desk = Desk(fistula.load(study), LIMITS)
+    desk = Desk(lambda: fistula.load(study), LIMITS)
     content = next(one_patient.glob("*.dcm")).read_bytes()
     desk.limits = replace(LIMITS, seconds=60)
     before = asyncio.run(desk.take(request_of(content), desk.answer))
@@ -57,7 +57,7 @@ def test_an_upload_that_hangs_ends_and_the_next_ones_are_answered(study, one_pat
 
 
 def test_who_waits_behind_an_upload_that_hangs_is_answered_in_time(released):
-    desk = Desk(None, LIMITS)
+    desk = Desk(lambda: None, LIMITS)
 
     async def both():
         hung = asyncio.create_task(status_of(desk, lambda path: released.wait(), b"x"))
@@ -68,7 +68,7 @@ def test_who_waits_behind_an_upload_that_hangs_is_answered_in_time(released):
 
 
 def test_nobody_is_taken_while_too_many_uploads_hang(released):
-    desk = Desk(None, replace(LIMITS, seconds=0.05))
+    desk = Desk(lambda: None, replace(LIMITS, seconds=0.05))
 
     async def many():
         hung = [await status_of(desk, lambda path: released.wait(), b"x") for _ in range(LEFT_BEHIND + 1)]
@@ -82,7 +82,7 @@ def test_nobody_is_taken_while_too_many_uploads_hang(released):
 
 
 def test_a_body_that_trickles_in_is_not_waited_for_and_holds_no_place():
-    desk = Desk(None, LIMITS)
+    desk = Desk(lambda: None, LIMITS)
     assert asyncio.run(status_of(desk, len, *[b"x"] * 100, pause=0.1)) == 408
     assert desk.waiting == 0
 
@@ -91,7 +91,7 @@ def test_an_upload_that_breaks_off_is_no_failure_of_the_server():
     async def receive():
         return {"type": "http.disconnect"}
 
-    desk, request = Desk(None, LIMITS), Request({"type": "http", "method": "POST", "headers": []}, receive)
+    desk, request = Desk(lambda: None, LIMITS), Request({"type": "http", "method": "POST", "headers": []}, receive)
     with pytest.raises(UploadError, match="the upload broke off"):
         asyncio.run(desk.take(request, len))
     assert desk.waiting == 0
