@@ -9,7 +9,8 @@ from fistula.dicom.window import Window, apply_window
 from fistula.errors import ConfigError
 
 # Each mapping takes values (N, H, W) float32, inside (N, H, W) bool and the N files' own windows, and gives (N, H, W)
-# float32 in [0, 1]. `units` says which values it wants: `signal` (comparable across series), or `display` (the file's).
+# float32 in [0, 1], for which it may write over the values. `units` says which values it wants: `signal` (comparable
+# across series), or `display` (the file's).
 
 
 class Percentile:
@@ -91,9 +92,11 @@ class MinMax:
 def _between(values: np.ndarray, low: float, high: float) -> np.ndarray:
     if not high > low:
         return np.zeros(values.shape, np.float32)
-    scaled = values - np.float32(low)
-    scaled /= np.float32(high - low)
-    return np.clip(scaled, 0, 1, out=scaled)
+    for image in values:  # one by one: a slice fits into the processor's cache
+        image -= np.float32(low)
+        image /= np.float32(high - low)
+        np.clip(image, 0, 1, out=image)
+    return values
 
 
 def _known(values: np.ndarray, inside: np.ndarray) -> np.ndarray:

@@ -95,10 +95,13 @@ def place(
 
 
 def to_bytes(unit: np.ndarray) -> np.ndarray:
-    """Values in [0, 1] as uint8, rounded to the nearest of 256 levels."""
-    scaled = np.clip(unit, 0, 1)
-    scaled *= 255
-    return np.rint(scaled, out=scaled).astype(np.uint8)
+    """Slices ``(N, H, W)`` in [0, 1] as uint8, rounded to the nearest of 256 levels."""
+    result = np.empty(unit.shape, np.uint8)
+    for image, row in zip(unit, result, strict=True):  # one by one: a slice fits into the processor's cache
+        scaled = np.clip(image, 0, 1)
+        scaled *= 255
+        row[...] = np.rint(scaled, out=scaled)
+    return result
 
 
 def _resample(values: np.ndarray, inside: np.ndarray | None, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.lib.format import open_memmap
 
 from fistula.cohort.manifest import read_cohort
-from fistula.cohort.store import PixelStore
+from fistula.cohort.store import PixelStore, read_rows
 from fistula.cohort.survey import FACTS
 from fistula.cohort.volume import RESULTS
 from fistula.dicom.identity import Pseudonyms
@@ -28,7 +29,7 @@ class Earlier:
 
     facts: pl.DataFrame
     manifest: pl.DataFrame
-    pixels: np.ndarray
+    pixels: np.memmap
 
     @classmethod
     def open(cls, folder: Path, settings: dict[str, Any], pseudonyms: Pseudonyms) -> "Earlier":
@@ -51,7 +52,9 @@ class Earlier:
         member = pl.lit("").alias("member")  # members of archives are looked at anew
         facts = facts.filter(pl.col("stamp") != "").with_columns(member, file=pl.lit(None, pl.Int64()))
         is_single = pl.len().over("stamp") == pl.col("frames").fill_null(1)
-        return cls(facts.select(list(FACTS)).filter(is_single), cohort.manifest, cohort.pixels)
+        return cls(
+            facts.select(list(FACTS)).filter(is_single), cohort.manifest, open_memmap(folder / "pixels.npy", mode="r")
+        )
 
     def results(self, chosen: pl.DataFrame, store: PixelStore) -> pl.DataFrame:
         """Results for the volumes that consist of the same slices from unchanged files; their pixels go to `store`.
@@ -77,8 +80,8 @@ class Earlier:
             return pl.DataFrame(schema=RESULTS)
         numbers = same["old"].to_list()
         first = store.count
-        for start in range(0, len(numbers), 256):
-            store.append(self.pixels[numbers[start : start + 256]])
+        for image in read_rows(self.pixels, numbers):
+            store.append(image[None])
         return (
             same.with_columns(at=pl.int_range(first, first + pl.len()))
             .join(old.select("old", *(name for name in RESULTS if name in old.columns)), on="old")

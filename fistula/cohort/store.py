@@ -1,6 +1,7 @@
 """Slices on their way into pixels.npy: appended as they come, then written in their final order."""
 
 import errno
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +56,7 @@ class PixelStore:
     def append(self, pixels: np.ndarray) -> int:
         """Write ``(N, size, size)``; the number of the first of them."""
         first = self.count
-        self._file.write(np.ascontiguousarray(pixels).tobytes())
+        self._file.write(np.ascontiguousarray(pixels).data)
         self.count += len(pixels)
         return first
 
@@ -63,10 +64,24 @@ class PixelStore:
         """Write the rows with these numbers, in this order, as an .npy file that can be memory-mapped."""
         self._file.flush()
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(order), self.size, self.size)}
-        num_bytes = self.size**2
-        # Read row by row: the pages of a memory map would count as this process's memory.
-        with self.path.open("rb") as source, target.open("wb") as file:
+        with target.open("wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
-            for row in order:
-                source.seek(row * num_bytes)
-                file.write(source.read(num_bytes))
+            for row in _read(self.path, order, offset=0, num_bytes=self.size**2):
+                file.write(row)
+
+
+def read_rows(pixels: np.memmap, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+    """Rows ``(size, size)`` of a memory map with these numbers, read from its file.
+
+    Pages of the map itself would count as this process's memory.
+    """
+    shape = pixels.shape[1:]
+    for row in _read(Path(str(pixels.filename)), numbers, offset=pixels.offset, num_bytes=math.prod(shape)):
+        yield np.frombuffer(row, np.uint8).reshape(shape)
+
+
+def _read(path: Path, numbers: Sequence[int], *, offset: int, num_bytes: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        for number in numbers:
+            file.seek(offset + number * num_bytes)
+            yield file.read(num_bytes)

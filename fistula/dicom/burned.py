@@ -16,7 +16,8 @@ def looks_like_text(values: np.ndarray) -> bool:
     if high <= low:
         return False
     bright = values >= high - 0.02 * (high - low)
-    if bright.sum() < 5 * GLYPHS or bright.mean() > 0.2:
+    count = np.count_nonzero(bright)
+    if count < 5 * GLYPHS or count > 0.2 * bright.size:
         return False
     height, width = (max(8, round(side * CORNER)) for side in values.shape)
     corners = (

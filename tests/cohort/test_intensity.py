@@ -6,19 +6,20 @@ from fistula.dicom.window import Window
 from fistula.errors import ConfigError
 
 VOLUME = np.arange(200, dtype=np.float32).reshape(2, 10, 10)
+VOLUME.flags.writeable = False
 INSIDE = np.ones((2, 10, 10), bool)
 NONE = [None, None]
 
 
 def test_percentiles_are_of_the_whole_volume():
-    unit = Percentile(10, 90)(VOLUME, INSIDE, NONE)
+    unit = Percentile(10, 90)(VOLUME.copy(), INSIDE, NONE)
     low, high = np.percentile(np.arange(200), [10, 90])
     np.testing.assert_allclose(unit, np.clip((VOLUME - low) / (high - low), 0, 1), atol=1e-6)
 
 
 @pytest.mark.parametrize("mapping", [Percentile(1, 99), MinMax()])
 def test_scale_and_offset_of_the_scanner_drop_out(mapping):
-    np.testing.assert_allclose(mapping(VOLUME, INSIDE, NONE), mapping(VOLUME * 2.36 + 100, INSIDE, NONE), atol=1e-5)
+    np.testing.assert_allclose(mapping(VOLUME.copy(), INSIDE, NONE), mapping(VOLUME * 2.36 + 100, INSIDE, NONE), atol=1e-5)
 
 
 @pytest.mark.parametrize("mapping", [Percentile(1, 99), MinMax()])
@@ -27,18 +28,18 @@ def test_what_is_outside_takes_no_part(mapping):
     outside[0, 0] = 1e6
     inside = INSIDE.copy()
     inside[0, 0] = False
-    np.testing.assert_allclose(mapping(outside, inside, NONE)[inside], mapping(VOLUME, inside, NONE)[inside])
+    np.testing.assert_allclose(mapping(outside, inside, NONE)[inside], mapping(VOLUME.copy(), inside, NONE)[inside])
 
 
 @pytest.mark.parametrize("mapping", [Percentile(1, 99), MinMax()])
 def test_a_constant_volume_is_black_and_an_empty_one_too(mapping):
     assert mapping(np.full_like(VOLUME, 7), INSIDE, NONE).max() == 0
-    assert mapping(VOLUME, ~INSIDE, NONE).max() == 0
+    assert mapping(VOLUME.copy(), ~INSIDE, NONE).max() == 0
 
 
 @pytest.mark.parametrize("mapping", [Percentile(0.5, 99.5), MinMax(), FixedWindow(100, 50), FileWindow()])
 def test_brighter_stays_brighter(mapping):
-    unit = mapping(VOLUME, INSIDE, [Window(50, 80), Window(150, 80)])
+    unit = mapping(VOLUME.copy(), INSIDE, [Window(50, 80), Window(150, 80)])
     assert (np.diff(unit[0].ravel()) >= 0).all()
     assert unit.min() >= 0
     assert unit.max() <= 1
@@ -46,7 +47,7 @@ def test_brighter_stays_brighter(mapping):
 
 
 def test_the_files_windows_are_applied_slice_by_slice():
-    unit = FileWindow()(VOLUME, INSIDE, [Window(50, 100, "LINEAR_EXACT"), None])
+    unit = FileWindow()(VOLUME.copy(), INSIDE, [Window(50, 100, "LINEAR_EXACT"), None])
     np.testing.assert_allclose(unit[0].ravel(), np.arange(100) / 100, atol=1e-6)
     np.testing.assert_allclose(unit[1].ravel(), np.arange(100) / 99, atol=1e-6)
 

@@ -70,4 +70,4 @@ def test_a_point_beyond_the_grid_is_none():
 
 
 def test_bytes_are_rounded_to_the_nearest_level():
-    assert to_bytes(np.array([0, 0.499 / 255, 0.501 / 255, 1, 2, -1])).tolist() == [0, 0, 1, 255, 255, 0]
+    assert to_bytes(np.array([[0, 0.499 / 255, 0.501 / 255, 1, 2, -1]])).tolist() == [[0, 0, 1, 255, 255, 0]]
