@@ -32,8 +32,7 @@ def read_into(
     if not dead:
         return results
     suspects = [volume for volume in volumes if volume[0].row in dead]
-    with PixelStore(store.path.with_suffix(".suspects"), store.size) as aside:
-        alone = _pass(aside, [[item] for volume in suspects for item in volume], plan, workers, is_risky=True)
+    alone = _pass(store, [[item] for volume in suspects for item in volume], plan, workers, is_risky=True)
     guilty = alone.filter(pl.col("reason") == DEADLY)
     rows = set(guilty["row"])
     innocent = [[item for item in volume if item.row not in rows] for volume in suspects]
@@ -56,15 +55,30 @@ def _pass(
 ) -> pl.DataFrame:
     frames = []
     batches = batches_of(volumes, size=len, target=SLICES_A_BATCH)
-    work, lost = partial(read_volumes, plan=plan), partial(_lost, size=plan.grid.size)
+    work = partial(_read_batch, plan=plan, store=store if workers.are_here else None)
+    lost = partial(_lost, size=plan.grid.size)
     slices = max((sum(map(len, batch)) for batch in batches), default=0)
     seconds = plan.look.seconds * (1 + slices)  # one more for the start of the process
     for records, pixels in in_parallel(
         work, batches, workers, title="reading volumes", is_risky=is_risky, seconds=seconds, lost=lost
     ):
-        first = store.append(pixels)
-        frames.append(pl.DataFrame(records, schema=RESULTS, orient="row").with_columns(pl.col("at") + first))
+        results = pl.DataFrame(records, schema=RESULTS, orient="row")
+        if len(pixels):
+            store.put(results["at"].drop_nulls(), pixels)
+        frames.append(results)
     return pl.concat(frames or [pl.DataFrame(schema=RESULTS)])
+
+
+def _read_batch(
+    batch: Sequence[Sequence[Slice]], *, plan: Plan, store: PixelStore | None
+) -> tuple[list[tuple], np.ndarray]:
+    """Read volumes and put their pixels into the store where it is in reach; they need not travel then."""
+    records, pixels = read_volumes(batch, plan)
+    if store is None:
+        return records, pixels
+    at = list(RESULTS).index("at")
+    store.put([record[at] for record in records if record[at] is not None], pixels)
+    return records, pixels[:0]
 
 
 def _lost(volume: Sequence[Slice], *, size: int) -> tuple[list[tuple], np.ndarray]:

@@ -78,12 +78,9 @@ class Earlier:
         same = same.join(whole.select(by), on=by, how="semi").sort("old")
         if same.is_empty():
             return pl.DataFrame(schema=RESULTS)
-        numbers = same["old"].to_list()
-        first = store.count
-        for image in read_rows(self.pixels, numbers):
-            store.append(image[None])
+        store.put(same["row"], read_rows(self.pixels, same["old"].to_list()))
         return (
-            same.with_columns(at=pl.int_range(first, first + pl.len()))
+            same.with_columns(at="row")
             .join(old.select("old", *(name for name in RESULTS if name in old.columns)), on="old")
             .with_columns(reason=pl.lit(None, pl.String()), remedy=pl.lit(None, pl.String()))
             .select(list(RESULTS))

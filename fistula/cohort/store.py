@@ -2,7 +2,7 @@
 
 import errno
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +33,8 @@ def disk_errors(folder: Path) -> Iterator[None]:
 class PixelStore:
     """Rows of uint8 ``(size, size)`` in a file of their own until their order is known.
 
-    Plain writes, not a memory map: a full disk is then an error and not the death of the process.
+    Several processes of a machine may put rows at once. Plain writes, not a memory map: a full disk is then an error,
+    not the death of the process.
 
     Args:
         path: The temporary file; gone when the block ends.
@@ -41,28 +42,26 @@ class PixelStore:
     """
 
     def __init__(self, path: Path, size: int) -> None:
-        self.path, self.size, self.count = path, size, 0
+        self.path, self.size = path, size
 
     def __enter__(self) -> "PixelStore":
-        self._file = self.path.open("wb")
+        self.path.touch()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
         self.path.unlink(missing_ok=True)
 
-    def append(self, pixels: np.ndarray) -> int:
-        """Write ``(N, size, size)``; the number of the first of them."""
-        first = self.count
-        self._file.write(np.ascontiguousarray(pixels).data)
-        self.count += len(pixels)
-        return first
+    def put(self, rows: Iterable[int], pixels: Iterable[np.ndarray]) -> None:
+        """Write slices ``(size, size)`` as the rows with these numbers."""
+        with self.path.open("r+b") as file:
+            for row, image in zip(rows, pixels, strict=True):
+                file.seek(row * self.size**2)
+                file.write(np.ascontiguousarray(image).data)
 
     def write(self, target: Path, order: Sequence[int]) -> None:
         """Write the rows with these numbers, in this order, as an .npy file that can be memory-mapped."""
-        self._file.flush()
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(order), self.size, self.size)}
         with target.open("wb") as file:
             np.lib.format.write_array_header_1_0(file, header)

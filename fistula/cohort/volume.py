@@ -22,7 +22,7 @@ from fistula.dicom.timing import TimeLimit
 
 RESULTS: dict[str, Any] = {
     "row": pl.Int64(),
-    "at": pl.Int64(),  # of the volume's pixels; null if there are none
+    "at": pl.Int64(),  # row of its pixels in the store; null if there are none
     "pixel_hash": pl.String(),
     "source_hash": pl.String(),
     "matrix": pl.String(),
@@ -66,18 +66,14 @@ def read_volumes(volumes: Sequence[Sequence[Slice]], plan: Plan) -> tuple[list[t
     """Read volumes one after the other.
 
     Returns:
-        Records with the columns of `RESULTS`, one a slice, and the pixels of those that have some, uint8
+        Records with the columns of `RESULTS`, one a slice, and the pixels of those whose `at` is not null, uint8
         ``(N, size, size)``.
     """
     records: list[tuple] = []
     pixels = [np.zeros((0, plan.grid.size, plan.grid.size), np.uint8)]
     for volume in volumes:
         done, images = read_volume(volume, plan)
-        start = sum(map(len, pixels))
-        records += [
-            tuple(({**record, "at": None if record["at"] is None else record["at"] + start}).values())
-            for record in done
-        ]
+        records += [tuple(record.values()) for record in done]
         pixels.append(images)
     return records, np.concatenate(pixels)
 
@@ -91,8 +87,10 @@ def read_volume(slices: Sequence[Slice], plan: Plan) -> tuple[list[dict[str, Any
     """Decode, place and scale the slices of one volume; the intensity sees all of them at once.
 
     Returns:
-        Records with the columns of `RESULTS` in the order of `slices`, and the pixels of those that could be read.
+        Records with the columns of `RESULTS` in the order of files and frames, and the pixels of those that could be
+        read, in the same order.
     """
+    slices = sorted(slices, key=lambda item: (item.part, item.frame))
     records: dict[int, dict[str, Any]] = {}
     taken: list[tuple[Slice, Picture, Placed]] = []
     for item, content_hash, outcome in _pictures(slices, plan):
@@ -101,7 +99,7 @@ def read_volume(slices: Sequence[Slice], plan: Plan) -> tuple[list[dict[str, Any
             record |= {"reason": outcome.reason, "remedy": outcome.remedy}
             continue
         placed = _place(outcome, plan)
-        record |= _placement(outcome, placed, at=len(taken))
+        record |= _placement(outcome, placed) | {"at": item.row}
         # The full-size values are of no more use, and a volume has hundreds of them.
         taken.append((item, _without_values(outcome), placed))
     if len({(picture.window.center, picture.window.width) for _, picture, _ in taken if picture.window}) > 1:
@@ -110,13 +108,16 @@ def read_volume(slices: Sequence[Slice], plan: Plan) -> tuple[list[dict[str, Any
             records[item.row]["seen"] = f"{seen}|windows differ between slices".strip("|")
     pixels = _scaled([(picture, placed) for _, picture, placed in taken], plan)
     for (item, _, _), image in zip(taken, pixels, strict=True):
-        records[item.row]["pixel_hash"] = hashlib.sha256(image.tobytes()).hexdigest()
-    return [records[item.row] for item in slices], pixels
+        records[item.row]["pixel_hash"] = hashlib.sha256(image).hexdigest()
+    return list(records.values()), pixels
 
 
 def _pictures(slices: Sequence[Slice], plan: Plan) -> Iterator[tuple[Slice, str | None, Picture | NotTaken]]:
-    """Each slice with the hash of its source and its picture, or why there is none; every object is read once."""
-    for part, group in groupby(sorted(slices, key=lambda item: (item.part, item.frame)), key=lambda item: item.part):
+    """Each slice with the hash of its source and its picture, or why there is none; every object is read once.
+
+    Slices of one object stand together.
+    """
+    for part, group in groupby(slices, key=lambda item: item.part):
         items = list(group)
         digest = None
         try:
@@ -154,7 +155,7 @@ def _place(picture: Picture, plan: Plan) -> Placed:
     return place(values, plan.grid, spacing=picture.spacing, inside=picture.inside)
 
 
-def _placement(picture: Picture, placed: Placed, *, at: int) -> dict[str, Any]:
+def _placement(picture: Picture, placed: Placed) -> dict[str, Any]:
     notes = []
     if picture.spacing is None:
         notes.append("no pixel spacing: scaled to fit")
@@ -165,7 +166,6 @@ def _placement(picture: Picture, placed: Placed, *, at: int) -> dict[str, Any]:
     if looks_like_text(picture.values):
         notes.append("bright text-like corner")
     return {
-        "at": at,
         "matrix": "x".join(map(str, picture.values.shape)),
         "scale_row": placed.scale[0],
         "scale_col": placed.scale[1],

@@ -41,6 +41,11 @@ class Workers:
         refuse_outside("workers.count", self.count, 0, 1024)
 
     @property
+    def are_here(self) -> bool:
+        """Whether they are on this machine."""
+        return self.backend in ("loky", "sequential")
+
+    @property
     def number(self) -> int:
         """Processes that will run."""
         if self.count:

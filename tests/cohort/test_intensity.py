@@ -19,7 +19,9 @@ def test_percentiles_are_of_the_whole_volume():
 
 @pytest.mark.parametrize("mapping", [Percentile(1, 99), MinMax()])
 def test_scale_and_offset_of_the_scanner_drop_out(mapping):
-    np.testing.assert_allclose(mapping(VOLUME.copy(), INSIDE, NONE), mapping(VOLUME * 2.36 + 100, INSIDE, NONE), atol=1e-5)
+    np.testing.assert_allclose(
+        mapping(VOLUME.copy(), INSIDE, NONE), mapping(VOLUME * 2.36 + 100, INSIDE, NONE), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("mapping", [Percentile(1, 99), MinMax()])
