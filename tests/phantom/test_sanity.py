@@ -16,7 +16,7 @@ def patient_auroc(fistula, tmp_path):
     train += ["split=patient_holdout", "split.test_fraction=0.5", "trainer=cpu", "logger=csv", "hydra.run.dir=run"]
 
     def learn(design, *, epochs):
-        phantom = ["out=data", f"phantom={design}", "patients=24", "controls=20"]
+        phantom = ["out=data", f"phantom={design}", "patients=24", "controls=20", "supersampling=1"]
         for command, arguments in (("phantom", phantom), ("ingest", ingest), ("train", [*train, f"epochs={epochs}"])):
             done = fistula(command, *arguments)
             assert done.returncode == 0, done.stderr
