@@ -4,6 +4,7 @@ import numpy as np
 
 STRIDE = 61  # of the sample; prime, so that no column of the pictures is taken again and again
 SURE = 5  # standard deviations of the sample's ranks
+PIECE = 1 << 15  # values
 
 
 def percentile(values: np.ndarray, percent: float) -> float:
@@ -32,10 +33,22 @@ def _in_order(flat: np.ndarray, first: int, last: int) -> np.ndarray:
     middle, slack = round(share * len(sample)), 2 + int(SURE * (share * (1 - share) * len(sample)) ** 0.5)
     low = sample[middle - slack] if middle > slack else -np.inf
     high = sample[middle + slack] if middle + slack < len(sample) else np.inf
-    below, up_to = np.count_nonzero(flat < low), np.count_nonzero(flat <= high)
-    if not below <= first <= last < up_to:
-        return np.partition(flat, [first, last])[[first, last]]
     if low == high:  # air and other masks: half of a volume may have one value
-        return np.array([low, low])
-    bracket = flat[(flat >= low) & (flat <= high)]
-    return np.partition(bracket, [first - below, last - below])[[first - below, last - below]]
+        below, inside = np.count_nonzero(flat < low), np.broadcast_to(low, np.count_nonzero(flat == low))
+    else:
+        below, inside = _between(flat, low, high)
+    if not below <= first <= last < below + len(inside):
+        return np.partition(flat, [first, last])[[first, last]]
+    return np.partition(inside, [first - below, last - below])[[first - below, last - below]]
+
+
+def _between(flat: np.ndarray, low: float, high: float) -> tuple[int, np.ndarray]:
+    """How many values lie below `low`, and those from there to `high`; piece by piece, each of which a cache holds."""
+    below, found = 0, []
+    for start in range(0, flat.size, PIECE):
+        piece = flat[start : start + PIECE]
+        is_inside = piece >= low
+        below += piece.size - np.count_nonzero(is_inside)
+        is_inside &= piece <= high
+        found.append(piece[is_inside])
+    return below, np.concatenate(found)

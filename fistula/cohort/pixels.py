@@ -122,6 +122,8 @@ def _resize(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _crop(values: np.ndarray, size: int, offset: tuple[int, int]) -> np.ndarray:
+    if values.shape == (size, size):
+        return values
     result = np.zeros((size, size), values.dtype)
     source = [slice(max(0, start), max(0, start) + size) for start in offset]
     part = values[source[0], source[1]]

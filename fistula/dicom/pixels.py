@@ -121,7 +121,9 @@ def _to_values(stored: np.ndarray, frame: Frame) -> np.ndarray:
     if (slope, intercept) == (1, 0):
         return stored.astype(np.float32)
     with np.errstate(over="ignore"):  # what is not finite is refused
-        return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+        values = np.multiply(stored, slope, dtype=np.float64)
+        values += intercept
+        return values.astype(np.float32)
 
 
 def _rescale(frame: Frame) -> tuple[float, float]:

@@ -4,7 +4,7 @@ import pytest
 from fistula.cohort.percentile import percentile
 
 RANDOM = np.random.default_rng(0)
-NOISE = RANDOM.normal(1500, 300, (7, 64, 48)).astype(np.float32)
+NOISE = RANDOM.normal(1500, 300, (20, 64, 48)).astype(np.float32)
 BODY = np.where(RANDOM.random(NOISE.shape) < 0.6, 0, NOISE).astype(np.float32)
 
 
