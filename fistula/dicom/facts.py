@@ -7,7 +7,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from fistula.dicom import vocabulary
-from fistula.dicom.frames import Frame, component, contrast
+from fistula.dicom.frames import MOSAICS, Frame, component, contrast
 from fistula.dicom.geometry import normal, orientation, position_along
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.kinds import num_frames
@@ -125,7 +125,7 @@ def _frame_facts(frame: Frame) -> dict[str, Any]:
             filter(None, (vocabulary.image_type(image_type), vocabulary.scanning_sequence(frame.scanning_sequence())))
         ),
         "is_localizer": any("LOCALI" in value.upper() for value in image_type),
-        "is_mosaic": any("MOSAIC" in value.upper() for value in image_type),
+        "is_mosaic": any(word in value.upper() for value in image_type for word in MOSAICS),
     }
 
 

@@ -36,6 +36,10 @@ COMPLEX = {
     "I": "imaginary",
     "IMAGINARY": "imaginary",
 }
+# What GE's (0043,102F) says in the place of an ImageType.
+GE_TYPES = ("M", "P", "R", "I")
+# Words of ImageType for many slices in one picture: Siemens', and United Imaging's.
+MOSAICS = ("MOSAIC", "VFRAME")
 
 
 class Frame:
@@ -108,6 +112,15 @@ class Frame:
         word = value.decode("ascii", "ignore") if isinstance(value, bytes) else str(value or "")
         return word.strip(" \0").upper()
 
+    def ge_type(self) -> str:
+        """M, P, R or I: GE's own image type (0043,102F); empty elsewhere."""
+        creator, value = (private_value(self.dataset, (0x0043, element)) for element in (0x0010, 0x102F))
+        name = creator.decode("ascii", "ignore") if isinstance(creator, bytes) else str(creator)
+        if not name.startswith("GEMS_PARM_01"):
+            return ""
+        number = int.from_bytes(value[:2], "little") if isinstance(value, bytes) else value
+        return GE_TYPES[number] if isinstance(number, int) and 0 <= number < len(GE_TYPES) else ""
+
 
 TYPE_GROUPS = (
     "MRImageFrameTypeSequence",
@@ -127,7 +140,10 @@ def component(frame: Frame) -> str:
     for word in [frame.philips_type(), *words[2:]]:
         if word in COMPONENTS:
             return COMPONENTS[word]
-    for word in [frame.complex_component(), *words[2:]]:
+    own = frame.ge_type()
+    if own == "M" and words[0] != "ORIGINAL":
+        own = ""  # GE calls what it computes, such as diffusion maps, a magnitude too
+    for word in [frame.complex_component(), *words[2:], own]:
         short = word.split("_")[0] if word[:2] in ("M_", "P_", "R_", "I_") else word
         if short in COMPLEX:
             return COMPLEX[short]

@@ -13,6 +13,7 @@ from pydicom.uid import (
     EnhancedCTImageStorage,
     EnhancedMRImageStorage,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
 
@@ -60,6 +61,34 @@ def test_philips_own_element_tells_water_where_image_type_does_not(write_dicom, 
     dataset.private_block(0x2005, "Philips MR Imaging DD 001", create=True).add_new(0x11, "CS", "W ")
     dataset.save_as(tmp_path / "a")
     assert _facts(tmp_path / "a")["component"] == "water"
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize(
+    ("image_type", "number", "expected"),
+    [
+        (["ORIGINAL", "PRIMARY", "OTHER"], 0, "magnitude"),
+        (["ORIGINAL", "PRIMARY", "OTHER"], 1, "phase"),
+        (["DERIVED", "PRIMARY", "OTHER"], 2, "real"),
+        (["DERIVED", "PRIMARY", "OTHER"], 3, "imaginary"),
+        (["DERIVED", "PRIMARY", "OTHER"], 0, ""),
+        (["DERIVED", "PRIMARY", "DIXON", "WATER"], 0, "water"),
+        (["ORIGINAL", "PRIMARY", "OTHER"], 17, ""),
+    ],
+)
+def test_ges_own_element_tells_phase_from_magnitude(write_dicom, tmp_path, image_type, number, expected, syntax):
+    dataset = write_dicom(tmp_path / "a", ImageType=image_type, syntax=syntax)
+    dataset.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x2F, "SS", number)
+    dataset.save_as(tmp_path / "a")
+    assert _facts(tmp_path / "a")["component"] == expected
+
+
+@pytest.mark.parametrize(
+    "image_type", [["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"], ["ORIGINAL", "PRIMARY", "M", "VFRAME"]]
+)
+def test_many_slices_in_one_picture_are_known_by_image_type(write_dicom, tmp_path, image_type):
+    write_dicom(tmp_path / "a", ImageType=image_type)
+    assert _facts(tmp_path / "a")["is_mosaic"]
 
 
 @pytest.mark.parametrize(
