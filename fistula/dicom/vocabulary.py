@@ -15,7 +15,9 @@ _MODELS = (
     "cima terra magnetom spectra biograph allegra concerto vision signa discovery optima brivo genesis "
     "architect artist premier pioneer voyager explorer excite hdxt hdx hdi mr450 mr450w mr750 mr750w mr355 "
     "mr360 titan vantage galan orian elan fortian atlas echelon oasis aperto airis trillium oval umr o-scan "
-    "s-scan g-scan fit plus xt xr x s cx tx xq nova mr 0.2t 0.35t 0.5t 1t 1.0t 1.5t 3t 3.0t 7t _fit dot "
+    "s-scan g-scan fit plus xt xr x s cx tx xq nova mr 0.2t 0.35t 0.5t 1t 1.0t 1.5t 3t 3.0t 7t _fit dot uhp nt t5 "
+    "ct ct/i ict lightspeed hispeed vct revolution brilliance ingenuity iqon incisive spectral aquilion one prime "
+    "somatom definition as as+ force sensation emotion drive edge go go.up go.top confidence naeotom alpha "
 )
 MODELS = frozenset(_MODELS.split())
 _IMAGE_TYPES = (
@@ -42,10 +44,10 @@ def vendor(manufacturer: str) -> str:
     """The maker in one lower-case word; `other` for one that is not known, empty for none.
 
     Example:
-        >>> vendor("Philips Medical Systems"), vendor("GE MEDICAL SYSTEMS"), vendor("Dr Smith's own")
+        >>> vendor("Philips Medical Systems"), vendor("G.E. Medical Systems"), vendor("Dr Smith's own")
         ('philips', 'ge', 'other')
     """
-    words = re.sub(r"[^a-z]+", " ", manufacturer.lower()).strip()
+    words = re.sub(r"[^a-z]+", " ", manufacturer.lower().replace("g.e.", "ge")).strip()
     if not words:
         return ""
     return next((name for name in VENDORS if f" {name} " in f" {words} "), "other")
