@@ -89,6 +89,27 @@ def test_an_interrupted_sweep_ends_its_run(start, tmp_path, send, number, said):
 
 
 @pytest.mark.slow
+def test_a_sweep_killed_alone_leaves_its_run_at_work_and_the_same_command_waits_for_it(start, tmp_path):
+    sweep = start(*SWEEP, "seed=0,1", "epochs=5")
+    while not (at_work := [record for record in records(tmp_path).values() if record["state"] == "running"]):
+        assert sweep.poll() is None, sweep.communicate()
+        time.sleep(0.1)
+    (orphan,) = at_work
+    os.kill(orphan["pid"], signal.SIGSTOP)  # so that it cannot end before the second sweep looks
+    sweep.kill()
+    sweep.wait(timeout=60)
+    again = start(*SWEEP, "seed=0,1", "epochs=5")
+    assert again.stdout.readline() == "1 of the runs are trained by another sweep; waiting for them at the end\n"
+    assert again.stdout.readline().startswith("[1/2]")
+    os.kill(orphan["pid"], signal.SIGCONT)
+    shown, error = again.communicate(timeout=300)
+    assert (again.returncode, error) == (0, ""), shown
+    assert records(tmp_path)[orphan["name"]]["pid"] == orphan["pid"]
+    logs = [path.read_text() for path in (tmp_path / "study").glob("*/log.txt")]
+    assert [log.count("epoch 1/5") for log in logs] == [1, 1]
+
+
+@pytest.mark.slow
 def test_a_full_disk_is_said_in_a_line_and_with_space_the_same_command_finishes(start, tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(
