@@ -4,10 +4,10 @@ import base64
 import binascii
 import secrets
 from collections.abc import Callable
-from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from fistula.predict.predictor import Predictor
@@ -16,7 +16,16 @@ from fistula.serve.uploads import UploadError, UploadLimits
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="fistula"'}
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; connect-src 'self'"
+# With every answer: it is of a patient, so nobody on the way keeps it, and what it shows may load nothing.
+HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+}
 FORM = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>fistula</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>:root{color-scheme:light dark}
@@ -57,7 +66,10 @@ def create_app(
         if token and not _is_known(request, token):
             raise UploadError(401, "needs the token")
 
-    app = FastAPI(title="fistula", docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(guard)])
+    app = FastAPI(
+        title="fistula", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False,
+        dependencies=[Depends(guard)],
+    )  # fmt: skip
     desk = Desk(load, limits)
     if host in LOOPBACK:
         # Else a page from elsewhere could reach this service under a name that it controls.
@@ -66,24 +78,30 @@ def create_app(
     @app.exception_handler(UploadError)
     async def refuse(request: Request, error: UploadError) -> Response:
         # What was not read of the upload must not be taken for the next request.
-        headers = {"Connection": "close"} | (CHALLENGE if error.status == 401 else {})
+        headers = HEADERS | {"Connection": "close"} | (CHALLENGE if error.status == 401 else {})
         return JSONResponse({"error": error.reason}, status_code=error.status, headers=headers)
 
-    @app.get("/")
-    async def form() -> Response:
-        return HTMLResponse(FORM, headers={"Content-Security-Policy": POLICY})
+    @app.exception_handler(HTTPException)
+    async def refuse_address(request: Request, error: HTTPException) -> Response:
+        headers = HEADERS | dict(error.headers or {})
+        return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=headers)
 
-    @app.get("/health")
-    async def health() -> dict[str, Any]:
-        return {"runs": [run.name for run in desk.predictor.runs], "waiting": desk.waiting}
+    @app.api_route("/", methods=["GET", "HEAD"])
+    async def form() -> Response:
+        return HTMLResponse(FORM, headers=HEADERS)
+
+    @app.api_route("/health", methods=["GET", "HEAD"])
+    async def health() -> Response:
+        found = {"runs": [run.name for run in desk.predictor.runs], "waiting": desk.waiting}
+        return JSONResponse(found, headers=HEADERS)
 
     @app.post("/predict")
     async def predict(request: Request) -> Response:
-        return JSONResponse(await desk.take(request, desk.answer))
+        return JSONResponse(await desk.take(request, desk.answer), headers=HEADERS)
 
     @app.post("/page")
     async def page(request: Request) -> Response:
-        return HTMLResponse(await desk.take(request, desk.page))
+        return HTMLResponse(await desk.take(request, desk.page), headers=HEADERS)
 
     return app
 

@@ -38,8 +38,8 @@ class RayEngine:
         _join(ray, self.address)
         try:
             gpus = 1 / self.jobs_per_gpu if ray.cluster_resources().get("GPU", 0) else 0
-            # A process of Ray's for each job, as well as the job's own: neither keeps anything for the next.
-            start = ray.remote(num_cpus=self.cpus_per_job, num_gpus=gpus, max_calls=1, max_retries=0)(_run)
+            # Each job has a process of its own; Ray's, which only starts it and waits, may start the next one as well.
+            start = ray.remote(num_cpus=self.cpus_per_job, num_gpus=gpus, max_retries=0)(_run)
             started = {start.remote(job.with_threads(self.cpus_per_job)): job for job in jobs}
             while started:
                 (ended,), _ = ray.wait(list(started), num_returns=1)

@@ -114,3 +114,25 @@ def test_what_cannot_be_served_is_refused_in_one_line(fistula_here, monkeypatch,
     code, _, error = fistula_here("serve", "run=nowhere", *arguments)
     assert code == 2
     assert message in error
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 200),
+        ("HEAD", "/", 200),
+        ("HEAD", "/health", 200),
+        ("PUT", "/predict", 405),
+        ("GET", "/predict", 405),
+        ("POST", "/predict", 400),  # nothing in it
+        ("POST", "/predict/", 404),
+        ("GET", "/../etc/passwd", 404),
+    ],
+)
+def test_no_answer_may_be_kept_or_load_anything_and_each_refusal_says_why(client, method, path, status):
+    answer = client.request(method, path, follow_redirects=False)
+    assert answer.status_code == status
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert status < 400 or answer.json()["error"]
