@@ -34,7 +34,7 @@ def _in_order(flat: np.ndarray, first: int, last: int) -> np.ndarray:
     low = sample[middle - slack] if middle > slack else -np.inf
     high = sample[middle + slack] if middle + slack < len(sample) else np.inf
     if low == high:  # air and other masks: half of a volume may have one value
-        below, inside = np.count_nonzero(flat < low), np.broadcast_to(low, np.count_nonzero(flat == low))
+        below, inside = int(np.count_nonzero(flat < low)), np.repeat(low, np.count_nonzero(flat == low))
     else:
         below, inside = _between(flat, low, high)
     if not below <= first <= last < below + len(inside):
@@ -48,7 +48,7 @@ def _between(flat: np.ndarray, low: float, high: float) -> tuple[int, np.ndarray
     for start in range(0, flat.size, PIECE):
         piece = flat[start : start + PIECE]
         is_inside = piece >= low
-        below += piece.size - np.count_nonzero(is_inside)
+        below += piece.size - int(np.count_nonzero(is_inside))
         is_inside &= piece <= high
         found.append(piece[is_inside])
     return below, np.concatenate(found)
