@@ -1,6 +1,5 @@
 """`fistula COMMAND [overrides]`: one Hydra application per command."""
 
-import difflib
 import errno
 import functools
 import importlib
@@ -8,11 +7,12 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fistula import __version__
+from fistula.arguments import RENAMED, for_hydra, suggest
 from fistula.errors import ConfigError, DataError, FistulaError
 
 if TYPE_CHECKING:  # `fistula --help` must not wait for the import
@@ -36,11 +36,6 @@ COMMANDS = {
     "export": "write the network of a run as ONNX or TorchScript, with a model card",
 }
 
-# Hydra takes a key for a group wherever conf/ has a folder of that name: these commands mean a folder on disk.
-RENAMED = {"weights": {"model": "models"}, "report": {"study": "study_folder"}, "status": {"study": "study_folder"}}
-# A run's own name has = in it, which Hydra takes only in quotes.
-FOLDERS = ("run", "study_folder", "source", "out", "model.weights")
-
 # Packages that are not always installed, by the name that is imported, and the extra that brings each.
 EXTRAS = {
     "dicomweb_client": "dicom",
@@ -59,14 +54,14 @@ EXTRAS = {
     "uvicorn": "serve",
 }
 
+# What Hydra says of a misspelt key.
+UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")
+
 # What a disk answers that is full or closed to the user.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 # Commands with groups whose values may be of several kinds: what timm, Lightning and albumentations take.
 FREE = ("train", "preview")
-
-# Commands whose first word says what to do: `fistula weights pull`.
-WITH_ACTION = ("weights",)
 
 USAGE = """fistula {version}: from DICOM and a table of labels to a study that can be defended
 
@@ -91,7 +86,8 @@ def main() -> None:
     try:
         run_command(arguments[0], arguments[1:])
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        goes_on = ": the same command goes on where it stopped" if arguments[0] == "train" else ""
+        print(f"interrupted{goes_on}", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
         _exit(error)
@@ -100,15 +96,14 @@ def main() -> None:
 def run_command(command: str, arguments: list[str]) -> None:
     """Hand `arguments` to the Hydra application `fistula.commands.COMMAND.run`."""
     if command not in COMMANDS:
-        raise ConfigError(command, "is not a command", remedy=_suggest(command, list(COMMANDS)))
+        raise ConfigError(command, "is not a command", remedy=suggest(command, list(COMMANDS)))
     # Hydra otherwise prints its own text and exits with 1; main() above speaks for both.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra  # here, because `fistula --help` must not wait for it
 
     from fistula.values import refuse_other_options
 
-    names = RENAMED.get(command, {})
-    arguments = [_rename(argument, names) for argument in _spelled_out(command, arguments)]
+    arguments = for_hydra(command, arguments, keys_of(command))
     for argument in arguments:
         group = config_folder() / argument.partition("=")[0]
         if "=" in argument and group.is_dir():
@@ -131,26 +126,23 @@ def _named(command: str) -> Callable[["DictConfig"], None]:
     return run
 
 
+def keys_of(command: str) -> list[str]:
+    """The keys at the top of a command's configuration, and its groups, as they are typed."""
+    from omegaconf import OmegaConf
+
+    if command not in COMMANDS:
+        return []
+    cfg: Any = OmegaConf.load(config_folder() / f"{command}.yaml")
+    groups = [name for entry in cfg.defaults if not isinstance(entry, str) for name in entry]
+    typed = {key: name for name, key in RENAMED.get(command, {}).items()}
+    names = (str(name).removeprefix("override ").lstrip("/").partition("@")[0] for name in [*groups, *cfg])
+    return sorted({typed.get(name, name) for name in names} - {"defaults", "hydra"})
+
+
 def config_folder() -> Path:
     """Where the configuration lies: in the installed package, or at the top of a checkout."""
     installed = Path(__file__).parent / "conf"
     return installed if installed.is_dir() else Path(__file__).parents[1] / "conf"
-
-
-def _spelled_out(command: str, arguments: list[str]) -> list[str]:
-    """Write an action (`fistula weights pull`) as the key it sets, as Hydra wants it."""
-    first = arguments[:1]
-    if command not in WITH_ACTION or not first or "=" in first[0] or first[0].startswith("-"):
-        return arguments
-    return [f"action={first[0]}", *arguments[1:]]
-
-
-def _rename(argument: str, names: dict[str, str]) -> str:
-    key, equals, value = argument.partition("=")
-    key = names.get(key, key)
-    if key in FOLDERS and "=" in value and value[0] not in "'\"":
-        value = f"'{value}'"
-    return f"{key}{equals}{value}"
 
 
 def _speaking(task: Callable[["DictConfig"], None]) -> Callable[["DictConfig"], None]:
@@ -205,10 +197,17 @@ def _as_fistula_error(error: BaseException, command: str) -> FistulaError | None
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         rule = f"is not one of {', '.join(error.options)}"
-        return ConfigError(f"{group}={option}", rule, remedy=_suggest(option, error.options))
+        return ConfigError(f"{group}={option}", rule, remedy=suggest(option, error.options))
     if isinstance(error, MissingMandatoryValue):
         return ConfigError((error.full_key or "configuration").removesuffix("_folder"), "must be given", remedy=remedy)
+    if isinstance(error, HydraException) and (unknown := UNKNOWN_KEY.match(str(error))):
+        key, known = unknown[1], keys_of(command)
+        top = key.partition(".")[0]
+        rule = f"is not a key of `fistula {command}`"
+        return ConfigError(key, rule, remedy=suggest(top, known) if top not in known else remedy)
     if isinstance(error, HydraException | OmegaConfBaseException):
+        if "Ambiguous value" in str(error):
+            remedy = "Several values are a sweep, and need -m; quotes keep a comma in a name"
         first, why = (str(e).split("\n")[0].rstrip(".") for e in (error, error.__cause__ or error))
         return ConfigError("configuration", first if why in first else f"{first} ({why})", remedy=remedy)
     return None
@@ -217,11 +216,6 @@ def _as_fistula_error(error: BaseException, command: str) -> FistulaError | None
 def _missing_extra(error: ImportError) -> str | None:
     """Name the package of an extra that could not be imported; Lightning says it in its message alone."""
     return next((word for word in re.findall(r"\w+", error.name or str(error)) if word in EXTRAS), None)
-
-
-def _suggest(word: str, words: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, words, n=3, cutoff=0.5)
-    return f"Did you mean {' or '.join(near)}?" if near else f"Choose from {', '.join(words)}"
 
 
 if __name__ == "__main__":

@@ -38,8 +38,14 @@ def test_each_command_explains_itself(fistula, command):
     [
         pytest.param(["trian"], "trian: is not a command. Did you mean train?", id="command"),
         pytest.param(["train", "cohort=x", "model=resnet43"], "Did you mean resnet34", id="option of a group"),
-        pytest.param(["train", "cohort=x", "epoch=3"], "epoch", id="key"),
-        pytest.param(["train", "cohort=x", "epochs=1,2"], "error: configuration", id="a sweep without -m"),
+        pytest.param(
+            ["train", "cohort=x", "epoch=3"], "epoch: is not a key of `fistula train`. Did you mean epochs?", id="key"
+        ),
+        pytest.param(["train", "cohort=x", "loss.alpha=3"], "loss.alpha: is not a key of", id="key of a group"),
+        pytest.param(["train", "cohort=x", "epochs=1,2"], "are a sweep, and need -m", id="a sweep without -m"),
+        pytest.param(["train", "cohort", "x"], "cohort: must be written as key=value", id="no equals sign"),
+        pytest.param(["train", "--cohort=x"], "--cohort=x: must be written as key=value", id="as other programs do"),
+        pytest.param(["doctor", "source=MR", "2024"], "2024: must be written as key=value. A value that", id="a space"),
         pytest.param(["train"], "cohort", id="a mandatory key"),
     ],
 )
@@ -49,6 +55,17 @@ def test_a_misspelling_is_one_line_and_exit_code_2(fistula, tmp_path, arguments,
     assert message in shown.stderr
     assert len(shown.stderr.strip().splitlines()) == 1, shown.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["MR (2024)", "Müller_影像", "O'Brien", "a=b", "x,y", "MR [1]", "end\\", "#1 & {2}"])
+def test_a_folder_may_have_any_name(fistula_here, name):
+    code, _, error = fistula_here("doctor", f"source={name}")
+    assert (code, error) == (2, f"error: source={name}: is not a folder. Name the folder that holds the images\n")
+
+
+def test_a_tilde_that_the_shell_has_left_is_the_home_folder(fistula_here, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert f"source={tmp_path}/nowhere: is not" in fistula_here("doctor", "source=~/nowhere")[2]
 
 
 def test_debug_shows_the_traceback(fistula):

@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # What each room may import; everyone may import errors, folder and the package itself.
 ARROWS = {
     "__init__": {"predict"},  # fistula.load, imported when it is first asked for
-    "cli": {"commands", "values"},
+    "cli": {"arguments", "commands", "values"},
     "commands": {
         "phantom",
         "dicom",
@@ -45,6 +45,7 @@ ARROWS = {
     "folder": set(),
     "errors": set(),
     "values": set(),
+    "arguments": set(),
 }
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from ..conftest import TINY_RUN
 
+INTERRUPTED = "interrupted: the same command goes on where it stopped\n"
 SWEEP = ("train", "-m", "cohort=cohort", *TINY_RUN, "hydra.sweep.dir=study")
 
 
@@ -73,7 +74,7 @@ def test_two_sweeps_at_once_train_each_run_once(start, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("send", "number", "said"),
-    [(os.kill, signal.SIGTERM, ""), pytest.param(os.killpg, signal.SIGINT, "interrupted\n", id="Ctrl-C")],
+    [(os.kill, signal.SIGTERM, ""), pytest.param(os.killpg, signal.SIGINT, INTERRUPTED, id="Ctrl-C")],
 )
 def test_an_interrupted_sweep_ends_its_run(start, tmp_path, send, number, said):
     sweep = start(*SWEEP, "seed=0,1", "epochs=200")
