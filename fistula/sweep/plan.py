@@ -19,6 +19,9 @@ from fistula.learning.adjacent import ADJACENT, check_positions
 from fistula.learning.weight_check import weights_fingerprint
 from fistula.sweep.run_folder import RECORD, RunFolder, identity_of, read_record
 
+# Where a word would stop a run only once libraries have it, with their traceback.
+NUMBERS = ("seed", "micro_batches", "num_workers", "ema", "optimizer.lr", "optimizer.weight_decay")
+
 
 @dataclass(frozen=True)
 class RunPlan:
@@ -87,6 +90,9 @@ class Planner:
         for key in ("epochs", "batch_size", "image_size"):
             if not (isinstance(cfg[key], int) and cfg[key] >= 1) and (key, cfg[key]) != ("image_size", "pretrained"):
                 raise ConfigError(key, "must be at least 1", found=cfg[key], remedy=f"For example {key}=50")
+        for key in NUMBERS:
+            if isinstance(found := OmegaConf.select(cfg, key), str):
+                raise ConfigError(key, "must be a number", found=found)
         if cfg.aggregation not in AGGREGATIONS:
             raise ConfigError("aggregation", f"must be one of {', '.join(AGGREGATIONS)}", found=cfg.aggregation)
         cohort = self.cohort(Path(cfg.cohort))
