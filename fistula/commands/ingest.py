@@ -40,7 +40,7 @@ def run(cfg: DictConfig) -> None:
     counts = ", ".join(f"{name}: {count}" for name, count in record["by_class"].items())
     print(f"{record['slices']} slices of {record['patients']} patients ({counts})")
     print(f"look at {out / 'contact_sheet.png'}")
-    print("next: fistula train", shlex.quote(f"cohort={out}"))
+    print("next: fistula train", shlex.quote(f"cohort={out}"), "model=efficientnet_lite0")
 
 
 def read_recipe(cfg: DictConfig) -> Recipe:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ def run(cfg: DictConfig) -> None:
     print(f"{len(study.runs)} finished runs in {len(study.configurations)} configurations")
     if study.unfinished:
         print(f"{len(study.unfinished)} unfinished, listed on the page; the sweep's own command goes on with them")
+    print("next: fistula predict", shlex.quote(f"run={study.runs[0].folder}"), "source=DIR out=scores")
     print("open this page in a browser:")
     print(page)
 

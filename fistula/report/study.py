@@ -168,6 +168,10 @@ def read_study(folder: Path) -> Study:
         states = ", ".join(f"{run.folder.name} ({run.record.get('state')})" for run in runs[:3])
         remedy = "Train it first: fistula train -m cohort=DIR study=NAME"
         raise DataError(f"study={folder}", "must hold a finished run", found=states or "no run", remedy=remedy)
+    if not (folder / "cohort").is_dir() and (done[0].folder / "cohort").is_dir():
+        remedy = f"Name one of them: study={done[0].folder}; `fistula train -m` trains several as one study"
+        found = ", ".join(run.folder.name for run in done[:3])
+        raise DataError(f"study={folder}", "must be one study, not a folder of single runs", found=found, remedy=remedy)
     cohort = read_cohort(folder / "cohort")
     _check_records(folder, done, cohort)
     groups: dict[str, list[Run]] = {}

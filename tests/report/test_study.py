@@ -32,6 +32,13 @@ def test_a_single_runs_folder_is_a_study_of_one(study_folder):
     assert compute(study, Settings(resamples=20)).comparisons[0].pairs == []
 
 
+def test_a_folder_of_single_runs_is_no_study(study_folder):
+    first = min(study_folder.glob("*/run.json")).parent
+    (study_folder / "cohort").rename(first / "cohort")
+    with pytest.raises(DataError, match=r"one study, not a folder of single runs, found .* Name one of them: study="):
+        read_study(study_folder)
+
+
 @pytest.mark.parametrize("state", ["running", "failed", "killed"])
 def test_an_unfinished_run_is_kept_apart(study_folder, state):
     edit(study_folder, state=state)
