@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fistula.cohort.examine import decoded, file_records, outcomes, series_table, suspicions
-from fistula.cohort.labels import read_labels
+from fistula.cohort.labels import IMAGE_SUFFIXES, read_labels
 from fistula.cohort.rules import Keep
 from fistula.cohort.survey import Survey, survey_folder
 from fistula.cohort.workers import Workers
@@ -62,6 +62,8 @@ def run(cfg: DictConfig) -> None:
     if (survey.facts["outcome"] == "image").any():
         source, table = (shlex.quote(f"{key}={cfg[key] or 'labels.csv'}") for key in ("source", "labels"))
         print(f"next: fistula ingest {source} {table} out=data/cohort")
+    elif any(path.suffix.lower() in IMAGE_SUFFIXES for path in Path(str(cfg.source)).rglob("*")):
+        print("PNG and JPEG files have no header: ingest takes them by a table with path, patient_id and label")
 
 
 def _print_series(console: Console, survey: Survey, keep: Keep) -> None:

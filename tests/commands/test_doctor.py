@@ -29,6 +29,14 @@ def test_a_tree_is_described_and_nothing_is_written(dicom_tree, tmp_path, fistul
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_pictures_without_headers_are_sent_to_ingest(tmp_path, fistula_here):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.PNG").write_bytes(b"\x89PNG")
+    code, shown, _ = fistula_here("doctor", "source=pictures", *QUICK)
+    assert code == 0
+    assert shown.endswith("ingest takes them by a table with path, patient_id and label\n")
+
+
 def test_json_has_one_record_a_file(dicom_tree, tmp_path, fistula_here):
     (dicom_tree[0] / "notes.txt").write_text("text")
     broken = dicom_tree[0] / "P0" / "0.dcm"
