@@ -17,6 +17,8 @@ def run(cfg: DictConfig) -> None:
             raise ConfigError(key, "must be at least 1", found=cfg[key])
     out = Path(cfg.out)
     refuse_existing(out)
+    if not out.parent.is_dir():
+        raise ConfigError("out", "must lie in a folder that is there", found=out)
     cohort = read_cohort(Path(cfg.cohort))
     from fistula.learning.preview import draw_sheet, spread  # here, because it imports torch
     from fistula.learning.slices import Resize

@@ -22,6 +22,11 @@ def test_the_slices_shown_are_of_every_class_and_spread():
     assert rows == [0, 44, 89, 90, 94, 99]
 
 
+def test_a_sheet_needs_a_folder_that_is_there(fistula_here, cohort_folder):
+    code, _, error = fistula_here("preview", f"cohort={cohort_folder}", "out=nowhere/a.png")
+    assert (code, error) == (2, "error: out: must lie in a folder that is there, found nowhere/a.png\n")
+
+
 def test_a_sheet_is_not_written_over_another_file(fistula_here, cohort_folder, tmp_path):
     (tmp_path / "preview.png").write_text("mine")
     code, _, error = fistula_here("preview", f"cohort={cohort_folder}")
