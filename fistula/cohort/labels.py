@@ -146,13 +146,13 @@ def _class_names(
         return names
     if positive_only:
         return ["negative", "positive"]
+    if empty := [line for line, cells in body if not cells["label"]]:
+        raise DataError(f"{path}, line {empty[0]}", "must have a label", remedy="Fill the cell, or remove the line")
     words = {cells["label"] for _, cells in body}
     if not all(word.isascii() and word.isdigit() for word in words):
-        found = ", ".join(sorted(words)[:5]) or "empty cells"
         remedy = "Say which is which, the last being the positive one: classes=[normal,fistula]"
-        raise ConfigError(
-            "classes", f"must be given, because the labels of {path} are words", found=found, remedy=remedy
-        )
+        rule = f"must be given, because the labels of {path} are words"
+        raise ConfigError("classes", rule, found=", ".join(sorted(words)[:5]), remedy=remedy)
     return [str(index) for index in range(max(2, max(map(int, words)) + 1))]
 
 

@@ -75,6 +75,7 @@ def test_the_opening_is_optional_per_line(table):
         ("path,label\na,1\n./a,1\n", "line 3: gives a the same label twice"),
         ("path,label\n../a,1\n", "path must be relative"),
         ("path,label\n/a,1\n", "path must be relative"),
+        ("path,label\na,1\nb,\n", "line 3: must have a label. Fill the cell"),
         ("path,label,split\na,1,testing\n", "split must be one of train, val, test, or empty, found 'testing'"),
         ("path,label,opening_row\na,1,3\n", "both of opening_row and opening_col"),
         ("path,label,opening_row,opening_col\na,1,3,\n", "must both be numbers, or both empty"),
@@ -95,7 +96,7 @@ def test_a_table_in_another_encoding_is_refused(table):
         read_labels(table("path,label,site\na,1,Köln\n", encoding="latin-1"))
 
 
-@pytest.mark.parametrize("word", ["-1", "1.0", "yes", ""])
+@pytest.mark.parametrize("word", ["-1", "1.0", "yes"])
 def test_a_label_that_is_no_index_needs_classes(table, word):
     with pytest.raises(ConfigError, match=r"classes: must be given.*classes=\[normal,fistula\]"):
         read_labels(table(f"path,label\na,0\nb,{word}\n"))
