@@ -35,7 +35,10 @@ def load_runs(folder: Path, *, only: str = "*") -> list[LoadedRun]:
     if not done:
         found = f"{len(folders)} runs, none of them finished" if folders else "none"
         rule = f"must hold a finished run named like {only}"
-        raise ConfigError(f"run={folder}", rule, found=found, remedy="Train it first: fistula train")
+        remedy = "Train it first: fistula train"
+        if not folders and (names := sorted(path.parent.name for path in folder.glob(f"*/{RECORD}"))):
+            remedy = f"Its runs are {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+        raise ConfigError(f"run={folder}", rule, found=found, remedy=remedy)
     if len(done) < len(folders):
         log.warning("%s: %d of %d runs are not done and take no part", folder, len(folders) - len(done), len(folders))
     kinds = {_configuration(read_record(path)): path.name for path in done}

@@ -63,7 +63,10 @@ def test_no_name_reaches_what_is_written(study, fistula_here, tmp_path, write_di
         (("source=empty", "out=out"), "source=empty: has no files"),
         (("source=.", "out=empty"), "out=empty: already exists"),
         (("source=.", "out=out", "overlays=some"), "overlays: must be one of all, positive, none, found some"),
-        (("source=.", "out=out", "only=nothing*"), r"must hold a finished run named like nothing*"),
+        (
+            ("source=.", "out=out", "only=nothing*"),
+            r"must hold a finished run named like nothing*, found none. Its runs are ",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line_and_writes_nothing(study, fistula_here, tmp_path, arguments, message):
