@@ -1,6 +1,8 @@
 """`fistula serve`: score what is uploaded."""
 
 import os
+import socket
+from contextlib import suppress
 
 from omegaconf import DictConfig
 
@@ -28,6 +30,7 @@ def run(cfg: DictConfig) -> None:
         rule = f"must be this machine unless {TOKEN} is set"
         remedy = f"Set it to {SHORTEST} characters or more, or leave out host"
         raise ConfigError("host", rule, found=cfg.host, remedy=remedy)
+    listener = _listen(cfg.host, cfg.port)
     limits = UploadLimits(cfg.max_upload_mb, cfg.max_files, cfg.seconds, cfg.waiting)
 
     def ready() -> Predictor:
@@ -36,8 +39,11 @@ def run(cfg: DictConfig) -> None:
         return predictor
 
     app = create_app(ready, limits, token=token, host=cfg.host)
-    print(f"serving {cfg.run} on http://{cfg.host}:{cfg.port} (end with Ctrl+C)", flush=True)
-    uvicorn.run(app, host=cfg.host, port=cfg.port, log_level="warning", access_log=False, timeout_keep_alive=5)
+    host = f"[{cfg.host}]" if ":" in cfg.host else cfg.host
+    print(f"serving {cfg.run} on http://{host}:{listener.getsockname()[1]} (end with Ctrl+C)", flush=True)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=5)
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _check(cfg: DictConfig, token: str) -> None:
@@ -45,3 +51,16 @@ def _check(cfg: DictConfig, token: str) -> None:
         raise ConfigError("port", "must be from 0 to 65535", found=cfg.port)
     if token and len(token) < SHORTEST:
         raise ConfigError(TOKEN, f"must have at least {SHORTEST} characters", found=len(token))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port before anything is loaded; 0 takes one that is free.
+
+    Raises:
+        ConfigError: If another program has it, or the host is not one of this machine's names.
+    """
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        rule = f"cannot be listened on ({str(error.strerror).partition(' (while')[0]})"
+        raise ConfigError(f"host={host} port={port}", rule, remedy="Name another port, such as port=8081") from error

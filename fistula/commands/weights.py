@@ -16,8 +16,8 @@ def run(cfg: DictConfig) -> None:
     if cfg.action == "pull":
         _pull(list(cfg.models), folder)
     elif cfg.action == "list":
-        for entry in read_store(folder):
-            print(_line(entry, folder))
+        entries = read_store(folder)
+        print(*[_line(entry, folder) for entry in entries] or [f"no weights in {folder}"], sep="\n")
     elif cfg.action == "verify":
         print(f"{len(verify_store(folder))} files are what the manifest says")
     elif cfg.action == "pack":

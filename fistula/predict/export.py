@@ -89,7 +89,8 @@ def onnx_scorer(path: Path) -> Score:
 def _to_onnx(graph: Graph, path: Path, example: NDArray[np.uint8]) -> Score:
     import onnxscript  # noqa: F401 (torch asks for it in the middle of the export)
 
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    for library in ("onnxscript", "onnx_ir"):  # they tell of every step
+        logging.getLogger(library).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's, on its own use of PyTorch
         torch.onnx.export(

@@ -6,12 +6,14 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
+import yaml
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -20,6 +22,7 @@ from torch.optim import SGD
 
 from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.errors import DataError
+from fistula.evidence.aggregate import RULES
 from fistula.learning.adjacent import channel_rows
 from fistula.learning.backbone import create_backbone
 from fistula.learning.classifier import FistulaClassifier
@@ -131,7 +134,9 @@ def load_run(folder: Path) -> LoadedRun:
         rule = "does not fit the network that config.yaml describes"
         raise DataError(folder / "best.ckpt", rule, remedy=RETRAIN) from error
     classifier.eval().requires_grad_(requires_grad=False)
-    return LoadedRun(folder, classifier, config, record, cohort)
+    run = LoadedRun(folder, classifier, config, record, cohort)
+    _refuse_damaged_record(run)
+    return run
 
 
 def cohort_folder(run: Path) -> Path:
@@ -156,14 +161,30 @@ def call_known(node: Any, known: Mapping[str, Callable[..., Any]], *, where: obj
 
 
 def _read_config(path: Path) -> DictConfig:
+    """The configuration as it stands: nothing in it is called, filled in from elsewhere, or unfolded."""
     try:
-        config = OmegaConf.load(path)
-        OmegaConf.resolve(config)
-    except (OSError, ValueError, OmegaConfBaseException) as error:
+        content = path.read_text()
+        # A run writes neither; a few lines of aliases would unfold to more than any memory holds.
+        if "${" in content or any(isinstance(token, yaml.AliasToken) for token in yaml.scan(content)):
+            raise DataError(path, "must have no alias (*name) and nothing to fill in (${name})", remedy=RETRAIN)
+        config = OmegaConf.create(content)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise DataError(path, f"cannot be read ({error})", remedy=RETRAIN) from error
-    if not isinstance(config, DictConfig) or "model" not in config:
+    if not isinstance(config, DictConfig) or not OmegaConf.is_dict(config.get("model")):
         raise DataError(path, "must be the configuration of a run", remedy=RETRAIN)
     return config
+
+
+def _refuse_damaged_record(run: LoadedRun) -> None:
+    """Ask the record for all that scoring will ask it for."""
+    try:
+        rules = [run.rule(name) for name in run.classes]
+        thresholds = [run.threshold, run.patient_threshold] if len(run.classes) == 2 else []
+        is_damaged = not (set(rules) <= set(RULES) and run.resize.image_size > 0 and all(map(isfinite, thresholds)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(run.folder / RECORD, f"is damaged ({type(error).__name__}: {error})", remedy=RETRAIN) from error
+    if is_damaged:
+        raise DataError(run.folder / RECORD, "is damaged: it asks for what no run does", remedy=RETRAIN)
 
 
 def _read_weights(path: Path, *, expected: str | None) -> dict[str, torch.Tensor]:

@@ -14,6 +14,7 @@ from fistula.sweep.ownership import holder_of
 from fistula.sweep.run_folder import RECORD, read_record
 
 STYLES = {"done": "green", "running": "cyan", "failed": "red", "stopped": "yellow", "damaged": "red"}
+INTERRUPTED = ("KeyboardInterrupt", "SystemExit", "SIGTERMException")  # nobody's mistake
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class RunStatus:
 
     Attributes:
         name: Of its folder.
-        state: As in its record; but ``stopped`` where it says running and its process is gone, ``damaged`` where
+        state: As in its record; but ``stopped`` where it was interrupted, or its process is gone, ``damaged`` where
             there is no reading it.
         epoch: Completed ones.
         epochs: To complete; 0 if unknown.
@@ -101,6 +102,8 @@ def _status_of(folder: Path) -> RunStatus:
 
 def _state_and_note(folder: Path, record: dict[str, Any]) -> tuple[str, str]:
     state = str(record["state"])
+    if state == "failed" and record.get("error_kind") in INTERRUPTED:
+        return "stopped", "interrupted; the sweep's own command goes on with it"
     if state == "failed":
         return state, str(record.get("error", ""))
     if state != "running":

@@ -64,6 +64,13 @@ def test_epochs_of_an_earlier_process_do_not_count_for_the_speed(tmp_path):
     assert status.seconds_per_epoch is None
 
 
+def test_a_run_that_was_interrupted_is_stopped_not_failed(tmp_path):
+    run = run_folder(tmp_path, "a")
+    run.fail(KeyboardInterrupt())
+    (status,) = read_status(tmp_path)
+    assert (status.state, status.note) == ("stopped", "interrupted; the sweep's own command goes on with it")
+
+
 def test_a_run_whose_process_is_gone_is_stopped(tmp_path):
     run = run_folder(tmp_path, "a")
     run.start()

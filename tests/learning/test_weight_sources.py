@@ -230,6 +230,7 @@ def test_a_store_lists_verifies_and_packs_itself(store, fistula_here, tmp_path):
     folder, _ = store
     assert len(verify_store(folder)) == 1
     assert "test_resnet.r160_in1k" in fistula_here("weights", "list", "to=store")[1]
+    assert fistula_here("weights", "list", "to=elsewhere")[1] == "no weights in elsewhere\n"
     assert fistula_here("weights", "pack", "to=store", "archive=w.tar")[0] == 0
     with tarfile.open(tmp_path / "w.tar") as tar:
         tar.extractall(tmp_path / "carried", filter="data")

@@ -70,6 +70,43 @@ def test_a_configuration_that_names_foreign_code_is_refused(copied_run):
         load_run(copied_run)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: &a [x, x]\nb: [*a, *a]\nmodel: {}\n", r"must have no alias"),
+        ("model: ${oc.env:HOME}\n", r"nothing to fill in"),
+        ("!!python/object/apply:os.system ['true']\n", r"cannot be read \(could not determine a constructor"),
+        ("model: [1, 2]\n", "must be the configuration of a run"),
+        ("- model\n", "must be the configuration of a run"),
+        ("model: {\n", "cannot be read"),
+        ("\x00", "cannot be read"),
+    ],
+)
+def test_a_configuration_that_no_run_wrote_is_refused(copied_run, content, message):
+    (copied_run / "config.yaml").write_text(content)
+    with pytest.raises(DataError, match=rf"config.yaml: .*{message}"):
+        load_run(copied_run)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"operating_point": "x"},
+        {"operating_point": {"threshold": None}},
+        {"patient_operating_point": {"threshold": float("nan")}},
+        {"aggregation": "median"},
+        {"aggregation": [1]},
+        {"image_size": "large"},
+        {"interpolation": 3},
+        {"image_size": 0},
+    ],
+)
+def test_a_record_that_asks_for_what_no_run_does_is_refused(copied_run, facts):
+    change(copied_run / "run.json", **facts)
+    with pytest.raises(DataError, match=r"is damaged|interpolation: must be one of"):
+        load_run(copied_run)
+
+
 def test_weights_of_another_network_are_refused(copied_run):
     config = copied_run / "config.yaml"
     config.write_text(config.read_text().replace("architecture: test_resnet", "architecture: test_efficientnet"))

@@ -1,4 +1,5 @@
 import io
+import socket
 import zipfile
 from dataclasses import replace
 
@@ -114,6 +115,13 @@ def test_what_cannot_be_served_is_refused_in_one_line(fistula_here, monkeypatch,
     code, _, error = fistula_here("serve", "run=nowhere", *arguments)
     assert code == 2
     assert message in error
+
+
+def test_a_port_that_another_program_has_is_refused_in_one_line_before_anything_is_loaded(fistula_here):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        code, _, error = fistula_here("serve", "run=nowhere", f"port={other.getsockname()[1]}")
+    assert code == 2
+    assert "cannot be listened on (Address already in use). Name another port" in error
 
 
 @pytest.mark.parametrize(
