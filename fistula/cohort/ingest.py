@@ -98,7 +98,7 @@ def ingest(
             results = _read(survey, chosen, labels, recipe, workers, store, earlier)
             kept = _kept(survey, chosen, results, labels, recipe, flow)
             manifest = in_order(with_openings(kept, recipe.grid.size))
-            store.write(folder / "pixels.npy", manifest["at"].to_list())
+            store.finish(folder / "pixels.npy", manifest["at"].to_list())
         record = _record(manifest, labels, recipe, flow, noted)
         _write(folder, manifest, survey, record)
     return record

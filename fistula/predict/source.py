@@ -131,7 +131,7 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
             flow.add("scored", unit="slices", count=len(table), excluded=Counter(failed["reason"]))
             if table.is_empty():
                 raise DataError(f"source={source}", "no image could be read", found=failed["reason"][0])
-            store.write(results_file, table["at"].to_list())
+            store.finish(results_file, table["at"].to_list())
         refused = survey.facts.filter(pl.col("outcome") == "refused")
         yield Slices(
             table=_named(survey, table, look),

@@ -46,7 +46,7 @@ def test_pixels_in_the_store_are_those_of_their_row(tmp_path, write_dicom):
     plan = Plan(Grid(8, 1.0), DiesAt(), LOOK)
     with PixelStore(tmp_path / "store", 8) as store:
         results = read_into(store, volumes, plan, Workers(1), is_risky=False)
-        store.write(tmp_path / "pixels.npy", results.sort("row")["at"].to_list())
+        store.finish(tmp_path / "pixels.npy", results.sort("row")["at"].to_list())
     assert np.load(tmp_path / "pixels.npy")[:, 0, 0].tolist() == [0, 1, 2, 10, 11, 12]
     assert not (tmp_path / "store").exists()
 
@@ -57,7 +57,7 @@ def test_the_one_file_that_kills_its_reader_is_refused_and_its_volume_is_kept(tm
     with PixelStore(tmp_path / "store", 8) as store:
         results = read_into(store, _volumes(tmp_path, write_dicom), plan, Workers(2), is_risky=True).sort("row")
         good = results.filter(pl.col("at").is_not_null())
-        store.write(tmp_path / "pixels.npy", good["at"].to_list())
+        store.finish(tmp_path / "pixels.npy", good["at"].to_list())
     assert len(results) == 12
     assert results.filter(pl.col("reason") == DEADLY)["row"].to_list() == [7]
     assert np.load(tmp_path / "pixels.npy")[:, 0, 0].tolist() == [0, 1, 2, 10, 11, 12, 20, 22, 30, 31, 32]
