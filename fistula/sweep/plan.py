@@ -20,7 +20,10 @@ from fistula.learning.weight_check import weights_fingerprint
 from fistula.sweep.run_folder import RECORD, RunFolder, identity_of, read_record
 
 # Where a word would stop a run only once libraries have it, with their traceback.
-NUMBERS = ("seed", "micro_batches", "num_workers", "ema", "optimizer.lr", "optimizer.weight_decay")
+NUMBERS = (
+    "seed", "micro_batches", "num_workers", "ema", "optimizer.lr", "optimizer.weight_decay",
+    "trainer.max_epochs", "trainer.log_every_n_steps", "trainer.num_sanity_val_steps", "trainer.gradient_clip_val",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
