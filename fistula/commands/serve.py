@@ -10,6 +10,7 @@ from fistula.errors import ConfigError
 
 TOKEN = "FISTULA_SERVE_TOKEN"  # noqa: S105 (the name of a variable)
 SHORTEST = 16
+CONNECTIONS = 256  # at once; more are sent away, or slow senders could use up every file that a process may open
 
 
 def run(cfg: DictConfig) -> None:
@@ -41,7 +42,9 @@ def run(cfg: DictConfig) -> None:
     app = create_app(ready, limits, token=token, host=cfg.host)
     host = f"[{cfg.host}]" if ":" in cfg.host else cfg.host
     print(f"serving {cfg.run} on http://{host}:{listener.getsockname()[1]} (end with Ctrl+C)", flush=True)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=5)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_keep_alive=5, limit_concurrency=CONNECTIONS
+    )
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])
 

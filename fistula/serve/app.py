@@ -86,6 +86,10 @@ def create_app(
         headers = HEADERS | dict(error.headers or {})
         return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=headers)
 
+    @app.exception_handler(Exception)
+    async def fail(request: Request, error: Exception) -> Response:
+        return JSONResponse({"error": "the service failed; its log says why"}, status_code=500, headers=HEADERS)
+
     @app.api_route("/", methods=["GET", "HEAD"])
     async def form() -> Response:
         return HTMLResponse(FORM, headers=HEADERS)

@@ -61,7 +61,8 @@ def holder_of(folder: Path) -> Holder | None:
         path = folder / OWNERS / str(number)
         try:
             content = json.loads(path.read_text())
-            return Holder(number, Process(**content["process"]), content["is_released"], path.stat().st_mtime_ns)
+            process = Process(**content["process"] | {"pid": int(content["process"]["pid"])})
+            return Holder(number, process, content["is_released"], path.stat().st_mtime_ns)
         except FileNotFoundError:
             continue  # its folder was cleared because the run is done
         except (ValueError, KeyError, TypeError):

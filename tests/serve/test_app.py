@@ -144,3 +144,12 @@ def test_no_answer_may_be_kept_or_load_anything_and_each_refusal_says_why(client
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
     assert status < 400 or answer.json()["error"]
+
+
+def test_a_fault_of_the_service_is_said_without_its_cause(predictor, archive, monkeypatch):
+    app = create_app(lambda: predictor, LIMITS)
+    monkeypatch.setattr(type(predictor), "predict", lambda *_: 1 / 0)
+    client = TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
+    answer = client.post("/predict", content=archive)
+    assert (answer.status_code, answer.json()) == (500, {"error": "the service failed; its log says why"})
+    assert answer.headers["cache-control"] == "no-store"

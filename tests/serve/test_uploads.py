@@ -28,11 +28,21 @@ def test_an_upload_is_written_as_it_comes(tmp_path):
     [
         ((b"x",), str(2 << 30), 413),
         ((b"x",), "many", 413),
+        ((b"x",), "\u00b2", 413),
+        ((b"x",), "0" * 5000, 413),
         ([b"x" * (1 << 20), b"y"], None, 413),
         ([b"x" * (1 << 20), b"y"], "7", 413),
         ((), "0", 400),
     ],
-    ids=["2 GB declared", "no number", "more than the limit", "more than declared", "empty"],
+    ids=[
+        "2 GB declared",
+        "no number",
+        "a raised two",
+        "thousands of digits",
+        "more than the limit",
+        "more than declared",
+        "empty",
+    ],
 )
 def test_an_upload_that_is_too_large_or_empty_is_refused(tmp_path, parts, declared, status):
     with pytest.raises(UploadError) as caught:
@@ -73,3 +83,28 @@ def test_an_honest_archive_and_a_plain_file_pass(tmp_path):
 def test_limits_that_cannot_be_are_refused():
     with pytest.raises(ConfigError, match="seconds: must be positive, found 0"):
         UploadLimits(seconds=0)
+
+
+def archive_of_nothing(entries):
+    """A zip archive whose directory has so many entries, and no content."""
+    entry = b"PK\x01\x02" + bytes(24) + (1).to_bytes(2, "little") + bytes(16) + b"a"
+    size = len(entry) * entries
+    end = b"PK\x05\x06" + bytes(8) + size.to_bytes(4, "little") + bytes(4) + bytes(2)
+    return b"PK\x03\x04" + bytes(26) + entry * entries, end
+
+
+@pytest.mark.parametrize("comment", [b"", b"many words"])
+def test_a_directory_of_a_million_entries_is_refused_unread(tmp_path, comment, monkeypatch):
+    entries, end = archive_of_nothing(100_000)
+    (tmp_path / "upload").write_bytes(entries + end[:-2] + len(comment).to_bytes(2, "little") + comment)
+    monkeypatch.setattr(zipfile, "ZipFile", lambda path: pytest.fail("it was read"))
+    with pytest.raises(UploadError, match="at most 3 files"):
+        check_archive(tmp_path / "upload", LIMITS)
+
+
+def test_a_directory_whose_length_is_stated_elsewhere_is_refused_unread(tmp_path, monkeypatch):
+    (tmp_path / "upload").write_bytes(b"PK\x03\x04" + bytes(56) + b"PK\x06\x07" + bytes(16) + b"PK\x05\x06" + bytes(18))
+    monkeypatch.setattr(zipfile, "is_zipfile", lambda path: True)
+    monkeypatch.setattr(zipfile, "ZipFile", lambda path: pytest.fail("it was read"))
+    with pytest.raises(UploadError, match="at most 3 files"):
+        check_archive(tmp_path / "upload", LIMITS)

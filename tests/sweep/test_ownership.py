@@ -121,8 +121,9 @@ def test_an_owner_that_was_taken_for_dead_ends_before_it_does_harm(claimer, tmp_
     assert process.wait(timeout=60) == ownership.BUSY
 
 
-def test_a_damaged_owners_file_does_not_lock_a_run_for_ever(tmp_path):
+@pytest.mark.parametrize("content", ["{", "[]", '{"process": {"pid": "many"}, "is_released": false}'])
+def test_a_damaged_owners_file_does_not_lock_a_run_for_ever(tmp_path, content):
     (tmp_path / ".owners").mkdir()
-    (tmp_path / ".owners" / "0").write_text("{")
+    (tmp_path / ".owners" / "0").write_text(content)
     claim(tmp_path).release()
     assert holder_of(tmp_path).number == 1
