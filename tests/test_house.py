@@ -115,4 +115,4 @@ def test_every_link_of_the_guide_leads_to_a_file(page):
 def test_every_benchmark_finds_what_it_imports(path, monkeypatch):
     monkeypatch.syspath_prepend(path.parent)  # one imports another
     pytest.importorskip("httpx", reason="the extra `dev` is not installed")
-    runpy.run_path(str(path), run_name="imported")
+    assert "main" in runpy.run_path(str(path), run_name="imported")

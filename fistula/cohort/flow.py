@@ -21,14 +21,8 @@ class Flow:
     def table(self) -> Table:
         """For the terminal."""
         table = Table(title="exclusion flow", title_justify="left", show_edge=False)
-        for column, justify in (
-            ("step", "left"),
-            ("remain", "right"),
-            ("", "left"),
-            ("left out", "right"),
-            ("why", "left"),
-        ):
-            table.add_column(column, justify=justify)  # type: ignore[arg-type]
+        for column in ("step", "remain", "", "left out", "why"):
+            table.add_column(column, justify="right" if column in ("remain", "left out") else "left")
         for step in self.steps:
             lines = list(step["excluded"].items()) or [("", "")]
             for index, (reason, count) in enumerate(lines):

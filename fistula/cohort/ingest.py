@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +12,7 @@ import polars as pl
 
 from fistula.cohort.contact_sheet import write_contact_sheet
 from fistula.cohort.flow import Flow
+from fistula.cohort.intensity import Intensity
 from fistula.cohort.labels import Labels, read_labels
 from fistula.cohort.manifest import EXTRA, SCHEMA, manifest_fingerprint
 from fistula.cohort.matching import refuse_empty_classes, refuse_files
@@ -50,7 +50,7 @@ class Recipe:
     """
 
     keep: Keep
-    intensity: Callable[..., np.ndarray]
+    intensity: Intensity
     grid: Grid
     policies: Policies
     look: Look

@@ -1,6 +1,7 @@
 """Map a volume's values to [0, 1]: by its percentiles, a fixed window, the files' own windows, or its extremes."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -8,9 +9,24 @@ from fistula.cohort.percentile import percentile
 from fistula.dicom.window import Window, apply_window
 from fistula.errors import ConfigError
 
-# Each mapping takes values (N, H, W) float32, inside (N, H, W) bool and the N files' own windows, and gives (N, H, W)
-# float32 in [0, 1], for which it may write over the values. `units` says which values it wants: `signal` (comparable
-# across series), or `display` (the file's).
+
+class Intensity(Protocol):
+    """A mapping of a volume's values to [0, 1].
+
+    Attributes:
+        units: Which values it wants: ``signal`` (comparable across series), or ``display`` (the file's).
+    """
+
+    units: str
+
+    def __call__(self, values: np.ndarray, inside: np.ndarray, windows: Sequence[Window | None]) -> np.ndarray:
+        """Float32 ``(N, H, W)`` in [0, 1].
+
+        Args:
+            values: Float32 ``(N, H, W)``; may be written over.
+            inside: Bool ``(N, H, W)``.
+            windows: The N files' own.
+        """
 
 
 class Percentile:

@@ -1,7 +1,7 @@
 """Turn the slices of one volume into bytes on the cohort's grid."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import groupby
@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from fistula.cohort.images import read_picture
+from fistula.cohort.intensity import Intensity
 from fistula.cohort.pixels import Grid, Placed, place, to_bytes
 from fistula.dicom.burned import looks_like_text
 from fistula.dicom.container import Part, open_part
@@ -57,7 +58,7 @@ class Plan:
     """
 
     grid: Grid
-    intensity: Callable[..., np.ndarray]
+    intensity: Intensity
     look: Look
     are_images: bool = False
 
@@ -150,7 +151,7 @@ def _next(pictures: Iterator[Picture], seconds: float) -> Picture | NotTaken:
 
 
 def _place(picture: Picture, plan: Plan) -> Placed:
-    scale = picture.signal_scale if plan.intensity.units == "signal" else 1.0  # type: ignore[attr-defined]
+    scale = picture.signal_scale if plan.intensity.units == "signal" else 1.0
     values = picture.values if scale == 1 else picture.values * np.float32(scale)
     return place(values, plan.grid, spacing=picture.spacing, inside=picture.inside)
 

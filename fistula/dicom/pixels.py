@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -143,11 +144,11 @@ def _philips_scale(frame: Frame) -> float:
     return 1 / (slope * scale_slope) if scale_slope and scale_slope > 0 and slope > 0 else 1.0
 
 
-def _as_float(value: object) -> float | None:
+def _as_float(value: Any) -> float | None:
     try:
         if isinstance(value, bytes):  # implicit VR: the private element's type is not in the file
             return float(np.frombuffer(value[:4], "<f4")[0]) if len(value) >= 4 else None
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
     except (TypeError, ValueError):
         return None
 

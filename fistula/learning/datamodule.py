@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from fistula.cohort.manifest import Cohort
 from fistula.learning.adjacent import channel_rows
 from fistula.learning.expansion import Expanded, with_copies
-from fistula.learning.sampling import Share
+from fistula.learning.sampling import EpochSampler, Share
 from fistula.learning.slices import FeatureDataset, Resize, SliceDataset
 
 
@@ -47,7 +47,7 @@ class FistulaDataModule(LightningDataModule):
         *,
         expansion: albumentations.Compose,
         augmentation: albumentations.Compose,
-        sampler: Callable[..., Sampler],
+        sampler: Callable[..., EpochSampler],
         resize: Resize,
         num_slices: int,
         batch_size: int,
@@ -89,7 +89,7 @@ class FistulaDataModule(LightningDataModule):
         slices = self._slices("train")
         sampler = self.make_sampler(slices, seed=self.seed)
         # Lightning tells a sampler its epoch, but where training goes on, only after workers have begun to fetch.
-        sampler.set_epoch(self.first_epoch)  # type: ignore[attr-defined]
+        sampler.set_epoch(self.first_epoch)
         if self._world > 1:
             sampler = Share(sampler, rank=self._rank, world=self._world)
         return DataLoader(
@@ -98,7 +98,7 @@ class FistulaDataModule(LightningDataModule):
             sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=as_is,
-            drop_last=len(sampler) % self.batch_size == 1,  # type: ignore[arg-type]  # BatchNorm cannot normalise a batch of one
+            drop_last=len(sampler) % self.batch_size == 1,  # BatchNorm cannot normalise a batch of one
             persistent_workers=self.num_workers > 0,
             generator=torch.Generator(),  # else a loader draws from the network's random numbers
         )

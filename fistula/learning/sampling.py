@@ -1,5 +1,6 @@
 """Which slices an epoch sees, and in what order: decided by the seed and the epoch's number alone."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -14,7 +15,20 @@ from fistula.errors import ConfigError
 REPEAT = 2**24
 
 
-class EpochShuffle(Sampler[int]):
+class EpochSampler(Sampler[int], ABC):
+    """A sampler whose draws follow from the number of the epoch."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the epoch; Lightning calls this before each."""
+        self.epoch = epoch
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+
+class EpochShuffle(EpochSampler):
     """Every slice once, in a new order each epoch.
 
     Args:
@@ -23,11 +37,7 @@ class EpochShuffle(Sampler[int]):
     """
 
     def __init__(self, slices: pl.DataFrame, *, seed: int) -> None:
-        self.num_samples, self.seed, self.epoch = len(slices), seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Tell the epoch; Lightning calls this before each."""
-        self.epoch = epoch
+        self.num_samples, self.seed = len(slices), seed
 
     def __len__(self) -> int:
         return self.num_samples
@@ -37,7 +47,7 @@ class EpochShuffle(Sampler[int]):
         return iter((self.epoch * self.num_samples + order).tolist())
 
 
-class Balanced(Sampler[int]):
+class Balanced(EpochSampler):
     """As many draws as there are slices, with replacement, so that every group is drawn as often as any other.
 
     A slice that is drawn twice in an epoch is augmented anew.
@@ -56,11 +66,7 @@ class Balanced(Sampler[int]):
         unknown = [column for column in by if column not in slices.columns]
         if unknown or not by:
             raise ConfigError("sampler.by", "must name columns", found=list(by), remedy="For example [label]")
-        self.chance, self.seed, self.epoch = chances(slices, by), seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Tell the epoch; Lightning calls this before each."""
-        self.epoch = epoch
+        self.chance, self.seed = chances(slices, by), seed
 
     def __len__(self) -> int:
         return len(self.chance)
@@ -72,7 +78,7 @@ class Balanced(Sampler[int]):
         return iter(((self.epoch + REPEAT * repeat) * size + drawn).tolist())
 
 
-class Share(Sampler[int]):
+class Share(EpochSampler):
     """What one of several processes has of an epoch: every `world`-th draw, as many as each of the others.
 
     Args:
@@ -81,15 +87,15 @@ class Share(Sampler[int]):
         world: How many there are.
     """
 
-    def __init__(self, whole: Sampler[int], *, rank: int, world: int) -> None:
+    def __init__(self, whole: EpochSampler, *, rank: int, world: int) -> None:
         self.whole, self.rank, self.world = whole, rank, world
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell the epoch; Lightning calls this before each."""
-        self.whole.set_epoch(epoch)  # type: ignore[attr-defined]
+        """Tell all of it the epoch."""
+        self.whole.set_epoch(epoch)
 
     def __len__(self) -> int:
-        return len(self.whole) // self.world  # type: ignore[arg-type]
+        return len(self.whole) // self.world
 
     def __iter__(self) -> Iterator[int]:
         return islice(self.whole, self.rank, len(self) * self.world, self.world)

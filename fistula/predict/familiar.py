@@ -111,13 +111,13 @@ def looks_of(cohort: Cohort) -> Looks:
         for column in ("modality", "component", "orientation")
         if column in manifest.columns and manifest[column].drop_nulls().len()
     }
-    spacings = manifest["pixel_spacing_mm"].drop_nulls()
+    spacings = manifest["pixel_spacing_mm"].drop_nulls().to_list()
     rows = manifest.with_row_index("row").group_by("series_key", maintain_order=True).agg("row")["row"]
     profiles = np.stack([profile(cohort.pixels[indices.to_numpy()]) for indices in rows])
     distances = np.abs(profiles[:, None] - profiles[None]).mean(axis=2)
     np.fill_diagonal(distances, np.inf)
     reach = float(distances.min(axis=1).max()) if len(profiles) > 1 else 1.0
-    bounds = (float(spacings.min()), float(spacings.max())) if len(spacings) else None  # type: ignore[arg-type]
+    bounds = (min(spacings), max(spacings)) if spacings else None
     return Looks(words, bounds, profiles, max(reach, 1 / 255))
 
 

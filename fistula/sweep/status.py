@@ -65,8 +65,8 @@ def status_table(runs: list[RunStatus], study: Path) -> Table:
     counts = {state: sum(run.state == state for run in runs) for state in dict.fromkeys(run.state for run in runs)}
     title = f"{study}: " + ", ".join(f"{count} {state}" for state, count in counts.items())
     table = Table(title=title, title_justify="left")
-    for name, justify in {"run": "left", "state": "left"}.items():
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for name in ("run", "state"):
+        table.add_column(name, overflow="fold")
     for name in ("epoch", "best", "s/epoch", "left"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("note", overflow="fold")
