@@ -39,7 +39,6 @@ COMMANDS = {
 # Packages that are not always installed, by the name that is imported, and the extra that brings each.
 EXTRAS = {
     "dicomweb_client": "dicom",
-    "distributed": "cluster",
     "fastapi": "serve",
     "highdicom": "dicom",
     "mlflow": "tracking",

@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing import TimeoutError as HungError  # what joblib raises; not the built-in one
 from typing import TypeVar
@@ -19,7 +18,7 @@ from fistula.errors import ConfigError, refuse_outside
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-BACKENDS = ("loky", "ray", "dask", "sequential")
+BACKENDS = ("loky", "ray", "sequential")
 FEW = 7  # below so many batches, starting processes takes longer than the work
 
 
@@ -29,7 +28,7 @@ class Workers:
 
     Attributes:
         count: Processes; 0 takes one for each core that this process may use.
-        backend: joblib's: `loky` on this machine; `ray` or `dask` on a cluster, see `_cluster`.
+        backend: joblib's: `loky` on this machine; `ray` on the cluster that RAY_ADDRESS names.
     """
 
     count: int = 0
@@ -109,7 +108,9 @@ def _results(
 ) -> Iterator[tuple[int, Result]]:
     is_here = backend == "sequential"
     limit = None if is_here else seconds
-    with _cluster(backend), parallel_config(backend=backend, n_jobs=1 if is_here else number):
+    if backend == "ray":
+        importlib.import_module("ray.util.joblib").register_ray()
+    with parallel_config(backend=backend, n_jobs=1 if is_here else number):
         tasks = [delayed(_numbered)(function, index, batch) for index, batch in batches.items()]
         if backend == "ray":  # joblib's ray gives lists alone: one wave after the other keeps memory bounded
             for start in range(0, len(tasks), 4 * number):
@@ -117,15 +118,6 @@ def _results(
             return
         run = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs", timeout=limit)
         yield from run(tasks)
-
-
-@contextmanager
-def _cluster(backend: str) -> Iterator[None]:
-    """Connect to the cluster that RAY_ADDRESS or DASK_SCHEDULER_ADDRESS names; without one, start workers here."""
-    if backend == "ray":
-        importlib.import_module("ray.util.joblib").register_ray()
-    with importlib.import_module("distributed").Client() if backend == "dask" else nullcontext():
-        yield
 
 
 def _numbered(function: Callable[[Sequence[Item]], Result], index: int, batch: Sequence[Item]) -> tuple[int, Result]:

@@ -64,17 +64,6 @@ def test_a_ray_cluster_does_every_batch_once(monkeypatch):
         ray.shutdown()
 
 
-@pytest.mark.slow
-def test_a_dask_cluster_does_every_batch_once(monkeypatch):
-    distributed = pytest.importorskip("distributed")
-    cluster = {"n_workers": 2, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
-    with distributed.LocalCluster(**cluster) as there:
-        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", there.scheduler_address)
-        batches = batches_of(range(450), size=lambda item: 1, target=20)
-        results = in_parallel(math.prod, batches, Workers(2, "dask"), title="test", lost=_lost)
-        assert sorted(results) == sorted(math.prod(batch) for batch in batches)
-
-
 def test_batches_reach_their_target_and_keep_the_order():
     assert batches_of([3, 1, 1, 5, 2], size=lambda item: item, target=4) == [[3, 1], [1, 5], [2]]
 
