@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from fistula.evidence.clustered import rao_scott
+from fistula.evidence.places import distances_mm, share_within
 from fistula.explain.cam import saliency
 from fistula.learning.classifier import FistulaClassifier
 
@@ -112,14 +112,13 @@ def point(
     tolerance_mm: float,
 ) -> Pointing:
     """Compare points with openings, both ``(N, 2)`` in pixels; a point that is NaN misses."""
-    distances = np.hypot(*(points - openings).T) * pixel_mm
-    is_there = ~np.isnan(distances)
-    hits = np.where(is_there, distances, np.inf) <= tolerance_mm
-    share = rao_scott(hits.astype(int), patients)
+    distances = distances_mm(points, openings, pixel_mm=pixel_mm)
+    is_there = np.isfinite(distances)
+    share = share_within(distances, patients, limit=tolerance_mm)
     return Pointing(
         slices=len(points),
         without_map=int((~is_there).sum()),
-        hits=float(hits.mean()),
+        hits=share.value,
         hits_low=share.low if share.has_interval else None,
         hits_high=share.high if share.has_interval else None,
         distance_mm=float(distances[is_there].mean()) if is_there.any() else None,

@@ -1,0 +1,104 @@
+"""The free-response ROC curve: findings marked, at the price of false marks a patient."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
+from fistula.evidence.inputs import Bools, Codes, Floats, sum_by_patient
+from fistula.evidence.resample import percentile_interval
+
+RESAMPLED = 400  # thresholds at which resampled patients are looked at, evenly among all
+
+
+@dataclass(frozen=True)
+class Froc:
+    """A free-response ROC curve.
+
+    Attributes:
+        false_marks: Per patient, rising, ``(T,)``.
+        sensitivity: Share of findings that are marked, ``(T,)``.
+        at: Sensitivity, with its interval, at some rates of false marks a patient.
+    """
+
+    false_marks: Floats
+    sensitivity: Floats
+    at: dict[float, Estimate]
+
+
+def froc(
+    findings: ArrayLike,
+    of_findings: ArrayLike,
+    false_marks: ArrayLike,
+    of_false_marks: ArrayLike,
+    patients: ArrayLike,
+    *,
+    rates: tuple[float, ...] = (0.5, 1.0, 2.0),
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Froc:
+    """How many findings are marked at the price of how many false marks a patient.
+
+    Args:
+        findings: For each finding the highest score of a mark on it, ``(F,)``; minus infinity where none is.
+        of_findings: Whose each is, ``(F,)``.
+        false_marks: Scores of the marks that are on no finding, ``(M,)``.
+        of_false_marks: Whose each is, ``(M,)``.
+        patients: All of them, each once, with or without findings and marks, ``(P,)``.
+        rates: False marks a patient at which the sensitivity is wanted: the highest that costs no more.
+        resamples: Of the patients, for the intervals.
+        seed: Of the resampling.
+        level: Of the intervals.
+
+    Raises:
+        ValueError: If a patient is not among `patients`, or one is there twice.
+
+    Source:
+        Bunch et al. (1978), J Appl Photogr Eng 4(4), 166-171; patients resampled whole: Samuelson & Petrick (2006),
+        Proc ISBI, 1312-1315.
+    """
+    everyone, counts = np.unique(np.asarray(patients), return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(f"patients must stand there once, got {everyone[counts > 1][0]} twice")
+    hits, wrong = np.asarray(findings, dtype=np.float64), np.asarray(false_marks, dtype=np.float64)
+    whose_hit, whose_wrong = _numbers(of_findings, everyone), _numbers(of_false_marks, everyone)
+    method = name_method(f"bootstrap of patients, percentile, {resamples} resamples, seed {seed}", level)
+    if len(hits) == 0:
+        empty = np.zeros(0)
+        return Froc(empty, empty, {rate: undefined(method, "no findings") for rate in rates})
+    thresholds = np.unique(np.concatenate([hits[np.isfinite(hits)], wrong]))[::-1]
+    sensitivity = np.concatenate([[0.0], _at_least(hits, thresholds) / len(hits)])
+    per_patient = np.concatenate([[0.0], _at_least(wrong, thresholds) / len(everyone)])
+    few = thresholds[np.unique(np.linspace(0, max(0, len(thresholds) - 1), RESAMPLED).astype(int))[: len(thresholds)]]
+    found = sum_by_patient((hits[:, None] >= few).astype(np.float64), whose_hit, patients=len(everyone))
+    costs = sum_by_patient((wrong[:, None] >= few).astype(np.float64), whose_wrong, patients=len(everyone))
+    draws = np.random.default_rng(seed).multinomial(len(everyone), np.full(len(everyone), 1 / len(everyone)), resamples)
+    weight = draws @ np.bincount(whose_hit, minlength=len(everyone))
+    usable = weight > 0
+    drawn = np.pad((draws @ found)[usable] / weight[usable, None], ((0, 0), (1, 0)))
+    price = np.pad((draws @ costs)[usable] / len(everyone), ((0, 0), (1, 0)))
+    at = {}
+    for rate in rates:
+        value = float(sensitivity[per_patient <= rate + 1e-12].max())
+        values = np.where(price <= rate + 1e-12, drawn, 0.0).max(axis=1)
+        if len(np.unique(whose_hit)) < 2:
+            at[rate] = without_interval(value, method, "only one patient has findings")
+        else:
+            at[rate] = Estimate(value, *percentile_interval(values, level=level), method)
+    return Froc(per_patient, sensitivity, at)
+
+
+def _at_least(scores: Floats, thresholds: Floats) -> Codes:
+    """How many scores reach each threshold."""
+    return len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left")
+
+
+def _numbers(keys: ArrayLike, everyone: np.ndarray) -> Codes:
+    wanted = np.asarray(keys, dtype=everyone.dtype)
+    places = np.searchsorted(everyone, wanted).clip(max=max(0, len(everyone) - 1))
+    is_known: Bools = everyone[places] == wanted if len(everyone) else np.zeros(len(wanted), bool)
+    if not is_known.all():
+        raise ValueError(f"{wanted[~is_known][0]} is not among the patients")
+    return places.astype(np.intp)
