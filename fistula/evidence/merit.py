@@ -1,0 +1,38 @@
+"""Figures of merit of readers, each with what it would be without any one case: what a jackknife needs."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fistula.evidence.inputs import Bools, Floats
+from fistula.evidence.placements import place
+
+Figure = Callable[[Bools, Floats], tuple[Floats, Floats]]
+"""Maps labels ``(C,)`` and ratings ``(F, C)`` to figures ``(F,)`` and to those without each case ``(F, C)``.
+
+The latter are NaN for cases that have no part in the figure.
+"""
+
+
+def auroc_figure(labels: Bools, ratings: Floats) -> tuple[Floats, Floats]:
+    """The empirical AUROC, ties counting one half, and that without each case; ratings of any ordered scale."""
+    placed = place(labels, ratings.T)
+    positives, negatives = int(labels.sum()), int((~labels).sum())
+    own = placed.aurocs[:, None]
+    # A case's pull on the mean of placements tells its placement, and the mean of the others.
+    pulls = (placed.positive + placed.negative).T
+    without = np.where(labels, own - pulls * positives / (positives - 1), own - pulls * negatives / (negatives - 1))
+    return placed.aurocs, without
+
+
+def share_figure(of_positives: bool) -> Figure:
+    """The share of right calls among the positives (sensitivity) or the negatives (specificity); calls are 0 or 1."""
+
+    def share(labels: Bools, ratings: Floats) -> tuple[Floats, Floats]:
+        counts = labels == of_positives
+        right = np.where(labels, ratings, 1 - ratings) * counts
+        total, number = right.sum(axis=1), counts.sum()
+        without = (total[:, None] - right) / (number - 1)
+        return total / number, np.where(counts, without, np.nan)
+
+    return share
