@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from fistula.cli import config_folder, main, run_command
-from fistula.cohort.manifest import SCHEMA, manifest_fingerprint
+from fistula.cohort.manifest import FORMAT, SCHEMA, manifest_fingerprint
 from fistula.sweep.run_folder import register_run_name
 
 TINY = ("model.architecture=test_resnet", "learning=end_to_end", "image_size=32", "batch_size=8", "epochs=1")
@@ -44,6 +44,8 @@ def write_cohort(folder: Path, *, patients=20, slices=3, size=32, seed=0, classe
                 "patient_key": f"patient{patient}",
                 "study_key": f"study{patient}",
                 "series_key": f"series{patient}",
+                "volume": 0,
+                "sequence": "",
                 "label": label,
                 "position_mm": float(position),
                 "split": ("train", "train", "train", "val", "test")[patient // len(classes) % 5],
@@ -56,7 +58,7 @@ def write_cohort(folder: Path, *, patients=20, slices=3, size=32, seed=0, classe
     folder.mkdir(parents=True)
     manifest.write_parquet(folder / "manifest.parquet")
     np.save(folder / "pixels.npy", np.stack(images))
-    record = {"classes": list(classes), "fingerprint": manifest_fingerprint(manifest), "size": size}
+    record = {"format": FORMAT, "classes": list(classes), "fingerprint": manifest_fingerprint(manifest), "size": size}
     (folder / "ingest.json").write_text(json.dumps(record))
     return folder
 

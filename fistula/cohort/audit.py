@@ -58,12 +58,12 @@ class Audit:
             DataError: If that file is malformed, or the table does not hold exactly the cohort's slices.
         """
         reasons = read_acceptances(Path(self.accept)) if self.accept else {}
-        _check_slices(cohort.manifest, table)
+        _check_slices(cohort.labelled, table)
         search = self._search(cohort)
         found = chain(
-            *(find_shared(cohort.manifest, table, kind) for kind in IDENTITIES),
+            *(find_shared(cohort.labelled, table, kind) for kind in IDENTITIES),
             find_look_alikes(cohort.manifest, table, search.pairs),
-            find_contradictions(cohort.manifest),
+            find_contradictions(cohort.labelled),
         )
         findings = [replace(finding, accepted=reasons.get(finding.id)) for finding in found]
         return Certificate(
@@ -73,11 +73,11 @@ class Audit:
             cohort_fingerprint=cohort.fingerprint,
             split_fingerprint=split_fingerprint(table),
             counts={
-                "patients": cohort.manifest["patient_key"].n_unique(),
-                "slices": len(cohort.manifest),
+                "patients": cohort.labelled["patient_key"].n_unique(),
+                "slices": len(cohort.labelled),
                 "folds": table["fold"].n_unique(),
             },
-            checks=_count(cohort.manifest, findings),
+            checks=_count(cohort.labelled, findings),
             search={
                 "bits": BITS,
                 "distance": self.near_duplicate_distance,
@@ -86,7 +86,7 @@ class Audit:
                 "featureless": search.featureless,
             },
             findings=sorted(findings, key=lambda finding: not finding.is_leak),
-            confounding=find_confounding(cohort.manifest, level=self.confounding_level),
+            confounding=find_confounding(cohort.labelled, level=self.confounding_level),
             by_construction=BY_CONSTRUCTION,
             unused_acceptances=sorted(set(reasons) - {finding.id for finding in findings}),
         )

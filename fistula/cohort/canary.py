@@ -36,10 +36,10 @@ def permuted_by_patient(cohort: Cohort, split_table: pl.DataFrame, *, seed: int)
     Source:
         Ojala & Garriga (2010), J Mach Learn Res 11, 1833-1863: permutation of labels as a test of a classifier.
     """
-    manifest = cohort.manifest.with_row_index("row")
+    manifest = cohort.labelled
     ordered = manifest.sort("patient_key", "series_key", "position_mm", "row")
     rows = [part["row"].to_numpy() for part in ordered.partition_by("patient_key", maintain_order=True)]
-    labels = cohort.manifest["label"].to_numpy()
+    labels = cohort.manifest["label"].fill_null(-1).to_numpy()
     places = _places(manifest, split_table)
     random = np.random.default_rng(seed)
     draws = (_permute(labels, rows, random.permutation(len(rows))) for _ in range(DRAWS))
@@ -48,8 +48,11 @@ def permuted_by_patient(cohort: Cohort, split_table: pl.DataFrame, *, seed: int)
         rule = "needs a permutation that leaves two classes in every part of the split"
         remedy = "Use fewer folds, or another labelling.seed"
         raise DataError("labelling=permuted_by_patient", rule, found=f"none in {DRAWS} draws", remedy=remedy)
-    best = min(usable, key=lambda draw: _association(labels, draw))
-    return replace(cohort, manifest=cohort.manifest.with_columns(label=pl.Series(best, dtype=pl.Int64)))
+    kept = manifest["row"].to_numpy()
+    best = min(usable, key=lambda draw: _association(labels[kept], draw[kept]))
+    return replace(
+        cohort, manifest=cohort.manifest.with_columns(label=pl.Series(best, dtype=pl.Int64).replace(-1, None))
+    )
 
 
 def _places(manifest: pl.DataFrame, split_table: pl.DataFrame) -> list[NDArray[np.int64]]:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-ACQUISITION = ("manufacturer", "scanner", "sequence", "matrix")
+ACQUISITION = ("manufacturer", "scanner", "image_type", "orientation", "turned", "matrix")
 
 
 @dataclass(frozen=True)

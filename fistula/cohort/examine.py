@@ -101,7 +101,7 @@ def series_table(survey: Survey, keep: Keep) -> pl.DataFrame:
     """Volumes of images that are alike, one row a kind, the most slices first.
 
     Returns:
-        series (number of volumes), slices, files, scanner, sequence, image, matrix, mm, syntax, what the keep rules
+        series (number of volumes), slices, files, scanner, image type, image, matrix, mm, syntax, what the keep rules
         say, and the first file.
     """
     images = survey.facts.filter(pl.col("outcome") == "image")
@@ -115,7 +115,7 @@ def series_table(survey: Survey, keep: Keep) -> pl.DataFrame:
         mm=pl.col("spacing_row").round(2).cast(pl.String).fill_null("-"),
         why=keep.reasons(images).fill_null("kept"),
     )
-    alike = ["maker", "sequence", "kind", "matrix", "mm", "syntax", "why"]
+    alike = ["maker", "image_type", "kind", "matrix", "mm", "syntax", "why"]
     return (
         images.group_by(alike, maintain_order=True)
         .agg(

@@ -64,11 +64,12 @@ def find_shared(manifest: pl.DataFrame, table: pl.DataFrame, kind: str) -> Itera
 def find_look_alikes(manifest: pl.DataFrame, table: pl.DataFrame, near: Iterable[NearDuplicate]) -> Iterator[Finding]:
     """Give each near-duplicate of two patients, as a leak where it stands in two parts, and each contradiction in it.
 
-    Exact copies are left to `find_shared` and `find_contradictions`.
+    Slices without a label stand in no part. Exact copies are left to `find_shared` and `find_contradictions`.
     """
     keys, labels = manifest["slice_key"].to_list(), manifest["label"].to_list()
     hashes = manifest["pixel_hash"].to_list()
     pairs = [pair for pair in near if hashes[pair.first] != hashes[pair.second]]
+    pairs = [pair for pair in pairs if labels[pair.first] is not None and labels[pair.second] is not None]
     shown = {keys[row] for pair in pairs for row in (pair.first, pair.second)}
     parts_of: dict[str, pl.DataFrame] = {
         str(key): rows

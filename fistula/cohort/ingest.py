@@ -14,16 +14,16 @@ from fistula.cohort.contact_sheet import write_contact_sheet
 from fistula.cohort.flow import Flow
 from fistula.cohort.intensity import Intensity
 from fistula.cohort.labels import Labels, read_labels
-from fistula.cohort.manifest import EXTRA, SCHEMA, manifest_fingerprint
+from fistula.cohort.manifest import EXTRA, FORMAT, SCHEMA, manifest_fingerprint
 from fistula.cohort.matching import refuse_empty_classes, refuse_files
-from fistula.cohort.order import in_order, with_openings
+from fistula.cohort.order import in_order, with_points
 from fistula.cohort.pictures import survey_pictures
 from fistula.cohort.pixels import Grid
 from fistula.cohort.reading import read_into, volumes_of
 from fistula.cohort.reuse import Earlier
 from fistula.cohort.rules import Keep
 from fistula.cohort.select import Policies, select
-from fistula.cohort.stacks import volume_notes, with_volumes
+from fistula.cohort.stacks import volume_notes
 from fistula.cohort.store import PixelStore, disk_errors
 from fistula.cohort.survey import FACTS, Survey, survey_folder
 from fistula.cohort.volume import RESULTS, Plan, is_risky
@@ -86,20 +86,20 @@ def ingest(
         FistulaError: If anything is not what it has to be; nothing is then written.
     """
     refuse_existing(out)
-    labels = read_labels(labels_file, classes=classes, positive_only=recipe.policies.negatives == "other_patients")
+    labels = read_labels(labels_file, classes=classes, negatives=recipe.policies.negatives)
     earlier = Earlier.open(reuse, recipe.settings, recipe.look.pseudonyms) if reuse is not None else None
     survey = _survey(source, labels, recipe, workers, earlier)
     flow = Flow()
     keep = None if labels.are_images else recipe.keep
-    chosen, noted = select(survey, labels, keep=keep, look=recipe.look, policies=recipe.policies, flow=flow)
-    chosen = with_volumes(chosen).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+    chosen, negatives, noted = select(survey, labels, keep=keep, look=recipe.look, policies=recipe.policies, flow=flow)
+    chosen = chosen.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
     with whole_folder(out) as folder, disk_errors(out):
         with PixelStore(folder / "pixels.unordered", recipe.grid.size) as store:
             results = _read(survey, chosen, labels, recipe, workers, store, earlier)
             kept = _kept(survey, chosen, results, labels, recipe, flow)
-            manifest = in_order(with_openings(kept, recipe.grid.size))
+            manifest = in_order(with_points(kept, recipe.grid.size))
             store.finish(folder / "pixels.npy", manifest["at"].to_list())
-        record = _record(manifest, labels, recipe, flow, noted)
+        record = _record(manifest, labels, recipe, flow, noted) | {"negatives": negatives}
         _write(folder, manifest, survey, record)
     return record
 
@@ -139,10 +139,11 @@ def _kept(
     failed = joined.filter(pl.col("at").is_null())
     rule = "the pixels of every chosen image must be readable"
     refuse_files(survey, failed, key="unreadable", policy=recipe.policies.unreadable, rule=rule)
-    kept = joined.filter(pl.col("at").is_not_null())
+    has_label = pl.col("label").is_not_null().any().over("patient_key")
+    kept = joined.filter(pl.col("at").is_not_null()).filter(has_label)
     flow.add("kept", unit="slices", count=len(kept), excluded=Counter(failed["reason"]))
-    refuse_empty_classes(kept["label"].to_list(), labels.classes)
-    return kept
+    refuse_empty_classes(kept["label"].drop_nulls().to_list(), labels.classes)
+    return kept.with_columns(sequence=pl.lit(""), patient_label=pl.lit(None, pl.Int64()))
 
 
 def _record(
@@ -152,10 +153,13 @@ def _record(
     notes = Counter(word for text in manifest["notes"].drop_nulls() for word in text.split("|") if word)
     syntaxes = Counter(manifest["syntax"].drop_nulls())
     return {
+        "format": FORMAT,
         "classes": labels.classes,
+        "label_level": "slice",
         "fingerprint": manifest_fingerprint(manifest.select(list(SCHEMA))),
         "source_kind": "pictures" if labels.are_images else "dicom",
         "slices": len(manifest),
+        "labelled": int(manifest["label"].is_not_null().sum()),
         "patients": manifest["patient_key"].n_unique(),
         "by_class": {name: int((manifest["label"] == index).sum()) for index, name in enumerate(labels.classes)},
         "flow": flow.steps,

@@ -16,7 +16,9 @@ KEYS = (
     ("series_instance_uid", "instance_number"),
     ("patient_id",),
 )
-OTHER_COLUMNS = ("frame_number", "label", "patient_id", "split", "site", "opening_row", "opening_col")
+POINTS = ("opening", "canal")  # the finding, and the centre of the anal canal: NAME_row and NAME_col
+POINT_COLUMNS = tuple(f"{point}_{axis}" for point in POINTS for axis in ("row", "col"))
+OTHER_COLUMNS = ("frame_number", "label", "patient_id", "split", "site", *POINT_COLUMNS)
 COLUMNS = tuple(dict.fromkeys([name for key in KEYS for name in key] + list(OTHER_COLUMNS)))
 PARTS = ("train", "val", "test")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -30,21 +32,21 @@ class Row:
         line: Its number in the file, the header's being 1.
         name: What names the image or images, one text for each column of the table's key.
         frame: Frame of a multi-frame object, from 1; None for all of them.
-        label: Index of its class.
+        label: Index of its class; None where the cell is empty.
         patient: The patient as the table says; empty where it does not.
         split: train, val, test or None.
         site: The site or None.
-        opening: Row and column of the internal opening in the source image, centre of the first pixel at 0, or None.
+        points: For each of `POINTS` its row and column in the source image, centre of the first pixel at 0, or None.
     """
 
     line: int
     name: tuple[str, ...]
     frame: int | None
-    label: int
+    label: int | None
     patient: str
     split: str | None
     site: str | None
-    opening: tuple[float, float] | None
+    points: tuple[tuple[float, float] | None, ...]
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,14 @@ class Labels:
         return self.key == ("path",) and self.rows[0].name[0].lower().endswith(IMAGE_SUFFIXES)
 
 
-def read_labels(path: Path, *, classes: Sequence[str] | None = None, positive_only: bool = False) -> Labels:
+def read_labels(path: Path, *, classes: Sequence[str] | None = None, negatives: str = "none") -> Labels:
     """Read and check a CSV table of labels.
 
     Args:
         path: UTF-8, with or without a byte order mark; commas, semicolons or tabs; the first line names the columns.
         classes: Class names; needed where labels are words, their order giving the indices.
-        positive_only: The table lists images of the last class alone and needs no `label` column.
+        negatives: What the table leaves out is negative: `none`, `other_patients` or `rest`. Unless `none`, a table
+            without a `label` column lists images of the last class.
 
     Raises:
         DataError: If the file, a column or a cell is not what it has to be; the message has the line.
@@ -83,12 +86,12 @@ def read_labels(path: Path, *, classes: Sequence[str] | None = None, positive_on
     """
     table = _read_table(path)
     header = table[0][1]
-    key = _check_columns(path, header, positive_only=positive_only)
+    key = _check_columns(path, header, negatives=negatives)
     body = [(line, dict(zip(header, cells, strict=True))) for line, cells in table[1:]]
     if not body:
         raise DataError(path, "must have at least one line below its header")
-    names = _class_names(path, body, classes, positive_only=positive_only)
-    rows = [_row(path, line, cells, key=key, classes=names, positive_only=positive_only) for line, cells in body]
+    names = _class_names(path, body, classes)
+    rows = [_row(path, line, cells, key=key, classes=names) for line, cells in body]
     _refuse_twice(path, rows)
     _refuse_mixed_files(path, rows, key)
     return Labels(path, key, names, rows)
@@ -118,17 +121,18 @@ def _read_table(path: Path) -> list[tuple[int, list[str]]]:
     return lines
 
 
-def _check_columns(path: Path, header: list[str], *, positive_only: bool) -> tuple[str, ...]:
+def _check_columns(path: Path, header: list[str], *, negatives: str) -> tuple[str, ...]:
     allowed = f"Allowed are {', '.join(COLUMNS)}"
     if unknown := [name for name in header if name not in COLUMNS]:
         raise DataError(f"{path}, line 1", f"has the unknown column {', '.join(map(repr, unknown))}", remedy=allowed)
     if twice := {name for name in header if header.count(name) > 1}:
         raise DataError(f"{path}, line 1", f"has the column {sorted(twice)[0]!r} twice")
-    if "label" not in header and not positive_only:
-        remedy = "Add it, or say negatives=other_patients if the table lists positive images only"
+    if "label" not in header and negatives == "none":
+        remedy = "Add it, or say negatives=other_patients or negatives=rest if the table lists positive images only"
         raise DataError(f"{path}, line 1", "must have the column 'label'", remedy=remedy)
-    if ("opening_row" in header) != ("opening_col" in header):
-        raise DataError(f"{path}, line 1", "must have both of opening_row and opening_col, or neither")
+    for point in POINTS:
+        if (f"{point}_row" in header) != (f"{point}_col" in header):
+            raise DataError(f"{path}, line 1", f"must have both of {point}_row and {point}_col, or neither")
     key = next((key for key in KEYS if all(name in header for name in key)), None)
     if key is None:
         rule = "must name the images by one of: " + ", ".join(" with ".join(key) for key in KEYS)
@@ -136,29 +140,23 @@ def _check_columns(path: Path, header: list[str], *, positive_only: bool) -> tup
     return key
 
 
-def _class_names(
-    path: Path, body: list[tuple[int, dict[str, str]]], classes: Sequence[str] | None, *, positive_only: bool
-) -> list[str]:
+def _class_names(path: Path, body: list[tuple[int, dict[str, str]]], classes: Sequence[str] | None) -> list[str]:
     if classes is not None:
         names = [] if isinstance(classes, str) or not isinstance(classes, Sequence) else [str(name) for name in classes]
         if len(names) < 2 or len(set(names)) != len(names):
             raise ConfigError("classes", "must be a list of two or more different names", found=classes)
         return names
-    if positive_only:
+    if "label" not in body[0][1]:
         return ["negative", "positive"]
-    if empty := [line for line, cells in body if not cells["label"]]:
-        raise DataError(f"{path}, line {empty[0]}", "must have a label", remedy="Fill the cell, or remove the line")
-    words = {cells["label"] for _, cells in body}
+    words = {cells["label"] for _, cells in body} - {""}
     if not all(word.isascii() and word.isdigit() for word in words):
         remedy = "Say which is which, the last being the positive one: classes=[normal,fistula]"
         rule = f"must be given, because the labels of {path} are words"
         raise ConfigError("classes", rule, found=", ".join(sorted(words)[:5]), remedy=remedy)
-    return [str(index) for index in range(max(2, max(map(int, words)) + 1))]
+    return [str(index) for index in range(max(2, max(map(int, words), default=0) + 1))]
 
 
-def _row(
-    path: Path, line: int, cells: dict[str, str], *, key: tuple[str, ...], classes: list[str], positive_only: bool
-) -> Row:
+def _row(path: Path, line: int, cells: dict[str, str], *, key: tuple[str, ...], classes: list[str]) -> Row:
     where = f"{path}, line {line}"
     name = tuple(cells[column] for column in key)
     if not all(name):
@@ -175,28 +173,25 @@ def _row(
         line=line,
         name=name,
         frame=None if frame is None else _whole(where, "frame_number", frame),
-        label=_label(where, cells.get("label", ""), classes, positive_only=positive_only),
+        label=_label(where, cells.get("label"), classes),
         patient=cells.get("patient_id", ""),
         split=split,
         site=cells.get("site") or None,
-        opening=_opening(where, cells),
+        points=tuple(_point(where, cells, point) for point in POINTS),
     )
 
 
-def _label(where: str, word: str, classes: list[str], *, positive_only: bool) -> int:
-    if positive_only and not word:
+def _label(where: str, word: str | None, classes: list[str]) -> int | None:
+    if word is None:  # a table of positive images needs no column
         return len(classes) - 1
+    if not word:
+        return None
     if word in classes:
-        label = classes.index(word)
-    elif word.isascii() and word.isdigit() and int(word) < len(classes):
-        label = int(word)
-    else:
-        indices = f"0 to {len(classes) - 1}"
-        raise DataError(where, f"label must be one of {', '.join(classes)} (or {indices})", found=repr(word))
-    if positive_only and label != len(classes) - 1:
-        rule = f"label must be {classes[-1]} on every line, as negatives=other_patients says"
-        raise DataError(where, rule, found=repr(word))
-    return label
+        return classes.index(word)
+    if word.isascii() and word.isdigit() and int(word) < len(classes):
+        return int(word)
+    indices = f"0 to {len(classes) - 1}"
+    raise DataError(where, f"label must be one of {', '.join(classes)} (or {indices})", found=repr(word))
 
 
 def _relative(where: str, text: str) -> str:
@@ -212,8 +207,8 @@ def _whole(where: str, column: str, text: str) -> int:
     return int(text)
 
 
-def _opening(where: str, cells: dict[str, str]) -> tuple[float, float] | None:
-    pair = cells.get("opening_row", ""), cells.get("opening_col", "")
+def _point(where: str, cells: dict[str, str], point: str) -> tuple[float, float] | None:
+    pair = cells.get(f"{point}_row", ""), cells.get(f"{point}_col", "")
     if not any(pair):
         return None
     try:
@@ -221,7 +216,9 @@ def _opening(where: str, cells: dict[str, str]) -> tuple[float, float] | None:
     except ValueError:
         row = column = math.nan
     if not (math.isfinite(row) and math.isfinite(column)):
-        raise DataError(where, "opening_row and opening_col must both be numbers, or both empty", found=", ".join(pair))
+        raise DataError(
+            where, f"{point}_row and {point}_col must both be numbers, or both empty", found=", ".join(pair)
+        )
     return row, column
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,35 @@ import polars as pl
 
 from fistula.errors import DataError
 
-# One row a slice, in the order of the first axis of pixels.npy.
+FORMAT = 2  # of the folder; another one is refused
+
+# One row for every eligible slice of every patient who has a label, in the order of the first axis of pixels.npy.
 SCHEMA: dict[str, pl.DataType] = {
     "slice_key": pl.String(),  # pseudonym of the SOP instance (or image file); unique
     "patient_key": pl.String(),  # pseudonym of the patient: the unit of independence
     "study_key": pl.String(),
     "series_key": pl.String(),
-    "label": pl.Int64(),  # index into `classes`
+    "volume": pl.Int64(),  # number inside the series; neighbours and intensities stay within one
+    "sequence": pl.String(),  # name of the keep rule that took the slice; empty where there is one rule
+    "label": pl.Int64(),  # index into `classes`; null where none was given
+    "patient_label": pl.Int64(),  # the class of the patient as a whole, where the table gave it; else null
     "site": pl.String(),
     "split": pl.String(),  # train, val or test where the table of labels says so; else null
     "position_mm": pl.Float64(),  # along the slice normal, patient coordinates
+    "image_number": pl.Int64(),  # InstanceNumber
     "age": pl.Float64(),  # years
     "sex": pl.String(),  # M, F or O
     "opening_row": pl.Float64(),  # in pixels of pixels.npy; the centre of the first pixel is 0
     "opening_col": pl.Float64(),
+    "canal_row": pl.Float64(),  # centre of the anal canal, the same way
+    "canal_col": pl.Float64(),
     "modality": pl.String(),
     "manufacturer": pl.String(),
     "scanner": pl.String(),  # manufacturer's model name
-    "sequence": pl.String(),  # ImageType and ScanningSequence, as in the file
+    "image_type": pl.String(),  # ImageType and ScanningSequence, as in the file
+    "orientation": pl.String(),  # axial, coronal or sagittal: the nearest plane
+    "tilt_degrees": pl.Float64(),  # of the slice from that plane
+    "turned": pl.String(),  # what brought it into the stored orientation: flip, turn180, ...; empty for nothing
     "matrix": pl.String(),  # ROWSxCOLUMNS of the source
     "pixel_spacing_mm": pl.Float64(),  # of the source, between rows
     "pixel_hash": pl.String(),  # SHA-256 of this slice's pixels in pixels.npy
@@ -36,10 +48,8 @@ SCHEMA: dict[str, pl.DataType] = {
 }
 # Written by ingest as well, for ingest itself and for a closer look; no later stop needs them.
 EXTRA: dict[str, pl.DataType] = {
-    "volume": pl.Int64(),  # number inside the series of the stack that shared one intensity mapping
     "frame": pl.Int64(),  # of a multi-frame object, from 0
     "study_day": pl.Int64(),  # days since the patient's first study
-    "orientation": pl.String(),  # axial, coronal, sagittal, oblique
     "component": pl.String(),  # water, fat, magnitude, ...
     "contrast": pl.String(),  # yes, unknown (attribute there but empty), no
     "syntax": pl.String(),
@@ -60,7 +70,7 @@ class Cohort:
 
     Attributes:
         folder: Where it lies.
-        manifest: One row a slice, columns as in `SCHEMA`.
+        manifest: One row a slice, columns as in `SCHEMA`; neighbours and whole series are to be found in it.
         pixels: Unsigned 8-bit, ``(N, H, W)``, memory-mapped, read-only.
         record: What `ingest.json` holds.
     """
@@ -69,6 +79,11 @@ class Cohort:
     manifest: pl.DataFrame
     pixels: np.ndarray
     record: dict[str, Any]
+
+    @cached_property
+    def labelled(self) -> pl.DataFrame:
+        """The slices that have a label, with their `row` in `manifest` and `pixels`."""
+        return self.manifest.with_row_index("row").cast({"row": pl.Int64}).filter(pl.col("label").is_not_null())
 
     @property
     def classes(self) -> list[str]:
@@ -105,6 +120,9 @@ def read_cohort(folder: Path) -> Cohort:
         record = json.loads((folder / "ingest.json").read_text())
     except (pl.exceptions.PolarsError, ValueError, OSError) as error:
         raise DataError(f"cohort={folder}", f"cannot be read ({error})", remedy=remedy) from error
+    if record.get("format") != FORMAT:
+        found = record.get("format", 1)
+        raise DataError(f"cohort={folder}", f"must have format {FORMAT}", found=found, remedy="Ingest it again")
     missing = [column for column in SCHEMA if column not in manifest.columns]
     if missing:
         raise DataError(folder / "manifest.parquet", f"lacks the columns {', '.join(missing)}", remedy=remedy)

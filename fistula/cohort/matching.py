@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from fistula.cohort.labels import KEYS, Labels, Row
+from fistula.cohort.labels import KEYS, POINTS, Labels, Row
 from fistula.cohort.survey import Survey
 from fistula.dicom.identity import Pseudonyms
 from fistula.errors import DataError
@@ -13,11 +13,13 @@ MATCHED = {
     "label": pl.Int64(),
     "site": pl.String(),
     "split": pl.String(),
-    "source_row": pl.Float64(),  # of the opening, in the source image
-    "source_col": pl.Float64(),
+    **{f"source_{point}_{axis}": pl.Float64() for point in POINTS for axis in ("row", "col")},  # in the source image
     "line": pl.Int64(),
     "said_patient": pl.String(),  # pseudonym of the patient that the table names
 }
+
+# Which value of `negatives` makes whose slices negative.
+NEGATIVES_OF = {"other patients": ("other_patients", "rest"), "labelled patients": ("rest",)}
 
 
 def match(survey: Survey, labels: Labels, pseudonyms: Pseudonyms) -> pl.DataFrame:
@@ -37,15 +39,27 @@ def match(survey: Survey, labels: Labels, pseudonyms: Pseudonyms) -> pl.DataFram
     return facts.hstack(pl.DataFrame(matched, schema=MATCHED, orient="row"))
 
 
-def with_negatives(facts: pl.DataFrame, *, negatives: str) -> pl.DataFrame:
-    """Give the slices of patients without any labelled slice the label 0, if `negatives` is `other_patients`.
+def with_negatives(facts: pl.DataFrame, *, negatives: str) -> tuple[pl.DataFrame, dict[str, dict[str, int]]]:
+    """Give slices that the table does not label the label 0, as `negatives` says.
 
-    A labelled patient's own unlabelled slices stay in no class: this is the paper's rule.
+    Args:
+        facts: Columns ``patient_key label``.
+        negatives: `none`; `other_patients`, the slices of patients without any labelled one (a labelled patient's own
+            other slices stay in no class: the paper's rule); or `rest`, those as well.
+
+    Returns:
+        The facts, and whose slices were made negative: slices and patients of each.
     """
-    if negatives == "labelled":
-        return facts
-    is_control = pl.col("label").is_null().all().over("patient_key")
-    return facts.with_columns(label=pl.when(is_control).then(pl.lit(0, pl.Int64())).otherwise(pl.col("label")))
+    is_open, is_control = pl.col("label").is_null(), pl.col("label").is_null().all().over("patient_key")
+    whose = {"other patients": is_control, "labelled patients": is_open & ~is_control}
+    whose = {name: rows for name, rows in whose.items() if negatives in NEGATIVES_OF[name]}
+    counts = {}
+    for name, rows in whose.items():
+        found = facts.filter(rows)
+        counts[name] = {"slices": len(found), "patients": found["patient_key"].n_unique()}
+    for rows in [pl.any_horizontal(*whose.values())] if whose else []:
+        facts = facts.with_columns(label=pl.when(rows).then(pl.lit(0, pl.Int64())).otherwise("label"))
+    return facts, counts
 
 
 def refuse_unmatched(facts: pl.DataFrame, labels: Labels, *, policy: str) -> int:
@@ -112,6 +126,6 @@ def _name(record: dict, key: tuple[str, ...], survey: Survey) -> tuple | None:
 def _columns(row: Row | None, pseudonyms: Pseudonyms) -> tuple:
     if row is None:
         return (None,) * len(MATCHED)
-    opening = row.opening or (None, None)
+    points = [value for point in row.points for value in point or (None, None)]
     patient = pseudonyms("patient", row.patient) if row.patient else None
-    return row.label, row.site, row.split, *opening, row.line, patient
+    return row.label, row.site, row.split, *points, row.line, patient

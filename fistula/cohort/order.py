@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from fistula.cohort.labels import POINTS
 from fistula.cohort.pixels import grid_point
 
 
@@ -20,32 +21,40 @@ def in_order(facts: pl.DataFrame) -> pl.DataFrame:
 
 def _ranked(facts: pl.DataFrame, key: str, rank: str) -> pl.DataFrame:
     """Each value of `key` with its place; one row a value, for all hashes of a patient are long."""
-    said = pl.concat_str("pixel_hash", pl.col("label").cast(pl.String)).sort().str.join("")
+    said = pl.concat_str("pixel_hash", pl.col("label").cast(pl.String).fill_null("")).sort().str.join("")
     groups = facts.group_by(key).agg(pl.col("pixel_hash").min().alias("first"), said.alias("all"))
     return groups.sort("first", "all", key).select(key).with_row_index(rank)
 
 
-def with_openings(facts: pl.DataFrame, size: int) -> pl.DataFrame:
-    """Carry the opening from the source image to the grid; null, and noted, where it lies outside the grid.
+def with_points(facts: pl.DataFrame, size: int) -> pl.DataFrame:
+    """Carry the points of the table from the source image to the grid; null, and noted, where one lies outside.
 
     Also joins the notes on header and pixels, counts study days from the patient's first study, and names the columns
     as the manifest does.
     """
-    points = [
+    notes = [pl.col("notes").fill_null(""), pl.col("seen").fill_null("")]
+    for point in POINTS:
+        columns = f"{point}_row", f"{point}_col"
+        moved = _moved(facts, [f"source_{column}" for column in columns], size)
+        facts = facts.with_columns(
+            pl.Series(column, [place[axis] if place else None for place in moved], dtype=pl.Float64())
+            for axis, column in enumerate(columns)
+        )
+        is_lost = pl.col(columns[0]).is_null() & pl.col(f"source_{columns[0]}").is_not_null()
+        notes.append(pl.when(is_lost).then(pl.lit(f"{point} outside the grid")).otherwise(pl.lit("")))
+    return facts.with_columns(
+        notes=pl.concat_str(*notes, separator="|").str.replace_all(r"\|+", "|").str.strip_chars("|"),
+        study_day=pl.col("study_day") - pl.col("study_day").min().over("patient_key"),
+        pixel_spacing_mm=pl.col("spacing_row"),
+        image_number=pl.col("instance_number"),
+    )
+
+
+def _moved(facts: pl.DataFrame, columns: list[str], size: int) -> list[tuple[float, float] | None]:
+    placement = facts.select(*columns, "scale_row", "scale_col", "offset_row", "offset_col")
+    return [
         grid_point((row, column), scale=(scale_row, scale_col), offset=(top, left), size=size)
         if row is not None
         else None
-        for row, column, scale_row, scale_col, top, left in facts.select(
-            "source_row", "source_col", "scale_row", "scale_col", "offset_row", "offset_col"
-        ).iter_rows()
+        for row, column, scale_row, scale_col, top, left in placement.iter_rows()
     ]
-    is_lost = pl.Series([point is None for point in points]) & facts["source_row"].is_not_null()
-    lost = pl.when(is_lost).then(pl.lit("opening outside the grid")).otherwise(pl.lit(""))
-    notes = pl.concat_str(pl.col("notes").fill_null(""), pl.col("seen").fill_null(""), lost, separator="|")
-    return facts.with_columns(
-        opening_row=pl.Series([point[0] if point else None for point in points], dtype=pl.Float64()),
-        opening_col=pl.Series([point[1] if point else None for point in points], dtype=pl.Float64()),
-        notes=notes.str.replace_all(r"\|+", "|").str.strip_chars("|"),
-        study_day=pl.col("study_day") - pl.col("study_day").min().over("patient_key"),
-        pixel_spacing_mm=pl.col("spacing_row"),
-    )

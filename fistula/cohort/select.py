@@ -10,13 +10,14 @@ from fistula.cohort.flow import Flow
 from fistula.cohort.labels import Labels
 from fistula.cohort.matching import match, refuse_empty_classes, refuse_files, refuse_unmatched, with_negatives
 from fistula.cohort.rules import Keep
+from fistula.cohort.stacks import with_volumes
 from fistula.cohort.survey import Survey
 from fistula.dicom.container import Part
 from fistula.dicom.survey import Look, source_hash
 from fistula.errors import ConfigError, DataError
 
-CHOICES = dict.fromkeys(("unreadable", "unlabelled", "unmatched"), ("refuse", "exclude"))
-CHOICES["negatives"] = ("labelled", "other_patients")
+CHOICES: dict[str, tuple[str, ...]] = dict.fromkeys(("unreadable", "unmatched"), ("refuse", "exclude"))
+CHOICES["negatives"] = ("none", "other_patients", "rest")
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,13 @@ class Policies:
 
     Attributes:
         unreadable: Images that cannot be read.
-        unlabelled: Images that pass the keep rules and have no label.
         unmatched: Labels for images that are not there.
-        negatives: `labelled`, or `other_patients` where the table lists positive images only.
+        negatives: Which slices without a label are negative: `none`, those of `other_patients`, or the `rest`.
     """
 
     unreadable: str = "refuse"
-    unlabelled: str = "refuse"
     unmatched: str = "refuse"
-    negatives: str = "labelled"
+    negatives: str = "none"
 
     def __post_init__(self) -> None:
         for key, choices in CHOICES.items():
@@ -43,7 +42,7 @@ class Policies:
 
 def select(
     survey: Survey, labels: Labels, *, keep: Keep | None, look: Look, policies: Policies, flow: Flow
-) -> tuple[pl.DataFrame, dict[str, int]]:
+) -> tuple[pl.DataFrame, dict[str, dict[str, int]], dict[str, int]]:
     """Choose slices; adds to `flow` up to the step `labelled`.
 
     Args:
@@ -55,8 +54,9 @@ def select(
         flow: Gets a step for each thing looked at.
 
     Returns:
-        Rows of the survey's facts with the columns of `fistula.cohort.matching.MATCHED`, each with a label; and counts
-        of what is worth knowing but was no reason to leave anything out.
+        Rows of the survey's facts with `volume` and the columns of `fistula.cohort.matching.MATCHED`: every wanted
+        slice of every patient who has a label; whose slices were made negative, see `with_negatives`; and counts of
+        what is worth knowing but was no reason to leave anything out.
 
     Raises:
         DataError: If nothing is left, or if a policy says so.
@@ -70,19 +70,16 @@ def select(
     reasons = Counter(left_out["reason"]) + copies
     flow.add("right sequence", unit="slices", count=len(images), excluded=reasons)
     images = images.with_columns(patient_key=pl.coalesce("said_patient", "patient_key"))
-    images = with_negatives(images, negatives=policies.negatives)
-    unlabelled = images.filter(pl.col("label").is_null())
-    if policies.negatives == "labelled":
-        rule = "every image that the keep rules let pass must have a label"
-        refuse_files(survey, unlabelled, key="unlabelled", policy=policies.unlabelled, rule=rule)
-        why = "no label"
-    else:
-        why = "no label, of a patient with positive slices"
-    images = images.filter(pl.col("label").is_not_null())
-    flow.add("labelled", unit="slices", count=len(images), excluded={why: len(unlabelled)} if len(unlabelled) else {})
-    refuse_empty_classes(images["label"].to_list(), labels.classes)
+    images = with_volumes(images)
+    images, negatives = with_negatives(images, negatives=policies.negatives)
+    is_known = pl.col("label").is_not_null().any().over("patient_key")
+    others = images.filter(~is_known)
+    images = images.filter(is_known)
+    why = "of a patient without a label"
+    flow.add("labelled", unit="slices", count=len(images), excluded={why: len(others)} if len(others) else {})
+    refuse_empty_classes(images["label"].drop_nulls().to_list(), labels.classes)
     noted["persons suspected under two ids"] = suspected_persons(images)
-    return images, {name: count for name, count in noted.items() if count}
+    return images, negatives, {name: count for name, count in noted.items() if count}
 
 
 def suspected_persons(facts: pl.DataFrame) -> int:

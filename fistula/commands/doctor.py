@@ -28,7 +28,7 @@ HEADINGS = (
     "slices",
     "files",
     "scanner",
-    "sequence",
+    "image type",
     "image",
     "matrix",
     "mm",

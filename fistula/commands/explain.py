@@ -49,11 +49,10 @@ def _evaluate(loaded: "LoadedRun", *, method: str, tolerance_mm: float, seed: in
 
     if len(loaded.classes) != 2:
         raise DataError(f"run={loaded.folder}", "must have two classes, of which the second has an opening")
-    manifest = loaded.cohort.manifest.with_row_index("row")
     has_opening = pl.col("opening_row").is_not_null() & (pl.col("label") == 1)
     tested = loaded.predictions.filter((pl.col("part") == "test") & (pl.col("copy") == 0))["slice_key"]
-    chosen = manifest.filter(has_opening & pl.col("slice_key").is_in(tested.implode()))
-    learned = manifest.filter(has_opening & ~pl.col("slice_key").is_in(loaded.predictions["slice_key"].implode()))
+    chosen = loaded.cohort.labelled.filter(has_opening & pl.col("slice_key").is_in(tested.implode()))
+    learned = loaded.learned.filter(has_opening)
     if chosen.is_empty() or learned.is_empty():
         remedy = "Give opening_row and opening_col in the table of labels, as the phantom does"
         rule = "its cohort must say where openings are, in training and in test"

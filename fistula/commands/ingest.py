@@ -38,7 +38,12 @@ def run(cfg: DictConfig) -> None:
     for name, count in {**record["noted"], **record["volumes_noted"]}.items():
         console.print(f"noted: {name}: {count}", style="yellow", soft_wrap=True)
     counts = ", ".join(f"{name}: {count}" for name, count in record["by_class"].items())
-    print(f"{record['slices']} slices of {record['patients']} patients ({counts})")
+    for whose, found in record["negatives"].items():
+        print(f"negatives={cfg.negatives}: {found['slices']} slices of {found['patients']} {whose} are negative")
+    rest = record["slices"] - record["labelled"]
+    print(
+        f"{record['labelled']} slices of {record['patients']} patients ({counts}), and {rest} of theirs without a label"
+    )
     print(f"look at {out / 'contact_sheet.png'}")
     print("next: fistula train", shlex.quote(f"cohort={out}"), "model=efficientnet_lite0")
 
@@ -58,7 +63,7 @@ def read_recipe(cfg: DictConfig) -> Recipe:
         keep=keep,
         intensity=instantiate(cfg.intensity, _convert_="all"),
         grid=Grid(cfg.size, cfg.spacing_mm, cfg.fit),
-        policies=Policies(cfg.unreadable, cfg.unlabelled, cfg.unmatched, cfg.negatives),
+        policies=Policies(cfg.unreadable, cfg.unmatched, cfg.negatives),
         look=Look(pseudonyms, keep.description, cfg.max_object_mb, cfg.seconds_per_file),
         settings=settings,
     )

@@ -23,7 +23,7 @@ def run(cfg: DictConfig) -> None:
     from fistula.learning.preview import draw_sheet, spread  # here, because it imports torch
     from fistula.learning.slices import Resize
 
-    rows = spread(cohort.manifest["label"].to_numpy(), cfg.slices)
+    rows = cohort.labelled["row"][spread(cohort.labelled["label"].to_numpy(), cfg.slices)]
     draw_sheet(
         [cohort.pixels[row] for row in rows],
         instantiate(cfg.augmentation, _convert_="all"),

@@ -121,7 +121,7 @@ def _frame_facts(frame: Frame) -> dict[str, Any]:
         "orientation": orientation(plane) if plane is not None else "",
         "position_mm": position_along(plane, corner) if plane is not None and corner else None,
         "component": component(frame),
-        "sequence": " ".join(
+        "image_type": " ".join(
             filter(None, (vocabulary.image_type(image_type), vocabulary.scanning_sequence(frame.scanning_sequence())))
         ),
         "is_localizer": any("LOCALI" in value.upper() for value in image_type),

@@ -58,7 +58,7 @@ class FistulaDataModule(LightningDataModule):
         self.cohort = cohort
         self.expansion, self.augmentation = expansion, augmentation
         if isinstance(augmentation, Expanded):
-            labels = cohort.manifest.select("slice_key", "label")
+            labels = cohort.labelled.select("slice_key", "label")
             parts = with_copies(parts, augmentation, labels, num_classes=len(cohort.classes))
             # From here on the copies are slices like others: no epoch draws anything anew.
             self.expansion, self.augmentation = augmentation, albumentations.Compose([], seed=seed)
@@ -67,8 +67,7 @@ class FistulaDataModule(LightningDataModule):
         self.make_sampler = sampler
         self.first_epoch = 0
         self.features: dict[str, Tensor] = {}
-        order = cohort.manifest.select("slice_key").with_row_index("row")
-        images = parts.join(order, on="slice_key").sort("row", "copy").cast({"row": pl.Int64})
+        images = parts.join(cohort.labelled.select("slice_key", "row"), on="slice_key").sort("row", "copy")
         self.parts: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         for part in ("train", "val", "test"):
             of_part = images.filter(pl.col("part") == part)
@@ -142,7 +141,7 @@ class FistulaDataModule(LightningDataModule):
     def _dataset(self, part: str, augmentation: albumentations.Compose | None) -> SliceDataset:
         return SliceDataset(
             self.cohort.pixels,
-            self.cohort.manifest["label"].to_numpy(),
+            self.cohort.manifest["label"].fill_null(-1).to_numpy(),  # a slice without one is never asked for
             self.channels,
             *self.parts[part],
             resize=self.resize,

@@ -132,8 +132,7 @@ def _quantised(run: LoadedRun, path: Path, exact: Score, folder: Path) -> dict[s
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    manifest = run.cohort.manifest.with_row_index("row")
-    learned = manifest.filter(~pl.col("slice_key").is_in(run.predictions["slice_key"].implode()))["row"].to_numpy()
+    learned = run.learned["row"].to_numpy()
     batches = iter([{"slices": _input(run, rows)} for rows in np.array_split(learned[:CALIBRATION], 8)])
 
     class Slices(CalibrationDataReader):
@@ -156,7 +155,9 @@ def _quantised(run: LoadedRun, path: Path, exact: Score, folder: Path) -> dict[s
     )
     prepared.unlink()
     test = run.predictions.filter((pl.col("part") == "test") & (pl.col("copy") == 0))
-    rows = test.join(manifest.select("slice_key", "row"), on="slice_key", maintain_order="left")["row"].to_numpy()
+    rows = test.join(run.cohort.labelled.select("slice_key", "row"), on="slice_key", maintain_order="left")[
+        "row"
+    ].to_numpy()
     pixels, labels = _input(run, rows), test["label"].to_numpy() == len(run.classes) - 1
     before, after = exact(pixels), onnx_scorer(quantised)(pixels)
     return {

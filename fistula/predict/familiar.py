@@ -23,11 +23,9 @@ def known_patients(runs: Sequence[LoadedRun]) -> dict[str, str]:
     """What each patient of the cohort was to the runs: one of `PARTS`, the one that gives most away."""
     known: dict[str, str] = {}
     for run in runs:
-        manifest, stored = run.cohort.manifest, run.predictions
-        # A slice that was not scored was learned from; in a split by image its patient may have scored ones too.
-        scored = pl.col("slice_key").is_in(stored["slice_key"].implode())
+        stored = run.predictions
         patients = {
-            PARTS[0]: manifest.filter(~scored)["patient_key"],
+            PARTS[0]: run.learned["patient_key"],  # in a split by image these may have scored slices too
             PARTS[1]: stored.filter(pl.col("part") == "val")["patient_key"],
             PARTS[2]: stored.filter(pl.col("part") == "test")["patient_key"],
         }

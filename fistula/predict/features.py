@@ -42,9 +42,10 @@ def neighbourhood(run: LoadedRun, *, seed: int = 0) -> Neighbourhood:
     Source:
         Sun et al. (2022), Out-of-distribution detection with deep nearest neighbors, ICML.
     """
-    held_out = run.cohort.manifest["slice_key"].is_in(run.predictions["slice_key"].implode()).to_numpy()
+    learned, labelled = run.learned["row"].to_numpy(), run.cohort.labelled["row"].to_numpy()
     random = np.random.default_rng(seed)
-    known, others = (np.sort(random.permutation(np.flatnonzero(side))[:SAMPLE]) for side in (~held_out, held_out))
+    sides = learned, np.setdiff1d(labelled, learned)
+    known, others = (np.sort(random.permutation(side)[:SAMPLE]) for side in sides)
     # A split may leave one side all but empty: then the other one judges itself.
     known = known if len(known) > NEIGHBOURS else others
     near = features(run, known)

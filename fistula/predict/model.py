@@ -93,6 +93,11 @@ class LoadedRun:
         """Rows of its cohort's slices that the image of each is made of, ``(N, C)``."""
         return channel_rows(self.cohort.manifest, self.classifier.backbone.num_slices)
 
+    @property
+    def learned(self) -> pl.DataFrame:
+        """The labelled slices of its cohort that it did not score, with their `row`: those it learned from."""
+        return self.cohort.labelled.filter(~pl.col("slice_key").is_in(self.predictions["slice_key"].implode()))
+
     def images(self, rows: NDArray[np.integer]) -> torch.Tensor:
         """Slices of its cohort as the classifier takes them, ``(N, C, S, S)``."""
         return as_batch(self.cohort.pixels[self.channels[rows]], self.resize)

@@ -22,7 +22,7 @@ def model_card(runs: Sequence[LoadedRun], export: dict[str, Any]) -> str:
     """
     run = runs[0]
     record = run.record
-    manifest = run.cohort.manifest
+    manifest = run.cohort.labelled
     sites = ", ".join(sorted(set(manifest["site"].drop_nulls()))) or "not stated"
     scanners = ", ".join(sorted(set(manifest["scanner"].drop_nulls()))) or "not stated"
     counts = ", ".join(f"{name}: {int((manifest['label'] == i).sum())}" for i, name in enumerate(run.classes))
@@ -92,8 +92,7 @@ def _say_ingest(ingest: dict[str, Any]) -> str:
 def _say_split(run: LoadedRun) -> str:
     leak = " **Leaky by design: patients stand on both sides.**" if run.record.get("leaky_by_design") else ""
     stored = run.predictions.group_by("part").agg(pl.col("patient_key").n_unique()).sort("part", descending=True)
-    scored = pl.col("slice_key").is_in(run.predictions["slice_key"].implode())
-    learned = run.cohort.manifest.filter(~scored)["patient_key"].n_unique()
+    learned = run.learned["patient_key"].n_unique()
     parts = ", ".join([f"train {learned}", *(f"{part} {count}" for part, count in stored.iter_rows())])
     split = f"{run.record['factors'].get('split')}, fold {run.record['fold']}"
     return f"Split of `{run.name}`: {split}; patients by part: {parts}.{leak}"

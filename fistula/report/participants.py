@@ -37,7 +37,7 @@ def table_one(study: Study) -> Table:
 
     A patient counts for the class of the highest label among the slices: positive if a slice is.
     """
-    manifest = study.cohort.manifest
+    manifest = study.cohort.labelled
     classes = study.cohort.classes
     of_patient = pl.col("label").max().over("patient_key")
     groups: dict[str, pl.DataFrame] = {"all": manifest}

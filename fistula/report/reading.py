@@ -33,7 +33,7 @@ def reading_data(study: Study, *, first: int, maps: str = "none") -> dict[str, A
     tested = pl.concat([run.predictions.filter(pl.col("part") == "test").select("slice_key") for run in study.runs])[
         "slice_key"
     ].unique()
-    manifest = study.cohort.manifest.with_row_index("row").filter(pl.col("slice_key").is_in(tested.implode()))
+    manifest = study.cohort.labelled.filter(pl.col("slice_key").is_in(tested.implode()))
     manifest = manifest.sort("patient_key", "series_key", "position_mm", "slice_key")
     index = {key: number for number, key in enumerate(manifest["slice_key"])}
     slices = {

@@ -107,7 +107,7 @@ class Planner:
         key = json.dumps([cohort.fingerprint, drawn_from], sort_keys=True)
         # A fold that the table lacks is drawn for anew, because the split then says what is wrong.
         if key not in self._tables or cfg.split.fold not in self._tables[key][0]["fold"]:
-            table = split(cohort.manifest)
+            table = split(cohort.labelled)
             self._tables[key] = table, split_fingerprint(table)
         table, fingerprint = self._tables[key]
         fingerprints = {"cohort_fingerprint": cohort.fingerprint, "split_fingerprint": fingerprint}

@@ -53,7 +53,7 @@ def make_manifest(*, patients=40, slices=5, **columns):
         for patient in range(patients)
         for _ in range(slices)
     ]
-    names = ("site", "manufacturer", "scanner", "sequence", "matrix")
+    names = ("site", "manufacturer", "scanner", "image_type", "orientation", "turned", "matrix")
     return pl.DataFrame(rows).with_columns(pl.lit(None, pl.String).alias(name) for name in names if name not in columns)
 
 

@@ -56,7 +56,7 @@ def test_instance_numbers_are_numbers(table):
 
 def test_the_opening_is_optional_per_line(table):
     labels = read_labels(table("path,label,opening_row,opening_col\na,1,3.5,4\nb,0,,\n"))
-    assert [row.opening for row in labels.rows] == [(3.5, 4.0), None]
+    assert [row.points for row in labels.rows] == [((3.5, 4.0), None), (None, None)]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,6 @@ def test_the_opening_is_optional_per_line(table):
         ("path,label\na,1\n./a,1\n", "line 3: gives a the same label twice"),
         ("path,label\n../a,1\n", "path must be relative"),
         ("path,label\n/a,1\n", "path must be relative"),
-        ("path,label\na,1\nb,\n", "line 3: must have a label. Fill the cell"),
         ("path,label,split\na,1,testing\n", "split must be one of train, val, test, or empty, found 'testing'"),
         ("path,label,opening_row\na,1,3\n", "both of opening_row and opening_col"),
         ("path,label,opening_row,opening_col\na,1,3,\n", "must both be numbers, or both empty"),
@@ -107,8 +106,11 @@ def test_a_word_outside_the_classes_is_refused(table):
         read_labels(table("path,label\na,abscess\n"), classes=["normal", "fistula"])
 
 
-def test_a_table_of_positives_needs_no_label_and_refuses_a_negative(table):
-    labels = read_labels(table("path\na\nb\n"), positive_only=True)
-    assert [row.label for row in labels.rows] == [1, 1]
-    with pytest.raises(DataError, match=r"label must be positive on every line.*found '0'"):
-        read_labels(table("path,label\na,1\nb,0\n"), positive_only=True)
+def test_a_table_of_positives_needs_no_label_where_the_negatives_are_named(table):
+    assert [row.label for row in read_labels(table("path\na\nb\n"), negatives="rest").rows] == [1, 1]
+    with pytest.raises(DataError, match=r"must have the column 'label'.*negatives=rest"):
+        read_labels(table("path\na\nb\n"))
+
+
+def test_an_empty_label_is_none(table):
+    assert [row.label for row in read_labels(table("path,label\na,1\nb,\n")).rows] == [1, None]

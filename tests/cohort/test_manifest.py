@@ -46,7 +46,11 @@ def _change_label(folder):
             r"one slice a row, found uint8 \(3, 4, 4\)",
         ),
         (lambda folder: (folder / "ingest.json").write_text("{"), "cannot be read"),
-        (lambda folder: (folder / "ingest.json").write_text(json.dumps({"fingerprint": "x"})), "is not the one"),
+        (
+            lambda folder: (folder / "ingest.json").write_text(json.dumps({"format": 2, "fingerprint": "x"})),
+            "is not the one",
+        ),
+        (lambda folder: (folder / "ingest.json").write_text("{}"), r"must have format 2, found 1\. Ingest it again"),
         (_drop_column, "lacks the columns site"),
         (_change_label, "is not the one that ingest.json describes"),
     ],

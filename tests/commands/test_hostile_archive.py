@@ -136,7 +136,6 @@ def test_every_file_has_its_outcome_and_ingest_keeps_what_doctor_calls_an_image(
         "size=16",
         "spacing_mm=4",
         "unreadable=exclude",
-        "unlabelled=exclude",
         "max_object_mb=4",
         "workers.count=1",
     )

@@ -238,11 +238,6 @@ def _add_label(tree, line):
         file.write(line + "\n")
 
 
-def _drop_label(tree):
-    lines = tree[1].read_text().splitlines()
-    tree[1].write_text("\n".join(lines[:-1]))
-
-
 def _one_class(tree):
     tree[1].write_text(tree[1].read_text().replace(",1\n", ",0\n"))
 
@@ -257,7 +252,6 @@ def _one_class(tree):
         pytest.param(
             lambda tree: _add_label(tree, "2.25.5,1"), r"label must be of an image .* line 14 \(2.25.5\)", id="no image"
         ),
-        pytest.param(_drop_label, r"must have a label, found 1: P3/2.dcm.*unlabelled=exclude", id="no label"),
         pytest.param(
             lambda tree: _add_label(tree, "2.25.1001,0"), r"line 14: gives 2.25.1001 two labels", id="two labels"
         ),
@@ -309,7 +303,6 @@ def test_an_output_folder_that_exists_is_refused(dicom_tree, tmp_path, fistula_h
     ("spoil", "option", "stage", "reason"),
     [
         (_unreadable, "unreadable=exclude", "readable", "pixel data cut short"),
-        (_drop_label, "unlabelled=exclude", "labelled", "no label"),
     ],
 )
 def test_what_does_not_fit_can_be_left_out_and_is_counted(

@@ -74,7 +74,8 @@ def learned(patients, parts, *, labels=None, scores=None):
         label=pl.Series(labels or [0] * len(keys)),
         score=pl.Series(scores or [0.5] * len(keys)),
     ).filter(pl.col("part").is_not_null())
-    return SimpleNamespace(cohort=SimpleNamespace(manifest=manifest), predictions=stored, **vars(run_of()))
+    kept = manifest.filter(~pl.col("slice_key").is_in(stored["slice_key"].implode()))
+    return SimpleNamespace(learned=kept, predictions=stored, **vars(run_of()))
 
 
 def test_a_patient_is_known_by_what_gives_most_away():
