@@ -1,4 +1,4 @@
-"""The question of a study and its answer, said from the numbers, and no more than the tests carry."""
+"""The question of a study and its answer, in the words of a clinician, and no more than the tests carry."""
 
 from math import isnan
 
@@ -8,92 +8,125 @@ from fistula.report.results import Row
 from fistula.report.study import Study
 
 NAMED = 2  # configurations named in a sentence; more are counted
-SIGNIFICANT = 0.05  # of a p-value corrected by Holm
+SIGNIFICANT = 0.05  # of a Holm-adjusted P value
+FEW = 30  # patients or slices of a class; with fewer, what one of them weighs is said
+UNSTABLE = 0.25  # range of a configuration's thresholds over its runs
 
 
 def say_question(study: Study) -> str:
     """One sentence: what is told apart, and which factors vary."""
     classes = study.cohort.classes
-    task = f"tell {classes[1]} from {classes[0]}" if len(classes) == 2 else f"tell {', '.join(classes)} apart"
+    task = f"tell {classes[1]} from {classes[0]}" if len(classes) == 2 else f"tell {_listed(classes)} apart"
     varying = [
         factor
         for factor in study.configurations[0].factors
         if len({str(configuration.factors.get(factor)) for configuration in study.configurations}) > 1
     ]
     if varying and set(varying) <= {"split", "labelling"}:
-        return f"What does a split by image add to how well a network can {task}, over a split by patient?"
+        return f"How much does a split by image add to how well a network seems to {task}?"
     if len(study.configurations) == 1:
-        return f"How well does a network {task}, on slices of patients it was not trained on?"
-    means = f" that differ in {_listed(varying)}" if varying else ""
-    return f"Which of {len(study.configurations)} configurations{means} can best {task}?"
+        return f"How well can a network {task} in patients it was not trained on?"
+    means = f", which differ in {_listed([factor.replace('_', ' ') for factor in varying])}," if varying else ""
+    return (
+        f"How well can a network {task}, and which of {len(study.configurations)} configurations{means} does it best?"
+    )
 
 
 def say_answer(
-    rows: list[Row], comparisons: list[Comparisons], inflations: list[Inflation], canaries: list[Canary]
+    study: Study,
+    ranked: dict[str, list[Row]],
+    comparisons: list[Comparisons],
+    inflations: list[Inflation],
+    canaries: list[Canary],
 ) -> list[str]:
-    """Three sentences for each class: the best AUROC by patient, what it beats, and what limits the claim.
+    """For each class: how good the best configuration is, what it differs from, what leaks add, what that is worth.
 
-    Where the study has the same configurations under a leaky split, or canaries, one more says what those show.
+    Args:
+        study: Whose classes are spoken of.
+        ranked: The results of each class at the level of the primary endpoint, the highest AUROC first.
+        comparisons: Of the same classes; none of a class of which there is no honest result.
+        inflations: Leaky against honest splits.
+        canaries: Negative controls.
     """
-    sentences = [] if comparisons else [_say_leaks(inflations, canaries)]
-    for found in comparisons:
-        ours = [row for row in rows if row.positive == found.positive and row.level == "patient"]
-        results = [row for row in ours if not row.configuration.is_canary]
-        honest = [row for row in results if not row.configuration.leaky_by_design]
-        defined = [row for row in honest or results if row.estimates["auroc"].is_defined]
-        prefix = f"{found.positive}: " if len(comparisons) > 1 else ""
-        if not defined:
-            sentences.append(f"{prefix}No configuration has an AUROC by patient that is defined; the table says why.")
-            continue
-        best = max(defined, key=lambda row: row.estimates["auroc"].value)
-        leaks = _say_leaks(
-            [one for one in inflations if one.positive == found.positive],
-            [one for one in canaries if one.positive == found.positive],
-        )
-        first = _say_best(best, len(defined), is_named=len(ours) > 1)
-        said = (first, _say_beaten(best, found), leaks, _say_limits(ours, found))
-        sentences += [prefix + sentence for sentence in said if sentence]
+    sentences: list[str] = []
+    compared = {found.positive: found for found in comparisons}
+    for positive, rows in ranked.items():
+        added = [one for one in inflations if one.positive == positive]
+        leaks = _say_leaks(added, [one for one in canaries if one.positive == positive])
+        results = [row for row in rows if not row.configuration.is_canary]
+        said = [leaks]
+        if results:
+            said = [*_say_results(study, results, compared.get(positive)), leaks, _say_worth(results)]
+        sentences += [f"{positive}: {text}" if len(ranked) > 1 else text for text in said if text]
     return sentences
 
 
-def _say_best(best: Row, count: int, *, is_named: bool) -> str:
-    area = best.estimates["auroc"]
-    patients, positives = best.num
-    interval = (
-        f"95 % interval {area.low:.3f} to {area.high:.3f}" if area.has_interval else f"no interval: {area.reason}"
-    )
-    level = f"AUROC by patient (of its slices: {best.aggregation})"
-    head = f"The {level} is" if count == 1 else f"The highest {level} is"
-    of = f", of {best.configuration.name}" if is_named else ""
-    text = f"{head} {area.value:.3f} ({interval}){of}, on {patients} test patients of whom {positives} are positive"
-    if not area.has_interval:
-        return f"{text}."
-    side = "above" if area.low > 0.5 else "below" if area.high < 0.5 else ""
-    chance = f"the interval lies {side} chance" if side else "the interval does not exclude chance"
-    picked = ", but the value was picked among several and is for that alone too good" if count > 1 and side else ""
-    return f"{text}; {chance}{picked}."
+def say_thresholds(thresholds: list[float]) -> str:
+    """One threshold, or their range over the runs."""
+    least, most = min(thresholds), max(thresholds)
+    if len(thresholds) == 1 or least == most:
+        return f"{least:.3f}"
+    unstable = ", unstable" if most - least > UNSTABLE else ""
+    return f"{least:.3f} to {most:.3f} over {len(thresholds)} runs{unstable}"
 
 
-def _say_beaten(best: Row, found: Comparisons) -> str:
+def _say_results(study: Study, rows: list[Row], found: Comparisons | None) -> list[str]:
+    defined = [row for row in rows if row.estimates["auroc"].is_defined]
+    if not defined:
+        return [f"No configuration has a defined per-{rows[0].level} AUROC: {rows[0].estimates['auroc'].reason}."]
+    best = defined[0]
+    return [_say_best(best, study.rest(best.positive), len(defined)), _say_operating(best), _say_others(best, found)]
+
+
+def _say_best(best: Row, rest: str, count: int) -> str:
+    area, (total, positives) = best.estimates["auroc"], best.num
+    interval = f"95% CI {area.low:.2f} to {area.high:.2f}" if area.has_interval else f"no CI: {area.reason}"
+    owners = best.rows["patient_key"].n_unique()
+    within = f" of {owners} patients" if best.level == "slice" else ""
+    classes = f"{positives} {best.positive}, {total - positives} {rest}"
+    head = f"In {total} test {best.level}s{within} ({classes}), "
     name = best.configuration.name
-    pairs = [pair for pair in found.pairs if name in (pair.first, pair.second)]
+    what = f"the per-{best.level} AUROC was" if count == 1 else f"{name} had the highest per-{best.level} AUROC,"
+    text = f"{head}{what} {area.value:.2f} ({interval})"
+    if area.has_interval and area.low <= 0.5 <= area.high:
+        return f"{text}; this does not exclude chance (0.5)."
+    return f"{text}, worse than chance (0.5)." if area.has_interval and area.high < 0.5 else f"{text}."
+
+
+def _say_operating(best: Row) -> str:
+    hits, sick, right, well = counts(best)
+    if not sick or not well:
+        return ""
+    seeds = best.configuration.num_seeds
+    over = f", over {seeds} seeds" if seeds > 1 else ""
+    return (
+        f"At the threshold chosen on validation data it recognized {hits} of {sick} {best.level}s with the class"
+        f" {best.positive} (sensitivity {hits / sick:.0%}) and {right} of {well} without it"
+        f" (specificity {right / well:.0%}){over}."
+    )
+
+
+def counts(row: Row) -> tuple[int, int, int, int]:
+    """True positives, positives, true negatives, negatives of a row's decisions; seeds add up."""
+    labels, called = row.rows["label"].to_numpy() == 1, row.rows["called"].to_numpy() == 1
+    return int((labels & called).sum()), int(labels.sum()), int((~labels & ~called).sum()), int((~labels).sum())
+
+
+def _say_others(best: Row, found: Comparisons | None) -> str:
+    name = best.configuration.name
+    pairs = [pair for pair in found.pairs if name in (pair.first, pair.second)] if found else []
     tested = [pair for pair in pairs if not isnan(pair.holm["auroc"])]
     if not tested:
         return ""
     beaten = [_other(pair, name) for pair in tested if pair.holm["auroc"] < SIGNIFICANT and _lead(pair, name) > 0]
-    count = sum(not isnan(pair.holm["auroc"]) for pair in found.pairs)
-    family = f"After Holm's correction over {count} paired tests" if count > 1 else "By the paired test"
+    rest = [_other(pair, name) for pair in tested if _other(pair, name) not in beaten]
+    test = "paired tests, Holm-adjusted" if len(tested) > 1 else "paired test"
+    those = _listed(rest) if 0 < len(rest) <= NAMED else f"any of the {len(rest)} other configurations"
     if not beaten:
-        every = "the other configuration" if len(tested) == 1 else f"any of the {len(tested)} others"
-        return f"{family}, it cannot be told from {every}."
-    rest = len(tested) - len(beaten)
-    tail = f", and cannot be told from the remaining {rest}" if rest else ""
-    if len(beaten) <= NAMED:
-        return f"{family}, it is better than {_listed(beaten)}{tail}."
-    others = [_other(pair, name) for pair in tested if _other(pair, name) not in beaten]
-    if rest and rest <= NAMED:
-        tail = f", and cannot be told from {_listed(others)}"
-    return f"{family}, it is better than {len(beaten)} of the {len(tested)} others{tail}."
+        return f"Its AUROC does not differ significantly from that of {those} ({test})."
+    better = _listed(beaten) if len(beaten) <= NAMED else f"{len(beaten)} of the {len(tested)} others"
+    tail = f", but does not differ significantly from that of {those}" if rest else ""
+    return f"Its AUROC is significantly higher than that of {better}{tail} ({test})."
 
 
 def _say_leaks(inflations: list[Inflation], canaries: list[Canary]) -> str:
@@ -102,39 +135,37 @@ def _say_leaks(inflations: list[Inflation], canaries: list[Canary]) -> str:
     if points:
         ends = f"{min(points):+.1f}" if len(points) == 1 else f"{min(points):+.1f} to {max(points):+.1f}"
         parts.append(
-            f"a split by image adds {ends} points of balanced accuracy by slice to what a split by patient shows"
+            f"a split by image adds {ends} percentage points of per-slice balanced accuracy to a split by patient"
             f" (Yagis et al. 2021: {YAGIS_POINTS[0]} to {YAGIS_POINTS[1]} points of accuracy)"
         )
-    for canary in canaries:
-        parts.append(f"the canary {canary.name} has an AUROC of {canary.auroc}: {canary.verdict}")
+    parts += [f"the negative control {one.name} has an AUROC of {one.auroc}: {one.verdict}" for one in canaries]
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
-def _say_limits(rows: list[Row], found: Comparisons) -> str:
-    parts = []
+def _say_worth(rows: list[Row]) -> str:
+    """What the numbers themselves say against taking them at their face."""
+    parts, best = [], rows[0]
     leaky = [row.configuration.name for row in rows if row.configuration.leaky_by_design]
     if leaky:
-        verb = "is" if len(leaky) == 1 else "are"
-        which = "every configuration is" if len(leaky) == len(rows) else f"{_listed(leaky)} {verb}"
-        parts.append(f"{which} leaky by design and no evidence for new patients")
-    constant = [
-        row.configuration.name for row in rows if any("constant" in text for text in row.configuration.warnings)
-    ]
-    if constant:
-        parts.append(f"{_listed(constant)} gave a constant prediction in at least one run")
-    if not isnan(found.detectable):
-        parts.append(
-            f"this design can detect a difference in AUROC of {found.detectable:.2f} or more with 80 % power, "
-            "before correction"
-            + (
-                ", as planned by Hanley and McNeil for two models whose AUROCs correlate by 0.5"
-                if found.is_planned
-                else ""
-            )
-        )
-    parts.append("no external cohort was tested")
-    return f"Limits: {'; '.join(parts)}."
+        which = "every configuration" if len(leaky) == len(rows) else _listed(leaky)
+        parts.append(f"{which} was tested under a split that leaks by design, which is no evidence for new patients")
+    if len(rows) > 1:
+        parts.append(f"the highest of {len(rows)} AUROCs is optimistically biased")
+    total, positives = best.num
+    fewest = min(positives, total - positives)
+    if 0 < fewest < FEW:
+        rate = "sensitivity" if positives == fewest else "specificity"
+        parts.append(f"one {best.level} more or less is {100 / fewest:.0f} percentage points of {rate}")
+    constant = [row for row in rows if any("constant" in text for text in row.configuration.warnings)]
+    for row in constant[:NAMED]:
+        said = next(text for text in row.configuration.warnings if "constant" in text)
+        parts.append(f"{row.configuration.name}: {said}")
+    if len(constant) > NAMED:
+        parts.append(f"{len(constant) - NAMED} more configurations made constant predictions")
+    sites = any(row.configuration.factors.get("split") == "site_holdout" for row in rows)
+    parts.append("one site was held out, but no external cohort tested" if sites else "no external cohort was tested")
+    return f"What this is worth: {'; '.join(parts)}."
 
 
 def _other(pair: Pair, name: str) -> str:

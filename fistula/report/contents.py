@@ -36,6 +36,7 @@ class Contents:
 
     study: Study
     settings: Settings
+    primary: str
     question: str
     answer: list[str]
     rows: list[Row]
@@ -50,6 +51,10 @@ class Contents:
     def rows_of(self, positive: str, level: str) -> list[Row]:
         """The results of a class at a level, in the order of the configurations."""
         return [row for row in self.rows if row.positive == positive and row.level == level]
+
+    def ranked(self, positive: str, level: str | None = None) -> list[Row]:
+        """The results of a class, as `rank` orders them, at a level or that of the primary endpoint."""
+        return rank(self.rows, positive, level or self.primary)
 
 
 def compute(study: Study, settings: Settings) -> Contents:
@@ -66,13 +71,16 @@ def compute(study: Study, settings: Settings) -> Contents:
         prevalence=settings.prevalence,
     )
     # A canary's labels are not those of the others: nothing can be compared with it.
+    primary = "patient" if any(r.level == "patient" and r.estimates["auroc"].is_defined for r in rows) else "slice"
     comparisons = compare([row for row in rows if not row.configuration.is_canary], margin=settings.margin)
     inflated, found = inflations(rows), canaries(rows)
+    ranked = {positive: rank(rows, positive, primary) for positive in study.positives}
     return Contents(
         study=study,
         settings=settings,
+        primary=primary,
         question=say_question(study),
-        answer=say_answer(rows, comparisons, inflated, found),
+        answer=say_answer(study, ranked, comparisons, inflated, found),
         rows=rows,
         comparisons=comparisons,
         inflations=inflated,
@@ -82,3 +90,13 @@ def compute(study: Study, settings: Settings) -> Contents:
         paper=paper_rows(),
         beside_the_paper=beside_the_paper(study),
     )
+
+
+def rank(rows: list[Row], positive: str, level: str) -> list[Row]:
+    """The results of a class at a level, the highest AUROC first, those that are no evidence last."""
+    return sorted((row for row in rows if (row.positive, row.level) == (positive, level)), key=_falling)
+
+
+def _falling(row: Row) -> tuple[bool, bool, float]:
+    area = row.estimates["auroc"]
+    return row.configuration.is_canary, row.configuration.leaky_by_design, -area.value if area.is_defined else 1.0

@@ -11,18 +11,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Distinct for colour-blind readers and in grey print (Okabe and Ito 2008); line styles tell the rest apart.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a66f00", "#3a8fc4", "#1b1f24")
-STYLES = ("-", "--", ":", "-.")
-SOFT = "#8a929b"
+# Distinct for colour-blind readers (Okabe and Ito 2008), the orange darkened to be seen on white.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b07800", "#56b4e9")
+INK, SOFT, REST = "#1b1f24", "#8a929b", "#b9c0c8"
+# On the page a colour is a variable of its style sheet, which has another value in the dark.
+VARIABLES = {colour: f"var(--c{number})" for number, colour in enumerate(COLOURS)} | {
+    INK: "var(--ink)", "#57606a": "var(--soft)", SOFT: "var(--axis)", REST: "var(--rest)", "#ffffff": "var(--page)",
+}  # fmt: skip
 STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],
     "font.size": 9,
-    "text.color": "#1b1f24",
+    "text.color": INK,
     "text.parse_math": False,  # a name from data is text, also with two dollar signs in it
     "axes.edgecolor": "#57606a",
-    "axes.labelcolor": "#1b1f24",
+    "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.7,
@@ -45,29 +48,30 @@ def style() -> AbstractContextManager[None]:
     return mpl.rc_context(STYLE)
 
 
-def look(number: int) -> tuple[str, str]:
-    """Colour and line style of the n-th configuration, the same in every figure."""
-    return COLOURS[number % len(COLOURS)], STYLES[number // len(COLOURS) % len(STYLES)]
+def look(number: int, of: int) -> tuple[str, str, float]:
+    """Colour, line style and width of the n-th of several configurations, the first being the one that is spoken of.
+
+    Each has a colour of its own where there are as many colours; where there are more, the others are grey.
+    """
+    if number == 0:
+        return COLOURS[0], "-", 2.2
+    return (COLOURS[number], "--" if number % 2 else "-", 1.3) if of <= len(COLOURS) else (REST, "-", 0.9)
 
 
-def panels(titles: Sequence[str], *, height: float, square: bool = False) -> tuple[Figure, list[Axes]]:
+def panels(titles: Sequence[str], *, height: float) -> tuple[Figure, list[Axes]]:
     """A figure of small panels, at most four a line, all on the same scale.
 
     Args:
         titles: One a panel; broken after the second ``·``, where they are long.
         height: Of a line of panels, inches.
-        square: Whether both axes have the same unit.
     """
     columns = min(4, len(titles))
     lines = -(-len(titles) // columns)
     # One or two panels are not blown up to the width of four.
-    width = WIDTH * max(columns, 2.2 if square else 2) / 4 if columns < 4 else WIDTH
-    figure = Figure(figsize=(width, 0.55 + height * lines), layout="constrained")
+    figure = Figure(figsize=(WIDTH * max(columns, 2) / 4, 0.55 + height * lines), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axes, title in zip(grid, titles, strict=False):
         axes.set_title(_broken(title))
-        if square:
-            axes.set_aspect("equal")
     for axes in grid[len(titles) :]:
         axes.set_visible(False)
     # A panel above an empty place has no neighbour below to show the numbers.
@@ -94,6 +98,8 @@ def save(figure: Figure, folder: Path, name: str, *, says: str) -> str:
     svg = drawn.getvalue()
     (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
     inline = svg[svg.index("<svg") :].replace("<svg ", '<svg role="img" ', 1)
+    for colour, variable in VARIABLES.items():
+        inline = inline.replace(f": {colour}", f": {variable}")
     return inline.replace('id="', f'id="{name}-').replace('"#', f'"#{name}-').replace("url(#", f"url(#{name}-")
 
 

@@ -7,91 +7,79 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from fistula.evidence.resample import roc_band
 from fistula.evidence.roc import roc_curve
-from fistula.report.drawing import COLOURS, SOFT, WIDTH, look, panels, share_axis, style
+from fistula.report.drawing import COLOURS, INK, SOFT, WIDTH, look, panels, share_axis, style
 from fistula.report.results import Row
-from fistula.report.study import Study
+from fistula.report.study import Configuration
 
 GRID = np.linspace(0, 1, 101)
+SHOWN = 20  # configurations in a figure; more cannot be told apart, and stand in the table
 
 
-def roc_overlay(rows: list[Row]) -> Figure:
-    """ROC curves of the pooled scores of every configuration, with the operating point of each as a dot.
+def roc(rows: list[Row], *, resamples: int) -> Figure:
+    """ROC curves of the pooled scores, the first configuration in front in its 95% band over resampled patients.
 
     Args:
-        rows: Of one class and level.
+        rows: Of one class and level, the one that is spoken of first.
+        resamples: Of the patients, for the band.
     """
+    shown = rows[:SHOWN]
     with style():
-        figure = Figure(figsize=(WIDTH * 0.8, 4.9), layout="constrained")
+        figure = Figure(figsize=(WIDTH / 2, 4.75 + 0.17 * min(len(shown), len(COLOURS) + 1)), layout="constrained")
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
-        for number, row in enumerate(rows):
-            colour, line = look(number)
-            _curve(axes, row, colour=colour, line=line, label=f"{row.configuration.name}  {_area(row)}")
-        axes.set(xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
+        labels, scores, patients = (rows[0].rows[name].to_numpy() for name in ("label", "score", "patient_key"))
+        low, high = roc_band(labels, scores, patients, fpr=GRID, resamples=resamples)
+        axes.fill_between(GRID, low, high, color=COLOURS[0], alpha=0.15, linewidth=0)
+        for number, row in reversed(list(enumerate(shown))):
+            colour, line, width = look(number, len(shown))
+            _curve(axes, row, colour=colour, line=line, width=width)
+        for number, row in enumerate(shown[: len(COLOURS)] if len(shown) <= len(COLOURS) else shown[:1]):
+            colour, line, width = look(number, len(shown))
+            axes.plot([], [], color=colour, linestyle=line, linewidth=width, label=_named(row))
+        if len(shown) > len(COLOURS):
+            colour, line, width = look(1, len(shown))
+            axes.plot([], [], color=colour, linestyle=line, linewidth=width, label=f"the {len(shown) - 1} others")
+        axes.set(xlabel="1 \N{MINUS SIGN} specificity", ylabel="sensitivity", aspect="equal")
         share_axis(axes, side="x")
         share_axis(axes, side="y")
-        figure.legend(loc="outside right center", title="AUROC by slice", title_fontsize=8.5, alignment="left")
+        figure.legend(loc="outside lower left", ncols=1)
     return figure
 
 
-def roc_bands(rows: list[Row], *, resamples: int) -> Figure:
-    """One panel a configuration: the ROC curve in its 95 % band over resampled patients, with the operating point."""
-    with style():
-        figure, grid = panels([row.configuration.name for row in rows], height=2.45, square=True)
-        for axes, row in zip(grid, rows, strict=True):
-            axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
-            labels, scores, patients = (row.rows[name].to_numpy() for name in ("label", "score", "patient_key"))
-            low, high = roc_band(labels, scores, patients, fpr=GRID, resamples=resamples)
-            axes.fill_between(GRID, low, high, color=COLOURS[0], alpha=0.18, linewidth=0)
-            _curve(axes, row, colour=COLOURS[0], line="-", label=None)
-            axes.text(0.98, 0.04, _area(row), ha="right", fontsize=8)
-            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-        figure.supxlabel("1 - specificity", fontsize=9)
-        figure.supylabel("sensitivity", fontsize=9)
-    return figure
-
-
-def forest(rows: list[Row], metric: str = "auroc") -> Figure:
-    """One metric of every configuration with its interval, by patient and by slice.
+def forest(rows: list[Row]) -> Figure:
+    """AUROC of each configuration with its interval.
 
     Args:
-        rows: Of one class.
-        metric: One of `fistula.evidence.standard.METRICS`.
+        rows: Of one class and level, in the order in which they stand.
     """
-    names = list(dict.fromkeys(row.configuration.name for row in rows))
+    shown = rows[:SHOWN]
     with style():
-        figure = Figure(figsize=(WIDTH, 1.1 + 0.5 * len(names)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.75 + 0.27 * len(shown)), layout="constrained")
         axes = figure.subplots()
         axes.axvline(0.5, color=SOFT, linewidth=0.7)
-        for row in rows:
-            estimate = row.estimates[metric]
-            by_patient = row.level == "patient"
-            height = names.index(row.configuration.name) + (-0.14 if by_patient else 0.14)
-            colour = COLOURS[0] if by_patient else COLOURS[1]
+        for height, row in enumerate(shown):
+            estimate, colour = row.estimates["auroc"], COLOURS[0] if height == 0 else INK
             if not estimate.is_defined:
                 axes.text(0.5, height, f" n/a: {estimate.reason}", va="center", fontsize=8, color=colour)
                 continue
             if estimate.has_interval:
                 axes.plot([estimate.low, estimate.high], [height, height], color=colour, linewidth=1.4)
-            axes.plot(estimate.value, height, "o" if by_patient else "s", color=colour, markersize=5)
+            axes.plot(estimate.value, height, "s", color=colour, markersize=5)
             axes.annotate(
                 f"{estimate}", (1, height), xycoords=("axes fraction", "data"), xytext=(8, 0),
                 textcoords="offset points", va="center", fontsize=8, annotation_clip=False,
             )  # fmt: skip
-        axes.set_yticks(range(len(names)), names)
-        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_yticks(range(len(shown)), [row.configuration.name for row in shown])
+        axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.set_xlim(min(0.3, axes.get_xlim()[0]), 1.005)
-        axes.set_xlabel("AUROC with 95 % interval; the line is chance")
-        axes.plot([], [], "o-", color=COLOURS[0], label="by patient")
-        axes.plot([], [], "s-", color=COLOURS[1], label="by slice")
-        figure.legend(loc="outside upper left", ncols=2)
+        axes.set_xlabel("AUROC with 95% CI; the vertical line is chance")
     return figure
 
 
-def loss_curves(study: Study) -> Figure | None:
+def loss_curves(configurations: list[Configuration]) -> Figure | None:
     """Training and validation loss of every run, a panel for each configuration; None where no run has a history."""
-    shown = [(c, [run for run in c.runs if run.history is not None]) for c in study.configurations]
-    shown = [(configuration, runs) for configuration, runs in shown if runs]
+    shown = [(c, [run for run in c.runs if run.history is not None]) for c in configurations]
+    shown = [(configuration, runs) for configuration, runs in shown if runs][:SHOWN]
     if not shown:
         return None
     with style():
@@ -121,15 +109,15 @@ def loss_curves(study: Study) -> Figure | None:
     return figure
 
 
-def _curve(axes: Axes, row: Row, *, colour: str, line: str, label: str | None) -> None:
+def _curve(axes: Axes, row: Row, *, colour: str, line: str, width: float) -> None:
     labels, called = row.rows["label"].to_numpy(), row.rows["called"].to_numpy()
     rates, sensitivities, _ = roc_curve(labels, row.rows["score"].to_numpy())
-    axes.plot(rates, sensitivities, color=colour, linestyle=line, linewidth=1.4, label=label)
-    if 0 < labels.sum() < len(labels):
+    axes.plot(rates, sensitivities, color=colour, linestyle=line, linewidth=width)
+    if width > 1 and 0 < labels.sum() < len(labels):
         point = called[labels == 0].mean(), called[labels == 1].mean()
-        axes.plot(*point, "o", color=colour, markersize=5.5, markeredgecolor="white", markeredgewidth=0.8)
+        axes.plot(*point, "o", color=colour, markersize=3 + 1.6 * width, markeredgecolor="white", markeredgewidth=0.8)
 
 
-def _area(row: Row) -> str:
+def _named(row: Row) -> str:
     estimate = row.estimates["auroc"]
-    return f"{estimate.value:.3f}" if estimate.is_defined else "n/a"
+    return f"{row.configuration.name}, " + (f"{estimate.value:.3f}" if estimate.is_defined else "n/a")

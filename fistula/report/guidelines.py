@@ -1,10 +1,14 @@
-"""Reporting guidelines: which of their items this report answers, and where."""
+"""Reporting guidelines: which of their items this report answers, and where; the METRICS score as far as it goes."""
 
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from fistula.report.study import Study
 
 FILES = {
+    "STARD-AI 2025": ("stard_ai.csv", "Sounderajah et al. 2025, Nature Medicine 31:3283"),
     "CLAIM 2024": ("claim_2024.csv", "Tejani et al. 2024, Radiology: Artificial Intelligence 6(4):e240300"),
     "TRIPOD+AI": ("tripod_ai.csv", "Collins et al. 2024, BMJ 385:e078378"),
 }
@@ -18,7 +22,7 @@ class Item:
         number: As in the guideline.
         topic: What is to be reported.
         section: Identifier of the section of the page that answers it; empty where none does.
-        note: What the section holds of it, or who has to answer it.
+        note: What the section holds of it.
     """
 
     number: str
@@ -36,10 +40,71 @@ class Guideline:
     items: list[Item]
 
 
+@dataclass(frozen=True)
+class ScoreItem:
+    """One item of METRICS: ``answer`` is ``yes``, ``no``, ``not applicable``, or ``authors``, who have to answer it."""
+
+    number: str
+    topic: str
+    weight: float
+    answer: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """The METRICS score of a study (Kocak et al. 2024), as far as its record answers the items."""
+
+    items: list[ScoreItem]
+    source: str = "Kocak et al. 2024, Insights into Imaging 15:8, with the weights published there"
+
+    @property
+    def open(self) -> int:
+        """Items that only the authors can answer."""
+        return sum(item.answer == "authors" for item in self.items)
+
+    @property
+    def least(self) -> float:
+        """In percent, were all open items answered with no."""
+        return self._share("yes")
+
+    @property
+    def most(self) -> float:
+        """In percent, were all open items answered with yes."""
+        return self._share("yes", "authors")
+
+    def _share(self, *answers: str) -> float:
+        applies = [item for item in self.items if item.answer != "not applicable"]
+        return 100 * sum(i.weight for i in applies if i.answer in answers) / sum(i.weight for i in applies)
+
+
 def read_guidelines() -> list[Guideline]:
     """Read the lists that ship with the package."""
-    guidelines = []
-    for name, (file, source) in FILES.items():
-        with (Path(__file__).parent / file).open(newline="", encoding="utf-8") as lines:
-            guidelines.append(Guideline(name, source, [Item(**line) for line in csv.DictReader(lines)]))
-    return guidelines
+    return [Guideline(name, source, [Item(**line) for line in _read(file)]) for name, (file, source) in FILES.items()]
+
+
+def metrics_score(study: Study) -> Score:
+    """Answer the items of METRICS that a study's record answers."""
+    manifest, certificates = study.cohort.manifest, study.certificates
+    apart = bool(certificates) and not any(certificate.get("is_marked") for certificate in certificates)
+    warned = any(pair.get("is_warning") for one in certificates for pair in one.get("confounding") or [])
+    split_by_site = any(c.factors.get("split") == "site_holdout" for c in study.configurations)
+    found = {
+        "several_sites": manifest["site"].drop_nulls().n_unique() > 1,
+        "patients_apart": apart,
+        "unconfounded": bool(certificates) and not warned,
+        "one_sequence": manifest["sequence"].n_unique() == 1,
+        "other_site": split_by_site,
+    }
+    return Score([_score_item(line, found) for line in _read("metrics_2024.csv")])
+
+
+def _score_item(line: dict[str, Any], found: dict[str, bool]) -> ScoreItem:
+    answer = line["answer"]
+    said = ("yes" if found[answer] else "no") if answer in found else answer
+    return ScoreItem(line["number"], line["topic"], float(line["weight"]), said, line["note"])
+
+
+def _read(file: str) -> list[dict[str, Any]]:
+    with (Path(__file__).parent / file).open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))

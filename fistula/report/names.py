@@ -36,7 +36,7 @@ def say_level(factor: str, level: object) -> str:
     """A level of a factor as it is read: ``50 epochs``, ``no augmentation``."""
     if factor == "epochs":
         return f"{level} epoch" if level in (1, "1") else f"{level} epochs"
-    return NAMES.get(str(level), str(level))
+    return NAMES.get(str(level), str(level).replace("_", " "))
 
 
 def _varying(rows: Sequence[dict[str, Any]]) -> list[str]:

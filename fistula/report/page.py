@@ -2,9 +2,11 @@
 
 import shutil
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isnan
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -12,34 +14,47 @@ from matplotlib.figure import Figure
 
 from fistula import __version__
 from fistula.errors import ConfigError
+from fistula.evidence.estimate import Estimate
 from fistula.evidence.standard import METRICS
-from fistula.report import figures, methods, probability_figures
+from fistula.report import answer, figures, methods, probability_figures
 from fistula.report.comparisons import MEASURES
 from fistula.report.contents import Contents, Settings, compute
-from fistula.report.cross_checks import CHECKS, PAIR_CHECKS
 from fistula.report.drawing import save
-from fistula.report.guidelines import read_guidelines
+from fistula.report.guidelines import metrics_score, read_guidelines
 from fistula.report.inflation import YAGIS_POINTS, YAGIS_RANDOM
+from fistula.report.mistakes import mistakes
 from fistula.report.names import say_level
 from fistula.report.paper import PER_CLASS
+from fistula.report.participants import patient_flow
 from fistula.report.pooling import POOLINGS, SCALINGS
 from fistula.report.reading import reading_data
 from fistula.report.record import NUMBERS, hash_files, to_json
-from fistula.report.results import CALIBRATION, MORE, PREDICTIVE, seed_rows
+from fistula.report.results import Row, seed_rows
 from fistula.report.study import Study
-from fistula.report.tables import TITLES, write_tables
+from fistula.report.tables import TITLES, write_csv, write_tables
 
 PAGE = "index.html"
 READING_ROOM = "reading.html"
+SHOWN = figures.SHOWN  # configurations in a table on the page, those with the highest AUROC; more stand in a fold-out
+FEW = 12  # misclassified patients on the page; more stand in errors.csv
 
 
-def write_report(study: Study, settings: Settings, *, maps: str = "none") -> Path:
+@dataclass(frozen=True)
+class CrossTable:
+    """Reference standard (rows) against calls (columns), both in the order of `names`."""
+
+    names: list[str]
+    counts: list[list[int]]
+
+
+def write_report(study: Study, settings: Settings, *, maps: str = "none", reload: int = 0) -> Path:
     """Write `report/` into the study's folder, in place of an earlier one, and give the path of its page.
 
     Args:
         study: With its finished runs.
         settings: That decide its numbers.
         maps: Whose saliency maps the reading room shows, one of `saliency_maps.WHICH`.
+        reload: Seconds after which a browser reads the page anew; 0 is never.
 
     Raises:
         ConfigError: If `report/` is there and is not a report.
@@ -50,20 +65,21 @@ def write_report(study: Study, settings: Settings, *, maps: str = "none") -> Pat
         raise ConfigError(target, "already exists and is not a report", remedy="Move it away")
     contents = compute(study, settings)
     made = datetime.now(UTC).isoformat(timespec="minutes")
+    names = _names(contents) | {"made": made, "reload": reload}
     beside = target.with_name(f".report.{uuid.uuid4().hex[:8]}.partial")
     beside.mkdir()
     try:
         drawn = _draw(contents, beside)
         write_tables(beside, contents.rows, contents.comparisons, contents.participants)
+        write_csv(beside / "errors.csv", [one.as_line() for found in names["mistakes"].values() for one in found])
         environment = Environment(
             loader=PackageLoader("fistula.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
             lstrip_blocks=True,
         )  # fmt: skip
-        page = environment.get_template(PAGE).render(**_names(contents), figures=drawn, made=made)
+        page = environment.get_template(PAGE).render(**names, figures=drawn)
         (beside / PAGE).write_text(page, encoding="utf-8")
-        room = environment.get_template(READING_ROOM).render(
-            study=study, made=made, data=reading_data(study, first=_best(contents), maps=maps)
-        )
+        data = reading_data(study, first=_best(contents), maps=maps)
+        room = environment.get_template(READING_ROOM).render(study=study, made=made, data=data)
         (beside / READING_ROOM).write_text(room, encoding="utf-8")
         record = to_json(contents, made=made, files=hash_files(beside))
         (beside / NUMBERS).write_text(record, encoding="utf-8")
@@ -85,27 +101,27 @@ def _replace(target: Path, new: Path) -> None:
 
 def _draw(contents: Contents, folder: Path) -> dict[str, Markup]:
     """Save every figure; give the SVG of each, by name. SVG of our own drawing is the only markup not escaped."""
-    settings = contents.settings
-    drawn: dict[str, tuple[Figure | None, str]] = {
-        "losses": (figures.loss_curves(contents.study), "Loss by epoch, of training and validation, by configuration")
-    }
-    for number, positive in enumerate(contents.study.positives):
-        slices = contents.rows_of(positive, "slice")
-        both = [row for row in contents.rows if row.positive == positive]
+    study, settings = contents.study, contents.settings
+    drawn: dict[str, tuple[Figure | None, str]] = {}
+    for number, positive in enumerate(study.positives):
+        rows = contents.ranked(positive)
+        slices = [contents.ranked(positive, "slice")[0]]
+        if number == 0:
+            losses = figures.loss_curves([row.configuration for row in rows])
+            drawn["losses"] = (losses, "Loss by epoch on training and validation data, by configuration")
         drawn |= {
-            f"forest{number}": (figures.forest(both), "AUROC with interval, by configuration; as in the results table"),
-            f"roc{number}": (figures.roc_overlay(slices), "ROC curves of all configurations, by slice"),
-            f"bands{number}": (
-                figures.roc_bands(slices, resamples=settings.resamples),
-                "ROC curve of each configuration in its band over resampled patients",
+            f"roc{number}": (figures.roc(rows, resamples=settings.resamples), "ROC curves of the configurations"),
+            f"reliability{number}": (
+                probability_figures.reliability(slices[0]),
+                "Observed against predicted",
             ),
-            f"pr{number}": (probability_figures.precision_recall(slices), "Precision against recall, by slice"),
-            f"reliability{number}": (probability_figures.reliability(slices), "Share of positives against mean score"),
             f"benefit{number}": (
                 probability_figures.net_benefit(slices, prevalence=settings.prevalence),
                 "Net benefit against threshold probability",
             ),
         }
+        if len(rows) > 1:
+            drawn[f"forest{number}"] = (figures.forest(rows), "AUROC with 95% CI of each configuration")
     return {
         name: Markup(save(figure, folder, name, says=says))  # noqa: S704 (Matplotlib escapes what it writes)
         for name, (figure, says) in drawn.items()
@@ -113,37 +129,81 @@ def _draw(contents: Contents, folder: Path) -> dict[str, Markup]:
     }
 
 
-def _names(contents: Contents) -> dict[str, object]:
+def _names(contents: Contents) -> dict[str, Any]:
     """What the page's template is given."""
+    study = contents.study
     slice_rows = {(row.configuration.name, row.positive): row for row in contents.rows if row.level == "slice"}
-    first = contents.study.positives[0]
+    ranked = {positive: contents.ranked(positive) for positive in study.positives}
+    best = {positive: rows[0] for positive, rows in ranked.items()}
+    other = "slice" if contents.primary == "patient" else "patient"
+    first = study.positives[0]
     return {
         "contents": contents,
-        "study": contents.study,
+        "study": study,
         "settings": contents.settings,
+        "ranked": ranked,
+        "best": best,
+        "others": {positive: contents.ranked(positive, other) for positive in study.positives},
+        "tables": {positive: _confusion(study, row) for positive, row in best.items()},
+        "mistakes": {positive: mistakes(study, row) for positive, row in best.items()},
+        "patient_flow": patient_flow(study, best[first]),
+        "shown": SHOWN,
+        "few": FEW,
+        "counted": _counted,
+        "say_num": lambda row: _say_num(study, row),
+        "say_ci": _say_ci,
+        "say_thresholds": lambda row: _say_thresholds(study, row),
         "metrics": METRICS,
-        "more": [*MORE, *(PREDICTIVE if contents.settings.prevalence is not None else ())],
         "measures": MEASURES,
-        "check_names": CHECKS,
-        "pair_check_names": PAIR_CHECKS,
-        "calibration": CALIBRATION,
         "titles": TITLES,
         "pooling": POOLINGS[contents.settings.pooling],
         "scaling": SCALINGS[contents.settings.scaling][0],
         "paper_pairs": [(paper, slice_rows[ours.name, first]) for paper, ours in contents.beside_the_paper],
         "paper_images": PER_CLASS,
         "yagis": (*YAGIS_POINTS, YAGIS_RANDOM),
-        "splits": methods.splits(contents.study),
-        "rules": methods.threshold_rules(contents.study),
-        "choice": methods.say_choice(contents.study),
-        "intensity": methods.say_intensity(contents.study.cohort.record.get("intensity")),
+        "splits": methods.splits(study),
+        "rules": methods.threshold_rules(study),
+        "choice": methods.say_choice(study),
+        "intensity": methods.say_intensity(study.cohort.record.get("intensity")),
         "guidelines": read_guidelines(),
+        "score": metrics_score(study),
         "seed_rows": seed_rows,
         "say_level": say_level,
         "pvalue": _say_p,
         "signed": _say_signed,
         "version": __version__,
     }
+
+
+def _counted(row: Row) -> dict[str, str]:
+    """Numerator and denominator of sensitivity and specificity, as they are printed beside them."""
+    hits, sick, right, well = answer.counts(row)
+    return {"sensitivity": f"{hits}/{sick}", "specificity": f"{right}/{well}"}
+
+
+def _confusion(study: Study, row: Row) -> CrossTable:
+    """The 2 x 2 table of a row's decisions, the class first."""
+    hits, sick, right, well = answer.counts(row)
+    names = [row.positive, study.rest(row.positive)]
+    return CrossTable(names, [[hits, sick - hits], [well - right, right]])
+
+
+def _say_num(study: Study, row: Row) -> str:
+    total, positives = row.num
+    of = f" of {row.rows['patient_key'].n_unique()} patients" if row.level == "slice" else ""
+    return f"{total} {row.level}s{of}, {positives} {row.positive} and {total - positives} {study.rest(row.positive)}"
+
+
+def _say_thresholds(study: Study, row: Row) -> str:
+    runs = row.configuration.runs
+    return answer.say_thresholds([study.threshold(run, row.positive, level=row.level) for run in runs])
+
+
+def _say_ci(estimate: Estimate) -> str:
+    if not estimate.is_defined:
+        return f"n/a: {estimate.reason}"
+    interval = f"95% CI {estimate.low:.3f} to {estimate.high:.3f}" if estimate.has_interval else estimate.reason
+    return f"{estimate.value:.3f} ({interval})"
 
 
 def _best(contents: Contents) -> int:

@@ -55,7 +55,7 @@ def paper_rows() -> list[PaperRow]:
 
 
 def beside_the_paper(study: Study) -> list[tuple[PaperRow, Configuration]]:
-    """Pair each row of the paper with the study's configuration of the same factors; empty if none has any."""
+    """Pair each row of the paper with the study's configuration of the same factors; empty in any other study."""
     pairs = []
     for row in paper_rows():
         for configuration in study.configurations:
@@ -63,4 +63,4 @@ def beside_the_paper(study: Study) -> list[tuple[PaperRow, Configuration]]:
             ours = {key: str(configuration.factors[key]).partition(".")[0] for key in row.factors}
             if ours == row.factors:
                 pairs.append((row, configuration))
-    return pairs
+    return pairs if len(pairs) == len(study.configurations) else []

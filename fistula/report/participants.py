@@ -1,10 +1,11 @@
-"""Who was studied: the flow from files to slices, and Table 1, as counts and plain summaries."""
+"""Who was studied: the flow of patients and of files, and Table 1, as counts and plain summaries."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
+from fistula.report.results import Row
 from fistula.report.study import Study
 
 
@@ -24,6 +25,47 @@ class Table:
 
     columns: list[str]
     rows: list[tuple[str, list[str]]]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box of the flow of participants: how many of what, more about them, and whether it stands alone in its line."""
+
+    count: int
+    says: str
+    lines: list[str]
+    is_wide: bool = False
+
+
+def patient_flow(study: Study, row: Row) -> list[Box]:
+    """From the patients of the cohort over those tested to the results of the test, by class, as STARD draws it.
+
+    Args:
+        study: Of the row.
+        row: The configuration whose results are shown, at the level of the primary endpoint; over seeds they add up.
+    """
+    manifest, classes = study.cohort.manifest, study.cohort.classes
+    label = pl.col("label").max()
+    patients = manifest.group_by("patient_key").agg(label)
+    tested = patients.filter(pl.col("patient_key").is_in(row.rows["patient_key"].unique().implode()))
+    away = len(patients) - len(tested)
+    elsewhere = [f"{away} in the training and validation sets alone"] if away else []
+    boxes = [
+        Box(len(patients), "patients with images and a reference standard", [_by_class(patients, classes)], True),
+        Box(len(tested), "patients in the test set", [_by_class(tested, classes), *elsewhere], True),
+    ]
+    rest = study.rest(row.positive)
+    unit = f"{row.level}s" if row.configuration.num_seeds == 1 else f"{row.level}s, over seeds,"
+    for called, name in ((1, row.positive), (0, rest)):
+        part = row.rows.filter(pl.col("called") == called)
+        counts = [int((part["label"] == label).sum()) for label in (1, 0)]
+        lines = [f"{counts[0]} {row.positive}, {counts[1]} {rest} by the reference standard"]
+        boxes.append(Box(len(part), f"{unit} called {name}", lines))
+    return boxes
+
+
+def _by_class(patients: pl.DataFrame, classes: list[str]) -> str:
+    return ", ".join(f"{(patients['label'] == index).sum()} {name}" for index, name in enumerate(classes))
 
 
 def flow(study: Study) -> list[Step]:

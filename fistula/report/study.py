@@ -123,6 +123,10 @@ class Study:
         """The classes to report on: the positive one of two, or each of more, against the rest."""
         return self.cohort.classes[1:] if len(self.cohort.classes) == 2 else self.cohort.classes
 
+    def rest(self, positive: str) -> str:
+        """What those are called that are not of the class."""
+        return self.cohort.classes[0] if len(self.cohort.classes) == 2 else f"not {positive}"
+
     @property
     def certificates(self) -> list[dict[str, Any]]:
         """What the audits of its splits found, one a split, as the runs recorded them."""

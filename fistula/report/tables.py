@@ -4,6 +4,7 @@ import csv
 from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
+from typing import Any
 
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.standard import METRICS
@@ -48,7 +49,7 @@ TITLES = {
 def write_tables(folder: Path, rows: list[Row], comparisons: list[Comparisons], participants: Table) -> None:
     """Write results, comparisons and Table 1, each as `.csv` and `.tex`."""
     results = [_result(row) for row in rows]
-    _write_csv(folder / "results.csv", results)
+    write_csv(folder / "results.csv", results)
     heads = ["configuration", "class", "level", "n", "positive", *(TITLES[name] for name in METRICS)]
     body = [
         [row.configuration.name, row.positive, row.level, *map(str, row.num), *(f"{row.estimates[m]}" for m in METRICS)]
@@ -57,11 +58,11 @@ def write_tables(folder: Path, rows: list[Row], comparisons: list[Comparisons], 
     (folder / "results.tex").write_text(latex_table(heads, body))
     pairs = [_pair(pair) for found in comparisons for pair in found.pairs]
     if pairs:
-        _write_csv(folder / "comparisons.csv", pairs)
+        write_csv(folder / "comparisons.csv", pairs)
         columns = ("first", "second", "class", "auroc", "auroc_low", "auroc_high", "auroc_p", "auroc_p_holm")
         cells = [[_say(pair[name]) for name in columns] for pair in pairs]
         (folder / "comparisons.tex").write_text(latex_table(columns, cells))
-    _write_csv(
+    write_csv(
         folder / "table1.csv",
         [dict(zip(["", *participants.columns], [name, *cells], strict=True)) for name, cells in participants.rows],
     )
@@ -148,7 +149,8 @@ def _say(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else "n/a" if value is None else str(value)
 
 
-def _write_csv(path: Path, lines: list[dict[str, object]]) -> None:
+def write_csv(path: Path, lines: list[dict[str, Any]]) -> None:
+    """Write lines, each by column, with every column that one of them has."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for line in lines for key in line)))
         writer.writeheader()

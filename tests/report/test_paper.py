@@ -26,6 +26,14 @@ def test_configurations_of_the_same_factors_stand_beside_the_papers_rows(study_f
     assert [(theirs.row, ours.name) for theirs, ours in pairs] == [(1, "transfer"), (4, "end-to-end")]
 
 
+def test_a_study_with_any_other_configuration_is_not_the_papers(study_folder):
+    path = study_folder / "resnet18-end_to_end-patient_kfold-fold0-seed0" / "run.json"
+    record = json.loads(path.read_text())
+    record["factors"]["epochs"] = 7
+    path.write_text(json.dumps(record))
+    assert compute(read_study(study_folder), Settings(resamples=20)).beside_the_paper == []
+
+
 def test_another_network_has_no_row_in_the_paper(study_folder):
     for path in study_folder.glob("*/run.json"):
         record = json.loads(path.read_text())

@@ -1,6 +1,7 @@
 import polars as pl
 
-from fistula.report.participants import flow, table_one
+from fistula.report.contents import Settings, compute
+from fistula.report.participants import flow, patient_flow, table_one
 from fistula.report.study import read_study
 
 
@@ -42,3 +43,16 @@ def test_the_flow_is_that_of_the_cohorts_record(study_folder):
     ]
     del study.cohort.record["flow"]
     assert flow(study) == []
+
+
+def test_the_flow_of_patients_ends_in_the_two_by_two_table(study_folder):
+    contents = compute(read_study(study_folder), Settings(resamples=20))
+    row = contents.ranked("fistula")[0]
+    everyone, tested, called, spared = patient_flow(contents.study, row)
+    assert (everyone.count, everyone.lines) == (30, ["15 normal, 15 fistula"])
+    assert (tested.count, tested.lines) == (30, ["15 normal, 15 fistula"])
+    hits = row.rows.filter((pl.col("label") == 1) & (pl.col("called") == 1)).height
+    right = row.rows.filter((pl.col("label") == 0) & (pl.col("called") == 0)).height
+    assert called.lines == [f"{hits} fistula, {15 - right} normal by the reference standard"]
+    assert spared.lines == [f"{15 - hits} fistula, {right} normal by the reference standard"]
+    assert (called.count, spared.count) == (hits + 15 - right, 15 - hits + right)

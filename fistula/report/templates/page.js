@@ -1,4 +1,9 @@
 "use strict";
+// In a narrow window each row is a card, and each cell says what it is.
+for (const table of document.querySelectorAll("table.stacked")) {
+  const heads = [...(table.tHead?.rows[table.tHead.rows.length - 1].cells ?? [])].map(head => head.textContent.trim());
+  for (const row of table.tBodies[0].rows) [...row.cells].forEach((cell, n) => { if (cell.tagName === "TD") cell.dataset.head = heads[n] ?? ""; });
+}
 // Sort a table by a column: numbers by their value, words by the alphabet, what is undefined always last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
