@@ -20,7 +20,8 @@ class Keep:
     Args:
         modality: DICOM modalities; null for any.
         component: Parts of a Dixon or complex acquisition (`COMPONENTS`; "" for images that are neither); null for any.
-        orientation: axial, coronal, sagittal, oblique; null for any, and for images without a stated plane.
+        orientation: axial, coronal, sagittal: the nearest plane, whatever the tilt; null for any, and for images
+            without a stated plane.
         contrast: `yes` (an agent is stated), `unknown` (the attribute is there but empty), `no`; null for any.
         description: Regular expression that series description or protocol name must contain; "" for any.
         localizers: Whether scout images may stay.

@@ -44,6 +44,9 @@ FACTS: dict[str, Any] = {
     "scanner": pl.String(),
     "image_type": pl.String(),
     "component": pl.String(),
+    "acquisition": pl.String(),  # b-value, echo, phase and stack, in words
+    "moments": pl.List(pl.Float64()),  # what tells volumes in the same places apart
+    "series_alike": pl.String(),  # the same for series that may be one, cut up
     "contrast": pl.String(),
     "syntax": pl.String(),
     "photometric": pl.String(),

@@ -1,21 +1,32 @@
 """What is known about an object's frames without their pixels: numbers, listed words and pseudonyms only."""
 
 import re
+from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
 from pydicom.dataset import Dataset
 
 from fistula.dicom import vocabulary
+from fistula.dicom.acquisition import acquisition, moments
 from fistula.dicom.frames import MOSAICS, Frame, component, contrast
-from fistula.dicom.geometry import normal, orientation, position_along
+from fistula.dicom.geometry import normal, position_along, stance
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.kinds import num_frames
 from fistula.dicom.parse import Header, text, whole
 from fistula.dicom.syntax import syntax_name
 
+# Series that agree in these may be one that was cut up; the first two must be stated.
+ALIKE = ("SeriesNumber", "FrameOfReferenceUID", "Modality", "SeriesDescription", "ProtocolName")
+DUMMY_DATES = frozenset((date(1, 1, 1), date(1753, 1, 1), date(1800, 1, 1), date(1900, 1, 1), date(9999, 12, 31)))
+OLDEST = 115.0  # years
+SAME_YEARS = 1.5  # stated ages are cut or rounded
+PER_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
 
-def frame_facts(header: Header, *, pseudonyms: Pseudonyms, description: str) -> list[dict[str, Any]]:
+
+def frame_facts(
+    header: Header, *, pseudonyms: Pseudonyms, description: str, notes: Iterable[str] = ()
+) -> list[dict[str, Any]]:
     """One record a frame.
 
     Args:
@@ -23,6 +34,7 @@ def frame_facts(header: Header, *, pseudonyms: Pseudonyms, description: str) -> 
         pseudonyms: Names its patient, study, series and instance.
         description: Regular expression looked for in the series' and protocol's names; only whether it was found
             leaves this function.
+        notes: What is known to be odd about the header.
 
     Returns:
         Records with the columns of `fistula.cohort.survey.FACTS` that concern an image.
@@ -32,8 +44,9 @@ def frame_facts(header: Header, *, pseudonyms: Pseudonyms, description: str) -> 
     frames = num_frames(header)
     records = []
     for index in range(frames):
-        record = shared | _frame_facts(Frame(dataset, index))
-        record["frame"] = index
+        own, odd = _frame_facts(Frame(dataset, index))
+        record = shared | own | {"frame": index}
+        record["notes"] = "|".join([*record["notes"], *sorted(notes), *odd])
         if frames > 1:
             record["slice_key"] = pseudonyms("frame", f"{record['slice_key']}#{index}")
         records.append(record)
@@ -49,6 +62,7 @@ def _object_facts(header: Header, *, pseudonyms: Pseudonyms, description: str) -
     if (whole(dataset, "SamplesPerPixel") or 1) > 1 or photometric == "PALETTE COLOR":
         notes.append("colour to grey")
     identity, identity_notes = _identity(dataset, pseudonyms)
+    age, age_notes = _age(dataset)
     return identity | {
         "instance_number": whole(dataset, "InstanceNumber"),
         "rows": whole(dataset, "Rows"),
@@ -59,30 +73,15 @@ def _object_facts(header: Header, *, pseudonyms: Pseudonyms, description: str) -
         "scanner": vocabulary.model(text(dataset, "ManufacturerModelName"), pseudonyms),
         "contrast": contrast(dataset),
         "syntax": syntax_name(header.syntax),
-        "photometric": photometric if photometric in PHOTOMETRICS else "OTHER",
+        "photometric": photometric,
         "bits": whole(dataset, "BitsStored") or whole(dataset, "BitsAllocated"),
         "is_lossy": lossy,
         "is_burned_in": text(dataset, "BurnedInAnnotation").upper() == "YES",
         "is_described": _is_described(dataset, description),
-        "age": _age(dataset),
+        "age": age,
         "sex": vocabulary.sex(text(dataset, "PatientSex")),
-        "notes": "|".join(notes + identity_notes),
+        "notes": notes + identity_notes + age_notes,
     }
-
-
-PHOTOMETRICS = frozenset(
-    {
-        "MONOCHROME1",
-        "MONOCHROME2",
-        "PALETTE COLOR",
-        "RGB",
-        "YBR_FULL",
-        "YBR_FULL_422",
-        "YBR_PARTIAL_420",
-        "YBR_ICT",
-        "YBR_RCT",
-    }
-)
 
 
 def _identity(dataset: Dataset, pseudonyms: Pseudonyms) -> tuple[dict[str, Any], list[str]]:
@@ -97,36 +96,50 @@ def _identity(dataset: Dataset, pseudonyms: Pseudonyms) -> tuple[dict[str, Any],
     patient_key = pseudonyms(*whose)
     birth, day = _date(dataset, "PatientBirthDate"), _study_date(dataset)
     person = f"{birth}|{text(dataset, 'PatientSex')}|{day}" if birth and day else ""
+    alike = [study, *(text(dataset, keyword) for keyword in ALIKE)]
     identity = {
         "slice_key": pseudonyms("instance", instance) if instance else "",
         "instance_key": pseudonyms("instance", instance) if instance else "",
         "patient_key": patient_key,
         "study_key": pseudonyms("study", study or series or instance),
         "series_key": pseudonyms("series", series or study or instance),
+        "series_alike": pseudonyms("series alike", "\0".join(alike)) if all(alike[:3]) else "",
         "person_key": pseudonyms("person", person) if person else "",
         "study_day": pseudonyms.day(patient_key, day.toordinal()) if day else None,
     }
     return identity, notes
 
 
-def _frame_facts(frame: Frame) -> dict[str, Any]:
+def _frame_facts(frame: Frame) -> tuple[dict[str, Any], list[str]]:
+    """Facts of one frame, and what is odd about it."""
     cosines, corner = frame.cosines(), frame.corner()
-    plane = normal(cosines) if cosines else None
+    lies = stance(cosines) if cosines else None
+    plane = normal(lies.cosines) if lies else None
     spacing = frame.spacing()
     image_type = frame.image_type()
-    return {
+    facts = {
         "spacing_row": spacing[0] if spacing else None,
         "spacing_col": spacing[1] if spacing else None,
-        "cosines": [round(value, 5) for value in cosines] if plane is not None and cosines else None,
-        "orientation": orientation(plane) if plane is not None else "",
+        "cosines": list(lies.cosines) if lies else None,
+        "orientation": lies.orientation if lies else "",
+        "tilt_degrees": lies.tilt_degrees if lies else None,
+        "turned": lies.turned if lies else "",
         "position_mm": position_along(plane, corner) if plane is not None and corner else None,
         "component": component(frame),
+        "acquisition": acquisition(frame),
+        "moments": moments(frame),
         "image_type": " ".join(
             filter(None, (vocabulary.image_type(image_type), vocabulary.scanning_sequence(frame.scanning_sequence())))
         ),
         "is_localizer": any("LOCALI" in value.upper() for value in image_type),
         "is_mosaic": any(word in value.upper() for value in image_type for word in MOSAICS),
     }
+    odd = (
+        []
+        if lies
+        else ["an orientation that is no plane: left as it is" if cosines else "no orientation: left as it is"]
+    )
+    return facts, odd
 
 
 def _is_described(dataset: Dataset, pattern: str) -> bool:
@@ -134,16 +147,30 @@ def _is_described(dataset: Dataset, pattern: str) -> bool:
     return re.search(pattern, names, re.IGNORECASE) is not None
 
 
-def _age(dataset: Dataset) -> float | None:
-    """Age in years at the study: from the dates where both are there, else as stated (PS3.5 6.2, VR AS)."""
+def _age(dataset: Dataset) -> tuple[float | None, list[str]]:
+    """Age in years at the study: from the dates where both are there, else as stated (PS3.5 6.2, VR AS).
+
+    One that no patient has is left out, and said: archives write dates such as 1900-01-01 where none is known, or the
+    study's own.
+    """
+    notes = []
     birth, day = _date(dataset, "PatientBirthDate"), _study_date(dataset)
-    if birth and day and 0 <= (days := (day - birth).days) <= 130 * 366:
-        return round(days / 365.25, 1)
-    stated = re.fullmatch(r"(\d{1,3})([DWMY])", text(dataset, "PatientAge"))
-    if stated is None:
-        return None
-    per_year = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}[stated[2]]
-    return round(int(stated[1]) / per_year, 1)
+    by_dates = None
+    if birth and day:
+        days = (day - birth).days
+        by_dates = round(days / 365.25, 1) if birth not in DUMMY_DATES and 0 < days <= OLDEST * 365.25 else None
+        notes += ["a birth date that cannot be true"] if by_dates is None else []
+    elif not birth and text(dataset, "PatientBirthDate"):
+        notes.append("a birth date that no calendar has")
+    stated, word = None, text(dataset, "PatientAge")
+    if word:
+        found = re.fullmatch(r"(\d{1,3})([DWMY])", word.upper())
+        years = int(found[1]) / PER_YEAR[found[2]] if found else 0.0
+        stated = round(years, 1) if 0 < years <= OLDEST else None
+        notes += ["an age that cannot be true"] if stated is None else []
+    if by_dates is not None and stated is not None and abs(by_dates - stated) > SAME_YEARS:
+        notes.append("birth date and age differ")
+    return (stated if by_dates is None else by_dates), notes
 
 
 def _study_date(dataset: Dataset) -> date | None:

@@ -1,12 +1,12 @@
 """One frame's attributes, wherever they stand: per-frame group, shared group, or the object itself."""
 
 from functools import cached_property
-from typing import Any
 
 from pydicom.dataset import Dataset
 
 from fistula.dicom.parse import number, numbers, sequence, text
-from fistula.dicom.raw import is_absent, private_value
+from fistula.dicom.private import Private
+from fistula.dicom.raw import is_absent
 
 # What Philips (2005,1011), ImageType and FrameType call the parts of a Dixon pair, and of a complex image.
 COMPONENTS = {
@@ -36,6 +36,7 @@ COMPLEX = {
     "I": "imaginary",
     "IMAGINARY": "imaginary",
 }
+PHILIPS, PHILIPS_FRAME, GE = "Philips MR Imaging DD 001", "Philips MR Imaging DD 005", "GEMS_PARM_01"
 # What GE's (0043,102F) says in the place of an ImageType.
 GE_TYPES = ("M", "P", "R", "I")
 # Words of ImageType for many slices in one picture: Siemens', and United Imaging's.
@@ -100,26 +101,30 @@ class Frame:
                 return word.upper()
         return text(self.dataset, "ComplexImageComponent").upper()
 
-    def philips(self, element: int) -> Any:
-        """Value of Philips' private (2005,`element`), the frame's own before the object's; None if absent."""
-        items = [item for group in self.groups for item in _items(group, (0x2005, 0x140F))[:1]]
-        values = (private_value(place, (0x2005, element)) for place in [*items, self.dataset])
-        return next((value for value in values if value), None)
+    @cached_property
+    def places(self) -> list[Private]:
+        """Where makers' own elements stand: Philips' own item of the frame's groups, then the object."""
+        items = [item for group in self.groups for item in Private(group).items(0x2005, PHILIPS_FRAME, 0x0F)[:1]]
+        return [Private(place) for place in [*items, self.dataset]]
+
+    def scale_slope(self) -> float | None:
+        """Philips' scale slope (2005,xx0E); None elsewhere.
+
+        Raises:
+            Refused: If it is there and cannot be read.
+        """
+        found = (place.numbers(0x2005, PHILIPS, 0x0E, "FL") for place in self.places)
+        return next((values[0] for values in found if values), None)
 
     def philips_type(self) -> str:
-        """Philips' own image type (2005,1011), upper case; empty elsewhere."""
-        value = self.philips(0x1011)
-        word = value.decode("ascii", "ignore") if isinstance(value, bytes) else str(value or "")
-        return word.strip(" \0").upper()
+        """Philips' own image type (2005,xx11), upper case; empty elsewhere."""
+        words = (place.word(0x2005, PHILIPS, 0x11) for place in self.places)
+        return next((word for word in words if word), "")
 
     def ge_type(self) -> str:
-        """M, P, R or I: GE's own image type (0043,102F); empty elsewhere."""
-        creator, value = (private_value(self.dataset, (0x0043, element)) for element in (0x0010, 0x102F))
-        name = creator.decode("ascii", "ignore") if isinstance(creator, bytes) else str(creator)
-        if not name.startswith("GEMS_PARM_01"):
-            return ""
-        number = int.from_bytes(value[:2], "little") if isinstance(value, bytes) else value
-        return GE_TYPES[number] if isinstance(number, int) and 0 <= number < len(GE_TYPES) else ""
+        """M, P, R or I: GE's own image type (0043,xx2F); empty elsewhere."""
+        values = self.places[-1].numbers(0x0043, GE, 0x2F, "SS")
+        return GE_TYPES[int(values[0])] if values and values[0] in range(len(GE_TYPES)) else ""
 
 
 TYPE_GROUPS = (
@@ -158,10 +163,3 @@ def contrast(dataset: Dataset) -> str:
     if sequence(dataset, "ContrastBolusAgentSequence") or (number(dataset, "ContrastBolusVolume") or 0) > 0:
         return "yes"
     return "no" if is_absent(dataset, "ContrastBolusAgent") else "unknown"
-
-
-def _items(dataset: Dataset, tag: tuple[int, int]) -> list[Dataset]:
-    try:
-        return list(dataset[tag].value) if tag in dataset else []
-    except Exception:  # a damaged private sequence is none
-        return []

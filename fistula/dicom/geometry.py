@@ -2,12 +2,49 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 SAME_PLACE_MM = 0.01
 UNEVEN = 0.05  # a gap that differs by more than this share from the median one is noted
-OBLIQUE = np.cos(np.radians(30))  # up to 30 degrees from an axis the plane keeps that axis's name
+SKEW = 0.1  # cosine between the directions of rows and columns from which they are not those of a picture
+# How slices are stored: towards what rows and columns run, in DICOM's axes left, posterior, head. That is how a reader
+# sees them: axial from the feet, coronal from the front, sagittal with the front at the left.
+STORED = {
+    "axial": ((1, 0, 0), (0, 1, 0)),
+    "coronal": ((1, 0, 0), (0, 0, -1)),
+    "sagittal": ((0, 1, 0), (0, 0, -1)),
+}
+# What brings a picture into another stance: transpose it, then reverse its rows, then its columns. Named as in Pillow.
+TURNS = {
+    "": (False, False, False),
+    "flip": (False, False, True),
+    "flip_vertical": (False, True, False),
+    "turn180": (False, True, True),
+    "transpose": (True, False, False),
+    "turn90": (True, True, False),
+    "turn270": (True, False, True),
+    "transverse": (True, True, True),
+}
+NAMES = {steps: name for name, steps in TURNS.items()}
+
+
+class Stance(NamedTuple):
+    """How a slice lies in the patient.
+
+    Attributes:
+        orientation: The nearest of axial, coronal and sagittal.
+        tilt_degrees: The slice's angle to that plane, 0 to 54.8.
+        turned: Which of `TURNS` brings it into the stored orientation; empty if it is there already.
+        cosines: Directions of rows and columns after that.
+    """
+
+    orientation: str
+    tilt_degrees: float
+    turned: str
+    cosines: tuple[float, ...]
 
 
 def normal(cosines: Sequence[float]) -> np.ndarray | None:
@@ -26,24 +63,103 @@ def normal(cosines: Sequence[float]) -> np.ndarray | None:
     (a, b, c), (d, e, f) = cosines[:3], cosines[3:]
     vector = b * f - c * e, c * d - a * f, a * e - b * d
     length = math.hypot(*vector)
-    return np.array(vector) / length if math.isfinite(length) and length > 0.5 else None
+    skew = abs(a * d + b * e + c * f)
+    is_plane = math.isfinite(length) and length > 0.5 and skew <= SKEW * length
+    return np.array(vector) / length if is_plane else None
+
+
+def stance(cosines: Sequence[float]) -> Stance | None:
+    """How a slice with this ImageOrientationPatient lies; None if it spans no plane.
+
+    Of the eight ways to lay the picture the one is taken whose rows and columns run most as `STORED` says; it depends
+    on the plane and its sides alone, not on how they were written, so that it undoes every flip and turn.
+
+    Example:
+        >>> stance([-1, 0, 0, 0, -1, 0])[:3]
+        ('axial', 0.0, 'turn180')
+    """
+    return _stance(tuple(cosines))
+
+
+@lru_cache(maxsize=1024)  # the slices of a stack have one, and most series those of few planes
+def _stance(cosines: tuple[float, ...]) -> Stance | None:
+    direction = normal(cosines)
+    if direction is None:
+        return None
+    share = [round(abs(value), 6) for value in direction.tolist()]
+    # Where two planes are as near, axial goes before coronal, and coronal before sagittal.
+    axis = max((2, 1, 0), key=lambda index: share[index])
+    orientation = ("sagittal", "coronal", "axial")[axis]
+    tilt = round(math.degrees(math.acos(min(1.0, share[axis]))), 1)
+    best = max(_laid(cosines, steps, STORED[orientation]) for steps in TURNS.values())
+    return Stance(orientation, tilt, NAMES[best[2]], best[1])
+
+
+def _laid(cosines: Sequence[float], steps: tuple[bool, ...], wanted: tuple[tuple[int, ...], ...]) -> tuple:
+    """How well one of the turns fits, its directions, and its steps."""
+    is_transposed, is_row_reversed, is_column_reversed = steps
+    along, down = tuple(cosines[:3]), tuple(cosines[3:])
+    if is_transposed:
+        along, down = down, along
+    along = tuple(-value + 0.0 for value in along) if is_column_reversed else along
+    down = tuple(-value + 0.0 for value in down) if is_row_reversed else down
+    pairs = zip((*along, *down), (*wanted[0], *wanted[1]), strict=True)
+    fit = round(sum(value * weight for value, weight in pairs), 4)
+    return fit, tuple(round(value, 5) + 0.0 for value in (*along, *down)), steps
+
+
+def turn(image: np.ndarray, turned: str) -> np.ndarray:
+    """Lay a picture ``(H, W)`` as one of `TURNS` says; a view.
+
+    Example:
+        >>> turn(np.array([[1, 2], [3, 4]]), "turn180").tolist()
+        [[4, 3], [2, 1]]
+    """
+    is_transposed, is_row_reversed, is_column_reversed = TURNS[turned]
+    image = image.T if is_transposed else image
+    image = image[::-1] if is_row_reversed else image
+    return image[:, ::-1] if is_column_reversed else image
+
+
+def turned_point(point: tuple[float, float], shape: tuple[int, int], turned: str) -> tuple[float, float]:
+    """Where a point of a picture lies once that is turned; row and column, centres of the first pixels at 0.
+
+    Args:
+        point: In the picture as found.
+        shape: Its rows and columns, as found.
+        turned: One of `TURNS`.
+
+    Example:
+        >>> turned_point((0, 1), (4, 5), "flip")
+        (0, 3)
+    """
+    is_transposed, is_row_reversed, is_column_reversed = TURNS[turned]
+    (row, column), (height, width) = point, shape
+    if is_transposed:
+        row, column, height, width = column, row, width, height
+    return (height - 1 - row if is_row_reversed else row), (width - 1 - column if is_column_reversed else column)
+
+
+def found_point(point: tuple[float, float], shape: tuple[int, int], turned: str) -> tuple[float, float]:
+    """The inverse of `turned_point`: where a point of the turned picture lies in the one that was found.
+
+    Args:
+        point: In the turned picture.
+        shape: Rows and columns of the picture as found.
+        turned: What was done to it.
+    """
+    is_transposed, is_row_reversed, is_column_reversed = TURNS[turned]
+    (row, column), (height, width) = point, shape
+    if is_transposed:
+        height, width = width, height
+    row = height - 1 - row if is_row_reversed else row
+    column = width - 1 - column if is_column_reversed else column
+    return (column, row) if is_transposed else (row, column)
 
 
 def position_along(normal_vector: np.ndarray, corner: Sequence[float]) -> float:
     """Distance in mm of the plane through `corner` (ImagePositionPatient) from the origin, along the normal."""
     return round(float(np.dot(normal_vector, np.asarray(corner, float))), 4)
-
-
-def orientation(normal_vector: np.ndarray) -> str:
-    """`sagittal`, `coronal` or `axial` if the normal is within 30 degrees of that axis, else `oblique`.
-
-    Example:
-        >>> orientation(np.array([0.0, 0.1, -0.99]))
-        'axial'
-    """
-    axis = int(np.argmax(np.abs(normal_vector)))
-    is_near = abs(normal_vector[axis]) >= OBLIQUE * np.linalg.norm(normal_vector)
-    return ("sagittal", "coronal", "axial")[axis] if is_near else "oblique"
 
 
 def spacing_notes(positions: Sequence[float | None]) -> list[str]:

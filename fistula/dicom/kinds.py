@@ -2,12 +2,14 @@
 
 from pydicom.uid import UID
 
+from fistula.dicom.mend import NUMBERS, Mended, mend
 from fistula.dicom.outcome import Refused, Skipped
 from fistula.dicom.parse import Header, text, whole
 from fistula.dicom.raw import is_empty
 
 PIXELS_PER_FRAME = 1 << 26  # 8192 x 8192: larger than any detector, small enough to allocate
 MAX_FRAMES = 100_000
+SIZES = NUMBERS.keys() | {"PhotometricInterpretation"}  # without these not even the facts of its frames are known
 
 # Tested in this order against the name of the SOP class; the first that occurs gives the reason.
 NOT_IMAGES = {
@@ -60,8 +62,8 @@ OTHER_CLASSES = {
 }
 
 
-def require_image(header: Header) -> None:
-    """Return if the object is an image whose header makes sense.
+def require_image(header: Header) -> Mended:
+    """Mend the header of an image, and return what was mended if it makes sense.
 
     Raises:
         Skipped: If it is another kind of object.
@@ -77,7 +79,11 @@ def require_image(header: Header) -> None:
         if not has_matrix and "Image" not in UID(sop_class).name:
             raise Skipped("a DICOM object without an image")
         raise Refused("an image object without pixel data", "Export it again")
+    mended = mend(dataset)
+    if set(mended.unreadable) & SIZES:
+        mended.require()
     _refuse_bad_size(header)
+    return mended
 
 
 def _meta_class(dataset: object) -> str:

@@ -20,7 +20,6 @@ from pydicom.uid import (
 )
 
 from fistula.dicom.container import is_closed_archive
-from fistula.dicom.elements import plain_dataset
 from fistula.dicom.outcome import Refused, Skipped
 from fistula.dicom.raw import is_absent, plain_numbers, plain_text
 
@@ -29,7 +28,6 @@ config.settings.reading_validation_mode = config.IGNORE
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 META_LIMIT = 4096
-HEAD = 1 << 16  # bytes in which most headers end
 
 
 @dataclass(frozen=True)
@@ -63,12 +61,8 @@ def read_header(file: BinaryIO, *, limit: int) -> Header:
         Refused: If it is, but cannot be read.
     """
     has_preamble = _recognise(file)
-    if plain := plain_dataset(file.read(HEAD), stop_before_pixels=True):
-        file.seek(plain[1])
-        dataset, is_deflated = plain[0], False
-    else:
-        file, is_deflated = _inflated(file, limit=limit)
-        dataset = _parse(file, stop_before_pixels=True)
+    file, is_deflated = _inflated(file, limit=limit)
+    dataset = _parse(file, stop_before_pixels=True)
     if not len(dataset) and not len(_meta(dataset)):
         raise Refused("a DICOM file with nothing in it")
     pixel_bytes, bytes_left = _peek(file, dataset)
@@ -87,9 +81,6 @@ def read_dataset(file: BinaryIO, *, limit: int) -> Dataset:
         Skipped: If it is not DICOM.
         Refused: If it is, but cannot be read.
     """
-    if plain := plain_dataset(file.read(), stop_before_pixels=False):
-        return plain[0]
-    file.seek(0)
     _recognise(file)
     file, _ = _inflated(file, limit=limit)
     dataset = _parse(file, stop_before_pixels=False)

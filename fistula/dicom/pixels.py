@@ -3,18 +3,17 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder
 from pydicom.uid import UID
 
 from fistula.dicom.codestream import refuse_other_size
 from fistula.dicom.frames import Frame
+from fistula.dicom.mend import mend
 from fistula.dicom.native import plain_pixels
-from fistula.dicom.outcome import Refused
+from fistula.dicom.outcome import Refused, damage_refused
 from fistula.dicom.parse import attribute, number, sequence, text, whole
 from fistula.dicom.syntax import decoders
 from fistula.dicom.window import Window
@@ -34,6 +33,7 @@ class Picture:
         window: The file's own window or VOI table, if it has one that can be used.
         spacing: Distance of rows, of columns in mm, if stated.
         decoder: pydicom's plugin that did it.
+        notes: What is odd about it.
     """
 
     values: np.ndarray
@@ -43,38 +43,50 @@ class Picture:
     window: Window | None = None
     spacing: tuple[float, float] | None = None
     decoder: str = "native"
+    notes: tuple[str, ...] = ()
 
 
 def decode(dataset: Dataset, frames: Sequence[int]) -> Iterator[Picture]:
     """Decode the frames with these indices, one after the other.
 
     Args:
-        dataset: The whole object, as `fistula.dicom.parse.read_dataset` gives it.
+        dataset: The whole object, as `fistula.dicom.parse.read_dataset` gives it; what its header misspells is mended.
         frames: Indices from 0.
 
     Raises:
-        Refused: If a frame cannot be decoded.
+        Refused: If a frame cannot be decoded, or a value that its pixels depend on cannot be read.
     """
+    with damage_refused():
+        mended = mend(dataset)
+        mended.require()
     for index in frames:
-        stored, photometric, plugin = _stored(dataset, index)
-        frame = Frame(dataset, index)
-        if photometric == "PALETTE COLOR":
-            stored = _painted(stored, dataset)
-        if stored.ndim == 3:
-            values, inside = (stored.astype(np.float32) @ LUMA), None
-        else:
-            values, inside = _to_values(stored, frame), _not_padding(stored, dataset)
-        if not (np.isfinite(values.min()) and np.isfinite(values.max())):
-            raise Refused("pixel values that are not finite")
-        yield Picture(
-            values=values,
-            inside=inside,
-            signal_scale=_philips_scale(frame),
-            is_inverted=photometric == "MONOCHROME1",
-            window=_window(frame),
-            spacing=frame.spacing(),
-            decoder=plugin,
-        )
+        with damage_refused():
+            picture = _decoded(dataset, index)
+        yield picture
+
+
+def _decoded(dataset: Dataset, index: int) -> Picture:
+    stored, photometric, plugin = _stored(dataset, index)
+    frame = Frame(dataset, index)
+    if photometric == "PALETTE COLOR":
+        stored = _painted(stored, dataset)
+    if stored.ndim == 3:
+        values, inside = (stored.astype(np.float32) @ LUMA), None
+    else:
+        values, inside = _to_values(stored, frame), _not_padding(stored, dataset)
+    if not (np.isfinite(values.min()) and np.isfinite(values.max())):
+        raise Refused("pixel values that are not finite")
+    window, notes = _window(frame)
+    return Picture(
+        values=values,
+        inside=inside,
+        signal_scale=_philips_scale(frame),
+        is_inverted=photometric == "MONOCHROME1",
+        window=window,
+        spacing=frame.spacing(),
+        decoder=plugin,
+        notes=notes,
+    )
 
 
 def _stored(dataset: Dataset, index: int) -> tuple[np.ndarray, str, str]:
@@ -129,28 +141,19 @@ def _to_values(stored: np.ndarray, frame: Frame) -> np.ndarray:
 
 def _rescale(frame: Frame) -> tuple[float, float]:
     group = frame.group("PixelValueTransformationSequence")
-    slope = number(group, "RescaleSlope")
-    return (slope or 1.0), (number(group, "RescaleIntercept") or 0.0)
+    slope, intercept = number(group, "RescaleSlope"), number(group, "RescaleIntercept")
+    return (1.0 if slope is None else slope), (0.0 if intercept is None else intercept)
 
 
 def _philips_scale(frame: Frame) -> float:
     """1 / (rescale slope × scale slope): Philips' display values to floating-point values.
 
-    FP = DV / (RS × SS), with SS in (2005,100E); source: dcm2niix, Philips/README.md, after Chenevert et al. (2014),
+    FP = DV / (RS × SS), with SS in (2005,xx0E); source: dcm2niix, Philips/README.md, after Chenevert et al. (2014),
     Translational Oncology 7(1), 65-71. 1 where there is no scale slope.
     """
-    scale_slope = _as_float(frame.philips(0x100E))
+    scale_slope = frame.scale_slope()
     slope, _ = _rescale(frame)
     return 1 / (slope * scale_slope) if scale_slope and scale_slope > 0 and slope > 0 else 1.0
-
-
-def _as_float(value: Any) -> float | None:
-    try:
-        if isinstance(value, bytes):  # implicit VR: the private element's type is not in the file
-            return float(np.frombuffer(value[:4], "<f4")[0]) if len(value) >= 4 else None
-        return float(value)
-    except (TypeError, ValueError):
-        return None
 
 
 def _not_padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:
@@ -164,28 +167,34 @@ def _not_padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:
     return None if inside.all() or not inside.any() else inside
 
 
-def _window(frame: Frame) -> Window | None:
-    tables = sequence(frame.dataset, "VOILUTSequence")
-    if tables and (window := _table_window(tables[0])) is not None:
-        return window
+def _window(frame: Frame) -> tuple[Window | None, tuple[str, ...]]:
+    if tables := sequence(frame.dataset, "VOILUTSequence"):
+        lowest = -1 if whole(frame.dataset, "PixelRepresentation") == 1 else _rescale(frame)[1]
+        return _table_window(tables[0], is_signed=lowest < 0), ()
     group = frame.group("FrameVOILUTSequence")
     center, width = number(group, "WindowCenter"), number(group, "WindowWidth")
-    if center is None or width is None or width <= 0:  # some makers write 0/0
-        return None
+    if center is None and width is None:
+        return None, ()
     function = text(group, "VOILUTFunction") or "LINEAR"
-    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID") or (function == "LINEAR" and width < 1):
-        return None
-    return Window(center, width, function)
+    least = 1 if function == "LINEAR" else 0
+    if center is None or width is None or width < least or width == 0:  # some makers write 0/0
+        return None, ("a window that shows nothing",)
+    return Window(center, width, function), ()
 
 
-def _table_window(item: Dataset) -> Window | None:
+def _table_window(item: Dataset, *, is_signed: bool) -> Window:
     descriptor, data = attribute(item, "LUTDescriptor"), attribute(item, "LUTData")
-    if not isinstance(descriptor, pydicom.multival.MultiValue | list) or len(descriptor) != 3 or data is None:
-        return None
-    entries, first, bits = (int(value) for value in descriptor)
-    if isinstance(data, bytes):
-        data = np.frombuffer(data, "<u2") if len(data) >= 2 * (entries or 65536) else np.frombuffer(data, "u1")
-    table = np.asarray(data, np.float64)[: entries or 65536]
-    if not len(table) or not 8 <= bits <= 16:
-        return None
+    try:
+        if isinstance(descriptor, bytes):  # implicit VR, which leaves open whether it is signed
+            descriptor = np.frombuffer(descriptor, "<u2")
+        entries, first, bits = (int(value) for value in descriptor)
+        if is_signed and first > 32767:
+            first -= 65536
+        if isinstance(data, bytes):
+            data = np.frombuffer(data, "<u2") if len(data) >= 2 * (entries or 65536) else np.frombuffer(data, "u1")
+        table = np.asarray(data, np.float64)[: entries or 65536]
+        if not len(table) or not 8 <= bits <= 16:
+            raise ValueError(bits)
+    except (TypeError, ValueError, IndexError) as error:
+        raise Refused("a table of shades that cannot be read", "Correct the header, or export it again") from error
     return Window(table=np.clip(table / (2**bits - 1), 0, 1), first=float(first))

@@ -1,24 +1,15 @@
 """Plain values straight from an element's bytes, before pydicom converts it: most headers in a tenth of the time."""
 
 import struct
-from functools import cache
-from typing import Any
 
-from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.tag import BaseTag, Tag
+
+from fistula.dicom.spelling import standard_vr, tag_of
 
 WORDS = frozenset({"AE", "AS", "CS", "DA", "LO", "SH", "UI"})
 DECIMALS = frozenset({"DS", "IS"})
 PADDING = " \0"
-PRIVATE = (None, "CS", "FL", "LO", "UN")  # None: implicit VR, where the type of a private element is not in the file
-
-
-@cache
-def tag_of(keyword: str) -> BaseTag:
-    """The tag of a keyword of the standard."""
-    return Tag(keyword)
 
 
 def is_absent(dataset: Dataset, keyword: str) -> bool:
@@ -63,24 +54,8 @@ def plain_numbers(dataset: Dataset, keyword: str) -> list[float] | None:
         return None
 
 
-def private_value(dataset: Dataset, tag: tuple[int, int]) -> Any:
-    """A private element's bytes, or pydicom's value of it where they do not say enough; None if absent or damaged."""
-    element = dataset.get_item(tag)
-    if isinstance(element, RawDataElement) and element.is_little_endian and element.VR in PRIVATE:
-        return element.value
-    try:
-        return None if element is None else dataset[tag].value
-    except Exception:  # a damaged private element is no value
-        return None
-
-
-@cache
-def _standard_vr(keyword: str) -> str:
-    return dictionary_VR(tag_of(keyword))
-
-
 def _vr(element: RawDataElement, keyword: str) -> str:
-    return element.VR or _standard_vr(keyword)
+    return element.VR or standard_vr(keyword)
 
 
 def _words(element: RawDataElement) -> list[str] | None:

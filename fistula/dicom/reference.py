@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from fistula.dicom.container import Part, open_part
-from fistula.dicom.outcome import NotTaken
+from fistula.dicom.outcome import NotTaken, damage_refused
 from fistula.dicom.parse import read_header, text
 
 
@@ -24,9 +24,32 @@ def read_reference(part: Part, *, limit: int) -> Reference:
         limit: Bytes that it may unpack to.
     """
     try:
-        with open_part(part, limit=limit) as file:
+        with damage_refused(), open_part(part, limit=limit) as file:
             dataset = read_header(file, limit=limit).dataset
     except NotTaken:
         return Reference("", "", "", "")
     keywords = "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"
     return Reference(*(text(dataset, keyword) for keyword in keywords))
+
+
+class Names(NamedTuple):
+    """What a person calls an image by; for the terminal of whoever owns it, and nothing else."""
+
+    patient: str
+    series: str
+    protocol: str
+
+
+def read_names(part: Part, *, limit: int) -> Names:
+    """Read PatientID, SeriesDescription and ProtocolName of an object; all empty if it cannot be read.
+
+    Args:
+        part: The object.
+        limit: Bytes that it may unpack to.
+    """
+    try:
+        with damage_refused(), open_part(part, limit=limit) as file:
+            dataset = read_header(file, limit=limit).dataset
+            return Names(*(text(dataset, keyword) for keyword in ("PatientID", "SeriesDescription", "ProtocolName")))
+    except NotTaken:
+        return Names("", "", "")

@@ -9,7 +9,7 @@ from fistula.dicom.container import Part, open_part, parts_of
 from fistula.dicom.facts import frame_facts
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.kinds import require_image
-from fistula.dicom.outcome import NotTaken, Refused, Skipped
+from fistula.dicom.outcome import NotTaken, Refused, Skipped, damage_refused
 from fistula.dicom.parse import read_header
 from fistula.dicom.syntax import require_decoder
 from fistula.dicom.timing import TimeLimit
@@ -83,15 +83,14 @@ def source_hash(part: Part, look: Look) -> str:
 def _survey_part(part: Part, look: Look) -> list[dict[str, Any]]:
     facts: list[dict[str, Any]] = []
     try:
-        with TimeLimit(look.seconds), open_part(part, limit=look.limit) as file:
+        with TimeLimit(look.seconds), damage_refused(), open_part(part, limit=look.limit) as file:
             header = read_header(file, limit=look.limit)
-            require_image(header)
-            facts = frame_facts(header, pseudonyms=look.pseudonyms, description=look.description)
+            mended = require_image(header)
+            facts = frame_facts(header, pseudonyms=look.pseudonyms, description=look.description, notes=mended.notes)
+            mended.require()
             require_decoder(header)
     except NotTaken as outcome:
         return [_not_taken(_stricter(outcome, part), part) | record for record in facts or [{}]]
-    except Exception:  # whatever a damaged header breaks is a refusal of this file, never of the run
-        return [_not_taken(Refused("a damaged DICOM file"), part)]
     return [{"member": part.member, "outcome": "image", "reason": "", "remedy": ""} | record for record in facts]
 
 

@@ -7,8 +7,12 @@ from types import FrameType, TracebackType
 from fistula.dicom.outcome import Refused
 
 
+class OutOfTimeError(BaseException):
+    """The time for one file is over; not an Exception, so that no `except Exception` on the way can swallow it."""
+
+
 class TimeLimit:
-    """Raise Refused in the block after `seconds`; without effect off the main thread and where there is no SIGALRM.
+    """Raise Refused after the block was ended at `seconds`; without effect off the main thread and without SIGALRM.
 
     A decoder written in C notices only when it returns; the workers' own limit ends one that never does.
     """
@@ -28,7 +32,9 @@ class TimeLimit:
         if self.is_able:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, self._before)
+        if isinstance(error, OutOfTimeError):
+            raise Refused("took longer than the time limit", "Raise seconds_per_file if the disk is slow") from error
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
-    raise Refused("took longer than the time limit", "Raise seconds_per_file if the disk is slow")
+    raise OutOfTimeError

@@ -37,7 +37,7 @@ _MODALITIES = (
     "OPV OSS OT PT PX RF RG RTIMAGE SM TG US VA VF XA XC XRF CF CP CS DD DF DM DS EC FA LP MA MS OPR ST VD"
 )
 MODALITIES = frozenset(_MODALITIES.split())
-ORIENTATIONS = ("axial", "coronal", "sagittal", "oblique")
+ORIENTATIONS = ("axial", "coronal", "sagittal")
 
 
 def vendor(manufacturer: str) -> str:

@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
 
-from fistula.dicom.geometry import normal, orientation, position_along, same_direction, spacing_notes
+from fistula.dicom.geometry import (
+    TURNS,
+    found_point,
+    normal,
+    position_along,
+    same_direction,
+    spacing_notes,
+    stance,
+    turn,
+    turned_point,
+)
 
 
 def test_position_grows_along_the_normal_of_an_oblique_plane():
@@ -20,11 +30,67 @@ def test_parallel_directions_span_no_plane():
 
 
 @pytest.mark.parametrize(
-    ("direction", "name"),
-    [([1, 0, 0], "sagittal"), ([0, -1, 0.2], "coronal"), ([0, 0.4, -1], "axial"), ([0.7, 0.7, 0], "oblique")],
+    ("row", "column", "expected"),
+    [
+        pytest.param([1, 0, 0], [0, 1, 0], ("axial", 0.0, ""), id="axial from the feet"),
+        pytest.param([-1, 0, 0], [0, 1, 0], ("axial", 0.0, "flip"), id="axial from the head"),
+        pytest.param([1, 0, 0], [0, -1, 0], ("axial", 0.0, "flip_vertical"), id="axial upside down"),
+        pytest.param([-1, 0, 0], [0, -1, 0], ("axial", 0.0, "turn180"), id="axial, prone"),
+        pytest.param([0, 1, 0], [1, 0, 0], ("axial", 0.0, "transpose"), id="rows run to the back"),
+        pytest.param([1, 0, 0], [0, 0, -1], ("coronal", 0.0, ""), id="coronal from the front"),
+        pytest.param([1, 0, 0], [0, 0, 1], ("coronal", 0.0, "flip_vertical"), id="coronal, feet up"),
+        pytest.param([0, 1, 0], [0, 0, -1], ("sagittal", 0.0, ""), id="sagittal, front at the left"),
+        pytest.param([0, -1, 0], [0, 0, -1], ("sagittal", 0.0, "flip"), id="sagittal, front at the right"),
+        # Across a canal that leans forward by 40 degrees, and along it.
+        pytest.param([1, 0, 0], [0, 0.766, -0.6428], ("axial", 40.0, ""), id="across the canal"),
+        pytest.param([1, 0, 0], [0, -0.6428, -0.766], ("coronal", 40.0, ""), id="along the canal"),
+        pytest.param([1, 0, 0], [0, 0.7071, -0.7071], ("axial", 45.0, ""), id="between two planes: axial"),
+    ],
 )
-def test_planes_are_named_by_the_nearest_axis(direction, name):
-    assert orientation(np.array(direction, float)) == name
+def test_a_slice_has_its_nearest_plane_its_tilt_and_what_brings_it_into_the_stored_orientation(row, column, expected):
+    assert stance([*row, *column])[:3] == expected
+
+
+@pytest.mark.parametrize("turned", TURNS)
+@pytest.mark.parametrize("angle", [0, 20, 45, 70, 90])
+def test_however_a_plane_is_written_it_is_stored_in_one_way(turned, angle):
+    """The same picture and plane, laid in each of the eight ways, comes out as one, its points with it."""
+    along, down = np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle)), 0]), np.array([0, 0, 0.0])
+    down = np.cross([0, -0.3420, 0.9397], along)
+    image = np.arange(12).reshape(3, 4)
+    here = stance([*along, *down])
+    is_transposed, is_row_reversed, is_column_reversed = TURNS[turned]
+    other_along, other_down = (down, along) if is_transposed else (along, down)
+    other_along = -other_along if is_column_reversed else other_along
+    other_down = -other_down if is_row_reversed else other_down
+    there = stance([*other_along, *other_down])
+    np.testing.assert_array_equal(turn(turn(image, turned), there.turned), turn(image, here.turned))
+    np.testing.assert_allclose(there.cosines, here.cosines, atol=1e-5)
+    assert (there.orientation, there.tilt_degrees) == (here.orientation, here.tilt_degrees)
+
+
+@pytest.mark.parametrize("turned", TURNS)
+def test_points_move_with_their_pixel_and_back(turned):
+    image = np.arange(12).reshape(3, 4)
+    for row in range(3):
+        for column in range(4):
+            point = turned_point((row, column), image.shape, turned)
+            assert turn(image, turned)[point] == image[row, column]
+            assert found_point(point, image.shape, turned) == (row, column)
+    between = turned_point((0.25, 2.5), image.shape, turned)
+    assert found_point(between, image.shape, turned) == (0.25, 2.5)
+
+
+def test_turns_are_those_of_numpy():
+    image = np.arange(6).reshape(2, 3)
+    np.testing.assert_array_equal(turn(image, "turn90"), np.rot90(image))
+    np.testing.assert_array_equal(turn(image, "turn180"), np.rot90(image, 2))
+    np.testing.assert_array_equal(turn(image, "turn270"), np.rot90(image, 3))
+
+
+def test_directions_that_are_askew_or_nothing_are_no_plane():
+    assert stance([1, 0, 0, 0.5, 0.5, 0]) is None
+    assert stance([0, 0, 0, 0, 0, 0]) is None
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import pytest
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut
-from pydicom.uid import EnhancedMRImageStorage
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from fistula.dicom.outcome import Refused
 from fistula.dicom.parse import read_dataset
@@ -151,6 +151,25 @@ def test_pixels_that_cannot_be_values_are_refused(write_dicom, tmp_path, attribu
         pytest.param(_item(LUTDescriptor=[4, 0, 32], LUTData=b"\0\1\2\3"), id="32 bits"),
     ],
 )
-def test_a_voi_table_that_says_too_little_is_none(write_dicom, tmp_path, table):
+def test_a_voi_table_that_says_too_little_is_refused(write_dicom, tmp_path, table):
     write_dicom(tmp_path / "a", VOILUTSequence=[table])
-    assert _decode(tmp_path / "a")[0].window is None
+    with pytest.raises(Refused, match="a table of shades that cannot be read"):
+        _decode(tmp_path / "a")
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_tables_of_shades_are_read_in_implicit_vr_too(write_dicom, tmp_path, syntax):
+    path = tmp_path / "a"
+    shades = _item(LUTDescriptor=[4, -10, 8], LUTData=np.array([0, 51, 102, 255], "<u2").tobytes())
+    shades["LUTDescriptor"].VR = "SS"
+    modality = _item(LUTDescriptor=[2, 0, 16], LUTData=np.array([7, 9], "<u2").tobytes())
+    tables = {"VOILUTSequence": [shades], "ModalityLUTSequence": [modality]}
+    write_dicom(path, np.array([[0, 1]], np.int16), syntax=syntax, **tables)
+    picture = _decode(path)[0]
+    np.testing.assert_array_equal(picture.values, [[7, 9]])
+    np.testing.assert_allclose(picture.window(np.array([-10, -9, -8, 0])), [0, 0.2, 0.4, 1], rtol=1e-6)
+
+
+def test_a_window_of_zero_width_is_said(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a", WindowCenter="0", WindowWidth="0")
+    assert _decode(tmp_path / "a")[0].notes == ("a window that shows nothing",)

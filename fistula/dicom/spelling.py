@@ -1,0 +1,145 @@
+"""Read the numbers and words of one element as they are meant, however they are spelt, or say that nobody can."""
+
+import math
+import re
+import struct
+from functools import cache
+from typing import Any, NamedTuple
+
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
+
+TEXTS = frozenset(
+    ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]
+)
+BINARIES = {"US": "H", "US or SS": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+UNNAMED = ("UN", "OB", "OW")  # bytes of which the dictionary says what they are
+DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+COMMA = re.compile(r"[+-]?(\d*),(\d+)([eE][+-]?\d+)?")
+BLANK = " \0\t\r\n"
+CONTROLS = frozenset(b"\0\t\r\n")
+
+
+class Form(NamedTuple):
+    """What an element has to hold.
+
+    Attributes:
+        num_values: How many; 0 for one or more.
+        is_whole: Whole numbers.
+        low: The smallest that can be meant.
+        high: The largest.
+    """
+
+    num_values: int = 1
+    is_whole: bool = False
+    low: float = -math.inf
+    high: float = math.inf
+
+
+def numbers_of(element: Any, keyword: str, form: Form) -> tuple[list[float], bool]:
+    """The element's numbers, and whether they are written as the standard wants it; none if it has no value.
+
+    Args:
+        element: As `Dataset.get_item` gives it.
+        keyword: Its name in the dictionary.
+        form: What it has to hold.
+
+    Raises:
+        ValueError: If they cannot be read, are not as many as are meant, or cannot be meant.
+    """
+    parts, is_as_written = parts_of_element(element, keyword)
+    if form.num_values != 1 and len(parts) == 1 and isinstance(parts[0], str):
+        # Numbers parted by a comma: beyond doubt where they have points, or where one comma would not do.
+        pieces = parts[0].split(",")
+        if len(pieces) == form.num_values and (form.num_values > 2 or all("." in piece for piece in pieces)):
+            parts, is_as_written = list(pieces), False
+    while parts and parts[-1] == "":
+        parts, is_as_written = parts[:-1], is_as_written and len(parts) == 1
+    values = []
+    for part in parts:
+        value, is_plain = _number(part, form) if isinstance(part, str) else (float(part), True)
+        if not math.isfinite(value) or not form.low <= value <= form.high or (form.is_whole and value != int(value)):
+            raise ValueError(keyword)
+        values.append(value)
+        is_as_written = is_as_written and is_plain
+    if form.num_values == 1 and len(values) > 1 and len(set(values)) == 1:
+        values, is_as_written = values[:1], False
+    if values and form.num_values and len(values) != form.num_values:
+        raise ValueError(keyword)
+    return values, is_as_written
+
+
+def _number(word: str, form: Form) -> tuple[float, bool]:
+    """A number in text; a comma is a decimal one unless it may part thousands."""
+    if DECIMAL.fullmatch(word):
+        return float(word), not form.is_whole or "." not in word
+    found = COMMA.fullmatch(word)
+    if found is None:
+        raise ValueError(word)
+    thousands = len(found[2]) == 3 and 1 <= len(found[1]) <= 3 and found[1][0] != "0" and not found[3]
+    if thousands and form.low <= float(word.replace(",", "")) <= form.high:
+        raise ValueError(word)
+    return float(word.replace(",", ".")), False
+
+
+def parts_of_element(element: Any, keyword: str) -> tuple[list[Any], bool]:
+    """The element's values, words of text stripped, and whether they are written as the standard wants it.
+
+    Raises:
+        ValueError: If they are neither text nor numbers.
+    """
+    meant = standard_vr(keyword)
+    parts = values_in(element, meant)
+    if not isinstance(element, RawDataElement) or not element.value:
+        return parts, not element.value or meant == element.VR
+    vr = element.VR or meant
+    is_clean = vr not in TEXTS or not set(element.value.rstrip(b" \0")) & CONTROLS
+    return parts, vr == meant and is_clean
+
+
+def values_in(element: Any, meant: str) -> list[Any]:
+    """An element's values: words stripped of blanks, or numbers; none if it is empty.
+
+    Args:
+        element: As `Dataset.get_item` gives it.
+        meant: The value representation to take it for where it does not say.
+
+    Raises:
+        ValueError: If it holds neither.
+    """
+    value = element.value
+    if isinstance(element, RawDataElement):
+        if not value:
+            return []
+        vr = meant if element.VR in UNNAMED else element.VR or meant
+        return _unpacked(value, vr, is_little=element.is_little_endian)
+    if isinstance(value, bytes) and value:
+        return _unpacked(value, meant, is_little=True)
+    parts = list(value) if isinstance(value, MultiValue | list | tuple) else [value]
+    # DSfloat and IS keep what was written, which says more than what Python takes for a number.
+    return ["" if part is None else str(getattr(part, "original_string", part)).strip(BLANK) for part in parts]
+
+
+def _unpacked(value: bytes, vr: str, *, is_little: bool) -> list[Any]:
+    if vr in TEXTS:
+        words = value.decode("ascii").strip(BLANK).split("\\")  # a UnicodeDecodeError is a ValueError
+        return [word.strip(BLANK) for word in words]
+    kind = BINARIES.get(vr, "")
+    size = struct.calcsize(kind) if kind else 0
+    if not size or len(value) % size:
+        raise ValueError(vr)
+    return list(struct.unpack(f"{'<' if is_little else '>'}{len(value) // size}{kind}", value))
+
+
+@cache
+def tag_of(keyword: str) -> BaseTag:
+    """The tag of a keyword of the standard."""
+    return Tag(keyword)
+
+
+@cache
+def standard_vr(keyword: str) -> str:
+    """The value representation that the standard gives to a keyword."""
+    return dictionary_VR(tag_of(keyword))

@@ -1,0 +1,229 @@
+"""Elements × ways to misspell them × what becomes of the object: the value that was meant, or a refusal."""
+
+import struct
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from fistula.dicom.identity import Pseudonyms
+from fistula.dicom.outcome import Refused
+from fistula.dicom.parse import read_dataset
+from fistula.dicom.pixels import decode
+from fistula.dicom.survey import Look, survey_file
+
+LOOK = Look(Pseudonyms(b"0123456789abcdef"))
+PIXELS = np.array([[0, 10, 20], [30, 40, 50]], np.uint16)
+US = struct.Struct("<H").pack
+NOTED = "read otherwise than it is written"
+
+
+def _element(keyword, vr, value, *, is_implicit):
+    """The bytes of one element in little endian (PS3.5 7.1)."""
+    tag = struct.pack("<HH", *divmod(int(Tag(keyword)), 1 << 16))
+    if is_implicit:
+        return tag + struct.pack("<I", len(value)) + value
+    is_long = vr in ("OB", "OW", "SQ", "UN")
+    return tag + vr.encode() + (struct.pack("<HI", 0, len(value)) if is_long else US(len(value))) + value
+
+
+def _write(write_dicom, path, place, vr, value, *, syntax=ExplicitVRLittleEndian, pixels=PIXELS, drop=(), **attributes):
+    """A file whose element `place` has exactly these bytes; ``Sequence.Keyword`` stands in its functional group."""
+    *groups, keyword = place.split(".")
+    given = () if groups or keyword not in write_dicom(path, pixels, **attributes) else (keyword,)
+    write_dicom(path, pixels, syntax=syntax, drop=(*drop, *given), **attributes)
+    element = _element(keyword, vr, value, is_implicit=syntax.is_implicit_VR)
+    for group in [*groups, *(["SharedFunctionalGroupsSequence"] if groups else [])]:
+        item = b"\xfe\xff\x00\xe0" + struct.pack("<I", len(element)) + element
+        element = _element(group, "SQ", item, is_implicit=syntax.is_implicit_VR)
+    content = path.read_bytes()
+    end = content.index(b"\xe0\x7f\x10\x00")
+    path.write_bytes(content[:end] + element + content[end:])
+
+
+def _read(path):
+    (record,) = survey_file(path, LOOK)
+    if record["outcome"] != "image":
+        assert record["outcome"] == "refused"
+        return record, None
+    with path.open("rb") as file:
+        return record, next(decode(read_dataset(file, limit=1 << 20), [0]))
+
+
+RESCALED = PIXELS * 2.5
+SPACED = (0.5, 0.25)
+TILTED = [1.0, 0.0, 0.0, 0.0, 0.8, -0.6]
+# Element, VR in the file, its bytes, and what is then known: picture's attribute or fact, and its value.
+MEANT = [
+    pytest.param("RescaleSlope", "DS", b"2,5", "values", RESCALED, id="decimal comma"),
+    pytest.param("RescaleSlope", "DS", b" 2.5\0\0\0", "values", RESCALED, id="blanks and NULs"),
+    pytest.param("RescaleSlope", "DS", b"+25e-1", "values", RESCALED, id="sign and exponent"),
+    pytest.param("RescaleSlope", "LO", b"2.5 ", "values", RESCALED, id="LO for DS"),
+    pytest.param("RescaleSlope", "UN", b"2.5 ", "values", RESCALED, id="UN for DS"),
+    pytest.param("RescaleSlope", "FD", struct.pack("<d", 2.5), "values", RESCALED, id="FD for DS"),
+    pytest.param("RescaleSlope", "DS", b"2.5\\2.5\\2.5 ", "values", RESCALED, id="one slope three times"),
+    pytest.param("PixelValueTransformationSequence.RescaleSlope", "DS", b"2,5 ", "values", RESCALED, id="in a group"),
+    pytest.param("RescaleIntercept", "DS", b"-10,5 ", "values", PIXELS - 10.5, id="intercept with a comma"),
+    pytest.param("PixelSpacing", "DS", b"0,5\\0,25", "spacing", SPACED, id="spacing with commas"),
+    pytest.param("PixelSpacing", "DS", b"0.5,0.25", "spacing", SPACED, id="spacing parted by a comma"),
+    pytest.param("PixelSpacing", "FD", struct.pack("<2d", *SPACED), "spacing", SPACED, id="spacing as FD"),
+    pytest.param("PixelSpacing", "DS", b"0.5\\0.25\\", "spacing", SPACED, id="a backslash too many"),
+    pytest.param("PixelSpacing", "DS", b"0,500\\0,250", "spacing", SPACED, id="three digits that are no thousands"),
+    pytest.param("PixelMeasuresSequence.PixelSpacing", "DS", b"0,5\\0,25", "spacing", SPACED, id="spacing in a group"),
+    pytest.param("ImageOrientationPatient", "DS", b"1,0,0,0,0.8,-0.6", "cosines", TILTED, id="parted by commas"),
+    pytest.param("ImageOrientationPatient", "DS", b"1\\0\\0\\0\\0,8\\-0,6 ", "cosines", TILTED, id="direction, commas"),
+    pytest.param("ImageOrientationPatient", "SH", b"1\\0\\0\\0\\.8\\-.6", "cosines", TILTED, id="direction as SH"),
+    pytest.param("ImagePositionPatient", "DS", b"0\\0\\7,5 ", "position_mm", 7.5, id="position with a comma"),
+    pytest.param("ImagePositionPatient", "LO", b"0\\0\\7.5 ", "position_mm", 7.5, id="position as LO"),
+    pytest.param("Rows", "IS", b"2 ", "values", PIXELS, id="rows as IS"),
+    pytest.param("Rows", "UL", struct.pack("<I", 2), "values", PIXELS, id="rows as UL"),
+    pytest.param("Columns", "UN", US(3), "values", PIXELS, id="columns as UN"),
+    pytest.param("Columns", "US", US(3) + US(3), "values", PIXELS, id="columns twice"),
+    pytest.param("BitsStored", "DS", b"16", "values", PIXELS, id="bits as DS"),
+    pytest.param("BitsAllocated", "OB", US(16), "values", PIXELS, id="bits as OB"),
+    pytest.param("SamplesPerPixel", "SS", US(1), "values", PIXELS, id="samples as SS"),
+    pytest.param("PixelRepresentation", "CS", b"0 ", "values", PIXELS, id="sign as CS"),
+    pytest.param("NumberOfFrames", "IS", b"1.0 ", "values", PIXELS, id="frames with a point"),
+    pytest.param("NumberOfFrames", "US", US(1), "values", PIXELS, id="frames as US"),
+    pytest.param("PhotometricInterpretation", "CS", b"monochrome1 ", "is_inverted", True, id="lower case"),
+    pytest.param("PhotometricInterpretation", "CS", b"MONOCHROME 1", "is_inverted", True, id="with a blank"),
+    pytest.param("PhotometricInterpretation", "LO", b"MONOCHROME1 ", "is_inverted", True, id="photometric as LO"),
+]
+
+
+@pytest.mark.parametrize(("place", "vr", "value", "name", "expected"), MEANT)
+def test_a_value_that_can_be_meant_in_one_way_is_read_and_noted(
+    write_dicom, tmp_path, place, vr, value, name, expected
+):
+    attributes = {"RescaleIntercept": "0"} if place == "RescaleSlope" else {}
+    drop = ("PixelSpacing",) if place.endswith(".PixelSpacing") else ()
+    _write(write_dicom, tmp_path / "a", place, vr, value, drop=drop, **attributes)
+    record, picture = _read(tmp_path / "a")
+    np.testing.assert_allclose(record[name] if name in record else getattr(picture, name), expected, rtol=1e-6)
+    is_standard = value in (b" 2.5\0\0\0", b"+25e-1")
+    assert (f"{place.rpartition('.')[2]} {NOTED}" in record["notes"]) is not is_standard
+
+
+@pytest.mark.parametrize(
+    ("place", "vr", "value"),
+    [
+        pytest.param("RescaleSlope", "DS", b"two ", id="a word"),
+        pytest.param("RescaleSlope", "DS", b"1,024 ", id="a comma of thousands or of decimals"),
+        pytest.param("RescaleSlope", "DS", b"1_000 ", id="a number for Python alone"),
+        pytest.param("RescaleSlope", "DS", b"nan ", id="not a number"),
+        pytest.param("RescaleSlope", "DS", b"inf ", id="without end"),
+        pytest.param("RescaleSlope", "FD", struct.pack("<d", float("nan")), id="not a number, FD"),
+        pytest.param("RescaleSlope", "DS", b"1\\2 ", id="two slopes"),
+        pytest.param("RescaleSlope", "DS", b"0 ", id="a slope of nothing"),
+        pytest.param("RescaleSlope", "DS", b"  ", id="empty beside an intercept"),
+        pytest.param("RescaleSlope", "DS", b"\xef\xbc\x92 ", id="digits of another script"),
+        pytest.param("RescaleSlope", "FD", bytes(6), id="half a number"),
+        pytest.param("RescaleSlope", "SQ", b"", id="a sequence"),
+        pytest.param("PixelValueTransformationSequence.RescaleSlope", "DS", b"x ", id="in a group"),
+        pytest.param("RescaleIntercept", "DS", b"-1,024", id="minus a thousand or one"),
+        pytest.param("PixelSpacing", "DS", b"0,5 ", id="one spacing or two"),
+        pytest.param("PixelSpacing", "DS", b"0.5 ", id="one spacing"),
+        pytest.param("PixelSpacing", "DS", b"0.5\\0.5\\3", id="three spacings"),
+        pytest.param("PixelSpacing", "DS", b"0\\0 ", id="no spacing"),
+        pytest.param("PixelSpacing", "DS", b"-0.5\\0.5 ", id="negative spacing"),
+        pytest.param("PixelSpacing", "DS", b"0.5\\\\", id="a spacing left out"),
+        pytest.param("ImageOrientationPatient", "DS", b"1\\0\\0\\0\\1 ", id="five directions"),
+        pytest.param("ImageOrientationPatient", "DS", b"1\\0\\0\\0\\x\\0", id="a letter in a direction"),
+        pytest.param("ImagePositionPatient", "DS", b"0\\0 ", id="two coordinates"),
+        pytest.param("ImagePositionPatient", "DS", b"0\\0\\?", id="a question mark"),
+        pytest.param("WindowCenter", "DS", b"x ", id="a window that is a letter"),
+        pytest.param("WindowWidth", "DS", b"4;5 ", id="a window with a semicolon"),
+        pytest.param("VOILUTFunction", "CS", b"CUBIC ", id="a curve that is unknown"),
+        pytest.param("PixelPaddingValue", "LO", b"none", id="padding as a word"),
+        pytest.param("PixelPaddingRangeLimit", "UL", bytes(6), id="half a padding"),
+        pytest.param("Rows", "LO", b"two ", id="rows as a word"),
+        pytest.param("Rows", "US", US(2) + US(3), id="two numbers of rows"),
+        pytest.param("BitsStored", "DS", b"12.5", id="half a bit"),
+        pytest.param("NumberOfFrames", "IS", b"many", id="many frames"),
+        pytest.param("PhotometricInterpretation", "CS", b"GREY", id="grey"),
+        pytest.param("PerFrameFunctionalGroupsSequence", "LO", b"x ", id="groups as a word"),
+        pytest.param("SharedFunctionalGroupsSequence", "UN", b"rubbish ", id="groups of rubbish"),
+        pytest.param("ModalityLUTSequence", "LO", b"x ", id="a table as a word"),
+        pytest.param("VOILUTSequence", "UN", b"rubbish ", id="a table of rubbish"),
+    ],
+)
+def test_a_value_that_is_there_and_cannot_be_read_is_never_a_default(write_dicom, tmp_path, place, vr, value):
+    attributes = {"RescaleIntercept": "5"} if place == "RescaleSlope" else {}
+    _write(write_dicom, tmp_path / "a", place, vr, value, **attributes)
+    record, _ = _read(tmp_path / "a")
+    keyword = place.rpartition(".")[2]
+    assert (record["outcome"], record["reason"]) == ("refused", f"{keyword} that cannot be read")
+    with (tmp_path / "a").open("rb") as file, pytest.raises(Refused, match=f"{keyword} that cannot be read"):
+        next(decode(read_dataset(file, limit=1 << 20), [0]))
+
+
+def test_a_refused_geometry_leaves_the_facts_that_keep_rules_ask_for(write_dicom, tmp_path):
+    _write(write_dicom, tmp_path / "a", "PixelSpacing", "DS", b"x ")
+    record, _ = _read(tmp_path / "a")
+    assert (record["modality"], record["component"]) == ("MR", "water")
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize(
+    ("vr", "value", "is_noted"),
+    [("SS", struct.pack("<h", -2000), False), ("US", US(63536), True), ("DS", b"-2000 ", True)],
+)
+def test_padding_has_the_sign_of_the_pixels(write_dicom, tmp_path, syntax, vr, value, is_noted):
+    if syntax.is_implicit_VR and vr == "DS":
+        pytest.skip("implicit VR has no VR to be wrong")
+    pixels = np.array([[-2000, 5], [6, -2000]], np.int16)
+    _write(write_dicom, tmp_path / "a", "PixelPaddingValue", vr, value, syntax=syntax, pixels=pixels)
+    record, picture = _read(tmp_path / "a")
+    np.testing.assert_array_equal(picture.inside, [[False, True], [True, False]])
+    assert (NOTED in record["notes"]) is (is_noted and not syntax.is_implicit_VR)
+
+
+def test_padding_of_unsigned_pixels_is_not_negative(write_dicom, tmp_path):
+    pixels = np.array([[63536, 5], [6, 7]], np.uint16)
+    _write(write_dicom, tmp_path / "a", "PixelPaddingValue", "SS", struct.pack("<h", -2000), pixels=pixels)
+    np.testing.assert_array_equal(_read(tmp_path / "a")[1].inside, [[False, True], [True, True]])
+
+
+def test_what_is_written_as_it_should_be_is_not_noted(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a", PIXELS, RescaleSlope="2.5", RescaleIntercept="-1", WindowCenter="40", WindowWidth="400")
+    record, picture = _read(tmp_path / "a")
+    assert record["notes"] == ""
+    np.testing.assert_allclose(picture.values, RESCALED - 1)
+
+
+def test_as_many_functional_groups_as_frames_are_wanted(write_dicom, tmp_path):
+    write_dicom(
+        tmp_path / "a",
+        np.stack([PIXELS] * 3),
+        SOPClassUID=EnhancedMRImageStorage,
+        PerFrameFunctionalGroupsSequence=[Dataset(), Dataset()],
+    )
+    assert survey_file(tmp_path / "a", LOOK)[0]["reason"] == "PerFrameFunctionalGroupsSequence that cannot be read"
+
+
+@pytest.mark.parametrize(
+    ("birth", "age", "expected", "note"),
+    [
+        ("19000101", "", None, "a birth date that cannot be true"),
+        ("99991231", "", None, "a birth date that cannot be true"),
+        ("20200101", "", None, "a birth date that cannot be true"),
+        ("20210101", "", None, "a birth date that cannot be true"),
+        ("18990505", "", None, "a birth date that cannot be true"),
+        ("19000101", "045Y", 45.0, "a birth date that cannot be true"),
+        ("19801399", "", None, "a birth date that no calendar has"),
+        ("", "000Y", None, "an age that cannot be true"),
+        ("", "120Y", None, "an age that cannot be true"),
+        ("", "-05Y", None, "an age that cannot be true"),
+        ("", "old", None, "an age that cannot be true"),
+        ("19800101", "099Y", 40.0, "birth date and age differ"),
+        ("19800101", "039Y", 40.0, ""),
+        ("", "003D", 0.0, ""),
+        ("", "", None, ""),
+    ],
+)
+def test_an_age_that_no_patient_has_is_left_empty_and_noted(write_dicom, tmp_path, birth, age, expected, note):
+    write_dicom(tmp_path / "a", PatientBirthDate=birth, PatientAge=age)
+    record, _ = _read(tmp_path / "a")
+    assert (record["age"], record["notes"]) == (expected, note)
