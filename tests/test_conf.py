@@ -46,7 +46,7 @@ def built(compose_train, tmp_path):
         with_sites = cohort.manifest.with_columns(
             site=pl.col("patient_key").str.tail(1).is_in(list("01234")).cast(pl.String)
         )
-        cfg = compose_train(*overrides, "image_size=32", cohort=folder)
+        cfg = compose_train("image_size=32", *overrides, cohort=folder)
         return build(cfg, cohort, instantiate(cfg.split)(with_sites))
 
     return build_from
@@ -59,7 +59,8 @@ def test_every_option_builds(built, option):
 
         if not torch.cuda.is_available():
             pytest.skip("no graphics card")
-    network = [] if option.startswith("model=") else ["model.architecture=test_resnet"]
+    # 112 is a multiple of 14 and of 16, the sides of the patches of the transformers.
+    network = ["image_size=112"] if option.startswith("model=") else ["model.architecture=test_resnet"]
     run = built(option, *network, "model.pretrained=false")
     assert run.classifier.backbone.network.num_classes == run.data.num_classes
 

@@ -57,7 +57,7 @@ def _evaluate(loaded: "LoadedRun", *, method: str, tolerance_mm: float, seed: in
         remedy = "Give opening_row and opening_col in the table of labels, as the phantom does"
         rule = "its cohort must say where openings are, in training and in test"
         raise DataError(f"run={loaded.folder}", rule, remedy=remedy)
-    image_size, size = int(loaded.config.image_size), loaded.cohort.pixels.shape[1]
+    image_size, size = loaded.resize.image_size, loaded.cohort.pixels.shape[1]
 
     def in_image(rows: pl.DataFrame) -> np.ndarray:
         return (rows.select("opening_row", "opening_col").to_numpy() + 0.5) * image_size / size - 0.5

@@ -2,29 +2,26 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fistula.errors import ConfigError
-from fistula.learning.weight_store import Entry, pack_store, read_store, verify_store
+from fistula.learning.weight_store import FILES, Entry, fetch, read_store, split_address, verify_store
 
-ACTIONS = ("pull", "list", "verify", "pack")
+ACTIONS = ("pull", "list", "verify")
 
 
 def run(cfg: DictConfig) -> None:
     """Do what `action` says with the store in the folder `to`."""
     folder = Path(cfg.to)
     if cfg.action == "pull":
-        _pull(list(cfg.models), folder)
+        _pull([str(name) for name in cfg.models], folder)
     elif cfg.action == "list":
-        entries = read_store(folder)
-        print(*[_line(entry, folder) for entry in entries] or [f"no weights in {folder}"], sep="\n")
+        print(
+            *map(_line, read_store(folder)), sep="\n", end="\n" if read_store(folder) else f"no weights in {folder}\n"
+        )
     elif cfg.action == "verify":
-        print(f"{len(verify_store(folder))} files are what the manifest says")
-    elif cfg.action == "pack":
-        if cfg.archive is None:
-            raise ConfigError("archive", "must be given", remedy="For example archive=weights.tar")
-        pack_store(folder, Path(cfg.archive))
-        print(f"packed: {cfg.archive}")
+        print(f"{len(verify_store(folder))} files are what their checksums say")
     else:
         raise ConfigError("action", f"must be one of {', '.join(ACTIONS)}", found=cfg.action)
 
@@ -32,14 +29,27 @@ def run(cfg: DictConfig) -> None:
 def _pull(models: list[str], folder: Path) -> None:
     if not models:
         raise ConfigError("model", "must name networks", remedy="For example model=[resnet18,resnet34]")
-    from fistula.learning.weight_pull import pull_weights  # here, because it imports torch and timm
-
     for name in models:
-        print(_line(pull_weights(name, folder), folder))
+        repository, file = _address(name)
+        fetch(repository, (file,) if file else FILES, where=f"model={name}", folder=folder)
+        print(*(_line(entry) for entry in read_store(folder) if entry.name.startswith(f"{repository}/")), sep="\n")
     print("next: copy this folder into the one that training runs in, or let FISTULA_WEIGHTS name it")
 
 
-def _line(entry: Entry, folder: Path) -> str:
-    path = folder / entry.file
-    size = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "missing"
-    return f"{entry.name}  {size}  {entry.license or 'no licence stated'}  {entry.source}  sha256 {entry.sha256[:12]}"
+def _address(name: str) -> tuple[str, str]:
+    """Repository and file of a network's weights, by timm's name, by one on the hub, or by an option of `model`."""
+    folders = [Path(source.path) for source in HydraConfig.get().runtime.config_sources]
+    options = [path for folder in folders if (path := folder / "model" / f"{name}.yaml").is_file()]
+    settings = {"architecture": name} | (OmegaConf.to_container(OmegaConf.load(options[0])) if options else {})  # type: ignore[operator]
+    for where in (str(settings.get("weights", "")), str(settings["architecture"])):
+        kind, _, place = where.partition(":")
+        if kind in ("hub", "hf-hub") and place:
+            return split_address(place)
+    from fistula.learning.weights import timm_repository  # here, because it imports torch and timm
+
+    return timm_repository(str(settings["architecture"])), ""
+
+
+def _line(entry: Entry) -> str:
+    size = f"{entry.path.stat().st_size / 1e6:.1f} MB" if entry.path.is_file() else "missing"
+    return f"{entry.name}  {size}  {entry.license or 'no licence stated'}  sha256 {entry.path.name[:12]}"

@@ -59,7 +59,7 @@ class FistulaClassifier(pl.LightningModule):
         return self.backbone(image).float().softmax(dim=1)
 
     def on_train_epoch_start(self) -> None:
-        freeze(self.learning, self.backbone.network, epoch=self.current_epoch)
+        freeze(self.learning, self.backbone, epoch=self.current_epoch)
 
     def training_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> Tensor:
         loss = self.loss(self._logits(batch), batch["label"])
@@ -85,7 +85,7 @@ class FistulaClassifier(pl.LightningModule):
         self.log_dict(self.val_metrics, batch_size=len(logits))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.make_optimizer(parameter_groups(self.learning, self.backbone.network))
+        optimizer = self.make_optimizer(parameter_groups(self.learning, self.backbone))
         for group in optimizer.param_groups:
             group["lr"] *= group["rate"]
         schedule = self.make_schedule(optimizer, num_steps=int(self.trainer.estimated_stepping_batches))

@@ -74,6 +74,7 @@ class Experiment:
         processor = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
         return {
             "weights": self.classifier.backbone.weights,
+            **self.classifier.backbone.resolved,
             **asdict(self.data.resize),
             "hardware": torch.cuda.get_device_name(device) if on_gpu else processor,
         }
@@ -146,16 +147,14 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame, *, trackin
     pytorch_lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     # Deterministic operations would fill what they are about to write; that costs 3 % and helps only to find a bug.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a module in disguise
-    backbone = make(cfg.model, num_classes=len(cohort.classes))
+    backbone = make(cfg.model, num_classes=len(cohort.classes), image_size=cfg.image_size)
     data = FistulaDataModule(
         make(cfg.labelling)(cohort, split_table),
         split_table.filter(pl.col("fold") == cfg.split.fold),
         expansion=make(cfg.expansion),
         augmentation=make(cfg.augmentation),
         sampler=make(cfg.sampler),
-        resize=Resize(
-            backbone.input_size if cfg.image_size == "pretrained" else cfg.image_size, backbone.interpolation
-        ),
+        resize=Resize(backbone.input_size, backbone.interpolation),
         num_slices=backbone.num_slices,
         batch_size=-(-cfg.batch_size // (cfg.micro_batches * num_processes(cfg.trainer.devices))),
         num_workers=cfg.num_workers,

@@ -1,14 +1,13 @@
 """Learning modes: which parameters train in which epoch, at which rate, and how each is regularised."""
 
 import math
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from timm.models import group_parameters
 from torch import nn
 
 from fistula.errors import ConfigError
+from fistula.learning.backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -20,20 +19,16 @@ class AllLayers:
             *end-to-end* (random initialisation). The backbone obeys it.
         layer_decay: Factor of the rate from one layer to the one below it, in timm's grouping; 1 is the same for all.
 
-    Source:
-        Decay by layer: Bao et al. 2021, BEiT, arXiv 2106.08254.
+    Raises:
+        ConfigError: If the factor is out of its range.
     """
 
     pretrained: bool
     layer_decay: float = 1.0
 
-    def rates(self, network: nn.Module) -> dict[str, float]:
-        """Factor of the optimiser's rate by parameter, where it is not 1."""
-        if self.layer_decay == 1:
-            return {}
-        layer_of = group_parameters(network, network.group_matcher(coarse=False), reverse=True)  # type: ignore[operator]
-        top = max(layer_of.values())
-        return {name: self.layer_decay ** (top - layer) for name, layer in layer_of.items()}
+    def __post_init__(self) -> None:
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigError("learning.layer_decay", "must be in (0, 1]", found=self.layer_decay, remedy="Try 0.75")
 
 
 @dataclass(frozen=True)
@@ -82,56 +77,53 @@ class FromTheTop:
                 remedy="For example learning.alone=0.1",
             )
 
-    def trains(self, stage: int, *, num_stages: int, epoch: int) -> bool:
-        """Whether a stage (0 is the stem, ``num_stages - 1`` the classifier) trains in an epoch."""
+    def thaws_at(self, stage: int, *, num_stages: int) -> int:
+        """The first epoch in which a stage trains; 0 is the stem, ``num_stages - 1`` the classifier."""
         below = num_stages - 1 - stage  # 0 is the classifier, 1 the stage under it
         if below == 0:
-            return True
+            return 0
         share = 0.0 if num_stages == 2 else (below - 1) / (num_stages - 2)
         thaws_at = (self.alone + share * (self.all_by - self.alone)) * self.epochs
-        return epoch >= thaws_at - 1e-9  # 0.1 + 0.2 is more than 0.3
+        return math.ceil(thaws_at - 1e-9)  # 0.1 + 0.2 is more than 0.3
+
+    def trains(self, stage: int, *, num_stages: int, epoch: int) -> bool:
+        """Whether a stage trains in an epoch."""
+        return epoch >= self.thaws_at(stage, num_stages=num_stages)
 
 
 LearningMode = AllLayers | LinearProbe | FromTheTop
 
 
-def stages(network: nn.Module) -> list[list[str]]:
-    """Names of a timm network's parameters by stage, from the stem to the classifier, which is alone in the last."""
-    classifier = {id(parameter) for parameter in network.get_classifier().parameters()}  # type: ignore[operator]
-    by_stage = defaultdict(list)
-    stage_of = group_parameters(network, network.group_matcher(coarse=True), reverse=True)  # type: ignore[operator]
-    # The last group has what follows the blocks: the classifier, and where it is there, the norm before it.
-    for name, parameter in network.named_parameters():
-        by_stage[math.inf if id(parameter) in classifier else stage_of[name]].append(name)
-    return [by_stage[stage] for stage in sorted(by_stage)]
-
-
-def parameter_groups(mode: LearningMode, network: nn.Module) -> list[dict[str, Any]]:
-    """Split the parameters that ever train by their rate, and into those that decay and those that must not.
-
-    Norms and biases do not decay, known by their rank, nor what timm says must not (position embeddings).
+def parameter_groups(mode: LearningMode, backbone: Backbone) -> list[dict[str, Any]]:
+    """Split the parameters by their rate, by when they begin to train, and by whether they decay.
 
     Returns:
-        Groups for an optimiser; ``rate`` is the factor of its rate, ``weight_decay`` is given where it is 0.
+        Groups for an optimiser; ``rate`` is the factor of its rate, ``starts`` the part of the training after which
+        the group begins, from which on its rate rises; ``weight_decay`` is given where it is 0.
     """
-    rates = mode.rates(network) if isinstance(mode, AllLayers) else {}
-    exempt = network.no_weight_decay() if hasattr(network, "no_weight_decay") else set()  # type: ignore[operator]
-    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        if parameter.requires_grad:
-            decays = parameter.ndim > 1 and name not in exempt
-            groups.setdefault((rates.get(name, 1.0), decays), []).append(parameter)
+    starts: dict[int, float] = {}
+    if isinstance(mode, FromTheTop):
+        by_stage, parameters = backbone.stages(), dict(backbone.network.named_parameters())
+        for stage, names in enumerate(by_stage):
+            thaws_at = mode.thaws_at(stage, num_stages=len(by_stage))
+            starts |= {id(parameters[name]): thaws_at / mode.epochs for name in names}
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
+    for group in backbone.parameter_groups(mode.layer_decay if isinstance(mode, AllLayers) else 1.0):
+        for parameter in group["params"]:
+            key = group["lr_scale"], starts.get(id(parameter), 0.0), group["weight_decay"] > 0
+            groups.setdefault(key, []).append(parameter)
+    ordered = sorted(groups.items(), key=lambda one: (-one[0][0], one[0][1], not one[0][2]))
     return [
-        {"params": params, "rate": rate} | ({} if decays else {"weight_decay": 0.0})
-        for (rate, decays), params in sorted(groups.items(), key=lambda item: (-item[0][0], not item[0][1]))
+        {"params": params, "rate": rate, "starts": start} | ({} if decays else {"weight_decay": 0.0})
+        for (rate, start, decays), params in ordered
     ]
 
 
-def freeze(mode: LearningMode, network: nn.Module, *, epoch: int) -> None:
+def freeze(mode: LearningMode, backbone: Backbone, *, epoch: int) -> None:
     """Let the stages train that the mode wants in this epoch, and hold the others: weights and batch norms alike."""
     if isinstance(mode, AllLayers):
         return
-    by_stage = stages(network)
+    network, by_stage = backbone.network, backbone.stages()
     parameters = dict(network.named_parameters())
     for stage, names in enumerate(by_stage):
         trains = mode.trains(stage, num_stages=len(by_stage), epoch=epoch)

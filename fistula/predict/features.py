@@ -66,9 +66,8 @@ def features(run: LoadedRun, rows: NDArray[np.intp]) -> Tensor:
 def noting_features(run: LoadedRun) -> Iterator[list[Tensor]]:
     """Note what the network feeds its classifier, batch by batch, while the block scores slices."""
     noted: list[Tensor] = []
-    layers = run.classifier.backbone.network.get_classifier().modules()  # type: ignore[operator]
     here = get_ident()
-    first = next(layer for layer in layers if isinstance(layer, nn.Linear | nn.Conv2d))
+    first = run.classifier.backbone.heads[0]
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if get_ident() == here:  # another thread may use the network for something else

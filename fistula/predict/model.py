@@ -132,7 +132,7 @@ def load_run(folder: Path) -> LoadedRun:
         raise DataError(cohort_folder(folder), f"is not the cohort that {folder.name} learned from", remedy=RETRAIN)
     config = _read_config(folder / "config.yaml")
     state = _read_weights(folder / "best.ckpt", expected=record.get("checkpoint_sha256"))
-    classifier = _build(folder, config, num_classes=len(cohort.classes))
+    classifier = _build(folder, config, record, num_classes=len(cohort.classes))
     try:
         classifier.load_state_dict(state)
     except RuntimeError as error:
@@ -210,12 +210,14 @@ def _read_weights(path: Path, *, expected: str | None) -> dict[str, torch.Tensor
         raise DataError(path, "is not a checkpoint of weights", remedy=RETRAIN) from error
 
 
-def _build(folder: Path, config: DictConfig, *, num_classes: int) -> FistulaClassifier:
+def _build(folder: Path, config: DictConfig, record: dict[str, Any], *, num_classes: int) -> FistulaClassifier:
     # The weights come from the checkpoint: what the log says of a random start would mislead.
     logging.getLogger(create_backbone.__module__).setLevel(logging.WARNING)
     model = OmegaConf.to_container(config.model) | {"pretrained": False, "download": False}  # type: ignore[operator]
+    # What a name on the hub stood for is in the record: this machine need not have it.
+    model |= {"num_classes": num_classes, "image_size": record.get("image_size")} | record.get("network", {})
     known = {f"{create_backbone.__module__}.{create_backbone.__name__}": create_backbone}
-    backbone = call_known(model | {"num_classes": num_classes}, known, where=folder / "config.yaml: model")
+    backbone = call_known(model, known, where=folder / "config.yaml: model")
     return FistulaClassifier(
         backbone,
         num_classes=num_classes,

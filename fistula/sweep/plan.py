@@ -16,7 +16,7 @@ from fistula.cohort.split_table import split_fingerprint
 from fistula.errors import ConfigError
 from fistula.evidence.aggregate import AGGREGATIONS
 from fistula.learning.adjacent import ADJACENT, check_positions
-from fistula.learning.weight_check import weights_fingerprint
+from fistula.learning.weight_store import weights_fingerprint
 from fistula.sweep.run_folder import RECORD, RunFolder, identity_of, read_record
 
 # Where a word would stop a run only once libraries have it, with their traceback.
@@ -78,7 +78,7 @@ class Planner:
         return self._cohorts[path]
 
     def weights(self, model: dict[str, Any]) -> str | None:
-        """Fingerprint of a network's weights; see `fistula.learning.weight_check.weights_fingerprint`."""
+        """Fingerprint of a network's weights; see `fistula.learning.weight_store.weights_fingerprint`."""
         key = json.dumps(model, sort_keys=True)
         if key not in self._weights:
             self._weights[key] = weights_fingerprint(model)

@@ -41,20 +41,28 @@ def check_splits(plans: Sequence[RunPlan], study: Path) -> None:
 def check_networks(plans: Sequence[RunPlan]) -> None:
     """Build each network of the sweep once, pretrained weights included, in a process that gives its memory back.
 
+    Each is tried with images of the size and channels asked for, without computing anything (`dry_run`).
+
     Raises:
-        FistulaError: If one does not exist, or its weights cannot be had.
+        FistulaError: If one does not exist or does not take such images, or its weights cannot be had.
     """
-    models = {json.dumps(plan.resolved["model"], sort_keys=True): len(plan.cohort.classes) for plan in plans}
+    models = {
+        json.dumps(
+            plan.resolved["model"] | {"num_classes": len(plan.cohort.classes), "image_size": plan.cfg.image_size},
+            sort_keys=True,
+        )
+        for plan in plans
+    }
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
-        executor.submit(_build_networks, [(json.loads(text), classes) for text, classes in models.items()]).result()
+        executor.submit(_build_networks, [json.loads(text) for text in sorted(models)]).result()
 
 
-def _build_networks(models: list[tuple[dict[str, Any], int]]) -> None:
+def _build_networks(models: list[dict[str, Any]]) -> None:
     from hydra.utils import instantiate
 
-    for model, num_classes in models:
+    for model in models:
         try:
-            instantiate(model, num_classes=num_classes)
+            instantiate(model)
         except Exception as error:
             # On its way to another process an error loses its cause, and here that is what the user can mend.
             cause: BaseException | None = error

@@ -31,7 +31,7 @@ def test_one_grey_channel_is_the_same_as_the_grey_image_three_times():
     name = "tf_efficientnet_lite0"
     torch.manual_seed(0)
     grey = create_backbone(name, pretrained=True, download=False, num_classes=2).eval()
-    overlay = find_weights(name, download=False).overlay
+    overlay = find_weights(name, timm.create_model(name), download=False).overlay
     colour = timm.create_model(name, pretrained=True, num_classes=2, pretrained_cfg_overlay=overlay).eval()
     colour.classifier.load_state_dict(grey.network.classifier.state_dict())
     repeated = ((IMAGE / 255 - 0.5) / 0.5).expand(-1, 3, -1, -1)

@@ -6,31 +6,39 @@ import torch
 from timm.optim import param_groups_layer_decay
 
 from fistula.errors import ConfigError
-from fistula.learning.modes import AllLayers, FromTheTop, LinearProbe, freeze, parameter_groups, stages
+from fistula.learning.backbone import Backbone
+from fistula.learning.modes import AllLayers, FromTheTop, LinearProbe, freeze, parameter_groups
+from fistula.learning.schedule import cosine
 
 SHIPPED = ("resnet18", "resnet34", "densenet121", "tf_efficientnet_lite0", "test_resnet")
 
 
 def network(name="test_resnet", **options):
     torch.manual_seed(0)
-    return timm.create_model(name, num_classes=2, **options)
+    body = timm.create_model(name, num_classes=2, **options)
+    return Backbone(body, mean=[0.5] * 3, std=[0.5] * 3, weights="", input_size=32, interpolation="bicubic")
 
 
 def names_of(parameters, of):
     wanted = {id(parameter) for parameter in parameters}
-    return {name for name, value in of.named_parameters() if id(value) in wanted}
+    return {name for name, value in of.network.named_parameters() if id(value) in wanted}
+
+
+def classifier_of(backbone):
+    (head,) = backbone.heads
+    return names_of(head.parameters(), backbone)
 
 
 def test_every_parameter_trains_once_and_only_matrices_decay():
     body = network()
     decaying, others = parameter_groups(AllLayers(pretrained=False), body)
-    assert len(decaying["params"]) + len(others["params"]) == len(list(body.parameters()))
+    assert len(decaying["params"]) + len(others["params"]) == len(list(body.network.parameters()))
     optimizer = torch.optim.AdamW([decaying, others], lr=0.1, weight_decay=0.5)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5, 0.0]
     undecayed = names_of(others["params"], body)
-    norms_and_biases = {name for name, _ in body.named_parameters() if "bn" in name or name.endswith("bias")}
+    norms_and_biases = {name for name, _ in body.network.named_parameters() if "bn" in name or name.endswith("bias")}
     assert undecayed >= norms_and_biases
-    assert "conv1.weight" not in {name for name in undecayed if body.get_parameter(name).ndim > 1}
+    assert "conv1.weight" not in {name for name in undecayed if body.network.get_parameter(name).ndim > 1}
 
 
 def test_a_transformers_position_embedding_does_not_decay():
@@ -49,7 +57,7 @@ def test_rates_decay_towards_the_stem_as_timms_do(name):
     }
     theirs = {
         parameter: (group["lr_scale"], group["weight_decay"])
-        for group in param_groups_layer_decay(body, weight_decay=0.5, layer_decay=0.75)
+        for group in param_groups_layer_decay(body.network, weight_decay=0.5, layer_decay=0.75)
         for parameter in names_of(group["params"], body)
     }
     assert ours == theirs
@@ -59,31 +67,31 @@ def test_rates_decay_towards_the_stem_as_timms_do(name):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_last_stage_is_the_classifier_alone(name):
     body = network(name)
-    classifier = names_of(body.get_classifier().parameters(), body)
-    assert set(stages(body)[-1]) == classifier
-    assert sorted(name for stage in stages(body) for name in stage) == sorted(dict(body.named_parameters()))
+    classifier = classifier_of(body)
+    assert set(body.stages()[-1]) == classifier
+    assert sorted(name for stage in body.stages() for name in stage) == sorted(dict(body.network.named_parameters()))
 
 
 def trained(mode, body, *, epochs=1, size=32):
     """Train by hand for two steps an epoch, as the loop does; give the state before and after."""
     groups = parameter_groups(mode, body)
     optimizer = torch.optim.AdamW(groups, lr=0.1, weight_decay=0.5)
-    before = {name: value.clone() for name, value in body.state_dict().items()}
+    before = {name: value.clone() for name, value in body.network.state_dict().items()}
     generator = torch.Generator().manual_seed(1)
     for epoch in range(epochs):
         freeze(mode, body, epoch=epoch)
         for _ in range(2):
-            loss = body(torch.randn(4, 3, size, size, generator=generator)).square().mean()
+            loss = body.network(torch.randn(4, 3, size, size, generator=generator)).square().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return before, body.state_dict()
+    return before, body.network.state_dict()
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_frozen_means_frozen_to_the_last_bit_and_batch_norm_statistics_too(name):
     body = network(name)
-    classifier = names_of(body.get_classifier().parameters(), body)
+    classifier = classifier_of(body)
     before, after = trained(LinearProbe(pretrained=False), body)
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert changed == classifier
@@ -120,3 +128,36 @@ def test_what_has_not_thawed_yet_is_untouched_and_what_has_trains():
 def test_an_impossible_schedule_is_refused(alone, all_by):
     with pytest.raises(ConfigError, match=r"learning: must have 0 <= alone <= all_by < 1, found alone="):
         FromTheTop(pretrained=False, epochs=4, alone=alone, all_by=all_by)
+
+
+@pytest.mark.parametrize("factor", [0, -0.5, 1.5, math.nan])
+def test_an_impossible_layer_decay_is_refused(factor):
+    with pytest.raises(ConfigError, match=r"learning\.layer_decay: must be in \(0, 1\], found"):
+        AllLayers(pretrained=True, layer_decay=factor)
+
+
+def test_what_thaws_late_rises_from_where_it_thaws():
+    """The peak of the rate is at 10 %, and so is the thaw: pretrained layers must not begin with the highest rate."""
+    body = network()
+    groups = parameter_groups(FromTheTop(pretrained=False, epochs=10, alone=0.1, all_by=0.1), body)
+    optimizer = torch.optim.AdamW(groups, lr=1.0)
+    schedule = cosine(optimizer, num_steps=100, warmup=0.1)
+    rates = []
+    for _ in range(100):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    heads = [group["starts"] == 0 for group in optimizer.param_groups]
+    (head,), (below,) = (
+        {rate[i] for i, is_head in enumerate(heads) if is_head is kind}
+        for kind in (True, False)
+        for rate in [rates[10]]
+    )
+    # By hand: ten steps rise; at the eleventh the classifier is at its peak, and the layers below take their first.
+    assert head == pytest.approx(1)
+    assert below == pytest.approx(1 / 11)
+    assert rates[30][heads.index(True)] == pytest.approx(rates[30][heads.index(False)])
+    assert {tuple(names_of(group["params"], body)) for group in optimizer.param_groups if group["starts"] == 0} >= {
+        ("fc.weight",),
+        ("fc.bias",),
+    }

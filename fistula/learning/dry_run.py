@@ -1,0 +1,48 @@
+"""A network tried without computing anything: whether it takes the images that a run would give it."""
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from fistula.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fistula.learning.backbone import Backbone
+
+ANOTHER = "Choose another network: docs/networks.md"
+
+
+def skeleton_of(backbone: "Backbone") -> "Backbone":
+    """A copy without numbers, on PyTorch's meta device; what it is asked costs no memory and hardly any time."""
+    memo: dict[int, Any] = {id(one): one.to("meta") for one in backbone.buffers()}
+    for one in backbone.parameters():
+        memo[id(one)] = nn.Parameter(one.detach().to("meta"), requires_grad=one.requires_grad)
+    return copy.deepcopy(backbone, memo)
+
+
+def check_network(backbone: "Backbone") -> None:
+    """Pass images of `input_size` through the network, in training and in use, and features through its classifier.
+
+    Raises:
+        ConfigError: If it does not take them, or gives something else than logits.
+    """
+    config, size = backbone.network.pretrained_cfg, backbone.input_size
+    where, shape = f"model.architecture={config['architecture']}", (2, backbone.network.num_classes)
+    skeleton = skeleton_of(backbone)
+    image = torch.empty((2, backbone.num_slices, size, size), dtype=torch.uint8, device="meta")
+    for training in (True, False):
+        skeleton.train(training)
+        try:
+            logits = skeleton(image)
+        except Exception as error:  # timm's networks have no error of their own
+            found = " ".join(str(error).split("\n")[0].split())[:200] or type(error).__name__
+            remedy = f"Try image_size={config['input_size'][-1]}, which it was made for"
+            raise ConfigError(where, f"does not take images of {size} pixels", found=found, remedy=remedy) from error
+        if not isinstance(logits, Tensor) or logits.shape != shape:
+            found = str(tuple(logits.shape)) if isinstance(logits, Tensor) else type(logits).__name__
+            mode = "in training" if training else "in use"
+            raise ConfigError(where, f"must give logits {shape} {mode}", found=found, remedy=ANOTHER)
+    if skeleton.classify(skeleton.features(image)).shape != shape:
+        raise ConfigError(where, "has a classifier that cannot be told from the network below it", remedy=ANOTHER)
