@@ -17,7 +17,9 @@ WITH_ACTION = ("weights",)
 # Keys that name a file or a folder. Its name may hold what Hydra takes only in quotes: = in that of a run, brackets,
 # any letter outside ASCII.
 PATHS = (
+    "adjudicated",
     "archive",
+    "asked",
     "cohort",
     "hydra.run.dir",
     "hydra.sweep.dir",

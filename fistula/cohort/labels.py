@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from fistula.cohort.page_table import beside_labels, first_answers
 from fistula.errors import ConfigError, DataError
 
 # What may name an image; the first of these that a table has is how it names them.
 KEYS = (
-    ("sop_instance_uid",),
-    ("path",),
-    ("series_instance_uid", "instance_number"),
-    ("patient_id",),
-)
+    ("sop_instance_uid",), ("path",), ("series_instance_uid", "instance_number"), ("patient_id",),
+    ("slice_key",), ("patient_key",),  # pseudonyms, as a label page writes them
+)  # fmt: skip
 POINTS = ("opening", "canal")  # the finding, and the centre of the anal canal: NAME_row and NAME_col
 POINT_COLUMNS = tuple(f"{point}_{axis}" for point in POINTS for axis in ("row", "col"))
 OTHER_COLUMNS = ("frame_number", "label", "patient_id", "split", "site", *POINT_COLUMNS)
@@ -88,6 +87,7 @@ def read_labels(path: Path, *, classes: Sequence[str] | None = None, negatives: 
     header = table[0][1]
     key = _check_columns(path, header, negatives=negatives)
     body = [(line, dict(zip(header, cells, strict=True))) for line, cells in table[1:]]
+    body = first_answers(path, header, body, negatives=negatives)
     if not body:
         raise DataError(path, "must have at least one line below its header")
     names = _class_names(path, body, classes)
@@ -123,7 +123,7 @@ def _read_table(path: Path) -> list[tuple[int, list[str]]]:
 
 def _check_columns(path: Path, header: list[str], *, negatives: str) -> tuple[str, ...]:
     allowed = f"Allowed are {', '.join(COLUMNS)}"
-    if unknown := [name for name in header if name not in COLUMNS]:
+    if unknown := [name for name in header if name not in (*COLUMNS, *beside_labels(header))]:
         raise DataError(f"{path}, line 1", f"has the unknown column {', '.join(map(repr, unknown))}", remedy=allowed)
     if twice := {name for name in header if header.count(name) > 1}:
         raise DataError(f"{path}, line 1", f"has the column {sorted(twice)[0]!r} twice")

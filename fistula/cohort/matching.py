@@ -31,7 +31,7 @@ def match(survey: Survey, labels: Labels, pseudonyms: Pseudonyms) -> pl.DataFram
     facts = survey.facts
     matched: list[tuple] = []
     for record in facts.select(
-        "file", "member", "frame", "instance_key", "series_key", "instance_number", "patient_key"
+        "file", "member", "frame", "slice_key", "instance_key", "series_key", "instance_number", "patient_key"
     ).iter_rows(named=True):
         name = _name(record, labels.key, survey)
         row = None if name is None else rows.get((*name, (record["frame"] or 0) + 1)) or rows.get((*name, None))
@@ -120,7 +120,7 @@ def _name(record: dict, key: tuple[str, ...], survey: Survey) -> tuple | None:
         return (survey.name(record["file"], record["member"] or ""),)
     if key == KEYS[2]:
         return record["series_key"], record["instance_number"]
-    return (record["patient_key"],)
+    return (record["slice_key" if key == KEYS[4] else "patient_key"],)
 
 
 def _columns(row: Row | None, pseudonyms: Pseudonyms) -> tuple:

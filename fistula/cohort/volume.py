@@ -94,7 +94,7 @@ def read_volume(slices: Sequence[Slice], plan: Plan) -> tuple[list[dict[str, Any
     slices = sorted(slices, key=lambda item: (item.part, item.frame))
     records: dict[int, dict[str, Any]] = {}
     taken: list[tuple[Slice, Picture, Placed]] = []
-    for item, content_hash, outcome in _pictures(slices, plan):
+    for item, content_hash, outcome in pictures(slices, plan):
         records[item.row] = record = dict.fromkeys(RESULTS) | {"row": item.row, "source_hash": content_hash}
         if isinstance(outcome, NotTaken):
             record |= {"reason": outcome.reason, "remedy": outcome.remedy}
@@ -113,7 +113,7 @@ def read_volume(slices: Sequence[Slice], plan: Plan) -> tuple[list[dict[str, Any
     return list(records.values()), pixels
 
 
-def _pictures(slices: Sequence[Slice], plan: Plan) -> Iterator[tuple[Slice, str | None, Picture | NotTaken]]:
+def pictures(slices: Sequence[Slice], plan: Plan) -> Iterator[tuple[Slice, str | None, Picture | NotTaken]]:
     """Each slice with the hash of its source and its picture, or why there is none; every object is read once.
 
     Slices of one object stand together.

@@ -1,0 +1,128 @@
+"""`fistula label`: pages, or a server on this machine, on which a radiologist labels slices."""
+
+import csv
+import shlex
+from collections import Counter
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+import polars as pl
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from fistula.cohort.flow import Flow
+from fistula.cohort.survey import Survey, survey_folder
+from fistula.cohort.workers import Workers
+from fistula.dicom.identity import read_pseudonyms
+from fistula.dicom.survey import Look
+from fistula.errors import ConfigError, DataError
+from fistula.folder import whole_folder
+from fistula.labels.desk import Answers, Desk
+from fistula.labels.pages import Question, mark_asked, page_text, read_all, write_pages
+from fistula.labels.stacks import Shown, find_stacks, read_patient
+from fistula.labels.table import columns_of
+from fistula.viewer.images import BITS
+from fistula.viewer.page import as_json
+
+
+def run(cfg: DictConfig) -> None:
+    """Write pages, or serve one until interrupted."""
+    question = Question(
+        [str(name) for name in cfg.classes or []], cfg.level, cfg.question, cfg.reader or "", cfg.seed, cfg.repeat
+    )
+    if cfg.bits not in BITS:
+        raise ConfigError("bits", "must be 8 or 12", found=cfg.bits)
+    if not 1 <= cfg.page_mb <= 500:
+        raise ConfigError("page_mb", "must be from 1 to 500: browsers open no larger page well", found=cfg.page_mb)
+    asked = None if cfg.asked is None else read_asked(Path(str(cfg.asked)))
+    keep = instantiate(cfg.keep, _convert_="all")
+    # The cohort's slices are to have the same pseudonyms: ingest finds them by these.
+    look = Look(read_pseudonyms(create=True), keep.description, cfg.max_object_mb, cfg.seconds_per_file)
+    workers = Workers(cfg.workers.count, cfg.workers.backend)
+    flow, shown, out = Flow(), Shown(cfg.bits, look), Path(str(cfg.out))
+    survey = survey_folder(Path(str(cfg.source)), look, workers)
+    table = find_stacks(survey, keep, look, flow)
+    if asked is not None:
+        table = _of_patients(table, asked, cfg.asked)
+    if cfg.serve:
+        _serve(table, survey, shown, question, asked, out, cfg.port)
+        return
+    with whole_folder(out) as folder:
+        pages, reasons = write_pages(
+            folder, read_all(table, survey, shown, workers), question, asked=asked, page_mb=cfg.page_mb
+        )
+        sizes = [page.stat().st_size / 1e6 for page in pages]
+    _say(flow, reasons)
+    print(f"{len(table) - reasons.total()} slices of {table['patient_key'].n_unique()} patients, {_grey(cfg.bits)}")
+    for page, size in zip(pages, sizes, strict=True):
+        print(f"open {out / page.name} in a browser ({size:.1f} MB)")
+    source, classes = shlex.quote(f"source={cfg.source}"), shlex.quote(f"classes=[{','.join(question.classes)}]")
+    print(f"next: fistula ingest {source} labels=labels-READER-DATE.csv {classes} out=data/cohort")
+
+
+def read_asked(path: Path) -> set[str]:
+    """The slices that a table names in its column `slice_key`.
+
+    Raises:
+        DataError: If it cannot be read, or names none.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            keys = {row.get("slice_key") or "" for row in csv.DictReader(file)} - {""}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"asked={path}", "cannot be read as a table", remedy="Check the path") from error
+    if not keys:
+        raise DataError(f"asked={path}", "must name slices in a column slice_key")
+    return keys
+
+
+def _of_patients(table: pl.DataFrame, asked: set[str], path: object) -> pl.DataFrame:
+    named = table.filter(pl.col("slice_key").is_in(list(asked)))
+    missing = len(asked) - named["slice_key"].n_unique()
+    if missing:
+        remedy = "Check source, keep and the pseudonym key: they must be those of the first label page"
+        raise DataError(
+            f"asked={path}", "must name slices below source", found=f"{missing} that are not", remedy=remedy
+        )
+    return table.filter(pl.col("patient_key").is_in(named["patient_key"].implode()))
+
+
+def _say(flow: Flow, reasons: Counter[str]) -> None:
+    left_out = sum((Counter(step["excluded"]) for step in flow.steps), Counter[str]()) + reasons
+    for reason, count in left_out.most_common():
+        print(f"left out: {reason}: {count}")
+
+
+def _grey(bits: int) -> str:
+    if bits == 12:
+        return "12 bits of grey, without loss"
+    return "8 bits of grey over the 0.1st to 99.9th percentile of each stack (bits=12 keeps every grey level)"
+
+
+def _serve(
+    table: pl.DataFrame, survey: Survey, shown: Shown, question: Question, asked: set[str] | None, out: Path, port: int
+) -> None:
+    patients = table.partition_by("patient_key", maintain_order=True)
+
+    @lru_cache(maxsize=4)  # the one that is read, and the next
+    def patient(number: int) -> str:
+        found, _ = read_patient(patients[number], survey=survey, shown=shown)
+        mark_asked(found, asked)
+        return as_json(found)
+
+    summaries = []
+    for slices in patients:
+        first = slices.filter(pl.col("pane") == 0)["slice_key"]
+        number = len(first) if asked is None else int(first.is_in(list(asked)).sum())
+        summaries.append({"key": slices["patient_key"][0], "asked": number})
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"out={out}", f"cannot be made ({error.strerror})") from error
+    answers = Answers(out / "labels.csv", columns_of(question.level, question.question))
+    desk = Desk(page_text(question, summaries, [], served=True), patient, len(patients), answers, port=port)
+    print(f"{len(table)} slices of {len(patients)} patients; answers go to {answers.path}")
+    print(f"open {desk.address} (end with Ctrl+C; whoever knows this address can answer)", flush=True)
+    with suppress(KeyboardInterrupt):
+        desk.server.serve_forever()

@@ -1,0 +1,44 @@
+"use strict";
+// Every key, once: what the help shows is what the page does.
+function helpOf(facts) {
+  const several = facts.level === "slice", last = facts.classes.length - 1;
+  const answers = facts.classes.map((name, i) => [[i], name]);
+  const groups = {
+    "Answer": [...answers, [["U"], "unsure: an answer too"],
+      ...(several ? [[["N"], `rest ${facts.classes[0]}: all slices of the stack without an answer`],
+        [["⇧", "0…" + last], "all slices from the last answered (or the first marked) to here"], [["F"], "mark the first slice of a range"]] : []),
+      [["C"], "clear"], [["⌫"], "undo (also Ctrl+Z)"], [["T"], "note; Esc leaves it"]],
+    "Place": several ? [[["click"], "internal opening"], [["Alt", "click"], "centre of the anal canal"], [["X"], "remove the points of this slice"]] : [],
+    "Go": [[["↵"], "next patient without all answers"], [["⇧", "↵"], "patient before"], ...(several ? [[["E"], "next slice without an answer"]] : []),
+      [["↑", "↓"], "slice by slice; also the wheel"], [["PgUp", "PgDn"], "ten slices"], [["Home", "End"], "first, last"],
+      [["Tab"], "next stack of the pane, or next pane"], [["B"], "another stack beside"]],
+    "Look": [[["S"], "drag scrolls"], [["W"], "drag sets the window; also the right button"], [["V"], "next preset window"], [["I"], "invert"],
+      [["P"], "drag pans; also the middle button"], [["Z"], "drag zooms; also Ctrl+wheel, + and −"], [["R"], "reset"], [["?"], "these keys"]],
+  };
+  return Object.entries(groups).filter(([, keys]) => keys.length);
+}
+
+function fillHelp(element, facts) {
+  for (const [title, keys] of helpOf(facts)) {
+    const section = document.createElement("section"), heading = document.createElement("h2");
+    heading.textContent = title; section.append(heading);
+    for (const [names, says] of keys) {
+      const row = document.createElement("div"), dt = document.createElement("dt"), dd = document.createElement("dd");
+      names.forEach(name => { const key = document.createElement("kbd"); key.textContent = name; dt.append(key); });
+      dd.textContent = says; row.append(dt, dd); section.append(row);
+    }
+    element.append(section);
+  }
+}
+
+// Gives what a key does as [action, argument, shift], or null.
+function actionOf(event, facts) {
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") return ["undo"];
+  if (event.ctrlKey || event.metaKey || event.altKey) return null;
+  const digit = /^(?:Digit|Numpad)(\d)$/.exec(event.code); // with Shift, event.key is another character on each keyboard
+  if (digit && Number(digit[1]) < facts.classes.length) return ["answer", Number(digit[1]), event.shiftKey];
+  const actions = { u: "unsure", n: "rest", f: "first", c: "clear", x: "unplace", t: "note", e: "empty", backspace: "undo", "?": "help", h: "help", f1: "help" };
+  const key = event.key.toLowerCase();
+  if (key === "enter") return [event.shiftKey ? "back" : "next"];
+  return key in actions ? [actions[key]] : null;
+}

@@ -1,0 +1,155 @@
+"use strict";
+const $ = id => document.querySelector(id);
+const facts = JSON.parse($("#facts").textContent);
+const TONES = ["#5aa9e6", "#f2994a", "#c08bf0", "#4fc08d", "#ef6f8c", "#e3d04f", "#7ad7d0", "#d98cb3", "#a3b86c", "#b0a090"], UNSURE = "#8e9aa5";
+const tone = label => facts.classes.length === 2 || label < 2 ? TONES[label] : TONES[label % TONES.length];
+const isOfSlices = facts.level === "slice", hasPoints = isOfSlices && facts.question === "class";
+let state, turn, patient, first = null, since = 0;
+const loaded = new Map();
+
+const viewer = new Viewer($("#viewer"), {
+  marks: (series, slice) => {
+    const answer = state.answer(turn, slice.key);
+    return ["opening", "canal"].filter(kind => answer[kind]).map(kind => ({ kind, row: answer[kind][0], col: answer[kind][1] }));
+  },
+  tint: (series, slice) => {
+    const answer = state.answer(turn, isOfSlices ? slice.key : patient.key);
+    if (!slice.asked) return "#14181c";
+    return answer.label !== null ? tone(answer.label) : answer.unsure ? UNSURE : null;
+  },
+  point: (pane, pixel, event) => place(pane, pixel, event.altKey ? "canal" : "opening"),
+  moved: () => side(), said: say, tooled: tools,
+});
+
+function say(text) {
+  $("#toast").textContent = text; $("#toast").classList.add("on");
+  clearTimeout(say.timer); say.timer = setTimeout(() => $("#toast").classList.remove("on"), 2200);
+}
+function tools(tool) { document.querySelectorAll("[data-do^=tool]").forEach(button => button.setAttribute("aria-pressed", button.dataset.do === "tool:" + tool)); }
+
+async function load(index) {
+  if (!loaded.has(index)) {
+    if (loaded.size > 2) loaded.delete(loaded.keys().next().value); // pixels of a hundred patients need not stay
+    const held = $("#patient-" + index);
+    loaded.set(index, held ? Promise.resolve(JSON.parse(held.textContent)) : fetch("patient/" + index).then(answer => answer.ok ? answer.json() : Promise.reject(answer.status)));
+  }
+  return loaded.get(index);
+}
+async function go(next) {
+  spend();
+  turn = next; first = null;
+  try { patient = await load(turn.index); } catch { loaded.delete(turn.index); return say("this patient cannot be loaded; is the server still running?"); }
+  turn.patient.asked = patient.series.flatMap(series => series.slices).filter(slice => slice.asked).length;
+  since = performance.now();
+  for (const series of patient.series) if (isOfSlices) series.start = 0;
+  viewer.show(patient);
+  const unread = viewer.active.list.findIndex(series => series.slices.some(slice => slice.asked && !state.isAnswered(state.answer(turn, slice.key))));
+  if (isOfSlices && unread > 0) viewer.active.change(unread);
+  refresh();
+  const after = state.turns[state.turns.indexOf(turn) + 1];
+  if (after && facts.served) load(after.index).catch(() => loaded.delete(after.index));
+}
+function spend() { // seconds before this patient; a break of minutes is no reading time
+  if (turn && since) turn.record.seconds += Math.min(300, (performance.now() - since) / 1000);
+  since = performance.now();
+}
+
+// What an answer is about: slices of the active stack, or the patient.
+function target(from, to) {
+  if (!isOfSlices) return [patient.key];
+  const { series, index } = viewer.active, [low, high] = [Math.min(from ?? index, to ?? index), Math.max(from ?? index, to ?? index)];
+  return series.slices.slice(low, high + 1).filter(slice => slice.asked).map(slice => slice.key);
+}
+function facts_(slice, series) { // what the table says of a slice
+  return { pixel: series.has_spacing ? series.spacing.join("x") : "", position: slice.position };
+}
+function change(keys, what) {
+  if (!keys.length) { say("this slice is not asked about"); return false; }
+  const { series } = viewer.active, slices = new Map(series.slices.map(slice => [slice.key, slice]));
+  spend();
+  state.set(turn, keys.map(key => {
+    const merged = { ...state.answer(turn, key), ...what };
+    const hours = isOfSlices ? sayClock(clock(series, merged.opening, merged.canal)) : "";
+    return [key, { ...what, ...(isOfSlices ? facts_(slices.get(key), series) : {}), clock: hours }];
+  }));
+  refresh();
+  return true;
+}
+function place(pane, pixel, kind) {
+  if (!hasPoints) return;
+  const slice = pane.slice, answer = state.answer(turn, slice.key), round = value => Math.round(value * 100) / 100;
+  if (!slice.asked) return say("this slice is not asked about");
+  const what = { [kind]: [round(pixel.row), round(pixel.col)] };
+  if (kind === "opening" && answer.label === 0) return say(`this slice is ${facts.classes[0]}: it has no opening. Answer it otherwise first`);
+  if (kind === "opening" && !state.isAnswered(answer) && facts.classes.length === 2) what.label = 1;
+  change([slice.key], what);
+}
+const act = {
+  answer(label, isRange) {
+    const pane = viewer.active, anchor = first ?? (isRange ? pane.anchor : null);
+    const what = label === 0 ? { label, unsure: false, opening: null } : { label, unsure: false };
+    if (!change(target(anchor), what)) return;
+    if (anchor !== null && isOfSlices) say(`${target(anchor).length} slices: ${facts.classes[label]}`);
+    pane.anchor = pane.index; first = null;
+    finish();
+  },
+  unsure() { if (change(target(first), { label: null, unsure: true })) { first = null; finish(); } },
+  rest() {
+    if (!isOfSlices) return;
+    const keys = viewer.active.series.slices.filter(slice => slice.asked && !state.isAnswered(state.answer(turn, slice.key))).map(slice => slice.key);
+    if (!keys.length) return say("every slice of this stack has its answer");
+    if (change(keys, { label: 0 })) { say(`${keys.length} slices: ${facts.classes[0]}`); finish(false); }
+  },
+  first() { if (isOfSlices) { first = viewer.active.index; say(`first slice of the range: ${first + 1}. Go to the last one and press its class`); } },
+  clear() { change(target(first), { ...EMPTY, note: state.answer(turn, target()[0]).note }); first = null; },
+  unplace() { change(target(), { opening: null, canal: null }); },
+  undo() {
+    const last = state.undo();
+    if (!last) return say("nothing to undo");
+    say(`undone: ${last.before.length === 1 ? "1 answer" : last.before.length + " answers"}`);
+    if (last.turn !== turn) go(last.turn); else refresh();
+  },
+  note() { $("#note textarea").focus(); },
+  empty() {
+    const { series, index } = viewer.active, size = series.slices.length;
+    const open = [...Array(size).keys()].map(i => (index + 1 + i) % size).find(i => series.slices[i].asked && !state.isAnswered(state.answer(turn, series.slices[i].key)));
+    if (open === undefined) say("every slice of this stack has its answer"); else viewer.active.go(open);
+  },
+  next() {
+    const at = state.turns.indexOf(turn), order = [...state.turns.slice(at + 1), ...state.turns.slice(0, at)];
+    const open = order.find(one => !state.isDone(one));
+    if (open) return go(open);
+    if (!state.isDone(turn)) return say("only this patient is left");
+    say("every patient is answered. Export the table now");
+  },
+  back() { const at = state.turns.indexOf(turn); if (at > 0) go(state.turns[at - 1]); },
+  help() { $("#help").open ? $("#help").close() : $("#help").showModal(); },
+  preset() { say(`window: ${viewer.preset()}`); }, invert() { viewer.invert(); }, reset() { viewer.reset(); },
+  beside() { if (patient.series.length < 2) say("this patient has one stack only"); viewer.beside(); },
+  tool(name) { viewer.setTool(name); },
+  export() {
+    const link = document.createElement("a"), date = today();
+    link.href = URL.createObjectURL(new Blob([toCsv(state)], { type: "text/csv" }));
+    link.download = `labels-${state.reader.replace(/[^\p{L}\p{N}]+/gu, "_")}-${date}.csv`;
+    link.click(); setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    say(`${rowsOf(state).length} answers exported`);
+  },
+  import() { $("#file").click(); },
+};
+// After an answer: the next slice, the next stack, or the next patient, unless an opening is still to be placed.
+function finish(isStep = true) {
+  const pane = viewer.active;
+  if (!state.isDone(turn)) {
+    const isFull = isOfSlices && pane.series.slices.every(slice => !slice.asked || state.isAnswered(state.answer(turn, slice.key)));
+    if (isFull && pane.list.length > 1) pane.change((pane.at + 1) % pane.list.length);
+    else if (isStep && isOfSlices) pane.step(1);
+    return;
+  }
+  const answers = Object.values(turn.record.answers), positive = answers.filter(answer => answer.label > 0);
+  if (hasPoints && facts.classes.length === 2 && positive.length && !answers.some(answer => answer.opening)) {
+    return say("all answered. Click the opening where you see it, or go on with Enter");
+  }
+  if (state.turns.every(one => state.isDone(one))) return say("every patient is answered. Export the table now");
+  say("patient complete; Backspace takes the last answer back");
+  act.next();
+}

@@ -1,0 +1,121 @@
+"use strict";
+// The panel beside the image, the start, and who gets which key.
+function counts() {
+  const answers = Object.values(turn.record.answers);
+  return [...facts.classes.map((_, label) => answers.filter(answer => answer.label === label).length), answers.filter(answer => answer.unsure).length];
+}
+function refresh() { viewer.draw(); side(); total(); }
+function side() {
+  if (!turn || !viewer.active || !viewer.active.slice) return;
+  const { slice, series } = viewer.active, answer = state.answer(turn, isOfSlices ? slice.key : patient.key), number = counts();
+  document.querySelectorAll("#answers button").forEach((button, i) => {
+    const isUnsure = button.dataset.do === "unsure", isRest = button.dataset.do === "rest";
+    button.setAttribute("aria-pressed", isRest ? false : isUnsure ? answer.unsure : answer.label === i);
+    button.querySelector(".count").textContent = isOfSlices && !isRest ? number[isUnsure ? facts.classes.length : i] || "" : "";
+  });
+  const done = state.done(turn), wanted = state.wanted(turn);
+  $("#patient b").textContent = `Patient ${state.turns.indexOf(turn) + 1} of ${state.turns.length}`;
+  $("#patient span").textContent = isOfSlices ? `${done} / ${wanted} slices` : done ? "answered" : "";
+  $("#patient .bar i").style.width = `${100 * Math.min(1, done / wanted)}%`;
+  if (document.activeElement !== $("#note textarea")) $("#note textarea").value = answer.note;
+  const where = point => point ? `row ${point[0].toFixed(0)}, col ${point[1].toFixed(0)}` : "–";
+  const hours = clock(series, answer.opening, answer.canal);
+  const far = answer.opening && answer.canal && series.axes.length === 6 && series.has_spacing ? Math.hypot(...offset(series, answer.opening, answer.canal)) : null;
+  $("#place").innerHTML = hasPoints ? `<div><span><b class="opening">◯ opening</b> click</span><span>${where(answer.opening)}</span></div>` +
+    `<div><span><b class="canal">✛ canal</b> Alt+click</span><span>${where(answer.canal)}</span></div>` +
+    (hours === null ? "" : `<div><b>at ${sayClock(hours)} o'clock</b><span>${far === null ? "" : far.toFixed(1) + " mm from the centre"}</span></div>`) : "";
+}
+function total() {
+  const done = state.turns.filter(one => state.isDone(one)).length;
+  $("#total span").textContent = `${done} of ${state.turns.length} patients answered`;
+  $("#total .bar i").style.width = `${100 * done / state.turns.length}%`;
+  $("#saved").textContent = state.kept ? (facts.served ? state.sent || "" : "kept in this browser") : "this browser keeps nothing: export before you close it";
+}
+function button(action, key, name, color) {
+  const element = document.createElement("button");
+  element.dataset.do = action; element.style.setProperty("--tone", color);
+  element.innerHTML = '<kbd></kbd><i class="dot"></i><span class="name"></span><span class="count"></span>';
+  element.querySelector("kbd").textContent = key; element.querySelector(".name").textContent = name;
+  return element;
+}
+// To the server, the last change of each patient once; what fails is sent again with the next.
+const unsent = new Set();
+async function send(one) {
+  unsent.add(one);
+  if (send.busy) return;
+  send.busy = true;
+  while (unsent.size) {
+    const turns = [...unsent]; unsent.clear();
+    const rows = rowsOf(state, turns), scope = turns.map(turn => [turn.patient.key, turn.repeat]);
+    try {
+      const answer = await fetch("save", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ reader: state.reader, scope, rows }) });
+      if (!answer.ok) throw new Error(answer.status);
+      state.sent = "saved in labels.csv";
+    } catch {
+      turns.forEach(turn => unsent.add(turn)); state.sent = "not saved: the server does not answer. Answers are kept in this browser";
+      break;
+    }
+  }
+  send.busy = false; total();
+}
+async function begin(reader) {
+  state = new State(facts, reader);
+  if (facts.served) {
+    try { fromCsv(state, await (await fetch("answers?reader=" + encodeURIComponent(reader))).text()); } catch (error) { say(error.message); }
+    state.saved = send;
+  }
+  try { localStorage.setItem("fistula-label:reader", reader); } catch { state.kept = false; }
+  $("#who").textContent = "reader " + reader;
+  await go(state.turns.find(one => !state.isDone(one)) || state.turns[0]);
+}
+function start() {
+  const words = isOfSlices ? "each slice" : "each patient";
+  $("#asks").textContent = facts.question === "score" ? `How suspicious is ${words}?` : `What does ${words} show?`;
+  $("#answers").append(...facts.classes.map((name, i) => button("answer:" + i, i, name, tone(i))), button("unsure", "U", "unsure", UNSURE),
+    ...(isOfSlices ? [button("rest", "N", `rest ${facts.classes[0]}`, tone(0))] : []));
+  $("#hints").textContent = isOfSlices
+    ? `wheel or ↑ ↓ scrolls · 0–${facts.classes.length - 1} answers · Shift+key a range · N rest ${facts.classes[0]}${hasPoints ? " · click opening · Alt+click canal" : ""} · right drag window · ? all keys`
+    : `wheel or ↑ ↓ scrolls · 0–${facts.classes.length - 1} answers · Enter next patient · right drag window · ? all keys`;
+  fillHelp($("#help .keys"), facts);
+  viewer.setTool("scroll");
+  const patients = facts.patients.filter(one => one.asked > 0);
+  $("#start .what").textContent = `${patients.length} patients, ${patients.reduce((sum, one) => sum + one.asked, 0)} slices. ` + (isOfSlices
+    ? `Say of each slice: ${facts.classes.join(", ")}.` : `Say of each patient: ${facts.classes.join(", ")}.`);
+  const steps = isOfSlices
+    ? ["Scroll with the wheel or the arrow keys.", `Press ${facts.classes.map((name, i) => `${i} for ${name}`).join(", ")}; Shift and the key answers all slices from the last answered one to this one.`,
+      ...(hasPoints ? ["Click the internal opening; Alt-click the centre of the anal canal."] : []), `N answers the rest with ${facts.classes[0]}; the next patient then comes by itself.`]
+    : ["Scroll with the wheel or the arrow keys.", `Press ${facts.classes.map((name, i) => `${i} for ${name}`).join(", ")}; the next patient then comes by itself.`];
+  for (const text of [...steps, "Backspace undoes, ? shows all keys. Export CSV when you are done, or for a copy at any time."]) {
+    const item = document.createElement("li"); item.textContent = text; $("#start ol").append(item);
+  }
+  $("#start .soft").textContent = facts.served ? "Answers go to labels.csv on this machine as you give them." : "Answers stay in this browser until you export them; the same page and name go on where they stopped.";
+  let known = facts.reader;
+  try { known = known || localStorage.getItem("fistula-label:reader") || ""; } catch { /* a browser that keeps nothing */ }
+  $("#name").value = known; $("#name").readOnly = Boolean(facts.reader);
+  $("#start form").addEventListener("submit", () => begin($("#name").value.trim()));
+  $("#start").addEventListener("cancel", event => event.preventDefault());
+  $("#start").showModal();
+}
+document.addEventListener("click", event => {
+  const element = event.target.closest("[data-do]");
+  if (!element || !state) return;
+  const [action, argument] = element.dataset.do.split(":");
+  element.blur();
+  act[action](action === "answer" ? Number(argument) : argument, event.shiftKey);
+});
+document.addEventListener("keydown", event => {
+  if (event.target.matches("textarea,input")) { if (event.key === "Escape") event.target.blur(); return; }
+  if ($("#start").open || !patient) return;
+  if ($("#help").open && event.key !== "?") return;
+  const action = actionOf(event, facts);
+  if (action) { event.preventDefault(); act[action[0]](...action.slice(1)); }
+  else if (viewer.key(event)) event.preventDefault();
+});
+$("#note textarea").addEventListener("change", event => change(target().slice(0, 1), { note: event.target.value.trim() }));
+$("#file").addEventListener("change", async event => {
+  const [file] = event.target.files; event.target.value = "";
+  try { say(fromCsv(state, await file.text())); } catch (error) { say(error.message); }
+  refresh();
+});
+window.addEventListener("pagehide", () => { if (turn) { spend(); state.save(turn); } });
+start();

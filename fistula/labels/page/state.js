@@ -1,0 +1,47 @@
+"use strict";
+// Answers of one reader: kept in the browser after every change, each patient under a key of its own.
+const EMPTY = { label: null, unsure: false, opening: null, canal: null, note: "" };
+
+class State {
+  constructor(facts, reader) {
+    this.facts = facts; this.reader = reader; this.history = []; this.kept = true;
+    this.turns = turnsOf(facts, reader);
+    for (const turn of this.turns) turn.record = this.read(turn);
+  }
+  name(turn) { return ["fistula-label", this.facts.id, this.reader, turn.patient.key, turn.repeat].join(":"); }
+  read(turn) {
+    try { return JSON.parse(localStorage.getItem(this.name(turn))) || { answers: {}, seconds: 0 }; }
+    catch { this.kept = false; return { answers: {}, seconds: 0 }; }
+  }
+  // What is answered for a slice; at the level of patients, for the patient.
+  answer(turn, key) { return turn.record.answers[key] || EMPTY; }
+  // Change answers together; one undo takes them back together.
+  set(turn, changes) {
+    this.history.push({ turn, before: changes.map(([key]) => [key, turn.record.answers[key]]) });
+    const date = today();
+    for (const [key, change] of changes) turn.record.answers[key] = { ...this.answer(turn, key), ...change, date };
+    this.save(turn);
+  }
+  undo() {
+    const last = this.history.pop();
+    if (!last) return null;
+    for (const [key, answer] of last.before) { if (answer) last.turn.record.answers[key] = answer; else delete last.turn.record.answers[key]; }
+    this.save(last.turn);
+    return last;
+  }
+  save(turn) {
+    try { localStorage.setItem(this.name(turn), JSON.stringify(turn.record)); this.kept = true; }
+    catch { this.kept = false; }
+    if (this.saved) this.saved(turn);
+  }
+  isAnswered(answer) { return answer.label !== null || answer.unsure; }
+  done(turn) { return Object.values(turn.record.answers).filter(answer => this.isAnswered(answer)).length; }
+  wanted(turn) { return this.facts.level === "patient" ? 1 : turn.patient.asked; }
+  isDone(turn) { return this.done(turn) >= this.wanted(turn); }
+}
+
+// By local time: what the reader's calendar says.
+function today() {
+  const now = new Date(), two = number => String(number).padStart(2, "0");
+  return `${now.getFullYear()}-${two(now.getMonth() + 1)}-${two(now.getDate())}`;
+}

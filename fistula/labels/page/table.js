@@ -1,0 +1,71 @@
+"use strict";
+// Answers as a table that `fistula ingest labels=` takes as it is, and back.
+const SLICE = ["slice_key", "patient_key", "label", "opening_row", "opening_col", "canal_row", "canal_col", "unsure",
+  "note", "reader", "date", "clock", "pixel_mm", "position_mm", "repeat", "seconds"];
+const PATIENT = ["patient_key", "label", "unsure", "note", "reader", "date", "repeat", "seconds"];
+
+function columnsOf(facts) {
+  return (facts.level === "patient" ? PATIENT : SLICE).map(name => name === "label" && facts.question === "score" ? "score" : name);
+}
+
+function rowsOf(state, turns = state.turns) {
+  const { facts } = state, rows = [];
+  for (const turn of turns) {
+    for (const [key, answer] of Object.entries(turn.record.answers)) {
+      if (!state.isAnswered(answer) && !answer.opening && !answer.canal && !answer.note) continue;
+      const [row, col] = answer.opening || ["", ""], [canalRow, canalCol] = answer.canal || ["", ""];
+      const value = answer.label === null ? "" : facts.question === "score" ? answer.label + 1 : facts.classes[answer.label];
+      const given = { slice_key: key, patient_key: turn.patient.key, label: value, score: value, opening_row: row, opening_col: col,
+        canal_row: canalRow, canal_col: canalCol, unsure: answer.unsure ? 1 : 0, note: answer.note, reader: state.reader, date: answer.date,
+        clock: answer.clock ?? "", pixel_mm: answer.pixel ?? "", position_mm: answer.position ?? "", repeat: turn.repeat, seconds: Math.round(turn.record.seconds) };
+      rows.push(columnsOf(facts).map(name => given[name]));
+    }
+  }
+  return rows;
+}
+
+function toCsv(state) {
+  const cell = value => /[",\n\r]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value);
+  return [columnsOf(state.facts), ...rowsOf(state)].map(row => row.map(cell).join(",")).join("\r\n") + "\r\n";
+}
+
+// RFC 4180: quotes may hold commas, line ends and doubled quotes.
+function parseCsv(text) {
+  const rows = [[]];
+  for (const [, quoted, plain, end] of text.replace(/^\ufeff/, "").matchAll(/(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r?\n|$)/g)) {
+    rows.at(-1).push(quoted === undefined ? plain : quoted.replaceAll('""', '"'));
+    if (end === "") break;
+    if (end !== ",") rows.push([]);
+  }
+  return rows.filter(row => row.length > 1 || row[0]);
+}
+
+// Put a table's answers into the state; says what was taken, or throws why it cannot be.
+function fromCsv(state, text) {
+  const [header, ...body] = parseCsv(text), columns = columnsOf(state.facts);
+  const missing = columns.filter(name => !(header || []).includes(name));
+  if (missing.length) throw new Error(`this is no table of this page: it lacks ${missing.join(", ")}`);
+  const rows = body.map(cells => Object.fromEntries(header.map((name, i) => [name, cells[i] ?? ""])));
+  const other = rows.find(row => row.reader !== state.reader);
+  if (other) throw new Error(`this table is by another reader (${other.reader})`);
+  const turns = new Map(state.turns.map(turn => [`${turn.patient.key}:${turn.repeat}`, turn])), touched = new Set();
+  const point = (row, col) => row === "" || col === "" ? null : [Number(row), Number(col)];
+  const value = row => {
+    const word = row.label ?? row.score;
+    if (word === "") return null;
+    const label = state.facts.question === "score" ? Number(word) - 1 : state.facts.classes.indexOf(word);
+    if (!(label >= 0 && label < state.facts.classes.length)) throw new Error(`this page has no answer "${word}"`);
+    return label;
+  };
+  const known = rows.map(row => [turns.get(`${row.patient_key}:${row.repeat}`), row, value(row)]).filter(([turn]) => turn);
+  for (const [turn, row, label] of known) {
+    turn.record.answers[row.slice_key ?? row.patient_key] = { label, unsure: row.unsure === "1", note: row.note, date: row.date,
+      opening: point(row.opening_row ?? "", row.opening_col ?? ""), canal: point(row.canal_row ?? "", row.canal_col ?? ""),
+      clock: row.clock || null, pixel: row.pixel_mm, position: row.position_mm };
+    turn.record.seconds = Math.max(turn.record.seconds, Number(row.seconds) || 0);
+    touched.add(turn);
+  }
+  touched.forEach(turn => state.save(turn));
+  const left = rows.length - known.length;
+  return `${known.length} answers taken` + (left ? `; ${left} are of patients who are not on this page` : "");
+}

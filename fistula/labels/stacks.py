@@ -1,0 +1,199 @@
+"""Read an archive into the stacks of each patient, as the viewer shows them, through the same path as ingest."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from fistula.cohort.flow import Flow
+from fistula.cohort.intensity import MinMax
+from fistula.cohort.pixels import Grid
+from fistula.cohort.rules import Keep
+from fistula.cohort.select import Policies, readable_images, wanted_images, without_copies
+from fistula.cohort.stacks import with_volumes
+from fistula.cohort.survey import Survey
+from fistula.cohort.volume import Plan, Slice, pictures
+from fistula.dicom.container import Part
+from fistula.dicom.geometry import same_direction
+from fistula.dicom.outcome import NotTaken
+from fistula.dicom.pixels import Picture
+from fistula.dicom.survey import Look
+from fistula.viewer.images import SHOWN, block, encode, grey_range, percentiles
+
+LINKED_DEGREES = 1.0  # further apart, positions along the two normals differ by several mm
+CT_WINDOWS = (("soft tissue", 40, 400), ("lung", -600, 1500), ("bone", 480, 2500))
+EDGES = ("L", "R"), ("P", "A"), ("H", "F")  # where an axis of the patient points to, and where it comes from
+ORDER = ("patient_key", "pane", "study_key", "series_key", "volume", "position_mm", "instance_number", "slice_key")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How slices are shown.
+
+    Attributes:
+        bits: Of grey: 8 or 12.
+        look: Names and limits of the reading.
+    """
+
+    bits: int
+    look: Look
+
+
+def find_stacks(survey: Survey, keep: Keep, look: Look, flow: Flow) -> pl.DataFrame:
+    """The eligible slices of a survey, in the order in which they are shown, with `volume` and `pane`.
+
+    Raises:
+        DataError: If nothing is eligible.
+    """
+    images = readable_images(survey, survey.facts, keep=keep, policies=Policies(unreadable="exclude"), flow=flow)
+    images, left_out = wanted_images(survey, images, keep)
+    images, copies = without_copies(survey, images, look)
+    flow.add("right sequence", unit="slices", count=len(images), excluded=Counter(left_out["reason"]) + copies)
+    return with_volumes(images).with_columns(pane=pl.lit(0)).sort(*ORDER, nulls_last=True)
+
+
+def read_patients(patients: Sequence[pl.DataFrame], *, survey: Survey, shown: Shown) -> list[tuple[dict, Counter[str]]]:
+    """Each patient as the viewer takes it, and why slices of it could not be read."""
+    return [read_patient(slices, survey=survey, shown=shown) for slices in patients]
+
+
+def read_patient(slices: pl.DataFrame, *, survey: Survey, shown: Shown) -> tuple[dict[str, Any], Counter[str]]:
+    """Read every stack of one patient; a stack of which nothing can be read is left out.
+
+    Args:
+        slices: Rows of `find_stacks` that are of one patient.
+        survey: That they come from.
+        shown: How to show them.
+    """
+    series, reasons = [], Counter[str]()
+    planes: list[tuple[str, list[float]]] = []
+    for stack in slices.partition_by("pane", "series_key", "volume", maintain_order=True):
+        images, missing = _read(stack, survey, shown)
+        reasons += missing
+        if images:
+            rows = _as_numbered([row for row in stack.iter_rows(named=True) if row["slice_key"] in images])
+            series.append(_series(rows, images, planes, shown.bits))
+    return {"key": slices["patient_key"][0], "series": series}, reasons
+
+
+def lost_patient(slices: pl.DataFrame, reason: str) -> tuple[dict[str, Any], Counter[str]]:
+    """What `read_patient` would give for a patient whose files end every process that reads them."""
+    return {"key": slices["patient_key"][0], "series": []}, Counter({reason: len(slices)})
+
+
+def _read(stack: pl.DataFrame, survey: Survey, shown: Shown) -> tuple[dict[str, Picture], Counter[str]]:
+    keys = stack["slice_key"].to_list()
+    places = stack.select("file", "member", "frame").iter_rows()
+    wanted = [
+        Slice(row, Part(survey.paths[file], member or ""), frame) for row, (file, member, frame) in enumerate(places)
+    ]
+    plan = Plan(Grid(8, 1.0), MinMax(), shown.look)  # of which reading takes the limits alone
+    found, reasons = {}, Counter[str]()
+    for item, _, outcome in pictures(sorted(wanted, key=lambda item: (item.part, item.frame)), plan):
+        if isinstance(outcome, NotTaken):
+            reasons[outcome.reason] += 1
+        else:
+            found[keys[item.row]] = outcome
+    return found, reasons
+
+
+def _as_numbered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Slices by position, in the direction in which most image numbers rise: what a reader is used to."""
+    numbers = [row["instance_number"] for row in rows]
+    falls = sum(first > second for first, second in pairwise(numbers) if None not in (first, second))
+    return rows[::-1] if 2 * falls > len(rows) - 1 else rows
+
+
+def _series(
+    rows: list[dict[str, Any]], images: dict[str, Picture], planes: list[tuple[str, list[float]]], bits: int
+) -> dict[str, Any]:
+    first = rows[0]
+    pictured = [images[row["slice_key"]] for row in rows]
+    values = [_bright(picture) for picture in pictured]
+    low, high = grey_range(values, bits)
+    encoded, places = block([encode(image, low=low, high=high, bits=bits) for image in values])
+    cosines = list(first["cosines"] or ())
+    presets = _presets(pictured[len(pictured) // 2], values, first["modality"])
+    return {
+        "key": f"{first['series_key']}-{first['volume']}",
+        "title": _title(first),
+        "pane": first["pane"],
+        "plane": _plane(first["study_key"], cosines, planes),
+        "edges": edges(cosines),
+        "axes": cosines,
+        "orientation": first["orientation"] or "",
+        "rows": values[0].shape[0],
+        "cols": values[0].shape[1],
+        "spacing": list(pictured[0].spacing or (1.0, 1.0)),
+        "has_spacing": pictured[0].spacing is not None,
+        "bits": bits,
+        "low": low,
+        "high": high,
+        "window": list(presets[0][1:]),
+        "presets": presets,
+        "block": encoded,
+        "slices": [
+            {"key": row["slice_key"], "number": row["instance_number"], "position": row["position_mm"], "image": place}
+            for row, place in zip(rows, places, strict=True)
+        ],
+    }
+
+
+def _bright(picture: Picture) -> np.ndarray:
+    """Values of which the higher is the brighter; padding is as dark as the darkest."""
+    values = -picture.values if picture.is_inverted else picture.values
+    if picture.inside is None:
+        return values
+    return np.where(picture.inside, values, values[picture.inside].min())
+
+
+def _presets(picture: Picture, values: list[np.ndarray], modality: str | None) -> list[list[Any]]:
+    """Names with centre and width; the first one is what a reader sees first."""
+    first, second = percentiles(values, SHOWN)
+    low, high = min(float(image.min()) for image in values), max(float(image.max()) for image in values)
+    presets: list[list[Any]] = [["automatic", (first + second) / 2, max(second - first, 1.0)]]
+    if picture.window is not None and picture.window.table is None:
+        sign = -1 if picture.is_inverted else 1
+        presets.insert(0, ["file", sign * picture.window.center, picture.window.width])
+    if modality == "CT":
+        presets = [[name, float(center), float(width)] for name, center, width in CT_WINDOWS] + presets
+    width = presets[-1][2]
+    return [*presets, ["narrow", first + width / 3, width / 2], ["full", (low + high) / 2, max(high - low, 1.0)]]
+
+
+def _title(row: dict[str, Any]) -> str:
+    """Facts alone: a description is free text, and may name a patient or a date."""
+    words = [row["modality"], row["orientation"], (row["component"] or "").replace("_", " ")]
+    return " ".join(word for word in words if word)
+
+
+def _plane(study: str, cosines: list[float], planes: list[tuple[str, list[float]]]) -> int | None:
+    """Number of the plane, of this study and direction; None without a direction."""
+    if len(cosines) != 6:
+        return None
+    for number, (other, direction) in enumerate(planes):
+        if other == study and same_direction(direction, cosines, degrees=LINKED_DEGREES):
+            return number
+    planes.append((study, cosines))
+    return len(planes) - 1
+
+
+def edges(cosines: Sequence[float]) -> list[str]:
+    """Letters of the patient's side at the left, right, top and bottom edge of a slice; empty without a direction.
+
+    Example:
+        >>> edges([1, 0, 0, 0, 1, 0])
+        ['R', 'L', 'A', 'P']
+    """
+    if len(cosines) != 6:
+        return []
+    letters = []
+    for direction in (cosines[:3], cosines[3:]):
+        axis = int(np.argmax(np.abs(direction)))
+        toward, away = EDGES[axis] if direction[axis] > 0 else EDGES[axis][::-1]
+        letters += [away, toward]
+    return letters

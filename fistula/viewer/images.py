@@ -1,0 +1,55 @@
+"""Encode the slices of a volume so that a browser shows any window of them."""
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+BITS = (8, 12)
+QUALITY = 92  # of JPEG, which has all 256 grey levels; lossy WebP would leave 220
+TAILS = 0.1, 99.9  # percentiles of a volume that 8 bits reach over
+SHOWN = 1.0, 99.5  # percentiles of a volume that the window shows at first
+
+
+def grey_range(values: Sequence[NDArray[np.float32]], bits: int) -> tuple[float, float]:
+    """What the first and the last grey level of a volume stand for.
+
+    With 12 bits whole numbers stay what they are wherever all of them fit (4096 values); otherwise the ends are the
+    smallest and largest value, with 8 bits the percentiles `TAILS`. A constant volume gets a range of 1.
+    """
+    low, high = min(float(image.min()) for image in values), max(float(image.max()) for image in values)
+    if bits == 12 and high - low <= 4095 and all((image == np.rint(image)).all() for image in values):
+        return low, low + 4095
+    if bits == 8:
+        low, high = percentiles(values, TAILS)
+    return low, max(high, low + 1)
+
+
+def percentiles(values: Sequence[NDArray[np.float32]], at: tuple[float, float]) -> tuple[float, float]:
+    """Two percentiles of a volume, from every fourth pixel along rows and columns."""
+    sample = np.concatenate([image[::4, ::4].ravel() for image in values])
+    first, second = np.percentile(sample, at)
+    return float(first), float(second)
+
+
+def encode(values: NDArray[np.float32], *, low: float, high: float, bits: int) -> bytes:
+    """One slice ``(H, W)`` as a JPEG (8 bits) or a lossless WebP (12 bits); what lies outside the range is clipped."""
+    top = 2**bits - 1
+    levels = np.rint(np.clip((values - low) / (high - low), 0, 1) * top).astype(np.uint16)
+    file = io.BytesIO()
+    if bits == 8:
+        Image.fromarray(levels.astype(np.uint8)).save(file, format="JPEG", quality=QUALITY)
+    else:
+        parts = np.stack([levels >> 4, (levels & 15) << 4, np.zeros_like(levels)], axis=-1).astype(np.uint8)
+        Image.fromarray(parts).save(file, format="WEBP", lossless=True, quality=30, method=1)
+    return file.getvalue()
+
+
+def block(images: Sequence[bytes]) -> tuple[str, list[list[int]]]:
+    """Images in one base64 text, each of them padded by itself, and where each begins and how long it is."""
+    texts = [base64.b64encode(image).decode() for image in images]
+    starts = np.cumsum([0, *map(len, texts)])
+    return "".join(texts), [[int(start), len(text)] for start, text in zip(starts, texts, strict=False)]

@@ -1,0 +1,129 @@
+"""The loopback server of a label page: saves, and gives nothing to who does not know its address."""
+
+import csv
+import http.client
+import json
+import threading
+
+import pytest
+
+from fistula.errors import ConfigError, DataError
+from fistula.labels.desk import Answers, Desk
+from fistula.labels.table import columns_of
+
+COLUMNS = columns_of("patient", "class")
+
+
+def row(patient, label, reader="AB", note=""):
+    return [patient, label, "0", note, reader, "2026-01-02", "0", "12"]
+
+
+@pytest.fixture
+def desk(tmp_path):
+    answers = Answers(tmp_path / "labels.csv", COLUMNS)
+    desk = Desk("<p>page</p>", lambda number: json.dumps({"key": f"p{number}"}), 2, answers)
+    thread = threading.Thread(target=desk.server.serve_forever, daemon=True)
+    thread.start()
+    yield desk
+    desk.server.shutdown()
+    desk.server.server_close()
+
+
+@pytest.fixture
+def ask(desk):
+    def call(path, *, method="GET", token=None, body=None, **headers):
+        port = desk.server.server_address[1]
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        target = path if path.startswith("/") else f"/{token or desk.token}/{path}"
+        body = body if body is None or isinstance(body, bytes) else json.dumps(body)
+        connection.request(method, target, body=body, headers={"Host": f"127.0.0.1:{port}"} | headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+    return call
+
+
+def saved(tmp_path):
+    with (tmp_path / "labels.csv").open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_a_save_is_in_the_table_and_comes_back_to_its_reader_alone(ask, tmp_path):
+    given = {"reader": "AB", "scope": [["p0", 0]], "rows": [row("p0", "fistula", note="a, b")]}
+    assert ask("save", method="POST", body=given)[0] == 200
+    other = {"reader": "CD", "scope": [["p0", 0]], "rows": [row("p0", "normal", reader="CD")]}
+    assert ask("save", method="POST", body=other)[0] == 200
+    assert saved(tmp_path) == [COLUMNS, row("p0", "fistula", note="a, b"), row("p0", "normal", reader="CD")]
+    assert "fistula" in ask("answers?reader=AB")[1]
+    assert "fistula" not in ask("answers?reader=CD")[1]
+
+
+def test_a_later_save_takes_the_place_of_the_earlier_one_of_this_patient_alone(ask, tmp_path):
+    both = {"reader": "AB", "scope": [["p0", 0], ["p1", 0]], "rows": [row("p0", "fistula"), row("p1", "normal")]}
+    ask("save", method="POST", body=both)
+    ask("save", method="POST", body={"reader": "AB", "scope": [["p0", 0]], "rows": []})
+    assert saved(tmp_path) == [COLUMNS, row("p1", "normal")]
+
+
+def test_a_server_that_starts_again_goes_on_with_its_table(ask, tmp_path):
+    ask("save", method="POST", body={"reader": "AB", "scope": [["p0", 0]], "rows": [row("p0", "fistula")]})
+    assert "fistula" in Answers(tmp_path / "labels.csv", COLUMNS).of("AB")
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        pytest.param("", {"token": "wrong"}, id="another token"),
+        pytest.param("/", {}, id="no token"),
+        pytest.param("../../etc/passwd", {}, id="a path out of the folder"),
+        pytest.param("..%2f..%2fetc%2fpasswd", {}, id="the same, quoted"),
+        pytest.param("patient/2", {}, id="a patient who is not there"),
+        pytest.param("patient/-1", {}, id="a number below 0"),
+        pytest.param("labels.csv", {}, id="the table by its name"),
+        pytest.param("", {"Host": "evil.example:80"}, id="another name for this machine"),
+        pytest.param("save", {"method": "POST", "body": {}, "Origin": "http://evil.example"}, id="another page's save"),
+    ],
+)
+def test_nothing_is_given_to_who_does_not_know_the_address(ask, path, more, tmp_path):
+    assert ask(path, **more) == (404, "")
+    assert not (tmp_path / "labels.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"not json", id="no JSON"),
+        pytest.param({"reader": "AB", "scope": [["p0", 0]], "rows": [["p0"]]}, id="a short row"),
+        pytest.param({"reader": "AB", "scope": [["p0", 0]], "rows": [row("p1", "x")]}, id="a row of another patient"),
+        pytest.param(
+            {"reader": "AB", "scope": [["p0", 0]], "rows": [row("p0", "x", reader="CD")]}, id="another reader"
+        ),
+        pytest.param(
+            {"reader": "AB", "scope": [["p0", 0]], "rows": [row("p0", {"a": 1})]}, id="a cell that is a table"
+        ),
+    ],
+)
+def test_a_save_that_is_no_save_changes_nothing(ask, body, tmp_path):
+    assert ask("save", method="POST", body=body)[0] == 400
+    assert not (tmp_path / "labels.csv").exists()
+
+
+def test_an_absurdly_long_save_is_not_read(ask):
+    assert ask("save", method="POST", body=b"", **{"Content-Length": str(1 << 40)})[0] == 413
+
+
+def test_the_page_and_its_patients_are_given(ask):
+    assert ask("") == (200, "<p>page</p>")
+    assert json.loads(ask("patient/1")[1]) == {"key": "p1"}
+
+
+def test_a_table_of_another_question_is_refused(tmp_path):
+    (tmp_path / "labels.csv").write_text("slice_key,label\na,1\n")
+    with pytest.raises(DataError, match=r"line 1: must be patient_key,label,.* answers to another question"):
+        Answers(tmp_path / "labels.csv", COLUMNS)
+
+
+def test_a_port_in_use_is_one_line(desk, tmp_path):
+    port = desk.server.server_address[1]
+    with pytest.raises(ConfigError, match=rf"port={port}: cannot be listened on \(Address already in use\)"):
+        Desk("", str, 0, Answers(tmp_path / "other.csv", COLUMNS), port=port)

@@ -1,0 +1,263 @@
+"""The label page in a real browser, from disk: keys, points, what is kept, and the table that ingest takes."""
+
+import csv
+import shutil
+import time
+
+import numpy as np
+import polars as pl
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SLICES = 10
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def archive(tmp_path, write_dicom):
+    """Three patients of ten axial slices, each 60 × 40 pixels of 0.5 × 1 mm; file names and numbers run apart."""
+    random = np.random.default_rng(1)
+    for patient in range(3):
+        for place in range(SLICES):
+            write_dicom(
+                tmp_path / "archive" / f"Kanarie^{patient}" / f"{9 - place}.dcm",
+                random.integers(0, 4000, (60, 40)).astype(np.uint16),
+                SOPInstanceUID=f"2.25.77{patient}{place}", SeriesInstanceUID=f"2.25.88{patient}",
+                StudyInstanceUID=f"2.25.99{patient}", PatientID=f"PID-{patient}",
+                PatientName=f"Kanarie^{patient}",
+                PatientBirthDate=f"19{60 + patient}0101",
+                ImagePositionPatient=[0, 0, 3.0 * place], InstanceNumber=place + 1, PixelSpacing=[0.5, 1.0],
+                SeriesDescription="Kanarie had a scan", ProtocolName="protocol of Kanarie",
+            )  # fmt: skip
+    return tmp_path / "archive"
+
+
+@pytest.fixture
+def opened(browser, archive, tmp_path, fistula_here):
+    """Write the page, open it as a reader, and at the end see that nothing went wrong and nothing was asked for."""
+    contexts, wrong, asked = [], [], []
+
+    def call(*settings, reader="AB", context=None):
+        out = tmp_path / "labels"
+        if not out.exists():
+            code, _, error = fistula_here("label", f"source={archive}", f"out={out}", "workers.count=1", *settings)
+            assert code == 0, error
+        context = context or browser.new_context(viewport={"width": 1200, "height": 800}, accept_downloads=True)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((out / "label-1.html").as_uri())
+        page.fill("#name", reader)
+        page.click("#begin")
+        shown(page)
+        return page
+
+    yield call
+    for context in contexts:
+        context.close()
+    assert wrong == []
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def wait_until(page, condition):
+    """Poll from outside: the page's own policy forbids Playwright to wait inside it."""
+    deadline = time.monotonic() + 10
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(10)
+
+
+def shown(page):
+    wait_until(page, "viewer.active && viewer.active.painted === viewer.active.slice")
+
+
+def press(page, keys):
+    for key in keys.split():
+        page.keyboard.press(key)
+
+
+def answers(page):
+    """Labels of the patient on the screen, in the order of its slices."""
+    return page.evaluate("viewer.active.series.slices.map(slice => state.answer(turn, slice.key).label)")
+
+
+def exported(page, path):
+    with page.expect_download() as download:
+        page.click("[data-do=export]")
+    download.value.save_as(path)
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def click(page, row, col, **keys):
+    """Click the centre of a pixel, by where the viewer says that it is."""
+    x, y = page.evaluate(
+        """([row, col]) => { const pane = viewer.active, box = pane.box(), area = pane.canvas.getBoundingClientRect();
+        return [area.left + box.x + (col + 0.5) / pane.series.cols * box.width,
+                area.top + box.y + (row + 0.5) / pane.series.rows * box.height]; }""",
+        [row, col],
+    )
+    page.locator(".slice").first.click(
+        position={"x": x, "y": y - page.locator(".slice").first.bounding_box()["y"]}, **keys
+    )
+
+
+def test_thirty_slices_labelled_by_keys_and_two_points_become_a_cohort(opened, archive, tmp_path, fistula_here):
+    page = opened()
+    press(page, "0 0 1 ArrowDown ArrowDown Shift+1")  # 0 0 1 1 1 1: a range from the last answered slice
+    assert answers(page) == [0, 0, 1, 1, 1, 1, None, None, None, None]
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    key = page.evaluate("viewer.active.slice.key")
+    click(page, 20, 30)
+    click(page, 20, 10, modifiers=["Alt"])
+    press(page, "n")  # the rest is normal, and the next patient comes
+    shown(page)
+    assert answers(page) == [None] * SLICES
+    press(page, "f ArrowDown ArrowDown 1 n Enter")
+    assert "opening" in page.text_content("#toast") or page.evaluate("state.turns.indexOf(turn)") == 2
+    page.evaluate("go(state.turns[2])")
+    shown(page)
+    press(page, "u n")
+    wait_until(page, "state.turns.every(one => state.isDone(one))")
+
+    page.reload()  # what was answered is there again
+    page.fill("#name", "AB")
+    page.click("#begin")
+    shown(page)
+    assert page.evaluate("state.turns.map(one => state.done(one))") == [SLICES] * 3
+
+    rows = exported(page, tmp_path / "answers.csv")
+    assert len(rows) == 30
+    assert {row["reader"] for row in rows} == {"AB"}
+    marked = next(row for row in rows if row["slice_key"] == key)
+    assert [float(marked[name]) for name in ("opening_row", "opening_col", "canal_row", "canal_col")] == pytest.approx(
+        [20, 30, 20, 10], abs=0.1
+    )
+    assert marked["clock"] == "3.0"  # straight to the patient's left
+    assert marked["pixel_mm"] == "0.5x1"
+    assert sum(row["unsure"] == "1" for row in rows) == 1
+
+    code, _, error = fistula_here(
+        "ingest", f"source={archive}", f"labels={tmp_path / 'answers.csv'}", f"out={tmp_path / 'cohort'}",
+        "classes=[normal,fistula]", "size=64", "spacing_mm=0.5", "workers.count=1",
+    )  # fmt: skip
+    assert code == 0, error
+    manifest = pl.read_parquet(tmp_path / "cohort" / "manifest.parquet")
+    given = {row["slice_key"]: row["label"] for row in rows if row["label"]}
+    stored = manifest.filter(pl.col("label").is_not_null())
+    assert {key: ("normal", "fistula")[label] for key, label in stored.select("slice_key", "label").rows()} == given
+    openings = manifest.filter(pl.col("opening_row").is_not_null())
+    assert openings["slice_key"].to_list() == [key]
+
+
+def test_the_order_of_the_patients_is_drawn_by_reader(opened):
+    page = opened()
+    order = "name => turnsOf(facts, name).map(one => one.patient.key).join()"
+    assert page.evaluate(order, "AB") == page.evaluate("state.turns.map(one => one.patient.key).join()")
+    assert len({page.evaluate(order, f"reader {number}") for number in range(100)}) == 6  # every order of three
+
+
+def test_another_reader_in_the_same_browser_sees_no_answers(opened):
+    page = opened()
+    press(page, "1 1")
+    other = opened(reader="CD", context=page.context)
+    assert other.evaluate("state.turns.map(one => state.done(one))") == [0, 0, 0]
+
+
+def test_undo_takes_back_what_one_key_did(opened):
+    page = opened()
+    press(page, "0 1 n")  # all answered, an opening is asked for
+    assert answers(page) == [0, 1] + [0] * 8
+    page.keyboard.press("Backspace")
+    assert answers(page) == [0, 1] + [None] * 8
+    page.keyboard.press("Control+z")
+    assert answers(page) == [0] + [None] * 9
+
+
+def test_a_normal_slice_takes_no_opening_and_a_slice_that_becomes_normal_loses_it(opened):
+    page = opened()
+    click(page, 20, 30)
+    assert answers(page)[0] == 1  # with two classes an opening says which
+    press(page, "0 ArrowUp")
+    assert page.evaluate("state.answer(turn, viewer.active.slice.key).opening") is None
+    click(page, 20, 30)
+    assert page.evaluate("state.answer(turn, viewer.active.slice.key).opening") is None
+    assert "no opening" in page.text_content("#toast")
+
+
+def test_an_exported_table_comes_back_and_another_readers_does_not(opened, browser, tmp_path):
+    page = opened("repeat=0.5")
+    page.evaluate("go(state.turns[0])")
+    press(page, "1 ArrowUp t")
+    page.keyboard.type('he said "no", twice')
+    page.keyboard.press("Escape")
+    rows = exported(page, tmp_path / "mine.csv")
+    assert [row["note"] for row in rows] == ['he said "no", twice']
+    fresh = opened()
+    fresh.set_input_files("#file", tmp_path / "mine.csv")
+    wait_until(fresh, "state.turns.some(one => state.done(one) === 1)")
+    assert exported(fresh, tmp_path / "again.csv") == rows
+    other = opened(reader="CD")
+    other.set_input_files("#file", tmp_path / "mine.csv")
+    wait_until(other, "document.querySelector('#toast').textContent.includes('another reader (AB)')")
+
+
+def test_a_share_of_the_patients_is_shown_twice(opened):
+    page = opened("repeat=0.4")
+    turns = page.evaluate("state.turns.map(one => [one.patient.key, one.repeat])")
+    assert [again for _, again in turns] == [0, 0, 0, 1]
+    assert turns[3][0] in [key for key, _ in turns[:3]]
+
+
+def test_patients_are_answered_as_wholes(opened, tmp_path):
+    page = opened("level=patient", "classes=[none,low,high]")
+    press(page, "2")
+    wait_until(page, "state.turns.indexOf(turn) === 1")
+    press(page, "u")
+    wait_until(page, "state.turns.indexOf(turn) === 2")
+    rows = exported(page, tmp_path / "answers.csv")
+    assert [(row["label"], row["unsure"]) for row in rows] == [("high", "0"), ("", "1")]
+
+
+def test_nothing_on_a_page_names_a_patient(opened, tmp_path):
+    opened()
+    written = (tmp_path / "labels" / "label-1.html").read_text().lower()
+    for mark in ("kanarie", "pid-", "2.25.", "19600101", "19610101", "20200101", ".dcm", "protocol of"):
+        assert mark not in written, mark
+
+
+def test_the_window_maps_grey_levels_as_the_standard_says(opened):
+    """The middle of the window is mid-grey, its ends black and white (DICOM PS3.3 C.11.2.1.3)."""
+    page = opened("bits=12")
+    greys = page.evaluate(
+        """() => { const pane = viewer.active; pane.windows.set(pane.series, [1000, 500]);
+        const map = pane.lookup(), at = value => map[Math.round(value - pane.series.low)] & 255;
+        return [740, 750, 1000, 1250, 1260].map(at); }"""
+    )
+    assert greys == pytest.approx([0, 0, 128, 255, 255], abs=1)
+    assert page.evaluate("viewer.active.series.high - viewer.active.series.low") == 4095
+
+
+def test_twelve_bits_reach_the_browser_without_loss(opened, archive):
+    import pydicom
+
+    page = opened("bits=12")
+    levels = page.evaluate(
+        "viewer.pixels.load(viewer.active.series, viewer.active.slice).then(levels => "
+        "[...levels].map(level => level + viewer.active.series.low))"
+    )
+    stored = [pydicom.dcmread(path).pixel_array.ravel().tolist() for path in archive.rglob("*.dcm")]
+    assert levels in stored
