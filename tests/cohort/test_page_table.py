@@ -28,7 +28,9 @@ def test_an_unsure_answer_is_never_made_negative(tmp_path):
 
 def test_two_readers_in_one_table_are_named(tmp_path):
     path = write(tmp_path, "a,p,1,0,,AB,2026-01-01,0", "a,p,0,0,,CD,2026-01-01,0")
-    with pytest.raises(DataError, match="must hold the answers of one reader, found AB, CD. Make one .* fistula agree"):
+    with pytest.raises(
+        DataError, match=r"must hold the answers of one reader, found AB, CD\. Make one .* fistula agree"
+    ):
         read_labels(path)
 
 
