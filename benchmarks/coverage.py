@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from fistula.evidence.area import clustered_auroc, delong
 from fistula.evidence.clustered import gee, rao_scott
 from fistula.evidence.compare import clustered_auroc_test, delong_test
 from fistula.evidence.estimate import Estimate
-from fistula.evidence.placements import clustered_auroc, delong
 from fistula.evidence.rates import wilson
 from fistula.evidence.resample import paired_bootstrap, patient_bootstrap
 

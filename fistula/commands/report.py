@@ -29,7 +29,7 @@ def run(cfg: DictConfig) -> None:
         print(f"{folder / 'report'}: {verify(folder)} numbers recomputed from the stored predictions, all as reported")
         return
     _check(cfg)
-    settings = Settings(cfg.resamples, cfg.pooling, cfg.scaling, cfg.margin, cfg.prevalence)
+    settings = Settings(cfg.resamples, cfg.primary, cfg.scaling, cfg.margin, cfg.prevalence)
     study = read_study(folder)
     page = write_report(study, settings, maps=cfg.maps)
     _log_to_wandb(study, page.parent)
@@ -61,15 +61,15 @@ def _log_to_wandb(study: "Study", report: Path) -> None:
 
 def _check(cfg: DictConfig) -> None:
     """Refuse settings that no report can have, before anything is read."""
-    from fistula.report.pooling import POOLINGS, SCALINGS
+    from fistula.report.pooling import PRIMARY, SCALINGS
     from fistula.report.saliency_maps import WHICH
 
     if cfg.resamples < 1:
         raise ConfigError("resamples", "must be at least 1", found=cfg.resamples, remedy="For example resamples=2000")
     if cfg.maps not in WHICH:
         raise ConfigError("maps", f"must be one of {', '.join(WHICH)}", found=cfg.maps)
-    if cfg.pooling not in POOLINGS:
-        raise ConfigError("pooling", f"must be one of {', '.join(POOLINGS)}", found=cfg.pooling)
+    if cfg.primary not in PRIMARY:
+        raise ConfigError("primary", f"must be one of {', '.join(PRIMARY)}", found=cfg.primary)
     if cfg.scaling not in SCALINGS:
         raise ConfigError("scaling", f"must be one of {', '.join(SCALINGS)}", found=cfg.scaling)
     if not 0 < cfg.margin < 1:

@@ -1,25 +1,18 @@
-"""From slices to patients, and from folds to one cohort."""
-
-from math import isnan
+"""From slices to patients."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from fistula.evidence.inputs import (
     Bools,
     Floats,
     check_pairs,
     check_probabilities,
-    check_scores,
     patient_codes,
     sum_by_patient,
 )
-from fistula.evidence.roc import auroc
 
 RULES = ("mean", "max", "top_k", "noisy_or")
-AGGREGATIONS = ("chosen", *RULES)
-"""What a run may say: a rule beforehand, or that validation chooses it."""
 
 
 def patient_scores(
@@ -30,7 +23,7 @@ def patient_scores(
     A patient is positive if a slice is. The rules: ``mean`` of the scores; ``max``; ``top_k``, the mean of the k
     highest (of all, where there are fewer); ``noisy_or``, the probability that any is positive, were they independent.
     All but ``mean`` rise with the number of slices, ``noisy_or`` most: where the classes differ in slices a
-    patient, that alone separates them.
+    patient, that alone separates them (`counting.slices_tell_the_class` says whether they do).
 
     Args:
         labels: 0 or 1, ``(N,)``.
@@ -74,51 +67,3 @@ def patient_scores(
     np.minimum.at(least, codes[keep], values[keep])
     np.maximum.at(most, codes[keep], values[keep])
     return keys, positive, np.clip(means, least, most)
-
-
-def choose_rule(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, *, k: int = 3) -> str:
-    """The rule of the greatest patient-level AUROC; of equals, the first of `RULES`. Give it validation rows only.
-
-    ``noisy_or`` takes part only where all patients have equally many slices: n slices of one score p give
-    ``1 - (1 - p)**n``, so that scores which say nothing would part patients by how often they were imaged.
-
-    Raises:
-        ValueError: As `patient_scores`, or if there are not patients of both classes.
-    """
-    _, sizes = np.unique(np.asarray(patients), return_counts=True)
-    rules = RULES if len(set(sizes)) == 1 else tuple(rule for rule in RULES if rule != "noisy_or")
-    areas = []
-    for rule in rules:
-        _, truth, values = patient_scores(labels, scores, patients, rule=rule, k=k)
-        areas.append(auroc(truth, values))
-    if isnan(areas[0]):
-        raise ValueError("choosing a rule needs patients of both classes")
-    return rules[int(np.flatnonzero(np.array(areas) >= max(areas) - 1e-12)[0])]
-
-
-def pool_ranks(scores: ArrayLike, folds: ArrayLike) -> Floats:
-    """Out-of-fold scores as midranks within their fold, in (0, 1), so that folds can be pooled.
-
-    Caveat: each fold's scores come from another model, and their scales differ; pooled as they are, a scale that
-    differs between folds passes for (or hides) discrimination. Ranks remove the scale, but take every fold to have the
-    same case mix: with few patients a fold, a fold of more positives is pushed down. The result ranks; it is
-    no probability, and no threshold chosen on raw scores applies to it.
-
-    Args:
-        scores: Finite, ``(N,)``.
-        folds: Which fold each row was tested in, ``(N,)``.
-
-    Returns:
-        ``(rank - 0.5) / rows of the fold``, ``(N,)``; 0.5 throughout a fold of equal scores.
-
-    Raises:
-        ValueError: If a score is not finite or the lengths differ.
-    """
-    names = np.asarray(folds)
-    values = check_scores(scores, rows=names.size)
-    keys, codes = np.unique(names, return_inverse=True)
-    pooled = np.empty(len(values))
-    for fold in range(len(keys)):
-        rows = codes == fold
-        pooled[rows] = (rankdata(values[rows]) - 0.5) / rows.sum()
-    return pooled

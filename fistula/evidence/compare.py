@@ -6,7 +6,7 @@ from math import isnan, nan, sqrt
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
-from scipy.stats import binom
+from scipy.stats import binomtest
 from scipy.stats import t as student
 
 from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
@@ -51,23 +51,33 @@ def delong_test(labels: ArrayLike, first: ArrayLike, second: ArrayLike, level: f
         DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44(3), 837-845.
     """
     placements = place(labels, _columns(first, second))
-    value, error, _ = placements.contrast([1.0, -1.0])
+    weights = np.array([1.0, -1.0])
+    value = float(weights @ placements.aurocs)
+    variance = float(weights @ placements.obuchowski() @ weights)
+    error = sqrt(variance) if variance > 1e-24 else nan if isnan(variance) else 0.0
     name = name_method("paired DeLong test", level)
     return _wald(value, error, nan, name=name, reason=placements.reason, level=level)
 
 
 def clustered_auroc_test(
-    labels: ArrayLike, first: ArrayLike, second: ArrayLike, patients: ArrayLike, level: float = 0.95
+    labels: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    patients: ArrayLike,
+    runs: ArrayLike | None = None,
+    *,
+    level: float = 0.95,
 ) -> Comparison:
-    """Difference of two AUROCs of slices, with patients as the units.
+    """Difference of two AUROCs within runs, with patients as the units.
 
-    Obuchowski's covariance, with Student's t at Satterthwaite's degrees of freedom.
+    The spread of the difference as each patient is left out in turn, with Student's t at `Placements.degrees`.
 
     Args:
         labels: 0 or 1, ``(N,)``.
         first: Finite scores, ``(N,)``.
         second: Finite scores of the same rows, ``(N,)``.
         patients: Whom each row is of, ``(N,)``.
+        runs: Which pair of networks scored each row, ``(N,)``; left out, one did all.
         level: Of the interval.
 
     Returns:
@@ -77,49 +87,44 @@ def clustered_auroc_test(
         ValueError: As `delong_test`.
 
     Source:
-        Obuchowski (1997), Biometrics 53(2), 567-578.
+        Jackknife: Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 11.
     """
-    placements = place(labels, _columns(first, second), patients)
+    placements = place(labels, _columns(first, second), patients, runs)
     value, error, degrees = placements.contrast([1.0, -1.0])
-    name = name_method("paired AUROC test clustered by patient (Obuchowski 1997)", level)
+    name = name_method("paired AUROCs within runs, patients left out in turn, t", level)
     return _wald(value, error, degrees, name=name, reason=placements.reason, level=level)
 
 
-def mcnemar(first: ArrayLike, second: ArrayLike, *, method: str = "exact") -> Comparison:
-    """Difference of two shares of right decisions on the same independent rows, with McNemar's test.
+def mcnemar(first: ArrayLike, second: ArrayLike) -> Comparison:
+    """Difference of two shares of right decisions on the same independent rows, with McNemar's exact test.
 
     For sensitivity give the positive rows, for specificity the negative ones.
 
     Args:
         first: Whether the first model is right, 0 or 1, ``(N,)``.
         second: Likewise, of the second.
-        method: ``exact`` (binomial, careful) or ``mid_p`` (half of the observed outcome's probability; nearer 5 %).
 
     Returns:
         The number of rows where only the first is right as statistic; p is 1 where the models never differ. The
-        difference has no interval of its own: take it from `resample.paired_bootstrap`.
+        difference has no interval of its own: take it from `clustered_mcnemar`.
 
     Raises:
-        ValueError: If a value is not 0 or 1, the lengths differ, or the method is unknown.
+        ValueError: If a value is not 0 or 1, or the lengths differ.
 
     Source:
         Fagerland, Lydersen & Laake (2013), BMC Med Res Methodol 13:91.
     """
-    if method not in ("exact", "mid_p"):
-        raise ValueError(f"method must be exact or mid_p, got {method!r}")
     right, other = _decisions(first, second)
-    name = f"McNemar's test, {method}"
+    name = "McNemar's test, exact"
     if len(right) == 0:
         return Comparison(undefined(name, "no rows"), nan, nan, nan)
     only_first, only_second = int((right & ~other).sum()), int((~right & other).sum())
-    discordant, fewer = only_first + only_second, min(only_first, only_second)
-    p_value = min(1.0, 2 * float(binom.cdf(fewer, discordant, 0.5)))
-    if method == "mid_p":
-        p_value = 2 * float(binom.cdf(fewer, discordant, 0.5)) - float(binom.pmf(fewer, discordant, 0.5))
+    discordant = only_first + only_second
+    p_value = float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
     difference = (only_first - only_second) / len(right)
     error = sqrt(discordant - (only_first - only_second) ** 2 / len(right)) / len(right)
     reason = "McNemar's test gives no interval"
-    return Comparison(without_interval(difference, name, reason), float(only_first), min(1.0, p_value), error)
+    return Comparison(without_interval(difference, name, reason), float(only_first), p_value, error)
 
 
 def clustered_mcnemar(

@@ -1,15 +1,15 @@
-"""The AUROC as a mean of placements: its variance, and its covariance between models, with patients as the units."""
+"""Placements: how every row stands among those of the other class, and what each patient does to the AUROC."""
 
 from dataclasses import dataclass
-from math import isnan, nan
+from math import nan
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
-from scipy.stats import t as student
+from scipy.special import logit
 
-from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import (
+    Bools,
+    Codes,
     Floats,
     check_labels,
     check_scores,
@@ -17,7 +17,6 @@ from fistula.evidence.inputs import (
     patient_codes,
     sum_by_patient,
 )
-from fistula.evidence.rates import logit_interval, two_sided
 
 
 @dataclass(frozen=True)
@@ -25,21 +24,35 @@ class Placements:
     """AUROCs of R models on the same rows, and how far each patient's rows pull them.
 
     Args:
-        aurocs: ``(R,)``, NaN if a class is missing.
-        positive: Sum over a patient's positive rows of (placement - AUROC), divided by the positive rows, ``(P, R)``.
+        aurocs: ``(R,)``, NaN if there is no pair to compare.
+        left_out: The AUROCs without each patient in turn, ``(P, R)``.
+        positive: Sum over a patient's positive rows of (placement - AUROC), divided by the pairs, ``(P, R)``.
         negative: The same over the negative rows.
         patients: How many patients have positive rows, how many have negative rows.
+        effective: The same by Kish: as many patients of equally many rows would say as much.
+        pairs: How many pairs of a positive and a negative row were compared.
         reason: Why a variance is undefined; empty if it is not.
     """
 
     aurocs: Floats
+    left_out: Floats
     positive: Floats
     negative: Floats
     patients: tuple[int, int]
+    effective: tuple[float, float]
+    pairs: float
     reason: str
 
     def covariance(self) -> Floats:
-        """Covariance of the AUROCs, ``(R, R)``; NaN where `reason` says why.
+        """Covariance of the AUROCs by leaving out one patient at a time, ``(R, R)``; NaN where `reason` says why.
+
+        Source:
+            Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 11, patients being the sample.
+        """
+        return self._spread(self.left_out)
+
+    def obuchowski(self) -> Floats:
+        """The covariance by formula, ``(R, R)``; NaN where `reason` says why. Too small where patients are few.
 
         Source:
             Obuchowski (1997), Biometrics 53(2), 567-578; with one row a patient it is that of
@@ -55,8 +68,6 @@ class Placements:
     def contrast(self, weights: ArrayLike) -> tuple[float, float, float]:
         """A linear combination of the AUROCs: its value, standard error and degrees of freedom.
 
-        The degrees of freedom follow Satterthwaite: few patients in the class that varies most give few.
-
         Args:
             weights: ``(R,)``: ``[1, -1]`` is the difference of two models.
 
@@ -67,13 +78,39 @@ class Placements:
         value = float(combination @ self.aurocs)
         if self.reason:
             return value, nan, nan
-        variance = max(0.0, float(combination @ self.covariance() @ combination))
-        parts = [max(0.0, float(combination @ part @ combination)) for part in self._parts()]
-        spread = sum(part**2 / (count - 1) for part, count in zip(parts, self.patients, strict=True))
+        variance = float(self._spread((self.left_out @ combination)[:, None])[0, 0])
         # A rounding residue of identical placements is no variance, and that of their difference is no -0.
         if variance < 1e-24:
             return round(value, 12) + 0.0, 0.0, nan
-        return value, float(np.sqrt(variance)), sum(parts) ** 2 / spread if spread > 0 else nan
+        return value, float(np.sqrt(variance)), self.degrees(combination)
+
+    def degrees(self, weights: Floats) -> float:
+        """Degrees of freedom of a combination ``(R,)``: few patients in the class that varies most give few.
+
+        Kish's effective number stands for that of patients: where one brings many rows and another few, the variance
+        rests on fewer of them. At least 1; NaN where nothing varies.
+
+        Source:
+            Satterthwaite (1946), Biometrics Bulletin 2(6), 110-114; Kish (1965), Survey Sampling, section 11.7.
+        """
+        parts = [max(0.0, float(weights @ part @ weights)) for part in self._parts()]
+        spread = sum(part**2 / max(count - 1, 1e-9) for part, count in zip(parts, self.effective, strict=True))
+        return max(1.0, sum(parts) ** 2 / spread) if spread > 0 else nan
+
+    def logit_error(self) -> float:
+        """Standard error of the first model's logit: by leaving out patients, on the scale on which it is used.
+
+        On that scale the left-out values near 1 count for more than the AUROC's own would: with few patients or a high
+        AUROC the interval needs it (benchmarks/coverage.py).
+        """
+        half = 1 / (2 * self.pairs)
+        return float(np.sqrt(self._spread(logit(np.clip(self.left_out[:, :1], half, 1 - half)))[0, 0]))
+
+    def _spread(self, left_out: Floats) -> Floats:
+        if self.reason:
+            return np.full((left_out.shape[1],) * 2, nan)
+        away = left_out - left_out.mean(axis=0)
+        return (len(away) - 1) / len(away) * away.T @ away
 
     def _parts(self) -> tuple[Floats, Floats]:
         with_positives, with_negatives = self.patients
@@ -83,13 +120,19 @@ class Placements:
         )
 
 
-def place(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | None = None) -> Placements:
+def place(
+    labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | None = None, runs: ArrayLike | None = None
+) -> Placements:
     """Compare each positive row with all negatives and each negative with all positives, ties counting one half.
+
+    Rows are compared within a run only: scores of two networks have no common scale, and any way of giving them one
+    (ranks within a fold, scaling on validation) biases the AUROC where folds are small or differ in their case mix.
 
     Args:
         labels: 0 or 1, ``(N,)``.
         scores: Finite, ``(N,)`` for one model or ``(N, R)`` for R models of the same rows.
         patients: Whom each row is of, ``(N,)``; left out, each row is a patient (DeLong).
+        runs: Which network scored each row, ``(N,)``: a fold and a seed; left out, one did all.
 
     Raises:
         ValueError: If a label is not 0 or 1, a score is not finite, or the lengths differ.
@@ -99,119 +142,85 @@ def place(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | None = Non
     columns = columns.reshape(len(columns), -1) if columns.size else columns.reshape(0, max(1, columns.shape[-1]))
     models = [check_scores(column, rows=len(truth)) for column in columns.T]
     keys, codes = patient_codes(np.arange(len(truth)) if patients is None else patients, rows=len(truth))
-    with_class = len(np.unique(codes[truth])), len(np.unique(codes[~truth]))
-    reason = class_reason(truth)
+    _, of_run = patient_codes(np.zeros(len(truth)) if runs is None else runs, rows=len(truth))
+    sizes = [np.bincount(codes[rows], minlength=len(keys)) for rows in (truth, ~truth)]
+    with_class = int((sizes[0] > 0).sum()), int((sizes[1] > 0).sum())
+    opponents = count_opponents(truth, of_run)
+    pairs = float(opponents[truth].sum())
+    reason = class_reason(truth) or ("" if pairs else "no run tested both classes")
     if reason:
         empty = np.full((len(keys), len(models)), nan)
-        return Placements(np.full(len(models), nan), empty, empty, with_class, reason)
+        undefined_areas = np.full(len(models), nan)
+        return Placements(undefined_areas, empty, empty, empty, with_class, (nan, nan), pairs, reason)
+    # What a patient's removal takes away: the pairs of its rows, those among themselves counted once.
+    _, alone = np.unique(of_run * len(keys) + codes, return_inverse=True)
+    lost = _without(codes, opponents, truth, count_opponents(truth, alone), len(keys))
     if min(with_class) < 2:
         reason = f"only one patient has {'positive' if with_class[0] < 2 else 'negative'} rows"
-    above = np.stack([_share_below(scores[truth], scores[~truth]) for scores in models], axis=1)
-    below = 1 - np.stack([_share_below(scores[~truth], scores[truth]) for scores in models], axis=1)
-    aurocs = above.mean(axis=0)
+    elif (lost > pairs - 0.5).any():
+        reason = "without one patient no run has both classes"
+    areas, left_out, pulls = [], [], []
+    for values in models:
+        won = count_won(truth, values, of_run)
+        total = float(won[truth].sum())
+        areas.append(total / pairs)
+        taken = _without(codes, won, truth, count_won(truth, values, alone), len(keys))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            left_out.append((total - taken) / (pairs - lost))
+        pulls.append((won - opponents * areas[-1]) / pairs)
+    pull = np.stack(pulls, axis=1)
     return Placements(
-        aurocs=aurocs,
-        positive=sum_by_patient((above - aurocs) / len(above), codes[truth], patients=len(keys)),
-        negative=sum_by_patient((below - aurocs) / len(below), codes[~truth], patients=len(keys)),
+        aurocs=np.array(areas),
+        left_out=np.stack(left_out, axis=1),
+        positive=sum_by_patient(pull[truth], codes[truth], patients=len(keys)),
+        negative=sum_by_patient(pull[~truth], codes[~truth], patients=len(keys)),
         patients=with_class,
+        effective=(kish(sizes[0]), kish(sizes[1])),
+        pairs=pairs,
         reason=reason,
     )
 
 
-def delong(labels: ArrayLike, scores: ArrayLike, level: float = 0.95) -> Estimate:
-    """The AUROC with DeLong's interval, which takes rows as independent: right only with one row a patient.
-
-    Symmetric, on the AUROC's own scale, cut at 0 and 1, as R's pROC gives it. Where nothing varies (a perfect score),
-    Newcombe's interval stands in.
-
-    Raises:
-        ValueError: As `place`.
-
-    Source:
-        DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44(3), 837-845.
-    """
-    method = name_method("DeLong", level)
-    placements = place(labels, scores)
-    value, error, _ = placements.contrast([1.0])
-    if isnan(value) or isnan(error) or error == 0:
-        return _without_variance(placements, method, level)
-    half = two_sided(level) * error
-    return Estimate(value, max(0.0, value - half), min(1.0, value + half), method)
+def count_opponents(truth: Bools, groups: Codes) -> Floats:
+    """For each row, the rows of the other class in its group."""
+    positives, negatives = (np.bincount(groups[rows], minlength=groups.max(initial=0) + 1) for rows in (truth, ~truth))
+    return np.where(truth, negatives[groups], positives[groups]).astype(np.float64)
 
 
-def clustered_auroc(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estimate:
-    """The AUROC of slices, with an interval for which patients are independent and slices are not.
+def count_won(truth: Bools, values: Floats, groups: Codes) -> Floats:
+    """For each row, the rows of the other class in its group that it stands on the right side of; a tie is a half."""
+    below = _midranks(values, groups) - _midranks(values, 2 * groups + truth)
+    return np.where(truth, below, count_opponents(truth, groups) - below)
 
-    Obuchowski's variance, on the logit scale (so it stays inside (0, 1) and leans away from 1), with Student's t at
-    Satterthwaite's degrees of freedom. Where nothing varies (a perfect score), Newcombe's interval with patients as the
-    sample size stands in.
 
-    Returns:
-        Undefined if a class is missing; without an interval if one patient alone has a class, or all scores are equal.
-
-    Raises:
-        ValueError: As `place`.
+def kish(sizes: NDArray) -> float:
+    """How many patients of equal size would say as much as those of these sizes, ``(P,)``; none counts where it is 0.
 
     Source:
-        Obuchowski (1997), Biometrics 53(2), 567-578; Satterthwaite (1946), Biometrics Bulletin 2(6), 110-114.
+        Kish (1965), Survey Sampling, section 11.7.
+
+    Example:
+        >>> kish(np.array([4, 4, 4, 0])), kish(np.array([10, 1, 1]))
+        (3.0, 1.411764705882353)
     """
-    method = name_method("clustered by patient (Obuchowski 1997), logit scale", level)
-    placements = place(labels, scores, patients)
-    value, error, degrees = placements.contrast([1.0])
-    if isnan(value) or isnan(error) or error == 0 or not 0 < value < 1:
-        return _without_variance(placements, method, level)
-    quantile = float(student.ppf((1 + level) / 2, degrees)) if not isnan(degrees) else two_sided(level)
-    low, high = logit_interval(value, standard_error=error, quantile=quantile)
-    return Estimate(value, low, high, method)
+    return float(sizes.sum() ** 2 / np.sum(sizes.astype(np.float64) ** 2))
 
 
-def hanley_mcneil_variance(auroc: float, *, positives: float, negatives: float) -> float:
-    """Variance of an AUROC from its value and the sample sizes alone.
-
-    Uses (m + n) / 2 - 1 in both places where Hanley & McNeil have m - 1 and n - 1, which makes it symmetric in AUROC.
-
-    Source:
-        Hanley & McNeil (1982), Radiology 143(1), 29-36; Newcombe (2006), Stat Med 25(4), 559-573, method 5.
-    """
-    others = (positives + negatives) / 2 - 1
-    shape = 1 + others * ((1 - auroc) / (2 - auroc) + auroc / (1 + auroc))
-    return auroc * (1 - auroc) * shape / (positives * negatives)
+def _without(codes: Codes, of_rows: Floats, truth: Bools, among_own: Floats, patients: int) -> Floats:
+    """What all pairs lose with each patient: those of its rows, less those among its own, which were counted twice."""
+    return sum_by_patient(of_rows, codes, patients=patients) - sum_by_patient(
+        among_own[truth], codes[truth], patients=patients
+    )
 
 
-def newcombe_interval(auroc: float, *, positives: int, negatives: int, level: float = 0.95) -> tuple[float, float]:
-    """The AUROCs that a score test would not reject: an interval that has a width even at AUROC 1 and 0.
-
-    Source:
-        Newcombe (2006), Stat Med 25(4), 559-573, method 5.
-    """
-    quantile = two_sided(level)
-
-    def excess(candidate: float) -> float:
-        variance = hanley_mcneil_variance(candidate, positives=positives, negatives=negatives)
-        return (candidate - auroc) ** 2 - quantile**2 * variance
-
-    tiny = 1e-12
-    low = 0.0 if auroc <= tiny else float(brentq(excess, tiny, auroc - tiny)) if excess(tiny) > 0 else 0.0
-    high = 1.0 if auroc >= 1 - tiny else float(brentq(excess, auroc + tiny, 1 - tiny)) if excess(1 - tiny) > 0 else 1.0
-    return low, high
-
-
-def _without_variance(placements: Placements, method: str, level: float) -> Estimate:
-    """The estimate where no variance can be had: Newcombe's interval at 0 and 1, else a reason."""
-    value = float(placements.aurocs[0])
-    if isnan(value):
-        return undefined(method, placements.reason)
-    if placements.reason:
-        return without_interval(value, method, placements.reason)
-    if 0 < value < 1:
-        return without_interval(value, method, "no patient differs from another")
-    positives, negatives = placements.patients
-    low, high = newcombe_interval(value, positives=positives, negatives=negatives, level=level)
-    return Estimate(value, low, high, name_method("Newcombe (2006), patients as sample size", level))
-
-
-def _share_below(values: NDArray, others: NDArray) -> Floats:
-    """For each value, the share of the others below it, ties counting one half."""
-    ordered = np.sort(others)
-    left = np.searchsorted(ordered, values, side="left")
-    return (left + np.searchsorted(ordered, values, side="right")) / (2 * len(ordered))
+def _midranks(values: Floats, groups: NDArray) -> Floats:
+    """Rank of each value within its group, ties sharing their mean rank, from 1."""
+    order = np.lexsort((values, groups))
+    ordered, group = values[order], groups[order]
+    starts_group = np.r_[True, group[1:] != group[:-1]]
+    starts_tie = starts_group | np.r_[True, ordered[1:] != ordered[:-1]]
+    tie = np.cumsum(starts_tie) - 1
+    first_of_group = np.maximum.accumulate(np.where(starts_group, np.arange(len(order)), 0))
+    ranks = np.empty(len(order))
+    ranks[order] = np.flatnonzero(starts_tie)[tie] + (np.bincount(tie)[tie] + 1) / 2 - first_of_group
+    return ranks

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
+from fistula.evidence.area import clustered_auroc
 from fistula.evidence.clustered import rao_scott
 from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Codes, Floats, check_labels, check_scores, patient_codes, sum_by_patient
-from fistula.evidence.placements import clustered_auroc
 
 
 def distances_mm(points: ArrayLike, truths: ArrayLike, *, pixel_mm: ArrayLike = 1.0) -> Floats:

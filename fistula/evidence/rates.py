@@ -6,8 +6,8 @@ from math import nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit, logit, ndtri
-from scipy.stats import beta
+from scipy.special import ndtri
+from scipy.stats import binomtest
 
 from fistula.evidence.estimate import Estimate, name_method, undefined
 from fistula.evidence.inputs import Floats, check_pairs
@@ -144,7 +144,7 @@ def score_interval(proportion: float, *, trials: float, quantile: float) -> tupl
     return (0.0 if proportion == 0 else max(0.0, centre - half)), (1.0 if proportion == 1 else min(1.0, centre + half))
 
 
-def clopper_pearson(successes: float, trials: float, level: float = 0.95) -> Estimate:
+def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> Estimate:
     """A proportion with the exact binomial interval, which covers at least `level`, and usually more.
 
     Raises:
@@ -157,22 +157,13 @@ def clopper_pearson(successes: float, trials: float, level: float = 0.95) -> Est
     _check_trials(successes, trials)
     if trials == 0:
         return undefined(method, "no trials")
-    tail = (1 - level) / 2
-    low = 0.0 if successes == 0 else float(beta.ppf(tail, successes, trials - successes + 1))
-    high = 1.0 if successes == trials else float(beta.isf(tail, successes + 1, trials - successes))
-    return Estimate(successes / trials, low, high, method)
+    low, high = binomtest(int(successes), int(trials)).proportion_ci(confidence_level=level, method="exact")
+    return Estimate(successes / trials, float(low), float(high), method)
 
 
 def two_sided(level: float) -> float:
     """The normal quantile of a two-sided interval: 1.96 for 0.95."""
     return float(ndtri((1 + level) / 2))
-
-
-def logit_interval(value: float, *, standard_error: float, quantile: float) -> tuple[float, float]:
-    """An interval made on the logit scale (delta method) and brought back; `value` must be inside (0, 1)."""
-    half = quantile * standard_error / (value * (1 - value))
-    centre = float(logit(value))
-    return float(expit(centre - half)), float(expit(centre + half))
 
 
 def _ratio(above: Count, below: Count) -> Count:

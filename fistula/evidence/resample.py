@@ -6,13 +6,11 @@ from math import isnan
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtr, ndtri
 
 from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Floats, class_reason
 from fistula.evidence.weighted import NEEDS, STATISTICS, Rows, Statistic, gather, roc_heights
 
-METHODS = ("percentile", "bca")
 DEFAULT_STATISTICS = ("auroc", "sensitivity", "specificity", "balanced_accuracy")
 
 
@@ -20,13 +18,13 @@ def patient_bootstrap(
     labels: ArrayLike,
     scores: ArrayLike,
     patients: ArrayLike,
+    runs: ArrayLike | None = None,
     *,
     threshold: float | None,
     statistics: Sequence[str] = DEFAULT_STATISTICS,
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
-    method: str = "percentile",
 ) -> dict[str, Estimate]:
     """Statistics of one model, with intervals from resampled patients.
 
@@ -37,12 +35,12 @@ def patient_bootstrap(
         labels: 0 or 1, ``(N,)``.
         scores: Finite, ``(N,)``; in [0, 1] for ``brier``.
         patients: Whom each row is of, ``(N,)``.
+        runs: Which network scored each row, ``(N,)``: rows are ranked within a run only; left out, one did all.
         threshold: A row is called positive if ``score >= threshold``; None if no statistic needs one.
         statistics: Names from `weighted.STATISTICS`.
         resamples: How many.
         seed: Of the resampling; the same seed gives the same interval.
         level: Of the interval.
-        method: ``percentile``, or ``bca`` (bias-corrected and accelerated).
 
     Returns:
         An estimate for each statistic. No interval, with the reason, where only one patient has a class that the
@@ -50,28 +48,28 @@ def patient_bootstrap(
         it is undefined in a resample.
 
     Raises:
-        ValueError: On an unknown statistic or method, a missing threshold, or what `weighted.gather` refuses.
+        ValueError: On an unknown statistic, a missing threshold, or what `weighted.gather` refuses.
 
     Source:
-        Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 13-14; patients as units: Rutter (2000),
+        Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 13; patients as units: Rutter (2000),
         Acad Radiol 7(6), 413-419.
     """
-    rows = gather(labels, scores, patients, threshold=threshold, statistics=statistics)
+    rows = gather(labels, scores, patients, runs, threshold=threshold, statistics=statistics)
     functions = {name: partial(STATISTICS[name], rows) for name in statistics}
-    return _intervals(functions, rows, resamples=resamples, seed=seed, level=level, method=method)
+    return _intervals(functions, rows, resamples=resamples, seed=seed, level=level)
 
 
 def paired_bootstrap(
     labels: ArrayLike,
     scores: tuple[ArrayLike, ArrayLike],
     patients: ArrayLike,
+    runs: ArrayLike | None = None,
     *,
     thresholds: tuple[float | None, float | None],
     statistics: Sequence[str] = DEFAULT_STATISTICS,
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
-    method: str = "percentile",
 ) -> dict[str, Estimate]:
     """Differences (first model less second) of statistics on the same rows, with intervals from the same resamples.
 
@@ -79,12 +77,12 @@ def paired_bootstrap(
         labels: 0 or 1, ``(N,)``.
         scores: Of the two models, each ``(N,)``.
         patients: Whom each row is of, ``(N,)``.
+        runs: Which network scored each row, ``(N,)``: rows are ranked within a run only; left out, one did all.
         thresholds: Of the two models; a pair of None if no statistic needs one.
         statistics: As `patient_bootstrap`, like the rest.
         resamples: How many.
         seed: Of the resampling.
         level: Of the interval.
-        method: ``percentile`` or ``bca``.
 
     Returns:
         As `patient_bootstrap`; two models that decide alike have a difference of 0 and no interval.
@@ -93,17 +91,18 @@ def paired_bootstrap(
         ValueError: As `patient_bootstrap`.
     """
     first, second = (
-        gather(labels, column, patients, threshold=threshold, statistics=statistics)
+        gather(labels, column, patients, runs, threshold=threshold, statistics=statistics)
         for column, threshold in zip(scores, thresholds, strict=True)
     )
     functions = {name: partial(_difference, STATISTICS[name], first, second) for name in statistics}
-    return _intervals(functions, first, resamples=resamples, seed=seed, level=level, method=method)
+    return _intervals(functions, first, resamples=resamples, seed=seed, level=level)
 
 
 def roc_band(
     labels: ArrayLike,
     scores: ArrayLike,
     patients: ArrayLike,
+    runs: ArrayLike | None = None,
     *,
     fpr: ArrayLike,
     resamples: int = 2000,
@@ -116,6 +115,7 @@ def roc_band(
         labels: 0 or 1, ``(N,)``.
         scores: Finite, ``(N,)``.
         patients: Whom each row is of, ``(N,)``.
+        runs: Which network scored each row, ``(N,)``: rows are ranked within a run only; left out, one did all.
         fpr: False positive rates at which the band is wanted, in [0, 1], ``(G,)``.
         resamples: How many.
         seed: Of the resampling.
@@ -128,7 +128,7 @@ def roc_band(
         ValueError: As `weighted.gather`.
     """
     grid = np.asarray(fpr, dtype=np.float64)
-    rows = gather(labels, scores, patients, threshold=None, statistics=("auroc",))
+    rows = gather(labels, scores, patients, runs, threshold=None, statistics=("auroc",))
     if class_reason(rows.labels) or rows.lacking("both"):
         return np.full(grid.shape, np.nan), np.full(grid.shape, np.nan)
     heights = roc_heights(rows, draw_weights(rows.strata, resamples=resamples, seed=seed), grid)
@@ -159,47 +159,6 @@ def percentile_interval(values: Floats, *, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def bca_interval(values: Floats, *, value: float, acceleration: float, level: float) -> tuple[float, float]:
-    """Quantiles shifted for the bias of the median and for a variance that changes with the value.
-
-    Falls back on the percentile interval where all resamples lie on one side of the value (an infinite bias).
-
-    Source:
-        Efron (1987), J Am Stat Assoc 82(397), 171-185.
-    """
-    # Half of the ties, since a rate on a grid repeats its own value often.
-    below = (np.mean(values < value) + np.mean(values <= value)) / 2
-    if not 0 < below < 1:
-        return percentile_interval(values, level=level)
-    bias = ndtri(below)
-    shifted = bias + ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
-    low, high = np.quantile(values, ndtr(bias + shifted / (1 - acceleration * shifted)))
-    return float(low), float(high)
-
-
-def jackknife_acceleration(function: Callable[[Floats], Floats], strata: ArrayLike) -> float:
-    """Acceleration of BCa from leaving out one patient at a time, each stratum a sample of its own.
-
-    Strata of one patient cannot lose one and are passed over; 0 where nothing varies.
-
-    Source:
-        Davison & Hinkley (1997), Bootstrap Methods and their Application, section 5.3 (several samples).
-    """
-    codes = np.asarray(strata)
-    cubes = squares = 0.0
-    for stratum in np.unique(codes):
-        members = np.flatnonzero(codes == stratum)
-        if len(members) < 2:
-            continue
-        weights = np.ones((len(members), len(codes)))
-        weights[np.arange(len(members)), members] = 0
-        left_out = function(weights)
-        influence = (len(members) - 1) / len(members) * (left_out.mean() - left_out)
-        cubes += float(np.sum(influence**3))
-        squares += float(np.sum(influence**2))
-    return cubes / (6 * squares**1.5) if squares > 0 else 0.0
-
-
 def _intervals(
     functions: Mapping[str, Callable[[Floats], Floats]],
     rows: Rows,
@@ -207,14 +166,11 @@ def _intervals(
     resamples: int,
     seed: int,
     level: float,
-    method: str,
 ) -> dict[str, Estimate]:
     """Estimate every function of the patients' weights from one set of resamples."""
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if resamples < 1:
         raise ValueError(f"resamples must be positive, got {resamples}")
-    name = name_method(f"bootstrap of patients, {method}, {resamples} resamples, seed {seed}", level)
+    name = name_method(f"bootstrap of patients, percentile, {resamples} resamples, seed {seed}", level)
     weights = draw_weights(rows.strata, resamples=resamples, seed=seed)
     estimates = {}
     for statistic, function in functions.items():
@@ -226,10 +182,6 @@ def _intervals(
         reason = rows.lacking(NEEDS.get(statistic, "both")) or _unusable(values)
         if reason:
             estimates[statistic] = without_interval(value, name, reason)
-        elif method == "bca":
-            acceleration = jackknife_acceleration(function, rows.strata)
-            ends = bca_interval(values, value=value, acceleration=acceleration, level=level)
-            estimates[statistic] = Estimate(value, *ends, name)
         else:
             estimates[statistic] = Estimate(value, *percentile_interval(values, level=level), name)
     return estimates

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from fistula.evidence.inputs import Bools, Floats, check_pairs
+from fistula.evidence.inputs import Bools, Floats, check_pairs, patient_codes
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -73,6 +73,69 @@ def precision_recall_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats
     with np.errstate(invalid="ignore"):
         recall = true_positives / truth.sum()
     return recall, true_positives / (true_positives + false_positives), thresholds
+
+
+def mean_roc_curve(labels: ArrayLike, scores: ArrayLike, runs: ArrayLike) -> tuple[Floats, Floats]:
+    """The mean over runs of the sensitivity at each false positive rate: its area is the AUROC within runs.
+
+    Each run weighs as many pairs of a positive and a negative row as it has; one without both classes weighs nothing.
+
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        scores: Finite, ``(N,)``; compared within a run only.
+        runs: Which network scored each row, ``(N,)``.
+
+    Returns:
+        ``(fpr, tpr)``, each ``(K,)``, from (0, 0) to (1, 1); empty if no run has both classes.
+
+    Raises:
+        ValueError: As `auroc`.
+    """
+    curves = [(*roc_curve(truth, values)[:2], pairs) for truth, values, pairs in by_run(labels, scores, runs)]
+    if not curves:
+        return np.zeros(0), np.zeros(0)
+    grid = np.unique(np.concatenate([fpr for fpr, _, _ in curves]))
+    # A curve steps up at a rate: its lower end is read backwards, as in `partial_auroc`.
+    lower, upper = (
+        np.average(heights, axis=0, weights=[pairs for _, _, pairs in curves])
+        for heights in (
+            [np.interp(-grid, -fpr[::-1], tpr[::-1]) for fpr, tpr, _ in curves],
+            [np.interp(grid, fpr, tpr) for fpr, tpr, _ in curves],
+        )
+    )
+    return np.repeat(grid, 2), np.stack([lower, upper], axis=1).ravel()
+
+
+def mean_precision_recall_curve(labels: ArrayLike, scores: ArrayLike, runs: ArrayLike) -> tuple[Floats, Floats]:
+    """The mean over runs of the precision at each recall, weighted as in `mean_roc_curve`: draw it as steps before.
+
+    Returns:
+        ``(recall, precision)``, each ``(K,)``, ascending; empty if no run has both classes.
+
+    Raises:
+        ValueError: As `auroc`.
+    """
+    curves = [
+        (*precision_recall_curve(truth, values)[:2], pairs) for truth, values, pairs in by_run(labels, scores, runs)
+    ]
+    if not curves:
+        return np.zeros(0), np.zeros(0)
+    grid = np.unique(np.concatenate([recall for recall, _, _ in curves]))
+    heights = [precision[np.searchsorted(recall, grid - 1e-12)] for recall, precision, _ in curves]
+    return grid, np.average(heights, axis=0, weights=[pairs for _, _, pairs in curves])
+
+
+def by_run(labels: ArrayLike, scores: ArrayLike, runs: ArrayLike) -> list[tuple[Bools, Floats, int]]:
+    """Labels, scores and pairs of each run that has both classes.
+
+    Raises:
+        ValueError: As `auroc`.
+    """
+    truth, values = check_pairs(labels, scores)
+    keys, codes = patient_codes(runs, rows=len(truth))
+    parts = [(truth[codes == run], values[codes == run]) for run in range(len(keys))]
+    found = [(labels, scores, int(labels.sum() * (~labels).sum())) for labels, scores in parts]
+    return [part for part in found if part[2]]
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:

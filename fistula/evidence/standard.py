@@ -3,16 +3,22 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fistula.evidence.area import clustered_auroc
 from fistula.evidence.clustered import rao_scott
 from fistula.evidence.estimate import Estimate
-from fistula.evidence.placements import clustered_auroc
 from fistula.evidence.resample import patient_bootstrap
 
 METRICS = ("sensitivity", "specificity", "balanced_accuracy", "auroc")
 
 
 def standard_metrics(
-    labels: ArrayLike, scores: ArrayLike, called: ArrayLike, patients: ArrayLike, *, resamples: int = 2000
+    labels: ArrayLike,
+    scores: ArrayLike,
+    called: ArrayLike,
+    patients: ArrayLike,
+    runs: ArrayLike | None = None,
+    *,
+    resamples: int = 2000,
 ) -> dict[str, Estimate]:
     """Estimate the four metrics of `METRICS` from scores and decisions, patients being the independent units.
 
@@ -25,6 +31,7 @@ def standard_metrics(
         scores: Finite, ``(N,)``; only their order counts.
         called: 0 or 1, ``(N,)``: whether the row is called positive.
         patients: Whom each row is of, ``(N,)``.
+        runs: Which network scored each row, ``(N,)``: scores are compared within a run only; left out, one did all.
         resamples: Of the patients, for balanced accuracy.
 
     Raises:
@@ -39,5 +46,5 @@ def standard_metrics(
         "sensitivity": rao_scott(calls[positive], keys[positive]),
         "specificity": rao_scott(1 - calls[~positive], keys[~positive]),
         "balanced_accuracy": resampled["balanced_accuracy"],
-        "auroc": clustered_auroc(truth, scores, keys),
+        "auroc": clustered_auroc(truth, scores, keys, runs),
     }

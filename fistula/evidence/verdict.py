@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
+from fistula.evidence.area import hanley_mcneil_variance
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.inputs import Floats
-from fistula.evidence.placements import hanley_mcneil_variance
 
 
 def holm(p_values: ArrayLike) -> Floats:

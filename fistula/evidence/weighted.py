@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,9 +28,10 @@ class Rows:
     """The rows of one model, gathered by patient.
 
     Args:
-        labels: ``(N,)``, ordered by score.
-        scores: ``(N,)``, ascending.
+        labels: ``(N,)``, ordered by run and score.
+        scores: ``(N,)``, ascending within a run.
         codes: The patient of each row, ``(N,)``.
+        ends: Where the runs begin and end among the rows, ``(runs + 1,)``.
         strata: The class of each patient, ``(P,)``: 0 has negatives only, 1 both, 2 positives only.
         counts: True positives, false positives, true negatives, false negatives of each patient, ``(P, 4)``;
             NaN without a threshold.
@@ -38,6 +40,7 @@ class Rows:
     labels: Bools
     scores: Floats
     codes: Codes
+    ends: Codes
     strata: Codes
     counts: Floats
 
@@ -45,7 +48,7 @@ class Rows:
         """Why a statistic has no value on these rows."""
         if statistic in RATES and len(self.labels):
             return RATES[statistic][1]
-        return class_reason(self.labels)
+        return class_reason(self.labels) or "no run tested both classes"
 
     def lacking(self, needed: str) -> str:
         """Why resampling says nothing of the spread: a class that rests on one patient; empty if none does."""
@@ -59,9 +62,15 @@ Statistic = Callable[[Rows, Floats], Floats]
 
 
 def gather(
-    labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, *, threshold: float | None, statistics: Sequence[str]
+    labels: ArrayLike,
+    scores: ArrayLike,
+    patients: ArrayLike,
+    runs: ArrayLike | None = None,
+    *,
+    threshold: float | None,
+    statistics: Sequence[str],
 ) -> Rows:
-    """Check the rows of one model and gather them by patient.
+    """Check the rows of one model and gather them by patient; scores are ranked within a run only.
 
     Raises:
         ValueError: If a statistic is unknown or lacks its threshold, a label is not 0 or 1, a score is not finite
@@ -83,31 +92,31 @@ def gather(
         called = call_positive(values, threshold)
         cells = np.stack([truth & called, ~truth & called, ~truth & ~called, truth & ~called], axis=1)
         counts = sum_by_patient(cells.astype(np.float64), codes, patients=len(keys))
-    order = np.argsort(values, kind="stable")
+    _, of_run = patient_codes(np.zeros(len(truth)) if runs is None else runs, rows=len(truth))
+    order = np.lexsort((values, of_run))
+    ends = np.r_[0, np.cumsum(np.bincount(of_run))].astype(np.intp)
     strata = np.where(has_positive & has_negative, 1, np.where(has_positive, 2, 0))
-    return Rows(truth[order], values[order], codes[order], strata, counts)
+    return Rows(truth[order], values[order], codes[order], ends, strata, counts)
 
 
 def auroc(rows: Rows, weights: Floats) -> Floats:
-    """AUROC under each row of patients' weights ``(R, P)``; ties count one half; NaN where a class has no weight."""
+    """AUROC within runs under each row of patients' weights ``(R, P)``; ties count one half; NaN without pairs."""
 
     def areas(positive: Floats, negative: Floats) -> Floats:
         below = np.cumsum(negative, axis=1) - negative / 2
-        with np.errstate(invalid="ignore"):
-            return np.sum(positive * below, axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
+        return np.sum(positive * below, axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
 
     return _over_ties(rows, weights, areas)
 
 
 def average_precision(rows: Rows, weights: Floats) -> Floats:
-    """Average precision under each row of patients' weights ``(R, P)``; NaN where positives have no weight."""
+    """Mean over runs of the average precision under each row of patients' weights ``(R, P)``; NaN without pairs."""
 
     def areas(positive: Floats, negative: Floats) -> Floats:
         true_positives = np.cumsum(positive[:, ::-1], axis=1)[:, ::-1]
         called = true_positives + np.cumsum(negative[:, ::-1], axis=1)[:, ::-1]
         precision = np.divide(true_positives, called, out=np.zeros_like(called), where=called > 0)
-        with np.errstate(invalid="ignore"):
-            return np.sum(positive * precision, axis=1) / positive.sum(axis=1)
+        return np.sum(positive * precision, axis=1) / positive.sum(axis=1)
 
     return _over_ties(rows, weights, areas)
 
@@ -170,16 +179,32 @@ def _rate(name: str) -> Statistic:
 
 
 def _over_ties(rows: Rows, weights: Floats, areas: Callable[[Floats, Floats], Floats]) -> Floats:
-    """Give `areas` the weight of positives and of negatives at each distinct score, ascending, a block at a time."""
-    if len(rows.labels) == 0:
-        return np.full(len(weights), np.nan)
-    starts = np.flatnonzero(np.diff(rows.scores, prepend=-np.inf))
-    step = max(1, _BLOCK // len(rows.labels))
+    """Give `areas` the weight of positives and of negatives at each distinct score of a run, ascending.
+
+    The mean over runs, each weighing its pairs of a positive and a negative row, as `placements.place` compares them.
+    """
+    step = max(1, _BLOCK // max(1, len(rows.labels)))
     results = []
     for first in range(0, len(weights), step):
-        of_rows = weights[first : first + step][:, rows.codes]
-        sides = (np.add.reduceat(of_rows * side, starts, axis=1) for side in (rows.labels, ~rows.labels))
-        results.append(areas(*sides))
+        block = weights[first : first + step]
+        total: Floats | float = 0.0
+        pairs = np.zeros(len(block))
+        for begin, end in pairwise(rows.ends):
+            labels, scores = rows.labels[begin:end], rows.scores[begin:end]
+            starts = np.flatnonzero(np.diff(scores, prepend=-np.inf))
+            of_rows = block[:, rows.codes[begin:end]]
+            positive, negative = (np.add.reduceat(of_rows * side, starts, axis=1) for side in (labels, ~labels))
+            weight = positive.sum(axis=1) * negative.sum(axis=1)
+            # A run whose positives, say, were not drawn has nothing to compare, and weighs nothing.
+            with np.errstate(invalid="ignore"):
+                found = areas(positive, negative)
+            shape = (-1,) + (1,) * (found.ndim - 1)
+            total = total + np.where((weight > 0).reshape(shape), found, 0.0) * weight.reshape(shape)
+            pairs += weight
+        if isinstance(total, float):
+            total = np.zeros(len(block))
+        with np.errstate(invalid="ignore"):
+            results.append(total / pairs.reshape((-1,) + (1,) * (total.ndim - 1)))
     return np.concatenate(results)
 
 

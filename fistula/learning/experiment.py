@@ -55,7 +55,7 @@ class Experiment:
         trainer: Lightning's, with the run's callbacks.
         tracker: Where the run is logged, in one place or several.
         choose_threshold: Called with labels and scores of val; gives the operating point.
-        aggregation: How slice scores become a patient's; one of `aggregate.AGGREGATIONS`.
+        aggregation: How slice scores become a patient's; one of `aggregate.RULES`.
     """
 
     folder: Path

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 from numpy.typing import NDArray
 
-from fistula.evidence.aggregate import choose_rule, patient_scores
+from fistula.evidence.aggregate import patient_scores
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.operating_point import OperatingPoint
 from fistula.evidence.rates import call_positive
@@ -18,19 +18,19 @@ ChooseThreshold = Callable[[NDArray, NDArray], OperatingPoint]
 
 
 def summarize(
-    predictions: pl.DataFrame, *, classes: list[str], choose_threshold: ChooseThreshold, aggregation: str = "chosen"
+    predictions: pl.DataFrame, *, classes: list[str], choose_threshold: ChooseThreshold, aggregation: str = "mean"
 ) -> dict[str, Any]:
     """Operating points and metrics of a run, computed from its stored scores in float64, for `run.json`.
 
-    With two classes, the operating point is chosen on the slices of val; the rule that makes a patient's score of its
-    slices', and the operating point of that score, on the patients of val; all are applied to test untouched. With more
-    classes, each in turn is held against the rest, and has its own of everything, under its name.
+    With two classes, one operating point is chosen on the slices of val, another on its patients, whose scores are
+    made of their slices' by a rule stated beforehand; both are applied to test untouched. With more classes, each in
+    turn is held against the rest, and has its own of everything, under its name.
 
     Args:
         predictions: As in `predictions.parquet`.
         classes: Names in the order of the labels.
         choose_threshold: Called with labels and scores of val.
-        aggregation: One of `aggregate.AGGREGATIONS`.
+        aggregation: One of `aggregate.RULES`.
 
     Returns:
         ``operating_point``, ``aggregation``, ``patient_operating_point``, ``metrics`` by part, level and name (for more
@@ -69,15 +69,15 @@ def flat_metrics(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
 def _summarize_binary(predictions: pl.DataFrame, choose_threshold: ChooseThreshold, aggregation: str) -> dict[str, Any]:
     parts = {part: predictions.filter(pl.col("part") == part) for part in ("val", "test")}
     point = choose_threshold(parts["val"]["label"].to_numpy(), parts["val"]["score"].to_numpy())
-    rule, of_patients = _choose_for_patients(parts["val"], choose_threshold, point, aggregation)
+    of_patients = _choose_for_patients(parts["val"], choose_threshold, point, aggregation)
     return {
         "operating_point": _point(point),
-        "aggregation": rule,
+        "aggregation": aggregation,
         "patient_operating_point": _point(of_patients),
         "metrics": {
             name: {
                 "slice": _metrics(*_columns(part), threshold=point.threshold),
-                "patient": _metrics(*_by_patient(part, rule), threshold=of_patients.threshold),
+                "patient": _metrics(*_by_patient(part, aggregation), threshold=of_patients.threshold),
             }
             for name, part in parts.items()
         },
@@ -87,18 +87,16 @@ def _summarize_binary(predictions: pl.DataFrame, choose_threshold: ChooseThresho
 
 def _choose_for_patients(
     val: pl.DataFrame, choose_threshold: ChooseThreshold, of_slices: OperatingPoint, aggregation: str
-) -> tuple[str, OperatingPoint]:
-    """The rule that makes a patient's score, and its operating point, from val alone.
+) -> OperatingPoint:
+    """The operating point of a patient's score, from val alone.
 
     Where all patients of val are of one class (each has slices of both, say), nothing can be chosen on them: then it is
-    the mean, which is on the slices' scale, at the slices' threshold.
+    the slices' threshold, on whose scale the mean is.
     """
-    labels, _, _ = _by_patient(val, "mean")
+    labels, scores, _ = _by_patient(val, aggregation)
     if labels.all() or not labels.any():
-        rule = "mean" if aggregation == "chosen" else aggregation
-        return rule, replace(of_slices, rule=f"{of_slices.rule}, by slice", sensitivity=nan, specificity=nan)
-    rule = choose_rule(*_columns(val)) if aggregation == "chosen" else aggregation
-    return rule, choose_threshold(*_by_patient(val, rule)[:2])
+        return replace(of_slices, rule=f"{of_slices.rule}, by slice", sensitivity=nan, specificity=nan)
+    return choose_threshold(labels, scores)
 
 
 def _columns(part: pl.DataFrame) -> tuple[NDArray, NDArray, NDArray]:

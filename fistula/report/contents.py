@@ -7,6 +7,7 @@ from fistula.report.comparisons import Comparisons, compare
 from fistula.report.inflation import Canary, Inflation, canaries, inflations
 from fistula.report.paper import PaperRow, beside_the_paper, paper_rows
 from fistula.report.participants import Step, Table, flow, table_one
+from fistula.report.pooling import primary_level
 from fistula.report.results import Row, results
 from fistula.report.study import Configuration, Study
 
@@ -17,14 +18,14 @@ class Settings:
 
     Args:
         resamples: Of the patients, for each interval that has no formula.
-        pooling: One of `pooling.POOLINGS`.
+        primary: One of `pooling.PRIMARY`: the level at which the study is judged.
         scaling: One of `pooling.SCALINGS`.
         margin: Difference of AUROC that does not matter.
         prevalence: Of the positive class where decisions will be made; None where it is not known.
     """
 
     resamples: int = 2000
-    pooling: str = "rank"
+    primary: str = "auto"
     scaling: str = "platt"
     margin: float = 0.05
     prevalence: float | None = None
@@ -32,7 +33,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a report says of a study."""
+    """What a report says of a study; `primary` is the level of its headline, comparisons, main effects and curves."""
 
     study: Study
     settings: Settings
@@ -66,13 +67,13 @@ def compute(study: Study, settings: Settings) -> Contents:
     rows = results(
         study,
         resamples=settings.resamples,
-        pooling=settings.pooling,
         scaling=settings.scaling,
         prevalence=settings.prevalence,
     )
     # A canary's labels are not those of the others: nothing can be compared with it.
-    primary = "patient" if any(r.level == "patient" and r.estimates["auroc"].is_defined for r in rows) else "slice"
-    comparisons = compare([row for row in rows if not row.configuration.is_canary], margin=settings.margin)
+    primary = primary_level(study, settings.primary)
+    honest = [row for row in rows if not row.configuration.is_canary]
+    comparisons = compare(honest, primary=primary, margin=settings.margin, resamples=settings.resamples)
     inflated, found = inflations(rows), canaries(rows)
     ranked = {positive: rank(rows, positive, primary) for positive in study.positives}
     return Contents(

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from fistula.evidence.resample import roc_band
-from fistula.evidence.roc import roc_curve
+from fistula.evidence.roc import mean_roc_curve
 from fistula.report.drawing import COLOURS, INK, SOFT, WIDTH, look, panels, share_axis, style
 from fistula.report.results import Row
 from fistula.report.study import Configuration
@@ -27,8 +27,9 @@ def roc(rows: list[Row], *, resamples: int) -> Figure:
         figure = Figure(figsize=(WIDTH / 2, 4.75 + 0.17 * min(len(shown), len(COLOURS) + 1)), layout="constrained")
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
-        labels, scores, patients = (rows[0].rows[name].to_numpy() for name in ("label", "score", "patient_key"))
-        low, high = roc_band(labels, scores, patients, fpr=GRID, resamples=resamples)
+        columns = ("label", "score", "patient_key", "run")
+        labels, scores, patients, runs = (rows[0].rows[name].to_numpy() for name in columns)
+        low, high = roc_band(labels, scores, patients, runs, fpr=GRID, resamples=resamples)
         axes.fill_between(GRID, low, high, color=COLOURS[0], alpha=0.15, linewidth=0)
         for number, row in reversed(list(enumerate(shown))):
             colour, line, width = look(number, len(shown))
@@ -111,7 +112,7 @@ def loss_curves(configurations: list[Configuration]) -> Figure | None:
 
 def _curve(axes: Axes, row: Row, *, colour: str, line: str, width: float) -> None:
     labels, called = row.rows["label"].to_numpy(), row.rows["called"].to_numpy()
-    rates, sensitivities, _ = roc_curve(labels, row.rows["score"].to_numpy())
+    rates, sensitivities = mean_roc_curve(labels, row.rows["score"].to_numpy(), row.rows["run"].to_numpy())
     axes.plot(rates, sensitivities, color=colour, linestyle=line, linewidth=width)
     if width > 1 and 0 < labels.sum() < len(labels):
         point = called[labels == 0].mean(), called[labels == 1].mean()

@@ -44,13 +44,3 @@ def say_aggregation(study: Study, configuration: Configuration, positive: str) -
         ", ".join(f"{rule} in {count}" for rule, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
         + f" of {len(configuration.runs)} runs"
     )
-
-
-def say_choice(study: Study) -> str:
-    """Whether validation chose that rule, as the runs' own configurations say."""
-    said = {str(run.record["identity"].get("aggregation")) for run in study.runs}
-    if said == {"chosen"}:
-        return "chosen on each run's validation part by the AUROC of its patients"
-    if "chosen" in said:
-        return "chosen on validation in some runs and said beforehand in others"
-    return "said beforehand"

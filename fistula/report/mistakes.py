@@ -46,7 +46,7 @@ def mistakes(study: Study, row: Row) -> list[Mistake]:
         run = row.configuration.runs[number]
         threshold = study.threshold(run, row.positive, level=row.level)
         for (label,), part in rows.group_by("label", maintain_order=True):
-            worst = part["raw"].min() if label else part["raw"].max()
+            worst = part["score"].min() if label else part["score"].max()
             keys = part["unit"].to_list() if row.level == "slice" else None
             found.append(
                 Mistake(

@@ -26,7 +26,7 @@ from fistula.report.mistakes import mistakes
 from fistula.report.names import say_level
 from fistula.report.paper import PER_CLASS
 from fistula.report.participants import patient_flow
-from fistula.report.pooling import POOLINGS, SCALINGS
+from fistula.report.pooling import SCALINGS
 from fistula.report.reading import reading_data
 from fistula.report.record import NUMBERS, hash_files, to_json
 from fistula.report.results import Row, seed_rows
@@ -156,14 +156,12 @@ def _names(contents: Contents) -> dict[str, Any]:
         "metrics": METRICS,
         "measures": MEASURES,
         "titles": TITLES,
-        "pooling": POOLINGS[contents.settings.pooling],
         "scaling": SCALINGS[contents.settings.scaling][0],
         "paper_pairs": [(paper, slice_rows[ours.name, first]) for paper, ours in contents.beside_the_paper],
         "paper_images": PER_CLASS,
         "yagis": (*YAGIS_POINTS, YAGIS_RANDOM),
         "splits": methods.splits(study),
         "rules": methods.threshold_rules(study),
-        "choice": methods.say_choice(study),
         "intensity": methods.say_intensity(study.cohort.record.get("intensity")),
         "guidelines": read_guidelines(),
         "score": metrics_score(study),

@@ -1,65 +1,76 @@
-"""Test rows of a configuration, by slice or by patient, with the scores of its runs made comparable."""
+"""Test rows of all runs of a configuration, by slice or by patient, and the level at which a study is judged."""
 
 import numpy as np
 import polars as pl
 
 from fistula.errors import DataError
-from fistula.evidence.aggregate import patient_scores, pool_ranks
+from fistula.evidence.aggregate import patient_scores
 from fistula.evidence.calibration import Scaling, fit_platt, fit_temperature
 from fistula.report.study import Configuration, Run, Study
 
 LEVELS = ("slice", "patient")
-# How scores of different networks, which have no common scale, are brought together: see `fistula.evidence.aggregate`.
-POOLINGS = {
-    "rank": "ranks within each run's test part",
-    "calibrated": "scaled probabilities, fitted on each run's validation part",
-    "raw": "as the networks gave them, as if all had one scale",
-}
+PRIMARY = ("auto", *LEVELS)
 # How scores become probabilities, fitted on each run's validation part alone: what it is called, and the fit.
 SCALINGS = {"platt": ("Platt's scaling", fit_platt), "temperature": ("temperature scaling", fit_temperature)}
 
 
-def test_rows(
-    study: Study, configuration: Configuration, positive: str, *, level: str, pooling: str, scaling: str
-) -> pl.DataFrame:
-    """Pool the test rows of all runs of a configuration, for the class `positive` against the rest.
+def primary_level(study: Study, said: str) -> str:
+    """The level of headline, comparisons, main effects, power and curves: ``slice`` or ``patient``.
+
+    Args:
+        study: With its finished runs.
+        said: One of `PRIMARY`; ``auto`` is by patient where each class has test patients who have it and others who
+            have not, and by slice otherwise (where every patient has a slice of it, say).
+    """
+    if said != "auto":
+        return said
+    tables = [run.predictions.filter(pl.col("part") == "test") for c in study.configurations for run in c.runs]
+    tested = pl.concat([table.select("patient_key", "label") for table in tables])
+    for positive in study.positives:
+        has = pl.col("label") == study.cohort.classes.index(positive)
+        if tested.group_by("patient_key").agg(has.any())["label"].n_unique() < 2:
+            return "slice"
+    return "patient"
+
+
+def test_rows(study: Study, configuration: Configuration, positive: str, *, level: str, scaling: str) -> pl.DataFrame:
+    """The test rows of all runs of a configuration, for the class `positive` against the rest.
+
+    Scores of two runs are of two networks, which have no common scale: compare them within a run.
 
     Args:
         study: Of the configuration.
         configuration: With its runs.
         positive: Name of the class.
         level: ``slice``, or ``patient``: positive if a slice is, with a score by the run's own rule.
-        pooling: One of `POOLINGS`.
         scaling: One of `SCALINGS`.
 
     Returns:
-        One row a unit and run, sorted: ``unit patient_key seed fold run label raw calibrated score called``. ``unit``
-        is the slice or patient; ``raw`` the network's score; ``calibrated`` null in a run whose scaling could not be
-        fitted; ``score`` the pooled one; ``called`` 1 where ``raw`` reaches the run's own operating point of the level.
+        One row a unit and run, sorted: ``unit patient_key seed fold run label score calibrated called``. ``unit`` is
+        the slice or patient; ``score`` the network's; ``calibrated`` null in a run whose scaling could not be fitted;
+        ``called`` 1 where ``score`` reaches the run's own operating point of the level.
 
     Raises:
-        DataError: If a score is missing, or ``calibrated`` scores are to be pooled and a run has none.
+        DataError: If a score is missing.
     """
     tables = []
     for number, run in enumerate(configuration.runs):
         rows = _scored(study, run, positive, part="test")
         fitted = _fit(study, run, positive, scaling=scaling)
-        raw = rows["raw"].to_numpy()
-        calibrated = pl.Series("calibrated", fitted.apply(raw) if fitted else [None] * len(raw), dtype=pl.Float64)
-        rows = rows.with_columns(calibrated)
+        scores = rows["score"].to_numpy()
+        calibrated = fitted.apply(scores) if fitted else [None] * len(scores)
+        rows = rows.with_columns(pl.Series("calibrated", calibrated, dtype=pl.Float64))
         if level == "patient":
             rows = _by_patient(rows, rule=study.aggregation(run, positive))
         tables.append(
             rows.with_columns(
-                called=(pl.col("raw") >= study.threshold(run, positive, level=level)).cast(pl.Int64),
+                called=(pl.col("score") >= study.threshold(run, positive, level=level)).cast(pl.Int64),
                 seed=pl.lit(run.record["seed"], pl.Int64),
                 fold=pl.lit(run.record["fold"], pl.Int64),
                 run=pl.lit(number, pl.Int64),
             )
         )
-    table = pl.concat(tables)
-    scores = _pool(table, pooling, where=configuration.runs[0].folder)
-    return table.with_columns(pl.Series("score", scores)).sort("seed", "fold", "unit")
+    return pl.concat(tables).sort("seed", "fold", "unit")
 
 
 def _scored(study: Study, run: Run, positive: str, *, part: str) -> pl.DataFrame:
@@ -72,9 +83,9 @@ def _scored(study: Study, run: Run, positive: str, *, part: str) -> pl.DataFrame
         "patient_key",
         unit=_image(run.predictions),
         label=(pl.col("label") == classes.index(positive)).cast(pl.Int64),
-        raw=pl.col(column).cast(pl.Float64),
+        score=pl.col(column).cast(pl.Float64),
     )
-    if not len(rows) or not rows["raw"].is_finite().fill_null(False).all():
+    if not len(rows) or not rows["score"].is_finite().fill_null(False).all():
         rule = f"must hold a finite {column} for every {part} slice"
         raise DataError(run.folder / "predictions.parquet", rule, remedy=remedy)
     return rows
@@ -92,14 +103,14 @@ def _image(predictions: pl.DataFrame) -> pl.Expr:
 def _fit(study: Study, run: Run, positive: str, *, scaling: str) -> Scaling | None:
     rows = _scored(study, run, positive, part="val")
     try:
-        return SCALINGS[scaling][1](rows["label"].to_numpy(), rows["raw"].to_numpy())
+        return SCALINGS[scaling][1](rows["label"].to_numpy(), rows["score"].to_numpy())
     except ValueError:  # one class on validation: nothing to fit
         return None
 
 
 def _by_patient(rows: pl.DataFrame, *, rule: str) -> pl.DataFrame:
     labels, patients = rows["label"].to_numpy(), rows["patient_key"].to_numpy()
-    keys, positive, raw = patient_scores(labels, rows["raw"].to_numpy(), patients, rule=rule)
+    keys, positive, scores = patient_scores(labels, rows["score"].to_numpy(), patients, rule=rule)
     calibrated = rows["calibrated"]
     mended = [None] * len(keys)
     if not calibrated.has_nulls():
@@ -109,18 +120,7 @@ def _by_patient(rows: pl.DataFrame, *, rule: str) -> pl.DataFrame:
             "patient_key": keys.astype(str),
             "unit": keys.astype(str),
             "label": positive.astype(np.int64),
-            "raw": raw,
+            "score": scores,
             "calibrated": pl.Series(mended, dtype=pl.Float64),
         }
     )
-
-
-def _pool(table: pl.DataFrame, pooling: str, *, where: object) -> np.ndarray:
-    if pooling == "raw":
-        return table["raw"].to_numpy()
-    if pooling == "rank":
-        return pool_ranks(table["raw"].to_numpy(), table["run"].to_numpy())
-    if table["calibrated"].has_nulls():
-        rule = "has a validation part of one class, to which no scaling can be fitted"
-        raise DataError(where, rule, remedy="Use pooling=rank")
-    return table["calibrated"].to_numpy()

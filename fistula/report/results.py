@@ -5,10 +5,10 @@ from math import isnan
 
 import polars as pl
 
+from fistula.evidence.area import clustered_auroc
 from fistula.evidence.calibration import expected_calibration_error, murphy_decomposition
 from fistula.evidence.estimate import Estimate, undefined
 from fistula.evidence.likelihood import likelihood_ratios, predictive_values
-from fistula.evidence.placements import clustered_auroc
 from fistula.evidence.rates import Confusion, confusion
 from fistula.evidence.resample import patient_bootstrap
 from fistula.evidence.standard import standard_metrics
@@ -59,13 +59,12 @@ class Row:
     calibration: dict[str, dict[str, float | None]]
 
 
-def results(study: Study, *, resamples: int, pooling: str, scaling: str, prevalence: float | None) -> list[Row]:
+def results(study: Study, *, resamples: int, scaling: str, prevalence: float | None) -> list[Row]:
     """Estimate every metric of every configuration, with patients as the independent units.
 
     Args:
         study: With its finished runs.
         resamples: Of the patients, where an interval has no formula.
-        pooling: One of `pooling.POOLINGS`.
         scaling: One of `pooling.SCALINGS`.
         prevalence: Of the class where decisions will be made, for predictive values; None leaves them out.
     """
@@ -73,8 +72,8 @@ def results(study: Study, *, resamples: int, pooling: str, scaling: str, prevale
     for configuration in study.configurations:
         for positive in study.positives:
             for level in LEVELS:
-                table = test_rows(study, configuration, positive, level=level, pooling=pooling, scaling=scaling)
-                arrays = tuple(table[name].to_numpy() for name in ("label", "score", "called", "patient_key"))
+                table = test_rows(study, configuration, positive, level=level, scaling=scaling)
+                arrays = tuple(table[name].to_numpy() for name in ("label", "score", "called", "patient_key", "run"))
                 units = table.group_by("unit").agg(pl.col("label").max())
                 rows.append(
                     Row(
@@ -96,14 +95,15 @@ def results(study: Study, *, resamples: int, pooling: str, scaling: str, prevale
 def seed_rows(row: Row) -> list[tuple[int, Estimate]]:
     """The AUROC of each seed's runs, where a configuration has several: ``(seed, estimate)``."""
     return [
-        (int(seed), clustered_auroc(part["label"].to_numpy(), part["score"].to_numpy(), part["patient_key"].to_numpy()))
+        (int(seed), clustered_auroc(*(part[name].to_numpy() for name in ("label", "score", "patient_key", "run"))))
         for (seed,), part in row.rows.group_by("seed", maintain_order=True)
     ]
 
 
 def _more(table: pl.DataFrame, *, resamples: int, prevalence: float | None, seeds: int) -> dict[str, Estimate]:
-    labels, scores, called, patients = (table[name].to_numpy() for name in ("label", "score", "called", "patient_key"))
-    ranked = patient_bootstrap(labels, scores, patients, threshold=None, statistics=MORE[:2], resamples=resamples)
+    columns = ("label", "score", "called", "patient_key", "run")
+    labels, scores, called, patients, runs = (table[name].to_numpy() for name in columns)
+    ranked = patient_bootstrap(labels, scores, patients, runs, threshold=None, statistics=MORE[:2], resamples=resamples)
     decided = patient_bootstrap(
         labels, called, patients, threshold=0.5, statistics=("f1", "matthews"), resamples=resamples
     )
@@ -122,9 +122,9 @@ def _more(table: pl.DataFrame, *, resamples: int, prevalence: float | None, seed
 
 def _calibration(table: pl.DataFrame) -> dict[str, dict[str, float | None]]:
     labels, found = table["label"].to_numpy(), {}
-    for column in ("raw", "calibrated"):
+    for kind, column in (("raw", "score"), ("calibrated", "calibrated")):
         if table[column].has_nulls():
-            found[column] = dict[str, float | None](dict.fromkeys(CALIBRATION))
+            found[kind] = dict[str, float | None](dict.fromkeys(CALIBRATION))
             continue
         scores = table[column].to_numpy()
         parts = murphy_decomposition(labels, scores)
@@ -134,5 +134,5 @@ def _calibration(table: pl.DataFrame) -> dict[str, dict[str, float | None]]:
             "resolution": parts.resolution,
             "expected_calibration_error": expected_calibration_error(labels, scores),
         }
-        found[column] = {name: None if isnan(value) else value for name, value in values.items()}
+        found[kind] = {name: None if isnan(value) else value for name, value in values.items()}
     return found

@@ -14,7 +14,7 @@ from fistula.cohort.gate import pass_gate
 from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.cohort.split_table import split_fingerprint
 from fistula.errors import ConfigError
-from fistula.evidence.aggregate import AGGREGATIONS
+from fistula.evidence.aggregate import RULES
 from fistula.learning.adjacent import ADJACENT, check_positions
 from fistula.learning.weight_store import weights_fingerprint
 from fistula.sweep.run_folder import RECORD, RunFolder, identity_of, read_record
@@ -96,8 +96,8 @@ class Planner:
         for key in NUMBERS:
             if isinstance(found := OmegaConf.select(cfg, key), str):
                 raise ConfigError(key, "must be a number", found=found)
-        if cfg.aggregation not in AGGREGATIONS:
-            raise ConfigError("aggregation", f"must be one of {', '.join(AGGREGATIONS)}", found=cfg.aggregation)
+        if cfg.aggregation not in RULES:
+            raise ConfigError("aggregation", f"must be one of {', '.join(RULES)}", found=cfg.aggregation)
         cohort = self.cohort(Path(cfg.cohort))
         split = instantiate(cfg.split)
         resolved: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]

@@ -37,7 +37,7 @@ def test_a_report_ends_with_the_path_of_its_page(fistula_here, study):
     ("override", "message"),
     [
         ("resamples=0", "resamples: must be at least 1, found 0"),
-        ("pooling=mean", "pooling: must be one of rank, calibrated, raw, found mean"),
+        ("primary=study", "primary: must be one of auto, slice, patient, found study"),
         ("scaling=isotonic", "scaling: must be one of platt, temperature, found isotonic"),
         ("maps=some", "maps: must be one of best, all, none, found some"),
         ("margin=0", "margin: must lie between 0 and 1, found 0"),

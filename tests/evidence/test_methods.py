@@ -7,7 +7,7 @@ import pytest
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 
-from fistula.evidence.aggregate import choose_rule, patient_scores
+from fistula.evidence.area import clustered_auroc, delong, newcombe_interval
 from fistula.evidence.calibration import expected_calibration_error, fit_platt, murphy_decomposition, reliability_curve
 from fistula.evidence.clustered import gee, rao_scott
 from fistula.evidence.compare import clustered_auroc_test, clustered_mcnemar, delong_test, mcnemar
@@ -15,7 +15,7 @@ from fistula.evidence.design import main_effects, seed_and_patient_spread
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.likelihood import likelihood_ratios, predictive_values
 from fistula.evidence.operating_point import at_least_cost, at_sensitivity, youden
-from fistula.evidence.placements import clustered_auroc, delong, newcombe_interval, place
+from fistula.evidence.placements import place
 from fistula.evidence.rates import Confusion, clopper_pearson, wilson
 from fistula.evidence.verdict import detectable_difference, holm, judge_equivalence, planned_auroc_error
 
@@ -49,15 +49,15 @@ PAIR = np.stack([SCORES, OTHERS], axis=1)
         (delong([0, 0, 1, 1], [0, 0, 1, 1]), "Newcombe (2006), patients as sample size, 95 %"),
         (
             clustered_auroc(LABELS, SCORES, PATIENTS),
-            "clustered by patient (Obuchowski 1997), logit scale, 95 %",
+            "within runs, patients left out in turn, logit scale, t, 95 %",
         ),
-        (clustered_auroc([1], [0.1], ["a"]), "clustered by patient (Obuchowski 1997), logit scale, 95 %"),
+        (clustered_auroc([1], [0.1], ["a"]), "within runs, patients left out in turn, logit scale, t, 95 %"),
         (delong_test(LABELS, SCORES, OTHERS).difference, "paired DeLong test, 95 %"),
         (delong_test([1, 1], [0.1, 0.2], [0.1, 0.2]).difference, "paired DeLong test, 95 %"),
         (delong_test(LABELS, SCORES, SCORES).difference, "paired DeLong test, 95 %"),
         (
             clustered_auroc_test(LABELS, SCORES, OTHERS, PATIENTS).difference,
-            "paired AUROC test clustered by patient (Obuchowski 1997), 95 %",
+            "paired AUROCs within runs, patients left out in turn, t, 95 %",
         ),
         (mcnemar(RIGHT, WRONG).difference, "McNemar's test, exact"),
         (mcnemar([], []).difference, "McNemar's test, exact"),
@@ -88,19 +88,19 @@ PAIR = np.stack([SCORES, OTHERS], axis=1)
         ),
         (
             seed_and_patient_spread(place(LABELS, PAIR, PATIENTS)).patients,
-            "standard error over patients (Obuchowski 1997), mean over seeds",
+            "standard error over patients left out in turn, mean over seeds",
         ),
         (
             seed_and_patient_spread(place([1, 1], [[0.1, 0.2]] * 2, ["a", "b"])).patients,
-            "standard error over patients (Obuchowski 1997), mean over seeds",
+            "standard error over patients left out in turn, mean over seeds",
         ),
         (
             main_effects({"model": ["a", "b"]}, place(LABELS, PAIR, PATIENTS))[0].difference,
-            "least squares over runs, clustered by patient (Obuchowski 1997), 95 %",
+            "least squares over runs, patients left out in turn, t, 95 %",
         ),
         (
             main_effects({"model": ["a", "b"], "mode": ["x", "y"]}, place(LABELS, PAIR, PATIENTS))[0].difference,
-            "least squares over runs, clustered by patient (Obuchowski 1997), 95 %",
+            "least squares over runs, patients left out in turn, t, 95 %",
         ),
     ],
 )
@@ -241,15 +241,3 @@ def test_an_operating_point_names_its_rule():
     assert youden(LABELS, SCORES).rule == "youden"
     assert at_sensitivity(LABELS, SCORES, sensitivity=0.9).rule == "sensitivity >= 0.9"
     assert at_least_cost(LABELS, SCORES, false_negative_cost=5).rule == "cost 5 to 1"
-
-
-def test_the_rule_for_patients_is_chosen_with_the_number_of_slices_that_it_will_average():
-    """The mean of the two highest tells these patients apart, that of three does not."""
-    slices = {"a": (1, [0.9, 0.8, 0.0, 0.0]), "b": (1, [0.9, 0.8, 0.0, 0.0]), "c": (0, [0.9, 0.6, 0.6, 0.5])}
-    slices["d"] = slices["c"]
-    labels = np.concatenate([[label] * 4 for label, _ in slices.values()])
-    scores = np.concatenate([values for _, values in slices.values()])
-    patients = np.repeat(list(slices), 4)
-    assert choose_rule(labels, scores, patients, k=2) == "top_k"
-    assert choose_rule(labels, scores, patients, k=3) != "top_k"
-    assert patient_scores(labels, scores, patients, rule="top_k", k=2)[2] == pytest.approx([0.85, 0.85, 0.75, 0.75])

@@ -3,8 +3,8 @@ import pytest
 import statsmodels.api as sm
 from scipy.stats import t as student
 
+from fistula.evidence.area import clustered_auroc
 from fistula.evidence.clustered import rao_scott
-from fistula.evidence.placements import clustered_auroc
 from fistula.evidence.places import (
     best_of,
     clustered_mean,

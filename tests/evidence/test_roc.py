@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from fistula.evidence.roc import auroc, average_precision, partial_auroc, precision_recall_curve, roc_curve
+from fistula.evidence.placements import place
+from fistula.evidence.roc import (
+    auroc,
+    average_precision,
+    mean_precision_recall_curve,
+    mean_roc_curve,
+    partial_auroc,
+    precision_recall_curve,
+    roc_curve,
+)
 
 
 @pytest.mark.parametrize(
@@ -106,3 +115,34 @@ def test_an_empty_range_is_refused(low, high):
 def test_nan_scores_are_refused(function):
     with pytest.raises(ValueError, match="scores must be finite, got nan at row 1"):
         function([0, 1], [0.5, np.nan])
+
+
+def test_the_area_of_the_mean_curve_is_the_auroc_within_runs(make_cohort):
+    cohort = make_cohort(4)
+    runs = np.unique(cohort.patients, return_inverse=True)[1] % 3
+    fpr, tpr = mean_roc_curve(cohort.labels, cohort.first, runs)
+    assert (fpr[0], tpr[0], fpr[-1], tpr[-1]) == (0, 0, 1, 1)
+    assert (np.diff(fpr) >= 0).all()
+    assert (np.diff(tpr) >= -1e-12).all()
+    expected = place(cohort.labels, cohort.first, cohort.patients, runs).aurocs[0]
+    assert np.trapezoid(tpr, fpr) == pytest.approx(expected, abs=1e-12)
+    alone, other = (
+        mean_roc_curve(cohort.labels, cohort.first, np.zeros(len(runs))),
+        roc_curve(cohort.labels, cohort.first),
+    )
+    assert np.interp(0.33, *alone) == pytest.approx(np.interp(0.33, *other[:2]))
+
+
+def test_the_area_of_the_mean_precision_curve_is_the_mean_average_precision(make_cohort):
+    cohort = make_cohort(4)
+    runs = np.unique(cohort.patients, return_inverse=True)[1] % 3
+    recall, precision = mean_precision_recall_curve(cohort.labels, cohort.first, runs)
+    parts = [(cohort.labels[runs == run], cohort.first[runs == run]) for run in range(3)]
+    pairs = [labels.sum() * (1 - labels).sum() for labels, _ in parts]
+    expected = np.average([metrics.average_precision_score(*part) for part in parts], weights=pairs)
+    assert np.sum(np.diff(recall, prepend=0) * precision) == pytest.approx(expected, abs=1e-12)
+
+
+def test_runs_of_one_class_have_no_mean_curve():
+    for curve in (mean_roc_curve, mean_precision_recall_curve):
+        assert [part.size for part in curve([1, 1, 0], [0.1, 0.2, 0.3], [0, 0, 1])] == [0, 0]

@@ -57,3 +57,17 @@ def test_blocks_do_not_change_the_result(make_cohort, monkeypatch):
 def test_patients_are_put_in_the_class_of_their_rows():
     rows = gather([0, 1, 0, 1, 1], [0.1] * 5, ["n", "b", "b", "p", "p"], threshold=None, statistics=["auroc"])
     assert dict(zip(["b", "n", "p"], rows.strata.tolist(), strict=True)) == {"n": 0, "b": 1, "p": 2}
+
+
+@pytest.mark.parametrize("name", ["auroc", "average_precision", "partial_auroc"])
+def test_ranks_are_taken_within_runs(make_cohort, name):
+    cohort = make_cohort(5)
+    runs = np.unique(cohort.patients, return_inverse=True)[1] % 2
+    whole = gather(cohort.labels, cohort.first, cohort.patients, runs, threshold=None, statistics=[name])
+    parts, pairs = [], []
+    for run in (0, 1):
+        labels, scores = cohort.labels[runs == run], cohort.first[runs == run]
+        parts.append(JUDGES[name](labels, scores, None))
+        pairs.append(labels.sum() * (1 - labels).sum())
+    found = STATISTICS[name](whole, np.ones((1, len(whole.strata))))[0]
+    assert found == pytest.approx(np.average(parts, weights=pairs))

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from fistula.evidence.compare import clustered_mcnemar, mcnemar
 from fistula.report.cross_checks import PAIR_CHECKS, pair_checks
@@ -12,8 +13,9 @@ def checks():
     labels = np.repeat(np.arange(12) % 2, 3)
     first, second = labels.copy(), labels.copy()
     second[labels == 1] = np.arange(18) % 3 > 0
-    by_patient = np.arange(12) % 2, np.linspace(0, 1, 12), np.linspace(1, 0, 12) ** 2, np.unique(patients)
-    return pair_checks(by_patient, (labels, first, second, patients)), (labels, first, second, patients)
+    scores = np.linspace(0, 1, 36), np.linspace(1, 0, 36) ** 2
+    found = pair_checks(labels, scores, (first, second), patients, np.zeros(36), resamples=100)
+    return found, (labels, first, second, patients)
 
 
 def test_each_check_stands_under_the_name_of_its_method(checks):
@@ -22,12 +24,10 @@ def test_each_check_stands_under_the_name_of_its_method(checks):
     durkalski = clustered_mcnemar(first[rows], second[rows], patients[rows], method="durkalski")
     assert tuple(found) == PAIR_CHECKS
     assert found["sensitivity, Durkalski"].p_value == durkalski.p_value < 0.05
-    assert found["sensitivity, McNemar mid-p"].p_value == mcnemar(first[rows], second[rows], method="mid_p").p_value
-    assert found["sensitivity, bootstrap percentile"].difference.value == pytest.approx(1 / 3)
-    assert found["specificity, bootstrap percentile"].difference.value == 0
-    assert found["AUROC, DeLong"].difference.value == pytest.approx(
-        found["AUROC, bootstrap percentile"].difference.value
-    )
+    assert found["sensitivity, McNemar exact"].p_value == mcnemar(first[rows], second[rows]).p_value == 2 / 2**6
+    assert found["specificity, McNemar exact"].p_value == 1
+    areas = [roc_auc_score(labels, scores) for scores in (np.arange(36), -np.arange(36))]
+    assert found["AUROC, bootstrap"].difference.value == pytest.approx(areas[0] - areas[1])
 
 
 def test_where_the_models_never_differ_a_check_says_so(checks):

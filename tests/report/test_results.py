@@ -14,7 +14,6 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from fistula.evidence.compare import delong_test
 from fistula.evidence.operating_point import youden
 from fistula.learning.results import summarize
 from fistula.report.contents import Settings, compute
@@ -26,15 +25,21 @@ SETTINGS = Settings(resamples=50)
 
 
 def stored(folder, learning, seed=0):
-    """The test rows of a configuration, straight from its files, with ranks within each run."""
+    """The test rows of a configuration, straight from its files."""
     tables = []
     for path in sorted(folder.glob(f"resnet18-{learning}-*-seed{seed}")):
         record = json.loads((path / "run.json").read_text())
         threshold, of_patients = (record[key]["threshold"] for key in ("operating_point", "patient_operating_point"))
         test = pl.read_parquet(path / "predictions.parquet").filter(pl.col("part") == "test")
-        rank = (pl.col("score").rank("average") - 0.5) / pl.len()
-        tables.append(test.with_columns(rank=rank, called=pl.col("score") >= threshold, threshold=pl.lit(of_patients)))
+        tables.append(test.with_columns(called=pl.col("score") >= threshold, threshold=pl.lit(of_patients)))
     return pl.concat(tables)
+
+
+def within_runs(rows, judge, by="fold"):
+    """The mean of a number over runs, each weighing its pairs of a positive and a negative row."""
+    parts = [part for _, part in rows.group_by(by) if part["label"].n_unique() == 2]
+    pairs = [part["label"].sum() * (len(part) - part["label"].sum()) for part in parts]
+    return np.average([judge(part["label"], part["score"]) for part in parts], weights=pairs)
 
 
 def row_of(contents, name, level, positive=None):
@@ -50,11 +55,11 @@ def test_slice_numbers_are_those_of_scikit_learn(study_folder):
     for learning, name in (("transfer", "transfer"), ("end_to_end", "end-to-end")):
         rows, row = stored(study_folder, learning), row_of(contents, name, "slice")
         values = {metric: estimate.value for metric, estimate in (row.estimates | row.more).items()}
-        assert values["auroc"] == pytest.approx(roc_auc_score(rows["label"], rows["rank"]))
+        assert values["auroc"] == pytest.approx(within_runs(rows, roc_auc_score))
         assert values["sensitivity"] == pytest.approx(recall_score(rows["label"], rows["called"]))
         assert values["specificity"] == pytest.approx(recall_score(rows["label"], rows["called"], pos_label=0))
         assert values["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(rows["label"], rows["called"]))
-        assert values["average_precision"] == pytest.approx(average_precision_score(rows["label"], rows["rank"]))
+        assert values["average_precision"] == pytest.approx(within_runs(rows, average_precision_score))
         assert values["f1"] == pytest.approx(f1_score(rows["label"], rows["called"]))
         assert row.calibration["raw"]["brier"] == pytest.approx(brier_score_loss(rows["label"], rows["score"]))
         assert row.num == (90, 45)
@@ -67,9 +72,8 @@ def test_patient_numbers_are_of_mean_scores_at_the_threshold_of_the_runs_patient
         .group_by("patient_key")
         .agg(pl.col("label").max(), pl.col("score").mean(), pl.col("threshold").first(), pl.col("fold").first())
     )
-    patients = patients.with_columns(rank=(pl.col("score").rank("average").over("fold") - 0.5) / pl.len().over("fold"))
     called = patients["score"] >= patients["threshold"]
-    assert row.estimates["auroc"].value == pytest.approx(roc_auc_score(patients["label"], patients["rank"]))
+    assert row.estimates["auroc"].value == pytest.approx(within_runs(patients, roc_auc_score))
     assert row.estimates["sensitivity"].value == pytest.approx(recall_score(patients["label"], called))
     assert row.num == (30, 15)
 
@@ -90,9 +94,9 @@ def test_patients_are_scored_by_the_rule_of_their_run(tmp_path, rule):
         .group_by("patient_key")
         .agg(pl.col("label").max(), by_hand, pl.col("threshold").first(), pl.col("fold").first())
     )
-    rank = pl.col("score").round(12).rank("average").over("fold") / pl.len().over("fold")
+    rounded = patients.with_columns(pl.col("score").round(12))
     called = patients["score"] >= patients["threshold"] - 1e-12
-    assert row.estimates["auroc"].value == pytest.approx(roc_auc_score(patients["label"], patients.select(rank)))
+    assert row.estimates["auroc"].value == pytest.approx(within_runs(rounded, roc_auc_score))
     assert row.estimates["sensitivity"].value == pytest.approx(recall_score(patients["label"], called))
     assert row.estimates["specificity"].value == pytest.approx(recall_score(patients["label"], called, pos_label=0))
 
@@ -123,24 +127,14 @@ def test_one_run_has_the_numbers_of_its_own_record(tmp_path):
             assert [of_run["value"], of_run["low"], of_run["high"]] == ours, (level, metric)
 
 
-@pytest.mark.parametrize("pooling", ["rank", "calibrated", "raw"])
-def test_every_pooling_gives_scores_of_its_kind(study_folder, pooling):
-    row = row_of(compute(read_study(study_folder), Settings(resamples=50, pooling=pooling)), "transfer", "slice")
-    scores, raw = row.rows["score"], row.rows["raw"]
-    assert (scores == raw).all() == (pooling == "raw")
-    assert (scores == row.rows["calibrated"]).all() == (pooling == "calibrated")
-    if pooling == "rank":
-        assert row.rows.group_by("fold").agg(pl.col("score").mean())["score"].to_list() == pytest.approx([0.5] * 3)
-
-
 @pytest.mark.parametrize(("scaling", "is_proportional"), [("temperature", True), ("platt", False)])
 def test_temperature_scales_logits_by_one_factor_a_run_and_platt_shifts_them_too(
     study_folder, scaling, is_proportional
 ):
-    settings = Settings(resamples=50, pooling="calibrated", scaling=scaling)
+    settings = Settings(resamples=50, scaling=scaling)
     rows = row_of(compute(read_study(study_folder), settings), "transfer", "slice").rows
     for _, run in rows.group_by("run"):
-        factor = logit(run["calibrated"].to_numpy()) / logit(run["raw"].to_numpy())
+        factor = logit(run["calibrated"].to_numpy()) / logit(run["score"].to_numpy())
         assert np.allclose(factor, factor[0], rtol=1e-6) == is_proportional
 
 
@@ -151,11 +145,13 @@ def test_several_classes_are_each_held_against_the_rest(tmp_path):
         (c, level) for c in "abc" for level in ("slice", "patient")
     }
     tables = [
-        pl.read_parquet(path).filter(pl.col("part") == "test").with_columns(rank=pl.col("score_b").rank("average"))
+        pl.read_parquet(path)
+        .filter(pl.col("part") == "test")
+        .with_columns(score=pl.col("score_b"), label=(pl.col("label") == 1).cast(pl.Int64))
         for path in sorted(folder.glob("resnet18-transfer-*/predictions.parquet"))
     ]
     rows = pl.concat(tables)
-    expected = roc_auc_score(rows["label"] == 1, rows["rank"])
+    expected = within_runs(rows, roc_auc_score)
     assert row_of(contents, "transfer", "slice", "b").estimates["auroc"].value == pytest.approx(expected)
 
 
@@ -166,7 +162,7 @@ def test_seeds_repeat_patients_and_do_not_add_any(tmp_path):
     assert row.num == (30, 15)
     assert len(row.rows) == 90
     spread = contents.comparisons[0].spreads["transfer"]
-    areas = [roc_auc_score(part["label"], part["score"]) for _, part in row.rows.group_by("seed", maintain_order=True)]
+    areas = [within_runs(part, roc_auc_score) for _, part in row.rows.group_by("seed", maintain_order=True)]
     assert spread.seed.value == pytest.approx(np.std(areas, ddof=1))
 
 
@@ -180,17 +176,28 @@ def test_a_missing_class_on_test_is_undefined_with_its_reason(study_folder):
     assert f"{row.estimates['specificity']}" == "n/a: no rows"
 
 
-def test_a_pair_is_tested_as_delong_does_where_each_patient_has_one_row(study_folder):
-    contents = compute(read_study(study_folder), SETTINGS)
-    pair = contents.comparisons[0].pairs[0]
-    first, second = (row_of(contents, name, "patient").rows.sort("unit") for name in (pair.first, pair.second))
-    judge = delong_test(first["label"].to_numpy(), first["score"].to_numpy(), second["score"].to_numpy())
-    assert pair.tests["auroc"].difference.value == pytest.approx(judge.difference.value)
-    assert pair.tests["auroc"].standard_error == pytest.approx(judge.standard_error)
-    assert pair.tests["sensitivity"].difference.value == pytest.approx(
-        row_of(contents, pair.first, "slice").estimates["sensitivity"].value
-        - row_of(contents, pair.second, "slice").estimates["sensitivity"].value
-    )
+def test_a_pair_is_tested_at_the_primary_level(study_folder):
+    for level in ("patient", "slice"):
+        contents = compute(read_study(study_folder), Settings(resamples=50, primary=level))
+        pair = contents.comparisons[0].pairs[0]
+        first, second = (row_of(contents, name, level) for name in (pair.first, pair.second))
+        for measure in ("auroc", "sensitivity", "specificity"):
+            expected = first.estimates[measure].value - second.estimates[measure].value
+            assert pair.tests[measure].difference.value == pytest.approx(expected)
+
+
+def test_patients_are_primary_where_both_classes_have_some_and_slices_otherwise(tmp_path):
+    assert compute(read_study(write_study(tmp_path / "study")), SETTINGS).primary == "patient"
+    folder = write_study(tmp_path / "paper")
+    for path in folder.glob("*/predictions.parquet"):
+        table = pl.read_parquet(path)
+        # As in the paper: every patient has slices with a finding and slices without.
+        label = (pl.int_range(pl.len()) % 2).cast(pl.Int64)
+        table.with_columns(label=label.over("patient_key")).write_parquet(path)
+    contents = compute(read_study(folder), SETTINGS)
+    assert contents.primary == "slice"
+    assert "the highest per-slice AUROC" in contents.answer[0]
+    assert compute(read_study(folder), Settings(resamples=50, primary="patient")).primary == "patient"
 
 
 def test_the_main_effect_of_two_configurations_is_their_difference(study_folder):
@@ -276,7 +283,7 @@ def test_scores_are_scaled_by_validation_alone(study_folder):
 
     def mended(folder):
         rows = row_of(compute(read_study(folder), SETTINGS), "transfer", "slice").rows.sort("fold", "unit")
-        return rows["raw"].to_numpy(), rows["calibrated"].to_numpy(), rows["fold"].to_numpy()
+        return rows["score"].to_numpy(), rows["calibrated"].to_numpy(), rows["fold"].to_numpy()
 
     before, mended_before, folds = mended(study_folder)
     for path in study_folder.glob("resnet18-transfer-*/predictions.parquet"):

@@ -1,15 +1,12 @@
 import numpy as np
 import pytest
+from scipy.special import expit, logit
 from scipy.stats import norm
 from scipy.stats import t as student
+from sklearn.metrics import roc_auc_score
 
-from fistula.evidence.placements import (
-    clustered_auroc,
-    delong,
-    hanley_mcneil_variance,
-    newcombe_interval,
-    place,
-)
+from fistula.evidence.area import clustered_auroc, delong, hanley_mcneil_variance, newcombe_interval
+from fistula.evidence.placements import place
 from fistula.evidence.resample import draw_weights
 from fistula.evidence.roc import auroc
 from fistula.evidence.weighted import STATISTICS, gather
@@ -39,7 +36,7 @@ def obuchowski_1997(labels, scores, patients):
 @pytest.mark.parametrize("mixed", [0, 4], ids=["patients of one class", "patients of both classes"])
 def test_the_clustered_variance_is_obuchowskis(make_cohort, seed, mixed):
     cohort = make_cohort(seed, mixed=mixed)
-    found = place(cohort.labels, cohort.first, cohort.patients).covariance()
+    found = place(cohort.labels, cohort.first, cohort.patients).obuchowski()
     expected = obuchowski_1997(cohort.labels, cohort.first, cohort.patients)
     assert found.shape == (1, 1)
     assert found[0, 0] == pytest.approx(expected, rel=1e-12)
@@ -52,14 +49,14 @@ def test_delong_matches_stored_values_of_r(reference, model):
     assert estimate.value == pytest.approx(values[f"auroc_{model}"], abs=1e-14)
     assert estimate.low == pytest.approx(values[f"low_{model}"], abs=1e-12)
     assert estimate.high == pytest.approx(values[f"high_{model}"], abs=1e-12)
-    assert place(rows.labels, getattr(rows, model)).covariance()[0, 0] == pytest.approx(
+    assert place(rows.labels, getattr(rows, model)).obuchowski()[0, 0] == pytest.approx(
         values[f"variance_{model}"], rel=1e-12
     )
 
 
 def test_the_covariance_of_two_models_matches_stored_values_of_r(reference):
     rows, values = reference
-    covariance = place(rows.labels, np.stack([rows.first, rows.second], axis=1)).covariance()
+    covariance = place(rows.labels, np.stack([rows.first, rows.second], axis=1)).obuchowski()
     expected = [
         [values["variance_first"], values["covariance"]],
         [values["covariance"], values["variance_second"]],
@@ -86,18 +83,59 @@ def test_copied_slices_do_not_narrow_the_clustered_interval(make_cohort):
     assert naive.high - naive.low < 0.5 * (naive_once.high - naive_once.low)
 
 
-def test_the_clustered_interval_is_a_logit_interval_with_satterthwaites_degrees(make_cohort):
+@pytest.mark.parametrize("mixed", [0, 4], ids=["patients of one class", "patients of both classes"])
+def test_the_interval_is_that_of_the_logit_over_patients_left_out(make_cohort, mixed):
+    cohort = make_cohort(3, mixed=mixed)
+    keys = np.unique(cohort.patients)
+    kept = [cohort.patients != key for key in keys]
+    logits = logit([roc_auc_score(cohort.labels[rows], cohort.first[rows]) for rows in kept])
+    error = np.sqrt((len(keys) - 1) / len(keys) * np.sum((logits - logits.mean()) ** 2))
+    placements = place(cohort.labels, cohort.first, cohort.patients)
+    estimate = clustered_auroc(cohort.labels, cohort.first, cohort.patients)
+    half = student.ppf(0.975, placements.degrees(np.ones(1))) * error
+    ends = expit(logit(roc_auc_score(cohort.labels, cohort.first)) + np.array([-half, half]))
+    assert (estimate.low, estimate.high) == pytest.approx(tuple(ends), abs=1e-12)
+
+
+def test_degrees_of_freedom_count_patients_by_kish(make_cohort):
     cohort = make_cohort(3, mixed=0)
     placements = place(cohort.labels, cohort.first, cohort.patients)
     of_positives = 12 / 11 * float(placements.positive[:, 0] @ placements.positive[:, 0])
     of_negatives = 10 / 9 * float(placements.negative[:, 0] @ placements.negative[:, 0])
-    degrees = (of_positives + of_negatives) ** 2 / (of_positives**2 / 11 + of_negatives**2 / 9)
-    assert 9 < degrees < 20
-    area = auroc(cohort.labels, cohort.first)
-    error = np.sqrt(of_positives + of_negatives) / (area * (1 - area))
-    ends = np.log(area / (1 - area)) + np.array([-1, 1]) * student.ppf(0.975, degrees) * error
-    estimate = clustered_auroc(cohort.labels, cohort.first, cohort.patients)
-    assert (estimate.low, estimate.high) == pytest.approx(tuple(1 / (1 + np.exp(-ends))), abs=1e-12)
+    sizes = [np.unique(cohort.patients[cohort.labels == label], return_counts=True)[1] for label in (1, 0)]
+    effective = [size.sum() ** 2 / (size**2).sum() for size in sizes]
+    assert effective[0] < 12
+    expected = (of_positives + of_negatives) ** 2 / (
+        of_positives**2 / (effective[0] - 1) + of_negatives**2 / (effective[1] - 1)
+    )
+    assert placements.degrees(np.ones(1)) == pytest.approx(expected)
+
+
+def test_rows_of_two_networks_are_never_compared(make_cohort):
+    cohort = make_cohort(2)
+    runs = np.unique(cohort.patients, return_inverse=True)[1] % 3
+    parts = [(cohort.labels[runs == run], cohort.first[runs == run]) for run in range(3)]
+    pairs = [labels.sum() * (1 - labels).sum() for labels, _ in parts]
+    expected = np.average([roc_auc_score(*part) for part in parts], weights=pairs)
+    found = clustered_auroc(cohort.labels, cohort.first, cohort.patients, runs)
+    assert found.value == pytest.approx(expected)
+    # Each network may have a scale of its own: any that keeps the order within a run changes nothing.
+    other = clustered_auroc(cohort.labels, np.exp(cohort.first * (1 + runs)) - 5 * runs, cohort.patients, runs)
+    assert (other.value, other.low, other.high) == (found.value, found.low, found.high)
+    assert found.low < found.value < found.high
+
+
+def test_a_run_of_one_class_adds_nothing_to_compare():
+    labels, scores, patients = [1, 1, 0, 0, 1, 1], [0.9, 0.2, 0.4, 0.1, 0.0, 0.0], list("abcdef")
+    whole = clustered_auroc(labels[:4], scores[:4], patients[:4])
+    assert clustered_auroc(labels, scores, patients, [0, 0, 0, 0, 1, 1]).value == whole.value == 0.75
+    assert (
+        str(clustered_auroc([1, 1, 0, 0], scores[:4], list("abcd"), [0, 0, 1, 1])) == "n/a: no run tested both classes"
+    )
+    alone = clustered_auroc([1, 0, 1, 1], scores[:4], list("abcd"), [0, 0, 1, 1])
+    assert str(alone) == "1.000 (n/a: only one patient has negative rows)"
+    pairs = clustered_auroc([1, 0, 1, 0, 1], [0.9, 0.1, 0.5, 0.2, 0.3], list("abaca"), [0, 0, 1, 1, 1])
+    assert pairs.reason == "only one patient has positive rows"
 
 
 def test_a_contrast_of_models_has_the_variance_of_its_covariance(make_cohort):
