@@ -17,12 +17,7 @@ The latter are NaN for cases that have no part in the figure.
 def auroc_figure(labels: Bools, ratings: Floats) -> tuple[Floats, Floats]:
     """The empirical AUROC, ties counting one half, and that without each case; ratings of any ordered scale."""
     placed = place(labels, ratings.T)
-    positives, negatives = int(labels.sum()), int((~labels).sum())
-    own = placed.aurocs[:, None]
-    # A case's pull on the mean of placements tells its placement, and the mean of the others.
-    pulls = (placed.positive + placed.negative).T
-    without = np.where(labels, own - pulls * positives / (positives - 1), own - pulls * negatives / (negatives - 1))
-    return placed.aurocs, without
+    return placed.aurocs, placed.left_out.T
 
 
 def share_figure(of_positives: bool) -> Figure:
