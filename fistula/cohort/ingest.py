@@ -23,7 +23,7 @@ from fistula.cohort.reading import read_into, volumes_of
 from fistula.cohort.reuse import Earlier
 from fistula.cohort.rules import Keep
 from fistula.cohort.select import Policies, select
-from fistula.cohort.stacks import volume_notes
+from fistula.cohort.stacks import plane_notes, volume_notes
 from fistula.cohort.store import PixelStore, disk_errors
 from fistula.cohort.survey import FACTS, Survey, survey_folder
 from fistula.cohort.volume import RESULTS, Plan, is_risky
@@ -164,7 +164,7 @@ def _record(
         "by_class": {name: int((manifest["label"] == index).sum()) for index, name in enumerate(labels.classes)},
         "flow": flow.steps,
         "noted": noted | dict(notes.most_common()),
-        "volumes_noted": volume_notes(manifest),
+        "volumes_noted": volume_notes(manifest) | plane_notes(manifest),
         "decoders": {decoder_version(name): count for name, count in decoders.items()},
         "syntaxes": dict(syntaxes.most_common()),
         "versions": {name: version(name) for name in PACKAGES},

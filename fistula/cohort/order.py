@@ -4,6 +4,7 @@ import polars as pl
 
 from fistula.cohort.labels import POINTS
 from fistula.cohort.pixels import grid_point
+from fistula.dicom.geometry import turned_point
 
 
 def in_order(facts: pl.DataFrame) -> pl.DataFrame:
@@ -51,10 +52,17 @@ def with_points(facts: pl.DataFrame, size: int) -> pl.DataFrame:
 
 
 def _moved(facts: pl.DataFrame, columns: list[str], size: int) -> list[tuple[float, float] | None]:
-    placement = facts.select(*columns, "scale_row", "scale_col", "offset_row", "offset_col")
+    placement = facts.select(
+        *columns, "rows", "columns", "turned", "scale_row", "scale_col", "offset_row", "offset_col"
+    )
     return [
-        grid_point((row, column), scale=(scale_row, scale_col), offset=(top, left), size=size)
+        grid_point(
+            turned_point((row, column), (rows, width), turned) if turned else (row, column),
+            scale=(scale_row, scale_col),
+            offset=(top, left),
+            size=size,
+        )
         if row is not None
         else None
-        for row, column, scale_row, scale_col, top, left in placement.iter_rows()
+        for row, column, rows, width, turned, scale_row, scale_col, top, left in placement.iter_rows()
     ]

@@ -64,6 +64,19 @@ def grid_point(
     return (row, column) if is_inside else None
 
 
+def source_point(
+    point: tuple[float, float], *, scale: tuple[float, float], offset: tuple[int, int]
+) -> tuple[float, float]:
+    """The inverse of `grid_point`: where a point of the grid lies in the picture that was placed there.
+
+    Example:
+        >>> source_point((1.5, 2.0), scale=(2.0, 1.0), offset=(0, 1))
+        (0.5, 3.0)
+    """
+    row, column = ((new + start + 0.5) / factor - 0.5 for new, factor, start in zip(point, scale, offset, strict=True))
+    return row, column
+
+
 def place(
     values: np.ndarray, grid: Grid, *, spacing: tuple[float, float] | None, inside: np.ndarray | None = None
 ) -> Placed:

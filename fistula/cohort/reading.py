@@ -43,8 +43,11 @@ def read_into(
 def volumes_of(survey: Survey, chosen: pl.DataFrame) -> list[list[Slice]]:
     """The chosen slices, those of one volume together; `chosen` has the columns `row` and `volume`."""
     return [
-        [Slice(row, Part(survey.paths[file], member or ""), frame) for row, file, member, frame in volume.rows()]
-        for volume in chosen.select("row", "file", "member", "frame", "series_key", "volume").partition_by(
+        [
+            Slice(row, Part(survey.paths[file], member or ""), frame, turned or "")
+            for row, file, member, frame, turned in volume.rows()
+        ]
+        for volume in chosen.select("row", "file", "member", "frame", "turned", "series_key", "volume").partition_by(
             "series_key", "volume", maintain_order=True, include_key=False
         )
     ]

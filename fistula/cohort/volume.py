@@ -15,6 +15,7 @@ from fistula.cohort.intensity import Intensity
 from fistula.cohort.pixels import Grid, Placed, place, to_bytes
 from fistula.dicom.burned import looks_like_text
 from fistula.dicom.container import Part, open_part
+from fistula.dicom.geometry import TURNS, turn
 from fistula.dicom.outcome import NotTaken, Refused
 from fistula.dicom.parse import read_dataset
 from fistula.dicom.pixels import Picture, decode
@@ -27,7 +28,7 @@ RESULTS: dict[str, Any] = {
     "pixel_hash": pl.String(),
     "source_hash": pl.String(),
     "matrix": pl.String(),
-    "scale_row": pl.Float64(),  # new pixels per old one
+    "scale_row": pl.Float64(),  # new pixels per old one, after the picture was turned
     "scale_col": pl.Float64(),
     "offset_row": pl.Int64(),  # where the grid begins in the scaled picture
     "offset_col": pl.Int64(),
@@ -39,11 +40,19 @@ RESULTS: dict[str, Any] = {
 
 
 class Slice(NamedTuple):
-    """One slice to read: its row in the caller's table, its place, and its frame in the object, from 0."""
+    """One slice to read.
+
+    Attributes:
+        row: Of the caller's table.
+        part: Where it is.
+        frame: In the object, from 0.
+        turned: What brings it into the stored orientation, one of `fistula.dicom.geometry.TURNS`.
+    """
 
     row: int
     part: Part
     frame: int
+    turned: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,7 @@ def read_volume(slices: Sequence[Slice], plan: Plan) -> tuple[list[dict[str, Any
         if isinstance(outcome, NotTaken):
             record |= {"reason": outcome.reason, "remedy": outcome.remedy}
             continue
-        placed = _place(outcome, plan)
+        placed = _place(outcome, item.turned, plan)
         record |= _placement(outcome, placed) | {"at": item.row}
         # The full-size values are of no more use, and a volume has hundreds of them.
         taken.append((item, _without_values(outcome), placed))
@@ -150,14 +159,17 @@ def _next(pictures: Iterator[Picture], seconds: float) -> Picture | NotTaken:
         return Refused("a frame after one that could not be read")
 
 
-def _place(picture: Picture, plan: Plan) -> Placed:
+def _place(picture: Picture, turned: str, plan: Plan) -> Placed:
+    """The picture on the grid, in the stored orientation."""
     scale = picture.signal_scale if plan.intensity.units == "signal" else 1.0
     values = picture.values if scale == 1 else picture.values * np.float32(scale)
-    return place(values, plan.grid, spacing=picture.spacing, inside=picture.inside)
+    spacing = picture.spacing if picture.spacing is None or not TURNS[turned][0] else picture.spacing[::-1]
+    inside = None if picture.inside is None else turn(picture.inside, turned)
+    return place(turn(values, turned), plan.grid, spacing=spacing, inside=inside)
 
 
 def _placement(picture: Picture, placed: Placed) -> dict[str, Any]:
-    notes = []
+    notes = list(picture.notes)
     if picture.spacing is None:
         notes.append("no pixel spacing: scaled to fit")
     if picture.inside is not None:

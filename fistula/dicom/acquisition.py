@@ -15,14 +15,15 @@ ECHOES = (("EffectiveEchoTime", "MREchoSequence"), ("EchoTime", ""))
 PHASES = (("TemporalPositionIndex", "FrameContentSequence"), ("TemporalPositionIdentifier", ""))
 # What may differ between the slices of one volume, and tells volumes apart only where these lie in the same places.
 MOMENTS = (
-    ("NominalCardiacTriggerDelayTime", "CardiacSynchronizationSequence"),
-    ("TriggerTime", ""),
-    ("InversionTime", ""),
-    ("FlipAngle", "MRTimingAndRelatedParametersSequence"),
-    ("FrameAcquisitionNumber", "FrameContentSequence"),
-    ("AcquisitionNumber", ""),
-    ("KVP", ""),
+    ("NominalCardiacTriggerDelayTime", "CardiacSynchronizationSequence", "trigger time"),
+    ("TriggerTime", "", "trigger time"),
+    ("InversionTime", "", "inversion time"),
+    ("FlipAngle", "MRTimingAndRelatedParametersSequence", "flip angle"),
+    ("KVP", "", "tube voltage"),
+    ("FrameAcquisitionNumber", "FrameContentSequence", "acquisition number"),
+    ("AcquisitionNumber", "", "acquisition number"),
 )
+MOMENT_NAMES = tuple(name for _, _, name in MOMENTS)
 
 
 def acquisition(frame: Frame) -> str:
@@ -44,7 +45,7 @@ def acquisition(frame: Frame) -> str:
 
 def moments(frame: Frame) -> list[float | None]:
     """The values of `MOMENTS`, in their order."""
-    return [number(frame.group(group) if group else frame.dataset, keyword) for keyword, group in MOMENTS]
+    return [number(frame.group(group) if group else frame.dataset, keyword) for keyword, group, _ in MOMENTS]
 
 
 def b_value(frame: Frame) -> float | None:
