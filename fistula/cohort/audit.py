@@ -10,8 +10,9 @@ import polars as pl
 from fistula.cohort.certificate import BY_CONSTRUCTION, Certificate, read_acceptances
 from fistula.cohort.confounding import find_confounding
 from fistula.cohort.findings import IDENTITIES, Finding, find_contradictions, find_look_alikes, find_shared
+from fistula.cohort.likeness import BITS
 from fistula.cohort.manifest import Cohort
-from fistula.cohort.near_duplicates import BITS, Search, find_near_duplicates
+from fistula.cohort.near_duplicates import Search, find_near_duplicates
 from fistula.cohort.split_table import split_fingerprint
 from fistula.errors import ConfigError, DataError
 
@@ -83,6 +84,7 @@ class Audit:
                 "distance": self.near_duplicate_distance,
                 "correlation": self.near_duplicate_correlation,
                 "candidates": search.candidates,
+                "commonplace": search.commonplace,
                 "featureless": search.featureless,
             },
             findings=sorted(findings, key=lambda finding: not finding.is_leak),

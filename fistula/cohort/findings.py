@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from fistula.cohort.near_duplicates import BITS, NearDuplicate
+from fistula.cohort.likeness import BITS
+from fistula.cohort.near_duplicates import NearDuplicate
 from fistula.cohort.split_table import PARTS
 
 # Kind of finding, and the column of the manifest whose values may not stand in two parts.

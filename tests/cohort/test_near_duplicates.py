@@ -2,7 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fistula.cohort.near_duplicates import BITS, find_near_duplicates
+from fistula.cohort.likeness import correlate, details_of, hashes_of, held, spectra_of
+from fistula.cohort.near_duplicates import find_near_duplicates
 
 DISTANCE, CORRELATION = 72, 0.92  # as in conf/audit/stop.yaml
 PATIENTS = 40
@@ -27,8 +28,15 @@ COPIES = {
     "noisy, 5 % of the range": noisy,
     "brighter, with more contrast": lambda image: (image * 1.25 + 15).clip(0, 255).astype(np.uint8),
     "shifted by 3 % of the side": lambda image: shift(image, 4, -4),
-    "cropped by 2 % on each side": lambda image: crop(image, 2),
     "at half the resolution": lambda image: cv2.resize(cv2.resize(image, (64, 64)), image.shape[::-1]),
+    "inverted": lambda image: 255 - image,
+    "inverted, and as JPEG of quality 70": lambda image: cv2.imdecode(cv2.imencode(".jpg", 255 - image, [1, 70])[1], 0),
+    "mirrored": np.fliplr,
+    "upside down": np.flipud,
+    "turned by a quarter": np.rot90,
+    "turned by a half": lambda image: np.rot90(image, 2),
+    "turned by three quarters": lambda image: np.rot90(image, 3),
+    "transposed": np.transpose,
 }
 
 
@@ -60,6 +68,14 @@ def test_every_planted_copy_is_found_and_nothing_else(pelves, copy):
     assert {(pair.first, pair.second) for pair in found.pairs} == expected
 
 
+def test_a_cropped_copy_is_found_where_slices_have_little_in_common():
+    random = np.random.default_rng(3)
+    pixels = np.stack([cv2.GaussianBlur(random.normal(110, 900, (128, 128)), (0, 0), 4) for _ in range(60)])
+    pixels = pixels.clip(0, 255).astype(np.uint8)
+    found = search(np.concatenate([pixels, [crop(image, 2) for image in pixels[:9]]]), range(69))
+    assert {(pair.first, pair.second) for pair in found.pairs} == {(row, 60 + row) for row in range(9)}
+
+
 def test_slices_of_one_patient_are_never_a_pair(pelves):
     pixels, _ = pelves
     assert search(pixels[:4], [0, 0, 0, 0]).pairs == []
@@ -85,18 +101,77 @@ def test_a_copy_has_distance_zero_and_correlation_one(pelves):
 
 
 def test_the_correlation_is_that_of_the_aligned_detail(pelves):
-    """Judge by brute force: the best of all shifts, one at a time, of the same detail."""
-    from fistula.cohort.near_duplicates import _details
-
+    """Judge by brute force: the best of all shifts, one at a time, of the same detail, held as it is or half turned."""
     pixels, _ = pelves
-    chosen = pixels[[0, 4, 8]]
-    details, _ = _details(chosen)
-    found = search(chosen, [0, 1, 2], distance=BITS // 2 - 1, correlation=0.1)
-    assert len(found.pairs) == 3
+    details, _ = details_of(pixels[[0, 4, 8]])
+    spectra = spectra_of(details)
+    shifts = [(down, across) for down in range(-6, 7) for across in range(-6, 7)]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        # A half turn about the first pixel, as that of a spectrum is.
+        turned = np.roll(details[other, ::-1, ::-1], (1, 1), (0, 1))
+        best = max(
+            abs((details[one] * np.roll(second, way, (0, 1))).sum())
+            for second in (details[other], turned)
+            for way in shifts
+        )
+        found = correlate(spectra[[one]], spectra[[other]])
+        assert found == pytest.approx([best], abs=1e-4)
+
+
+@pytest.mark.parametrize("way", range(4))
+def test_the_hash_of_a_way_is_that_of_the_slice_held_so(pelves, way):
+    details, _ = details_of(pelves[0][::16])
+    turned = held(details, np.full(len(details), way))
+    assert np.bitwise_count(hashes_of(details)[:, way] ^ hashes_of(turned)[:, 0]).sum(axis=1).max() <= 2
+    # Holding it so once more gives it back, up to a half turn, which no strength shows.
+    again = held(turned, np.full(len(details), way))
+    assert np.bitwise_count(hashes_of(details)[:, 0] ^ hashes_of(again)[:, 0]).sum(axis=1).max() <= 2
+
+
+def draw_fields(number, blur):
+    """Smooth blobs in a round field of view: the edge of the field is all that is sharp, and all share it."""
+    random = np.random.default_rng(blur)
+    radius = np.hypot(*(np.indices((128, 128)) - 63.5))
+    fields = []
+    for _ in range(number):
+        blobs = cv2.GaussianBlur(random.normal(0, 1, (128, 128)), (0, 0), blur)
+        edge = 1 / (1 + np.exp(radius - 54 + random.uniform(-2, 2)))
+        fields.append((120 + 35 * (blobs - blobs.mean()) / blobs.std()) * edge + random.normal(0, 1, (128, 128)))
+    return np.stack(fields).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("blur", [8, 20, 40], ids=lambda blur: f"blobs of {blur} pixels")
+def test_smooth_round_fields_are_no_copies_of_each_other_but_of_themselves(blur):
+    fields = draw_fields(150, blur)
+    found = search(np.concatenate([fields, np.rot90(fields[:3], axes=(1, 2))]), range(153))
+    assert {(pair.first, pair.second) for pair in found.pairs} == {(row, 150 + row) for row in range(3)}
+    assert blur < 20 or found.commonplace > 20
+
+
+@pytest.mark.slow
+def test_copies_among_many_slices_are_found_without_comparing_every_pair():
+    random = np.random.default_rng(0)
+    pixels = np.stack([cv2.GaussianBlur(random.normal(110, 300, (64, 64)), (0, 0), 1.5) for _ in range(12_000)])
+    pixels = pixels.clip(0, 255).astype(np.uint8)
+    copies = np.stack([copy(pixels[row]) for row in range(0, 12_000, 600) for copy in (noisy, np.rot90, np.fliplr)])
+    found = search(np.concatenate([pixels, copies]), range(len(pixels) + len(copies)))
+    pairs = {(pair.first, pair.second) for pair in found.pairs}
+    assert pairs >= {(600 * (place // 3), 12_000 + place) for place in range(60)}
+    assert all(one % 600 == 0 and other >= 12_000 for one, other in pairs)
+
+
+@pytest.mark.parametrize("number", [30, 120])
+def test_a_picture_that_everyone_has_is_found_in_every_patient(pelves, number):
+    found = search(np.repeat(pelves[0][:1], number, axis=0), range(number))
+    neighbours = {row: {row} for row in range(number)}
     for pair in found.pairs:
-        shifts = [(down, across) for down in range(-6, 7) for across in range(-6, 7)]
-        best = max((details[pair.first] * np.roll(details[pair.second], way, (0, 1))).sum() for way in shifts)
-        assert pair.correlation == pytest.approx(best, abs=1e-4)
+        neighbours[pair.first].add(pair.second)
+        neighbours[pair.second].add(pair.first)
+    reached, new = {0}, {0}
+    while new:
+        new = set().union(*(neighbours[row] for row in new)) - reached
+        reached |= new
+    assert len(reached) == number
 
 
 def test_slices_without_detail_match_nothing_and_are_counted():
