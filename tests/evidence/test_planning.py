@@ -1,0 +1,108 @@
+from math import sqrt
+
+import numpy as np
+import pytest
+from scipy.special import ndtri
+
+from fistula.evidence import planning
+from fistula.evidence.placements import hanley_mcneil_variance
+from fistula.evidence.planning import Scenario, patients_for_difference, patients_for_width
+from fistula.evidence.roc import auroc
+
+
+@pytest.fixture(autouse=True)
+def few_replicates(monkeypatch):
+    monkeypatch.setattr(planning, "FIRST", 60)
+    monkeypatch.setattr(planning, "LAST", 200)
+
+
+def test_one_slice_a_patient_needs_what_hanley_and_mcneil_give():
+    answer = patients_for_width(Scenario(auroc=0.85, prevalence=0.5), 0.07)
+    formula = next(
+        patients
+        for patients in range(10, 1000)
+        if ndtri(0.975) * sqrt(hanley_mcneil_variance(0.85, positives=patients / 2, negatives=patients / 2)) <= 0.07
+    )
+    assert answer.patients == pytest.approx(formula, rel=0.12)
+    assert answer.positives == pytest.approx(answer.patients / 2, abs=1)
+
+
+def test_the_power_of_a_difference_is_about_that_of_the_normal_formula():
+    scenario = Scenario(auroc=0.88, prevalence=0.5, other=0.78, agreement=0.0)
+    answer = patients_for_difference(scenario)
+    half = answer.patients / 2
+    error = sqrt(sum(hanley_mcneil_variance(value, positives=half, negatives=half) for value in (0.88, 0.78)))
+    assert 0.1 / error == pytest.approx(ndtri(0.975) + ndtri(0.8), rel=0.12)
+
+
+def test_scores_have_the_aurocs_and_correlations_that_are_assumed():
+    scenario = Scenario(0.9, 0.4, slices=6, variation=0.8, correlation=0.6, other=0.75, agreement=0.3)
+    labels, scores, patients = scenario.draw(np.random.default_rng(0), 4000)
+    assert auroc(labels, scores[:, 0]) == pytest.approx(0.9, abs=0.01)
+    assert auroc(labels, scores[:, 1]) == pytest.approx(0.75, abs=0.015)
+    assert np.corrcoef(scores[~labels].T)[0, 1] == pytest.approx(0.3, abs=0.03)
+    first = np.unique(patients, return_index=True)[1]
+    several = np.bincount(patients) > 1
+    negative = several & ~labels[first]
+    pairs = scores[first[negative], 0], scores[first[negative] + 1, 0]
+    assert np.corrcoef(*pairs)[0, 1] == pytest.approx(0.6, abs=0.05)
+    assert np.bincount(patients).std() / np.bincount(patients).mean() == pytest.approx(0.8, abs=0.05)
+
+
+def test_slices_that_are_alike_bring_less_than_ones_that_are_not():
+    alike, apart = (
+        patients_for_width(Scenario(0.85, 0.5, slices=8, correlation=correlation), 0.06).patients
+        for correlation in (0.7, 0.1)
+    )
+    assert alike > 1.5 * apart
+
+
+@pytest.mark.slow
+def test_the_number_that_is_named_has_the_power_that_was_asked():
+    scenario = Scenario(0.9, 0.5, slices=5, correlation=0.5, other=0.8, agreement=0.4)
+    answer = patients_for_difference(scenario, seed=1)
+    random = np.random.default_rng(99)
+    found = 0
+    for _ in range(600):
+        labels, scores, patients = scenario.draw(random, answer.patients)
+        found += planning.clustered_auroc_test(labels, scores[:, 0], scores[:, 1], patients).p_value < 0.05
+    assert 0.74 <= found / 600 <= 0.88
+
+
+def test_a_margin_needs_fewer_patients_the_wider_it_is():
+    scenario = Scenario(auroc=0.85, prevalence=0.5, other=0.85, agreement=0.6)
+    wide, narrow = (patients_for_difference(scenario, margin=margin).patients for margin in (0.15, 0.08))
+    assert wide < narrow
+
+
+def test_the_same_seed_gives_the_same_number():
+    scenario = Scenario(auroc=0.8, prevalence=0.3)
+    assert patients_for_width(scenario, 0.1, seed=3) == patients_for_width(scenario, 0.1, seed=3)
+
+
+def test_what_no_study_could_reach_has_no_number(monkeypatch):
+    monkeypatch.setattr(planning, "MOST", 200)
+    assert patients_for_width(Scenario(auroc=0.8, prevalence=0.5), 0.02).patients is None
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        pytest.param(lambda: Scenario(0.5, 0.5), "auroc must lie between 0.5 and 1, got 0.5", id="chance"),
+        pytest.param(lambda: Scenario(0.8, 1.0), "prevalence must lie between 0 and 1", id="no negatives"),
+        pytest.param(lambda: Scenario(0.8, 0.5, correlation=1.0), "correlation must be at least 0", id="one slice"),
+        pytest.param(lambda: Scenario(0.8, 0.5, other=1.2), "other must lie", id="other"),
+        pytest.param(lambda: Scenario(0.8, 0.5, slices=0.5), "slices must be at least 1", id="no slice"),
+        pytest.param(lambda: patients_for_width(Scenario(0.8, 0.5), 0.6), "half_width must lie", id="width"),
+        pytest.param(lambda: patients_for_difference(Scenario(0.8, 0.5)), "other must be given", id="no other"),
+        pytest.param(
+            lambda: patients_for_difference(Scenario(0.8, 0.5, other=0.8)), "nothing to find", id="equal models"
+        ),
+        pytest.param(
+            lambda: patients_for_difference(Scenario(0.7, 0.5, other=0.8), margin=0.05), "nothing to find", id="worse"
+        ),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
