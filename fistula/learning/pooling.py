@@ -1,0 +1,169 @@
+"""From the slices of a bag to one feature: means, maxima, attention. Bags of any length lie one after the other."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fistula.errors import ConfigError
+
+Pooled = tuple[Tensor, Tensor]
+"""Features of the bags ``(B, F)``, and the weight of each slice in its bag ``(N,)``, summing to 1 in each bag."""
+
+
+class Mean(nn.Module):
+    """The mean of a bag's features; a bag of one slice is that slice.
+
+    Args:
+        num_features: F.
+    """
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+
+    def forward(self, features: Tensor, sizes: Sequence[int], positions: Tensor) -> Pooled:
+        """Pool bags.
+
+        Args:
+            features: ``(N, F)``, bag after bag.
+            sizes: Slices of each bag, at least 1, B numbers whose sum is N.
+            positions: Along the slice normal in mm, ``(N,)``.
+        """
+        if len(sizes) == len(features):  # a slice is a bag of one
+            return features, features.new_ones(len(features))
+        weights = [features.new_full((size,), 1 / size) for size in sizes]
+        return torch.stack([part.mean(dim=0) for part in split(features, sizes)]), torch.cat(weights)
+
+
+class Maximum(nn.Module):
+    """The largest value of each feature over a bag; a slice's weight is the share of the features that are its own.
+
+    Args:
+        num_features: F.
+    """
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+
+    def forward(self, features: Tensor, sizes: Sequence[int], positions: Tensor) -> Pooled:
+        """Pool bags, as `Mean.forward`; where several slices have the largest value, one of them has the weight."""
+        largest = [part.max(dim=0) for part in split(features, sizes)]
+        shares = [
+            features.new_zeros(size).index_add(0, found.indices, torch.ones_like(found.values)) / features.shape[1]
+            for size, found in zip(sizes, largest, strict=True)
+        ]
+        return torch.stack([found.values for found in largest]), torch.cat(shares)
+
+
+class Attention(nn.Module):
+    """A weighted mean of a bag's features, the weights learned from the features: gated attention.
+
+    Starts as the mean: the last layer of the weights is 0 at first.
+
+    Args:
+        num_features: F.
+        hidden: Width of the gate, at least 1.
+        dropout: Of the gate, in [0, 1).
+
+    Raises:
+        ConfigError: If a number is out of its range.
+
+    Source:
+        Ilse, Tomczak & Welling (2018), Attention-based deep multiple instance learning, ICML, eq. 9.
+    """
+
+    def __init__(self, num_features: int, *, hidden: int, dropout: float) -> None:
+        super().__init__()
+        _check(hidden=hidden, dropout=dropout)
+        self.value, self.gate = nn.Linear(num_features, hidden), nn.Linear(num_features, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.weight = nn.Linear(hidden, 1)
+        nn.init.zeros_(self.weight.weight)
+        nn.init.zeros_(self.weight.bias)
+
+    def forward(self, features: Tensor, sizes: Sequence[int], positions: Tensor) -> Pooled:
+        """Pool bags, as `Mean.forward`."""
+        gated = self.dropout(self.value(features).tanh() * self.gate(features).sigmoid())
+        weights = [part.softmax(dim=0) for part in split(self.weight(gated).squeeze(1).float(), sizes)]
+        parts = split(features, sizes)
+        pooled = [weight.to(part.dtype) @ part for weight, part in zip(weights, parts, strict=True)]
+        return torch.stack(pooled), torch.cat(weights)
+
+
+class Transformer(nn.Module):
+    """The mean of a bag's features, and what a small transformer adds that knows where each slice lies.
+
+    Starts as the mean: the last layer of what is added is 0 at first. What fills up shorter bags is masked, and no norm
+    sees more than one slice.
+
+    Args:
+        num_features: F.
+        width: Of the transformer, a multiple of twice `heads`.
+        depth: Layers, at least 1; the last one asks the slices on behalf of the bag.
+        heads: Of attention, at least 1.
+        dropout: In [0, 1).
+
+    Raises:
+        ConfigError: If a number is out of its range.
+
+    Source:
+        Vaswani et al. (2017), Attention is all you need, arXiv 1706.03762; here the sinusoids are of mm from the bag's
+        middle.
+    """
+
+    def __init__(self, num_features: int, *, width: int, depth: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        _check(depth=depth, heads=heads, dropout=dropout)
+        if width < 1 or width % (2 * heads):
+            raise ConfigError("pooling.width", f"must be a multiple of {2 * heads}, twice pooling.heads", found=width)
+        self.width = width
+        self.enter = nn.Sequential(nn.LayerNorm(num_features), nn.Linear(num_features, width))
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width, heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(depth - 1)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.question = nn.Parameter(torch.zeros(1, 1, width))
+        self.ask = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
+        self.leave = nn.Linear(width, num_features)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, features: Tensor, sizes: Sequence[int], positions: Tensor) -> Pooled:
+        """Pool bags, as `Mean.forward`; the weights are those with which the bag looks at its slices."""
+        mean = torch.stack([part.mean(dim=0) for part in split(features, sizes)])
+        middle = [part - (part.max() + part.min()) / 2 for part in split(positions, sizes)]
+        slices = self.enter(features) + sinusoids(torch.cat(middle), self.width).to(features.dtype)
+        bags = nn.utils.rnn.pad_sequence(split(slices, sizes), batch_first=True)
+        length = torch.tensor(sizes, device=bags.device)
+        is_filling = torch.arange(bags.shape[1], device=bags.device) >= length[:, None]
+        for layer in self.layers:
+            bags = layer(bags, src_key_padding_mask=is_filling)
+        bags = self.norm(bags)
+        question = self.question.expand(len(bags), -1, -1)
+        found, weights = self.ask(question, bags, bags, key_padding_mask=is_filling)
+        return mean + self.leave(found[:, 0]), weights[:, 0][~is_filling].float()
+
+
+def split(values: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Part ``(N, ...)`` into its bags."""
+    return list(values.split(list(sizes)))
+
+
+def sinusoids(positions: Tensor, width: int) -> Tensor:
+    """Positions in mm ``(N,)`` as sines and cosines of wavelengths from 2π to 2 000 π mm, float32 ``(N, width)``."""
+    steps = torch.arange(width // 2, device=positions.device) / max(1, width // 2 - 1)
+    angles = positions.float()[:, None] * torch.exp(-math.log(1000.0) * steps)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def _check(**numbers: float) -> None:
+    for key, value in numbers.items():
+        if key == "dropout":
+            if not 0 <= value < 1:
+                raise ConfigError("pooling.dropout", "must be in [0, 1)", found=value, remedy="0 is off")
+        elif value < 1:
+            raise ConfigError(f"pooling.{key}", "must be at least 1", found=value)
