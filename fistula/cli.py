@@ -23,6 +23,7 @@ sys.path.append(str(Path(__file__).parent / "plugins"))
 
 COMMANDS = {
     "phantom": "write a synthetic cohort as DICOM files with their labels",
+    "plan": "say how many patients a study needs, with a paragraph for its protocol",
     "doctor": "say what a folder of DICOM files holds, what would be kept, and what refused and why",
     "label": "write pages on which radiologists label slices in a browser, without a server",
     "ingest": "turn DICOM or image files and a table of labels into a checked cohort",

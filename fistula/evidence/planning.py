@@ -13,6 +13,7 @@ from fistula.evidence.inputs import Bools, Codes, Floats
 from fistula.evidence.placements import clustered_auroc
 
 MOST = 20_000  # patients; no study of images asks for more
+AROUND = (0.5, 0.75, 1.25, 1.5)
 FIRST, LAST = 300, 2000  # replicates while the number is looked for, and to confirm it
 
 
@@ -86,14 +87,14 @@ class Answer:
         positives: Of them.
         reached: Half-width or power at that number, from `LAST` replicates.
         error: Monte Carlo standard error of it.
-        tried: Numbers of patients looked at, with what they give.
+        around: From half to one and a half times as many patients, with what each gives.
     """
 
     patients: int | None
     positives: int
     reached: float
     error: float
-    tried: dict[int, float]
+    around: dict[int, float]
 
 
 def patients_for_width(scenario: Scenario, half_width: float, *, level: float = 0.95, seed: int = 0) -> Answer:
@@ -173,29 +174,30 @@ def _smallest(
     seed: int,
 ) -> Answer:
     """The number of patients whose mean `measure` reaches the target; `line` of it is about proportional to them."""
-    tried: dict[int, float] = {}
 
-    def mean(patients: int, replicates: int) -> Floats:
+    def simulate(patients: int, replicates: int) -> Floats:
         random = np.random.default_rng((seed, patients))
         return np.array([measure(*scenario.draw(random, patients)) for _ in range(replicates)])
 
     patients = 60
     for _ in range(7):
-        tried[patients] = float(mean(patients, FIRST).mean())
-        proposed = ceil(patients * line(target) / max(line(tried[patients]), 1e-6))
+        reached = float(simulate(patients, FIRST).mean())
+        proposed = ceil(patients * line(target) / max(line(reached), 1e-6))
         proposed = min(max(proposed, patients // 4, 8), patients * 6)
         if proposed > MOST:
-            return Answer(None, 0, tried[patients], 0.0, tried)
+            return Answer(None, 0, reached, 0.0, {})
         if abs(log(proposed / patients)) < 0.02:
             break
         patients = proposed
     # What chance moved is put right upwards alone: a study that is too small answers nothing.
     while True:
-        values = mean(patients, LAST)
-        tried[patients] = reached = float(values.mean())
+        values = simulate(patients, LAST)
+        reached = float(values.mean())
         error = float(values.std(ddof=1)) / sqrt(len(values))
         if (reached <= target + 2 * error) if falls else (reached >= target - 2 * error):
             break
         patients = ceil(patients * 1.04)
     positives = min(max(2, round(patients * scenario.prevalence)), patients - 2)
-    return Answer(patients, positives, reached, error, dict(sorted(tried.items())))
+    others = [max(8, ceil(patients * share)) for share in AROUND]
+    around = {number: float(simulate(number, FIRST).mean()) for number in others} | {patients: reached}
+    return Answer(patients, positives, reached, error, dict(sorted(around.items())))

@@ -1,0 +1,72 @@
+import json
+
+import pytest
+
+from fistula.evidence import planning
+
+
+@pytest.fixture(autouse=True)
+def few_replicates(monkeypatch):
+    monkeypatch.setattr(planning, "FIRST", 60)
+    monkeypatch.setattr(planning, "LAST", 150)
+
+
+def test_an_interval_ends_with_a_paragraph_for_the_protocol(fistula_here, tmp_path):
+    code, shown, _ = fistula_here("plan", "auroc=0.85", "half_width=0.1", "out=plan")
+    assert code == 0
+    record = json.loads((tmp_path / "plan" / "plan.json").read_text())
+    patients = record["answer"]["patients"]
+    assert shown.startswith(f"{patients} patients, {record['answer']['positives']} of them positive")
+    text = (tmp_path / "plan" / "protocol.txt").read_text()
+    assert text.startswith(f"With {patients} patients (")
+    assert "This assumes a prevalence of 50%." in text
+    assert text.strip() in shown
+    assert f"<h1>{patients} patients</h1>" in (tmp_path / "plan" / "plan.html").read_text()
+
+
+def test_a_comparison_says_what_it_assumes_of_slices_and_models(fistula_here):
+    code, shown, _ = fistula_here(
+        "plan", "goal=difference", "auroc=0.9", "other=0.75", "slices=4", "variation=0.5", "correlation=0.6"
+    )
+    assert code == 0
+    assert "a difference between AUROCs of 0.9 and 0.75 is detected with a power of" in shown
+    assert (
+        "This assumes a prevalence of 50%, 4 scored slices per patient (coefficient of variation, 0.5), a "
+        "within-patient correlation of the scores of 0.6, and a correlation of 0.5 between the scores of the two "
+        "models." in shown
+    )
+
+
+def test_a_margin_speaks_of_noninferiority(fistula_here):
+    code, shown, _ = fistula_here("plan", "goal=margin", "other=0.85", "margin=0.15", "agreement=0.6")
+    assert code == 0
+    assert "noninferiority of a model with an AUROC of 0.85 to a comparator with an AUROC of 0.85" in shown
+    assert "at a one-sided significance level of 0.025" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["goal=power"], "goal: must be one of interval, difference, margin, found power"),
+        (["auroc=0.5"], "auroc: must be at least 0.501 and at most 0.999, found 0.5"),
+        (["goal=difference"], "other: must be a number for goal=difference"),
+        (["goal=difference", "other=word"], "other: must be a number for goal=difference"),
+        (["goal=difference", "other=0.85"], "auroc: must differ from other"),
+        (["goal=margin", "other=0.95"], "auroc: must be above other less the margin"),
+        (["slices=0"], "slices: must be at least 1"),
+        (["power=1"], "power: must be at least 0.1 and at most 0.99, found 1"),
+        (["prevalence=none"], "prevalence: must be a number"),
+    ],
+)
+def test_what_cannot_be_planned_is_one_line(fistula_here, arguments, message):
+    code, _, error = fistula_here("plan", *arguments)
+    assert code == 2
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_what_no_study_could_reach_is_said(fistula_here, monkeypatch):
+    monkeypatch.setattr(planning, "MOST", 100)
+    code, _, error = fistula_here("plan", "half_width=0.02")
+    assert code == 2
+    assert "cannot be reached" in error
