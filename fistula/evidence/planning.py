@@ -7,10 +7,10 @@ from math import ceil, log, sqrt
 import numpy as np
 from scipy.special import ndtri
 
+from fistula.evidence.area import clustered_auroc
 from fistula.evidence.compare import clustered_auroc_test
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.inputs import Bools, Codes, Floats
-from fistula.evidence.placements import clustered_auroc
 
 MOST = 20_000  # patients; no study of images asks for more
 AROUND = (0.5, 0.75, 1.25, 1.5)
@@ -113,7 +113,7 @@ def patients_for_width(scenario: Scenario, half_width: float, *, level: float = 
         raise ValueError(f"half_width must lie between 0 and 0.5, got {half_width}")
 
     def width(labels: Bools, scores: Floats, patients: Codes) -> float:
-        interval: Estimate = clustered_auroc(labels, scores[:, 0], patients, level)
+        interval: Estimate = clustered_auroc(labels, scores[:, 0], patients, level=level)
         return (interval.high - interval.low) / 2
 
     # A width falls as 1 / sqrt(patients).
@@ -145,7 +145,7 @@ def patients_for_difference(
         raise ValueError("there is nothing to find: the AUROCs are equal, or differ by the margin or more")
 
     def found(labels: Bools, scores: Floats, patients: Codes) -> float:
-        test = clustered_auroc_test(labels, scores[:, 0], scores[:, 1], patients, 1 - alpha)
+        test = clustered_auroc_test(labels, scores[:, 0], scores[:, 1], patients, level=1 - alpha)
         if not test.difference.has_interval:
             return 0.0
         if margin is not None:

@@ -86,7 +86,7 @@ def _method(scenario: Scenario) -> str:
     compared = "paired comparison" if scenario.other is not None else "interval"
     return (
         f"The number was found by simulation of binormal scores ({LAST} replicates, {unit}) with the {compared} of "
-        f"AUROCs that will be used in the analysis (Obuchowski, 1997), as implemented in fistula {__version__}."
+        f"AUROCs that the analysis will use (jackknife over patients), as implemented in fistula {__version__}."
     )
 
 

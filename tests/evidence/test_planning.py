@@ -5,7 +5,7 @@ import pytest
 from scipy.special import ndtri
 
 from fistula.evidence import planning
-from fistula.evidence.placements import hanley_mcneil_variance
+from fistula.evidence.area import hanley_mcneil_variance
 from fistula.evidence.planning import Scenario, patients_for_difference, patients_for_width
 from fistula.evidence.roc import auroc
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fistula.evidence.area import delong
 from fistula.evidence.merit import auroc_figure, share_figure
-from fistula.evidence.placements import delong
 from fistula.evidence.readers import (
     compare_modalities,
     compare_model,
