@@ -26,6 +26,7 @@ COMMANDS = {
     "plan": "say how many patients a study needs, with a paragraph for its protocol",
     "doctor": "say what a folder of DICOM files holds, what would be kept, and what refused and why",
     "label": "write pages on which radiologists label slices in a browser, without a server",
+    "agree": "say how well readers agree, where they do not, and make a consensus",
     "ingest": "turn DICOM or image files and a table of labels into a checked cohort",
     "train": "train one run, or with -m a study of many",
     "preview": "show what an augmentation does to slices of a cohort",

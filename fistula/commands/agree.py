@@ -1,0 +1,117 @@
+"""`fistula agree`: how well readers agree, where they do not, and a consensus."""
+
+import json
+import shlex
+from collections import Counter
+from itertools import groupby
+from math import isnan
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from fistula import __version__
+from fistula.errors import ConfigError, DataError
+from fistula.evidence.agreement import WEIGHTS
+from fistula.folder import refuse_existing, whole_folder
+from fistula.labels.agreement import Readers, Row, measures, read_readers
+from fistula.labels.consensus import COLUMNS, OF_PATIENTS, as_csv, consensus, disagreements
+from fistula.labels.table import Reading, read_reading
+
+
+def run(cfg: DictConfig) -> None:
+    """Print the numbers; write a page, the numbers, the disagreements and the consensus."""
+    out = Path(str(cfg.out))
+    refuse_existing(out)
+    if cfg.weights not in WEIGHTS:
+        raise ConfigError("weights", f"must be one of {', '.join(WEIGHTS)}", found=cfg.weights)
+    if cfg.points_mm <= 0:
+        raise ConfigError("points_mm", "must be above 0", found=cfg.points_mm)
+    readers = read_readers([Path(str(path)) for path in cfg.labels or []], cfg.classes)
+    rows = measures(readers, weights=cfg.weights, points_mm=cfg.points_mm)
+    disputed = disagreements(readers, points_mm=cfg.points_mm)
+    judge = None if cfg.adjudicated is None else _judge(Path(str(cfg.adjudicated)), readers)
+    decided, rules = consensus(readers, disputed, adjudicated=judge, majority=cfg.majority)
+    with whole_folder(out) as folder:
+        (folder / "index.html").write_text(_page(readers, rows, disputed, rules), encoding="utf-8")
+        (folder / "agreement.json").write_text(json.dumps([_plain(row) for row in rows], indent=1, ensure_ascii=False))
+        (folder / "disagreements.csv").write_text(_disagreements(readers, disputed), encoding="utf-8")
+        columns = COLUMNS if readers.level == "slice" else OF_PATIENTS
+        (folder / "consensus.csv").write_text(as_csv(decided, columns), encoding="utf-8")
+    _print(rows)
+    print("consensus:", ", ".join(f"{rule}: {count}" for rule, count in rules.most_common()))
+    print(f"look at {out / 'index.html'}")
+    table = shlex.quote(f"asked={out / 'disagreements.csv'}")
+    if rules["undecided"] and readers.level == "slice":
+        print(f"next: fistula label source=DIR {table} out=adjudication, then fistula agree again with adjudicated=")
+    else:
+        print("next: fistula ingest source=DIR", shlex.quote(f"labels={out / 'consensus.csv'}"), "out=data/cohort")
+
+
+def say(row: Row) -> str:
+    """An estimate as the page and the terminal show it."""
+    return f"{row.estimate:.1f}" if row.measure.startswith("median") else f"{row.estimate:.2f}"
+
+
+def _judge(path: Path, readers: Readers) -> Reading:
+    judges = read_reading(path)
+    if len(judges) != 1:
+        found = ", ".join(judge.reader for judge in judges)
+        raise DataError(f"adjudicated={path}", "must hold the answers of one reader", found=found)
+    if unknown := {answer.label for answer in judges[0].first.values()} - {"", *readers.classes}:
+        rule = "must answer with the readers' classes"
+        raise DataError(f"adjudicated={path}", rule, found=", ".join(sorted(unknown)))
+    return judges[0]
+
+
+def _disagreements(readers: Readers, disputed: dict[str, str]) -> str:
+    key = "slice_key" if readers.level == "slice" else "patient_key"
+    rows = [
+        {key: name, "patient_key": readers.patients[readers.keys.index(name)], "reason": reason}
+        | {f"answer_{one.reader}": one.first[name].label for one in readers.readings if name in one.first}
+        for name, reason in disputed.items()
+    ]
+    names = [f"answer_{reader}" for reader in readers.names]
+    return as_csv(rows, list(dict.fromkeys([key, "patient_key", "reason", *names])))
+
+
+def _page(readers: Readers, rows: list[Row], disputed: dict[str, str], rules: Counter[str]) -> str:
+    answers = []
+    for column, reading in enumerate(readers.readings):
+        given = Counter(readers.ratings[:, column].tolist())
+        unsure = sum(answer.is_unsure for answer in reading.first.values())
+        counts = [given[index] for index in range(len(readers.classes))]
+        answers.append((reading.reader, [*counts, unsure, len(readers.keys) - sum(counts) - unsure]))
+    reasons = Counter("openings too far apart" if why.startswith("openings") else why for why in disputed.values())
+    environment = Environment(loader=PackageLoader("fistula.labels", ""), autoescape=True, undefined=StrictUndefined)
+    return environment.get_template("agree.html").render(
+        readers=readers, names=readers.names, unit="slices" if readers.level == "slice" else "patients",
+        patients=len(set(readers.patients)), say=say, answers=answers, reasons=reasons.most_common(),
+        groups=[(who, list(found)) for who, found in groupby(rows, key=lambda row: row.who)],
+        rules=rules.most_common(), version=__version__,
+    )  # fmt: skip
+
+
+def _plain(row: Row) -> dict[str, object]:
+    found = row.estimate
+    value, low, high = (None if isnan(number) else number for number in (found.value, found.low, found.high))
+    numbers: dict[str, object] = {
+        "value": value,
+        "low": low,
+        "high": high,
+        "method": found.method,
+        "reason": found.reason,
+    }
+    return {"who": row.who, "measure": row.measure} | numbers | {"rows": row.rows, "patients": row.patients}
+
+
+def _print(rows: list[Row]) -> None:
+    table = Table(show_edge=False)
+    for heading in ("who", "measure", "estimate (95% CI)", "slices", "patients"):
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(row.who, row.measure, say(row), str(row.rows), str(row.patients))
+    console = Console(highlight=False)
+    (console if console.is_terminal else Console(highlight=False, width=150)).print(table)

@@ -1,0 +1,172 @@
+"""Readers' tables together: numbers worked by hand, what is disputed, and a consensus that ingest takes."""
+
+import csv
+import json
+
+import pytest
+
+from fistula.cohort.labels import read_labels
+from fistula.errors import ConfigError, DataError
+from fistula.labels.agreement import read_readers
+from fistula.labels.table import SLICE
+
+FIRST = "nnnn nnff ffff nnnn nnnn"  # five patients of four slices: n(ormal), f(istula), u(nsure)
+SECOND = "nnnn nfff fffn nnnn nnnn"
+THIRD = "nnnn nnff fffu nnnn nnff"
+WORDS = {"n": "normal", "f": "fistula", "u": ""}
+
+
+def write(path, reader, answers, *, repeat="0", places=None, level="slice"):
+    """A table with these answers; `places` gives slices their opening and canal (row, col) and clock."""
+    rows = []
+    for patient, letters in enumerate(answers.split()):
+        for number, letter in enumerate(letters):
+            key = f"s{patient}{number}"
+            opening, canal, clock = (places or {}).get(key, (("", ""), ("", ""), ""))
+            row = dict.fromkeys(SLICE, "") | {
+                "slice_key": key, "patient_key": f"p{patient}", "label": WORDS[letter], "unsure": int(letter == "u"),
+                "reader": reader, "repeat": repeat, "pixel_mm": "0.5x2", "clock": clock,
+                "opening_row": opening[0], "opening_col": opening[1], "canal_row": canal[0], "canal_col": canal[1],
+            }  # fmt: skip
+            rows.append(row)
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, SLICE)
+        if path.stat().st_size == 0:
+            writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@pytest.fixture
+def agree(tmp_path, fistula_here):
+    def call(*arguments, readers=(("A", FIRST), ("B", SECOND)), **places):
+        tables = [write(tmp_path / f"{name}.csv", name, answers, places=places.get(name)) for name, answers in readers]
+        paths = ",".join(map(str, tables))
+        code, said, error = fistula_here(
+            "agree", f"labels=[{paths}]", "out=found", "classes=[normal,fistula]", *arguments
+        )
+        numbers = {}
+        if code == 0:
+            for row in json.loads((tmp_path / "found" / "agreement.json").read_text()):
+                numbers[row["who"], row["measure"]] = row
+        return code, said + error, numbers
+
+    return call
+
+
+def table(tmp_path, name):
+    with (tmp_path / "found" / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_kappa_of_two_readers_is_that_of_the_table_by_hand(agree, tmp_path):
+    """Both normal 13, both fistula 5, one each way: 18 of 20; by chance (14 × 14 + 6 × 6) / 400 = 0.58."""
+    code, said, numbers = agree()
+    assert code == 0, said
+    kappa = numbers["A and B", "Cohen's kappa"]
+    assert kappa["value"] == pytest.approx((0.9 - 0.58) / (1 - 0.58))
+    assert kappa["low"] < kappa["value"] < kappa["high"]
+    assert kappa["rows"] == 20
+    assert kappa["patients"] == 5
+    assert numbers["all readers", "agreement on fistula"]["value"] == pytest.approx(2 * 5 / 12)
+    assert {row["slice_key"]: row["reason"] for row in table(tmp_path, "disagreements.csv")} == dict.fromkeys(
+        ["s11", "s23"], "different answers"
+    )
+
+
+def test_three_readers_have_fleiss_and_every_pair(agree, tmp_path):
+    code, said, numbers = agree("majority=true", readers=(("A", FIRST), ("B", SECOND), ("C", THIRD)))
+    assert code == 0, said
+    assert {who for who, measure in numbers if measure == "Cohen's kappa"} == {"A and B", "A and C", "B and C"}
+    assert numbers["all readers", "Fleiss' kappa"]["rows"] == 19  # C was unsure of one slice
+    rules = {row["slice_key"]: row["rule"] for row in table(tmp_path, "consensus.csv")}
+    assert rules["s00"] == "unanimous, 3 readers"
+    assert rules["s11"] == "majority, 2 of 3 readers"
+    assert rules["s23"] == "undecided"  # fistula, normal, unsure
+
+
+def test_openings_are_compared_in_mm_and_hours(agree, tmp_path):
+    """Rows are 0.5 mm apart and columns 2: (8, 1) off is √(4² + 2²) mm; 11.5 and 0.5 o'clock are one hour apart."""
+    places = {
+        "A": {"s12": ((10, 10), (20, 10), "11.5"), "s20": ((10, 10), ("", ""), "")},
+        "B": {"s12": ((18, 11), (20, 10), "12.5"), "s20": ((30, 10), ("", ""), "")},
+    }
+    code, said, numbers = agree(**places)
+    assert code == 0, said
+    assert numbers["A and B", "openings within 5 mm"]["value"] == 0.5
+    assert numbers["A and B", "median distance of openings, mm"]["value"] == pytest.approx(
+        20**0.5
+    )  # half are within it
+    assert numbers["A and B", "openings within one hour"]["value"] == 1
+    consensus = {row["slice_key"]: row for row in table(tmp_path, "consensus.csv")}
+    assert (consensus["s12"]["opening_row"], consensus["s12"]["opening_col"]) == ("14.0", "10.5")
+    assert consensus["s20"]["opening_row"] == ""  # 10 mm apart: nobody decided
+    assert table(tmp_path, "disagreements.csv")[-2]["reason"] == "openings 10.0 mm apart"
+
+
+def test_an_adjudicated_consensus_is_what_ingest_takes(agree, tmp_path):
+    judge = write(tmp_path / "judge.csv", "J", "---- -n-- ---f".replace("-", "u"))
+    code, said, _ = agree(f"adjudicated={judge}")
+    assert code == 0, said
+    rules = {row["slice_key"]: (row["label"], row["rule"]) for row in table(tmp_path, "consensus.csv")}
+    assert rules["s11"] == ("normal", "adjudicated by J")
+    assert rules["s23"] == ("fistula", "adjudicated by J")
+    labels = read_labels(tmp_path / "found" / "consensus.csv", classes=["normal", "fistula"])
+    assert labels.key == ("slice_key",)
+    assert sum(row.label == 1 for row in labels.rows) == 6
+    assert len(labels.rows) == 20
+
+
+def test_what_nobody_decided_is_no_label(agree, tmp_path):
+    assert agree()[0] == 0
+    labels = read_labels(tmp_path / "found" / "consensus.csv", classes=["normal", "fistula"])
+    assert len(labels.rows) == 18
+
+
+def test_a_reader_is_compared_with_oneself(agree, tmp_path):
+    write(tmp_path / "A.csv", "A", "nnnn nnnf", repeat="1")
+    code, said, numbers = agree()
+    assert code == 0, said
+    assert numbers["A and again", "Cohen's kappa"]["rows"] == 8
+
+
+@pytest.mark.parametrize(
+    ("second", "rule"),
+    [
+        pytest.param(("A", SECOND), "one table for each reader, found two of A", id="one reader twice"),
+        pytest.param(("B", "u"), "a slice that two readers answered", id="nothing in common"),
+    ],
+)
+def test_tables_that_cannot_be_compared_are_refused(tmp_path, second, rule):
+    paths = [write(tmp_path / "a.csv", "A", FIRST), write(tmp_path / "b.csv", *second)]
+    with pytest.raises(DataError, match=rule):
+        read_readers(paths, ["normal", "fistula"])
+
+
+def test_one_reader_is_no_two(tmp_path):
+    with pytest.raises(DataError, match="two readers or more, found A"):
+        read_readers([write(tmp_path / "a.csv", "A", FIRST)], None)
+
+
+def test_an_answer_that_is_no_class_is_refused(tmp_path):
+    paths = [write(tmp_path / "a.csv", "A", FIRST), write(tmp_path / "b.csv", "B", SECOND)]
+    with pytest.raises(ConfigError, match="must name every answer of the tables, found not normal"):
+        read_readers(paths, ["healthy", "fistula"])
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        pytest.param("label\n1\n", "must be the table of a label page, found label", id="another table"),
+        pytest.param("patient_key,label,reader,repeat,unsure\np,1,A,0\n", "line 2: must have 5 cells", id="short"),
+        pytest.param("patient_key,label,reader,repeat,unsure\n", "at least one answer", id="empty"),
+        pytest.param(
+            "patient_key,label,reader,repeat,unsure\np,1,A,0,0\np,0,A,0,0\n", "line 3: gives p a second answer of A",
+            id="twice",
+        ),
+    ],
+)  # fmt: skip
+def test_a_table_that_is_none_is_refused_with_its_line(tmp_path, text, rule):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(DataError, match=rule):
+        read_readers([tmp_path / "a.csv"], None)
