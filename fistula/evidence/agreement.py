@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
 from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
-from fistula.evidence.inputs import Codes, Floats, patient_codes, sum_by_patient
+from fistula.evidence.inputs import Bools, Codes, Floats, patient_codes, sum_by_patient
 
 WEIGHTS = ("none", "linear", "quadratic")
 Integers = NDArray[np.int64]
@@ -38,7 +38,7 @@ def cohens_kappa(
     rated, codes, number = _checked(ratings, patients, classes)
     if rated.shape[1] != 2:
         raise ValueError(f"Cohen's kappa is of two readers, got {rated.shape[1]}")
-    is_both = (rated[:, 0] >= 0) & (rated[:, 1] >= 0)
+    is_both: Bools = np.all(rated >= 0, axis=1)
     cells = np.zeros((len(rated), classes * classes))
     cells[is_both, rated[is_both, 0] * classes + rated[is_both, 1]] = 1
     apart = np.abs(np.subtract.outer(np.arange(classes), np.arange(classes))).astype(np.float64)
@@ -46,8 +46,7 @@ def cohens_kappa(
 
     def statistic(sums: Floats) -> Floats:
         table = sums.reshape(*sums.shape[:-1], classes, classes)
-        total = table.sum((-2, -1))
-        expected = np.einsum("...i,...j->...ij", table.sum(-1), table.sum(-2)) / total[..., None, None]
+        expected = np.einsum("...i,...j->...ij", table.sum(-1), table.sum(-2)) / table.sum((-2, -1), keepdims=True)
         return 1 - (table * cost).sum((-2, -1)) / (expected * cost).sum((-2, -1))
 
     return _jackknife(cells, codes, number, statistic, level, why=ONE_CLASS if is_both.any() else NO_PAIR)
