@@ -59,7 +59,7 @@ def fleiss_kappa(ratings: ArrayLike, patients: ArrayLike, *, classes: int, level
         Fleiss (1971), Psychol Bull 76(5), 378-382.
     """
     rated, codes, number = _checked(ratings, patients, classes)
-    counts = _counts(rated, classes) * (rated >= 0).all(1)[:, None]
+    counts = _counts(rated, classes) * np.all(rated >= 0, axis=1, keepdims=True)
     return _chance_corrected(counts, codes, number, lambda shares: (shares**2).sum(-1), level)
 
 
