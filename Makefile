@@ -33,7 +33,7 @@ $(QUICK)/cohort/ingest.json: $(INSTALLED) $(SOURCES)
 	rm -rf $(QUICK) multirun/quick
 	$(BIN)/fistula phantom out=$(QUICK)/phantom patients=40 controls=32
 	$(BIN)/fistula ingest source=$(QUICK)/phantom labels=$(QUICK)/phantom/labels.csv out=$(QUICK)/cohort \
-	  spacing_mm=0.65 size=96
+	  classes=[normal,fistula] spacing_mm=0.65 size=96
 
 test: $(INSTALLED) ## The tests, under 5 minutes on 2 cores
 	$(BIN)/pytest

@@ -210,7 +210,14 @@ def made(tmp_path_factory):
     os.chdir(folder)
     try:
         run_command("phantom", ["out=phantom", *PHANTOM, "workers=1"])
-        ingest = ["source=phantom", "labels=phantom/labels.csv", "out=cohort", "size=64", "spacing_mm=1"]
+        ingest = [
+            "source=phantom",
+            "labels=phantom/labels.csv",
+            "classes=[normal,fistula]",
+            "out=cohort",
+            "size=64",
+            "spacing_mm=1",
+        ]
         run_command("ingest", [*ingest, "workers.count=1"])
         train = ["-m", "cohort=cohort", *TRAIN, "epochs=4", "optimizer.lr=3e-3", "hydra/launcher=in_process"]
         run_command("train", [*train, "hydra.sweep.dir=study"])

@@ -30,7 +30,14 @@ def chain(out):
     """The four commands, each with its arguments."""
     return (
         ("phantom", f"out={out}/phantom", *TINY_COHORT),
-        ("ingest", f"source={out}/phantom", f"labels={out}/phantom/labels.csv", f"out={out}/cohort", "size=64"),
+        (
+            "ingest",
+            f"source={out}/phantom",
+            f"labels={out}/phantom/labels.csv",
+            f"out={out}/cohort",
+            "size=64",
+            "classes=[normal,fistula]",
+        ),
         ("train", "-m", f"cohort={out}/cohort", *TINY_STUDY, f"hydra.sweep.dir={out}/study"),
         ("report", f"study={out}/study", "resamples=50"),
     )

@@ -150,7 +150,7 @@ def test_the_wheel_alone_goes_from_a_phantom_to_scores(uv, wheel, tmp_path, vers
     assert fistula("--version").stdout == f"fistula {__version__}\n"
     for arguments in (
         "phantom out=phantom patients=8 controls=8 supersampling=1",
-        "ingest source=phantom labels=phantom/labels.csv out=cohort size=48 spacing_mm=1.3",
+        "ingest source=phantom labels=phantom/labels.csv classes=[normal,fistula] out=cohort size=48 spacing_mm=1.3",
         "train -m cohort=cohort study=quick learning=transfer epochs=1 augmentation=none image_size=48",
         "report study=multirun/quick",
         "predict run=multirun/quick source=phantom out=scores",

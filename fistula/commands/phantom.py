@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 
-from fistula.phantom.cohort import Size, write_cohort
+from fistula.phantom.cohort import CLASSES, Size, write_cohort
 
 
 def run(cfg: DictConfig) -> None:
@@ -29,5 +29,5 @@ def run(cfg: DictConfig) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{out}: {cfg.patients} patients with a fistula, {cfg.controls} controls")
     console.print(f"{len(labels)} slices: {positive} positive, {len(labels) - positive} negative; by site: {sites}")
-    source, table = (shlex.quote(text) for text in (f"source={out}", f"labels={out / 'labels.csv'}"))
-    console.print(f"next: fistula ingest {source} {table} out=data/cohort")
+    told = (f"source={out}", f"labels={out / 'labels.csv'}", f"classes=[{','.join(CLASSES)}]")
+    console.print(f"next: fistula ingest {' '.join(map(shlex.quote, told))} out=data/cohort", markup=False)

@@ -18,6 +18,7 @@ from fistula.phantom.render import draw_acquisition, render_series
 
 # Of 58 and 45 patients in the study that this cohort imitates, 39 and 32 were men.
 MALE_SHARE = {True: 39 / 58, False: 32 / 45}
+CLASSES = ("normal", "fistula")  # what labels.csv says for 0 and 1
 # Columns of labels.csv, in order.
 LABELS = {
     "sop_instance_uid": pl.String(),
@@ -70,7 +71,7 @@ def write_cohort(out: Path, size: Size, design: Design, *, seed: int, workers: i
         workers: Processes; 0 is one a core.
 
     Returns:
-        The table of labels, columns as in `LABELS`.
+        The table of labels, columns as in `LABELS`; labels.csv has `CLASSES` in place of 0 and 1.
 
     Raises:
         ConfigError: If `out` exists or a value cannot work.
@@ -85,7 +86,8 @@ def write_cohort(out: Path, size: Size, design: Design, *, seed: int, workers: i
         labels = pl.DataFrame([row for table in tables for row in table], schema=LABELS, orient="row")
         if design.labels == "random":
             labels = _label_by_lot(labels, [len(table) for table in tables], people, seed=seed)
-        labels.write_csv(folder / "labels.csv")
+        words = dict(enumerate(CLASSES))
+        labels.with_columns(pl.col("label").replace_strict(words)).write_csv(folder / "labels.csv")
     return labels
 
 

@@ -74,23 +74,29 @@ def _say_results(study: Study, rows: list[Row], found: Comparisons | None) -> li
     defined = [row for row in rows if row.estimates["auroc"].is_defined]
     if not defined:
         return [f"No configuration has a defined per-{rows[0].level} AUROC: {rows[0].estimates['auroc'].reason}."]
-    best = defined[0]
-    return [_say_best(best, study.rest(best.positive), len(defined)), _say_operating(best), _say_others(best, found)]
+    best, rest = defined[0], study.rest(defined[0].positive)
+    return [_say_best(best, rest, among=rows), _say_operating(best), _say_others(best, found)]
 
 
-def _say_best(best: Row, rest: str, count: int) -> str:
+def _say_best(best: Row, rest: str, *, among: list[Row]) -> str:
     area, (total, positives) = best.estimates["auroc"], best.num
     interval = f"95% CI {area.low:.2f} to {area.high:.2f}" if area.has_interval else f"no CI: {area.reason}"
     owners = best.rows["patient_key"].n_unique()
     within = f" of {owners} patients" if best.level == "slice" else ""
-    classes = f"{positives} {best.positive}, {total - positives} {rest}"
-    head = f"In {total} test {best.level}s{within} ({classes}), "
-    name = best.configuration.name
-    what = f"the per-{best.level} AUROC was" if count == 1 else f"{name} had the highest per-{best.level} AUROC,"
+    head = f"In {total} test {best.level}s{within} ({positives} {best.positive}, {total - positives} {rest}), "
+    name, of = best.configuration.name, f" of {best.configuration.name}" if len(among) > 1 else ""
+    what = f"{name} had the highest per-{best.level} AUROC,"
+    if len(_alike(among)) == 1:
+        what = f"the per-{best.level} AUROC{of} was"
     text = f"{head}{what} {area.value:.2f} ({interval})"
     if area.has_interval and area.low <= 0.5 <= area.high:
         return f"{text}; this does not exclude chance (0.5)."
     return f"{text}, worse than chance (0.5)." if area.has_interval and area.high < 0.5 else f"{text}."
+
+
+def _alike(rows: list[Row]) -> list[Row]:
+    """Those among which the first is the highest: of splits that leak and others, those of its own kind."""
+    return [row for row in rows if row.configuration.leaky_by_design == rows[0].configuration.leaky_by_design]
 
 
 def _say_operating(best: Row) -> str:
@@ -150,8 +156,8 @@ def _say_worth(rows: list[Row]) -> str:
     if leaky:
         which = "every configuration" if len(leaky) == len(rows) else _listed(leaky)
         parts.append(f"{which} was tested under a split that leaks by design, which is no evidence for new patients")
-    if len(rows) > 1:
-        parts.append(f"the highest of {len(rows)} AUROCs is optimistically biased")
+    if len(_alike(rows)) > 1:
+        parts.append(f"the highest of {len(_alike(rows))} AUROCs is optimistically biased")
     total, positives = best.num
     fewest = min(positives, total - positives)
     if 0 < fewest < FEW:

@@ -273,7 +273,7 @@ def test_the_two_figures_in_train_and_test_of_covid_ct_with_opposite_labels_are_
 def test_phantom_patients_resemble_each_other_and_are_no_copies(fistula_here, tmp_path):
     for command in (
         ("phantom", "out=dicom", "patients=12", "controls=12", "supersampling=1"),
-        ("ingest", "source=dicom", "labels=dicom/labels.csv", "out=cohort"),
+        ("ingest", "source=dicom", "labels=dicom/labels.csv", "classes=[normal,fistula]", "out=cohort"),
     ):
         code, _, error = fistula_here(*command)
         assert code == 0, error

@@ -38,7 +38,7 @@ def test_a_patient_is_scored_into_tables_overlays_and_a_page(study, one_patient,
 def test_overlays_are_drawn_as_asked(study, one_patient, fistula_here, tmp_path, which, number):
     arguments = (f"run={study}", f"source={one_patient}", "out=out", f"overlays={which}", "workers.count=1")
     assert fistula_here("predict", *arguments)[0] == 0
-    positive = [row for row in table(tmp_path / "out" / "predictions.csv") if row["decision"] == "1"]
+    positive = [row for row in table(tmp_path / "out" / "predictions.csv") if row["decision"] == "fistula"]
     assert len(list((tmp_path / "out").glob("overlays/*"))) == (len(positive) if number is None else number)
 
 

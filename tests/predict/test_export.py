@@ -109,7 +109,7 @@ def test_an_ensemble_is_one_file_that_gives_the_mean_of_its_runs(study, phantom,
         scores = torch.jit.load(path)(torch.from_numpy(pixels)).detach().numpy()
     np.testing.assert_allclose(scores[:, 1], decided["score"], rtol=0, atol=1e-6)
     record = json.loads((path.parent / "export.json").read_text())
-    assert ((scores[:, 1] >= record["threshold"]) == (decided["decision"] == "1").to_numpy()).all()
+    assert ((scores[:, 1] >= record["threshold"]) == (decided["decision"] == "fistula").to_numpy()).all()
     card = (path.parent / "MODEL_CARD.md").read_text()
     assert card.startswith("# Ensemble of 2 runs: ")
     assert "Each run alone, never the ensemble" in card

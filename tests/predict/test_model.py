@@ -19,7 +19,7 @@ def change(path: Path, **facts):
 def test_a_loaded_run_is_ready_to_score(run_folders):
     run = load_run(run_folders[0])
     assert not run.classifier.training
-    assert run.classes == ["0", "1"]
+    assert run.classes == ["normal", "fistula"]
     assert run.config.image_size == 48
     stored = torch.load(run_folders[0] / "best.ckpt", weights_only=True)["state_dict"]
     for name, value in run.classifier.state_dict().items():

@@ -47,10 +47,12 @@ def test_the_decision_is_that_of_the_operating_point(run_folders, phantom):
     found = predictor.predict(phantom)
     run = predictor.runs[0]
     called = found.slices["score"] >= run.threshold
-    assert (found.slices["decision"] == "1").to_list() == called.to_list()
+    assert (found.slices["decision"] == "fistula").to_list() == called.to_list()
     assert called.any()
     assert not called.all()
-    assert (found.patients["decision"] == "1").to_list() == (found.patients["score"] >= run.patient_threshold).to_list()
+    assert (found.patients["decision"] == "fistula").to_list() == (
+        found.patients["score"] >= run.patient_threshold
+    ).to_list()
 
 
 def test_a_patient_of_the_cohort_is_recognised_by_its_pseudonym(study, run_folders, phantom, monkeypatch, tmp_path):

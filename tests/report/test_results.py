@@ -218,7 +218,7 @@ def test_a_leaky_split_is_set_beside_the_honest_one_and_never_tested_against_it(
     # Here both splits hold the same scores: a leaky name alone adds nothing.
     assert [found.points for found in contents.inflations] == pytest.approx([0, 0])
     assert len(contents.comparisons[0].uncompared) == 4
-    assert "a split that leaks by design, which is no evidence for new patients" in contents.answer[-1]
+    assert "tested under a split that leaks by design, which is no evidence for new patients" in contents.answer[-1]
     assert contents.comparisons[0].effects == []
 
 
@@ -237,7 +237,9 @@ def test_a_canary_is_no_result_and_is_set_beside_the_labels_as_given(tmp_path):
         for labels in ("given", "permuted_by_patient"):
             write_study(folder, learnings=("transfer",), split=split, leaky=leaky, labels=labels)
     contents = compute(read_study(folder), SETTINGS)
-    assert contents.question.startswith("What does a split by image add to how well a network can tell fistula")
+    assert contents.question.startswith(
+        "How much does a split by image add to how well a network seems to tell fistula"
+    )
     names = {row.configuration.name: row.configuration.mark for row in contents.rows}
     assert names == {
         "split by image · labels as given": "leaky by design",
@@ -255,9 +257,9 @@ def test_a_canary_is_no_result_and_is_set_beside_the_labels_as_given(tmp_path):
     honest = verdicts["split by patient · labels permuted by patient"]
     assert honest.verdict == "at 0.5, as it must be"
     assert honest.auroc == row_of(contents, honest.name, "slice").estimates["auroc"]
-    assert "split by patient · labels as given, on 30 test patients" in contents.answer[0]
-    assert "the canary split by patient · labels permuted by patient has an AUROC of" in contents.answer[1]
-    assert contents.answer[1].startswith("A split by image adds ")
+    assert "the per-patient AUROC of split by patient · labels as given was" in contents.answer[0]
+    assert "the negative control split by patient · labels permuted by patient has an AUROC of" in contents.answer[-2]
+    assert contents.answer[-2].startswith("A split by image adds ")
 
 
 @pytest.mark.parametrize(
