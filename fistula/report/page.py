@@ -78,7 +78,8 @@ def write_report(study: Study, settings: Settings, *, maps: str = "none", reload
         )  # fmt: skip
         page = environment.get_template(PAGE).render(**names, figures=drawn)
         (beside / PAGE).write_text(page, encoding="utf-8")
-        data = reading_data(study, first=_best(contents), maps=maps)
+        patients = [row for row in contents.rows if row.level == "patient"]
+        data = reading_data(study, patients, first=_best(contents), maps=maps)
         room = environment.get_template(READING_ROOM).render(study=study, made=made, data=data)
         (beside / READING_ROOM).write_text(room, encoding="utf-8")
         record = to_json(contents, made=made, files=hash_files(beside))

@@ -9,24 +9,29 @@ import polars as pl
 from numpy.typing import NDArray
 from PIL import Image
 
+from fistula.report.results import Row
 from fistula.report.saliency_maps import CELLS, run_maps
 from fistula.report.study import Configuration, Study
 
 SIDE = 224  # pixels, at most; a larger slice is shrunk
+OPENING = ("opening_row", "opening_col")
+SCORE = "raw"
 QUALITY = 75  # of WebP: enough to see what was missed; a diagnosis is made on the source
 
 
-def reading_data(study: Study, *, first: int, maps: str = "none") -> dict[str, Any]:
+def reading_data(study: Study, rows: list[Row], *, first: int, maps: str = "none") -> dict[str, Any]:
     """Gather what the page of slices needs, as plain JSON values.
 
     Args:
         study: With its finished runs.
+        rows: Its results per patient, whose scores are shown.
         first: Which view to open with.
         maps: Whose saliency maps to make, one of `saliency_maps.WHICH`.
 
     Returns:
-        ``slices``: key, patient, site, position (mm) and picture (data URI) of each slice that any finished run tested;
-        ``views``: for each configuration and class, its runs, each with fold, seed, its own threshold, and the indices,
+        ``slices``: key, patient, site, position (mm), image number, marked finding (row and column as shares of the
+        picture) and picture (data URI) of each slice that any finished run tested; ``views``: for each configuration
+        and class, its runs, each with fold, seed, its own thresholds, the scores of its patients, and the indices,
         labels (1: of the class), scores and saliency maps (empty, or as `saliency_maps.run_maps` gives them, with why
         they are not there) of its test slices.
     """
@@ -41,11 +46,20 @@ def reading_data(study: Study, *, first: int, maps: str = "none") -> dict[str, A
         "patient": manifest["patient_key"].to_list(),
         "site": manifest["site"].fill_null("").to_list(),
         "position": manifest["position_mm"].to_list(),
+        "image": manifest["image_number"].to_list(),
+        "finding": [_share(at, study.cohort.pixels.shape[1:]) for at in manifest.select(*OPENING).iter_rows()],
         "picture": [picture(study.cohort.pixels[row]) for row in manifest["row"]],
     }
     shown = [(configuration, positive) for configuration in study.configurations for positive in study.positives]
     views = [
-        _view(study, configuration, positive, index, is_explained=maps == "all" or (maps == "best" and number == first))
+        _view(
+            study,
+            configuration,
+            positive,
+            index,
+            next(row for row in rows if (row.configuration.name, row.positive) == (configuration.name, positive)),
+            is_explained=maps == "all" or (maps == "best" and number == first),
+        )
         for number, (configuration, positive) in enumerate(shown)
     ]
     height, width = study.cohort.pixels.shape[1:]
@@ -62,13 +76,25 @@ def picture(pixels: NDArray[np.uint8]) -> str:
     return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode()
 
 
+def _share(opening: tuple[float | None, ...], shape: tuple[int, ...]) -> list[float] | None:
+    """A point in pixels, the centre of the first being 0, as shares of the picture's sides."""
+    row, column = opening
+    return None if row is None or column is None else [(row + 0.5) / shape[0], (column + 0.5) / shape[1]]
+
+
 def _view(
-    study: Study, configuration: Configuration, positive: str, index: dict[str, int], *, is_explained: bool
+    study: Study,
+    configuration: Configuration,
+    positive: str,
+    index: dict[str, int],
+    patients: Row,
+    *,
+    is_explained: bool,
 ) -> dict[str, Any]:
     classes = study.cohort.classes
     several = len(study.positives) > 1
     runs = []
-    for run in configuration.runs:
+    for number, run in enumerate(configuration.runs):
         test = run.predictions.filter(pl.col("part") == "test")
         maps, without = run_maps(study, run, positive) if is_explained else ("", "not asked for")
         runs.append(
@@ -76,6 +102,8 @@ def _view(
                 "fold": run.record["fold"],
                 "seed": run.record["seed"],
                 "threshold": study.threshold(run, positive, level="slice"),
+                "patient_threshold": study.threshold(run, positive, level="patient"),
+                "patients": dict(patients.rows.filter(pl.col("run") == number).select("unit", SCORE).iter_rows()),
                 "slices": [index[key] for key in test["slice_key"]],
                 "labels": (test["label"] == classes.index(positive)).cast(pl.Int64).to_list(),
                 "scores": test[f"score_{positive}" if several else "score"].to_list(),
@@ -87,6 +115,7 @@ def _view(
     return {
         "name": name,
         "positive": positive,
+        "rest": study.rest(positive),
         "mark": configuration.mark,
         "warnings": configuration.warnings,
         "runs": runs,

@@ -60,6 +60,9 @@ def _add_facts(cohort: Path, site: str) -> None:
 
     manifest = pl.read_parquet(cohort / "manifest.parquet").with_columns(
         site=pl.lit(site),
+        image_number=pl.col("position_mm").cast(pl.Int64) + 1,
+        opening_row=pl.when(pl.col("label") == 1).then(7.5),
+        opening_col=pl.when(pl.col("label") == 1).then(23.5),
         age=pl.col("patient_key").str.slice(7).cast(pl.Float64) + 30,
         sex=pl.when(pl.col("patient_key").str.slice(7).cast(pl.Int64) % 3 == 0)
         .then(pl.lit("F"))

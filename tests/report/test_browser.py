@@ -119,7 +119,9 @@ def test_an_undefined_value_sorts_last_either_way(visit):
 def test_the_room_opens_with_the_counts_of_the_runs_own_operating_points(visit, reported):
     page, rows = visit("reading.html"), stored(reported)
     assert counts(page) == confusion_matrix(rows["label"], rows["called"]).ravel().tolist()
-    assert f"AUROC {roc_auc_score(rows['label'], rows['score']):.3f} of " in page.locator("#area").inner_text()
+    # As in the report: of pairs within a run. Every fold has as many pairs, so that it is the mean of the folds.
+    areas = [roc_auc_score(part["label"], part["score"]) for part in rows.partition_by("fold")]
+    assert f"Per-slice AUROC {sum(areas) / 3:.3f}, 45 " in page.locator("#area").inner_text()
     assert page.locator("#shown").inner_text() == "90 of 90 slices"
 
 
@@ -157,7 +159,7 @@ def test_another_configuration_brings_its_own_slices(visit):
     page = visit("reading.html")
     choose(page, "#view", "end-to-end")
     assert page.locator("#shown").inner_text() == "60 of 60 slices"
-    choose(page, "#order", "score, falling")
+    choose(page, "#order", "highest score first")
     scores = [float(text.split()[1]) for text in page.locator(".text span:nth-child(2)").all_text_contents()]
     assert scores == sorted(scores, reverse=True)
 
@@ -175,6 +177,53 @@ def test_keys_go_through_the_slices_and_enter_enlarges(visit):
     page.keyboard.press("Escape")
     assert not large.is_visible()
     assert page.locator(".card").nth(2).get_attribute("aria-current") == "true"
+
+
+def test_the_large_view_says_the_image_the_patients_score_and_where_the_finding_is(visit, reported):
+    page, rows = visit("reading.html"), stored(reported)
+    choose(page, "#order", "highest score first")
+    choose(page, "#show", "true positives")
+    page.locator(".card").first.click()
+    shown = page.locator("#large-facts").inner_text().split("\n")
+    facts = dict(zip(shown[::2], shown[1::2], strict=True))
+    row = rows.filter(pl.col("called") & (pl.col("label") == 1)).sort("score", descending=True).row(0, named=True)
+    assert facts["image"] == str(int(row["slice_key"].partition("-")[2]) + 1)
+    scores = rows.filter((pl.col("patient_key") == row["patient_key"]) & (pl.col("fold") == row["fold"]))["score"]
+    assert facts["patient's score"] == f"{scores.mean():.4f}"
+    # (7.5, 23.5) of 32 pixels, the centre of the first being 0: a quarter from the top, three from the left.
+    assert page.locator("#finding").evaluate("mark => [mark.style.top, mark.style.left]") == ["25%", "75%"]
+    page.locator("#marked").uncheck()
+    assert not page.locator("#finding").is_visible()
+
+
+def test_the_window_maps_its_lower_edge_to_black_and_its_upper_to_white(visit):
+    page = visit("reading.html")
+    page.locator("#centre").fill("100")
+    page.locator("#width").fill("50")
+    slope, shift = page.locator("#window feFuncR").evaluate(
+        "part => [part.getAttribute('slope'), part.getAttribute('intercept')].map(Number)"
+    )
+    assert 75 / 255 * slope + shift == pytest.approx(0)
+    assert 125 / 255 * slope + shift == pytest.approx(1)
+
+
+def test_doubted_labels_are_saved_as_a_table_of_slices(visit, tmp_path):
+    page = visit("reading.html")
+    assert not page.locator("#save").is_visible()
+    choose(page, "#show", "true positives")
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        page.locator("#doubt").check()
+        page.keyboard.press("Escape")
+    with page.expect_download() as download:
+        page.locator("#save", has_text="save 2 doubted labels").click()
+    assert download.value.suggested_filename == "doubted_labels.csv"
+    download.value.save_as(tmp_path / "doubted_labels.csv")
+    table = pl.read_csv(tmp_path / "doubted_labels.csv")
+    assert table.columns == ["slice_key", "patient_key", "image_number", "label", "score"]
+    assert len(table) == table["slice_key"].n_unique() == 2
+    assert table["label"].to_list() == ["<script>alert(1)</script>"] * 2
 
 
 def test_pictures_are_decoded_as_they_come_near(visit):

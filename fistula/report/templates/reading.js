@@ -37,16 +37,18 @@ const near = new IntersectionObserver(entries => {
 
 function makeCard(row) {
   const item = element("li"), button = element("button", "card"), frame = element("span", "picture"), text = element("span", "text");
-  const image = element("img");
+  const picture = element("img");
   button.type = "button";
   frame.style.aspectRatio = data.aspect;
-  image.alt = "";
-  image.dataset.slice = row.slice;
-  near.observe(image);
-  frame.append(image);
+  picture.alt = "";
+  picture.dataset.slice = row.slice;
+  near.observe(picture);
+  frame.append(picture);
   row.verdict = element("span", "outcome");
   const run = view().runs[row.run];
-  text.append(row.verdict, element("span", "", `score ${row.score.toFixed(3)} · fold ${run.fold}`),
+  const image = data.slices.image[row.slice];
+  text.append(row.verdict, element("span", "", `score ${row.score.toFixed(3)}${image === null ? "" : ` · image ${image}`}`),
+    element("span", "", `patient ${run.patients[data.slices.patient[row.slice]].toFixed(3)} · fold ${run.fold}`),
     element("span", "key", data.slices.patient[row.slice]));
   button.append(frame, text);
   for (const event of ["mouseenter", "focus"]) button.addEventListener(event, () => look(row, frame));
@@ -110,30 +112,32 @@ function changeRows() {
   // Above the highest score as well: there nothing is called positive.
   thresholds = [...scores, Infinity];
   $("threshold").max = thresholds.length - 1;
-  drawCurve(some, scores);
+  drawCurve(some);
   decide();
   list();
 }
 
-function drawCurve(some, scores) {
-  const positives = some.filter(row => row.label).length, negatives = some.length - positives;
-  if (!positives || !negatives) {
-    $("curve").setAttribute("d", "");
-    $("area").textContent = `AUROC n/a: no ${positives ? "negatives" : "positives"}`;
-    return;
+// Scores of two runs are of two networks: a curve a run, and the AUROC of the pairs within runs, as in the report.
+function drawCurve(some) {
+  let pairs = 0, ordered = 0, path = "";
+  for (const number of new Set(some.map(row => row.run))) {
+    const part = some.filter(row => row.run === number).sort((a, b) => b.score - a.score);
+    const positives = part.filter(row => row.label).length, negatives = part.length - positives;
+    if (!positives || !negatives) continue;
+    pairs += positives * negatives;
+    path += "M0 220";
+    for (let i = 0, found = 0, passed = 0; i < part.length;) {
+      let end = i, hits = 0;
+      for (; end < part.length && part[end].score === part[i].score; end++) hits += part[end].label;
+      ordered += (end - i - hits) * (found + hits / 2);
+      found += hits; passed += end - i - hits; i = end;
+      path += `L${(220 * passed / negatives).toFixed(2)} ${(220 * (1 - found / positives)).toFixed(2)}`;
+    }
   }
-  const at = new Map(scores.map(score => [score, [0, 0]]));
-  for (const row of some) at.get(row.score)[row.label] += 1;
-  let x = 0, y = 0, area = 0, path = "M0 220";
-  for (const score of [...scores].reverse()) {
-    const [negative, positive] = at.get(score);
-    area += (negative / negatives) * (y + positive / positives / 2);
-    x += negative / negatives;
-    y += positive / positives;
-    path += `L${(220 * x).toFixed(2)} ${(220 * (1 - y)).toFixed(2)}`;
-  }
+  const positives = some.filter(row => row.label).length;
   $("curve").setAttribute("d", path);
-  $("area").textContent = `AUROC ${area.toFixed(3)} of ${positives} positive and ${negatives} negative slices`;
+  $("area").textContent = !pairs ? `AUROC n/a: no run has slices of both classes`
+    : `Per-slice AUROC ${(ordered / pairs).toFixed(3)}, ${positives} ${view().positive} and ${some.length - positives} ${view().rest} slices`;
 }
 
 // Say of every row what its decision is, and count them.
@@ -194,8 +198,11 @@ function enlarge() {
   $("large-picture").alt = `slice ${slices.key[row.slice]}`;
   $("large-title").textContent = NAMES[row.outcome];
   const position = slices.position[row.slice];
-  const facts = [["slice", slices.key[row.slice]], ["patient", slices.patient[row.slice]], ["label", row.label ? "positive" : "negative"],
-    ["score", row.score.toFixed(4)], ["threshold", (threshold ?? run.threshold).toFixed(4)], ["fold", run.fold], ["seed", run.seed]];
+  const facts = [["slice", slices.key[row.slice]], ["patient", slices.patient[row.slice]], ["reference standard", row.label ? view().positive : view().rest],
+    ["score", row.score.toFixed(4)], ["threshold", (threshold ?? run.threshold).toFixed(4)],
+    ["patient's score", run.patients[slices.patient[row.slice]].toFixed(4)], ["patients' threshold", run.patient_threshold.toFixed(4)],
+    ["fold", run.fold], ["seed", run.seed]];
+  if (slices.image[row.slice] !== null) facts.splice(1, 0, ["image", slices.image[row.slice]]);
   if (slices.site[row.slice]) facts.push(["site", slices.site[row.slice]]);
   if (position !== null) facts.push(["position", `${position.toFixed(1)} mm`]);
   facts.push(["shown", `${current + 1} of ${listed.length}`]);
@@ -203,7 +210,41 @@ function enlarge() {
   const looked = paint($("large-map"), row);
   $("large-map").classList.toggle("shown", $("looked").checked && looked);
   $("without").textContent = run.without_maps ? `n/a: ${run.without_maps}` : looked ? "" : `nowhere: nothing spoke for the class ${view().positive}`;
+  const finding = slices.finding[row.slice];
+  $("finding").hidden = !finding || !$("marked").checked;
+  if (finding) Object.assign($("finding").style, { top: `${100 * finding[0]}%`, left: `${100 * finding[1]}%` });
+  $("marked").parentElement.hidden = !finding;
+  $("doubt").checked = doubted.has(row.slice);
   if (!$("large").open) $("large").showModal();
+}
+
+// Labels that a reader doubts, until they are saved as a table for whoever keeps the labels.
+const doubted = new Map();
+let saved = true;
+function doubt() {
+  const row = listed[current];
+  if ($("doubt").checked) doubted.set(row.slice, row); else doubted.delete(row.slice);
+  saved = !doubted.size;
+  $("save").hidden = saved;
+  $("save").textContent = `save ${doubted.size} doubted label${doubted.size > 1 ? "s" : ""}`;
+}
+function save() {
+  const lines = [...doubted.values()].map(row => [data.slices.key[row.slice], data.slices.patient[row.slice], data.slices.image[row.slice] ?? "",
+    row.label ? view().positive : view().rest, row.score].map(cell => /[",\n]/.test(cell) ? `"${String(cell).replaceAll('"', '""')}"` : cell).join(","));
+  const link = element("a");
+  link.href = URL.createObjectURL(new Blob([["slice_key,patient_key,image_number,label,score", ...lines, ""].join("\n")], { type: "text/csv" }));
+  link.download = "doubted_labels.csv";
+  link.click();
+  saved = true;
+}
+
+// Centre and width of the window, on the 256 grey values of the pictures.
+function setWindow() {
+  const centre = Number($("centre").value), width = Number($("width").value);
+  for (const channel of document.querySelectorAll("#window feFuncR, #window feFuncG, #window feFuncB")) {
+    channel.setAttribute("slope", 255 / width);
+    channel.setAttribute("intercept", .5 - centre / width);
+  }
 }
 
 $("view").addEventListener("change", () => { threshold = null; changeView(); });
@@ -215,7 +256,11 @@ $("threshold").addEventListener("change", list);
 $("own").addEventListener("click", () => { threshold = null; decide(); list(); });
 $("previous").addEventListener("click", () => select(current - 1));
 $("next").addEventListener("click", () => select(current + 1));
-$("looked").addEventListener("change", enlarge);
+for (const id of ["looked", "marked"]) $(id).addEventListener("change", enlarge);
+for (const id of ["centre", "width"]) $(id).addEventListener("input", setWindow);
+$("doubt").addEventListener("change", doubt);
+$("save").addEventListener("click", save);
+addEventListener("beforeunload", event => { if (!saved) event.preventDefault(); });
 $("large").addEventListener("close", () => select(current));
 document.addEventListener("keydown", event => {
   if (["SELECT", "INPUT"].includes(event.target.tagName) || event.ctrlKey || event.metaKey || event.altKey) return;
