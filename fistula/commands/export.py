@@ -22,7 +22,7 @@ def run(cfg: DictConfig) -> None:
     print(f"{out / exported.name}: probabilities within {exported.difference:.1e} of {whose}")
     if exported.int8 is not None:
         found = exported.int8
-        auroc = f"AUROC by slice {found['auroc']:.3f} instead of {found['auroc_before']:.3f}"
+        auroc = f"per-slice AUROC {found['auroc']:.3f} instead of {found['auroc_before']:.3f}"
         size = f"{found['bytes'] / found['bytes_before']:.0%} of the size"
         print(f"{out / found['file']}: {auroc}, probabilities off by up to {found['largest_difference']:.3f}, {size}")
     print(f"read {out / 'MODEL_CARD.md'}")

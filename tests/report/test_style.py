@@ -1,0 +1,32 @@
+"""What users read is held to the preferred terms of docs/style.md, as far as a test can."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import fistula
+from fistula.cli import config_folder
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = Path(fistula.__file__).parent
+READ = [
+    ROOT / "README.md",
+    *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "style.md"),
+    *sorted((PACKAGE / "report" / "templates").glob("*.html")),
+    *sorted((PACKAGE / "report").glob("*.csv")),
+    *sorted((PACKAGE / "commands").glob("*.py")),
+    *sorted(config_folder().rglob("*.yaml")),
+]
+AVOIDED = re.compile(
+    r"AUROC by (patient|slice)|\d %(?!\})|cannot be told from|indistinguishable|the (less|more) the better|too good|flatters"
+    r"|ground truth|gold standard|(training|validation|test) part\b",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize("path", READ, ids=lambda path: path.name)
+def test_what_users_read_keeps_to_the_preferred_terms(path):
+    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+    found = [f"line {number}: {line.strip()}" for number, line in lines if AVOIDED.search(line)]
+    assert found == []
