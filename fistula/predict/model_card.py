@@ -64,7 +64,7 @@ def model_card(runs: Sequence[LoadedRun], export: dict[str, Any]) -> str:
             if len(runs) == 1
             else ["**Each run alone, never the ensemble: no patient of the cohort need be new to all its runs.**", ""]
         ),
-        "On the test part of a run's own split, intervals by patient; the threshold was chosen on validation.",
+        "On the test set of each run, with 95% CIs that take patients as independent; the threshold was chosen on validation data.",
         "",
         "| run | level | metric | value |",
         "| --- | --- | --- | --- |",
@@ -124,8 +124,8 @@ def _int8(export: dict[str, Any]) -> list[str]:
     if found is None:
         return []
     return [
-        f"In 8-bit integers (`{found['file']}`, {found['bytes'] / found['bytes_before']:.0%} of the size): AUROC by"
-        f" slice {found['auroc']:.3f} instead of {found['auroc_before']:.3f} on {found['test_slices']} test slices,"
+        f"In 8-bit integers (`{found['file']}`, {found['bytes'] / found['bytes_before']:.0%} of the size): per-slice"
+        f" AUROC {found['auroc']:.3f} instead of {found['auroc_before']:.3f} on {found['test_slices']} test slices,"
         f" probabilities off by up to {found['largest_difference']:.3f}.",
         "",
     ]

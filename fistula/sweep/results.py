@@ -9,5 +9,5 @@ def one_line(metrics: dict[str, Any]) -> str:
         return "; ".join(f"{name}: {one_line(node)}" for name, node in metrics.items())
     values = {level: metrics["test"][level]["auroc"]["value"] for level in ("slice", "patient")}
     return "test " + "  ".join(
-        f"AUROC by {level} " + ("n/a" if value is None else f"{value:.3f}") for level, value in values.items()
+        f"per-{level} AUROC " + ("n/a" if value is None else f"{value:.3f}") for level, value in values.items()
     )

@@ -67,9 +67,9 @@ def test_a_failed_run_stops_no_other_and_its_error_comes_back(tmp_path, capsys):
     assert errors["b"].exit_code == 2
     assert capsys.readouterr().out.splitlines() == [
         "4 of 7 runs were done before",
-        "[5/7] a  test AUROC by slice 0.500  AUROC by patient 0.500  1 s",
+        "[5/7] a  test per-slice AUROC 0.500  per-patient AUROC 0.500  1 s",
         "[6/7] b  failed: out of luck",
-        "[7/7] c  test AUROC by slice 0.500  AUROC by patient 0.500  1 s",
+        "[7/7] c  test per-slice AUROC 0.500  per-patient AUROC 0.500  1 s",
     ]
 
 
