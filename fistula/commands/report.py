@@ -1,7 +1,9 @@
 """`fistula report`: compare the runs of a study on one page."""
 
 import hashlib
+import json
 import logging
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +23,9 @@ def run(cfg: DictConfig) -> None:
     # Here, because `--help` must not wait for statistics and figures to be imported.
     from fistula.report.contents import Settings
     from fistula.report.page import write_report
-    from fistula.report.record import verify
+    from fistula.report.record import NUMBERS, verify
     from fistula.report.study import read_study
+    from fistula.report.watch import watch
 
     folder = Path(cfg.study_folder)
     if cfg.verify:
@@ -30,15 +33,27 @@ def run(cfg: DictConfig) -> None:
         return
     _check(cfg)
     settings = Settings(cfg.resamples, cfg.primary, cfg.scaling, cfg.margin, cfg.prevalence)
+    if cfg.watch:
+        watch(folder, settings, every=cfg.every)
     study = read_study(folder)
     page = write_report(study, settings, maps=cfg.maps)
     _log_to_wandb(study, page.parent)
     print(f"{len(study.runs)} finished runs in {len(study.configurations)} configurations")
     if study.unfinished:
         print(f"{len(study.unfinished)} unfinished, listed on the page; the sweep's own command goes on with them")
-    print("next: fistula predict", shlex.quote(f"run={study.runs[0].folder}"), "source=DIR out=scores")
+    print("next: fistula predict", *map(shlex.quote, _ensemble(study, page.parent / NUMBERS)), "source=DIR out=scores")
     print("open this page in a browser:")
     print(page)
+
+
+def _ensemble(study: "Study", record: Path) -> list[str]:
+    """What names the runs of the best configuration to `fistula predict`: its only run, or a pattern of their names."""
+    best = next(iter(json.loads(record.read_text(encoding="utf-8"))["best"].values()))
+    runs = next(configuration.runs for configuration in study.configurations if configuration.name == best)
+    names = {re.sub(r"(fold|seed)\d+", r"\1*", run.folder.name) for run in runs}
+    if len(runs) == 1 or len(names) > 1:
+        return [f"run={runs[0].folder}"]
+    return [f"run={study.folder}", f"only={names.pop()}"]
 
 
 def _log_to_wandb(study: "Study", report: Path) -> None:
@@ -66,6 +81,8 @@ def _check(cfg: DictConfig) -> None:
 
     if cfg.resamples < 1:
         raise ConfigError("resamples", "must be at least 1", found=cfg.resamples, remedy="For example resamples=2000")
+    if cfg.every <= 0:
+        raise ConfigError("every", "must be above 0 seconds", found=cfg.every, remedy="For example every=10")
     if cfg.maps not in WHICH:
         raise ConfigError("maps", f"must be one of {', '.join(WHICH)}", found=cfg.maps)
     if cfg.primary not in PRIMARY:

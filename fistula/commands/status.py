@@ -10,9 +10,7 @@ from rich.console import Console
 from rich.live import Live
 
 from fistula.errors import ConfigError
-from fistula.sweep.status import read_status, status_table
-
-ENDED = {"done", "failed", "damaged"}
+from fistula.sweep.status import ENDED, read_status, status_table
 
 
 def run(cfg: DictConfig) -> None:

@@ -64,7 +64,8 @@ def model_card(runs: Sequence[LoadedRun], export: dict[str, Any]) -> str:
             if len(runs) == 1
             else ["**Each run alone, never the ensemble: no patient of the cohort need be new to all its runs.**", ""]
         ),
-        "On the test set of each run, with 95% CIs that take patients as independent; the threshold was chosen on validation data.",
+        "On the test set of each run; 95% CIs take patients as independent, and the threshold was chosen on validation"
+        " data.",
         "",
         "| run | level | metric | value |",
         "| --- | --- | --- | --- |",

@@ -32,6 +32,7 @@ from fistula.report.record import NUMBERS, hash_files, to_json
 from fistula.report.results import Row, seed_rows
 from fistula.report.study import Study
 from fistula.report.tables import TITLES, write_csv, write_tables
+from fistula.sweep.status import RunStatus, read_status
 
 PAGE = "index.html"
 READING_ROOM = "reading.html"
@@ -47,7 +48,7 @@ class CrossTable:
     counts: list[list[int]]
 
 
-def write_report(study: Study, settings: Settings, *, maps: str = "none", reload: int = 0) -> Path:
+def write_report(study: Study, settings: Settings, *, maps: str = "none", reload: float = 0) -> Path:
     """Write `report/` into the study's folder, in place of an earlier one, and give the path of its page.
 
     Args:
@@ -148,6 +149,7 @@ def _names(contents: Contents) -> dict[str, Any]:
         "tables": {positive: _confusion(study, row) for positive, row in best.items()},
         "mistakes": {positive: mistakes(study, row) for positive, row in best.items()},
         "patient_flow": patient_flow(study, best[first]),
+        "progress": {run.name: _say_progress(run) for run in read_status(study.folder)},
         "shown": SHOWN,
         "few": FEW,
         "counted": _counted,
@@ -172,6 +174,11 @@ def _names(contents: Contents) -> dict[str, Any]:
         "signed": _say_signed,
         "version": __version__,
     }
+
+
+def _say_progress(run: RunStatus) -> str:
+    epochs = f", epoch {run.epoch} of {run.epochs}" if run.epoch and run.state != "failed" else ""
+    return f"{run.state}{epochs}" + (f": {run.note}" if run.state in ("failed", "damaged") and run.note else "")
 
 
 def _counted(row: Row) -> dict[str, str]:

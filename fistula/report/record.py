@@ -35,6 +35,7 @@ def to_json(contents: Contents, *, made: str, files: dict[str, str]) -> str:
         "version": __version__,
         "settings": asdict(contents.settings),
         "cohort_fingerprint": study.cohort.fingerprint,
+        "best": {positive: contents.ranked(positive)[0].configuration.name for positive in study.positives},
         "sources": {
             configuration.name: {
                 run.folder.name: _hash(run.folder / "predictions.parquet") for run in configuration.runs

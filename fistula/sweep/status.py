@@ -14,6 +14,7 @@ from fistula.sweep.ownership import holder_of
 from fistula.sweep.run_folder import RECORD, read_record
 
 STYLES = {"done": "green", "running": "cyan", "failed": "red", "stopped": "yellow", "damaged": "red"}
+ENDED = {"done", "failed", "damaged"}
 INTERRUPTED = ("KeyboardInterrupt", "SystemExit", "SIGTERMException")  # nobody's mistake
 
 
