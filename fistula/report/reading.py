@@ -15,7 +15,6 @@ from fistula.report.study import Configuration, Study
 
 SIDE = 224  # pixels, at most; a larger slice is shrunk
 OPENING = ("opening_row", "opening_col")
-SCORE = "raw"
 QUALITY = 75  # of WebP: enough to see what was missed; a diagnosis is made on the source
 
 
@@ -103,7 +102,7 @@ def _view(
                 "seed": run.record["seed"],
                 "threshold": study.threshold(run, positive, level="slice"),
                 "patient_threshold": study.threshold(run, positive, level="patient"),
-                "patients": dict(patients.rows.filter(pl.col("run") == number).select("unit", SCORE).iter_rows()),
+                "patients": dict(patients.rows.filter(pl.col("run") == number).select("unit", "score").iter_rows()),
                 "slices": [index[key] for key in test["slice_key"]],
                 "labels": (test["label"] == classes.index(positive)).cast(pl.Int64).to_list(),
                 "scores": test[f"score_{positive}" if several else "score"].to_list(),
