@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import shlex
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,8 @@ def _ensemble(study: "Study", record: Path) -> list[str]:
     best = next(iter(json.loads(record.read_text(encoding="utf-8"))["best"].values()))
     runs = next(configuration.runs for configuration in study.configurations if configuration.name == best)
     names = {re.sub(r"(fold|seed)\d+", r"\1*", run.folder.name) for run in runs}
-    if len(runs) == 1 or len(names) > 1:
+    others = [run.folder.name for run in study.runs if run not in runs]
+    if len(runs) == 1 or len(names) > 1 or any(fnmatchcase(name, pattern) for name in others for pattern in names):
         return [f"run={runs[0].folder}"]
     return [f"run={study.folder}", f"only={names.pop()}"]
 
