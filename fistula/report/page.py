@@ -17,7 +17,6 @@ from fistula.errors import ConfigError
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.standard import METRICS
 from fistula.report import answer, figures, methods, probability_figures
-from fistula.report.comparisons import MEASURES
 from fistula.report.contents import Contents, Settings, compute
 from fistula.report.drawing import save
 from fistula.report.guidelines import metrics_score, read_guidelines
@@ -37,7 +36,7 @@ from fistula.sweep.status import RunStatus, read_status
 PAGE = "index.html"
 READING_ROOM = "reading.html"
 SHOWN = figures.SHOWN  # configurations in a table on the page, those with the highest AUROC; more stand in a fold-out
-FEW = 12  # misclassified patients on the page; more stand in errors.csv
+FEW = 8  # misclassified patients on the page; more stand in errors.csv
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,6 @@ def _names(contents: Contents) -> dict[str, Any]:
         "say_ci": _say_ci,
         "say_thresholds": lambda row: _say_thresholds(study, row),
         "metrics": METRICS,
-        "measures": MEASURES,
         "titles": TITLES,
         "scaling": SCALINGS[contents.settings.scaling][0],
         "paper_pairs": [(paper, slice_rows[ours.name, first]) for paper, ours in contents.beside_the_paper],
