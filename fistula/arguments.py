@@ -9,7 +9,13 @@ from pathlib import Path
 from fistula.errors import ConfigError
 
 # Hydra takes a key for a group wherever conf/ has a folder of that name: these commands mean a folder on disk.
-RENAMED = {"weights": {"model": "models"}, "report": {"study": "study_folder"}, "status": {"study": "study_folder"}}
+RENAMED = {
+    "ingest": {"labels": "labels.file"},
+    "doctor": {"labels": "labels.file"},
+    "weights": {"model": "models"},
+    "report": {"study": "study_folder"},
+    "status": {"study": "study_folder"},
+}
 
 # Commands whose first word says what to do: `fistula weights pull`.
 WITH_ACTION = ("weights",)
@@ -24,9 +30,10 @@ PATHS = (
     "hydra.run.dir",
     "hydra.sweep.dir",
     "json",
-    "labels",
+    "labels.file",
     "model.weights",
     "out",
+    "patient",
     "reuse",
     "run",
     "source",

@@ -168,7 +168,7 @@ def suspicions(survey: Survey, *, labels: Labels | None, look: Look) -> list[str
 
 
 def _confounded(survey: Survey, labels: Labels, look: Look) -> list[str]:
-    facts = match(survey, labels, look.pseudonyms).filter(
+    facts = match(survey, survey.facts.with_columns(file_series="series_key"), labels, look.pseudonyms).filter(
         (pl.col("outcome") == "image") & pl.col("label").is_not_null()
     )
     patients = facts.group_by("patient_key").agg(pl.col("label").max(), pl.col("site", "scanner").mode().sort().first())

@@ -1,31 +1,71 @@
 """The exclusion flow: how many were found, what was left out at each step and why, and how many are kept."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import polars as pl
+from rich.console import Console
 from rich.table import Table
+
+NO_CLASS = "no label"
+WIDTH = 170  # of a table where the output is no terminal
+
+
+def wide_console() -> Console:
+    """Where tables are printed."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
 
 
 @dataclass
 class Flow:
-    """Steps in order; each has a name, a unit (files or slices), what it left out by reason, and what remains."""
+    """Steps in order: name, unit (files or slices), how many remain, what was left out by reason, and whose they are.
+
+    Within a unit each step's count is the one before it less what was left out.
+    """
 
     steps: list[dict[str, Any]] = field(default_factory=list)
+    remaining: list[pl.DataFrame] = field(default_factory=list)
 
-    def add(self, stage: str, *, unit: str, count: int, excluded: Mapping[str, int] | None = None) -> None:
-        """Append a step: `count` remain after `excluded` (reason to number) were left out."""
-        ordered = dict(sorted((excluded or {}).items(), key=lambda item: (-item[1], item[0])))
-        self.steps.append({"stage": stage, "unit": unit, "count": count, "excluded": ordered})
+    def add(self, stage: str, rows: pl.DataFrame, *, unit: str, excluded: Mapping[str, int] | None = None) -> None:
+        """Append a step: `rows` remain after `excluded` (reason to number) were left out."""
+        counts = {why: count for why, count in (excluded or {}).items() if count}
+        ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+        self.steps.append({"stage": stage, "unit": unit, "count": len(rows), "excluded": ordered})
+        self.remaining.append(rows.select("file", "member", "patient_key").unique())
+
+    def count_patients(self, labelled: pl.DataFrame, classes: Sequence[str]) -> None:
+        """Say for each step how many patients of each class remain; a patient's is the highest of the slices.
+
+        Args:
+            labelled: Slices with a label or of a patient who has one: columns ``file member patient_key label``.
+            classes: Their names.
+        """
+        of = labelled.group_by("patient_key").agg(pl.col("label").max())
+        # A step knows patients as the headers do, which is not always as the labels do.
+        known = labelled.select("file", "member", whose="patient_key").unique(["file", "member"])
+        for step, rows in zip(self.steps, self.remaining, strict=True):
+            whose = rows.join(known, on=["file", "member"], how="left").select(
+                patient_key=pl.coalesce("whose", "patient_key")
+            )
+            labels = whose.drop_nulls().unique().join(of, on="patient_key", how="left")["label"]
+            counts = Counter(NO_CLASS if label is None else classes[label] for label in labels)
+            step["patients"] = {name: counts[name] for name in (*classes, NO_CLASS) if counts[name]}
 
     def table(self) -> Table:
         """For the terminal."""
         table = Table(title="exclusion flow", title_justify="left", show_edge=False)
-        for column in ("step", "remain", "", "left out", "why"):
+        has_patients = any("patients" in step for step in self.steps)
+        for column in ("step", "remain", "", *(["patients"] if has_patients else []), "left out", "why"):
             table.add_column(column, justify="right" if column in ("remain", "left out") else "left")
         for step in self.steps:
             lines = list(step["excluded"].items()) or [("", "")]
+            whose = ", ".join(f"{name}: {count}" for name, count in step.get("patients", {}).items())
             for index, (reason, count) in enumerate(lines):
-                head = (step["stage"], str(step["count"]), step["unit"]) if index == 0 else ("", "", "")
+                head = [step["stage"], str(step["count"]), step["unit"]] if index == 0 else ["", "", ""]
+                if has_patients:
+                    head.append(whose if index == 0 else "")
                 table.add_row(*head, str(count), reason)
         return table

@@ -17,16 +17,16 @@ from fistula.cohort.labels import Labels, read_labels
 from fistula.cohort.manifest import EXTRA, FORMAT, SCHEMA, manifest_fingerprint
 from fistula.cohort.matching import refuse_empty_classes, refuse_files
 from fistula.cohort.order import in_order, with_points
-from fistula.cohort.pictures import survey_pictures
+from fistula.cohort.patients import PatientRule
 from fistula.cohort.pixels import Grid
-from fistula.cohort.reading import read_into, volumes_of
+from fistula.cohort.reading import read_chosen
 from fistula.cohort.reuse import Earlier
 from fistula.cohort.rules import Keep
-from fistula.cohort.select import Policies, select
+from fistula.cohort.select import Policies, Selection, select
 from fistula.cohort.stacks import plane_notes, volume_notes
 from fistula.cohort.store import PixelStore, disk_errors
-from fistula.cohort.survey import FACTS, Survey, survey_folder
-from fistula.cohort.volume import RESULTS, Plan, is_risky
+from fistula.cohort.survey import FACTS, Survey, survey_source
+from fistula.cohort.volume import Plan
 from fistula.cohort.workers import Workers
 from fistula.dicom.survey import Look
 from fistula.dicom.syntax import decoder_version
@@ -45,6 +45,7 @@ class Recipe:
         intensity: One of `fistula.cohort.intensity`.
         grid: The pixels of a slice.
         policies: What to refuse.
+        patient: What names the patient of an image.
         look: Names and limits.
         settings: The same as plain values, for ingest.json.
     """
@@ -53,6 +54,7 @@ class Recipe:
     intensity: Intensity
     grid: Grid
     policies: Policies
+    patient: PatientRule
     look: Look
     settings: dict[str, Any]
 
@@ -65,6 +67,7 @@ def ingest(
     recipe: Recipe,
     workers: Workers,
     classes: list[str] | None = None,
+    level: str = "slice",
     reuse: Path | None = None,
 ) -> dict[str, Any]:
     """Write the cohort folder `out`, whole or not at all.
@@ -76,6 +79,7 @@ def ingest(
         recipe: How.
         workers: Processes.
         classes: Class names where labels are words.
+        level: Whether a line of the table labels a `slice`, or all slices of a `patient`.
         reuse: A cohort written from an earlier state of the same tree by an equal recipe; what did not change since
             is taken from it.
 
@@ -86,76 +90,56 @@ def ingest(
         FistulaError: If anything is not what it has to be; nothing is then written.
     """
     refuse_existing(out)
-    labels = read_labels(labels_file, classes=classes, negatives=recipe.policies.negatives)
+    labels = read_labels(labels_file, classes=classes, negatives=recipe.policies.negatives, level=level)
     earlier = Earlier.open(reuse, recipe.settings, recipe.look.pseudonyms) if reuse is not None else None
-    survey = _survey(source, labels, recipe, workers, earlier)
+    known = earlier.facts if earlier else None
+    survey = survey_source(source, recipe.look, workers, are_images=labels.are_images, known=known)
     flow = Flow()
-    keep = None if labels.are_images else recipe.keep
-    chosen, negatives, noted = select(survey, labels, keep=keep, look=recipe.look, policies=recipe.policies, flow=flow)
-    chosen = chosen.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+    selection = select(
+        survey,
+        labels,
+        keep=None if labels.are_images else recipe.keep,
+        look=recipe.look,
+        policies=recipe.policies,
+        patient=recipe.patient,
+        flow=flow,
+    )
+    plan = Plan(recipe.grid, recipe.intensity, recipe.look, are_images=labels.are_images)
     with whole_folder(out) as folder, disk_errors(out):
         with PixelStore(folder / "pixels.unordered", recipe.grid.size) as store:
-            results = _read(survey, chosen, labels, recipe, workers, store, earlier)
-            kept = _kept(survey, chosen, results, labels, recipe, flow)
+            read, failed = read_chosen(survey, selection.slices, plan, workers, store, earlier=earlier)
+            kept = _kept(survey, read, failed, labels, recipe, flow)
+            flow.count_patients(selection.slices, labels.classes)
             manifest = in_order(with_points(kept, recipe.grid.size))
             store.finish(folder / "pixels.npy", manifest["at"].to_list())
-        record = _record(manifest, labels, recipe, flow, noted) | {"negatives": negatives}
+        record = _record(manifest, labels, recipe, flow, selection)
         _write(folder, manifest, survey, record)
     return record
 
 
-def _survey(source: Path, labels: Labels, recipe: Recipe, workers: Workers, earlier: Earlier | None) -> Survey:
-    if labels.are_images:
-        return survey_pictures(source, recipe.look.pseudonyms)
-    return survey_folder(source, recipe.look, workers, known=earlier.facts if earlier else None)
-
-
-def _read(
-    survey: Survey,
-    chosen: pl.DataFrame,
-    labels: Labels,
-    recipe: Recipe,
-    workers: Workers,
-    store: PixelStore,
-    earlier: Earlier | None,
-) -> pl.DataFrame:
-    """Columns of `RESULTS` for every chosen slice, its pixels in `store` at `at`."""
-    plan = Plan(recipe.grid, recipe.intensity, recipe.look, are_images=labels.are_images)
-    frames = [pl.DataFrame(schema=RESULTS)]
-    if earlier is not None:
-        frames.append(earlier.results(chosen, store))
-        chosen = chosen.filter(~pl.col("row").is_in(frames[-1]["row"].to_list()))
-    volumes = volumes_of(survey, chosen)
-    is_dangerous = is_risky(chosen) and not labels.are_images
-    frames.append(read_into(store, volumes, plan, workers, is_risky=is_dangerous))
-    return pl.concat(frames)
-
-
 def _kept(
-    survey: Survey, chosen: pl.DataFrame, results: pl.DataFrame, labels: Labels, recipe: Recipe, flow: Flow
+    survey: Survey, read: pl.DataFrame, failed: pl.DataFrame, labels: Labels, recipe: Recipe, flow: Flow
 ) -> pl.DataFrame:
-    """The chosen slices that have pixels; the flow's last step."""
-    joined = chosen.drop("reason", "remedy").join(results, on="row", how="left", maintain_order="left")
-    failed = joined.filter(pl.col("at").is_null())
+    """The slices that have pixels, of patients who still have a label; the flow's last step."""
     rule = "the pixels of every chosen image must be readable"
     refuse_files(survey, failed, key="unreadable", policy=recipe.policies.unreadable, rule=rule)
-    has_label = pl.col("label").is_not_null().any().over("patient_key")
-    kept = joined.filter(pl.col("at").is_not_null()).filter(has_label)
-    flow.add("kept", unit="slices", count=len(kept), excluded=Counter(failed["reason"]))
+    kept = read.filter(pl.col("label").is_not_null().any().over("patient_key"))
+    lost = {"of a patient without a readable slice with a label": len(read) - len(kept)}
+    flow.add("kept", kept, unit="slices", excluded=Counter(failed["reason"]) + Counter(lost))
     refuse_empty_classes(kept["label"].drop_nulls().to_list(), labels.classes)
-    return kept.with_columns(sequence=pl.lit(""), patient_label=pl.lit(None, pl.Int64()))
+    return kept.with_columns(sequence=pl.lit(""))
 
 
-def _record(
-    manifest: pl.DataFrame, labels: Labels, recipe: Recipe, flow: Flow, noted: dict[str, int]
-) -> dict[str, Any]:
+def _record(manifest: pl.DataFrame, labels: Labels, recipe: Recipe, flow: Flow, selection: Selection) -> dict[str, Any]:
     decoders = Counter(manifest["decoder"])
     notes = Counter(word for text in manifest["notes"].drop_nulls() for word in text.split("|") if word)
     syntaxes = Counter(manifest["syntax"].drop_nulls())
     return {
         "format": FORMAT,
         "classes": labels.classes,
-        "label_level": "slice",
+        "label_level": labels.level,
+        "negatives": selection.negatives,
+        "patient": recipe.patient.word,
         "fingerprint": manifest_fingerprint(manifest.select(list(SCHEMA))),
         "source_kind": "pictures" if labels.are_images else "dicom",
         "slices": len(manifest),
@@ -163,7 +147,7 @@ def _record(
         "patients": manifest["patient_key"].n_unique(),
         "by_class": {name: int((manifest["label"] == index).sum()) for index, name in enumerate(labels.classes)},
         "flow": flow.steps,
-        "noted": noted | dict(notes.most_common()),
+        "noted": selection.noted | dict(notes.most_common()),
         "volumes_noted": volume_notes(manifest) | plane_notes(manifest),
         "decoders": {decoder_version(name): count for name, count in decoders.items()},
         "syntaxes": dict(syntaxes.most_common()),

@@ -1,13 +1,13 @@
 """Read the table of labels: which images it names, how, and as what."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fistula.cohort.page_table import beside_labels, first_answers
+from fistula.cohort.survey import IMAGE_SUFFIXES
+from fistula.cohort.tables import read_table
 from fistula.errors import ConfigError, DataError
 
 # What may name an image; the first of these that a table has is how it names them.
@@ -15,12 +15,13 @@ KEYS = (
     ("sop_instance_uid",), ("path",), ("series_instance_uid", "instance_number"), ("patient_id",),
     ("slice_key",), ("patient_key",),  # pseudonyms, as a label page writes them
 )  # fmt: skip
+OF_PATIENTS = ("patient_id",), ("patient_key",)
 POINTS = ("opening", "canal")  # the finding, and the centre of the anal canal: NAME_row and NAME_col
 POINT_COLUMNS = tuple(f"{point}_{axis}" for point in POINTS for axis in ("row", "col"))
 OTHER_COLUMNS = ("frame_number", "label", "patient_id", "split", "site", *POINT_COLUMNS)
 COLUMNS = tuple(dict.fromkeys([name for key in KEYS for name in key] + list(OTHER_COLUMNS)))
+LEVELS = ("slice", "patient")
 PARTS = ("train", "val", "test")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +58,16 @@ class Labels:
         key: Columns that name an image: one of `KEYS`.
         classes: Names in the order of their labels; with two, the last is the positive one.
         rows: Its lines, in order.
+        level: What a line labels: a `slice`, or all slices of a `patient`.
+        has_frames: Whether it has the column frame_number, in which an empty cell stands for all frames of an object.
     """
 
     path: Path
     key: tuple[str, ...]
     classes: list[str]
     rows: list[Row]
+    level: str = "slice"
+    has_frames: bool = False
 
     @property
     def are_images(self) -> bool:
@@ -70,7 +75,9 @@ class Labels:
         return self.key == ("path",) and self.rows[0].name[0].lower().endswith(IMAGE_SUFFIXES)
 
 
-def read_labels(path: Path, *, classes: Sequence[str] | None = None, negatives: str = "none") -> Labels:
+def read_labels(
+    path: Path, *, classes: Sequence[str] | None = None, negatives: str = "none", level: str = "slice"
+) -> Labels:
     """Read and check a CSV table of labels.
 
     Args:
@@ -78,14 +85,18 @@ def read_labels(path: Path, *, classes: Sequence[str] | None = None, negatives: 
         classes: Class names; needed where labels are words, their order giving the indices.
         negatives: What the table leaves out is negative: `none`, `other_patients` or `rest`. Unless `none`, a table
             without a `label` column lists images of the last class.
+        level: `slice`, or `patient`: a line is for a patient, and its label for all of that patient's slices.
 
     Raises:
         DataError: If the file, a column or a cell is not what it has to be; the message has the line.
         ConfigError: If labels are words and `classes` is not given.
     """
-    table = _read_table(path)
+    if level not in LEVELS:
+        raise ConfigError("labels.level", f"must be {' or '.join(LEVELS)}", found=level)
+    table = read_table(path, columns=COLUMNS)
     header = table[0][1]
     key = _check_columns(path, header, negatives=negatives)
+    _check_level(path, key, level)
     body = [(line, dict(zip(header, cells, strict=True))) for line, cells in table[1:]]
     body = first_answers(path, header, body, negatives=negatives)
     if not body:
@@ -94,31 +105,22 @@ def read_labels(path: Path, *, classes: Sequence[str] | None = None, negatives: 
     rows = [_row(path, line, cells, key=key, classes=names) for line, cells in body]
     _refuse_twice(path, rows)
     _refuse_mixed_files(path, rows, key)
-    return Labels(path, key, names, rows)
+    return Labels(path, key, names, rows, level, has_frames="frame_number" in header)
 
 
-def _read_table(path: Path) -> list[tuple[int, list[str]]]:
-    """Line numbers and stripped cells, every line as long as the first; empty lines are left out."""
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(path, "must be UTF-8 text", remedy="Save it as CSV UTF-8") from error
-    except OSError as error:
-        raise DataError(f"labels={path}", f"cannot be read ({error.strerror})", remedy="Check the path") from error
-    delimiter = next((mark for mark in ",;\t" if mark in content.split("\n", 1)[0]), ",")  # countries differ
-    reader = csv.reader(io.StringIO(content, newline=""), strict=True, delimiter=delimiter)
-    try:
-        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}", f"is not CSV ({error})") from error
-    lines = [(line, cells) for line, cells in lines if any(cells)]
-    if not lines:
-        raise DataError(path, "is empty", remedy=f"Its first line must name columns of {', '.join(COLUMNS)}")
-    width = len(lines[0][1])
-    for line, cells in lines:
-        if len(cells) != width:
-            raise DataError(f"{path}, line {line}", f"must have {width} cells as the header has", found=len(cells))
-    return lines
+def _check_level(path: Path, key: tuple[str, ...], level: str) -> None:
+    if (key in OF_PATIENTS) == (level == "patient"):
+        return
+    if level == "patient":
+        remedy = "Leave out the columns that name images, or say labels.level=slice"
+        raise DataError(
+            f"{path}, line 1",
+            "must name patients by patient_id or patient_key alone",
+            found=", ".join(key),
+            remedy=remedy,
+        )
+    remedy = "Say labels.level=patient if a patient's label is that of every slice"
+    raise DataError(f"{path}, line 1", "names patients, not images", remedy=remedy)
 
 
 def _check_columns(path: Path, header: list[str], *, negatives: str) -> tuple[str, ...]:
@@ -242,6 +244,3 @@ def _refuse_mixed_files(path: Path, rows: list[Row], key: tuple[str, ...]) -> No
         raise DataError(
             f"{path}, line {line}", "names DICOM and PNG or JPEG files in one table", remedy="Ingest them apart"
         )
-    if all(images) and (row := next((row for row in rows if not row.patient), None)):
-        remedy = "A file name does not say which pictures are of one person"
-        raise DataError(f"{path}, line {row.line}", "must have a patient_id", remedy=remedy)

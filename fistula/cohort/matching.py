@@ -1,10 +1,12 @@
-"""Bring labels and images together, and say precisely what has no partner."""
+"""Bring labels and images together, and say precisely what has no partner, or more than one."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
 from fistula.cohort.labels import KEYS, POINTS, Labels, Row
+from fistula.cohort.rules import Keep
 from fistula.cohort.survey import Survey
 from fistula.dicom.identity import Pseudonyms
 from fistula.errors import DataError
@@ -17,21 +19,19 @@ MATCHED = {
     "line": pl.Int64(),
     "said_patient": pl.String(),  # pseudonym of the patient that the table names
 }
-
 # Which value of `negatives` makes whose slices negative.
 NEGATIVES_OF = {"other patients": ("other_patients", "rest"), "labelled patients": ("rest",)}
 
 
-def match(survey: Survey, labels: Labels, pseudonyms: Pseudonyms) -> pl.DataFrame:
-    """The survey's facts with the columns of `MATCHED`, null where the table has no line for the image.
+def match(survey: Survey, facts: pl.DataFrame, labels: Labels, pseudonyms: Pseudonyms) -> pl.DataFrame:
+    """Facts with the columns of `MATCHED`, null where the table has no line for the image.
 
     A line without a frame number is for all frames of its object.
     """
     rows = {_key(row.name, labels.key, pseudonyms, row.frame): row for row in labels.rows}
-    facts = survey.facts
     matched: list[tuple] = []
     for record in facts.select(
-        "file", "member", "frame", "slice_key", "instance_key", "series_key", "instance_number", "patient_key"
+        "file", "member", "frame", "slice_key", "instance_key", "file_series", "instance_number", "patient_key"
     ).iter_rows(named=True):
         name = _name(record, labels.key, survey)
         row = None if name is None else rows.get((*name, (record["frame"] or 0) + 1)) or rows.get((*name, None))
@@ -57,25 +57,73 @@ def with_negatives(facts: pl.DataFrame, *, negatives: str) -> tuple[pl.DataFrame
     for name, rows in whose.items():
         found = facts.filter(rows)
         counts[name] = {"slices": len(found), "patients": found["patient_key"].n_unique()}
-    for rows in [pl.any_horizontal(*whose.values())] if whose else []:
-        facts = facts.with_columns(label=pl.when(rows).then(pl.lit(0, pl.Int64())).otherwise("label"))
+    if whose:
+        is_negative = pl.any_horizontal(*whose.values())
+        facts = facts.with_columns(label=pl.when(is_negative).then(pl.lit(0, pl.Int64())).otherwise("label"))
     return facts, counts
 
 
-def refuse_unmatched(facts: pl.DataFrame, labels: Labels, *, policy: str) -> int:
-    """Count lines of the table that name no image that was found; refuse them unless `policy` is `exclude`.
+def refuse_ambiguous(images: pl.DataFrame, labels: Labels) -> None:
+    """Refuse a line that names several images, unless it is for a patient, or for all frames of an object.
+
+    Args:
+        images: Those wanted, without copies, matched.
+        labels: The table.
+
+    Raises:
+        DataError: With the lines.
+    """
+    if labels.level == "patient":
+        return
+    counted = pl.struct("file", "member").n_unique() if labels.has_frames else pl.len()
+    counts = images.drop_nulls("line").group_by("line").agg(len=counted).filter(pl.col("len") > 1).sort("line")
+    if counts.is_empty():
+        return
+    first = ", ".join(f"line {line} ({count} images)" for line, count in counts.head(3).iter_rows())
+    found = f"{len(counts)} lines for {counts['len'].sum()} images: {first}{', ...' if len(counts) > 3 else ''}"
+    remedy = "Name images by sop_instance_uid or path, and frames of one object by frame_number as well"
+    raise DataError(labels.path, "every line must be for one image", found=found, remedy=remedy)
+
+
+def refuse_unmatched(
+    wanted: pl.DataFrame, others: pl.DataFrame, labels: Labels, keep: Keep | None, *, policy: str
+) -> dict[str, int]:
+    """Count labels of no image, and of images that the keep rules leave out; refuse them unless `policy` is `exclude`.
+
+    Args:
+        wanted: Images that the rules keep, matched.
+        others: The rest of what was found, matched; `reason` says why.
+        labels: The table; its lines without a label are passed over.
+        keep: The rules.
+        policy: `refuse` or `exclude`.
 
     Raises:
         DataError: With how many, and the first of them.
     """
-    used = set(facts["line"].drop_nulls())
-    unused = [row for row in labels.rows if row.line not in used]
+    named = [row for row in labels.rows if row.label is not None]
+    used, seen = set(wanted["line"].drop_nulls()), set(others["line"].drop_nulls())
+    unused = [row for row in named if row.line not in used | seen]
+    dropped = [row for row in named if row.line in seen - used]
     if unused and policy == "refuse":
-        first = ", ".join(f"line {row.line} ({' '.join(row.name)})" for row in unused[:3])
         remedy = "Check source and the table, or say unmatched=exclude"
-        found = f"{len(unused)} without one: {first}{', ...' if len(unused) > 3 else ''}"
+        found = f"{len(unused)} without one: {_first(unused)}"
         raise DataError(labels.path, "every label must be of an image below source", found=found, remedy=remedy)
-    return len(unused)
+    if dropped and policy == "refuse" and keep is not None:
+        rows = others.filter(pl.col("line").is_in([row.line for row in dropped]))
+        why = Counter(rows.unique("line")["reason"])
+        reasons = ", ".join(f"{count} of: {reason}" for reason, count in why.most_common(4))
+        images = rows.filter(pl.col("outcome") == "image")
+        rule = "every label must be of an image that the keep rules keep"
+        options = " ".join(keep.widened(images)) if len(images) else ""
+        remedy = f"{options} keeps them; unmatched=exclude leaves them out" if options else "Or say unmatched=exclude"
+        found = f"{len(dropped)} of {len(named)} left out ({reasons}): {_first(dropped)}"
+        raise DataError(labels.path, rule, found=found, remedy=remedy)
+    return {"labels for no image": len(unused), "labels for images left out": len(dropped)}
+
+
+def _first(rows: Sequence[Row]) -> str:
+    names = ", ".join(f"line {row.line} ({' '.join(row.name)})" for row in rows[:3])
+    return f"{names}{', ...' if len(rows) > 3 else ''}"
 
 
 def refuse_files(survey: Survey, facts: pl.DataFrame, *, key: str, policy: str, rule: str) -> None:
@@ -95,9 +143,10 @@ def refuse_files(survey: Survey, facts: pl.DataFrame, *, key: str, policy: str, 
     raise DataError(f"source={survey.folder}", rule, found=found, remedy=remedy)
 
 
-def refuse_empty_classes(labels: Sequence[int], classes: Sequence[str]) -> None:
+def refuse_empty_classes(labels: Iterable[int], classes: Sequence[str]) -> None:
     """Raise DataError if a class has no image: nothing can be learned from one class."""
-    counts = [list(labels).count(index) for index in range(len(classes))]
+    given = Counter(labels)
+    counts = [given[index] for index in range(len(classes))]
     if min(counts) > 0:
         return
     found = ", ".join(f"{name}: {count}" for name, count in zip(classes, counts, strict=True))
@@ -119,7 +168,7 @@ def _name(record: dict, key: tuple[str, ...], survey: Survey) -> tuple | None:
     if key == KEYS[1]:
         return (survey.name(record["file"], record["member"] or ""),)
     if key == KEYS[2]:
-        return record["series_key"], record["instance_number"]
+        return record["file_series"], record["instance_number"]
     return (record["slice_key" if key == KEYS[4] else "patient_key"],)
 
 

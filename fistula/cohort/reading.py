@@ -6,13 +6,49 @@ from functools import partial
 import numpy as np
 import polars as pl
 
+from fistula.cohort.reuse import Earlier
 from fistula.cohort.store import PixelStore
 from fistula.cohort.survey import DEADLY, Survey
-from fistula.cohort.volume import RESULTS, Plan, Slice, read_volumes
+from fistula.cohort.volume import RESULTS, Plan, Slice, is_risky, read_volumes
 from fistula.cohort.workers import Workers, batches_of, in_parallel
 from fistula.dicom.container import Part
 
 SLICES_A_BATCH = 64
+
+
+def read_chosen(
+    survey: Survey,
+    wanted: pl.DataFrame,
+    plan: Plan,
+    workers: Workers,
+    store: PixelStore,
+    *,
+    earlier: Earlier | None = None,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Read images volume by volume; the slices of one share an intensity mapping.
+
+    Args:
+        survey: Where they lie.
+        wanted: Rows of its facts with `volume`.
+        plan: How to read.
+        workers: Processes.
+        store: Takes the pixels.
+        earlier: A cohort from which unchanged volumes are taken.
+
+    Returns:
+        The rows that have pixels, with the columns of `RESULTS`, theirs in `store` at `at`; and those that could not
+        be read, with their `reason` and `remedy`.
+    """
+    wanted = wanted.drop("reason", "remedy").with_row_index("row").cast({"row": pl.Int64})
+    frames, rest = [pl.DataFrame(schema=RESULTS)], wanted
+    if earlier is not None:
+        frames.append(earlier.results(wanted, store))
+        rest = wanted.filter(~pl.col("row").is_in(frames[-1]["row"].to_list()))
+    is_dangerous = is_risky(wanted) and not plan.are_images
+    frames.append(read_into(store, volumes_of(survey, rest), plan, workers, is_risky=is_dangerous))
+    table = wanted.join(pl.concat(frames), on="row", how="left", maintain_order="left")
+    has_pixels = pl.col("at").is_not_null()
+    return table.filter(has_pixels), table.filter(~has_pixels)
 
 
 def read_into(

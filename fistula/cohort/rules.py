@@ -1,6 +1,7 @@
 """Keep rules: which images of an archive are the sequence that is wanted, by their real attributes."""
 
 import re
+import shlex
 from collections.abc import Sequence
 
 import polars as pl
@@ -52,6 +53,27 @@ class Keep:
     def reasons(self, facts: pl.DataFrame) -> pl.Series:
         """For every row the reason why it is left out; null where it stays."""
         return facts.select(reason=self._reason)["reason"]
+
+    def widened(self, images: pl.DataFrame) -> list[str]:
+        """The options under which the rules keep these images as well, as a shell takes them.
+
+        A mosaic is kept by no rule.
+        """
+        options = []
+        for name in ("modality", "component", "orientation", "contrast"):
+            if (rule := getattr(self, name)) is not None:
+                values = images[name].unique(maintain_order=True).to_list()
+                added = sorted({value for value in values if value not in rule}, key=str)
+                words = ",".join(word or "''" for word in [*rule, *(value for value in added if value is not None)])
+                if added:
+                    options.append(f"keep.{name}=null" if None in added else f"keep.{name}=[{words}]")
+        flags = {"localizers": "is_localizer", "burned_in": "is_burned_in"}
+        for name, column in flags.items():
+            if not getattr(self, name) and images[column].any():
+                options.append(f"keep.{name}=true")
+        if self.description and not images["is_described"].all():
+            options.append("keep.description=''")
+        return [shlex.quote(option) for option in options]
 
     def _expression(self) -> pl.Expr:
         rules = [

@@ -27,6 +27,11 @@ FACTS: dict[str, Any] = {
     "patient_key": pl.String(),
     "study_key": pl.String(),
     "series_key": pl.String(),
+    "is_named": pl.Boolean(),  # whether a PatientID is there; else the study stands for the patient
+    "is_default_id": pl.Boolean(),
+    "issuer_key": pl.String(),
+    "birth_key": pl.String(),
+    "institution_key": pl.String(),
     "person_key": pl.String(),
     "instance_number": pl.Int64(),
     "rows": pl.Int64(),
@@ -61,6 +66,7 @@ FACTS: dict[str, Any] = {
     "study_day": pl.Int64(),
     "notes": pl.String(),
 }
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 FILES_A_BATCH = 64
 ROWS_A_FRAME = 4096  # records as tuples take ten times the memory of a table's
 DEADLY = "crashes or hangs the program that reads it"
@@ -91,19 +97,25 @@ def printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", errors="backslashreplace")
 
 
-def survey_folder(folder: Path, look: Look, workers: Workers, *, known: pl.DataFrame | None = None) -> Survey:
-    """Read the headers of all files below `folder`.
+def survey_source(
+    source: Path, look: Look, workers: Workers, *, are_images: bool = False, known: pl.DataFrame | None = None
+) -> Survey:
+    """List what a file, a zip archive, or a folder of any depth and any files holds.
 
     Args:
-        folder: Any depth, any files.
+        source: File or folder.
         look: How to look at each.
         workers: Processes.
+        are_images: PNG and JPEG pictures, named by the pseudonyms of their paths; otherwise headers of DICOM are read.
         known: Facts of an earlier survey with the same `look`; files with a stamp in it are not opened.
 
     Raises:
-        DataError: If the folder is not there or has no files.
+        DataError: If the source is not there or has no files.
     """
-    return survey_paths(folder, files_below(folder), look, workers, known=known)
+    folder, paths = (source.parent, [source]) if source.is_file() else (source, files_below(source))
+    if are_images:
+        return _survey_pictures(folder, paths, look)
+    return _survey_headers(folder, paths, look, workers, known=known)
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -119,10 +131,10 @@ def files_below(folder: Path) -> list[Path]:
     return paths
 
 
-def survey_paths(
+def _survey_headers(
     folder: Path, paths: list[Path], look: Look, workers: Workers, *, known: pl.DataFrame | None = None
 ) -> Survey:
-    """Read the headers of `paths`, which lie below `folder`; the rest is as in `survey_folder`."""
+    """Read the headers of `paths`, which lie below `folder`."""
     stamps = [file_stamp(path, path.relative_to(folder).as_posix(), look.pseudonyms) for path in paths]
     frames, waiting = [], []
     old = set()
@@ -144,6 +156,33 @@ def survey_paths(
     frames.append(pl.DataFrame(waiting, schema=FACTS, orient="row"))
     facts = pl.concat(frames).sort("file", "member", "frame", maintain_order=True)
     return Survey(folder, paths, facts)
+
+
+def _survey_pictures(folder: Path, paths: list[Path], look: Look) -> Survey:
+    rows = []
+    for index, path in enumerate(paths):
+        name = path.relative_to(folder).as_posix()
+        is_image = path.suffix.lower() in IMAGE_SUFFIXES
+        key = look.pseudonyms("image", name)
+        rows.append(
+            {
+                "file": index,
+                "member": "",
+                "frame": 0,
+                "frames": 1,
+                "stamp": file_stamp(path, name, look.pseudonyms),
+                "outcome": "image" if is_image else "skipped",
+                "reason": "" if is_image else "neither PNG nor JPEG",
+                "slice_key": key,
+                "instance_key": key,
+                "series_key": look.pseudonyms("image series", name),
+                "patient_key": key,  # the table of labels says who it is
+                "study_key": key,
+                "is_named": False,
+                "notes": "",
+            }
+        )
+    return Survey(folder, paths, pl.DataFrame(rows, schema=FACTS))
 
 
 def _lost(item: tuple[int, Path, str]) -> list[tuple]:

@@ -13,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fistula.cohort.examine import decoded, file_records, outcomes, series_table, suspicions
-from fistula.cohort.labels import IMAGE_SUFFIXES, read_labels
+from fistula.cohort.flow import wide_console
+from fistula.cohort.labels import Labels, read_labels
 from fistula.cohort.rules import Keep
-from fistula.cohort.survey import Survey, survey_folder
+from fistula.cohort.survey import IMAGE_SUFFIXES, Survey, survey_source
 from fistula.cohort.workers import Workers
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.survey import Look
@@ -36,7 +37,6 @@ HEADINGS = (
     "keep rules",
     "first file",
 )
-WIDTH = 170  # where the output is no terminal
 
 
 def run(cfg: DictConfig) -> None:
@@ -46,13 +46,13 @@ def run(cfg: DictConfig) -> None:
         if not Path(str(cfg.json)).parent.is_dir():
             raise ConfigError("json", "must lie in a folder that is there", found=cfg.json)
     keep: Keep = instantiate(cfg.keep, _convert_="all")
-    labels = None if cfg.labels is None else read_labels(Path(str(cfg.labels)), classes=cfg.classes)
+    labels = _read_table(cfg)
     look = Look(read_pseudonyms(create=False), keep.description, cfg.max_object_mb, cfg.seconds_per_file)
     workers = Workers(cfg.workers.count, cfg.workers.backend)
-    survey = survey_folder(Path(str(cfg.source)), look, workers)
+    survey = survey_source(Path(str(cfg.source)), look, workers)
     if cfg.decode:
         survey = decoded(survey, look, workers)
-    console = _console()
+    console = wide_console()
     _print_series(console, survey, keep)
     _print_rest(console, survey)
     for sentence in suspicions(survey, labels=labels, look=look):
@@ -60,10 +60,18 @@ def run(cfg: DictConfig) -> None:
     if cfg.json is not None:
         write_whole(Path(str(cfg.json)), json.dumps(file_records(survey), indent=1, ensure_ascii=False) + "\n")
     if (survey.facts["outcome"] == "image").any():
-        source, table = (shlex.quote(f"{key}={cfg[key] or 'labels.csv'}") for key in ("source", "labels"))
+        source, table = (
+            shlex.quote(word) for word in (f"source={cfg.source}", f"labels={cfg.labels.file or 'labels.csv'}")
+        )
         print(f"next: fistula ingest {source} {table} out=data/cohort")
     elif any(path.suffix.lower() in IMAGE_SUFFIXES for path in Path(str(cfg.source)).rglob("*")):
         print("PNG and JPEG files have no header: ingest takes them by a table with path, patient_id and label")
+
+
+def _read_table(cfg: DictConfig) -> Labels | None:
+    if cfg.labels.file is None:
+        return None
+    return read_labels(Path(str(cfg.labels.file)), classes=cfg.classes, negatives="rest", level=cfg.labels.level)
 
 
 def _print_series(console: Console, survey: Survey, keep: Keep) -> None:
@@ -96,8 +104,3 @@ def _table(title: str, headings: Sequence[str]) -> Table:
     for heading in headings:
         table.add_column(heading, overflow="fold")
     return table
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDTH)

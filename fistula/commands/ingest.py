@@ -6,10 +6,10 @@ from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
-from fistula.cohort.flow import Flow
+from fistula.cohort.flow import Flow, wide_console
 from fistula.cohort.ingest import Recipe, ingest
+from fistula.cohort.patients import PatientRule
 from fistula.cohort.pixels import Grid
 from fistula.cohort.select import Policies
 from fistula.cohort.workers import Workers
@@ -26,18 +26,21 @@ def run(cfg: DictConfig) -> None:
     out = Path(str(cfg.out))
     record = ingest(
         Path(str(cfg.source)),
-        Path(str(cfg.labels)),
+        Path(str(cfg.labels.file)),
         out,
         recipe=read_recipe(cfg),
         workers=Workers(cfg.workers.count, cfg.workers.backend),
         classes=cfg.classes,
+        level=cfg.labels.level,
         reuse=None if cfg.reuse is None else Path(str(cfg.reuse)),
     )
-    console = Console(highlight=False)
+    console = wide_console()
     console.print(Flow(record["flow"]).table())
     for name, count in {**record["noted"], **record["volumes_noted"]}.items():
         console.print(f"noted: {name}: {count}", style="yellow", soft_wrap=True)
     counts = ", ".join(f"{name}: {count}" for name, count in record["by_class"].items())
+    if record["label_level"] == "patient":
+        print(f"labels.level=patient: {record['labelled']} slices have the label of their patient")
     for whose, found in record["negatives"].items():
         print(f"negatives={cfg.negatives}: {found['slices']} slices of {found['patients']} {whose} are negative")
     rest = record["slices"] - record["labelled"]
@@ -63,7 +66,8 @@ def read_recipe(cfg: DictConfig) -> Recipe:
         keep=keep,
         intensity=instantiate(cfg.intensity, _convert_="all"),
         grid=Grid(cfg.size, cfg.spacing_mm, cfg.fit),
-        policies=Policies(cfg.unreadable, cfg.unmatched, cfg.negatives),
+        policies=Policies(cfg.unreadable, cfg.unmatched, cfg.same_uid, cfg.negatives),
+        patient=PatientRule(cfg.patient),
         look=Look(pseudonyms, keep.description, cfg.max_object_mb, cfg.seconds_per_file),
         settings=settings,
     )

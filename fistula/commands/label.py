@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from fistula.cohort.flow import Flow
-from fistula.cohort.survey import Survey, survey_folder
+from fistula.cohort.survey import Survey, survey_source
 from fistula.cohort.workers import Workers
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.survey import Look
@@ -41,7 +41,7 @@ def run(cfg: DictConfig) -> None:
     look = Look(read_pseudonyms(create=True), keep.description, cfg.max_object_mb, cfg.seconds_per_file)
     workers = Workers(cfg.workers.count, cfg.workers.backend)
     flow, shown, out = Flow(), Shown(cfg.bits, look), Path(str(cfg.out))
-    survey = survey_folder(Path(str(cfg.source)), look, workers)
+    survey = survey_source(Path(str(cfg.source)), look, workers)
     table = find_stacks(survey, keep, look, flow)
     if asked is not None:
         table = _of_patients(table, asked, cfg.asked)

@@ -14,6 +14,7 @@ from fistula.dicom.geometry import normal, position_along, stance
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.kinds import num_frames
 from fistula.dicom.parse import Header, text, whole
+from fistula.dicom.persons import person_facts
 from fistula.dicom.syntax import syntax_name
 
 # Series that agree in these may be one that was cut up; the first two must be stated.
@@ -89,23 +90,18 @@ def _identity(dataset: Dataset, pseudonyms: Pseudonyms) -> tuple[dict[str, Any],
     meta = getattr(dataset, "file_meta", None)
     instance = text(dataset, "SOPInstanceUID") or (text(meta, "MediaStorageSOPInstanceUID") if meta else "")
     study, series = text(dataset, "StudyInstanceUID"), text(dataset, "SeriesInstanceUID")
-    patient = text(dataset, "PatientID")
-    if not patient:
-        notes.append("no PatientID: the study stands for the patient")
-    whose = ("patient", patient) if patient else ("patient of study", study or series or instance)
-    patient_key = pseudonyms(*whose)
     birth, day = _date(dataset, "PatientBirthDate"), _study_date(dataset)
-    person = f"{birth}|{text(dataset, 'PatientSex')}|{day}" if birth and day else ""
+    person = person_facts(dataset, pseudonyms, birth=birth, day=day)
+    if not person["is_named"]:
+        notes.append("no PatientID: the study stands for the patient")
     alike = [study, *(text(dataset, keyword) for keyword in ALIKE)]
-    identity = {
+    identity = person | {
         "slice_key": pseudonyms("instance", instance) if instance else "",
         "instance_key": pseudonyms("instance", instance) if instance else "",
-        "patient_key": patient_key,
         "study_key": pseudonyms("study", study or series or instance),
         "series_key": pseudonyms("series", series or study or instance),
         "series_alike": pseudonyms("series alike", "\0".join(alike)) if all(alike[:3]) else "",
-        "person_key": pseudonyms("person", person) if person else "",
-        "study_day": pseudonyms.day(patient_key, day.toordinal()) if day else None,
+        "study_day": pseudonyms.day(person["patient_key"], day.toordinal()) if day else None,
     }
     return identity, notes
 

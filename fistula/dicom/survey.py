@@ -10,7 +10,8 @@ from fistula.dicom.facts import frame_facts
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.kinds import require_image
 from fistula.dicom.outcome import NotTaken, Refused, Skipped, damage_refused
-from fistula.dicom.parse import read_header
+from fistula.dicom.parse import read_dataset, read_header
+from fistula.dicom.pixels import decode
 from fistula.dicom.syntax import require_decoder
 from fistula.dicom.timing import TimeLimit
 from fistula.errors import refuse_outside
@@ -78,6 +79,16 @@ def source_hash(part: Part, look: Look) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def pixels_hash(part: Part, frame: int, look: Look) -> str:
+    """SHA-256 of a frame's values and shape; of the object's bytes where they cannot be read."""
+    try:
+        with TimeLimit(look.seconds), open_part(part, limit=look.limit) as file:
+            values = next(decode(read_dataset(file, limit=look.limit), [frame])).values
+    except (NotTaken, StopIteration):
+        return source_hash(part, look)
+    return hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
 
 
 def _survey_part(part: Part, look: Look) -> list[dict[str, Any]]:

@@ -13,8 +13,7 @@ from fistula.cohort.flow import Flow
 from fistula.cohort.intensity import MinMax
 from fistula.cohort.pixels import Grid
 from fistula.cohort.rules import Keep
-from fistula.cohort.select import Policies, readable_images, wanted_images, without_copies
-from fistula.cohort.stacks import with_volumes
+from fistula.cohort.select import Policies, choose
 from fistula.cohort.survey import Survey
 from fistula.cohort.volume import Plan, Slice, pictures
 from fistula.dicom.container import Part
@@ -49,11 +48,9 @@ def find_stacks(survey: Survey, keep: Keep, look: Look, flow: Flow) -> pl.DataFr
     Raises:
         DataError: If nothing is eligible.
     """
-    images = readable_images(survey, survey.facts, keep=keep, policies=Policies(unreadable="exclude"), flow=flow)
-    images, left_out = wanted_images(survey, images, keep)
-    images, copies = without_copies(survey, images, look)
-    flow.add("right sequence", unit="slices", count=len(images), excluded=Counter(left_out["reason"]) + copies)
-    return with_volumes(images).with_columns(pane=pl.lit(0)).sort(*ORDER, nulls_last=True)
+    policies = Policies(unreadable="exclude", same_uid="separate")
+    chosen = choose(survey, keep=keep, look=look, policies=policies, flow=flow)
+    return chosen.wanted.with_columns(pane=pl.lit(0)).sort(*ORDER, nulls_last=True)
 
 
 def read_patients(patients: Sequence[pl.DataFrame], *, survey: Survey, shown: Shown) -> list[tuple[dict, Counter[str]]]:

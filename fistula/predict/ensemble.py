@@ -12,7 +12,7 @@ from fistula.sweep.run_folder import RECORD, WITHIN, read_record
 
 log = logging.getLogger(__name__)
 
-INGEST = ("keep", "intensity", "size", "spacing_mm", "fit", "source_kind", "key_name")
+INGEST = ("keep", "intensity", "size", "spacing_mm", "fit", "source_kind", "patient", "key_name")
 
 
 def load_runs(folder: Path, *, only: str = "*") -> list[LoadedRun]:

@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 
 from fistula.cohort.flow import Flow
 from fistula.cohort.intensity import FileWindow, FixedWindow, MinMax, Percentile
-from fistula.cohort.pictures import survey_pictures
+from fistula.cohort.patients import PatientRule
 from fistula.cohort.pixels import Grid
-from fistula.cohort.reading import read_into, volumes_of
+from fistula.cohort.reading import read_chosen
 from fistula.cohort.rules import Keep
-from fistula.cohort.select import Policies, readable_images, wanted_images, without_copies
-from fistula.cohort.stacks import with_volumes
+from fistula.cohort.select import Policies, choose
 from fistula.cohort.store import PixelStore
-from fistula.cohort.survey import Survey, survey_folder, survey_paths
-from fistula.cohort.volume import Plan, is_risky
+from fistula.cohort.survey import Survey, survey_source
+from fistula.cohort.volume import Plan
 from fistula.cohort.workers import Workers
 from fistula.dicom.container import Part
 from fistula.dicom.identity import read_pseudonyms
@@ -78,6 +77,7 @@ class Reader:
 
     record: dict[str, Any]
     keep: Keep | None
+    patient: PatientRule
     plan: Plan
 
     @property
@@ -99,7 +99,8 @@ def reader_of(record: dict[str, Any], *, where: object, limits: Limits) -> Reade
     look = Look(read_pseudonyms(create=True), keep.description, limits.max_object_mb, limits.seconds)
     grid = Grid(record["size"], record["spacing_mm"], record["fit"])
     are_images = record["source_kind"] == "pictures"
-    return Reader(record, None if are_images else keep, Plan(grid, intensity, look, are_images=are_images))
+    patient = PatientRule(record["patient"])
+    return Reader(record, None if are_images else keep, patient, Plan(grid, intensity, look, are_images=are_images))
 
 
 @contextmanager
@@ -111,47 +112,27 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
     Raises:
         DataError: If nothing is there, or nothing of it is eligible.
     """
-    survey = _survey(source, reader, workers)
-    flow, look = Flow(), reader.plan.look
-    exclude = Policies(unreadable="exclude")
-    images = readable_images(survey, survey.facts, keep=reader.keep, policies=exclude, flow=flow)
-    chosen, others = wanted_images(survey, images, reader.keep)
-    chosen, copies = without_copies(survey, chosen, look)
-    flow.add("right sequence", unit="slices", count=len(chosen), excluded=Counter(others["reason"]) + copies)
-    chosen = with_volumes(chosen).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+    plan, flow = reader.plan, Flow()
+    survey = survey_source(source, plan.look, workers, are_images=plan.are_images)
+    policies = Policies(unreadable="exclude", same_uid="separate")
+    chosen = choose(survey, keep=reader.keep, look=plan.look, policies=policies, flow=flow)
+    wanted = reader.patient.named(survey, chosen.wanted, plan.look.pseudonyms)
     with tempfile.TemporaryDirectory(prefix="fistula-") as folder:
-        results_file = Path(folder) / "pixels.npy"
-        with PixelStore(Path(folder) / "pixels.unordered", reader.plan.grid.size) as store:
-            risky = is_risky(chosen) and not reader.plan.are_images
-            results = read_into(store, volumes_of(survey, chosen), reader.plan, workers, is_risky=risky)
-            table = chosen.drop("reason", "remedy").join(results, on="row", maintain_order="left")
-            failed = table.filter(pl.col("at").is_null())
-            table = table.filter(pl.col("at").is_not_null())
+        with PixelStore(Path(folder) / "pixels.unordered", plan.grid.size) as store:
+            table, failed = read_chosen(survey, wanted, plan, workers, store)
             table = table.sort("patient_key", "series_key", "volume", "position_mm", "slice_key")
-            flow.add("scored", unit="slices", count=len(table), excluded=Counter(failed["reason"]))
+            flow.add("scored", table, unit="slices", excluded=Counter(failed["reason"]))
             if table.is_empty():
                 raise DataError(f"source={source}", "no image could be read", found=failed["reason"][0])
-            store.finish(results_file, table["at"].to_list())
-        refused = survey.facts.filter(pl.col("outcome") == "refused")
+            store.finish(Path(folder) / "pixels.npy", table["at"].to_list())
         yield Slices(
-            table=_named(survey, table, look),
-            pixels=np.load(results_file, mmap_mode="r"),
-            left_out=_left_out(survey, [refused, others, failed], look),
+            table=_named(survey, table, plan.look),
+            pixels=np.load(Path(folder) / "pixels.npy", mmap_mode="r"),
+            left_out=_left_out(survey, [chosen.left_out, failed], plan.look),
             flow=flow,
             parts=_parts(survey, table),
             knows_patients=reader.is_same_key,
         )
-
-
-def _survey(source: Path, reader: Reader, workers: Workers) -> Survey:
-    look = reader.plan.look
-    if not source.exists():
-        raise DataError(f"source={source}", "is not there", remedy="Name a file or a folder of images")
-    if reader.plan.are_images:
-        return survey_pictures(source, look.pseudonyms)
-    if source.is_dir():
-        return survey_folder(source, look, workers)
-    return survey_paths(source.parent, [source], look, workers)
 
 
 def _parts(survey: Survey, table: pl.DataFrame) -> list[Part]:

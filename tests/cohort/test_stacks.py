@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage
 
 from fistula.cohort.stacks import plane_notes, volume_notes, with_volumes
-from fistula.cohort.survey import survey_folder
+from fistula.cohort.survey import survey_source
 from fistula.cohort.workers import Workers
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.survey import Look
@@ -36,7 +36,7 @@ def _classic(write_dicom, folder, slices, *, series=None):
         for one in put:
             one(dataset)
         dataset.save_as(path)
-    return with_volumes(survey_folder(folder, LOOK, Workers(1)).facts)
+    return with_volumes(survey_source(folder, LOOK, Workers(1)).facts)
 
 
 def _enhanced(write_dicom, folder, frames):
@@ -54,7 +54,7 @@ def _enhanced(write_dicom, folder, frames):
         own.append(item)
     write_dicom(folder / "a.dcm", np.stack([PIXELS] * len(frames)), SOPClassUID=EnhancedMRImageStorage,
                 PerFrameFunctionalGroupsSequence=own, drop=("ImagePositionPatient",), **MR)  # fmt: skip
-    return with_volumes(survey_folder(folder, LOOK, Workers(1)).facts)
+    return with_volumes(survey_source(folder, LOOK, Workers(1)).facts)
 
 
 def _volumes(facts):
@@ -154,7 +154,7 @@ def test_philips_own_b_value_in_a_frame_counts(write_dicom, tmp_path):
         item.private_block(0x2001, PHILIPS, create=True).add_new(0x03, "FL", [0.0, 0.0, 800.0, 800.0][frame])
         group.private_block(0x2005, "Philips MR Imaging DD 005", create=True).add_new(0x0F, "SQ", [item])
     dataset.save_as(path)
-    facts = with_volumes(survey_folder(tmp_path, LOOK, Workers(1)).facts)
+    facts = with_volumes(survey_source(tmp_path, LOOK, Workers(1)).facts)
     assert facts["acquisition"].to_list() == ["b 0", "b 0", "b 800", "b 800"]
 
 
@@ -246,6 +246,6 @@ def test_slices_without_a_plane_stay_together(write_dicom, tmp_path):
 def test_numbers_of_volumes_do_not_depend_on_the_order_of_the_files(write_dicom, tmp_path):
     slices = [(3.0 * place, {"EchoTime": echo}) for place in range(3) for echo in ("9.2", "4.6")]
     facts = _classic(write_dicom, tmp_path, slices)
-    shuffled = with_volumes(survey_folder(tmp_path, LOOK, Workers(1)).facts[[5, 0, 3, 1, 4, 2]])
+    shuffled = with_volumes(survey_source(tmp_path, LOOK, Workers(1)).facts[[5, 0, 3, 1, 4, 2]])
     by_slice = dict(facts.select("slice_key", "volume").rows())
     assert dict(shuffled.select("slice_key", "volume").rows()) == by_slice

@@ -11,7 +11,7 @@ from fistula.cohort.order import with_points
 from fistula.cohort.pixels import Grid, grid_point, source_point
 from fistula.cohort.reading import volumes_of
 from fistula.cohort.stacks import with_volumes
-from fistula.cohort.survey import survey_folder
+from fistula.cohort.survey import survey_source
 from fistula.cohort.volume import Plan, read_volumes
 from fistula.cohort.workers import Workers
 from fistula.dicom.geometry import TURNS, found_point, turn, turned_point
@@ -47,7 +47,7 @@ def _laid(turned, corner):
 
 
 def _read(folder, intensity, *, points=None):
-    survey = survey_folder(folder, LOOK, Workers(1))
+    survey = survey_source(folder, LOOK, Workers(1))
     chosen = with_volumes(survey.facts).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
     records, pixels = read_volumes(volumes_of(survey, chosen), Plan(GRID, intensity, LOOK))
     from fistula.cohort.volume import RESULTS

@@ -106,7 +106,7 @@ def test_the_keep_rules_leave_out_the_fat_images_and_say_so(dicom_tree, tmp_path
     assert code == 0
     assert "component fat" in shown
     steps = {step["stage"]: step for step in json.loads((tmp_path / "cohort" / "ingest.json").read_text())["flow"]}
-    assert list(steps) == ["found", "readable", "image", "right sequence", "labelled", "kept"]
+    assert list(steps) == ["found", "readable", "image", "slices", "right sequence", "labelled", "kept"]
     assert steps["right sequence"]["excluded"] == {"component fat": 1}
 
 
@@ -188,7 +188,7 @@ def test_of_magnitude_and_phase_in_one_enhanced_object_the_magnitude_is_kept(tmp
             ImageType=["ORIGINAL", "PRIMARY", "T1", "MIXED"],
             drop=("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"),
         )
-    (tmp_path / "labels.csv").write_text("sop_instance_uid,label\n2.25.50,0\n2.25.51,1\n")
+    (tmp_path / "labels.csv").write_text("sop_instance_uid,frame_number,label\n2.25.50,,0\n2.25.51,,1\n")
     tree = tmp_path / "tree", tmp_path / "labels.csv"
     code, shown, error = _ingest(fistula_here, tree, tmp_path / "cohort", "keep=mr", "intensity=min_max")
     assert (code, error) == (0, "")
@@ -426,18 +426,33 @@ def test_images_can_be_named_by_path_or_by_series_and_number(dicom_tree, tmp_pat
 
 def test_a_label_can_be_for_all_slices_of_a_patient(dicom_tree, tmp_path, fistula_here):
     dicom_tree[1].write_text("patient_id,label\n00,1\n01,1\n02,0\n03,0\n")
-    code, shown, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
+    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
+    assert code == 2
+    assert "names patients, not images. Say labels.level=patient" in error
+    code, shown, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort", "labels.level=patient")
     assert code == 0, error
+    assert "labels.level=patient: 12 slices have the label of their patient" in shown
     assert "12 slices of 4 patients (0: 6, 1: 6)" in shown
+    cohort = read_cohort(tmp_path / "cohort")
+    assert cohort.record["label_level"] == "patient"
+    assert cohort.manifest["patient_label"].to_list() == cohort.manifest["label"].to_list()
 
 
-def test_a_patient_id_in_the_table_goes_before_the_one_in_the_header(dicom_tree, tmp_path, fistula_here):
+def test_a_patient_id_that_contradicts_the_headers_is_refused_or_taken_as_is_said(dicom_tree, tmp_path, fistula_here):
     lines = dicom_tree[1].read_text().splitlines()
     dicom_tree[1].write_text(
         "\n".join([f"{lines[0]},patient_id", *(f"{line},X{index % 2}" for index, line in enumerate(lines[1:]))])
     )
-    _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
-    assert read_cohort(tmp_path / "cohort").manifest["patient_key"].n_unique() == 2
+    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
+    assert code == 2
+    assert "one PatientID stands with several patient_id: 4 such, as on lines 2, 3, 4" in error
+    for rule, patients in (("joined", 1), ("header", 4), ("folder:1", 4), ("study", 4), ("P(?P<patient>[01])?", 3)):
+        code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / rule[:5], f"patient={rule}")
+        if rule.startswith("P("):
+            assert "must name a patient in every path, found P2/0.dcm" in error
+            continue
+        assert (code, error) == (0, "")
+        assert read_cohort(tmp_path / rule[:5]).manifest["patient_key"].n_unique() == patients
 
 
 def test_frames_of_one_object_can_have_labels_of_their_own(tmp_path, fistula_here, write_dicom):
