@@ -4,8 +4,7 @@ from math import isnan, sqrt
 
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
-from scipy.special import expit, logit
-from scipy.stats import t as student
+from scipy.special import expit, logit, stdtrit
 
 from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
 from fistula.evidence.placements import Placements, place
@@ -64,7 +63,7 @@ def clustered_auroc(
     value, error, degrees = placements.contrast([1.0])
     if isnan(value) or isnan(error) or error == 0 or not 0 < value < 1:
         return _without_variance(placements, method, level)
-    quantile = float(student.ppf((1 + level) / 2, degrees)) if not isnan(degrees) else two_sided(level)
+    quantile = float(stdtrit(degrees, (1 + level) / 2)) if not isnan(degrees) else two_sided(level)
     half = quantile * placements.logit_error()
     return Estimate(value, float(expit(logit(value) - half)), float(expit(logit(value) + half)), method)
 

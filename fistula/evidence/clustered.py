@@ -3,21 +3,24 @@
 from math import nan, sqrt
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.special import expit, logit
-from scipy.stats import t as student
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit, stdtrit
 
 from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
-from fistula.evidence.inputs import Floats, check_labels, patient_codes, sum_by_patient
+from fistula.evidence.inputs import Bools, Floats, check_labels, patient_codes, sum_by_patient
+from fistula.evidence.placements import kish
 from fistula.evidence.rates import score_interval
+
+RATE = "Wilson at the effective number of slices, patients left out in turn, t"
 
 
 def rao_scott(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estimate:
     """A share of slices with Wilson's interval at the effective number of slices, and Student's t for few patients.
 
     For sensitivity give the positive slices alone (outcome: called positive), for specificity the negative ones. The
-    effective number is the number of slices over the design effect. Where no patient differs from another (a
-    rate of 0 or 1), the design effect cannot be seen, and each patient counts as one slice: the careful end.
+    effective number is the number of slices over the design effect, which is how many times the variance of the share,
+    by leaving out one patient at a time, exceeds that of independent slices. Where no patient differs from another (a
+    rate of 0 or 1), it cannot be seen, and each of Kish's patients counts as one slice: the careful end.
 
     Args:
         outcomes: 0 or 1, ``(N,)``: whether the slice is a success.
@@ -32,41 +35,57 @@ def rao_scott(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95) -> 
 
     Source:
         Rao & Scott (1992), Biometrics 48(2), 577-585; with Wilson's interval: Dean & Pagano (2015), J Surv Stat
-        Methodol 3(4), 484-503; with t: Korn & Graubard (1998), Survey Methodology 24(2), 193-201.
+        Methodol 3(4), 484-503; with t: Korn & Graubard (1998), Survey Methodology 24(2), 193-201; Kish (1965).
     """
-    method = name_method("clustered by patient (Rao-Scott), Wilson", level)
+    method = name_method(RATE, level)
     successes, sizes = _by_patient(outcomes, patients)
-    clusters, trials = len(sizes), float(sizes.sum())
+    trials = float(sizes.sum())
     if trials == 0:
         return undefined(method, "no rows")
     rate = float(successes.sum() / trials)
-    if clusters < 2:
+    if len(sizes) < 2:
         return without_interval(rate, method, "only one patient")
-    effect = design_effect(outcomes, patients)
-    effective = clusters if np.isnan(effect) else trials / effect
-    quantile = float(student.ppf((1 + level) / 2, clusters - 1))
+    away = _left_out(successes, sizes)
+    variance = (len(sizes) - 1) / len(sizes) * float(away @ away)
+    certain = not 0 < rate < 1 or variance < 1e-24
+    effective = kish(sizes) if certain else rate * (1 - rate) / variance
+    quantile = float(stdtrit(max(1.0, kish(sizes) - 1), (1 + level) / 2))
     return Estimate(rate, *score_interval(rate, trials=effective, quantile=quantile), method)
 
 
-def design_effect(outcomes: ArrayLike, patients: ArrayLike) -> float:
-    """How many times the variance of a share exceeds that of independent slices: about 1 + (slices - 1) × correlation.
+def balanced_accuracy(labels: ArrayLike, called: ArrayLike, patients: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """The mean of sensitivity and specificity, with an interval made of theirs.
+
+    Each end is as far from the mean as the two rates' ends are from them, added as errors that correlate as the two
+    rates do over patients left out; patients of one class make them independent.
+
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        called: 0 or 1, ``(N,)``.
+        patients: Whom each row is of, ``(N,)``.
+        level: Of the interval.
 
     Returns:
-        NaN for fewer than two patients, or where the variance is 0 (no slice differs, or no patient does).
+        Undefined if a class is missing; without an interval if one rate has none.
 
     Raises:
-        ValueError: As `rao_scott`.
+        ValueError: If a value is not 0 or 1, or the lengths differ.
 
     Source:
-        Rao & Scott (1992), Biometrics 48(2), 577-585, eq. 4.
+        Zou & Donner (2008), Stat Med 27(10), 1693-1702 (MOVER: variance estimates recovered from the ends).
     """
-    successes, sizes = _by_patient(outcomes, patients)
-    trials = float(sizes.sum())
-    rate = float(successes.sum() / trials) if trials else nan
-    variance = _ratio_variance(successes, sizes)
-    if not 0 < rate < 1 or np.isnan(variance) or variance < 1e-24:
-        return nan
-    return variance * trials / (rate * (1 - rate))
+    method = name_method("from the two rates' intervals (MOVER)", level)
+    truth, calls, keys = check_labels(labels), check_labels(called), np.asarray(patients)
+    rates = [rao_scott((calls == label)[truth == label], keys[truth == label], level=level) for label in (True, False)]
+    if not all(rate.is_defined for rate in rates):
+        return undefined(method, "a class is missing")
+    value = (rates[0].value + rates[1].value) / 2
+    if not all(rate.has_interval for rate in rates):
+        return without_interval(value, method, next(rate.reason for rate in rates if not rate.has_interval))
+    correlation = _correlate(truth, calls == truth, keys)
+    below, above = ([end(rate) for rate in rates] for end in (lambda r: r.value - r.low, lambda r: r.high - r.value))
+    half = [sqrt(max(0.0, a * a + b * b + 2 * correlation * a * b)) / 2 for a, b in (below, above)]
+    return Estimate(value, value - half[0], value + half[1], method)
 
 
 def gee(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estimate:
@@ -94,7 +113,7 @@ def gee(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estima
     variance = _ratio_variance(successes, sizes)
     if not 0 < rate < 1 or variance < 1e-24:
         return without_interval(rate, method, "no patient differs from another")
-    half = float(student.ppf((1 + level) / 2, len(sizes) - 1)) * sqrt(variance) / (rate * (1 - rate))
+    half = float(stdtrit(len(sizes) - 1, (1 + level) / 2)) * sqrt(variance) / (rate * (1 - rate))
     return Estimate(rate, float(expit(logit(rate) - half)), float(expit(logit(rate) + half)), method)
 
 
@@ -106,6 +125,23 @@ def _by_patient(outcomes: ArrayLike, patients: ArrayLike) -> tuple[Floats, Float
         sum_by_patient(success.astype(np.float64), codes, patients=len(keys)),
         np.bincount(codes, minlength=len(keys)).astype(np.float64),
     )
+
+
+def _left_out(successes: Floats, sizes: Floats) -> Floats:
+    """The share without each patient ``(P,)``, less the mean of these; 0 for a patient who has no slices."""
+    shares = (successes.sum() - successes) / (sizes.sum() - sizes)
+    return shares - shares[sizes > 0].mean() * (sizes > 0) - shares * (sizes == 0)
+
+
+def _correlate(truth: Bools, right: Bools, patients: NDArray) -> float:
+    """Correlation of sensitivity and specificity over patients left out; 0 where one of them does not vary."""
+    keys, codes = patient_codes(patients, rows=len(truth))
+    sides = []
+    for rows in (truth, ~truth):
+        successes = sum_by_patient(right[rows].astype(np.float64), codes[rows], patients=len(keys))
+        sides.append(_left_out(successes, np.bincount(codes[rows], minlength=len(keys)).astype(np.float64)))
+    spread = sqrt(float(sides[0] @ sides[0]) * float(sides[1] @ sides[1]))
+    return float(sides[0] @ sides[1]) / spread if spread > 1e-24 else 0.0
 
 
 def _ratio_variance(successes: Floats, sizes: Floats) -> float:

@@ -1,17 +1,16 @@
 """Two models on the same rows: is the difference more than chance?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtr
+from scipy.special import ndtr, stdtr, stdtrit
 from scipy.stats import binomtest
-from scipy.stats import t as student
 
 from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Bools, Floats, check_labels, patient_codes, sum_by_patient
-from fistula.evidence.placements import place
+from fistula.evidence.placements import kish, place
 from fistula.evidence.rates import two_sided
 
 
@@ -23,13 +22,24 @@ class Comparison:
         difference: First less second, with its interval; its reason also tells why a test is missing.
         statistic: z, t or chi-square, as the method says; NaN where undefined.
         p_value: Two-sided; NaN where undefined.
-        standard_error: Of the difference, for what the design could detect; NaN where undefined.
+        standard_error: Of the difference; NaN where undefined.
+        degrees: Of freedom of a t statistic; NaN for others.
     """
 
     difference: Estimate
     statistic: float
     p_value: float
     standard_error: float
+    degrees: float = nan
+
+    def at(self, alpha: float) -> "Comparison":
+        """The same with the interval of level ``1 - alpha``; itself where there is no interval or no level."""
+        if isnan(alpha) or isnan(self.degrees) or not self.difference.has_interval:
+            return self
+        half = float(stdtrit(self.degrees, 1 - alpha / 2)) * self.standard_error
+        value, name = self.difference.value, self.difference.method.rpartition(", ")[0]
+        method = name_method(name, round(1 - alpha, 6))
+        return replace(self, difference=Estimate(value, max(-1.0, value - half), min(1.0, value + half), method))
 
 
 def delong_test(labels: ArrayLike, first: ArrayLike, second: ArrayLike, level: float = 0.95) -> Comparison:
@@ -127,31 +137,29 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> Comparison:
     return Comparison(without_interval(difference, name, reason), float(only_first), p_value, error)
 
 
-def clustered_mcnemar(
-    first: ArrayLike, second: ArrayLike, patients: ArrayLike, *, method: str = "obuchowski", level: float = 0.95
-) -> Comparison:
+def clustered_mcnemar(first: ArrayLike, second: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Comparison:
     """Difference of two shares of right decisions on the same slices, with patients as the units.
+
+    The spread of the difference as each patient is left out in turn, with Student's t at Kish's number of patients less
+    one: test and interval are one, and with one slice a patient they are McNemar's but for few patients.
 
     Args:
         first: Whether the first model is right, 0 or 1, ``(N,)``.
         second: Likewise, of the second.
         patients: Whom each row is of, ``(N,)``.
-        method: ``obuchowski`` (every slice counts alike) or ``durkalski`` (every patient counts alike).
-        level: Of the interval, which is that of the difference of slices for both.
+        level: Of the interval.
 
     Returns:
-        Chi-square of one degree as statistic; without a test where no patient's models differ.
+        t as statistic; without a test where no patient's models differ.
 
     Raises:
-        ValueError: If a value is not 0 or 1, the lengths differ, or the method is unknown.
+        ValueError: If a value is not 0 or 1, or the lengths differ.
 
     Source:
-        Obuchowski (1998), Stat Med 17(13), 1495-1507; Durkalski et al. (2003), Stat Med 22(15), 2417-2428.
+        Obuchowski (1998), Stat Med 17(13), 1495-1507, whose variance this is but for few patients; Kish (1965).
     """
-    if method not in ("obuchowski", "durkalski"):
-        raise ValueError(f"method must be obuchowski or durkalski, got {method!r}")
     right, other = _decisions(first, second)
-    name = name_method(f"McNemar's test clustered by patient ({method})", level)
+    name = name_method("paired rates, patients left out in turn, t", level)
     keys, codes = patient_codes(patients, rows=len(right))
     excess = sum_by_patient(right.astype(np.float64) - other, codes, patients=len(keys))
     sizes, clusters = np.bincount(codes, minlength=len(keys)), len(keys)
@@ -162,15 +170,10 @@ def clustered_mcnemar(
         return Comparison(without_interval(value, name, "only one patient"), nan, nan, nan)
     if not excess.any():
         return Comparison(without_interval(value, name, "the models do not differ in any patient"), nan, nan, nan)
-    correction = clusters / (clusters - 1)
-    if method == "obuchowski":
-        chi_square = excess.sum() ** 2 / (correction * np.sum(excess**2))
-    else:
-        chi_square = np.sum(excess / sizes) ** 2 / np.sum((excess / sizes) ** 2)
-    error = sqrt(correction * np.sum((excess - sizes * value) ** 2)) / sizes.sum()
-    half = float(student.ppf((1 + level) / 2, clusters - 1)) * error
-    difference = Estimate(value, max(-1.0, value - half), min(1.0, value + half), name)
-    return Comparison(difference, float(chi_square), float(2 * ndtr(-sqrt(chi_square))), error)
+    left_out = (excess.sum() - excess) / (sizes.sum() - sizes)
+    error = sqrt((clusters - 1) / clusters * np.sum((left_out - left_out.mean()) ** 2))
+    degrees = max(1.0, kish(sizes) - 1)
+    return _wald(value, error if error > 1e-12 else 0.0, degrees, name=name, reason="", level=level)
 
 
 def _columns(first: ArrayLike, second: ArrayLike) -> Floats:
@@ -188,7 +191,7 @@ def _decisions(first: ArrayLike, second: ArrayLike) -> tuple[Bools, Bools]:
 
 
 def _wald(value: float, error: float, degrees: float, *, name: str, reason: str, level: float) -> Comparison:
-    """The interval and test of a difference of AUROCs: normal, or Student's t where there are degrees of freedom."""
+    """The interval and test of a difference: normal, or Student's t where there are degrees of freedom."""
     if isnan(value):
         return Comparison(undefined(name, reason), nan, nan, nan)
     if isnan(error) or error == 0:
@@ -197,6 +200,6 @@ def _wald(value: float, error: float, degrees: float, *, name: str, reason: str,
     if isnan(degrees):
         quantile, p_value = two_sided(level), float(2 * ndtr(-abs(statistic)))
     else:
-        quantile, p_value = float(student.ppf((1 + level) / 2, degrees)), float(2 * student.sf(abs(statistic), degrees))
+        quantile, p_value = float(stdtrit(degrees, (1 + level) / 2)), float(2 * stdtr(degrees, -abs(statistic)))
     difference = Estimate(value, max(-1.0, value - quantile * error), min(1.0, value + quantile * error), name)
-    return Comparison(difference, statistic, p_value, error)
+    return Comparison(difference, statistic, p_value, error, degrees)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from math import isnan, sqrt
 
 import numpy as np
+from scipy.special import stdtrit
 from scipy.stats import chi2
-from scipy.stats import t as student
 
 from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Floats
@@ -130,5 +130,5 @@ def _effect(weights: Floats, placements: Placements, *, confounded: bool, level:
         return undefined(name, placements.reason)
     if isnan(error) or error == 0:
         return without_interval(value, name, placements.reason or "the difference does not vary")
-    half = error * (two_sided(level) if isnan(degrees) else float(student.ppf((1 + level) / 2, degrees)))
+    half = error * (two_sided(level) if isnan(degrees) else float(stdtrit(degrees, (1 + level) / 2)))
     return Estimate(value, value - half, value + half, name)

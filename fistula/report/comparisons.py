@@ -11,14 +11,16 @@ from fistula.evidence.compare import Comparison, clustered_auroc_test, clustered
 from fistula.evidence.design import Effect, Spread, main_effects, seed_and_patient_spread
 from fistula.evidence.estimate import undefined
 from fistula.evidence.placements import Placements, place
-from fistula.evidence.verdict import detectable_difference, holm, judge_equivalence, planned_auroc_error
+from fistula.evidence.power import detectable_difference
+from fistula.evidence.verdict import holm, holm_levels, judge_equivalence
 from fistula.report.cross_checks import PAIR_CHECKS, pair_checks
 from fistula.report.results import Row
 
 MEASURES = ("auroc", "sensitivity", "specificity")
 Tests = dict[str, Comparison]
 Found = tuple[str, str, Tests, Tests]  # two configurations, the tests of the measures, and the checks of these
-PLANNED = 0.5  # correlation of the AUROCs of two models alike, on the same patients
+ALPHA = 0.05  # of a whole family of comparisons
+PLANNED = 0.5  # correlation of the scores of two models within a class, where only one was made
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,10 @@ class Pair:
         first: Name of a configuration.
         second: Of the other; differences are first less second.
         positive: The class held against the rest.
-        tests: By the names of `MEASURES`, at the study's primary level.
+        tests: By the names of `MEASURES`, at the study's primary level; the intervals are at the level at which Holm
+            tested the pair, so that one leaves out 0 exactly where `holm` is at most 0.05.
         holm: P-values corrected within each measure over all pairs of the class; NaN where there is no test.
-        equivalence: What the interval of the AUROC's difference says of the margin.
+        equivalence: What that interval of the AUROC's difference says of the margin.
         checks: Other tests of the same differences, by the names of `cross_checks.PAIR_CHECKS`.
     """
 
@@ -52,9 +55,9 @@ class Comparisons:
         positive: The class held against the rest.
         pairs: Every two configurations of one split, the higher AUROC first.
         uncompared: Pairs that were tested on different rows, by name.
-        detectable: Least difference of the primary AUROC found with 80 % power, at the median standard error of the
-            pairs; without one as planned from the numbers of patients; NaN where those do not tell it.
-        is_planned: Whether it is that of a plan.
+        detectable: Least difference of per-patient AUROC that the best configuration's test finds with 80 % power at
+            the level that Holm leaves, by simulation; NaN where none is, or slices are primary.
+        alpha: That level: 0.05 over the number of tested pairs.
         effects: Main effects of the factors on the primary AUROC; empty where runs do not share their rows.
         spreads: Of seeds and of patients, by configuration, where it has several seeds.
     """
@@ -63,7 +66,7 @@ class Comparisons:
     pairs: list[Pair]
     uncompared: list[tuple[str, str]]
     detectable: float
-    is_planned: bool
+    alpha: float
     effects: list[Effect]
     spreads: dict[str, Spread]
 
@@ -98,34 +101,49 @@ def _compare_class(rows: list[Row], positive: str, *, margin: float, resamples: 
         tests = _test(_shared(one, two), resamples=resamples)
         found.append((first.name, second.name, *tests))
     pairs = _correct(found, positive, margin=margin)
-    errors = [pair.tests["auroc"].standard_error for pair in pairs if pair.tests["auroc"].standard_error > 0]
-    detectable = detectable_difference(median(errors)) if errors else _plan(rows)
-    return Comparisons(positive, pairs, uncompared, detectable, not errors, _effects(rows), _spreads(rows))
+    alpha = ALPHA / max(1, sum(not isnan(pair.holm["auroc"]) for pair in pairs))
+    return Comparisons(positive, pairs, uncompared, _power(rows, alpha), alpha, _effects(rows), _spreads(rows))
 
 
-def _plan(rows: list[Row]) -> float:
-    """What two models like the best honest one could be told apart by, on as many rows."""
-    first = min(rows, key=lambda row: (row.configuration.leaky_by_design, *_falling(row)))
+def _power(rows: list[Row], alpha: float) -> float:
+    """What a model worse than the best honest one must lack to be found worse, on as many patients."""
+    first, *others = sorted(rows, key=lambda row: (row.configuration.leaky_by_design, *_falling(row)))
     area, (total, positives) = first.estimates["auroc"].value, first.num
-    if not 0 < area < 1:
+    if first.level != "patient" or not 0 < area < 1 or min(positives, total - positives) < 2:
         return nan
-    error = planned_auroc_error(area, positives=positives, negatives=total - positives, correlation=PLANNED)
-    return detectable_difference(error)
+    alike = [_alike(first, other) for other in others if other.configuration.split == first.configuration.split]
+    correlation = median([value for value in alike if not isnan(value)] or [PLANNED])
+    sizes = {"positives": positives, "negatives": total - positives}
+    return detectable_difference(area, **sizes, correlation=min(0.99, max(0.0, correlation)), alpha=alpha)
+
+
+def _alike(first: Row, second: Row) -> float:
+    """Correlation of two configurations' scores on the same rows, by rank within class and run."""
+    shared = _shared(first, second)
+    ranks = [pl.col(name).rank().over("run", "label") for name in ("score", "score_second")]
+    middle = [rank - rank.mean().over("run", "label") for rank in ranks]
+    found = shared.select(pl.corr(*middle)).item()
+    return nan if found is None else float(found)
 
 
 def _correct(found: list[Found], positive: str, *, margin: float) -> list[Pair]:
-    corrected = {name: holm([tests[name].p_value for _, _, tests, _ in found]).tolist() for name in MEASURES}
+    p_values = {name: [tests[name].p_value for _, _, tests, _ in found] for name in MEASURES}
+    corrected = {name: holm(values).tolist() for name, values in p_values.items()}
+    levels = {name: holm_levels(values, ALPHA).tolist() for name, values in p_values.items()}
+    adjusted = [
+        {name: tests[name].at(levels[name][index]) for name in MEASURES} for index, (_, _, tests, _) in enumerate(found)
+    ]
     return [
         Pair(
             first=first,
             second=second,
             positive=positive,
-            tests=tests,
+            tests=adjusted[index],
             holm={name: corrected[name][index] for name in MEASURES},
-            equivalence=judge_equivalence(tests["auroc"].difference, margin=margin),
+            equivalence=judge_equivalence(adjusted[index]["auroc"].difference, margin=margin),
             checks=checks,
         )
-        for index, (first, second, tests, checks) in enumerate(found)
+        for index, (first, second, _, checks) in enumerate(found)
     ]
 
 

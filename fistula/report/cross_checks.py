@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fistula.evidence.clustered import gee
-from fistula.evidence.compare import Comparison, clustered_mcnemar, mcnemar
+from fistula.evidence.compare import Comparison, mcnemar
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.rates import clopper_pearson
 from fistula.evidence.resample import paired_bootstrap, patient_bootstrap
@@ -20,9 +20,7 @@ CHECKS = (
 )
 PAIR_CHECKS = (
     "AUROC, bootstrap",
-    "sensitivity, Durkalski",
     "sensitivity, McNemar exact",
-    "specificity, Durkalski",
     "specificity, McNemar exact",
 )
 
@@ -62,7 +60,7 @@ def pair_checks(
 ) -> dict[str, Comparison]:
     """Compare two models by the methods of `PAIR_CHECKS`.
 
-    McNemar's exact test takes rows as independent; Durkalski's counts patients alike, not slices.
+    McNemar's exact test takes rows as independent.
 
     Args:
         labels: 0 or 1, ``(N,)``.
@@ -78,6 +76,5 @@ def pair_checks(
     found = [Comparison(drawn["auroc"], nan, nan, nan)]
     for label in (1, 0):
         rows = labels == label
-        right, other = (calls[rows] == label for calls in called)
-        found += [clustered_mcnemar(right, other, patients[rows], method="durkalski"), mcnemar(right, other)]
+        found.append(mcnemar(*(calls[rows] == label for calls in called)))
     return dict(zip(PAIR_CHECKS, found, strict=True))

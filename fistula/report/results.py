@@ -83,7 +83,7 @@ def results(study: Study, *, resamples: int, scaling: str, prevalence: float | N
                         say_aggregation(study, configuration, positive) if level == "patient" else "",
                         table,
                         (len(units), int(units["label"].sum())),
-                        standard_metrics(*arrays, resamples=resamples),
+                        standard_metrics(*arrays),
                         _more(table, resamples=resamples, prevalence=prevalence, seeds=configuration.num_seeds),
                         cross_checks(*arrays, resamples=resamples),
                         _calibration(table) if level == "slice" else {},

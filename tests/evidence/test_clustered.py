@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from scipy.stats import t as student
+from sklearn.metrics import balanced_accuracy_score
 
-from fistula.evidence.clustered import design_effect, gee, rao_scott
+from fistula.evidence.clustered import balanced_accuracy, gee, rao_scott
 from fistula.evidence.rates import wilson
 
 
@@ -35,26 +36,25 @@ def test_rao_scott_and_gee_agree_about_the_interval(decisions):
     assert by_score.high == pytest.approx(by_logit.high, abs=0.02)
 
 
-def test_the_design_effect_matches_cluster_robust_least_squares(decisions):
+def test_the_interval_of_a_rate_is_wilsons_at_the_number_that_patients_left_out_allow(decisions):
     called, patients = decisions
-    groups = np.unique(patients, return_inverse=True)[1]
-    fitted = sm.OLS(called, np.ones(len(called))).fit(cov_type="cluster", cov_kwds={"groups": groups})
-    rate = called.mean()
-    assert design_effect(called, patients) == pytest.approx(fitted.bse[0] ** 2 * len(called) / (rate * (1 - rate)))
+    keys, sizes = np.unique(patients, return_counts=True)
+    shares = np.array([called[patients != key].mean() for key in keys])
+    variance = (len(keys) - 1) / len(keys) * np.sum((shares - shares.mean()) ** 2)
+    effective, kish = called.mean() * (1 - called.mean()) / variance, sizes.sum() ** 2 / np.sum(sizes**2)
+    quantile, rate = student.ppf(0.975, kish - 1), called.mean()
+    # Wilson's ends are where the score test rejects.
+    found = rao_scott(called, patients)
+    for end in (found.low, found.high):
+        assert (rate - end) ** 2 == pytest.approx(quantile**2 * end * (1 - end) / effective)
 
 
 def test_slices_that_are_copies_count_as_one():
     outcomes = np.random.default_rng(0).integers(0, 2, size=40)
     copied, patients = np.repeat(outcomes, 10), np.repeat(np.arange(40), 10)
-    assert design_effect(copied, patients) == pytest.approx(10 * design_effect(outcomes, np.arange(40)))
     alone = rao_scott(outcomes, np.arange(40))
     assert (rao_scott(copied, patients).low, rao_scott(copied, patients).high) == pytest.approx((alone.low, alone.high))
     assert alone.high - alone.low > 2 * (wilson(copied.sum(), 400).high - wilson(copied.sum(), 400).low)
-
-
-def test_independent_slices_have_a_design_effect_of_about_one():
-    outcomes = np.random.default_rng(1).random(20_000) < 0.8
-    assert design_effect(outcomes, np.repeat(np.arange(2000), 10)) == pytest.approx(1, abs=0.1)
 
 
 def test_a_rate_of_one_counts_each_patient_once():
@@ -84,6 +84,45 @@ def test_what_cannot_be_said_is_said_so(outcomes, patients, expected):
     for function, text in zip((rao_scott, gee), expected, strict=True):
         if text:
             assert f"{function(outcomes, patients):.1f}" == text
+
+
+def test_a_rate_of_one_counts_patients_by_kish():
+    estimate = rao_scott(np.ones(14, dtype=int), np.repeat(np.arange(3), [10, 2, 2]))
+    kish = 14**2 / (100 + 4 + 4)
+    quantile = student.ppf(0.975, 1)  # never fewer degrees than one
+    assert estimate.low == pytest.approx(kish / (kish + quantile**2))
+
+
+def test_balanced_accuracy_of_patients_of_one_class_adds_the_two_errors(make_cohort):
+    cohort = make_cohort(4, mixed=0)
+    called = (cohort.first >= 0.6).astype(int)
+    positive = cohort.labels == 1
+    rates = [
+        rao_scott((called == label)[cohort.labels == label], cohort.patients[cohort.labels == label])
+        for label in (1, 0)
+    ]
+    found = balanced_accuracy(cohort.labels, called, cohort.patients)
+    assert found.value == pytest.approx(balanced_accuracy_score(cohort.labels, called))
+    assert found.value - found.low == pytest.approx(np.hypot(*(rate.value - rate.low for rate in rates)) / 2)
+    assert found.high - found.value == pytest.approx(np.hypot(*(rate.high - rate.value for rate in rates)) / 2)
+    assert positive.any()
+
+
+def test_balanced_accuracy_knows_that_patients_of_both_classes_tie_the_rates():
+    random = np.random.default_rng(0)
+    patients, labels = np.repeat(np.arange(40), 10), np.tile([0, 1], 200)
+    # A patient who is called positive throughout raises sensitivity and lowers specificity by as much.
+    lean = random.random(40)[patients]
+    called = (random.random(400) < 0.1 + 0.2 * labels + 0.7 * (lean > 0.5)).astype(int)
+    tied = balanced_accuracy(labels, called, patients)
+    apart = balanced_accuracy(labels, called, patients + 100 * labels)
+    assert tied.value == apart.value
+    assert tied.high - tied.low < 0.9 * (apart.high - apart.low)
+
+
+def test_balanced_accuracy_says_what_it_lacks():
+    assert str(balanced_accuracy([1, 1], [1, 0], ["a", "b"])) == "n/a: a class is missing"
+    assert str(balanced_accuracy([1, 1, 0], [1, 0, 0], ["a", "b", "c"])) == "0.750 (n/a: only one patient)"
 
 
 def test_outcomes_are_checked():

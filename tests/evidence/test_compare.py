@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from scipy.stats import chi2
+from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
@@ -79,53 +79,44 @@ def decisions(make_cohort):
     return cohort.first[positive] >= 0.4, cohort.second[positive] >= 0.7, cohort.patients[positive]
 
 
-def test_the_clustered_mcnemar_test_is_obuchowskis_written_out(decisions):
+def test_the_error_of_paired_rates_is_that_of_statsmodels_by_leaving_out_patients(decisions):
     first, second, patients = decisions
-    # Obuchowski (1998): variances and covariance of the two shares, each about their common mean.
-    mean, keys = (first.mean() + second.mean()) / 2, np.unique(patients)
-    clusters = len(keys)
-    pairs = np.array(
-        [
-            [np.sum(first[patients == key]) - mean * np.sum(patients == key),
-             np.sum(second[patients == key]) - mean * np.sum(patients == key)]
-            for key in keys
-        ]
-    )  # fmt: skip
-    covariance = clusters / (clusters - 1) * pairs.T @ pairs / len(first) ** 2
-    chi_square = (first.mean() - second.mean()) ** 2 / (covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    excess = first.astype(float) - second
+    kept = [patients != key for key in np.unique(patients)]
+    left_out = np.array([sm.OLS(excess[rows], np.ones(rows.sum())).fit().params[0] for rows in kept])
+    error = np.sqrt((len(kept) - 1) / len(kept) * np.sum((left_out - left_out.mean()) ** 2))
+    sizes = np.unique(patients, return_counts=True)[1]
+    degrees = sizes.sum() ** 2 / np.sum(sizes**2) - 1
     found = clustered_mcnemar(first, second, patients)
-    assert found.statistic == pytest.approx(chi_square)
-    assert found.p_value == pytest.approx(chi2.sf(chi_square, 1))
+    assert found.standard_error == pytest.approx(error)
+    assert found.statistic == pytest.approx(excess.mean() / error)
+    assert found.p_value == pytest.approx(2 * student.sf(abs(found.statistic), degrees))
+    half = student.ppf(0.975, degrees) * error
+    assert (found.difference.low, found.difference.high) == pytest.approx((excess.mean() - half, excess.mean() + half))
 
 
-def test_durkalskis_test_matches_a_hand_worked_value():
-    # Three patients, of 2, 2 and 4 slices, whose excess shares are 1/2, -1/2 and 3/4: (3/4)^2 / (1/4 + 1/4 + 9/16).
-    first = np.array([1, 0, 0, 0, 1, 1, 1, 0])
-    second = np.array([0, 0, 0, 1, 0, 0, 0, 0])
-    patients = np.array(list("aabbcccc"))
-    found = clustered_mcnemar(first, second, patients, method="durkalski")
-    assert found.statistic == pytest.approx(0.5625 / 1.0625)
-    # All slices alike: excesses 1, -1 and 3, so 2/3 × 9 / 11.
-    assert clustered_mcnemar(first, second, patients).statistic == pytest.approx(2 / 3 * 9 / 11)
-
-
-def test_the_error_of_a_clustered_difference_matches_cluster_robust_least_squares(decisions):
-    first, second, patients = decisions
-    groups = np.unique(patients, return_inverse=True)[1]
-    fitted = sm.OLS(first.astype(float) - second, np.ones(len(first))).fit(
-        cov_type="cluster", cov_kwds={"groups": groups}, use_t=True
-    )
-    found = clustered_mcnemar(first, second, patients)
-    assert found.standard_error == pytest.approx(fitted.bse[0])
-    assert (found.difference.low, found.difference.high) == pytest.approx(tuple(fitted.conf_int()[0]))
-
-
-def test_mcnemars_tests_agree_where_each_patient_has_one_slice():
+def test_the_paired_test_of_single_slices_is_close_to_mcnemars():
     random = np.random.default_rng(3)
-    first, second = random.random(400) < 0.8, random.random(400) < 0.7
-    only_first, only_second = (first & ~second).sum(), (~first & second).sum()
-    found = clustered_mcnemar(first, second, np.arange(400), method="durkalski")
-    assert found.statistic == pytest.approx((only_first - only_second) ** 2 / (only_first + only_second))
+    first, second = random.random(400) < 0.8, random.random(400) < 0.74
+    by_patient, exact = clustered_mcnemar(first, second, np.arange(400)), mcnemar(first, second)
+    assert by_patient.difference.value == pytest.approx(exact.difference.value)
+    assert by_patient.p_value == pytest.approx(exact.p_value, abs=0.02)
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
+def test_an_interval_leaves_out_zero_exactly_where_its_test_rejects(decisions, make_cohort, level):
+    first, second, patients = decisions
+    cohort = make_cohort(1)
+    tests = [
+        clustered_mcnemar(first, second, patients, level=level),
+        clustered_auroc_test(cohort.labels, cohort.first, cohort.second, cohort.patients, level=level),
+    ]
+    for test in tests:
+        excludes = test.difference.low > 0 or test.difference.high < 0
+        assert excludes == (test.p_value < 1 - level)
+    arrays = cohort.labels, cohort.first, cohort.second, cohort.patients
+    edge = clustered_auroc_test(*arrays, level=1 - tests[1].p_value).difference
+    assert min(abs(edge.low), abs(edge.high)) == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -166,19 +157,16 @@ def test_aurocs_that_cannot_be_compared_say_why(labels, first, second, patients,
     ],
 )
 def test_decisions_that_cannot_be_compared_say_why(first, patients, expected):
-    for method in ("obuchowski", "durkalski"):
-        found = clustered_mcnemar(first, np.zeros(len(first), dtype=int), patients, method=method)
-        assert str(found.difference) == expected
-        assert np.isnan(found.p_value)
+    found = clustered_mcnemar(first, np.zeros(len(first), dtype=int), patients)
+    assert str(found.difference) == expected
+    assert np.isnan(found.p_value)
     assert mcnemar([], []).difference.reason == "no rows"
 
 
-def test_models_of_other_rows_and_unknown_methods_are_refused():
+def test_models_of_other_rows_are_refused():
     with pytest.raises(ValueError, match=r"must score the same rows, got shapes \(2,\) and \(3,\)"):
         delong_test([0, 1], [1, 2], [1, 2, 3])
     with pytest.raises(ValueError, match="must decide on the same rows, got 2 and 1"):
         mcnemar([0, 1], [1])
-    with pytest.raises(ValueError, match="method must be obuchowski or durkalski, got 'yang'"):
-        clustered_mcnemar([0], [1], ["a"], method="yang")
     with pytest.raises(ValueError, match="scores must be finite, got nan at row 0"):
         delong_test([0, 1], [np.nan, 1], [0, 1])

@@ -1,11 +1,9 @@
 import numpy as np
 import pytest
-from scipy.stats import norm
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import NormalIndPower
 
 from fistula.evidence.estimate import Estimate, without_interval
-from fistula.evidence.verdict import detectable_difference, holm, judge_equivalence, planned_auroc_error
+from fistula.evidence.verdict import holm, holm_levels, judge_equivalence
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -51,43 +49,19 @@ def test_no_interval_is_no_equivalence():
         judge_equivalence(Estimate(0, -1, 1, "m"), margin=0)
 
 
-@pytest.mark.parametrize("power", [0.8, 0.9])
-def test_the_detectable_difference_has_the_stated_power(power):
-    error = 0.03
-    difference = detectable_difference(error, power=power)
-    # A difference of two means of 1 and 1 observations with deviation sd has standard error sd * sqrt(2).
-    judge = NormalIndPower().power(difference / (error / np.sqrt(2)), nobs1=1, alpha=0.05, alternative="larger")
-    assert norm.cdf(difference / error - norm.ppf(0.975)) == pytest.approx(power)
-    assert judge > power
-    assert detectable_difference(error) == pytest.approx(2.801585 * error, rel=1e-6)
-
-
-def test_a_planned_error_shrinks_with_patients_and_with_correlation():
-    alone = planned_auroc_error(0.9, positives=58, negatives=45, correlation=0.0)
-    assert planned_auroc_error(0.9, positives=58, negatives=45, correlation=0.5) == pytest.approx(alone / np.sqrt(2))
-    assert planned_auroc_error(0.9, positives=12, negatives=9, correlation=0.0) > 2 * alone
-
-
-def test_a_fifth_of_the_papers_cohort_has_an_interval_about_a_quarter_wide():
-    error = planned_auroc_error(0.9, positives=12, negatives=9, correlation=0.5)
-    assert 2 * 1.96 * error == pytest.approx(0.27, abs=0.03)
-
-
 @pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: detectable_difference(-0.1), "standard_error must not be negative, got -0.1"),
-        (lambda: detectable_difference(0.1, power=0.01), "got alpha 0.05 and power 0.01"),
-        (
-            lambda: planned_auroc_error(1.0, positives=5, negatives=5, correlation=0.5),
-            r"expected auroc in \(0, 1\), .* got 1.0, 5, 5, 0.5",
-        ),
-    ],
+    "p_values",
+    [[0.01, 0.04, 0.03], [0.001, 0.012, 0.02, 0.8], [0.2, 0.04, 0.5], [0.01, np.nan, 0.02], [0.04], [np.nan]],
 )
-def test_impossible_plans_are_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_holms_level_of_a_comparison_rejects_exactly_what_its_corrected_p_value_does(p_values):
+    values, levels, corrected = np.array(p_values), holm_levels(p_values), holm(p_values)
+    tested = ~np.isnan(values)
+    assert ((values <= levels) == (corrected <= 0.05))[tested].all()
+    assert np.isnan(levels[~tested]).all()
+    if tested.any():
+        assert np.nanmin(levels) == pytest.approx(0.05 / tested.sum())
 
 
-def test_an_unknown_error_detects_nothing():
-    assert np.isnan(detectable_difference(float("nan")))
+def test_a_family_of_one_is_tested_at_the_whole_level():
+    assert holm_levels([0.3]).tolist() == [0.05]
+    assert holm_levels([0.01, 0.02], alpha=0.1).tolist() == [0.05, 0.1]
