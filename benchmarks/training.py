@@ -141,7 +141,7 @@ def measure_epochs(cohort: Path, folder: Path, *overrides: str, epochs: int) -> 
     from pytorch_lightning.callbacks import Callback
 
     from fistula.learning import tracking
-    from fistula.learning.callbacks import LastCheckpoint
+    from fistula.learning.checkpoints import LastCheckpoint
 
     experiment = build_experiment(cohort, folder, f"epochs={epochs + 2}", *overrides)
     bare_epoch = bare_loop(experiment)

@@ -49,6 +49,10 @@ class TrainingError(FistulaError):
     """Training reached a state from which it cannot go on."""
 
 
+class OutOfMemoryError(TrainingError):
+    """A graphics card has less memory than a run takes; has the name of PyTorch's, which it stands for."""
+
+
 class ArchiveError(FistulaError):
     """An archive does not answer, refuses, or does not have what is asked for."""
 

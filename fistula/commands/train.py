@@ -1,8 +1,10 @@
 """`fistula train`: one run, or the runs of a study."""
 
 import logging
+import os
 import shlex
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from fistula.cohort.keep import keep_cohort
 from fistula.cohort.split_table import write_split
 from fistula.errors import ConfigError
 from fistula.folder import write_whole
-from fistula.learning.ranks import followers, is_follower, num_processes
+from fistula.learning.ranks import end_with_parent, followers, is_follower, is_of_srun
 from fistula.sweep.job import arguments_of
 from fistula.sweep.ownership import Claim, claim
 from fistula.sweep.plan import Planner, RunPlan
@@ -58,8 +60,10 @@ def _train(plan: RunPlan) -> None:
         log.info("%s", plan.name)
         # Here, because importing torch takes seconds, and nothing above needs it.
         from fistula.learning.experiment import build
+        from fistula.learning.hardware import num_processes
 
-        experiment = build(plan.cfg, plan.cohort, plan.table, tracking_id=plan.folder.fingerprint[:16])
+        tracking_id, parts = plan.folder.fingerprint[:16], plan.folder.record().get("micro_batches")
+        experiment = build(plan.cfg, plan.cohort, plan.table, micro_batches=parts, tracking_id=tracking_id)
         study = _study_folder(plan.folder.path)
         audit = plan.pass_gate(study)
         plan.folder.queue()  # before anything else lies in the folder, or a kill now would leave it as nobody's
@@ -71,7 +75,7 @@ def _train(plan: RunPlan) -> None:
         hydra = HydraConfig.get()
         arguments = arguments_of(hydra, hydra.overrides.task)
         started = time.monotonic()
-        with followers(num_processes(plan.cfg.trainer.devices), arguments):
+        with followers(num_processes(plan.cfg.trainer), arguments, give_up=partial(_give_up, plan)):
             summary = experiment.train(description=plan.resolved | facts | {"fingerprint": plan.folder.fingerprint})
     except BaseException as error:
         if plan.folder.record():
@@ -81,18 +85,36 @@ def _train(plan: RunPlan) -> None:
             except OSError as full:
                 log.error("%s: that could not be recorded (%s)", plan.name, full)
         raise
+    summary["warnings"] += _relieved(plan, facts["micro_batches"])
     plan.folder.write("done", seconds=round(time.monotonic() - started, 1), **summary)
     log.info("%s", one_line(summary["metrics"]))
     for warning in summary["warnings"]:
         log.warning("%s: %s", plan.name, warning)
 
 
+def _relieved(plan: RunPlan, parts: int) -> list[str]:
+    """What to say of a run that has worked through its batches in more parts than it was asked to."""
+    if parts == plan.cfg.micro_batches:
+        return []
+    asked = plan.cfg.micro_batches
+    return [f"out of memory: each batch in {parts} parts, not {asked}, which is another training to batch norms"]
+
+
 def _follow(cfg: DictConfig) -> None:
     """Take part in the training of a process that has claimed the run; it alone writes and scores."""
+    if not is_of_srun():
+        end_with_parent()
     plan = Planner().plan(cfg)
     from fistula.learning.experiment import build
 
-    build(plan.cfg, plan.cohort, plan.table).fit()
+    build(plan.cfg, plan.cohort, plan.table, micro_batches=plan.folder.record().get("micro_batches")).fit()
+
+
+def _give_up(plan: RunPlan, error: BaseException) -> None:
+    """End a process that waits on a card for another which has failed."""
+    log.error("%s failed: %s", plan.name, error)
+    plan.folder.fail(error)
+    os._exit(1)
 
 
 def _facts(plan: RunPlan) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """The system that Lightning trains: a backbone, its loss, its metrics, its optimiser."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -22,6 +25,8 @@ from fistula.errors import TrainingError
 from fistula.learning.backbone import Backbone
 from fistula.learning.modes import LearningMode, freeze, parameter_groups
 from fistula.learning.slices import Batch, FeatureBatch
+
+FINITE_EVERY = 50  # steps on a card between two looks at whether the loss is finite
 
 
 class FistulaClassifier(pl.LightningModule):
@@ -52,6 +57,7 @@ class FistulaClassifier(pl.LightningModule):
         self.loss = loss
         self.make_optimizer = optimizer
         self.make_schedule = schedule
+        self.not_finite: tuple[Tensor, Tensor] | None = None
         self.val_metrics = training_metrics(num_classes).clone(prefix="val/")
 
     def forward(self, image: Tensor) -> Tensor:
@@ -63,16 +69,13 @@ class FistulaClassifier(pl.LightningModule):
 
     def training_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> Tensor:
         loss = self.loss(self._logits(batch), batch["label"])
-        # Later steps would only spread the damage: every weight becomes NaN and the cause is lost.
-        if not loss.isfinite():
-            raise TrainingError(
-                f"step {self.global_step}",
-                "the loss must be finite",
-                found=loss.item(),
-                remedy="Lower optimizer.lr, or look for a damaged slice in the cohort's contact sheet",
-            )
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["label"]))
+        self._note_if_not_finite(loss.detach())
+        size = len(batch["label"])
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        self._refuse_what_is_not_finite()
 
     def validation_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> None:
         logits = self._logits(batch).float()
@@ -86,10 +89,37 @@ class FistulaClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer(parameter_groups(self.learning, self.backbone))
+        on_card = self.device.type == "cuda"
         for group in optimizer.param_groups:
             group["lr"] *= group["rate"]
+            if on_card and "fused" in group:
+                group["fused"] = True  # one kernel a step for all weights
         schedule = self.make_schedule(optimizer, num_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _note_if_not_finite(self, loss: Tensor) -> None:
+        """Keep the first loss that is not finite, with its step: later ones only spread the damage.
+
+        A look at a number waits for all that a card has been given to do, so there it is looked at now and then.
+        """
+        step = self.global_step
+        if self.not_finite is None:
+            self.not_finite = torch.full((), -1, device=loss.device), torch.zeros((), device=loss.device)
+        first, found = self.not_finite
+        is_first = ~loss.isfinite() & (first < 0)
+        self.not_finite = torch.where(is_first, step, first), torch.where(is_first, loss.float(), found)
+        if loss.device.type == "cpu" or step % FINITE_EVERY == 0:
+            self._refuse_what_is_not_finite()
+
+    def _refuse_what_is_not_finite(self) -> None:
+        if self.not_finite is None or (step := int(self.not_finite[0])) < 0:
+            return
+        raise TrainingError(
+            f"step {step}",
+            "the loss must be finite",
+            found=float(self.not_finite[1]),
+            remedy="Lower optimizer.lr, or look for a damaged slice in the cohort's contact sheet",
+        )
 
     def _logits(self, batch: Batch | FeatureBatch) -> Tensor:
         if "features" in batch:
@@ -100,16 +130,12 @@ class FistulaClassifier(pl.LightningModule):
 def training_metrics(num_classes: int) -> MetricCollection:
     """Metrics to watch while training: of the positive class with two, averaged over classes with more.
 
-    Reported numbers are computed afterwards from stored scores; these are not.
+    Reported numbers are computed afterwards from stored scores; these are not. They are gathered on the device:
+    torchmetrics would check every batch, which waits for a card, and what it is given here is of the right kind.
     """
     if num_classes == 2:
-        return MetricCollection(
-            {"sensitivity": BinaryRecall(), "specificity": BinarySpecificity(), "auroc": BinaryAUROC()}
-        )
-    return MetricCollection(
-        {
-            "sensitivity": MulticlassRecall(num_classes),
-            "specificity": MulticlassSpecificity(num_classes),
-            "auroc": MulticlassAUROC(num_classes),
-        }
-    )
+        kinds: dict[str, Any] = {"sensitivity": BinaryRecall, "specificity": BinarySpecificity, "auroc": BinaryAUROC}
+    else:
+        many = {"sensitivity": MulticlassRecall, "specificity": MulticlassSpecificity, "auroc": MulticlassAUROC}
+        kinds = {name: partial(kind, num_classes) for name, kind in many.items()}
+    return MetricCollection({name: kind(validate_args=False) for name, kind in kinds.items()})

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from fistula.cohort.manifest import Cohort
 from fistula.learning.adjacent import channel_rows
 from fistula.learning.expansion import Expanded, with_copies
-from fistula.learning.sampling import EpochSampler, Share
+from fistula.learning.sampling import EpochSampler, ProcessSampler
 from fistula.learning.slices import FeatureDataset, Resize, SliceDataset
 
 
@@ -90,13 +90,13 @@ class FistulaDataModule(LightningDataModule):
         # Lightning tells a sampler its epoch, but where training goes on, only after workers have begun to fetch.
         sampler.set_epoch(self.first_epoch)
         if self._world > 1:
-            sampler = Share(sampler, rank=self._rank, world=self._world)
+            sampler = ProcessSampler(sampler, rank=self._rank, world=self._world)
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
-            collate_fn=as_is,
+            collate_fn=already_a_batch,
             drop_last=len(sampler) % self.batch_size == 1,  # BatchNorm cannot normalise a batch of one
             persistent_workers=self.num_workers > 0,
             generator=torch.Generator(),  # else a loader draws from the network's random numbers
@@ -126,7 +126,7 @@ class FistulaDataModule(LightningDataModule):
             sampler=positions,
             batch_size=2 * self.batch_size,
             num_workers=self.num_workers,
-            collate_fn=as_is,
+            collate_fn=already_a_batch,
             generator=torch.Generator(),
         )
 
@@ -136,7 +136,7 @@ class FistulaDataModule(LightningDataModule):
     def _features(self, part: str) -> FeatureDataset | None:
         if part not in self.features:
             return None
-        return FeatureDataset(self.features[part], self._slices(part)["label"].to_numpy(), self.parts[part][0])
+        return FeatureDataset(self.features[part], self._slices(part)["label"].to_numpy())
 
     def _dataset(self, part: str, augmentation: albumentations.Compose | None) -> SliceDataset:
         return SliceDataset(
@@ -151,6 +151,6 @@ class FistulaDataModule(LightningDataModule):
         )
 
 
-def as_is(batch: Any) -> Any:
+def already_a_batch(batch: Any) -> Any:
     """Collate nothing: `SliceDataset.__getitems__` already gives a whole batch."""
     return batch

@@ -14,24 +14,19 @@ import pytorch_lightning
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from fistula.cohort.manifest import Cohort
-from fistula.errors import TrainingError
+from fistula.errors import OutOfMemoryError, TrainingError
 from fistula.learning import tracking
-from fistula.learning.callbacks import (
-    EpochHistory,
-    EpochSeed,
-    LastCheckpoint,
-    WeightAverage,
-    WholeFiles,
-    best_checkpoint,
-    progress,
-)
+from fistula.learning.callbacks import EpochHistory, EpochSeed, WeightAverage, progress
+from fistula.learning.checkpoints import AtomicCheckpointIO, BestWeights, LastCheckpoint
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.datamodule import FistulaDataModule
 from fistula.learning.features import cache_features
+from fistula.learning.hardware import num_processes, settings
 from fistula.learning.pruning import Prune
-from fistula.learning.ranks import num_processes
+from fistula.learning.ranks import is_of_srun
 from fistula.learning.results import ChooseThreshold, flat_metrics, summarize
 from fistula.learning.scoring import score_parts
 from fistula.learning.slices import Resize
@@ -76,6 +71,9 @@ class Experiment:
             "weights": self.classifier.backbone.weights,
             **self.classifier.backbone.resolved,
             **asdict(self.data.resize),
+            "precision": self.trainer.precision,
+            "processes": self.trainer.world_size,
+            "micro_batches": self.trainer.accumulate_grad_batches,
             "hardware": torch.cuda.get_device_name(device) if on_gpu else processor,
         }
 
@@ -99,7 +97,10 @@ class Experiment:
             best = torch.load(checkpoint, map_location="cpu", weights_only=True)
             self.classifier.load_state_dict(best["state_dict"])
             stored = self.folder / "predictions.parquet"
-            score_parts(self.classifier, self.data, fold=self.fold).write_parquet(stored)
+            strategy = self.trainer.strategy
+            self.classifier.to(strategy.root_device)  # Lightning has moved it to the processor
+            with strategy.precision_plugin.forward_context():
+                score_parts(self.classifier, self.data, fold=self.fold).write_parquet(stored)
             predictions = pl.read_parquet(stored)
             classes = self.data.cohort.classes
             summary = summarize(
@@ -121,11 +122,16 @@ class Experiment:
         if last.exists():
             self.data.first_epoch = _epoch_of(last) + 1
             log.info("goes on after epoch %d/%d", self.data.first_epoch, self.trainer.max_epochs)
-        learning, device = self.classifier.learning, self.trainer.strategy.root_device
-        cache_features(self.classifier.backbone, self.data, learning=learning, device=device)
+        strategy, learning = self.trainer.strategy, self.classifier.learning
+        with strategy.precision_plugin.forward_context():
+            cache_features(self.classifier.backbone, self.data, learning=learning, device=strategy.root_device)
         start = str(last) if last.exists() else None
         try:
             self.trainer.fit(self.classifier, self.data, ckpt_path=start, weights_only=True)
+        except torch.OutOfMemoryError as error:
+            rule = f"out of memory ({str(error).partition('. ')[0]})"
+            remedy = "micro_batches=2 works through half a batch at a time"
+            raise OutOfMemoryError("graphics card", rule, remedy=remedy) from error
         except SystemExit as end:
             if isinstance(end.__context__, KeyboardInterrupt):
                 # Lightning's answer to Ctrl-C says no more than "1".
@@ -133,16 +139,24 @@ class Experiment:
             raise
 
 
-def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame, *, tracking_id: str | None = None) -> Experiment:
+def build(
+    cfg: DictConfig,
+    cohort: Cohort,
+    split_table: pl.DataFrame,
+    *,
+    micro_batches: int | None = None,
+    tracking_id: str | None = None,
+) -> Experiment:
     """Seed, then create data, classifier and trainer in the order they depend on one another.
 
     Args:
         cfg: As `conf/train.yaml` composes it.
         cohort: The one to learn from.
         split_table: Columns ``slice_key copy fold part``, every fold.
+        micro_batches: Parts of a batch, where a card has had too little memory for those of `cfg`.
         tracking_id: Of the run at W&B, where a run that is resumed goes on under the same; None lets W&B choose.
     """
-    folder = Path(cfg.output_dir)
+    folder, parts = Path(cfg.output_dir), micro_batches or cfg.micro_batches
     _silence_lightning()
     pytorch_lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     # Deterministic operations would fill what they are about to write; that costs 3 % and helps only to find a bug.
@@ -156,7 +170,7 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame, *, trackin
         sampler=make(cfg.sampler),
         resize=Resize(backbone.input_size, backbone.interpolation),
         num_slices=backbone.num_slices,
-        batch_size=-(-cfg.batch_size // (cfg.micro_batches * num_processes(cfg.trainer.devices))),
+        batch_size=-(-cfg.batch_size // (parts * num_processes(cfg.trainer))),
         num_workers=cfg.num_workers,
         seed=cfg.seed,
     )
@@ -172,12 +186,13 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame, *, trackin
     tracker = Trackers(make(cfg.logger, **({"wandb": {"id": tracking_id}} if "wandb" in cfg.logger else {})))
     trainer = make(
         cfg.trainer,
+        **settings(cfg.trainer),
         default_root_dir=str(folder),
-        accumulate_grad_batches=cfg.micro_batches,
+        accumulate_grad_batches=parts,
         use_distributed_sampler=False,  # Lightning's pads, so that slices count twice; see `FistulaDataModule`
         callbacks=[
             EpochSeed(cfg.seed),
-            best_checkpoint(folder, **cfg.checkpoint),
+            BestWeights(folder, **cfg.checkpoint),
             EpochHistory(folder),
             *([WeightAverage(cfg.ema)] if cfg.ema else []),
             make(cfg.stopping),
@@ -186,7 +201,8 @@ def build(cfg: DictConfig, cohort: Cohort, split_table: pl.DataFrame, *, trackin
             *bar,
         ],
         logger=tracker,
-        plugins=[WholeFiles()],
+        # Inside an allocation of Slurm's, Lightning would take the ranks of its tasks for those of the processes here.
+        plugins=[AtomicCheckpointIO(), *([] if is_of_srun() else [LightningEnvironment()])],
         enable_progress_bar=bool(bar),
     )
     choose = make(cfg.operating_point)

@@ -1,44 +1,52 @@
 """Processes that train one run together: this one starts the others as commands, which works inside a sweep as well.
 
-Lightning would start them by repeating the command line it finds, which is the whole sweep's, or nobody's.
+Lightning would start them by repeating the command line it finds, which is the whole sweep's, or nobody's. Where
+Slurm's `srun` has started them all, none is started.
 """
 
 import os
+import queue
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from fistula.errors import OutOfMemoryError, TrainingError
+
 END_S = 60.0  # for the others to end after this one has
+GRACE_S = 5.0  # for this one to notice by itself that another has failed, and for another to say why
 
 RANK = "LOCAL_RANK"  # Lightning's name
+INTERRUPTED = (130, -2)  # exit codes after Ctrl-C, which each of them has heard
+
+
+def is_of_srun() -> bool:
+    """Whether Slurm has started the processes of this run, of which this is one."""
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
 
 
 def is_follower() -> bool:
     """Whether this process was started to take part in another's training."""
-    return os.environ.get(RANK, "0") != "0"
-
-
-def num_processes(devices: object) -> int:
-    """How many processes train together: one a device. A word (``auto``) means one."""
-    if isinstance(devices, Sequence) and not isinstance(devices, str):
-        return max(1, len(devices))
-    return max(1, devices) if isinstance(devices, int) else 1
+    return os.environ.get("SLURM_PROCID" if is_of_srun() else RANK, "0") != "0"
 
 
 @contextmanager
-def followers(number: int, arguments: Sequence[str]) -> Iterator[None]:
+def followers(number: int, arguments: Sequence[str], *, give_up: Callable[[BaseException], None]) -> Iterator[None]:
     """Have `number` - 1 other processes run `fistula` with `arguments` while the block runs.
 
     Args:
         number: Of processes, this one included.
         arguments: Of the command that trains this run and nothing else.
+        give_up: Called with the error of one that failed where this one goes on waiting for it: a card does not
+            notice. Has to end this process.
 
     Raises:
-        subprocess.CalledProcessError: If one of them failed.
+        TrainingError: If one of them failed, with what it said last.
     """
-    if number == 1 or is_follower():
+    if number == 1 or is_follower() or is_of_srun():
         yield
         return
     before = dict(os.environ)
@@ -46,22 +54,73 @@ def followers(number: int, arguments: Sequence[str]) -> Iterator[None]:
     os.environ.update(shared | {"WORLD_SIZE": str(number)})
     command = [sys.executable, "-m", "fistula.cli", *arguments]
     threads = str(max(1, (os.cpu_count() or 1) // number))
+    errors: queue.SimpleQueue[TrainingError] = queue.SimpleQueue()
+    is_over = threading.Event()
+
+    def watch(rank: int, process: subprocess.Popen) -> None:
+        said = ""
+        for line in process.stderr or ():
+            print(line, end="", file=sys.stderr, flush=True)
+            said = line.strip() or said
+        if process.wait() and not is_over.is_set():
+            error = _error_of(rank, process.returncode, said)
+            errors.put(error)
+            if process.returncode not in INTERRUPTED and not is_over.wait(GRACE_S):
+                give_up(error)
+
     started = [
-        subprocess.Popen(command, env={"OMP_NUM_THREADS": threads} | os.environ | {RANK: str(rank)})
+        subprocess.Popen(
+            command,
+            env={"OMP_NUM_THREADS": threads} | os.environ | {RANK: str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
         for rank in range(1, number)
     ]
+    watchers = [threading.Thread(target=watch, args=each, daemon=True) for each in enumerate(started, start=1)]
+    for watcher in watchers:
+        watcher.start()
     try:
         yield
         for process in started:
-            if process.wait(END_S):
-                raise subprocess.CalledProcessError(process.returncode, command)
+            process.wait(END_S)
+    except RuntimeError as lost:
+        # A broken connection is how this one hears of it; the cause is another's, who may still be saying it.
+        try:
+            raise errors.get(timeout=GRACE_S) from lost
+        except queue.Empty:
+            raise lost from None
     finally:
+        is_over.set()
         for process in started:
             if process.poll() is None:
                 process.kill()
                 process.wait()
         os.environ.clear()
         os.environ.update(before)
+    for watcher in watchers:
+        watcher.join(GRACE_S)
+    if not errors.empty():
+        raise errors.get()
+
+
+def end_with_parent() -> None:
+    """End this process when the one that has started it is gone: a card would wait for it for ever."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _error_of(rank: int, code: int, said: str) -> TrainingError:
+    kind = OutOfMemoryError if "out of memory" in said else TrainingError  # a study goes on from the former
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return kind(f"process {rank} of this run", f"{how} ({said.removeprefix('error: ')})" if said else how)
 
 
 def _free_port() -> int:

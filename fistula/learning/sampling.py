@@ -78,7 +78,7 @@ class Balanced(EpochSampler):
         return iter(((self.epoch + REPEAT * repeat) * size + drawn).tolist())
 
 
-class Share(EpochSampler):
+class ProcessSampler(EpochSampler):
     """What one of several processes has of an epoch: every `world`-th draw, as many as each of the others.
 
     Args:

@@ -38,10 +38,11 @@ def score_parts(classifier: FistulaClassifier, data: FistulaDataModule, *, fold:
 
 @torch.inference_mode()
 def class_probabilities(classifier: FistulaClassifier, data: FistulaDataModule, part: str) -> np.ndarray:
-    """Class probabilities of a part's slices, float64 ``(M, K)``, in the manifest's order.
+    """Class probabilities of a part's slices, float64 ``(M, K)``, in the manifest's order, where the classifier lies.
 
     A loop of our own, because Lightning's would pad the part and score slices twice on several processes.
     """
     classifier.eval()
-    batches = [classifier(batch["image"].to(classifier.device)).cpu() for batch in data.part_dataloader(part)]
-    return torch.cat(batches).double().numpy()
+    device = classifier.device
+    images = (batch["image"].to(device, non_blocking=True) for batch in data.part_dataloader(part))
+    return torch.cat([classifier(image) for image in images]).double().cpu().numpy()

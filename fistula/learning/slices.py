@@ -17,20 +17,18 @@ from fistula.errors import DataError
 
 @final
 class Batch(TypedDict):
-    """Slices on their way to the network: images uint8 ``(B, C, S, S)``, labels and rows of the manifest ``(B,)``."""
+    """Slices on their way to the network: images uint8 ``(B, C, S, S)`` and labels ``(B,)``."""
 
     image: Tensor
     label: Tensor
-    row: Tensor
 
 
 @final
 class FeatureBatch(TypedDict):
-    """Slices past the frozen part of a network: features ``(B, F)``, labels and rows of the manifest ``(B,)``."""
+    """Slices past the frozen part of a network: features ``(B, F)`` and labels ``(B,)``."""
 
     features: Tensor
     label: Tensor
-    row: Tensor
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,6 @@ class SliceDataset(Dataset):
         return {
             "image": torch.from_numpy(np.stack([self[draw] for draw in draws])),
             "label": torch.from_numpy(self.labels[rows]),
-            "row": torch.from_numpy(rows),
         }
 
     def _drawn(self, channel: int, epoch: int, row: int, copy: int) -> NDArray[np.uint8]:
@@ -151,11 +148,10 @@ class FeatureDataset(Dataset):
     Args:
         features: Of a part's slices, ``(M, F)``.
         labels: ``(M,)``.
-        rows: Of the manifest, ``(M,)``.
     """
 
-    def __init__(self, features: Tensor, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
-        self.features, self.labels, self.rows = features, torch.tensor(labels), torch.tensor(rows)
+    def __init__(self, features: Tensor, labels: NDArray[np.int64]) -> None:
+        self.features, self.labels = features, torch.tensor(labels)
 
     def __len__(self) -> int:
         return len(self.features)
@@ -163,4 +159,4 @@ class FeatureDataset(Dataset):
     def __getitems__(self, draws: list[int]) -> FeatureBatch:
         """Fetch a whole batch."""
         positions = torch.tensor(draws) % len(self)
-        return {"features": self.features[positions], "label": self.labels[positions], "row": self.rows[positions]}
+        return {"features": self.features[positions], "label": self.labels[positions]}

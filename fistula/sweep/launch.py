@@ -19,7 +19,7 @@ from fistula.sweep.index import Index
 from fistula.sweep.job import Engine, Job, arguments_of
 from fistula.sweep.plan import Planner, RunPlan
 from fistula.sweep.preflight import check_folders, check_networks, check_splits
-from fistula.sweep.schedule import StudyRun, run_all
+from fistula.sweep.supervise import StudyRun, run_all
 
 
 class StudyError(FistulaError):

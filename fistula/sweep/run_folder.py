@@ -26,7 +26,6 @@ NOT_IDENTITY = (
     "output_dir",
     "logger",
     "num_workers",
-    "micro_batches",
     "trial",
     "study_name",
     "run_name",

@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from fistula.errors import DataError
+from fistula.learning.watched import better
 from fistula.sweep.ownership import holder_of
 from fistula.sweep.run_folder import RECORD, read_record
 
@@ -87,8 +88,9 @@ def _status_of(folder: Path) -> RunStatus:
     except DataError as error:
         return RunStatus(folder.name, "damaged", note=str(error))
     identity = record.get("identity", {})
-    values = _history(folder, str(identity.get("checkpoint.monitor")))
-    choose = min if identity.get("checkpoint.mode") == "min" else max
+    monitor = str(identity.get("checkpoint.monitor"))
+    values = _history(folder, monitor)
+    choose = min if better(monitor) == "min" else max
     state, note = _state_and_note(folder, record)
     return RunStatus(
         folder.name,

@@ -12,7 +12,7 @@ from fistula.sweep.process import this_process
 from fistula.sweep.run_folder import RunFolder
 from fistula.sweep.status import read_status
 
-IDENTITY = {"epochs": 4, "checkpoint.monitor": "val/auroc", "checkpoint.mode": "max"}
+IDENTITY = {"epochs": 4, "checkpoint.monitor": "val/auroc"}
 
 
 def run_folder(study, name, state=None, **facts):

@@ -5,7 +5,8 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 
 from fistula.errors import ConfigError
-from fistula.learning.callbacks import LastCheckpoint, Patience, WeightAverage, best_checkpoint
+from fistula.learning.callbacks import Patience, WeightAverage
+from fistula.learning.checkpoints import BestWeights, LastCheckpoint
 
 
 class Line(LightningModule):
@@ -28,14 +29,15 @@ class Line(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=1.0)
 
 
-def fit(callbacks, *, epochs, folder, checkpoint=None):
-    module = Line()
-    loader = torch.utils.data.DataLoader(torch.zeros(2, 1), batch_size=1)
+def fit(callbacks, *, epochs, folder, checkpoint=None, parts=1, module=None):
+    module = module or Line()
+    loader = torch.utils.data.DataLoader(torch.zeros(2 * parts, 1), batch_size=1)
     trainer = Trainer(
         max_epochs=epochs,
+        accumulate_grad_batches=parts,
         callbacks=callbacks,
         logger=False,
-        enable_checkpointing=False,
+        enable_checkpointing=any(isinstance(callback, BestWeights) for callback in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -59,6 +61,13 @@ def test_the_average_is_the_one_worked_by_hand_and_stands_in_the_network_at_vali
     assert module.weight.item() == pytest.approx(expected[3])
 
 
+def test_the_average_is_over_steps_in_however_many_parts_a_batch_is_worked_through(tmp_path):
+    whole, _ = fit([WeightAverage(0.25)], epochs=2, folder=tmp_path)
+    parts, _ = fit([WeightAverage(0.25)], epochs=2, folder=tmp_path, parts=4)
+    assert parts.seen == pytest.approx(whole.seen, abs=2e-9)
+    assert parts.weight.item() == pytest.approx(whole.weight.item(), abs=2e-9)
+
+
 def test_the_average_goes_on_where_it_stopped(tmp_path):
     whole, _ = fit([WeightAverage(0.25)], epochs=3, folder=tmp_path)
     fit([WeightAverage(0.25)], epochs=2, folder=tmp_path)
@@ -67,7 +76,7 @@ def test_the_average_goes_on_where_it_stopped(tmp_path):
 
 
 def patience():
-    return Patience(monitor="val/auroc", mode="max", patience=2, min_delta=0.0)
+    return Patience(monitor="val/auroc", patience=2, min_delta=0.0)
 
 
 def test_training_ends_when_patience_does_and_is_known_to_have_ended(tmp_path):
@@ -77,13 +86,63 @@ def test_training_ends_when_patience_does_and_is_known_to_have_ended(tmp_path):
     assert module.after_steps == []
 
 
+class Told(Line):
+    """An epoch of validation ends with what it is told: AUROC, and loss."""
+
+    def __init__(self, *epochs):
+        super().__init__()
+        self.epochs = epochs
+
+    def validation_step(self, batch, batch_idx):
+        auroc, loss = self.epochs[self.current_epoch]
+        self.log_dict({"val/auroc": torch.tensor(auroc), "val/loss": torch.tensor(loss)})
+
+
+EPOCHS = ((0.5, 0.9), (0.75, 0.7), (0.75, 0.4), (0.75, 0.6), (0.6, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("monitor", "best"),
+    [
+        pytest.param("val/auroc", 2, id="of three epochs with the highest AUROC, the one of the lowest loss"),
+        pytest.param("val/loss", 4, id="a loss is the better the lower it is"),
+        pytest.param("epoch", 4, id="the last one"),
+    ],
+)
+def test_the_metric_decides_which_epoch_is_best_and_the_loss_breaks_ties(tmp_path, monitor, best):
+    fit([BestWeights(tmp_path, monitor=monitor)], epochs=5, folder=tmp_path, module=Told(*EPOCHS))
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == best
+
+
+def test_a_tie_is_known_to_a_resumed_training(tmp_path):
+    def best():
+        return BestWeights(tmp_path, monitor="val/auroc")
+
+    fit([best()], epochs=3, folder=tmp_path, module=Told(*EPOCHS))
+    fit([best()], epochs=5, folder=tmp_path, module=Told(*EPOCHS), checkpoint=tmp_path / "state.ckpt")
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    ("monitor", "ended"),
+    [
+        pytest.param("val/auroc", 5, id="a lower loss at the same AUROC is better: the third epoch"),
+        pytest.param("val/loss", 6, id="the lowest loss is the fourth epoch's"),
+    ],
+)
+def test_patience_counts_from_the_epoch_that_is_best(tmp_path, monitor, ended):
+    told = Told((0.5, 0.9), (0.75, 0.7), (0.75, 0.4), (0.5, 0.3), (0.75, 0.5), *[(0.5, 0.9)] * 5)
+    _, trainer = fit([Patience(monitor, 2, 0.0)], epochs=10, folder=tmp_path, module=told)
+    assert trainer.current_epoch == ended
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: WeightAverage(1.0), r"ema: must be 0 \(off\) or in \(0, 1\), found 1\.0"),
-        (lambda: Patience("epoch", "max", 2, 0.0), r"stopping\.monitor: must be one of val/auroc, .* found epoch"),
+        (lambda: Patience("epoch", 2, 0.0), r"stopping\.monitor: must be one of val/auroc, .* found epoch"),
         (
-            lambda: best_checkpoint(None, monitor="auc", mode="max"),
+            lambda: BestWeights(None, monitor="auc"),
             r"checkpoint\.monitor: .* found auc\. Try val/auroc",
         ),
     ],
@@ -104,7 +163,7 @@ def test_writing_takes_a_small_share_of_the_time(monkeypatch, tmp_path, writing_
             epochs.append(self.current_epoch)
             clock[0] += writing_s
 
-    monkeypatch.setattr("fistula.learning.callbacks.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("fistula.learning.checkpoints.time.monotonic", lambda: clock[0])
     trainer, last = Trainer(), LastCheckpoint(tmp_path)
     for trainer.current_epoch in range(4):
         clock[0] += 5.0

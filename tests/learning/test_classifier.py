@@ -35,7 +35,7 @@ def classifier(backbone):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_its_step():
-    batch = {"image": torch.zeros(2, 1, 4, 4), "label": torch.tensor([0, 1]), "row": torch.tensor([0, 1])}
+    batch = {"image": torch.zeros(2, 1, 4, 4), "label": torch.tensor([0, 1])}
     with pytest.raises(TrainingError, match=r"step 0: the loss must be finite, found nan\. Lower optimizer\.lr"):
         classifier(Exploding()).training_step(batch, 0)
 

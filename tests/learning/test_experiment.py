@@ -66,6 +66,20 @@ def test_the_scores_are_those_of_the_best_epoch(trained):
     assert 0 < val["score"].min() < val["score"].max() < 1
 
 
+def test_slices_are_scored_in_the_precision_that_was_validated_in(trained):
+    run = ("epochs=2", "optimizer.lr=0.01", "trainer.precision=bf16-mixed", "checkpoint.monitor=val/loss")
+    predictions, summary, experiment, _ = trained(*run)
+    val = predictions.filter(pl.col("part") == "val")
+    chance = val["score"].to_numpy() * val["label"].to_numpy() + (1 - val["score"].to_numpy()) * (1 - val["label"])
+    loss = pl.read_csv(experiment.folder / "history.csv")["val/loss"][summary["best_epoch"]]
+    # Lightning's mean over batches is weighted by their sizes; bfloat16 logits have 8 bits, single precision 24.
+    assert -np.log(chance).mean() == pytest.approx(loss, rel=1e-6)
+    with torch.inference_mode():
+        images = torch.cat([batch["image"] for batch in experiment.data.part_dataloader("val")])
+        single = experiment.classifier(images)[:, 1].double().numpy()
+    assert np.abs(single - val["score"].to_numpy()).max() > 1e-5
+
+
 def test_a_checkpoint_is_weights_alone(trained):
     _, _, experiment, _ = trained()
     loaded = torch.load(experiment.folder / "best.ckpt", weights_only=True)

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import polars as pl
@@ -11,11 +13,11 @@ import torch
 from hydra.utils import instantiate
 
 from fistula.cohort.manifest import read_cohort
-from fistula.errors import FistulaError
+from fistula.errors import FistulaError, TrainingError
 from fistula.learning.experiment import build
-from fistula.learning.ranks import followers, is_follower, num_processes
+from fistula.learning.ranks import followers, is_follower
 from fistula.learning.results import summarize
-from fistula.learning.sampling import EpochShuffle, Share
+from fistula.learning.sampling import EpochShuffle, ProcessSampler
 from fistula.learning.scoring import score_parts
 
 from ..conftest import TINY_RUN, write_cohort
@@ -26,7 +28,7 @@ DDP = (*(text for text in TINY_RUN if not text.startswith("trainer")), "trainer=
 @pytest.mark.parametrize("world", [2, 3])
 def test_the_processes_share_an_epoch_out_and_have_as_much_each(world):
     whole = EpochShuffle(pl.DataFrame({"label": range(11)}), seed=0)
-    shares = [Share(whole, rank=rank, world=world) for rank in range(world)]
+    shares = [ProcessSampler(whole, rank=rank, world=world) for rank in range(world)]
     for share in shares:
         share.set_epoch(3)
     drawn = [list(share) for share in shares]
@@ -35,18 +37,54 @@ def test_the_processes_share_an_epoch_out_and_have_as_much_each(world):
     assert {draw for draws in drawn for draw in draws} <= set(whole)
 
 
-@pytest.mark.parametrize(("devices", "number"), [(1, 1), (3, 3), ([0, 2], 2), ("auto", 1), (-1, 1)])
-def test_one_process_a_device(devices, number):
-    assert num_processes(devices) == number
+def never(error):
+    raise AssertionError("this process does not wait for another")
 
 
 def test_a_follower_knows_that_it_is_one_and_its_leader_that_it_failed(monkeypatch):
     assert not is_follower()
-    with pytest.raises(subprocess.CalledProcessError, match="exit status 2"), followers(2, ["trian"]):
+    failed = r"process 1 of this run: ended with exit code 2 \(trian: is not a command\. Did you mean train\?\)"
+    with pytest.raises(TrainingError, match=failed), followers(2, ["trian"], give_up=never):
         assert not is_follower()
     code = "from fistula.learning.ranks import is_follower; print(is_follower())"
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True\n"
+
+
+def test_the_leader_that_loses_its_connection_says_what_the_other_process_said():
+    with (
+        pytest.raises(TrainingError, match=r"Did you mean train\?") as caught,
+        followers(2, ["trian"], give_up=never),
+    ):
+        raise RuntimeError("Connection closed by peer")
+    assert "Connection closed" in str(caught.value.__cause__)
+
+
+def test_a_leader_that_waits_for_a_process_that_failed_gives_up_in_seconds(monkeypatch):
+    monkeypatch.setattr("fistula.learning.ranks.GRACE_S", 0.2)
+    given_up = threading.Event()
+    with pytest.raises(TrainingError), followers(2, ["trian"], give_up=lambda error: given_up.set()):
+        assert given_up.wait(30)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_run_in_seconds_with_its_error(fistula, tmp_path):
+    """The loss of the second process alone is no loss; the first would wait for it half an hour."""
+    (tmp_path / "broken.py").write_text(
+        "import os\n"
+        "from fistula.learning.losses import CrossEntropy\n"
+        "class Loss(CrossEntropy):\n"
+        "    def forward(self, logits, labels):\n"
+        "        return super().forward(logits, labels) * (float('nan') if os.environ['LOCAL_RANK'] == '1' else 1)\n"
+    )
+    cohort = write_cohort(tmp_path / "cohort", patients=21)
+    run = ["trainer.devices=2", "loss._target_=broken.Loss", "hydra.run.dir=run"]
+    started = time.monotonic()
+    done = fistula("train", f"cohort={cohort}", *DDP, *run, PYTHONPATH=str(tmp_path))
+    assert time.monotonic() - started < 60
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "process 1 of this run: ended with exit code 2 (step 0: the loss must be finite" in done.stderr
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "failed"
 
 
 @pytest.mark.slow

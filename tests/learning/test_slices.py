@@ -7,7 +7,7 @@ from timm.data import create_transform
 from torch.utils.data import DataLoader
 
 from fistula.errors import DataError
-from fistula.learning.datamodule import as_is
+from fistula.learning.datamodule import already_a_batch
 from fistula.learning.slices import Resize, SliceDataset, as_batch
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (10, 16, 16), dtype=np.uint8)
@@ -36,7 +36,6 @@ def jitter():
 
 def test_a_batch_holds_the_rows_asked_for():
     batch = dataset().__getitems__([0, 3])
-    assert batch["row"].tolist() == [7, 4]
     assert batch["label"].tolist() == [1, 0]
     torch.testing.assert_close(batch["image"], torch.from_numpy(PIXELS[[7, 4]]).unsqueeze(1))
 
@@ -44,7 +43,9 @@ def test_a_batch_holds_the_rows_asked_for():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_augmentation_follows_from_seed_epoch_and_row_whoever_draws_it(workers):
     whole = dataset(jitter()).__getitems__([4, 5, 6, 7])["image"]
-    loader = DataLoader(dataset(jitter()), batch_size=1, sampler=[7, 5, 6, 4], num_workers=workers, collate_fn=as_is)
+    loader = DataLoader(
+        dataset(jitter()), batch_size=1, sampler=[7, 5, 6, 4], num_workers=workers, collate_fn=already_a_batch
+    )
     torch.testing.assert_close(torch.cat([batch["image"] for batch in loader]), whole[[3, 1, 2, 0]])
 
 

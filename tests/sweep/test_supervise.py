@@ -9,18 +9,22 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from fistula.sweep import schedule
+from fistula.sweep import supervise
 from fistula.sweep.job import Job, one_by_one
 from fistula.sweep.ownership import BUSY
 from fistula.sweep.process import this_process
 from fistula.sweep.run_folder import RunFolder
-from fistula.sweep.schedule import StudyRun, run_all
+from fistula.sweep.supervise import StudyRun, run_all
 
 METRICS = {"test": {level: {"auroc": {"value": 0.5}} for level in ("slice", "patient")}}
 
 
+def identity(name):
+    return {"name": name, "batch_size": 16, "micro_batches": 2}
+
+
 def queued(path, name):
-    folder = RunFolder(path / name, {"name": name})
+    folder = RunFolder(path / name, identity(name))
     folder.queue()
     return StudyRun(folder, Job(name, folder.path, ["train"], path))
 
@@ -33,7 +37,7 @@ def engine_of(*turns):
         turn = turns[len(calls)]
         calls.append([(job.name, job.arguments) for job in jobs])
         for job, (act, code) in zip(jobs, turn, strict=True):
-            act(RunFolder(job.folder, {"name": job.name}))
+            act(RunFolder(job.folder, identity(job.name)))
             yield job, code
 
     engine.calls = calls
@@ -90,21 +94,37 @@ def test_a_process_that_ends_without_a_word_is_recorded_as_failed(tmp_path, act,
     assert re.search(message, record["error"])
 
 
-def test_a_run_that_finds_the_card_full_runs_alone_and_then_half_a_batch_at_a_time(tmp_path, capsys):
+def test_a_run_that_finds_the_card_full_runs_alone_and_then_with_half_of_the_part_that_it_had(tmp_path, capsys):
     runs = [queued(tmp_path, name) for name in "abc"]
     engine = engine_of(
         [(finish, 0), (exhaust, 1), (exhaust, 1)],
         [(finish, 0)],
         [(exhaust, 1)],
+        [(exhaust, 1)],
         [(finish, 0)],
     )
     assert run_all(runs, engine=engine, num_done=0) == {}
-    assert engine.calls[1:] == [
-        [("b", ["train"])],
-        [("c", ["train"])],
-        [("c", ["train", "micro_batches=2"])],
+    assert [[name for name, _ in call] for call in engine.calls[1:]] == [["b"], ["c"], ["c"], ["c"]]
+    records = [run.folder.record() for run in runs]
+    assert [record.get("micro_batches") for record in records] == [None, None, 8]
+    assert records[2]["identity"]["micro_batches"] == 2  # as it was asked for: the same command finds the run done
+    said = [line for line in capsys.readouterr().out.splitlines() if "out of memory, so" in line]
+    assert [line.rpartition("once more ")[2] for line in said] == [
+        "alone",
+        "alone",
+        "alone, in 4 parts a batch",
+        "alone, in 8 parts a batch",
     ]
-    assert "c: out of memory, so once more alone, half a batch at a time" in capsys.readouterr().out
+
+
+def test_a_run_too_large_for_parts_of_two_slices_fails(tmp_path):
+    run = queued(tmp_path, "a")
+    (tmp_path / "a" / "last.ckpt").write_text("of a training in larger parts")
+    engine = engine_of(*[[(exhaust, 1)]] * 4)
+    errors = run_all([run], engine=engine, num_done=0)
+    assert [str(error) for error in errors.values()] == ["a: CUDA out of memory"]
+    assert len(engine.calls) == 4  # as it was, alone, in 4 parts, in 8
+    assert not (tmp_path / "a" / "last.ckpt").exists()
 
 
 @pytest.fixture
@@ -149,7 +169,7 @@ def test_runs_of_another_sweep_come_last_and_count_when_it_has_finished_them(tmp
         hold_released = tmp_path / "a" / ".owners" / "0"
         hold_released.write_text(json.dumps(json.loads(hold_released.read_text()) | {"is_released": True}))
 
-    monkeypatch.setattr(schedule.time, "sleep", other_sweep_finishes)
+    monkeypatch.setattr(supervise.time, "sleep", other_sweep_finishes)
     engine = engine_of([(finish, 0)])
     assert run_all([elsewhere, ours], engine=engine, num_done=0) == {}
     assert engine.calls[0] == [("b", ["train"])]
@@ -165,7 +185,7 @@ def test_a_run_whose_sweep_dies_is_taken_over(tmp_path, monkeypatch):
         dead = asdict(replace(this_process(), pid=2**22 + 1))
         path.write_text(json.dumps({"process": dead, "is_released": False}))
 
-    monkeypatch.setattr(schedule.time, "sleep", other_sweep_dies)
+    monkeypatch.setattr(supervise.time, "sleep", other_sweep_dies)
     engine = engine_of([(finish, 0)])
     assert run_all([run], engine=engine, num_done=0) == {}
 

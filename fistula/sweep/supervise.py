@@ -17,8 +17,6 @@ log = logging.getLogger(__name__)
 
 POLL_S = 1.0
 OUT_OF_MEMORY = "OutOfMemoryError"  # PyTorch's, of a graphics card
-# Too little memory beside other runs may be enough alone; half a batch at a time needs about half.
-RELIEF = {"alone": (), "alone, half a batch at a time": ("micro_batches=2",)}
 
 
 class RunError(FistulaError):
@@ -47,11 +45,26 @@ def run_all(runs: Sequence[StudyRun], *, engine: Engine, num_done: int) -> dict[
     with Display(total=len(runs) + num_done, num_done=num_done) as display:
         schedule = Schedule(engine, display)
         schedule.run(runs)
-        for how, overrides in RELIEF.items():
-            for run in [run for run in runs if run.folder.record().get("error_kind") == OUT_OF_MEMORY]:
-                display.note(f"{run.job.name}: out of memory, so once more {how}")
-                schedule.run([StudyRun(run.folder, run.job.with_overrides(*overrides))])
+        for run in runs:
+            _relieve(run, schedule)
     return schedule.errors
+
+
+def _relieve(run: StudyRun, schedule: "Schedule") -> None:
+    """Try a run again that has found too little memory: alone, then half as much of a batch at a time, and again."""
+    how = "alone"
+    while run.folder.record().get("error_kind") == OUT_OF_MEMORY:
+        schedule.display.note(f"{run.job.name}: out of memory, so once more {how}")
+        schedule.run([run])
+        record, asked = run.folder.record(), run.folder.identity
+        parts = 2 * int(record.get("micro_batches", asked["micro_batches"]))
+        if record.get("error_kind") != OUT_OF_MEMORY or 2 * parts > int(asked["batch_size"]):
+            return  # batch norms cannot do with parts of one slice
+        # In the record, where the run looks: what was asked for stays what identifies it.
+        run.folder.write("queued", micro_batches=parts, **{key: record[key] for key in ("error", "error_kind")})
+        for name in ("last.ckpt", "history.csv"):
+            (run.folder.path / name).unlink(missing_ok=True)
+        how = f"alone, in {parts} parts a batch"
 
 
 class Schedule:

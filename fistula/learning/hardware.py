@@ -1,0 +1,57 @@
+"""What a run computes on: how many devices, and what ``auto`` means there."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
+
+# A processor gives the same numbers bit for bit at a cost of 2 %; a card is asked for speed, since its order of
+# summing is not fixed anyway unless trainer=reproducible says so.
+AUTO = {
+    "processor": {"precision": "32-true", "deterministic": True, "benchmark": False},
+    "card": {"precision": "bf16-mixed", "deterministic": False, "benchmark": True},
+}
+
+
+def is_on_card(trainer: Mapping[str, Any]) -> bool:
+    """Whether Lightning will take CUDA's cards.
+
+    Args:
+        trainer: Keys ``accelerator`` and ``devices``, as Lightning takes them.
+    """
+    wanted = trainer["accelerator"]
+    return wanted in ("gpu", "cuda", "auto") and CUDAAccelerator.is_available()
+
+
+def num_processes(trainer: Mapping[str, Any]) -> int:
+    """How many processes train together: one a device, counted as Lightning counts them.
+
+    Args:
+        trainer: Keys ``accelerator`` and ``devices``: a number, its digits, a list, -1 or ``auto`` for all there are.
+    """
+    kind = CUDAAccelerator if is_on_card(trainer) else CPUAccelerator
+    wanted = trainer["devices"]
+    if wanted == "auto" or (kind is CPUAccelerator and wanted in (-1, "-1")):
+        return kind.auto_device_count()
+    parsed = kind.parse_devices(wanted)
+    return len(parsed) if isinstance(parsed, list) else int(parsed or 1)
+
+
+def settings(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments for Lightning's trainer that depend on the machine: of each ``auto``, and of several devices.
+
+    Args:
+        trainer: Keys as in `conf/trainer`.
+    """
+    on_card, world = is_on_card(trainer), num_processes(trainer)
+    meant = dict(AUTO["card" if on_card else "processor"])
+    if on_card and not torch.cuda.is_bf16_supported(including_emulation=False):
+        meant["precision"] = "32-true"  # half the range of numbers would want its losses scaled
+    found = {key: value for key, value in meant.items() if trainer[key] == "auto"}
+    if not on_card:
+        found["devices"] = world
+    if world > 1:
+        # Layers that a learning mode has frozen for now have no gradient; a batch norm of two images a card is noise.
+        found |= {"strategy": "ddp_find_unused_parameters_true", "sync_batchnorm": on_card}
+    return found

@@ -1,0 +1,54 @@
+import pytest
+import torch
+from pytorch_lightning import Trainer
+
+from fistula.learning import hardware
+from fistula.learning.hardware import num_processes, settings
+
+AUTO = {"accelerator": "cpu", "devices": 1, "precision": "auto", "deterministic": "auto", "benchmark": "auto"}
+
+
+@pytest.mark.parametrize(("devices", "number"), [(1, 1), (3, 3), ("4", 4), ("auto", 1), (-1, 1), ("-1", 1)])
+def test_one_process_a_device_on_a_processor(devices, number):
+    trainer = AUTO | {"devices": devices}
+    assert num_processes(trainer) == number
+    built = Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, **settings(trainer) | {"strategy": "auto"}
+    )
+    assert built.num_devices == number
+
+
+@pytest.fixture
+def four_cards(monkeypatch):
+    monkeypatch.setattr("pytorch_lightning.accelerators.CUDAAccelerator.is_available", lambda: True)
+    for module in ("pytorch_lightning.accelerators.cuda", "lightning_fabric.accelerators.cuda"):
+        monkeypatch.setattr(f"{module}.num_cuda_devices", lambda: 4)
+    monkeypatch.setattr("lightning_fabric.accelerators.cuda._get_all_visible_cuda_devices", lambda: [0, 1, 2, 3])
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+
+
+@pytest.mark.parametrize(
+    ("devices", "number"), [(1, 1), (3, 3), ("2", 2), ([0, 2], 2), ("0,3", 2), ("auto", 4), (-1, 4), ("-1", 4)]
+)
+def test_one_process_a_card(four_cards, devices, number):
+    for accelerator in ("auto", "gpu"):
+        assert num_processes(AUTO | {"accelerator": accelerator, "devices": devices}) == number
+    assert num_processes(AUTO | {"devices": 1}) == 1  # asked for the processor
+
+
+def test_a_processor_is_exact_and_a_card_fast_unless_told_otherwise(four_cards, monkeypatch):
+    card = AUTO | {"accelerator": "auto"}
+    exact = {"precision": "32-true", "deterministic": True, "benchmark": False}
+    assert settings(AUTO) == exact | {"devices": 1}
+    assert settings(card) == {"precision": "bf16-mixed", "deterministic": False, "benchmark": True}
+    assert settings(card | exact) == {}
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    assert settings(card)["precision"] == "32-true"
+
+
+def test_batch_norm_is_over_all_cards_of_a_run_and_frozen_layers_stop_no_process(four_cards):
+    several = settings(AUTO | {"accelerator": "gpu", "devices": 2})
+    assert several["sync_batchnorm"] is True
+    assert several["strategy"] == "ddp_find_unused_parameters_true"
+    assert settings(AUTO | {"devices": 2})["sync_batchnorm"] is False  # PyTorch has it for cards alone
+    assert hardware.AUTO["card"]["benchmark"]
