@@ -63,6 +63,14 @@ def write_cohort(folder: Path, *, patients=20, slices=3, size=32, seed=0, classe
     return folder
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no graphics card")
+
+
 @pytest.fixture
 def cohort_folder(tmp_path):
     return write_cohort(tmp_path / "cohort")

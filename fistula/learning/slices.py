@@ -1,7 +1,7 @@
 """Slices of a cohort as training sees them: resized, augmented, or as the features of a frozen network."""
 
 from dataclasses import dataclass
-from typing import Any, TypedDict, final
+from typing import Any, Protocol, TypedDict, final
 
 import albumentations
 import cv2
@@ -29,6 +29,12 @@ class FeatureBatch(TypedDict):
 
     features: Tensor
     label: Tensor
+
+
+class Images(Protocol):
+    """Slices by their row in the manifest, uint8 ``(S, S)``: an array, or what makes them when they are asked for."""
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]: ...
 
 
 @dataclass(frozen=True)
@@ -89,12 +95,11 @@ class SliceDataset(Dataset):
     epoch and its row alone, whichever worker draws it and whether or not training was interrupted before.
 
     Args:
-        pixels: Slices of the whole cohort, uint8 ``(N, H, H)``.
+        pixels: Slices of the whole cohort by row, uint8 ``(S, S)``, at the network's size.
         labels: Of the whole cohort, ``(N,)``.
         channels: Rows of the slices that each slice's image is made of, ``(N, C)``.
         rows: The ones to serve, ``(M,)``.
         copies: For each of them 0 for the slice itself, or the number of a jittered copy made before the split.
-        resize: To the side of the images served.
         augmentation: Applied to each image anew each epoch, or None.
         expansion: What makes a copy; the same copy for every epoch, seed and run.
         seed: Of the augmentation.
@@ -102,19 +107,18 @@ class SliceDataset(Dataset):
 
     def __init__(
         self,
-        pixels: NDArray[np.uint8],
+        pixels: Images,
         labels: NDArray[np.int64],
         channels: NDArray[np.int64],
         rows: NDArray[np.int64],
         copies: NDArray[np.int64],
         *,
-        resize: Resize,
         augmentation: albumentations.Compose | None,
         expansion: albumentations.Compose,
         seed: int,
     ) -> None:
         self.pixels, self.labels, self.channels, self.rows, self.copies = pixels, labels, channels, rows, copies
-        self.resize, self.augmentation, self.expansion, self.seed = resize, augmentation, expansion, seed
+        self.augmentation, self.expansion, self.seed = augmentation, expansion, seed
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -134,12 +138,46 @@ class SliceDataset(Dataset):
         }
 
     def _drawn(self, channel: int, epoch: int, row: int, copy: int) -> NDArray[np.uint8]:
-        image = self.resize(np.asarray(self.pixels[channel]))
+        image = np.asarray(self.pixels[channel])
         if copy:
             image = augmented(self.expansion, image, seed=(copy, row))
         if self.augmentation is None:
             return image
         return augmented(self.augmentation, image, seed=(self.seed, epoch, row, copy))
+
+
+class DeviceDataset(Dataset):
+    """Slices that lie on a card as a whole, for parts that nothing augments; asked for as a `SliceDataset` is.
+
+    Args:
+        pixels: As a `SliceDataset` takes them, like the next three.
+        labels: Of the whole cohort.
+        channels: Rows of the slices that each slice's image is made of.
+        rows: The ones to serve, ``(M,)``.
+        device: Where they lie.
+    """
+
+    def __init__(
+        self,
+        pixels: Images,
+        labels: NDArray[np.int64],
+        channels: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        *,
+        device: torch.device,
+    ) -> None:
+        needed, places = np.unique(channels[rows], return_inverse=True)
+        self.pixels = torch.from_numpy(np.stack([pixels[row] for row in needed])).to(device)
+        self.places = torch.from_numpy(places.reshape(len(rows), -1)).to(device)
+        self.labels = torch.from_numpy(labels[rows]).to(device)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, draws: list[int]) -> Batch:
+        """Fetch a whole batch: all that goes to the card are its numbers."""
+        positions = (torch.tensor(draws) % len(self)).to(self.labels.device, non_blocking=True)
+        return {"image": self.pixels[self.places[positions]], "label": self.labels[positions]}
 
 
 class FeatureDataset(Dataset):

@@ -21,7 +21,7 @@ from fistula.sweep.run_folder import RECORD, RunFolder, identity_of, read_record
 
 # Where a word would stop a run only once libraries have it, with their traceback.
 NUMBERS = (
-    "seed", "micro_batches", "num_workers", "ema", "optimizer.lr", "optimizer.weight_decay",
+    "seed", "micro_batches", "ema", "optimizer.lr", "optimizer.weight_decay",
     "trainer.max_epochs", "trainer.log_every_n_steps", "trainer.num_sanity_val_steps", "trainer.gradient_clip_val",
 )  # fmt: skip
 

@@ -8,7 +8,8 @@ from torch.utils.data import DataLoader
 
 from fistula.errors import DataError
 from fistula.learning.datamodule import already_a_batch
-from fistula.learning.slices import Resize, SliceDataset, as_batch
+from fistula.learning.resized import ResizedAnew
+from fistula.learning.slices import DeviceDataset, Resize, SliceDataset, as_batch
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (10, 16, 16), dtype=np.uint8)
 LABELS = np.arange(10, dtype=np.int64) % 2
@@ -18,12 +19,11 @@ ROWS = np.array([7, 2, 5, 4], dtype=np.int64)
 
 def dataset(augmentation=None, *, size=16, seed=0, copies=(0, 0, 0, 0), channels=ALONE):
     return SliceDataset(
-        PIXELS,
+        ResizedAnew(PIXELS, Resize(size, "bicubic")),
         LABELS,
         channels,
         ROWS,
         np.array(copies),
-        resize=Resize(size, "bicubic"),
         augmentation=augmentation,
         expansion=jitter(),
         seed=seed,
@@ -106,3 +106,15 @@ def test_neighbours_are_augmented_by_the_same_draw_as_the_slice_between_them(cop
     assert (thrice == thrice[1]).all()
     unchanged = dataset(channels=neighbours)[0]
     np.testing.assert_array_equal(unchanged, PIXELS[[6, 7, 8]])
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def test_slices_that_lie_on_the_device_are_served_as_others_are(device):
+    neighbours = np.stack([np.arange(10) - 1, np.arange(10), np.arange(10) + 1], axis=1).clip(0, 9)
+    there = DeviceDataset(PIXELS, LABELS, neighbours, ROWS, device=torch.device(device))
+    draws = [3, 0, 5, 2**24 * 4 + 1]  # of several epochs
+    found, expected = there.__getitems__(draws), dataset(channels=neighbours).__getitems__(draws)
+    assert len(there) == len(ROWS)
+    for name, value in expected.items():
+        assert found[name].device.type == device
+        assert torch.equal(found[name].cpu(), value), name
