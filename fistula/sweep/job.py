@@ -42,6 +42,7 @@ class Job:
         arguments: Of `fistula`.
         cwd: Where relative paths begin.
         environment: Variables over those of the machine it runs on.
+        wants_card: Whether it trains on a graphics card where there is one.
     """
 
     name: str
@@ -49,18 +50,17 @@ class Job:
     arguments: Sequence[str]
     cwd: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    wants_card: bool = True
 
     def run(self) -> int:
         """Run to the end; the exit code, negative the number of a signal that ended it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Inside a Slurm job Lightning would take over from Slurm what only concerns our parent process.
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
         command = [sys.executable, "-m", "fistula.cli", *self.arguments]
         with (self.folder / LOG).open("ab") as log:
             process = subprocess.Popen(
                 command,
                 cwd=self.cwd,
-                env=inherited | dict(self.environment),
+                env=self.variables(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -70,9 +70,11 @@ class Job:
             finally:
                 _end(process)
 
-    def with_overrides(self, *overrides: str) -> "Job":
-        """The same run with more overrides."""
-        return replace(self, arguments=[*self.arguments, *overrides])
+    def variables(self) -> dict[str, str]:
+        """The environment of its process."""
+        # Inside a Slurm job Lightning would take over from Slurm what only concerns our parent process.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+        return inherited | dict(self.environment)
 
     def with_threads(self, number: int) -> "Job":
         """The same run with so many threads: runs beside each other that each take every core wait for one another."""
@@ -82,12 +84,6 @@ class Job:
 
 # What runs jobs, on whatever machines: gives each with its exit code as it ends, None if that cannot be known.
 Engine = Callable[[Sequence[Job]], Iterator[tuple[Job, int | None]]]
-
-
-def one_by_one(jobs: Sequence[Job]) -> Iterator[tuple[Job, int | None]]:
-    """Run jobs in turn, on this machine."""
-    for job in jobs:
-        yield job, job.run()
 
 
 def _end(process: subprocess.Popen) -> None:

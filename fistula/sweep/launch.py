@@ -53,7 +53,8 @@ def launch(
             name = plan.folder.path.name
             plans.append(plan)
             arguments = arguments_of(config.hydra, overrides)
-            jobs[plan.folder.path] = Job(plan.name, plan.folder.path, arguments, Path.cwd())
+            wants_card = plan.resolved["trainer"]["accelerator"] != "cpu"
+            jobs[plan.folder.path] = Job(plan.name, plan.folder.path, arguments, Path.cwd(), wants_card=wants_card)
             index.add(overrides, plan)
         names.append(name)
     missing = [plan for plan in check_folders(plans) if not plan.folder.is_done]

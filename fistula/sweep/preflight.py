@@ -1,13 +1,13 @@
 """Check every run of a sweep before the first one starts."""
 
 import json
-import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from fistula.errors import ConfigError, FistulaError
+from fistula.sweep import warm
 from fistula.sweep.plan import RunPlan
 
 
@@ -53,7 +53,7 @@ def check_networks(plans: Sequence[RunPlan]) -> None:
         )
         for plan in plans
     }
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
+    with ProcessPoolExecutor(1, mp_context=warm.context()) as executor:
         executor.submit(_build_networks, [json.loads(text) for text in sorted(models)]).result()
 
 

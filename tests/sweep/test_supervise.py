@@ -10,7 +10,8 @@ from dataclasses import asdict, replace
 import pytest
 
 from fistula.sweep import supervise
-from fistula.sweep.job import Job, one_by_one
+from fistula.sweep.job import Job
+from fistula.sweep.local_engine import one_by_one
 from fistula.sweep.ownership import BUSY
 from fistula.sweep.process import this_process
 from fistula.sweep.run_folder import RunFolder

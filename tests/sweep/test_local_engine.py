@@ -1,0 +1,155 @@
+"""Slots on this machine, and the processes in them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fistula.errors import ConfigError
+from fistula.sweep import warm
+from fistula.sweep.job import Job
+from fistula.sweep.local_engine import LocalEngine, cards, one_by_one
+
+from ..conftest import TINY_RUN
+
+
+def slots(memory, *, per_card="auto", cores=16, threads="auto", monkeypatch):
+    monkeypatch.setattr("joblib.cpu_count", lambda: cores)
+    found = LocalEngine(per_card, threads).slots(memory)
+    assert all(slot["OMP_NUM_THREADS"] == slot["MKL_NUM_THREADS"] for slot in found)
+    return [(slot["CUDA_VISIBLE_DEVICES"], int(slot["OMP_NUM_THREADS"])) for slot in found]
+
+
+@pytest.mark.parametrize(
+    ("memory", "options", "expected"),
+    [
+        pytest.param({"0": 80.0}, {}, [("0", 4)] * 4, id="a card of 80 GB has four, and they share 16 cores"),
+        pytest.param({"0": 17.0, "1": 9.0}, {}, [("0", 5), ("1", 5), ("0", 5)], id="one for each 8 GB"),
+        pytest.param({"0": 4.0}, {}, [("0", 16)], id="a small card has one"),
+        pytest.param({"0": 8.0, "1": 8.0}, {"per_card": 2}, [("0", 4), ("1", 4)] * 2, id="two on a card"),
+        pytest.param(
+            dict.fromkeys("0123", 8.0), {"per_card": 0.5, "threads": 3}, [("0,1", 3), ("2,3", 3)], id="two cards each"
+        ),
+        pytest.param({}, {"cores": 3}, [("", 1)] * 3, id="no card: as many as cores, and none claims one"),
+        pytest.param({}, {"cores": 5, "threads": 2}, [("", 2)] * 2, id="of two cores each"),
+        pytest.param({}, {"cores": 1, "threads": 2}, [("", 2)], id="never none"),
+    ],
+)
+def test_slots_are_the_cards_or_the_cores(memory, options, expected, monkeypatch):
+    assert slots(memory, **options, monkeypatch=monkeypatch) == expected
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        pytest.param(None, {"0": 85.0, "1": 25.0}, id="all"),
+        pytest.param("1", {"1": 25.0}, id="one of them"),
+        pytest.param("", {}, id="none"),
+        pytest.param("MIG-7,0", {"MIG-7": 8.0, "0": 85.0}, id="a part of a card"),
+    ],
+)
+def test_the_cards_are_those_that_this_process_may_use(visible, expected, monkeypatch, tmp_path):
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho '0, 81062'\necho '1, 23842'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert cards() == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_machine_without_the_driver_has_no_card(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert cards() == {}
+
+
+@pytest.mark.parametrize("key", ["jobs_per_gpu", "cpus_per_job"])
+@pytest.mark.parametrize("value", [0, "many"])
+def test_a_share_of_nothing_is_refused(key, value):
+    with pytest.raises(ConfigError, match=rf"hydra\.launcher\.engine\.{key}: must be auto or above 0, found {value}"):
+        LocalEngine(**{"jobs_per_gpu": 1, "cpus_per_job": 1} | {key: value})
+
+
+def test_every_job_ends_with_its_exit_code_in_turn_or_beside_each_other(tmp_path):
+    jobs = [Job(name, tmp_path / name, words, tmp_path) for name, words in zip("abc", VERSIONS, strict=True)]
+    for engine in (one_by_one, LocalEngine(1, 1)):
+        assert {job.name: code for job, code in engine(jobs)} == {"a": 0, "b": 2, "c": 0}
+    assert (tmp_path / "c" / "log.txt").read_text().count("fistula ") == 2
+
+
+VERSIONS = (["--version"], ["trian"], ["--version"])
+
+
+def leave_all_that_a_process_can(told):
+    import torch
+
+    environment, folder = os.environ.get("LEAK"), Path.cwd()
+    found = environment, str(folder), torch.initial_seed(), torch.get_num_threads(), hasattr(torch, "leaked")
+    torch.leaked = True
+    os.environ["LEAK"] = "of another run"
+    torch.manual_seed(77)
+    torch.set_num_threads(2)
+    os.chdir("/")
+    told.put(found)
+
+
+def test_nothing_leaks_from_one_run_to_the_next():
+    """Each leaves a variable, a folder, a seed, threads, a name in a library."""
+    context = warm.context()
+    told = context.SimpleQueue()
+    for _ in range(2):
+        process = context.Process(target=leave_all_that_a_process_can, args=(told,))
+        process.start()
+        process.join()
+    first, second = told.get(), told.get()
+    assert first == second
+    assert first[0] is None
+    assert not first[4]
+
+
+@pytest.mark.slow
+def test_a_run_of_a_sweep_has_the_very_scores_of_the_run_alone(fistula, tmp_path, cohort_folder):
+    common = ("cohort=cohort", *TINY_RUN, "epochs=2", "augmentation=color_jitter")
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    local = fistula("train", "-m", *common, "seed=0,1", "hydra/launcher=local", "hydra.sweep.dir=study")
+    assert local.returncode == 0, local.stderr
+    alone = fistula("train", *common, "seed=1", "hydra.run.dir=alone", **threads)
+    assert alone.returncode == 0, alone.stderr
+    (run,) = tmp_path.glob("study/*seed1*")
+    for name in ("predictions.parquet", "history.csv"):
+        assert (run / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_a_study_goes_through_the_slots_of_this_machine_and_the_same_command_finishes_it(tmp_path, cohort_folder):
+    lists = ("seed=0,1", "epochs=60,70")  # seconds of training each, or it would hardly ever be seen running
+    command = [sys.executable, "-m", "fistula.cli", "train", "-m", "cohort=cohort", *TINY_RUN, *lists]
+    command += ["hydra.sweep.dir=study", "hydra/launcher=local"]
+    settings = {"cwd": tmp_path, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
+    def records():
+        return {path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("study/*/run.json")}
+
+    sweep = subprocess.Popen(command, **settings)
+    while not (running := [record for record in records().values() if record["state"] == "running"]):
+        assert sweep.poll() is None, sweep.communicate()
+        time.sleep(0.1)
+    os.kill(running[0]["pid"], signal.SIGKILL)
+    shown, error = sweep.communicate(timeout=300)
+    assert sweep.returncode == 1, shown + error
+    assert error.startswith("error: study: 1 of 4 runs failed")
+    found = records()
+    assert sorted(record["state"] for record in found.values()) == ["done", "done", "done", "failed"]
+    assert len({record["pid"] for record in found.values()}) == 4
+    again = subprocess.run(command, **settings, timeout=300)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.startswith("3 of 4 runs were done before")
+    assert {record["hardware"].rpartition(", ")[2] for record in records().values()} == {"1 threads"}
+    assert {name for name, record in records().items() if record != found[name]} == {running[0]["name"]}
