@@ -25,7 +25,7 @@ def run(cfg: DictConfig) -> None:
         raise ConfigError("method", f"must be one of {', '.join(METHODS)}", found=cfg.method)
     if not cfg.tolerance_mm > 0:
         raise ConfigError("tolerance_mm", "must be positive", found=cfg.tolerance_mm)
-    for loaded in load_runs(Path(cfg.run), only=cfg.only):
+    for loaded in load_runs(Path(cfg.run), only=cfg.only, device=cfg.device):
         result = _evaluate(loaded, method=cfg.method, tolerance_mm=float(cfg.tolerance_mm), seed=cfg.seed)
         path = loaded.folder / KEPT
         kept = json.loads(path.read_text()) if path.exists() else {}

@@ -30,7 +30,7 @@ def run(cfg: DictConfig) -> None:
     archive = parse(cfg.source, key="source") if is_archive(cfg.source) else None
     target = None if cfg.send is None else parse(cfg.send, key="send", whole=True)
     limits = Limits(cfg.max_object_mb, cfg.seconds_per_file)
-    predictor = load(cfg.run, only=cfg.only, error=cfg.error, limits=limits)
+    predictor = load(cfg.run, only=cfg.only, error=cfg.error, limits=limits, device=cfg.device)
     if cfg.dicom or target is not None:
         check_objects(predictor)
     workers = Workers(cfg.workers.count, cfg.workers.backend)

@@ -37,7 +37,7 @@ def run(cfg: DictConfig) -> None:
     if cfg.watch:
         watch(folder, settings, every=cfg.every)
     study = read_study(folder)
-    page = write_report(study, settings, maps=cfg.maps)
+    page = write_report(study, settings, maps=cfg.maps, device=cfg.device)
     _log_to_wandb(study, page.parent)
     print(f"{len(study.runs)} finished runs in {len(study.configurations)} configurations")
     if study.unfinished:

@@ -35,7 +35,8 @@ def run(cfg: DictConfig) -> None:
     limits = UploadLimits(cfg.max_upload_mb, cfg.max_files, cfg.seconds, cfg.waiting)
 
     def ready() -> Predictor:
-        predictor = load(cfg.run, only=cfg.only, error=cfg.error, limits=Limits(8 * cfg.max_upload_mb, cfg.seconds))
+        limits = Limits(8 * cfg.max_upload_mb, cfg.seconds)
+        predictor = load(cfg.run, only=cfg.only, error=cfg.error, limits=limits, device=cfg.device)
         predictor.prepare()
         return predictor
 

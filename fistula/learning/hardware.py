@@ -6,12 +6,31 @@ from typing import Any
 import torch
 from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
 
-# A processor gives the same numbers bit for bit at a cost of 2 %; a card is asked for speed, since its order of
+from fistula.errors import ConfigError
+
+# A processor gives the same numbers bit for bit at a cost of 2%; a card is asked for speed, since its order of
 # summing is not fixed anyway unless trainer=reproducible says so.
 AUTO = {
     "processor": {"precision": "32-true", "deterministic": True, "benchmark": False},
     "card": {"precision": "bf16-mixed", "deterministic": False, "benchmark": True},
 }
+
+
+def device_of(name: str) -> torch.device:
+    """The device that a finished run computes on: ``auto`` is the first card, the processor where there is none.
+
+    Raises:
+        ConfigError: If PyTorch knows no such device, or this machine has none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        rule = "must be auto, cpu, or a device of this machine"
+        raise ConfigError("device", rule, found=name, remedy="For example device=cpu") from error
+    return device
 
 
 def is_on_card(trainer: Mapping[str, Any]) -> bool:

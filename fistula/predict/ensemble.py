@@ -15,19 +15,20 @@ log = logging.getLogger(__name__)
 INGEST = ("keep", "intensity", "size", "spacing_mm", "fit", "source_kind", "patient", "key_name")
 
 
-def load_runs(folder: Path, *, only: str = "*") -> list[LoadedRun]:
+def load_runs(folder: Path, *, only: str = "*", device: str = "cpu") -> list[LoadedRun]:
     """Load one run, or the runs of a study that differ in nothing but fold and seed.
 
     Args:
         folder: A run's or a study's.
         only: Of a study, the runs with names like this (`*` and `?` stand for anything).
+        device: Where their networks go; as `device_of` has it.
 
     Raises:
         ConfigError: If the folder holds no such run, or runs of several configurations.
         DataError: As `load_run`.
     """
     if (folder / RECORD).is_file():
-        return [load_run(folder)]
+        return [load_run(folder, device=device)]
     if not folder.is_dir():
         raise ConfigError(f"run={folder}", "is not a folder", remedy="Name the folder of a run or of a study")
     folders = [path.parent for path in sorted(folder.glob(f"*/{RECORD}")) if fnmatch(path.parent.name, only)]
@@ -46,7 +47,7 @@ def load_runs(folder: Path, *, only: str = "*") -> list[LoadedRun]:
         rule = "holds runs of several configurations, which are no ensemble"
         remedy = f"Name one with only=..., for example only='{done[0].name.partition('-fold')[0]}*'"
         raise ConfigError(f"run={folder}", rule, found=", ".join(sorted(kinds.values())), remedy=remedy)
-    runs = [load_run(path) for path in done]
+    runs = [load_run(path, device=device) for path in done]
     for run in runs[1:]:
         differing = [fact for fact, value in _facts(run).items() if value != _facts(runs[0])[fact]]
         if differing:

@@ -26,6 +26,7 @@ from fistula.evidence.aggregate import RULES
 from fistula.learning.adjacent import channel_rows
 from fistula.learning.backbone import create_backbone
 from fistula.learning.classifier import FistulaClassifier
+from fistula.learning.hardware import device_of
 from fistula.learning.modes import AllLayers
 from fistula.learning.schedule import constant
 from fistula.learning.slices import Resize, as_batch
@@ -40,7 +41,7 @@ class LoadedRun:
 
     Attributes:
         folder: Where it lies.
-        classifier: In evaluation mode, on the processor.
+        classifier: In evaluation mode, in single precision, on the device asked for.
         config: As the run resolved it.
         record: What `run.json` holds.
         cohort: The one it learned from, as kept beside it.
@@ -116,10 +117,15 @@ class LoadedRun:
             raise DataError(path, f"cannot be read ({error})", remedy=RETRAIN) from error
 
 
-def load_run(folder: Path) -> LoadedRun:
+def load_run(folder: Path, *, device: str = "cpu") -> LoadedRun:
     """Load a finished run; nothing in its folder is executed, and its weights are checked against its record.
 
+    Args:
+        folder: The run's.
+        device: Where its network goes; as `device_of` has it.
+
     Raises:
+        ConfigError: If there is no such device.
         DataError: If the run is unfinished or damaged, if its weights are not those that it trained, or if its
             configuration asks for code that is not this package's.
     """
@@ -138,7 +144,7 @@ def load_run(folder: Path) -> LoadedRun:
     except RuntimeError as error:
         rule = "does not fit the network that config.yaml describes"
         raise DataError(folder / "best.ckpt", rule, remedy=RETRAIN) from error
-    classifier.eval().requires_grad_(requires_grad=False)
+    classifier.eval().requires_grad_(requires_grad=False).to(device_of(device))
     run = LoadedRun(folder, classifier, config, record, cohort)
     _refuse_damaged_record(run)
     return run

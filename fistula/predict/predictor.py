@@ -205,7 +205,9 @@ class Predictor:
         }
 
 
-def load(run: str | Path, *, only: str = "*", error: float = 0.1, limits: Limits | None = None) -> Predictor:
+def load(
+    run: str | Path, *, only: str = "*", error: float = 0.1, limits: Limits | None = None, device: str = "auto"
+) -> Predictor:
     """Load a run, or a study's runs as an ensemble, to score new images.
 
     Args:
@@ -213,11 +215,12 @@ def load(run: str | Path, *, only: str = "*", error: float = 0.1, limits: Limits
         only: Of a study, the runs with names like this.
         error: Rate at which a patient's true class may be missing among the possible ones.
         limits: What one object may cost.
+        device: Where the networks go: ``auto`` is a graphics card if there is one; ``cpu``, ``cuda:1``.
 
     Raises:
         FistulaError: If the folder holds no such run, or the run was tampered with.
     """
-    runs = load_runs(Path(run), only=only)
+    runs = load_runs(Path(run), only=only, device=device)
     where = cohort_folder(runs[0].folder) / "ingest.json"
     reader = reader_of(runs[0].cohort.record, where=where, limits=limits or Limits())
     return Predictor(runs, reader, error)

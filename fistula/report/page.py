@@ -47,13 +47,16 @@ class CrossTable:
     counts: list[list[int]]
 
 
-def write_report(study: Study, settings: Settings, *, maps: str = "none", reload: float = 0) -> Path:
+def write_report(
+    study: Study, settings: Settings, *, maps: str = "none", device: str = "cpu", reload: float = 0
+) -> Path:
     """Write `report/` into the study's folder, in place of an earlier one, and give the path of its page.
 
     Args:
         study: With its finished runs.
         settings: That decide its numbers.
         maps: Whose saliency maps the reading room shows, one of `saliency_maps.WHICH`.
+        device: That makes them.
         reload: Seconds after which a browser reads the page anew; 0 is never.
 
     Raises:

@@ -18,7 +18,9 @@ OPENING = ("opening_row", "opening_col")
 QUALITY = 75  # of WebP: enough to see what was missed; a diagnosis is made on the source
 
 
-def reading_data(study: Study, rows: list[Row], *, first: int, maps: str = "none") -> dict[str, Any]:
+def reading_data(
+    study: Study, rows: list[Row], *, first: int, maps: str = "none", device: str = "cpu"
+) -> dict[str, Any]:
     """Gather what the page of slices needs, as plain JSON values.
 
     Args:
@@ -26,6 +28,7 @@ def reading_data(study: Study, rows: list[Row], *, first: int, maps: str = "none
         rows: Its results per patient, whose scores are shown.
         first: Which view to open with.
         maps: Whose saliency maps to make, one of `saliency_maps.WHICH`.
+        device: That makes them.
 
     Returns:
         ``slices``: key, patient, site, position (mm), image number, marked finding (row and column as shares of the
@@ -57,7 +60,7 @@ def reading_data(study: Study, rows: list[Row], *, first: int, maps: str = "none
             positive,
             index,
             next(row for row in rows if (row.configuration.name, row.positive) == (configuration.name, positive)),
-            is_explained=maps == "all" or (maps == "best" and number == first),
+            explained_on=device if maps == "all" or (maps == "best" and number == first) else None,
         )
         for number, (configuration, positive) in enumerate(shown)
     ]
@@ -88,14 +91,14 @@ def _view(
     index: dict[str, int],
     patients: Row,
     *,
-    is_explained: bool,
+    explained_on: str | None,
 ) -> dict[str, Any]:
     classes = study.cohort.classes
     several = len(study.positives) > 1
     runs = []
     for number, run in enumerate(configuration.runs):
         test = run.predictions.filter(pl.col("part") == "test")
-        maps, without = run_maps(study, run, positive) if is_explained else ("", "not asked for")
+        maps, without = run_maps(study, run, positive, device=explained_on) if explained_on else ("", "not asked for")
         runs.append(
             {
                 "fold": run.record["fold"],

@@ -15,7 +15,7 @@ WHICH = ("best", "all", "none")
 """Whose runs are explained: the configuration that the reading room opens with, all, or none, which takes no time."""
 
 
-def run_maps(study: Study, run: Run, positive: str) -> tuple[str, str]:
+def run_maps(study: Study, run: Run, positive: str, *, device: str = "cpu") -> tuple[str, str]:
     """Grad-CAM of a run's test slices for a class, from the weights that scored them.
 
     Returns:
@@ -28,7 +28,7 @@ def run_maps(study: Study, run: Run, positive: str) -> tuple[str, str]:
 
     rows = _pixel_rows(study, run)
     try:
-        loaded = load_run(run.folder)
+        loaded = load_run(run.folder, device=device)
         target = study.cohort.classes.index(positive)
         maps = [saliency(loaded.classifier, loaded.images(np.array([row])), target=target)[0] for row in rows]
     except FistulaError as error:

@@ -2,8 +2,9 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
+from fistula.errors import ConfigError
 from fistula.learning import hardware
-from fistula.learning.hardware import num_processes, settings
+from fistula.learning.hardware import device_of, num_processes, settings
 
 AUTO = {"accelerator": "cpu", "devices": 1, "precision": "auto", "deterministic": "auto", "benchmark": "auto"}
 
@@ -52,3 +53,14 @@ def test_batch_norm_is_over_all_cards_of_a_run_and_frozen_layers_stop_no_process
     assert several["strategy"] == "ddp_find_unused_parameters_true"
     assert settings(AUTO | {"devices": 2})["sync_batchnorm"] is False  # PyTorch has it for cards alone
     assert hardware.AUTO["card"]["benchmark"]
+
+
+def test_auto_is_a_card_where_there_is_one():
+    assert device_of("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert device_of("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["graphics", "cuda:99", ""])
+def test_a_device_that_is_not_there_is_one_line(name):
+    with pytest.raises(ConfigError, match=rf"device: must be auto, cpu, or a device of this machine, found {name}"):
+        device_of(name)
