@@ -96,6 +96,8 @@ class Planner:
         for key in NUMBERS:
             if isinstance(found := OmegaConf.select(cfg, key), str):
                 raise ConfigError(key, "must be a number", found=found)
+        if cfg.num_workers != "auto" and not (isinstance(cfg.num_workers, int) and cfg.num_workers >= 0):
+            raise ConfigError("num_workers", "must be auto or at least 0", found=cfg.num_workers)
         if cfg.aggregation not in RULES:
             raise ConfigError("aggregation", f"must be one of {', '.join(RULES)}", found=cfg.aggregation)
         cohort = self.cohort(Path(cfg.cohort))
