@@ -5,6 +5,7 @@ the next: the process they are forked from never runs any of them.
 """
 
 import atexit
+import importlib
 import multiprocessing
 import os
 import sys
@@ -63,9 +64,8 @@ def _run(arguments: Sequence[str], cwd: str, environment: Mapping[str, str], log
 
     if threads := environment.get("OMP_NUM_THREADS"):  # the library has read the variable already
         torch.set_num_threads(int(threads))
-    from fistula.cli import main
 
     try:
-        main()
+        importlib.import_module("fistula.cli").main()  # as `python -m fistula.cli` is in a process of its own
     finally:
         atexit._run_exitfuncs()  # which a process of `multiprocessing` leaves out: trackers have some
