@@ -82,7 +82,7 @@ def write_report(
         page = environment.get_template(PAGE).render(**names, figures=drawn)
         (beside / PAGE).write_text(page, encoding="utf-8")
         patients = [row for row in contents.rows if row.level == "patient"]
-        data = reading_data(study, patients, first=_best(contents), maps=maps)
+        data = reading_data(study, patients, first=_best(contents), maps=maps, device=device)
         room = environment.get_template(READING_ROOM).render(study=study, made=made, data=data)
         (beside / READING_ROOM).write_text(room, encoding="utf-8")
         record = to_json(contents, made=made, files=hash_files(beside))
