@@ -54,11 +54,13 @@ def say_answer(
         added = [one for one in inflations if one.positive == positive]
         leaks = _say_leaks(added, [one for one in canaries if one.positive == positive])
         results = [row for row in rows if not row.configuration.is_canary]
-        said = [leaks]
-        if results:
-            said = [*_say_results(study, results, compared.get(positive)), leaks, _say_worth(results)]
-        sentences += [f"{positive}: {text}" if len(ranked) > 1 else text for text in said if text]
-    return sentences
+        said = [*(_say_results(study, results, compared.get(positive)) if results else []), leaks]
+        several = f"{positive} against the rest: " if len(ranked) > 1 else ""
+        sentences += [several + " ".join(filter(None, said))] if several else filter(None, said)
+    honest = [row for rows in ranked.values() for row in rows if not row.configuration.is_canary]
+    return (
+        [*sentences, _say_worth([row for row in honest if row.positive == honest[0].positive])] if honest else sentences
+    )
 
 
 def say_thresholds(thresholds: list[float]) -> str:

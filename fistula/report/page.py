@@ -8,6 +8,8 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -29,7 +31,7 @@ from fistula.report.pooling import SCALINGS
 from fistula.report.reading import reading_data
 from fistula.report.record import NUMBERS, hash_files, to_json
 from fistula.report.results import Row, seed_rows
-from fistula.report.study import Study
+from fistula.report.study import Configuration, Study
 from fistula.report.tables import TITLES, write_csv, write_tables
 from fistula.sweep.status import RunStatus, read_status
 
@@ -149,6 +151,7 @@ def _names(contents: Contents) -> dict[str, Any]:
         "best": best,
         "others": {positive: contents.ranked(positive, other) for positive in study.positives},
         "tables": {positive: _confusion(study, row) for positive, row in best.items()},
+        "all_classes": _all_classes(study, best[first].configuration) if len(study.cohort.classes) > 2 else None,
         "mistakes": {positive: mistakes(study, row) for positive, row in best.items()},
         "patient_flow": patient_flow(study, best[first]),
         "progress": {run.name: _say_progress(run) for run in read_status(study.folder)},
@@ -195,6 +198,17 @@ def _confusion(study: Study, row: Row) -> CrossTable:
     return CrossTable(names, [[hits, sick - hits], [well - right, right]])
 
 
+def _all_classes(study: Study, configuration: Configuration) -> CrossTable:
+    """The K x K table of test slices by the class of the highest score; over seeds they add up."""
+    classes = study.cohort.classes
+    tests = [run.predictions.filter(pl.col("part") == "test") for run in configuration.runs]
+    counts = np.zeros((len(classes), len(classes)), dtype=int)
+    for test in tests:
+        highest = test.select(f"score_{name}" for name in classes).to_numpy().argmax(axis=1)
+        np.add.at(counts, (test["label"].to_numpy(), highest), 1)
+    return CrossTable(classes, counts.tolist())
+
+
 def _say_num(study: Study, row: Row) -> str:
     total, positives = row.num
     of = f" of {row.rows['patient_key'].n_unique()} patients" if row.level == "slice" else ""
@@ -214,13 +228,10 @@ def _say_ci(estimate: Estimate) -> str:
 
 
 def _best(contents: Contents) -> int:
-    """Which configuration and class the reading room opens with: the highest AUROC by slice, an honest one if any."""
-    ranked = [
-        (not (row.configuration.is_canary or row.configuration.leaky_by_design), row.estimates["auroc"].value, -number)
-        for number, row in enumerate(row for row in contents.rows if row.level == "slice")
-        if row.estimates["auroc"].is_defined
-    ]
-    return -max(ranked)[2] if ranked else 0
+    """Which configuration and class the reading room opens with: those of the report's headline."""
+    study = contents.study
+    best = contents.ranked(study.positives[0])[0].configuration
+    return study.configurations.index(best) * len(study.positives)
 
 
 def _say_signed(value: float) -> str:

@@ -86,7 +86,7 @@ def _parts(manifest: pl.DataFrame, fold: int, folds: int) -> pl.DataFrame:
 
 def _write_run(folder, facts, manifest, parts, record, classes, change):
     random = np.random.default_rng([facts["seed"], facts["fold"], len(facts["learning"])])
-    logits = _logits(manifest, classes, STRENGTH[facts["learning"]], random)
+    logits = _logits(manifest, classes, STRENGTH.get(facts["learning"], len(facts["learning"]) / 16), random)
     odds = np.exp(logits)
     scores = odds / odds.sum(axis=1, keepdims=True)
     names = (

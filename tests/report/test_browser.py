@@ -264,3 +264,39 @@ def test_a_thousand_slices_open_within_two_seconds(browser, tmp_path):
     assert page.locator(".card").count() == 1056
     assert time.monotonic() - started < 2
     page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("configurations", "folds", "height"),
+    [pytest.param(4, 3, 6000, id="12 runs"), pytest.param(20, 5, 8000, id="100 runs")],
+)
+def test_a_page_stays_short_and_nothing_is_cut_off_in_a_narrow_window(browser, tmp_path, configurations, folds, height):
+    learnings = ["mode " + "i" * number for number in range(1, configurations + 1)]
+    folder = write_study(tmp_path / "study", learnings=learnings, folds=folds, patients=60)
+    page_of_report = write_report(read_study(folder), Settings(resamples=20))
+    for width in (1440, 800, 400):
+        page = browser.new_page(viewport={"width": width, "height": 1000})
+        page.goto(page_of_report.as_uri())
+        if width == 1440:
+            assert page.evaluate("document.documentElement.scrollHeight") <= height
+        cut = page.evaluate(
+            "[...document.querySelectorAll('.scroll, figure, .flow, p')]"
+            ".filter(part => part.clientWidth && part.scrollWidth > part.clientWidth + 1).map(part => part.textContent)"
+        )
+        assert cut == []
+        page.close()
+
+
+@pytest.mark.slow
+def test_three_classes_have_a_table_of_all(browser, tmp_path):
+    folder = write_study(tmp_path / "study", learnings=("transfer",), classes=("none", "simple", "complex"))
+    page_of_report = write_report(read_study(folder), Settings(resamples=20))
+    tests = pl.concat([pl.read_parquet(path) for path in folder.glob("*/predictions.parquet")])
+    tests = tests.filter(pl.col("part") == "test")
+    called = tests.select("score_none", "score_simple", "score_complex").to_numpy().argmax(axis=1)
+    page = browser.new_page()
+    page.goto(page_of_report.as_uri())
+    shown = page.locator("#all-classes td b").all_text_contents()
+    assert [int(text) for text in shown] == confusion_matrix(tests["label"], called).ravel().tolist()
+    page.close()

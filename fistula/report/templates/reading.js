@@ -47,8 +47,9 @@ function makeCard(row) {
   row.verdict = element("span", "outcome");
   const run = view().runs[row.run];
   const image = data.slices.image[row.slice];
-  text.append(row.verdict, element("span", "", `score ${row.score.toFixed(3)}${image === null ? "" : ` · image ${image}`}`),
-    element("span", "", `patient ${run.patients[data.slices.patient[row.slice]].toFixed(3)} · fold ${run.fold}`),
+  text.append(row.verdict, element("span", "", `score ${row.score.toFixed(3)}`),
+    element("span", "", `patient ${run.patients[data.slices.patient[row.slice]].toFixed(3)}`),
+    element("span", "", `${image === null ? "" : `image ${image} · `}fold ${run.fold}`),
     element("span", "key", data.slices.patient[row.slice]));
   button.append(frame, text);
   for (const event of ["mouseenter", "focus"]) button.addEventListener(event, () => look(row, frame));
