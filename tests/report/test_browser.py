@@ -192,6 +192,9 @@ def test_the_large_view_says_the_image_the_patients_score_and_where_the_finding_
     assert facts["patient's score"] == f"{scores.mean():.4f}"
     # (7.5, 23.5) of 32 pixels, the centre of the first being 0: a quarter from the top, three from the left.
     assert page.locator("#finding").evaluate("mark => [mark.style.top, mark.style.left]") == ["25%", "75%"]
+    heights = "[...document.querySelectorAll('.frame, #large-picture')].map(part => part.clientHeight)"
+    frame, picture = page.evaluate(heights)
+    assert frame == picture  # or every mark would stand too low
     page.locator("#marked").uncheck()
     assert not page.locator("#finding").is_visible()
 

@@ -210,7 +210,7 @@ function enlarge() {
   $("large-facts").replaceChildren(...facts.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
   const looked = paint($("large-map"), row);
   $("large-map").classList.toggle("shown", $("looked").checked && looked);
-  $("without").textContent = run.without_maps ? `n/a: ${run.without_maps}` : looked ? "" : `nowhere: nothing spoke for the class ${view().positive}`;
+  $("without").textContent = run.without_maps ? `n/a: ${run.without_maps}` : looked ? "" : `nowhere: no part of the slice raised the score of ${view().positive}`;
   const finding = slices.finding[row.slice];
   $("finding").hidden = !finding || !$("marked").checked;
   if (finding) Object.assign($("finding").style, { top: `${100 * finding[0]}%`, left: `${100 * finding[1]}%` });
