@@ -51,6 +51,14 @@ def write_pictures(folder):
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
 
 
+def write_readings():
+    """The tables of two readers as label pages export them: three patients of two slices, one slice disputed."""
+    header = "slice_key,patient_key,label,unsure,reader,repeat"
+    for reader, answers in (("a", "010101"), ("b", "010100")):
+        lines = [f"s{number},p{number // 2},{answer},0,{reader},0" for number, answer in enumerate(answers)]
+        Path(f"{reader}.csv").write_text("\n".join([header, *lines]) + "\n")
+
+
 def smaller(command):
     """What is put after a command so that it takes seconds."""
     if command[0] == "train" and "-m" in command:
@@ -87,6 +95,7 @@ def test_each_command_of_the_guide_works(page, fistula_here, tmp_path, monkeypat
     words = (tmp_path / "DIR" / "labels.csv").read_text()
     (tmp_path / "labels.csv").write_text(words.replace(",normal,", ",0,").replace(",fistula,", ",1,"))
     write_pictures(tmp_path / "covid-ct")
+    write_readings()
     write_files(page, tmp_path)
 
     def provide(command):

@@ -8,10 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from fistula.cohort.flow import Flow
+from fistula.cohort.rules import Keep
 from fistula.cohort.survey import Survey, survey_source
 from fistula.cohort.workers import Workers
 from fistula.dicom.identity import read_pseudonyms
@@ -37,12 +41,13 @@ def run(cfg: DictConfig) -> None:
         raise ConfigError("page_mb", "must be from 1 to 500: browsers open no larger page well", found=cfg.page_mb)
     asked = None if cfg.asked is None else read_asked(Path(str(cfg.asked)))
     keep = instantiate(cfg.keep, _convert_="all")
+    beside = [_keep(name, keep) for name in cfg.beside or []]
     # The cohort's slices are to have the same pseudonyms: ingest finds them by these.
     look = Look(read_pseudonyms(create=True), keep.description, cfg.max_object_mb, cfg.seconds_per_file)
     workers = Workers(cfg.workers.count, cfg.workers.backend)
     flow, shown, out = Flow(), Shown(cfg.bits, look), Path(str(cfg.out))
     survey = survey_source(Path(str(cfg.source)), look, workers)
-    table = find_stacks(survey, keep, look, flow)
+    table = find_stacks(survey, keep, look, flow, beside)
     if asked is not None:
         table = _of_patients(table, asked, cfg.asked)
     if cfg.serve:
@@ -54,11 +59,31 @@ def run(cfg: DictConfig) -> None:
         )
         sizes = [page.stat().st_size / 1e6 for page in pages]
     _say(flow, reasons)
-    print(f"{len(table) - reasons.total()} slices of {table['patient_key'].n_unique()} patients, {_grey(cfg.bits)}")
+    asked_about, others = (len(table.filter(rows)) for rows in (pl.col("pane") == 0, pl.col("pane") > 0))
+    shown_beside = f", {others} more beside" if beside else ""
+    patients = table["patient_key"].n_unique()
+    print(f"{asked_about} slices of {patients} patients{shown_beside}; {_grey(cfg.bits)}")
     for page, size in zip(pages, sizes, strict=True):
         print(f"open {out / page.name} in a browser ({size:.1f} MB)")
     source, classes = shlex.quote(f"source={cfg.source}"), shlex.quote(f"classes=[{','.join(question.classes)}]")
     print(f"next: fistula ingest {source} labels=labels-READER-DATE.csv {classes} out=data/cohort")
+
+
+def _keep(name: object, first: Keep) -> Keep:
+    """The rules of conf/keep that have this name, as `keep=` takes them.
+
+    Raises:
+        ConfigError: If there are none, or if they ask for another description: headers are searched for one alone.
+    """
+    try:
+        cfg = GlobalHydra.instance().config_loader().load_configuration("label", [f"keep={name}"], RunMode.RUN)
+    except HydraException as error:
+        remedy = "Name rules that keep= takes: beside=[mr], beside=[all]"
+        raise ConfigError("beside", "must be names of keep rules", found=name, remedy=remedy) from error
+    keep: Keep = instantiate(cfg.keep, _convert_="all")
+    if keep.description not in ("", first.description):
+        raise ConfigError("beside", "may not ask for a description other than keep does", found=name)
+    return keep
 
 
 def read_asked(path: Path) -> set[str]:

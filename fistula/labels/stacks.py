@@ -42,15 +42,28 @@ class Shown:
     look: Look
 
 
-def find_stacks(survey: Survey, keep: Keep, look: Look, flow: Flow) -> pl.DataFrame:
+def find_stacks(survey: Survey, keep: Keep, look: Look, flow: Flow, beside: Sequence[Keep] = ()) -> pl.DataFrame:
     """The eligible slices of a survey, in the order in which they are shown, with `volume` and `pane`.
+
+    Args:
+        survey: What is below the source.
+        keep: Which images stand in the first pane, and are asked about.
+        look: Names and limits.
+        flow: Gets the steps up to `right sequence`.
+        beside: Which others stand in the second pane and the next ones, of the patients of the first; each image in the
+            first pane whose rules let it pass.
 
     Raises:
         DataError: If nothing is eligible.
     """
     policies = Policies(unreadable="exclude", same_uid="separate")
-    chosen = choose(survey, keep=keep, look=look, policies=policies, flow=flow)
-    return chosen.wanted.with_columns(pane=pl.lit(0)).sort(*ORDER, nulls_last=True)
+    panes = [choose(survey, keep=keep, look=look, policies=policies, flow=flow).wanted.with_columns(pane=pl.lit(0))]
+    patients, taken = (panes[0][key].unique().implode() for key in ("patient_key", "slice_key"))
+    for number, other in enumerate(beside, 1):
+        found = choose(survey, keep=other, look=look, policies=policies, flow=Flow()).wanted
+        found = found.filter(pl.col("patient_key").is_in(patients) & ~pl.col("slice_key").is_in(taken))
+        panes.append(found.with_columns(pane=pl.lit(number)))
+    return pl.concat(panes).unique("slice_key", keep="first", maintain_order=True).sort(*ORDER, nulls_last=True)
 
 
 def read_patients(patients: Sequence[pl.DataFrame], *, survey: Survey, shown: Shown) -> list[tuple[dict, Counter[str]]]:

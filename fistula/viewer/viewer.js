@@ -5,17 +5,17 @@ const TOOLS = { scroll: "s", window: "w", pan: "p", zoom: "z" };
 class Viewer {
   constructor(element, hooks = {}) {
     this.element = element; this.hooks = hooks; this.pixels = new Pixels();
-    this.panes = []; this.active = null; this.tool = "scroll"; this.extra = 0;
+    this.panes = []; this.active = null; this.tool = "scroll";
     element.classList.add("viewer");
     new ResizeObserver(() => this.draw()).observe(element);
   }
   hook(name, ...given) { return this.hooks[name] ? this.hooks[name](...given) : undefined; }
   show(patient) {
-    this.patient = patient; this.extra = 0;
+    this.patient = patient;
     this.pixels = new Pixels();
-    const wanted = Math.max(...patient.series.map(series => series.pane)) + 1;
-    this.lay(wanted);
-    this.panes.forEach(pane => pane.show(patient.series.filter(series => series.pane === pane.number)));
+    const numbers = [...new Set(patient.series.map(series => series.pane))].sort((a, b) => a - b);
+    this.lay(this.wanted = numbers.length);
+    this.panes.forEach((pane, i) => pane.show(patient.series.filter(series => series.pane === numbers[i])));
     this.activate(this.panes[0]);
     this.link(this.active);
   }
@@ -25,7 +25,7 @@ class Viewer {
   }
   // A further pane beside the others, with another stack of the patient; again: away with it.
   beside() {
-    const shown = Math.max(...this.patient.series.map(series => series.pane)) + 1;
+    const shown = this.wanted;
     if (this.panes.length > shown) { this.lay(shown); this.activate(this.panes[0]); }
     else if (this.patient.series.length > 1) {
       this.lay(shown + 1);

@@ -2,11 +2,16 @@
 
 import csv
 import shutil
+import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
 import polars as pl
 import pytest
+
+from fistula.labels.table import columns_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SLICES = 10
@@ -261,3 +266,89 @@ def test_twelve_bits_reach_the_browser_without_loss(opened, archive):
     )
     stored = [pydicom.dcmread(path).pixel_array.ravel().tolist() for path in archive.rglob("*.dcm")]
     assert levels in stored
+
+
+@pytest.mark.parametrize(("level", "question"), [("slice", "class"), ("patient", "class"), ("patient", "score")])
+def test_the_tables_header_is_what_the_readers_of_tables_expect(opened, level, question):
+    page = opened(f"level={level}", f"question={question}")
+    assert page.evaluate("columnsOf(facts)") == columns_of(level, question)
+
+
+@pytest.fixture
+def two_sequences(archive, write_dicom):
+    """Beside the water stack of one patient an in-phase one, of every second position."""
+    for place in range(0, SLICES, 2):
+        write_dicom(
+            archive / "second" / f"{place}.dcm", np.full((60, 40), 100 + place, np.uint16),
+            SOPInstanceUID=f"2.25.66{place}", SeriesInstanceUID="2.25.660", StudyInstanceUID="2.25.990",
+            PatientID="PID-0", ImageType=["DERIVED", "PRIMARY", "IP", "IP"], PixelSpacing=[0.5, 1.0],
+            ImagePositionPatient=[0, 0, 3.0 * place], InstanceNumber=place + 1, PatientBirthDate="19600101",
+        )  # fmt: skip
+
+
+def test_another_sequence_stands_beside_and_follows_by_position(two_sequences, opened):
+    page = opened("beside=[mr]")
+    for index in range(3):  # whichever of the three it is in this reader's order
+        page.evaluate(f"go(state.turns[{index}])")
+        shown(page)
+        if page.evaluate("viewer.panes.length") == 2:
+            break
+    assert page.evaluate("viewer.panes.map(pane => pane.series.slices.length)") == [10, 5]
+    page.keyboard.press("Home")
+    places = []
+    for _ in range(6):
+        page.keyboard.press("ArrowDown")
+        places.append(page.evaluate("viewer.panes.map(pane => pane.slice.position)"))
+    assert all(abs(first - second) <= 3 for first, second in places)
+    assert places[-1] == [18, 18]
+    page.evaluate("viewer.activate(viewer.panes[1])")
+    press(page, "1")
+    assert "not asked about" in page.text_content("#toast")
+
+
+def test_a_table_of_slices_asks_about_these_alone(opened, tmp_path):
+    page = opened()
+    keys = page.evaluate("patient.series[0].slices.slice(2, 4).map(slice => slice.key)")
+    (tmp_path / "asked.csv").write_text("slice_key\n" + "\n".join(keys) + "\n")
+    shutil.rmtree(tmp_path / "labels")
+    page = opened(f"asked={tmp_path / 'asked.csv'}")
+    assert page.evaluate("[state.turns.length, state.wanted(turn), viewer.active.series.slices.length]") == [
+        1,
+        2,
+        SLICES,
+    ]
+    press(page, "n")
+    assert [label for label in answers(page) if label is not None] == [0, 0]
+
+
+@pytest.fixture
+def served(archive, tmp_path):
+    """`fistula label serve=true` in a process; gives its address."""
+    arguments = [f"source={archive}", "serve=true", "out=labels", "workers.count=1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fistula.cli", "label", *arguments], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        if line.startswith("open "):
+            break
+    yield line.split()[1]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 0
+
+
+def test_a_served_page_saves_into_the_table_as_it_is_answered_and_goes_on_from_it(served, browser, tmp_path):
+    def visit():
+        page = browser.new_context().new_page()
+        page.goto(served)
+        page.fill("#name", "AB")
+        page.click("#begin")
+        shown(page)
+        return page
+
+    page = visit()
+    press(page, "1 0")
+    wait_until(page, "document.querySelector('#saved').textContent === 'saved in labels.csv'")
+    with (tmp_path / "labels" / "labels.csv").open(newline="") as file:
+        assert [row["label"] for row in csv.DictReader(file)] == ["fistula", "normal"]
+    again = visit()  # another browser: what it knows comes from the table
+    assert again.evaluate("state.turns.map(one => state.done(one)).sort()") == [0, 0, 2]

@@ -23,7 +23,7 @@ function side() {
   const far = answer.opening && answer.canal && series.axes.length === 6 && series.has_spacing ? Math.hypot(...offset(series, answer.opening, answer.canal)) : null;
   $("#place").innerHTML = hasPoints ? `<div><span><b class="opening">◯ opening</b> click</span><span>${where(answer.opening)}</span></div>` +
     `<div><span><b class="canal">✛ canal</b> Alt+click</span><span>${where(answer.canal)}</span></div>` +
-    (hours === null ? "" : `<div><b>at ${sayClock(hours)} o'clock</b><span>${far === null ? "" : far.toFixed(1) + " mm from the centre"}</span></div>`) : "";
+    (hours === null ? "" : `<div><b>${sayClock(hours)} o'clock</b><span>${far === null ? "" : far.toFixed(1) + " mm from canal"}</span></div>`) : "";
 }
 function total() {
   const done = state.turns.filter(one => state.isDone(one)).length;
