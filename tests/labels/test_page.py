@@ -175,6 +175,7 @@ def test_the_order_of_the_patients_is_drawn_by_reader(opened):
     assert len({page.evaluate(order, f"reader {number}") for number in range(100)}) == 6  # every order of three
 
 
+@pytest.mark.slow
 def test_another_reader_in_the_same_browser_sees_no_answers(opened):
     page = opened()
     press(page, "1 1")
@@ -192,6 +193,7 @@ def test_undo_takes_back_what_one_key_did(opened):
     assert answers(page) == [0] + [None] * 9
 
 
+@pytest.mark.slow
 def test_a_normal_slice_takes_no_opening_and_a_slice_that_becomes_normal_loses_it(opened):
     page = opened()
     click(page, 20, 30)
@@ -203,6 +205,7 @@ def test_a_normal_slice_takes_no_opening_and_a_slice_that_becomes_normal_loses_i
     assert "no opening" in page.text_content("#toast")
 
 
+@pytest.mark.slow
 def test_an_exported_table_comes_back_and_another_readers_does_not(opened, browser, tmp_path):
     page = opened("repeat=0.5")
     page.evaluate("go(state.turns[0])")
@@ -220,6 +223,7 @@ def test_an_exported_table_comes_back_and_another_readers_does_not(opened, brows
     wait_until(other, "document.querySelector('#toast').textContent.includes('another reader (AB)')")
 
 
+@pytest.mark.slow
 def test_a_share_of_the_patients_is_shown_twice(opened):
     page = opened("repeat=0.4")
     turns = page.evaluate("state.turns.map(one => [one.patient.key, one.repeat])")
@@ -227,6 +231,7 @@ def test_a_share_of_the_patients_is_shown_twice(opened):
     assert turns[3][0] in [key for key, _ in turns[:3]]
 
 
+@pytest.mark.slow
 def test_patients_are_answered_as_wholes(opened, tmp_path):
     page = opened("level=patient", "classes=[none,low,high]")
     press(page, "2")
@@ -244,6 +249,7 @@ def test_nothing_on_a_page_names_a_patient(opened, tmp_path):
         assert mark not in written, mark
 
 
+@pytest.mark.slow
 def test_the_window_maps_grey_levels_as_the_standard_says(opened):
     """The middle of the window is mid-grey, its ends black and white (DICOM PS3.3 C.11.2.1.3)."""
     page = opened("bits=12")
@@ -256,6 +262,7 @@ def test_the_window_maps_grey_levels_as_the_standard_says(opened):
     assert page.evaluate("viewer.active.series.high - viewer.active.series.low") == 4095
 
 
+@pytest.mark.slow
 def test_twelve_bits_reach_the_browser_without_loss(opened, archive):
     import pydicom
 
@@ -268,6 +275,7 @@ def test_twelve_bits_reach_the_browser_without_loss(opened, archive):
     assert levels in stored
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("level", "question"), [("slice", "class"), ("patient", "class"), ("patient", "score")])
 def test_the_tables_header_is_what_the_readers_of_tables_expect(opened, level, question):
     page = opened(f"level={level}", f"question={question}")
@@ -286,6 +294,7 @@ def two_sequences(archive, write_dicom):
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_another_sequence_stands_beside_and_follows_by_position(two_sequences, opened):
     page = opened("beside=[mr]")
     for index in range(3):  # whichever of the three it is in this reader's order
@@ -306,6 +315,7 @@ def test_another_sequence_stands_beside_and_follows_by_position(two_sequences, o
     assert "not asked about" in page.text_content("#toast")
 
 
+@pytest.mark.slow
 def test_a_table_of_slices_asks_about_these_alone(opened, tmp_path):
     page = opened()
     keys = page.evaluate("patient.series[0].slices.slice(2, 4).map(slice => slice.key)")
@@ -336,6 +346,7 @@ def served(archive, tmp_path):
     assert process.wait(timeout=20) == 0
 
 
+@pytest.mark.slow
 def test_a_served_page_saves_into_the_table_as_it_is_answered_and_goes_on_from_it(served, browser, tmp_path):
     def visit():
         page = browser.new_context().new_page()
