@@ -363,3 +363,14 @@ def test_a_served_page_saves_into_the_table_as_it_is_answered_and_goes_on_from_i
         assert [row["label"] for row in csv.DictReader(file)] == ["fistula", "normal"]
     again = visit()  # another browser: what it knows comes from the table
     assert again.evaluate("state.turns.map(one => state.done(one)).sort()") == [0, 0, 2]
+
+
+@pytest.mark.slow
+def test_two_tabs_of_one_page_do_not_write_over_one_another(opened):
+    page = opened()
+    other = opened(context=page.context)
+    press(page, "1 0")
+    wait_until(other, "state.done(turn) === 2")
+    assert "another tab" in other.text_content("#toast")
+    press(other, "ArrowDown ArrowDown 1")
+    wait_until(page, "state.done(turn) === 3")

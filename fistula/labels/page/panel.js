@@ -117,5 +117,9 @@ $("#file").addEventListener("change", async event => {
   try { say(fromCsv(state, await file.text())); } catch (error) { say(error.message); }
   refresh();
 });
+// Two tabs would write over one another's answers.
+window.addEventListener("storage", event => {
+  if (state && turn && event.key === state.name(turn)) { turn.record = state.read(turn); refresh(); say("this patient was answered in another tab: close one of the two"); }
+});
 window.addEventListener("pagehide", () => { if (turn) { spend(); state.save(turn); } });
 start();
