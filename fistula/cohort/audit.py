@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from fistula.cohort.certificate import BY_CONSTRUCTION, Certificate, read_acceptances
-from fistula.cohort.confounding import find_confounding
+from fistula.cohort.confounding import auroc_alone, find_confounding
 from fistula.cohort.findings import IDENTITIES, Finding, find_contradictions, find_look_alikes, find_shared
 from fistula.cohort.likeness import BITS
 from fistula.cohort.manifest import Cohort
@@ -89,6 +89,7 @@ class Audit:
             },
             findings=sorted(findings, key=lambda finding: not finding.is_leak),
             confounding=find_confounding(cohort.labelled, level=self.confounding_level),
+            alone=auroc_alone(cohort.manifest),
             by_construction=BY_CONSTRUCTION,
             unused_acceptances=sorted(set(reasons) - {finding.id for finding in findings}),
         )

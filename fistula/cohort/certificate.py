@@ -31,6 +31,7 @@ class Certificate:
         search: Of near-duplicates: hash bits, thresholds, candidates, slices without detail.
         findings: Leaks first.
         confounding: Of class and site with acquisition.
+        alone: AUROC by patient of facts that need no image; see `fistula.cohort.confounding.auroc_alone`.
         by_construction: What needs no check.
         unused_acceptances: Ids accepted that name no finding here.
     """
@@ -45,6 +46,7 @@ class Certificate:
     search: dict[str, float]
     findings: list[Finding]
     confounding: list[Association]
+    alone: dict[str, float | None]
     by_construction: tuple[str, ...]
     unused_acceptances: list[str]
 

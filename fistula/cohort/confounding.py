@@ -1,10 +1,13 @@
 """Does the class, or the site, go with the scanner? A network could then read the scanner for the disease."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from fistula.evidence.roc import auroc
 
 ACQUISITION = ("manufacturer", "scanner", "image_type", "orientation", "turned", "matrix")
 
@@ -28,15 +31,69 @@ class Association:
     is_warning: bool
 
 
-def find_confounding(manifest: pl.DataFrame, *, level: float) -> list[Association]:
+PAIRS = (
+    *(("label", column) for column in ("site", *ACQUISITION)),
+    *(("site", column) for column in ACQUISITION),
+)
+
+
+def find_confounding(
+    manifest: pl.DataFrame, *, level: float, pairs: Iterable[tuple[str, str]] = PAIRS
+) -> list[Association]:
     """Associate the class with site and acquisition, and the site with acquisition, over patients.
 
     Args:
         manifest: Columns as in `SCHEMA`.
         level: Warn from this V up, in (0, 1].
+        pairs: Of columns.
     """
-    pairs = [("label", column) for column in ("site", *ACQUISITION)] + [("site", column) for column in ACQUISITION]
     return [_associate(manifest, pair, level) for pair in pairs]
+
+
+def auroc_alone(manifest: pl.DataFrame) -> dict[str, float | None]:
+    """AUROC by patient of facts that no image is needed for: numbers of slices, age, sex, site.
+
+    A patient is positive whose highest label is the highest of all. Far from 0.5 on either side, a score may come from
+    the fact and not from the images. Sex is scored as F against M; of the sites, each against all others, the one
+    furthest from 0.5 is given, which with many sites lies off 0.5 by chance.
+
+    Args:
+        manifest: Every slice, columns as in `SCHEMA`; patients without a label are passed over.
+
+    Returns:
+        By fact; None where it is not known of patients of both kinds.
+
+    Example:
+        >>> rows = {"patient_key": ["a", "b", "b"], "label": [0, 1, None], "age": [40.0, 60.0, 60.0]}
+        >>> auroc_alone(pl.DataFrame(rows | {"sex": ["F"] * 3, "site": pl.Series([None] * 3, dtype=pl.String)}))
+        {'slices': 1.0, 'labelled slices': 0.5, 'age': 1.0, 'sex': 0.5, 'site': None}
+    """
+    patients = (
+        manifest.group_by("patient_key", maintain_order=True)
+        .agg(
+            pl.col("label").max(),
+            pl.len().cast(pl.Float64).alias("slices"),
+            pl.col("label").count().cast(pl.Float64).alias("labelled slices"),
+            pl.col("age", "sex", "site").drop_nulls().first(),
+        )
+        .drop_nulls("label")
+        .with_columns(label=pl.col("label") == pl.col("label").max())
+    )
+    sexed = patients.with_columns(sex=pl.col("sex").replace_strict({"F": 1.0, "M": 0.0}, default=None))
+    found = {fact: _auroc(sexed, pl.col(fact)) for fact in ("slices", "labelled slices", "age", "sex")}
+    sites = [
+        _auroc(patients, (pl.col("site") == site).cast(pl.Float64))
+        for site in sorted(set(patients["site"].drop_nulls()))
+    ]
+    known = [value for value in sites if value is not None]
+    return found | {"site": max(known, key=lambda value: abs(value - 0.5), default=None)}
+
+
+def _auroc(patients: pl.DataFrame, score: pl.Expr) -> float | None:
+    rows = patients.select("label", score=score).drop_nulls()
+    if rows["label"].n_unique() < 2:
+        return None
+    return auroc(rows["label"].to_numpy().astype(np.int64), rows["score"].to_numpy())
 
 
 def cramers_v(counts: NDArray[np.int64]) -> float:

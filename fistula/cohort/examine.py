@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from fistula.cohort.confounding import find_confounding
 from fistula.cohort.labels import Labels
 from fistula.cohort.matching import match
 from fistula.cohort.rules import Keep
@@ -20,6 +21,7 @@ from fistula.dicom.container import Part, open_part
 from fistula.dicom.outcome import NotTaken
 from fistula.dicom.parse import read_dataset
 from fistula.dicom.pixels import decode
+from fistula.dicom.reference import read_reference
 from fistula.dicom.survey import Look
 from fistula.dicom.timing import TimeLimit
 
@@ -81,11 +83,14 @@ def _try(part: Part, frames: int, look: Look) -> tuple[str | None, str | None, b
     return None, None, is_text
 
 
-def file_records(survey: Survey) -> list[dict[str, Any]]:
-    """One record a file, or a member of an archive: path, outcome, reason, series (a pseudonym) and frames."""
+def file_records(survey: Survey, look: Look, *, identifiers: bool) -> list[dict[str, Any]]:
+    """One record a file, or a member of an archive: path, outcome, reason, series (a pseudonym) and frames.
+
+    With `identifiers` also the patient, description and UIDs as the file has them.
+    """
     facts = survey.facts.unique(["file", "member"], maintain_order=True, keep="first")
     columns = facts.select("file", "member", "outcome", "reason", "series_key", "frames")
-    return [
+    records = [
         {
             "path": printable(str(survey.paths[file])) + (f"/{member}" if member else ""),
             "outcome": outcome,
@@ -95,38 +100,54 @@ def file_records(survey: Survey) -> list[dict[str, Any]]:
         }
         for file, member, outcome, reason, series, frames in columns.iter_rows()
     ]
+    if identifiers:
+        for record, (file, member) in zip(records, columns.select("file", "member").iter_rows(), strict=True):
+            found = read_reference(Part(survey.paths[file], member or ""), limit=look.limit)
+            record |= {name: printable(value) for name, value in found._asdict().items()}
+    return records
 
 
-def series_table(survey: Survey, keep: Keep) -> pl.DataFrame:
-    """Volumes of images that are alike, one row a kind, the most slices first.
+def series_table(survey: Survey, keep: Keep, look: Look) -> pl.DataFrame:
+    """Volumes of images that are alike, one row a kind, the most slices first; for this machine's screen alone.
 
     Returns:
-        series (number of volumes), slices, files, scanner, image type, image, matrix, mm, syntax, what the keep rules
-        say, and the first file.
+        series (number of volumes), patients (how many, and the first of them as the files name them), slices, files,
+        scanner, image type, description, image (component, plane, tilt), matrix, mm (between pixels and between
+        slices), syntax, what the keep rules say, and the first file.
     """
     images = survey.facts.filter(pl.col("outcome") == "image")
     if images.is_empty():
         return pl.DataFrame()
     contrast = pl.when(pl.col("contrast") == "yes").then(pl.lit("with contrast")).otherwise(pl.lit(""))
-    images = with_volumes(_named_apart(images)).with_columns(
+    local = _local(survey, images, look)
+    images = with_volumes(_named_apart(images).join(local, on="series_key", maintain_order="left"))
+    gap = pl.col("position_mm").sort().diff().filter(pl.col("position_mm").sort().diff() > 0).median()
+    tilt = pl.col("tilt_degrees").round(0).cast(pl.Int64).cast(pl.String) + "°"
+    images = images.with_columns(gap=gap.over("series_key", "volume").round(1).cast(pl.String)).with_columns(
         maker=_joined("modality", "manufacturer", "scanner"),
-        kind=_joined("component", "orientation", contrast),
+        kind=_joined("component", "orientation", tilt.fill_null(""), contrast),
         matrix=pl.concat_str(pl.col("rows").cast(pl.String), pl.col("columns").cast(pl.String), separator="x"),
-        mm=pl.col("spacing_row").round(2).cast(pl.String).fill_null("-"),
+        mm=pl.col("spacing_row").round(2).cast(pl.String).fill_null("-") + " / " + pl.col("gap").fill_null("-"),
         why=keep.reasons(images).fill_null("kept"),
     )
-    alike = ["maker", "image_type", "kind", "matrix", "mm", "syntax", "why"]
+    alike = ["maker", "image_type", "description", "kind", "matrix", "mm", "syntax", "why"]
     return (
         images.group_by(alike, maintain_order=True)
         .agg(
             pl.struct("series_key", "volume").n_unique().alias("series"),
+            pl.col("patient").unique(maintain_order=True).alias("patients"),
             pl.len().alias("slices"),
             pl.struct("file", "member").n_unique().alias("files"),
             pl.col("file").first().alias("first"),
         )
         .sort("slices", descending=True, maintain_order=True)
         .with_columns(first=pl.col("first").map_elements(survey.name, return_dtype=pl.String()))
-        .select("series", "slices", "files", *alike, "first")
+        .with_columns(
+            patients=pl.col("patients").list.len().cast(pl.String)
+            + ": "
+            + pl.col("patients").list.head(3).list.join(", ")
+        )
+        .select("series", "patients", "slices", "files", *alike, "first")
     )
 
 
@@ -171,32 +192,23 @@ def _confounded(survey: Survey, labels: Labels, look: Look) -> list[str]:
     facts = match(survey, survey.facts.with_columns(file_series="series_key"), labels, look.pseudonyms).filter(
         (pl.col("outcome") == "image") & pl.col("label").is_not_null()
     )
-    patients = facts.group_by("patient_key").agg(pl.col("label").max(), pl.col("site", "scanner").mode().sort().first())
-    sentences = []
-    for fact in ("label", "site"):
-        strength = cramers_v(patients[fact].to_list(), patients["scanner"].to_list())
-        if strength >= CONFOUNDED:
-            sentences.append(f"{fact} goes with the scanner (Cramér's V {strength:.2f} over {len(patients)} patients)")
-    return sentences
+    found = find_confounding(facts, level=CONFOUNDED, pairs=(("label", "scanner"), ("site", "scanner")))
+    return [
+        f"{one.between[0]} goes with the {one.between[1]} (Cramér's V {one.cramers_v:.2f} over {one.patients} patients)"
+        for one in found
+        if one.is_warning
+    ]
 
 
-def cramers_v(first: Sequence[Any], second: Sequence[Any]) -> float:
-    """How far two facts determine one another, from 0 (not) to 1 (wholly); 0 where one of them does not vary.
-
-    Source: Cramér (1946), Mathematical Methods of Statistics, 21.9.
-
-    Example:
-        >>> cramers_v([0, 0, 1, 1], ["a", "a", "b", "b"])
-        1.0
-    """
-    pairs = [(one, two) for one, two in zip(first, second, strict=True) if one is not None and two not in (None, "")]
-    rows, columns = Counter(one for one, _ in pairs), Counter(two for _, two in pairs)
-    if min(len(rows), len(columns)) < 2:
-        return 0.0
-    joint, total = Counter(pairs), len(pairs)
-    expected = {(one, two): rows[one] * columns[two] / total for one in rows for two in columns}
-    chi_squared = sum((joint[pair] - value) ** 2 / value for pair, value in expected.items())
-    return float((chi_squared / total / (min(len(rows), len(columns)) - 1)) ** 0.5)
+def _local(survey: Survey, images: pl.DataFrame, look: Look) -> pl.DataFrame:
+    """Of each series, what its first file says that may name a person: patient and description."""
+    first = images.unique("series_key", keep="first", maintain_order=True).select("series_key", "file", "member")
+    named = [
+        (series, *read_reference(Part(survey.paths[file], member or ""), limit=look.limit)[-2:])
+        for series, file, member in first.rows()
+    ]
+    columns = {"series_key": pl.String(), "patient": pl.String(), "description": pl.String()}
+    return pl.DataFrame([tuple(map(printable, row)) for row in named], schema=columns, orient="row")
 
 
 def _named_apart(images: pl.DataFrame) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 NO_CLASS = "no label"
-WIDTH = 170  # of a table where the output is no terminal
+WIDTH = 220  # of a table where the output is no terminal
 
 
 def wide_console() -> Console:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from fistula.cohort.contact_sheet import write_contact_sheet
+from fistula.cohort.early import early_warnings
 from fistula.cohort.flow import Flow
 from fistula.cohort.intensity import Intensity
 from fistula.cohort.labels import Labels, read_labels
@@ -149,6 +150,7 @@ def _record(manifest: pl.DataFrame, labels: Labels, recipe: Recipe, flow: Flow, 
         "flow": flow.steps,
         "noted": selection.noted | dict(notes.most_common()),
         "volumes_noted": volume_notes(manifest) | plane_notes(manifest),
+        "early": early_warnings(manifest),
         "decoders": {decoder_version(name): count for name, count in decoders.items()},
         "syntaxes": dict(syntaxes.most_common()),
         "versions": {name: version(name) for name in PACKAGES},

@@ -19,7 +19,8 @@ OF_PATIENTS = ("patient_id",), ("patient_key",)
 POINTS = ("opening", "canal")  # the finding, and the centre of the anal canal: NAME_row and NAME_col
 POINT_COLUMNS = tuple(f"{point}_{axis}" for point in POINTS for axis in ("row", "col"))
 OTHER_COLUMNS = ("frame_number", "label", "patient_id", "split", "site", *POINT_COLUMNS)
-COLUMNS = tuple(dict.fromkeys([name for key in KEYS for name in key] + list(OTHER_COLUMNS)))
+TEMPLATE = ("patient_id", "series", "image_number", "position_mm")  # columns that help to fill in doctor's table
+COLUMNS = tuple(dict.fromkeys([name for key in KEYS for name in key] + list(OTHER_COLUMNS + TEMPLATE)))
 LEVELS = ("slice", "patient")
 PARTS = ("train", "val", "test")
 

@@ -1,22 +1,29 @@
 """`fistula doctor`: what a folder holds, what would be kept, what refused, and what is suspicious."""
 
+import csv
 import json
 import shlex
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 
 import polars as pl
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fistula.cohort.early import early_warnings
 from fistula.cohort.examine import decoded, file_records, outcomes, series_table, suspicions
 from fistula.cohort.flow import wide_console
 from fistula.cohort.labels import Labels, read_labels
+from fistula.cohort.patients import PatientRule
 from fistula.cohort.rules import Keep
+from fistula.cohort.select import Policies
 from fistula.cohort.survey import IMAGE_SUFFIXES, Survey, survey_source
+from fistula.cohort.trial import template_lines, trial
 from fistula.cohort.workers import Workers
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.survey import Look
@@ -24,15 +31,18 @@ from fistula.errors import ConfigError
 from fistula.folder import refuse_existing, write_whole
 
 MOST_KINDS = 60
+CHOOSING = ("keep", "patient=", "negatives=", "labels.level=", "classes=")  # options that ingest has as well
 HEADINGS = (
     "series",
+    "patients",
     "slices",
     "files",
     "scanner",
     "image type",
+    "description",
     "image",
     "matrix",
-    "mm",
+    "mm / between",
     "syntax",
     "keep rules",
     "first file",
@@ -40,12 +50,14 @@ HEADINGS = (
 
 
 def run(cfg: DictConfig) -> None:
-    """Read headers (and, with `decode`, pixels), print tables, and write `json` if it is named."""
+    """Read headers (and, with `decode`, pixels), print tables, and write what is named."""
     if cfg.json is not None:
         refuse_existing(Path(str(cfg.json)), key="json")
         if not Path(str(cfg.json)).parent.is_dir():
             raise ConfigError("json", "must lie in a folder that is there", found=cfg.json)
     keep: Keep = instantiate(cfg.keep, _convert_="all")
+    patient = PatientRule(cfg.patient)
+    policies = Policies(unreadable="exclude", negatives=cfg.negatives)  # what cannot be read has its own table
     labels = _read_table(cfg)
     look = Look(read_pseudonyms(create=False), keep.description, cfg.max_object_mb, cfg.seconds_per_file)
     workers = Workers(cfg.workers.count, cfg.workers.backend)
@@ -53,29 +65,55 @@ def run(cfg: DictConfig) -> None:
     if cfg.decode:
         survey = decoded(survey, look, workers)
     console = wide_console()
-    _print_series(console, survey, keep)
+    _print_series(console, survey, keep, look)
     _print_rest(console, survey)
     for sentence in suspicions(survey, labels=labels, look=look):
         console.print(f"suspicious: {sentence}", style="yellow", soft_wrap=True, markup=False)
     if cfg.json is not None:
-        write_whole(Path(str(cfg.json)), json.dumps(file_records(survey), indent=1, ensure_ascii=False) + "\n")
-    if (survey.facts["outcome"] == "image").any():
-        source, table = (
-            shlex.quote(word) for word in (f"source={cfg.source}", f"labels={cfg.labels.file or 'labels.csv'}")
-        )
-        print(f"next: fistula ingest {source} {table} out=data/cohort")
-    elif any(path.suffix.lower() in IMAGE_SUFFIXES for path in Path(str(cfg.source)).rglob("*")):
-        print("PNG and JPEG files have no header: ingest takes them by a table with path, patient_id and label")
+        records = file_records(survey, look, identifiers=cfg.identifiers)
+        lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
+        write_whole(Path(str(cfg.json)), f"[\n{lines}\n]\n")
+    if not (survey.facts["outcome"] == "image").any():
+        if any(path.suffix.lower() in IMAGE_SUFFIXES for path in survey.paths):
+            print("PNG and JPEG files have no header: ingest takes them by a table with path, patient_id and label")
+        return
+    slices, why, options = trial(survey, keep, look, labels=labels, policies=policies, patient=patient)
+    for sentence in early_warnings(slices):
+        console.print(f"early: {sentence}", style="yellow", soft_wrap=True, markup=False)
+    if why:
+        console.print(f"ingest would stop: {why}", style="red", soft_wrap=True, markup=False)
+    if options:
+        print("fits what is there:", *options)
+    elif not why:
+        if cfg.labels.file is not None and labels is None:
+            _write_template(Path(str(cfg.labels.file)), survey, slices, look)
+        print("next: fistula ingest", *_next(cfg))
+
+
+def _next(cfg: DictConfig) -> list[str]:
+    """The options of an ingest that chooses as this command did."""
+    chosen = [word for word in HydraConfig.get().overrides.task if word.startswith(CHOOSING)]
+    words = [f"source={cfg.source}", f"labels={cfg.labels.file or 'labels.csv'}", *chosen, "out=data/cohort"]
+    return [shlex.quote(word) for word in words]
+
+
+def _write_template(path: Path, survey: Survey, slices: pl.DataFrame, look: Look) -> None:
+    if not path.absolute().parent.is_dir():
+        raise ConfigError("labels", "must lie in a folder that is there", found=path)
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerows(template_lines(survey, slices, look))
+    write_whole(path, text.getvalue())
+    print(f"wrote {path}: fill in the labels; an empty one is none")
 
 
 def _read_table(cfg: DictConfig) -> Labels | None:
-    if cfg.labels.file is None:
+    if cfg.labels.file is None or not Path(str(cfg.labels.file)).exists():
         return None
     return read_labels(Path(str(cfg.labels.file)), classes=cfg.classes, negatives="rest", level=cfg.labels.level)
 
 
-def _print_series(console: Console, survey: Survey, keep: Keep) -> None:
-    kinds = series_table(survey, keep)
+def _print_series(console: Console, survey: Survey, keep: Keep, look: Look) -> None:
+    kinds = series_table(survey, keep, look)
     if kinds.is_empty():
         console.print("no image")
         return

@@ -38,6 +38,8 @@ def run(cfg: DictConfig) -> None:
     console.print(Flow(record["flow"]).table())
     for name, count in {**record["noted"], **record["volumes_noted"]}.items():
         console.print(f"noted: {name}: {count}", style="yellow", soft_wrap=True)
+    for sentence in record["early"]:
+        console.print(f"early: {sentence}", style="yellow", soft_wrap=True, markup=False)
     counts = ", ".join(f"{name}: {count}" for name, count in record["by_class"].items())
     if record["label_level"] == "patient":
         print(f"labels.level=patient: {record['labelled']} slices have the label of their patient")

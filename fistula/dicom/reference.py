@@ -6,14 +6,18 @@ from fistula.dicom.container import Part, open_part
 from fistula.dicom.outcome import NotTaken, damage_refused
 from fistula.dicom.parse import read_header, text
 
+KEYWORDS = "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "PatientID", "SeriesDescription"
+
 
 class Reference(NamedTuple):
-    """An object's UIDs, each empty where the object does not say it."""
+    """An object's UIDs, patient and description, each empty where the object does not say it."""
 
     study: str
     series: str
     instance: str
     sop_class: str
+    patient: str
+    description: str
 
 
 def read_reference(part: Part, *, limit: int) -> Reference:
@@ -27,9 +31,8 @@ def read_reference(part: Part, *, limit: int) -> Reference:
         with damage_refused(), open_part(part, limit=limit) as file:
             dataset = read_header(file, limit=limit).dataset
     except NotTaken:
-        return Reference("", "", "", "")
-    keywords = "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"
-    return Reference(*(text(dataset, keyword) for keyword in keywords))
+        return Reference(*[""] * len(KEYWORDS))
+    return Reference(*(text(dataset, keyword) for keyword in KEYWORDS))
 
 
 class Names(NamedTuple):

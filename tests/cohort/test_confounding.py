@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 from scipy.stats.contingency import association
 
-from fistula.cohort.confounding import cramers_v, find_confounding
+from fistula.cohort.confounding import auroc_alone, cramers_v, find_confounding
 
 
 @pytest.mark.parametrize(
@@ -100,3 +100,19 @@ def test_slices_of_a_patient_count_once():
 def test_what_is_undefined_says_why(manifest, reason):
     found = by_pair(manifest)["label", "scanner"]
     assert (found.cramers_v, found.reason, found.is_warning) == (None, reason, False)
+
+
+def test_facts_that_need_no_image_are_scored_by_patient():
+    # Positives have 4 slices, others 2; ages 50, 60 | 40, 55: three of four pairs in order; sexes F M | F M: chance.
+    sizes = {"a": 4, "b": 4, "c": 2, "d": 2}
+    facts = {"a": (1, 50.0, "F", "X"), "b": (1, 60.0, "M", "X"), "c": (0, 40.0, "F", "Y"), "d": (0, 55.0, "M", "X")}
+    rows = [
+        {"patient_key": key, "label": facts[key][0] if slice_ == 0 else None, "age": facts[key][1],
+         "sex": facts[key][2], "site": facts[key][3]}
+        for key, size in sizes.items() for slice_ in range(size)
+    ]  # fmt: skip
+    assert auroc_alone(pl.DataFrame(rows)) == {
+        "slices": 1.0, "labelled slices": 0.5, "age": 0.75, "sex": 0.5, "site": 0.75,
+    }  # fmt: skip
+    nameless = pl.DataFrame(rows).with_columns(age=pl.lit(None, pl.Float64), label=0)
+    assert set(auroc_alone(nameless).values()) == {None}

@@ -1,0 +1,57 @@
+"""What should be known before the first epoch: few patients, kinds of image pooled, a scanner for a class."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+import polars as pl
+
+FEW_PATIENTS = 20  # with fewer a test set of a fifth has hardly a patient of each class
+MAPS = re.compile(
+    r"\b(E?ADC|FA|CBF|CBV|MTT|TTP|\w*_?MAP|T[12]_STAR|R[12]_STAR|VELOCITY|PERFUSION|FIELD_MAP)\b", re.IGNORECASE
+)
+
+
+def early_warnings(slices: pl.DataFrame) -> list[str]:
+    """Sentences on the slices of a cohort, or on those that would be kept.
+
+    Args:
+        slices: Columns ``patient_key component image_type contrast scanner``; ``label`` where it is known.
+    """
+    return list(_warnings(slices)) if len(slices) else []
+
+
+def _warnings(slices: pl.DataFrame) -> Iterator[str]:
+    patients = slices["patient_key"].n_unique()
+    if patients < FEW_PATIENTS:
+        yield f"{patients} patients are few: an interval of the AUROC will span most of its range"
+    most = Counter(slices["patient_key"]).most_common(1)[0][1]
+    if patients > 1 and 2 * most > len(slices):
+        yield f"one of {patients} patients has {most} of {len(slices)} slices"
+    kinds = slices.select(
+        pl.concat_str(pl.col("component", "contrast").fill_null("").replace("", "none"), separator=", contrast ")
+    ).to_series()
+    found = Counter(str(kind) for kind in kinds)
+    if len(found) > 1:
+        counts = "; ".join(f"{name}: {count}" for name, count in found.most_common(5))
+        yield f"{len(found)} kinds of image are pooled ({counts}): keep.component and keep.contrast choose one"
+    is_map = (
+        slices["image_type"]
+        .fill_null("")
+        .map_elements(lambda text: MAPS.search(text) is not None, return_dtype=pl.Boolean)
+    )
+    if 0 < (maps := int(is_map.sum())) < len(slices):
+        yield f"{maps} slices of a parameter map stand among {len(slices) - maps} of other images"
+    yield from _one_scanner(slices) if "label" in slices.columns else ()
+
+
+def _one_scanner(slices: pl.DataFrame) -> Iterator[str]:
+    """Classes whose patients were all imaged on one scanner, where there are several."""
+    known = slices.drop_nulls(["label", "scanner"]).filter(pl.col("scanner") != "")
+    of = known.group_by("patient_key").agg(pl.col("label").max(), pl.col("scanner").mode().sort().first())
+    if of["scanner"].n_unique() < 2:
+        return
+    for (label,), rows in sorted(of.group_by("label"), key=lambda item: item[0]):
+        if rows["scanner"].n_unique() == 1 and len(rows) > 1:
+            scanner = rows["scanner"][0]
+            yield f"all {len(rows)} patients of class {label} are from one scanner ({scanner}), others are not"

@@ -1,0 +1,33 @@
+import polars as pl
+
+from fistula.cohort.early import early_warnings
+
+
+def slices(patients=24, per_patient=2, **columns):
+    rows = [
+        {"patient_key": f"p{patient}", "label": patient % 2} for patient in range(patients) for _ in range(per_patient)
+    ]
+    told = {"component": "water", "contrast": "yes", "image_type": "DERIVED\\PRIMARY\\W GR", "scanner": "A"} | columns
+    return pl.DataFrame(rows).with_columns(
+        pl.Series(name, value) if isinstance(value, list) else pl.lit(value).alias(name) for name, value in told.items()
+    )
+
+
+def test_a_plain_cohort_and_an_empty_one_warn_of_nothing():
+    assert early_warnings(slices()) == []
+    assert early_warnings(slices().clear()) == []
+
+
+def test_each_doubt_is_a_sentence():
+    assert early_warnings(slices(4)) == ["4 patients are few: an interval of the AUROC will span most of its range"]
+    most = pl.concat([slices(), slices(1, 100)])
+    assert early_warnings(most) == ["one of 24 patients has 102 of 148 slices"]
+    pooled = slices(component=["water", "fat"] * 24)
+    assert early_warnings(pooled) == [
+        "2 kinds of image are pooled (water, contrast yes: 24; fat, contrast yes: 24):"
+        " keep.component and keep.contrast choose one"
+    ]
+    maps = slices(image_type=["DERIVED\\PRIMARY\\ADC", *["ORIGINAL\\PRIMARY\\M"] * 47])
+    assert early_warnings(maps) == ["1 slices of a parameter map stand among 47 of other images"]
+    scanners = slices(scanner=[name for patient in range(24) for name in ["BA"[patient % 2 or patient % 4 // 2]] * 2])
+    assert early_warnings(scanners) == ["all 12 patients of class 1 are from one scanner (A), others are not"]
