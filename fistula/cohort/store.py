@@ -1,11 +1,10 @@
-"""Slices on their way into pixels.npy: written as they come, then put in their final order."""
+"""Slices on their way into pixels.npy: written as they come, then copied in their final order."""
 
 import errno
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -14,7 +13,6 @@ import numpy as np
 
 from fistula.errors import DataError
 
-HEADER = 128  # bytes of an .npy file's header, which NumPy pads
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -35,10 +33,10 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
 
 class PixelStore:
-    """Rows of uint8 ``(size, size)`` in a file of their own until their order is known, then put in order in place.
+    """Rows of uint8 ``(size, size)`` in a file of their own until their order is known.
 
     Several processes of a machine may put rows at once. Plain writes, not a memory map: a full disk is then an error,
-    not the death of the process. In place, for a second file would double the room that a cohort needs on the disk.
+    not the death of the process. While the rows are copied in their order they take twice their room on the disk.
 
     Args:
         path: The temporary file; gone when the block ends.
@@ -64,54 +62,21 @@ class PixelStore:
                 self._write(file, row, np.ascontiguousarray(image).data)
 
     def finish(self, target: Path, order: Sequence[int]) -> None:
-        """Make the rows with these numbers, each once, in this order, an .npy file that can be memory-mapped.
-
-        Args:
-            target: On the same disk; the store's own file becomes it.
-            order: Numbers of rows.
-        """
-        count = max(order, default=-1) + 1
-        sources = np.concatenate([np.asarray(order, np.int64), np.setdiff1d(np.arange(count), order)])
-        with self.path.open("r+b") as file:
-            file.truncate(HEADER + count * self.size**2)
-            for cycle in _cycles(sources):
-                first = self._read(file, cycle[0])
-                for place, source in pairwise(cycle):
-                    self._write(file, place, self._read(file, source))
-                self._write(file, cycle[-1], first)
-            file.truncate(HEADER + len(order) * self.size**2)
-            file.seek(0)
+        """Write the rows with these numbers, in this order, as an .npy file that can be memory-mapped."""
+        with self.path.open("rb") as source, target.open("wb") as file:
             file.write(_header((len(order), self.size, self.size)))
-        self.path.rename(target)
-
-    def _read(self, file: BinaryIO, row: int) -> bytes:
-        file.seek(HEADER + row * self.size**2)
-        return file.read(self.size**2)
+            for row in order:
+                source.seek(row * self.size**2)
+                file.write(source.read(self.size**2))
 
     def _write(self, file: BinaryIO, row: int, content: bytes | memoryview) -> None:
-        file.seek(HEADER + row * self.size**2)
+        file.seek(row * self.size**2)
         file.write(content)
-
-
-def _cycles(sources: np.ndarray) -> Iterator[list[int]]:
-    """A permutation's cycles of more than one place, each place followed by that of what comes there."""
-    waits = sources != np.arange(len(sources))
-    for start in np.flatnonzero(waits).tolist():
-        if not waits[start]:
-            continue  # of an earlier one
-        cycle, place = [], start
-        while waits[place]:
-            waits[place] = False
-            cycle.append(place)
-            place = int(sources[place])
-        yield cycle
 
 
 def _header(shape: tuple[int, ...]) -> bytes:
     header = BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    if len(header.getvalue()) != HEADER:
-        raise AssertionError("NumPy writes a header of another length")
     return header.getvalue()
 
 

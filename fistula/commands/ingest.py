@@ -1,12 +1,15 @@
 """`fistula ingest`: images and labels in, a cohort folder out."""
 
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from fistula.archive.address import Manners, is_archive, parse
+from fistula.archive.exchange import fetched
 from fistula.cohort.flow import Flow, wide_console
 from fistula.cohort.ingest import Recipe, ingest
 from fistula.cohort.patients import PatientRule
@@ -24,16 +27,19 @@ SETTINGS = ("intensity", "keep", "size", "spacing_mm", "fit")
 def run(cfg: DictConfig) -> None:
     """Write the cohort; end with what was left out and why, and what to do next."""
     out = Path(str(cfg.out))
-    record = ingest(
-        Path(str(cfg.source)),
-        Path(str(cfg.labels.file)),
-        out,
-        recipe=read_recipe(cfg),
-        workers=Workers(cfg.workers.count, cfg.workers.backend),
-        classes=cfg.classes,
-        level=cfg.labels.level,
-        reuse=None if cfg.reuse is None else Path(str(cfg.reuse)),
-    )
+    manners = Manners(**cfg.archive)
+    archive = parse(cfg.source, key="source") if is_archive(cfg.source) else None
+    with fetched(archive, manners) if archive else nullcontext(Path(str(cfg.source))) as source:
+        record = ingest(
+            source,
+            Path(str(cfg.labels.file)),
+            out,
+            recipe=read_recipe(cfg),
+            workers=Workers(cfg.workers.count, cfg.workers.backend),
+            classes=cfg.classes,
+            level=cfg.labels.level,
+            reuse=None if cfg.reuse is None else Path(str(cfg.reuse)),
+        )
     console = wide_console()
     console.print(Flow(record["flow"]).table())
     for name, count in {**record["noted"], **record["volumes_noted"]}.items():

@@ -12,8 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from fistula.cohort.keep import keep_cohort
 from fistula.cohort.split_table import write_split
+from fistula.cohort.study_copy import keep_cohort
 from fistula.errors import ConfigError
 from fistula.folder import write_whole
 from fistula.learning.ranks import end_with_parent, followers, is_follower, is_of_srun

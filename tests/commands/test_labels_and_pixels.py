@@ -109,3 +109,16 @@ def test_unlabelled_slices_are_neighbours_and_never_scored(archive, tmp_path, fi
     rows = channel_rows(read.manifest, 3)[read.labelled["row"].to_numpy()]
     positions = read.manifest["position_mm"].to_numpy()[rows]
     assert np.allclose(np.diff(positions, axis=1), 3.0)
+
+
+def test_predict_reads_the_pixels_that_ingest_wrote(archive, tmp_path, fistula_here):
+    from fistula.cohort.workers import Workers
+    from fistula.predict.source import Limits, reader_of, reading
+
+    read, _ = ingested(fistula_here, archive, tmp_path, "one slice a patient")
+    reader = reader_of(read.record, where="cohort", limits=Limits())
+    with reading(archive[0], reader, Workers(1)) as slices:
+        found = dict(zip(slices.table["slice_key"], np.array(slices.pixels), strict=True))
+    assert len(found) == PATIENTS * SLICES
+    for key, image in zip(read.manifest["slice_key"], read.pixels, strict=True):
+        np.testing.assert_array_equal(found[key], image)

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from fistula.cohort.keep import keep_cohort
 from fistula.cohort.manifest import read_cohort
+from fistula.cohort.study_copy import keep_cohort
 from fistula.errors import ConfigError
 
 from ..conftest import write_cohort
