@@ -41,6 +41,7 @@ PATHS = (
     "to",
 )
 PLAIN = re.compile(r"[A-Za-z0-9_/\\+.$%*@?|: -]*")
+FOREIGN = re.compile(r"[^][{}(),:=$]*[^\x00-\x7f][^][{}(),:=$]*")  # a word outside ASCII
 SWEPT = ("cohort", "model.weights")  # of these a comma makes a list
 AS_TYPED = re.compile(r"(['\"]).*\1|\[.*\]", re.DOTALL)  # quotes, or a list, which is refused by its own line
 
@@ -59,7 +60,7 @@ def for_hydra(command: str, arguments: list[str], keys: Sequence[str]) -> list[s
     Raises:
         ConfigError: If one is neither an option nor key=value.
     """
-    arguments = _spelled_out(command, arguments)
+    arguments = _options_first(_spelled_out(command, arguments))
     for before, argument in zip(["", *arguments], arguments, strict=False):
         if before.startswith("-") and before not in ALONE:
             continue
@@ -86,11 +87,25 @@ def _spelled_out(command: str, arguments: list[str]) -> list[str]:
     return [f"action={first[0]}", *arguments[1:]]
 
 
+def _options_first(arguments: list[str]) -> list[str]:
+    """Put Hydra's own options before the overrides: those after one that stands between them Hydra would not know."""
+    options: list[str] = []
+    others: list[str] = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        belongs = before.startswith("-") and before not in ALONE and "=" not in before and "=" not in argument
+        (options if argument.startswith("-") or belongs else others).append(argument)
+    return [*options, *others]
+
+
 def _as_hydra_takes(argument: str, names: dict[str, str]) -> str:
     key, equals, value = argument.partition("=")
     key = names.get(key, key)
     is_list = key in SWEPT and PLAIN.fullmatch(value.replace(",", ""))
-    return f"{key}{equals}{_quoted(value)}" if key in PATHS and not is_list else f"{key}{equals}{value}"
+    if key in PATHS and not is_list:
+        return f"{key}{equals}{_quoted(value)}"
+    if "'" not in value and '"' not in value:
+        value = FOREIGN.sub(lambda word: f"'{word[0].strip()}'", value)
+    return f"{key}{equals}{value}"
 
 
 def _quoted(path: str) -> str:

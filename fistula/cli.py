@@ -206,6 +206,10 @@ def _as_fistula_error(error: BaseException, command: str) -> FistulaError | None
         key, known = unknown[1], keys_of(command)
         top = key.partition(".")[0]
         rule = f"is not a key of `fistula {command}`"
+        groups = {path.parent.name for path in config_folder().glob("*/*.yaml") if _has_key(path, key)}
+        inside = sorted(groups & set(known))
+        if inside:
+            return ConfigError(key, rule, remedy=f"Did you mean {' or '.join(f'{group}.{key}' for group in inside)}?")
         return ConfigError(key, rule, remedy=suggest(top, known) if top not in known else remedy)
     if isinstance(error, HydraException | OmegaConfBaseException):
         if "Ambiguous value" in str(error):
@@ -213,6 +217,11 @@ def _as_fistula_error(error: BaseException, command: str) -> FistulaError | None
         first, why = (str(e).split("\n")[0].rstrip(".") for e in (error, error.__cause__ or error))
         return ConfigError("configuration", first if why in first else f"{first} ({why})", remedy=remedy)
     return None
+
+
+def _has_key(path: Path, key: str) -> bool:
+    """Whether a file of a group has a key."""
+    return re.search(rf"^{re.escape(key)}:", path.read_text(), re.MULTILINE) is not None
 
 
 def _missing_extra(error: ImportError) -> str | None:

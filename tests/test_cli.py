@@ -5,6 +5,7 @@ import time
 import pytest
 
 from fistula import __version__, cli
+from fistula.arguments import for_hydra
 
 
 def test_help_lists_every_command(fistula):
@@ -41,6 +42,7 @@ def test_each_command_explains_itself(fistula, command):
         pytest.param(
             ["train", "cohort=x", "epoch=3"], "epoch: is not a key of `fistula train`. Did you mean epochs?", id="key"
         ),
+        pytest.param(["train", "cohort=x", "lr=0.1"], "Did you mean optimizer.lr?", id="key in a group"),
         pytest.param(["train", "cohort=x", "loss.alpha=3"], "loss.alpha: is not a key of", id="key of a group"),
         pytest.param(["train", "cohort=x", "epochs=1,2"], "are a sweep, and need -m", id="a sweep without -m"),
         pytest.param(["train", "cohort", "x"], "cohort: must be written as key=value", id="no equals sign"),
@@ -61,6 +63,14 @@ def test_a_misspelling_is_one_line_and_exit_code_2(fistula, tmp_path, arguments,
 def test_a_folder_may_have_any_name(fistula_here, name):
     code, _, error = fistula_here("doctor", f"source={name}")
     assert (code, error) == (2, f"error: source={name}: is not a folder. Name the folder that holds the images\n")
+
+
+def test_hydras_options_may_stand_anywhere_and_words_in_any_script_need_no_quotes():
+    typed = ["cohort=c", "-m", "seed=0,1", "--config-dir", "mine", "epochs=2", "--cfg", "job"]
+    expected = ["-m", "--config-dir", "mine", "--cfg", "job", "cohort=c", "seed=0,1", "epochs=2"]
+    assert for_hydra("train", typed, ["cohort", "seed", "epochs"]) == expected
+    assert for_hydra("ingest", ["classes=[正常,肛瘘]"], ["classes"]) == ["classes=['正常','肛瘘']"]
+    assert for_hydra("ingest", ["classes=['正常',a]"], ["classes"]) == ["classes=['正常',a]"]
 
 
 def test_a_tilde_that_the_shell_has_left_is_the_home_folder(fistula_here, monkeypatch, tmp_path):

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from fistula.cohort.manifest import read_cohort
@@ -20,13 +19,17 @@ def run(cfg: DictConfig) -> None:
     if not out.parent.is_dir():
         raise ConfigError("out", "must lie in a folder that is there", found=out)
     cohort = read_cohort(Path(cfg.cohort))
+    from fistula.learning.making import make
     from fistula.learning.preview import draw_sheet, spread  # here, because it imports torch
     from fistula.learning.slices import Resize
+    from fistula.learning.tried import try_pipeline
 
+    pipeline = make(cfg.augmentation)
+    try_pipeline(pipeline, cfg.image_size)
     rows = cohort.labelled["row"][spread(cohort.labelled["label"].to_numpy(), cfg.slices)]
     draw_sheet(
         [cohort.pixels[row] for row in rows],
-        instantiate(cfg.augmentation, _convert_="all"),
+        pipeline,
         out,
         draws=cfg.draws,
         resize=Resize(cfg.image_size, cfg.interpolation),

@@ -1,6 +1,6 @@
 """Class activation maps of timm's networks: Grad-CAM, Grad-CAM++ and Score-CAM."""
 
-from collections.abc import Callable
+import math
 
 import numpy as np
 import torch
@@ -65,40 +65,72 @@ def _map_of(backbone: Backbone, image: Tensor, *, target: int, method: str) -> T
 
 def _features(backbone: Backbone, image: Tensor, *, target: int) -> tuple[Tensor, Tensor]:
     """Feature maps ``(1, C, h, w)`` and the gradient of the class's logit with respect to them."""
-    layer, to_maps = _after_features(backbone.network)
-    caught: list[Tensor] = []
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        layer = _after_features(backbone.network)
+        if layer is None:
+            return _last_maps(backbone, image.clone(), target=target)
+        caught: list[Tensor] = []
 
-    def catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        # A leaf of its own: a frozen network has gradients from here on too, and none before cost time.
-        caught.append(inputs[0].detach().requires_grad_())
-        return caught[-1], *inputs[1:]
+        def catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            # A leaf of its own: a frozen network has gradients from here on too, and none before cost time.
+            caught.append(inputs[0].detach().requires_grad_())
+            return caught[-1], *inputs[1:]
 
-    hook = layer.register_forward_pre_hook(catch)
-    try:
-        with torch.inference_mode(mode=False), torch.enable_grad():
+        hook = layer.register_forward_pre_hook(catch)
+        try:
             logit = backbone(image.clone())[0, target]
             (gradient,) = torch.autograd.grad(logit, caught[-1])
-    finally:
-        hook.remove()
-    return to_maps(caught[-1].detach().float()), to_maps(gradient.float())
+        finally:
+            hook.remove()
+    return _as_maps(caught[-1].detach(), backbone.network), _as_maps(gradient, backbone.network)
 
 
-def _after_features(network: nn.Module) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
-    """The module whose input is explained, and how that becomes maps ``(N, C, h, w)``."""
-    blocks, embedding = getattr(network, "blocks", None), getattr(network, "patch_embed", None)
-    if isinstance(blocks, nn.Sequential) and embedding is not None and hasattr(blocks[-1], "attn"):
-        prefix, grid = int(getattr(network, "num_prefix_tokens", 0)), embedding.grid_size
-        return blocks[-1].attn, lambda tokens: tokens[:, prefix:].transpose(1, 2).unflatten(2, grid)  # type: ignore[return-value]
+def _after_features(network: nn.Module) -> nn.Module | None:
+    """The module whose input is explained: the last block's attention, else the pooling; None where it has neither."""
+    blocks = getattr(network, "blocks", None)
+    if isinstance(blocks, nn.Sequential | nn.ModuleList) and hasattr(network, "patch_embed"):
+        attention = getattr(blocks[-1], "attn", None)
+        if isinstance(attention, nn.Module) and not hasattr(network, "blocks_token_only"):
+            return attention
     owners = network, getattr(network, "head", None)
-    pooling = next(
-        (pool for owner in owners if isinstance(pool := getattr(owner, "global_pool", None), nn.Module)), None
-    )
-    if pooling is None:
-        remedy = "Name another network's run"
-        raise ConfigError(type(network).__name__, "has neither feature maps nor tokens to explain", remedy=remedy)
-    if getattr(network, "output_fmt", "NCHW") == "NHWC":
-        return pooling, lambda maps: maps.permute(0, 3, 1, 2)
-    return pooling, lambda maps: maps
+    pools = (getattr(owner, "global_pool", None) for owner in owners)
+    return next((pool for pool in pools if isinstance(pool, nn.Module)), None)
+
+
+def _last_maps(backbone: Backbone, image: Tensor, *, target: int) -> tuple[Tensor, Tensor]:
+    """The last maps or tokens that any module of a network gives and its logit depends on, and their gradient."""
+    network, given = backbone.network, []
+
+    def note(module: nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim in (3, 4) and output.requires_grad:
+            given.append(output)
+
+    hooks = [module.register_forward_hook(note) for module in network.modules()]
+    try:
+        logit = backbone(image.float().requires_grad_())[0, target]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found = torch.autograd.grad(logit, given, allow_unused=True)
+    for maps, gradient in zip(reversed(given), reversed(found), strict=True):
+        if gradient is None or (slopes := _as_maps(gradient, network)).shape[-1] < 2 or not slopes.any():
+            continue
+        return _as_maps(maps.detach(), network), slopes
+    remedy = "Name another network's run: docs/networks.md says which have maps"
+    raise ConfigError(type(network).__name__, "has neither feature maps nor tokens to explain", remedy=remedy)
+
+
+def _as_maps(values: Tensor, network: nn.Module) -> Tensor:
+    """Maps or tokens, in whatever order of axes, as ``(1, C, h, w)``; of one place where they are neither."""
+    values = values.float()
+    if values.ndim == 3:  # the square that the last tokens fill; before it stand those of the class and registers
+        number = values.shape[1]
+        side = math.isqrt(number - int(getattr(network, "num_prefix_tokens", 0)))
+        return values[:, number - side * side :].transpose(1, 2).unflatten(2, (side, side))
+    if values.ndim != 4:
+        return values.flatten(1)[..., None, None]
+    first = values.shape[2] == values.shape[3] and getattr(network, "output_fmt", "NCHW") != "NHWC"
+    return values if first or values.shape[1] != values.shape[2] else values.permute(0, 3, 1, 2)
 
 
 def _plus_plus_weights(features: Tensor, gradients: Tensor) -> Tensor:

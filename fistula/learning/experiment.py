@@ -1,18 +1,16 @@
-"""Assemble a run from its configuration. With the command, the only module that knows Hydra's `instantiate`."""
+"""Assemble a run from its configuration. Once built, each part is tried."""
 
 import hashlib
 import logging
 import platform
 import warnings
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytorch_lightning
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
@@ -25,17 +23,16 @@ from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.datamodule import FistulaDataModule
 from fistula.learning.features import cache_features
 from fistula.learning.hardware import num_processes, settings
+from fistula.learning.making import make, one_line
 from fistula.learning.pruning import Prune
 from fistula.learning.ranks import is_of_srun
 from fistula.learning.results import ChooseThreshold, flat_metrics, summarize
 from fistula.learning.scoring import score_parts
 from fistula.learning.slices import Resize
 from fistula.learning.trackers import Trackers
+from fistula.learning.tried import try_pipeline, try_training
 
 log = logging.getLogger(__name__)
-
-# `all`: constructors receive plain lists and dicts, so nothing below this module knows OmegaConf.
-make = partial(instantiate, _convert_="all")
 
 
 @dataclass(frozen=True)
@@ -182,6 +179,17 @@ def build(
         optimizer=make(cfg.optimizer),
         schedule=make(cfg.schedule),
     )
+    choose = make(cfg.operating_point)
+    for key, pipeline in (("augmentation", data.augmentation), ("expansion", data.expansion)):
+        try_pipeline(pipeline, backbone.input_size, key=key)
+    try_training(
+        loss=classifier.loss,
+        optimizer=classifier.make_optimizer,
+        schedule=classifier.make_schedule,
+        choose_threshold=choose,
+        num_classes=data.num_classes,
+    )
+    one_line("sampler", data.train_dataloader)
     bar = progress()
     tracker = Trackers(make(cfg.logger, **({"wandb": {"id": tracking_id}} if "wandb" in cfg.logger else {})))
     trainer = make(
@@ -205,7 +213,6 @@ def build(
         plugins=[AtomicCheckpointIO(), *([] if is_of_srun() else [LightningEnvironment()])],
         enable_progress_bar=bool(bar),
     )
-    choose = make(cfg.operating_point)
     return Experiment(folder, cfg.split.fold, data, classifier, trainer, tracker, choose, cfg.aggregation)
 
 

@@ -56,7 +56,7 @@ class Focal(nn.Module):
 
     def __init__(self, class_counts: Sequence[int], *, class_balance: float, gamma: float) -> None:
         super().__init__()
-        if gamma < 0:
+        if not gamma >= 0:
             raise ConfigError("loss.gamma", "must be at least 0", found=gamma, remedy="Try 2")
         self.gamma = gamma
         self.register_buffer("weight", class_weights(class_counts, class_balance), persistent=False)
@@ -78,7 +78,7 @@ def class_weights(counts: Sequence[int], balance: float) -> Tensor | None:
         ConfigError: If the balance is negative.
         DataError: If the balance is wanted and a class has no slice.
     """
-    if balance < 0:
+    if not balance >= 0:
         raise ConfigError("loss.class_balance", "must be at least 0", found=balance, remedy="0 is off, 1 balances")
     if balance == 0:
         return None

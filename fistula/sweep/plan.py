@@ -6,24 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from fistula import __version__
 from fistula.cohort.gate import pass_gate
 from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.cohort.split_table import split_fingerprint
-from fistula.errors import ConfigError
-from fistula.evidence.aggregate import RULES
 from fistula.learning.adjacent import ADJACENT, check_positions
+from fistula.learning.making import make
 from fistula.learning.weight_store import weights_fingerprint
+from fistula.sweep.keys import Keys
 from fistula.sweep.run_folder import RECORD, RunFolder, identity_of, read_record
-
-# Where a word would stop a run only once libraries have it, with their traceback.
-NUMBERS = (
-    "seed", "micro_batches", "ema", "optimizer.lr", "optimizer.weight_decay",
-    "trainer.max_epochs", "trainer.log_every_n_steps", "trainer.num_sanity_val_steps", "trainer.gradient_clip_val",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,7 +51,7 @@ class RunPlan:
             self.cohort,
             self.table,
             study,
-            audit=instantiate(self.cfg.audit),
+            audit=make(self.cfg.audit),
             split=self.split.name,
             leaky_by_design=self.split.leaky_by_design,
         )
@@ -71,6 +64,7 @@ class Planner:
         self._cohorts: dict[Path, Cohort] = {}
         self._tables: dict[str, tuple[pl.DataFrame, str]] = {}
         self._weights: dict[str, str | None] = {}
+        self._keys = Keys()
 
     def cohort(self, path: Path) -> Cohort:
         if path not in self._cohorts:
@@ -90,18 +84,9 @@ class Planner:
         Raises:
             FistulaError: If a number, the cohort or the split cannot be, or a slice has not the neighbours asked for.
         """
-        for key in ("epochs", "batch_size", "image_size"):
-            if not (isinstance(cfg[key], int) and cfg[key] >= 1) and (key, cfg[key]) != ("image_size", "pretrained"):
-                raise ConfigError(key, "must be at least 1", found=cfg[key], remedy=f"For example {key}=50")
-        for key in NUMBERS:
-            if isinstance(found := OmegaConf.select(cfg, key), str):
-                raise ConfigError(key, "must be a number", found=found)
-        if cfg.num_workers != "auto" and not (isinstance(cfg.num_workers, int) and cfg.num_workers >= 0):
-            raise ConfigError("num_workers", "must be auto or at least 0", found=cfg.num_workers)
-        if cfg.aggregation not in RULES:
-            raise ConfigError("aggregation", f"must be one of {', '.join(RULES)}", found=cfg.aggregation)
+        self._keys.check(cfg)
         cohort = self.cohort(Path(cfg.cohort))
-        split = instantiate(cfg.split)
+        split = make(cfg.split)
         resolved: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
         if resolved["model"].get("channels") == ADJACENT:
             check_positions(cohort.manifest)

@@ -6,7 +6,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from fistula.errors import ConfigError, FistulaError
+from omegaconf import OmegaConf
+
+from fistula.errors import ConfigError
 from fistula.sweep import warm
 from fistula.sweep.plan import RunPlan
 
@@ -39,33 +41,31 @@ def check_splits(plans: Sequence[RunPlan], study: Path) -> None:
 
 
 def check_networks(plans: Sequence[RunPlan]) -> None:
-    """Build each network of the sweep once, pretrained weights included, in a process that gives its memory back.
+    """Build the networks of the sweep and its other parts once, each, in a process that gives its memory back.
 
-    Each is tried with images of the size and channels asked for, without computing anything (`dry_run`).
+    Each network, pretrained weights included, is tried with images of the size and channels asked for, without
+    computing anything (`dry_run`); each augmentation is drawn from.
 
     Raises:
-        FistulaError: If one does not exist or does not take such images, or its weights cannot be had.
+        FistulaError: If one does not exist, cannot be built or does not take such images, or its weights cannot be had.
     """
-    models = {
-        json.dumps(
-            plan.resolved["model"] | {"num_classes": len(plan.cohort.classes), "image_size": plan.cfg.image_size},
-            sort_keys=True,
-        )
-        for plan in plans
-    }
+    wanted = {}
+    for plan in plans:
+        number, size = len(plan.cohort.classes), plan.cfg.image_size
+        given = {"model": {"num_classes": number, "image_size": size}, "loss": {"class_counts": [1] * number}}
+        for group in ("learning", "augmentation", "optimizer", "schedule", "loss", "operating_point", "model"):
+            part = {"group": group, "node": plan.resolved[group], "given": given.get(group, {}), "size": size}
+            wanted[json.dumps(part, sort_keys=True)] = part
     with ProcessPoolExecutor(1, mp_context=warm.context()) as executor:
-        executor.submit(_build_networks, [json.loads(text) for text in sorted(models)]).result()
+        executor.submit(_build, list(wanted.values())).result()
 
 
-def _build_networks(models: list[dict[str, Any]]) -> None:
-    from hydra.utils import instantiate
+def _build(parts: list[dict[str, Any]]) -> None:
+    from fistula.learning.making import make
+    from fistula.learning.tried import try_pipeline
 
-    for model in models:
-        try:
-            instantiate(model)
-        except Exception as error:
-            # On its way to another process an error loses its cause, and here that is what the user can mend.
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, FistulaError):
-                cause = cause.__cause__
-            raise (cause or error) from None
+    for part in sorted(parts, key=lambda part: part["group"] == "model"):
+        group, size = part["group"], part["size"]
+        made = make(OmegaConf.create({group: part["node"]})[group], **part["given"])
+        if group == "augmentation":
+            try_pipeline(made, size if isinstance(size, int) else 224)

@@ -17,6 +17,7 @@ from fistula.errors import ConfigError, DataError
 from fistula.folder import write_whole
 
 RECORD = "run.json"
+LONGEST_NAME = 200  # bytes, of the 255 that file systems take: other programs put words of their own after it
 LOG = "log.txt"  # what the run's process said, in a sweep
 FAILURE = ("error", "error_kind", "traceback", "log_tail", "failed_at")
 # What may differ between two trainings that are the same run: where things lie, what is checked, what is logged.
@@ -172,9 +173,16 @@ def _flat(node: Any, prefix: str) -> list[tuple[str, Any]]:
 def run_name(
     architecture: str, learning: str, epochs: int, augmentation: str, fold: int, seed: int, others: str
 ) -> str:
-    """Name a run by what it is: ``resnet34-transfer-e50-none-fold2-seed0``, then whatever else was overridden."""
+    """Name a run by what it is: ``resnet34-transfer-e50-none-fold2-seed0``, then whatever else was overridden.
+
+    What is longer than any file system takes ends with a part of its checksum instead.
+    """
     name = f"{architecture}-{learning}-e{epochs}-{augmentation}-fold{fold}-seed{seed}"
-    return f"{name}-{others}".rstrip("-").replace("/", "_")
+    name = f"{name}-{others}".rstrip("-").replace("/", "_")
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return name.encode()[: LONGEST_NAME - 9].decode(errors="ignore") + f"-{digest}"
 
 
 def register_run_name() -> None:

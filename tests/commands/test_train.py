@@ -184,12 +184,12 @@ def test_a_split_that_is_leaky_by_design_runs_and_is_marked(fistula_here, cohort
         pytest.param(
             ["study=paper"], r"study=paper: is a sweep of several runs\. Say so: fistula train -m", id="no -m"
         ),
-        pytest.param(["seed=one"], r"seed: must be a number, found one", id="a word for a number"),
+        pytest.param(["seed=one"], r"seed: must be a whole number, found one", id="a word for a number"),
         pytest.param(
-            ["trainer.max_epochs=x"], r"trainer.max_epochs: must be a number, found x", id="one for Lightning"
+            ["trainer.max_epochs=x"], r"trainer.max_epochs: must be a whole number, found x", id="one for Lightning"
         ),
         pytest.param(["optimizer.lr=high"], r"optimizer.lr: must be a number, found high", id="a word in a group"),
-        pytest.param(["epochs=0"], r"epochs: must be at least 1, found 0", id="no epochs"),
+        pytest.param(["epochs=0"], r"epochs: must be at least 1 and at most 100000, found 0", id="no epochs"),
         pytest.param(["cohort=nowhere"], r"is not a cohort folder: it has no manifest", id="not a cohort"),
         pytest.param(["model.architecture=resnt18"], r"Did you mean .*resnet18", id="an unknown network"),
         pytest.param(["model=resnet18x"], r"model=resnet18x: is not one .*mean resnet18", id="an unknown option"),

@@ -74,3 +74,11 @@ def test_a_certificate_that_stopped_the_run_does_not_stand_in_its_way(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match="already exists and is not a run"):
         folder(tmp_path).check()
+
+
+def test_a_name_of_many_overrides_fits_a_file_system_and_stays_its_own():
+    others = "-".join(f"augmentation.transforms.{number}.p=0.{number}" for number in range(17))
+    names = {run_name("resnet18", "transfer", 50, "none", 0, 0, others + end) for end in ("", "肛" * 30, "肛" * 31)}
+    assert len(names) == 3
+    assert all(len(name.encode()) <= 200 and name.startswith("resnet18-transfer-e50-none-") for name in names)
+    assert run_name("a/b", "transfer", 1, "none", 0, 0, "") == "a_b-transfer-e1-none-fold0-seed0"

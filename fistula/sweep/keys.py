@@ -1,0 +1,121 @@
+"""Every key of a run's configuration: of the kind that the files in conf/ show, and a number within its range."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from fistula.errors import ConfigError
+from fistula.evidence.aggregate import RULES
+from fistula.values import differences
+
+# Keys that may be of several kinds; what takes them says what it does not take.
+SEVERAL = (
+    "image_size",
+    "num_workers",
+    "trainer.devices",
+    "trainer.deterministic",
+    "trainer.precision",
+    "augmentation.images_per_slice",
+    "expansion.images_per_slice",
+)
+RANGES: Mapping[str, tuple[float, float]] = {
+    "epochs": (1, 100_000),
+    "seed": (0, 2**32 - 1),
+    "image_size": (16, 4096),
+    "batch_size": (2, 65_536),
+    "micro_batches": (1, 65_536),
+    "num_workers": (0, 256),
+    "ema": (0, 0.999999),
+    "split.seed": (0, 2**63),
+    "split.expand_before_split": (1, 1000),
+    "split.folds": (1, 1000),
+    "optimizer.lr": (1e-30, 1e38),
+    "optimizer.weight_decay": (0, 1e38),
+    "optimizer.momentum": (0, 1),
+    "loss.class_balance": (0, 10),
+    "loss.gamma": (0, 100),
+    "loss.label_smoothing": (0, 0.999999),
+    "learning.alone": (0, 0.999999),
+    "learning.all_by": (0, 0.999999),
+    "learning.layer_decay": (1e-6, 1),
+    "schedule.warmup": (0, 0.999999),
+    "stopping.patience": (1, 100_000),
+    "stopping.min_delta": (0, 1e38),
+    "trainer.devices": (-1, 1024),
+    "trainer.log_every_n_steps": (1, 10**9),
+    "trainer.num_sanity_val_steps": (-1, 10**9),
+    "trainer.gradient_clip_val": (0, 1e38),
+    "operating_point.sensitivity": (1e-6, 1),
+    "operating_point.false_negative_cost": (1e-6, 1e9),
+    "operating_point.prevalence": (1e-6, 0.999999),
+}
+
+
+class Keys:
+    """Checks configurations; what the groups that a run has chosen hold without changes is composed once."""
+
+    def __init__(self) -> None:
+        self._defaults: dict[str, DictConfig] = {}
+
+    def check(self, cfg: DictConfig) -> None:
+        """Refuse a value of another kind than the one in conf/, or out of its range.
+
+        Raises:
+            ConfigError: If there is one.
+        """
+        if GlobalHydra.instance().is_initialized():
+            for where, rule, found in differences(cfg, self._default()):
+                if where not in SEVERAL and not where.startswith("trial"):
+                    raise ConfigError(where, f"must be {rule}", found=found)
+        for where, value in _numbers(cfg):
+            if not math.isfinite(value):
+                raise ConfigError(where, "must be finite", found=value)
+        if cfg.num_workers != "auto" and not (isinstance(cfg.num_workers, int) and cfg.num_workers >= 0):
+            raise ConfigError("num_workers", "must be auto or at least 0", found=cfg.num_workers)
+        for where, (low, high) in RANGES.items():
+            value = OmegaConf.select(cfg, where)
+            if where == "image_size" and value == "pretrained":
+                continue
+            if isinstance(value, str) and where not in SEVERAL:
+                raise ConfigError(where, "must be a number", found=value)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if where == "image_size" and not isinstance(value, int):
+                raise ConfigError(where, "must be a whole number of pixels, or pretrained", found=value)
+            if is_number and not low <= value <= high:
+                raise ConfigError(where, f"must be at least {low:g} and at most {high:g}", found=value)
+        if cfg.aggregation not in RULES:
+            raise ConfigError("aggregation", f"must be one of {', '.join(RULES)}", found=cfg.aggregation)
+
+    def _default(self) -> DictConfig:
+        hydra = HydraConfig.get()
+        choices: dict[str, Any] = {
+            group: name for group, name in hydra.runtime.choices.items() if not group.startswith("hydra/")
+        }
+        key = json.dumps(choices, sort_keys=True, default=str)
+        if key not in self._defaults:
+            loader = GlobalHydra.instance().config_loader()
+            overrides = []
+            for group, name in choices.items():
+                names = ",".join(name) if isinstance(name, list | ListConfig) else ""
+                overrides += [f"{group}=[{names}]" if names else f"{group}={name}"] if name is not None else []
+            self._defaults[key] = loader.load_configuration("train", overrides, RunMode.RUN)
+        return self._defaults[key]
+
+
+def _numbers(node: Any, where: str = "") -> Iterator[tuple[str, float]]:
+    """Every fraction of a configuration, by its key."""
+    if isinstance(node, float):
+        yield where, node
+    elif isinstance(node, DictConfig):
+        for key in map(str, node):
+            if not OmegaConf.is_missing(node, key):
+                yield from _numbers(node[key], f"{where}.{key}".lstrip("."))
+    elif isinstance(node, ListConfig):
+        for index, one in enumerate(node):
+            yield from _numbers(one, f"{where}[{index}]")

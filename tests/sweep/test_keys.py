@@ -1,0 +1,149 @@
+"""Every key of every group of `train`: what cannot be is one line that names the key, before anything is written."""
+
+import re
+
+import pytest
+from hydra import initialize_config_dir
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from fistula.cli import _as_fistula_error, config_folder
+from fistula.cohort.manifest import read_cohort
+from fistula.errors import FistulaError
+from fistula.learning.experiment import build
+from fistula.sweep.plan import Planner
+
+from ..conftest import TINY_RUN
+
+GROUPS = (
+    "augmentation",
+    "learning",
+    "loss",
+    "model",
+    "operating_point",
+    "optimizer",
+    "sampler",
+    "schedule",
+    "stopping",
+)
+OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in sorted((config_folder() / group).glob("*.yaml"))]
+WRONG = ("word", "''", "-3", "1e30", "100000000000", "[]", "null", "{}", "true", ".nan", "[1,word]")
+
+
+def leaves(node, where=""):
+    for key in node:
+        value = node._get_node(key)
+        name = f"{where}.{key}".lstrip(".") if isinstance(key, str) else f"{where}.{key}"
+        if isinstance(value, DictConfig | ListConfig) and len(value):
+            yield from leaves(node[key], name) if isinstance(value, DictConfig) else enumerated(node[key], name)
+        else:
+            yield name
+
+
+def enumerated(values, where):
+    for index, value in enumerate(values):
+        yield from leaves(value, f"{where}.{index}") if isinstance(value, DictConfig) else [f"{where}.{index}"]
+
+
+@pytest.fixture
+def tried(compose_train, cohort_folder):
+    """Put each wrong value into a key in turn; give what was neither refused in one line nor built."""
+    planner = Planner()
+    cohort = read_cohort(cohort_folder)
+
+    def attempt(option, key, value):
+        base = [one for one in TINY_RUN if not one.startswith(f"{option.partition('=')[0]}=")]
+        if option.startswith("model="):
+            base = [*base[1:], "model.pretrained=false"]
+        cfg = compose_train(*base, option, cohort=cohort_folder)
+        OmegaConf.set_struct(cfg, value=False)
+        OmegaConf.update(cfg, key, OmegaConf.create(f"value: {value}").value, force_add=True)
+        try:
+            with initialize_config_dir(str(config_folder()), version_base="1.3"):
+                plan = planner.plan(cfg)
+            build(plan.cfg, cohort, plan.table)
+        except Exception as error:
+            known = _as_fistula_error(error, "train")
+            if known is None:
+                return f"{key}={value}: {type(error).__name__}: {error}"
+            last = key.rpartition(".")[2]
+            named = last in str(known) or key.split(".")[0] in str(known).split(":")[0]
+            return None if named and "\n" not in str(known) else f"{key}={value}: {known}"
+        return None
+
+    return attempt
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", OPTIONS)
+def test_whatever_stands_in_a_key_of_a_group_is_legal_or_one_line_that_names_it(tried, compose_train, option):
+    group = option.partition("=")[0]
+    node = compose_train(option)[group]
+    faults = [
+        fault
+        for key in leaves(node, group)
+        for value in (WRONG if group != "model" or not key.endswith("pretrained") else ())
+        if (fault := tried(option, key, value))
+    ]
+    assert faults == []
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epochs=0", "epochs: must be at least 1 and at most 100000, found 0"),
+        ("epochs=ten", "epochs: must be a whole number, found ten"),
+        ("seed=-1", "seed: must be at least 0 and at most"),
+        ("image_size=big", "image_size: must be a whole number of pixels, or pretrained, found big"),
+        ("batch_size=1", "batch_size: must be at least 2 and at most 65536, found 1"),
+        ("micro_batches=0", "micro_batches: must be at least 1"),
+        ("num_workers=-1", "num_workers: must be auto or at least 0"),
+        ("ema=nan", "ema: must be finite, found nan"),
+        ("aggregation=median", "aggregation: must be one of"),
+        ("schedule.warmup=5", "schedule.warmup: must be at least 0 and at most 0.999999, found 5"),
+        ("optimizer.lr=-1", "optimizer.lr: must be at least 1e-30"),
+        ("optimizer.lr=null", "optimizer.lr: must be a number, found null"),
+        ("loss._target_=torch.nn.CrossEntropyLoss", "loss: cannot be built, found"),
+        ("optimizer._target_=torch.optim.Adagrad", None),
+        ("optimizer._target_=torch.optim.Nothing", "optimizer: cannot be built, found No module named"),
+        ("optimizer.betas=[2,3]", "optimizer: cannot be built, found Invalid beta parameter"),
+        ("trainer.precision=half", "trainer: cannot be built, found Precision 'half' is invalid"),
+        ("trainer.accelerator=abacus", "trainer: cannot be built, found"),
+        ("model.options={drop_path_rte: 0.1}", "model.options.drop_path_rte: is not an option of test_vit"),
+        ("model.options={checkpoint_path: a.pth}", "model.options.checkpoint_path: is not an option of a network"),
+        ("model.std=0", "model.std: must be a number in (0, 1]"),
+        ("model.channels=rgb", "model.channels: must be one of"),
+        ("split.folds=1", "split.folds: must be at least 2"),
+        ("stopping=patience stopping.patience=0", "stopping.patience: must be at least 1"),
+        (
+            "augmentation.transforms=[{_target_: albumentations.Normalize}]",
+            "augmentation: must keep dtype and shape of an image, uint8 (32, 32), found float32 (32, 32)",
+        ),
+        (
+            "augmentation.transforms=[{_target_: albumentations.CenterCrop, height: 16, width: 16, p: 0.01}]",
+            "augmentation: must keep dtype and shape of an image, uint8 (32, 32), found uint8 (16, 16)",
+        ),
+        (
+            "augmentation.transforms=[{_target_: albumentations.GaussNoise, var_limit: [10, 50]}]",
+            "cannot be built, found Argument(s) 'var_limit' are not valid for transform GaussNoise",
+        ),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_before_training(compose_train, cohort_folder, override, message):
+    base = [one for one in TINY_RUN if "architecture" not in one]
+    network = "test_vit" if "options" in override else "test_resnet"
+    parts = override.split(" ") if override.startswith("stopping") else [override]
+    added = [f"+{one}" if ".betas" in one else one for one in parts]
+    split = ["split=patient_kfold"] if "folds" in override else []
+    cfg = compose_train(*base, f"model.architecture={network}", *split, *added, cohort=cohort_folder)
+
+    def attempt():
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            plan = Planner().plan(cfg)
+        build(plan.cfg, read_cohort(cohort_folder), plan.table)
+
+    if message is None:
+        attempt()
+        return
+    with pytest.raises(FistulaError, match=re.escape(message)) as caught:
+        attempt()
+    assert "\n" not in str(caught.value)
