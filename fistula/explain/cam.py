@@ -82,6 +82,8 @@ def _features(backbone: Backbone, image: Tensor, *, target: int) -> tuple[Tensor
             (gradient,) = torch.autograd.grad(logit, caught[-1])
         finally:
             hook.remove()
+        if caught[-1].shape[-2:] == (1, 1):  # pooled already
+            return _last_maps(backbone, image.clone(), target=target)
     return _as_maps(caught[-1].detach(), backbone.network), _as_maps(gradient, backbone.network)
 
 

@@ -75,7 +75,9 @@ class Backbone(nn.Module):
     def heads(self) -> list[nn.Module]:
         """The classifier: one module, or several whose logits are averaged (distilled and multi-scale networks)."""
         found = self.network.get_classifier()
-        return list(found) if isinstance(found, list | tuple | nn.ModuleList) else [found]
+        heads = list(found) if isinstance(found, list | tuple | nn.ModuleList) else [found]
+        # Some give the pooling along with the classifier.
+        return [head.fc if hasattr(head, "global_pool") and hasattr(head, "fc") else head for head in heads]
 
     def forward(self, image: Tensor) -> Tensor:
         """Map images ``(B, num_slices, H, W)``, values 0 to 255 of any dtype, to logits ``(B, K)``."""

@@ -44,5 +44,8 @@ def check_network(backbone: "Backbone") -> None:
             found = str(tuple(logits.shape)) if isinstance(logits, Tensor) else type(logits).__name__
             mode = "in training" if training else "in use"
             raise ConfigError(where, f"must give logits {shape} {mode}", found=found, remedy=ANOTHER)
-    if skeleton.classify(skeleton.features(image)).shape != shape:
-        raise ConfigError(where, "has a classifier that cannot be told from the network below it", remedy=ANOTHER)
+    try:
+        logits = skeleton.classify(skeleton.features(image))
+    except Exception as error:
+        rule = "has a classifier that cannot be told from the network below it"
+        raise ConfigError(where, rule, remedy=ANOTHER) from error

@@ -30,7 +30,20 @@ def cache_features(
     if len(data.augmentation.transforms) > 0:
         log.info("augmentation draws new images each epoch: features cannot be kept")
         return
+    if not _is_whole(backbone.to(device), data):
+        log.info("this network does more with its features than classify them: they cannot be kept")
+        return
     data.features = {part: part_features(backbone.to(device), data, part) for part in ("train", "val")}
+
+
+@torch.no_grad()
+def _is_whole(backbone: Backbone, data: FistulaDataModule) -> bool:
+    """Whether features and classifier together are the network: some add an auxiliary classifier of their maps."""
+    backbone.eval()
+    image = next(iter(data.part_dataloader("val")))["image"].to(backbone.scale.device)
+    kept, whole = backbone.classify(backbone.features(image)), backbone(image)
+    backbone.train()
+    return torch.allclose(kept, whole, rtol=1e-3, atol=1e-4)
 
 
 @torch.no_grad()  # not inference_mode: the classifier's gradients need these tensors
