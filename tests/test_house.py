@@ -37,7 +37,7 @@ ARROWS = {
     "phantom": {"dicom"},
     "cohort": {"dicom", "evidence"},
     "learning": {"cohort", "evidence"},
-    "sweep": {"cohort", "evidence", "learning"},
+    "sweep": {"cohort", "evidence", "learning", "values"},
     "report": {"evidence", "sweep", "cohort", "explain", "predict"},
     "predict": {"explain", "learning", "cohort", "dicom", "evidence", "sweep"},
     "archive": {"dicom"},
