@@ -57,6 +57,12 @@ class ArchiveError(FistulaError):
     """An archive does not answer, refuses, or does not have what is asked for."""
 
 
+class SideProductError(FistulaError):
+    """What was asked for is there, but for something beside it that could not be made."""
+
+    exit_code = 4
+
+
 class LeakageError(FistulaError):
     """The split lets a patient, a slice or a copy of it stand on two sides."""
 

@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from fistula.errors import ConfigError
+from fistula.errors import ArchiveError, ConfigError
 
 SCHEMES = ("dicomweb", "dimse")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -72,6 +72,13 @@ class Manners:
 
     def encrypts(self, address: Address) -> bool:
         return not address.is_here if self.tls is None else self.tls
+
+
+def require_few(where: str, number: int, manners: Manners) -> None:
+    """Raise ArchiveError if there are more instances than may be fetched."""
+    if number > manners.max_instances:
+        remedy = "Name one series, or raise archive.max_instances"
+        raise ArchiveError(where, f"must have at most {manners.max_instances} instances", found=number, remedy=remedy)
 
 
 def is_archive(text: str) -> bool:

@@ -2,64 +2,102 @@
 
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fistula.archive.address import Address, Manners
-from fistula.dicom.network import IMAGE_CLASSES, identifier, read_object, save_object
+from fistula.archive.address import Address, Manners, require_few
+from fistula.dicom.network import IMAGE_CLASSES, identifier, offers, read_object, save_object
 from fistula.errors import ArchiveError
 
 OWN_TITLE = "FISTULA"
 # Study Root Query/Retrieve Information Model, DICOM PS3.4 C.6.2.
 FIND, GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
-SUCCESS, PENDING = 0x0000, (0xFF00, 0xFF01)
+SUCCESS, PENDING, OUT_OF_RESOURCES = 0x0000, (0xFF00, 0xFF01), 0xA700
 
 
 def fetch(address: Address, folder: Path, manners: Manners) -> int:
-    """Write every instance of a study or series into `folder`; how many there were.
+    """Write every image of a study or series into `folder`; how many there were.
+
+    What the archive lists is compared with what it sends: half a study is no study.
 
     Raises:
-        ArchiveError: If the archive does not answer, refuses, has no such study, or too many instances.
+        ArchiveError: If the archive does not answer, refuses, has no such study, too many instances, or sends less
+            than it lists.
     """
     import pynetdicom as network
 
     uids = {"StudyInstanceUID": address.study} | ({"SeriesInstanceUID": address.series} if address.series else {})
-    fetched = 0
+    listed, number = _listed(address, uids, manners)
+    if not listed:
+        raise ArchiveError(_name(address), "has no such study or series")
+    require_few(_name(address), max(len(listed), number), manners)
+    wanted = {uid for uid, sop_class in listed.items() if not sop_class or sop_class in IMAGE_CLASSES}
+    if not wanted:
+        raise ArchiveError(_name(address), "has no images there", found=f"{len(listed)} other objects")
+    came: dict[str, str] = {}
 
     def take(event: Any) -> int:
-        nonlocal fetched
+        if len(came) >= manners.max_instances:
+            return OUT_OF_RESOURCES
         dataset = event.dataset
         dataset.file_meta = event.file_meta
-        save_object(dataset, folder / f"{fetched:06d}.dcm")
-        fetched += 1
+        save_object(dataset, folder / f"{len(came):06d}.dcm")
+        came[str(dataset.SOPInstanceUID)] = str(dataset.SOPClassUID)
         return SUCCESS
+
+    classes = sorted({listed[uid] for uid in wanted} - {""}, key=IMAGE_CLASSES.index)
+    classes = list(IMAGE_CLASSES) if any(not listed[uid] for uid in wanted) else classes
+    entity = network.AE(ae_title=OWN_TITLE)
+    contexts = [network.build_context(GET)]
+    contexts += [network.build_context(sop_class, syntaxes) for sop_class, syntaxes in offers(classes)]
+    roles = [network.build_role(sop_class, scp_role=True) for sop_class in classes]
+    options = {"contexts": contexts, "ext_neg": roles, "evt_handlers": [(network.evt.EVT_C_STORE, take)]}
+    level, last = "SERIES" if address.series else "STUDY", None
+    with _associated(entity, address, manners, **options) as link:
+        for status, _ in _asked(address, lambda: link.send_c_get(identifier(level, **uids), GET)):
+            last = status
+    missing = wanted - came.keys()
+    # What is listed without its class may be no image, which nobody asked for; the number says it of a capped list.
+    if missing or (number > len(listed) and len(came) < number - len(listed) + len(wanted)):
+        state = f"status {last.Status:#06x}" if last is not None and "Status" in last else "no answer"
+        found = f"{len(came)} of {max(len(wanted), number - len(listed) + len(wanted))} images, {state}"
+        remedy = "Try again; an archive may keep what it cannot send in a form that is read here"
+        raise ArchiveError(_name(address), "must send all that it lists", found=found, remedy=remedy)
+    return len(came)
+
+
+def _listed(address: Address, uids: dict[str, str], manners: Manners) -> tuple[dict[str, str], int]:
+    """Instances that an archive lists, each with its class or "", and the number that it says there are, or 0."""
+    import pynetdicom as network
 
     entity = network.AE(ae_title=OWN_TITLE)
     entity.add_requested_context(FIND)
-    entity.add_requested_context(GET)
-    for sop_class in IMAGE_CLASSES:
-        entity.add_requested_context(sop_class)
-    roles = [network.build_role(sop_class, scp_role=True) for sop_class in IMAGE_CLASSES]
-    with _associated(entity, address, manners, ext_neg=roles, evt_handlers=[(network.evt.EVT_C_STORE, take)]) as link:
-        level = "SERIES" if address.series else "STUDY"
-        asked = identifier("IMAGE", SOPInstanceUID="", **({"SeriesInstanceUID": ""} | uids))
-        found = sum(
-            1 for status, match in link.send_c_find(asked, FIND) if status and status.Status in PENDING and match
-        )
-        if not found:
-            raise ArchiveError(_name(address), "has no such study or series")
-        if found > manners.max_instances:
-            remedy = "Name one series, or raise archive.max_instances"
-            raise ArchiveError(_name(address), f"must have at most {manners.max_instances} instances", remedy=remedy)
-        last = None
-        for status, _ in link.send_c_get(identifier(level, **uids), GET):
-            last = status
-    if last is None or "Status" not in last or last.Status not in (SUCCESS, 0xB000) or not fetched:
-        state = f"status {last.Status:#06x}" if last is not None and "Status" in last else "no answer"
-        raise ArchiveError(_name(address), f"must give all {found} instances", found=f"{fetched}, {state}")
-    return fetched
+    level = "SERIES" if address.series else "STUDY"
+    number = f"NumberOf{level.title()}RelatedInstances"
+    listed, said = {}, 0
+    with _associated(entity, address, manners) as link:
+        # The series of a study are listed one by one: the standard asks for the keys of every level above.
+        asked = identifier("IMAGE", SOPInstanceUID="", SOPClassUID="", **({"SeriesInstanceUID": ""} | uids))
+        for status, match in _asked(address, lambda: link.send_c_find(asked, FIND)):
+            if status and status.Status in PENDING and match and match.get("SOPInstanceUID"):
+                listed[str(match.SOPInstanceUID)] = str(match.get("SOPClassUID") or "")
+            elif not status or status.Status not in (SUCCESS, *PENDING):
+                state = f"status {status.Status:#06x}" if status else "no answer"
+                raise ArchiveError(_name(address), "must list what it has", found=state)
+        for status, match in _asked(address, lambda: link.send_c_find(identifier(level, **uids, **{number: ""}), FIND)):
+            if status and status.Status in PENDING and match and match.get("StudyInstanceUID") == address.study:
+                said = max(said, int(match.get(number) or 0))
+    return listed, said
+
+
+def _asked(address: Address, question: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+    """An answer's parts; what the library makes of a broken connection is one error."""
+    try:
+        yield from question()
+    except (RuntimeError, ValueError, AttributeError) as error:
+        raise ArchiveError(_name(address), f"broke off ({type(error).__name__})", remedy="Try again") from error
 
 
 def store(address: Address, files: Sequence[Path], manners: Manners) -> None:

@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fistula.archive.address import Address, Manners, credentials
+from fistula.archive.address import Address, Manners, credentials, require_few
 from fistula.dicom.network import read_object, save_object
 from fistula.errors import ArchiveError, ConfigError
 
 RETRIED = (429, 502, 503, 504)
+# As it is kept; else as the service likes; else uncompressed (PS3.18 8.7.3.5.2).
+ACCEPTED = ((("application/dicom", "*"),), None, (("application/dicom", "1.2.840.10008.1.2.1"),))
 
 
 def fetch(address: Address, folder: Path, manners: Manners) -> int:
@@ -19,20 +21,56 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
     """
     client = _client(address, manners)
     level = {"study_instance_uid": address.study} | ({"series_instance_uid": address.series} if address.series else {})
-    found = _asked(address, lambda: client.search_for_instances(**level, limit=manners.max_instances + 1))
-    if not found:
+    listed = _listed(client, address, level, manners)
+    if not listed:
         raise ArchiveError(_name(address), "has no such study or series")
-    if len(found) > manners.max_instances:
-        remedy = "Name one series, or raise archive.max_instances"
-        raise ArchiveError(_name(address), f"must have at most {manners.max_instances} instances", remedy=remedy)
+    require_few(_name(address), len(listed), manners)
+    came: set[str] = set()
     retrieve: Any = client.iter_series if address.series else client.iter_study
-    fetched = 0
-    for dataset in _asked(address, lambda: retrieve(**level)):
-        save_object(dataset, folder / f"{fetched:06d}.dcm")
-        fetched += 1
-    if fetched != len(found):
-        raise ArchiveError(_name(address), f"must give all {len(found)} instances", found=fetched, remedy="Try again")
-    return fetched
+
+    def take(media_types: Any) -> None:
+        for dataset in retrieve(**level, media_types=media_types):
+            require_few(_name(address), len(came) + 1, manners)
+            save_object(dataset, folder / f"{len(came):06d}.dcm")
+            came.add(str(dataset.SOPInstanceUID))
+
+    for place, media_types in enumerate(ACCEPTED):
+        try:
+            _asked(address, lambda media_types=media_types: take(media_types))  # type: ignore[misc]
+            break
+        except ArchiveError as error:
+            if "406" not in str(error) or place == len(ACCEPTED) - 1:
+                raise
+    number = _number(client, address)
+    if missing := max(len(listed - came), number - len(came)):
+        found = f"{len(came)} of {len(came) + missing}"
+        raise ArchiveError(_name(address), "must send all that it lists", found=found, remedy="Try again")
+    return len(came)
+
+
+def _listed(client: Any, address: Address, level: dict[str, str], manners: Manners) -> set[str]:
+    """UIDs of the instances that an archive lists, page by page, for as long as a page brings new ones."""
+    listed: set[str] = set()
+    while len(listed) <= manners.max_instances:
+        page = {"limit": manners.max_instances + 1 - len(listed), "offset": len(listed)}
+        found = _asked(address, lambda page=page: client.search_for_instances(**level, **page))  # type: ignore[misc]
+        new = {str(value) for one in found for value in one.get("00080018", {}).get("Value", [])} - listed
+        if not new:
+            break
+        listed |= new
+    return listed
+
+
+def _number(client: Any, address: Address) -> int:
+    """How many instances the archive says that a whole study has; 0 where it does not say."""
+    if address.series:
+        return 0
+    wanted = {"search_filters": {"StudyInstanceUID": address.study}, "fields": ["00201208"]}
+    try:
+        found = client.search_for_studies(**wanted)
+        return max((int(one["00201208"]["Value"][0]) for one in found), default=0)
+    except Exception:  # an answer in whatever form: the count is a second opinion that not every archive gives
+        return 0
 
 
 def store(address: Address, files: Sequence[Path], manners: Manners) -> None:
@@ -95,6 +133,8 @@ def _asked(address: Address, question: Callable[[], Any]) -> Any:
         raise ArchiveError(_name(address), "refuses", found=f"HTTP status {status}", remedy=remedy) from error
     except requests.exceptions.RequestException as error:
         raise ArchiveError(_name(address), f"does not answer ({type(error).__name__})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError) as error:
+        raise ArchiveError(_name(address), f"sends what cannot be read ({type(error).__name__})") from error
 
 
 def _name(address: Address) -> str:

@@ -44,7 +44,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "matrix": pl.String(),  # ROWSxCOLUMNS of the source
     "pixel_spacing_mm": pl.Float64(),  # of the source, between rows
     "pixel_hash": pl.String(),  # SHA-256 of this slice's pixels in pixels.npy
-    "source_hash": pl.String(),  # SHA-256 of the source file
+    "source_hash": pl.String(),  # keyed: whoever has the file but not the key cannot look it up
 }
 # Written by ingest as well, for ingest itself and for a closer look; no later stop needs them.
 EXTRA: dict[str, pl.DataType] = {

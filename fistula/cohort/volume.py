@@ -134,7 +134,7 @@ def pictures(slices: Sequence[Slice], plan: Plan) -> Iterator[tuple[Slice, str |
             with TimeLimit(plan.look.seconds):
                 with open_part(part, limit=plan.look.limit) as file:
                     content = file.read()
-                digest = hashlib.sha256(content).hexdigest()
+                digest = plan.look.pseudonyms("source", hashlib.sha256(content).hexdigest())
                 pictures = _decoder(content, [item.frame for item in items], plan)
         except NotTaken as outcome:
             yield from ((item, digest, outcome) for item in items)

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fistula.archive.address import Manners, is_archive, parse
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, SideProductError
 from fistula.folder import refuse_existing, whole_folder
 
 
@@ -20,10 +20,11 @@ def run(cfg: DictConfig) -> None:
     from fistula.predict.objects import check_objects, write_objects
     from fistula.predict.predictor import load
     from fistula.predict.source import Limits, reading
-    from fistula.predict.write import OVERLAYS, draw_overlays, write_prediction
+    from fistula.predict.write import OVERLAYS, draw_overlays, note_failures, write_prediction
 
     out = Path(cfg.out)
     refuse_existing(out)
+    failed: list[str] = []
     if cfg.overlays not in OVERLAYS:
         raise ConfigError("overlays", f"must be one of {', '.join(OVERLAYS)}", found=cfg.overlays)
     manners = Manners(**cfg.archive)
@@ -44,7 +45,8 @@ def run(cfg: DictConfig) -> None:
             write_prediction(folder, slices, prediction, overlays)
             if cfg.dicom or target is not None:
                 finding = Finding(**cfg.finding)
-                objects = write_objects(folder, predictor, slices, prediction, overlays, finding=finding)
+                objects, failed = write_objects(folder, predictor, slices, prediction, overlays, finding=finding)
+                note_failures(folder, failed)
             if target is not None:
                 store(target, objects, manners)
         flow = slices.flow.table()
@@ -58,3 +60,8 @@ def run(cfg: DictConfig) -> None:
         print(f"{len(objects)} objects stored in {cfg.send}")
     print("open this page in a browser:")
     print(out / "index.html")
+    if failed:
+        remedy = "summary.json names each with its reason; the scores are whole"
+        raise SideProductError(
+            out / "dicom", "lacks objects that could not be written", found=len(failed), remedy=remedy
+        )

@@ -21,6 +21,7 @@ from fistula.dicom.syntax import syntax_name
 ALIKE = ("SeriesNumber", "FrameOfReferenceUID", "Modality", "SeriesDescription", "ProtocolName")
 DUMMY_DATES = frozenset((date(1, 1, 1), date(1753, 1, 1), date(1800, 1, 1), date(1900, 1, 1), date(9999, 12, 31)))
 OLDEST = 115.0  # years
+ELDEST = 90.0  # years; stands for this and every higher age
 SAME_YEARS = 1.5  # stated ages are cut or rounded
 PER_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
 
@@ -166,7 +167,9 @@ def _age(dataset: Dataset) -> tuple[float | None, list[str]]:
         notes += ["an age that cannot be true"] if stated is None else []
     if by_dates is not None and stated is not None and abs(by_dates - stated) > SAME_YEARS:
         notes.append("birth date and age differ")
-    return (stated if by_dates is None else by_dates), notes
+    age = stated if by_dates is None else by_dates
+    # 45 CFR 164.514(b)(2)(i)(C): ages over 89 are one category.
+    return (age if age is None else min(age, ELDEST)), notes
 
 
 def _study_date(dataset: Dataset) -> date | None:

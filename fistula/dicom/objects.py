@@ -30,6 +30,13 @@ ANSWERS = {
     "absent": Code("2667000", "SCT", "Absent"),
     "indeterminate": Code("82334004", "SCT", "Indeterminate"),
 }
+# By modality (CID 100 of PS3.16 takes these, and SNOMED's for any other).
+PROCEDURES = {
+    "MR": Code("25056-3", "LN", "MR unspecified body region"),
+    "CT": Code("25045-6", "LN", "CT unspecified body region"),
+    "US": Code("25061-3", "LN", "US unspecified body region"),
+}
+ANY_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 OVERLAY_SERIES, REPORT_SERIES = 9100, 9101
 
 
@@ -168,7 +175,9 @@ def write_report(
     )
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=device),
-        procedure_reported=Code("25056-3", "LN", "MR unspecified body region"),
+        procedure_reported=PROCEDURES.get(
+            str(first.get("Modality", "")), Code("363679005", "SCT", "Imaging procedure")
+        ),
         imaging_measurements=[group],
         title=Code("126000", "DCM", "Imaging Measurement Report"),
         # The library describes planes; where one is not stated, the group's references have to do.

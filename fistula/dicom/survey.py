@@ -73,12 +73,12 @@ def file_stamp(path: Path, name: str, pseudonyms: Pseudonyms) -> str:
 
 
 def source_hash(part: Part, look: Look) -> str:
-    """SHA-256 of the object's bytes, unpacked."""
+    """Keyed pseudonym of the object's bytes, unpacked."""
     with open_part(part, limit=look.limit) as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)
-    return digest.hexdigest()
+    return look.pseudonyms("source", digest.hexdigest())
 
 
 def pixels_hash(part: Part, frame: int, look: Look) -> str:

@@ -1,12 +1,13 @@
 """What was predicted, as DICOM objects beside the tables."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
 from fistula import __version__
 from fistula.dicom.objects import Algorithm, Finding, read_source, write_overlay, write_report
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, FistulaError
 from fistula.predict.predictor import ABSTAIN, Prediction, Predictor
 from fistula.predict.source import Slices
 from fistula.predict.write import Overlay
@@ -30,40 +31,59 @@ def write_objects(
     overlays: list[Overlay],
     *,
     finding: Finding,
-) -> list[Path]:
+) -> tuple[list[Path], list[str]]:
     """Write ``dicom/overlay-SLICE_KEY.dcm`` for each overlay and ``dicom/report-SERIES_KEY.dcm`` for each series.
 
-    Raises:
-        DataError: If a source image cannot be read again.
+    An object that cannot be written, as its source's text or dates are damaged, costs no other.
+
+    Returns:
+        The files, and a name and reason of each that could not be written.
     """
     (folder / "dicom").mkdir()
     limit = predictor.reader.plan.look.limit
     first = predictor.runs[0]
     algorithm = Algorithm(first.name, __version__, str(first.record["fingerprint"]))
-    written = []
+    written, failed = [], []
+
+    def attempt(name: str, write: Callable[[Path], None]) -> None:
+        path = folder / "dicom" / name
+        try:
+            write(path)
+            written.append(path)
+        except OSError:
+            raise  # the disk, which concerns them all
+        except Exception as error:  # whatever a damaged header makes of the libraries
+            path.unlink(missing_ok=True)
+            reason = error.rule if isinstance(error, FistulaError) else type(error).__name__
+            failed.append(f"dicom/{name}: {reason}")
+
     frames, keys = prediction.slices["frame"], prediction.slices["slice_key"]
     for overlay in overlays:
-        written.append(folder / "dicom" / f"overlay-{keys[overlay.row]}.dcm")
-        write_overlay(
-            written[-1],
-            overlay.image,
-            read_source(slices.parts[overlay.row], limit=limit),
-            frame=int(frames[overlay.row] or 0),
-            spacing_mm=float(predictor.reader.plan.grid.spacing_mm),
-            algorithm=algorithm,
+        attempt(
+            f"overlay-{keys[overlay.row]}.dcm",
+            lambda path, overlay=overlay: write_overlay(  # type: ignore[misc]
+                path,
+                overlay.image,
+                read_source(slices.parts[overlay.row], limit=limit),
+                frame=int(frames[overlay.row] or 0),
+                spacing_mm=float(predictor.reader.plan.grid.spacing_mm),
+                algorithm=algorithm,
+            ),
         )
     answers = dict(prediction.patients.select("patient_key", "answer").iter_rows())
     for row in prediction.series.iter_rows(named=True):
         rows = prediction.slices.with_row_index("place").filter(pl.col("series_key") == row["series_key"])["place"]
         parts = list(dict.fromkeys(slices.parts[index] for index in rows))
         called = "present" if row["decision"] == predictor.classes[1] else "absent"
-        written.append(folder / "dicom" / f"report-{row['series_key']}.dcm")
-        write_report(
-            written[-1],
-            [read_source(part, limit=limit) for part in parts],
-            score=row["score"],
-            answer="indeterminate" if answers[row["patient_key"]] == ABSTAIN else called,
-            finding=finding,
-            algorithm=algorithm,
+        attempt(
+            f"report-{row['series_key']}.dcm",
+            lambda path, row=row, parts=parts, called=called: write_report(  # type: ignore[misc]
+                path,
+                [read_source(part, limit=limit) for part in parts],
+                score=row["score"],
+                answer="indeterminate" if answers[row["patient_key"]] == ABSTAIN else called,
+                finding=finding,
+                algorithm=algorithm,
+            ),
         )
-    return written
+    return written, failed

@@ -77,6 +77,12 @@ def write_prediction(folder: Path, slices: Slices, prediction: Prediction, overl
     (folder / "index.html").write_text(render_page(slices, prediction, overlays, summary), encoding="utf-8")
 
 
+def note_failures(folder: Path, failed: list[str]) -> None:
+    """Name in ``summary.json`` what could not be made beside the scores."""
+    summary = json.loads((folder / "summary.json").read_text()) | {"failed": failed}
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+
+
 def stamp() -> dict[str, str]:
     """When and by which version something was made."""
     return {"made": datetime.now(UTC).isoformat(timespec="seconds"), "version": __version__}

@@ -180,6 +180,12 @@ def test_age_comes_from_the_dates_before_the_stated_age(write_dicom, tmp_path):
     assert _facts(tmp_path / "b")["age"] == 1.5
 
 
+@pytest.mark.parametrize(("birth", "expected"), [("19320101", 88.0), ("19290101", 90.0), ("19150101", 90.0)])
+def test_ages_over_89_are_one_age(write_dicom, tmp_path, birth, expected):
+    write_dicom(tmp_path / "a", PatientBirthDate=birth)
+    assert _facts(tmp_path / "a")["age"] == expected
+
+
 def test_one_person_under_two_ids_has_one_person_key(write_dicom, tmp_path):
     write_dicom(tmp_path / "a", PatientID="A")
     write_dicom(tmp_path / "b", PatientID="B")

@@ -1,0 +1,214 @@
+"""Archives less polite than Orthanc: that keep what they were given, list less than they have, or send less."""
+
+import json
+import re
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import JPEG2000Lossless, RLELossless
+
+from fistula.archive import dimse, web
+from fistula.archive.address import Address, Manners
+from fistula.errors import ArchiveError
+
+STUDY = "2.25.3"
+MANNERS = Manners(timeout_s=5, retries=0)
+
+
+@pytest.fixture
+def study_on_disk(write_dicom, tmp_path):
+    """Three slices as they are, two in JPEG 2000, one run-length encoded."""
+    paths = []
+    for number in range(6):
+        path = tmp_path / "study" / f"{number}.dcm"
+        pixels = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint16)
+        image = write_dicom(path, pixels, SOPInstanceUID=f"2.25.11{number}", InstanceNumber=number + 1)
+        if number > 2:
+            image = pydicom.dcmread(path)
+            image.compress(
+                RLELossless if number == 5 else JPEG2000Lossless,
+                encoding_plugin="pydicom" if number == 5 else "pylibjpeg",
+                generate_instance_uid=False,
+            )
+            image.save_as(path)
+        paths.append(path)
+    return paths
+
+
+@contextmanager
+def dimse_archive(paths, *, sends=None, lists=None, classes=True, number=None, breaks_after=None):
+    """An archive that transcodes nothing; it may send or list fewer objects, or break off."""
+    import pynetdicom as network
+
+    images = [pydicom.dcmread(path) for path in paths]
+
+    def find(event):
+        if event.identifier.QueryRetrieveLevel != "IMAGE":
+            if number is not None:
+                match = pydicom.Dataset()
+                match.QueryRetrieveLevel, match.StudyInstanceUID = "STUDY", STUDY
+                match.NumberOfStudyRelatedInstances = number
+                yield 0xFF00, match
+            return
+        for image in images[:lists]:
+            if image.StudyInstanceUID != event.identifier.StudyInstanceUID:
+                continue
+            match = pydicom.Dataset()
+            match.QueryRetrieveLevel = "IMAGE"
+            match.SOPInstanceUID, match.StudyInstanceUID = image.SOPInstanceUID, STUDY
+            if classes:
+                match.SOPClassUID = image.SOPClassUID
+            yield 0xFF00, match
+
+    def get(event):
+        yield len(images[:sends])
+        for place, image in enumerate(images[:sends]):
+            if place == breaks_after:
+                event.assoc.abort()
+                return
+            yield 0xFF00, image
+
+    entity = network.AE(ae_title="PACS")
+    entity.require_called_aet = True
+    entity.add_supported_context(dimse.FIND)
+    entity.add_supported_context(dimse.GET)
+    for context in network.StoragePresentationContexts[:120]:
+        syntaxes = network.ALL_TRANSFER_SYNTAXES
+        entity.add_supported_context(context.abstract_syntax, syntaxes, scu_role=True, scp_role=True)
+    handlers = [(network.evt.EVT_C_FIND, find), (network.evt.EVT_C_GET, get)]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    try:
+        yield Address("dimse", "127.0.0.1", server.socket.getsockname()[1], title="PACS", study=STUDY)
+    finally:
+        server.shutdown()
+
+
+@contextmanager
+def web_archive(paths, *, accepts=None, lists=None, sends=None, number=None, breaks=False, pages=None):
+    """A DICOMweb archive with a list of at most `lists` matches, or `pages` at a time."""
+    images = [pydicom.dcmread(path, stop_before_pixels=True) for path in paths]
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+        def answer(self, status, kind, body, *, length=None):
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body) if length is None else length))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_GET(self):
+            path, _, query = self.path.partition("?")
+            asked = dict(part.split("=", 1) for part in query.split("&") if "=" in part)
+            if path.endswith("/instances"):
+                offset = int(asked.get("offset", 0)) if pages else 0
+                chosen = images[offset:][: pages or lists] if STUDY in path else []
+                found = [{"00080018": {"vr": "UI", "Value": [str(image.SOPInstanceUID)]}} for image in chosen]
+                return self.answer(200, "application/dicom+json", json.dumps(found).encode())
+            if path.endswith("/studies"):
+                found = [] if number is None else [{"00201208": {"vr": "IS", "Value": [number]}}]
+                return self.answer(200, "application/dicom+json", json.dumps(found).encode())
+            if accepts and not re.search(accepts, self.headers["Accept"]):
+                return self.answer(406, "text/plain", b"")
+            parts = [b"--X\r\nContent-Type: application/dicom\r\n\r\n" + path.read_bytes() for path in paths[:sends]]
+            body = b"\r\n".join([*parts, b"--X--\r\n"])
+            kind = 'multipart/related; type="application/dicom"; boundary=X'
+            if breaks:
+                self.answer(200, kind, body[: len(body) // 2], length=len(body))
+                return self.connection.close()
+            return self.answer(200, kind, body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield Address("dicomweb", "127.0.0.1", server.server_port, study=STUDY)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def taken(module, address, folder, manners=MANNERS):
+    folder.mkdir(exist_ok=True)
+    module.fetch(address, folder, manners)
+    return sorted(pydicom.dcmread(path).SOPInstanceUID for path in folder.iterdir())
+
+
+def uids(paths):
+    return sorted(pydicom.dcmread(path).SOPInstanceUID for path in paths)
+
+
+@pytest.mark.parametrize("classes", [True, False], ids=["lists classes", "lists no classes"])
+def test_an_archive_that_transcodes_nothing_sends_every_image_as_it_is(study_on_disk, tmp_path, classes):
+    with dimse_archive(study_on_disk, classes=classes) as address:
+        assert taken(dimse, address, tmp_path / "out") == uids(study_on_disk)
+    syntaxes = {pydicom.dcmread(path).file_meta.TransferSyntaxUID for path in (tmp_path / "out").iterdir()}
+    assert {JPEG2000Lossless, RLELossless} < syntaxes
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"sends": 3}, "must send all that it lists, found 3 of 6 images"),
+        ({"breaks_after": 3}, "must send all that it lists, found 3 of 6 images|broke off"),
+        ({"sends": 3, "lists": 3, "number": 6}, "must send all that it lists, found 3 of 6 images"),
+        ({"lists": 0}, "has no such study or series"),
+    ],
+    ids=["sends half", "breaks off", "lists and sends half", "lists nothing"],
+)
+def test_half_a_study_over_dimse_is_an_error(study_on_disk, tmp_path, how, message):
+    with dimse_archive(study_on_disk, **how) as address, pytest.raises(ArchiveError, match=message):
+        taken(dimse, address, tmp_path / "out")
+
+
+def test_another_title_is_refused_in_a_line(study_on_disk, tmp_path):
+    with dimse_archive(study_on_disk) as address:
+        wrong = Address("dimse", address.host, address.port, title="OTHER", study=STUDY)
+        with pytest.raises(ArchiveError, match="it rejects the association"):
+            taken(dimse, wrong, tmp_path / "out")
+
+
+@pytest.mark.parametrize("module", [web, dimse], ids=["dicomweb", "dimse"])
+def test_too_many_instances_are_refused_before_they_are_fetched(study_on_disk, tmp_path, module):
+    archive = web_archive if module is web else dimse_archive
+    with archive(study_on_disk) as address, pytest.raises(ArchiveError, match="must have at most 5 instances"):
+        taken(module, address, tmp_path / "out", Manners(timeout_s=5, retries=0, max_instances=5))
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"accepts": r"transfer-syntax=\*"},
+        {"accepts": r"1\.2\.840\.10008\.1\.2\.1"},
+        {"accepts": r"^multipart/related; type=.?application/dicom.?$"},
+        {"lists": 2},
+        {"pages": 4, "number": 6},
+    ],
+    ids=["polite", "needs *", "needs explicit little endian", "knows no transfer-syntax", "capped list", "paged list"],
+)
+def test_a_web_archive_is_asked_until_it_gives_the_whole_study(study_on_disk, tmp_path, how):
+    with web_archive(study_on_disk, **how) as address:
+        assert taken(web, address, tmp_path / "out") == uids(study_on_disk)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"sends": 3}, "must send all that it lists, found 3 of 6"),
+        ({"sends": 3, "lists": 3, "number": 6}, "must send all that it lists, found 3 of 6"),
+        ({"breaks": True}, "does not answer|sends what cannot be read"),
+        ({"accepts": "nothing at all"}, "refuses, found HTTP status 406"),
+        ({"lists": 0}, "has no such study or series"),
+    ],
+    ids=["sends half", "lists and sends half", "breaks off", "accepts nothing", "lists nothing"],
+)
+def test_half_a_study_over_dicomweb_is_an_error(study_on_disk, tmp_path, how, message):
+    with web_archive(study_on_disk, **how) as address, pytest.raises(ArchiveError, match=message):
+        taken(web, address, tmp_path / "out")
