@@ -17,11 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, ComprehensiveSRStorage
 
-from fistula.dicom.container import Part, open_part
-from fistula.dicom.outcome import NotTaken
-from fistula.dicom.parse import read_header
 from fistula.dicom.write import IMPLEMENTATION_UID, make_uid
-from fistula.errors import DataError
 
 MANUFACTURER = "fistula"
 SCHEME = "99FISTULA"  # private codes, for what no standard has a code for
@@ -62,19 +58,6 @@ class Finding:
     value: str
     scheme: str
     meaning: str
-
-
-def read_source(part: Part, *, limit: int) -> Dataset:
-    """The header of an object that results refer to, with its patient and study.
-
-    Raises:
-        DataError: If it cannot be read.
-    """
-    try:
-        with open_part(part, limit=limit) as file:
-            return read_header(file, limit=limit).dataset
-    except NotTaken as outcome:
-        raise DataError("dicom", f"a source image cannot be read ({outcome.reason})") from outcome
 
 
 def write_overlay(

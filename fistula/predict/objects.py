@@ -6,7 +6,8 @@ from pathlib import Path
 import polars as pl
 
 from fistula import __version__
-from fistula.dicom.objects import Algorithm, Finding, read_source, write_overlay, write_report
+from fistula.dicom.objects import Algorithm, Finding, write_overlay, write_report
+from fistula.dicom.original import read_source
 from fistula.errors import ConfigError, FistulaError
 from fistula.predict.predictor import ABSTAIN, Prediction, Predictor
 from fistula.predict.source import Slices

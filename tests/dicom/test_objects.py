@@ -5,9 +5,11 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
+from pydicom.dataelem import RawDataElement
 
 from fistula.dicom.container import Part
-from fistula.dicom.objects import Algorithm, Finding, read_source, write_overlay, write_report
+from fistula.dicom.objects import Algorithm, Finding, write_overlay, write_report
+from fistula.dicom.original import read_source
 from fistula.errors import DataError
 
 ALGORITHM = Algorithm("a run", "0.1.0", "ab" * 32)
@@ -121,3 +123,28 @@ def test_an_oblique_or_unstated_plane_is_no_obstacle(sources, tmp_path):
 def test_a_source_that_went_away_is_refused(tmp_path):
     with pytest.raises(DataError, match="a source image cannot be read"):
         read_source(Part(tmp_path / "gone.dcm"), limit=1 << 20)
+
+
+# The standard's own examples (PS3.5 H.3.1, I.2 and K.2), and names in one set of their own.
+NAMES = {
+    "Japanese": (["", "ISO 2022 IR 87"], b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B", "山田^太郎"),
+    "Korean": (["", "ISO 2022 IR 149"], b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7", "洪^吉洞"),
+    "Chinese": (["", "ISO 2022 IR 58"], b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab", "张^小东"),
+    "GB18030": ("GB18030", "李^明".encode("gb18030"), "李^明"),
+    "GBK": ("GBK", "李^明".encode("gbk"), "李^明"),
+    "UTF-8": ("ISO_IR 192", "李^明".encode(), "李^明"),
+}
+
+
+@pytest.mark.parametrize(("charset", "stored", "name"), NAMES.values(), ids=NAMES)
+def test_a_name_in_any_character_set_is_the_same_name_in_both_objects(one_patient, tmp_path, charset, stored, name):
+    source = pydicom.dcmread(sorted(one_patient.glob("*.dcm"))[0])
+    source.SpecificCharacterSet = charset
+    source.save_as(tmp_path / "source.dcm")
+    source = pydicom.dcmread(tmp_path / "source.dcm")
+    tag = pydicom.tag.Tag("PatientName")
+    source._dict[tag] = RawDataElement(tag, "PN", len(stored), stored, 0, False, True)
+    source.save_as(tmp_path / "source.dcm")
+    write_both([read_source(Part(tmp_path / "source.dcm"), limit=1 << 30)], tmp_path)
+    for file in ("sc.dcm", "sr.dcm"):
+        assert name in str(pydicom.dcmread(tmp_path / file).PatientName)
