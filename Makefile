@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help setup study test test-slow bench check format lock dashboard
+.PHONY: help setup study test test-slow test-gpu bench-gpu bench check format lock dashboard
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -40,6 +40,12 @@ test: $(INSTALLED) ## The tests, under 5 minutes on 2 cores
 
 test-slow: $(INSTALLED) ## The tests marked slow, two at a time, each of one thread
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --numprocesses 2 --dist loadfile
+
+test-gpu: $(INSTALLED) ## The tests that a graphics card decides, slow ones included
+	$(BIN)/pytest -m cuda
+
+bench-gpu: $(INSTALLED) ## Images a second, scoring and runs an hour on this card; writes benchmarks/cards/NAME.md
+	$(BIN)/python benchmarks/card.py
 
 bench: $(INSTALLED) ## Training and a sweep against bare PyTorch loops; writes benchmarks/results.json
 	$(BIN)/python benchmarks/training.py

@@ -77,7 +77,18 @@ FISTULA_DEBUG=1 shows the traceback behind an error."""
 
 def main() -> None:
     """Run one command; exit with 2 (or the error's own code) after one line when the user can mend it."""
-    arguments = sys.argv[1:]
+    # Before any library reads it: threads that wait for one another without sleeping take the cores of whatever else
+    # runs, and two runs on one machine are then several times slower than one after the other.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        _main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # `fistula train --help | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _main(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         listing = "\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items())
         print(USAGE.format(version=__version__, commands=listing))
@@ -91,6 +102,8 @@ def main() -> None:
         goes_on = ": the same command goes on where it stopped" if arguments[0] == "train" else ""
         print(f"interrupted{goes_on}", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        raise
     except Exception as error:
         _exit(error)
 
@@ -162,6 +175,8 @@ def _speaking(task: Callable[["DictConfig"], None]) -> Callable[["DictConfig"], 
             if command not in FREE:
                 refuse_other_kinds(cfg)
             task(cfg)
+        except BrokenPipeError:
+            raise
         except Exception as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise

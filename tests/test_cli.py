@@ -1,3 +1,5 @@
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -88,3 +90,23 @@ def test_help_answers_soon():
     start = time.perf_counter()
     subprocess.run([sys.executable, "-m", "fistula.cli", "--help"], check=True, capture_output=True)
     assert time.perf_counter() - start < 5
+
+
+def test_a_reader_that_has_seen_enough_is_told_nothing_more():
+    """`fistula train --help | head -1`, with a pipe that is closed before anything is said."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "fistula.cli", "--help"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["fistula", "--version"])
+    for told, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        monkeypatch.setenv("OMP_WAIT_POLICY", told or "")
+        if told is None:
+            monkeypatch.delenv("OMP_WAIT_POLICY")
+        cli.main()
+        assert os.environ["OMP_WAIT_POLICY"] == expected

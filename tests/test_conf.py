@@ -97,7 +97,7 @@ def own_keys(cfg, passed_whole):
 def test_every_experiment_builds(built, path):
     name = path.relative_to(config_folder() / "experiment").with_suffix("")
     run = built(f"experiment={name}", "model.pretrained=false")
-    assert run.trainer.max_epochs in (50, 100)
+    assert run.trainer.max_epochs in (2, 50, 100)
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -109,6 +109,7 @@ def test_the_papers_eight_rows_are_its_table(compose_train):
     rows = [
         compose_train(f"experiment={path.relative_to(config_folder() / 'experiment').with_suffix('')}")
         for path in EXPERIMENTS
+        if path.parent.name == "paper"
     ]
     composed = [
         (row.model.architecture, row.learning.pretrained, row.epochs, len(row.augmentation.transforms)) for row in rows

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ class EpochHistory(Callback):
         self.path = folder / "history.csv"
         self.epochs: list[dict[str, float]] = []
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started, self._before = time.monotonic(), trainer.current_epoch
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.epochs.append({"epoch": float(trainer.current_epoch)} | metrics)
@@ -38,7 +42,9 @@ class EpochHistory(Callback):
             return
         write_whole(self.path, pl.DataFrame(self.epochs).write_csv())
         shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-        log.info("epoch %d/%d  %s", trainer.current_epoch + 1, trainer.max_epochs, shown)
+        done, total = trainer.current_epoch + 1, int(trainer.max_epochs or 0)
+        seconds = (time.monotonic() - self._started) / (done - self._before) * (total - done)
+        log.info("epoch %d/%d  %s  %s left", done, total, shown, in_words(seconds))
 
     def state_dict(self) -> dict[str, list[dict[str, float]]]:
         return {"epochs": self.epochs}
@@ -158,3 +164,16 @@ class Patience(EarlyStopping):
 def progress() -> list[Callback]:
     """Show a bar where someone watches; in a file or a pipe the log's line per epoch has to do."""
     return [TQDMProgressBar(leave=False)] if sys.stderr.isatty() else []
+
+
+def in_words(seconds: float) -> str:
+    """How long something takes, as short as it can be said.
+
+    Example:
+        >>> in_words(42.4), in_words(200), in_words(7500)
+        ('42 s', '3 min', '2 h 05 min')
+    """
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 import wandb
 from numpy.typing import NDArray
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import Logger, MLFlowLogger, WandbLogger
 
 from fistula.evidence.roc import roc_curve
 from fistula.learning.trackers import Trackers
@@ -43,6 +43,17 @@ def wandb_logger(*, mode: str, **settings: Any) -> WandbLogger:
         log.warning("W&B: %s. This run is logged offline; `wandb sync` sends it later", reason)
     logger = WandbLogger(mode="offline" if reason else mode, **settings)
     del logger._wandb_init["anonymous"]  # Lightning passes it always, and W&B warns of it in every run
+    return logger
+
+
+def mlflow_logger(**settings: Any) -> MLFlowLogger:
+    """MLflow's logger; its page of a study opens on the table of runs, and not on what is for language models.
+
+    Args:
+        settings: Of `MLFlowLogger`.
+    """
+    logger = MLFlowLogger(**settings)
+    logger.experiment.set_experiment_tag(logger.experiment_id, "mlflow.experimentKind", "custom_model_development")
     return logger
 
 

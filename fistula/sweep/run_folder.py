@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import socket
 import traceback
 import uuid
@@ -31,6 +32,8 @@ NOT_IDENTITY = (
     "study_name",
     "run_name",
 )
+
+RUN_NAME = re.compile(r"(.+?)-(\w+-e\d+-.+?)-fold(\d+)-seed(\d+)-?(.*)")
 
 # What tells the runs of one configuration apart, among the keys of a run's identity.
 WITHIN = ("seed", "augmentation.seed", "split.fold", "logger.name")
@@ -185,6 +188,32 @@ def run_name(
     return name.encode()[: LONGEST_NAME - 9].decode(errors="ignore") + f"-{digest}"
 
 
+def study_name(output_dir: str) -> str:
+    """Name a study by the folder that its runs lie in; the trials of a search by the study's that they are for.
+
+    Example:
+        >>> study_name("multirun/mine/resnet18-fold0"), study_name("multirun/tune/search/resnet18-fold0")
+        ('mine', 'tune/search')
+    """
+    study = Path(output_dir).absolute().parent
+    return f"{study.parent.name}/{study.name}" if study.name == "search" else study.name
+
+
+def short_name(name: str) -> str:
+    """A run's name with what tells it from its neighbours first: trackers cut long names, and so at their end.
+
+    Example:
+        >>> short_name("resnet34-transfer-e50-none-fold2-seed0-optimizer.lr=0.1")
+        'f2-s0-optimizer.lr=0.1-transfer-e50-none-resnet34'
+    """
+    found = RUN_NAME.fullmatch(name)
+    if found is None:
+        return name
+    model, factors, fold, seed, others = found.groups()
+    return "-".join(part for part in (f"f{fold}", f"s{seed}", others, factors, model) if part)
+
+
 def register_run_name() -> None:
-    """Let the configuration call `run_name`, as ``${run_name:...}``."""
-    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+    """Let the configuration call what names runs and studies, as ``${run_name:...}``."""
+    for named in (run_name, study_name, short_name):
+        OmegaConf.register_new_resolver(named.__name__, named, replace=True)

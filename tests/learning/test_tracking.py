@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from fistula.sweep.run_folder import short_name
+
 from ..conftest import TINY_RUN, write_cohort
 from .read_wandb import read_wandb
 
@@ -40,6 +42,17 @@ def test_a_wandb_run_is_known_by_the_fingerprint_so_that_a_resumed_one_continues
     assert ids == {record(tmp_path)["fingerprint"][:16]}
 
 
+def test_a_study_in_a_folder_of_its_own_is_known_to_wandb_by_that_folder(fistula_here, tmp_path):
+    cohort = write_cohort(tmp_path / "cohort")
+    sweep = ("hydra.sweep.dir=multirun/mine", "hydra/launcher=in_process", "seed=0,1")
+    run = [text for text in RUN if not text.startswith("hydra")]
+    code, _, error = fistula_here("train", "-m", f"cohort={cohort}", *run, *sweep)
+    assert code == 0, error
+    logs = [read_wandb(path) for path in tmp_path.glob("multirun/mine/*/wandb/offline-run-*/*.wandb")]
+    assert {log["run"]["run_group"] for log in logs} == {"mine"}
+    assert {log["run"]["display_name"][:6] for log in logs} == {"f0-s0-", "f0-s1-"}
+
+
 def test_several_loggers_at_once_each_have_the_results(train, tmp_path):
     pytest.importorskip("tensorboard", reason="the extra `tracking` is not installed")
     code, _, error = train("logger=[wandb,csv,tensorboard]")
@@ -63,8 +76,11 @@ def test_mlflow_keeps_everything_in_one_sqlite_file(train, tmp_path):
     with sqlite3.connect(tmp_path / "multirun" / "mlflow.db") as database:
         metrics = dict(database.execute("select key, value from metrics where key like 'test/%'").fetchall())
         names = database.execute("select name from runs").fetchall()
+        kinds = "select name, value from experiments join experiment_tags using (experiment_id)"
+        experiments = dict(database.execute(kinds).fetchall())
     assert metrics["test/slice/auroc"] == record(tmp_path)["metrics"]["test"]["slice"]["auroc"]["value"]
-    assert names == [(record(tmp_path)["name"],)]
+    assert names == [(short_name(record(tmp_path)["name"]),)]
+    assert experiments == {tmp_path.name: "custom_model_development"}  # of the folder that the run's lies in
 
 
 def free_port():

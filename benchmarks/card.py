@@ -1,0 +1,130 @@
+"""What a graphics card does with this package; writes a table with the card's name to benchmarks/cards.
+
+    python benchmarks/card.py [--device cuda] [--slices 5400] [--size 224] [--epochs 3] [--quick]
+
+Images a second of training against the bare loop of `training.py`, in turns; seconds to score a cohort; runs an hour
+with 1 to 4 runs a card, and from them the time of the 40 runs of `study=paper`. On a processor (`--device cpu --quick`)
+it tries its own logic on a tiny network and says so in the table.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from training import build_experiment, measure_epochs, write_cohort
+
+FOLDER = Path(__file__).with_name("cards")
+ARCHITECTURES = ("resnet18", "resnet34", "densenet121", "convnext_tiny", "vit_small_patch16_224")
+BATCHES = (16, 64, 256)
+AUGMENTATIONS = ("none", "color_jitter", "mr")
+TARGET = 0.90  # of the bare loop, at batches of 64 and above
+PAPER_RUNS, PAPER_MINUTES = 40, 12.0
+
+
+def training_rows(cohort: Path, folder: Path, options: argparse.Namespace) -> list[list[str]]:
+    """Images a second and the ratio to the bare loop, for each network, batch and augmentation."""
+    rows = []
+    for architecture in options.architectures:
+        for batch in options.batches:
+            for augmentation in AUGMENTATIONS:
+                name = f"{architecture}-{batch}-{augmentation}"
+                settings = [f"model.architecture={architecture}", f"image_size={options.size}", f"batch_size={batch}"]
+                extra = [
+                    f"augmentation={augmentation}",
+                    "learning=end_to_end",
+                    f"trainer={options.trainer}",
+                    "logger=csv",
+                ]
+                measured = measure_epochs(cohort, folder / name, *settings, *extra, epochs=options.epochs)
+                images = options.slices / statistics.median(measured["stack_s"])
+                met = "" if batch < 64 else "met" if measured["ratio"] >= TARGET else "missed"
+                rows.append([architecture, str(batch), augmentation, f"{images:.0f}", f"{measured['ratio']:.2f}", met])
+                print(*rows[-1], flush=True)
+    return rows
+
+
+def scoring_seconds(cohort: Path, folder: Path, options: argparse.Namespace) -> float:
+    """Seconds to score as many slices as the cohort has, in the run's precision, where it trains."""
+    from fistula.learning.scoring import class_probabilities
+
+    settings = [f"model.architecture={options.architectures[0]}", f"image_size={options.size}", "logger=csv"]
+    experiment = build_experiment(cohort, folder, f"trainer={options.trainer}", *settings)
+    strategy, data = experiment.trainer.strategy, experiment.data
+    data.trainer = experiment.trainer
+    classifier = experiment.classifier.to(strategy.root_device)
+    parts = ("train", "val", "test")
+    with strategy.precision_plugin.forward_context():
+        class_probabilities(classifier, data, "val")  # warms up
+        started = time.perf_counter()
+        for part in parts:
+            class_probabilities(classifier, data, part)
+    return time.perf_counter() - started
+
+
+def runs_an_hour(folder: Path, options: argparse.Namespace, *, together: int) -> float:
+    """Of a sweep of as many runs as fit into three turns, with so many a card."""
+    runs = 3 * together
+    settings = [f"model.architecture={options.architectures[0]}", f"image_size={options.size}", "learning=end_to_end"]
+    command = ["train", "-m", "cohort=cohort", "split=patient_holdout", "hydra/launcher=local", *settings]
+    command += [f"seed=range({runs})", f"epochs={options.run_epochs}", f"trainer={options.trainer}", "logger=csv"]
+    command += [f"hydra.launcher.engine.jobs_per_gpu={together}", f"hydra.sweep.dir=runs-{together}"]
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "fistula.cli", *command], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return 3600 * runs / (time.perf_counter() - started)
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--slices", type=int, default=5400)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--run-epochs", type=int, default=50)
+    parser.add_argument("--together", type=int, nargs="*", default=[1, 2, 3, 4])
+    parser.add_argument("--architectures", nargs="*", default=ARCHITECTURES)
+    parser.add_argument("--batches", type=int, nargs="*", default=BATCHES)
+    parser.add_argument("--quick", action="store_true", help="a tiny network and cohort: to try this script")
+    options = parser.parse_args()
+    import torch
+
+    if options.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("no graphics card: `--device cpu --quick` tries the script without one")
+    if options.quick:
+        options.architectures, options.batches, options.together = ("test_resnet",), (16,), [1]
+        options.slices, options.size, options.epochs, options.run_epochs = 100, 32, 1, 1
+    options.trainer = "gpu" if options.device == "cuda" else "cpu"
+    card = torch.cuda.get_device_name() if options.device == "cuda" else f"{os.cpu_count()} CPU cores, no card"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_cohort(folder / "cohort", slices=options.slices, size=options.size)
+        rows = training_rows(folder / "cohort", folder, options)
+        scoring = scoring_seconds(folder / "cohort", folder / "scoring", options)
+        hourly = {together: runs_an_hour(folder, options, together=together) for together in options.together}
+    minutes = 60 * PAPER_RUNS / max(hourly.values())
+    facts: list[Any] = [
+        f"# {card}",
+        f"torch {torch.__version__}, {options.slices} slices of {options.size} pixels.",
+        markdown(["network", "batch", "augmentation", "images a second", "of the bare loop", "target 0.90"], rows),
+        f"Scoring {options.slices} slices with {options.architectures[0]}: {scoring:.1f} s.",
+        markdown(["runs on a card", "runs an hour"], [[str(key), f"{value:.1f}"] for key, value in hourly.items()]),
+        f"{PAPER_RUNS} runs of {options.run_epochs} epochs: {minutes:.1f} minutes (target {PAPER_MINUTES:g}).",
+    ]
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / f"{card.replace(' ', '_').replace(',', '')}.md"
+    path.write_text("\n\n".join(facts) + "\n")
+    print(path.read_text())
+
+
+if __name__ == "__main__":
+    main()
