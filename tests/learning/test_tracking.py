@@ -49,8 +49,8 @@ def test_a_study_in_a_folder_of_its_own_is_known_to_wandb_by_that_folder(fistula
     code, _, error = fistula_here("train", "-m", f"cohort={cohort}", *run, *sweep)
     assert code == 0, error
     logs = [read_wandb(path) for path in tmp_path.glob("multirun/mine/*/wandb/offline-run-*/*.wandb")]
-    assert {log["run"]["run_group"] for log in logs} == {"mine"}
-    assert {log["run"]["display_name"][:6] for log in logs} == {"f0-s0-", "f0-s1-"}
+    assert {log["run"]["group"] for log in logs} == {"mine"}
+    assert {log["run"]["name"][:6] for log in logs} == {"f0-s0-", "f0-s1-"}
 
 
 def test_several_loggers_at_once_each_have_the_results(train, tmp_path):
