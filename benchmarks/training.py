@@ -44,7 +44,7 @@ def write_cohort(folder: Path, *, slices: int, size: int) -> None:
     import numpy as np
     import polars as pl
 
-    from fistula.cohort.manifest import SCHEMA, manifest_fingerprint
+    from fistula.cohort.manifest import FORMAT, SCHEMA, manifest_fingerprint
 
     patients = np.arange(slices) // 10
     columns = {
@@ -65,7 +65,7 @@ def write_cohort(folder: Path, *, slices: int, size: int) -> None:
     for row in range(slices):
         pixels[row] = random.integers(0, 256, (size, size), dtype=np.uint8)
     pixels.flush()
-    record = {"classes": ["0", "1"], "fingerprint": manifest_fingerprint(manifest), "size": size}
+    record = {"format": FORMAT, "classes": ["0", "1"], "fingerprint": manifest_fingerprint(manifest), "size": size}
     (folder / "ingest.json").write_text(json.dumps(record))
 
 
