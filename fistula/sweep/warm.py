@@ -16,8 +16,8 @@ from multiprocessing.process import BaseProcess
 from fistula.sweep.job import Job
 from fistula.sweep.run_folder import LOG
 
+# Not the command itself, which a process that it has started runs under another name first.
 PRELOADED = [
-    "fistula.cli",
     "fistula.commands.train",
     "fistula.learning.experiment",
     "hydra.main",
