@@ -15,9 +15,10 @@ from fistula.dicom.mend import mend
 from fistula.dicom.native import plain_pixels
 from fistula.dicom.outcome import Refused, damage_refused
 from fistula.dicom.parse import attribute, number, sequence, text, whole
-from fistula.dicom.syntax import decoders
+from fistula.dicom.syntax import decoder_name, decoders
 from fistula.dicom.window import Window
 
+PANIC = "PanicException"  # what a decoder in Rust raises on damage; no Exception, and its class has no module
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601-7, 2.5.1
 
 
@@ -110,7 +111,11 @@ def _stored(dataset: Dataset, index: int) -> tuple[np.ndarray, str, str]:
             raise Refused("needs more memory than there is") from error
         except Exception:  # noqa: S112 (each decoder fails in its own ways; the next may not)
             continue
-        return array, str(properties["photometric_interpretation"]), plugin
+        except BaseException as error:
+            if type(error).__name__ != PANIC:  # the time limit, or somebody's Ctrl-C
+                raise
+            continue
+        return array, str(properties["photometric_interpretation"]), decoder_name(plugin, syntax)
     raise Refused("pixels that no decoder could read", "Export it again, uncompressed")
 
 

@@ -4,7 +4,7 @@ import importlib.metadata
 from functools import cache
 
 from pydicom.pixels import get_decoder
-from pydicom.uid import UID, AllTransferSyntaxes, JPEGExtended12Bit
+from pydicom.uid import UID, AllTransferSyntaxes, JPEGExtended12Bit, RLELossless
 
 from fistula.dicom.outcome import Refused
 from fistula.dicom.parse import Header, whole
@@ -29,9 +29,19 @@ def decoders(syntax: str) -> tuple[str, ...]:
 
 @cache
 def decoder_version(plugin: str) -> str:
-    """Package and version behind a plugin, such as ``python-gdcm 3.2.6``."""
-    package = PACKAGES.get(plugin, "pydicom")
+    """Package and version behind a plugin's name, as `decoder_name` gives it, such as ``python-gdcm 3.2.6``."""
+    package = PACKAGES.get(plugin, plugin if plugin.startswith("pylibjpeg-") else "pydicom")
     return f"{package} {importlib.metadata.version(package)}"
+
+
+def decoder_name(plugin: str, syntax: str) -> str:
+    """What decoded: the plugin, and of pylibjpeg the package that it handed the frame to.
+
+    Example:
+        >>> decoder_name("pylibjpeg", "1.2.840.10008.1.2.5"), decoder_name("gdcm", "1.2.840.10008.1.2.5")
+        ('pylibjpeg-rle', 'gdcm')
+    """
+    return "pylibjpeg-rle" if plugin == "pylibjpeg" and syntax == RLELossless else plugin
 
 
 def syntax_name(syntax: str) -> str:

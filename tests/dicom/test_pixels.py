@@ -1,13 +1,17 @@
+from pathlib import Path
+
 import numpy as np
+import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_modality_lut
+from pydicom.pixels import apply_modality_lut, get_decoder
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from fistula.dicom.outcome import Refused
 from fistula.dicom.parse import read_dataset
 from fistula.dicom.pixels import decode
+from fistula.dicom.syntax import decoders
 
 LIMIT = 1 << 26
 
@@ -29,10 +33,6 @@ def _item(**attributes):
     ["CT_small.dcm", "MR_small_RLE.dcm", "MR_small_bigendian.dcm", "MR_small_jpeg_ls_lossless.dcm", "693_J2KI.dcm"],
 )
 def test_values_are_those_of_pydicom(name, tmp_path):
-    from pathlib import Path
-
-    import pydicom
-
     path = Path(get_testdata_file(name))
     dataset = pydicom.dcmread(path)
     expected = apply_modality_lut(dataset.pixel_array, dataset)
@@ -120,8 +120,6 @@ def test_each_frame_of_an_enhanced_object_has_its_own_rescale_window_and_spacing
 
 
 def test_a_compressed_frame_that_declares_another_size_is_refused_before_it_is_decoded(tmp_path):
-    from pathlib import Path
-
     content = Path(get_testdata_file("MR_small_jp2klossless.dcm")).read_bytes()
     place = content.index(b"\xff\x4f\xff\x51") + 8
     (tmp_path / "a").write_bytes(content[:place] + b"\x00\x00\xff\xff" * 2 + content[place + 8 :])
@@ -173,3 +171,32 @@ def test_tables_of_shades_are_read_in_implicit_vr_too(write_dicom, tmp_path, syn
 def test_a_window_of_zero_width_is_said(write_dicom, tmp_path):
     write_dicom(tmp_path / "a", WindowCenter="0", WindowWidth="0")
     assert _decode(tmp_path / "a")[0].notes == ("a window that shows nothing",)
+
+
+@pytest.mark.parametrize("name", ["MR_small_RLE.dcm", "SC_rgb_rle_16bit.dcm", "SC_rgb_rle_32bit_2frame.dcm"])
+def test_the_fast_decoder_of_run_lengths_gives_pydicoms_values(name):
+    dataset = pydicom.dcmread(get_testdata_file(name))
+    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
+    fast, slow = (decoder.as_array(dataset, decoding_plugin=plugin)[0] for plugin in ("pylibjpeg", "pydicom"))
+    np.testing.assert_array_equal(fast, slow)
+    assert decoders(dataset.file_meta.TransferSyntaxUID)[0] == "pylibjpeg"
+
+
+def test_the_fast_decoder_of_run_lengths_gives_gdcms_values():
+    import gdcm
+
+    path = get_testdata_file("MR_small_RLE.dcm")
+    reader = gdcm.ImageReader()
+    reader.SetFileName(path)
+    assert reader.Read()
+    stored = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")
+    picture = _decode(Path(path))[0]
+    np.testing.assert_array_equal(picture.values, np.frombuffer(stored, "<i2").reshape(64, 64))
+    assert picture.decoder == "pylibjpeg-rle"
+
+
+def test_run_lengths_on_which_their_decoder_panics_go_to_the_next_one(tmp_path):
+    content = Path(get_testdata_file("MR_small_RLE.dcm")).read_bytes()
+    start = content.index(b"\xe0\x7f\x10\x00") + 20 + 8 + 64  # into the frame, after the header of its segments
+    (tmp_path / "a").write_bytes(content[:start] + b"\x81" * 2000 + content[start + 2000 :])
+    assert _decode(tmp_path / "a")[0].decoder == "pydicom"

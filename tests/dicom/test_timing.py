@@ -95,7 +95,8 @@ class _SlowElement:
 @pytest.mark.parametrize(
     "path", sorted([*ROOM.glob("dicom/*.py"), *ROOM.glob("cohort/*.py")]), ids=lambda path: path.stem
 )
-def test_no_clause_catches_more_than_exceptions(path):
-    """An `except:` or `except BaseException` would catch the limit."""
+def test_no_clause_keeps_more_than_exceptions(path):
+    """An `except:` or `except BaseException` that does not raise again would keep the limit."""
     clauses = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ExceptHandler)]
-    assert [node.lineno for node in clauses if node.type is None or "BaseException" in ast.dump(node.type)] == []
+    wide = [node for node in clauses if node.type is None or "BaseException" in ast.dump(node.type)]
+    assert [node.lineno for node in wide if not any(isinstance(step, ast.Raise) for step in ast.walk(node))] == []
