@@ -1,10 +1,13 @@
 """The order of the manifest: by content alone, so that names, paths, machine and key have no say in a split."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import polars as pl
 
 from fistula.cohort.labels import POINTS
-from fistula.cohort.pixels import grid_point
-from fistula.dicom.geometry import turned_point
+from fistula.cohort.pixels import grid_point, source_point
+from fistula.dicom.geometry import found_point, turned_point
 
 
 def in_order(facts: pl.DataFrame) -> pl.DataFrame:
@@ -66,3 +69,22 @@ def _moved(facts: pl.DataFrame, columns: list[str], size: int) -> list[tuple[flo
         else None
         for row, column, rows, width, turned, scale_row, scale_col, top, left in placement.iter_rows()
     ]
+
+
+def in_source(point: tuple[float, float], slice_row: Mapping[str, Any]) -> tuple[float, float]:
+    """Where a point of the grid lies in the image that the slice was read from; row and column, first centres at 0.
+
+    The way back of `with_points`; coordinates of a structured report (SCOORD, PS3.3 C.18.6) are column and row of this
+    plus 0.5, for they count from the corner of the first pixel.
+
+    Args:
+        point: Row and column of a pixel of the stored slice, or between pixels.
+        slice_row: Its row of a manifest, or of the slices to predict.
+    """
+    placed = source_point(
+        point,
+        scale=(slice_row["scale_row"], slice_row["scale_col"]),
+        offset=(slice_row["offset_row"], slice_row["offset_col"]),
+    )
+    rows, columns = map(int, slice_row["matrix"].split("x"))
+    return found_point(placed, (rows, columns), slice_row["turned"] or "")

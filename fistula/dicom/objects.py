@@ -17,6 +17,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, ComprehensiveSRStorage
 
+from fistula.dicom.frames import Frame
+from fistula.dicom.geometry import stance
 from fistula.dicom.write import IMPLEMENTATION_UID, make_uid
 
 MANUFACTURER = "fistula"
@@ -67,7 +69,7 @@ def write_overlay(
 
     Args:
         path: File to write.
-        image: The picture.
+        image: The picture, in the stored orientation (`fistula.dicom.geometry.STORED`).
         source: The image that it lies over.
         frame: Of the source, from 0.
         spacing_mm: Distance of pixels.
@@ -75,6 +77,9 @@ def write_overlay(
     """
     sc: Any = import_module("highdicom.sc")  # here, because an extra brings it
     key = (algorithm.fingerprint, source.SOPInstanceUID, frame)
+    cosines = Frame(source, frame).cosines()
+    lies = stance(cosines) if cosines else None
+    directions = towards(lies.cosines) if lies else None
     with _quiet():
         capture = sc.SCImage.from_ref_dataset(
             source,
@@ -87,11 +92,11 @@ def write_overlay(
             sop_instance_uid=make_uid(*key, "overlay"),
             instance_number=int(source.get("InstanceNumber") or 1) + frame,
             manufacturer=MANUFACTURER,
-            patient_orientation=_directions(source) or ("L", "P"),
+            patient_orientation=directions or ("L", "P"),
             pixel_spacing=(spacing_mm, spacing_mm),
             transfer_syntax_uid=UID("1.2.840.10008.1.2.1"),
         )
-    if not _directions(source):
+    if not directions:
         capture.PatientOrientation = None  # unknown, which may stand empty
     capture.SeriesDescription = "What spoke for the finding (Grad-CAM)"
     capture.DerivationDescription = f"{algorithm.name} {algorithm.fingerprint[:16]}"
@@ -164,7 +169,9 @@ def write_report(
         imaging_measurements=[group],
         title=Code("126000", "DCM", "Imaging Measurement Report"),
         # The library describes planes; where one is not stated, the group's references have to do.
-        referenced_images=list(sources) if all(_directions(source) for source in sources) else None,
+        referenced_images=list(sources)
+        if all(len(source.get("ImageOrientationPatient") or ()) == 6 for source in sources)
+        else None,
     )
     with _quiet():
         document = sr.ComprehensiveSR(
@@ -188,11 +195,13 @@ def write_report(
     _save(document, path)
 
 
-def _directions(source: Dataset) -> tuple[str, str] | None:
-    """Towards what rows and columns run (PS3.3 C.7.6.1.1.1): left, posterior, head, or their opposites."""
-    cosines = source.get("ImageOrientationPatient")
-    if cosines is None or len(cosines) != 6:
-        return None
+def towards(cosines: Sequence[float]) -> tuple[str, str]:
+    """Towards what rows and columns run (PS3.3 C.7.6.1.1.1): left, posterior, head, or their opposites.
+
+    Example:
+        >>> towards([1, 0, 0, 0, 0, -1])
+        ('L', 'F')
+    """
     axes = np.asarray(cosines, dtype=float).reshape(2, 3)
     letters = (("L", "R"), ("P", "A"), ("H", "F"))
     row, column = (letters[int(np.abs(axis).argmax())][int(axis[np.abs(axis).argmax()] < 0)] for axis in axes)

@@ -7,14 +7,14 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage
 
 from fistula.cohort.intensity import FixedWindow, Percentile
-from fistula.cohort.order import with_points
+from fistula.cohort.order import in_source, with_points
 from fistula.cohort.pixels import Grid, grid_point, source_point
 from fistula.cohort.reading import volumes_of
 from fistula.cohort.stacks import with_volumes
 from fistula.cohort.survey import survey_source
 from fistula.cohort.volume import Plan, read_volumes
 from fistula.cohort.workers import Workers
-from fistula.dicom.geometry import TURNS, found_point, turn, turned_point
+from fistula.dicom.geometry import TURNS, turn, turned_point
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.survey import Look
 
@@ -127,14 +127,8 @@ def test_the_opening_is_found_at_the_same_place_however_the_file_was_turned(writ
         )  # fmt: skip
         moved = with_points(marked, GRID.size)
         found[name] = moved["opening_row"][0], moved["opening_col"][0]
-        placement = table.row(0, named=True)
-        scale, offset = (
-            (placement["scale_row"], placement["scale_col"]),
-            (placement["offset_row"], placement["offset_col"]),
-        )
-        back = source_point(found[name], scale=scale, offset=offset)
-        shape = placement["rows"], placement["columns"]
-        np.testing.assert_allclose(found_point(back, shape, placement["turned"]), (row, column), atol=1e-9)
+        back = in_source(found[name], table.row(0, named=True))
+        np.testing.assert_allclose(back, (row, column), atol=1e-9)
     assert found[turned] == pytest.approx(found[""], abs=1e-9)
 
 

@@ -1,46 +1,50 @@
 """Damaged files: every outcome is pixels or a reason; nothing crashes, hangs or allocates without bound."""
 
-import runpy
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-FUZZ = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "fuzz.py"), run_name="imported")
+
+@pytest.fixture
+def fuzz(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    return import_module("fuzz")
 
 
-def test_a_mutant_is_always_the_same_and_hardly_ever_the_file_it_came_from():
-    mutants = [FUZZ["mutant"](seed) for seed in range(60)]
-    assert mutants == [FUZZ["mutant"](seed) for seed in range(60)]
-    originals = {content for _, content, _ in FUZZ["sources"]()}
+def test_a_mutant_is_always_the_same_and_hardly_ever_the_file_it_came_from(fuzz):
+    mutants = [fuzz.mutant(seed) for seed in range(60)]
+    assert mutants == [fuzz.mutant(seed) for seed in range(60)]
+    originals = {content for _, content, _ in fuzz.sources()}
     assert sum(content in originals for content in mutants) < 10
 
 
-def test_what_is_written_without_a_mutation_is_what_was_read():
-    name, content, elements = FUZZ["sources"]()[0]
+def test_what_is_written_without_a_mutation_is_what_was_read(fuzz):
+    name, content, elements = fuzz.sources()[0]
     assert name == "enhanced"
     start = content.index(b"DICM") + 4
     head = start + 12 + int.from_bytes(content[start + 8 : start + 12], "little")
-    assert FUZZ["written"](elements) == content[head:]
+    assert fuzz.written(elements) == content[head:]
 
 
-def test_a_traceback_is_no_outcome():
-    assert not FUZZ["is_outcome"]("Traceback (most recent call last): ...")
+def test_a_traceback_is_no_outcome(fuzz):
+    assert not fuzz.is_outcome("Traceback (most recent call last): ...")
 
 
-def test_an_element_of_unknown_representation_and_no_length_is_no_end(write_dicom, tmp_path):
+def test_an_element_of_unknown_representation_and_no_length_is_no_end(fuzz, write_dicom, tmp_path):
     write_dicom(tmp_path / "a")
     content = (tmp_path / "a").read_bytes()
     place = content.index(b"\x28\x00\x10\x00")
     for vr in (b"ZZ", b"\0\0", b"??"):
         (tmp_path / "b").write_bytes(content[:place] + b"\x18\x00\x50\x00" + vr + b"\0\0" + content[place:])
-        assert FUZZ["is_outcome"](FUZZ["_outcome"](tmp_path / "b"))
+        assert fuzz.is_outcome(fuzz._outcome(tmp_path / "b"))
 
 
 @pytest.mark.slow
-def test_five_thousand_damaged_files_give_a_slice_or_a_reason_each(tmp_path):
-    rows = list(FUZZ["fuzz"](tmp_path, 5000))
+def test_five_thousand_damaged_files_give_a_slice_or_a_reason_each(fuzz, tmp_path):
+    rows = list(fuzz.fuzz(tmp_path, 5000))
     assert {seed for seed, *_ in rows} == set(range(5000))
-    assert [row for row in rows if not FUZZ["is_outcome"](row[1])] == []
+    assert [row for row in rows if not fuzz.is_outcome(row[1])] == []
     assert sum(row[1] == "slice" for row in rows) > 500
     assert sum(row[1] == "lost" for row in rows) < 50
     assert max(row[2] for row in rows) < 10.0

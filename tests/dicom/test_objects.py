@@ -115,6 +115,9 @@ def test_an_oblique_or_unstated_plane_is_no_obstacle(sources, tmp_path):
     sources[0].ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
     write_both(sources, tmp_path)
     assert list(pydicom.dcmread(tmp_path / "sc.dcm").PatientOrientation) == ["P", "F"]
+    sources[0].ImageOrientationPatient = [-1, 0, 0, 0, -1, 0]  # its pixels were stored turned by 180 degrees
+    write_both(sources, tmp_path)
+    assert list(pydicom.dcmread(tmp_path / "sc.dcm").PatientOrientation) == ["L", "P"]
     del sources[0].ImageOrientationPatient, sources[0].BodyPartExamined
     write_both(sources, tmp_path)
     assert complaints(tmp_path / "sc.dcm") == []
