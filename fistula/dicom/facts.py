@@ -63,6 +63,8 @@ def _object_facts(header: Header, *, pseudonyms: Pseudonyms, description: str) -
     photometric = text(dataset, "PhotometricInterpretation")
     if (whole(dataset, "SamplesPerPixel") or 1) > 1 or photometric == "PALETTE COLOR":
         notes.append("colour to grey")
+    if text(dataset, "InstanceNumber") and whole(dataset, "InstanceNumber") is None:
+        notes.append("an image number that is none")
     identity, identity_notes = _identity(dataset, pseudonyms)
     age, age_notes = _age(dataset)
     return identity | {

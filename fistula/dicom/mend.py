@@ -16,7 +16,7 @@ from pydicom.sequence import Sequence
 from fistula.dicom.outcome import Refused
 from fistula.dicom.parse import number, whole
 from fistula.dicom.raw import is_absent, is_empty
-from fistula.dicom.spelling import Form, numbers_of, parts_of_element, standard_vr, tag_of
+from fistula.dicom.spelling import Form, element_at, numbers_of, parts_of_element, standard_vr, tag_of
 
 WHOLE, SPACING = Form(is_whole=True), Form(num_values=2, low=1e-4, high=1e3)
 NUMBERS = dict.fromkeys(
@@ -112,7 +112,7 @@ def _mend_group(place: Dataset, groups: dict[str, dict[str, Form]], mended: Mend
 
 def _mend(place: Dataset, keyword: str, form: Form, mended: Mended) -> bool:
     """Mend one element; says whether it is there and has a value."""
-    element = place.get_item(tag_of(keyword))
+    element = element_at(place, tag_of(keyword))
     if element is None:
         return False
     if _is_plain(element, keyword, form):
@@ -148,7 +148,7 @@ def _mend_padding(dataset: Dataset, mended: Mended) -> None:
     is_signed = whole(dataset, "PixelRepresentation") == 1
     bits = [whole(dataset, keyword) for keyword in ("BitsStored", "BitsAllocated")]
     for keyword in PADDING:
-        element = dataset.get_item(tag_of(keyword))
+        element = element_at(dataset, tag_of(keyword))
         if element is None:
             continue
         vr = element.VR
@@ -179,7 +179,7 @@ def _with_sign(value: int, bits: list[int], *, is_signed: bool) -> int:
 
 
 def _mend_word(dataset: Dataset, keyword: str, mended: Mended) -> None:
-    element = dataset.get_item(tag_of(keyword))
+    element = element_at(dataset, tag_of(keyword))
     if element is None:
         return
     try:
@@ -201,7 +201,7 @@ def _mend_word(dataset: Dataset, keyword: str, mended: Mended) -> None:
 
 def _items(place: Dataset, keyword: str, mended: Mended) -> list[Dataset]:
     """The items of a sequence; one that is there and is none is unreadable."""
-    element = place.get_item(tag_of(keyword))
+    element = element_at(place, tag_of(keyword))
     if element is None:
         return []
     content = element.value if isinstance(element, RawDataElement) else b""

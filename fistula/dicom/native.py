@@ -6,6 +6,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from fistula.dicom.parse import text, whole
+from fistula.dicom.spelling import element_at
 
 PIXEL_DATA = 0x7FE00010
 TYPES = {(8, 0): "u1", (8, 1): "i1", (16, 0): "<u2", (16, 1): "<i2"}  # by BitsAllocated and PixelRepresentation
@@ -24,7 +25,7 @@ def plain_pixels(dataset: Dataset, index: int) -> np.ndarray | None:
     rows, columns, stored = (whole(dataset, keyword) or 0 for keyword in ("Rows", "Columns", "BitsStored"))
     allocated, sign = whole(dataset, "BitsAllocated") or 0, whole(dataset, "PixelRepresentation")
     kind = TYPES.get((allocated, -1 if sign is None else sign))
-    element, frames = dataset.get_item(PIXEL_DATA), whole(dataset, "NumberOfFrames")
+    element, frames = element_at(dataset, PIXEL_DATA), whole(dataset, "NumberOfFrames")
     if kind is None or whole(dataset, "SamplesPerPixel") != 1 or not isinstance(element, RawDataElement):
         return None
     size, count = rows * columns, 1 if frames is None else frames

@@ -28,6 +28,7 @@ config.settings.reading_validation_mode = config.IGNORE
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 META_LIMIT = 4096
+LARGEST = 1 << 53  # above, a float is no whole number for sure
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,9 @@ def numbers(dataset: Dataset, keyword: str, count: int) -> list[float] | None:
 
 
 def whole(dataset: Dataset, keyword: str) -> int | None:
-    """The attribute as an integer; None if absent, unreadable or not whole."""
+    """The attribute as an integer; None if absent, unreadable, not whole, or too large for a table."""
     value = number(dataset, keyword)
-    return int(value) if value is not None and value == int(value) else None
+    return int(value) if value is not None and value == int(value) and abs(value) < LARGEST else None
 
 
 def attribute(dataset: Dataset, keyword: str) -> Any:

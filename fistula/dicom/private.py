@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from fistula.dicom.outcome import Refused
-from fistula.dicom.spelling import values_in
+from fistula.dicom.spelling import element_at, values_in
 
 
 class Private:
@@ -23,14 +23,14 @@ class Private:
         found: dict[tuple[int, str], list[int]] = {}
         for tag in self.dataset.keys():  # noqa: SIM118 - a data set iterates over its elements
             if tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF:
-                name = _text(self.dataset.get_item(tag), "LO")
+                name = _text(element_at(self.dataset, tag), "LO")
                 found.setdefault((tag >> 16, name), []).append(tag & 0xFF)
         return found
 
     def element(self, group: int, creator: str, offset: int) -> Any:
         """Number `offset` of a block that `creator` has reserved in `group`, raw or converted; None if absent."""
         for block in self.blocks.get((group, creator), []):
-            if (element := self.dataset.get_item((group, block << 8 | offset))) is not None:
+            if (element := element_at(self.dataset, (group, block << 8 | offset))) is not None:
                 return element
         return None
 

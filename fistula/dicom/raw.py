@@ -5,7 +5,7 @@ import struct
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
-from fistula.dicom.spelling import standard_vr, tag_of
+from fistula.dicom.spelling import element_at, standard_vr, tag_of
 
 WORDS = frozenset({"AE", "AS", "CS", "DA", "LO", "SH", "UI"})
 DECIMALS = frozenset({"DS", "IS"})
@@ -14,12 +14,12 @@ PADDING = " \0"
 
 def is_absent(dataset: Dataset, keyword: str) -> bool:
     """Whether the data set has no such element."""
-    return dataset.get_item(tag_of(keyword)) is None
+    return element_at(dataset, tag_of(keyword)) is None
 
 
 def is_empty(dataset: Dataset, keyword: str) -> bool:
     """Whether the element is absent or has no value."""
-    element = dataset.get_item(tag_of(keyword))
+    element = element_at(dataset, tag_of(keyword))
     value = None if element is None else element.value
     if isinstance(element, RawDataElement) and _vr(element, keyword) in WORDS | DECIMALS:
         value = value.strip(PADDING.encode())
@@ -28,7 +28,7 @@ def is_empty(dataset: Dataset, keyword: str) -> bool:
 
 def plain_text(dataset: Dataset, keyword: str) -> str | None:
     """The words of an element in ASCII, joined by a backslash; None where only pydicom can tell."""
-    element = dataset.get_item(tag_of(keyword))
+    element = element_at(dataset, tag_of(keyword))
     if not isinstance(element, RawDataElement) or (vr := _vr(element, keyword)) not in WORDS:
         return None
     if (words := _words(element)) is None:
@@ -40,7 +40,7 @@ def plain_text(dataset: Dataset, keyword: str) -> str | None:
 
 def plain_numbers(dataset: Dataset, keyword: str) -> list[float] | None:
     """The numbers of an element of VR DS, IS or US; None where only pydicom can tell."""
-    element = dataset.get_item(tag_of(keyword))
+    element = element_at(dataset, tag_of(keyword))
     if not isinstance(element, RawDataElement):
         return None
     vr, value = _vr(element, keyword), element.value

@@ -30,29 +30,6 @@ def read_reference(part: Part, *, limit: int) -> Reference:
     try:
         with damage_refused(), open_part(part, limit=limit) as file:
             dataset = read_header(file, limit=limit).dataset
+            return Reference(*(text(dataset, keyword) for keyword in KEYWORDS))
     except NotTaken:
         return Reference(*[""] * len(KEYWORDS))
-    return Reference(*(text(dataset, keyword) for keyword in KEYWORDS))
-
-
-class Names(NamedTuple):
-    """What a person calls an image by; for the terminal of whoever owns it, and nothing else."""
-
-    patient: str
-    series: str
-    protocol: str
-
-
-def read_names(part: Part, *, limit: int) -> Names:
-    """Read PatientID, SeriesDescription and ProtocolName of an object; all empty if it cannot be read.
-
-    Args:
-        part: The object.
-        limit: Bytes that it may unpack to.
-    """
-    try:
-        with damage_refused(), open_part(part, limit=limit) as file:
-            dataset = read_header(file, limit=limit).dataset
-            return Names(*(text(dataset, keyword) for keyword in ("PatientID", "SeriesDescription", "ProtocolName")))
-    except NotTaken:
-        return Names("", "", "")

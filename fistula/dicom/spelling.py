@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
@@ -42,7 +43,7 @@ def numbers_of(element: Any, keyword: str, form: Form) -> tuple[list[float], boo
     """The element's numbers, and whether they are written as the standard wants it; none if it has no value.
 
     Args:
-        element: As `Dataset.get_item` gives it.
+        element: As `element_at` gives it.
         keyword: Its name in the dictionary.
         form: What it has to hold.
 
@@ -103,7 +104,7 @@ def values_in(element: Any, meant: str) -> list[Any]:
     """An element's values: words stripped of blanks, or numbers; none if it is empty.
 
     Args:
-        element: As `Dataset.get_item` gives it.
+        element: As `element_at` gives it.
         meant: The value representation to take it for where it does not say.
 
     Raises:
@@ -131,6 +132,18 @@ def _unpacked(value: bytes, vr: str, *, is_little: bool) -> list[Any]:
     if not size or len(value) % size:
         raise ValueError(vr)
     return list(struct.unpack(f"{'<' if is_little else '>'}{len(value) // size}{kind}", value))
+
+
+def element_at(dataset: Dataset, tag: Any) -> Any:
+    """The element with this tag as the data set holds it, raw or converted; None if there is none.
+
+    One that pydicom cannot even hand out, such as one of unknown value representation without a value, is there and
+    cannot be read.
+    """
+    try:
+        return dataset.get_item(tag)
+    except Exception:  # whatever is wrong with it
+        return RawDataElement(Tag(tag), "??", 1, b"?", 0, False, True)
 
 
 @cache
