@@ -12,7 +12,6 @@ from pydicom.uid import UID
 from fistula.dicom.codestream import refuse_other_size
 from fistula.dicom.frames import Frame
 from fistula.dicom.mend import mend
-from fistula.dicom.native import plain_pixels
 from fistula.dicom.outcome import Refused, damage_refused
 from fistula.dicom.parse import attribute, number, sequence, text, whole
 from fistula.dicom.syntax import decoder_name, decoders
@@ -92,8 +91,6 @@ def _decoded(dataset: Dataset, index: int) -> Picture:
 
 def _stored(dataset: Dataset, index: int) -> tuple[np.ndarray, str, str]:
     """The frame's stored values, its photometric interpretation after decoding, and the plugin."""
-    if (plain := plain_pixels(dataset, index)) is not None:
-        return plain, text(dataset, "PhotometricInterpretation"), "native"
     syntax = dataset.file_meta.TransferSyntaxUID
     plugins = decoders(str(syntax))
     if not plugins:
