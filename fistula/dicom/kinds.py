@@ -119,6 +119,9 @@ def _refuse_bad_size(header: Header) -> None:
         raise Refused(f"an image without {missing[0]}", "Export it again")
     if stored is not None and not 0 < stored <= allocated:
         raise Refused("more bits stored than allocated")
+    high = whole(dataset, "HighBit")
+    if stored is not None and stored < allocated and high is not None and high != stored - 1:
+        raise Refused("a high bit that is not that of the bits stored")  # every decoder takes the lowest bits
     _refuse_truncated(header, num_bytes=_uncompressed_bytes(header, rows * columns * frames, samples, allocated))
 
 

@@ -204,6 +204,7 @@ def test_one_person_under_two_ids_has_one_person_key(write_dicom, tmp_path):
         ({"Rows": 200}, (), "pixel data cut short"),
         ({"BitsAllocated": 1}, (), "one bit a pixel"),
         ({"BitsStored": 17}, (), "more bits stored than allocated"),
+        ({"BitsStored": 12, "HighBit": 15}, (), "a high bit that is not that of the bits stored"),
         ({}, ("PixelData",), "an image object without pixel data"),
     ],
 )
