@@ -21,7 +21,7 @@ def is_empty(dataset: Dataset, keyword: str) -> bool:
     """Whether the element is absent or has no value."""
     element = element_at(dataset, tag_of(keyword))
     value = None if element is None else element.value
-    if isinstance(element, RawDataElement) and _vr(element, keyword) in WORDS | DECIMALS:
+    if isinstance(value, bytes) and _vr(element, keyword) in WORDS | DECIMALS:
         value = value.strip(PADDING.encode())
     return value in (None, "", b"")
 
