@@ -250,7 +250,7 @@ def _outcome(path: Path) -> str:
     facts = pl.DataFrame(rows, schema=FACTS, orient="row")
     facts.write_parquet(BytesIO())
     survey = Survey(path.parent, [path], facts)
-    series_table(survey, KEEP)
+    series_table(survey, KEEP, LOOK)
     suspicions(survey, labels=None, look=LOOK)
     part = Part(path, records[0]["member"])
     read_reference(part, limit=LOOK.limit)
