@@ -28,6 +28,32 @@ class Calibration:
         """The smallest p-value that this many patients can give: no smaller error rate can exclude the class."""
         return 1 / (1 + float(self.weights[self.labels == label].sum()))
 
+    def answered(self, error: float) -> tuple[float, float]:
+        """With two classes, the share of known patients who get a single class, and the share of these that is wrong.
+
+        Each known patient is judged by the others. The error rate of the sets is a share of all patients; those who are
+        answered are wrong more often, since the sets that hold both classes are never wrong.
+
+        Args:
+            error: Rate at which a patient's true class may be missing from the set.
+
+        Returns:
+            Shares of the patients of both classes as known; the latter NaN where none is answered.
+        """
+        fits = np.empty((len(self.labels), 2))
+        for label in (0, 1):
+            mine = self.labels == label
+            own = np.where(mine, self.scores, 1 - self.scores)
+            no_better = self.weights[mine][:, None] * (self.scores[mine][:, None] <= own[None, :])
+            # Without the patient itself, where it is among the known ones of the class.
+            less = np.where(mine, self.weights, 0.0)
+            fits[:, label] = (1 + no_better.sum(axis=0) - less) / (1 + self.weights[mine].sum() - less)
+        held = fits > error
+        single = held.sum(axis=1) == 1
+        wrong = single & ~held[np.arange(len(held)), self.labels]
+        weight = float(self.weights[single].sum())
+        return weight / float(self.weights.sum()), float(self.weights[wrong].sum()) / weight if weight else float("nan")
+
 
 def p_values(calibration: Calibration, scores: ArrayLike) -> Floats:
     """How well each new patient fits among the known ones of each class.

@@ -1,7 +1,7 @@
 """A number with its interval, or the reason why there is none."""
 
 from dataclasses import dataclass
-from math import isfinite, isnan, nan
+from math import isfinite, isinf, isnan, nan
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class Estimate:
         if not self.is_defined:
             return f"n/a: {self.reason}"
         spec = specification or ".3f"
+        if isinf(self.value):
+            return f"infinite (n/a: {self.reason})"
         if isnan(self.low) or isnan(self.high):
             return f"{self.value:{spec}} (n/a: {self.reason})"
         return f"{self.value:{spec}} ({self.low:{spec}} to {self.high:{spec}})"

@@ -189,6 +189,13 @@ class Predictor:
         if few:
             rule = f"too few known patients to exclude {' or '.join(few)} at an error of {self.error:g}"
             notes.append(f"{rule}: no other class is answered" if len(few) == 1 else f"{rule}: all abstain")
+        if len(self.classes) == 2:
+            share, wrong = self.calibration.answered(self.error)
+            if share:
+                notes.append(
+                    f"of known patients {share:.0%} would be answered, {wrong:.0%} of them wrongly: an error of "
+                    f"{self.error:g} is that of the possible classes of all"
+                )
         return {
             "runs": [{"name": run.name, "fingerprint": run.record["fingerprint"]} for run in self.runs],
             "cohort_fingerprint": self.runs[0].cohort.fingerprint,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fistula.report.answer import say_answer, say_question
 from fistula.report.comparisons import Comparisons, compare
+from fistula.report.further import Further, further
 from fistula.report.inflation import Canary, Inflation, canaries, inflations
 from fistula.report.paper import PaperRow, beside_the_paper, paper_rows
 from fistula.report.participants import Step, Table, flow, table_one
@@ -46,6 +47,7 @@ class Contents:
     canaries: list[Canary]
     flow: list[Step]
     participants: Table
+    further: dict[str, Further]
     paper: list[PaperRow]
     beside_the_paper: list[tuple[PaperRow, Configuration]]
 
@@ -88,6 +90,7 @@ def compute(study: Study, settings: Settings) -> Contents:
         canaries=found,
         flow=flow(study),
         participants=table_one(study),
+        further={positive: further(study, rows[0]) for positive, rows in ranked.items()},
         paper=paper_rows(),
         beside_the_paper=beside_the_paper(study),
     )

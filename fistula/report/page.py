@@ -111,7 +111,7 @@ def _draw(contents: Contents, folder: Path) -> dict[str, Markup]:
     drawn: dict[str, tuple[Figure | None, str]] = {}
     for number, positive in enumerate(study.positives):
         rows = contents.ranked(positive)
-        slices = [contents.ranked(positive, "slice")[0]]
+        slices = rows[:1]
         if number == 0:
             losses = figures.loss_curves([row.configuration for row in rows])
             drawn["losses"] = (losses, "Loss by epoch on training and validation data, by configuration")
@@ -148,6 +148,7 @@ def _names(contents: Contents) -> dict[str, Any]:
         "study": study,
         "settings": contents.settings,
         "ranked": ranked,
+        "further": contents.further,
         "best": best,
         "others": {positive: contents.ranked(positive, other) for positive in study.positives},
         "tables": {positive: _confusion(study, row) for positive, row in best.items()},

@@ -105,9 +105,19 @@ def _numbers(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
         if row.configuration.num_seeds > 1:
             for seed, estimate in seed_rows(row):
                 yield f"{place} / auroc of seed {seed}", _estimate(estimate, [name])
+    for positive, found in contents.further.items():
+        name = found.row.configuration.name
+        for kind, estimate in zip(("intercept", "slope"), found.line or (), strict=False):
+            yield f"calibration {kind} / {name} / {positive} / {contents.primary}", _estimate(estimate, [name])
+        for one in found.groups:
+            yield f"interaction / {name} / {positive} / {one.factor}", _plain(one.p_value, [name])
+            for group in one.groups:
+                place = f"subgroup / {name} / {positive} / {one.factor} / {group.name}"
+                yield f"{place} / patients", _plain(group.patients, [name])
+                yield f"{place} / auroc", _estimate(group.auroc, [name])
     yield from _compared(contents)
-    for found in contents.inflations:
-        yield f"inflation / {found.name} / {found.labels} labels / {found.positive}", _plain(found.points, [])
+    for added in contents.inflations:
+        yield f"inflation / {added.name} / {added.labels} labels / {added.positive}", _plain(added.points, [])
     for canary in contents.canaries:
         yield f"canary / {canary.name} / {canary.positive}", _estimate(canary.auroc, [canary.name])
     for name, cells in contents.participants.rows:

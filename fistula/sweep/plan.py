@@ -12,6 +12,8 @@ from fistula import __version__
 from fistula.cohort.gate import pass_gate
 from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.cohort.split_table import split_fingerprint
+from fistula.errors import ConfigError, DataError
+from fistula.evidence.counting import slices_tell_the_class
 from fistula.learning.adjacent import ADJACENT, check_positions
 from fistula.learning.making import make
 from fistula.learning.weight_store import weights_fingerprint
@@ -97,6 +99,9 @@ class Planner:
             table = split(cohort.labelled)
             self._tables[key] = table, split_fingerprint(table)
         table, fingerprint = self._tables[key]
+        _check_classes(cohort, table, cfg.split.fold)
+        if cfg.aggregation != "mean":
+            _check_aggregation(cfg.aggregation, cohort)
         fingerprints = {"cohort_fingerprint": cohort.fingerprint, "split_fingerprint": fingerprint}
         path = Path(cfg.output_dir)
         weights = self.weights(resolved["model"]) or _weights_of_done(path)
@@ -104,6 +109,29 @@ class Planner:
             fingerprints["weights_fingerprint"] = weights
         folder = RunFolder(path, identity_of(resolved, **fingerprints, version=__version__))
         return RunPlan(cfg, resolved, cohort, split, table, folder, fingerprints)
+
+
+def _check_classes(cohort: Cohort, table: pl.DataFrame, fold: int) -> None:
+    """Refuse before training what could not be scored after it: a threshold needs slices with and without a class."""
+    val = table.filter((pl.col("fold") == fold) & (pl.col("part") == "val"))["slice_key"]
+    held = set(cohort.labelled.filter(pl.col("slice_key").is_in(val.implode()))["label"])
+    absent = [name for label, name in enumerate(cohort.classes) if label not in held]
+    if absent:
+        rule = (
+            f"has no validation slice of the class {', '.join(absent)} in fold {fold}, on which a threshold is chosen"
+        )
+        raise DataError("split", rule, remedy="Take fewer folds, another split.seed, or more patients of it")
+
+
+def _check_aggregation(rule: str, cohort: Cohort) -> None:
+    """Refuse a rule that rises with the number of slices where that number alone tells the class."""
+    labelled = cohort.labelled
+    for label, name in enumerate(cohort.classes):
+        area = slices_tell_the_class((labelled["label"] == label).to_numpy(), labelled["patient_key"].to_numpy())
+        if (len(cohort.classes) > 2 or label) and area.has_interval and not area.low <= 0.5 <= area.high:
+            told = f"the number of slices alone tells the class {name} (per-patient AUROC {area})"
+            remedy = "Use aggregation=mean, which does not rise with it"
+            raise ConfigError("aggregation", f"must be mean where {told}", found=rule, remedy=remedy)
 
 
 def _weights_of_done(folder: Path) -> str | None:

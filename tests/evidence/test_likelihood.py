@@ -35,7 +35,10 @@ def test_likelihood_ratios_match_scikit_learn():
         pytest.param((3, 2, 0, 0), ("1.00 (1.00 to 1.00)", "n/a: no negative calls"), id="all are called positive"),
         pytest.param(
             (4, 0, 4, 0),
-            ("inf (n/a: a cell of the positive calls is empty)", "0.00 (n/a: a cell of the negative calls is empty)"),
+            (
+                "infinite (n/a: a cell of the positive calls is empty)",
+                "0.00 (n/a: a cell of the negative calls is empty)",
+            ),
             id="perfect",
         ),
     ],
