@@ -109,7 +109,7 @@ def test_a_study_lands_under_its_own_name_and_splits_do_not_share_a_folder(fistu
 def test_an_unknown_rule_for_patients_is_refused_before_anything_is_read(fistula_here, tmp_path):
     code, _, error = fistula_here("train", "cohort=nowhere", *TINY_RUN, "aggregation=median")
     assert code == 2
-    assert "aggregation: must be one of chosen, mean, max, top_k, noisy_or, found median" in error
+    assert "aggregation: must be one of mean, max, top_k, noisy_or, found median" in error
 
 
 def test_a_failing_run_does_not_stop_the_others_and_is_recorded(fistula_here, cohort, tmp_path):
