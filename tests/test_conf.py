@@ -19,6 +19,7 @@ GROUPS = (
     "audit",
     "model",
     "learning",
+    "pooling",
     "labelling",
     "augmentation",
     "sampler",

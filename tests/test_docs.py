@@ -62,17 +62,21 @@ def write_readings():
 def smaller(command):
     """What is put after a command so that it takes seconds."""
     if command[0] == "train" and "-m" in command:
-        return (*TINY_RUN, IN_PROCESS, *(PAPER if "study=paper" in command else ()))
+        fewer = next((few for study, few in FEWER.items() if f"study={study}" in command), ())
+        return (*TINY_RUN, IN_PROCESS, *fewer)
     return SMALLER.get(command[0], ())
 
 
 # What a page may take for granted: the folder, and the command that makes it.
 PAPER = ("experiment=paper/1_resnet18_transfer,paper/4_resnet18_end_to_end", "split.folds=2", "split.fold=0")
+PATIENT = ("pooling=attention", "learning=transfer", "split.folds=2", "split.fold=0,1")
+FEWER = {"paper": PAPER, "patient": PATIENT}
 COHORT = ("ingest", "source=DIR", "labels=labels.csv", "out=data/cohort", "size=64")
 STUDY = ("train", "-m", "cohort=data/cohort", *TINY_RUN, IN_PROCESS)
 GRANTED = {
     "data/cohort": COHORT,
     "multirun/paper": (*STUDY, "study=paper", *PAPER),
+    "multirun/patient": (*STUDY, "study=patient", *PATIENT),
     "multirun/quick": (
         *STUDY,
         "study=quick",

@@ -22,6 +22,8 @@ OTHER_COLUMNS = ("frame_number", "label", "patient_id", "split", "site", *POINT_
 TEMPLATE = ("patient_id", "series", "image_number", "position_mm")  # columns that help to fill in doctor's table
 COLUMNS = tuple(dict.fromkeys([name for key in KEYS for name in key] + list(OTHER_COLUMNS + TEMPLATE)))
 LEVELS = ("slice", "patient")
+# A word that says that there is nothing; the only other one is then the positive class.
+ABSENT = ("absent", "control", "healthy", "negative", "no", "none", "normal")
 PARTS = ("train", "val", "test")
 
 
@@ -114,12 +116,8 @@ def _check_level(path: Path, key: tuple[str, ...], level: str) -> None:
         return
     if level == "patient":
         remedy = "Leave out the columns that name images, or say labels.level=slice"
-        raise DataError(
-            f"{path}, line 1",
-            "must name patients by patient_id or patient_key alone",
-            found=", ".join(key),
-            remedy=remedy,
-        )
+        rule = "must name patients by patient_id or patient_key alone"
+        raise DataError(f"{path}, line 1", rule, found=", ".join(key), remedy=remedy)
     remedy = "Say labels.level=patient if a patient's label is that of every slice"
     raise DataError(f"{path}, line 1", "names patients, not images", remedy=remedy)
 
@@ -152,6 +150,9 @@ def _class_names(path: Path, body: list[tuple[int, dict[str, str]]], classes: Se
     if "label" not in body[0][1]:
         return ["negative", "positive"]
     words = {cells["label"] for _, cells in body} - {""}
+    ordered = sorted(words, key=lambda word: word.lower() not in ABSENT)
+    if [word.lower() in ABSENT for word in ordered] == [True, False]:
+        return ordered  # ingest prints which is the positive one
     if not all(word.isascii() and word.isdigit() for word in words):
         remedy = "Say which is which, the last being the positive one: classes=[normal,fistula]"
         rule = f"must be given, because the labels of {path} are words"

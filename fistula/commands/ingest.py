@@ -55,6 +55,8 @@ def run(cfg: DictConfig) -> None:
     print(
         f"{record['labelled']} slices of {record['patients']} patients ({counts}), and {rest} of theirs without a label"
     )
+    if len(record["classes"]) == 2:
+        print(f"positive class: {record['classes'][-1]}")
     print(f"look at {out / 'contact_sheet.png'}")
     print("next: fistula train", shlex.quote(f"cohort={out}"), "model=efficientnet_lite0")
 

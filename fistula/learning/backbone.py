@@ -79,6 +79,11 @@ class Backbone(nn.Module):
         # Some give the pooling along with the classifier.
         return [head.fc if hasattr(head, "global_pool") and hasattr(head, "fc") else head for head in heads]
 
+    @property
+    def num_features(self) -> int:
+        """F: numbers that `features` gives of an image."""
+        return sum(_layer_of(head).weight.shape[1] for head in self.heads)
+
     def forward(self, image: Tensor) -> Tensor:
         """Map images ``(B, num_slices, H, W)``, values 0 to 255 of any dtype, to logits ``(B, K)``."""
         return self.network(self._normalised(image))
@@ -105,7 +110,7 @@ class Backbone(nn.Module):
 
     def classify(self, features: Tensor) -> Tensor:
         """Map features ``(B, F)`` to logits ``(B, K)``."""
-        layers = [next(one for one in head.modules() if isinstance(one, nn.Linear | nn.Conv2d)) for head in self.heads]
+        layers = list(map(_layer_of, self.heads))
         parts = features.split([layer.weight.shape[1] for layer in layers], dim=1)
         # A convolution as a classifier sees an image of one pixel.
         shaped = [
@@ -170,6 +175,10 @@ class Backbone(nn.Module):
         return torch.addcmul(self.shift, image.to(self.scale.dtype), self.scale)
 
 
+def _layer_of(head: nn.Module) -> nn.Linear | nn.Conv2d:  # the one that is given the features
+    return next(one for one in head.modules() if isinstance(one, nn.Linear | nn.Conv2d))
+
+
 def create_backbone(
     architecture: str,
     *,
@@ -200,8 +209,7 @@ def create_backbone(
         std: Likewise.
 
     Raises:
-        ConfigError: If timm has no such network, it has no such option or takes no such images, or `channels` is none
-            of these.
+        ConfigError: If timm has no such network or option, or one that takes no such images or `channels`.
         WeightsError: If weights are wanted and not to be had; within about 2 s.
     """
     if channels not in CHANNELS:
@@ -220,7 +228,7 @@ def create_backbone(
     network = made(name, architecture, settings, image_size=size, pretrained=pretrained)
     log.info("%s: %s", architecture, source)
     constants = timm.data.resolve_data_config(model=network)
-    means, stds = (list(constants[key]) for key in ("mean", "std"))
+    means, stds = list(constants["mean"]), list(constants["std"])
     if CHANNELS[channels] == 1:
         means, stds = [sum(means) / len(means)], [sum(stds) / len(stds)]
     backbone = Backbone(

@@ -1,6 +1,6 @@
 """The system that Lightning trains: a backbone, its loss, its metrics, its optimiser."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,8 @@ from torchmetrics.classification import (
 from fistula.errors import TrainingError
 from fistula.learning.backbone import Backbone
 from fistula.learning.modes import LearningMode, freeze, parameter_groups
-from fistula.learning.slices import Batch, FeatureBatch
+from fistula.learning.pooling import Mean
+from fistula.learning.slices import Batch
 
 FINITE_EVERY = 50  # steps on a card between two looks at whether the loss is finite
 
@@ -39,6 +40,9 @@ class FistulaClassifier(pl.LightningModule):
         loss: Maps logits ``(B, K)`` and labels ``(B,)`` to what training minimises.
         optimizer: Called with the parameter groups.
         schedule: Called with the optimiser and ``num_steps``; stepped once a batch.
+        pooling: From the features of a bag's slices to the bag's, as in `fistula.learning.pooling`; a slice that is a
+            bag of its own does not pass through it. The mean where left out.
+        slice_weight: Of the loss of slices that have a label in bags that have one of their own, at least 0.
     """
 
     def __init__(
@@ -50,9 +54,13 @@ class FistulaClassifier(pl.LightningModule):
         loss: nn.Module,
         optimizer: Callable[[list], Optimizer],
         schedule: Callable[..., LRScheduler],
+        pooling: nn.Module | None = None,
+        slice_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.pooling = pooling or Mean(backbone.num_features)
+        self.slice_weight = slice_weight
         self.learning = learning
         self.loss = loss
         self.make_optimizer = optimizer
@@ -64,11 +72,32 @@ class FistulaClassifier(pl.LightningModule):
         """Return class probabilities ``(B, K)``, float32, of images ``(B, C, H, W)``, 0 to 255."""
         return self.backbone(image).float().softmax(dim=1)
 
+    def pool(self, features: Tensor, sizes: Sequence[int], positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Judge bags by the features of their slices, and each slice as if it were a bag of its own.
+
+        Args:
+            features: ``(N, F)``, bag after bag.
+            sizes: Slices of each bag, B numbers.
+            positions: In mm, ``(N,)``.
+
+        Returns:
+            Class probabilities of the bags ``(B, K)``, the weight of each slice in its bag ``(N,)``, and class
+            probabilities of the slices alone ``(N, K)``; float32.
+        """
+        pooled, weights = self.pooling(features, sizes, positions)
+        alone, _ = self.pooling(features, [1] * len(features), positions)
+        bags, slices = (self.backbone.classify(part).float().softmax(dim=1) for part in (pooled, alone))
+        return bags, weights, slices
+
     def on_train_epoch_start(self) -> None:
         freeze(self.learning, self.backbone, epoch=self.current_epoch)
 
-    def training_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> Tensor:
-        loss = self.loss(self._logits(batch), batch["label"])
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        logits, features = self._logits(batch)
+        loss = self.loss(logits, batch["label"])
+        if self.slice_weight and features is not None and (batch["slice_label"] >= 0).any():
+            of_slices = cross_entropy(self.backbone.classify(features), batch["slice_label"], ignore_index=-1)
+            loss = loss + self.slice_weight * of_slices
         self._note_if_not_finite(loss.detach())
         size = len(batch["label"])
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
@@ -77,8 +106,8 @@ class FistulaClassifier(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         self._refuse_what_is_not_finite()
 
-    def validation_step(self, batch: Batch | FeatureBatch, batch_idx: int) -> None:
-        logits = self._logits(batch).float()
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self._logits(batch)[0].float()
         # Probabilities, not logits: torchmetrics would decide batch by batch whether a sigmoid is missing.
         probabilities = logits.softmax(dim=1)
         binary = probabilities.shape[1] == 2
@@ -88,7 +117,10 @@ class FistulaClassifier(pl.LightningModule):
         self.log_dict(self.val_metrics, batch_size=len(logits))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.make_optimizer(parameter_groups(self.learning, self.backbone))
+        groups = parameter_groups(self.learning, self.backbone)
+        if own := list(self.pooling.parameters()):
+            groups.append({"params": own, "rate": 1.0, "starts": 0.0})
+        optimizer = self.make_optimizer(groups)
         on_card = self.device.type == "cuda"
         for group in optimizer.param_groups:
             group["lr"] *= group["rate"]
@@ -121,10 +153,14 @@ class FistulaClassifier(pl.LightningModule):
             remedy="Lower optimizer.lr, or look for a damaged slice in the cohort's contact sheet",
         )
 
-    def _logits(self, batch: Batch | FeatureBatch) -> Tensor:
-        if "features" in batch:
-            return self.backbone.classify(batch["features"])
-        return self.backbone(batch["image"])
+    def _logits(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Of the bags ``(B, K)``; and the features ``(N, F)`` of their slices, where a bag has several."""
+        if "sizes" not in batch:
+            of_slices = "features" in batch
+            return self.backbone.classify(batch["features"]) if of_slices else self.backbone(batch["image"]), None
+        features = batch["features"] if "features" in batch else self.backbone.features(batch["image"])
+        pooled, _ = self.pooling(features, batch["sizes"], batch["position"])
+        return self.backbone.classify(pooled), features
 
 
 def training_metrics(num_classes: int) -> MetricCollection:

@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fistula.cohort.manifest import Cohort
+from fistula.cohort.split_table import PARTS
 from fistula.learning.adjacent import channel_rows
+from fistula.learning.bags import BagDataset, Bags, bags_of
 from fistula.learning.expansion import Expanded, with_copies
 from fistula.learning.resized import resized
 from fistula.learning.sampling import EpochSampler, ProcessSampler
@@ -39,11 +41,14 @@ class FistulaDataModule(LightningDataModule):
         sampler: Called with the training slices and ``seed``; gives what an epoch sees, in order.
         resize: To the network's input.
         num_slices: That an image is made of; as `channel_rows` has it.
-        batch_size: Slices a batch.
+        batch_size: Bags a batch: slices, or patients.
         num_workers: Loader processes; 0 loads in the main process; ``auto``: as many as `auto_workers` says.
         seed: Of the order and of the augmentation.
+        unit: What is scored, a bag: ``slice`` or ``patient``.
+        slices_per_step: Of a bag that training draws at each step; None takes all. Evaluation takes all.
 
     Attributes:
+        bags: Of each part.
         first_epoch: Number of the epoch that training begins with; above 0 where it goes on.
         features: Of the slices of train and val, ``(M, F)``, where a frozen network has seen them before.
     """
@@ -61,6 +66,8 @@ class FistulaDataModule(LightningDataModule):
         batch_size: int,
         num_workers: int | str,
         seed: int,
+        unit: str = "slice",
+        slices_per_step: int | None = None,
     ) -> None:
         super().__init__()
         self.cohort = cohort
@@ -75,11 +82,8 @@ class FistulaDataModule(LightningDataModule):
         self.make_sampler = sampler
         self.first_epoch = 0
         self.features: dict[str, Tensor] = {}
-        images = parts.join(cohort.labelled.select("slice_key", "row"), on="slice_key").sort("row", "copy")
-        self.parts: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
-        for part in ("train", "val", "test"):
-            of_part = images.filter(pl.col("part") == part)
-            self.parts[part] = of_part["row"].to_numpy(), of_part["copy"].to_numpy()
+        self.unit, self.slices_per_step = unit, slices_per_step
+        self.bags: dict[str, Bags] = {part: bags_of(cohort, parts, part, unit=unit) for part in PARTS}
 
     @property
     def num_classes(self) -> int:
@@ -88,14 +92,16 @@ class FistulaDataModule(LightningDataModule):
 
     @property
     def class_counts(self) -> list[int]:
-        """Training slices of each class."""
-        return np.bincount(self._slices("train")["label"].to_numpy(), minlength=self.num_classes).tolist()
+        """Training bags of each class."""
+        return np.bincount(self.bags["train"].labels, minlength=self.num_classes).tolist()
 
     @cached_property
     def images(self) -> Images:
         """The cohort's slices at the network's size, as far as any fold or part asks for them."""
-        labelled = self.cohort.manifest["label"].is_not_null().to_numpy()
-        return resized(self.cohort, self.resize, np.unique(self.channels[labelled]))
+        asked = np.concatenate([bags.rows for bags in self.bags.values()])
+        if self.unit == "slice":  # those of other folds and splits too: all runs share the file
+            asked = self.cohort.labelled["row"].to_numpy()
+        return resized(self.cohort, self.resize, np.unique(self.channels[asked]))
 
     def prepare_data(self) -> None:
         """Resize the cohort, in one process of a run; the others find the file."""
@@ -103,9 +109,8 @@ class FistulaDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         augmentation = self.augmentation if self.augmentation.transforms else None
-        dataset: Dataset = self._features("train") or self._dataset("train", augmentation)
-        slices = self._slices("train")
-        sampler = self.make_sampler(slices, seed=self.seed)
+        dataset = self._dataset("train", augmentation, most=self.slices_per_step)
+        sampler = self.make_sampler(self._units("train"), seed=self.seed)
         # Lightning tells a sampler its epoch, but where training goes on, only after workers have begun to fetch.
         sampler.set_epoch(self.first_epoch)
         if self._world > 1:
@@ -114,19 +119,20 @@ class FistulaDataModule(LightningDataModule):
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
-            drop_last=len(sampler) % self.batch_size == 1,  # BatchNorm cannot normalise a batch of one
+            # BatchNorm cannot normalise a batch of one.
+            drop_last=self.unit == "slice" and len(sampler) % self.batch_size == 1,
             **self._loading(dataset, augments=augmentation is not None),
         )
 
     def val_dataloader(self) -> DataLoader:
-        dataset = self._features("val") or self._dataset("val", None)
+        dataset = self._dataset("val", None)
         # Each slice at one process and none twice; what they sum up need not be of the same size.
-        own = range(self._rank, len(dataset), self._world)
+        own = range(self._rank, len(self.bags["val"]), self._world)
         return self._in_order(dataset, own if self._world > 1 else None)
 
     def part_dataloader(self, part: str) -> DataLoader:
-        """Every slice of a part once, in the manifest's order, unaugmented."""
-        return self._in_order(self._dataset(part, None))
+        """Every slice of a part once, in the order of its bags, unaugmented."""
+        return self._in_order(self._images(part, None))
 
     @property
     def _world(self) -> int:
@@ -144,14 +150,16 @@ class FistulaDataModule(LightningDataModule):
         return DataLoader(
             dataset,
             sampler=positions,
-            batch_size=2 * self.batch_size,
+            # A bag comes whole, and may be large: as many slices as there would be, were each a bag.
+            batch_size=max(1, 2 * self.batch_size // (self._largest_bag if isinstance(dataset, BagDataset) else 1)),
             **self._loading(dataset, augments=False),
         )
 
     def _loading(self, dataset: Dataset, *, augments: bool) -> dict[str, Any]:
         """How a loader brings a part's slices to the device."""
         on_card = self._device.type == "cuda"
-        is_there = not isinstance(dataset, SliceDataset)
+        source = dataset.slices if isinstance(dataset, BagDataset) else dataset
+        is_there = not isinstance(source, SliceDataset)
         workers = auto_workers(on_card=on_card, augments=augments) if self.num_workers == AUTO else self.num_workers
         workers = 0 if is_there else int(workers)
         return {
@@ -162,29 +170,52 @@ class FistulaDataModule(LightningDataModule):
             "generator": torch.Generator(),  # else a loader draws from the network's random numbers
         }
 
-    def _slices(self, part: str) -> pl.DataFrame:
-        return self.cohort.manifest[self.parts[part][0]]
+    def _units(self, part: str) -> pl.DataFrame:
+        """One row a bag: the manifest's of its first slice, with the bag's label."""
+        bags = self.bags[part]
+        first = self.cohort.manifest[bags.rows[bags.starts].tolist()]
+        return first.with_columns(pl.Series("label", bags.labels))
 
-    def _features(self, part: str) -> FeatureDataset | None:
-        if part not in self.features:
-            return None
-        return FeatureDataset(self.features[part], self._slices(part)["label"].to_numpy())
+    def _dataset(self, part: str, augmentation: albumentations.Compose | None, *, most: int | None = None) -> Dataset:
+        """The bags of a part; slices that a frozen network has seen before as their features."""
+        bags = self.bags[part]
+        if part in self.features:
+            slices: Any = FeatureDataset(self.features[part], self._labels[bags.rows])
+        else:
+            slices = self._images(part, augmentation)
+        if self.unit == "slice":
+            return slices
+        labels = torch.from_numpy(self._labels[bags.rows])
+        return BagDataset(slices, bags, positions=self.positions(part), slice_labels=labels, most=most, seed=self.seed)
 
-    def _dataset(self, part: str, augmentation: albumentations.Compose | None) -> SliceDataset | DeviceDataset:
-        rows, copies = self.parts[part]
-        labels = self.cohort.manifest["label"].fill_null(-1).to_numpy()  # a slice without one is never asked for
-        if augmentation is None and not copies.any() and self._fits_card(rows):
-            return DeviceDataset(self.images, labels, self.channels, rows, device=self._device)
+    def positions(self, part: str) -> Tensor:
+        """Of the slices of a part's bags in mm, float32 ``(N,)``; 0 where a slice has none."""
+        known = self.cohort.manifest["position_mm"].fill_null(0.0).to_numpy()
+        return torch.from_numpy(known[self.bags[part].rows].astype(np.float32))
+
+    def _images(self, part: str, augmentation: albumentations.Compose | None) -> SliceDataset | DeviceDataset:
+        bags = self.bags[part]
+        if augmentation is None and not bags.copies.any() and self._fits_card(bags.rows):
+            return DeviceDataset(self.images, self._labels, self.channels, bags.rows, device=self._device)
         return SliceDataset(
             self.images,
-            labels,
+            self._labels,
             self.channels,
-            rows,
-            copies,
+            bags.rows,
+            bags.copies,
             augmentation=augmentation,
             expansion=self.expansion,
             seed=self.seed,
         )
+
+    @property
+    def _labels(self) -> NDArray[np.int64]:
+        """Of the manifest's slices, -1 where there is none."""
+        return self.cohort.manifest["label"].fill_null(-1).to_numpy()
+
+    @property
+    def _largest_bag(self) -> int:
+        return max(int(bags.sizes.max(initial=1)) for bags in self.bags.values())
 
     def _fits_card(self, rows: NDArray[np.int64]) -> bool:
         """Whether these slices take a small part of what is free on the run's card."""

@@ -97,7 +97,10 @@ class Experiment:
             strategy = self.trainer.strategy
             self.classifier.to(strategy.root_device)  # Lightning has moved it to the processor
             with strategy.precision_plugin.forward_context():
-                score_parts(self.classifier, self.data, fold=self.fold).write_parquet(stored)
+                scores, slices = score_parts(self.classifier, self.data, fold=self.fold)
+            if slices is not None:
+                slices.write_parquet(self.folder / "slices.parquet")
+            scores.write_parquet(stored)
             predictions = pl.read_parquet(stored)
             classes = self.data.cohort.classes
             summary = summarize(
@@ -170,6 +173,8 @@ def build(
         batch_size=-(-cfg.batch_size // (parts * num_processes(cfg.trainer))),
         num_workers=cfg.num_workers,
         seed=cfg.seed,
+        unit=cfg.unit,
+        slices_per_step=cfg.slices_per_step,
     )
     classifier = FistulaClassifier(
         backbone,
@@ -178,6 +183,8 @@ def build(
         loss=make(cfg.loss, class_counts=data.class_counts),
         optimizer=make(cfg.optimizer),
         schedule=make(cfg.schedule),
+        pooling=make(cfg.pooling, num_features=backbone.num_features),
+        slice_weight=cfg.slice_weight,
     )
     choose = make(cfg.operating_point)
     for key, pipeline in (("augmentation", data.augmentation), ("expansion", data.expansion)):

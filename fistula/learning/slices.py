@@ -16,19 +16,20 @@ from fistula.errors import DataError
 
 
 @final
-class Batch(TypedDict):
-    """Slices on their way to the network: images uint8 ``(B, C, S, S)`` and labels ``(B,)``."""
+class Batch(TypedDict, total=False):
+    """Slices on their way to the network; where several make a bag, ``sizes`` says how many are of each.
+
+    Images uint8 ``(N, C, S, S)``, or features of a frozen network ``(N, F)``; labels of the bags ``(B,)``, which are
+    the slices where there are no sizes. With sizes, positions in mm ``(N,)``, and labels of the slices ``(N,)``, -1
+    where there is none.
+    """
 
     image: Tensor
-    label: Tensor
-
-
-@final
-class FeatureBatch(TypedDict):
-    """Slices past the frozen part of a network: features ``(B, F)`` and labels ``(B,)``."""
-
     features: Tensor
     label: Tensor
+    sizes: list[int]
+    position: Tensor
+    slice_label: Tensor
 
 
 class Images(Protocol):
@@ -194,7 +195,7 @@ class FeatureDataset(Dataset):
     def __len__(self) -> int:
         return len(self.features)
 
-    def __getitems__(self, draws: list[int]) -> FeatureBatch:
+    def __getitems__(self, draws: list[int]) -> Batch:
         """Fetch a whole batch."""
         positions = torch.tensor(draws) % len(self)
         return {"features": self.features[positions], "label": self.labels[positions]}

@@ -59,6 +59,11 @@ def export(runs: Sequence[LoadedRun], folder: Path, *, kind: str, int8: bool = F
         rule = "is for one run: its loss is measured on test slices, of which an ensemble has none of its own"
         raise ConfigError("int8", rule, found=f"{len(runs)} runs", remedy="Name one run, or leave int8 out")
     run = runs[0]
+    if run.unit == "patient":
+        rule = "must be of runs that score slices: a network that pools a patient's slices cannot be exported"
+        raise ConfigError(
+            f"run={run.folder}", rule, found="unit=patient", remedy="Score new images with fistula predict"
+        )
     if int8 and len(run.classes) != 2:
         rule = "is for two classes: its loss is measured by the AUROC of the positive one"
         raise ConfigError("int8", rule, found=f"{len(run.classes)} classes", remedy="Leave it out")

@@ -28,6 +28,7 @@ from fistula.learning.backbone import create_backbone
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.hardware import device_of
 from fistula.learning.modes import AllLayers
+from fistula.learning.pooling import Attention, Maximum, Mean, Transformer
 from fistula.learning.schedule import constant
 from fistula.learning.slices import Resize, as_batch
 from fistula.sweep.run_folder import RECORD, read_record
@@ -97,7 +98,13 @@ class LoadedRun:
     @property
     def learned(self) -> pl.DataFrame:
         """The labelled slices of its cohort that it did not score, with their `row`: those it learned from."""
-        return self.cohort.labelled.filter(~pl.col("slice_key").is_in(self.predictions["slice_key"].implode()))
+        key = "slice_key" if self.unit == "slice" else "patient_key"
+        return self.cohort.labelled.filter(~pl.col(key).is_in(self.predictions[key].implode()))
+
+    @property
+    def unit(self) -> str:
+        """What it scores: ``slice``, or ``patient``, a bag of slices."""
+        return str(self.config.get("unit", "slice"))
 
     def images(self, rows: NDArray[np.integer]) -> torch.Tensor:
         """Slices of its cohort as the classifier takes them, ``(N, C, S, S)``."""
@@ -224,6 +231,11 @@ def _build(folder: Path, config: DictConfig, record: dict[str, Any], *, num_clas
     model |= {"num_classes": num_classes, "image_size": record.get("image_size")} | record.get("network", {})
     known = {f"{create_backbone.__module__}.{create_backbone.__name__}": create_backbone}
     backbone = call_known(model, known, where=folder / "config.yaml: model")
+    kinds = {f"{kind.__module__}.{kind.__name__}": kind for kind in (Mean, Maximum, Attention, Transformer)}
+    # Runs of a release without poolings have none in their configuration.
+    said = OmegaConf.to_container(config.pooling) if "pooling" in config else {"_target_": next(iter(kinds))}
+    settings = (said if isinstance(said, dict) else {}) | {"num_features": backbone.num_features}
+    pooling = call_known(settings, kinds, where=folder / "config.yaml: pooling")
     return FistulaClassifier(
         backbone,
         num_classes=num_classes,
@@ -231,4 +243,5 @@ def _build(folder: Path, config: DictConfig, record: dict[str, Any], *, num_clas
         loss=CrossEntropyLoss(),
         optimizer=SGD,
         schedule=constant,
+        pooling=pooling,
     )

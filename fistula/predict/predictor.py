@@ -10,12 +10,14 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fistula.cohort.workers import Workers
 from fistula.errors import ConfigError
 from fistula.evidence.conformal import Calibration, p_values
 from fistula.learning.adjacent import channel_rows
 from fistula.learning.slices import as_batch
+from fistula.predict.bags import BATCH, bag_features, pooled
 from fistula.predict.ensemble import load_runs
 from fistula.predict.familiar import Looks, calibration, known_patients, looks_of
 from fistula.predict.features import Neighbourhood, joined, neighbourhood, noting_features
@@ -23,7 +25,6 @@ from fistula.predict.model import LoadedRun, cohort_folder
 from fistula.predict.scores import group_scores, slice_scores
 from fistula.predict.source import Limits, Reader, Slices, reader_of, reading
 
-BATCH = 64
 FAR_SHARE = 0.5  # of a series' slices that must be far for the series to be marked
 ABSTAIN = "abstain"
 
@@ -94,14 +95,14 @@ class Predictor:
 
     def judge(self, slices: Slices) -> Prediction:
         """Score slices that were read, and say what they come to."""
-        with noting_features(self.runs[0]) as noted:
-            scored = self.probabilities(slices.pixels, self.channels(slices))
-        far = self.neighbourhood.are_far(joined(noted))
+        scored, bags, noted = self._scored(slices)
+        far = self.neighbourhood.are_far(noted)
         table = slice_scores(slices.table, scored, self.runs)
         names = ("patient_key", "series_uid")
-        series, _ = group_scores(slices.table, scored, self.runs, by="series_key", kept=names)
+        of_series, of_patient = bags.get("series_key"), bags.get("patient_key")
+        series, _ = group_scores(slices.table, scored, self.runs, by="series_key", kept=names, pooled=of_series)
         series = series.hstack([self._marks(slices, series, far)])
-        patients, of_patients = group_scores(slices.table, scored, self.runs, by="patient_key")
+        patients, of_patients = group_scores(slices.table, scored, self.runs, by="patient_key", pooled=of_patient)
         patients = self._answer(patients, series, of_patients)
         return Prediction(
             slices=table,
@@ -110,6 +111,16 @@ class Predictor:
             left_out=slices.left_out,
             summary=self._summary(slices, patients),
         )
+
+    def _scored(self, slices: Slices) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]], Tensor]:
+        """Of the slices alone ``(runs, N, K)``, of bags by the column that forms them, and the first run's features."""
+        with noting_features(self.runs[0]) as noted:
+            if self.runs[0].unit == "slice":
+                return self.probabilities(slices.pixels, self.channels(slices)), {}, joined(noted)
+            features = bag_features(self.runs, slices.pixels, self.channels(slices))
+            known = joined(noted)
+        alone, *of_bags = (pooled(self.runs, features, slices.table, by=by) for by in ("", "series_key", "patient_key"))
+        return alone, dict(zip(("series_key", "patient_key"), of_bags, strict=True)), known
 
     def channels(self, slices: Slices) -> NDArray[np.int64]:
         """Rows of the slices that the image of each is made of, ``(N, C)``.

@@ -32,6 +32,7 @@ def group_scores(
     *,
     by: str,
     kept: Sequence[str] = (),
+    pooled: NDArray[np.float64] | None = None,
 ) -> tuple[pl.DataFrame, NDArray[np.float64]]:
     """One row a series or patient, in the order of their keys, each run aggregating its slices by its own rule.
 
@@ -41,15 +42,16 @@ def group_scores(
         runs: Likewise.
         by: ``series_key`` or ``patient_key``.
         kept: Other columns, in which the slices of a group agree.
+        pooled: What runs that score bags make of the groups, ``(runs, groups, K)``.
 
     Returns:
         Columns `by`, `kept`, ``slices`` and those that `slice_scores` adds; and the aggregated ``(runs, groups, K)``.
     """
     groups = table[by].to_numpy()
     keys, first, counts = np.unique(groups, return_index=True, return_counts=True)
-    aggregated = np.empty((len(runs), len(keys), probabilities.shape[2]))
+    aggregated = np.empty((len(runs), len(keys), probabilities.shape[2])) if pooled is None else pooled
     is_binary = len(runs[0].classes) == 2
-    for index, run in enumerate(runs):
+    for index, run in enumerate(runs if pooled is None else ()):
         for column, name in enumerate(run.classes):
             if is_binary and column == 0:
                 continue  # it is what the other leaves

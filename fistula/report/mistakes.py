@@ -66,8 +66,8 @@ def _slices(study: Study, run: Run, row: Row, patient: str, label: bool, keys: l
     """Image numbers (positions or keys, where there are none) and scores of the slices that speak for the mistake."""
     classes = study.cohort.classes
     column = "score" if len(classes) == 2 else f"score_{row.positive}"
-    test = run.predictions.filter((pl.col("part") == "test") & (pl.col("patient_key") == patient))
-    if keys is not None:
+    test = run.slices.filter((pl.col("part") == "test") & (pl.col("patient_key") == patient))
+    if keys is not None and run.slices is run.predictions:
         test = test.filter(pl.col("slice_key").is_in(keys))
     elif label:
         # A patient was missed by those slices that show it.

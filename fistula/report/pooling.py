@@ -92,12 +92,11 @@ def _scored(study: Study, run: Run, positive: str, *, part: str) -> pl.DataFrame
 
 
 def _image(predictions: pl.DataFrame) -> pl.Expr:
-    """The slice; a jittered copy of one, made before the split, is an image of its own."""
+    """The slice, or the patient where patients were scored; a jittered copy made before the split is an image too."""
+    unit = pl.coalesce("slice_key", "patient_key")
     if "copy" not in predictions.columns:
-        return pl.col("slice_key")
-    return (
-        pl.when(pl.col("copy") == 0).then(pl.col("slice_key")).otherwise(pl.format("{} copy {}", "slice_key", "copy"))
-    )
+        return unit
+    return pl.when(pl.col("copy") == 0).then(unit).otherwise(pl.format("{} copy {}", "slice_key", "copy"))
 
 
 def _fit(study: Study, run: Run, positive: str, *, scaling: str) -> Scaling | None:

@@ -37,10 +37,10 @@ def reading_data(
         labels (1: of the class), scores and saliency maps (empty, or as `saliency_maps.run_maps` gives them, with why
         they are not there) of its test slices.
     """
-    tested = pl.concat([run.predictions.filter(pl.col("part") == "test").select("slice_key") for run in study.runs])[
+    tested = pl.concat([run.slices.filter(pl.col("part") == "test").select("slice_key") for run in study.runs])[
         "slice_key"
     ].unique()
-    manifest = study.cohort.labelled.filter(pl.col("slice_key").is_in(tested.implode()))
+    manifest = study.cohort.manifest.with_row_index("row").filter(pl.col("slice_key").is_in(tested.implode()))
     manifest = manifest.sort("patient_key", "series_key", "position_mm", "slice_key")
     index = {key: number for number, key in enumerate(manifest["slice_key"])}
     slices = {
@@ -97,7 +97,7 @@ def _view(
     several = len(study.positives) > 1
     runs = []
     for number, run in enumerate(configuration.runs):
-        test = run.predictions.filter(pl.col("part") == "test")
+        test = run.slices.filter(pl.col("part") == "test")
         maps, without = run_maps(study, run, positive, device=explained_on) if explained_on else ("", "not asked for")
         runs.append(
             {

@@ -45,4 +45,4 @@ def shrink(heat: NDArray[np.float32]) -> NDArray[np.uint8]:
 def _pixel_rows(study: Study, run: Run) -> list[int]:
     """The row of the cohort's pixels of each test row; a jittered copy stands with the map of its slice."""
     place = {key: row for row, key in enumerate(study.cohort.manifest["slice_key"])}
-    return [place[key] for key in run.predictions.filter(pl.col("part") == "test")["slice_key"]]
+    return [place[key] for key in run.slices.filter(pl.col("part") == "test")["slice_key"]]

@@ -43,6 +43,26 @@ class Run:
             raise DataError(path, f"lacks the columns {', '.join(sorted(missing))}", remedy=remedy)
         return table
 
+    @cached_property
+    def slices(self) -> pl.DataFrame:
+        """Scores of single slices: those of `predictions`, or those beside the scores of patients.
+
+        A slice without a label stands with its patient's.
+
+        Raises:
+            DataError: As `predictions`.
+        """
+        if self.predictions["slice_key"].null_count() < len(self.predictions):
+            return self.predictions
+        try:
+            table = pl.read_parquet(self.folder / "slices.parquet")
+        except (pl.exceptions.PolarsError, OSError) as error:
+            remedy = "Remove this run's folder and train it again"
+            raise DataError(self.folder / "slices.parquet", f"cannot be read ({error})", remedy=remedy) from error
+        of_patient = self.predictions.select("patient_key", "part", patient="label")
+        joined = table.join(of_patient, on=("patient_key", "part"), maintain_order="left")
+        return joined.with_columns(label=pl.coalesce("label", "patient")).drop("patient")
+
     @property
     def history(self) -> pl.DataFrame | None:
         """Columns as in `history.csv`; None where there is none."""

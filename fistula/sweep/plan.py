@@ -15,6 +15,7 @@ from fistula.cohort.split_table import split_fingerprint
 from fistula.errors import ConfigError, DataError
 from fistula.evidence.counting import slices_tell_the_class
 from fistula.learning.adjacent import ADJACENT, check_positions
+from fistula.learning.bags import bags_of
 from fistula.learning.making import make
 from fistula.learning.weight_store import weights_fingerprint
 from fistula.sweep.keys import Keys
@@ -102,6 +103,7 @@ class Planner:
         _check_classes(cohort, table, cfg.split.fold)
         if cfg.aggregation != "mean":
             _check_aggregation(cfg.aggregation, cohort)
+        _check_unit(cfg, cohort, table.filter(pl.col("fold") == cfg.split.fold))
         fingerprints = {"cohort_fingerprint": cohort.fingerprint, "split_fingerprint": fingerprint}
         path = Path(cfg.output_dir)
         weights = self.weights(resolved["model"]) or _weights_of_done(path)
@@ -132,6 +134,14 @@ def _check_aggregation(rule: str, cohort: Cohort) -> None:
             told = f"the number of slices alone tells the class {name} (per-patient AUROC {area})"
             remedy = "Use aggregation=mean, which does not rise with it"
             raise ConfigError("aggregation", f"must be mean where {told}", found=rule, remedy=remedy)
+
+
+def _check_unit(cfg: DictConfig, cohort: Cohort, parts: pl.DataFrame) -> None:
+    """Raise ConfigError or DataError unless the bags of the run can be made, before any run begins."""
+    if cfg.unit != "slice":
+        bags_of(cohort, parts, "train", unit=cfg.unit)
+    if not isinstance(cfg.slices_per_step, int | None) or isinstance(cfg.slices_per_step, bool):
+        raise ConfigError("slices_per_step", "must be a whole number, or null for all", found=cfg.slices_per_step)
 
 
 def _weights_of_done(folder: Path) -> str | None:

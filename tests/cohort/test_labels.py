@@ -25,6 +25,20 @@ def test_words_take_the_order_of_classes(table):
     assert [row.label for row in labels.rows] == [0, 1]
 
 
+@pytest.mark.parametrize("words", [("normal", "fistula"), ("Control", "Crohn"), ("no", "yes"), ("negative", "benign")])
+def test_of_two_words_the_one_that_says_nothing_is_there_comes_first(table, words):
+    labels = read_labels(table(f"path,label\na,{words[1]}\nb,{words[0]}\n"))
+    assert labels.classes == list(words)
+    assert [row.label for row in labels.rows] == [1, 0]
+
+
+@pytest.mark.parametrize("words", ["benign malignant", "normal negative", "normal benign malignant"])
+def test_words_whose_order_is_anybodys_guess_need_classes(table, words):
+    lines = "".join(f"{number},{word}\n" for number, word in enumerate(words.split()))
+    with pytest.raises(ConfigError, match=r"must be given, because the labels of .* are words"):
+        read_labels(table(f"path,label\n{lines}"))
+
+
 def test_patient_numbers_stay_text(table):
     labels = read_labels(table("patient_id,label\n02,0\n2,1\n"), level="patient")
     assert [row.name for row in labels.rows] == [("02",), ("2",)]

@@ -204,14 +204,15 @@ def test_of_magnitude_and_phase_in_one_enhanced_object_the_magnitude_is_kept(tmp
 
 
 def test_words_for_labels_need_their_order(dicom_tree, tmp_path, fistula_here):
-    table = dicom_tree[1].read_text().replace(",1\n", ",fistula\n").replace(",0\n", ",normal\n")
+    table = dicom_tree[1].read_text().replace(",1\n", ",malignant\n").replace(",0\n", ",benign\n")
     dicom_tree[1].write_text(table)
     code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
     assert code == 2
     assert "classes=[normal,fistula]" in error
-    code, _, _ = _ingest(fistula_here, dicom_tree, tmp_path / "cohort", "classes=[normal,fistula]")
+    code, shown, _ = _ingest(fistula_here, dicom_tree, tmp_path / "cohort", "classes=[benign,malignant]")
     assert code == 0
-    assert read_cohort(tmp_path / "cohort").classes == ["normal", "fistula"]
+    assert "positive class: malignant" in shown
+    assert read_cohort(tmp_path / "cohort").classes == ["benign", "malignant"]
 
 
 def test_positive_slices_alone_are_enough_with_other_patients_as_negatives(dicom_tree, tmp_path, fistula_here):

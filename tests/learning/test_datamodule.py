@@ -45,7 +45,7 @@ def rows_of(cohort, loader):
 def test_each_part_serves_its_slices_and_no_others(cohort):
     parts = ["train"] * 9 + ["val"] * 3 + ["test"] * 6
     data = datamodule(cohort, parts)
-    served = {part: rows_of(cohort, data.part_dataloader(part)) for part in data.parts}
+    served = {part: rows_of(cohort, data.part_dataloader(part)) for part in data.bags}
     assert served == {"train": list(range(9)), "val": [9, 10, 11], "test": list(range(12, 18))}
 
 

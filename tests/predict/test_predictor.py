@@ -152,7 +152,7 @@ def test_an_error_rate_that_cannot_be_is_refused(study):
 def test_few_known_patients_make_every_answer_an_abstention_that_says_why(study, one_patient):
     found = fistula.load(study, error=0.01).predict(one_patient)
     assert found.patients["answer"].to_list() == ["abstain"]
-    assert found.patients["possible"].to_list() == ["0|1"]
+    assert found.patients["possible"].to_list() == ["normal|fistula"]
     assert any("too few known patients" in note for note in found.summary["notes"])
 
 

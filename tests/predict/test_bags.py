@@ -1,0 +1,42 @@
+import numpy as np
+import polars as pl
+import pytest
+
+import fistula
+
+from ..conftest import TINY_RUN
+
+
+@pytest.fixture
+def run_of_patients(study, fistula_here, tmp_path):
+    """A run of the synthetic study's cohort that scores patients."""
+
+    def train(pooling):
+        target = tmp_path / "patients"
+        where = f"hydra.run.dir={target}"
+        code, _, error = fistula_here("train", f"cohort={study / 'cohort'}", *TINY_RUN, "unit=patient", pooling, where)
+        assert code == 0, error
+        return target
+
+    return train
+
+
+@pytest.mark.parametrize("pooling", ["pooling=attention", "pooling=transformer"])
+def test_the_score_of_a_patient_is_that_of_training(run_of_patients, phantom, pooling):
+    predictor = fistula.load(run_of_patients(pooling))
+    found = predictor.predict(phantom)
+    new = found.patients.select("patient_key", pl.col("score").alias("new"), "known")
+    stored = predictor.runs[0].predictions.join(new, on="patient_key")
+    assert len(stored) == len(predictor.runs[0].predictions)
+    np.testing.assert_allclose(stored["new"], stored["score"], rtol=0, atol=1e-6)
+    slices = pl.read_parquet(predictor.runs[0].folder / "slices.parquet").join(
+        found.slices.select("slice_key", pl.col("score").alias("new")), on="slice_key"
+    )
+    np.testing.assert_allclose(slices["new"], slices["score"], rtol=0, atol=1e-6)
+    assert set(found.patients["known"]) == {"trained on", "validated on", "tested on"}
+
+
+def test_a_run_of_patients_is_not_exported(run_of_patients, fistula_here):
+    code, _, error = fistula_here("export", f"run={run_of_patients('pooling=mean')}", "out=model")
+    assert code == 2
+    assert "must be of runs that score slices" in error
