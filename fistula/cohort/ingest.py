@@ -27,6 +27,7 @@ from fistula.cohort.select import Policies, Selection, select
 from fistula.cohort.stacks import plane_notes, volume_notes
 from fistula.cohort.store import PixelStore, disk_errors
 from fistula.cohort.survey import FACTS, Survey, survey_source
+from fistula.cohort.tables import Naming
 from fistula.cohort.volume import Plan
 from fistula.cohort.workers import Workers
 from fistula.dicom.survey import Look
@@ -69,6 +70,7 @@ def ingest(
     workers: Workers,
     classes: list[str] | None = None,
     level: str = "slice",
+    naming: Naming | None = None,
     reuse: Path | None = None,
 ) -> dict[str, Any]:
     """Write the cohort folder `out`, whole or not at all.
@@ -81,6 +83,7 @@ def ingest(
         workers: Processes.
         classes: Class names where labels are words.
         level: Whether a line of the table labels a `slice`, or all slices of a `patient`.
+        naming: How the table calls its columns.
         reuse: A cohort written from an earlier state of the same tree by an equal recipe; what did not change since
             is taken from it.
 
@@ -91,7 +94,7 @@ def ingest(
         FistulaError: If anything is not what it has to be; nothing is then written.
     """
     refuse_existing(out)
-    labels = read_labels(labels_file, classes=classes, negatives=recipe.policies.negatives, level=level)
+    labels = read_labels(labels_file, classes=classes, negatives=recipe.policies.negatives, level=level, naming=naming)
     earlier = Earlier.open(reuse, recipe.settings, recipe.look.pseudonyms) if reuse is not None else None
     known = earlier.facts if earlier else None
     survey = survey_source(source, recipe.look, workers, are_images=labels.are_images, known=known)
@@ -139,6 +142,7 @@ def _record(manifest: pl.DataFrame, labels: Labels, recipe: Recipe, flow: Flow, 
         "format": FORMAT,
         "classes": labels.classes,
         "label_level": labels.level,
+        "ignored_columns": list(labels.ignored),
         "negatives": selection.negatives,
         "patient": recipe.patient.word,
         "fingerprint": manifest_fingerprint(manifest.select(list(SCHEMA))),

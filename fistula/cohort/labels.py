@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from fistula.cohort.page_table import beside_labels, first_answers
+from fistula.cohort.page_table import BESIDE, beside_labels, first_answers
 from fistula.cohort.survey import IMAGE_SUFFIXES
-from fistula.cohort.tables import read_table
+from fistula.cohort.tables import Naming, read_table, whole
 from fistula.errors import ConfigError, DataError
 
 # What may name an image; the first of these that a table has is how it names them.
@@ -62,7 +62,8 @@ class Labels:
         classes: Names in the order of their labels; with two, the last is the positive one.
         rows: Its lines, in order.
         level: What a line labels: a `slice`, or all slices of a `patient`.
-        has_frames: Whether it has the column frame_number, in which an empty cell stands for all frames of an object.
+        has_frames: Whether it has the column frame_number; an empty cell stands for all frames of an object.
+        ignored: Columns that were left out.
     """
 
     path: Path
@@ -71,6 +72,7 @@ class Labels:
     rows: list[Row]
     level: str = "slice"
     has_frames: bool = False
+    ignored: tuple[str, ...] = ()
 
     @property
     def are_images(self) -> bool:
@@ -79,16 +81,22 @@ class Labels:
 
 
 def read_labels(
-    path: Path, *, classes: Sequence[str] | None = None, negatives: str = "none", level: str = "slice"
+    path: Path,
+    *,
+    classes: Sequence[str] | None = None,
+    negatives: str = "none",
+    level: str = "slice",
+    naming: Naming | None = None,
 ) -> Labels:
-    """Read and check a CSV table of labels.
+    """Read and check a table of labels.
 
     Args:
-        path: UTF-8, with or without a byte order mark; commas, semicolons or tabs; the first line names the columns.
+        path: CSV or Excel, see `fistula.cohort.tables.read_table`.
         classes: Class names; needed where labels are words, their order giving the indices.
         negatives: What the table leaves out is negative: `none`, `other_patients` or `rest`. Unless `none`, a table
             without a `label` column lists images of the last class.
-        level: `slice`, or `patient`: a line is for a patient, and its label for all of that patient's slices.
+        level: `slice`, or `patient`: a line's label is for all slices of a patient.
+        naming: How the table calls its columns, and what to do with others.
 
     Raises:
         DataError: If the file, a column or a cell is not what it has to be; the message has the line.
@@ -96,11 +104,10 @@ def read_labels(
     """
     if level not in LEVELS:
         raise ConfigError("labels.level", f"must be {' or '.join(LEVELS)}", found=level)
-    table = read_table(path, columns=COLUMNS)
-    header = table[0][1]
+    header, lines, ignored = read_table(path, columns=(*COLUMNS, *BESIDE), naming=naming, allowed=_allowed)
     key = _check_columns(path, header, negatives=negatives)
     _check_level(path, key, level)
-    body = [(line, dict(zip(header, cells, strict=True))) for line, cells in table[1:]]
+    body = [(line, dict(zip(header, cells, strict=True))) for line, cells in lines]
     body = first_answers(path, header, body, negatives=negatives)
     if not body:
         raise DataError(path, "must have at least one line below its header")
@@ -108,7 +115,11 @@ def read_labels(
     rows = [_row(path, line, cells, key=key, classes=names) for line, cells in body]
     _refuse_twice(path, rows)
     _refuse_mixed_files(path, rows, key)
-    return Labels(path, key, names, rows, level, has_frames="frame_number" in header)
+    return Labels(path, key, names, rows, level, has_frames="frame_number" in header, ignored=tuple(ignored))
+
+
+def _allowed(header: list[str]) -> tuple[str, ...]:
+    return (*COLUMNS, *beside_labels(header))
 
 
 def _check_level(path: Path, key: tuple[str, ...], level: str) -> None:
@@ -123,9 +134,6 @@ def _check_level(path: Path, key: tuple[str, ...], level: str) -> None:
 
 
 def _check_columns(path: Path, header: list[str], *, negatives: str) -> tuple[str, ...]:
-    allowed = f"Allowed are {', '.join(COLUMNS)}"
-    if unknown := [name for name in header if name not in (*COLUMNS, *beside_labels(header))]:
-        raise DataError(f"{path}, line 1", f"has the unknown column {', '.join(map(repr, unknown))}", remedy=allowed)
     if twice := {name for name in header if header.count(name) > 1}:
         raise DataError(f"{path}, line 1", f"has the column {sorted(twice)[0]!r} twice")
     if "label" not in header and negatives == "none":
@@ -168,7 +176,7 @@ def _row(path: Path, line: int, cells: dict[str, str], *, key: tuple[str, ...], 
     if key == ("path",):
         name = (_relative(where, name[0]),)
     if key == KEYS[2]:
-        name = (name[0], str(_whole(where, "instance_number", name[1])))
+        name = (name[0], str(whole(where, "instance_number", name[1])))
     split = cells.get("split") or None
     if split not in (*PARTS, None):
         raise DataError(where, f"split must be one of {', '.join(PARTS)}, or empty", found=repr(split))
@@ -176,7 +184,7 @@ def _row(path: Path, line: int, cells: dict[str, str], *, key: tuple[str, ...], 
     return Row(
         line=line,
         name=name,
-        frame=None if frame is None else _whole(where, "frame_number", frame),
+        frame=None if frame is None else whole(where, "frame_number", frame),
         label=_label(where, cells.get("label"), classes),
         patient=cells.get("patient_id", ""),
         split=split,
@@ -203,12 +211,6 @@ def _relative(where: str, text: str) -> str:
     if path.is_absolute() or ".." in path.parts:
         raise DataError(where, "path must be relative to source, without '..'", found=text)
     return str(path)
-
-
-def _whole(where: str, column: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise DataError(where, f"{column} must be a whole number", found=repr(text))
-    return int(text)
 
 
 def _point(where: str, cells: dict[str, str], point: str) -> tuple[float, float] | None:
@@ -243,6 +245,5 @@ def _refuse_mixed_files(path: Path, rows: list[Row], key: tuple[str, ...]) -> No
     images = [row.name[0].lower().endswith(IMAGE_SUFFIXES) for row in rows]
     if any(images) and not all(images):
         line = next(row.line for row, is_image in zip(rows, images, strict=True) if is_image != images[0])
-        raise DataError(
-            f"{path}, line {line}", "names DICOM and PNG or JPEG files in one table", remedy="Ingest them apart"
-        )
+        rule = "names DICOM and PNG or JPEG files in one table"
+        raise DataError(f"{path}, line {line}", rule, remedy="Ingest them apart")

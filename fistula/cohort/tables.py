@@ -1,40 +1,180 @@
-"""Read a table from a file: the cells of its lines, whatever a country separates them by."""
+"""Read a table from a file: CSV or Excel, whatever a country separates cells by and however its columns are spelt."""
 
 import csv
 import io
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from fistula.errors import DataError
+import fastexcel
+
+from fistula.errors import ConfigError, DataError
+
+OTHERS = ("refuse", "ignore")
+EXCEL, OLD_EXCEL = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # how an .xlsx begins; and an .xls, or one with a password
+GUARDED = re.compile(r"""^(?:="(.*)"|'([\d.]+)'?)$""")  # how a spreadsheet is kept from taking text for a number
+ROUNDED = re.compile(r"\d[.,]?\d*E\+\d+", re.IGNORECASE)  # 1.2E+17: the digits of an identifier are lost
+SURE_DIGITS = 15  # of a number in a spreadsheet
+
+Lines = list[tuple[int, list[str]]]
 
 
-def read_table(path: Path, *, columns: Sequence[str]) -> list[tuple[int, list[str]]]:
-    """Line numbers and stripped cells, every line as long as the first; empty lines are left out.
+@dataclass(frozen=True)
+class Naming:
+    """How the columns of a table are called.
 
     Args:
-        path: UTF-8, with or without a byte order mark; commas, semicolons or tabs; the first line names the columns.
-        columns: That it may have, for messages.
+        columns: Names of the table's own columns, by ours; an empty one is called as ours.
+        others: What to do with further columns: `refuse` or `ignore`.
+    """
+
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    others: str = "refuse"
+
+    def __post_init__(self) -> None:
+        if self.others not in OTHERS:
+            raise ConfigError("other_columns", f"must be {' or '.join(OTHERS)}", found=self.others)
+
+    def header(self, path: Path, found: Sequence[str], known: Sequence[str]) -> list[str]:
+        """Our names of the columns, the table's own where we have none; case, spaces and marks do not matter.
+
+        Raises:
+            ConfigError: If a column that `columns` names is not there, or stands for two things.
+        """
+        plain = {_plain(name): name for name in known}
+        names = [plain.get(_plain(name), name) for name in found]
+        given = {ours: str(theirs) for ours, theirs in self.columns.items() if theirs not in (None, "")}
+        taken: dict[int, str] = {}
+        for ours, theirs in given.items():
+            places = [at for at, name in enumerate(found) if name == theirs]
+            places = places or [at for at, name in enumerate(found) if _plain(name) == _plain(theirs)]
+            if len(places) != 1 or places[0] in taken:
+                remedy = f"Its columns are {', '.join(found)}"
+                raise ConfigError(f"columns.{ours}", f"must be one column of {path}", found=theirs, remedy=remedy)
+            taken[places[0]] = ours
+        # A column that is called as ours, where another was said to be it, is a further one.
+        names = [f"{own} (as it stands)" if name in given else name for own, name in zip(found, names, strict=True)]
+        return [taken.get(at, name) for at, name in enumerate(names)]
+
+
+def read_table(
+    path: Path, *, columns: Sequence[str], naming: Naming | None = None, allowed: Callable | None = None
+) -> tuple[list[str], Lines, list[str]]:
+    """The header in our names, the lines below it with their numbers and stripped cells, and the columns left out.
+
+    Every line is as long as the first; empty lines are left out.
+
+    Args:
+        path: CSV in UTF-8 or UTF-16 (commas, semicolons, tabs, or what a first line `sep=;` says), or an Excel
+            workbook with one sheet; the first line names the columns.
+        columns: That it may have.
+        naming: How it calls them.
+        allowed: Which of `columns` a header may have; None for all.
 
     Raises:
-        DataError: If it is not such a file.
+        DataError: If it is not such a file, or has other columns and `naming` refuses them.
+        ConfigError: If a column that `naming` names is not there.
     """
+    naming = naming or Naming()
     try:
-        content = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(path, "must be UTF-8 text", remedy="Save it as CSV UTF-8") from error
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(f"labels={path}", f"cannot be read ({error.strerror})", remedy="Check the path") from error
-    delimiter = next((mark for mark in ",;\t" if mark in content.split("\n", 1)[0]), ",")  # countries differ
-    reader = csv.reader(io.StringIO(content, newline=""), strict=True, delimiter=delimiter)
-    try:
-        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}", f"is not CSV ({error})") from error
+    if content.startswith(OLD_EXCEL):
+        raise DataError(path, "is an old Excel workbook or one with a password", remedy="Save it as .xlsx without one")
+    lines = _excel(path, content) if content.startswith(EXCEL) else _csv(path, content)
+    lines = [(line, [_unguarded(cell) for cell in cells]) for line, cells in lines]
     lines = [(line, cells) for line, cells in lines if any(cells)]
     if not lines:
         raise DataError(path, "is empty", remedy=f"Its first line must name columns of {', '.join(columns)}")
-    width = len(lines[0][1])
+    first, found = lines[0]
     for line, cells in lines:
-        if len(cells) != width:
-            raise DataError(f"{path}, line {line}", f"must have {width} cells as the header has", found=len(cells))
-    return lines
+        if len(cells) != len(found):
+            raise DataError(f"{path}, line {line}", f"must have {len(found)} cells as the header has", found=len(cells))
+    header = naming.header(path, found, columns)
+    may_have = columns if allowed is None else allowed(header)
+    if (others := [name for name in header if name not in may_have]) and naming.others == "refuse":
+        names = f"column{'s' if len(others) > 1 else ''} {', '.join(map(repr, others))}"
+        remedy = (
+            f"Leave out with other_columns=ignore, or say what it is: columns.label=... Known are {', '.join(columns)}"
+        )
+        raise DataError(f"{path}, line {first}", f"has the unknown {names}", remedy=remedy)
+    kept = [at for at, name in enumerate(header) if name in may_have]
+    body = [(line, [cells[at] for at in kept]) for line, cells in lines[1:]]
+    _refuse_rounded(path, [header[at] for at in kept], body)
+    return [header[at] for at in kept], body, others
+
+
+def whole(where: str, column: str, text: str) -> int:
+    """The whole number of a cell; DataError with `where` if it is none."""
+    if not (text.isascii() and text.isdigit()):
+        raise DataError(where, f"{column} must be a whole number", found=repr(text))
+    return int(text)
+
+
+def _csv(path: Path, content: bytes) -> Lines:
+    try:
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(path, "must be UTF-8 text", remedy="Save it as CSV UTF-8, or as .xlsx") from error
+    first, _, rest = text.partition("\n")
+    said = re.fullmatch(r'"?sep=(.)"?', first.strip("\r ")) if first[:5].strip('"').startswith("sep") else None
+    if said:
+        text, delimiter = rest, said[1]
+    else:  # countries differ
+        delimiter = max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    skipped = 1 if said else 0
+    try:
+        return [(reader.line_num + skipped, cells) for cells in reader]
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num + skipped}", f"is not CSV ({error})") from error
+
+
+def _excel(path: Path, content: bytes) -> Lines:
+    """The cells of the only sheet that has any, numbers as they are written without a point if they are whole."""
+    try:
+        book = fastexcel.read_excel(content)
+        sheets = {
+            name: book.load_sheet(name, header_row=None, skip_rows=0, dtypes="string").to_polars().rows()
+            for name in book.sheet_names
+        }
+    except fastexcel.FastExcelError as error:
+        raise DataError(path, "is not an Excel workbook that can be read", remedy="Save it as CSV UTF-8") from error
+    full = [name for name, rows in sheets.items() if rows]
+    if len(full) > 1:
+        remedy = "Save the sheet with the labels as a file of its own"
+        raise DataError(path, "must have one sheet with cells", found=", ".join(full), remedy=remedy)
+    rows = sheets[full[0]] if full else []
+    # Cells that were once filled make a sheet wider than what it holds.
+    width = max((at + 1 for row in rows for at, cell in enumerate(row) if cell), default=0)
+    return [(line, [cell or "" for cell in row[:width]]) for line, row in enumerate(rows, 1)]
+
+
+def _refuse_rounded(path: Path, header: list[str], body: Lines) -> None:
+    """A spreadsheet keeps 15 digits of a number: two patients may then have one."""
+    for line, cells in body:
+        for name, cell in zip(header, cells, strict=True):
+            is_long = cell.isascii() and cell.isdigit() and len(cell) > SURE_DIGITS
+            if ROUNDED.fullmatch(cell) or (is_long and cell[0] != "0" and _is_rounded(cell)):
+                rule = f"{name} is a number that a spreadsheet has rounded"
+                remedy = "Format the column as text and enter it again"
+                raise DataError(f"{path}, line {line}", rule, found=cell, remedy=remedy)
+
+
+def _is_rounded(digits: str) -> bool:
+    value = float(digits)
+    return int(value) == int(digits) and float(f"{value:.{SURE_DIGITS}g}") == value
+
+
+def _unguarded(cell: str) -> str:
+    cell = cell.strip()
+    found = GUARDED.match(cell)
+    return (found[1] or found[2] or "").strip() if found else cell
+
+
+def _plain(name: str) -> str:
+    """A column's name without what people spell differently: `Patient ID`, `PatientID`, `patient_id`."""
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())

@@ -23,6 +23,7 @@ from fistula.cohort.patients import PatientRule
 from fistula.cohort.rules import Keep
 from fistula.cohort.select import Policies
 from fistula.cohort.survey import IMAGE_SUFFIXES, Survey, survey_source
+from fistula.cohort.tables import Naming
 from fistula.cohort.trial import template_lines, trial
 from fistula.cohort.workers import Workers
 from fistula.dicom.identity import read_pseudonyms
@@ -31,7 +32,8 @@ from fistula.errors import ConfigError
 from fistula.folder import refuse_existing, write_whole
 
 MOST_KINDS = 60
-CHOOSING = ("keep", "patient=", "negatives=", "labels.level=", "classes=")  # options that ingest has as well
+# Options that ingest has as well.
+CHOOSING = ("keep", "patient=", "negatives=", "labels.level=", "classes=", "columns.", "other_columns=")
 HEADINGS = (
     "series",
     "patients",
@@ -109,7 +111,10 @@ def _write_template(path: Path, survey: Survey, slices: pl.DataFrame, look: Look
 def _read_table(cfg: DictConfig) -> Labels | None:
     if cfg.labels.file is None or not Path(str(cfg.labels.file)).exists():
         return None
-    return read_labels(Path(str(cfg.labels.file)), classes=cfg.classes, negatives="rest", level=cfg.labels.level)
+    naming = Naming(cfg.columns, cfg.other_columns)
+    return read_labels(
+        Path(str(cfg.labels.file)), classes=cfg.classes, negatives="rest", level=cfg.labels.level, naming=naming
+    )
 
 
 def _print_series(console: Console, survey: Survey, keep: Keep, look: Look) -> None:

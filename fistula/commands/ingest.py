@@ -15,6 +15,7 @@ from fistula.cohort.ingest import Recipe, ingest
 from fistula.cohort.patients import PatientRule
 from fistula.cohort.pixels import Grid
 from fistula.cohort.select import Policies
+from fistula.cohort.tables import Naming
 from fistula.cohort.workers import Workers
 from fistula.dicom.identity import key_file, read_pseudonyms
 from fistula.dicom.survey import Look
@@ -38,6 +39,7 @@ def run(cfg: DictConfig) -> None:
             workers=Workers(cfg.workers.count, cfg.workers.backend),
             classes=cfg.classes,
             level=cfg.labels.level,
+            naming=Naming(cfg.columns, cfg.other_columns),
             reuse=None if cfg.reuse is None else Path(str(cfg.reuse)),
         )
     console = wide_console()
@@ -46,6 +48,8 @@ def run(cfg: DictConfig) -> None:
         console.print(f"noted: {name}: {count}", style="yellow", soft_wrap=True)
     for sentence in record["early"]:
         console.print(f"early: {sentence}", style="yellow", soft_wrap=True, markup=False)
+    if record["ignored_columns"]:
+        print(f"other_columns=ignore: left out {', '.join(record['ignored_columns'])}")
     counts = ", ".join(f"{name}: {count}" for name, count in record["by_class"].items())
     if record["label_level"] == "patient":
         print(f"labels.level=patient: {record['labelled']} slices have the label of their patient")
