@@ -59,7 +59,7 @@ class FistulaClassifier(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.pooling = pooling or Mean(backbone.num_features)
+        self.pooling = pooling or Mean()
         self.slice_weight = slice_weight
         self.learning = learning
         self.loss = loss

@@ -16,10 +16,10 @@ class Mean(nn.Module):
     """The mean of a bag's features; a bag of one slice is that slice.
 
     Args:
-        num_features: F.
+        num_features: F, as the other poolings take it.
     """
 
-    def __init__(self, num_features: int) -> None:
+    def __init__(self, num_features: int | None = None) -> None:
         super().__init__()
 
     def forward(self, features: Tensor, sizes: Sequence[int], positions: Tensor) -> Pooled:

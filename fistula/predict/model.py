@@ -228,6 +228,8 @@ def _build(folder: Path, config: DictConfig, record: dict[str, Any], *, num_clas
     logging.getLogger(create_backbone.__module__).setLevel(logging.WARNING)
     model = OmegaConf.to_container(config.model) | {"pretrained": False, "download": False}  # type: ignore[operator]
     # What a name on the hub stood for is in the record: this machine need not have it.
+    if not (isinstance(size := record.get("image_size"), int | None) and (size is None or size > 0)):
+        raise DataError(folder / RECORD, "is damaged: image_size must be pixels", found=size, remedy=RETRAIN)
     model |= {"num_classes": num_classes, "image_size": record.get("image_size")} | record.get("network", {})
     known = {f"{create_backbone.__module__}.{create_backbone.__name__}": create_backbone}
     backbone = call_known(model, known, where=folder / "config.yaml: model")

@@ -16,6 +16,7 @@ from fistula.predict.export import export
 from fistula.predict.model import load_run
 from fistula.predict.write import draw_overlays
 from fistula.report.reading import reading_data
+from fistula.report.results import results
 from fistula.report.study import read_study
 from fistula.serve.app import create_app
 from fistula.serve.uploads import UploadLimits
@@ -88,7 +89,9 @@ def test_a_frozen_network_is_probed_with_neighbours_too(fistula_here, made, tmp_
 
 
 def test_the_reading_room_and_the_pointing_game_show_what_the_network_saw(run_folder, fistula_here, study):
-    room = reading_data(read_study(run_folder), first=0, maps="all")
+    read = read_study(run_folder)
+    rows = results(read, resamples=20, scaling="platt", prevalence=None)
+    room = reading_data(read, [row for row in rows if row.level == "patient"], first=0, maps="all")
     shown = [run for view in room["views"] for run in view["runs"]]
     assert shown
     assert all(run["maps"] and run["without_maps"] == "" for run in shown)

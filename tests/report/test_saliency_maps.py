@@ -13,10 +13,17 @@ from fistula.predict.model import load_run
 from fistula.report.contents import Settings
 from fistula.report.page import write_report
 from fistula.report.reading import reading_data
+from fistula.report.results import results
 from fistula.report.saliency_maps import CELLS, run_maps, shrink
 from fistula.report.study import read_study
 
 from .test_browser import browser  # noqa: F401
+
+
+def rows_of(study):
+    """Its results per patient, as the page gives them to the reading room."""
+    rows = results(study, resamples=20, scaling="platt", prevalence=None)
+    return [row for row in rows if row.level == "patient"]
 
 
 @pytest.fixture
@@ -75,14 +82,15 @@ def test_a_run_whose_network_cannot_be_had_says_why_and_the_page_is_made_all_the
     for run in read_study(own_study).runs:
         damage(run.folder)
     read = read_study(own_study)
-    data = reading_data(read, first=0, maps="all")
+    data = reading_data(read, rows_of(read), first=0, maps="all")
     for view in data["views"]:
         assert all(run["maps"] == "" and reason in run["without_maps"] for run in view["runs"])
 
 
 @pytest.mark.parametrize(("maps", "explained"), [("none", []), ("best", [0])])
 def test_only_the_views_asked_for_are_explained(own_study, maps, explained):
-    views = reading_data(read_study(own_study), first=0, maps=maps)["views"]
+    read = read_study(own_study)
+    views = reading_data(read, rows_of(read), first=0, maps=maps)["views"]
     assert [number for number, view in enumerate(views) if view["runs"][0]["maps"]] == explained
     if maps == "none":
         assert views[0]["runs"][0]["without_maps"] == "not asked for"
@@ -101,7 +109,8 @@ def test_where_the_network_looked_is_laid_over_a_slice_under_the_pointer_and_in_
     assert card.locator("canvas.map").is_visible()
     opaque = "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let n = 0;"
     opaque += " for (let i = 3; i < d.length; i += 4) n = Math.max(n, d[i]); return n; }"
-    data = reading_data(read_study(own_study), first=0, maps="none")
+    read = read_study(own_study)
+    data = reading_data(read, rows_of(read), first=0, maps="none")
     strongest = [
         page.locator(".card").nth(place).evaluate("b => { b.dispatchEvent(new Event('mouseenter')); }")
         or page.locator(".card").nth(place).locator("canvas").evaluate(opaque)
