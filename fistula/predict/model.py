@@ -227,12 +227,13 @@ def _build(folder: Path, config: DictConfig, record: dict[str, Any], *, num_clas
     # The weights come from the checkpoint: what the log says of a random start would mislead.
     logging.getLogger(create_backbone.__module__).setLevel(logging.WARNING)
     model = OmegaConf.to_container(config.model) | {"pretrained": False, "download": False}  # type: ignore[operator]
-    # What a name on the hub stood for is in the record: this machine need not have it.
-    if not (isinstance(size := record.get("image_size"), int | None) and (size is None or size > 0)):
-        raise DataError(folder / RECORD, "is damaged: image_size must be pixels", found=size, remedy=RETRAIN)
-    model |= {"num_classes": num_classes, "image_size": record.get("image_size")} | record.get("network", {})
-    known = {f"{create_backbone.__module__}.{create_backbone.__name__}": create_backbone}
-    backbone = call_known(model, known, where=folder / "config.yaml: model")
+    size, network = record.get("image_size", "pretrained"), record.get("network", {})
+    is_size = size == "pretrained" or (isinstance(size, int) and size > 0)
+    if not is_size or not (isinstance(network, dict) and set(network) <= {"architecture", "options"}):
+        raise DataError(folder / RECORD, "is damaged: it asks for what no run does", remedy=RETRAIN)
+    model |= {"num_classes": num_classes, "image_size": size} | network  # what a name on the hub stood for
+    name = f"{create_backbone.__module__}.{create_backbone.__name__}"
+    backbone = call_known(model, {name: create_backbone}, where=folder / "config.yaml: model")
     kinds = {f"{kind.__module__}.{kind.__name__}": kind for kind in (Mean, Maximum, Attention, Transformer)}
     # Runs of a release without poolings have none in their configuration.
     said = OmegaConf.to_container(config.pooling) if "pooling" in config else {"_target_": next(iter(kinds))}

@@ -49,6 +49,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "loss.class_balance": (0, 10),
     "loss.gamma": (0, 100),
     "loss.label_smoothing": (0, 0.999999),
+    "learning.epochs": (1, 100_000),
     "learning.alone": (0, 0.999999),
     "learning.all_by": (0, 0.999999),
     "learning.layer_decay": (1e-6, 1),

@@ -16,7 +16,7 @@ ROWS = SCRIPT["listed"]()
 FAST = ("test_byobnet", "test_efficientnet", "test_convnext", "lcnet_035", "levit_128s", "convit_tiny")
 DOZEN = (
     "test_resnet", "densenet121", "test_efficientnet", "test_convnext", "test_vit", "vit_small_patch14_dinov2",
-    "vit_tiny_patch16_dinov3_qkvb", "swin_tiny_patch4_window7_224", "test_maxxvit", "eva02_tiny_patch14_224",
+    "vit_tiny_patch16_dinov3_qkvb", "swin_tiny_patch4_window7_224", "test_maxvit", "eva02_tiny_patch14_224",
     "regnetx_002", "mobilenetv4_conv_small_035",
 )  # fmt: skip
 

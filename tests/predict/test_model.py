@@ -97,6 +97,8 @@ def test_a_configuration_that_no_run_wrote_is_refused(copied_run, content, messa
         {"aggregation": "median"},
         {"aggregation": [1]},
         {"image_size": "large"},
+        {"network": {"architecture": "resnet18", "download": True}},
+        {"network": ["resnet18"]},
         {"interpolation": 3},
         {"image_size": 0},
     ],
