@@ -127,6 +127,8 @@ def _facts(plan: RunPlan) -> dict[str, Any]:
         "augmentation": choices["augmentation"],
         "split": choices["split"],
         "labelling": choices["labelling"],
+        # Slices pass through no pooling.
+        "unit": "slice" if cfg.unit == "slice" else f"patient, {choices['pooling']} pooling",
     }
     return {
         "name": plan.name,

@@ -12,6 +12,7 @@ NAMES = {
     "patient_kfold": "split by patient",
     "permuted_by_patient": "labels permuted by patient",
     "given": "labels as given",
+    "slice": "slice by slice",
 }
 
 
