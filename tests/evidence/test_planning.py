@@ -58,7 +58,9 @@ def test_slices_that_are_alike_bring_less_than_ones_that_are_not():
 
 
 @pytest.mark.slow
-def test_the_number_that_is_named_has_the_power_that_was_asked():
+def test_the_number_that_is_named_has_the_power_that_was_asked(monkeypatch):
+    monkeypatch.setattr(planning, "FIRST", 300)
+    monkeypatch.setattr(planning, "LAST", 2000)
     scenario = Scenario(0.9, 0.5, slices=5, correlation=0.5, other=0.8, agreement=0.4)
     answer = patients_for_difference(scenario, seed=1)
     random = np.random.default_rng(99)
