@@ -32,6 +32,7 @@ COMMANDS = {
     "preview": "show what an augmentation does to slices of a cohort",
     "weights": "bring pretrained weights to a machine without a network: pull, list, verify, pack",
     "status": "show how far a study is",
+    "who": "lead a pseudonym back to the patient and the image, on this machine",
     "report": "compare the runs of a study on one page",
     "predict": "score new images with a run or a study",
     "serve": "score what is uploaded, on this machine",

@@ -1,0 +1,81 @@
+"""`fistula who`: from a pseudonym back to the patient, series and image, on this machine."""
+
+from io import StringIO
+from pathlib import Path
+
+import polars as pl
+from omegaconf import DictConfig
+from rich.table import Table
+from rich.text import Text
+
+from fistula.cohort.flow import wide_console
+from fistula.cohort.survey import Survey, survey_source
+from fistula.cohort.workers import Workers
+from fistula.dicom.container import Part
+from fistula.dicom.identity import key_file, read_pseudonyms
+from fistula.dicom.reference import read_reference
+from fistula.dicom.survey import Look
+from fistula.errors import ConfigError, DataError
+from fistula.folder import refuse_existing, write_whole
+
+KEYS = ("patient_key", "study_key", "series_key", "slice_key")
+COLUMNS = ("patient", "series", "image number", "frame", "file", "pseudonym of the slice")
+LEAST = 6  # digits: two of a cohort hardly begin alike
+MOST = 200  # lines on the screen
+
+
+def run(cfg: DictConfig) -> None:
+    """Read the headers of the source, find the pseudonym among those that the key makes of them, and say what it is."""
+    key = str(cfg.key).strip().lower()
+    if len(key) < LEAST or not all(digit in "0123456789abcdef" for digit in key):
+        raise ConfigError(
+            "key", f"must be a pseudonym, or {LEAST} of its digits or more from the first on", found=cfg.key
+        )
+    out = None if cfg.out is None else Path(str(cfg.out))
+    if out is not None:
+        refuse_existing(out)
+    if not key_file().is_file():
+        remedy = "Name the one that the cohort was made with: FISTULA_PSEUDONYM_KEY_FILE=FILE"
+        raise ConfigError("pseudonym key", "must be there: without it no pseudonym leads back", remedy=remedy)
+    look = Look(read_pseudonyms(create=False), "", cfg.max_object_mb, cfg.seconds_per_file)
+    survey = survey_source(Path(str(cfg.source)), look, Workers(cfg.workers.count, cfg.workers.backend))
+    found = named(survey, key, look)
+    table = Table(*COLUMNS, title="This names persons: keep it on this machine.", title_style="bold red")
+    for line in found.head(MOST).iter_rows():
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in line))
+    console = wide_console()
+    console.print(table)
+    if len(found) > MOST:
+        console.print(f"... and {len(found) - MOST} more images (out=FILE.csv writes all)")
+    if out is not None:
+        text = StringIO()
+        found.write_csv(text)
+        write_whole(out, text.getvalue())
+        print(f"wrote {out}, which names persons")
+
+
+def named(survey: Survey, key: str, look: Look) -> pl.DataFrame:
+    """The images that a pseudonym stands for, with what their files say, `COLUMNS`.
+
+    Raises:
+        DataError: If none has it, or more than one pseudonym begins so.
+    """
+    images = survey.facts.filter(pl.col("outcome") == "image")
+    begins = {column: images.filter(pl.col(column).str.starts_with(key)) for column in KEYS}
+    meant = {(column, name) for column, rows in begins.items() for name in rows[column].unique()}
+    if not meant:
+        remedy = "Name the folder that the cohort was made from, and the key that it was made with"
+        raise DataError(f"key={key}", f"is no patient, study, series or slice of {survey.folder}", remedy=remedy)
+    if len(meant) > 1:
+        found = ", ".join(sorted(f"{column.removesuffix('_key')} {name}" for column, name in meant))
+        raise DataError(f"key={key}", "must be of one pseudonym", found=found, remedy="Give more of its digits")
+    ((column, _),) = meant
+    rows = begins[column].sort("series_key", "position_mm", "file", "member", "frame", nulls_last=True)
+    lines = []
+    chosen = rows.select("file", "member", "frame", "frames", "instance_number", "slice_key")
+    for file, member, frame, frames, number, own in chosen.iter_rows():
+        says = read_reference(Part(survey.paths[file], member or ""), limit=look.limit)
+        of_many = frame + 1 if (frames or 1) > 1 else None
+        series = says.description or says.series
+        lines.append((says.patient, series, number, of_many, survey.name(file, member or ""), own))
+    return pl.DataFrame(lines, schema=list(COLUMNS), orient="row")

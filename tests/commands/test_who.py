@@ -1,0 +1,58 @@
+import polars as pl
+import pytest
+
+from fistula.cohort.manifest import read_cohort
+
+
+@pytest.fixture
+def cohort(dicom_tree, tmp_path, fistula_here):
+    source, table = dicom_tree
+    code, _, error = fistula_here(
+        "ingest", f"source={source}", f"labels={table}", "out=cohort", "size=32", "spacing_mm=4", "keep=all"
+    )
+    assert code == 0, error
+    return read_cohort(tmp_path / "cohort").manifest
+
+
+def test_a_pseudonym_leads_back_to_the_patient_and_every_image(cohort, dicom_tree, fistula_here, tmp_path):
+    patient = cohort["patient_key"][0]
+    code, shown, error = fistula_here("who", f"key={patient}", f"source={dicom_tree[0]}", "out=who.csv")
+    assert code == 0, error
+    assert "This names persons" in shown
+    found = pl.read_csv(tmp_path / "who.csv")
+    assert found["patient"].n_unique() == 1
+    own = cohort.filter(pl.col("patient_key") == patient)
+    assert set(own["slice_key"]) <= set(found["pseudonym of the slice"])
+    numbers = dict(found.select("pseudonym of the slice", "image number").iter_rows())
+    assert [numbers[key] for key in own["slice_key"]] == own["image_number"].to_list()
+
+
+def test_the_first_digits_of_a_slice_will_do_and_nothing_is_written_unasked(cohort, dicom_tree, fistula_here, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    key = cohort["slice_key"][3]
+    code, shown, _ = fistula_here("who", f"key={key[:10]}", f"source={dicom_tree[0]}")
+    assert code == 0
+    assert key in shown
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("abc", "key: must be a pseudonym"),
+        ("not-a-key", "key: must be a pseudonym"),
+        ("0123456789", "is no patient, study, series or slice"),
+    ],
+)
+def test_what_is_no_pseudonym_is_one_line(cohort, dicom_tree, fistula_here, key, message):
+    code, _, error = fistula_here("who", f"key='{key}'", f"source={dicom_tree[0]}")
+    assert code == 2
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_another_key_leads_nowhere(cohort, dicom_tree, fistula_here, monkeypatch, tmp_path):
+    monkeypatch.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(tmp_path / "none"))
+    code, _, error = fistula_here("who", f"key={cohort['slice_key'][0]}", f"source={dicom_tree[0]}")
+    assert code == 2
+    assert "without it no pseudonym leads back" in error
