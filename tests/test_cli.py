@@ -64,7 +64,7 @@ def test_a_misspelling_is_one_line_and_exit_code_2(fistula, tmp_path, arguments,
 @pytest.mark.parametrize("name", ["MR (2024)", "Müller_影像", "O'Brien", "a=b", "x,y", "MR [1]", "end\\", "#1 & {2}"])
 def test_a_folder_may_have_any_name(fistula_here, name):
     code, _, error = fistula_here("doctor", f"source={name}")
-    assert (code, error) == (2, f"error: source={name}: is not a folder. Name the folder that holds the images\n")
+    assert (code, error) == (2, f"error: source={name}: is not there. Name the folder that holds the images\n")
 
 
 def test_hydras_options_may_stand_anywhere_and_words_in_any_script_need_no_quotes():
