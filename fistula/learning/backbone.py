@@ -141,10 +141,10 @@ class Backbone(nn.Module):
         heads = {id(parameter) for head in self.heads for parameter in head.parameters()}
         by_stage: dict[Any, list[str]] = {}
         classifier: list[str] = []
-        if hasattr(self.network, "group_matcher"):
+        stage_of: dict[str, int] = {}
+        try:
             stage_of = group_parameters(self.network, self.network.group_matcher(coarse=True), reverse=True)
-        else:  # then what timm's own fallback for layer decay goes by: the order in which the layers are written
-            stage_of = {}
+        except (AttributeError, AssertionError):  # not every network groups its stages: then as the layers are written
             for name, _ in self.network.named_parameters():
                 stage_of[name] = len({tuple(one.split(".")[:2]) for one in [*stage_of, name]})
         # The last group has what follows the blocks: the classifier, and where it is there, the norm before it.
