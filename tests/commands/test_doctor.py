@@ -126,7 +126,7 @@ def test_text_in_a_corner_is_seen_when_decoding(tmp_path, fistula_here, write_di
     assert "1 slices have a bright text-like corner" in shown
 
 
-@pytest.mark.parametrize(("name", "message"), [("nowhere", "is not a folder"), ("empty", "has no files")])
+@pytest.mark.parametrize(("name", "message"), [("nowhere", "is not there"), ("empty", "has no files")])
 def test_a_source_without_files_is_one_line(tmp_path, fistula_here, name, message):
     (tmp_path / "empty").mkdir()
     code, _, error = fistula_here("doctor", f"source={name}", *QUICK)

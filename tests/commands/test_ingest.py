@@ -257,7 +257,7 @@ def _one_class(tree):
             lambda tree: _add_label(tree, "2.25.1001,0"), r"line 14: gives 2.25.1001 two labels", id="two labels"
         ),
         pytest.param(_one_class, r"every class needs at least one image, found 0: 12, 1: 0", id="one class"),
-        pytest.param(lambda tree: shutil.rmtree(tree[0]), r"is not a folder", id="no source"),
+        pytest.param(lambda tree: shutil.rmtree(tree[0]), r"is not there", id="no source"),
         pytest.param(lambda tree: tree[1].unlink(), r"labels=.*cannot be read", id="no table"),
         pytest.param(
             lambda tree: tree[1].write_text("sop_instance_uid,label,age\n1,1,2\n"),
