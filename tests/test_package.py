@@ -26,7 +26,7 @@ NEEDS = {
     "predict run={run} source=phantom out=dicom dicom=true": "dicom",
     "predict run={run} source=dimse://PACS@127.0.0.1:4242/1.2.3 out=dimse": "dicom",
     "predict run={run} source=dicomweb://127.0.0.1:8042/dicom-web/studies/1.2.3 out=web": "dicom",
-    "train -m cohort=cohort study=quick hydra/launcher=local": "cluster",
+    "train -m cohort=cohort study=quick hydra/launcher=ray": "cluster",
     "train -m cohort=cohort study=quick hydra/launcher=slurm": "cluster",
     "train -m cohort=cohort study=tune": "optuna",
     "train cohort=cohort learning=end_to_end logger=mlflow": "tracking",
