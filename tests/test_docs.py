@@ -5,7 +5,9 @@ import shlex
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from openpyxl import Workbook
 from PIL import Image
 
 pytestmark = pytest.mark.slow
@@ -49,6 +51,18 @@ def write_pictures(folder):
         Image.fromarray(random.integers(0, 255, (32, 32), dtype=np.uint8)).save(folder / name)
         lines.append(f"{name},{patient % 2},patient{patient},{part}")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+
+
+def write_workbook(folder):
+    """The table of labels as an Excel file, with names of its own and a column of no use."""
+    headers = (pydicom.dcmread(path, stop_before_pixels=True) for path in (folder / "DIR").rglob("*.dcm"))
+    patients = {str(header.SOPInstanceUID): str(header.PatientID) for header in headers}
+    book = Workbook()
+    book.active.append(["SOP Instance UID", "Diagnosis", "Patient", "Remarks"])
+    for line in (folder / "labels.csv").read_text().splitlines()[1:]:
+        image, label = line.split(",")[:2]
+        book.active.append([image, int(label), patients[image], "none"])
+    book.save(folder / "table.xlsx")
 
 
 def write_readings():
@@ -98,6 +112,7 @@ def test_each_command_of_the_guide_works(page, fistula_here, tmp_path, monkeypat
     # A reader's own table has 0 and 1, as the pages say.
     words = (tmp_path / "DIR" / "labels.csv").read_text()
     (tmp_path / "labels.csv").write_text(words.replace(",normal,", ",0,").replace(",fistula,", ",1,"))
+    write_workbook(tmp_path)
     write_pictures(tmp_path / "covid-ct")
     write_readings()
     write_files(page, tmp_path)
