@@ -3,10 +3,24 @@
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 from fistula.archive import dimse, web
 from fistula.archive.address import Address, Manners
+
+LIBRARIES = {"dicomweb": "dicomweb_client.api", "dimse": "pynetdicom"}
+
+
+def require_library(*addresses: Address | None) -> None:
+    """Import now what talking to these archives takes; a missing extra would else be found after all the work.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    for address in addresses:
+        if address is not None:
+            import_module(LIBRARIES[address.scheme])
 
 
 @contextmanager

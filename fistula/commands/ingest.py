@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from fistula.archive.address import Manners, is_archive, parse
-from fistula.archive.exchange import fetched
+from fistula.archive.exchange import fetched, require_library
 from fistula.cohort.flow import Flow, wide_console
 from fistula.cohort.ingest import Recipe, ingest
 from fistula.cohort.patients import PatientRule
@@ -30,6 +30,7 @@ def run(cfg: DictConfig) -> None:
     out = Path(str(cfg.out))
     manners = Manners(**cfg.archive)
     archive = parse(cfg.source, key="source") if is_archive(cfg.source) else None
+    require_library(archive)
     with fetched(archive, manners) if archive else nullcontext(Path(str(cfg.source))) as source:
         record = ingest(
             source,

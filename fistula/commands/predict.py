@@ -14,9 +14,10 @@ from fistula.folder import refuse_existing, whole_folder
 def run(cfg: DictConfig) -> None:
     """Write the folder whole or not at all; end with what was answered and what was left out."""
     # Here, because `--help` must not wait for torch.
-    from fistula.archive.exchange import fetched, store
+    from fistula.archive.exchange import fetched, require_library, store
     from fistula.cohort.workers import Workers
     from fistula.dicom.objects import Finding
+    from fistula.dicom.objects import require_library as require_objects
     from fistula.predict.objects import check_objects, write_objects
     from fistula.predict.predictor import load
     from fistula.predict.source import Limits, reading
@@ -30,6 +31,9 @@ def run(cfg: DictConfig) -> None:
     manners = Manners(**cfg.archive)
     archive = parse(cfg.source, key="source") if is_archive(cfg.source) else None
     target = None if cfg.send is None else parse(cfg.send, key="send", whole=True)
+    require_library(archive, target)
+    if cfg.dicom or target is not None:
+        require_objects()
     limits = Limits(cfg.max_object_mb, cfg.seconds_per_file)
     predictor = load(cfg.run, only=cfg.only, error=cfg.error, limits=limits, device=cfg.device)
     if cfg.dicom or target is not None:

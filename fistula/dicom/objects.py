@@ -62,6 +62,15 @@ class Finding:
     meaning: str
 
 
+def require_library() -> None:
+    """Import now what writing objects takes; a missing extra would else cost every object by itself.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    import_module("highdicom")
+
+
 def write_overlay(
     path: Path, image: NDArray[np.uint8], source: Dataset, *, frame: int, spacing_mm: float, algorithm: Algorithm
 ) -> None:

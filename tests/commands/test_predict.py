@@ -1,5 +1,6 @@
 import csv
 import json
+import sys
 
 import pytest
 from PIL import Image
@@ -105,3 +106,23 @@ def test_an_archive_that_does_not_answer_leaves_nothing(study, one_patient, fist
     )
     assert (code, "dimse://A@127.0.0.1:1: does not answer" in error) == (2, True)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [
+        ("predict run=nowhere source=nowhere out=out dicom=true", "highdicom"),
+        ("predict run=nowhere source=nowhere out=out send=dimse://A@127.0.0.1:1", "pynetdicom"),
+        ("predict run=nowhere source=dimse://A@127.0.0.1:1/1.2 out=out", "pynetdicom"),
+        ("predict run=nowhere source=dicomweb://127.0.0.1:1/studies/1.2 out=out", "dicomweb_client"),
+        ("ingest source=dimse://A@127.0.0.1:1/1.2 labels=nowhere.csv out=out", "pynetdicom"),
+        ("ingest source=dicomweb://127.0.0.1:1/studies/1.2 labels=nowhere.csv out=out", "dicomweb_client"),
+    ],
+)
+def test_a_missing_extra_is_named_before_anything_is_read(fistula_here, monkeypatch, command, missing):
+    for name in [name for name in sys.modules if name.partition(".")[0] == missing]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    code, _, error = fistula_here(*command.split())
+    remedy = f"needs {missing}, which is not installed. pip install 'fistula[dicom]'"
+    assert (code, error) == (2, f"error: fistula {command.split()[0]}: {remedy}\n")
