@@ -33,20 +33,20 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage
 
 from fistula.cohort.examine import series_table, suspicions
-from fistula.cohort.pixels import Grid
-from fistula.cohort.rules import Keep
-from fistula.cohort.stacks import plane_notes, volume_notes, with_volumes
-from fistula.cohort.survey import FACTS, Survey
-from fistula.cohort.volume import RESULTS, Plan, Slice, read_volumes
 from fistula.dicom.container import Part
 from fistula.dicom.identity import Pseudonyms
+from fistula.dicom.look import Look, look_at
 from fistula.dicom.reference import read_reference
-from fistula.dicom.survey import Look, survey_file
+from fistula.source.grid import Grid
+from fistula.source.rules import KeepRules
+from fistula.source.slices import RESULTS, Plan, Slice, read_volumes
+from fistula.source.survey import FACTS, Survey
+from fistula.source.volumes import plane_notes, volume_notes, with_volumes
 
 SOURCES = Path(pydicom.__file__).parent / "data" / "test_files"
 LARGEST = 60_000  # bytes of a file to damage
 LOOK = Look(Pseudonyms(b"0123456789abcdef"), max_object_mb=64, seconds=5.0)
-KEEP = Keep(None, None, None, None, description="gd", localizers=True, burned_in=True)
+KEEP = KeepRules(None, None, None, None, description="gd", localizers=True, burned_in=True)
 HUNG = 60  # seconds
 REPRESENTATIONS = (
     *(b"AE AS AT CS DA DS DT FL FD IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()),
@@ -245,7 +245,7 @@ def judge(seeds: range, folder: str, out: Connection) -> None:
 
 def _outcome(path: Path) -> str:
     """What doctor, ingest and predict make of one file."""
-    records = [record | {"file": 0, "stamp": ""} for record in survey_file(path, LOOK)]
+    records = [record | {"file": 0, "stamp": ""} for record in look_at(path, LOOK)]
     rows = [tuple(record.get(column) for column in FACTS) for record in records[:8]]
     facts = pl.DataFrame(rows, schema=FACTS, orient="row")
     facts.write_parquet(BytesIO())

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fistula.cohort.near_duplicates import find_near_duplicates
+from fistula.audit.near_duplicates import find_near_duplicates
 
 SIZE, A_PATIENT, COPIES = 64, 20, 20
 DISTANCE, CORRELATION = 72, 0.92  # as in conf/audit/stop.yaml

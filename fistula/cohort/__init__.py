@@ -1,1 +1,1 @@
-"""A cohort on disk: labels, ingest, manifest, pixels, split."""
+"""A cohort on disk: ingest, manifest, pixels, split."""

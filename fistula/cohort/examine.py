@@ -8,22 +8,22 @@ from typing import Any
 import polars as pl
 
 from fistula.cohort.confounding import find_confounding
-from fistula.cohort.labels import Labels
-from fistula.cohort.matching import match
-from fistula.cohort.rules import Keep
-from fistula.cohort.select import suspected_persons
-from fistula.cohort.stacks import volume_notes, with_volumes
-from fistula.cohort.survey import DEADLY, Survey, printable
-from fistula.cohort.volume import is_risky
-from fistula.cohort.workers import Workers, batches_of, in_parallel
 from fistula.dicom.burned import looks_like_text
 from fistula.dicom.container import Part, open_part
+from fistula.dicom.look import Look
 from fistula.dicom.outcome import NotTaken
 from fistula.dicom.parse import read_dataset
 from fistula.dicom.pixels import decode
 from fistula.dicom.reference import read_reference
-from fistula.dicom.survey import Look
 from fistula.dicom.timing import TimeLimit
+from fistula.labels.matching import match
+from fistula.labels.read import Labels
+from fistula.source.choose import suspected_persons
+from fistula.source.rules import KeepRules
+from fistula.source.slices import is_risky
+from fistula.source.survey import DEADLY, Survey, printable
+from fistula.source.volumes import volume_notes, with_volumes
+from fistula.source.workers import Workers, batches_of, in_parallel
 
 FILES_A_BATCH = 32
 CONFOUNDED = 0.7  # Cramér's V from which two facts are said to go together
@@ -107,7 +107,7 @@ def file_records(survey: Survey, look: Look, *, identifiers: bool) -> list[dict[
     return records
 
 
-def series_table(survey: Survey, keep: Keep, look: Look) -> pl.DataFrame:
+def series_table(survey: Survey, keep: KeepRules, look: Look) -> pl.DataFrame:
     """Volumes of images that are alike, one row a kind, the most slices first; for this machine's screen alone.
 
     Returns:

@@ -12,27 +12,28 @@ import polars as pl
 
 from fistula.cohort.contact_sheet import write_contact_sheet
 from fistula.cohort.early import early_warnings
-from fistula.cohort.flow import Flow
-from fistula.cohort.intensity import Intensity
-from fistula.cohort.labels import Labels, read_labels
 from fistula.cohort.manifest import EXTRA, FORMAT, SCHEMA, manifest_fingerprint
-from fistula.cohort.matching import refuse_empty_classes, refuse_files
 from fistula.cohort.order import in_order, with_points
-from fistula.cohort.patients import PatientRule
-from fistula.cohort.pixels import Grid
-from fistula.cohort.reading import read_chosen
 from fistula.cohort.reuse import Earlier
-from fistula.cohort.rules import Keep
-from fistula.cohort.select import Policies, Selection, select
-from fistula.cohort.stacks import plane_notes, volume_notes
-from fistula.cohort.store import PixelStore, disk_errors
-from fistula.cohort.survey import FACTS, Survey, survey_source
-from fistula.cohort.tables import Naming
-from fistula.cohort.volume import Plan
-from fistula.cohort.workers import Workers
-from fistula.dicom.survey import Look
+from fistula.cohort.select import Selection, select
+from fistula.dicom.look import Look
 from fistula.dicom.syntax import decoder_version
 from fistula.folder import refuse_existing, whole_folder
+from fistula.labels.matching import refuse_empty_classes
+from fistula.labels.read import Labels, read_labels
+from fistula.labels.spreadsheet import Naming
+from fistula.source.choose import Policies, refuse_files
+from fistula.source.flow import Flow
+from fistula.source.grid import Grid
+from fistula.source.intensity import Intensity
+from fistula.source.patients import PatientRule
+from fistula.source.read import read_chosen
+from fistula.source.rules import KeepRules
+from fistula.source.slices import Plan
+from fistula.source.store import PixelStore, disk_errors
+from fistula.source.survey import FACTS, Survey, survey_source
+from fistula.source.volumes import plane_notes, volume_notes
+from fistula.source.workers import Workers
 
 PACKAGES = ("fistula", "pydicom", "numpy", "pillow", "polars")
 UNSTORED = ("file", "member")  # these name files
@@ -44,7 +45,7 @@ class Recipe:
 
     Attributes:
         keep: Which images are wanted.
-        intensity: One of `fistula.cohort.intensity`.
+        intensity: One of `fistula.source.intensity`.
         grid: The pixels of a slice.
         policies: What to refuse.
         patient: What names the patient of an image.
@@ -52,7 +53,7 @@ class Recipe:
         settings: The same as plain values, for ingest.json.
     """
 
-    keep: Keep
+    keep: KeepRules
     intensity: Intensity
     grid: Grid
     policies: Policies
@@ -77,7 +78,7 @@ def ingest(
 
     Args:
         source: Folder of DICOM files, or of the pictures that the table names.
-        labels_file: Table of labels, see `fistula.cohort.labels.read_labels`.
+        labels_file: Table of labels, see `fistula.labels.read.read_labels`.
         out: Folder to write; must not exist.
         recipe: How.
         workers: Processes.
@@ -111,7 +112,8 @@ def ingest(
     plan = Plan(recipe.grid, recipe.intensity, recipe.look, are_images=labels.are_images)
     with whole_folder(out) as folder, disk_errors(out):
         with PixelStore(folder / "pixels.unordered", recipe.grid.size) as store:
-            read, failed = read_chosen(survey, selection.slices, plan, workers, store, earlier=earlier)
+            taken = earlier.results if earlier else None
+            read, failed = read_chosen(survey, selection.slices, plan, workers, store, earlier=taken)
             kept = _kept(survey, read, failed, labels, recipe, flow)
             flow.count_patients(selection.slices, labels.classes)
             manifest = in_order(with_points(kept, recipe.grid.size))

@@ -5,9 +5,9 @@ from typing import Any
 
 import polars as pl
 
-from fistula.cohort.labels import POINTS
-from fistula.cohort.pixels import grid_point, source_point
 from fistula.dicom.geometry import found_point, turned_point
+from fistula.labels.read import POINTS
+from fistula.source.grid import grid_point, source_point
 
 
 def in_order(facts: pl.DataFrame) -> pl.DataFrame:

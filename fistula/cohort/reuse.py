@@ -10,11 +10,11 @@ import polars as pl
 from numpy.lib.format import open_memmap
 
 from fistula.cohort.manifest import read_cohort
-from fistula.cohort.store import PixelStore, read_rows
-from fistula.cohort.survey import FACTS
-from fistula.cohort.volume import RESULTS
 from fistula.dicom.identity import Pseudonyms
 from fistula.errors import ConfigError, DataError
+from fistula.source.slices import RESULTS
+from fistula.source.store import PixelStore, read_rows
+from fistula.source.survey import FACTS
 
 
 @dataclass(frozen=True)

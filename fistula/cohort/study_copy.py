@@ -12,7 +12,7 @@ from fistula.folder import whole_folder
 KEPT = ("manifest.parquet", "pixels.npy", "ingest.json")
 
 
-def keep_cohort(cohort: Cohort, study: Path) -> None:
+def link_cohort(cohort: Cohort, study: Path) -> None:
     """Put a cohort's files into `study/cohort`, as links where the file system has them, else as copies.
 
     Links cost no space, and are safe: a cohort's files are never written to again. Several runs may do this at the

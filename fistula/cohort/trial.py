@@ -4,20 +4,21 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from fistula.cohort.flow import Flow
-from fistula.cohort.labels import TEMPLATE, Labels
-from fistula.cohort.patients import PatientRule
-from fistula.cohort.rules import Keep
-from fistula.cohort.select import Policies, choose, select
-from fistula.cohort.survey import Survey
+from fistula.cohort.select import select
 from fistula.dicom.container import Part
+from fistula.dicom.look import Look
 from fistula.dicom.reference import read_reference
-from fistula.dicom.survey import Look
 from fistula.errors import DataError
+from fistula.labels.read import TEMPLATE, Labels
+from fistula.source.choose import Policies, choose
+from fistula.source.flow import Flow
+from fistula.source.patients import PatientRule
+from fistula.source.rules import KeepRules
+from fistula.source.survey import Survey
 
 
 def trial(
-    survey: Survey, keep: Keep, look: Look, *, labels: Labels | None, policies: Policies, patient: PatientRule
+    survey: Survey, keep: KeepRules, look: Look, *, labels: Labels | None, policies: Policies, patient: PatientRule
 ) -> tuple[pl.DataFrame, str, list[str]]:
     """What ingest would choose: the slices, or why it would stop, with options that may lead further.
 

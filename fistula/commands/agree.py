@@ -18,7 +18,7 @@ from fistula.evidence.agreement import WEIGHTS
 from fistula.folder import refuse_existing, whole_folder
 from fistula.labels.agreement import Readers, Row, measures, read_readers
 from fistula.labels.consensus import COLUMNS, OF_PATIENTS, as_csv, consensus, disagreements
-from fistula.labels.table import Reading, read_reading
+from fistula.labels.page_table import Reading, read_reading
 
 
 def run(cfg: DictConfig) -> None:

@@ -17,19 +17,19 @@ from rich.text import Text
 
 from fistula.cohort.early import early_warnings
 from fistula.cohort.examine import decoded, file_records, outcomes, series_table, suspicions
-from fistula.cohort.flow import wide_console
-from fistula.cohort.labels import Labels, read_labels
-from fistula.cohort.patients import PatientRule
-from fistula.cohort.rules import Keep
-from fistula.cohort.select import Policies
-from fistula.cohort.survey import IMAGE_SUFFIXES, Survey, survey_source
-from fistula.cohort.tables import Naming
 from fistula.cohort.trial import template_lines, trial
-from fistula.cohort.workers import Workers
 from fistula.dicom.identity import read_pseudonyms
-from fistula.dicom.survey import Look
+from fistula.dicom.look import Look
 from fistula.errors import ConfigError
 from fistula.folder import refuse_existing, write_whole
+from fistula.labels.read import Labels, read_labels
+from fistula.labels.spreadsheet import Naming
+from fistula.source.choose import Policies
+from fistula.source.flow import wide_console
+from fistula.source.patients import PatientRule
+from fistula.source.rules import KeepRules
+from fistula.source.survey import IMAGE_SUFFIXES, Survey, survey_source
+from fistula.source.workers import Workers
 
 MOST_KINDS = 60
 # Options that ingest has as well.
@@ -57,7 +57,7 @@ def run(cfg: DictConfig) -> None:
         refuse_existing(Path(str(cfg.json)), key="json")
         if not Path(str(cfg.json)).parent.is_dir():
             raise ConfigError("json", "must lie in a folder that is there", found=cfg.json)
-    keep: Keep = instantiate(cfg.keep, _convert_="all")
+    keep: KeepRules = instantiate(cfg.keep, _convert_="all")
     patient = PatientRule(cfg.patient)
     policies = Policies(unreadable="exclude", negatives=cfg.negatives)  # what cannot be read has its own table
     labels = _read_table(cfg)
@@ -117,7 +117,7 @@ def _read_table(cfg: DictConfig) -> Labels | None:
     )
 
 
-def _print_series(console: Console, survey: Survey, keep: Keep, look: Look) -> None:
+def _print_series(console: Console, survey: Survey, keep: KeepRules, look: Look) -> None:
     kinds = series_table(survey, keep, look)
     if kinds.is_empty():
         console.print("no image")

@@ -10,16 +10,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from fistula.archive.address import Manners, is_archive, parse
 from fistula.archive.exchange import fetched, require_library
-from fistula.cohort.flow import Flow, wide_console
 from fistula.cohort.ingest import Recipe, ingest
-from fistula.cohort.patients import PatientRule
-from fistula.cohort.pixels import Grid
-from fistula.cohort.select import Policies
-from fistula.cohort.tables import Naming
-from fistula.cohort.workers import Workers
 from fistula.dicom.identity import key_file, read_pseudonyms
-from fistula.dicom.survey import Look
+from fistula.dicom.look import Look
 from fistula.errors import ConfigError
+from fistula.labels.spreadsheet import Naming
+from fistula.source.choose import Policies
+from fistula.source.flow import Flow, wide_console
+from fistula.source.grid import Grid
+from fistula.source.patients import PatientRule
+from fistula.source.workers import Workers
 
 # What decides about the content of a cohort, and so about whether an earlier one may be reused.
 SETTINGS = ("intensity", "keep", "size", "spacing_mm", "fit")

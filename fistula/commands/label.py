@@ -14,18 +14,18 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from fistula.cohort.flow import Flow
-from fistula.cohort.rules import Keep
-from fistula.cohort.survey import Survey, survey_source
-from fistula.cohort.workers import Workers
 from fistula.dicom.identity import read_pseudonyms
-from fistula.dicom.survey import Look
+from fistula.dicom.look import Look
 from fistula.errors import ConfigError, DataError
 from fistula.folder import whole_folder
 from fistula.labels.desk import Answers, Desk
+from fistula.labels.page_table import columns_of
 from fistula.labels.pages import Question, mark_asked, page_text, read_all, write_pages
 from fistula.labels.stacks import Shown, find_stacks, read_patient
-from fistula.labels.table import columns_of
+from fistula.source.flow import Flow
+from fistula.source.rules import KeepRules
+from fistula.source.survey import Survey, survey_source
+from fistula.source.workers import Workers
 from fistula.viewer.images import BITS
 from fistula.viewer.page import as_json
 
@@ -69,7 +69,7 @@ def run(cfg: DictConfig) -> None:
     print(f"next: fistula ingest {source} labels=labels-READER-DATE.csv {classes} out=data/cohort")
 
 
-def _keep(name: object, first: Keep) -> Keep:
+def _keep(name: object, first: KeepRules) -> KeepRules:
     """The rules of conf/keep that have this name, as `keep=` takes them.
 
     Raises:
@@ -80,7 +80,7 @@ def _keep(name: object, first: Keep) -> Keep:
     except HydraException as error:
         remedy = "Name rules that keep= takes: beside=[mr], beside=[all]"
         raise ConfigError("beside", "must be names of keep rules", found=name, remedy=remedy) from error
-    keep: Keep = instantiate(cfg.keep, _convert_="all")
+    keep: KeepRules = instantiate(cfg.keep, _convert_="all")
     if keep.description not in ("", first.description):
         raise ConfigError("beside", "may not ask for a description other than keep does", found=name)
     return keep

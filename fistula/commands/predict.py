@@ -15,13 +15,13 @@ def run(cfg: DictConfig) -> None:
     """Write the folder whole or not at all; end with what was answered and what was left out."""
     # Here, because `--help` must not wait for torch.
     from fistula.archive.exchange import fetched, require_library, store
-    from fistula.cohort.workers import Workers
     from fistula.dicom.objects import Finding
     from fistula.dicom.objects import require_library as require_objects
     from fistula.predict.objects import check_objects, write_objects
     from fistula.predict.predictor import load
     from fistula.predict.source import Limits, reading
     from fistula.predict.write import OVERLAYS, draw_overlays, note_failures, write_prediction
+    from fistula.source.workers import Workers
 
     out = Path(cfg.out)
     refuse_existing(out)

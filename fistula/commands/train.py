@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from fistula.cohort.split_table import write_split
-from fistula.cohort.study_copy import keep_cohort
+from fistula.cohort.study_copy import link_cohort
 from fistula.errors import ConfigError
 from fistula.folder import write_whole
 from fistula.learning.ranks import end_with_parent, followers, is_follower, is_of_srun
@@ -67,7 +67,7 @@ def _train(plan: RunPlan) -> None:
         study = _study_folder(plan.folder.path)
         audit = plan.pass_gate(study)
         plan.folder.queue()  # before anything else lies in the folder, or a kill now would leave it as nobody's
-        keep_cohort(plan.cohort, study)
+        link_cohort(plan.cohort, study)
         write_split(study / f"split-{plan.split.name}.parquet", plan.table)
         write_whole(plan.folder.path / "config.yaml", OmegaConf.to_yaml(plan.cfg, resolve=True))
         facts = _facts(plan) | {"audit": audit} | experiment.facts()

@@ -8,15 +8,15 @@ from omegaconf import DictConfig
 from rich.table import Table
 from rich.text import Text
 
-from fistula.cohort.flow import wide_console
-from fistula.cohort.survey import Survey, survey_source
-from fistula.cohort.workers import Workers
 from fistula.dicom.container import Part
 from fistula.dicom.identity import key_file, read_pseudonyms
+from fistula.dicom.look import Look
 from fistula.dicom.reference import read_reference
-from fistula.dicom.survey import Look
 from fistula.errors import ConfigError, DataError
 from fistula.folder import refuse_existing, write_whole
+from fistula.source.flow import wide_console
+from fistula.source.survey import Survey, survey_source
+from fistula.source.workers import Workers
 
 KEYS = ("patient_key", "study_key", "series_key", "slice_key")
 COLUMNS = ("patient", "series", "image number", "frame", "file", "pseudonym of the slice")

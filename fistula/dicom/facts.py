@@ -39,7 +39,7 @@ def frame_facts(
         notes: What is known to be odd about the header.
 
     Returns:
-        Records with the columns of `fistula.cohort.survey.FACTS` that concern an image.
+        Records with the columns of `fistula.source.survey.FACTS` that concern an image.
     """
     dataset = header.dataset
     shared = _object_facts(header, pseudonyms=pseudonyms, description=description)

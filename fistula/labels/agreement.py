@@ -20,7 +20,7 @@ from fistula.evidence.agreement import (
 from fistula.evidence.clock import hours_off
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.places import distances_mm, median_distance, share_within
-from fistula.labels.table import Answer, Reading, read_reading
+from fistula.labels.page_table import Answer, Reading, read_reading
 
 EVERYONE = "all readers"
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fistula.labels.agreement import Readers, opening_gap
-from fistula.labels.table import Answer, Reading
+from fistula.labels.page_table import Answer, Reading
 
 POINTS = ("opening", "canal")
 COLUMNS = (

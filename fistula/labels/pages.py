@@ -12,11 +12,11 @@ from typing import Any
 
 import polars as pl
 
-from fistula.cohort.survey import DEADLY, Survey
-from fistula.cohort.volume import is_risky
-from fistula.cohort.workers import Workers, batches_of, in_parallel
 from fistula.errors import ConfigError, DataError
 from fistula.labels.stacks import Shown, lost_patient, read_patients
+from fistula.source.slices import is_risky
+from fistula.source.survey import DEADLY, Survey
+from fistula.source.workers import Workers, batches_of, in_parallel
 from fistula.viewer.page import as_json, scripts, style
 
 LEVELS = ("slice", "patient")

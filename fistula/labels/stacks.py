@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fistula.cohort.flow import Flow
-from fistula.cohort.intensity import MinMax
-from fistula.cohort.pixels import Grid
-from fistula.cohort.rules import Keep
-from fistula.cohort.select import Policies, choose
-from fistula.cohort.survey import Survey
-from fistula.cohort.volume import Plan, Slice, pictures
 from fistula.dicom.container import Part
 from fistula.dicom.geometry import same_direction
+from fistula.dicom.look import Look
 from fistula.dicom.outcome import NotTaken
 from fistula.dicom.pixels import Picture
-from fistula.dicom.survey import Look
+from fistula.source.choose import Policies, choose
+from fistula.source.flow import Flow
+from fistula.source.grid import Grid
+from fistula.source.intensity import MinMax
+from fistula.source.rules import KeepRules
+from fistula.source.slices import Plan, Slice, decoded
+from fistula.source.survey import Survey
 from fistula.viewer.images import SHOWN, block, encode, grey_range, percentiles
 
 LINKED_DEGREES = 1.0  # further apart, positions along the two normals differ by several mm
@@ -42,7 +42,9 @@ class Shown:
     look: Look
 
 
-def find_stacks(survey: Survey, keep: Keep, look: Look, flow: Flow, beside: Sequence[Keep] = ()) -> pl.DataFrame:
+def find_stacks(
+    survey: Survey, keep: KeepRules, look: Look, flow: Flow, beside: Sequence[KeepRules] = ()
+) -> pl.DataFrame:
     """The eligible slices of a survey, in the order in which they are shown, with `volume` and `pane`.
 
     Args:
@@ -103,7 +105,7 @@ def _read(stack: pl.DataFrame, survey: Survey, shown: Shown) -> tuple[dict[str, 
     ]
     plan = Plan(Grid(8, 1.0), MinMax(), shown.look)  # of which reading takes the limits alone
     found, reasons = {}, Counter[str]()
-    for item, _, outcome in pictures(sorted(wanted, key=lambda item: (item.part, item.frame)), plan):
+    for item, _, outcome in decoded(sorted(wanted, key=lambda item: (item.part, item.frame)), plan):
         if isinstance(outcome, NotTaken):
             reasons[outcome.reason] += 1
         else:

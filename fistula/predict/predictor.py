@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fistula.cohort.workers import Workers
 from fistula.errors import ConfigError
 from fistula.evidence.conformal import Calibration, p_values
 from fistula.learning.adjacent import channel_rows
@@ -24,6 +23,7 @@ from fistula.predict.features import Neighbourhood, joined, neighbourhood, notin
 from fistula.predict.model import LoadedRun, cohort_folder
 from fistula.predict.scores import group_scores, slice_scores
 from fistula.predict.source import Limits, Reader, Slices, reader_of, reading
+from fistula.source.workers import Workers
 
 FAR_SHARE = 0.5  # of a series' slices that must be far for the series to be marked
 ABSTAIN = "abstain"

@@ -12,26 +12,27 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fistula.cohort.flow import Flow
-from fistula.cohort.intensity import FileWindow, FixedWindow, MinMax, Percentile
-from fistula.cohort.patients import PatientRule
-from fistula.cohort.pixels import Grid
-from fistula.cohort.reading import read_chosen
-from fistula.cohort.rules import Keep
-from fistula.cohort.select import Policies, choose
-from fistula.cohort.store import PixelStore
-from fistula.cohort.survey import Survey, survey_source
-from fistula.cohort.volume import Plan
-from fistula.cohort.workers import Workers
 from fistula.dicom.container import Part
 from fistula.dicom.identity import read_pseudonyms
+from fistula.dicom.look import Look
 from fistula.dicom.reference import read_reference
-from fistula.dicom.survey import Look
 from fistula.errors import DataError
 from fistula.predict.ensemble import INGEST
 from fistula.predict.model import call_known
+from fistula.source.choose import Policies, choose
+from fistula.source.flow import Flow
+from fistula.source.grid import Grid
+from fistula.source.intensity import FileWindow, FixedWindow, MinMax, Percentile
+from fistula.source.patients import PatientRule
+from fistula.source.read import read_chosen
+from fistula.source.rules import KeepRules
+from fistula.source.slices import Plan
+from fistula.source.store import PixelStore
+from fistula.source.survey import Survey, survey_source
+from fistula.source.workers import Workers
 
-KNOWN = {f"{kind.__module__}.{kind.__name__}": kind for kind in (Keep, Percentile, FixedWindow, FileWindow, MinMax)}
+RULES = KeepRules, Percentile, FixedWindow, FileWindow, MinMax
+KNOWN = {f"{kind.__module__}.{kind.__name__}": kind for kind in RULES}
 LEFT_OUT = ("slice_key", "series_uid", "instance_uid", "frame", "reason", "remedy")
 MAX_OBJECT_MB, SECONDS = 2048, 60.0
 
@@ -76,7 +77,7 @@ class Reader:
     """How a cohort was read, to read more in the same way."""
 
     record: dict[str, Any]
-    keep: Keep | None
+    keep: KeepRules | None
     patient: PatientRule
     plan: Plan
 

@@ -13,12 +13,12 @@ from typing import Any
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from fistula.cohort.workers import Workers
 from fistula.errors import FistulaError
 from fistula.predict.predictor import Predictor
 from fistula.predict.source import reading
 from fistula.predict.write import draw_overlays, render_page, stamp
 from fistula.serve.uploads import UploadError, UploadLimits, check_archive, receive
+from fistula.source.workers import Workers
 
 SLICE_KEYS = ("slice_key", "patient_key", "series_uid", "instance_uid", "frame", "position_mm")
 LEFT_BEHIND = 4  # threads that may still be at an upload that took too long

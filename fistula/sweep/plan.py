@@ -9,7 +9,7 @@ import polars as pl
 from omegaconf import DictConfig, OmegaConf
 
 from fistula import __version__
-from fistula.cohort.gate import pass_gate
+from fistula.audit.gate import pass_gate
 from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.cohort.split_table import split_fingerprint
 from fistula.errors import ConfigError, DataError
@@ -49,7 +49,7 @@ class RunPlan:
         return str(self.cfg.run_name)
 
     def pass_gate(self, study: Path) -> dict[str, Any]:
-        """Audit the split, once a study; see `fistula.cohort.gate.pass_gate`."""
+        """Audit the split, once a study; see `fistula.audit.gate.pass_gate`."""
         return pass_gate(
             self.cohort,
             self.table,

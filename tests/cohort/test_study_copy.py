@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from fistula.cohort.manifest import read_cohort
-from fistula.cohort.study_copy import keep_cohort
+from fistula.cohort.study_copy import link_cohort
 from fistula.errors import ConfigError
 
 from ..conftest import write_cohort
@@ -17,7 +17,7 @@ def cohort(tmp_path):
 
 
 def test_a_study_keeps_its_cohort_without_taking_space(cohort, tmp_path):
-    keep_cohort(cohort, tmp_path / "study")
+    link_cohort(cohort, tmp_path / "study")
     kept = read_cohort(tmp_path / "study" / "cohort")
     assert kept.fingerprint == cohort.fingerprint
     for path in kept.folder.iterdir():
@@ -29,22 +29,22 @@ def test_where_the_file_system_has_no_links_the_cohort_is_copied(cohort, tmp_pat
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", refuse)
-    keep_cohort(cohort, tmp_path / "study")
+    link_cohort(cohort, tmp_path / "study")
     shutil.rmtree(cohort.folder)
     assert read_cohort(tmp_path / "study" / "cohort").fingerprint == cohort.fingerprint
 
 
 def test_a_study_that_keeps_another_cohort_refuses_this_one(cohort, tmp_path):
-    keep_cohort(cohort, tmp_path / "study")
-    keep_cohort(cohort, tmp_path / "study")
+    link_cohort(cohort, tmp_path / "study")
+    link_cohort(cohort, tmp_path / "study")
     other = read_cohort(write_cohort(tmp_path / "other", patients=6))
     with pytest.raises(ConfigError, match=r"is not the cohort of the study .*: a study has one"):
-        keep_cohort(other, tmp_path / "study")
+        link_cohort(other, tmp_path / "study")
     assert read_cohort(tmp_path / "study" / "cohort").fingerprint == cohort.fingerprint
 
 
 def test_a_cohort_that_cannot_be_kept_leaves_nothing_behind(cohort, tmp_path):
     (cohort.folder / "pixels.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"pixels\.npy"):
-        keep_cohort(cohort, tmp_path / "study")
+        link_cohort(cohort, tmp_path / "study")
     assert list((tmp_path / "study").iterdir()) == []

@@ -112,8 +112,8 @@ def test_unlabelled_slices_are_neighbours_and_never_scored(archive, tmp_path, fi
 
 
 def test_predict_reads_the_pixels_that_ingest_wrote(archive, tmp_path, fistula_here):
-    from fistula.cohort.workers import Workers
     from fistula.predict.source import Limits, reader_of, reading
+    from fistula.source.workers import Workers
 
     read, _ = ingested(fistula_here, archive, tmp_path, "one slice a patient")
     reader = reader_of(read.record, where="cohort", limits=Limits())

@@ -9,10 +9,10 @@ from pydicom.tag import Tag
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from fistula.dicom.identity import Pseudonyms
+from fistula.dicom.look import Look, look_at
 from fistula.dicom.outcome import Refused
 from fistula.dicom.parse import read_dataset
 from fistula.dicom.pixels import decode
-from fistula.dicom.survey import Look, survey_file
 
 LOOK = Look(Pseudonyms(b"0123456789abcdef"))
 PIXELS = np.array([[0, 10, 20], [30, 40, 50]], np.uint16)
@@ -44,7 +44,7 @@ def _write(write_dicom, path, place, vr, value, *, syntax=ExplicitVRLittleEndian
 
 
 def _read(path):
-    (record,) = survey_file(path, LOOK)
+    (record,) = look_at(path, LOOK)
     if record["outcome"] != "image":
         assert record["outcome"] == "refused"
         return record, None
@@ -200,7 +200,7 @@ def test_as_many_functional_groups_as_frames_are_wanted(write_dicom, tmp_path):
         SOPClassUID=EnhancedMRImageStorage,
         PerFrameFunctionalGroupsSequence=[Dataset(), Dataset()],
     )
-    assert survey_file(tmp_path / "a", LOOK)[0]["reason"] == "PerFrameFunctionalGroupsSequence that cannot be read"
+    assert look_at(tmp_path / "a", LOOK)[0]["reason"] == "PerFrameFunctionalGroupsSequence that cannot be read"
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import pytest
 
 from fistula.dicom.container import Part, find_files, open_part
 from fistula.dicom.identity import Pseudonyms
+from fistula.dicom.look import Look, look_at
 from fistula.dicom.outcome import NotTaken
 from fistula.dicom.parse import read_dataset
 from fistula.dicom.pixels import decode
-from fistula.dicom.survey import Look, survey_file
 
 FOLDER = Path(pydicom.__file__).parent / "data"
 LOOK = Look(Pseudonyms(b"0123456789abcdef"))
@@ -146,7 +146,7 @@ EXPECTED = {
 
 
 def _outcome(path):
-    records = survey_file(path, LOOK)
+    records = look_at(path, LOOK)
     if records[0]["outcome"] != "image":
         return f"{records[0]['outcome']}: {records[0]['reason']}"
     try:

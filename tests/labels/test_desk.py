@@ -9,7 +9,7 @@ import pytest
 
 from fistula.errors import ConfigError, DataError
 from fistula.labels.desk import Answers, Desk
-from fistula.labels.table import columns_of
+from fistula.labels.page_table import columns_of
 
 COLUMNS = columns_of("patient", "class")
 

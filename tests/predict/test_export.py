@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from fistula.cohort.workers import Workers
 from fistula.errors import ConfigError, TrainingError
 from fistula.learning.slices import Resize
 from fistula.predict.export import export, onnx_scorer
@@ -12,6 +11,7 @@ from fistula.predict.graph import Grow, Shrink, area_weights
 from fistula.predict.model import load_run
 from fistula.predict.predictor import load
 from fistula.predict.source import reading
+from fistula.source.workers import Workers
 
 
 @pytest.mark.parametrize(("size", "image_size"), [(96, 64), (64, 48), (256, 224), (64, 32), (96, 32), (256, 128)])

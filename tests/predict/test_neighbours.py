@@ -53,8 +53,8 @@ def test_the_neighbours_count(run_folder, study):
 
 
 def test_maps_and_overlays_are_of_the_slice_in_the_middle(run_folder, one_patient, study):
-    from fistula.cohort.workers import Workers
     from fistula.predict.source import reading
+    from fistula.source.workers import Workers
 
     predictor = fistula.load(run_folder)
     with reading(one_patient, predictor.reader, Workers(1)) as slices:

@@ -21,8 +21,8 @@ def test_the_score_of_an_ingested_slice_is_that_of_training(run_folders, phantom
 
 
 def test_the_pixels_are_those_of_ingest(study, phantom):
-    from fistula.cohort.workers import Workers
     from fistula.predict.source import reading
+    from fistula.source.workers import Workers
 
     predictor = fistula.load(study)
     cohort = predictor.runs[0].cohort

@@ -1,0 +1,43 @@
+"""The gate before the first epoch: audit a study's split once, keep the certificate with the study, stop on a leak."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from fistula.audit.audit import Audit
+from fistula.cohort.manifest import Cohort
+from fistula.cohort.split_table import split_fingerprint
+from fistula.folder import write_whole
+
+
+def pass_gate(
+    cohort: Cohort, table: pl.DataFrame, study: Path, *, audit: Audit, split: str, leaky_by_design: bool
+) -> dict[str, Any]:
+    """Give the certificate of a split, from the study's folder if it was made there before.
+
+    Args:
+        cohort: The one that was split.
+        table: Of the split, every fold.
+        study: Folder that keeps `audit-SPLIT.json`.
+        audit: With its mode and thresholds.
+        split: Name of the split.
+        leaky_by_design: Whether the split leaks because that is what it is for.
+
+    Raises:
+        LeakageError: If there is a leak that nothing allows; the certificate is written all the same.
+    """
+    path = study / f"audit-{split}.json"
+    settings = repr((audit, cohort.fingerprint, split_fingerprint(table)))
+    # Accepted findings are read anew: their file may have changed.
+    if path.exists() and audit.accept is None:
+        kept = json.loads(path.read_text())
+        if kept.get("settings") == settings and kept["verdict"] != "leaks":
+            return kept
+    certificate = audit(cohort, table, split=split, leaky_by_design=leaky_by_design)
+    study.mkdir(parents=True, exist_ok=True)
+    content = json.loads(certificate.to_json()) | {"settings": settings}
+    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    certificate.enforce(path)
+    return content

@@ -1,0 +1,118 @@
+"""Look at one file's header: records of its frames, or why it gives none."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fistula.dicom.container import Part, open_part, parts_of
+from fistula.dicom.facts import frame_facts
+from fistula.dicom.identity import Pseudonyms
+from fistula.dicom.kinds import require_image
+from fistula.dicom.outcome import NotTaken, Refused, Skipped, damage_refused
+from fistula.dicom.parse import read_dataset, read_header
+from fistula.dicom.pixels import decode
+from fistula.dicom.syntax import require_decoder
+from fistula.dicom.timing import TimeLimit
+from fistula.errors import refuse_outside
+
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+
+
+@dataclass(frozen=True)
+class Look:
+    """How to look at a file.
+
+    Attributes:
+        pseudonyms: Names what may not leave.
+        description: Regular expression for the keep rule on the series' description.
+        max_object_mb: What one object may unpack to, in MiB.
+        seconds: Time for one file.
+    """
+
+    pseudonyms: Pseudonyms
+    description: str = ""
+    max_object_mb: int = 2048
+    seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        refuse_outside("max_object_mb", self.max_object_mb, 1, 1 << 20)
+        refuse_outside("seconds_per_file", self.seconds, 0.1, 86400)
+
+    @property
+    def limit(self) -> int:
+        """Bytes that one object may unpack to."""
+        return self.max_object_mb << 20
+
+
+def look_at(path: Path, look: Look) -> list[dict[str, Any]]:
+    """Records of one file: one a frame of an image, one a member that gives none, one if the file gives none.
+
+    Each has `member`, `outcome` (`image`, `skipped` or `refused`), `reason` and `remedy`; those of an image have what
+    `frame_facts` gives too. A refused image whose header could be read has its facts as well, so that keep rules can
+    tell whether it would have mattered.
+    """
+    try:
+        with TimeLimit(look.seconds):
+            parts = list(parts_of(path))
+    except NotTaken as outcome:
+        return [_not_taken(outcome, Part(path))]
+    records = []
+    for part in parts:
+        records += _survey_part(part, look)
+    return records or [_not_taken(Skipped("an empty archive"), Part(path))]
+
+
+def file_stamp(path: Path, name: str, pseudonyms: Pseudonyms) -> str:
+    """Pseudonym of a file's place, size and time of change: equal stamps mean that it need not be opened again."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    return pseudonyms("file", f"{name}\0{status.st_size}\0{status.st_mtime_ns}")
+
+
+def source_hash(part: Part, look: Look) -> str:
+    """Keyed pseudonym of the object's bytes, unpacked."""
+    with open_part(part, limit=look.limit) as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return look.pseudonyms("source", digest.hexdigest())
+
+
+def pixels_hash(part: Part, frame: int, look: Look) -> str:
+    """SHA-256 of a frame's values and shape; of the object's bytes where they cannot be read."""
+    try:
+        with TimeLimit(look.seconds), open_part(part, limit=look.limit) as file:
+            values = next(decode(read_dataset(file, limit=look.limit), [frame])).values
+    except (NotTaken, StopIteration):
+        return source_hash(part, look)
+    return hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
+
+
+def _survey_part(part: Part, look: Look) -> list[dict[str, Any]]:
+    facts: list[dict[str, Any]] = []
+    try:
+        with TimeLimit(look.seconds), damage_refused(), open_part(part, limit=look.limit) as file:
+            header = read_header(file, limit=look.limit)
+            mended = require_image(header)
+            facts = frame_facts(header, pseudonyms=look.pseudonyms, description=look.description, notes=mended.notes)
+            mended.require()
+            require_decoder(header)
+    except NotTaken as outcome:
+        return [_not_taken(_stricter(outcome, part), part) | record for record in facts or [{}]]
+    return [{"member": part.member, "outcome": "image", "reason": "", "remedy": ""} | record for record in facts]
+
+
+def _stricter(outcome: NotTaken, part: Part) -> NotTaken:
+    """A file that calls itself DICOM and is not was damaged, not put there by chance."""
+    name = (part.member or part.path.name).lower()
+    if isinstance(outcome, Skipped) and outcome.reason == "not DICOM" and name.endswith(DICOM_SUFFIXES):
+        return Refused("named as DICOM, but its content is not", "Export it again")
+    return outcome
+
+
+def _not_taken(outcome: NotTaken, part: Part) -> dict[str, Any]:
+    kind = "skipped" if isinstance(outcome, Skipped) else "refused"
+    return {"member": part.member, "outcome": kind, "reason": outcome.reason, "remedy": outcome.remedy}

@@ -1,0 +1,163 @@
+"""Bring labels and images together, and say precisely what has no partner, or more than one."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import polars as pl
+
+from fistula.dicom.identity import Pseudonyms
+from fistula.errors import DataError
+from fistula.labels.read import KEYS, POINTS, Labels, Row
+from fistula.source.rules import KeepRules
+from fistula.source.survey import Survey
+
+MATCHED = {
+    "label": pl.Int64(),
+    "site": pl.String(),
+    "split": pl.String(),
+    **{f"source_{point}_{axis}": pl.Float64() for point in POINTS for axis in ("row", "col")},  # in the source image
+    "line": pl.Int64(),
+    "said_patient": pl.String(),  # pseudonym of the patient that the table names
+}
+# Which value of `negatives` makes whose slices negative.
+NEGATIVES_OF = {"other patients": ("other_patients", "rest"), "labelled patients": ("rest",)}
+
+
+def match(survey: Survey, facts: pl.DataFrame, labels: Labels, pseudonyms: Pseudonyms) -> pl.DataFrame:
+    """Facts with the columns of `MATCHED`, null where the table has no line for the image.
+
+    A line without a frame number is for all frames of its object.
+    """
+    rows = {_key(row.name, labels.key, pseudonyms, row.frame): row for row in labels.rows}
+    matched: list[tuple] = []
+    for record in facts.select(
+        "file", "member", "frame", "slice_key", "instance_key", "file_series", "instance_number", "patient_key"
+    ).iter_rows(named=True):
+        name = _name(record, labels.key, survey)
+        row = None if name is None else rows.get((*name, (record["frame"] or 0) + 1)) or rows.get((*name, None))
+        matched.append(_columns(row, pseudonyms))
+    return facts.hstack(pl.DataFrame(matched, schema=MATCHED, orient="row"))
+
+
+def with_negatives(facts: pl.DataFrame, *, negatives: str) -> tuple[pl.DataFrame, dict[str, dict[str, int]]]:
+    """Give slices that the table does not label the label 0, as `negatives` says.
+
+    Args:
+        facts: Columns ``patient_key label``.
+        negatives: `none`; `other_patients`, the slices of patients without any labelled one (a labelled patient's own
+            other slices stay in no class: the paper's rule); or `rest`, those as well.
+
+    Returns:
+        The facts, and whose slices were made negative: slices and patients of each.
+    """
+    is_open, is_control = pl.col("label").is_null(), pl.col("label").is_null().all().over("patient_key")
+    whose = {"other patients": is_control, "labelled patients": is_open & ~is_control}
+    whose = {name: rows for name, rows in whose.items() if negatives in NEGATIVES_OF[name]}
+    counts = {}
+    for name, rows in whose.items():
+        found = facts.filter(rows)
+        counts[name] = {"slices": len(found), "patients": found["patient_key"].n_unique()}
+    if whose:
+        is_negative = pl.any_horizontal(*whose.values())
+        facts = facts.with_columns(label=pl.when(is_negative).then(pl.lit(0, pl.Int64())).otherwise("label"))
+    return facts, counts
+
+
+def refuse_ambiguous(images: pl.DataFrame, labels: Labels) -> None:
+    """Refuse a line that names several images, unless it is for a patient, or for all frames of an object.
+
+    Args:
+        images: Those wanted, without copies, matched.
+        labels: The table.
+
+    Raises:
+        DataError: With the lines.
+    """
+    if labels.level == "patient":
+        return
+    counted = pl.struct("file", "member").n_unique() if labels.has_frames else pl.len()
+    counts = images.drop_nulls("line").group_by("line").agg(len=counted).filter(pl.col("len") > 1).sort("line")
+    if counts.is_empty():
+        return
+    first = ", ".join(f"line {line} ({count} images)" for line, count in counts.head(3).iter_rows())
+    found = f"{len(counts)} lines for {counts['len'].sum()} images: {first}{', ...' if len(counts) > 3 else ''}"
+    remedy = "Name images by sop_instance_uid or path, and frames of one object by frame_number as well"
+    raise DataError(labels.path, "every line must be for one image", found=found, remedy=remedy)
+
+
+def refuse_unmatched(
+    wanted: pl.DataFrame, others: pl.DataFrame, labels: Labels, keep: KeepRules | None, *, policy: str
+) -> dict[str, int]:
+    """Count labels of no image, and of images that the keep rules leave out; refuse them unless `policy` is `exclude`.
+
+    Args:
+        wanted: Images that the rules keep, matched.
+        others: The rest of what was found, matched; `reason` says why.
+        labels: The table; its lines without a label are passed over.
+        keep: The rules.
+        policy: `refuse` or `exclude`.
+
+    Raises:
+        DataError: With how many, and the first of them.
+    """
+    named = [row for row in labels.rows if row.label is not None]
+    used, seen = set(wanted["line"].drop_nulls()), set(others["line"].drop_nulls())
+    unused = [row for row in named if row.line not in used | seen]
+    dropped = [row for row in named if row.line in seen - used]
+    if unused and policy == "refuse":
+        remedy = "Check source and the table, or say unmatched=exclude"
+        found = f"{len(unused)} without one: {_first(unused)}"
+        raise DataError(labels.path, "every label must be of an image below source", found=found, remedy=remedy)
+    if dropped and policy == "refuse" and keep is not None:
+        rows = others.filter(pl.col("line").is_in([row.line for row in dropped]))
+        why = Counter(rows.unique("line")["reason"])
+        reasons = ", ".join(f"{count} of: {reason}" for reason, count in why.most_common(4))
+        images = rows.filter(pl.col("outcome") == "image")
+        rule = "every label must be of an image that the keep rules keep"
+        options = " ".join(keep.widened(images)) if len(images) else ""
+        remedy = f"{options} keeps them; unmatched=exclude leaves them out" if options else "Or say unmatched=exclude"
+        found = f"{len(dropped)} of {len(named)} left out ({reasons}): {_first(dropped)}"
+        raise DataError(labels.path, rule, found=found, remedy=remedy)
+    return {"labels for no image": len(unused), "labels for images left out": len(dropped)}
+
+
+def _first(rows: Sequence[Row]) -> str:
+    names = ", ".join(f"line {row.line} ({' '.join(row.name)})" for row in rows[:3])
+    return f"{names}{', ...' if len(rows) > 3 else ''}"
+
+
+def refuse_empty_classes(labels: Iterable[int], classes: Sequence[str]) -> None:
+    """Raise DataError if a class has no image: nothing can be learned from one class."""
+    given = Counter(labels)
+    counts = [given[index] for index in range(len(classes))]
+    if min(counts) > 0:
+        return
+    found = ", ".join(f"{name}: {count}" for name, count in zip(classes, counts, strict=True))
+    remedy = "Label images of every class; where only positive ones are listed, say negatives=other_patients"
+    raise DataError("labels", "every class needs at least one image", found=found, remedy=remedy)
+
+
+def _key(name: tuple[str, ...], key: tuple[str, ...], pseudonyms: Pseudonyms, frame: int | None) -> tuple:
+    if key == KEYS[0]:
+        return pseudonyms("instance", name[0]), frame
+    if key == KEYS[2]:
+        return pseudonyms("series", name[0]), int(name[1]), frame
+    return (pseudonyms("patient", name[0]) if key == KEYS[3] else name[0]), frame
+
+
+def _name(record: dict, key: tuple[str, ...], survey: Survey) -> tuple | None:
+    if key == KEYS[0]:
+        return (record["instance_key"],)
+    if key == KEYS[1]:
+        return (survey.name(record["file"], record["member"] or ""),)
+    if key == KEYS[2]:
+        return record["file_series"], record["instance_number"]
+    return (record["slice_key" if key == KEYS[4] else "patient_key"],)
+
+
+def _columns(row: Row | None, pseudonyms: Pseudonyms) -> tuple:
+    if row is None:
+        return (None,) * len(MATCHED)
+    points = [value for point in row.points for value in point or (None, None)]
+    patient = pseudonyms("patient", row.patient) if row.patient else None
+    return row.label, row.site, row.split, *points, row.line, patient

@@ -1,0 +1,166 @@
+"""The tables that label pages give: as `fistula agree` reads them, and what `ingest` takes from them."""
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from fistula.errors import DataError
+
+SLICE = (
+    "slice_key", "patient_key", "label", "opening_row", "opening_col", "canal_row", "canal_col", "unsure", "note",
+    "reader", "date", "clock", "pixel_mm", "position_mm", "repeat", "seconds",
+)  # fmt: skip
+PATIENT = ("patient_key", "label", "unsure", "note", "reader", "date", "repeat", "seconds")
+MARKS = ("reader", "repeat")  # a table with both, and with a key, is a label page's
+BESIDE = (
+    *MARKS, "patient_key", "unsure", "note", "date", "clock", "pixel_mm", "position_mm",
+    "seconds", "rule",
+)  # fmt: skip
+
+
+def columns_of(level: str, question: str) -> list[str]:
+    """The header of a label page's table; the same as in `page/table.js`."""
+    names = PATIENT if level == "patient" else SLICE
+    return ["score" if name == "label" and question == "score" else name for name in names]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of one reader.
+
+    Attributes:
+        label: The class or degree as it stands in the table; empty where there is none (unsure, or a point alone).
+        patient: Pseudonym.
+        opening: Row and column, or None.
+        canal: Row and column, or None.
+        clock: Hours in (0, 13), or None.
+        pixel: Distance of rows and of columns in mm, or None.
+        is_unsure: Whether the reader said so.
+    """
+
+    label: str
+    patient: str
+    opening: tuple[float, float] | None
+    canal: tuple[float, float] | None
+    clock: float | None
+    pixel: tuple[float, float] | None
+    is_unsure: bool
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One reader's table.
+
+    Attributes:
+        path: The file.
+        reader: The one name in it.
+        level: `slice` or `patient`.
+        first: Answers by slice (or patient).
+        again: Those of the second showing.
+        rows: Every row as it stands, by key, of the first showing.
+    """
+
+    path: Path
+    reader: str
+    level: str
+    first: dict[str, Answer]
+    again: dict[str, Answer]
+    rows: dict[str, dict[str, str]]
+
+
+def read_reading(path: Path) -> list[Reading]:
+    """Read a label page's table; the one that a server keeps holds several readers.
+
+    Raises:
+        DataError: If it cannot be read, is no such table, or gives one slice of one reader two rows.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.DictReader(file, strict=True)
+            header, rows = list(lines.fieldnames or []), [(lines.line_num, row) for row in lines]
+    except OSError as error:
+        raise DataError(f"labels={path}", f"cannot be read ({error.strerror})", remedy="Check the path") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(path, "is not CSV in UTF-8", remedy="Export it from the label page again") from error
+    level = "slice" if "slice_key" in header else "patient"
+    needed = ["patient_key", "reader", "repeat", "unsure", *(["slice_key"] if level == "slice" else [])]
+    missing = [name for name in needed if name not in header]
+    if missing or not {"label", "score"} & set(header):
+        found = ", ".join(header) or "nothing"
+        raise DataError(
+            f"{path}, line 1", "must be the table of a label page", found=found, remedy="Export it from one"
+        )
+    if not rows:
+        raise DataError(path, "must have at least one answer")
+    readings: dict[str, Reading] = {}
+    for line, row in rows:
+        where = f"{path}, line {line}"
+        if None in row or None in row.values():
+            raise DataError(where, f"must have {len(header)} cells as the header has")
+        reader = readings.setdefault(row["reader"], Reading(path, row["reader"], level, {}, {}, {}))
+        answers = reader.again if row["repeat"] == "1" else reader.first
+        if (key := row[f"{level}_key"]) in answers:
+            raise DataError(where, f"gives {key} a second answer of {row['reader']}", remedy="Remove one of them")
+        answers[key] = _answer(where, row)
+        if row["repeat"] != "1":
+            reader.rows[key] = row
+    return list(readings.values())
+
+
+def _answer(where: str, row: dict[str, str]) -> Answer:
+    def pair(first: str, second: str) -> tuple[float, float] | None:
+        cells = row.get(first, ""), row.get(second, "")
+        return (_number(where, first, cells[0]), _number(where, second, cells[1])) if any(cells) else None
+
+    pixel = row.get("pixel_mm", "").split("x")
+    return Answer(
+        label=row.get("label", row.get("score", "")),
+        patient=row["patient_key"],
+        opening=pair("opening_row", "opening_col"),
+        canal=pair("canal_row", "canal_col"),
+        clock=_number(where, "clock", row["clock"]) if row.get("clock") else None,
+        pixel=(_number(where, "pixel_mm", pixel[0]), _number(where, "pixel_mm", pixel[1])) if len(pixel) == 2 else None,
+        is_unsure=row["unsure"] == "1",
+    )
+
+
+def _number(where: str, column: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(where, f"{column} must be a number", found=repr(text))
+    return value
+
+
+def beside_labels(header: list[str]) -> tuple[str, ...]:
+    """The columns that such a table may have and that are not for ingest; none for any other table."""
+    is_key_there = "slice_key" in header or "patient_key" in header
+    return BESIDE if is_key_there and all(name in header for name in MARKS) else ()
+
+
+def first_answers(
+    path: Path, header: list[str], body: list[tuple[int, dict[str, str]]], *, negatives: str
+) -> list[tuple[int, dict[str, str]]]:
+    """The lines that are labels: of the first showing, and neither unsure nor a point alone; another table whole.
+
+    Raises:
+        DataError: If several readers answered (whose labels to take is not for ingest to say), if a slice that a reader
+            was unsure of would become negative, or if nothing is left.
+    """
+    if not beside_labels(header):
+        return body
+    readers = sorted({cells["reader"] for _, cells in body})
+    if len(readers) > 1:
+        remedy = "Make one table of them with fistula agree, or keep the lines of one reader"
+        raise DataError(path, "must hold the answers of one reader", found=", ".join(readers), remedy=remedy)
+    unsure = [line for line, cells in body if cells.get("unsure") == "1"]
+    if unsure and negatives != "none":
+        rule = f"holds answers that are unsure, which negatives={negatives} would make negative"
+        raise DataError(f"{path}, line {unsure[0]}", rule, remedy="Leave out negatives, or decide these answers first")
+    answers = [(line, cells) for line, cells in body if cells["repeat"] != "1" and cells.get("label")]
+    if not answers:
+        raise DataError(path, "must have at least one answer that is a label")
+    return answers

@@ -1,0 +1,75 @@
+"""Several objects under one SOPInstanceUID: copies of one picture, or a fault."""
+
+from collections import Counter
+
+import polars as pl
+
+from fistula.dicom.container import Part
+from fistula.dicom.look import Look, pixels_hash, source_hash
+from fistula.errors import DataError
+from fistula.source.survey import Survey
+
+FRAME = ["file", "member", "frame"]
+
+
+def without_copies(survey: Survey, images: pl.DataFrame, look: Look, policy: str) -> tuple[pl.DataFrame, Counter[str]]:
+    """Keep one of several objects with one identity and the same pixels: the one with the smallest hash.
+
+    Raises:
+        DataError: If different pictures have one SOPInstanceUID, unless `policy` is `separate`.
+    """
+    images = _with_places(survey, images, pl.col("slice_key") == "", look)
+    copies = images.filter(pl.col("slice_key").is_duplicated())
+    if copies.is_empty():
+        return images, Counter()
+    hashes = _hashes(survey, copies, look)
+    copies = copies.hstack(pl.DataFrame(hashes, schema=["content", "pixels"], orient="row"))
+    differ = pl.col("pixels").n_unique().over("slice_key") > 1
+    twisted = copies.filter(differ)
+    if len(twisted) and policy == "refuse":
+        names = [
+            survey.name(file, member)
+            for file, member in twisted.select("file", "member").unique().sort("file", "member").rows()
+        ]
+        rule = "different pictures must not have one SOPInstanceUID"
+        found = f"{len(names)} files under {twisted['instance_key'].n_unique()}: {', '.join(names[:3])}"
+        remedy = "Export them again, or take each as an image of its own with same_uid=separate and name it by path"
+        raise DataError(f"source={survey.folder}", rule, found=found, remedy=remedy)
+    copies = copies.sort("slice_key", "content", "file", "member")
+    dropped = copies.filter(~pl.struct("slice_key", "pixels").is_first_distinct())
+    images = images.join(dropped.select(FRAME), on=FRAME, how="anti", maintain_order="left")
+    images = _with_places(survey, images, pl.col("slice_key").is_duplicated(), look)
+    return images, Counter({"a copy of another file": len(dropped)}) if len(dropped) else Counter()
+
+
+def _with_places(survey: Survey, images: pl.DataFrame, rows: pl.Expr, look: Look) -> pl.DataFrame:
+    """Name images that no UID names by where they lie."""
+    is_unnamed = images.select(rows).to_series()
+    if not is_unnamed.any():
+        return images
+    keys = [
+        look.pseudonyms("place", f"{survey.name(file, member)}#{frame}") if unnamed else key
+        for unnamed, (file, member, frame, key) in zip(
+            is_unnamed, images.select(*FRAME, "slice_key").rows(), strict=True
+        )
+    ]
+    return images.with_columns(slice_key=pl.Series(keys, dtype=pl.String()))
+
+
+def _hashes(survey: Survey, copies: pl.DataFrame, look: Look) -> list[tuple[str, str]]:
+    """Of each row, its file's bytes' hash and its pixels'; files that are the same bytes are not decoded."""
+    content = {
+        row: source_hash(Part(survey.paths[row[0]], row[1]), look)
+        for row in copies.select("file", "member").unique().rows()
+    }
+    by_key: dict[str, set[str]] = {}
+    rows = copies.select("slice_key", *FRAME).rows()
+    for key, file, member, _ in rows:
+        by_key.setdefault(key, set()).add(content[file, member])
+    found: list[tuple[str, str]] = []
+    for key, file, member, frame in rows:
+        own = content[file, member]
+        found.append(
+            (own, own if len(by_key[key]) == 1 else pixels_hash(Part(survey.paths[file], member), frame, look))
+        )
+    return found

@@ -1,0 +1,127 @@
+"""Read many volumes in parallel into a pixel store; where one kills its reader, find the file that does it."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+import polars as pl
+
+from fistula.dicom.container import Part
+from fistula.source.slices import RESULTS, Plan, Slice, is_risky, read_volumes
+from fistula.source.store import PixelStore
+from fistula.source.survey import DEADLY, Survey
+from fistula.source.workers import Workers, batches_of, in_parallel
+
+SLICES_A_BATCH = 64
+
+
+def read_chosen(
+    survey: Survey,
+    wanted: pl.DataFrame,
+    plan: Plan,
+    workers: Workers,
+    store: PixelStore,
+    *,
+    earlier: Callable[[pl.DataFrame, PixelStore], pl.DataFrame] | None = None,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Read images volume by volume; the slices of one share an intensity mapping.
+
+    Args:
+        survey: Where they lie.
+        wanted: Rows of its facts with `volume`.
+        plan: How to read.
+        workers: Processes.
+        store: Takes the pixels.
+        earlier: Puts what need not be read into the store, and gives its columns of `RESULTS`; see
+            `fistula.cohort.reuse.Earlier.results`.
+
+    Returns:
+        The rows that have pixels, with the columns of `RESULTS`, theirs in `store` at `at`; and those that could not
+        be read, with their `reason` and `remedy`.
+    """
+    wanted = wanted.drop("reason", "remedy").with_row_index("row").cast({"row": pl.Int64})
+    frames, rest = [pl.DataFrame(schema=RESULTS)], wanted
+    if earlier is not None:
+        frames.append(earlier(wanted, store))
+        rest = wanted.filter(~pl.col("row").is_in(frames[-1]["row"].to_list()))
+    is_dangerous = is_risky(wanted) and not plan.are_images
+    frames.append(read_into(store, volumes_of(survey, rest), plan, workers, is_risky=is_dangerous))
+    table = wanted.join(pl.concat(frames), on="row", how="left", maintain_order="left")
+    has_pixels = pl.col("at").is_not_null()
+    return table.filter(has_pixels), table.filter(~has_pixels)
+
+
+def read_into(
+    store: PixelStore, volumes: Sequence[Sequence[Slice]], plan: Plan, workers: Workers, *, is_risky: bool
+) -> pl.DataFrame:
+    """Columns of `RESULTS` for every slice, its pixels in `store` at `at`.
+
+    Args:
+        store: Takes the pixels.
+        volumes: What to read; the slices of one share an intensity mapping.
+        plan: How.
+        workers: Processes.
+        is_risky: Whether a decoder in C takes part, which may end its process.
+    """
+    results = _pass(store, volumes, plan, workers, is_risky=is_risky)
+    dead = set(results.filter(pl.col("reason") == DEADLY)["row"])
+    if not dead:
+        return results
+    suspects = [volume for volume in volumes if volume[0].row in dead]
+    alone = _pass(store, [[item] for volume in suspects for item in volume], plan, workers, is_risky=True)
+    guilty = alone.filter(pl.col("reason") == DEADLY)
+    rows = set(guilty["row"])
+    innocent = [[item for item in volume if item.row not in rows] for volume in suspects]
+    again = _pass(store, [volume for volume in innocent if volume], plan, workers, is_risky=True)
+    return pl.concat([results.filter(~pl.col("row").is_in(list(dead))), guilty, again])
+
+
+def volumes_of(survey: Survey, chosen: pl.DataFrame) -> list[list[Slice]]:
+    """The chosen slices, those of one volume together; `chosen` has the columns `row` and `volume`."""
+    return [
+        [
+            Slice(row, Part(survey.paths[file], member or ""), frame, turned or "")
+            for row, file, member, frame, turned in volume.rows()
+        ]
+        for volume in chosen.select("row", "file", "member", "frame", "turned", "series_key", "volume").partition_by(
+            "series_key", "volume", maintain_order=True, include_key=False
+        )
+    ]
+
+
+def _pass(
+    store: PixelStore, volumes: Sequence[Sequence[Slice]], plan: Plan, workers: Workers, *, is_risky: bool
+) -> pl.DataFrame:
+    frames = []
+    batches = batches_of(volumes, size=len, target=SLICES_A_BATCH)
+    work = partial(_read_batch, plan=plan, store=store if workers.are_here else None)
+    lost = partial(_lost, size=plan.grid.size)
+    slices = max((sum(map(len, batch)) for batch in batches), default=0)
+    seconds = plan.look.seconds * (1 + slices)  # one more for the start of the process
+    for records, pixels in in_parallel(
+        work, batches, workers, title="reading volumes", is_risky=is_risky, seconds=seconds, lost=lost
+    ):
+        results = pl.DataFrame(records, schema=RESULTS, orient="row")
+        if len(pixels):
+            store.put(results["at"].drop_nulls(), pixels)
+        frames.append(results)
+    return pl.concat(frames or [pl.DataFrame(schema=RESULTS)])
+
+
+def _read_batch(
+    batch: Sequence[Sequence[Slice]], *, plan: Plan, store: PixelStore | None
+) -> tuple[list[tuple], np.ndarray]:
+    """Read volumes and put their pixels into the store where it is in reach; they need not travel then."""
+    records, pixels = read_volumes(batch, plan)
+    if store is None:
+        return records, pixels
+    at = list(RESULTS).index("at")
+    store.put([record[at] for record in records if record[at] is not None], pixels)
+    return records, pixels[:0]
+
+
+def _lost(volume: Sequence[Slice], *, size: int) -> tuple[list[tuple], np.ndarray]:
+    """What `read_volumes` would give for a volume that no process survives."""
+    remedy = "Export it again, uncompressed"
+    records = [dict.fromkeys(RESULTS) | {"row": item.row, "reason": DEADLY, "remedy": remedy} for item in volume]
+    return [tuple(record.values()) for record in records], np.zeros((0, size, size), np.uint8)

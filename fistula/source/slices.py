@@ -1,0 +1,207 @@
+"""Turn the slices of one volume into bytes on the cohort's grid."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from fistula.dicom.burned import looks_like_text
+from fistula.dicom.container import Part, open_part
+from fistula.dicom.geometry import TURNS, turn
+from fistula.dicom.look import Look
+from fistula.dicom.outcome import NotTaken, Refused
+from fistula.dicom.parse import read_dataset
+from fistula.dicom.pixels import Picture, decode
+from fistula.dicom.timing import TimeLimit
+from fistula.source.grid import Grid, Placed, place, to_bytes
+from fistula.source.intensity import Intensity
+from fistula.source.picture_file import read_picture
+
+RESULTS: dict[str, Any] = {
+    "row": pl.Int64(),
+    "at": pl.Int64(),  # row of its pixels in the store; null if there are none
+    "pixel_hash": pl.String(),
+    "source_hash": pl.String(),
+    "matrix": pl.String(),
+    "scale_row": pl.Float64(),  # new pixels per old one, after the picture was turned
+    "scale_col": pl.Float64(),
+    "offset_row": pl.Int64(),  # where the grid begins in the scaled picture
+    "offset_col": pl.Int64(),
+    "decoder": pl.String(),
+    "seen": pl.String(),  # notes on the pixels
+    "reason": pl.String(),  # why there are no pixels
+    "remedy": pl.String(),
+}
+
+
+class Slice(NamedTuple):
+    """One slice to read.
+
+    Attributes:
+        row: Of the caller's table.
+        part: Where it is.
+        frame: In the object, from 0.
+        turned: What brings it into the stored orientation, one of `fistula.dicom.geometry.TURNS`.
+    """
+
+    row: int
+    part: Part
+    frame: int
+    turned: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every slice of a cohort goes through.
+
+    Attributes:
+        grid: Where it is resampled to.
+        intensity: One of `fistula.source.intensity`.
+        look: Limits of size and time.
+        are_images: PNG and JPEG files, not DICOM.
+    """
+
+    grid: Grid
+    intensity: Intensity
+    look: Look
+    are_images: bool = False
+
+
+def read_volumes(volumes: Sequence[Sequence[Slice]], plan: Plan) -> tuple[list[tuple], np.ndarray]:
+    """Read volumes one after the other.
+
+    Returns:
+        Records with the columns of `RESULTS`, one a slice, and the pixels of those whose `at` is not null, uint8
+        ``(N, size, size)``.
+    """
+    records: list[tuple] = []
+    pixels = [np.zeros((0, plan.grid.size, plan.grid.size), np.uint8)]
+    for volume in volumes:
+        done, images = read_volume(volume, plan)
+        records += [tuple(record.values()) for record in done]
+        pixels.append(images)
+    return records, np.concatenate(pixels)
+
+
+def is_risky(facts: pl.DataFrame) -> bool:
+    """Whether any of the images is read by a decoder in C."""
+    return not facts["syntax"].fill_null("").str.contains("VR").all()
+
+
+def read_volume(slices: Sequence[Slice], plan: Plan) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """Decode, place and scale the slices of one volume; the intensity sees all of them at once.
+
+    Returns:
+        Records with the columns of `RESULTS` in the order of files and frames, and the pixels of those that could be
+        read, in the same order.
+    """
+    slices = sorted(slices, key=lambda item: (item.part, item.frame))
+    records: dict[int, dict[str, Any]] = {}
+    taken: list[tuple[Slice, Picture, Placed]] = []
+    for item, content_hash, outcome in decoded(slices, plan):
+        records[item.row] = record = dict.fromkeys(RESULTS) | {"row": item.row, "source_hash": content_hash}
+        if isinstance(outcome, NotTaken):
+            record |= {"reason": outcome.reason, "remedy": outcome.remedy}
+            continue
+        placed = _place(outcome, item.turned, plan)
+        record |= _placement(outcome, placed) | {"at": item.row}
+        # The full-size values are of no more use, and a volume has hundreds of them.
+        taken.append((item, _without_values(outcome), placed))
+    if len({(picture.window.center, picture.window.width) for _, picture, _ in taken if picture.window}) > 1:
+        for item, _, _ in taken:
+            seen = records[item.row]["seen"]
+            records[item.row]["seen"] = f"{seen}|windows differ between slices".strip("|")
+    pixels = _scaled([(picture, placed) for _, picture, placed in taken], plan)
+    for (item, _, _), image in zip(taken, pixels, strict=True):
+        records[item.row]["pixel_hash"] = hashlib.sha256(image).hexdigest()
+    return list(records.values()), pixels
+
+
+def decoded(slices: Sequence[Slice], plan: Plan) -> Iterator[tuple[Slice, str | None, Picture | NotTaken]]:
+    """Each slice with the hash of its source and its picture, or why there is none; every object is read once.
+
+    Slices of one object stand together.
+    """
+    for part, group in groupby(slices, key=lambda item: item.part):
+        items = list(group)
+        digest = None
+        try:
+            with TimeLimit(plan.look.seconds):
+                with open_part(part, limit=plan.look.limit) as file:
+                    content = file.read()
+                digest = plan.look.pseudonyms("source", hashlib.sha256(content).hexdigest())
+                pictures = _decoder(content, [item.frame for item in items], plan)
+        except NotTaken as outcome:
+            yield from ((item, digest, outcome) for item in items)
+            continue
+        for item in items:
+            yield item, digest, _next(pictures, plan.look.seconds)
+
+
+def _decoder(content: bytes, frames: list[int], plan: Plan) -> Iterator[Picture]:
+    if plan.are_images:
+        return iter([read_picture(content)])
+    return decode(read_dataset(BytesIO(content), limit=plan.look.limit), frames)
+
+
+def _next(pictures: Iterator[Picture], seconds: float) -> Picture | NotTaken:
+    try:
+        with TimeLimit(seconds):
+            return next(pictures)
+    except NotTaken as outcome:
+        return outcome
+    except StopIteration:  # an earlier frame of the object was refused, which ended the decoder
+        return Refused("a frame after one that could not be read")
+
+
+def _place(picture: Picture, turned: str, plan: Plan) -> Placed:
+    """The picture on the grid, in the stored orientation."""
+    scale = picture.signal_scale if plan.intensity.units == "signal" else 1.0
+    values = picture.values if scale == 1 else picture.values * np.float32(scale)
+    spacing = picture.spacing if picture.spacing is None or not TURNS[turned][0] else picture.spacing[::-1]
+    inside = None if picture.inside is None else turn(picture.inside, turned)
+    return place(turn(values, turned), plan.grid, spacing=spacing, inside=inside)
+
+
+def _placement(picture: Picture, placed: Placed) -> dict[str, Any]:
+    notes = list(picture.notes)
+    if picture.spacing is None:
+        notes.append("no pixel spacing: scaled to fit")
+    if picture.inside is not None:
+        notes.append("pixel padding")
+    if picture.is_inverted:
+        notes.append("inverted (MONOCHROME1)")
+    if looks_like_text(picture.values):
+        notes.append("bright text-like corner")
+    return {
+        "matrix": "x".join(map(str, picture.values.shape)),
+        "scale_row": placed.scale[0],
+        "scale_col": placed.scale[1],
+        "offset_row": placed.offset[0],
+        "offset_col": placed.offset[1],
+        "decoder": picture.decoder,
+        "seen": "|".join(notes),
+    }
+
+
+def _without_values(picture: Picture) -> Picture:
+    return Picture(np.zeros((0, 0), np.float32), is_inverted=picture.is_inverted, window=picture.window)
+
+
+def _scaled(taken: Sequence[tuple[Picture, Placed]], plan: Plan) -> np.ndarray:
+    if not taken:
+        return np.zeros((0, plan.grid.size, plan.grid.size), np.uint8)
+    values = np.stack([placed.values for _, placed in taken])
+    inside = np.stack([placed.inside for _, placed in taken])
+    unit = plan.intensity(values, inside, [picture.window for picture, _ in taken])
+    is_inverted = np.array([picture.is_inverted for picture, _ in taken])
+    if is_inverted.any():
+        unit[is_inverted] = 1 - unit[is_inverted]
+    if not inside.all():
+        unit[~inside] = 0
+    return to_bytes(unit)

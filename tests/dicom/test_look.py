@@ -1,0 +1,308 @@
+import pickle
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from fistula.dicom.identity import Pseudonyms
+from fistula.dicom.look import Look, look_at
+from fistula.dicom.outcome import Refused
+from fistula.dicom.timing import TimeLimit
+
+LOOK = Look(Pseudonyms(b"0123456789abcdef"), description="gd")
+
+
+def _item(**attributes):
+    item = Dataset()
+    for name, value in attributes.items():
+        setattr(item, name, value)
+    return item
+
+
+def _facts(path):
+    (record,) = look_at(path, LOOK)
+    return record
+
+
+@pytest.mark.parametrize(
+    ("image_type", "expected"),
+    [
+        (["DERIVED", "PRIMARY", "W", "W", "DERIVED"], "water"),
+        (["DERIVED", "PRIMARY", "F", "F", "DERIVED"], "fat"),
+        (["DERIVED", "PRIMARY", "IP", "IP", "DERIVED"], "in_phase"),
+        (["DERIVED", "PRIMARY", "OP", "OP", "DERIVED", "JP2K LOSSY"], "out_phase"),
+        (["DERIVED", "PRIMARY", "OUT_OF_PHASE"], "out_phase"),
+        (["ORIGINAL", "PRIMARY", "M_FFE", "M", "FFE"], "magnitude"),
+        (["ORIGINAL", "PRIMARY", "PHASE MAP", "P", "FFE"], "phase"),
+        (["ORIGINAL", "PRIMARY", "I_SE", "I", "SE"], "imaginary"),
+        (["ORIGINAL", "PRIMARY"], ""),
+    ],
+)
+def test_the_component_is_read_from_image_type(write_dicom, tmp_path, image_type, expected):
+    write_dicom(tmp_path / "a", ImageType=image_type)
+    assert _facts(tmp_path / "a")["component"] == expected
+
+
+def test_philips_own_element_tells_water_where_image_type_does_not(write_dicom, tmp_path):
+    dataset = write_dicom(tmp_path / "a", ImageType=["DERIVED", "PRIMARY"])
+    dataset.private_block(0x2005, "Philips MR Imaging DD 001", create=True).add_new(0x11, "CS", "W ")
+    dataset.save_as(tmp_path / "a")
+    assert _facts(tmp_path / "a")["component"] == "water"
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize(
+    ("image_type", "number", "expected"),
+    [
+        (["ORIGINAL", "PRIMARY", "OTHER"], 0, "magnitude"),
+        (["ORIGINAL", "PRIMARY", "OTHER"], 1, "phase"),
+        (["DERIVED", "PRIMARY", "OTHER"], 2, "real"),
+        (["DERIVED", "PRIMARY", "OTHER"], 3, "imaginary"),
+        (["DERIVED", "PRIMARY", "OTHER"], 0, ""),
+        (["DERIVED", "PRIMARY", "DIXON", "WATER"], 0, "water"),
+        (["ORIGINAL", "PRIMARY", "OTHER"], 17, ""),
+    ],
+)
+def test_ges_own_element_tells_phase_from_magnitude(write_dicom, tmp_path, image_type, number, expected, syntax):
+    dataset = write_dicom(tmp_path / "a", ImageType=image_type, syntax=syntax)
+    dataset.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x2F, "SS", number)
+    dataset.save_as(tmp_path / "a")
+    assert _facts(tmp_path / "a")["component"] == expected
+
+
+@pytest.mark.parametrize(
+    "image_type", [["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"], ["ORIGINAL", "PRIMARY", "M", "VFRAME"]]
+)
+def test_many_slices_in_one_picture_are_known_by_image_type(write_dicom, tmp_path, image_type):
+    write_dicom(tmp_path / "a", ImageType=image_type)
+    assert _facts(tmp_path / "a")["is_mosaic"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "drop", "expected"),
+    [({}, (), "yes"), ({"ContrastBolusAgent": ""}, (), "unknown"), ({}, ("ContrastBolusAgent",), "no")],
+)
+def test_contrast_is_stated_empty_or_absent(write_dicom, tmp_path, changes, drop, expected):
+    write_dicom(tmp_path / "a", drop=drop, **changes)
+    assert _facts(tmp_path / "a")["contrast"] == expected
+
+
+def test_magnitude_and_phase_in_one_enhanced_object_are_told_apart_and_placed(write_dicom, tmp_path):
+    frames = [
+        _item(
+            PlanePositionSequence=[_item(ImagePositionPatient=[0, 0, 3.0 * index])],
+            MRImageFrameTypeSequence=[
+                _item(FrameType=["ORIGINAL", "PRIMARY", kind, "NONE"], ComplexImageComponent=part)
+            ],
+        )
+        for index, (kind, part) in enumerate([("T1", "MAGNITUDE"), ("T1", "PHASE"), ("WATER", "MAGNITUDE")])
+    ]
+    shared = _item(
+        PlaneOrientationSequence=[_item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+        PixelMeasuresSequence=[_item(PixelSpacing=[0.5, 0.5])],
+    )
+    write_dicom(
+        tmp_path / "a",
+        np.zeros((3, 4, 4), np.uint16),
+        SOPClassUID=EnhancedMRImageStorage,
+        PerFrameFunctionalGroupsSequence=frames,
+        SharedFunctionalGroupsSequence=[shared],
+        ImageType=["ORIGINAL", "PRIMARY", "T1", "MIXED"],
+        drop=("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"),
+    )
+    records = look_at(tmp_path / "a", LOOK)
+    assert [record["component"] for record in records] == ["magnitude", "phase", "water"]
+    assert [record["position_mm"] for record in records] == [0.0, 3.0, 6.0]
+    assert {record["spacing_row"] for record in records} == {0.5}
+    assert len({record["slice_key"] for record in records}) == 3
+
+
+def test_an_enhanced_object_without_a_word_on_the_complex_image_is_an_image(write_dicom, tmp_path):
+    write_dicom(
+        tmp_path / "a",
+        np.zeros((2, 4, 4), np.uint16),
+        SOPClassUID=EnhancedCTImageStorage,
+        Modality="CT",
+        PerFrameFunctionalGroupsSequence=[
+            _item(CTImageFrameTypeSequence=[_item(FrameType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"])])
+            for _ in range(2)
+        ],
+    )
+    records = look_at(tmp_path / "a", LOOK)
+    assert [(record["outcome"], record["component"]) for record in records] == [("image", "")] * 2
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
+def test_other_encodings_give_the_same_facts(write_dicom, tmp_path, syntax):
+    dataset = write_dicom(tmp_path / "a")
+    expected = _facts(tmp_path / "a")
+    dataset.file_meta.TransferSyntaxUID = syntax
+    if syntax == ExplicitVRBigEndian:
+        dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
+    implicit, little = syntax.is_implicit_VR, syntax.is_little_endian
+    pydicom.dcmwrite(tmp_path / "b", dataset, implicit_vr=implicit, little_endian=little)
+    assert _facts(tmp_path / "b") | {"syntax": ""} == expected | {"syntax": ""}
+
+
+def test_a_file_without_preamble_is_read_and_noted(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a")
+    (tmp_path / "b").write_bytes((tmp_path / "a").read_bytes()[132:])
+    record = _facts(tmp_path / "b")
+    assert record["outcome"] == "image"
+    assert "no preamble" in record["notes"]
+
+
+def test_the_study_stands_for_a_patient_without_id(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a", PatientID="")
+    write_dicom(tmp_path / "b", PatientID="", StudyInstanceUID="2.25.333")
+    first, second = _facts(tmp_path / "a"), _facts(tmp_path / "b")
+    assert first["patient_key"] != second["patient_key"]
+    assert "no PatientID" in first["notes"]
+
+
+def test_age_comes_from_the_dates_before_the_stated_age(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a", PatientAge="099Y")
+    write_dicom(tmp_path / "b", PatientBirthDate="", PatientAge="018M")
+    assert _facts(tmp_path / "a")["age"] == 40.0
+    assert _facts(tmp_path / "b")["age"] == 1.5
+
+
+@pytest.mark.parametrize(("birth", "expected"), [("19320101", 88.0), ("19290101", 90.0), ("19150101", 90.0)])
+def test_ages_over_89_are_one_age(write_dicom, tmp_path, birth, expected):
+    write_dicom(tmp_path / "a", PatientBirthDate=birth)
+    assert _facts(tmp_path / "a")["age"] == expected
+
+
+def test_one_person_under_two_ids_has_one_person_key(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a", PatientID="A")
+    write_dicom(tmp_path / "b", PatientID="B")
+    first, second = _facts(tmp_path / "a"), _facts(tmp_path / "b")
+    assert first["person_key"] == second["person_key"]
+    assert first["patient_key"] != second["patient_key"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "drop", "reason"),
+    [
+        ({"Rows": 65535, "Columns": 65535}, (), "an absurd number of pixels or frames"),
+        ({"NumberOfFrames": "99999999"}, (), "an absurd number of pixels or frames"),
+        ({"NumberOfFrames": "-3"}, (), "a number of frames that is none"),
+        ({"Rows": 0}, (), "an image without rows or columns"),
+        ({"Rows": 200}, (), "pixel data cut short"),
+        ({"BitsAllocated": 1}, (), "one bit a pixel"),
+        ({"BitsStored": 17}, (), "more bits stored than allocated"),
+        ({"BitsStored": 12, "HighBit": 15}, (), "a high bit that is not that of the bits stored"),
+        ({}, ("PixelData",), "an image object without pixel data"),
+    ],
+)
+def test_an_image_that_cannot_be_one_is_refused(write_dicom, tmp_path, changes, drop, reason):
+    write_dicom(tmp_path / "a", drop=drop, **changes)
+    record = _facts(tmp_path / "a")
+    assert (record["outcome"], record["reason"]) == ("refused", reason)
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "reason"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.88.33", "a structured report"),
+        ("1.2.840.10008.5.1.4.1.1.66.4", "a segmentation"),
+        ("1.2.840.10008.5.1.4.1.1.481.3", "a radiotherapy object"),
+        ("1.2.840.10008.5.1.4.1.1.66", "raw data"),
+        ("1.2.840.10008.5.1.4.1.1.11.1", "a presentation state"),
+        ("1.2.840.10008.5.1.4.1.1.104.1", "an encapsulated document"),
+        ("1.2.840.10008.5.1.4.1.1.4.2", "a spectrum"),
+        ("1.3.46.670589.11.0.0.12.2", "raw data"),
+    ],
+)
+def test_objects_that_are_no_images_are_skipped_by_their_kind(write_dicom, tmp_path, sop_class, reason):
+    write_dicom(tmp_path / "a", SOPClassUID=sop_class)
+    record = _facts(tmp_path / "a")
+    assert (record["outcome"], record["reason"]) == ("skipped", reason)
+
+
+def test_only_whether_the_description_matches_leaves_the_header(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a", SeriesDescription="mDIXON-W_TRA_GD Smith")
+    record = _facts(tmp_path / "a")
+    assert record["is_described"] is True
+    assert not any("Smith" in str(value) for value in record.values())
+
+
+@pytest.mark.parametrize(
+    ("attributes", "outcome", "reason"),
+    [
+        ({"DirectoryRecordSequence": [Dataset()]}, "skipped", "a DICOMDIR"),
+        ({"SamplesPerPixel": 2}, "refused", "bits allocated or samples per pixel that no image has"),
+        ({"NumberOfFrames": "-1"}, "refused", "a number of frames that is none"),
+        ({"BitsStored": 17}, "refused", "more bits stored than allocated"),
+    ],
+)
+def test_a_header_that_is_of_no_image_says_why(write_dicom, tmp_path, attributes, outcome, reason):
+    write_dicom(tmp_path / "a", **attributes)
+    record = _facts(tmp_path / "a")
+    assert (record["outcome"], record["reason"]) == (outcome, reason)
+
+
+def test_a_preamble_does_not_make_an_image(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(128) + b"DICM")
+    record = _facts(tmp_path / "a")
+    assert (record["outcome"], record["reason"]) == ("refused", "a DICOM file with nothing in it")
+
+
+@pytest.mark.parametrize(
+    ("deflated", "reason"),
+    [
+        pytest.param(b"no stream at all", "a damaged deflated object", id="damaged"),
+        pytest.param(zlib.compress(bytes(3 << 20), wbits=-15), "unpacks to more than the size limit", id="a bomb"),
+    ],
+)
+def test_a_deflated_object_is_inflated_within_limits(write_dicom, tmp_path, deflated, reason):
+    dataset = write_dicom(tmp_path / "a")
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(tmp_path / "b", enforce_file_format=True)
+    content = (tmp_path / "b").read_bytes()
+    length = int.from_bytes(content[140:144], "little")  # of the file meta group, which is not deflated
+    (tmp_path / "c").write_bytes(content[: 144 + length] + deflated)
+    (record,) = look_at(tmp_path / "c", Look(Pseudonyms(b"0123456789abcdef"), max_object_mb=1))
+    assert (record["outcome"], record["reason"]) == ("refused", reason)
+
+
+def test_a_frame_cut_off_in_a_compressed_object_is_refused(tmp_path):
+    content = Path(get_testdata_file("MR_small_RLE.dcm")).read_bytes()
+    (tmp_path / "a").write_bytes(content[: content.index(b"\xe0\x7f\x10\x00") + 14])
+    assert _facts(tmp_path / "a")["reason"] in ("pixel data cut short", "a damaged DICOM file")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"ContrastBolusVolume": "7"}, {"ContrastBolusAgentSequence": [Dataset()]}], ids=["volume", "agent"]
+)
+def test_contrast_is_also_stated_by_volume_or_as_a_sequence(write_dicom, tmp_path, changes):
+    write_dicom(tmp_path / "a", drop=("ContrastBolusAgent",), **changes)
+    assert _facts(tmp_path / "a")["contrast"] == "yes"
+
+
+def test_dates_that_no_calendar_has_give_no_age(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a", PatientBirthDate="19801399")
+    assert _facts(tmp_path / "a")["age"] is None
+
+
+def test_a_file_that_takes_too_long_is_refused():
+    with pytest.raises(Refused, match="took longer than the time limit"), TimeLimit(0.05):
+        time.sleep(5)
+
+
+def test_an_outcome_survives_the_way_between_processes():
+    again = pickle.loads(pickle.dumps(Refused("a reason", "a remedy")))
+    assert (type(again), again.reason, again.remedy) == (Refused, "a reason", "a remedy")

@@ -1,0 +1,125 @@
+import openpyxl
+import pytest
+
+from fistula.errors import ConfigError, DataError
+from fistula.labels.read import read_labels
+from fistula.labels.spreadsheet import Naming
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(content):
+        path = tmp_path / "table"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return save
+
+
+@pytest.fixture
+def workbook(tmp_path):
+    def save(*sheets):
+        book = openpyxl.Workbook()
+        book.remove(book.active)
+        for number, rows in enumerate(sheets):
+            sheet = book.create_sheet(f"sheet {number}")
+            for row in rows:
+                sheet.append(row)
+        book.save(tmp_path / "table.xlsx")
+        return tmp_path / "table.xlsx"
+
+    return save
+
+
+def found(path, **options):
+    return [(row.line, row.name[0], row.label) for row in read_labels(path, **options).rows]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "sop_instance_uid,label\n1.2,1\n1.3,0\n",
+        "\ufeffSOPInstanceUID;Label\r\n1.2;1\r\n1.3;0\r\n",
+        "SOP Instance UID\tLABEL\n1.2\t1\n1.3\t0\n",
+        'sop-instance-uid;label\n="1.2";1\n\'1.3;0\n',
+        '"SOP_Instance_UID","label"\n"1.2","1"\n" 1.3\xa0","0"\n',
+        "sop_instance_uid\tlabel\n1.2\t1\n1.3\t0\n".encode("utf-16"),
+    ],
+)
+def test_a_spreadsheet_of_any_country_says_the_same(saved, content):
+    assert found(saved(content)) == [(2, "1.2", 1), (3, "1.3", 0)]
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "\ufeffsep=;"])
+def test_a_first_line_may_say_the_separator_and_lines_keep_their_numbers(saved, first):
+    assert found(saved(f"{first}\r\npath;label\r\na, b;1\r\n")) == [(3, "a, b", 1)]
+    with pytest.raises(DataError, match="line 3: must have 2 cells"):
+        read_labels(saved(f"{first}\npath;label\na;1;2\n"))
+
+
+def test_a_comma_in_a_column_name_is_not_the_separator(saved):
+    table = saved('path;"label";"age, years"\na;1;40\n')
+    assert found(table, naming=Naming(others="ignore")) == [(2, "a", 1)]
+
+
+def test_a_workbook_is_read_with_its_line_numbers_and_whole_numbers(workbook):
+    path = workbook([["Patient ID", "Label"], [2, 1], [], ["02", 0.0], [None, None, " "]], [])
+    assert found(path, level="patient") == [(2, "2", 1), (4, "02", 0)]
+
+
+def test_a_workbook_is_known_by_its_content(workbook, tmp_path):
+    path = workbook([["path", "label"], ["a", 1]]).rename(tmp_path / "labels.csv")
+    assert found(path) == [(2, "a", 1)]
+
+
+def test_which_sheet_is_meant_is_not_guessed(workbook):
+    with pytest.raises(DataError, match="must have one sheet with cells, found sheet 0, sheet 1"):
+        read_labels(workbook([["path", "label"], ["a", 1]], [["notes"]]))
+
+
+def test_an_identifier_that_a_spreadsheet_rounded_is_refused_and_text_is_not(workbook, saved):
+    with pytest.raises(DataError, match="line 2: patient_id is a number that a spreadsheet has rounded"):
+        read_labels(workbook([["patient_id", "label"], [110105194912310000.0, 1]]), level="patient")
+    with pytest.raises(DataError, match=r"line 2: .* found 1,10105E\+17"):
+        read_labels(saved("patient_id;label\n1,10105E+17;1\n"), level="patient")
+    assert found(workbook([["patient_id", "label"], ["110105194912310029", 1]]), level="patient") == [
+        (2, "110105194912310029", 1)
+    ]
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"\xd0\xcf\x11\xe0", "old Excel"), (b"PK\x03\x04", "not an Excel")])
+def test_what_is_no_workbook_is_refused(saved, content, message):
+    with pytest.raises(DataError, match=message):
+        read_labels(saved(content))
+
+
+def test_columns_are_mapped_and_others_left_out_by_name(saved):
+    table = saved("Patient;Diagnosis;label;Age\np1;fistula;x;40\np2;normal;y;50\n")
+    naming = Naming({"patient_id": "Patient", "label": "diagnosis", "site": None}, "ignore")
+    labels = read_labels(table, classes=["normal", "fistula"], level="patient", naming=naming)
+    assert [(row.name, row.label) for row in labels.rows] == [(("p1",), 1), (("p2",), 0)]
+    assert labels.ignored == ("label (as it stands)", "Age")
+
+
+def test_other_columns_are_refused_with_the_remedy(saved):
+    with pytest.raises(DataError, match=r"line 1: has the unknown column 'lable'\..*other_columns=ignore"):
+        read_labels(saved("path,lable\na,1\n"))
+
+
+def test_one_column_in_two_spellings_is_refused(saved):
+    with pytest.raises(DataError, match="has the column 'patient_id' twice"):
+        read_labels(saved("path,Patient ID,PatientID,label\na,1,1,1\n"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "key"),
+    [({"label": "Diagnosis"}, "columns.label"), ({"path": "file", "label": "file"}, "columns.label")],
+)
+def test_a_mapped_column_must_be_there_and_one(saved, columns, key):
+    with pytest.raises(ConfigError, match=rf"{key}: must be one column of .*Its columns are file, grade"):
+        read_labels(saved("file,grade\na,1\n"), naming=Naming(columns))
+
+
+def test_what_to_do_with_others_is_one_of_two_words():
+    with pytest.raises(ConfigError, match="other_columns: must be refuse or ignore"):
+        Naming(others="drop")

@@ -1,0 +1,251 @@
+"""Volumes are formed from geometry and acquisition: in classic and in enhanced objects, whoever made them."""
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import EnhancedMRImageStorage
+
+from fistula.dicom.identity import Pseudonyms
+from fistula.dicom.look import Look
+from fistula.learning.adjacent import channel_rows
+from fistula.source.survey import survey_source
+from fistula.source.volumes import plane_notes, volume_notes, with_volumes
+from fistula.source.workers import Workers
+
+LOOK = Look(Pseudonyms(b"0123456789abcdef"))
+AXIAL, CORONAL = [1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1]
+MR = {"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND"]}
+PIXELS = np.zeros((4, 4), np.uint16)
+
+
+def _private(group, creator, offset, vr, value):
+    def put(dataset):
+        dataset.private_block(group, creator, create=True).add_new(offset, vr, value)
+
+    return put
+
+
+def _classic(write_dicom, folder, slices, *, series=None):
+    """One file a slice; each is a position, attributes, and what else is to be put into it."""
+    for number, (position, attributes, *put) in enumerate(slices):
+        path = folder / f"{number:02}.dcm"
+        given = {"ImagePositionPatient": [0, 0, position], "InstanceNumber": number + 1} | MR | attributes
+        uids = {"SOPInstanceUID": f"2.25.6{number}", "SeriesInstanceUID": series(number) if series else "2.25.2"}
+        dataset = write_dicom(path, PIXELS, **(uids | given))
+        for one in put:
+            one(dataset)
+        dataset.save_as(path)
+    return with_volumes(survey_source(folder, LOOK, Workers(1)).facts)
+
+
+def _enhanced(write_dicom, folder, frames):
+    """All of it in one object; each frame is a position and its functional groups."""
+    own = []
+    for position, groups in frames:
+        item = Dataset()
+        for group, attributes in (
+            {"PlanePositionSequence": {"ImagePositionPatient": [0, 0, position]}} | groups
+        ).items():
+            inner = Dataset()
+            for name, value in attributes.items():
+                setattr(inner, name, value)
+            setattr(item, group, [inner])
+        own.append(item)
+    write_dicom(folder / "a.dcm", np.stack([PIXELS] * len(frames)), SOPClassUID=EnhancedMRImageStorage,
+                PerFrameFunctionalGroupsSequence=own, drop=("ImagePositionPatient",), **MR)  # fmt: skip
+    return with_volumes(survey_source(folder, LOOK, Workers(1)).facts)
+
+
+def _volumes(facts):
+    """Positions of each volume."""
+    return sorted(sorted(volume["position_mm"].to_list()) for _, volume in facts.group_by("series_key", "volume"))
+
+
+PHILIPS = "Philips Imaging DD 001"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "why"),
+    [
+        pytest.param(({"DiffusionBValue": 0.0},), ({"DiffusionBValue": 800.0},), "b-value", id="b, standard"),
+        pytest.param(
+            ({}, _private(0x19, "SIEMENS MR HEADER", 0x0C, "IS", "0")),
+            ({}, _private(0x19, "SIEMENS MR HEADER", 0x0C, "IS", "800")), "b-value", id="b, Siemens",
+        ),
+        pytest.param(
+            ({}, _private(0x43, "GEMS_PARM_01", 0x39, "IS", ["1000000050", "8", "0", "0"])),
+            ({}, _private(0x43, "GEMS_PARM_01", 0x39, "IS", ["1000000800", "8", "0", "0"])), "b-value", id="b, GE",
+        ),
+        pytest.param(
+            ({}, _private(0x2001, PHILIPS, 0x03, "FL", 0.0)),
+            ({}, _private(0x2001, PHILIPS, 0x03, "FL", 800.0)), "b-value", id="b, Philips",
+        ),
+        pytest.param(
+            ({}, _private(0x65, "Image Private Header", 0x09, "FD", 0.0)),
+            ({}, _private(0x65, "Image Private Header", 0x09, "FD", 800.0)), "b-value", id="b, United Imaging",
+        ),
+        pytest.param(
+            ({"DiffusionBValue": 800.0, "DiffusionGradientOrientation": [1.0, 0, 0]},),
+            ({"DiffusionBValue": 800.0, "DiffusionGradientOrientation": [0, 1.0, 0]},), "b-value", id="directions",
+        ),
+        pytest.param(({"EchoTime": "4.6"},), ({"EchoTime": "9.2"},), "echo", id="echoes"),
+        pytest.param(({"TemporalPositionIdentifier": 1},), ({"TemporalPositionIdentifier": 2},), "phase", id="phases"),
+        pytest.param(({"TriggerTime": "10"},), ({"TriggerTime": "210"},), "trigger time", id="cardiac"),
+        pytest.param(({"InversionTime": "100"},), ({"InversionTime": "900"},), "inversion time", id="inversion"),
+        pytest.param(({"AcquisitionNumber": 1},), ({"AcquisitionNumber": 2},), "acquisition number", id="dynamic"),
+        pytest.param(({},), ({},), "image numbers", id="nothing but their numbers"),
+        pytest.param(({},), ({"ImageType": ["DERIVED", "PRIMARY", "M", "NORM"]},), "image type", id="image type"),
+        pytest.param(({},), ({"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND"]},), "component", id="phase maps"),
+        pytest.param(({},), ({"PixelSpacing": [0.5, 0.5]},), "pixel spacing", id="spacing"),
+    ],
+)  # fmt: skip
+def test_a_series_that_mixes_acquisitions_is_several_volumes_and_says_so(write_dicom, tmp_path, one, other, why):
+    slices = [(3.0 * place, *kind) for place in range(3) for kind in (one, other)]
+    facts = _classic(write_dicom, tmp_path, slices)
+    assert _volumes(facts) == [[0.0, 3.0, 6.0]] * 2
+    # The slices of one kind are one volume, not every second of each.
+    assert facts["volume"].to_list()[::2] == [facts["volume"][0]] * 3
+    assert all("series parted into volumes by" in note and why in note for note in facts["notes"])
+    assert volume_notes(facts) == {}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param(
+            {"MRDiffusionSequence": {"DiffusionBValue": 0.0}},
+            {"MRDiffusionSequence": {"DiffusionBValue": 800.0}}, id="b-values",
+        ),
+        pytest.param(
+            {"MREchoSequence": {"EffectiveEchoTime": 4.6}}, {"MREchoSequence": {"EffectiveEchoTime": 9.2}}, id="echoes",
+        ),
+        pytest.param(
+            {"FrameContentSequence": {"TemporalPositionIndex": 1}},
+            {"FrameContentSequence": {"TemporalPositionIndex": 2}}, id="phases",
+        ),
+        pytest.param(
+            {"FrameContentSequence": {"StackID": "1"}}, {"FrameContentSequence": {"StackID": "2"}}, id="stacks",
+        ),
+        pytest.param(
+            {"CardiacSynchronizationSequence": {"NominalCardiacTriggerDelayTime": 10.0}},
+            {"CardiacSynchronizationSequence": {"NominalCardiacTriggerDelayTime": 310.0}}, id="cardiac",
+        ),
+        pytest.param(
+            {"MRImageFrameTypeSequence": {"FrameType": ["ORIGINAL", "PRIMARY", "WATER"]}},
+            {"MRImageFrameTypeSequence": {"FrameType": ["ORIGINAL", "PRIMARY", "FAT"]}}, id="Dixon",
+        ),
+        pytest.param({}, {}, id="nothing but their order"),
+    ],
+)  # fmt: skip
+def test_frames_of_an_enhanced_object_are_volumes_in_the_same_way(write_dicom, tmp_path, one, other):
+    frames = [(3.0 * place, kind) for kind in (one, other) for place in range(3)]
+    facts = _enhanced(write_dicom, tmp_path, frames)
+    assert facts["volume"].to_list() == [facts["volume"][0]] * 3 + [facts["volume"][3]] * 3
+    assert _volumes(facts) == [[0.0, 3.0, 6.0]] * 2
+
+
+def test_philips_own_b_value_in_a_frame_counts(write_dicom, tmp_path):
+    facts = _enhanced(write_dicom, tmp_path, [(3.0 * place, {}) for place in (0, 1, 0, 1)])
+    path = tmp_path / "a.dcm"
+    dataset = pydicom.dcmread(path)
+    for frame, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        item = Dataset()
+        item.private_block(0x2001, PHILIPS, create=True).add_new(0x03, "FL", [0.0, 0.0, 800.0, 800.0][frame])
+        group.private_block(0x2005, "Philips MR Imaging DD 005", create=True).add_new(0x0F, "SQ", [item])
+    dataset.save_as(path)
+    facts = with_volumes(survey_source(tmp_path, LOOK, Workers(1)).facts)
+    assert facts["acquisition"].to_list() == ["b 0", "b 0", "b 800", "b 800"]
+
+
+@pytest.mark.parametrize("attribute", ["TriggerTime", "AcquisitionNumber", "InversionTime"])
+def test_a_moment_that_differs_from_slice_to_slice_does_not_tear_a_volume_apart(write_dicom, tmp_path, attribute):
+    facts = _classic(write_dicom, tmp_path, [(3.0 * place, {attribute: place + 1}) for place in range(4)])
+    assert set(facts["volume"]) == {0}
+    assert set(facts["notes"]) == {""}
+
+
+def test_two_stacks_of_different_orientation_are_two_volumes(write_dicom, tmp_path):
+    slices = [(3.0 * place, {"ImageOrientationPatient": plane}) for plane in (AXIAL, CORONAL) for place in range(3)]
+    slices = [
+        (position, attributes | {"ImagePositionPatient": [0, position, position]}) for position, attributes in slices
+    ]
+    facts = _classic(write_dicom, tmp_path, slices)
+    assert facts["volume"].to_list() == [0] * 3 + [1] * 3 or facts["volume"].to_list() == [1] * 3 + [0] * 3
+    assert set(facts["notes"]) == {"series parted into volumes by orientation"}
+    assert plane_notes(facts) == {"patients with slices of several planes": 1}
+
+
+def test_tilts_that_differ_within_a_patient_are_counted(write_dicom, tmp_path):
+    tilted = [1, 0, 0, 0, float(np.cos(0.4)), float(np.sin(0.4))]  # 23 degrees
+    facts = _classic(
+        write_dicom, tmp_path, [(3.0, {"ImageOrientationPatient": plane}) for plane in (AXIAL, tilted, AXIAL)]
+    )
+    assert plane_notes(facts) == {"patients whose slices tilt by more than 10 degrees against each other": 1}
+
+
+def test_one_series_uid_a_slice_is_one_volume_and_says_so(write_dicom, tmp_path):
+    alike = {"SeriesNumber": 7, "FrameOfReferenceUID": "2.25.8"}
+    slices = [(3.0 * place, alike) for place in (2, 0, 1)]
+    facts = _classic(write_dicom, tmp_path, slices, series=lambda number: f"2.25.20{number}")
+    assert facts["series_key"].n_unique() == 1
+    assert facts["series_key"][0] == LOOK.pseudonyms("series", "2.25.201")  # of the slice that lies first
+    assert set(facts["volume"]) == {0}
+    assert set(facts["notes"]) == {"volume joined from series of one slice each"}
+    assert channel_rows(facts, 3).tolist() == [[2, 0, 0], [1, 1, 2], [1, 2, 0]]
+
+
+@pytest.mark.parametrize(
+    "differs", ["SeriesNumber", "FrameOfReferenceUID", "SeriesDescription", "StudyInstanceUID", "Modality"]
+)
+def test_series_that_differ_in_more_than_their_uid_are_not_joined(write_dicom, tmp_path, differs):
+    values = {"SeriesNumber": (7, 8), "Modality": ("MR", "CT")}.get(differs, ("2.25.1", "2.25.2"))
+    alike = {"SeriesNumber": 7, "FrameOfReferenceUID": "2.25.8"}
+    slices = [(3.0 * place, alike | {differs: values[place]}) for place in range(2)]
+    facts = _classic(write_dicom, tmp_path, slices, series=lambda number: f"2.25.20{number}")
+    assert facts["series_key"].n_unique() == 2
+
+
+def test_series_of_several_slices_are_never_joined(write_dicom, tmp_path):
+    alike = {"SeriesNumber": 7, "FrameOfReferenceUID": "2.25.8"}
+    slices = [(3.0 * place, alike) for place in range(4)]
+    facts = _classic(write_dicom, tmp_path, slices, series=lambda number: f"2.25.20{number // 2}")
+    assert facts["series_key"].n_unique() == 2
+
+
+def test_slices_written_flipped_are_of_the_volume_they_lie_in(write_dicom, tmp_path):
+    flipped = {"ImageOrientationPatient": [-1, 0, 0, 0, 1, 0]}
+    facts = _classic(write_dicom, tmp_path, [(0.0, {}), (3.0, flipped), (6.0, {})])
+    assert set(facts["volume"]) == {0}
+    assert facts["turned"].to_list() == ["", "flip", ""]
+    assert facts["position_mm"].to_list() == [0.0, 3.0, 6.0]
+
+
+def test_places_that_are_taken_twice_without_a_reason_stay_and_are_noted(write_dicom, tmp_path):
+    facts = _classic(write_dicom, tmp_path, [(position, {}) for position in (0.0, 3.0, 3.0, 6.0)])
+    assert set(facts["volume"]) == {0}
+    assert volume_notes(facts) == {"duplicate positions": 1}
+
+
+def test_a_gap_is_noted(write_dicom, tmp_path):
+    facts = _classic(write_dicom, tmp_path, [(position, {}) for position in (0.0, 3.0, 6.0, 12.0)])
+    assert volume_notes(facts) == {"missing positions": 1}
+
+
+def test_rounding_of_the_direction_does_not_tear_a_volume_apart(write_dicom, tmp_path):
+    rounded = {"ImageOrientationPatient": [1.0, 0.0004, 0, 0, 1, 0.0004]}
+    facts = _classic(write_dicom, tmp_path, [(0.0, {}), (3.0, rounded), (6.0, {})])
+    assert set(facts["volume"]) == {0}
+
+
+def test_slices_without_a_plane_stay_together(write_dicom, tmp_path):
+    facts = _classic(write_dicom, tmp_path, [(float(place), {"ImageOrientationPatient": None}) for place in range(3)])
+    assert set(facts["volume"]) == {0}
+
+
+def test_numbers_of_volumes_do_not_depend_on_the_order_of_the_files(write_dicom, tmp_path):
+    slices = [(3.0 * place, {"EchoTime": echo}) for place in range(3) for echo in ("9.2", "4.6")]
+    facts = _classic(write_dicom, tmp_path, slices)
+    shuffled = with_volumes(survey_source(tmp_path, LOOK, Workers(1)).facts[[5, 0, 3, 1, 4, 2]])
+    by_slice = dict(facts.select("slice_key", "volume").rows())
+    assert dict(shuffled.select("slice_key", "volume").rows()) == by_slice

@@ -1,0 +1,81 @@
+import math
+import os
+import time
+
+import pytest
+
+from fistula.errors import ConfigError
+from fistula.source.workers import Workers, batches_of, in_parallel
+
+
+def _square(batch):
+    return [number * number for number in batch]
+
+
+def _deadly(batch):
+    for number in batch:
+        if number == 13:
+            os._exit(1)
+    return _square(batch)
+
+
+def _endless(batch):
+    if 5 in batch:
+        time.sleep(60)
+    return _square(batch)
+
+
+def _lost(item):
+    return [("lost", item)]
+
+
+def _run(function, numbers, *, size, **more):
+    batches = batches_of(numbers, size=lambda item: 1, target=size)
+    results = in_parallel(function, batches, Workers(2), title="test", lost=_lost, **more)
+    return sorted((value for batch in results for value in batch), key=str)
+
+
+def test_every_batch_is_done_once():
+    assert _run(_square, range(20), size=3) == sorted((number**2 for number in range(20)), key=str)
+
+
+@pytest.mark.slow
+def test_an_item_that_kills_its_process_is_lost_alone():
+    expected = [number**2 for number in range(40) if number != 13] + [("lost", 13)]
+    assert _run(_deadly, range(40), size=4, is_risky=True) == sorted(expected, key=str)
+
+
+@pytest.mark.slow
+def test_an_item_that_hangs_is_lost_alone():
+    expected = [number**2 for number in range(8) if number != 5] + [("lost", 5)]
+    assert _run(_endless, range(8), size=2, is_risky=True, seconds=4) == sorted(expected, key=str)
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_does_every_batch_once(monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    batches = batches_of(range(450), size=lambda item: 1, target=20)
+    results = in_parallel(math.prod, batches, Workers(2, "ray"), title="test", lost=_lost)
+    try:
+        assert sorted(results) == sorted(math.prod(batch) for batch in batches)
+    finally:
+        ray.shutdown()
+
+
+def test_batches_reach_their_target_and_keep_the_order():
+    assert batches_of([3, 1, 1, 5, 2], size=lambda item: item, target=4) == [[3, 1], [1, 5], [2]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backend": "mpi"}, "must be one of loky"),
+        ({"count": -1}, "must be at least 0"),
+        ({"count": 99999}, "must be at least 0 and at most 1024, found 99999"),
+    ],
+)
+def test_workers_that_cannot_be_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        Workers(**changes)
