@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from fistula.errors import ConfigError
 
@@ -48,12 +49,19 @@ def num_processes(trainer: Mapping[str, Any]) -> int:
 
     Args:
         trainer: Keys ``accelerator`` and ``devices``: a number, its digits, a list, -1 or ``auto`` for all there are.
+
+    Raises:
+        ConfigError: If ``devices`` is neither, or names cards that are not there.
     """
     kind = CUDAAccelerator if is_on_card(trainer) else CPUAccelerator
     wanted = trainer["devices"]
     if wanted == "auto" or (kind is CPUAccelerator and wanted in (-1, "-1")):
         return kind.auto_device_count()
-    parsed = kind.parse_devices(wanted)
+    try:
+        parsed = kind.parse_devices(wanted)
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        rule = "must be a number of devices, auto or -1 for all of them, or a list of cards"
+        raise ConfigError("trainer.devices", rule, found=str(wanted)) from error
     return len(parsed) if isinstance(parsed, list) else int(parsed or 1)
 
 
@@ -70,6 +78,13 @@ def settings(trainer: Mapping[str, Any]) -> dict[str, Any]:
     found = {key: value for key, value in meant.items() if trainer[key] == "auto"}
     if not on_card:
         found["devices"] = world
+    final = {**trainer, **found}
+    for key in ("deterministic", "benchmark"):
+        if not isinstance(final[key], bool):
+            raise ConfigError(f"trainer.{key}", "must be true, false or auto", found=str(final[key]))
+    if final["deterministic"] is True and final["benchmark"] is True:
+        rule = "must be false with trainer.deterministic=true: what a card tries to be the fastest differs between runs"
+        raise ConfigError("trainer.benchmark", rule, found="true")
     if world > 1:
         # Layers that a learning mode has frozen for now have no gradient; a batch norm of two images a card is noise.
         found |= {"strategy": "ddp_find_unused_parameters_true", "sync_batchnorm": on_card}

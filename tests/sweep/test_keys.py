@@ -15,18 +15,26 @@ from fistula.sweep.plan import Planner
 from ..conftest import TINY_RUN
 
 GROUPS = (
+    "audit",
     "augmentation",
+    "labelling",
     "learning",
+    "logger",
     "loss",
     "model",
     "operating_point",
     "optimizer",
+    "pooling",
     "sampler",
     "schedule",
+    "split",
     "stopping",
+    "trainer",
 )
 OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in sorted((config_folder() / group).glob("*.yaml"))]
-OPTIONS = [option for option in OPTIONS if not option.startswith("model=") or option == "model=resnet18"]
+# One network stands for all, and one trainer: the others inherit its keys.
+OPTIONS = [option for option in OPTIONS if not option.startswith(("model=", "trainer="))]
+OPTIONS += ["model=resnet18", "trainer=auto"]
 WRONG = ("word", "''", "-3", "1e30", "100000000000", "[]", "null", "{}", "true", ".nan", "[1,word]")
 
 
@@ -112,6 +120,10 @@ def test_whatever_stands_in_a_key_of_a_group_is_legal_or_one_line_that_names_it(
         ("optimizer._target_=torch.optim.Nothing", "optimizer: cannot be built, found No module named"),
         ("optimizer.betas=[2,3]", "optimizer: cannot be built, found Invalid beta parameter"),
         ("trainer.precision=half", "trainer: cannot be built, found Precision 'half' is invalid"),
+        ("trainer.devices=word", "trainer.devices: must be a number of devices, auto or -1 for all of them"),
+        ("trainer.devices=0", "trainer.devices: must be a number of devices"),
+        ("trainer=auto trainer.deterministic=true trainer.benchmark=true", "trainer.benchmark: must be false with"),
+        ("labelling=permuted_by_patient labelling.seed=-3", "labelling.seed: must be at least 0"),
         ("trainer.accelerator=abacus", "trainer: cannot be built, found"),
         ("model.options={drop_path_rte: 0.1}", "model.options.drop_path_rte: is not an option of test_vit"),
         ("model.options={checkpoint_path: a.pth}", "model.options.checkpoint_path: is not an option of a network"),
@@ -136,7 +148,7 @@ def test_whatever_stands_in_a_key_of_a_group_is_legal_or_one_line_that_names_it(
 def test_a_value_that_cannot_be_is_refused_before_training(compose_train, cohort_folder, override, message):
     base = [one for one in TINY_RUN if "architecture" not in one]
     network = "test_vit" if "options" in override else "test_resnet"
-    parts = override.split(" ") if override.startswith("stopping") else [override]
+    parts = override.split(" ") if " " in override and "[" not in override and "{" not in override else [override]
     added = [f"+{one}" if ".betas" in one else one for one in parts]
     split = ["split=patient_kfold"] if "folds" in override else []
     cfg = compose_train(*base, f"model.architecture={network}", *split, *added, cohort=cohort_folder)
