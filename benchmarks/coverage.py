@@ -34,7 +34,7 @@ class Cell:
         patients: How many.
         prevalence: Share of patients (where both classes are in each: of slices) that is positive.
         correlation: Of two slices of a patient.
-        slices: ``equal``, or ``skewed``: a few patients bring many.
+        slices: ``equal``, ``skewed`` (a few patients bring many), or ``single``: one a patient, as one score is.
         classes: ``one`` a patient; ``both`` in every patient; ``mixed``: half the slices of positive patients.
         auroc: Of two slices of two patients.
         folds: Networks, each of which scores the patients of its fold.
@@ -60,6 +60,9 @@ GRID = [
         (0.85, 0.95),
         (1, FOLDS),
     )
+] + [
+    Cell(patients, prevalence, 0.0, "single", "one", auroc, folds)
+    for patients, prevalence, auroc, folds in product((30, 103, 300), (0.2, 0.5), (0.85, 0.95), (1, FOLDS))
 ]
 
 
@@ -76,7 +79,7 @@ class Rows:
 def simulate(random: np.random.Generator, cell: Cell) -> Rows:
     """Draw a study: a slice's score is normal with variance 1, of which `correlation` is its patient's."""
     count = cell.patients
-    sizes = np.full(count, SLICES)
+    sizes = np.full(count, 1 if cell.slices == "single" else SLICES)
     if cell.slices == "skewed":
         drawn = random.lognormal(-(SKEW**2) / 2, SKEW, count) * SLICES
         sizes = np.maximum(1, np.round(drawn)).astype(int)

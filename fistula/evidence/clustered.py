@@ -9,18 +9,23 @@ from scipy.special import expit, logit, stdtrit
 from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Bools, Floats, check_labels, patient_codes, sum_by_patient
 from fistula.evidence.placements import kish
-from fistula.evidence.rates import score_interval
+from fistula.evidence.rates import score_interval, wilson
 
-RATE = "Wilson at the effective number of slices, patients left out in turn, t"
+RATE = "the wider end of Wilson at the effective number of slices and of the logit, patients left out in turn, t"
 
 
 def rao_scott(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estimate:
-    """A share of slices with Wilson's interval at the effective number of slices, and Student's t for few patients.
+    """A share of slices with an interval for few patients whose slices are alike.
 
-    For sensitivity give the positive slices alone (outcome: called positive), for specificity the negative ones. The
-    effective number is the number of slices over the design effect, which is how many times the variance of the share,
-    by leaving out one patient at a time, exceeds that of independent slices. Where no patient differs from another (a
-    rate of 0 or 1), it cannot be seen, and each of Kish's patients counts as one slice: the careful end.
+    For sensitivity give the positive slices alone (outcome: called positive), for specificity the negative ones. Each
+    end is the wider one of two intervals, both with Student's t for few patients. Wilson's is taken at the effective
+    number of slices, which is their number over the design effect: how many times the variance of the share, by leaving
+    out one patient at a time, exceeds that of independent slices. The other is that jackknife on the logit scale, which
+    leans away from 1 where a high share of few patients would make the variance too small (`benchmarks/coverage.py`).
+
+    Where each patient is a single trial (one row each, or as many for all that agree), it is Wilson's interval itself.
+    Where no patient differs from another (a rate of 0 or 1), the design effect cannot be seen, and each of Kish's
+    patients counts as one slice: the careful end.
 
     Args:
         outcomes: 0 or 1, ``(N,)``: whether the slice is a success.
@@ -45,12 +50,19 @@ def rao_scott(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95) -> 
     rate = float(successes.sum() / trials)
     if len(sizes) < 2:
         return without_interval(rate, method, "only one patient")
+    if np.ptp(sizes) == 0 and np.isin(successes, (0, sizes[0])).all() and (sizes[0] == 1 or 0 < rate < 1):
+        return wilson(float(successes.sum() / sizes[0]), len(sizes), level)
     away = _left_out(successes, sizes)
     variance = (len(sizes) - 1) / len(sizes) * float(away @ away)
-    certain = not 0 < rate < 1 or variance < 1e-24
-    effective = kish(sizes) if certain else rate * (1 - rate) / variance
     quantile = float(stdtrit(max(1.0, kish(sizes) - 1), (1 + level) / 2))
-    return Estimate(rate, *score_interval(rate, trials=effective, quantile=quantile), method)
+    if not 0 < rate < 1 or variance < 1e-24:
+        return Estimate(rate, *score_interval(rate, trials=kish(sizes), quantile=quantile), method)
+    low, high = score_interval(rate, trials=rate * (1 - rate) / variance, quantile=quantile)
+    shares = np.clip((successes.sum() - successes) / (trials - sizes), 1 / (2 * trials), 1 - 1 / (2 * trials))
+    logits = logit(shares)
+    half = quantile * sqrt((len(sizes) - 1) / len(sizes) * float(np.sum((logits - logits.mean()) ** 2)))
+    low, high = min(low, float(expit(logit(rate) - half))), max(high, float(expit(logit(rate) + half)))
+    return Estimate(rate, low, high, method)
 
 
 def balanced_accuracy(labels: ArrayLike, called: ArrayLike, patients: ArrayLike, *, level: float = 0.95) -> Estimate:

@@ -2,14 +2,17 @@
 
 from math import isnan
 
+from fistula.report.all_classes import AllClasses
 from fistula.report.comparisons import Comparisons, Pair
 from fistula.report.inflation import YAGIS_POINTS, Canary, Inflation
+from fistula.report.names import FACTS
 from fistula.report.results import Row
 from fistula.report.study import Study
 
 NAMED = 2  # configurations named in a sentence; more are counted
 SIGNIFICANT = 0.05  # of a Holm-adjusted P value
 FEW = 30  # patients or slices of a class; with fewer, what one of them weighs is said
+TELLING = 0.3  # distance from 0.5 of the AUROC of a fact that needs no image
 UNSTABLE = 0.25  # range of a configuration's thresholds over its runs
 
 
@@ -23,32 +26,34 @@ def say_question(study: Study) -> str:
         if len({str(configuration.factors.get(factor)) for configuration in study.configurations}) > 1
     ]
     if varying and set(varying) <= {"split", "labelling"}:
-        return f"How much does a split by image add to how well a network seems to {task}?"
+        return f"How much does a split by image inflate how well a network appears to {task}?"
     if len(study.configurations) == 1:
         return f"How well can a network {task} in patients it was not trained on?"
     means = f", which differ in {_listed([factor.replace('_', ' ') for factor in varying])}," if varying else ""
     return (
-        f"How well can a network {task}, and which of {len(study.configurations)} configurations{means} does it best?"
+        f"How well can a network {task}, and which of {len(study.configurations)} configurations{means} performs best?"
     )
 
 
 def say_answer(
     study: Study,
     ranked: dict[str, list[Row]],
+    together: list[AllClasses],
     comparisons: list[Comparisons],
     inflations: list[Inflation],
     canaries: list[Canary],
 ) -> list[str]:
-    """For each class: how good the best configuration is, what it differs from, what leaks add, what that is worth.
+    """For each class: how good the best configuration is, what it differs from, what leaks add; and the limitations.
 
     Args:
         study: Whose classes are spoken of.
         ranked: The results of each class at the level of the primary endpoint, the highest AUROC first.
+        together: The configurations over all classes, the highest macro AUROC first; empty of two classes.
         comparisons: Of the same classes; none of a class of which there is no honest result.
         inflations: Leaky against honest splits.
         canaries: Negative controls.
     """
-    sentences: list[str] = []
+    sentences = _say_together([one for one in together if not one.configuration.is_canary], ranked)
     compared = {found.positive: found for found in comparisons}
     for positive, rows in ranked.items():
         added = [one for one in inflations if one.positive == positive]
@@ -59,7 +64,9 @@ def say_answer(
         sentences += [several + " ".join(filter(None, said))] if several else filter(None, said)
     honest = [row for rows in ranked.values() for row in rows if not row.configuration.is_canary]
     return (
-        [*sentences, _say_worth([row for row in honest if row.positive == honest[0].positive])] if honest else sentences
+        [*sentences, _say_worth(study, [row for row in honest if row.positive == honest[0].positive])]
+        if honest
+        else sentences
     )
 
 
@@ -70,6 +77,28 @@ def say_thresholds(thresholds: list[float]) -> str:
         return f"{least:.3f}"
     unstable = ", unstable" if most - least > UNSTABLE else ""
     return f"{least:.3f} to {most:.3f} over {len(thresholds)} runs{unstable}"
+
+
+def _say_together(found: list[AllClasses], ranked: dict[str, list[Row]]) -> list[str]:
+    """The macro AUROC, where there are three classes or more."""
+    if not found:
+        return []
+    best, level = found[0], next(iter(ranked.values()))[0].level
+    if not best.auroc.is_defined:
+        return [f"No configuration has a defined per-{level} macro AUROC: {best.auroc.reason}."]
+    interval = "no CI: " + best.auroc.reason
+    if best.auroc.has_interval:
+        interval = f"95% CI {best.auroc.low:.2f} to {best.auroc.high:.2f}"
+    correct, total = int(best.counts.trace()), int(best.counts.sum())
+    most = f", the highest of {len(found)} configurations" if len(found) > 1 else ""
+    kappa = best.kappa
+    agreed = f", with a quadratically weighted kappa of {kappa.value:.2f}" if kappa and kappa.is_defined else ""
+    seeds = best.configuration.num_seeds
+    return [
+        f"Over the {len(best.counts)} classes, {best.configuration.name} had a per-{level} macro AUROC of"
+        f" {best.auroc.value:.2f} ({interval}){most}; it named the class of {correct} of {total} {level}s"
+        f" correctly{f', over {seeds} seeds' if seeds > 1 else ''}{agreed}."
+    ]
 
 
 def _say_results(study: Study, rows: list[Row], found: Comparisons | None) -> list[str]:
@@ -146,34 +175,49 @@ def _say_leaks(inflations: list[Inflation], canaries: list[Canary]) -> str:
             f"a split by image adds {ends} percentage points of per-slice balanced accuracy to a split by patient"
             f" (Yagis et al. 2021: {YAGIS_POINTS[0]} to {YAGIS_POINTS[1]} points of accuracy)"
         )
-    parts += [f"the negative control {one.name} has an AUROC of {one.auroc}: {one.verdict}" for one in canaries]
+    parts += [
+        f"the negative control {one.name} has a per-{one.level} AUROC of {one.auroc}: {one.verdict}"
+        for one in canaries
+        if one.auroc.is_defined
+    ]
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
-def _say_worth(rows: list[Row]) -> str:
+def _say_worth(study: Study, rows: list[Row]) -> str:
     """What the numbers themselves say against taking them at their face."""
     parts, best = [], rows[0]
     leaky = [row.configuration.name for row in rows if row.configuration.leaky_by_design]
     if leaky:
-        which = "every configuration" if len(leaky) == len(rows) else _listed(leaky)
-        parts.append(f"{which} was tested under a split that leaks by design, which is no evidence for new patients")
+        which = "every configuration was" if len(leaky) == len(rows) else _listed(leaky)
+        which += "" if len(leaky) == len(rows) else " were" if len(leaky) > 1 else " was"
+        parts.append(f"{which} tested under a split that leaks by design, which says nothing about new patients")
     if len(_alike(rows)) > 1:
         parts.append(f"the highest of {len(_alike(rows))} AUROCs is optimistically biased")
     total, positives = best.num
     fewest = min(positives, total - positives)
     if 0 < fewest < FEW:
         rate = "sensitivity" if positives == fewest else "specificity"
-        parts.append(f"one {best.level} more or less is {100 / fewest:.0f} percentage points of {rate}")
+        parts.append(f"a single {best.level} accounts for {100 / fewest:.0f} percentage points of {rate}")
+    alone = {fact: value for one in study.certificates for fact, value in (one.get("alone") or {}).items()}
+    known = {fact: alone[fact] for fact in ("slices", "age", "sex", "site") if alone.get(fact) is not None}
+    telling = [fact for fact, value in known.items() if abs(value - 0.5) >= TELLING]
+    parts += [
+        f"{'the ' if fact == 'slices' else ''}{FACTS[fact]} alone has a per-patient AUROC of {alone[fact]:.2f}"
+        for fact in telling
+    ]
     constant = [row for row in rows if any("constant" in text for text in row.configuration.warnings)]
     for row in constant[:NAMED]:
         said = next(text for text in row.configuration.warnings if "constant" in text)
         parts.append(f"{row.configuration.name}: {said}")
     if len(constant) > NAMED:
-        parts.append(f"{len(constant) - NAMED} more configurations made constant predictions")
+        more = len(constant) - NAMED
+        parts.append(f"{more} more configuration{'s' if more > 1 else ''} made constant predictions")
     sites = any(row.configuration.factors.get("split") == "site_holdout" for row in rows)
-    parts.append("one site was held out, but no external cohort tested" if sites else "no external cohort was tested")
-    return f"What this is worth: {'; '.join(parts)}."
+    parts.append(
+        "one site was held out, but no external cohort was tested" if sites else "no external cohort was tested"
+    )
+    return f"Limitations: {'; '.join(parts)}."
 
 
 def _other(pair: Pair, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from fistula.report.all_classes import AllClasses, all_classes
 from fistula.report.answer import say_answer, say_question
 from fistula.report.comparisons import Comparisons, compare
 from fistula.report.further import Further, further
@@ -42,6 +43,7 @@ class Contents:
     question: str
     answer: list[str]
     rows: list[Row]
+    all_classes: list[AllClasses]
     comparisons: list[Comparisons]
     inflations: list[Inflation]
     canaries: list[Canary]
@@ -78,13 +80,15 @@ def compute(study: Study, settings: Settings) -> Contents:
     comparisons = compare(honest, primary=primary, margin=settings.margin, resamples=settings.resamples)
     inflated, found = inflations(rows), canaries(rows)
     ranked = {positive: rank(rows, positive, primary) for positive in study.positives}
+    together = all_classes(study, rows, level=primary)
     return Contents(
         study=study,
         settings=settings,
         primary=primary,
         question=say_question(study),
-        answer=say_answer(study, ranked, comparisons, inflated, found),
+        answer=say_answer(study, ranked, together, comparisons, inflated, found),
         rows=rows,
+        all_classes=together,
         comparisons=comparisons,
         inflations=inflated,
         canaries=found,

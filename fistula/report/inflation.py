@@ -1,4 +1,4 @@
-"""How much a leaky split flatters: the same configuration by image and by patient; canaries that must sit at 0.5."""
+"""How much a leaky split flatters: the same configuration by image and by patient; controls that must be at 0.5."""
 
 from dataclasses import dataclass
 
@@ -37,17 +37,19 @@ class Inflation:
 
 @dataclass(frozen=True)
 class Canary:
-    """A configuration that learned permuted labels, by slice.
+    """A configuration that learned permuted labels, at one level.
 
     Attributes:
         name: Of the configuration.
         positive: The class held against the rest.
+        level: ``patient`` or ``slice``: a leak may show at one alone.
         auroc: On the permuted labels of its test rows.
         verdict: What the interval says of 0.5.
     """
 
     name: str
     positive: str
+    level: str
     auroc: Estimate
     verdict: str
 
@@ -69,11 +71,11 @@ def inflations(rows: list[Row]) -> list[Inflation]:
 
 
 def canaries(rows: list[Row]) -> list[Canary]:
-    """What each configuration with permuted labels shows of its split."""
+    """What each configuration with permuted labels shows of its split, per patient and per slice."""
     return [
-        Canary(row.configuration.name, row.positive, row.estimates["auroc"], _judge(row))
+        Canary(row.configuration.name, row.positive, row.level, row.estimates["auroc"], _judge(row))
         for row in rows
-        if row.level == "slice" and row.configuration.is_canary
+        if row.configuration.is_canary
     ]
 
 
@@ -82,10 +84,10 @@ def _judge(row: Row) -> str:
     if not area.has_interval:
         return f"untested: {area.reason}"
     if area.low <= 0.5 <= area.high:
-        return "at 0.5, as it must be"
+        return "compatible with 0.5, as it must be"
     if row.configuration.leaky_by_design:
-        return "away from 0.5: the split lets it know patients again"
-    return "away from 0.5: something leaks, and no result of this split can be trusted"
+        return "differs from 0.5: under this split the network recognizes patients"
+    return "differs from 0.5: something leaks, and no result of this split can be trusted"
 
 
 def _name(configuration: Configuration) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 import polars as pl
 
 from fistula.report.results import Row
-from fistula.report.study import Run, Study
+from fistula.report.run import Run
+from fistula.report.study import Study
 
 NAMED = 3  # slices named for each patient, those furthest on the wrong side first
 

@@ -15,6 +15,15 @@ NAMES = {
     "slice": "slice by slice",
 }
 
+# What of a patient is known without an image, by the names of the audit's certificate.
+FACTS = {
+    "slices": "number of slices",
+    "labelled slices": "number of labeled slices",
+    "age": "age",
+    "sex": "sex",
+    "site": "site",
+}
+
 
 def distinct_names(records: Sequence[dict[str, Any]]) -> list[str]:
     """Name configurations by the factors in which they differ, and by other settings where those are alike.

@@ -8,8 +8,6 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -24,14 +22,14 @@ from fistula.report.drawing import save
 from fistula.report.guidelines import metrics_score, read_guidelines
 from fistula.report.inflation import YAGIS_POINTS, YAGIS_RANDOM
 from fistula.report.mistakes import mistakes
-from fistula.report.names import say_level
+from fistula.report.names import FACTS, say_level
 from fistula.report.paper import PER_CLASS
 from fistula.report.participants import patient_flow
 from fistula.report.pooling import SCALINGS
 from fistula.report.reading import reading_data
 from fistula.report.record import NUMBERS, hash_files, to_json
 from fistula.report.results import Row, seed_rows
-from fistula.report.study import Configuration, Study
+from fistula.report.study import Study
 from fistula.report.tables import TITLES, write_csv, write_tables
 from fistula.sweep.status import RunStatus, read_status
 
@@ -152,12 +150,14 @@ def _names(contents: Contents) -> dict[str, Any]:
         "best": best,
         "others": {positive: contents.ranked(positive, other) for positive in study.positives},
         "tables": {positive: _confusion(study, row) for positive, row in best.items()},
-        "all_classes": _all_classes(study, best[first].configuration) if len(study.cohort.classes) > 2 else None,
+        "together": [CrossTable(study.cohort.classes, one.counts.tolist()) for one in contents.all_classes[:1]],
         "mistakes": {positive: mistakes(study, row) for positive, row in best.items()},
         "patient_flow": patient_flow(study, best[first]),
         "progress": {run.name: _say_progress(run) for run in read_status(study.folder)},
         "shown": SHOWN,
         "few": FEW,
+        "facts": FACTS,
+        "telling": answer.TELLING,
         "counted": _counted,
         "say_num": lambda row: _say_num(study, row),
         "say_ci": _say_ci,
@@ -197,17 +197,6 @@ def _confusion(study: Study, row: Row) -> CrossTable:
     hits, sick, right, well = answer.counts(row)
     names = [row.positive, study.rest(row.positive)]
     return CrossTable(names, [[hits, sick - hits], [well - right, right]])
-
-
-def _all_classes(study: Study, configuration: Configuration) -> CrossTable:
-    """The K x K table of test slices by the class of the highest score; over seeds they add up."""
-    classes = study.cohort.classes
-    tests = [run.predictions.filter(pl.col("part") == "test") for run in configuration.runs]
-    counts = np.zeros((len(classes), len(classes)), dtype=int)
-    for test in tests:
-        highest = test.select(f"score_{name}" for name in classes).to_numpy().argmax(axis=1)
-        np.add.at(counts, (test["label"].to_numpy(), highest), 1)
-    return CrossTable(classes, counts.tolist())
 
 
 def _say_num(study: Study, row: Row) -> str:

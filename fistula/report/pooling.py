@@ -6,7 +6,8 @@ import polars as pl
 from fistula.errors import DataError
 from fistula.evidence.aggregate import patient_scores
 from fistula.evidence.calibration import Scaling, fit_platt, fit_temperature
-from fistula.report.study import Configuration, Run, Study
+from fistula.report.run import Run
+from fistula.report.study import Configuration, Study
 
 LEVELS = ("slice", "patient")
 PRIMARY = ("auto", *LEVELS)

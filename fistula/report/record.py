@@ -105,6 +105,10 @@ def _numbers(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
         if row.configuration.num_seeds > 1:
             for seed, estimate in seed_rows(row):
                 yield f"{place} / auroc of seed {seed}", _estimate(estimate, [name])
+    for together in contents.all_classes:
+        name = together.configuration.name
+        for measure, estimate in together.estimates.items():
+            yield f"all classes / {name} / {contents.primary} / {measure}", _estimate(estimate, [name])
     for positive, found in contents.further.items():
         name = found.row.configuration.name
         for kind, estimate in zip(("intercept", "slope"), found.line or (), strict=False):
@@ -119,7 +123,7 @@ def _numbers(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
     for added in contents.inflations:
         yield f"inflation / {added.name} / {added.labels} labels / {added.positive}", _plain(added.points, [])
     for canary in contents.canaries:
-        yield f"canary / {canary.name} / {canary.positive}", _estimate(canary.auroc, [canary.name])
+        yield f"canary / {canary.name} / {canary.positive} / {canary.level}", _estimate(canary.auroc, [canary.name])
     for name, cells in contents.participants.rows:
         for column, cell in zip(contents.participants.columns, cells, strict=True):
             yield f"table 1 / {column} / {name}", {"value": cell, "from": "manifest.parquet"}

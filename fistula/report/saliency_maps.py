@@ -8,7 +8,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fistula.errors import FistulaError
-from fistula.report.study import Run, Study
+from fistula.report.run import Run
+from fistula.report.study import Study
 
 CELLS = 16  # a side: finer than the last features of a network at 224 pixels, which have 7
 WHICH = ("best", "all", "none")

@@ -15,7 +15,7 @@ def test_a_clear_winner_is_said_to_be_better(tmp_path):
     assert pair.holm["auroc"] < 0.05
     assert contents.question == (
         "How well can a network tell fistula from normal, and which of 2 configurations, which differ in learning, "
-        "does it best?"
+        "performs best?"
     )
     area = contents.ranked("fistula")[0].estimates["auroc"]
     assert contents.answer[0] == (
@@ -53,8 +53,8 @@ def test_chance_is_not_excluded_where_nothing_is_learned(tmp_path, monkeypatch):
 
 def test_the_best_of_several_and_the_weight_of_one_patient_are_what_it_is_worth(study_folder):
     assert compute(read_study(study_folder), SETTINGS).answer[-1] == (
-        "What this is worth: the highest of 2 AUROCs is optimistically biased; "
-        "one patient more or less is 7 percentage points of sensitivity; "
+        "Limitations: the highest of 2 AUROCs is optimistically biased; "
+        "a single patient accounts for 7 percentage points of sensitivity; "
         "end-to-end: constant prediction: every test slice is called positive (1 of 3 runs); "
         "no external cohort was tested."
     )
@@ -69,6 +69,26 @@ def test_a_constant_prediction_is_that_of_so_many_runs(tmp_path):
     changes = {"resnet18-transfer-patient_kfold-fold0-seed0": {"warnings": ["constant prediction: all positive"]}}
     contents = compute(read_study(write_study(tmp_path / "study", changes=changes)), SETTINGS)
     assert "transfer: constant prediction: all positive (1 of 3 runs)" in contents.answer[-1]
+
+
+@pytest.mark.parametrize(
+    ("alone", "said"),
+    [
+        pytest.param(
+            {"slices": 1.0, "age": 0.52}, "the number of slices alone has a per-patient AUROC of 1.00", id="1"
+        ),
+        pytest.param({"sex": None, "age": 0.0}, "age alone has a per-patient AUROC of 0.00", id="0 is as far as 1"),
+        pytest.param({"slices": 0.6, "site": None}, "", id="near 0.5"),
+    ],
+)
+def test_what_tells_the_classes_apart_without_an_image_is_a_limitation(tmp_path, alone, said):
+    names = [f"resnet18-transfer-patient_kfold-fold{fold}-seed0" for fold in range(3)]
+    audit = {"split": "patient_kfold", "verdict": "no leak", "is_marked": False, "confounding": [], "alone": alone}
+    changes = {name: {"audit": audit} for name in names}
+    study = read_study(write_study(tmp_path / "study", learnings=("transfer",), changes=changes))
+    found = compute(study, SETTINGS).answer[-1]
+    assert said in found
+    assert ("alone" in found) == bool(said)
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ def test_a_leaky_split_is_set_beside_the_honest_one_and_never_tested_against_it(
     # Here both splits hold the same scores: a leaky name alone adds nothing.
     assert [found.points for found in contents.inflations] == pytest.approx([0, 0])
     assert len(contents.comparisons[0].uncompared) == 4
-    assert "tested under a split that leaks by design, which is no evidence for new patients" in contents.answer[-1]
+    assert "tested under a split that leaks by design, which says nothing about new patients" in contents.answer[-1]
     assert contents.comparisons[0].effects == []
 
 
@@ -238,7 +238,7 @@ def test_a_canary_is_no_result_and_is_set_beside_the_labels_as_given(tmp_path):
             write_study(folder, learnings=("transfer",), split=split, leaky=leaky, labels=labels)
     contents = compute(read_study(folder), SETTINGS)
     assert contents.question.startswith(
-        "How much does a split by image add to how well a network seems to tell fistula"
+        "How much does a split by image inflate how well a network appears to tell fistula"
     )
     names = {row.configuration.name: row.configuration.mark for row in contents.rows}
     assert names == {
@@ -251,20 +251,25 @@ def test_a_canary_is_no_result_and_is_set_beside_the_labels_as_given(tmp_path):
         ("resnet18 · transfer · 50 epochs · no augmentation", labels) for labels in ("given", "permuted_by_patient")
     ]
     assert not any("permuted" in pair.first + pair.second for pair in contents.comparisons[0].pairs)
-    verdicts = {canary.name: canary for canary in contents.canaries}
-    assert set(verdicts) == {name for name in names if "permuted" in name}
+    verdicts = {(canary.name, canary.level): canary for canary in contents.canaries}
+    assert set(verdicts) == {(name, level) for name in names if "permuted" in name for level in ("slice", "patient")}
     # The scores of this study know the true labels; against permuted ones they are chance.
-    honest = verdicts["split by patient · labels permuted by patient"]
-    assert honest.verdict == "at 0.5, as it must be"
-    assert honest.auroc == row_of(contents, honest.name, "slice").estimates["auroc"]
+    for level in ("slice", "patient"):
+        honest = verdicts["split by patient · labels permuted by patient", level]
+        assert honest.verdict == "compatible with 0.5, as it must be"
+        assert honest.auroc == row_of(contents, honest.name, level).estimates["auroc"]
     assert "the per-patient AUROC of split by patient · labels as given was" in contents.answer[0]
-    assert "the negative control split by patient · labels permuted by patient has an AUROC of" in contents.answer[-2]
+    control = "the negative control split by patient · labels permuted by patient has a per-"
+    assert all(f"{control}{level} AUROC of" in contents.answer[-2] for level in ("slice", "patient"))
     assert contents.answer[-2].startswith("A split by image adds ")
 
 
 @pytest.mark.parametrize(
     ("leaky", "verdict"),
-    [(True, "the split lets it know patients again"), (False, "something leaks, and no result of this split")],
+    [
+        (True, "under this split the network recognizes patients"),
+        (False, "something leaks, and no result of this split"),
+    ],
 )
 def test_a_canary_that_sings_is_heard(tmp_path, leaky, verdict):
     """Scores that know the labels they are tested on, though those are marked as permuted."""
@@ -275,7 +280,7 @@ def test_a_canary_that_sings_is_heard(tmp_path, leaky, verdict):
         path.write_text(json.dumps(record))
     contents = compute(read_study(folder), SETTINGS)
     assert contents.comparisons == []
-    assert verdict in contents.canaries[0].verdict
+    assert {canary.level for canary in contents.canaries if verdict in canary.verdict} == {"slice", "patient"}
     assert len(contents.answer) == 1
     assert verdict in contents.answer[0]
 

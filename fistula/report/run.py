@@ -1,0 +1,66 @@
+"""One run of a study as it lies on disk."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from fistula.errors import DataError
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as it lies on disk; its tables are there once it is done."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def is_done(self) -> bool:
+        return self.record.get("state") == "done"
+
+    @cached_property
+    def predictions(self) -> pl.DataFrame:
+        """Columns as in `predictions.parquet`.
+
+        Raises:
+            DataError: If the file is missing, unreadable, or lacks a column.
+        """
+        path = self.folder / "predictions.parquet"
+        remedy = "Remove this run's folder and train it again"
+        try:
+            table = pl.read_parquet(path)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise DataError(path, f"cannot be read ({error})", remedy=remedy) from error
+        missing = {"slice_key", "patient_key", "fold", "part", "label"} - set(table.columns)
+        if missing:
+            raise DataError(path, f"lacks the columns {', '.join(sorted(missing))}", remedy=remedy)
+        return table
+
+    @cached_property
+    def slices(self) -> pl.DataFrame:
+        """Scores of single slices: those of `predictions`, or those beside the scores of patients.
+
+        A slice without a label stands with its patient's.
+
+        Raises:
+            DataError: As `predictions`.
+        """
+        if self.predictions["slice_key"].null_count() < len(self.predictions):
+            return self.predictions
+        try:
+            table = pl.read_parquet(self.folder / "slices.parquet")
+        except (pl.exceptions.PolarsError, OSError) as error:
+            remedy = "Remove this run's folder and train it again"
+            raise DataError(self.folder / "slices.parquet", f"cannot be read ({error})", remedy=remedy) from error
+        of_patient = self.predictions.select("patient_key", "part", patient="label")
+        joined = table.join(of_patient, on=("patient_key", "part"), maintain_order="left")
+        return joined.with_columns(label=pl.coalesce("label", "patient")).drop("patient")
+
+    @property
+    def history(self) -> pl.DataFrame | None:
+        """Columns as in `history.csv`; None where there is none."""
+        path = self.folder / "history.csv"
+        return pl.read_csv(path) if path.is_file() else None

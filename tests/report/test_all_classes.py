@@ -1,0 +1,80 @@
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import cohen_kappa_score, confusion_matrix, roc_auc_score
+
+from fistula.report.contents import Settings, compute
+from fistula.report.study import read_study
+
+from .conftest import write_study
+
+GRADES = ("none", "simple", "complex")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return read_study(write_study(tmp_path_factory.mktemp("grades") / "study", classes=GRADES, patients=27))
+
+
+@pytest.fixture(scope="module")
+def contents(study):
+    return compute(study, Settings(resamples=10))
+
+
+def pooled(configuration, *, by_patient):
+    """Test rows of all runs, per slice or, with the mean of the slices' scores, per patient."""
+    tables = [run.predictions.filter(pl.col("part") == "test") for run in configuration.runs]
+    table = pl.concat([table.with_columns(run=pl.lit(number)) for number, table in enumerate(tables)])
+    scores = [pl.col(f"score_{name}").mean() for name in GRADES]
+    return table.group_by("run", "patient_key").agg(pl.col("label").max(), *scores) if by_patient else table
+
+
+def test_the_highest_macro_auroc_comes_first_and_is_that_of_scikit_learn_within_runs(contents):
+    assert contents.primary == "patient"
+    assert [one.configuration.name for one in contents.all_classes] == ["transfer", "end-to-end"]
+    for one in contents.all_classes:
+        rows = pooled(one.configuration, by_patient=True)
+        shares = [f"score_{name}" for name in GRADES]
+        # Every run tests as many patients of each class, so that pairs weigh alike.
+        areas = [
+            roc_auc_score(part["label"], part.select(shares).to_numpy(), multi_class="ovr", average="macro")
+            for part in rows.partition_by("run")
+        ]
+        assert one.auroc.value == pytest.approx(np.mean(areas), abs=1e-9)
+        assert one.auroc.low < one.auroc.value < one.auroc.high
+
+
+@pytest.mark.parametrize("level", ["patient", "slice"])
+def test_the_table_counts_units_of_the_primary_level(study, level):
+    found = compute(study, Settings(resamples=10, primary=level)).all_classes[0]
+    rows = pooled(found.configuration, by_patient=level == "patient")
+    called = rows.select(f"score_{name}" for name in GRADES).to_numpy().argmax(axis=1)
+    assert found.counts.tolist() == confusion_matrix(rows["label"], called).tolist()
+    assert found.accuracy.value == pytest.approx((rows["label"].to_numpy() == called).mean())
+    assert found.kappa is None
+
+
+def test_grades_have_a_quadratic_kappa_and_the_answer_says_it(tmp_path):
+    folder = write_study(tmp_path / "study", classes=GRADES, learnings=("transfer",), seeds=(0, 1))
+    loss = {"loss._target_": "fistula.learning.losses.Ordinal"}
+    for path in folder.glob("*/run.json"):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"identity": record["identity"] | loss}))
+    contents = compute(read_study(folder), Settings(resamples=10))
+    found = contents.all_classes[0]
+    rows = pooled(found.configuration, by_patient=True)
+    called = rows.select(f"score_{name}" for name in GRADES).to_numpy().argmax(axis=1)
+    expected = cohen_kappa_score(rows["label"], called, weights="quadratic")
+    assert found.kappa.value == pytest.approx(expected, abs=1e-9)
+    assert found.kappa.low < expected < found.kappa.high
+    assert contents.answer[0] == (
+        f"Over the 3 classes, resnet18 had a per-patient macro AUROC of {found.auroc.value:.2f} "
+        f"(95% CI {found.auroc.low:.2f} to {found.auroc.high:.2f}); it named the class of {found.counts.trace()} of 60 "
+        f"patients correctly, over 2 seeds, with a quadratically weighted kappa of {expected:.2f}."
+    )
+
+
+def test_two_classes_have_no_macro_auroc(study_folder):
+    assert compute(read_study(study_folder), Settings(resamples=10)).all_classes == []
