@@ -55,6 +55,7 @@ EXTRAS = {
     "submitit": "cluster",
     "tensorboard": "tracking",
     "uvicorn": "serve",
+    "wandb_workspaces": "tracking",
 }
 
 # What Hydra says of a misspelt key.

@@ -5,7 +5,9 @@ import json
 import logging
 import re
 import shlex
+from collections.abc import Callable
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +39,11 @@ def run(cfg: DictConfig) -> None:
     if cfg.watch:
         watch(folder, settings, every=cfg.every)
     study = read_study(folder)
+    save_workspace = None if cfg.workspace is None else _workspace(cfg.workspace, study, cfg.primary)
     page = write_report(study, settings, maps=cfg.maps, device=cfg.device)
     _log_to_wandb(study, page.parent)
+    if save_workspace:
+        print(f"W&B: {save_workspace()}")
     print(f"{len(study.runs)} finished runs in {len(study.configurations)} configurations")
     if study.unfinished:
         print(f"{len(study.unfinished)} unfinished, listed on the page; the sweep's own command goes on with them")
@@ -60,9 +65,7 @@ def _ensemble(study: "Study", record: Path) -> list[str]:
 
 def _log_to_wandb(study: "Study", report: Path) -> None:
     """Tell W&B the results, where the study's runs told it theirs; what fails there fails no report."""
-    configs = (path for run in study.runs if (path := run.folder / "config.yaml").is_file())
-    loggers = (OmegaConf.load(path).logger for path in configs)
-    told = next((logger["wandb"] for logger in loggers if "wandb" in logger), None)
+    told = _wandb_of(study)
     if told is None:
         return
     from fistula.learning.tracking import record_study
@@ -74,6 +77,29 @@ def _log_to_wandb(study: "Study", report: Path) -> None:
         record_study(settings, name=study.name, key=key, report=report)
     except Exception as error:
         log.warning("logger=wandb failed (%s): the report is whole without it", error)
+
+
+def _wandb_of(study: "Study") -> DictConfig | None:
+    """How the study's runs told W&B; None where they did not."""
+    configs = (path for run in study.runs if (path := run.folder / "config.yaml").is_file())
+    loggers = (OmegaConf.load(path).logger for path in configs)
+    return next((logger["wandb"] for logger in loggers if "wandb" in logger), None)
+
+
+def _workspace(entity: str, study: "Study", primary: str) -> Callable[[], str]:
+    """What saves a page of the study's runs at W&B and gives its address; refused before anything is written."""
+    from fistula.learning.tracking import why_not_online
+    from fistula.learning.workspace import save, study_workspace
+    from fistula.report.pooling import primary_level
+
+    told = _wandb_of(study)
+    if told is None:
+        rule = "needs a study whose runs were logged to W&B"
+        raise ConfigError("workspace", rule, found=study.name, remedy="Train with logger=wandb")
+    if reason := why_not_online():
+        raise ConfigError("workspace", f"needs W&B online ({reason})", remedy="Leave it out until then")
+    page = study_workspace(entity, told.project, study.name, level=primary_level(study, primary))
+    return partial(save, page)
 
 
 def _check(cfg: DictConfig) -> None:

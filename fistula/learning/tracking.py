@@ -38,7 +38,7 @@ def wandb_logger(*, mode: str, **settings: Any) -> WandbLogger:
         mode: ``offline``, ``online``, or whatever else W&B knows.
         settings: Of `WandbLogger` and of `wandb.init`.
     """
-    reason = _why_not_online() if mode == "online" else None
+    reason = why_not_online() if mode == "online" else None
     if reason:
         log.warning("W&B: %s. This run is logged offline; `wandb sync` sends it later", reason)
     logger = WandbLogger(mode="offline" if reason else mode, **settings)
@@ -57,7 +57,8 @@ def mlflow_logger(**settings: Any) -> MLFlowLogger:
     return logger
 
 
-def _why_not_online() -> str | None:
+def why_not_online() -> str | None:
+    """Why W&B cannot be reached from here: there is no key, or no answer; None where it can."""
     address = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
     host = address.hostname or ""
     try:

@@ -1,8 +1,11 @@
 import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import polars as pl
 import pytest
 from omegaconf import OmegaConf
+from wandb_workspaces.workspaces import Workspace, internal
 
 from fistula.cli import config_folder
 
@@ -95,6 +98,79 @@ def test_where_its_runs_were_told_to_wandb_a_study_has_a_run_of_its_results(fist
     files = told["artifacts"]["study-report"]
     assert {"index.html", "results.csv", "report.json"} <= set(files)
     assert "reading.html" not in files  # it holds the patients' images
+
+
+class Views(ThreadingHTTPServer):
+    """Stands for W&B's server, which cannot be had here: it knows one user, and keeps the pages that it is sent."""
+
+    def __init__(self):
+        self.views = []
+        super().__init__(("127.0.0.1", 0), Answer)
+
+
+class Answer(BaseHTTPRequestHandler):
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        found = {"viewer": {"id": "1", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}}
+        if "upsertView" in asked["query"]:
+            self.server.views.append(asked["variables"])
+            found = {"upsertView": {"view": {"id": "v", "name": asked["variables"]["name"]}, "inserted": True}}
+        content = json.dumps({"data": found}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def wandb_server():
+    with Views() as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.slow
+def test_a_page_of_the_study_is_laid_out_at_wandb_and_reads_back(fistula, tracked_study, wandb_server):
+    address = f"http://127.0.0.1:{wandb_server.server_port}"
+    variables = {"WANDB_BASE_URL": address, "WANDB_API_KEY": "a" * 40}
+    for _ in range(2):  # the second takes the place of the first
+        shown = fistula("report", f"study={tracked_study}", "workspace=me", "resamples=20", "maps=none", **variables)
+        assert (shown.returncode, shown.stderr) == (0, "")
+    first, second = wandb_server.views
+    assert first["name"] == second["name"]
+    assert (first["entityName"], first["projectName"], first["displayName"]) == ("me", "fistula", "fistula: study")
+    assert f"W&B: {address}/me/fistula?nw={first['name'][3:-2]}\n" in shown.stdout
+    spec = internal.WorkspaceViewspec.model_validate_json(first["spec"])
+    view = internal.View(entity="me", project="fistula", display_name="", name=first["name"], id="v", spec=spec)
+    page = Workspace._from_model(view)
+    settings, training = page.sections
+    drawn = [(str(getattr(column.metric, "name", column.metric))) for column in settings.panels[0].columns]
+    assert drawn == [
+        "factors.model", "factors.learning", "factors.epochs", "factors.augmentation", "test/patient/auroc",
+    ]  # fmt: skip
+    assert [panel.groupby.name for panel in settings.panels[1:]] == drawn[:-1]
+    assert [metric.name for panel in training.panels for metric in panel.y] == ["val/auroc", "val/loss", "train/loss"]
+    assert page.runset_settings.filters == "Metric(\"Group\") == 'study' and Metric(\"JobType\") == 'train'"
+
+
+def test_a_page_at_wandb_is_refused_before_the_report_where_it_cannot_be(
+    fistula_here, study, tracked_study, monkeypatch
+):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(study / "none"))
+    code, _, error = fistula_here("report", f"study={tracked_study}", "workspace=me", "resamples=20")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "workspace: needs W&B online (there is no key; `wandb login` asks for one)" in error
+    for path in study.glob("*/config.yaml"):
+        path.unlink()
+    code, _, error = fistula_here("report", f"study={study}", "workspace=me", "resamples=20")
+    assert code == 2
+    assert "workspace: needs a study whose runs were logged to W&B, found study" in error
+    assert not (study / "report").exists()
 
 
 def test_a_report_is_whole_without_wandb(fistula_here, tracked_study, monkeypatch):
