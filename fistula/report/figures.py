@@ -24,7 +24,7 @@ def roc(rows: list[Row], *, resamples: int) -> Figure:
     """
     shown = rows[:SHOWN]
     with style():
-        figure = Figure(figsize=(WIDTH / 2, 4.75 + 0.17 * min(len(shown), len(COLOURS) + 1)), layout="constrained")
+        figure = Figure(figsize=(WIDTH / 2, 4.3 + 0.17 * min(len(shown), len(COLOURS) + 1)), layout="constrained")
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
         columns = ("label", "score", "patient_key", "run")
@@ -55,7 +55,7 @@ def forest(rows: list[Row]) -> Figure:
     """
     shown = rows[:SHOWN]
     with style():
-        figure = Figure(figsize=(WIDTH, 0.75 + 0.27 * len(shown)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.75 + 0.24 * len(shown)), layout="constrained")
         axes = figure.subplots()
         axes.axvline(0.5, color=SOFT, linewidth=0.7)
         for height, row in enumerate(shown):

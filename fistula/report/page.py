@@ -36,7 +36,7 @@ from fistula.sweep.status import RunStatus, read_status
 PAGE = "index.html"
 READING_ROOM = "reading.html"
 SHOWN = figures.SHOWN  # configurations in a table on the page, those with the highest AUROC; more stand in a fold-out
-FEW = 8  # misclassified patients on the page; more stand in errors.csv
+FEW = 6  # misclassified patients on the page; more stand in errors.csv
 
 
 @dataclass(frozen=True)
