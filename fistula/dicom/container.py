@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
 import zstandard
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from fistula.dicom.outcome import Refused, Skipped
 from fistula.errors import DataError
@@ -21,6 +22,7 @@ OTHER_ARCHIVES = (b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"BZh", b"\xfd7zXZ\x00
 # What follows the header of a zip that is a program or an office document.
 NOT_PACKED_IMAGES = (b"META-INF/", b"[Content_Types].xml", b"_rels/", b"mimetype")
 BLOCK = 1 << 20
+META_LIMIT = 4096
 
 
 class Part(NamedTuple):
@@ -104,6 +106,31 @@ def open_part(part: Part, *, limit: int) -> BinaryIO:
         raise Refused(reason, "Check its permissions and the disk") from error
 
 
+def inflated(file: BinaryIO, *, limit: int) -> tuple[BinaryIO, bool]:
+    """Turn a deflated object into a plain one in memory, never more than `limit` bytes of it."""
+    file.seek(0)
+    start = file.read(META_LIMIT)
+    file.seek(0)
+    name = DeflatedExplicitVRLittleEndian.encode()
+    begin = 132 if start[128:132] == b"DICM" else 0
+    if name not in start:
+        return file, False
+    end = _meta_end(start, begin)
+    if start.find(name) > end:
+        return file, False
+    file.seek(0)
+    # As long as the deflated name, so that the lengths in the meta stay true.
+    meta = file.read(end).replace(name, ExplicitVRLittleEndian.encode().ljust(len(name), b"\0"))
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        data = inflater.decompress(file.read(limit), limit)
+    except zlib.error as error:
+        raise Refused("a damaged deflated object") from error
+    if inflater.unconsumed_tail:
+        raise Refused("unpacks to more than the size limit", "Raise max_object_mb if it is no bomb")
+    return io.BytesIO(meta + data), True
+
+
 def is_closed_archive(start: bytes) -> bool:
     """Whether what begins with these 262 bytes is an archive that stays closed: of another kind, or a zip in a zip."""
     if start[:4] == ZIP:
@@ -149,3 +176,12 @@ def _read(packed: IO[bytes] | io.BufferedIOBase, *, limit: int) -> bytes:
             raise Refused("unpacks to more than the size limit", "Raise max_object_mb if it is no bomb")
         blocks.append(block)
     return b"".join(blocks)
+
+
+def _meta_end(start: bytes, here: int) -> int:
+    """Where the file meta that begins at `here` ends: it is group 2, in explicit VR little endian (PS3.10 7.1)."""
+    while start[here : here + 2] == b"\x02\x00" and here + 12 <= len(start):
+        is_long = start[here + 4 : here + 6] in (b"OB", b"OW", b"UN", b"SQ", b"UT", b"UC", b"UR")
+        first, width = (8, 4) if is_long else (6, 2)
+        here += first + width + int.from_bytes(start[here + first : here + first + width], "little")
+    return here

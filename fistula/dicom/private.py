@@ -30,7 +30,7 @@ class Private:
     def element(self, group: int, creator: str, offset: int) -> Any:
         """Number `offset` of a block that `creator` has reserved in `group`, raw or converted; None if absent."""
         for block in self.blocks.get((group, creator), []):
-            if (element := element_at(self.dataset, (group, block << 8 | offset))) is not None:
+            if (element := element_at(self.dataset, group << 16 | block << 8 | offset)) is not None:
                 return element
         return None
 

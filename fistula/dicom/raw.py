@@ -1,6 +1,7 @@
 """Plain values straight from an element's bytes, before pydicom converts it: most headers in a tenth of the time."""
 
 import struct
+from typing import Any
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
@@ -26,9 +27,8 @@ def is_empty(dataset: Dataset, keyword: str) -> bool:
     return value in (None, "", b"")
 
 
-def plain_text(dataset: Dataset, keyword: str) -> str | None:
+def plain_text(element: Any, keyword: str) -> str | None:
     """The words of an element in ASCII, joined by a backslash; None where only pydicom can tell."""
-    element = element_at(dataset, tag_of(keyword))
     if not isinstance(element, RawDataElement) or (vr := _vr(element, keyword)) not in WORDS:
         return None
     if (words := _words(element)) is None:
@@ -38,9 +38,8 @@ def plain_text(dataset: Dataset, keyword: str) -> str | None:
     return "\\".join(words).strip(PADDING)
 
 
-def plain_numbers(dataset: Dataset, keyword: str) -> list[float] | None:
+def plain_numbers(element: Any, keyword: str) -> list[float] | None:
     """The numbers of an element of VR DS, IS or US; None where only pydicom can tell."""
-    element = element_at(dataset, tag_of(keyword))
     if not isinstance(element, RawDataElement):
         return None
     vr, value = _vr(element, keyword), element.value

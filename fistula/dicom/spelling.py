@@ -140,6 +140,10 @@ def element_at(dataset: Dataset, tag: Any) -> Any:
     One that pydicom cannot even hand out, such as one of unknown value representation without a value, is there and
     cannot be read.
     """
+    # What `get_item` looks up; it makes the tag anew each time, which is most of what a lookup costs.
+    element = dataset._dict.get(tag)
+    if element is None or element.value is not None:
+        return element
     try:
         return dataset.get_item(tag)
     except Exception:  # whatever is wrong with it
