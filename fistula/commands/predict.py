@@ -20,12 +20,11 @@ def run(cfg: DictConfig) -> None:
     from fistula.predict.objects import check_objects, write_objects
     from fistula.predict.predictor import load
     from fistula.predict.source import Limits, reading
-    from fistula.predict.write import OVERLAYS, draw_overlays, note_failures, write_prediction
+    from fistula.predict.write import OVERLAYS, attempt, draw_overlays, note_failures, write_prediction
     from fistula.source.workers import Workers
 
     out = Path(cfg.out)
     refuse_existing(out)
-    failed: list[str] = []
     if cfg.overlays not in OVERLAYS:
         raise ConfigError("overlays", f"must be one of {', '.join(OVERLAYS)}", found=cfg.overlays)
     manners = Manners(**cfg.archive)
@@ -44,28 +43,30 @@ def run(cfg: DictConfig) -> None:
         reading(source, predictor.reader, workers) as slices,
     ):
         prediction = predictor.judge(slices)
-        overlays = draw_overlays(predictor, slices, prediction, which=cfg.overlays)
+        overlays, failed = draw_overlays(predictor, slices, prediction, which=cfg.overlays)
         with whole_folder(out) as folder:
-            write_prediction(folder, slices, prediction, overlays)
+            write_prediction(folder, slices, prediction, overlays, failed)
             if cfg.dicom or target is not None:
                 finding = Finding(**cfg.finding)
-                objects, failed = write_objects(folder, predictor, slices, prediction, overlays, finding=finding)
+                objects, unmade = write_objects(folder, predictor, slices, prediction, overlays, finding=finding)
+                failed += unmade
                 note_failures(folder, failed)
-            if target is not None:
-                store(target, objects, manners)
         flow = slices.flow.table()
+    if target is not None:  # now that the scores are safe
+        files = [out / "dicom" / path.name for path in objects]
+        attempt(f"send={cfg.send}", lambda: store(target, files, manners), failed)
+        note_failures(out, failed)
     console = Console(highlight=False)
     console.print(flow)
     for note in prediction.summary["notes"]:
         console.print(f"noted: {note}", style="yellow", soft_wrap=True)
     answers = ", ".join(f"{answer}: {count}" for answer, count in prediction.summary["answers"].items())
     print(f"{prediction.summary['slices']} slices of {prediction.summary['patients']} patients ({answers})")
-    if target is not None:
+    if target is not None and not any(name.startswith("send=") for name in failed):
         print(f"{len(objects)} objects stored in {cfg.send}")
     print("open this page in a browser:")
     print(out / "index.html")
     if failed:
-        remedy = "summary.json names each with its reason; the scores are whole"
-        raise SideProductError(
-            out / "dicom", "lacks objects that could not be written", found=len(failed), remedy=remedy
-        )
+        found = f"{len(failed)} ({failed[0]}{'; ...' if len(failed) > 1 else ''})"
+        remedy = "The scores are whole; summary.json names each under `failed`"
+        raise SideProductError(out, "lacks what was to be made beside the scores", found=found, remedy=remedy)

@@ -1,6 +1,7 @@
 """What was predicted, as DICOM objects beside the tables."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -8,10 +9,10 @@ import polars as pl
 from fistula import __version__
 from fistula.dicom.objects import Algorithm, Finding, write_overlay, write_report
 from fistula.dicom.original import read_source
-from fistula.errors import ConfigError, FistulaError
+from fistula.errors import ConfigError
 from fistula.predict.predictor import ABSTAIN, Prediction, Predictor
 from fistula.predict.source import Slices
-from fistula.predict.write import Overlay
+from fistula.predict.write import Overlay, attempt
 
 
 def check_objects(predictor: Predictor) -> None:
@@ -44,23 +45,18 @@ def write_objects(
     limit = predictor.reader.plan.look.limit
     first = predictor.runs[0]
     algorithm = Algorithm(first.name, __version__, str(first.record["fingerprint"]))
-    written, failed = [], []
+    written: list[Path] = []
+    failed: list[str] = []
 
-    def attempt(name: str, write: Callable[[Path], None]) -> None:
+    def attempt_object(name: str, write: Callable[[Path], None]) -> None:
         path = folder / "dicom" / name
-        try:
-            write(path)
+        attempt(f"dicom/{name}", partial(write, path), failed, path=path)
+        if path.exists():
             written.append(path)
-        except OSError:
-            raise  # the disk, which concerns them all
-        except Exception as error:  # whatever a damaged header makes of the libraries
-            path.unlink(missing_ok=True)
-            reason = error.rule if isinstance(error, FistulaError) else type(error).__name__
-            failed.append(f"dicom/{name}: {reason}")
 
     frames, keys = prediction.slices["frame"], prediction.slices["slice_key"]
     for overlay in overlays:
-        attempt(
+        attempt_object(
             f"overlay-{keys[overlay.row]}.dcm",
             lambda path, overlay=overlay: write_overlay(  # type: ignore[misc]
                 path,
@@ -76,7 +72,7 @@ def write_objects(
         rows = prediction.slices.with_row_index("place").filter(pl.col("series_key") == row["series_key"])["place"]
         parts = list(dict.fromkeys(slices.parts[index] for index in rows))
         called = "present" if row["decision"] == predictor.classes[1] else "absent"
-        attempt(
+        attempt_object(
             f"report-{row['series_key']}.dcm",
             lambda path, row=row, parts=parts, called=called: write_report(  # type: ignore[misc]
                 path,

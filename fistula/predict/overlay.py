@@ -1,18 +1,14 @@
 """What of a slice spoke for its class, laid over the slice in colour."""
 
-import logging
 from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fistula.errors import ConfigError
 from fistula.explain.cam import saliency
 from fistula.learning.slices import as_batch
 from fistula.predict.predictor import Predictor
-
-log = logging.getLogger(__name__)
 
 STRENGTH = 0.55  # share of the colour where the map is 1
 BATCH = 64
@@ -21,7 +17,7 @@ BATCH = 64
 def heat_maps(
     predictor: Predictor, images: NDArray[np.uint8], targets: NDArray[np.intp], *, method: str = "grad_cam"
 ) -> Iterator[NDArray[np.float32]]:
-    """The map of each slice for its class, mean over the runs, ``(size, size)`` in [0, 1]; 0 where a network has none.
+    """The map of each slice for its class, mean over the runs, ``(size, size)`` in [0, 1].
 
     Args:
         predictor: Whose runs are asked.
@@ -31,11 +27,7 @@ def heat_maps(
     """
     for image, target in zip(images, targets, strict=True):
         batch = as_batch(image[None], predictor.runs[0].resize)
-        try:
-            maps = [saliency(run.classifier, batch, target=int(target), method=method)[0] for run in predictor.runs]
-        except ConfigError as error:  # a network without maps still has its scores
-            log.warning("no map: %s %s", error.where, error.rule)
-            maps = [np.zeros(batch.shape[-2:], np.float32)]
+        maps = [saliency(run.classifier, batch, target=int(target), method=method)[0] for run in predictor.runs]
         mean = np.mean(maps, axis=0)
         yield cv2.resize(mean / max(mean.max(), np.finfo(np.float32).tiny), image.shape[:0:-1]).astype(np.float32)
 

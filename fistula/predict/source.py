@@ -33,7 +33,7 @@ from fistula.source.workers import Workers
 
 RULES = KeepRules, Percentile, FixedWindow, FileWindow, MinMax
 KNOWN = {f"{kind.__module__}.{kind.__name__}": kind for kind in RULES}
-LEFT_OUT = ("slice_key", "series_uid", "instance_uid", "frame", "reason", "remedy")
+LEFT_OUT = ("slice_key", "series_uid", "instance_uid", "frame", "image_number", "reason", "remedy")
 MAX_OBJECT_MB, SECONDS = 2048, 60.0
 
 
@@ -55,8 +55,9 @@ class Slices:
     """New slices, ready to score.
 
     Attributes:
-        table: One row a slice, as a survey's facts have it, and `series_uid`, `instance_uid`, `matrix`, and where the
-            grid lies in the source (`scale_row`, `offset_row`, ...); by patient, series, volume and position.
+        table: One row a slice, as a survey's facts have it, and `series_uid`, `instance_uid`, `image_number`, `matrix`,
+            and where the grid lies in the source (`scale_row`, `offset_row`, ...); by patient, series, volume and
+            position.
         pixels: uint8 ``(N, size, size)``, as ingest would have written them.
         left_out: Images that cannot be scored, and why; columns `LEFT_OUT`.
         flow: How many objects passed each step.
@@ -141,7 +142,7 @@ def _parts(survey: Survey, table: pl.DataFrame) -> list[Part]:
 
 
 def _named(survey: Survey, table: pl.DataFrame, look: Look) -> pl.DataFrame:
-    """Add the UIDs of each row's object, read once for each; empty where it has none."""
+    """Add the UIDs of each row's object, read once for each, empty where it has none; and its image number."""
     parts = _parts(survey, table)
     names = {part: read_reference(part, limit=look.limit) for part in set(parts)}
     found = [names[part] for part in parts]
@@ -150,11 +151,12 @@ def _named(survey: Survey, table: pl.DataFrame, look: Look) -> pl.DataFrame:
         "series_uid": [name.series for name in found],
         "instance_uid": [name.instance for name in found],
     }
-    return table.hstack([pl.Series(name, values, dtype=pl.String()) for name, values in uids.items()])
+    named = [pl.Series(name, values, dtype=pl.String()) for name, values in uids.items()]
+    return table.hstack(named).with_columns(image_number="instance_number")
 
 
 def _left_out(survey: Survey, tables: list[pl.DataFrame], look: Look) -> pl.DataFrame:
-    columns = ["file", "member", "slice_key", "frame", "reason", "remedy"]
+    columns = ["file", "member", "slice_key", "frame", "instance_number", "reason", "remedy"]
     rows = pl.concat(
         [table.select(columns) for table in tables if len(table)] or [survey.facts.select(columns).clear()]
     )

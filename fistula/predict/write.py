@@ -3,8 +3,10 @@
 import base64
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fistula import __version__
+from fistula.errors import FistulaError
+from fistula.folder import write_whole
 from fistula.predict.overlay import coloured, explained_classes, heat_maps
 from fistula.predict.predictor import Prediction, Predictor
 from fistula.predict.source import Slices
 
 OVERLAYS = ("all", "positive", "none")
 SIDE = 224  # pixels, at most, of a picture on the page
-SLICE_COLUMNS = ("slice_key", "patient_key", "series_uid", "instance_uid", "frame", "position_mm")
+SLICE_COLUMNS = ("slice_key", "patient_key", "series_uid", "instance_uid", "frame", "image_number", "position_mm")
 SERIES_COLUMNS = ("series_uid", "series_key", "patient_key", "slices")
 
 
@@ -33,21 +37,56 @@ class Overlay:
     image: NDArray[np.uint8]
 
 
-def draw_overlays(predictor: Predictor, slices: Slices, prediction: Prediction, *, which: str) -> list[Overlay]:
-    """Overlays of every slice, of those not called the first class, or of none."""
+def draw_overlays(
+    predictor: Predictor, slices: Slices, prediction: Prediction, *, which: str
+) -> tuple[list[Overlay], list[str]]:
+    """Overlays of every slice, of those not called the first class, or of none.
+
+    Returns:
+        The overlays, and a name and reason of each that could not be drawn: it costs no other, and no score.
+    """
     rows = np.arange(len(slices.pixels))
     if which == "positive":
         rows = rows[(prediction.slices["decision"] != predictor.classes[0]).to_numpy()]
     elif which == "none":
         rows = rows[:0]
+    keys = prediction.slices["slice_key"]
     channels = predictor.channels(slices)[rows]
     targets = explained_classes(predictor, slices.pixels, channels)
-    maps = heat_maps(predictor, slices.pixels[channels], targets)
-    pictures = [coloured(image, heat) for image, heat in zip(slices.pixels[rows], maps, strict=True)]
-    return [Overlay(int(row), picture) for row, picture in zip(rows, pictures, strict=True)]
+    drawn: list[Overlay] = []
+    failed: list[str] = []
+
+    def draw(place: int) -> None:
+        row = int(rows[place])
+        (heat,) = heat_maps(predictor, slices.pixels[channels[[place]]], targets[[place]])
+        drawn.append(Overlay(row, coloured(slices.pixels[row], heat)))
+
+    for place, row in enumerate(rows.tolist()):
+        attempt(f"overlays/{keys[row]}.png", partial(draw, place), failed)
+    return drawn, failed
 
 
-def write_prediction(folder: Path, slices: Slices, prediction: Prediction, overlays: list[Overlay]) -> None:
+def attempt(name: str, make: Callable[[], None], failed: list[str], *, path: Path | None = None) -> None:
+    """Make something beside the scores; where that fails for whatever reason, name it in `failed` with the reason.
+
+    Args:
+        name: What it is called there.
+        make: Makes it.
+        failed: Gets a line if that fails.
+        path: The file that it writes, of which then nothing stays.
+    """
+    try:
+        make()
+    except Exception as error:  # of a library, of a damaged header, of the disk or the graphics card
+        if path is not None:
+            path.unlink(missing_ok=True)
+        reason = error.rule if isinstance(error, FistulaError) else type(error).__name__
+        failed.append(f"{name}: {reason}")
+
+
+def write_prediction(
+    folder: Path, slices: Slices, prediction: Prediction, overlays: list[Overlay], failed: list[str]
+) -> None:
     """Fill a folder with tables, overlays, a summary and a page.
 
     ``predictions.csv`` (by slice), ``series.csv``, ``patients.csv``, ``left_out.csv``, ``summary.json``,
@@ -55,6 +94,13 @@ def write_prediction(folder: Path, slices: Slices, prediction: Prediction, overl
 
     The tables hold the UIDs of series and instances, so that whoever owns the images finds them again; patients stand
     under their pseudonyms, and nothing else that the images say of a person is written.
+
+    Args:
+        folder: An empty one.
+        slices: What was read.
+        prediction: What was made of it.
+        overlays: Of its slices.
+        failed: What could not be made beside the scores; gets those of the overlays that cannot be written.
     """
     results = [name for name in prediction.slices.columns if name.startswith("score") or name == "decision"]
     tables = {
@@ -67,20 +113,21 @@ def write_prediction(folder: Path, slices: Slices, prediction: Prediction, overl
     }
     for name, table in tables.items():
         table.write_csv(folder / f"{name}.csv")
-    summary = prediction.summary | stamp()
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     if overlays:
         (folder / "overlays").mkdir()
     keys = prediction.slices["slice_key"]
     for overlay in overlays:
-        Image.fromarray(overlay.image).save(folder / "overlays" / f"{keys[overlay.row]}.png")
+        path = folder / "overlays" / f"{keys[overlay.row]}.png"
+        attempt(f"overlays/{path.name}", partial(Image.fromarray(overlay.image).save, path), failed, path=path)
+    summary = prediction.summary | stamp() | {"failed": failed}
     (folder / "index.html").write_text(render_page(slices, prediction, overlays, summary), encoding="utf-8")
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
 
 
 def note_failures(folder: Path, failed: list[str]) -> None:
     """Name in ``summary.json`` what could not be made beside the scores."""
     summary = json.loads((folder / "summary.json").read_text()) | {"failed": failed}
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    write_whole(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
 
 
 def stamp() -> dict[str, str]:

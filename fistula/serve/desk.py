@@ -20,7 +20,7 @@ from fistula.predict.write import draw_overlays, render_page, stamp
 from fistula.serve.uploads import UploadError, UploadLimits, check_archive, receive
 from fistula.source.workers import Workers
 
-SLICE_KEYS = ("slice_key", "patient_key", "series_uid", "instance_uid", "frame", "position_mm")
+SLICE_KEYS = ("slice_key", "patient_key", "series_uid", "instance_uid", "frame", "image_number", "position_mm")
 LEFT_BEHIND = 4  # threads that may still be at an upload that took too long
 
 
@@ -94,8 +94,8 @@ class Desk:
         """The page with every slice and its overlay."""
         with reading(path, self.predictor.reader, Workers(1)) as slices:
             prediction = self.predictor.judge(slices)
-            overlays = draw_overlays(self.predictor, slices, prediction, which="all")
-            return render_page(slices, prediction, overlays, prediction.summary | stamp())
+            overlays, failed = draw_overlays(self.predictor, slices, prediction, which="all")
+            return render_page(slices, prediction, overlays, prediction.summary | stamp() | {"failed": failed})
 
     def _start(self) -> None:
         # No executor: those wait at the end of the process, for ever if a decoder hangs.

@@ -2,6 +2,7 @@ import csv
 import json
 import sys
 
+import pydicom
 import pytest
 from PIL import Image
 
@@ -90,6 +91,79 @@ def test_a_failure_while_writing_leaves_nothing(study, one_patient, fistula_here
     assert not list(tmp_path.glob("*out*"))
 
 
+def beside_the_scores(out, code, error, *, slices, failed):
+    """A side product that fails is named, costs no score, and is told by the exit code."""
+    assert (code, error.count("\n")) == (4, 1)
+    assert "lacks what was to be made beside the scores" in error
+    assert len(table(out / "predictions.csv")) == slices
+    found = json.loads((out / "summary.json").read_text())["failed"]
+    assert found == failed
+    return found
+
+
+def test_objects_that_cannot_be_sent_cost_no_score(study, one_patient, fistula_here, tmp_path):
+    arguments = (f"run={study}", f"source={one_patient}", "out=out", "overlays=none", "workers.count=1")
+    archive = ("send=dimse://A@127.0.0.1:1", "archive.retries=0")
+    code, shown, error = fistula_here("predict", *arguments, *archive)
+    failed = ["send=dimse://A@127.0.0.1:1: does not answer (no association)"]
+    beside_the_scores(tmp_path / "out", code, error, slices=len(list(one_patient.iterdir())), failed=failed)
+    assert [path.name.partition("-")[0] for path in (tmp_path / "out" / "dicom").iterdir()] == ["report"]
+    assert "stored" not in shown
+
+
+def test_a_map_or_picture_that_fails_costs_no_score(study, one_patient, fistula_here, tmp_path, monkeypatch):
+    import fistula.explain.cam
+    import fistula.predict.overlay
+
+    asked = []
+
+    def fail_once(*arguments, **keywords):
+        asked.append(1)
+        if len(asked) == 1:
+            raise RuntimeError("CUDA error")
+        return fistula.explain.cam.saliency(*arguments, **keywords)
+
+    monkeypatch.setattr(fistula.predict.overlay, "saliency", fail_once)
+    arguments = (f"run={study}", f"source={one_patient}", "workers.count=1")
+    code, _, error = fistula_here("predict", *arguments, "out=out")
+    keys = [row["slice_key"] for row in table(tmp_path / "out" / "predictions.csv")]
+    failed = [f"overlays/{keys[0]}.png: RuntimeError"]
+    beside_the_scores(tmp_path / "out", code, error, slices=len(keys), failed=failed)
+    assert {path.stem for path in (tmp_path / "out" / "overlays").iterdir()} == set(keys[1:])
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "not made: overlays/" in page
+    monkeypatch.undo()
+
+
+def test_a_full_disk_costs_the_pictures_but_no_score(study, one_patient, fistula_here, tmp_path, monkeypatch):
+    def fail(image, path, **keywords):
+        if str(path).endswith(".png"):
+            path.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        return save(image, path, **keywords)
+
+    save = Image.Image.save
+    monkeypatch.setattr(Image.Image, "save", fail)
+    code, _, error = fistula_here("predict", f"run={study}", f"source={one_patient}", "out=out", "workers.count=1")
+    keys = [row["slice_key"] for row in table(tmp_path / "out" / "predictions.csv")]
+    failed = [f"overlays/{key}.png: OSError" for key in keys]
+    beside_the_scores(tmp_path / "out", code, error, slices=len(keys), failed=failed)
+    assert list((tmp_path / "out" / "overlays").iterdir()) == []
+
+
+def test_slices_are_told_by_their_image_number(study, one_patient, fistula_here, tmp_path):
+    numbers = {
+        str(pydicom.dcmread(path).SOPInstanceUID): int(pydicom.dcmread(path).InstanceNumber)
+        for path in one_patient.iterdir()
+    }
+    arguments = (f"run={study}", f"source={one_patient}", "out=out", "overlays=none", "workers.count=1")
+    assert fistula_here("predict", *arguments)[0] == 0
+    found = {row["instance_uid"]: int(row["image_number"]) for row in table(tmp_path / "out" / "predictions.csv")}
+    assert found == numbers
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert all(f" image {number} " in page for number in numbers.values())
+
+
 def test_dicom_objects_are_written_where_asked(study, one_patient, fistula_here, tmp_path):
     arguments = (f"run={study}", f"source={one_patient}", "out=out", "workers.count=1", "dicom=true")
     assert fistula_here("predict", *arguments)[0] == 0
@@ -97,10 +171,7 @@ def test_dicom_objects_are_written_where_asked(study, one_patient, fistula_here,
     assert names == ["overlay"] * len(list(one_patient.glob("*.dcm"))) + ["report"]
 
 
-def test_an_archive_that_does_not_answer_leaves_nothing(study, one_patient, fistula_here, tmp_path):
-    arguments = (f"run={study}", f"source={one_patient}", "out=out", "send=dimse://A@127.0.0.1:1", "archive.retries=0")
-    code, _, error = fistula_here("predict", *arguments, "workers.count=1")
-    assert (code, "dimse://A@127.0.0.1:1: does not answer" in error) == (2, True)
+def test_an_archive_that_does_not_answer_leaves_nothing(study, fistula_here, tmp_path):
     code, _, error = fistula_here(
         "predict", f"run={study}", "source=dimse://A@127.0.0.1:1/1.2", "out=out", "archive.retries=0"
     )

@@ -58,7 +58,7 @@ def test_maps_and_overlays_are_of_the_slice_in_the_middle(run_folder, one_patien
 
     predictor = fistula.load(run_folder)
     with reading(one_patient, predictor.reader, Workers(1)) as slices:
-        overlays = draw_overlays(predictor, slices, predictor.judge(slices), which="all")
+        overlays, _ = draw_overlays(predictor, slices, predictor.judge(slices), which="all")
         assert [overlay.image.shape for overlay in overlays] == [(64, 64, 3)] * len(slices.table)
     with reading(next(one_patient.glob("*.dcm")), predictor.reader, Workers(1)) as slices:
         assert predictor.channels(slices).tolist() == [[0, 0, 0]]
