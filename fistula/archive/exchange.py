@@ -1,5 +1,6 @@
 """Fetch from and store to an archive, whichever way it speaks."""
 
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,6 +9,9 @@ from pathlib import Path
 
 from fistula.archive import dimse, web
 from fistula.archive.address import Address, Manners
+
+for _name in ("dicomweb_client", "pynetdicom", "urllib3"):  # they would name studies and peers on the terminal
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
 LIBRARIES = {"dicomweb": "dicomweb_client.api", "dimse": "pynetdicom"}
 

@@ -20,7 +20,7 @@ def run(cfg: DictConfig) -> None:
     from fistula.predict.objects import check_objects, write_objects
     from fistula.predict.predictor import load
     from fistula.predict.source import Limits, reading
-    from fistula.predict.write import OVERLAYS, attempt, draw_overlays, note_failures, write_prediction
+    from fistula.predict.write import OVERLAYS, attempt, complete, draw_overlays, write_prediction
     from fistula.source.workers import Workers
 
     out = Path(cfg.out)
@@ -48,14 +48,19 @@ def run(cfg: DictConfig) -> None:
             write_prediction(folder, slices, prediction, overlays, failed)
             if cfg.dicom or target is not None:
                 finding = Finding(**cfg.finding)
-                objects, unmade = write_objects(folder, predictor, slices, prediction, overlays, finding=finding)
+                objects, unmade, left_empty = write_objects(
+                    folder, predictor, slices, prediction, overlays, finding=finding
+                )
                 failed += unmade
-                note_failures(folder, failed)
+                if left_empty:
+                    named = f"left empty in DICOM objects, as their source is damaged there: {', '.join(left_empty)}"
+                    prediction.summary["notes"].append(named)
+                complete(folder, failed, prediction.summary["notes"])
         flow = slices.flow.table()
     if target is not None:  # now that the scores are safe
         files = [out / "dicom" / path.name for path in objects]
         attempt(f"send={cfg.send}", lambda: store(target, files, manners), failed)
-        note_failures(out, failed)
+        complete(out, failed, prediction.summary["notes"])
     console = Console(highlight=False)
     console.print(flow)
     for note in prediction.summary["notes"]:

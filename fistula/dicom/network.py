@@ -1,6 +1,5 @@
 """DICOM objects on their way from and to an archive."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,6 @@ from pydicom.dataset import Dataset
 from pydicom.uid import AllTransferSyntaxes, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from fistula.dicom.syntax import decoders
-
-# It would name studies and peers on the terminal; what it has to say is in our errors.
-logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
 
 # Usual ones first: an association has room for 128 offers.
 _USUAL = ("MR Image", "Enhanced MR Image", "CT Image", "Enhanced CT Image", "Secondary Capture Image")

@@ -3,6 +3,7 @@
 These objects belong to the patient's record and name the patient as the source image does: the user asks for them.
 """
 
+import logging
 import os
 import warnings
 from collections.abc import Sequence
@@ -17,21 +18,30 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, ComprehensiveSRStorage
 
-from fistula.dicom.frames import Frame
 from fistula.dicom.geometry import stance
 from fistula.dicom.write import IMPLEMENTATION_UID, make_uid
 
+logging.getLogger("highdicom").setLevel(logging.CRITICAL)  # it would name studies and images on the terminal
+
 MANUFACTURER = "fistula"
 SCHEME = "99FISTULA"  # private codes, for what no standard has a code for
+# CID 240 of PS3.16.
 ANSWERS = {
     "present": Code("52101004", "SCT", "Present"),
-    "absent": Code("2667000", "SCT", "Absent"),
-    "indeterminate": Code("82334004", "SCT", "Indeterminate"),
+    "absent": Code("272519000", "SCT", "Absent"),
+    "indeterminate": Code("373068000", "SCT", "Undetermined"),
 }
-# By modality (CID 100 of PS3.16 takes these, and SNOMED's for any other).
+# By modality: CID 100 of PS3.16, which may be extended, as here by ultrasound and mammography.
+X_RAY = Code("43468-8", "LN", "XR unspecified body region")
 PROCEDURES = {
-    "MR": Code("25056-3", "LN", "MR unspecified body region"),
+    "MR": Code("25056-3", "LN", "MRI unspecified body region"),
     "CT": Code("25045-6", "LN", "CT unspecified body region"),
+    "PT": Code("44136-0", "LN", "PET unspecified body region"),
+    "NM": Code("49118-3", "LN", "NM unspecified body region"),
+    "CR": X_RAY,
+    "DX": X_RAY,
+    "RG": X_RAY,
+    "MG": Code("71651007", "SCT", "Mammography"),
     "US": Code("25061-3", "LN", "US unspecified body region"),
 }
 ANY_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
@@ -79,15 +89,15 @@ def write_overlay(
     Args:
         path: File to write.
         image: The picture, in the stored orientation (`fistula.dicom.geometry.STORED`).
-        source: The image that it lies over.
+        source: The image that it lies over, as `fistula.dicom.original.read_source` gives it for the frame.
         frame: Of the source, from 0.
         spacing_mm: Distance of pixels.
         algorithm: What made it; its fingerprint and the source decide the UIDs.
     """
     sc: Any = import_module("highdicom.sc")  # here, because an extra brings it
     key = (algorithm.fingerprint, source.SOPInstanceUID, frame)
-    cosines = Frame(source, frame).cosines()
-    lies = stance(cosines) if cosines else None
+    cosines = source.get("ImageOrientationPatient")
+    lies = stance(list(map(float, cosines))) if cosines else None
     directions = towards(lies.cosines) if lies else None
     with _quiet():
         capture = sc.SCImage.from_ref_dataset(
@@ -99,7 +109,7 @@ def write_overlay(
             series_instance_uid=make_uid(algorithm.fingerprint, source.SeriesInstanceUID, "overlays"),
             series_number=OVERLAY_SERIES,
             sop_instance_uid=make_uid(*key, "overlay"),
-            instance_number=int(source.get("InstanceNumber") or 1) + frame,
+            instance_number=int(source.InstanceNumber) + frame,
             manufacturer=MANUFACTURER,
             patient_orientation=directions or ("L", "P"),
             pixel_spacing=(spacing_mm, spacing_mm),
@@ -120,7 +130,7 @@ def write_overlay(
     reference = Dataset()
     reference.ReferencedSOPClassUID = source.SOPClassUID
     reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
-    if int(source.get("NumberOfFrames") or 1) > 1:
+    if int(source.NumberOfFrames) > 1:
         reference.ReferencedFrameNumber = frame + 1
     capture.SourceImageSequence = [reference]
     _save(capture, path)
@@ -133,7 +143,7 @@ def write_report(
 
     Args:
         path: File to write.
-        sources: The images that were scored, of one study.
+        sources: The images that were scored, of one study, likewise.
         score: Of the series, in [0, 1].
         answer: One of `ANSWERS`.
         finding: What is looked for.
@@ -172,15 +182,9 @@ def write_report(
     )
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=device),
-        procedure_reported=PROCEDURES.get(
-            str(first.get("Modality", "")), Code("363679005", "SCT", "Imaging procedure")
-        ),
+        procedure_reported=PROCEDURES.get(str(first.Modality), ANY_PROCEDURE),
         imaging_measurements=[group],
         title=Code("126000", "DCM", "Imaging Measurement Report"),
-        # The library describes planes; where one is not stated, the group's references have to do.
-        referenced_images=list(sources)
-        if all(len(source.get("ImageOrientationPatient") or ()) == 6 for source in sources)
-        else None,
     )
     with _quiet():
         document = sr.ComprehensiveSR(

@@ -26,6 +26,7 @@ from fistula.dicom.spelling import element_at, tag_of
 # Archives hold values that break the standard; they are judged here, not announced one by one.
 config.settings.reading_validation_mode = config.IGNORE
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", module=r"pydicom|highdicom|pynetdicom")
 
 HEAD = 1 << 16  # bytes; headers are shorter, but for enhanced objects' and those with pictures in them
 PIXEL_HEAD = 12  # bytes before the pixels, at most: tag, value representation, length

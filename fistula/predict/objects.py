@@ -33,16 +33,18 @@ def write_objects(
     overlays: list[Overlay],
     *,
     finding: Finding,
-) -> tuple[list[Path], list[str]]:
+) -> tuple[list[Path], list[str], list[str]]:
     """Write ``dicom/overlay-SLICE_KEY.dcm`` for each overlay and ``dicom/report-SERIES_KEY.dcm`` for each series.
 
     An object that cannot be written, as its source's text or dates are damaged, costs no other.
 
     Returns:
-        The files, and a name and reason of each that could not be written.
+        The files; a name and reason of each that could not be written; and the attributes that are left empty in some,
+        for their source has no readable value of them.
     """
     (folder / "dicom").mkdir()
-    limit = predictor.reader.plan.look.limit
+    left_empty: set[str] = set()
+    read = partial(read_source, limit=predictor.reader.plan.look.limit, left_empty=left_empty)
     first = predictor.runs[0]
     algorithm = Algorithm(first.name, __version__, str(first.record["fingerprint"]))
     written: list[Path] = []
@@ -61,7 +63,7 @@ def write_objects(
             lambda path, overlay=overlay: write_overlay(  # type: ignore[misc]
                 path,
                 overlay.image,
-                read_source(slices.parts[overlay.row], limit=limit),
+                read(slices.parts[overlay.row], frame=int(frames[overlay.row] or 0)),
                 frame=int(frames[overlay.row] or 0),
                 spacing_mm=float(predictor.reader.plan.grid.spacing_mm),
                 algorithm=algorithm,
@@ -76,11 +78,11 @@ def write_objects(
             f"report-{row['series_key']}.dcm",
             lambda path, row=row, parts=parts, called=called: write_report(  # type: ignore[misc]
                 path,
-                [read_source(part, limit=limit) for part in parts],
+                [read(part) for part in parts],
                 score=row["score"],
                 answer="indeterminate" if answers[row["patient_key"]] == ABSTAIN else called,
                 finding=finding,
                 algorithm=algorithm,
             ),
         )
-    return written, failed
+    return written, failed, sorted(left_empty)

@@ -124,9 +124,9 @@ def write_prediction(
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
 
 
-def note_failures(folder: Path, failed: list[str]) -> None:
-    """Name in ``summary.json`` what could not be made beside the scores."""
-    summary = json.loads((folder / "summary.json").read_text()) | {"failed": failed}
+def complete(folder: Path, failed: list[str], notes: list[str]) -> None:
+    """Say in ``summary.json`` what could not be made beside the scores, and what is worth knowing."""
+    summary = json.loads((folder / "summary.json").read_text()) | {"failed": failed, "notes": notes}
     write_whole(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
 
 

@@ -6,6 +6,7 @@ import pydicom
 import pytest
 from PIL import Image
 
+from ..dicom.test_objects import with_bytes
 from ..dicom.test_privacy import CANARY, _everything, _fill
 
 
@@ -149,6 +150,32 @@ def test_a_full_disk_costs_the_pictures_but_no_score(study, one_patient, fistula
     failed = [f"overlays/{key}.png: OSError" for key in keys]
     beside_the_scores(tmp_path / "out", code, error, slices=len(keys), failed=failed)
     assert list((tmp_path / "out" / "overlays").iterdir()) == []
+
+
+def test_an_object_that_fails_costs_no_other_and_a_damaged_date_costs_none(study, one_patient, fistula_here, tmp_path):
+    damage = [
+        {"PatientBirthDate": b"19801301", "PatientSex": b"X "},
+        {"SpecificCharacterSet": b"FOO ", "PatientName": b"M\xfcller"},
+    ]
+    paths = sorted(one_patient.glob("*.dcm"))
+    (tmp_path / "in").mkdir()
+    for place, path in enumerate(paths):
+        with_bytes(path, tmp_path / "in" / path.name, **(damage[place] if place < 2 else {}))
+    arguments = (f"run={study}", "source=in", "out=out", "workers.count=1", "dicom=true")
+    code, _, error = fistula_here("predict", *arguments)
+    rows = table(tmp_path / "out" / "predictions.csv")
+    uids = {row["instance_uid"]: row["slice_key"] for row in rows}
+    bad = uids[str(pydicom.dcmread(paths[1]).SOPInstanceUID)]
+    reason = "a source image has text in a character set that is unknown"
+    failed = [
+        f"dicom/overlay-{bad}.dcm: {reason}",
+        f"dicom/report-{table(tmp_path / 'out' / 'series.csv')[0]['series_key']}.dcm: {reason}",
+    ]
+    beside_the_scores(tmp_path / "out", code, error, slices=len(paths), failed=failed)
+    written = {path.name for path in (tmp_path / "out" / "dicom").iterdir()}
+    assert written == {f"overlay-{key}.dcm" for key in set(uids.values()) - {bad}}
+    notes = json.loads((tmp_path / "out" / "summary.json").read_text())["notes"]
+    assert "left empty in DICOM objects, as their source is damaged there: PatientBirthDate, PatientSex" in notes
 
 
 def test_slices_are_told_by_their_image_number(study, one_patient, fistula_here, tmp_path):

@@ -1,14 +1,17 @@
 import shutil
 import subprocess
+import warnings
 
 import numpy as np
 import pydicom
 import pytest
 from PIL import Image
 from pydicom.dataelem import RawDataElement
+from pydicom.sr import codes
+from pydicom.sr._concepts_dict import concepts
 
 from fistula.dicom.container import Part
-from fistula.dicom.objects import Algorithm, Finding, write_overlay, write_report
+from fistula.dicom.objects import ANSWERS, PROCEDURES, Algorithm, Finding, write_overlay, write_report
 from fistula.dicom.original import read_source
 from fistula.errors import DataError
 
@@ -128,6 +131,108 @@ def test_a_source_that_went_away_is_refused(tmp_path):
         read_source(Part(tmp_path / "gone.dcm"), limit=1 << 20)
 
 
+def with_bytes(path, target, **values):
+    """Copy a file with attributes as these bytes, which no library would write; None takes one away."""
+    if charset := values.pop("SpecificCharacterSet", None):  # first, or the library re-codes the others by the old one
+        path = with_bytes(path, target, _=charset).path
+    source = pydicom.dcmread(path)
+    for keyword, stored in values.items():
+        tag = pydicom.tag.Tag("SpecificCharacterSet" if keyword == "_" else keyword)
+        source._dict.pop(tag, None)
+        if stored is not None:
+            vr = pydicom.datadict.dictionary_VR(tag)
+            source._dict[tag] = RawDataElement(tag, vr, len(stored), stored, 0, False, True)
+    with warnings.catch_warnings(action="ignore"):
+        source.save_as(target)
+    return Part(target)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "stored", "written"),
+    [
+        ("PatientBirthDate", b"19801301", ""),
+        ("PatientBirthDate", b"0000000 ", ""),
+        ("PatientBirthDate", b"1980-01-31", "19800131"),
+        ("PatientBirthDate", b"19800101\\19810101", ""),
+        ("PatientBirthDate", b"\xff\xfe", ""),
+        ("StudyDate", b"2020.01.02", "20200102"),
+        ("StudyDate", b"20200101-20210101 ", ""),
+        ("StudyTime", b"25:61 ", ""),
+        ("StudyTime", b"12:30:05", "123005"),
+        ("StudyTime", b"120000.1234567", "120000.123456"),
+        ("PatientSex", b"X ", ""),
+        ("PatientSex", b"FEMALE", "F"),
+        ("PatientSex", b"M\\F", ""),
+        ("BodyPartExamined", b"the pelvis and what lies below", ""),
+        ("InstanceNumber", b"abc ", "1"),
+        ("InstanceNumber", b"99999999999999", "1"),
+        ("NumberOfFrames", b"abc ", ""),
+        ("SliceThickness", None, ""),
+        ("PixelSpacing", b"a\\b ", "[0.8, 0.8]"),
+        ("AccessionNumber", None, ""),
+        ("PatientBirthDate", None, ""),
+        ("IssuerOfAccessionNumberSequence", b"\xff\xfe", ""),
+    ],
+)
+def test_a_damaged_value_is_put_right_or_left_empty_and_costs_no_object(
+    one_patient, tmp_path, keyword, stored, written
+):
+    path, left_empty = sorted(one_patient.glob("*.dcm"))[0], set()
+    part = with_bytes(path, tmp_path / "source.dcm", **{keyword: stored})
+    write_both([read_source(part, limit=1 << 30, left_empty=left_empty)], tmp_path)
+    for file in ("sc.dcm", "sr.dcm"):
+        assert complaints(tmp_path / file) == []
+    overlay = pydicom.dcmread(tmp_path / "sc.dcm")
+    assert str(overlay.get(keyword, "") or "") == written
+    dates = ("PatientBirthDate", "StudyDate", "StudyTime", "PatientSex", "BodyPartExamined")
+    assert left_empty == ({keyword} if keyword in dates and stored and not written else set())
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"])
+def test_a_source_without_a_uid_cannot_be_referred_to(one_patient, tmp_path, keyword):
+    part = with_bytes(sorted(one_patient.glob("*.dcm"))[0], tmp_path / "source.dcm", **{keyword: None})
+    with pytest.raises(DataError, match=f"a source image has no {keyword}"):
+        read_source(part, limit=1 << 30)
+
+
+def test_text_in_an_unknown_character_set_is_refused_unless_it_needs_none(one_patient, tmp_path):
+    path = sorted(one_patient.glob("*.dcm"))[0]
+    part = with_bytes(path, tmp_path / "source.dcm", SpecificCharacterSet=b"FOO ", PatientName=b"M\xfcller^J")
+    with pytest.raises(DataError, match="text in a character set that is unknown"):
+        read_source(part, limit=1 << 30)
+    part = with_bytes(path, tmp_path / "source.dcm", SpecificCharacterSet=b"FOO ", PatientName=b"Mueller^J")
+    write_both([read_source(part, limit=1 << 30)], tmp_path)
+    assert pydicom.dcmread(tmp_path / "sr.dcm").PatientName == "Mueller^J"
+
+
+@pytest.mark.parametrize("modality", [*PROCEDURES, "OT"])
+def test_the_procedure_is_that_of_the_modality_in_a_code_of_the_standard(sources, tmp_path, modality):
+    for source in sources:
+        source.Modality = modality
+    write_both(sources, tmp_path)
+    report = pydicom.dcmread(tmp_path / "sr.dcm")
+    (reported,) = [
+        item.ConceptCodeSequence[0]
+        for item in contents(report)
+        if item.get("ConceptNameCodeSequence") and item.ConceptNameCodeSequence[0].CodeValue == "121058"
+    ]
+    meant = {
+        "MR": "MRI unspecified body region", "CT": "CT unspecified body region", "PT": "PET unspecified body region",
+        "NM": "NM unspecified body region", "MG": "Mammography", "OT": "Imaging procedure",
+        "US": "Ultrasound Report",  # LOINC 25061-3 is "US unspecified body region", which this table names otherwise
+    }.get(modality, "XR unspecified body region")  # fmt: skip
+    names = {
+        name for entries in concepts[reported.CodingSchemeDesignator].values()
+        for code, (name, _) in entries.items() if code == reported.CodeValue
+    }  # fmt: skip
+    assert meant in names
+    assert complaints(tmp_path / "sr.dcm") == []
+
+
+def test_answers_are_those_of_the_standards_list():
+    assert set(ANSWERS.values()) == {codes.cid240.Present, codes.cid240.Absent, codes.cid240.Undetermined}
+
+
 # The standard's own examples (PS3.5 H.3.1, I.2 and K.2), and names in one set of their own.
 NAMES = {
     "Japanese": (["", "ISO 2022 IR 87"], b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B", "山田^太郎"),
@@ -141,13 +246,9 @@ NAMES = {
 
 @pytest.mark.parametrize(("charset", "stored", "name"), NAMES.values(), ids=NAMES)
 def test_a_name_in_any_character_set_is_the_same_name_in_both_objects(one_patient, tmp_path, charset, stored, name):
-    source = pydicom.dcmread(sorted(one_patient.glob("*.dcm"))[0])
-    source.SpecificCharacterSet = charset
-    source.save_as(tmp_path / "source.dcm")
-    source = pydicom.dcmread(tmp_path / "source.dcm")
-    tag = pydicom.tag.Tag("PatientName")
-    source._dict[tag] = RawDataElement(tag, "PN", len(stored), stored, 0, False, True)
-    source.save_as(tmp_path / "source.dcm")
-    write_both([read_source(Part(tmp_path / "source.dcm"), limit=1 << 30)], tmp_path)
+    path = sorted(one_patient.glob("*.dcm"))[0]
+    stated = ("\\".join(charset) if isinstance(charset, list) else charset).encode()
+    part = with_bytes(path, tmp_path / "source.dcm", SpecificCharacterSet=stated, PatientName=stored)
+    write_both([read_source(part, limit=1 << 30)], tmp_path)
     for file in ("sc.dcm", "sr.dcm"):
         assert name in str(pydicom.dcmread(tmp_path / file).PatientName)
