@@ -33,6 +33,7 @@ COMMANDS = {
     "weights": "bring pretrained weights to a machine without a network: pull, list, verify, pack",
     "status": "show how far a study is",
     "who": "lead a pseudonym back to the patient and the image, on this machine",
+    "evaluate": "score a labelled cohort that a study never saw, for its report",
     "report": "compare the runs of a study on one page",
     "predict": "score new images with a run or a study",
     "serve": "score what is uploaded, on this machine",

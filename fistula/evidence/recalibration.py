@@ -21,6 +21,7 @@ class Recalibrated:
 
     Attributes:
         patients: Drawn, k.
+        repeats: Draws.
         before: Brier score of the probabilities as they are.
         intercept: After their level alone was moved.
         line: After level and slope were fitted.
@@ -30,6 +31,7 @@ class Recalibrated:
     """
 
     patients: int
+    repeats: int
     before: float
     intercept: float
     line: float
@@ -74,7 +76,7 @@ def recalibrations(
             continue
         random = np.random.default_rng((seed, size))
         judged = [_judge(truth, values, codes, _draw(random, of_patient, counts)) for _ in range(repeats)]
-        found.append(Recalibrated(size, *np.mean(judged, axis=0).tolist()))
+        found.append(Recalibrated(size, repeats, *np.mean(judged, axis=0).tolist()))
     return found
 
 

@@ -95,14 +95,18 @@ class Predictor:
 
     def judge(self, slices: Slices) -> Prediction:
         """Score slices that were read, and say what they come to."""
-        scored, bags, noted = self._scored(slices)
-        far = self.neighbourhood.are_far(noted)
-        table = slice_scores(slices.table, scored, self.runs)
-        names = ("patient_key", "series_uid")
-        of_series, of_patient = bags.get("series_key"), bags.get("patient_key")
-        series, _ = group_scores(slices.table, scored, self.runs, by="series_key", kept=names, pooled=of_series)
+        return self.decide(slices, *self.scored(slices))
+
+    def decide(
+        self, slices: Slices, scored: NDArray[np.float64], bags: dict[str, NDArray[np.float64]], noted: Tensor
+    ) -> Prediction:
+        """Say what the scores of slices come to; arguments as `scored` gives them."""
+        far, table = self.neighbourhood.are_far(noted), slice_scores(slices.table, scored, self.runs)
+        names, pooled = ("patient_key", "series_uid"), bags.get("series_key")
+        series, _ = group_scores(slices.table, scored, self.runs, by="series_key", kept=names, pooled=pooled)
         series = series.hstack([self._marks(slices, series, far)])
-        patients, of_patients = group_scores(slices.table, scored, self.runs, by="patient_key", pooled=of_patient)
+        pooled = bags.get("patient_key")
+        patients, of_patients = group_scores(slices.table, scored, self.runs, by="patient_key", pooled=pooled)
         patients = self._answer(patients, series, of_patients)
         return Prediction(
             slices=table,
@@ -112,7 +116,8 @@ class Predictor:
             summary=self._summary(slices, patients),
         )
 
-    def _scored(self, slices: Slices) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]], Tensor]:
+    @torch.inference_mode()
+    def scored(self, slices: Slices) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]], Tensor]:
         """Of the slices alone ``(runs, N, K)``, of bags by the column that forms them, and the first run's features."""
         with noting_features(self.runs[0]) as noted:
             if self.runs[0].unit == "slice":
@@ -238,7 +243,10 @@ def load(
     Raises:
         FistulaError: If the folder holds no such run, or the run was tampered with.
     """
-    runs = load_runs(Path(run), only=only, device=device)
-    where = cohort_folder(runs[0].folder) / "ingest.json"
-    reader = reader_of(runs[0].cohort.record, where=where, limits=limits or Limits())
-    return Predictor(runs, reader, error)
+    return of_runs(load_runs(Path(run), only=only, device=device), error=error, limits=limits)
+
+
+def of_runs(runs: Sequence[LoadedRun], *, error: float = 0.1, limits: Limits | None = None) -> Predictor:
+    """Runs of one configuration as one reader; arguments and errors as `load`."""
+    where, limits = cohort_folder(runs[0].folder) / "ingest.json", limits or Limits()
+    return Predictor(runs, reader_of(runs[0].cohort.record, where=where, limits=limits), error)

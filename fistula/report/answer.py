@@ -6,6 +6,8 @@ from fistula.report.all_classes import AllClasses
 from fistula.report.comparisons import Comparisons, Pair
 from fistula.report.inflation import YAGIS_POINTS, Canary, Inflation
 from fistula.report.names import FACTS
+from fistula.report.outside import Outside
+from fistula.report.outside_numbers import say_outside
 from fistula.report.results import Row
 from fistula.report.study import Study
 
@@ -42,6 +44,7 @@ def say_answer(
     comparisons: list[Comparisons],
     inflations: list[Inflation],
     canaries: list[Canary],
+    outside: list[Outside],
 ) -> list[str]:
     """For each class: how good the best configuration is, what it differs from, what leaks add; and the limitations.
 
@@ -52,6 +55,7 @@ def say_answer(
         comparisons: Of the same classes; none of a class of which there is no honest result.
         inflations: Leaky against honest splits.
         canaries: Negative controls.
+        outside: External cohorts.
     """
     sentences = _say_together([one for one in together if not one.configuration.is_canary], ranked)
     compared = {found.positive: found for found in comparisons}
@@ -64,7 +68,11 @@ def say_answer(
         sentences += [several + " ".join(filter(None, said))] if several else filter(None, said)
     honest = [row for rows in ranked.values() for row in rows if not row.configuration.is_canary]
     return (
-        [*sentences, _say_worth(study, [row for row in honest if row.positive == honest[0].positive])]
+        [
+            *sentences,
+            *say_outside(outside, ranked),
+            _say_worth(study, [row for row in honest if row.positive == honest[0].positive], tested=bool(outside)),
+        ]
         if honest
         else sentences
     )
@@ -143,7 +151,7 @@ def _say_operating(best: Row) -> str:
     )
 
 
-def counts(row: Row) -> tuple[int, int, int, int]:
+def counts(row: Row | Outside) -> tuple[int, int, int, int]:
     """True positives, positives, true negatives, negatives of a row's decisions; seeds add up."""
     labels, called = row.rows["label"].to_numpy() == 1, row.rows["called"].to_numpy() == 1
     return int((labels & called).sum()), int(labels.sum()), int((~labels & ~called).sum()), int((~labels).sum())
@@ -184,7 +192,7 @@ def _say_leaks(inflations: list[Inflation], canaries: list[Canary]) -> str:
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
-def _say_worth(study: Study, rows: list[Row]) -> str:
+def _say_worth(study: Study, rows: list[Row], *, tested: bool) -> str:
     """What the numbers themselves say against taking them at their face."""
     parts, best = [], rows[0]
     leaky = [row.configuration.name for row in rows if row.configuration.leaky_by_design]
@@ -214,10 +222,11 @@ def _say_worth(study: Study, rows: list[Row]) -> str:
         more = len(constant) - NAMED
         parts.append(f"{more} more configuration{'s' if more > 1 else ''} made constant predictions")
     sites = any(row.configuration.factors.get("split") == "site_holdout" for row in rows)
-    parts.append(
-        "one site was held out, but no external cohort was tested" if sites else "no external cohort was tested"
-    )
-    return f"Limitations: {'; '.join(parts)}."
+    if not tested:
+        parts.append(
+            "one site was held out, but no external cohort was tested" if sites else "no external cohort was tested"
+        )
+    return f"Limitations: {'; '.join(parts)}." if parts else ""
 
 
 def _other(pair: Pair, name: str) -> str:

@@ -7,6 +7,7 @@ from fistula.report.answer import say_answer, say_question
 from fistula.report.comparisons import Comparisons, compare
 from fistula.report.further import Further, further
 from fistula.report.inflation import Canary, Inflation, canaries, inflations
+from fistula.report.outside import External, Outside, outside, read_externals
 from fistula.report.paper import PaperRow, beside_the_paper, paper_rows
 from fistula.report.participants import Step, Table, flow, table_one
 from fistula.report.pooling import primary_level
@@ -50,6 +51,8 @@ class Contents:
     flow: list[Step]
     participants: Table
     further: dict[str, Further]
+    externals: list[External]
+    outside: list[Outside]
     paper: list[PaperRow]
     beside_the_paper: list[tuple[PaperRow, Configuration]]
 
@@ -81,12 +84,18 @@ def compute(study: Study, settings: Settings) -> Contents:
     inflated, found = inflations(rows), canaries(rows)
     ranked = {positive: rank(rows, positive, primary) for positive in study.positives}
     together = all_classes(study, rows, level=primary)
+    externals = read_externals(study)
+    found_outside = [
+        one
+        for external in externals
+        for one in outside(study, external, rows, primary=primary, scaling=settings.scaling)
+    ]
     return Contents(
         study=study,
         settings=settings,
         primary=primary,
         question=say_question(study),
-        answer=say_answer(study, ranked, together, comparisons, inflated, found),
+        answer=say_answer(study, ranked, together, comparisons, inflated, found, found_outside),
         rows=rows,
         all_classes=together,
         comparisons=comparisons,
@@ -95,6 +104,8 @@ def compute(study: Study, settings: Settings) -> Contents:
         flow=flow(study),
         participants=table_one(study),
         further={positive: further(study, rows[0]) for positive, rows in ranked.items()},
+        externals=externals,
+        outside=found_outside,
         paper=paper_rows(),
         beside_the_paper=beside_the_paper(study),
     )

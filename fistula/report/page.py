@@ -16,13 +16,14 @@ from fistula import __version__
 from fistula.errors import ConfigError
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.standard import METRICS
-from fistula.report import answer, figures, methods, probability_figures
+from fistula.report import answer, figures, methods, outside_figures, probability_figures
 from fistula.report.contents import Contents, Settings, compute
 from fistula.report.drawing import save
 from fistula.report.guidelines import metrics_score, read_guidelines
 from fistula.report.inflation import YAGIS_POINTS, YAGIS_RANDOM
 from fistula.report.mistakes import mistakes
 from fistula.report.names import FACTS, say_level
+from fistula.report.outside import Outside
 from fistula.report.paper import PER_CLASS
 from fistula.report.participants import patient_flow
 from fistula.report.pooling import SCALINGS
@@ -106,7 +107,7 @@ def _replace(target: Path, new: Path) -> None:
 def _draw(contents: Contents, folder: Path) -> dict[str, Markup]:
     """Save every figure; give the SVG of each, by name. SVG of our own drawing is the only markup not escaped."""
     study, settings = contents.study, contents.settings
-    drawn: dict[str, tuple[Figure | None, str]] = {}
+    drawn: dict[str, tuple[Figure | None, str]] = outside_figures.drawn(contents)
     for number, positive in enumerate(study.positives):
         rows = contents.ranked(positive)
         slices = rows[:1]
@@ -167,6 +168,7 @@ def _names(contents: Contents) -> dict[str, Any]:
         "scaling": SCALINGS[contents.settings.scaling][0],
         "paper_pairs": [(paper, slice_rows[ours.name, first]) for paper, ours in contents.beside_the_paper],
         "paper_images": PER_CLASS,
+        "outside_figures": outside_figures,
         "yagis": (*YAGIS_POINTS, YAGIS_RANDOM),
         "splits": methods.splits(study),
         "rules": methods.threshold_rules(study),
@@ -186,7 +188,7 @@ def _say_progress(run: RunStatus) -> str:
     return f"{run.state}{epochs}" + (f": {run.note}" if run.state in ("failed", "damaged") and run.note else "")
 
 
-def _counted(row: Row) -> dict[str, str]:
+def _counted(row: Row | Outside) -> dict[str, str]:
     """Numerator and denominator of sensitivity and specificity, as they are printed beside them."""
     hits, sick, right, well = answer.counts(row)
     return {"sensitivity": f"{hits}/{sick}", "specificity": f"{right}/{well}"}

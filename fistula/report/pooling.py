@@ -1,5 +1,7 @@
 """Test rows of all runs of a configuration, by slice or by patient, and the level at which a study is judged."""
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 
@@ -56,16 +58,9 @@ def test_rows(study: Study, configuration: Configuration, positive: str, *, leve
     """
     tables = []
     for number, run in enumerate(configuration.runs):
-        rows = _scored(study, run, positive, part="test")
-        fitted = _fit(study, run, positive, scaling=scaling)
-        scores = rows["score"].to_numpy()
-        calibrated = fitted.apply(scores) if fitted else [None] * len(scores)
-        rows = rows.with_columns(pl.Series("calibrated", calibrated, dtype=pl.Float64))
-        if level == "patient":
-            rows = _by_patient(rows, rule=study.aggregation(run, positive))
+        rows = judged(study, run, _scored(study, run, positive, part="test"), positive, level=level, scaling=scaling)
         tables.append(
             rows.with_columns(
-                called=(pl.col("score") >= study.threshold(run, positive, level=level)).cast(pl.Int64),
                 seed=pl.lit(run.record["seed"], pl.Int64),
                 fold=pl.lit(run.record["fold"], pl.Int64),
                 run=pl.lit(number, pl.Int64),
@@ -74,21 +69,65 @@ def test_rows(study: Study, configuration: Configuration, positive: str, *, leve
     return pl.concat(tables).sort("seed", "fold", "unit")
 
 
+def judged(study: Study, run: Run, rows: pl.DataFrame, positive: str, *, level: str, scaling: str) -> pl.DataFrame:
+    """What a run makes of scores: calibrated as its validation part says, by its own rule and operating point.
+
+    Args:
+        study: Of the run.
+        run: Whose scores they are.
+        rows: As `one_against_rest` gives them.
+        positive: Name of the class.
+        level: ``slice`` or ``patient``.
+        scaling: One of `SCALINGS`.
+
+    Returns:
+        Columns ``patient_key unit label score calibrated called``, as `test_rows` has them.
+    """
+    fitted = _fit(study, run, positive, scaling=scaling)
+    scores = rows["score"].to_numpy()
+    calibrated = fitted.apply(scores) if fitted else [None] * len(scores)
+    rows = rows.with_columns(pl.Series("calibrated", calibrated, dtype=pl.Float64))
+    if level == "patient":
+        rows = _by_patient(rows, rule=study.aggregation(run, positive))
+    threshold = study.threshold(run, positive, level=level)
+    return rows.with_columns(called=(pl.col("score") >= threshold).cast(pl.Int64))
+
+
 def _scored(study: Study, run: Run, positive: str, *, part: str) -> pl.DataFrame:
+    remedy = "Remove this run's folder and train it again"
+    path = run.folder / "predictions.parquet"
+    return one_against_rest(study, run.predictions, positive, part=part, where=path, remedy=remedy)
+
+
+def one_against_rest(
+    study: Study, predictions: pl.DataFrame, positive: str, *, part: str, where: Path, remedy: str
+) -> pl.DataFrame:
+    """The rows of a part, for one class: columns ``patient_key unit label score``.
+
+    Args:
+        study: Whose classes they are.
+        predictions: As in `predictions.parquet`.
+        positive: Name of the class.
+        part: ``val``, ``test`` or ``external``.
+        where: The file, for an error.
+        remedy: What to do where it is not as it must be.
+
+    Raises:
+        DataError: If there is no row, or a score is missing.
+    """
     classes = study.cohort.classes
     column = "score" if len(classes) == 2 else f"score_{positive}"
-    remedy = "Remove this run's folder and train it again"
-    if column not in run.predictions.columns:
-        raise DataError(run.folder / "predictions.parquet", f"lacks the column {column}", remedy=remedy)
-    rows = run.predictions.filter(pl.col("part") == part).select(
+    if column not in predictions.columns:
+        raise DataError(where, f"lacks the column {column}", remedy=remedy)
+    rows = predictions.filter(pl.col("part") == part).select(
         "patient_key",
-        unit=_image(run.predictions),
+        unit=_image(predictions),
         label=(pl.col("label") == classes.index(positive)).cast(pl.Int64),
         score=pl.col(column).cast(pl.Float64),
     )
     if not len(rows) or not rows["score"].is_finite().fill_null(False).all():
         rule = f"must hold a finite {column} for every {part} slice"
-        raise DataError(run.folder / "predictions.parquet", rule, remedy=remedy)
+        raise DataError(where, rule, remedy=remedy)
     return rows
 
 

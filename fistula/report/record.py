@@ -4,15 +4,15 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from math import isclose, isfinite, isnan
+from math import isclose
 from pathlib import Path
 from typing import Any
 
 from fistula import __version__
 from fistula.errors import DataError
-from fistula.evidence.estimate import Estimate
 from fistula.report.comparisons import MEASURES
 from fistula.report.contents import Contents, Settings, compute
+from fistula.report.outside_numbers import as_json, outside_numbers, plain
 from fistula.report.results import seed_rows
 from fistula.report.study import read_study
 
@@ -42,6 +42,7 @@ def to_json(contents: Contents, *, made: str, files: dict[str, str]) -> str:
             }
             for configuration in study.configurations
         },
+        "external": {one.name: one.record["files"] for one in contents.externals},
         "unfinished": {run.folder.name: run.record.get("state") for run in study.unfinished},
         "numbers": dict(_numbers(contents)),
         "files": files,
@@ -96,34 +97,35 @@ def _numbers(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
         name = row.configuration.name
         place = f"results / {name} / {row.positive} / {row.level}"
         for kind, number in zip(("count", "positives"), row.num, strict=True):
-            yield f"{place} / {kind}", _plain(number, [name])
+            yield f"{place} / {kind}", plain(number, [name])
         for metric, estimate in (row.estimates | row.more | row.checks).items():
-            yield f"{place} / {metric}", _estimate(estimate, [name])
+            yield f"{place} / {metric}", as_json(estimate, [name])
         for scores, values in row.calibration.items():
             for metric, value in values.items():
-                yield f"{place} / {metric} of {scores} scores", _plain(value, [name])
+                yield f"{place} / {metric} of {scores} scores", plain(value, [name])
         if row.configuration.num_seeds > 1:
             for seed, estimate in seed_rows(row):
-                yield f"{place} / auroc of seed {seed}", _estimate(estimate, [name])
+                yield f"{place} / auroc of seed {seed}", as_json(estimate, [name])
     for together in contents.all_classes:
         name = together.configuration.name
         for measure, estimate in together.estimates.items():
-            yield f"all classes / {name} / {contents.primary} / {measure}", _estimate(estimate, [name])
+            yield f"all classes / {name} / {contents.primary} / {measure}", as_json(estimate, [name])
     for positive, found in contents.further.items():
         name = found.row.configuration.name
         for kind, estimate in zip(("intercept", "slope"), found.line or (), strict=False):
-            yield f"calibration {kind} / {name} / {positive} / {contents.primary}", _estimate(estimate, [name])
+            yield f"calibration {kind} / {name} / {positive} / {contents.primary}", as_json(estimate, [name])
         for one in found.groups:
-            yield f"interaction / {name} / {positive} / {one.factor}", _plain(one.p_value, [name])
+            yield f"interaction / {name} / {positive} / {one.factor}", plain(one.p_value, [name])
             for group in one.groups:
                 place = f"subgroup / {name} / {positive} / {one.factor} / {group.name}"
-                yield f"{place} / patients", _plain(group.patients, [name])
-                yield f"{place} / auroc", _estimate(group.auroc, [name])
+                yield f"{place} / patients", plain(group.patients, [name])
+                yield f"{place} / auroc", as_json(group.auroc, [name])
     yield from _compared(contents)
+    yield from outside_numbers(contents.outside)
     for added in contents.inflations:
-        yield f"inflation / {added.name} / {added.labels} labels / {added.positive}", _plain(added.points, [])
+        yield f"inflation / {added.name} / {added.labels} labels / {added.positive}", plain(added.points, [])
     for canary in contents.canaries:
-        yield f"canary / {canary.name} / {canary.positive} / {canary.level}", _estimate(canary.auroc, [canary.name])
+        yield f"canary / {canary.name} / {canary.positive} / {canary.level}", as_json(canary.auroc, [canary.name])
     for name, cells in contents.participants.rows:
         for column, cell in zip(contents.participants.columns, cells, strict=True):
             yield f"table 1 / {column} / {name}", {"value": cell, "from": "manifest.parquet"}
@@ -132,7 +134,7 @@ def _numbers(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
     if contents.beside_the_paper:
         for line in contents.paper:
             for rate in ("sensitivity", "specificity"):
-                yield f"paper / row {line.row} / {rate}", _estimate(getattr(line, rate), [])
+                yield f"paper / row {line.row} / {rate}", as_json(getattr(line, rate), [])
 
 
 def _compared(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -142,35 +144,19 @@ def _compared(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
             place, both = f"comparison / {pair.first} - {pair.second} / {found.positive}", [pair.first, pair.second]
             for measure in MEASURES:
                 test = pair.tests[measure]
-                yield f"{place} / {measure}", _estimate(test.difference, both)
-                yield f"{place} / {measure} p", _plain(test.p_value, both)
-                yield f"{place} / {measure} p by Holm", _plain(pair.holm[measure], both)
+                yield f"{place} / {measure}", as_json(test.difference, both)
+                yield f"{place} / {measure} p", plain(test.p_value, both)
+                yield f"{place} / {measure} p by Holm", plain(pair.holm[measure], both)
             for name, check in pair.checks.items():
-                yield f"{place} / {name}", _estimate(check.difference, both)
-                yield f"{place} / {name} p", _plain(check.p_value, both)
-        yield f"detectable difference / {found.positive}", _plain(found.detectable, names)
+                yield f"{place} / {name}", as_json(check.difference, both)
+                yield f"{place} / {name} p", plain(check.p_value, both)
+        yield f"detectable difference / {found.positive}", plain(found.detectable, names)
         for effect in found.effects:
             place = f"main effect / {effect.factor} / {effect.level} - {effect.reference} / {found.positive}"
-            yield place, _estimate(effect.difference, names)
+            yield place, as_json(effect.difference, names)
         for name, spread in found.spreads.items():
-            yield f"spread / {name} / {found.positive} / seeds", _estimate(spread.seed, [name])
-            yield f"spread / {name} / {found.positive} / patients", _estimate(spread.patients, [name])
-
-
-def _estimate(estimate: Estimate, configurations: list[str]) -> dict[str, Any]:
-    """JSON has neither NaN nor infinity: such a number is null, beside its reason."""
-    values = {key: _number(value) if isinstance(value, float) else value for key, value in asdict(estimate).items()}
-    return values | {"from": configurations}
-
-
-def _plain(value: float | None, configurations: list[str]) -> dict[str, Any]:
-    return {"value": _number(value), "from": configurations}
-
-
-def _number(value: float | None) -> float | str | None:
-    if value is None or isnan(value):
-        return None
-    return value if isfinite(value) else "infinite"
+            yield f"spread / {name} / {found.positive} / seeds", as_json(spread.seed, [name])
+            yield f"spread / {name} / {found.positive} / patients", as_json(spread.patients, [name])
 
 
 def _agree(stored: Any, fresh: Any) -> bool:

@@ -59,7 +59,9 @@ class Row:
     calibration: dict[str, dict[str, float | None]]
 
 
-def results(study: Study, *, resamples: int, scaling: str, prevalence: float | None) -> list[Row]:
+def results(
+    study: Study, *, resamples: int, scaling: str, prevalence: float | None, only: str | None = None
+) -> list[Row]:
     """Estimate every metric of every configuration, with patients as the independent units.
 
     Args:
@@ -67,9 +69,12 @@ def results(study: Study, *, resamples: int, scaling: str, prevalence: float | N
         resamples: Of the patients, where an interval has no formula.
         scaling: One of `pooling.SCALINGS`.
         prevalence: Of the class where decisions will be made, for predictive values; None leaves them out.
+        only: Name of the one configuration that is wanted; None takes all.
     """
     rows = []
     for configuration in study.configurations:
+        if only not in (None, configuration.name):
+            continue
         for positive in study.positives:
             for level in LEVELS:
                 table = test_rows(study, configuration, positive, level=level, scaling=scaling)

@@ -1,0 +1,174 @@
+"""`fistula evaluate`: a study before patients that it never saw."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from fistula.errors import ConfigError
+from fistula.folder import refuse_existing, whole_folder
+
+if TYPE_CHECKING:  # `--help` must not wait for torch
+    from fistula.cohort.manifest import Cohort
+    from fistula.predict.outside import Scored
+    from fistula.predict.predictor import Predictor
+    from fistula.report.study import Study
+
+
+def run(cfg: DictConfig) -> None:
+    """Look at the cohort, score it, and list the result under the study."""
+    # Here, because `--help` must not wait for torch.
+    from fistula.cohort.audit import Audit
+    from fistula.cohort.manifest import read_cohort
+    from fistula.cohort.meeting import check_shared, meet, population, strangeness
+    from fistula.predict.ensemble import load_ensemble
+    from fistula.predict.outside import refuse_unlike, score_cohort
+    from fistula.predict.predictor import of_runs
+    from fistula.report.choice import chosen_runs
+    from fistula.report.outside import FOLDER
+    from fistula.report.study import read_study
+
+    check_shared(cfg.shared)
+    folder = Path(str(cfg.run))
+    study = read_study(study_of(folder))
+    cohort = read_cohort(Path(str(cfg.cohort)))
+    name = str(cfg.name or cohort.folder.resolve().name)
+    if Path(name).name != name:
+        raise ConfigError("name", "must be a name, not a path", found=name)
+    target, out = study.folder / FOLDER / name, None if cfg.out is None else Path(str(cfg.out))
+    refuse_existing(target, key="name")
+    if out is not None:
+        refuse_existing(out)
+    chosen = chosen_runs(study, folder, only=cfg.only)
+    runs = load_ensemble([run.folder for run in chosen], where=f"run={folder}", device=cfg.device)
+    notes = refuse_unlike(runs[0], cohort)
+    look = Audit()
+    meeting = meet(
+        study.cohort, cohort, distance=look.near_duplicate_distance, correlation=look.near_duplicate_correlation
+    )
+    patients = meeting.remaining(cohort, shared=cfg.shared)
+    people = population(study.cohort), population(cohort, patients)
+    notes += _noted(meeting.as_json(), strangeness(*people))
+    predictor = of_runs(runs, error=cfg.error)
+    scored = score_cohort(predictor, cohort, patients)
+    notes += _unfamiliar(scored)
+    record = _record(predictor, cohort) | {
+        "name": name,
+        "configuration": next(c.name for c in study.configurations if chosen[0] in c.runs),
+        "audit": meeting.as_json(),
+        "population": {"inside": people[0], "outside": people[1]},
+        "notes": notes,
+    }
+    with whole_folder(target, key="name") as beside:
+        _write(beside, scored, record, study)
+    if out is not None:
+        shutil.copytree(target, out)
+    _say(json.loads((target / "evaluate.json").read_text(encoding="utf-8")))
+    print(f"listed as {target}")
+    print(f"next: fistula report study={study.folder}")
+
+
+def study_of(folder: Path) -> Path:
+    """The folder of the study that a folder is, or that it is a run of.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    from fistula.predict.model import cohort_folder
+    from fistula.sweep.run_folder import RECORD
+
+    if not folder.is_dir():
+        raise ConfigError(f"run={folder}", "is not a folder", remedy="Name the folder of a run or of a study")
+    return cohort_folder(folder).parent if (folder / RECORD).is_file() else folder
+
+
+def _noted(meeting: dict[str, Any], strange: list[str]) -> list[str]:
+    notes = [f"another population: {one}" for one in strange]
+    if not meeting["same_key"]:
+        notes.append(
+            "patients of the study cannot be recognised by name: the cohort was ingested with another pseudonym key; "
+            "copies of slices were looked for all the same"
+        )
+    if meeting["patients"]:
+        notes.append(f"{len(meeting['patients'])} patients shared with the study's cohort were left out")
+    if meeting["repeated"]:
+        notes.append(f"{meeting['repeated']} slices have the pixels of another patient's: the cohort has copies in it")
+    return notes
+
+
+def _unfamiliar(scored: "Scored") -> list[str]:
+    marked = scored.patients.filter(scored.patients["marks"] != "")
+    if marked.is_empty():
+        return []
+    words = sorted({word for text in marked["marks"] for word in text.split("; ")})
+    shown = "; ".join(words[:5]) + ("; ..." if len(words) > 5 else "")
+    return [f"{len(marked)} of {len(scored.patients)} patients look unlike the study's cohort: {shown}"]
+
+
+def _record(predictor: "Predictor", cohort: "Cohort") -> dict[str, Any]:
+    from fistula.predict.write import stamp
+
+    runs = predictor.runs
+    return {
+        **stamp(),
+        "cohort_fingerprint": cohort.fingerprint,
+        "study_cohort_fingerprint": runs[0].cohort.fingerprint,
+        "runs": [
+            {
+                "name": run.folder.name,
+                "fingerprint": run.record["fingerprint"],
+                "checkpoint_sha256": run.record.get("checkpoint_sha256"),
+            }
+            for run in runs
+        ],
+        "classes": predictor.classes,
+        "unit": runs[0].unit,
+        "error": predictor.error,
+    }
+
+
+def _write(folder: Path, scored: "Scored", record: dict[str, Any], study: "Study") -> None:
+    """Fill the folder; the numbers are computed from what was written."""
+    from fistula.report.contents import Settings
+    from fistula.report.outside import KEPT, outside, read_external
+    from fistula.report.outside_numbers import outside_numbers
+    from fistula.report.pooling import primary_level
+    from fistula.report.results import results
+
+    scored.predictions.write_parquet(folder / "predictions.parquet")
+    scored.patients.write_parquet(folder / "patients.parquet")
+    if scored.slices is not None:
+        scored.slices.write_parquet(folder / "slices.parquet")
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    record |= {"files": files}
+    (folder / KEPT).write_text(json.dumps(record), encoding="utf-8")
+    settings = Settings()
+    external, primary = read_external(study, folder), primary_level(study, settings.primary)
+    rows = results(study, resamples=1, scaling=settings.scaling, prevalence=None, only=record["configuration"])
+    found = outside(study, external, rows, primary=primary, scaling=settings.scaling)
+    # The folder still has the name under which it is written; the numbers have that which it will have.
+    numbers = {key.replace(folder.name, record["name"]): value for key, value in outside_numbers(found)}
+    record |= {"primary": primary, "numbers": numbers}
+    (folder / KEPT).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _say(record: dict[str, Any]) -> None:
+    patients, runs = record["population"]["outside"]["patients"], len(record["runs"])
+    print(f"{record['configuration']}, {runs} run{'s' if runs > 1 else ''}, on {patients} patients of {record['name']}")
+    for name, number in record["numbers"].items():
+        *place, last = name.split(" / ")[2:]
+        if len(place) == 2 and last in ("auroc", "sensitivity", "specificity", "auroc inside less outside"):
+            print(f"  {', '.join(place)}: {last.replace('auroc', 'AUROC')} {_text(number)}")
+    for note in record["notes"]:
+        print(f"noted: {note}")
+
+
+def _text(number: dict[str, Any]) -> str:
+    if number["value"] is None:
+        return f"n/a: {number['reason']}"
+    if number["low"] is None:
+        return f"{number['value']:.3f} (n/a: {number['reason']})"
+    return f"{number['value']:.3f} ({number['low']:.3f} to {number['high']:.3f})"

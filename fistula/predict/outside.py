@@ -1,0 +1,177 @@
+"""Score a labelled cohort that no run of a study saw, as the study's own was scored, with nothing fitted anew."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from fistula.cohort.flow import Flow
+from fistula.cohort.manifest import Cohort
+from fistula.errors import DataError
+from fistula.learning.bags import patient_labels
+from fistula.predict.model import LoadedRun
+from fistula.predict.predictor import Prediction, Predictor
+from fistula.predict.source import Slices
+
+ALIKE = ("intensity", "size", "spacing_mm", "fit", "source_kind")  # of ingest.json: what makes pixels
+SAID = ("keep", "negatives", "label_level")  # what may differ, and is then said
+PLANES = ("orientation", "modality")
+CHUNK = 1024  # slices at a time
+FACTS = ("site", "manufacturer", "scanner", "age", "sex")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the runs say of a cohort.
+
+    Attributes:
+        predictions: As a run's `predictions.parquet`, with ``part`` external and ``run``, the name of the run.
+        slices: Scores of single slices, likewise, where patients were scored; else None.
+        patients: One row a patient: ``patient_key``, `FACTS`, and ``marks``, ``possible`` and ``answer`` as
+            `fistula predict` gives them.
+    """
+
+    predictions: pl.DataFrame
+    slices: pl.DataFrame | None
+    patients: pl.DataFrame
+
+
+def refuse_unlike(run: LoadedRun, cohort: Cohort) -> list[str]:
+    """Compare how a cohort was read with how the run's own was.
+
+    Returns:
+        What differs and may.
+
+    Raises:
+        DataError: If its classes are others, its pixels were made otherwise, or it shows another plane or modality.
+    """
+    own, other, where = run.cohort.record, cohort.record, f"cohort={cohort.folder}"
+    if run.classes != cohort.classes:
+        rule = f"must have the classes that the study learned, in their order: {', '.join(run.classes)}"
+        remedy = "Ingest it with classes=[...] as the study's cohort"
+        raise DataError(where, rule, found=", ".join(cohort.classes), remedy=remedy)
+    for key in ALIKE:
+        if own.get(key) != other.get(key):
+            remedy = f"Ingest it as the study's cohort was, with {key}={_said(own.get(key))}"
+            raise DataError(
+                where, f"must be read as the study's cohort: {key}", found=_said(other.get(key)), remedy=remedy
+            )
+    for column in PLANES:
+        known = set(run.cohort.manifest[column].drop_nulls())
+        strange = set(cohort.manifest[column].drop_nulls()) - known
+        if known and strange:
+            rule = f"must show what the networks learned from: {column} {', '.join(sorted(known))}"
+            remedy = "Leave those images out (keep=...) and ingest it again"
+            raise DataError(where, rule, found=", ".join(sorted(strange)), remedy=remedy)
+    return [
+        f"{key} differs from that of the study's cohort: {_said(other.get(key))}, not {_said(own.get(key))}"
+        for key in SAID
+        if own.get(key) != other.get(key)
+    ]
+
+
+def score_cohort(predictor: Predictor, cohort: Cohort, patients: Sequence[str]) -> Scored:
+    """Score the labelled slices of some patients of a cohort, or these patients where the runs score patients.
+
+    Args:
+        predictor: The runs.
+        cohort: As `refuse_unlike` lets it pass.
+        patients: Their keys.
+
+    Raises:
+        DataError: If the runs look at neighbours, and a slice has no position.
+    """
+    runs, by_patient = predictor.runs, predictor.runs[0].unit == "patient"
+    table = cohort.manifest.with_row_index("row").cast({"row": pl.Int64}).filter(pl.col("patient_key").is_in(patients))
+    if by_patient:
+        labels = patient_labels(table, num_classes=len(cohort.classes))
+        table = table.join(labels.rename({"label": "of_patient"}), on="patient_key", maintain_order="left")
+    chosen, answers, scores = [], [], []
+    for rows in _chunks(table):
+        slices = _as_slices(predictor, cohort, rows)
+        alone, bags, noted = predictor.scored(slices)
+        if not by_patient:  # as within the study: slices without a label are neighbours, and not scored
+            counted = np.flatnonzero(rows["label"].is_not_null().to_numpy())
+            slices = replace(slices, table=slices.table[counted.tolist()], pixels=slices.pixels[counted])
+            alone, noted = alone[:, counted], noted[counted]
+        answers.append(predictor.decide(slices, alone, bags, noted))
+        chosen.append(slices.table)
+        scores.append((alone, bags.get("patient_key")))
+    return _tables(runs, pl.concat(chosen), answers, scores)
+
+
+def _tables(
+    runs: Sequence[LoadedRun],
+    table: pl.DataFrame,
+    answers: list[Prediction],
+    scores: list[tuple[NDArray[np.float64], NDArray[np.float64] | None]],
+) -> Scored:
+    facts = table.group_by("patient_key").agg(pl.col(*FACTS).drop_nulls().first()).sort("patient_key")
+    said = pl.concat([answer.patients for answer in answers]).select("patient_key", "marks", "possible", "answer")
+    alone = np.concatenate([of_slices for of_slices, _ in scores], axis=1)
+    by_slice = _long(runs, table.select("slice_key", "patient_key", "label"), alone)
+    patients = facts.join(said, on="patient_key", maintain_order="left")
+    pooled = [of_bags for _, of_bags in scores if of_bags is not None]
+    if not pooled:
+        return Scored(by_slice, None, patients)
+    keys = pl.concat([answer.patients.select("patient_key") for answer in answers])
+    labels = table.group_by("patient_key").agg(label=pl.col("of_patient").first())
+    bags = keys.join(labels, on="patient_key", maintain_order="left").select(
+        pl.lit(None, pl.String).alias("slice_key"), "patient_key", "label"
+    )
+    return Scored(_long(runs, bags, np.concatenate(pooled, axis=1)), by_slice, patients)
+
+
+def _long(runs: Sequence[LoadedRun], units: pl.DataFrame, probabilities: NDArray[np.float64]) -> pl.DataFrame:
+    """One row a unit and run, with the columns of `predictions.parquet` and ``run``."""
+    classes, found = runs[0].classes, []
+    names = ["score"] if len(classes) == 2 else [f"score_{name}" for name in classes]
+    for run, values in zip(runs, probabilities, strict=True):
+        columns = values[:, 1:] if len(classes) == 2 else values
+        found.append(
+            units.with_columns(
+                pl.lit(0, pl.Int64).alias("copy"),
+                pl.lit(int(run.record["fold"]), pl.Int64).alias("fold"),
+                pl.lit("external").alias("part"),
+                pl.lit(run.folder.name).alias("run"),
+                *[pl.Series(name, columns[:, number]) for number, name in enumerate(names)],
+            )
+        )
+    return pl.concat(found).select("slice_key", "copy", "patient_key", "run", "fold", "part", "label", *names)
+
+
+def _chunks(table: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Whole patients, about `CHUNK` slices at a time, each in the order in which slices lie."""
+    held, size = [], 0
+    order = ("patient_key", "series_key", "volume", "position_mm", "slice_key")
+    for patient in table.sort(order, nulls_last=True).partition_by("patient_key", maintain_order=True):
+        held.append(patient)
+        size += len(patient)
+        if size >= CHUNK:
+            yield pl.concat(held)
+            held, size = [], 0
+    if held:
+        yield pl.concat(held)
+
+
+def _as_slices(predictor: Predictor, cohort: Cohort, rows: pl.DataFrame) -> Slices:
+    """Rows of a cohort as `fistula predict` has new slices."""
+    lacking = [pl.lit(None, pl.String).alias(name) for name in predictor.looks.words if name not in rows.columns]
+    return Slices(
+        table=rows.with_columns(*lacking, series_uid="series_key", spacing_row="pixel_spacing_mm"),
+        pixels=cohort.pixels[rows["row"].to_numpy()],
+        left_out=pl.DataFrame(),
+        flow=Flow(),
+        parts=[],
+        knows_patients=True,
+    )
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict):
+        name = str(value.get("_target_", "")).rpartition(".")[2]
+        return f"{name}({', '.join(f'{key}={one}' for key, one in value.items() if key != '_target_')})"
+    return "nothing" if value is None else str(value)

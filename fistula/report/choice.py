@@ -1,0 +1,49 @@
+"""Which runs of a study speak for it: those named, or the configuration with the highest AUROC within the study."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from math import isnan
+from pathlib import Path
+
+from fistula.errors import ConfigError
+from fistula.evidence.area import clustered_auroc
+from fistula.report.pooling import primary_level, test_rows
+from fistula.report.study import Configuration, Run, Study
+from fistula.sweep.run_folder import RECORD
+
+
+def chosen_runs(study: Study, folder: Path, *, only: str) -> list[Run]:
+    """The finished runs that a folder and a pattern name; of a study with several configurations the best one's.
+
+    Args:
+        study: That holds them.
+        folder: Of the study, or of one of its runs.
+        only: Pattern of the runs' names; `*` leaves the choice to the AUROC.
+
+    Raises:
+        ConfigError: If no finished run has such a name.
+    """
+    if (folder / RECORD).is_file():
+        named = [run for run in study.runs if run.folder.resolve() == folder.resolve()]
+    elif only == "*":
+        named = best_configuration(study).runs
+    else:
+        named = [run for run in study.runs if fnmatch(run.folder.name, only)]
+    if not named:
+        found = ", ".join(run.folder.name for run in study.runs[:3])
+        raise ConfigError(f"only={only}", "must name finished runs", found=found)
+    return named
+
+
+def best_configuration(study: Study, *, level: str | None = None) -> Configuration:
+    """The one with the highest AUROC on the study's own test rows, of the first class; those that leak come last."""
+    at = level or primary_level(study, "auto")
+    honest: Sequence[Configuration] = [c for c in study.configurations if not c.is_canary] or study.configurations
+
+    def falling(configuration: Configuration) -> tuple[bool, bool, float]:
+        rows = test_rows(study, configuration, study.positives[0], level=at, scaling="platt")
+        columns = ("label", "score", "patient_key", "run")
+        area = clustered_auroc(*(rows[name].to_numpy() for name in columns)).value
+        return configuration.leaky_by_design, isnan(area), -area
+
+    return min(honest, key=falling) if len(honest) > 1 else honest[0]

@@ -1,0 +1,162 @@
+import json
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fistula.cli import run_command
+from fistula.cohort.manifest import SCHEMA, manifest_fingerprint, read_cohort
+from fistula.cohort.meeting import meet
+from fistula.evidence.aggregate import patient_scores
+from fistula.evidence.area import clustered_auroc
+from fistula.predict.ensemble import load_runs
+from fistula.predict.outside import score_cohort
+from fistula.predict.predictor import of_runs
+
+from ..conftest import PHANTOM
+
+
+@pytest.fixture(scope="module")
+def other(made, tmp_path_factory):
+    """A cohort of other patients, read as the study's own."""
+    import os
+    import sys
+    from pathlib import Path
+
+    folder = tmp_path_factory.mktemp("other")
+    before, argv, there = os.environ.get("FISTULA_PSEUDONYM_KEY_FILE"), sys.argv, Path.cwd()
+    os.environ["FISTULA_PSEUDONYM_KEY_FILE"] = str(made / "key")
+    os.chdir(folder)
+    try:
+        run_command("phantom", ["out=phantom", *PHANTOM, "seed=5", "workers=1"])
+        settings = ["classes=[normal,fistula]", "size=64", "spacing_mm=1", "workers.count=1"]
+        run_command("ingest", ["source=phantom", "labels=phantom/labels.csv", "out=hospital", *settings])
+    finally:
+        os.chdir(there)
+        sys.argv = argv
+        os.environ.pop("FISTULA_PSEUDONYM_KEY_FILE")
+        if before is not None:
+            os.environ["FISTULA_PSEUDONYM_KEY_FILE"] = before
+    return folder / "hospital"
+
+
+@pytest.fixture
+def own_study(study, tmp_path):
+    """A copy of the study, to list external cohorts under."""
+    shutil.copytree(study, tmp_path / "study")
+    return tmp_path / "study"
+
+
+def rewrite(folder, target, change=lambda manifest: manifest, **record):
+    """A copy of a cohort with another manifest or record."""
+    shutil.copytree(folder, target)
+    manifest = change(pl.read_parquet(folder / "manifest.parquet"))
+    manifest.write_parquet(target / "manifest.parquet")
+    kept = json.loads((folder / "ingest.json").read_text()) | record
+    kept["fingerprint"] = manifest_fingerprint(manifest.select(list(SCHEMA)))
+    (target / "ingest.json").write_text(json.dumps(kept))
+    return target
+
+
+def test_an_external_cohort_is_scored_listed_reported_and_verified(fistula_here, own_study, other, tmp_path):
+    code, shown, error = fistula_here("evaluate", f"run={own_study}", f"cohort={other}", "out=copy")
+    assert code == 0, error
+    listed = own_study / "external" / "hospital"
+    assert sorted(path.name for path in listed.iterdir()) == [
+        "evaluate.json", "patients.parquet", "predictions.parquet",
+    ]  # fmt: skip
+    assert (tmp_path / "copy" / "evaluate.json").read_text() == (listed / "evaluate.json").read_text()
+    record = json.loads((listed / "evaluate.json").read_text())
+    # The ensemble's number by hand: each run's patients by its own rule, then the mean over the runs.
+    table = pl.read_parquet(listed / "predictions.parquet")
+    cohort = read_cohort(other)
+    assert len(table) == 2 * len(cohort.labelled)
+    assert set(table["part"]) == {"external"}
+    level = record["primary"]
+    runs = [rows.sort("slice_key") for rows in table.partition_by("run")]
+    arrays = [[rows[name].to_numpy() for name in ("label", "score", "patient_key")] for rows in runs]
+    if level == "patient":
+        arrays = [[scored[1], scored[2], scored[0]] for scored in (patient_scores(*one) for one in arrays)]
+    by_hand = clustered_auroc(arrays[0][0], (arrays[0][1] + arrays[1][1]) / 2, arrays[0][2])
+    said = record["numbers"][f"outside / hospital / fistula / {level} / auroc"]
+    assert (said["value"], said["low"]) == pytest.approx((by_hand.value, by_hand.low), rel=1e-12)
+    assert f"fistula, {level}: AUROC {by_hand.value:.3f}" in shown
+    code, _, error = fistula_here("report", f"study={own_study}", "resamples=50", "maps=none")
+    assert code == 0, error
+    page = (own_study / "report" / "index.html").read_text()
+    assert "cohorts that the study never saw" in page
+    assert "no external cohort was tested" not in page
+    assert fistula_here("report", f"study={own_study}", "verify=true")[0] == 0
+    # One score changed is found.
+    table.with_columns(score=pl.col("score") * 0.99).write_parquet(listed / "predictions.parquet")
+    code, _, error = fistula_here("report", f"study={own_study}", "verify=true")
+    assert code == 2
+    assert "predictions.parquet changed" in error
+
+
+def test_scores_are_those_that_predict_gives(own_study, other, made, monkeypatch):
+    monkeypatch.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(made / "key"))
+    predictor = of_runs(load_runs(own_study))
+    cohort = read_cohort(other)
+    found = score_cohort(predictor, cohort, sorted(set(cohort.labelled["patient_key"])))
+    predicted = predictor.predict(other.parent / "phantom").slices.select("slice_key", predicted="score")
+    mean = found.predictions.group_by("slice_key").agg(pl.col("score").mean())
+    both = mean.join(predicted, on="slice_key")
+    assert len(both) == len(cohort.labelled)
+    np.testing.assert_allclose(both["score"], both["predicted"], atol=1e-6)
+
+
+def test_a_cohort_that_holds_the_studys_patients_is_refused_or_they_are_left_out(fistula_here, own_study, other, made):
+    code, _, error = fistula_here("evaluate", f"run={own_study}", f"cohort={made / 'cohort'}")
+    assert code == 3
+    assert "must share no patient, and no copy of a slice, with the study's cohort, found 16 patients" in error
+    assert not (own_study / "external").exists()
+    code, _, error = fistula_here("evaluate", f"run={own_study}", f"cohort={made / 'cohort'}", "shared=exclude")
+    assert code == 2
+    assert "must have a labelled patient who is not of the study's cohort" in error
+
+
+def test_copies_under_other_names_are_found(made, other, tmp_path):
+    own = read_cohort(made / "cohort")
+    hidden = [pl.lit("x").alias("site")] + [
+        pl.format("n{}", column).alias(column)
+        for column in ("patient_key", "study_key", "series_key", "slice_key", "source_hash", "pixel_hash")
+    ]
+    renamed = rewrite(made / "cohort", tmp_path / "renamed", lambda manifest: manifest.with_columns(hidden))
+    found = meet(own, read_cohort(renamed), distance=72, correlation=0.92)
+    assert found.checks["patient"]["shared"] == found.checks["pixels"]["shared"] == 0
+    assert found.checks["near_duplicate"]["shared"] > 0.8 * len(own.manifest)
+    assert meet(own, read_cohort(other), distance=72, correlation=0.92).patients == {}
+
+
+@pytest.mark.parametrize(
+    ("record", "change", "message"),
+    [
+        ({"size": 32}, None, "must be read as the study's cohort: size, found 32"),
+        ({"spacing_mm": 0.5}, None, "must be read as the study's cohort: spacing_mm, found 0.5"),
+        ({"intensity": {"_target_": "fistula.cohort.intensity.MinMax"}}, None, "must be read as the study's cohort"),
+        ({"classes": ["healthy", "fistula"]}, None, "must have the classes that the study learned, in their order"),
+        ({}, pl.lit("coronal").alias("orientation"), "must show what the networks learned from: orientation axial"),
+    ],
+)
+def test_a_cohort_that_was_read_otherwise_is_refused(fistula_here, own_study, other, tmp_path, record, change, message):
+    changed = rewrite(other, tmp_path / "changed", lambda m: m if change is None else m.with_columns(change), **record)
+    code, _, error = fistula_here("evaluate", f"run={own_study}", f"cohort={changed}")
+    assert code == 2
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (own_study / "external").exists()
+
+
+def test_one_class_alone_and_one_patient_have_reasons(fistula_here, own_study, other, tmp_path):
+    first = read_cohort(other).labelled.filter(pl.col("label") == 0)["patient_key"][0]
+    only = pl.when(pl.col("patient_key") == first).then(0).alias("label")
+    one = rewrite(other, tmp_path / "one", lambda manifest: manifest.with_columns(only))
+    code, shown, error = fistula_here("evaluate", f"run={own_study}", f"cohort={one}")
+    assert code == 0, error
+    assert "AUROC n/a: no positives" in shown
+    assert fistula_here("report", f"study={own_study}", "resamples=50", "maps=none")[0] == 0
+    code, _, error = fistula_here("evaluate", f"run={own_study}", f"cohort={one}")
+    assert code == 2
+    assert "already exists" in error
