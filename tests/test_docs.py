@@ -65,6 +65,11 @@ def write_workbook(folder):
     book.save(folder / "table.xlsx")
 
 
+def as_numbers(words, numbers):
+    """A table of labels with 0 and 1 for the words of the phantom."""
+    numbers.write_text(words.read_text().replace(",normal,", ",0,").replace(",fistula,", ",1,"))
+
+
 def write_readings():
     """The tables of two readers as label pages export them: three patients of two slices, one slice disputed."""
     header = "slice_key,patient_key,label,unsure,reader,repeat"
@@ -87,7 +92,9 @@ PATIENT = ("pooling=attention", "learning=transfer", "split.folds=2", "split.fol
 FEWER = {"paper": PAPER, "patient": PATIENT}
 COHORT = ("ingest", "source=DIR", "labels=labels.csv", "out=data/cohort", "size=64")
 STUDY = ("train", "-m", "cohort=data/cohort", *TINY_RUN, IN_PROCESS)
+OUTSIDE = ("ingest", "source=OUTSIDE", "labels=outside.csv", "out=data/outside", "size=64")
 GRANTED = {
+    "data/outside": OUTSIDE,
     "data/cohort": COHORT,
     "multirun/paper": (*STUDY, "study=paper", *PAPER),
     "multirun/patient": (*STUDY, "study=patient", *PATIENT),
@@ -110,8 +117,10 @@ def test_each_command_of_the_guide_works(page, fistula_here, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     call("phantom", "out=DIR", *TINY_COHORT)
     # A reader's own table has 0 and 1, as the pages say.
-    words = (tmp_path / "DIR" / "labels.csv").read_text()
-    (tmp_path / "labels.csv").write_text(words.replace(",normal,", ",0,").replace(",fistula,", ",1,"))
+    as_numbers(tmp_path / "DIR" / "labels.csv", tmp_path / "labels.csv")
+    if "data/outside" in page.read_text():
+        call("phantom", "out=OUTSIDE", *TINY_COHORT, "seed=3")
+        as_numbers(tmp_path / "OUTSIDE" / "labels.csv", tmp_path / "outside.csv")
     write_workbook(tmp_path)
     write_pictures(tmp_path / "covid-ct")
     write_readings()

@@ -21,9 +21,9 @@ if TYPE_CHECKING:  # `--help` must not wait for torch
 def run(cfg: DictConfig) -> None:
     """Look at the cohort, score it, and list the result under the study."""
     # Here, because `--help` must not wait for torch.
-    from fistula.cohort.audit import Audit
+    from fistula.audit.audit import Audit
+    from fistula.audit.meeting import check_shared, meet, population, strangeness
     from fistula.cohort.manifest import read_cohort
-    from fistula.cohort.meeting import check_shared, meet, population, strangeness
     from fistula.predict.ensemble import load_ensemble
     from fistula.predict.outside import refuse_unlike, score_cohort
     from fistula.predict.predictor import of_runs

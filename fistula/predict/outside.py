@@ -8,13 +8,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fistula.cohort.flow import Flow
 from fistula.cohort.manifest import Cohort
 from fistula.errors import DataError
 from fistula.learning.bags import patient_labels
 from fistula.predict.model import LoadedRun
 from fistula.predict.predictor import Prediction, Predictor
 from fistula.predict.source import Slices
+from fistula.source.flow import Flow
 
 ALIKE = ("intensity", "size", "spacing_mm", "fit", "source_kind")  # of ingest.json: what makes pixels
 SAID = ("keep", "negatives", "label_level")  # what may differ, and is then said

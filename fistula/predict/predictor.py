@@ -108,13 +108,7 @@ class Predictor:
         pooled = bags.get("patient_key")
         patients, of_patients = group_scores(slices.table, scored, self.runs, by="patient_key", pooled=pooled)
         patients = self._answer(patients, series, of_patients)
-        return Prediction(
-            slices=table,
-            series=series,
-            patients=patients,
-            left_out=slices.left_out,
-            summary=self._summary(slices, patients),
-        )
+        return Prediction(table, series, patients, slices.left_out, self._summary(slices, patients))
 
     @torch.inference_mode()
     def scored(self, slices: Slices) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]], Tensor]:
@@ -248,5 +242,5 @@ def load(
 
 def of_runs(runs: Sequence[LoadedRun], *, error: float = 0.1, limits: Limits | None = None) -> Predictor:
     """Runs of one configuration as one reader; arguments and errors as `load`."""
-    where, limits = cohort_folder(runs[0].folder) / "ingest.json", limits or Limits()
-    return Predictor(runs, reader_of(runs[0].cohort.record, where=where, limits=limits), error)
+    where = cohort_folder(runs[0].folder) / "ingest.json"
+    return Predictor(runs, reader_of(runs[0].cohort.record, where=where, limits=limits or Limits()), error)

@@ -5,9 +5,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from fistula.audit.meeting import meet
 from fistula.cli import run_command
 from fistula.cohort.manifest import SCHEMA, manifest_fingerprint, read_cohort
-from fistula.cohort.meeting import meet
 from fistula.evidence.aggregate import patient_scores
 from fistula.evidence.area import clustered_auroc
 from fistula.predict.ensemble import load_runs

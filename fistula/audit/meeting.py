@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fistula.cohort.findings import IDENTITIES
+from fistula.audit.findings import IDENTITIES
+from fistula.audit.near_duplicates import find_near_duplicates
 from fistula.cohort.manifest import Cohort
-from fistula.cohort.near_duplicates import find_near_duplicates
 from fistula.errors import ConfigError, DataError, LeakageError
 
 SHARED = ("refuse", "exclude")
