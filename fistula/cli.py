@@ -59,8 +59,7 @@ EXTRAS = {
     "wandb_workspaces": "tracking",
 }
 
-# What Hydra says of a misspelt key.
-UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")
+UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")  # what Hydra says of a misspelt key
 
 # What a disk answers that is full or closed to the user.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
