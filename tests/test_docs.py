@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pydicom
 import pytest
 from openpyxl import Workbook
@@ -68,6 +69,15 @@ def write_workbook(folder):
 def as_numbers(words, numbers):
     """A table of labels with 0 and 1 for the words of the phantom."""
     numbers.write_text(words.read_text().replace(",normal,", ",0,").replace(",fistula,", ",1,"))
+
+
+def write_reader_study():
+    """Tables of two readers and of another program, of every patient whom the study has tested."""
+    keys = sorted(set(pl.read_parquet("multirun/quick/cohort/manifest.parquet")["patient_key"]))
+    lines = [f"{key},{reader},{10 * number % 100}" for reader in "ab" for number, key in enumerate(keys)]
+    Path("readers.csv").write_text("\n".join(["patient,reader,score", *lines]) + "\n")
+    scores = [f"{key},{number}" for number, key in enumerate(keys)]
+    Path("vendor.csv").write_text("\n".join(["patient,score", *scores]) + "\n")
 
 
 def write_readings():
@@ -134,4 +144,6 @@ def test_each_command_of_the_guide_works(page, fistula_here, tmp_path, monkeypat
 
     for command in commands_of(page):
         provide(command)
+        if any(part in ("readers=readers.csv", "scores=vendor.csv") for part in command):
+            write_reader_study()
         call(*command, *smaller(command))

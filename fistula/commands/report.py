@@ -9,13 +9,14 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from fistula.errors import ConfigError
 
 if TYPE_CHECKING:
+    from fistula.report.given import Given
     from fistula.report.study import Study
 
 log = logging.getLogger(__name__)
@@ -35,12 +36,13 @@ def run(cfg: DictConfig) -> None:
         print(f"{folder / 'report'}: {verify(folder)} numbers recomputed from the stored predictions, all as reported")
         return
     _check(cfg)
-    settings = Settings(cfg.resamples, cfg.primary, cfg.scaling, cfg.margin, cfg.prevalence)
+    settings = Settings(cfg.resamples, cfg.primary, cfg.scaling, cfg.margin, cfg.prevalence, cfg.cutoff)
     if cfg.watch:
         watch(folder, settings, every=cfg.every)
     study = read_study(folder)
     save_workspace = None if cfg.workspace is None else _workspace(cfg.workspace, study, cfg.primary)
-    page = write_report(study, settings, maps=cfg.maps, device=cfg.device)
+    given = read_given(study, readers=cfg.readers, scores=cfg.scores)
+    page = write_report(study, settings, given=given, maps=cfg.maps, device=cfg.device)
     _log_to_wandb(study, page.parent)
     if save_workspace:
         print(f"W&B: {save_workspace()}")
@@ -50,6 +52,33 @@ def run(cfg: DictConfig) -> None:
     print("next: fistula predict", *map(shlex.quote, _ensemble(study, page.parent / NUMBERS)), "source=DIR out=scores")
     print("open this page in a browser:")
     print(page)
+
+
+def read_given(study: "Study", *, readers: str | None, scores: str | None) -> "Given":
+    """Read the tables of readers and of another program; their patients are the study's, or an external cohort's.
+
+    Raises:
+        DataError: If a table is not what it has to be, or a patient of it is in neither.
+    """
+    from functools import partial
+
+    from fistula.dicom.identity import read_pseudonyms
+    from fistula.labels.ratings import match, read_program, read_readings
+    from fistula.report.given import Given
+    from fistula.report.outside import read_externals
+
+    if readers is None and scores is None:
+        return Given()
+    tables = (run.predictions for run in study.runs)
+    tested = {key for table in tables for key in table.filter(table["part"] == "test")["patient_key"]}
+    cohorts = {"": tested} | {one.name: set(one.patients["patient_key"]) for one in read_externals(study)}
+    pseudonym = partial(read_pseudonyms(create=False), "patient")
+    found: dict[str, Any] = {}
+    for name, path, read in (("readings", readers, read_readings), ("program", scores, read_program)):
+        if path is not None:
+            table = read(Path(str(path)))
+            found[f"{name}_of"], found[name] = match(table, cohorts, pseudonym, path=Path(str(path)))
+    return Given(**found)
 
 
 def _ensemble(study: "Study", record: Path) -> list[str]:
@@ -119,6 +148,8 @@ def _check(cfg: DictConfig) -> None:
         raise ConfigError("scaling", f"must be one of {', '.join(SCALINGS)}", found=cfg.scaling)
     if not 0 < cfg.margin < 1:
         raise ConfigError("margin", "must lie between 0 and 1", found=cfg.margin, remedy="For example margin=0.05")
+    if cfg.cutoff is not None and not 0 < cfg.cutoff <= 100:
+        raise ConfigError("cutoff", "must be above 0 and at most 100", found=cfg.cutoff, remedy="For example cutoff=50")
     if cfg.prevalence is not None and not 0 < cfg.prevalence < 1:
         remedy = "For example prevalence=0.2, or leave it out"
         raise ConfigError("prevalence", "must lie between 0 and 1", found=cfg.prevalence, remedy=remedy)

@@ -31,3 +31,24 @@ def share_figure(of_positives: bool) -> Figure:
         return total / number, np.where(counts, without, np.nan)
 
     return share
+
+
+def mean_figure(labels: Bools, ratings: Floats) -> tuple[Floats, Floats]:
+    """The mean over all cases, such as of reading times, and that without each case."""
+    number = ratings.shape[1]
+    total = ratings.sum(axis=1)
+    return total / number, (total[:, None] - ratings) / (number - 1)
+
+
+def located_ratings(labels: Bools, ratings: Floats, located: Bools) -> Floats:
+    """Ratings whose AUROC is the area under the LROC curve: of a positive case found at a wrong place, below all.
+
+    Args:
+        labels: ``(C,)``.
+        ratings: ``(..., C)``.
+        located: Whether the place was right, ``(..., C)``; that of negative cases does not count.
+
+    Source:
+        Swensson (1996), Med Phys 23(10), 1709-1725.
+    """
+    return np.where(labels & ~located, ratings.min() - 1, ratings)

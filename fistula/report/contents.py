@@ -2,15 +2,21 @@
 
 from dataclasses import dataclass
 
+import polars as pl
+
 from fistula.report.all_classes import AllClasses, all_classes
 from fistula.report.answer import say_answer, say_question
+from fistula.report.cases import cases_of
 from fistula.report.comparisons import Comparisons, compare
 from fistula.report.further import Further, further
+from fistula.report.given import Given
 from fistula.report.inflation import Canary, Inflation, canaries, inflations
 from fistula.report.outside import External, Outside, outside, read_externals
 from fistula.report.paper import PaperRow, beside_the_paper, paper_rows
 from fistula.report.participants import Step, Table, flow, table_one
 from fistula.report.pooling import primary_level
+from fistula.report.program import Program, compare_program, rows_of
+from fistula.report.readers import Readers, compare_readers
 from fistula.report.results import Row, results
 from fistula.report.study import Configuration, Study
 
@@ -25,6 +31,7 @@ class Settings:
         scaling: One of `pooling.SCALINGS`.
         margin: Difference of AUROC that does not matter.
         prevalence: Of the positive class where decisions will be made; None where it is not known.
+        cutoff: Score of a reader from which a patient counts as called positive; None where there is none.
     """
 
     resamples: int = 2000
@@ -32,6 +39,7 @@ class Settings:
     scaling: str = "platt"
     margin: float = 0.05
     prevalence: float | None = None
+    cutoff: float | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,9 @@ class Contents:
     further: dict[str, Further]
     externals: list[External]
     outside: list[Outside]
+    given: Given
+    readers: Readers | None
+    program: Program | None
     paper: list[PaperRow]
     beside_the_paper: list[tuple[PaperRow, Configuration]]
 
@@ -65,7 +76,7 @@ class Contents:
         return rank(self.rows, positive, level or self.primary)
 
 
-def compute(study: Study, settings: Settings) -> Contents:
+def compute(study: Study, settings: Settings, given: Given | None = None) -> Contents:
     """Compute all that a report says.
 
     Raises:
@@ -84,7 +95,7 @@ def compute(study: Study, settings: Settings) -> Contents:
     inflated, found = inflations(rows), canaries(rows)
     ranked = {positive: rank(rows, positive, primary) for positive in study.positives}
     together = all_classes(study, rows, level=primary)
-    externals = read_externals(study)
+    externals, given = read_externals(study), given or Given()
     found_outside = [
         one
         for external in externals
@@ -106,6 +117,9 @@ def compute(study: Study, settings: Settings) -> Contents:
         further={positive: further(study, rows[0]) for positive, rows in ranked.items()},
         externals=externals,
         outside=found_outside,
+        given=given,
+        readers=_readers(given, rows, ranked, found_outside, settings),
+        program=_program(given, rows, found_outside),
         paper=paper_rows(),
         beside_the_paper=beside_the_paper(study),
     )
@@ -119,3 +133,28 @@ def rank(rows: list[Row], positive: str, level: str) -> list[Row]:
 def _falling(row: Row) -> tuple[bool, bool, float]:
     area = row.estimates["auroc"]
     return row.configuration.is_canary, row.configuration.leaky_by_design, -area.value if area.is_defined else 1.0
+
+
+def _readers(
+    given: Given, rows: list[Row], ranked: dict[str, list[Row]], outside: list[Outside], settings: Settings
+) -> Readers | None:
+    """The best configuration beside the readers, for the first class."""
+    if given.readings is None:
+        return None
+    positive, best = next((positive, rows[0].configuration) for positive, rows in ranked.items())
+    own = next(row for row in rows if (row.configuration, row.positive, row.level) == (best, positive, "patient"))
+    model, cases = cases_of(own, outside, given.readings_of)
+    margin, cutoff = settings.margin, settings.cutoff
+    return compare_readers(given.readings, cases, model=model, cohort=given.readings_of, margin=margin, cutoff=cutoff)
+
+
+def _program(given: Given, rows: list[Row], outside: list[Outside]) -> Program | None:
+    if given.program is None:
+        return None
+    cohort, positive = given.program_of, rows[0].positive
+    theirs = [
+        (one.configuration.name, one.rows.with_columns(run=pl.lit(0)))
+        for one in outside
+        if (one.external.name, one.positive, one.level) == (cohort, positive, "patient")
+    ]
+    return compare_program(given.program, theirs or rows_of(rows, positive), cohort=cohort)

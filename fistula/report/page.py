@@ -19,6 +19,7 @@ from fistula.evidence.standard import METRICS
 from fistula.report import answer, figures, methods, outside_figures, probability_figures
 from fistula.report.contents import Contents, Settings, compute
 from fistula.report.drawing import save
+from fistula.report.given import Given
 from fistula.report.guidelines import metrics_score, read_guidelines
 from fistula.report.inflation import YAGIS_POINTS, YAGIS_RANDOM
 from fistula.report.mistakes import mistakes
@@ -27,6 +28,7 @@ from fistula.report.outside import Outside
 from fistula.report.paper import PER_CLASS
 from fistula.report.participants import patient_flow
 from fistula.report.pooling import SCALINGS
+from fistula.report.readers_figure import readers_figure
 from fistula.report.reading import reading_data
 from fistula.report.record import NUMBERS, hash_files, to_json
 from fistula.report.results import Row, seed_rows
@@ -49,13 +51,20 @@ class CrossTable:
 
 
 def write_report(
-    study: Study, settings: Settings, *, maps: str = "none", device: str = "cpu", reload: float = 0
+    study: Study,
+    settings: Settings,
+    *,
+    given: Given | None = None,
+    maps: str = "none",
+    device: str = "cpu",
+    reload: float = 0,
 ) -> Path:
     """Write `report/` into the study's folder, in place of an earlier one, and give the path of its page.
 
     Args:
         study: With its finished runs.
         settings: That decide its numbers.
+        given: Readings, and another program's scores.
         maps: Whose saliency maps the reading room shows, one of `saliency_maps.WHICH`.
         device: That makes them.
         reload: Seconds after which a browser reads the page anew; 0 is never.
@@ -67,13 +76,14 @@ def write_report(
     target = study.folder / "report"
     if target.exists() and not (target / NUMBERS).is_file():
         raise ConfigError(target, "already exists and is not a report", remedy="Move it away")
-    contents = compute(study, settings)
+    contents = compute(study, settings, given)
     made = datetime.now(UTC).isoformat(timespec="minutes")
     names = _names(contents) | {"made": made, "reload": reload}
     beside = target.with_name(f".report.{uuid.uuid4().hex[:8]}.partial")
     beside.mkdir()
     try:
         drawn = _draw(contents, beside)
+        contents.given.write(beside)
         write_tables(beside, contents.rows, contents.comparisons, contents.participants)
         write_csv(beside / "errors.csv", [one.as_line() for found in names["mistakes"].values() for one in found])
         environment = Environment(
@@ -108,6 +118,8 @@ def _draw(contents: Contents, folder: Path) -> dict[str, Markup]:
     """Save every figure; give the SVG of each, by name. SVG of our own drawing is the only markup not escaped."""
     study, settings = contents.study, contents.settings
     drawn: dict[str, tuple[Figure | None, str]] = outside_figures.drawn(contents)
+    if contents.readers:
+        drawn["readers"] = (readers_figure(contents.readers), "ROC curves of the readers and of the model")
     for number, positive in enumerate(study.positives):
         rows = contents.ranked(positive)
         slices = rows[:1]

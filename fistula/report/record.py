@@ -12,7 +12,9 @@ from fistula import __version__
 from fistula.errors import DataError
 from fistula.report.comparisons import MEASURES
 from fistula.report.contents import Contents, Settings, compute
+from fistula.report.given import Given
 from fistula.report.outside_numbers import as_json, outside_numbers, plain
+from fistula.report.readers_numbers import program_numbers, readers_numbers
 from fistula.report.results import seed_rows
 from fistula.report.study import read_study
 
@@ -77,7 +79,7 @@ def verify(study_folder: Path) -> int:
     if changed:
         rule = "every file of the report must be as it was written"
         raise DataError(folder, rule, found=f"{', '.join(changed)} changed", remedy=remedy)
-    fresh = dict(_numbers(compute(read_study(study_folder), settings)))
+    fresh = dict(_numbers(compute(read_study(study_folder), settings, Given.read(folder))))
     differing = [name for name in dict.fromkeys([*stored, *fresh]) if not _agree(stored.get(name), fresh.get(name))]
     if differing:
         named = "; ".join(
@@ -122,6 +124,8 @@ def _numbers(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{place} / auroc", as_json(group.auroc, [name])
     yield from _compared(contents)
     yield from outside_numbers(contents.outside)
+    yield from readers_numbers(contents.readers) if contents.readers else ()
+    yield from program_numbers(contents.program) if contents.program else ()
     for added in contents.inflations:
         yield f"inflation / {added.name} / {added.labels} labels / {added.positive}", plain(added.points, [])
     for canary in contents.canaries:

@@ -1,0 +1,165 @@
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fistula.evidence.merit import auroc_figure, located_ratings
+from fistula.evidence.readers import compare_modalities, compare_model, study_readers
+from fistula.evidence.roc import auroc
+from fistula.report.readers import compare_readers
+
+from .conftest import RESAMPLES, write_study
+
+
+def readings(patients=40, readers=4, modalities=("alone", "with AI"), seed=0, calls=False):
+    """Readers of whom each sees the same patients a little otherwise; with AI they see more."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(patients) % 2
+    seen = random.normal(size=patients)
+    rows = []
+    for number, modality in enumerate(modalities):
+        for reader in range(readers):
+            scores = 50 + 12 * (labels * (1 + number) + seen + random.normal(size=patients) * 0.7)
+            for patient, score in enumerate(np.clip(scores, 0, 100)):
+                told = float(score > 60) if calls else float(score)
+                rows.append([f"patient{patient}", f"r{reader}", modality, told, 2.0 - number, None, 1])
+    columns = ["patient_key", "reader", "modality", "score", "minutes", "experience", "located"]
+    table = pl.DataFrame(rows, schema=columns, orient="row").cast({"experience": pl.String})
+    model = labels + random.normal(size=patients) * 0.6
+    keys = [f"patient{patient}" for patient in range(patients)]
+    cases = pl.DataFrame({"patient_key": keys, "label": labels, "score": model, "called": (model > 0.5).astype(int)})
+    return table, cases
+
+
+def arrays(table, cases):
+    order = cases.sort("patient_key")
+    blocks = []
+    for name in table["modality"].unique(maintain_order=True):
+        rows = table.filter(pl.col("modality") == name).sort("reader", "patient_key")
+        blocks.append(rows["score"].to_numpy().reshape(-1, len(cases)))
+    return order["label"].to_numpy(), order["score"].to_numpy(), np.array(blocks)
+
+
+def compared(table, cases, **settings):
+    return compare_readers(table, cases, **{"model": "m", "cohort": "", "margin": 0.05, "cutoff": 60.0} | settings)
+
+
+def test_the_numbers_are_those_of_the_arrays_whatever_the_order_of_lines():
+    table, cases = readings()
+    labels, scores, ratings = arrays(table, cases)
+    found = compared(table.sample(fraction=1, shuffle=True, seed=3), cases.sample(fraction=1, shuffle=True, seed=4))
+    names = sorted((pair.first, pair.second, pair.figure) for pair in found.modalities)
+    assert [name[2] for name in names] == ["auroc", "lroc", "minutes", "sensitivity", "specificity"]
+    pair = next(pair for pair in found.modalities if pair.figure == "auroc")
+    study = study_readers(labels, ratings)
+    sign = 1 if pair.first == "alone" else -1
+    for kind in ("random", "fixed"):
+        expected = compare_modalities(study, 0, 1, readers=kind, margin=0.05)
+        assert pair.tests[kind].estimate.value == pytest.approx(sign * expected.estimate.value, rel=1e-12)
+        assert pair.tests[kind].p_value == pytest.approx(expected.p_value, rel=1e-9)
+    versus = next(one for one in found.against if one.second == "alone" and one.figure == "auroc")
+    expected = compare_model(labels, scores, ratings[0], margin=0.05)
+    assert versus.tests["random"].p_inferior == pytest.approx(expected.p_inferior, rel=1e-9)
+    times = next(pair for pair in found.modalities if pair.figure == "minutes")
+    assert abs(times.tests["fixed"].estimate.value) == pytest.approx(1.0)
+
+
+def test_patients_whom_a_reader_left_out_take_no_part_and_are_counted():
+    table, cases = readings(modalities=("",))
+    gaps = table.filter(~((pl.col("reader") == "r2") & pl.col("patient_key").is_in(["patient3", "patient8"])))
+    found = compared(gaps, cases)
+    assert found.left_out == {"": 2}
+    assert {one.cases for one in found.against} == {38}
+    whole = table.filter(~pl.col("patient_key").is_in(["patient3", "patient8"]))
+    expected = compared(whole, cases).against[0].tests["random"].estimate
+    assert found.against[0].tests["random"].estimate == expected
+
+
+def test_readers_who_share_no_modality_or_one_class_have_a_reason():
+    table, cases = readings()
+    apart = table.filter((pl.col("modality") == "alone") == pl.col("reader").is_in(["r0", "r1"]))
+    pair = compared(apart, cases).modalities[0]
+    assert pair.tests["random"].estimate.reason == "no reader has read in both"
+    healthy = cases.filter(pl.col("label") == 0)["patient_key"]
+    negative = table.filter(pl.col("patient_key").is_in(healthy.implode()))
+    one = compared(negative, cases).against[0]
+    assert one.tests["random"].estimate.reason == "all have read 0 positive and 20 negative"
+
+
+def test_constant_scores_and_one_reader_make_no_interval_for_random_readers():
+    table, cases = readings(readers=1, modalities=("",))
+    constant = compared(table.with_columns(score=pl.lit(50.0)), cases)
+    versus = constant.against[0]
+    assert versus.values[1] == 0.5
+    assert versus.tests["random"].estimate.reason == "only one reader"
+    assert versus.tests["fixed"].estimate.has_interval
+
+
+def test_scores_without_a_cutoff_are_no_calls_and_calls_need_none():
+    table, cases = readings()
+    assert {pair.figure for pair in compared(table, cases, cutoff=None).against} == {"auroc"}
+    calls, cases = readings(calls=True)
+    found = compared(calls, cases, cutoff=None)
+    assert {pair.figure for pair in found.against} == {"auroc", "sensitivity", "specificity"}
+    fleiss, _ = found.kappas["alone"]
+    assert 0 < fleiss.value < 1
+
+
+def test_a_place_that_is_wrong_counts_as_a_miss():
+    labels, ratings = np.array([True, True, False, False]), np.array([[4.0, 2.0, 1.0, 3.0]])
+    right = auroc_figure(labels, located_ratings(labels, ratings, np.ones((1, 4), bool)))[0][0]
+    assert right == auroc(labels, ratings[0]) == 0.75
+    wrong = auroc_figure(labels, located_ratings(labels, ratings, np.array([[False, True, False, False]])))[0][0]
+    assert wrong == 0.25  # of the four pairs, the one of the second positive and the first negative
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(frame, name="readers.csv"):
+        frame.write_csv(tmp_path / name)
+        return tmp_path / name
+
+    return write
+
+
+def test_a_table_of_readers_and_one_of_a_program_enter_the_report_and_are_verified(fistula_here, tmp_path, table):
+    folder = write_study(tmp_path / "study", patients=40)
+    readers, _ = readings()
+    levels = pl.when(pl.col("reader") == "r0").then(pl.lit("resident")).otherwise(pl.lit("senior"))
+    readers = readers.rename({"patient_key": "patient"}).with_columns(experience=levels)
+    labels = np.arange(40) % 2
+    vendor = pl.DataFrame({"patient": [f"patient{i}" for i in range(40)], "score": labels + np.linspace(-1, 1, 40)})
+    arguments = ["report", f"study={folder}", f"resamples={RESAMPLES}", "maps=none", "cutoff=60"]
+    code, _, error = fistula_here(*arguments, f"readers={table(readers)}", f"scores={table(vendor, 'vendor.csv')}")
+    assert code == 0, error
+    numbers = json.loads((folder / "report" / "report.json").read_text())["numbers"]
+    said = next(value for name, value in numbers.items() if name.endswith("less with AI / auroc / random readers"))
+    assert said["low"] < said["value"] < said["high"]
+    assert any(name.startswith("readers / transfer less alone, resident") for name in numbers)
+    assert numbers["program / vendor / auroc"]["value"] == pytest.approx(auroc(labels, vendor["score"]))
+    page = (folder / "report" / "index.html").read_text()
+    assert "Readers and another program" in page
+    assert "whether it saw these patients" in page
+    assert fistula_here("report", f"study={folder}", "verify=true")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("patient,reader,score\npatient1,a,50\nx,a,40\n", "must be one whom the study tested, found lines 3 (1) of 2"),
+        ("patient,reader,score\npatient1,a,5\npatient1,a,4\n", "one score a patient and modality, found lines 2, 3"),
+        ("patient,reader,score\npatient1,a,101\n", "line 2: score must be a number from 0 to 100, found '101'"),
+        ("patient,reader,score\npatient1,,50\n", "line 2: must name a reader"),
+        ("patient,score\npatient1,50\n", "must have one column patient (or patient_id, patient_key), and reader"),
+        ("patient,reader,score,experience\npatient1,a,5,x\npatient2,a,5,y\n", "a reader has one experience"),
+        ("patient,reader,score\npatient1,a,\n", "every line needs a score, found lines 2"),
+    ],
+)  # fmt: skip
+def test_a_table_that_cannot_be_read_is_one_line(fistula_here, study_folder, tmp_path, text, message):
+    (tmp_path / "readers.csv").write_text(text)
+    code, _, error = fistula_here("report", f"study={study_folder}", "readers=readers.csv", "resamples=20")
+    assert code == 2
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (study_folder / "report").exists()
