@@ -1,0 +1,32 @@
+"""What an earlier release wrote is opened by this one."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+RELEASES = sorted(path for path in Path(__file__).parent.iterdir() if (path / "study").is_dir())
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=lambda path: path.name)
+def test_a_run_of_an_earlier_release_predicts(release, fistula_here, tmp_path):
+    code, _, error = fistula_here(
+        "predict", f"run={release / 'study'}", f"source={release / 'slices'}", "out=out", "workers.count=1"
+    )
+    assert code == 0, error
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["slices"] == 2
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=lambda path: path.name)
+def test_a_study_of_an_earlier_release_is_reported(release, fistula_here, tmp_path):
+    shutil.copytree(release / "study", tmp_path / "study")
+    code, shown, error = fistula_here("report", "study=study", "resamples=50")
+    assert code == 0, error
+    assert (tmp_path / shown.splitlines()[-1]).is_file()
+
+
+def test_there_is_a_release_to_open():
+    assert RELEASES
