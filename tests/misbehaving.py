@@ -1,12 +1,25 @@
-"""Small MR archives that misbehave: tilts, several b-values, one id for all, a series a slice."""
+"""Small MR archives that misbehave: tilts, vendors, several b-values, wrong types, one id for all, a series a slice."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydicom.dataelem import DataElement
+from pydicom.tag import Tag
 
 SIDE = 32
+# Maker, model, and private elements: a creator's block, then what stands in it. One in two has the block of another.
+VENDORS = (
+    ("Philips Medical Systems", "Ingenia", (
+        (0x20050010, "LO", "Philips MR Imaging DD 001"), (0x2005100E, "FL", 0.004), (0x20051011, "CS", "W"),
+    )),
+    ("SIEMENS", "Skyra", ((0x00190010, "LO", "SIEMENS MR HEADER"), (0x0019100C, "IS", "0"))),
+    ("GE MEDICAL SYSTEMS", "Signa HDxt", ((0x00430010, "LO", "GEMS_PARM_01"), (0x0043102F, "SS", 0))),
+    ("TOSHIBA", "Titan", ((0x20050010, "LO", "TOSHIBA_MEC_MR3"), (0x2005100E, "FL", 99.0))),  # no scale slope
+    ("UIH", "uMR 780", ((0x00190010, "LO", "UIH"), (0x0019100C, "IS", "800"))),  # no b-value
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -18,12 +31,14 @@ class Image:
         place: Number in the stack, from 0.
         uid: Of the instance.
         attributes: DICOM attributes.
+        elements: Further ones as tag or keyword, value representation and value, put over the others as they are.
     """
 
     patient: int
     place: int
     uid: str
     attributes: dict = field(default_factory=dict)
+    elements: tuple[tuple[Any, str, Any], ...] = ()
 
 
 def anatomy(patient: int, place: int, *, gain: float = 1.0) -> np.ndarray:
@@ -60,11 +75,9 @@ def cohort(patients: int = 8, **options) -> list[Image]:
 def series_a_slice(images: list[Image]) -> list[Image]:
     """Every slice under a SeriesInstanceUID of its own, as some scanners export."""
     return [
-        Image(
-            one.patient,
-            one.place,
-            one.uid,
-            one.attributes
+        replace(
+            one,
+            attributes=one.attributes
             | {
                 "SeriesInstanceUID": f"2.25.6{one.patient:02d}{one.place:02d}",
                 "SeriesNumber": 7,
@@ -78,7 +91,7 @@ def series_a_slice(images: list[Image]) -> list[Image]:
 def b_values(images: list[Image], values: tuple[float, ...] = (0.0, 800.0)) -> list[Image]:
     """Every slice once a b-value, in one series and under one image number."""
     return [
-        Image(one.patient, one.place, f"{one.uid}{index}", one.attributes | {"DiffusionBValue": value})
+        replace(one, uid=f"{one.uid}{index}", attributes=one.attributes | {"DiffusionBValue": value})
         for one in images
         for index, value in enumerate(values)
     ]
@@ -87,14 +100,33 @@ def b_values(images: list[Image], values: tuple[float, ...] = (0.0, 800.0)) -> l
 def one_id(images: list[Image], word: str = "ANONYMOUS", **attributes) -> list[Image]:
     """Everybody under one PatientID."""
     said = {"PatientID": word, "PatientBirthDate": ""} | attributes
-    return [Image(one.patient, one.place, one.uid, one.attributes | said) for one in images]
+    return [replace(one, attributes=one.attributes | said) for one in images]
+
+
+def vendors(images: list[Image]) -> list[Image]:
+    """Each patient from the next maker's scanner, with its private elements, or another's at the same place."""
+    found = []
+    for one in images:
+        maker, model, elements = VENDORS[one.patient % len(VENDORS)]
+        said = {"Manufacturer": maker, "ManufacturerModelName": model}
+        found.append(replace(one, attributes=one.attributes | said, elements=one.elements + elements))
+    return found
+
+
+def written_as(images: list[Image], keyword: str, vr: str, value: Any) -> list[Image]:
+    """One attribute of every image in a value representation that is not its own."""
+    return [replace(one, elements=(*one.elements, (keyword, vr, value))) for one in images]
 
 
 def write(folder: Path, images: list[Image], write_dicom: Callable) -> Path:
     """Write the images; a folder a patient."""
     for number, one in enumerate(images):
         path = folder / f"{one.patient:02d}" / f"{number:04d}.dcm"
-        write_dicom(path, anatomy(one.patient, one.place), SOPInstanceUID=one.uid, **one.attributes)
+        image = write_dicom(path, anatomy(one.patient, one.place), SOPInstanceUID=one.uid, **one.attributes)
+        for tag, vr, value in one.elements:
+            image[Tag(tag)] = DataElement(Tag(tag), vr, value)
+        if one.elements:
+            image.save_as(path)
     return folder
 
 

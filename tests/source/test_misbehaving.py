@@ -1,0 +1,70 @@
+"""Makers' habits and wrong types of elements: the pixels are those of the clean archive, or the object is refused."""
+
+import json
+
+import pytest
+from misbehaving import cohort, vendors, write, write_labels, written_as
+
+from fistula.cohort.manifest import read_cohort
+
+
+@pytest.fixture
+def ingested(fistula_here, write_dicom, tmp_path):
+    """Ingest images; the cohort with what its record notes, or the line that refused it."""
+
+    def call(name, images, intensity="percentile"):
+        folder = write(tmp_path / name, images, write_dicom)
+        lines = [f"{one.uid},{one.patient % 2}" for one in images]
+        labels = write_labels(tmp_path / f"{name}.csv", lines)
+        out = tmp_path / f"{name} cohort"
+        code, _, error = fistula_here(
+            "ingest", f"source={folder}", f"labels={labels}", f"out='{out}'", "size=32", "spacing_mm=1.0",
+            f"intensity={intensity}", "workers.count=1", "keep=all",
+        )  # fmt: skip
+        return (read_cohort(out), json.loads((out / "ingest.json").read_text())["noted"]) if code == 0 else error
+
+    return call
+
+
+def hashes(read):
+    return dict(zip(read.manifest["slice_key"], read.manifest["pixel_hash"], strict=True))
+
+
+def test_private_elements_count_under_their_maker_alone_and_move_no_pixel(ingested):
+    images = cohort(5, slices=3)
+    plain, _ = ingested("plain", images)
+    read, _ = ingested("vendors", vendors(images))
+    assert hashes(read) == hashes(plain)
+    assert set(read.manifest["manufacturer"]) == {"philips", "siemens", "ge", "toshiba", "uih"}
+    # Nothing of another maker at the same place parts a volume or changes the scale, not even of true signals.
+    assert read.manifest["volume"].unique().to_list() == [0]
+    assert hashes(ingested("signals", vendors(images), "min_max")[0]) == hashes(ingested("clean", images, "min_max")[0])
+
+
+@pytest.mark.parametrize(
+    ("keyword", "vr", "value", "noted"),
+    [
+        ("RescaleSlope", "LO", "2.5", True),
+        ("RescaleSlope", "UN", b"2.5 ", False),  # bytes of which the dictionary says what they are
+        ("RescaleSlope", "FD", 2.5, True),
+        ("RescaleIntercept", "SL", -10, True),
+        ("PixelSpacing", "LO", ["1", "1"], True),
+        ("PixelPaddingValue", "SS", 0, False),
+        ("PhotometricInterpretation", "LO", "MONOCHROME2", True),
+        ("Rows", "UL", 32, True),
+    ],
+)
+def test_a_value_in_another_type_is_read_as_it_is_meant_and_noted(ingested, keyword, vr, value, noted):
+    images = cohort(2, slices=2, RescaleSlope="2.5", RescaleIntercept="-10", PixelPaddingValue=0)
+    plain, _ = ingested("plain", images, "window")
+    read, notes = ingested("wrong", written_as(images, keyword, vr, value), "window")
+    assert hashes(read) == hashes(plain)
+    assert (notes.get(f"{keyword} read otherwise than it is written") == len(images)) is noted
+
+
+@pytest.mark.parametrize(("keyword", "vr", "value"), [("RescaleSlope", "LO", "two"), ("Rows", "LO", "many")])
+def test_a_value_that_nobody_can_read_is_refused_with_the_element(ingested, keyword, vr, value):
+    error = ingested(
+        "wrong", written_as(cohort(2, slices=2, RescaleSlope="2.5", RescaleIntercept="0"), keyword, vr, value)
+    )
+    assert f"{keyword} that cannot be read" in error
