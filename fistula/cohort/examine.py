@@ -107,7 +107,7 @@ def file_records(survey: Survey, look: Look, *, identifiers: bool) -> list[dict[
     return records
 
 
-def series_table(survey: Survey, keep: KeepRules, look: Look) -> pl.DataFrame:
+def series_table(survey: Survey, keep: KeepRules | None, look: Look) -> pl.DataFrame:
     """Volumes of images that are alike, one row a kind, the most slices first; for this machine's screen alone.
 
     Returns:
@@ -128,7 +128,7 @@ def series_table(survey: Survey, keep: KeepRules, look: Look) -> pl.DataFrame:
         kind=_joined("component", "orientation", tilt.fill_null(""), contrast),
         matrix=pl.concat_str(pl.col("rows").cast(pl.String), pl.col("columns").cast(pl.String), separator="x"),
         mm=pl.col("spacing_row").round(2).cast(pl.String).fill_null("-") + " / " + pl.col("gap").fill_null("-"),
-        why=keep.reasons(images).fill_null("kept"),
+        why=pl.lit("kept") if keep is None else keep.reasons(images).fill_null("kept"),
     )
     alike = ["maker", "image_type", "description", "kind", "matrix", "mm", "syntax", "why"]
     return (

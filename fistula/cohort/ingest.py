@@ -98,18 +98,18 @@ def ingest(
     labels = read_labels(labels_file, classes=classes, negatives=recipe.policies.negatives, level=level, naming=naming)
     earlier = Earlier.open(reuse, recipe.settings, recipe.look.pseudonyms) if reuse is not None else None
     known = earlier.facts if earlier else None
-    survey = survey_source(source, recipe.look, workers, are_images=labels.are_images, known=known)
+    survey = survey_source(source, recipe.look, workers, kind=labels.kind, named=labels.paths, known=known)
     flow = Flow()
     selection = select(
         survey,
         labels,
-        keep=None if labels.are_images else recipe.keep,
+        keep=recipe.keep if survey.kind == "dicom" else None,
         look=recipe.look,
         policies=recipe.policies,
         patient=recipe.patient,
         flow=flow,
     )
-    plan = Plan(recipe.grid, recipe.intensity, recipe.look, are_images=labels.are_images)
+    plan = Plan(recipe.grid, recipe.intensity, recipe.look, kind=survey.kind)
     with whole_folder(out) as folder, disk_errors(out):
         with PixelStore(folder / "pixels.unordered", recipe.grid.size) as store:
             taken = earlier.results if earlier else None
@@ -118,7 +118,7 @@ def ingest(
             flow.count_patients(selection.slices, labels.classes)
             manifest = in_order(with_points(kept, recipe.grid.size))
             store.finish(folder / "pixels.npy", manifest["at"].to_list())
-        record = _record(manifest, labels, recipe, flow, selection)
+        record = _record(manifest, labels, recipe, flow, selection, survey.kind)
         _write(folder, manifest, survey, record)
     return record
 
@@ -136,7 +136,9 @@ def _kept(
     return kept.with_columns(sequence=pl.lit(""))
 
 
-def _record(manifest: pl.DataFrame, labels: Labels, recipe: Recipe, flow: Flow, selection: Selection) -> dict[str, Any]:
+def _record(
+    manifest: pl.DataFrame, labels: Labels, recipe: Recipe, flow: Flow, selection: Selection, kind: str
+) -> dict[str, Any]:
     decoders = Counter(manifest["decoder"])
     notes = Counter(word for text in manifest["notes"].drop_nulls() for word in text.split("|") if word)
     syntaxes = Counter(manifest["syntax"].drop_nulls())
@@ -148,7 +150,7 @@ def _record(manifest: pl.DataFrame, labels: Labels, recipe: Recipe, flow: Flow, 
         "negatives": selection.negatives,
         "patient": recipe.patient.word,
         "fingerprint": manifest_fingerprint(manifest.select(list(SCHEMA))),
-        "source_kind": "pictures" if labels.are_images else "dicom",
+        "source_kind": kind,
         "slices": len(manifest),
         "labelled": int(manifest["label"].is_not_null().sum()),
         "patients": manifest["patient_key"].n_unique(),

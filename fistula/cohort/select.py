@@ -61,7 +61,7 @@ def select(
     noted = chosen.noted | refuse_unmatched(wanted, others, labels, keep, policy=policies.unmatched)
     refuse_ambiguous(wanted, labels)
     images = patient.settled(wanted)
-    if labels.are_images and not patient.is_of_path:
+    if survey.kind != "dicom" and not patient.is_of_path:
         _refuse_nameless(images, labels)
     images = images.with_columns(
         site=pl.coalesce("site", pl.col("site").drop_nulls().unique().first().over("study_key"))

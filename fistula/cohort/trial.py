@@ -18,7 +18,13 @@ from fistula.source.survey import Survey
 
 
 def trial(
-    survey: Survey, keep: KeepRules, look: Look, *, labels: Labels | None, policies: Policies, patient: PatientRule
+    survey: Survey,
+    keep: KeepRules | None,
+    look: Look,
+    *,
+    labels: Labels | None,
+    policies: Policies,
+    patient: PatientRule,
 ) -> tuple[pl.DataFrame, str, list[str]]:
     """What ingest would choose: the slices, or why it would stop, with options that may lead further.
 
@@ -32,6 +38,8 @@ def trial(
         selection = select(survey, labels, keep=keep, look=look, policies=policies, patient=patient, flow=Flow())
         return selection.slices, "", []
     except DataError as error:
+        if keep is None:
+            return survey.facts.clear(), str(error), []
         images = survey.facts.filter((pl.col("outcome") == "image") & ~pl.col("is_mosaic").fill_null(value=False))
         is_kept = keep.reasons(images).is_null()
         if is_kept.any() or images.is_empty():
@@ -49,6 +57,11 @@ def trial(
 def template_lines(survey: Survey, slices: pl.DataFrame, look: Look) -> Iterator[list[str]]:
     """A table of labels to fill in: a header and a line a slice, by patient, series and place; labels are empty."""
     has_frames = bool((slices["frames"].fill_null(1) > 1).any())
+    if survey.kind != "dicom":
+        yield ["path", *(["frame_number"] if has_frames else []), "patient_id", "label"]
+        for file, frame in slices.sort("file", "frame").select("file", "frame").iter_rows():
+            yield [survey.name(file), *([str(frame + 1)] if has_frames else []), "", ""]
+        return
     yield ["sop_instance_uid", *(["frame_number"] if has_frames else []), *TEMPLATE, "label"]
     order = slices.sort("patient_key", "series_key", "volume", "position_mm", "instance_number")
     for file, member, frame, number, position in order.select(

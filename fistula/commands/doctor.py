@@ -28,7 +28,7 @@ from fistula.source.choose import Policies
 from fistula.source.flow import wide_console
 from fistula.source.patients import PatientRule
 from fistula.source.rules import KeepRules
-from fistula.source.survey import IMAGE_SUFFIXES, Survey, survey_source
+from fistula.source.survey import Survey, survey_source
 from fistula.source.workers import Workers
 
 MOST_KINDS = 60
@@ -63,11 +63,14 @@ def run(cfg: DictConfig) -> None:
     labels = _read_table(cfg)
     look = Look(read_pseudonyms(create=False), keep.description, cfg.max_object_mb, cfg.seconds_per_file)
     workers = Workers(cfg.workers.count, cfg.workers.backend)
-    survey = survey_source(Path(str(cfg.source)), look, workers)
-    if cfg.decode:
+    survey = survey_source(
+        Path(str(cfg.source)), look, workers, kind=labels.kind if labels else None, named=labels.paths if labels else ()
+    )
+    rules = keep if survey.kind == "dicom" else None
+    if cfg.decode and rules:
         survey = decoded(survey, look, workers)
     console = wide_console()
-    _print_series(console, survey, keep, look)
+    _print_series(console, survey, rules, look)
     _print_rest(console, survey)
     for sentence in suspicions(survey, labels=labels, look=look):
         console.print(f"suspicious: {sentence}", style="yellow", soft_wrap=True, markup=False)
@@ -76,10 +79,12 @@ def run(cfg: DictConfig) -> None:
         lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
         write_whole(Path(str(cfg.json)), f"[\n{lines}\n]\n")
     if not (survey.facts["outcome"] == "image").any():
-        if any(path.suffix.lower() in IMAGE_SUFFIXES for path in survey.paths):
-            print("PNG and JPEG files have no header: ingest takes them by a table with path, patient_id and label")
         return
-    slices, why, options = trial(survey, keep, look, labels=labels, policies=policies, patient=patient)
+    if rules is None:
+        print(
+            f"{survey.kind} name no patients: labels need a column patient_id, or ingest patient=folder:1 or a pattern"
+        )
+    slices, why, options = trial(survey, rules, look, labels=labels, policies=policies, patient=patient)
     for sentence in early_warnings(slices):
         console.print(f"early: {sentence}", style="yellow", soft_wrap=True, markup=False)
     if why:
@@ -117,7 +122,7 @@ def _read_table(cfg: DictConfig) -> Labels | None:
     )
 
 
-def _print_series(console: Console, survey: Survey, keep: KeepRules, look: Look) -> None:
+def _print_series(console: Console, survey: Survey, keep: KeepRules | None, look: Look) -> None:
     kinds = series_table(survey, keep, look)
     if kinds.is_empty():
         console.print("no image")

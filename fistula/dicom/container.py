@@ -23,6 +23,7 @@ OTHER_ARCHIVES = (b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"BZh", b"\xfd7zXZ\x00
 NOT_PACKED_IMAGES = (b"META-INF/", b"[Content_Types].xml", b"_rels/", b"mimetype")
 BLOCK = 1 << 20
 META_LIMIT = 4096
+CODE_PAGES = ("utf-8", "gb18030", "cp932", "euc-kr", "big5", "cp1251", "cp1252")  # of names in old zip archives
 
 
 class Part(NamedTuple):
@@ -129,6 +130,25 @@ def inflated(file: BinaryIO, *, limit: int) -> tuple[BinaryIO, bool]:
     if inflater.unconsumed_tail:
         raise Refused("unpacks to more than the size limit", "Raise max_object_mb if it is no bomb")
     return io.BytesIO(meta + data), True
+
+
+def as_written(member: str) -> list[str]:
+    """The name of a zip's member, and what else its bytes may spell.
+
+    Where an archive does not say that its names are UTF-8 they are read as code page 437, and most often are in that of
+    the country it comes from.
+    """
+    try:
+        raw = member.encode("cp437")
+    except UnicodeEncodeError:
+        return [member]
+    names = [member]
+    for encoding in CODE_PAGES if not member.isascii() else ():
+        try:
+            names.append(raw.decode(encoding))
+        except UnicodeDecodeError:
+            continue
+    return names
 
 
 def is_closed_archive(start: bytes) -> bool:

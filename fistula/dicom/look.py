@@ -7,6 +7,7 @@ from typing import Any
 
 from fistula.dicom.container import Part, open_part, parts_of
 from fistula.dicom.facts import frame_facts
+from fistula.dicom.foreign import NO_DICOM
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.kinds import require_image
 from fistula.dicom.outcome import NotTaken, Refused, Skipped, damage_refused
@@ -108,7 +109,7 @@ def _survey_part(part: Part, look: Look) -> list[dict[str, Any]]:
 def _stricter(outcome: NotTaken, part: Part) -> NotTaken:
     """A file that calls itself DICOM and is not was damaged, not put there by chance."""
     name = (part.member or part.path.name).lower()
-    if isinstance(outcome, Skipped) and outcome.reason == "not DICOM" and name.endswith(DICOM_SUFFIXES):
+    if isinstance(outcome, Skipped) and outcome.reason in NO_DICOM and name.endswith(DICOM_SUFFIXES):
         return Refused("named as DICOM, but its content is not", "Export it again")
     return outcome
 

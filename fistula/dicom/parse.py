@@ -19,7 +19,8 @@ from pydicom.uid import (
 )
 
 from fistula.dicom.container import inflated, is_closed_archive
-from fistula.dicom.outcome import Refused, Skipped
+from fistula.dicom.foreign import START, foreign
+from fistula.dicom.outcome import Refused
 from fistula.dicom.raw import is_absent, plain_numbers, plain_text
 from fistula.dicom.spelling import element_at, tag_of
 
@@ -157,7 +158,7 @@ def sequence(dataset: Dataset, keyword: str) -> list[Dataset]:
 
 def _recognise(file: BinaryIO) -> bool:
     """Tell whether there is a preamble; raise Skipped where the first bytes are not those of DICOM."""
-    start = file.read(262)
+    start = file.read(START)
     file.seek(0)
     if start[128:132] == b"DICM":
         return True
@@ -167,7 +168,7 @@ def _recognise(file: BinaryIO) -> bool:
         return False
     if is_closed_archive(start):
         raise Refused("an archive of a kind that is not opened", "Unpack it first")
-    raise Skipped("not DICOM")
+    raise foreign(start)
 
 
 def _parse_head(file: BinaryIO) -> Dataset:

@@ -1,10 +1,12 @@
 """Bring labels and images together, and say precisely what has no partner, or more than one."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import polars as pl
 
+from fistula.dicom.container import as_written
 from fistula.dicom.identity import Pseudonyms
 from fistula.errors import DataError
 from fistula.labels.read import KEYS, POINTS, Labels, Row
@@ -30,11 +32,14 @@ def match(survey: Survey, facts: pl.DataFrame, labels: Labels, pseudonyms: Pseud
     """
     rows = {_key(row.name, labels.key, pseudonyms, row.frame): row for row in labels.rows}
     matched: list[tuple] = []
+    is_path = labels.key == ("path",)
     for record in facts.select(
         "file", "member", "frame", "slice_key", "instance_key", "file_series", "instance_number", "patient_key"
     ).iter_rows(named=True):
-        name = _name(record, labels.key, survey)
-        row = None if name is None else rows.get((*name, (record["frame"] or 0) + 1)) or rows.get((*name, None))
+        frame = (record["frame"] or 0) + 1
+        names = _paths(record, survey) if is_path else [_name(record, labels.key)]
+        found = (rows.get((*name, which)) for name in names for which in (frame, None))
+        row = next((one for one in found if one is not None), None)
         matched.append(_columns(row, pseudonyms))
     return facts.hstack(pl.DataFrame(matched, schema=MATCHED, orient="row"))
 
@@ -145,11 +150,16 @@ def _key(name: tuple[str, ...], key: tuple[str, ...], pseudonyms: Pseudonyms, fr
     return (pseudonyms("patient", name[0]) if key == KEYS[3] else name[0]), frame
 
 
-def _name(record: dict, key: tuple[str, ...], survey: Survey) -> tuple | None:
+def _paths(record: dict, survey: Survey) -> list[tuple[str]]:
+    """A file's path below the source, letters composed; of a member of an archive in each way it may be spelt."""
+    member = record["member"] or ""
+    spelt = as_written(member) if member else [""]
+    return [(unicodedata.normalize("NFC", survey.name(record["file"], name)),) for name in spelt]
+
+
+def _name(record: dict, key: tuple[str, ...]) -> tuple:
     if key == KEYS[0]:
         return (record["instance_key"],)
-    if key == KEYS[1]:
-        return (survey.name(record["file"], record["member"] or ""),)
     if key == KEYS[2]:
         return record["file_series"], record["instance_number"]
     return (record["slice_key" if key == KEYS[4] else "patient_key"],)

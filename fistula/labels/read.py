@@ -1,6 +1,7 @@
 """Read the table of labels: which images it names, how, and as what."""
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -8,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from fistula.errors import ConfigError, DataError
 from fistula.labels.page_table import BESIDE, beside_labels, first_answers
 from fistula.labels.spreadsheet import Naming, read_table, whole
-from fistula.source.survey import IMAGE_SUFFIXES
+from fistula.source.formats import kind_of_name
 
 # What may name an image; the first of these that a table has is how it names them.
 KEYS = (
@@ -75,9 +76,16 @@ class Labels:
     ignored: tuple[str, ...] = ()
 
     @property
-    def are_images(self) -> bool:
-        """Whether the table names PNG and JPEG files, not DICOM."""
-        return self.key == ("path",) and self.rows[0].name[0].lower().endswith(IMAGE_SUFFIXES)
+    def kind(self) -> str | None:
+        """Of the images, one of `fistula.source.formats.KINDS`; None where the table does not say."""
+        if self.key == ("path",):
+            return kind_of_name(self.rows[0].name[0])
+        return "dicom" if self.key[0].endswith("_uid") else None
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """Of the images below the source that it names, letters composed."""
+        return frozenset(row.name[0] for row in self.rows) if self.key == ("path",) else frozenset()
 
 
 def read_labels(
@@ -210,7 +218,8 @@ def _relative(where: str, text: str) -> str:
     path = PurePosixPath(text.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
         raise DataError(where, "path must be relative to source, without '..'", found=text)
-    return str(path)
+    # Some systems take letters apart from their accents; a file and a table may come from two.
+    return unicodedata.normalize("NFC", str(path))
 
 
 def _point(where: str, cells: dict[str, str], point: str) -> tuple[float, float] | None:
@@ -242,8 +251,8 @@ def _refuse_twice(path: Path, rows: list[Row]) -> None:
 def _refuse_mixed_files(path: Path, rows: list[Row], key: tuple[str, ...]) -> None:
     if key != ("path",):
         return
-    images = [row.name[0].lower().endswith(IMAGE_SUFFIXES) for row in rows]
-    if any(images) and not all(images):
-        line = next(row.line for row, is_image in zip(rows, images, strict=True) if is_image != images[0])
-        rule = "names DICOM and PNG or JPEG files in one table"
+    kinds = [kind_of_name(row.name[0]) for row in rows]
+    if len(set(kinds)) > 1:
+        line = next(row.line for row, kind in zip(rows, kinds, strict=True) if kind != kinds[0])
+        rule = f"names images of two kinds in one table ({kinds[0]} and others)"
         raise DataError(f"{path}, line {line}", rule, remedy="Ingest them apart")

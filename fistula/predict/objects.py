@@ -21,7 +21,7 @@ def check_objects(predictor: Predictor) -> None:
     Raises:
         ConfigError: If there are more than two classes, or the images are no DICOM.
     """
-    if len(predictor.classes) != 2 or predictor.reader.plan.are_images:
+    if len(predictor.classes) != 2 or predictor.reader.plan.kind != "dicom":
         raise ConfigError("dicom", "is for two classes and DICOM images", remedy="Leave it and send out")
 
 

@@ -100,9 +100,9 @@ def reader_of(record: dict[str, Any], *, where: object, limits: Limits) -> Reade
     intensity = call_known(record["intensity"], KNOWN, where=f"{where}: intensity")
     look = Look(read_pseudonyms(create=True), keep.description, limits.max_object_mb, limits.seconds)
     grid = Grid(record["size"], record["spacing_mm"], record["fit"])
-    are_images = record["source_kind"] == "pictures"
+    kind = record["source_kind"]
     patient = PatientRule(record["patient"])
-    return Reader(record, None if are_images else keep, patient, Plan(grid, intensity, look, are_images=are_images))
+    return Reader(record, keep if kind == "dicom" else None, patient, Plan(grid, intensity, look, kind))
 
 
 @contextmanager
@@ -115,7 +115,7 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
         DataError: If nothing is there, or nothing of it is eligible.
     """
     plan, flow = reader.plan, Flow()
-    survey = survey_source(source, plan.look, workers, are_images=plan.are_images)
+    survey = survey_source(source, plan.look, workers, kind=plan.kind)
     policies = Policies(unreadable="exclude", same_uid="separate")
     chosen = choose(survey, keep=reader.keep, look=plan.look, policies=policies, flow=flow)
     wanted = reader.patient.named(survey, chosen.wanted, plan.look.pseudonyms)

@@ -62,7 +62,7 @@ def choose(survey: Survey, *, keep: KeepRules | None, look: Look, policies: Poli
 
     Args:
         survey: What is below the source.
-        keep: Which images are the wanted sequence; None keeps all, as for pictures.
+        keep: Which images are the wanted sequence; None keeps all, as for pictures and volumes.
         look: Names and limits.
         policies: What to refuse.
         flow: Gets a step for each thing looked at.
@@ -126,7 +126,7 @@ def _readable(
     images = facts.filter(pl.col("outcome") == "image")
     flow.add("slices", images, unit="slices")
     if images.is_empty():
-        kind = "DICOM image" if keep is not None else "PNG or JPEG picture"
+        kind = {"dicom": "DICOM image", "volumes": "NIfTI or NRRD volume"}.get(survey.kind, "picture")
         reasons = _counts(Counter(of["refused"]["reason"]) + Counter(of["skipped"]["reason"]))
         remedy = "Name the folder that holds the images (fistula doctor source=... says what is in it)"
         raise DataError(f"source={survey.folder}", f"must hold at least one {kind}", found=reasons, remedy=remedy)

@@ -1,4 +1,4 @@
-"""Read PNG and JPEG pictures as grey values."""
+"""Read PNG, JPEG, TIFF, BMP and WebP pictures as grey values."""
 
 import warnings
 from io import BytesIO
@@ -10,6 +10,8 @@ from fistula.dicom.outcome import Refused
 from fistula.dicom.pixels import LUMA, Picture
 
 MAX_PIXELS = 1 << 26
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+WHITE_IS_ZERO = 262, 0  # TIFF 6.0, PhotometricInterpretation; Pillow heeds it up to 8 bits
 
 
 def read_picture(content: bytes) -> Picture:
@@ -18,27 +20,35 @@ def read_picture(content: bytes) -> Picture:
     Colours become luma (BT.601). Transparency is dropped, never blended: in published sets it can give a label away.
 
     Raises:
-        Refused: If it is not a PNG or JPEG file, is damaged, or is absurdly large.
+        Refused: If it is no such picture, is one of several frames, damaged, or absurdly large.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            opened = Image.open(BytesIO(content), formats=("PNG", "JPEG"))
+            opened = Image.open(BytesIO(content), formats=FORMATS)
             if opened.width * opened.height > MAX_PIXELS:
                 raise Refused("an absurd number of pixels")
+            if opened.format != "JPEG" and (pages := getattr(opened, "n_frames", 1)) > 1:
+                raise Refused("a picture of several pages or frames", f"Save each of the {pages} as a file of its own")
+            is_inverted = opened.format == "TIFF" and opened.mode[0] in "IF" and _tag(opened) == WHITE_IS_ZERO[1]
             opened.load()
             image = ImageOps.exif_transpose(opened)
     except UnidentifiedImageError as error:
-        raise Refused("neither PNG nor JPEG") from error
+        raise Refused("no PNG, JPEG, TIFF, BMP or WebP picture") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Refused("an absurd number of pixels") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise Refused("a damaged picture", "Export it again") from error
-    return Picture(values=_grey(image), decoder="pillow")
+    return Picture(values=_grey(image), decoder="pillow", is_inverted=is_inverted)
+
+
+def _tag(opened: Image.Image) -> int | None:
+    tags = getattr(opened, "tag_v2", {})
+    return tags.get(WHITE_IS_ZERO[0])
 
 
 def _grey(image: Image.Image) -> np.ndarray:
-    if image.mode in ("I;16", "I;16B", "I", "F"):
+    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
         return np.asarray(image, np.float32)
     if image.mode in ("L", "1"):
         return np.asarray(image.convert("L"), np.float32)

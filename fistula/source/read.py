@@ -44,7 +44,7 @@ def read_chosen(
     if earlier is not None:
         frames.append(earlier(wanted, store))
         rest = wanted.filter(~pl.col("row").is_in(frames[-1]["row"].to_list()))
-    is_dangerous = is_risky(wanted) and not plan.are_images
+    is_dangerous = plan.kind == "dicom" and is_risky(wanted)
     frames.append(read_into(store, volumes_of(survey, rest), plan, workers, is_risky=is_dangerous))
     table = wanted.join(pl.concat(frames), on="row", how="left", maintain_order="left")
     has_pixels = pl.col("at").is_not_null()

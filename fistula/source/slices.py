@@ -21,6 +21,7 @@ from fistula.dicom.timing import TimeLimit
 from fistula.source.grid import Grid, Placed, place, to_bytes
 from fistula.source.intensity import Intensity
 from fistula.source.picture_file import read_picture
+from fistula.source.volume_slices import volume_pictures
 
 RESULTS: dict[str, Any] = {
     "row": pl.Int64(),
@@ -63,13 +64,13 @@ class Plan:
         grid: Where it is resampled to.
         intensity: One of `fistula.source.intensity`.
         look: Limits of size and time.
-        are_images: PNG and JPEG files, not DICOM.
+        kind: Of the images, one of `fistula.source.formats.KINDS`.
     """
 
     grid: Grid
     intensity: Intensity
     look: Look
-    are_images: bool = False
+    kind: str = "dicom"
 
 
 def read_volumes(volumes: Sequence[Sequence[Slice]], plan: Plan) -> tuple[list[tuple], np.ndarray]:
@@ -135,7 +136,7 @@ def decoded(slices: Sequence[Slice], plan: Plan) -> Iterator[tuple[Slice, str | 
                 with open_part(part, limit=plan.look.limit) as file:
                     content = file.read()
                 digest = plan.look.pseudonyms("source", hashlib.sha256(content).hexdigest())
-                pictures = _decoder(content, [item.frame for item in items], plan)
+                pictures = _decoder(content, part, [item.frame for item in items], plan)
         except NotTaken as outcome:
             yield from ((item, digest, outcome) for item in items)
             continue
@@ -143,9 +144,11 @@ def decoded(slices: Sequence[Slice], plan: Plan) -> Iterator[tuple[Slice, str | 
             yield item, digest, _next(pictures, plan.look.seconds)
 
 
-def _decoder(content: bytes, frames: list[int], plan: Plan) -> Iterator[Picture]:
-    if plan.are_images:
+def _decoder(content: bytes, part: Part, frames: list[int], plan: Plan) -> Iterator[Picture]:
+    if plan.kind == "pictures":
         return iter([read_picture(content)])
+    if plan.kind == "volumes":
+        return volume_pictures(content, part.path.name, frames)
     return decode(read_dataset(BytesIO(content), limit=plan.look.limit), frames)
 
 

@@ -1,8 +1,9 @@
 """The table of everything found below a folder: one row a frame of an image, one a file that gives none."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import polars as pl
 from fistula.dicom.container import find_files
 from fistula.dicom.look import Look, file_stamp, look_at
 from fistula.errors import DataError
+from fistula.source.formats import kind_of_source, masks_among
+from fistula.source.other_images import records_of
 from fistula.source.workers import Workers, batches_of, in_parallel
 
 FACTS: dict[str, Any] = {
@@ -66,7 +69,6 @@ FACTS: dict[str, Any] = {
     "study_day": pl.Int64(),
     "notes": pl.String(),
 }
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 FILES_A_BATCH = 64
 ROWS_A_FRAME = 4096  # records as tuples take ten times the memory of a table's
 DEADLY = "crashes or hangs the program that reads it"
@@ -80,11 +82,13 @@ class Survey:
         folder: The folder.
         paths: Its files; `file` of the table counts them from 0.
         facts: Columns as in `FACTS`.
+        kind: Of its images, one of `fistula.source.formats.KINDS`.
     """
 
     folder: Path
     paths: list[Path]
     facts: pl.DataFrame
+    kind: str = "dicom"
 
     def name(self, file: int, member: str = "") -> str:
         """The file's path below the folder, and the member's name in it; for the terminal only."""
@@ -98,7 +102,13 @@ def printable(name: str) -> str:
 
 
 def survey_source(
-    source: Path, look: Look, workers: Workers, *, are_images: bool = False, known: pl.DataFrame | None = None
+    source: Path,
+    look: Look,
+    workers: Workers,
+    *,
+    kind: str | None = "dicom",
+    named: Container[str] = (),
+    known: pl.DataFrame | None = None,
 ) -> Survey:
     """List what a file, a zip archive, or a folder of any depth and any files holds.
 
@@ -106,16 +116,21 @@ def survey_source(
         source: File or folder.
         look: How to look at each.
         workers: Processes.
-        are_images: PNG and JPEG pictures, named by the pseudonyms of their paths; otherwise headers of DICOM are read.
+        kind: Of the images, one of `fistula.source.formats.KINDS`; None finds it out.
+        named: Paths below the source that are images, even if they are called as masks are.
         known: Facts of an earlier survey with the same `look`; files with a stamp in it are not opened.
 
     Raises:
         DataError: If the source is not there or has no files.
     """
     folder, paths = (source.parent, [source]) if source.is_file() else (source, files_below(source))
-    if are_images:
-        return _survey_pictures(folder, paths, look)
-    return _survey_headers(folder, paths, look, workers, known=known)
+    kind = kind or kind_of_source(paths, folder)
+    if kind == "dicom":
+        return _survey_headers(folder, paths, partial(_of_dicom, look=look), look, workers, known=known)
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    masks = {name for name in masks_among(names) if unicodedata.normalize("NFC", name) not in named}
+    work = partial(_of_others, look=look, folder=folder, kind=kind, masks=masks)
+    return replace(_survey_headers(folder, paths, work, look, workers), kind=kind)
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -132,7 +147,13 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def _survey_headers(
-    folder: Path, paths: list[Path], look: Look, workers: Workers, *, known: pl.DataFrame | None = None
+    folder: Path,
+    paths: list[Path],
+    looked_at: Callable[[Path], list[dict[str, Any]]],
+    look: Look,
+    workers: Workers,
+    *,
+    known: pl.DataFrame | None = None,
 ) -> Survey:
     """Read the headers of `paths`, which lie below `folder`."""
     stamps = [file_stamp(path, path.relative_to(folder).as_posix(), look.pseudonyms) for path in paths]
@@ -147,7 +168,7 @@ def _survey_headers(
         frames.append(again)
     new = [(index, paths[index], stamps[index]) for index in range(len(paths)) if index not in old]
     batches = batches_of(new, size=lambda item: 1, target=FILES_A_BATCH)
-    work = partial(_survey_batch, look=look)
+    work = partial(_survey_batch, looked_at=looked_at)
     for records in in_parallel(work, batches, workers, title="reading headers", lost=_lost):
         waiting += records
         if len(waiting) >= ROWS_A_FRAME:
@@ -158,42 +179,25 @@ def _survey_headers(
     return Survey(folder, paths, facts)
 
 
-def _survey_pictures(folder: Path, paths: list[Path], look: Look) -> Survey:
-    rows = []
-    for index, path in enumerate(paths):
-        name = path.relative_to(folder).as_posix()
-        is_image = path.suffix.lower() in IMAGE_SUFFIXES
-        key = look.pseudonyms("image", name)
-        rows.append(
-            {
-                "file": index,
-                "member": "",
-                "frame": 0,
-                "frames": 1,
-                "stamp": file_stamp(path, name, look.pseudonyms),
-                "outcome": "image" if is_image else "skipped",
-                "reason": "" if is_image else "neither PNG nor JPEG",
-                "slice_key": key,
-                "instance_key": key,
-                "series_key": look.pseudonyms("image series", name),
-                "patient_key": key,  # the table of labels says who it is
-                "study_key": key,
-                "is_named": False,
-                "notes": "",
-            }
-        )
-    return Survey(folder, paths, pl.DataFrame(rows, schema=FACTS))
-
-
 def _lost(item: tuple[int, Path, str]) -> list[tuple]:
     record = {"file": item[0], "member": "", "stamp": item[2], "outcome": "refused", "reason": DEADLY, "remedy": ""}
     return [tuple(record.get(column) for column in FACTS)]
 
 
-def _survey_batch(batch: Sequence[tuple[int, Path, str]], *, look: Look) -> list[tuple]:
+def _of_dicom(path: Path, *, look: Look) -> list[dict[str, Any]]:
+    return look_at(path, look)
+
+
+def _of_others(path: Path, *, look: Look, folder: Path, kind: str, masks: Container[str]) -> list[dict[str, Any]]:
+    return records_of(path, path.relative_to(folder).as_posix(), look, kind=kind, masks=masks)
+
+
+def _survey_batch(
+    batch: Sequence[tuple[int, Path, str]], *, looked_at: Callable[[Path], list[dict[str, Any]]]
+) -> list[tuple]:
     rows = []
     for index, path, stamp in batch:
-        for record in look_at(path, look):
+        for record in looked_at(path):
             record |= {"file": index, "stamp": stamp}
             rows.append(tuple(record.get(column) for column in FACTS))
     return rows

@@ -34,7 +34,7 @@ def test_pictures_without_headers_are_sent_to_ingest(tmp_path, fistula_here):
     (tmp_path / "pictures" / "a.PNG").write_bytes(b"\x89PNG")
     code, shown, _ = fistula_here("doctor", "source=pictures", *QUICK)
     assert code == 0
-    assert shown.endswith("ingest takes them by a table with path, patient_id and label\n")
+    assert "pictures name no patients: labels need a column patient_id" in shown
 
 
 def test_json_has_one_record_a_file(dicom_tree, tmp_path, fistula_here):

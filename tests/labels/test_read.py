@@ -97,7 +97,7 @@ def test_the_opening_is_optional_per_line(table):
         ("path,label,opening_row\na,1,3\n", "both of opening_row and opening_col"),
         ("path,label,opening_row,opening_col\na,1,3,\n", "must both be numbers, or both empty"),
         ("path,label,opening_row,opening_col\na,1,nan,1\n", "must both be numbers"),
-        ("path,label,patient_id\na.png,1,1\nb.dcm,1,1\n", "DICOM and PNG or JPEG files in one table"),
+        ("path,label,patient_id\na.png,1,1\nb.dcm,1,1\n", "names images of two kinds in one table"),
         ("series_instance_uid,instance_number,label\n1,x,1\n", "instance_number must be a whole number"),
         ('path,label\n"a,1\n', "is not CSV"),
     ],

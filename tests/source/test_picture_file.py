@@ -43,8 +43,8 @@ def test_a_photograph_is_turned_as_its_tag_says():
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"text", "neither PNG nor JPEG"),
-        (_bytes(Image.new("L", (50, 50)), "BMP"), "neither PNG nor JPEG"),
+        (b"text", "no PNG, JPEG, TIFF, BMP or WebP"),
+        (_bytes(Image.new("L", (50, 50)), "GIF"), "no PNG, JPEG, TIFF, BMP or WebP"),
         (_bytes(Image.effect_noise((50, 50), 90))[:-900], "a damaged picture"),
         (_bytes(Image.new("1", (20000, 20000))), "an absurd number of pixels"),
     ],

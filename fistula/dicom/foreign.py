@@ -1,0 +1,30 @@
+"""What a file that is no DICOM is, by its first bytes, so that it is called by its name."""
+
+from fistula.dicom.outcome import Skipped
+
+START = 352  # bytes; NIfTI says what it is at 344
+TABLE = "Give labels that name it by path and patient_id, or a source without DICOM files"
+NO_PATIENTS = "Use the images that it was made from: a split by patient is not possible without patients"
+# First bytes, what it is, and what to do with it.
+KINDS = (
+    (b"\x89PNG", "a PNG picture", TABLE),
+    (b"\xff\xd8\xff", "a JPEG picture", TABLE),
+    (b"II*\0", "a TIFF picture", TABLE),
+    (b"MM\0*", "a TIFF picture", TABLE),
+    (b"BM", "a BMP picture", TABLE),
+    (b"NRRD", "an NRRD volume", TABLE),
+    (b"\x93NUMPY", "a NumPy array, which names no patients (.npz of MedMNIST)", NO_PATIENTS),
+    (b"%PDF", "a PDF document", ""),
+    (b"GIF8", "a GIF picture", "Save it as PNG"),
+)
+NO_DICOM = ("not DICOM", "a NIfTI volume", "a WebP picture", *(reason for _, reason, _ in KINDS))
+
+
+def foreign(start: bytes) -> Skipped:
+    """What begins with these bytes, called by its name; `not DICOM` if it is none of the kinds that are known."""
+    if start[344:348] in (b"n+1\0", b"ni1\0") or start[4:8] in (b"n+2\0", b"ni2\0"):
+        return Skipped("a NIfTI volume", TABLE)
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return Skipped("a WebP picture", TABLE)
+    found = next(((reason, remedy) for magic, reason, remedy in KINDS if start.startswith(magic)), None)
+    return Skipped(*found) if found else Skipped("not DICOM")

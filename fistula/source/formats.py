@@ -1,0 +1,94 @@
+"""Which kind of images a folder holds, and which of its files are masks, by their names."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from fistula.source.volume_file import VOLUME_SUFFIXES
+
+KINDS = ("dicom", "volumes", "pictures")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+# case_seg, case-label, case.seg, case_mask_1; or the word alone.
+MASK = re.compile(
+    r"^(?:(?P<base>.+)[._ -])?(?:seg|segmentation|mask|label|labels|labelmap|roi)(?:[._ -]?\d{1,3})?$", re.IGNORECASE
+)
+MASK_FOLDERS = ("mask", "masks", "label", "labels", "labelstr", "labelsts", "seg", "segmentation", "segmentations")
+CHANNEL = re.compile(r"_\d{4}$")  # nnU-Net's number of the sequence, which the mask of it has not
+
+
+def kind_of_name(name: str) -> str:
+    """`volumes`, `pictures`, or `dicom` for all else."""
+    name = name.lower()
+    if name.endswith(VOLUME_SUFFIXES):
+        return "volumes"
+    return "pictures" if name.endswith(PICTURE_SUFFIXES) else "dicom"
+
+
+def kind_of_source(paths: Sequence[Path], folder: Path) -> str:
+    """What a source's images are: DICOM if any file of it is, else volumes if there are any, else pictures.
+
+    Masks and other files beside DICOM images do not make them anything else.
+    """
+    kinds = {path: kind_of_name(path.name) for path in paths}
+    if any(kind == "dicom" and _is_dicom(path) for path, kind in kinds.items()):
+        return "dicom"
+    masks = masks_among([path.relative_to(folder).as_posix() for path in paths])
+    rest = {kinds[path] for path in paths if path.relative_to(folder).as_posix() not in masks}
+    return next((kind for kind in ("volumes", "pictures") if kind in rest), "dicom")
+
+
+def masks_among(names: Sequence[str], *, are_apart: bool = False) -> dict[str, str]:
+    """Of paths below a source those that are masks, each with the name of what it is a mask of (empty: not said).
+
+    A file is one by its name (`case_seg.nii.gz`, `x_mask.png`, `Segmentation.seg.nrrd`), or because it lies in a folder
+    for masks (`masks/x.png`, `labelsTr/case.nii.gz`) and an image elsewhere has its name.
+
+    Args:
+        names: The paths.
+        are_apart: The images are DICOM files: then none of `names` is one, and a folder for masks is enough.
+    """
+    stems: dict[str, set[str]] = {}
+    for name in names:
+        if kind_of_name(name) != "dicom":
+            stem = CHANNEL.sub("", plain(stem_of(name)))
+            stems.setdefault(stem, set()).add(str(PurePosixPath(name).parent))
+    found = {}
+    for name in names:
+        if kind_of_name(name) == "dicom":
+            continue
+        stem, folder = stem_of(name), PurePosixPath(name).parent
+        if match := MASK.fullmatch(stem):
+            found[name] = match["base"] or ""
+        elif folder.name.lower() in MASK_FOLDERS and (are_apart or stems[plain(stem)] - {str(folder)}):
+            found[name] = stem
+    return found
+
+
+def stem_of(path: str) -> str:
+    """A file's name without what says its format.
+
+    Example:
+        >>> stem_of("a/case.01_seg.nii.gz"), stem_of("Segmentation.seg.nrrd")
+        ('case.01_seg', 'Segmentation.seg')
+    """
+    name = PurePosixPath(path).name
+    for suffix in (".nii.gz", ".mrk.json"):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return PurePosixPath(name).stem
+
+
+def plain(name: str) -> str:
+    """A name as it is compared: letters composed, without case."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM does, or is an archive, which is opened later."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+    except OSError:
+        return False
+    return start[128:] == b"DICM" or start[:2] in (b"\x02\x00", b"\x08\x00", b"\x1f\x8b") or start[:4] == b"PK\x03\x04"

@@ -1,0 +1,149 @@
+"""Images that are not DICOM, from the command line: volumes and pictures of every kind."""
+
+import json
+import zipfile
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK
+from PIL import Image
+
+from fistula.cohort.manifest import read_cohort
+
+SMALL = ("size=32", "spacing_mm=1.0", "workers.count=1")
+
+
+@pytest.fixture
+def same_twice(tmp_path, write_dicom):
+    """Patients as DICOM, oblique and written backwards, and as the NIfTI files that SimpleITK makes of them."""
+    random = np.random.default_rng(0)
+    down, back = float(np.cos(0.3)), float(np.sin(0.3))
+    dicom, nifti = ["sop_instance_uid,label"], ["path,frame_number,label,patient_id"]
+    (tmp_path / "nifti").mkdir()
+    for patient in range(2):
+        names = []
+        for place in range(4):
+            path = tmp_path / "dicom" / f"{patient}" / f"{place}.dcm"
+            write_dicom(
+                path,
+                random.integers(0, 900, (24, 20), dtype=np.uint16),
+                SOPInstanceUID=f"2.25.7{patient}{place}",
+                SeriesInstanceUID=f"2.25.8{patient}",
+                StudyInstanceUID=f"2.25.9{patient}",
+                PatientID=f"P{patient}",
+                ImageOrientationPatient=[-1, 0, 0, 0, down, back],
+                ImagePositionPatient=[5, -4 * place * -back, 10 - 4 * place * down],
+                PixelSpacing=[1.0, 1.0],
+                SliceThickness=4,
+                InstanceNumber=place + 1,
+            )
+            names.append(str(path))
+            dicom.append(f"2.25.7{patient}{place},{patient}")
+        series = SimpleITK.ImageSeriesReader()
+        series.SetFileNames(names)
+        SimpleITK.WriteImage(series.Execute(), str(tmp_path / "nifti" / f"case{patient}.nii.gz"))
+        nifti += [f"case{patient}.nii.gz,{frame},{patient},P{patient}" for frame in range(1, 5)]
+    (tmp_path / "dicom.csv").write_text("\n".join(dicom))
+    (tmp_path / "nifti.csv").write_text("\n".join(nifti))
+    return tmp_path
+
+
+def test_a_volume_gives_the_pixels_places_and_order_of_the_dicom_that_it_was_made_from(same_twice, fistula_here):
+    for kind in ("dicom", "nifti"):
+        words = (f"source={kind}", f"labels={kind}.csv", f"out=out-{kind}", "keep=all", *SMALL)
+        code, _, error = fistula_here("ingest", *words)
+        assert code == 0, error
+    first, second = (read_cohort(same_twice / f"out-{kind}") for kind in ("dicom", "nifti"))
+    np.testing.assert_array_equal(first.pixels, second.pixels)
+    for column in ("label", "orientation", "tilt_degrees", "turned", "pixel_spacing_mm"):
+        assert first.manifest[column].to_list() == second.manifest[column].to_list(), column
+    np.testing.assert_allclose(first.manifest["position_mm"], second.manifest["position_mm"], atol=1e-3)
+    assert second.record["source_kind"] == "volumes"
+
+
+def test_doctor_shows_volumes_and_its_table_comes_back_filled_in(same_twice, fistula_here):
+    code, shown, error = fistula_here("doctor", "source=nifti", "labels=mine.csv")
+    assert code == 0, error
+    assert "2 series and volumes of images" in shown
+    lines = (same_twice / "mine.csv").read_text().splitlines()
+    assert lines[:2] == ["path,frame_number,patient_id,label", "case0.nii.gz,1,,"]
+    filled = [f"{line[:-2]},P{line[4]},{line[4] if ',1,' in line else ''}" for line in lines[1:]]
+    (same_twice / "mine.csv").write_text("\n".join([lines[0], *filled]))
+    code, shown, error = fistula_here("ingest", "source=nifti", "labels=mine.csv", "out=mine", *SMALL)
+    assert code == 0, error
+    record = json.loads((same_twice / "mine" / "ingest.json").read_text())
+    assert (record["labelled"], record["slices"]) == (2, 8)  # an empty cell is no label, and no error
+
+
+def test_a_volume_names_nobody_and_a_table_has_to(same_twice, fistula_here):
+    lines = (same_twice / "nifti.csv").read_text().replace(",patient_id", "").replace(",P0", "").replace(",P1", "")
+    (same_twice / "nameless.csv").write_text(lines)
+    code, _, error = fistula_here("ingest", "source=nifti", "labels=nameless.csv", "out=out", *SMALL)
+    assert code == 2
+    assert "must have a patient_id" in error
+    words = ("source=nifti", "labels=nameless.csv", "out=out", "patient=(?P<patient>case.)", *SMALL)
+    assert fistula_here("ingest", *words)[0] == 0
+
+
+def test_what_is_no_dicom_is_called_by_its_name(same_twice, fistula_here):
+    folder = same_twice / "mixed"
+    folder.mkdir()
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), folder / "a")
+    np.savez(folder / "medmnist.npz", images=np.zeros(3))
+    for name in ("PNG", "JPEG", "TIFF", "BMP", "WEBP"):
+        Image.new("L", (8, 8)).save(folder / f"{name} without suffix", name)
+    code, _, error = fistula_here("ingest", "source=mixed", "labels=dicom.csv", "out=out", *SMALL)
+    assert code == 2
+    for words in ("a NumPy array, which names no patients", "a PNG picture", "a TIFF picture", "a BMP picture"):
+        assert words in error
+    code, shown, _ = fistula_here("doctor", "source=mixed")
+    assert "not DICOM" not in shown + error
+    assert all(words in shown for words in ("a NIfTI volume", "a WebP picture", "a JPEG picture", "patient_id"))
+
+
+FORMATS = {"png": {}, "jpg": {"quality": 100}, "tif": {}, "tiff": {"compression": "tiff_lzw"}, "bmp": {},
+           "webp": {"lossless": True}}  # fmt: skip
+
+
+def test_pictures_of_six_formats_make_one_cohort(tmp_path, fistula_here):
+    random = np.random.default_rng(0)
+    lines = ["path,label,patient_id"]
+    (tmp_path / "in").mkdir()
+    for number, (suffix, options) in enumerate(FORMATS.items()):
+        Image.fromarray(random.integers(0, 255, (32, 32), dtype=np.uint8)).save(
+            tmp_path / "in" / f"{suffix}.{suffix}", **options
+        )
+        lines.append(f"{suffix}.{suffix},{number % 2},P{number}")
+    (tmp_path / "in" / "labels.csv").write_text("\n".join(lines))
+    code, _, error = fistula_here("ingest", "source=in", "labels=in/labels.csv", "out=out", *SMALL)
+    assert code == 0, error
+    assert read_cohort(tmp_path / "out").record["labelled"] == 6
+
+
+def test_a_table_of_no_images_of_one_kind_is_refused(tmp_path, fistula_here):
+    (tmp_path / "labels.csv").write_text("path,label,patient_id\na.png,1,1\nb.nii.gz,0,2\n")
+    code, _, error = fistula_here("ingest", f"source={tmp_path}", "labels=labels.csv", "out=out", *SMALL)
+    assert code == 2
+    assert "names images of two kinds in one table" in error
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "cp932", "euc-kr"])
+def test_an_archive_whose_names_are_of_another_age_opens(tmp_path, fistula_here, write_dicom, encoding):
+    name = {"gbk": "肛瘘", "cp932": "痔瘻", "euc-kr": "치루"}[encoding]
+    lines = ["path,label"]
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for number in range(4):
+            path = tmp_path / "one.dcm"
+            write_dicom(path, SOPInstanceUID=f"2.25.{number + 5}", PatientID=f"P{number}",
+                        StudyInstanceUID=f"2.25.1{number}", SeriesInstanceUID=f"2.25.2{number}")  # fmt: skip
+            archive.writestr("x" * len(name.encode(encoding)) + f"{number}.dcm", path.read_bytes())
+            lines.append(f"in.zip/{name}{number}.dcm,{number % 2}")
+    # zipfile writes no such names, so they take the place of others in the file.
+    own = name.encode(encoding)
+    content = (tmp_path / "in.zip").read_bytes().replace(b"x" * len(own), own)
+    (tmp_path / "in.zip").write_bytes(content)
+    (tmp_path / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    code, _, error = fistula_here("ingest", "source=in.zip", "labels=labels.csv", "out=out", "keep=all", *SMALL)
+    assert code == 0, error
+    assert read_cohort(tmp_path / "out").record["labelled"] == 4
