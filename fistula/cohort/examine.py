@@ -16,8 +16,8 @@ from fistula.dicom.parse import read_dataset
 from fistula.dicom.pixels import decode
 from fistula.dicom.reference import read_reference
 from fistula.dicom.timing import TimeLimit
+from fistula.labels.lines import Labels
 from fistula.labels.matching import match
-from fistula.labels.read import Labels
 from fistula.source.choose import suspected_persons
 from fistula.source.rules import KeepRules
 from fistula.source.slices import is_risky

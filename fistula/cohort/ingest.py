@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,9 +20,8 @@ from fistula.cohort.select import Selection, select
 from fistula.dicom.look import Look
 from fistula.dicom.syntax import decoder_version
 from fistula.folder import refuse_existing, whole_folder
+from fistula.labels.lines import Labels
 from fistula.labels.matching import refuse_empty_classes
-from fistula.labels.read import Labels, read_labels
-from fistula.labels.spreadsheet import Naming
 from fistula.source.choose import Policies, refuse_files
 from fistula.source.flow import Flow
 from fistula.source.grid import Grid
@@ -64,27 +64,21 @@ class Recipe:
 
 def ingest(
     source: Path,
-    labels_file: Path,
+    labels: Labels | Callable[[Survey], Labels],
     out: Path,
     *,
     recipe: Recipe,
     workers: Workers,
-    classes: list[str] | None = None,
-    level: str = "slice",
-    naming: Naming | None = None,
     reuse: Path | None = None,
 ) -> dict[str, Any]:
     """Write the cohort folder `out`, whole or not at all.
 
     Args:
-        source: Folder of DICOM files, or of the pictures that the table names.
-        labels_file: Table of labels, see `fistula.labels.read.read_labels`.
+        source: Folder of DICOM files, or of the volumes or pictures that the table names.
+        labels: A table of labels, see `fistula.labels.read.read_labels`; or what makes one of what lies there.
         out: Folder to write; must not exist.
         recipe: How.
         workers: Processes.
-        classes: Class names where labels are words.
-        level: Whether a line of the table labels a `slice`, or all slices of a `patient`.
-        naming: How the table calls its columns.
         reuse: A cohort written from an earlier state of the same tree by an equal recipe; what did not change since
             is taken from it.
 
@@ -95,10 +89,13 @@ def ingest(
         FistulaError: If anything is not what it has to be; nothing is then written.
     """
     refuse_existing(out)
-    labels = read_labels(labels_file, classes=classes, negatives=recipe.policies.negatives, level=level, naming=naming)
     earlier = Earlier.open(reuse, recipe.settings, recipe.look.pseudonyms) if reuse is not None else None
     known = earlier.facts if earlier else None
-    survey = survey_source(source, recipe.look, workers, kind=labels.kind, named=labels.paths, known=known)
+    if isinstance(labels, Labels):
+        survey = survey_source(source, recipe.look, workers, kind=labels.kind, named=labels.paths, known=known)
+    else:
+        survey = survey_source(source, recipe.look, workers, kind=None, known=known)
+        labels = labels(survey)
     flow = Flow()
     selection = select(
         survey,
@@ -156,7 +153,7 @@ def _record(
         "patients": manifest["patient_key"].n_unique(),
         "by_class": {name: int((manifest["label"] == index).sum()) for index, name in enumerate(labels.classes)},
         "flow": flow.steps,
-        "noted": selection.noted | dict(notes.most_common()),
+        "noted": labels.noted | selection.noted | dict(notes.most_common()),
         "volumes_noted": volume_notes(manifest) | plane_notes(manifest),
         "early": early_warnings(manifest),
         "decoders": {decoder_version(name): count for name, count in decoders.items()},

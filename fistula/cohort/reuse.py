@@ -49,6 +49,8 @@ class Earlier:
             facts = pl.read_parquet(folder / "survey.parquet")
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"reuse={folder}", "has no readable survey.parquet", remedy="Leave reuse out") from error
+        if not set(FACTS) - {"file", "member"} <= set(facts.columns):
+            raise DataError(f"reuse={folder}", "was made by an earlier version", remedy="Leave reuse out")
         member = pl.lit("").alias("member")  # members of archives are looked at anew
         facts = facts.filter(pl.col("stamp") != "").with_columns(member, file=pl.lit(None, pl.Int64()))
         is_single = pl.len().over("stamp") == pl.col("frames").fill_null(1)

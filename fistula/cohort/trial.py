@@ -9,7 +9,8 @@ from fistula.dicom.container import Part
 from fistula.dicom.look import Look
 from fistula.dicom.reference import read_reference
 from fistula.errors import DataError
-from fistula.labels.read import TEMPLATE, Labels
+from fistula.labels.lines import Labels
+from fistula.labels.read import TEMPLATE
 from fistula.source.choose import Policies, choose
 from fistula.source.flow import Flow
 from fistula.source.patients import PatientRule

@@ -3,7 +3,8 @@
 import csv
 import json
 import shlex
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -18,12 +19,16 @@ from rich.text import Text
 from fistula.cohort.early import early_warnings
 from fistula.cohort.examine import decoded, file_records, outcomes, series_table, suspicions
 from fistula.cohort.trial import template_lines, trial
+from fistula.commands.ingest import labels_of
+from fistula.dicom.drawings import Drawing
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, FistulaError
 from fistula.folder import refuse_existing, write_whole
-from fistula.labels.read import Labels, read_labels
-from fistula.labels.spreadsheet import Naming
+from fistula.labels.drawings import drawings_below
+from fistula.labels.folders import FOLDERS
+from fistula.labels.lines import Labels
+from fistula.labels.masks import WORDS
 from fistula.source.choose import Policies
 from fistula.source.flow import wide_console
 from fistula.source.patients import PatientRule
@@ -60,11 +65,12 @@ def run(cfg: DictConfig) -> None:
     keep: KeepRules = instantiate(cfg.keep, _convert_="all")
     patient = PatientRule(cfg.patient)
     policies = Policies(unreadable="exclude", negatives=cfg.negatives)  # what cannot be read has its own table
-    labels = _read_table(cfg)
     look = Look(read_pseudonyms(create=False), keep.description, cfg.max_object_mb, cfg.seconds_per_file)
     workers = Workers(cfg.workers.count, cfg.workers.backend)
+    given = _given(cfg, keep, look, policies)
+    table = given if isinstance(given, Labels) else None
     survey = survey_source(
-        Path(str(cfg.source)), look, workers, kind=labels.kind if labels else None, named=labels.paths if labels else ()
+        Path(str(cfg.source)), look, workers, kind=table.kind if table else None, named=table.paths if table else ()
     )
     rules = keep if survey.kind == "dicom" else None
     if cfg.decode and rules:
@@ -72,6 +78,12 @@ def run(cfg: DictConfig) -> None:
     console = wide_console()
     _print_series(console, survey, rules, look)
     _print_rest(console, survey)
+    _print_segments(console, survey, look)
+    labels, missing = table, ""
+    try:
+        labels = given(survey) if callable(given) else table
+    except FistulaError as error:
+        missing = str(error)
     for sentence in suspicions(survey, labels=labels, look=look):
         console.print(f"suspicious: {sentence}", style="yellow", soft_wrap=True, markup=False)
     if cfg.json is not None:
@@ -85,6 +97,7 @@ def run(cfg: DictConfig) -> None:
             f"{survey.kind} name no patients: labels need a column patient_id, or ingest patient=folder:1 or a pattern"
         )
     slices, why, options = trial(survey, rules, look, labels=labels, policies=policies, patient=patient)
+    why = missing or why
     for sentence in early_warnings(slices):
         console.print(f"early: {sentence}", style="yellow", soft_wrap=True, markup=False)
     if why:
@@ -92,7 +105,7 @@ def run(cfg: DictConfig) -> None:
     if options:
         print("fits what is there:", *options)
     elif not why:
-        if cfg.labels.file is not None and labels is None:
+        if cfg.labels.file is not None and given is None:
             _write_template(Path(str(cfg.labels.file)), survey, slices, look)
         print("next: fistula ingest", *_next(cfg))
 
@@ -113,13 +126,31 @@ def _write_template(path: Path, survey: Survey, slices: pl.DataFrame, look: Look
     print(f"wrote {path}: fill in the labels; an empty one is none")
 
 
-def _read_table(cfg: DictConfig) -> Labels | None:
-    if cfg.labels.file is None or not Path(str(cfg.labels.file)).exists():
+def _given(
+    cfg: DictConfig, keep: KeepRules, look: Look, policies: Policies
+) -> Labels | Callable[[Survey], Labels] | None:
+    """The labels of the table or word that is named; None where the table is still to be written."""
+    word = cfg.labels.file
+    if word is None or not (str(word) in (*WORDS, FOLDERS) or Path(str(word)).exists()):
         return None
-    naming = Naming(cfg.columns, cfg.other_columns)
-    return read_labels(
-        Path(str(cfg.labels.file)), classes=cfg.classes, negatives="rest", level=cfg.labels.level, naming=naming
-    )
+    return labels_of(cfg, keep, look, policies, negatives="rest")  # one of positive images alone is looked at too
+
+
+def _print_segments(console: Console, survey: Survey, look: Look) -> None:
+    """What is drawn on images, for labels=masks and labels=points."""
+    for word in WORDS:
+        segments: Counter[str] = Counter()
+        for found in drawings_below(survey, word, look=look):
+            if isinstance(found.drawing, Drawing):
+                words = [", ".join(filter(None, (one.label, *one.names))) for one in found.drawing.segments]
+                segments.update(words or [point.label for point in found.drawing.points])
+            else:
+                segments[f"{found.name} cannot be read: {found.drawing.reason}"] += 1
+        if segments:
+            table = _table(f"labels={word}", ("segment" if word == "masks" else "point", "files"))
+            for name, count in segments.most_common(MOST_KINDS):
+                table.add_row(Text(name), str(count))
+            console.print(table)
 
 
 def _print_series(console: Console, survey: Survey, keep: KeepRules | None, look: Look) -> None:

@@ -1,6 +1,7 @@
 """`fistula ingest`: images and labels in, a cohort folder out."""
 
 import shlex
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,18 @@ from fistula.cohort.ingest import Recipe, ingest
 from fistula.dicom.identity import key_file, read_pseudonyms
 from fistula.dicom.look import Look
 from fistula.errors import ConfigError
+from fistula.folder import refuse_existing
+from fistula.labels.folders import FOLDERS, folder_labels
+from fistula.labels.lines import Labels
+from fistula.labels.masks import WORDS, Wanted, drawn_labels
+from fistula.labels.read import read_labels
 from fistula.labels.spreadsheet import Naming
 from fistula.source.choose import Policies
 from fistula.source.flow import Flow, wide_console
 from fistula.source.grid import Grid
 from fistula.source.patients import PatientRule
+from fistula.source.rules import KeepRules
+from fistula.source.survey import Survey
 from fistula.source.workers import Workers
 
 # What decides about the content of a cohort, and so about whether an earlier one may be reused.
@@ -28,19 +36,19 @@ SETTINGS = ("intensity", "keep", "size", "spacing_mm", "fit")
 def run(cfg: DictConfig) -> None:
     """Write the cohort; end with what was left out and why, and what to do next."""
     out = Path(str(cfg.out))
+    refuse_existing(out)
+    recipe = read_recipe(cfg)
+    labels = labels_of(cfg, recipe.keep, recipe.look, recipe.policies, negatives=cfg.negatives)
     manners = Manners(**cfg.archive)
     archive = parse(cfg.source, key="source") if is_archive(cfg.source) else None
     require_library(archive)
     with fetched(archive, manners) if archive else nullcontext(Path(str(cfg.source))) as source:
         record = ingest(
             source,
-            Path(str(cfg.labels.file)),
+            labels,
             out,
-            recipe=read_recipe(cfg),
+            recipe=recipe,
             workers=Workers(cfg.workers.count, cfg.workers.backend),
-            classes=cfg.classes,
-            level=cfg.labels.level,
-            naming=Naming(cfg.columns, cfg.other_columns),
             reuse=None if cfg.reuse is None else Path(str(cfg.reuse)),
         )
     console = wide_console()
@@ -52,8 +60,8 @@ def run(cfg: DictConfig) -> None:
     if record["ignored_columns"]:
         print(f"other_columns=ignore: left out {', '.join(record['ignored_columns'])}")
     counts = ", ".join(f"{name}: {count}" for name, count in record["by_class"].items())
-    if record["label_level"] == "patient":
-        print(f"labels.level=patient: {record['labelled']} slices have the label of their patient")
+    if (level := record["label_level"]) != "slice":
+        print(f"labels.level={level}: {record['labelled']} slices have the label of their {level}")
     for whose, found in record["negatives"].items():
         print(f"negatives={cfg.negatives}: {found['slices']} slices of {found['patients']} {whose} are negative")
     rest = record["slices"] - record["labelled"]
@@ -64,6 +72,31 @@ def run(cfg: DictConfig) -> None:
         print(f"positive class: {record['classes'][-1]}")
     print(f"look at {out / 'contact_sheet.png'}")
     print("next: fistula train", shlex.quote(f"cohort={out}"), "model=efficientnet_lite0")
+
+
+def labels_of(
+    cfg: DictConfig, keep: KeepRules, look: Look, policies: Policies, *, negatives: str
+) -> Labels | Callable[[Survey], Labels]:
+    """The table of labels that `labels=` names, or what makes one of what is drawn on images or how folders are called.
+
+    Raises:
+        FistulaError: If the table or an option is not what it has to be.
+    """
+    word, level = str(cfg.labels.file), cfg.labels.level
+    if word not in (*WORDS, FOLDERS):
+        naming = Naming(cfg.columns, cfg.other_columns)
+        return read_labels(Path(word), classes=cfg.classes, negatives=negatives, level=level, naming=naming)
+    if level != "slice":
+        raise ConfigError("labels.level", f"must be slice with labels={word}", found=level)
+    wanted = Wanted(word, cfg.labels.segment, cfg.labels.within_mm)
+
+    def made(survey: Survey) -> Labels:
+        if word == FOLDERS:
+            return folder_labels(survey, classes=cfg.classes)
+        rules = keep if survey.kind == "dicom" else None
+        return drawn_labels(survey, wanted, keep=rules, look=look, policies=policies, classes=cfg.classes)
+
+    return made
 
 
 def read_recipe(cfg: DictConfig) -> Recipe:

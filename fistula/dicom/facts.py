@@ -103,6 +103,7 @@ def _identity(dataset: Dataset, pseudonyms: Pseudonyms) -> tuple[dict[str, Any],
         "instance_key": pseudonyms("instance", instance) if instance else "",
         "study_key": pseudonyms("study", study or series or instance),
         "series_key": pseudonyms("series", series or study or instance),
+        "accession_key": pseudonyms("accession", number) if (number := text(dataset, "AccessionNumber")) else "",
         "series_alike": pseudonyms("series alike", "\0".join(alike)) if all(alike[:3]) else "",
         "study_day": pseudonyms.day(person["patient_key"], day.toordinal()) if day else None,
     }

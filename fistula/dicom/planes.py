@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fistula.dicom.container import Part, open_part
 from fistula.dicom.frames import Frame
@@ -48,7 +48,7 @@ class Plane:
         found: NDArray[np.float64] = vectors @ axes
         return found
 
-    def points(self, rows: NDArray, columns: NDArray) -> NDArray[np.float64]:
+    def points(self, rows: ArrayLike, columns: ArrayLike) -> NDArray[np.float64]:
         """Points ``(N, 3)`` of the patient at rows and columns."""
         found: NDArray[np.float64] = (
             self.corner
@@ -57,15 +57,21 @@ class Plane:
         )
         return found
 
-    def coincides(self, other: "Plane") -> bool:
-        """Whether both have the same pixels."""
-        return self.shape == other.shape and self.is_level_with(other)
+    def lies_on(self, other: "Plane") -> bool:
+        """Whether its pixels are those of the other plane, or some of them, in whatever order they are written."""
+        rows, columns = (np.array([0, 0, size - 1]) for size in self.shape)
+        places = other.places(self.points(rows, [0, columns[2], 0]))
+        off = np.abs(places[:, :2] - np.round(places[:, :2])) * other.spacing
+        inside = (places[:, :2] > -0.5).all() and (places[:, :2] < np.array(other.shape) - 0.5).all()
+        is_same_size = np.allclose(np.sort(self.spacing), np.sort(other.spacing), rtol=SAME_COSINES)
+        return bool(np.abs(places[:, 2]).max() < SAME_MM and off.max() < SAME_MM and inside and is_same_size)
 
-    def is_level_with(self, other: "Plane") -> bool:
-        """Whether the pixels of both lie at the same places, however many each has."""
+    def coincides(self, other: "Plane") -> bool:
+        """Whether both have the same pixels, written in the same order."""
         pairs = ((self.along, other.along), (self.down, other.down))
         return (
-            bool(np.abs(self.corner - other.corner).max() < SAME_MM)
+            self.shape == other.shape
+            and bool(np.abs(self.corner - other.corner).max() < SAME_MM)
             and all(np.abs(first - second).max() < SAME_COSINES for first, second in pairs)
             and bool(np.allclose(self.spacing, other.spacing, rtol=SAME_COSINES))
         )
@@ -100,10 +106,14 @@ def carried(drawn: Drawn, plane: Plane, reach_mm: float) -> NDArray[np.bool_]:
     if plane.coincides(drawn.plane):
         return drawn.pixels
     marked = np.zeros(plane.shape, bool)
-    rows, columns = np.nonzero(drawn.pixels)
     own = (drawn.plane.thickness or 0.0) / 2
-    places = plane.places(drawn.plane.points(rows, columns))
     extent = max(drawn.plane.spacing) + own
+    height, width = drawn.plane.shape
+    corners = plane.places(drawn.plane.points([0, 0, height - 1, height - 1], [0, width - 1, 0, width - 1]))[:, 2]
+    if corners.min() > reach_mm + extent or corners.max() < -reach_mm - extent:
+        return marked  # most pairs of planes of two volumes are far from each other
+    rows, columns = np.nonzero(drawn.pixels)
+    places = plane.places(drawn.plane.points(rows, columns))
     near = np.abs(places[:, 2]) <= max(reach_mm, 0) + extent
     if not near.any():
         return marked

@@ -9,7 +9,7 @@ import polars as pl
 from fistula.dicom.container import as_written
 from fistula.dicom.identity import Pseudonyms
 from fistula.errors import DataError
-from fistula.labels.read import KEYS, POINTS, Labels, Row
+from fistula.labels.lines import POINTS, Labels, Row
 from fistula.source.rules import KeepRules
 from fistula.source.survey import Survey
 
@@ -21,6 +21,12 @@ MATCHED = {
     "line": pl.Int64(),
     "said_patient": pl.String(),  # pseudonym of the patient that the table names
 }
+# Which fact a column is held against, and as the pseudonym of what.
+FACT_OF = {
+    "sop_instance_uid": ("instance_key", "instance"), "series_instance_uid": ("file_series", "series"),
+    "study_instance_uid": ("study_key", "study"), "accession_number": ("accession_key", "accession"),
+    "patient_id": ("patient_key", "patient"), "slice_key": ("slice_key", ""), "patient_key": ("patient_key", ""),
+}  # fmt: skip
 # Which value of `negatives` makes whose slices negative.
 NEGATIVES_OF = {"other patients": ("other_patients", "rest"), "labelled patients": ("rest",)}
 
@@ -34,7 +40,7 @@ def match(survey: Survey, facts: pl.DataFrame, labels: Labels, pseudonyms: Pseud
     matched: list[tuple] = []
     is_path = labels.key == ("path",)
     for record in facts.select(
-        "file", "member", "frame", "slice_key", "instance_key", "file_series", "instance_number", "patient_key"
+        "file", "member", "frame", "instance_number", *{fact for fact, _ in FACT_OF.values()}
     ).iter_rows(named=True):
         frame = (record["frame"] or 0) + 1
         names = _paths(record, survey) if is_path else [_name(record, labels.key)]
@@ -78,15 +84,19 @@ def refuse_ambiguous(images: pl.DataFrame, labels: Labels) -> None:
     Raises:
         DataError: With the lines.
     """
-    if labels.level == "patient":
+    if labels.level != "slice":
         return
     counted = pl.struct("file", "member").n_unique() if labels.has_frames else pl.len()
-    counts = images.drop_nulls("line").group_by("line").agg(len=counted).filter(pl.col("len") > 1).sort("line")
+    # A line may be for a range of image numbers, and then for one image of each.
+    by = ["line", "instance_number"] if "instance_number" in labels.key else ["line"]
+    counts = images.drop_nulls("line").group_by(by).agg(len=counted).filter(pl.col("len") > 1).sort(by)
     if counts.is_empty():
         return
-    first = ", ".join(f"line {line} ({count} images)" for line, count in counts.head(3).iter_rows())
+    first = ", ".join(
+        f"line {line} ({count} images)" for line, count in counts.select("line", "len").head(3).iter_rows()
+    )
     found = f"{len(counts)} lines for {counts['len'].sum()} images: {first}{', ...' if len(counts) > 3 else ''}"
-    remedy = "Name images by sop_instance_uid or path, and frames of one object by frame_number as well"
+    remedy = "Name images by sop_instance_uid, path or series_instance_uid, and frames by frame_number as well"
     raise DataError(labels.path, "every line must be for one image", found=found, remedy=remedy)
 
 
@@ -105,7 +115,7 @@ def refuse_unmatched(
     Raises:
         DataError: With how many, and the first of them.
     """
-    named = [row for row in labels.rows if row.label is not None]
+    named = list({row.line: row for row in labels.rows if row.label is not None}.values())  # a range has several
     used, seen = set(wanted["line"].drop_nulls()), set(others["line"].drop_nulls())
     unused = [row for row in named if row.line not in used | seen]
     dropped = [row for row in named if row.line in seen - used]
@@ -127,7 +137,7 @@ def refuse_unmatched(
 
 
 def _first(rows: Sequence[Row]) -> str:
-    names = ", ".join(f"line {row.line} ({' '.join(row.name)})" for row in rows[:3])
+    names = ", ".join(row.origin or f"line {row.line} ({' '.join(row.name)})" for row in rows[:3])
     return f"{names}{', ...' if len(rows) > 3 else ''}"
 
 
@@ -143,11 +153,10 @@ def refuse_empty_classes(labels: Iterable[int], classes: Sequence[str]) -> None:
 
 
 def _key(name: tuple[str, ...], key: tuple[str, ...], pseudonyms: Pseudonyms, frame: int | None) -> tuple:
-    if key == KEYS[0]:
-        return pseudonyms("instance", name[0]), frame
-    if key == KEYS[2]:
-        return pseudonyms("series", name[0]), int(name[1]), frame
-    return (pseudonyms("patient", name[0]) if key == KEYS[3] else name[0]), frame
+    if key == ("path",):
+        return *name, frame
+    _, kind = FACT_OF[key[0]]
+    return pseudonyms(kind, name[0]) if kind else name[0], *map(int, name[1:]), frame
 
 
 def _paths(record: dict, survey: Survey) -> list[tuple[str]]:
@@ -158,11 +167,7 @@ def _paths(record: dict, survey: Survey) -> list[tuple[str]]:
 
 
 def _name(record: dict, key: tuple[str, ...]) -> tuple:
-    if key == KEYS[0]:
-        return (record["instance_key"],)
-    if key == KEYS[2]:
-        return record["file_series"], record["instance_number"]
-    return (record["slice_key" if key == KEYS[4] else "patient_key"],)
+    return record[FACT_OF[key[0]][0]], *(record[column] for column in key[1:])
 
 
 def _columns(row: Row | None, pseudonyms: Pseudonyms) -> tuple:

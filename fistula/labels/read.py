@@ -2,90 +2,23 @@
 
 import math
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from fistula.errors import ConfigError, DataError
+from fistula.labels.lines import KEYS, LEVELS, POINT_COLUMNS, POINTS, Labels, Row
 from fistula.labels.page_table import BESIDE, beside_labels, first_answers
 from fistula.labels.spreadsheet import Naming, read_table, whole
 from fistula.source.formats import kind_of_name
 
-# What may name an image; the first of these that a table has is how it names them.
-KEYS = (
-    ("sop_instance_uid",), ("path",), ("series_instance_uid", "instance_number"), ("patient_id",),
-    ("slice_key",), ("patient_key",),  # pseudonyms, as a label page writes them
-)  # fmt: skip
-OF_PATIENTS = ("patient_id",), ("patient_key",)
-POINTS = ("opening", "canal")  # the finding, and the centre of the anal canal: NAME_row and NAME_col
-POINT_COLUMNS = tuple(f"{point}_{axis}" for point in POINTS for axis in ("row", "col"))
-OTHER_COLUMNS = ("frame_number", "label", "patient_id", "split", "site", *POINT_COLUMNS)
+RANGE = ("first", "last")  # image numbers, or frames of a path
+LONGEST_RANGE = 100_000
+OTHER_COLUMNS = ("frame_number", *RANGE, "label", "patient_id", "split", "site", *POINT_COLUMNS)
 TEMPLATE = ("patient_id", "series", "image_number", "position_mm")  # columns that help to fill in doctor's table
 COLUMNS = tuple(dict.fromkeys([name for key in KEYS for name in key] + list(OTHER_COLUMNS + TEMPLATE)))
-LEVELS = ("slice", "patient")
 # A word that says that there is nothing; the only other one is then the positive class.
 ABSENT = ("absent", "control", "healthy", "negative", "no", "none", "normal")
 PARTS = ("train", "val", "test")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table.
-
-    Attributes:
-        line: Its number in the file, the header's being 1.
-        name: What names the image or images, one text for each column of the table's key.
-        frame: Frame of a multi-frame object, from 1; None for all of them.
-        label: Index of its class; None where the cell is empty.
-        patient: The patient as the table says; empty where it does not.
-        split: train, val, test or None.
-        site: The site or None.
-        points: For each of `POINTS` its row and column in the source image, centre of the first pixel at 0, or None.
-    """
-
-    line: int
-    name: tuple[str, ...]
-    frame: int | None
-    label: int | None
-    patient: str
-    split: str | None
-    site: str | None
-    points: tuple[tuple[float, float] | None, ...]
-
-
-@dataclass(frozen=True)
-class Labels:
-    """A table of labels.
-
-    Attributes:
-        path: The file, for messages.
-        key: Columns that name an image: one of `KEYS`.
-        classes: Names in the order of their labels; with two, the last is the positive one.
-        rows: Its lines, in order.
-        level: What a line labels: a `slice`, or all slices of a `patient`.
-        has_frames: Whether it has the column frame_number; an empty cell stands for all frames of an object.
-        ignored: Columns that were left out.
-    """
-
-    path: Path
-    key: tuple[str, ...]
-    classes: list[str]
-    rows: list[Row]
-    level: str = "slice"
-    has_frames: bool = False
-    ignored: tuple[str, ...] = ()
-
-    @property
-    def kind(self) -> str | None:
-        """Of the images, one of `fistula.source.formats.KINDS`; None where the table does not say."""
-        if self.key == ("path",):
-            return kind_of_name(self.rows[0].name[0])
-        return "dicom" if self.key[0].endswith("_uid") else None
-
-    @property
-    def paths(self) -> frozenset[str]:
-        """Of the images below the source that it names, letters composed."""
-        return frozenset(row.name[0] for row in self.rows) if self.key == ("path",) else frozenset()
 
 
 def read_labels(
@@ -103,7 +36,7 @@ def read_labels(
         classes: Class names; needed where labels are words, their order giving the indices.
         negatives: What the table leaves out is negative: `none`, `other_patients` or `rest`. Unless `none`, a table
             without a `label` column lists images of the last class.
-        level: `slice`, or `patient`: a line's label is for all slices of a patient.
+        level: `slice`, or `series`, `study` or `patient`: a line's label is for all slices of one.
         naming: How the table calls its columns, and what to do with others.
 
     Raises:
@@ -111,37 +44,74 @@ def read_labels(
         ConfigError: If labels are words and `classes` is not given.
     """
     if level not in LEVELS:
-        raise ConfigError("labels.level", f"must be {' or '.join(LEVELS)}", found=level)
+        raise ConfigError("labels.level", f"must be one of {', '.join(LEVELS)}", found=level)
     header, lines, ignored = read_table(path, columns=(*COLUMNS, *BESIDE), naming=naming, allowed=_allowed)
-    key = _check_columns(path, header, negatives=negatives)
-    _check_level(path, key, level)
+    key = _check_columns(path, header, level, negatives=negatives)
     body = [(line, dict(zip(header, cells, strict=True))) for line, cells in lines]
     body = first_answers(path, header, body, negatives=negatives)
     if not body:
         raise DataError(path, "must have at least one line below its header")
     names = _class_names(path, body, classes)
-    rows = [_row(path, line, cells, key=key, classes=names) for line, cells in body]
+    of_one = [one for line, cells in body for one in _of_one_image(path, line, cells)]
+    rows = [_row(path, line, cells, key=key, classes=names) for line, cells in of_one]
     _refuse_twice(path, rows)
     _refuse_mixed_files(path, rows, key)
-    return Labels(path, key, names, rows, level, has_frames="frame_number" in header, ignored=tuple(ignored))
+    return Labels(
+        path,
+        key,
+        names,
+        rows,
+        level,
+        has_frames="frame_number" in header or (key == ("path",) and RANGE[0] in header),
+        ignored=tuple(ignored),
+    )
 
 
 def _allowed(header: list[str]) -> tuple[str, ...]:
     return (*COLUMNS, *beside_labels(header))
 
 
-def _check_level(path: Path, key: tuple[str, ...], level: str) -> None:
-    if (key in OF_PATIENTS) == (level == "patient"):
+def _key(path: Path, header: list[str], level: str) -> tuple[str, ...]:
+    """The columns that name the images, or what else a line is of."""
+    has = set(header) | ({"instance_number"} if RANGE[0] in header else set())
+    keys = [key for key in KEYS if has.issuperset(key)]
+    if not keys:
+        rule = "must name the images by one of: " + ", ".join(" with ".join(key) for key in KEYS)
+        raise DataError(f"{path}, line 1", rule, found=", ".join(header))
+    wanted = [key for key in keys if KEYS[key] == level]
+    of = KEYS[keys[0]]
+    if of == level or (wanted and of != "slice"):
+        return wanted[0]
+    if of == "slice":
+        remedy = f"Leave out the columns that name images, or say labels.level={of}"
+        columns = " or ".join(" with ".join(key) for key, of in KEYS.items() if of == level)
+        raise DataError(f"{path}, line 1", f"must name {_several(level)} by {columns} alone",
+                        found=", ".join(keys[0]), remedy=remedy)  # fmt: skip
+    remedy = f"Say labels.level={of} if a {of}'s label is that of every slice"
+    raise DataError(f"{path}, line 1", f"names {_several(of)}, not {_several(level, 'images')}", remedy=remedy)
+
+
+def _several(level: str, slices: str = "slices") -> str:
+    return {"slice": slices, "series": "series", "study": "studies", "patient": "patients"}[level]
+
+
+def _of_one_image(path: Path, line: int, cells: dict[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """A line as it is, or for a range of images once for each of its numbers."""
+    if RANGE[0] not in cells:
+        yield line, cells
         return
-    if level == "patient":
-        remedy = "Leave out the columns that name images, or say labels.level=slice"
-        rule = "must name patients by patient_id or patient_key alone"
-        raise DataError(f"{path}, line 1", rule, found=", ".join(key), remedy=remedy)
-    remedy = "Say labels.level=patient if a patient's label is that of every slice"
-    raise DataError(f"{path}, line 1", "names patients, not images", remedy=remedy)
+    where = f"{path}, line {line}"
+    first = whole(where, RANGE[0], cells[RANGE[0]])
+    last = whole(where, RANGE[1], cells[RANGE[1]] or cells[RANGE[0]])
+    if not first <= last < first + LONGEST_RANGE:
+        raise DataError(
+            where, f"first and last must be a range of at most {LONGEST_RANGE} images", found=f"{first}, {last}"
+        )
+    for number in range(first, last + 1):
+        yield line, cells | {"instance_number": str(number), "frame_number": str(number) if cells.get("path") else ""}
 
 
-def _check_columns(path: Path, header: list[str], *, negatives: str) -> tuple[str, ...]:
+def _check_columns(path: Path, header: list[str], level: str, *, negatives: str) -> tuple[str, ...]:
     if twice := {name for name in header if header.count(name) > 1}:
         raise DataError(f"{path}, line 1", f"has the column {sorted(twice)[0]!r} twice")
     if "label" not in header and negatives == "none":
@@ -150,11 +120,9 @@ def _check_columns(path: Path, header: list[str], *, negatives: str) -> tuple[st
     for point in POINTS:
         if (f"{point}_row" in header) != (f"{point}_col" in header):
             raise DataError(f"{path}, line 1", f"must have both of {point}_row and {point}_col, or neither")
-    key = next((key for key in KEYS if all(name in header for name in key)), None)
-    if key is None:
-        rule = "must name the images by one of: " + ", ".join(" with ".join(key) for key in KEYS)
-        raise DataError(f"{path}, line 1", rule, found=", ".join(header))
-    return key
+    if (RANGE[0] in header) != (RANGE[1] in header) or {RANGE[0], "instance_number"} <= set(header):
+        raise DataError(f"{path}, line 1", "must have both of first and last, and then no instance_number")
+    return _key(path, header, level)
 
 
 def _class_names(path: Path, body: list[tuple[int, dict[str, str]]], classes: Sequence[str] | None) -> list[str]:
@@ -165,13 +133,21 @@ def _class_names(path: Path, body: list[tuple[int, dict[str, str]]], classes: Se
         return names
     if "label" not in body[0][1]:
         return ["negative", "positive"]
-    words = {cells["label"] for _, cells in body} - {""}
+    return in_order(path, {cells["label"] for _, cells in body} - {""})
+
+
+def in_order(where: object, words: set[str]) -> list[str]:
+    """Class names in the order of their labels: one that says that there is nothing is first; numbers are theirs.
+
+    Raises:
+        ConfigError: If they are other words.
+    """
     ordered = sorted(words, key=lambda word: word.lower() not in ABSENT)
     if [word.lower() in ABSENT for word in ordered] == [True, False]:
         return ordered  # ingest prints which is the positive one
     if not all(word.isascii() and word.isdigit() for word in words):
         remedy = "Say which is which, the last being the positive one: classes=[normal,fistula]"
-        rule = f"must be given, because the labels of {path} are words"
+        rule = f"must be given, because the labels of {where} are words"
         raise ConfigError("classes", rule, found=", ".join(sorted(words)[:5]), remedy=remedy)
     return [str(index) for index in range(max(2, max(map(int, words), default=0) + 1))]
 
@@ -183,7 +159,7 @@ def _row(path: Path, line: int, cells: dict[str, str], *, key: tuple[str, ...], 
         raise DataError(where, f"must have a {' and a '.join(key)}")
     if key == ("path",):
         name = (_relative(where, name[0]),)
-    if key == KEYS[2]:
+    if "instance_number" in key:
         name = (name[0], str(whole(where, "instance_number", name[1])))
     split = cells.get("split") or None
     if split not in (*PARTS, None):

@@ -1,6 +1,7 @@
 """Who the patient of each image is: by the headers, the table, or a rule; contradictions and shared ids are refused."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -69,8 +70,11 @@ class PatientRule:
             folders, level = path.split("/")[:-1], int(self.word.removeprefix("folder:"))
             name = folders[level - 1] if len(folders) >= level else ""
         else:
-            found = re.search(self.word, path)
+            # Without a slash it is a pattern of one name, the file's first: [^_]+ would else take the folders with it.
+            names = [path] if "/" in self.word else reversed(path.split("/"))
+            found = next((match for name in names if (match := re.search(self.word, name))), None)
             name = (found["patient"] or "") if found else ""
+        name = unicodedata.normalize("NFC", name)
         if not name:
             raise DataError(f"patient={self.word}", "must name a patient in every path", found=path)
         return name

@@ -2,6 +2,7 @@
 
 import warnings
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -11,6 +12,7 @@ from fistula.dicom.pixels import LUMA, Picture
 
 MAX_PIXELS = 1 << 26
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+ORIENTATION, SIDEWAYS = 274, 4  # EXIF; values above are turned by 90 degrees
 WHITE_IS_ZERO = 262, 0  # TIFF 6.0, PhotometricInterpretation; Pillow heeds it up to 8 bits
 
 
@@ -40,6 +42,21 @@ def read_picture(content: bytes) -> Picture:
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise Refused("a damaged picture", "Export it again") from error
     return Picture(values=_grey(image), decoder="pillow", is_inverted=is_inverted)
+
+
+def picture_shape(path: Path) -> tuple[int, int]:
+    """Rows and columns of a picture, as `read_picture` turns it, without its values.
+
+    Raises:
+        Refused: If it cannot be read.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as opened:
+            width, height = opened.size
+            is_turned = opened.getexif().get(ORIENTATION, 1) > SIDEWAYS
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise Refused("a damaged picture", "Export it again") from error
+    return (width, height) if is_turned else (height, width)
 
 
 def _tag(opened: Image.Image) -> int | None:

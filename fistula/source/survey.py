@@ -32,6 +32,7 @@ FACTS: dict[str, Any] = {
     "series_key": pl.String(),
     "is_named": pl.Boolean(),  # whether a PatientID is there; else the study stands for the patient
     "is_default_id": pl.Boolean(),
+    "accession_key": pl.String(),
     "issuer_key": pl.String(),
     "birth_key": pl.String(),
     "institution_key": pl.String(),

@@ -103,3 +103,17 @@ def test_one_person_in_two_hospitals_is_one_person():
 def test_a_rule_that_names_nobody_is_refused(word):
     with pytest.raises(ConfigError, match="patient: must be compared, header"):
         PatientRule(word)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "patient"),
+    [
+        (r"(?P<patient>[^_]+)_", "normal/P01_3.png", "P01"),
+        (r"(?P<patient>[^_]+)_", "P01_left/3.png", "P01"),
+        (r"^(?P<patient>[^/]+)/", "P01/scan_2/3.png", "P01"),
+        (r"(?P<patient>[^_]+)_", "fistula/Mu\u0308ller_3.png", "M\u00fcller"),
+    ],
+    ids=["the file's name before its folder", "else a folder", "with a slash the whole path", "letters composed"],
+)
+def test_a_pattern_is_of_one_name_and_so_a_patient_is_one_in_two_folders(pattern, path, patient):
+    assert PatientRule(pattern)._of_path(path) == patient

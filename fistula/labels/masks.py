@@ -1,0 +1,230 @@
+"""Labels from what is drawn on images: segmentations, contours, masks and points, matched to them by geometry."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fistula.dicom.drawings import Drawing
+from fistula.dicom.look import Look
+from fistula.dicom.outcome import NotTaken, Refused
+from fistula.dicom.planes import carried
+from fistula.errors import ConfigError, DataError, refuse_outside
+from fistula.labels.drawings import Found, drawings_below
+from fistula.labels.lines import Labels, Row
+from fistula.labels.outlines import filled, opening_of
+from fistula.labels.partners import Images, nearest_slices
+from fistula.source.choose import Policies
+from fistula.source.formats import plain
+from fistula.source.rules import KeepRules
+from fistula.source.survey import Survey
+
+WORDS = ("masks", "points")
+CLASSES = ("negative", "positive")
+FAR_MM = 1.0  # points farther from their slice are counted
+KINDS = {
+    "masks": "They are DICOM segmentations and structure sets, files such as case_seg.nii.gz or x_mask.png, or a"
+    " folder masks",
+    "points": "They are 3D Slicer's .mrk.json and .fcsv, and DICOM reports with points",
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What of the drawings is wanted.
+
+    Args:
+        word: `masks`: a slice is positive where a segment has a pixel, and the other slices of the same series are
+            negative; `points`: the slice that is nearest to a marked point is positive, and nothing is said of others.
+        segment: Label, number or code of the segment, or a pattern such as `lesion*`; None if there is one alone.
+        within_mm: Distance of a point from its slice beyond which it is refused.
+    """
+
+    word: str
+    segment: str | None = None
+    within_mm: float = 5.0
+
+    def __post_init__(self) -> None:
+        refuse_outside("labels.within_mm", self.within_mm, 0, 1000)
+
+    def takes(self, label: str, names: Sequence[str]) -> bool:
+        """Whether a segment of this label and these further names is wanted."""
+        pattern = "*" if self.segment is None else plain(str(self.segment))
+        return any(fnmatchcase(plain(name), pattern) for name in (label, *names))
+
+
+@dataclass
+class _Sheet:
+    """What was gathered, by the number of the image."""
+
+    marked: dict[int, NDArray[np.uint8]] = field(default_factory=dict)  # as bits, of images with a marked pixel
+    points: dict[int, tuple[float, tuple[float, float]]] = field(default_factory=dict)  # distance in mm, and place
+    origin: dict[int, str] = field(default_factory=dict)
+    noted: Counter[str] = field(default_factory=Counter)
+    segments: Counter[str] = field(default_factory=Counter)
+    failed: list[str] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
+
+
+def drawn_labels(
+    survey: Survey,
+    wanted: Wanted,
+    *,
+    keep: KeepRules | None,
+    look: Look,
+    policies: Policies,
+    classes: Sequence[str] | None = None,
+) -> Labels:
+    """Labels of the images below a source that something is drawn on, as a table of labels would give them.
+
+    Args:
+        survey: What is below the source.
+        wanted: Which segments or points.
+        keep: Where a drawing does not say of which series it is, it is of one that these rules keep.
+        look: Names and limits.
+        policies: What to do with what is unreadable or of no image.
+        classes: Two names; `negative` and `positive` by default.
+
+    Raises:
+        DataError: If there is no drawing, if one cannot be read, or if it is of no image, or of more than one patient.
+        ConfigError: If several segments are there and none was chosen, or the one chosen is not there.
+    """
+    names = [str(name) for name in classes or CLASSES]
+    if len(names) != 2 or names[0] == names[1]:
+        raise ConfigError("classes", f"must be two names for labels={wanted.word}", found=", ".join(names))
+    images, sheet = Images(survey, keep=keep, look=look), _Sheet()
+    gather = _gather_masks if wanted.word == "masks" else _gather_points
+    for found in drawings_below(survey, wanted.word, look=look):
+        sheet.noted[found.what] += 1
+        try:
+            if isinstance(found.drawing, NotTaken):
+                raise found.drawing
+            gather(sheet, found, found.drawing, images, wanted)
+        except NotTaken as outcome:
+            sheet.failed.append(f"{found.name} ({outcome.reason})")
+    _refuse(survey, sheet, wanted, policies)
+    rows = list(_rows(sheet, images))
+    noted = {f"labels={wanted.word}: {name}": count for name, count in sheet.noted.items() if count}
+    return Labels(survey.folder, ("slice_key",), names, rows, noted=noted)
+
+
+def _gather_masks(sheet: _Sheet, found: Found, drawing: Drawing, images: Images, wanted: Wanted) -> None:
+    chosen = set()
+    for segment in drawing.segments:
+        sheet.segments[segment.label or str(segment.number)] += 1
+        if wanted.takes(segment.label, (str(segment.number), *segment.names)):
+            chosen.add(segment.number)
+    if drawing.segments and not chosen:
+        sheet.noted["masks without the segment"] += 1
+        return
+    rows = images.of(found, drawing)
+    if not rows:
+        sheet.unmatched.append(found.name)
+        return
+    marked = {row: _marked(drawing, chosen, images, row) for row in rows}
+    flat = any(pixels.any() for segment, _, _, pixels in drawing.on_images if segment in chosen)
+    is_anything = flat or any(
+        number in chosen
+        for number in (*(one.segment for one in drawing.drawn), *(one.segment for one in drawing.contours))
+    )
+    if not is_anything:
+        sheet.noted["masks without a pixel"] += 1
+    elif not any(pixels.any() for pixels in marked.values()):
+        sheet.unmatched.append(f"{found.name} (lies in no slice of its images)")
+        return
+    for row, pixels in marked.items():
+        if row in sheet.origin:
+            sheet.noted["slices of several masks, which are taken together"] += 1
+        sheet.origin.setdefault(row, found.name)
+        if pixels.any():
+            bits = np.packbits(pixels)
+            sheet.marked[row] = bits | sheet.marked[row] if row in sheet.marked else bits
+
+
+def _marked(drawing: Drawing, chosen: set[int], images: Images, row: int) -> NDArray[np.bool_]:
+    """The pixels of one image that the chosen segments have."""
+    pixels = np.zeros(images.shape(row), bool)
+    for segment, uid, frame, own in drawing.on_images:
+        if segment in chosen and images.is_image(row, uid, frame):
+            if own.shape != pixels.shape:
+                raise Refused("a mask of another size than its image")
+            pixels |= own
+    plane = images.plane(row) if drawing.drawn or drawing.contours else None
+    if plane is not None:
+        reach = images.reach(row)
+        for layer in drawing.drawn:
+            if layer.segment in chosen:
+                pixels |= carried(layer, plane, (layer.plane.thickness or 0) / 2 if reach is None else reach)
+        pixels |= filled([one for one in drawing.contours if one.segment in chosen], plane, reach)
+    return pixels
+
+
+def _gather_points(sheet: _Sheet, found: Found, drawing: Drawing, images: Images, wanted: Wanted) -> None:
+    points = [point for point in drawing.points if wanted.takes(point.label, ())]
+    rows = images.of(found, drawing) if points else []
+    for point in points:
+        if point.place is None:
+            near = [(0.0, row, point.pixel) for row in rows if images.is_image(row, point.image, point.frame)]
+        else:
+            near = [one for one in nearest_slices(images, rows, point.place) if one[0] <= wanted.within_mm]
+        if not near:
+            name = point.label or "a point"
+            sheet.unmatched.append(f"{found.name} ({name}, within {wanted.within_mm:g} mm of no slice)")
+        if len({images.rows[row]["series_key"] for _, row, _ in near}) > 1:
+            raise DataError(found.name, "may be of several series", remedy="Keep one of them (keep=)")
+        for distance, row, place in near:
+            sheet.noted["further points in a slice, of which the nearest is taken"] += row in sheet.points
+            sheet.noted[f"points more than {FAR_MM:g} mm off their slice"] += distance > FAR_MM
+            if place is not None and distance < sheet.points.get(row, (np.inf, place))[0]:
+                sheet.points[row] = distance, place
+            sheet.origin[row] = found.name
+
+
+def _refuse(survey: Survey, sheet: _Sheet, wanted: Wanted, policies: Policies) -> None:
+    """Refuse what was not found, not read, not chosen or is of no image, as the policies say; count the rest."""
+    where = f"labels={wanted.word}"
+    if sheet.failed and policies.unreadable == "refuse":
+        remedy = "Mend them, or leave them out with unreadable=exclude"
+        raise DataError(where, "every drawing must be readable", found=_first(sheet.failed), remedy=remedy)
+    there = ", ".join(f"{name} ({count})" for name, count in sheet.segments.most_common(8))
+    if wanted.segment is None and len(sheet.segments) > 1:
+        remedy = "Name one or a pattern; labels.segment='*' takes all together"
+        raise ConfigError("labels.segment", "must say which segment is the positive one", found=there, remedy=remedy)
+    if sheet.unmatched and policies.unmatched == "refuse":
+        remedy = "Check source, or say unmatched=exclude"
+        rule = "every drawing must be of an image below source"
+        raise DataError(where, rule, found=_first(sheet.unmatched), remedy=remedy)
+    if not sheet.origin and there:
+        raise ConfigError("labels.segment", f"must be one that is there: {there}", found=wanted.segment)
+    if not sheet.origin:
+        rule = f"must find {wanted.word} below {survey.folder}"
+        raise DataError(where, rule, found="none of any image", remedy=KINDS[wanted.word])
+    sheet.noted["unreadable"] += len(sheet.failed)
+    sheet.noted["of no image"] += len(sheet.unmatched)
+
+
+def _first(names: Sequence[str]) -> str:
+    return f"{len(names)} that are not: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+
+
+def _rows(sheet: _Sheet, images: Images) -> Iterator[Row]:
+    """A row for each image, as a table would have it; copies of one image share theirs."""
+    done = set()
+    order = sorted(sheet.origin, key=lambda row: (row not in sheet.marked and row not in sheet.points, row))
+    for line, row in enumerate(order, 1):
+        key, point = images.rows[row]["slice_key"], None
+        if key in done:
+            continue
+        done.add(key)
+        if row in sheet.points:
+            point = sheet.points[row][1]
+        elif row in sheet.marked:
+            shape = images.shape(row)
+            pixels = np.unpackbits(sheet.marked[row], count=shape[0] * shape[1]).reshape(shape).astype(bool)
+            point, notes = opening_of(pixels)
+            sheet.noted.update(notes)
+        origin = f"{images.name(row)}, by {sheet.origin[row]}"
+        yield Row(line, (key,), None, int(point is not None), "", None, None, (point, None), origin)
