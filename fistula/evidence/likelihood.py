@@ -23,19 +23,19 @@ def likelihood_ratios(counts: Confusion, level: float = 0.95) -> tuple[Estimate,
         reason = "no positives" if positives == 0 else "no negatives"
         return undefined(method, reason), undefined(method, reason)
 
-    def ratio(above: float, below: float, cells: str) -> Estimate:
+    def ratio(above: float, below: float, call: str, names: tuple[str, str]) -> Estimate:
         if above == 0 and below == 0:
-            return undefined(method, f"no {cells}")
+            return undefined(method, f"no {call} calls")
         if above == 0 or below == 0:
             value = 0.0 if above == 0 else inf
-            return without_interval(value, method, f"a cell of the {cells} is empty")
+            return without_interval(value, method, f"no {names[above > 0]} {call}s")
         value = (above / positives) / (below / negatives)
         half = two_sided(level) * sqrt(1 / above - 1 / positives + 1 / below - 1 / negatives)
         return Estimate(value, value * exp(-half), value * exp(half), method)
 
     return (
-        ratio(float(counts.tp), float(counts.fp), "positive calls"),
-        ratio(float(counts.fn), float(counts.tn), "negative calls"),
+        ratio(float(counts.tp), float(counts.fp), "positive", ("true", "false")),
+        ratio(float(counts.fn), float(counts.tn), "negative", ("false", "true")),
     )
 
 

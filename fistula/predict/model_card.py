@@ -76,7 +76,7 @@ def model_card(runs: Sequence[LoadedRun], export: dict[str, Any]) -> str:
         "",
         "- Other sequences, planes, body regions or scanners than those above: `fistula predict` refuses or marks them,"
         " this file alone does not.",
-        "- Patients of its own cohort: their scores are too good.",
+        "- Patients of its own cohort: their scores are optimistically biased.",
         "- Any use without a validation at the site that uses it.",
     ]
     return "\n".join(lines) + "\n"

@@ -191,10 +191,11 @@ class Predictor:
     def _summary(self, slices: Slices, patients: pl.DataFrame) -> dict[str, Any]:
         notes = []
         if not slices.knows_patients:
-            notes.append("patients of the cohort cannot be recognised: it was ingested with another pseudonym key")
+            notes.append("patients of the cohort cannot be recognized: it was ingested with another pseudonym key")
         seen = int((patients["known"] != "").sum())
         if seen:
-            notes.append(f"{seen} of {len(patients)} patients are of the cohort: their scores may be too good")
+            of = f"{seen} of {len(patients)} patients"
+            notes.append(f"{of} are in the cohort: their scores are optimistically biased")
         few = [name for label, name in enumerate(self.classes) if self.calibration.smallest(label) > self.error]
         if few:
             rule = f"too few known patients to exclude {' or '.join(few)} at an error of {self.error:g}"
@@ -203,8 +204,8 @@ class Predictor:
             share, wrong = self.calibration.answered(self.error)
             if share:
                 notes.append(
-                    f"of known patients {share:.0%} would be answered, {wrong:.0%} of them wrongly: an error of "
-                    f"{self.error:g} is that of the possible classes of all"
+                    f"among known patients, {share:.0%} would be answered and {wrong:.0%} of these answers would be "
+                    f"wrong; the error rate of {self.error:g} is that of the possible classes over all patients"
                 )
         return {
             "runs": [{"name": run.name, "fingerprint": run.record["fingerprint"]} for run in self.runs],

@@ -5,7 +5,8 @@ from math import isnan
 from fistula.report.all_classes import AllClasses
 from fistula.report.comparisons import Comparisons, Pair
 from fistula.report.inflation import YAGIS_POINTS, Canary, Inflation
-from fistula.report.names import FACTS
+from fistula.report.methods import is_fixed
+from fistula.report.names import FACTS, count
 from fistula.report.outside import Outside
 from fistula.report.outside_numbers import say_outside
 from fistula.report.results import Row
@@ -30,7 +31,8 @@ def say_question(study: Study) -> str:
     if varying and set(varying) <= {"split", "labelling"}:
         return f"How much does a split by image inflate how well a network appears to {task}?"
     if len(study.configurations) == 1:
-        return f"How well can a network {task} in patients it was not trained on?"
+        leaky = study.configurations[0].mark
+        return f"How well can a network {task}{'' if leaky else ' in patients it was not trained on'}?"
     means = f", which differ in {_listed([factor.replace('_', ' ') for factor in varying])}," if varying else ""
     return (
         f"How well can a network {task}, and which of {len(study.configurations)} configurations{means} performs best?"
@@ -114,15 +116,17 @@ def _say_results(study: Study, rows: list[Row], found: Comparisons | None) -> li
     if not defined:
         return [f"No configuration has a defined per-{rows[0].level} AUROC: {rows[0].estimates['auroc'].reason}."]
     best, rest = defined[0], study.rest(defined[0].positive)
-    return [_say_best(best, rest, among=rows), _say_operating(best), _say_others(best, found)]
+    return [_say_best(best, rest, among=rows), _say_operating(study, best), _say_others(best, found)]
 
 
 def _say_best(best: Row, rest: str, *, among: list[Row]) -> str:
     area, (total, positives) = best.estimates["auroc"], best.num
     interval = f"95% CI {area.low:.2f} to {area.high:.2f}" if area.has_interval else f"no CI: {area.reason}"
     owners = best.rows["patient_key"].n_unique()
-    within = f" of {owners} patients" if best.level == "slice" else ""
-    head = f"In {total} test {best.level}s{within} ({positives} {best.positive}, {total - positives} {rest}), "
+    within = f" of {count(owners, 'patient')}" if best.level == "slice" else ""
+    head = (
+        f"In {count(total, 'test ' + best.level)}{within} ({positives} {best.positive}, {total - positives} {rest}), "
+    )
     name, of = best.configuration.name, f" of {best.configuration.name}" if len(among) > 1 else ""
     what = f"{name} had the highest per-{best.level} AUROC,"
     if len(_alike(among)) == 1:
@@ -138,15 +142,16 @@ def _alike(rows: list[Row]) -> list[Row]:
     return [row for row in rows if row.configuration.leaky_by_design == rows[0].configuration.leaky_by_design]
 
 
-def _say_operating(best: Row) -> str:
+def _say_operating(study: Study, best: Row) -> str:
     hits, sick, right, well = counts(best)
     if not sick or not well:
         return ""
+    threshold = "a threshold of 0.5" if is_fixed(study) else "the threshold chosen on validation data"
     seeds = best.configuration.num_seeds
     over = f", over {seeds} seeds" if seeds > 1 else ""
     return (
-        f"At the threshold chosen on validation data it recognized {hits} of {sick} {best.level}s with the class"
-        f" {best.positive} (sensitivity {hits / sick:.0%}) and {right} of {well} without it"
+        f"At {threshold} it recognized {hits} of {count(sick, best.level)} with the class {best.positive} ("
+        f"sensitivity {hits / sick:.0%}) and {right} of {well} without it"
         f" (specificity {right / well:.0%}){over}."
     )
 

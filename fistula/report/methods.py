@@ -27,6 +27,20 @@ def say_intensity(recorded: object) -> str:
     return f"intensity {name} ({settings})" if settings else f"intensity {name}"
 
 
+def is_fixed(study: Study) -> bool:
+    """Whether no threshold was chosen: a score of 0.5 decides in every run."""
+    return threshold_rules(study) == ["argmax"]
+
+
+def say_epoch(study: Study) -> str:
+    """Which epoch of a run was scored."""
+    watched = {str(run.record["identity"].get("checkpoint.monitor", "")) for run in study.runs}
+    if watched == {"epoch"}:
+        return "the last epoch"
+    best = "the best epoch on validation data"
+    return f"{best}, or the last one where a run was set to that," if "epoch" in watched else best
+
+
 def threshold_rules(study: Study) -> list[str]:
     """What chose the operating points, once each."""
     points = [run.record["operating_point"] for run in study.runs]

@@ -25,6 +25,16 @@ FACTS = {
 }
 
 
+def count(number: int, noun: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> count(1, "patient"), count(0, "patient"), count(12, "slice")
+        ('1 patient', '0 patients', '12 slices')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def distinct_names(records: Sequence[dict[str, Any]]) -> list[str]:
     """Name configurations by the factors in which they differ, and by other settings where those are alike.
 

@@ -4,7 +4,6 @@ import shutil
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,15 @@ from matplotlib.figure import Figure
 
 from fistula import __version__
 from fistula.errors import ConfigError
-from fistula.evidence.estimate import Estimate
 from fistula.evidence.standard import METRICS
-from fistula.report import answer, figures, methods, outside_figures, probability_figures
+from fistula.report import answer, figures, methods, outside_figures, probability_figures, wording
 from fistula.report.contents import Contents, Settings, compute
 from fistula.report.drawing import save
 from fistula.report.given import Given
 from fistula.report.guidelines import metrics_score, read_guidelines
 from fistula.report.inflation import YAGIS_POINTS, YAGIS_RANDOM
 from fistula.report.mistakes import mistakes
-from fistula.report.names import FACTS, say_level
+from fistula.report.names import FACTS, count, say_level
 from fistula.report.outside import Outside
 from fistula.report.paper import PER_CLASS
 from fistula.report.participants import patient_flow
@@ -34,7 +32,7 @@ from fistula.report.record import NUMBERS, hash_files, to_json
 from fistula.report.results import Row, seed_rows
 from fistula.report.study import Study
 from fistula.report.tables import TITLES, write_csv, write_tables
-from fistula.sweep.status import RunStatus, read_status
+from fistula.sweep.status import read_status
 
 PAGE = "index.html"
 READING_ROOM = "reading.html"
@@ -166,14 +164,14 @@ def _names(contents: Contents) -> dict[str, Any]:
         "together": [CrossTable(study.cohort.classes, one.counts.tolist()) for one in contents.all_classes[:1]],
         "mistakes": {positive: mistakes(study, row) for positive, row in best.items()},
         "patient_flow": patient_flow(study, best[first]),
-        "progress": {run.name: _say_progress(run) for run in read_status(study.folder)},
+        "progress": {run.name: wording.say_progress(run) for run in read_status(study.folder)},
         "shown": SHOWN,
         "few": FEW,
         "facts": FACTS,
         "telling": answer.TELLING,
         "counted": _counted,
         "say_num": lambda row: _say_num(study, row),
-        "say_ci": _say_ci,
+        "say_ci": wording.say_ci,
         "say_thresholds": lambda row: _say_thresholds(study, row),
         "metrics": METRICS,
         "titles": TITLES,
@@ -184,20 +182,18 @@ def _names(contents: Contents) -> dict[str, Any]:
         "yagis": (*YAGIS_POINTS, YAGIS_RANDOM),
         "splits": methods.splits(study),
         "rules": methods.threshold_rules(study),
+        "fixed": methods.is_fixed(study),
+        "epoch": methods.say_epoch(study),
+        "count": count,
         "intensity": methods.say_intensity(study.cohort.record.get("intensity")),
         "guidelines": read_guidelines(),
         "score": metrics_score(study),
         "seed_rows": seed_rows,
         "say_level": say_level,
-        "pvalue": _say_p,
-        "signed": _say_signed,
+        "pvalue": wording.say_p,
+        "signed": wording.say_signed,
         "version": __version__,
     }
-
-
-def _say_progress(run: RunStatus) -> str:
-    epochs = f", epoch {run.epoch} of {run.epochs}" if run.epoch and run.state != "failed" else ""
-    return f"{run.state}{epochs}" + (f": {run.note}" if run.state in ("failed", "damaged") and run.note else "")
 
 
 def _counted(row: Row | Outside) -> dict[str, str]:
@@ -215,8 +211,10 @@ def _confusion(study: Study, row: Row) -> CrossTable:
 
 def _say_num(study: Study, row: Row) -> str:
     total, positives = row.num
-    of = f" of {row.rows['patient_key'].n_unique()} patients" if row.level == "slice" else ""
-    return f"{total} {row.level}s{of}, {positives} {row.positive} and {total - positives} {study.rest(row.positive)}"
+    of = f" of {count(row.rows['patient_key'].n_unique(), 'patient')}" if row.level == "slice" else ""
+    return (
+        f"{count(total, row.level)}{of}, {positives} {row.positive} and {total - positives} {study.rest(row.positive)}"
+    )
 
 
 def _say_thresholds(study: Study, row: Row) -> str:
@@ -224,27 +222,8 @@ def _say_thresholds(study: Study, row: Row) -> str:
     return answer.say_thresholds([study.threshold(run, row.positive, level=row.level) for run in runs])
 
 
-def _say_ci(estimate: Estimate) -> str:
-    if not estimate.is_defined:
-        return f"n/a: {estimate.reason}"
-    interval = f"95% CI {estimate.low:.3f} to {estimate.high:.3f}" if estimate.has_interval else estimate.reason
-    return f"{estimate.value:.3f} ({interval})"
-
-
 def _best(contents: Contents) -> int:
     """Which configuration and class the reading room opens with: those of the report's headline."""
     study = contents.study
     best = contents.ranked(study.positives[0])[0].configuration
     return study.configurations.index(best) * len(study.positives)
-
-
-def _say_signed(value: float) -> str:
-    """A difference with its sign, the minus as wide as the plus."""
-    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _say_p(value: float) -> str:
-    """A p-value as it is printed: never 0, and n/a where there is no test."""
-    if isnan(value):
-        return "n/a"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from fistula.report.names import count
 from fistula.report.results import Row
 from fistula.report.study import Study
 
@@ -51,17 +52,31 @@ def patient_flow(study: Study, row: Row) -> list[Box]:
     away = len(patients) - len(tested)
     elsewhere = [f"{away} in the training and validation sets alone"] if away else []
     boxes = [
-        Box(len(patients), "patients with images and a reference standard", [_by_class(patients, classes)], True),
-        Box(len(tested), "patients in the test set", [_by_class(tested, classes), *elsewhere], True),
+        Box(
+            len(patients),
+            f"{_noun(len(patients))} with images and a reference standard",
+            [_by_class(patients, classes)],
+            True,
+        ),
+        Box(
+            len(tested),
+            f"{_noun(len(tested))} in the test set",
+            [_by_class(tested, classes), *elsewhere],
+            True,
+        ),
     ]
     rest = study.rest(row.positive)
-    unit = f"{row.level}s" if row.configuration.num_seeds == 1 else f"{row.level}s, over seeds,"
+    over = "" if row.configuration.num_seeds == 1 else ", over seeds,"
     for called, name in ((1, row.positive), (0, rest)):
         part = row.rows.filter(pl.col("called") == called)
         counts = [int((part["label"] == label).sum()) for label in (1, 0)]
         lines = [f"{counts[0]} {row.positive}, {counts[1]} {rest} by the reference standard"]
-        boxes.append(Box(len(part), f"{unit} called {name}", lines))
+        boxes.append(Box(len(part), f"{_noun(len(part), row.level)}{over} called {name}", lines))
     return boxes
+
+
+def _noun(number: int, noun: str = "patient") -> str:
+    return count(number, noun).partition(" ")[2]
 
 
 def _by_class(patients: pl.DataFrame, classes: list[str]) -> str:

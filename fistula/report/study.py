@@ -48,6 +48,23 @@ class Configuration:
         return [f"{text} ({texts.count(text)} {of})" if of else text for text in sorted(set(texts))]
 
     @property
+    def badges(self) -> dict[str, str]:
+        """Each kind of warning once, with how many runs gave it; and what they said."""
+        kinds: dict[str, set[int]] = {}
+        said: dict[str, set[str]] = {}
+        for number, run in enumerate(self.runs):
+            for text in run.record.get("warnings", []):
+                # Of several classes, a warning begins with the name of one.
+                kind = "constant prediction" if "constant prediction" in text else str(text).partition(":")[0]
+                kinds.setdefault(kind, set()).add(number)
+                said.setdefault(kind, set()).add(text)
+        of = len(self.runs)
+        return {
+            kind + (f" ({len(runs)} of {of} runs)" if of > 1 else ""): "; ".join(sorted(said[kind]))
+            for kind, runs in kinds.items()
+        }
+
+    @property
     def num_seeds(self) -> int:
         return len({run.record["seed"] for run in self.runs})
 

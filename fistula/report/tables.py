@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Sequence
-from math import isnan
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,7 @@ def _parts(name: str, estimate: Estimate) -> dict[str, object]:
 
 
 def _known(value: float) -> float | None:
-    return None if isnan(value) else value
+    return value if isfinite(value) else None
 
 
 def _say(value: object) -> str:

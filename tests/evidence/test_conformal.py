@@ -59,6 +59,39 @@ def test_the_true_class_is_missed_as_often_as_stated(positive):
     assert abs(missed / trials - expected) < 3.5 * np.sqrt(expected * (1 - expected) / trials)
 
 
+def test_those_who_are_answered_worked_by_hand():
+    """Two classes of four known patients at an error of 0.3: each is judged by the others of the class.
+
+    Of the positives (0.9, 0.8, 0.7, 0.2) the one at 0.2 fits its class at (1 + 0) / 4 = 0.25, the others at 0.5 and
+    more; of the negatives (0.95, 0.85, 0.75, 0.65 for their own class) all but the last, 0.25, fit. Held against the
+    other class, the positive at 0.2 gives 0.8 to the negatives, whom two fit no better: 3 / 5; the others 0.3 or less:
+    1 / 5. The negatives give 0.35 or less to the positives, of whom one (0.2) fits no better, where they give 0.25 or
+    more: 2 / 5, else 1 / 5.
+    """
+    known = calibration_of([1, 1, 1, 1, 0, 0, 0, 0], [0.9, 0.8, 0.7, 0.2, 0.95, 0.85, 0.75, 0.65])
+    # Answered: positives 0.9, 0.8, 0.7 (right) and 0.2 (wrong, as negative); negatives 0.95 and 0.85 (right), while
+    # 0.75 holds both classes and 0.65 the wrong one alone.
+    assert known.answered(0.3) == pytest.approx((7 / 8, 2 / 7))
+
+
+def test_the_error_among_the_answered_is_that_of_new_patients():
+    """At an AUROC of 0.8, sets of all patients are wrong as often as stated; those who are answered much more often."""
+    random, error, distance = np.random.default_rng(3), 0.1, 1.19
+    estimated, seen, wrong = [], 0.0, 0.0
+    for _ in range(60):
+        labels = random.integers(0, 2, 400)
+        scores = 1 / (1 + np.exp(-(distance * labels + random.normal(size=400) - distance / 2)))
+        own = np.where(labels == 1, scores, 1 - scores)
+        known = calibration_of(labels[:200], own[:200])
+        estimated.append(known.answered(error)[1])
+        held = p_values(known, both(scores[200:])[None]) > error
+        single = held.sum(axis=1) == 1
+        seen += single.sum()
+        wrong += (single & ~held[np.arange(200), labels[200:]]).sum()
+    assert wrong / seen == pytest.approx(np.mean(estimated), abs=0.02)
+    assert wrong / seen > 1.5 * error
+
+
 def test_folds_cover_nearly_as_stated():
     """Five models that each see the patients in their own way: missed no more than twice the stated rate, in practice
     about as often."""

@@ -36,8 +36,8 @@ def test_likelihood_ratios_match_scikit_learn():
         pytest.param(
             (4, 0, 4, 0),
             (
-                "infinite (n/a: a cell of the positive calls is empty)",
-                "0.00 (n/a: a cell of the negative calls is empty)",
+                "infinite (n/a: no false positives)",
+                "0.00 (n/a: no false negatives)",
             ),
             id="perfect",
         ),
@@ -76,7 +76,7 @@ def test_a_perfect_decision_has_predictive_values_without_interval():
     positive, negative = predictive_values(table(4, 0, 4, 0), prevalence=0.3)
     assert (positive.value, negative.value) == (1.0, 1.0)
     assert not positive.has_interval
-    assert positive.reason == "a cell of the positive calls is empty"
+    assert positive.reason == "no false positives"
 
 
 @pytest.mark.parametrize("prevalence", [0, 1, 12])

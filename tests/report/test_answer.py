@@ -1,7 +1,11 @@
+import json
+
+import polars as pl
 import pytest
 
 from fistula.report.answer import say_thresholds
 from fistula.report.contents import Settings, compute
+from fistula.report.page import write_report
 from fistula.report.study import read_study
 
 from .conftest import STRENGTH, write_study
@@ -101,3 +105,52 @@ def test_what_tells_the_classes_apart_without_an_image_is_a_limitation(tmp_path,
 )
 def test_thresholds_far_apart_are_called_unstable(thresholds, said):
     assert say_thresholds(thresholds) == said
+
+
+def edit(folder, change):
+    for path in folder.glob("*/run.json"):
+        path.write_text(json.dumps(change(json.loads(path.read_text()))))
+
+
+def test_a_threshold_that_nobody_chose_is_not_said_to_be_chosen(tmp_path):
+    folder = write_study(tmp_path / "study", learnings=("transfer",))
+    fixed = {"threshold": 0.5, "rule": "argmax"}
+    edit(folder, lambda record: record | {"operating_point": fixed, "patient_operating_point": fixed})
+    page = write_report(read_study(folder), SETTINGS).read_text()
+    assert "At a threshold of 0.5 it recognized " in page
+    assert "The threshold was 0.5 in every run; none was chosen on data." in page
+    assert "hosen on its validation set" not in page
+    assert "threshold chosen on validation data" not in page
+
+
+@pytest.mark.parametrize(
+    ("watched", "said"),
+    [("epoch", "; the last epoch was scored"), ("val/auroc", "; the best epoch on validation data was scored")],
+)
+def test_the_epoch_that_was_scored_is_the_one_that_is_named(tmp_path, watched, said):
+    folder = write_study(tmp_path / "study", learnings=("transfer",))
+    edit(folder, lambda record: record | {"identity": record["identity"] | {"checkpoint.monitor": watched}})
+    assert said in write_report(read_study(folder), SETTINGS).read_text()
+
+
+def test_a_leaky_run_is_not_asked_about_patients_that_it_was_not_trained_on(tmp_path):
+    folder = write_study(tmp_path / "study", learnings=("transfer",), leaky=True)
+    assert compute(read_study(folder), SETTINGS).question == "How well can a network tell fistula from normal?"
+
+
+def test_a_badge_stands_once_and_says_of_how_many_runs(tmp_path):
+    names = [f"resnet18-transfer-patient_kfold-fold{fold}-seed0" for fold in range(2)]
+    texts = [f"constant prediction: every test slice is called {called}" for called in ("positive", "negative")]
+    changes = {name: {"warnings": [text]} for name, text in zip(names, texts, strict=True)}
+    study = read_study(write_study(tmp_path / "study", learnings=("transfer",), changes=changes))
+    assert study.configurations[0].badges == {"constant prediction (2 of 3 runs)": "; ".join(sorted(texts))}
+
+
+def test_a_perfect_network_has_no_number_for_its_likelihood_ratio(tmp_path, monkeypatch):
+    monkeypatch.setitem(STRENGTH, "transfer", 60.0)
+    page = write_report(read_study(write_study(tmp_path / "study", learnings=("transfer",))), SETTINGS)
+    assert "<dd>infinite (no CI: no false positives)</dd>" in page.read_text()
+    table = pl.read_csv(page.with_name("results.csv"))
+    row = table.row(by_predicate=pl.col("level") == "patient", named=True)
+    assert row["likelihood_ratio_positive"] is None
+    assert row["likelihood_ratio_positive_reason"] == "no false positives"

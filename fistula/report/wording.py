@@ -1,0 +1,36 @@
+"""Numbers and states as the page prints them."""
+
+from math import isinf, isnan
+
+from fistula.evidence.estimate import Estimate
+from fistula.sweep.status import RunStatus
+
+
+def say_ci(estimate: Estimate) -> str:
+    """An estimate with its 95% CI, or with the reason why it has none."""
+    if not estimate.is_defined:
+        return f"n/a: {estimate.reason}"
+    interval = (
+        f"95% CI {estimate.low:.3f} to {estimate.high:.3f}" if estimate.has_interval else f"no CI: {estimate.reason}"
+    )
+    if isinf(estimate.value):
+        return f"infinite ({interval})"
+    return f"{estimate.value:.3f} ({interval})"
+
+
+def say_signed(value: float) -> str:
+    """A difference with its sign, the minus as wide as the plus."""
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def say_p(value: float) -> str:
+    """A p-value as it is printed: never 0, and n/a where there is no test."""
+    if isnan(value):
+        return "n/a"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def say_progress(run: RunStatus) -> str:
+    """How far a run is that has not finished, and why it failed."""
+    epochs = f", epoch {run.epoch} of {run.epochs}" if run.epoch and run.state != "failed" else ""
+    return f"{run.state}{epochs}" + (f": {run.note}" if run.state in ("failed", "damaged") and run.note else "")
