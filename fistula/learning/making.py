@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import Container, DictConfig, ListConfig, OmegaConf
+from pydantic import ValidationError
 
 from fistula.errors import ConfigError, FistulaError
 
@@ -22,11 +23,17 @@ def make(node: DictConfig, **given: Any) -> Any:
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*are not valid for transform.*")
-        return one_line(node._get_full_key(None), lambda: instantiate(node, _convert_="all", **given))
+        root = node._get_root()
+        return one_line(node._get_full_key(None), lambda: instantiate(node, _convert_="all", **given), root=root)
 
 
-def one_line(where: str, attempt: Callable[[], Any]) -> Any:
+def one_line(where: str, attempt: Callable[[], Any], *, root: Container | None = None) -> Any:
     """What an attempt gives; whatever it raises is the user's mistake in `where`.
+
+    Args:
+        where: The key that it concerns, unless Hydra names one.
+        attempt: What is tried.
+        root: The configuration, for the places in lists, which Hydra writes as a digit after the key.
 
     Raises:
         FistulaError: If it raises anything.
@@ -43,5 +50,23 @@ def one_line(where: str, attempt: Callable[[], Any]) -> Any:
         if isinstance(cause, FistulaError) or is_extra:  # what is not installed the command line knows how to say
             raise cause from error
         place = PLACE.search(str(error))
-        found = " ".join(str(cause).split("\nfull_key")[0].split())[:300] or type(cause).__name__
-        raise ConfigError(place[1] if place else where, "cannot be built", found=found) from error
+        found = " ".join(_said(cause).split("\nfull_key")[0].split())[:300] or type(cause).__name__
+        raise ConfigError(_indexed(place[1], root) if place else where, "cannot be built", found=found) from error
+
+
+def _indexed(key: str, root: Container | None) -> str:
+    """The key with brackets around the places in lists, as it is written on the command line."""
+
+    def bracket(found: re.Match[str]) -> str:
+        within = root is not None and OmegaConf.select(root, key[: found.start()])
+        return f"[{found[0]}]" if isinstance(within, ListConfig) else found[0]
+
+    return re.sub(r"(?<=[^\W\d])\d+(?=\.|$)", bracket, key)
+
+
+def _said(error: BaseException) -> str:
+    """What an error says; of pydantic's, which checks albumentations' arguments, each argument and its fault."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    faults = ((".".join(map(str, one["loc"])), one["msg"]) for one in error.errors(include_url=False))
+    return "; ".join(f"{argument}: {message[:1].lower()}{message[1:]}" for argument, message in faults)

@@ -141,7 +141,11 @@ def test_whatever_stands_in_a_key_of_a_group_is_legal_or_one_line_that_names_it(
         ),
         (
             "augmentation.transforms=[{_target_: albumentations.GaussNoise, var_limit: [10, 50]}]",
-            "cannot be built, found Argument(s) 'var_limit' are not valid for transform GaussNoise",
+            "augmentation.transforms[0]: cannot be built, found Argument(s) 'var_limit' are not valid for transform",
+        ),
+        (
+            "augmentation.transforms=[{_target_: albumentations.RandomResizedCrop, height: 48, width: 48}]",
+            "augmentation.transforms[0]: cannot be built, found size: field required",
         ),
     ],
 )
