@@ -35,9 +35,18 @@ PAIR = np.stack([SCORES, OTHERS], axis=1)
         (wilson(0, 0), "Wilson, 95 %"),
         (clopper_pearson(3, 8), "Clopper-Pearson, 95 %"),
         (clopper_pearson(0, 0), "Clopper-Pearson, 95 %"),
-        (rao_scott(RIGHT, PATIENTS), "Wilson at the effective number of slices, patients left out in turn, t, 95 %"),
-        (rao_scott([], []), "Wilson at the effective number of slices, patients left out in turn, t, 95 %"),
-        (rao_scott([1, 0], ["a", "a"]), "Wilson at the effective number of slices, patients left out in turn, t, 95 %"),
+        (
+            rao_scott(RIGHT, PATIENTS),
+            "the wider end of Wilson at the effective number of slices and of the logit, patients left out in turn, t, 95 %",
+        ),
+        (
+            rao_scott([], []),
+            "the wider end of Wilson at the effective number of slices and of the logit, patients left out in turn, t, 95 %",
+        ),
+        (
+            rao_scott([1, 0], ["a", "a"]),
+            "the wider end of Wilson at the effective number of slices and of the logit, patients left out in turn, t, 95 %",
+        ),
         (gee(RIGHT, PATIENTS), "logistic GEE, robust variance, 95 %"),
         (gee([], []), "logistic GEE, robust variance, 95 %"),
         (gee([1, 0], ["a", "a"]), "logistic GEE, robust variance, 95 %"),
