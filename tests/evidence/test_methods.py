@@ -27,6 +27,8 @@ RIGHT, WRONG = np.array([1, 1, 0, 1, 1, 0, 1, 1]), np.array([0, 1, 0, 1, 0, 0, 1
 COUNTS = Confusion(8, 2, 9, 1)
 PAIR = np.stack([SCORES, OTHERS], axis=1)
 
+RATE = "the wider end of Wilson at the effective number of slices and of the logit, patients left out in turn, t, 95 %"
+
 
 @pytest.mark.parametrize(
     ("estimate", "method"),
@@ -37,15 +39,15 @@ PAIR = np.stack([SCORES, OTHERS], axis=1)
         (clopper_pearson(0, 0), "Clopper-Pearson, 95 %"),
         (
             rao_scott(RIGHT, PATIENTS),
-            "the wider end of Wilson at the effective number of slices and of the logit, patients left out in turn, t, 95 %",
+            RATE,
         ),
         (
             rao_scott([], []),
-            "the wider end of Wilson at the effective number of slices and of the logit, patients left out in turn, t, 95 %",
+            RATE,
         ),
         (
             rao_scott([1, 0], ["a", "a"]),
-            "the wider end of Wilson at the effective number of slices and of the logit, patients left out in turn, t, 95 %",
+            RATE,
         ),
         (gee(RIGHT, PATIENTS), "logistic GEE, robust variance, 95 %"),
         (gee([], []), "logistic GEE, robust variance, 95 %"),
