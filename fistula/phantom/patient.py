@@ -7,7 +7,7 @@ import numpy as np
 from fistula.phantom.canal import Canal, draw_canal
 from fistula.phantom.canvas import Canvas
 from fistula.phantom.design import Design
-from fistula.phantom.findings import Finding, draw_findings
+from fistula.phantom.mimics import Mimic, draw_mimics
 from fistula.phantom.organs import paint_organs
 from fistula.phantom.parks import draw_clock, draw_kind, draw_tract, draw_zone
 from fistula.phantom.pelvis import Pelvis, draw_pelvis
@@ -57,7 +57,7 @@ class Patient:
     canal: Canal
     pelvis: Pelvis
     tract: Tract | None
-    findings: tuple[Finding | Tract, ...]
+    findings: tuple[Mimic | Tract, ...]
     signal: np.ndarray
     warp: tuple[Field, ...]
     texture: tuple[Field, Field]
@@ -133,7 +133,7 @@ def draw_patient(rng: np.random.Generator, person: Person, design: Design, *, st
         canal=canal,
         pelvis=pelvis,
         tract=tract,
-        findings=tuple(draw_findings(rng, canal, zone=zone, cleft=pelvis.cleft, chances=design.findings)),
+        findings=tuple(draw_mimics(rng, canal, zone=zone, cleft=pelvis.cleft, chances=design.findings)),
         signal=signal.astype(np.float32),
         warp=tuple(draw_field(rng, length=length, turn=0.02) for length in (7.0, 7.0, 22.0, 22.0)),
         texture=(draw_field(rng, length=4.5, turn=0.06, size=240), draw_field(rng, length=1.1, turn=0.35, size=420)),

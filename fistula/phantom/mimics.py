@@ -15,7 +15,7 @@ NEVER_THROUGH = (*SOFT, Tissue.HALO, Tissue.SKIN, Tissue.MUCOSA)
 
 
 @dataclass(frozen=True)
-class Finding:
+class Mimic:
     """Balls of one tissue that replace only some others.
 
     Attributes:
@@ -33,9 +33,9 @@ class Finding:
         canvas.tube(self.tissue, *self.course.section(level), over=self.over)
 
 
-def draw_findings(
+def draw_mimics(
     rng: np.random.Generator, canal: Canal, *, zone: float, cleft: float, chances: dict[str, float]
-) -> list[Finding | Tract]:
+) -> list[Mimic | Tract]:
     """Draw the hard negatives of a patient, of either group.
 
     Args:
@@ -45,8 +45,8 @@ def draw_findings(
         cleft: From the canal's axis to the floor of the natal cleft at the verge, mm.
         chances: Probability of each finding: `plexus`, `haemorrhoid`, `fissure`, `healed`, `blind`, `pocket`, `sinus`.
     """
-    found: list[Finding | Tract] = []
-    draw: dict[str, Callable[[], Sequence[Finding | Tract]]] = {
+    found: list[Mimic | Tract] = []
+    draw: dict[str, Callable[[], Sequence[Mimic | Tract]]] = {
         "plexus": lambda: _plexus(rng, canal, zone),
         "haemorrhoid": lambda: _haemorrhoids(rng, canal, zone),
         "fissure": lambda: [_fissure(rng, canal, zone)],
@@ -61,9 +61,9 @@ def draw_findings(
     return found
 
 
-def _plexus(rng: np.random.Generator, canal: Canal, zone: float) -> list[Finding | Tract]:
+def _plexus(rng: np.random.Generator, canal: Canal, zone: float) -> list[Mimic | Tract]:
     """Veins that run along the canal under the mucosa, in the plane and outside, as bright dots on a slice."""
-    veins: list[Finding | Tract] = []
+    veins: list[Mimic | Tract] = []
     for _ in range(rng.integers(4, 10)):
         clock, layer = rng.uniform(0, 2 * np.pi), rng.choice([1, 2, 3, 4])
         levels = zone + np.linspace(-1, 1, 12) * rng.uniform(3, 10) + rng.normal(0, 4)
@@ -71,24 +71,24 @@ def _plexus(rng: np.random.Generator, canal: Canal, zone: float) -> list[Finding
         edges = np.array([canal.radii(a, z)[layer] for a, z in zip(angles, levels, strict=True)])
         shift = rng.uniform(-1.6, -0.6) if layer == 1 else rng.uniform(0.2, 1.2)
         knots = np.column_stack([polar_point(edges + shift, angles), levels])
-        veins.append(Finding(Tissue.VESSEL, string(knots, radius=rng.uniform(0.6, 1.1)), NEVER_THROUGH))
+        veins.append(Mimic(Tissue.VESSEL, string(knots, radius=rng.uniform(0.6, 1.1)), NEVER_THROUGH))
     return veins
 
 
-def _haemorrhoids(rng: np.random.Generator, canal: Canal, zone: float) -> list[Finding | Tract]:
+def _haemorrhoids(rng: np.random.Generator, canal: Canal, zone: float) -> list[Mimic | Tract]:
     """Cushions at 3, 7 and 11 o'clock."""
-    cushions: list[Finding | Tract] = []
+    cushions: list[Mimic | Tract] = []
     for clock in (3, 7, 11):
         angle = clock_angle(clock + rng.normal(0, 0.4))
         levels = np.clip(zone + np.linspace(-6, 6, 5) + rng.normal(0, 3), 6, 30)
         edges = np.array([canal.radii(angle, level)[1] for level in levels])
         size = rng.uniform(1.2, 2.4)
         knots = np.column_stack([polar_point(edges - size * 0.8, np.full(5, angle)), levels])
-        cushions.append(Finding(Tissue.PLEXUS, string(knots, radius=size), (Tissue.MUCOSA, Tissue.LUMEN)))
+        cushions.append(Mimic(Tissue.PLEXUS, string(knots, radius=size), (Tissue.MUCOSA, Tissue.LUMEN)))
     return cushions
 
 
-def _fissure(rng: np.random.Generator, canal: Canal, zone: float) -> Finding:
+def _fissure(rng: np.random.Generator, canal: Canal, zone: float) -> Mimic:
     """A cleft in the mucosa behind or in front that ends at the internal sphincter."""
     angle = np.pi * rng.choice([0, 1], p=[0.15, 0.85]) + rng.normal(0, 0.15)
     knots = []
@@ -96,7 +96,7 @@ def _fissure(rng: np.random.Generator, canal: Canal, zone: float) -> Finding:
         lumen, mucosa, *_ = (float(radius) for radius in canal.radii(angle, level))
         ends = [[*polar_point(lumen, angle), level], [*polar_point(mucosa - 0.2, angle), level]]
         knots.extend(ends[:: 1 if number % 2 else -1])
-    return Finding(Tissue.FISSURE, string(np.array(knots), radius=rng.uniform(0.6, 1.0)), (Tissue.MUCOSA, Tissue.LUMEN))
+    return Mimic(Tissue.FISSURE, string(np.array(knots), radius=rng.uniform(0.6, 1.0)), (Tissue.MUCOSA, Tissue.LUMEN))
 
 
 def _tract(rng: np.random.Generator, canal: Canal, zone: float, *, wall: Tissue) -> Tract:
@@ -116,11 +116,9 @@ def _pocket(rng: np.random.Generator, canal: Canal, zone: float) -> Tract:
     return Tract((nothing,), pockets=((x, y, level, size * 1.2, size, size * 1.4, min(2.0, size / 2)),))
 
 
-def _sinus(rng: np.random.Generator, zone: float, cleft: float) -> Finding:
+def _sinus(rng: np.random.Generator, zone: float, cleft: float) -> Mimic:
     """A sinus of the natal cleft: in the midline, in the fat behind the canal."""
     y = cleft + 0.75 * zone + rng.uniform(-8, -3)
     levels = zone + np.linspace(-9, 9, 7) + rng.normal(0, 4)
     knots = np.column_stack([rng.normal(0, 0.8, 7), y + 0.6 * (levels - zone), levels])
-    return Finding(
-        Tissue.SINUS, string(knots, radius=rng.uniform(1.2, 2.5)), (Tissue.FAT, Tissue.SKIN, Tissue.LIGAMENT)
-    )
+    return Mimic(Tissue.SINUS, string(knots, radius=rng.uniform(1.2, 2.5)), (Tissue.FAT, Tissue.SKIN, Tissue.LIGAMENT))
