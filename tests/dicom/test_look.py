@@ -20,6 +20,7 @@ from pydicom.uid import (
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look, look_at
 from fistula.dicom.outcome import Refused
+from fistula.dicom.parse import HEAD
 from fistula.dicom.timing import TimeLimit
 
 LOOK = Look(Pseudonyms(b"0123456789abcdef"), description="gd")
@@ -155,6 +156,19 @@ def test_other_encodings_give_the_same_facts(write_dicom, tmp_path, syntax):
     implicit, little = syntax.is_implicit_VR, syntax.is_little_endian
     pydicom.dcmwrite(tmp_path / "b", dataset, implicit_vr=implicit, little_endian=little)
     assert _facts(tmp_path / "b") | {"syntax": ""} == expected | {"syntax": ""}
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("beyond", [-60_000, *range(-24, 26, 2), 100_000])
+def test_a_header_is_read_whole_wherever_its_first_bytes_end(write_dicom, tmp_path, syntax, beyond):
+    """The header is parsed from the file's first bytes where they hold all of it; before, at and behind that place."""
+    write_dicom(tmp_path / "plain.dcm", syntax=syntax)
+    write_dicom(tmp_path / "long.dcm", syntax=syntax, SpectroscopyData=b"")
+    shorter = (tmp_path / "long.dcm").read_bytes().index(b"\xe0\x7f\x10\x00")
+    # These data are the last thing before the pixels.
+    write_dicom(tmp_path / "long.dcm", syntax=syntax, SpectroscopyData=bytes(HEAD + beyond - shorter))
+    assert (tmp_path / "long.dcm").read_bytes().index(b"\xe0\x7f\x10\x00") == HEAD + beyond
+    assert _facts(tmp_path / "long.dcm") == _facts(tmp_path / "plain.dcm")
 
 
 def test_a_file_without_preamble_is_read_and_noted(write_dicom, tmp_path):
