@@ -17,7 +17,17 @@ OTHER_COLUMNS = ("frame_number", *RANGE, "label", "patient_id", "split", "site",
 TEMPLATE = ("patient_id", "series", "image_number", "position_mm")  # columns that help to fill in doctor's table
 COLUMNS = tuple(dict.fromkeys([name for key in KEYS for name in key] + list(OTHER_COLUMNS + TEMPLATE)))
 # A word that says that there is nothing; the only other one is then the positive class.
-ABSENT = ("absent", "control", "healthy", "negative", "no", "none", "normal")
+# Words for a class that says that there is nothing, also as Chinese, Japanese and Korean reports have them.
+ABSENT = (
+    "absent",
+    "control",
+    "healthy",
+    "negative",
+    "no",
+    "none",
+    "normal",
+    *["正常", "阴性", "陰性", "无", "無", "なし", "異常なし", "정상", "음성"],
+)
 PARTS = ("train", "val", "test")
 
 
@@ -146,9 +156,12 @@ def in_order(where: object, words: set[str]) -> list[str]:
     if [word.lower() in ABSENT for word in ordered] == [True, False]:
         return ordered  # ingest prints which is the positive one
     if not all(word.isascii() and word.isdigit() for word in words):
-        remedy = "Say which is which, the last being the positive one: classes=[normal,fistula]"
         rule = f"must be given, because the labels of {where} are words"
-        raise ConfigError("classes", rule, found=", ".join(sorted(words)[:5]), remedy=remedy)
+        found = sorted(words, key=lambda word: (word.lower() not in ABSENT, word))
+        are_names = len(words) <= 12 and all(word[0].isalpha() for word in words)
+        names = ",".join(found) if are_names else "normal,fistula"
+        remedy = f"Say which is which, the last being the positive one: classes=[{names}]"
+        raise ConfigError("classes", rule, found=", ".join(found[:5]), remedy=remedy)
     return [str(index) for index in range(max(2, max(map(int, words), default=0) + 1))]
 
 

@@ -131,3 +131,12 @@ def test_a_table_of_positives_needs_no_label_where_the_negatives_are_named(table
 
 def test_an_empty_label_is_none(table):
     assert [row.label for row in read_labels(table("path,label\na,1\nb,\n")).rows] == [1, None]
+
+
+def test_words_of_classes_are_named_in_the_remedy_and_what_says_nothing_is_there_is_negative(tmp_path):
+    table = tmp_path / "labels.csv"
+    table.write_text("path,label\na.png,benign\nb.png,malignant\n")
+    with pytest.raises(ConfigError, match=r"classes=\[benign,malignant\]"):
+        read_labels(table)
+    table.write_text("path,label\na.png,肛瘘\nb.png,正常\n", encoding="utf-8")
+    assert read_labels(table).classes == ["正常", "肛瘘"]
