@@ -73,7 +73,8 @@ def as_numbers(words, numbers):
 
 def write_reader_study():
     """Tables of two readers and of another program, of every patient whom the study has tested."""
-    keys = sorted(set(pl.read_parquet("multirun/quick/cohort/manifest.parquet")["patient_key"]))
+    stored = [pl.read_parquet(path) for path in Path("multirun/quick").glob("*/predictions.parquet")]
+    keys = sorted({key for table in stored for key in table.filter(pl.col("part") == "test")["patient_key"]})
     lines = [f"{key},{reader},{10 * number % 100}" for reader in "ab" for number, key in enumerate(keys)]
     Path("readers.csv").write_text("\n".join(["patient,reader,score", *lines]) + "\n")
     scores = [f"{key},{number}" for number, key in enumerate(keys)]

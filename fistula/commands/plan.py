@@ -2,14 +2,20 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fistula.errors import ConfigError, refuse_outside
 from fistula.evidence.planning import Answer, Scenario, patients_for_difference, patients_for_width
+from fistula.evidence.reader_planning import cases_for_power
 from fistula.folder import refuse_existing
+from fistula.report.pilot import assumed, reader_components
 from fistula.report.protocol import paragraph, write_plan
+from fistula.report.readers_protocol import readers_paragraph, write_readers_plan
+from fistula.report.study import Study, read_study
 
-GOALS = ("interval", "difference", "margin")
+GOALS = ("interval", "difference", "margin", "readers")
+PANELS = (3, 4, 5, 6, 8, 10, 12, 15, 20)  # readers that are looked at
 
 
 def run(cfg: DictConfig) -> None:
@@ -17,6 +23,12 @@ def run(cfg: DictConfig) -> None:
     out = None if cfg.out is None else Path(str(cfg.out))
     if out is not None:
         refuse_existing(out)
+    study = None if cfg.pilot is None else read_study(Path(str(cfg.pilot)))
+    if cfg.goal == "readers":
+        _plan_readers(cfg, study, out)
+        return
+    if study is not None:
+        cfg = _with_pilot(cfg, study)
     scenario = read_scenario(cfg)
     answer = _answer(cfg, scenario)
     settings = {key: cfg[key] for key in ("goal", "half_width", "margin", "power", "alpha", "seed")}
@@ -29,6 +41,41 @@ def run(cfg: DictConfig) -> None:
     if out is not None:
         print()
         print(f"look at {write_plan(out, scenario, answer, settings)}")
+
+
+def _with_pilot(cfg: DictConfig, study: Study) -> DictConfig:
+    """The configuration with the pilot's numbers wherever none was given on the command line."""
+    given = {override.partition("=")[0].lstrip("+") for override in HydraConfig.get().overrides.task}
+    found = {key: value for key, value in assumed(study).items() if key not in given}
+    if cfg.goal == "interval":
+        found = {key: value for key, value in found.items() if key not in ("other", "agreement")}
+    print(f"from {study.name}: {', '.join(f'{key} {value:.3g}' for key, value in found.items())}")
+    return OmegaConf.merge(cfg, found)  # type: ignore[return-value]
+
+
+def _plan_readers(cfg: DictConfig, study: Study | None, out: Path | None) -> None:
+    """How many readers and patients find a difference, from the variances of a pilot's reader study."""
+    if study is None:
+        rule = "must be given for goal=readers: a study whose report has readers"
+        raise ConfigError("pilot", rule, remedy="For example pilot=multirun/quick")
+    for key, low, high in (("power", 0.1, 0.99), ("alpha", 0.001, 0.2)):
+        refuse_outside(key, cfg[key], low, high)
+    parts, found, what = reader_components(study)
+    effect = found if cfg.difference is None else float(cfg.difference)
+    refuse_outside("difference", abs(effect), 0.001, 0.5)
+    settings = {"power_wanted": cfg.power, "alpha": cfg.alpha}
+    needed = {number: cases_for_power(parts, effect, readers=number, **settings) for number in PANELS}
+    if not any(needed.values()):
+        remedy = "Ask for less: a greater difference, or less power"
+        raise ConfigError("goal=readers", f"cannot be reached with {PANELS[-1]} readers", remedy=remedy)
+    text = readers_paragraph(parts, effect, what, needed, cfg, pilot=study.name, observed=cfg.difference is None)
+    for number, cases in needed.items():
+        print(f"{number} readers: {f'{cases} patients' if cases else 'no number of patients suffices'}")
+    print()
+    print(text)
+    if out is not None:
+        print()
+        print(f"look at {write_readers_plan(out, text, needed, parts, effect)}")
 
 
 def read_scenario(cfg: DictConfig) -> Scenario:

@@ -3,6 +3,11 @@ import json
 import pytest
 
 from fistula.evidence import planning
+from fistula.evidence.reader_planning import of_modalities
+from fistula.evidence.readers import study_readers
+
+from ..report.conftest import write_study
+from ..report.test_readers import arrays, readings
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +52,8 @@ def test_a_margin_speaks_of_noninferiority(fistula_here):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["goal=power"], "goal: must be one of interval, difference, margin, found power"),
+        (["goal=power"], "goal: must be one of interval, difference, margin, readers, found power"),
+        (["goal=readers"], "pilot: must be given for goal=readers: a study whose report has readers"),
         (["auroc=0.5"], "auroc: must be at least 0.501 and at most 0.999, found 0.5"),
         (["goal=difference"], "other: must be a number for goal=difference"),
         (["goal=difference", "other=word"], "other: must be a number for goal=difference"),
@@ -63,6 +69,36 @@ def test_what_cannot_be_planned_is_one_line(fistula_here, arguments, message):
     assert code == 2
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_pilot_study_gives_what_is_not_given(fistula_here, tmp_path):
+    write_study(tmp_path / "pilot", patients=30)
+    code, shown, error = fistula_here("plan", "pilot=pilot", "half_width=0.15", "prevalence=0.3", "auroc=0.8")
+    assert code == 0, error
+    assert shown.startswith("from pilot: slices 1, variation 0, correlation 0\n")
+    assert "an AUROC of 0.8 " in shown
+    assert "This assumes a prevalence of 30%." in shown
+    assert fistula_here("plan", "pilot=nowhere")[0] == 2
+
+
+def test_a_reader_study_is_planned_from_the_readers_of_a_pilots_report(fistula_here, tmp_path):
+    folder = write_study(tmp_path / "pilot", patients=40)
+    code, _, error = fistula_here("plan", "goal=readers", "pilot=pilot")
+    assert code == 2
+    assert "must have a report with readers of its own patients" in error
+    table, _ = readings()
+    table.drop("experience").rename({"patient_key": "patient"}).write_csv(tmp_path / "readers.csv")
+    assert fistula_here("report", f"study={folder}", "readers=readers.csv", "resamples=20", "maps=none")[0] == 0
+    code, shown, error = fistula_here("plan", "goal=readers", "pilot=pilot", "difference=0.08", "out=plan")
+    assert code == 0, error
+    record = json.loads((tmp_path / "plan" / "plan.json").read_text())
+    study = study_readers(*(arrays(*readings())[index] for index in (0, 2)))
+    assert record["components"]["own"] == pytest.approx(of_modalities(study).own)
+    needed = {int(readers): cases for readers, cases in record["patients"].items() if cases}
+    assert needed[20] <= needed[10]
+    assert f"10 readers: {needed[10]} patients" in shown
+    assert "A difference of AUROC of 0.080 (alone less with AI) is detected with a power of 80%" in shown
+    assert "optimistic" not in shown
 
 
 def test_what_no_study_could_reach_is_said(fistula_here, monkeypatch):
