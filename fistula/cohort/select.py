@@ -81,5 +81,7 @@ def _refuse_nameless(images: pl.DataFrame, labels: Labels) -> None:
     """A picture without a patient is of nobody known."""
     nameless = images.filter(pl.col("label").is_not_null() & pl.col("said_patient").is_null())["line"].drop_nulls()
     if len(nameless):
+        first = min(nameless.to_list())
+        origin = next((row.origin for row in labels.rows if row.line == first), "")
         remedy = "A file name does not say which pictures are of one person: patient=folder:1 or a pattern may"
-        raise DataError(f"{labels.path}, line {min(nameless.to_list())}", "must have a patient_id", remedy=remedy)
+        raise DataError(origin or f"{labels.path}, line {first}", "must have a patient_id", remedy=remedy)

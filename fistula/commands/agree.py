@@ -47,7 +47,15 @@ def run(cfg: DictConfig) -> None:
     if rules["undecided"] and readers.level == "slice":
         print(f"next: fistula label source=DIR {table} out=adjudication, then fistula agree again with adjudicated=")
     else:
-        print("next: fistula ingest source=DIR", shlex.quote(f"labels={out / 'consensus.csv'}"), "out=data/cohort")
+        classes = shlex.quote(f"classes=[{','.join(readers.classes)}]")
+        level = [] if readers.level == "slice" else ["labels.level=patient"]
+        print(
+            "next: fistula ingest source=DIR",
+            shlex.quote(f"labels={out / 'consensus.csv'}"),
+            classes,
+            *level,
+            "out=data/cohort",
+        )
 
 
 def say(row: Row) -> str:

@@ -37,11 +37,11 @@ def run(cfg: DictConfig) -> None:
     """Write the cohort; end with what was left out and why, and what to do next."""
     out = Path(str(cfg.out))
     refuse_existing(out)
-    recipe = read_recipe(cfg)
-    labels = labels_of(cfg, recipe.keep, recipe.look, recipe.policies, negatives=cfg.negatives)
     manners = Manners(**cfg.archive)
     archive = parse(cfg.source, key="source") if is_archive(cfg.source) else None
     require_library(archive)
+    recipe = read_recipe(cfg)
+    labels = labels_of(cfg, recipe.keep, recipe.look, recipe.policies, negatives=cfg.negatives)
     with fetched(archive, manners) if archive else nullcontext(Path(str(cfg.source))) as source:
         record = ingest(
             source,

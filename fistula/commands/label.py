@@ -66,7 +66,8 @@ def run(cfg: DictConfig) -> None:
     for page, size in zip(pages, sizes, strict=True):
         print(f"open {out / page.name} in a browser ({size:.1f} MB)")
     source, classes = shlex.quote(f"source={cfg.source}"), shlex.quote(f"classes=[{','.join(question.classes)}]")
-    print(f"next: fistula ingest {source} labels=labels-READER-DATE.csv {classes} out=data/cohort")
+    level = " labels.level=patient" if question.level == "patient" else ""
+    print(f"next: fistula ingest {source} labels=labels-READER-DATE.csv {classes}{level} out=data/cohort")
 
 
 def _keep(name: object, first: KeepRules) -> KeepRules:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -91,6 +92,27 @@ class Drawn:
     plane: Plane
     pixels: NDArray[np.bool_]
 
+    @cached_property
+    def corners(self) -> NDArray[np.float64]:
+        """Centres ``(4, 3)`` of the plane's outermost pixels."""
+        last, width = self.plane.shape[0] - 1, self.plane.shape[1] - 1
+        return self.plane.points([0, 0, last, last], [0, width, 0, width])
+
+    @property
+    def extent(self) -> float:
+        """Mm from the plane within which its pixels may reach another one."""
+        return max(self.plane.spacing) + (self.plane.thickness or 0.0) / 2
+
+
+def nearby(drawn: Sequence[Drawn], plane: Plane, reach_mm: float | None) -> list[Drawn]:
+    """Of what is drawn that which may mark a pixel of a plane: most planes of two volumes are far from each other."""
+    if not drawn:
+        return []
+    across = plane.places(np.concatenate([one.corners for one in drawn]))[:, 2].reshape(-1, 4)
+    limit = np.array([one.extent for one in drawn]) + max(reach_mm or 0.0, SAME_MM)
+    near = (across.min(axis=1) <= limit) & (across.max(axis=1) >= -limit)
+    return [one for one, is_near in zip(drawn, near, strict=True) if is_near]
+
 
 def carried(drawn: Drawn, plane: Plane, reach_mm: float) -> NDArray[np.bool_]:
     """Which pixels of a plane are marked by what is drawn on another.
@@ -107,11 +129,7 @@ def carried(drawn: Drawn, plane: Plane, reach_mm: float) -> NDArray[np.bool_]:
         return drawn.pixels
     marked = np.zeros(plane.shape, bool)
     own = (drawn.plane.thickness or 0.0) / 2
-    extent = max(drawn.plane.spacing) + own
-    height, width = drawn.plane.shape
-    corners = plane.places(drawn.plane.points([0, 0, height - 1, height - 1], [0, width - 1, 0, width - 1]))[:, 2]
-    if corners.min() > reach_mm + extent or corners.max() < -reach_mm - extent:
-        return marked  # most pairs of planes of two volumes are far from each other
+    extent = drawn.extent
     rows, columns = np.nonzero(drawn.pixels)
     places = plane.places(drawn.plane.points(rows, columns))
     near = np.abs(places[:, 2]) <= max(reach_mm, 0) + extent

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fistula.dicom.drawings import Drawing
 from fistula.dicom.look import Look
 from fistula.dicom.outcome import NotTaken, Refused
-from fistula.dicom.planes import carried
+from fistula.dicom.planes import carried, nearby
 from fistula.errors import ConfigError, DataError, refuse_outside
 from fistula.labels.drawings import Found, drawings_below
 from fistula.labels.lines import Labels, Row
@@ -155,7 +155,7 @@ def _marked(drawing: Drawing, chosen: set[int], images: Images, row: int) -> NDA
     plane = images.plane(row) if drawing.drawn or drawing.contours else None
     if plane is not None:
         reach = images.reach(row)
-        for layer in drawing.drawn:
+        for layer in nearby(drawing.drawn, plane, reach):
             if layer.segment in chosen:
                 pixels |= carried(layer, plane, (layer.plane.thickness or 0) / 2 if reach is None else reach)
         pixels |= filled([one for one in drawing.contours if one.segment in chosen], plane, reach)

@@ -1,8 +1,8 @@
 """Which images a drawing is of: those that it names, else those beside it by name, folder and geometry."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -22,6 +22,7 @@ from fistula.source.survey import Survey
 from fistula.source.volume_file import read_volume_header
 
 SAME_PLACE_MM = 0.01
+NAMELESS = ("", "segmentation")  # names of masks that say nothing of their image: mask.png, Segmentation.seg.nrrd
 COLUMNS = (
     "file", "member", "frame", "frames", "slice_key", "instance_key", "series_key", "study_key", "patient_key",
     "rows", "columns", "position_mm", "orientation",
@@ -103,16 +104,14 @@ class Images:
             DataError: If more than one series, or patient, may be meant.
         """
         if drawing.images:
-            named = [row for uid in drawing.images for row in self.by_instance.get(self.key_of(uid), ())]
-            return self._whole_series(named)
+            named = {row for uid in drawing.images for row in self.by_instance.get(self.key_of(uid), ())}
+            series = {self.rows[row]["series_key"] for row in named}
+            # A series may hold other images of the same places, such as fat beside water.
+            return sorted(named | {row for key in series for row in self.by_series[key] if row in self.kept})
         if found.is_dicom:
             of_study = [row for row in self.by_study[self.look.pseudonyms("study", drawing.study)] if row in self.kept]
             return self._one_series(found, drawing, of_study)
         return self._beside(found, drawing)
-
-    def _whole_series(self, rows: Iterable[int]) -> list[int]:
-        series = {self.rows[row]["series_key"] for row in rows}
-        return sorted(row for key in series for row in self.by_series[key])
 
     def _beside(self, found: Found, drawing: Drawing) -> list[int]:
         if self.kind == "dicom":
@@ -123,14 +122,14 @@ class Images:
         alike = {
             row: self._nearness(row, found)
             for row in range(len(self.rows))
-            if base and base in (plain(stem := stem_of(self.name(row))), CHANNEL.sub("", plain(stem)))
+            if base and base in (self._stem(row), CHANNEL.sub("", self._stem(row)))
         }
-        if not alike:  # nothing has its name: the one image beside it
+        if base in NAMELESS:  # the one image beside it
             alike = {row: 0 for row in range(len(self.rows)) if self._folder(row) == found.folder}
         most = max(alike.values(), default=0)
         nearest = sorted(row for row, value in alike.items() if value == most)
         folders = {self._folder(row) for row in nearest}
-        stems = {CHANNEL.sub("", plain(stem_of(self.name(row)))) for row in nearest}
+        stems = {CHANNEL.sub("", self._stem(row)) for row in nearest}
         if len(folders) > 1 or len(stems) > 1:
             names = ", ".join(sorted({self.name(row) for row in nearest})[:3])
             raise DataError(found.name, "may be of several images", found=names, remedy="Name it after one of them")
@@ -164,7 +163,16 @@ class Images:
         return 2 * shared + bool(is_named)
 
     def _folder(self, row: int) -> PurePosixPath:
-        return PurePosixPath(self.name(row)).parent
+        return self._paths[self.rows[row]["file"]][0]
+
+    @cached_property
+    def _paths(self) -> dict[int, tuple[PurePosixPath, str]]:
+        """Folder and name without format of each file that is an image."""
+        names = {file: self.survey.name(file) for file in {row["file"] for row in self.rows}}
+        return {file: (PurePosixPath(name).parent, plain(stem_of(name))) for file, name in names.items()}
+
+    def _stem(self, row: int) -> str:
+        return self._paths[self.rows[row]["file"]][1]
 
     def _read_planes(self, file: int, member: str) -> list[Plane | None]:
         part = Part(self.survey.paths[file], member)

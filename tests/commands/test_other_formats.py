@@ -147,3 +147,34 @@ def test_an_archive_whose_names_are_of_another_age_opens(tmp_path, fistula_here,
     code, _, error = fistula_here("ingest", "source=in.zip", "labels=labels.csv", "out=out", "keep=all", *SMALL)
     assert code == 0, error
     assert read_cohort(tmp_path / "out").record["labelled"] == 4
+
+
+@pytest.mark.slow
+def test_a_study_of_volumes_scores_new_volumes_and_leaves_their_masks_alone(tmp_path, fistula_here):
+    random = np.random.default_rng(0)
+    lines = ["path,frame_number,label,patient_id"]
+    for folder, count in (("in", 16), ("new", 2)):
+        (tmp_path / folder).mkdir()
+        for case in range(count):
+            values = random.integers(0, 900, (20, 24, 3)).astype(np.int16)
+            values[8:12, 8:12] += 900 * (case % 2)
+            nibabel.save(nibabel.Nifti1Image(values, np.diag([1, 1, 4, 1])), tmp_path / folder / f"case{case}.nii.gz")
+            lines += [f"case{case}.nii.gz,{frame},{case % 2},P{case}" for frame in (1, 2, 3) if folder == "in"]
+    nibabel.save(nibabel.Nifti1Image(np.ones((20, 24, 3), np.uint8), np.eye(4)), tmp_path / "new" / "case0_seg.nii.gz")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    assert fistula_here("ingest", "source=in", "labels=labels.csv", "out=cohort", *SMALL)[0] == 0
+    tiny = (
+        "model.architecture=test_resnet",
+        "learning=end_to_end",
+        "image_size=32",
+        "epochs=1",
+        "trainer=cpu",
+        "logger=csv",
+    )
+    code, _, error = fistula_here("train", "cohort=cohort", *tiny, "split=patient_holdout", "hydra.run.dir=run")
+    assert code == 0, error
+    code, shown, error = fistula_here("predict", "run=run", "source=new", "out=scores", "workers.count=1")
+    assert code == 0, error
+    assert "a mask, by its name" in shown
+    summary = json.loads((tmp_path / "scores" / "summary.json").read_text())
+    assert len((tmp_path / "scores" / "predictions.csv").read_text().splitlines()) == 7, summary

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import nibabel
 import nrrd
@@ -506,6 +505,27 @@ def test_a_mask_of_another_size_and_an_image_called_a_mask_are_refused(tmp_path,
     assert "a_seg.nii.gz (an image rather than a mask" in error
 
 
+def test_a_mask_whose_image_is_gone_is_not_taken_for_that_of_another(tmp_path, ingested):
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b_mask"):
+        Image.fromarray(np.full((20, 20), 200, np.uint8)).save(tmp_path / "in" / f"{name}.png")
+    error, _ = ingested("masks", "patient=(?P<patient>.)")
+    assert "every drawing must be of an image below source, found 1 that are not: b_mask.png" in error
+
+
+def test_fat_beside_water_in_one_series_is_not_labelled_by_a_mask_of_the_water(archive, ingested, tmp_path):
+    seg(archive, 0, block().astype(bool), tmp_path / "in" / "a.dcm")
+    for place, image in enumerate(archive.images(0)):
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"2.25.66{place}"
+        image.ImageType = ["ORIGINAL", "PRIMARY", "F", "F"]
+        image.InstanceNumber = 50 + place
+        image.save_as(tmp_path / "in" / "p0" / f"fat{place}.dcm")
+    record, manifest = ingested("masks", "keep.component=[water]", "negatives=rest")
+    assert manifest is not None, record
+    assert record["by_class"] == {"negative": 8, "positive": 2}
+    assert positives(manifest) == [2, 3]
+
+
 def test_doctor_lists_the_segments(archive, fistula_here, tmp_path):
     seg(archive, 0, block().astype(bool), tmp_path / "in" / "a.dcm")
     code, shown, error = fistula_here("doctor", "source=in", "labels=masks", "keep=all")
@@ -518,22 +538,3 @@ def test_doctor_lists_the_segments(archive, fistula_here, tmp_path):
 def test_without_anything_drawn_masks_are_refused_in_one_line(archive, ingested):
     error, _ = ingested("masks")
     assert "labels=masks: must find masks below in, found none of any image. They are DICOM segmentations" in error
-
-
-DATA = Path(__file__).parents[3] / "shared" / "data"
-
-
-@pytest.mark.slow
-def test_breast_ultrasound_with_its_masks_has_the_places_of_its_table(fistula_here, tmp_path):
-    if not (DATA / "busi" / "labels.csv").is_file():
-        pytest.skip(f"busi is not at {DATA}")
-    words = (f"source={DATA / 'busi'}", "labels=masks", "patient=(?P<patient>.+)", "size=64", "workers.count=1")
-    code, _, error = fistula_here("ingest", *words, "out=masks")
-    assert code == 0, error
-    words = (f"source={DATA / 'busi'}", f"labels={DATA / 'busi' / 'labels.csv'}", "size=64", "workers.count=1")
-    assert fistula_here("ingest", *words, "classes=[normal,benign,malignant]", "out=table")[0] == 0
-    first, second = (read_cohort(tmp_path / name).manifest.sort("slice_key") for name in ("masks", "table"))
-    assert first["slice_key"].to_list() == second["slice_key"].to_list()
-    assert first["label"].to_list() == (second["label"] > 0).cast(pl.Int64).to_list()
-    off = (first["opening_row"] - second["opening_row"]).abs().drop_nulls()
-    assert off.median() < 0.2  # the table has centroids of whole masks, here of the largest part

@@ -1,0 +1,79 @@
+"""A folder a class: at the first level, or wherever one is called as a class is."""
+
+import unicodedata
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from fistula.cohort.manifest import read_cohort
+
+SMALL = ("size=16", "workers.count=1")
+NAME = "(?P<patient>[^_]+)_"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    def write(*names):
+        random = np.random.default_rng(0)
+        for name in names:
+            path = tmp_path / "in" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 255, (16, 16), dtype=np.uint8)).save(path)
+
+    return write
+
+
+@pytest.fixture
+def ingested(tmp_path, fistula_here):
+    def ingest(*options):
+        code, _, error = fistula_here("ingest", "source=in", "labels=folders", "out=out", *SMALL, *options)
+        if code:
+            assert code == 2
+            return error
+        return read_cohort(tmp_path / "out")
+
+    return ingest
+
+
+def test_folders_of_the_first_level_are_classes_and_a_patient_in_two_of_them_is_one(pictures, ingested):
+    pictures("normal/P1_1.png", "normal/P2_1.png", "fistula/P1_2.png", "fistula/P3_1.png")
+    cohort = ingested(f"patient={NAME}")
+    assert cohort.record["by_class"] == {"normal": 2, "fistula": 2}
+    assert cohort.manifest["patient_key"].n_unique() == 3
+
+
+def test_a_class_may_be_a_folder_below_the_patients(pictures, ingested):
+    pictures("P1/normal/1.png", "P1/fistula/2.png", "P2/normal/1.png", "P3/other/1.png", "P3/fistula/2.png")
+    cohort = ingested("classes=[normal,fistula]", "patient=folder:1")
+    assert cohort.record["by_class"] == {"normal": 2, "fistula": 2}
+    assert cohort.record["noted"]["labels=folders: images in no folder of a class"] == 1
+    assert cohort.manifest.filter(pl.col("label").is_null()).height == 1
+
+
+def test_names_in_any_script_and_composed_in_any_way_are_classes(pictures, ingested):
+    pictures("正常/患者1_1.png", "痔瘻/患者2_1.png", unicodedata.normalize("NFD", "가느다란/患者3_1.png"))
+    cohort = ingested("classes=[正常,痔瘻,가느다란]", f"patient={NAME}")
+    assert cohort.record["by_class"] == {"正常": 1, "痔瘻": 1, "가느다란": 1}
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "words"),
+    [
+        (["normal/fistula/P1_1.png", "fistula/P2_1.png"], ["classes=[normal,fistula]"], "in folders of two classes"),
+        (["a/P1_1.png", "b/P2_1.png"], [], "classes: must be given, because the labels of labels=folders are words"),
+        (["a/P1_1.png", "b/P2_1.png"], ["classes=[c,d]"], "of folders below source, found c, d. There are a, b"),
+        (["normal/P1_1.png", "normal/P2_1.png"], ["classes=[normal,fistula]"], "every class needs at least one image"),
+        (["normal/P1_1.png"], ["labels.level=patient"], "labels.level: must be slice with labels=folders"),
+    ],
+    ids=["two classes", "no order", "no such folder", "one class", "another level"],
+)  # fmt: skip
+def test_what_gives_no_labels_is_refused_in_one_line(pictures, ingested, names, options, words):
+    pictures(*names)
+    assert words in ingested(f"patient={NAME}", *options)
+
+
+def test_pictures_that_name_no_patient_are_refused(pictures, ingested):
+    pictures("normal/P1_1.png", "fistula/P2_1.png")
+    assert "must have a patient_id" in ingested()
