@@ -89,6 +89,17 @@ def test_every_room_is_known():
     assert rooms - {"conf"} <= ARROWS.keys()
 
 
+def test_every_room_has_its_floor_in_the_guide():
+    page = (ROOT / "docs" / "contributing.md").read_text()
+    assert {room for room in ARROWS if f"`{room}`" not in page} <= {
+        "__init__",
+        "arguments",
+        "errors",
+        "folder",
+        "values",
+    }
+
+
 def test_only_one_room_opens_dicom():
     users = {
         path.relative_to(PACKAGE).parts[0]
