@@ -36,7 +36,8 @@ def match(survey: Survey, facts: pl.DataFrame, labels: Labels, pseudonyms: Pseud
 
     A line without a frame number is for all frames of its object.
     """
-    rows = {_key(row.name, labels.key, pseudonyms, row.frame): row for row in labels.rows}
+    lines = labels.rows if len(facts) else ()
+    rows = {_key(row.name, labels.key, pseudonyms, row.frame): row for row in lines}
     matched: list[tuple] = []
     is_path = labels.key == ("path",)
     for record in facts.select(
@@ -117,8 +118,9 @@ def refuse_unmatched(
     """
     named = list({row.line: row for row in labels.rows if row.label is not None}.values())  # a range has several
     used, seen = set(wanted["line"].drop_nulls()), set(others["line"].drop_nulls())
-    unused = [row for row in named if row.line not in used | seen]
-    dropped = [row for row in named if row.line in seen - used]
+    found_lines, dropped_lines = used | seen, seen - used
+    unused = [row for row in named if row.line not in found_lines]
+    dropped = [row for row in named if row.line in dropped_lines]
     if unused and policy == "refuse":
         remedy = "Check source and the table, or say unmatched=exclude"
         found = f"{len(unused)} without one: {_first(unused)}"
