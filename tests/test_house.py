@@ -42,7 +42,7 @@ ARROWS = {
     "audit": {"cohort"},
     "learning": {"cohort", "evidence"},
     "sweep": {"audit", "cohort", "evidence", "learning", "values"},
-    "report": {"evidence", "sweep", "cohort", "explain", "predict"},
+    "report": {"evidence", "sweep", "cohort", "explain", "predict", "viewer"},
     "predict": {"explain", "learning", "cohort", "source", "dicom", "evidence", "sweep"},
     "archive": {"dicom"},
     "serve": {"predict", "source"},

@@ -33,6 +33,7 @@ from fistula.report.results import Row, seed_rows
 from fistula.report.study import Study
 from fistula.report.tables import TITLES, write_csv, write_tables
 from fistula.sweep.status import read_status
+from fistula.viewer import page as viewer
 
 PAGE = "index.html"
 READING_ROOM = "reading.html"
@@ -92,7 +93,13 @@ def write_report(
         (beside / PAGE).write_text(page, encoding="utf-8")
         patients = [row for row in contents.rows if row.level == "patient"]
         data = reading_data(study, patients, first=_best(contents), maps=maps, device=device)
-        room = environment.get_template(READING_ROOM).render(study=study, made=made, data=data)
+        room = environment.get_template(READING_ROOM).render(
+            study=study,
+            made=made,
+            data=data,
+            viewer=Markup(viewer.scripts()),  # noqa: S704 (our own)
+            style=Markup(viewer.style()),  # noqa: S704 (likewise)
+        )
         (beside / READING_ROOM).write_text(room, encoding="utf-8")
         record = to_json(contents, made=made, files=hash_files(beside))
         (beside / NUMBERS).write_text(record, encoding="utf-8")

@@ -14,7 +14,7 @@ from fistula.report.saliency_maps import CELLS, run_maps
 from fistula.report.study import Configuration, Study
 
 SIDE = 224  # pixels, at most; a larger slice is shrunk
-OPENING = ("opening_row", "opening_col")
+KINDS = ("opening", "canal")  # points that a table of labels may give for a slice
 QUALITY = 75  # of WebP: enough to see what was missed; a diagnosis is made on the source
 
 
@@ -31,8 +31,10 @@ def reading_data(
         device: That makes them.
 
     Returns:
-        ``slices``: key, patient, site, position (mm), image number, marked finding (row and column as shares of the
-        picture) and picture (data URI) of each slice that any finished run tested; ``views``: for each configuration
+        ``slices``: key, patient, stack (slices of one volume share it), site, position (mm), image number, marks and
+        picture (data URI) of each slice that any finished run tested. Marks are what the reference standard gives,
+        ``{kind, row, col}`` in pixels of the picture; a run may bring further ones, as its ``marks``, a list for each
+        of its test slices. ``rows`` and ``cols``: pixels of a picture. ``views``: for each configuration
         and class, its runs, each with fold, seed, its own thresholds, the scores of its patients, and the indices,
         labels (1: of the class), scores and saliency maps (empty, or as `saliency_maps.run_maps` gives them, with why
         they are not there) of its test slices.
@@ -43,13 +45,16 @@ def reading_data(
     manifest = study.cohort.manifest.with_row_index("row").filter(pl.col("slice_key").is_in(tested.implode()))
     manifest = manifest.sort("patient_key", "series_key", "position_mm", "slice_key")
     index = {key: number for number, key in enumerate(manifest["slice_key"])}
+    height, width = study.cohort.pixels.shape[1:]
+    side = shrunk((height, width))
     slices = {
         "key": manifest["slice_key"].to_list(),
         "patient": manifest["patient_key"].to_list(),
+        "stack": manifest.select(pl.struct("series_key", "volume").rank("dense")).to_series().to_list(),
         "site": manifest["site"].fill_null("").to_list(),
         "position": manifest["position_mm"].to_list(),
         "image": manifest["image_number"].to_list(),
-        "finding": [_share(at, study.cohort.pixels.shape[1:]) for at in manifest.select(*OPENING).iter_rows()],
+        "marks": [_marks(row, (height, width), side) for row in manifest.iter_rows(named=True)],
         "picture": [picture(study.cohort.pixels[row]) for row in manifest["row"]],
     }
     shown = [(configuration, positive) for configuration in study.configurations for positive in study.positives]
@@ -64,24 +69,40 @@ def reading_data(
         )
         for number, (configuration, positive) in enumerate(shown)
     ]
-    height, width = study.cohort.pixels.shape[1:]
-    facts = {"classes": study.cohort.classes, "aspect": width / height, "cells": CELLS}
+    facts = {"classes": study.cohort.classes, "rows": side[0], "cols": side[1], "cells": CELLS}
     return facts | {"slices": slices, "views": views, "first": first}
 
 
 def picture(pixels: NDArray[np.uint8]) -> str:
     """Encode a slice ``(H, W)`` as a data URI of at most `SIDE` pixels a side."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    image.thumbnail((SIDE, SIDE))
+    if (rows_cols := shrunk(pixels.shape)) != pixels.shape:
+        image = image.resize(rows_cols[::-1], Image.Resampling.BICUBIC)
     encoded = io.BytesIO()
     image.save(encoded, format="WEBP", quality=QUALITY, method=2)
     return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode()
 
 
-def _share(opening: tuple[float | None, ...], shape: tuple[int, ...]) -> list[float] | None:
-    """A point in pixels, the centre of the first being 0, as shares of the picture's sides."""
-    row, column = opening
-    return None if row is None or column is None else [(row + 0.5) / shape[0], (column + 0.5) / shape[1]]
+def shrunk(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of the picture of a slice of this shape: at most `SIDE` a side.
+
+    Example:
+        >>> shrunk((96, 96)), shrunk((448, 320))
+        ((96, 96), (224, 160))
+    """
+    scale = min(1.0, SIDE / max(shape))
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+def _marks(row: dict[str, Any], shape: tuple[int, int], side: tuple[int, int]) -> list[dict[str, Any]]:
+    """Points of a slice of the manifest in pixels of its picture, the centre of the first pixel being 0."""
+    found = []
+    for kind in KINDS:
+        at: list[Any] = [row.get(f"{kind}_{axis}") for axis in ("row", "col")]
+        if None not in at:
+            places = [(place + 0.5) * new / old - 0.5 for place, old, new in zip(at, shape, side, strict=True)]
+            found.append({"kind": kind, "row": round(places[0], 2), "col": round(places[1], 2)})
+    return found
 
 
 def _view(

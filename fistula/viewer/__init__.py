@@ -27,6 +27,7 @@ A patient is plain JSON::
 JPEG; 12 bits stand in a lossless WebP whose red is the upper eight and whose green the lower four, from its top.
 
 Hooks, all optional: ``marks(series, slice)`` gives ``[{kind, row, col}]`` (centre of the first pixel at 0) to draw;
-``tint(series, slice)`` a colour for the strip, or null; ``point(pane, {row, col}, event)`` a click on a slice;
-``moved(pane)`` another slice is shown; ``said(text)`` what a key did; ``tooled(name)`` what a drag does now.
+``over(series, slice)`` a canvas to lay over it, or null; ``tint(series, slice)`` a colour for the strip, or null;
+``point(pane, {row, col}, event)`` a click on a slice; ``moved(pane)`` another slice is shown; ``said(text)`` what a
+key did; ``tooled(name)`` what a drag does now.
 """

@@ -74,6 +74,8 @@ class Pane {
     context.fillStyle = "#000"; context.fillRect(0, 0, this.canvas.width, this.canvas.height);
     context.imageSmoothingEnabled = true;
     context.drawImage(this.image, box.x, box.y, box.width, box.height);
+    const over = this.viewer.hook("over", series, this.slice);
+    if (over) context.drawImage(over, box.x, box.y, box.width, box.height);
     for (const mark of this.viewer.hook("marks", series, this.slice) || []) this.mark(mark, box);
     this.painted = this.slice;
   }

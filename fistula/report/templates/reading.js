@@ -39,7 +39,7 @@ function makeCard(row) {
   const item = element("li"), button = element("button", "card"), frame = element("span", "picture"), text = element("span", "text");
   const picture = element("img");
   button.type = "button";
-  frame.style.aspectRatio = data.aspect;
+  frame.style.aspectRatio = data.cols / data.rows;
   picture.alt = "";
   picture.dataset.slice = row.slice;
   near.observe(picture);
@@ -193,37 +193,61 @@ function select(index, focus = true) {
   if ($("large").open) enlarge();
 }
 
+// The large view shows the stack of the current slice: what is scrolled to is told of, the list stays where it is.
+const OUTCOMES = { FN: "#e5354b", FP: "#e08a3c", TP: "#2f9e77", TN: "#4b545e" };
+let shown = null; // the row that the large view tells of: a slice of the same run
+const rowAt = slice => rows.find(row => row.run === listed[current].run && row.slice === slice.at);
+const overlay = element("canvas");
+const viewer = new Viewer($("stack"), {
+  marks: (series, slice) => {
+    const row = rowAt(slice);
+    return $("marked").checked ? [...data.slices.marks[slice.at], ...(row && view().runs[row.run].marks?.[row.at] || [])] : [];
+  },
+  over: (series, slice) => { const row = rowAt(slice); return $("looked").checked && row && paint(overlay, row) ? overlay : null; },
+  tint: (series, slice) => OUTCOMES[rowAt(slice)?.outcome],
+  moved: pane => tell(pane.slice.at),
+});
+function stackOf(slice) {
+  const all = data.slices, mine = all.key.map((key, at) => at).filter(at => all.stack[at] === all.stack[slice]);
+  return { key: String(all.stack[slice]), title: "", pane: 0, plane: 0, edges: [], axes: [], orientation: "", rows: data.rows, cols: data.cols,
+    spacing: [1, 1], bits: 8, low: 0, high: 255, window: [Number($("centre").value), Number($("width").value)], presets: [], block: "",
+    start: mine.indexOf(slice), slices: mine.map(at => ({ key: all.key[at], number: all.image[at], position: all.position[at], image: all.picture[at], at })) };
+}
+
 function enlarge() {
-  const row = listed[current], run = view().runs[row.run], slices = data.slices;
-  $("large-picture").src = slices.picture[row.slice];
-  $("large-picture").alt = `slice ${slices.key[row.slice]}`;
-  $("large-title").textContent = NAMES[row.outcome];
-  const position = slices.position[row.slice];
-  const facts = [["slice", slices.key[row.slice]], ["patient", slices.patient[row.slice]], ["reference standard", row.label ? view().positive : view().rest],
-    ["score", row.score.toFixed(4)], ["threshold", (threshold ?? run.threshold).toFixed(4)],
-    ["patient's score", run.patients[slices.patient[row.slice]].toFixed(4)], ["patients' threshold", run.patient_threshold.toFixed(4)],
-    ["fold", run.fold], ["seed", run.seed]];
-  if (slices.image[row.slice] !== null) facts.splice(1, 0, ["image", slices.image[row.slice]]);
-  if (slices.site[row.slice]) facts.push(["site", slices.site[row.slice]]);
-  if (position !== null) facts.push(["position", `${position.toFixed(1)} mm`]);
-  facts.push(["shown", `${current + 1} of ${listed.length}`]);
-  $("large-facts").replaceChildren(...facts.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
-  const looked = paint($("large-map"), row);
-  $("large-map").classList.toggle("shown", $("looked").checked && looked);
-  $("without").textContent = run.without_maps ? `n/a: ${run.without_maps}` : looked ? "" : `nowhere: no part of the slice raised the score of ${view().positive}`;
-  const finding = slices.finding[row.slice];
-  $("finding").hidden = !finding || !$("marked").checked;
-  if (finding) Object.assign($("finding").style, { top: `${100 * finding[0]}%`, left: `${100 * finding[1]}%` });
-  $("marked").parentElement.hidden = !finding;
-  $("doubt").checked = doubted.has(row.slice);
+  const slice = listed[current].slice;
   if (!$("large").open) $("large").showModal();
+  viewer.show({ key: data.slices.patient[slice], series: [stackOf(slice)] });
+  tell(slice);
+}
+
+function tell(slice) {
+  const slices = data.slices, run = view().runs[listed[current].run];
+  const row = shown = rows.find(one => one.run === listed[current].run && one.slice === slice) ?? null;
+  $("stack").setAttribute("aria-label", `slice ${slices.key[slice]}`);
+  $("large-title").textContent = row ? NAMES[row.outcome] : "not in the test set of this run";
+  const position = slices.position[slice];
+  const facts = [["slice", slices.key[slice]], ["patient", slices.patient[slice]]];
+  if (slices.image[slice] !== null) facts.push(["image", slices.image[slice]]);
+  if (row) facts.push(["reference standard", row.label ? view().positive : view().rest],
+    ["score", row.score.toFixed(4)], ["threshold", (threshold ?? run.threshold).toFixed(4)],
+    ["patient's score", run.patients[slices.patient[slice]].toFixed(4)], ["patients' threshold", run.patient_threshold.toFixed(4)]);
+  facts.push(["fold", run.fold], ["seed", run.seed]);
+  if (slices.site[slice]) facts.push(["site", slices.site[slice]]);
+  if (position !== null) facts.push(["position", `${position.toFixed(1)} mm`]);
+  facts.push(["in the list", `${current + 1} of ${listed.length}`]);
+  $("large-facts").replaceChildren(...facts.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
+  $("without").textContent = run.without_maps ? `n/a: ${run.without_maps}` : !row || paint(overlay, row) ? "" : `nowhere: no part of the slice raised the score of ${view().positive}`;
+  $("marked").parentElement.hidden = !data.slices.marks[slice].length && !run.marks;
+  $("doubt").checked = doubted.has(slice);
+  $("doubt").disabled = !row;
 }
 
 // Labels that a reader doubts, until they are saved as a table for whoever keeps the labels.
 const doubted = new Map();
 let saved = true;
 function doubt() {
-  const row = listed[current];
+  const row = shown;
   if ($("doubt").checked) doubted.set(row.slice, row); else doubted.delete(row.slice);
   saved = !doubted.size;
   $("save").hidden = saved;
@@ -257,7 +281,7 @@ $("threshold").addEventListener("change", list);
 $("own").addEventListener("click", () => { threshold = null; decide(); list(); });
 $("previous").addEventListener("click", () => select(current - 1));
 $("next").addEventListener("click", () => select(current + 1));
-for (const id of ["looked", "marked"]) $(id).addEventListener("change", enlarge);
+for (const id of ["looked", "marked"]) $(id).addEventListener("change", () => viewer.draw());
 for (const id of ["centre", "width"]) $(id).addEventListener("input", setWindow);
 $("doubt").addEventListener("change", doubt);
 $("save").addEventListener("click", save);
@@ -267,6 +291,7 @@ document.addEventListener("keydown", event => {
   if (["SELECT", "INPUT"].includes(event.target.tagName) || event.ctrlKey || event.metaKey || event.altKey) return;
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (step) { event.preventDefault(); select(current + step); }
+  else if ($("large").open && event.key !== "Tab" && viewer.key(event)) event.preventDefault();
 });
 fill($("view"), data.views.map((shown, n) => [n, shown.name + (shown.mark ? ` (${shown.mark})` : "")]));
 $("view").value = data.first;
