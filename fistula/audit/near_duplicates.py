@@ -16,6 +16,7 @@ _NEAREST = 8  # candidates that are kept of a slice
 _SAMPLED = 64  # slices that say how much a slice resembles any
 _KIN = 3  # of them that may be copies or kin of it, and are passed over
 _DEVIATIONS = 7  # above what it reaches with the others; the tails of smooth fields are far from normal
+_FEW = 600  # slices; each ten times as many, a hundred times as many pairs, ask for a deviation more
 _SAME = 0.9995  # a correlation that counts whatever others reach
 _ALIKE = 24  # bits; hashes as close as this are looked at, however close others are
 
@@ -208,11 +209,12 @@ def _stand_out(
     for one, other in zip(first.tolist(), second.tolist(), strict=True):
         matches[one].add(other)
         matches[other].add(one)
+    deviations = _DEVIATIONS + max(0.0, float(np.log10(max(len(rows), 1) / _FEW)))
     least = np.zeros(len(pixels))
     for row, alike in matches.items():
         unlike = (patients[sample] != patients[row]) & ~np.isin(sample, list(alike))
         if unlike.sum() >= _SAMPLED // 4:
             reached = correlate(spectra_of(details_of(pixels[[row]])[0]), spectra[unlike])
             z = np.arctanh(np.sort(reached)[:-_KIN])
-            least[row] = min(z.mean() + _DEVIATIONS * z.std(), np.arctanh(_SAME))
+            least[row] = min(z.mean() + deviations * z.std(), np.arctanh(_SAME))
     return np.arctanh(np.minimum(agreement, 1 - 1e-7)) >= np.maximum(least[first], least[second])

@@ -51,11 +51,12 @@ def find_confounding(
 
 
 def auroc_alone(manifest: pl.DataFrame) -> dict[str, float | None]:
-    """AUROC by patient of facts that no image is needed for: numbers of slices, age, sex, site.
+    """AUROC by patient of facts that no image is needed for: numbers of slices, age, sex, site, orientation as found.
 
     A patient is positive whose highest label is the highest of all. Far from 0.5 on either side, a score may come from
     the fact and not from the images. Sex is scored as F against M; of the sites, each against all others, the one
-    furthest from 0.5 is given, which with many sites lies off 0.5 by chance.
+    furthest from 0.5 is given, which with many sites lies off 0.5 by chance; likewise of the ways in which the first
+    slices of the patients had to be turned.
 
     Args:
         manifest: Every slice, columns as in `SCHEMA`; patients without a label are passed over.
@@ -65,8 +66,9 @@ def auroc_alone(manifest: pl.DataFrame) -> dict[str, float | None]:
 
     Example:
         >>> rows = {"patient_key": ["a", "b", "b"], "label": [0, 1, None], "age": [40.0, 60.0, 60.0]}
-        >>> auroc_alone(pl.DataFrame(rows | {"sex": ["F"] * 3, "site": pl.Series([None] * 3, dtype=pl.String)}))
-        {'slices': 1.0, 'labelled slices': 0.5, 'age': 1.0, 'sex': 0.5, 'site': None}
+        >>> rows |= {"sex": ["F"] * 3, "site": pl.Series([None] * 3, dtype=pl.String), "turned": ["flip", "", ""]}
+        >>> auroc_alone(pl.DataFrame(rows))
+        {'slices': 1.0, 'labelled slices': 0.5, 'age': 1.0, 'sex': 0.5, 'site': None, 'turned': 1.0}
     """
     patients = (
         manifest.group_by("patient_key", maintain_order=True)
@@ -74,19 +76,21 @@ def auroc_alone(manifest: pl.DataFrame) -> dict[str, float | None]:
             pl.col("label").max(),
             pl.len().cast(pl.Float64).alias("slices"),
             pl.col("label").count().cast(pl.Float64).alias("labelled slices"),
-            pl.col("age", "sex", "site").drop_nulls().first(),
+            pl.col("age", "sex", "site", "turned").drop_nulls().first(),
         )
         .drop_nulls("label")
         .with_columns(label=pl.col("label") == pl.col("label").max())
     )
     sexed = patients.with_columns(sex=pl.col("sex").replace_strict({"F": 1.0, "M": 0.0}, default=None))
     found = {fact: _auroc(sexed, pl.col(fact)) for fact in ("slices", "labelled slices", "age", "sex")}
-    sites = [
-        _auroc(patients, (pl.col("site") == site).cast(pl.Float64))
-        for site in sorted(set(patients["site"].drop_nulls()))
-    ]
-    known = [value for value in sites if value is not None]
-    return found | {"site": max(known, key=lambda value: abs(value - 0.5), default=None)}
+    return found | {fact: _furthest(patients, fact) for fact in ("site", "turned")}
+
+
+def _furthest(patients: pl.DataFrame, fact: str) -> float | None:
+    """The AUROC of one value against all others, of that which is furthest from 0.5; None if there is one value."""
+    values = sorted(set(patients[fact].drop_nulls()))
+    found = [_auroc(patients, (pl.col(fact) == value).cast(pl.Float64)) for value in values if len(values) > 1]
+    return max((value for value in found if value is not None), key=lambda value: abs(value - 0.5), default=None)
 
 
 def _auroc(patients: pl.DataFrame, score: pl.Expr) -> float | None:

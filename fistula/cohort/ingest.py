@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fistula.cohort.confounding import auroc_alone
 from fistula.cohort.contact_sheet import write_contact_sheet
 from fistula.cohort.early import early_warnings
 from fistula.cohort.manifest import EXTRA, FORMAT, SCHEMA, manifest_fingerprint
@@ -37,6 +38,8 @@ from fistula.source.workers import Workers
 
 PACKAGES = ("fistula", "pydicom", "numpy", "pillow", "polars")
 UNSTORED = ("file", "member")  # these name files
+# What the survey keeps of the patients of the cohort alone.
+PERSONAL = ("age", "sex", "study_day", "birth_key", "person_key", "issuer_key", "institution_key")
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,7 @@ def _record(
         "noted": labels.noted | selection.noted | dict(notes.most_common()),
         "volumes_noted": volume_notes(manifest) | plane_notes(manifest),
         "early": early_warnings(manifest),
+        "alone": auroc_alone(manifest),
         "decoders": {decoder_version(name): count for name, count in decoders.items()},
         "syntaxes": dict(syntaxes.most_common()),
         "versions": {name: version(name) for name in PACKAGES},
@@ -165,10 +169,16 @@ def _record(
 
 
 def _write(folder: Path, manifest: pl.DataFrame, survey: Survey, record: dict[str, Any]) -> None:
-    facts = survey.facts.select([column for column in FACTS if column not in UNSTORED])
+    facts = _of_others_less(survey.facts, manifest).select([column for column in FACTS if column not in UNSTORED])
     for name, table in (("manifest.parquet", manifest.select(*SCHEMA, *EXTRA)), ("survey.parquet", facts)):
         with (folder / name).open("wb") as file:  # Python's own writing gives a full disk its own error
             table.write_parquet(file)
     pixels = np.load(folder / "pixels.npy", mmap_mode="r")
     write_contact_sheet(folder / "contact_sheet.png", pixels, manifest["label"].to_list(), record["classes"])
     (folder / "ingest.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def _of_others_less(facts: pl.DataFrame, manifest: pl.DataFrame) -> pl.DataFrame:
+    """The survey without `PERSONAL` facts of patients, as the headers name them, who are not in the cohort."""
+    known = facts.filter(pl.col("slice_key").is_in(manifest["slice_key"].to_list()))["patient_key"].unique().to_list()
+    return facts.with_columns(pl.when(pl.col("patient_key").is_in(known)).then(pl.col(name)) for name in PERSONAL)

@@ -14,6 +14,8 @@ from fistula.errors import DataError
 
 FORMAT = 2  # of the folder; another one is refused
 
+ELDEST = 90  # years; an age that is shown as 90+
+
 # One row for every eligible slice of every patient who has a label, in the order of the first axis of pixels.npy.
 SCHEMA: dict[str, pl.DataType] = {
     "slice_key": pl.String(),  # pseudonym of the SOP instance (or image file); unique
@@ -28,7 +30,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "split": pl.String(),  # train, val or test where the table of labels says so; else null
     "position_mm": pl.Float64(),  # along the slice normal, patient coordinates
     "image_number": pl.Int64(),  # InstanceNumber
-    "age": pl.Float64(),  # years
+    "age": pl.Float64(),  # years; ELDEST stands for every higher age
     "sex": pl.String(),  # M, F or O
     "opening_row": pl.Float64(),  # in pixels of pixels.npy; the centre of the first pixel is 0
     "opening_col": pl.Float64(),
@@ -49,6 +51,7 @@ SCHEMA: dict[str, pl.DataType] = {
 # Written by ingest as well, for ingest itself and for a closer look; no later stop needs them.
 EXTRA: dict[str, pl.DataType] = {
     "frame": pl.Int64(),  # of a multi-frame object, from 0
+    "file_patient": pl.String(),  # pseudonym of the PatientID as the file has it, whoever the rule says it is
     "study_day": pl.Int64(),  # days since the patient's first study
     "component": pl.String(),  # water, fat, magnitude, ...
     "contrast": pl.String(),  # yes, unknown (attribute there but empty), no

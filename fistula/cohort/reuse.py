@@ -52,7 +52,12 @@ class Earlier:
         if not set(FACTS) - {"file", "member"} <= set(facts.columns):
             raise DataError(f"reuse={folder}", "was made by an earlier version", remedy="Leave reuse out")
         member = pl.lit("").alias("member")  # members of archives are looked at anew
-        facts = facts.filter(pl.col("stamp") != "").with_columns(member, file=pl.lit(None, pl.Int64()))
+        # The headers of patients who were left out are read anew: their age and sex are not kept.
+        of_cohort = facts.filter(pl.col("slice_key").is_in(cohort.manifest["slice_key"].to_list()))[
+            "patient_key"
+        ].unique()
+        is_told = (pl.col("outcome") != "image") | pl.col("patient_key").is_in(of_cohort.to_list())
+        facts = facts.filter((pl.col("stamp") != "") & is_told).with_columns(member, file=pl.lit(None, pl.Int64()))
         is_single = pl.len().over("stamp") == pl.col("frames").fill_null(1)
         return cls(
             facts.select(list(FACTS)).filter(is_single), cohort.manifest, open_memmap(folder / "pixels.npy", mode="r")

@@ -35,7 +35,11 @@ def trial(
     """
     try:
         if labels is None:
-            return choose(survey, keep=keep, look=look, policies=policies, flow=Flow()).wanted, "", []
+            wanted = choose(survey, keep=keep, look=look, policies=policies, flow=Flow()).wanted
+            if patient.word != "column":  # which the table has to say
+                unsaid = {"line": pl.lit(None, pl.Int64()), "said_patient": pl.lit(None, pl.String())}
+                wanted = patient.settled(patient.named(survey, wanted, look.pseudonyms).with_columns(**unsaid))
+            return wanted, "", []
         selection = select(survey, labels, keep=keep, look=look, policies=policies, patient=patient, flow=Flow())
         return selection.slices, "", []
     except DataError as error:

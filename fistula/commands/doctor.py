@@ -5,6 +5,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 
@@ -37,6 +38,8 @@ from fistula.source.survey import Survey, survey_source
 from fistula.source.workers import Workers
 
 MOST_KINDS = 60
+TABLES = (".csv", ".tsv", ".txt", ".xlsx")
+ALIKE = 0.8  # of two names of which one is hardly meant for another table
 # Options that ingest has as well.
 CHOOSING = ("keep", "patient=", "negatives=", "labels.level=", "classes=", "columns.", "other_columns=")
 HEADINGS = (
@@ -126,12 +129,23 @@ def _write_template(path: Path, survey: Survey, slices: pl.DataFrame, look: Look
     print(f"wrote {path}: fill in the labels; an empty one is none")
 
 
+def _refuse_misspelt(path: Path) -> None:
+    """Raise ConfigError where a table of nearly this name is there: it is meant, and none is to be made."""
+    beside = path.absolute().parent
+    names = {one.stem.lower(): one.name for one in beside.glob("*") if one.suffix.lower() in TABLES}
+    if alike := get_close_matches(path.stem.lower(), names, n=1, cutoff=ALIKE):
+        remedy = f"Did you mean {path.with_name(names[alike[0]])}? A table to fill in needs a name less like it"
+        raise ConfigError(f"labels={path}", "is not there", remedy=remedy)
+
+
 def _given(
     cfg: DictConfig, keep: KeepRules, look: Look, policies: Policies
 ) -> Labels | Callable[[Survey], Labels] | None:
     """The labels of the table or word that is named; None where the table is still to be written."""
     word = cfg.labels.file
     if word is None or not (str(word) in (*WORDS, FOLDERS) or Path(str(word)).exists()):
+        if word is not None:
+            _refuse_misspelt(Path(str(word)))
         return None
     return labels_of(cfg, keep, look, policies, negatives="rest")  # one of positive images alone is looked at too
 

@@ -32,6 +32,15 @@ from fistula.source.workers import Workers
 # What decides about the content of a cohort, and so about whether an earlier one may be reused.
 SETTINGS = ("intensity", "keep", "size", "spacing_mm", "fit")
 
+ALONE = {
+    "slices": "number of slices",
+    "labelled slices": "number of labelled slices",
+    "age": "age",
+    "sex": "sex",
+    "site": "site",
+    "turned": "orientation as found",
+}
+
 
 def run(cfg: DictConfig) -> None:
     """Write the cohort; end with what was left out and why, and what to do next."""
@@ -55,6 +64,9 @@ def run(cfg: DictConfig) -> None:
     console.print(Flow(record["flow"]).table())
     for name, count in {**record["noted"], **record["volumes_noted"]}.items():
         console.print(f"noted: {name}: {count}", style="yellow", soft_wrap=True)
+    alone = [f"{ALONE[fact]} {value:.2f}" for fact, value in record["alone"].items() if value is not None]
+    if alone:
+        print(f"per-patient AUROC of what needs no image, 0.50 being chance: {', '.join(alone)}")
     for sentence in record["early"]:
         console.print(f"early: {sentence}", style="yellow", soft_wrap=True, markup=False)
     if record["ignored_columns"]:

@@ -14,6 +14,7 @@ from fistula.predict.scores import group_scores
 
 # In the order of how much they give away: what a patient was to any of the runs.
 PARTS = ("trained on", "validated on", "tested on")
+NAMES = ("patient_key", "file_patient", "study_key", "series_key", "slice_key")
 SPACING_SLACK = 1.5  # a pixel spacing up to so many times outside the cohort's range is no surprise
 PROFILE_SLACK = 1.5  # likewise for the distance of a series' grey levels from the nearest of the cohort
 LEVELS = np.linspace(0, 1, 33)
@@ -33,6 +34,36 @@ def known_patients(runs: Sequence[LoadedRun]) -> dict[str, str]:
             for patient in patients[part].unique():
                 known[patient] = min(part, known.get(patient, part), key=PARTS.index)
     return known
+
+
+def cohort_patients(cohort: Cohort) -> dict[str, str]:
+    """The cohort's patient by each name that stands for one alone: pseudonyms of PatientID, study, series and slice.
+
+    Where a table or a rule said who the patients are, a header says it otherwise; it still leads to them.
+    """
+    found: dict[str, set[str]] = {}
+    for column in NAMES:
+        if column in cohort.manifest.columns:  # a cohort may be from before one was written
+            pairs = cohort.manifest.select(pl.col(column).alias("name"), patient="patient_key").unique().drop_nulls()
+            for name, patient in pairs.iter_rows():
+                found.setdefault(name, set()).add(patient)
+    return {name: patients.pop() for name, patients in found.items() if len(patients) == 1}
+
+
+def recognised(table: pl.DataFrame, patients: dict[str, str], known: dict[str, str]) -> dict[str, str]:
+    """What each patient of new slices was to the runs: one of `PARTS`; those who were nothing are left out.
+
+    Args:
+        table: New slices, with the columns `NAMES`.
+        patients: As `cohort_patients` gives them.
+        known: As `known_patients` gives them.
+    """
+    found: dict[str, str] = {}
+    for names in table.select(NAMES).unique().iter_rows():
+        parts = [known[patients[name]] for name in names if patients.get(name) in known]
+        if parts:
+            found[names[0]] = min([*parts, found.get(names[0], parts[0])], key=PARTS.index)
+    return found
 
 
 def calibration(runs: Sequence[LoadedRun]) -> Calibration:

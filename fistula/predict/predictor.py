@@ -18,7 +18,7 @@ from fistula.learning.adjacent import channel_rows
 from fistula.learning.slices import as_batch
 from fistula.predict.bags import BATCH, bag_features, pooled
 from fistula.predict.ensemble import load_runs
-from fistula.predict.familiar import Looks, calibration, known_patients, looks_of
+from fistula.predict.familiar import Looks, calibration, cohort_patients, known_patients, looks_of, recognised
 from fistula.predict.features import Neighbourhood, joined, neighbourhood, noting_features
 from fistula.predict.model import LoadedRun, cohort_folder
 from fistula.predict.scores import group_scores, slice_scores
@@ -106,8 +106,8 @@ class Predictor:
         series, _ = group_scores(slices.table, scored, self.runs, by="series_key", kept=names, pooled=pooled)
         series = series.hstack([self._marks(slices, series, far)])
         pooled = bags.get("patient_key")
-        patients, of_patients = group_scores(slices.table, scored, self.runs, by="patient_key", pooled=pooled)
-        patients = self._answer(patients, series, of_patients)
+        patients, of_all = group_scores(slices.table, scored, self.runs, by="patient_key", pooled=pooled)
+        patients = self._answer(patients, series, of_all, recognised(slices.table, self.cohort_patients, self.known))
         return Prediction(table, series, patients, slices.left_out, self._summary(slices, patients))
 
     @torch.inference_mode()
@@ -131,7 +131,7 @@ class Predictor:
 
     def prepare(self) -> None:
         """Compute now what the first answer would else wait for."""
-        _ = self.known, self.calibration, self.looks, self.neighbourhood
+        _ = self.known, self.cohort_patients, self.calibration, self.looks, self.neighbourhood
 
     @property
     def classes(self) -> list[str]:
@@ -141,6 +141,10 @@ class Predictor:
     def known(self) -> dict[str, str]:
         """What each patient of the cohort was to the runs."""
         return known_patients(self.runs)
+
+    @cached_property
+    def cohort_patients(self) -> dict[str, str]:
+        return cohort_patients(self.runs[0].cohort)
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -169,7 +173,9 @@ class Predictor:
             marks.append("; ".join(odd))
         return pl.Series("marks", marks, dtype=pl.String())
 
-    def _answer(self, patients: pl.DataFrame, series: pl.DataFrame, scores: NDArray[np.float64]) -> pl.DataFrame:
+    def _answer(
+        self, patients: pl.DataFrame, series: pl.DataFrame, scores: NDArray[np.float64], known: dict[str, str]
+    ) -> pl.DataFrame:
         """Add ``known``, ``marks``, ``possible`` and ``answer``."""
         keys, decisions = patients["patient_key"].to_list(), patients["decision"].to_list()
         marks: dict[str, set[str]] = {key: set() for key in keys}
@@ -181,7 +187,7 @@ class Predictor:
             one == decision and not marks[key] for one, decision, key in zip(possible, decisions, keys, strict=True)
         ]
         found = {
-            "known": [self.known.get(key, "") for key in keys],
+            "known": [known.get(key, "") for key in keys],
             "marks": ["; ".join(sorted(marks[key])) for key in keys],
             "possible": possible,
             "answer": [decision if sure else ABSTAIN for decision, sure in zip(decisions, is_sure, strict=True)],
@@ -189,15 +195,14 @@ class Predictor:
         return patients.hstack([pl.Series(name, values, dtype=pl.String()) for name, values in found.items()])
 
     def _summary(self, slices: Slices, patients: pl.DataFrame) -> dict[str, Any]:
-        notes = []
+        notes = list(slices.notes)
         if not slices.knows_patients:
             notes.append("patients of the cohort cannot be recognized: it was ingested with another pseudonym key")
-        seen = int((patients["known"] != "").sum())
-        if seen:
-            of = f"{seen} of {len(patients)} patients"
-            notes.append(f"{of} are in the cohort: their scores are optimistically biased")
-        few = [name for label, name in enumerate(self.classes) if self.calibration.smallest(label) > self.error]
-        if few:
+        if seen := int((patients["known"] != "").sum()):
+            notes.append(
+                f"{seen} of {len(patients)} patients are in the cohort: their scores are optimistically biased"
+            )
+        if few := [name for label, name in enumerate(self.classes) if self.calibration.smallest(label) > self.error]:
             rule = f"too few known patients to exclude {' or '.join(few)} at an error of {self.error:g}"
             notes.append(f"{rule}: no other class is answered" if len(few) == 1 else f"{rule}: all abstain")
         if len(self.classes) == 2:

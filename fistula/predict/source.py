@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from fistula.source.choose import Policies, choose
 from fistula.source.flow import Flow
 from fistula.source.grid import Grid
 from fistula.source.intensity import FileWindow, FixedWindow, MinMax, Percentile
-from fistula.source.patients import PatientRule
+from fistula.source.patients import PatientRule, apart
 from fistula.source.read import read_chosen
 from fistula.source.rules import KeepRules
 from fistula.source.slices import Plan
@@ -63,6 +63,7 @@ class Slices:
         flow: How many objects passed each step.
         parts: Of each row, the object that it was read from.
         knows_patients: Whether pseudonyms are the cohort's, so that its patients are recognised.
+        notes: What is to be known of who the patients are.
     """
 
     table: pl.DataFrame
@@ -71,6 +72,7 @@ class Slices:
     flow: Flow
     parts: list[Part]
     knows_patients: bool
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
     survey = survey_source(source, plan.look, workers, kind=plan.kind)
     policies = Policies(unreadable="exclude", same_uid="separate")
     chosen = choose(survey, keep=reader.keep, look=plan.look, policies=policies, flow=flow)
-    wanted = reader.patient.named(survey, chosen.wanted, plan.look.pseudonyms)
+    wanted, notes = _of_patients(survey, chosen.wanted, reader)
     with tempfile.TemporaryDirectory(prefix="fistula-") as folder:
         with PixelStore(Path(folder) / "pixels.unordered", plan.grid.size) as store:
             table, failed = read_chosen(survey, wanted, plan, workers, store)
@@ -134,7 +136,26 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
             flow=flow,
             parts=_parts(survey, table),
             knows_patients=reader.is_same_key,
+            notes=notes,
         )
+
+
+def _of_patients(survey: Survey, images: pl.DataFrame, reader: Reader) -> tuple[pl.DataFrame, list[str]]:
+    """Images with their patients by the cohort's rule, as far as new images can tell; and what is to be known of it."""
+    rule, notes = reader.patient, []
+    try:
+        images = rule.named(survey, images, reader.plan.look.pseudonyms)
+    except DataError:  # the cohort's folders are not these
+        rule = PatientRule("header")
+        notes.append(
+            f"patients are told apart by PatientID: these paths do not say what patient={reader.patient.word} asks"
+        )
+    if rule.word in ("compared", "header", "column", "joined"):
+        images, shared = apart(images)
+        if shared:
+            ids = "1 PatientID is" if shared == 1 else f"{shared} PatientIDs are"
+            notes.append(f"{ids} hardly one person's: each of its studies is scored as a patient")
+    return images, notes
 
 
 def _parts(survey: Survey, table: pl.DataFrame) -> list[Part]:

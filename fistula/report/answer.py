@@ -213,7 +213,7 @@ def _say_worth(study: Study, rows: list[Row], *, tested: bool) -> str:
         rate = "sensitivity" if positives == fewest else "specificity"
         parts.append(f"a single {best.level} accounts for {100 / fewest:.0f} percentage points of {rate}")
     alone = {fact: value for one in study.certificates for fact, value in (one.get("alone") or {}).items()}
-    known = {fact: alone[fact] for fact in ("slices", "age", "sex", "site") if alone.get(fact) is not None}
+    known = {fact: alone[fact] for fact in ("slices", "age", "sex", "site", "turned") if alone.get(fact) is not None}
     telling = [fact for fact, value in known.items() if abs(value - 0.5) >= TELLING]
     parts += [
         f"{'the ' if fact == 'slices' else ''}{FACTS[fact]} alone has a per-patient AUROC of {alone[fact]:.2f}"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from fistula.cohort.manifest import ELDEST
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.logistic import calibration_line
 from fistula.evidence.subgroups import Subgroup, subgroup_aurocs
@@ -64,7 +65,10 @@ def subgroups(study: Study, row: Row) -> list[Groups]:
     """
     band = (pl.col("age") // BAND * BAND).cast(pl.Int64)
     manifest = study.cohort.manifest.with_columns(
-        age=pl.when(pl.col("age").is_not_null()).then(pl.format("{} to {} years", band, band + BAND - 1))
+        age=pl.when(band + BAND > ELDEST)
+        .then(pl.format("{}+ years", band))
+        .when(pl.col("age").is_not_null())
+        .then(pl.format("{} to {} years", band, band + BAND - 1))
     )
     found = []
     for factor in FACTORS:

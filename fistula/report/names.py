@@ -22,6 +22,7 @@ FACTS = {
     "age": "age",
     "sex": "sex",
     "site": "site",
+    "turned": "orientation as found",
 }
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from fistula.cohort.manifest import ELDEST
 from fistula.report.names import count
 from fistula.report.results import Row
 from fistula.report.study import Study
@@ -141,4 +142,5 @@ def _say_ages(ages: pl.Series, *, of: int) -> str:
     years = ages.to_numpy()
     spread = f" ± {years.std(ddof=1):.1f}" if len(years) > 1 else ""
     known = f", known of {len(years)}" if len(years) < of else ""
-    return f"{years.mean():.1f}{spread} ({years.min():.0f} to {years.max():.0f}{known})"
+    least, most = (f"{ELDEST}+" if year >= ELDEST else f"{year:.0f}" for year in (years.min(), years.max()))
+    return f"{years.mean():.1f}{spread} ({least} to {most}{known})"

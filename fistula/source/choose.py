@@ -46,8 +46,8 @@ class Chosen:
     """Images of a survey, parted by the keep rules; labels have no say in it.
 
     Attributes:
-        wanted: Rows of the survey's facts, copies removed, with `volume`, and the series as the
-            file has it in `file_series`.
+        wanted: Rows of the survey's facts, copies removed, with `volume`, and series and patient as the
+            file has them in `file_series` and `file_patient`.
         left_out: The others and what could not be read, with their `reason`.
         noted: Counts of what is worth knowing but was no reason to leave anything out.
     """
@@ -76,8 +76,13 @@ def choose(survey: Survey, *, keep: KeepRules | None, look: Look, policies: Poli
     flow.add("right sequence", wanted, unit="slices", excluded=Counter(others["reason"]) + copies)
     noted = {"copies of another file": copies.total(), "persons suspected under two ids": suspected_persons(wanted)}
     # The table names the series as the file does; one cut into a series a slice is put together again.
-    wanted = with_volumes(wanted.with_columns(file_series="series_key"))
-    return Chosen(wanted, pl.concat([refused, others]).with_columns(file_series="series_key"), noted)
+    wanted = with_volumes(_as_filed(wanted))
+    return Chosen(wanted, _as_filed(pl.concat([refused, others])), noted)
+
+
+def _as_filed(facts: pl.DataFrame) -> pl.DataFrame:
+    """With series and patient as the files name them, whatever becomes of them."""
+    return facts.with_columns(file_series="series_key", file_patient="patient_key")
 
 
 def suspected_persons(facts: pl.DataFrame) -> int:

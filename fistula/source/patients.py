@@ -17,6 +17,8 @@ REMEDY = (
     " either takes for one), patient=issuer (PatientID with its issuer), patient=study, patient=folder:1 (the first"
     " folder below source) or patient='(?P<patient>PATTERN)' of the path"
 )
+A_WORD = "studies, and it is a word that many may share"
+SURE = ("birth dates", "sexes", "issuers", A_WORD)  # enough to take the studies of one id for several people's
 MANY_STUDIES = 5  # of one id without a birth date, and more than half of all: a project's name rather than a person's
 
 
@@ -140,7 +142,29 @@ def _refuse_contradictions(images: pl.DataFrame) -> None:
 
 def _refuse_shared_ids(images: pl.DataFrame) -> None:
     """Refuse a PatientID under which several people seem to stand."""
-    told = images.filter(pl.col("is_named"))
+    suspected = _suspected(images.filter(pl.col("is_named")))
+    counts = suspected.select(pl.exclude("patient_key").sum())
+    if any(counts.row(0)):
+        found = "; ".join(f"{count} with several {why}" for why, count in counts.row(0, named=True).items() if count)
+        rule = "a PatientID must be one person's"
+        raise DataError("source", rule, found=found, remedy=REMEDY)
+
+
+def apart(images: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Images whose PatientID is hardly one person's with their study for the patient; and how many such ids there are.
+
+    For new images, of which no table says who they are, and of which a cohort's rule can refuse none.
+    """
+    told = images.filter(pl.col("is_named")).with_columns(said_patient=pl.lit(None, pl.String()))
+    suspected = _suspected(told).filter(pl.any_horizontal(SURE))["patient_key"].to_list()
+    is_shared = pl.col("patient_key").is_in(suspected)
+    return images.with_columns(patient_key=pl.when(is_shared).then("study_key").otherwise("patient_key")), len(
+        suspected
+    )
+
+
+def _suspected(told: pl.DataFrame) -> pl.DataFrame:
+    """A row a PatientID, and for each way in which it may be several people's whether it is."""
     known = {name: pl.col(f"{name}_key").replace("", None) for name in ("birth", "issuer", "institution")}
     of = told.group_by("patient_key", maintain_order=True).agg(
         *(value.drop_nulls().n_unique().alias(name) for name, value in known.items()),
@@ -156,16 +180,12 @@ def _refuse_shared_ids(images: pl.DataFrame) -> None:
         "sexes": pl.col("sex") > 1,
         "issuers": pl.col("issuer") > 1,
         "institutions": (pl.col("institution") > 1) & ~is_sure,
-        "studies, and it is a word that many may share": pl.col("is_default_id") & (pl.col("studies") > 1) & ~is_sure,
+        A_WORD: pl.col("is_default_id") & (pl.col("studies") > 1) & ~is_sure,
         "studies, more than half of all, and no birth date": (
             (pl.col("studies") >= MANY_STUDIES) & (2 * pl.col("studies") > studies) & ~is_sure
         ),
     }
-    counts = of.select(rule.sum().alias(why) for why, rule in suspected.items()).row(0, named=True)
-    if any(counts.values()):
-        found = "; ".join(f"{count} with several {why}" for why, count in counts.items() if count)
-        rule = "a PatientID must be one person's"
-        raise DataError("source", rule, found=found, remedy=REMEDY)
+    return of.select("patient_key", **suspected)
 
 
 def _by_column(images: pl.DataFrame) -> pl.DataFrame:

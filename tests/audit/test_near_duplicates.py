@@ -149,6 +149,14 @@ def test_smooth_round_fields_are_no_copies_of_each_other_but_of_themselves(blur)
 
 
 @pytest.mark.slow
+def test_among_thousands_of_smooth_round_fields_none_is_a_copy_by_chance():
+    # Two of these agree at 0.998, which among 150 would stand out.
+    fields = draw_fields(6000, 40)
+    found = search(np.concatenate([fields, np.rot90(fields[:3], axes=(1, 2))]), range(6003))
+    assert {(pair.first, pair.second) for pair in found.pairs} == {(row, 6000 + row) for row in range(3)}
+
+
+@pytest.mark.slow
 def test_copies_among_many_slices_are_found_without_comparing_every_pair():
     random = np.random.default_rng(0)
     pixels = np.stack([cv2.GaussianBlur(random.normal(110, 300, (64, 64)), (0, 0), 1.5) for _ in range(12_000)])

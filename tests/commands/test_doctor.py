@@ -1,12 +1,16 @@
 """`fistula doctor`: what it shows, what it writes (nothing but the file it was asked for), what it finds suspicious."""
 
+import dataclasses
 import json
 import os
+import shlex
 
 import numpy as np
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.uid import JPEGExtended12Bit
+
+from ..misbehaving import b_values, cohort, one_id, series_a_slice, write
 
 QUICK = ("workers.count=1",)
 
@@ -146,3 +150,67 @@ def test_headers_are_read_without_the_pixels(tmp_path, fistula_here, write_dicom
     code, shown, _ = fistula_here("doctor", "source=tree", *QUICK)
     assert code == 0
     assert "3 series" in shown or "kept: 3 slices" in shown
+
+
+def changed(images, **attributes):
+    return [dataclasses.replace(one, attributes=one.attributes | attributes) for one in images]
+
+
+MESSY = {
+    "a clean archive": (cohort(), ()),
+    "steep tilts": (cohort(tilt=44), ()),
+    "coronal": (changed(cohort(), ImageOrientationPatient=[1, 0, 0, 0, 0, -1]), ()),
+    "another sequence": (changed(cohort(), ImageType=["ORIGINAL", "PRIMARY", "M_SE", "M"], ScanningSequence="SE"), ()),
+    "CT": (changed(cohort(), Modality="CT", ImageType=["ORIGINAL", "PRIMARY", "AXIAL"]), ()),
+    "localizers alone": (changed(cohort(), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), ()),
+    "mosaics alone": (changed(cohort(), ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]), ()),
+    "no image type": (changed(cohort(), ImageType=None, ScanningSequence=None), ()),
+    "b-values": (b_values(cohort()), ()),
+    "a series a slice": (series_a_slice(cohort()), ()),
+    "one id for all": (one_id(cohort()), ()),
+    "no id": (one_id(cohort(), ""), ()),
+    "one id, by study": (one_id(cohort()), ("patient=study",)),
+    "by folder": (one_id(cohort()), ("patient=folder:1",)),
+    "by a folder that is not there": (cohort(), ("patient=folder:4",)),
+    "two pictures under one UID": (cohort() + changed(cohort(1), PatientID="OTHER", StudyInstanceUID="2.25.44"), ()),
+    "magnitudes and a map": (cohort() + [
+        dataclasses.replace(one, uid=f"{one.uid}9", attributes=one.attributes | {
+            "ImageType": ["DERIVED", "PRIMARY", "ADC"], "SeriesInstanceUID": f"2.25.55{one.patient}"})
+        for one in cohort(1)], ()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("images", "options"), MESSY.values(), ids=MESSY)
+def test_what_doctor_advises_leads_to_a_cohort_or_nothing_is_advised(
+    tmp_path, fistula_here, write_dicom, images, options
+):
+    write(tmp_path / "archive", images, write_dicom)
+    for _ in range(3):
+        code, shown, error = fistula_here("doctor", "source=archive", "labels=todo.csv", *options, *QUICK)
+        assert code == 0, error
+        fits = [line for line in shown.splitlines() if line.startswith("fits what is there: ")]
+        options = [*options, *shlex.split(fits[0].partition(": ")[2])] if fits else options
+        if not fits:
+            break
+    assert not fits, "what fits did not fit"
+    follow = [line for line in shown.splitlines() if line.startswith("next: fistula ingest ")]
+    if not follow:
+        assert "ingest would stop: " in shown
+        return
+    lines = (tmp_path / "todo.csv").read_text().splitlines()
+    assert len(lines) > 1
+    (tmp_path / "todo.csv").write_text(
+        "\n".join([lines[0], *(f"{line}{place % 2}" for place, line in enumerate(lines[1:]))])
+    )
+    code, _, error = fistula_here(*shlex.split(follow[0].partition(": fistula ")[2]), *QUICK, "size=16", "spacing_mm=2")
+    assert code == 0, error
+    assert json.loads((tmp_path / "data" / "cohort" / "ingest.json").read_text())["slices"] == len(lines) - 1
+
+
+def test_a_misspelt_table_is_no_table_to_be_made(dicom_tree, tmp_path, fistula_here):
+    code, _, error = fistula_here("doctor", f"source={dicom_tree[0]}", "labels=lables.csv", *QUICK)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "labels=lables.csv: is not there. Did you mean labels.csv?" in error
+    assert not (tmp_path / "lables.csv").exists()
+    assert fistula_here("doctor", f"source={dicom_tree[0]}", "labels=template.csv", *QUICK)[0] == 0
+    assert (tmp_path / "template.csv").read_text().startswith("sop_instance_uid,patient_id,series,")

@@ -514,3 +514,38 @@ def test_every_option_of_every_group_makes_a_cohort(dicom_tree, tmp_path, fistul
     code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort", f"intensity={intensity}", f"keep={keep}")
     assert code == 0, error
     assert read_cohort(tmp_path / "cohort").pixels.max() > 0
+
+
+def test_the_survey_keeps_no_age_or_sex_of_a_patient_who_was_left_out_and_reuse_reads_them_anew(
+    dicom_tree, tmp_path, fistula_here
+):
+    _, labels = dicom_tree
+    every = labels.read_text().splitlines()
+    labels.write_text("\n".join(line for line in every if not line.startswith("2.25.4")) + "\n")
+    assert _ingest(fistula_here, dicom_tree, tmp_path / "first")[0] == 0
+    manifest = pl.read_parquet(tmp_path / "first" / "manifest.parquet")
+    survey = pl.read_parquet(tmp_path / "first" / "survey.parquet")
+    is_kept = pl.col("patient_key").is_in(manifest["patient_key"].unique().to_list())
+    assert (len(survey.filter(is_kept)), len(survey.filter(~is_kept))) == (9, 3)
+    for column in ("age", "sex", "study_day", "birth_key", "person_key", "institution_key", "issuer_key"):
+        assert survey.filter(~is_kept)[column].null_count() == 3
+    for column in ("age", "sex", "birth_key"):
+        assert survey.filter(is_kept)[column].null_count() == 0
+    labels.write_text("\n".join(every) + "\n")
+    assert _ingest(fistula_here, dicom_tree, tmp_path / "second", f"reuse={tmp_path / 'first'}")[0] == 0
+    assert _ingest(fistula_here, dicom_tree, tmp_path / "anew")[0] == 0
+    second, anew = (read_cohort(tmp_path / name) for name in ("second", "anew"))
+    assert second.fingerprint == anew.fingerprint
+    assert second.manifest["age"].null_count() == 0
+
+
+def test_what_tells_the_classes_apart_without_an_image_is_printed(dicom_tree, tmp_path, fistula_here):
+    # Patients 0 and 1 are positive; all have 3 slices and one sex, and the positive ones are the older two.
+    code, shown, _ = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
+    assert code == 0
+    line = next(line for line in shown.splitlines() if line.startswith("per-patient AUROC of what needs no image"))
+    assert line.endswith("number of slices 0.50, number of labelled slices 0.50, age 1.00, sex 0.50")
+    record = json.loads((tmp_path / "cohort" / "ingest.json").read_text())
+    assert record["alone"] == {
+        "slices": 0.5, "labelled slices": 0.5, "age": 1.0, "sex": 0.5, "site": None, "turned": None,
+    }  # fmt: skip

@@ -1,12 +1,17 @@
+import dataclasses
 import zipfile
 
 import numpy as np
 import polars as pl
+import pydicom
 import pytest
 
 import fistula
 from fistula.errors import ConfigError, DataError
-from fistula.predict.familiar import looks_of
+from fistula.predict.familiar import cohort_patients, looks_of, recognised
+from fistula.predict.source import reading
+from fistula.source.patients import PatientRule
+from fistula.source.workers import Workers
 
 from .conftest import head, write_series
 
@@ -68,6 +73,53 @@ def test_a_patient_of_the_cohort_is_recognised_by_its_pseudonym(study, run_folde
     found = fistula.load(run_folders[0]).predict(phantom)
     assert set(found.patients["known"]) == {""}
     assert any("another pseudonym key" in note for note in found.summary["notes"])
+
+
+@pytest.mark.parametrize("rule", ["column", "joined", "folder:1"])
+def test_a_patient_is_recognised_whichever_rule_named_the_cohorts(study, run_folders, phantom, one_patient, rule):
+    predictor = fistula.load(run_folders[0])
+    (run,) = predictor.runs
+    # As if a table, or the folders, had named the patients: in other words than PatientID.
+    names = {key: f"other {key}" for key in run.cohort.manifest["patient_key"].unique()}
+    rename = pl.col("patient_key").replace_strict(names)
+    cohort = dataclasses.replace(run.cohort, manifest=run.cohort.manifest.with_columns(patient_key=rename))
+    known = {names[key]: part for key, part in predictor.known.items()}
+    there = {key: predictor.known[key] for key in predictor.predict(one_patient).patients["patient_key"]}
+    named = cohort_patients(cohort)
+    reader = dataclasses.replace(predictor.reader, patient=PatientRule(rule))
+    with reading(one_patient, reader, Workers(1)) as slices:
+        assert recognised(slices.table, named, known) == there
+        told = ["patients are told apart by PatientID: these paths do not say what patient=folder:1 asks"]
+        assert list(slices.notes) == (told if rule == "folder:1" else [])
+
+
+def test_a_follow_up_is_of_a_known_patient_and_a_stranger_is_of_none(study, run_folders, one_patient, tmp_path):
+    predictor = fistula.load(run_folders[0])
+    for place, path in enumerate(sorted(one_patient.glob("*.dcm"))):
+        image = pydicom.dcmread(path)
+        image.StudyInstanceUID, image.SeriesInstanceUID, image.SOPInstanceUID = "2.25.61", "2.25.62", f"2.25.63{place}"
+        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+        for name, patient in (("later", image.PatientID), ("stranger", "A STRANGER")):
+            image.PatientID = patient
+            (tmp_path / name).mkdir(exist_ok=True)
+            image.save_as(tmp_path / name / path.name)
+    assert predictor.predict(tmp_path / "later").patients["known"][0] in ("trained on", "validated on", "tested on")
+    assert predictor.predict(tmp_path / "stranger").patients["known"].to_list() == [""]
+
+
+def test_people_under_one_id_are_not_scored_as_one(study, phantom, run_folders, tmp_path):
+    predictor = fistula.load(run_folders[0])
+    folders = sorted({path.parent for path in phantom.rglob("*.dcm")})[:2]
+    for number, folder in enumerate(folders):
+        for path in folder.glob("*.dcm"):
+            image = pydicom.dcmread(path)
+            image.PatientID, image.PatientBirthDate = "ANONYMOUS", ""
+            image.save_as(tmp_path / f"{number}{path.name}")
+    found = predictor.predict(tmp_path)
+    assert len(found.patients) == 2
+    assert "1 PatientID is hardly one person's: each of its studies is scored as a patient" in found.summary["notes"]
+    # Slices and studies of the cohort are known all the same.
+    assert "" not in found.patients["known"].to_list()
 
 
 def test_a_file_and_a_zip_archive_are_read_as_a_folder_is(study, one_patient, tmp_path):
