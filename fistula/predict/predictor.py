@@ -173,9 +173,7 @@ class Predictor:
             marks.append("; ".join(odd))
         return pl.Series("marks", marks, dtype=pl.String())
 
-    def _answer(
-        self, patients: pl.DataFrame, series: pl.DataFrame, scores: NDArray[np.float64], known: dict[str, str]
-    ) -> pl.DataFrame:
+    def _answer(self, patients: pl.DataFrame, series: pl.DataFrame, scores: NDArray, known: dict) -> pl.DataFrame:
         """Add ``known``, ``marks``, ``possible`` and ``answer``."""
         keys, decisions = patients["patient_key"].to_list(), patients["decision"].to_list()
         marks: dict[str, set[str]] = {key: set() for key in keys}
@@ -199,9 +197,8 @@ class Predictor:
         if not slices.knows_patients:
             notes.append("patients of the cohort cannot be recognized: it was ingested with another pseudonym key")
         if seen := int((patients["known"] != "").sum()):
-            notes.append(
-                f"{seen} of {len(patients)} patients are in the cohort: their scores are optimistically biased"
-            )
+            of = f"{seen} of {len(patients)} patients"
+            notes.append(f"{of} are in the cohort: their scores are optimistically biased")
         if few := [name for label, name in enumerate(self.classes) if self.calibration.smallest(label) > self.error]:
             rule = f"too few known patients to exclude {' or '.join(few)} at an error of {self.error:g}"
             notes.append(f"{rule}: no other class is answered" if len(few) == 1 else f"{rule}: all abstain")
