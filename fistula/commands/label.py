@@ -46,8 +46,9 @@ def run(cfg: DictConfig) -> None:
     look = Look(read_pseudonyms(create=True), keep.description, cfg.max_object_mb, cfg.seconds_per_file)
     workers = Workers(cfg.workers.count, cfg.workers.backend)
     flow, shown, out = Flow(), Shown(cfg.bits, look), Path(str(cfg.out))
-    survey = survey_source(Path(str(cfg.source)), look, workers)
-    table = find_stacks(survey, keep, look, flow, beside)
+    survey = survey_source(Path(str(cfg.source)), look, workers, kind=None)
+    is_dicom = survey.kind == "dicom"  # the keep rules are of its headers
+    table = find_stacks(survey, keep if is_dicom else None, look, flow, beside if is_dicom else ())
     if asked is not None:
         table = _of_patients(table, asked, cfg.asked)
     if cfg.serve:

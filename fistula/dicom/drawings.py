@@ -140,7 +140,8 @@ def _segmentation(dataset: Dataset, found: Drawing) -> None:
     kind = text(dataset, "SegmentationType").upper()
     if "TotalPixelMatrixRows" in dataset:
         raise Refused("a segmentation of a microscope's slide")
-    found.segments = [_segment(item) for item in sequence(dataset, "SegmentSequence")]
+    segments = [_segment(item) for item in sequence(dataset, "SegmentSequence")]
+    found.segments = [one for one in segments if one.number]  # a label map calls its background 0
     numbers = [segment.number for segment in found.segments]
     largest = number(dataset, "MaximumFractionalValue") or 255.0
     if "PixelData" not in dataset:
@@ -152,7 +153,7 @@ def _segmentation(dataset: Dataset, found: Drawing) -> None:
         own = whole(frame.group("SegmentIdentificationSequence"), "ReferencedSegmentNumber") or 1
         layers = {own: values >= CERTAIN * largest if kind == "FRACTIONAL" else values > 0}
         if kind == "LABELMAP":
-            layers = {segment: values == segment for segment in numbers if segment}
+            layers = {segment: values == segment for segment in numbers}
         for segment, pixels in layers.items():
             if not pixels.any():
                 continue

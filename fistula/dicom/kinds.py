@@ -49,6 +49,8 @@ NOT_IMAGES = {
 # SOP classes that pydicom's dictionary may not have: retired and private ones.
 OTHER_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.9": "a waveform",
+    "1.2.840.10008.5.1.4.1.1.66.7": "a segmentation",  # label map
+    "1.2.840.10008.5.1.4.1.1.66.8": "a segmentation",  # height map
     "1.2.840.10008.5.1.4.1.1.10": "a presentation state",
     "1.2.840.10008.5.1.4.1.1.11": "a presentation state",
     "1.3.46.670589.11.0.0.12.1": "a spectrum",  # Philips private MR spectrum

@@ -43,13 +43,13 @@ class Shown:
 
 
 def find_stacks(
-    survey: Survey, keep: KeepRules, look: Look, flow: Flow, beside: Sequence[KeepRules] = ()
+    survey: Survey, keep: KeepRules | None, look: Look, flow: Flow, beside: Sequence[KeepRules] = ()
 ) -> pl.DataFrame:
     """The eligible slices of a survey, in the order in which they are shown, with `volume` and `pane`.
 
     Args:
         survey: What is below the source.
-        keep: Which images stand in the first pane, and are asked about.
+        keep: Which images stand in the first pane, and are asked about; None for all, as of volumes and pictures.
         look: Names and limits.
         flow: Gets the steps up to `right sequence`.
         beside: Which others stand in the second pane and the next ones, of the patients of the first; each image in the
@@ -103,7 +103,7 @@ def _read(stack: pl.DataFrame, survey: Survey, shown: Shown) -> tuple[dict[str, 
     wanted = [
         Slice(row, Part(survey.paths[file], member or ""), frame) for row, (file, member, frame) in enumerate(places)
     ]
-    plan = Plan(Grid(8, 1.0), MinMax(), shown.look)  # of which reading takes the limits alone
+    plan = Plan(Grid(8, 1.0), MinMax(), shown.look, survey.kind)  # of which reading takes the limits alone
     found, reasons = {}, Counter[str]()
     for item, _, outcome in decoded(sorted(wanted, key=lambda item: (item.part, item.frame)), plan):
         if isinstance(outcome, NotTaken):

@@ -1,6 +1,7 @@
 """Images that are not DICOM, from the command line: volumes and pictures of every kind."""
 
 import json
+import re
 import zipfile
 
 import nibabel
@@ -100,6 +101,30 @@ def test_what_is_no_dicom_is_called_by_its_name(same_twice, fistula_here):
     code, shown, _ = fistula_here("doctor", "source=mixed")
     assert "not DICOM" not in shown + error
     assert all(words in shown for words in ("a NIfTI volume", "a WebP picture", "a JPEG picture", "patient_id"))
+
+
+def test_a_label_page_shows_volumes_and_ingest_knows_its_slices(same_twice, fistula_here):
+    code, shown, error = fistula_here("label", "source=nifti", "out=pages", "workers.count=1")
+    assert code == 0, error
+    assert "8 slices of 2 patients" in shown
+    page = (same_twice / "pages" / "label-1.html").read_text()
+    keys = sorted(set(re.findall(r'"key":"([0-9a-f]{24})"', page)))
+    assert "case0" not in page
+    lines = ["slice_key,label,reader,repeat,unsure"]
+    known = read_keys(fistula_here, same_twice)
+    lines += [f"{key},{number % 2},AB,0,0" for number, key in enumerate(sorted(known & set(keys)))]
+    assert len(lines) == 9
+    (same_twice / "answers.csv").write_text("\n".join(lines))
+    words = ("source=nifti", "labels=answers.csv", "out=out", "patient=(?P<patient>case.)", *SMALL)
+    code, _, error = fistula_here("ingest", *words)
+    assert code == 0, error
+    assert read_cohort(same_twice / "out").record["labelled"] == 8
+
+
+def read_keys(fistula_here, folder):
+    """The slice keys that ingest gives the volumes."""
+    assert fistula_here("ingest", "source=nifti", "labels=nifti.csv", "out=known", *SMALL)[0] == 0
+    return set(read_cohort(folder / "known").manifest["slice_key"])
 
 
 FORMATS = {"png": {}, "jpg": {"quality": 100}, "tif": {}, "tiff": {"compression": "tiff_lzw"}, "bmp": {},

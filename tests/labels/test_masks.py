@@ -1,6 +1,7 @@
 """What is drawn on images becomes labels: segmentations, contours, masks and points, wherever their grids lie."""
 
 import json
+import logging
 import shutil
 
 import nibabel
@@ -13,7 +14,7 @@ import SimpleITK
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless, RTStructureSetStorage
 
 from fistula.cohort.manifest import read_cohort
 
@@ -137,9 +138,10 @@ def openings(manifest):
     return rows.select("opening_row", "opening_col").rows()
 
 
-def seg(archive, patient, mask, path, *, kind="BINARY", labels=("lesion",), images=None):
+def seg(archive, patient, mask, path, *, kind="BINARY", labels=("lesion",), **options):
     """Write a DICOM SEG with highdicom."""
     highdicom = pytest.importorskip("highdicom")
+    logging.getLogger("highdicom").setLevel(logging.ERROR)
     codes = highdicom.sr.CodedConcept
     descriptions = [
         highdicom.seg.SegmentDescription(
@@ -152,7 +154,7 @@ def seg(archive, patient, mask, path, *, kind="BINARY", labels=("lesion",), imag
         for number, label in enumerate(labels, 1)
     ]
     written = highdicom.seg.Segmentation(
-        source_images=images or archive.images(patient),
+        source_images=archive.images(patient),
         pixel_array=mask,
         segmentation_type=kind,
         segment_descriptions=descriptions,
@@ -165,6 +167,7 @@ def seg(archive, patient, mask, path, *, kind="BINARY", labels=("lesion",), imag
         software_versions="1",
         device_serial_number="1",
         max_fractional_value=200,
+        **options,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     written.save_as(path)
@@ -193,6 +196,53 @@ def test_a_fractional_segmentation_counts_from_half_of_its_maximum(archive, inge
     values[1, 5:10, 4:9] = 0.55
     values[2, 5:10, 4:9] = 0.45
     seg(archive, 0, values, tmp_path / "in" / "a.dcm", kind="FRACTIONAL")
+    _, manifest = ingested("masks")
+    assert positives(manifest) == [2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("LABELMAP", {}),
+        ("BINARY", {"omit_empty_frames": False}),
+        ("FRACTIONAL", {"transfer_syntax_uid": RLELossless}),
+        ("LABELMAP", {"transfer_syntax_uid": RLELossless}),
+    ],
+    ids=["label map", "with empty frames", "run lengths", "label map in run lengths"],
+)
+def test_a_segmentation_is_read_however_it_is_written(archive, ingested, tmp_path, kind, options):
+    mask = block().astype(np.float32 if kind == "FRACTIONAL" else np.uint8)
+    seg(archive, 0, mask, tmp_path / "in" / "a.dcm", kind=kind, **options)
+    record, manifest = ingested("masks")
+    assert manifest is not None, record
+    assert record["by_class"] == {"negative": 3, "positive": 2}
+    assert positives(manifest) == [2, 3]
+
+
+@pytest.mark.parametrize("values", [np.float32, np.int16, np.uint8], ids=["floats", "scaled", "bytes of 255"])
+def test_a_mask_of_any_type_of_number_marks_the_same(archive, ingested, tmp_path, values):
+    image = _nifti(archive, 0, block())
+    scale = 255 if values is np.uint8 else 1
+    written = nibabel.Nifti1Image((np.asarray(image.dataobj) * scale).astype(values), image.affine)
+    if values is np.int16:
+        written.header.set_slope_inter(0.5, 0)
+        written = nibabel.Nifti1Image(np.asarray(image.dataobj).astype(np.int16) * 3, image.affine, written.header)
+    nibabel.save(written, tmp_path / "in" / "p0" / "x_seg.nii")
+    _, manifest = ingested("masks")
+    assert positives(manifest) == [2, 3]
+
+
+def test_a_folder_of_masks_beside_a_volume_that_is_no_mask(archive, ingested, tmp_path):
+    (tmp_path / "in" / "p0" / "masks").mkdir()
+    nibabel.save(_nifti(archive, 0, block()), tmp_path / "in" / "p0" / "masks" / "tract.nii.gz")
+    nibabel.save(_nifti(archive, 0, block() * 0 + 7), tmp_path / "in" / "p0" / "T1.nii.gz")
+    record, manifest = ingested("masks")
+    assert positives(manifest) == [2, 3]
+    assert record["noted"]["labels=masks: masks as volumes"] == 1
+
+
+def test_the_same_contour_twice_counts_once(archive, ingested, tmp_path):
+    structure_set(archive, 0, [square(archive, 1, 3.5, 12.5, 2.5, 11.5)] * 2, tmp_path / "in" / "rs.dcm")
     _, manifest = ingested("masks")
     assert positives(manifest) == [2]
 
