@@ -33,7 +33,13 @@ def run(cfg: DictConfig) -> None:
 
     check_shared(cfg.shared)
     folder = Path(str(cfg.run))
+    if (cfg.cohort is None) != bool(cfg.shifts):
+        remedy = "shifts=true scores the study's own test patients, and takes no cohort"
+        raise ConfigError("cohort", "must be given, or shifts=true in its place", remedy=remedy)
     study = read_study(study_of(folder))
+    if cfg.shifts:
+        _shift(cfg, folder, study)
+        return
     cohort = read_cohort(Path(str(cfg.cohort)))
     name = str(cfg.name or cohort.folder.resolve().name)
     if Path(name).name != name:
@@ -68,6 +74,36 @@ def run(cfg: DictConfig) -> None:
         shutil.copytree(target, out)
     _say(json.loads((target / "evaluate.json").read_text(encoding="utf-8")))
     print(f"listed as {target}")
+    print(f"next: fistula report study={study.folder}")
+
+
+def _shift(cfg: DictConfig, folder: Path, study: "Study") -> None:
+    """Score the study's own test patients under every shift, into the study's folder."""
+    import polars as pl
+
+    from fistula.predict.ensemble import load_ensemble
+    from fistula.predict.shifts import SHIFTS, score_shifts
+    from fistula.predict.write import stamp
+    from fistula.report.choice import chosen_runs
+    from fistula.report.shifts import FOLDER, KEPT, TABLES
+
+    target = study.folder / FOLDER
+    refuse_existing(target, key="shifts")
+    chosen = chosen_runs(study, folder, only=cfg.only)
+    runs = load_ensemble([run.folder for run in chosen], where=f"run={folder}", device=cfg.device)
+    found = list(score_shifts(runs, error=cfg.error))
+    with whole_folder(target, key="shifts") as beside:
+        for name, tables in zip(TABLES, zip(*found, strict=True), strict=True):
+            pl.concat(tables).write_parquet(beside / name)
+        record = stamp() | {
+            "configuration": next(c.name for c in study.configurations if chosen[0] in c.runs),
+            "runs": {run.folder.name: run.record["fingerprint"] for run in runs},
+            "error": cfg.error,
+            "amounts": {name: {"amounts": amounts, "says": says} for name, (_, amounts, says) in SHIFTS.items()},
+            "files": {name: hashlib.sha256((beside / name).read_bytes()).hexdigest() for name in TABLES},
+        }
+        (beside / KEPT).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(f"{len(SHIFTS)} shifts at 3 strengths, {len(runs)} run{'s' if len(runs) > 1 else ''}; listed as {target}")
     print(f"next: fistula report study={study.folder}")
 
 

@@ -18,6 +18,7 @@ from fistula.report.pooling import primary_level
 from fistula.report.program import Program, compare_program, rows_of
 from fistula.report.readers import Readers, compare_readers
 from fistula.report.results import Row, results
+from fistula.report.shifts import Robustness, robustness
 from fistula.report.study import Configuration, Study
 
 
@@ -61,6 +62,7 @@ class Contents:
     further: dict[str, Further]
     externals: list[External]
     outside: list[Outside]
+    robustness: Robustness | None
     given: Given
     readers: Readers | None
     program: Program | None
@@ -117,6 +119,7 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
         further={positive: further(study, rows[0]) for positive, rows in ranked.items()},
         externals=externals,
         outside=found_outside,
+        robustness=robustness(study, level=primary, scaling=settings.scaling),
         given=given,
         readers=_readers(given, rows, ranked, found_outside, settings),
         program=_program(given, rows, found_outside),

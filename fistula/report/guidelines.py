@@ -94,14 +94,16 @@ def metrics_score(study: Study) -> Score:
         "patients_apart": apart,
         "unconfounded": bool(certificates) and not warned,
         "one_sequence": manifest["sequence"].n_unique() == 1,
-        "other_site": split_by_site,
+        "other_site": split_by_site or any((study.folder / "external").glob("*/evaluate.json")),
+        "shifts": (study.folder / "shifts" / "shifts.json").is_file(),
     }
     return Score([_score_item(line, found) for line in _read("metrics_2024.csv")])
 
 
 def _score_item(line: dict[str, Any], found: dict[str, bool]) -> ScoreItem:
     answer = line["answer"]
-    said = ("yes" if found[answer] else "no") if answer in found else answer
+    no = "authors" if answer == "shifts" else "no"  # they may have shown it otherwise
+    said = ("yes" if found[answer] else no) if answer in found else answer
     return ScoreItem(line["number"], line["topic"], float(line["weight"]), said, line["note"])
 
 

@@ -30,6 +30,7 @@ from fistula.report.readers_figure import readers_figure
 from fistula.report.reading import reading_data
 from fistula.report.record import NUMBERS, hash_files, to_json
 from fistula.report.results import Row, seed_rows
+from fistula.report.shifts_figure import shifts_figure
 from fistula.report.study import Study
 from fistula.report.tables import TITLES, write_csv, write_tables
 from fistula.sweep.status import read_status
@@ -123,6 +124,8 @@ def _draw(contents: Contents, folder: Path) -> dict[str, Markup]:
     """Save every figure; give the SVG of each, by name. SVG of our own drawing is the only markup not escaped."""
     study, settings = contents.study, contents.settings
     drawn: dict[str, tuple[Figure | None, str]] = outside_figures.drawn(contents)
+    if contents.robustness:
+        drawn["shifts"] = (shifts_figure(contents.robustness), "AUROC and abstentions over the strength of each shift")
     if contents.readers:
         drawn["readers"] = (readers_figure(contents.readers), "ROC curves of the readers and of the model")
     for number, positive in enumerate(study.positives):

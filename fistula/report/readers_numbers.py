@@ -1,4 +1,4 @@
-"""The numbers of readers and of another program as a record keeps them."""
+"""The numbers of readers, of another program and of shifts as a record keeps them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from fistula.report.outside_numbers import as_json, plain
 from fistula.report.program import Program
 from fistula.report.readers import Readers
+from fistula.report.shifts import Robustness
 
 
 def readers_numbers(found: Readers) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -38,3 +39,13 @@ def program_numbers(found: Program) -> Iterator[tuple[str, dict[str, Any]]]:
             place = f"program / {configuration} less {found.name} / {measure}"
             yield place, as_json(test.difference, [configuration])
             yield f"{place} / p by Holm", plain(corrected[measure], [configuration])
+
+
+def shifts_numbers(found: Robustness) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every number of the shifts by its name."""
+    for step in found.steps:
+        place = f"shift / {step.shift or 'none'} / {step.strength}"
+        yield f"{place} / auroc", as_json(step.auroc, [found.configuration])
+        yield f"{place} / abstained", plain(step.abstained, [found.configuration])
+        for name, area in step.by_scanner.items():
+            yield f"{place} / scanner {name} / auroc", as_json(area, [found.configuration])

@@ -14,7 +14,7 @@ from fistula.report.comparisons import MEASURES
 from fistula.report.contents import Contents, Settings, compute
 from fistula.report.given import Given
 from fistula.report.outside_numbers import as_json, outside_numbers, plain
-from fistula.report.readers_numbers import program_numbers, readers_numbers
+from fistula.report.readers_numbers import program_numbers, readers_numbers, shifts_numbers
 from fistula.report.results import seed_rows
 from fistula.report.study import read_study
 
@@ -124,6 +124,7 @@ def _numbers(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{place} / auroc", as_json(group.auroc, [name])
     yield from _compared(contents)
     yield from outside_numbers(contents.outside)
+    yield from shifts_numbers(contents.robustness) if contents.robustness else ()
     yield from readers_numbers(contents.readers) if contents.readers else ()
     yield from program_numbers(contents.program) if contents.program else ()
     for added in contents.inflations:
