@@ -12,7 +12,7 @@ from fistula.errors import ConfigError, DataError, LeakageError
 # What holds however a run is configured, because nothing in the code could do otherwise.
 BY_CONSTRUCTION = (
     "the intensities of a series are scaled by constants or by its own values, and inputs by constants of the network",
-    "thresholds and calibration are fitted on the validation part and applied to the test part unchanged",
+    "thresholds and calibration are fitted on the validation set and applied to the test set unchanged",
 )
 
 
