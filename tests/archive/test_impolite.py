@@ -13,6 +13,7 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from fistula.archive import dimse, web
 from fistula.archive.address import Address, Manners
+from fistula.cohort.manifest import read_cohort
 from fistula.errors import ArchiveError
 
 STUDY = "2.25.3"
@@ -212,3 +213,28 @@ def test_a_web_archive_is_asked_until_it_gives_the_whole_study(study_on_disk, tm
 def test_half_a_study_over_dicomweb_is_an_error(study_on_disk, tmp_path, how, message):
     with web_archive(study_on_disk, **how) as address, pytest.raises(ArchiveError, match=message):
         taken(web, address, tmp_path / "out")
+
+
+@pytest.mark.parametrize("archive", [dimse_archive, web_archive], ids=["dimse", "dicomweb"])
+def test_a_cohort_is_ingested_from_an_archive_as_from_a_folder(study_on_disk, tmp_path, fistula_here, archive):
+    lines = [f"{uid},{place % 2}" for place, uid in enumerate(uids(study_on_disk))]
+    (tmp_path / "labels.csv").write_text("\n".join(["sop_instance_uid,label", *lines]))
+    small = ("labels=labels.csv", "size=16", "spacing_mm=1", "workers.count=1")
+    assert fistula_here("ingest", f"source={study_on_disk[0].parent}", "out=folder", *small)[0] == 0
+    with archive(study_on_disk) as address:
+        name = f"PACS@127.0.0.1:{address.port}/{STUDY}" if archive is dimse_archive else ""
+        source = f"dimse://{name}" if name else f"dicomweb://127.0.0.1:{address.port}/studies/{STUDY}"
+        code, shown, error = fistula_here("ingest", f"source={source}", "out=archive", *small)
+    assert (code, error) == (0, "")
+    assert STUDY not in shown
+    folder, fetched = (read_cohort(tmp_path / out) for out in ("folder", "archive"))
+    told = [column for column in folder.manifest.columns if column not in ("source_hash", "stamp")]  # of the files
+    assert fetched.manifest.select(told).equals(folder.manifest.select(told))
+    np.testing.assert_array_equal(fetched.pixels, folder.pixels)
+    with archive(study_on_disk, sends=3) as address:
+        source = source.replace(source.split(":")[2].partition("/")[0], str(address.port))
+        code, shown, error = fistula_here("ingest", f"source={source}", "out=half", *small)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "must send all that it lists, found 3 of 6" in error
+    assert not any(uid in shown + error for uid in (STUDY, "2.25.11"))
+    assert not (tmp_path / "half").exists()
