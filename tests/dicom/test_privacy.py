@@ -1,14 +1,17 @@
 """A marked string in every text of every object, and in every name, is found nowhere in what is written."""
 
 import json
+import shutil
 
 import numpy as np
+import polars as pl
 import pytest
 from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from ..conftest import TINY_RUN
+from .test_objects import with_bytes
 
 CANARY = "KANARIE"
 DIGITS = "9081726354"  # the mark inside UIDs and numbers kept as text
@@ -71,8 +74,6 @@ def test_no_mark_reaches_the_cohort(marked_tree, tmp_path, fistula_here):
     for mark in (CANARY, DIGITS, "Doe", "19800101", "20200101", "1980-01-01"):
         assert mark.lower().encode() not in written
     # Parquet may compress: the decoded table is searched as well.
-    import polars as pl
-
     for name in ("manifest.parquet", "survey.parquet"):
         table = pl.read_parquet(tmp_path / "cohort" / name).select(pl.exclude(pl.List)).write_csv().lower()
         assert CANARY.lower() not in table
@@ -119,3 +120,58 @@ def test_no_mark_reaches_the_run_its_tracker_the_report_or_a_prediction(marked_t
     for mark in (CANARY, DIGITS, "Doe^", "19800101", "1980-01-01"):
         assert mark.lower().encode() not in written
         assert mark.lower() not in shown.lower()
+
+
+# What libraries would like to complain of, with the value: bytes that no library would write.
+DAMAGE = {
+    "SpecificCharacterSet": b"FOO ",
+    "SeriesNumber": f"{DIGITS}12".encode(),
+    "PatientWeight": CANARY.encode() + b" ",
+    "StudyTime": CANARY.encode() + b" ",
+    "FrameOfReferenceUID": f"2.25.{DIGITS}.0{CANARY}".encode(),
+    "PatientBirthDate": b"19270304",
+    "StudyDate": b"20200102",
+}
+
+
+@pytest.mark.slow
+def test_no_mark_reaches_a_terminal_or_file_of_any_command(marked_tree, tmp_path, fistula):
+    """In processes of their own, whose terminals show what libraries log and warn of, too."""
+    source, labels = marked_tree
+    for path in source.rglob("*.dcm"):
+        with_bytes(path, path, **DAMAGE)
+    marks = (CANARY, DIGITS, "Doe", "19270304", "1927-03-04", "20200102", "2020-01-02", "92.8", "FOO ")
+
+    def said(*arguments, code=0, but=(), **environment):
+        done = fistula(
+            *arguments,
+            **{"FISTULA_PSEUDONYM_KEY_FILE": str(tmp_path / "key"), "PYTHONWARNINGS": "always"} | environment,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        shown = (done.stdout + done.stderr).lower()
+        for mark in marks:
+            assert mark in but or mark.lower() not in shown, (arguments[0], mark)
+        return shown
+
+    small = ("workers.count=1", "size=32", "spacing_mm=1")
+    said("ingest", f"source='{source}'", f"labels='{labels}'", "out=cohort", *small)
+    manifest = pl.read_parquet(tmp_path / "cohort" / "manifest.parquet")
+    assert manifest["age"].unique().to_list() == [90.0]
+    # Doctor shows on this screen whose the series are, and the path; never a UID or a date.
+    said("doctor", f"source='{source}'", "json=doctor.json", "decode=true", "workers.count=1", but=(CANARY,))
+    said("train", "cohort=cohort", *[one for one in TINY_RUN if not one.startswith("logger")], "hydra.run.dir=run")
+    said("report", "study=run", "resamples=20")
+    said("predict", "run=run", f"source='{source}'", "out=prediction", "dicom=true", "workers.count=1")
+    assert len(list((tmp_path / "prediction" / "dicom").glob("*.dcm"))) == 12
+    shutil.rmtree(tmp_path / "prediction" / "dicom")  # they name the patient, as was asked
+    page = (tmp_path / "run" / "report" / "index.html").read_text()
+    assert "90+" in page
+    for folder in ("cohort", "run", "prediction"):
+        written = _everything(tmp_path / folder)
+        for table in (tmp_path / folder).rglob("*.parquet"):  # which may compress
+            written += pl.read_parquet(table).select(pl.exclude(pl.List)).write_csv().encode()
+        for patient in range(4):
+            for uid in (f"{patient}0", f"{patient}1", f"1{patient}"):
+                written = written.replace(f"2.25.{DIGITS}{uid}".encode(), b"") if folder == "prediction" else written
+        for mark in marks:
+            assert mark.encode() not in written, (folder, mark)
