@@ -28,10 +28,10 @@ from fistula.source.flow import Flow
 from fistula.source.grid import Grid
 from fistula.source.intensity import Intensity
 from fistula.source.patients import PatientRule
-from fistula.source.read import read_chosen
+from fistula.source.read import read_in_order
 from fistula.source.rules import KeepRules
 from fistula.source.slices import Plan
-from fistula.source.store import PixelStore, disk_errors
+from fistula.source.store import disk_errors
 from fistula.source.survey import FACTS, Survey, survey_source
 from fistula.source.volumes import plane_notes, volume_notes
 from fistula.source.workers import Workers
@@ -110,14 +110,15 @@ def ingest(
         flow=flow,
     )
     plan = Plan(recipe.grid, recipe.intensity, recipe.look, kind=survey.kind)
+    taken = earlier.results if earlier else None
+
+    def ordered(read: pl.DataFrame, failed: pl.DataFrame) -> pl.DataFrame:
+        kept = _kept(survey, read, failed, labels, recipe, flow)
+        flow.count_patients(selection.slices, labels.classes)
+        return in_order(with_points(kept, recipe.grid.size))
+
     with whole_folder(out) as folder, disk_errors(out):
-        with PixelStore(folder / "pixels.unordered", recipe.grid.size) as store:
-            taken = earlier.results if earlier else None
-            read, failed = read_chosen(survey, selection.slices, plan, workers, store, earlier=taken)
-            kept = _kept(survey, read, failed, labels, recipe, flow)
-            flow.count_patients(selection.slices, labels.classes)
-            manifest = in_order(with_points(kept, recipe.grid.size))
-            store.finish(folder / "pixels.npy", manifest["at"].to_list())
+        manifest, _ = read_in_order(survey, selection.slices, plan, workers, folder, order=ordered, earlier=taken)
         record = _record(manifest, labels, recipe, flow, selection, survey.kind)
         _write(folder, manifest, survey, record)
     return record

@@ -24,10 +24,9 @@ from fistula.source.flow import Flow
 from fistula.source.grid import Grid
 from fistula.source.intensity import FileWindow, FixedWindow, MinMax, Percentile
 from fistula.source.patients import PatientRule, apart
-from fistula.source.read import read_chosen
+from fistula.source.read import read_in_order
 from fistula.source.rules import KeepRules
 from fistula.source.slices import Plan
-from fistula.source.store import PixelStore
 from fistula.source.survey import Survey, survey_source
 from fistula.source.workers import Workers
 
@@ -121,17 +120,16 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
     policies = Policies(unreadable="exclude", same_uid="separate")
     chosen = choose(survey, keep=reader.keep, look=plan.look, policies=policies, flow=flow)
     wanted, notes = _of_patients(survey, chosen.wanted, reader)
-    with tempfile.TemporaryDirectory(prefix="fistula-") as folder:
-        with PixelStore(Path(folder) / "pixels.unordered", plan.grid.size) as store:
-            table, failed = read_chosen(survey, wanted, plan, workers, store)
-            table = table.sort("patient_key", "series_key", "volume", "position_mm", "slice_key")
-            flow.add("scored", table, unit="slices", excluded=Counter(failed["reason"]))
-            if table.is_empty():
-                raise DataError(f"source={source}", "no image could be read", found=failed["reason"][0])
-            store.finish(Path(folder) / "pixels.npy", table["at"].to_list())
+    order = "patient_key", "series_key", "volume", "position_mm", "slice_key"
+    with tempfile.TemporaryDirectory(prefix="fistula-") as name:
+        folder = Path(name)
+        table, failed = read_in_order(survey, wanted, plan, workers, folder, order=lambda read, _: read.sort(*order))
+        flow.add("scored", table, unit="slices", excluded=Counter(failed["reason"]))
+        if table.is_empty():
+            raise DataError(f"source={source}", "no image could be read", found=failed["reason"][0])
         yield Slices(
             table=_named(survey, table, plan.look),
-            pixels=np.load(Path(folder) / "pixels.npy", mmap_mode="r"),
+            pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
             left_out=_left_out(survey, [chosen.left_out, failed], plan.look),
             flow=flow,
             parts=_parts(survey, table),

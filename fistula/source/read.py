@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,38 @@ from fistula.source.survey import DEADLY, Survey
 from fistula.source.workers import Workers, batches_of, in_parallel
 
 SLICES_A_BATCH = 64
+
+
+def read_in_order(
+    survey: Survey,
+    wanted: pl.DataFrame,
+    plan: Plan,
+    workers: Workers,
+    folder: Path,
+    *,
+    order: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame],
+    earlier: Callable[[pl.DataFrame, PixelStore], pl.DataFrame] | None = None,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Read images as `read_chosen` does, and write their pixels to `folder` as pixels.npy.
+
+    Args:
+        survey: Where they lie.
+        wanted: Rows of its facts with `volume`.
+        plan: How to read.
+        workers: Processes.
+        folder: Gets pixels.npy.
+        order: Of the rows that have pixels, and those that could not be read, gives the first in the order in which
+            they stay.
+        earlier: As for `read_chosen`.
+
+    Returns:
+        The rows in the order of pixels.npy, and those that could not be read.
+    """
+    with PixelStore(folder / "pixels.unordered", plan.grid.size) as store:
+        read, failed = read_chosen(survey, wanted, plan, workers, store, earlier=earlier)
+        table = order(read, failed)
+        store.finish(folder / "pixels.npy", table["at"].to_list())
+    return table, failed
 
 
 def read_chosen(

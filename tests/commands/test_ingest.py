@@ -208,7 +208,7 @@ def test_words_for_labels_need_their_order(dicom_tree, tmp_path, fistula_here):
     dicom_tree[1].write_text(table)
     code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
     assert code == 2
-    assert "classes=[normal,fistula]" in error
+    assert "classes=[benign,malignant]" in error
     code, shown, _ = _ingest(fistula_here, dicom_tree, tmp_path / "cohort", "classes=[benign,malignant]")
     assert code == 0
     assert "positive class: malignant" in shown
