@@ -77,6 +77,8 @@ class Drawing:
         contours: Lines.
         points: Places.
         grid: All planes of a volume, those without a marked pixel too.
+        is_placed: Whether it says where it lies in a patient.
+        notes: What is odd about it.
         images: SOPInstanceUIDs of the images that it says it is of.
         space: FrameOfReferenceUID.
         study: StudyInstanceUID.
@@ -88,6 +90,8 @@ class Drawing:
     contours: list[Contour] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
     grid: list[Plane] = field(default_factory=list)
+    is_placed: bool = True
+    notes: tuple[str, ...] = ()
     images: set[str] = field(default_factory=set)
     space: str = ""
     study: str = ""

@@ -9,6 +9,7 @@ from fistula.dicom.drawings import Drawing, Point
 from fistula.dicom.outcome import Refused
 
 SUFFIXES = (".mrk.json", ".fcsv")
+POINTS = ("Fiducial", "PointList")
 DAMAGED = "marked points that cannot be read"
 # What a file says of its axes, and what turns them into left, posterior, head.
 SIGNS = {"LPS": (1, 1, 1), "RAS": (-1, -1, 1), "0": (-1, -1, 1), "1": (1, 1, 1)}
@@ -36,6 +37,8 @@ def read_markups(content: bytes, name: str) -> Drawing:
 
 def _markups(said: dict[str, Any]) -> Iterator[Point]:
     for markup in said["markups"]:
+        if markup.get("type", POINTS[0]) not in POINTS:
+            raise Refused("marked lines or planes, not points", "Save the points as a list of their own")
         signs, unit = SIGNS[str(markup["coordinateSystem"])], str(markup.get("coordinateUnits", "mm"))
         if unit != "mm":
             raise Refused("marked points that are not in mm")

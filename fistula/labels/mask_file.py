@@ -40,7 +40,7 @@ def read_mask(part: Part, *, limit: int) -> Drawing:
     volume, voxels = read_volume(content, name)
     values = _whole(np.asarray(voxels))
     planes = volume.planes()
-    drawing = Drawing(grid=planes)
+    drawing = Drawing(grid=planes, is_placed=volume.is_placed, notes=volume.notes)
     layers = values[..., np.newaxis] if values.ndim == 3 else values
     for segment, layer, value in _segments(volume.header, layers):
         drawing.segments.append(segment)

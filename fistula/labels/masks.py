@@ -124,6 +124,7 @@ def _gather_masks(sheet: _Sheet, found: Found, drawing: Drawing, images: Images,
     if not rows:
         sheet.unmatched.append(found.name)
         return
+    sheet.noted.update(f"masks: {note}" for note in drawing.notes)
     marked = {row: _marked(drawing, chosen, images, row) for row in rows}
     flat = any(pixels.any() for segment, _, _, pixels in drawing.on_images if segment in chosen)
     is_anything = flat or any(

@@ -10,14 +10,16 @@ from scipy import ndimage
 from fistula.dicom.drawings import Contour
 from fistula.dicom.planes import Plane
 
+SAME_LEVEL_MM = 0.1  # contours closer than this across a slice lie at one place
 LEVEL_MM = 1.0  # a line whose points lie farther apart than this across a slice was drawn on no such slice
 
 
 def filled(contours: Iterable[Contour], plane: Plane, reach_mm: float | None) -> NDArray[np.bool_]:
     """Which pixels of a plane have their centre inside contours that lie on it.
 
-    Of one segment, a pixel in an even number of them is outside, so that a hole is one (CLOSED_PLANAR_XOR, PS3.3
-    C.8.8.6.3, and what planning systems do with holes); the same line twice counts once. A contour too small for any
+    Of one segment and at one place across the plane, a pixel in an even number of them is outside, so that a hole is
+    one (CLOSED_PLANAR_XOR, PS3.3 C.8.8.6.3, and what planning systems do with holes); the same line twice counts once.
+    Those of different places, as where contours lie closer than slices, are taken together. A contour too small for any
     pixel's centre marks the pixel that it lies in.
 
     Args:
@@ -26,7 +28,7 @@ def filled(contours: Iterable[Contour], plane: Plane, reach_mm: float | None) ->
         reach_mm: Half of what the plane stands for across itself; None where that is not known.
     """
     marked = np.zeros(plane.shape, bool)
-    of_segment: dict[int, NDArray[np.bool_]] = {}
+    level: dict[tuple[int, int], NDArray[np.bool_]] = {}
     seen: set[tuple[int, bytes]] = set()
     for contour in contours:
         places = plane.places(contour.points)
@@ -37,8 +39,9 @@ def filled(contours: Iterable[Contour], plane: Plane, reach_mm: float | None) ->
             continue
         seen.add(key)
         inside = _inside(places[:, :2], plane.shape)
-        of_segment[contour.segment] = of_segment.get(contour.segment, np.zeros(plane.shape, bool)) ^ inside
-    for pixels in of_segment.values():
+        at = contour.segment, round(float(across.mean()) / SAME_LEVEL_MM)
+        level[at] = level.get(at, np.zeros(plane.shape, bool)) ^ inside
+    for pixels in level.values():
         marked |= pixels
     return marked
 

@@ -11,7 +11,7 @@ import polars as pl
 from fistula.dicom.container import Part
 from fistula.dicom.drawings import Drawing
 from fistula.dicom.look import Look
-from fistula.dicom.outcome import NotTaken
+from fistula.dicom.outcome import NotTaken, Refused
 from fistula.dicom.planes import Plane, read_planes
 from fistula.errors import DataError
 from fistula.labels.drawings import Found
@@ -102,6 +102,7 @@ class Images:
 
         Raises:
             DataError: If more than one series, or patient, may be meant.
+            Refused: If it does not say where it lies.
         """
         if drawing.images:
             named = {row for uid in drawing.images for row in self.by_instance.get(self.key_of(uid), ())}
@@ -111,7 +112,10 @@ class Images:
         if found.is_dicom:
             of_study = [row for row in self.by_study[self.look.pseudonyms("study", drawing.study)] if row in self.kept]
             return self._one_series(found, drawing, of_study)
-        return self._beside(found, drawing)
+        rows = self._beside(found, drawing)
+        if any(self._is_placed(row) != drawing.is_placed for row in rows[:1]):
+            raise Refused("a mask that does not say where it lies, or whose image does not")
+        return rows
 
     def _beside(self, found: Found, drawing: Drawing) -> list[int]:
         if self.kind == "dicom":
@@ -170,6 +174,11 @@ class Images:
         """Folder and name without format of each file that is an image."""
         names = {file: self.survey.name(file) for file in {row["file"] for row in self.rows}}
         return {file: (PurePosixPath(name).parent, plain(stem_of(name))) for file, name in names.items()}
+
+    def _is_placed(self, row: int) -> bool:
+        if self.kind != "volumes":
+            return True
+        return read_volume_header(Part(self.survey.paths[self.rows[row]["file"]]), limit=self.look.limit).is_placed
 
     def _stem(self, row: int) -> str:
         return self._paths[self.rows[row]["file"]][1]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 import zipfile
 
 import nibabel
@@ -203,3 +204,17 @@ def test_a_study_of_volumes_scores_new_volumes_and_leaves_their_masks_alone(tmp_
     assert "a mask, by its name" in shown
     summary = json.loads((tmp_path / "scores" / "summary.json").read_text())
     assert len((tmp_path / "scores" / "predictions.csv").read_text().splitlines()) == 7, summary
+
+
+def test_a_path_matches_whichever_way_its_letters_are_composed_and_in_any_script(tmp_path, fistula_here):
+    names = ["Müller/é 1.png", "환자/가.png", "患者/痔瘻.png", "患者/正常.png"]
+    lines = ["path,label,patient_id"]
+    for number, name in enumerate(names):
+        path = tmp_path / "in" / unicodedata.normalize("NFD", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((16, 16), 60 * number, np.uint8)).save(path)
+        lines.append(f"{unicodedata.normalize('NFC', name)},{('正常', '肛瘘')[number % 2]},病人{number}")
+    (tmp_path / "標籤.csv").write_text("\n".join(lines), encoding="utf-8")
+    code, _, error = fistula_here("ingest", "source=in", "labels=標籤.csv", "classes=[正常,肛瘘]", "out=出", *SMALL)
+    assert code == 0, error
+    assert read_cohort(tmp_path / "出").record["by_class"] == {"正常": 2, "肛瘘": 2}

@@ -241,6 +241,29 @@ def test_a_folder_of_masks_beside_a_volume_that_is_no_mask(archive, ingested, tm
     assert record["noted"]["labels=masks: masks as volumes"] == 1
 
 
+def test_a_mask_that_does_not_say_where_it_lies_is_refused_beside_images_that_do(archive, ingested, tmp_path):
+    image = nibabel.Nifti1Image(block().transpose(2, 1, 0), None)
+    nibabel.save(image, tmp_path / "in" / "p0" / "x_seg.nii.gz")
+    error, _ = ingested("masks")
+    assert "p0/x_seg.nii.gz (a mask that does not say where it lies" in error
+
+
+def test_contours_closer_than_slices_are_taken_together_and_leave_no_hole(archive, ingested, tmp_path):
+    lines = [square(archive, 1, 3.5, 12.5, 2.5, 11.5), square(archive, 1, 4.5, 11.5, 3.5, 10.5)]
+    lines = [lines[0], (1, [point + np.array([0, 0, 1.5]) for point in lines[1][1]])]
+    structure_set(archive, 0, lines, tmp_path / "in" / "rs.dcm")
+    record, manifest = ingested("masks")
+    assert positives(manifest) == [2]
+    assert not any("moved" in note for note in record["noted"])  # a ring's centroid would be
+
+
+def test_marked_lines_are_no_points(archive, ingested, tmp_path):
+    markup = {"markups": [{"type": "Line", "coordinateSystem": "LPS", "controlPoints": []}]}
+    (tmp_path / "in" / "L.mrk.json").write_text(json.dumps(markup))
+    error, _ = ingested("points", "negatives=rest")
+    assert "L.mrk.json (marked lines or planes, not points)" in error
+
+
 def test_the_same_contour_twice_counts_once(archive, ingested, tmp_path):
     structure_set(archive, 0, [square(archive, 1, 3.5, 12.5, 2.5, 11.5)] * 2, tmp_path / "in" / "rs.dcm")
     _, manifest = ingested("masks")
