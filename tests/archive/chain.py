@@ -48,6 +48,16 @@ def encrypt(certificate: Path) -> None:
     ready.wait()
 
 
+def ingest(folder: Path, source: str, out: Path, manners: list[str]) -> None:
+    """A cohort of a study from the archive, and beside it one of the same study from its folder."""
+    images = [str(pydicom.dcmread(path).SOPInstanceUID) for path in sorted(folder.glob("*.dcm"))]
+    table = out.with_suffix(".csv")
+    table.write_text("\n".join(["sop_instance_uid,label", *(f"{uid},{n % 2}" for n, uid in enumerate(images))]))
+    small = [f"labels={table}", "keep=all", "size=32", "workers.count=1"]
+    run_command("ingest", [*small, *manners, f"source={source}", f"out={out}"])
+    run_command("ingest", [*small, f"source={folder}", f"out={out}-folder"])
+
+
 def main() -> None:
     study, first, second, out, *secrets = map(Path, sys.argv[1:])
     archive = f"dicomweb://127.0.0.1:{TLS_PORT if secrets else PLAIN_PORT}/dicom-web"
@@ -59,6 +69,9 @@ def main() -> None:
     web.store(parse(archive, key="send", whole=True), sorted(first.glob("*.dcm")), manners)
     dimse.store(parse(DIMSE, key="send", whole=True), sorted(second.glob("*.dcm")), manners)
     uids = [str(pydicom.dcmread(next(folder.glob("*.dcm"))).StudyInstanceUID) for folder in (first, second)]
+    sources = [f"{archive}/studies/{uids[0]}", f"{DIMSE}/{uids[1]}"]
+    for name, folder, source in zip(("web", "dimse"), (first, second), sources, strict=True):
+        ingest(folder, source, out / f"cohort-{name}", [one for one in common if one.startswith("archive.")])
     run_command("predict", [*common, f"source={archive}/studies/{uids[0]}", f"out={out / 'web'}", f"send={DIMSE}"])
     run_command("predict", [*common, f"source={DIMSE}/{uids[1]}", f"out={out / 'dimse'}", f"send={archive}"])
     back = {}

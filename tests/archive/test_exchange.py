@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 
 import fistula
+from fistula.cohort.manifest import read_cohort
 
 HERE = Path(__file__).parent
 
@@ -53,6 +55,10 @@ def test_predict_from_an_archive_and_store_back_by_both_protocols(study, phantom
     said = json.loads(done.stdout.splitlines()[-1])
 
     for name, folder in (("web", first), ("dimse", second)):
+        there, here = (read_cohort(tmp_path / f"cohort-{name}{where}") for where in ("", "-folder"))
+        assert len(there.manifest) == len(list(folder.glob("*.dcm")))
+        assert there.manifest["slice_key"].equals(here.manifest["slice_key"])
+        np.testing.assert_array_equal(there.pixels, here.pixels)
         expected = fistula.load(study).predict(folder).slices
         with (tmp_path / name / "predictions.csv").open() as file:
             found = {row["slice_key"]: float(row["score"]) for row in csv.DictReader(file)}
