@@ -37,6 +37,25 @@ def outside_numbers(found: Iterable[Outside]) -> Iterator[tuple[str, dict[str, A
         yield f"{place} / abstained", plain(one.abstained[0], source)
 
 
+def outside_lines(found: Iterable[Outside]) -> list[dict[str, Any]]:
+    """A line for each external cohort, class and level, for a table."""
+    lines = []
+    for one in found:
+        line: dict[str, Any] = {"cohort": one.external.name, "configuration": one.configuration.name}
+        line |= {"class": one.positive, "level": one.level, "count": one.num[0], "positives": one.num[1]}
+        for kind, estimates in (
+            ("", one.estimates),
+            ("_single", one.single),
+            ("_inside_less_outside", one.differences),
+        ):
+            for metric, estimate in estimates.items():
+                name = f"{metric}{kind}"
+                values = {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+                line |= {key: number(value) for key, value in values.items()}
+        lines.append(line)
+    return lines
+
+
 def as_json(estimate: Estimate, configurations: list[str]) -> dict[str, Any]:
     """JSON has neither NaN nor infinity: such a number is null, beside its reason."""
     values = {key: number(value) if isinstance(value, float) else value for key, value in asdict(estimate).items()}

@@ -23,6 +23,7 @@ from fistula.report.inflation import YAGIS_POINTS, YAGIS_RANDOM
 from fistula.report.mistakes import mistakes
 from fistula.report.names import FACTS, count, say_level
 from fistula.report.outside import Outside
+from fistula.report.outside_numbers import outside_lines
 from fistula.report.paper import PER_CLASS
 from fistula.report.participants import patient_flow
 from fistula.report.pooling import SCALINGS
@@ -84,6 +85,8 @@ def write_report(
     try:
         drawn = _draw(contents, beside)
         contents.given.write(beside)
+        if contents.outside:
+            write_csv(beside / "outside.csv", outside_lines(contents.outside))
         write_tables(beside, contents.rows, contents.comparisons, contents.participants)
         write_csv(beside / "errors.csv", [one.as_line() for found in names["mistakes"].values() for one in found])
         environment = Environment(

@@ -3,6 +3,7 @@ import polars as pl
 import pytest
 
 import fistula
+from fistula.predict.outside import score_cohort
 
 from ..conftest import TINY_RUN
 
@@ -34,6 +35,19 @@ def test_the_score_of_a_patient_is_that_of_training(run_of_patients, phantom, po
     )
     np.testing.assert_allclose(slices["new"], slices["score"], rtol=0, atol=1e-6)
     assert set(found.patients["known"]) == {"trained on", "validated on", "tested on"}
+
+
+def test_patients_of_another_cohort_are_scored_as_the_studys_own(run_of_patients):
+    predictor = fistula.load(run_of_patients("pooling=attention"))
+    run = predictor.runs[0]
+    patients = sorted(set(run.predictions["patient_key"]))
+    found = score_cohort(predictor, run.cohort, patients)
+    both = run.predictions.join(found.predictions, on="patient_key", suffix="_new")
+    assert len(both) == len(found.predictions) == len(patients)
+    assert both["label"].equals(both["label_new"], check_names=False)
+    np.testing.assert_allclose(both["score_new"], both["score"], rtol=0, atol=1e-6)
+    slices = pl.read_parquet(run.folder / "slices.parquet").join(found.slices, on="slice_key", suffix="_new")
+    np.testing.assert_allclose(slices["score_new"], slices["score"], rtol=0, atol=1e-6)
 
 
 def test_a_run_of_patients_is_not_exported(run_of_patients, fistula_here):

@@ -48,6 +48,15 @@ def test_the_score_of_an_ingested_slice_is_that_of_training(study_of_three, phan
         np.testing.assert_allclose(stored[f"{column}_new"], stored[column], rtol=0, atol=1e-6)
 
 
+def test_three_classes_are_shifted_and_reported(study_of_three, fistula_here, study):
+    code, _, err = fistula_here("evaluate", f"run={study_of_three}", "shifts=true")
+    assert code == 0, err
+    code, _, err = fistula_here("report", f"study={study_of_three}", "resamples=20", "maps=none")
+    assert code == 0, err
+    assert 'id="robustness"' in (study_of_three / "report" / "index.html").read_text()
+    assert fistula_here("report", f"study={study_of_three}", "verify=true")[0] == 0
+
+
 def test_a_set_of_classes_stands_in_every_answer(study_of_three, one_patient, tmp_path, fistula_here, study):
     arguments = (f"run={study_of_three}", f"source={one_patient}", "out=answer", "error=0.3")
     code, out, err = fistula_here("predict", *arguments)
