@@ -158,7 +158,9 @@ def best_of(distances: ArrayLike, ranks: ArrayLike, patients: ArrayLike, *, most
     return keys, best
 
 
-def lroc_area(labels: ArrayLike, scores: ArrayLike, located: ArrayLike, patients: ArrayLike) -> Estimate:
+def lroc_area(
+    labels: ArrayLike, scores: ArrayLike, located: ArrayLike, patients: ArrayLike, runs: ArrayLike | None = None
+) -> Estimate:
     """Area under the localisation ROC curve: how often a positive is both placed rightly and scored above a negative.
 
     A positive whose place is wrong counts as scored below every negative. Guessing gives no fixed value: the area is
@@ -169,6 +171,7 @@ def lroc_area(labels: ArrayLike, scores: ArrayLike, located: ArrayLike, patients
         scores: Finite, ``(N,)``.
         located: Whether the place is right, ``(N,)``; not looked at where the label is 0.
         patients: Whom each is of, ``(N,)``.
+        runs: Which network gave each score, as `clustered_auroc` takes it.
 
     Raises:
         ValueError: As `clustered_auroc`.
@@ -181,7 +184,7 @@ def lroc_area(labels: ArrayLike, scores: ArrayLike, located: ArrayLike, patients
     values = check_scores(scores, rows=len(truth))
     is_right = check_labels(located)
     floor = values.min(initial=0.0) - 1.0
-    return clustered_auroc(truth, np.where(truth & ~is_right, floor, values), patients)
+    return clustered_auroc(truth, np.where(truth & ~is_right, floor, values), patients, runs)
 
 
 def _check_distances(distances: ArrayLike) -> Floats:

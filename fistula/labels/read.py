@@ -16,8 +16,8 @@ LONGEST_RANGE = 100_000
 OTHER_COLUMNS = ("frame_number", *RANGE, "label", "patient_id", "split", "site", *POINT_COLUMNS)
 TEMPLATE = ("patient_id", "series", "image_number", "position_mm")  # columns that help to fill in doctor's table
 COLUMNS = tuple(dict.fromkeys([name for key in KEYS for name in key] + list(OTHER_COLUMNS + TEMPLATE)))
-# Words that say that there is nothing, also as Chinese, Japanese and Korean reports have them; the only other one is then
-# the positive class.
+# Words that say that there is nothing, also as Chinese, Japanese and Korean reports have them; the only other one is
+# then the positive class.
 ABSENT = (
     "absent",
     "control",

@@ -20,6 +20,7 @@ from fistula.report.readers import Readers, compare_readers
 from fistula.report.results import Row, results
 from fistula.report.shifts import Robustness, robustness
 from fistula.report.study import Configuration, Study
+from fistula.report.where import Pair, Where, where
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Contents:
     flow: list[Step]
     participants: Table
     further: dict[str, Further]
+    where: list[Where]
+    where_pairs: list[Pair]
     externals: list[External]
     outside: list[Outside]
     robustness: Robustness | None
@@ -103,6 +106,7 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
         for external in externals
         for one in outside(study, external, rows, primary=primary, scaling=settings.scaling)
     ]
+    places, place_pairs = where(study, resamples=settings.resamples)
     return Contents(
         study=study,
         settings=settings,
@@ -117,6 +121,8 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
         flow=flow(study),
         participants=table_one(study),
         further={positive: further(study, rows[0]) for positive, rows in ranked.items()},
+        where=places,
+        where_pairs=place_pairs,
         externals=externals,
         outside=found_outside,
         robustness=robustness(study, level=primary, scaling=settings.scaling),

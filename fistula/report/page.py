@@ -4,6 +4,7 @@ import shutil
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from fistula.report.results import Row, seed_rows
 from fistula.report.shifts_figure import shifts_figure
 from fistula.report.study import Study
 from fistula.report.tables import TITLES, write_csv, write_tables
+from fistula.report.where import NEAR
+from fistula.report.where_figure import where_figure
 from fistula.sweep.status import read_status
 from fistula.viewer import page as viewer
 
@@ -127,6 +130,8 @@ def _draw(contents: Contents, folder: Path) -> dict[str, Markup]:
     """Save every figure; give the SVG of each, by name. SVG of our own drawing is the only markup not escaped."""
     study, settings = contents.study, contents.settings
     drawn: dict[str, tuple[Figure | None, str]] = outside_figures.drawn(contents)
+    if contents.where:
+        drawn["where"] = (where_figure(contents.where), "Distances of places, FROC curves, and clock errors")
     if contents.robustness:
         drawn["shifts"] = (shifts_figure(contents.robustness), "AUROC and abstentions over the strength of each shift")
     if contents.readers:
@@ -205,6 +210,8 @@ def _names(contents: Contents) -> dict[str, Any]:
         "say_level": say_level,
         "pvalue": wording.say_p,
         "signed": wording.say_signed,
+        "near": NEAR,
+        "infinite": inf,
         "version": __version__,
     }
 

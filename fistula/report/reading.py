@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fistula.report.results import Row
+from fistula.report.run import Run
 from fistula.report.saliency_maps import CELLS, run_maps
 from fistula.report.study import Configuration, Study
 
@@ -105,6 +106,19 @@ def _marks(row: dict[str, Any], shape: tuple[int, int], side: tuple[int, int]) -
     return found
 
 
+def _named(run: Run, keys: list[str], shape: tuple[int, ...]) -> list[list[dict[str, Any]]] | None:
+    """Points that a run names on its test slices, as `_marks` gives the reference; None where it names none."""
+    if run.places is None:
+        return None
+    places = run.places.filter((pl.col("part") == "test") & (pl.col("copy") == 0) & pl.col("row").is_not_null())
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in places.iter_rows(named=True):
+        own = {f"{row['kind']}_row": row["row"], f"{row['kind']}_col": row["col"]}
+        marks = _marks(own, (shape[0], shape[1]), shrunk(shape))
+        found.setdefault(row["slice_key"], []).extend({**one, "kind": f"found {one['kind']}"} for one in marks)
+    return [found.get(key, []) for key in keys]
+
+
 def _view(
     study: Study,
     configuration: Configuration,
@@ -130,6 +144,7 @@ def _view(
                 "slices": [index[key] for key in test["slice_key"]],
                 "labels": (test["label"] == classes.index(positive)).cast(pl.Int64).to_list(),
                 "scores": test[f"score_{positive}" if several else "score"].to_list(),
+                "marks": _named(run, test["slice_key"].to_list(), study.cohort.pixels.shape[1:]),
                 "maps": maps,
                 "without_maps": without,
             }

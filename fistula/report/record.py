@@ -17,6 +17,7 @@ from fistula.report.outside_numbers import as_json, outside_numbers, plain
 from fistula.report.readers_numbers import program_numbers, readers_numbers, shifts_numbers
 from fistula.report.results import seed_rows
 from fistula.report.study import read_study
+from fistula.report.where_numbers import where_numbers
 
 NUMBERS = "report.json"
 SHOWN = 5  # differing numbers named in the one line of an error
@@ -123,6 +124,7 @@ def _numbers(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{place} / patients", plain(group.patients, [name])
                 yield f"{place} / auroc", as_json(group.auroc, [name])
     yield from _compared(contents)
+    yield from where_numbers(contents.where, contents.where_pairs)
     yield from outside_numbers(contents.outside)
     yield from shifts_numbers(contents.robustness) if contents.robustness else ()
     yield from readers_numbers(contents.readers) if contents.readers else ()

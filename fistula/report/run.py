@@ -9,6 +9,11 @@ import polars as pl
 
 from fistula.errors import DataError
 
+PLACES = {
+    "slice_key", "copy", "patient_key", "fold", "part", "kind", "row", "col", "peak", "row_true", "col_true",
+    "mm_per_pixel",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Run:
@@ -58,6 +63,26 @@ class Run:
         of_patient = self.predictions.select("patient_key", "part", patient="label")
         joined = table.join(of_patient, on=("patient_key", "part"), maintain_order="left")
         return joined.with_columns(label=pl.coalesce("label", "patient")).drop("patient")
+
+    @cached_property
+    def places(self) -> pl.DataFrame | None:
+        """Columns as in `places.parquet`; None for a run that names no places.
+
+        Raises:
+            DataError: If the file cannot be read or lacks a column.
+        """
+        path = self.folder / "places.parquet"
+        if not path.is_file():
+            return None
+        remedy = "Remove this run's folder and train it again"
+        try:
+            table = pl.read_parquet(path)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise DataError(path, f"cannot be read ({error})", remedy=remedy) from error
+        missing = PLACES - set(table.columns)
+        if missing:
+            raise DataError(path, f"lacks the columns {', '.join(sorted(missing))}", remedy=remedy)
+        return table
 
     @property
     def history(self) -> pl.DataFrame | None:

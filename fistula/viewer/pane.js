@@ -127,7 +127,7 @@ class Pane {
     context.lineWidth = 1.75 * ratio; context.strokeStyle = MARKS[kind] || MARKS.finding;
     context.shadowColor = "#000"; context.shadowBlur = 3 * ratio;
     context.beginPath();
-    if (kind === "canal") {
+    if (kind.endsWith("canal")) {
       for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) { context.moveTo(x + 3 * dx * ratio, y + 3 * dy * ratio); context.lineTo(x + 10 * dx * ratio, y + 10 * dy * ratio); }
     } else {
       context.arc(x, y, 9 * ratio, 0, 2 * Math.PI); context.moveTo(x + ratio, y); context.arc(x, y, ratio, 0, 2 * Math.PI);
@@ -149,9 +149,11 @@ class Pane {
     canvas.width = Math.round(canvas.clientWidth * ratio); canvas.height = Math.round(canvas.clientHeight * ratio);
     const context = canvas.getContext("2d"), step = canvas.height / size, gap = step > 4 * ratio ? ratio : 0;
     this.series.slices.forEach((slice, i) => {
+      const across = canvas.width * 0.7, high = Math.max(step - gap, 1), level = this.viewer.hook("level", this.series, slice) ?? 1;
+      context.fillStyle = "#262b31"; context.fillRect(canvas.width * 0.3, i * step, across, high);
       context.fillStyle = this.viewer.hook("tint", this.series, slice) || "#262b31";
-      context.fillRect(canvas.width * 0.3, i * step, canvas.width * 0.7, Math.max(step - gap, 1));
-      if ((this.viewer.hook("marks", this.series, slice) || []).length) {
+      context.fillRect(canvas.width * 0.3, i * step, Math.max(across * level, ratio), high);
+      if ((this.viewer.hook("marks", this.series, slice) || []).some(mark => !mark.kind.startsWith("found"))) {
         context.fillStyle = MARKS.opening; context.fillRect(0, i * step, canvas.width * 0.22, Math.max(step - gap, 1));
       }
     });

@@ -60,6 +60,7 @@ def _add_facts(cohort: Path, site: str) -> None:
 
     manifest = pl.read_parquet(cohort / "manifest.parquet").with_columns(
         site=pl.lit(site),
+        orientation=pl.lit("axial"),
         image_number=pl.col("position_mm").cast(pl.Int64) + 1,
         opening_row=pl.when(pl.col("label") == 1).then(7.5),
         opening_col=pl.when(pl.col("label") == 1).then(23.5),

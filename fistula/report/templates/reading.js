@@ -204,6 +204,7 @@ const viewer = new Viewer($("stack"), {
     return $("marked").checked ? [...data.slices.marks[slice.at], ...(row && view().runs[row.run].marks?.[row.at] || [])] : [];
   },
   over: (series, slice) => { const row = rowAt(slice); return $("looked").checked && row && paint(overlay, row) ? overlay : null; },
+  level: (series, slice) => rowAt(slice)?.score ?? 0, // the strip is the score over the position
   tint: (series, slice) => OUTCOMES[rowAt(slice)?.outcome],
   moved: pane => tell(pane.slice.at),
 });

@@ -1,0 +1,160 @@
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fistula.errors import DataError
+from fistula.report.contents import Settings
+from fistula.report.page import write_report
+from fistula.report.reading import reading_data
+from fistula.report.record import verify
+from fistula.report.results import results
+from fistula.report.study import read_study
+from fistula.report.where import where
+
+from .conftest import write_study
+
+TRUTH = (7.5, 23.5)  # of the opening on every positive slice
+CANAL = (15.5, 15.5)
+
+
+def write_places(folder, *, off=(0.0, 0.0), random=None, mm=1.0, canal=True, learning="transfer", none=False):
+    """Write `places.parquet` of a study's runs: each point `off` from the true one, or drawn at random."""
+    manifest = pl.read_parquet(folder / "cohort" / "manifest.parquet")
+    for run in sorted(folder.glob(f"resnet18-{learning}-*")):
+        scored = pl.read_parquet(run / "predictions.parquet").select(
+            "slice_key", "patient_key", "fold", "part", "label"
+        )
+        rows = []
+        for row in scored.iter_rows(named=True):
+            positive = row.pop("label") == 1
+            point = random.uniform(0, 31, 2) if random else np.add(TRUTH, off)
+            own = row | {"copy": 0, "kind": "opening", "peak": 0.9 if positive else 0.2, "mm_per_pixel": mm}
+            truth = TRUTH if positive else (None, None)
+            place = (None, None) if none else tuple(map(float, point))
+            own |= dict(zip(("row", "col"), place, strict=True)) | dict(
+                zip(("row_true", "col_true"), truth, strict=True)
+            )
+            rows.append(own)
+            if canal:
+                at = dict(zip(("row", "col", "row_true", "col_true"), (*CANAL, *CANAL), strict=True))
+                rows.append(own | at | {"kind": "canal"})
+        pl.DataFrame(rows, schema_overrides={"row": pl.Float64, "col": pl.Float64}).write_parquet(
+            run / "places.parquet"
+        )
+    assert len(manifest)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    study = write_study(tmp_path / "study", slices=5)
+    table = pl.read_parquet(study / "cohort" / "manifest.parquet")
+    assert table["orientation"].unique().to_list() == ["axial"]
+    return study
+
+
+def judged(folder):
+    return where(read_study(folder), resamples=50)
+
+
+def test_a_study_without_places_has_no_such_section(folder):
+    assert judged(folder) == ([], [])
+    page = write_report(read_study(folder), Settings(resamples=20))
+    assert 'id="where"' not in page.read_text()
+
+
+def test_points_moved_by_a_known_offset_are_found_so(folder):
+    ((found,), pairs) = judged(write_places(folder, off=(3.0, -4.0), mm=0.5))
+    assert (found.unit, pairs) == ("mm", [])
+    assert found.slices["distance"].unique().to_list() == [2.5]
+    assert found.estimates["median"].value == found.estimates["mean"].value == 2.5
+    assert found.estimates["near"].value == 1.0
+    ((found,), _) = judged(write_places(folder, off=(3.0, -4.0), mm=1.5))
+    assert found.estimates["median"].value == 7.5
+    assert (found.estimates["near"].value, found.estimates["far"].value) == (0.0, 1.0)
+    assert found.estimates["first"].value == found.estimates["lroc"].value == 0.0
+    assert {one.value for one in found.froc.at.values()} == {0.0}
+
+
+def test_right_points_on_the_right_slices_have_the_area_of_the_scores(folder):
+    ((found,), _) = judged(write_places(folder))
+    study = read_study(folder)
+    rows = results(study, resamples=20, scaling="platt", prevalence=None)
+    slices = next(row for row in rows if row.level == "slice" and row.configuration.name == found.configuration.name)
+    assert found.estimates["lroc"].value == pytest.approx(slices.estimates["auroc"].value)
+    assert found.estimates["slice"].value == 1.0  # every slice of a positive patient is positive here
+    assert found.froc.at[0.5].value == 1.0
+    assert found.clock.within_one.value == 1.0
+    assert found.clock.mean == pytest.approx(0.0)
+
+
+def test_a_place_turned_about_the_canal_is_off_by_its_hours(folder):
+    # From (-8, 8) to (8, 8) about the canal: from half past one to half past four.
+    ((found,), _) = judged(write_places(folder, off=(16.0, 0.0)))
+    assert found.slices["hours"].unique().to_list() == pytest.approx([3.0])
+    assert found.clock.within_one.value == 0.0
+    assert found.clock.mean_absolute.value == pytest.approx(3.0)
+
+
+def test_points_at_random_do_no_better_than_chance(folder):
+    ((found,), _) = judged(write_places(folder, random=np.random.default_rng(0)))
+    assert found.estimates["near"].value < 0.25  # a circle of 5 pixels is 8 % of the image
+    assert found.estimates["fixed"].value == 1.0  # all openings are at one place
+
+
+def test_what_cannot_be_judged_is_na_with_its_reason(folder):
+    ((found,), _) = judged(write_places(folder, none=True, canal=False, mm=None))
+    assert (found.unit, found.clock) == ("% of the side", None)
+    assert found.estimates["near"].value == 0.0
+    assert "no place was named for half" in found.estimates["median"].reason
+    for run in folder.glob("resnet18-transfer-*"):
+        table = pl.read_parquet(run / "places.parquet")
+        table.with_columns(row_true=pl.lit(None, pl.Float64), col_true=pl.lit(None, pl.Float64)).write_parquet(
+            run / "places.parquet"
+        )
+    ((found,), _) = judged(folder)
+    assert not any(estimate.is_defined for estimate in found.estimates.values())
+    assert all(estimate.reason for estimate in found.estimates.values())
+
+
+def test_two_configurations_are_compared_on_the_same_slices_and_every_number_is_verified(folder):
+    write_places(folder)
+    write_places(folder, random=np.random.default_rng(1), learning="end_to_end")
+    found, (pair,) = judged(folder)
+    assert [one.configuration.factors["learning"] for one in found] == ["transfer", "end_to_end"]
+    shares = [one.estimates["near"].value for one in found]
+    assert pair.test.difference.value == pytest.approx(shares[0] - shares[1])
+    assert pair.corrected < 0.001
+    page = write_report(read_study(folder), Settings(resamples=20))
+    text = page.read_text()
+    assert 'id="where"' in text
+    assert "names a point within 5 mm of the reference in 100% of" in text
+    record = json.loads((page.parent / "report.json").read_text())["numbers"]
+    assert sum(name.startswith("where / ") for name in record) > 30
+    assert verify(folder) == len(record)
+    write_places(folder, off=(6.0, 0.0))
+    with pytest.raises(DataError, match="every number must follow from the stored predictions"):
+        verify(folder)
+
+
+def test_the_reading_room_has_the_points_that_a_run_names(folder):
+    write_places(folder, off=(1.0, 2.0))
+    study = read_study(folder)
+    rows = [row for row in results(study, resamples=20, scaling="platt", prevalence=None) if row.level == "patient"]
+    views = reading_data(study, rows, first=0)["views"]
+    named = next(view for view in views if "transfer" in view["name"])["runs"][0]
+    assert {(mark["kind"], mark["row"], mark["col"]) for marks in named["marks"] for mark in marks} == {
+        ("found opening", 8.5, 25.5),
+        ("found canal", 15.5, 15.5),
+    }
+    assert next(view for view in views if "end" in view["name"])["runs"][0]["marks"] is None
+
+
+def test_a_table_of_places_that_lacks_a_column_is_one_line(folder):
+    write_places(folder)
+    path = next(folder.glob("resnet18-transfer-*")) / "places.parquet"
+    pl.read_parquet(path).drop("peak").write_parquet(path)
+    with pytest.raises(DataError, match=r"places\.parquet: lacks the columns peak"):
+        judged(folder)
