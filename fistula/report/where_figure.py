@@ -48,7 +48,8 @@ def _rose(figure: Figure, columns: int, found: Where) -> None:
     axes.set_theta_zero_location("N")  # type: ignore[attr-defined]  # of polar axes
     axes.set_theta_direction(-1)  # type: ignore[attr-defined]
     axes.set_xticks(
-        np.arange(12) * np.pi / 6, [f"{hour:+d}".replace("-", "\N{MINUS SIGN}") for hour in (*range(7), *range(-5, 0))]
+        np.arange(12) * np.pi / 6,
+        [f"{hour:{'+d' if hour else 'd'}}".replace("-", "\N{MINUS SIGN}") for hour in (*range(7), *range(-5, 0))],
     )
     axes.set_yticks([])
     axes.grid(color=SOFT, linewidth=0.3)
