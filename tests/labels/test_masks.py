@@ -611,3 +611,35 @@ def test_doctor_lists_the_segments(archive, fistula_here, tmp_path):
 def test_without_anything_drawn_masks_are_refused_in_one_line(archive, ingested):
     error, _ = ingested("masks")
     assert "labels=masks: must find masks below in, found none of any image. They are DICOM segmentations" in error
+
+
+def _item(**attributes):
+    item = Dataset()
+    for keyword, value in attributes.items():
+        setattr(item, keyword, value)
+    return item
+
+
+def test_a_mask_marks_frames_of_an_enhanced_object(tmp_path, write_dicom, ingested):
+    for patient in range(2):
+        write_dicom(
+            tmp_path / "in" / f"p{patient}" / "a.dcm",
+            np.random.default_rng(patient).integers(1, 900, (SLICES, *SHAPE), dtype=np.uint16),
+            SOPClassUID="1.2.840.10008.5.1.4.1.1.4.1",
+            PatientID=f"P{patient}", SOPInstanceUID=f"2.25.5{patient}", SeriesInstanceUID=f"2.25.6{patient}",
+            StudyInstanceUID=f"2.25.4{patient}",
+            PerFrameFunctionalGroupsSequence=[
+                _item(PlanePositionSequence=[_item(ImagePositionPatient=[0, 0, 4.0 * at])]) for at in range(SLICES)
+            ],
+            SharedFunctionalGroupsSequence=[_item(
+                PlaneOrientationSequence=[_item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+                PixelMeasuresSequence=[_item(PixelSpacing=[1.0, 0.5], SliceThickness=4)],
+            )],
+            drop=("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"),
+        )  # fmt: skip
+    affine = np.diag([-0.5, -1.0, 4.0, 1.0])  # right, anterior, head
+    nibabel.save(nibabel.Nifti1Image(block().transpose(2, 1, 0), affine), tmp_path / "in" / "p0" / "x_seg.nii.gz")
+    record, manifest = ingested("masks")
+    assert manifest is not None, record
+    assert sorted(manifest.filter(pl.col("label") == 1)["frame"].to_list()) == [1, 2]
+    assert record["by_class"] == {"negative": 3, "positive": 2}
