@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from fistula.errors import ConfigError, DataError
-from fistula.source.patients import PatientRule
+from fistula.source.patients import PatientRule, apart
 
 
 def images(*rows, **columns):
@@ -117,3 +117,34 @@ def test_a_rule_that_names_nobody_is_refused(word):
 )
 def test_a_pattern_is_of_one_name_and_so_a_patient_is_one_in_two_folders(pattern, path, patient):
     assert PatientRule(pattern)._of_path(path) == patient
+
+
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        ({"birth_key": ["b", "b"]}, ["header 1", "header 1"]),
+        ({"birth_key": ["b", "c"]}, ["s", "t"]),
+        ({"sex": ["F", "M"]}, ["s", "t"]),
+        ({"sex": ["F", "O"]}, ["header 1", "header 1"]),
+        ({"issuer_key": ["here", "there"]}, ["s", "t"]),
+        ({"institution_key": ["here", "there"]}, ["header 1", "header 1"]),
+        ({"is_default_id": True}, ["s", "t"]),
+        ({"is_default_id": True, "birth_key": "b"}, ["header 1", "header 1"]),
+    ],
+    ids=[
+        "a follow-up",
+        "two births",
+        "two sexes",
+        "sex O",
+        "two issuers",
+        "two hospitals",
+        "a word",
+        "a word, one birth",
+    ],
+)
+def test_new_images_under_one_id_are_one_patients_unless_the_headers_say_otherwise(columns, found):
+    apart_, shared = apart(images(("1", None, "s"), ("1", None, "t"), **columns))
+    assert apart_["patient_key"].to_list() == found
+    assert shared == (found == ["s", "t"])
+    nameless, shared = apart(images(("", None, "s"), ("", None, "t")))
+    assert (nameless["patient_key"].to_list(), shared) == (["study s", "study t"], 0)
