@@ -116,7 +116,8 @@ def _say_results(study: Study, rows: list[Row], found: Comparisons | None) -> li
     if not defined:
         return [f"No configuration has a defined per-{rows[0].level} AUROC: {rows[0].estimates['auroc'].reason}."]
     best, rest = defined[0], study.rest(defined[0].positive)
-    return [_say_best(best, rest, among=rows), _say_operating(study, best), _say_others(best, found)]
+    others = _say_others(best, found) if len(study.positives) == 1 else ""  # of several, the tables say it
+    return [_say_best(best, rest, among=rows), _say_operating(study, best), others]
 
 
 def _say_best(best: Row, rest: str, *, among: list[Row]) -> str:
@@ -150,9 +151,9 @@ def _say_operating(study: Study, best: Row) -> str:
     seeds = best.configuration.num_seeds
     over = f", over {seeds} seeds" if seeds > 1 else ""
     return (
-        f"At {threshold} it recognized {hits} of {count(sick, best.level)} with the class {best.positive} ("
-        f"sensitivity {hits / sick:.0%}) and {right} of {well} without it"
-        f" (specificity {right / well:.0%}){over}."
+        f"At {threshold}, it correctly classified {hits} of {count(sick, best.level)} as {best.positive}"
+        f" (sensitivity, {hits / sick:.0%}) and {right} of {well} as {study.rest(best.positive)}"
+        f" (specificity, {right / well:.0%}){over}."
     )
 
 
@@ -169,12 +170,14 @@ def _say_others(best: Row, found: Comparisons | None) -> str:
     if not tested:
         return ""
     beaten = [_other(pair, name) for pair in tested if pair.holm["auroc"] < SIGNIFICANT and _lead(pair, name) > 0]
-    rest = [_other(pair, name) for pair in tested if _other(pair, name) not in beaten]
+    # An equal AUROC that no patient moves has no test, and differs from nothing.
+    equal = [pair for pair in pairs if pair not in tested and _lead(pair, name) == 0]
+    rest = [_other(pair, name) for pair in [*tested, *equal] if _other(pair, name) not in beaten]
     test = "paired tests, Holm-adjusted" if len(tested) > 1 else "paired test"
     those = _listed(rest) if 0 < len(rest) <= NAMED else f"any of the {len(rest)} other configurations"
     if not beaten:
         return f"Its AUROC does not differ significantly from that of {those} ({test})."
-    better = _listed(beaten) if len(beaten) <= NAMED else f"{len(beaten)} of the {len(tested)} others"
+    better = _listed(beaten) if len(beaten) <= NAMED else f"{len(beaten)} of the {len(tested) + len(equal)} others"
     tail = f", but does not differ significantly from that of {those}" if rest else ""
     return f"Its AUROC is significantly higher than that of {better}{tail} ({test})."
 

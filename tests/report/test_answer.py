@@ -35,8 +35,8 @@ def test_the_operating_point_is_said_in_patients(tmp_path):
     hits = ((rows["label"] == 1) & (rows["called"] == 1)).sum()
     right = ((rows["label"] == 0) & (rows["called"] == 0)).sum()
     assert contents.answer[1] == (
-        f"At the threshold chosen on validation data it recognized {hits} of 15 patients with the class fistula "
-        f"(sensitivity {hits / 15:.0%}) and {right} of 15 without it (specificity {right / 15:.0%})."
+        f"At the threshold chosen on validation data, it correctly classified {hits} of 15 patients as fistula "
+        f"(sensitivity, {hits / 15:.0%}) and {right} of 15 as normal (specificity, {right / 15:.0%})."
     )
 
 
@@ -45,6 +45,19 @@ def test_like_configurations_do_not_differ_significantly(tmp_path, monkeypatch):
     contents = compute(read_study(write_study(tmp_path / "study")), SETTINGS)
     assert contents.comparisons[0].pairs[0].holm["auroc"] > 0.05
     assert contents.answer[2].startswith("Its AUROC does not differ significantly from that of ")
+
+
+def test_an_equal_perfect_auroc_counts_among_those_that_do_not_differ(tmp_path, monkeypatch):
+    """Of three configurations two are perfect: no patient moves their difference, which has no test."""
+    for learning, strength in (("transfer", 60.0), ("end_to_end", 60.0), ("linear_probe", 2.0)):
+        monkeypatch.setitem(STRENGTH, learning, strength)
+    learnings = ("transfer", "end_to_end", "linear_probe")
+    contents = compute(read_study(write_study(tmp_path / "study", learnings=learnings)), SETTINGS)
+    said = contents.answer[2]
+    best = contents.ranked("fistula")[0].configuration.name
+    other = "end-to-end" if best == "transfer" else "transfer"
+    assert said.startswith("Its AUROC does not differ significantly from that of ")
+    assert other in said
 
 
 def test_chance_is_not_excluded_where_nothing_is_learned(tmp_path, monkeypatch):
@@ -117,7 +130,7 @@ def test_a_threshold_that_nobody_chose_is_not_said_to_be_chosen(tmp_path):
     fixed = {"threshold": 0.5, "rule": "argmax"}
     edit(folder, lambda record: record | {"operating_point": fixed, "patient_operating_point": fixed})
     page = write_report(read_study(folder), SETTINGS).read_text()
-    assert "At a threshold of 0.5 it recognized " in page
+    assert "At a threshold of 0.5, it correctly classified " in page
     assert "The threshold was 0.5 in every run; none was chosen on data." in page
     assert "hosen on its validation set" not in page
     assert "threshold chosen on validation data" not in page
