@@ -13,6 +13,8 @@ from fistula.evidence.area import clustered_auroc
 from fistula.predict.ensemble import load_runs
 from fistula.predict.outside import score_cohort
 from fistula.predict.predictor import of_runs
+from fistula.report.outside import ensemble_rows, external_rows, read_externals
+from fistula.report.study import read_study
 
 from ..conftest import PHANTOM
 
@@ -105,6 +107,19 @@ def test_scores_are_those_that_predict_gives(own_study, other, made, monkeypatch
     both = mean.join(predicted, on="slice_key")
     assert len(both) == len(cohort.labelled)
     np.testing.assert_allclose(both["score"], both["predicted"], atol=1e-6)
+
+
+def test_decisions_of_the_ensemble_are_those_that_predict_gives(fistula_here, own_study, other, made, monkeypatch):
+    assert fistula_here("evaluate", f"run={own_study}", f"cohort={other}")[0] == 0
+    study = read_study(own_study)
+    (external,) = read_externals(study)
+    long = external_rows(study, external, "fistula", level="slice", scaling="platt")
+    called = ensemble_rows(long).select("unit", "called")
+    monkeypatch.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(made / "key"))
+    predicted = of_runs(load_runs(own_study)).predict(other.parent / "phantom").slices
+    both = called.join(predicted.select("decision", unit="slice_key"), on="unit")
+    assert len(both) == len(called)
+    assert (both["called"] == (both["decision"] == "fistula").cast(pl.Int64)).all()
 
 
 def test_a_cohort_that_holds_the_studys_patients_is_refused_or_they_are_left_out(fistula_here, own_study, other, made):
