@@ -51,7 +51,7 @@ def training_rows(cohort: Path, folder: Path, options: argparse.Namespace) -> li
 
 def scoring_seconds(cohort: Path, folder: Path, options: argparse.Namespace) -> float:
     """Seconds to score as many slices as the cohort has, in the run's precision, where it trains."""
-    from fistula.learning.scoring import class_probabilities
+    from fistula.learning.scoring import seen
 
     settings = [f"model.architecture={options.architectures[0]}", f"image_size={options.size}", "logger=csv"]
     experiment = build_experiment(cohort, folder, f"trainer={options.trainer}", *settings)
@@ -60,10 +60,10 @@ def scoring_seconds(cohort: Path, folder: Path, options: argparse.Namespace) -> 
     classifier = experiment.classifier.to(strategy.root_device)
     parts = ("train", "val", "test")
     with strategy.precision_plugin.forward_context():
-        class_probabilities(classifier, data, "val")  # warms up
+        seen(classifier, data, "val")  # warms up
         started = time.perf_counter()
         for part in parts:
-            class_probabilities(classifier, data, part)
+            seen(classifier, data, part)
     return time.perf_counter() - started
 
 

@@ -100,7 +100,8 @@ def smaller(command):
 # What a page may take for granted: the folder, and the command that makes it.
 PAPER = ("experiment=paper/1_resnet18_transfer,paper/4_resnet18_end_to_end", "split.folds=2", "split.fold=0")
 PATIENT = ("pooling=attention", "learning=transfer", "split.folds=2", "split.fold=0,1")
-FEWER = {"paper": PAPER, "patient": PATIENT}
+PLACES = ("head=locate", "learning=transfer", "split.folds=2", "split.fold=0")
+FEWER = {"paper": PAPER, "patient": PATIENT, "places": PLACES}
 COHORT = ("ingest", "source=DIR", "labels=labels.csv", "out=data/cohort", "size=64")
 STUDY = ("train", "-m", "cohort=data/cohort", *TINY_RUN, IN_PROCESS)
 OUTSIDE = ("ingest", "source=OUTSIDE", "labels=outside.csv", "out=data/outside", "size=64")
@@ -108,6 +109,7 @@ GRANTED = {
     "data/outside": OUTSIDE,
     "data/cohort": COHORT,
     "multirun/paper": (*STUDY, "study=paper", *PAPER),
+    "multirun/places": (*STUDY, "study=places", *PLACES),
     "multirun/patient": (*STUDY, "study=patient", *PATIENT),
     "multirun/quick": (
         *STUDY,

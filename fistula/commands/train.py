@@ -128,6 +128,7 @@ def _facts(plan: RunPlan) -> dict[str, Any]:
         "split": choices["split"],
         "labelling": choices["labelling"],
         # Slices pass through no pooling.
+        "head": choices["head"],
         "unit": "slice" if cfg.unit == "slice" else f"patient, {choices['pooling']} pooling",
     }
     return {

@@ -117,24 +117,21 @@ class Backbone(nn.Module):
             part[..., None, None] if isinstance(layer, nn.Conv2d) else part
             for part, layer in zip(parts, layers, strict=True)
         ]
-        logits = [head(part).flatten(1) for head, part in zip(self.heads, shaped, strict=True)]
+        # Not through the heads' hooks, which note what the network itself gives them.
+        logits = [head.forward(part).flatten(1) for head, part in zip(self.heads, shaped, strict=True)]
         return torch.stack(logits).mean(dim=0) if len(logits) > 1 else logits[0]
 
-    def pyramid(self, image: Tensor) -> list[Tensor]:
-        """Feature maps ``(B, C, h, w)`` of images, one a stride, from the finest; of a transformer all are alike.
+    def pyramid(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Feature maps ``(B, C, h, w)`` of images, one a stride, from the finest, and the `features` of the same pass.
 
-        Raises:
-            ConfigError: If the network gives none.
+        Of a transformer, whose maps are all of one stride, it is the last. Not every network gives them:
+        `dry_run.check_pyramid`.
         """
-        try:
-            options = {"output_fmt": "NCHW", "intermediates_only": True}
-            found = self.network.forward_intermediates(self._normalised(image), **options)
-        except (AttributeError, AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-            name = type(self.network).__name__
-            remedy = "The table in docs/networks.md says which do"
-            raise ConfigError(f"model ({name})", "gives no maps of its stages", remedy=remedy) from error
+        final, found = self.network.forward_intermediates(self._normalised(image), output_fmt="NCHW")
+        with self.noting_features() as noted:
+            self.network.forward_head(final)
         by_side = {int(one.shape[-1]): one for one in found}  # of several of a stage the last
-        return [by_side[side] for side in sorted(by_side, reverse=True)]
+        return [by_side[side] for side in sorted(by_side, reverse=True)], torch.cat(noted, dim=1)
 
     def stages(self) -> list[list[str]]:
         """Names of the network's parameters by stage, from the stem to the classifier, which is alone in the last."""

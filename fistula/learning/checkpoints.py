@@ -105,3 +105,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             free = f"{shutil.disk_usage(partial.parent).free / 1e6:.0f} MB free"
             remedy = "Free some space; the same command then goes on from the last checkpoint"
             raise TrainingError(path, "cannot be written", found=free, remedy=remedy) from error
+
+
+def epoch_of(checkpoint: Path) -> int:
+    """The last epoch that a checkpoint has behind it.
+
+    Raises:
+        TrainingError: If it cannot be read.
+    """
+    try:
+        return int(torch.load(checkpoint, weights_only=True, mmap=True)["epoch"])
+    except Exception as error:
+        remedy = "Remove it: the run then begins anew, and ends with the same scores"
+        raise TrainingError(checkpoint, f"cannot be read ({str(error).splitlines()[0]})", remedy=remedy) from error

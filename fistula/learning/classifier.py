@@ -23,6 +23,7 @@ from torchmetrics.classification import (
 
 from fistula.errors import TrainingError
 from fistula.learning.backbone import Backbone
+from fistula.learning.heads import Classify, Head, Locate
 from fistula.learning.modes import LearningMode, freeze, parameter_groups
 from fistula.learning.pooling import Mean
 from fistula.learning.slices import Batch
@@ -43,6 +44,7 @@ class FistulaClassifier(pl.LightningModule):
         pooling: From the features of a bag's slices to the bag's, as in `fistula.learning.pooling`; a slice that is a
             bag of its own does not pass through it. The mean where left out.
         slice_weight: Of the loss of slices that have a label in bags that have one of their own, at least 0.
+        head: What is said of a slice beside its class; nothing where left out.
     """
 
     def __init__(
@@ -56,9 +58,11 @@ class FistulaClassifier(pl.LightningModule):
         schedule: Callable[..., LRScheduler],
         pooling: nn.Module | None = None,
         slice_weight: float = 0.0,
+        head: Head | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.head = head or Classify()
         self.pooling = pooling or Mean()
         self.slice_weight = slice_weight
         self.learning = learning
@@ -70,13 +74,25 @@ class FistulaClassifier(pl.LightningModule):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return class probabilities ``(B, K)``, float32, of images ``(B, C, H, W)``, 0 to 255."""
-        return self.backbone(image).float().softmax(dim=1)
+        return self.find(image)[0]
+
+    def find(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Class probabilities ``(B, K)`` of images, and the logits of their maps ``(B, M, h, w)``; M is 0 for none."""
+        if isinstance(self.head, Classify):
+            return self.backbone(image).float().softmax(dim=1), image.new_zeros((len(image), 0, 1, 1)).float()
+        return judge(self.backbone, self.head, image)
+
+    def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """What `pool` takes of images, and the logits of their maps as in `find`."""
+        if isinstance(self.head, Classify):
+            return self.backbone.features(image), image.new_zeros((len(image), 0, 1, 1)).float()
+        return self.head(self.backbone, image)
 
     def pool(self, features: Tensor, sizes: Sequence[int], positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Judge bags by the features of their slices, and each slice as if it were a bag of its own.
 
         Args:
-            features: ``(N, F)``, bag after bag.
+            features: As `features` gives them, bag after bag.
             sizes: Slices of each bag, B numbers.
             positions: In mm, ``(N,)``.
 
@@ -84,20 +100,22 @@ class FistulaClassifier(pl.LightningModule):
             Class probabilities of the bags ``(B, K)``, the weight of each slice in its bag ``(N,)``, and class
             probabilities of the slices alone ``(N, K)``; float32.
         """
-        pooled, weights = self.pooling(features, sizes, positions)
-        alone, _ = self.pooling(features, [1] * len(features), positions)
-        bags, slices = (self.backbone.classify(part).float().softmax(dim=1) for part in (pooled, alone))
-        return bags, weights, slices
+        bags, weights = self._judged(features, sizes, positions)
+        alone, _ = self._judged(features, [1] * len(features), positions)
+        return bags.softmax(dim=1), weights, alone.softmax(dim=1)
 
     def on_train_epoch_start(self) -> None:
         freeze(self.learning, self.backbone, epoch=self.current_epoch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        logits, features = self._logits(batch)
+        logits, features, maps = self._logits(batch)
         loss = self.loss(logits, batch["label"])
         if self.slice_weight and features is not None and (batch["slice_label"] >= 0).any():
-            of_slices = cross_entropy(self.backbone.classify(features), batch["slice_label"], ignore_index=-1)
-            loss = loss + self.slice_weight * of_slices
+            alone, _ = self._judged(features)
+            loss = loss + self.slice_weight * cross_entropy(alone, batch["slice_label"], ignore_index=-1)
+        if maps is not None and not isinstance(self.head, Classify):
+            of_maps = self.head.loss(maps, batch["points"], _known_labels(batch), size=batch["image"].shape[-1])
+            loss = loss + self.head.weight * of_maps
         self._note_if_not_finite(loss.detach())
         size = len(batch["label"])
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
@@ -118,7 +136,7 @@ class FistulaClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         groups = parameter_groups(self.learning, self.backbone)
-        if own := list(self.pooling.parameters()):
+        if own := [*self.pooling.parameters(), *self.head.parameters()]:
             groups.append({"params": own, "rate": 1.0, "starts": 0.0})
         optimizer = self.make_optimizer(groups)
         on_card = self.device.type == "cuda"
@@ -153,14 +171,45 @@ class FistulaClassifier(pl.LightningModule):
             remedy="Lower optimizer.lr, or look for a damaged slice in the cohort's contact sheet",
         )
 
-    def _logits(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Of the bags ``(B, K)``; and the features ``(N, F)`` of their slices, where a bag has several."""
+    def _logits(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Of the bags ``(B, K)``; the features of their slices, where a bag has several; and maps, where there are."""
+        features, maps = batch.get("features"), None
+        if features is None and not isinstance(self.head, Classify):
+            features, maps = self.head(self.backbone, batch["image"])
         if "sizes" not in batch:
-            of_slices = "features" in batch
-            return self.backbone.classify(batch["features"]) if of_slices else self.backbone(batch["image"]), None
-        features = batch["features"] if "features" in batch else self.backbone.features(batch["image"])
-        pooled, _ = self.pooling(features, batch["sizes"], batch["position"])
-        return self.backbone.classify(pooled), features
+            logits = self.backbone(batch["image"]) if features is None else self._judged(features)[0]
+            return logits, None, maps
+        features = self.backbone.features(batch["image"]) if features is None else features
+        return self._judged(features, batch["sizes"], batch["position"])[0], features, maps
+
+    def _judged(
+        self, features: Tensor, sizes: Sequence[int] | None = None, positions: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits ``(B, K)`` of bags, or of single slices as they are, and the slices' weights ``(N,)``."""
+        own = features[:, : self.backbone.num_features]
+        weights = features.new_ones(len(features))
+        if sizes is not None:
+            own, weights = self.pooling(own, sizes, positions)
+        logits = self.backbone.classify(own).float()
+        if isinstance(self.head, Classify):
+            return logits, weights
+        return self.head.judged(logits, features[:, -1], sizes), weights
+
+
+def judge(backbone: Backbone, head: Locate, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Class probabilities and maps of images, as `FistulaClassifier.find` gives them."""
+    features, maps = head(backbone, image)
+    logits = backbone.classify(features[:, :-1]).float()
+    return head.judged(logits, features[:, -1], None).softmax(dim=1), maps
+
+
+def _known_labels(batch: Batch) -> Tensor:
+    """Of the slices ``(N,)``, -1 where nothing is known; in a negative bag there is nothing to be found."""
+    if "sizes" not in batch:
+        return batch["label"]
+    own = batch["slice_label"]
+    sizes = torch.tensor(batch["sizes"], device=own.device)
+    return torch.where((own < 0) & (batch["label"].repeat_interleave(sizes) == 0), 0, own)
 
 
 def training_metrics(num_classes: int) -> MetricCollection:

@@ -20,6 +20,8 @@ from fistula.cohort.split_table import PARTS
 from fistula.learning.adjacent import channel_rows
 from fistula.learning.bags import BagDataset, Bags, bags_of
 from fistula.learning.expansion import Expanded, with_copies
+from fistula.learning.pipeline import following
+from fistula.learning.points import points_of
 from fistula.learning.resized import resized
 from fistula.learning.sampling import EpochSampler, ProcessSampler
 from fistula.learning.slices import DeviceDataset, FeatureDataset, Images, Resize, SliceDataset
@@ -46,6 +48,7 @@ class FistulaDataModule(LightningDataModule):
         seed: Of the order and of the augmentation.
         unit: What is scored, a bag: ``slice`` or ``patient``.
         slices_per_step: Of a bag that training draws at each step; None takes all. Evaluation takes all.
+        kinds: Of points that training is given, moved with what moves the image; the finding's first.
 
     Attributes:
         bags: Of each part.
@@ -68,15 +71,18 @@ class FistulaDataModule(LightningDataModule):
         seed: int,
         unit: str = "slice",
         slices_per_step: int | None = None,
+        kinds: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
-        self.cohort = cohort
+        self.cohort, self.kinds = cohort, kinds
         self.expansion, self.augmentation = expansion, augmentation
         if isinstance(augmentation, Expanded):
             labels = cohort.labelled.select("slice_key", "label")
             parts = with_copies(parts, augmentation, labels, num_classes=len(cohort.classes))
             # From here on the copies are slices like others: no epoch draws anything anew.
             self.expansion, self.augmentation = augmentation, albumentations.Compose([], seed=seed)
+        if kinds:
+            self.expansion, self.augmentation = following(self.expansion), following(self.augmentation)
         self.resize, self.batch_size, self.num_workers, self.seed = resize, batch_size, num_workers, seed
         self.channels = channel_rows(cohort.manifest, num_slices)
         self.make_sampler = sampler
@@ -94,6 +100,11 @@ class FistulaDataModule(LightningDataModule):
     def class_counts(self) -> list[int]:
         """Training bags of each class."""
         return np.bincount(self.bags["train"].labels, minlength=self.num_classes).tolist()
+
+    @cached_property
+    def points(self) -> NDArray[np.float32] | None:
+        """Of all slices, in the network's input, ``(N, M, 2)``; None where none are asked for."""
+        return points_of(self.cohort, self.kinds, image_size=self.resize.image_size) if self.kinds else None
 
     @cached_property
     def images(self) -> Images:
@@ -196,7 +207,8 @@ class FistulaDataModule(LightningDataModule):
     def _images(self, part: str, augmentation: albumentations.Compose | None) -> SliceDataset | DeviceDataset:
         bags = self.bags[part]
         if augmentation is None and not bags.copies.any() and self._fits_card(bags.rows):
-            return DeviceDataset(self.images, self._labels, self.channels, bags.rows, device=self._device)
+            card, points = self._device, self.points
+            return DeviceDataset(self.images, self._labels, self.channels, bags.rows, device=card, points=points)
         return SliceDataset(
             self.images,
             self._labels,
@@ -206,6 +218,7 @@ class FistulaDataModule(LightningDataModule):
             augmentation=augmentation,
             expansion=self.expansion,
             seed=self.seed,
+            points=self.points,
         )
 
     @property

@@ -49,3 +49,25 @@ def check_network(backbone: "Backbone") -> None:
     except Exception as error:
         rule = "has a classifier that cannot be told from the network below it"
         raise ConfigError(where, rule, remedy=ANOTHER) from error
+
+
+@torch.no_grad()
+def check_pyramid(backbone: "Backbone") -> None:
+    """Pass two images through the network's stages.
+
+    Raises:
+        ConfigError: If it gives no maps of them, or if what follows them is not all that follows in the network.
+    """
+    where, size = f"model.architecture={backbone.network.pretrained_cfg['architecture']}", backbone.input_size
+    image = torch.rand((2, backbone.num_slices, size, size), generator=torch.Generator().manual_seed(0)) * 255
+    was, rule = backbone.training, "gives no maps of its stages, which head=locate looks at"
+    backbone.eval()
+    try:
+        levels, features = backbone.pyramid(image)
+        is_whole = torch.allclose(features, backbone.features(image), rtol=1e-3, atol=1e-4)
+    except Exception as error:  # timm's networks have no error of their own
+        raise ConfigError(where, rule, remedy="Use head=classify, or another network: docs/networks.md") from error
+    finally:
+        backbone.train(was)
+    if not is_whole or not all(level.ndim == 4 for level in levels):
+        raise ConfigError(where, rule, remedy="Use head=classify, or another network: docs/networks.md")

@@ -15,15 +15,16 @@ from omegaconf import DictConfig
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from fistula.cohort.manifest import Cohort
-from fistula.errors import OutOfMemoryError, TrainingError
+from fistula.errors import OutOfMemoryError
 from fistula.learning import tracking
 from fistula.learning.callbacks import EpochHistory, EpochSeed, WeightAverage, progress
-from fistula.learning.checkpoints import AtomicCheckpointIO, BestWeights, LastCheckpoint
+from fistula.learning.checkpoints import AtomicCheckpointIO, BestWeights, LastCheckpoint, epoch_of
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.datamodule import FistulaDataModule
 from fistula.learning.features import cache_features
 from fistula.learning.hardware import num_processes, settings
 from fistula.learning.making import make, one_line
+from fistula.learning.points import kinds_of, pixel_mm_of
 from fistula.learning.pruning import Prune
 from fistula.learning.ranks import is_of_srun
 from fistula.learning.results import ChooseThreshold, flat_metrics, summarize
@@ -31,6 +32,8 @@ from fistula.learning.scoring import score_parts
 from fistula.learning.slices import Resize
 from fistula.learning.trackers import Trackers
 from fistula.learning.tried import try_pipeline, try_training
+
+LOCATES = ".Locate"  # ends the target of a head that finds places
 
 log = logging.getLogger(__name__)
 
@@ -97,9 +100,10 @@ class Experiment:
             strategy = self.trainer.strategy
             self.classifier.to(strategy.root_device)  # Lightning has moved it to the processor
             with strategy.precision_plugin.forward_context():
-                scores, slices = score_parts(self.classifier, self.data, fold=self.fold)
-            if slices is not None:
-                slices.write_parquet(self.folder / "slices.parquet")
+                scores, slices, places = score_parts(self.classifier, self.data, fold=self.fold)
+            for name, table in (("slices", slices), ("places", places)):
+                if table is not None:
+                    table.write_parquet(self.folder / f"{name}.parquet")
             scores.write_parquet(stored)
             predictions = pl.read_parquet(stored)
             classes = self.data.cohort.classes
@@ -120,11 +124,12 @@ class Experiment:
         """Train, from `last.ckpt` on where there is one; all that a process does that only takes part in a training."""
         last = self.folder / "last.ckpt"
         if last.exists():
-            self.data.first_epoch = _epoch_of(last) + 1
+            self.data.first_epoch = epoch_of(last) + 1
             log.info("goes on after epoch %d/%d", self.data.first_epoch, self.trainer.max_epochs)
         strategy, learning = self.trainer.strategy, self.classifier.learning
         with strategy.precision_plugin.forward_context():
-            cache_features(self.classifier.backbone, self.data, learning=learning, device=strategy.root_device)
+            if not self.data.kinds:  # a head that finds places looks at more than features
+                cache_features(self.classifier.backbone, self.data, learning=learning, device=strategy.root_device)
         start = str(last) if last.exists() else None
         try:
             self.trainer.fit(self.classifier, self.data, ckpt_path=start, weights_only=True)
@@ -175,6 +180,7 @@ def build(
         seed=cfg.seed,
         unit=cfg.unit,
         slices_per_step=cfg.slices_per_step,
+        kinds=kinds_of(cohort.manifest) if cfg.head._target_.endswith(LOCATES) else (),
     )
     classifier = FistulaClassifier(
         backbone,
@@ -185,6 +191,12 @@ def build(
         schedule=make(cfg.schedule),
         pooling=make(cfg.pooling, num_features=backbone.num_features),
         slice_weight=cfg.slice_weight,
+        head=make(
+            cfg.head,
+            backbone=backbone,
+            kinds=data.kinds,
+            pixel_mm=pixel_mm_of(cohort, image_size=backbone.input_size),
+        ),
     )
     choose = make(cfg.operating_point)
     for key, pipeline in (("augmentation", data.augmentation), ("expansion", data.expansion)):
@@ -221,14 +233,6 @@ def build(
         enable_progress_bar=bool(bar),
     )
     return Experiment(folder, cfg.split.fold, data, classifier, trainer, tracker, choose, cfg.aggregation)
-
-
-def _epoch_of(checkpoint: Path) -> int:
-    try:
-        return int(torch.load(checkpoint, weights_only=True, mmap=True)["epoch"])
-    except Exception as error:
-        remedy = "Remove it: the run then begins anew, and ends with the same scores"
-        raise TrainingError(checkpoint, f"cannot be read ({str(error).splitlines()[0]})", remedy=remedy) from error
 
 
 def _silence_lightning() -> None:

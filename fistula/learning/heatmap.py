@@ -4,7 +4,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, max_pool2d
+from torch.nn.functional import logsigmoid, max_pool2d
 
 
 def gaussians(points: Tensor, *, sigma: float, size: tuple[int, int]) -> Tensor:
@@ -55,28 +55,21 @@ def focal(logits: Tensor, points: Tensor, *, sigma: float) -> Tensor:
     return torch.where(is_peak, found, missed).sum(dim=(2, 3))
 
 
-def located_loss(
-    logits: Tensor, score: Tensor, points: Tensor, labels: Tensor, *, sigma: float, weight: float
-) -> Tensor:
-    """What a locating head minimises, mean over the slices: of the score, and of the maps where they are known.
+def maps_loss(logits: Tensor, points: Tensor, labels: Tensor, *, sigma: float) -> Tensor:
+    """What is minimised of maps beside the loss of their score: `focal` where they are known, mean over the slices.
 
-    A positive slice whose finding was not marked teaches the score alone. So it is with the other kinds of point:
-    without one, nothing is known of their map.
+    A positive slice whose finding was not marked teaches nothing here. So it is with the other kinds of point: without
+    one, nothing is known of their map.
 
     Args:
         logits: Of the maps, ``(B, M, H, W)``; the first is that of the finding.
-        score: Logit of the slice being positive, ``(B,)``.
         points: As for `gaussians`.
-        labels: 0 or 1, ``(B,)``.
+        labels: 0 or 1, ``(B,)``; -1 where nothing is known of a slice.
         sigma: As for `gaussians`.
-        weight: Of the maps' part, at least 0.
     """
-    of_score = binary_cross_entropy_with_logits(score.float(), labels.float(), reduction="none")
-    has_point = ~points[..., 0].isnan()
-    is_known = has_point.clone()
-    is_known[:, 0] |= labels == 0
-    of_maps = (focal(logits, points, sigma=sigma) * is_known).sum(dim=1)
-    return (of_score + weight * of_maps).mean()
+    is_known = ~points[..., 0].isnan()
+    is_known = torch.cat([is_known[:, :1] | (labels == 0)[:, None], is_known[:, 1:]], dim=1)
+    return (focal(logits, points, sigma=sigma) * is_known).sum(dim=1).mean()
 
 
 def score_of_map(logits: Tensor) -> Tensor:

@@ -4,17 +4,22 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.datamodule import FistulaDataModule
-from fistula.learning.features import part_features
+from fistula.learning.heads import marks_of
 
 SCORED_PARTS = ("val", "test")
+PLACES = (
+    "slice_key", "copy", "patient_key", "fold", "part", "kind", "row", "col", "peak", "row_true", "col_true",
+    "mm_per_pixel",
+)  # fmt: skip
 
 
 def score_parts(
     classifier: FistulaClassifier, data: FistulaDataModule, *, fold: int
-) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+) -> tuple[pl.DataFrame, pl.DataFrame | None, pl.DataFrame | None]:
     """Score the val and test bags of a fold.
 
     Returns:
@@ -22,46 +27,78 @@ def score_parts(
         positive one), with more ``score_CLASS`` for each. By slice, one row a slice (or jittered copy of one, where the
         split was drawn after copies were made: ``copy`` above 0), and nothing more. By patient, one row a patient,
         without a ``slice_key``; and a second table of the same columns, one row a slice: its score as if it were alone,
-        its label, which may be null, and its ``weight`` in the patient's score, which sums to 1 in each.
+        its label, which may be null, and its ``weight`` in the patient's score, which sums to 1 in each. And a third of
+        places, for a head that finds them, one row a slice and kind of point: ``slice_key copy patient_key fold part
+        kind row col peak row_true col_true mm_per_pixel``. Row and column, centre of the first pixel at 0, and the true
+        ones (null where none was given) are pixels of the cohort's slices; ``peak`` is the map's height there, and null
+        with row and column where it has no peak; ``mm_per_pixel`` is null for slices that state no distance.
     """
-    if data.unit == "slice":
-        parts = [_table(data, part, fold, class_probabilities(classifier, data, part)) for part in SCORED_PARTS]
-        return pl.concat(parts), None
-    found = {part: bag_probabilities(classifier, data, part) for part in SCORED_PARTS}
-    patients, slices = [], []
-    for part, (of_bags, weights, of_slices) in found.items():
+    patients, slices, places = [], [], []
+    for part in SCORED_PARTS:
+        features, marks = seen(classifier, data, part)
+        places.append(_places(data, part, fold, marks))
+        if data.unit == "slice":
+            patients.append(_table(data, part, fold, features.double().cpu().numpy()))
+            continue
+        of_bags, weights, of_slices = bag_probabilities(classifier, data, part, features)
         bags = data.bags[part]
         first = bags.rows[bags.starts]
         no_key, labels = pl.lit(None, pl.String), pl.Series(bags.labels)
         patients.append(_table(data, part, fold, of_bags, rows=first, slice_key=no_key, label=labels))
         slices.append(_table(data, part, fold, of_slices).with_columns(pl.Series("weight", weights)))
-    return pl.concat(patients), pl.concat(slices)
+    return pl.concat(patients), pl.concat(slices) if slices else None, pl.concat(places) if data.kinds else None
 
 
 @torch.inference_mode()
-def class_probabilities(classifier: FistulaClassifier, data: FistulaDataModule, part: str) -> NDArray[np.float64]:
-    """Class probabilities of a part's slices ``(N, K)``, in the order of its bags, where the classifier lies.
+def seen(classifier: FistulaClassifier, data: FistulaDataModule, part: str) -> tuple[Tensor, Tensor]:
+    """Of a part's slices, in the order of its bags, what their bags need, and the marks of their maps ``(N, M, 3)``.
 
-    A loop of our own, because Lightning's would pad the part and score slices twice on several processes.
+    By slice that is class probabilities ``(N, K)``, by patient what `FistulaClassifier.pool` takes. A loop of our own,
+    because Lightning's would pad the part and score slices twice on several processes.
     """
     classifier.eval()
-    device = classifier.device
-    images = (batch["image"].to(device, non_blocking=True) for batch in data.part_dataloader(part))
-    return torch.cat([classifier(image) for image in images]).double().cpu().numpy()
+    look = classifier.find if data.unit == "slice" else classifier.features
+    found, marks = [], []
+    for batch in data.part_dataloader(part):
+        values, maps = look(batch["image"].to(classifier.device, non_blocking=True))
+        found.append(values)
+        marks.append(marks_of(maps, size=data.resize.image_size))
+    return torch.cat(found), torch.cat(marks)
 
 
 @torch.inference_mode()
 def bag_probabilities(
-    classifier: FistulaClassifier, data: FistulaDataModule, part: str
+    classifier: FistulaClassifier, data: FistulaDataModule, part: str, features: Tensor
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Of a part's bags ``(B, K)``, of their slices the weights ``(N,)``, and class probabilities ``(N, K)``."""
-    features = part_features(classifier.backbone, data, part).to(classifier.device)
-    classifier.eval()
     bags = data.bags[part]
     positions = data.positions(part).to(classifier.device)
     found = classifier.pool(features, bags.sizes.tolist(), positions)
     of_bags, weights, of_slices = (values.double().cpu().numpy() for values in found)
     return of_bags, weights, of_slices
+
+
+def _places(data: FistulaDataModule, part: str, fold: int, marks: Tensor) -> pl.DataFrame:
+    """One row a slice and kind of point."""
+    bags, cohort = data.bags[part], data.cohort
+    scale = cohort.pixels.shape[1] / data.resize.image_size
+    keys = cohort.manifest.select("slice_key", "patient_key")[bags.rows.tolist()].with_columns(
+        pl.Series("copy", bags.copies), pl.lit(fold, pl.Int64).alias("fold"), pl.lit(part).alias("part")
+    )
+    spacing = float(cohort.record.get("spacing_mm", 0)) or None
+    states = cohort.manifest["pixel_spacing_mm"].is_not_null()[bags.rows.tolist()]
+    tables = []
+    for number, kind in enumerate(data.kinds):
+        row, column, peak = marks[:, number].double().cpu().numpy().T
+        true = cohort.manifest.select(row_true=f"{kind}_row", col_true=f"{kind}_col")[bags.rows.tolist()]
+        own = pl.DataFrame({"kind": [kind] * len(keys), "row": row, "col": column, "peak": peak})
+        # From the network's pixels to the cohort's, counted from the edges.
+        own = own.with_columns((pl.col("row", "col") + 0.5) * scale - 0.5).with_columns(
+            pl.when(pl.col("row").is_nan()).then(None).otherwise(pl.col("row", "col", "peak")).name.keep()
+        )
+        mm = pl.select(pl.when(states).then(spacing).alias("mm_per_pixel")).cast(pl.Float64)
+        tables.append(pl.concat([keys, own, true, mm], how="horizontal"))
+    return pl.concat(tables).select(*PLACES) if tables else keys
 
 
 def _table(

@@ -21,7 +21,8 @@ class Batch(TypedDict, total=False):
 
     Images uint8 ``(N, C, S, S)``, or features of a frozen network ``(N, F)``; labels of the bags ``(B,)``, which are
     the slices where there are no sizes. With sizes, positions in mm ``(N,)``, and labels of the slices ``(N,)``, -1
-    where there is none.
+    where there is none. For a head that finds places, points ``(N, M, 2)`` as row and column in the image, NaN where
+    there is none.
     """
 
     image: Tensor
@@ -30,6 +31,7 @@ class Batch(TypedDict, total=False):
     sizes: list[int]
     position: Tensor
     slice_label: Tensor
+    points: Tensor
 
 
 class Images(Protocol):
@@ -82,11 +84,13 @@ def augmented(
     return draw(pipeline, image, seed=seed)["image"]
 
 
-def draw(pipeline: albumentations.Compose, image: NDArray[np.uint8], *, seed: tuple[int, ...]) -> dict[str, Any]:
-    """Draw one augmented image, under ``image``, with whatever else the pipeline says of it."""
+def draw(
+    pipeline: albumentations.Compose, image: NDArray[np.uint8], *, seed: tuple[int, ...], **beside: Any
+) -> dict[str, Any]:
+    """Draw one augmented image, under ``image``, with whatever else the pipeline says of it or changes `beside` it."""
     # albumentations keeps its own generators and ignores every global seed.
     pipeline.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-    return pipeline(image=image)
+    return pipeline(image=image, **beside)
 
 
 class SliceDataset(Dataset):
@@ -104,6 +108,8 @@ class SliceDataset(Dataset):
         augmentation: Applied to each image anew each epoch, or None.
         expansion: What makes a copy; the same copy for every epoch, seed and run.
         seed: Of the augmentation.
+        points: Of the whole cohort, rows and columns in `pixels`, ``(N, M, 2)``; they move with what moves the image,
+            whose pipelines are then to be those of `points.following`. None serves none.
     """
 
     def __init__(
@@ -117,34 +123,59 @@ class SliceDataset(Dataset):
         augmentation: albumentations.Compose | None,
         expansion: albumentations.Compose,
         seed: int,
+        points: NDArray[np.float32] | None = None,
     ) -> None:
         self.pixels, self.labels, self.channels, self.rows, self.copies = pixels, labels, channels, rows, copies
-        self.augmentation, self.expansion, self.seed = augmentation, expansion, seed
+        self.augmentation, self.expansion, self.seed, self.points = augmentation, expansion, seed, points
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, draw: int) -> NDArray[np.uint8]:
         """Image ``(C, S, S)`` for one draw: what is random is the same for all its channels."""
-        epoch, position = divmod(draw, len(self))
-        row, copy = self.rows[position], self.copies[position]
-        return np.stack([self._drawn(channel, epoch, row, copy) for channel in self.channels[row]])
+        return self._image(draw)[0]
 
     def __getitems__(self, draws: list[int]) -> Batch:
         """Fetch a whole batch: PyTorch's loader calls this instead of collating sample by sample."""
         rows = self.rows[np.asarray(draws) % len(self)]
-        return {
-            "image": torch.from_numpy(np.stack([self[draw] for draw in draws])),
-            "label": torch.from_numpy(self.labels[rows]),
-        }
+        images, points = zip(*map(self._image, draws), strict=True)
+        batch: Batch = {"image": torch.from_numpy(np.stack(images)), "label": torch.from_numpy(self.labels[rows])}
+        return batch if self.points is None else batch | {"points": torch.from_numpy(np.stack(points))}
 
-    def _drawn(self, channel: int, epoch: int, row: int, copy: int) -> NDArray[np.uint8]:
-        image = np.asarray(self.pixels[channel])
+    def _image(self, draw: int) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+        epoch, position = divmod(draw, len(self))
+        row, copy = self.rows[position], self.copies[position]
+        drawn = [self._drawn(channel, epoch, row, copy) for channel in self.channels[row]]
+        return np.stack([image for image, _ in drawn]), drawn[0][1]
+
+    def _drawn(
+        self, channel: int, epoch: int, row: int, copy: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+        image, points = np.asarray(self.pixels[channel]), None if self.points is None else self.points[row]
         if copy:
-            image = augmented(self.expansion, image, seed=(copy, row))
+            image, points = _moved(self.expansion, image, points, seed=(copy, row))
         if self.augmentation is None:
-            return image
-        return augmented(self.augmentation, image, seed=(self.seed, epoch, row, copy))
+            return image, points
+        return _moved(self.augmentation, image, points, seed=(self.seed, epoch, row, copy))
+
+
+def _moved(
+    pipeline: albumentations.Compose,
+    image: NDArray[np.uint8],
+    points: NDArray[np.float32] | None,
+    *,
+    seed: tuple[int, ...],
+) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+    """One augmented image, with the points ``(M, 2)`` where it has put them; NaN where they have left it."""
+    if points is None or not pipeline.transforms:
+        return augmented(pipeline, image, seed=seed), points
+    # What has no place stands somewhere meanwhile: not every transform passes NaN on.
+    found = draw(pipeline, image, seed=seed, keypoints=np.nan_to_num(points[:, ::-1]))
+    moved = np.asarray(found["keypoints"], np.float32).reshape(-1, 2)[:, ::-1]
+    height, width = found["image"].shape[:2]
+    ends = np.array([height - 0.5, width - 0.5])
+    is_inside = np.all((moved >= -0.5) & (moved < ends) & np.isfinite(points), axis=1)
+    return found["image"], np.where(is_inside[:, None], moved, np.float32(np.nan))
 
 
 class DeviceDataset(Dataset):
@@ -156,6 +187,7 @@ class DeviceDataset(Dataset):
         channels: Rows of the slices that each slice's image is made of.
         rows: The ones to serve, ``(M,)``.
         device: Where they lie.
+        points: As a `SliceDataset` takes them.
     """
 
     def __init__(
@@ -166,7 +198,9 @@ class DeviceDataset(Dataset):
         rows: NDArray[np.int64],
         *,
         device: torch.device,
+        points: NDArray[np.float32] | None = None,
     ) -> None:
+        self.points = None if points is None else torch.from_numpy(points[rows]).to(device)
         needed, places = np.unique(channels[rows], return_inverse=True)
         self.pixels = torch.from_numpy(np.stack([pixels[row] for row in needed])).to(device)
         self.places = torch.from_numpy(places.reshape(len(rows), -1)).to(device)
@@ -178,7 +212,8 @@ class DeviceDataset(Dataset):
     def __getitems__(self, draws: list[int]) -> Batch:
         """Fetch a whole batch: all that goes to the card are its numbers."""
         positions = (torch.tensor(draws) % len(self)).to(self.labels.device, non_blocking=True)
-        return {"image": self.pixels[self.places[positions]], "label": self.labels[positions]}
+        batch: Batch = {"image": self.pixels[self.places[positions]], "label": self.labels[positions]}
+        return batch if self.points is None else batch | {"points": self.points[positions]}
 
 
 class FeatureDataset(Dataset):

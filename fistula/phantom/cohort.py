@@ -26,6 +26,8 @@ LABELS = {
     "site": pl.String(),
     "opening_row": pl.Float64(),
     "opening_col": pl.Float64(),
+    "canal_row": pl.Float64(),
+    "canal_col": pl.Float64(),
 }
 
 
@@ -178,6 +180,7 @@ def _write_patient(folder: Path, person: Person, size: Size, design: Design, see
             window=(top * 0.45, top * 0.9),
             seed=seed,
         )
-        row, column = (round(value, 2) for value in image.opening) if image.opening else (None, None)
-        rows.append((uid, int(image.opening is not None), site.name, row, column))
+        opening = [round(value, 2) for value in image.opening] if image.opening else [None, None]
+        canal = [round(value, 2) for value in image.canal]
+        rows.append((uid, int(image.opening is not None), site.name, *opening, *canal))
     return rows

@@ -18,6 +18,7 @@ from fistula.phantom.tract import Opening, Tract
 # Lowest slice, mm above the verge: below it there is no internal sphincter to pierce.
 LOWEST_MM = 6.5
 OPEN_TISSUES = (Tissue.TRACT, Tissue.TRACT_LUMEN)
+CANAL_REACH_MM = 2.0  # around the axis, which falls between points of the canvas
 
 
 @dataclass(frozen=True)
@@ -156,4 +157,11 @@ def opening_centre(canvas: Canvas, patient: Patient, level: float) -> tuple[floa
     across = np.abs(radius * np.sin(off))
     near = (np.cos(off) > 0) & (across <= opening.half_width(level)) & (radius <= internal) & (radius >= mucosa - 1)
     rows, columns = np.nonzero(near & np.isin(canvas.labels[box], OPEN_TISSUES))
+    return float(rows.mean()) + box[0].start, float(columns.mean()) + box[1].start
+
+
+def canal_centre(canvas: Canvas) -> tuple[float, float]:
+    """Row and column (fractional indices of the canvas) of the canal's axis: the middle of what lies within 2 mm."""
+    box = canvas.box(0, 0, CANAL_REACH_MM)
+    rows, columns = np.nonzero(np.hypot(canvas.x[box], canvas.y[box]) <= CANAL_REACH_MM)
     return float(rows.mean()) + box[0].start, float(columns.mean()) + box[1].start

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from fistula.phantom.design import Design, Site
-from fistula.phantom.patient import Patient, opening_centre
+from fistula.phantom.patient import Patient, canal_centre, opening_centre
 from fistula.phantom.texture import Field, draw_field
 from fistula.phantom.tissue import LOOK, Tissue
 
@@ -54,11 +54,13 @@ class Image:
         pixels: ``(H, W)`` float32; 1 is about the signal of the brightest vessels.
         body: ``(H, W)`` float32, the part of each pixel that is not air outside the body.
         opening: Row and column of the breach (pixels, the centre of the first is 0); None where there is none.
+        canal: Of the canal's axis, likewise.
     """
 
     pixels: np.ndarray
     body: np.ndarray
     opening: tuple[float, float] | None
+    canal: tuple[float, float]
 
 
 def draw_acquisition(rng: np.random.Generator, design: Design, site: Site) -> Acquisition:
@@ -111,9 +113,8 @@ def _expose(patient: Patient, scan: Acquisition, level: float, supersampling: in
     signal = _signal(patient, scan, canvas.labels, level, rows, columns)
     body = _bin((canvas.labels != Tissue.AIR).astype(np.float32), supersampling)
     opening = opening_centre(canvas, patient, level)
-    if opening is not None:
-        opening = (opening[0] + 0.5) / supersampling - 0.5, (opening[1] + 0.5) / supersampling - 0.5
-    return Image(_bin(signal, supersampling), body, opening)
+    opening = opening and _coarse(opening, supersampling)
+    return Image(_bin(signal, supersampling), body, opening, _coarse(canal_centre(canvas), supersampling))
 
 
 def _scan_slice(rng: np.random.Generator, planes: list[Image], scan: Acquisition, level: float) -> Image:
@@ -124,10 +125,18 @@ def _scan_slice(rng: np.random.Generator, planes: list[Image], scan: Acquisition
     if scan.masks_air:
         pixels = pixels * ndimage.binary_dilation(body > 0.05, iterations=2)
     openings = [plane.opening for plane in planes if plane.opening is not None]
-    if len(openings) < len(planes):
-        return Image(pixels, body, None)
-    row, column = np.mean(openings, axis=0)
-    return Image(pixels, body, (float(row), float(column)))
+    canal = _middle([plane.canal for plane in planes])
+    return Image(pixels, body, _middle(openings) if len(openings) == len(planes) else None, canal)
+
+
+def _coarse(point: tuple[float, float], factor: int) -> tuple[float, float]:
+    """A point of the supersampled plane in pixels."""
+    return (point[0] + 0.5) / factor - 0.5, (point[1] + 0.5) / factor - 0.5
+
+
+def _middle(points: list[tuple[float, float]]) -> tuple[float, float]:
+    row, column = np.mean(points, axis=0)
+    return float(row), float(column)
 
 
 def _signal(

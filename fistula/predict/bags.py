@@ -1,4 +1,4 @@
-"""Runs that score bags of slices: features of the slices, and what they come to together."""
+"""What runs see in slices: scores and marks, or features and what bags of them come to."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fistula.learning.heads import marks_of
 from fistula.learning.slices import as_batch
 from fistula.predict.model import LoadedRun
 
@@ -15,8 +16,38 @@ BATCH = 64
 
 
 @torch.inference_mode()
-def bag_features(runs: Sequence[LoadedRun], pixels: NDArray[np.uint8], channels: NDArray[np.int64]) -> list[Tensor]:
-    """What each run's network makes of images before they are pooled, each ``(N, F)``.
+def look(
+    runs: Sequence[LoadedRun], pixels: NDArray[np.uint8], channels: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], Tensor]:
+    """Class probabilities of images ``(runs, N, K)``, and the marks of the mean maps ``(N, M, 3)``.
+
+    Marks are in pixels of the slices, as `fistula.learning.heads.marks_of` has them; M is 0 for runs that find none.
+
+    Args:
+        runs: Of one configuration.
+        pixels: Slices ``(M, size, size)``.
+        channels: Rows of those that each image is made of, ``(N, C)``.
+    """
+    found = np.empty((len(runs), len(channels), len(runs[0].classes)))
+    marks = [torch.zeros(0, len(runs[0].classifier.head.kinds), 3)]
+    for start in range(0, len(channels), BATCH):
+        batch = as_batch(pixels[channels[start : start + BATCH]], runs[0].resize)
+        maps = []
+        for index, run in enumerate(runs):
+            scores, of_run = run.classifier.find(batch.to(run.classifier.device))
+            found[index, start : start + len(batch)] = scores.cpu().double().numpy()
+            maps.append(of_run.cpu())
+        marks.append(marks_of(torch.stack(maps).mean(dim=0), size=pixels.shape[-1]))
+    return found, torch.cat(marks)
+
+
+@torch.inference_mode()
+def bag_features(
+    runs: Sequence[LoadedRun], pixels: NDArray[np.uint8], channels: NDArray[np.int64]
+) -> tuple[list[Tensor], Tensor]:
+    """What each run's network makes of images before they are pooled, each ``(N, F)``; and the marks of the mean maps.
+
+    Marks are ``(N, M, 3)``, in pixels of the slices, as `fistula.learning.heads.marks_of` has them.
 
     Args:
         runs: Of one configuration.
@@ -24,11 +55,16 @@ def bag_features(runs: Sequence[LoadedRun], pixels: NDArray[np.uint8], channels:
         channels: Rows of those that each image is made of, ``(N, C)``.
     """
     found: list[list[Tensor]] = [[] for _ in runs]
+    marks = []
     for start in range(0, len(channels), BATCH):
         batch = as_batch(pixels[channels[start : start + BATCH]], runs[0].resize)
+        maps = []
         for run, own in zip(runs, found, strict=True):
-            own.append(run.classifier.backbone.features(batch.to(run.classifier.device)))
-    return [torch.cat(own) for own in found]
+            features, of_run = run.classifier.features(batch.to(run.classifier.device))
+            own.append(features)
+            maps.append(of_run.cpu())
+        marks.append(marks_of(torch.stack(maps).mean(dim=0), size=pixels.shape[-1]))
+    return [torch.cat(own) for own in found], torch.cat(marks)
 
 
 @torch.inference_mode()

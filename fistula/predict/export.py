@@ -68,7 +68,7 @@ def export(runs: Sequence[LoadedRun], folder: Path, *, kind: str, int8: bool = F
         rule = "is for two classes: its loss is measured by the AUROC of the positive one"
         raise ConfigError("int8", rule, found=f"{len(run.classes)} classes", remedy="Leave it out")
     size = run.cohort.pixels.shape[1]
-    graph = Graph([run.classifier.backbone for run in runs], size=size, resize=run.resize).eval()
+    graph = Graph([run.classifier for run in runs], size=size, resize=run.resize).eval()
     rows = _sample(len(run.cohort.pixels), SLICES)
     pixels = _input(run, rows)
     path = folder / ("model.onnx" if kind == "onnx" else "model.pt")
@@ -103,7 +103,7 @@ def _to_onnx(graph: Graph, path: Path, example: NDArray[np.uint8]) -> Score:
             (torch.from_numpy(example),),
             str(path),
             input_names=["slices"],
-            output_names=["probabilities"],
+            output_names=["probabilities", "places"][: 2 if graph.kinds else 1],
             dynamic_shapes={"slices": {0: torch.export.Dim("N")}},
             opset_version=OPSET,
             external_data=False,
@@ -118,7 +118,8 @@ def _to_torchscript(graph: Graph, path: Path, example: NDArray[np.uint8]) -> Sco
         warnings.simplefilter("ignore")  # TorchScript announces its end
         torch.jit.trace(graph, torch.from_numpy(example), check_trace=False).save(str(path))
         loaded = torch.jit.load(str(path), map_location="cpu")
-    return lambda pixels: loaded(torch.from_numpy(pixels)).detach().numpy()
+    first = (lambda found: found[0]) if graph.kinds else (lambda found: found)
+    return lambda pixels: first(loaded(torch.from_numpy(pixels))).detach().numpy()
 
 
 @torch.inference_mode()
@@ -176,6 +177,13 @@ def _quantised(run: LoadedRun, path: Path, exact: Score, folder: Path) -> dict[s
     }
 
 
+def _places(run: LoadedRun) -> dict[str, Any]:
+    """The second output, in words."""
+    kinds = list(run.classifier.head.kinds)
+    says = "row and column in pixels of the input, centre of the first at 0, NaN for none; height of the peak"
+    return {"name": "places", "type": "float32", "shape": ["N", len(kinds), 3], "kinds": kinds, "values": says}
+
+
 def _describe(runs: Sequence[LoadedRun], folder: Path, exported: Exported, *, shape: list[Any]) -> None:
     classes = runs[0].classes
     told = ("name", "fingerprint", "checkpoint_sha256", "operating_point")
@@ -183,6 +191,7 @@ def _describe(runs: Sequence[LoadedRun], folder: Path, exported: Exported, *, sh
         "runs": [{key: run.record[key] for key in told} for run in runs],
         "input": {"name": "slices", "type": "uint8", "shape": shape},
         "output": {"name": "probabilities", "type": "float32", "shape": ["N", len(classes)]},
+        **({"places": _places(runs[0])} if runs[0].classifier.head.kinds else {}),
         "classes": classes,
         # Of two classes; as `fistula predict` decides on a slice: by how far the runs are beyond their own, on average.
         "threshold": float(np.mean([run.threshold for run in runs])) if len(classes) == 2 else None,

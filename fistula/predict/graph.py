@@ -1,6 +1,7 @@
-"""The networks of runs with their preprocessing as one graph: slices as ingest writes them in, probabilities out."""
+"""The networks of runs with their preprocessing as one graph: slices as ingest writes them in, what they say out."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,37 +9,48 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from fistula.learning.backbone import Backbone
+from fistula.learning.classifier import FistulaClassifier, judge
+from fistula.learning.heads import marks_of
 from fistula.learning.slices import Resize
 
 
 class Graph(nn.Module):
     """Maps slices ``(N, size, size)``, uint8 as in a cohort's pixels, to class probabilities ``(N, K)``, float32.
 
-    Those of several backbones are averaged. Backbones of several slices take ``(N, num_slices, size, size)``.
+    Those of several classifiers are averaged. Where they find places, the marks ``(N, M, 3)`` of their mean maps come
+    second: row and column in pixels of the slices, centre of the first at 0, and the height of the peak. Backbones of
+    several slices take ``(N, num_slices, size, size)``.
 
     Args:
-        backbones: In evaluation mode; they agree in `num_slices`.
+        classifiers: In evaluation mode; they agree in `num_slices` and in the kinds of points.
         size: Side of the cohort's slices.
         resize: The runs'.
     """
 
-    def __init__(self, backbones: Sequence[Backbone], *, size: int, resize: Resize) -> None:
+    def __init__(self, classifiers: Sequence[FistulaClassifier], *, size: int, resize: Resize) -> None:
         super().__init__()
-        self.backbones = nn.ModuleList(backbones)
-        self.num_slices = backbones[0].num_slices
+        # The parts of a classifier alone: exporters stumble over the rest of a LightningModule.
+        self.backbones = nn.ModuleList(one.backbone for one in classifiers)
+        self.heads = nn.ModuleList(one.head for one in classifiers)
+        self.kinds = classifiers[0].head.kinds
+        self.num_slices, self.size = classifiers[0].backbone.num_slices, size
         self.resize: nn.Module = nn.Identity()
         if resize.image_size < size:
             self.resize = Shrink(size, resize.image_size)
         elif resize.image_size > size:
             self.resize = Grow(size, resize)
 
-    def forward(self, slices: Tensor) -> Tensor:
+    def forward(self, slices: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         images = self.resize(slices)
         if self.num_slices == 1:
             images = images.unsqueeze(1)
         images = images.float()
-        return torch.stack([backbone(images).softmax(dim=1) for backbone in self.backbones]).mean(dim=0)
+        if not self.kinds:
+            return torch.stack([backbone(images).softmax(dim=1) for backbone in self.backbones]).mean(dim=0)
+        both: Any = zip(self.backbones, self.heads, strict=True)  # which a list of modules knows as modules alone
+        seen = [judge(backbone, head, images) for backbone, head in both]
+        marks = marks_of(torch.stack([maps for _, maps in seen]).mean(dim=0), size=self.size)
+        return torch.stack([scores for scores, _ in seen]).mean(dim=0), marks
 
 
 class Shrink(nn.Module):

@@ -2,8 +2,6 @@
 
 import hashlib
 import io
-import logging
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -17,23 +15,16 @@ import yaml
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from torch.nn import CrossEntropyLoss
-from torch.optim import SGD
 
 from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.errors import DataError
 from fistula.evidence.aggregate import RULES
 from fistula.learning.adjacent import channel_rows
-from fistula.learning.backbone import create_backbone
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.hardware import device_of
-from fistula.learning.modes import AllLayers
-from fistula.learning.pooling import Attention, Maximum, Mean, Transformer
-from fistula.learning.schedule import constant
 from fistula.learning.slices import Resize, as_batch
+from fistula.predict.network import RETRAIN, network_of
 from fistula.sweep.run_folder import RECORD, read_record
-
-RETRAIN = "Train the run again, or copy its whole folder again from where it was trained"
 
 
 @dataclass(frozen=True)
@@ -145,7 +136,7 @@ def load_run(folder: Path, *, device: str = "cpu") -> LoadedRun:
         raise DataError(cohort_folder(folder), f"is not the cohort that {folder.name} learned from", remedy=RETRAIN)
     config = _read_config(folder / "config.yaml")
     state = _read_weights(folder / "best.ckpt", expected=record.get("checkpoint_sha256"))
-    classifier = _build(folder, config, record, num_classes=len(cohort.classes))
+    classifier = network_of(folder, config, record, cohort)
     try:
         classifier.load_state_dict(state)
     except RuntimeError as error:
@@ -160,22 +151,6 @@ def load_run(folder: Path, *, device: str = "cpu") -> LoadedRun:
 def cohort_folder(run: Path) -> Path:
     """The cohort that a run learned from: kept in its own folder, or in its study's."""
     return run / "cohort" if (run / "cohort").is_dir() else run.resolve().parent / "cohort"
-
-
-def call_known(node: Any, known: Mapping[str, Callable[..., Any]], *, where: object) -> Any:
-    """Call what `_target_` of a stored configuration names, if it is one of `known`: a run may come from anywhere.
-
-    Raises:
-        DataError: If it is something else, or does not take what stands beside it.
-    """
-    settings = dict(node) if isinstance(node, dict) else {}
-    target = settings.pop("_target_", None)
-    if target not in known:
-        raise DataError(where, f"_target_ must be one of {', '.join(sorted(known))}", found=target)
-    try:
-        return known[target](**settings)
-    except TypeError as error:
-        raise DataError(where, f"does not fit {target} ({error})") from error
 
 
 def _read_config(path: Path) -> DictConfig:
@@ -221,30 +196,3 @@ def _read_weights(path: Path, *, expected: str | None) -> dict[str, torch.Tensor
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)["state_dict"]
     except Exception as error:  # torch raises many kinds for what is no checkpoint
         raise DataError(path, "is not a checkpoint of weights", remedy=RETRAIN) from error
-
-
-def _build(folder: Path, config: DictConfig, record: dict[str, Any], *, num_classes: int) -> FistulaClassifier:
-    # The weights come from the checkpoint: what the log says of a random start would mislead.
-    logging.getLogger(create_backbone.__module__).setLevel(logging.WARNING)
-    model = OmegaConf.to_container(config.model) | {"pretrained": False, "download": False}  # type: ignore[operator]
-    size, network = record.get("image_size", "pretrained"), record.get("network", {})
-    is_size = size == "pretrained" or (isinstance(size, int) and size > 0)
-    if not is_size or not (isinstance(network, dict) and set(network) <= {"architecture", "options"}):
-        raise DataError(folder / RECORD, "is damaged: it asks for what no run does", remedy=RETRAIN)
-    model |= {"num_classes": num_classes, "image_size": size} | network  # what a name on the hub stood for
-    name = f"{create_backbone.__module__}.{create_backbone.__name__}"
-    backbone = call_known(model, {name: create_backbone}, where=folder / "config.yaml: model")
-    kinds = {f"{kind.__module__}.{kind.__name__}": kind for kind in (Mean, Maximum, Attention, Transformer)}
-    # Runs of a release without poolings have none in their configuration.
-    said = OmegaConf.to_container(config.pooling) if "pooling" in config else {"_target_": next(iter(kinds))}
-    settings = (said if isinstance(said, dict) else {}) | {"num_features": backbone.num_features}
-    pooling = call_known(settings, kinds, where=folder / "config.yaml: pooling")
-    return FistulaClassifier(
-        backbone,
-        num_classes=num_classes,
-        learning=AllLayers(pretrained=False),  # how it was trained is of no more use
-        loss=CrossEntropyLoss(),
-        optimizer=SGD,
-        schedule=constant,
-        pooling=pooling,
-    )

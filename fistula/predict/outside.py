@@ -92,7 +92,7 @@ def score_cohort(predictor: Predictor, cohort: Cohort, patients: Sequence[str]) 
     chosen, answers, scores = [], [], []
     for rows in _chunks(table):
         slices = _as_slices(predictor, cohort, rows)
-        alone, bags, noted = predictor.scored(slices)
+        alone, bags, noted, _ = predictor.scored(slices)
         if not by_patient:  # as within the study: slices without a label are neighbours, and not scored
             counted = np.flatnonzero(rows["label"].is_not_null().to_numpy())
             slices = replace(slices, table=slices.table[counted.tolist()], pixels=slices.pixels[counted])

@@ -15,12 +15,12 @@ from torch import Tensor
 from fistula.errors import ConfigError
 from fistula.evidence.conformal import Calibration, p_values
 from fistula.learning.adjacent import channel_rows
-from fistula.learning.slices import as_batch
-from fistula.predict.bags import BATCH, bag_features, pooled
+from fistula.predict.bags import bag_features, look, pooled
 from fistula.predict.ensemble import load_runs
 from fistula.predict.familiar import Looks, calibration, cohort_patients, known_patients, looks_of, recognised
 from fistula.predict.features import Neighbourhood, joined, neighbourhood, noting_features
 from fistula.predict.model import LoadedRun, cohort_folder
+from fistula.predict.places import places_of
 from fistula.predict.scores import group_scores, slice_scores
 from fistula.predict.source import Limits, Reader, Slices, reader_of, reading
 from fistula.source.workers import Workers
@@ -41,6 +41,8 @@ class Prediction:
             ``abstain``.
         left_out: Images that cannot be scored, and why.
         summary: Counts, settings and notes.
+        places: Where the finding is most likely, as `fistula.predict.places.places_of` has it; None for runs that do
+            not say.
     """
 
     slices: pl.DataFrame
@@ -48,6 +50,7 @@ class Prediction:
     patients: pl.DataFrame
     left_out: pl.DataFrame
     summary: dict[str, Any]
+    places: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,6 @@ class Predictor:
         with reading(Path(source), self.reader, workers or Workers(1)) as slices:
             return self.judge(slices)
 
-    @torch.inference_mode()
     def probabilities(self, pixels: NDArray[np.uint8], channels: NDArray[np.int64]) -> NDArray[np.float64]:
         """Class probabilities ``(runs, N, K)`` of images made of slices ``(M, size, size)``.
 
@@ -85,22 +87,16 @@ class Predictor:
             pixels: The slices.
             channels: Rows of those that each image is made of, ``(N, C)``.
         """
-        found = np.empty((len(self.runs), len(channels), len(self.classes)))
-        for start in range(0, len(channels), BATCH):
-            batch = as_batch(pixels[channels[start : start + BATCH]], self.runs[0].resize)
-            for index, run in enumerate(self.runs):
-                scores = run.classifier(batch.to(run.classifier.device))
-                found[index, start : start + len(batch)] = scores.cpu().double().numpy()
-        return found
+        return look(self.runs, pixels, channels)[0]
 
     def judge(self, slices: Slices) -> Prediction:
         """Score slices that were read, and say what they come to."""
         return self.decide(slices, *self.scored(slices))
 
     def decide(
-        self, slices: Slices, scored: NDArray[np.float64], bags: dict[str, NDArray[np.float64]], noted: Tensor
+        self, slices: Slices, scored: NDArray, bags: dict[str, NDArray], noted: Tensor, marks: Tensor | None = None
     ) -> Prediction:
-        """Say what the scores of slices come to; arguments as `scored` gives them."""
+        """Say what the scores of slices come to; arguments as `scored` gives them, without marks no places."""
         far, table = self.neighbourhood.are_far(noted), slice_scores(slices.table, scored, self.runs)
         names, pooled = ("patient_key", "series_uid"), bags.get("series_key")
         series, _ = group_scores(slices.table, scored, self.runs, by="series_key", kept=names, pooled=pooled)
@@ -108,18 +104,20 @@ class Predictor:
         pooled = bags.get("patient_key")
         patients, of_all = group_scores(slices.table, scored, self.runs, by="patient_key", pooled=pooled)
         patients = self._answer(patients, series, of_all, recognised(slices.table, self.cohort_patients, self.known))
-        return Prediction(table, series, patients, slices.left_out, self._summary(slices, patients))
+        places = None if marks is None else places_of(slices, table, patients, marks, self)
+        return Prediction(table, series, patients, slices.left_out, self._summary(slices, patients), places)
 
     @torch.inference_mode()
-    def scored(self, slices: Slices) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]], Tensor]:
-        """Of the slices alone ``(runs, N, K)``, of bags by the column that forms them, and the first run's features."""
+    def scored(self, slices: Slices) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]], Tensor, Tensor]:
+        """Of slices ``(runs, N, K)``, of bags by the column that forms them, the first run's features, and marks."""
         with noting_features(self.runs[0]) as noted:
             if self.runs[0].unit == "slice":
-                return self.probabilities(slices.pixels, self.channels(slices)), {}, joined(noted)
-            features = bag_features(self.runs, slices.pixels, self.channels(slices))
+                scores, marks = look(self.runs, slices.pixels, self.channels(slices))
+                return scores, {}, joined(noted), marks
+            features, marks = bag_features(self.runs, slices.pixels, self.channels(slices))
             known = joined(noted)
         alone, *of_bags = (pooled(self.runs, features, slices.table, by=by) for by in ("", "series_key", "patient_key"))
-        return alone, dict(zip(("series_key", "patient_key"), of_bags, strict=True)), known
+        return alone, dict(zip(("series_key", "patient_key"), of_bags, strict=True)), known, marks
 
     def channels(self, slices: Slices) -> NDArray[np.int64]:
         """Rows of the slices that the image of each is made of, ``(N, C)``.

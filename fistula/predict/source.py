@@ -18,7 +18,7 @@ from fistula.dicom.look import Look
 from fistula.dicom.reference import read_reference
 from fistula.errors import DataError
 from fistula.predict.ensemble import INGEST
-from fistula.predict.model import call_known
+from fistula.predict.network import call_known
 from fistula.source.choose import Policies, choose
 from fistula.source.flow import Flow
 from fistula.source.grid import Grid

@@ -20,6 +20,7 @@ from fistula import __version__
 from fistula.errors import FistulaError
 from fistula.folder import write_whole
 from fistula.predict.overlay import coloured, explained_classes, heat_maps
+from fistula.predict.places import SCHEMA as PLACES
 from fistula.predict.predictor import Prediction, Predictor
 from fistula.predict.source import Slices
 
@@ -89,8 +90,8 @@ def write_prediction(
 ) -> None:
     """Fill a folder with tables, overlays, a summary and a page.
 
-    ``predictions.csv`` (by slice), ``series.csv``, ``patients.csv``, ``left_out.csv``, ``summary.json``,
-    ``overlays/SLICE_KEY.png`` and ``index.html``.
+    ``predictions.csv`` (by slice), ``series.csv``, ``patients.csv``, ``left_out.csv``, for runs that find places
+    ``places.csv``, ``summary.json``, ``overlays/SLICE_KEY.png`` and ``index.html``.
 
     The tables hold the UIDs of series and instances, so that whoever owns the images finds them again; patients stand
     under their pseudonyms, and nothing else that the images say of a person is written.
@@ -111,6 +112,8 @@ def write_prediction(
         ),
         "left_out": prediction.left_out,
     }
+    if prediction.places is not None:
+        tables["places"] = prediction.places.select(*PLACES)
     for name, table in tables.items():
         table.write_csv(folder / f"{name}.csv")
     if overlays:

@@ -17,6 +17,7 @@ from fistula.evidence.counting import slices_tell_the_class
 from fistula.learning.adjacent import ADJACENT, check_positions
 from fistula.learning.bags import bags_of
 from fistula.learning.making import make
+from fistula.learning.points import kinds_of, side_of_labels
 from fistula.learning.weight_store import weights_fingerprint
 from fistula.sweep.keys import Keys
 from fistula.sweep.run_folder import RECORD, RunFolder, identity_of, read_record
@@ -104,6 +105,7 @@ class Planner:
         if cfg.aggregation != "mean":
             _check_aggregation(cfg.aggregation, cohort)
         _check_unit(cfg, cohort, table.filter(pl.col("fold") == cfg.split.fold))
+        _check_head(cfg, cohort, table.filter(pl.col("fold") == cfg.split.fold))
         fingerprints = {"cohort_fingerprint": cohort.fingerprint, "split_fingerprint": fingerprint}
         path = Path(cfg.output_dir)
         weights = self.weights(resolved["model"]) or _weights_of_done(path)
@@ -142,6 +144,26 @@ def _check_unit(cfg: DictConfig, cohort: Cohort, parts: pl.DataFrame) -> None:
         bags_of(cohort, parts, "train", unit=cfg.unit)
     if not isinstance(cfg.slices_per_step, int | None) or isinstance(cfg.slices_per_step, bool):
         raise ConfigError("slices_per_step", "must be a whole number, or null for all", found=cfg.slices_per_step)
+
+
+def _check_head(cfg: DictConfig, cohort: Cohort, parts: pl.DataFrame) -> None:
+    """Raise ConfigError where places cannot be learned, or would be learned of mirror images."""
+    kinds = kinds_of(cohort.manifest) if cfg.head._target_.endswith(".Locate") else ()
+    if why := side_of_labels(cohort.classes, kinds):
+        from fistula.learning.pipeline import refuse_mirrors  # which imports albumentations
+
+        refuse_mirrors(make(cfg.augmentation), why)
+    if not kinds:
+        return
+    if len(cohort.classes) != 2:
+        rule = "is for two classes, of which the second has a place"
+        remedy = "Ingest with two classes, or use head=classify"
+        raise ConfigError("head=locate", rule, found=f"{len(cohort.classes)} classes", remedy=remedy)
+    train = parts.filter(pl.col("part") == "train")["slice_key"]
+    marked = cohort.labelled.filter((pl.col("label") == 1) & pl.col("opening_row").is_not_null())
+    if not marked["slice_key"].is_in(train.implode()).any():
+        rule, remedy = "needs points in the training part, and it has none", "Use another split, or head=classify"
+        raise ConfigError("head=locate", rule, remedy=remedy)
 
 
 def _weights_of_done(folder: Path) -> str | None:

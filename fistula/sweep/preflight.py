@@ -55,6 +55,7 @@ def check_networks(plans: Sequence[RunPlan]) -> None:
         given = {"model": {"num_classes": number, "image_size": size}, "loss": {"class_counts": [1] * number}}
         for group in ("learning", "augmentation", "optimizer", "schedule", "loss", "operating_point", "model"):
             part = {"group": group, "node": plan.resolved[group], "given": given.get(group, {}), "size": size}
+            part |= {"head": plan.resolved["head"]} if group == "model" else {}
             wanted[json.dumps(part, sort_keys=True)] = part
     with ProcessPoolExecutor(1, mp_context=warm.context()) as executor:
         executor.submit(_build, list(wanted.values())).result()
@@ -62,10 +63,13 @@ def check_networks(plans: Sequence[RunPlan]) -> None:
 
 def _build(parts: list[dict[str, Any]]) -> None:
     from fistula.learning.making import make
+    from fistula.learning.points import POINTS
     from fistula.learning.tried import try_pipeline
 
     for part in sorted(parts, key=lambda part: part["group"] == "model"):
         group, size = part["group"], part["size"]
         made = make(OmegaConf.create({group: part["node"]})[group], **part["given"])
+        if group == "model":
+            make(OmegaConf.create({"head": part["head"]}).head, backbone=made, kinds=POINTS, pixel_mm=None)
         if group == "augmentation":
             try_pipeline(made, size if isinstance(size, int) else 224)

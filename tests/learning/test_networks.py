@@ -9,6 +9,7 @@ import torch
 
 from fistula.errors import ConfigError
 from fistula.learning.backbone import create_backbone
+from fistula.learning.dry_run import check_pyramid
 from fistula.learning.modes import AllLayers, parameter_groups
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "networks.py"), run_name="imported")
@@ -94,10 +95,13 @@ def test_features_and_classifier_together_are_the_network(name):
 def test_a_pyramid_has_a_map_a_stage_and_a_network_without_one_says_so():
     backbone = create("test_resnet", image_size=64).eval()
     image = torch.zeros(1, 1, 64, 64)
-    assert [64 // one.shape[-1] for one in backbone.pyramid(image)] == [2, 4, 8, 16, 32]
-    backbone.network = torch.nn.Flatten()
-    with pytest.raises(ConfigError, match=r"model \(Flatten\): gives no maps of its stages"):
-        backbone.pyramid(image)
+    levels, features = backbone.pyramid(image)
+    assert [64 // one.shape[-1] for one in levels] == [2, 4, 8, 16, 32]
+    torch.testing.assert_close(features, backbone.features(image))
+    check_pyramid(backbone)
+    backbone.network.forward_intermediates = None
+    with pytest.raises(ConfigError, match=r"test_resnet: gives no maps of its stages"):
+        check_pyramid(backbone)
 
 
 def test_a_network_that_does_not_group_its_stages_has_them_as_they_are_written():

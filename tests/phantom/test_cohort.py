@@ -91,6 +91,17 @@ def test_the_opening_has_its_place_in_the_patient(written):
             assert 1.5 < np.hypot(x, y) < 14  # mm from the canal's axis, which stands at (0, 0)
 
 
+def test_every_slice_says_where_the_middle_of_the_canal_is(written):
+    out, labels = written
+    place = {row["sop_instance_uid"]: row for row in labels.iter_rows(named=True)}
+    assert labels["canal_row"].null_count() == 0
+    for image in (pydicom.dcmread(path) for path in out.glob("*/*.dcm")):
+        spacing = float(image.PixelSpacing[0])
+        x = float(image.ImagePositionPatient[0]) + place[image.SOPInstanceUID]["canal_col"] * spacing
+        y = float(image.ImagePositionPatient[1]) + place[image.SOPInstanceUID]["canal_row"] * spacing
+        assert np.hypot(x, y) < 4  # mm: the pelvis bends a little, so that its axis is not quite at (0, 0)
+
+
 def test_lots_are_one_a_patient_and_balanced_between_the_groups(tmp_path, make_design):
     size = replace(SIZE, patients=6, controls=6, positive=1, negative=0, control=1)
     labels = write_cohort(tmp_path / "lots", size, make_design("random"), seed=3, workers=1)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from fistula.errors import DataError
-from fistula.predict.model import call_known, load_run
+from fistula.predict.model import load_run
+from fistula.predict.network import call_known
 
 
 def change(path: Path, **facts):

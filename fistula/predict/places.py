@@ -1,0 +1,130 @@
+"""Where a finding is, for each patient: the most suspicious slices, with point, distance and clock position."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fistula.cohort.order import in_source
+from fistula.evidence.clock import clock_hours
+from fistula.predict.source import Slices
+
+if TYPE_CHECKING:
+    from fistula.predict.predictor import Predictor
+
+MOST = 3  # slices named for a patient
+ABSTAINED = "the patient's answer is abstain"
+BELOW = "slice below its operating point"
+SCHEMA: dict[str, Any] = {
+    "patient_key": pl.String,
+    "rank": pl.Int64,  # 1 is the most suspicious
+    "slice_key": pl.String,
+    "series_uid": pl.String,
+    "instance_uid": pl.String,
+    "frame": pl.Int64,
+    "image_number": pl.Int64,
+    "position_mm": pl.Float64,
+    "score": pl.Float64,  # of the slice
+    "peak": pl.Float64,  # height of the map at the point, in [0, 1]
+    "row": pl.Float64,  # in the source image, the centre of the first pixel at 0
+    "col": pl.Float64,
+    "clock": pl.Float64,  # hours in (0, 12]
+    "from_canal_mm": pl.Float64,
+    "canal_row": pl.Float64,
+    "canal_col": pl.Float64,
+    "remarks": pl.String,
+}
+
+
+def places_of(
+    slices: Slices, scored: pl.DataFrame, patients: pl.DataFrame, marks: Tensor, predictor: "Predictor"
+) -> pl.DataFrame | None:
+    """The most suspicious slices of each patient, at most `MOST`, with what is to be seen where.
+
+    The clock position is that of `fistula.evidence.clock`; it stands beside axial slices alone, and where the runs know
+    the anal canal. Distances are null for slices that state no pixel spacing.
+
+    Args:
+        slices: That were read.
+        scored: The same with their `score` and `decision`.
+        patients: With their `answer` and `marks`.
+        marks: Of each slice's maps, in pixels of the grid, ``(N, M, 3)``, as `fistula.predict.bags.look` gives them.
+        predictor: Whose runs saw them.
+
+    Returns:
+        Columns as in `SCHEMA`, the most suspicious slice first, and its point on the grid as ``grid_row grid_col``;
+        None for runs that find no places.
+    """
+    kinds = predictor.runs[0].classifier.head.kinds
+    if not kinds:
+        return None
+    points = {kind: marks[:, number].double().numpy() for number, kind in enumerate(kinds)}
+    opening, canal = points["opening"], points.get("canal", np.full((len(marks), 3), np.nan))
+    hours, far = _from_canal(slices.table, opening, canal, spacing_mm=predictor.reader.plan.grid.spacing_mm)
+    answers = {row["patient_key"]: row for row in patients.iter_rows(named=True)}
+    scores, keys = scored["score"].to_numpy(), scored["patient_key"].to_numpy()
+    rows = []
+    for key in patients["patient_key"]:
+        own = np.flatnonzero(keys == key)
+        for rank, index in enumerate(own[np.argsort(-scores[own], kind="stable")][:MOST], start=1):
+            facts = scored.row(int(index), named=True)
+            is_below = facts["decision"] == predictor.classes[0]
+            source, middle = (_in_source(kind[index], facts) for kind in (opening, canal))
+            rows.append(
+                {
+                    "patient_key": key,
+                    "rank": rank,
+                    "peak": float(opening[index, 2]),
+                    "row": source[0],
+                    "col": source[1],
+                    "clock": _known(hours[index]),
+                    "from_canal_mm": _known(far[index]),
+                    "canal_row": middle[0],
+                    "canal_col": middle[1],
+                    "remarks": "; ".join(_remarks(answers[key], is_below=is_below)),
+                    "grid_row": _known(opening[index, 0]),
+                    "grid_col": _known(opening[index, 1]),
+                }
+                | {name: facts[name] for name in SCHEMA if name in facts}
+            )
+    return pl.DataFrame(rows, schema=SCHEMA | {"grid_row": pl.Float64, "grid_col": pl.Float64})
+
+
+def say_clock(hours: float | None) -> str:
+    """A clock position as a surgeon says it: whole hours.
+
+    Example:
+        >>> say_clock(6.2), say_clock(0.3), say_clock(None)
+        ("6 o'clock", "12 o'clock", '')
+    """
+    return "" if hours is None else f"{round(hours) % 12 or 12} o'clock"
+
+
+def _from_canal(
+    table: pl.DataFrame, opening: NDArray[np.float64], canal: NDArray[np.float64], *, spacing_mm: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Hours and mm from the canal's centre, each ``(N,)``; NaN where they are not known."""
+    is_axial = (table["orientation"] == "axial").fill_null(value=False).to_numpy()
+    states_spacing = table["spacing_row"].is_not_null().to_numpy()
+    hours = np.where(is_axial, clock_hours(opening[:, :2], canal[:, :2]), np.nan)
+    far = np.hypot(*(opening[:, :2] - canal[:, :2]).T) * spacing_mm
+    return hours, np.where(states_spacing, far, np.nan)
+
+
+def _remarks(answer: dict[str, Any], *, is_below: bool) -> Sequence[str]:
+    said = [ABSTAINED] if answer["answer"] == "abstain" else []
+    return [*said, *([answer["marks"]] if answer["marks"] else []), *([BELOW] if is_below else [])]
+
+
+def _in_source(mark: NDArray[np.float64], facts: dict[str, Any]) -> tuple[float | None, float | None]:
+    if np.isnan(mark[0]):
+        return None, None
+    row, column = in_source((float(mark[0]), float(mark[1])), facts)
+    return round(row, 2), round(column, 2)
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
