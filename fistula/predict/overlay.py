@@ -1,6 +1,7 @@
 """What of a slice spoke for its class, laid over the slice in colour."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,6 +13,15 @@ from fistula.predict.predictor import Predictor
 
 STRENGTH = 0.55  # share of the colour where the map is 1
 BATCH = 64
+RING = (255, 194, 75)  # the colour of an opening in the viewer
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A slice with its map or mark: the row of the prediction's slices, and RGB ``(size, size, 3)``."""
+
+    row: int
+    image: NDArray[np.uint8]
 
 
 def heat_maps(
@@ -45,3 +55,11 @@ def explained_classes(predictor: Predictor, pixels: NDArray[np.uint8], channels:
     if len(predictor.classes) == 2:
         return np.ones(len(channels), np.intp)
     return predictor.probabilities(pixels, channels).mean(axis=0).argmax(axis=1)
+
+
+def ringed(image: NDArray[np.uint8], point: tuple[float, float]) -> NDArray[np.uint8]:
+    """A slice ``(H, W)`` as RGB with a small ring about a point, row and column, and grey as it was elsewhere."""
+    colour = np.ascontiguousarray(np.repeat(image[..., None], 3, axis=2))
+    row, column = point
+    cv2.circle(colour, (round(column), round(row)), max(4, len(image) // 40), RING, 1, cv2.LINE_AA)
+    return colour

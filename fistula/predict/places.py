@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fistula.predict.predictor import Predictor
 
 MOST = 3  # slices named for a patient
+NEAR = 1.0  # pixels of the grid from the canal's centre, within which a direction says nothing
 ABSTAINED = "the patient's answer is abstain"
 BELOW = "slice below its operating point"
 SCHEMA: dict[str, Any] = {
@@ -37,6 +38,7 @@ SCHEMA: dict[str, Any] = {
     "canal_col": pl.Float64,
     "remarks": pl.String,
 }
+ON_GRID = ("grid_row", "grid_col", "grid_canal_row", "grid_canal_col")  # the points in pixels of the scored slice
 
 
 def places_of(
@@ -44,8 +46,8 @@ def places_of(
 ) -> pl.DataFrame | None:
     """The most suspicious slices of each patient, at most `MOST`, with what is to be seen where.
 
-    The clock position is that of `fistula.evidence.clock`; it stands beside axial slices alone, and where the runs know
-    the anal canal. Distances are null for slices that state no pixel spacing.
+    The clock position is that of `fistula.evidence.clock`; it stands beside axial slices alone, where the runs know
+    the anal canal, and not within `NEAR` of its centre. Distances are null for slices that state no pixel spacing.
 
     Args:
         slices: That were read.
@@ -55,7 +57,7 @@ def places_of(
         predictor: Whose runs saw them.
 
     Returns:
-        Columns as in `SCHEMA`, the most suspicious slice first, and its point on the grid as ``grid_row grid_col``;
+        Columns as in `SCHEMA`, the most suspicious slice first, and `ON_GRID`;
         None for runs that find no places.
     """
     kinds = predictor.runs[0].classifier.head.kinds
@@ -87,10 +89,12 @@ def places_of(
                     "remarks": "; ".join(_remarks(answers[key], is_below=is_below)),
                     "grid_row": _known(opening[index, 0]),
                     "grid_col": _known(opening[index, 1]),
+                    "grid_canal_row": _known(canal[index, 0]),
+                    "grid_canal_col": _known(canal[index, 1]),
                 }
                 | {name: facts[name] for name in SCHEMA if name in facts}
             )
-    return pl.DataFrame(rows, schema=SCHEMA | {"grid_row": pl.Float64, "grid_col": pl.Float64})
+    return pl.DataFrame(rows, schema=SCHEMA | dict.fromkeys(ON_GRID, pl.Float64))
 
 
 def say_clock(hours: float | None) -> str:
@@ -109,9 +113,9 @@ def _from_canal(
     """Hours and mm from the canal's centre, each ``(N,)``; NaN where they are not known."""
     is_axial = (table["orientation"] == "axial").fill_null(value=False).to_numpy()
     states_spacing = table["spacing_row"].is_not_null().to_numpy()
-    hours = np.where(is_axial, clock_hours(opening[:, :2], canal[:, :2]), np.nan)
-    far = np.hypot(*(opening[:, :2] - canal[:, :2]).T) * spacing_mm
-    return hours, np.where(states_spacing, far, np.nan)
+    far = np.hypot(*(opening[:, :2] - canal[:, :2]).T)
+    hours = np.where(is_axial & (far >= NEAR), clock_hours(opening[:, :2], canal[:, :2]), np.nan)
+    return hours, np.where(states_spacing, far * spacing_mm, np.nan)
 
 
 def _remarks(answer: dict[str, Any], *, is_below: bool) -> Sequence[str]:

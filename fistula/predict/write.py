@@ -1,41 +1,26 @@
 """Write what was predicted: tables, a summary, overlays, and a page that needs nothing beside it."""
 
-import base64
-import io
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import polars as pl
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from numpy.typing import NDArray
 from PIL import Image
 
 from fistula import __version__
 from fistula.errors import FistulaError
 from fistula.folder import write_whole
-from fistula.predict.overlay import coloured, explained_classes, heat_maps
+from fistula.predict.overlay import Overlay, coloured, explained_classes, heat_maps, ringed
+from fistula.predict.page import render_page
 from fistula.predict.places import SCHEMA as PLACES
 from fistula.predict.predictor import Prediction, Predictor
 from fistula.predict.source import Slices
 
-OVERLAYS = ("all", "positive", "none")
-SIDE = 224  # pixels, at most, of a picture on the page
+OVERLAYS = ("auto", "all", "positive", "none")
 SLICE_COLUMNS = ("slice_key", "patient_key", "series_uid", "instance_uid", "frame", "image_number", "position_mm")
 SERIES_COLUMNS = ("series_uid", "series_key", "patient_key", "slices")
-
-
-@dataclass(frozen=True)
-class Overlay:
-    """A slice with its map: the row of the prediction's slices, and RGB ``(size, size, 3)``."""
-
-    row: int
-    image: NDArray[np.uint8]
 
 
 def draw_overlays(
@@ -43,9 +28,16 @@ def draw_overlays(
 ) -> tuple[list[Overlay], list[str]]:
     """Overlays of every slice, of those not called the first class, or of none.
 
+    ``auto``: of runs that find places, the slices that these are in, with a small mark; else as ``all``.
+
     Returns:
         The overlays, and a name and reason of each that could not be drawn: it costs no other, and no score.
     """
+    if which == "auto" and prediction.places is not None:
+        places = {row["slice_key"]: row for row in prediction.places.iter_rows(named=True)}
+        found = [(index, places.get(key)) for index, key in enumerate(prediction.slices["slice_key"])]
+        points = [(index, (row["grid_row"], row["grid_col"])) for index, row in found if row and row["row"] is not None]
+        return [Overlay(index, ringed(slices.pixels[index], point)) for index, point in points], []
     rows = np.arange(len(slices.pixels))
     if which == "positive":
         rows = rows[(prediction.slices["decision"] != predictor.classes[0]).to_numpy()]
@@ -136,39 +128,3 @@ def complete(folder: Path, failed: list[str], notes: list[str]) -> None:
 def stamp() -> dict[str, str]:
     """When and by which version something was made."""
     return {"made": datetime.now(UTC).isoformat(timespec="seconds"), "version": __version__}
-
-
-def render_page(slices: Slices, prediction: Prediction, overlays: list[Overlay], summary: dict[str, Any]) -> str:
-    """The page of patients and slices, which needs nothing beside it."""
-    drawn = {overlay.row: overlay.image for overlay in overlays}
-    pictures = [
-        {
-            **row,
-            "picture": picture(np.asarray(slices.pixels[index])),
-            "overlay": picture(drawn[index]) if index in drawn else "",
-        }
-        for index, row in enumerate(prediction.slices.iter_rows(named=True))
-    ]
-    by_patient: dict[str, list[dict[str, Any]]] = {}
-    for row in pictures:
-        by_patient.setdefault(row["patient_key"], []).append(row)
-    environment = Environment(
-        loader=PackageLoader("fistula.predict"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("index.html").render(
-        summary=summary,
-        patients=prediction.patients.to_dicts(),
-        slices=by_patient,
-        left_out=prediction.left_out.group_by("reason").agg(pl.len().alias("count")).sort("reason").to_dicts(),
-        score_columns=[name for name in prediction.slices.columns if name.startswith("score_")],
-    )
-
-
-def picture(pixels: NDArray[np.uint8]) -> str:
-    """Encode grey ``(H, W)`` or RGB ``(H, W, 3)`` as a data URI of at most `SIDE` pixels a side."""
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    image.thumbnail((SIDE, SIDE))
-    encoded = io.BytesIO()
-    image.save(encoded, format="WEBP", quality=80, method=2)
-    return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode()

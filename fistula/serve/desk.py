@@ -14,9 +14,11 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from fistula.errors import FistulaError
+from fistula.predict.page import render_page
+from fistula.predict.places import SCHEMA as PLACES
 from fistula.predict.predictor import Predictor
 from fistula.predict.source import reading
-from fistula.predict.write import draw_overlays, render_page, stamp
+from fistula.predict.write import draw_overlays, stamp
 from fistula.serve.uploads import UploadError, UploadLimits, check_archive, receive
 from fistula.source.workers import Workers
 
@@ -85,6 +87,7 @@ class Desk:
             "patients": found.patients.to_dicts(),
             "series": found.series.drop("series_key").to_dicts(),
             "slices": found.slices.select(*SLICE_KEYS, *results).to_dicts(),
+            **({} if found.places is None else {"places": found.places.select(*PLACES).to_dicts()}),
             "left_out": found.left_out.to_dicts(),
             "notes": found.summary["notes"],
             "runs": found.summary["runs"],
@@ -94,7 +97,7 @@ class Desk:
         """The page with every slice and its overlay."""
         with reading(path, self.predictor.reader, Workers(1)) as slices:
             prediction = self.predictor.judge(slices)
-            overlays, failed = draw_overlays(self.predictor, slices, prediction, which="all")
+            overlays, failed = draw_overlays(self.predictor, slices, prediction, which="auto")
             return render_page(slices, prediction, overlays, prediction.summary | stamp() | {"failed": failed})
 
     def _start(self) -> None:

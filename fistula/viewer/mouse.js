@@ -1,5 +1,5 @@
 "use strict";
-// What wheel, buttons and drags do to a pane. Left does what the tool says; right windows, the middle button pans.
+// What wheel, buttons and drags do to a pane. The left button acts as the tool says; right windows, the middle button pans.
 const STILL = 4; // pixels that a click may move
 
 function listen(pane) {

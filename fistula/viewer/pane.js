@@ -43,7 +43,7 @@ class Pane {
     if (!alone) this.viewer.link(this);
     this.viewer.hook("moved", this);
   }
-  // Show the slice nearest to a position in mm; false if the stack does not reach there.
+  // Show the slice nearest to a position in mm; false if the stack ends before it.
   near(position) {
     let best = -1, least = Infinity;
     this.series.slices.forEach((slice, i) => {

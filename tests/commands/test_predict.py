@@ -65,7 +65,7 @@ def test_no_name_reaches_what_is_written(study, fistula_here, tmp_path, write_di
         (("source=nowhere", "out=out"), "source=nowhere: is not there"),
         (("source=empty", "out=out"), "source=empty: has no files"),
         (("source=.", "out=empty"), "out=empty: already exists"),
-        (("source=.", "out=out", "overlays=some"), "overlays: must be one of all, positive, none, found some"),
+        (("source=.", "out=out", "overlays=some"), "overlays: must be one of auto, all, positive, none, found some"),
         (
             ("source=.", "out=out", "only=nothing*"),
             r"must hold a finished run named like nothing*, found none. Its runs are ",

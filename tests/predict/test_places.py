@@ -9,7 +9,7 @@ import fistula
 from fistula.evidence.clock import clock_hours
 from fistula.predict.export import export, onnx_scorer
 from fistula.predict.model import load_run
-from fistula.predict.places import MOST, SCHEMA, places_of, say_clock
+from fistula.predict.places import MOST, ON_GRID, SCHEMA, places_of, say_clock
 from fistula.predict.source import reading
 from fistula.source.workers import Workers
 
@@ -52,7 +52,7 @@ def test_the_place_in_a_new_image_is_the_one_that_training_stored(located, study
 def test_the_most_suspicious_slices_of_a_patient_stand_in_the_source_images_pixels(located, study, phantom):
     found = fistula.load(located).predict(phantom)
     places = found.places
-    assert places.columns == [*SCHEMA, "grid_row", "grid_col"]
+    assert places.columns == [*SCHEMA, *ON_GRID]
     for (key,), own in places.group_by("patient_key"):
         best = found.slices.filter(pl.col("patient_key") == key)["score"].sort(descending=True)[:MOST]
         assert own["rank"].to_list() == list(range(1, len(own) + 1))
