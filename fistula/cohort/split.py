@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 
 from fistula.cohort.allocation import allocate_patients
-from fistula.cohort.split_table import PARTS, split_table
+from fistula.cohort.split_table import PARTS, sites_of, split_table
+from fistula.cohort.thinning import check_fraction
 from fistula.errors import ConfigError, DataError
 
 
@@ -20,6 +21,7 @@ class PatientHoldout:
         val_fraction: Of the patients that are not in test, in (0, 1).
         seed: Of the draw, at least 0.
         fold: 0, the only one.
+        train_fraction: Of the training patients that a run learns from; see `fistula.cohort.thinning`.
     """
 
     name: ClassVar[str] = "patient_holdout"
@@ -28,10 +30,11 @@ class PatientHoldout:
     val_fraction: float = 0.2
     fold: int = 0
     seed: int = 0
+    train_fraction: float = 1.0
 
     def __post_init__(self) -> None:
         _check_fold(self.fold, 1)
-        _check_draw(self.seed, test_fraction=self.test_fraction, val_fraction=self.val_fraction)
+        _check_draw(self.seed, self.train_fraction, test_fraction=self.test_fraction, val_fraction=self.val_fraction)
 
     def __call__(self, manifest: pl.DataFrame) -> pl.DataFrame:
         """Give every slice its part; columns as in `split_table.COLUMNS`, one fold."""
@@ -52,6 +55,7 @@ class PatientKFold:
         fold: The one to run, in ``[0, folds)``; the table holds all.
         val_fraction: Of the patients that are not in the fold's test set, in (0, 1).
         seed: Of the draw, at least 0.
+        train_fraction: Of the training patients that a run learns from; see `fistula.cohort.thinning`.
     """
 
     name: ClassVar[str] = "patient_kfold"
@@ -60,12 +64,13 @@ class PatientKFold:
     fold: int = 0
     val_fraction: float = 0.2
     seed: int = 0
+    train_fraction: float = 1.0
 
     def __post_init__(self) -> None:
         if self.folds < 2:
             raise ConfigError("split.folds", "must be at least 2", found=self.folds)
         _check_fold(self.fold, self.folds)
-        _check_draw(self.seed, val_fraction=self.val_fraction)
+        _check_draw(self.seed, self.train_fraction, val_fraction=self.val_fraction)
 
     def __call__(self, manifest: pl.DataFrame) -> pl.DataFrame:
         """Give every slice its part in every fold; columns as in `split_table.COLUMNS`."""
@@ -88,6 +93,7 @@ class SiteHoldout:
         fold: The site to leave out in this run, counted from 0 in the order of the names; the table holds all.
         val_fraction: Of the patients of the other sites, in (0, 1).
         seed: Of the draw, at least 0.
+        train_fraction: Of the training patients that a run learns from; see `fistula.cohort.thinning`.
     """
 
     name: ClassVar[str] = "site_holdout"
@@ -95,13 +101,14 @@ class SiteHoldout:
     fold: int = 0
     val_fraction: float = 0.2
     seed: int = 0
+    train_fraction: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_draw(self.seed, val_fraction=self.val_fraction)
+        _check_draw(self.seed, self.train_fraction, val_fraction=self.val_fraction)
 
     def __call__(self, manifest: pl.DataFrame) -> pl.DataFrame:
         """Give every slice its part in every fold; columns as in `split_table.COLUMNS`."""
-        sites = _sites(manifest)
+        sites = sites_of(manifest)
         _check_fold(self.fold, len(sites))
         folds = (
             _with_validation(manifest, (manifest["site"] == site).to_numpy(), self.val_fraction, [self.seed, 1, fold])
@@ -120,6 +127,7 @@ class Predefined:
         val_fraction: Of the training patients, in (0, 1); used only where the table names no validation slice.
         seed: Of that cut, at least 0.
         fold: 0, the only one.
+        train_fraction: Of the training patients that a run learns from; see `fistula.cohort.thinning`.
     """
 
     name: ClassVar[str] = "predefined"
@@ -127,10 +135,11 @@ class Predefined:
     val_fraction: float = 0.2
     fold: int = 0
     seed: int = 0
+    train_fraction: float = 1.0
 
     def __post_init__(self) -> None:
         _check_fold(self.fold, 1)
-        _check_draw(self.seed, val_fraction=self.val_fraction)
+        _check_draw(self.seed, self.train_fraction, val_fraction=self.val_fraction)
 
     def __call__(self, manifest: pl.DataFrame) -> pl.DataFrame:
         """Give every slice its part; columns as in `split_table.COLUMNS`, one fold."""
@@ -164,6 +173,7 @@ class ImageHoldout:
         folds: How many draws, each of its own test images; at least 1.
         fold: The one to run, in ``[0, folds)``; the table holds all.
         seed: Of the draws, at least 0.
+        train_fraction: Of the training patients that a run learns from; see `fistula.cohort.thinning`.
     """
 
     name: ClassVar[str] = "image_holdout"
@@ -174,12 +184,13 @@ class ImageHoldout:
     folds: int = 1
     fold: int = 0
     seed: int = 0
+    train_fraction: float = 1.0
 
     def __post_init__(self) -> None:
         if self.folds < 1:
             raise ConfigError("split.folds", "must be at least 1", found=self.folds)
         _check_fold(self.fold, self.folds)
-        _check_draw(self.seed, test_fraction=self.test_fraction, val_fraction=self.val_fraction)
+        _check_draw(self.seed, self.train_fraction, test_fraction=self.test_fraction, val_fraction=self.val_fraction)
         if self.expand_before_split < 1:
             raise ConfigError("split.expand_before_split", "must be at least 1", found=self.expand_before_split)
 
@@ -208,22 +219,6 @@ def _with_validation(manifest: pl.DataFrame, is_test: np.ndarray, fraction: floa
     return parts
 
 
-def _sites(manifest: pl.DataFrame) -> list[str]:
-    """Names of the sites in order; each patient must be at one, and there must be two."""
-    if manifest["site"].null_count():
-        remedy = "Fill the column site in the table of labels and ingest again"
-        found = f"{manifest['site'].null_count()} of {len(manifest)} slices without one"
-        raise DataError("split=site_holdout", "needs the site of every slice", found=found, remedy=remedy)
-    travellers = manifest.group_by("patient_key").agg(pl.col("site").n_unique()).filter(pl.col("site") > 1)
-    if len(travellers):
-        found = f"{len(travellers)} patients at several"
-        raise DataError("split=site_holdout", "needs each patient at one site", found=found)
-    sites = sorted(manifest["site"].unique())
-    if len(sites) < 2:
-        raise DataError("split=site_holdout", "needs two sites or more", found=f"{len(sites)} ({', '.join(sites)})")
-    return sites
-
-
 def _check_patients(name: str, manifest: pl.DataFrame, *, least: int, rule: str) -> None:
     """Refuse a class, or a cohort, with fewer than `least` patients."""
     holders = manifest.group_by("label").agg(pl.col("patient_key").n_unique()).sort("label")
@@ -238,7 +233,8 @@ def _check_fold(fold: int, folds: int) -> None:
         raise ConfigError("split.fold", f"must lie in 0 to {folds - 1}, one of {folds} folds", found=fold)
 
 
-def _check_draw(seed: int, **fractions: float) -> None:
+def _check_draw(seed: int, train_fraction: float, **fractions: float) -> None:
+    check_fraction(train_fraction)
     for key, fraction in fractions.items():
         if not 0 < fraction < 1:
             raise ConfigError(f"split.{key}", "must lie between 0 and 1, both excluded", found=fraction)

@@ -112,3 +112,19 @@ def _check_classes(where: str, labels: np.ndarray, parts: np.ndarray) -> None:
                 found=found,
                 remedy="Change split.*, or add patients of the lacking class",
             )
+
+
+def sites_of(manifest: pl.DataFrame) -> list[str]:
+    """Names of the sites in order; a DataError unless each patient is at one, and there are two."""
+    if manifest["site"].null_count():
+        remedy = "Fill the column site in the table of labels and ingest again"
+        found = f"{manifest['site'].null_count()} of {len(manifest)} slices without one"
+        raise DataError("split=site_holdout", "needs the site of every slice", found=found, remedy=remedy)
+    travellers = manifest.group_by("patient_key").agg(pl.col("site").n_unique()).filter(pl.col("site") > 1)
+    if len(travellers):
+        found = f"{len(travellers)} patients at several"
+        raise DataError("split=site_holdout", "needs each patient at one site", found=found)
+    sites = sorted(manifest["site"].unique())
+    if len(sites) < 2:
+        raise DataError("split=site_holdout", "needs two sites or more", found=f"{len(sites)} ({', '.join(sites)})")
+    return sites

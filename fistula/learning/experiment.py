@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from fistula.cohort.manifest import Cohort
+from fistula.cohort.thinning import thinned
 from fistula.errors import OutOfMemoryError
 from fistula.learning import tracking
 from fistula.learning.callbacks import EpochHistory, EpochSeed, WeightAverage, progress
@@ -72,6 +73,7 @@ class Experiment:
             **self.classifier.backbone.resolved,
             **asdict(self.data.resize),
             "precision": self.trainer.precision,
+            "train_patients": self.data.train_patients,
             "processes": self.trainer.world_size,
             "micro_batches": self.trainer.accumulate_grad_batches,
             "hardware": torch.cuda.get_device_name(device) if on_gpu else processor,
@@ -167,9 +169,10 @@ def build(
     # Deterministic operations would fill what they are about to write; that costs 3 % and helps only to find a bug.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a module in disguise
     backbone = make(cfg.model, num_classes=len(cohort.classes), image_size=cfg.image_size)
+    fold = split_table.filter(pl.col("fold") == cfg.split.fold)
     data = FistulaDataModule(
         make(cfg.labelling)(cohort, split_table),
-        split_table.filter(pl.col("fold") == cfg.split.fold),
+        thinned(cohort.labelled, fold, cfg.split.train_fraction, seed=cfg.split.seed),
         expansion=make(cfg.expansion),
         augmentation=make(cfg.augmentation),
         sampler=make(cfg.sampler),

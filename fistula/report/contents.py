@@ -10,6 +10,7 @@ from fistula.report.cases import cases_of
 from fistula.report.comparisons import Comparisons, compare
 from fistula.report.further import Further, further
 from fistula.report.given import Given
+from fistula.report.growth import Growth, growths
 from fistula.report.inflation import Canary, Inflation, canaries, inflations
 from fistula.report.outside import External, Outside, outside, read_externals
 from fistula.report.paper import PaperRow, beside_the_paper, paper_rows
@@ -56,6 +57,7 @@ class Contents:
     rows: list[Row]
     all_classes: list[AllClasses]
     comparisons: list[Comparisons]
+    growths: list[Growth]
     inflations: list[Inflation]
     canaries: list[Canary]
     flow: list[Step]
@@ -116,6 +118,7 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
         rows=rows,
         all_classes=together,
         comparisons=comparisons,
+        growths=growths(honest, comparisons, level=primary),
         inflations=inflated,
         canaries=found,
         flow=flow(study),

@@ -19,6 +19,7 @@ from fistula.report import answer, figures, methods, outside_figures, probabilit
 from fistula.report.contents import Contents, Settings, compute
 from fistula.report.drawing import save
 from fistula.report.given import Given
+from fistula.report.growth import growth_figure
 from fistula.report.guidelines import metrics_score, read_guidelines
 from fistula.report.inflation import YAGIS_POINTS, YAGIS_RANDOM
 from fistula.report.mistakes import mistakes
@@ -130,6 +131,8 @@ def _draw(contents: Contents, folder: Path) -> dict[str, Markup]:
     """Save every figure; give the SVG of each, by name. SVG of our own drawing is the only markup not escaped."""
     study, settings = contents.study, contents.settings
     drawn: dict[str, tuple[Figure | None, str]] = outside_figures.drawn(contents)
+    if contents.growths:
+        drawn["growth"] = (growth_figure(contents.growths), "AUROC over the number of training patients")
     if contents.where:
         drawn["where"] = (where_figure(contents.where), "Distances of places, FROC curves, and clock errors")
     if contents.robustness:

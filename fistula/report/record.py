@@ -124,6 +124,10 @@ def _numbers(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{place} / patients", plain(group.patients, [name])
                 yield f"{place} / auroc", as_json(group.auroc, [name])
     yield from _compared(contents)
+    for grown in contents.growths:
+        names = [row.configuration.name for row in grown.rows]
+        if grown.last:
+            yield f"more patients / {' / '.join(names[-2:])} / {grown.positive}", as_json(grown.last, names)
     yield from where_numbers(contents.where, contents.where_pairs)
     yield from outside_numbers(contents.outside)
     yield from shifts_numbers(contents.robustness) if contents.robustness else ()

@@ -94,7 +94,7 @@ class Planner:
         resolved: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
         if resolved["model"].get("channels") == ADJACENT:
             check_positions(cohort.manifest)
-        drawn_from = {key: value for key, value in resolved["split"].items() if key != "fold"}
+        drawn_from = {key: value for key, value in resolved["split"].items() if key not in ("fold", "train_fraction")}
         key = json.dumps([cohort.fingerprint, drawn_from], sort_keys=True)
         # A fold that the table lacks is drawn for anew, because the split then says what is wrong.
         if key not in self._tables or cfg.split.fold not in self._tables[key][0]["fold"]:
