@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,17 @@ def in_words(seconds: float) -> str:
     if minutes < 2:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def silence_lightning() -> None:
+    """Drop what Lightning says of hardware at every run, and its warnings of what is so on purpose here."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its import sets INFO
+    for message in (
+        ".*does not have many workers.*",  # a choice of the configuration
+        ".*Checkpoint directory .* exists and is not empty.*",  # the run's folder, with its record
+        ".*is smaller than the logging interval.*",  # every epoch is logged as well
+        ".*Experiment logs directory .* exists and is not empty.*",  # a run goes on; history.csv has every epoch
+        ".*`srun` command is available.*",  # a machine with Slurm is not always used through it
+        ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's own use of PyTorch
+    ):
+        warnings.filterwarnings("ignore", message=message)

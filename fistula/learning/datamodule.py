@@ -101,11 +101,6 @@ class FistulaDataModule(LightningDataModule):
         """Training bags of each class."""
         return np.bincount(self.bags["train"].labels, minlength=self.num_classes).tolist()
 
-    @property
-    def train_patients(self) -> int:
-        """How many patients training learns from."""
-        return self.cohort.manifest["patient_key"][self.bags["train"].rows.tolist()].n_unique()
-
     @cached_property
     def points(self) -> NDArray[np.float32] | None:
         """Of all slices, in the network's input, ``(N, M, 2)``; None where none are asked for."""

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import platform
-import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from fistula.cohort.manifest import Cohort
 from fistula.cohort.thinning import thinned
 from fistula.errors import OutOfMemoryError
 from fistula.learning import tracking
-from fistula.learning.callbacks import EpochHistory, EpochSeed, WeightAverage, progress
+from fistula.learning.callbacks import EpochHistory, EpochSeed, WeightAverage, progress, silence_lightning
 from fistula.learning.checkpoints import AtomicCheckpointIO, BestWeights, LastCheckpoint, epoch_of
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.datamodule import FistulaDataModule
@@ -66,6 +65,7 @@ class Experiment:
     def facts(self) -> dict[str, Any]:
         """What to record of a run before it starts: where its weights came from, what it sees, on what it runs."""
         device = self.trainer.strategy.root_device
+        trained = self.data.cohort.manifest["patient_key"][self.data.bags["train"].rows.tolist()]
         on_gpu = device.type == "cuda"
         processor = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
         return {
@@ -73,7 +73,7 @@ class Experiment:
             **self.classifier.backbone.resolved,
             **asdict(self.data.resize),
             "precision": self.trainer.precision,
-            "train_patients": self.data.train_patients,
+            "train_patients": trained.n_unique(),
             "processes": self.trainer.world_size,
             "micro_batches": self.trainer.accumulate_grad_batches,
             "hardware": torch.cuda.get_device_name(device) if on_gpu else processor,
@@ -164,7 +164,7 @@ def build(
         tracking_id: Of the run at W&B, where a run that is resumed goes on under the same; None lets W&B choose.
     """
     folder, parts = Path(cfg.output_dir), micro_batches or cfg.micro_batches
-    _silence_lightning()
+    silence_lightning()
     pytorch_lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     # Deterministic operations would fill what they are about to write; that costs 3 % and helps only to find a bug.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a module in disguise
@@ -236,17 +236,3 @@ def build(
         enable_progress_bar=bool(bar),
     )
     return Experiment(folder, cfg.split.fold, data, classifier, trainer, tracker, choose, cfg.aggregation)
-
-
-def _silence_lightning() -> None:
-    """Drop what Lightning says of hardware at every run, and its warnings of what is so on purpose here."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its import sets INFO
-    for message in (
-        ".*does not have many workers.*",  # a choice of the configuration
-        ".*Checkpoint directory .* exists and is not empty.*",  # the run's folder, with its record
-        ".*is smaller than the logging interval.*",  # every epoch is logged as well
-        ".*Experiment logs directory .* exists and is not empty.*",  # a run goes on; history.csv has every epoch
-        ".*`srun` command is available.*",  # a machine with Slurm is not always used through it
-        ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning's own use of PyTorch
-    ):
-        warnings.filterwarnings("ignore", message=message)

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fistula.cohort.manifest import Cohort, read_cohort
+from fistula.cohort.thinning import thinned
 from fistula.errors import DataError
 from fistula.evidence.aggregate import RULES
 from fistula.learning.adjacent import channel_rows
@@ -90,7 +91,12 @@ class LoadedRun:
     def learned(self) -> pl.DataFrame:
         """The labelled slices of its cohort that it did not score, with their `row`: those it learned from."""
         key = "slice_key" if self.unit == "slice" else "patient_key"
-        return self.cohort.labelled.filter(~pl.col(key).is_in(self.predictions[key].implode()))
+        rest = self.cohort.labelled.filter(~pl.col(key).is_in(self.predictions[key].implode()))
+        identity = self.record["identity"]
+        fraction, seed = identity.get("split.train_fraction", 1.0), identity.get("split.seed", 0)
+        trained = rest.select("slice_key", part=pl.lit("train"))
+        kept = thinned(self.cohort.labelled, trained, fraction, seed=seed)["slice_key"]
+        return rest.filter(pl.col("slice_key").is_in(kept.implode()))
 
     @property
     def unit(self) -> str:

@@ -4,7 +4,6 @@ import shutil
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +213,6 @@ def _names(contents: Contents) -> dict[str, Any]:
         "pvalue": wording.say_p,
         "signed": wording.say_signed,
         "near": NEAR,
-        "infinite": inf,
         "version": __version__,
     }
 

@@ -59,8 +59,9 @@ class Where:
 
     @property
     def worst(self) -> list[dict[str, Any]]:
-        """The slices whose place is farthest off, those without one first."""
-        return self.slices.sort("distance", "slice_key", descending=[True, False]).head(WORST).to_dicts()
+        """The slices whose place is farthest off; first those without one, whose distance is None."""
+        worst = self.slices.sort("distance", "slice_key", descending=[True, False]).head(WORST)
+        return worst.with_columns(pl.col("distance").replace(np.inf, None)).to_dicts()
 
     def title(self, name: str) -> str:
         """What a number is called on the page."""

@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from fistula.cohort.manifest import manifest_fingerprint
+from fistula.predict.model import load_run
 from fistula.sweep.run_folder import short_name
 
 from ..conftest import TINY, TINY_RUN, write_cohort
@@ -42,9 +43,24 @@ def test_a_run_leaves_all_that_a_later_stop_needs(fistula_here, cohort, tmp_path
         "split": "patient_holdout",
         "labelling": "given",
         "unit": "slice",
+        "head": "classify",
     }
     assert record["weights"] == "random initialisation"
     assert shown.splitlines()[-1] == f"next: fistula report study={run.relative_to(tmp_path)}"
+
+
+def test_a_run_learns_from_a_fraction_of_the_patients_and_knows_which(fistula_here, cohort, tmp_path):
+    for fraction in ("0.5", "1"):
+        override = f"split.train_fraction={fraction}"
+        code, *_ = fistula_here("train", f"cohort={cohort}", *TINY_RUN, override, f"hydra.run.dir=run{fraction}")
+        assert code == 0
+    half, whole = (load_run(tmp_path / f"run{fraction}") for fraction in ("0.5", "1"))
+    few, all_of_them = (set(run.learned["patient_key"]) for run in (half, whole))
+    assert few < all_of_them
+    assert (half.record["train_patients"], whole.record["train_patients"]) == (len(few), len(all_of_them))
+    assert len(few) == pytest.approx(len(all_of_them) / 2, abs=1)
+    assert half.record["split_fingerprint"] == whole.record["split_fingerprint"]  # so that their scores are compared
+    assert half.predictions["slice_key"].equals(whole.predictions["slice_key"])
 
 
 def test_the_same_command_again_trains_nothing(fistula_here, cohort, tmp_path):
