@@ -190,3 +190,16 @@ def same_direction(first: Sequence[float], second: Sequence[float], *, degrees: 
     pair = np.asarray(first, float).reshape(2, 3), np.asarray(second, float).reshape(2, 3)
     lengths = np.linalg.norm(pair[0], axis=1) * np.linalg.norm(pair[1], axis=1)  # some makers round them to two digits
     return bool((np.sum(pair[0] * pair[1], axis=1) >= np.cos(np.radians(degrees)) * lengths).all())
+
+
+def towards(cosines: Sequence[float]) -> tuple[str, str]:
+    """Towards what rows and columns run (PS3.3 C.7.6.1.1.1): left, posterior, head, or their opposites.
+
+    Example:
+        >>> towards([1, 0, 0, 0, 0, -1])
+        ('L', 'F')
+    """
+    axes = np.asarray(cosines, dtype=float).reshape(2, 3)
+    letters = (("L", "R"), ("P", "A"), ("H", "F"))
+    row, column = (letters[int(np.abs(axis).argmax())][int(axis[np.abs(axis).argmax()] < 0)] for axis in axes)
+    return row, column

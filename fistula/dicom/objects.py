@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
-from pydicom.uid import UID, ComprehensiveSRStorage
+from pydicom.uid import UID
 
-from fistula.dicom.geometry import stance
+from fistula.dicom.geometry import stance, towards
+from fistula.dicom.pointed import SCHEME, Place, place_groups
 from fistula.dicom.write import IMPLEMENTATION_UID, make_uid
 
 logging.getLogger("highdicom").setLevel(logging.CRITICAL)  # it would name studies and images on the terminal
 
 MANUFACTURER = "fistula"
-SCHEME = "99FISTULA"  # private codes, for what no standard has a code for
 # CID 240 of PS3.16.
 ANSWERS = {
     "present": Code("52101004", "SCT", "Present"),
@@ -82,7 +82,14 @@ def require_library() -> None:
 
 
 def write_overlay(
-    path: Path, image: NDArray[np.uint8], source: Dataset, *, frame: int, spacing_mm: float, algorithm: Algorithm
+    path: Path,
+    image: NDArray[np.uint8],
+    source: Dataset,
+    *,
+    frame: int,
+    spacing_mm: float,
+    algorithm: Algorithm,
+    description: str = "What spoke for the finding (Grad-CAM)",
 ) -> None:
     """Write an overlay, RGB ``(H, W, 3)``, as a Secondary Capture image of the source's study.
 
@@ -93,6 +100,7 @@ def write_overlay(
         frame: Of the source, from 0.
         spacing_mm: Distance of pixels.
         algorithm: What made it; its fingerprint and the source decide the UIDs.
+        description: Of the series that it is in.
     """
     sc: Any = import_module("highdicom.sc")  # here, because an extra brings it
     key = (algorithm.fingerprint, source.SOPInstanceUID, frame)
@@ -117,7 +125,7 @@ def write_overlay(
         )
     if not directions:
         capture.PatientOrientation = None  # unknown, which may stand empty
-    capture.SeriesDescription = "What spoke for the finding (Grad-CAM)"
+    capture.SeriesDescription = description
     capture.DerivationDescription = f"{algorithm.name} {algorithm.fingerprint[:16]}"
     capture.ImageType = ["DERIVED", "SECONDARY"]
     capture.BurnedInAnnotation = "NO"
@@ -137,7 +145,14 @@ def write_overlay(
 
 
 def write_report(
-    path: Path, sources: Sequence[Dataset], *, score: float, answer: str, finding: Finding, algorithm: Algorithm
+    path: Path,
+    sources: Sequence[Dataset],
+    *,
+    score: float,
+    answer: str,
+    finding: Finding,
+    algorithm: Algorithm,
+    places: Sequence[Place] = (),
 ) -> None:
     """Write what a series came to as a Comprehensive SR after TID 1500, with references to its images.
 
@@ -148,6 +163,7 @@ def write_report(
         answer: One of `ANSWERS`.
         finding: What is looked for.
         algorithm: What scored it.
+        places: Where it is, in these images; one in the patient's coordinates makes it a Comprehensive 3D SR.
     """
     sr: Any = import_module("highdicom.sr")
     first = sources[0]
@@ -164,11 +180,13 @@ def write_report(
             serial_number=algorithm.fingerprint[:16],
         ),
     )
+    concept = Code(finding.value, finding.scheme, finding.meaning)
+    found = place_groups(places, finding=concept, algorithm=identifier, fingerprint=algorithm.fingerprint)
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
             uid=make_uid(algorithm.fingerprint, first.SeriesInstanceUID, "tracking"), identifier="series"
         ),
-        finding_type=Code(finding.value, finding.scheme, finding.meaning),
+        finding_type=concept,
         algorithm_id=identifier,
         measurements=[
             sr.Measurement(name=_own("score", "Model score"), value=round(score, 6), unit=Code("1", "UCUM", "no units"))
@@ -183,11 +201,12 @@ def write_report(
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=device),
         procedure_reported=PROCEDURES.get(str(first.Modality), ANY_PROCEDURE),
-        imaging_measurements=[group],
+        imaging_measurements=[group, *found],
         title=Code("126000", "DCM", "Imaging Measurement Report"),
     )
     with _quiet():
-        document = sr.ComprehensiveSR(
+        has_points = any(place.in_patient for place in places)
+        document = (sr.Comprehensive3DSR if has_points else sr.ComprehensiveSR)(
             evidence=list(sources),
             content=report[0],
             series_instance_uid=make_uid(algorithm.fingerprint, first.StudyInstanceUID, "reports"),
@@ -204,21 +223,7 @@ def write_report(
             series_description="Scores, not verified",
         )
     _separate(document)
-    assert document.SOPClassUID == ComprehensiveSRStorage
     _save(document, path)
-
-
-def towards(cosines: Sequence[float]) -> tuple[str, str]:
-    """Towards what rows and columns run (PS3.3 C.7.6.1.1.1): left, posterior, head, or their opposites.
-
-    Example:
-        >>> towards([1, 0, 0, 0, 0, -1])
-        ('L', 'F')
-    """
-    axes = np.asarray(cosines, dtype=float).reshape(2, 3)
-    letters = (("L", "R"), ("P", "A"), ("H", "F"))
-    row, column = (letters[int(np.abs(axis).argmax())][int(axis[np.abs(axis).argmax()] < 0)] for axis in axes)
-    return row, column
 
 
 def _separate(node: Dataset) -> None:

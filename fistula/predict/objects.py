@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from fistula import __version__
-from fistula.dicom.objects import Algorithm, Finding, write_overlay, write_report
+from fistula.dicom.objects import ANSWERS, Algorithm, Finding, write_overlay, write_report
 from fistula.dicom.original import read_source
+from fistula.dicom.pointed import Place, in_patient
 from fistula.errors import ConfigError
+from fistula.predict.places import ABSTAINED, BELOW
 from fistula.predict.predictor import ABSTAIN, Prediction, Predictor
 from fistula.predict.source import Slices
 from fistula.predict.write import Overlay, attempt
@@ -67,22 +70,61 @@ def write_objects(
                 frame=int(frames[overlay.row] or 0),
                 spacing_mm=float(predictor.reader.plan.grid.spacing_mm),
                 algorithm=algorithm,
+                **({} if prediction.places is None else {"description": "Most suspicious places, not verified"}),
             ),
         )
     answers = dict(prediction.patients.select("patient_key", "answer").iter_rows())
     for row in prediction.series.iter_rows(named=True):
         rows = prediction.slices.with_row_index("place").filter(pl.col("series_key") == row["series_key"])["place"]
         parts = list(dict.fromkeys(slices.parts[index] for index in rows))
+        found = _places(prediction, slices, row["series_key"], read=read, predictor=predictor)
         called = "present" if row["decision"] == predictor.classes[1] else "absent"
         attempt_object(
             f"report-{row['series_key']}.dcm",
-            lambda path, row=row, parts=parts, called=called: write_report(  # type: ignore[misc]
+            lambda path, row=row, parts=parts, called=called, found=found: write_report(  # type: ignore[misc]
                 path,
                 [read(part) for part in parts],
                 score=row["score"],
                 answer="indeterminate" if answers[row["patient_key"]] == ABSTAIN else called,
                 finding=finding,
                 algorithm=algorithm,
+                places=found(),
             ),
         )
     return written, failed, sorted(left_empty)
+
+
+def _places(
+    prediction: Prediction, slices: Slices, series: str, *, read: Callable[..., Any], predictor: Predictor
+) -> Callable[[], list[Place]]:
+    """What gives the places in a series; read when its report is written, so that damage costs that alone."""
+
+    def found() -> list[Place]:
+        if prediction.places is None:
+            return []
+        rows = {key: index for index, key in enumerate(prediction.slices["slice_key"])}
+        own = set(prediction.slices.filter(pl.col("series_key") == series)["slice_key"])
+        places = []
+        for place in prediction.places.iter_rows(named=True):
+            if place["slice_key"] not in own or place["row"] is None:
+                continue
+            part, frame = slices.parts[rows[place["slice_key"]]], int(place["frame"] or 0)
+            limit = predictor.reader.plan.look.limit
+            is_unsure, is_below = ABSTAINED in place["remarks"], BELOW in place["remarks"]
+            where = in_patient(part, limit=limit, frame=frame, row=place["row"], column=place["col"])
+            places.append(
+                Place(
+                    source=read(part, frame=frame),
+                    frame=frame,
+                    row=place["row"],
+                    column=place["col"],
+                    in_patient=where,
+                    score=place["score"],
+                    answer=ANSWERS["indeterminate" if is_unsure else "absent" if is_below else "present"],
+                    hour=place["clock"],
+                    from_canal_mm=place["from_canal_mm"],
+                )
+            )
+        return places
+
+    return found

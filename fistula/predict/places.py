@@ -75,8 +75,10 @@ def places_of(
             facts = scored.row(int(index), named=True)
             is_below = facts["decision"] == predictor.classes[0]
             source, middle = (_in_source(kind[index], facts) for kind in (opening, canal))
+            said = {name: facts[name] for name in SCHEMA if name in facts}  # a survey has a `row` of its own
             rows.append(
-                {
+                said
+                | {
                     "patient_key": key,
                     "rank": rank,
                     "peak": float(opening[index, 2]),
@@ -92,7 +94,6 @@ def places_of(
                     "grid_canal_row": _known(canal[index, 0]),
                     "grid_canal_col": _known(canal[index, 1]),
                 }
-                | {name: facts[name] for name in SCHEMA if name in facts}
             )
     return pl.DataFrame(rows, schema=SCHEMA | dict.fromkeys(ON_GRID, pl.Float64))
 

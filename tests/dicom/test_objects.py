@@ -1,7 +1,9 @@
+import dataclasses
 import shutil
 import subprocess
 import warnings
 
+import highdicom
 import numpy as np
 import pydicom
 import pytest
@@ -13,6 +15,7 @@ from pydicom.sr._concepts_dict import concepts
 from fistula.dicom.container import Part
 from fistula.dicom.objects import ANSWERS, PROCEDURES, Algorithm, Finding, write_overlay, write_report
 from fistula.dicom.original import read_source
+from fistula.dicom.pointed import Place, in_patient
 from fistula.errors import DataError
 
 ALGORITHM = Algorithm("a run", "0.1.0", "ab" * 32)
@@ -56,6 +59,42 @@ def test_a_viewer_shows_the_overlay_pixel_by_pixel(sources, tmp_path):
     picture = write_both(sources, tmp_path)
     shown_by("dcm2pnm", "+on", tmp_path / "sc.dcm", tmp_path / "sc.png")
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "sc.png")), picture)
+
+
+def place_in(sources, one_patient, *, row=30.25, column=71.5, hour=6.2):
+    part = Part(sorted(one_patient.glob("*.dcm"))[1])
+    where = in_patient(part, limit=1 << 30, frame=0, row=row, column=column)
+    return Place(sources[1], 0, row, column, where, 0.8, ANSWERS["present"], hour, 12.5)
+
+
+def test_a_place_stands_in_the_report_in_the_image_and_in_the_patient(sources, one_patient, tmp_path):
+    place = place_in(sources, one_patient)
+    told = {"score": 0.75, "answer": "present", "finding": FINDING, "algorithm": ALGORITHM}
+    write_report(tmp_path / "sr.dcm", sources, **told, places=[place])
+    assert complaints(tmp_path / "sr.dcm") == []
+    image = pydicom.dcmread(sorted(one_patient.glob("*.dcm"))[1])
+    report = highdicom.sr.srread(tmp_path / "sr.dcm")
+    flat, solid = report.content.get_planar_roi_measurement_groups()
+    assert flat.tracking_uid == solid.tracking_uid
+    assert flat.roi.GraphicType == "POINT"
+    assert flat.roi.value.tolist() == [[72.0, 30.75]]  # column and row, from the corner of the first pixel
+    assert flat.roi.ContentSequence[0].referenced_sop_instance_uid == image.SOPInstanceUID
+    # An axial slice: columns run to the left, rows to the back.
+    corner, (down, along) = np.array(image.ImagePositionPatient, float), map(float, image.PixelSpacing)
+    np.testing.assert_allclose(solid.roi.value[0], corner + np.array([71.5 * along, 30.25 * down, 0]), atol=1e-3)
+    assert solid.roi.frame_of_reference_uid == image.FrameOfReferenceUID
+    measured = {one.name.meaning: float(one.value) for one in flat.get_measurements()}
+    assert measured["Clock position in lithotomy"] == 6.2
+    assert measured["Distance from the centre of the anal canal"] == 12.5
+
+
+def test_a_place_without_a_plane_is_told_in_the_image_alone(sources, one_patient, tmp_path):
+    place = dataclasses.replace(place_in(sources, one_patient, hour=None), in_patient=None)
+    told = {"score": 0.75, "answer": "present", "finding": FINDING, "algorithm": ALGORITHM}
+    write_report(tmp_path / "sr.dcm", sources, **told, places=[place])
+    assert complaints(tmp_path / "sr.dcm") == []
+    (flat,) = highdicom.sr.srread(tmp_path / "sr.dcm").content.get_planar_roi_measurement_groups()
+    assert "Clock position in lithotomy" not in {one.name.meaning for one in flat.get_measurements()}
 
 
 def test_a_viewer_shows_what_the_report_says(sources, tmp_path):
