@@ -1,5 +1,6 @@
 """Where the finding is, as a run stored it, as a new reading has it, and as an exported model has it."""
 
+import highdicom.sr
 import numpy as np
 import polars as pl
 import pytest
@@ -9,6 +10,7 @@ import fistula
 from fistula.evidence.clock import clock_hours
 from fistula.predict.export import export, onnx_scorer
 from fistula.predict.model import load_run
+from fistula.predict.outside import score_cohort
 from fistula.predict.places import MOST, ON_GRID, SCHEMA, places_of, say_clock
 from fistula.predict.source import reading
 from fistula.source.workers import Workers
@@ -104,3 +106,31 @@ def test_a_clock_position_is_said_in_whole_hours():
     assert [say_clock(hour) for hour in (12.0, 0.4, 11.6, 6.2, None)] == [
         "12 o'clock", "12 o'clock", "12 o'clock", "6 o'clock", "",
     ]  # fmt: skip
+
+
+def test_the_objects_of_a_series_have_its_places(located, study, one_patient, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["fistula"])
+    run_command("predict", [f"run={located}", f"source={one_patient}", "out=out", "dicom=true", "workers.count=1"])
+    places = pl.read_csv(tmp_path / "out" / "places.csv")
+    names = sorted(path.name for path in (tmp_path / "out" / "dicom").iterdir())
+    assert names[:-1] == sorted(f"overlay-{key}.dcm" for key in places["slice_key"])
+    report = highdicom.sr.srread(tmp_path / "out" / "dicom" / names[-1])
+    flat = report.content.get_planar_roi_measurement_groups()[::2]
+    told = [(one.roi.ContentSequence[0].referenced_sop_instance_uid, one.roi.value[0].tolist()) for one in flat]
+    expected = places.select("instance_uid", pl.concat_list(pl.col("col") + 0.5, pl.col("row") + 0.5))
+    for (uid, point), (wanted, at) in zip(told, expected.iter_rows(), strict=True):
+        assert uid == wanted
+        assert point == pytest.approx(at, abs=1e-3)
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert page.count("<button type=") == len(places)
+
+
+def test_an_external_cohort_is_scored_by_runs_that_find_places(located, study):
+    predictor = fistula.load(located)
+    cohort = predictor.runs[0].cohort
+    stored = predictor.runs[0].predictions
+    found = score_cohort(predictor, cohort, stored["patient_key"].unique().to_list()).predictions
+    both = stored.join(found.select("slice_key", new="score"), on="slice_key")
+    assert len(both) == len(stored)
+    np.testing.assert_allclose(both["new"], both["score"], rtol=0, atol=1e-6)

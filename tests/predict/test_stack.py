@@ -1,0 +1,27 @@
+from fistula.predict.page import stacks_of
+
+
+def slice_of(key, series, position, *, patient="p"):
+    return {
+        "slice_key": key, "patient_key": patient, "series_key": series, "volume": 0, "orientation": "axial",
+        "image_number": int(position), "position_mm": position,
+    }  # fmt: skip
+
+
+def test_the_stack_of_the_most_suspicious_slice_is_shown_first_and_at_that_slice():
+    slices = {"p": [slice_of("a", "first", 1.0), slice_of("b", "second", 1.0), slice_of("c", "second", 2.0)]}
+    place = {"slice_key": "c", "grid_row": 223.5, "grid_col": 0.0, "grid_canal_row": None, "grid_canal_col": None}
+    shown, other = stacks_of(slices, {"p": [place]}, size=448)["p"]
+    assert [one["key"] for one in shown["slices"]] == ["b", "c"]
+    assert shown["start"] == 1
+    assert "start" not in other
+    # The page's pictures are half as wide as the slices: the border between rows 223 and 224 is that of 111 and 112.
+    assert shown["slices"][1]["marks"] == [{"kind": "opening", "row": 111.5, "col": -0.25}]
+    assert shown["slices"][0]["marks"] == []
+    assert shown["edges"] == ["R", "L", "A", "P"]
+
+
+def test_without_places_every_stack_is_there_without_marks():
+    (only,) = stacks_of({"p": [slice_of("a", "first", 1.0)]}, {}, size=64)["p"]
+    assert (only["rows"], only["cols"]) == (64, 64)
+    assert only["slices"][0]["marks"] == []
