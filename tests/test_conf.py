@@ -62,7 +62,7 @@ def test_every_option_builds(built, option):
             pytest.skip("no graphics card")
     # 112 is a multiple of 14 and of 16, the sides of the patches of the transformers.
     network = ["image_size=112"] if option.startswith("model=") else ["model.architecture=test_resnet"]
-    run = built(option, *network, "model.pretrained=false")
+    run = built(option, *network, "++model.pretrained=false")
     assert run.classifier.backbone.network.num_classes == run.data.num_classes
 
 

@@ -48,6 +48,8 @@ SCHEMA: dict[str, pl.DataType] = {
     "pixel_hash": pl.String(),  # SHA-256 of this slice's pixels in pixels.npy
     "source_hash": pl.String(),  # keyed: whoever has the file but not the key cannot look it up
 }
+# Further numbers that are known of patients stand in columns `covariate_NAME`, null where one is not known.
+COVARIATE = "covariate_"
 # Written by ingest as well, for ingest itself and for a closer look; no later stop needs them.
 EXTRA: dict[str, pl.DataType] = {
     "frame": pl.Int64(),  # of a multi-frame object, from 0
@@ -100,11 +102,16 @@ class Cohort:
 
 
 def manifest_fingerprint(manifest: pl.DataFrame) -> str:
-    """SHA-256 over the manifest's rows, columns in the order of `SCHEMA`."""
+    """SHA-256 over the manifest's rows, columns in the order of `SCHEMA`, then its covariates."""
     digest = hashlib.sha256()
-    for number, rows in enumerate(manifest.select(list(SCHEMA)).iter_slices(10_000)):
+    for number, rows in enumerate(manifest.select(*SCHEMA, *covariates_of(manifest)).iter_slices(10_000)):
         digest.update(rows.write_csv(include_header=number == 0).encode())
     return digest.hexdigest()
+
+
+def covariates_of(manifest: pl.DataFrame) -> list[str]:
+    """Columns of further covariates, in order."""
+    return sorted(name for name in manifest.columns if name.startswith(COVARIATE))
 
 
 def read_cohort(folder: Path) -> Cohort:

@@ -120,9 +120,11 @@ def _give_up(plan: RunPlan, error: BaseException) -> None:
 def _facts(plan: RunPlan) -> dict[str, Any]:
     """What describes a run before it has begun."""
     cfg, choices = plan.cfg, HydraConfig.get().runtime.choices
+    is_clinical = cfg.model.architecture == "clinical"
     factors = {
         "model": cfg.model.architecture,
-        "learning": choices["learning"],
+        # What is fitted without an image passes through no mode of learning.
+        "learning": "logistic_regression" if is_clinical else choices["learning"],
         "epochs": cfg.epochs,
         "augmentation": choices["augmentation"],
         "split": choices["split"],
@@ -130,6 +132,7 @@ def _facts(plan: RunPlan) -> dict[str, Any]:
         # Slices pass through no pooling.
         "head": choices["head"],
         "unit": "slice" if cfg.unit == "slice" else f"patient, {choices['pooling']} pooling",
+        "covariates": ", ".join([*([] if is_clinical else ["images"]), *cfg.covariates]),
     }
     return {
         "name": plan.name,

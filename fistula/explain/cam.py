@@ -113,7 +113,7 @@ def _last_maps(backbone: Backbone, image: Tensor, *, target: int) -> tuple[Tenso
     finally:
         for hook in hooks:
             hook.remove()
-    found = torch.autograd.grad(logit, given, allow_unused=True)
+    found = torch.autograd.grad(logit, given, allow_unused=True) if given else ()
     for maps, gradient in zip(reversed(given), reversed(found), strict=True):
         if gradient is None or (slopes := _as_maps(gradient, network)).shape[-1] < 2 or not slopes.any():
             continue

@@ -23,6 +23,7 @@ from torchmetrics.classification import (
 
 from fistula.errors import TrainingError
 from fistula.learning.backbone import Backbone
+from fistula.learning.covariates import Covariates, spread
 from fistula.learning.heads import Classify, Head, Locate
 from fistula.learning.modes import LearningMode, freeze, parameter_groups
 from fistula.learning.pooling import Mean
@@ -45,6 +46,7 @@ class FistulaClassifier(pl.LightningModule):
             bag of its own does not pass through it. The mean where left out.
         slice_weight: Of the loss of slices that have a label in bags that have one of their own, at least 0.
         head: What is said of a slice beside its class; nothing where left out.
+        covariates: What else is known of a bag; None for nothing.
     """
 
     def __init__(
@@ -59,11 +61,13 @@ class FistulaClassifier(pl.LightningModule):
         pooling: nn.Module | None = None,
         slice_weight: float = 0.0,
         head: Head | None = None,
+        covariates: Covariates | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head or Classify()
         self.pooling = pooling or Mean()
+        self.covariates = covariates
         self.slice_weight = slice_weight
         self.learning = learning
         self.loss = loss
@@ -76,11 +80,16 @@ class FistulaClassifier(pl.LightningModule):
         """Return class probabilities ``(B, K)``, float32, of images ``(B, C, H, W)``, 0 to 255."""
         return self.find(image)[0]
 
-    def find(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Class probabilities ``(B, K)`` of images, and the logits of their maps ``(B, M, h, w)``; M is 0 for none."""
+    def find(self, image: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Class probabilities ``(B, K)`` of images, and the logits of their maps ``(B, M, h, w)``; M is 0 for none.
+
+        What is `known` are their covariates ``(B, C)``; left out, the images are judged by themselves.
+        """
         if isinstance(self.head, Classify):
-            return self.backbone(image).float().softmax(dim=1), image.new_zeros((len(image), 0, 1, 1)).float()
-        return judge(self.backbone, self.head, image)
+            maps = image.new_zeros((len(image), 0, 1, 1)).float()
+            return self._joined(self.backbone(image).float(), known).softmax(dim=1), maps
+        features, maps = self.head(self.backbone, image)
+        return self._judged(features, known=known)[0].softmax(dim=1), maps
 
     def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """What `pool` takes of images, and the logits of their maps as in `find`."""
@@ -88,20 +97,23 @@ class FistulaClassifier(pl.LightningModule):
             return self.backbone.features(image), image.new_zeros((len(image), 0, 1, 1)).float()
         return self.head(self.backbone, image)
 
-    def pool(self, features: Tensor, sizes: Sequence[int], positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def pool(
+        self, features: Tensor, sizes: Sequence[int], positions: Tensor, known: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Judge bags by the features of their slices, and each slice as if it were a bag of its own.
 
         Args:
             features: As `features` gives them, bag after bag.
             sizes: Slices of each bag, B numbers.
             positions: In mm, ``(N,)``.
+            known: Covariates of the bags ``(B, C)``, where the classifier has any.
 
         Returns:
             Class probabilities of the bags ``(B, K)``, the weight of each slice in its bag ``(N,)``, and class
             probabilities of the slices alone ``(N, K)``; float32.
         """
-        bags, weights = self._judged(features, sizes, positions)
-        alone, _ = self._judged(features, [1] * len(features), positions)
+        bags, weights = self._judged(features, sizes, positions, known)
+        alone, _ = self._judged(features, [1] * len(features), positions, spread(known, sizes))
         return bags.softmax(dim=1), weights, alone.softmax(dim=1)
 
     def on_train_epoch_start(self) -> None:
@@ -111,7 +123,7 @@ class FistulaClassifier(pl.LightningModule):
         logits, features, maps = self._logits(batch)
         loss = self.loss(logits, batch["label"])
         if self.slice_weight and features is not None and (batch["slice_label"] >= 0).any():
-            alone, _ = self._judged(features)
+            alone, _ = self._judged(features, known=spread(batch.get("covariates"), batch["sizes"]))
             loss = loss + self.slice_weight * cross_entropy(alone, batch["slice_label"], ignore_index=-1)
         if maps is not None and not isinstance(self.head, Classify):
             of_maps = self.head.loss(maps, batch["points"], _known_labels(batch), size=batch["image"].shape[-1])
@@ -136,7 +148,8 @@ class FistulaClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         groups = parameter_groups(self.learning, self.backbone)
-        if own := [*self.pooling.parameters(), *self.head.parameters()]:
+        joined = self.covariates.parameters() if self.covariates else ()
+        if own := [*self.pooling.parameters(), *self.head.parameters(), *joined]:
             groups.append({"params": own, "rate": 1.0, "starts": 0.0})
         optimizer = self.make_optimizer(groups)
         on_card = self.device.type == "cuda"
@@ -173,17 +186,22 @@ class FistulaClassifier(pl.LightningModule):
 
     def _logits(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Of the bags ``(B, K)``; the features of their slices, where a bag has several; and maps, where there are."""
-        features, maps = batch.get("features"), None
+        features, maps, known = batch.get("features"), None, batch.get("covariates")
         if features is None and not isinstance(self.head, Classify):
             features, maps = self.head(self.backbone, batch["image"])
         if "sizes" not in batch:
-            logits = self.backbone(batch["image"]) if features is None else self._judged(features)[0]
-            return logits, None, maps
+            if features is None:
+                return self._joined(self.backbone(batch["image"]), known), None, maps
+            return self._judged(features, known=known)[0], None, maps
         features = self.backbone.features(batch["image"]) if features is None else features
-        return self._judged(features, batch["sizes"], batch["position"])[0], features, maps
+        return self._judged(features, batch["sizes"], batch["position"], known)[0], features, maps
 
     def _judged(
-        self, features: Tensor, sizes: Sequence[int] | None = None, positions: Tensor | None = None
+        self,
+        features: Tensor,
+        sizes: Sequence[int] | None = None,
+        positions: Tensor | None = None,
+        known: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Logits ``(B, K)`` of bags, or of single slices as they are, and the slices' weights ``(N,)``."""
         own = features[:, : self.backbone.num_features]
@@ -191,9 +209,12 @@ class FistulaClassifier(pl.LightningModule):
         if sizes is not None:
             own, weights = self.pooling(own, sizes, positions)
         logits = self.backbone.classify(own).float()
-        if isinstance(self.head, Classify):
-            return logits, weights
-        return self.head.judged(logits, features[:, -1], sizes), weights
+        if not isinstance(self.head, Classify):
+            logits = self.head.judged(logits, features[:, -1], sizes)
+        return self._joined(logits, known), weights
+
+    def _joined(self, logits: Tensor, known: Tensor | None) -> Tensor:
+        return logits if self.covariates is None or known is None else logits + self.covariates(known)
 
 
 def judge(backbone: Backbone, head: Locate, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,10 @@
 """The three parts of one fold of a cohort, as data loaders."""
 
-import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
 import albumentations
-import joblib
 import numpy as np
 import polars as pl
 import torch
@@ -19,7 +17,9 @@ from fistula.cohort.manifest import Cohort
 from fistula.cohort.split_table import PARTS
 from fistula.learning.adjacent import channel_rows
 from fistula.learning.bags import BagDataset, Bags, bags_of
+from fistula.learning.covariates import accompanied, values_of
 from fistula.learning.expansion import Expanded, with_copies
+from fistula.learning.hardware import auto_workers
 from fistula.learning.pipeline import following
 from fistula.learning.points import points_of
 from fistula.learning.resized import resized
@@ -27,7 +27,6 @@ from fistula.learning.sampling import EpochSampler, ProcessSampler
 from fistula.learning.slices import DeviceDataset, FeatureDataset, Images, Resize, SliceDataset
 
 AUTO = "auto"
-MOST_WORKERS = 8  # 500 to 1600 images a second each, the more so the less they do to an image
 SHARE_OF_CARD = 0.1  # of its free memory, that a part of the cohort may take; several runs may share a card
 
 
@@ -48,10 +47,12 @@ class FistulaDataModule(LightningDataModule):
         seed: Of the order and of the augmentation.
         unit: What is scored, a bag: ``slice`` or ``patient``.
         slices_per_step: Of a bag that training draws at each step; None takes all. Evaluation takes all.
+        covariates: Names of what else is known of a bag.
         kinds: Of points that training is given, moved with what moves the image; the finding's first.
 
     Attributes:
         bags: Of each part.
+        known: Covariates of each part's bags, ``(B, C)``; empty without covariates.
         first_epoch: Number of the epoch that training begins with; above 0 where it goes on.
         features: Of the slices of train and val, ``(M, F)``, where a frozen network has seen them before.
     """
@@ -71,6 +72,7 @@ class FistulaDataModule(LightningDataModule):
         seed: int,
         unit: str = "slice",
         slices_per_step: int | None = None,
+        covariates: Sequence[str] = (),
         kinds: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
@@ -90,6 +92,9 @@ class FistulaDataModule(LightningDataModule):
         self.features: dict[str, Tensor] = {}
         self.unit, self.slices_per_step = unit, slices_per_step
         self.bags: dict[str, Bags] = {part: bags_of(cohort, parts, part, unit=unit) for part in PARTS}
+        self.known: dict[str, Tensor] = {}
+        for part, bags in self.bags.items() if covariates else ():
+            self.known[part] = values_of(cohort.manifest[bags.rows.tolist()], covariates, bags.sizes)
 
     @property
     def num_classes(self) -> int:
@@ -127,7 +132,7 @@ class FistulaDataModule(LightningDataModule):
         if self._world > 1:
             sampler = ProcessSampler(sampler, rank=self._rank, world=self._world)
         return DataLoader(
-            dataset,
+            accompanied(dataset, self.known.get("train")),
             batch_size=self.batch_size,
             sampler=sampler,
             # BatchNorm cannot normalise a batch of one.
@@ -139,11 +144,11 @@ class FistulaDataModule(LightningDataModule):
         dataset = self._dataset("val", None)
         # Each slice at one process and none twice; what they sum up need not be of the same size.
         own = range(self._rank, len(self.bags["val"]), self._world)
-        return self._in_order(dataset, own if self._world > 1 else None)
+        return self._in_order(dataset, own if self._world > 1 else None, part="val")
 
     def part_dataloader(self, part: str) -> DataLoader:
         """Every slice of a part once, in the order of its bags, unaugmented."""
-        return self._in_order(self._images(part, None))
+        return self._in_order(self._images(part, None), part=part if self.unit == "slice" else "")
 
     @property
     def _world(self) -> int:
@@ -157,9 +162,9 @@ class FistulaDataModule(LightningDataModule):
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
-    def _in_order(self, dataset: Dataset, positions: Sequence[int] | None = None) -> DataLoader:
+    def _in_order(self, dataset: Dataset, positions: Sequence[int] | None = None, *, part: str) -> DataLoader:
         return DataLoader(
-            dataset,
+            accompanied(dataset, self.known.get(part)),
             sampler=positions,
             # A bag comes whole, and may be large: as many slices as there would be, were each a bag.
             batch_size=max(1, 2 * self.batch_size // (self._largest_bag if isinstance(dataset, BagDataset) else 1)),
@@ -236,12 +241,6 @@ class FistulaDataModule(LightningDataModule):
             return False
         free, _ = torch.cuda.mem_get_info(self._device)
         return self.channels[rows].size * self.resize.image_size**2 < SHARE_OF_CARD * free
-
-
-def auto_workers(*, on_card: bool, augments: bool) -> int:
-    """How many processes load: none where the processor trains, else as many as the run's share of cores pays for."""
-    cores = int(os.environ.get("OMP_NUM_THREADS") or joblib.cpu_count())
-    return min(MOST_WORKERS, cores - 1) if on_card and augments else 0
 
 
 def already_a_batch(batch: Any) -> Any:

@@ -20,6 +20,8 @@ from fistula.learning import tracking
 from fistula.learning.callbacks import EpochHistory, EpochSeed, WeightAverage, progress, silence_lightning
 from fistula.learning.checkpoints import AtomicCheckpointIO, BestWeights, LastCheckpoint, epoch_of
 from fistula.learning.classifier import FistulaClassifier
+from fistula.learning.clinical import fit_clinical, is_clinical
+from fistula.learning.covariates import standardised_on
 from fistula.learning.datamodule import FistulaDataModule
 from fistula.learning.features import cache_features
 from fistula.learning.hardware import num_processes, settings
@@ -124,6 +126,10 @@ class Experiment:
 
     def fit(self) -> None:
         """Train, from `last.ckpt` on where there is one; all that a process does that only takes part in a training."""
+        if is_clinical(self.classifier):
+            if self.trainer.is_global_zero:
+                fit_clinical(self.classifier, self.data, self.folder / "best.ckpt")
+            return
         last = self.folder / "last.ckpt"
         if last.exists():
             self.data.first_epoch = epoch_of(last) + 1
@@ -183,6 +189,7 @@ def build(
         seed=cfg.seed,
         unit=cfg.unit,
         slices_per_step=cfg.slices_per_step,
+        covariates=cfg.covariates,
         kinds=kinds_of(cohort.manifest) if cfg.head._target_.endswith(LOCATES) else (),
     )
     classifier = FistulaClassifier(
@@ -200,6 +207,7 @@ def build(
             kinds=data.kinds,
             pixel_mm=pixel_mm_of(cohort, image_size=backbone.input_size),
         ),
+        covariates=standardised_on(data.known, cfg.covariates, num_classes=data.num_classes),
     )
     choose = make(cfg.operating_point)
     for key, pipeline in (("augmentation", data.augmentation), ("expansion", data.expansion)):

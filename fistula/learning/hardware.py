@@ -1,13 +1,17 @@
 """What a run computes on: how many devices, and what ``auto`` means there."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
+import joblib
 import torch
 from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from fistula.errors import ConfigError
+
+MOST_WORKERS = 8  # 500 to 1600 images a second each, the more so the less they do to an image
 
 # A processor gives the same numbers bit for bit at a cost of 2%; a card is asked for speed, since its order of
 # summing is not fixed anyway unless trainer=reproducible says so.
@@ -15,6 +19,12 @@ AUTO = {
     "processor": {"precision": "32-true", "deterministic": True, "benchmark": False},
     "card": {"precision": "bf16-mixed", "deterministic": False, "benchmark": True},
 }
+
+
+def auto_workers(*, on_card: bool, augments: bool) -> int:
+    """How many processes load: none where the processor trains, else as many as the run's share of cores pays for."""
+    cores = int(os.environ.get("OMP_NUM_THREADS") or joblib.cpu_count())
+    return min(MOST_WORKERS, cores - 1) if on_card and augments else 0
 
 
 def device_of(name: str) -> torch.device:

@@ -57,10 +57,11 @@ def seen(classifier: FistulaClassifier, data: FistulaDataModule, part: str) -> t
     because Lightning's would pad the part and score slices twice on several processes.
     """
     classifier.eval()
-    look = classifier.find if data.unit == "slice" else classifier.features
     found, marks = [], []
     for batch in data.part_dataloader(part):
-        values, maps = look(batch["image"].to(classifier.device, non_blocking=True))
+        images = batch["image"].to(classifier.device, non_blocking=True)
+        known = batch["covariates"].to(classifier.device) if "covariates" in batch else None
+        values, maps = classifier.find(images, known) if data.unit == "slice" else classifier.features(images)
         found.append(values)
         marks.append(marks_of(maps, size=data.resize.image_size))
     return torch.cat(found), torch.cat(marks)
@@ -73,7 +74,8 @@ def bag_probabilities(
     """Of a part's bags ``(B, K)``, of their slices the weights ``(N,)``, and class probabilities ``(N, K)``."""
     bags = data.bags[part]
     positions = data.positions(part).to(classifier.device)
-    found = classifier.pool(features, bags.sizes.tolist(), positions)
+    known = data.known[part].to(classifier.device) if part in data.known else None
+    found = classifier.pool(features, bags.sizes.tolist(), positions, known)
     of_bags, weights, of_slices = (values.double().cpu().numpy() for values in found)
     return of_bags, weights, of_slices
 

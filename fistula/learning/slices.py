@@ -21,8 +21,8 @@ class Batch(TypedDict, total=False):
 
     Images uint8 ``(N, C, S, S)``, or features of a frozen network ``(N, F)``; labels of the bags ``(B,)``, which are
     the slices where there are no sizes. With sizes, positions in mm ``(N,)``, and labels of the slices ``(N,)``, -1
-    where there is none. For a head that finds places, points ``(N, M, 2)`` as row and column in the image, NaN where
-    there is none.
+    where there is none. Covariates of the bags ``(B, C)`` where there are any, NaN where one is not known. For a head
+    that finds places, points ``(N, M, 2)`` as row and column in the image, NaN where there is none.
     """
 
     image: Tensor
@@ -31,6 +31,7 @@ class Batch(TypedDict, total=False):
     sizes: list[int]
     position: Tensor
     slice_label: Tensor
+    covariates: Tensor
     points: Tensor
 
 

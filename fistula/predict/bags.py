@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fistula.learning.heads import marks_of
 from fistula.learning.slices import as_batch
+from fistula.predict.known import known_of_slices
 from fistula.predict.model import LoadedRun
 
 BATCH = 64
@@ -17,7 +18,7 @@ BATCH = 64
 
 @torch.inference_mode()
 def look(
-    runs: Sequence[LoadedRun], pixels: NDArray[np.uint8], channels: NDArray[np.int64]
+    runs: Sequence[LoadedRun], pixels: NDArray[np.uint8], channels: NDArray[np.int64], known: Tensor | None = None
 ) -> tuple[NDArray[np.float64], Tensor]:
     """Class probabilities of images ``(runs, N, K)``, and the marks of the mean maps ``(N, M, 3)``.
 
@@ -27,6 +28,7 @@ def look(
         runs: Of one configuration.
         pixels: Slices ``(M, size, size)``.
         channels: Rows of those that each image is made of, ``(N, C)``.
+        known: Covariates of the images, ``(N, V)``, for runs that have any.
     """
     found = np.empty((len(runs), len(channels), len(runs[0].classes)))
     marks = [torch.zeros(0, len(runs[0].classifier.head.kinds), 3)]
@@ -34,7 +36,8 @@ def look(
         batch = as_batch(pixels[channels[start : start + BATCH]], runs[0].resize)
         maps = []
         for index, run in enumerate(runs):
-            scores, of_run = run.classifier.find(batch.to(run.classifier.device))
+            own = None if known is None else known[start : start + BATCH].to(run.classifier.device)
+            scores, of_run = run.classifier.find(batch.to(run.classifier.device), own)
             found[index, start : start + len(batch)] = scores.cpu().double().numpy()
             maps.append(of_run.cpu())
         marks.append(marks_of(torch.stack(maps).mean(dim=0), size=pixels.shape[-1]))
@@ -82,10 +85,15 @@ def pooled(
     groups = table[by].to_numpy() if by else np.arange(len(table))
     _, sizes = np.unique(groups, return_counts=True)
     order = np.argsort(groups, kind="stable")
+    known = known_of_slices(runs[0], table)
+    if known is not None:
+        known = known[torch.from_numpy(order[np.cumsum(sizes) - sizes])]
     positions = torch.from_numpy(table["position_mm"].fill_null(0.0).to_numpy().astype(np.float32)[order])
     found = []
     for run, of_run in zip(runs, features, strict=True):
         device = run.classifier.device
-        bags, _, _ = run.classifier.pool(of_run[torch.from_numpy(order)], sizes.tolist(), positions.to(device))
+        of_bags = None if known is None else known.to(device)
+        ordered = of_run[torch.from_numpy(order)]
+        bags, _, _ = run.classifier.pool(ordered, sizes.tolist(), positions.to(device), of_bags)
         found.append(bags.double().cpu().numpy())
     return np.stack(found)

@@ -64,6 +64,9 @@ def export(runs: Sequence[LoadedRun], folder: Path, *, kind: str, int8: bool = F
         raise ConfigError(
             f"run={run.folder}", rule, found="unit=patient", remedy="Score new images with fistula predict"
         )
+    if run.classifier.covariates is not None:
+        rule = "must be of runs that look at images alone: covariates cannot be exported"
+        raise ConfigError(f"run={run.folder}", rule, remedy="Score new images with fistula predict")
     if int8 and len(run.classes) != 2:
         rule = "is for two classes: its loss is measured by the AUROC of the positive one"
         raise ConfigError("int8", rule, found=f"{len(run.classes)} classes", remedy="Leave it out")

@@ -13,6 +13,8 @@ from fistula.cohort.manifest import Cohort
 from fistula.errors import DataError
 from fistula.learning.backbone import Backbone, create_backbone
 from fistula.learning.classifier import FistulaClassifier
+from fistula.learning.clinical import create_clinical
+from fistula.learning.covariates import Covariates
 from fistula.learning.heads import Classify, Head, Locate
 from fistula.learning.modes import AllLayers
 from fistula.learning.points import kinds_of, pixel_mm_of
@@ -43,13 +45,16 @@ def network_of(folder: Path, config: DictConfig, record: dict[str, Any], cohort:
     if not is_size or not (isinstance(network, dict) and set(network) <= {"architecture", "options"}):
         raise DataError(folder / RECORD, "is damaged: it asks for what no run does", remedy=RETRAIN)
     model |= {"num_classes": len(cohort.classes), "image_size": size} | network  # what a name on the hub stood for
-    name = f"{create_backbone.__module__}.{create_backbone.__name__}"
-    backbone = call_known(model, {name: create_backbone}, where=folder / "config.yaml: model")
+    networks = {f"{make.__module__}.{make.__name__}": make for make in (create_backbone, create_clinical)}
+    backbone = call_known(model, networks, where=folder / "config.yaml: model")
     kinds = {f"{kind.__module__}.{kind.__name__}": kind for kind in (Mean, Maximum, Attention, Transformer)}
     # Runs of a release without poolings have none in their configuration.
     said = OmegaConf.to_container(config.pooling) if "pooling" in config else {"_target_": next(iter(kinds))}
     settings = (said if isinstance(said, dict) else {}) | {"num_features": backbone.num_features}
     pooling = call_known(settings, kinds, where=folder / "config.yaml: pooling")
+    names = OmegaConf.to_container(config.covariates) if "covariates" in config else []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(folder / "config.yaml", "covariates must be a list of names", found=names, remedy=RETRAIN)
     return FistulaClassifier(
         backbone,
         num_classes=len(cohort.classes),
@@ -59,6 +64,7 @@ def network_of(folder: Path, config: DictConfig, record: dict[str, Any], cohort:
         schedule=constant,
         pooling=pooling,
         head=_head(folder, config, backbone, cohort),
+        covariates=Covariates(names, num_classes=len(cohort.classes)) if names else None,
     )
 
 

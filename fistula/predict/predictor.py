@@ -19,6 +19,7 @@ from fistula.predict.bags import bag_features, look, pooled
 from fistula.predict.ensemble import load_runs
 from fistula.predict.familiar import Looks, calibration, cohort_patients, known_patients, looks_of, recognised
 from fistula.predict.features import Neighbourhood, joined, neighbourhood, noting_features
+from fistula.predict.known import known_of_slices, refuse_unstated, say_unknown
 from fistula.predict.model import LoadedRun, cohort_folder
 from fistula.predict.places import places_of
 from fistula.predict.scores import group_scores, slice_scores
@@ -112,7 +113,8 @@ class Predictor:
         """Of slices ``(runs, N, K)``, of bags by the column that forms them, the first run's features, and marks."""
         with noting_features(self.runs[0]) as noted:
             if self.runs[0].unit == "slice":
-                scores, marks = look(self.runs, slices.pixels, self.channels(slices))
+                stated = known_of_slices(self.runs[0], slices.table)
+                scores, marks = look(self.runs, slices.pixels, self.channels(slices), stated)
                 return scores, {}, joined(noted), marks
             features, marks = bag_features(self.runs, slices.pixels, self.channels(slices))
             known = joined(noted)
@@ -191,7 +193,7 @@ class Predictor:
         return patients.hstack([pl.Series(name, values, dtype=pl.String()) for name, values in found.items()])
 
     def _summary(self, slices: Slices, patients: pl.DataFrame) -> dict[str, Any]:
-        notes = list(slices.notes)
+        notes = [*slices.notes, *say_unknown(self.runs[0], slices.table)]
         if not slices.knows_patients:
             notes.append("patients of the cohort cannot be recognized: it was ingested with another pseudonym key")
         if seen := int((patients["known"] != "").sum()):
@@ -243,5 +245,6 @@ def load(
 
 def of_runs(runs: Sequence[LoadedRun], *, error: float = 0.1, limits: Limits | None = None) -> Predictor:
     """Runs of one configuration as one reader; arguments and errors as `load`."""
+    refuse_unstated(runs[0])
     where = cohort_folder(runs[0].folder) / "ingest.json"
     return Predictor(runs, reader_of(runs[0].cohort.record, where=where, limits=limits or Limits()), error)

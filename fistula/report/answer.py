@@ -216,8 +216,9 @@ def _say_worth(study: Study, rows: list[Row], *, tested: bool) -> str:
         rate = "sensitivity" if positives == fewest else "specificity"
         parts.append(f"a single {best.level} accounts for {100 / fewest:.0f} percentage points of {rate}")
     alone = {fact: value for one in study.certificates for fact, value in (one.get("alone") or {}).items()}
-    known = {fact: alone[fact] for fact in ("slices", "age", "sex", "site", "turned") if alone.get(fact) is not None}
-    telling = [fact for fact, value in known.items() if abs(value - 0.5) >= TELLING]
+    given = [str(row.configuration.factors.get("covariates")).split(", ") for row in rows]  # no confounders to these
+    known = [fact for fact in ("slices", "age", "sex", "site", "turned") if alone.get(fact) is not None]
+    telling = [f for f in known if abs(alone[f] - 0.5) >= TELLING and any(f not in one for one in given)]
     parts += [
         f"{'the ' if fact == 'slices' else ''}{FACTS[fact]} alone has a per-patient AUROC of {alone[fact]:.2f}"
         for fact in telling
@@ -231,9 +232,8 @@ def _say_worth(study: Study, rows: list[Row], *, tested: bool) -> str:
         parts.append(f"{more} more configuration{'s' if more > 1 else ''} made constant predictions")
     sites = any(row.configuration.factors.get("split") == "site_holdout" for row in rows)
     if not tested:
-        parts.append(
-            "one site was held out, but no external cohort was tested" if sites else "no external cohort was tested"
-        )
+        untested = "no external cohort was tested"
+        parts.append(f"one site was held out, but {untested}" if sites else untested)
     return f"Limitations: {'; '.join(parts)}." if parts else ""
 
 

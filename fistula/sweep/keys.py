@@ -36,6 +36,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "ema": (0, 0.999999),
     "slices_per_step": (1, 100_000),
     "slice_weight": (0, 1e6),
+    "model.inverse_penalty": (1e-9, 1e9),
     "pooling.hidden": (1, 65_536),
     "pooling.width": (2, 65_536),
     "pooling.depth": (1, 64),

@@ -16,6 +16,7 @@ from fistula.errors import ConfigError, DataError
 from fistula.evidence.counting import slices_tell_the_class
 from fistula.learning.adjacent import ADJACENT, check_positions
 from fistula.learning.bags import bags_of
+from fistula.learning.covariates import check_covariates
 from fistula.learning.making import make
 from fistula.learning.points import kinds_of, side_of_labels
 from fistula.learning.weight_store import weights_fingerprint
@@ -104,6 +105,10 @@ class Planner:
         _check_classes(cohort, table, cfg.split.fold)
         if cfg.aggregation != "mean":
             _check_aggregation(cfg.aggregation, cohort)
+        check_covariates(resolved["covariates"], cohort.manifest.columns)
+        if cfg.model.architecture == "clinical" and not cfg.covariates:
+            rule = "must have covariates, and looks at nothing else"
+            raise ConfigError("model=clinical", rule, remedy="Name some: covariates=[age,sex]")
         _check_unit(cfg, cohort, table.filter(pl.col("fold") == cfg.split.fold))
         _check_head(cfg, cohort, table.filter(pl.col("fold") == cfg.split.fold))
         fingerprints = {"cohort_fingerprint": cohort.fingerprint, "split_fingerprint": fingerprint}

@@ -184,6 +184,7 @@ def run_name(
     """
     name = f"{architecture}-{learning}-e{epochs}-{augmentation}-fold{fold}-seed{seed}"
     name = f"{name}-{others}".rstrip("-").replace("/", "_")
+    name = name.replace("[", "").replace("]", "")  # a pattern to what reads files
     if len(name.encode()) <= LONGEST_NAME:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]

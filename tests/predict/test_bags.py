@@ -54,3 +54,19 @@ def test_a_run_of_patients_is_not_exported(run_of_patients, fistula_here):
     code, _, error = fistula_here("export", f"run={run_of_patients('pooling=mean')}", "out=model")
     assert code == 2
     assert "must be of runs that score slices" in error
+
+
+@pytest.mark.parametrize("run", [("unit=slice",), ("unit=patient",), ("unit=slice", "model=clinical")])
+def test_covariates_come_from_the_headers_and_score_as_in_training(study, fistula_here, phantom, tmp_path, run):
+    target, tiny = tmp_path / "run", [one for one in TINY_RUN if run[-1] != "model=clinical" or "arch" not in one]
+    where = f"hydra.run.dir={target}"
+    code, _, error = fistula_here("train", f"cohort={study / 'cohort'}", *run, *tiny, "covariates=[age,sex]", where)
+    assert code == 0, error
+    predictor = fistula.load(target, device="cpu")
+    found = predictor.predict(phantom)
+    key, table = ("patient_key", found.patients) if "unit=patient" in run else ("slice_key", found.slices)
+    stored = predictor.runs[0].predictions.join(table.select(key, pl.col("score").alias("new")), on=key)
+    assert len(stored) == len(predictor.runs[0].predictions)
+    np.testing.assert_allclose(stored["new"], stored["score"], rtol=0, atol=1e-6)
+    code, _, error = fistula_here("export", f"run={target}", "out=model")
+    assert (code, "cannot be exported" in error) == (2, True)

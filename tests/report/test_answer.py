@@ -108,6 +108,19 @@ def test_what_tells_the_classes_apart_without_an_image_is_a_limitation(tmp_path,
     assert ("alone" in found) == bool(said)
 
 
+@pytest.mark.parametrize(("covariates", "is_limitation"), [("images, age", False), ("images", True)])
+def test_what_every_configuration_is_given_as_a_covariate_is_no_hidden_confounder(tmp_path, covariates, is_limitation):
+    names = [f"resnet18-transfer-patient_kfold-fold{fold}-seed0" for fold in range(3)]
+    audit = {"split": "patient_kfold", "verdict": "no leak", "is_marked": False, "confounding": [], "alone": {"age": 1}}
+    changes = {name: {"audit": audit} for name in names}
+    folder = write_study(tmp_path / "study", learnings=("transfer",), changes=changes)
+    for path in folder.glob("*/run.json"):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"factors": record["factors"] | {"covariates": covariates}}))
+    study = read_study(folder)
+    assert ("age alone has" in compute(study, SETTINGS).answer[-1]) == is_limitation
+
+
 @pytest.mark.parametrize(
     ("thresholds", "said"),
     [

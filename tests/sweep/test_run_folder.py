@@ -82,3 +82,4 @@ def test_a_name_of_many_overrides_fits_a_file_system_and_stays_its_own():
     assert len(names) == 3
     assert all(len(name.encode()) <= 200 and name.startswith("resnet18-transfer-e50-none-") for name in names)
     assert run_name("a/b", "transfer", 1, "none", 0, 0, "") == "a_b-transfer-e1-none-fold0-seed0"
+    assert run_name("a", "b", 1, "c", 0, 0, "covariates=[age,sex]").endswith("-covariates=age,sex")
