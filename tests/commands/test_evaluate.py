@@ -87,7 +87,7 @@ def test_an_external_cohort_is_scored_listed_reported_and_verified(fistula_here,
     code, _, error = fistula_here("report", f"study={own_study}", "resamples=50", "maps=none")
     assert code == 0, error
     page = (own_study / "report" / "index.html").read_text()
-    assert "cohorts that the study never saw" in page
+    assert "External cohorts" in page
     assert "no external cohort was tested" not in page
     assert fistula_here("report", f"study={own_study}", "verify=true")[0] == 0
     # One score changed is found.
