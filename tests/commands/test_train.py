@@ -44,6 +44,7 @@ def test_a_run_leaves_all_that_a_later_stop_needs(fistula_here, cohort, tmp_path
         "labelling": "given",
         "unit": "slice",
         "head": "classify",
+        "covariates": "images",
     }
     assert record["weights"] == "random initialisation"
     assert shown.splitlines()[-1] == f"next: fistula report study={run.relative_to(tmp_path)}"
