@@ -136,10 +136,10 @@ def record_study(settings: Mapping[str, Any], *, name: str, key: str, report: Pa
         shutil.rmtree(earlier)
     logger = wandb_logger(**settings)
     try:
-        for name in ("results", "outside"):  # the latter where an external cohort was evaluated
-            if (report / f"{name}.csv").is_file():
-                table = pl.read_csv(report / f"{name}.csv", infer_schema_length=None)
-                logger.experiment.log({name: wandb.Table(columns=list(table.columns), data=table.rows())})
+        for which in ("results", "outside"):  # the latter where an external cohort was evaluated
+            if (report / f"{which}.csv").is_file():
+                table = pl.read_csv(report / f"{which}.csv", infer_schema_length=None)
+                logger.experiment.log({which: wandb.Table(columns=list(table.columns), data=table.rows())})
         artifact = wandb.Artifact(re.sub(r"[^\w.-]", "-", f"{name}-report"), type="report")
         for path in sorted(report.iterdir()):
             if path.name != READING_ROOM:
