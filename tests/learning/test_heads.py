@@ -178,8 +178,11 @@ def test_a_cohort_without_points_is_refused(tmp_path, compose_train):
 
 
 def test_mirrors_are_refused_for_a_clock_alone(tmp_path, compose_train):
-    folder = write_places(tmp_path / "cohort", canal=False)
-    Planner().plan(compose_train(*RUN, "augmentation=geometric", cohort=folder))
+    without, with_clock = (write_places(tmp_path / f"cohort{canal}", canal=canal) for canal in (False, True))
+    plan = Planner().plan(compose_train(*RUN, "augmentation=geometric", cohort=without))
+    assert any(key.startswith("head.") for key in plan.folder.identity)  # it locates, and was planned all the same
+    with pytest.raises(ConfigError, match="must not mirror where the cohort has a clock position"):
+        Planner().plan(compose_train(*RUN, "augmentation=geometric", cohort=with_clock))
 
 
 def test_the_identity_of_a_run_has_a_head_only_where_it_locates(tmp_path, compose_train):
