@@ -50,8 +50,12 @@ def mlflow_logger(**settings: Any) -> MLFlowLogger:
     """MLflow's logger; its page of a study opens on the table of runs, and not on what is for language models.
 
     Args:
-        settings: Of `MLFlowLogger`.
+        settings: Of `MLFlowLogger`. A relative SQLite file is made absolute: MLflow keeps one open store for each
+            address, which in one process would still be that of the folder it first worked in.
     """
+    address = str(settings.get("tracking_uri", ""))
+    if (file := address.removeprefix("sqlite:///")) != address:
+        settings["tracking_uri"] = f"sqlite:///{Path(file).absolute()}"
     logger = MLFlowLogger(**settings)
     logger.experiment.set_experiment_tag(logger.experiment_id, "mlflow.experimentKind", "custom_model_development")
     return logger

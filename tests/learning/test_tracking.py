@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fistula.learning.tracking import mlflow_logger
 from fistula.sweep.run_folder import short_name
 
 from ..conftest import TINY_RUN, write_cohort
@@ -69,8 +70,12 @@ def test_several_loggers_at_once_each_have_the_results(train, tmp_path):
 
 
 @pytest.mark.slow
-def test_mlflow_keeps_everything_in_one_sqlite_file(train, tmp_path):
+def test_mlflow_keeps_everything_in_one_sqlite_file_of_the_folder_it_is_called_in(train, tmp_path, monkeypatch):
     pytest.importorskip("mlflow", reason="the extra `tracking` is not installed")
+    (tmp_path / "elsewhere").mkdir()
+    with monkeypatch.context() as before:
+        before.chdir(tmp_path / "elsewhere")
+        mlflow_logger(tracking_uri="sqlite:///multirun/mlflow.db", experiment_name="another")
     code, _, error = train("logger=mlflow")
     assert code == 0, error
     with sqlite3.connect(tmp_path / "multirun" / "mlflow.db") as database:
