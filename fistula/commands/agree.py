@@ -45,7 +45,8 @@ def run(cfg: DictConfig) -> None:
     print(f"look at {out / 'index.html'}")
     table = shlex.quote(f"asked={out / 'disagreements.csv'}")
     if rules["undecided"] and readers.level == "slice":
-        print(f"next: fistula label source=DIR {table} out=adjudication, then fistula agree again with adjudicated=")
+        print(f"next: fistula label source=DIR {table} out=adjudication")
+        print("then: fistula agree as before with adjudicated=labels-READER-DATE.csv out=agreed")
     else:
         classes = shlex.quote(f"classes=[{','.join(readers.classes)}]")
         level = [] if readers.level == "slice" else ["labels.level=patient"]

@@ -33,8 +33,9 @@ from fistula.viewer.page import as_json
 def run(cfg: DictConfig) -> None:
     """Write pages, or serve one until interrupted."""
     question = Question(
-        [str(name) for name in cfg.classes or []], cfg.level, cfg.question, cfg.reader or "", cfg.seed, cfg.repeat
-    )
+        [str(name) for name in cfg.classes or []], cfg.level, cfg.question, cfg.reader or "", cfg.seed, cfg.repeat,
+        [str(name) for name in cfg.points or []],
+    )  # fmt: skip
     if cfg.bits not in BITS:
         raise ConfigError("bits", "must be 8 or 12", found=cfg.bits)
     if not 1 <= cfg.page_mb <= 500:
@@ -60,15 +61,20 @@ def run(cfg: DictConfig) -> None:
         )
         sizes = [page.stat().st_size / 1e6 for page in pages]
     _say(flow, reasons)
-    asked_about, others = (len(table.filter(rows)) for rows in (pl.col("pane") == 0, pl.col("pane") > 0))
+    first, others = (len(table.filter(rows)) for rows in (pl.col("pane") == 0, pl.col("pane") > 0))
+    about = "" if asked is None else f"asked about {len(asked)} of "
     shown_beside = f", {others} more beside" if beside else ""
     patients = table["patient_key"].n_unique()
-    print(f"{asked_about} slices of {patients} patients{shown_beside}; {_grey(cfg.bits)}")
+    print(f"{about}{first} slices of {patients} patients{shown_beside}; {_grey(cfg.bits)}")
     for page, size in zip(pages, sizes, strict=True):
         print(f"open {out / page.name} in a browser ({size:.1f} MB)")
     source, classes = shlex.quote(f"source={cfg.source}"), shlex.quote(f"classes=[{','.join(question.classes)}]")
+    if asked is not None:
+        print("next: fistula agree with the tables of before and adjudicated=labels-READER-DATE.csv out=agreed")
+        return
     level = " labels.level=patient" if question.level == "patient" else ""
-    print(f"next: fistula ingest {source} labels=labels-READER-DATE.csv {classes}{level} out=data/cohort")
+    whose = "" if is_dicom else " patient=folder:1 (or a pattern: whose each file is)"
+    print(f"next: fistula ingest {source} labels=labels-READER-DATE.csv {classes}{level} out=data/cohort{whose}")
 
 
 def _keep(name: object, first: KeepRules) -> KeepRules:

@@ -36,6 +36,7 @@ class Question:
         reader: Who answers; empty lets the page ask.
         seed: Of the order of the patients, with the reader's name.
         repeat: Share of the patients that are shown a second time.
+        points: What a click and an Alt-click place in a slice; none, one or both.
     """
 
     classes: list[str]
@@ -44,6 +45,7 @@ class Question:
     reader: str
     seed: int
     repeat: float
+    points: list[str]
 
     def __post_init__(self) -> None:
         names = self.classes
@@ -54,6 +56,8 @@ class Question:
                 raise ConfigError(key, f"must be {' or '.join(choices)}", found=getattr(self, key))
         if not 0 <= self.repeat <= 1:
             raise ConfigError("repeat", "must be from 0 to 1: a share of the patients", found=self.repeat)
+        if len(self.points) > 2 or len(set(self.points)) != len(self.points) or not all(self.points):
+            raise ConfigError("points", "must be at most two different names: a click, an Alt-click", found=self.points)
 
     @property
     def key(self) -> str:
@@ -154,8 +158,8 @@ def page_text(question: Question, patients: Sequence[dict[str, Any]], texts: Ite
     """
     facts = {
         "id": question.key, "classes": question.classes, "level": question.level, "question": question.question,
-        "reader": question.reader, "seed": question.seed, "repeat": question.repeat, "served": served,
-        "patients": list(patients),
+        "reader": question.reader, "seed": question.seed, "repeat": question.repeat, "points": question.points,
+        "served": served, "patients": list(patients),
     }  # fmt: skip
     held = "\n".join(
         f'<script type="application/json" id="patient-{i}">{text}</script>' for i, text in enumerate(texts)

@@ -126,7 +126,7 @@ def test_a_reader_is_compared_with_oneself(agree, tmp_path):
     write(tmp_path / "A.csv", "A", "nnnn nnnf", repeat="1")
     code, said, numbers = agree()
     assert code == 0, said
-    assert numbers["A and again", "Cohen's kappa"]["rows"] == 8
+    assert numbers["A, first and second", "Cohen's kappa"]["rows"] == 8
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,9 @@ def test_thirty_slices_labelled_by_keys_and_two_points_become_a_cohort(opened, a
     press(page, "n")  # the rest is normal, and the next patient comes
     shown(page)
     assert answers(page) == [None] * SLICES
-    press(page, "f ArrowDown ArrowDown 1 n Enter")
+    press(page, "ArrowDown Shift+1")  # nothing is answered here: no range begins in the patient before
+    assert answers(page) == [None, 1] + [None] * 8
+    press(page, "Backspace Home f ArrowDown ArrowDown 1 n Enter")
     assert "opening" in page.text_content("#toast") or page.evaluate("state.turns.indexOf(turn)") == 2
     page.evaluate("go(state.turns[2])")
     shown(page)
@@ -191,6 +193,9 @@ def test_undo_takes_back_what_one_key_did(opened):
     assert answers(page) == [0, 1] + [None] * 8
     page.keyboard.press("Control+z")
     assert answers(page) == [0] + [None] * 9
+    assert page.evaluate("viewer.active.index") == 1  # the slice whose answer was taken back
+    press(page, "Home ArrowDown ArrowDown ArrowDown Shift+1")  # the last answered slice is none of another class
+    assert answers(page) == [0, 1, 1, 1] + [None] * 6
 
 
 @pytest.mark.slow
@@ -202,7 +207,7 @@ def test_a_normal_slice_takes_no_opening_and_a_slice_that_becomes_normal_loses_i
     assert page.evaluate("state.answer(turn, viewer.active.slice.key).opening") is None
     click(page, 20, 30)
     assert page.evaluate("state.answer(turn, viewer.active.slice.key).opening") is None
-    assert "no opening" in page.text_content("#toast")
+    assert "no internal opening" in page.text_content("#toast")
 
 
 @pytest.mark.slow
@@ -215,6 +220,10 @@ def test_an_exported_table_comes_back_and_another_readers_does_not(opened, brows
     rows = exported(page, tmp_path / "mine.csv")
     assert [row["note"] for row in rows] == ['he said "no", twice']
     fresh = opened()
+    # A spreadsheet of a country with decimal commas has saved it.
+    (tmp_path / "mine.csv").write_bytes(
+        b"\xef\xbb\xbf" + (tmp_path / "mine.csv").read_bytes().replace(b",", b";").replace(b'"no"";', b'"no"",')
+    )
     fresh.set_input_files("#file", tmp_path / "mine.csv")
     wait_until(fresh, "state.turns.some(one => state.done(one) === 1)")
     assert exported(fresh, tmp_path / "again.csv") == rows
@@ -327,8 +336,18 @@ def test_a_table_of_slices_asks_about_these_alone(opened, tmp_path):
         2,
         SLICES,
     ]
-    press(page, "n")
-    assert [label for label in answers(page) if label is not None] == [0, 0]
+    press(page, "1 0")  # it begins with the first of them, and goes from one to the next
+    assert answers(page)[2:4] == [1, 0]
+
+
+def test_a_page_asks_for_the_points_that_it_names(opened):
+    page = opened("points=['<nodule>']", "classes=[plain,contrast]")
+    assert "Click the <nodule>." in page.text_content("#start")
+    click(page, 20, 10, modifiers=["Alt"])
+    assert answers(page)[0] is None
+    click(page, 20, 30)
+    assert "<nodule>row 20, col 30" in page.text_content("#place")
+    assert page.text_content("#place").count("col") == 1
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ function helpOf(facts) {
   const groups = {
     "Answer": [...answers, [["U"], "unsure: an answer too"],
       ...(several ? [[["N"], `rest ${facts.classes[0]}: all slices of the stack without an answer`],
-        [["⇧", "0…" + last], "all slices from the last answered (or the first marked) to here"], [["F"], "mark the first slice of a range"]] : []),
+        [["⇧", "0…" + last], "all slices since the last answered one, or from the first marked one"], [["F"], "mark the first slice of a range"]] : []),
       [["C"], "clear"], [["⌫"], "undo (also Ctrl+Z)"], [["T"], "note; Esc leaves it"]],
-    "Place": several ? [[["click"], "internal opening"], [["Alt", "click"], "centre of the anal canal"], [["X"], "remove the points of this slice"]] : [],
+    "Place": facts.points.length && several && facts.question === "class" ? [...facts.points.map((name, i) => [i ? ["Alt", "click"] : ["click"], name]),
+      [["X"], "remove the points of this slice"]] : [],
     "Go": [[["↵"], "next patient without all answers"], [["⇧", "↵"], "patient before"], ...(several ? [[["E"], "next slice without an answer"]] : []),
       [["↑", "↓"], "slice by slice; also the wheel"], [["PgUp", "PgDn"], "ten slices"], [["Home", "End"], "first, last"],
       [["Tab"], "next stack of the pane, or next pane"], [["B"], "another stack beside"]],

@@ -3,14 +3,15 @@ const $ = id => document.querySelector(id);
 const facts = JSON.parse($("#facts").textContent);
 const TONES = ["#5aa9e6", "#f2994a", "#c08bf0", "#4fc08d", "#ef6f8c", "#e3d04f", "#7ad7d0", "#d98cb3", "#a3b86c", "#b0a090"], UNSURE = "#8e9aa5";
 const tone = label => facts.classes.length === 2 || label < 2 ? TONES[label] : TONES[label % TONES.length];
-const isOfSlices = facts.level === "slice", hasPoints = isOfSlices && facts.question === "class";
-let state, turn, patient, first = null, since = 0;
+const isOfSlices = facts.level === "slice";
+const kinds = ["opening", "canal"].slice(0, isOfSlices && facts.question === "class" ? facts.points.length : 0);
+let state, turn, patient, first = null, answered = null, since = 0; // keys of the first slice of a range, of the last answered one
 const loaded = new Map();
 
 const viewer = new Viewer($("#viewer"), {
   marks: (series, slice) => {
     const answer = state.answer(turn, slice.key);
-    return ["opening", "canal"].filter(kind => answer[kind]).map(kind => ({ kind, row: answer[kind][0], col: answer[kind][1] }));
+    return kinds.filter(kind => answer[kind]).map(kind => ({ kind, row: answer[kind][0], col: answer[kind][1] }));
   },
   tint: (series, slice) => {
     const answer = state.answer(turn, isOfSlices ? slice.key : patient.key);
@@ -41,13 +42,29 @@ async function go(next) {
   try { patient = await load(turn.index); } catch { loaded.delete(turn.index); return say("this patient cannot be loaded; is the server still running?"); }
   turn.patient.asked = patient.series.flatMap(series => series.slices).filter(slice => slice.asked).length;
   since = performance.now();
-  for (const series of patient.series) if (isOfSlices) series.start = 0;
+  for (const series of isOfSlices ? patient.series : []) {
+    series.start = [series.slices.findIndex(isOpen), series.slices.findIndex(slice => slice.asked), 0].find(at => at >= 0);
+  }
   viewer.show(patient);
-  const unread = viewer.active.list.findIndex(series => series.slices.some(slice => slice.asked && !state.isAnswered(state.answer(turn, slice.key))));
+  const unread = viewer.active.list.findIndex(series => series.slices.some(isOpen));
   if (isOfSlices && unread > 0) viewer.active.change(unread);
   refresh();
   const after = state.turns[state.turns.indexOf(turn) + 1];
   if (after && facts.served) load(after.index).catch(() => loaded.delete(after.index));
+}
+// Where a slice stands in the active stack, or null.
+function at(key) {
+  const index = isOfSlices && key ? viewer.active.series.slices.findIndex(slice => slice.key === key) : -1;
+  return index < 0 ? null : index;
+}
+function isOpen(slice) { return slice.asked && !state.isAnswered(state.answer(turn, slice.key)); }
+// Show a slice of the first pane; at the level of patients none is named.
+function seek(key) {
+  const pane = viewer.panes[0], at = pane.list.findIndex(series => series.slices.some(slice => slice.key === key));
+  if (at < 0) return;
+  viewer.activate(pane);
+  if (at !== pane.at) pane.change(at);
+  pane.go(pane.series.slices.findIndex(slice => slice.key === key));
 }
 function spend() { // seconds before this patient; a break of minutes is no reading time
   if (turn && since) turn.record.seconds += Math.min(300, (performance.now() - since) / 1000);
@@ -76,43 +93,49 @@ function change(keys, what) {
   return true;
 }
 function place(pane, pixel, kind) {
-  if (!hasPoints) return;
+  if (!kinds.includes(kind)) return;
   const slice = pane.slice, answer = state.answer(turn, slice.key), round = value => Math.round(value * 100) / 100;
   if (!slice.asked) return say("this slice is not asked about");
   const what = { [kind]: [round(pixel.row), round(pixel.col)] };
-  if (kind === "opening" && answer.label === 0) return say(`this slice is ${facts.classes[0]}: it has no opening. Answer it otherwise first`);
+  if (kind === "opening" && answer.label === 0) return say(`this slice is ${facts.classes[0]}: it has no ${facts.points[0]}. Answer it otherwise first`);
   if (kind === "opening" && !state.isAnswered(answer) && facts.classes.length === 2) what.label = 1;
   change([slice.key], what);
 }
 const act = {
   answer(label, isRange) {
-    const pane = viewer.active, anchor = first ?? (isRange ? pane.anchor : null);
+    const pane = viewer.active, marked = at(first);
+    let anchor = marked ?? (isRange ? at(answered) : null);
+    if (marked === null && anchor !== null) { // the last answered slice keeps an answer that is another
+      const answer = state.answer(turn, answered);
+      if (state.isAnswered(answer) && answer.label !== label) anchor += Math.sign(pane.index - anchor);
+    }
     const what = label === 0 ? { label, unsure: false, opening: null } : { label, unsure: false };
     if (!change(target(anchor), what)) return;
     if (anchor !== null && isOfSlices) say(`${target(anchor).length} slices: ${facts.classes[label]}`);
-    pane.anchor = pane.index; first = null;
+    answered = isOfSlices ? pane.slice.key : null; first = null;
     finish();
   },
-  unsure() { if (change(target(first), { label: null, unsure: true })) { first = null; finish(); } },
+  unsure() { if (change(target(at(first)), { label: null, unsure: true })) { first = null; finish(); } },
   rest() {
     if (!isOfSlices) return;
-    const keys = viewer.active.series.slices.filter(slice => slice.asked && !state.isAnswered(state.answer(turn, slice.key))).map(slice => slice.key);
+    const keys = viewer.active.series.slices.filter(isOpen).map(slice => slice.key);
     if (!keys.length) return say("every slice of this stack has its answer");
     if (change(keys, { label: 0 })) { say(`${keys.length} slices: ${facts.classes[0]}`); finish(false); }
   },
-  first() { if (isOfSlices) { first = viewer.active.index; say(`first slice of the range: ${first + 1}. Go to the last one and press its class`); } },
-  clear() { change(target(first), { ...EMPTY, note: state.answer(turn, target()[0]).note }); first = null; },
+  first() { if (isOfSlices) { first = viewer.active.slice.key; say(`first slice of the range: ${viewer.active.index + 1}. Go to the last one and press its class`); } },
+  clear() { change(target(at(first)), { ...EMPTY, note: state.answer(turn, target()[0]).note }); first = null; },
   unplace() { change(target(), { opening: null, canal: null }); },
-  undo() {
+  async undo() {
     const last = state.undo();
     if (!last) return say("nothing to undo");
     say(`undone: ${last.before.length === 1 ? "1 answer" : last.before.length + " answers"}`);
-    if (last.turn !== turn) go(last.turn); else refresh();
+    if (last.turn !== turn) await go(last.turn);
+    seek(last.before[0][0]); refresh();
   },
   note() { $("#note textarea").focus(); },
   empty() {
     const { series, index } = viewer.active, size = series.slices.length;
-    const open = [...Array(size).keys()].map(i => (index + 1 + i) % size).find(i => series.slices[i].asked && !state.isAnswered(state.answer(turn, series.slices[i].key)));
+    const open = [...Array(size).keys()].map(i => (index + 1 + i) % size).find(i => isOpen(series.slices[i]));
     if (open === undefined) say("every slice of this stack has its answer"); else viewer.active.go(open);
   },
   next() {
@@ -123,7 +146,7 @@ const act = {
     say("every patient is answered. Export the table now");
   },
   back() { const at = state.turns.indexOf(turn); if (at > 0) go(state.turns[at - 1]); },
-  help() { $("#help").open ? $("#help").close() : $("#help").showModal(); },
+  help() { $("#help").open ? $("#help").close() : $("#help").showModal(); $("#help").scrollTop = 0; },
   preset() { say(`window: ${viewer.preset()}`); }, invert() { viewer.invert(); }, reset() { viewer.reset(); },
   beside() { if (patient.series.length < 2) say("this patient has one stack only"); viewer.beside(); },
   tool(name) { viewer.setTool(name); },
@@ -140,14 +163,17 @@ const act = {
 function finish(isStep = true) {
   const pane = viewer.active;
   if (!state.isDone(turn)) {
-    const isFull = isOfSlices && pane.series.slices.every(slice => !slice.asked || state.isAnswered(state.answer(turn, slice.key)));
+    const isFull = isOfSlices && !pane.series.slices.some(isOpen);
     if (isFull && pane.list.length > 1) pane.change((pane.at + 1) % pane.list.length);
-    else if (isStep && isOfSlices) pane.step(1);
+    else if (isStep && isOfSlices) {
+      const next = pane.series.slices.findIndex((slice, i) => i > pane.index && slice.asked);
+      if (next > 0) pane.go(next);
+    }
     return;
   }
   const answers = Object.values(turn.record.answers), positive = answers.filter(answer => answer.label > 0);
-  if (hasPoints && facts.classes.length === 2 && positive.length && !answers.some(answer => answer.opening)) {
-    return say("all answered. Click the opening where you see it, or go on with Enter");
+  if (kinds.length && facts.classes.length === 2 && positive.length && !answers.some(answer => answer.opening)) {
+    return say(`all answered. Click the ${facts.points[0]} where you see it, or go on with Enter`);
   }
   if (state.turns.every(one => state.isDone(one))) return say("every patient is answered. Export the table now");
   say("patient complete; Backspace takes the last answer back");

@@ -18,16 +18,20 @@ function side() {
   $("#patient span").textContent = isOfSlices ? `${done} / ${wanted} slices` : done ? "answered" : "";
   $("#patient .bar i").style.width = `${100 * Math.min(1, done / wanted)}%`;
   if (document.activeElement !== $("#note textarea")) $("#note textarea").value = answer.note;
-  const where = point => point ? `row ${point[0].toFixed(0)}, col ${point[1].toFixed(0)}` : "–";
+  const where = point => `row ${point[0].toFixed(0)}, col ${point[1].toFixed(0)}`;
   const hours = clock(series, answer.opening, answer.canal);
   const far = answer.opening && answer.canal && series.axes.length === 6 && series.has_spacing ? Math.hypot(...offset(series, answer.opening, answer.canal)) : null;
-  $("#place").innerHTML = hasPoints ? `<div><span><b class="opening">◯ opening</b> click</span><span>${where(answer.opening)}</span></div>` +
-    `<div><span><b class="canal">✛ canal</b> Alt+click</span><span>${where(answer.canal)}</span></div>` +
-    (hours === null ? "" : `<div><b>${sayClock(hours)} o'clock</b><span>${far === null ? "" : far.toFixed(1) + " mm from canal"}</span></div>`) : "";
+  const lines = kinds.map((kind, i) => [kind, `${i ? "✛" : "◯"} ${facts.points[i]}`, answer[kind] ? where(answer[kind]) : i ? "Alt+click" : "click"]);
+  if (hours !== null) lines.push(["", `${sayClock(hours)} o'clock`, far === null ? "" : `${far.toFixed(1)} mm apart`]);
+  $("#place").replaceChildren(...lines.map(([kind, name, value]) => {
+    const line = document.createElement("div"), first = document.createElement("b"), second = document.createElement("span");
+    first.className = kind; first.textContent = name; second.textContent = value; line.append(first, second);
+    return line;
+  }));
 }
 function total() {
   const done = state.turns.filter(one => state.isDone(one)).length;
-  $("#total span").textContent = `${done} of ${state.turns.length} patients answered`;
+  $("#total span").textContent = `${done} of ${state.turns.length} answered`;
   $("#total .bar i").style.width = `${100 * done / state.turns.length}%`;
   $("#saved").textContent = state.kept ? (facts.served ? state.sent || "" : "kept in this browser") : "this browser keeps nothing: export before you close it";
 }
@@ -74,16 +78,17 @@ function start() {
   $("#answers").append(...facts.classes.map((name, i) => button("answer:" + i, i, name, tone(i))), button("unsure", "U", "unsure", UNSURE),
     ...(isOfSlices ? [button("rest", "N", `rest ${facts.classes[0]}`, tone(0))] : []));
   $("#hints").textContent = isOfSlices
-    ? `wheel or ↑ ↓ scrolls · 0–${facts.classes.length - 1} answers · Shift+key a range · N rest ${facts.classes[0]}${hasPoints ? " · click opening · Alt+click canal" : ""} · right drag window · ? all keys`
+    ? `wheel or ↑ ↓ scrolls · 0–${facts.classes.length - 1} answers · Shift+key a range · N rest ${facts.classes[0]}${kinds.map((kind, i) => ` · ${i ? "Alt+click" : "click"} ${facts.points[i]}`).join("")} · right drag window · ? all keys`
     : `wheel or ↑ ↓ scrolls · 0–${facts.classes.length - 1} answers · Enter next patient · right drag window · ? all keys`;
   fillHelp($("#help .keys"), facts);
   viewer.setTool("scroll");
   const patients = facts.patients.filter(one => one.asked > 0);
-  $("#start .what").textContent = `${patients.length} patients, ${patients.reduce((sum, one) => sum + one.asked, 0)} slices. ` + (isOfSlices
-    ? `Say of each slice: ${facts.classes.join(", ")}.` : `Say of each patient: ${facts.classes.join(", ")}.`);
+  const again = Math.round(facts.repeat * patients.length);
+  $("#start .what").textContent = `${patients.length} patients, ${patients.reduce((sum, one) => sum + one.asked, 0)} slices. ` +
+    (again ? `${again} of the patients come${again === 1 ? "s" : ""} twice. ` : "") + `Say of ${words}: ${facts.classes.join(", ")}.`;
   const steps = isOfSlices
-    ? ["Scroll with the wheel or the arrow keys.", `Press ${facts.classes.map((name, i) => `${i} for ${name}`).join(", ")}; Shift and the key answers all slices from the last answered one to this one.`,
-      ...(hasPoints ? ["Click the internal opening; Alt-click the centre of the anal canal."] : []), `N answers the rest with ${facts.classes[0]}; the next patient then comes by itself.`]
+    ? ["Scroll with the wheel or the arrow keys.", `Press ${facts.classes.map((name, i) => `${i} for ${name}`).join(", ")}; Shift and the key answers all slices since the last answered one.`,
+      ...(kinds.length ? [kinds.map((kind, i) => `${i ? "Alt-click" : "Click"} the ${facts.points[i]}`).join("; ") + "."] : []), `N answers the rest with ${facts.classes[0]}; the next patient then comes by itself.`]
     : ["Scroll with the wheel or the arrow keys.", `Press ${facts.classes.map((name, i) => `${i} for ${name}`).join(", ")}; the next patient then comes by itself.`];
   for (const text of [...steps, "Backspace undoes, ? shows all keys. Export CSV when you are done, or for a copy at any time."]) {
     const item = document.createElement("li"); item.textContent = text; $("#start ol").append(item);

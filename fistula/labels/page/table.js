@@ -29,13 +29,15 @@ function toCsv(state) {
   return [columnsOf(state.facts), ...rowsOf(state)].map(row => row.map(cell).join(",")).join("\r\n") + "\r\n";
 }
 
-// RFC 4180: quotes may hold commas, line ends and doubled quotes.
+// RFC 4180: quotes may hold commas, line ends and doubled quotes. A spreadsheet may have put semicolons or tabs.
 function parseCsv(text) {
-  const rows = [[]];
-  for (const [, quoted, plain, end] of text.replace(/^\ufeff/, "").matchAll(/(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r?\n|$)/g)) {
+  text = text.replace(/^\ufeff/, "").replace(/^"?sep=.*\r?\n/, "");
+  const first = text.split("\n", 1)[0], mark = [",", ";", "\t"].sort((a, b) => first.split(b).length - first.split(a).length)[0];
+  const rows = [[]], cell = new RegExp(`(?:"((?:[^"]|"")*)"|([^"${mark}\\r\\n]*))(${mark}|\\r?\\n|$)`, "g");
+  for (const [, quoted, plain, end] of text.matchAll(cell)) {
     rows.at(-1).push(quoted === undefined ? plain : quoted.replaceAll('""', '"'));
     if (end === "") break;
-    if (end !== ",") rows.push([]);
+    if (end !== mark) rows.push([]);
   }
   return rows.filter(row => row.length > 1 || row[0]);
 }
@@ -44,12 +46,12 @@ function parseCsv(text) {
 function fromCsv(state, text) {
   const [header, ...body] = parseCsv(text), columns = columnsOf(state.facts);
   const missing = columns.filter(name => !(header || []).includes(name));
-  if (missing.length) throw new Error(`this is no table of this page: it lacks ${missing.join(", ")}`);
+  if (missing.length) throw new Error(`this is no table of this page: it has no column ${missing[0]}`);
   const rows = body.map(cells => Object.fromEntries(header.map((name, i) => [name, cells[i] ?? ""])));
   const other = rows.find(row => row.reader !== state.reader);
   if (other) throw new Error(`this table is by another reader (${other.reader})`);
   const turns = new Map(state.turns.map(turn => [`${turn.patient.key}:${turn.repeat}`, turn])), touched = new Set();
-  const point = (row, col) => row === "" || col === "" ? null : [Number(row), Number(col)];
+  const point = (row, col) => row === "" || col === "" ? null : [row, col].map(value => Number(value.replace(",", ".")));
   const value = row => {
     const word = row.label ?? row.score;
     if (word === "") return null;
