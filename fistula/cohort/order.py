@@ -30,6 +30,12 @@ def _ranked(facts: pl.DataFrame, key: str, rank: str) -> pl.DataFrame:
     return groups.sort("first", "all", key).select(key).with_row_index(rank)
 
 
+def turn_in_stack() -> pl.Expr:
+    """The place of each slice in its stack by position, from 1; null where a slice of the stack states no position."""
+    stack, position = ("series_key", "volume"), pl.col("position_mm")
+    return pl.when(position.is_not_null().all().over(stack)).then(position.rank("ordinal").over(stack))
+
+
 def with_points(facts: pl.DataFrame, size: int) -> pl.DataFrame:
     """Carry the points of the table from the source image to the grid; null, and noted, where one lies outside.
 

@@ -176,8 +176,9 @@ def _write(folder: Path, scored: "Scored", record: dict[str, Any], study: "Study
 
     scored.predictions.write_parquet(folder / "predictions.parquet")
     scored.patients.write_parquet(folder / "patients.parquet")
-    if scored.slices is not None:
-        scored.slices.write_parquet(folder / "slices.parquet")
+    for name, table in (("slices", scored.slices), ("places", scored.places)):
+        if table is not None:
+            table.write_parquet(folder / f"{name}.parquet")
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
     record |= {"files": files}
     (folder / KEPT).write_text(json.dumps(record), encoding="utf-8")

@@ -9,6 +9,10 @@ from fistula.errors import ConfigError
 
 POINTS = ("opening", "canal")  # the finding, and the centre of the anal canal: NAME_row and NAME_col
 SIDES = {"left", "right"}
+PLACES = (
+    "slice_key", "copy", "patient_key", "fold", "part", "kind", "row", "col", "peak", "row_true", "col_true",
+    "mm_per_pixel",
+)  # fmt: skip
 
 
 def kinds_of(manifest: pl.DataFrame) -> tuple[str, ...]:
@@ -35,6 +39,41 @@ def points_of(cohort: Cohort, kinds: tuple[str, ...], *, image_size: int) -> NDA
     points = (stored + 0.5) * (image_size / cohort.pixels.shape[1]) - 0.5
     points[(cohort.manifest["label"] == 0).fill_null(value=False).to_numpy(), 0] = np.nan
     return points.astype(np.float32)
+
+
+def places_table(
+    slices: pl.DataFrame, marks: NDArray[np.float64], kinds: tuple[str, ...], *, spacing_mm: float | None
+) -> pl.DataFrame:
+    """Marks of slices beside the points that were given: one row a slice and kind of point.
+
+    Args:
+        slices: Rows of a manifest, and `PLACES` that it lacks; ``(N,)``.
+        marks: Row, column and height of each peak in pixels of the stored slices, ``(N, M, 3)``; NaN where there is
+            none.
+        kinds: Of the points, M.
+        spacing_mm: Distance of pixels of slices that state one; None where none does.
+
+    Returns:
+        The columns of `slices` that are no points, and the rest of `PLACES`; row, column and peak are null where a map
+        has no peak, ``mm_per_pixel`` where a slice states no distance.
+    """
+    tables = []
+    for number, kind in enumerate(kinds):
+        row, column, peak = marks[:, number].T
+        own = slices.select(
+            pl.exclude([f"{point}_{axis}" for point in POINTS for axis in ("row", "col")])
+        ).with_columns(
+            pl.lit(kind).alias("kind"),
+            *(pl.Series(name, values).fill_nan(None) for name, values in (("row", row), ("col", column))),
+            pl.Series("peak", np.where(np.isnan(row), np.nan, peak)).fill_nan(None),
+            slices[f"{kind}_row"].alias("row_true"),
+            slices[f"{kind}_col"].alias("col_true"),
+            pl.when(pl.col("pixel_spacing_mm").is_not_null())
+            .then(pl.lit(spacing_mm, pl.Float64))
+            .alias("mm_per_pixel"),
+        )
+        tables.append(own)
+    return pl.concat(tables)
 
 
 def pixel_mm_of(cohort: Cohort, *, image_size: int) -> float | None:

@@ -9,12 +9,9 @@ from torch import Tensor
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.datamodule import FistulaDataModule
 from fistula.learning.heads import marks_of
+from fistula.learning.points import PLACES, places_table
 
 SCORED_PARTS = ("val", "test")
-PLACES = (
-    "slice_key", "copy", "patient_key", "fold", "part", "kind", "row", "col", "peak", "row_true", "col_true",
-    "mm_per_pixel",
-)  # fmt: skip
 
 
 def score_parts(
@@ -81,26 +78,18 @@ def bag_probabilities(
 
 
 def _places(data: FistulaDataModule, part: str, fold: int, marks: Tensor) -> pl.DataFrame:
-    """One row a slice and kind of point."""
+    """One row a slice and kind of point; only the keys where a head finds none."""
     bags, cohort = data.bags[part], data.cohort
-    scale = cohort.pixels.shape[1] / data.resize.image_size
-    keys = cohort.manifest.select("slice_key", "patient_key")[bags.rows.tolist()].with_columns(
+    slices = cohort.manifest[bags.rows.tolist()].with_columns(
         pl.Series("copy", bags.copies), pl.lit(fold, pl.Int64).alias("fold"), pl.lit(part).alias("part")
     )
+    if not data.kinds:
+        return slices.select("slice_key")
+    scale = cohort.pixels.shape[1] / data.resize.image_size
+    found = marks.double().cpu().numpy()
+    found[..., :2] = (found[..., :2] + 0.5) * scale - 0.5  # from the network's pixels to the cohort's, from the edges
     spacing = float(cohort.record.get("spacing_mm", 0)) or None
-    states = cohort.manifest["pixel_spacing_mm"].is_not_null()[bags.rows.tolist()]
-    tables = []
-    for number, kind in enumerate(data.kinds):
-        row, column, peak = marks[:, number].double().cpu().numpy().T
-        true = cohort.manifest.select(row_true=f"{kind}_row", col_true=f"{kind}_col")[bags.rows.tolist()]
-        own = pl.DataFrame({"kind": [kind] * len(keys), "row": row, "col": column, "peak": peak})
-        # From the network's pixels to the cohort's, counted from the edges.
-        own = own.with_columns((pl.col("row", "col") + 0.5) * scale - 0.5).with_columns(
-            pl.when(pl.col("row").is_nan()).then(None).otherwise(pl.col("row", "col", "peak")).name.keep()
-        )
-        mm = pl.select(pl.when(states).then(spacing).alias("mm_per_pixel")).cast(pl.Float64)
-        tables.append(pl.concat([keys, own, true, mm], how="horizontal"))
-    return pl.concat(tables).select(*PLACES) if tables else keys
+    return places_table(slices, found, data.kinds, spacing_mm=spacing).select(*PLACES)
 
 
 def _table(

@@ -9,8 +9,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fistula.cohort.manifest import Cohort
+from fistula.cohort.order import turn_in_stack
 from fistula.errors import DataError
 from fistula.learning.bags import patient_labels
+from fistula.learning.points import PLACES, places_table
 from fistula.predict.model import LoadedRun
 from fistula.predict.predictor import Prediction, Predictor
 from fistula.predict.source import Slices
@@ -20,6 +22,7 @@ ALIKE = ("intensity", "size", "spacing_mm", "fit", "source_kind")  # of ingest.j
 SAID = ("keep", "negatives", "label_level")  # what may differ, and is then said
 PLANES = ("orientation", "modality")
 CHUNK = 1024  # slices at a time
+STACK = ("series_key", "volume", "turn", "image_number", "orientation")  # where a slice lies
 FACTS = ("site", "manufacturer", "scanner", "age", "sex")
 
 
@@ -32,11 +35,14 @@ class Scored:
         slices: Scores of single slices, likewise, where patients were scored; else None.
         patients: One row a patient: ``patient_key``, `FACTS`, and ``marks``, ``possible`` and ``answer`` as
             `fistula predict` gives them.
+        places: As a run's `places.parquet`, of the mean of the runs' maps; and `STACK` (with the ``turn`` of
+            `turn_in_stack`), the slice's ``label`` and its mean ``score``. None for runs that find no places.
     """
 
     predictions: pl.DataFrame
     slices: pl.DataFrame | None
     patients: pl.DataFrame
+    places: pl.DataFrame | None
 
 
 def refuse_unlike(run: LoadedRun, cohort: Cohort) -> list[str]:
@@ -85,22 +91,46 @@ def score_cohort(predictor: Predictor, cohort: Cohort, patients: Sequence[str]) 
         DataError: If the runs look at neighbours, and a slice has no position.
     """
     runs, by_patient = predictor.runs, predictor.runs[0].unit == "patient"
-    table = cohort.manifest.with_row_index("row").cast({"row": pl.Int64}).filter(pl.col("patient_key").is_in(patients))
+    table = cohort.manifest.with_row_index("row").cast({"row": pl.Int64}).with_columns(turn=turn_in_stack())
+    table = table.filter(pl.col("patient_key").is_in(patients))
     if by_patient:
         labels = patient_labels(table, num_classes=len(cohort.classes))
         table = table.join(labels.rename({"label": "of_patient"}), on="patient_key", maintain_order="left")
-    chosen, answers, scores = [], [], []
+    chosen, answers, scores, places = [], [], [], []
+    spacing = float(cohort.record.get("spacing_mm", 0)) or None
     for rows in _chunks(table):
         slices = _as_slices(predictor, cohort, rows)
-        alone, bags, noted, _ = predictor.scored(slices)
+        alone, bags, noted, marks = predictor.scored(slices)
         if not by_patient:  # as within the study: slices without a label are neighbours, and not scored
             counted = np.flatnonzero(rows["label"].is_not_null().to_numpy())
             slices = replace(slices, table=slices.table[counted.tolist()], pixels=slices.pixels[counted])
-            alone, noted = alone[:, counted], noted[counted]
+            alone, noted, marks = alone[:, counted], noted[counted], marks[counted]
+        if kinds := runs[0].classifier.head.kinds:
+            places.append(_places(slices.table, alone, marks.double().numpy(), kinds, spacing_mm=spacing))
         answers.append(predictor.decide(slices, alone, bags, noted))
         chosen.append(slices.table)
         scores.append((alone, bags.get("patient_key")))
-    return _tables(runs, pl.concat(chosen), answers, scores)
+    return _tables(runs, pl.concat(chosen), answers, scores, pl.concat(places) if places else None)
+
+
+def _places(
+    table: pl.DataFrame,
+    alone: NDArray[np.float64],
+    marks: NDArray[np.float64],
+    kinds: tuple[str, ...],
+    *,
+    spacing_mm: float | None,
+) -> pl.DataFrame:
+    """Places of slices, as `Scored.places` has them; a slice without a label stands with its patient's."""
+    label = pl.coalesce("label", "of_patient") if "of_patient" in table.columns else pl.col("label")
+    slices = table.with_columns(
+        label.alias("label"),
+        pl.Series("score", alone[..., 1].mean(axis=0)),
+        copy=pl.lit(0, pl.Int64),
+        fold=pl.lit(None, pl.Int64),
+        part=pl.lit("external"),
+    )
+    return places_table(slices, marks, kinds, spacing_mm=spacing_mm).select(*PLACES, *STACK, "label", "score")
 
 
 def _tables(
@@ -108,6 +138,7 @@ def _tables(
     table: pl.DataFrame,
     answers: list[Prediction],
     scores: list[tuple[NDArray[np.float64], NDArray[np.float64] | None]],
+    places: pl.DataFrame | None,
 ) -> Scored:
     facts = table.group_by("patient_key").agg(pl.col(*FACTS).drop_nulls().first()).sort("patient_key")
     said = pl.concat([answer.patients for answer in answers]).select("patient_key", "marks", "possible", "answer")
@@ -116,13 +147,13 @@ def _tables(
     patients = facts.join(said, on="patient_key", maintain_order="left")
     pooled = [of_bags for _, of_bags in scores if of_bags is not None]
     if not pooled:
-        return Scored(by_slice, None, patients)
+        return Scored(by_slice, None, patients, places)
     keys = pl.concat([answer.patients.select("patient_key") for answer in answers])
     labels = table.group_by("patient_key").agg(label=pl.col("of_patient").first())
     bags = keys.join(labels, on="patient_key", maintain_order="left").select(
         pl.lit(None, pl.String).alias("slice_key"), "patient_key", "label"
     )
-    return Scored(_long(runs, bags, np.concatenate(pooled, axis=1)), by_slice, patients)
+    return Scored(_long(runs, bags, np.concatenate(pooled, axis=1)), by_slice, patients, places)
 
 
 def _long(runs: Sequence[LoadedRun], units: pl.DataFrame, probabilities: NDArray[np.float64]) -> pl.DataFrame:

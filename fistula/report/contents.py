@@ -21,7 +21,7 @@ from fistula.report.readers import Readers, compare_readers
 from fistula.report.results import Row, results
 from fistula.report.shifts import Robustness, robustness
 from fistula.report.study import Configuration, Study
-from fistula.report.where import Pair, Where, where
+from fistula.report.where import Pair, Where, where, where_outside
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Contents:
     further: dict[str, Further]
     where: list[Where]
     where_pairs: list[Pair]
+    where_outside: dict[str, Where]
     externals: list[External]
     outside: list[Outside]
     robustness: Robustness | None
@@ -126,6 +127,7 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
         further={positive: further(study, rows[0]) for positive, rows in ranked.items()},
         where=places,
         where_pairs=place_pairs,
+        where_outside=where_outside(study, externals, resamples=settings.resamples),
         externals=externals,
         outside=found_outside,
         robustness=robustness(study, level=primary, scaling=settings.scaling),

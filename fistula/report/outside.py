@@ -25,6 +25,7 @@ from fistula.report.study import Configuration, Run, Study
 FOLDER = "external"
 KEPT = "evaluate.json"
 TABLES = ("predictions.parquet", "patients.parquet")
+PLACES = "places.parquet"
 FACTORS = ("site", "scanner")
 
 
@@ -38,6 +39,7 @@ class External:
         runs: Of the study, that scored it.
         predictions: One row a unit and run.
         patients: One row a patient: where from, how familiar, and the answer.
+        places: One row a slice and kind of point; None where the runs name no places.
     """
 
     folder: Path
@@ -45,6 +47,7 @@ class External:
     runs: list[Run]
     predictions: pl.DataFrame
     patients: pl.DataFrame
+    places: pl.DataFrame | None
 
     @property
     def name(self) -> str:
@@ -115,6 +118,7 @@ def read_external(study: Study, folder: Path) -> External:
         names, files = {run["name"]: run["fingerprint"] for run in record["runs"]}, record["files"]
         found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
         tables = [pl.read_parquet(folder / name) for name in TABLES]
+        places = pl.read_parquet(folder / PLACES) if PLACES in files else None
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise DataError(path, f"cannot be read as an evaluation ({error})", remedy=remedy) from error
     changed = sorted(name for name, digest in files.items() if found[name] != digest)
@@ -125,7 +129,7 @@ def read_external(study: Study, folder: Path) -> External:
         rule = "must have been scored by finished runs of this study"
         lost = sorted(set(names) - {run.folder.name for run in runs})
         raise DataError(path, rule, found=", ".join(lost), remedy=remedy)
-    return External(folder, record, runs, *tables)
+    return External(folder, record, runs, tables[0], tables[1], places)
 
 
 def outside(study: Study, external: External, rows: list[Row], *, primary: str, scaling: str) -> list[Outside]:

@@ -8,14 +8,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fistula.errors import DataError
 from fistula.evidence.clock import ClockErrors, clock_errors, clock_hours
 from fistula.evidence.clustered import rao_scott
 from fistula.evidence.compare import Comparison, clustered_mcnemar
-from fistula.evidence.estimate import Estimate
+from fistula.evidence.estimate import Estimate, undefined
 from fistula.evidence.froc import Froc, froc
 from fistula.evidence.places import best_of, distances_mm, lroc_area, mean_distance, median_distance, share_within
 from fistula.evidence.verdict import holm
+from fistula.report.marks import STACK, Marks, marks_inside, marks_outside
+from fistula.report.outside import External
 from fistula.report.study import Configuration, Study
 
 NEAR, FAR = 5.0, 10.0  # mm; per cent of the side where slices state no distance
@@ -94,13 +95,24 @@ def where(study: Study, *, resamples: int) -> tuple[list[Where], list[Pair]]:
         resamples: Of the patients, for the FROC curve.
     """
     locating = [one for one in study.configurations if not one.is_canary and one.runs[0].places is not None]
-    found = [_where(study, one, resamples=resamples) for one in locating]
+    found = [_where(study, one, marks_inside(study, one), resamples=resamples) for one in locating]
     found.sort(key=lambda one: -one.estimates["near"].value if one.estimates["near"].is_defined else 1.0)
     return found, _pairs([one for one in found if not one.configuration.leaky_by_design])
 
 
-def _where(study: Study, configuration: Configuration, *, resamples: int) -> Where:
-    table, canals = _marks(study, configuration)
+def where_outside(study: Study, externals: list[External], *, resamples: int) -> dict[str, Where]:
+    """The same of each external cohort whose runs name places, by its name: of the runs as one."""
+    found = {}
+    for external in externals:
+        if (marks := marks_outside(study, external)) is not None:
+            own = external.runs[0].folder
+            configuration = next(c for c in study.configurations if own in [run.folder for run in c.runs])
+            found[external.name] = _where(study, configuration, marks, resamples=resamples)
+    return found
+
+
+def _where(study: Study, configuration: Configuration, marks: Marks, *, resamples: int) -> Where:
+    table, canals = marks
     known = table.filter(pl.col("row_true").is_not_null())
     spacing = known["mm_per_pixel"]
     has_mm = bool(len(spacing)) and spacing.null_count() == 0
@@ -122,33 +134,6 @@ def _where(study: Study, configuration: Configuration, *, resamples: int) -> Whe
     shown = known.select("run", "patient_key", "slice_key", "image_number", "score", "distance", "hours")
     unit = "mm" if has_mm else "% of the side"
     return Where(configuration, unit, shown, estimates, _froc(table, known, resamples=resamples), clock)
-
-
-def _marks(study: Study, configuration: Configuration) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Marks of the finding on test slices, with score, label, place in the stack; and those of the canal."""
-    manifest = study.cohort.manifest
-    stack = ("series_key", "volume")
-    facts = manifest.select(
-        "slice_key", *stack, "image_number", "orientation", turn=pl.col("position_mm").rank("ordinal").over(stack)
-    )
-    openings, canals = [], []
-    for number, run in enumerate(configuration.runs):
-        if (places := run.places) is None:
-            raise DataError(run.folder / "places.parquet", "is missing", remedy="Remove this run and train it again")
-        places = places.filter((pl.col("part") == "test") & (pl.col("copy") == 0)).drop("part", "copy", "fold")
-        tested = run.slices.filter(pl.col("part") == "test")
-        tested = tested.filter(pl.col("copy") == 0) if "copy" in tested.columns else tested
-        scores = tested.select("slice_key", "score", "label")
-        own = places.filter(pl.col("kind") == "opening").join(scores, on="slice_key", maintain_order="left")
-        # What always naming one place would come to: the mean of those of the patients that the run did not test.
-        rest = manifest.filter(~pl.col("patient_key").is_in(own["patient_key"].unique().implode()))
-        middle = [rest[f"opening_{axis}"].mean() for axis in ("row", "col")]
-        fixed = [
-            pl.lit(value, pl.Float64).alias(f"{axis}_fixed") for axis, value in zip(("row", "col"), middle, strict=True)
-        ]
-        openings.append(own.with_columns(*fixed, run=pl.lit(number), seed=pl.lit(run.record["seed"])))
-        canals.append(places.filter(pl.col("kind") == "canal").with_columns(run=pl.lit(number)))
-    return pl.concat(openings).join(facts, on="slice_key", how="left", maintain_order="left"), pl.concat(canals)
 
 
 def _points(table: pl.DataFrame) -> NDArray[np.float64]:
@@ -188,7 +173,9 @@ def _by_patient(table: pl.DataFrame, known: pl.DataFrame) -> dict[str, Estimate]
         keys, best = best_of(far, ranks, who, most=most)
         found[name] = share_within(best, [str(key).partition("/")[2] for key in keys], limit=limit)
     firsts = own.group_by("who", maintain_order=True).first()
-    stack = ("run", "series_key", "volume")
+    if own["turn"].has_nulls():
+        return found | {"slice": undefined(found["first"].method, "slices state no position")}
+    stack = ("run", *STACK)
     near = firsts.join(known.select(*stack, true="turn"), on=stack, how="left")
     near = near.group_by("who", "patient_key", maintain_order=True).agg(
         hit=((pl.col("turn").cast(pl.Int64) - pl.col("true").cast(pl.Int64)).abs() <= 1).any()

@@ -7,11 +7,14 @@ from fistula.report.outside_numbers import as_json, plain
 from fistula.report.where import NEAR, Pair, Where
 
 
-def where_numbers(found: list[Where], pairs: list[Pair]) -> Iterator[tuple[str, dict[str, Any]]]:
+def where_numbers(
+    found: list[Where], pairs: list[Pair], outside: dict[str, Where]
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every number by its name."""
-    for one in found:
-        name = one.configuration.name
-        place = f"where / {name}"
+    named = [(one.configuration.name, one) for one in found]
+    named += [(f"{cohort} / {one.configuration.name}", one) for cohort, one in outside.items()]
+    for title, one in named:
+        name, place = one.configuration.name, f"where / {title}"
         yield f"{place} / slices", plain(len(one.slices), [name])
         for kind, estimate in one.estimates.items():
             yield f"{place} / {kind}", as_json(estimate, [name])

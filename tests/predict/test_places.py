@@ -130,7 +130,13 @@ def test_an_external_cohort_is_scored_by_runs_that_find_places(located, study):
     predictor = fistula.load(located)
     cohort = predictor.runs[0].cohort
     stored = predictor.runs[0].predictions
-    found = score_cohort(predictor, cohort, stored["patient_key"].unique().to_list()).predictions
-    both = stored.join(found.select("slice_key", new="score"), on="slice_key")
+    found = score_cohort(predictor, cohort, stored["patient_key"].unique().to_list())
+    both = stored.join(found.predictions.select("slice_key", new="score"), on="slice_key")
     assert len(both) == len(stored)
     np.testing.assert_allclose(both["new"], both["score"], rtol=0, atol=1e-6)
+    own = pl.read_parquet(located / "places.parquet")
+    both = own.join(found.places, on=("slice_key", "kind"), suffix="_new", nulls_equal=True)
+    assert len(both) == len(own)
+    for name in ("row", "col", "peak", "row_true", "col_true", "mm_per_pixel"):
+        wanted, new = (both[column].cast(pl.Float64).to_numpy() for column in (name, f"{name}_new"))
+        np.testing.assert_allclose(new, wanted, atol=1e-3)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -6,12 +7,14 @@ import pytest
 
 from fistula.errors import DataError
 from fistula.report.contents import Settings
+from fistula.report.marks import marks_inside
+from fistula.report.outside import External
 from fistula.report.page import write_report
 from fistula.report.reading import reading_data
 from fistula.report.record import verify
 from fistula.report.results import results
 from fistula.report.study import read_study
-from fistula.report.where import where
+from fistula.report.where import where, where_outside
 
 from .conftest import write_study
 
@@ -158,3 +161,38 @@ def test_a_table_of_places_that_lacks_a_column_is_one_line(folder):
     pl.read_parquet(path).drop("peak").write_parquet(path)
     with pytest.raises(DataError, match=r"places\.parquet: lacks the columns peak"):
         judged(folder)
+
+
+def test_the_places_of_an_external_cohort_are_judged_as_the_studys_own(folder):
+    study = read_study(write_places(folder, off=(3.0, -4.0), mm=0.5))
+    (inside,), _ = where(study, resamples=50)
+    (one,) = (c for c in study.configurations if c.runs[0].places is not None)
+    openings, canals = marks_inside(study, one)
+    extra = pl.DataFrame(
+        schema={name: openings.schema[name] for name in openings.columns if name not in canals.columns}
+    )
+    places = pl.concat([openings, pl.concat([canals, extra], how="diagonal").select(openings.columns)])
+    external = External(folder / "external" / "there", {}, one.runs, pl.DataFrame(), pl.DataFrame(), places)
+    found = where_outside(study, [external], resamples=50)["there"]
+    for name, estimate in inside.estimates.items():
+        if name != "lroc":  # which compares within runs inside, and all slices with all outside
+            assert (found.estimates[name].value, found.estimates[name].low) == pytest.approx(
+                (estimate.value, estimate.low)
+            ), name
+    assert found.clock == inside.clock
+    moved = External(
+        external.folder, {}, one.runs, pl.DataFrame(), pl.DataFrame(), places.with_columns(pl.col("row") + 100)
+    )
+    assert where_outside(study, [moved], resamples=50)["there"].estimates["near"].value == 0
+    without = External(external.folder, {}, one.runs, pl.DataFrame(), pl.DataFrame(), None)
+    assert where_outside(study, [without], resamples=50) == {}
+
+
+def test_the_right_slice_is_not_judged_where_slices_state_no_position(folder):
+    write_places(folder)
+    assert judged(folder)[0][0].estimates["slice"].is_defined
+    study = read_study(folder)
+    blind = study.cohort.manifest.with_columns(position_mm=pl.lit(None, pl.Float64))
+    (found,), _ = where(replace(study, cohort=replace(study.cohort, manifest=blind)), resamples=50)
+    assert not found.estimates["slice"].is_defined
+    assert found.estimates["slice"].reason == "slices state no position"
