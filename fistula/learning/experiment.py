@@ -27,7 +27,7 @@ from fistula.learning.features import cache_features
 from fistula.learning.hardware import num_processes, settings
 from fistula.learning.making import make, one_line
 from fistula.learning.points import kinds_of, pixel_mm_of
-from fistula.learning.pruning import Prune
+from fistula.learning.pruning import pruning
 from fistula.learning.ranks import is_of_srun
 from fistula.learning.results import ChooseThreshold, flat_metrics, summarize
 from fistula.learning.scoring import score_parts
@@ -234,7 +234,7 @@ def build(
             EpochHistory(folder),
             *([WeightAverage(cfg.ema)] if cfg.ema else []),
             make(cfg.stopping),
-            *([Prune(**cfg.trial, monitor="val/auroc")] if cfg.trial else []),
+            *pruning(),
             LastCheckpoint(folder),
             *bar,
         ],

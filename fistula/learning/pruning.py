@@ -1,10 +1,14 @@
 """End a run of a search that is hopeless beside the others."""
 
+import json
+import os
+
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 
 from fistula.errors import FistulaError
 
+TRIAL = "FISTULA_TRIAL"  # variable of a run that is a trial of a search: the arguments of `Prune`, as JSON
 STARTUP_TRIALS = 5  # that end before any is cut short
 WARMUP_EPOCHS = 3
 
@@ -20,10 +24,9 @@ class Prune(Callback):
         storage: Address of Optuna's database.
         study: Name of the search.
         number: Of the trial.
-        monitor: The metric, the higher the better.
     """
 
-    def __init__(self, *, storage: str, study: str, number: int, monitor: str) -> None:
+    def __init__(self, *, storage: str, study: str, number: int) -> None:
         import optuna  # an extra
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -32,12 +35,16 @@ class Prune(Callback):
         (self.trial,) = [
             optuna.trial.Trial(loaded, trial._trial_id) for trial in loaded.trials if trial.number == number
         ]
-        self.monitor = monitor
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        self.trial.report(float(trainer.callback_metrics[self.monitor]), trainer.current_epoch)
+        self.trial.report(float(trainer.callback_metrics["val/auroc"]), trainer.current_epoch)
         if self.trial.should_prune():
             epoch = trainer.current_epoch + 1
             raise PrunedError(f"trial {self.trial.number}", f"cut short after epoch {epoch}: worse than most others")
+
+
+def pruning() -> list[Prune]:
+    """What a trial of a search has more than any other run; nothing where this run is none."""
+    return [Prune(**json.loads(os.environ[TRIAL]))] if TRIAL in os.environ else []

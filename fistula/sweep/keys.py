@@ -87,7 +87,7 @@ class Keys:
         """
         if GlobalHydra.instance().is_initialized():
             for where, rule, found in differences(cfg, self._default()):
-                if where not in SEVERAL and not where.startswith("trial"):
+                if where not in SEVERAL:
                     raise ConfigError(where, f"must be {rule}", found=found)
         for where, value in _numbers(cfg):
             if not math.isfinite(value):

@@ -28,7 +28,6 @@ NOT_IDENTITY = (
     "output_dir",
     "logger",
     "num_workers",
-    "trial",
     "study_name",
     "run_name",
 )

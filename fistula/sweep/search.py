@@ -1,5 +1,6 @@
 """Search for the best settings with Optuna, by validation alone; what was tried is in the study's folder."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,9 @@ from optuna.trial import TrialState
 from fistula.errors import ConfigError
 from fistula.sweep.run_folder import read_record
 
-PRUNED = "PrunedError"  # of `fistula.learning.pruning`
+# Of `fistula.learning.pruning`, which imports what takes seconds.
+PRUNED = "PrunedError"
+TRIAL = "FISTULA_TRIAL"
 Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
 
 
@@ -76,13 +79,10 @@ class Search:
         if not trials:
             return
         storage = f"sqlite:///{self.database.absolute()}"
+        told = [{"storage": storage, "study": self.name, "number": trial.number} for trial in trials]
         lists = [
-            [
-                *self.fixed,
-                *_overrides(trial.params),
-                f"trial={{storage: '{storage}', study: '{self.name}', number: {trial.number}}}",
-            ]
-            for trial in trials
+            [*self.fixed, *_overrides(trial.params), f"+hydra.job.env_set.{TRIAL}='{json.dumps(one)}'"]
+            for trial, one in zip(trials, told, strict=True)
         ]
         for trial, ended in zip(trials, self.launch(lists), strict=True):
             value, state = _result(ended)

@@ -41,6 +41,8 @@ def test_a_search_is_nested_resumed_and_chooses_by_validation_alone(fistula_here
     assert sorted(trial["fold"] for trial in trials) == [0, 0, 0, 1, 1, 1]
     with sqlite3.connect(tmp_path / "study" / "search" / "search.db") as database:
         values = [value for (value,) in database.execute("select value from trial_values")]
+        reported = database.execute("select count(*) from trial_intermediate_values").fetchone()
+    assert reported == (12,)  # each epoch of each trial, by the run itself
     assert sorted(values) == sorted(trial["metrics"]["val"]["slice"]["auroc"]["value"] for trial in trials)
     final = [json.loads(path.read_text()) for path in tmp_path.glob("study/*/run.json")]
     for fold in (0, 1):
@@ -48,7 +50,7 @@ def test_a_search_is_nested_resumed_and_chooses_by_validation_alone(fistula_here
         assert best in [run["metrics"]["val"]["slice"]["auroc"]["value"] for run in final if run["fold"] == fold]
 
 
-def test_a_hopeless_trial_is_cut_short(compose_train, tmp_path):
+def test_a_hopeless_trial_is_cut_short(compose_train, tmp_path, monkeypatch):
     from hydra.utils import instantiate
 
     from fistula.cohort.manifest import read_cohort
@@ -64,8 +66,8 @@ def test_a_hopeless_trial_is_cut_short(compose_train, tmp_path):
         study.tell(trial, 1.5)
     number = study.ask().number
     cohort = read_cohort(write_cohort(tmp_path / "cohort"))
-    trial = f"trial={{storage: '{storage}', study: fold, number: {number}}}"
-    cfg = compose_train(*TINY_RUN, "epochs=8", trial, cohort=tmp_path / "cohort")
+    monkeypatch.setenv("FISTULA_TRIAL", json.dumps({"storage": storage, "study": "fold", "number": number}))
+    cfg = compose_train(*TINY_RUN, "epochs=8", cohort=tmp_path / "cohort")
     experiment = build(cfg, cohort, instantiate(cfg.split)(cohort.manifest))
     with pytest.raises(PrunedError, match=rf"trial {number}: cut short after epoch 4: worse than most others"):
         experiment.fit()
