@@ -122,9 +122,11 @@ class FistulaClassifier(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits, features, maps = self._logits(batch)
         loss = self.loss(logits, batch["label"])
-        if self.slice_weight and features is not None and (batch["slice_label"] >= 0).any():
+        if self.slice_weight and features is not None:
             alone, _ = self._judged(features, known=spread(batch.get("covariates"), batch["sizes"]))
-            loss = loss + self.slice_weight * cross_entropy(alone, batch["slice_label"], ignore_index=-1)
+            own = batch["slice_label"]
+            of_slices = cross_entropy(alone, own, ignore_index=-1, reduction="sum") / (own >= 0).sum().clamp(min=1)
+            loss = loss + self.slice_weight * of_slices
         if maps is not None and not isinstance(self.head, Classify):
             of_maps = self.head.loss(maps, batch["points"], _known_labels(batch), size=batch["image"].shape[-1])
             loss = loss + self.head.weight * of_maps
@@ -229,8 +231,7 @@ def _known_labels(batch: Batch) -> Tensor:
     if "sizes" not in batch:
         return batch["label"]
     own = batch["slice_label"]
-    sizes = torch.tensor(batch["sizes"], device=own.device)
-    return torch.where((own < 0) & (batch["label"].repeat_interleave(sizes) == 0), 0, own)
+    return torch.where((own < 0) & (spread(batch["label"], batch["sizes"]) == 0), 0, own)
 
 
 def training_metrics(num_classes: int) -> MetricCollection:
@@ -244,4 +245,6 @@ def training_metrics(num_classes: int) -> MetricCollection:
     else:
         many = {"sensitivity": MulticlassRecall, "specificity": MulticlassSpecificity, "auroc": MulticlassAUROC}
         kinds = {name: partial(kind, num_classes) for name, kind in many.items()}
-    return MetricCollection({name: kind(validate_args=False) for name, kind in kinds.items()})
+    # Which share their counts is said, because the collection would find out by looking at them.
+    groups = [["sensitivity", "specificity"], ["auroc"]]
+    return MetricCollection({name: kind(validate_args=False) for name, kind in kinds.items()}, compute_groups=groups)

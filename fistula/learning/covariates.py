@@ -1,6 +1,7 @@
 """What else is known of a patient (age, sex, further numbers): standardised, and joined after the pooling."""
 
 from collections.abc import Mapping, Sequence
+from typing import overload
 
 import numpy as np
 import polars as pl
@@ -97,9 +98,17 @@ def standardised_on(known: Mapping[str, Tensor], names: Sequence[str], *, num_cl
     return covariates
 
 
+@overload
+def spread(known: Tensor, sizes: Sequence[int]) -> Tensor: ...
+@overload
+def spread(known: None, sizes: Sequence[int]) -> None: ...
 def spread(known: Tensor | None, sizes: Sequence[int]) -> Tensor | None:
-    """Give each slice what is known of its bag, ``(B, C)`` to ``(N, C)``."""
-    return None if known is None else known.repeat_interleave(torch.tensor(sizes, device=known.device), dim=0)
+    """Give each slice what is known of its bag, ``(B, ...)`` to ``(N, ...)``."""
+    if known is None:
+        return None
+    # Told how many there are, a card need not be asked.
+    counts = torch.tensor(sizes).to(known.device, non_blocking=True)
+    return known.repeat_interleave(counts, dim=0, output_size=sum(sizes))
 
 
 def accompanied(bags: Dataset, values: Tensor | None) -> Dataset:

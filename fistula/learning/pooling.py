@@ -138,14 +138,15 @@ class Transformer(nn.Module):
         middle = [part - (part.max() + part.min()) / 2 for part in split(positions, sizes)]
         slices = self.enter(features) + sinusoids(torch.cat(middle), self.width).to(features.dtype)
         bags = nn.utils.rnn.pad_sequence(split(slices, sizes), batch_first=True)
-        length = torch.tensor(sizes, device=bags.device)
+        length = torch.tensor(sizes).to(bags.device, non_blocking=True)
         is_filling = torch.arange(bags.shape[1], device=bags.device) >= length[:, None]
         for layer in self.layers:
             bags = layer(bags, src_key_padding_mask=is_filling)
         bags = self.norm(bags)
         question = self.question.expand(len(bags), -1, -1)
         found, weights = self.ask(question, bags, bags, key_padding_mask=is_filling)
-        return mean + self.leave(found[:, 0]), weights[:, 0][~is_filling].float()
+        own = torch.cat([row[:size] for row, size in zip(weights[:, 0], sizes, strict=True)])
+        return mean + self.leave(found[:, 0]), own.float()
 
 
 def split(values: Tensor, sizes: Sequence[int]) -> list[Tensor]:

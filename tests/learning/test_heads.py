@@ -25,7 +25,7 @@ RUN = (
 )  # fmt: skip
 
 
-def write_places(folder, *, canal=True, **given):
+def write_places(folder, *, canal=True, age=None, **given):
     """A cohort whose positive slices have a bright spot where the table says that an opening is."""
     write_cohort(folder, **given)
     random = np.random.default_rng(5)
@@ -42,7 +42,7 @@ def write_places(folder, *, canal=True, **given):
     opening = [np.where(positive, values, np.nan) for values in places.T]
     middle = [np.full(len(pixels), size / 2 if canal else np.nan)] * 2
     columns = [pl.Series(name, values).fill_nan(None) for name, values in zip(names, opening + middle, strict=True)]
-    manifest = manifest.with_columns(*columns, pixel_spacing_mm=pl.lit(0.5))
+    manifest = manifest.with_columns(*columns, pixel_spacing_mm=pl.lit(0.5), age=age)
     np.save(folder / "pixels.npy", pixels)
     manifest.write_parquet(folder / "manifest.parquet")
     record = json.loads((folder / "ingest.json").read_text())
