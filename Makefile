@@ -36,7 +36,7 @@ $(QUICK)/cohort/ingest.json: $(INSTALLED) $(SOURCES)
 	  classes=[normal,fistula] spacing_mm=0.65 size=96
 
 test: $(INSTALLED) ## The tests, under 5 minutes on 2 cores
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(INSTALLED) ## The tests marked slow, two at a time, each of one thread
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --numprocesses 2 --dist loadfile

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Sequence
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -130,6 +131,28 @@ def find_python(uv: str, version: str) -> str:
     return found.stdout.strip()
 
 
+# The command line, once for each line of its input: what every call of its own would import is imported once.
+CALLS = """
+import sys
+from fistula.cli import main
+for line in sys.stdin:
+    sys.argv = ["fistula", *line.split()]
+    try:
+        main()
+        code = 0
+    except SystemExit as end:
+        code = end.code or 0
+    print(f"ended with {code}: {line.strip()}", file=sys.stderr, flush=True)
+"""
+STEPS = (
+    "phantom out=phantom patients=8 controls=8 supersampling=1",
+    "ingest source=phantom labels=phantom/labels.csv classes=[normal,fistula] out=cohort size=48 spacing_mm=1.3",
+    "train -m cohort=cohort study=quick learning=transfer epochs=1 augmentation=none image_size=48",
+    "report study=multirun/quick resamples=50",
+    "predict run=multirun/quick source=phantom out=scores",
+)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("version", PYTHONS)
 def test_the_wheel_alone_goes_from_a_phantom_to_scores(uv, wheel, tmp_path, version):
@@ -137,31 +160,25 @@ def test_the_wheel_alone_goes_from_a_phantom_to_scores(uv, wheel, tmp_path, vers
     variables = os.environ | {"FISTULA_PSEUDONYM_KEY_FILE": str(tmp_path / "key"), "WANDB_MODE": "offline"}
     variables.pop("PYTHONPATH", None)
     subprocess.run([uv, "venv", "--quiet", "--python", python, str(environment)], check=True)
-    install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(environment / "bin" / "python")]
-    subprocess.run([*install, f"{wheel}[weights]"], check=True, timeout=500)
+    own = environment / "bin" / "python"
+    subprocess.run([uv, "pip", "install", "--quiet", "--python", own, f"{wheel}[weights]"], check=True, timeout=500)
     (tmp_path / "elsewhere").mkdir()
+    settings = {"cwd": tmp_path / "elsewhere", "env": variables, "capture_output": True, "text": True, "timeout": 500}
+    shown = subprocess.run([environment / "bin" / "fistula", "--version"], **settings)
+    assert shown.stdout == f"fistula {__version__}\n"
 
-    def fistula(arguments: str) -> subprocess.CompletedProcess:
-        command = [str(environment / "bin" / "fistula"), *arguments.split()]
-        return subprocess.run(
-            command, cwd=tmp_path / "elsewhere", env=variables, capture_output=True, text=True, timeout=300
-        )
-
-    assert fistula("--version").stdout == f"fistula {__version__}\n"
-    for arguments in (
-        "phantom out=phantom patients=8 controls=8 supersampling=1",
-        "ingest source=phantom labels=phantom/labels.csv classes=[normal,fistula] out=cohort size=48 spacing_mm=1.3",
-        "train -m cohort=cohort study=quick learning=transfer epochs=1 augmentation=none image_size=48",
-        "report study=multirun/quick",
-        "predict run=multirun/quick source=phantom out=scores",
-    ):
-        shown = fistula(arguments)
+    def calls(lines: Sequence[str]) -> list[str]:
+        shown = subprocess.run([own, "-c", CALLS], input="\n".join(lines), **settings)
         assert shown.returncode == 0, shown.stdout + shown.stderr
+        return shown.stderr.splitlines()
+
+    said = calls(STEPS)
+    assert [line for line in said if line.startswith("ended")] == [f"ended with 0: {step}" for step in STEPS], said
     assert (tmp_path / "elsewhere" / "scores" / "predictions.csv").read_text().count("\n") > 16
     if version == PYTHONS[0]:
         (run,) = (tmp_path / "elsewhere" / "multirun" / "quick").glob("*transfer*")
-        for arguments, extra in NEEDS.items():
-            shown = fistula(arguments.format(run=f"multirun/quick/{run.name}"))
-            assert shown.returncode == 2, shown.stdout + shown.stderr
-            assert f"pip install 'fistula[{extra}]'" in shown.stderr
-            assert len(shown.stderr.strip().splitlines()) == 1, shown.stderr
+        lines = [arguments.format(run=f"multirun/quick/{run.name}") for arguments in NEEDS]
+        said = calls(lines)
+        assert said[1::2] == [f"ended with 2: {line}" for line in lines], said
+        for error, extra in zip(said[::2], NEEDS.values(), strict=True):
+            assert f"pip install 'fistula[{extra}]'" in error
