@@ -1,8 +1,17 @@
 """A marked string in every text of every object, and in every name, is found nowhere in what is written."""
 
+import io
 import json
+import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
 
+import httpx
 import numpy as np
 import polars as pl
 import pytest
@@ -134,6 +143,30 @@ DAMAGE = {
 }
 
 
+def _serve(source, folder):
+    """Upload a slice, all of them under their own names, and what is no image; give the answers and what was said."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in source.rglob("*"):
+            archive.write(path, path.relative_to(source))
+    settings = {"FISTULA_PSEUDONYM_KEY_FILE": str(folder / "key"), "PYTHONWARNINGS": "always"}
+    command = [sys.executable, "-u", "-m", "fistula.cli", "serve", "run=run", "port=0"]
+    output = (folder / "serve.txt").open("w+")
+    with subprocess.Popen(command, cwd=folder, env=os.environ | settings, stdout=output, stderr=output) as serving:
+        try:
+            while not (found := re.search(r"http://\S+", (folder / "serve.txt").read_text())):
+                assert serving.poll() is None, (folder / "serve.txt").read_text()
+                time.sleep(0.1)
+            uploads = [next(source.rglob("*.dcm")).read_bytes(), packed.getvalue(), f"{CANARY}^John".encode()]
+            asked = [(at, content) for at in ("predict", "page") for content in uploads]
+            answers = [httpx.post(f"{found[0]}/{at}", content=content, timeout=120) for at, content in asked]
+        finally:
+            serving.send_signal(signal.SIGINT)
+    assert [answer.status_code for answer in answers] == [200, 200, 422] * 2
+    pictures = re.compile(r"data:[\w/+-]+;base64,[\w+/=]+")  # any three letters stand in one of them
+    return pictures.sub("", "".join(answer.text for answer in answers)), (folder / "serve.txt").read_text()
+
+
 @pytest.mark.slow
 def test_no_mark_reaches_a_terminal_or_file_of_any_command(marked_tree, tmp_path, fistula):
     """In processes of their own, whose terminals show what libraries log and warn of, too."""
@@ -163,6 +196,14 @@ def test_no_mark_reaches_a_terminal_or_file_of_any_command(marked_tree, tmp_path
     said("report", "study=run", "resamples=20")
     said("predict", "run=run", f"source='{source}'", "out=prediction", "dicom=true", "workers.count=1")
     assert len(list((tmp_path / "prediction" / "dicom").glob("*.dcm"))) == 12
+    answered, told = _serve(source, tmp_path)
+    for patient in range(4):  # whoever uploads has to find the images again
+        for uid in (f"{patient}0", f"{patient}1", f"1{patient}"):
+            answered = answered.replace(f"2.25.{DIGITS}{uid}", "")
+    assert "image_number" in answered
+    for mark in marks:
+        assert mark.lower() not in told.lower(), ("serve", mark)
+        assert mark not in answered, ("serve's answers", mark)
     shutil.rmtree(tmp_path / "prediction" / "dicom")  # they name the patient, as was asked
     page = (tmp_path / "run" / "report" / "index.html").read_text()
     assert "90+" in page
