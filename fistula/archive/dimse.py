@@ -39,9 +39,11 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
     came: dict[str, str] = {}
 
     def take(event: Any) -> int:
+        dataset = event.dataset
+        if str(dataset.SOPInstanceUID) in came:
+            return SUCCESS
         if len(came) >= manners.max_instances:
             return OUT_OF_RESOURCES
-        dataset = event.dataset
         dataset.file_meta = event.file_meta
         save_object(dataset, folder / f"{len(came):06d}.dcm")
         came[str(dataset.SOPInstanceUID)] = str(dataset.SOPClassUID)
@@ -49,15 +51,17 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
 
     classes = sorted({listed[uid] for uid in wanted} - {""}, key=IMAGE_CLASSES.index)
     classes = list(IMAGE_CLASSES) if any(not listed[uid] for uid in wanted) else classes
-    entity = network.AE(ae_title=OWN_TITLE)
-    contexts = [network.build_context(GET)]
-    contexts += [network.build_context(sop_class, syntaxes) for sop_class, syntaxes in offers(classes)]
-    roles = [network.build_role(sop_class, scp_role=True) for sop_class in classes]
-    options = {"contexts": contexts, "ext_neg": roles, "evt_handlers": [(network.evt.EVT_C_STORE, take)]}
     level, last = "SERIES" if address.series else "STUDY", None
-    with _associated(entity, address, manners, **options) as link:
-        for status, _ in _asked(address, lambda: link.send_c_get(identifier(level, **uids), GET)):
-            last = status
+    for offered in offers(classes):
+        entity = network.AE(ae_title=OWN_TITLE)
+        contexts = [network.build_context(GET)] + [network.build_context(*offer) for offer in offered]
+        roles = [network.build_role(sop_class, scp_role=True) for sop_class in dict.fromkeys(one for one, _ in offered)]
+        options = {"contexts": contexts, "ext_neg": roles, "evt_handlers": [(network.evt.EVT_C_STORE, take)]}
+        with _associated(entity, address, manners, **options) as link:
+            for status, _ in _asked(address, lambda: link.send_c_get(identifier(level, **uids), GET)):
+                last = status
+        if wanted <= came.keys():
+            break
     missing = wanted - came.keys()
     # What is listed without its class may be no image, which nobody asked for; the number says it of a capped list.
     if missing or (number > len(listed) and len(came) < number - len(listed) + len(wanted)):

@@ -1,5 +1,6 @@
 """DICOM objects on their way from and to an archive."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydicom.uid import AllTransferSyntaxes, ExplicitVRLittleEndian, ImplicitVRL
 
 from fistula.dicom.syntax import decoders
 
-# Usual ones first: an association has room for 128 offers.
+# Usual ones first: they fit into one association.
 _USUAL = ("MR Image", "Enhanced MR Image", "CT Image", "Enhanced CT Image", "Secondary Capture Image")
 _NAMES = {
     uid: name.partition(" Storage")[0]
@@ -18,24 +19,21 @@ _NAMES = {
     if kind == "SOP Class" and "Image Storage" in name and not name.startswith(("Video", "Hardcopy", "DICOS"))
 }
 IMAGE_CLASSES = tuple(sorted(_NAMES, key=lambda uid: (_NAMES[uid] not in _USUAL, uid)))
-OFFERS = 126  # beside the two that a question and a retrieval need
+_OFFERS = 126  # of an association, beside the two that a question and a retrieval need
 
 
-def offers(sop_classes: list[str]) -> list[tuple[str, list[str]]]:
-    """What to offer to receive objects of these classes: an archive that does not transcode needs a syntax each.
+def offers(sop_classes: Sequence[str]) -> list[list[tuple[str, list[str]]]]:
+    """What to offer to receive objects of these classes, association by association.
 
-    Whoever accepts an offer takes one of its transfer syntaxes. Each syntax that is decoded here is thus offered by
-    itself, for as many classes as there is room; the rest is offered with the uncompressed ones.
+    Whoever accepts an offer takes one of its transfer syntaxes, and an archive that does not transcode needs the very
+    one in which it holds an object. Each class is thus offered with each syntax that is decoded here by itself, as many
+    classes at once as an association has room for.
     """
     plain = [str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)]
-    readable = [str(uid) for uid in AllTransferSyntaxes if str(uid) not in plain and decoders(str(uid))]
-    single = [[syntax] for syntax in [*plain, *readable]]
-    found: list[tuple[str, list[str]]] = []
-    for place, sop_class in enumerate(sop_classes):
-        left = OFFERS - len(found) - (len(sop_classes) - place - 1)
-        chosen = single if left >= len(single) else [plain]
-        found += [(sop_class, syntaxes) for syntaxes in chosen[: max(left, 0)]]
-    return found
+    readable = [*plain, *(str(uid) for uid in AllTransferSyntaxes if str(uid) not in plain and decoders(str(uid)))]
+    room = _OFFERS // len(readable)
+    parts = [sop_classes[start : start + room] for start in range(0, len(sop_classes), room)]
+    return [[(sop_class, [syntax]) for sop_class in part for syntax in readable] for part in parts]
 
 
 def identifier(level: str, **attributes: str) -> Dataset:

@@ -152,6 +152,18 @@ def test_an_archive_that_transcodes_nothing_sends_every_image_as_it_is(study_on_
     assert {JPEG2000Lossless, RLELossless} < syntaxes
 
 
+def test_compressed_images_of_rarer_kinds_come_though_the_archive_lists_no_classes(study_on_disk, tmp_path):
+    """More classes, each in its own transfer syntax, than one association has room for."""
+    for path, kind in zip(study_on_disk, ("6.1", "1.1", "20", "7", "77.1.1", "1.2"), strict=True):
+        image = pydicom.dcmread(path)
+        image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = f"1.2.840.10008.5.1.4.1.1.{kind}"
+        if not image.file_meta.TransferSyntaxUID.is_compressed:
+            image.compress(JPEG2000Lossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
+        image.save_as(path)
+    with dimse_archive(study_on_disk, classes=False) as address:
+        assert taken(dimse, address, tmp_path / "out") == uids(study_on_disk)
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
