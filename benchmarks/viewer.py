@@ -1,17 +1,17 @@
-"""The stack viewer in Chromium: how long a label page of 2 000 slices takes to open, and a step of the wheel."""
+"""The stack viewer in Chromium: how long label pages for 2 000 slices take to open, and a step of the wheel."""
 
 import argparse
 import json
 import shutil
 import statistics
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from fistula.labels.pages import Question, page_text, summary
+from fistula.labels.pages import Question, write_pages
 from fistula.viewer.images import block, encode
-from fistula.viewer.page import as_json
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 # Steps as a reader makes them; each is timed from the event until the slice is drawn and a frame has been shown.
@@ -64,16 +64,18 @@ def main() -> None:
     arguments = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
-    asked = Question(["normal", "fistula"], "slice", "class", "AB", 0, 0.0)
+    asked = Question(["normal", "fistula"], "slice", "class", "AB", 0, 0.0, ["opening"])
     total = arguments.patients * arguments.slices
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         layouts = {"many patients": (arguments.patients, arguments.slices, 8), "one patient": (1, total, 8)}
         layouts["many patients, 12 bits"] = (arguments.patients, arguments.slices, 12)
         for name, (patients, slices, bits) in layouts.items():
-            made = [patient(f"p{number:03d}", slices, arguments.side, bits) for number in range(patients)]
-            path = Path(folder) / "label.html"
-            path.write_text(page_text(asked, [summary(one) for one in made], map(as_json, made), served=False))
+            made = ((patient(f"p{number:03d}", slices, arguments.side, bits), Counter()) for number in range(patients))
+            into = Path(folder) / name
+            into.mkdir()
+            pages, _ = write_pages(into, made, asked, asked=None, page_mb=60)
+            path = max(pages, key=lambda page: page.stat().st_size)
             opened, steps, cpu = [], [], []
             for _ in range(arguments.repeats):
                 page = browser.new_page(viewport={"width": 1920, "height": 1080})
@@ -90,7 +92,7 @@ def main() -> None:
                 steps += page.evaluate(STEPS, min(slices - 1, 80))
                 page.close()
             print(json.dumps({
-                "layout": name, "slices": patients * slices, "side": arguments.side,
+                "layout": name, "slices": patients * slices, "pages": len(pages), "side": arguments.side,
                 "page_mb": round(path.stat().st_size / 1e6, 1),
                 "opened_s": round(statistics.median(opened), 2), "opened_cpu_s": round(statistics.median(cpu), 2),
                 "step_ms": round(statistics.median(steps), 1),

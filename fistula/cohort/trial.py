@@ -64,8 +64,8 @@ def template_lines(survey: Survey, slices: pl.DataFrame, look: Look) -> Iterator
     has_frames = bool((slices["frames"].fill_null(1) > 1).any())
     if survey.kind != "dicom":
         yield ["path", *(["frame_number"] if has_frames else []), "patient_id", "label"]
-        for file, frame in slices.sort("file", "frame").select("file", "frame").iter_rows():
-            yield [survey.name(file), *([str(frame + 1)] if has_frames else []), "", ""]
+        for file, member, frame in slices.sort("file", "member", "frame").select("file", "member", "frame").iter_rows():
+            yield [survey.name(file, member or ""), *([str(frame + 1)] if has_frames else []), "", ""]
         return
     yield ["sop_instance_uid", *(["frame_number"] if has_frames else []), *TEMPLATE, "label"]
     order = slices.sort("patient_key", "series_key", "volume", "position_mm", "instance_number")

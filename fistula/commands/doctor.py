@@ -29,7 +29,7 @@ from fistula.folder import refuse_existing, write_whole
 from fistula.labels.drawings import drawings_below
 from fistula.labels.folders import FOLDERS
 from fistula.labels.lines import Labels
-from fistula.labels.masks import WORDS
+from fistula.labels.wanted import WORDS
 from fistula.source.choose import Policies
 from fistula.source.flow import wide_console
 from fistula.source.patients import PatientRule
@@ -157,7 +157,9 @@ def _print_segments(console: Console, survey: Survey, look: Look) -> None:
         for found in drawings_below(survey, word, look=look):
             if isinstance(found.drawing, Drawing):
                 words = [", ".join(filter(None, (one.label, *one.names))) for one in found.drawing.segments]
-                segments.update(words or [point.label for point in found.drawing.points])
+                segments.update(
+                    words or [", ".join(filter(None, (one.label, *one.names))) for one in found.drawing.points]
+                )
             else:
                 segments[f"{found.name} cannot be read: {found.drawing.reason}"] += 1
         if segments:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fistula.archive.address import Manners, is_archive, parse
 from fistula.archive.exchange import fetched, require_library
@@ -18,9 +18,10 @@ from fistula.errors import ConfigError
 from fistula.folder import refuse_existing
 from fistula.labels.folders import FOLDERS, folder_labels
 from fistula.labels.lines import Labels
-from fistula.labels.masks import WORDS, Wanted, drawn_labels
+from fistula.labels.masks import drawn_labels
 from fistula.labels.read import read_labels
 from fistula.labels.spreadsheet import Naming
+from fistula.labels.wanted import WORDS, Wanted
 from fistula.source.choose import Policies
 from fistula.source.flow import Flow, wide_console
 from fistula.source.grid import Grid
@@ -100,7 +101,8 @@ def labels_of(
         return read_labels(Path(word), classes=cfg.classes, negatives=negatives, level=level, naming=naming)
     if level != "slice":
         raise ConfigError("labels.level", f"must be slice with labels={word}", found=level)
-    wanted = Wanted(word, cfg.labels.segment, cfg.labels.within_mm)
+    segment = cfg.labels.segment
+    wanted = Wanted(word, list(segment) if isinstance(segment, ListConfig) else segment, cfg.labels.within_mm)
 
     def made(survey: Survey) -> Labels:
         if word == FOLDERS:

@@ -20,7 +20,8 @@ GZIP, ZIP, ZSTD = b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd"
 # What begins an archive that is not opened: 7z, RAR, bzip2, xz.
 OTHER_ARCHIVES = (b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"BZh", b"\xfd7zXZ\x00")
 # What follows the header of a zip that is a program or an office document.
-NOT_PACKED_IMAGES = (b"META-INF/", b"[Content_Types].xml", b"_rels/", b"mimetype")
+OFFICE = ("META-INF/", "[Content_Types].xml", "_rels/", "mimetype")
+NOT_PACKED_IMAGES = tuple(name.encode() for name in OFFICE)
 BLOCK = 1 << 20
 META_LIMIT = 4096
 CODE_PAGES = ("utf-8", "gb18030", "cp932", "euc-kr", "big5", "cp1251", "cp1252")  # of names in old zip archives
@@ -80,6 +81,25 @@ def parts_of(path: Path) -> Iterator[Part]:
     if len(set(names)) < len(names):
         raise Refused("a damaged archive")  # of files of one name, no more than one can be opened
     yield from (Part(path, name) for name in names)
+
+
+def members(path: Path) -> list[str]:
+    """Names of what is in a zip archive; one empty name for any other file, an office document among them.
+
+    Raises:
+        NotTaken: As `parts_of`.
+    """
+    names = [part.member for part in parts_of(path)]
+    return [""] if any(name.startswith(OFFICE) for name in names) else names
+
+
+def begins(path: Path, member: str, length: int) -> bytes:
+    """The first bytes of a file, or of a member of a zip archive; none where it cannot be read."""
+    try:
+        with path.open("rb") if not member else _archive(path, path.stat().st_mtime_ns).open(member) as file:
+            return file.read(length)
+    except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+        return b""
 
 
 def open_part(part: Part, *, limit: int) -> BinaryIO:

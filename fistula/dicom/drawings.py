@@ -57,6 +57,7 @@ class Point:
         image: SOPInstanceUID of the image; empty where it is not said.
         frame: Of that image, from 1.
         pixel: Row and column in that image, the first pixel's centre at 0.
+        names: What else the finding goes by, such as codes.
     """
 
     label: str
@@ -64,6 +65,7 @@ class Point:
     image: str = ""
     frame: int = 1
     pixel: tuple[float, float] | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass
@@ -122,7 +124,7 @@ def read_drawing(part: Part, *, limit: int) -> Drawing:
         elif "ROIContourSequence" in dataset or "StructureSetROISequence" in dataset:
             _structure_set(dataset, found)
         elif "ContentSequence" in dataset:
-            found.points = list(_points(dataset, "", ""))
+            found.points = list(_points(dataset))
             found.images |= {point.image for point in found.points} - {""}
         else:
             raise Skipped("no drawing")
@@ -208,23 +210,25 @@ def _structure_set(dataset: Dataset, found: Drawing) -> None:
             found.contours.append(Contour(segment, np.reshape(data, (-1, 3)), images[0] if images else ""))
 
 
-def _points(item: Dataset, finding: str, image: str) -> Iterator[Point]:
+def _points(item: Dataset, finding: tuple[str, ...] = ()) -> Iterator[Point]:
     """Points of a report's content tree; what is found is said by an item beside them or further up (TID 1410)."""
     children = sequence(item, "ContentSequence")
     for child in children:
-        if _concept(child, "ConceptNameCodeSequence", "CodeValue") == FINDING:
-            finding = _concept(child, "ConceptCodeSequence", "CodeMeaning") or text(child, "TextValue") or finding
+        if any(text(code, "CodeValue") == FINDING for code in sequence(child, "ConceptNameCodeSequence")):
+            finding = _concept(child, "ConceptCodeSequence") or (
+                (text(child, "TextValue"),) if "TextValue" in child else finding
+            )
     for child in children:
         kind, graphic = text(child, "ValueType").upper(), text(child, "GraphicType").upper()
-        name = finding or _concept(child, "ConceptNameCodeSequence", "CodeMeaning")
+        name, *names = finding or _concept(child, "ConceptNameCodeSequence") or ("",)
         data = [float(value) for value in child.get("GraphicData") or ()]
         if kind == "SCOORD3D" and graphic == "POINT" and len(data) == 3:
-            yield Point(name, (data[0], data[1], data[2]))
+            yield Point(name, (data[0], data[1], data[2]), names=tuple(names))
         elif kind == "SCOORD" and graphic == "POINT" and len(data) == 2:
             uid, frame = _selected(child)
             # Coordinates count from the corner of the first pixel (PS3.3 C.18.6.1.1).
-            yield Point(name, None, uid, frame, (data[1] - 0.5, data[0] - 0.5))
-        yield from _points(child, finding, image)
+            yield Point(name, None, uid, frame, (data[1] - 0.5, data[0] - 0.5), tuple(names))
+        yield from _points(child, finding)
 
 
 def _selected(item: Dataset) -> tuple[str, int]:
@@ -234,5 +238,5 @@ def _selected(item: Dataset) -> tuple[str, int]:
     raise Refused("a point that does not say in which image it is")
 
 
-def _concept(item: Dataset, keyword: str, what: str) -> str:
-    return next((text(code, what) for code in sequence(item, keyword)), "")
+def _concept(item: Dataset, keyword: str) -> tuple[str, ...]:
+    return next((tuple(_names(code)) for code in sequence(item, keyword)), ())

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import polars as pl
 
-from fistula.dicom.container import Part
+from fistula.dicom.container import Part, open_part
 from fistula.dicom.drawings import DRAWINGS, REPORTS, Drawing, read_drawing
 from fistula.dicom.look import Look
 from fistula.dicom.outcome import NotTaken, Skipped, damage_refused
@@ -51,17 +51,18 @@ def drawings_below(survey: Survey, word: str, *, look: Look) -> Iterator[Found]:
     """
     if survey.kind == "dicom":
         yield from _objects(survey, DRAWINGS if word == "masks" else REPORTS, look)
-    names = [survey.name(file) for file in range(len(survey.paths))]
-    masks = masks_among(names, are_apart=survey.kind == "dicom")
-    for path, name in zip(survey.paths, names, strict=True):
+    places = survey.facts.select("file", pl.col("member").fill_null("")).unique(maintain_order=True).rows()
+    parts = {survey.name(file, member): Part(survey.paths[file], member) for file, member in places}
+    masks = masks_among(list(parts), are_apart=survey.kind == "dicom")
+    for name, part in parts.items():
         if word == "points" and is_markup(name):
-            found = _read(look, partial(_read_markups, path, name))
+            found = _read(look, partial(_read_markups, part, name, limit=look.limit))
             yield Found(name, stem_of(name), False, "files of marked points", found)
         is_picture = kind_of_name(name) == "pictures"
         if word == "masks" and name in masks and is_picture == (survey.kind == "pictures"):
-            found = _read(look, partial(read_mask, Part(path), limit=look.limit))
+            found = _read(look, partial(read_mask, part, limit=look.limit))
             if isinstance(found, Drawing):
-                found.segments = named_by_data_set(path, found.segments)
+                found.segments = named_by_data_set(part, found.segments)
             yield Found(name, masks[name], False, f"masks as {'pictures' if is_picture else 'volumes'}", found)
 
 
@@ -77,8 +78,9 @@ def _objects(survey: Survey, reasons: tuple[str, ...], look: Look) -> Iterator[F
             yield Found(survey.name(file, member or ""), "", True, f"DICOM {what}", found)
 
 
-def _read_markups(path: Path, name: str) -> Drawing:
-    return read_markups(path.read_bytes(), name)
+def _read_markups(part: Part, name: str, *, limit: int) -> Drawing:
+    with open_part(part, limit=limit) as file:
+        return read_markups(file.read(), name)
 
 
 def _read(look: Look, read: Callable[[], Drawing]) -> Drawing | NotTaken:

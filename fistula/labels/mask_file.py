@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from fistula.source.picture_file import read_picture
 from fistula.source.volume_file import is_volume, read_volume
 
 MOST_VALUES = 255  # more are those of an image
+LONGEST_NAMES = 1 << 24  # bytes of a file that names segments
 SHARE = 0.5  # of the brightest value of a picture, from which its pixels are marked
 
 
@@ -50,15 +51,18 @@ def read_mask(part: Part, *, limit: int) -> Drawing:
     return drawing
 
 
-def named_by_data_set(path: Path, segments: Iterable[Segment]) -> list[Segment]:
+def named_by_data_set(part: Part, segments: Iterable[Segment]) -> list[Segment]:
     """Segments with the names that nnU-Net's dataset.json gives their values, where one lies one folder up."""
     try:
-        said = json.loads((path.parent.parent / "dataset.json").read_text(encoding="utf-8"))["labels"]
+        place = str(PurePosixPath(part.member).parent.parent / "dataset.json") if part.member else ""
+        file = Part(part.path if place else part.path.parent.parent / "dataset.json", place)
+        with open_part(file, limit=LONGEST_NAMES) as opened:
+            said = json.loads(opened.read())["labels"]
         # {"0": "background", "1": "tumour"} in its first version, the other way round in its second.
         names = {int(key): str(value) for key, value in said.items()} if "0" in said else {}
         for name, values in {} if names else said.items():
             names |= {int(value): str(name) for value in (values if isinstance(values, list) else [values])}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, Refused):
         return list(segments)
     return [Segment(one.number, names.get(one.number, one.label), (one.label, *one.names)) for one in segments]
 

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +11,16 @@ from fistula.dicom.drawings import Drawing
 from fistula.dicom.look import Look
 from fistula.dicom.outcome import NotTaken, Refused
 from fistula.dicom.planes import carried, nearby
-from fistula.errors import ConfigError, DataError, refuse_outside
+from fistula.errors import ConfigError, DataError
 from fistula.labels.drawings import Found, drawings_below
 from fistula.labels.lines import Labels, Row
 from fistula.labels.outlines import filled, opening_of
 from fistula.labels.partners import Images, nearest_slices
+from fistula.labels.wanted import Wanted
 from fistula.source.choose import Policies
-from fistula.source.formats import plain
 from fistula.source.rules import KeepRules
 from fistula.source.survey import Survey
 
-WORDS = ("masks", "points")
-CLASSES = ("negative", "positive")
 FAR_MM = 1.0  # points farther from their slice are counted
 KINDS = {
     "masks": "They are DICOM segmentations and structure sets, files such as case_seg.nii.gz or x_mask.png, or a"
@@ -32,36 +29,13 @@ KINDS = {
 }
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What of the drawings is wanted.
-
-    Args:
-        word: `masks`: a slice is positive where a segment has a pixel, and the other slices of the same series are
-            negative; `points`: the slice that is nearest to a marked point is positive, and nothing is said of others.
-        segment: Label, number or code of the segment, or a pattern such as `lesion*`; None if there is one alone.
-        within_mm: Distance of a point from its slice beyond which it is refused.
-    """
-
-    word: str
-    segment: str | None = None
-    within_mm: float = 5.0
-
-    def __post_init__(self) -> None:
-        refuse_outside("labels.within_mm", self.within_mm, 0, 1000)
-
-    def takes(self, label: str, names: Sequence[str]) -> bool:
-        """Whether a segment of this label and these further names is wanted."""
-        pattern = "*" if self.segment is None else plain(str(self.segment))
-        return any(fnmatchcase(plain(name), pattern) for name in (label, *names))
-
-
 @dataclass
 class _Sheet:
     """What was gathered, by the number of the image."""
 
-    marked: dict[int, NDArray[np.uint8]] = field(default_factory=dict)  # as bits, of images with a marked pixel
-    points: dict[int, tuple[float, tuple[float, float]]] = field(default_factory=dict)  # distance in mm, and place
+    marked: dict[int, tuple[int, NDArray[np.uint8]]] = field(default_factory=dict)  # class, and pixels as bits
+    points: dict[int, tuple[int, float, tuple[float, float]]] = field(default_factory=dict)  # class, mm off, and place
+    classes: set[int] = field(default_factory=set)  # that were met
     origin: dict[int, str] = field(default_factory=dict)
     noted: Counter[str] = field(default_factory=Counter)
     segments: Counter[str] = field(default_factory=Counter)
@@ -86,15 +60,14 @@ def drawn_labels(
         keep: Where a drawing does not say of which series it is, it is of one that these rules keep.
         look: Names and limits.
         policies: What to do with what is unreadable or of no image.
-        classes: Two names; `negative` and `positive` by default.
+        classes: A name for what is not marked, and one for each of the segments; `negative` and `positive`, or the
+            segments, by default.
 
     Raises:
         DataError: If there is no drawing, if one cannot be read, or if it is of no image, or of more than one patient.
         ConfigError: If several segments are there and none was chosen, or the one chosen is not there.
     """
-    names = [str(name) for name in classes or CLASSES]
-    if len(names) != 2 or names[0] == names[1]:
-        raise ConfigError("classes", f"must be two names for labels={wanted.word}", found=", ".join(names))
+    names = wanted.names(classes)
     images, sheet = Images(survey, keep=keep, look=look), _Sheet()
     gather = _gather_masks if wanted.word == "masks" else _gather_points
     for found in drawings_below(survey, wanted.word, look=look):
@@ -112,11 +85,12 @@ def drawn_labels(
 
 
 def _gather_masks(sheet: _Sheet, found: Found, drawing: Drawing, images: Images, wanted: Wanted) -> None:
-    chosen = set()
+    chosen: dict[int, int] = {}
     for segment in drawing.segments:
         sheet.segments[segment.label or str(segment.number)] += 1
-        if wanted.takes(segment.label, (str(segment.number), *segment.names)):
-            chosen.add(segment.number)
+        if label := wanted.class_of(segment.label, (str(segment.number), *segment.names)):
+            chosen[segment.number] = label
+    sheet.classes |= set(chosen.values())
     if drawing.segments and not chosen:
         sheet.noted["masks without the segment"] += 1
         return
@@ -125,7 +99,14 @@ def _gather_masks(sheet: _Sheet, found: Found, drawing: Drawing, images: Images,
         sheet.unmatched.append(found.name)
         return
     sheet.noted.update(f"masks: {note}" for note in drawing.notes)
-    marked = {row: _marked(drawing, chosen, images, row) for row in rows}
+    by_class = {
+        label: {number for number in chosen if chosen[number] == label} for label in sorted(set(chosen.values()))
+    }
+    marked = {
+        (row, label): _marked(drawing, of, images, row)
+        for row in rows
+        for label, of in (by_class or {1: set()}).items()
+    }
     flat = any(pixels.any() for segment, _, _, pixels in drawing.on_images if segment in chosen)
     is_anything = flat or any(
         number in chosen
@@ -136,13 +117,17 @@ def _gather_masks(sheet: _Sheet, found: Found, drawing: Drawing, images: Images,
     elif not any(pixels.any() for pixels in marked.values()):
         sheet.unmatched.append(f"{found.name} (lies in no slice of its images)")
         return
-    for row, pixels in marked.items():
-        if row in sheet.origin:
-            sheet.noted["slices of several masks, which are taken together"] += 1
+    sheet.noted["slices of several masks, which are taken together"] += sum(row in sheet.origin for row in rows)
+    for (row, label), pixels in marked.items():
         sheet.origin.setdefault(row, found.name)
-        if pixels.any():
-            bits = np.packbits(pixels)
-            sheet.marked[row] = bits | sheet.marked[row] if row in sheet.marked else bits
+        if not pixels.any():
+            continue
+        bits = np.packbits(pixels)
+        last, before = sheet.marked.get(row, (label, bits))
+        sheet.noted["slices of several classes, which have the last of them"] += last != label
+        sheet.marked[row] = (
+            (label, bits | before) if last == label else max((label, bits), (last, before), key=lambda one: one[0])
+        )
 
 
 def _marked(drawing: Drawing, chosen: set[int], images: Images, row: int) -> NDArray[np.bool_]:
@@ -164,9 +149,10 @@ def _marked(drawing: Drawing, chosen: set[int], images: Images, row: int) -> NDA
 
 
 def _gather_points(sheet: _Sheet, found: Found, drawing: Drawing, images: Images, wanted: Wanted) -> None:
-    points = [point for point in drawing.points if wanted.takes(point.label, ())]
+    points = [(label, one) for one in drawing.points if (label := wanted.class_of(one.label, one.names))]
+    sheet.classes |= {label for label, _ in points}
     rows = images.of(found, drawing) if points else []
-    for point in points:
+    for label, point in points:
         if point.place is None:
             near = [(0.0, row, point.pixel) for row in rows if images.is_image(row, point.image, point.frame)]
         else:
@@ -179,8 +165,9 @@ def _gather_points(sheet: _Sheet, found: Found, drawing: Drawing, images: Images
         for distance, row, place in near:
             sheet.noted["further points in a slice, of which the nearest is taken"] += row in sheet.points
             sheet.noted[f"points more than {FAR_MM:g} mm off their slice"] += distance > FAR_MM
-            if place is not None and distance < sheet.points.get(row, (np.inf, place))[0]:
-                sheet.points[row] = distance, place
+            last, least, _ = sheet.points.get(row, (0, np.inf, place))
+            if place is not None and (label > last or (label == last and distance < least)):
+                sheet.points[row] = label, distance, place
             sheet.origin[row] = found.name
 
 
@@ -200,6 +187,10 @@ def _refuse(survey: Survey, sheet: _Sheet, wanted: Wanted, policies: Policies) -
         raise DataError(where, rule, found=_first(sheet.unmatched), remedy=remedy)
     if not sheet.origin and there:
         raise ConfigError("labels.segment", f"must be one that is there: {there}", found=wanted.segment)
+    missing = [name for number, name in enumerate(wanted.patterns, 1) if number not in sheet.classes]
+    if sheet.origin and missing:
+        rule = f"must be ones that are there: {there}" if there else "must each be of a point that is there"
+        raise ConfigError("labels.segment", rule, found=", ".join(missing))
     if not sheet.origin:
         rule = f"must find {wanted.word} below {survey.folder}"
         raise DataError(where, rule, found="none of any image", remedy=KINDS[wanted.word])
@@ -216,16 +207,17 @@ def _rows(sheet: _Sheet, images: Images) -> Iterator[Row]:
     done = set()
     order = sorted(sheet.origin, key=lambda row: (row not in sheet.marked and row not in sheet.points, row))
     for line, row in enumerate(order, 1):
-        key, point = images.rows[row]["slice_key"], None
+        key, label, point = images.rows[row]["slice_key"], 0, None
         if key in done:
             continue
         done.add(key)
         if row in sheet.points:
-            point = sheet.points[row][1]
+            label, _, point = sheet.points[row]
         elif row in sheet.marked:
             shape = images.shape(row)
-            pixels = np.unpackbits(sheet.marked[row], count=shape[0] * shape[1]).reshape(shape).astype(bool)
+            label, bits = sheet.marked[row]
+            pixels = np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).astype(bool)
             point, notes = opening_of(pixels)
             sheet.noted.update(notes)
         origin = f"{images.name(row)}, by {sheet.origin[row]}"
-        yield Row(line, (key,), None, int(point is not None), "", None, None, (point, None), origin)
+        yield Row(line, (key,), None, label, "", None, None, (point, None), origin)

@@ -70,7 +70,7 @@ class Images:
         """
         found = self.rows[row]
         if found["rows"] is None:
-            return picture_shape(self.survey.paths[found["file"]])
+            return picture_shape(self._part(row), limit=self.look.limit)
         return found["rows"], found["columns"]
 
     def is_image(self, row: int, uid: str, frame: int) -> bool:
@@ -167,21 +167,24 @@ class Images:
         return 2 * shared + bool(is_named)
 
     def _folder(self, row: int) -> PurePosixPath:
-        return self._paths[self.rows[row]["file"]][0]
+        return self._paths[row][0]
 
     @cached_property
     def _paths(self) -> dict[int, tuple[PurePosixPath, str]]:
-        """Folder and name without format of each file that is an image."""
-        names = {file: self.survey.name(file) for file in {row["file"] for row in self.rows}}
-        return {file: (PurePosixPath(name).parent, plain(stem_of(name))) for file, name in names.items()}
+        """Folder and name without format of each image's file."""
+        names = map(self.name, range(len(self.rows)))
+        return {row: (PurePosixPath(name).parent, plain(stem_of(name))) for row, name in enumerate(names)}
 
     def _is_placed(self, row: int) -> bool:
         if self.kind != "volumes":
             return True
-        return read_volume_header(Part(self.survey.paths[self.rows[row]["file"]]), limit=self.look.limit).is_placed
+        return read_volume_header(self._part(row), limit=self.look.limit).is_placed
 
     def _stem(self, row: int) -> str:
-        return self._paths[self.rows[row]["file"]][1]
+        return self._paths[row][1]
+
+    def _part(self, row: int) -> Part:
+        return Part(self.survey.paths[self.rows[row]["file"]], self.rows[row]["member"] or "")
 
     def _read_planes(self, file: int, member: str) -> list[Plane | None]:
         part = Part(self.survey.paths[file], member)

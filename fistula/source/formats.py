@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from fistula.dicom.container import begins, members
+from fistula.dicom.outcome import NotTaken
 from fistula.source.volume_file import VOLUME_SUFFIXES
 
 KINDS = ("dicom", "volumes", "pictures")
@@ -30,12 +32,21 @@ def kind_of_source(paths: Sequence[Path], folder: Path) -> str:
 
     Masks and other files beside DICOM images do not make them anything else.
     """
-    kinds = {path: kind_of_name(path.name) for path in paths}
-    if any(kind == "dicom" and _is_dicom(path) for path, kind in kinds.items()):
+    if any(kind_of_name(path.name) == "dicom" and _is_dicom(path) for path in paths):
         return "dicom"
-    masks = masks_among([path.relative_to(folder).as_posix() for path in paths])
-    rest = {kinds[path] for path in paths if path.relative_to(folder).as_posix() not in masks}
+    names = [name for path in paths for _, name in names_in(path, folder)]
+    masks = masks_among(names)
+    rest = {kind_of_name(name) for name in names if name not in masks}
     return next((kind for kind in ("volumes", "pictures") if kind in rest), "dicom")
+
+
+def names_in(path: Path, folder: Path) -> list[tuple[str, str]]:
+    """Each member of a zip archive, or the empty one of another file, with its path below the source."""
+    own = path.relative_to(folder).as_posix()
+    try:
+        return [(member, f"{own}/{member}" if member else own) for member in members(path)]
+    except NotTaken:  # the survey says why
+        return [("", own)]
 
 
 def masks_among(names: Sequence[str], *, are_apart: bool = False) -> dict[str, str]:
@@ -85,10 +96,9 @@ def plain(name: str) -> str:
 
 
 def _is_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM does, or is an archive, which is opened later."""
+    """Whether a file begins as DICOM does or as what is packed, or is an archive with such a member."""
     try:
-        with path.open("rb") as file:
-            start = file.read(132)
-    except OSError:
+        starts = (begins(path, member, 132) for member in members(path) if kind_of_name(member or path.name) == "dicom")
+        return any(start[128:] == b"DICM" or start[:2] in (b"\x02\x00", b"\x08\x00", b"\x1f\x8b") for start in starts)
+    except NotTaken:
         return False
-    return start[128:] == b"DICM" or start[:2] in (b"\x02\x00", b"\x08\x00", b"\x1f\x8b") or start[:4] == b"PK\x03\x04"

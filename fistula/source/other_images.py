@@ -1,7 +1,6 @@
 """Records of images that are not DICOM: named by the pseudonyms of their paths, for they name nobody."""
 
 from collections.abc import Container
-from pathlib import Path
 from typing import Any
 
 from fistula.dicom.container import Part
@@ -19,11 +18,11 @@ SKIPPED = {
 ARRAYS = (".npz", ".npy")
 
 
-def records_of(path: Path, name: str, look: Look, *, kind: str, masks: Container[str] = ()) -> list[dict[str, Any]]:
+def records_of(part: Part, name: str, look: Look, *, kind: str, masks: Container[str] = ()) -> list[dict[str, Any]]:
     """Records of one file, as `fistula.dicom.look.look_at` gives them of DICOM.
 
     Args:
-        path: The file.
+        part: The file, or the member of an archive.
         name: Its path below the source.
         look: Names and limits.
         kind: `volumes` or `pictures`: what is wanted; others are skipped, and called what they are.
@@ -38,7 +37,6 @@ def records_of(path: Path, name: str, look: Look, *, kind: str, masks: Container
         return [_skipped(SKIPPED[own])]
     key = look.pseudonyms("image", name)
     identity = {
-        "member": "",
         "outcome": "image",
         "reason": "",
         "instance_key": key,
@@ -51,9 +49,9 @@ def records_of(path: Path, name: str, look: Look, *, kind: str, masks: Container
         return [identity | {"slice_key": key, "frame": 0, "frames": 1, "notes": ""}]
     try:
         with TimeLimit(look.seconds):
-            facts = volume_facts(Part(path), limit=look.limit)
+            facts = volume_facts(part, limit=look.limit)
     except NotTaken as outcome:
-        return [{"member": "", "outcome": "refused", "reason": outcome.reason, "remedy": outcome.remedy}]
+        return [{"outcome": "refused", "reason": outcome.reason, "remedy": outcome.remedy}]
     return [
         identity | {"slice_key": key if len(facts) == 1 else look.pseudonyms("frame", f"{key}#{one['frame']}")} | one
         for one in facts
@@ -61,4 +59,4 @@ def records_of(path: Path, name: str, look: Look, *, kind: str, masks: Container
 
 
 def _skipped(reason: str, remedy: str = "") -> dict[str, Any]:
-    return {"member": "", "outcome": "skipped", "reason": reason, "remedy": remedy}
+    return {"outcome": "skipped", "reason": reason, "remedy": remedy}

@@ -62,10 +62,15 @@ class PatientRule:
         if self.word == "issuer":
             pair = images.select(pl.concat_str("issuer_key", "patient_key", separator="|")).to_series()
             return images.with_columns(patient_key=_mapped(pair, lambda text: pseudonyms("patient of issuer", text)))
-        names = {file: self._of_path(survey.name(file)) for file in images["file"].unique().to_list()}
-        return images.with_columns(
-            patient_key=_mapped(images["file"], lambda file: pseudonyms("patient", names[file])), is_named=pl.lit(True)
+        places = images.select("file", pl.col("member").fill_null("")).unique()
+        keys = [pseudonyms("patient", self._of_path(survey.name(*place))) for place in places.iter_rows()]
+        named = images.select("file", pl.col("member").fill_null("")).join(
+            places.with_columns(key=pl.Series(keys, dtype=pl.String())),
+            on=["file", "member"],
+            how="left",
+            maintain_order="left",
         )
+        return images.with_columns(patient_key=named["key"], is_named=pl.lit(True))
 
     def _of_path(self, path: str) -> str:
         if self.word.startswith("folder:"):

@@ -2,11 +2,11 @@
 
 import warnings
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from fistula.dicom.container import Part, open_part
 from fistula.dicom.outcome import Refused
 from fistula.dicom.pixels import LUMA, Picture
 
@@ -44,14 +44,14 @@ def read_picture(content: bytes) -> Picture:
     return Picture(values=_grey(image), decoder="pillow", is_inverted=is_inverted)
 
 
-def picture_shape(path: Path) -> tuple[int, int]:
+def picture_shape(part: Part, *, limit: int) -> tuple[int, int]:
     """Rows and columns of a picture, as `read_picture` turns it, without its values.
 
     Raises:
         Refused: If it cannot be read.
     """
     try:
-        with Image.open(path, formats=FORMATS) as opened:
+        with open_part(part, limit=limit) as file, Image.open(file, formats=FORMATS) as opened:
             width, height = opened.size
             is_turned = opened.getexif().get(ORIENTATION, 1) > SIDEWAYS
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

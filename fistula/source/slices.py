@@ -148,7 +148,7 @@ def _decoder(content: bytes, part: Part, frames: list[int], plan: Plan) -> Itera
     if plan.kind == "pictures":
         return iter([read_picture(content)])
     if plan.kind == "volumes":
-        return volume_pictures(content, part.path.name, frames)
+        return volume_pictures(content, part.member or part.path.name, frames)
     return decode(read_dataset(BytesIO(content), limit=plan.look.limit), frames)
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import polars as pl
 
-from fistula.dicom.container import find_files
+from fistula.dicom.container import Part, find_files, parts_of
 from fistula.dicom.look import Look, file_stamp, look_at
+from fistula.dicom.outcome import NotTaken, Refused
 from fistula.errors import DataError
-from fistula.source.formats import kind_of_source, masks_among
+from fistula.source.formats import kind_of_source, masks_among, names_in
 from fistula.source.other_images import records_of
 from fistula.source.workers import Workers, batches_of, in_parallel
 
@@ -128,7 +129,7 @@ def survey_source(
     kind = kind or kind_of_source(paths, folder)
     if kind == "dicom":
         return _survey_headers(folder, paths, partial(_of_dicom, look=look), look, workers, known=known)
-    names = [path.relative_to(folder).as_posix() for path in paths]
+    names = [name for path in paths for _, name in names_in(path, folder)]
     masks = {name for name in masks_among(names) if unicodedata.normalize("NFC", name) not in named}
     work = partial(_of_others, look=look, folder=folder, kind=kind, masks=masks)
     return replace(_survey_headers(folder, paths, work, look, workers), kind=kind)
@@ -190,7 +191,16 @@ def _of_dicom(path: Path, *, look: Look) -> list[dict[str, Any]]:
 
 
 def _of_others(path: Path, *, look: Look, folder: Path, kind: str, masks: Container[str]) -> list[dict[str, Any]]:
-    return records_of(path, path.relative_to(folder).as_posix(), look, kind=kind, masks=masks)
+    try:
+        list(parts_of(path))
+    except NotTaken as outcome:
+        word = "refused" if isinstance(outcome, Refused) else "skipped"
+        return [{"member": "", "outcome": word, "reason": outcome.reason, "remedy": outcome.remedy}]
+    return [
+        record | {"member": member}
+        for member, name in names_in(path, folder)
+        for record in records_of(Part(path, member), name, look, kind=kind, masks=masks)
+    ]
 
 
 def _survey_batch(

@@ -7,6 +7,7 @@ import zipfile
 
 import nibabel
 import numpy as np
+import openpyxl
 import pytest
 import SimpleITK
 from PIL import Image
@@ -91,7 +92,8 @@ def test_a_volume_names_nobody_and_a_table_has_to(same_twice, fistula_here):
 def test_what_is_no_dicom_is_called_by_its_name(same_twice, fistula_here):
     folder = same_twice / "mixed"
     folder.mkdir()
-    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), folder / "a")
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), folder / "a.nii")
+    (folder / "a.nii").rename(folder / "a")
     np.savez(folder / "medmnist.npz", images=np.zeros(3))
     for name in ("PNG", "JPEG", "TIFF", "BMP", "WEBP"):
         Image.new("L", (8, 8)).save(folder / f"{name} without suffix", name)
@@ -145,6 +147,39 @@ def test_pictures_of_six_formats_make_one_cohort(tmp_path, fistula_here):
     code, _, error = fistula_here("ingest", "source=in", "labels=in/labels.csv", "out=out", *SMALL)
     assert code == 0, error
     assert read_cohort(tmp_path / "out").record["labelled"] == 6
+
+
+@pytest.mark.parametrize("kind", ["pictures", "volumes"])
+def test_what_lies_in_an_archive_is_read_as_in_a_folder(tmp_path, fistula_here, kind):
+    random = np.random.default_rng(0)
+    for number in range(4):
+        folder = tmp_path / "in" / f"P{number}"
+        (folder / "masks").mkdir(parents=True)
+        if kind == "pictures":
+            Image.fromarray(random.integers(0, 255, (24, 32), dtype=np.uint8)).save(folder / "a.png")
+            Image.fromarray(np.pad(np.full((2, 2), 255 * (number > 1), np.uint8), 9)).resize((32, 24)).save(
+                folder / "masks" / "a.png"
+            )
+            continue
+        for name, values in (("a", random.integers(0, 900, (24, 20, 3))), ("masks/a", np.zeros((24, 20, 3)))):
+            values[8:10, 8:10, 1] = number > 1
+            nibabel.save(nibabel.Nifti1Image(values.astype(np.int16), np.eye(4)), folder / f"{name}.nii.gz")
+    openpyxl.Workbook().save(tmp_path / "in" / "list.xlsx")  # an archive too, and of no images
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for path in sorted((tmp_path / "in").rglob("*.*")):
+            archive.write(path, path.relative_to(tmp_path / "in"))
+    for source, patient in (("in", "folder:1"), ("in.zip", "folder:2")):
+        words = (f"source={source}", "labels=masks", f"patient={patient}", f"out=out-{source}")
+        code, shown, error = fistula_here("ingest", *words, *SMALL)
+        assert code == 0, error
+    first, second = (read_cohort(tmp_path / f"out-{source}") for source in ("in", "in.zip"))
+    assert first.manifest["patient_key"].n_unique() == second.manifest["patient_key"].n_unique() == 4
+    marks = ["pixel_hash", "label", "opening_row", "opening_col"]
+    assert first.manifest.select(marks).sort(marks).equals(second.manifest.select(marks).sort(marks))
+    assert first.manifest["label"].sum() == 2
+    code, shown, error = fistula_here("label", "source=in.zip", "out=pages", "workers.count=1")
+    assert code == 0, error
+    assert f"{len(first.manifest)} slices of 4 patients" in shown
 
 
 def test_a_table_of_no_images_of_one_kind_is_refused(tmp_path, fistula_here):

@@ -288,6 +288,24 @@ def test_of_several_segments_one_is_chosen_by_label_number_code_or_pattern(archi
         assert positives(manifest) == numbers
 
 
+def test_several_segments_are_as_many_classes_and_a_slice_has_the_last_that_is_in_it(archive, ingested, tmp_path):
+    mask = np.stack([block(places=slice(0, 2)), block(places=slice(1, 3))], axis=-1).astype(bool)
+    mask[..., 1] = np.roll(mask[..., 1], 3, axis=1)  # three rows lower
+    seg(archive, 0, mask, tmp_path / "in" / "a.dcm", labels=("abscess", "Fistelgang"))
+    record, manifest = ingested("masks", "labels.segment=[abscess,fistel*]", "classes=[none,abscess,tract]")
+    assert record["classes"] == ["none", "abscess", "tract"]
+    assert record["noted"]["labels=masks: slices of several classes, which have the last of them"] == 1
+    by_number = dict(manifest.filter(pl.col("label") > 0).select("image_number", "label").iter_rows())
+    assert by_number == {1: 1, 2: 2, 3: 2}
+    rows = dict(manifest.drop_nulls("opening_row").select("image_number", "opening_row").iter_rows())
+    assert rows[2] == rows[3]  # the place is that of the tract, not of both together
+    assert rows[2] - rows[1] == pytest.approx(3, abs=1e-6)
+    error, _ = ingested("masks", "labels.segment=[abscess,seton]")
+    assert "labels.segment: must be ones that are there: abscess (1), Fistelgang (1), found seton" in error
+    error, _ = ingested("masks", "labels.segment=[abscess,fistel*]", "classes=[none,abscess]")
+    assert "classes: must be 3 names for labels=masks" in error
+
+
 def test_an_empty_segmentation_makes_its_slices_negative(archive, ingested, tmp_path):
     seg(archive, 0, block().astype(bool), tmp_path / "in" / "a.dcm")
     nibabel.save(_nifti(archive, 1, np.zeros_like(block())), tmp_path / "in" / "p1" / "a_seg.nii.gz")
@@ -517,6 +535,8 @@ def report(archive, patient, path, *, by_image, maker="maker"):
 def test_points_of_structured_reports_are_labels_but_not_those_of_fistulas_own(archive, ingested, tmp_path):
     report(archive, 0, tmp_path / "in" / "a.dcm", by_image=True)
     report(archive, 1, tmp_path / "in" / "b.dcm", by_image=False)
+    for code in ("4147007", "'SCT:4147007'"):
+        assert positives(ingested("points", "negatives=rest", f"labels.segment={code}")[1]) == [2, 4]
     record, manifest = ingested("points", "negatives=rest", "labels.segment=mass")
     assert positives(manifest) == [2, 4]
     assert record["noted"]["labels=points: DICOM reports"] == 2

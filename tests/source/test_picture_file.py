@@ -24,6 +24,18 @@ def test_sixteen_bits_stay_sixteen_bits():
     np.testing.assert_array_equal(read_picture(_bytes(Image.fromarray(values))).values, values)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_tiff_whose_zero_is_white_is_dark_where_it_is_highest(kind):
+    values = np.arange(60).reshape(6, 10).astype(kind) * (4 if kind is np.uint8 else 1000)
+    content = _bytes(Image.fromarray(values), "TIFF")
+    black_is_zero = b"\x06\x01\x03\x00\x01\x00\x00\x00\x01\x00"  # TIFF 6.0: tag 262, one SHORT, 1
+    assert content.count(black_is_zero) == 1
+    content = content.replace(black_is_zero, black_is_zero[:-2] + b"\x00\x00")
+    picture = read_picture(content)
+    bright = -picture.values if picture.is_inverted else picture.values
+    np.testing.assert_array_equal(bright - bright.min(), values.max() - values.astype(np.float32))
+
+
 def test_transparency_is_dropped_and_never_blended():
     values = np.full((4, 4, 2), 0, np.uint8)
     values[..., 0], values[:2, :, 1] = 200, 255
