@@ -3,7 +3,7 @@
     fistula serve run=RUN port=8080 &
     python benchmarks/serve_load.py --run RUN --file SLICE.dcm --pid $! --requests 10000
 
-Prints the median of decoding and one forward pass in turn with the answers, the median and 95 % of these, how
+Prints the median of decoding and one forward pass in turn with the answers, the median and 95% of these, how
 many failed, and the server's resident memory after a tenth of the requests and at the end.
 """
 
@@ -94,7 +94,7 @@ def main() -> None:
     alone = statistics.median(passes)
     print(f"decode and bare forward pass: median {1000 * alone:.1f} ms")
     middle, high = np.quantile(taken, [0.5, 0.95])
-    print(f"{len(taken)} answers, {failed} failed: median {1000 * middle:.1f} ms, 95 % within {1000 * high:.1f} ms")
+    print(f"{len(taken)} answers, {failed} failed: median {1000 * middle:.1f} ms, 95% within {1000 * high:.1f} ms")
     print(f"median over bare: {middle / alone:.2f}")
     if memory:
         print("resident memory: " + ", then ".join(f"{value:.0f} MB" for value in memory))

@@ -1,5 +1,6 @@
 """`fistula report`: compare the runs of a study on one page."""
 
+import glob
 import hashlib
 import json
 import logging
@@ -26,6 +27,7 @@ def run(cfg: DictConfig) -> None:
     """Write the report into the study's folder; or, with ``verify=true``, recompute every number of the one there."""
     # Here, because `--help` must not wait for statistics and figures to be imported.
     from fistula.report.contents import Settings
+    from fistula.report.names import count
     from fistula.report.page import write_report
     from fistula.report.record import NUMBERS, verify
     from fistula.report.study import read_study
@@ -46,9 +48,10 @@ def run(cfg: DictConfig) -> None:
     _log_to_wandb(study, page.parent)
     if save_workspace:
         print(f"W&B: {save_workspace()}")
-    print(f"{len(study.runs)} finished runs in {len(study.configurations)} configurations")
+    print(f"{count(len(study.runs), 'finished run')} of {count(len(study.configurations), 'configuration')}")
     if study.unfinished:
-        print(f"{len(study.unfinished)} unfinished, listed on the page; the sweep's own command goes on with them")
+        missing = count(len(study.unfinished), "unfinished run")
+        print(f"{missing}, listed on the page; the same `fistula train` command continues the study")
     print("next: fistula predict", *map(shlex.quote, _ensemble(study, page.parent / NUMBERS)), "source=DIR out=scores")
     print("open this page in a browser:")
     print(page)
@@ -83,9 +86,9 @@ def read_given(study: "Study", *, readers: str | None, scores: str | None) -> "G
 
 def _ensemble(study: "Study", record: Path) -> list[str]:
     """What names the runs of the best configuration to `fistula predict`: its only run, or a pattern of their names."""
-    best = next(iter(json.loads(record.read_text(encoding="utf-8"))["best"].values()))
+    best = json.loads(record.read_text(encoding="utf-8"))["best"]
     runs = next(configuration.runs for configuration in study.configurations if configuration.name == best)
-    names = {re.sub(r"(fold|seed)\d+", r"\1*", run.folder.name) for run in runs}
+    names = {re.sub(r"(fold|seed)\d+", r"\1*", glob.escape(run.folder.name)) for run in runs}
     others = [run.folder.name for run in study.runs if run not in runs]
     if len(runs) == 1 or len(names) > 1 or any(fnmatchcase(name, pattern) for name in others for pattern in names):
         return [f"run={runs[0].folder}"]

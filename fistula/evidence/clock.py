@@ -6,7 +6,7 @@ from math import log, pi, sqrt
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fistula.evidence.clustered import rao_scott
+from fistula.evidence.clustered import clustered_rate
 from fistula.evidence.estimate import Estimate, undefined
 from fistula.evidence.inputs import Floats
 from fistula.evidence.places import clustered_mean
@@ -89,7 +89,7 @@ def clock_errors(said: ArrayLike, truth: ArrayLike, patients: ArrayLike) -> Cloc
         raise ValueError("true clock positions must be finite")
     errors = hours_off(said, truth)
     is_there = np.isfinite(errors)
-    within = rao_scott((is_there & (np.abs(errors) <= 1 + 1e-9)).astype(int), patients)
+    within = clustered_rate((is_there & (np.abs(errors) <= 1 + 1e-9)).astype(int), patients)
     named = errors[is_there]
     if len(named) == 0:
         nothing = undefined(within.method, "no position was said")

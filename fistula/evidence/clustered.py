@@ -14,7 +14,7 @@ from fistula.evidence.rates import score_interval, wilson
 RATE = "the wider end of Wilson at the effective number of slices and of the logit, patients left out in turn, t"
 
 
-def rao_scott(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estimate:
+def clustered_rate(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estimate:
     """A share of slices with an interval for few patients whose slices are alike.
 
     For sensitivity give the positive slices alone (outcome: called positive), for specificity the negative ones. Each
@@ -88,7 +88,9 @@ def balanced_accuracy(labels: ArrayLike, called: ArrayLike, patients: ArrayLike,
     """
     method = name_method("from the two rates' intervals (MOVER)", level)
     truth, calls, keys = check_labels(labels), check_labels(called), np.asarray(patients)
-    rates = [rao_scott((calls == label)[truth == label], keys[truth == label], level=level) for label in (True, False)]
+    rates = [
+        clustered_rate((calls == label)[truth == label], keys[truth == label], level=level) for label in (True, False)
+    ]
     if not all(rate.is_defined for rate in rates):
         return undefined(method, "a class is missing")
     value = (rates[0].value + rates[1].value) / 2
@@ -101,7 +103,7 @@ def balanced_accuracy(labels: ArrayLike, called: ArrayLike, patients: ArrayLike,
 
 
 def gee(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estimate:
-    """A share of slices with the interval of a logistic GEE: the cross-check of `rao_scott`.
+    """A share of slices with the interval of a logistic GEE: the cross-check of `clustered_rate`.
 
     The model has an intercept alone, an independence working correlation and the robust variance, which gives a
     closed form on the logit scale, here with the correction clusters / (clusters - 1) and Student's t.
@@ -110,7 +112,7 @@ def gee(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estima
         Undefined without slices; without an interval for one patient or a rate of 0 or 1.
 
     Raises:
-        ValueError: As `rao_scott`.
+        ValueError: As `clustered_rate`.
 
     Source:
         Liang & Zeger (1986), Biometrika 73(1), 13-22.

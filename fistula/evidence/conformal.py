@@ -13,7 +13,7 @@ class Calibration:
     """Scores of known patients, each by a model that did not learn from them.
 
     Attributes:
-        labels: Index of the class of each, ``(P,)``; a patient of several classes has a row for each.
+        labels: Index of the class of each, ``(P,)``.
         scores: Probability that the patient's class was given, ``(P,)``.
         models: Index of the model that gave each score, ``(P,)``.
         weights: ``(P,)``; of a patient whom m models scored 1/m for each, so that every patient counts once.
@@ -27,32 +27,6 @@ class Calibration:
     def smallest(self, label: int) -> float:
         """The smallest p-value that this many patients can give: no smaller error rate can exclude the class."""
         return 1 / (1 + float(self.weights[self.labels == label].sum()))
-
-    def answered(self, error: float) -> tuple[float, float]:
-        """With two classes, the share of known patients who get a single class, and the share of these that is wrong.
-
-        Each known patient is judged by the others. The error rate of the sets is a share of all patients; those who are
-        answered are wrong more often, since the sets that hold both classes are never wrong.
-
-        Args:
-            error: Rate at which a patient's true class may be missing from the set.
-
-        Returns:
-            Shares of the patients of both classes as known; the latter NaN where none is answered.
-        """
-        fits = np.empty((len(self.labels), 2))
-        for label in (0, 1):
-            mine = self.labels == label
-            own = np.where(mine, self.scores, 1 - self.scores)
-            no_better = self.weights[mine][:, None] * (self.scores[mine][:, None] <= own[None, :])
-            # Without the patient itself, where it is among the known ones of the class.
-            less = np.where(mine, self.weights, 0.0)
-            fits[:, label] = (1 + no_better.sum(axis=0) - less) / (1 + self.weights[mine].sum() - less)
-        held = fits > error
-        single = held.sum(axis=1) == 1
-        wrong = single & ~held[np.arange(len(held)), self.labels]
-        weight = float(self.weights[single].sum())
-        return weight / float(self.weights.sum()), float(self.weights[wrong].sum()) / weight if weight else float("nan")
 
 
 def p_values(calibration: Calibration, scores: ArrayLike) -> Floats:
@@ -92,3 +66,52 @@ def p_values(calibration: Calibration, scores: ArrayLike) -> Floats:
         no_better = known[:, None] <= values[models, :, label]
         found.append((1 + (weights[:, None] * no_better).sum(axis=0)) / (1 + weights.sum()))
     return np.stack(found, axis=1)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What known patients would be told, each judged by the others; one entry a row, ``(N,)``.
+
+    Attributes:
+        answered: Whether one class alone remains possible, and is what the operating point decides.
+        wrong: Whether that answer is not the patient's class.
+        missed: Whether the possible classes lack the patient's: what the error rate of the sets is about.
+    """
+
+    answered: NDArray[np.bool_]
+    wrong: NDArray[np.bool_]
+    missed: NDArray[np.bool_]
+
+
+def answers_of_known(
+    labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, decisions: ArrayLike, *, error: float
+) -> Answers:
+    """Judge known patients as new ones are judged, without themselves: how often those who are answered are wrong.
+
+    The error rate of the sets is a share of all patients. Those who are answered are wrong more often, since the sets
+    that hold several classes are never wrong.
+
+    Args:
+        labels: Index of the class of each row, ``(N,)``.
+        scores: Of each class by a network that did not learn from the patient, in [0, 1], ``(N, K)``.
+        patients: Whom each row is of, ``(N,)``; a patient whom several networks scored has several, and counts once.
+        decisions: Index of the class that the operating point gives, ``(N,)``.
+        error: Rate at which a patient's true class may be missing from the set.
+
+    Raises:
+        ValueError: If a score is not in [0, 1].
+    """
+    truth, calls = np.asarray(labels, dtype=np.intp), np.asarray(decisions, dtype=np.intp)
+    values = np.asarray(scores, dtype=np.float64)
+    check_probabilities(values.ravel(), rows=values.size)
+    _, owners, rows = np.unique(np.asarray(patients), return_inverse=True, return_counts=True)
+    weights = 1 / rows[owners]
+    fits = np.empty(values.shape)
+    for label in range(values.shape[1]):
+        mine = truth == label
+        others = weights[mine][:, None] * (owners[mine][:, None] != owners[None, :])
+        no_better = others * (values[mine, label][:, None] <= values[None, :, label])
+        fits[:, label] = (1 + no_better.sum(axis=0)) / (1 + others.sum(axis=0))
+    held, every = fits > error, np.arange(len(truth))
+    answered = (held.sum(axis=1) == 1) & held[every, calls]
+    return Answers(answered, answered & (calls != truth), ~held[every, truth])

@@ -19,11 +19,11 @@ class Estimate:
         reason: Why value or interval is undefined; empty where both are there.
 
     Example:
-        >>> str(Estimate(0.8237, 0.7485, 0.8988, "DeLong, 95 %"))
+        >>> str(Estimate(0.8237, 0.7485, 0.8988, "DeLong, 95%"))
         '0.824 (0.749 to 0.899)'
-        >>> f"{Estimate(96 / 99, 0.9148, 0.9896, 'Wilson, 95 %'):.1%}"
+        >>> f"{Estimate(96 / 99, 0.9148, 0.9896, 'Wilson, 95%'):.1%}"
         '97.0% (91.5% to 99.0%)'
-        >>> str(undefined("Wilson, 95 %", "no positives"))
+        >>> str(undefined("Wilson, 95%", "no positives"))
         'n/a: no positives'
     """
 
@@ -82,8 +82,8 @@ def name_method(name: str, level: float) -> str:
 
     Example:
         >>> name_method("Wilson", 0.95)
-        'Wilson, 95 %'
+        'Wilson, 95%'
     """
     if not 0 < level < 1:
         raise ValueError(f"level must be inside (0, 1), got {level}")
-    return f"{name}, {100 * level:g} %"
+    return f"{name}, {100 * level:g}%"

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 from fistula.evidence.area import clustered_auroc
-from fistula.evidence.clustered import rao_scott
+from fistula.evidence.clustered import clustered_rate
 from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Codes, Floats, check_labels, check_scores, patient_codes, sum_by_patient
 
@@ -40,7 +40,7 @@ def distances_mm(points: ArrayLike, truths: ArrayLike, *, pixel_mm: ArrayLike = 
 
 
 def share_within(distances: ArrayLike, patients: ArrayLike, *, limit: float, level: float = 0.95) -> Estimate:
-    """Share of distances that are at most `limit`, slices of a patient being alike; interval as `rao_scott`.
+    """Share of distances that are at most `limit`, slices of a patient being alike; interval as `clustered_rate`.
 
     Args:
         distances: Not negative, infinite where no place was named, ``(N,)``.
@@ -51,7 +51,7 @@ def share_within(distances: ArrayLike, patients: ArrayLike, *, limit: float, lev
     Raises:
         ValueError: If a distance is negative or NaN, or the lengths differ.
     """
-    return rao_scott((_check_distances(distances) <= limit).astype(int), patients, level)
+    return clustered_rate((_check_distances(distances) <= limit).astype(int), patients, level)
 
 
 def median_distance(distances: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estimate:
@@ -70,7 +70,7 @@ def median_distance(distances: ArrayLike, patients: ArrayLike, level: float = 0.
         ValueError: As `share_within`.
 
     Source:
-        Woodruff (1952), J Am Stat Assoc 47(260), 635-646; with the clustered interval of a share of `rao_scott`.
+        Woodruff (1952), J Am Stat Assoc 47(260), 635-646; with the clustered interval of a share of `clustered_rate`.
     """
     method = name_method("Woodruff (1952), clustered by patient", level)
     far = np.sort(_check_distances(distances))
@@ -79,7 +79,7 @@ def median_distance(distances: ArrayLike, patients: ArrayLike, level: float = 0.
     value = float(np.quantile(far, 0.5, method="inverted_cdf"))
     if isinf(value):
         return undefined(method, "no place was named for half of them or more")
-    share = rao_scott((_check_distances(distances) <= value).astype(int), patients, level)
+    share = clustered_rate((_check_distances(distances) <= value).astype(int), patients, level)
     if not share.has_interval:
         return without_interval(value, method, share.reason)
     # The share at or below a median of few distances is not one half: its interval is moved there.

@@ -29,7 +29,7 @@ def patient_bootstrap(
     """Statistics of one model, with intervals from resampled patients.
 
     Serves slices (many rows a patient) and patients (one row each) alike. All statistics see the same resamples.
-    For AUROC, sensitivity and specificity `clustered_auroc` and `rao_scott` cover better (benchmarks/coverage.py).
+    For AUROC, sensitivity and specificity `clustered_auroc` and `clustered_rate` cover better (benchmarks/coverage.py).
 
     Args:
         labels: 0 or 1, ``(N,)``.
@@ -44,7 +44,7 @@ def patient_bootstrap(
 
     Returns:
         An estimate for each statistic. No interval, with the reason, where only one patient has a class that the
-        statistic needs, where all resamples agree (a rate of 0 or 1: use `clustered.rao_scott` there), or where
+        statistic needs, where all resamples agree (a rate of 0 or 1: use `clustered.clustered_rate` there), or where
         it is undefined in a resample.
 
     Raises:

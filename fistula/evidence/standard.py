@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fistula.evidence.area import clustered_auroc
-from fistula.evidence.clustered import balanced_accuracy, rao_scott
+from fistula.evidence.clustered import balanced_accuracy, clustered_rate
 from fistula.evidence.estimate import Estimate
 
 METRICS = ("sensitivity", "specificity", "balanced_accuracy", "auroc")
@@ -38,8 +38,8 @@ def standard_metrics(
     truth, calls, keys = np.asarray(labels), np.asarray(called), np.asarray(patients)
     positive = truth == 1
     return {
-        "sensitivity": rao_scott(calls[positive], keys[positive], level=level),
-        "specificity": rao_scott(1 - calls[~positive], keys[~positive], level=level),
+        "sensitivity": clustered_rate(calls[positive], keys[positive], level=level),
+        "specificity": clustered_rate(1 - calls[~positive], keys[~positive], level=level),
         "balanced_accuracy": balanced_accuracy(truth, calls, keys, level=level),
         "auroc": clustered_auroc(truth, scores, keys, runs, level=level),
     }

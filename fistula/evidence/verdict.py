@@ -73,7 +73,7 @@ def holm_levels(p_values: ArrayLike, alpha: float = 0.05) -> Floats:
 def judge_equivalence(difference: Estimate, *, margin: float) -> str:
     """What an interval of a difference says of a margin: two one-sided tests in one.
 
-    The interval's level sets that of the test: a 90 % interval tests at 5 % on each side, a 95 % one at 2.5 %.
+    The interval's level sets that of the test: a 90% interval tests at 5% on each side, a 95% one at 2.5%.
 
     Args:
         difference: With its interval.

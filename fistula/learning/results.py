@@ -24,7 +24,8 @@ def summarize(
 
     With two classes, one operating point is chosen on the slices of val, another on its patients, whose scores are
     made of their slices' by a rule stated beforehand; both are applied to test untouched. With more classes, each in
-    turn is held against the rest, and has its own of everything, under its name.
+    turn is held against the rest, and has its own of everything, under its name; a patient is of the last class that a
+    slice has.
 
     Args:
         predictions: As in `predictions.parquet`.
@@ -36,11 +37,12 @@ def summarize(
         ``operating_point``, ``aggregation``, ``patient_operating_point``, ``metrics`` by part, level and name (for more
         than two classes each by class first), and ``warnings``.
     """
+    whole = predictions.with_columns(of_patient=pl.col("label").max().over("patient_key", "part"))
     if len(classes) == 2:
-        return _summarize_binary(predictions, choose_threshold, aggregation)
+        return _summarize_binary(whole, choose_threshold, aggregation)
     one_vs_rest = {
         name: _summarize_binary(
-            predictions.with_columns((pl.col("label") == label).cast(pl.Int64), score=pl.col(f"score_{name}")),
+            whole.with_columns((pl.col("label", "of_patient") == label).cast(pl.Int64), score=pl.col(f"score_{name}")),
             choose_threshold,
             aggregation,
         )
@@ -104,7 +106,8 @@ def _columns(part: pl.DataFrame) -> tuple[NDArray, NDArray, NDArray]:
 
 
 def _by_patient(part: pl.DataFrame, rule: str) -> tuple[NDArray, NDArray, NDArray]:
-    keys, labels, scores = patient_scores(*_columns(part), rule=rule)
+    labels, scores, patients = (part[name].to_numpy() for name in ("of_patient", "score", "patient_key"))
+    keys, labels, scores = patient_scores(labels, scores, patients, rule=rule)
     return labels.astype(int), scores, keys
 
 

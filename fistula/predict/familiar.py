@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from fistula.cohort.manifest import Cohort
-from fistula.evidence.conformal import Calibration
+from fistula.evidence.conformal import Calibration, answers_of_known
 from fistula.predict.model import LoadedRun
 from fistula.predict.scores import group_scores
 
@@ -66,28 +67,64 @@ def recognised(table: pl.DataFrame, patients: dict[str, str], known: dict[str, s
     return found
 
 
-def calibration(runs: Sequence[LoadedRun]) -> Calibration:
-    """Each run's own test patients, whom it did not learn from, with the aggregated scores of their classes.
+@dataclass(frozen=True)
+class Scored:
+    """Each run's own test patients, whom it did not learn from, ``N`` rows.
 
-    Of two classes a patient has the positive one if any slice has it; of more, every class that a slice has.
+    Attributes:
+        labels: Index of the patient's class, the last that a slice has, ``(N,)``.
+        scores: Aggregated, of each class, ``(N, K)``.
+        patients: ``(N,)``.
+        models: Index of the run, ``(N,)``.
+        decisions: Index of the class by the run's operating point, ``(N,)``.
     """
-    found = []
+
+    labels: NDArray[np.intp]
+    scores: NDArray[np.float64]
+    patients: NDArray
+    models: NDArray[np.intp]
+    decisions: NDArray[np.intp]
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Their scores for their own class; who was scored by several runs counts once."""
+        _, owners, rows = np.unique(self.patients, return_inverse=True, return_counts=True)
+        own = self.scores[np.arange(len(self.labels)), self.labels]
+        return Calibration(self.labels, own, self.models, 1 / rows[owners])
+
+    def say_answers(self, error: float, classes: Sequence[str]) -> list[str]:
+        """Which answers so few patients allow, and how often such a patient would get one, and a wrong one."""
+        notes = []
+        if few := [name for label, name in enumerate(classes) if self.calibration.smallest(label) > error]:
+            rule = f"too few known patients to exclude {' or '.join(few)} at an error of {error:g}"
+            notes.append(f"{rule}: no other class is answered" if len(few) == 1 else f"{rule}: all abstain")
+        told = answers_of_known(self.labels, self.scores, self.patients, self.decisions, error=error)
+        if told.answered.any():
+            wrong = told.wrong.sum() / told.answered.sum()
+            notes.append(
+                f"of the study's test patients, {told.answered.mean():.0%} would be answered, and {wrong:.0%} of these "
+                f"answers would be wrong; the error rate of {error:g} refers to the possible classes of all patients"
+            )
+        return notes
+
+
+def scored_patients(runs: Sequence[LoadedRun]) -> Scored:
+    """The test patients of all runs."""
+    found, shares = [], []
     for index, run in enumerate(runs):
         test = run.predictions.filter((pl.col("part") == "test") & (pl.col("copy") == 0))
         rows, aggregated = group_scores(test, _stored_scores(test, run.classes)[None], [run], by="patient_key")
-        labels = test.select("patient_key", "label").unique()
-        if len(run.classes) == 2:
-            labels = labels.group_by("patient_key").max()
-        places = rows.select("patient_key").with_row_index("place")
-        rows = labels.join(places, on="patient_key").sort("place", "label")
-        own = aggregated[0, rows["place"].to_numpy(), rows["label"].to_numpy()]
-        found.append(rows.select("patient_key", "label").with_columns(score=own, model=index))
-    table = pl.concat(found).with_columns(weight=1 / pl.len().over("patient_key", "label"))
-    return Calibration(
+        labels = test.group_by("patient_key").agg(pl.col("label").max())
+        rows = rows.select("patient_key", "decision").join(labels, on="patient_key", maintain_order="left")
+        found.append(rows.with_columns(model=index))
+        shares.append(aggregated[0])
+    table = pl.concat(found)
+    return Scored(
         table["label"].to_numpy().astype(np.intp),
-        table["score"].to_numpy(),
+        np.concatenate(shares),
+        table["patient_key"].to_numpy(),
         table["model"].to_numpy().astype(np.intp),
-        table["weight"].to_numpy(),
+        np.array([runs[0].classes.index(name) for name in table["decision"]], dtype=np.intp),
     )
 
 

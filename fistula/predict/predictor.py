@@ -13,11 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fistula.errors import ConfigError
-from fistula.evidence.conformal import Calibration, p_values
+from fistula.evidence.conformal import p_values
 from fistula.learning.adjacent import channel_rows
 from fistula.predict.bags import bag_features, look, pooled
 from fistula.predict.ensemble import load_runs
-from fistula.predict.familiar import Looks, calibration, cohort_patients, known_patients, looks_of, recognised
+from fistula.predict.familiar import (
+    Looks,
+    Scored,
+    cohort_patients,
+    known_patients,
+    looks_of,
+    recognised,
+    scored_patients,
+)
 from fistula.predict.features import Neighbourhood, joined, neighbourhood, noting_features
 from fistula.predict.known import known_of_slices, refuse_unstated, say_unknown
 from fistula.predict.model import LoadedRun, cohort_folder
@@ -131,7 +139,7 @@ class Predictor:
 
     def prepare(self) -> None:
         """Compute now what the first answer would else wait for."""
-        _ = self.known, self.cohort_patients, self.calibration, self.looks, self.neighbourhood
+        _ = self.known, self.cohort_patients, self.tested, self.looks, self.neighbourhood
 
     @property
     def classes(self) -> list[str]:
@@ -147,9 +155,9 @@ class Predictor:
         return cohort_patients(self.runs[0].cohort)
 
     @cached_property
-    def calibration(self) -> Calibration:
-        """Of the patients' scores."""
-        return calibration(self.runs)
+    def tested(self) -> Scored:
+        """The runs' own test patients, with their scores."""
+        return scored_patients(self.runs)
 
     @cached_property
     def looks(self) -> Looks:
@@ -179,7 +187,7 @@ class Predictor:
         marks: dict[str, set[str]] = {key: set() for key in keys}
         for key, mark in zip(series["patient_key"], series["marks"], strict=True):
             marks[key] |= {mark} - {""}
-        fits = p_values(self.calibration, scores) > self.error
+        fits = p_values(self.tested.calibration, scores) > self.error
         possible = ["|".join(np.array(self.classes)[row]) for row in fits]
         is_sure = [
             one == decision and not marks[key] for one, decision, key in zip(possible, decisions, keys, strict=True)
@@ -199,16 +207,7 @@ class Predictor:
         if seen := int((patients["known"] != "").sum()):
             of = f"{seen} of {len(patients)} patients"
             notes.append(f"{of} are in the cohort: their scores are optimistically biased")
-        if few := [name for label, name in enumerate(self.classes) if self.calibration.smallest(label) > self.error]:
-            rule = f"too few known patients to exclude {' or '.join(few)} at an error of {self.error:g}"
-            notes.append(f"{rule}: no other class is answered" if len(few) == 1 else f"{rule}: all abstain")
-        if len(self.classes) == 2:
-            share, wrong = self.calibration.answered(self.error)
-            if share:
-                notes.append(
-                    f"among known patients, {share:.0%} would be answered and {wrong:.0%} of these answers would be "
-                    f"wrong; the error rate of {self.error:g} is that of the possible classes over all patients"
-                )
+        notes += self.tested.say_answers(self.error, self.classes)
         return {
             "runs": [{"name": run.name, "fingerprint": run.record["fingerprint"]} for run in self.runs],
             "cohort_fingerprint": self.runs[0].cohort.fingerprint,

@@ -2,14 +2,14 @@
 
 from math import isnan
 
-from fistula.report.all_classes import AllClasses
+from fistula.report.all_classes import AllClasses, say_together
 from fistula.report.comparisons import Comparisons, Pair
 from fistula.report.inflation import YAGIS_POINTS, Canary, Inflation
 from fistula.report.methods import is_fixed
-from fistula.report.names import FACTS, count
+from fistula.report.names import FACTS, count, listed
 from fistula.report.outside import Outside
 from fistula.report.outside_numbers import say_outside
-from fistula.report.results import Row
+from fistula.report.results import Row, counts
 from fistula.report.study import Study
 
 NAMED = 2  # configurations named in a sentence; more are counted
@@ -22,7 +22,7 @@ UNSTABLE = 0.25  # range of a configuration's thresholds over its runs
 def say_question(study: Study) -> str:
     """One sentence: what is told apart, and which factors vary."""
     classes = study.cohort.classes
-    task = f"tell {classes[1]} from {classes[0]}" if len(classes) == 2 else f"tell {_listed(classes)} apart"
+    task = f"tell {classes[1]} from {classes[0]}" if len(classes) == 2 else f"tell {listed(classes)} apart"
     varying = [
         factor
         for factor in study.configurations[0].factors
@@ -33,7 +33,7 @@ def say_question(study: Study) -> str:
     if len(study.configurations) == 1:
         leaky = study.configurations[0].mark
         return f"How well can a network {task}{'' if leaky else ' in patients it was not trained on'}?"
-    means = f", which differ in {_listed([factor.replace('_', ' ') for factor in varying])}," if varying else ""
+    means = f", which differ in {listed([factor.replace('_', ' ') for factor in varying])}," if varying else ""
     return (
         f"How well can a network {task}, and which of {len(study.configurations)} configurations{means} performs best?"
     )
@@ -59,15 +59,16 @@ def say_answer(
         canaries: Negative controls.
         outside: External cohorts.
     """
-    sentences = _say_together([one for one in together if not one.configuration.is_canary], ranked)
+    sentences = say_together([one for one in together if not one.configuration.is_canary], ranked)
     compared = {found.positive: found for found in comparisons}
     for positive, rows in ranked.items():
+        results = [row for row in rows if not row.configuration.is_canary]
+        if results and len(ranked) == 1:
+            sentences += filter(None, _say_results(study, results, compared.get(positive)))
         added = [one for one in inflations if one.positive == positive]
         leaks = _say_leaks(added, [one for one in canaries if one.positive == positive])
-        results = [row for row in rows if not row.configuration.is_canary]
-        said = [*(_say_results(study, results, compared.get(positive)) if results else []), leaks]
-        several = f"{positive} against the rest: " if len(ranked) > 1 else ""
-        sentences += [several + " ".join(filter(None, said))] if several else filter(None, said)
+        if leaks:
+            sentences.append(f"{positive} against the rest: {leaks}" if len(ranked) > 1 else leaks)
     honest = [row for rows in ranked.values() for row in rows if not row.configuration.is_canary]
     return (
         [
@@ -89,35 +90,12 @@ def say_thresholds(thresholds: list[float]) -> str:
     return f"{least:.3f} to {most:.3f} over {len(thresholds)} runs{unstable}"
 
 
-def _say_together(found: list[AllClasses], ranked: dict[str, list[Row]]) -> list[str]:
-    """The macro AUROC, where there are three classes or more."""
-    if not found:
-        return []
-    best, level = found[0], next(iter(ranked.values()))[0].level
-    if not best.auroc.is_defined:
-        return [f"No configuration has a defined per-{level} macro AUROC: {best.auroc.reason}."]
-    interval = "no CI: " + best.auroc.reason
-    if best.auroc.has_interval:
-        interval = f"95% CI {best.auroc.low:.2f} to {best.auroc.high:.2f}"
-    correct, total = int(best.counts.trace()), int(best.counts.sum())
-    most = f", the highest of {len(found)} configurations" if len(found) > 1 else ""
-    kappa = best.kappa
-    agreed = f", with a quadratically weighted kappa of {kappa.value:.2f}" if kappa and kappa.is_defined else ""
-    seeds = best.configuration.num_seeds
-    return [
-        f"Over the {len(best.counts)} classes, {best.configuration.name} had a per-{level} macro AUROC of"
-        f" {best.auroc.value:.2f} ({interval}){most}; it named the class of {correct} of {total} {level}s"
-        f" correctly{f', over {seeds} seeds' if seeds > 1 else ''}{agreed}."
-    ]
-
-
 def _say_results(study: Study, rows: list[Row], found: Comparisons | None) -> list[str]:
     defined = [row for row in rows if row.estimates["auroc"].is_defined]
     if not defined:
         return [f"No configuration has a defined per-{rows[0].level} AUROC: {rows[0].estimates['auroc'].reason}."]
     best, rest = defined[0], study.rest(defined[0].positive)
-    others = _say_others(best, found) if len(study.positives) == 1 else ""  # of several, the tables say it
-    return [_say_best(best, rest, among=rows), _say_operating(study, best), others]
+    return [_say_best(best, rest, among=rows), _say_operating(study, best), _say_others(best, found)]
 
 
 def _say_best(best: Row, rest: str, *, among: list[Row]) -> str:
@@ -144,7 +122,7 @@ def _alike(rows: list[Row]) -> list[Row]:
 
 
 def _say_operating(study: Study, best: Row) -> str:
-    hits, sick, right, well = counts(best)
+    hits, sick, right, well = counts(best.rows)
     if not sick or not well:
         return ""
     threshold = "a threshold of 0.5" if is_fixed(study) else "the threshold chosen on validation data"
@@ -155,12 +133,6 @@ def _say_operating(study: Study, best: Row) -> str:
         f" (sensitivity, {hits / sick:.0%}) and {right} of {well} as {study.rest(best.positive)}"
         f" (specificity, {right / well:.0%}){over}."
     )
-
-
-def counts(row: Row | Outside) -> tuple[int, int, int, int]:
-    """True positives, positives, true negatives, negatives of a row's decisions; seeds add up."""
-    labels, called = row.rows["label"].to_numpy() == 1, row.rows["called"].to_numpy() == 1
-    return int((labels & called).sum()), int(labels.sum()), int((~labels & ~called).sum()), int((~labels).sum())
 
 
 def _say_others(best: Row, found: Comparisons | None) -> str:
@@ -174,10 +146,10 @@ def _say_others(best: Row, found: Comparisons | None) -> str:
     equal = [pair for pair in pairs if pair not in tested and _lead(pair, name) == 0]
     rest = [_other(pair, name) for pair in [*tested, *equal] if _other(pair, name) not in beaten]
     test = "paired tests, Holm-adjusted" if len(tested) > 1 else "paired test"
-    those = _listed(rest) if 0 < len(rest) <= NAMED else f"any of the {len(rest)} other configurations"
+    those = listed(rest) if 0 < len(rest) <= NAMED else f"any of the {len(rest)} other configurations"
     if not beaten:
         return f"Its AUROC does not differ significantly from that of {those} ({test})."
-    better = _listed(beaten) if len(beaten) <= NAMED else f"{len(beaten)} of the {len(tested) + len(equal)} others"
+    better = listed(beaten) if len(beaten) <= NAMED else f"{len(beaten)} of the {len(tested) + len(equal)} others"
     tail = f", but does not differ significantly from that of {those}" if rest else ""
     return f"Its AUROC is significantly higher than that of {better}{tail} ({test})."
 
@@ -205,7 +177,7 @@ def _say_worth(study: Study, rows: list[Row], *, tested: bool) -> str:
     parts, best = [], rows[0]
     leaky = [row.configuration.name for row in rows if row.configuration.leaky_by_design]
     if leaky:
-        which = "every configuration was" if len(leaky) == len(rows) else _listed(leaky)
+        which = "every configuration was" if len(leaky) == len(rows) else listed(leaky)
         which += "" if len(leaky) == len(rows) else " were" if len(leaky) > 1 else " was"
         parts.append(f"{which} tested under a split that leaks by design, which says nothing about new patients")
     if len(_alike(rows)) > 1:
@@ -244,7 +216,3 @@ def _other(pair: Pair, name: str) -> str:
 def _lead(pair: Pair, name: str) -> float:
     value = pair.tests["auroc"].difference.value
     return value if pair.first == name else -value
-
-
-def _listed(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

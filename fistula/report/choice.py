@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from math import isnan
 from pathlib import Path
+from statistics import fmean
 
 from fistula.errors import ConfigError
-from fistula.evidence.area import clustered_auroc
+from fistula.evidence.placements import place
 from fistula.report.pooling import primary_level, test_rows
 from fistula.report.study import Configuration, Run, Study
 from fistula.sweep.run_folder import RECORD
@@ -36,14 +37,17 @@ def chosen_runs(study: Study, folder: Path, *, only: str) -> list[Run]:
 
 
 def best_configuration(study: Study, *, level: str | None = None) -> Configuration:
-    """The one with the highest AUROC on the study's own test rows, of the first class; those that leak come last."""
+    """The one with the highest AUROC on the study's own test rows, of several classes their mean; leaky ones last."""
     at = level or primary_level(study, "auto")
     honest: Sequence[Configuration] = [c for c in study.configurations if not c.is_canary] or study.configurations
 
     def falling(configuration: Configuration) -> tuple[bool, bool, float]:
-        rows = test_rows(study, configuration, study.positives[0], level=at, scaling="platt")
-        columns = ("label", "score", "patient_key", "run")
-        area = clustered_auroc(*(rows[name].to_numpy() for name in columns)).value
+        areas = []
+        for positive in study.positives:
+            rows = test_rows(study, configuration, positive, level=at, scaling="platt")
+            columns = ("label", "score", "patient_key", "run")
+            areas.append(place(*(rows[name].to_numpy() for name in columns)).aurocs[0])
+        area = fmean(areas)
         return configuration.leaky_by_design, isnan(area), -area
 
     return min(honest, key=falling) if len(honest) > 1 else honest[0]

@@ -55,7 +55,7 @@ class Comparisons:
         positive: The class held against the rest.
         pairs: Every two configurations of one split, the higher AUROC first.
         uncompared: Pairs that were tested on different rows, by name.
-        detectable: Least difference of per-patient AUROC that the best configuration's test finds with 80 % power at
+        detectable: Least difference of per-patient AUROC that the best configuration's test finds with 80% power at
             the level that Holm leaves, by simulation; NaN where none is, or slices are primary.
         alpha: That level: 0.05 over the number of tested pairs.
         effects: Main effects of the factors on the primary AUROC; empty where runs do not share their rows.
@@ -109,12 +109,15 @@ def _power(rows: list[Row], alpha: float) -> float:
     """What a model worse than the best honest one must lack to be found worse, on as many patients."""
     first, *others = sorted(rows, key=lambda row: (row.configuration.leaky_by_design, *_falling(row)))
     area, (total, positives) = first.estimates["auroc"].value, first.num
+    # Another seed scores the same patients once more: the first seed's runs are the patients that there are.
+    seed = first.rows.filter(pl.col("seed") == pl.col("seed").min())
+    runs = seed.group_by("run").agg(pl.col("label").sum(), rest=(1 - pl.col("label")).sum()).sort("run")
     if first.level != "patient" or not 0 < area < 1 or min(positives, total - positives) < 2:
         return nan
     alike = [_alike(first, other) for other in others if other.configuration.split == first.configuration.split]
     correlation = median([value for value in alike if not isnan(value)] or [PLANNED])
-    sizes = {"positives": positives, "negatives": total - positives}
-    return detectable_difference(area, **sizes, correlation=min(0.99, max(0.0, correlation)), alpha=alpha)
+    sizes = list(runs.select("label", "rest").iter_rows())
+    return detectable_difference(area, sizes, correlation=min(0.99, max(0.0, correlation)), alpha=alpha)
 
 
 def _alike(first: Row, second: Row) -> float:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from fistula.report.abstention import Abstention, abstention
 from fistula.report.all_classes import AllClasses, all_classes
 from fistula.report.answer import say_answer, say_question
 from fistula.report.cases import cases_of
@@ -63,6 +64,7 @@ class Contents:
     flow: list[Step]
     participants: Table
     further: dict[str, Further]
+    abstention: Abstention | None
     where: list[Where]
     where_pairs: list[Pair]
     where_outside: dict[str, Where]
@@ -74,6 +76,11 @@ class Contents:
     program: Program | None
     paper: list[PaperRow]
     beside_the_paper: list[tuple[PaperRow, Configuration]]
+
+    @property
+    def best(self) -> Configuration:
+        """The configuration of the headline: the highest AUROC at the primary level, of several classes their mean."""
+        return (self.all_classes or self.ranked(self.study.positives[0]))[0].configuration
 
     def rows_of(self, positive: str, level: str) -> list[Row]:
         """The results of a class at a level, in the order of the configurations."""
@@ -124,6 +131,7 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
         canaries=found,
         flow=flow(study),
         participants=table_one(study),
+        abstention=abstention(study, (together or ranked[study.positives[0]])[0].configuration, rows),
         further={positive: further(study, rows[0]) for positive, rows in ranked.items()},
         where=places,
         where_pairs=place_pairs,

@@ -36,6 +36,16 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def listed(words: list[str]) -> str:
+    """Words as a sentence lists them.
+
+    Example:
+        >>> listed(["one"]), listed(["one", "two", "three"])
+        ('one', 'one, two and three')
+    """
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
 def distinct_names(records: Sequence[dict[str, Any]]) -> list[str]:
     """Name configurations by the factors in which they differ, and by other settings where those are alike.
 

@@ -31,7 +31,7 @@ from fistula.report.pooling import SCALINGS
 from fistula.report.readers_figure import readers_figure
 from fistula.report.reading import reading_data
 from fistula.report.record import NUMBERS, hash_files, to_json
-from fistula.report.results import Row, seed_rows
+from fistula.report.results import Row, counts, seed_rows
 from fistula.report.shifts_figure import shifts_figure
 from fistula.report.study import Study
 from fistula.report.tables import TITLES, write_csv, write_tables
@@ -183,7 +183,7 @@ def _names(contents: Contents) -> dict[str, Any]:
         "tables": {positive: _confusion(study, row) for positive, row in best.items()},
         "together": [CrossTable(study.cohort.classes, one.counts.tolist()) for one in contents.all_classes[:1]],
         "mistakes": {positive: mistakes(study, row) for positive, row in best.items()},
-        "patient_flow": patient_flow(study, best[first]),
+        "patient_flow": patient_flow(study, best[first], next((one.counts for one in contents.all_classes), None)),
         "progress": {run.name: wording.say_progress(run) for run in read_status(study.folder)},
         "shown": SHOWN,
         "few": FEW,
@@ -192,6 +192,7 @@ def _names(contents: Contents) -> dict[str, Any]:
         "counted": _counted,
         "say_num": lambda row: _say_num(study, row),
         "say_ci": wording.say_ci,
+        "say_share": wording.say_share,
         "say_thresholds": lambda row: _say_thresholds(study, row),
         "metrics": METRICS,
         "titles": TITLES,
@@ -219,13 +220,13 @@ def _names(contents: Contents) -> dict[str, Any]:
 
 def _counted(row: Row | Outside) -> dict[str, str]:
     """Numerator and denominator of sensitivity and specificity, as they are printed beside them."""
-    hits, sick, right, well = answer.counts(row)
+    hits, sick, right, well = counts(row.rows)
     return {"sensitivity": f"{hits}/{sick}", "specificity": f"{right}/{well}"}
 
 
 def _confusion(study: Study, row: Row) -> CrossTable:
     """The 2 x 2 table of a row's decisions, the class first."""
-    hits, sick, right, well = answer.counts(row)
+    hits, sick, right, well = counts(row.rows)
     names = [row.positive, study.rest(row.positive)]
     return CrossTable(names, [[hits, sick - hits], [well - right, right]])
 
@@ -245,6 +246,4 @@ def _say_thresholds(study: Study, row: Row) -> str:
 
 def _best(contents: Contents) -> int:
     """Which configuration and class the reading room opens with: those of the report's headline."""
-    study = contents.study
-    best = contents.ranked(study.positives[0])[0].configuration
-    return study.configurations.index(best) * len(study.positives)
+    return contents.study.configurations.index(contents.best) * len(contents.study.positives)

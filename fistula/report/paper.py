@@ -55,12 +55,13 @@ def paper_rows() -> list[PaperRow]:
 
 
 def beside_the_paper(study: Study) -> list[tuple[PaperRow, Configuration]]:
-    """Pair each row of the paper with the study's configuration of the same factors; empty in any other study."""
+    """Pair each row of the paper with the study's configuration of the same factors; empty unless it has all eight."""
     pairs = []
-    for row in paper_rows():
+    rows = paper_rows()
+    for row in rows:
         for configuration in study.configurations:
             # A timm name may carry the tag of its weights: resnet18.a1_in1k is still the paper's network.
             ours = {key: str(configuration.factors[key]).partition(".")[0] for key in row.factors}
             if ours == row.factors:
                 pairs.append((row, configuration))
-    return pairs if len(pairs) == len(study.configurations) else []
+    return pairs if len(pairs) == len(study.configurations) == len(rows) else []

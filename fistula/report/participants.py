@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from fistula.cohort.manifest import ELDEST
 from fistula.report.names import count
@@ -39,12 +41,13 @@ class Box:
     is_wide: bool = False
 
 
-def patient_flow(study: Study, row: Row) -> list[Box]:
+def patient_flow(study: Study, row: Row, counts: NDArray[np.int64] | None = None) -> list[Box]:
     """From the patients of the cohort over those tested to the results of the test, by class, as STARD draws it.
 
     Args:
         study: Of the row.
         row: The configuration whose results are shown, at the level of the primary endpoint; over seeds they add up.
+        counts: Of three classes or more, reference standard (rows) against calls, ``(K, K)``.
     """
     manifest, classes = study.cohort.manifest, study.cohort.classes
     label = pl.col("label").max()
@@ -68,11 +71,16 @@ def patient_flow(study: Study, row: Row) -> list[Box]:
     ]
     rest = study.rest(row.positive)
     over = "" if row.configuration.num_seeds == 1 else ", over seeds,"
-    for called, name in ((1, row.positive), (0, rest)):
-        part = row.rows.filter(pl.col("called") == called)
-        counts = [int((part["label"] == label).sum()) for label in (1, 0)]
-        lines = [f"{counts[0]} {row.positive}, {counts[1]} {rest} by the reference standard"]
-        boxes.append(Box(len(part), f"{_noun(len(part), row.level)}{over} called {name}", lines))
+    names = classes if counts is not None else [row.positive, rest]
+    if counts is None:
+        labels, called = (row.rows[name].to_numpy() == 1 for name in ("label", "called"))
+        counts = np.array([[(one & other).sum() for other in (called, ~called)] for one in (labels, ~labels)])
+    for name, column in zip(names, counts.T, strict=True):
+        found = ", ".join(f"{number} {truth}" for number, truth in zip(column, names, strict=True))
+        total = int(column.sum())
+        boxes.append(
+            Box(total, f"{_noun(total, row.level)}{over} called {name}", [f"{found} by the reference standard"])
+        )
     return boxes
 
 

@@ -23,17 +23,15 @@ def primary_level(study: Study, said: str) -> str:
     Args:
         study: With its finished runs.
         said: One of `PRIMARY`; ``auto`` is by patient where each class has test patients who have it and others who
-            have not, and by slice otherwise (where every patient has a slice of it, say).
+            have not, and by slice otherwise (where every patient has a slice of the last class, say).
     """
     if said != "auto":
         return said
     tables = [run.predictions.filter(pl.col("part") == "test") for c in study.configurations for run in c.runs]
     tested = pl.concat([table.select("patient_key", "label") for table in tables])
-    for positive in study.positives:
-        has = pl.col("label") == study.cohort.classes.index(positive)
-        if tested.group_by("patient_key").agg(has.any())["label"].n_unique() < 2:
-            return "slice"
-    return "patient"
+    patients = tested.group_by("patient_key").agg(pl.col("label").max())["label"]
+    shares = [(patients == study.cohort.classes.index(positive)).mean() for positive in study.positives]
+    return "patient" if all(0 < share < 1 for share in shares) else "slice"  # type: ignore[operator]
 
 
 def test_rows(study: Study, configuration: Configuration, positive: str, *, level: str, scaling: str) -> pl.DataFrame:
@@ -45,7 +43,8 @@ def test_rows(study: Study, configuration: Configuration, positive: str, *, leve
         study: Of the configuration.
         configuration: With its runs.
         positive: Name of the class.
-        level: ``slice``, or ``patient``: positive if a slice is, with a score by the run's own rule.
+        level: ``slice``, or ``patient``: of the last class that a slice has (of two: positive if a slice is), with a
+            score by the run's own rule.
         scaling: One of `SCALINGS`.
 
     Returns:
@@ -87,8 +86,7 @@ def judged(study: Study, run: Run, rows: pl.DataFrame, positive: str, *, level: 
     scores = rows["score"].to_numpy()
     calibrated = fitted.apply(scores) if fitted else [None] * len(scores)
     rows = rows.with_columns(pl.Series("calibrated", calibrated, dtype=pl.Float64))
-    if level == "patient":
-        rows = _by_patient(rows, rule=study.aggregation(run, positive))
+    rows = _by_patient(rows, rule=study.aggregation(run, positive)) if level == "patient" else rows.drop("of_patient")
     threshold = study.threshold(run, positive, level=level)
     return rows.with_columns(called=(pl.col("score") >= threshold).cast(pl.Int64))
 
@@ -102,7 +100,7 @@ def _scored(study: Study, run: Run, positive: str, *, part: str) -> pl.DataFrame
 def one_against_rest(
     study: Study, predictions: pl.DataFrame, positive: str, *, part: str, where: Path, remedy: str
 ) -> pl.DataFrame:
-    """The rows of a part, for one class: columns ``patient_key unit label score``.
+    """The rows of a part, for one class: columns ``patient_key unit label of_patient score``.
 
     Args:
         study: Whose classes they are.
@@ -119,10 +117,14 @@ def one_against_rest(
     column = "score" if len(classes) == 2 else f"score_{positive}"
     if column not in predictions.columns:
         raise DataError(where, f"lacks the column {column}", remedy=remedy)
-    rows = predictions.filter(pl.col("part") == part).select(
+    is_positive = pl.col("label", "of_patient") == classes.index(positive)
+    whole = predictions.filter(pl.col("part") == part).with_columns(
+        of_patient=pl.col("label").max().over("patient_key")
+    )
+    rows = whole.select(
         "patient_key",
+        is_positive.cast(pl.Int64),
         unit=_image(predictions),
-        label=(pl.col("label") == classes.index(positive)).cast(pl.Int64),
         score=pl.col(column).cast(pl.Float64),
     )
     if not len(rows) or not rows["score"].is_finite().fill_null(False).all():
@@ -148,7 +150,7 @@ def _fit(study: Study, run: Run, positive: str, *, scaling: str) -> Scaling | No
 
 
 def _by_patient(rows: pl.DataFrame, *, rule: str) -> pl.DataFrame:
-    labels, patients = rows["label"].to_numpy(), rows["patient_key"].to_numpy()
+    labels, patients = rows["of_patient"].to_numpy(), rows["patient_key"].to_numpy()
     keys, positive, scores = patient_scores(labels, rows["score"].to_numpy(), patients, rule=rule)
     calibrated = rows["calibrated"]
     mended = [None] * len(keys)

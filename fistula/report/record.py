@@ -38,7 +38,7 @@ def to_json(contents: Contents, *, made: str, files: dict[str, str]) -> str:
         "version": __version__,
         "settings": asdict(contents.settings),
         "cohort_fingerprint": study.cohort.fingerprint,
-        "best": {positive: contents.ranked(positive)[0].configuration.name for positive in study.positives},
+        "best": contents.best.name,
         "sources": {
             configuration.name: {
                 run.folder.name: _hash(run.folder / "predictions.parquet") for run in configuration.runs
@@ -113,6 +113,10 @@ def _numbers(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
         name = together.configuration.name
         for measure, estimate in together.estimates.items():
             yield f"all classes / {name} / {contents.primary} / {measure}", as_json(estimate, [name])
+    if contents.abstention:
+        for measure, estimate in contents.abstention.estimates.items():
+            name = contents.abstention.configuration.name
+            yield f"abstention / {name} / {measure}", as_json(estimate, [name])
     for positive, found in contents.further.items():
         name = found.row.configuration.name
         for kind, estimate in zip(("intercept", "slope"), found.line or (), strict=False):

@@ -97,6 +97,12 @@ def results(
     return rows
 
 
+def counts(rows: pl.DataFrame) -> tuple[int, int, int, int]:
+    """True positives, positives, true negatives, negatives of the decisions on test rows; seeds add up."""
+    labels, called = rows["label"].to_numpy() == 1, rows["called"].to_numpy() == 1
+    return int((labels & called).sum()), int(labels.sum()), int((~labels & ~called).sum()), int((~labels).sum())
+
+
 def seed_rows(row: Row) -> list[tuple[int, Estimate]]:
     """The AUROC of each seed's runs, where a configuration has several: ``(seed, estimate)``."""
     return [

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fistula.evidence.clock import ClockErrors, clock_errors, clock_hours
-from fistula.evidence.clustered import rao_scott
+from fistula.evidence.clustered import clustered_rate
 from fistula.evidence.compare import Comparison, clustered_mcnemar
 from fistula.evidence.estimate import Estimate, undefined
 from fistula.evidence.froc import Froc, froc
@@ -180,7 +180,7 @@ def _by_patient(table: pl.DataFrame, known: pl.DataFrame) -> dict[str, Estimate]
     near = near.group_by("who", "patient_key", maintain_order=True).agg(
         hit=((pl.col("turn").cast(pl.Int64) - pl.col("true").cast(pl.Int64)).abs() <= 1).any()
     )
-    found["slice"] = rao_scott(near["hit"].fill_null(value=False).cast(pl.Int64), near["patient_key"].to_numpy())
+    found["slice"] = clustered_rate(near["hit"].fill_null(value=False).cast(pl.Int64), near["patient_key"].to_numpy())
     return found
 
 

@@ -18,6 +18,19 @@ def say_ci(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} ({interval})"
 
 
+def say_share(estimate: Estimate) -> str:
+    """A share in percent with its 95% CI, or why it has none.
+
+    Example:
+        >>> say_share(Estimate(0.25, 0.1, 0.5, "")), say_share(Estimate(nan, nan, nan, "", "no rows"))
+        ('25% (95% CI, 10% to 50%)', 'n/a (no rows)')
+    """
+    if not estimate.is_defined:
+        return f"n/a ({estimate.reason})"
+    interval = f"95% CI, {estimate.low:.0%} to {estimate.high:.0%}" if estimate.has_interval else estimate.reason
+    return f"{estimate.value:.0%} ({interval})"
+
+
 def say_signed(value: float) -> str:
     """A difference with its sign, the minus as wide as the plus."""
     return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")

@@ -21,7 +21,7 @@ def study(tmp_path):
 def test_a_report_ends_with_the_path_of_its_page(fistula_here, study):
     code, shown, error = fistula_here("report", f"study={study}", "resamples=20")
     assert (code, error) == (0, "")
-    assert shown.splitlines()[0] == "6 finished runs in 2 configurations"
+    assert shown.splitlines()[0] == "6 finished runs of 2 configurations"
     assert shown.splitlines()[-1] == str(study / "report" / "index.html")
     ensemble = f"run={study} 'only=resnet18-transfer-patient_kfold-fold*-seed*'"
     assert f"next: fistula predict {ensemble} source=DIR out=scores" in shown

@@ -177,7 +177,7 @@ def test_a_perfect_score_still_has_an_interval():
     assert (clustered.value, clustered.high, naive.high) == (1.0, 1.0, 1.0)
     assert clustered.low == newcombe_interval(1.0, positives=6, negatives=6)[0]
     assert clustered.low < naive.low < 1
-    assert clustered.method == "Newcombe (2006), patients as sample size, 95 %"
+    assert clustered.method == "Newcombe (2006), patients as sample size, 95%"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import statsmodels.api as sm
 from scipy.stats import t as student
 from sklearn.metrics import balanced_accuracy_score
 
-from fistula.evidence.clustered import balanced_accuracy, gee, rao_scott
+from fistula.evidence.clustered import balanced_accuracy, clustered_rate, gee
 from fistula.evidence.rates import wilson
 
 
@@ -30,8 +30,8 @@ def test_gee_matches_statsmodels(decisions):
     assert (estimate.low, estimate.high) == pytest.approx(tuple(1 / (1 + np.exp(-ends))), abs=1e-9)
 
 
-def test_rao_scott_and_gee_agree_about_the_interval(decisions):
-    by_score, by_logit = rao_scott(*decisions), gee(*decisions)
+def test_clustered_rate_and_gee_agree_about_the_interval(decisions):
+    by_score, by_logit = clustered_rate(*decisions), gee(*decisions)
     assert by_score.low == pytest.approx(by_logit.low, abs=0.02)
     assert by_score.high == pytest.approx(by_logit.high, abs=0.02)
 
@@ -42,7 +42,7 @@ def test_each_end_is_the_wider_of_wilsons_at_the_number_that_patients_left_out_a
     shares = np.array([called[patients != key].mean() for key in keys])
     rate, kish = called.mean(), sizes.sum() ** 2 / np.sum(sizes**2)
     quantile, left = student.ppf(0.975, kish - 1), (len(keys) - 1) / len(keys)
-    found = rao_scott(called, patients)
+    found = clustered_rate(called, patients)
     variance = left * np.sum((shares - shares.mean()) ** 2)
     effective = rate * (1 - rate) / variance
     logits = np.log(shares / (1 - shares))
@@ -57,9 +57,9 @@ def test_each_end_is_the_wider_of_wilsons_at_the_number_that_patients_left_out_a
 
 def test_one_row_a_patient_is_wilsons_interval_as_any_table_of_it_gives():
     outcomes = [1] * 14 + [0] * 10
-    found, expected = rao_scott(outcomes, np.arange(24)), wilson(14, 24)
+    found, expected = clustered_rate(outcomes, np.arange(24)), wilson(14, 24)
     assert (found.low, found.high, found.method) == (expected.low, expected.high, expected.method)
-    assert rao_scott([1] * 24, np.arange(24)).low == pytest.approx(24 / (24 + 1.959964**2))
+    assert clustered_rate([1] * 24, np.arange(24)).low == pytest.approx(24 / (24 + 1.959964**2))
 
 
 def test_a_high_rate_of_few_patients_leans_further_from_1_than_wilson_at_the_effective_number():
@@ -67,20 +67,22 @@ def test_a_high_rate_of_few_patients_leans_further_from_1_than_wilson_at_the_eff
     another patient 130 of 140: logits of ln 27 and ln 13, whose jackknife variance is 0.864; t of 14 degrees, 2.145."""
     outcomes = np.ones((15, 10), dtype=int)
     outcomes[:2, :5] = 0
-    found = rao_scott(outcomes.ravel(), np.repeat(np.arange(15), 10))
+    found = clustered_rate(outcomes.ravel(), np.repeat(np.arange(15), 10))
     assert found.low == pytest.approx(1 / (1 + np.exp(-(np.log(14) - 2.1448 * np.sqrt(0.8643)))), abs=1e-3)
 
 
 def test_slices_that_are_copies_count_as_one():
     outcomes = np.random.default_rng(0).integers(0, 2, size=40)
     copied, patients = np.repeat(outcomes, 10), np.repeat(np.arange(40), 10)
-    alone = rao_scott(outcomes, np.arange(40))
-    assert (rao_scott(copied, patients).low, rao_scott(copied, patients).high) == pytest.approx((alone.low, alone.high))
+    alone = clustered_rate(outcomes, np.arange(40))
+    assert (clustered_rate(copied, patients).low, clustered_rate(copied, patients).high) == pytest.approx(
+        (alone.low, alone.high)
+    )
     assert alone.high - alone.low > 2 * (wilson(copied.sum(), 400).high - wilson(copied.sum(), 400).low)
 
 
 def test_a_rate_of_one_counts_each_patient_once():
-    estimate = rao_scott(np.ones(60, dtype=int), np.repeat(np.arange(12), 5))
+    estimate = clustered_rate(np.ones(60, dtype=int), np.repeat(np.arange(12), 5))
     quantile = student.ppf(0.975, 11)
     assert (estimate.value, estimate.high) == (1.0, 1.0)
     assert estimate.low == pytest.approx(12 / (12 + quantile**2))
@@ -103,13 +105,13 @@ def test_a_rate_of_one_counts_each_patient_once():
     ],
 )
 def test_what_cannot_be_said_is_said_so(outcomes, patients, expected):
-    for function, text in zip((rao_scott, gee), expected, strict=True):
+    for function, text in zip((clustered_rate, gee), expected, strict=True):
         if text:
             assert f"{function(outcomes, patients):.1f}" == text
 
 
 def test_a_rate_of_one_counts_patients_by_kish():
-    estimate = rao_scott(np.ones(14, dtype=int), np.repeat(np.arange(3), [10, 2, 2]))
+    estimate = clustered_rate(np.ones(14, dtype=int), np.repeat(np.arange(3), [10, 2, 2]))
     kish = 14**2 / (100 + 4 + 4)
     quantile = student.ppf(0.975, 1)  # never fewer degrees than one
     assert estimate.low == pytest.approx(kish / (kish + quantile**2))
@@ -120,7 +122,7 @@ def test_balanced_accuracy_of_patients_of_one_class_adds_the_two_errors(make_coh
     called = (cohort.first >= 0.6).astype(int)
     positive = cohort.labels == 1
     rates = [
-        rao_scott((called == label)[cohort.labels == label], cohort.patients[cohort.labels == label])
+        clustered_rate((called == label)[cohort.labels == label], cohort.patients[cohort.labels == label])
         for label in (1, 0)
     ]
     found = balanced_accuracy(cohort.labels, called, cohort.patients)
@@ -149,4 +151,4 @@ def test_balanced_accuracy_says_what_it_lacks():
 
 def test_outcomes_are_checked():
     with pytest.raises(ValueError, match=r"labels must be 0 or 1, got 0\.5 at row 0"):
-        rao_scott([0.5], ["a"])
+        clustered_rate([0.5], ["a"])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fistula.evidence.conformal import Calibration, p_values
+from fistula.evidence.conformal import Calibration, answers_of_known, p_values
 
 
 def calibration_of(labels, scores, models=None, weights=None):
@@ -68,10 +68,44 @@ def test_those_who_are_answered_worked_by_hand():
     1 / 5. The negatives give 0.35 or less to the positives, of whom one (0.2) fits no better, where they give 0.25 or
     more: 2 / 5, else 1 / 5.
     """
-    known = calibration_of([1, 1, 1, 1, 0, 0, 0, 0], [0.9, 0.8, 0.7, 0.2, 0.95, 0.85, 0.75, 0.65])
-    # Answered: positives 0.9, 0.8, 0.7 (right) and 0.2 (wrong, as negative); negatives 0.95 and 0.85 (right), while
-    # 0.75 holds both classes and 0.65 the wrong one alone.
-    assert known.answered(0.3) == pytest.approx((7 / 8, 2 / 7))
+    labels, positive = np.repeat([1, 0], 4), np.array([0.9, 0.8, 0.7, 0.2, 0.05, 0.15, 0.25, 0.35])
+    # One class is left to the positives 0.9, 0.8, 0.7 (right) and 0.2 (wrong, as negative), and to the negatives 0.95
+    # and 0.85 (right), while 0.75 holds both classes and 0.65 the wrong one alone, which a threshold of 0.5 does not
+    # decide for: no answer.
+    told = answers_of_known(labels, both(positive), np.arange(8), positive >= 0.5, error=0.3)
+    assert told.answered.tolist() == [True] * 6 + [False] * 2
+    assert told.wrong.tolist() == [False] * 3 + [True] + [False] * 4
+    assert told.missed.tolist() == [False] * 3 + [True] + [False] * 3 + [True]
+
+
+def test_a_patient_whom_two_networks_scored_is_not_judged_by_the_patients_own_other_score():
+    labels, positive = np.repeat([1, 0], 4), np.array([0.9, 0.8, 0.7, 0.2, 0.05, 0.15, 0.25, 0.35])
+    once = answers_of_known(labels, both(positive), np.arange(8), positive >= 0.5, error=0.3)
+    twice = [np.tile(part, 2) for part in (labels, np.arange(8), positive >= 0.5)]
+    told = answers_of_known(twice[0], both(np.tile(positive, 2)), twice[1], twice[2], error=0.3)
+    for name in ("answered", "wrong", "missed"):
+        assert getattr(told, name).tolist() == getattr(once, name).tolist() * 2
+
+
+def test_of_three_classes_known_patients_are_answered_wrongly_about_as_often_as_new_ones():
+    random, error = np.random.default_rng(5), 0.1
+    estimated, seen, wrong, missed = [], 0, 0, []
+    for _ in range(40):
+        labels = random.choice(3, 500, p=[0.5, 0.2, 0.3])
+        logits = random.normal(size=(500, 3)) + 1.5 * np.eye(3)[labels]
+        scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        calls = scores.argmax(axis=1)
+        known, new = slice(0, 300), slice(300, None)
+        told = answers_of_known(labels[known], scores[known], np.arange(300), calls[known], error=error)
+        estimated.append(told.wrong.sum() / told.answered.sum())
+        missed.append(told.missed.mean())
+        calibration = calibration_of(labels[known], scores[known][np.arange(300), labels[known]])
+        held = p_values(calibration, scores[None, new]) > error
+        answered = (held.sum(axis=1) == 1) & held[np.arange(200), calls[new]]
+        seen += answered.sum()
+        wrong += (answered & (calls[new] != labels[new])).sum()
+    assert wrong / seen == pytest.approx(np.mean(estimated), abs=0.02)
+    assert np.mean(missed) == pytest.approx(error, abs=0.015)
 
 
 def test_the_error_among_the_answered_is_that_of_new_patients():
@@ -81,13 +115,13 @@ def test_the_error_among_the_answered_is_that_of_new_patients():
     for _ in range(60):
         labels = random.integers(0, 2, 400)
         scores = 1 / (1 + np.exp(-(distance * labels + random.normal(size=400) - distance / 2)))
-        own = np.where(labels == 1, scores, 1 - scores)
-        known = calibration_of(labels[:200], own[:200])
-        estimated.append(known.answered(error)[1])
-        held = p_values(known, both(scores[200:])[None]) > error
-        single = held.sum(axis=1) == 1
-        seen += single.sum()
-        wrong += (single & ~held[np.arange(200), labels[200:]]).sum()
+        own, calls = np.where(labels == 1, scores, 1 - scores), (scores >= 0.5).astype(int)
+        told = answers_of_known(labels[:200], both(scores[:200]), np.arange(200), calls[:200], error=error)
+        estimated.append(told.wrong.sum() / told.answered.sum())
+        held = p_values(calibration_of(labels[:200], own[:200]), both(scores[200:])[None]) > error
+        answered = (held.sum(axis=1) == 1) & held[np.arange(200), calls[200:]]
+        seen += answered.sum()
+        wrong += (answered & (calls[200:] != labels[200:])).sum()
     assert wrong / seen == pytest.approx(np.mean(estimated), abs=0.02)
     assert wrong / seen > 1.5 * error
 
@@ -107,7 +141,7 @@ def test_folds_cover_nearly_as_stated():
 
 
 def test_sets_of_three_classes_hold_the_true_one_as_often_as_stated():
-    """Of each class alone, whatever its share and however well it is told apart: 40 %, 8 % and 52 % of patients."""
+    """Of each class alone, whatever its share and however well it is told apart: 40%, 8% and 52% of patients."""
     random = np.random.default_rng(2)
     patients, error, trials, shares = 400, 0.1, 300, [0.4, 0.08, 0.52]
     missed, seen, sizes = np.zeros(3), np.zeros(3), []

@@ -19,7 +19,7 @@ def test_intervals_by_patient_cover_and_those_of_slices_do_not(kind):
     benchmark = runpy.run_path(str(BENCHMARK))
     row = benchmark["measure"](benchmark["Cell"](*kind), repetitions=500)
     naive = row["coverage"].pop(benchmark["NAIVE"], 0.0)
-    # 93 to 97 %, and three Monte-Carlo errors of 1 % for the small number of studies.
+    # 93 to 97%, and three Monte-Carlo errors of 1% for the small number of studies.
     assert all(0.90 < share <= 1 for share in row["coverage"].values()), row["coverage"]
     assert naive < 0.75
     assert abs(row["bias"]) < 0.01

@@ -20,7 +20,7 @@ def test_an_estimate_is_shown_with_its_interval_or_the_reason(estimate, specific
 
 def test_a_gap_without_a_reason_is_refused():
     with pytest.raises(ValueError, match="an estimate with NaN needs a reason"):
-        Estimate(0.5, nan, 0.7, "Wilson, 95 %")
+        Estimate(0.5, nan, 0.7, "Wilson, 95%")
 
 
 def test_an_estimate_knows_what_it_lacks():
@@ -31,6 +31,6 @@ def test_an_estimate_knows_what_it_lacks():
 
 
 def test_the_level_is_part_of_the_method():
-    assert name_method("Wilson", 0.975) == "Wilson, 97.5 %"
+    assert name_method("Wilson", 0.975) == "Wilson, 97.5%"
     with pytest.raises(ValueError, match=r"level must be inside \(0, 1\), got 95"):
         name_method("Wilson", 95)

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from fistula.evidence.area import clustered_auroc, delong, newcombe_interval
 from fistula.evidence.calibration import expected_calibration_error, fit_platt, murphy_decomposition, reliability_curve
-from fistula.evidence.clustered import gee, rao_scott
+from fistula.evidence.clustered import clustered_rate, gee
 from fistula.evidence.compare import clustered_auroc_test, clustered_mcnemar, delong_test, mcnemar
 from fistula.evidence.design import main_effects, seed_and_patient_spread
 from fistula.evidence.estimate import Estimate
@@ -27,71 +27,71 @@ RIGHT, WRONG = np.array([1, 1, 0, 1, 1, 0, 1, 1]), np.array([0, 1, 0, 1, 0, 0, 1
 COUNTS = Confusion(8, 2, 9, 1)
 PAIR = np.stack([SCORES, OTHERS], axis=1)
 
-RATE = "the wider end of Wilson at the effective number of slices and of the logit, patients left out in turn, t, 95 %"
+RATE = "the wider end of Wilson at the effective number of slices and of the logit, patients left out in turn, t, 95%"
 
 
 @pytest.mark.parametrize(
     ("estimate", "method"),
     [
-        (wilson(3, 8), "Wilson, 95 %"),
-        (wilson(0, 0), "Wilson, 95 %"),
-        (clopper_pearson(3, 8), "Clopper-Pearson, 95 %"),
-        (clopper_pearson(0, 0), "Clopper-Pearson, 95 %"),
+        (wilson(3, 8), "Wilson, 95%"),
+        (wilson(0, 0), "Wilson, 95%"),
+        (clopper_pearson(3, 8), "Clopper-Pearson, 95%"),
+        (clopper_pearson(0, 0), "Clopper-Pearson, 95%"),
         (
-            rao_scott(RIGHT, PATIENTS),
+            clustered_rate(RIGHT, PATIENTS),
             RATE,
         ),
         (
-            rao_scott([], []),
+            clustered_rate([], []),
             RATE,
         ),
         (
-            rao_scott([1, 0], ["a", "a"]),
+            clustered_rate([1, 0], ["a", "a"]),
             RATE,
         ),
-        (gee(RIGHT, PATIENTS), "logistic GEE, robust variance, 95 %"),
-        (gee([], []), "logistic GEE, robust variance, 95 %"),
-        (gee([1, 0], ["a", "a"]), "logistic GEE, robust variance, 95 %"),
-        (gee([1, 1], ["a", "b"]), "logistic GEE, robust variance, 95 %"),
-        (delong(LABELS, SCORES), "DeLong, 95 %"),
-        (delong([1, 1], [0.1, 0.2]), "DeLong, 95 %"),
-        (delong([0, 1], [0.1, 0.2]), "DeLong, 95 %"),
-        (delong([0, 0, 1, 1], [0.1, 0.1, 0.1, 0.1]), "DeLong, 95 %"),
-        (delong([0, 0, 1, 1], [0, 0, 1, 1]), "Newcombe (2006), patients as sample size, 95 %"),
+        (gee(RIGHT, PATIENTS), "logistic GEE, robust variance, 95%"),
+        (gee([], []), "logistic GEE, robust variance, 95%"),
+        (gee([1, 0], ["a", "a"]), "logistic GEE, robust variance, 95%"),
+        (gee([1, 1], ["a", "b"]), "logistic GEE, robust variance, 95%"),
+        (delong(LABELS, SCORES), "DeLong, 95%"),
+        (delong([1, 1], [0.1, 0.2]), "DeLong, 95%"),
+        (delong([0, 1], [0.1, 0.2]), "DeLong, 95%"),
+        (delong([0, 0, 1, 1], [0.1, 0.1, 0.1, 0.1]), "DeLong, 95%"),
+        (delong([0, 0, 1, 1], [0, 0, 1, 1]), "Newcombe (2006), patients as sample size, 95%"),
         (
             clustered_auroc(LABELS, SCORES, PATIENTS),
-            "within runs, patients left out in turn, logit scale, t, 95 %",
+            "within runs, patients left out in turn, logit scale, t, 95%",
         ),
-        (clustered_auroc([1], [0.1], ["a"]), "within runs, patients left out in turn, logit scale, t, 95 %"),
-        (delong_test(LABELS, SCORES, OTHERS).difference, "paired DeLong test, 95 %"),
-        (delong_test([1, 1], [0.1, 0.2], [0.1, 0.2]).difference, "paired DeLong test, 95 %"),
-        (delong_test(LABELS, SCORES, SCORES).difference, "paired DeLong test, 95 %"),
+        (clustered_auroc([1], [0.1], ["a"]), "within runs, patients left out in turn, logit scale, t, 95%"),
+        (delong_test(LABELS, SCORES, OTHERS).difference, "paired DeLong test, 95%"),
+        (delong_test([1, 1], [0.1, 0.2], [0.1, 0.2]).difference, "paired DeLong test, 95%"),
+        (delong_test(LABELS, SCORES, SCORES).difference, "paired DeLong test, 95%"),
         (
             clustered_auroc_test(LABELS, SCORES, OTHERS, PATIENTS).difference,
-            "paired AUROCs within runs, patients left out in turn, t, 95 %",
+            "paired AUROCs within runs, patients left out in turn, t, 95%",
         ),
         (mcnemar(RIGHT, WRONG).difference, "McNemar's test, exact"),
         (mcnemar([], []).difference, "McNemar's test, exact"),
         (
             clustered_mcnemar(RIGHT, WRONG, PATIENTS).difference,
-            "paired rates, patients left out in turn, t, 95 %",
+            "paired rates, patients left out in turn, t, 95%",
         ),
-        (clustered_mcnemar([], [], []).difference, "paired rates, patients left out in turn, t, 95 %"),
+        (clustered_mcnemar([], [], []).difference, "paired rates, patients left out in turn, t, 95%"),
         (
             clustered_mcnemar([1, 0], [0, 0], ["a", "a"]).difference,
-            "paired rates, patients left out in turn, t, 95 %",
+            "paired rates, patients left out in turn, t, 95%",
         ),
         (
             seed_and_patient_spread(place(LABELS, PAIR, PATIENTS)).seed,
-            "standard deviation over seeds, chi-square, 95 %",
+            "standard deviation over seeds, chi-square, 95%",
         ),
         (
             seed_and_patient_spread(place(LABELS, SCORES, PATIENTS)).seed,
-            "standard deviation over seeds, chi-square, 95 %",
+            "standard deviation over seeds, chi-square, 95%",
         ),
         (
             seed_and_patient_spread(place([1, 1], [[0.1, 0.2]] * 2, ["a", "b"])).seed,
-            "standard deviation over seeds, chi-square, 95 %",
+            "standard deviation over seeds, chi-square, 95%",
         ),
         (
             seed_and_patient_spread(place(LABELS, PAIR, PATIENTS)).patients,
@@ -103,11 +103,11 @@ RATE = "the wider end of Wilson at the effective number of slices and of the log
         ),
         (
             main_effects({"model": ["a", "b"]}, place(LABELS, PAIR, PATIENTS))[0].difference,
-            "least squares over runs, patients left out in turn, t, 95 %",
+            "least squares over runs, patients left out in turn, t, 95%",
         ),
         (
             main_effects({"model": ["a", "b"], "mode": ["x", "y"]}, place(LABELS, PAIR, PATIENTS))[0].difference,
-            "least squares over runs, patients left out in turn, t, 95 %",
+            "least squares over runs, patients left out in turn, t, 95%",
         ),
     ],
 )
@@ -122,7 +122,7 @@ def test_a_lower_level_gives_narrower_intervals_of_the_same_value(make):
     for wide, narrow in zip(make(COUNTS, level=0.95), make(COUNTS, level=0.5), strict=True):
         assert wide.value == narrow.value
         assert wide.low < narrow.low < narrow.value < narrow.high < wide.high
-        assert (wide.method[-4:], narrow.method[-4:]) == ("95 %", "50 %")
+        assert (wide.method[-3:], narrow.method[-3:]) == ("95%", "50%")
 
 
 def test_differences_end_at_one():
@@ -157,7 +157,7 @@ def test_the_exact_test_of_equally_many_discordant_rows_has_p_1():
 
 
 def test_two_patients_and_two_seeds_are_enough():
-    assert rao_scott([1, 0, 1, 1], list("aabb")).has_interval
+    assert clustered_rate([1, 0, 1, 1], list("aabb")).has_interval
     assert gee([1, 0, 1, 1], list("aabb")).has_interval
     assert seed_and_patient_spread(place(LABELS, PAIR, PATIENTS)).seed.has_interval
 

@@ -4,7 +4,7 @@ import statsmodels.api as sm
 from scipy.stats import t as student
 
 from fistula.evidence.area import clustered_auroc
-from fistula.evidence.clustered import rao_scott
+from fistula.evidence.clustered import clustered_rate
 from fistula.evidence.places import (
     best_of,
     clustered_mean,
@@ -44,7 +44,7 @@ def test_a_place_that_was_not_named_is_far_from_every_limit_and_has_no_part_in_t
 
 def test_the_share_within_has_the_interval_of_a_clustered_share(rows):
     distances, patients = rows
-    assert share_within(distances, patients, limit=5.0) == rao_scott((distances <= 5.0).astype(int), patients)
+    assert share_within(distances, patients, limit=5.0) == clustered_rate((distances <= 5.0).astype(int), patients)
 
 
 def test_the_median_lies_where_half_of_the_distances_are_below(rows):

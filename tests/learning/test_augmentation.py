@@ -83,7 +83,7 @@ def test_ghosts_stand_where_the_lines_of_k_space_put_them():
     drawn = transform.apply(image, ghosts=4, intensity=0.4, axis=0).astype(float)[:, 0]
     brightest = np.sort(np.argsort(drawn)[-4:])
     np.testing.assert_array_equal(brightest, [10, 26, 42, 58])
-    # A quarter of the lines lost 40 %: the line keeps 90 %, each ghost has 10 %, but for what the centre gives back.
+    # A quarter of the lines lost 40%: the line keeps 90%, each ghost has 10%, but for what the centre gives back.
     assert drawn[10] == pytest.approx(180, abs=4)
     assert drawn[26] == pytest.approx(20, abs=4)
     along = transform.apply(image, ghosts=4, intensity=0.4, axis=1)

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fistula.predict.familiar import calibration, known_patients
+from fistula.predict.familiar import known_patients, scored_patients
 from fistula.predict.scores import group_scores, slice_scores
 
 
@@ -92,12 +92,12 @@ def test_a_patient_is_known_by_what_gives_most_away():
 def test_calibration_takes_each_runs_own_test_patients_and_every_patient_once():
     first = learned(["p", "q", "q"], ["test", "test", "test"], labels=[0, 0, 1], scores=[0.1, 0.2, 0.6])
     second = learned(["p", "q", "q"], ["test", "val", "val"], scores=[0.3, 0.5, 0.5])
-    found = calibration([first, second])
+    found = scored_patients([first, second]).calibration
     rows = sorted(zip(found.models, found.scores, found.labels, found.weights, strict=True))
     assert rows == [(0, pytest.approx(0.4), 1, 1.0), (0, 0.9, 0, 0.5), (1, 0.7, 0, 0.5)]
 
 
-def test_of_three_classes_a_patient_is_known_for_every_class_that_a_slice_has():
+def test_of_three_classes_a_patient_is_known_for_the_last_that_a_slice_has():
     run = learned(["p", "q", "q"], ["test", "test", "test"], labels=[2, 0, 1])
     run.classes = ["none", "low", "high"]
     run.predictions = run.predictions.with_columns(
@@ -105,7 +105,7 @@ def test_of_three_classes_a_patient_is_known_for_every_class_that_a_slice_has():
         score_low=pl.Series([0.2, 0.3, 0.8]),
         score_high=pl.Series([0.7, 0.1, 0.0]),
     )
-    found = calibration([run])
-    assert found.labels.tolist() == [2, 0, 1]
-    np.testing.assert_allclose(found.scores, [0.7, 0.4, 0.55])
-    assert found.weights.tolist() == [1, 1, 1]
+    found = scored_patients([run]).calibration
+    assert found.labels.tolist() == [2, 1]
+    np.testing.assert_allclose(found.scores, [0.7, 0.55])
+    assert found.weights.tolist() == [1, 1]

@@ -3,9 +3,10 @@ import json
 import pytest
 
 from fistula.evidence.rates import wilson
-from fistula.report.contents import Settings, compute
-from fistula.report.paper import paper_rows
+from fistula.report.paper import beside_the_paper, paper_rows
 from fistula.report.study import read_study
+
+from .conftest import write_study
 
 
 @pytest.mark.parametrize("row", paper_rows(), ids=lambda row: str(row.row))
@@ -21,22 +22,32 @@ def test_the_best_rows_interval_is_wilsons_of_96_and_94_in_99():
     assert f"{best.specificity:.1%}" == "94.9% (88.7% to 97.8%)"
 
 
-def test_configurations_of_the_same_factors_stand_beside_the_papers_rows(study_folder):
-    pairs = compute(read_study(study_folder), Settings(resamples=20)).beside_the_paper
-    assert [(theirs.row, ours.name) for theirs, ours in pairs] == [(1, "transfer"), (4, "end-to-end")]
+@pytest.fixture
+def repeated(tmp_path):
+    """A study of the paper's eight configurations."""
+    rows = paper_rows()
+    folder = write_study(tmp_path / "study", learnings=[f"row {row.row}" for row in rows], folds=2)
+    for row in rows:
+        for path in folder.glob(f"resnet18-row {row.row}-*/run.json"):
+            record = json.loads(path.read_text())
+            path.write_text(json.dumps(record | {"factors": record["factors"] | row.factors}))
+    return folder
 
 
-def test_a_study_with_any_other_configuration_is_not_the_papers(study_folder):
-    path = study_folder / "resnet18-end_to_end-patient_kfold-fold0-seed0" / "run.json"
+def test_configurations_of_the_same_factors_stand_beside_the_papers_rows(repeated):
+    pairs = beside_the_paper(read_study(repeated))
+    assert [theirs.row for theirs, _ in pairs] == list(range(1, 9))
+    assert all(ours.runs[0].folder.name.startswith(f"resnet18-row {theirs.row}-") for theirs, ours in pairs)
+
+
+def test_a_study_with_any_other_configuration_is_not_the_papers(repeated):
+    path = next(repeated.glob("resnet18-row 3-*/run.json"))
     record = json.loads(path.read_text())
     record["factors"]["epochs"] = 7
     path.write_text(json.dumps(record))
-    assert compute(read_study(study_folder), Settings(resamples=20)).beside_the_paper == []
+    assert beside_the_paper(read_study(repeated)) == []
 
 
-def test_another_network_has_no_row_in_the_paper(study_folder):
-    for path in study_folder.glob("*/run.json"):
-        record = json.loads(path.read_text())
-        record["factors"]["model"] = "tf_efficientnet_lite0"
-        path.write_text(json.dumps(record))
-    assert compute(read_study(study_folder), Settings(resamples=20)).beside_the_paper == []
+def test_a_study_that_happens_to_hold_one_of_its_configurations_is_not_the_papers(study_folder):
+    assert read_study(study_folder).configurations[0].factors["model"] == "resnet18"
+    assert beside_the_paper(read_study(study_folder)) == []

@@ -1,0 +1,63 @@
+"""Whom `fistula predict` would answer among the study's own test patients, and how often those answers are wrong."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fistula.evidence.clustered import clustered_rate
+from fistula.evidence.conformal import answers_of_known
+from fistula.evidence.estimate import Estimate
+from fistula.report.all_classes import wide_rows
+from fistula.report.results import Row
+from fistula.report.study import Configuration, Study
+
+ERROR = 0.1  # the default of `fistula predict`: rate at which the true class may be missing among the possible ones
+
+
+@dataclass(frozen=True)
+class Abstention:
+    """What a configuration would tell its test patients, each judged by the others; seeds add up.
+
+    Attributes:
+        configuration: Whose runs they are.
+        answered: Share of the patients for whom one class alone remains possible.
+        wrong: Share of these answers that is wrong; undefined where none is given.
+        missed: Share of all patients whose class is not among the possible ones.
+        error: At which they were judged.
+    """
+
+    configuration: Configuration
+    answered: Estimate
+    wrong: Estimate
+    missed: Estimate
+    error: float = ERROR
+
+    @property
+    def estimates(self) -> dict[str, Estimate]:
+        """Each number by its name."""
+        return {"answered": self.answered, "wrong": self.wrong, "missed": self.missed}
+
+
+def abstention(study: Study, configuration: Configuration, rows: list[Row]) -> Abstention | None:
+    """What a configuration's test patients would be told at an error rate of `ERROR`.
+
+    None where it is no evidence of that: under a split that leaks by design, of permuted labels, and where the test
+    patients lack a class.
+    """
+    mine = [row for row in rows if row.configuration is configuration and row.level == "patient"]
+    if configuration.leaky_by_design or configuration.is_canary or any(row.num[1] in (0, row.num[0]) for row in mine):
+        return None
+    if len(mine) == 1:
+        table = mine[0].rows
+        truth, called, positive = (table[name].to_numpy() for name in ("label", "called", "score"))
+        scores, keys = np.stack([1 - positive, positive], axis=1), table["patient_key"].to_numpy()
+    else:
+        truth, scores, keys, _ = wide_rows(study, configuration, mine)
+        called = scores.argmax(axis=1)
+    told = answers_of_known(truth, scores, keys, called, error=ERROR)
+    return Abstention(
+        configuration,
+        clustered_rate(told.answered.astype(int), keys),
+        clustered_rate(told.wrong[told.answered].astype(int), keys[told.answered]),
+        clustered_rate(told.missed.astype(int), keys),
+    )
