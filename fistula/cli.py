@@ -22,22 +22,22 @@ if TYPE_CHECKING:  # `fistula --help` must not wait for the import
 sys.path.append(str(Path(__file__).parent / "plugins"))
 
 COMMANDS = {
-    "phantom": "write a synthetic cohort as DICOM files with their labels",
-    "plan": "say how many patients a study needs, with a paragraph for its protocol",
-    "doctor": "say what a folder of DICOM files holds, what would be kept, and what refused and why",
+    "phantom": "write a synthetic cohort as DICOM files, with labels",
+    "plan": "estimate how many patients a study needs, with a paragraph for its protocol",
+    "doctor": "list what a folder of images holds, and what would be kept or refused, and why",
     "label": "write pages on which radiologists label slices in a browser, without a server",
-    "agree": "say how well readers agree, where they do not, and make a consensus",
+    "agree": "measure how well readers agree, list where they disagree, and make a consensus",
     "ingest": "turn DICOM or image files and a table of labels into a checked cohort",
     "train": "train one run, or with -m a study of many",
     "preview": "show what an augmentation does to slices of a cohort",
     "weights": "bring pretrained weights to a machine without a network: pull, list, verify, pack",
-    "status": "show how far a study is",
-    "who": "lead a pseudonym back to the patient and the image, on this machine",
-    "evaluate": "score a labelled cohort that a study never saw, for its report",
+    "status": "show the progress of a study",
+    "who": "trace a pseudonym back to the patient and the image, on this machine",
+    "evaluate": "score a labeled external cohort, for the study's report",
     "report": "compare the runs of a study on one page",
     "predict": "score new images with a run or a study",
-    "serve": "score what is uploaded, on this machine",
-    "explain": "say whether a run's maps point at the findings",
+    "serve": "score uploaded images, on this machine",
+    "explain": "measure whether a run's saliency maps point at the findings",
     "export": "write the network of a run as ONNX or TorchScript, with a model card",
 }
 
@@ -101,7 +101,7 @@ def _main(arguments: list[str]) -> None:
     try:
         run_command(arguments[0], arguments[1:])
     except KeyboardInterrupt:
-        goes_on = ": the same command goes on where it stopped" if arguments[0] == "train" else ""
+        goes_on = ": the same command resumes it" if arguments[0] == "train" else ""
         print(f"interrupted{goes_on}", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:

@@ -92,7 +92,7 @@ def find_contradictions(manifest: pl.DataFrame) -> Iterator[Finding]:
     groups = manifest.group_by("pixel_hash", maintain_order=True).agg("slice_key", pl.col("label").n_unique())
     for names in groups.filter(pl.col("label") > 1)["slice_key"].to_list():
         yield _finding(
-            "label_conflict", sorted(names), None, f"slices {_short(names)} are equal and labelled differently"
+            "label_conflict", sorted(names), None, f"slices {_short(names)} are equal and labeled differently"
         )
 
 

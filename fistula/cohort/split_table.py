@@ -33,7 +33,7 @@ def split_table(name: str, images: pl.DataFrame, folds: Iterable[np.ndarray]) ->
         Columns as in `COLUMNS`, in the order of the folds and, within each, of the images.
 
     Raises:
-        DataError: If a fold's training part lacks a class, or its val or test part has no two.
+        DataError: If a fold's training set lacks a class, or its val or test part has no two.
     """
     labels = images["label"].to_numpy()
     keys = images.select("slice_key", copy=pl.col("copy") if "copy" in images.columns else pl.lit(0))

@@ -102,7 +102,7 @@ def run(cfg: DictConfig) -> None:
     slices, why, options = trial(survey, rules, look, labels=labels, policies=policies, patient=patient)
     why = missing or why
     for sentence in early_warnings(slices):
-        console.print(f"early: {sentence}", style="yellow", soft_wrap=True, markup=False)
+        console.print(f"caution: {sentence}", style="yellow", soft_wrap=True, markup=False)
     if why:
         console.print(f"ingest would stop: {why}", style="red", soft_wrap=True, markup=False)
     if options:

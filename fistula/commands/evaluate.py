@@ -34,7 +34,7 @@ def run(cfg: DictConfig) -> None:
     check_shared(cfg.shared)
     folder = Path(str(cfg.run))
     if (cfg.cohort is None) != bool(cfg.shifts):
-        remedy = "shifts=true scores the study's own test patients, and takes no cohort"
+        remedy = "shifts=true scores the study's own test patients and takes no cohort"
         raise ConfigError("cohort", "must be given, or shifts=true in its place", remedy=remedy)
     study = read_study(study_of(folder))
     if cfg.shifts:
@@ -122,14 +122,14 @@ def study_of(folder: Path) -> Path:
 
 
 def _noted(meeting: dict[str, Any], strange: list[str]) -> list[str]:
-    notes = [f"another population: {one}" for one in strange]
+    notes = [f"population differs: {one}" for one in strange]
     if not meeting["same_key"]:
         notes.append(
-            "patients of the study cannot be recognised by name: the cohort was ingested with another pseudonym key; "
+            "patients of the study cannot be recognized by name: the cohort was ingested with another pseudonym key; "
             "copies of slices were looked for all the same"
         )
     if meeting["patients"]:
-        notes.append(f"{len(meeting['patients'])} patients shared with the study's cohort were left out")
+        notes.append(f"{len(meeting['patients'])} patients shared with the study's cohort were excluded")
     if meeting["repeated"]:
         notes.append(f"{meeting['repeated']} slices have the pixels of another patient's: the cohort has copies in it")
     return notes
@@ -197,7 +197,7 @@ def _say(record: dict[str, Any]) -> None:
     print(f"{record['configuration']}, {runs} run{'s' if runs > 1 else ''}, on {patients} patients of {record['name']}")
     for name, number in record["numbers"].items():
         *place, last = name.split(" / ")[2:]
-        if len(place) == 2 and last in ("auroc", "sensitivity", "specificity", "auroc inside less outside"):
+        if len(place) == 2 and last in ("auroc", "sensitivity", "specificity", "auroc internal minus external"):
             print(f"  {', '.join(place)}: {last.replace('auroc', 'AUROC')} {_text(number)}")
     for note in record["notes"]:
         print(f"noted: {note}")

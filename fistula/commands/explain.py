@@ -35,7 +35,7 @@ def run(cfg: DictConfig) -> None:
         print(f"  peak within {cfg.tolerance_mm:g} mm: {_share(maps)}")
         print(f"  pointing at the mean opening: {_share(guess)}; at a random point of the body: {chance['hits']:.0%}")
         if maps["without_map"]:
-            print(f"  {maps['without_map']} slices without a map: nothing in them spoke for the class")
+            print(f"  {maps['without_map']} slices without a map: no region supported the class")
         print(f"  mean distance: {_mm(maps)}; of the mean opening: {_mm(guess)}; of a random point: {_mm(chance)}")
         print(f"  {_say_learned(result)}")
         print(f"  kept in {path}")
@@ -78,10 +78,12 @@ def _evaluate(loaded: "LoadedRun", *, method: str, tolerance_mm: float, seed: in
 
 def _say_learned(result: dict[str, Any]) -> str:
     if result["learned"] is None:
-        return "no slice has a map: whether learning made the maps cannot be said"
+        return "no slice has a map: whether maps depend on what was learned cannot be tested"
     if result["similarity"] is None:
-        return "random weights give no map where these do: learning made the maps"
-    verdict = "learning made the maps" if result["learned"] else "the maps hardly depend on what was learned"
+        return "random weights give no map where these do: the maps depend on what was learned"
+    verdict = (
+        "the maps depend on what was learned" if result["learned"] else "the maps hardly depend on what was learned"
+    )
     return f"rank correlation with the maps of random weights {result['similarity']:.2f}: {verdict}"
 
 

@@ -67,9 +67,9 @@ def run(cfg: DictConfig) -> None:
         console.print(f"noted: {name}: {count}", style="yellow", soft_wrap=True)
     alone = [f"{ALONE[fact]} {value:.2f}" for fact, value in record["alone"].items() if value is not None]
     if alone:
-        print(f"per-patient AUROC of what needs no image, 0.50 being chance: {', '.join(alone)}")
+        print(f"per-patient AUROC without any image (0.50 is chance): {', '.join(alone)}")
     for sentence in record["early"]:
-        console.print(f"early: {sentence}", style="yellow", soft_wrap=True, markup=False)
+        console.print(f"caution: {sentence}", style="yellow", soft_wrap=True, markup=False)
     if record["ignored_columns"]:
         print(f"other_columns=ignore: left out {', '.join(record['ignored_columns'])}")
     counts = ", ".join(f"{name}: {count}" for name, count in record["by_class"].items())
@@ -78,9 +78,8 @@ def run(cfg: DictConfig) -> None:
     for whose, found in record["negatives"].items():
         print(f"negatives={cfg.negatives}: {found['slices']} slices of {found['patients']} {whose} are negative")
     rest = record["slices"] - record["labelled"]
-    print(
-        f"{record['labelled']} slices of {record['patients']} patients ({counts}), and {rest} of theirs without a label"
-    )
+    unlabeled = f", and {rest} more without a label" if rest else ""
+    print(f"{record['labelled']} slices of {record['patients']} patients ({counts}){unlabeled}")
     if len(record["classes"]) == 2:
         print(f"positive class: {record['classes'][-1]}")
     print(f"look at {out / 'contact_sheet.png'}")

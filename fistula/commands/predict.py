@@ -53,7 +53,7 @@ def run(cfg: DictConfig) -> None:
                 )
                 failed += unmade
                 if left_empty:
-                    named = f"left empty in DICOM objects, as their source is damaged there: {', '.join(left_empty)}"
+                    named = f"left empty in DICOM objects because the source is damaged: {', '.join(left_empty)}"
                     prediction.summary["notes"].append(named)
                 complete(folder, failed, prediction.summary["notes"])
         flow = slices.flow.table()
@@ -73,5 +73,5 @@ def run(cfg: DictConfig) -> None:
     print(out / "index.html")
     if failed:
         found = f"{len(failed)} ({failed[0]}{'; ...' if len(failed) > 1 else ''})"
-        remedy = "The scores are whole; summary.json names each under `failed`"
-        raise SideProductError(out, "lacks what was to be made beside the scores", found=found, remedy=remedy)
+        remedy = "The scores are complete; summary.json lists each failure under `failed`"
+        raise SideProductError(out, "lacks some of what was to accompany the scores", found=found, remedy=remedy)

@@ -108,7 +108,7 @@ def _log_to_wandb(study: "Study", report: Path) -> None:
     try:
         record_study(settings, name=study.name, key=key, report=report)
     except Exception as error:
-        log.warning("logger=wandb failed (%s): the report is whole without it", error)
+        log.warning("logger=wandb failed (%s); the report itself is complete", error)
 
 
 def _wandb_of(study: "Study") -> DictConfig | None:

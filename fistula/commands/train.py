@@ -38,7 +38,7 @@ def run(cfg: DictConfig) -> None:
         plan = Planner().plan(cfg)
         plan.folder.check()
         if plan.folder.is_done:
-            log.info("%s: done before", plan.name)
+            log.info("%s: already done", plan.name)
             return
         own = claim(plan.folder.path)
         try:
@@ -97,7 +97,7 @@ def _relieved(plan: RunPlan, parts: int) -> list[str]:
     if parts == plan.cfg.micro_batches:
         return []
     asked = plan.cfg.micro_batches
-    return [f"out of memory: each batch in {parts} parts, not {asked}, which is another training to batch norms"]
+    return [f"out of memory: each batch is split into {parts} parts instead of {asked}, which batch norms notice"]
 
 
 def _follow(cfg: DictConfig) -> None:

@@ -214,7 +214,7 @@ def create_backbone(
     seen, settings = colour_constants(mean=mean, std=std), checked_options(options) | {"num_classes": num_classes}
     name = located(str(architecture), download=download)
     overlay: dict[str, Any] = {}
-    source = "random initialisation"
+    source = "random initialization"
     if pretrained:
         with torch.device("meta"):
             network = made(name, architecture, settings, image_size=None)

@@ -77,7 +77,7 @@ def is_clinical(classifier: FistulaClassifier) -> bool:
 
 
 def fit_clinical(classifier: FistulaClassifier, data: FistulaDataModule, checkpoint: Path) -> None:
-    """Fit the regression on the training part, and write its coefficients as the best weights of a run.
+    """Fit the regression on the training set, and write its coefficients as the best weights of a run.
 
     Ridge-penalised maximum likelihood on standardised values; the intercept is not penalised. Each bag counts once.
 
@@ -88,7 +88,7 @@ def fit_clinical(classifier: FistulaClassifier, data: FistulaDataModule, checkpo
 
     Raises:
         ConfigError: If the run has no covariates.
-        DataError: If the training part lacks a class.
+        DataError: If the training set lacks a class.
     """
     covariates, network = classifier.covariates, classifier.backbone.network
     if covariates is None:
@@ -98,7 +98,7 @@ def fit_clinical(classifier: FistulaClassifier, data: FistulaDataModule, checkpo
     if len(set(labels.tolist())) < data.num_classes:
         held = ", ".join(data.cohort.classes[label] for label in sorted(set(labels.tolist())))
         remedy = "Take fewer folds, another split.seed, or more patients"
-        raise DataError("model=clinical", "must have every class in the training part", found=held, remedy=remedy)
+        raise DataError("model=clinical", "must have every class in the training set", found=held, remedy=remedy)
     values = covariates.standard(data.known["train"]).double().numpy()
     regression = LogisticRegression(C=network.inverse_penalty, max_iter=10_000, tol=1e-8)
     regression.fit(values, labels)

@@ -40,7 +40,7 @@ class Covariates(nn.Module):
         nn.init.zeros_(self.layer.weight)
 
     def standardise(self, values: Tensor) -> None:
-        """Take mean and standard deviation from the training part.
+        """Take mean and standard deviation from the training set.
 
         Args:
             values: ``(B, C)``, NaN where one is not known.
@@ -53,7 +53,7 @@ class Covariates(nn.Module):
             if len(known.unique()) < 2:
                 found = f"{known[0]:g} alone" if len(known) else "none"
                 rule, remedy = (
-                    "must have two values in the training part",
+                    "must have two values in the training set",
                     "Leave it out: it teaches nothing",
                 )
                 raise DataError(f"covariates: {name}", rule, found=found, remedy=remedy)
@@ -90,7 +90,7 @@ class Accompanied(Dataset):
 
 
 def standardised_on(known: Mapping[str, Tensor], names: Sequence[str], *, num_classes: int) -> Covariates | None:
-    """Covariates standardised on the training part of what is `known`; None where there are no names."""
+    """Covariates standardised on the training set of what is `known`; None where there are no names."""
     if not names:
         return None
     covariates = Covariates(names, num_classes=num_classes)

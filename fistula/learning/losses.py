@@ -84,7 +84,7 @@ def class_weights(counts: Sequence[int], balance: float) -> Tensor | None:
         return None
     number = torch.tensor(counts, dtype=torch.float64)
     if (number == 0).any():
-        rule = "loss.class_balance weighs by the number of slices, so every class needs one in the training part"
+        rule = "loss.class_balance weighs by the number of slices, so every class needs one in the training set"
         raise DataError("split", rule, found=f"counts {list(counts)}", remedy="Use another split or loss=cross_entropy")
     weights = number**-balance
     return (weights * number.sum() / (weights * number).sum()).float()

@@ -16,7 +16,7 @@ class AllLayers:
 
     Attributes:
         pretrained: True is the paper's *transfer* (every layer starts from pretrained weights), False its
-            *end-to-end* (random initialisation). The backbone obeys it.
+            *end-to-end* (random initialization). The backbone obeys it.
         layer_decay: Factor of the rate from one layer to the one below it, in timm's grouping; 1 is the same for all.
 
     Raises:

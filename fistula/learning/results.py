@@ -123,7 +123,7 @@ def _constant(test: pl.DataFrame, threshold: float) -> list[str]:
     positive = (test["score"] >= threshold).unique().to_list()
     if len(positive) > 1:
         return []
-    return [f"constant prediction: every test slice is called {'positive' if positive[0] else 'negative'}"]
+    return [f"constant prediction: all test slices are classified as {'positive' if positive[0] else 'negative'}"]
 
 
 def _estimates(estimates: dict[str, Estimate]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class EpochShuffle(EpochSampler):
     """Every slice once, in a new order each epoch.
 
     Args:
-        slices: The training part, one row a slice, in the dataset's order.
+        slices: The training set, one row a slice, in the dataset's order.
         seed: Of the order.
     """
 
@@ -53,7 +53,7 @@ class Balanced(EpochSampler):
     A slice that is drawn twice in an epoch is augmented anew.
 
     Args:
-        slices: The training part, one row a slice, in the dataset's order.
+        slices: The training set, one row a slice, in the dataset's order.
         by: Columns that form the groups: ``[label]``, ``[patient_key]``, or both, one within the other: classes
             evenly, the patients of a class evenly, the slices of a patient evenly.
         seed: Of the draws.

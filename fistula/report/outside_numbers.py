@@ -19,7 +19,7 @@ def outside_numbers(found: Iterable[Outside]) -> Iterator[tuple[str, dict[str, A
         for metric in one.estimates:
             yield f"{place} / {metric}", as_json(one.estimates[metric], source)
             yield f"{place} / {metric} of single networks", as_json(one.single[metric], source)
-            yield f"{place} / {metric} inside less outside", as_json(one.differences[metric], source)
+            yield f"{place} / {metric} internal minus external", as_json(one.differences[metric], source)
         for kind, estimate in zip(("intercept", "slope"), one.line or (), strict=False):
             yield f"{place} / calibration {kind}", as_json(estimate, source)
         for kind, value in zip(("mean probability", "observed share"), one.expected or (), strict=False):
@@ -46,7 +46,7 @@ def outside_lines(found: Iterable[Outside]) -> list[dict[str, Any]]:
         for kind, estimates in (
             ("", one.estimates),
             ("_single", one.single),
-            ("_inside_less_outside", one.differences),
+            ("_internal_minus_external", one.differences),
         ):
             for metric, estimate in estimates.items():
                 name = f"{metric}{kind}"

@@ -29,7 +29,7 @@ def shifts_figure(found: Robustness) -> Figure:
             axes.set_ylim(-0.03, 1.03)
         figure.supxlabel("strength", fontsize=9)
         grid[0].plot([], [], "o-", color=COLOURS[0], label="AUROC, 95% CI")
-        grid[0].plot([], [], "s--", color=COLOURS[1], label="share without an answer")
+        grid[0].plot([], [], "s--", color=COLOURS[1], label="proportion abstained")
         if found.steps[0].by_scanner:
             grid[0].plot([], [], color=REST, label="AUROC of one scanner")
         figure.legend(loc="outside upper left", ncols=3)

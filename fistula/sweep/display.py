@@ -25,7 +25,7 @@ class Display:
         self.bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
         self.task = self.bar.add_task("runs", total=total, completed=num_done)
         if num_done:
-            self.note(f"{num_done} of {total} runs were done before")
+            self.note(f"{num_done} of {total} runs were already done")
 
     def __enter__(self) -> "Display":
         self.bar.start()

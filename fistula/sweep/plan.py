@@ -167,7 +167,7 @@ def _check_head(cfg: DictConfig, cohort: Cohort, parts: pl.DataFrame) -> None:
     train = parts.filter(pl.col("part") == "train")["slice_key"]
     marked = cohort.labelled.filter((pl.col("label") == 1) & pl.col("opening_row").is_not_null())
     if not marked["slice_key"].is_in(train.implode()).any():
-        rule, remedy = "needs points in the training part, and it has none", "Use another split, or head=classify"
+        rule, remedy = "needs points in the training set, and it has none", "Use another split, or head=classify"
         raise ConfigError("head=locate", rule, remedy=remedy)
 
 

@@ -106,7 +106,7 @@ def _status_of(folder: Path) -> RunStatus:
 def _state_and_note(folder: Path, record: dict[str, Any]) -> tuple[str, str]:
     state = str(record["state"])
     if state == "failed" and record.get("error_kind") in INTERRUPTED:
-        return "stopped", "interrupted; the sweep's own command goes on with it"
+        return "stopped", "interrupted; the same command resumes it"
     if state == "failed":
         return state, str(record.get("error", ""))
     if state != "running":
@@ -114,7 +114,7 @@ def _state_and_note(folder: Path, record: dict[str, Any]) -> tuple[str, str]:
     holder = holder_of(folder)
     where = f"{record.get('host')}, process {record.get('pid')}"
     if holder is None or holder.is_gone:
-        return "stopped", f"was on {where}; the sweep's own command goes on with it"
+        return "stopped", f"was on {where}; the same command resumes it"
     return state, f"{where}, sign of life {_duration(max(0.0, time.time() - holder.beat / 1e9))} ago"
 
 

@@ -54,7 +54,7 @@ def _relieve(run: StudyRun, schedule: "Schedule") -> None:
     """Try a run again that has found too little memory: alone, then half as much of a batch at a time, and again."""
     how = "alone"
     while run.folder.record().get("error_kind") == OUT_OF_MEMORY:
-        schedule.display.note(f"{run.job.name}: out of memory, so once more {how}")
+        schedule.display.note(f"{run.job.name}: out of memory; trying again {how}")
         schedule.run([run])
         record, asked = run.folder.record(), run.folder.identity
         parts = 2 * int(record.get("micro_batches", asked["micro_batches"]))
@@ -64,7 +64,7 @@ def _relieve(run: StudyRun, schedule: "Schedule") -> None:
         run.folder.write("queued", micro_batches=parts, **{key: record[key] for key in ("error", "error_kind")})
         for name in ("last.ckpt", "history.csv"):
             (run.folder.path / name).unlink(missing_ok=True)
-        how = f"alone, in {parts} parts a batch"
+        how = f"alone, with each batch in {parts} parts"
 
 
 class Schedule:
@@ -91,7 +91,9 @@ class Schedule:
                 if path in waiting and waiting[path].folder.record().get("state") in ("done", "failed"):
                     self._settle(waiting.pop(path), None)
             if held - elsewhere:
-                self.display.note(f"{len(held)} of the runs are trained by another sweep; waiting for them at the end")
+                self.display.note(
+                    f"{len(held)} of the runs are being trained by another sweep; they are waited for at the end"
+                )
             elsewhere = held
             free = [run.job for path, run in waiting.items() if path not in held]
             if waiting and not free:

@@ -543,7 +543,7 @@ def test_what_tells_the_classes_apart_without_an_image_is_printed(dicom_tree, tm
     # Patients 0 and 1 are positive; all have 3 slices and one sex, and the positive ones are the older two.
     code, shown, _ = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
     assert code == 0
-    line = next(line for line in shown.splitlines() if line.startswith("per-patient AUROC of what needs no image"))
+    line = next(line for line in shown.splitlines() if line.startswith("per-patient AUROC without any image"))
     assert line.endswith("number of slices 0.50, number of labelled slices 0.50, age 1.00, sex 0.50")
     record = json.loads((tmp_path / "cohort" / "ingest.json").read_text())
     assert record["alone"] == {

@@ -85,7 +85,7 @@ def test_grey_count_and_position_say_nothing_of_a_class_that_the_pixels_do_not_s
 def test_positives_listed_alone_do_not_change_what_a_slice_says(archive, tmp_path, fistula_here):
     listed, shown = ingested(fistula_here, archive, tmp_path, "positives, other patients")
     assert "negatives=other_patients: 24 slices of 4 other patients are negative" in shown
-    assert "and 16 of theirs without a label" in shown
+    assert "and 16 more without a label" in shown
     grey = dict(zip(listed.manifest["slice_key"], listed.pixels.reshape(len(listed.pixels), -1).mean(1), strict=True))
     same = listed.labelled.with_columns(grey=pl.col("slice_key").replace_strict(grey, return_dtype=pl.Float64))
     # At one height slices of both classes are equally bright: before, the positives' own two slices set the scale.

@@ -95,7 +95,7 @@ def test_a_failure_while_writing_leaves_nothing(study, one_patient, fistula_here
 def beside_the_scores(out, code, error, *, slices, failed):
     """A side product that fails is named, costs no score, and is told by the exit code."""
     assert (code, error.count("\n")) == (4, 1)
-    assert "lacks what was to be made beside the scores" in error
+    assert "lacks some of what was to accompany the scores" in error
     assert len(table(out / "predictions.csv")) == slices
     found = json.loads((out / "summary.json").read_text())["failed"]
     assert found == failed

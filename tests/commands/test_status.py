@@ -68,7 +68,7 @@ def test_a_run_that_was_interrupted_is_stopped_not_failed(tmp_path):
     run = run_folder(tmp_path, "a")
     run.fail(KeyboardInterrupt())
     (status,) = read_status(tmp_path)
-    assert (status.state, status.note) == ("stopped", "interrupted; the sweep's own command goes on with it")
+    assert (status.state, status.note) == ("stopped", "interrupted; the same command resumes it")
 
 
 def test_a_run_whose_process_is_gone_is_stopped(tmp_path):

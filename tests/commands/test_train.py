@@ -46,7 +46,7 @@ def test_a_run_leaves_all_that_a_later_stop_needs(fistula_here, cohort, tmp_path
         "head": "classify",
         "covariates": "images",
     }
-    assert record["weights"] == "random initialisation"
+    assert record["weights"] == "random initialization"
     assert shown.splitlines()[-1] == f"next: fistula report study={run.relative_to(tmp_path)}"
 
 
@@ -69,7 +69,7 @@ def test_the_same_command_again_trains_nothing(fistula_here, cohort, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
     code, shown, _ = fistula_here("train", f"cohort={cohort}", *TINY_RUN, "hydra.run.dir=run")
     assert code == 0
-    assert "done before" in shown
+    assert "already done" in shown
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
 
 

@@ -17,7 +17,7 @@ def test_an_unknown_network_is_refused_with_near_names():
 def test_any_timm_name_builds_with_the_number_of_classes_asked_for():
     backbone = create_backbone("test_resnet", pretrained=False, download=False, num_classes=5).eval()
     assert backbone(IMAGE).shape == (2, 5)
-    assert backbone.weights == "random initialisation"
+    assert backbone.weights == "random initialization"
 
 
 def test_normalisation_is_inside_and_right():

@@ -69,7 +69,7 @@ def test_values_are_standardised_on_the_training_part_and_what_is_missing_is_kno
 
 @pytest.mark.parametrize(("values", "found"), [([40.0, 40.0], "40 alone"), ([torch.nan] * 2, "none")])
 def test_a_covariate_that_does_not_vary_is_refused(values, found):
-    with pytest.raises(DataError, match=f"must have two values in the training part, found {found}"):
+    with pytest.raises(DataError, match=f"must have two values in the training set, found {found}"):
         Covariates(["age"], num_classes=2).standardise(torch.tensor(values)[:, None])
 
 
@@ -134,7 +134,7 @@ def test_a_clinical_model_has_no_other_network(fistula_here, tmp_path):
 
 @pytest.mark.parametrize("network", [CLINICAL, ()])
 def test_what_is_known_of_a_test_patient_changes_the_score_of_no_other(trained, tmp_path, network):
-    """Means, deviations and coefficients come from the training part: a leak would move every score."""
+    """Means, deviations and coefficients come from the training set: a leak would move every score."""
     aged(tmp_path / "aged")
     other = pl.when(pl.col("patient_key") == "patient8").then(95.0).otherwise(pl.col("age"))
     scores = []

@@ -72,7 +72,7 @@ def test_the_best_of_several_and_the_weight_of_one_patient_are_what_it_is_worth(
     assert compute(read_study(study_folder), SETTINGS).answer[-1] == (
         "Limitations: the highest of 2 AUROCs is optimistically biased; "
         "a single patient accounts for 7 percentage points of sensitivity; "
-        "end-to-end: constant prediction: every test slice is called positive (1 of 3 runs); "
+        "end-to-end: constant prediction: all test slices are classified as positive (1 of 3 runs); "
         "no external cohort was tested."
     )
 
@@ -166,7 +166,7 @@ def test_a_leaky_run_is_not_asked_about_patients_that_it_was_not_trained_on(tmp_
 
 def test_a_badge_stands_once_and_says_of_how_many_runs(tmp_path):
     names = [f"resnet18-transfer-patient_kfold-fold{fold}-seed0" for fold in range(2)]
-    texts = [f"constant prediction: every test slice is called {called}" for called in ("positive", "negative")]
+    texts = [f"constant prediction: all test slices are classified as {called}" for called in ("positive", "negative")]
     changes = {name: {"warnings": [text]} for name, text in zip(names, texts, strict=True)}
     study = read_study(write_study(tmp_path / "study", learnings=("transfer",), changes=changes))
     assert study.configurations[0].badges == {"constant prediction (2 of 3 runs)": "; ".join(sorted(texts))}

@@ -133,7 +133,7 @@ def test_two_configurations_are_compared_on_the_same_slices_and_every_number_is_
     page = write_report(read_study(folder), Settings(resamples=20))
     text = page.read_text()
     assert 'id="where"' in text
-    assert "names a point within 5 mm of the reference in 100% of" in text
+    assert "placed the finding within 5 mm of the reference in 100% of" in text
     record = json.loads((page.parent / "report.json").read_text())["numbers"]
     assert sum(name.startswith("where / ") for name in record) > 30
     assert verify(folder) == len(record)

@@ -14,7 +14,7 @@ import pytest
 
 from ..conftest import TINY_RUN
 
-INTERRUPTED = "interrupted: the same command goes on where it stopped\n"
+INTERRUPTED = "interrupted: the same command resumes it\n"
 SWEEP = ("train", "-m", "cohort=cohort", *TINY_RUN, "hydra.sweep.dir=study")
 
 
@@ -56,7 +56,7 @@ def test_each_run_has_a_process_and_a_log_of_its_own_and_the_second_call_only_re
     assert "the loss must be finite" in failed["error"]
     assert any("test_resnet" in line for line in failed["log_tail"])
     shown, _ = start(*SWEEP, *rates).communicate(timeout=300)
-    assert shown.splitlines()[0] == "2 of 3 runs were done before"
+    assert shown.splitlines()[0] == "2 of 3 runs were already done"
     again = records(tmp_path)
     assert {name for name in first if first[name] != again[name]} == {failed["name"]}
 
@@ -100,7 +100,9 @@ def test_a_sweep_killed_alone_leaves_its_run_at_work_and_the_same_command_waits_
     sweep.kill()
     sweep.wait(timeout=60)
     again = start(*SWEEP, "seed=0,1", "epochs=5")
-    assert again.stdout.readline() == "1 of the runs are trained by another sweep; waiting for them at the end\n"
+    assert (
+        again.stdout.readline() == "1 of the runs are being trained by another sweep; they are waited for at the end\n"
+    )
     assert again.stdout.readline().startswith("[1/2]")
     os.kill(orphan["pid"], signal.SIGCONT)
     shown, error = again.communicate(timeout=300)

@@ -71,7 +71,7 @@ def test_a_failed_run_stops_no_other_and_its_error_comes_back(tmp_path, capsys):
     assert {name: str(error) for name, error in errors.items()} == {"b": "b: out of luck"}
     assert errors["b"].exit_code == 2
     assert capsys.readouterr().out.splitlines() == [
-        "4 of 7 runs were done before",
+        "4 of 7 runs were already done",
         "[5/7] a  test per-slice AUROC 0.500  per-patient AUROC 0.500  1 s",
         "[6/7] b  failed: out of luck",
         "[7/7] c  test per-slice AUROC 0.500  per-patient AUROC 0.500  1 s",
@@ -113,8 +113,8 @@ def test_a_run_that_finds_the_card_full_runs_alone_and_then_with_half_of_the_par
     assert [line.rpartition("once more ")[2] for line in said] == [
         "alone",
         "alone",
-        "alone, in 4 parts a batch",
-        "alone, in 8 parts a batch",
+        "alone, with each batch in 4 parts",
+        "alone, with each batch in 8 parts",
     ]
 
 
@@ -174,7 +174,7 @@ def test_runs_of_another_sweep_come_last_and_count_when_it_has_finished_them(tmp
     engine = engine_of([(finish, 0)])
     assert run_all([elsewhere, ours], engine=engine, num_done=0) == {}
     assert engine.calls[0] == [("b", ["train"])]
-    assert capsys.readouterr().out.startswith("1 of the runs are trained by another sweep")
+    assert capsys.readouterr().out.startswith("1 of the runs are being trained by another sweep")
 
 
 def test_a_run_whose_sweep_dies_is_taken_over(tmp_path, monkeypatch):
