@@ -8,6 +8,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 QUICK := data/quick
+# Networks that inspect TLS have an authority of their own, which pip heeds by itself.
+export UV_SYSTEM_CERTS ?= true
 SOURCES := $(shell find fistula conf -name '*.py' -o -name '*.yaml' -o -name '*.html' -o -name '*.css' -o -name '*.js')
 
 help: ## List the targets
