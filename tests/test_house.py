@@ -100,6 +100,24 @@ def test_every_room_has_its_floor_in_the_guide():
     }
 
 
+def test_the_drawing_of_the_house_shows_the_arrows_and_none_that_follows_from_two_others():
+    page = (ROOT / "docs" / "contributing.md").read_text().partition("flowchart TD")[2].partition("```")[0]
+    drawn = {
+        (line.split(" --> ")[0].strip(), end)
+        for line in page.strip().splitlines()
+        for end in line.split(" --> ")[1].split(" & ")
+    }
+    small = {"__init__", "arguments", "errors", "folder", "plugins", "values"}
+    arrows = {(room, below) for room, all_below in ARROWS.items() for below in all_below if not {room, below} & small}
+
+    def leads(room: str, below: str) -> bool:
+        """Whether some way of two arrows or more leads there."""
+        between = {end for start, end in arrows if start == room and end != below}
+        return any((one, below) in arrows or leads(one, below) for one in between)
+
+    assert drawn == {(room, below) for room, below in arrows if not leads(room, below)}
+
+
 def test_only_one_room_opens_dicom():
     users = {
         path.relative_to(PACKAGE).parts[0]
