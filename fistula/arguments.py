@@ -27,6 +27,7 @@ PATHS = (
     "archive",
     "asked",
     "cohort",
+    "covariates_table",
     "hydra.run.dir",
     "hydra.sweep.dir",
     "json",

@@ -43,7 +43,7 @@ ARROWS = {
     "learning": {"cohort", "evidence"},
     "sweep": {"audit", "cohort", "evidence", "learning", "values"},
     "report": {"evidence", "sweep", "cohort", "explain", "predict", "viewer"},
-    "predict": {"explain", "learning", "cohort", "source", "dicom", "evidence", "sweep", "viewer"},
+    "predict": {"explain", "labels", "learning", "cohort", "source", "dicom", "evidence", "sweep", "viewer"},
     "archive": {"dicom"},
     "serve": {"predict", "source"},
     "explain": {"learning", "evidence"},

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fistula.cohort.manifest import COVARIATE, covariates_of
 from fistula.evidence.roc import auroc
 
 ACQUISITION = ("manufacturer", "scanner", "image_type", "orientation", "turned", "matrix")
@@ -51,12 +52,14 @@ def find_confounding(
 
 
 def auroc_alone(manifest: pl.DataFrame) -> dict[str, float | None]:
-    """AUROC by patient of facts that no image is needed for: numbers of slices, age, sex, site, orientation as found.
+    """AUROC by patient of facts that no image is needed for: slices, height of the stack, age, sex, site and others.
 
     A patient is positive whose highest label is the highest of all. Far from 0.5 on either side, a score may come from
     the fact and not from the images. Sex is scored as F against M; of the sites, each against all others, the one
     furthest from 0.5 is given, which with many sites lies off 0.5 by chance; likewise of the ways in which the first
-    slices of the patients had to be turned.
+    slices of the patients had to be turned. The height is that of a patient's highest stack, in mm: a network that
+    knows where slices lie can measure it. Of a further covariate `NAME` there is also ``NAME missing``, whether it is
+    not known, where that differs between patients.
 
     Args:
         manifest: Every slice, columns as in `SCHEMA`; patients without a label are passed over.
@@ -67,23 +70,35 @@ def auroc_alone(manifest: pl.DataFrame) -> dict[str, float | None]:
     Example:
         >>> rows = {"patient_key": ["a", "b", "b"], "label": [0, 1, None], "age": [40.0, 60.0, 60.0]}
         >>> rows |= {"sex": ["F"] * 3, "site": pl.Series([None] * 3, dtype=pl.String), "turned": ["flip", "", ""]}
+        >>> rows |= {"series_key": ["s", "t", "t"], "volume": [0] * 3, "position_mm": [0.0, 0.0, 3.0]}
         >>> auroc_alone(pl.DataFrame(rows))
-        {'slices': 1.0, 'labelled slices': 0.5, 'age': 1.0, 'sex': 0.5, 'site': None, 'turned': 1.0}
+        {'slices': 1.0, 'labelled slices': 0.5, 'height': 1.0, 'age': 1.0, 'sex': 0.5, 'site': None, 'turned': 1.0}
     """
+    stack = pl.col("position_mm").max() - pl.col("position_mm").min()
+    further = covariates_of(manifest)
     patients = (
-        manifest.group_by("patient_key", maintain_order=True)
+        manifest.with_columns(height=stack.over("series_key", "volume"))
+        .group_by("patient_key", maintain_order=True)
         .agg(
             pl.col("label").max(),
             pl.len().cast(pl.Float64).alias("slices"),
             pl.col("label").count().cast(pl.Float64).alias("labelled slices"),
+            pl.col("height").max(),
             pl.col("age", "sex", "site", "turned").drop_nulls().first(),
+            pl.col(further).mean(),
         )
         .drop_nulls("label")
         .with_columns(label=pl.col("label") == pl.col("label").max())
     )
     sexed = patients.with_columns(sex=pl.col("sex").replace_strict({"F": 1.0, "M": 0.0}, default=None))
-    found = {fact: _auroc(sexed, pl.col(fact)) for fact in ("slices", "labelled slices", "age", "sex")}
-    return found | {fact: _furthest(patients, fact) for fact in ("site", "turned")}
+    found = {fact: _auroc(sexed, pl.col(fact)) for fact in ("slices", "labelled slices", "height", "age", "sex")}
+    found |= {fact: _furthest(patients, fact) for fact in ("site", "turned")}
+    for column in further:
+        name, missing = column.removeprefix(COVARIATE), pl.col(column).is_null().cast(pl.Float64)
+        found[name] = _auroc(patients, pl.col(column))
+        if 0 < patients[column].null_count() < len(patients):
+            found[f"{name} missing"] = _auroc(patients, missing)
+    return found
 
 
 def _furthest(patients: pl.DataFrame, fact: str) -> float | None:

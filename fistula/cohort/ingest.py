@@ -14,13 +14,14 @@ import polars as pl
 from fistula.cohort.confounding import auroc_alone
 from fistula.cohort.contact_sheet import write_contact_sheet
 from fistula.cohort.early import early_warnings
-from fistula.cohort.manifest import EXTRA, FORMAT, SCHEMA, manifest_fingerprint
+from fistula.cohort.manifest import EXTRA, FORMAT, SCHEMA, covariates_of, manifest_fingerprint
 from fistula.cohort.order import in_order, with_points
 from fistula.cohort.reuse import Earlier
 from fistula.cohort.select import Selection, select
 from fistula.dicom.look import Look
 from fistula.dicom.syntax import decoder_version
 from fistula.folder import refuse_existing, whole_folder
+from fistula.labels.covariates import COVARIATE
 from fistula.labels.lines import Labels
 from fistula.labels.matching import refuse_empty_classes
 from fistula.source.choose import Policies, refuse_files
@@ -148,9 +149,14 @@ def _record(
         "classes": labels.classes,
         "label_level": labels.level,
         "ignored_columns": list(labels.ignored),
+        "covariates": labels.covariates,
         "negatives": selection.negatives,
         "patient": recipe.patient.word,
-        "fingerprint": manifest_fingerprint(manifest.select(list(SCHEMA))),
+        "fingerprint": manifest_fingerprint(manifest),
+        "covariates_known": {
+            name: manifest.filter(pl.col(f"{COVARIATE}{name}").is_not_null())["patient_key"].n_unique()
+            for name in labels.covariates
+        },
         "source_kind": kind,
         "slices": len(manifest),
         "labelled": int(manifest["label"].is_not_null().sum()),
@@ -171,7 +177,10 @@ def _record(
 
 def _write(folder: Path, manifest: pl.DataFrame, survey: Survey, record: dict[str, Any]) -> None:
     facts = _of_others_less(survey.facts, manifest).select([column for column in FACTS if column not in UNSTORED])
-    for name, table in (("manifest.parquet", manifest.select(*SCHEMA, *EXTRA)), ("survey.parquet", facts)):
+    for name, table in (
+        ("manifest.parquet", manifest.select(*SCHEMA, *covariates_of(manifest), *EXTRA)),
+        ("survey.parquet", facts),
+    ):
         with (folder / name).open("wb") as file:  # Python's own writing gives a full disk its own error
             table.write_parquet(file)
     pixels = np.load(folder / "pixels.npy", mmap_mode="r")

@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 
 from fistula.errors import DataError
+from fistula.labels.covariates import COVARIATE as COVARIATE
+from fistula.labels.covariates import OF_HEADERS as OF_HEADERS
 
 FORMAT = 2  # of the folder; another one is refused
 
@@ -49,7 +51,6 @@ SCHEMA: dict[str, pl.DataType] = {
     "source_hash": pl.String(),  # keyed: whoever has the file but not the key cannot look it up
 }
 # Further numbers that are known of patients stand in columns `covariate_NAME`, null where one is not known.
-COVARIATE = "covariate_"
 # Written by ingest as well, for ingest itself and for a closer look; no later stop needs them.
 EXTRA: dict[str, pl.DataType] = {
     "frame": pl.Int64(),  # of a multi-frame object, from 0

@@ -36,6 +36,7 @@ SETTINGS = ("intensity", "keep", "size", "spacing_mm", "fit")
 ALONE = {
     "slices": "number of slices",
     "labelled slices": "number of labelled slices",
+    "height": "height of the stack",
     "age": "age",
     "sex": "sex",
     "site": "site",
@@ -65,13 +66,16 @@ def run(cfg: DictConfig) -> None:
     console.print(Flow(record["flow"]).table())
     for name, count in {**record["noted"], **record["volumes_noted"]}.items():
         console.print(f"noted: {name}: {count}", style="yellow", soft_wrap=True)
-    alone = [f"{ALONE[fact]} {value:.2f}" for fact, value in record["alone"].items() if value is not None]
+    alone = [f"{ALONE.get(fact, fact)} {value:.2f}" for fact, value in record["alone"].items() if value is not None]
     if alone:
         print(f"per-patient AUROC without any image (0.50 is chance): {', '.join(alone)}")
     for sentence in record["early"]:
         console.print(f"caution: {sentence}", style="yellow", soft_wrap=True, markup=False)
     if record["ignored_columns"]:
         print(f"other_columns=ignore: left out {', '.join(record['ignored_columns'])}")
+    for name, words in record["covariates"].items():
+        meaning = ", ".join(f"{word} is {number}" for number, word in enumerate(words)) or "numbers"
+        print(f"covariate {name}: {meaning}; of {record['covariates_known'][name]} of {record['patients']} patients")
     counts = ", ".join(f"{name}: {count}" for name, count in record["by_class"].items())
     if (level := record["label_level"]) != "slice":
         print(f"labels.level={level}: {record['labelled']} slices have the label of their {level}")
@@ -97,7 +101,12 @@ def labels_of(
     word, level = str(cfg.labels.file), cfg.labels.level
     if word not in (*WORDS, FOLDERS):
         naming = Naming(cfg.columns, cfg.other_columns)
-        return read_labels(Path(word), classes=cfg.classes, negatives=negatives, level=level, naming=naming)
+        further = list(cfg.labels.covariates or [])
+        return read_labels(
+            Path(word), classes=cfg.classes, negatives=negatives, level=level, naming=naming, covariates=further
+        )
+    if cfg.labels.covariates:
+        raise ConfigError("labels.covariates", "must be [] unless a table has them", found=f"labels={word}")
     if level != "slice":
         raise ConfigError("labels.level", f"must be slice with labels={word}", found=level)
     segment = cfg.labels.segment

@@ -17,6 +17,7 @@ def run(cfg: DictConfig) -> None:
     from fistula.archive.exchange import fetched, require_library, store
     from fistula.dicom.objects import Finding
     from fistula.dicom.objects import require_library as require_objects
+    from fistula.predict.known import with_stated
     from fistula.predict.objects import check_objects, write_objects
     from fistula.predict.predictor import load
     from fistula.predict.source import Limits, reading
@@ -33,6 +34,7 @@ def run(cfg: DictConfig) -> None:
     require_library(archive, target)
     if cfg.dicom or target is not None:
         require_objects()
+    covariates = None if cfg.covariates_table is None else Path(str(cfg.covariates_table))
     limits = Limits(cfg.max_object_mb, cfg.seconds_per_file)
     predictor = load(cfg.run, only=cfg.only, error=cfg.error, limits=limits, device=cfg.device)
     if cfg.dicom or target is not None:
@@ -40,8 +42,9 @@ def run(cfg: DictConfig) -> None:
     workers = Workers(cfg.workers.count, cfg.workers.backend)
     with (
         fetched(archive, manners) if archive else nullcontext(Path(cfg.source)) as source,
-        reading(source, predictor.reader, workers) as slices,
+        reading(source, predictor.reader, workers) as images,
     ):
+        slices = with_stated(predictor.runs[0], predictor.reader, images, covariates)
         prediction = predictor.judge(slices)
         overlays, failed = draw_overlays(predictor, slices, prediction, which=cfg.overlays)
         with whole_folder(out) as folder:

@@ -22,6 +22,7 @@ def run(cfg: DictConfig) -> None:
     # Here, because `--help` must not wait for torch.
     import uvicorn
 
+    from fistula.predict.known import refuse_unstated
     from fistula.predict.predictor import Predictor, load
     from fistula.predict.source import Limits
     from fistula.serve.app import LOOPBACK, create_app
@@ -37,6 +38,9 @@ def run(cfg: DictConfig) -> None:
     def ready() -> Predictor:
         limits = Limits(8 * cfg.max_upload_mb, cfg.seconds)
         predictor = load(cfg.run, only=cfg.only, error=cfg.error, limits=limits, device=cfg.device)
+        refuse_unstated(
+            predictor.runs[0], remedy="An upload brings no table: score it with fistula predict covariates_table=FILE"
+        )
         predictor.prepare()
         return predictor
 

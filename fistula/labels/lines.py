@@ -32,6 +32,7 @@ class Row:
         site: The site or None.
         points: For each of `POINTS` its row and column in the source image, centre of the first pixel at 0, or None.
         origin: What says so, where that is no line of a table.
+        covariates: Further numbers, those of `Labels.covariates` in order; None where one is not known.
     """
 
     line: int
@@ -43,6 +44,7 @@ class Row:
     site: str | None
     points: tuple[tuple[float, float] | None, ...]
     origin: str = ""
+    covariates: tuple[float | None, ...] = ()
 
     @property
     def where(self) -> str:
@@ -63,6 +65,7 @@ class Labels:
         has_frames: Whether it has the column frame_number; an empty cell stands for all frames of an object.
         ignored: Columns that were left out.
         noted: Counts of what is worth knowing.
+        covariates: Names of further numbers, each with the two words that stand for 0 and 1, if it has words.
     """
 
     path: Path
@@ -73,6 +76,7 @@ class Labels:
     has_frames: bool = False
     ignored: tuple[str, ...] = ()
     noted: dict[str, int] = field(default_factory=dict)
+    covariates: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def kind(self) -> str | None:

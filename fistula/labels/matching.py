@@ -9,6 +9,7 @@ import polars as pl
 from fistula.dicom.container import as_written
 from fistula.dicom.identity import Pseudonyms
 from fistula.errors import DataError
+from fistula.labels.covariates import COVARIATE
 from fistula.labels.lines import POINTS, Labels, Row
 from fistula.source.rules import KeepRules
 from fistula.source.survey import Survey
@@ -32,7 +33,7 @@ NEGATIVES_OF = {"other patients": ("other_patients", "rest"), "labelled patients
 
 
 def match(survey: Survey, facts: pl.DataFrame, labels: Labels, pseudonyms: Pseudonyms) -> pl.DataFrame:
-    """Facts with the columns of `MATCHED`, null where the table has no line for the image.
+    """Facts with the columns of `MATCHED` and those of covariates, null where the table has no line for the image.
 
     A line without a frame number is for all frames of its object.
     """
@@ -47,8 +48,9 @@ def match(survey: Survey, facts: pl.DataFrame, labels: Labels, pseudonyms: Pseud
         names = _paths(record, survey) if is_path else [_name(record, labels.key)]
         found = (rows.get((*name, which)) for name in names for which in (frame, None))
         row = next((one for one in found if one is not None), None)
-        matched.append(_columns(row, pseudonyms))
-    return facts.hstack(pl.DataFrame(matched, schema=MATCHED, orient="row"))
+        matched.append(_columns(row, pseudonyms, covariates=len(labels.covariates)))
+    schema = MATCHED | {f"{COVARIATE}{name}": pl.Float64() for name in labels.covariates}
+    return facts.hstack(pl.DataFrame(matched, schema=schema, orient="row"))
 
 
 def with_negatives(facts: pl.DataFrame, *, negatives: str) -> tuple[pl.DataFrame, dict[str, dict[str, int]]]:
@@ -172,9 +174,9 @@ def _name(record: dict, key: tuple[str, ...]) -> tuple:
     return record[FACT_OF[key[0]][0]], *(record[column] for column in key[1:])
 
 
-def _columns(row: Row | None, pseudonyms: Pseudonyms) -> tuple:
+def _columns(row: Row | None, pseudonyms: Pseudonyms, *, covariates: int) -> tuple:
     if row is None:
-        return (None,) * len(MATCHED)
+        return (None,) * (len(MATCHED) + covariates)
     points = [value for point in row.points for value in point or (None, None)]
     patient = pseudonyms("patient", row.patient) if row.patient else None
-    return row.label, row.site, row.split, *points, row.line, patient
+    return row.label, row.site, row.split, *points, row.line, patient, *(row.covariates or (None,) * covariates)

@@ -3,9 +3,11 @@
 import math
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from fistula.errors import ConfigError, DataError
+from fistula.labels.covariates import check_names, read_covariates
 from fistula.labels.lines import KEYS, LEVELS, POINT_COLUMNS, POINTS, Labels, Row
 from fistula.labels.page_table import BESIDE, beside_labels, first_answers
 from fistula.labels.spreadsheet import Naming, read_table, whole
@@ -19,15 +21,9 @@ COLUMNS = tuple(dict.fromkeys([name for key in KEYS for name in key] + list(OTHE
 # Words that say that there is nothing, also as Chinese, Japanese and Korean reports have them; the only other one is
 # then the positive class.
 ABSENT = (
-    "absent",
-    "control",
-    "healthy",
-    "negative",
-    "no",
-    "none",
-    "normal",
+    "absent", "control", "healthy", "negative", "no", "none", "normal",
     *["正常", "阴性", "陰性", "无", "無", "なし", "異常なし", "정상", "음성"],
-)
+)  # fmt: skip
 PARTS = ("train", "val", "test")
 
 
@@ -38,6 +34,7 @@ def read_labels(
     negatives: str = "none",
     level: str = "slice",
     naming: Naming | None = None,
+    covariates: Sequence[str] = (),
 ) -> Labels:
     """Read and check a table of labels.
 
@@ -48,6 +45,7 @@ def read_labels(
             without a `label` column lists images of the last class.
         level: `slice`, or `series`, `study` or `patient`: a line's label is for all slices of one.
         naming: How the table calls its columns, and what to do with others.
+        covariates: Further columns, of numbers or of two words.
 
     Raises:
         DataError: If the file, a column or a cell is not what it has to be; the message has the line.
@@ -55,7 +53,10 @@ def read_labels(
     """
     if level not in LEVELS:
         raise ConfigError("labels.level", f"must be one of {', '.join(LEVELS)}", found=level)
-    header, lines, ignored = read_table(path, columns=(*COLUMNS, *BESIDE), naming=naming, allowed=_allowed)
+    further = check_names(covariates, known=(*COLUMNS, *BESIDE))
+    header, lines, ignored = read_table(
+        path, columns=(*COLUMNS, *BESIDE, *further), naming=naming, allowed=lambda header: (*_allowed(header), *further)
+    )
     key = _check_columns(path, header, level, negatives=negatives)
     body = [(line, dict(zip(header, cells, strict=True))) for line, cells in lines]
     body = first_answers(path, header, body, negatives=negatives)
@@ -63,7 +64,8 @@ def read_labels(
         raise DataError(path, "must have at least one line below its header")
     names = _class_names(path, body, classes)
     of_one = [one for line, cells in body for one in _of_one_image(path, line, cells)]
-    rows = [_row(path, line, cells, key=key, classes=names) for line, cells in of_one]
+    values, words = read_covariates(path, body, further)
+    rows = [replace(_row(path, line, cells, key=key, classes=names), covariates=values[line]) for line, cells in of_one]
     _refuse_twice(path, rows)
     _refuse_mixed_files(path, rows, key)
     return Labels(
@@ -74,6 +76,7 @@ def read_labels(
         level,
         has_frames="frame_number" in header or (key == ("path",) and RANGE[0] in header),
         ignored=tuple(ignored),
+        covariates=words,
     )
 
 

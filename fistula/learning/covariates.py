@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from fistula.cohort.manifest import COVARIATE
+from fistula.cohort.manifest import COVARIATE, OF_HEADERS
 from fistula.errors import ConfigError, DataError
 from fistula.learning.slices import Batch
-
-OF_HEADERS = ("age", "sex")  # years; female against male
 
 
 class Covariates(nn.Module):

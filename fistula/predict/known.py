@@ -1,20 +1,87 @@
-"""What runs are told of patients beside their images: covariates, from the headers of new images."""
+"""What runs are told of patients beside their images: covariates, from headers or from a table."""
+
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 from torch import Tensor
 
-from fistula.errors import ConfigError
-from fistula.learning.covariates import OF_HEADERS, values_of
+from fistula.cohort.manifest import COVARIATE, OF_HEADERS, Cohort
+from fistula.errors import ConfigError, DataError
+from fistula.labels.covariates import read_of_patients
+from fistula.learning.covariates import values_of
 from fistula.predict.model import LoadedRun
+from fistula.predict.source import Reader, Slices
 
 
-def refuse_unstated(run: LoadedRun) -> None:
-    """Raise ConfigError if a run needs what no header states."""
+def unstated(run: LoadedRun) -> list[str]:
+    """Covariates of a run that no header states."""
     names = run.classifier.covariates.names if run.classifier.covariates else []
-    if unstated := [name for name in names if name not in OF_HEADERS]:
-        rule, remedy = "needs covariates that no header states", "Train one with covariates=[age,sex] or []"
-        raise ConfigError(f"run={run.folder}", rule, found=", ".join(unstated), remedy=remedy)
+    return [name for name in names if name not in OF_HEADERS]
+
+
+def refuse_unstated(run: LoadedRun, *, remedy: str) -> None:
+    """Raise ConfigError if a run needs what no header states."""
+    if names := unstated(run):
+        raise ConfigError(f"run={run.folder}", "needs what no header states", found=", ".join(names), remedy=remedy)
+
+
+def refuse_other_covariates(run: LoadedRun, cohort: Cohort) -> None:
+    """Raise DataError unless a cohort has a run's covariates, its words standing for the same numbers."""
+    where = f"cohort={cohort.folder}"
+    own, other = (one.record.get("covariates", {}) for one in (run.cohort, cohort))
+    for name in unstated(run):
+        if f"{COVARIATE}{name}" not in cohort.manifest.columns:
+            remedy = f"Ingest it with labels.covariates=[{','.join(unstated(run))}]"
+            raise DataError(
+                where, "must have the covariates that the study learned from", found=f"no {name}", remedy=remedy
+            )
+        if own.get(name) != other.get(name):
+            rule = f"must say {name} as the study's cohort does: {_said(own.get(name))}"
+            raise DataError(where, rule, found=_said(other.get(name)), remedy="Write 0 and 1, or the same two words")
+
+
+def with_stated(run: LoadedRun, reader: Reader, slices: Slices, table: Path | None) -> Slices:
+    """Add to new slices what a table says of their patients.
+
+    Args:
+        run: Whose covariates are needed.
+        reader: Of the slices; its key gives the table's patients their pseudonyms.
+        slices: Likewise.
+        table: Columns ``patient_id`` and those of the covariates, one line a patient; None for none.
+
+    Raises:
+        ConfigError: If there is no table and the run needs one, or there is one and it does not.
+        DataError: If it is not such a table, or is of none of the patients.
+    """
+    names = unstated(run)
+    if not names:
+        if table is not None:
+            rule = "is for runs that were trained with covariates of a table"
+            raise ConfigError("covariates_table", rule, found=table, remedy="Leave it out")
+        return slices
+    if table is None:
+        refuse_unstated(run, remedy="Give a table of them, with patient_id: covariates_table=FILE")
+        return slices
+    pseudonyms = reader.plan.look.pseudonyms
+    said = {
+        pseudonyms("patient", name) if key == "patient_id" else name: values
+        for (key, name), values in read_of_patients(table, names, run.cohort.record.get("covariates", {})).items()
+    }
+    patients = slices.table["patient_key"].to_list()
+    if not said.keys() & set(patients):
+        raise DataError(table, "must have a line for a patient of the images", found=f"{len(said)} lines of others")
+    nothing = (None,) * len(names)
+    columns = zip(*(said.get(patient, nothing) for patient in patients), strict=True)
+    added = [pl.Series(f"{COVARIATE}{name}", column, pl.Float64) for name, column in zip(names, columns, strict=True)]
+    others = len(said.keys() - set(patients))
+    notes = [f"{table.name}: {others} lines are of patients who are not here"] if others else []
+    return replace(slices, table=slices.table.hstack(added), notes=[*slices.notes, *notes])
+
+
+def _said(words: list[str] | None) -> str:
+    return ", ".join(f"{word} is {number}" for number, word in enumerate(words)) if words else "a number"
 
 
 def known_of_slices(run: LoadedRun, table: pl.DataFrame) -> Tensor | None:

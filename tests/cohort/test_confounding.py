@@ -108,11 +108,14 @@ def test_facts_that_need_no_image_are_scored_by_patient():
     facts = {"a": (1, 50.0, "F", "X"), "b": (1, 60.0, "M", "X"), "c": (0, 40.0, "F", "Y"), "d": (0, 55.0, "M", "X")}
     rows = [
         {"patient_key": key, "label": facts[key][0] if slice_ == 0 else None, "age": facts[key][1],
-         "sex": facts[key][2], "site": facts[key][3], "turned": "flip" if key == "a" else ""}
+         "sex": facts[key][2], "site": facts[key][3], "turned": "flip" if key == "a" else "",
+         "series_key": key, "volume": slice_ // 2, "position_mm": slice_ % 2 * (3.0 if key == "a" else 2.0),
+         "covariate_crp": {"a": 1.0, "b": None, "c": 2.0, "d": 3.0}[key]}
         for key, size in sizes.items() for slice_ in range(size)
     ]  # fmt: skip
     assert auroc_alone(pl.DataFrame(rows)) == {
-        "slices": 1.0, "labelled slices": 0.5, "age": 0.75, "sex": 0.5, "site": 0.75, "turned": 0.25,
+        "slices": 1.0, "labelled slices": 0.5, "height": 0.75, "age": 0.75, "sex": 0.5, "site": 0.75, "turned": 0.25,
+        "crp": 0.0, "crp missing": 0.75,
     }  # fmt: skip
     nameless = pl.DataFrame(rows).with_columns(age=pl.lit(None, pl.Float64), label=0)
     assert set(auroc_alone(nameless).values()) == {None}
