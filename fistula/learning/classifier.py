@@ -24,7 +24,8 @@ from torchmetrics.classification import (
 from fistula.errors import TrainingError
 from fistula.learning.backbone import Backbone
 from fistula.learning.covariates import Covariates, spread
-from fistula.learning.heads import Classify, Head, Locate
+from fistula.learning.heads import Classify, Head
+from fistula.learning.judging import joined, judged
 from fistula.learning.modes import LearningMode, freeze, parameter_groups
 from fistula.learning.pooling import Mean
 from fistula.learning.slices import Batch
@@ -87,7 +88,7 @@ class FistulaClassifier(pl.LightningModule):
         """
         if isinstance(self.head, Classify):
             maps = image.new_zeros((len(image), 0, 1, 1)).float()
-            return self._joined(self.backbone(image).float(), known).softmax(dim=1), maps
+            return joined(self, self.backbone(image).float(), known).softmax(dim=1), maps
         features, maps = self.head(self.backbone, image)
         return self._judged(features, known=known)[0].softmax(dim=1), maps
 
@@ -193,7 +194,7 @@ class FistulaClassifier(pl.LightningModule):
             features, maps = self.head(self.backbone, batch["image"])
         if "sizes" not in batch:
             if features is None:
-                return self._joined(self.backbone(batch["image"]), known), None, maps
+                return joined(self, self.backbone(batch["image"]), known), None, maps
             return self._judged(features, known=known)[0], None, maps
         features = self.backbone.features(batch["image"]) if features is None else features
         return self._judged(features, batch["sizes"], batch["position"], known)[0], features, maps
@@ -205,25 +206,7 @@ class FistulaClassifier(pl.LightningModule):
         positions: Tensor | None = None,
         known: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Logits ``(B, K)`` of bags, or of single slices as they are, and the slices' weights ``(N,)``."""
-        own = features[:, : self.backbone.num_features]
-        weights = features.new_ones(len(features))
-        if sizes is not None:
-            own, weights = self.pooling(own, sizes, positions)
-        logits = self.backbone.classify(own).float()
-        if not isinstance(self.head, Classify):
-            logits = self.head.judged(logits, features[:, -1], sizes)
-        return self._joined(logits, known), weights
-
-    def _joined(self, logits: Tensor, known: Tensor | None) -> Tensor:
-        return logits if self.covariates is None or known is None else logits + self.covariates(known)
-
-
-def judge(backbone: Backbone, head: Locate, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Class probabilities and maps of images, as `FistulaClassifier.find` gives them."""
-    features, maps = head(backbone, image)
-    logits = backbone.classify(features[:, :-1]).float()
-    return head.judged(logits, features[:, -1], None).softmax(dim=1), maps
+        return judged(self, features, sizes, positions, known)
 
 
 def _known_labels(batch: Batch) -> Tensor:

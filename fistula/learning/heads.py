@@ -11,6 +11,7 @@ from fistula.errors import ConfigError
 from fistula.learning.backbone import Backbone
 from fistula.learning.dry_run import check_pyramid, skeleton_of
 from fistula.learning.heatmap import maps_loss, peaks, score_of_map
+from fistula.learning.pooling import split
 
 STRIDE = 4  # pixels of an image in one of its map
 RARE = -4.6  # where a map starts: 0.01 everywhere, so that the many empty pixels do not swamp the first steps
@@ -111,7 +112,7 @@ class Locate(nn.Module):
         number.
         """
         if sizes is not None:
-            found = torch.stack([score_of_map(one[None, :, None])[0] for one in found.split(list(sizes))])
+            found = torch.stack([score_of_map(one[None, :, None])[0] for one in split(found, sizes)])
         whole = _difference(logits)
         score = (whole if self.joint else 0 * whole) + found
         return torch.stack([-score / 2, score / 2], dim=1)

@@ -30,10 +30,11 @@ class Mean(nn.Module):
             sizes: Slices of each bag, at least 1, B numbers whose sum is N.
             positions: Along the slice normal in mm, ``(N,)``.
         """
-        if len(sizes) == len(features):  # a slice is a bag of one
+        if len(sizes) > 1 and len(sizes) == len(features):  # a slice is a bag of one
             return features, features.new_ones(len(features))
-        weights = [features.new_full((size,), 1 / size) for size in sizes]
-        return torch.stack([part.mean(dim=0) for part in split(features, sizes)]), torch.cat(weights)
+        parts = split(features, sizes)
+        weights = [torch.zeros_like(part[:, 0]).softmax(dim=0) for part in parts]  # for exporters; it is 1 / size
+        return torch.stack([part.mean(dim=0) for part in parts]), torch.cat(weights)
 
 
 class Maximum(nn.Module):
@@ -48,10 +49,11 @@ class Maximum(nn.Module):
 
     def forward(self, features: Tensor, sizes: Sequence[int], positions: Tensor) -> Pooled:
         """Pool bags, as `Mean.forward`; where several slices have the largest value, one of them has the weight."""
-        largest = [part.max(dim=0) for part in split(features, sizes)]
+        parts = split(features, sizes)
+        largest = [part.max(dim=0) for part in parts]
         shares = [
-            features.new_zeros(size).index_add(0, found.indices, torch.ones_like(found.values)) / features.shape[1]
-            for size, found in zip(sizes, largest, strict=True)
+            torch.zeros_like(part[:, 0]).index_add(0, found.indices, torch.ones_like(found.values)) / part.shape[1]
+            for part, found in zip(parts, largest, strict=True)
         ]
         return torch.stack([found.values for found in largest]), torch.cat(shares)
 
@@ -137,21 +139,30 @@ class Transformer(nn.Module):
         mean = torch.stack([part.mean(dim=0) for part in split(features, sizes)])
         middle = [part - (part.max() + part.min()) / 2 for part in split(positions, sizes)]
         slices = self.enter(features) + sinusoids(torch.cat(middle), self.width).to(features.dtype)
-        bags = nn.utils.rnn.pad_sequence(split(slices, sizes), batch_first=True)
-        length = torch.tensor(sizes).to(bags.device, non_blocking=True)
-        is_filling = torch.arange(bags.shape[1], device=bags.device) >= length[:, None]
+        bags, is_filling = _filled(slices, sizes)
         for layer in self.layers:
             bags = layer(bags, src_key_padding_mask=is_filling)
         bags = self.norm(bags)
         question = self.question.expand(len(bags), -1, -1)
         found, weights = self.ask(question, bags, bags, key_padding_mask=is_filling)
-        own = torch.cat([row[:size] for row, size in zip(weights[:, 0], sizes, strict=True)])
+        own = weights.flatten()
+        if is_filling is not None:
+            own = torch.cat([row[:size] for row, size in zip(weights[:, 0], sizes, strict=True)])
         return mean + self.leave(found[:, 0]), own.float()
+
+
+def _filled(slices: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+    """Bags ``(B, longest, F)``, and where nothing but filling stands ``(B, longest)``; None where all are as long."""
+    bags = nn.utils.rnn.pad_sequence(split(slices, sizes), batch_first=True) if len(sizes) > 1 else slices[None]
+    if len(sizes) == 1 or len(set(sizes)) == 1:
+        return bags, None
+    length = torch.tensor(sizes).to(bags.device, non_blocking=True)
+    return bags, torch.arange(bags.shape[1], device=bags.device) >= length[:, None]
 
 
 def split(values: Tensor, sizes: Sequence[int]) -> list[Tensor]:
     """Part ``(N, ...)`` into its bags."""
-    return list(values.split(list(sizes)))
+    return [values] if len(sizes) == 1 else list(values.split(list(sizes)))
 
 
 def sinusoids(positions: Tensor, width: int) -> Tensor:

@@ -9,48 +9,73 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from fistula.learning.classifier import FistulaClassifier, judge
+from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.heads import marks_of
+from fistula.learning.judging import Parts, joined, judged
 from fistula.learning.slices import Resize
 
 
 class Graph(nn.Module):
-    """Maps slices ``(N, size, size)``, uint8 as in a cohort's pixels, to class probabilities ``(N, K)``, float32.
+    """Maps slices ``(N, size, size)``, uint8 as in a cohort's pixels, to class probabilities, float32.
 
-    Those of several classifiers are averaged. Where they find places, the marks ``(N, M, 3)`` of their mean maps come
-    second: row and column in pixels of the slices, centre of the first at 0, and the height of the peak. Backbones of
-    several slices take ``(N, num_slices, size, size)``.
+    Of classifiers of slices those are ``(N, K)``; of classifiers of patients, to whom the slices of one patient are
+    given with their positions in mm ``(N,)``, the patient's ``(1, K)``, and then the weight of each slice ``(N,)`` and
+    its probabilities when it is seen alone ``(N, K)``. Covariates ``(N, C)``, or the patient's ``(1, C)``, come last,
+    NaN where one is not known. Those of several classifiers are averaged. Where they find places, the marks
+    ``(N, M, 3)`` of their mean maps come last: row and column in pixels of the slices, centre of the first at 0, and
+    the height of the peak. Backbones of several slices take ``(N, num_slices, size, size)``.
 
     Args:
-        classifiers: In evaluation mode; they agree in `num_slices` and in the kinds of points.
+        classifiers: In evaluation mode; they agree in all but their weights.
         size: Side of the cohort's slices.
         resize: The runs'.
+        unit: What they score, ``slice`` or ``patient``.
     """
 
-    def __init__(self, classifiers: Sequence[FistulaClassifier], *, size: int, resize: Resize) -> None:
+    def __init__(
+        self, classifiers: Sequence[FistulaClassifier], *, size: int, resize: Resize, unit: str = "slice"
+    ) -> None:
         super().__init__()
         # The parts of a classifier alone: exporters stumble over the rest of a LightningModule.
-        self.backbones = nn.ModuleList(one.backbone for one in classifiers)
-        self.heads = nn.ModuleList(one.head for one in classifiers)
-        self.kinds = classifiers[0].head.kinds
+        self.parts = nn.ModuleList(Parts(one) for one in classifiers)
+        self.kinds, self.has_bags = classifiers[0].head.kinds, unit == "patient"
         self.num_slices, self.size = classifiers[0].backbone.num_slices, size
+        self.takes = ["slices", *(["positions"] if self.has_bags else [])]
+        self.takes += ["covariates"] if classifiers[0].covariates else []
+        self.gives = [
+            "probabilities",
+            *(["weights", "alone"] if self.has_bags else []),
+            *(["places"] if self.kinds else []),
+        ]
         self.resize: nn.Module = nn.Identity()
         if resize.image_size < size:
             self.resize = Shrink(size, resize.image_size)
         elif resize.image_size > size:
             self.resize = Grow(size, resize)
 
-    def forward(self, slices: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, slices: Tensor, *further: Tensor) -> Tensor | tuple[Tensor, ...]:
+        given = dict(zip(self.takes[1:], further, strict=True))
         images = self.resize(slices)
         if self.num_slices == 1:
             images = images.unsqueeze(1)
         images = images.float()
-        if not self.kinds:
-            return torch.stack([backbone(images).softmax(dim=1) for backbone in self.backbones]).mean(dim=0)
-        both: Any = zip(self.backbones, self.heads, strict=True)  # which a list of modules knows as modules alone
-        seen = [judge(backbone, head, images) for backbone, head in both]
-        marks = marks_of(torch.stack([maps for _, maps in seen]).mean(dim=0), size=self.size)
-        return torch.stack([scores for scores, _ in seen]).mean(dim=0), marks
+        said = [self._of(parts, images, given.get("positions"), given.get("covariates")) for parts in self.parts]
+        means = [torch.stack(values).mean(dim=0) for values in zip(*said, strict=True)]
+        if self.kinds:
+            means[-1] = marks_of(means[-1], size=self.size)
+        return means[0] if len(means) == 1 else tuple(means)
+
+    def _of(self, parts: Any, images: Tensor, positions: Tensor | None, known: Tensor | None) -> list[Tensor]:
+        """What one classifier says, in the order of `gives`, its maps for places."""
+        if not self.has_bags and not self.kinds:
+            return [joined(parts, parts.backbone(images).float(), known).softmax(dim=1)]
+        features, maps = parts.head(parts.backbone, images) if self.kinds else (parts.backbone.features(images), None)
+        alone = judged(parts, features, None, None, known)[0].softmax(dim=1)
+        found = [alone]
+        if self.has_bags:
+            bag, weights = judged(parts, features, [features.shape[0]], positions, known)
+            found = [bag.softmax(dim=1), weights, alone]
+        return found if maps is None else [*found, maps]
 
 
 class Shrink(nn.Module):

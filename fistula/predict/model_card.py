@@ -7,6 +7,7 @@ import polars as pl
 
 from fistula.predict.model import LoadedRun
 
+GIVEN, ALSO = ("positions", "covariates"), ("weights", "alone")
 SHOWN = ("auroc", "sensitivity", "specificity", "balanced_accuracy", "brier")
 
 
@@ -30,6 +31,8 @@ def model_card(runs: Sequence[LoadedRun], export: dict[str, Any]) -> str:
     mean = "" if len(runs) == 1 else f": the mean of its {len(runs)} runs'"
     array = f"uint8 `({', '.join(map(str, shape))})`"
     neighbours = " With each slice the one before and the one after it in its series, an edge slice repeated."
+    whole, whose = ("all those of one patient, ", "the patient for ") if run.unit == "patient" else ("", "")
+    given, also = ([name for name in names if name in export] for names in (GIVEN, ALSO))
     lines = [
         f"# {run.name if len(runs) == 1 else f'Ensemble of {len(runs)} runs: ' + run.name.partition('-fold')[0]}",
         "",
@@ -38,9 +41,11 @@ def model_card(runs: Sequence[LoadedRun], export: dict[str, Any]) -> str:
         "## What it is",
         "",
         f"- Network: {run.config.model.architecture}, weights before training: {record.get('weights', 'not recorded')}",
-        f"- Input: `slices`, {array}, as `fistula ingest` writes them: {_say_ingest(run.cohort.record)}."
+        f"- Input: `slices`, {whole}{array}, as `fistula ingest` writes them: {_say_ingest(run.cohort.record)}."
         f"{neighbours if len(shape) == 4 else ''} Resizing, normalisation and softmax are inside the graph.",
-        f"- Output: `probabilities`, float32, of {', '.join(run.classes)}{mean}",
+        *(f"- Input: `{name}`, float32 `{_shape(export[name])}`: {export[name]['values']}" for name in given),
+        f"- Output: `probabilities`, float32, of {whose}{', '.join(run.classes)}{mean}",
+        *(f"- Output: `{name}`, float32 `{_shape(export[name])}`: {export[name]['values']}" for name in also),
         *(
             f"- Run `{run.name}`: fingerprint `{run.record['fingerprint']}`,"
             f" weights SHA-256 `{run.record['checkpoint_sha256']}`"
@@ -80,6 +85,11 @@ def model_card(runs: Sequence[LoadedRun], export: dict[str, Any]) -> str:
         "- Any use without a validation at the site that uses it.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _shape(said: dict[str, Any]) -> str:
+    named = f" of {', '.join(said['names'])}" if "names" in said else ""
+    return f"({', '.join(map(str, said['shape']))}){named}"
 
 
 def _say_ingest(ingest: dict[str, Any]) -> str:
