@@ -42,7 +42,8 @@ def built(compose_train, tmp_path):
     """Build what overrides compose, from random weights: pretrained ones are a test of their own."""
 
     def build_from(*overrides):
-        folder = write_cohort(tmp_path / "cohort", patients=30)
+        classes = ("0", "1", "2") if "loss=ordinal" in overrides else ("0", "1")
+        folder = write_cohort(tmp_path / "cohort", patients=30, classes=classes)
         cohort = read_cohort(folder)
         with_sites = cohort.manifest.with_columns(
             site=pl.col("patient_key").str.tail(1).is_in(list("01234")).cast(pl.String)

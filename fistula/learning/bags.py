@@ -94,7 +94,7 @@ class BagDataset(Dataset):
         return epoch, numbers
 
 
-def bags_of(cohort: Cohort, parts: pl.DataFrame, part: str, *, unit: str) -> Bags:
+def bags_of(cohort: Cohort, parts: pl.DataFrame, part: str, *, unit: str, are_grades: bool = False) -> Bags:
     """The bags of one part of a fold.
 
     By slice, every slice that the split names is a bag. By patient, a bag has every eligible slice of a patient whom
@@ -105,6 +105,7 @@ def bags_of(cohort: Cohort, parts: pl.DataFrame, part: str, *, unit: str) -> Bag
         parts: Columns ``slice_key copy part``, one fold of a split.
         part: ``train``, ``val`` or ``test``.
         unit: One of `UNITS`.
+        are_grades: Whether the classes are.
 
     Raises:
         ConfigError: If the unit is neither.
@@ -114,20 +115,21 @@ def bags_of(cohort: Cohort, parts: pl.DataFrame, part: str, *, unit: str) -> Bag
         raise ConfigError("unit", f"must be {' or '.join(UNITS)}", found=unit)
     images = parts.join(cohort.labelled.select("slice_key", "row", "patient_key", "label"), on="slice_key")
     if unit == "patient":
-        return _of_patients(cohort, images, part)
+        return _of_patients(cohort, images, part, are_grades=are_grades)
     chosen = images.filter(pl.col("part") == part).sort("row", "copy")
     ones = np.ones(len(chosen), np.int64)
     return Bags(chosen["row"].to_numpy(), chosen["copy"].to_numpy(), ones, chosen["label"].to_numpy())
 
 
-def patient_labels(manifest: pl.DataFrame, *, num_classes: int) -> pl.DataFrame:
+def patient_labels(manifest: pl.DataFrame, *, num_classes: int, are_grades: bool = False) -> pl.DataFrame:
     """The class of each patient: the one the table gave to the patient, else the highest of the slices'.
 
     Returns:
         Columns ``patient_key label``, sorted; patients without a label are left out.
 
     Raises:
-        DataError: If there are more than two classes, and a patient whose slices differ in class has none of their own.
+        DataError: If there are more than two classes that are no grades, and a patient whose slices differ in class has
+            none of their own.
     """
     found = manifest.group_by("patient_key").agg(
         own=pl.col("patient_label").drop_nulls().first(),
@@ -135,25 +137,28 @@ def patient_labels(manifest: pl.DataFrame, *, num_classes: int) -> pl.DataFrame:
         classes=pl.col("label").drop_nulls().n_unique(),
     )
     torn = found.filter(pl.col("own").is_null() & (pl.col("classes") > 1))
-    if num_classes > 2 and len(torn):
+    if num_classes > 2 and len(torn) and not are_grades:
         raise DataError(
             "unit=patient",
             "needs one class a patient where there are more than two classes",
             found=f"{len(torn)} patients with slices of several",
-            remedy="Give the patients' own in a table with labels.level=patient",
+            remedy="Give the patients' own in a table with labels.level=patient; for grades say loss=ordinal",
         )
     labels = found.select("patient_key", label=pl.coalesce("own", "highest")).drop_nulls()
     return labels.sort("patient_key")
 
 
-def _of_patients(cohort: Cohort, images: pl.DataFrame, part: str) -> Bags:
+def _of_patients(cohort: Cohort, images: pl.DataFrame, part: str, *, are_grades: bool) -> Bags:
     torn = images.group_by("patient_key").agg(pl.col("part").n_unique()).filter(pl.col("part") > 1)
-    if len(torn) or (images["copy"] > 0).any():
-        rule = "needs each patient in one part of the split, and no copies of slices"
+    if len(torn):
         remedy = "Use a split by patient, such as split=patient_kfold"
-        raise DataError("unit=patient", rule, found=f"{len(torn)} patients in several parts", remedy=remedy)
+        found = f"{len(torn)} patients in several parts"
+        raise DataError("unit=patient", "needs each patient in one part of the split", found=found, remedy=remedy)
+    if (images["copy"] > 0).any():
+        rule, remedy = "takes each slice once, and no copies made beforehand", "Use augmentation=color_jitter"
+        raise DataError("unit=patient", rule, remedy=remedy)
     wanted = images.filter(pl.col("part") == part)["patient_key"].unique()
-    labels = patient_labels(cohort.manifest, num_classes=len(cohort.classes))
+    labels = patient_labels(cohort.manifest, num_classes=len(cohort.classes), are_grades=are_grades)
     slices = (
         cohort.manifest.with_row_index("row")
         .filter(pl.col("patient_key").is_in(wanted.implode()))

@@ -1,7 +1,7 @@
 """The three parts of one fold of a cohort, as data loaders."""
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import albumentations
@@ -49,6 +49,7 @@ class FistulaDataModule(LightningDataModule):
         slices_per_step: Of a bag that training draws at each step; None takes all. Evaluation takes all.
         covariates: Names of what else is known of a bag.
         kinds: Of points that training is given, moved with what moves the image; the finding's first.
+        are_grades: Whether the classes are; a patient has the highest of the slices'.
 
     Attributes:
         bags: Of each part.
@@ -74,6 +75,7 @@ class FistulaDataModule(LightningDataModule):
         slices_per_step: int | None = None,
         covariates: Sequence[str] = (),
         kinds: tuple[str, ...] = (),
+        are_grades: bool = False,
     ) -> None:
         super().__init__()
         self.cohort, self.kinds = cohort, kinds
@@ -87,11 +89,11 @@ class FistulaDataModule(LightningDataModule):
             self.expansion, self.augmentation = following(self.expansion), following(self.augmentation)
         self.resize, self.batch_size, self.num_workers, self.seed = resize, batch_size, num_workers, seed
         self.channels = channel_rows(cohort.manifest, num_slices)
-        self.make_sampler = sampler
-        self.first_epoch = 0
+        self.make_sampler, self.first_epoch = sampler, 0
         self.features: dict[str, Tensor] = {}
         self.unit, self.slices_per_step = unit, slices_per_step
-        self.bags: dict[str, Bags] = {part: bags_of(cohort, parts, part, unit=unit) for part in PARTS}
+        taken = partial(bags_of, cohort, parts, unit=unit, are_grades=are_grades)
+        self.bags: dict[str, Bags] = {part: taken(part) for part in PARTS}
         self.known: dict[str, Tensor] = {}
         for part, bags in self.bags.items() if covariates else ():
             self.known[part] = values_of(cohort.manifest[bags.rows.tolist()], covariates, bags.sizes)
@@ -166,16 +168,15 @@ class FistulaDataModule(LightningDataModule):
         return DataLoader(
             accompanied(dataset, self.known.get(part)),
             sampler=positions,
-            # A bag comes whole, and may be large: as many slices as there would be, were each a bag.
-            batch_size=max(1, 2 * self.batch_size // (self._largest_bag if isinstance(dataset, BagDataset) else 1)),
+            # A bag comes whole, and may be large: as many images as there would be, were each a bag.
+            batch_size=max(1, 2 * self.batch_size // self._images_of_a_bag(dataset)),
             **self._loading(dataset, augments=False),
         )
 
     def _loading(self, dataset: Dataset, *, augments: bool) -> dict[str, Any]:
         """How a loader brings a part's slices to the device."""
         on_card = self._device.type == "cuda"
-        source = dataset.slices if isinstance(dataset, BagDataset) else dataset
-        is_there = not isinstance(source, SliceDataset)
+        is_there = not isinstance(getattr(dataset, "slices", dataset), SliceDataset)
         workers = auto_workers(on_card=on_card, augments=augments) if self.num_workers == AUTO else self.num_workers
         workers = 0 if is_there else int(workers)
         return {
@@ -231,9 +232,10 @@ class FistulaDataModule(LightningDataModule):
         """Of the manifest's slices, -1 where there is none."""
         return self.cohort.manifest["label"].fill_null(-1).to_numpy()
 
-    @property
-    def _largest_bag(self) -> int:
-        return max(int(bags.sizes.max(initial=1)) for bags in self.bags.values())
+    def _images_of_a_bag(self, dataset: Dataset) -> int:
+        """At most; 1 where there are features instead."""
+        has_images = isinstance(dataset, BagDataset) and not isinstance(dataset.slices, FeatureDataset)
+        return max(int(bags.sizes.max(initial=1)) for bags in self.bags.values()) if has_images else 1
 
     def _fits_card(self, rows: NDArray[np.int64]) -> bool:
         """Whether these slices take a small part of what is free on the run's card."""

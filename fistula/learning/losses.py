@@ -71,6 +71,51 @@ class Focal(nn.Module):
         return (weights * losses).sum() / weights.sum()
 
 
+class Ordinal(nn.Module):
+    """For classes that are grades: the cross-entropy of each question whether the grade is k or higher.
+
+    The probability of that is the softmax's over the grades from k on; scores stay those of the classes.
+
+    Args:
+        class_counts: As for `CrossEntropy`; K, at least 3.
+        class_balance: As for `CrossEntropy`.
+
+    Raises:
+        ConfigError: If a number is out of its range, or there are two classes.
+        DataError: If the balance is wanted and a class has no training slice.
+
+    Source:
+        Frank & Hall (2001), A simple approach to ordinal classification, ECML, LNCS 2167, 145-156; here the K - 1
+        probabilities are those of one softmax, and so cannot contradict one another.
+    """
+
+    weight: Tensor | None
+
+    def __init__(self, class_counts: Sequence[int], *, class_balance: float) -> None:
+        super().__init__()
+        if len(class_counts) < 3:
+            rule = "is for three grades or more: of two it is the cross-entropy"
+            raise ConfigError("loss=ordinal", rule, found=len(class_counts), remedy="Use loss=cross_entropy")
+        self.register_buffer("weight", class_weights(class_counts, class_balance), persistent=False)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean over the batch and the K - 1 questions, of logits ``(B, K)`` and labels ``(B,)``."""
+        logs = logits.log_softmax(dim=1)
+        below = logs.logcumsumexp(dim=1)[:, :-1]  # of k = 1, ..., K - 1
+        above = logs.flip(1).logcumsumexp(dim=1).flip(1)[:, 1:]
+        is_above = labels[:, None] >= torch.arange(1, logits.shape[1], device=labels.device)
+        losses = -torch.where(is_above, above, below).mean(dim=1)
+        if self.weight is None:
+            return losses.mean()
+        weights = self.weight[labels]
+        return (weights * losses).sum() / weights.sum()
+
+
+def are_grades(target: str) -> bool:
+    """Whether the loss of this ``_target_`` takes classes for grades."""
+    return target.rpartition(".")[2] == Ordinal.__name__
+
+
 def class_weights(counts: Sequence[int], balance: float) -> Tensor | None:
     """Weights ``(K,)`` by the rarity of a class, with mean 1 over the slices; None where all would be alike.
 

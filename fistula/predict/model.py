@@ -23,6 +23,7 @@ from fistula.evidence.aggregate import RULES
 from fistula.learning.adjacent import channel_rows
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.hardware import device_of
+from fistula.learning.losses import are_grades
 from fistula.learning.slices import Resize, as_batch
 from fistula.predict.network import RETRAIN, network_of
 from fistula.sweep.run_folder import RECORD, read_record
@@ -102,6 +103,11 @@ class LoadedRun:
     def unit(self) -> str:
         """What it scores: ``slice``, or ``patient``, a bag of slices."""
         return str(self.config.get("unit", "slice"))
+
+    @property
+    def has_grades(self) -> bool:
+        """Whether its classes are grades."""
+        return are_grades(str(self.config.get("loss", {}).get("_target_", "")))
 
     def images(self, rows: NDArray[np.integer]) -> torch.Tensor:
         """Slices of its cohort as the classifier takes them, ``(N, C, S, S)``."""

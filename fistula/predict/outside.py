@@ -13,6 +13,7 @@ from fistula.cohort.order import turn_in_stack
 from fistula.errors import DataError
 from fistula.learning.bags import patient_labels
 from fistula.learning.points import PLACES, places_table
+from fistula.predict.known import refuse_other_covariates
 from fistula.predict.model import LoadedRun
 from fistula.predict.predictor import Prediction, Predictor
 from fistula.predict.source import Slices
@@ -65,6 +66,7 @@ def refuse_unlike(run: LoadedRun, cohort: Cohort) -> list[str]:
             raise DataError(
                 where, f"must be read as the study's cohort: {key}", found=_said(other.get(key)), remedy=remedy
             )
+    refuse_other_covariates(run, cohort)
     for column in PLANES:
         known = set(run.cohort.manifest[column].drop_nulls())
         strange = set(cohort.manifest[column].drop_nulls()) - known
@@ -94,7 +96,7 @@ def score_cohort(predictor: Predictor, cohort: Cohort, patients: Sequence[str]) 
     table = cohort.manifest.with_row_index("row").cast({"row": pl.Int64}).with_columns(turn=turn_in_stack())
     table = table.filter(pl.col("patient_key").is_in(patients))
     if by_patient:
-        labels = patient_labels(table, num_classes=len(cohort.classes))
+        labels = patient_labels(table, num_classes=len(cohort.classes), are_grades=runs[0].has_grades)
         table = table.join(labels.rename({"label": "of_patient"}), on="patient_key", maintain_order="left")
     chosen, answers, scores, places = [], [], [], []
     spacing = float(cohort.record.get("spacing_mm", 0)) or None

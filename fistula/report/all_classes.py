@@ -1,6 +1,6 @@
 """Three classes or more at once: the macro AUROC of each configuration, and reference standard against calls."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -10,6 +10,7 @@ from fistula.evidence.agreement import cohens_kappa
 from fistula.evidence.clustered import clustered_rate
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.macro import macro_auroc
+from fistula.evidence.places import clustered_mean
 from fistula.report.names import listed
 from fistula.report.results import Row, counts
 from fistula.report.study import Configuration, Study
@@ -25,6 +26,7 @@ class AllClasses:
         accuracy: Share of slices or patients called as the reference standard says.
         kappa: Agreement with the reference standard, disagreements counting by the square of how many grades apart
             they are; None where the classes are not ordered.
+        error: Mean of how many grades apart they are; None likewise.
         counts: Reference standard (rows) against the class of the highest score, ``(K, K)``; over seeds they add up.
     """
 
@@ -32,13 +34,15 @@ class AllClasses:
     auroc: Estimate
     accuracy: Estimate
     kappa: Estimate | None
+    error: Estimate | None
     counts: NDArray[np.int64]
 
     @property
     def estimates(self) -> dict[str, Estimate]:
         """Each number by its name."""
         found = {"macro_auroc": self.auroc, "accuracy": self.accuracy}
-        return found if self.kappa is None else found | {"quadratic_kappa": self.kappa}
+        further = {"quadratic_kappa": self.kappa, "mean_absolute_error": self.error}
+        return found | {name: one for name, one in further.items() if one is not None}
 
 
 def all_classes(study: Study, rows: list[Row], *, level: str) -> list[AllClasses]:
@@ -60,12 +64,14 @@ def all_classes(study: Study, rows: list[Row], *, level: str) -> list[AllClasses
         called = scores.argmax(axis=1)
         counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
         np.add.at(counts, (truth, called), 1)
-        kappa = None
+        kappa = error = None
         if study.is_ordered:
             kappa = cohens_kappa(np.stack([truth, called], 1), keys, classes=len(classes), weights="quadratic")
+            error = clustered_mean(np.abs(truth - called).astype(np.float64), keys)
+            error = replace(error, low=max(error.low, 0.0)) if error.has_interval else error
         area = macro_auroc(np.eye(len(classes), dtype=int)[truth], scores, keys, runs)
         right = clustered_rate((truth == called).astype(int), keys)
-        found.append(AllClasses(configuration, area, right, kappa, counts))
+        found.append(AllClasses(configuration, area, right, kappa, error, counts))
     return sorted(found, key=_falling)
 
 

@@ -69,6 +69,12 @@ def test_slices_of_several_of_three_classes_leave_a_patient_without_one(cohort):
         patient_labels(relabelled(cohort, label=mixed).manifest, num_classes=3)
 
 
+def test_of_grades_a_patient_has_the_highest(cohort):
+    mixed = pl.when(pl.col("slice_key") == "slice0-2").then(2).otherwise("label")
+    labels = patient_labels(relabelled(cohort, label=mixed).manifest, num_classes=3, are_grades=True)
+    assert dict(labels.iter_rows())["patient0"] == 2
+
+
 def test_a_patient_on_two_sides_is_no_bag(cohort):
     parts = parts_of(cohort, train=[0, 1])
     torn = parts.with_columns(part=pl.when(pl.col("slice_key") == "slice0-0").then(pl.lit("test")).otherwise("part"))

@@ -1,10 +1,12 @@
+import math
+
 import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torchvision.ops import sigmoid_focal_loss
 
 from fistula.errors import ConfigError, DataError
-from fistula.learning.losses import CrossEntropy, Focal, class_weights
+from fistula.learning.losses import CrossEntropy, Focal, Ordinal, class_weights
 
 LOGITS = torch.randn(12, 2, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1] * 3 + [1] * 6)
@@ -29,6 +31,34 @@ def test_smoothed_labels_are_those_worked_by_hand():
     right, wrong = logs[range(12), LABELS], logs[range(12), 1 - LABELS]
     expected = -(0.95 * right + 0.05 * wrong).mean()  # a tenth of the label spread over two classes
     torch.testing.assert_close(plain(label_smoothing=0.1)(LOGITS, LABELS), expected)
+
+
+def test_the_loss_of_grades_is_the_one_worked_by_hand():
+    # Probabilities 0.5, 0.3, 0.2 and grade 1: it is 1 or higher (0.5), and not 2 or higher (0.8).
+    logits = torch.tensor([[0.5, 0.3, 0.2]]).log()
+    expected = -(math.log(0.5) + math.log(0.8)) / 2
+    assert Ordinal([1, 1, 1], class_balance=0.0)(logits, torch.tensor([1])).item() == pytest.approx(expected)
+
+
+def test_a_grade_further_off_costs_more_where_cross_entropy_makes_no_difference():
+    near, far = (torch.tensor([probabilities]).log() for probabilities in ([0.1, 0.8, 0.1], [0.1, 0.1, 0.8]))
+    label, counts = torch.tensor([0]), [1, 1, 1]
+    assert cross_entropy(near, label) == cross_entropy(far, label)
+    loss = Ordinal(counts, class_balance=0.0)
+    assert loss(far, label) > loss(near, label)
+
+
+def test_the_loss_of_grades_and_its_slopes_stay_finite_however_sure_the_network_is():
+    logits = torch.tensor([[300.0, 0.0, -300.0]], requires_grad=True)
+    value = Ordinal([1, 1, 1], class_balance=1.0)(logits, torch.tensor([2]))
+    value.backward()
+    assert value.isfinite()
+    assert logits.grad.isfinite().all()
+
+
+def test_two_classes_are_no_grades():
+    with pytest.raises(ConfigError, match="loss=ordinal: is for three grades or more"):
+        Ordinal([5, 5], class_balance=0.0)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0])

@@ -69,10 +69,14 @@ def test_grades_have_a_quadratic_kappa_and_the_answer_says_it(tmp_path):
     expected = cohen_kappa_score(rows["label"], called, weights="quadratic")
     assert found.kappa.value == pytest.approx(expected, abs=1e-9)
     assert found.kappa.low < expected < found.kappa.high
+    apart = float(np.abs(rows["label"].to_numpy() - np.asarray(called)).mean())
+    assert found.error.value == pytest.approx(apart, abs=1e-9)
+    assert 0 <= found.error.low < apart < found.error.high
     assert contents.answer[0] == (
         f"Over the 3 classes, resnet18 had a per-patient macro AUROC of {found.auroc.value:.2f} "
         f"(95% CI {found.auroc.low:.2f} to {found.auroc.high:.2f}); it named the class of {found.counts.trace()} of 60 "
-        f"patients correctly, over 2 seeds, with a quadratically weighted kappa of {expected:.2f}."
+        f"patients correctly, over 2 seeds, with a quadratically weighted kappa of {expected:.2f} "
+        f"and a mean absolute error of {apart:.2f} grades."
     )
 
 
