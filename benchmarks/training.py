@@ -39,21 +39,21 @@ LOWER_IS_BETTER = (
 )
 
 
-def write_cohort(folder: Path, *, slices: int, size: int) -> None:
-    """Write a cohort of noise, ten slices a patient, that `read_cohort` takes."""
+def write_cohort(folder: Path, *, slices: int, size: int, each: int = 10) -> None:
+    """Write a cohort of noise, `each` slices a patient, that `read_cohort` takes."""
     import numpy as np
     import polars as pl
 
     from fistula.cohort.manifest import FORMAT, SCHEMA, manifest_fingerprint
 
-    patients = np.arange(slices) // 10
+    patients = np.arange(slices) // each
     columns = {
         "slice_key": [f"s{row}" for row in range(slices)],
         "patient_key": [f"p{one}" for one in patients],
         "study_key": [f"t{one}" for one in patients],
         "series_key": [f"r{one}" for one in patients],
         "label": (patients % 2).tolist(),
-        "position_mm": (np.arange(slices) % 10).astype(float).tolist(),
+        "position_mm": (np.arange(slices) % each).astype(float).tolist(),
         "pixel_hash": [f"h{row}" for row in range(slices)],
         "source_hash": [f"f{row}" for row in range(slices)],
     }
@@ -109,7 +109,7 @@ def bare_loop(experiment: Any) -> Callable[[], float]:
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-4, weight_decay=0.01)
     labels = torch.tensor(data.cohort.manifest["label"].to_numpy())
     pixels = torch.from_numpy(np.array(data.cohort.pixels))[:, None]
-    train, val = (torch.tensor(data.parts[part][0]) for part in ("train", "val"))
+    train, val = (torch.tensor(data.bags[part].rows) for part in ("train", "val"))
     loss_of = torch.nn.CrossEntropyLoss()
 
     def epoch() -> float:

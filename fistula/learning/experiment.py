@@ -25,6 +25,7 @@ from fistula.learning.covariates import standardised_on
 from fistula.learning.datamodule import FistulaDataModule
 from fistula.learning.features import cache_features
 from fistula.learning.hardware import num_processes, settings
+from fistula.learning.losses import are_grades
 from fistula.learning.making import make, one_line
 from fistula.learning.points import kinds_of, pixel_mm_of
 from fistula.learning.pruning import pruning
@@ -32,6 +33,7 @@ from fistula.learning.ranks import is_of_srun
 from fistula.learning.results import ChooseThreshold, flat_metrics, summarize
 from fistula.learning.scoring import score_parts
 from fistula.learning.slices import Resize
+from fistula.learning.timm_network import checkpoint_gradients
 from fistula.learning.trackers import Trackers
 from fistula.learning.tried import try_pipeline, try_training
 
@@ -130,20 +132,19 @@ class Experiment:
             if self.trainer.is_global_zero:
                 fit_clinical(self.classifier, self.data, self.folder / "best.ckpt")
             return
-        last = self.folder / "last.ckpt"
-        if last.exists():
-            self.data.first_epoch = epoch_of(last) + 1
+        start = last if (last := self.folder / "last.ckpt").exists() else None
+        if start is not None:
+            self.data.first_epoch = epoch_of(start) + 1
             log.info("goes on after epoch %d/%d", self.data.first_epoch, self.trainer.max_epochs)
         strategy, learning = self.trainer.strategy, self.classifier.learning
         with strategy.precision_plugin.forward_context():
             if not self.data.kinds:  # a head that finds places looks at more than features
                 cache_features(self.classifier.backbone, self.data, learning=learning, device=strategy.root_device)
-        start = str(last) if last.exists() else None
         try:
             self.trainer.fit(self.classifier, self.data, ckpt_path=start, weights_only=True)
         except torch.OutOfMemoryError as error:
             rule = f"out of memory ({str(error).partition('. ')[0]})"
-            remedy = "micro_batches=2 works through half a batch at a time"
+            remedy = "micro_batches=2 takes half a batch at a time; gradient_checkpointing=true keeps less of it"
             raise OutOfMemoryError("graphics card", rule, remedy=remedy) from error
         except SystemExit as end:
             if isinstance(end.__context__, KeyboardInterrupt):
@@ -175,6 +176,8 @@ def build(
     # Deterministic operations would fill what they are about to write; that costs 3 % and helps only to find a bug.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a module in disguise
     backbone = make(cfg.model, num_classes=len(cohort.classes), image_size=cfg.image_size)
+    if cfg.gradient_checkpointing:
+        checkpoint_gradients(backbone.network)
     fold = split_table.filter(pl.col("fold") == cfg.split.fold)
     data = FistulaDataModule(
         make(cfg.labelling)(cohort, split_table),
@@ -190,6 +193,7 @@ def build(
         unit=cfg.unit,
         slices_per_step=cfg.slices_per_step,
         covariates=cfg.covariates,
+        are_grades=are_grades(cfg.loss._target_),
         kinds=kinds_of(cohort.manifest) if cfg.head._target_.endswith(LOCATES) else (),
     )
     classifier = FistulaClassifier(

@@ -140,3 +140,21 @@ def _refuse_unknown(name: str, *, where: str, found: str) -> None:
     near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
     remedy = f"Did you mean {' or '.join(near)}?" if near else "timm.list_models() lists what there is"
     raise ConfigError(where, "must be the name of a timm network", found=found, remedy=remedy)
+
+
+def checkpoint_gradients(network: nn.Module) -> None:
+    """Let a network keep what its blocks are given alone, and compute what is inside them again when it learns.
+
+    Its gradients stay the same; batch norms move their statistics twice a step.
+
+    Raises:
+        ConfigError: If timm's network cannot.
+
+    Source:
+        Chen et al. (2016), Training deep nets with sublinear memory cost, arXiv 1604.06174.
+    """
+    try:
+        network.set_grad_checkpointing(True)  # type: ignore[operator]  # of timm's
+    except (AttributeError, AssertionError) as error:
+        rule, remedy = "is not for this network", "Leave it out; micro_batches=2 saves memory with any"
+        raise ConfigError("gradient_checkpointing", rule, found=type(network).__name__, remedy=remedy) from error

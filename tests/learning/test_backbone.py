@@ -4,9 +4,35 @@ import torch
 
 from fistula.errors import ConfigError
 from fistula.learning.backbone import Backbone, create_backbone
+from fistula.learning.timm_network import checkpoint_gradients
 from fistula.learning.weights import find_weights
 
 IMAGE = torch.randint(0, 256, (2, 1, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def test_gradients_are_the_same_where_less_is_kept_for_them():
+    kept, gradients = [], []
+    for checkpointed in (False, True):
+        torch.manual_seed(0)
+        backbone = create_backbone("test_vit", pretrained=False, download=False, num_classes=2, image_size=64)
+        if checkpointed:
+            checkpoint_gradients(backbone.network)
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda one, sizes=sizes: (sizes.append(one.nbytes), one)[1], lambda one: one
+        ):
+            value = backbone(IMAGE).sum()
+        kept.append(sum(sizes))
+        value.backward()
+        gradients.append([parameter.grad for parameter in backbone.parameters()])
+    assert kept[1] < 0.5 * kept[0]
+    for plain, again in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, again)
+
+
+def test_a_network_that_cannot_compute_again_is_refused():
+    with pytest.raises(ConfigError, match="gradient_checkpointing: is not for this network, found Identity"):
+        checkpoint_gradients(torch.nn.Identity())
 
 
 def test_an_unknown_network_is_refused_with_near_names():
