@@ -73,8 +73,10 @@ def bag_features(
 @torch.inference_mode()
 def pooled(
     runs: Sequence[LoadedRun], features: Sequence[Tensor], table: pl.DataFrame, *, by: str
-) -> NDArray[np.float64]:
-    """Class probabilities of the bags that a column forms, sorted by it, ``(runs, B, K)``.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Class probabilities of the bags that a column forms, sorted by it, ``(runs, B, K)``; and weights ``(N,)``.
+
+    A slice's weight in its bag is the mean over the runs.
 
     Args:
         runs: Of one configuration.
@@ -89,11 +91,12 @@ def pooled(
     if known is not None:
         known = known[torch.from_numpy(order[np.cumsum(sizes) - sizes])]
     positions = torch.from_numpy(table["position_mm"].fill_null(0.0).to_numpy().astype(np.float32)[order])
-    found = []
+    found, weights = [], np.zeros(len(table))
     for run, of_run in zip(runs, features, strict=True):
         device = run.classifier.device
         of_bags = None if known is None else known.to(device)
         ordered = of_run[torch.from_numpy(order)]
-        bags, _, _ = run.classifier.pool(ordered, sizes.tolist(), positions.to(device), of_bags)
+        bags, own, _ = run.classifier.pool(ordered, sizes.tolist(), positions.to(device), of_bags)
         found.append(bags.double().cpu().numpy())
-    return np.stack(found)
+        weights[order] += own.double().cpu().numpy() / len(runs)
+    return np.stack(found), weights

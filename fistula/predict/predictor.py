@@ -27,7 +27,7 @@ from fistula.predict.familiar import (
     scored_patients,
 )
 from fistula.predict.features import Neighbourhood, joined, neighbourhood, noting_features
-from fistula.predict.known import known_of_slices, refuse_unstated, say_unknown
+from fistula.predict.known import known_of_slices, say_unknown, with_stated
 from fistula.predict.model import LoadedRun, cohort_folder
 from fistula.predict.places import places_of
 from fistula.predict.scores import group_scores, slice_scores
@@ -80,14 +80,12 @@ class Predictor:
         if not 0 < self.error < 1:
             raise ConfigError("error", "must lie between 0 and 1", found=self.error, remedy="For example error=0.1")
 
-    def predict(self, source: str | Path, *, workers: Workers | None = None) -> Prediction:
-        """Read a file, a zip archive or a folder, and judge it.
-
-        Raises:
-            DataError: If nothing of it is eligible.
-        """
+    def predict(
+        self, source: str | Path, *, workers: Workers | None = None, covariates_table: Path | None = None
+    ) -> Prediction:
+        """Read a file, a zip archive or a folder, and judge it; errors as `reading` and `with_stated` raise them."""
         with reading(Path(source), self.reader, workers or Workers(1)) as slices:
-            return self.judge(slices)
+            return self.judge(with_stated(self.runs[0], self.reader, slices, covariates_table))
 
     def probabilities(self, pixels: NDArray[np.uint8], channels: NDArray[np.int64]) -> NDArray[np.float64]:
         """Class probabilities ``(runs, N, K)`` of images made of slices ``(M, size, size)``.
@@ -107,18 +105,19 @@ class Predictor:
     ) -> Prediction:
         """Say what the scores of slices come to; arguments as `scored` gives them, without marks no places."""
         far, table = self.neighbourhood.are_far(noted), slice_scores(slices.table, scored, self.runs)
+        table = table.with_columns(pl.Series("weight", bags["weight"]) if "weight" in bags else [])
         names, pooled = ("patient_key", "series_uid"), bags.get("series_key")
         series, _ = group_scores(slices.table, scored, self.runs, by="series_key", kept=names, pooled=pooled)
         series = series.hstack([self._marks(slices, series, far)])
-        pooled = bags.get("patient_key")
-        patients, of_all = group_scores(slices.table, scored, self.runs, by="patient_key", pooled=pooled)
+        of_bags = bags.get("patient_key")
+        patients, of_all = group_scores(slices.table, scored, self.runs, by="patient_key", pooled=of_bags)
         patients = self._answer(patients, series, of_all, recognised(slices.table, self.cohort_patients, self.known))
         places = None if marks is None else places_of(slices, table, patients, marks, self)
         return Prediction(table, series, patients, slices.left_out, self._summary(slices, patients), places)
 
     @torch.inference_mode()
     def scored(self, slices: Slices) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]], Tensor, Tensor]:
-        """Of slices ``(runs, N, K)``, of bags by the column that forms them, the first run's features, and marks."""
+        """Of slices ``(runs, N, K)``; by column, of bags, and ``weight`` of slices in them; features; and marks."""
         with noting_features(self.runs[0]) as noted:
             if self.runs[0].unit == "slice":
                 stated = known_of_slices(self.runs[0], slices.table)
@@ -126,8 +125,10 @@ class Predictor:
                 return scores, {}, joined(noted), marks
             features, marks = bag_features(self.runs, slices.pixels, self.channels(slices))
             known = joined(noted)
-        alone, *of_bags = (pooled(self.runs, features, slices.table, by=by) for by in ("", "series_key", "patient_key"))
-        return alone, dict(zip(("series_key", "patient_key"), of_bags, strict=True)), known, marks
+        names = ("", "series_key", "patient_key")
+        alone, *of_bags = (pooled(self.runs, features, slices.table, by=by) for by in names)
+        bags = {name: found for name, (found, _) in zip(names[1:], of_bags, strict=True)}
+        return alone[0], bags | {"weight": of_bags[-1][1]}, known, marks
 
     def channels(self, slices: Slices) -> NDArray[np.int64]:
         """Rows of the slices that the image of each is made of, ``(N, C)``.
@@ -170,8 +171,7 @@ class Predictor:
 
     def _marks(self, slices: Slices, series: pl.DataFrame, far: NDArray[np.bool_]) -> pl.Series:
         """How each series differs from the cohort, in words; empty where it does not."""
-        keys = slices.table["series_key"].to_numpy()
-        headers = slices.table[[*self.looks.words, "spacing_row"]]
+        keys, headers = slices.table["series_key"].to_numpy(), slices.table[[*self.looks.words, "spacing_row"]]
         marks = []
         for key in series["series_key"]:
             rows = np.flatnonzero(keys == key)
@@ -244,6 +244,5 @@ def load(
 
 def of_runs(runs: Sequence[LoadedRun], *, error: float = 0.1, limits: Limits | None = None) -> Predictor:
     """Runs of one configuration as one reader; arguments and errors as `load`."""
-    refuse_unstated(runs[0])
     where = cohort_folder(runs[0].folder) / "ingest.json"
     return Predictor(runs, reader_of(runs[0].cohort.record, where=where, limits=limits or Limits()), error)

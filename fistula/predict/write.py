@@ -96,8 +96,9 @@ def write_prediction(
         failed: What could not be made beside the scores; gets those of the overlays that cannot be written.
     """
     results = [name for name in prediction.slices.columns if name.startswith("score") or name == "decision"]
+    weight = [name for name in prediction.slices.columns if name == "weight"]  # of runs that score patients
     tables = {
-        "predictions": prediction.slices.select(*SLICE_COLUMNS, *results),
+        "predictions": prediction.slices.select(*SLICE_COLUMNS, *results, *weight),
         "series": prediction.series.select(*SERIES_COLUMNS, *results, "marks"),
         "patients": prediction.patients.select(
             "patient_key", "slices", *results, "possible", "known", "marks", "answer"

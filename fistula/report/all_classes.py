@@ -89,6 +89,7 @@ def say_together(found: list[AllClasses], ranked: dict[str, list[Row]]) -> list[
     most = f", the highest of {len(found)} configurations" if len(found) > 1 else ""
     kappa = best.kappa
     agreed = f", with a quadratically weighted kappa of {kappa.value:.2f}" if kappa and kappa.is_defined else ""
+    agreed += f" and a mean absolute error of {best.error.value:.2f} grades" if agreed and best.error else ""
     seeds = best.configuration.num_seeds
     return [
         f"Over the {len(best.counts)} classes, {best.configuration.name} had a per-{level} macro AUROC of"

@@ -37,8 +37,9 @@ def reading_data(
         ``{kind, row, col}`` in pixels of the picture; a run may bring further ones, as its ``marks``, a list for each
         of its test slices. ``rows`` and ``cols``: pixels of a picture. ``views``: for each configuration
         and class, its runs, each with fold, seed, its own thresholds, the scores of its patients, and the indices,
-        labels (1: of the class), scores and saliency maps (empty, or as `saliency_maps.run_maps` gives them, with why
-        they are not there) of its test slices.
+        labels (1: of the class), scores, weights in their patients' scores (null where slices were scored)
+        and saliency maps (empty, or as `saliency_maps.run_maps` gives them, with why they are not there) of its test
+        slices.
     """
     tested = pl.concat([run.slices.filter(pl.col("part") == "test").select("slice_key") for run in study.runs])[
         "slice_key"
@@ -144,6 +145,7 @@ def _view(
                 "slices": [index[key] for key in test["slice_key"]],
                 "labels": (test["label"] == classes.index(positive)).cast(pl.Int64).to_list(),
                 "scores": test[f"score_{positive}" if several else "score"].to_list(),
+                "weights": test["weight"].to_list() if "weight" in test.columns else None,
                 "marks": _named(run, test["slice_key"].to_list(), study.cohort.pixels.shape[1:]),
                 "maps": maps,
                 "without_maps": without,

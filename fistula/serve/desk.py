@@ -82,7 +82,7 @@ class Desk:
     def answer(self, path: Path) -> dict[str, Any]:
         """Scores as plain values."""
         found = self.predictor.predict(path)
-        results = [name for name in found.slices.columns if name.startswith("score") or name == "decision"]
+        results = [name for name in found.slices.columns if name.startswith("score") or name in ("decision", "weight")]
         return {
             "patients": found.patients.to_dicts(),
             "series": found.series.drop("series_key").to_dicts(),

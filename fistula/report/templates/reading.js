@@ -8,6 +8,7 @@ const ORDERS = {
   worst: (a, b) => WORST.indexOf(a.outcome) - WORST.indexOf(b.outcome) || (a.label ? a.score - b.score : b.score - a.score),
   falling: (a, b) => b.score - a.score,
   rising: (a, b) => a.score - b.score,
+  decided: (a, b) => WORST.indexOf(a.ofPatient) - WORST.indexOf(b.ofPatient) || a.run - b.run || a.patient - b.patient || b.weight - a.weight,
   patient: (a, b) => a.slice - b.slice || a.run - b.run,
 };
 let rows = [], listed = [], thresholds = [], current = 0;
@@ -48,6 +49,7 @@ function makeCard(row) {
   const run = view().runs[row.run];
   const image = data.slices.image[row.slice];
   text.append(row.verdict, element("span", "", `score ${row.score.toFixed(3)}`),
+    ...(row.weight === null ? [] : [element("span", "", `weight ${(100 * row.weight).toFixed(0)}%`)]),
     element("span", "", `patient ${run.patients[data.slices.patient[row.slice]].toFixed(3)}`),
     element("span", "", `${image === null ? "" : `image ${image} · `}fold ${run.fold}`),
     element("span", "key", data.slices.patient[row.slice]));
@@ -86,6 +88,14 @@ function look(row, frame) {
 
 const view = () => data.views[$("view").value];
 
+// Slices of one patient lie side by side: they are of one label in a run that scores patients.
+const patients = [...new Set(data.slices.patient)];
+function ofPatient(run, slice) {
+  const key = data.slices.patient[slice], called = run.patients[key] >= run.patient_threshold;
+  const positive = run.slices.some((one, i) => run.labels[i] && data.slices.patient[one] === key);
+  return (called === positive ? "T" : "F") + (called ? "P" : "N");
+}
+
 function changeView() {
   const runs = view().runs;
   const seeds = new Set(runs.map(run => run.seed)).size > 1;
@@ -95,7 +105,13 @@ function changeView() {
   const without = [...new Set(runs.map(run => run.without_maps).filter(Boolean))].join("; ");
   $("explained").textContent = without ? `Where the network looked is not shown (${without}).`
     : `Where the network looked (Grad-CAM, for the class ${view().positive}) is laid over a slice under the pointer or the focus. It shows what moved the score, not where the finding is.`;
-  rows = runs.flatMap((run, n) => run.slices.map((slice, i) => ({ run: n, at: i, slice, label: run.labels[i], score: run.scores[i] })));
+  rows = runs.flatMap((run, n) => run.slices.map((slice, i) => ({ run: n, at: i, slice, label: run.labels[i], score: run.scores[i],
+    weight: run.weights?.[i] ?? null, patient: patients.indexOf(data.slices.patient[slice]), ofPatient: ofPatient(run, slice) })));
+  // Where patients were scored, the slices that decided come first, those of patients who were misjudged before others.
+  const weighted = runs.some(run => run.weights);
+  $("order").querySelector("[value=decided]").hidden = !weighted;
+  if (weighted || $("order").value === "decided") $("order").value = weighted ? "decided" : "worst";
+  $("pooled").hidden = !weighted;
   near.disconnect();
   rows.forEach(makeCard);
   changeRows();
@@ -233,6 +249,7 @@ function tell(slice) {
   if (row) facts.push(["reference standard", row.label ? view().positive : view().rest],
     ["score", row.score.toFixed(4)], ["threshold", (threshold ?? run.threshold).toFixed(4)],
     ["patient's score", run.patients[slices.patient[slice]].toFixed(4)], ["patients' threshold", run.patient_threshold.toFixed(4)]);
+  if (row && row.weight !== null) facts.push(["weight in the patient's score", `${(100 * row.weight).toFixed(1)}%`]);
   facts.push(["fold", run.fold], ["seed", run.seed]);
   if (slices.site[slice]) facts.push(["site", slices.site[slice]]);
   if (position !== null) facts.push(["position", `${position.toFixed(1)} mm`]);
