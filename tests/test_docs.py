@@ -93,6 +93,8 @@ def smaller(command):
     """What is put after a command so that it takes seconds."""
     if command[0] == "train" and "-m" in command:
         fewer = next((few for study, few in FEWER.items() if f"study={study}" in command), ())
+        if "unit=slice" in command:  # which has nothing to pool
+            fewer = tuple(word for word in fewer if not word.startswith("pooling="))
         return (*TINY_RUN, IN_PROCESS, *fewer)
     return SMALLER.get(command[0], ())
 

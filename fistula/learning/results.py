@@ -23,9 +23,9 @@ def summarize(
     """Operating points and metrics of a run, computed from its stored scores in float64, for `run.json`.
 
     With two classes, one operating point is chosen on the slices of val, another on its patients, whose scores are
-    made of their slices' by a rule stated beforehand; both are applied to test untouched. With more classes, each in
-    turn is held against the rest, and has its own of everything, under its name; a patient is of the last class that a
-    slice has.
+    made of their slices' by a rule stated beforehand; both are applied to test untouched. Where patients were scored,
+    the two are one, and no metric is of slices. With more classes, each in turn is held against the rest, and has its
+    own of everything, under its name; a patient is of the last class that a slice has.
 
     Args:
         predictions: As in `predictions.parquet`.
@@ -70,6 +70,7 @@ def flat_metrics(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
 
 def _summarize_binary(predictions: pl.DataFrame, choose_threshold: ChooseThreshold, aggregation: str) -> dict[str, Any]:
     parts = {part: predictions.filter(pl.col("part") == part) for part in ("val", "test")}
+    of_slices = predictions["slice_key"].null_count() < len(predictions)
     point = choose_threshold(parts["val"]["label"].to_numpy(), parts["val"]["score"].to_numpy())
     of_patients = _choose_for_patients(parts["val"], choose_threshold, point, aggregation)
     return {
@@ -78,12 +79,12 @@ def _summarize_binary(predictions: pl.DataFrame, choose_threshold: ChooseThresho
         "patient_operating_point": _point(of_patients),
         "metrics": {
             name: {
-                "slice": _metrics(*_columns(part), threshold=point.threshold),
+                **({"slice": _metrics(*_columns(part), threshold=point.threshold)} if of_slices else {}),
                 "patient": _metrics(*_by_patient(part, aggregation), threshold=of_patients.threshold),
             }
             for name, part in parts.items()
         },
-        "warnings": _constant(parts["test"], point.threshold),
+        "warnings": _constant(parts["test"], point.threshold, "slice" if of_slices else "patient"),
     }
 
 
@@ -119,11 +120,11 @@ def _point(point: OperatingPoint) -> dict[str, Any]:
     return {name: _json(value) for name, value in asdict(point).items()} | {"part": "val"}
 
 
-def _constant(test: pl.DataFrame, threshold: float) -> list[str]:
+def _constant(test: pl.DataFrame, threshold: float, scored: str) -> list[str]:
     positive = (test["score"] >= threshold).unique().to_list()
     if len(positive) > 1:
         return []
-    return [f"constant prediction: all test slices are classified as {'positive' if positive[0] else 'negative'}"]
+    return [f"constant prediction: all test {scored}s are classified as {'positive' if positive[0] else 'negative'}"]
 
 
 def _estimates(estimates: dict[str, Estimate]) -> dict[str, Any]:

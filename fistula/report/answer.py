@@ -6,7 +6,7 @@ from fistula.report.all_classes import AllClasses, say_together
 from fistula.report.comparisons import Comparisons, Pair
 from fistula.report.inflation import YAGIS_POINTS, Canary, Inflation
 from fistula.report.methods import is_fixed
-from fistula.report.names import FACTS, count, listed
+from fistula.report.names import count, declared, listed, say_fact
 from fistula.report.outside import Outside
 from fistula.report.outside_numbers import say_outside
 from fistula.report.results import Row, counts
@@ -188,13 +188,10 @@ def _say_worth(study: Study, rows: list[Row], *, tested: bool) -> str:
         rate = "sensitivity" if positives == fewest else "specificity"
         parts.append(f"a single {best.level} accounts for {100 / fewest:.0f} percentage points of {rate}")
     alone = {fact: value for one in study.certificates for fact, value in (one.get("alone") or {}).items()}
-    given = [str(row.configuration.factors.get("covariates")).split(", ") for row in rows]  # no confounders to these
-    known = [fact for fact in ("slices", "age", "sex", "site", "turned") if alone.get(fact) is not None]
-    telling = [f for f in known if abs(alone[f] - 0.5) >= TELLING and any(f not in one for one in given)]
-    parts += [
-        f"{'the ' if fact == 'slices' else ''}{FACTS[fact]} alone has a per-patient AUROC of {alone[fact]:.2f}"
-        for fact in telling
-    ]
+    given = declared(row.configuration.factors for row in rows)  # no confounders
+    known = [fact for fact, value in alone.items() if value is not None and fact != "labelled slices"]
+    telling = [f for f in known if abs(alone[f] - 0.5) >= TELLING and f not in given]
+    parts += [f"{say_fact(fact)} alone has a per-patient AUROC of {alone[fact]:.2f}" for fact in telling]
     constant = [row for row in rows if any("constant" in text for text in row.configuration.warnings)]
     for row in constant[:NAMED]:
         said = next(text for text in row.configuration.warnings if "constant" in text)

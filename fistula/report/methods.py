@@ -18,6 +18,13 @@ def splits(study: Study) -> list[tuple[str, str]]:
     return list(found)
 
 
+def say_scored(study: Study) -> tuple[str, bool, bool]:
+    """What has a score of its own, in words; whether slices make some of them; whether networks score patients."""
+    levels = {configuration.levels[0] for configuration in study.configurations}
+    words = {"slice": "slices", "patient": "patients"}
+    return " and ".join(words[one] for one in sorted(levels, reverse=True)), "slice" in levels, "patient" in levels
+
+
 def say_intensity(recorded: object) -> str:
     """How intensities were mapped, as the cohort's record says it: a name, or a name with its settings."""
     if not isinstance(recorded, dict):
@@ -51,6 +58,8 @@ def threshold_rules(study: Study) -> list[str]:
 
 def say_aggregation(study: Study, configuration: Configuration, positive: str) -> str:
     """How a configuration's runs make a patient's score of its slices': a rule, or each with how many runs have it."""
+    if "slice" not in configuration.levels:
+        return "the network's own"
     counts = Counter(RULES[study.aggregation(run, positive)] for run in configuration.runs)
     if len(counts) == 1:
         return next(iter(counts))

@@ -1,6 +1,6 @@
 """What configurations and the levels of their factors are called on the page."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fistula.sweep.run_folder import WITHIN
@@ -19,11 +19,29 @@ NAMES = {
 FACTS = {
     "slices": "number of slices",
     "labelled slices": "number of labeled slices",
+    "height": "height of the stack",
     "age": "age",
     "sex": "sex",
     "site": "site",
     "turned": "orientation as found",
 }
+
+
+def say_fact(fact: str) -> str:
+    """A fact in a sentence.
+
+    Example:
+        >>> say_fact("slices"), say_fact("age"), say_fact("crp missing")
+        ('the number of slices', 'age', 'whether crp is missing')
+    """
+    if fact not in FACTS:
+        return f"whether {fact.removesuffix(' missing')} is missing" if fact.endswith(" missing") else fact
+    return f"the {FACTS[fact]}" if " of " in FACTS[fact] else FACTS[fact]
+
+
+def declared(factors: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Covariates that every configuration is given, of which each has these factors."""
+    return set.intersection(*(set(str(one.get("covariates", "")).split(", ")) for one in factors)) - {"", "images"}
 
 
 def count(number: int, noun: str) -> str:

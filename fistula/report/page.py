@@ -22,7 +22,7 @@ from fistula.report.growth import growth_figure
 from fistula.report.guidelines import metrics_score, read_guidelines
 from fistula.report.inflation import YAGIS_POINTS, YAGIS_RANDOM
 from fistula.report.mistakes import mistakes
-from fistula.report.names import FACTS, count, say_level
+from fistula.report.names import count, declared, say_fact, say_level
 from fistula.report.outside import Outside
 from fistula.report.outside_numbers import outside_lines
 from fistula.report.paper import PER_CLASS
@@ -146,10 +146,7 @@ def _draw(contents: Contents, folder: Path) -> dict[str, Markup]:
             drawn["losses"] = (losses, "Loss by epoch on training and validation data, by configuration")
         drawn |= {
             f"roc{number}": (figures.roc(rows, resamples=settings.resamples), "ROC curves of the configurations"),
-            f"reliability{number}": (
-                probability_figures.reliability(slices[0]),
-                "Observed against predicted",
-            ),
+            f"reliability{number}": (probability_figures.reliability(slices[0]), "Observed against predicted"),
             f"benefit{number}": (
                 probability_figures.net_benefit(slices, prevalence=settings.prevalence),
                 "Net benefit against threshold probability",
@@ -167,7 +164,7 @@ def _draw(contents: Contents, folder: Path) -> dict[str, Markup]:
 def _names(contents: Contents) -> dict[str, Any]:
     """What the page's template is given."""
     study = contents.study
-    slice_rows = {(row.configuration.name, row.positive): row for row in contents.rows if row.level == "slice"}
+    by_slice = {(row.configuration.name, row.positive): row for row in contents.rows if row.level == "slice"}
     ranked = {positive: contents.ranked(positive) for positive in study.positives}
     best = {positive: rows[0] for positive, rows in ranked.items()}
     other = "slice" if contents.primary == "patient" else "patient"
@@ -187,7 +184,8 @@ def _names(contents: Contents) -> dict[str, Any]:
         "progress": {run.name: wording.say_progress(run) for run in read_status(study.folder)},
         "shown": SHOWN,
         "few": FEW,
-        "facts": FACTS,
+        "say_fact": say_fact,
+        "declared": declared(one.factors for one in study.configurations),
         "telling": answer.TELLING,
         "counted": _counted,
         "say_num": lambda row: _say_num(study, row),
@@ -197,12 +195,13 @@ def _names(contents: Contents) -> dict[str, Any]:
         "metrics": METRICS,
         "titles": TITLES,
         "scaling": SCALINGS[contents.settings.scaling][0],
-        "paper_pairs": [(paper, slice_rows[ours.name, first]) for paper, ours in contents.beside_the_paper],
+        "paper_pairs": [(paper, by_slice[ours.name, first]) for paper, ours in contents.beside_the_paper],
         "paper_images": PER_CLASS,
         "outside_figures": outside_figures,
         "yagis": (*YAGIS_POINTS, YAGIS_RANDOM),
         "splits": methods.splits(study),
         "rules": methods.threshold_rules(study),
+        "pooled": methods.say_scored(study),
         "fixed": methods.is_fixed(study),
         "epoch": methods.say_epoch(study),
         "count": count,

@@ -62,6 +62,6 @@ def beside_the_paper(study: Study) -> list[tuple[PaperRow, Configuration]]:
         for configuration in study.configurations:
             # A timm name may carry the tag of its weights: resnet18.a1_in1k is still the paper's network.
             ours = {key: str(configuration.factors[key]).partition(".")[0] for key in row.factors}
-            if ours == row.factors:
+            if ours == row.factors and "slice" in configuration.levels:
                 pairs.append((row, configuration))
     return pairs if len(pairs) == len(study.configurations) == len(rows) else []

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fistula.errors import DataError
+from fistula.errors import ConfigError, DataError
 from fistula.evidence.aggregate import patient_scores
 from fistula.evidence.calibration import Scaling, fit_platt, fit_temperature
 from fistula.report.run import Run
@@ -23,10 +23,19 @@ def primary_level(study: Study, said: str) -> str:
     Args:
         study: With its finished runs.
         said: One of `PRIMARY`; ``auto`` is by patient where each class has test patients who have it and others who
-            have not, and by slice otherwise (where every patient has a slice of the last class, say).
+            have not, or where a network scores patients, and by slice otherwise (where every patient has a slice of
+            the last class, say).
+
+    Raises:
+        ConfigError: If it is to be by slice, and a network scores patients.
     """
+    if said == "slice" and (none := [one.name for one in study.configurations if said not in one.levels]):
+        rule, remedy = "must be patient: not every configuration scores slices", "Say primary=patient"
+        raise ConfigError("primary", rule, found=f"{none[0]}, which does not", remedy=remedy)
     if said != "auto":
         return said
+    if any("slice" not in configuration.levels for configuration in study.configurations):
+        return "patient"
     tables = [run.predictions.filter(pl.col("part") == "test") for c in study.configurations for run in c.runs]
     tested = pl.concat([table.select("patient_key", "label") for table in tables])
     patients = tested.group_by("patient_key").agg(pl.col("label").max())["label"]

@@ -14,7 +14,7 @@ from fistula.evidence.resample import patient_bootstrap
 from fistula.evidence.standard import standard_metrics
 from fistula.report.cross_checks import cross_checks
 from fistula.report.methods import say_aggregation
-from fistula.report.pooling import LEVELS, test_rows
+from fistula.report.pooling import test_rows
 from fistula.report.study import Configuration, Study
 
 MORE = (
@@ -43,8 +43,8 @@ class Row:
         estimates: By the names of `fistula.evidence.standard.METRICS`.
         more: By the names of `MORE`, and of `PREDICTIVE` where a prevalence was given.
         checks: Intervals by other methods, by the names of `cross_checks.CHECKS`.
-        calibration: Of ``raw`` and ``calibrated`` scores, by the names of `CALIBRATION`; empty by patient, whose score
-            is no probability of being positive.
+        calibration: Of ``raw`` and ``calibrated`` scores, by the names of `CALIBRATION`; empty where a patient's
+            score is made of slices', which is no probability of being positive.
     """
 
     configuration: Configuration
@@ -76,7 +76,7 @@ def results(
         if only not in (None, configuration.name):
             continue
         for positive in study.positives:
-            for level in LEVELS:
+            for level in configuration.levels:
                 table = test_rows(study, configuration, positive, level=level, scaling=scaling)
                 arrays = tuple(table[name].to_numpy() for name in ("label", "score", "called", "patient_key", "run"))
                 units = table.group_by("unit").agg(pl.col("label").max())
@@ -91,7 +91,7 @@ def results(
                         standard_metrics(*arrays),
                         _more(table, resamples=resamples, prevalence=prevalence, seeds=configuration.num_seeds),
                         cross_checks(*arrays, resamples=resamples),
-                        _calibration(table) if level == "slice" else {},
+                        _calibration(table) if level == configuration.levels[0] else {},
                     )
                 )
     return rows

@@ -44,6 +44,11 @@ class Run:
             raise DataError(path, f"lacks the columns {', '.join(sorted(missing))}", remedy=remedy)
         return table
 
+    @property
+    def scores_patients(self) -> bool:
+        """Whether each of its scores is of a patient, by a network that looks at all slices together."""
+        return self.predictions["slice_key"].null_count() == len(self.predictions)
+
     @cached_property
     def slices(self) -> pl.DataFrame:
         """Scores of single slices: those of `predictions`, or those beside the scores of patients.
@@ -53,7 +58,7 @@ class Run:
         Raises:
             DataError: As `predictions`.
         """
-        if self.predictions["slice_key"].null_count() < len(self.predictions):
+        if not self.scores_patients:
             return self.predictions
         try:
             table = pl.read_parquet(self.folder / "slices.parquet")

@@ -69,6 +69,11 @@ class Configuration:
         return len({run.record["seed"] for run in self.runs})
 
     @property
+    def levels(self) -> tuple[str, ...]:
+        """At which its runs can be judged: patients alone where no slice has a score that a run stands for."""
+        return ("patient",) if self.runs[0].scores_patients else ("slice", "patient")
+
+    @property
     def split(self) -> str:
         """Fingerprint of the split; only runs of one split can be compared row by row."""
         return str(self.runs[0].record["split_fingerprint"])

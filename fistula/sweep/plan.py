@@ -103,7 +103,7 @@ class Planner:
             self._tables[key] = table, split_fingerprint(table)
         table, fingerprint = self._tables[key]
         _check_classes(cohort, table, cfg.split.fold)
-        if cfg.aggregation != "mean":
+        if cfg.aggregation != "mean" and cfg.unit == "slice":
             _check_aggregation(cfg.aggregation, cohort)
         check_covariates(resolved["covariates"], cohort.manifest.columns)
         if cfg.model.architecture == "clinical" and not cfg.covariates:
@@ -144,9 +144,26 @@ def _check_aggregation(rule: str, cohort: Cohort) -> None:
 
 
 def _check_unit(cfg: DictConfig, cohort: Cohort, parts: pl.DataFrame) -> None:
-    """Raise ConfigError or DataError unless the bags of the run can be made, before any run begins."""
-    if cfg.unit != "slice":
-        bags_of(cohort, parts, "train", unit=cfg.unit)
+    """Raise ConfigError or DataError unless the bags of the run can be made and use all that is asked, beforehand."""
+    if cfg.unit == "slice":
+        rule = "is for unit=patient: of a single slice there is nothing to pool"
+        if not cfg.pooling._target_.endswith(".Mean"):
+            found = str(cfg.pooling._target_).rpartition(".")[2]
+            raise ConfigError("pooling", rule, found=found, remedy="Say unit=patient, or pooling=mean")
+        if cfg.slice_weight:
+            remedy = "Say unit=patient, or slice_weight=0"
+            raise ConfigError("slice_weight", rule, found=cfg.slice_weight, remedy=remedy)
+    else:
+        bags_of(cohort, parts, "train", unit=cfg.unit, are_grades=str(cfg.loss._target_).endswith(".Ordinal"))
+        if cfg.aggregation != "mean":
+            rule = "is for unit=slice: with unit=patient the network gives a patient one score"
+            raise ConfigError(
+                "aggregation", rule, found=cfg.aggregation, remedy="Leave it out; pooling=max is like max"
+            )
+        level = cohort.record.get("label_level", "slice")
+        if cfg.slice_weight and level != "slice":
+            rule = f"needs labels of slices: this cohort's are those of a {level}, spread over its slices"
+            raise ConfigError("slice_weight", rule, found=cfg.slice_weight, remedy="Say slice_weight=0")
     if not isinstance(cfg.slices_per_step, int | None) or isinstance(cfg.slices_per_step, bool):
         raise ConfigError("slices_per_step", "must be a whole number, or null for all", found=cfg.slices_per_step)
 

@@ -113,7 +113,7 @@ def _overrides(params: dict[str, Any]) -> list[str]:
 
 
 def _result(ended: JobReturn) -> tuple[float | None, TrialState]:
-    """AUROC of the validation slices: nothing here reads what a run says of its test part."""
+    """AUROC on validation of what was scored: nothing here reads what a run says of its test part."""
     folder = Path(ended.hydra_cfg.hydra.runtime.output_dir if ended.hydra_cfg else str(ended.working_dir))
     record = read_record(folder) if (folder / "run.json").exists() else {}
     if record.get("error_kind") == PRUNED:
@@ -122,5 +122,5 @@ def _result(ended: JobReturn) -> tuple[float | None, TrialState]:
         return None, TrialState.FAIL
     metrics = record["metrics"]
     binary = [metrics] if "val" in metrics else list(metrics.values())
-    values = [float(node["val"]["slice"]["auroc"]["value"]) for node in binary]
+    values = [float(next(iter(node["val"].values()))["auroc"]["value"]) for node in binary]
     return sum(values) / len(values), TrialState.COMPLETE

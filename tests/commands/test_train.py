@@ -214,6 +214,10 @@ def test_a_split_that_is_leaky_by_design_runs_and_is_marked(fistula_here, cohort
         pytest.param(["model=resnet18x"], r"model=resnet18x: is not one .*mean resnet18", id="an unknown option"),
         pytest.param(["split=patient_kfold", "split.folds=11"], r"split.folds=11 needs as many patients", id="folds"),
         pytest.param(["split=patient_kfold", "split.fold=5"], r"split.fold: must lie in 0 to 4", id="a fold too far"),
+        pytest.param(["pooling=max"], r"pooling: is for unit=patient: .*found Maximum", id="nothing to pool"),
+        pytest.param(["slice_weight=1"], r"slice_weight: is for unit=patient", id="no loss beside a slice's"),
+        pytest.param(["unit=patient", "aggregation=max"], r"aggregation: is for unit=slice", id="one score a patient"),
+        pytest.param(["unit=patient", "split=image_holdout"], r"patients in several parts\. Use", id="a torn patient"),
         pytest.param(["learning=transfer"], r"weights .* not on this machine", id="weights that are not here"),
     ],
 )

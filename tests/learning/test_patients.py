@@ -8,6 +8,8 @@ from hydra.utils import instantiate
 
 from fistula.cohort.manifest import SCHEMA, manifest_fingerprint, read_cohort
 from fistula.learning.experiment import build
+from fistula.learning.results import summarize
+from fistula.sweep.results import one_line
 
 from ..conftest import TINY_RUN, write_cohort
 
@@ -102,6 +104,24 @@ def test_training_draws_other_slices_each_epoch_and_evaluation_takes_all(trained
     assert next(iter(experiment.data.val_dataloader()))["sizes"][0] == 3
 
 
+def test_labels_of_patients_are_no_labels_of_slices(trained, tmp_path, fistula_here):
+    folder = write_cohort(tmp_path / "spread", patients=24)
+    record = (folder / "ingest.json").read_text()
+    (folder / "ingest.json").write_text(record.replace('"format"', '"label_level": "patient", "format"'))
+    code, _, error = fistula_here("train", f"cohort={folder}", *TINY_RUN, "unit=patient", "slice_weight=0.5")
+    assert code == 2
+    assert "slice_weight: needs labels of slices: this cohort's are those of a patient" in error
+
+
+def test_no_number_of_a_run_of_patients_is_of_slices(trained):
+    scores, _, experiment = trained("pooling=attention")
+    choose = experiment.choose_threshold
+    summary = summarize(scores, classes=["0", "1"], choose_threshold=choose)
+    assert set(summary["metrics"]["test"]) == {"patient"}
+    assert one_line(summary["metrics"]).startswith("test per-patient AUROC")
+    assert summary["operating_point"]["threshold"] == summary["patient_operating_point"]["threshold"]
+
+
 def test_slice_labels_add_their_loss(trained, tmp_path):
     folder = write_cohort(tmp_path / "weighed", patients=24)
     alone, weighed = (trained(f"slice_weight={weight}", folder=folder)[0]["score"] for weight in (0, 1))
@@ -135,4 +155,4 @@ def test_bags_are_judged_alike_in_any_company(trained):
     alone = torch.cat(
         [classifier.pool(part, [len(part)], torch.zeros(len(part)))[0] for part in features.split([4, 5])]
     )
-    torch.testing.assert_close(together, alone)
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
