@@ -94,3 +94,17 @@ def in_source(point: tuple[float, float], slice_row: Mapping[str, Any]) -> tuple
     )
     rows, columns = map(int, slice_row["matrix"].split("x"))
     return found_point(placed, (rows, columns), slice_row["turned"] or "")
+
+
+def on_grid(point: tuple[float, float], slice_row: Mapping[str, Any], *, size: int) -> tuple[float, float] | None:
+    """Where a point of the source image lies in the stored slice: the inverse of `in_source`; None outside of it.
+
+    Args:
+        point: Row and column in the source image, first centres at 0.
+        slice_row: The slice's row of a manifest.
+        size: Side of the stored slice in pixels.
+    """
+    rows, columns = map(int, slice_row["matrix"].split("x"))
+    turned = turned_point(point, (rows, columns), slice_row["turned"] or "")
+    scale, offset = (tuple(slice_row[f"{kind}_{axis}"] for axis in ("row", "col")) for kind in ("scale", "offset"))
+    return grid_point(turned, scale=scale, offset=offset, size=size)

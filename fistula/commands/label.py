@@ -6,6 +6,7 @@ from collections import Counter
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from hydra.core.global_hydra import GlobalHydra
@@ -20,7 +21,9 @@ from fistula.errors import ConfigError, DataError
 from fistula.folder import whole_folder
 from fistula.labels.desk import Answers, Desk
 from fistula.labels.page_table import columns_of
-from fistula.labels.pages import Question, mark_asked, page_text, read_all, write_pages
+from fistula.labels.pages import Question, page_text, read_all, write_pages, write_readings
+from fistula.labels.reading import Panel
+from fistula.labels.spool import mark_asked
 from fistula.labels.stacks import Shown, find_stacks, read_patient
 from fistula.source.flow import Flow
 from fistula.source.rules import KeepRules
@@ -40,6 +43,7 @@ def run(cfg: DictConfig) -> None:
         raise ConfigError("bits", "must be 8 or 12", found=cfg.bits)
     if not 1 <= cfg.page_mb <= 500:
         raise ConfigError("page_mb", "must be from 1 to 500: browsers open no larger page well", found=cfg.page_mb)
+    panel = read_panel(cfg)
     asked = None if cfg.asked is None else read_asked(Path(str(cfg.asked)))
     keep = instantiate(cfg.keep, _convert_="all")
     beside = [_keep(name, keep) for name in cfg.beside or []]
@@ -52,13 +56,18 @@ def run(cfg: DictConfig) -> None:
     table = find_stacks(survey, keep if is_dicom else None, look, flow, beside if is_dicom else ())
     if asked is not None:
         table = _of_patients(table, asked, cfg.asked)
+    aids: dict[str, Any] = {}
+    if cfg.aid is not None:
+        table, aids = _aided(table, Path(str(cfg.aid)))
     if cfg.serve:
         _serve(table, survey, shown, question, asked, out, cfg.port)
         return
     with whole_folder(out) as folder:
-        pages, reasons = write_pages(
-            folder, read_all(table, survey, shown, workers), question, asked=asked, page_mb=cfg.page_mb
-        )
+        read = read_all(table, survey, shown, workers)
+        if panel is None:
+            pages, reasons = write_pages(folder, read, question, asked=asked, page_mb=cfg.page_mb)
+        else:
+            pages, reasons = write_readings(folder, read, question, panel, aids=aids, page_mb=cfg.page_mb)
         sizes = [page.stat().st_size / 1e6 for page in pages]
     _say(flow, reasons)
     first, others = (len(table.filter(rows)) for rows in (pl.col("pane") == 0, pl.col("pane") > 0))
@@ -68,6 +77,10 @@ def run(cfg: DictConfig) -> None:
     print(f"{about}{first} slices of {patients} patients{shown_beside}; {_grey(cfg.bits)}")
     for page, size in zip(pages, sizes, strict=True):
         print(f"open {out / page.name} in a browser ({size:.1f} MB)")
+    if question.question == "score":
+        study = cfg.aid or "DIR"
+        print(f"next: fistula report {shlex.quote(f'study={study}')} 'readers=[readings-READER-DATE.csv, ...]'")
+        return
     source, classes = shlex.quote(f"source={cfg.source}"), shlex.quote(f"classes=[{','.join(question.classes)}]")
     if asked is not None:
         print("next: fistula agree with the tables of before and adjudicated=labels-READER-DATE.csv out=agreed")
@@ -75,6 +88,44 @@ def run(cfg: DictConfig) -> None:
     level = " labels.level=patient" if question.level == "patient" else ""
     whose = "" if is_dicom else " patient=folder:1 (or a pattern: whose each file is)"
     print(f"next: fistula ingest {source} labels=labels-READER-DATE.csv {classes}{level} out=data/cohort{whose}")
+
+
+def read_panel(cfg: DictConfig) -> Panel | None:
+    """Who reads in a reader study; None where none is planned.
+
+    Raises:
+        ConfigError: If a key does not go with the others.
+    """
+    if not cfg.readers:
+        if cfg.aid is not None:
+            raise ConfigError("aid", "needs readers", remedy="For example readers=[AB,CD,EF]")
+        return None
+    others = {"question": "score", "reader": None, "asked": None, "serve": False, "repeat": 0}
+    for key, value in others.items():
+        if cfg[key] != value:
+            wanted = "null" if value is None else str(value).lower()
+            raise ConfigError(key, f"must be {wanted} where readers= plans a reader study", found=cfg[key])
+    return Panel([str(name) for name in cfg.readers], cfg.aid is not None, float(cfg.washout), cfg.seed)
+
+
+def _aided(table: pl.DataFrame, folder: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """The patients whom a study scored without having learned from them, and what it says of each."""
+    # Here, because pages without it need no statistics.
+    from fistula.report.aid import aid_of
+    from fistula.report.study import read_study
+
+    name, cohorts = aid_of(read_study(folder))
+    patients = set(table["patient_key"])
+    cohort = max(cohorts, key=lambda one: len(patients & cohorts[one].keys()))
+    found = patients & cohorts[cohort].keys()
+    if not found:
+        remedy = "Check source, keep and the pseudonym key: they must be those of the study's cohort"
+        raise DataError(f"aid={folder}", "must have tested patients below source", found="none", remedy=remedy)
+    where = f"the external cohort {cohort}" if cohort else "its test sets"
+    print(f"with AI: scores of {name} for {len(found)} patients of {where}")
+    if left := len(patients) - len(found):
+        print(f"left out: no score of the study: {left} patients")
+    return table.filter(pl.col("patient_key").is_in(list(found))), cohorts[cohort]
 
 
 def _keep(name: object, first: KeepRules) -> KeepRules:

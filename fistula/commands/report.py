@@ -57,31 +57,55 @@ def run(cfg: DictConfig) -> None:
     print(page)
 
 
-def read_given(study: "Study", *, readers: str | None, scores: str | None) -> "Given":
+def read_given(study: "Study", *, readers: Any, scores: str | None) -> "Given":
     """Read the tables of readers and of another program; their patients are the study's, or an external cohort's.
+
+    Args:
+        study: That they are given to.
+        readers: Path of a table, a pattern of such, a list of these, or None.
+        scores: Path of a table, or None.
 
     Raises:
         DataError: If a table is not what it has to be, or a patient of it is in neither.
     """
-    from functools import partial
-
     from fistula.dicom.identity import read_pseudonyms
-    from fistula.labels.ratings import match, read_program, read_readings
+    from fistula.labels.ratings import match, read_program, read_readings, together
     from fistula.report.given import Given
+    from fistula.report.located import located_readings
     from fistula.report.outside import read_externals
 
     if readers is None and scores is None:
         return Given()
-    tables = (run.predictions for run in study.runs)
-    tested = {key for table in tables for key in table.filter(table["part"] == "test")["patient_key"]}
+    scored = (run.predictions for run in study.runs)
+    tested = {key for table in scored for key in table.filter(table["part"] == "test")["patient_key"]}
     cohorts = {"": tested} | {one.name: set(one.patients["patient_key"]) for one in read_externals(study)}
     pseudonym = partial(read_pseudonyms(create=False), "patient")
     found: dict[str, Any] = {}
-    for name, path, read in (("readings", readers, read_readings), ("program", scores, read_program)):
-        if path is not None:
-            table = read(Path(str(path)))
-            found[f"{name}_of"], found[name] = match(table, cohorts, pseudonym, path=Path(str(path)))
+    if readers is not None:
+        tables = [(path, *match(read_readings(path), cohorts, pseudonym, path=path)) for path in paths_of(readers)]
+        found["readings_of"], readings = together(tables)
+        own = ["slice", "row", "col"]
+        found["readings"] = readings.drop(own) if found["readings_of"] else located_readings(readings, study.cohort)
+    if scores is not None:
+        path = Path(str(scores))
+        found["program_of"], table = match(read_program(path), cohorts, pseudonym, path=path)
+        found["program"] = table.select("patient_key", "reader", "score", "call")
     return Given(**found)
+
+
+def paths_of(value: Any) -> list[Path]:
+    """The files that a path, a pattern or a list of these names.
+
+    Raises:
+        ConfigError: If a pattern names none.
+    """
+    found = []
+    for text in map(str, [value] if isinstance(value, str | Path) else value):
+        named = sorted(Path(text).parent.glob(Path(text).name)) if "*" in text else [Path(text)]
+        if not named:
+            raise ConfigError("readers", "must name files", found=text, remedy="Check the path")
+        found += named
+    return found
 
 
 def _ensemble(study: "Study", record: Path) -> list[str]:

@@ -12,6 +12,8 @@ SLICE = (
     "reader", "date", "clock", "pixel_mm", "position_mm", "repeat", "seconds",
 )  # fmt: skip
 PATIENT = ("patient_key", "label", "unsure", "note", "reader", "date", "repeat", "seconds")
+POINT = ("opening_slice", "opening_row", "opening_col")  # where a reader of patients sees the finding
+READING = ("session", "modality")  # of a reader study
 MARKS = ("reader", "repeat")  # a table with both, and with a key, is a label page's
 BESIDE = (
     *MARKS, "patient_key", "unsure", "note", "date", "clock", "pixel_mm", "position_mm",
@@ -21,8 +23,12 @@ BESIDE = (
 
 def columns_of(level: str, question: str) -> list[str]:
     """The header of a label page's table; the same as in `page/table.js`."""
-    names = PATIENT if level == "patient" else SLICE
-    return ["score" if name == "label" and question == "score" else name for name in names]
+    names = list(PATIENT if level == "patient" else SLICE)
+    if question != "score":
+        return names
+    scored = ["score", *POINT] if level == "patient" else ["score"]
+    at = names.index("label")
+    return [*names[:at], *scored, *names[at + 1 :], *READING]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import Any
 
 import polars as pl
 
-from fistula.errors import ConfigError, DataError
+from fistula.errors import ConfigError
+from fistula.labels.reading import AIDED, Panel, page_name, plan_readings
+from fistula.labels.spool import spooled
 from fistula.labels.stacks import Shown, lost_patient, read_patients
 from fistula.source.slices import is_risky
 from fistula.source.survey import DEADLY, Survey
@@ -21,7 +23,7 @@ from fistula.viewer.page import as_json, scripts, style
 
 LEVELS = ("slice", "patient")
 QUESTIONS = ("class", "score")
-PARTS = ("state.js", "table.js", "reader.js", "keys.js", "label.js", "panel.js")
+PARTS = ("state.js", "table.js", "reader.js", "keys.js", "score.js", "label.js", "panel.js")
 SLICES_A_BATCH = 64
 
 
@@ -37,6 +39,9 @@ class Question:
         seed: Of the order of the patients, with the reader's name.
         repeat: Share of the patients that are shown a second time.
         points: What a click and an Alt-click place in a slice; none, one or both.
+        session: Of a reader study, from 1, whose patients stand in the order of the plan; 0 where nothing is planned.
+        sessions: How many the reader study has.
+        washout: Weeks between them.
     """
 
     classes: list[str]
@@ -46,6 +51,9 @@ class Question:
     seed: int
     repeat: float
     points: list[str]
+    session: int = 0
+    sessions: int = 1
+    washout: float = 0.0
 
     def __post_init__(self) -> None:
         names = self.classes
@@ -60,9 +68,15 @@ class Question:
             raise ConfigError("points", "must be at most two different names: a click, an Alt-click", found=self.points)
 
     @property
+    def top(self) -> int:
+        """The highest score: 100 of a suspicion between two classes, else as many as there are degrees."""
+        return 100 if len(self.classes) == 2 else len(self.classes)
+
+    @property
     def key(self) -> str:
         """Under which a browser keeps answers: the same question finds them again, whatever page it stands on."""
-        asked = json.dumps([self.classes, self.level, self.question], ensure_ascii=False)
+        session = [self.session, self.seed] if self.session else []
+        asked = json.dumps([self.classes, self.level, self.question, *session], ensure_ascii=False)
         return hashlib.sha256(asked.encode()).hexdigest()[:12]
 
 
@@ -104,47 +118,62 @@ def write_pages(
     Raises:
         DataError: If no patient has a slice that can be read.
     """
-    spool, sizes, reasons = folder / "patients", {}, Counter[str]()
-    spool.mkdir()
-    for patient, missing in patients:
-        reasons += missing
-        if patient["series"]:
-            mark_asked(patient, asked)
-            text = as_json(patient)
-            (spool / patient["key"]).write_text(text, encoding="utf-8")
-            sizes[patient["key"]] = len(text.encode()), summary(patient)
-    if not sizes:
-        raise DataError("source", "no slice could be read", found=", ".join(reasons) or "none")
-    batches: list[list[str]] = []
-    room = 0.0
-    for key in sorted(sizes):  # pseudonyms: their order says nothing
-        if sizes[key][0] > room or not batches:
-            batches.append([])
-            room = page_mb * 1e6
-        batches[-1].append(key)
-        room -= sizes[key][0]
     pages = []
-    for number, keys in enumerate(batches, 1):
-        pages.append(folder / f"label-{number}.html")
-        texts = [(spool / key).read_text(encoding="utf-8") for key in keys]
-        write_page(pages[-1], question, [sizes[key][1] for key in keys], texts)
-    for key in sizes:
-        (spool / key).unlink()
-    spool.rmdir()
-    return pages, reasons
+    with spooled(folder, patients, asked) as spool:
+        # In the order of their pseudonyms, which says nothing.
+        for number, keys in enumerate(spool.batches(sorted(spool.sizes), page_mb), 1):
+            pages.append(folder / f"label-{number}.html")
+            write_page(pages[-1], question, [spool.summaries[key] for key in keys], spool.texts(keys))
+    return pages, spool.reasons
 
 
-def mark_asked(patient: dict[str, Any], asked: set[str] | None) -> None:
-    """Say of each slice of the first pane whether it is asked about; other panes are for comparison."""
-    for series in patient["series"]:
-        for slice_ in series["slices"]:
-            slice_["asked"] = series["pane"] == 0 and (asked is None or slice_["key"] in asked)
+def write_readings(
+    folder: Path,
+    patients: Iterable[tuple[dict[str, Any], Counter[str]]],
+    question: Question,
+    panel: Panel,
+    *,
+    aids: Mapping[str, Any],
+    page_mb: float,
+) -> tuple[list[Path], Counter[str]]:
+    """Write the pages of a reader study, one or more for each reader and session, and its `plan.csv`, into `folder`.
 
+    Args:
+        folder: Is there.
+        patients: As `read_all` gives them.
+        question: What is asked; `score`.
+        panel: Who reads.
+        aids: By patient, what is shown where a patient is read with AI.
+        page_mb: As for `write_pages`.
 
-def summary(patient: dict[str, Any]) -> dict[str, Any]:
-    """What a page has to know of a patient before it is shown."""
-    asked = sum(slice_["asked"] for series in patient["series"] for slice_ in series["slices"])
-    return {"key": patient["key"], "asked": asked}
+    Returns:
+        As `write_pages`.
+
+    Raises:
+        DataError: As `write_pages`.
+    """
+    pages, planned = [], []
+    with spooled(folder, patients, None) as spool:
+        plan = plan_readings(panel, list(spool.sizes))
+        for (reader, session), turns in plan.group_by("reader", "session", maintain_order=True):
+            modality = dict(turns.select("patient_key", "modality").iter_rows())
+            batches = spool.batches(turns["patient_key"].to_list(), page_mb)
+            asked = replace(
+                question, reader=str(reader), session=int(session), sessions=panel.sessions, washout=panel.washout
+            )
+            for number, keys in enumerate(batches, 1):
+                page = folder / page_name(str(reader), int(session), number, len(batches))
+                summaries = [
+                    spool.summaries[key]
+                    | {"modality": modality[key]}
+                    | ({"aid": aids[key]} if modality[key] == AIDED else {})
+                    for key in keys
+                ]
+                write_page(page, asked, summaries, spool.texts(keys))
+                pages.append(page)
+                planned.append(turns.filter(pl.col("patient_key").is_in(keys)).with_columns(page=pl.lit(page.name)))
+    pl.concat(planned).write_csv(folder / "plan.csv")
+    return pages, spool.reasons
 
 
 def page_text(question: Question, patients: Sequence[dict[str, Any]], texts: Iterable[str], *, served: bool) -> str:
@@ -159,6 +188,7 @@ def page_text(question: Question, patients: Sequence[dict[str, Any]], texts: Ite
     facts = {
         "id": question.key, "classes": question.classes, "level": question.level, "question": question.question,
         "reader": question.reader, "seed": question.seed, "repeat": question.repeat, "points": question.points,
+        "top": question.top, "session": question.session, "sessions": question.sessions, "washout": question.washout,
         "served": served, "patients": list(patients),
     }  # fmt: skip
     held = "\n".join(

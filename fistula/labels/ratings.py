@@ -1,6 +1,7 @@
 """Tables of what readers, or another program, think of patients: read, checked, and matched to cohorts by pseudonym."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -14,21 +15,24 @@ PATIENT = ("patient", "patient_id", "patient_key")
 # Those of a label page's table come along: what it says of a slice is not asked for here.
 READERS = (
     *PATIENT, "reader", "score", "modality", "minutes", "experience", "located", "seconds", "repeat", "slice_key",
-    "unsure", "note", "date", "opening_row", "opening_col", "canal_row", "canal_col", "clock", "pixel_mm",
-    "position_mm",
+    "unsure", "note", "date", "opening_slice", "opening_row", "opening_col", "canal_row", "canal_col", "clock",
+    "pixel_mm", "position_mm", "session",
 )  # fmt: skip
 PROGRAM = (*PATIENT, "score", "call")
 SCHEMA: dict[str, pl.DataType] = {
     "patient": pl.String(), "line": pl.Int64(), "reader": pl.String(), "modality": pl.String(), "score": pl.Float64(),
-    "minutes": pl.Float64(), "experience": pl.String(), "located": pl.Int64(), "call": pl.Int64(),
+    "minutes": pl.Float64(), "experience": pl.String(), "located": pl.Int64(), "call": pl.Int64(), "date": pl.String(),
+    "slice": pl.String(), "row": pl.Float64(), "col": pl.Float64(),
 }  # fmt: skip
+PLACE = ("located", "slice", "row", "col")
 NAMED = 4  # lines in an error
 
 
 def read_readings(path: Path) -> pl.DataFrame:
     """A table of readers: a line for each patient, reader and modality, or the table of a label page.
 
-    Of several slices of a patient the highest score counts, and their times add up; of what was shown twice, the first.
+    Of several slices of a patient the highest score counts, and the place beside it; their `minutes` add up, but the
+    `seconds` of a label page are the patient's, on every line. Of what was shown twice, the first counts.
 
     Returns:
         Columns of `SCHEMA`; ``score`` in [0, 100], ``modality`` empty where there is one.
@@ -44,11 +48,14 @@ def read_readings(path: Path) -> pl.DataFrame:
         raise DataError(path, "every line needs a score", found=_lines(unsure), remedy="Fill in or remove these lines")
     keys = ["patient", "reader", "modality"]
     if by_slice:
+        minutes, is_timed_by_page = pl.col("minutes"), any(row["cells"].get("seconds") for row in rows)
         table = table.group_by(keys, maintain_order=True).agg(
             pl.col("line").first(),
-            pl.col("score", "located").max(),
-            pl.col("minutes").sum(),
+            pl.col("score").max(),
+            *(pl.col(name).sort_by("score", descending=True, maintain_order=True).first() for name in PLACE),
+            minutes.max() if is_timed_by_page else pl.when(minutes.has_nulls()).then(None).otherwise(minutes.sum()),
             pl.col("experience", "call").first(),
+            pl.col("date").max(),
         )
     _refuse_twice(path, table, keys)
     told = table.drop_nulls("experience").group_by("reader").agg(pl.col("experience").n_unique(), "line")
@@ -112,6 +119,29 @@ def match(
     return cohort, matched.drop("patient", "line")
 
 
+def together(tables: list[tuple[Path, str, pl.DataFrame]]) -> tuple[str, pl.DataFrame]:
+    """One table of several, such as those that readers export session by session.
+
+    Args:
+        tables: Path, cohort and readings of each, as `match` gives them.
+
+    Raises:
+        DataError: If they are of different cohorts, or one reading stands in two of them.
+    """
+    cohorts = {cohort or "the study" for _, cohort, _ in tables}
+    if len(cohorts) > 1:
+        raise DataError("readers", "must be of the patients of one cohort", found=", ".join(sorted(cohorts)))
+    readings = pl.concat([table.with_columns(file=pl.lit(str(path))) for path, _, table in tables])
+    twice = readings.filter(pl.len().over("patient_key", "reader", "modality") > 1)
+    if len(twice):
+        first = twice.row(0, named=True)
+        files = twice.filter((pl.col("patient_key") == first["patient_key"]) & (pl.col("reader") == first["reader"]))
+        rule = "a reader has one score a patient and modality"
+        found = f"two of {first['reader']}, in {' and '.join(files['file'].unique(maintain_order=True))}"
+        raise DataError("readers", rule, found=found)
+    return tables[0][1], readings.drop("file")
+
+
 def _rows(path: Path, columns: tuple[str, ...], *, needed: tuple[str, ...]) -> list[dict]:
     header, body, _ = read_table(path, columns=columns)
     named = [name for name in PATIENT if name in header]
@@ -140,6 +170,10 @@ def _reading(row: dict) -> dict:
     located = cells.get("located", "")
     if located not in ("", "0", "1"):
         raise DataError(where, "located must be 1 where the place is right, else 0", found=repr(located))
+    place = [_number(where, name, cells.get(name, ""), least=-math.inf) for name in ("opening_row", "opening_col")]
+    date = cells.get("date", "")
+    if date and not re.fullmatch(r"\d{4}-\d\d-\d\d", date):
+        raise DataError(where, "date must be YEAR-MONTH-DAY", found=repr(date))
     return {
         "patient": row["patient"],
         "line": row["line"],
@@ -150,6 +184,10 @@ def _reading(row: dict) -> dict:
         "experience": cells.get("experience") or None,
         "located": int(located) if located else None,
         "call": None,
+        "date": date or None,
+        "slice": cells.get("opening_slice") or cells.get("slice_key") or None,
+        "row": None if None in place else place[0],
+        "col": None if None in place else place[1],
     }
 
 
@@ -159,7 +197,7 @@ def _scored(row: dict, name: str) -> dict:
         raise DataError(row["where"], "call must be 1 for positive, else 0", found=repr(call))
     score = _number(row["where"], "score", row["cells"]["score"], least=-math.inf)
     told = {"patient": row["patient"], "line": row["line"], "reader": name, "modality": "", "score": score}
-    return told | {"minutes": None, "experience": None, "located": None, "call": int(call) if call else None}
+    return dict.fromkeys(SCHEMA) | told | {"call": int(call) if call else None}
 
 
 def _number(where: str, column: str, text: str, *, least: float = 0.0, most: float = math.inf) -> float | None:

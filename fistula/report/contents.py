@@ -13,6 +13,7 @@ from fistula.report.further import Further, further
 from fistula.report.given import Given
 from fistula.report.growth import Growth, growths
 from fistula.report.inflation import Canary, Inflation, canaries, inflations
+from fistula.report.located import located_patients
 from fistula.report.outside import External, Outside, outside, read_externals
 from fistula.report.paper import PaperRow, beside_the_paper, paper_rows
 from fistula.report.participants import Step, Table, flow, table_one
@@ -82,6 +83,11 @@ class Contents:
         """The configuration of the headline: the highest AUROC at the primary level, of several classes their mean."""
         return (self.all_classes or self.ranked(self.study.positives[0]))[0].configuration
 
+    @property
+    def beside(self) -> Program | None:
+        """The other program where it stands beside the configurations in their tables: of the same patients."""
+        return self.program if self.program and not self.program.cohort else None
+
     def rows_of(self, positive: str, level: str) -> list[Row]:
         """The results of a class at a level, in the order of the configurations."""
         return [row for row in self.rows if row.positive == positive and row.level == level]
@@ -140,7 +146,7 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
         outside=found_outside,
         robustness=robustness(study, level=primary, scaling=settings.scaling),
         given=given,
-        readers=_readers(given, rows, ranked, found_outside, settings),
+        readers=_readers(study, given, rows, ranked, found_outside, settings),
         program=_program(given, rows, found_outside),
         paper=paper_rows(),
         beside_the_paper=beside_the_paper(study),
@@ -158,7 +164,12 @@ def _falling(row: Row) -> tuple[bool, bool, float]:
 
 
 def _readers(
-    given: Given, rows: list[Row], ranked: dict[str, list[Row]], outside: list[Outside], settings: Settings
+    study: Study,
+    given: Given,
+    rows: list[Row],
+    ranked: dict[str, list[Row]],
+    outside: list[Outside],
+    settings: Settings,
 ) -> Readers | None:
     """The best configuration beside the readers, for the first class."""
     if given.readings is None:
@@ -166,6 +177,8 @@ def _readers(
     positive, best = next((positive, rows[0].configuration) for positive, rows in ranked.items())
     own = next(row for row in rows if (row.configuration, row.positive, row.level) == (best, positive, "patient"))
     model, cases = cases_of(own, outside, given.readings_of)
+    if not given.readings_of and (places := located_patients(best, study.cohort)) is not None:
+        cases = cases.join(places, on="patient_key", how="left", maintain_order="left")
     margin, cutoff = settings.margin, settings.cutoff
     return compare_readers(given.readings, cases, model=model, cohort=given.readings_of, margin=margin, cutoff=cutoff)
 
@@ -179,4 +192,4 @@ def _program(given: Given, rows: list[Row], outside: list[Outside]) -> Program |
         for one in outside
         if (one.external.name, one.positive, one.level) == (cohort, positive, "patient")
     ]
-    return compare_program(given.program, theirs or rows_of(rows, positive), cohort=cohort)
+    return compare_program(given.program, theirs or rows_of(rows, positive), cohort=cohort, positive=positive)

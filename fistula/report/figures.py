@@ -8,6 +8,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from fistula.evidence.resample import roc_band
 from fistula.evidence.roc import mean_roc_curve
 from fistula.report.drawing import COLOURS, INK, SOFT, WIDTH, look, panels, share_axis, style
+from fistula.report.program import Program
 from fistula.report.results import Row
 from fistula.report.study import Configuration
 
@@ -47,30 +48,35 @@ def roc(rows: list[Row], *, resamples: int) -> Figure:
     return figure
 
 
-def forest(rows: list[Row]) -> Figure:
+def forest(rows: list[Row], other: Program | None = None) -> Figure:
     """AUROC of each configuration with its interval.
 
     Args:
         rows: Of one class and level, in the order in which they stand.
+        other: Another program, which stands last, hollow.
     """
-    shown = rows[:SHOWN]
+    shown = [(row.configuration.name, row.estimates["auroc"]) for row in rows[:SHOWN]]
+    shown += [(f"{other.name} (another program)", other.estimates["auroc"])] if other else []
     with style():
         figure = Figure(figsize=(WIDTH, 0.75 + 0.24 * len(shown)), layout="constrained")
         axes = figure.subplots()
         axes.axvline(0.5, color=SOFT, linewidth=0.7)
-        for height, row in enumerate(shown):
-            estimate, colour = row.estimates["auroc"], COLOURS[0] if height == 0 else INK
+        for height, (_, estimate) in enumerate(shown):
+            is_other = other is not None and height == len(shown) - 1
+            colour = COLOURS[0] if height == 0 else SOFT if is_other else INK
             if not estimate.is_defined:
                 axes.text(0.5, height, f" n/a: {estimate.reason}", va="center", fontsize=8, color=colour)
                 continue
             if estimate.has_interval:
                 axes.plot([estimate.low, estimate.high], [height, height], color=colour, linewidth=1.4)
-            axes.plot(estimate.value, height, "s", color=colour, markersize=5)
+            axes.plot(
+                estimate.value, height, "s", color=colour, markersize=5, markerfacecolor="white" if is_other else colour
+            )
             axes.annotate(
                 f"{estimate}", (1, height), xycoords=("axes fraction", "data"), xytext=(8, 0),
                 textcoords="offset points", va="center", fontsize=8, annotation_clip=False,
             )  # fmt: skip
-        axes.set_yticks(range(len(shown)), [row.configuration.name for row in shown])
+        axes.set_yticks(range(len(shown)), [name for name, _ in shown])
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.set_xlim(min(0.3, axes.get_xlim()[0]), 1.005)
         axes.set_xlabel("AUROC with 95% CI; the vertical line is chance")

@@ -14,7 +14,8 @@ class Given:
     """What was given; patients stand under their pseudonyms.
 
     Attributes:
-        readings: Columns ``patient_key reader modality score minutes experience located``; None where none were given.
+        readings: Columns ``patient_key reader modality score minutes experience located date``; None where
+            none were given.
         program: Columns ``patient_key reader score call``, where ``reader`` is the program; None likewise.
         readings_of: External cohort whose patients were read; empty for the study's own.
         program_of: Likewise of the program.
@@ -39,5 +40,7 @@ class Given:
         for name, file in FILES.items():
             if (folder / file).is_file():
                 table = pl.read_parquet(folder / file)
+                lacking = {"date"} - set(table.columns) if name == "readings" else set()
+                table = table.with_columns(pl.lit(None, pl.String).alias(column) for column in lacking)
                 found[name], found[f"{name}_of"] = table.drop("of"), table["of"][0]
         return cls(**found)

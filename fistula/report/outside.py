@@ -106,7 +106,8 @@ def read_externals(study: Study) -> list[External]:
     Raises:
         DataError: If one was changed, or was scored by runs that the study no longer has.
     """
-    folders = sorted(path.parent for path in (study.folder / FOLDER).glob(f"*/{KEPT}"))
+    # A folder whose name begins with a dot was being written when its process was killed.
+    folders = sorted(path.parent for path in (study.folder / FOLDER).glob(f"[!.]*/{KEPT}"))
     return [read_external(study, folder) for folder in folders]
 
 

@@ -90,7 +90,7 @@ def write_report(
         contents.given.write(beside)
         if contents.outside:
             write_csv(beside / "outside.csv", outside_lines(contents.outside))
-        write_tables(beside, contents.rows, contents.comparisons, contents.participants)
+        write_tables(beside, contents.rows, contents.comparisons, contents.participants, contents.beside)
         write_csv(beside / "errors.csv", [one.as_line() for found in names["mistakes"].values() for one in found])
         environment = Environment(
             loader=PackageLoader("fistula.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -152,8 +152,9 @@ def _draw(contents: Contents, folder: Path) -> dict[str, Markup]:
                 "Net benefit against threshold probability",
             ),
         }
-        if len(rows) > 1:
-            drawn[f"forest{number}"] = (figures.forest(rows), "AUROC with 95% CI of each configuration")
+        other = contents.beside if (number, contents.primary) == (0, "patient") else None
+        if len(rows) > 1 or other:
+            drawn[f"forest{number}"] = (figures.forest(rows, other), "AUROC with 95% CI of each configuration")
     return {
         name: Markup(save(figure, folder, name, says=says))  # noqa: S704 (Matplotlib escapes what it writes)
         for name, (figure, says) in drawn.items()

@@ -14,6 +14,7 @@ from fistula.evidence.readers import study_readers
 from fistula.report.cases import cases_of
 from fistula.report.choice import best_configuration
 from fistula.report.given import Given
+from fistula.report.outside import outside, read_externals
 from fistula.report.pooling import primary_level, test_rows
 from fistula.report.reading_block import Block
 from fistula.report.results import Row, results
@@ -64,12 +65,17 @@ def reader_components(study: Study) -> tuple[Components, float, str]:
     """
     given = Given.read(study.folder / "report")
     remedy = f"Make it: fistula report study={study.folder} readers=readers.csv"
-    if given.readings is None or given.readings_of:
-        raise DataError(f"pilot={study.folder}", "must have a report with readers of its own patients", remedy=remedy)
-    best = best_configuration(study, level="patient")
+    if given.readings is None:
+        raise DataError(f"pilot={study.folder}", "must have a report with readers", remedy=remedy)
+    best = best_configuration(study)
     rows: list[Row] = results(study, resamples=1, scaling="platt", prevalence=None, only=best.name)
     own = next(row for row in rows if row.level == "patient" and row.positive == study.positives[0])
-    model, cases = cases_of(own, [], "")
+    named = [one for one in read_externals(study) if one.name == given.readings_of]
+    level = primary_level(study, "auto")
+    found = [part for one in named for part in outside(study, one, rows, primary=level, scaling="platt")]
+    if given.readings_of and not found:
+        raise DataError(f"pilot={study.folder}", f"must have the external cohort {given.readings_of}", remedy=remedy)
+    model, cases = cases_of(own, found, given.readings_of)
     names = given.readings["modality"].unique(maintain_order=True).to_list()[:2]
     block = Block.of(given.readings.with_columns(call=pl.lit(None, pl.Int64)), names, cases)
     if block.why_not or len(block.readers) < 2:

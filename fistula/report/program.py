@@ -8,7 +8,7 @@ import polars as pl
 from fistula.evidence.area import clustered_auroc
 from fistula.evidence.compare import Comparison, clustered_auroc_test, clustered_mcnemar
 from fistula.evidence.estimate import Estimate, undefined
-from fistula.evidence.rates import wilson
+from fistula.evidence.standard import METRICS, standard_metrics
 from fistula.evidence.verdict import holm
 from fistula.report.results import Row
 
@@ -21,9 +21,10 @@ class Program:
         name: Of the file.
         cohort: Whose patients it scored; empty for the study's own.
         patients: Scored, and of them positive.
-        auroc: Of its scores.
-        sensitivity: Of its calls; undefined where it gave none.
-        specificity: Likewise.
+        class_name: The class that it is judged by.
+        estimates: By the names of `METRICS`; those of calls are undefined where it gave none.
+        counts: Numerator and denominator of sensitivity and specificity as they are printed; empty without calls.
+        of: Patients whom the study scored.
         against: For each configuration, configuration less program on the shared patients: AUROC, sensitivity,
             specificity, and Holm's P values of these over the configurations.
     """
@@ -31,19 +32,23 @@ class Program:
     name: str
     cohort: str
     patients: tuple[int, int]
-    auroc: Estimate
-    sensitivity: Estimate
-    specificity: Estimate
+    class_name: str
+    estimates: dict[str, Estimate]
+    counts: dict[str, str]
+    of: int
     against: list[tuple[str, dict[str, Comparison], dict[str, float]]]
 
 
-def compare_program(table: pl.DataFrame, rows: list[tuple[str, pl.DataFrame]], *, cohort: str) -> Program:
+def compare_program(
+    table: pl.DataFrame, rows: list[tuple[str, pl.DataFrame]], *, cohort: str, positive: str
+) -> Program:
     """Compare it with configurations on the patients that both scored.
 
     Args:
         table: Columns ``patient_key reader score call``.
         rows: Name and test rows of each configuration, by patient: ``patient_key run label score called``.
         cohort: Whose patients they are.
+        positive: Name of the class.
     """
     labels = pl.concat([one.select("patient_key", "label") for _, one in rows]).unique("patient_key")
     own = table.join(labels, on="patient_key", maintain_order="left", how="inner")
@@ -60,8 +65,9 @@ def compare_program(table: pl.DataFrame, rows: list[tuple[str, pl.DataFrame]], *
         (name, tests, {measure: corrected[measure][number] for measure in tests})
         for number, (name, tests) in enumerate(found)
     ]
-    area = clustered_auroc(truth, own["score"].to_numpy(), own["patient_key"].to_numpy())
-    return Program(own["reader"][0], cohort, (len(own), int(truth.sum())), area, _rate(own, 1), _rate(own, 0), against)
+    estimates, counts = _judge(own)
+    patients = len(own), int(truth.sum())
+    return Program(own["reader"][0], cohort, patients, positive, estimates, counts, len(labels), against)
 
 
 def rows_of(rows: list[Row], positive: str) -> list[tuple[str, pl.DataFrame]]:
@@ -88,8 +94,11 @@ def _test(shared: pl.DataFrame) -> dict[str, Comparison]:
     return tests
 
 
-def _rate(own: pl.DataFrame, label: int) -> Estimate:
+def _judge(own: pl.DataFrame) -> tuple[dict[str, Estimate], dict[str, str]]:
+    labels, scores, keys = (own[name].to_numpy() for name in ("label", "score", "patient_key"))
     if own["call"].has_nulls():
-        return undefined("Wilson", "it gave no calls")
-    calls = own.filter(pl.col("label") == label)["call"]
-    return wilson(int((calls == label).sum()), len(calls))
+        nothing = undefined("rates", "it gave no calls")
+        return dict.fromkeys(METRICS, nothing) | {"auroc": clustered_auroc(labels, scores, keys)}, {}
+    called = own["call"].to_numpy()
+    right = {name: called[labels == label] == label for name, label in (("sensitivity", 1), ("specificity", 0))}
+    return standard_metrics(labels, scores, called, keys), {name: f"{x.sum()}/{len(x)}" for name, x in right.items()}

@@ -11,10 +11,10 @@ import polars as pl
 from fistula.evidence.agreement import fleiss_kappa, gwets_ac1
 from fistula.evidence.area import delong
 from fistula.evidence.estimate import Estimate, undefined
-from fistula.evidence.merit import Figure, auroc_figure, mean_figure, share_figure
+from fistula.evidence.merit import Figure, auroc_figure, located_ratings, mean_figure, share_figure
 from fistula.evidence.rates import wilson
 from fistula.evidence.readers import ReaderTest, compare_modalities, compare_model, mean_of_readers, study_readers
-from fistula.report.reading_block import Block
+from fistula.report.reading_block import Block, days_between, with_known_places
 
 READERS = ("random", "fixed")
 FIGURES: dict[str, Figure] = {
@@ -81,6 +81,8 @@ class Readers:
         means: Mean AUROC of each modality's readers.
         kappas: Fleiss' kappa and Gwet's AC1 of the calls, by modality.
         left_out: Patients, by modality, whom some reader of it has not read.
+        days: Least and median number of days between a reader's two readings of a patient, by pair of modalities;
+            without an entry where dates are not known.
     """
 
     model: str
@@ -92,6 +94,7 @@ class Readers:
     means: dict[str, ReaderTest]
     kappas: dict[str, tuple[Estimate, Estimate]]
     left_out: dict[str, int]
+    days: dict[str, tuple[int, float]]
 
 
 def compare_readers(
@@ -100,13 +103,16 @@ def compare_readers(
     """Analyse a reader study.
 
     Args:
-        readings: Columns ``patient_key reader modality score minutes experience located``.
-        cases: Patients with ``patient_key label score called``, of the model.
+        readings: Columns ``patient_key reader modality score minutes experience located date``.
+        cases: Patients with ``patient_key label score called``, of the model, and ``located`` where it names places.
         model: Its name.
         cohort: Where the patients are from.
         margin: Of non-inferiority of the model.
         cutoff: Score from which a reader's patient counts as called positive; None where scores are calls, or none are
             made.
+
+    Raises:
+        DataError: If the place of a positive patient is judged for some readers and not for others.
     """
     is_call = bool(readings["score"].is_in([0.0, 1.0]).all())
     limit = 1.0 if is_call else cutoff
@@ -115,7 +121,9 @@ def compare_readers(
         call=pl.lit(None, pl.Int64) if limit is None else (pl.col("score") >= limit).cast(pl.Int64)
     )
     names = table["modality"].unique(maintain_order=True).to_list()
-    has_places = not table.filter(pl.col("label") == 1)["located"].has_nulls()
+    placed = with_known_places(table)
+    has_places = bool((placed["label"] == 1).any())
+    model_places = has_places and "located" in cases.columns
     figures = [
         "auroc",
         *(["sensitivity", "specificity"] if limit is not None else []),
@@ -128,7 +136,9 @@ def compare_readers(
         left_out[name] = here["patient_key"].n_unique() - len(block.cases)
         means[name] = _mean(block)
         kappas[name] = _kappas(block)
-        against += [_against(block, model, _said(name), figure, margin) for figure in figures if figure != "lroc"]
+        of = {figure: block if figure != "lroc" else Block.of(placed, [name], cases) for figure in figures}
+        judged = figures if model_places else [figure for figure in figures if figure != "lroc"]
+        against += [_against(of[figure], model, _said(name), figure, margin) for figure in judged]
         levels = here.drop_nulls("experience")["experience"].unique(maintain_order=True).to_list()
         for level in levels if len(levels) > 1 else []:
             part = Block.of(here.filter(pl.col("experience") == level), [name], cases)
@@ -136,13 +146,19 @@ def compare_readers(
     for first, second in combinations(names, 2):
         block = Block.of(table, [first, second], cases)
         timed = [] if block.rows["minutes"].has_nulls() else ["minutes"]
-        pairs += [_paired(block, first, second, figure, margin) for figure in [*figures, *timed]]
+        of = {"lroc": Block.of(placed, [first, second], cases)}
+        pairs += [_paired(of.get(figure, block), first, second, figure, margin) for figure in [*figures, *timed]]
     read = cases.filter(pl.col("patient_key").is_in(table["patient_key"].unique().implode()))
-    return Readers(model, cohort, read, _single(table), against, pairs, means, kappas, left_out)
+    days = {f"{first} and {second}": days_between(table, first, second) for first, second in combinations(names, 2)}
+    known = {pair: told for pair, told in days.items() if told is not None}
+    return Readers(model, cohort, read, _single(table), against, pairs, means, kappas, left_out, known)
 
 
 def _against(block: Block, model: str, readers: str, figure: str, margin: float) -> Versus:
-    scores = block.cases["score" if figure == "auroc" else "called"].to_numpy().astype(np.float64)
+    scores = block.cases["score" if figure in ("auroc", "lroc") else "called"].to_numpy().astype(np.float64)
+    if figure == "lroc":
+        is_right = (block.cases["located"] == 1).fill_null(value=False).to_numpy()
+        scores = located_ratings(block.labels == 1, scores, is_right)
 
     def test(kind: str) -> ReaderTest:
         ratings = block.ratings(figure)[0]

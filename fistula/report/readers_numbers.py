@@ -22,6 +22,9 @@ def readers_numbers(found: Readers) -> Iterator[tuple[str, dict[str, Any]]]:
     for modality, (fleiss, gwet) in found.kappas.items():
         yield f"readers / {modality or 'alone'} / kappa", as_json(fleiss, source)
         yield f"readers / {modality or 'alone'} / AC1", as_json(gwet, source)
+    for names, (least, median) in found.days.items():
+        yield f"readers / {names} / least days between", plain(least, source)
+        yield f"readers / {names} / median days between", plain(median, source)
     for pair in [*found.against, *found.modalities]:
         for kind, test in pair.tests.items():
             place = f"readers / {pair.first} less {pair.second} / {pair.figure} / {kind} readers"
@@ -32,8 +35,8 @@ def readers_numbers(found: Readers) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def program_numbers(found: Program) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every number of another program by its name."""
-    for name in ("auroc", "sensitivity", "specificity"):
-        yield f"program / {found.name} / {name}", as_json(getattr(found, name), [])
+    for name, estimate in found.estimates.items():
+        yield f"program / {found.name} / {name}", as_json(estimate, [])
     for configuration, tests, corrected in found.against:
         for measure, test in tests.items():
             place = f"program / {configuration} less {found.name} / {measure}"

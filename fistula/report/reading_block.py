@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fistula.errors import DataError
 from fistula.evidence.merit import located_ratings
 
 
@@ -61,3 +62,27 @@ class Block:
         positives = int(self.cases["label"].sum())
         negatives = len(self.cases) - positives
         return "" if min(positives, negatives) > 1 else f"all have read {positives} positive and {negatives} negative"
+
+
+def with_known_places(table: pl.DataFrame) -> pl.DataFrame:
+    """Readings without those of positive patients whose place nobody knows.
+
+    Raises:
+        DataError: If the place of a positive patient is judged for some readings and not for others.
+    """
+    positive = table.filter(pl.col("label") == 1).group_by("patient_key").agg(known=pl.col("located").is_not_null())
+    told = positive.select("patient_key", all=pl.col("known").list.all(), any=pl.col("known").list.any())
+    if len(torn := told.filter(pl.col("any") & ~pl.col("all"))):
+        rule = "located must be said for every reading of a positive patient, or for none"
+        found = f"some readings without it of {', '.join(torn['patient_key'].head(3))}"
+        raise DataError("readers", rule, found=found, remedy="Put 0 where a reader named no place, or a wrong one")
+    return table.filter(~pl.col("patient_key").is_in(told.filter(~pl.col("all"))["patient_key"].implode()))
+
+
+def days_between(table: pl.DataFrame, first: str, second: str) -> tuple[int, float] | None:
+    """Least and median days between a reader's readings of a patient in two modalities; None without dates."""
+    dated = table.drop_nulls("date").select("patient_key", "reader", "modality", day=pl.col("date").str.to_date())
+    one, other = (dated.filter(pl.col("modality") == name) for name in (first, second))
+    both = one.join(other, on=("patient_key", "reader"))
+    apart = (both["day"] - both["day_right"]).dt.total_days().abs()
+    return None if apart.is_empty() else (int(apart.min()), float(apart.median()))  # type: ignore[arg-type]

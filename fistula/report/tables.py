@@ -10,6 +10,7 @@ from fistula.evidence.estimate import Estimate
 from fistula.evidence.standard import METRICS
 from fistula.report.comparisons import MEASURES, Comparisons, Pair
 from fistula.report.participants import Table
+from fistula.report.program import Program
 from fistula.report.results import CALIBRATION, Row
 
 _LATEX = str.maketrans(
@@ -46,15 +47,20 @@ TITLES = {
 }
 
 
-def write_tables(folder: Path, rows: list[Row], comparisons: list[Comparisons], participants: Table) -> None:
-    """Write results, comparisons and Table 1, each as `.csv` and `.tex`."""
-    results = [_result(row) for row in rows]
+def write_tables(
+    folder: Path, rows: list[Row], comparisons: list[Comparisons], participants: Table, program: Program | None
+) -> None:
+    """Write results, comparisons and Table 1, each as `.csv` and `.tex`; another program stands last in the first."""
+    results = [_result(row) for row in rows] + ([_other(program)] if program else [])
     write_csv(folder / "results.csv", results)
     heads = ["configuration", "class", "level", "n", "positive", *(TITLES[name] for name in METRICS)]
     body = [
         [row.configuration.name, row.positive, row.level, *map(str, row.num), *(f"{row.estimates[m]}" for m in METRICS)]
         for row in rows
     ]
+    if program:
+        numbers = map(str, program.patients), (f"{program.estimates[m]}" for m in METRICS)
+        body.append([_named(program), program.class_name, "patient", *numbers[0], *numbers[1]])
     (folder / "results.tex").write_text(latex_table(heads, body))
     pairs = [_pair(pair) for found in comparisons for pair in found.pairs]
     if pairs:
@@ -117,6 +123,18 @@ def _result(row: Row) -> dict[str, object]:
     for kind in ("raw", "calibrated"):
         for name in CALIBRATION:
             flat[f"{name}_{kind}"] = row.calibration.get(kind, {}).get(name)
+    return flat
+
+
+def _named(program: Program) -> str:
+    return f"{program.name} (another program)"
+
+
+def _other(program: Program) -> dict[str, object]:
+    flat: dict[str, object] = {"configuration": _named(program), "class": program.class_name, "level": "patient"}
+    flat |= dict(zip(("count", "positives"), program.patients, strict=True))
+    for metric, estimate in program.estimates.items():
+        flat |= _parts(metric, estimate)
     return flat
 
 

@@ -26,6 +26,7 @@ def readings(patients=40, readers=4, modalities=("alone", "with AI"), seed=0, ca
                 rows.append([f"patient{patient}", f"r{reader}", modality, told, 2.0 - number, None, 1])
     columns = ["patient_key", "reader", "modality", "score", "minutes", "experience", "located"]
     table = pl.DataFrame(rows, schema=columns, orient="row").cast({"experience": pl.String})
+    table = table.with_columns(date=pl.lit("2026-01-05"))
     model = labels + random.normal(size=patients) * 0.6
     keys = [f"patient{patient}" for patient in range(patients)]
     cases = pl.DataFrame({"patient_key": keys, "label": labels, "score": model, "called": (model > 0.5).astype(int)})
@@ -139,7 +140,12 @@ def test_a_table_of_readers_and_one_of_a_program_enter_the_report_and_are_verifi
     assert any(name.startswith("readers / transfer less alone, resident") for name in numbers)
     assert numbers["program / vendor / auroc"]["value"] == pytest.approx(auroc(labels, vendor["score"]))
     page = (folder / "report" / "index.html").read_text()
-    assert "Readers and another program" in page
+    assert "vendor <span class=\"mark\">another program" in page
+    figure = (folder / "report" / "forest0.svg").read_text()
+    assert "vendor (another program)" in figure
+    results = pl.read_csv(folder / "report" / "results.csv", infer_schema_length=None)
+    last = results.row(-1, named=True)
+    assert (last["configuration"], last["level"], last["count"]) == ("vendor (another program)", "patient", 40)
     assert "whether it saw these patients" in page
     assert fistula_here("report", f"study={folder}", "verify=true")[0] == 0
 

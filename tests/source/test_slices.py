@@ -6,7 +6,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage
 
-from fistula.cohort.order import in_source, with_points
+from fistula.cohort.order import in_source, on_grid, with_points
 from fistula.dicom.geometry import TURNS, turn, turned_point
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look
@@ -129,6 +129,8 @@ def test_the_opening_is_found_at_the_same_place_however_the_file_was_turned(writ
         found[name] = moved["opening_row"][0], moved["opening_col"][0]
         back = in_source(found[name], table.row(0, named=True))
         np.testing.assert_allclose(back, (row, column), atol=1e-9)
+        again = on_grid((row, column), table.row(0, named=True), size=GRID.size)
+        np.testing.assert_allclose(again, found[name], atol=1e-9)
     assert found[turned] == pytest.approx(found[""], abs=1e-9)
 
 

@@ -1,15 +1,16 @@
 "use strict";
 // Every key, once: what the help shows is what the page does.
 function helpOf(facts) {
-  const several = facts.level === "slice", last = facts.classes.length - 1;
-  const answers = facts.classes.map((name, i) => [[i], name]);
+  const several = facts.level === "slice", isScore = facts.question === "score", last = facts.classes.length - 1;
+  const answers = isScore && facts.top === 100 ? [[["0…9"], "type the score, 0 to 100"]] : facts.classes.map((name, i) => [[keyOf(facts, i)], name]);
+  const canUnsure = !isScore, isRange = several && !(isScore && facts.top === 100);
   const groups = {
-    "Answer": [...answers, [["U"], "unsure: an answer too"],
-      ...(several ? [[["N"], `rest ${facts.classes[0]}: all slices of the stack without an answer`],
-        [["⇧", "0…" + last], "all slices since the last answered one, or from the first marked one"], [["F"], "mark the first slice of a range"]] : []),
+    "Answer": [...answers, ...(canUnsure ? [[["U"], "unsure: an answer too"]] : []),
+      ...(several ? [[["N"], `rest ${facts.classes[0]}: all slices of the stack without an answer`]] : []),
+      ...(isRange ? [[["⇧", keyOf(facts, 0) + "…" + keyOf(facts, last)], "all slices since the last answered one, or from the first marked one"], [["F"], "mark the first slice of a range"]] : []),
       [["C"], "clear"], [["⌫"], "undo (also Ctrl+Z)"], [["T"], "note; Esc leaves it"]],
-    "Place": facts.points.length && several && facts.question === "class" ? [...facts.points.map((name, i) => [i ? ["Alt", "click"] : ["click"], name]),
-      [["X"], "remove the points of this slice"]] : [],
+    "Place": kindsOf(facts).length ? [...kindsOf(facts).map((kind, i) => [i ? ["Alt", "click"] : ["click"], facts.points[i]]),
+      [["X"], several ? "remove the points of this slice" : "remove it"]] : [],
     "Go": [[["↵"], "next patient without all answers"], [["⇧", "↵"], "patient before"], ...(several ? [[["E"], "next slice without an answer"]] : []),
       [["↑", "↓"], "slice by slice; also the wheel"], [["PgUp", "PgDn"], "ten slices"], [["Home", "End"], "first, last"],
       [["Tab"], "next stack of the pane, or next pane"], [["B"], "another stack beside"]],
@@ -32,14 +33,26 @@ function fillHelp(element, facts) {
   }
 }
 
+// The points that are asked for: of a reader study one alone, and of a patient as a whole too.
+function kindsOf(facts) {
+  const most = facts.question === "score" ? 1 : facts.level === "slice" ? 2 : 0;
+  return ["opening", "canal"].slice(0, Math.min(most, facts.points.length));
+}
+
+// Degrees of suspicion count from 1, and the tenth has the key 0; classes count from 0.
+function keyOf(facts, i) { return String(facts.question === "score" ? (i + 1) % 10 : i); }
+
 // Gives what a key does as [action, argument, shift], or null.
 function actionOf(event, facts) {
   if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") return ["undo"];
   if (event.ctrlKey || event.metaKey || event.altKey) return null;
   const digit = /^(?:Digit|Numpad)(\d)$/.exec(event.code); // with Shift, event.key is another character on each keyboard
-  if (digit && Number(digit[1]) < facts.classes.length) return ["answer", Number(digit[1]), event.shiftKey];
+  if (digit && facts.question === "score" && facts.top === 100) return ["type", Number(digit[1])];
+  const at = digit ? facts.classes.findIndex((_, i) => keyOf(facts, i) === digit[1]) : -1;
+  if (at >= 0) return ["answer", at, event.shiftKey];
   const actions = { u: "unsure", n: "rest", f: "first", c: "clear", x: "unplace", t: "note", e: "empty", backspace: "undo", "?": "help", h: "help", f1: "help" };
   const key = event.key.toLowerCase();
+  if (key === "u" && facts.question === "score") return null;
   if (key === "enter") return [event.shiftKey ? "back" : "next"];
   return key in actions ? [actions[key]] : null;
 }

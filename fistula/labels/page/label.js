@@ -3,25 +3,31 @@ const $ = id => document.querySelector(id);
 const facts = JSON.parse($("#facts").textContent);
 const TONES = ["#5aa9e6", "#f2994a", "#c08bf0", "#4fc08d", "#ef6f8c", "#e3d04f", "#7ad7d0", "#d98cb3", "#a3b86c", "#b0a090"], UNSURE = "#8e9aa5";
 const tone = label => facts.classes.length === 2 || label < 2 ? TONES[label] : TONES[label % TONES.length];
-const isOfSlices = facts.level === "slice";
-const kinds = ["opening", "canal"].slice(0, isOfSlices && facts.question === "class" ? facts.points.length : 0);
+const isOfSlices = facts.level === "slice", isScore = facts.question === "score", kinds = kindsOf(facts);
 let state, turn, patient, first = null, answered = null, since = 0; // keys of the first slice of a range, of the last answered one
 const loaded = new Map();
 
 const viewer = new Viewer($("#viewer"), {
   marks: (series, slice) => {
-    const answer = state.answer(turn, slice.key);
-    return kinds.filter(kind => answer[kind]).map(kind => ({ kind, row: answer[kind][0], col: answer[kind][1] }));
+    const answer = state.answer(turn, isOfSlices ? slice.key : patient.key), aid = aidOf(slice);
+    const own = isOfSlices || answer.slice === slice.key ? kinds.filter(kind => answer[kind]) : [];
+    return [...own.map(kind => ({ kind, row: answer[kind][0], col: answer[kind][1] })),
+      ...(aid && aid.row !== undefined ? [{ kind: "found", row: aid.row, col: aid.col }] : [])];
   },
+  level: (series, slice) => aidOf(slice)?.score ?? 1,
   tint: (series, slice) => {
     const answer = state.answer(turn, isOfSlices ? slice.key : patient.key);
     if (!slice.asked) return "#14181c";
+    if (aidOf(slice)) return "#ff8f6b";
+    if (isDial(facts)) return answer.label !== null ? `color-mix(in srgb, ${TONES[1]} ${answer.label}%, ${TONES[0]})` : null;
     return answer.label !== null ? tone(answer.label) : answer.unsure ? UNSURE : null;
   },
   point: (pane, pixel, event) => place(pane, pixel, event.altKey ? "canal" : "opening"),
   moved: () => side(), said: say, tooled: tools,
 });
 
+// What a reader who reads with AI is shown of a slice.
+const aidOf = slice => turn.patient.aid?.slices[slice.key];
 function say(text) {
   $("#toast").textContent = text; $("#toast").classList.add("on");
   clearTimeout(say.timer); say.timer = setTimeout(() => $("#toast").classList.remove("on"), 2200);
@@ -94,9 +100,10 @@ function change(keys, what) {
 }
 function place(pane, pixel, kind) {
   if (!kinds.includes(kind)) return;
-  const slice = pane.slice, answer = state.answer(turn, slice.key), round = value => Math.round(value * 100) / 100;
+  const slice = pane.slice, answer = state.answer(turn, isOfSlices ? slice.key : patient.key), round = value => Math.round(value * 100) / 100;
   if (!slice.asked) return say("this slice is not asked about");
-  const what = { [kind]: [round(pixel.row), round(pixel.col)] };
+  const what = { [kind]: [round(pixel.row), round(pixel.col)], ...(isOfSlices ? {} : { slice: slice.key }) };
+  if (isScore) return change(isOfSlices ? [slice.key] : [patient.key], what);
   if (kind === "opening" && answer.label === 0) return say(`this slice is ${facts.classes[0]}: it has no ${facts.points[0]}. Answer it otherwise first`);
   if (kind === "opening" && !state.isAnswered(answer) && facts.classes.length === 2) what.label = 1;
   change([slice.key], what);
@@ -109,12 +116,15 @@ const act = {
       const answer = state.answer(turn, answered);
       if (state.isAnswered(answer) && answer.label !== label) anchor += Math.sign(pane.index - anchor);
     }
-    const what = label === 0 ? { label, unsure: false, opening: null } : { label, unsure: false };
+    const what = label === 0 && !isScore ? { label, unsure: false, opening: null } : { label, unsure: false };
     if (!change(target(anchor), what)) return;
     if (anchor !== null && isOfSlices) say(`${target(anchor).length} slices: ${facts.classes[label]}`);
     answered = isOfSlices ? pane.slice.key : null; first = null;
-    finish();
+    if (!isScore || isOfSlices) finish();
   },
+  // A score is not the last word on a patient: it may be typed on, slid, and given a place. Enter goes on.
+  score(score) { change(target(), { label: score, unsure: false }); },
+  type(digit) { act.score(typeDigit(digit, performance.now())); },
   unsure() { if (change(target(at(first)), { label: null, unsure: true })) { first = null; finish(); } },
   rest() {
     if (!isOfSlices) return;
@@ -124,7 +134,7 @@ const act = {
   },
   first() { if (isOfSlices) { first = viewer.active.slice.key; say(`first slice of the range: ${viewer.active.index + 1}. Go to the last one and press its class`); } },
   clear() { change(target(at(first)), { ...EMPTY, note: state.answer(turn, target()[0]).note }); first = null; },
-  unplace() { change(target(), { opening: null, canal: null }); },
+  unplace() { change(target(), { opening: null, canal: null, slice: null }); },
   async undo() {
     const last = state.undo();
     if (!last) return say("nothing to undo");
@@ -139,6 +149,7 @@ const act = {
     if (open === undefined) say("every slice of this stack has its answer"); else viewer.active.go(open);
   },
   next() {
+    typed.at = 0;
     const at = state.turns.indexOf(turn), order = [...state.turns.slice(at + 1), ...state.turns.slice(0, at)];
     const open = order.find(one => !state.isDone(one));
     if (open) return go(open);
@@ -153,7 +164,8 @@ const act = {
   export() {
     const link = document.createElement("a"), date = today();
     link.href = URL.createObjectURL(new Blob([toCsv(state)], { type: "text/csv" }));
-    link.download = `labels-${state.reader.replace(/[^\p{L}\p{N}]+/gu, "_")}-${date}.csv`;
+    const session = facts.session ? `-session-${facts.session}` : "";
+    link.download = `${isScore ? "readings" : "labels"}-${state.reader.replace(/[^\p{L}\p{N}]+/gu, "_")}${session}-${date}.csv`;
     link.click(); setTimeout(() => URL.revokeObjectURL(link.href), 1000);
     say(`${rowsOf(state).length} answers exported`);
   },

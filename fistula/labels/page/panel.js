@@ -2,6 +2,7 @@
 // The panel beside the image, the start, and who gets which key.
 function counts() {
   const answers = Object.values(turn.record.answers);
+  if (isDial(facts)) return [];
   return [...facts.classes.map((_, label) => answers.filter(answer => answer.label === label).length), answers.filter(answer => answer.unsure).length];
 }
 function refresh() { viewer.draw(); side(); total(); }
@@ -13,6 +14,8 @@ function side() {
     button.setAttribute("aria-pressed", isRest ? false : isUnsure ? answer.unsure : answer.label === i);
     button.querySelector(".count").textContent = isOfSlices && !isRest ? number[isUnsure ? facts.classes.length : i] || "" : "";
   });
+  if (isDial(facts)) turnDial($("#answers .dial"), answer.label);
+  showAid();
   const done = state.done(turn), wanted = state.wanted(turn);
   $("#patient b").textContent = `Patient ${state.turns.indexOf(turn) + 1} of ${state.turns.length}`;
   $("#patient span").textContent = isOfSlices ? `${done} / ${wanted} slices` : done ? "answered" : "";
@@ -21,13 +24,24 @@ function side() {
   const where = point => `row ${point[0].toFixed(0)}, col ${point[1].toFixed(0)}`;
   const hours = clock(series, answer.opening, answer.canal);
   const far = answer.opening && answer.canal && series.axes.length === 6 && series.has_spacing ? Math.hypot(...offset(series, answer.opening, answer.canal)) : null;
-  const lines = kinds.map((kind, i) => [kind, `${i ? "✛" : "◯"} ${facts.points[i]}`, answer[kind] ? where(answer[kind]) : i ? "Alt+click" : "click"]);
+  const isElsewhere = answer.opening && answer.slice && answer.slice !== slice.key;
+  const lines = kinds.map((kind, i) => [kind, `${i ? "✛" : "◯"} ${facts.points[i]}`, answer[kind] ? isElsewhere ? "on another slice" : where(answer[kind]) : i ? "Alt+click" : "click"]);
   if (hours !== null) lines.push(["", `${sayClock(hours)} o'clock`, far === null ? "" : `${far.toFixed(1)} mm apart`]);
   $("#place").replaceChildren(...lines.map(([kind, name, value]) => {
     const line = document.createElement("div"), first = document.createElement("b"), second = document.createElement("span");
     first.className = kind; first.textContent = name; second.textContent = value; line.append(first, second);
     return line;
   }));
+}
+function showAid() {
+  const { modality, aid } = turn.patient, box = $("#aid");
+  box.replaceChildren();
+  if (!modality) return;
+  const title = document.createElement("b"), words = document.createElement("span");
+  title.textContent = `Read ${modality}`; box.append(title, words); box.classList.toggle("with", Boolean(aid));
+  if (!aid) return;
+  const { score, call, places } = aidWords(aid, viewer.active.list);
+  words.textContent = `AI: ${score} of 100, ${call}` + (places.length ? `; places on image ${places.join(", ")}` : "");
 }
 function total() {
   const done = state.turns.filter(one => state.isDone(one)).length;
@@ -72,23 +86,36 @@ async function begin(reader) {
   $("#who").textContent = "reader " + reader;
   await go(state.turns.find(one => !state.isDone(one)) || state.turns[0]);
 }
+function planned(patients) {
+  if (!facts.session) return "";
+  const aided = patients.filter(one => one.aid).length;
+  return (facts.sessions > 1 ? `Session ${facts.session} of ${facts.sessions}: ${patients.length - aided} read alone, ${aided} with AI. ` : "") +
+    (facts.session > 1 ? `Begin no sooner than ${facts.washout} weeks after the last patient of session ${facts.session - 1}. ` : "");
+}
 function start() {
   const words = isOfSlices ? "each slice" : "each patient";
   $("#asks").textContent = facts.question === "score" ? `How suspicious is ${words}?` : `What does ${words} show?`;
-  $("#answers").append(...facts.classes.map((name, i) => button("answer:" + i, i, name, tone(i))), button("unsure", "U", "unsure", UNSURE),
+  $("#answers").append(...(isDial(facts) ? [dial(facts, act.score)] : facts.classes.map((name, i) => button("answer:" + i, keyOf(facts, i), name, tone(i)))),
+    ...(isScore ? [] : [button("unsure", "U", "unsure", UNSURE)]),
     ...(isOfSlices ? [button("rest", "N", `rest ${facts.classes[0]}`, tone(0))] : []));
-  $("#hints").textContent = isOfSlices
-    ? `wheel or ↑ ↓ scrolls · 0–${facts.classes.length - 1} answers · Shift+key a range · N rest ${facts.classes[0]}${kinds.map((kind, i) => ` · ${i ? "Alt+click" : "click"} ${facts.points[i]}`).join("")} · right drag window · ? all keys`
-    : `wheel or ↑ ↓ scrolls · 0–${facts.classes.length - 1} answers · Enter next patient · right drag window · ? all keys`;
+  const keys = isDial(facts) ? "type 0–100" : `${keyOf(facts, 0)}–${keyOf(facts, facts.classes.length - 1)} answers`;
+  const clicks = kinds.map((kind, i) => ` · ${i ? "Alt+click" : "click"} ${facts.points[i]}`).join("");
+  $("#hints").textContent = `wheel or ↑ ↓ scrolls · ${keys}` + (isOfSlices
+    ? `${isDial(facts) ? "" : " · Shift+key a range"} · N rest ${facts.classes[0]}${clicks}` : `${clicks} · Enter next patient`) + " · right drag window · ? all keys";
   fillHelp($("#help .keys"), facts);
   viewer.setTool("scroll");
   const patients = facts.patients.filter(one => one.asked > 0);
   const again = Math.round(facts.repeat * patients.length);
   $("#start .what").textContent = `${patients.length} patients, ${patients.reduce((sum, one) => sum + one.asked, 0)} slices. ` +
-    (again ? `${again} of the patients come${again === 1 ? "s" : ""} twice. ` : "") + `Say of ${words}: ${facts.classes.join(", ")}.`;
-  const steps = isOfSlices
+    (again ? `${again} of the patients come${again === 1 ? "s" : ""} twice. ` : "") + planned(patients) + (isDial(facts)
+    ? `Say how suspicious ${words} is, from 0 (${facts.classes[0]}) to 100 (${facts.classes[1]}).` : `Say of ${words}: ${facts.classes.join(", ")}.`);
+  const point = kinds.length ? [kinds.map((kind, i) => `${i ? "Alt-click" : "Click"} the ${facts.points[i]}`).join("; ") + (isScore ? " where you suspect it." : ".")] : [];
+  const steps = isScore
+    ? ["Scroll with the wheel or the arrow keys.", isDial(facts) ? "Type the score, or drag the slider." : `Press ${facts.classes.map((name, i) => `${keyOf(facts, i)} for ${name}`).join(", ")}.`,
+      ...point, isOfSlices ? `N answers the rest with ${facts.classes[0]}; Enter goes to the next patient.` : "Enter goes to the next patient. Reading time is recorded."]
+    : isOfSlices
     ? ["Scroll with the wheel or the arrow keys.", `Press ${facts.classes.map((name, i) => `${i} for ${name}`).join(", ")}; Shift and the key answers all slices since the last answered one.`,
-      ...(kinds.length ? [kinds.map((kind, i) => `${i ? "Alt-click" : "Click"} the ${facts.points[i]}`).join("; ") + "."] : []), `N answers the rest with ${facts.classes[0]}; the next patient then comes by itself.`]
+      ...point, `N answers the rest with ${facts.classes[0]}; the next patient then comes by itself.`]
     : ["Scroll with the wheel or the arrow keys.", `Press ${facts.classes.map((name, i) => `${i} for ${name}`).join(", ")}; the next patient then comes by itself.`];
   for (const text of [...steps, "Backspace undoes, ? shows all keys. Export CSV when you are done, or for a copy at any time."]) {
     const item = document.createElement("li"); item.textContent = text; $("#start ol").append(item);

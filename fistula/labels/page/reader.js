@@ -13,6 +13,7 @@ function turnsOf(facts, reader) {
   const drawn = (salt, list) => list.map(item => [draw([facts.seed, reader, salt, item.patient.key].join("|")), item])
     .sort((a, b) => a[0] - b[0] || (a[1].patient.key < b[1].patient.key ? -1 : 1)).map(pair => pair[1]);
   const all = facts.patients.map((patient, index) => ({ patient, index, repeat: 0 })).filter(turn => turn.patient.asked > 0);
+  if (facts.session) return all; // a reader study has drawn it
   const first = drawn("first", all);
   // Second readings come after all first ones, in another order.
   const again = drawn("choice", all).slice(0, Math.round(facts.repeat * all.length)).map(turn => ({ ...turn, repeat: 1 }));

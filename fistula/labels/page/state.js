@@ -1,6 +1,6 @@
 "use strict";
 // Answers of one reader: kept in the browser after every change, each patient under a key of its own.
-const EMPTY = { label: null, unsure: false, opening: null, canal: null, note: "" };
+const EMPTY = { label: null, unsure: false, opening: null, canal: null, slice: null, note: "" };
 
 class State {
   constructor(facts, reader) {

@@ -4,9 +4,15 @@ const SLICE = ["slice_key", "patient_key", "label", "opening_row", "opening_col"
   "note", "reader", "date", "clock", "pixel_mm", "position_mm", "repeat", "seconds"];
 const PATIENT = ["patient_key", "label", "unsure", "note", "reader", "date", "repeat", "seconds"];
 
+const POINT = ["opening_slice", "opening_row", "opening_col"], READING = ["session", "modality"];
+
 function columnsOf(facts) {
-  return (facts.level === "patient" ? PATIENT : SLICE).map(name => name === "label" && facts.question === "score" ? "score" : name);
+  const names = facts.level === "patient" ? PATIENT : SLICE;
+  if (facts.question !== "score") return names;
+  return [...names.flatMap(name => name !== "label" ? [name] : facts.level === "patient" ? ["score", ...POINT] : ["score"]), ...READING];
 }
+// A score from 0 to 100 stands as it is; degrees count from 1.
+const scoreOf = (facts, label) => facts.top === 100 ? label : label + 1;
 
 function rowsOf(state, turns = state.turns) {
   const { facts } = state, rows = [];
@@ -14,8 +20,8 @@ function rowsOf(state, turns = state.turns) {
     for (const [key, answer] of Object.entries(turn.record.answers)) {
       if (!state.isAnswered(answer) && !answer.opening && !answer.canal && !answer.note) continue;
       const [row, col] = answer.opening || ["", ""], [canalRow, canalCol] = answer.canal || ["", ""];
-      const value = answer.label === null ? "" : facts.question === "score" ? answer.label + 1 : facts.classes[answer.label];
-      const given = { slice_key: key, patient_key: turn.patient.key, label: value, score: value, opening_row: row, opening_col: col,
+      const value = answer.label === null ? "" : facts.question === "score" ? scoreOf(facts, answer.label) : facts.classes[answer.label];
+      const given = { slice_key: key, patient_key: turn.patient.key, label: value, score: value, opening_slice: answer.slice ?? "", session: facts.session || "", modality: turn.patient.modality ?? "", opening_row: row, opening_col: col,
         canal_row: canalRow, canal_col: canalCol, unsure: answer.unsure ? 1 : 0, note: answer.note, reader: state.reader, date: answer.date,
         clock: answer.clock ?? "", pixel_mm: answer.pixel ?? "", position_mm: answer.position ?? "", repeat: turn.repeat, seconds: Math.round(turn.record.seconds) };
       rows.push(columnsOf(facts).map(name => given[name]));
@@ -50,20 +56,23 @@ function fromCsv(state, text) {
   const rows = body.map(cells => Object.fromEntries(header.map((name, i) => [name, cells[i] ?? ""])));
   const other = rows.find(row => row.reader !== state.reader);
   if (other) throw new Error(`this table is by another reader (${other.reader})`);
+  const session = rows.find(row => (row.session ?? "") !== String(state.facts.session || ""));
+  if (session) throw new Error(session.session ? `this table is of session ${session.session}` : "this table is of no session");
   const turns = new Map(state.turns.map(turn => [`${turn.patient.key}:${turn.repeat}`, turn])), touched = new Set();
   const point = (row, col) => row === "" || col === "" ? null : [row, col].map(value => Number(value.replace(",", ".")));
   const value = row => {
     const word = row.label ?? row.score;
     if (word === "") return null;
-    const label = state.facts.question === "score" ? Number(word) - 1 : state.facts.classes.indexOf(word);
-    if (!(label >= 0 && label < state.facts.classes.length)) throw new Error(`this page has no answer "${word}"`);
+    const isScore = state.facts.question === "score", from = state.facts.top === 100 ? 0 : 1;
+    const label = isScore ? Number(word) - from : state.facts.classes.indexOf(word);
+    if (!(Number.isInteger(label) && label >= 0 && label <= (isScore ? state.facts.top - from : state.facts.classes.length - 1))) throw new Error(`this page has no answer "${word}"`);
     return label;
   };
   const known = rows.map(row => [turns.get(`${row.patient_key}:${row.repeat}`), row, value(row)]).filter(([turn]) => turn);
   for (const [turn, row, label] of known) {
     turn.record.answers[row.slice_key ?? row.patient_key] = { label, unsure: row.unsure === "1", note: row.note, date: row.date,
       opening: point(row.opening_row ?? "", row.opening_col ?? ""), canal: point(row.canal_row ?? "", row.canal_col ?? ""),
-      clock: row.clock || null, pixel: row.pixel_mm, position: row.position_mm };
+      slice: row.opening_slice || null, clock: row.clock || null, pixel: row.pixel_mm, position: row.position_mm };
     turn.record.seconds = Math.max(turn.record.seconds, Number(row.seconds) || 0);
     touched.add(turn);
   }
