@@ -89,7 +89,7 @@ def read_scenario(cfg: DictConfig) -> Scenario:
     for key, low, high in (
         ("auroc", 0.501, 0.999), ("prevalence", 0.001, 0.999), ("half_width", 0.005, 0.4), ("margin", 0.005, 0.4),
         ("power", 0.1, 0.99), ("alpha", 0.001, 0.2), ("slices", 1, 1000), ("variation", 0, 5),
-        ("correlation", 0, 0.99), ("agreement", 0, 0.99), ("seed", 0, 2**31),
+        ("correlation", 0, 0.99), ("agreement", 0, 0.99), ("folds", 1, 20), ("seed", 0, 2**31),
     ):  # fmt: skip
         refuse_outside(key, cfg[key], low, high)
     if cfg.goal == "interval":
@@ -109,7 +109,8 @@ def read_scenario(cfg: DictConfig) -> Scenario:
 
 def _scenario(cfg: DictConfig, other: float | None) -> Scenario:
     numbers = {key: float(cfg[key]) for key in ("auroc", "prevalence", "slices", "variation", "agreement")}
-    return Scenario(**numbers, correlation=float(cfg.correlation) if cfg.slices > 1 else 0.0, other=other)
+    correlation = float(cfg.correlation) if cfg.slices > 1 else 0.0
+    return Scenario(**numbers, correlation=correlation, other=other, folds=int(cfg.folds))
 
 
 def _answer(cfg: DictConfig, scenario: Scenario) -> Answer:

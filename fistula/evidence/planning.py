@@ -31,6 +31,7 @@ class Scenario:
         correlation: Of the scores of two slices of a patient, given the class, in [0, 1).
         other: AUROC of the model that it is compared with, in (0.5, 1), or None.
         agreement: Correlation of the two models' scores, given the class, in [0, 1).
+        folds: Networks that test the patients between them, at least 1; patients are compared within one alone.
     """
 
     auroc: float
@@ -40,6 +41,7 @@ class Scenario:
     correlation: float = 0.0
     other: float | None = None
     agreement: float = 0.5
+    folds: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -53,6 +55,8 @@ class Scenario:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
         if self.slices < 1 or self.variation < 0:
             raise ValueError(f"slices must be at least 1 and variation at least 0, got {self.slices}, {self.variation}")
+        if self.folds < 1:
+            raise ValueError(f"folds must be at least 1, got {self.folds}")
 
     def draw(self, random: np.random.Generator, patients: int) -> tuple[Bools, Floats, Codes]:
         """One cohort: labels ``(N,)``, scores ``(N, 1)`` or ``(N, 2)``, and whose each slice is, ``(N,)``."""
@@ -113,8 +117,9 @@ def patients_for_width(scenario: Scenario, half_width: float, *, level: float = 
         raise ValueError(f"half_width must lie between 0 and 0.5, got {half_width}")
 
     def width(labels: Bools, scores: Floats, patients: Codes) -> float:
-        interval: Estimate = clustered_auroc(labels, scores[:, 0], patients, level=level)
-        return (interval.high - interval.low) / 2
+        interval: Estimate = clustered_auroc(labels, scores[:, 0], patients, patients % scenario.folds, level=level)
+        # Where a fold leaves no interval, as wide as an interval can be.
+        return (interval.high - interval.low) / 2 if interval.has_interval else 0.5
 
     # A width falls as 1 / sqrt(patients).
     return _smallest(scenario, width, target=half_width, line=lambda value: 1 / value**2, falls=True, seed=seed)
@@ -145,7 +150,7 @@ def patients_for_difference(
         raise ValueError("there is nothing to find: the AUROCs are equal, or differ by the margin or more")
 
     def found(labels: Bools, scores: Floats, patients: Codes) -> float:
-        test = clustered_auroc_test(labels, scores[:, 0], scores[:, 1], patients, level=1 - alpha)
+        test = clustered_auroc_test(labels, *scores.T, patients, patients % scenario.folds, level=1 - alpha)
         if not test.difference.has_interval:
             return 0.0
         if margin is not None:

@@ -27,8 +27,8 @@ def assumed(study: Study) -> dict[str, float]:
     """A plan's assumptions from the best configuration's test rows, at the study's primary level.
 
     Returns:
-        ``auroc prevalence slices variation correlation``, and, where there are two configurations or more, ``other``
-        and ``agreement`` of the next best.
+        ``auroc prevalence slices variation correlation folds``, and, where there are two configurations or more,
+        ``other`` and ``agreement`` of the next best.
 
     Raises:
         DataError: If the study has no defined AUROC.
@@ -48,6 +48,7 @@ def assumed(study: Study) -> dict[str, float]:
         "slices": float(sizes.mean()),
         "variation": float(sizes.std() / sizes.mean()),
         "correlation": _alike(rows) if sizes.max() > 1 else 0.0,
+        "folds": len({run.record["fold"] for run in best.runs}),
     }
     others = [c for c in study.configurations if c is not best and not c.is_canary and c.split == best.split]
     ranked = sorted(((_area(_rows(study, other, level)), other.name, other) for other in others), reverse=True)

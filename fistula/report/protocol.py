@@ -77,6 +77,8 @@ def _assumed(scenario: Scenario) -> str:
         said.append(f"a within-patient correlation of the scores of {scenario.correlation:g}")
     if scenario.other is not None:
         said.append(f"a correlation of {scenario.agreement:g} between the scores of the two models")
+    if scenario.folds > 1:
+        said.append(f"{scenario.folds}-fold cross-validation, in which patients are compared within a fold")
     listed = said[0] if len(said) == 1 else ", ".join(said[:-1]) + f", and {said[-1]}"
     return f"This assumes {listed}."
 

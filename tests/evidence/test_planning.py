@@ -108,3 +108,13 @@ def test_what_no_study_could_reach_has_no_number(monkeypatch):
 def test_what_cannot_be_planned_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_folds_that_compare_fewer_pairs_need_more_patients():
+    needed = [patients_for_difference(Scenario(0.9, 0.5, other=0.78, folds=folds)).patients for folds in (1, 5)]
+    assert needed[1] > needed[0]
+
+
+def test_a_study_without_a_fold_is_none():
+    with pytest.raises(ValueError, match="folds must be at least 1, got 0"):
+        Scenario(0.8, 0.5, folds=0)
