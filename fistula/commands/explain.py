@@ -7,37 +7,38 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from fistula.errors import ConfigError, DataError
+from fistula.explain.verdict import KEPT, MADE_OF, say_verdict
 from fistula.folder import write_whole
 
 if TYPE_CHECKING:  # `--help` must not wait for torch
     from fistula.predict.model import LoadedRun
 
-KEPT = "explain.json"
-
 
 def run(cfg: DictConfig) -> None:
     """Evaluate every run that is named, each on its own test slices, and keep the result in its folder."""
     # Here, because `--help` must not wait for torch.
-    from fistula.explain.cam import METHODS
+    from fistula.explain.cam import method_of
     from fistula.predict.ensemble import load_runs
 
-    if cfg.method not in METHODS:
-        raise ConfigError("method", f"must be one of {', '.join(METHODS)}", found=cfg.method)
+    if cfg.method is not None and cfg.method not in MADE_OF:
+        raise ConfigError("method", f"must be one of {', '.join(MADE_OF)}", found=cfg.method)
     if not cfg.tolerance_mm > 0:
         raise ConfigError("tolerance_mm", "must be positive", found=cfg.tolerance_mm)
     for loaded in load_runs(Path(cfg.run), only=cfg.only, device=cfg.device):
-        result = _evaluate(loaded, method=cfg.method, tolerance_mm=float(cfg.tolerance_mm), seed=cfg.seed)
+        method = cfg.method or method_of(loaded.classifier)
+        result = _evaluate(loaded, method=method, tolerance_mm=float(cfg.tolerance_mm), seed=cfg.seed)
         path = loaded.folder / KEPT
         kept = json.loads(path.read_text()) if path.exists() else {}
-        write_whole(path, json.dumps(kept | {cfg.method: result}, indent=1) + "\n")
+        write_whole(path, json.dumps(kept | {method: result}, indent=1) + "\n")
         maps, guess, chance = result["maps"], result["mean_opening"], result["random_point"]
-        print(f"{loaded.name}: {cfg.method}, {maps['slices']} test slices with a known opening")
+        print(f"{loaded.name}: {MADE_OF[method]}, {maps['slices']} test slices with a known opening")
         print(f"  peak within {cfg.tolerance_mm:g} mm: {_share(maps)}")
         print(f"  pointing at the mean opening: {_share(guess)}; at a random point of the body: {chance['hits']:.0%}")
         if maps["without_map"]:
             print(f"  {maps['without_map']} slices without a map: no region supported the class")
         print(f"  mean distance: {_mm(maps)}; of the mean opening: {_mm(guess)}; of a random point: {_mm(chance)}")
         print(f"  {_say_learned(result)}")
+        print(f"  {say_verdict(loaded.folder, method=method)}")
         print(f"  kept in {path}")
 
 

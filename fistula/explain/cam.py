@@ -1,4 +1,4 @@
-"""Class activation maps of timm's networks: Grad-CAM, Grad-CAM++ and Score-CAM."""
+"""Where a classifier looked: class activation maps of timm's networks, and the map of a head that finds places."""
 
 import math
 
@@ -9,45 +9,67 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from fistula.errors import ConfigError
+from fistula.explain.verdict import MADE_OF
 from fistula.learning.backbone import Backbone
 from fistula.learning.classifier import FistulaClassifier
 
-METHODS = ("grad_cam", "grad_cam_plus_plus", "score_cam")
+METHODS = tuple(MADE_OF)
 BATCH = 64  # masked copies of one image that Score-CAM scores at once
 
 
 def saliency(
-    classifier: FistulaClassifier, images: Tensor, *, target: int, method: str = "grad_cam"
+    classifier: FistulaClassifier, images: Tensor, *, target: int, method: str | None = None
 ) -> NDArray[np.float32]:
     """Where each image speaks for a class.
 
-    The maps are those of the last features before pooling, brought to the image's size (bilinear); a transformer's
-    are the tokens before its last block, less the class token.
+    With the method ``map`` it is the map that a head draws of the finding and makes its score of; it speaks for the
+    second class alone. The other maps are those of the last features before pooling, brought to the image's size
+    (bilinear); a transformer's are the tokens before its last block, less the class token.
 
     Args:
         classifier: In evaluation mode.
         images: As the classifier takes them: ``(N, C, H, W)``, 0 to 255.
         target: Index of the class.
-        method: One of `METHODS`.
+        method: One of `METHODS`; None takes `method_of`.
 
     Returns:
         ``(N, H, W)`` in [0, 1]; 1 at each image's peak, 0 throughout where nothing speaks for the class.
 
     Raises:
-        ConfigError: If the method is unknown, or the network has neither feature maps nor tokens.
+        ConfigError: If the method is unknown, the head draws no map, or the network has neither feature maps nor
+            tokens.
 
     Source:
         Grad-CAM: Selvaraju et al., ICCV 2017. Grad-CAM++: Chattopadhay et al., WACV 2018, eq. 19. Score-CAM: Wang et
         al., CVPRW 2020.
     """
+    method = method_of(classifier) if method is None else method
     if method not in METHODS:
         raise ConfigError("method", f"must be one of {', '.join(METHODS)}", found=method)
+    if method == "map" and not classifier.head.kinds:
+        raise ConfigError("method", "must be another than map for a run that draws none", remedy="method=grad_cam")
     backbone: Backbone = classifier.backbone
-    device = classifier.device
+    device, empty = classifier.device, np.zeros((0, *images.shape[-2:]), np.float32)
+    if method == "map":
+        return np.concatenate(
+            [_own_maps(classifier, part.to(device), target) for part in images.split(BATCH)] or [empty]
+        )
     found = [_map_of(backbone, image[None].to(device), target=target, method=method) for image in images]
     if not found:
-        return np.zeros((0, *images.shape[-2:]), np.float32)
+        return empty
     return _unit(torch.cat(found)).cpu().numpy()
+
+
+def method_of(classifier: FistulaClassifier) -> str:
+    """What shows best where a classifier looked: the map that its score is made of, else Grad-CAM."""
+    return "map" if classifier.head.kinds else "grad_cam"
+
+
+@torch.inference_mode()
+def _own_maps(classifier: FistulaClassifier, images: Tensor, target: int) -> NDArray[np.float32]:
+    maps = classifier.find(images)[1][:, :1].sigmoid() * (target == 1)
+    wide = interpolate(maps, size=images.shape[-2:], mode="bilinear", align_corners=False)
+    return _unit(wide[:, 0]).cpu().numpy()
 
 
 def _map_of(backbone: Backbone, image: Tensor, *, target: int, method: str) -> Tensor:

@@ -147,7 +147,7 @@ def randomised(classifier: FistulaClassifier, *, seed: int) -> FistulaClassifier
     fresh = copy.deepcopy(classifier)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for module in fresh.backbone.modules():
+        for module in fresh.modules():
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):
                 reset()

@@ -11,12 +11,12 @@ GIVEN, ALSO = ("positions", "covariates"), ("weights", "alone")
 SHOWN = ("auroc", "sensitivity", "specificity", "balanced_accuracy", "brier")
 
 
-def model_card(runs: Sequence[LoadedRun], export: dict[str, Any]) -> str:
+def model_card(runs: Sequence[LoadedRun], export: dict[str, Any] | None = None) -> str:
     """Markdown from what the runs and their cohort recorded; nothing in it is written by hand.
 
     Args:
         runs: The run, or those of an ensemble.
-        export: What `export.json` holds.
+        export: What `export.json` holds; None for the runs as they are.
 
     Source:
         Mitchell et al. (2019), Model cards for model reporting, FAT*.
@@ -27,12 +27,7 @@ def model_card(runs: Sequence[LoadedRun], export: dict[str, Any]) -> str:
     sites = ", ".join(sorted(set(manifest["site"].drop_nulls()))) or "not stated"
     scanners = ", ".join(sorted(set(manifest["scanner"].drop_nulls()))) or "not stated"
     counts = ", ".join(f"{name}: {int((manifest['label'] == i).sum())}" for i, name in enumerate(run.classes))
-    shape = export["input"]["shape"]
     mean = "" if len(runs) == 1 else f": the mean of its {len(runs)} runs'"
-    array = f"uint8 `({', '.join(map(str, shape))})`"
-    neighbours = " With each slice the one before and the one after it in its series, an edge slice repeated."
-    whole, whose = ("all those of one patient, ", "the patient for ") if run.unit == "patient" else ("", "")
-    given, also = ([name for name in names if name in export] for names in (GIVEN, ALSO))
     lines = [
         f"# {run.name if len(runs) == 1 else f'Ensemble of {len(runs)} runs: ' + run.name.partition('-fold')[0]}",
         "",
@@ -41,19 +36,14 @@ def model_card(runs: Sequence[LoadedRun], export: dict[str, Any]) -> str:
         "## What it is",
         "",
         f"- Network: {run.config.model.architecture}, weights before training: {record.get('weights', 'not recorded')}",
-        f"- Input: `slices`, {whole}{array}, as `fistula ingest` writes them: {_say_ingest(run.cohort.record)}."
-        f"{neighbours if len(shape) == 4 else ''} Resizing, normalisation and softmax are inside the graph.",
-        *(f"- Input: `{name}`, float32 `{_shape(export[name])}`: {export[name]['values']}" for name in given),
-        f"- Output: `probabilities`, float32, of {whose}{', '.join(run.classes)}{mean}",
-        *(f"- Output: `{name}`, float32 `{_shape(export[name])}`: {export[name]['values']}" for name in also),
+        *_graph(run, export, mean=mean),
         *(
             f"- Run `{run.name}`: fingerprint `{run.record['fingerprint']}`,"
             f" weights SHA-256 `{run.record['checkpoint_sha256']}`"
             for run in runs
         ),
         f"- Made with: {', '.join(f'{name} {text}' for name, text in record.get('versions', {}).items())}",
-        f"- Largest difference from the probabilities of the {'runs' if mean else 'run'}:"
-        f" {export['parity']['largest_difference']:.1e}",
+        *([] if export is None else [_parity(export, of="runs" if mean else "run")]),
         "",
         "## What it learned from",
         "",
@@ -76,11 +66,11 @@ def model_card(runs: Sequence[LoadedRun], export: dict[str, Any]) -> str:
         "| --- | --- | --- | --- |",
         *(row for run in runs for row in _metrics(run)),
         "",
-        *_int8(export),
+        *([] if export is None else _int8(export)),
         "## What it is not for",
         "",
-        "- Other sequences, planes, body regions or scanners than those above: `fistula predict` refuses or marks them,"
-        " this file alone does not.",
+        "- Other sequences, planes, body regions or scanners than those above: `fistula predict` refuses or marks them"
+        + ("." if export is None else ", this file alone does not."),
         "- Patients of its own cohort: their scores are optimistically biased.",
         "- Any use without a validation at the site that uses it.",
     ]
@@ -90,6 +80,27 @@ def model_card(runs: Sequence[LoadedRun], export: dict[str, Any]) -> str:
 def _shape(said: dict[str, Any]) -> str:
     named = f" of {', '.join(said['names'])}" if "names" in said else ""
     return f"({', '.join(map(str, said['shape']))}){named}"
+
+
+def _graph(run: LoadedRun, export: dict[str, Any] | None, *, mean: str) -> list[str]:
+    if export is None:
+        return [f"- Slices: {_say_ingest(run.cohort.record)}", f"- Scores: of {', '.join(run.classes)}{mean}"]
+    shape = export["input"]["shape"]
+    array = f"uint8 `({', '.join(map(str, shape))})`"
+    neighbours = " With each slice the one before and the one after it in its series, an edge slice repeated."
+    whole, whose = ("all those of one patient, ", "the patient for ") if run.unit == "patient" else ("", "")
+    given, also = ([name for name in names if name in export] for names in (GIVEN, ALSO))
+    return [
+        f"- Input: `slices`, {whole}{array}, as `fistula ingest` writes them: {_say_ingest(run.cohort.record)}."
+        f"{neighbours if len(shape) == 4 else ''} Resizing, normalisation and softmax are inside the graph.",
+        *(f"- Input: `{name}`, float32 `{_shape(export[name])}`: {export[name]['values']}" for name in given),
+        f"- Output: `probabilities`, float32, of {whose}{', '.join(run.classes)}{mean}",
+        *(f"- Output: `{name}`, float32 `{_shape(export[name])}`: {export[name]['values']}" for name in also),
+    ]
+
+
+def _parity(export: dict[str, Any], *, of: str) -> str:
+    return f"- Largest difference from the probabilities of the {of}: {export['parity']['largest_difference']:.1e}"
 
 
 def _say_ingest(ingest: dict[str, Any]) -> str:

@@ -18,14 +18,15 @@ RING = (255, 194, 75)  # the colour of an opening in the viewer
 
 @dataclass(frozen=True)
 class Overlay:
-    """A slice with its map or mark: the row of the prediction's slices, and RGB ``(size, size, 3)``."""
+    """A slice with its map or mark: the row of the prediction's slices, RGB ``(size, size, 3)``, and which of them."""
 
     row: int
     image: NDArray[np.uint8]
+    is_map: bool = True
 
 
 def heat_maps(
-    predictor: Predictor, images: NDArray[np.uint8], targets: NDArray[np.intp], *, method: str = "grad_cam"
+    predictor: Predictor, images: NDArray[np.uint8], targets: NDArray[np.intp], *, method: str | None = None
 ) -> Iterator[NDArray[np.float32]]:
     """The map of each slice for its class, mean over the runs, ``(size, size)`` in [0, 1].
 
@@ -33,7 +34,7 @@ def heat_maps(
         predictor: Whose runs are asked.
         images: ``(N, C, size, size)``.
         targets: Index of the class that each is explained for.
-        method: One of `fistula.explain.cam.METHODS`.
+        method: As `fistula.explain.cam.saliency` takes it.
     """
     for image, target in zip(images, targets, strict=True):
         batch = as_batch(image[None], predictor.runs[0].resize)

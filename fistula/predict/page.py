@@ -50,6 +50,7 @@ def render_page(slices: Slices, prediction: Prediction, overlays: list[Overlay],
         slices=by_patient,
         places=places,
         finds_places=prediction.places is not None,
+        has_maps=any(overlay.is_map for overlay in overlays),
         left_out=prediction.left_out.group_by("reason").agg(pl.len().alias("count")).sort("reason").to_dicts(),
         score_columns=[name for name in prediction.slices.columns if name.startswith("score_")],
         stacks=Markup(viewer.as_json(stacks_of(by_patient, places, size=slices.pixels.shape[-1]))),  # noqa: S704 (escaped)

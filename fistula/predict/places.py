@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MOST = 3  # slices named for a patient
 NEAR = 1.0  # pixels of the grid from the canal's centre, within which a direction says nothing
 ABSTAINED = "the patient's answer is abstain"
-BELOW = "slice below its operating point"
+BELOW = "below the threshold: where a finding would be, not a finding"
 SCHEMA: dict[str, Any] = {
     "patient_key": pl.String,
     "rank": pl.Int64,  # 1 is the most suspicious

@@ -32,6 +32,7 @@ from fistula.predict.model import LoadedRun, cohort_folder
 from fistula.predict.places import places_of
 from fistula.predict.scores import group_scores, slice_scores
 from fistula.predict.source import Limits, Reader, Slices, reader_of, reading
+from fistula.predict.summary import summary_of
 from fistula.source.workers import Workers
 
 FAR_SHARE = 0.5  # of a series' slices that must be far for the series to be marked
@@ -113,7 +114,7 @@ class Predictor:
         patients, of_all = group_scores(slices.table, scored, self.runs, by="patient_key", pooled=of_bags)
         patients = self._answer(patients, series, of_all, recognised(slices.table, self.cohort_patients, self.known))
         places = None if marks is None else places_of(slices, table, patients, marks, self)
-        return Prediction(table, series, patients, slices.left_out, self._summary(slices, patients), places)
+        return Prediction(table, series, patients, slices.left_out, summary_of(self, slices, patients), places)
 
     @torch.inference_mode()
     def scored(self, slices: Slices) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]], Tensor, Tensor]:
@@ -177,7 +178,7 @@ class Predictor:
             rows = np.flatnonzero(keys == key)
             odd = self.looks.oddities(headers[rows.tolist()], slices.pixels[rows])
             if far[rows].mean() > FAR_SHARE:
-                odd.append(f"features of {far[rows].sum()} of {len(rows)} slices far from the cohort's")
+                odd.append(f"{far[rows].sum()} of {len(rows)} slices look unlike those that were learned from")
             marks.append("; ".join(odd))
         return pl.Series("marks", marks, dtype=pl.String())
 
@@ -199,29 +200,6 @@ class Predictor:
             "answer": [decision if sure else ABSTAIN for decision, sure in zip(decisions, is_sure, strict=True)],
         }
         return patients.hstack([pl.Series(name, values, dtype=pl.String()) for name, values in found.items()])
-
-    def _summary(self, slices: Slices, patients: pl.DataFrame) -> dict[str, Any]:
-        notes = [*slices.notes, *say_unknown(self.runs[0], slices.table)]
-        if not slices.knows_patients:
-            notes.append("patients of the cohort cannot be recognized: it was ingested with another pseudonym key")
-        if seen := int((patients["known"] != "").sum()):
-            of = f"{seen} of {len(patients)} patients"
-            notes.append(f"{of} are in the cohort: their scores are optimistically biased")
-        notes += self.tested.say_answers(self.error, self.classes)
-        return {
-            "runs": [{"name": run.name, "fingerprint": run.record["fingerprint"]} for run in self.runs],
-            "cohort_fingerprint": self.runs[0].cohort.fingerprint,
-            "versions": self.runs[0].record.get("versions", {}),
-            "classes": self.classes,
-            "thresholds": {run.name: run.record["operating_point"] for run in self.runs},
-            "aggregation": {run.name: run.record.get("aggregation", "mean") for run in self.runs},
-            "error": self.error,
-            "flow": slices.flow.steps,
-            "slices": len(slices.table),
-            "patients": len(patients),
-            "answers": dict(sorted(patients["answer"].value_counts().iter_rows())),
-            "notes": notes,
-        }
 
 
 def load(

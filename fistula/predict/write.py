@@ -18,7 +18,7 @@ from fistula.predict.places import SCHEMA as PLACES
 from fistula.predict.predictor import Prediction, Predictor
 from fistula.predict.source import Slices
 
-OVERLAYS = ("auto", "all", "positive", "none")
+OVERLAYS = ("places", "positive", "all", "none")
 SLICE_COLUMNS = ("slice_key", "patient_key", "series_uid", "instance_uid", "frame", "image_number", "position_mm")
 SERIES_COLUMNS = ("series_uid", "series_key", "patient_key", "slices")
 
@@ -26,18 +26,25 @@ SERIES_COLUMNS = ("series_uid", "series_key", "patient_key", "slices")
 def draw_overlays(
     predictor: Predictor, slices: Slices, prediction: Prediction, *, which: str
 ) -> tuple[list[Overlay], list[str]]:
-    """Overlays of every slice, of those not called the first class, or of none.
+    """What is drawn over slices: a small mark of each place, or a heat map.
 
-    ``auto``: of runs that find places, the slices that these are in, with a small mark; else as ``all``.
+    Args:
+        predictor: What judged them.
+        slices: That were read.
+        prediction: What was made of them.
+        which: ``places``: a mark in the slices that places are in, so none for runs that find none; ``positive``: a
+            heat map of every slice not called the first class; ``all``: of every slice; ``none``.
 
     Returns:
         The overlays, and a name and reason of each that could not be drawn: it costs no other, and no score.
     """
-    if which == "auto" and prediction.places is not None:
+    if which == "places":
+        if prediction.places is None:
+            return [], []
         places = {row["slice_key"]: row for row in prediction.places.iter_rows(named=True)}
         found = [(index, places.get(key)) for index, key in enumerate(prediction.slices["slice_key"])]
         points = [(index, (row["grid_row"], row["grid_col"])) for index, row in found if row and row["row"] is not None]
-        return [Overlay(index, ringed(slices.pixels[index], point)) for index, point in points], []
+        return [Overlay(index, ringed(slices.pixels[index], point), is_map=False) for index, point in points], []
     rows = np.arange(len(slices.pixels))
     if which == "positive":
         rows = rows[(prediction.slices["decision"] != predictor.classes[0]).to_numpy()]

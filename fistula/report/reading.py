@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 from PIL import Image
 
+from fistula.explain.verdict import MADE_OF, say_verdict
 from fistula.report.results import Row
 from fistula.report.run import Run
 from fistula.report.saliency_maps import CELLS, run_maps
@@ -134,6 +135,7 @@ def _view(
     runs = []
     for number, run in enumerate(configuration.runs):
         test = run.slices.filter(pl.col("part") == "test")
+        method = "grad_cam" if run.places is None else "map"
         maps, without = run_maps(study, run, positive, device=explained_on) if explained_on else ("", "not asked for")
         runs.append(
             {
@@ -148,6 +150,8 @@ def _view(
                 "weights": test["weight"].to_list() if "weight" in test.columns else None,
                 "marks": _named(run, test["slice_key"].to_list(), study.cohort.pixels.shape[1:]),
                 "maps": maps,
+                "maps_made_of": MADE_OF[method],
+                "maps_say": say_verdict(run.folder, method=method),
                 "without_maps": without,
             }
         )

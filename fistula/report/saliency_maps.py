@@ -17,7 +17,7 @@ WHICH = ("best", "all", "none")
 
 
 def run_maps(study: Study, run: Run, positive: str, *, device: str = "cpu") -> tuple[str, str]:
-    """Grad-CAM of a run's test slices for a class, from the weights that scored them.
+    """Maps of a run's test slices for a class, of the kind of `fistula.explain.cam.method_of`.
 
     Returns:
         The maps, in the order of the run's test rows, each ``CELLS`` × ``CELLS`` bytes, as base64; and why there are

@@ -12,6 +12,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from fistula.predict.predictor import Predictor
 from fistula.serve.desk import Desk
+from fistula.serve.form import render_form
 from fistula.serve.uploads import UploadError, UploadLimits
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -26,26 +27,6 @@ HEADERS = {
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
 }
-FORM = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>fistula</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>:root{color-scheme:light dark}
-body{font:16px/1.5 system-ui,sans-serif;margin:3rem auto;max-width:36rem;padding:0 1rem}
-.soft{color:#777}#state{min-height:1.5em}</style></head><body>
-<h1>Score images</h1>
-<p>A DICOM file, or a zip archive of one series or more. <span class="soft">Not a medical device. What is uploaded is
-removed once it is answered.</span></p>
-<p><label>file <input type="file" id="file"></label> <button id="go">score</button></p><p id="state" role="status"></p>
-<script>
-document.getElementById("go").onclick = async () => {
-  const file = document.getElementById("file").files[0], state = document.getElementById("state");
-  if (!file) { state.textContent = "Choose a file first."; return; }
-  state.textContent = "scoring …";
-  const answer = await fetch("page", {method: "POST", body: file});
-  const text = await answer.text();
-  if (answer.ok) { document.open(); document.write(text); document.close(); }
-  else { state.textContent = JSON.parse(text).error; }
-};
-</script></body></html>"""
 
 
 def create_app(
@@ -71,6 +52,7 @@ def create_app(
         dependencies=[Depends(guard)],
     )  # fmt: skip
     desk = Desk(load, limits)
+    page = render_form(desk.predictor, limits)
     if host in LOOPBACK:
         # Else a page from elsewhere could reach this service under a name that it controls.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", "::1"])
@@ -92,7 +74,7 @@ def create_app(
 
     @app.api_route("/", methods=["GET", "HEAD"])
     async def form() -> Response:
-        return HTMLResponse(FORM, headers=HEADERS)
+        return HTMLResponse(page, headers=HEADERS)
 
     @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> Response:
@@ -104,7 +86,7 @@ def create_app(
         return JSONResponse(await desk.take(request, desk.answer), headers=HEADERS)
 
     @app.post("/page")
-    async def page(request: Request) -> Response:
+    async def predict_page(request: Request) -> Response:
         return HTMLResponse(await desk.take(request, desk.page), headers=HEADERS)
 
     return app

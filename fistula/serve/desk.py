@@ -97,7 +97,7 @@ class Desk:
         """The page with every slice and its overlay."""
         with reading(path, self.predictor.reader, Workers(1)) as slices:
             prediction = self.predictor.judge(slices)
-            overlays, failed = draw_overlays(self.predictor, slices, prediction, which="auto")
+            overlays, failed = draw_overlays(self.predictor, slices, prediction, which="places")
             return render_page(slices, prediction, overlays, prediction.summary | stamp() | {"failed": failed})
 
     def _start(self) -> None:

@@ -16,7 +16,8 @@ def table(path):
 
 
 def test_a_patient_is_scored_into_tables_overlays_and_a_page(study, one_patient, fistula_here, tmp_path):
-    code, shown, error = fistula_here("predict", f"run={study}", f"source={one_patient}", "out=out", "workers.count=1")
+    arguments = (f"run={study}", f"source={one_patient}", "out=out", "overlays=all", "workers.count=1")
+    code, shown, error = fistula_here("predict", *arguments)
     assert code == 0, error
     assert shown.splitlines()[-1] == "out/index.html"
     out = tmp_path / "out"
@@ -33,11 +34,12 @@ def test_a_patient_is_scored_into_tables_overlays_and_a_page(study, one_patient,
     assert Image.open(out / "overlays" / f"{slices[0]['slice_key']}.png").size == (64, 64)
     page = (out / "index.html").read_text()
     assert page.count("data:image/webp") == 2 * len(slices)
+    assert page.count("take no place from them") == 1  # nobody asked `fistula explain`
     assert "http://" not in page
     assert "https://" not in page
 
 
-@pytest.mark.parametrize(("which", "number"), [("none", 0), ("positive", None)])
+@pytest.mark.parametrize(("which", "number"), [("places", 0), ("none", 0), ("positive", None)])
 def test_overlays_are_drawn_as_asked(study, one_patient, fistula_here, tmp_path, which, number):
     arguments = (f"run={study}", f"source={one_patient}", "out=out", f"overlays={which}", "workers.count=1")
     assert fistula_here("predict", *arguments)[0] == 0
@@ -65,7 +67,7 @@ def test_no_name_reaches_what_is_written(study, fistula_here, tmp_path, write_di
         (("source=nowhere", "out=out"), "source=nowhere: is not there"),
         (("source=empty", "out=out"), "source=empty: has no files"),
         (("source=.", "out=empty"), "out=empty: already exists"),
-        (("source=.", "out=out", "overlays=some"), "overlays: must be one of auto, all, positive, none, found some"),
+        (("source=.", "out=out", "overlays=some"), "overlays: must be one of places, positive, all, none, found some"),
         (
             ("source=.", "out=out", "only=nothing*"),
             r"must hold a finished run named like nothing*, found none. Its runs are ",
@@ -125,7 +127,7 @@ def test_a_map_or_picture_that_fails_costs_no_score(study, one_patient, fistula_
         return fistula.explain.cam.saliency(*arguments, **keywords)
 
     monkeypatch.setattr(fistula.predict.overlay, "saliency", fail_once)
-    arguments = (f"run={study}", f"source={one_patient}", "workers.count=1")
+    arguments = (f"run={study}", f"source={one_patient}", "overlays=all", "workers.count=1")
     code, _, error = fistula_here("predict", *arguments, "out=out")
     keys = [row["slice_key"] for row in table(tmp_path / "out" / "predictions.csv")]
     failed = [f"overlays/{keys[0]}.png: RuntimeError"]
@@ -145,7 +147,8 @@ def test_a_full_disk_costs_the_pictures_but_no_score(study, one_patient, fistula
 
     save = Image.Image.save
     monkeypatch.setattr(Image.Image, "save", fail)
-    code, _, error = fistula_here("predict", f"run={study}", f"source={one_patient}", "out=out", "workers.count=1")
+    arguments = (f"run={study}", f"source={one_patient}", "out=out", "overlays=all", "workers.count=1")
+    code, _, error = fistula_here("predict", *arguments)
     keys = [row["slice_key"] for row in table(tmp_path / "out" / "predictions.csv")]
     failed = [f"overlays/{key}.png: OSError" for key in keys]
     beside_the_scores(tmp_path / "out", code, error, slices=len(keys), failed=failed)
@@ -161,7 +164,7 @@ def test_an_object_that_fails_costs_no_other_and_a_damaged_date_costs_none(study
     (tmp_path / "in").mkdir()
     for place, path in enumerate(paths):
         with_bytes(path, tmp_path / "in" / path.name, **(damage[place] if place < 2 else {}))
-    arguments = (f"run={study}", "source=in", "out=out", "workers.count=1", "dicom=true")
+    arguments = (f"run={study}", "source=in", "out=out", "overlays=all", "workers.count=1", "dicom=true")
     code, _, error = fistula_here("predict", *arguments)
     rows = table(tmp_path / "out" / "predictions.csv")
     uids = {row["instance_uid"]: row["slice_key"] for row in rows}
@@ -192,7 +195,7 @@ def test_slices_are_told_by_their_image_number(study, one_patient, fistula_here,
 
 
 def test_dicom_objects_are_written_where_asked(study, one_patient, fistula_here, tmp_path):
-    arguments = (f"run={study}", f"source={one_patient}", "out=out", "workers.count=1", "dicom=true")
+    arguments = (f"run={study}", f"source={one_patient}", "out=out", "overlays=all", "workers.count=1", "dicom=true")
     assert fistula_here("predict", *arguments)[0] == 0
     names = sorted(path.name.partition("-")[0] for path in (tmp_path / "out" / "dicom").iterdir())
     assert names == ["overlay"] * len(list(one_patient.glob("*.dcm"))) + ["report"]

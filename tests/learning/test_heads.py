@@ -6,15 +6,17 @@ import polars as pl
 import pytest
 import torch
 from conftest import write_cohort
-from omegaconf import OmegaConf
 
 from fistula.cohort.manifest import manifest_fingerprint, read_cohort
 from fistula.errors import ConfigError
+from fistula.explain.cam import saliency
+from fistula.explain.pointing import randomised
 from fistula.learning.backbone import create_backbone
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.heads import Locate, marks_of
 from fistula.learning.pipeline import Pipeline, following, refuse_mirrors
 from fistula.learning.points import kinds_of, points_of, side_of_labels
+from fistula.learning.scoring import score_parts
 from fistula.learning.slices import draw
 from fistula.sweep.plan import Planner
 
@@ -104,6 +106,28 @@ def test_marks_are_in_the_pixels_of_the_image():
     assert marks[0, 0, :2].tolist() == pytest.approx([13.5, 21.5])
     assert marks[0, 1].isnan().tolist() == [True, True, False]
     assert marks[0, 1, 2] == 0
+
+
+def test_the_map_that_a_score_is_made_of_shows_where_the_classifier_looked(backbone):
+    classifier = make_classifier(backbone)
+    images = torch.randint(0, 256, (3, 1, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        classifier.head.out.weight.mul_(50)
+        marks = marks_of(classifier.find(images)[1], size=32)
+    shown = saliency(classifier, images, target=1)
+    assert shown.shape == (3, 32, 32)
+    assert shown.max(axis=(1, 2)).tolist() == [1, 1, 1]
+    for one, mark in zip(shown, marks[:, 0], strict=True):
+        assert np.hypot(*(np.array(np.unravel_index(one.argmax(), one.shape)) - mark[:2].numpy())) < 4  # a pixel of it
+    assert not saliency(classifier, images, target=0).any()
+    assert not np.allclose(shown, saliency(classifier, images, target=1, method="grad_cam"))
+
+
+def test_a_classifier_without_a_map_cannot_show_it(backbone):
+    given = dict.fromkeys(("learning", "optimizer", "schedule"))
+    plain = FistulaClassifier(backbone, num_classes=2, loss=torch.nn.CrossEntropyLoss(), **given).eval()
+    with pytest.raises(ConfigError, match="method: must be another than map for a run that draws none"):
+        saliency(plain, torch.zeros(1, 1, 32, 32, dtype=torch.uint8), target=1, method="map")
 
 
 def test_the_width_is_in_mm(backbone):
@@ -221,20 +245,53 @@ def test_a_run_writes_where_the_opening_is(tmp_path, compose_train, overrides):
     assert both.filter(pl.col("row_true").eq_missing(pl.col("opening_row"))).height == 16
 
 
-@pytest.mark.slow
-def test_it_learns_where_the_spot_is(tmp_path, compose_train):
+def located(tmp_path, compose_train, *, change=lambda manifest: manifest):
+    """Train on spots whose places in the table are changed beforehand, and the points of the test slices."""
     from fistula.learning.experiment import build
 
     folder = write_places(tmp_path / "cohort", patients=60, slices=4, size=32)
-    wanted = ("epochs=30", "optimizer.lr=0.003", "checkpoint.monitor=epoch")
-    cfg = compose_train(*RUN, *wanted, cohort=folder)
+    manifest = change(pl.read_parquet(folder / "manifest.parquet"))
+    manifest.write_parquet(folder / "manifest.parquet")
+    record = json.loads((folder / "ingest.json").read_text())
+    (folder / "ingest.json").write_text(json.dumps(record | {"fingerprint": manifest_fingerprint(manifest)}))
+    cfg = compose_train(*RUN, "epochs=30", "optimizer.lr=0.003", "checkpoint.monitor=epoch", cohort=folder)
     plan = Planner().plan(cfg)
     plan.folder.path.mkdir()
-    build(cfg, plan.cohort, plan.table).train(description={})
-    places = pl.read_parquet(plan.folder.path / "places.parquet").filter(pl.col("part") == "test")
-    opening = places.filter((pl.col("kind") == "opening") & pl.col("row_true").is_not_null())
-    far = np.hypot(*(opening.select("row", "col").to_numpy() - opening.select("row_true", "col_true").to_numpy()).T)
-    assert np.median(far) < 1.5  # of 32 pixels
-    canal = places.filter(pl.col("kind") == "canal")
-    assert np.median(np.abs(canal["row"].to_numpy() - 16)) < 2
-    assert OmegaConf.select(cfg, "head.sigma_mm") == 3.0
+    experiment = build(cfg, plan.cohort, plan.table)
+    experiment.train(description={})
+    return experiment, pl.read_parquet(plan.folder.path / "places.parquet").filter(pl.col("part") == "test")
+
+
+def off(places, kind="opening"):
+    """Rows and columns by which points lie below and right of the true ones, ``(N, 2)``."""
+    known = places.filter((pl.col("kind") == kind) & pl.col("row_true").is_not_null())
+    return known.select("row", "col").to_numpy() - known.select("row_true", "col_true").to_numpy()
+
+
+@pytest.mark.slow
+def test_it_learns_where_the_spot_is_and_random_weights_forget_it(tmp_path, compose_train):
+    experiment, places = located(tmp_path, compose_train)
+    assert np.median(np.hypot(*off(places).T)) < 1.5  # of 32 pixels
+    assert np.median(np.hypot(*off(places, "canal").T)) < 2
+    _, _, random = score_parts(randomised(experiment.classifier, seed=1), experiment.data, fold=0)
+    assert np.median(np.hypot(*off(random.filter(pl.col("part") == "test")).T)) > 6
+
+
+@pytest.mark.slow
+def test_places_taught_away_from_the_spot_are_found_there_and_shuffled_ones_nowhere(tmp_path, compose_train):
+    def moved(manifest):
+        return manifest.with_columns(pl.col("opening_row") + 4, pl.col("opening_col") - 4)
+
+    def shuffled(manifest):
+        marked = pl.col("opening_row").is_not_null()
+        order = np.random.default_rng(0).permutation(manifest.filter(marked).height)
+        given = manifest.filter(marked).select("opening_row", "opening_col")[order.tolist()]
+        chosen = manifest.filter(marked).with_columns(given)
+        return manifest.select("slice_key").join(
+            pl.concat([chosen, manifest.filter(~marked)]), on="slice_key", maintain_order="left"
+        ).select(manifest.columns)  # fmt: skip
+
+    _, places = located(tmp_path / "moved", compose_train, change=moved)
+    assert np.median(np.hypot(*off(places).T)) < 1.5
+    _, places = located(tmp_path / "shuffled", compose_train, change=shuffled)
+    assert np.median(np.hypot(*off(places).T)) > 6

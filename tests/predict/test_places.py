@@ -73,7 +73,7 @@ def test_an_abstained_patient_and_a_quiet_slice_are_marked_so(located, study, ph
     assert found.places["remarks"].str.contains("abstain").all()
     quiet = found.slices.filter(pl.col("decision") == "normal")["slice_key"].to_list()
     is_quiet = found.places["slice_key"].is_in(quiet)
-    assert (found.places["remarks"].str.contains("below its operating point") == is_quiet).all()
+    assert (found.places["remarks"].str.contains("below the threshold") == is_quiet).all()
 
 
 def test_runs_that_find_no_places_say_none(run_folders, one_patient):

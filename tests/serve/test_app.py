@@ -40,10 +40,18 @@ def test_a_series_is_scored_as_predict_scores_it(client, predictor, archive, one
     assert answer.json()["patients"][0]["answer"] in ("normal", "fistula", "abstain")
 
 
-def test_a_page_shows_every_slice_with_its_overlay(client, archive, one_patient):
+def test_a_page_shows_every_slice_and_no_heat_map(client, archive, one_patient):
     answer = client.post("/page", content=archive)
     assert answer.status_code == 200
-    assert answer.text.count("data:image/webp") == 2 * len(list(one_patient.glob("*.dcm")))
+    assert answer.text.count("data:image/webp") == len(list(one_patient.glob("*.dcm")))
+
+
+def test_the_first_page_shows_the_card_of_what_answers(client, predictor):
+    page = client.get("/").text
+    assert "Not a medical device" in page
+    assert predictor.runs[0].record["checkpoint_sha256"] in page
+    assert "<td>auroc</td>" in page
+    assert '{"files": 2000, "mb": 4}' in page
 
 
 def truncated(path):

@@ -37,7 +37,7 @@ def service(study, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_file_is_scored_in_a_browser_and_a_huge_one_refused_before_it_is_read(service, one_patient, tmp_path):
+def test_a_folder_is_scored_in_a_browser_and_a_huge_one_refused_before_it_is_read(service, one_patient, tmp_path):
     address, port = service
     with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
         link.sendall(b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2147483648\r\n\r\n" + bytes(1000))
@@ -58,14 +58,14 @@ def test_a_file_is_scored_in_a_browser_and_a_huge_one_refused_before_it_is_read(
         page.click("#go")
         # Not a function: as text it would need `unsafe-eval`, which the page forbids.
         page.wait_for_selector("#state:has-text('must hold')", timeout=30000)
-        page.set_input_files("#file", sorted(one_patient.glob("*.dcm"))[0])
+        page.set_input_files("#file", [])
+        page.set_input_files("#folder", one_patient)
         page.click("#go")
-        page.wait_for_selector("h1:has-text('Scores of 1 slices of 1 patients')", timeout=60000)
-        frame = page.locator(".frame .overlay")
-        assert frame.count() == 1
-        assert frame.is_visible()
-        page.check("#plain")
-        assert not frame.is_visible()
+        number = len(list(one_patient.glob("*.dcm")))
+        page.wait_for_selector(f"h1:has-text('Scores of {number} slices of 1 patients')", timeout=60000)
+        page.wait_for_selector(".pane canvas.slice")
+        page.click("a[href='/']")
+        page.wait_for_selector("#drop")
         browser.close()
     assert wrong == []
     assert httpx.get(f"{address}/health", trust_env=False).json()["waiting"] == 0

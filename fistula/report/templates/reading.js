@@ -104,7 +104,7 @@ function changeView() {
   runs.forEach(unpack);
   const without = [...new Set(runs.map(run => run.without_maps).filter(Boolean))].join("; ");
   $("explained").textContent = without ? `Where the network looked is not shown (${without}).`
-    : `Where the network looked (Grad-CAM, for the class ${view().positive}) is laid over a slice under the pointer or the focus. It shows what moved the score, not where the finding is.`;
+    : `Where the network looked (${runs[0].maps_made_of}, for the class ${view().positive}) is laid over a slice under the pointer or the focus. ${[...new Set(runs.map(run => run.maps_say))].join(" ")}`;
   rows = runs.flatMap((run, n) => run.slices.map((slice, i) => ({ run: n, at: i, slice, label: run.labels[i], score: run.scores[i],
     weight: run.weights?.[i] ?? null, patient: patients.indexOf(data.slices.patient[slice]), ofPatient: ofPatient(run, slice) })));
   // Where patients were scored, the slices that decided come first, those of patients who were misjudged before others.

@@ -1,0 +1,37 @@
+"""What `fistula explain` found out about a run's maps, in words, to stand wherever the maps are shown."""
+
+import json
+from pathlib import Path
+
+KEPT = "explain.json"
+MADE_OF = {
+    "map": "the map that the score is made of",
+    "grad_cam": "Grad-CAM",
+    "grad_cam_plus_plus": "Grad-CAM++",
+    "score_cam": "Score-CAM",
+}
+
+
+def say_verdict(run: Path, *, method: str) -> str:
+    """Whether a run's maps point at the finding, in one or two sentences.
+
+    They are said to point at it where the lower end of the 95% CI of their hits lies above what one fixed point and
+    a random one achieve.
+
+    Args:
+        run: Its folder.
+        method: Of the maps, one of `MADE_OF`.
+    """
+    path = run / KEPT
+    found = json.loads(path.read_text(encoding="utf-8")).get(method) if path.is_file() else None
+    if found is None:
+        return "Whether these maps point at the finding was not measured (fistula explain): take no place from them."
+    maps, fixed, chance = found["maps"], found["mean_opening"]["hits"], found["random_point"]["hits"]
+    number = f"{maps['slices']} test slice{'s' if maps['slices'] > 1 else ''}"
+    said = (
+        f"The peaks of these maps lay within {found['tolerance_mm']:g} mm of the reference in {maps['hits']:.0%} of "
+        f"{number}; the mean place of the training patients in {fixed:.0%}, a random point of the body in {chance:.0%}"
+    )
+    points = maps["hits_low"] is not None and maps["hits_low"] > max(fixed, chance)
+    said += ". They point at the finding." if points else ": take no place from them."
+    return said if found["learned"] is not False else f"{said} They hardly depend on what was learned."
