@@ -17,6 +17,6 @@ def test_a_run_is_judged_on_its_test_slices_and_keeps_the_result(copied_run, fis
 
 def test_what_cannot_be_is_refused(copied_run, fistula_here):
     code, _, error = fistula_here("explain", f"run={copied_run}", "method=lime")
-    assert (code, "method: must be one of grad_cam" in error) == (2, True)
+    assert (code, "method: must be one of map, grad_cam" in error) == (2, True)
     code, _, error = fistula_here("explain", f"run={copied_run}", "tolerance_mm=0")
     assert (code, "tolerance_mm: must be positive" in error) == (2, True)

@@ -6,7 +6,7 @@ from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, ScoreCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from fistula.errors import ConfigError
-from fistula.explain.cam import METHODS, saliency
+from fistula.explain.cam import saliency
 from fistula.learning.backbone import create_backbone
 from fistula.learning.classifier import FistulaClassifier
 
@@ -34,7 +34,7 @@ def stretched(maps):
 
 
 @pytest.mark.parametrize("target", [0, 1])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", JUDGES)
 def test_the_map_is_that_of_the_judge(images, method, target):
     classifier = classifier_of("test_resnet")
     layer = classifier.backbone.network.layer4
@@ -85,5 +85,5 @@ def test_a_frozen_network_and_inference_mode_change_nothing(images):
 def test_no_images_give_no_maps_and_an_unknown_method_is_refused(images):
     classifier = classifier_of("test_resnet")
     assert saliency(classifier, images[:0], target=1).shape == (0, 96, 96)
-    with pytest.raises(ConfigError, match=r"method: must be one of grad_cam, .* found lime"):
+    with pytest.raises(ConfigError, match=r"method: must be one of map, grad_cam, .* found lime"):
         saliency(classifier, images, target=1, method="lime")

@@ -1,4 +1,6 @@
 // Files that are dropped or chosen, a folder with all below it, become one zip archive (stored: DICOM hardly packs).
+// In a function of its own: the page of the answer is written into this window, and has names of its own.
+(() => {
 const element = id => document.getElementById(id), LIMITS = JSON.parse(element("limits").textContent);
 const CRC = Uint32Array.from({ length: 256 }, (_, n) => {
   for (let k = 0; k < 8; k++) n = n & 1 ? 0xEDB88320 ^ n >>> 1 : n >>> 1;
@@ -85,3 +87,4 @@ document.addEventListener("drop", async event => {
   const found = await Promise.all(items.map(item => below(item)));
   await score(found.flat());
 });
+})();
