@@ -150,7 +150,8 @@ def patients_for_difference(
         raise ValueError("there is nothing to find: the AUROCs are equal, or differ by the margin or more")
 
     def found(labels: Bools, scores: Floats, patients: Codes) -> float:
-        test = clustered_auroc_test(labels, *scores.T, patients, patients % scenario.folds, level=1 - alpha)
+        first, second = scores.T
+        test = clustered_auroc_test(labels, first, second, patients, patients % scenario.folds, level=1 - alpha)
         if not test.difference.has_interval:
             return 0.0
         if margin is not None:

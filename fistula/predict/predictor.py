@@ -27,7 +27,7 @@ from fistula.predict.familiar import (
     scored_patients,
 )
 from fistula.predict.features import Neighbourhood, joined, neighbourhood, noting_features
-from fistula.predict.known import known_of_slices, say_unknown, with_stated
+from fistula.predict.known import known_of_slices, with_stated
 from fistula.predict.model import LoadedRun, cohort_folder
 from fistula.predict.places import places_of
 from fistula.predict.scores import group_scores, slice_scores

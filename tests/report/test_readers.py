@@ -140,7 +140,7 @@ def test_a_table_of_readers_and_one_of_a_program_enter_the_report_and_are_verifi
     assert any(name.startswith("readers / transfer less alone, resident") for name in numbers)
     assert numbers["program / vendor / auroc"]["value"] == pytest.approx(auroc(labels, vendor["score"]))
     page = (folder / "report" / "index.html").read_text()
-    assert "vendor <span class=\"mark\">another program" in page
+    assert 'vendor <span class="mark">another program' in page
     figure = (folder / "report" / "forest0.svg").read_text()
     assert "vendor (another program)" in figure
     results = pl.read_csv(folder / "report" / "results.csv", infer_schema_length=None)
