@@ -146,7 +146,7 @@ def test_a_table_of_readers_and_one_of_a_program_enter_the_report_and_are_verifi
     results = pl.read_csv(folder / "report" / "results.csv", infer_schema_length=None)
     last = results.row(-1, named=True)
     assert (last["configuration"], last["level"], last["count"]) == ("vendor (another program)", "patient", 40)
-    assert "whether it saw these patients" in page
+    assert "whether these patients were among its training data" in page
     assert fistula_here("report", f"study={folder}", "verify=true")[0] == 0
 
 
