@@ -109,8 +109,8 @@ def test_a_run_that_finds_the_card_full_runs_alone_and_then_with_half_of_the_par
     records = [run.folder.record() for run in runs]
     assert [record.get("micro_batches") for record in records] == [None, None, 8]
     assert records[2]["identity"]["micro_batches"] == 2  # as it was asked for: the same command finds the run done
-    said = [line for line in capsys.readouterr().out.splitlines() if "out of memory, so" in line]
-    assert [line.rpartition("once more ")[2] for line in said] == [
+    said = [line for line in capsys.readouterr().out.splitlines() if "out of memory; trying" in line]
+    assert [line.rpartition("trying again ")[2] for line in said] == [
         "alone",
         "alone",
         "alone, with each batch in 4 parts",
