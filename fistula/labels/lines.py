@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fistula.source.formats import kind_of_name
-
 # What may name images, and of what a line is then; the first of these that a table has is how it names them.
 KEYS = {
     ("sop_instance_uid",): "slice", ("path",): "slice", ("series_instance_uid", "instance_number"): "slice",
@@ -82,6 +80,9 @@ class Labels:
     def kind(self) -> str | None:
         """Of the images, one of `fistula.source.formats.KINDS`; None where the table does not say."""
         if self.key == ("path",):
+            # Here, because it opens archives, and a report that draws points must not wait for what reads DICOM.
+            from fistula.source.formats import kind_of_name
+
             return kind_of_name(self.rows[0].name[0])
         return "dicom" if self.key[0].endswith("_uid") else None
 
