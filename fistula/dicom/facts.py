@@ -94,7 +94,7 @@ def _identity(dataset: Dataset, pseudonyms: Pseudonyms) -> tuple[dict[str, Any],
     instance = text(dataset, "SOPInstanceUID") or (text(meta, "MediaStorageSOPInstanceUID") if meta else "")
     study, series = text(dataset, "StudyInstanceUID"), text(dataset, "SeriesInstanceUID")
     birth, day = _date(dataset, "PatientBirthDate"), _study_date(dataset)
-    person = person_facts(dataset, pseudonyms, birth=birth, day=day)
+    person = person_facts(dataset, pseudonyms, birth=None if birth in DUMMY_DATES else birth, day=day)
     if not person["is_named"]:
         notes.append("no PatientID: the study stands for the patient")
     alike = [study, *(text(dataset, keyword) for keyword in ALIKE)]

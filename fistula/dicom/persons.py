@@ -23,12 +23,13 @@ def person_facts(dataset: Dataset, pseudonyms: Pseudonyms, *, birth: date | None
     Args:
         dataset: The header.
         pseudonyms: Names everything.
-        birth: Date of birth, where it is known.
+        birth: Date of birth, where it is known and no placeholder.
         day: Of the study.
 
     Returns:
         `patient_key`, of the PatientID, or where there is none of the study; `is_named`, whether there is one, and
-        `is_default_id`, whether it is a word that many people may share; `issuer_key`, `birth_key`, `institution_key`
+        `is_default_id`, whether it is a word that many people may share and no birth date tells apart (1 January
+        does not: it is what de-identification leaves of a year); `issuer_key`, `birth_key`, `institution_key`
         and `person_key` (birth date, sex and day together), each empty where the header does not say.
     """
     patient, sex = text(dataset, "PatientID"), text(dataset, "PatientSex")
@@ -39,6 +40,7 @@ def person_facts(dataset: Dataset, pseudonyms: Pseudonyms, *, birth: date | None
     return {
         "patient_key": pseudonyms("patient", patient) if patient else pseudonyms("patient of study", study),
         "is_named": bool(patient),
-        "is_default_id": DEFAULTS.fullmatch(re.sub(r"[\W_]", "", patient)) is not None,
+        "is_default_id": DEFAULTS.fullmatch(re.sub(r"[\W_]", "", patient)) is not None
+        and (birth is None or (birth.month, birth.day) == (1, 1)),
         **{f"{kind}_key": pseudonyms(kind, value) if value else "" for kind, value in told.items()},
     }

@@ -175,17 +175,20 @@ def _suspected(told: pl.DataFrame) -> pl.DataFrame:
         *(value.drop_nulls().n_unique().alias(name) for name, value in known.items()),
         pl.col("sex").filter(pl.col("sex").is_in(["F", "M"])).n_unique(),
         pl.col("study_key").n_unique().alias("studies"),
-        pl.col("is_default_id").first(),
-        pl.col("said_patient").is_not_null().any().alias("is_said"),
+        pl.col("is_default_id").any(),
+        # One study that tells who its patient is says nothing of the id's other studies.
+        pl.col("study_key").filter(known["birth"].is_not_null()).n_unique().alias("born"),
+        pl.col("study_key").filter(pl.col("said_patient").is_not_null()).n_unique().alias("said"),
     )
     studies = told["study_key"].n_unique()
-    is_sure = (pl.col("birth") == 1) | pl.col("is_said")
+    is_said = pl.col("said") == pl.col("studies")
+    is_sure = ((pl.col("birth") == 1) & (pl.col("born") == pl.col("studies"))) | is_said
     suspected = {
         "birth dates": pl.col("birth") > 1,
         "sexes": pl.col("sex") > 1,
         "issuers": pl.col("issuer") > 1,
         "institutions": (pl.col("institution") > 1) & ~is_sure,
-        A_WORD: pl.col("is_default_id") & (pl.col("studies") > 1) & ~is_sure,
+        A_WORD: pl.col("is_default_id") & (pl.col("studies") > 1) & ~is_said,
         "studies, more than half of all, and no birth date": (
             (pl.col("studies") >= MANY_STUDIES) & (2 * pl.col("studies") > studies) & ~is_sure
         ),

@@ -200,6 +200,19 @@ def test_ages_over_89_are_one_age(write_dicom, tmp_path, birth, expected):
     assert _facts(tmp_path / "a")["age"] == expected
 
 
+@pytest.mark.parametrize(
+    ("birth", "is_shared", "is_told"),
+    [("19000101", True, False), ("19700101", True, True), ("", True, False), ("19640715", False, True)],
+    ids=["a placeholder", "a year alone", "none", "a birth date"],
+)
+def test_a_word_for_an_id_may_be_many_peoples_unless_a_birth_date_is_somebodys(
+    write_dicom, tmp_path, birth, is_shared, is_told
+):
+    write_dicom(tmp_path / "a", PatientID="ANONYMOUS", PatientBirthDate=birth)
+    facts = _facts(tmp_path / "a")
+    assert (facts["is_default_id"], facts["birth_key"] != "") == (is_shared, is_told)
+
+
 def test_one_person_under_two_ids_has_one_person_key(write_dicom, tmp_path):
     write_dicom(tmp_path / "a", PatientID="A")
     write_dicom(tmp_path / "b", PatientID="B")

@@ -85,6 +85,8 @@ def test_a_gap_is_filled_for_the_whole_study_and_meets_the_same_person():
         ({"issuer_key": ["a", "b"]}, "issuers"),
         ({"institution_key": ["a", "b"]}, "institutions"),
         ({"is_default_id": True}, "studies, and it is a word that many may share"),
+        ({"is_default_id": [False, True], "birth_key": ["a", ""]}, "studies, and it is a word that many may share"),
+        ({"institution_key": ["a", "b"], "birth_key": ["d", ""]}, "institutions"),
     ],
 )
 def test_an_id_of_several_people_is_refused(columns, why):
@@ -92,6 +94,13 @@ def test_an_id_of_several_people_is_refused(columns, why):
     with pytest.raises(DataError, match=f"must be one person's, found 1 with several {why}"):
         keys("compared", facts)
     assert keys("header", facts) == ["header 7", "header 7"]
+
+
+@pytest.mark.parametrize("columns", [{"is_default_id": True}, {"institution_key": ["a", "b"]}])
+def test_a_table_that_names_the_patient_of_one_study_says_nothing_of_the_ids_others(columns):
+    with pytest.raises(DataError, match="must be one person's"):
+        keys("compared", images(("7", "A", "s"), ("7", None, "t"), **columns))
+    assert keys("compared", images(("7", "A", "s"), ("7", "A", "t"), **columns)) == ["header 7", "header 7"]
 
 
 def test_one_person_in_two_hospitals_is_one_person():
@@ -129,7 +138,7 @@ def test_a_pattern_is_of_one_name_and_so_a_patient_is_one_in_two_folders(pattern
         ({"issuer_key": ["here", "there"]}, ["s", "t"]),
         ({"institution_key": ["here", "there"]}, ["header 1", "header 1"]),
         ({"is_default_id": True}, ["s", "t"]),
-        ({"is_default_id": True, "birth_key": "b"}, ["header 1", "header 1"]),
+        ({"is_default_id": True, "birth_key": "b"}, ["s", "t"]),
     ],
     ids=[
         "a follow-up",
@@ -139,7 +148,7 @@ def test_a_pattern_is_of_one_name_and_so_a_patient_is_one_in_two_folders(pattern
         "two issuers",
         "two hospitals",
         "a word",
-        "a word, one birth",
+        "a word, one placeholder of a birth",
     ],
 )
 def test_new_images_under_one_id_are_one_patients_unless_the_headers_say_otherwise(columns, found):
