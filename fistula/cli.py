@@ -46,6 +46,7 @@ EXTRAS = {
     "dicomweb_client": "dicom",
     "fastapi": "serve",
     "highdicom": "dicom",
+    "markdown_it": "serve",
     "mlflow": "tracking",
     "onnx": "onnx",
     "onnxruntime": "onnx",
@@ -60,7 +61,6 @@ EXTRAS = {
 }
 
 UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")  # what Hydra says of a misspelt key
-
 # What a disk answers that is full or closed to the user.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 

@@ -62,7 +62,7 @@ class PatientRule:
         if self.word == "issuer":
             pair = images.select(pl.concat_str("issuer_key", "patient_key", separator="|")).to_series()
             return images.with_columns(patient_key=_mapped(pair, lambda text: pseudonyms("patient of issuer", text)))
-        places = images.select("file", pl.col("member").fill_null("")).unique()
+        places = images.select("file", pl.col("member").fill_null("")).unique(maintain_order=True)
         keys = [pseudonyms("patient", self._of_path(survey.name(*place))) for place in places.iter_rows()]
         named = images.select("file", pl.col("member").fill_null("")).join(
             places.with_columns(key=pl.Series(keys, dtype=pl.String())),

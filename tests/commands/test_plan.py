@@ -85,7 +85,7 @@ def test_a_reader_study_is_planned_from_the_readers_of_a_pilots_report(fistula_h
     folder = write_study(tmp_path / "pilot", patients=40)
     code, _, error = fistula_here("plan", "goal=readers", "pilot=pilot")
     assert code == 2
-    assert "must have a report with readers of its own patients" in error
+    assert "must have a report with readers. Make it" in error
     table, _ = readings()
     table.drop("experience").rename({"patient_key": "patient"}).write_csv(tmp_path / "readers.csv")
     assert fistula_here("report", f"study={folder}", "readers=readers.csv", "resamples=20", "maps=none")[0] == 0

@@ -178,7 +178,7 @@ def test_an_object_that_fails_costs_no_other_and_a_damaged_date_costs_none(study
     written = {path.name for path in (tmp_path / "out" / "dicom").iterdir()}
     assert written == {f"overlay-{key}.dcm" for key in set(uids.values()) - {bad}}
     notes = json.loads((tmp_path / "out" / "summary.json").read_text())["notes"]
-    assert "left empty in DICOM objects, as their source is damaged there: PatientBirthDate, PatientSex" in notes
+    assert "left empty in DICOM objects because the source is damaged: PatientBirthDate, PatientSex" in notes
 
 
 def test_slices_are_told_by_their_image_number(study, one_patient, fistula_here, tmp_path):
