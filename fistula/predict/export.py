@@ -107,7 +107,7 @@ def _to_onnx(graph: Graph, path: Path, example: Example) -> Score:
             str(path),
             input_names=graph.takes,
             output_names=graph.gives,
-            dynamic_shapes={"slices": first, "further": tuple(further)},
+            dynamic_shapes={"slices": first} | ({"further": tuple(further)} if further else {}),
             opset_version=OPSET,
             external_data=False,
             dynamo=True,
