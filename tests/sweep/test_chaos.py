@@ -12,8 +12,8 @@ import pytest
 
 from ..conftest import TINY_RUN, write_cohort
 
-SWEEP = ("train", "-m", "cohort=cohort", *TINY_RUN, "seed=0,1,2", "epochs=2,3")
-KILLS = 6
+SWEEP = ("train", "-m", "cohort=cohort", *TINY_RUN, "seed=0,1", "epochs=2,3", "augmentation=none,color_jitter")
+KILLS = 10
 
 
 def start(folder, study):
@@ -31,7 +31,7 @@ def done(study):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_a_study_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path):
+def test_a_study_killed_at_ten_random_moments_ends_as_an_undisturbed_one(tmp_path):
     write_cohort(tmp_path / "cohort")
     assert start(tmp_path, "quiet").wait() == 0
     moments = random.Random(0)
@@ -47,7 +47,7 @@ def test_a_study_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path):
         assert now.items() >= seen.items(), "a run that was done was trained again"
         seen = now
     assert start(tmp_path, "killed").wait() == 0
-    assert len(done(tmp_path / "killed")) == 6
+    assert len(done(tmp_path / "killed")) == 8
     assert done(tmp_path / "killed").items() >= seen.items()
     for quiet in (tmp_path / "quiet").glob("*/run.json"):
         killed = tmp_path / "killed" / quiet.parent.name
