@@ -1,6 +1,7 @@
 """Fetch from and store to a DICOMweb archive: QIDO-RS, WADO-RS, STOW-RS."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
 
     for place, media_types in enumerate(ACCEPTED):
         try:
-            _asked(address, lambda media_types=media_types: take(media_types))  # type: ignore[misc]
+            _asked(address, partial(take, media_types))
             break
         except ArchiveError as error:
             if "406" not in str(error) or place == len(ACCEPTED) - 1:
@@ -53,7 +54,7 @@ def _listed(client: Any, address: Address, level: dict[str, str], manners: Manne
     listed: set[str] = set()
     while len(listed) <= manners.max_instances:
         page = {"limit": manners.max_instances + 1 - len(listed), "offset": len(listed)}
-        found = _asked(address, lambda page=page: client.search_for_instances(**level, **page))  # type: ignore[misc]
+        found = _asked(address, partial(client.search_for_instances, **level, **page))
         new = {str(value) for one in found for value in one.get("00080018", {}).get("Value", [])} - listed
         if not new:
             break

@@ -1,7 +1,7 @@
 """What else is known of a patient (age, sex, further numbers): standardised, and joined after the pooling."""
 
 from collections.abc import Mapping, Sequence
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import polars as pl
@@ -71,11 +71,11 @@ class Accompanied(Dataset):
     """Bags with their covariates.
 
     Args:
-        bags: M of them, or slices that are bags of one.
+        bags: M of them, or slices that are bags of one: a dataset that fetches whole batches.
         values: ``(M, C)``.
     """
 
-    def __init__(self, bags: Dataset, values: Tensor) -> None:
+    def __init__(self, bags: Any, values: Tensor) -> None:
         self.bags, self.values = bags, values
 
     def __len__(self) -> int:
@@ -83,8 +83,7 @@ class Accompanied(Dataset):
 
     def __getitems__(self, draws: list[int]) -> Batch:
         """Fetch a whole batch."""
-        batch: Batch = self.bags.__getitems__(draws)  # type: ignore[attr-defined]
-        return batch | {"covariates": self.values[torch.tensor(draws) % len(self)]}
+        return self.bags.__getitems__(draws) | {"covariates": self.values[torch.tensor(draws) % len(self)]}
 
 
 def standardised_on(known: Mapping[str, Tensor], names: Sequence[str], *, num_classes: int) -> Covariates | None:

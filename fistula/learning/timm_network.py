@@ -142,10 +142,10 @@ def _refuse_unknown(name: str, *, where: str, found: str) -> None:
     raise ConfigError(where, "must be the name of a timm network", found=found, remedy=remedy)
 
 
-def checkpoint_gradients(network: nn.Module) -> None:
+def checkpoint_gradients(network: Any) -> None:
     """Let a network keep what its blocks are given alone, and compute what is inside them again when it learns.
 
-    Its gradients stay the same; batch norms move their statistics twice a step.
+    Its gradients stay the same; batch norms move their statistics twice a step. It is one of timm's, which names no type.
 
     Raises:
         ConfigError: If timm's network cannot.
@@ -154,7 +154,7 @@ def checkpoint_gradients(network: nn.Module) -> None:
         Chen et al. (2016), Training deep nets with sublinear memory cost, arXiv 1604.06174.
     """
     try:
-        network.set_grad_checkpointing(True)  # type: ignore[operator]  # of timm's
+        network.set_grad_checkpointing(True)
     except (AttributeError, AssertionError) as error:
         rule, remedy = "is not for this network", "Leave it out; micro_batches=2 saves memory with any"
         raise ConfigError("gradient_checkpointing", rule, found=type(network).__name__, remedy=remedy) from error
