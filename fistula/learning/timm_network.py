@@ -145,7 +145,7 @@ def _refuse_unknown(name: str, *, where: str, found: str) -> None:
 def checkpoint_gradients(network: Any) -> None:
     """Let a network keep what its blocks are given alone, and compute what is inside them again when it learns.
 
-    Its gradients stay the same; batch norms move their statistics twice a step. It is one of timm's, which names no type.
+    It is one of timm's. Its gradients stay the same; batch norms move their statistics twice a step.
 
     Raises:
         ConfigError: If timm's network cannot.
