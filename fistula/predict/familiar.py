@@ -102,8 +102,8 @@ class Scored:
         if told.answered.any():
             wrong = told.wrong.sum() / told.answered.sum()
             notes.append(
-                f"of the study's test patients, {told.answered.mean():.0%} would be answered, and {wrong:.0%} of these "
-                f"answers would be wrong; the error rate of {error:g} refers to the possible classes of all patients"
+                f"of the study's test patients, {told.answered.mean():.0%} get an answer, and {wrong:.0%} of these "
+                f"answers are wrong; an error of {error:g} is that of the possible classes, over all patients"
             )
         return notes
 

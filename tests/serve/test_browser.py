@@ -62,7 +62,7 @@ def test_a_folder_is_scored_in_a_browser_and_a_huge_one_refused_before_it_is_rea
         page.set_input_files("#folder", one_patient)
         page.click("#go")
         number = len(list(one_patient.glob("*.dcm")))
-        page.wait_for_selector(f"h1:has-text('Scores of {number} slices of 1 patients')", timeout=60000)
+        page.wait_for_selector(f"h1:has-text('Scores of {number} slices of 1 patient')", timeout=60000)
         page.wait_for_selector(".pane canvas.slice")
         page.click("a[href='/']")
         page.wait_for_selector("#drop")
