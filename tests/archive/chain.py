@@ -61,7 +61,7 @@ def ingest(folder: Path, source: str, out: Path, manners: list[str]) -> None:
 def main() -> None:
     study, first, second, out, *secrets = map(Path, sys.argv[1:])
     archive = f"dicomweb://127.0.0.1:{TLS_PORT if secrets else PLAIN_PORT}/dicom-web"
-    manners, common = Manners(timeout_s=20), [f"run={study}", "workers.count=1", "dicom=true"]
+    manners, common = Manners(timeout_s=20), [f"run={study}", "workers.count=1", "dicom=true", "overlays=all"]
     if secrets:
         encrypt(secrets[0] / "server.pem")
         manners = replace(manners, tls=True, ca_file=str(secrets[0] / "ca.pem"))

@@ -194,7 +194,7 @@ def test_no_mark_reaches_a_terminal_or_file_of_any_command(marked_tree, tmp_path
     said("doctor", f"source='{source}'", "json=doctor.json", "decode=true", "workers.count=1", but=(CANARY,))
     said("train", "cohort=cohort", *[one for one in TINY_RUN if not one.startswith("logger")], "hydra.run.dir=run")
     said("report", "study=run", "resamples=20")
-    said("predict", "run=run", f"source='{source}'", "out=prediction", "dicom=true", "workers.count=1")
+    said("predict", "run=run", f"source='{source}'", "out=prediction", "dicom=true", "overlays=all", "workers.count=1")
     assert len(list((tmp_path / "prediction" / "dicom").glob("*.dcm"))) == 12
     answered, told = _serve(source, tmp_path)
     for patient in range(4):  # whoever uploads has to find the images again
