@@ -117,7 +117,7 @@ def test_a_study_goes_through_sbatch_and_the_same_command_finishes_what_was_canc
         subprocess.run([*tell, job_of(requeued[-1]["pid"])], env=slurm, check=True)
     shown, error = again.communicate(timeout=900)
     assert again.returncode == 0, shown + error
-    assert shown.startswith("6 of 8 runs were done before")
+    assert shown.startswith("6 of 8 runs were already done")
     assert {record["state"] for record in states(tmp_path).values()} == {"done"}
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     for run in requeued:
