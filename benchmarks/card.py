@@ -51,7 +51,7 @@ def training_rows(cohort: Path, folder: Path, options: argparse.Namespace) -> li
 
 def scoring_seconds(cohort: Path, folder: Path, options: argparse.Namespace) -> float:
     """Seconds to score as many slices as the cohort has, in the run's precision, where it trains."""
-    from fistula.learning.scoring import seen
+    from fistula.learning.training.scoring import seen
 
     settings = [f"model.architecture={options.architectures[0]}", f"image_size={options.size}", "logger=csv"]
     experiment = build_experiment(cohort, folder, f"trainer={options.trainer}", *settings)

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from fistula.evidence.area import delong
-from fistula.evidence.compare import clustered_auroc_test, clustered_mcnemar
+from fistula.evidence.design.compare import clustered_auroc_test, clustered_mcnemar
 from fistula.evidence.estimate import Estimate
+from fistula.evidence.ranking.area import delong
 from fistula.evidence.standard import standard_metrics
 
 SLICES = 10  # a patient, on average

@@ -6,10 +6,10 @@ import numpy as np
 from scipy.stats import rankdata
 
 from fistula.evidence.aggregate import RULES, patient_scores
-from fistula.evidence.area import clustered_auroc
-from fistula.evidence.clustered import balanced_accuracy
+from fistula.evidence.ranking.area import clustered_auroc
+from fistula.evidence.ranking.roc import auroc
+from fistula.evidence.rates.clustered import balanced_accuracy
 from fistula.evidence.resample import patient_bootstrap
-from fistula.evidence.roc import auroc
 
 
 def noise(repetitions: int) -> None:

@@ -36,7 +36,7 @@ from fistula.cohort.examine import series_table, suspicions
 from fistula.dicom.container import Part
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look, look_at
-from fistula.dicom.reference import read_reference
+from fistula.dicom.out.reference import read_reference
 from fistula.source.grid import Grid
 from fistula.source.rules import KeepRules
 from fistula.source.slices import RESULTS, Plan, Slice, read_volumes

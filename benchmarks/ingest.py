@@ -25,7 +25,7 @@ from PIL import Image
 from pydicom.pixels import apply_modality_lut
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from fistula.dicom.write import Series, write_mr_slice
+from fistula.dicom.out.write import Series, write_mr_slice
 
 SLICES = 20  # of a patient
 

@@ -15,8 +15,8 @@ import torch
 from fistula.errors import FistulaError
 from fistula.explain.cam import saliency
 from fistula.learning.backbone import Backbone, create_backbone
+from fistula.learning.building.dry_run import skeleton_of
 from fistula.learning.classifier import FistulaClassifier
-from fistula.learning.dry_run import skeleton_of
 from fistula.learning.modes import AllLayers, FromTheTop, LinearProbe, freeze, parameter_groups
 
 PAGE = Path(__file__).parents[1] / "docs" / "networks.md"

@@ -13,9 +13,9 @@ from math import sqrt
 import numpy as np
 from scipy.special import expit, ndtr, ndtri
 
+from fistula.evidence.design.subgroups import subgroup_aurocs
 from fistula.evidence.independent import independent_difference
 from fistula.evidence.standard import METRICS, standard_metrics
-from fistula.evidence.subgroups import subgroup_aurocs
 
 NETWORKS = 5
 AREAS = ((0.95, 0.85), (0.85, 0.85), (0.75, 0.65))  # internal, external

@@ -95,9 +95,9 @@ def is_inside(places: pl.DataFrame, source: Path, files: dict[str, Path]) -> np.
 
 def judge(study: Path, source: Path, heads: list[str]) -> None:
     """Print a line per head and part; then what places cost the AUROC, in test."""
-    from fistula.evidence.area import clustered_auroc
-    from fistula.evidence.clustered import rao_scott
-    from fistula.evidence.compare import clustered_auroc_test
+    from fistula.evidence.design.compare import clustered_auroc_test
+    from fistula.evidence.ranking.area import clustered_auroc
+    from fistula.evidence.rates.clustered import rao_scott
 
     files, tested = files_of(source), {}
     for head in heads:

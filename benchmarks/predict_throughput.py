@@ -15,8 +15,8 @@ import torch
 
 import fistula
 from fistula.dicom.parse import read_dataset
-from fistula.dicom.pixels import decode
-from fistula.learning.slices import as_batch
+from fistula.dicom.pixels.decode import decode
+from fistula.learning.data.slices import as_batch
 from fistula.predict.predictor import Predictor
 
 

@@ -10,7 +10,7 @@ from math import sqrt
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from fistula.evidence.readers import compare_modalities, compare_model, study_readers
+from fistula.evidence.readers.analysis import compare_modalities, compare_model, study_readers
 
 AUROCS = {0.702: (0.0055, 0.011), 0.855: (0.0055, 0.030), 0.962: (0.0055, 0.056)}  # and variances of readers
 CASES = {"high": (0.3, 0.3, 0.2, 0.2), "low": (0.1, 0.1, 0.2, 0.6)}  # of case, case x modality, case x reader, rest

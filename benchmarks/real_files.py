@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from pydicom.pixels import apply_modality_lut
 
 from fistula.dicom.container import find_files, open_part, parts_of
-from fistula.dicom.facts import frame_facts
+from fistula.dicom.header.facts import frame_facts
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.kinds import require_image
 from fistula.dicom.outcome import NotTaken
 from fistula.dicom.parse import read_dataset, read_header
-from fistula.dicom.pixels import decode
+from fistula.dicom.pixels.decode import decode
 
 LIMIT = 2 << 30
 NAMES = Pseudonyms(b"no name leaves this script")

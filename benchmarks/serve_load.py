@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from fistula.dicom.parse import read_dataset
-from fistula.dicom.pixels import decode
+from fistula.dicom.pixels.decode import decode
 from fistula.predict.model import load_run
 
 

@@ -141,7 +141,7 @@ def measure_epochs(cohort: Path, folder: Path, *overrides: str, epochs: int) -> 
     from pytorch_lightning.callbacks import Callback
 
     from fistula.learning import tracking
-    from fistula.learning.checkpoints import LastCheckpoint
+    from fistula.learning.training.checkpoints import LastCheckpoint
 
     experiment = build_experiment(cohort, folder, f"epochs={epochs + 2}", *overrides)
     bare_epoch = bare_loop(experiment)
@@ -176,7 +176,7 @@ def measure_probe(cohort: Path, folder: Path, *overrides: str, transfer_epoch_s:
     """How many times faster 50 epochs of a probe are, features included, than 50 epochs of transfer."""
     experiment = build_experiment(cohort, folder, "epochs=50", "learning=linear_probe", "augmentation=none", *overrides)
     from fistula.learning import tracking
-    from fistula.learning.features import cache_features
+    from fistula.learning.data.features import cache_features
 
     started = time.perf_counter()
     device = experiment.trainer.strategy.root_device

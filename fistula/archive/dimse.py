@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fistula.archive.address import Address, Manners, require_few
-from fistula.dicom.network import IMAGE_CLASSES, identifier, offers, read_object, save_object
+from fistula.dicom.out.network import IMAGE_CLASSES, identifier, offers, read_object, save_object
 from fistula.errors import ArchiveError
 
 OWN_TITLE = "FISTULA"

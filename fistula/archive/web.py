@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fistula.archive.address import Address, Manners, credentials, require_few
-from fistula.dicom.network import read_object, save_object
+from fistula.dicom.out.network import read_object, save_object
 from fistula.errors import ArchiveError, ConfigError
 
 RETRIED = (429, 502, 503, 504)

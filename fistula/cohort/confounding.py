@@ -8,7 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fistula.cohort.manifest import COVARIATE, covariates_of
-from fistula.evidence.roc import auroc
+from fistula.evidence.ranking.roc import auroc
 
 ACQUISITION = ("manufacturer", "scanner", "image_type", "orientation", "turned", "matrix")
 

@@ -8,13 +8,13 @@ from typing import Any
 import polars as pl
 
 from fistula.cohort.confounding import find_confounding
-from fistula.dicom.burned import looks_like_text
 from fistula.dicom.container import Part, open_part
 from fistula.dicom.look import Look
+from fistula.dicom.out.reference import read_reference
 from fistula.dicom.outcome import NotTaken
 from fistula.dicom.parse import read_dataset
-from fistula.dicom.pixels import decode
-from fistula.dicom.reference import read_reference
+from fistula.dicom.pixels.burned import looks_like_text
+from fistula.dicom.pixels.decode import decode
 from fistula.dicom.timing import TimeLimit
 from fistula.labels.lines import Labels
 from fistula.labels.matching import match

@@ -19,7 +19,7 @@ from fistula.cohort.order import in_order, with_points
 from fistula.cohort.reuse import Earlier
 from fistula.cohort.select import Selection, select
 from fistula.dicom.look import Look
-from fistula.dicom.syntax import decoder_version
+from fistula.dicom.pixels.syntax import decoder_version
 from fistula.folder import refuse_existing, whole_folder
 from fistula.labels.covariates import COVARIATE
 from fistula.labels.lines import Labels

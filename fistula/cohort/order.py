@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from fistula.dicom.geometry import found_point, turned_point
+from fistula.dicom.pixels.geometry import found_point, turned_point
 from fistula.labels.lines import POINTS
 from fistula.source.grid import grid_point, source_point
 

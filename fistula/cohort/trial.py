@@ -7,7 +7,7 @@ import polars as pl
 from fistula.cohort.select import select
 from fistula.dicom.container import Part
 from fistula.dicom.look import Look
-from fistula.dicom.reference import read_reference
+from fistula.dicom.out.reference import read_reference
 from fistula.errors import DataError
 from fistula.labels.lines import Labels
 from fistula.labels.read import TEMPLATE

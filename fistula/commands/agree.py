@@ -14,7 +14,7 @@ from rich.table import Table
 
 from fistula import __version__
 from fistula.errors import ConfigError, DataError
-from fistula.evidence.agreement import WEIGHTS
+from fistula.evidence.readers.agreement import WEIGHTS
 from fistula.folder import refuse_existing, whole_folder
 from fistula.labels.agreement import Readers, Row, measures, read_readers
 from fistula.labels.consensus import COLUMNS, OF_PATIENTS, as_csv, consensus, disagreements

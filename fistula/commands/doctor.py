@@ -21,7 +21,7 @@ from fistula.cohort.early import early_warnings
 from fistula.cohort.examine import decoded, file_records, outcomes, series_table, suspicions
 from fistula.cohort.trial import template_lines, trial
 from fistula.commands.ingest import labels_of
-from fistula.dicom.drawings import Drawing
+from fistula.dicom.drawn.drawings import Drawing
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
 from fistula.errors import ConfigError, FistulaError

@@ -28,7 +28,7 @@ def run(cfg: DictConfig) -> None:
     from fistula.predict.outside import refuse_unlike, score_cohort
     from fistula.predict.predictor import of_runs
     from fistula.report.choice import chosen_runs
-    from fistula.report.outside import FOLDER
+    from fistula.report.external.cohorts import FOLDER
     from fistula.report.study import read_study
 
     check_shared(cfg.shared)
@@ -85,7 +85,7 @@ def _shift(cfg: DictConfig, folder: Path, study: "Study") -> None:
     from fistula.predict.shifts import SHIFTS, score_shifts
     from fistula.predict.write import stamp
     from fistula.report.choice import chosen_runs
-    from fistula.report.shifts import FOLDER, KEPT, TABLES
+    from fistula.report.external.shifts import FOLDER, KEPT, TABLES
 
     target = study.folder / FOLDER
     refuse_existing(target, key="shifts")
@@ -169,8 +169,8 @@ def _record(predictor: "Predictor", cohort: "Cohort") -> dict[str, Any]:
 def _write(folder: Path, scored: "Scored", record: dict[str, Any], study: "Study") -> None:
     """Fill the folder; the numbers are computed from what was written."""
     from fistula.report.contents import Settings
-    from fistula.report.outside import KEPT, outside, read_external
-    from fistula.report.outside_numbers import outside_numbers
+    from fistula.report.external.cohorts import KEPT, outside, read_external
+    from fistula.report.external.numbers import outside_numbers
     from fistula.report.pooling import primary_level
     from fistula.report.results import results
 

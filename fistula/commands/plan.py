@@ -6,12 +6,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from fistula.errors import ConfigError, refuse_outside
-from fistula.evidence.planning import Answer, Scenario, patients_for_difference, patients_for_width
-from fistula.evidence.reader_planning import cases_for_power
+from fistula.evidence.design.planning import Answer, Scenario, patients_for_difference, patients_for_width
+from fistula.evidence.design.reader_planning import cases_for_power
 from fistula.folder import refuse_existing
-from fistula.report.pilot import assumed, reader_components
-from fistula.report.protocol import paragraph, write_plan
-from fistula.report.readers_protocol import readers_paragraph, write_readers_plan
+from fistula.report.planning.patients import paragraph, write_plan
+from fistula.report.planning.pilot import assumed, reader_components
+from fistula.report.planning.readers import readers_paragraph, write_readers_plan
 from fistula.report.study import Study, read_study
 
 GOALS = ("interval", "difference", "margin", "readers")

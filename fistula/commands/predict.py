@@ -15,8 +15,8 @@ def run(cfg: DictConfig) -> None:
     """Write the folder whole or not at all; end with what was answered and what was left out."""
     # Here, because `--help` must not wait for torch.
     from fistula.archive.exchange import fetched, require_library, store
-    from fistula.dicom.objects import Finding
-    from fistula.dicom.objects import require_library as require_objects
+    from fistula.dicom.out.objects import Finding
+    from fistula.dicom.out.objects import require_library as require_objects
     from fistula.predict.known import with_stated
     from fistula.predict.objects import check_objects, write_objects
     from fistula.predict.predictor import load

@@ -19,10 +19,10 @@ def run(cfg: DictConfig) -> None:
     if not out.parent.is_dir():
         raise ConfigError("out", "must lie in a folder that is there", found=out)
     cohort = read_cohort(Path(cfg.cohort))
-    from fistula.learning.making import make
+    from fistula.learning.building.making import make
+    from fistula.learning.building.tried import try_pipeline
+    from fistula.learning.data.slices import Resize
     from fistula.learning.preview import draw_sheet, spread  # here, because it imports torch
-    from fistula.learning.slices import Resize
-    from fistula.learning.tried import try_pipeline
 
     pipeline = make(cfg.augmentation)
     try_pipeline(pipeline, cfg.image_size)

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from fistula.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fistula.report.given import Given
+    from fistula.report.readers.given import Given
     from fistula.report.study import Study
 
 log = logging.getLogger(__name__)
@@ -70,9 +70,9 @@ def read_given(study: "Study", *, readers: Any, scores: str | None) -> "Given":
     """
     from fistula.dicom.identity import read_pseudonyms
     from fistula.labels.ratings import match, read_program, read_readings, together
-    from fistula.report.given import Given
+    from fistula.report.external.cohorts import read_externals
     from fistula.report.located import located_readings
-    from fistula.report.outside import read_externals
+    from fistula.report.readers.given import Given
 
     if readers is None and scores is None:
         return Given()
@@ -145,7 +145,7 @@ def _wandb_of(study: "Study") -> DictConfig | None:
 def _workspace(entity: str, study: "Study", primary: str) -> Callable[[], str]:
     """What saves a page of the study's runs at W&B and gives its address; refused before anything is written."""
     from fistula.learning.tracking import why_not_online
-    from fistula.learning.workspace import save, study_workspace
+    from fistula.learning.training.workspace import save, study_workspace
     from fistula.report.pooling import primary_level
 
     told = _wandb_of(study)
@@ -161,7 +161,7 @@ def _workspace(entity: str, study: "Study", primary: str) -> Callable[[], str]:
 def _check(cfg: DictConfig) -> None:
     """Refuse settings that no report can have, before anything is read."""
     from fistula.report.pooling import PRIMARY, SCALINGS
-    from fistula.report.saliency_maps import WHICH
+    from fistula.report.reading_room.saliency_maps import WHICH
 
     if cfg.resamples < 1:
         raise ConfigError("resamples", "must be at least 1", found=cfg.resamples, remedy="For example resamples=2000")

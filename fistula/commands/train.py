@@ -16,7 +16,7 @@ from fistula.cohort.split_table import write_split
 from fistula.cohort.study_copy import link_cohort
 from fistula.errors import ConfigError
 from fistula.folder import write_whole
-from fistula.learning.ranks import end_with_parent, followers, is_follower, is_of_srun
+from fistula.learning.training.ranks import end_with_parent, followers, is_follower, is_of_srun
 from fistula.sweep.job import arguments_of
 from fistula.sweep.ownership import Claim, claim
 from fistula.sweep.plan import Planner, RunPlan
@@ -60,7 +60,7 @@ def _train(plan: RunPlan) -> None:
         log.info("%s", plan.name)
         # Here, because importing torch takes seconds, and nothing above needs it.
         from fistula.learning.experiment import build
-        from fistula.learning.hardware import num_processes
+        from fistula.learning.training.hardware import num_processes
 
         tracking_id, parts = plan.folder.fingerprint[:16], plan.folder.record().get("micro_batches")
         experiment = build(plan.cfg, plan.cohort, plan.table, micro_batches=parts, tracking_id=tracking_id)

@@ -6,7 +6,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from fistula.errors import ConfigError
-from fistula.learning.weight_store import FILES, Entry, fetch, read_store, split_address, verify_store
+from fistula.learning.weights.store import FILES, Entry, fetch, read_store, split_address, verify_store
 
 ACTIONS = ("pull", "list", "verify")
 
@@ -45,7 +45,7 @@ def _address(name: str) -> tuple[str, str]:
         kind, _, place = where.partition(":")
         if kind in ("hub", "hf-hub") and place:
             return split_address(place)
-    from fistula.learning.weights import timm_repository  # here, because it imports torch and timm
+    from fistula.learning.weights.finding import timm_repository  # here, because it imports torch and timm
 
     return timm_repository(str(settings["architecture"])), ""
 

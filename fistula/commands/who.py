@@ -11,7 +11,7 @@ from rich.text import Text
 from fistula.dicom.container import Part
 from fistula.dicom.identity import key_file, read_pseudonyms
 from fistula.dicom.look import Look
-from fistula.dicom.reference import read_reference
+from fistula.dicom.out.reference import read_reference
 from fistula.errors import ConfigError, DataError
 from fistula.folder import refuse_existing, write_whole
 from fistula.source.flow import wide_console

@@ -2,10 +2,10 @@
 
 from pydicom.uid import UID
 
-from fistula.dicom.mend import NUMBERS, Mended, mend
+from fistula.dicom.header.mend import NUMBERS, Mended, mend
+from fistula.dicom.header.raw import is_empty
 from fistula.dicom.outcome import Refused, Skipped
 from fistula.dicom.parse import Header, text, whole
-from fistula.dicom.raw import is_empty
 
 PIXELS_PER_FRAME = 1 << 26  # 8192 x 8192: larger than any detector, small enough to allocate
 MAX_FRAMES = 100_000

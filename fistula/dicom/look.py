@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from fistula.dicom.container import Part, open_part, parts_of
-from fistula.dicom.facts import frame_facts
 from fistula.dicom.foreign import NO_DICOM
+from fistula.dicom.header.facts import frame_facts
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.kinds import require_image
 from fistula.dicom.outcome import NotTaken, Refused, Skipped, damage_refused
 from fistula.dicom.parse import read_dataset, read_header
-from fistula.dicom.pixels import decode
-from fistula.dicom.syntax import require_decoder
+from fistula.dicom.pixels.decode import decode
+from fistula.dicom.pixels.syntax import require_decoder
 from fistula.dicom.timing import TimeLimit
 from fistula.errors import refuse_outside
 

@@ -20,9 +20,9 @@ from pydicom.uid import (
 
 from fistula.dicom.container import inflated, is_closed_archive
 from fistula.dicom.foreign import START, foreign
+from fistula.dicom.header.raw import is_absent, plain_numbers, plain_text
+from fistula.dicom.header.spelling import element_at, tag_of
 from fistula.dicom.outcome import Refused
-from fistula.dicom.raw import is_absent, plain_numbers, plain_text
-from fistula.dicom.spelling import element_at, tag_of
 
 # Archives hold values that break the standard; they are judged here, not announced one by one.
 config.settings.reading_validation_mode = config.IGNORE

@@ -20,7 +20,7 @@ def independent_difference(first: Estimate, second: Estimate) -> Estimate:
         of Newcombe (1998), Stat Med 17(8), 873-890.
 
     Example:
-        >>> from fistula.evidence.rates import wilson
+        >>> from fistula.evidence.rates.counts import wilson
         >>> f"{independent_difference(wilson(56, 70), wilson(48, 80)):.4f}"
         '0.2000 (0.0524 to 0.3339)'
     """

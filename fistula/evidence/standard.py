@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fistula.evidence.area import clustered_auroc
-from fistula.evidence.clustered import balanced_accuracy, clustered_rate
 from fistula.evidence.estimate import Estimate
+from fistula.evidence.ranking.area import clustered_auroc
+from fistula.evidence.rates.clustered import balanced_accuracy, clustered_rate
 
 METRICS = ("sensitivity", "specificity", "balanced_accuracy", "auroc")
 

@@ -17,7 +17,7 @@ from fistula.evidence.inputs import (
     patient_codes,
     sum_by_patient,
 )
-from fistula.evidence.rates import RATES, Confusion, call_positive
+from fistula.evidence.rates.counts import RATES, Confusion, call_positive
 
 PARTIAL = 0.2  # false positive rate up to which the partial AUROC counts: specificity of 0.8 and above
 _BLOCK = 4_000_000  # weights of rows held at once: 32 MB

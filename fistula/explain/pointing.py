@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from fistula.evidence.places import distances_mm, share_within
+from fistula.evidence.places.distances import distances_mm, share_within
 from fistula.explain.cam import saliency
 from fistula.learning.classifier import FistulaClassifier
 

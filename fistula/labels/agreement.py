@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fistula.errors import ConfigError, DataError
-from fistula.evidence.agreement import (
+from fistula.evidence.estimate import Estimate
+from fistula.evidence.places.clock import hours_off
+from fistula.evidence.places.distances import distances_mm, median_distance, share_within
+from fistula.evidence.readers.agreement import (
     cohens_kappa,
     fleiss_kappa,
     gwets_ac1,
     observed_agreement,
     specific_agreement,
 )
-from fistula.evidence.clock import hours_off
-from fistula.evidence.estimate import Estimate
-from fistula.evidence.places import distances_mm, median_distance, share_within
 from fistula.labels.page_table import Answer, Reading, read_reading
 
 EVERYONE = "all readers"

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 import polars as pl
 
 from fistula.dicom.container import Part, open_part
-from fistula.dicom.drawings import DRAWINGS, REPORTS, Drawing, read_drawing
+from fistula.dicom.drawn.drawings import DRAWINGS, REPORTS, Drawing, read_drawing
 from fistula.dicom.look import Look
 from fistula.dicom.outcome import NotTaken, Skipped, damage_refused
 from fistula.dicom.timing import TimeLimit

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from fistula.dicom.drawings import Drawing, Point
+from fistula.dicom.drawn.drawings import Drawing, Point
 from fistula.dicom.outcome import Refused
 
 SUFFIXES = (".mrk.json", ".fcsv")

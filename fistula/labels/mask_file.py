@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fistula.dicom.container import Part, open_part
-from fistula.dicom.drawings import Drawing, Segment
+from fistula.dicom.drawn.drawings import Drawing, Segment
 from fistula.dicom.outcome import Refused
-from fistula.dicom.planes import Drawn
+from fistula.dicom.pixels.planes import Drawn
 from fistula.source.picture_file import read_picture
 from fistula.source.volume_file import is_volume, read_volume
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fistula.dicom.drawings import Drawing
+from fistula.dicom.drawn.drawings import Drawing
 from fistula.dicom.look import Look
 from fistula.dicom.outcome import NotTaken, Refused
-from fistula.dicom.planes import carried, nearby
+from fistula.dicom.pixels.planes import carried, nearby
 from fistula.errors import ConfigError, DataError
 from fistula.labels.drawings import Found, drawings_below
 from fistula.labels.lines import Labels, Row

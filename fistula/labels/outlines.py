@@ -7,8 +7,8 @@ from matplotlib.path import Path as Outline
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from fistula.dicom.drawings import Contour
-from fistula.dicom.planes import Plane
+from fistula.dicom.drawn.drawings import Contour
+from fistula.dicom.pixels.planes import Plane
 
 SAME_LEVEL_MM = 0.1  # contours closer than this across a slice lie at one place
 LEVEL_MM = 1.0  # a line whose points lie farther apart than this across a slice was drawn on no such slice

@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 
 from fistula.dicom.container import Part
-from fistula.dicom.drawings import Drawing
+from fistula.dicom.drawn.drawings import Drawing
 from fistula.dicom.look import Look
 from fistula.dicom.outcome import NotTaken, Refused
-from fistula.dicom.planes import Plane, read_planes
+from fistula.dicom.pixels.planes import Plane, read_planes
 from fistula.errors import DataError
 from fistula.labels.drawings import Found
 from fistula.source.formats import CHANNEL, plain, stem_of

@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 
 from fistula.dicom.container import Part
-from fistula.dicom.geometry import same_direction
 from fistula.dicom.look import Look
 from fistula.dicom.outcome import NotTaken
-from fistula.dicom.pixels import Picture
+from fistula.dicom.pixels.decode import Picture
+from fistula.dicom.pixels.geometry import same_direction
 from fistula.source.choose import Policies, choose
 from fistula.source.flow import Flow
 from fistula.source.grid import Grid

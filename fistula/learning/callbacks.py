@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fistula.errors import ConfigError
 from fistula.folder import write_whole
-from fistula.learning.watched import TIE_BREAKER, WATCHED, better, check_watched
+from fistula.learning.training.watched import TIE_BREAKER, WATCHED, better, check_watched
 
 log = logging.getLogger(__name__)
 

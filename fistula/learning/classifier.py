@@ -23,12 +23,12 @@ from torchmetrics.classification import (
 
 from fistula.errors import TrainingError
 from fistula.learning.backbone import Backbone
-from fistula.learning.covariates import Covariates, spread
+from fistula.learning.data.covariates import Covariates, spread
+from fistula.learning.data.slices import Batch
 from fistula.learning.heads import Classify, Head
 from fistula.learning.judging import joined, judged
 from fistula.learning.modes import LearningMode, freeze, parameter_groups
 from fistula.learning.pooling import Mean
-from fistula.learning.slices import Batch
 
 FINITE_EVERY = 50  # steps on a card between two looks at whether the loss is finite
 

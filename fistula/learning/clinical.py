@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fistula.errors import ConfigError, DataError
 from fistula.learning.backbone import Backbone
 from fistula.learning.classifier import FistulaClassifier
-from fistula.learning.datamodule import FistulaDataModule
+from fistula.learning.data.datamodule import FistulaDataModule
 
 log = logging.getLogger(__name__)
 CLINICAL = "clinical"

@@ -17,25 +17,25 @@ from fistula.cohort.manifest import Cohort
 from fistula.cohort.thinning import thinned
 from fistula.errors import OutOfMemoryError
 from fistula.learning import tracking
+from fistula.learning.building.making import make, one_line
+from fistula.learning.building.timm_network import checkpoint_gradients
+from fistula.learning.building.tried import try_pipeline, try_training
 from fistula.learning.callbacks import EpochHistory, EpochSeed, WeightAverage, progress, silence_lightning
-from fistula.learning.checkpoints import AtomicCheckpointIO, BestWeights, LastCheckpoint, epoch_of
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.clinical import fit_clinical, is_clinical
-from fistula.learning.covariates import standardised_on
-from fistula.learning.datamodule import FistulaDataModule
-from fistula.learning.features import cache_features
-from fistula.learning.hardware import num_processes, settings
+from fistula.learning.data.covariates import standardised_on
+from fistula.learning.data.datamodule import FistulaDataModule
+from fistula.learning.data.features import cache_features
+from fistula.learning.data.slices import Resize
 from fistula.learning.losses import are_grades
-from fistula.learning.making import make, one_line
-from fistula.learning.points import kinds_of, pixel_mm_of
-from fistula.learning.pruning import pruning
-from fistula.learning.ranks import is_of_srun
-from fistula.learning.results import ChooseThreshold, flat_metrics, summarize
-from fistula.learning.scoring import score_parts
-from fistula.learning.slices import Resize
-from fistula.learning.timm_network import checkpoint_gradients
-from fistula.learning.trackers import Trackers
-from fistula.learning.tried import try_pipeline, try_training
+from fistula.learning.places.points import kinds_of, pixel_mm_of
+from fistula.learning.training.checkpoints import AtomicCheckpointIO, BestWeights, LastCheckpoint, epoch_of
+from fistula.learning.training.hardware import num_processes, settings
+from fistula.learning.training.pruning import pruning
+from fistula.learning.training.ranks import is_of_srun
+from fistula.learning.training.results import ChooseThreshold, flat_metrics, summarize
+from fistula.learning.training.scoring import score_parts
+from fistula.learning.training.trackers import Trackers
 
 LOCATES = ".Locate"  # ends the target of a head that finds places
 

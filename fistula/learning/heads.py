@@ -9,8 +9,8 @@ from torch.nn.functional import interpolate
 
 from fistula.errors import ConfigError
 from fistula.learning.backbone import Backbone
-from fistula.learning.dry_run import check_pyramid, skeleton_of
-from fistula.learning.heatmap import maps_loss, peaks, score_of_map
+from fistula.learning.building.dry_run import check_pyramid, skeleton_of
+from fistula.learning.places.heatmap import maps_loss, peaks, score_of_map
 from fistula.learning.pooling import split
 
 STRIDE = 4  # pixels of an image in one of its map

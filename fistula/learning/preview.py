@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fistula.learning.slices import Resize, draw
+from fistula.learning.data.slices import Resize, draw
 
 NOT_SHOWN = ("shape", "seed", "coefficients", "interpolation", "fill", "fill_mask")
 

@@ -22,8 +22,8 @@ import wandb
 from numpy.typing import NDArray
 from pytorch_lightning.loggers import Logger, MLFlowLogger, WandbLogger
 
-from fistula.evidence.roc import roc_curve
-from fistula.learning.trackers import Trackers
+from fistula.evidence.ranking.roc import roc_curve
+from fistula.learning.training.trackers import Trackers
 
 READING_ROOM = "reading.html"
 CONNECT_TIMEOUT_S = 3.0  # W&B itself gives up after a minute and a half

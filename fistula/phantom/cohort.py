@@ -9,7 +9,7 @@ import polars as pl
 from joblib import Parallel, delayed
 from rich.progress import track
 
-from fistula.dicom.write import LARGEST_STORED, Series, write_mr_slice
+from fistula.dicom.out.write import LARGEST_STORED, Series, write_mr_slice
 from fistula.errors import refuse_outside
 from fistula.folder import whole_folder
 from fistula.phantom.design import Design

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fistula.learning.data.slices import as_batch
 from fistula.learning.heads import marks_of
-from fistula.learning.slices import as_batch
 from fistula.predict.known import known_of_slices
 from fistula.predict.model import LoadedRun
 

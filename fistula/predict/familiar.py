@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fistula.cohort.manifest import Cohort
-from fistula.evidence.conformal import Calibration, answers_of_known
+from fistula.evidence.probability.conformal import Calibration, answers_of_known
 from fistula.predict.model import LoadedRun
 from fistula.predict.scores import group_scores
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fistula.evidence.roc import auroc
+from fistula.evidence.ranking.roc import auroc
 from fistula.predict.model import LoadedRun
 from fistula.predict.tried import given_slices
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from fistula.cohort.manifest import COVARIATE, OF_HEADERS, Cohort
 from fistula.errors import ConfigError, DataError
 from fistula.labels.covariates import read_of_patients
-from fistula.learning.covariates import values_of
+from fistula.learning.data.covariates import values_of
 from fistula.predict.model import LoadedRun
 from fistula.predict.source import Reader, Slices
 

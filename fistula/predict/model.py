@@ -20,11 +20,11 @@ from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.cohort.thinning import thinned
 from fistula.errors import DataError
 from fistula.evidence.aggregate import RULES
-from fistula.learning.adjacent import channel_rows
 from fistula.learning.classifier import FistulaClassifier
-from fistula.learning.hardware import device_of
+from fistula.learning.data.adjacent import channel_rows
+from fistula.learning.data.slices import Resize, as_batch
 from fistula.learning.losses import are_grades
-from fistula.learning.slices import Resize, as_batch
+from fistula.learning.training.hardware import device_of
 from fistula.predict.network import RETRAIN, network_of
 from fistula.sweep.run_folder import RECORD, read_record
 

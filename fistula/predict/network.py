@@ -14,10 +14,10 @@ from fistula.errors import DataError
 from fistula.learning.backbone import Backbone, create_backbone
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.clinical import create_clinical
-from fistula.learning.covariates import Covariates
+from fistula.learning.data.covariates import Covariates
 from fistula.learning.heads import Classify, Head, Locate
 from fistula.learning.modes import AllLayers
-from fistula.learning.points import kinds_of, pixel_mm_of
+from fistula.learning.places.points import kinds_of, pixel_mm_of
 from fistula.learning.pooling import Attention, Maximum, Mean, Transformer
 from fistula.learning.schedule import constant
 from fistula.sweep.run_folder import RECORD

@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 
 from fistula import __version__
-from fistula.dicom.objects import ANSWERS, Algorithm, Finding, write_overlay, write_report
-from fistula.dicom.original import read_source
-from fistula.dicom.pointed import Place, in_patient
+from fistula.dicom.drawn.pointed import Place, in_patient
+from fistula.dicom.out.objects import ANSWERS, Algorithm, Finding, write_overlay, write_report
+from fistula.dicom.out.original import read_source
 from fistula.errors import ConfigError
 from fistula.predict.places import ABSTAINED, BELOW
 from fistula.predict.predictor import ABSTAIN, Prediction, Predictor

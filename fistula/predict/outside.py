@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from fistula.cohort.manifest import Cohort
 from fistula.cohort.order import turn_in_stack
 from fistula.errors import DataError
-from fistula.learning.bags import patient_labels
-from fistula.learning.points import PLACES, places_table
+from fistula.learning.data.bags import patient_labels
+from fistula.learning.places.points import PLACES, places_table
 from fistula.predict.known import refuse_other_covariates
 from fistula.predict.model import LoadedRun
 from fistula.predict.predictor import Prediction, Predictor

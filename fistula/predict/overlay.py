@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fistula.explain.cam import saliency
-from fistula.learning.slices import as_batch
+from fistula.learning.data.slices import as_batch
 from fistula.predict.predictor import Predictor
 
 STRENGTH = 0.55  # share of the colour where the map is 1

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fistula.cohort.order import in_source
-from fistula.evidence.clock import clock_hours
+from fistula.evidence.places.clock import clock_hours
 from fistula.predict.source import Slices
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def places_of(
 ) -> pl.DataFrame | None:
     """The most suspicious slices of each patient, at most `MOST`, with what is to be seen where.
 
-    The clock position is that of `fistula.evidence.clock`; it stands beside axial slices alone, where the runs know
+    The clock position is that of `fistula.evidence.places.clock`; it stands beside axial slices alone, where the runs know
     the anal canal, and not within `NEAR` of its centre. Distances are null for slices that state no pixel spacing.
 
     Args:

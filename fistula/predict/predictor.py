@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fistula.errors import ConfigError
-from fistula.evidence.conformal import p_values
-from fistula.learning.adjacent import channel_rows
+from fistula.evidence.probability.conformal import p_values
+from fistula.learning.data.adjacent import channel_rows
 from fistula.predict.bags import bag_features, look, pooled
 from fistula.predict.ensemble import load_runs
 from fistula.predict.familiar import (

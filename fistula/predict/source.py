@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fistula.dicom.container import Part
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
-from fistula.dicom.reference import read_reference
+from fistula.dicom.out.reference import read_reference
 from fistula.errors import DataError
 from fistula.predict.ensemble import INGEST
 from fistula.predict.network import call_known

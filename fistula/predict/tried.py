@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from fistula.errors import DataError
-from fistula.learning.covariates import values_of
+from fistula.learning.data.covariates import values_of
 from fistula.predict.model import LoadedRun
 
 SLICES = 256  # of the cohort, at most

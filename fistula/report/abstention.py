@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fistula.evidence.clustered import clustered_rate
-from fistula.evidence.conformal import answers_of_known
 from fistula.evidence.estimate import Estimate
-from fistula.report.all_classes import wide_rows
+from fistula.evidence.probability.conformal import answers_of_known
+from fistula.evidence.rates.clustered import clustered_rate
 from fistula.report.results import Row
+from fistula.report.sections.all_classes import wide_rows
 from fistula.report.study import Configuration, Study
 
 ERROR = 0.1  # the default of `fistula predict`: rate at which the true class may be missing among the possible ones

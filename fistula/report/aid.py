@@ -9,7 +9,7 @@ from fistula.cohort.order import in_source
 from fistula.errors import DataError
 from fistula.report.cases import cases_of
 from fistula.report.choice import best_configuration
-from fistula.report.outside import outside, read_externals
+from fistula.report.external.cohorts import outside, read_externals
 from fistula.report.results import results
 from fistula.report.study import Configuration, Study
 

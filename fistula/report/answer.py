@@ -2,14 +2,14 @@
 
 from math import isnan
 
-from fistula.report.all_classes import AllClasses, say_together
-from fistula.report.comparisons import Comparisons, Pair
-from fistula.report.inflation import YAGIS_POINTS, Canary, Inflation
-from fistula.report.methods import is_fixed
+from fistula.report.external.cohorts import Outside
+from fistula.report.external.numbers import say_outside
 from fistula.report.names import count, declared, listed, say_fact
-from fistula.report.outside import Outside
-from fistula.report.outside_numbers import say_outside
 from fistula.report.results import Row, counts
+from fistula.report.sections.all_classes import AllClasses, say_together
+from fistula.report.sections.comparisons import Comparisons, Pair
+from fistula.report.sections.inflation import YAGIS_POINTS, Canary, Inflation
+from fistula.report.sections.methods import is_fixed
 from fistula.report.study import Study
 
 NAMED = 2  # configurations named in a sentence; more are counted

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from fistula.report.outside import Outside
+from fistula.report.external.cohorts import Outside
 from fistula.report.results import Row
 
 

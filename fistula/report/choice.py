@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from fistula.errors import ConfigError
-from fistula.evidence.placements import place
+from fistula.evidence.ranking.placements import place
 from fistula.report.pooling import primary_level, test_rows
 from fistula.report.study import Configuration, Run, Study
 from fistula.sweep.run_folder import RECORD

@@ -5,25 +5,25 @@ from dataclasses import dataclass
 import polars as pl
 
 from fistula.report.abstention import Abstention, abstention
-from fistula.report.all_classes import AllClasses, all_classes
 from fistula.report.answer import say_answer, say_question
 from fistula.report.cases import cases_of
-from fistula.report.comparisons import Comparisons, compare
-from fistula.report.further import Further, further
-from fistula.report.given import Given
-from fistula.report.growth import Growth, growths
-from fistula.report.inflation import Canary, Inflation, canaries, inflations
+from fistula.report.external.cohorts import External, Outside, outside, read_externals
+from fistula.report.external.shifts import Robustness, robustness
 from fistula.report.located import located_patients
-from fistula.report.outside import External, Outside, outside, read_externals
-from fistula.report.paper import PaperRow, beside_the_paper, paper_rows
-from fistula.report.participants import Step, Table, flow, table_one
+from fistula.report.places.numbers import Pair, Where, where, where_outside
 from fistula.report.pooling import primary_level
-from fistula.report.program import Program, compare_program, rows_of
-from fistula.report.readers import Readers, compare_readers
+from fistula.report.readers.analysis import Readers, compare_readers
+from fistula.report.readers.given import Given
+from fistula.report.readers.program import Program, compare_program, rows_of
 from fistula.report.results import Row, results
-from fistula.report.shifts import Robustness, robustness
+from fistula.report.sections.all_classes import AllClasses, all_classes
+from fistula.report.sections.comparisons import Comparisons, compare
+from fistula.report.sections.further import Further, further
+from fistula.report.sections.growth import Growth, growths
+from fistula.report.sections.inflation import Canary, Inflation, canaries, inflations
+from fistula.report.sections.paper import PaperRow, beside_the_paper, paper_rows
+from fistula.report.sections.participants import Step, Table, flow, table_one
 from fistula.report.study import Configuration, Study
-from fistula.report.where import Pair, Where, where, where_outside
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import polars as pl
 
 from fistula.cohort.manifest import Cohort
 from fistula.cohort.order import on_grid
+from fistula.report.places.numbers import NEAR
 from fistula.report.study import Configuration
-from fistula.report.where import NEAR
 
 STACK = ("series_key", "volume")
 

@@ -6,7 +6,7 @@ import polars as pl
 
 from fistula.cohort.order import turn_in_stack
 from fistula.errors import DataError
-from fistula.report.outside import External
+from fistula.report.external.cohorts import External
 from fistula.report.study import Configuration, Study
 
 STACK = ("series_key", "volume")

@@ -14,29 +14,33 @@ from matplotlib.figure import Figure
 from fistula import __version__
 from fistula.errors import ConfigError
 from fistula.evidence.standard import METRICS
-from fistula.report import answer, figures, methods, outside_figures, probability_figures, wording
+from fistula.report import answer, wording
 from fistula.report.contents import Contents, Settings, compute
-from fistula.report.drawing import save
-from fistula.report.given import Given
-from fistula.report.growth import growth_figure
-from fistula.report.guidelines import metrics_score, read_guidelines
-from fistula.report.inflation import YAGIS_POINTS, YAGIS_RANDOM
-from fistula.report.mistakes import mistakes
+from fistula.report.external import figures as outside_figures
+from fistula.report.external.cohorts import Outside
+from fistula.report.external.numbers import outside_lines
+from fistula.report.external.shifts_figure import shifts_figure
+from fistula.report.figures import probability as probability_figures
+from fistula.report.figures import ranking as figures
+from fistula.report.figures.drawing import save
 from fistula.report.names import count, declared, say_fact, say_level
-from fistula.report.outside import Outside
-from fistula.report.outside_numbers import outside_lines
-from fistula.report.paper import PER_CLASS
-from fistula.report.participants import patient_flow
+from fistula.report.places.figure import where_figure
+from fistula.report.places.numbers import NEAR
 from fistula.report.pooling import SCALINGS
-from fistula.report.readers_figure import readers_figure
-from fistula.report.reading import reading_data
+from fistula.report.readers.figure import readers_figure
+from fistula.report.readers.given import Given
+from fistula.report.reading_room.slices import reading_data
 from fistula.report.record import NUMBERS, hash_files, to_json
 from fistula.report.results import Row, counts, seed_rows
-from fistula.report.shifts_figure import shifts_figure
+from fistula.report.sections import methods
+from fistula.report.sections.growth import growth_figure
+from fistula.report.sections.guidelines import metrics_score, read_guidelines
+from fistula.report.sections.inflation import YAGIS_POINTS, YAGIS_RANDOM
+from fistula.report.sections.mistakes import mistakes
+from fistula.report.sections.paper import PER_CLASS
+from fistula.report.sections.participants import patient_flow
 from fistula.report.study import Study
 from fistula.report.tables import TITLES, write_csv, write_tables
-from fistula.report.where import NEAR
-from fistula.report.where_figure import where_figure
 from fistula.sweep.status import read_status
 from fistula.viewer import page as viewer
 

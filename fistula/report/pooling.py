@@ -7,7 +7,7 @@ import polars as pl
 
 from fistula.errors import ConfigError, DataError
 from fistula.evidence.aggregate import patient_scores
-from fistula.evidence.calibration import Scaling, fit_platt, fit_temperature
+from fistula.evidence.probability.calibration import Scaling, fit_platt, fit_temperature
 from fistula.report.run import Run
 from fistula.report.study import Configuration, Study
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from fistula import __version__
 from fistula.errors import DataError
-from fistula.report.comparisons import MEASURES
 from fistula.report.contents import Contents, Settings, compute
-from fistula.report.given import Given
-from fistula.report.outside_numbers import as_json, outside_numbers, plain
-from fistula.report.readers_numbers import program_numbers, readers_numbers, shifts_numbers
+from fistula.report.external.numbers import as_json, outside_numbers, plain
+from fistula.report.places.record import where_numbers
+from fistula.report.readers.given import Given
+from fistula.report.readers.numbers import program_numbers, readers_numbers, shifts_numbers
 from fistula.report.results import seed_rows
+from fistula.report.sections.comparisons import MEASURES
 from fistula.report.study import read_study
-from fistula.report.where_numbers import where_numbers
 
 NUMBERS = "report.json"
 SHOWN = 5  # differing numbers named in the one line of an error

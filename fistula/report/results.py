@@ -5,16 +5,16 @@ from math import isnan
 
 import polars as pl
 
-from fistula.evidence.area import clustered_auroc
-from fistula.evidence.calibration import expected_calibration_error, murphy_decomposition
 from fistula.evidence.estimate import Estimate, undefined
-from fistula.evidence.likelihood import likelihood_ratios, predictive_values
-from fistula.evidence.rates import Confusion, confusion
+from fistula.evidence.probability.calibration import expected_calibration_error, murphy_decomposition
+from fistula.evidence.ranking.area import clustered_auroc
+from fistula.evidence.rates.counts import Confusion, confusion
+from fistula.evidence.rates.likelihood import likelihood_ratios, predictive_values
 from fistula.evidence.resample import patient_bootstrap
 from fistula.evidence.standard import standard_metrics
-from fistula.report.cross_checks import cross_checks
-from fistula.report.methods import say_aggregation
 from fistula.report.pooling import test_rows
+from fistula.report.sections.cross_checks import cross_checks
+from fistula.report.sections.methods import say_aggregation
 from fistula.report.study import Configuration, Study
 
 MORE = (

@@ -8,10 +8,10 @@ from typing import Any
 
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.standard import METRICS
-from fistula.report.comparisons import MEASURES, Comparisons, Pair
-from fistula.report.participants import Table
-from fistula.report.program import Program
+from fistula.report.readers.program import Program
 from fistula.report.results import CALIBRATION, Row
+from fistula.report.sections.comparisons import MEASURES, Comparisons, Pair
+from fistula.report.sections.participants import Table
 
 _LATEX = str.maketrans(
     {

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fistula.dicom.window import Window, apply_window
+from fistula.dicom.pixels.window import Window, apply_window
 from fistula.errors import ConfigError
 from fistula.source.percentile import percentile
 

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fistula.dicom.container import Part, open_part
 from fistula.dicom.outcome import Refused
-from fistula.dicom.pixels import LUMA, Picture
+from fistula.dicom.pixels.decode import LUMA, Picture
 
 MAX_PIXELS = 1 << 26
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from fistula.dicom.vocabulary import MODALITIES, ORIENTATIONS
+from fistula.dicom.header.vocabulary import MODALITIES, ORIENTATIONS
 from fistula.errors import ConfigError
 
 COMPONENTS = (

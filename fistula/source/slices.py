@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from fistula.dicom.burned import looks_like_text
 from fistula.dicom.container import Part, open_part
-from fistula.dicom.geometry import TURNS, turn
 from fistula.dicom.look import Look
 from fistula.dicom.outcome import NotTaken, Refused
 from fistula.dicom.parse import read_dataset
-from fistula.dicom.pixels import Picture, decode
+from fistula.dicom.pixels.burned import looks_like_text
+from fistula.dicom.pixels.decode import Picture, decode
+from fistula.dicom.pixels.geometry import TURNS, turn
 from fistula.dicom.timing import TimeLimit
 from fistula.source.grid import Grid, Placed, place, to_bytes
 from fistula.source.intensity import Intensity
@@ -47,7 +47,7 @@ class Slice(NamedTuple):
         row: Of the caller's table.
         part: Where it is.
         frame: In the object, from 0.
-        turned: What brings it into the stored orientation, one of `fistula.dicom.geometry.TURNS`.
+        turned: What brings it into the stored orientation, one of `fistula.dicom.pixels.geometry.TURNS`.
     """
 
     row: int

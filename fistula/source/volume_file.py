@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fistula.dicom.container import Part, open_part
 from fistula.dicom.outcome import NotTaken, Refused
-from fistula.dicom.planes import Plane
+from fistula.dicom.pixels.planes import Plane
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd")
 START = 1 << 16  # bytes that hold any header of both kinds but one with a long history

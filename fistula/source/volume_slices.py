@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fistula.dicom.container import Part
-from fistula.dicom.geometry import position_along, stance
 from fistula.dicom.outcome import Refused
-from fistula.dicom.pixels import LUMA, Picture
+from fistula.dicom.pixels.decode import LUMA, Picture
+from fistula.dicom.pixels.geometry import position_along, stance
 from fistula.source.volume_file import read_volume, read_volume_header
 
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from fistula.dicom.acquisition import MOMENT_NAMES
-from fistula.dicom.geometry import SAME_PLACE_MM, TURNS, same_direction, spacing_notes
+from fistula.dicom.header.acquisition import MOMENT_NAMES
+from fistula.dicom.pixels.geometry import SAME_PLACE_MM, TURNS, same_direction, spacing_notes
 
 # Frames that differ in one of these are of two volumes, and how that is said.
 APART = {
@@ -37,7 +37,7 @@ def with_volumes(facts: pl.DataFrame) -> pl.DataFrame:
 
     Frames of one volume agree in component, image type, b-value, echo, phase, stack, matrix and spacing, and in the
     stored orientation to within 2 degrees. Where several of them lie in one place, times and the like tell volumes
-    apart (`fistula.dicom.acquisition.MOMENTS`), else the order of their image numbers. Series of one slice each that
+    apart (`fistula.dicom.header.acquisition.MOMENTS`), else the order of their image numbers. Series of one slice each that
     agree in all else are one, and then have the `series_key` of the first slice. Numbers follow what the volumes are,
     never names.
     """

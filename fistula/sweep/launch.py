@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fistula.errors import FistulaError
 from fistula.folder import write_whole
-from fistula.learning.weight_store import check_weights
+from fistula.learning.weights.store import check_weights
 from fistula.sweep.index import Index
 from fistula.sweep.job import Engine, Job, arguments_of
 from fistula.sweep.plan import Planner, RunPlan

@@ -13,13 +13,13 @@ from fistula.audit.gate import pass_gate
 from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.cohort.split_table import split_fingerprint
 from fistula.errors import ConfigError, DataError
-from fistula.evidence.counting import slices_tell_the_class
-from fistula.learning.adjacent import ADJACENT, check_positions
-from fistula.learning.bags import bags_of
-from fistula.learning.covariates import check_covariates
-from fistula.learning.making import make
-from fistula.learning.points import kinds_of, side_of_labels
-from fistula.learning.weight_store import weights_fingerprint
+from fistula.evidence.ranking.counting import slices_tell_the_class
+from fistula.learning.building.making import make
+from fistula.learning.data.adjacent import ADJACENT, check_positions
+from fistula.learning.data.bags import bags_of
+from fistula.learning.data.covariates import check_covariates
+from fistula.learning.places.points import kinds_of, side_of_labels
+from fistula.learning.weights.store import weights_fingerprint
 from fistula.sweep.keys import Keys
 from fistula.sweep.run_folder import RECORD, RunFolder, identity_of, read_record
 
@@ -77,7 +77,7 @@ class Planner:
         return self._cohorts[path]
 
     def weights(self, model: dict[str, Any]) -> str | None:
-        """Fingerprint of a network's weights; see `fistula.learning.weight_store.weights_fingerprint`."""
+        """Fingerprint of a network's weights; see `fistula.learning.weights.store.weights_fingerprint`."""
         key = json.dumps(model, sort_keys=True)
         if key not in self._weights:
             self._weights[key] = weights_fingerprint(model)

@@ -62,9 +62,9 @@ def check_networks(plans: Sequence[RunPlan]) -> None:
 
 
 def _build(parts: list[dict[str, Any]]) -> None:
-    from fistula.learning.making import make
-    from fistula.learning.points import POINTS
-    from fistula.learning.tried import try_pipeline
+    from fistula.learning.building.making import make
+    from fistula.learning.building.tried import try_pipeline
+    from fistula.learning.places.points import POINTS
 
     for part in sorted(parts, key=lambda part: part["group"] == "model"):
         group, size = part["group"], part["size"]

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from fistula.errors import DataError
-from fistula.learning.watched import better
+from fistula.learning.training.watched import better
 from fistula.sweep.ownership import holder_of
 from fistula.sweep.run_folder import RECORD, read_record
 

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from fistula.evidence import planning
-from fistula.evidence.reader_planning import of_modalities
-from fistula.evidence.readers import study_readers
+from fistula.evidence.design import planning
+from fistula.evidence.design.reader_planning import of_modalities
+from fistula.evidence.readers.analysis import study_readers
 
 from ..report.conftest import write_study
 from ..report.test_readers import arrays, readings

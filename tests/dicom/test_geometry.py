@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fistula.dicom.geometry import (
+from fistula.dicom.pixels.geometry import (
     TURNS,
     found_point,
     normal,

@@ -12,7 +12,7 @@ from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look, look_at
 from fistula.dicom.outcome import Refused
 from fistula.dicom.parse import read_dataset
-from fistula.dicom.pixels import decode
+from fistula.dicom.pixels.decode import decode
 
 LOOK = Look(Pseudonyms(b"0123456789abcdef"))
 PIXELS = np.array([[0, 10, 20], [30, 40, 50]], np.uint16)

@@ -13,9 +13,9 @@ from pydicom.sr import codes
 from pydicom.sr._concepts_dict import concepts
 
 from fistula.dicom.container import Part
-from fistula.dicom.objects import ANSWERS, PROCEDURES, Algorithm, Finding, write_overlay, write_report
-from fistula.dicom.original import read_source
-from fistula.dicom.pointed import Place, in_patient
+from fistula.dicom.drawn.pointed import Place, in_patient
+from fistula.dicom.out.objects import ANSWERS, PROCEDURES, Algorithm, Finding, write_overlay, write_report
+from fistula.dicom.out.original import read_source
 from fistula.errors import DataError
 
 ALGORITHM = Algorithm("a run", "0.1.0", "ab" * 32)

@@ -10,8 +10,8 @@ from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, Implicit
 
 from fistula.dicom.outcome import Refused
 from fistula.dicom.parse import read_dataset
-from fistula.dicom.pixels import decode
-from fistula.dicom.syntax import decoders
+from fistula.dicom.pixels.decode import decode
+from fistula.dicom.pixels.syntax import decoders
 
 LIMIT = 1 << 26
 

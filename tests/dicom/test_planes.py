@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from fistula.dicom.planes import Drawn, Plane, carried, nearby
+from fistula.dicom.pixels.planes import Drawn, Plane, carried, nearby
 
 SHAPE = (20, 24, 7)  # columns, rows, slices
 

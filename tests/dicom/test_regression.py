@@ -10,7 +10,7 @@ from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look, look_at
 from fistula.dicom.outcome import NotTaken
 from fistula.dicom.parse import read_dataset
-from fistula.dicom.pixels import decode
+from fistula.dicom.pixels.decode import decode
 
 FOLDER = Path(pydicom.__file__).parent / "data"
 LOOK = Look(Pseudonyms(b"0123456789abcdef"))

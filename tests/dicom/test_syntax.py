@@ -4,10 +4,10 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 
-from fistula.dicom.codestream import declared_size
 from fistula.dicom.outcome import Refused
 from fistula.dicom.parse import Header
-from fistula.dicom.syntax import decoders, require_decoder
+from fistula.dicom.pixels.codestream import declared_size
+from fistula.dicom.pixels.syntax import decoders, require_decoder
 
 START, FRAME = b"\xff\xd8", b"\xff\xc0\x00\x11\x08\x00\x07\x00\x09"  # 7 rows of 9 columns
 

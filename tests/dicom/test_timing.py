@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 import fistula
-from fistula.dicom import codestream, mend, outcome, parse, pixels, private
+from fistula.dicom import outcome, parse
+from fistula.dicom.header import mend, private
 from fistula.dicom.outcome import Refused
+from fistula.dicom.pixels import codestream
+from fistula.dicom.pixels import decode as pixels
 from fistula.dicom.timing import TimeLimit
 
 ROOM = Path(fistula.__file__).parent

@@ -3,7 +3,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_windowing
 
-from fistula.dicom.window import Window, apply_window
+from fistula.dicom.pixels.window import Window, apply_window
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])

@@ -5,7 +5,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from fistula.dicom.write import Series, make_uid, write_mr_slice
+from fistula.dicom.out.write import Series, make_uid, write_mr_slice
 
 SERIES = Series(
     patient_id="SYN0-0007",

@@ -1,7 +1,7 @@
 import pytest
 
-from fistula.evidence.area import delong
-from fistula.evidence.compare import delong_test
+from fistula.evidence.design.compare import delong_test
+from fistula.evidence.ranking.area import delong
 
 
 def test_the_stored_reference_values_are_still_those_of_r(ask_r, reference):

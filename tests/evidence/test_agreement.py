@@ -6,7 +6,7 @@ from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import cohens_kappa as judge_cohen
 from statsmodels.stats.inter_rater import fleiss_kappa as judge_fleiss
 
-from fistula.evidence.agreement import (
+from fistula.evidence.readers.agreement import (
     cohens_kappa,
     fleiss_kappa,
     gwets_ac1,

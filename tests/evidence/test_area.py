@@ -5,10 +5,10 @@ from scipy.stats import norm
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
-from fistula.evidence.area import clustered_auroc, delong, hanley_mcneil_variance, newcombe_interval
-from fistula.evidence.placements import place
+from fistula.evidence.ranking.area import clustered_auroc, delong, hanley_mcneil_variance, newcombe_interval
+from fistula.evidence.ranking.placements import place
+from fistula.evidence.ranking.roc import auroc
 from fistula.evidence.resample import draw_weights
-from fistula.evidence.roc import auroc
 from fistula.evidence.weighted import STATISTICS, gather
 
 

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from statsmodels.genmod.families import Binomial
 from statsmodels.genmod.generalized_linear_model import GLM
 
-from fistula.evidence.calibration import (
+from fistula.evidence.probability.calibration import (
     Scaling,
     brier_score,
     expected_calibration_error,
@@ -16,7 +16,7 @@ from fistula.evidence.calibration import (
     murphy_decomposition,
     reliability_curve,
 )
-from fistula.evidence.rates import wilson
+from fistula.evidence.rates.counts import wilson
 
 
 @pytest.fixture

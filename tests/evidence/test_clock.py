@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import circmean, circstd
 
-from fistula.evidence.clock import clock_errors, clock_hours, hours_off
+from fistula.evidence.places.clock import clock_errors, clock_hours, hours_off
 
 
 @pytest.mark.parametrize(

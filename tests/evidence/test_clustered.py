@@ -4,8 +4,8 @@ import statsmodels.api as sm
 from scipy.stats import t as student
 from sklearn.metrics import balanced_accuracy_score
 
-from fistula.evidence.clustered import balanced_accuracy, clustered_rate, gee
-from fistula.evidence.rates import wilson
+from fistula.evidence.rates.clustered import balanced_accuracy, clustered_rate, gee
+from fistula.evidence.rates.counts import wilson
 
 
 @pytest.fixture

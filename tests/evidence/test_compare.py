@@ -5,7 +5,7 @@ from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from fistula.evidence.compare import clustered_auroc_test, clustered_mcnemar, delong_test, mcnemar
+from fistula.evidence.design.compare import clustered_auroc_test, clustered_mcnemar, delong_test, mcnemar
 
 
 def test_delongs_test_matches_stored_values_of_r(reference):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fistula.evidence.conformal import Calibration, answers_of_known, p_values
+from fistula.evidence.probability.conformal import Calibration, answers_of_known, p_values
 
 
 def calibration_of(labels, scores, models=None, weights=None):

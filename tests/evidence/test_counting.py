@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from fistula.evidence.aggregate import patient_scores
-from fistula.evidence.area import clustered_auroc
-from fistula.evidence.counting import slices_tell_the_class
+from fistula.evidence.ranking.area import clustered_auroc
+from fistula.evidence.ranking.counting import slices_tell_the_class
 
 
 def noise(slices, seed=0):

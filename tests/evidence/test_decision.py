@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fistula.evidence.decision import decision_curve
+from fistula.evidence.probability.decision import decision_curve
 
 
 def test_net_benefit_matches_hand_worked_values():

@@ -4,9 +4,9 @@ import pytest
 import statsmodels.formula.api as smf
 from scipy.stats import norm
 
-from fistula.evidence.compare import clustered_auroc_test
-from fistula.evidence.design import main_effects, seed_and_patient_spread
-from fistula.evidence.placements import place
+from fistula.evidence.design.compare import clustered_auroc_test
+from fistula.evidence.design.factors import main_effects, seed_and_patient_spread
+from fistula.evidence.ranking.placements import place
 
 PAPER = {
     "model": ["resnet18"] * 4 + ["resnet34"] * 2 + ["densenet121"] * 2,

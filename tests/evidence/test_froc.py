@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtr, ndtri
 
-from fistula.evidence.froc import froc
+from fistula.evidence.places.froc import froc
 
 NOBODY = np.zeros(0)
 

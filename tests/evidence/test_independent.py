@@ -3,7 +3,7 @@ import pytest
 
 from fistula.evidence.estimate import Estimate, undefined, without_interval
 from fistula.evidence.independent import independent_difference
-from fistula.evidence.rates import wilson
+from fistula.evidence.rates.counts import wilson
 
 
 # Newcombe (1998), Stat Med 17, 873-890, Table II, method 10.

@@ -3,8 +3,8 @@ import pytest
 from sklearn import metrics
 from statsmodels.stats.contingency_tables import Table2x2
 
-from fistula.evidence.likelihood import likelihood_ratios, predictive_values
-from fistula.evidence.rates import Confusion
+from fistula.evidence.rates.counts import Confusion
+from fistula.evidence.rates.likelihood import likelihood_ratios, predictive_values
 
 
 def table(tp, fp, tn, fn):

@@ -4,7 +4,7 @@ import statsmodels.api as sm
 from scipy.special import expit, logit
 from scipy.stats import t as student
 
-from fistula.evidence.logistic import calibration_line
+from fistula.evidence.probability.logistic import calibration_line
 
 
 @pytest.fixture

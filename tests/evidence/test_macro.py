@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fistula.evidence.area import clustered_auroc
-from fistula.evidence.macro import macro_auroc
+from fistula.evidence.ranking.area import clustered_auroc
+from fistula.evidence.ranking.macro import macro_auroc
 
 
 def simulate(random, patients, slices=4, strength=1.0, classes=3):

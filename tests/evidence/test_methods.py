@@ -7,17 +7,22 @@ import pytest
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 
-from fistula.evidence.area import clustered_auroc, delong, newcombe_interval
-from fistula.evidence.calibration import expected_calibration_error, fit_platt, murphy_decomposition, reliability_curve
-from fistula.evidence.clustered import clustered_rate, gee
-from fistula.evidence.compare import clustered_auroc_test, clustered_mcnemar, delong_test, mcnemar
-from fistula.evidence.design import main_effects, seed_and_patient_spread
+from fistula.evidence.design.compare import clustered_auroc_test, clustered_mcnemar, delong_test, mcnemar
+from fistula.evidence.design.factors import main_effects, seed_and_patient_spread
+from fistula.evidence.design.verdict import holm, judge_equivalence
 from fistula.evidence.estimate import Estimate
-from fistula.evidence.likelihood import likelihood_ratios, predictive_values
 from fistula.evidence.operating_point import at_least_cost, at_sensitivity, youden
-from fistula.evidence.placements import place
-from fistula.evidence.rates import Confusion, clopper_pearson, wilson
-from fistula.evidence.verdict import holm, judge_equivalence
+from fistula.evidence.probability.calibration import (
+    expected_calibration_error,
+    fit_platt,
+    murphy_decomposition,
+    reliability_curve,
+)
+from fistula.evidence.ranking.area import clustered_auroc, delong, newcombe_interval
+from fistula.evidence.ranking.placements import place
+from fistula.evidence.rates.clustered import clustered_rate, gee
+from fistula.evidence.rates.counts import Confusion, clopper_pearson, wilson
+from fistula.evidence.rates.likelihood import likelihood_ratios, predictive_values
 
 LABELS = np.array([0, 0, 0, 1, 1, 1, 0, 1])
 SCORES = np.array([0.1, 0.4, 0.35, 0.8, 0.3, 0.7, 0.6, 0.9])

@@ -3,7 +3,7 @@ import pytest
 from sklearn import metrics
 
 from fistula.evidence.operating_point import argmax, at_least_cost, at_sensitivity, youden
-from fistula.evidence.rates import confusion, sensitivity, specificity
+from fistula.evidence.rates.counts import confusion, sensitivity, specificity
 
 
 def test_youden_matches_hand_worked_values():

@@ -3,9 +3,7 @@ import pytest
 import statsmodels.api as sm
 from scipy.stats import t as student
 
-from fistula.evidence.area import clustered_auroc
-from fistula.evidence.clustered import clustered_rate
-from fistula.evidence.places import (
+from fistula.evidence.places.distances import (
     best_of,
     clustered_mean,
     distances_mm,
@@ -14,6 +12,8 @@ from fistula.evidence.places import (
     median_distance,
     share_within,
 )
+from fistula.evidence.ranking.area import clustered_auroc
+from fistula.evidence.rates.clustered import clustered_rate
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from fistula.evidence import planning
-from fistula.evidence.area import hanley_mcneil_variance
-from fistula.evidence.planning import Scenario, patients_for_difference, patients_for_width
-from fistula.evidence.roc import auroc
+from fistula.evidence.design import planning
+from fistula.evidence.design.planning import Scenario, patients_for_difference, patients_for_width
+from fistula.evidence.ranking.area import hanley_mcneil_variance
+from fistula.evidence.ranking.roc import auroc
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from fistula.evidence.compare import clustered_auroc_test
-from fistula.evidence.power import detectable_difference
+from fistula.evidence.design.compare import clustered_auroc_test
+from fistula.evidence.design.power import detectable_difference
 
 
 def found(difference, runs, *, auroc, alpha, studies=600):

@@ -3,7 +3,7 @@ import pytest
 from sklearn import metrics
 from statsmodels.stats.proportion import proportion_confint
 
-from fistula.evidence.rates import RATES, Confusion, clopper_pearson, confusion, wilson
+from fistula.evidence.rates.counts import RATES, Confusion, clopper_pearson, confusion, wilson
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 10), (1, 7), (96, 99), (94, 99), (10, 10), (400, 1048)])

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.special import ndtr, ndtri
 
-from fistula.evidence.reader_planning import Components, cases_for_power, of_modalities, of_model, power
-from fistula.evidence.readers import compare_modalities, compare_model, study_readers
+from fistula.evidence.design.reader_planning import Components, cases_for_power, of_modalities, of_model, power
+from fistula.evidence.readers.analysis import compare_modalities, compare_model, study_readers
 
 from .test_readers import read_study
 

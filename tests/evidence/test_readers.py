@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fistula.evidence.area import delong
-from fistula.evidence.merit import auroc_figure, share_figure
-from fistula.evidence.readers import (
+from fistula.evidence.ranking.area import delong
+from fistula.evidence.readers.analysis import (
     compare_modalities,
     compare_model,
     covariances,
     mean_of_readers,
     study_readers,
 )
+from fistula.evidence.readers.merit import auroc_figure, share_figure
 
 HERE = Path(__file__).parent / "readers"
 

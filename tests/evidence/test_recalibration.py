@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from fistula.evidence.recalibration import move_level, recalibrations
+from fistula.evidence.probability.recalibration import move_level, recalibrations
 
 
 def drawn(shift, slope, patients=400):

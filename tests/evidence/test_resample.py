@@ -5,13 +5,13 @@ import pytest
 from scipy.stats import bootstrap, rankdata
 from sklearn import metrics
 
+from fistula.evidence.ranking.roc import auroc, roc_curve
 from fistula.evidence.resample import (
     draw_weights,
     paired_bootstrap,
     patient_bootstrap,
     roc_band,
 )
-from fistula.evidence.roc import auroc, roc_curve
 from fistula.evidence.weighted import STATISTICS
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from fistula.evidence.placements import place
-from fistula.evidence.roc import (
+from fistula.evidence.ranking.placements import place
+from fistula.evidence.ranking.roc import (
     auroc,
     average_precision,
     mean_precision_recall_curve,

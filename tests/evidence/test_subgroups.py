@@ -4,7 +4,7 @@ from scipy.special import logit
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from fistula.evidence.subgroups import subgroup_aurocs
+from fistula.evidence.design.subgroups import subgroup_aurocs
 
 
 def studied(seed, *, second):

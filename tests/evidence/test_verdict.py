@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
+from fistula.evidence.design.verdict import holm, holm_levels, judge_equivalence
 from fistula.evidence.estimate import Estimate, without_interval
-from fistula.evidence.verdict import holm, holm_levels, judge_equivalence
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -10,9 +10,9 @@ from scipy.ndimage import gaussian_filter
 
 from fistula.cli import config_folder
 from fistula.errors import ConfigError
+from fistula.learning.data.slices import augmented
 from fistula.learning.expansion import Expanded, with_copies
 from fistula.learning.mr_transforms import BiasField, Ghosting, RicianNoise
-from fistula.learning.slices import augmented
 
 PIPELINES = sorted(path.stem for path in (config_folder() / "augmentation").glob("*.yaml"))
 RANDOM = [name for name in PIPELINES if name != "none"]

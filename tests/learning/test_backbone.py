@@ -4,8 +4,8 @@ import torch
 
 from fistula.errors import ConfigError
 from fistula.learning.backbone import Backbone, create_backbone
-from fistula.learning.timm_network import checkpoint_gradients
-from fistula.learning.weights import find_weights
+from fistula.learning.building.timm_network import checkpoint_gradients
+from fistula.learning.weights.finding import find_weights
 
 IMAGE = torch.randint(0, 256, (2, 1, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 

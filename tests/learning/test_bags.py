@@ -4,7 +4,7 @@ import pytest
 
 from fistula.cohort.manifest import read_cohort
 from fistula.errors import ConfigError, DataError
-from fistula.learning.bags import bags_of, patient_labels
+from fistula.learning.data.bags import bags_of, patient_labels
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from fistula.errors import ConfigError
 from fistula.learning.callbacks import Patience, WeightAverage
-from fistula.learning.checkpoints import BestWeights, LastCheckpoint
+from fistula.learning.training.checkpoints import BestWeights, LastCheckpoint
 
 
 class Line(LightningModule):
@@ -163,7 +163,7 @@ def test_writing_takes_a_small_share_of_the_time(monkeypatch, tmp_path, writing_
             epochs.append(self.current_epoch)
             clock[0] += writing_s
 
-    monkeypatch.setattr("fistula.learning.checkpoints.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("fistula.learning.training.checkpoints.time.monotonic", lambda: clock[0])
     trainer, last = Trainer(), LastCheckpoint(tmp_path)
     for trainer.current_epoch in range(4):
         clock[0] += 5.0

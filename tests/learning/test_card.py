@@ -10,8 +10,8 @@ from hydra.utils import instantiate
 
 from fistula.cohort.manifest import read_cohort
 from fistula.learning import experiment as module
+from fistula.learning.data.slices import DeviceDataset
 from fistula.learning.experiment import build
-from fistula.learning.slices import DeviceDataset
 
 from ..conftest import TINY_RUN, write_cohort
 

@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 
 from fistula.cohort.manifest import SCHEMA, manifest_fingerprint, read_cohort
 from fistula.errors import ConfigError, DataError
-from fistula.evidence.roc import auroc
-from fistula.learning.covariates import Covariates, check_covariates, values_of
+from fistula.evidence.ranking.roc import auroc
+from fistula.learning.data.covariates import Covariates, check_covariates, values_of
 from fistula.learning.experiment import build
 
 from ..conftest import TINY_RUN, write_cohort

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from fistula.cohort.manifest import read_cohort
-from fistula.learning.datamodule import FistulaDataModule
+from fistula.learning.data.datamodule import FistulaDataModule
+from fistula.learning.data.slices import Resize
 from fistula.learning.sampling import EpochShuffle
-from fistula.learning.slices import Resize
 
 from ..conftest import write_cohort
 
@@ -101,9 +101,9 @@ import sys
 from pathlib import Path
 import albumentations, polars as pl
 from fistula.cohort.manifest import read_cohort
-from fistula.learning.datamodule import FistulaDataModule
+from fistula.learning.data.datamodule import FistulaDataModule
 from fistula.learning.sampling import EpochShuffle
-from fistula.learning.slices import Resize
+from fistula.learning.data.slices import Resize
 
 def anonymous_mb():
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

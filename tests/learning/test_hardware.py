@@ -3,8 +3,8 @@ import torch
 from pytorch_lightning import Trainer
 
 from fistula.errors import ConfigError
-from fistula.learning import hardware
-from fistula.learning.hardware import device_of, num_processes, settings
+from fistula.learning.training import hardware
+from fistula.learning.training.hardware import device_of, num_processes, settings
 
 AUTO = {"accelerator": "cpu", "devices": 1, "precision": "auto", "deterministic": "auto", "benchmark": "auto"}
 

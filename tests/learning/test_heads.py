@@ -13,11 +13,11 @@ from fistula.explain.cam import saliency
 from fistula.explain.pointing import randomised
 from fistula.learning.backbone import create_backbone
 from fistula.learning.classifier import FistulaClassifier
+from fistula.learning.data.slices import draw
 from fistula.learning.heads import Locate, marks_of
 from fistula.learning.pipeline import Pipeline, following, refuse_mirrors
-from fistula.learning.points import kinds_of, points_of, side_of_labels
-from fistula.learning.scoring import score_parts
-from fistula.learning.slices import draw
+from fistula.learning.places.points import kinds_of, points_of, side_of_labels
+from fistula.learning.training.scoring import score_parts
 from fistula.sweep.plan import Planner
 
 LOCATE = {"width": 8, "sigma_mm": 2.0, "sigma_share": 0.03, "weight": 1.0, "joint": True}

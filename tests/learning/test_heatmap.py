@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from fistula.learning.heatmap import focal, gaussians, maps_loss, peaks, score_of_map
+from fistula.learning.places.heatmap import focal, gaussians, maps_loss, peaks, score_of_map
 
 NOWHERE = [float("nan")] * 2
 

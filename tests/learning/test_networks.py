@@ -9,7 +9,7 @@ import torch
 
 from fistula.errors import ConfigError
 from fistula.learning.backbone import create_backbone
-from fistula.learning.dry_run import check_pyramid
+from fistula.learning.building.dry_run import check_pyramid
 from fistula.learning.modes import AllLayers, parameter_groups
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "networks.py"), run_name="imported")

@@ -14,10 +14,10 @@ from hydra.utils import instantiate
 from fistula.cohort.manifest import read_cohort
 from fistula.errors import FistulaError, TrainingError
 from fistula.learning.experiment import build
-from fistula.learning.ranks import followers, is_follower
-from fistula.learning.results import summarize
 from fistula.learning.sampling import EpochShuffle, ProcessSampler
-from fistula.learning.scoring import score_parts
+from fistula.learning.training.ranks import followers, is_follower
+from fistula.learning.training.results import summarize
+from fistula.learning.training.scoring import score_parts
 
 from ..conftest import TINY_RUN, write_cohort
 
@@ -45,7 +45,7 @@ def test_a_follower_knows_that_it_is_one_and_its_leader_that_it_failed(monkeypat
     failed = r"process 1 of this run: ended with exit code 2 \(trian: is not a command\. Did you mean train\?\)"
     with pytest.raises(TrainingError, match=failed), followers(2, ["trian"], give_up=never):
         assert not is_follower()
-    code = "from fistula.learning.ranks import is_follower; print(is_follower())"
+    code = "from fistula.learning.training.ranks import is_follower; print(is_follower())"
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True\n"
 
@@ -60,7 +60,7 @@ def test_the_leader_that_loses_its_connection_says_what_the_other_process_said()
 
 
 def test_a_leader_that_waits_for_a_process_that_failed_gives_up_in_seconds(monkeypatch):
-    monkeypatch.setattr("fistula.learning.ranks.GRACE_S", 0.2)
+    monkeypatch.setattr("fistula.learning.training.ranks.GRACE_S", 0.2)
     given_up = threading.Event()
     with pytest.raises(TrainingError), followers(2, ["trian"], give_up=lambda error: given_up.set()):
         assert given_up.wait(30)

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from fistula.cohort.manifest import read_cohort
-from fistula.learning import resized as module
-from fistula.learning.resized import ResizedAnew, resized
-from fistula.learning.slices import Resize
+from fistula.learning.data import resized as module
+from fistula.learning.data.resized import ResizedAnew, resized
+from fistula.learning.data.slices import Resize
 
 from ..conftest import write_cohort
 

@@ -4,7 +4,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from fistula.evidence.operating_point import youden
-from fistula.learning.results import flat_metrics, summarize
+from fistula.learning.training.results import flat_metrics, summarize
 
 
 def predictions(val_scores, test_scores, labels):

@@ -79,7 +79,7 @@ def test_an_interrupted_training_ends_as_if_nothing_had_happened(train, tmp_path
 
 def test_epochs_after_the_last_checkpoint_are_trained_again_to_the_same_end(train, tmp_path, monkeypatch):
     whole = train("whole")
-    monkeypatch.setattr("fistula.learning.checkpoints.WRITING_SHARE", 1e9)
+    monkeypatch.setattr("fistula.learning.training.checkpoints.WRITING_SHARE", 1e9)
     train("broken", until=18)  # in the third epoch, with the first one's checkpoint
     assert torch.load(tmp_path / "broken" / "last.ckpt", weights_only=True)["epoch"] == 0
     assert train("broken") == whole
@@ -112,7 +112,7 @@ if moment == "within an epoch":
     step = FistulaClassifier.training_step
     FistulaClassifier.training_step = lambda self, batch, i: die() if self.global_step == 8 else step(self, batch, i)
 elif moment == "after the best weights, before the rest":
-    from fistula.learning.checkpoints import LastCheckpoint
+    from fistula.learning.training.checkpoints import LastCheckpoint
     end = LastCheckpoint.on_train_epoch_end
     LastCheckpoint.on_train_epoch_end = lambda self, t, m: die() if t.current_epoch == 2 else end(self, t, m)
 elif moment == "before the scores":

@@ -7,9 +7,9 @@ from timm.data import create_transform
 from torch.utils.data import DataLoader
 
 from fistula.errors import DataError
-from fistula.learning.datamodule import already_a_batch
-from fistula.learning.resized import ResizedAnew
-from fistula.learning.slices import DeviceDataset, Resize, SliceDataset, as_batch
+from fistula.learning.data.datamodule import already_a_batch
+from fistula.learning.data.resized import ResizedAnew
+from fistula.learning.data.slices import DeviceDataset, Resize, SliceDataset, as_batch
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (10, 16, 16), dtype=np.uint8)
 LABELS = np.arange(10, dtype=np.int64) % 2

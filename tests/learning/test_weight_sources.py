@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from fistula.errors import ConfigError, WeightsError
 from fistula.learning.backbone import create_backbone
-from fistula.learning.weight_store import check_weights, weights_fingerprint
+from fistula.learning.weights.store import check_weights, weights_fingerprint
 
 from ..conftest import TINY_RUN
 from .test_weights import hub_cache  # noqa: F401 (a fixture)
@@ -198,7 +198,7 @@ def test_weights_are_known_by_what_they_are_where_that_can_be_told(hub_cache, tm
 
 
 def test_the_check_of_a_study_imports_nothing_heavy():
-    code = "import sys, fistula.learning.weight_store; print('torch' in sys.modules, 'timm' in sys.modules)"
+    code = "import sys, fistula.learning.weights.store; print('torch' in sys.modules, 'timm' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert shown.stdout.split() == ["False", "False"]
 

@@ -18,7 +18,7 @@ from safetensors.torch import save
 
 from fistula.errors import ConfigError, WeightsError
 from fistula.learning.backbone import create_backbone
-from fistula.learning.weight_store import STORE_VARIABLE, read_store, weights_fingerprint
+from fistula.learning.weights.store import STORE_VARIABLE, read_store, weights_fingerprint
 from fistula.predict.model import load_run
 
 from ..conftest import TINY_RUN

@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
 
 from fistula.errors import WeightsError
-from fistula.learning import weights
 from fistula.learning.backbone import create_backbone
-from fistula.learning.weight_store import weights_fingerprint
+from fistula.learning.weights import finding as weights
+from fistula.learning.weights.store import weights_fingerprint
 
 from .weights_of import weights_of
 

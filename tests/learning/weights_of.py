@@ -3,7 +3,7 @@
 import timm
 import torch
 
-from fistula.learning.weights import find_weights
+from fistula.learning.weights.finding import find_weights
 
 
 def weights_of(name, **options):

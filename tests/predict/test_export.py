@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fistula.errors import ConfigError, TrainingError
-from fistula.learning.slices import Resize
+from fistula.learning.data.slices import Resize
 from fistula.predict.export import export, onnx_scorer
 from fistula.predict.graph import Grow, Shrink, area_weights
 from fistula.predict.model import load_run

@@ -15,7 +15,7 @@ from fistula.explain.cam import saliency
 from fistula.predict.export import export
 from fistula.predict.model import load_run
 from fistula.predict.write import draw_overlays
-from fistula.report.reading import reading_data
+from fistula.report.reading_room.slices import reading_data
 from fistula.report.results import results
 from fistula.report.study import read_study
 from fistula.serve.app import create_app

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import fistula
-from fistula.evidence.clock import clock_hours
+from fistula.evidence.places.clock import clock_hours
 from fistula.predict.export import export, onnx_scorer
 from fistula.predict.model import load_run
 from fistula.predict.outside import score_cohort

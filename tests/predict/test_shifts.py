@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fistula.evidence.area import clustered_auroc
+from fistula.evidence.ranking.area import clustered_auroc
 from fistula.predict.shifts import SHIFTS, STRENGTHS, Shifted
 
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from fistula.evidence.operating_point import youden
-from fistula.learning.results import summarize
+from fistula.learning.training.results import summarize
 from fistula.report.contents import Settings
 from fistula.report.page import write_report
 from fistula.report.study import read_study

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fistula.evidence.compare import mcnemar
-from fistula.report.cross_checks import PAIR_CHECKS, pair_checks
+from fistula.evidence.design.compare import mcnemar
+from fistula.report.sections.cross_checks import PAIR_CHECKS, pair_checks
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 import fistula.report
-from fistula.report.guidelines import metrics_score, read_guidelines
+from fistula.report.sections.guidelines import metrics_score, read_guidelines
 from fistula.report.study import read_study
 
 from .conftest import write_study

@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from fistula.report.contents import Settings, compute
-from fistula.report.mistakes import NAMED, mistakes
+from fistula.report.sections.mistakes import NAMED, mistakes
 from fistula.report.study import read_study
 
 from .conftest import write_study

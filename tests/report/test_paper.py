@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from fistula.evidence.rates import wilson
-from fistula.report.paper import beside_the_paper, paper_rows
+from fistula.evidence.rates.counts import wilson
+from fistula.report.sections.paper import beside_the_paper, paper_rows
 from fistula.report.study import read_study
 
 from .conftest import write_study

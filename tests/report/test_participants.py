@@ -1,7 +1,7 @@
 import polars as pl
 
 from fistula.report.contents import Settings, compute
-from fistula.report.participants import flow, patient_flow, table_one
+from fistula.report.sections.participants import flow, patient_flow, table_one
 from fistula.report.study import read_study
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fistula.evidence.merit import auroc_figure, located_ratings
-from fistula.evidence.readers import compare_modalities, compare_model, study_readers
-from fistula.evidence.roc import auroc
-from fistula.report.readers import compare_readers
+from fistula.evidence.ranking.roc import auroc
+from fistula.evidence.readers.analysis import compare_modalities, compare_model, study_readers
+from fistula.evidence.readers.merit import auroc_figure, located_ratings
+from fistula.report.readers.analysis import compare_readers
 
 from .conftest import RESAMPLES, write_study
 

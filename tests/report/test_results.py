@@ -15,7 +15,7 @@ from sklearn.metrics import (
 )
 
 from fistula.evidence.operating_point import youden
-from fistula.learning.results import summarize
+from fistula.learning.training.results import summarize
 from fistula.report.contents import Settings, compute
 from fistula.report.study import read_study
 

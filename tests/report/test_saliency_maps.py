@@ -12,9 +12,9 @@ from fistula.explain.cam import saliency
 from fistula.predict.model import load_run
 from fistula.report.contents import Settings
 from fistula.report.page import write_report
-from fistula.report.reading import reading_data
+from fistula.report.reading_room.saliency_maps import CELLS, run_maps, shrink
+from fistula.report.reading_room.slices import reading_data
 from fistula.report.results import results
-from fistula.report.saliency_maps import CELLS, run_maps, shrink
 from fistula.report.study import read_study
 
 from .test_browser import browser  # noqa: F401

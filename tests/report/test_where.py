@@ -7,14 +7,14 @@ import pytest
 
 from fistula.errors import DataError
 from fistula.report.contents import Settings
+from fistula.report.external.cohorts import External
 from fistula.report.marks import marks_inside
-from fistula.report.outside import External
 from fistula.report.page import write_report
-from fistula.report.reading import reading_data
+from fistula.report.places.numbers import where, where_outside
+from fistula.report.reading_room.slices import reading_data
 from fistula.report.record import verify
 from fistula.report.results import results
 from fistula.report.study import read_study
-from fistula.report.where import where, where_outside
 
 from .conftest import write_study
 

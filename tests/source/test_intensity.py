@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fistula.dicom.window import Window
+from fistula.dicom.pixels.window import Window
 from fistula.errors import ConfigError
 from fistula.source.intensity import FileWindow, FixedWindow, MinMax, Percentile
 

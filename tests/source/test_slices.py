@@ -7,9 +7,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage
 
 from fistula.cohort.order import in_source, on_grid, with_points
-from fistula.dicom.geometry import TURNS, turn, turned_point
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look
+from fistula.dicom.pixels.geometry import TURNS, turn, turned_point
 from fistula.source.grid import Grid, grid_point, source_point
 from fistula.source.intensity import FixedWindow, Percentile
 from fistula.source.read import volumes_of

@@ -55,7 +55,7 @@ def test_a_hopeless_trial_is_cut_short(compose_train, tmp_path, monkeypatch):
 
     from fistula.cohort.manifest import read_cohort
     from fistula.learning.experiment import build
-    from fistula.learning.pruning import PrunedError
+    from fistula.learning.training.pruning import PrunedError
 
     storage = f"sqlite:///{tmp_path}/search.db"
     study = optuna.create_study(study_name="fold", storage=storage, direction="maximize")

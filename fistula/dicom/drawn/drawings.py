@@ -1,0 +1,242 @@
+"""What is drawn on images, read from DICOM: segmentations, contours of radiotherapy, points of structured reports."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.pixels import iter_pixels
+
+from fistula.dicom.container import Part, open_part
+from fistula.dicom.outcome import Refused, Skipped, damage_refused
+from fistula.dicom.parse import number, read_dataset, sequence, text, whole
+from fistula.dicom.pixels.frames import Frame
+from fistula.dicom.pixels.planes import Drawn, Plane, plane_of
+
+CERTAIN = 0.5  # share of the largest value from which a pixel of a fractional segmentation is in its segment
+FINDING = "121071"  # DCM, "Finding" (PS3.16 TID 1501)
+OWN = "fistula"  # maker of what this program wrote: a prediction is no label
+# Why survey passes over such an object, and what it is.
+DRAWINGS = ("a segmentation", "a radiotherapy object")
+REPORTS = ("a structured report",)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What is drawn: its number in the object, its label, and further names that it goes by, such as codes."""
+
+    number: int
+    label: str
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Contour:
+    """A closed line around something.
+
+    Attributes:
+        segment: Number of the segment that it is of.
+        points: ``(N, 3)``, mm, in the axes of `fistula.dicom.pixels.planes.Plane`.
+        image: SOPInstanceUID of the image that it was drawn on; empty where it is not said.
+    """
+
+    segment: int
+    points: NDArray[np.float64]
+    image: str = ""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A marked place.
+
+    Attributes:
+        label: What is marked.
+        place: Left, posterior, head in mm; None for a place in an image's own pixels.
+        image: SOPInstanceUID of the image; empty where it is not said.
+        frame: Of that image, from 1.
+        pixel: Row and column in that image, the first pixel's centre at 0.
+        names: What else the finding goes by, such as codes.
+    """
+
+    label: str
+    place: tuple[float, float, float] | None
+    image: str = ""
+    frame: int = 1
+    pixel: tuple[float, float] | None = None
+    names: tuple[str, ...] = ()
+
+
+@dataclass
+class Drawing:
+    """All that one object or file draws.
+
+    Attributes:
+        segments: What it may have pixels, lines or points of.
+        drawn: Pixels.
+        on_images: Pixels without a plane, by the image and frame that they are of.
+        contours: Lines.
+        points: Places.
+        grid: All planes of a volume, those without a marked pixel too.
+        is_placed: Whether it says where it lies in a patient.
+        notes: What is odd about it.
+        images: SOPInstanceUIDs of the images that it says it is of.
+        space: FrameOfReferenceUID.
+        study: StudyInstanceUID.
+    """
+
+    segments: list[Segment] = field(default_factory=list)
+    drawn: list[Drawn] = field(default_factory=list)
+    on_images: list[tuple[int, str, int, NDArray[np.bool_]]] = field(default_factory=list)
+    contours: list[Contour] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
+    grid: list[Plane] = field(default_factory=list)
+    is_placed: bool = True
+    notes: tuple[str, ...] = ()
+    images: set[str] = field(default_factory=set)
+    space: str = ""
+    study: str = ""
+
+
+def read_drawing(part: Part, *, limit: int) -> Drawing:
+    """Read a segmentation (binary, fractional or label map), a structure set, or the points of a report.
+
+    Args:
+        part: The object.
+        limit: Bytes that it may unpack to.
+
+    Raises:
+        Skipped: If it is none of these, or this program wrote it.
+        Refused: If it cannot be read.
+    """
+    with damage_refused(), open_part(part, limit=limit) as file:
+        dataset = read_dataset(BytesIO(file.read()), limit=limit)
+        if text(dataset, "Manufacturer").lower() == OWN:
+            raise Skipped("written by fistula itself")
+        found = Drawing(
+            images=set(_referenced(dataset)),
+            space=text(dataset, "FrameOfReferenceUID"),
+            study=text(dataset, "StudyInstanceUID"),
+        )
+        if "SegmentSequence" in dataset:
+            _segmentation(dataset, found)
+        elif "ROIContourSequence" in dataset or "StructureSetROISequence" in dataset:
+            _structure_set(dataset, found)
+        elif "ContentSequence" in dataset:
+            found.points = list(_points(dataset))
+            found.images |= {point.image for point in found.points} - {""}
+        else:
+            raise Skipped("no drawing")
+        return found
+
+
+def _referenced(dataset: Dataset) -> Iterator[str]:
+    """UIDs of the images that an object names as its source, wherever it does."""
+    for series in sequence(dataset, "ReferencedSeriesSequence"):
+        for keyword in ("ReferencedInstanceSequence", "ReferencedSOPSequence"):
+            yield from (text(item, "ReferencedSOPInstanceUID") for item in sequence(series, keyword))
+    for space in sequence(dataset, "ReferencedFrameOfReferenceSequence"):
+        for study in sequence(space, "RTReferencedStudySequence"):
+            for series in sequence(study, "RTReferencedSeriesSequence"):
+                yield from (text(item, "ReferencedSOPInstanceUID") for item in sequence(series, "ContourImageSequence"))
+
+
+def _segmentation(dataset: Dataset, found: Drawing) -> None:
+    kind = text(dataset, "SegmentationType").upper()
+    if "TotalPixelMatrixRows" in dataset:
+        raise Refused("a segmentation of a microscope's slide")
+    segments = [_segment(item) for item in sequence(dataset, "SegmentSequence")]
+    found.segments = [one for one in segments if one.number]  # a label map calls its background 0
+    numbers = [segment.number for segment in found.segments]
+    largest = number(dataset, "MaximumFractionalValue") or 255.0
+    if "PixelData" not in dataset:
+        return
+    for index, values in enumerate(iter_pixels(dataset)):
+        frame = Frame(dataset, index)
+        source = _source_of(frame)
+        found.images |= {source[0]} - {""}
+        own = whole(frame.group("SegmentIdentificationSequence"), "ReferencedSegmentNumber") or 1
+        layers = {own: values >= CERTAIN * largest if kind == "FRACTIONAL" else values > 0}
+        if kind == "LABELMAP":
+            layers = {segment: values == segment for segment in numbers}
+        for segment, pixels in layers.items():
+            if not pixels.any():
+                continue
+            if (plane := plane_of(frame)) is not None:
+                across = number(frame.group("PixelMeasuresSequence"), "SpacingBetweenSlices") or 0.0
+                found.drawn.append(Drawn(segment, replace(plane, thickness=abs(across) or plane.thickness), pixels))
+            elif source[0]:
+                found.on_images.append((segment, *source, pixels))
+            else:
+                raise Refused("a segmentation that says neither where it lies nor of which image it is")
+
+
+def _segment(item: Dataset) -> Segment:
+    names = []
+    for code in sequence(item, "SegmentedPropertyTypeCodeSequence"):
+        names += _names(code)
+    return Segment(whole(item, "SegmentNumber") or 0, text(item, "SegmentLabel"), tuple(names))
+
+
+def _names(code: Dataset) -> list[str]:
+    value, scheme = text(code, "CodeValue"), text(code, "CodingSchemeDesignator")
+    return [name for name in (text(code, "CodeMeaning"), value, f"{scheme}:{value}") if name.strip(":")]
+
+
+def _source_of(frame: Frame) -> tuple[str, int]:
+    """The image that a frame of a segmentation was drawn on, and that image's frame; an empty UID where not said."""
+    for group in frame.groups:
+        for derivation in sequence(group, "DerivationImageSequence"):
+            for source in sequence(derivation, "SourceImageSequence"):
+                return text(source, "ReferencedSOPInstanceUID"), whole(source, "ReferencedFrameNumber") or 1
+    return "", 1
+
+
+def _structure_set(dataset: Dataset, found: Drawing) -> None:
+    for item in sequence(dataset, "StructureSetROISequence"):
+        found.segments.append(Segment(whole(item, "ROINumber") or 0, text(item, "ROIName")))
+        found.space = found.space or text(item, "ReferencedFrameOfReferenceUID")
+    for roi in sequence(dataset, "ROIContourSequence"):
+        segment = whole(roi, "ReferencedROINumber") or 0
+        for item in sequence(roi, "ContourSequence"):
+            if not text(item, "ContourGeometricType").upper().startswith(("CLOSED_PLANAR", "POINT")):
+                raise Refused("a contour that is not closed")
+            data = [float(value) for value in item.get("ContourData") or ()]
+            if len(data) % 3 or not data or not np.isfinite(data).all():
+                raise Refused("a contour whose points are no three numbers each")
+            images = [text(image, "ReferencedSOPInstanceUID") for image in sequence(item, "ContourImageSequence")]
+            found.images |= set(images) - {""}
+            found.contours.append(Contour(segment, np.reshape(data, (-1, 3)), images[0] if images else ""))
+
+
+def _points(item: Dataset, finding: tuple[str, ...] = ()) -> Iterator[Point]:
+    """Points of a report's content tree; what is found is said by an item beside them or further up (TID 1410)."""
+    children = sequence(item, "ContentSequence")
+    for child in children:
+        if any(text(code, "CodeValue") == FINDING for code in sequence(child, "ConceptNameCodeSequence")):
+            finding = _concept(child, "ConceptCodeSequence") or (
+                (text(child, "TextValue"),) if "TextValue" in child else finding
+            )
+    for child in children:
+        kind, graphic = text(child, "ValueType").upper(), text(child, "GraphicType").upper()
+        name, *names = finding or _concept(child, "ConceptNameCodeSequence") or ("",)
+        data = [float(value) for value in child.get("GraphicData") or ()]
+        if kind == "SCOORD3D" and graphic == "POINT" and len(data) == 3:
+            yield Point(name, (data[0], data[1], data[2]), names=tuple(names))
+        elif kind == "SCOORD" and graphic == "POINT" and len(data) == 2:
+            uid, frame = _selected(child)
+            # Coordinates count from the corner of the first pixel (PS3.3 C.18.6.1.1).
+            yield Point(name, None, uid, frame, (data[1] - 0.5, data[0] - 0.5), tuple(names))
+        yield from _points(child, finding)
+
+
+def _selected(item: Dataset) -> tuple[str, int]:
+    for child in sequence(item, "ContentSequence"):
+        for image in sequence(child, "ReferencedSOPSequence"):
+            return text(image, "ReferencedSOPInstanceUID"), whole(image, "ReferencedFrameNumber") or 1
+    raise Refused("a point that does not say in which image it is")
+
+
+def _concept(item: Dataset, keyword: str) -> tuple[str, ...]:
+    return next((tuple(_names(code)) for code in sequence(item, keyword)), ())

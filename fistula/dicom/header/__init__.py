@@ -1,0 +1,1 @@
+"""What a header says, and how it is meant."""

@@ -1,0 +1,92 @@
+"""What tells the volumes of a series apart: b-value, echo, stack and phase, by the standard or by the maker."""
+
+from fistula.dicom.parse import number, text
+from fistula.dicom.pixels.frames import Frame
+
+# Creator, group, element and type of the makers' own b-values.
+SIEMENS_B = (0x0019, "SIEMENS MR HEADER", 0x0C, "IS")
+PHILIPS_B = (0x2001, "Philips Imaging DD 001", 0x03, "FL")
+UNITED_B = (0x0065, "Image Private Header", 0x09, "FD")
+GE_B = (0x0043, "GEMS_PARM_01", 0x39, "IS")
+GE_OFFSET = 1e9  # GE adds it to the b-value to say how its gradients were rounded
+PHILIPS_DIRECTION = (0xB0, 0xB1, 0xB2)
+# Keyword, its functional group, and what it is called; the first that is stated counts.
+ECHOES = (("EffectiveEchoTime", "MREchoSequence"), ("EchoTime", ""))
+PHASES = (("TemporalPositionIndex", "FrameContentSequence"), ("TemporalPositionIdentifier", ""))
+# What may differ between the slices of one volume, and tells volumes apart only where these lie in the same places.
+MOMENTS = (
+    ("NominalCardiacTriggerDelayTime", "CardiacSynchronizationSequence", "trigger time"),
+    ("TriggerTime", "", "trigger time"),
+    ("InversionTime", "", "inversion time"),
+    ("FlipAngle", "MRTimingAndRelatedParametersSequence", "flip angle"),
+    ("KVP", "", "tube voltage"),
+    ("FrameAcquisitionNumber", "FrameContentSequence", "acquisition number"),
+    ("AcquisitionNumber", "", "acquisition number"),
+)
+MOMENT_NAMES = tuple(name for _, _, name in MOMENTS)
+
+
+def acquisition(frame: Frame) -> str:
+    """What the frame shares with its whole volume, as words such as ``b 800``; empty where nothing is stated.
+
+    Frames that differ in it are of two volumes wherever they lie.
+    """
+    content = frame.group("FrameContentSequence")
+    stack = text(content, "StackID") if content is not frame.dataset else ""
+    stated = {
+        "b": b_value(frame),
+        "direction": _direction(frame),
+        "echo": _first(frame, ECHOES),
+        "time": _first(frame, PHASES),
+        "stack": float(stack) if stack.isdecimal() else None,
+    }
+    return " ".join(f"{name} {_said(value)}" for name, value in stated.items() if value is not None)
+
+
+def moments(frame: Frame) -> list[float | None]:
+    """The values of `MOMENTS`, in their order."""
+    return [number(frame.group(group) if group else frame.dataset, keyword) for keyword, group, _ in MOMENTS]
+
+
+def b_value(frame: Frame) -> float | None:
+    """Diffusion weighting in s/mm²: the standard's element, else the maker's own under its creator; None if neither."""
+    stated = number(frame.group("MRDiffusionSequence"), "DiffusionBValue")
+    if stated is not None:
+        return round(stated)
+    for place in frame.places:
+        for group, creator, element, vr in (SIEMENS_B, PHILIPS_B, UNITED_B, GE_B):
+            if values := place.numbers(group, creator, element, vr):
+                return round(values[0] % GE_OFFSET if creator == GE_B[1] else values[0])
+    return None
+
+
+def _direction(frame: Frame) -> tuple[float, ...] | None:
+    """The diffusion gradient's direction, rounded to two digits."""
+    group = frame.group("MRDiffusionSequence")
+    items = group.get("DiffusionGradientDirectionSequence") or [group]
+    stated = [number(items[0], "DiffusionGradientOrientation", index) for index in range(3)]
+    if None in stated:
+        for place in frame.places:
+            stated = [*place.numbers(0x0019, "SIEMENS MR HEADER", 0x0E, "FD")]
+            if len(stated) != 3:
+                stated = [
+                    value
+                    for offset in PHILIPS_DIRECTION
+                    for value in place.numbers(0x2005, "Philips MR Imaging DD 001", offset, "FL")
+                ]
+            if len(stated) == 3:
+                break
+    known = [round(value, 2) + 0.0 for value in stated if value is not None]
+    return tuple(known) if len(known) == 3 and any(known) else None
+
+
+def _first(frame: Frame, places: tuple[tuple[str, str], ...]) -> float | None:
+    for keyword, group in places:
+        value = number(frame.group(group) if group else frame.dataset, keyword)
+        if value is not None:
+            return round(value, 1)
+    return None
+
+
+def _said(value: float | tuple[float, ...]) -> str:
+    return ",".join(f"{part:g}" for part in value) if isinstance(value, tuple) else f"{value:g}"

@@ -1,0 +1,55 @@
+"""DICOM objects on their way from and to an archive."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom._uid_dict import UID_dictionary
+from pydicom.dataset import Dataset
+from pydicom.uid import AllTransferSyntaxes, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from fistula.dicom.pixels.syntax import decoders
+
+# Usual ones first: they fit into one association.
+_USUAL = ("MR Image", "Enhanced MR Image", "CT Image", "Enhanced CT Image", "Secondary Capture Image")
+_NAMES = {
+    uid: name.partition(" Storage")[0]
+    for uid, (name, kind, *_) in UID_dictionary.items()
+    if kind == "SOP Class" and "Image Storage" in name and not name.startswith(("Video", "Hardcopy", "DICOS"))
+}
+IMAGE_CLASSES = tuple(sorted(_NAMES, key=lambda uid: (_NAMES[uid] not in _USUAL, uid)))
+_OFFERS = 126  # of an association, beside the two that a question and a retrieval need
+
+
+def offers(sop_classes: Sequence[str]) -> list[list[tuple[str, list[str]]]]:
+    """What to offer to receive objects of these classes, association by association.
+
+    Whoever accepts an offer takes one of its transfer syntaxes, and an archive that does not transcode needs the very
+    one in which it holds an object. Each class is thus offered with each syntax that is decoded here by itself, as many
+    classes at once as an association has room for.
+    """
+    plain = [str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)]
+    readable = [*plain, *(str(uid) for uid in AllTransferSyntaxes if str(uid) not in plain and decoders(str(uid)))]
+    room = _OFFERS // len(readable)
+    parts = [sop_classes[start : start + room] for start in range(0, len(sop_classes), room)]
+    return [[(sop_class, [syntax]) for sop_class in part for syntax in readable] for part in parts]
+
+
+def identifier(level: str, **attributes: str) -> Dataset:
+    """A question for C-FIND or C-GET; an empty attribute is asked for, any other has to match."""
+    dataset = Dataset()
+    dataset.QueryRetrieveLevel = level
+    for name, value in attributes.items():
+        setattr(dataset, name, value)
+    return dataset
+
+
+def read_object(path: Path) -> Any:
+    """A whole object, as written by this package."""
+    return pydicom.dcmread(path)
+
+
+def save_object(dataset: Any, path: Path) -> None:
+    """Write a received object, with its own transfer syntax."""
+    dataset.save_as(path, enforce_file_format=True)

@@ -1,0 +1,1 @@
+"""From frames to physical values, and where they lie in the patient."""

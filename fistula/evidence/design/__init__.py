@@ -1,0 +1,1 @@
+"""Comparisons, and how many patients they need."""

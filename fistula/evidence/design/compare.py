@@ -1,0 +1,205 @@
+"""Two models on the same rows: is the difference more than chance?"""
+
+from dataclasses import dataclass, replace
+from math import isnan, nan, sqrt
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import ndtr, stdtr, stdtrit
+from scipy.stats import binomtest
+
+from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
+from fistula.evidence.inputs import Bools, Floats, check_labels, patient_codes, sum_by_patient
+from fistula.evidence.ranking.placements import kish, place
+from fistula.evidence.rates.counts import two_sided
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The difference of two models and the test of whether it is 0.
+
+    Args:
+        difference: First less second, with its interval; its reason also tells why a test is missing.
+        statistic: z, t or chi-square, as the method says; NaN where undefined.
+        p_value: Two-sided; NaN where undefined.
+        standard_error: Of the difference; NaN where undefined.
+        degrees: Of freedom of a t statistic; NaN for others.
+    """
+
+    difference: Estimate
+    statistic: float
+    p_value: float
+    standard_error: float
+    degrees: float = nan
+
+    def at(self, alpha: float) -> "Comparison":
+        """The same with the interval of level ``1 - alpha``; itself where there is no interval or no level."""
+        if isnan(alpha) or isnan(self.degrees) or not self.difference.has_interval:
+            return self
+        half = float(stdtrit(self.degrees, 1 - alpha / 2)) * self.standard_error
+        value, name = self.difference.value, self.difference.method.rpartition(", ")[0]
+        method = name_method(name, round(1 - alpha, 6))
+        return replace(self, difference=Estimate(value, max(-1.0, value - half), min(1.0, value + half), method))
+
+
+def delong_test(labels: ArrayLike, first: ArrayLike, second: ArrayLike, level: float = 0.95) -> Comparison:
+    """Difference of two AUROCs by DeLong's paired test, for one row a patient: rows are taken as independent.
+
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        first: Finite scores, ``(N,)``.
+        second: Finite scores of the same rows, ``(N,)``.
+        level: Of the interval.
+
+    Returns:
+        z as statistic; without a test where both models rank alike.
+
+    Raises:
+        ValueError: If a label is not 0 or 1, a score is not finite, or the lengths differ.
+
+    Source:
+        DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44(3), 837-845.
+    """
+    placements = place(labels, _columns(first, second))
+    weights = np.array([1.0, -1.0])
+    value = float(weights @ placements.aurocs)
+    variance = float(weights @ placements.obuchowski() @ weights)
+    error = sqrt(variance) if variance > 1e-24 else nan if isnan(variance) else 0.0
+    name = name_method("paired DeLong test", level)
+    return _wald(value, error, nan, name=name, reason=placements.reason, level=level)
+
+
+def clustered_auroc_test(
+    labels: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    patients: ArrayLike,
+    runs: ArrayLike | None = None,
+    *,
+    level: float = 0.95,
+) -> Comparison:
+    """Difference of two AUROCs within runs, with patients as the units.
+
+    The spread of the difference as each patient is left out in turn, with Student's t at `Placements.degrees`.
+
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        first: Finite scores, ``(N,)``.
+        second: Finite scores of the same rows, ``(N,)``.
+        patients: Whom each row is of, ``(N,)``.
+        runs: Which pair of networks scored each row, ``(N,)``; left out, one did all.
+        level: Of the interval.
+
+    Returns:
+        t as statistic; without a test where both models rank alike, or one patient alone has a class.
+
+    Raises:
+        ValueError: As `delong_test`.
+
+    Source:
+        Jackknife: Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 11.
+    """
+    placements = place(labels, _columns(first, second), patients, runs)
+    value, error, degrees = placements.contrast([1.0, -1.0])
+    name = name_method("paired AUROCs within runs, patients left out in turn, t", level)
+    return _wald(value, error, degrees, name=name, reason=placements.reason, level=level)
+
+
+def mcnemar(first: ArrayLike, second: ArrayLike) -> Comparison:
+    """Difference of two shares of right decisions on the same independent rows, with McNemar's exact test.
+
+    For sensitivity give the positive rows, for specificity the negative ones.
+
+    Args:
+        first: Whether the first model is right, 0 or 1, ``(N,)``.
+        second: Likewise, of the second.
+
+    Returns:
+        The number of rows where only the first is right as statistic; p is 1 where the models never differ. The
+        difference has no interval of its own: take it from `clustered_mcnemar`.
+
+    Raises:
+        ValueError: If a value is not 0 or 1, or the lengths differ.
+
+    Source:
+        Fagerland, Lydersen & Laake (2013), BMC Med Res Methodol 13:91.
+    """
+    right, other = _decisions(first, second)
+    name = "McNemar's test, exact"
+    if len(right) == 0:
+        return Comparison(undefined(name, "no rows"), nan, nan, nan)
+    only_first, only_second = int((right & ~other).sum()), int((~right & other).sum())
+    discordant = only_first + only_second
+    p_value = float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
+    difference = (only_first - only_second) / len(right)
+    error = sqrt(discordant - (only_first - only_second) ** 2 / len(right)) / len(right)
+    reason = "McNemar's test gives no interval"
+    return Comparison(without_interval(difference, name, reason), float(only_first), p_value, error)
+
+
+def clustered_mcnemar(first: ArrayLike, second: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Comparison:
+    """Difference of two shares of right decisions on the same slices, with patients as the units.
+
+    The spread of the difference as each patient is left out in turn, with Student's t at Kish's number of patients less
+    one: test and interval are one, and with one slice a patient they are McNemar's but for few patients.
+
+    Args:
+        first: Whether the first model is right, 0 or 1, ``(N,)``.
+        second: Likewise, of the second.
+        patients: Whom each row is of, ``(N,)``.
+        level: Of the interval.
+
+    Returns:
+        t as statistic; without a test where no patient's models differ.
+
+    Raises:
+        ValueError: If a value is not 0 or 1, or the lengths differ.
+
+    Source:
+        Obuchowski (1998), Stat Med 17(13), 1495-1507, whose variance this is but for few patients; Kish (1965).
+    """
+    right, other = _decisions(first, second)
+    name = name_method("paired rates, patients left out in turn, t", level)
+    keys, codes = patient_codes(patients, rows=len(right))
+    excess = sum_by_patient(right.astype(np.float64) - other, codes, patients=len(keys))
+    sizes, clusters = np.bincount(codes, minlength=len(keys)), len(keys)
+    if clusters == 0:
+        return Comparison(undefined(name, "no rows"), nan, nan, nan)
+    value = float(excess.sum() / sizes.sum())
+    if clusters < 2:
+        return Comparison(without_interval(value, name, "only one patient"), nan, nan, nan)
+    if not excess.any():
+        return Comparison(without_interval(value, name, "the models do not differ in any patient"), nan, nan, nan)
+    left_out = (excess.sum() - excess) / (sizes.sum() - sizes)
+    error = sqrt((clusters - 1) / clusters * np.sum((left_out - left_out.mean()) ** 2))
+    degrees = max(1.0, kish(sizes) - 1)
+    return _wald(value, error if error > 1e-12 else 0.0, degrees, name=name, reason="", level=level)
+
+
+def _columns(first: ArrayLike, second: ArrayLike) -> Floats:
+    one, two = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if one.shape != two.shape or one.ndim != 1:
+        raise ValueError(f"the two models must score the same rows, got shapes {one.shape} and {two.shape}")
+    return np.stack([one, two], axis=1)
+
+
+def _decisions(first: ArrayLike, second: ArrayLike) -> tuple[Bools, Bools]:
+    right, other = check_labels(first), check_labels(second)
+    if len(right) != len(other):
+        raise ValueError(f"the two models must decide on the same rows, got {len(right)} and {len(other)}")
+    return right, other
+
+
+def _wald(value: float, error: float, degrees: float, *, name: str, reason: str, level: float) -> Comparison:
+    """The interval and test of a difference: normal, or Student's t where there are degrees of freedom."""
+    if isnan(value):
+        return Comparison(undefined(name, reason), nan, nan, nan)
+    if isnan(error) or error == 0:
+        return Comparison(without_interval(value, name, reason or "the difference does not vary"), nan, nan, error)
+    statistic = value / error
+    if isnan(degrees):
+        quantile, p_value = two_sided(level), float(2 * ndtr(-abs(statistic)))
+    else:
+        quantile, p_value = float(stdtrit(degrees, (1 + level) / 2)), float(2 * stdtr(degrees, -abs(statistic)))
+    difference = Estimate(value, max(-1.0, value - quantile * error), min(1.0, value + quantile * error), name)
+    return Comparison(difference, statistic, p_value, error, degrees)

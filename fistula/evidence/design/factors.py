@@ -1,0 +1,134 @@
+"""A study as an experiment: what each factor does to the AUROC, and how much seeds and patients move it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan, sqrt
+
+import numpy as np
+from scipy.special import stdtrit
+from scipy.stats import chi2
+
+from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
+from fistula.evidence.inputs import Floats
+from fistula.evidence.ranking.placements import Placements
+from fistula.evidence.rates.counts import two_sided
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a level of a factor adds to the AUROC over the factor's first level, the other factors held.
+
+    Args:
+        factor: Such as ``model``.
+        level: Such as ``resnet34``.
+        reference: The level that it is compared with.
+        difference: Of AUROC, with its interval for new patients, the runs taken as they are.
+    """
+
+    factor: str
+    level: str
+    reference: str
+    difference: Estimate
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far an AUROC moves when the seed changes, and when the patients do.
+
+    Args:
+        seed: Standard deviation over runs that differ in their seed alone, on the same patients.
+        patients: Standard error of one run's AUROC over samples of patients.
+    """
+
+    seed: Estimate
+    patients: Estimate
+
+
+def main_effects(factors: Mapping[str, Sequence[str]], placements: Placements, level: float = 0.95) -> list[Effect]:
+    """Main effects of a design on the AUROC by least squares, with intervals that take patients as the sample.
+
+    The AUROC of a run is modelled as a constant and one term for each factor's level. Each effect is then a fixed
+    combination of the runs' AUROCs, and its variance follows from their covariance on the same patients. Interactions
+    are not modelled: an effect is a mean over the runs made. Repeated seeds are runs like others.
+
+    Args:
+        factors: For each factor its level in each run, ``(R,)``; a factor's first run names its reference level.
+        placements: Of the R runs on the same rows, from `placements.place`.
+        level: Of the intervals.
+
+    Returns:
+        One effect for each level but the reference, in order of appearance; undefined where the design confounds it
+        with another factor. A factor with one level has none.
+
+    Raises:
+        ValueError: If a factor has not one level for each run.
+
+    Source:
+        Montgomery (2017), Design and Analysis of Experiments, ch. 10; covariance by leaving out patients:
+        Efron & Tibshirani (1993), ch. 11.
+    """
+    runs = len(placements.aurocs)
+    names: list[tuple[str, str, str]] = []
+    columns = [np.ones(runs)]
+    for factor, levels in factors.items():
+        if len(levels) != runs:
+            raise ValueError(f"factor {factor} must have a level for each of the {runs} runs, got {len(levels)}")
+        reference, *others = dict.fromkeys(levels)
+        names += [(factor, other, reference) for other in others]
+        columns += [np.array([value == other for value in levels], dtype=np.float64) for other in others]
+    matrix = np.stack(columns, axis=1)
+    solve = np.linalg.pinv(matrix)
+    # A coefficient is estimable if the rows of the design can make it alone.
+    reached = solve @ matrix
+    effects = []
+    for index, (factor, other, reference) in enumerate(names, start=1):
+        alone = np.zeros(matrix.shape[1])
+        alone[index] = 1
+        confounded = not np.allclose(reached[index], alone, atol=1e-8)
+        effects.append(
+            Effect(factor, other, reference, _effect(solve[index], placements, confounded=confounded, level=level))
+        )
+    return effects
+
+
+def seed_and_patient_spread(placements: Placements, level: float = 0.95) -> Spread:
+    """Set the spread of seeds apart from that of patients.
+
+    The seeds' spread is seen on the same patients, so no patient variance enters but what a seed and a patient share.
+
+    Args:
+        placements: Of runs that differ in their seed alone, on the same rows.
+        level: Of the intervals (chi-square, for the seeds).
+
+    Returns:
+        The seeds' part has no value for one run.
+    """
+    runs = len(placements.aurocs)
+    name = name_method("standard deviation over seeds, chi-square", level)
+    if placements.reason and isnan(placements.aurocs[0]):
+        seed = undefined(name, placements.reason)
+    elif runs < 2:
+        seed = undefined(name, "only one seed")
+    else:
+        spread = float(np.std(placements.aurocs, ddof=1))
+        low, high = (spread * sqrt((runs - 1) / chi2.ppf(p, runs - 1)) for p in ((1 + level) / 2, (1 - level) / 2))
+        seed = Estimate(spread, low, high, name)
+    name = "standard error over patients left out in turn, mean over seeds"
+    if placements.reason:
+        return Spread(seed, undefined(name, placements.reason))
+    error = sqrt(float(np.mean(np.diag(placements.covariance()))))
+    return Spread(seed, without_interval(error, name, "not made for a standard error"))
+
+
+def _effect(weights: Floats, placements: Placements, *, confounded: bool, level: float) -> Estimate:
+    """One combination of the runs' AUROCs with its interval."""
+    name = name_method("least squares over runs, patients left out in turn, t", level)
+    if confounded:
+        return undefined(name, "confounded with another factor in this design")
+    value, error, degrees = placements.contrast(weights)
+    if isnan(value):
+        return undefined(name, placements.reason)
+    if isnan(error) or error == 0:
+        return without_interval(value, name, placements.reason or "the difference does not vary")
+    half = error * (two_sided(level) if isnan(degrees) else float(stdtrit(degrees, (1 + level) / 2)))
+    return Estimate(value, value - half, value + half, name)

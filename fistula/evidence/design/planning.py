@@ -1,0 +1,209 @@
+"""How many patients a study needs: simulated with the estimators that will analyse it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, log, sqrt
+
+import numpy as np
+from scipy.special import ndtri
+
+from fistula.evidence.design.compare import clustered_auroc_test
+from fistula.evidence.estimate import Estimate
+from fistula.evidence.inputs import Bools, Codes, Floats
+from fistula.evidence.ranking.area import clustered_auroc
+
+MOST = 20_000  # patients; no study of images asks for more
+AROUND = (0.5, 0.75, 1.25, 1.5)
+FIRST, LAST = 300, 2000  # replicates while the number is looked for, and to confirm it
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is assumed of the patients to come.
+
+    Scores are those of a binormal model with equal variances: normal in each class, slices of a patient alike.
+
+    Attributes:
+        auroc: Of the model, in (0.5, 1).
+        prevalence: Share of the patients who are positive, in (0, 1); all slices of a patient have the patient's class.
+        slices: Mean number of slices a patient, at least 1; 1 where patients are scored.
+        variation: Coefficient of variation of the number of slices, at least 0.
+        correlation: Of the scores of two slices of a patient, given the class, in [0, 1).
+        other: AUROC of the model that it is compared with, in (0.5, 1), or None.
+        agreement: Correlation of the two models' scores, given the class, in [0, 1).
+        folds: Networks that test the patients between them, at least 1; patients are compared within one alone.
+    """
+
+    auroc: float
+    prevalence: float
+    slices: float = 1.0
+    variation: float = 0.0
+    correlation: float = 0.0
+    other: float | None = None
+    agreement: float = 0.5
+    folds: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        for name, low, high in (("auroc", 0.5, 1), ("prevalence", 0, 1)):
+            if not low < getattr(self, name) < high:
+                raise ValueError(f"{name} must lie between {low} and {high}, got {getattr(self, name)}")
+        if self.other is not None and not 0.5 < self.other < 1:
+            raise ValueError(f"other must lie between 0.5 and 1, got {self.other}")
+        for name in ("correlation", "agreement"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+        if self.slices < 1 or self.variation < 0:
+            raise ValueError(f"slices must be at least 1 and variation at least 0, got {self.slices}, {self.variation}")
+        if self.folds < 1:
+            raise ValueError(f"folds must be at least 1, got {self.folds}")
+
+    def draw(self, random: np.random.Generator, patients: int) -> tuple[Bools, Floats, Codes]:
+        """One cohort: labels ``(N,)``, scores ``(N, 1)`` or ``(N, 2)``, and whose each slice is, ``(N,)``."""
+        positives = min(max(2, round(patients * self.prevalence)), patients - 2)
+        sizes = self._sizes(random, patients)
+        codes = np.repeat(np.arange(patients), sizes)
+        labels = codes < positives
+        aurocs = [self.auroc] if self.other is None else [self.auroc, self.other]
+        own = self._alike(random, patients, len(aurocs))[codes]
+        rest = self._alike(random, len(codes), len(aurocs))
+        noise = sqrt(self.correlation) * own + sqrt(1 - self.correlation) * rest
+        return labels, noise + labels[:, None] * (sqrt(2) * ndtri(np.array(aurocs))), codes
+
+    def _sizes(self, random: np.random.Generator, patients: int) -> Codes:
+        if self.variation == 0 or self.slices == 1:
+            return np.full(patients, round(self.slices))
+        # Gamma-distributed around the mean: one parameter for any spread.
+        shape = 1 / self.variation**2
+        return np.maximum(1, np.rint(random.gamma(shape, self.slices / shape, patients))).astype(np.intp)
+
+    def _alike(self, random: np.random.Generator, number: int, models: int) -> Floats:
+        shared, own = random.normal(size=(number, 1)), random.normal(size=(number, models))
+        return sqrt(self.agreement) * shared + sqrt(1 - self.agreement) * own
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How many patients are needed.
+
+    Attributes:
+        patients: In all; None where `MOST` do not suffice.
+        positives: Of them.
+        reached: Half-width or power at that number, from `LAST` replicates.
+        error: Monte Carlo standard error of it.
+        around: From half to one and a half times as many patients, with what each gives.
+    """
+
+    patients: int | None
+    positives: int
+    reached: float
+    error: float
+    around: dict[int, float]
+
+
+def patients_for_width(scenario: Scenario, half_width: float, *, level: float = 0.95, seed: int = 0) -> Answer:
+    """Patients whose AUROC has an interval of this half-width, on average.
+
+    Args:
+        scenario: What is assumed.
+        half_width: In (0, 0.5).
+        level: Of the interval.
+        seed: Of the simulation.
+
+    Raises:
+        ValueError: If the half-width is out of range.
+    """
+    if not 0 < half_width < 0.5:
+        raise ValueError(f"half_width must lie between 0 and 0.5, got {half_width}")
+
+    def width(labels: Bools, scores: Floats, patients: Codes) -> float:
+        interval: Estimate = clustered_auroc(labels, scores[:, 0], patients, patients % scenario.folds, level=level)
+        # Where a fold leaves no interval, as wide as an interval can be.
+        return (interval.high - interval.low) / 2 if interval.has_interval else 0.5
+
+    # A width falls as 1 / sqrt(patients).
+    return _smallest(scenario, width, target=half_width, line=lambda value: 1 / value**2, falls=True, seed=seed)
+
+
+def patients_for_difference(
+    scenario: Scenario, *, power: float = 0.8, alpha: float = 0.05, margin: float | None = None, seed: int = 0
+) -> Answer:
+    """Patients with which a difference from the other model is found, or that it is no worse than by a margin.
+
+    Args:
+        scenario: With `other`; for a margin the two AUROCs may be equal.
+        power: In (alpha, 1).
+        alpha: Two-sided level of the test; for a margin, one-sided at half of it.
+        margin: How far the model may lie below the other; None to test for a difference.
+        seed: Of the simulation.
+
+    Raises:
+        ValueError: If there is nothing to find: no other model, equal AUROCs without a margin, or one that is below
+            the other by the margin or more.
+    """
+    if scenario.other is None:
+        raise ValueError("other must be given: the AUROC of the model that is compared with")
+    if not 0 < alpha < power < 1:
+        raise ValueError(f"expected 0 < alpha < power < 1, got alpha {alpha} and power {power}")
+    gap = scenario.auroc - scenario.other + (margin or 0.0)
+    if (margin is None and gap == 0) or (margin is not None and (margin <= 0 or gap <= 0)):
+        raise ValueError("there is nothing to find: the AUROCs are equal, or differ by the margin or more")
+
+    def found(labels: Bools, scores: Floats, patients: Codes) -> float:
+        first, second = scores.T
+        test = clustered_auroc_test(labels, first, second, patients, patients % scenario.folds, level=1 - alpha)
+        if not test.difference.has_interval:
+            return 0.0
+        if margin is not None:
+            return float(test.difference.low > -margin)
+        return float(test.difference.low > 0 or test.difference.high < 0)
+
+    # The distance of a power's normal quantile from the test's rises as sqrt(patients).
+    critical = float(ndtri(1 - alpha / 2))
+    return _smallest(
+        scenario,
+        found,
+        target=power,
+        line=lambda value: max(float(ndtri(min(value, 1 - 1e-3))) + critical, 0.05) ** 2,
+        falls=False,
+        seed=seed,
+    )
+
+
+def _smallest(
+    scenario: Scenario,
+    measure: Callable[[Bools, Floats, Codes], float],
+    *,
+    target: float,
+    line: Callable[[float], float],
+    falls: bool,
+    seed: int,
+) -> Answer:
+    """The number of patients whose mean `measure` reaches the target; `line` of it is about proportional to them."""
+
+    def simulate(patients: int, replicates: int) -> Floats:
+        random = np.random.default_rng((seed, patients))
+        return np.array([measure(*scenario.draw(random, patients)) for _ in range(replicates)])
+
+    patients = 60
+    for _ in range(7):
+        reached = float(simulate(patients, FIRST).mean())
+        proposed = ceil(patients * line(target) / max(line(reached), 1e-6))
+        proposed = min(max(proposed, patients // 4, 8), patients * 6)
+        if proposed > MOST:
+            return Answer(None, 0, reached, 0.0, {})
+        if abs(log(proposed / patients)) < 0.02:
+            break
+        patients = proposed
+    # What chance moved is put right upwards alone: a study that is too small answers nothing.
+    while True:
+        values = simulate(patients, LAST)
+        reached = float(values.mean())
+        error = float(values.std(ddof=1)) / sqrt(len(values))
+        if (reached <= target + 2 * error) if falls else (reached >= target - 2 * error):
+            break
+        patients = ceil(patients * 1.04)
+    positives = min(max(2, round(patients * scenario.prevalence)), patients - 2)
+    others = [max(8, ceil(patients * share)) for share in AROUND]
+    around = {number: float(simulate(number, FIRST).mean()) for number in others} | {patients: reached}
+    return Answer(patients, positives, reached, error, dict(sorted(around.items())))

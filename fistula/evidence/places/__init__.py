@@ -1,0 +1,1 @@
+"""Is the finding where it is said to be?"""

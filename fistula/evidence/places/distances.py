@@ -1,0 +1,195 @@
+"""Is the finding where the model says? Distances and the localisation ROC, with patients as the units."""
+
+from math import inf, isinf, nan
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import t as student
+
+from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
+from fistula.evidence.inputs import Codes, Floats, check_labels, check_scores, patient_codes, sum_by_patient
+from fistula.evidence.ranking.area import clustered_auroc
+from fistula.evidence.rates.clustered import clustered_rate
+
+
+def distances_mm(points: ArrayLike, truths: ArrayLike, *, pixel_mm: ArrayLike = 1.0) -> Floats:
+    """Distance of each point from the true one, in the plane of the slice.
+
+    Args:
+        points: Row and column, ``(N, 2)``; NaN where the model names no place.
+        truths: Likewise, finite.
+        pixel_mm: Distance of pixels, one number or ``(N,)``.
+
+    Returns:
+        ``(N,)`` in mm; infinite where there is no point: it is farther off than any.
+
+    Raises:
+        ValueError: If the shapes differ, or a true place is not finite.
+
+    Example:
+        >>> distances_mm([[3.0, 4.0], [float("nan"), 0.0]], [[0.0, 0.0], [0.0, 0.0]], pixel_mm=0.5).tolist()
+        [2.5, inf]
+    """
+    found, truth = np.asarray(points, dtype=np.float64), np.asarray(truths, dtype=np.float64)
+    if found.shape != truth.shape or found.ndim != 2 or found.shape[1] != 2:
+        raise ValueError(f"points and truths must both have shape (N, 2), got {found.shape} and {truth.shape}")
+    if not np.isfinite(truth).all():
+        raise ValueError("true places must be finite")
+    far = np.hypot(*(found - truth).T) * np.asarray(pixel_mm, dtype=np.float64)
+    return np.where(np.isnan(far), inf, far)
+
+
+def share_within(distances: ArrayLike, patients: ArrayLike, *, limit: float, level: float = 0.95) -> Estimate:
+    """Share of distances that are at most `limit`, slices of a patient being alike; interval as `clustered_rate`.
+
+    Args:
+        distances: Not negative, infinite where no place was named, ``(N,)``.
+        patients: Whom each is of, ``(N,)``.
+        limit: In the distances' unit.
+        level: Of the interval.
+
+    Raises:
+        ValueError: If a distance is negative or NaN, or the lengths differ.
+    """
+    return clustered_rate((_check_distances(distances) <= limit).astype(int), patients, level)
+
+
+def median_distance(distances: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estimate:
+    """The median distance; its interval has the distances at the ends of the interval of the share below it.
+
+    Args:
+        distances: As for `share_within`.
+        patients: Whom each is of, ``(N,)``.
+        level: Of the interval.
+
+    Returns:
+        Undefined without rows, or where half of the places or more are missing. An upper end that falls among the
+        missing ones is infinite.
+
+    Raises:
+        ValueError: As `share_within`.
+
+    Source:
+        Woodruff (1952), J Am Stat Assoc 47(260), 635-646; with the clustered interval of a share of `clustered_rate`.
+    """
+    method = name_method("Woodruff (1952), clustered by patient", level)
+    far = np.sort(_check_distances(distances))
+    if len(far) == 0:
+        return undefined(method, "no rows")
+    value = float(np.quantile(far, 0.5, method="inverted_cdf"))
+    if isinf(value):
+        return undefined(method, "no place was named for half of them or more")
+    share = clustered_rate((_check_distances(distances) <= value).astype(int), patients, level)
+    if not share.has_interval:
+        return without_interval(value, method, share.reason)
+    # The share at or below a median of few distances is not one half: its interval is moved there.
+    low, high = np.clip([0.5 - (share.value - share.low), 0.5 + (share.high - share.value)], 0, 1)
+    ends = np.quantile(far, [low, high], method="inverted_cdf")
+    return Estimate(value, float(ends[0]), float(ends[1]), method)
+
+
+def mean_distance(distances: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estimate:
+    """The mean of the distances of the places that were named; interval as `clustered_mean`.
+
+    Raises:
+        ValueError: As `share_within`.
+    """
+    far = _check_distances(distances)
+    named = np.isfinite(far)
+    return clustered_mean(far[named], np.asarray(patients)[named], level)
+
+
+def clustered_mean(values: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estimate:
+    """Mean of rows whose patients are independent: the ratio estimator with Student's t.
+
+    Args:
+        values: Finite, ``(N,)``.
+        patients: Whom each is of, ``(N,)``.
+        level: Of the interval.
+
+    Returns:
+        Undefined without rows; without an interval for one patient.
+
+    Raises:
+        ValueError: If a value is not finite or the lengths differ.
+
+    Source:
+        Cochran (1977), Sampling Techniques, 3rd ed., section 9A.
+    """
+    method = name_method("mean clustered by patient", level)
+    rows = check_scores(values, rows=np.size(values), name="values")
+    keys, codes = patient_codes(patients, rows=len(rows))
+    if len(rows) == 0:
+        return undefined(method, "no rows")
+    value, clusters = float(rows.mean()), len(keys)
+    if clusters < 2:
+        return without_interval(value, method, "only one patient")
+    residuals = sum_by_patient(rows - value, codes, patients=clusters)
+    error = float(np.sqrt(clusters / (clusters - 1) * np.sum(residuals**2))) / len(rows)
+    half = float(student.ppf((1 + level) / 2, clusters - 1)) * error
+    return Estimate(value, value - half, value + half, method)
+
+
+def best_of(distances: ArrayLike, ranks: ArrayLike, patients: ArrayLike, *, most: int) -> tuple[Codes, Floats]:
+    """For each patient the smallest distance among the `most` places that were named first.
+
+    Args:
+        distances: Of each place, ``(N,)``.
+        ranks: Order of the places of a patient, the likeliest lowest, ``(N,)``.
+        patients: Whom each is of, ``(N,)``.
+        most: Places that count, at least 1.
+
+    Returns:
+        Patients, sorted, and their distances, each ``(P,)``.
+
+    Raises:
+        ValueError: As `share_within`, or if `most` is below 1.
+    """
+    if most < 1:
+        raise ValueError(f"most must be at least 1, got {most}")
+    far = _check_distances(distances)
+    keys, codes = patient_codes(patients, rows=len(far))
+    order = np.lexsort((np.asarray(ranks), codes))
+    sizes = np.bincount(codes, minlength=len(keys))
+    turn = np.arange(len(far)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    first = order[turn < most]
+    best = np.full(len(keys), inf)
+    np.minimum.at(best, codes[first], far[first])
+    return keys, best
+
+
+def lroc_area(
+    labels: ArrayLike, scores: ArrayLike, located: ArrayLike, patients: ArrayLike, runs: ArrayLike | None = None
+) -> Estimate:
+    """Area under the localisation ROC curve: how often a positive is both placed rightly and scored above a negative.
+
+    A positive whose place is wrong counts as scored below every negative. Guessing gives no fixed value: the area is
+    at most the share of positives that are placed rightly, and half of it where scores are drawn at random.
+
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        scores: Finite, ``(N,)``.
+        located: Whether the place is right, ``(N,)``; not looked at where the label is 0.
+        patients: Whom each is of, ``(N,)``.
+        runs: Which network gave each score, as `clustered_auroc` takes it.
+
+    Raises:
+        ValueError: As `clustered_auroc`.
+
+    Source:
+        Swensson (1996), Med Phys 23(10), 1709-1725; as a Mann-Whitney statistic: Popescu (2007), Med Phys 34(5),
+        1556-1564.
+    """
+    truth = check_labels(labels)
+    values = check_scores(scores, rows=len(truth))
+    is_right = check_labels(located)
+    floor = values.min(initial=0.0) - 1.0
+    return clustered_auroc(truth, np.where(truth & ~is_right, floor, values), patients, runs)
+
+
+def _check_distances(distances: ArrayLike) -> Floats:
+    array = np.asarray(distances, dtype=np.float64)
+    if array.ndim != 1 or np.isnan(array).any() or (array < 0).any():
+        worst = nan if np.isnan(array).any() else float(array.min())
+        raise ValueError(f"distances must be one-dimensional and 0 or more, got {worst}")
+    return array

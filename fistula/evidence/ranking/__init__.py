@@ -1,0 +1,1 @@
+"""Areas under curves."""

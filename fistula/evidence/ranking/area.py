@@ -1,0 +1,113 @@
+"""The AUROC of one model with its interval, for slices of patients and over the runs of several folds and seeds."""
+
+from math import isnan, sqrt
+
+from numpy.typing import ArrayLike
+from scipy.optimize import brentq
+from scipy.special import expit, logit, stdtrit
+
+from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
+from fistula.evidence.ranking.placements import Placements, place
+from fistula.evidence.rates.counts import two_sided
+
+JACKKNIFE = "within runs, patients left out in turn, logit scale, t"
+
+
+def delong(labels: ArrayLike, scores: ArrayLike, level: float = 0.95) -> Estimate:
+    """The AUROC with DeLong's interval, which takes rows as independent: right only with one row a patient.
+
+    Symmetric, on the AUROC's own scale, cut at 0 and 1, as R's pROC gives it. Where nothing varies (a perfect score),
+    Newcombe's interval stands in.
+
+    Raises:
+        ValueError: As `place`.
+
+    Source:
+        DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44(3), 837-845.
+    """
+    method = name_method("DeLong", level)
+    placements = place(labels, scores)
+    value, variance = float(placements.aurocs[0]), float(placements.obuchowski()[0, 0])
+    if isnan(value) or isnan(variance) or variance < 1e-24:
+        return _without_variance(placements, method, level)
+    half = two_sided(level) * sqrt(variance)
+    return Estimate(value, max(0.0, value - half), min(1.0, value + half), method)
+
+
+def clustered_auroc(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    patients: ArrayLike,
+    runs: ArrayLike | None = None,
+    *,
+    level: float = 0.95,
+) -> Estimate:
+    """The AUROC within runs, with an interval for which patients are independent and slices are not.
+
+    The interval is made on the logit scale (so it stays inside (0, 1) and leans away from 1), from the spread of that
+    logit as each patient is left out in turn, with Student's t at `Placements.degrees`. Where nothing varies (a perfect
+    score), Newcombe's interval with Kish's number of patients as the sample size stands in.
+
+    Returns:
+        Undefined if there is no pair to compare; without an interval if one patient alone has a class, or all scores
+        are equal.
+
+    Raises:
+        ValueError: As `place`.
+
+    Source:
+        Jackknife: Efron & Tibshirani (1993), ch. 11; that it covers: `benchmarks/coverage.py`.
+    """
+    method = name_method(JACKKNIFE, level)
+    placements = place(labels, scores, patients, runs)
+    value, error, degrees = placements.contrast([1.0])
+    if isnan(value) or isnan(error) or error == 0 or not 0 < value < 1:
+        return _without_variance(placements, method, level)
+    quantile = float(stdtrit(degrees, (1 + level) / 2)) if not isnan(degrees) else two_sided(level)
+    half = quantile * placements.logit_error()
+    return Estimate(value, float(expit(logit(value) - half)), float(expit(logit(value) + half)), method)
+
+
+def hanley_mcneil_variance(auroc: float, *, positives: float, negatives: float) -> float:
+    """Variance of an AUROC from its value and the sample sizes alone.
+
+    Uses (m + n) / 2 - 1 in both places where Hanley & McNeil have m - 1 and n - 1, which makes it symmetric in AUROC.
+
+    Source:
+        Hanley & McNeil (1982), Radiology 143(1), 29-36; Newcombe (2006), Stat Med 25(4), 559-573, method 5.
+    """
+    others = (positives + negatives) / 2 - 1
+    shape = 1 + others * ((1 - auroc) / (2 - auroc) + auroc / (1 + auroc))
+    return auroc * (1 - auroc) * shape / (positives * negatives)
+
+
+def newcombe_interval(auroc: float, *, positives: float, negatives: float, level: float = 0.95) -> tuple[float, float]:
+    """The AUROCs that a score test would not reject: an interval that has a width even at AUROC 1 and 0.
+
+    Source:
+        Newcombe (2006), Stat Med 25(4), 559-573, method 5.
+    """
+    quantile = two_sided(level)
+
+    def excess(candidate: float) -> float:
+        variance = hanley_mcneil_variance(candidate, positives=positives, negatives=negatives)
+        return (candidate - auroc) ** 2 - quantile**2 * variance
+
+    tiny = 1e-12
+    low = 0.0 if auroc <= tiny else float(brentq(excess, tiny, auroc - tiny)) if excess(tiny) > 0 else 0.0
+    high = 1.0 if auroc >= 1 - tiny else float(brentq(excess, auroc + tiny, 1 - tiny)) if excess(1 - tiny) > 0 else 1.0
+    return low, high
+
+
+def _without_variance(placements: Placements, method: str, level: float) -> Estimate:
+    """The estimate where no variance can be had: Newcombe's interval at 0 and 1, else a reason."""
+    value = float(placements.aurocs[0])
+    if isnan(value):
+        return undefined(method, placements.reason)
+    if placements.reason:
+        return without_interval(value, method, placements.reason)
+    if 0 < value < 1:
+        return without_interval(value, method, "no patient differs from another")
+    positives, negatives = placements.effective
+    low, high = newcombe_interval(value, positives=positives, negatives=negatives, level=level)
+    return Estimate(value, low, high, name_method("Newcombe (2006), patients as sample size", level))

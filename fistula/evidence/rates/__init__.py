@@ -1,0 +1,1 @@
+"""Rates at a threshold."""

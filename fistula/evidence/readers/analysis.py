@@ -1,0 +1,250 @@
+"""Several readers of the same cases: modalities against each other, and a model against the readers.
+
+Obuchowski and Rockette's analysis of variance of the readers' figures of merit, with Hillis' degrees of freedom. A case
+is what is independent: a patient.
+"""
+
+from dataclasses import dataclass
+from math import inf, nan, sqrt
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import t as student
+
+from fistula.evidence.estimate import Estimate, name_method, without_interval
+from fistula.evidence.inputs import Floats, check_labels
+from fistula.evidence.readers.merit import Figure, auroc_figure
+
+
+@dataclass(frozen=True)
+class ReaderStudy:
+    """Figures of merit of every reader in every modality, and how they vary together with the cases.
+
+    Attributes:
+        figures: ``(M, R)``: M modalities, R readers.
+        covariance: Of the figures over cases, ``(M, R, M, R)``.
+        cases: How many.
+    """
+
+    figures: Floats
+    covariance: Floats
+    cases: int
+
+
+@dataclass(frozen=True)
+class ReaderTest:
+    """A mean over readers, or a difference of means, and the test of whether it is 0.
+
+    Attributes:
+        estimate: With its interval.
+        standard_error: NaN where there is none.
+        degrees: Of freedom; infinite for fixed readers.
+        statistic: t, or z for fixed readers.
+        p_value: Two-sided.
+        p_inferior: One-sided, of the null that it is `margin` or more below 0; NaN without a margin.
+    """
+
+    estimate: Estimate
+    standard_error: float
+    degrees: float
+    statistic: float
+    p_value: float
+    p_inferior: float = nan
+
+
+def study_readers(labels: ArrayLike, ratings: ArrayLike, figure: Figure = auroc_figure) -> ReaderStudy:
+    """Figures of all readers in all modalities, with the jackknife's covariance over cases.
+
+    Args:
+        labels: 0 or 1, ``(C,)``; at least two cases of each class.
+        ratings: ``(M, R, C)``, finite: every reader has read every case in every modality.
+        figure: What is compared.
+
+    Raises:
+        ValueError: If a rating is missing, a class has fewer than two cases, or the shapes do not fit.
+
+    Source:
+        Hillis, Obuchowski & Berbaum (2011), Acad Radiol 18(2), 129-142, on the jackknife in the OR method.
+    """
+    truth, values = check_labels(labels), np.asarray(ratings, dtype=np.float64)
+    if values.ndim != 3 or values.shape[2] != len(truth):
+        raise ValueError(f"ratings must have shape (modalities, readers, {len(truth)}), got {values.shape}")
+    if not np.isfinite(values).all():
+        modality, reader, case = np.argwhere(~np.isfinite(values))[0].tolist()
+        raise ValueError(f"reader {reader} has no rating of case {case} in modality {modality}")
+    if min(truth.sum(), (~truth).sum()) < 2:
+        raise ValueError("a reader study needs two cases of each class or more")
+    cases = len(truth)
+    figures, without = figure(truth, values.reshape(-1, cases))
+    takes_part = np.isfinite(without[0])
+    spread = without[:, takes_part] - without[:, takes_part].mean(axis=1, keepdims=True)
+    covariance = (1 - 1 / takes_part.sum()) * spread @ spread.T
+    return ReaderStudy(figures.reshape(values.shape[:2]), covariance.reshape(values.shape[:2] * 2), cases)
+
+
+def mean_of_readers(study: ReaderStudy, modality: int, *, readers: str = "random", level: float = 0.95) -> ReaderTest:
+    """Mean figure of a modality over its readers, from that modality's data alone.
+
+    Args:
+        study: From `study_readers`.
+        modality: Its number.
+        readers: ``random`` speaks of readers like these, ``fixed`` of these alone.
+        level: Of the interval.
+
+    Source:
+        Hillis (2007), Stat Med 26(3), 596-619, on degrees of freedom.
+    """
+    covariance = study.covariance[modality, :, modality, :]
+    return _one_modality(study.figures[modality], covariance, readers=readers, level=level, margin=None)
+
+
+def compare_modalities(
+    study: ReaderStudy,
+    first: int,
+    second: int,
+    *,
+    readers: str = "random",
+    margin: float | None = None,
+    level: float = 0.95,
+) -> ReaderTest:
+    """Mean difference of two modalities (first less second) over readers who read in both.
+
+    With ``random`` readers the error is the reader-by-modality mean square and what cases add to it, and the degrees of
+    freedom are Hillis'; with ``fixed`` ones the cases alone vary. Mean squares and covariances are of all modalities of
+    the study; parts of a variance that come out negative count as none.
+
+    Args:
+        study: From `study_readers`.
+        first: Number of a modality.
+        second: Of another.
+        readers: ``random`` or ``fixed``.
+        margin: Of non-inferiority, above 0: how far the first may lie below the second; None for no such test.
+        level: Of the interval.
+
+    Returns:
+        Without an interval for one random reader.
+
+    Raises:
+        ValueError: If `readers` is neither.
+
+    Source:
+        Obuchowski & Rockette (1995), Commun Stat Simul Comput 24(2), 285-308; Hillis (2007), Stat Med 26(3), 596-619.
+    """
+    value = float(study.figures[first].mean() - study.figures[second].mean())
+    modalities, number = study.figures.shape
+    method = _method(readers, level)
+    variance, same_reader, same_modality, neither = covariances(study)
+    if readers == "fixed":
+        beyond = (number - 1) * max(same_modality - neither, 0.0) if number > 1 else 0.0
+        error = sqrt(2 * max(0.0, variance - same_reader + beyond) / number)
+        return _tested(value, error, inf, method, level, margin)
+    if number < 2:
+        return _without(value, method)
+    left = study.figures - study.figures.mean(axis=0) - study.figures.mean(axis=1, keepdims=True) + study.figures.mean()
+    squares = float((left**2).sum()) / ((modalities - 1) * (number - 1))
+    error_square = squares + max(number * (same_modality - neither), 0.0)
+    degrees = error_square**2 / squares**2 * (modalities - 1) * (number - 1) if squares > 0 else inf
+    return _tested(value, sqrt(2 * error_square / number), degrees, method, level, margin)
+
+
+def compare_model(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    ratings: ArrayLike,
+    *,
+    figure: Figure = auroc_figure,
+    readers: str = "random",
+    margin: float | None = None,
+    level: float = 0.95,
+) -> ReaderTest:
+    """Figure of a model less the mean of the readers' on the same cases.
+
+    A model reads a case always alike, so it is no modality of the readers: what varies is each reader's difference from
+    it.
+
+    Args:
+        labels: 0 or 1, ``(C,)``.
+        scores: The model's, ``(C,)``; calls, 0 or 1, where the figure wants these.
+        ratings: The readers', ``(R, C)``.
+        figure: What is compared.
+        readers: ``random`` or ``fixed``.
+        margin: Of non-inferiority, above 0: how far the model may lie below the readers.
+        level: Of the interval.
+
+    Returns:
+        Without an interval for one random reader.
+
+    Raises:
+        ValueError: As `study_readers`.
+
+    Source:
+        Hillis et al. (2005), Stat Med 24(10), 1579-1607, eq. 23, for one modality; of differences from a standalone
+        system: Chakraborty (2017), Observer Performance Methods, ch. 22.
+    """
+    together = np.concatenate([np.asarray(ratings, dtype=np.float64), np.asarray(scores, dtype=np.float64)[None]])
+    study = study_readers(labels, together[None], figure)
+    contrast = np.hstack([-np.eye(len(together) - 1), np.ones((len(together) - 1, 1))])
+    figures = contrast @ study.figures[0]
+    covariance = contrast @ study.covariance[0, :, 0, :] @ contrast.T
+    return _one_modality(figures, covariance, readers=readers, level=level, margin=margin)
+
+
+def covariances(study: ReaderStudy) -> tuple[float, float, float, float]:
+    """Mean variance of a figure, and mean covariances over cases: same reader, same modality, neither the same.
+
+    They are Obuchowski and Rockette's error variance, Cov1, Cov2 and Cov3; NaN where there is no such pair.
+    """
+    modalities, readers = study.figures.shape
+    same_modality = np.eye(modalities, dtype=bool)[:, None, :, None]
+    same_reader = np.eye(readers, dtype=bool)[None, :, None, :]
+
+    def mean(of: NDArray[np.bool_]) -> float:
+        chosen = study.covariance[np.broadcast_to(of, study.covariance.shape)]
+        return float(chosen.mean()) if chosen.size else nan
+
+    return (
+        mean(same_modality & same_reader),
+        mean(~same_modality & same_reader),
+        mean(same_modality & ~same_reader),
+        mean(~same_modality & ~same_reader),
+    )
+
+
+def _one_modality(
+    figures: Floats, covariance: Floats, *, readers: str, level: float, margin: float | None
+) -> ReaderTest:
+    number, value, method = len(figures), float(figures.mean()), _method(readers, level)
+    if readers == "fixed":
+        return _tested(value, sqrt(max(0.0, float(covariance.mean()))), inf, method, level, margin)
+    if number < 2:
+        return _without(value, method)
+    squares = float(figures.var(ddof=1))
+    together = float(covariance[~np.eye(number, dtype=bool)].mean())
+    error_square = squares + max(number * together, 0.0)
+    degrees = error_square**2 / squares**2 * (number - 1) if squares > 0 else inf
+    return _tested(value, sqrt(error_square / number), degrees, method, level, margin)
+
+
+def _tested(value: float, error: float, degrees: float, method: str, level: float, margin: float | None) -> ReaderTest:
+    if error <= 0:
+        return ReaderTest(without_interval(value, method, "nothing varies"), 0.0, degrees, nan, nan)
+    half = float(student.ppf((1 + level) / 2, degrees)) * error
+    inferior = nan if margin is None else float(student.sf((value + margin) / error, degrees))
+    return ReaderTest(
+        estimate=Estimate(value, value - half, value + half, method),
+        standard_error=error,
+        degrees=degrees,
+        statistic=value / error,
+        p_value=float(2 * student.sf(abs(value) / error, degrees)),
+        p_inferior=inferior,
+    )
+
+
+def _without(value: float, method: str) -> ReaderTest:
+    return ReaderTest(without_interval(value, method, "only one reader"), nan, nan, nan, nan)
+
+
+def _method(readers: str, level: float) -> str:
+    if readers not in ("random", "fixed"):
+        raise ValueError(f"readers must be random or fixed, got {readers!r}")
+    return name_method(f"Obuchowski-Rockette, Hillis' degrees of freedom, {readers} readers, random cases", level)

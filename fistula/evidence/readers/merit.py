@@ -1,0 +1,54 @@
+"""Figures of merit of readers, each with what it would be without any one case: what a jackknife needs."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fistula.evidence.inputs import Bools, Floats
+from fistula.evidence.ranking.placements import place
+
+Figure = Callable[[Bools, Floats], tuple[Floats, Floats]]
+"""Maps labels ``(C,)`` and ratings ``(F, C)`` to figures ``(F,)`` and to those without each case ``(F, C)``.
+
+The latter are NaN for cases that have no part in the figure.
+"""
+
+
+def auroc_figure(labels: Bools, ratings: Floats) -> tuple[Floats, Floats]:
+    """The empirical AUROC, ties counting one half, and that without each case; ratings of any ordered scale."""
+    placed = place(labels, ratings.T)
+    return placed.aurocs, placed.left_out.T
+
+
+def share_figure(of_positives: bool) -> Figure:
+    """The share of right calls among the positives (sensitivity) or the negatives (specificity); calls are 0 or 1."""
+
+    def share(labels: Bools, ratings: Floats) -> tuple[Floats, Floats]:
+        counts = labels == of_positives
+        right = np.where(labels, ratings, 1 - ratings) * counts
+        total, number = right.sum(axis=1), counts.sum()
+        without = (total[:, None] - right) / (number - 1)
+        return total / number, np.where(counts, without, np.nan)
+
+    return share
+
+
+def mean_figure(labels: Bools, ratings: Floats) -> tuple[Floats, Floats]:
+    """The mean over all cases, such as of reading times, and that without each case."""
+    number = ratings.shape[1]
+    total = ratings.sum(axis=1)
+    return total / number, (total[:, None] - ratings) / (number - 1)
+
+
+def located_ratings(labels: Bools, ratings: Floats, located: Bools) -> Floats:
+    """Ratings whose AUROC is the area under the LROC curve: of a positive case found at a wrong place, below all.
+
+    Args:
+        labels: ``(C,)``.
+        ratings: ``(..., C)``.
+        located: Whether the place was right, ``(..., C)``; that of negative cases does not count.
+
+    Source:
+        Swensson (1996), Med Phys 23(10), 1709-1725.
+    """
+    return np.where(labels & ~located, ratings.min() - 1, ratings)

@@ -1,0 +1,1 @@
+"""What a configuration names, built and tried before it trains."""

@@ -1,0 +1,160 @@
+"""Networks as timm makes them: every mistake in a name, an option or a size is one line."""
+
+import difflib
+import inspect
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.models import build_model_with_cfg, resolve_model_input_args
+from torch import nn
+
+from fistula.errors import ConfigError, WeightsError
+from fistula.learning.weights.store import cached, fetch
+
+# Options that timm takes beside those of a network: they are keys of their own here, or would load other weights.
+RESERVED = (
+    {name for make in (timm.create_model, build_model_with_cfg) for name in inspect.signature(make).parameters}
+    | {"num_classes", "in_chans", "img_size", "features_only", "pruned"}
+) - {"kwargs"}
+UNKNOWN_OPTION = re.compile(r"unexpected keyword argument '(\w+)'")
+
+
+def located(architecture: str, *, download: bool) -> str:
+    """The name that timm finds a network by on this machine.
+
+    Raises:
+        ConfigError: If there is no such network.
+        WeightsError: If it is on the hub alone, and may not be fetched or cannot.
+    """
+    where = f"model.architecture={architecture}"
+    prefix, _, place = architecture.partition(":")
+    if prefix == "hf-hub":
+        config = cached(place, ["config.json"])
+        if config is None and not download:
+            remedy = f"Fetch it: fistula weights pull model=['{architecture}'] to=weights; or model.download=true"
+            raise WeightsError(where, "is not on this machine, and model.download is false", remedy=remedy)
+        folder = (config or fetch(place, ["config.json"], where=where)).parent
+    elif prefix == "local-dir":
+        folder = Path(place)
+    else:
+        _refuse_unknown(architecture.partition(".")[0], where="model.architecture", found=architecture)
+        return architecture
+    try:
+        name = json.loads((folder / "config.json").read_text())["architecture"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        rule = "must have a config.json that names one of timm's networks as its architecture"
+        raise ConfigError(where, rule, remedy="Save it by timm.models.push_to_hf_hub or save_for_hf") from error
+    _refuse_unknown(str(name), where=where, found=name)
+    return f"local-dir:{folder}"
+
+
+def made(
+    name: str, asked: str, settings: Mapping[str, Any], *, image_size: int | None, pretrained: bool = False
+) -> nn.Module:
+    """Let timm make a network.
+
+    Args:
+        name: As `located` has it.
+        asked: As the configuration names it.
+        settings: For timm.
+        image_size: Side of the images, pixels; given to those networks that have to know it. None: that of its weights.
+        pretrained: Whether to load the weights of ``settings["pretrained_cfg_overlay"]``.
+
+    Raises:
+        ConfigError: If it has no such option or takes no such images, or is no classifier.
+        WeightsError: If the weights do not fit.
+    """
+    where = f"model.architecture={asked}"
+    try:
+        arguments = resolve_model_input_args(name, {"img_size": image_size}, **settings)
+        network: Any = timm.create_model(arguments.pop("model_name"), pretrained=pretrained, **arguments)
+    except Exception as error:  # timm's networks have no error of their own
+        found = " ".join(str(error).split()) or type(error).__name__
+        if unknown := UNKNOWN_OPTION.search(found):
+            raise ConfigError(f"model.options.{unknown[1]}", f"is not an option of {asked}") from error
+        if pretrained and isinstance(error, RuntimeError):
+            remedy = "Choose the network and image_size these weights are of"
+            raise WeightsError(where, "does not take these weights", found=found[:200], remedy=remedy) from error
+        options = f" with model.options={settings['options']}" if settings.get("options") else ""
+        rule = f"cannot be made for images of {image_size or 'its own'} pixels{options}"
+        raise ConfigError(where, rule, found=found[:200], remedy="Try image_size=pretrained") from error
+    if not hasattr(network, "get_classifier") or network.num_classes != settings["num_classes"]:
+        raise ConfigError(where, "has no classifier", remedy="Choose another network: docs/networks.md")
+    return network
+
+
+def checked_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The options of a network, none of which is a key of its own.
+
+    Raises:
+        ConfigError: If one is, or they are no keys with values.
+    """
+    if not isinstance(options, Mapping | None):
+        raise ConfigError("model.options", "must be keys with values", found=options, remedy="{drop_path_rate: 0.1}")
+    for name in options or ():
+        if name in RESERVED or not isinstance(name, str):
+            raise ConfigError(f"model.options.{name}", "is not an option of a network: it follows from other keys")
+    return dict(options or {})
+
+
+def colour_constants(**given: float | Sequence[float] | None) -> dict[str, tuple[float, ...]]:
+    """Mean and standard deviation of the colours, as timm has them, where they are given.
+
+    Raises:
+        ConfigError: If one is neither a number nor three, or is out of its range.
+    """
+    constants = {}
+    for key, value in given.items():
+        if value is None:
+            continue
+        values = list(value) if isinstance(value, list | tuple) else [value] * 3
+        numbers = [one for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
+        low = 0 if key == "mean" else 1e-6
+        if len(values) != 3 or len(numbers) != 3 or not all(low <= one <= 1 for one in numbers):
+            rule = f"must be a number in {'[0, 1]' if key == 'mean' else '(0, 1]'}, or three, or null"
+            raise ConfigError(f"model.{key}", rule, found=value, remedy=f"For example model.{key}=0.5")
+        constants[key] = tuple(float(one) for one in numbers)
+    return constants
+
+
+def start_near_even(heads: Sequence[nn.Module]) -> None:
+    """Give the fresh classifier small weights, so that training starts from nearly even probabilities.
+
+    timm draws the classifier of its EfficientNets from a range that grows as the classes get fewer: with two, the
+    first losses are near 10 instead of 0.7, and what they do to pretrained layers takes epochs to mend.
+    """
+    for layer in (layer for head in heads for layer in head.modules()):
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.trunc_normal_(layer.weight, std=0.01)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def _refuse_unknown(name: str, *, where: str, found: str) -> None:
+    if timm.is_model(name):
+        return
+    near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
+    remedy = f"Did you mean {' or '.join(near)}?" if near else "timm.list_models() lists what there is"
+    raise ConfigError(where, "must be the name of a timm network", found=found, remedy=remedy)
+
+
+def checkpoint_gradients(network: Any) -> None:
+    """Let a network keep what its blocks are given alone, and compute what is inside them again when it learns.
+
+    It is one of timm's. Its gradients stay the same; batch norms move their statistics twice a step.
+
+    Raises:
+        ConfigError: If timm's network cannot.
+
+    Source:
+        Chen et al. (2016), Training deep nets with sublinear memory cost, arXiv 1604.06174.
+    """
+    try:
+        network.set_grad_checkpointing(True)
+    except (AttributeError, AssertionError) as error:
+        rule, remedy = "is not for this network", "Leave it out; micro_batches=2 saves memory with any"
+        raise ConfigError("gradient_checkpointing", rule, found=type(network).__name__, remedy=remedy) from error

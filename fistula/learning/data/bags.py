@@ -1,0 +1,172 @@
+"""What is scored: a slice, or a patient with all slices, one bag; a slice is a bag of one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fistula.cohort.manifest import Cohort
+from fistula.errors import ConfigError, DataError
+from fistula.learning.data.slices import Batch
+
+UNITS = ("slice", "patient")
+
+
+@dataclass(frozen=True)
+class Bags:
+    """B bags of N slices, one bag's slices after another's.
+
+    Attributes:
+        rows: Of the manifest, ``(N,)``.
+        copies: For each slice 0, or the number of a jittered copy of it made before the split, ``(N,)``.
+        sizes: Slices of each bag, at least 1, ``(B,)``; their sum is N.
+        labels: Of the bags, ``(B,)``.
+    """
+
+    rows: NDArray[np.int64]
+    copies: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Where each bag's slices begin, ``(B,)``."""
+        return np.cumsum(self.sizes) - self.sizes
+
+
+class BagDataset(Dataset):
+    """Bags of a part, as batches whose slices stand one bag after another; asked for as a `SliceDataset` is.
+
+    Args:
+        slices: The bags' slices, one bag's after another's: a dataset of images or of features.
+        bags: How many are of each.
+        positions: Of the slices in mm, ``(N,)``.
+        slice_labels: ``(N,)``, -1 where there is none.
+        most: Slices that are drawn from a bag, anew each epoch; None takes all.
+        seed: Of that draw.
+    """
+
+    def __init__(
+        self,
+        slices: Any,
+        bags: Bags,
+        *,
+        positions: Tensor,
+        slice_labels: Tensor,
+        most: int | None,
+        seed: int,
+    ) -> None:
+        self.slices, self.bags, self.most, self.seed = slices, bags, most, seed
+        self.positions, self.slice_labels = positions, slice_labels
+
+    def __len__(self) -> int:
+        return len(self.bags)
+
+    def __getitems__(self, draws: list[int]) -> Batch:
+        """Fetch a whole batch."""
+        chosen = [self._slices(*divmod(draw, len(self))) for draw in draws]
+        positions = np.concatenate([numbers for _, numbers in chosen])
+        epochs = np.concatenate([np.full(len(numbers), epoch) for epoch, numbers in chosen])
+        batch = self.slices.__getitems__((epochs * len(self.slices) + positions).tolist())
+        places = torch.from_numpy(positions)
+        return batch | {
+            "label": torch.from_numpy(self.bags.labels[np.array(draws) % len(self)]),
+            "sizes": [len(numbers) for _, numbers in chosen],
+            "position": self.positions[places],
+            "slice_label": self.slice_labels[places],
+        }
+
+    def _slices(self, epoch: int, bag: int) -> tuple[int, NDArray[np.int64]]:
+        """The epoch, and places of a bag's slices that it sees: all, or as many as may be, in their order."""
+        start, size = self.bags.starts[bag], self.bags.sizes[bag]
+        numbers = np.arange(start, start + size)
+        if self.most is not None and size > self.most:
+            random = np.random.default_rng((self.seed, epoch, int(self.bags.rows[start])))
+            numbers = np.sort(random.choice(numbers, self.most, replace=False))
+        return epoch, numbers
+
+
+def bags_of(cohort: Cohort, parts: pl.DataFrame, part: str, *, unit: str, are_grades: bool = False) -> Bags:
+    """The bags of one part of a fold.
+
+    By slice, every slice that the split names is a bag. By patient, a bag has every eligible slice of a patient whom
+    the split names, with a label or without, in the order in which they lie: by series, stack and position.
+
+    Args:
+        cohort: As `fistula ingest` wrote it.
+        parts: Columns ``slice_key copy part``, one fold of a split.
+        part: ``train``, ``val`` or ``test``.
+        unit: One of `UNITS`.
+        are_grades: Whether the classes are.
+
+    Raises:
+        ConfigError: If the unit is neither.
+        DataError: If by patient, and a patient stands in two parts, or classes of a patient cannot be made one.
+    """
+    if unit not in UNITS:
+        raise ConfigError("unit", f"must be {' or '.join(UNITS)}", found=unit)
+    images = parts.join(cohort.labelled.select("slice_key", "row", "patient_key", "label"), on="slice_key")
+    if unit == "patient":
+        return _of_patients(cohort, images, part, are_grades=are_grades)
+    chosen = images.filter(pl.col("part") == part).sort("row", "copy")
+    ones = np.ones(len(chosen), np.int64)
+    return Bags(chosen["row"].to_numpy(), chosen["copy"].to_numpy(), ones, chosen["label"].to_numpy())
+
+
+def patient_labels(manifest: pl.DataFrame, *, num_classes: int, are_grades: bool = False) -> pl.DataFrame:
+    """The class of each patient: the one the table gave to the patient, else the highest of the slices'.
+
+    Returns:
+        Columns ``patient_key label``, sorted; patients without a label are left out.
+
+    Raises:
+        DataError: If there are more than two classes that are no grades, and a patient whose slices differ in class has
+            none of their own.
+    """
+    found = manifest.group_by("patient_key").agg(
+        own=pl.col("patient_label").drop_nulls().first(),
+        highest=pl.col("label").max(),
+        classes=pl.col("label").drop_nulls().n_unique(),
+    )
+    torn = found.filter(pl.col("own").is_null() & (pl.col("classes") > 1))
+    if num_classes > 2 and len(torn) and not are_grades:
+        raise DataError(
+            "unit=patient",
+            "needs one class a patient where there are more than two classes",
+            found=f"{len(torn)} patients with slices of several",
+            remedy="Give the patients' own in a table with labels.level=patient; for grades say loss=ordinal",
+        )
+    labels = found.select("patient_key", label=pl.coalesce("own", "highest")).drop_nulls()
+    return labels.sort("patient_key")
+
+
+def _of_patients(cohort: Cohort, images: pl.DataFrame, part: str, *, are_grades: bool) -> Bags:
+    torn = images.group_by("patient_key").agg(pl.col("part").n_unique()).filter(pl.col("part") > 1)
+    if len(torn):
+        remedy = "Use a split by patient, such as split=patient_kfold"
+        found = f"{len(torn)} patients in several parts"
+        raise DataError("unit=patient", "needs each patient in one part of the split", found=found, remedy=remedy)
+    if (images["copy"] > 0).any():
+        rule, remedy = "takes each slice once, and no copies made beforehand", "Use augmentation=color_jitter"
+        raise DataError("unit=patient", rule, remedy=remedy)
+    wanted = images.filter(pl.col("part") == part)["patient_key"].unique()
+    labels = patient_labels(cohort.manifest, num_classes=len(cohort.classes), are_grades=are_grades)
+    slices = (
+        cohort.manifest.with_row_index("row")
+        .filter(pl.col("patient_key").is_in(wanted.implode()))
+        .join(labels.rename({"label": "of_patient"}), on="patient_key")
+        .sort("patient_key", "series_key", "volume", "position_mm", "slice_key", nulls_last=True)
+        .cast({"row": pl.Int64})
+    )
+    bags = slices.group_by("patient_key", maintain_order=True).agg(pl.len(), pl.col("of_patient").first())
+    none = np.zeros(len(slices), np.int64)
+    sizes = bags["len"].cast(pl.Int64).to_numpy()
+    return Bags(slices["row"].to_numpy(), none, sizes, bags["of_patient"].to_numpy())

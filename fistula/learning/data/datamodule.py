@@ -1,0 +1,250 @@
+"""The three parts of one fold of a cohort, as data loaders."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import albumentations
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from fistula.cohort.manifest import Cohort
+from fistula.cohort.split_table import PARTS
+from fistula.learning.data.adjacent import channel_rows
+from fistula.learning.data.bags import BagDataset, Bags, bags_of
+from fistula.learning.data.covariates import accompanied, values_of
+from fistula.learning.data.resized import resized
+from fistula.learning.data.slices import DeviceDataset, FeatureDataset, Images, Resize, SliceDataset
+from fistula.learning.expansion import Expanded, with_copies
+from fistula.learning.pipeline import following
+from fistula.learning.places.points import points_of
+from fistula.learning.sampling import EpochSampler, ProcessSampler
+from fistula.learning.training.hardware import auto_workers
+
+AUTO = "auto"
+SHARE_OF_CARD = 0.1  # of its free memory, that a part of the cohort may take; several runs may share a card
+
+
+class FistulaDataModule(LightningDataModule):
+    """Serve the train, val and test slices of one fold.
+
+    Args:
+        cohort: As `fistula ingest` wrote it.
+        parts: Columns ``slice_key copy part``, one fold of a split.
+        expansion: What makes the copies of slices that a split by image may ask for.
+        augmentation: Random pipeline for training slices; keeps dtype, shape and range. An `Expanded` one makes copies
+            of them beforehand instead.
+        sampler: Called with the training slices and ``seed``; gives what an epoch sees, in order.
+        resize: To the network's input.
+        num_slices: That an image is made of; as `channel_rows` has it.
+        batch_size: Bags a batch: slices, or patients.
+        num_workers: Loader processes; 0 loads in the main process; ``auto``: as many as `auto_workers` says.
+        seed: Of the order and of the augmentation.
+        unit: What is scored, a bag: ``slice`` or ``patient``.
+        slices_per_step: Of a bag that training draws at each step; None takes all. Evaluation takes all.
+        covariates: Names of what else is known of a bag.
+        kinds: Of points that training is given, moved with what moves the image; the finding's first.
+        are_grades: Whether the classes are; a patient has the highest of the slices'.
+
+    Attributes:
+        bags: Of each part.
+        known: Covariates of each part's bags, ``(B, C)``; empty without covariates.
+        first_epoch: Number of the epoch that training begins with; above 0 where it goes on.
+        features: Of the slices of train and val, ``(M, F)``, where a frozen network has seen them before.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        parts: pl.DataFrame,
+        *,
+        expansion: albumentations.Compose,
+        augmentation: albumentations.Compose,
+        sampler: Callable[..., EpochSampler],
+        resize: Resize,
+        num_slices: int,
+        batch_size: int,
+        num_workers: int | str,
+        seed: int,
+        unit: str = "slice",
+        slices_per_step: int | None = None,
+        covariates: Sequence[str] = (),
+        kinds: tuple[str, ...] = (),
+        are_grades: bool = False,
+    ) -> None:
+        super().__init__()
+        self.cohort, self.kinds = cohort, kinds
+        self.expansion, self.augmentation = expansion, augmentation
+        if isinstance(augmentation, Expanded):
+            labels = cohort.labelled.select("slice_key", "label")
+            parts = with_copies(parts, augmentation, labels, num_classes=len(cohort.classes))
+            # From here on the copies are slices like others: no epoch draws anything anew.
+            self.expansion, self.augmentation = augmentation, albumentations.Compose([], seed=seed)
+        if kinds:
+            self.expansion, self.augmentation = following(self.expansion), following(self.augmentation)
+        self.resize, self.batch_size, self.num_workers, self.seed = resize, batch_size, num_workers, seed
+        self.channels = channel_rows(cohort.manifest, num_slices)
+        self.make_sampler, self.first_epoch = sampler, 0
+        self.features: dict[str, Tensor] = {}
+        self.unit, self.slices_per_step = unit, slices_per_step
+        taken = partial(bags_of, cohort, parts, unit=unit, are_grades=are_grades)
+        self.bags: dict[str, Bags] = {part: taken(part) for part in PARTS}
+        self.known: dict[str, Tensor] = {}
+        for part, bags in self.bags.items() if covariates else ():
+            self.known[part] = values_of(cohort.manifest[bags.rows.tolist()], covariates, bags.sizes)
+
+    @property
+    def num_classes(self) -> int:
+        """How many logits the network must give."""
+        return len(self.cohort.classes)
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Training bags of each class."""
+        return np.bincount(self.bags["train"].labels, minlength=self.num_classes).tolist()
+
+    @cached_property
+    def points(self) -> NDArray[np.float32] | None:
+        """Of all slices, in the network's input, ``(N, M, 2)``; None where none are asked for."""
+        return points_of(self.cohort, self.kinds, image_size=self.resize.image_size) if self.kinds else None
+
+    @cached_property
+    def images(self) -> Images:
+        """The cohort's slices at the network's size, as far as any fold or part asks for them."""
+        asked = np.concatenate([bags.rows for bags in self.bags.values()])
+        if self.unit == "slice":  # those of other folds and splits too: all runs share the file
+            asked = self.cohort.labelled["row"].to_numpy()
+        return resized(self.cohort, self.resize, np.unique(self.channels[asked]))
+
+    def prepare_data(self) -> None:
+        """Resize the cohort, in one process of a run; the others find the file."""
+        _ = self.images
+
+    def train_dataloader(self) -> DataLoader:
+        augmentation = self.augmentation if self.augmentation.transforms else None
+        dataset = self._dataset("train", augmentation, most=self.slices_per_step)
+        sampler = self.make_sampler(self._units("train"), seed=self.seed)
+        # Lightning tells a sampler its epoch, but where training goes on, only after workers have begun to fetch.
+        sampler.set_epoch(self.first_epoch)
+        if self._world > 1:
+            sampler = ProcessSampler(sampler, rank=self._rank, world=self._world)
+        return DataLoader(
+            accompanied(dataset, self.known.get("train")),
+            batch_size=self.batch_size,
+            sampler=sampler,
+            # BatchNorm cannot normalise a batch of one.
+            drop_last=self.unit == "slice" and len(sampler) % self.batch_size == 1,
+            **self._loading(dataset, augments=augmentation is not None),
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        dataset = self._dataset("val", None)
+        # Each slice at one process and none twice; what they sum up need not be of the same size.
+        own = range(self._rank, len(self.bags["val"]), self._world)
+        return self._in_order(dataset, own if self._world > 1 else None, part="val")
+
+    def part_dataloader(self, part: str) -> DataLoader:
+        """Every slice of a part once, in the order of its bags, unaugmented."""
+        return self._in_order(self._images(part, None), part=part if self.unit == "slice" else "")
+
+    @property
+    def _world(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    @property
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer else 0
+
+    @property
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+    def _in_order(self, dataset: Dataset, positions: Sequence[int] | None = None, *, part: str) -> DataLoader:
+        return DataLoader(
+            accompanied(dataset, self.known.get(part)),
+            sampler=positions,
+            # A bag comes whole, and may be large: as many images as there would be, were each a bag.
+            batch_size=max(1, 2 * self.batch_size // self._images_of_a_bag(dataset)),
+            **self._loading(dataset, augments=False),
+        )
+
+    def _loading(self, dataset: Dataset, *, augments: bool) -> dict[str, Any]:
+        """How a loader brings a part's slices to the device."""
+        on_card = self._device.type == "cuda"
+        is_there = not isinstance(getattr(dataset, "slices", dataset), SliceDataset)
+        workers = auto_workers(on_card=on_card, augments=augments) if self.num_workers == AUTO else self.num_workers
+        workers = 0 if is_there else int(workers)
+        return {
+            "num_workers": workers,
+            "persistent_workers": workers > 0 and augments,
+            "pin_memory": on_card and not is_there,  # copies then run beside the network
+            "collate_fn": already_a_batch,
+            "generator": torch.Generator(),  # else a loader draws from the network's random numbers
+        }
+
+    def _units(self, part: str) -> pl.DataFrame:
+        """One row a bag: the manifest's of its first slice, with the bag's label."""
+        bags = self.bags[part]
+        first = self.cohort.manifest[bags.rows[bags.starts].tolist()]
+        return first.with_columns(pl.Series("label", bags.labels))
+
+    def _dataset(self, part: str, augmentation: albumentations.Compose | None, *, most: int | None = None) -> Dataset:
+        """The bags of a part; slices that a frozen network has seen before as their features."""
+        bags = self.bags[part]
+        if part in self.features:
+            slices: Any = FeatureDataset(self.features[part], self._labels[bags.rows])
+        else:
+            slices = self._images(part, augmentation)
+        if self.unit == "slice":
+            return slices
+        labels = torch.from_numpy(self._labels[bags.rows])
+        return BagDataset(slices, bags, positions=self.positions(part), slice_labels=labels, most=most, seed=self.seed)
+
+    def positions(self, part: str) -> Tensor:
+        """Of the slices of a part's bags in mm, float32 ``(N,)``; 0 where a slice has none."""
+        known = self.cohort.manifest["position_mm"].fill_null(0.0).to_numpy()
+        return torch.from_numpy(known[self.bags[part].rows].astype(np.float32))
+
+    def _images(self, part: str, augmentation: albumentations.Compose | None) -> SliceDataset | DeviceDataset:
+        bags = self.bags[part]
+        if augmentation is None and not bags.copies.any() and self._fits_card(bags.rows):
+            card, points = self._device, self.points
+            return DeviceDataset(self.images, self._labels, self.channels, bags.rows, device=card, points=points)
+        return SliceDataset(
+            self.images,
+            self._labels,
+            self.channels,
+            bags.rows,
+            bags.copies,
+            augmentation=augmentation,
+            expansion=self.expansion,
+            seed=self.seed,
+            points=self.points,
+        )
+
+    @property
+    def _labels(self) -> NDArray[np.int64]:
+        """Of the manifest's slices, -1 where there is none."""
+        return self.cohort.manifest["label"].fill_null(-1).to_numpy()
+
+    def _images_of_a_bag(self, dataset: Dataset) -> int:
+        """At most; 1 where there are features instead."""
+        has_images = isinstance(dataset, BagDataset) and not isinstance(dataset.slices, FeatureDataset)
+        return max(int(bags.sizes.max(initial=1)) for bags in self.bags.values()) if has_images else 1
+
+    def _fits_card(self, rows: NDArray[np.int64]) -> bool:
+        """Whether these slices take a small part of what is free on the run's card."""
+        if self._device.type != "cuda":
+            return False
+        free, _ = torch.cuda.mem_get_info(self._device)
+        return self.channels[rows].size * self.resize.image_size**2 < SHARE_OF_CARD * free
+
+
+def already_a_batch(batch: Any) -> Any:
+    """Collate nothing: `SliceDataset.__getitems__` already gives a whole batch."""
+    return batch

@@ -1,0 +1,1 @@
+"""Maps of a finding, and the points that they learn from."""

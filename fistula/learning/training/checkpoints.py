@@ -1,0 +1,120 @@
+"""The two checkpoints of a run: its best weights, and all that training needs to go on."""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
+
+from fistula.errors import TrainingError
+from fistula.learning.training.watched import TIE_BREAKER, WATCHED, better, check_watched
+
+WRITING_SHARE = 50  # so many times as long as writing `last.ckpt` takes is trained before it is written again
+
+
+class BestWeights(ModelCheckpoint):
+    """Keep the weights of the best epoch, alone, as `best.ckpt`.
+
+    Where the metric is as good as the best, a lower loss on validation is better.
+
+    Args:
+        folder: The run's.
+        monitor: The metric; ``epoch`` keeps the last epoch's weights.
+
+    Raises:
+        ConfigError: If no such metric is there to watch.
+    """
+
+    def __init__(self, folder: Path | None, *, monitor: str) -> None:
+        check_watched("checkpoint.monitor", monitor, ("epoch", *WATCHED))
+        super().__init__(
+            folder,
+            filename="best",
+            monitor=monitor,
+            mode=better(monitor),
+            save_weights_only=True,
+            enable_version_counter=False,
+        )
+        self.lowest_loss = torch.tensor(torch.inf)
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        is_better = super().check_monitor_top_k(trainer, current)
+        loss = trainer.callback_metrics.get(TIE_BREAKER, torch.tensor(torch.inf)).cpu()
+        if current is not None and not is_better and self.best_model_score is not None:
+            is_tie = bool(current.cpu() == self.best_model_score.cpu() and loss < self.lowest_loss)
+            is_better = trainer.strategy.reduce_boolean_decision(is_tie)
+        if is_better:
+            self.lowest_loss = loss
+        return is_better
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"lowest_loss": self.lowest_loss}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.lowest_loss = state_dict["lowest_loss"]
+
+
+class LastCheckpoint(Checkpoint):
+    """Write everything that training needs to go on as `last.ckpt`, whole or not at all, at the end of an epoch.
+
+    Of every epoch, unless epochs are so short that writing would take more than a fiftieth of the time: then one that
+    is killed trains again for at most fifty times as long as writing takes.
+
+    A kind of `Checkpoint`, because Lightning calls those after all other callbacks: the best epoch so far and the
+    history are in it.
+
+    Args:
+        folder: The run's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "last.ckpt"
+        self._next = 0.0
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        started = time.monotonic()
+        # Every process of a run takes part in writing, and their clocks differ.
+        if trainer.strategy.broadcast(started >= self._next):
+            trainer.save_checkpoint(self.path)
+            ended = time.monotonic()
+            self._next = ended + WRITING_SHARE * (ended - started)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its place, then rename it: Lightning's own way copies it twice, once over to /tmp."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write what `torch.save` can.
+
+        Raises:
+            TrainingError: If the disk is full, or cannot be written to.
+        """
+        partial = Path(path).with_name(f".{Path(path).name}.partial")
+        try:
+            torch.save(checkpoint, partial)
+            partial.replace(path)
+        except (OSError, RuntimeError) as error:  # PyTorch's own writer knows no more than that it failed
+            partial.write_bytes(b"")  # PyTorch still has it open: unlinked alone it would go on taking its space
+            partial.unlink()
+            free = f"{shutil.disk_usage(partial.parent).free / 1e6:.0f} MB free"
+            remedy = "Free some space; the same command then goes on from the last checkpoint"
+            raise TrainingError(path, "cannot be written", found=free, remedy=remedy) from error
+
+
+def epoch_of(checkpoint: Path) -> int:
+    """The last epoch that a checkpoint has behind it.
+
+    Raises:
+        TrainingError: If it cannot be read.
+    """
+    try:
+        return int(torch.load(checkpoint, weights_only=True, mmap=True)["epoch"])
+    except Exception as error:
+        remedy = "Remove it: the run then begins anew, and ends with the same scores"
+        raise TrainingError(checkpoint, f"cannot be read ({str(error).splitlines()[0]})", remedy=remedy) from error

@@ -1,0 +1,246 @@
+"""External cohorts of a study: the numbers of each beside the internal ones, everything that was learned held fixed."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from fistula.errors import DataError
+from fistula.evidence.design.subgroups import subgroup_aurocs
+from fistula.evidence.estimate import Estimate
+from fistula.evidence.independent import independent_difference
+from fistula.evidence.probability.calibration import brier_score
+from fistula.evidence.probability.logistic import calibration_line
+from fistula.evidence.probability.recalibration import Recalibrated, recalibrations
+from fistula.evidence.standard import METRICS, standard_metrics
+from fistula.report.pooling import judged, one_against_rest
+from fistula.report.results import Row
+from fistula.report.sections.further import Groups
+from fistula.report.study import Configuration, Run, Study
+
+FOLDER = "external"
+KEPT = "evaluate.json"
+TABLES = ("predictions.parquet", "patients.parquet")
+PLACES = "places.parquet"
+FACTORS = ("site", "scanner")
+
+
+@dataclass(frozen=True)
+class External:
+    """One folder that `fistula evaluate` wrote.
+
+    Attributes:
+        folder: Where it lies; its name is that of the cohort.
+        record: What `evaluate.json` holds.
+        runs: Of the study, that scored it.
+        predictions: One row a unit and run.
+        patients: One row a patient: where from, how familiar, and the answer.
+        places: One row a slice and kind of point; None where the runs name no places.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    runs: list[Run]
+    predictions: pl.DataFrame
+    patients: pl.DataFrame
+    places: pl.DataFrame | None
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+@dataclass(frozen=True)
+class Outside:
+    """One class of an external cohort at one level.
+
+    Attributes:
+        external: Where the scores lie.
+        positive: The class held against the rest.
+        level: ``slice`` or ``patient``.
+        configuration: Whose runs scored it.
+        rows: Of the ensemble, one a unit: ``unit patient_key label score calibrated called``; score and calibrated are
+            means over the runs, and a unit is called positive where the scores lie above the runs' own thresholds on
+            average, as `fistula predict` decides.
+        estimates: Of the ensemble, by the names of `METRICS`.
+        single: Of the runs one by one, pooled as the internal ones are.
+        inside: The configuration's internal results at the level.
+        differences: Inside less outside, single networks on both sides, by the names of `METRICS`.
+        line: Calibration intercept and slope; None where scores could not be calibrated.
+        expected: Mean calibrated probability, and the observed share.
+        brier: Of the calibrated probabilities.
+        groups: AUROC by site and by scanner, where there are several.
+        recalibrated: What a few of these patients would mend.
+        abstained: Patients to whom `fistula predict` gives no answer, and of how many.
+    """
+
+    external: External
+    positive: str
+    level: str
+    configuration: Configuration
+    rows: pl.DataFrame
+    estimates: dict[str, Estimate]
+    single: dict[str, Estimate]
+    inside: Row
+    differences: dict[str, Estimate]
+    line: tuple[Estimate, Estimate] | None
+    expected: tuple[float, float] | None
+    brier: float | None
+    groups: list[Groups]
+    recalibrated: list[Recalibrated]
+    abstained: tuple[int, int]
+
+    @property
+    def num(self) -> tuple[int, int]:
+        """Units, and of them positive."""
+        return len(self.rows), int(self.rows["label"].sum())
+
+
+def read_externals(study: Study) -> list[External]:
+    """The external cohorts listed under a study, by name.
+
+    Raises:
+        DataError: If one was changed, or was scored by runs that the study no longer has.
+    """
+    # A folder whose name begins with a dot was being written when its process was killed.
+    folders = sorted(path.parent for path in (study.folder / FOLDER).glob(f"[!.]*/{KEPT}"))
+    return [read_external(study, folder) for folder in folders]
+
+
+def read_external(study: Study, folder: Path) -> External:
+    """One of them; errors as `read_externals`."""
+    path, remedy = folder / KEPT, f"Remove {folder} and evaluate the cohort again"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        names, files = {run["name"]: run["fingerprint"] for run in record["runs"]}, record["files"]
+        found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
+        tables = [pl.read_parquet(folder / name) for name in TABLES]
+        places = pl.read_parquet(folder / PLACES) if PLACES in files else None
+    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+        raise DataError(path, f"cannot be read as an evaluation ({error})", remedy=remedy) from error
+    changed = sorted(name for name, digest in files.items() if found[name] != digest)
+    if changed:
+        raise DataError(folder, "must be as it was written", found=f"{', '.join(changed)} changed", remedy=remedy)
+    runs = [run for run in study.runs if names.get(run.folder.name) == run.record.get("fingerprint")]
+    if len(runs) < len(names):
+        rule = "must have been scored by finished runs of this study"
+        lost = sorted(set(names) - {run.folder.name for run in runs})
+        raise DataError(path, rule, found=", ".join(lost), remedy=remedy)
+    return External(folder, record, runs, tables[0], tables[1], places)
+
+
+def outside(study: Study, external: External, rows: list[Row], *, primary: str, scaling: str) -> list[Outside]:
+    """Every class and level of an external cohort.
+
+    Args:
+        study: That it is listed under.
+        external: With its scores.
+        rows: The study's internal results.
+        primary: The level that is calibrated and split up.
+        scaling: One of `pooling.SCALINGS`.
+    """
+    own = external.runs[0].folder
+    configuration = next(c for c in study.configurations if own in [run.folder for run in c.runs])
+    inside = [row for row in rows if row.configuration.name == configuration.name]
+    levels = ("slice", "patient") if external.predictions["slice_key"].null_count() == 0 else ("patient",)
+    return [
+        _outside(
+            study,
+            external,
+            next(row for row in inside if (row.positive, row.level) == (positive, level)),
+            in_full=level == primary or len(levels) == 1,
+            scaling=scaling,
+        )
+        for positive in study.positives
+        for level in sorted(levels, key=lambda level: level != primary)
+    ]
+
+
+def _outside(study: Study, external: External, inside: Row, *, in_full: bool, scaling: str) -> Outside:
+    positive, level = inside.positive, inside.level
+    long = external_rows(study, external, positive, level=level, scaling=scaling)
+    ensemble = ensemble_rows(long)
+    columns = ("label", "score", "called", "patient_key")
+    single = standard_metrics(*(long[name].to_numpy() for name in (*columns, "run")))
+    line, expected, brier, groups, mended = None, None, None, [], []
+    if in_full and not ensemble["calibrated"].has_nulls():
+        labels, chances, owners = (ensemble[name].to_numpy() for name in ("label", "calibrated", "patient_key"))
+        line, brier = calibration_line(labels, chances, owners), brier_score(labels, chances)
+        expected = float(chances.mean()), float(labels.mean())
+        mended = recalibrations(labels, chances, owners)
+    if in_full:
+        groups = _groups(ensemble, external)
+    return Outside(
+        external=external,
+        positive=positive,
+        level=level,
+        configuration=inside.configuration,
+        rows=ensemble,
+        estimates=standard_metrics(*(ensemble[name].to_numpy() for name in columns)),
+        single=single,
+        inside=inside,
+        differences={name: independent_difference(inside.estimates[name], single[name]) for name in METRICS},
+        line=line,
+        expected=expected,
+        brier=brier,
+        groups=groups,
+        recalibrated=mended,
+        abstained=(int((external.patients["answer"] == "abstain").sum()), len(external.patients)),
+    )
+
+
+def external_rows(study: Study, external: External, positive: str, *, level: str, scaling: str) -> pl.DataFrame:
+    """Rows of every run, as `pooling.test_rows` has them of the study's own, and the ``threshold`` of each run."""
+    tables = []
+    for number, run in enumerate(external.runs):
+        rows = one_against_rest(
+            study,
+            external.predictions.filter(pl.col("run") == run.folder.name),
+            positive,
+            part="external",
+            where=external.folder / TABLES[0],
+            remedy=f"Remove {external.folder} and evaluate the cohort again",
+        )
+        rows = judged(study, run, rows, positive, level=level, scaling=scaling)
+        threshold = study.threshold(run, positive, level=level)
+        tables.append(rows.with_columns(run=pl.lit(number, pl.Int64), threshold=pl.lit(threshold)))
+    columns = tables[0].columns
+    return pl.concat([table.select(columns) for table in tables]).sort("run", "unit")
+
+
+def ensemble_rows(long: pl.DataFrame) -> pl.DataFrame:
+    """The runs as one: see `Outside.rows`."""
+    number = long["run"].n_unique()
+    # A sum in the order of the runs: a mean over a group may add in any order, and so round otherwise.
+    parts = [rows.sort("unit") for rows in long.partition_by("run", maintain_order=True)]
+
+    def mean(of: pl.Expr) -> pl.Series:
+        return reduce(lambda one, two: one + two, (rows.select(of.alias("value"))["value"] for rows in parts)) / number
+
+    beyond = mean(pl.col("score") - pl.col("threshold"))
+    return (
+        parts[0]
+        .select("unit", "patient_key", "label")
+        .with_columns(
+            mean(pl.col("score")).alias("score"),
+            mean(pl.col("calibrated")).alias("calibrated"),
+            (beyond >= 0).cast(pl.Int64).alias("called"),
+        )
+    )
+
+
+def _groups(ensemble: pl.DataFrame, external: External) -> list[Groups]:
+    made = pl.concat_str(pl.col("manufacturer", "scanner").fill_null(""), separator=" ").str.strip_chars()
+    facts = external.patients.select("patient_key", "site", scanner=pl.when(made != "").then(made))
+    found = []
+    for factor in FACTORS:
+        rows = ensemble.join(facts, on="patient_key", maintain_order="left").drop_nulls(factor)
+        if rows[factor].n_unique() > 1:
+            columns = ("label", "score", "patient_key", "run", factor)
+            one = rows.with_columns(run=pl.lit(0))  # the ensemble is one network
+            found.append(Groups(factor, *subgroup_aurocs(*(one[name].to_numpy() for name in columns))))
+    return found

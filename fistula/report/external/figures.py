@@ -1,0 +1,86 @@
+"""Figures of external cohorts: ROC curves, reliability and net benefit, inside and outside."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fistula.evidence.probability.calibration import reliability_curve
+from fistula.evidence.probability.decision import decision_curve
+from fistula.evidence.ranking.roc import mean_roc_curve, roc_curve
+from fistula.report.contents import Contents
+from fistula.report.external.cohorts import Outside
+from fistula.report.figures.drawing import COLOURS, INK, SOFT, WIDTH, share_axis, style
+from fistula.report.figures.probability import BINS, THRESHOLDS
+
+
+def drawn(contents: Contents) -> dict[str, tuple[Figure | None, str]]:
+    """A figure of three panels for each external cohort and class, at the level that is told in full, by its name."""
+    full = [one for one in contents.outside if is_told(one, contents.primary)]
+    return {
+        figure_name(contents, one): (_figure(one, prevalence=contents.settings.prevalence), f"{one.external.name}: ROC "
+        "curve, calibration and net benefit, inside and outside")
+        for one in full
+        if 0 < one.num[1] < one.num[0]
+    }  # fmt: skip
+
+
+def is_told(one: Outside, primary: str) -> bool:
+    """Whether it is at the level that is told in full."""
+    return one.level == primary or one.external.predictions["slice_key"].null_count() > 0
+
+
+def figure_name(contents: Contents, one: Outside) -> str:
+    """Of its files, which may hold no letter of a cohort's name."""
+    return f"outside{contents.externals.index(one.external)}-{contents.study.positives.index(one.positive)}"
+
+
+def _figure(one: Outside, *, prevalence: float | None) -> Figure:
+    with style():
+        figure = Figure(figsize=(WIDTH, 4.1), layout="constrained")
+        ranks, chances, benefit = figure.subplots(1, 3)
+        _roc(ranks, one)
+        _reliability(chances, one)
+        _benefit(benefit, one, prevalence)
+        figure.legend(*ranks.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    return figure
+
+
+def _roc(axes: Axes, one: Outside) -> None:
+    axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
+    inside = (one.inside.rows[name].to_numpy() for name in ("label", "score", "run"))
+    axes.plot(
+        *mean_roc_curve(*inside), color=COLOURS[0], linewidth=1.3, linestyle="--", label="inside, single networks"
+    )
+    labels, called = one.rows["label"].to_numpy(), one.rows["called"].to_numpy()
+    axes.plot(*roc_curve(labels, one.rows["score"].to_numpy())[:2], color=COLOURS[1], linewidth=2.2,
+              label=f"{one.external.name}, ensemble")  # fmt: skip
+    axes.plot(called[labels == 0].mean(), called[labels == 1].mean(), "o", color=COLOURS[1], markeredgecolor="white")
+    axes.set(xlabel="1 \N{MINUS SIGN} specificity", ylabel="sensitivity", aspect="equal")
+    share_axis(axes, side="x")
+    share_axis(axes, side="y")
+
+
+def _reliability(axes: Axes, one: Outside) -> None:
+    axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
+    for rows, colour, mark in ((one.inside.rows, COLOURS[0], "s--"), (one.rows, COLOURS[1], "o-")):
+        if not rows["calibrated"].has_nulls():
+            curve = reliability_curve(rows["label"].to_numpy(), rows["calibrated"].to_numpy(), bins=BINS)
+            axes.plot(curve.score, curve.rate, mark, color=colour, markersize=4.5, linewidth=1.3)
+    axes.set(xlabel="mean predicted probability", ylabel="observed proportion", aspect="equal")
+    share_axis(axes, side="x")
+    share_axis(axes, side="y")
+
+
+def _benefit(axes: Axes, one: Outside, prevalence: float | None) -> None:
+    if one.rows["calibrated"].has_nulls():
+        axes.text(0.5, 0.5, "n/a: scores could\nnot be calibrated", ha="center", va="center", color=INK)
+        axes.set_axis_off()
+        return
+    labels, chances = one.rows["label"].to_numpy(), one.rows["calibrated"].to_numpy()
+    curve = decision_curve(labels, chances, thresholds=THRESHOLDS, prevalence=prevalence)
+    axes.plot(THRESHOLDS, curve.model, color=COLOURS[1], linewidth=2.2)
+    axes.plot(THRESHOLDS, curve.everyone, color=INK, linewidth=0.8, linestyle=(0, (1, 1.5)))
+    axes.axhline(0, color=INK, linewidth=0.8)
+    top = float(np.nanmax(curve.everyone))
+    axes.annotate("treat all", (0.02, top), xytext=(12, 2), textcoords="offset points", fontsize=8)
+    axes.set(xlabel="threshold probability", ylabel="net benefit", xlim=(0, 1), ylim=(-0.12, top * 1.15))

@@ -1,0 +1,130 @@
+"""Figures of ranking and training: ROC curves, the forest plot, loss curves."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from fistula.evidence.ranking.roc import mean_roc_curve
+from fistula.evidence.resample import roc_band
+from fistula.report.figures.drawing import COLOURS, INK, SOFT, WIDTH, look, panels, share_axis, style
+from fistula.report.readers.program import Program
+from fistula.report.results import Row
+from fistula.report.study import Configuration
+
+GRID = np.linspace(0, 1, 101)
+SHOWN = 20  # configurations in a figure; more cannot be told apart, and stand in the table
+
+
+def roc(rows: list[Row], *, resamples: int) -> Figure:
+    """ROC curves of the pooled scores, the first configuration in front in its 95% band over resampled patients.
+
+    Args:
+        rows: Of one class and level, the one that is spoken of first.
+        resamples: Of the patients, for the band.
+    """
+    shown = rows[:SHOWN]
+    with style():
+        figure = Figure(figsize=(WIDTH / 2, 4.3 + 0.17 * min(len(shown), len(COLOURS) + 1)), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
+        columns = ("label", "score", "patient_key", "run")
+        labels, scores, patients, runs = (rows[0].rows[name].to_numpy() for name in columns)
+        low, high = roc_band(labels, scores, patients, runs, fpr=GRID, resamples=resamples)
+        axes.fill_between(GRID, low, high, color=COLOURS[0], alpha=0.15, linewidth=0)
+        for number, row in reversed(list(enumerate(shown))):
+            colour, line, width = look(number, len(shown))
+            _curve(axes, row, colour=colour, line=line, width=width)
+        for number, row in enumerate(shown[: len(COLOURS)] if len(shown) <= len(COLOURS) else shown[:1]):
+            colour, line, width = look(number, len(shown))
+            axes.plot([], [], color=colour, linestyle=line, linewidth=width, label=_named(row))
+        if len(shown) > len(COLOURS):
+            colour, line, width = look(1, len(shown))
+            axes.plot([], [], color=colour, linestyle=line, linewidth=width, label=f"the {len(shown) - 1} others")
+        axes.set(xlabel="1 \N{MINUS SIGN} specificity", ylabel="sensitivity", aspect="equal")
+        share_axis(axes, side="x")
+        share_axis(axes, side="y")
+        figure.legend(loc="outside lower left", ncols=1)
+    return figure
+
+
+def forest(rows: list[Row], other: Program | None = None) -> Figure:
+    """AUROC of each configuration with its interval.
+
+    Args:
+        rows: Of one class and level, in the order in which they stand.
+        other: Another program, which stands last, hollow.
+    """
+    shown = [(row.configuration.name, row.estimates["auroc"]) for row in rows[:SHOWN]]
+    shown += [(f"{other.name} (another program)", other.estimates["auroc"])] if other else []
+    with style():
+        figure = Figure(figsize=(WIDTH, 0.75 + 0.24 * len(shown)), layout="constrained")
+        axes = figure.subplots()
+        axes.axvline(0.5, color=SOFT, linewidth=0.7)
+        for height, (_, estimate) in enumerate(shown):
+            is_other = other is not None and height == len(shown) - 1
+            colour = COLOURS[0] if height == 0 else SOFT if is_other else INK
+            if not estimate.is_defined:
+                axes.text(0.5, height, f" n/a: {estimate.reason}", va="center", fontsize=8, color=colour)
+                continue
+            if estimate.has_interval:
+                axes.plot([estimate.low, estimate.high], [height, height], color=colour, linewidth=1.4)
+            axes.plot(
+                estimate.value, height, "s", color=colour, markersize=5, markerfacecolor="white" if is_other else colour
+            )
+            axes.annotate(
+                f"{estimate}", (1, height), xycoords=("axes fraction", "data"), xytext=(8, 0),
+                textcoords="offset points", va="center", fontsize=8, annotation_clip=False,
+            )  # fmt: skip
+        axes.set_yticks(range(len(shown)), [name for name, _ in shown])
+        axes.set_ylim(len(shown) - 0.5, -0.5)
+        axes.set_xlim(min(0.3, axes.get_xlim()[0]), 1.005)
+        axes.set_xlabel("AUROC with 95% CI; the vertical line is chance")
+    return figure
+
+
+def loss_curves(configurations: list[Configuration]) -> Figure | None:
+    """Training and validation loss of every run, a panel for each configuration; None where no run has a history."""
+    shown = [(c, [run for run in c.runs if run.history is not None]) for c in configurations]
+    shown = [(configuration, runs) for configuration, runs in shown if runs][:SHOWN]
+    if not shown:
+        return None
+    with style():
+        figure, grid = panels([configuration.name for configuration, _ in shown], height=1.9)
+        for axes, (_, runs) in zip(grid, shown, strict=True):
+            for run in runs:
+                history = run.history
+                assert history is not None  # such runs are not among those shown
+                epochs = history["epoch"] + 1
+                axes.plot(epochs, history["train/loss"], color=COLOURS[0], linewidth=1)
+                axes.plot(epochs, history["val/loss"], color=COLOURS[1], linewidth=1, linestyle="--")
+                best = run.record.get("best_epoch")
+                if best is not None and best < len(history):
+                    axes.plot(best + 1, history["val/loss"][best], "o", color=COLOURS[1], markersize=4)
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.supxlabel("epoch", fontsize=9)
+        figure.supylabel("cross-entropy", fontsize=9)
+        grid[0].plot([], [], color=COLOURS[0], label="training")
+        grid[0].plot(
+            [], [], color=COLOURS[1], linestyle="--", marker="o", markersize=4, label="validation (dot: epoch scored)"
+        )
+        figure.legend(loc="outside upper left", ncols=2)
+    return figure
+
+
+def _curve(axes: Axes, row: Row, *, colour: str, line: str, width: float) -> None:
+    labels, called = row.rows["label"].to_numpy(), row.rows["called"].to_numpy()
+    rates, sensitivities = mean_roc_curve(labels, row.rows["score"].to_numpy(), row.rows["run"].to_numpy())
+    axes.plot(rates, sensitivities, color=colour, linestyle=line, linewidth=width)
+    if width > 1 and 0 < labels.sum() < len(labels):
+        point = called[labels == 0].mean(), called[labels == 1].mean()
+        axes.plot(*point, "o", color=colour, markersize=3 + 1.6 * width, markeredgecolor="white", markeredgewidth=0.8)
+
+
+def _named(row: Row) -> str:
+    estimate = row.estimates["auroc"]
+    return f"{row.configuration.name}, " + (f"{estimate.value:.3f}" if estimate.is_defined else "n/a")

@@ -1,0 +1,1 @@
+"""Where the finding is said to be."""

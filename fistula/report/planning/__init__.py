@@ -1,0 +1,1 @@
+"""Plans for studies to come, from assumptions or from a pilot study."""

@@ -1,0 +1,110 @@
+"""A study's plan: the paragraph for its protocol, and a page."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from fistula import __version__
+from fistula.evidence.design.planning import LAST, Answer, Scenario
+from fistula.folder import whole_folder
+from fistula.report.figures.drawing import COLOURS, SOFT, save, style
+
+
+def paragraph(scenario: Scenario, answer: Answer, settings: dict[str, Any]) -> str:
+    """The sample size as a protocol states it: aim, assumptions, method, number.
+
+    Args:
+        scenario: What was assumed.
+        answer: With a number of patients.
+        settings: ``goal`` and its numbers, as in `conf/plan.yaml`.
+    """
+    negatives = (answer.patients or 0) - answer.positives
+    needed = f"{answer.patients} patients ({answer.positives} positive, {negatives} negative)"
+    return f"{_aim(scenario, answer, settings, needed)} {_assumed(scenario)} {_method(scenario)}"
+
+
+def write_plan(out: Path, scenario: Scenario, answer: Answer, settings: dict[str, Any]) -> Path:
+    """Write the folder `out`: ``plan.html``, ``protocol.txt``, the figure, ``plan.json``; give the path of the page."""
+    text = paragraph(scenario, answer, settings)
+    with whole_folder(out) as folder:
+        figure = Markup(  # noqa: S704 (Matplotlib escapes what it writes)
+            save(_curve(answer, settings), folder, "patients", says="What each number of patients gives")
+        )
+        environment = Environment(
+            loader=PackageLoader("fistula.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+            lstrip_blocks=True,
+        )  # fmt: skip
+        page = environment.get_template("plan.html").render(
+            answer=answer, scenario=scenario, settings=settings, text=text, figure=figure, version=__version__
+        )
+        (folder / "plan.html").write_text(page, encoding="utf-8")
+        (folder / "protocol.txt").write_text(f"{text}\n", encoding="utf-8")
+        record = {"scenario": asdict(scenario), "settings": settings, "answer": asdict(answer), "version": __version__}
+        (folder / "plan.json").write_text(json.dumps(record, indent=1) + "\n")
+    return out / "plan.html"
+
+
+def _aim(scenario: Scenario, answer: Answer, settings: dict[str, Any], needed: str) -> str:
+    if settings["goal"] == "interval":
+        return (
+            f"With {needed}, the 95% confidence interval of an AUROC of {scenario.auroc:g} is expected to have a "
+            f"half-width of {answer.reached:.3f} (target: {settings['half_width']:g})."
+        )
+    power = f"a power of {answer.reached:.0%} (target: {settings['power']:.0%})"
+    if settings["goal"] == "difference":
+        return (
+            f"With {needed}, a difference between AUROCs of {scenario.auroc:g} and {scenario.other:g} is detected with "
+            f"{power} at a two-sided significance level of {settings['alpha']:g}."
+        )
+    return (
+        f"With {needed}, noninferiority of a model with an AUROC of {scenario.auroc:g} to a comparator with an AUROC "
+        f"of {scenario.other:g} is shown, at a margin of {settings['margin']:g}, with {power} at a one-sided "
+        f"significance level of {settings['alpha'] / 2:g}."
+    )
+
+
+def _assumed(scenario: Scenario) -> str:
+    said = [f"a prevalence of {scenario.prevalence:.0%}"]
+    if scenario.slices > 1:
+        said.append(f"{scenario.slices:g} scored slices per patient")
+        if scenario.variation:
+            said[-1] += f" (coefficient of variation, {scenario.variation:g})"
+        said.append(f"a within-patient correlation of the scores of {scenario.correlation:g}")
+    if scenario.other is not None:
+        said.append(f"a correlation of {scenario.agreement:g} between the scores of the two models")
+    if scenario.folds > 1:
+        said.append(f"{scenario.folds}-fold cross-validation, in which patients are compared within a fold")
+    listed = said[0] if len(said) == 1 else ", ".join(said[:-1]) + f", and {said[-1]}"
+    return f"This assumes {listed}."
+
+
+def _method(scenario: Scenario) -> str:
+    unit = "slices clustered by patient" if scenario.slices > 1 else "one score per patient"
+    compared = "paired comparison" if scenario.other is not None else "interval"
+    return (
+        f"The number was found by simulation of binormal scores ({LAST} replicates, {unit}) with the {compared} of "
+        f"AUROCs that the analysis will use (jackknife over patients), as implemented in fistula {__version__}."
+    )
+
+
+def _curve(answer: Answer, settings: dict[str, Any]) -> Figure:
+    """What each number of patients that was looked at gives, and where the target is met."""
+    is_width = settings["goal"] == "interval"
+    target = settings["half_width"] if is_width else settings["power"]
+    with style():
+        figure = Figure(figsize=(6.2, 3.1), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(list(answer.around), list(answer.around.values()), "o-", color=COLOURS[0], markersize=4)
+        axes.axhline(target, color=SOFT, linewidth=0.8, linestyle="--")
+        axes.annotate(f"target, {target:g}", (0, target), xytext=(4, 3), textcoords="offset points",
+                      ha="left", fontsize=8, color=SOFT)  # fmt: skip
+        axes.set_xlabel("patients")
+        axes.set_ylabel("half-width of the 95% CI" if is_width else "power")
+        axes.set_ylim(bottom=0, top=None if is_width else 1.02)
+        axes.set_xlim(left=0)
+    return figure

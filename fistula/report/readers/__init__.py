@@ -1,0 +1,1 @@
+"""Readers and other programs beside a study's networks."""

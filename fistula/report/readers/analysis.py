@@ -1,0 +1,252 @@
+"""Readers of the study's patients: beside its best network, and in one modality beside another."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+from math import nan
+
+import numpy as np
+import polars as pl
+
+from fistula.evidence.estimate import Estimate, undefined
+from fistula.evidence.ranking.area import delong
+from fistula.evidence.rates.counts import wilson
+from fistula.evidence.readers.agreement import fleiss_kappa, gwets_ac1
+from fistula.evidence.readers.analysis import (
+    ReaderTest,
+    compare_modalities,
+    compare_model,
+    mean_of_readers,
+    study_readers,
+)
+from fistula.evidence.readers.merit import Figure, auroc_figure, located_ratings, mean_figure, share_figure
+from fistula.report.readers.block import Block, days_between, with_known_places
+
+READERS = ("random", "fixed")
+FIGURES: dict[str, Figure] = {
+    "auroc": auroc_figure,
+    "sensitivity": share_figure(True),
+    "specificity": share_figure(False),
+    "lroc": auroc_figure,
+}
+METHOD = "Obuchowski-Rockette"
+
+
+@dataclass(frozen=True)
+class OneReader:
+    """One reader in one modality; rates are undefined where no cutoff makes calls of the scores."""
+
+    name: str
+    modality: str
+    experience: str
+    cases: int
+    positives: int
+    auroc: Estimate
+    sensitivity: Estimate
+    specificity: Estimate
+    minutes: float | None
+    curve: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Versus:
+    """A difference of figures, with random and with fixed readers.
+
+    Attributes:
+        first: What the difference is of: the model, or a modality.
+        second: What is taken away: the readers of a modality, or another modality.
+        figure: A name of `FIGURES`, or ``minutes``.
+        readers: How many.
+        cases: Read by all of them.
+        positives: Of the cases.
+        values: Of the first, and the mean over readers of the second.
+        tests: By the names of `READERS`.
+    """
+
+    first: str
+    second: str
+    figure: str
+    readers: int
+    cases: int
+    positives: int
+    values: tuple[float, float]
+    tests: dict[str, ReaderTest]
+
+
+@dataclass(frozen=True)
+class Readers:
+    """Everything about readers.
+
+    Attributes:
+        model: Name of the configuration.
+        cohort: Whose patients were read: an external one, or empty for the study's own test patients.
+        labels: Of the patients who were read, with the model's score and call.
+        single: Every reader in every modality.
+        against: The model against the readers of each modality, and by experience.
+        modalities: Each pair of modalities.
+        means: Mean AUROC of each modality's readers.
+        kappas: Fleiss' kappa and Gwet's AC1 of the calls, by modality.
+        left_out: Patients, by modality, whom some reader of it has not read.
+        days: Least and median number of days between a reader's two readings of a patient, by pair of modalities;
+            without an entry where dates are not known.
+    """
+
+    model: str
+    cohort: str
+    labels: pl.DataFrame
+    single: list[OneReader]
+    against: list[Versus]
+    modalities: list[Versus]
+    means: dict[str, ReaderTest]
+    kappas: dict[str, tuple[Estimate, Estimate]]
+    left_out: dict[str, int]
+    days: dict[str, tuple[int, float]]
+
+
+def compare_readers(
+    readings: pl.DataFrame, cases: pl.DataFrame, *, model: str, cohort: str, margin: float, cutoff: float | None
+) -> Readers:
+    """Analyse a reader study.
+
+    Args:
+        readings: Columns ``patient_key reader modality score minutes experience located date``.
+        cases: Patients with ``patient_key label score called``, of the model, and ``located`` where it names places.
+        model: Its name.
+        cohort: Where the patients are from.
+        margin: Of non-inferiority of the model.
+        cutoff: Score from which a reader's patient counts as called positive; None where scores are calls, or none are
+            made.
+
+    Raises:
+        DataError: If the place of a positive patient is judged for some readers and not for others.
+    """
+    is_call = bool(readings["score"].is_in([0.0, 1.0]).all())
+    limit = 1.0 if is_call else cutoff
+    table = readings.join(cases.select("patient_key", "label"), on="patient_key", maintain_order="left")
+    table = table.with_columns(
+        call=pl.lit(None, pl.Int64) if limit is None else (pl.col("score") >= limit).cast(pl.Int64)
+    )
+    names = table["modality"].unique(maintain_order=True).to_list()
+    placed = with_known_places(table)
+    has_places = bool((placed["label"] == 1).any())
+    model_places = has_places and "located" in cases.columns
+    figures = [
+        "auroc",
+        *(["sensitivity", "specificity"] if limit is not None else []),
+        *(["lroc"] if has_places else []),
+    ]
+    against, pairs, means, kappas, left_out = [], [], {}, {}, {}
+    for name in names:
+        here = table.filter(pl.col("modality") == name)
+        block = Block.of(here, [name], cases)
+        left_out[name] = here["patient_key"].n_unique() - len(block.cases)
+        means[name] = _mean(block)
+        kappas[name] = _kappas(block)
+        of = {figure: block if figure != "lroc" else Block.of(placed, [name], cases) for figure in figures}
+        judged = figures if model_places else [figure for figure in figures if figure != "lroc"]
+        against += [_against(of[figure], model, _said(name), figure, margin) for figure in judged]
+        levels = here.drop_nulls("experience")["experience"].unique(maintain_order=True).to_list()
+        for level in levels if len(levels) > 1 else []:
+            part = Block.of(here.filter(pl.col("experience") == level), [name], cases)
+            against.append(_against(part, model, f"{_said(name)}, {level}", "auroc", margin))
+    for first, second in combinations(names, 2):
+        block = Block.of(table, [first, second], cases)
+        timed = [] if block.rows["minutes"].has_nulls() else ["minutes"]
+        of = {"lroc": Block.of(placed, [first, second], cases)}
+        pairs += [_paired(of.get(figure, block), first, second, figure, margin) for figure in [*figures, *timed]]
+    read = cases.filter(pl.col("patient_key").is_in(table["patient_key"].unique().implode()))
+    days = {f"{first} and {second}": days_between(table, first, second) for first, second in combinations(names, 2)}
+    known = {pair: told for pair, told in days.items() if told is not None}
+    return Readers(model, cohort, read, _single(table), against, pairs, means, kappas, left_out, known)
+
+
+def _against(block: Block, model: str, readers: str, figure: str, margin: float) -> Versus:
+    scores = block.cases["score" if figure in ("auroc", "lroc") else "called"].to_numpy().astype(np.float64)
+    if figure == "lroc":
+        is_right = (block.cases["located"] == 1).fill_null(value=False).to_numpy()
+        scores = located_ratings(block.labels == 1, scores, is_right)
+
+    def test(kind: str) -> ReaderTest:
+        ratings = block.ratings(figure)[0]
+        return compare_model(block.labels, scores, ratings, figure=FIGURES[figure], readers=kind, margin=margin)
+
+    def values() -> tuple[float, float]:
+        own, theirs = (
+            float(FIGURES[figure](block.labels == 1, one)[0].mean()) for one in (scores[None], block.ratings(figure)[0])
+        )
+        return own, theirs
+
+    return _versus(block, (model, readers), figure, test, values)
+
+
+def _paired(block: Block, first: str, second: str, figure: str, margin: float) -> Versus:
+    merit = mean_figure if figure == "minutes" else FIGURES[figure]
+
+    def test(kind: str) -> ReaderTest:
+        study = study_readers(block.labels, block.ratings(figure), merit)
+        return compare_modalities(study, 0, 1, readers=kind, margin=None if figure == "minutes" else margin)
+
+    def values() -> tuple[float, float]:
+        figures = study_readers(block.labels, block.ratings(figure), merit).figures.mean(axis=1)
+        return float(figures[0]), float(figures[1])
+
+    return _versus(block, (_said(first), _said(second)), figure, test, values)
+
+
+def _versus(
+    block: Block,
+    names: tuple[str, str],
+    figure: str,
+    test: Callable[[str], ReaderTest],
+    values: Callable[[], tuple[float, float]],
+) -> Versus:
+    counts = len(block.readers), len(block.cases), int(block.cases["label"].sum())
+    reason = block.why_not
+    if reason:
+        nothing = ReaderTest(undefined(METHOD, reason), nan, nan, nan, nan)
+        return Versus(*names, figure, *counts, (nan, nan), dict.fromkeys(READERS, nothing))
+    return Versus(*names, figure, *counts, values(), {kind: test(kind) for kind in READERS})
+
+
+def _mean(block: Block) -> ReaderTest:
+    reason = block.why_not
+    if reason:
+        return ReaderTest(undefined(METHOD, reason), nan, nan, nan, nan)
+    return mean_of_readers(study_readers(block.labels, block.ratings("auroc")), 0)
+
+
+def _kappas(block: Block) -> tuple[Estimate, Estimate]:
+    if block.rows["call"].has_nulls() or len(block.readers) < 2 or not len(block.cases):
+        nothing = undefined("kappa", "needs calls of two readers: cutoff=SCORE makes calls of scores")
+        return nothing, nothing
+    calls = block.values("call")[0].T.astype(np.int64)
+    patients = np.arange(len(calls))
+    return fleiss_kappa(calls, patients, classes=2), gwets_ac1(calls, patients, classes=2)
+
+
+def _single(table: pl.DataFrame) -> list[OneReader]:
+    found = []
+    for (reader, modality), rows in table.group_by("reader", "modality", maintain_order=True):
+        labels, scores = rows["label"].to_numpy(), rows["score"].to_numpy()
+        rates = []
+        for label in (1, 0):
+            calls = rows.filter(pl.col("label") == label)["call"]
+            rates.append(
+                undefined("Wilson", "no calls: cutoff=SCORE makes them of scores")
+                if rows["call"].has_nulls()
+                else wilson(int((calls == label).sum()), len(calls))
+            )
+        times = rows["minutes"].drop_nulls()
+        median = times.median()
+        found.append(
+            OneReader(
+                str(reader), str(modality), str(rows["experience"][0] or ""), len(rows), int(labels.sum()),
+                delong(labels, scores), rates[0], rates[1], float(median) if isinstance(median, float) else None,
+                rows.select("label", "score"),
+            )
+        )  # fmt: skip
+    return sorted(found, key=lambda one: (one.modality, one.name))
+
+
+def _said(modality: str) -> str:
+    return modality or "readers"

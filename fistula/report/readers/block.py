@@ -1,0 +1,88 @@
+"""The part of a reader study that is whole: readers, and the patients whom all of them read in every modality."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from fistula.errors import DataError
+from fistula.evidence.readers.merit import located_ratings
+
+
+@dataclass(frozen=True)
+class Block:
+    """Readers who read in all of some modalities, and the patients whom all of them read there."""
+
+    readers: list[str]
+    modalities: list[str]
+    cases: pl.DataFrame
+    rows: pl.DataFrame
+
+    @classmethod
+    def of(cls, table: pl.DataFrame, modalities: list[str], cases: pl.DataFrame) -> "Block":
+        """Take the readers who have read in all these modalities, and the patients whom none of them left out."""
+        here = table.filter(pl.col("modality").is_in(modalities))
+        whole = here.group_by("reader", maintain_order=True).agg(pl.col("modality").n_unique())
+        readers = whole.filter(pl.col("modality") == len(modalities))["reader"].sort().to_list()
+        here = here.filter(pl.col("reader").is_in(readers))
+        counts = here.group_by("patient_key").agg(pl.len())
+        complete = counts.filter(pl.col("len") == len(readers) * len(modalities))["patient_key"]
+        chosen = cases.filter(pl.col("patient_key").is_in(complete.implode())).sort("patient_key")
+        rows = here.filter(pl.col("patient_key").is_in(complete.implode()))
+        return cls(readers, modalities, chosen, rows.sort("modality", "reader", "patient_key"))
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Of the patients, ``(C,)``."""
+        return self.cases["label"].to_numpy()
+
+    def values(self, column: str) -> NDArray[np.float64]:
+        """A column of the readings, ``(M, R, C)``, modalities in the order asked for."""
+        blocks = [self.rows.filter(pl.col("modality") == name)[column].to_numpy() for name in self.modalities]
+        return np.stack(blocks).astype(np.float64).reshape(len(self.modalities), len(self.readers), len(self.cases))
+
+    def ratings(self, figure: str) -> NDArray[np.float64]:
+        """What a figure of merit is made of, ``(M, R, C)``."""
+        if figure in ("sensitivity", "specificity"):
+            return self.values("call")
+        if figure == "minutes":
+            return self.values("minutes")
+        scores = self.values("score")
+        if figure == "lroc":
+            located = np.nan_to_num(self.values("located")) == 1
+            return located_ratings(self.labels == 1, scores, located)
+        return scores
+
+    @property
+    def why_not(self) -> str:
+        """Why nothing can be estimated; empty if it can."""
+        if not self.readers:
+            return "no reader has read in both"
+        positives = int(self.cases["label"].sum())
+        negatives = len(self.cases) - positives
+        return "" if min(positives, negatives) > 1 else f"all have read {positives} positive and {negatives} negative"
+
+
+def with_known_places(table: pl.DataFrame) -> pl.DataFrame:
+    """Readings without those of positive patients whose place nobody knows.
+
+    Raises:
+        DataError: If the place of a positive patient is judged for some readings and not for others.
+    """
+    positive = table.filter(pl.col("label") == 1).group_by("patient_key").agg(known=pl.col("located").is_not_null())
+    told = positive.select("patient_key", all=pl.col("known").list.all(), any=pl.col("known").list.any())
+    if len(torn := told.filter(pl.col("any") & ~pl.col("all"))):
+        rule = "located must be said for every reading of a positive patient, or for none"
+        found = f"some readings without it of {', '.join(torn['patient_key'].head(3))}"
+        raise DataError("readers", rule, found=found, remedy="Put 0 where a reader named no place, or a wrong one")
+    return table.filter(~pl.col("patient_key").is_in(told.filter(~pl.col("all"))["patient_key"].implode()))
+
+
+def days_between(table: pl.DataFrame, first: str, second: str) -> tuple[int, float] | None:
+    """Least and median days between a reader's readings of a patient in two modalities; None without dates."""
+    dated = table.drop_nulls("date").select("patient_key", "reader", "modality", day=pl.col("date").str.to_date())
+    one, other = (dated.filter(pl.col("modality") == name) for name in (first, second))
+    both = one.join(other, on=("patient_key", "reader"))
+    apart = (both["day"] - both["day_right"]).dt.total_days().abs()
+    return None if apart.is_empty() else (int(apart.min()), float(apart.median()))  # type: ignore[arg-type]

@@ -1,0 +1,104 @@
+"""Another program's scores of the same patients, beside every configuration of the study."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from fistula.evidence.design.compare import Comparison, clustered_auroc_test, clustered_mcnemar
+from fistula.evidence.design.verdict import holm
+from fistula.evidence.estimate import Estimate, undefined
+from fistula.evidence.ranking.area import clustered_auroc
+from fistula.evidence.standard import METRICS, standard_metrics
+from fistula.report.results import Row
+
+
+@dataclass(frozen=True)
+class Program:
+    """Another program.
+
+    Attributes:
+        name: Of the file.
+        cohort: Whose patients it scored; empty for the study's own.
+        patients: Scored, and of them positive.
+        class_name: The class that it is judged by.
+        estimates: By the names of `METRICS`; those of calls are undefined where it gave none.
+        counts: Numerator and denominator of sensitivity and specificity as they are printed; empty without calls.
+        of: Patients whom the study scored.
+        against: For each configuration, configuration less program on the shared patients: AUROC, sensitivity,
+            specificity, and Holm's P values of these over the configurations.
+    """
+
+    name: str
+    cohort: str
+    patients: tuple[int, int]
+    class_name: str
+    estimates: dict[str, Estimate]
+    counts: dict[str, str]
+    of: int
+    against: list[tuple[str, dict[str, Comparison], dict[str, float]]]
+
+
+def compare_program(
+    table: pl.DataFrame, rows: list[tuple[str, pl.DataFrame]], *, cohort: str, positive: str
+) -> Program:
+    """Compare it with configurations on the patients that both scored.
+
+    Args:
+        table: Columns ``patient_key reader score call``.
+        rows: Name and test rows of each configuration, by patient: ``patient_key run label score called``.
+        cohort: Whose patients they are.
+        positive: Name of the class.
+    """
+    labels = pl.concat([one.select("patient_key", "label") for _, one in rows]).unique("patient_key")
+    own = table.join(labels, on="patient_key", maintain_order="left", how="inner")
+    truth = own["label"].to_numpy()
+    found = []
+    p_values: dict[str, list[float]] = {name: [] for name in ("auroc", "sensitivity", "specificity")}
+    for name, theirs in rows:
+        tests = _test(theirs.join(table.select("patient_key", program="score", call="call"), on="patient_key"))
+        found.append((name, tests))
+        for measure, test in tests.items():
+            p_values[measure].append(test.p_value)
+    corrected = {measure: holm(values).tolist() for measure, values in p_values.items()}
+    against = [
+        (name, tests, {measure: corrected[measure][number] for measure in tests})
+        for number, (name, tests) in enumerate(found)
+    ]
+    estimates, counts = _judge(own)
+    patients = len(own), int(truth.sum())
+    return Program(own["reader"][0], cohort, patients, positive, estimates, counts, len(labels), against)
+
+
+def rows_of(rows: list[Row], positive: str) -> list[tuple[str, pl.DataFrame]]:
+    """The configurations' own test rows by patient, for `compare_program`."""
+    return [
+        (row.configuration.name, row.rows)
+        for row in rows
+        if row.level == "patient" and row.positive == positive and not row.configuration.is_canary
+    ]
+
+
+def _test(shared: pl.DataFrame) -> dict[str, Comparison]:
+    labels, first, second, keys, runs = (
+        shared[name].to_numpy() for name in ("label", "score", "program", "patient_key", "run")
+    )
+    tests = {"auroc": clustered_auroc_test(labels, first, second, keys, runs)}
+    if shared["call"].has_nulls():
+        nothing = Comparison(undefined("paired rates", "the program gave no calls"), np.nan, np.nan, np.nan)
+        return tests | {"sensitivity": nothing, "specificity": nothing}
+    right, other = (shared[name].to_numpy() == labels for name in ("called", "call"))
+    for measure, label in (("sensitivity", 1), ("specificity", 0)):
+        of = labels == label
+        tests[measure] = clustered_mcnemar(right[of], other[of], keys[of])
+    return tests
+
+
+def _judge(own: pl.DataFrame) -> tuple[dict[str, Estimate], dict[str, str]]:
+    labels, scores, keys = (own[name].to_numpy() for name in ("label", "score", "patient_key"))
+    if own["call"].has_nulls():
+        nothing = undefined("rates", "it gave no calls")
+        return dict.fromkeys(METRICS, nothing) | {"auroc": clustered_auroc(labels, scores, keys)}, {}
+    called = own["call"].to_numpy()
+    right = {name: called[labels == label] == label for name, label in (("sensitivity", 1), ("specificity", 0))}
+    return standard_metrics(labels, scores, called, keys), {name: f"{x.sum()}/{len(x)}" for name, x in right.items()}

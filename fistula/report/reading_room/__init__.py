@@ -1,0 +1,1 @@
+"""Every test slice, to be looked at."""

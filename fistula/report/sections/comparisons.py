@@ -1,0 +1,221 @@
+"""What may be said of one configuration against another: paired tests, corrected for their number; main effects."""
+
+from dataclasses import dataclass
+from itertools import combinations
+from math import isnan, nan
+from statistics import median
+
+import polars as pl
+
+from fistula.evidence.design.compare import Comparison, clustered_auroc_test, clustered_mcnemar
+from fistula.evidence.design.factors import Effect, Spread, main_effects, seed_and_patient_spread
+from fistula.evidence.design.power import detectable_difference
+from fistula.evidence.design.verdict import holm, holm_levels, judge_equivalence
+from fistula.evidence.estimate import undefined
+from fistula.evidence.ranking.placements import Placements, place
+from fistula.report.results import Row
+from fistula.report.sections.cross_checks import PAIR_CHECKS, pair_checks
+
+MEASURES = ("auroc", "sensitivity", "specificity")
+Tests = dict[str, Comparison]
+Found = tuple[str, str, Tests, Tests]  # two configurations, the tests of the measures, and the checks of these
+ALPHA = 0.05  # of a whole family of comparisons
+PLANNED = 0.5  # correlation of the scores of two models within a class, where only one was made
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two configurations on the same test rows.
+
+    Attributes:
+        first: Name of a configuration.
+        second: Of the other; differences are first less second.
+        positive: The class held against the rest.
+        tests: By the names of `MEASURES`, at the study's primary level; the intervals are at the level at which Holm
+            tested the pair, so that one leaves out 0 exactly where `holm` is at most 0.05.
+        holm: P-values corrected within each measure over all pairs of the class; NaN where there is no test.
+        equivalence: What that interval of the AUROC's difference says of the margin.
+        checks: Other tests of the same differences, by the names of `cross_checks.PAIR_CHECKS`.
+    """
+
+    first: str
+    second: str
+    positive: str
+    tests: dict[str, Comparison]
+    holm: dict[str, float]
+    equivalence: str
+    checks: dict[str, Comparison]
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """Everything that sets configurations against each other, for one class.
+
+    Attributes:
+        positive: The class held against the rest.
+        pairs: Every two configurations of one split, the higher AUROC first.
+        uncompared: Pairs that were tested on different rows, by name.
+        detectable: Least difference of per-patient AUROC that the best configuration's test finds with 80% power at
+            the level that Holm leaves, by simulation; NaN where none is, or slices are primary.
+        alpha: That level: 0.05 over the number of tested pairs.
+        effects: Main effects of the factors on the primary AUROC; empty where runs do not share their rows.
+        spreads: Of seeds and of patients, by configuration, where it has several seeds.
+    """
+
+    positive: str
+    pairs: list[Pair]
+    uncompared: list[tuple[str, str]]
+    detectable: float
+    alpha: float
+    effects: list[Effect]
+    spreads: dict[str, Spread]
+
+
+def compare(rows: list[Row], *, primary: str, margin: float, resamples: int) -> list[Comparisons]:
+    """Compare all configurations in pairs, class by class.
+
+    Args:
+        rows: Of `results.results`.
+        primary: The level that is compared, ``slice`` or ``patient``.
+        margin: Difference of AUROC that does not matter.
+        resamples: Of the patients, where an interval has no formula.
+    """
+    judged = [row for row in rows if row.level == primary]
+    return [
+        _compare_class(
+            [row for row in judged if row.positive == positive], positive, margin=margin, resamples=resamples
+        )
+        for positive in dict.fromkeys(row.positive for row in judged)
+    ]
+
+
+def _compare_class(rows: list[Row], positive: str, *, margin: float, resamples: int) -> Comparisons:
+    found: list[Found] = []
+    uncompared = []
+    # The higher AUROC comes first: the best configuration's pairs stand at the top, and differences are positive.
+    for one, two in combinations(sorted(rows, key=_falling), 2):
+        first, second = one.configuration, two.configuration
+        if first.split != second.split:
+            uncompared.append((first.name, second.name))
+            continue
+        tests = _test(_shared(one, two), resamples=resamples)
+        found.append((first.name, second.name, *tests))
+    pairs = _correct(found, positive, margin=margin)
+    alpha = ALPHA / max(1, sum(not isnan(pair.holm["auroc"]) for pair in pairs))
+    return Comparisons(positive, pairs, uncompared, _power(rows, alpha), alpha, _effects(rows), _spreads(rows))
+
+
+def _power(rows: list[Row], alpha: float) -> float:
+    """What a model worse than the best honest one must lack to be found worse, on as many patients."""
+    first, *others = sorted(rows, key=lambda row: (row.configuration.leaky_by_design, *_falling(row)))
+    area, (total, positives) = first.estimates["auroc"].value, first.num
+    # Another seed scores the same patients once more: the first seed's runs are the patients that there are.
+    seed = first.rows.filter(pl.col("seed") == pl.col("seed").min())
+    runs = seed.group_by("run").agg(pl.col("label").sum(), rest=(1 - pl.col("label")).sum()).sort("run")
+    if first.level != "patient" or not 0 < area < 1 or min(positives, total - positives) < 2:
+        return nan
+    alike = [_alike(first, other) for other in others if other.configuration.split == first.configuration.split]
+    correlation = median([value for value in alike if not isnan(value)] or [PLANNED])
+    sizes = list(runs.select("label", "rest").iter_rows())
+    return detectable_difference(area, sizes, correlation=min(0.99, max(0.0, correlation)), alpha=alpha)
+
+
+def _alike(first: Row, second: Row) -> float:
+    """Correlation of two configurations' scores on the same rows, by rank within class and run."""
+    shared = _shared(first, second)
+    ranks = [pl.col(name).rank().over("run", "label") for name in ("score", "score_second")]
+    middle = [rank - rank.mean().over("run", "label") for rank in ranks]
+    found = shared.select(pl.corr(*middle)).item()
+    return nan if found is None else float(found)
+
+
+def _correct(found: list[Found], positive: str, *, margin: float) -> list[Pair]:
+    p_values = {name: [tests[name].p_value for _, _, tests, _ in found] for name in MEASURES}
+    corrected = {name: holm(values).tolist() for name, values in p_values.items()}
+    levels = {name: holm_levels(values, ALPHA).tolist() for name, values in p_values.items()}
+    adjusted = [
+        {name: tests[name].at(levels[name][index]) for name in MEASURES} for index, (_, _, tests, _) in enumerate(found)
+    ]
+    return [
+        Pair(
+            first=first,
+            second=second,
+            positive=positive,
+            tests=adjusted[index],
+            holm={name: corrected[name][index] for name in MEASURES},
+            equivalence=judge_equivalence(adjusted[index]["auroc"].difference, margin=margin),
+            checks=checks,
+        )
+        for index, (first, second, _, checks) in enumerate(found)
+    ]
+
+
+def _falling(row: Row) -> tuple[bool, float]:
+    area = row.estimates["auroc"].value
+    return isnan(area), -area
+
+
+def _shared(first: Row, second: Row) -> pl.DataFrame:
+    """The rows that both were tested on, seed by seed."""
+    columns = ["unit", "seed", "fold", "run", "patient_key", "label", "score", "called"]
+    keys = ["unit", "seed", "fold"]
+    one, two = (row.rows.select(columns).unique(keys, keep="first", maintain_order=True) for row in (first, second))
+    return one.join(two.select(*keys, "score", "called"), on=keys, suffix="_second", maintain_order="left")
+
+
+def _test(shared: pl.DataFrame, *, resamples: int) -> tuple[Tests, Tests]:
+    if not len(shared):
+        nothing = Comparison(undefined("paired test", "no shared test rows: other folds or seeds"), nan, nan, nan)
+        return dict.fromkeys(MEASURES, nothing), dict.fromkeys(PAIR_CHECKS, nothing)
+    labels, first, second, keys, runs, calls, other_calls = (
+        shared[name].to_numpy()
+        for name in ("label", "score", "score_second", "patient_key", "run", "called", "called_second")
+    )
+    right, other = calls == labels, other_calls == labels
+    tests = {"auroc": clustered_auroc_test(labels, first, second, keys, runs)}
+    for measure, label in (("sensitivity", 1), ("specificity", 0)):
+        rows = labels == label
+        tests[measure] = clustered_mcnemar(right[rows], other[rows], keys[rows])
+    checks = pair_checks(labels, (first, second), (calls, other_calls), keys, runs, resamples=resamples)
+    return tests, checks
+
+
+def _effects(rows: list[Row]) -> list[Effect]:
+    """Main effects over configurations and seeds, on the rows that all were tested on."""
+    factors = {
+        name: {str(row.configuration.factors.get(name)) for row in rows} for name in rows[0].configuration.factors
+    }
+    varied = [name for name, levels in factors.items() if len(levels) > 1]
+    if not varied or len({row.configuration.split for row in rows}) > 1:
+        return []
+    wide, columns = _wide([(row, seed) for row in rows for seed in row.rows["seed"].unique(maintain_order=True)])
+    if not len(wide):
+        return []
+    levels = {name: [str(row.configuration.factors.get(name)) for row, _ in columns] for name in varied}
+    return main_effects(levels, _place(wide))
+
+
+def _spreads(rows: list[Row]) -> dict[str, Spread]:
+    found = {}
+    for row in rows:
+        if row.configuration.num_seeds > 1:
+            wide, _ = _wide([(row, seed) for seed in row.rows["seed"].unique(maintain_order=True)])
+            found[row.configuration.name] = seed_and_patient_spread(_place(wide))
+    return found
+
+
+def _wide(columns: list[tuple[Row, int]]) -> tuple[pl.DataFrame, list[tuple[Row, int]]]:
+    """Scores of the same rows, one column a configuration and seed: ``unit fold patient_key label 0 1 ...``."""
+    wide: pl.DataFrame | None = None
+    for number, (row, seed) in enumerate(columns):
+        table = row.rows.filter(pl.col("seed") == seed).unique(["unit", "fold"], keep="first", maintain_order=True)
+        column = table.select("unit", "fold", pl.col("score").alias(str(number)))
+        wide = table.select("unit", "fold", "patient_key", "label") if wide is None else wide
+        wide = wide.join(column, on=["unit", "fold"], maintain_order="left")
+    assert wide is not None  # there is at least one configuration
+    return wide, columns
+
+
+def _place(wide: pl.DataFrame) -> Placements:
+    scores = wide.select(pl.exclude("unit", "fold", "patient_key", "label")).to_numpy()
+    return place(*(wide[name].to_numpy() if name else scores for name in ("label", "", "patient_key", "fold")))

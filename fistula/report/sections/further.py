@@ -1,0 +1,81 @@
+"""Numbers of the best configuration of each class: calibration line and subgroups of patients."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from fistula.cohort.manifest import ELDEST
+from fistula.evidence.design.subgroups import Subgroup, subgroup_aurocs
+from fistula.evidence.estimate import Estimate
+from fistula.evidence.probability.logistic import calibration_line
+from fistula.report.results import Row
+from fistula.report.study import Study
+
+BAND = 20  # years of an age band
+FACTORS = ("sex", "age", "site", "scanner")
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The subgroups of one factor.
+
+    Attributes:
+        factor: One of `FACTORS`.
+        groups: By name.
+        p_value: Of the test of interaction; NaN where it could not be made.
+    """
+
+    factor: str
+    groups: list[Subgroup]
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Further:
+    """What is told of the best configuration of a class alone, at the primary level.
+
+    Attributes:
+        row: Its results.
+        line: Calibration intercept and slope; None where its scores could not be calibrated.
+        groups: Its AUROC in subgroups of patients.
+    """
+
+    row: Row
+    line: tuple[Estimate, Estimate] | None
+    groups: list[Groups]
+
+
+def further(study: Study, row: Row) -> Further:
+    """Compute it."""
+    return Further(row, line(row), subgroups(study, row))
+
+
+def line(row: Row) -> tuple[Estimate, Estimate] | None:
+    """Calibration intercept and slope of a row's calibrated scores; None where they could not be calibrated."""
+    if row.rows["calibrated"].has_nulls():
+        return None
+    labels, scores, patients = (row.rows[name].to_numpy() for name in ("label", "calibrated", "patient_key"))
+    return calibration_line(labels, scores, patients)
+
+
+def subgroups(study: Study, row: Row) -> list[Groups]:
+    """The AUROC by sex, age band, site and scanner, where the test patients have at least two values.
+
+    A patient for whom a factor is not known takes no part in it.
+    """
+    band = (pl.col("age") // BAND * BAND).cast(pl.Int64)
+    manifest = study.cohort.manifest.with_columns(
+        age=pl.when(band + BAND > ELDEST)
+        .then(pl.format("{}+ years", band))
+        .when(pl.col("age").is_not_null())
+        .then(pl.format("{} to {} years", band, band + BAND - 1))
+    )
+    found = []
+    for factor in FACTORS:
+        of_patient = manifest.group_by("patient_key").agg(pl.col(factor).cast(pl.String).drop_nulls().first())
+        rows = row.rows.join(of_patient, on="patient_key", maintain_order="left").drop_nulls(factor)
+        if rows[factor].n_unique() < 2:
+            continue
+        columns = ("label", "score", "patient_key", "run", factor)
+        found.append(Groups(factor, *subgroup_aurocs(*(rows[name].to_numpy() for name in columns))))
+    return found
