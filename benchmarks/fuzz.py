@@ -32,7 +32,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage
 
-from fistula.cohort.examine import series_table, suspicions
+from fistula.cohort.look.examine import series_table, suspicions
 from fistula.dicom.container import Part
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look, look_at

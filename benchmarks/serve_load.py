@@ -21,7 +21,7 @@ import torch
 
 from fistula.dicom.parse import read_dataset
 from fistula.dicom.pixels.decode import decode
-from fistula.predict.model import load_run
+from fistula.predict.runs.model import load_run
 
 
 def resident_mb(pid: int) -> float:

@@ -79,7 +79,7 @@ def build_experiment(cohort_folder: Path, run: Path, *overrides: str) -> Any:
     from fistula.cli import config_folder
     from fistula.cohort.manifest import read_cohort
     from fistula.learning.experiment import build
-    from fistula.sweep.run_folder import register_run_name
+    from fistula.sweep.folder.run import register_run_name
 
     register_run_name()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):

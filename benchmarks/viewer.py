@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fistula.labels.pages import Question, write_pages
+from fistula.labels.pages.write import Question, write_pages
 from fistula.viewer.images import block, encode
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

@@ -20,7 +20,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from fistula.cli import config_folder, main, run_command
 from fistula.cohort.manifest import FORMAT, SCHEMA, manifest_fingerprint
-from fistula.sweep.run_folder import register_run_name
+from fistula.sweep.folder.run import register_run_name
 
 TINY = ("model.architecture=test_resnet", "learning=end_to_end", "image_size=32", "batch_size=8", "epochs=1")
 TINY_RUN = (*TINY, "trainer=cpu", "logger=csv", "split=patient_holdout")

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from fistula.cli import COMMANDS, config_folder
 from fistula.cohort.manifest import read_cohort
 from fistula.learning.experiment import build
-from fistula.sweep.run_folder import register_run_name
+from fistula.sweep.folder.run import register_run_name
 
 from .conftest import write_cohort
 

@@ -84,6 +84,11 @@ def test_a_module_can_be_read_in_one_go(path):
     assert len(path.read_text().splitlines()) <= 250
 
 
+@pytest.mark.parametrize("folder", sorted({path.parent for path in MODULES}), ids=lambda path: path.name)
+def test_a_folder_can_be_surveyed_in_one_look(folder):
+    assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= 17
+
+
 def test_every_room_is_known():
     rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir() and not path.name.startswith("__")}
     assert rooms - {"conf"} <= ARROWS.keys()

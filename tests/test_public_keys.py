@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from fistula.cli import COMMANDS, config_folder
-from fistula.sweep.run_folder import register_run_name
+from fistula.sweep.folder.run import register_run_name
 
 FILE = Path(__file__).with_name("public_keys.txt")
 

@@ -11,7 +11,7 @@ from fistula.audit.certificate import BY_CONSTRUCTION, Certificate, read_accepta
 from fistula.audit.findings import IDENTITIES, Finding, find_contradictions, find_look_alikes, find_shared
 from fistula.audit.likeness import BITS
 from fistula.audit.near_duplicates import Search, find_near_duplicates
-from fistula.cohort.confounding import auroc_alone, find_confounding
+from fistula.cohort.look.confounding import auroc_alone, find_confounding
 from fistula.cohort.manifest import Cohort
 from fistula.cohort.split_table import split_fingerprint
 from fistula.errors import ConfigError, DataError

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fistula.audit.findings import Finding
-from fistula.cohort.confounding import Association
+from fistula.cohort.look.confounding import Association
 from fistula.errors import ConfigError, DataError, LeakageError
 
 # What holds however a run is configured, because nothing in the code could do otherwise.
@@ -31,7 +31,7 @@ class Certificate:
         search: Of near-duplicates: hash bits, thresholds, candidates, slices without detail.
         findings: Leaks first.
         confounding: Of class and site with acquisition.
-        alone: AUROC by patient of facts that need no image; see `fistula.cohort.confounding.auroc_alone`.
+        alone: AUROC by patient of facts that need no image; see `fistula.cohort.look.confounding.auroc_alone`.
         by_construction: What needs no check.
         unused_acceptances: Ids accepted that name no finding here.
     """

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fistula.cohort.confounding import auroc_alone
-from fistula.cohort.contact_sheet import write_contact_sheet
-from fistula.cohort.early import early_warnings
+from fistula.cohort.look.confounding import auroc_alone
+from fistula.cohort.look.contact_sheet import write_contact_sheet
+from fistula.cohort.look.early import early_warnings
 from fistula.cohort.manifest import EXTRA, FORMAT, SCHEMA, covariates_of, manifest_fingerprint
 from fistula.cohort.order import in_order, with_points
 from fistula.cohort.reuse import Earlier
@@ -21,9 +21,9 @@ from fistula.cohort.select import Selection, select
 from fistula.dicom.look import Look
 from fistula.dicom.pixels.syntax import decoder_version
 from fistula.folder import refuse_existing, whole_folder
-from fistula.labels.covariates import COVARIATE
-from fistula.labels.lines import Labels
 from fistula.labels.matching import refuse_empty_classes
+from fistula.labels.tables.covariates import COVARIATE
+from fistula.labels.tables.lines import Labels
 from fistula.source.choose import Policies, refuse_files
 from fistula.source.flow import Flow
 from fistula.source.grid import Grid
@@ -79,7 +79,7 @@ def ingest(
 
     Args:
         source: Folder of DICOM files, or of the volumes or pictures that the table names.
-        labels: A table of labels, see `fistula.labels.read.read_labels`; or what makes one of what lies there.
+        labels: A table of labels, see `fistula.labels.tables.read.read_labels`; or what makes one of what lies there.
         out: Folder to write; must not exist.
         recipe: How.
         workers: Processes.

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from fistula.errors import DataError
-from fistula.labels.covariates import COVARIATE as COVARIATE
-from fistula.labels.covariates import OF_HEADERS as OF_HEADERS
+from fistula.labels.tables.covariates import COVARIATE as COVARIATE
+from fistula.labels.tables.covariates import OF_HEADERS as OF_HEADERS
 
 FORMAT = 2  # of the folder; another one is refused
 

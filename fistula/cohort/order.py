@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from fistula.dicom.pixels.geometry import found_point, turned_point
-from fistula.labels.lines import POINTS
+from fistula.labels.tables.lines import POINTS
 from fistula.source.grid import grid_point, source_point
 
 

@@ -6,7 +6,6 @@ import polars as pl
 
 from fistula.dicom.look import Look
 from fistula.errors import DataError
-from fistula.labels.lines import Labels
 from fistula.labels.matching import (
     match,
     refuse_ambiguous,
@@ -14,6 +13,7 @@ from fistula.labels.matching import (
     refuse_unmatched,
     with_negatives,
 )
+from fistula.labels.tables.lines import Labels
 from fistula.source.choose import Policies, choose
 from fistula.source.flow import Flow
 from fistula.source.patients import PatientRule

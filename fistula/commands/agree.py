@@ -16,9 +16,9 @@ from fistula import __version__
 from fistula.errors import ConfigError, DataError
 from fistula.evidence.readers.agreement import WEIGHTS
 from fistula.folder import refuse_existing, whole_folder
-from fistula.labels.agreement import Readers, Row, measures, read_readers
-from fistula.labels.consensus import COLUMNS, OF_PATIENTS, as_csv, consensus, disagreements
-from fistula.labels.page_table import Reading, read_reading
+from fistula.labels.readers.agreement import Readers, Row, measures, read_readers
+from fistula.labels.readers.consensus import COLUMNS, OF_PATIENTS, as_csv, consensus, disagreements
+from fistula.labels.tables.page_table import Reading, read_reading
 
 
 def run(cfg: DictConfig) -> None:

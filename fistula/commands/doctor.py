@@ -17,19 +17,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fistula.cohort.early import early_warnings
-from fistula.cohort.examine import decoded, file_records, outcomes, series_table, suspicions
-from fistula.cohort.trial import template_lines, trial
+from fistula.cohort.look.early import early_warnings
+from fistula.cohort.look.examine import decoded, file_records, outcomes, series_table, suspicions
+from fistula.cohort.look.trial import template_lines, trial
 from fistula.commands.ingest import labels_of
 from fistula.dicom.drawn.drawings import Drawing
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
 from fistula.errors import ConfigError, FistulaError
 from fistula.folder import refuse_existing, write_whole
-from fistula.labels.drawings import drawings_below
+from fistula.labels.drawn.drawings import drawings_below
+from fistula.labels.drawn.wanted import WORDS
 from fistula.labels.folders import FOLDERS
-from fistula.labels.lines import Labels
-from fistula.labels.wanted import WORDS
+from fistula.labels.tables.lines import Labels
 from fistula.source.choose import Policies
 from fistula.source.flow import wide_console
 from fistula.source.patients import PatientRule

@@ -24,9 +24,9 @@ def run(cfg: DictConfig) -> None:
     from fistula.audit.audit import Audit
     from fistula.audit.meeting import check_shared, meet, population, strangeness
     from fistula.cohort.manifest import read_cohort
-    from fistula.predict.ensemble import load_ensemble
     from fistula.predict.outside import refuse_unlike, score_cohort
     from fistula.predict.predictor import of_runs
+    from fistula.predict.runs.ensemble import load_ensemble
     from fistula.report.choice import chosen_runs
     from fistula.report.external.cohorts import FOLDER
     from fistula.report.study import read_study
@@ -81,9 +81,9 @@ def _shift(cfg: DictConfig, folder: Path, study: "Study") -> None:
     """Score the study's own test patients under every shift, into the study's folder."""
     import polars as pl
 
-    from fistula.predict.ensemble import load_ensemble
+    from fistula.predict.out.write import stamp
+    from fistula.predict.runs.ensemble import load_ensemble
     from fistula.predict.shifts import SHIFTS, score_shifts
-    from fistula.predict.write import stamp
     from fistula.report.choice import chosen_runs
     from fistula.report.external.shifts import FOLDER, KEPT, TABLES
 
@@ -113,8 +113,8 @@ def study_of(folder: Path) -> Path:
     Raises:
         ConfigError: If there is none.
     """
-    from fistula.predict.model import cohort_folder
-    from fistula.sweep.run_folder import RECORD
+    from fistula.predict.runs.model import cohort_folder
+    from fistula.sweep.folder.run import RECORD
 
     if not folder.is_dir():
         raise ConfigError(f"run={folder}", "is not a folder", remedy="Name the folder of a run or of a study")
@@ -145,7 +145,7 @@ def _unfamiliar(scored: "Scored") -> list[str]:
 
 
 def _record(predictor: "Predictor", cohort: "Cohort") -> dict[str, Any]:
-    from fistula.predict.write import stamp
+    from fistula.predict.out.write import stamp
 
     runs = predictor.runs
     return {

@@ -11,14 +11,14 @@ from fistula.explain.verdict import KEPT, MADE_OF, say_verdict
 from fistula.folder import write_whole
 
 if TYPE_CHECKING:  # `--help` must not wait for torch
-    from fistula.predict.model import LoadedRun
+    from fistula.predict.runs.model import LoadedRun
 
 
 def run(cfg: DictConfig) -> None:
     """Evaluate every run that is named, each on its own test slices, and keep the result in its folder."""
     # Here, because `--help` must not wait for torch.
     from fistula.explain.cam import method_of
-    from fistula.predict.ensemble import load_runs
+    from fistula.predict.runs.ensemble import load_runs
 
     if cfg.method is not None and cfg.method not in MADE_OF:
         raise ConfigError("method", f"must be one of {', '.join(MADE_OF)}", found=cfg.method)

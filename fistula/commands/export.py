@@ -10,8 +10,8 @@ from fistula.folder import refuse_existing, whole_folder
 def run(cfg: DictConfig) -> None:
     """Write the folder whole or not at all; say how far the exported model is from the runs."""
     # Here, because `--help` must not wait for torch.
-    from fistula.predict.ensemble import load_runs
-    from fistula.predict.export import export
+    from fistula.predict.exported.write import export
+    from fistula.predict.runs.ensemble import load_runs
 
     out = Path(cfg.out)
     refuse_existing(out)

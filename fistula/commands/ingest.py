@@ -16,12 +16,12 @@ from fistula.dicom.identity import key_file, read_pseudonyms
 from fistula.dicom.look import Look
 from fistula.errors import ConfigError
 from fistula.folder import refuse_existing
+from fistula.labels.drawn.masks import drawn_labels
+from fistula.labels.drawn.wanted import WORDS, Wanted
 from fistula.labels.folders import FOLDERS, folder_labels
-from fistula.labels.lines import Labels
-from fistula.labels.masks import drawn_labels
-from fistula.labels.read import read_labels
-from fistula.labels.spreadsheet import Naming
-from fistula.labels.wanted import WORDS, Wanted
+from fistula.labels.tables.lines import Labels
+from fistula.labels.tables.read import read_labels
+from fistula.labels.tables.spreadsheet import Naming
 from fistula.source.choose import Policies
 from fistula.source.flow import Flow, wide_console
 from fistula.source.grid import Grid

@@ -19,12 +19,12 @@ from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
 from fistula.errors import ConfigError, DataError
 from fistula.folder import whole_folder
-from fistula.labels.desk import Answers, Desk
-from fistula.labels.page_table import columns_of
-from fistula.labels.pages import Question, page_text, read_all, write_pages, write_readings
-from fistula.labels.reading import Panel
-from fistula.labels.spool import mark_asked
-from fistula.labels.stacks import Shown, find_stacks, read_patient
+from fistula.labels.pages.desk import Answers, Desk
+from fistula.labels.pages.spool import mark_asked
+from fistula.labels.pages.stacks import Shown, find_stacks, read_patient
+from fistula.labels.pages.write import Question, page_text, read_all, write_pages, write_readings
+from fistula.labels.readers.reading import Panel
+from fistula.labels.tables.page_table import columns_of
 from fistula.source.flow import Flow
 from fistula.source.rules import KeepRules
 from fistula.source.survey import Survey, survey_source
@@ -111,7 +111,7 @@ def read_panel(cfg: DictConfig) -> Panel | None:
 def _aided(table: pl.DataFrame, folder: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
     """The patients whom a study scored without having learned from them, and what it says of each."""
     # Here, because pages without it need no statistics.
-    from fistula.report.aid import aid_of
+    from fistula.report.readers.aid import aid_of
     from fistula.report.study import read_study
 
     name, cohorts = aid_of(read_study(folder))

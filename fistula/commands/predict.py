@@ -17,11 +17,11 @@ def run(cfg: DictConfig) -> None:
     from fistula.archive.exchange import fetched, require_library, store
     from fistula.dicom.out.objects import Finding
     from fistula.dicom.out.objects import require_library as require_objects
-    from fistula.predict.known import with_stated
-    from fistula.predict.objects import check_objects, write_objects
+    from fistula.predict.out.objects import check_objects, write_objects
+    from fistula.predict.out.write import OVERLAYS, attempt, complete, draw_overlays, write_prediction
     from fistula.predict.predictor import load
+    from fistula.predict.runs.known import with_stated
     from fistula.predict.source import Limits, reading
-    from fistula.predict.write import OVERLAYS, attempt, complete, draw_overlays, write_prediction
     from fistula.source.workers import Workers
 
     out = Path(cfg.out)

@@ -69,9 +69,9 @@ def read_given(study: "Study", *, readers: Any, scores: str | None) -> "Given":
         DataError: If a table is not what it has to be, or a patient of it is in neither.
     """
     from fistula.dicom.identity import read_pseudonyms
-    from fistula.labels.ratings import match, read_program, read_readings, together
+    from fistula.labels.tables.ratings import match, read_program, read_readings, together
     from fistula.report.external.cohorts import read_externals
-    from fistula.report.located import located_readings
+    from fistula.report.places.located import located_readings
     from fistula.report.readers.given import Given
 
     if readers is None and scores is None:

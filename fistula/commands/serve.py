@@ -22,8 +22,8 @@ def run(cfg: DictConfig) -> None:
     # Here, because `--help` must not wait for torch.
     import uvicorn
 
-    from fistula.predict.known import refuse_unstated
     from fistula.predict.predictor import Predictor, load
+    from fistula.predict.runs.known import refuse_unstated
     from fistula.predict.source import Limits
     from fistula.serve.app import LOOPBACK, create_app
     from fistula.serve.uploads import UploadLimits

@@ -17,12 +17,12 @@ from fistula.cohort.study_copy import link_cohort
 from fistula.errors import ConfigError
 from fistula.folder import write_whole
 from fistula.learning.training.ranks import end_with_parent, followers, is_follower, is_of_srun
-from fistula.sweep.job import arguments_of
-from fistula.sweep.ownership import Claim, claim
+from fistula.sweep.engines.job import arguments_of
+from fistula.sweep.folder.ownership import Claim, claim
+from fistula.sweep.folder.provenance import commit, versions
+from fistula.sweep.folder.results import one_line
+from fistula.sweep.folder.run import register_run_name
 from fistula.sweep.plan import Planner, RunPlan
-from fistula.sweep.provenance import commit, versions
-from fistula.sweep.results import one_line
-from fistula.sweep.run_folder import register_run_name
 
 register_run_name()
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from fistula.errors import ConfigError, DataError
-from fistula.labels.lines import Labels, Row
-from fistula.labels.read import in_order
+from fistula.labels.tables.lines import Labels, Row
+from fistula.labels.tables.read import in_order
 from fistula.source.survey import Survey
 
 FOLDERS = "folders"

@@ -9,8 +9,8 @@ import polars as pl
 from fistula.dicom.container import as_written
 from fistula.dicom.identity import Pseudonyms
 from fistula.errors import DataError
-from fistula.labels.covariates import COVARIATE
-from fistula.labels.lines import POINTS, Labels, Row
+from fistula.labels.tables.covariates import COVARIATE
+from fistula.labels.tables.lines import POINTS, Labels, Row
 from fistula.source.rules import KeepRules
 from fistula.source.survey import Survey
 

@@ -236,14 +236,9 @@ def create_backbone(
     if CHANNELS[channels] == 1:
         means, stds = [sum(means) / len(means)], [sum(stds) / len(stds)]
     backbone = Backbone(
-        network,
-        mean=means,
-        std=stds,
-        weights=source,
-        input_size=size or constants["input_size"][-1],
-        interpolation=constants["interpolation"],
-        num_slices=3 if channels == ADJACENT else 1,
-    )
+        network, mean=means, std=stds, weights=source, input_size=size or constants["input_size"][-1],
+        interpolation=constants["interpolation"], num_slices=3 if channels == ADJACENT else 1,
+    )  # fmt: skip
     if name.startswith("local-dir:"):
         own = {key: value for key, value in backbone.network._model_args.items() if key not in (*RESERVED, "source")}
         backbone.resolved = {

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fistula.learning.data.slices import as_batch
 from fistula.learning.heads import marks_of
-from fistula.predict.known import known_of_slices
-from fistula.predict.model import LoadedRun
+from fistula.predict.runs.known import known_of_slices
+from fistula.predict.runs.model import LoadedRun
 
 BATCH = 64
 

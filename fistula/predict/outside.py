@@ -13,9 +13,9 @@ from fistula.cohort.order import turn_in_stack
 from fistula.errors import DataError
 from fistula.learning.data.bags import patient_labels
 from fistula.learning.places.points import PLACES, places_table
-from fistula.predict.known import refuse_other_covariates
-from fistula.predict.model import LoadedRun
 from fistula.predict.predictor import Prediction, Predictor
+from fistula.predict.runs.known import refuse_other_covariates
+from fistula.predict.runs.model import LoadedRun
 from fistula.predict.source import Slices
 from fistula.source.flow import Flow
 

@@ -46,8 +46,8 @@ def places_of(
 ) -> pl.DataFrame | None:
     """The most suspicious slices of each patient, at most `MOST`, with what is to be seen where.
 
-    The clock position is that of `fistula.evidence.places.clock`; it stands beside axial slices alone, where the runs know
-    the anal canal, and not within `NEAR` of its centre. Distances are null for slices that state no pixel spacing.
+    The clock position is that of `fistula.evidence.places.clock`; it stands beside axial slices alone, where the runs
+    know the anal canal, and not within `NEAR` of its centre. Distances are null for slices without pixel spacing.
 
     Args:
         slices: That were read.

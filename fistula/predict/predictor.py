@@ -16,8 +16,10 @@ from fistula.errors import ConfigError
 from fistula.evidence.probability.conformal import p_values
 from fistula.learning.data.adjacent import channel_rows
 from fistula.predict.bags import bag_features, look, pooled
-from fistula.predict.ensemble import load_runs
-from fistula.predict.familiar import (
+from fistula.predict.out.summary import summary_of
+from fistula.predict.places import places_of
+from fistula.predict.runs.ensemble import load_runs
+from fistula.predict.runs.familiar import (
     Looks,
     Scored,
     cohort_patients,
@@ -26,13 +28,11 @@ from fistula.predict.familiar import (
     recognised,
     scored_patients,
 )
-from fistula.predict.features import Neighbourhood, joined, neighbourhood, noting_features
-from fistula.predict.known import known_of_slices, with_stated
-from fistula.predict.model import LoadedRun, cohort_folder
-from fistula.predict.places import places_of
+from fistula.predict.runs.features import Neighbourhood, joined, neighbourhood, noting_features
+from fistula.predict.runs.known import known_of_slices, with_stated
+from fistula.predict.runs.model import LoadedRun, cohort_folder
 from fistula.predict.scores import group_scores, slice_scores
 from fistula.predict.source import Limits, Reader, Slices, reader_of, reading
-from fistula.predict.summary import summary_of
 from fistula.source.workers import Workers
 
 FAR_SHARE = 0.5  # of a series' slices that must be far for the series to be marked

@@ -7,7 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fistula.evidence.aggregate import patient_scores
-from fistula.predict.model import LoadedRun
+from fistula.predict.runs.model import LoadedRun
 
 
 def slice_scores(table: pl.DataFrame, probabilities: NDArray[np.float64], runs: Sequence[LoadedRun]) -> pl.DataFrame:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from fistula.cohort.manifest import Cohort
-from fistula.predict.model import LoadedRun
 from fistula.predict.outside import score_cohort
 from fistula.predict.predictor import of_runs
+from fistula.predict.runs.model import LoadedRun
 
 Change = Callable[[NDArray[np.float64], float, np.random.Generator], NDArray[np.float64]]
 STRENGTHS = (1, 2, 3)

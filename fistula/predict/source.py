@@ -17,8 +17,8 @@ from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
 from fistula.dicom.out.reference import read_reference
 from fistula.errors import DataError
-from fistula.predict.ensemble import INGEST
-from fistula.predict.network import call_known
+from fistula.predict.runs.ensemble import INGEST
+from fistula.predict.runs.network import call_known
 from fistula.source.choose import Policies, choose
 from fistula.source.flow import Flow
 from fistula.source.grid import Grid

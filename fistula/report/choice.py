@@ -10,7 +10,7 @@ from fistula.errors import ConfigError
 from fistula.evidence.ranking.placements import place
 from fistula.report.pooling import primary_level, test_rows
 from fistula.report.study import Configuration, Run, Study
-from fistula.sweep.run_folder import RECORD
+from fistula.sweep.folder.run import RECORD
 
 
 def chosen_runs(study: Study, folder: Path, *, only: str) -> list[Run]:

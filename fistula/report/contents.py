@@ -4,18 +4,18 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from fistula.report.abstention import Abstention, abstention
 from fistula.report.answer import say_answer, say_question
-from fistula.report.cases import cases_of
 from fistula.report.external.cohorts import External, Outside, outside, read_externals
 from fistula.report.external.shifts import Robustness, robustness
-from fistula.report.located import located_patients
+from fistula.report.places.located import located_patients
 from fistula.report.places.numbers import Pair, Where, where, where_outside
 from fistula.report.pooling import primary_level
 from fistula.report.readers.analysis import Readers, compare_readers
+from fistula.report.readers.cases import cases_of
 from fistula.report.readers.given import Given
 from fistula.report.readers.program import Program, compare_program, rows_of
 from fistula.report.results import Row, results
+from fistula.report.sections.abstention import Abstention, abstention
 from fistula.report.sections.all_classes import AllClasses, all_classes
 from fistula.report.sections.comparisons import Comparisons, compare
 from fistula.report.sections.further import Further, further

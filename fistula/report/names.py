@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fistula.sweep.run_folder import WITHIN
+from fistula.sweep.folder.run import WITHIN
 
 NAMES = {
     "none": "no augmentation",

@@ -104,13 +104,8 @@ def write_report(
         (beside / PAGE).write_text(page, encoding="utf-8")
         patients = [row for row in contents.rows if row.level == "patient"]
         data = reading_data(study, patients, first=_best(contents), maps=maps, device=device)
-        room = environment.get_template(READING_ROOM).render(
-            study=study,
-            made=made,
-            data=data,
-            viewer=Markup(viewer.scripts()),  # noqa: S704 (our own)
-            style=Markup(viewer.style()),  # noqa: S704 (likewise)
-        )
+        own = {"viewer": Markup(viewer.scripts()), "style": Markup(viewer.style())}  # noqa: S704 (our own)
+        room = environment.get_template(READING_ROOM).render(study=study, made=made, data=data, **own)
         (beside / READING_ROOM).write_text(room, encoding="utf-8")
         record = to_json(contents, made=made, files=hash_files(beside))
         (beside / NUMBERS).write_text(record, encoding="utf-8")

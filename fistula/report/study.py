@@ -11,7 +11,7 @@ from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.errors import DataError
 from fistula.report.names import NAMES, distinct_names
 from fistula.report.run import Run
-from fistula.sweep.run_folder import RECORD, WITHIN, read_record
+from fistula.sweep.folder.run import RECORD, WITHIN, read_record
 
 
 @dataclass(frozen=True)

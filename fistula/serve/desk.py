@@ -14,11 +14,11 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from fistula.errors import FistulaError
-from fistula.predict.page import render_page
+from fistula.predict.out.page import render_page
+from fistula.predict.out.write import draw_overlays, stamp
 from fistula.predict.places import SCHEMA as PLACES
 from fistula.predict.predictor import Predictor
 from fistula.predict.source import reading
-from fistula.predict.write import draw_overlays, stamp
 from fistula.serve.uploads import UploadError, UploadLimits, check_archive, receive
 from fistula.source.workers import Workers
 

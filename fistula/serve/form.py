@@ -4,7 +4,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from fistula.predict.model_card import model_card
+from fistula.predict.out.model_card import model_card
 from fistula.predict.predictor import Predictor
 from fistula.serve.uploads import UploadLimits
 

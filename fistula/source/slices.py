@@ -18,10 +18,10 @@ from fistula.dicom.pixels.burned import looks_like_text
 from fistula.dicom.pixels.decode import Picture, decode
 from fistula.dicom.pixels.geometry import TURNS, turn
 from fistula.dicom.timing import TimeLimit
+from fistula.source.files.pictures import read_picture
+from fistula.source.files.volume_slices import volume_pictures
 from fistula.source.grid import Grid, Placed, place, to_bytes
 from fistula.source.intensity import Intensity
-from fistula.source.picture_file import read_picture
-from fistula.source.volume_slices import volume_pictures
 
 RESULTS: dict[str, Any] = {
     "row": pl.Int64(),
@@ -64,7 +64,7 @@ class Plan:
         grid: Where it is resampled to.
         intensity: One of `fistula.source.intensity`.
         look: Limits of size and time.
-        kind: Of the images, one of `fistula.source.formats.KINDS`.
+        kind: Of the images, one of `fistula.source.files.formats.KINDS`.
     """
 
     grid: Grid

@@ -14,8 +14,8 @@ from fistula.dicom.container import Part, find_files, parts_of
 from fistula.dicom.look import Look, file_stamp, look_at
 from fistula.dicom.outcome import NotTaken, Refused
 from fistula.errors import DataError
-from fistula.source.formats import kind_of_source, masks_among, names_in
-from fistula.source.other_images import records_of
+from fistula.source.files.formats import kind_of_source, masks_among, names_in
+from fistula.source.files.records import records_of
 from fistula.source.workers import Workers, batches_of, in_parallel
 
 FACTS: dict[str, Any] = {
@@ -84,7 +84,7 @@ class Survey:
         folder: The folder.
         paths: Its files; `file` of the table counts them from 0.
         facts: Columns as in `FACTS`.
-        kind: Of its images, one of `fistula.source.formats.KINDS`.
+        kind: Of its images, one of `fistula.source.files.formats.KINDS`.
     """
 
     folder: Path
@@ -118,7 +118,7 @@ def survey_source(
         source: File or folder.
         look: How to look at each.
         workers: Processes.
-        kind: Of the images, one of `fistula.source.formats.KINDS`; None finds it out.
+        kind: Of the images, one of `fistula.source.files.formats.KINDS`; None finds it out.
         named: Paths below the source that are images, even if they are called as masks are.
         known: Facts of an earlier survey with the same `look`; files with a stamp in it are not opened.
 

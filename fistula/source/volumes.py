@@ -37,9 +37,9 @@ def with_volumes(facts: pl.DataFrame) -> pl.DataFrame:
 
     Frames of one volume agree in component, image type, b-value, echo, phase, stack, matrix and spacing, and in the
     stored orientation to within 2 degrees. Where several of them lie in one place, times and the like tell volumes
-    apart (`fistula.dicom.header.acquisition.MOMENTS`), else the order of their image numbers. Series of one slice each that
-    agree in all else are one, and then have the `series_key` of the first slice. Numbers follow what the volumes are,
-    never names.
+    apart (`fistula.dicom.header.acquisition.MOMENTS`), else the order of their image numbers. Series of one slice each
+    that agree in all else are one, and then have the `series_key` of the first slice. Numbers follow what the volumes
+    are, never names.
     """
     facts = _joined(facts)
     places = facts.select("position_mm", "instance_number", "frame", "moments").rows()

@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 from fistula import __version__
 from fistula.errors import FistulaError
 from fistula.folder import write_whole
+from fistula.sweep.folder.run import read_record
 from fistula.sweep.plan import Planner, RunPlan
-from fistula.sweep.run_folder import read_record
 
 INDEX = ".index.json"
 ENVIRONMENT = re.compile(r"\$\{oc\.env:([A-Za-z_][A-Za-z_0-9]*)")

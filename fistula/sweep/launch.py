@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from fistula.errors import FistulaError
 from fistula.folder import write_whole
 from fistula.learning.weights.store import check_weights
+from fistula.sweep.engines.job import Engine, Job, arguments_of
 from fistula.sweep.index import Index
-from fistula.sweep.job import Engine, Job, arguments_of
 from fistula.sweep.plan import Planner, RunPlan
 from fistula.sweep.preflight import check_folders, check_networks, check_splits
 from fistula.sweep.supervise import StudyRun, run_all

@@ -20,8 +20,8 @@ from fistula.learning.data.bags import bags_of
 from fistula.learning.data.covariates import check_covariates
 from fistula.learning.places.points import kinds_of, side_of_labels
 from fistula.learning.weights.store import weights_fingerprint
+from fistula.sweep.folder.run import RECORD, RunFolder, identity_of, read_record
 from fistula.sweep.keys import Keys
-from fistula.sweep.run_folder import RECORD, RunFolder, identity_of, read_record
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from fistula.errors import ConfigError
-from fistula.sweep import warm
+from fistula.sweep.engines import warm
 from fistula.sweep.plan import RunPlan
 
 

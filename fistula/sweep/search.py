@@ -18,7 +18,7 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 from fistula.errors import ConfigError
-from fistula.sweep.run_folder import read_record
+from fistula.sweep.folder.run import read_record
 
 # Of `fistula.learning.training.pruning`, which imports what takes seconds.
 PRUNED = "PrunedError"

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from fistula.errors import DataError
 from fistula.learning.training.watched import better
-from fistula.sweep.ownership import holder_of
-from fistula.sweep.run_folder import RECORD, read_record
+from fistula.sweep.folder.ownership import holder_of
+from fistula.sweep.folder.run import RECORD, read_record
 
 STYLES = {"done": "green", "running": "cyan", "failed": "red", "stopped": "yellow", "damaged": "red"}
 ENDED = {"done", "failed", "damaged"}

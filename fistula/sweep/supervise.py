@@ -8,10 +8,10 @@ from pathlib import Path
 
 from fistula.errors import FistulaError
 from fistula.sweep.display import Display
-from fistula.sweep.job import Engine, Job
-from fistula.sweep.ownership import BUSY, STALE_S, BusyError, claim, holder_of
-from fistula.sweep.results import one_line
-from fistula.sweep.run_folder import RunFolder
+from fistula.sweep.engines.job import Engine, Job
+from fistula.sweep.folder.ownership import BUSY, STALE_S, BusyError, claim, holder_of
+from fistula.sweep.folder.results import one_line
+from fistula.sweep.folder.run import RunFolder
 
 log = logging.getLogger(__name__)
 

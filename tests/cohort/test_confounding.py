@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 from scipy.stats.contingency import association
 
-from fistula.cohort.confounding import auroc_alone, cramers_v, find_confounding
+from fistula.cohort.look.confounding import auroc_alone, cramers_v, find_confounding
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import polars as pl
 
-from fistula.cohort.early import early_warnings
+from fistula.cohort.look.early import early_warnings
 
 
 def slices(patients=24, per_patient=2, **columns):

@@ -10,9 +10,9 @@ from fistula.cli import run_command
 from fistula.cohort.manifest import SCHEMA, manifest_fingerprint, read_cohort
 from fistula.evidence.aggregate import patient_scores
 from fistula.evidence.ranking.area import clustered_auroc
-from fistula.predict.ensemble import load_runs
 from fistula.predict.outside import score_cohort
 from fistula.predict.predictor import of_runs
+from fistula.predict.runs.ensemble import load_runs
 from fistula.report.external.cohorts import ensemble_rows, external_rows, read_externals
 from fistula.report.study import read_study
 

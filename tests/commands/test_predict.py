@@ -87,7 +87,7 @@ def test_a_failure_while_writing_leaves_nothing(study, one_patient, fistula_here
     def fail(*arguments, **keywords):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fistula.predict.write.render_page", fail)
+    monkeypatch.setattr("fistula.predict.out.write.render_page", fail)
     code, _, error = fistula_here("predict", f"run={study}", f"source={one_patient}", "out=out", "workers.count=1")
     assert (code, error.count("\n")) == (2, 1)
     assert "cannot be written (No space left on device). Free some space" in error
@@ -116,7 +116,7 @@ def test_objects_that_cannot_be_sent_cost_no_score(study, one_patient, fistula_h
 
 def test_a_map_or_picture_that_fails_costs_no_score(study, one_patient, fistula_here, tmp_path, monkeypatch):
     import fistula.explain.cam
-    import fistula.predict.overlay
+    import fistula.predict.out.overlay
 
     asked = []
 
@@ -126,7 +126,7 @@ def test_a_map_or_picture_that_fails_costs_no_score(study, one_patient, fistula_
             raise RuntimeError("CUDA error")
         return fistula.explain.cam.saliency(*arguments, **keywords)
 
-    monkeypatch.setattr(fistula.predict.overlay, "saliency", fail_once)
+    monkeypatch.setattr(fistula.predict.out.overlay, "saliency", fail_once)
     arguments = (f"run={study}", f"source={one_patient}", "overlays=all", "workers.count=1")
     code, _, error = fistula_here("predict", *arguments, "out=out")
     keys = [row["slice_key"] for row in table(tmp_path / "out" / "predictions.csv")]

@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from fistula.sweep.ownership import claim
-from fistula.sweep.process import this_process
-from fistula.sweep.run_folder import RunFolder
+from fistula.sweep.folder.ownership import claim
+from fistula.sweep.folder.process import this_process
+from fistula.sweep.folder.run import RunFolder
 from fistula.sweep.status import read_status
 
 IDENTITY = {"epochs": 4, "checkpoint.monitor": "val/auroc"}

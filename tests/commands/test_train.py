@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 
 from fistula.cohort.manifest import manifest_fingerprint
-from fistula.predict.model import load_run
-from fistula.sweep.run_folder import short_name
+from fistula.predict.runs.model import load_run
+from fistula.sweep.folder.run import short_name
 
 from ..conftest import TINY, TINY_RUN, write_cohort
 from ..learning.read_wandb import read_wandb

@@ -6,9 +6,9 @@ import json
 import pytest
 
 from fistula.errors import ConfigError, DataError
-from fistula.labels.agreement import read_readers
-from fistula.labels.page_table import SLICE
-from fistula.labels.read import read_labels
+from fistula.labels.readers.agreement import read_readers
+from fistula.labels.tables.page_table import SLICE
+from fistula.labels.tables.read import read_labels
 
 FIRST = "nnnn nnff ffff nnnn nnnn"  # five patients of four slices: n(ormal), f(istula), u(nsure)
 SECOND = "nnnn nfff fffn nnnn nnnn"

@@ -1,8 +1,8 @@
 import pytest
 
 from fistula.errors import ConfigError, DataError
-from fistula.labels.covariates import check_names, read_covariates, read_of_patients
-from fistula.labels.read import read_labels
+from fistula.labels.tables.covariates import check_names, read_covariates, read_of_patients
+from fistula.labels.tables.read import read_labels
 
 
 def lines(*cells):

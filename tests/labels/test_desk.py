@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from fistula.errors import ConfigError, DataError
-from fistula.labels.desk import Answers, Desk
-from fistula.labels.page_table import columns_of
+from fistula.labels.pages.desk import Answers, Desk
+from fistula.labels.tables.page_table import columns_of
 
 COLUMNS = columns_of("patient", "class")
 

@@ -3,7 +3,7 @@ import time
 import polars as pl
 
 from fistula.labels.matching import refuse_unmatched
-from fistula.labels.read import read_labels
+from fistula.labels.tables.read import read_labels
 
 LINES = 20_000
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fistula.labels.page_table import columns_of
+from fistula.labels.tables.page_table import columns_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SLICES = 10

@@ -3,7 +3,7 @@
 import pytest
 
 from fistula.errors import DataError
-from fistula.labels.read import read_labels
+from fistula.labels.tables.read import read_labels
 
 HEADER = "slice_key,patient_key,label,unsure,note,reader,date,repeat"
 

@@ -1,7 +1,7 @@
 import pytest
 
 from fistula.errors import ConfigError, DataError
-from fistula.labels.read import read_labels
+from fistula.labels.tables.read import read_labels
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from fistula.errors import ConfigError
-from fistula.labels.reading import AIDED, ALONE, Panel, plan_readings
+from fistula.labels.readers.reading import AIDED, ALONE, Panel, plan_readings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 READERS = ["AB", "CD", "EF", "GH"]

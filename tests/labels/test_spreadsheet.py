@@ -2,8 +2,8 @@ import openpyxl
 import pytest
 
 from fistula.errors import ConfigError, DataError
-from fistula.labels.read import read_labels
-from fistula.labels.spreadsheet import Naming
+from fistula.labels.tables.read import read_labels
+from fistula.labels.tables.spreadsheet import Naming
 
 
 @pytest.fixture

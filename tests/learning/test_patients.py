@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from fistula.cohort.manifest import SCHEMA, manifest_fingerprint, read_cohort
 from fistula.learning.experiment import build
 from fistula.learning.training.results import summarize
-from fistula.sweep.results import one_line
+from fistula.sweep.folder.results import one_line
 
 from ..conftest import TINY_RUN, write_cohort
 

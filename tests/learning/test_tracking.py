@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fistula.learning.tracking import mlflow_logger
-from fistula.sweep.run_folder import short_name
+from fistula.sweep.folder.run import short_name
 
 from ..conftest import TINY_RUN, write_cohort
 from .read_wandb import read_wandb

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from fistula.errors import ConfigError, WeightsError
 from fistula.learning.backbone import create_backbone
 from fistula.learning.weights.store import STORE_VARIABLE, read_store, weights_fingerprint
-from fistula.predict.model import load_run
+from fistula.predict.runs.model import load_run
 
 from ..conftest import TINY_RUN
 from .weights_of import weights_of

@@ -9,10 +9,10 @@ import torch
 import fistula
 from fistula.cohort.manifest import manifest_fingerprint, read_cohort
 from fistula.errors import ConfigError, DataError
-from fistula.predict.export import onnx_scorer
-from fistula.predict.known import refuse_other_covariates
-from fistula.predict.model import load_run
+from fistula.predict.exported.write import onnx_scorer
 from fistula.predict.outside import score_cohort
+from fistula.predict.runs.known import refuse_other_covariates
+from fistula.predict.runs.model import load_run
 
 from ..conftest import TINY_RUN
 

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 import fistula
 from fistula.errors import ConfigError
-from fistula.predict.export import export
+from fistula.predict.exported.write import export
 from fistula.serve.app import create_app
 from fistula.serve.uploads import UploadLimits
 

@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from fistula.errors import ConfigError
-from fistula.predict.ensemble import load_runs
+from fistula.predict.runs.ensemble import load_runs
 
 from .test_model import change
 

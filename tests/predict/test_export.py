@@ -6,10 +6,10 @@ import torch
 
 from fistula.errors import ConfigError, TrainingError
 from fistula.learning.data.slices import Resize
-from fistula.predict.export import export, onnx_scorer
-from fistula.predict.graph import Grow, Shrink, area_weights
-from fistula.predict.model import load_run
+from fistula.predict.exported.graph import Grow, Shrink, area_weights
+from fistula.predict.exported.write import export, onnx_scorer
 from fistula.predict.predictor import load
+from fistula.predict.runs.model import load_run
 from fistula.predict.source import reading
 from fistula.source.workers import Workers
 
@@ -80,7 +80,9 @@ def test_int8_is_written_with_its_loss(run, tmp_path):
 
 
 def test_a_model_that_scores_otherwise_is_refused(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("fistula.predict.graph.Shrink.forward", lambda self, slices: slices[:, :48, :48].float())
+    monkeypatch.setattr(
+        "fistula.predict.exported.graph.Shrink.forward", lambda self, slices: slices[:, :48, :48].float()
+    )
     with pytest.raises(TrainingError, match=r"must score as the run does, to 0.0001, found 0\.\d+"):
         export([run], tmp_path, kind="torchscript")
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from fistula.errors import DataError
-from fistula.predict.model import load_run
-from fistula.predict.network import call_known
+from fistula.predict.runs.model import load_run
+from fistula.predict.runs.network import call_known
 
 
 def change(path: Path, **facts):

@@ -12,9 +12,9 @@ from fastapi.testclient import TestClient
 
 import fistula
 from fistula.explain.cam import saliency
-from fistula.predict.export import export
-from fistula.predict.model import load_run
-from fistula.predict.write import draw_overlays
+from fistula.predict.exported.write import export
+from fistula.predict.out.write import draw_overlays
+from fistula.predict.runs.model import load_run
 from fistula.report.reading_room.slices import reading_data
 from fistula.report.results import results
 from fistula.report.study import read_study

@@ -8,10 +8,10 @@ import torch
 
 import fistula
 from fistula.evidence.places.clock import clock_hours
-from fistula.predict.export import export, onnx_scorer
-from fistula.predict.model import load_run
+from fistula.predict.exported.write import export, onnx_scorer
 from fistula.predict.outside import score_cohort
 from fistula.predict.places import MOST, ON_GRID, SCHEMA, places_of, say_clock
+from fistula.predict.runs.model import load_run
 from fistula.predict.source import reading
 from fistula.source.workers import Workers
 

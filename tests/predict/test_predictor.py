@@ -8,7 +8,7 @@ import pytest
 
 import fistula
 from fistula.errors import ConfigError, DataError
-from fistula.predict.familiar import cohort_patients, looks_of, recognised
+from fistula.predict.runs.familiar import cohort_patients, looks_of, recognised
 from fistula.predict.source import reading
 from fistula.source.patients import PatientRule
 from fistula.source.workers import Workers

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fistula.predict.familiar import known_patients, scored_patients
+from fistula.predict.runs.familiar import known_patients, scored_patients
 from fistula.predict.scores import group_scores, slice_scores
 
 

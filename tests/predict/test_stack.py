@@ -1,4 +1,4 @@
-from fistula.predict.page import stacks_of
+from fistula.predict.out.page import stacks_of
 
 
 def slice_of(key, series, position, *, patient="p"):

@@ -10,7 +10,7 @@ import pytest
 from fistula.cohort.manifest import read_cohort
 from fistula.errors import DataError
 from fistula.report.contents import Settings, compute
-from fistula.report.located import located_patients, rightly_placed
+from fistula.report.places.located import located_patients, rightly_placed
 from fistula.report.readers.analysis import compare_readers
 from fistula.report.readers.given import Given
 from fistula.report.study import read_study

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fistula.explain.cam import saliency
-from fistula.predict.model import load_run
+from fistula.predict.runs.model import load_run
 from fistula.report.contents import Settings
 from fistula.report.page import write_report
 from fistula.report.reading_room.saliency_maps import CELLS, run_maps, shrink

@@ -8,8 +8,8 @@ import pytest
 from fistula.errors import DataError
 from fistula.report.contents import Settings
 from fistula.report.external.cohorts import External
-from fistula.report.marks import marks_inside
 from fistula.report.page import write_report
+from fistula.report.places.marks import marks_inside
 from fistula.report.places.numbers import where, where_outside
 from fistula.report.reading_room.slices import reading_data
 from fistula.report.record import verify

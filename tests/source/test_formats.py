@@ -1,6 +1,6 @@
 import pytest
 
-from fistula.source.formats import kind_of_source, masks_among
+from fistula.source.files.formats import kind_of_source, masks_among
 
 
 @pytest.mark.parametrize(

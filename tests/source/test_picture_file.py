@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from fistula.dicom.outcome import Refused
-from fistula.source.picture_file import read_picture
+from fistula.source.files.pictures import read_picture
 
 
 def _bytes(image, kind="PNG", **more):

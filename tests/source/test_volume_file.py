@@ -6,8 +6,8 @@ import SimpleITK
 
 from fistula.dicom.container import Part
 from fistula.dicom.outcome import Refused
-from fistula.source.volume_file import read_volume_header
-from fistula.source.volume_slices import volume_facts, volume_pictures
+from fistula.source.files.volume_slices import volume_facts, volume_pictures
+from fistula.source.files.volumes import read_volume_header
 
 LIMIT = 1 << 24
 VALUES = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from fistula.errors import ConfigError
-from fistula.sweep import warm
-from fistula.sweep.job import Job
-from fistula.sweep.local_engine import LocalEngine, cards, one_by_one
+from fistula.sweep.engines import warm
+from fistula.sweep.engines.job import Job
+from fistula.sweep.engines.local import LocalEngine, cards, one_by_one
 
 from ..conftest import TINY_RUN
 

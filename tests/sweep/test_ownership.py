@@ -7,15 +7,15 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from fistula.sweep import ownership
-from fistula.sweep.ownership import BusyError, claim, holder_of
-from fistula.sweep.process import this_process
+from fistula.sweep.folder import ownership
+from fistula.sweep.folder.ownership import BusyError, claim, holder_of
+from fistula.sweep.folder.process import this_process
 
 # Claims in a process of its own, says so, and waits to be killed or to be told to end.
 CLAIMER = """
 import sys
 from pathlib import Path
-from fistula.sweep import ownership
+from fistula.sweep.folder import ownership
 ownership.BEAT_S = float(sys.argv[2])
 try:
     own = ownership.claim(Path(sys.argv[1]))

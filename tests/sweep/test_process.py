@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fistula.sweep.process import this_process
+from fistula.sweep.folder.process import this_process
 
 
 def test_this_process_is_alive():
@@ -23,7 +23,7 @@ def test_this_process_is_alive():
 )
 def test_a_process_is_judged_only_where_it_can_be_seen(changes, alive, monkeypatch):
     here = replace(this_process(), machine=changes.get("machine", "m"))
-    monkeypatch.setattr("fistula.sweep.process.this_process", lambda: here)
+    monkeypatch.setattr("fistula.sweep.folder.process.this_process", lambda: here)
     assert replace(here, **changes).is_alive is alive
 
 
@@ -39,6 +39,6 @@ def test_a_killed_process_that_nobody_has_waited_for_is_dead():
 
 
 def _started(pid):
-    from fistula.sweep.process import _started as started
+    from fistula.sweep.folder.process import _started as started
 
     return started(pid)

@@ -5,16 +5,16 @@ import sys
 import pytest
 
 from fistula.errors import ConfigError
-from fistula.sweep.job import Job
-from fistula.sweep.ray_engine import RayEngine
+from fistula.sweep.engines.job import Job
+from fistula.sweep.engines.ray_jobs import RayEngine
 
 pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 
 SCRIPT = """
 import sys
 from pathlib import Path
-from fistula.sweep.job import Job
-from fistula.sweep.ray_engine import RayEngine
+from fistula.sweep.engines.job import Job
+from fistula.sweep.engines.ray_jobs import RayEngine
 here = Path(sys.argv[1])
 jobs = [Job(name, here / name, arguments, here) for name, arguments in
         [("a", ["--version"]), ("b", ["trian"]), ("c", ["--version"])]]

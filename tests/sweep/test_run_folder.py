@@ -3,7 +3,7 @@ import json
 import pytest
 
 from fistula.errors import ConfigError, DataError
-from fistula.sweep.run_folder import RunFolder, identity_of, run_name
+from fistula.sweep.folder.run import RunFolder, identity_of, run_name
 
 CONFIG = {"epochs": 2, "optimizer": {"lr": 0.1}, "transforms": [], "cohort": "/a", "output_dir": "/b", "num_workers": 0}
 

@@ -10,11 +10,11 @@ from dataclasses import asdict, replace
 import pytest
 
 from fistula.sweep import supervise
-from fistula.sweep.job import Job
-from fistula.sweep.local_engine import one_by_one
-from fistula.sweep.ownership import BUSY
-from fistula.sweep.process import this_process
-from fistula.sweep.run_folder import RunFolder
+from fistula.sweep.engines.job import Job
+from fistula.sweep.engines.local import one_by_one
+from fistula.sweep.folder.ownership import BUSY
+from fistula.sweep.folder.process import this_process
+from fistula.sweep.folder.run import RunFolder
 from fistula.sweep.supervise import StudyRun, run_all
 
 METRICS = {"test": {level: {"auroc": {"value": 0.5}} for level in ("slice", "patient")}}

@@ -23,7 +23,7 @@ from fistula.evidence.places.distances import (
 from fistula.evidence.places.froc import Froc, froc
 from fistula.evidence.rates.clustered import clustered_rate
 from fistula.report.external.cohorts import External
-from fistula.report.marks import STACK, Marks, marks_inside, marks_outside
+from fistula.report.places.marks import STACK, Marks, marks_inside, marks_outside
 from fistula.report.study import Configuration, Study
 
 NEAR, FAR = 5.0, 10.0  # mm; per cent of the side where slices state no distance

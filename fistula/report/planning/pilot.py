@@ -11,11 +11,11 @@ from fistula.errors import DataError
 from fistula.evidence.design.reader_planning import Components, of_modalities, of_model
 from fistula.evidence.ranking.area import clustered_auroc
 from fistula.evidence.readers.analysis import study_readers
-from fistula.report.cases import cases_of
 from fistula.report.choice import best_configuration
 from fistula.report.external.cohorts import outside, read_externals
 from fistula.report.pooling import primary_level, test_rows
 from fistula.report.readers.block import Block
+from fistula.report.readers.cases import cases_of
 from fistula.report.readers.given import Given
 from fistula.report.results import Row, results
 from fistula.report.study import Configuration, Study

@@ -11,14 +11,9 @@ import polars as pl
 from fistula.evidence.estimate import Estimate, undefined
 from fistula.evidence.ranking.area import delong
 from fistula.evidence.rates.counts import wilson
+from fistula.evidence.readers import analysis
 from fistula.evidence.readers.agreement import fleiss_kappa, gwets_ac1
-from fistula.evidence.readers.analysis import (
-    ReaderTest,
-    compare_modalities,
-    compare_model,
-    mean_of_readers,
-    study_readers,
-)
+from fistula.evidence.readers.analysis import ReaderTest, mean_of_readers, study_readers
 from fistula.evidence.readers.merit import Figure, auroc_figure, located_ratings, mean_figure, share_figure
 from fistula.report.readers.block import Block, days_between, with_known_places
 
@@ -168,7 +163,9 @@ def _against(block: Block, model: str, readers: str, figure: str, margin: float)
 
     def test(kind: str) -> ReaderTest:
         ratings = block.ratings(figure)[0]
-        return compare_model(block.labels, scores, ratings, figure=FIGURES[figure], readers=kind, margin=margin)
+        return analysis.compare_model(
+            block.labels, scores, ratings, figure=FIGURES[figure], readers=kind, margin=margin
+        )
 
     def values() -> tuple[float, float]:
         own, theirs = (
@@ -184,7 +181,7 @@ def _paired(block: Block, first: str, second: str, figure: str, margin: float) -
 
     def test(kind: str) -> ReaderTest:
         study = study_readers(block.labels, block.ratings(figure), merit)
-        return compare_modalities(study, 0, 1, readers=kind, margin=None if figure == "minutes" else margin)
+        return analysis.compare_modalities(study, 0, 1, readers=kind, margin=None if figure == "minutes" else margin)
 
     def values() -> tuple[float, float]:
         figures = study_readers(block.labels, block.ratings(figure), merit).figures.mean(axis=1)

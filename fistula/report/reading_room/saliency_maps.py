@@ -25,7 +25,7 @@ def run_maps(study: Study, run: Run, positive: str, *, device: str = "cpu") -> t
     """
     # Here, because reports without maps need no network.
     from fistula.explain.cam import saliency
-    from fistula.predict.model import load_run
+    from fistula.predict.runs.model import load_run
 
     rows = _pixel_rows(study, run)
     try:

@@ -11,7 +11,7 @@ from fistula.report.figures.drawing import SOFT, WIDTH, look, share_axis, style
 from fistula.report.results import Row
 from fistula.report.sections.comparisons import Comparisons
 from fistula.report.wording import say_signed
-from fistula.sweep.run_folder import WITHIN
+from fistula.sweep.folder.run import WITHIN
 
 KEY = "split.train_fraction"
 

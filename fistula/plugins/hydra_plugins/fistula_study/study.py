@@ -50,7 +50,7 @@ class StudyLauncher(BasicLauncher):
     """Run what is not done yet, each run in a process of its own.
 
     Args:
-        engine: Maps jobs to those jobs with their exit codes; see `fistula.sweep.job.Engine`.
+        engine: Maps jobs to those jobs with their exit codes; see `fistula.sweep.engines.job.Engine`.
     """
 
     def __init__(self, engine: Callable[..., Any]) -> None:

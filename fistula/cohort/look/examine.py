@@ -1,0 +1,222 @@
+"""What a folder holds and what is suspicious about it, from headers alone or with every image decoded."""
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import polars as pl
+
+from fistula.cohort.look.confounding import find_confounding
+from fistula.dicom.container import Part, open_part
+from fistula.dicom.look import Look
+from fistula.dicom.out.reference import read_reference
+from fistula.dicom.outcome import NotTaken
+from fistula.dicom.parse import read_dataset
+from fistula.dicom.pixels.burned import looks_like_text
+from fistula.dicom.pixels.decode import decode
+from fistula.dicom.timing import TimeLimit
+from fistula.labels.matching import match
+from fistula.labels.tables.lines import Labels
+from fistula.source.choose import suspected_persons
+from fistula.source.rules import KeepRules
+from fistula.source.slices import is_risky
+from fistula.source.survey import DEADLY, Survey, printable
+from fistula.source.volumes import volume_notes, with_volumes
+from fistula.source.workers import Workers, batches_of, in_parallel
+
+FILES_A_BATCH = 32
+CONFOUNDED = 0.7  # Cramér's V from which two facts are said to go together
+
+
+def decoded(survey: Survey, look: Look, workers: Workers) -> Survey:
+    """The survey with every image decoded: what fails becomes refused, what looks like burned-in text is noted."""
+    images = survey.facts.filter(pl.col("outcome") == "image")
+    parts = [
+        (file, member, frames) for file, member, frames in images.select("file", "member", "frames").unique().rows()
+    ]
+    places = [(file, Part(survey.paths[file], member), frames) for file, member, frames in sorted(parts)]
+    batches = batches_of(places, size=lambda item: 1, target=FILES_A_BATCH)
+    rows: list[tuple] = []
+    work = partial(_decode_batch, look=look)
+    for found in in_parallel(work, batches, workers, title="decoding", is_risky=is_risky(images), lost=_lost):
+        rows += found
+    schema = {
+        "file": pl.Int64(),
+        "member": pl.String(),
+        "failed": pl.String(),
+        "mend": pl.String(),
+        "is_text": pl.Boolean(),
+    }
+    tried = pl.DataFrame(rows, schema=schema, orient="row")
+    facts = survey.facts.join(tried, on=["file", "member"], how="left", maintain_order="left")
+    is_failed = pl.col("failed").is_not_null()
+    is_text = pl.col("is_text").fill_null(value=False)
+    notes = pl.when(is_text).then(pl.concat_str(pl.col("notes"), pl.lit("|bright text-like corner"))).otherwise("notes")
+    facts = facts.with_columns(
+        outcome=pl.when(is_failed).then(pl.lit("refused")).otherwise("outcome"),
+        reason=pl.when(is_failed).then("failed").otherwise("reason"),
+        remedy=pl.when(is_failed).then("mend").otherwise("remedy"),
+        notes=notes.str.strip_chars("|"),
+    )
+    return Survey(survey.folder, survey.paths, facts.drop("failed", "mend", "is_text"))
+
+
+def _lost(item: tuple[int, Part, int]) -> list[tuple]:
+    return [(item[0], item[1].member, DEADLY, "Export it again, uncompressed", False)]
+
+
+def _decode_batch(batch: Sequence[tuple[int, Part, int]], *, look: Look) -> list[tuple]:
+    return [(file, part.member, *_try(part, frames, look)) for file, part, frames in batch]
+
+
+def _try(part: Part, frames: int, look: Look) -> tuple[str | None, str | None, bool]:
+    is_text = False
+    try:
+        with TimeLimit(look.seconds):
+            with open_part(part, limit=look.limit) as file:
+                dataset = read_dataset(file, limit=look.limit)
+            for picture in decode(dataset, range(frames)):
+                is_text = is_text or looks_like_text(picture.values)
+    except NotTaken as outcome:
+        return outcome.reason, outcome.remedy, is_text
+    return None, None, is_text
+
+
+def file_records(survey: Survey, look: Look, *, identifiers: bool) -> list[dict[str, Any]]:
+    """One record a file, or a member of an archive: path, outcome, reason, series (a pseudonym) and frames.
+
+    With `identifiers` also the patient, description and UIDs as the file has them.
+    """
+    facts = survey.facts.unique(["file", "member"], maintain_order=True, keep="first")
+    columns = facts.select("file", "member", "outcome", "reason", "series_key", "frames")
+    records = [
+        {
+            "path": printable(str(survey.paths[file])) + (f"/{member}" if member else ""),
+            "outcome": outcome,
+            "reason": reason,
+            "series": series,
+            "frames": (frames or 1) if outcome == "image" else frames or 0,
+        }
+        for file, member, outcome, reason, series, frames in columns.iter_rows()
+    ]
+    if identifiers:
+        for record, (file, member) in zip(records, columns.select("file", "member").iter_rows(), strict=True):
+            found = read_reference(Part(survey.paths[file], member or ""), limit=look.limit)
+            record |= {name: printable(value) for name, value in found._asdict().items()}
+    return records
+
+
+def series_table(survey: Survey, keep: KeepRules | None, look: Look) -> pl.DataFrame:
+    """Volumes of images that are alike, one row a kind, the most slices first; for this machine's screen alone.
+
+    Returns:
+        series (number of volumes), patients (how many, and the first of them as the files name them), slices, files,
+        scanner, image type, description, image (component, plane, tilt), matrix, mm (between pixels and between
+        slices), syntax, what the keep rules say, and the first file.
+    """
+    images = survey.facts.filter(pl.col("outcome") == "image")
+    if images.is_empty():
+        return pl.DataFrame()
+    contrast = pl.when(pl.col("contrast") == "yes").then(pl.lit("with contrast")).otherwise(pl.lit(""))
+    local = _local(survey, images, look)
+    images = with_volumes(_named_apart(images).join(local, on="series_key", maintain_order="left"))
+    gap = pl.col("position_mm").sort().diff().filter(pl.col("position_mm").sort().diff() > 0).median()
+    tilt = pl.col("tilt_degrees").round(0).cast(pl.Int64).cast(pl.String) + "°"
+    images = images.with_columns(gap=gap.over("series_key", "volume").round(1).cast(pl.String)).with_columns(
+        maker=_joined("modality", "manufacturer", "scanner"),
+        kind=_joined("component", "orientation", tilt.fill_null(""), contrast),
+        matrix=pl.concat_str(pl.col("rows").cast(pl.String), pl.col("columns").cast(pl.String), separator="x"),
+        mm=pl.col("spacing_row").round(2).cast(pl.String).fill_null("-") + " / " + pl.col("gap").fill_null("-"),
+        why=pl.lit("kept") if keep is None else keep.reasons(images).fill_null("kept"),
+    )
+    alike = ["maker", "image_type", "description", "kind", "matrix", "mm", "syntax", "why"]
+    return (
+        images.group_by(alike, maintain_order=True)
+        .agg(
+            pl.struct("series_key", "volume").n_unique().alias("series"),
+            pl.col("patient").unique(maintain_order=True).alias("patients"),
+            pl.len().alias("slices"),
+            pl.struct("file", "member").n_unique().alias("files"),
+            pl.col("file").first().alias("first"),
+        )
+        .sort("slices", descending=True, maintain_order=True)
+        .with_columns(first=pl.col("first").map_elements(survey.name, return_dtype=pl.String()))
+        .with_columns(
+            patients=pl.col("patients").list.len().cast(pl.String)
+            + ": "
+            + pl.col("patients").list.head(3).list.join(", ")
+        )
+        .select("series", "patients", "slices", "files", *alike, "first")
+    )
+
+
+def outcomes(survey: Survey) -> list[tuple[str, str, str, int]]:
+    """Outcome, reason, remedy and number of files (or members) for all that is no image, the most frequent first."""
+    rest = survey.facts.filter(pl.col("outcome") != "image").unique(["file", "member"])
+    counts = Counter(rest.select("outcome", "reason", "remedy").rows())
+    return [
+        (*words, count) for words, count in sorted(counts.items(), key=lambda item: (item[0][0], -item[1], item[0]))
+    ]
+
+
+def suspicions(survey: Survey, *, labels: Labels | None, look: Look) -> list[str]:
+    """Sentences on what a person should look at before trusting the images."""
+    images = survey.facts.filter(pl.col("outcome") == "image")
+    if images.is_empty():
+        return []
+    found = []
+    volumes = with_volumes(_named_apart(images))
+    mixed = volumes.group_by("series_key").agg(pl.col("volume").n_unique()).filter(pl.col("volume") > 1)
+    found.append((len(mixed), "series mix sequences, orientations or matrices under one SeriesInstanceUID"))
+    found.append((int(images["is_burned_in"].sum()), "slices say that text is burned in"))
+    found.append((int(images["notes"].str.contains("text-like").sum()), "slices have a bright text-like corner"))
+    named = images.filter(pl.col("slice_key") != "")
+    found.append((len(named) - named["slice_key"].n_unique(), "slices are copies of an instance that is there already"))
+    found.append(
+        (suspected_persons(images), "persons (birth date, sex, study date) stand under more than one PatientID")
+    )
+    found.append(
+        (
+            int(images["notes"].str.contains("no PatientID").sum()),
+            "slices have no PatientID: the study stands for the patient",
+        )
+    )
+    found.append((int(images["is_lossy"].sum()), "slices were compressed with loss"))
+    found += [(count, f"volumes have {note}") for note, count in volume_notes(volumes).items()]
+    sentences = [f"{count} {text}" for count, text in found if count]
+    return sentences + (_confounded(survey, labels, look) if labels is not None else [])
+
+
+def _confounded(survey: Survey, labels: Labels, look: Look) -> list[str]:
+    facts = match(survey, survey.facts.with_columns(file_series="series_key"), labels, look.pseudonyms).filter(
+        (pl.col("outcome") == "image") & pl.col("label").is_not_null()
+    )
+    found = find_confounding(facts, level=CONFOUNDED, pairs=(("label", "scanner"), ("site", "scanner")))
+    return [
+        f"{one.between[0]} goes with the {one.between[1]} (Cramér's V {one.cramers_v:.2f} over {one.patients} patients)"
+        for one in found
+        if one.is_warning
+    ]
+
+
+def _local(survey: Survey, images: pl.DataFrame, look: Look) -> pl.DataFrame:
+    """Of each series, what its first file says that may name a person: patient and description."""
+    first = images.unique("series_key", keep="first", maintain_order=True).select("series_key", "file", "member")
+    named = [
+        (series, *read_reference(Part(survey.paths[file], member or ""), limit=look.limit)[-2:])
+        for series, file, member in first.rows()
+    ]
+    columns = {"series_key": pl.String(), "patient": pl.String(), "description": pl.String()}
+    return pl.DataFrame([tuple(map(printable, row)) for row in named], schema=columns, orient="row")
+
+
+def _named_apart(images: pl.DataFrame) -> pl.DataFrame:
+    """With a slice key of its own for each row, so that copies do not fall together."""
+    return images.with_columns(
+        slice_key=pl.concat_str("slice_key", pl.int_range(pl.len()).cast(pl.String), separator="#")
+    )
+
+
+def _joined(*columns: str | pl.Expr) -> pl.Expr:
+    return pl.concat_str(*columns, separator=" ", ignore_nulls=True).str.strip_chars().str.replace_all(" +", " ")

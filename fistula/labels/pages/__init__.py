@@ -1,0 +1,1 @@
+"""Pages on which slices are labelled."""

@@ -1,0 +1,212 @@
+"""Write label pages: as many patients on each as fit a size, nothing beside them needed."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from fistula.errors import ConfigError
+from fistula.labels.pages.spool import spooled
+from fistula.labels.pages.stacks import Shown, lost_patient, read_patients
+from fistula.labels.readers.reading import AIDED, Panel, page_name, plan_readings
+from fistula.source.slices import is_risky
+from fistula.source.survey import DEADLY, Survey
+from fistula.source.workers import Workers, batches_of, in_parallel
+from fistula.viewer.page import as_json, scripts, style
+
+LEVELS = ("slice", "patient")
+QUESTIONS = ("class", "score")
+PARTS = ("state.js", "table.js", "reader.js", "keys.js", "score.js", "label.js", "panel.js")
+SLICES_A_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked.
+
+    Attributes:
+        classes: Names of the answers, by the keys 0, 1, 2, ...; the first is what "rest negative" gives.
+        level: `slice` or `patient`.
+        question: `class`, whose answers are labels, or `score`, whose answers are degrees of suspicion.
+        reader: Who answers; empty lets the page ask.
+        seed: Of the order of the patients, with the reader's name.
+        repeat: Share of the patients that are shown a second time.
+        points: What a click and an Alt-click place in a slice; none, one or both.
+        session: Of a reader study, from 1, whose patients stand in the order of the plan; 0 where nothing is planned.
+        sessions: How many the reader study has.
+        washout: Weeks between them.
+    """
+
+    classes: list[str]
+    level: str
+    question: str
+    reader: str
+    seed: int
+    repeat: float
+    points: list[str]
+    session: int = 0
+    sessions: int = 1
+    washout: float = 0.0
+
+    def __post_init__(self) -> None:
+        names = self.classes
+        if not 2 <= len(names) <= 10 or len(set(names)) != len(names) or not all(names):
+            raise ConfigError("classes", "must be 2 to 10 different names: one a key", found=names)
+        for key, choices in (("level", LEVELS), ("question", QUESTIONS)):
+            if getattr(self, key) not in choices:
+                raise ConfigError(key, f"must be {' or '.join(choices)}", found=getattr(self, key))
+        if not 0 <= self.repeat <= 1:
+            raise ConfigError("repeat", "must be from 0 to 1: a share of the patients", found=self.repeat)
+        if len(self.points) > 2 or len(set(self.points)) != len(self.points) or not all(self.points):
+            raise ConfigError("points", "must be at most two different names: a click, an Alt-click", found=self.points)
+
+    @property
+    def top(self) -> int:
+        """The highest score: 100 of a suspicion between two classes, else as many as there are degrees."""
+        return 100 if len(self.classes) == 2 else len(self.classes)
+
+    @property
+    def key(self) -> str:
+        """Under which a browser keeps answers: the same question finds them again, whatever page it stands on."""
+        session = [self.session, self.seed] if self.session else []
+        asked = json.dumps([self.classes, self.level, self.question, *session], ensure_ascii=False)
+        return hashlib.sha256(asked.encode()).hexdigest()[:12]
+
+
+def read_all(
+    table: pl.DataFrame, survey: Survey, shown: Shown, workers: Workers
+) -> Iterable[tuple[dict[str, Any], Counter[str]]]:
+    """Every patient of `find_stacks`' table as `read_patient` gives it, in any order."""
+    patients = table.partition_by("patient_key", maintain_order=True)
+    batches = batches_of(patients, size=len, target=SLICES_A_BATCH)
+    slices = max(sum(map(len, batch)) for batch in batches)
+    work = partial(read_patients, survey=survey, shown=shown)
+    for found in in_parallel(
+        work, batches, workers, title="reading stacks", is_risky=is_risky(table),
+        seconds=shown.look.seconds * (1 + slices), lost=lambda slices: [lost_patient(slices, DEADLY)],
+    ):  # fmt: skip
+        yield from found
+
+
+def write_pages(
+    folder: Path,
+    patients: Iterable[tuple[dict[str, Any], Counter[str]]],
+    question: Question,
+    *,
+    asked: set[str] | None,
+    page_mb: float,
+) -> tuple[list[Path], Counter[str]]:
+    """Write `label-1.html`, `label-2.html`, ... into `folder`.
+
+    Args:
+        folder: Is there.
+        patients: As `read_all` gives them.
+        question: What is asked.
+        asked: Slices that are asked about; the others of their patients are only shown. None asks about all.
+        page_mb: MB (10^6 bytes) that a page may have; a patient who has more gets a page alone.
+
+    Returns:
+        The pages, and why slices could not be read.
+
+    Raises:
+        DataError: If no patient has a slice that can be read.
+    """
+    pages = []
+    with spooled(folder, patients, asked) as spool:
+        # In the order of their pseudonyms, which says nothing.
+        for number, keys in enumerate(spool.batches(sorted(spool.sizes), page_mb), 1):
+            pages.append(folder / f"label-{number}.html")
+            write_page(pages[-1], question, [spool.summaries[key] for key in keys], spool.texts(keys))
+    return pages, spool.reasons
+
+
+def write_readings(
+    folder: Path,
+    patients: Iterable[tuple[dict[str, Any], Counter[str]]],
+    question: Question,
+    panel: Panel,
+    *,
+    aids: Mapping[str, Any],
+    page_mb: float,
+) -> tuple[list[Path], Counter[str]]:
+    """Write the pages of a reader study, one or more for each reader and session, and its `plan.csv`, into `folder`.
+
+    Args:
+        folder: Is there.
+        patients: As `read_all` gives them.
+        question: What is asked; `score`.
+        panel: Who reads.
+        aids: By patient, what is shown where a patient is read with AI.
+        page_mb: As for `write_pages`.
+
+    Returns:
+        As `write_pages`.
+
+    Raises:
+        DataError: As `write_pages`.
+    """
+    pages, planned = [], []
+    with spooled(folder, patients, None) as spool:
+        plan = plan_readings(panel, list(spool.sizes))
+        for (reader, session), turns in plan.group_by("reader", "session", maintain_order=True):
+            modality = dict(turns.select("patient_key", "modality").iter_rows())
+            batches = spool.batches(turns["patient_key"].to_list(), page_mb)
+            asked = replace(
+                question, reader=str(reader), session=int(session), sessions=panel.sessions, washout=panel.washout
+            )
+            for number, keys in enumerate(batches, 1):
+                page = folder / page_name(str(reader), int(session), number, len(batches))
+                summaries = [
+                    spool.summaries[key]
+                    | {"modality": modality[key]}
+                    | ({"aid": aids[key]} if modality[key] == AIDED else {})
+                    for key in keys
+                ]
+                write_page(page, asked, summaries, spool.texts(keys))
+                pages.append(page)
+                planned.append(turns.filter(pl.col("patient_key").is_in(keys)).with_columns(page=pl.lit(page.name)))
+    pl.concat(planned).write_csv(folder / "plan.csv")
+    return pages, spool.reasons
+
+
+def page_text(question: Question, patients: Sequence[dict[str, Any]], texts: Iterable[str], *, served: bool) -> str:
+    """The page as HTML.
+
+    Args:
+        question: What is asked.
+        patients: `summary` of each.
+        texts: Each of them as JSON; none where the page fetches them.
+        served: Whether it stands on a server, which keeps the answers as well.
+    """
+    facts = {
+        "id": question.key, "classes": question.classes, "level": question.level, "question": question.question,
+        "reader": question.reader, "seed": question.seed, "repeat": question.repeat, "points": question.points,
+        "top": question.top, "session": question.session, "sessions": question.sessions, "washout": question.washout,
+        "served": served, "patients": list(patients),
+    }  # fmt: skip
+    held = "\n".join(
+        f'<script type="application/json" id="patient-{i}">{text}</script>' for i, text in enumerate(texts)
+    )
+    own = files("fistula.labels").joinpath("page")
+    parts = {
+        "STYLE": style() + own.joinpath("label.css").read_text(encoding="utf-8"),
+        "CONNECT": "'self'" if served else "'none'",
+        "FACTS": as_json(facts),
+        "PATIENTS": held,
+        "SCRIPT": scripts() + "\n" + "\n".join(own.joinpath(name).read_text(encoding="utf-8") for name in PARTS),
+    }
+    head, *rest = own.joinpath("label.html").read_text(encoding="utf-8").split("{{")
+    # Each mark is put in place once: what a patient's JSON holds is never taken for one.
+    return head + "".join(parts[name] + text for name, text in (piece.split("}}", 1) for piece in rest))
+
+
+def write_page(path: Path, question: Question, patients: Sequence[dict[str, Any]], texts: Iterable[str]) -> None:
+    """Write one page that holds its patients."""
+    path.write_text(page_text(question, patients, texts, served=False), encoding="utf-8")

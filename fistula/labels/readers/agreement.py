@@ -1,0 +1,191 @@
+"""Bring readers' tables together and say how well they agree."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fistula.errors import ConfigError, DataError
+from fistula.evidence.estimate import Estimate
+from fistula.evidence.places.clock import hours_off
+from fistula.evidence.places.distances import distances_mm, median_distance, share_within
+from fistula.evidence.readers.agreement import (
+    cohens_kappa,
+    fleiss_kappa,
+    gwets_ac1,
+    observed_agreement,
+    specific_agreement,
+)
+from fistula.labels.tables.page_table import Answer, Reading, read_reading
+
+EVERYONE = "all readers"
+
+
+@dataclass(frozen=True)
+class Readers:
+    """Tables that answer one question.
+
+    Attributes:
+        readings: One a reader, by name.
+        classes: In order.
+        level: `slice` or `patient`.
+        keys: Slices (or patients) that any reader answered, sorted.
+        patients: Whom each is of.
+        ratings: ``(N, R)``, classes from 0; -1 where a reader gave none or was unsure.
+    """
+
+    readings: list[Reading]
+    classes: list[str]
+    level: str
+    keys: list[str]
+    patients: list[str]
+    ratings: NDArray[np.int64]
+
+    @property
+    def names(self) -> list[str]:
+        return [reading.reader for reading in self.readings]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of the page.
+
+    Attributes:
+        who: Two readers, `all readers`, or one with oneself.
+        measure: Its name.
+        estimate: With its interval.
+        rows: Slices (or patients) that count.
+        patients: Of how many patients.
+    """
+
+    who: str
+    measure: str
+    estimate: Estimate
+    rows: int
+    patients: int
+
+
+def read_readers(paths: Sequence[Path], classes: Sequence[str] | None) -> Readers:
+    """Read the tables of two readers or more.
+
+    Args:
+        paths: Tables of label pages.
+        classes: Names in order; None takes them from the tables, in the order of their letters.
+
+    Raises:
+        DataError: If a table is none of a label page, if they answer different questions, if one reader has two, if
+            there are fewer than two readers, or if no slice was read by two.
+        ConfigError: If an answer is none of the classes.
+    """
+    readings = sorted((one for path in paths for one in read_reading(path)), key=lambda one: one.reader)
+    names = [one.reader for one in readings]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise DataError("labels", "must hold one table for each reader", found=f"two of {twice}")
+    if len(readings) < 2:
+        raise DataError("labels", "must hold the answers of two readers or more", found=", ".join(names) or "none")
+    if len({one.level for one in readings}) > 1:
+        raise DataError("labels", "must all answer slices, or all patients", found="tables of both kinds")
+    words = sorted({answer.label for one in readings for answer in one.first.values()} - {""})
+    if classes is not None and (unknown := sorted(set(words) - set(classes))):
+        raise ConfigError("classes", "must name every answer of the tables", found=f"not {', '.join(unknown)}")
+    names_ = [str(name) for name in classes] if classes is not None else words
+    if len(names_) < 2:
+        remedy = "Name all classes in order: classes=[normal,fistula]"
+        raise DataError("labels", "must hold answers of two classes", found=", ".join(words) or "none", remedy=remedy)
+    keys = sorted({key for one in readings for key in one.first})
+    ratings = np.array([[_code(one.first.get(key), names_) for one in readings] for key in keys], dtype=np.int64)
+    if not ((ratings >= 0).sum(1) >= 2).any():
+        remedy = "Check that all pages were made from one archive with one pseudonym key"
+        raise DataError("labels", "must hold a slice that two readers answered", remedy=remedy)
+    return Readers(readings, names_, readings[0].level, keys, _patients(readings, keys), ratings)
+
+
+def measures(readers: Readers, *, weights: str, points_mm: float) -> list[Row]:
+    """Every number, all readers first, then pairs, then each reader with oneself.
+
+    Args:
+        readers: Their tables.
+        weights: Of Cohen's kappa where classes are grades: `none`, `linear` or `quadratic`.
+        points_mm: Distance within which two points are the same place.
+    """
+    patients = np.array(readers.patients)
+    number = len(readers.classes)
+    rows = []
+
+    def add(who: str, measure: str, estimate: Estimate, counted: Any) -> None:
+        rows.append(Row(who, measure, estimate, int(counted.sum()), len(set(patients[counted]))))
+
+    ratings = readers.ratings
+    paired = (ratings >= 0).sum(1) >= 2
+    add(EVERYONE, "observed agreement", observed_agreement(ratings, patients, classes=number), paired)
+    if len(readers.names) > 2:
+        add(EVERYONE, "Fleiss' kappa", fleiss_kappa(ratings, patients, classes=number), (ratings >= 0).all(1))
+    add(EVERYONE, "Gwet's AC1", gwets_ac1(ratings, patients, classes=number), paired)
+    for index, name in enumerate(readers.classes):
+        found = specific_agreement(ratings, patients, classes=number, of=index)
+        add(EVERYONE, f"agreement on {name}", found, paired & (ratings == index).any(1))
+    kappa = "Cohen's kappa" if weights == "none" else f"Cohen's kappa, {weights} weights"
+    for first, second in combinations(range(len(readers.names)), 2):
+        who = f"{readers.names[first]} and {readers.names[second]}"
+        pair = ratings[:, [first, second]]
+        found = cohens_kappa(pair, patients, classes=number, weights=weights)
+        add(who, kappa, found, (pair >= 0).all(1))
+        rows += _places(who, readers, first, second, points_mm)
+    for column, reading in enumerate(readers.readings):
+        if reading.again:
+            again = [_code(reading.again.get(key), readers.classes) for key in readers.keys]
+            pair = np.column_stack([ratings[:, column], again])
+            who = f"{reading.reader}, first and second"
+            add(who, kappa, cohens_kappa(pair, patients, classes=number, weights=weights), (pair >= 0).all(1))
+    return rows
+
+
+def opening_gap(first: Answer | None, second: Answer | None) -> float | None:
+    """Distance in mm of the openings that two readers placed on one slice; None unless both did, or without a scale."""
+    if first is None or second is None or first.opening is None or second.opening is None or first.pixel is None:
+        return None
+    scaled = [np.array([answer.opening]) * np.array(first.pixel) for answer in (first, second)]
+    return float(distances_mm(*scaled)[0])
+
+
+def _places(who: str, readers: Readers, first: int, second: int, points_mm: float) -> list[Row]:
+    one, other = readers.readings[first].first, readers.readings[second].first
+    gaps, of_gap, hours, of_hour = [], [], [], []
+    for key, patient in zip(readers.keys, readers.patients, strict=True):
+        answers = one.get(key), other.get(key)
+        if (gap := opening_gap(*answers)) is not None:
+            gaps.append(gap)
+            of_gap.append(patient)
+        clocks = [answer.clock for answer in answers if answer is not None and answer.clock is not None]
+        if len(clocks) == 2:
+            hours.append(float(hours_off([clocks[0]], [clocks[1]])[0]))
+            of_hour.append(patient)
+    rows = []
+    if gaps:
+        counted = len(gaps), len(set(of_gap))
+        rows.append(Row(who, "median distance of openings, mm", median_distance(gaps, of_gap), *counted))
+        within = share_within(gaps, of_gap, limit=points_mm)
+        rows.append(Row(who, f"openings within {points_mm:g} mm", within, *counted))
+    if hours:
+        counted = len(hours), len(set(of_hour))
+        away = np.abs(hours)
+        rows.append(Row(who, "median difference on the clock, hours", median_distance(away, of_hour), *counted))
+        rows.append(Row(who, "openings within one hour", share_within(away, of_hour, limit=1.0), *counted))
+    return rows
+
+
+def _code(answer: Answer | None, classes: Sequence[str]) -> int:
+    return -1 if answer is None or answer.is_unsure or not answer.label else classes.index(answer.label)
+
+
+def _patients(readings: Sequence[Reading], keys: Sequence[str]) -> list[str]:
+    whose: dict[str, str] = {}
+    for reading in readings:
+        for key, answer in reading.first.items():
+            if whose.setdefault(key, answer.patient) != answer.patient:
+                raise DataError(reading.path, f"says that {key} is of another patient than another table does")
+    return [whose[key] for key in keys]

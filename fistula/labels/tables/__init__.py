@@ -1,0 +1,1 @@
+"""Tables of labels and ratings, as people have them."""

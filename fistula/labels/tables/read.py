@@ -1,0 +1,250 @@
+"""Read the table of labels: which images it names, how, and as what."""
+
+import math
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from fistula.errors import ConfigError, DataError
+from fistula.labels.tables.covariates import check_names, read_covariates
+from fistula.labels.tables.lines import KEYS, LEVELS, POINT_COLUMNS, POINTS, Labels, Row
+from fistula.labels.tables.page_table import BESIDE, beside_labels, first_answers
+from fistula.labels.tables.spreadsheet import Naming, read_table, whole
+from fistula.source.files.formats import kind_of_name
+
+RANGE = ("first", "last")  # image numbers, or frames of a path
+LONGEST_RANGE = 100_000
+OTHER_COLUMNS = ("frame_number", *RANGE, "label", "patient_id", "split", "site", *POINT_COLUMNS)
+TEMPLATE = ("patient_id", "series", "image_number", "position_mm")  # columns that help to fill in doctor's table
+COLUMNS = tuple(dict.fromkeys([name for key in KEYS for name in key] + list(OTHER_COLUMNS + TEMPLATE)))
+# Words that say that there is nothing, also as Chinese, Japanese and Korean reports have them; the only other one is
+# then the positive class.
+ABSENT = (
+    "absent", "control", "healthy", "negative", "no", "none", "normal",
+    *["正常", "阴性", "陰性", "无", "無", "なし", "異常なし", "정상", "음성"],
+)  # fmt: skip
+PARTS = ("train", "val", "test")
+
+
+def read_labels(
+    path: Path,
+    *,
+    classes: Sequence[str] | None = None,
+    negatives: str = "none",
+    level: str = "slice",
+    naming: Naming | None = None,
+    covariates: Sequence[str] = (),
+) -> Labels:
+    """Read and check a table of labels.
+
+    Args:
+        path: CSV or Excel, see `fistula.labels.tables.spreadsheet.read_table`.
+        classes: Class names; needed where labels are words, their order giving the indices.
+        negatives: What the table leaves out is negative: `none`, `other_patients` or `rest`. Unless `none`, a table
+            without a `label` column lists images of the last class.
+        level: `slice`, or `series`, `study` or `patient`: a line's label is for all slices of one.
+        naming: How the table calls its columns, and what to do with others.
+        covariates: Further columns, of numbers or of two words.
+
+    Raises:
+        DataError: If the file, a column or a cell is not what it has to be; the message has the line.
+        ConfigError: If labels are words and `classes` is not given.
+    """
+    if level not in LEVELS:
+        raise ConfigError("labels.level", f"must be one of {', '.join(LEVELS)}", found=level)
+    further = check_names(covariates, known=(*COLUMNS, *BESIDE))
+    header, lines, ignored = read_table(
+        path, columns=(*COLUMNS, *BESIDE, *further), naming=naming, allowed=lambda header: (*_allowed(header), *further)
+    )
+    key = _check_columns(path, header, level, negatives=negatives)
+    body = [(line, dict(zip(header, cells, strict=True))) for line, cells in lines]
+    body = first_answers(path, header, body, negatives=negatives)
+    if not body:
+        raise DataError(path, "must have at least one line below its header")
+    names = _class_names(path, body, classes)
+    of_one = [one for line, cells in body for one in _of_one_image(path, line, cells)]
+    values, words = read_covariates(path, body, further)
+    rows = [replace(_row(path, line, cells, key=key, classes=names), covariates=values[line]) for line, cells in of_one]
+    _refuse_twice(path, rows)
+    _refuse_mixed_files(path, rows, key)
+    return Labels(
+        path,
+        key,
+        names,
+        rows,
+        level,
+        has_frames="frame_number" in header or (key == ("path",) and RANGE[0] in header),
+        ignored=tuple(ignored),
+        covariates=words,
+    )
+
+
+def _allowed(header: list[str]) -> tuple[str, ...]:
+    return (*COLUMNS, *beside_labels(header))
+
+
+def _key(path: Path, header: list[str], level: str) -> tuple[str, ...]:
+    """The columns that name the images, or what else a line is of."""
+    has = set(header) | ({"instance_number"} if RANGE[0] in header else set())
+    keys = [key for key in KEYS if has.issuperset(key)]
+    if not keys:
+        rule = "must name the images by one of: " + ", ".join(" with ".join(key) for key in KEYS)
+        raise DataError(f"{path}, line 1", rule, found=", ".join(header))
+    wanted = [key for key in keys if KEYS[key] == level]
+    of = KEYS[keys[0]]
+    if of == level or (wanted and of != "slice"):
+        return wanted[0]
+    if of == "slice":
+        remedy = f"Leave out the columns that name images, or say labels.level={of}"
+        columns = " or ".join(" with ".join(key) for key, of in KEYS.items() if of == level)
+        raise DataError(f"{path}, line 1", f"must name {_several(level)} by {columns} alone",
+                        found=", ".join(keys[0]), remedy=remedy)  # fmt: skip
+    remedy = f"Say labels.level={of} if a {of}'s label is that of every slice"
+    raise DataError(f"{path}, line 1", f"names {_several(of)}, not {_several(level, 'images')}", remedy=remedy)
+
+
+def _several(level: str, slices: str = "slices") -> str:
+    return {"slice": slices, "series": "series", "study": "studies", "patient": "patients"}[level]
+
+
+def _of_one_image(path: Path, line: int, cells: dict[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """A line as it is, or for a range of images once for each of its numbers."""
+    if RANGE[0] not in cells:
+        yield line, cells
+        return
+    where = f"{path}, line {line}"
+    first = whole(where, RANGE[0], cells[RANGE[0]])
+    last = whole(where, RANGE[1], cells[RANGE[1]] or cells[RANGE[0]])
+    if not first <= last < first + LONGEST_RANGE:
+        raise DataError(
+            where, f"first and last must be a range of at most {LONGEST_RANGE} images", found=f"{first}, {last}"
+        )
+    for number in range(first, last + 1):
+        yield line, cells | {"instance_number": str(number), "frame_number": str(number) if cells.get("path") else ""}
+
+
+def _check_columns(path: Path, header: list[str], level: str, *, negatives: str) -> tuple[str, ...]:
+    if twice := {name for name in header if header.count(name) > 1}:
+        raise DataError(f"{path}, line 1", f"has the column {sorted(twice)[0]!r} twice")
+    if "label" not in header and negatives == "none":
+        remedy = "Add it, or say negatives=other_patients or negatives=rest if the table lists positive images only"
+        raise DataError(f"{path}, line 1", "must have the column 'label'", remedy=remedy)
+    for point in POINTS:
+        if (f"{point}_row" in header) != (f"{point}_col" in header):
+            raise DataError(f"{path}, line 1", f"must have both of {point}_row and {point}_col, or neither")
+    if (RANGE[0] in header) != (RANGE[1] in header) or {RANGE[0], "instance_number"} <= set(header):
+        raise DataError(f"{path}, line 1", "must have both of first and last, and then no instance_number")
+    return _key(path, header, level)
+
+
+def _class_names(path: Path, body: list[tuple[int, dict[str, str]]], classes: Sequence[str] | None) -> list[str]:
+    if classes is not None:
+        names = [] if isinstance(classes, str) or not isinstance(classes, Sequence) else [str(name) for name in classes]
+        if len(names) < 2 or len(set(names)) != len(names):
+            raise ConfigError("classes", "must be a list of two or more different names", found=classes)
+        return names
+    if "label" not in body[0][1]:
+        return ["negative", "positive"]
+    return in_order(path, {cells["label"] for _, cells in body} - {""})
+
+
+def in_order(where: object, words: set[str]) -> list[str]:
+    """Class names in the order of their labels: one that says that there is nothing is first; numbers are theirs.
+
+    Raises:
+        ConfigError: If they are other words.
+    """
+    ordered = sorted(words, key=lambda word: word.lower() not in ABSENT)
+    if [word.lower() in ABSENT for word in ordered] == [True, False]:
+        return ordered  # ingest prints which is the positive one
+    if not all(word.isascii() and word.isdigit() for word in words):
+        rule = f"must be given, because the labels of {where} are words"
+        found = sorted(words, key=lambda word: (word.lower() not in ABSENT, word))
+        are_names = len(words) <= 12 and all(word[0].isalpha() for word in words)
+        names = ",".join(found) if are_names else "normal,fistula"
+        remedy = f"Say which is which, the last being the positive one: classes=[{names}]"
+        raise ConfigError("classes", rule, found=", ".join(found[:5]), remedy=remedy)
+    return [str(index) for index in range(max(2, max(map(int, words), default=0) + 1))]
+
+
+def _row(path: Path, line: int, cells: dict[str, str], *, key: tuple[str, ...], classes: list[str]) -> Row:
+    where = f"{path}, line {line}"
+    name = tuple(cells[column] for column in key)
+    if not all(name):
+        raise DataError(where, f"must have a {' and a '.join(key)}")
+    if key == ("path",):
+        name = (_relative(where, name[0]),)
+    if "instance_number" in key:
+        name = (name[0], str(whole(where, "instance_number", name[1])))
+    split = cells.get("split") or None
+    if split not in (*PARTS, None):
+        raise DataError(where, f"split must be one of {', '.join(PARTS)}, or empty", found=repr(split))
+    frame = cells.get("frame_number") or None
+    return Row(
+        line=line,
+        name=name,
+        frame=None if frame is None else whole(where, "frame_number", frame),
+        label=_label(where, cells.get("label"), classes),
+        patient=cells.get("patient_id", ""),
+        split=split,
+        site=cells.get("site") or None,
+        points=tuple(_point(where, cells, point) for point in POINTS),
+    )
+
+
+def _label(where: str, word: str | None, classes: list[str]) -> int | None:
+    if word is None:  # a table of positive images needs no column
+        return len(classes) - 1
+    if not word:
+        return None
+    if word in classes:
+        return classes.index(word)
+    if word.isascii() and word.isdigit() and int(word) < len(classes):
+        return int(word)
+    indices = f"0 to {len(classes) - 1}"
+    raise DataError(where, f"label must be one of {', '.join(classes)} (or {indices})", found=repr(word))
+
+
+def _relative(where: str, text: str) -> str:
+    path = PurePosixPath(text.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
+        raise DataError(where, "path must be relative to source, without '..'", found=text)
+    # Some systems take letters apart from their accents; a file and a table may come from two.
+    return unicodedata.normalize("NFC", str(path))
+
+
+def _point(where: str, cells: dict[str, str], point: str) -> tuple[float, float] | None:
+    pair = cells.get(f"{point}_row", ""), cells.get(f"{point}_col", "")
+    if not any(pair):
+        return None
+    try:
+        row, column = float(pair[0]), float(pair[1])
+    except ValueError:
+        row = column = math.nan
+    if not (math.isfinite(row) and math.isfinite(column)):
+        raise DataError(
+            where, f"{point}_row and {point}_col must both be numbers, or both empty", found=", ".join(pair)
+        )
+    return row, column
+
+
+def _refuse_twice(path: Path, rows: list[Row]) -> None:
+    seen: dict[tuple[tuple[str, ...], int | None], Row] = {}
+    for row in rows:
+        for frame in (row.frame, None):
+            if (other := seen.get((row.name, frame))) is not None:
+                same = "the same label twice" if other.label == row.label else "two labels"
+                remedy = f"Remove one of lines {other.line} and {row.line}"
+                raise DataError(f"{path}, line {row.line}", f"gives {' '.join(row.name)} {same}", remedy=remedy)
+        seen[row.name, row.frame] = row
+
+
+def _refuse_mixed_files(path: Path, rows: list[Row], key: tuple[str, ...]) -> None:
+    if key != ("path",):
+        return
+    kinds = [kind_of_name(row.name[0]) for row in rows]
+    if len(set(kinds)) > 1:
+        line = next(row.line for row, kind in zip(rows, kinds, strict=True) if kind != kinds[0])
+        rule = f"names images of two kinds in one table ({kinds[0]} and others)"
+        raise DataError(f"{path}, line {line}", rule, remedy="Ingest them apart")

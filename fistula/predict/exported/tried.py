@@ -1,0 +1,74 @@
+"""What an exported model is tried on, and what the run itself says of it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fistula.errors import DataError
+from fistula.learning.data.covariates import values_of
+from fistula.predict.runs.model import LoadedRun
+
+SLICES = 256  # of the cohort, at most
+PATIENTS = 12  # likewise, with all their slices
+
+
+@dataclass(frozen=True)
+class Example:
+    """What an exported model is tried on: slices of a run's cohort, or all those of one patient.
+
+    Attributes:
+        rows: Of the cohort, ``(N,)``.
+        given: The model's inputs, in the order of `Graph.takes`.
+    """
+
+    rows: NDArray[np.int64]
+    given: list[NDArray[Any]]
+
+
+def examples(run: LoadedRun) -> list[Example]:
+    """What an exported model is tried on: a few slices, or a few patients, the first with two slices if one has."""
+    manifest, known = run.cohort.manifest, run.classifier.covariates
+    names = known.names if known else []
+    if run.unit == "slice":
+        rows = _sample(len(manifest), SLICES).astype(np.int64)
+        stated = [values_of(manifest[rows.tolist()], names, np.ones(len(rows), np.int64)).numpy()] if names else []
+        return [Example(rows, [given_slices(run, rows), *stated])]
+    order = ("patient_key", "series_key", "volume", "position_mm", "slice_key")
+    patients = (
+        manifest.with_row_index("row").sort(order, nulls_last=True).partition_by("patient_key", maintain_order=True)
+    )
+    found = []
+    for place in _sample(len(patients), PATIENTS):
+        table = patients[place]
+        rows = table["row"].to_numpy().astype(np.int64)
+        stated = [values_of(table, names, np.array([len(rows)])).numpy()] if names else []
+        positions = table["position_mm"].fill_null(0.0).to_numpy().astype(np.float32)
+        found.append(Example(rows, [given_slices(run, rows), positions, *stated]))
+    # An exporter takes the length of the first one for any, unless it is 1.
+    return sorted(found, key=lambda example: len(example.rows) == 1)
+
+
+@torch.inference_mode()
+def probabilities(run: LoadedRun, example: Example) -> NDArray[np.float32]:
+    """As the run itself scores: slices, or the one patient whose they are."""
+    images, (_, *further) = run.images(example.rows), [torch.from_numpy(values) for values in example.given]
+    if run.unit == "slice":
+        return run.classifier.find(images, *further)[0].numpy()
+    features, _ = run.classifier.features(images)
+    return run.classifier.pool(features, [len(images)], *further)[0].numpy()
+
+
+def given_slices(run: LoadedRun, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+    """Slices of its cohort as the exported model takes them: ``(N, size, size)``, or with a slice's neighbours."""
+    images = np.asarray(run.cohort.pixels[run.channels[rows]])
+    return images[:, 0] if images.shape[1] == 1 else images
+
+
+def _sample(num_slices: int, most: int) -> NDArray[np.intp]:
+    """Evenly spaced rows of a cohort."""
+    if num_slices == 0:
+        raise DataError("cohort", "has no slices to try the export on")
+    return np.unique(np.linspace(0, num_slices - 1, min(most, num_slices)).astype(np.intp))

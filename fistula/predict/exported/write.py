@@ -1,0 +1,164 @@
+"""Write the network of a run or an ensemble as ONNX or TorchScript; refuse it if it does not score as they do."""
+
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fistula.errors import ConfigError, TrainingError
+from fistula.predict.exported.graph import Graph
+from fistula.predict.exported.int8 import quantised
+from fistula.predict.exported.tried import Example, examples, probabilities
+from fistula.predict.out.model_card import model_card
+from fistula.predict.runs.model import LoadedRun
+
+FORMATS = ("onnx", "torchscript")
+PARITY = 1e-4  # largest difference of a probability
+OPSET = 18
+
+Score = Callable[..., NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: the file's name, the largest difference of a probability, and what int8 cost, if asked."""
+
+    name: str
+    difference: float
+    int8: dict[str, Any] | None
+
+
+def export(runs: Sequence[LoadedRun], folder: Path, *, kind: str, int8: bool = False) -> Exported:
+    """Fill `folder` with the model, ``export.json`` and ``MODEL_CARD.md``.
+
+    Args:
+        runs: One, or those of an ensemble, as `load_runs` gives them: the mean of their probabilities is written.
+        folder: An empty one.
+        kind: One of `FORMATS`.
+        int8: Also write the network in 8-bit integers (ONNX alone), and measure what that costs.
+
+    Raises:
+        ConfigError: On an unknown format, or int8 for TorchScript, an ensemble or more than two classes.
+        TrainingError: If the exported model's probabilities differ by more than 1e-4.
+    """
+    if kind not in FORMATS:
+        raise ConfigError("format", f"must be one of {', '.join(FORMATS)}", found=kind)
+    if int8 and kind != "onnx":
+        raise ConfigError("int8", "is for ONNX alone", remedy="Say format=onnx")
+    if int8 and len(runs) > 1:
+        rule = "is for one run: its loss is measured on test slices, of which an ensemble has none of its own"
+        raise ConfigError("int8", rule, found=f"{len(runs)} runs", remedy="Name one run, or leave int8 out")
+    run = runs[0]
+    size = run.cohort.pixels.shape[1]
+    graph = Graph([one.classifier for one in runs], size=size, resize=run.resize, unit=run.unit).eval()
+    if int8 and len(graph.takes) > 1:
+        rule = "is for networks that look at single slices alone"
+        raise ConfigError("int8", rule, found=f"one that takes {', '.join(graph.takes)}", remedy="Leave it out")
+    if int8 and len(run.classes) != 2:
+        rule = "is for two classes: its loss is measured by the AUROC of the positive one"
+        raise ConfigError("int8", rule, found=f"{len(run.classes)} classes", remedy="Leave it out")
+    path = folder / ("model.onnx" if kind == "onnx" else "model.pt")
+    tried = examples(run)
+    score = _to_onnx(graph, path, tried[0]) if kind == "onnx" else _to_torchscript(graph, path, tried[0])
+    expected = [np.mean([probabilities(one, example) for one in runs], axis=0) for example in tried]
+    parts = zip(tried, expected, strict=True)
+    difference = max(float(np.abs(score(*example.given) - wanted).max()) for example, wanted in parts)
+    if not difference <= PARITY:
+        rule = f"the exported model must score as {'the run does' if len(runs) == 1 else 'the runs do'}, to {PARITY:g}"
+        raise TrainingError(f"format={kind}", rule, found=f"{difference:.2g}", remedy="Try the other format")
+    cost = quantised(run, path, folder, exact=score, scorer=onnx_scorer) if int8 else None
+    exported = Exported(path.name, difference, cost)
+    _describe(runs, folder, exported, graph, shape=["N", *tried[0].given[0].shape[1:]])
+    return exported
+
+
+def onnx_scorer(path: Path) -> Score:
+    """Score slices, or the slices of a patient, with an exported ONNX model."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_inputs()]
+    return lambda *given: session.run(
+        None, {name: np.ascontiguousarray(values) for name, values in zip(names, given, strict=True)}
+    )[0]
+
+
+def _to_onnx(graph: Graph, path: Path, example: Example) -> Score:
+    import onnxscript  # noqa: F401 (torch asks for it in the middle of the export)
+
+    for library in ("onnxscript", "onnx_ir"):  # they tell of every step
+        logging.getLogger(library).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's, on its own use of PyTorch
+        rows = {0: torch.export.Dim("N")}
+        lengths = {"slices": rows, "positions": rows, "covariates": None if graph.has_bags else rows}
+        first, *further = (lengths[name] for name in graph.takes)
+        torch.onnx.export(
+            graph,
+            tuple(torch.from_numpy(values[:2] if not graph.has_bags else values) for values in example.given),
+            str(path),
+            input_names=graph.takes,
+            output_names=graph.gives,
+            dynamic_shapes={"slices": first} | ({"further": tuple(further)} if further else {}),
+            opset_version=OPSET,
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
+    return onnx_scorer(path)
+
+
+def _to_torchscript(graph: Graph, path: Path, example: Example) -> Score:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # TorchScript announces its end
+        given = tuple(torch.from_numpy(values) for values in example.given)
+        torch.jit.trace(graph, given, check_trace=False).save(str(path))
+        loaded = torch.jit.load(str(path), map_location="cpu")
+    first = (lambda found: found[0]) if len(graph.gives) > 1 else (lambda found: found)
+    return lambda *given: first(loaded(*(torch.from_numpy(values) for values in given))).detach().numpy()
+
+
+def _places(run: LoadedRun) -> dict[str, Any]:
+    """The second output, in words."""
+    kinds = list(run.classifier.head.kinds)
+    says = "row and column in pixels of the input, centre of the first at 0, NaN for none; height of the peak"
+    return {"name": "places", "type": "float32", "shape": ["N", len(kinds), 3], "kinds": kinds, "values": says}
+
+
+def _describe(runs: Sequence[LoadedRun], folder: Path, exported: Exported, graph: Graph, *, shape: list[Any]) -> None:
+    run, classes = runs[0], runs[0].classes
+    patient, number = run.unit == "patient", len(runs[0].classes)
+    names = run.classifier.covariates.names if run.classifier.covariates else []
+    further: dict[str, dict[str, Any]] = {
+        "positions": {"type": "float32", "shape": ["N"], "values": "mm along the normal of the slices"},
+        "covariates": {"type": "float32", "shape": [1 if patient else "N", len(names)], "names": names,
+                       "values": "NaN for what is not known; sex: 1 for F, 0 for M",
+                       "words": {one: run.cohort.record.get("covariates", {}).get(one, []) for one in names}},
+        "weights": {"type": "float32", "shape": ["N"], "values": "of each slice in the score; they add up to 1"},
+        "alone": {"type": "float32", "shape": ["N", number], "values": "probabilities of each slice by itself"},
+    }  # fmt: skip
+    told = ("name", "fingerprint", "checkpoint_sha256", "operating_point")
+    record = {
+        "unit": run.unit,
+        "runs": [{key: one.record[key] for key in told} for one in runs],
+        "input": {"name": "slices", "type": "uint8", "shape": shape},
+        "output": {"name": "probabilities", "type": "float32", "shape": [1 if patient else "N", number]},
+        **{name: {"name": name, **further[name]} for name in (*graph.takes[1:], *graph.gives[1:]) if name in further},
+        **({"places": _places(run)} if run.classifier.head.kinds else {}),
+        "classes": classes,
+        # Of two classes; as `fistula predict` decides on a slice: by how far the runs are beyond their own, on average.
+        "threshold": float(np.mean([one.threshold for one in runs])) if number == 2 else None,
+        "parity": {"largest_difference": exported.difference, "limit": PARITY},
+        "int8": exported.int8,
+        "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())},
+    }
+    (folder / "export.json").write_text(json.dumps(record, indent=1) + "\n")
+    (folder / "MODEL_CARD.md").write_text(model_card(runs, record), encoding="utf-8")

@@ -1,0 +1,120 @@
+"""The page of what was predicted, which needs nothing beside it: tables, places, and a stack to scroll through."""
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image
+
+from fistula.predict.out.overlay import Overlay
+from fistula.predict.places import say_clock
+from fistula.predict.predictor import Prediction
+from fistula.predict.source import Slices
+from fistula.viewer import page as viewer
+
+SIDE = 224  # pixels, at most, of a picture on the page
+POINTS = {"opening": "grid", "canal": "grid_canal"}  # the columns that have them in pixels of the grid
+# Left, right, top and bottom of a stored slice.
+EDGES = {"axial": "RLAP", "coronal": "RLHF", "sagittal": "APHF"}
+
+
+def render_page(slices: Slices, prediction: Prediction, overlays: list[Overlay], summary: dict[str, Any]) -> str:
+    """The page of patients, places and slices."""
+    drawn = {overlay.row: overlay.image for overlay in overlays}
+    pictures = [
+        {
+            **row,
+            "picture": picture(np.asarray(slices.pixels[index])),
+            "overlay": picture(drawn[index]) if index in drawn else "",
+        }
+        for index, row in enumerate(prediction.slices.iter_rows(named=True))
+    ]
+    by_patient: dict[str, list[dict[str, Any]]] = {}
+    for row in pictures:
+        by_patient.setdefault(row["patient_key"], []).append(row)
+    places: dict[str, list[dict[str, Any]]] = {}
+    for row in [] if prediction.places is None else prediction.places.iter_rows(named=True):
+        places.setdefault(row["patient_key"], []).append(row | {"hour": say_clock(row["clock"])})
+    environment = Environment(
+        loader=PackageLoader("fistula.predict"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("index.html").render(
+        summary=summary,
+        patients=prediction.patients.to_dicts(),
+        slices=by_patient,
+        places=places,
+        finds_places=prediction.places is not None,
+        has_maps=any(overlay.is_map for overlay in overlays),
+        left_out=prediction.left_out.group_by("reason").agg(pl.len().alias("count")).sort("reason").to_dicts(),
+        score_columns=[name for name in prediction.slices.columns if name.startswith("score_")],
+        stacks=Markup(viewer.as_json(stacks_of(by_patient, places, size=slices.pixels.shape[-1]))),  # noqa: S704 (escaped)
+        viewer=Markup(viewer.scripts()),  # noqa: S704 (our own)
+        style=Markup(viewer.style()),  # noqa: S704 (likewise)
+    )
+
+
+def stacks_of(
+    slices: dict[str, list[dict[str, Any]]], places: dict[str, list[dict[str, Any]]], *, size: int
+) -> dict[str, Any]:
+    """Patients as the viewer takes them, images being those of the page.
+
+    Args:
+        slices: Of each patient, in the order in which they lie.
+        places: Of each patient, the most suspicious slice first; none for runs that find no places.
+        size: Side of the slices, in which places have their ``grid_row`` and ``grid_col``.
+    """
+    side = min(size, SIDE)
+    found: dict[str, Any] = {}
+    for key, own in slices.items():
+        marks = {row["slice_key"]: _marks(row, side / size) for row in places.get(key, [])}
+        first = places[key][0]["slice_key"] if places.get(key) else None
+        by_stack: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        for row in own:
+            by_stack.setdefault((row["series_key"], row["volume"]), []).append(row)
+        series = []
+        for number, rows in enumerate(by_stack.values()):
+            keys = [row["slice_key"] for row in rows]
+            shown = [
+                {
+                    "key": row["slice_key"],
+                    "number": row["image_number"],
+                    "position": row["position_mm"],
+                    "marks": marks.get(row["slice_key"], []),
+                }
+                for row in rows
+            ]
+            one = {
+                "key": str(number), "title": f"series {number + 1}", "pane": 0, "plane": 0, "axes": [],
+                "edges": list(EDGES.get(str(rows[0]["orientation"]), "")), "orientation": rows[0]["orientation"],
+                "rows": side, "cols": side, "spacing": [1, 1], "bits": 8, "low": 0, "high": 255,
+                "window": [127.5, 255], "presets": [], "slices": shown,
+            }  # fmt: skip
+            series.append(one | ({"start": keys.index(first)} if first in keys else {}))
+        # The stack with the most suspicious slice first: it is the one that is shown.
+        found[key] = sorted(series, key=lambda one: "start" not in one)
+    return found
+
+
+def picture(pixels: NDArray[np.uint8]) -> str:
+    """Encode grey ``(H, W)`` or RGB ``(H, W, 3)`` as a data URI of at most `SIDE` pixels a side."""
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.thumbnail((SIDE, SIDE))
+    encoded = io.BytesIO()
+    image.save(encoded, format="WEBP", quality=80, method=2)
+    return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode()
+
+
+def _marks(place: dict[str, Any], scale: float) -> list[dict[str, Any]]:
+    """The finding, and the canal where it is known, in pixels of the page's picture."""
+    points = {kind: (place[f"{name}_row"], place[f"{name}_col"]) for kind, name in POINTS.items()}
+    return [
+        {"kind": kind, "row": (row + 0.5) * scale - 0.5, "col": (column + 0.5) * scale - 0.5}
+        for kind, (row, column) in points.items()
+        if row is not None
+    ]

@@ -1,0 +1,1 @@
+"""Trained runs, and what they know."""

@@ -1,0 +1,210 @@
+"""Load a run: its network with its best weights, and what it said of itself."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+import yaml
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fistula.cohort.manifest import Cohort, read_cohort
+from fistula.cohort.thinning import thinned
+from fistula.errors import DataError
+from fistula.evidence.aggregate import RULES
+from fistula.learning.classifier import FistulaClassifier
+from fistula.learning.data.adjacent import channel_rows
+from fistula.learning.data.slices import Resize, as_batch
+from fistula.learning.losses import are_grades
+from fistula.learning.training.hardware import device_of
+from fistula.predict.runs.network import RETRAIN, network_of
+from fistula.sweep.folder.run import RECORD, read_record
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A finished run, ready to score.
+
+    Attributes:
+        folder: Where it lies.
+        classifier: In evaluation mode, in single precision, on the device asked for.
+        config: As the run resolved it.
+        record: What `run.json` holds.
+        cohort: The one it learned from, as kept beside it.
+    """
+
+    folder: Path
+    classifier: FistulaClassifier
+    config: DictConfig
+    record: dict[str, Any]
+    cohort: Cohort
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names; with two, the last is the positive one."""
+        return self.cohort.classes
+
+    @property
+    def name(self) -> str:
+        return str(self.record["name"])
+
+    @property
+    def threshold(self) -> float:
+        """The score from which a slice is called positive; for two classes."""
+        return float(self.record["operating_point"]["threshold"])
+
+    @property
+    def patient_threshold(self) -> float:
+        """The same for a patient's score, on the scale of the run's aggregation."""
+        return float(self.record.get("patient_operating_point", self.record["operating_point"])["threshold"])
+
+    def rule(self, name: str) -> str:
+        """How the slices' scores of a class become a patient's."""
+        recorded = self.record.get("aggregation", "mean")
+        return str(recorded[name] if isinstance(recorded, dict) else recorded)
+
+    @cached_property
+    def resize(self) -> Resize:
+        """What scales slices to the network's input, as in training.
+
+        Raises:
+            DataError: If the record does not say.
+        """
+        try:
+            return Resize(self.record["image_size"], self.record["interpolation"])
+        except KeyError as error:
+            raise DataError(self.folder / RECORD, f"has no {error}", remedy=RETRAIN) from error
+
+    @cached_property
+    def channels(self) -> NDArray[np.int64]:
+        """Rows of its cohort's slices that the image of each is made of, ``(N, C)``."""
+        return channel_rows(self.cohort.manifest, self.classifier.backbone.num_slices)
+
+    @property
+    def learned(self) -> pl.DataFrame:
+        """The labelled slices of its cohort that it did not score, with their `row`: those it learned from."""
+        key = "slice_key" if self.unit == "slice" else "patient_key"
+        rest = self.cohort.labelled.filter(~pl.col(key).is_in(self.predictions[key].implode()))
+        identity = self.record["identity"]
+        fraction, seed = identity.get("split.train_fraction", 1.0), identity.get("split.seed", 0)
+        trained = rest.select("slice_key", part=pl.lit("train"))
+        kept = thinned(self.cohort.labelled, trained, fraction, seed=seed)["slice_key"]
+        return rest.filter(pl.col("slice_key").is_in(kept.implode()))
+
+    @property
+    def unit(self) -> str:
+        """What it scores: ``slice``, or ``patient``, a bag of slices."""
+        return str(self.config.get("unit", "slice"))
+
+    @property
+    def has_grades(self) -> bool:
+        """Whether its classes are grades."""
+        return are_grades(str(self.config.get("loss", {}).get("_target_", "")))
+
+    def images(self, rows: NDArray[np.integer]) -> torch.Tensor:
+        """Slices of its cohort as the classifier takes them, ``(N, C, S, S)``."""
+        return as_batch(self.cohort.pixels[self.channels[rows]], self.resize)
+
+    @cached_property
+    def predictions(self) -> pl.DataFrame:
+        """What the run stored: one row a scored slice of val and test.
+
+        Raises:
+            DataError: If it cannot be read.
+        """
+        path = self.folder / "predictions.parquet"
+        try:
+            return pl.read_parquet(path)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise DataError(path, f"cannot be read ({error})", remedy=RETRAIN) from error
+
+
+def load_run(folder: Path, *, device: str = "cpu") -> LoadedRun:
+    """Load a finished run; nothing in its folder is executed, and its weights are checked against its record.
+
+    Args:
+        folder: The run's.
+        device: Where its network goes; as `device_of` has it.
+
+    Raises:
+        ConfigError: If there is no such device.
+        DataError: If the run is unfinished or damaged, if its weights are not those that it trained, or if its
+            configuration asks for code that is not this package's.
+    """
+    record = read_record(folder)
+    if record.get("state") != "done":
+        state, remedy = record.get("state"), "Let it finish: the command that trained it goes on"
+        raise DataError(f"run={folder}", "must be a finished run", found=state, remedy=remedy)
+    cohort = read_cohort(cohort_folder(folder))
+    if record.get("cohort_fingerprint") != cohort.fingerprint:
+        raise DataError(cohort_folder(folder), f"is not the cohort that {folder.name} learned from", remedy=RETRAIN)
+    config = _read_config(folder / "config.yaml")
+    state = _read_weights(folder / "best.ckpt", expected=record.get("checkpoint_sha256"))
+    classifier = network_of(folder, config, record, cohort)
+    try:
+        classifier.load_state_dict(state)
+    except RuntimeError as error:
+        rule = "does not fit the network that config.yaml describes"
+        raise DataError(folder / "best.ckpt", rule, remedy=RETRAIN) from error
+    classifier.eval().requires_grad_(requires_grad=False).to(device_of(device))
+    run = LoadedRun(folder, classifier, config, record, cohort)
+    _refuse_damaged_record(run)
+    return run
+
+
+def cohort_folder(run: Path) -> Path:
+    """The cohort that a run learned from: kept in its own folder, or in its study's."""
+    return run / "cohort" if (run / "cohort").is_dir() else run.resolve().parent / "cohort"
+
+
+def _read_config(path: Path) -> DictConfig:
+    """The configuration as it stands: nothing in it is called, filled in from elsewhere, or unfolded."""
+    try:
+        content = path.read_text()
+        # A run writes neither; a few lines of aliases would unfold to more than any memory holds.
+        if "${" in content or any(isinstance(token, yaml.AliasToken) for token in yaml.scan(content)):
+            raise DataError(path, "must have no alias (*name) and nothing to fill in (${name})", remedy=RETRAIN)
+        config = OmegaConf.create(content)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise DataError(path, f"cannot be read ({error})", remedy=RETRAIN) from error
+    if not isinstance(config, DictConfig) or not OmegaConf.is_dict(config.get("model")):
+        raise DataError(path, "must be the configuration of a run", remedy=RETRAIN)
+    return config
+
+
+def _refuse_damaged_record(run: LoadedRun) -> None:
+    """Ask the record for all that scoring will ask it for."""
+    try:
+        rules = [run.rule(name) for name in run.classes]
+        thresholds = [run.threshold, run.patient_threshold] if len(run.classes) == 2 else []
+        is_damaged = not (set(rules) <= set(RULES) and run.resize.image_size > 0 and all(map(isfinite, thresholds)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(run.folder / RECORD, f"is damaged ({type(error).__name__}: {error})", remedy=RETRAIN) from error
+    if is_damaged:
+        raise DataError(run.folder / RECORD, "is damaged: it asks for what no run does", remedy=RETRAIN)
+
+
+def _read_weights(path: Path, *, expected: str | None) -> dict[str, torch.Tensor]:
+    if expected is None:
+        raise DataError(path.parent / RECORD, "has no checkpoint_sha256 to check the weights by", remedy=RETRAIN)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})", remedy=RETRAIN) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        rule = f"must have the SHA-256 that {RECORD} says ({expected[:12]}...)"
+        raise DataError(path, rule, found=f"{found[:12]}...", remedy=RETRAIN)
+    try:
+        # What was hashed is what is loaded; and weights alone, never code.
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:  # torch raises many kinds for what is no checkpoint
+        raise DataError(path, "is not a checkpoint of weights", remedy=RETRAIN) from error

@@ -1,0 +1,95 @@
+"""The network of a run, built from its stored configuration: nothing that it names is called unless it is known."""
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torch.nn import CrossEntropyLoss
+from torch.optim import SGD
+
+from fistula.cohort.manifest import Cohort
+from fistula.errors import DataError
+from fistula.learning.backbone import Backbone, create_backbone
+from fistula.learning.classifier import FistulaClassifier
+from fistula.learning.clinical import create_clinical
+from fistula.learning.data.covariates import Covariates
+from fistula.learning.heads import Classify, Head, Locate
+from fistula.learning.modes import AllLayers
+from fistula.learning.places.points import kinds_of, pixel_mm_of
+from fistula.learning.pooling import Attention, Maximum, Mean, Transformer
+from fistula.learning.schedule import constant
+from fistula.sweep.folder.run import RECORD
+
+RETRAIN = "Train the run again, or copy its whole folder again from where it was trained"
+
+
+def network_of(folder: Path, config: DictConfig, record: dict[str, Any], cohort: Cohort) -> FistulaClassifier:
+    """The network that a stored configuration describes, with random weights.
+
+    Args:
+        folder: Of the run.
+        config: Its configuration.
+        record: What its `run.json` holds.
+        cohort: That it learned from.
+
+    Raises:
+        DataError: If one of them asks for what no run does.
+    """
+    # The weights come from the checkpoint: what the log says of a random start would mislead.
+    logging.getLogger(create_backbone.__module__).setLevel(logging.WARNING)
+    model = OmegaConf.to_container(config.model) | {"pretrained": False, "download": False}  # type: ignore[operator]
+    size, network = record.get("image_size", "pretrained"), record.get("network", {})
+    is_size = size == "pretrained" or (isinstance(size, int) and size > 0)
+    if not is_size or not (isinstance(network, dict) and set(network) <= {"architecture", "options"}):
+        raise DataError(folder / RECORD, "is damaged: it asks for what no run does", remedy=RETRAIN)
+    model |= {"num_classes": len(cohort.classes), "image_size": size} | network  # what a name on the hub stood for
+    networks = {f"{make.__module__}.{make.__name__}": make for make in (create_backbone, create_clinical)}
+    backbone = call_known(model, networks, where=folder / "config.yaml: model")
+    kinds = {f"{kind.__module__}.{kind.__name__}": kind for kind in (Mean, Maximum, Attention, Transformer)}
+    # Runs of a release without poolings have none in their configuration.
+    said = OmegaConf.to_container(config.pooling) if "pooling" in config else {"_target_": next(iter(kinds))}
+    settings = (said if isinstance(said, dict) else {}) | {"num_features": backbone.num_features}
+    pooling = call_known(settings, kinds, where=folder / "config.yaml: pooling")
+    names = OmegaConf.to_container(config.covariates) if "covariates" in config else []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(folder / "config.yaml", "covariates must be a list of names", found=names, remedy=RETRAIN)
+    return FistulaClassifier(
+        backbone,
+        num_classes=len(cohort.classes),
+        learning=AllLayers(pretrained=False),  # how it was trained is of no more use
+        loss=CrossEntropyLoss(),
+        optimizer=SGD,
+        schedule=constant,
+        pooling=pooling,
+        head=_head(folder, config, backbone, cohort),
+        covariates=Covariates(names, num_classes=len(cohort.classes)) if names else None,
+    )
+
+
+def _head(folder: Path, config: DictConfig, backbone: Backbone, cohort: Cohort) -> Head:
+    if "head" not in config:  # as in runs of a release without others
+        return Classify()
+    kinds = {f"{kind.__module__}.{kind.__name__}": kind for kind in (Classify, Locate)}
+    said: Any = OmegaConf.to_container(config.head)
+    points = kinds_of(cohort.manifest) if isinstance(said, dict) and len(said) > 1 else ()
+    given = {"backbone": backbone, "kinds": points, "pixel_mm": pixel_mm_of(cohort, image_size=backbone.input_size)}
+    settings = (said if isinstance(said, dict) else {}) | given
+    return call_known(settings, kinds, where=folder / "config.yaml: head")
+
+
+def call_known(node: Any, known: Mapping[str, Callable[..., Any]], *, where: object) -> Any:
+    """Call what `_target_` of a stored configuration names, if it is one of `known`: a run may come from anywhere.
+
+    Raises:
+        DataError: If it is something else, or does not take what stands beside it.
+    """
+    settings = dict(node) if isinstance(node, dict) else {}
+    target = settings.pop("_target_", None)
+    if target not in known:
+        raise DataError(where, f"_target_ must be one of {', '.join(sorted(known))}", found=target)
+    try:
+        return known[target](**settings)
+    except TypeError as error:
+        raise DataError(where, f"does not fit {target} ({error})") from error

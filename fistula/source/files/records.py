@@ -1,0 +1,62 @@
+"""Records of images that are not DICOM: named by the pseudonyms of their paths, for they name nobody."""
+
+from collections.abc import Container
+from typing import Any
+
+from fistula.dicom.container import Part
+from fistula.dicom.look import Look
+from fistula.dicom.outcome import NotTaken
+from fistula.dicom.timing import TimeLimit
+from fistula.source.files.formats import kind_of_name
+from fistula.source.files.volume_slices import volume_facts
+
+SKIPPED = {
+    "dicom": "another file",
+    "volumes": "a volume, NIfTI or NRRD",
+    "pictures": "a picture",
+}
+ARRAYS = (".npz", ".npy")
+
+
+def records_of(part: Part, name: str, look: Look, *, kind: str, masks: Container[str] = ()) -> list[dict[str, Any]]:
+    """Records of one file, as `fistula.dicom.look.look_at` gives them of DICOM.
+
+    Args:
+        part: The file, or the member of an archive.
+        name: Its path below the source.
+        look: Names and limits.
+        kind: `volumes` or `pictures`: what is wanted; others are skipped, and called what they are.
+        masks: Names of files that are masks of others.
+    """
+    own = kind_of_name(name)
+    if name in masks:
+        return [_skipped("a mask, by its name", "labels=masks makes labels of it")]
+    if own != kind:
+        if name.lower().endswith(ARRAYS):
+            return [_skipped("a NumPy array, which names no patients (.npz of MedMNIST)")]
+        return [_skipped(SKIPPED[own])]
+    key = look.pseudonyms("image", name)
+    identity = {
+        "outcome": "image",
+        "reason": "",
+        "instance_key": key,
+        "series_key": look.pseudonyms("image series", name),
+        "patient_key": key,  # the table of labels says who it is
+        "study_key": key,
+        "is_named": False,
+    }
+    if kind == "pictures":
+        return [identity | {"slice_key": key, "frame": 0, "frames": 1, "notes": ""}]
+    try:
+        with TimeLimit(look.seconds):
+            facts = volume_facts(part, limit=look.limit)
+    except NotTaken as outcome:
+        return [{"outcome": "refused", "reason": outcome.reason, "remedy": outcome.remedy}]
+    return [
+        identity | {"slice_key": key if len(facts) == 1 else look.pseudonyms("frame", f"{key}#{one['frame']}")} | one
+        for one in facts
+    ]
+
+
+def _skipped(reason: str, remedy: str = "") -> dict[str, Any]:
+    return {"outcome": "skipped", "reason": reason, "remedy": remedy}

@@ -1,0 +1,98 @@
+"""One run of a study as a process of its own: nothing leaks from one to the next, and a crash ends one run alone."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hydra.conf import HydraConf
+from hydra.types import RunMode
+
+from fistula.sweep.folder.run import LOG
+
+# Of Hydra's own settings, those that make the sweep and not the run.
+OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.mode")
+END_S = 20.0  # for a run to end by itself before it is killed
+
+
+def arguments_of(hydra: HydraConf, overrides: Sequence[str]) -> list[str]:
+    """What `fistula` is to be called with to train one run and no other, into the folder that it has.
+
+    Args:
+        hydra: Hydra's own part of the configuration of the command that was given.
+        overrides: Of the run.
+    """
+    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    config = [argument for folder in folders for argument in ("--config-dir", folder)]
+    own = [text for text in hydra.overrides.hydra if not text.startswith(OF_THE_SWEEP)]
+    if hydra.mode != RunMode.MULTIRUN:
+        return ["train", *config, *own, *overrides]
+    return ["train", "--multirun", *config, *own, *overrides, "hydra/launcher=in_process", "hydra/sweeper=basic"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be started.
+
+    Attributes:
+        name: Of the run.
+        folder: Of the run; its process's output goes to `log.txt` there.
+        arguments: Of `fistula`.
+        cwd: Where relative paths begin.
+        environment: Variables over those of the machine it runs on.
+        wants_card: Whether it trains on a graphics card where there is one.
+    """
+
+    name: str
+    folder: Path
+    arguments: Sequence[str]
+    cwd: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    wants_card: bool = True
+
+    def run(self) -> int:
+        """Run to the end; the exit code, negative the number of a signal that ended it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "fistula.cli", *self.arguments]
+        with (self.folder / LOG).open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=self.cwd,
+                env=self.variables(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                return process.wait()
+            finally:
+                _end(process)
+
+    def variables(self) -> dict[str, str]:
+        """The environment of its process."""
+        # Inside a Slurm job Lightning would take over from Slurm what only concerns our parent process.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+        return inherited | dict(self.environment)
+
+    def with_threads(self, number: int) -> "Job":
+        """The same run with so many threads: runs beside each other that each take every core wait for one another."""
+        threads = {name: str(number) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        return replace(self, environment=dict(self.environment) | threads)
+
+
+# What runs jobs, on whatever machines: gives each with its exit code as it ends, None if that cannot be known.
+Engine = Callable[[Sequence[Job]], Iterator[tuple[Job, int | None]]]
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a process that is still there, because its parent has been interrupted."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

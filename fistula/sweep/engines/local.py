@@ -1,0 +1,127 @@
+"""Run jobs on this machine, in as many slots as it has cards, or shares of them, or cores."""
+
+import os
+import subprocess
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+
+import joblib
+
+from fistula.errors import ConfigError
+from fistula.sweep.engines import warm
+from fistula.sweep.engines.job import END_S, Job
+
+AUTO = "auto"
+GB_OF_A_JOB = 8.0  # of a card's memory; a run that needs more is tried again alone
+MOST_ON_A_CARD = 4
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """Give each job a slot: a card or a share of one, and its share of the cores; jobs on the processor claim no card.
+
+    Args:
+        jobs_per_gpu: Jobs on a card, 2 for small networks, 0.5 for a job on two cards; ``auto``: one for each 8 GB of
+            its memory, up to 4. No matter where there is no card.
+        cpus_per_job: Cores of a job, and its number of threads; ``auto``: the cores shared out among the cards' slots,
+            1 where there is no card, since runs of one thread beside each other beat one run of many.
+    """
+
+    jobs_per_gpu: float | str
+    cpus_per_job: int | str
+
+    def __post_init__(self) -> None:
+        for key in ("jobs_per_gpu", "cpus_per_job"):
+            value = getattr(self, key)
+            if value != AUTO and (isinstance(value, str) or value <= 0):
+                raise ConfigError(f"hydra.launcher.engine.{key}", "must be auto or above 0", found=value)
+
+    def __call__(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, int | None]]:
+        slots = {wants: deque(self.slots(cards() if wants else {})) for wants in (True, False)}
+        waiting = deque(jobs)
+        running: dict[object, tuple[BaseProcess, Job, dict[str, str]]] = {}
+        try:
+            while waiting or running:
+                for job in list(waiting):
+                    if slots[job.wants_card]:
+                        waiting.remove(job)
+                        slot = slots[job.wants_card].popleft()
+                        process = warm.start(job, slot)
+                        running[process.sentinel] = process, job, slot
+                for sentinel in wait([process.sentinel for process, _, _ in running.values()]):
+                    process, job, slot = running.pop(sentinel)
+                    process.join()
+                    slots[job.wants_card].append(slot)
+                    yield job, process.exitcode
+        finally:
+            end(process for process, _, _ in running.values())
+
+    def slots(self, memory: Mapping[str, float]) -> list[dict[str, str]]:
+        """What each slot adds to the environment of the job in it.
+
+        Args:
+            memory: Of each card, in GB, by the name that CUDA knows it by; empty: the cores alone.
+        """
+        cores = joblib.cpu_count()
+        places = _places(memory, self.jobs_per_gpu)
+        if self.cpus_per_job == AUTO:
+            threads = max(1, cores // len(places)) if places else 1
+        else:
+            threads = int(self.cpus_per_job)
+        places = places or [""] * max(1, cores // threads)
+        number = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        return [number | {"CUDA_VISIBLE_DEVICES": place} for place in places]
+
+
+def _places(memory: Mapping[str, float], per_card: float | str) -> list[str]:
+    """The cards of each slot, as CUDA takes them; a card's slots follow those of the others."""
+    if per_card == AUTO:
+        number = {name: min(MOST_ON_A_CARD, max(1, int(gb // GB_OF_A_JOB))) for name, gb in memory.items()}
+        return [name for turn in range(MOST_ON_A_CARD) for name in memory if turn < number[name]]
+    if float(per_card) >= 1:
+        return list(memory) * int(per_card)
+    together, names = round(1 / float(per_card)), list(memory)
+    return [",".join(names[at : at + together]) for at in range(0, len(names) - together + 1, together)]
+
+
+def cards() -> dict[str, float]:
+    """Memory in GB of the cards that this process may use, by CUDA's name; empty where there is none."""
+    command = ["nvidia-smi", "--query-gpu=index,memory.total", "--format=csv,noheader,nounits"]
+    found: dict[str, float] = {}
+    with suppress(OSError, subprocess.CalledProcessError):
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        for line in shown.splitlines():
+            index, _, mib = line.partition(",")
+            found[index.strip()] = float(mib) * 2**20 / 1e9 if mib.strip().isdigit() else GB_OF_A_JOB
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None or not found:
+        return found
+    # A part of a card (MIG) has a name that nvidia-smi does not list here.
+    return {name.strip(): found.get(name.strip(), GB_OF_A_JOB) for name in visible.split(",") if name.strip()}
+
+
+def one_by_one(jobs: Sequence[Job]) -> Iterator[tuple[Job, int | None]]:
+    """Run jobs in turn, on this machine, each with all that it has."""
+    for job in jobs:
+        process = warm.start(job, {})
+        try:
+            process.join()
+            yield job, process.exitcode
+        finally:
+            end([process])
+
+
+def end(processes: Iterator[BaseProcess] | Sequence[BaseProcess]) -> None:
+    """End processes that are still there, because this one has been interrupted."""
+    alive = [process for process in processes if process.is_alive()]
+    for process in alive:
+        process.terminate()
+    for process in alive:
+        process.join(END_S)
+        if process.is_alive():
+            process.kill()
+            process.join()

@@ -1,0 +1,77 @@
+"""Run jobs through Ray: on this machine in as many slots as it has cards or cores for, or on a cluster."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fistula.errors import ConfigError
+from fistula.sweep.engines.job import Job
+
+OBJECT_STORE_BYTES = 80_000_000  # nothing goes through it: runs read and write files
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """Give each job its share of cards and cores; as many run at once as there are shares.
+
+    Args:
+        address: ``local`` starts Ray on this machine, for the time of the sweep; ``auto`` takes the cluster that this
+            machine belongs to, any other that which answers there. A cluster has to share the file system.
+        jobs_per_gpu: Jobs on a card, 2 for small networks, 0.5 for a job on two cards; no matter where there is none.
+        cpus_per_job: Cores of a job, and its number of threads.
+    """
+
+    address: str
+    jobs_per_gpu: float
+    cpus_per_job: int
+
+    def __post_init__(self) -> None:
+        for key in ("jobs_per_gpu", "cpus_per_job"):
+            if getattr(self, key) <= 0:
+                raise ConfigError(f"hydra.launcher.engine.{key}", "must be above 0", found=getattr(self, key))
+
+    def __call__(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, int | None]]:
+        import ray
+
+        _join(ray, self.address)
+        try:
+            gpus = 1 / self.jobs_per_gpu if ray.cluster_resources().get("GPU", 0) else 0
+            # Each job has a process of its own; Ray's, which only starts it and waits, may start the next one as well.
+            start = ray.remote(num_cpus=self.cpus_per_job, num_gpus=gpus, max_retries=0)(_run)
+            started = {start.remote(job.with_threads(self.cpus_per_job)): job for job in jobs}
+            while started:
+                (ended,), _ = ray.wait(list(started), num_returns=1)
+                job = started.pop(ended)
+                try:
+                    yield job, ray.get(ended)
+                except ray.exceptions.RayError:
+                    yield job, None  # the machine or Ray's own process is gone
+        finally:
+            ray.shutdown()
+
+
+def _run(job: Job) -> int:
+    return job.run()
+
+
+def _join(ray: Any, address: str) -> None:
+    """Start Ray or join a cluster, without a dashboard, statistics or talk; on this machine by loopback alone."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's announced default; it warns of its old one
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it warns that it asks for a token, which is as it should be
+    own: dict[str, Any] = {}
+    if address == "local":
+        own = {
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "_node_ip_address": "127.0.0.1",
+        }
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
+    except ConnectionError as error:
+        remedy = "Start one with `ray start --head`, or use hydra/launcher=local"
+        raise ConfigError(
+            "hydra.launcher.engine.address", f"no Ray cluster answers at {address}", remedy=remedy
+        ) from error

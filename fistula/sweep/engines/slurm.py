@@ -1,0 +1,78 @@
+"""Run jobs through Slurm: one array, requeued where a job is preempted or runs out of time, gone on with from there."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fistula.sweep.engines.job import Job
+
+POLL_S = 2.0
+KILL_S = 600.0  # Slurm kills what it has told to end after its KillWait, 30 s unless the cluster says otherwise
+ASK_S = 15.0  # between two questions to sacct; a job that ends well is known by its file, at once
+
+
+@dataclass(frozen=True)
+class SlurmEngine:
+    """Submit jobs with sbatch and wait for them.
+
+    A sweep that is interrupted leaves its jobs in the queue: the same command again waits for those that run.
+
+    Args:
+        folder: For the scripts, results and logs of submitit; on the file system that the nodes share.
+        max_num_timeout: How often a job may run out of its time and be queued again.
+        parameters: Of sbatch, by submitit's names, which may also hold ``additional_parameters``.
+    """
+
+    folder: str
+    max_num_timeout: int
+    parameters: dict[str, Any]
+
+    def __call__(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, int | None]]:
+        import submitit
+
+        executor = submitit.SlurmExecutor(folder=self.folder, max_num_timeout=self.max_num_timeout)
+        executor.update_parameters(**self.parameters)
+        array = executor.map_array(RequeuedJob(), jobs)
+        waiting = dict(zip(array, jobs, strict=True))
+        asked = time.monotonic()
+        while waiting:
+            time.sleep(POLL_S)
+            if time.monotonic() - asked > ASK_S:
+                # submitit itself asks ever more rarely, down to every ten minutes; one question covers the array.
+                next(iter(waiting)).watcher.update()
+                asked = time.monotonic()
+            for submitted in [submitted for submitted in waiting if submitted.done()]:
+                yield waiting.pop(submitted), _exit_code(submitted)
+
+
+class RequeuedJob:
+    """What submitit runs on a node."""
+
+    def __call__(self, job: Job) -> int:
+        is_told_to_end = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: is_told_to_end.set())
+        # Slurm binds a job to its cores only where its administrators say so.
+        cores = os.environ.get("SLURM_CPUS_PER_TASK")
+        code = (job.with_threads(int(cores)) if cores else job).run()
+        if is_told_to_end.is_set():
+            # Cancelled or requeued, which Slurm alone knows: an exit code would tell the sweep that the run has failed.
+            time.sleep(KILL_S)
+        return code
+
+    def checkpoint(self, job: Job) -> Any:
+        """Queue the same job again, when it is preempted or out of time; the run goes on from its last checkpoint."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, job)
+
+
+def _exit_code(submitted: Any) -> int | None:
+    """The exit code of a job that ended; None if it was cancelled, killed or lost."""
+    try:
+        return submitted.result()
+    except Exception:  # submitit's kinds of failure, and whatever its pickle held
+        return None
