@@ -40,7 +40,7 @@ class Size:
         controls: Without.
         positive: Positive slices of a fistula patient; a mean, so it need not be whole.
         negative: Negative slices of a fistula patient; a mean.
-        control: Slices of a control; a mean.
+        control: Slices of a control, side by side; a mean. None: as many as a fistula patient has, at the same levels.
         step_mm: Between slices. An opening is visible over about a centimetre of height, and as many slices lie in it.
         supersampling: Points along each side of a pixel at which the anatomy is looked up.
     """
@@ -49,7 +49,7 @@ class Size:
     controls: int
     positive: float
     negative: float
-    control: float
+    control: float | None
     step_mm: float
     supersampling: int
 
@@ -57,7 +57,8 @@ class Size:
         for name in ("patients", "controls"):  # a cohort needs both groups
             refuse_outside(name, getattr(self, name), 1, 100_000)
         for name, least in (("positive", 1), ("negative", 0), ("control", 1)):
-            refuse_outside(f"slices.{name}", getattr(self, name), least, 200)
+            if getattr(self, name) is not None or name != "control":
+                refuse_outside(f"slices.{name}", getattr(self, name), least, 200)
         refuse_outside("supersampling", self.supersampling, 1, 8)
         refuse_outside("slices.step_mm", self.step_mm, 0.1, 6)
 
@@ -101,13 +102,14 @@ def draw_people(size: Size, design: Design, *, seed: int) -> list[Person]:
         male = MALE_SHARE[has_fistula]
         is_male = rng.permutation(_apportion(count, [male, 1 - male])) == 0
         site = rng.permutation(_apportion(count, [site.share for site in design.sites]))
-        positive = _spread(count, size.positive if has_fistula else 0)
-        negative = _spread(count, size.negative if has_fistula else size.control)
-        people += zip([has_fistula] * count, is_male, site, positive, negative, strict=True)
+        fewer = None if has_fistula else size.control
+        core = _spread(count, size.positive if fewer is None else fewer)
+        beyond = _spread(count, size.negative if fewer is None else 0)
+        people += zip([has_fistula] * count, is_male, site, core, beyond, strict=True)
     order = rng.permutation(len(people))
     return [
-        Person(number, has, bool(male), int(site), int(positive), int(negative))
-        for number, (has, male, site, positive, negative) in enumerate((people[k] for k in order), start=1)
+        Person(number, has, bool(male), int(site), int(core), int(beyond))
+        for number, (has, male, site, core, beyond) in enumerate((people[k] for k in order), start=1)
     ]
 
 

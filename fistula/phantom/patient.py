@@ -29,8 +29,8 @@ class Person:
     has_fistula: bool
     is_male: bool
     site: int  # index into the design's sites
-    num_positive: int
-    num_negative: int
+    num_core: int  # slices at the levels of an opening: positive where there is one
+    num_beyond: int  # and above and below them
 
 
 @dataclass(frozen=True)
@@ -86,23 +86,22 @@ class Patient:
     def levels(self, step: float) -> tuple[list[float], list[float]]:
         """Levels of the positive and of the negative slices, in mm above the verge, `step` mm apart.
 
-        The positive slices lie side by side over the height of the opening; a fistula patient's negative ones a few
-        steps above and below it, where the tract is seen and the sphincter is whole.
+        The positive slices lie side by side over the height of the opening; the others a few steps above and below
+        it, where the tract is seen and the sphincter is whole. A control has slices at the same levels, all negative:
+        neither their number nor the height of the stack tells the groups apart.
         """
         person = self.person
         rng = np.random.default_rng([person.number, 17])
-        count = person.num_positive or person.num_negative
+        count = person.num_core
         block = [self.zone + (k - (count - 1) / 2) * step for k in range(count)]
-        if not person.num_positive:
-            return [], block
-        gaps = 1 + np.cumsum(rng.integers(1, 4, person.num_negative))
+        gaps = 1 + np.cumsum(rng.integers(1, 4, person.num_beyond))
         above = rng.random() < 0.5
         beyond = []
         for k, gap in enumerate(gaps):
             up = block[-1] + gap * step
             down = block[0] - gap * step
             beyond.append(up if (k % 2 == 0) == above or down < LOWEST_MM else down)
-        return block, beyond
+        return (block, beyond) if person.has_fistula else ([], block + beyond)
 
 
 def draw_patient(rng: np.random.Generator, person: Person, design: Design, *, step: float) -> Patient:
@@ -116,10 +115,10 @@ def draw_patient(rng: np.random.Generator, person: Person, design: Design, *, st
     """
     canal, pelvis = draw_canal(rng, is_male=person.is_male), draw_pelvis(rng, is_male=person.is_male)
     kind = draw_kind(rng)  # for a control too: its slices then lie at the levels where fistulas open
-    half = max(person.num_positive, person.num_negative) * step / 2
+    half = person.num_core * step / 2
     zone = max(draw_zone(rng, kind), LOWEST_MM + half + step)
     width = rng.uniform(*design.opening_width)
-    opening = Opening(draw_clock(rng), zone, person.num_positive * step + 1e-3, width, rng.normal(0, 0.04))
+    opening = Opening(draw_clock(rng), zone, person.num_core * step + 1e-3, width, rng.normal(0, 0.04))
     tract = draw_tract(rng, canal, kind, opening, companions=design.companions) if person.has_fistula else None
     mean, spread, low, high = (41.4, 10.1, 20, 59) if person.has_fistula else (38.4, 8.9, 25, 54)
     signal = rng.uniform(LOOK[0], LOOK[1])

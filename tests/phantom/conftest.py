@@ -28,7 +28,7 @@ def make_patient(make_design):
     design = make_design()
 
     def make(number, *, has_fistula):
-        person = Person(number, has_fistula, number % 3 > 0, 0, 9 if has_fistula else 0, 2 if has_fistula else 9)
+        person = Person(number, has_fistula, number % 3 > 0, 0, 9, 2 if has_fistula else 0)
         return draw_patient(np.random.default_rng([5, number]), person, design, step=STEP_MM)
 
     return make

@@ -9,6 +9,7 @@ import pytest
 
 from fistula.errors import ConfigError
 from fistula.phantom.cohort import LABELS, Size, draw_people, write_cohort
+from fistula.phantom.patient import draw_patient
 
 SIZE = Size(patients=2, controls=2, positive=3, negative=1, control=3, step_mm=1.0, supersampling=1)
 PAPER = replace(SIZE, patients=58, controls=45, positive=9.07, negative=2, control=9.02)
@@ -29,10 +30,24 @@ def written(tmp_path_factory, make_design):
 def test_the_default_cohort_counts_as_the_study_it_imitates(make_design):
     people = draw_people(PAPER, make_design(), seed=0)
     assert Counter(person.has_fistula for person in people) == {True: 58, False: 45}
-    assert sum(person.num_positive for person in people) == 526
-    assert sum(person.num_negative for person in people) == 522
+    assert sum(person.num_core for person in people if person.has_fistula) == 526
+    assert sum(person.num_beyond + person.num_core * (not person.has_fistula) for person in people) == 522
     assert sum(person.is_male for person in people if person.has_fistula) == 39
     assert sum(person.is_male for person in people if not person.has_fistula) == 32
+
+
+def test_neither_the_number_of_slices_nor_the_height_of_the_stack_tells_the_group(make_design):
+    size = replace(PAPER, control=None)
+    facts = {True: [], False: []}
+    for person in draw_people(size, make_design(), seed=0):
+        patient = draw_patient(np.random.default_rng(person.number), person, make_design(), step=1.0)
+        positive, negative = patient.levels(1.0)
+        levels = sorted(positive + negative)
+        facts[person.has_fistula].append((len(levels), levels[-1] - levels[0]))
+        assert person.has_fistula or not positive
+    for with_one, without in zip(zip(*facts[True], strict=True), zip(*facts[False], strict=True), strict=True):
+        above = [a > b for a in with_one for b in without] + [a >= b for a in with_one for b in without]
+        assert 0.4 < np.mean(above) < 0.6
 
 
 @pytest.mark.parametrize("seed", range(3))

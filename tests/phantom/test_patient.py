@@ -77,7 +77,7 @@ def test_findings_come_in_both_groups(make_patient):
 def test_what_is_certain_is_there_and_what_is_impossible_is_not(make_design, group, tissues):
     design = make_design("trivial")
     has_fistula = group == "companions"
-    person = Person(3, has_fistula, True, 0, 9 if has_fistula else 0, 2 if has_fistula else 9)
+    person = Person(3, has_fistula, True, 0, 9, 2 if has_fistula else 0)
     for chance in (0.0, 1.0):
         changed = replace(design, **{group: dict.fromkeys(getattr(design, group), chance)})
         patient = draw_patient(np.random.default_rng(3), person, changed, step=STEP_MM)
