@@ -18,6 +18,7 @@ from fistula.source.choose import Policies, choose
 from fistula.source.flow import Flow
 from fistula.source.patients import PatientRule
 from fistula.source.rules import KeepRules
+from fistula.source.shared_ids import doubts
 from fistula.source.survey import Survey
 
 
@@ -61,6 +62,7 @@ def select(
     noted = chosen.noted | refuse_unmatched(wanted, others, labels, keep, policy=policies.unmatched)
     refuse_ambiguous(wanted, labels)
     images = patient.settled(wanted)
+    noted |= doubts(images) if patient.word == "compared" else {}
     if survey.kind != "dicom" and not patient.is_of_path:
         _refuse_nameless(images, labels)
     images = images.with_columns(

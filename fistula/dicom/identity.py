@@ -37,7 +37,11 @@ class Pseudonyms:
 
     def day(self, patient: str, ordinal: int) -> int:
         """A date as days on the patient's own secret calendar: differences stay, the date does not."""
-        return ordinal - int(self("calendar", patient)[:8], 16)
+        return self.hidden("calendar", patient, ordinal)
+
+    def hidden(self, scale: str, patient: str, value: int) -> int:
+        """A number on a secret scale of the patient's own: differences on it stay, the number does not."""
+        return value - int(self(scale, patient)[:8], 16)
 
 
 def key_file() -> Path:

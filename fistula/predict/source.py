@@ -23,9 +23,10 @@ from fistula.source.choose import Policies, choose
 from fistula.source.flow import Flow
 from fistula.source.grid import Grid
 from fistula.source.intensity import FileWindow, FixedWindow, MinMax, Percentile
-from fistula.source.patients import PatientRule, apart
+from fistula.source.patients import PatientRule
 from fistula.source.read import read_in_order
 from fistula.source.rules import KeepRules
+from fistula.source.shared_ids import apart
 from fistula.source.slices import Plan
 from fistula.source.survey import Survey, survey_source
 from fistula.source.workers import Workers

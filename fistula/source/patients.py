@@ -9,6 +9,7 @@ import polars as pl
 
 from fistula.dicom.identity import Pseudonyms
 from fistula.errors import ConfigError, DataError
+from fistula.source.shared_ids import refuse_shared_ids
 from fistula.source.survey import Survey
 
 WORDS = ("compared", "header", "column", "joined", "issuer", "study")
@@ -17,9 +18,6 @@ REMEDY = (
     " either takes for one), patient=issuer (PatientID with its issuer), patient=study, patient=folder:1 (the first"
     " folder below source) or patient='(?P<patient>PATTERN)' of the path"
 )
-A_WORD = "studies, and it is a word that many may share"
-SURE = ("birth dates", "sexes", "issuers", A_WORD)  # enough to take the studies of one id for several people's
-MANY_STUDIES = 5  # of one id without a birth date, and more than half of all: a project's name rather than a person's
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ class PatientRule:
             return images
         images = _filled(images)
         _refuse_contradictions(images)
-        _refuse_shared_ids(images)
+        refuse_shared_ids(images, REMEDY)
         return images
 
 
@@ -143,57 +141,6 @@ def _refuse_contradictions(images: pl.DataFrame) -> None:
             found = f"{words}: {len(twisted)} such, as on {_lines(twisted['line'].to_list()[0])}"
             rule = "the PatientID of the headers and the patient_id of the table must name the same people"
             raise DataError("labels", rule, found=found, remedy=REMEDY)
-
-
-def _refuse_shared_ids(images: pl.DataFrame) -> None:
-    """Refuse a PatientID under which several people seem to stand."""
-    suspected = _suspected(images.filter(pl.col("is_named")))
-    counts = suspected.select(pl.exclude("patient_key").sum())
-    if any(counts.row(0)):
-        found = "; ".join(f"{count} with several {why}" for why, count in counts.row(0, named=True).items() if count)
-        rule = "a PatientID must be one person's"
-        raise DataError("source", rule, found=found, remedy=REMEDY)
-
-
-def apart(images: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Images whose PatientID is hardly one person's with their study for the patient; and how many such ids there are.
-
-    For new images, of which no table says who they are, and of which a cohort's rule can refuse none.
-    """
-    told = images.filter(pl.col("is_named")).with_columns(said_patient=pl.lit(None, pl.String()))
-    suspected = _suspected(told).filter(pl.any_horizontal(SURE))["patient_key"].to_list()
-    is_shared = pl.col("patient_key").is_in(suspected)
-    return images.with_columns(patient_key=pl.when(is_shared).then("study_key").otherwise("patient_key")), len(
-        suspected
-    )
-
-
-def _suspected(told: pl.DataFrame) -> pl.DataFrame:
-    """A row a PatientID, and for each way in which it may be several people's whether it is."""
-    known = {name: pl.col(f"{name}_key").replace("", None) for name in ("birth", "issuer", "institution")}
-    of = told.group_by("patient_key", maintain_order=True).agg(
-        *(value.drop_nulls().n_unique().alias(name) for name, value in known.items()),
-        pl.col("sex").filter(pl.col("sex").is_in(["F", "M"])).n_unique(),
-        pl.col("study_key").n_unique().alias("studies"),
-        pl.col("is_default_id").any(),
-        # One study that tells who its patient is says nothing of the id's other studies.
-        pl.col("study_key").filter(known["birth"].is_not_null()).n_unique().alias("born"),
-        pl.col("study_key").filter(pl.col("said_patient").is_not_null()).n_unique().alias("said"),
-    )
-    studies = told["study_key"].n_unique()
-    is_said = pl.col("said") == pl.col("studies")
-    is_sure = ((pl.col("birth") == 1) & (pl.col("born") == pl.col("studies"))) | is_said
-    suspected = {
-        "birth dates": pl.col("birth") > 1,
-        "sexes": pl.col("sex") > 1,
-        "issuers": pl.col("issuer") > 1,
-        "institutions": (pl.col("institution") > 1) & ~is_sure,
-        A_WORD: pl.col("is_default_id") & (pl.col("studies") > 1) & ~is_said,
-        "studies, more than half of all, and no birth date": (
-            (pl.col("studies") >= MANY_STUDIES) & (2 * pl.col("studies") > studies) & ~is_sure
-        ),
-    }
-    return of.select("patient_key", **suspected)
 
 
 def _by_column(images: pl.DataFrame) -> pl.DataFrame:

@@ -20,6 +20,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage
 
+from fistula.cohort.ingest import PERSONAL
 from fistula.cohort.manifest import EXTRA, SCHEMA, read_cohort
 
 SMALL = ("size=16", "spacing_mm=1.0", "workers.count=1")
@@ -527,7 +528,7 @@ def test_the_survey_keeps_no_age_or_sex_of_a_patient_who_was_left_out_and_reuse_
     survey = pl.read_parquet(tmp_path / "first" / "survey.parquet")
     is_kept = pl.col("patient_key").is_in(manifest["patient_key"].unique().to_list())
     assert (len(survey.filter(is_kept)), len(survey.filter(~is_kept))) == (9, 3)
-    for column in ("age", "sex", "study_day", "birth_key", "person_key", "institution_key", "issuer_key"):
+    for column in PERSONAL:
         assert survey.filter(~is_kept)[column].null_count() == 3
     for column in ("age", "sex", "birth_key"):
         assert survey.filter(is_kept)[column].null_count() == 0

@@ -221,6 +221,68 @@ def test_one_person_under_two_ids_has_one_person_key(write_dicom, tmp_path):
     assert first["patient_key"] != second["patient_key"]
 
 
+def _keys(*words):
+    return [LOOK.pseudonyms("name", word) for word in words]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Weiss^Anna^^Dr", ["ANNA", "DR", "WEISS"]),
+        ("WEISS, Anna", ["ANNA", "WEISS"]),
+        ("Case^017", ["CASE"]),
+        ("F017", ["F017"]),
+        ("Anonymized", []),
+        ("", []),
+    ],
+)
+def test_a_name_is_the_pseudonyms_of_its_words(write_dicom, tmp_path, name, words):
+    write_dicom(tmp_path / "a", PatientName=name)
+    assert _facts(tmp_path / "a")["name_keys"] == _keys(*words)
+
+
+def test_a_name_in_several_scripts_counts_by_the_first(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a", PatientName="Yamada^Tarou=\u5c71\u7530^\u592a\u90ce", SpecificCharacterSet="ISO_IR 192")
+    assert _facts(tmp_path / "a")["name_keys"] == _keys("TAROU", "YAMADA")
+    write_dicom(tmp_path / "b", PatientName="=\u5c71\u7530^\u592a\u90ce", SpecificCharacterSet="ISO_IR 192")
+    assert _facts(tmp_path / "b")["name_keys"] not in ([], _facts(tmp_path / "a")["name_keys"])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "scale", "apart"),
+    [
+        ({"PatientSize": "1.62"}, {"PatientSize": "181"}, "height", 19),
+        ({"PatientSize": "0"}, {"PatientSize": "1.81"}, "height", None),
+        ({"PatientAge": "040Y"}, {"PatientAge": "039Y"}, "born", 365),
+        ({"PatientAge": "040Y", "StudyDate": "20200101"}, {"PatientAge": "044Y", "StudyDate": "20240101"}, "born", 0),
+        (
+            {"AcquisitionTime": "101500.25"},
+            {"AcquisitionDateTime": "20200101101530.000000+0100"}, "second", 30,
+        ),
+        ({"AcquisitionTime": "10:15:00"}, {"AcquisitionTime": "101501"}, "second", 1),
+        ({"AcquisitionTime": "101500"}, {"AcquisitionTime": "none"}, "second", None),
+        (
+            {"AcquisitionTime": "101500"},
+            {"AcquisitionTime": "101501", "ImageType": ["DERIVED", "PRIMARY"]}, "second", None,
+        ),
+    ],
+    ids=[
+        "cm for metres", "no height", "a year", "the same person later", "a date and time", "colons", "no time",
+        "a derived image",
+    ],
+)  # fmt: skip
+def test_facts_of_a_person_lie_on_secret_scales_on_which_differences_stay(
+    write_dicom, tmp_path, one, other, scale, apart
+):
+    plain = {"ImageType": ["ORIGINAL", "PRIMARY"]}
+    for name, attributes in (("a", one), ("b", other)):
+        write_dicom(tmp_path / name, **plain | attributes)
+    first, second = _facts(tmp_path / "a")[scale], _facts(tmp_path / "b")[scale]
+    assert (None if None in (first, second) else abs(second - first)) == apart
+    if first is not None:  # and nobody reads a height, a year or an hour off them
+        assert first < 0 or first > 10**9
+
+
 @pytest.mark.parametrize(
     ("changes", "drop", "reason"),
     [

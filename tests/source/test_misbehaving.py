@@ -1,9 +1,10 @@
 """Makers' habits and wrong types of elements: the pixels are those of the clean archive, or the object is refused."""
 
 import json
+from dataclasses import replace
 
 import pytest
-from misbehaving import cohort, vendors, write, write_labels, written_as
+from misbehaving import cohort, one_id, vendors, write, write_labels, written_as
 
 from fistula.cohort.manifest import read_cohort
 
@@ -68,3 +69,44 @@ def test_a_value_that_nobody_can_read_is_refused_with_the_element(ingested, keyw
         "wrong", written_as(cohort(2, slices=2, RescaleSlope="2.5", RescaleIntercept="0"), keyword, vr, value)
     )
     assert f"{keyword} that cannot be read" in error
+
+
+NAMES = "Weiss^Anna", "Roth^Bruno", "Kern^Clara", "Lang^David", "Berg^Emil"
+BORN = "19640715"  # plausible, and everybody's
+PEOPLE = {
+    "a name each": (lambda number, _: {"PatientName": NAMES[number]}, "names that have no word in common"),
+    "an age each": (
+        lambda number, _: {"PatientAge": f"{30 + 5 * number:03d}Y"}, "stated ages that no single date of birth",
+    ),
+    "at one time on two scanners": (
+        lambda number, place: {
+            "StationName": f"MR{number}", "AcquisitionTime": f"10{5 * place:02d}00",
+            "ImageType": ["ORIGINAL", "PRIMARY", "M"],
+        },
+        "studies on two scanners at the same time",
+    ),
+    "a sex each": (lambda number, _: {"PatientSize": "1.70", "PatientSex": "FM"[number % 2]}, "several sexes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("says", "why"), PEOPLE.values(), ids=PEOPLE)
+def test_people_under_a_project_made_id_and_one_birth_date_are_told_apart_by_what_else_is_said(ingested, says, why):
+    images = [
+        replace(one, attributes=one.attributes | says(one.patient, one.place))
+        for one in one_id(cohort(5, slices=4), "FISTULA", PatientBirthDate=BORN)
+    ]
+    error = ingested("shared", images)
+    assert f"source: a PatientID must be one person's, found 1 with {why}" in error
+    assert "patient=folder:1" in error
+
+
+def test_what_may_yet_be_one_person_under_a_project_made_id_is_counted(ingested):
+    images = [
+        replace(one, attributes=one.attributes | {"PatientSize": f"1.{55 + 6 * one.patient}"})
+        for one in one_id(cohort(5, slices=2), "FISTULA", PatientBirthDate=BORN)
+    ]
+    _, notes = ingested("one", images + cohort(6, slices=2)[-2:])
+    assert {name: count for name, count in notes.items() if "several people" in name} == {
+        "PatientIDs with heights that differ by more than 10 cm, perhaps of several people (patient= parts them)": 1,
+        "PatientIDs with more than half of all studies, perhaps of several people (patient= parts them)": 1,
+    }

@@ -2,7 +2,10 @@ import polars as pl
 import pytest
 
 from fistula.errors import ConfigError, DataError
-from fistula.source.patients import PatientRule, apart
+from fistula.source.patients import PatientRule
+from fistula.source.shared_ids import apart, doubts
+
+BORN = {"birth_key": "d", "sex": "F"}  # one plausible birth date for all
 
 
 def images(*rows, **columns):
@@ -18,10 +21,18 @@ def images(*rows, **columns):
         }
         for place, (number, said, study) in enumerate(rows)
     ]
-    told = {"birth_key": "", "issuer_key": "", "institution_key": "", "sex": "", "is_default_id": False} | columns
+    told = {"birth_key": "", "issuer_key": "", "institution_key": "", "device_key": "", "sex": ""}
+    told |= {"is_default_id": False, "age": 50.0, "study_day": 0} | columns
     return pl.DataFrame(table, schema_overrides={"said_patient": pl.String()}).with_columns(
         pl.Series(name, value) if isinstance(value, list) else pl.lit(value).alias(name) for name, value in told.items()
-    )
+    ).with_columns(
+        **{
+            name: pl.lit(None, kind)
+            for name, kind in (("born", pl.Int64()), ("height", pl.Int64()), ("second", pl.Int64()),
+                               ("name_keys", pl.List(pl.String())))
+            if name not in told
+        }
+    )  # fmt: skip
 
 
 def keys(rule, facts):
@@ -80,20 +91,87 @@ def test_a_gap_is_filled_for_the_whole_study_and_meets_the_same_person():
 @pytest.mark.parametrize(
     ("columns", "why"),
     [
-        ({"birth_key": ["a", "b"]}, "birth dates"),
-        ({"sex": ["F", "M"]}, "sexes"),
-        ({"issuer_key": ["a", "b"]}, "issuers"),
-        ({"institution_key": ["a", "b"]}, "institutions"),
-        ({"is_default_id": True}, "studies, and it is a word that many may share"),
-        ({"is_default_id": [False, True], "birth_key": ["a", ""]}, "studies, and it is a word that many may share"),
-        ({"institution_key": ["a", "b"], "birth_key": ["d", ""]}, "institutions"),
+        ({"birth_key": ["a", "b"]}, "several birth dates"),
+        ({"sex": ["F", "M"]}, "several sexes"),
+        ({"issuer_key": ["a", "b"]}, "several issuers"),
+        ({"institution_key": ["a", "b"]}, "several institutions"),
+        ({"is_default_id": True}, "several studies, and it is a word that many may share"),
+        ({"is_default_id": [False, True], "birth_key": ["a", ""]}, "several studies, and it is a word that many may"),
+        ({"institution_key": ["a", "b"], "birth_key": ["d", ""]}, "several institutions"),
+        ({"name_keys": [["anna", "weiss"], ["bruno", "schwarz"]]} | BORN, "names that have no word in common"),
+        ({"born": [-9000, -8000]} | BORN, "stated ages that no single date of birth explains"),
     ],
 )
 def test_an_id_of_several_people_is_refused(columns, why):
     facts = images(("7", None, "s"), ("7", None, "t"), **columns)
-    with pytest.raises(DataError, match=f"must be one person's, found 1 with several {why}"):
+    with pytest.raises(DataError, match=f"must be one person's, found 1 with {why}"):
         keys("compared", facts)
     assert keys("header", facts) == ["header 7", "header 7"]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"name_keys": [["anna", "weiss"], ["anna", "schwarz"]]},
+        {"name_keys": [["anna", "weiss"], None]},
+        {"born": [-9000, -8500]},  # 30 years old twice within two years
+        {"height": [-100, -85]},
+        {"institution_key": ["a", "b"]},
+    ],
+    ids=["married", "nameless", "an age in whole years", "taller", "referred on one day"],
+)
+def test_what_may_be_so_of_one_person_is_not_refused(columns):
+    facts = images(("7", None, "s"), ("7", None, "t"), ("8", None, "u"), **BORN | {
+        name: [*values, values[0]] for name, values in columns.items()
+    })  # fmt: skip
+    assert keys("compared", facts) == ["header 7", "header 7", "header 8"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "doubt"),
+    [
+        ({"height": [-100, -85]}, "with heights that differ by more than 10 cm"),
+        ({"height": [-100, -85], "age": 9.0}, ""),
+        ({"height": [-100, -91]}, ""),
+        ({"institution_key": ["a", "b"]}, "with studies at several institutions on one day"),
+        ({"institution_key": ["a", "b"], "study_day": [1, 2]}, ""),
+    ],
+    ids=["two heights", "a child that grew", "a height measured twice", "two places", "two places on two days"],
+)
+def test_what_is_seldom_so_of_one_person_is_counted(columns, doubt):
+    facts = images(("7", None, "s"), ("7", None, "t"), **BORN | columns)
+    assert list(doubts(facts).items()) == (
+        [(f"PatientIDs {doubt}, perhaps of several people (patient= parts them)", 1)] if doubt else []
+    )
+
+
+def test_an_id_that_has_more_than_half_of_many_studies_is_counted_even_with_a_birth_date():
+    one = [("7", None, f"s{study}") for study in range(5)]
+    others = [("8", None, "t"), ("9", None, "u")]
+    assert "PatientIDs with more than half of all studies" in "".join(doubts(images(*one, *others, **BORN)))
+    assert doubts(images(*one[:4], *others, **BORN)) == {}
+
+
+@pytest.mark.parametrize(
+    ("scanners", "studies", "starts", "is_shared"),
+    [
+        ("ab", "st", (0, 600), True),
+        ("aa", "st", (0, 600), False),
+        ("ab", "ss", (0, 600), False),
+        ("ab", "st", (0, 900), False),
+        ("ab", "st", (0, 1200), False),
+    ],
+    ids=["on two at once", "two studies of one examination", "a hybrid scanner", "clocks that differ", "one by one"],
+)
+def test_nobody_is_on_two_scanners_at_once(scanners, studies, starts, is_shared):
+    rows = [("7", None, study) for study in studies for _ in range(2)]
+    seconds = [start + end for start in starts for end in (0, 1000)]
+    device = [scanner for scanner in scanners for _ in range(2)]
+    facts = images(*rows, second=seconds, device_key=device, **BORN)
+    if is_shared:
+        with pytest.raises(DataError, match="1 with studies on two scanners at the same time"):
+            keys("compared", facts)
+    assert apart(facts)[1] == is_shared
 
 
 @pytest.mark.parametrize("columns", [{"is_default_id": True}, {"institution_key": ["a", "b"]}])

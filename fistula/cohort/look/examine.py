@@ -20,6 +20,7 @@ from fistula.labels.matching import match
 from fistula.labels.tables.lines import Labels
 from fistula.source.choose import suspected_persons
 from fistula.source.rules import KeepRules
+from fistula.source.shared_ids import doubts
 from fistula.source.slices import is_risky
 from fistula.source.survey import DEADLY, Survey, printable
 from fistula.source.volumes import volume_notes, with_volumes
@@ -184,6 +185,7 @@ def suspicions(survey: Survey, *, labels: Labels | None, look: Look) -> list[str
     )
     found.append((int(images["is_lossy"].sum()), "slices were compressed with loss"))
     found += [(count, f"volumes have {note}") for note, count in volume_notes(volumes).items()]
+    found += [(count, text) for text, count in doubts(images).items()]
     sentences = [f"{count} {text}" for count, text in found if count]
     return sentences + (_confounded(survey, labels, look) if labels is not None else [])
 

@@ -94,7 +94,8 @@ def _identity(dataset: Dataset, pseudonyms: Pseudonyms) -> tuple[dict[str, Any],
     instance = text(dataset, "SOPInstanceUID") or (text(meta, "MediaStorageSOPInstanceUID") if meta else "")
     study, series = text(dataset, "StudyInstanceUID"), text(dataset, "SeriesInstanceUID")
     birth, day = _date(dataset, "PatientBirthDate"), _study_date(dataset)
-    person = person_facts(dataset, pseudonyms, birth=None if birth in DUMMY_DATES else birth, day=day)
+    known = None if birth in DUMMY_DATES else birth
+    person = person_facts(dataset, pseudonyms, birth=known, day=day, age=_stated_age(dataset))
     if not person["is_named"]:
         notes.append("no PatientID: the study stands for the patient")
     alike = [study, *(text(dataset, keyword) for keyword in ALIKE)]
@@ -162,17 +163,21 @@ def _age(dataset: Dataset) -> tuple[float | None, list[str]]:
         notes += ["a birth date that cannot be true"] if by_dates is None else []
     elif not birth and text(dataset, "PatientBirthDate"):
         notes.append("a birth date that no calendar has")
-    stated, word = None, text(dataset, "PatientAge")
-    if word:
-        found = re.fullmatch(r"(\d{1,3})([DWMY])", word.upper())
-        years = int(found[1]) / PER_YEAR[found[2]] if found else 0.0
-        stated = round(years, 1) if 0 < years <= OLDEST else None
-        notes += ["an age that cannot be true"] if stated is None else []
+    stated = _stated_age(dataset)
+    if stated is None and text(dataset, "PatientAge"):
+        notes.append("an age that cannot be true")
     if by_dates is not None and stated is not None and abs(by_dates - stated) > SAME_YEARS:
         notes.append("birth date and age differ")
     age = stated if by_dates is None else by_dates
     # 45 CFR 164.514(b)(2)(i)(C): ages over 89 are one category.
     return (age if age is None else min(age, ELDEST)), notes
+
+
+def _stated_age(dataset: Dataset) -> float | None:
+    """PatientAge in years; None where there is none, or one that no patient has."""
+    found = re.fullmatch(r"(\d{1,3})([DWMY])", text(dataset, "PatientAge").upper())
+    years = int(found[1]) / PER_YEAR[found[2]] if found else 0.0
+    return round(years, 1) if 0 < years <= OLDEST else None
 
 
 def _study_date(dataset: Dataset) -> date | None:

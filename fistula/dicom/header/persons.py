@@ -6,8 +6,9 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
+from fistula.dicom.header.spelling import element_at, tag_of
 from fistula.dicom.identity import Pseudonyms
-from fistula.dicom.parse import text
+from fistula.dicom.parse import number, text
 
 # What de-identification and scanners put where a PatientID should stand, letters and digits alone.
 DEFAULTS = re.compile(
@@ -15,9 +16,13 @@ DEFAULTS = re.compile(
     r"|phantom|removed|sample|subject|test|unknown|unbekannt|inconnu|desconocido|xxx+)",
     re.IGNORECASE,
 )
+DAYS_A_YEAR = 365.25
+HEIGHTS = (0.3, 2.5)  # metres that a person can have; what is higher is in centimetres
 
 
-def person_facts(dataset: Dataset, pseudonyms: Pseudonyms, *, birth: date | None, day: date | None) -> dict[str, Any]:
+def person_facts(
+    dataset: Dataset, pseudonyms: Pseudonyms, *, birth: date | None, day: date | None, age: float | None
+) -> dict[str, Any]:
     """The object's patient, and what may contradict that it is one person.
 
     Args:
@@ -25,22 +30,67 @@ def person_facts(dataset: Dataset, pseudonyms: Pseudonyms, *, birth: date | None
         pseudonyms: Names everything.
         birth: Date of birth, where it is known and no placeholder.
         day: Of the study.
+        age: As stated, in years.
 
     Returns:
         `patient_key`, of the PatientID, or where there is none of the study; `is_named`, whether there is one, and
         `is_default_id`, whether it is a word that many people may share and no birth date tells apart (1 January
         does not: it is what de-identification leaves of a year); `issuer_key`, `birth_key`, `institution_key`
-        and `person_key` (birth date, sex and day together), each empty where the header does not say.
+        and `person_key` (birth date, sex and day together), each empty where the header does not say; `name_keys`, of
+        the words of the name; `device_key`, of the scanner; and on secret scales of the patient's `born`, the day of
+        birth that the stated age comes to, `height` in cm, and `second`, when an original image was taken.
     """
     patient, sex = text(dataset, "PatientID"), text(dataset, "PatientSex")
     study = text(dataset, "StudyInstanceUID") or text(dataset, "SeriesInstanceUID") or text(dataset, "SOPInstanceUID")
     issuer, institution = text(dataset, "IssuerOfPatientID"), text(dataset, "InstitutionName")
     person = f"{birth}|{sex}|{day}" if birth and day else ""
+    device = [institution, *(text(dataset, key) for key in ("ManufacturerModelName", "StationName"))]
+    device.append(text(dataset, "DeviceSerialNumber"))
     told = {"issuer": issuer.upper(), "birth": str(birth or ""), "institution": institution.upper(), "person": person}
+    told["device"] = "\0".join(device) if any(device[2:]) else ""
+    key = pseudonyms("patient", patient) if patient else pseudonyms("patient of study", study)
+    numbers = {
+        "born": round(day.toordinal() - age * DAYS_A_YEAR) if day and age is not None else None,
+        "height": _height(dataset),
+        "second": _second(dataset, day),
+    }
     return {
-        "patient_key": pseudonyms("patient", patient) if patient else pseudonyms("patient of study", study),
+        "patient_key": key,
         "is_named": bool(patient),
         "is_default_id": DEFAULTS.fullmatch(re.sub(r"[\W_]", "", patient)) is not None
         and (birth is None or (birth.month, birth.day) == (1, 1)),
         **{f"{kind}_key": pseudonyms(kind, value) if value else "" for kind, value in told.items()},
+        "name_keys": [pseudonyms("name", word) for word in _name(dataset)],
+        **{scale: None if value is None else pseudonyms.hidden(scale, key, value) for scale, value in numbers.items()},
     }
+
+
+def _name(dataset: Dataset) -> list[str]:
+    """The words of PatientName, those without a digit where there are any; none of a name that many may share."""
+    element = element_at(dataset, tag_of("PatientName"))
+    value = "" if element is None else element.value or ""
+    # As it is encoded: the words of one person's name are compared, not read. Further scripts stand after "=".
+    whole = (value.decode("latin-1") if isinstance(value, bytes) else str(value)).upper()
+    words = re.findall(r"[^\W_]{2,}", whole.split("=")[0] or whole)
+    if DEFAULTS.fullmatch("".join(words)):
+        return []
+    return sorted({word for word in words if not re.search(r"\d", word)} or set(words))
+
+
+def _height(dataset: Dataset) -> int | None:
+    """PatientSize in cm, whether metres are written as the standard wants it or cm."""
+    stated = number(dataset, "PatientSize") or 0.0
+    metres = stated if stated <= HEIGHTS[1] else stated / 100
+    return round(100 * metres) if HEIGHTS[0] <= metres <= HEIGHTS[1] else None
+
+
+def _second(dataset: Dataset, day: date | None) -> int | None:
+    """When an original image was taken, in seconds; derived ones tell the time of others, or of the workstation."""
+    if not text(dataset, "ImageType").upper().startswith("ORIGINAL"):
+        return None
+    moment = text(dataset, "AcquisitionDateTime")[8:] or text(dataset, "AcquisitionTime").replace(":", "")
+    found = re.match(r"([01]\d|2[0-3])([0-5]\d)([0-5]\d)", moment)
+    if not found or not day:
+        return None
+    hours, minutes, seconds = map(int, found.groups())
+    return day.toordinal() * 86400 + hours * 3600 + minutes * 60 + seconds
