@@ -1,5 +1,11 @@
 """The errors a user meets: one line that says where, which rule, what was found, and what to do."""
 
+import os
+import re
+import shlex
+
+PLAIN = re.compile(r"[\w./:=+@~%-]+" if os.name != "nt" else r"[\w./:=+@~\\-]+")
+
 
 class FistulaError(Exception):
     """Something the user can mend.
@@ -29,6 +35,19 @@ class FistulaError(Exception):
 
 class ConfigError(FistulaError):
     """A key of the configuration has a value that cannot work."""
+
+
+def as_typed(word: str) -> str:
+    """A word of a command, as bash, zsh, PowerShell and cmd all take it, wherever one way suits all of them.
+
+    Example:
+        >>> as_typed("out=data/cohort"), as_typed("classes=[a,b]")
+        ('out=data/cohort', '"classes=[a,b]"')
+    """
+    if PLAIN.fullmatch(word):
+        return word
+    # Single quotes mean nothing to cmd; what double quotes leave a meaning on this machine is quoted as it is here.
+    return shlex.quote(word) if re.search(r'["$`!]' if os.name == "nt" else r'["$`!\\]', word) else f'"{word}"'
 
 
 def refuse_outside(where: str, value: float, low: float, high: float) -> None:

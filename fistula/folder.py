@@ -3,7 +3,7 @@
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,3 +54,22 @@ def write_whole(path: Path, content: str | bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def paths_of(value: str | Path | Iterable[str | Path], *, key: str) -> list[Path]:
+    """The files that a path, a pattern (`*` in its last part) or a list of these names.
+
+    Args:
+        value: As it was typed.
+        key: The configuration key, for the message.
+
+    Raises:
+        ConfigError: If a pattern names none.
+    """
+    found = []
+    for text in map(str, [value] if isinstance(value, str | Path) else value):
+        named = sorted(Path(text).parent.glob(Path(text).name)) if "*" in text else [Path(text)]
+        if not named:
+            raise ConfigError(key, "must name files", found=text, remedy="Check the path")
+        found += named
+    return found

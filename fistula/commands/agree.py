@@ -1,7 +1,6 @@
 """`fistula agree`: how well readers agree, where they do not, and a consensus."""
 
 import json
-import shlex
 from collections import Counter
 from itertools import groupby
 from math import isnan
@@ -13,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from fistula import __version__
-from fistula.errors import ConfigError, DataError
+from fistula.errors import ConfigError, DataError, as_typed
 from fistula.evidence.readers.agreement import WEIGHTS
-from fistula.folder import refuse_existing, whole_folder
+from fistula.folder import paths_of, refuse_existing, whole_folder
 from fistula.labels.readers.agreement import Readers, Row, measures, read_readers
 from fistula.labels.readers.consensus import COLUMNS, OF_PATIENTS, as_csv, consensus, disagreements
-from fistula.labels.tables.page_table import Reading, read_reading
+from fistula.labels.tables.page_table import Reading, readings_of
 
 
 def run(cfg: DictConfig) -> None:
@@ -29,10 +28,10 @@ def run(cfg: DictConfig) -> None:
         raise ConfigError("weights", f"must be one of {', '.join(WEIGHTS)}", found=cfg.weights)
     if cfg.points_mm <= 0:
         raise ConfigError("points_mm", "must be above 0", found=cfg.points_mm)
-    readers = read_readers([Path(str(path)) for path in cfg.labels or []], cfg.classes)
+    readers = read_readers(paths_of(cfg.labels or [], key="labels"), cfg.classes)
     rows = measures(readers, weights=cfg.weights, points_mm=cfg.points_mm)
     disputed = disagreements(readers, points_mm=cfg.points_mm)
-    judge = None if cfg.adjudicated is None else _judge(Path(str(cfg.adjudicated)), readers)
+    judge = None if cfg.adjudicated is None else _judge(paths_of(cfg.adjudicated, key="adjudicated"), readers)
     decided, rules = consensus(readers, disputed, adjudicated=judge, majority=cfg.majority)
     with whole_folder(out) as folder:
         (folder / "index.html").write_text(_page(readers, rows, disputed, rules), encoding="utf-8")
@@ -43,16 +42,16 @@ def run(cfg: DictConfig) -> None:
     _print(rows)
     print("consensus:", ", ".join(f"{rule}: {count}" for rule, count in rules.most_common()))
     print(f"look at {out / 'index.html'}")
-    table = shlex.quote(f"asked={out / 'disagreements.csv'}")
+    table = as_typed(f"asked={out / 'disagreements.csv'}")
     if rules["undecided"] and readers.level == "slice":
         print(f"next: fistula label source=DIR {table} out=adjudication")
         print("then: fistula agree as before with adjudicated=labels-READER-DATE.csv out=agreed")
     else:
-        classes = shlex.quote(f"classes=[{','.join(readers.classes)}]")
+        classes = as_typed(f"classes=[{','.join(readers.classes)}]")
         level = [] if readers.level == "slice" else ["labels.level=patient"]
         print(
             "next: fistula ingest source=DIR",
-            shlex.quote(f"labels={out / 'consensus.csv'}"),
+            as_typed(f"labels={out / 'consensus.csv'}"),
             classes,
             *level,
             "out=data/cohort",
@@ -64,8 +63,8 @@ def say(row: Row) -> str:
     return f"{row.estimate:.1f}" if row.measure.startswith("median") else f"{row.estimate:.2f}"
 
 
-def _judge(path: Path, readers: Readers) -> Reading:
-    judges = read_reading(path)
+def _judge(paths: list[Path], readers: Readers) -> Reading:
+    judges, path = readings_of(paths), paths[0]
     if len(judges) != 1:
         found = ", ".join(judge.reader for judge in judges)
         raise DataError(f"adjudicated={path}", "must hold the answers of one reader", found=found)

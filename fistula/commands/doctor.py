@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -12,7 +11,7 @@ from pathlib import Path
 import polars as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -24,7 +23,7 @@ from fistula.commands.ingest import labels_of
 from fistula.dicom.drawn.drawings import Drawing
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
-from fistula.errors import ConfigError, FistulaError
+from fistula.errors import ConfigError, FistulaError, as_typed
 from fistula.folder import refuse_existing, write_whole
 from fistula.labels.drawn.drawings import drawings_below
 from fistula.labels.drawn.wanted import WORDS
@@ -117,7 +116,7 @@ def _next(cfg: DictConfig) -> list[str]:
     """The options of an ingest that chooses as this command did."""
     chosen = [word for word in HydraConfig.get().overrides.task if word.startswith(CHOOSING)]
     words = [f"source={cfg.source}", f"labels={cfg.labels.file or 'labels.csv'}", *chosen, "out=data/cohort"]
-    return [shlex.quote(word) for word in words]
+    return [as_typed(word) for word in words]
 
 
 def _write_template(path: Path, survey: Survey, slices: pl.DataFrame, look: Look) -> None:
@@ -143,7 +142,8 @@ def _given(
 ) -> Labels | Callable[[Survey], Labels] | None:
     """The labels of the table or word that is named; None where the table is still to be written."""
     word = cfg.labels.file
-    if word is None or not (str(word) in (*WORDS, FOLDERS) or Path(str(word)).exists()):
+    is_there = isinstance(word, ListConfig) or "*" in str(word) or Path(str(word)).exists()
+    if word is None or not (str(word) in (*WORDS, FOLDERS) or is_there):
         if word is not None:
             _refuse_misspelt(Path(str(word)))
         return None

@@ -1,6 +1,5 @@
 """`fistula ingest`: images and labels in, a cohort folder out."""
 
-import shlex
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,13 +13,13 @@ from fistula.archive.exchange import fetched, require_library
 from fistula.cohort.ingest import Recipe, ingest
 from fistula.dicom.identity import key_file, read_pseudonyms
 from fistula.dicom.look import Look
-from fistula.errors import ConfigError
-from fistula.folder import refuse_existing
+from fistula.errors import ConfigError, as_typed
+from fistula.folder import paths_of, refuse_existing
 from fistula.labels.drawn.masks import drawn_labels
 from fistula.labels.drawn.wanted import WORDS, Wanted
 from fistula.labels.folders import FOLDERS, folder_labels
 from fistula.labels.tables.lines import Labels
-from fistula.labels.tables.read import read_labels
+from fistula.labels.tables.several import read_tables
 from fistula.labels.tables.spreadsheet import Naming
 from fistula.source.choose import Policies
 from fistula.source.flow import Flow, wide_console
@@ -87,7 +86,7 @@ def run(cfg: DictConfig) -> None:
     if len(record["classes"]) == 2:
         print(f"positive class: {record['classes'][-1]}")
     print(f"look at {out / 'contact_sheet.png'}")
-    print("next: fistula train", shlex.quote(f"cohort={out}"), "model=efficientnet_lite0")
+    print("next: fistula train", as_typed(f"cohort={out}"), "model=efficientnet_lite0")
 
 
 def labels_of(
@@ -102,8 +101,13 @@ def labels_of(
     if word not in (*WORDS, FOLDERS):
         naming = Naming(cfg.columns, cfg.other_columns)
         further = list(cfg.labels.covariates or [])
-        return read_labels(
-            Path(word), classes=cfg.classes, negatives=negatives, level=level, naming=naming, covariates=further
+        return read_tables(
+            paths_of(cfg.labels.file, key="labels"),
+            classes=cfg.classes,
+            negatives=negatives,
+            level=level,
+            naming=naming,
+            covariates=further,
         )
     if cfg.labels.covariates:
         raise ConfigError("labels.covariates", "must be [] unless a table has them", found=f"labels={word}")

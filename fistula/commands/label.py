@@ -1,7 +1,6 @@
 """`fistula label`: pages, or a server on this machine, on which a radiologist labels slices."""
 
 import csv
-import shlex
 from collections import Counter
 from contextlib import suppress
 from functools import lru_cache
@@ -17,10 +16,10 @@ from omegaconf import DictConfig
 
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
-from fistula.errors import ConfigError, DataError
+from fistula.errors import ConfigError, DataError, as_typed
 from fistula.folder import whole_folder
 from fistula.labels.pages.desk import Answers, Desk
-from fistula.labels.pages.spool import mark_asked
+from fistula.labels.pages.spool import Spool, mark_asked
 from fistula.labels.pages.stacks import Shown, find_stacks, read_patient
 from fistula.labels.pages.write import Question, page_text, read_all, write_pages, write_readings
 from fistula.labels.readers.reading import Panel
@@ -29,7 +28,7 @@ from fistula.source.flow import Flow
 from fistula.source.rules import KeepRules
 from fistula.source.survey import Survey, survey_source
 from fistula.source.workers import Workers
-from fistula.viewer.images import BITS
+from fistula.viewer.images import BITS, QUALITIES
 from fistula.viewer.page import as_json
 
 
@@ -50,7 +49,7 @@ def run(cfg: DictConfig) -> None:
     # The cohort's slices are to have the same pseudonyms: ingest finds them by these.
     look = Look(read_pseudonyms(create=True), keep.description, cfg.max_object_mb, cfg.seconds_per_file)
     workers = Workers(cfg.workers.count, cfg.workers.backend)
-    flow, shown, out = Flow(), Shown(cfg.bits, look), Path(str(cfg.out))
+    flow, shown, out = Flow(), Shown(cfg.bits, look, None if cfg.serve else cfg.page_mb), Path(str(cfg.out))
     survey = survey_source(Path(str(cfg.source)), look, workers, kind=None)
     is_dicom = survey.kind == "dicom"  # the keep rules are of its headers
     table = find_stacks(survey, keep if is_dicom else None, look, flow, beside if is_dicom else ())
@@ -65,11 +64,11 @@ def run(cfg: DictConfig) -> None:
     with whole_folder(out) as folder:
         read = read_all(table, survey, shown, workers)
         if panel is None:
-            pages, reasons = write_pages(folder, read, question, asked=asked, page_mb=cfg.page_mb)
+            pages, spool = write_pages(folder, read, question, asked=asked, page_mb=cfg.page_mb)
         else:
-            pages, reasons = write_readings(folder, read, question, panel, aids=aids, page_mb=cfg.page_mb)
+            pages, spool = write_readings(folder, read, question, panel, aids=aids, page_mb=cfg.page_mb)
         sizes = [page.stat().st_size / 1e6 for page in pages]
-    _say(flow, reasons)
+    _say(flow, spool.reasons)
     first, others = (len(table.filter(rows)) for rows in (pl.col("pane") == 0, pl.col("pane") > 0))
     about = "" if asked is None else f"asked about {len(asked)} of "
     shown_beside = f", {others} more beside" if beside else ""
@@ -77,17 +76,19 @@ def run(cfg: DictConfig) -> None:
     print(f"{about}{first} slices of {patients} patients{shown_beside}; {_grey(cfg.bits)}")
     for page, size in zip(pages, sizes, strict=True):
         print(f"open {out / page.name} in a browser ({size:.1f} MB)")
+    _say_large(spool, cfg.page_mb)
     if question.question == "score":
         study = cfg.aid or "DIR"
-        print(f"next: fistula report {shlex.quote(f'study={study}')} 'readers=[readings-READER-DATE.csv, ...]'")
+        print(f'next: fistula report {as_typed(f"study={study}")} "readers=readings-*.csv"')
         return
-    source, classes = shlex.quote(f"source={cfg.source}"), shlex.quote(f"classes=[{','.join(question.classes)}]")
+    source, classes = as_typed(f"source={cfg.source}"), as_typed(f"classes=[{','.join(question.classes)}]")
     if asked is not None:
         print("next: fistula agree with the tables of before and adjudicated=labels-READER-DATE.csv out=agreed")
         return
     level = " labels.level=patient" if question.level == "patient" else ""
     whose = "" if is_dicom else " patient=folder:1 (or a pattern: whose each file is)"
-    print(f"next: fistula ingest {source} labels=labels-READER-DATE.csv {classes}{level} out=data/cohort{whose}")
+    given = "labels=labels-READER-DATE.csv" if len(pages) == 1 else as_typed("labels=labels-READER-*.csv")
+    print(f"next: fistula ingest {source} {given} {classes}{level} out=data/cohort{whose}")
 
 
 def read_panel(cfg: DictConfig) -> Panel | None:
@@ -176,6 +177,16 @@ def _say(flow: Flow, reasons: Counter[str]) -> None:
     left_out = sum((Counter(step["excluded"]) for step in flow.steps), Counter[str]()) + reasons
     for reason, count in left_out.most_common():
         print(f"left out: {reason}: {count}")
+
+
+def _say_large(spool: Spool, page_mb: float) -> None:
+    """What became of patients who alone are more than a page."""
+    coarse = [quality for quality in spool.qualities.values() if quality < QUALITIES[0]]
+    if coarse:
+        print(f"too large for page_mb={page_mb:g}, shown at JPEG quality {min(coarse)} instead of {QUALITIES[0]}: "
+              f"patients: {len(coarse)} (serve=true shows all at {QUALITIES[0]})")  # fmt: skip
+    if large := sum(size > page_mb * 1e6 for size in spool.sizes.values()):
+        print(f"larger than page_mb={page_mb:g}, each alone on a page: patients: {large} (serve=true takes any size)")
 
 
 def _grey(bits: int) -> str:

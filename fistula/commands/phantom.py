@@ -1,12 +1,12 @@
 """`fistula phantom`: write a synthetic cohort as DICOM files with their labels."""
 
-import shlex
 from pathlib import Path
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 
+from fistula.errors import as_typed
 from fistula.phantom.cohort import CLASSES, Size, write_cohort
 
 
@@ -30,4 +30,4 @@ def run(cfg: DictConfig) -> None:
     console.print(f"{out}: {cfg.patients} patients with a fistula, {cfg.controls} controls")
     console.print(f"{len(labels)} slices: {positive} positive, {len(labels) - positive} negative; by site: {sites}")
     told = (f"source={out}", f"labels={out / 'labels.csv'}", f"classes=[{','.join(CLASSES)}]")
-    console.print(f"next: fistula ingest {' '.join(map(shlex.quote, told))} out=data/cohort", markup=False)
+    console.print(f"next: fistula ingest {' '.join(map(as_typed, told))} out=data/cohort", markup=False)

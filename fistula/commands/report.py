@@ -5,7 +5,6 @@ import hashlib
 import json
 import logging
 import re
-import shlex
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import partial
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, as_typed
+from fistula.folder import paths_of
 
 if TYPE_CHECKING:
     from fistula.report.readers.given import Given
@@ -52,7 +52,7 @@ def run(cfg: DictConfig) -> None:
     if study.unfinished:
         missing = count(len(study.unfinished), "unfinished run")
         print(f"{missing}, listed on the page; the same `fistula train` command continues the study")
-    print("next: fistula predict", *map(shlex.quote, _ensemble(study, page.parent / NUMBERS)), "source=DIR out=scores")
+    print("next: fistula predict", *map(as_typed, _ensemble(study, page.parent / NUMBERS)), "source=DIR out=scores")
     print("open this page in a browser:")
     print(page)
 
@@ -82,7 +82,10 @@ def read_given(study: "Study", *, readers: Any, scores: str | None) -> "Given":
     pseudonym = partial(read_pseudonyms(create=False), "patient")
     found: dict[str, Any] = {}
     if readers is not None:
-        tables = [(path, *match(read_readings(path), cohorts, pseudonym, path=path)) for path in paths_of(readers)]
+        tables = [
+            (path, *match(read_readings(path), cohorts, pseudonym, path=path))
+            for path in paths_of(readers, key="readers")
+        ]
         found["readings_of"], readings = together(tables)
         own = ["slice", "row", "col"]
         found["readings"] = readings.drop(own) if found["readings_of"] else located_readings(readings, study.cohort)
@@ -91,21 +94,6 @@ def read_given(study: "Study", *, readers: Any, scores: str | None) -> "Given":
         found["program_of"], table = match(read_program(path), cohorts, pseudonym, path=path)
         found["program"] = table.select("patient_key", "reader", "score", "call")
     return Given(**found)
-
-
-def paths_of(value: Any) -> list[Path]:
-    """The files that a path, a pattern or a list of these names.
-
-    Raises:
-        ConfigError: If a pattern names none.
-    """
-    found = []
-    for text in map(str, [value] if isinstance(value, str | Path) else value):
-        named = sorted(Path(text).parent.glob(Path(text).name)) if "*" in text else [Path(text)]
-        if not named:
-            raise ConfigError("readers", "must name files", found=text, remedy="Check the path")
-        found += named
-    return found
 
 
 def _ensemble(study: "Study", record: Path) -> list[str]:

@@ -1,6 +1,5 @@
 """`fistula status`: how far a study is."""
 
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -9,7 +8,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.live import Live
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, as_typed
 from fistula.sweep.status import ENDED, read_status, status_table
 
 
@@ -31,4 +30,4 @@ def run(cfg: DictConfig) -> None:
         console.print(status_table(runs, study))
     if {run.state for run in runs} != {"done"}:
         sys.exit(1)
-    print("next: fistula report", shlex.quote(f"study={study}"))
+    print("next: fistula report", as_typed(f"study={study}"))

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shlex
 import time
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fistula.cohort.split_table import write_split
 from fistula.cohort.study_copy import link_cohort
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, as_typed
 from fistula.folder import write_whole
 from fistula.learning.training.ranks import end_with_parent, followers, is_follower, is_of_srun
 from fistula.sweep.engines.job import arguments_of
@@ -51,7 +50,7 @@ def run(cfg: DictConfig) -> None:
         _remove_while_empty(Path(cfg.output_dir))
         raise
     if HydraConfig.get().mode != RunMode.MULTIRUN:
-        print("next: fistula report", shlex.quote(f"study={HydraConfig.get().run.dir}"))
+        print("next: fistula report", as_typed(f"study={HydraConfig.get().run.dir}"))
 
 
 def _train(plan: RunPlan) -> None:

@@ -4,11 +4,10 @@ import hashlib
 import hmac
 import os
 import secrets
-import shlex
 import stat
 from pathlib import Path
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, as_typed
 
 ENVIRONMENT = "FISTULA_PSEUDONYM_KEY_FILE"
 LENGTH = 24  # hexadecimal digits, 96 bits: no two of a billion slices collide
@@ -78,7 +77,7 @@ def read_pseudonyms(*, create: bool) -> Pseudonyms:
         raise ConfigError(path, "the pseudonym key must have at least 16 bytes", found=len(key), remedy=remedy)
     if os.name == "posix" and mode & 0o077:
         found = f"mode {mode:03o}"
-        remedy = f"chmod 600 {shlex.quote(str(path))}, or name another file in {ENVIRONMENT}"
+        remedy = f"chmod 600 {as_typed(str(path))}, or name another file in {ENVIRONMENT}"
         raise ConfigError(path, "the pseudonym key must be readable by its owner alone", found=found, remedy=remedy)
     return Pseudonyms(key)
 

@@ -95,8 +95,9 @@ def refuse_ambiguous(images: pl.DataFrame, labels: Labels) -> None:
     counts = images.drop_nulls("line").group_by(by).agg(len=counted).filter(pl.col("len") > 1).sort(by)
     if counts.is_empty():
         return
+    where = {row.line: row.where for row in labels.rows}
     first = ", ".join(
-        f"line {line} ({count} images)" for line, count in counts.select("line", "len").head(3).iter_rows()
+        f"{where[line]} ({count} images)" for line, count in counts.select("line", "len").head(3).iter_rows()
     )
     found = f"{len(counts)} lines for {counts['len'].sum()} images: {first}{', ...' if len(counts) > 3 else ''}"
     remedy = "Name images by sop_instance_uid, path or series_instance_uid, and frames by frame_number as well"
@@ -133,7 +134,8 @@ def refuse_unmatched(
         reasons = ", ".join(f"{count} of: {reason}" for reason, count in why.most_common(4))
         images = rows.filter(pl.col("outcome") == "image")
         rule = "every label must be of an image that the keep rules keep"
-        options = " ".join(keep.widened(images)) if len(images) else ""
+        there = pl.concat([wanted, others.filter(pl.col("outcome") == "image")], how="diagonal_relaxed")
+        options = " ".join(keep.widened(images, among=there)) if len(images) else ""
         remedy = f"{options} keeps them; unmatched=exclude leaves them out" if options else "Or say unmatched=exclude"
         found = f"{len(dropped)} of {len(named)} left out ({reasons}): {_first(dropped)}"
         raise DataError(labels.path, rule, found=found, remedy=remedy)

@@ -146,7 +146,8 @@ def _wanted(survey: Survey, images: pl.DataFrame, keep: KeepRules | None) -> tup
     wanted, left_out = images.filter(pl.col("reason").is_null()), images.filter(pl.col("reason").is_not_null())
     if wanted.is_empty():
         found = _counts(Counter(left_out["reason"]))
-        remedy = f"{' '.join(keep.widened(left_out))} keeps them all (fistula doctor shows what is there)"
+        options = " ".join(keep.widened(left_out, among=left_out))
+        remedy = f"{options} keeps them all (fistula doctor shows what is there)"
         raise DataError(f"source={survey.folder}", "no image passes the keep rules", found=found, remedy=remedy)
     return wanted.with_columns(reason=pl.lit("")), left_out
 

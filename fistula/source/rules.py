@@ -1,18 +1,27 @@
 """KeepRules rules: which images of an archive are the sequence that is wanted, by their real attributes."""
 
 import re
-import shlex
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 
 from fistula.dicom.header.vocabulary import MODALITIES, ORIENTATIONS
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, as_typed
 
 COMPONENTS = (
     "water", "fat", "in_phase", "out_phase", "fat_fraction", "magnitude", "phase", "real", "imaginary", "",
 )  # fmt: skip
 CONTRAST = ("yes", "unknown", "no")
+LISTS = ("modality", "component", "orientation", "contrast")
+FLAGS = {"localizers": "is_localizer", "burned_in": "is_burned_in"}
+EMPTY = "''"  # as Hydra reads it
+# What keep=all and keep=mdixon_water are.
+ALL: dict[str, Any] = dict.fromkeys(LISTS) | {"description": "", "localizers": True, "burned_in": False}
+WATER: dict[str, Any] = {
+    "modality": ["MR"], "component": ["water"], "orientation": ["axial"], "contrast": ["yes", "unknown"],
+    "description": "", "localizers": False, "burned_in": False,
+}  # fmt: skip
 
 
 class KeepRules:
@@ -54,26 +63,31 @@ class KeepRules:
         """For every row the reason why it is left out; null where it stays."""
         return facts.select(reason=self._reason)["reason"]
 
-    def widened(self, images: pl.DataFrame) -> list[str]:
+    def widened(self, images: pl.DataFrame, *, among: pl.DataFrame) -> list[str]:
         """The options under which the rules keep these images as well, as a shell takes them.
 
-        A mosaic is kept by no rule.
+        Of all that is there (`among`) they keep as little as they can; where that is what `keep=all` keeps, this is
+        said instead, unless a rule was typed, which would stay beside it. A mosaic is kept by no rule.
         """
-        options = []
-        for name in ("modality", "component", "orientation", "contrast"):
+        wider: dict[str, Any] = {}
+        for name in LISTS:
             if (rule := getattr(self, name)) is not None:
-                values = images[name].unique(maintain_order=True).to_list()
-                added = sorted({value for value in values if value not in rule}, key=str)
-                words = ",".join(word or "''" for word in [*rule, *(value for value in added if value is not None)])
-                if added:
-                    options.append(f"keep.{name}=null" if None in added else f"keep.{name}=[{words}]")
-        flags = {"localizers": "is_localizer", "burned_in": "is_burned_in"}
-        for name, column in flags.items():
+                added = sorted(set(images[name]) - set(rule), key=str)
+                wider |= {name: None if None in added else [*rule, *added]} if added else {}
+        for name, column in FLAGS.items():
             if not getattr(self, name) and images[column].any():
-                options.append(f"keep.{name}=true")
+                wider[name] = True
         if self.description and not images["is_described"].all():
-            options.append("keep.description=''")
-        return [shlex.quote(option) for option in options]
+            wider["description"] = ""
+        own = {name: getattr(self, name) for name in (*LISTS, *FLAGS, "description")}
+        also = {"burned_in": True} if wider.get("burned_in") else {}
+        is_all = KeepRules(**own | wider)._takes(among) == KeepRules(**ALL | also)._takes(among)
+        if wider and own == WATER and is_all:
+            return ["keep=all", *(f"keep.{name}=true" for name in also)]
+        return [as_typed(f"keep.{name}={_written(value)}") for name, value in wider.items()]
+
+    def _takes(self, images: pl.DataFrame) -> list[bool]:
+        return self.reasons(images).is_null().to_list()
 
     def _expression(self) -> pl.Expr:
         rules = [
@@ -108,6 +122,12 @@ class KeepRules:
         """The column's own value as the reason: `component fat`, `modality CT`."""
         value = pl.when(pl.col(column) == "").then(pl.lit("not stated")).otherwise(pl.col(column))
         return pl.concat_str(pl.lit(f"{column} "), value.fill_null("not stated"))
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{','.join(word or EMPTY for word in value)}]"
+    return {None: "null", True: "true", "": EMPTY}[value]
 
 
 def _words(name: str, words: Sequence[str] | None, allowed: Sequence[str]) -> list[str] | None:

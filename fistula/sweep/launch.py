@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from fistula.errors import FistulaError
+from fistula.errors import FistulaError, as_typed
 from fistula.folder import write_whole
 from fistula.learning.weights.store import check_weights
 from fistula.sweep.engines.job import Engine, Job, arguments_of
@@ -71,7 +71,7 @@ def launch(
     with _ended_by_sigterm():
         errors = run_all(runs, engine=engine, num_done=len(set(names)) - len(missing))
     if not errors:
-        print("next: fistula report", shlex.quote(f"study={study}"))
+        print("next: fistula report", as_typed(f"study={study}"))
     return [
         _job_return(overrides, study / name, errors.get(name))
         for name, overrides in zip(names, job_overrides, strict=True)

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 BITS = (8, 12)
-QUALITY = 92  # of JPEG, which has all 256 grey levels; lossy WebP would leave 220
+# Of JPEG, which has all 256 grey levels (lossy WebP would leave 220). Those after the first are for a patient who
+# alone is too large for a page.
+QUALITIES = 92, 85, 75
 TAILS = 0.1, 99.9  # percentiles of a volume that 8 bits reach over
 SHOWN = 1.0, 99.5  # percentiles of a volume that the window shows at first
 
@@ -35,13 +37,13 @@ def percentiles(values: Sequence[NDArray[np.float32]], at: tuple[float, float]) 
     return float(first), float(second)
 
 
-def encode(values: NDArray[np.float32], *, low: float, high: float, bits: int) -> bytes:
+def encode(values: NDArray[np.float32], *, low: float, high: float, bits: int, quality: int = QUALITIES[0]) -> bytes:
     """One slice ``(H, W)`` as a JPEG (8 bits) or a lossless WebP (12 bits); what lies outside the range is clipped."""
     top = 2**bits - 1
     levels = np.rint(np.clip((values - low) / (high - low), 0, 1) * top).astype(np.uint16)
     file = io.BytesIO()
     if bits == 8:
-        Image.fromarray(levels.astype(np.uint8)).save(file, format="JPEG", quality=QUALITY)
+        Image.fromarray(levels.astype(np.uint8)).save(file, format="JPEG", quality=quality)
     else:
         parts = np.stack([levels >> 4, (levels & 15) << 4, np.zeros_like(levels)], axis=-1).astype(np.uint8)
         Image.fromarray(parts).save(file, format="WEBP", lossless=True, quality=30, method=1)

@@ -14,7 +14,7 @@ class Pane {
       '<span class="edge w"></span><span class="edge e"></span><span class="edge n"></span><span class="edge s"></span>';
     [this.canvas, this.strip] = this.element.querySelectorAll("canvas");
     this.context = this.canvas.getContext("2d", { alpha: false });
-    this.image = document.createElement("canvas");
+    this.image = document.createElement("canvas"); this.tints = document.createElement("canvas");
     this.say = name => this.element.querySelector("." + name.replace(" ", "."));
     listen(this);
   }
@@ -25,7 +25,7 @@ class Pane {
     return this.windows.get(this.series);
   }
   show(list, at = 0) {
-    this.list = list; this.at = at; this.windows = new Map(); this.inverted = false;
+    this.tints.of = null; this.list = list; this.at = at; this.windows = new Map(); this.inverted = false;
     this.fit(); this.change(at);
   }
   change(at) {
@@ -61,7 +61,7 @@ class Pane {
       this.viewer.pixels.load(series, slice).then(() => { if (this.slice === slice) this.draw(); })
         .catch(() => { this.say("corner sw").textContent = "this image cannot be shown"; });
     }
-    this.viewer.pixels.ahead(series, this.index, this.direction);
+    this.viewer.pixels.ahead(series, this.index, this.direction, () => this.slice === slice);
     this.words(); this.drawStrip();
   }
   paint(levels) {
@@ -146,8 +146,20 @@ class Pane {
   }
   drawStrip() {
     const ratio = window.devicePixelRatio || 1, canvas = this.strip, size = this.series.slices.length;
-    canvas.width = Math.round(canvas.clientWidth * ratio); canvas.height = Math.round(canvas.clientHeight * ratio);
-    const context = canvas.getContext("2d"), step = canvas.height / size, gap = step > 4 * ratio ? ratio : 0;
+    const width = Math.round(canvas.clientWidth * ratio), height = Math.round(canvas.clientHeight * ratio);
+    const context = canvas.getContext("2d"), step = height / size, gap = step > 4 * ratio ? ratio : 0;
+    if (this.tints.of !== this.series || this.tints.width !== width || this.tints.height !== height) this.drawTints(width, height, step, gap);
+    if (!width || !height) return;
+    if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
+    context.clearRect(0, 0, width, height);
+    context.drawImage(this.tints, 0, 0);
+    context.strokeStyle = "#fff"; context.lineWidth = 1.5 * ratio;
+    context.strokeRect(0.75 * ratio, this.index * step, canvas.width - 1.5 * ratio, Math.max(step - gap, 3 * ratio));
+  }
+  // What the strip says of all slices: drawn when an answer has changed, not at each step through them.
+  drawTints(width, height, step, gap) {
+    const ratio = window.devicePixelRatio || 1, canvas = this.tints, context = canvas.getContext("2d");
+    canvas.of = this.series; canvas.width = width; canvas.height = height;
     this.series.slices.forEach((slice, i) => {
       const across = canvas.width * 0.7, high = Math.max(step - gap, 1), level = this.viewer.hook("level", this.series, slice) ?? 1;
       context.fillStyle = "#262b31"; context.fillRect(canvas.width * 0.3, i * step, across, high);
@@ -157,7 +169,5 @@ class Pane {
         context.fillStyle = MARKS.opening; context.fillRect(0, i * step, canvas.width * 0.22, Math.max(step - gap, 1));
       }
     });
-    context.strokeStyle = "#fff"; context.lineWidth = 1.5 * ratio;
-    context.strokeRect(0.75 * ratio, this.index * step, canvas.width - 1.5 * ratio, Math.max(step - gap, 3 * ratio));
   }
 }

@@ -6,6 +6,7 @@ class Pixels {
     this.kept = new Map(); this.waiting = new Map();
     this.canvas = document.createElement("canvas");
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
+    this.size = "";
   }
   // Grey levels of a slice if they are there, else null.
   get(slice) {
@@ -26,7 +27,10 @@ class Pixels {
     const blob = await this.blob(series, slice);
     const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
     const { width, height } = bitmap;
-    this.canvas.width = width; this.canvas.height = height;
+    if (this.size !== `${width}x${height}`) {
+      this.size = `${width}x${height}`; this.canvas.width = width; this.canvas.height = height;
+      this.context.globalCompositeOperation = "copy"; // nothing of the slice before shines through
+    }
     this.context.drawImage(bitmap, 0, 0);
     bitmap.close();
     const rgba = this.context.getImageData(0, 0, width, height).data;
@@ -49,13 +53,14 @@ class Pixels {
     for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
     return new Blob([bytes]);
   }
-  // Decode what is likely to be wanted next: ahead in the direction of travel first.
-  ahead(series, index, direction, count = 8) {
-    for (let i = 1; i <= count; i++) {
-      const next = series.slices[index + i * direction];
-      if (next) this.load(series, next).catch(() => {});
+  // Decode what is likely to be wanted next, ahead in the direction of travel first: one after the other, so that no
+  // frame has to wait for several, and no longer once another slice is shown.
+  async ahead(series, index, direction, isWanted, count = 8) {
+    const places = [...Array(count).keys()].map(i => index + (i + 1) * direction);
+    for (const next of [...places, index - direction].map(place => series.slices[place])) {
+      if (!next || this.kept.has(next)) continue;
+      await this.load(series, next).catch(() => {});
+      if (!isWanted()) return;
     }
-    const back = series.slices[index - direction];
-    if (back) this.load(series, back).catch(() => {});
   }
 }

@@ -46,7 +46,7 @@ class Viewer {
     if (!leader.slice || leader.slice.position === null) return;
     for (const pane of this.panes) if (pane !== leader && pane.series && this.isLinked(pane)) pane.near(leader.slice.position);
   }
-  draw() { this.panes.forEach(pane => pane.draw()); }
+  draw() { this.panes.forEach(pane => { pane.tints.of = null; pane.draw(); }); }
   setTool(tool) {
     this.tool = tool; this.element.dataset.tool = tool;
     this.hook("tooled", tool);

@@ -39,9 +39,11 @@ def write(path, reader, answers, *, repeat="0", places=None, level="slice"):
 
 @pytest.fixture
 def agree(tmp_path, fistula_here):
-    def call(*arguments, readers=(("A", FIRST), ("B", SECOND)), **places):
-        tables = [write(tmp_path / f"{name}.csv", name, answers, places=places.get(name)) for name, answers in readers]
-        paths = ",".join(map(str, tables))
+    def call(*arguments, readers=(("A", FIRST), ("B", SECOND)), tables=None, **places):
+        for name, answers in readers:
+            (tmp_path / f"{name}.csv").unlink(missing_ok=True) if tables else None
+            write(tmp_path / f"{name}.csv", name, answers, places=places.get(name))
+        paths = ",".join([*(f"{name}.csv" for name, _ in readers), *([tables] if tables else [])])
         code, said, error = fistula_here(
             "agree", f"labels=[{paths}]", "out=found", "classes=[normal,fistula]", *arguments
         )
@@ -132,7 +134,9 @@ def test_a_reader_is_compared_with_oneself(agree, tmp_path):
 @pytest.mark.parametrize(
     ("second", "rule"),
     [
-        pytest.param(("A", SECOND), "one table for each reader, found two of A", id="one reader twice"),
+        pytest.param(
+            ("A", SECOND), r"one answer of a reader for each slice, found two of A for 20, in .*a\.csv and", id="twice"
+        ),
         pytest.param(("B", "u"), "a slice that two readers answered", id="nothing in common"),
     ],
 )
@@ -140,6 +144,19 @@ def test_tables_that_cannot_be_compared_are_refused(tmp_path, second, rule):
     paths = [write(tmp_path / "a.csv", "A", FIRST), write(tmp_path / "b.csv", *second)]
     with pytest.raises(DataError, match=rule):
         read_readers(paths, ["normal", "fistula"])
+
+
+def test_the_tables_of_a_readers_pages_are_one_however_a_spreadsheet_saved_them(agree, tmp_path):
+    whole = agree()[2]
+    (tmp_path / "found").rename(tmp_path / "whole")
+    lines = (tmp_path / "A.csv").read_text().splitlines()
+    (tmp_path / "A-page-1.csv").write_text("\n".join(lines[:9]) + "\n")
+    semicolons = "\n".join([lines[0], *lines[9:]]).replace(",", ";")
+    (tmp_path / "A-page-2.csv").write_text("\ufeff" + semicolons, encoding="utf-8")
+    (tmp_path / "A.csv").unlink()
+    code, said, parts = agree(readers=(("B", SECOND),), tables="A-page-*.csv")
+    assert code == 0, said
+    assert parts == whole
 
 
 def test_one_reader_is_no_two(tmp_path):

@@ -393,3 +393,48 @@ def test_two_tabs_of_one_page_do_not_write_over_one_another(opened):
     assert "another tab" in other.text_content("#toast")
     press(other, "ArrowDown ArrowDown 1")
     wait_until(page, "state.done(turn) === 3")
+
+
+@pytest.fixture
+def large(tmp_path, write_dicom):
+    """Two patients of six slices of noise, each of whom is a little too much for a page of 1 MB."""
+    random = np.random.default_rng(1)
+    for patient in range(2):
+        for place in range(6):
+            write_dicom(
+                tmp_path / "large" / f"{patient}-{place}.dcm", random.integers(0, 4000, (400, 400)).astype(np.uint16),
+                SOPInstanceUID=f"2.25.7{patient}{place}", SeriesInstanceUID=f"2.25.8{patient}",
+                StudyInstanceUID=f"2.25.9{patient}", PatientID=f"PID-{patient}", InstanceNumber=place + 1,
+                PatientBirthDate=f"19{60 + patient}0101", ImagePositionPatient=[0, 0, 3.0 * place],
+            )  # fmt: skip
+    return tmp_path / "large"
+
+
+@pytest.mark.slow
+def test_pages_keep_their_size_and_the_tables_of_several_become_one_cohort(large, browser, tmp_path, fistula_here):
+    words = (f"source={large}", "out=labels", "page_mb=1", "workers.count=1")
+    code, said, error = fistula_here("label", *words)
+    assert code == 0, error
+    assert "too large for page_mb=1, shown at JPEG quality 85 instead of 92: patients: 2" in said
+    assert '"labels=labels-READER-*.csv"' in said
+    for number in (1, 2):
+        path = tmp_path / "labels" / f"label-{number}.html"
+        assert 0.5e6 < path.stat().st_size < 1e6
+        page = browser.new_context(viewport={"width": 1200, "height": 800}, accept_downloads=True).new_page()
+        page.goto(path.as_uri())
+        assert f"Page {number} of 2" in page.text_content("#start")
+        page.fill("#name", "AB")
+        page.click("#begin")
+        shown(page)
+        assert "JPEG 85" in page.text_content(".corner.nw")
+        press(page, "1 n Enter")
+        assert ("then open page 2" in page.text_content("#toast")) == (number == 1)
+        with page.expect_download() as download:
+            page.click("[data-do=export]")
+        assert download.value.suggested_filename.startswith(f"labels-AB-page-{number}-")
+        download.value.save_as(tmp_path / download.value.suggested_filename)
+    code, said, error = fistula_here(
+        "ingest", f"source={large}", "labels=labels-AB-page-*.csv", "out=cohort", "size=64", "workers.count=1"
+    )
+    assert code == 0, error
+    assert "12 slices of 2 patients (normal: 10, fistula: 2)" in said

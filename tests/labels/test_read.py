@@ -69,6 +69,11 @@ def test_instance_numbers_are_numbers(table):
     assert labels.rows[0].name == ("1.2", "7")
 
 
+def test_a_point_may_have_decimal_commas(table):
+    labels = read_labels(table("path;label;opening_row;opening_col\na;1;12,5;0,125\n"))
+    assert labels.rows[0].points[0] == (12.5, 0.125)
+
+
 def test_the_opening_is_optional_per_line(table):
     labels = read_labels(table("path,label,opening_row,opening_col\na,1,3.5,4\nb,0,,\n"))
     assert [row.points for row in labels.rows] == [((3.5, 4.0), None), (None, None)]
@@ -96,7 +101,8 @@ def test_the_opening_is_optional_per_line(table):
         ("path,label,split\na,1,testing\n", "split must be one of train, val, test, or empty, found 'testing'"),
         ("path,label,opening_row\na,1,3\n", "both of opening_row and opening_col"),
         ("path,label,opening_row,opening_col\na,1,3,\n", "must both be numbers, or both empty"),
-        ("path,label,opening_row,opening_col\na,1,nan,1\n", "must both be numbers"),
+        ("path,label,opening_row,opening_col\na,1,nan,1\n", "line 2: opening_row must be a number, or empty"),
+        ("path;label;opening_row;opening_col\na;1;1,250;1\n", "line 2: opening_row may be two numbers, found 1,250"),
         ("path,label,patient_id\na.png,1,1\nb.dcm,1,1\n", "names images of two kinds in one table"),
         ("series_instance_uid,instance_number,label\n1,x,1\n", "instance_number must be a whole number"),
         ('path,label\n"a,1\n', "is not CSV"),

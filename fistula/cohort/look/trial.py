@@ -56,7 +56,7 @@ def trial(
             .sort("is_localizer", "len", descending=[False, True], maintain_order=True)
         )
         largest = images.join(counts.head(1), on=kinds, how="semi", nulls_equal=True)
-        return images.clear(), str(error), keep.widened(largest)
+        return images.clear(), str(error), keep.widened(largest, among=images)
 
 
 def template_lines(survey: Survey, slices: pl.DataFrame, look: Look) -> Iterator[list[str]]:

@@ -154,7 +154,7 @@ const act = {
     const open = order.find(one => !state.isDone(one));
     if (open) return go(open);
     if (!state.isDone(turn)) return say("only this patient is left");
-    say("every patient is answered. Export the table now");
+    say(ended());
   },
   back() { const at = state.turns.indexOf(turn); if (at > 0) go(state.turns[at - 1]); },
   help() { $("#help").open ? $("#help").close() : $("#help").showModal(); $("#help").scrollTop = 0; },
@@ -164,13 +164,17 @@ const act = {
   export() {
     const link = document.createElement("a"), date = today();
     link.href = URL.createObjectURL(new Blob([toCsv(state)], { type: "text/csv" }));
-    const session = facts.session ? `-session-${facts.session}` : "";
-    link.download = `${isScore ? "readings" : "labels"}-${state.reader.replace(/[^\p{L}\p{N}]+/gu, "_")}${session}-${date}.csv`;
+    const session = facts.session ? `-session-${facts.session}` : "", part = facts.page[1] > 1 ? `-page-${facts.page[0]}` : "";
+    link.download = `${isScore ? "readings" : "labels"}-${state.reader.replace(/[^\p{L}\p{N}]+/gu, "_")}${session}${part}-${date}.csv`;
     link.click(); setTimeout(() => URL.revokeObjectURL(link.href), 1000);
     say(`${rowsOf(state).length} answers exported`);
   },
   import() { $("#file").click(); },
 };
+function ended() {
+  const [page, of] = facts.page, here = of > 1 ? " of this page" : "";
+  return `every patient${here} is answered. ` + (facts.served ? "You may close it" : "Export the table now" + (page < of ? `, then open page ${page + 1}` : ""));
+}
 // After an answer: the next slice, the next stack, or the next patient, unless an opening is still to be placed.
 function finish(isStep = true) {
   const pane = viewer.active;
@@ -187,7 +191,7 @@ function finish(isStep = true) {
   if (kinds.length && facts.classes.length === 2 && positive.length && !answers.some(answer => answer.opening)) {
     return say(`all answered. Click the ${facts.points[0]} where you see it, or go on with Enter`);
   }
-  if (state.turns.every(one => state.isDone(one))) return say("every patient is answered. Export the table now");
+  if (state.turns.every(one => state.isDone(one))) return say(ended());
   say("patient complete; Backspace takes the last answer back");
   act.next();
 }

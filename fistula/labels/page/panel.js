@@ -107,7 +107,7 @@ function start() {
   viewer.setTool("scroll");
   const patients = facts.patients.filter(one => one.asked > 0);
   const again = Math.round(facts.repeat * patients.length);
-  $("#start .what").textContent = `${counted(patients.length, "patient")}, ${counted(patients.reduce((sum, one) => sum + one.asked, 0), "slice")}. ` +
+  $("#start .what").textContent = (facts.page[1] > 1 ? `Page ${facts.page.join(" of ")}, with a table of its own: ` : "") + `${counted(patients.length, "patient")}, ${counted(patients.reduce((sum, one) => sum + one.asked, 0), "slice")}. ` +
     (again ? `${again} of the patients come${again === 1 ? "s" : ""} twice. ` : "") + planned(patients) + (isDial(facts)
     ? `Say how suspicious ${words} is, from 0 (${facts.classes[0]}) to 100 (${facts.classes[1]}).` : `Say of ${words}: ${facts.classes.join(", ")}.`);
   const point = kinds.length ? [kinds.map((kind, i) => `${i ? "Alt-click" : "Click"} the ${facts.points[i]}`).join("; ") + (isScore ? " where you suspect it." : ".")] : [];

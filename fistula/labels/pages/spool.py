@@ -10,6 +10,8 @@ from typing import Any
 from fistula.errors import DataError
 from fistula.viewer.page import as_json
 
+FRAME = 1e5  # bytes of a page without patients
+
 
 @dataclass(frozen=True)
 class Spool:
@@ -20,12 +22,14 @@ class Spool:
         sizes: Bytes of each patient's JSON.
         summaries: What a page has to know of each patient before the patient is shown.
         reasons: Why slices could not be read.
+        qualities: Of each patient's JPEGs.
     """
 
     folder: Path
     sizes: dict[str, int]
     summaries: dict[str, dict[str, Any]]
     reasons: Counter[str]
+    qualities: dict[str, int]
 
     def texts(self, keys: Iterable[str]) -> list[str]:
         """Each patient's JSON."""
@@ -38,7 +42,7 @@ class Spool:
         for key in keys:
             if self.sizes[key] > room or not found:
                 found.append([])
-                room = page_mb * 1e6
+                room = page_mb * 1e6 - FRAME
             found[-1].append(key)
             room -= self.sizes[key]
         return found
@@ -58,7 +62,7 @@ def spooled(
     Raises:
         DataError: If no patient has a slice that can be read.
     """
-    spool = Spool(folder / "patients", {}, {}, Counter[str]())
+    spool = Spool(folder / "patients", {}, {}, Counter[str](), {})
     spool.folder.mkdir()
     for patient, missing in patients:
         spool.reasons.update(missing)
@@ -67,6 +71,7 @@ def spooled(
             text = as_json(patient)
             (spool.folder / patient["key"]).write_text(text, encoding="utf-8")
             spool.sizes[patient["key"]] = len(text.encode())
+            spool.qualities[patient["key"]] = patient["quality"]
             spool.summaries[patient["key"]] = summary(patient)
     if not spool.sizes:
         raise DataError("source", "no slice could be read", found=", ".join(spool.reasons) or "none")

@@ -21,8 +21,9 @@ from fistula.source.intensity import MinMax
 from fistula.source.rules import KeepRules
 from fistula.source.slices import Plan, Slice, decoded
 from fistula.source.survey import Survey
-from fistula.viewer.images import SHOWN, block, encode, grey_range, percentiles
+from fistula.viewer.images import QUALITIES, SHOWN, block, encode, grey_range, percentiles
 
+FILLED = 0.97e6  # bytes of images to each MB of a page; the rest is what is said of them
 LINKED_DEGREES = 1.0  # further apart, positions along the two normals differ by several mm
 CT_WINDOWS = (("soft tissue", 40, 400), ("lung", -600, 1500), ("bone", 480, 2500))
 EDGES = ("L", "R"), ("P", "A"), ("H", "F")  # where an axis of the patient points to, and where it comes from
@@ -36,10 +37,17 @@ class Shown:
     Attributes:
         bits: Of grey: 8 or 12.
         look: Names and limits of the reading.
+        most_mb: MB (10^6 bytes) that a patient may have before 8 bits are encoded more coarsely; None for any number.
     """
 
     bits: int
     look: Look
+    most_mb: float | None = None
+
+    @property
+    def qualities(self) -> tuple[int, ...]:
+        """Those that are tried in turn, until a patient fits."""
+        return QUALITIES if self.bits == 8 and self.most_mb is not None else QUALITIES[:1]
 
 
 def find_stacks(
@@ -76,11 +84,23 @@ def read_patients(patients: Sequence[pl.DataFrame], *, survey: Survey, shown: Sh
 def read_patient(slices: pl.DataFrame, *, survey: Survey, shown: Shown) -> tuple[dict[str, Any], Counter[str]]:
     """Read every stack of one patient; a stack of which nothing can be read is left out.
 
+    A patient who does not fit is read once more for each lower quality, and `quality` says which it is.
+
     Args:
         slices: Rows of `find_stacks` that are of one patient.
         survey: That they come from.
         shown: How to show them.
     """
+    for quality in shown.qualities:
+        patient, reasons = _read_patient(slices, survey, shown, quality)
+        if shown.most_mb is None or sum(len(series["block"]) for series in patient["series"]) < FILLED * shown.most_mb:
+            break
+    return patient, reasons
+
+
+def _read_patient(
+    slices: pl.DataFrame, survey: Survey, shown: Shown, quality: int
+) -> tuple[dict[str, Any], Counter[str]]:
     series, reasons = [], Counter[str]()
     planes: list[tuple[str, list[float]]] = []
     for stack in slices.partition_by("pane", "series_key", "volume", maintain_order=True):
@@ -88,13 +108,13 @@ def read_patient(slices: pl.DataFrame, *, survey: Survey, shown: Shown) -> tuple
         reasons += missing
         if images:
             rows = _as_numbered([row for row in stack.iter_rows(named=True) if row["slice_key"] in images])
-            series.append(_series(rows, images, planes, shown.bits))
-    return {"key": slices["patient_key"][0], "series": series}, reasons
+            series.append(_series(rows, images, planes, shown.bits, quality))
+    return {"key": slices["patient_key"][0], "quality": quality, "series": series}, reasons
 
 
 def lost_patient(slices: pl.DataFrame, reason: str) -> tuple[dict[str, Any], Counter[str]]:
     """What `read_patient` would give for a patient whose files end every process that reads them."""
-    return {"key": slices["patient_key"][0], "series": []}, Counter({reason: len(slices)})
+    return {"key": slices["patient_key"][0], "quality": QUALITIES[0], "series": []}, Counter({reason: len(slices)})
 
 
 def _read(stack: pl.DataFrame, survey: Survey, shown: Shown) -> tuple[dict[str, Picture], Counter[str]]:
@@ -121,18 +141,22 @@ def _as_numbered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _series(
-    rows: list[dict[str, Any]], images: dict[str, Picture], planes: list[tuple[str, list[float]]], bits: int
+    rows: list[dict[str, Any]],
+    images: dict[str, Picture],
+    planes: list[tuple[str, list[float]]],
+    bits: int,
+    quality: int,
 ) -> dict[str, Any]:
     first = rows[0]
     pictured = [images[row["slice_key"]] for row in rows]
     values = [_bright(picture) for picture in pictured]
     low, high = grey_range(values, bits)
-    encoded, places = block([encode(image, low=low, high=high, bits=bits) for image in values])
+    encoded, places = block([encode(image, low=low, high=high, bits=bits, quality=quality) for image in values])
     cosines = list(first["cosines"] or ())
     presets = _presets(pictured[len(pictured) // 2], values, first["modality"])
     return {
         "key": f"{first['series_key']}-{first['volume']}",
-        "title": _title(first),
+        "title": _title(first) + (f" · JPEG {quality}" if quality < QUALITIES[0] else ""),
         "pane": first["pane"],
         "plane": _plane(first["study_key"], cosines, planes),
         "edges": edges(cosines),

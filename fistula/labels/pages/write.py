@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from fistula.errors import ConfigError
-from fistula.labels.pages.spool import spooled
+from fistula.labels.pages.spool import Spool, spooled
 from fistula.labels.pages.stacks import Shown, lost_patient, read_patients
 from fistula.labels.readers.reading import AIDED, Panel, page_name, plan_readings
 from fistula.source.slices import is_risky
@@ -102,7 +102,7 @@ def write_pages(
     *,
     asked: set[str] | None,
     page_mb: float,
-) -> tuple[list[Path], Counter[str]]:
+) -> tuple[list[Path], Spool]:
     """Write `label-1.html`, `label-2.html`, ... into `folder`.
 
     Args:
@@ -113,7 +113,7 @@ def write_pages(
         page_mb: MB (10^6 bytes) that a page may have; a patient who has more gets a page alone.
 
     Returns:
-        The pages, and why slices could not be read.
+        The pages, and what was read for them; its folder is gone.
 
     Raises:
         DataError: If no patient has a slice that can be read.
@@ -121,10 +121,12 @@ def write_pages(
     pages = []
     with spooled(folder, patients, asked) as spool:
         # In the order of their pseudonyms, which says nothing.
-        for number, keys in enumerate(spool.batches(sorted(spool.sizes), page_mb), 1):
+        batches = spool.batches(sorted(spool.sizes), page_mb)
+        for number, keys in enumerate(batches, 1):
             pages.append(folder / f"label-{number}.html")
-            write_page(pages[-1], question, [spool.summaries[key] for key in keys], spool.texts(keys))
-    return pages, spool.reasons
+            summaries = [spool.summaries[key] for key in keys]
+            write_page(pages[-1], question, summaries, spool.texts(keys), page=(number, len(batches)))
+    return pages, spool
 
 
 def write_readings(
@@ -135,7 +137,7 @@ def write_readings(
     *,
     aids: Mapping[str, Any],
     page_mb: float,
-) -> tuple[list[Path], Counter[str]]:
+) -> tuple[list[Path], Spool]:
     """Write the pages of a reader study, one or more for each reader and session, and its `plan.csv`, into `folder`.
 
     Args:
@@ -169,14 +171,21 @@ def write_readings(
                     | ({"aid": aids[key]} if modality[key] == AIDED else {})
                     for key in keys
                 ]
-                write_page(page, asked, summaries, spool.texts(keys))
+                write_page(page, asked, summaries, spool.texts(keys), page=(number, len(batches)))
                 pages.append(page)
                 planned.append(turns.filter(pl.col("patient_key").is_in(keys)).with_columns(page=pl.lit(page.name)))
     pl.concat(planned).write_csv(folder / "plan.csv")
-    return pages, spool.reasons
+    return pages, spool
 
 
-def page_text(question: Question, patients: Sequence[dict[str, Any]], texts: Iterable[str], *, served: bool) -> str:
+def page_text(
+    question: Question,
+    patients: Sequence[dict[str, Any]],
+    texts: Iterable[str],
+    *,
+    served: bool,
+    page: tuple[int, int] = (1, 1),
+) -> str:
     """The page as HTML.
 
     Args:
@@ -184,12 +193,13 @@ def page_text(question: Question, patients: Sequence[dict[str, Any]], texts: Ite
         patients: `summary` of each.
         texts: Each of them as JSON; none where the page fetches them.
         served: Whether it stands on a server, which keeps the answers as well.
+        page: Its number, and of how many.
     """
     facts = {
         "id": question.key, "classes": question.classes, "level": question.level, "question": question.question,
         "reader": question.reader, "seed": question.seed, "repeat": question.repeat, "points": question.points,
         "top": question.top, "session": question.session, "sessions": question.sessions, "washout": question.washout,
-        "served": served, "patients": list(patients),
+        "served": served, "page": list(page), "patients": list(patients),
     }  # fmt: skip
     held = "\n".join(
         f'<script type="application/json" id="patient-{i}">{text}</script>' for i, text in enumerate(texts)
@@ -207,6 +217,13 @@ def page_text(question: Question, patients: Sequence[dict[str, Any]], texts: Ite
     return head + "".join(parts[name] + text for name, text in (piece.split("}}", 1) for piece in rest))
 
 
-def write_page(path: Path, question: Question, patients: Sequence[dict[str, Any]], texts: Iterable[str]) -> None:
+def write_page(
+    path: Path,
+    question: Question,
+    patients: Sequence[dict[str, Any]],
+    texts: Iterable[str],
+    *,
+    page: tuple[int, int] = (1, 1),
+) -> None:
     """Write one page that holds its patients."""
-    path.write_text(page_text(question, patients, texts, served=False), encoding="utf-8")
+    path.write_text(page_text(question, patients, texts, served=False, page=page), encoding="utf-8")

@@ -20,7 +20,7 @@ from fistula.evidence.readers.agreement import (
     observed_agreement,
     specific_agreement,
 )
-from fistula.labels.tables.page_table import Answer, Reading, read_reading
+from fistula.labels.tables.page_table import Answer, Reading, readings_of
 
 EVERYONE = "all readers"
 
@@ -77,18 +77,13 @@ def read_readers(paths: Sequence[Path], classes: Sequence[str] | None) -> Reader
         classes: Names in order; None takes them from the tables, in the order of their letters.
 
     Raises:
-        DataError: If a table is none of a label page, if they answer different questions, if one reader has two, if
-            there are fewer than two readers, or if no slice was read by two.
+        DataError: As `readings_of`; if there are fewer than two readers, or if no slice was read by two.
         ConfigError: If an answer is none of the classes.
     """
-    readings = sorted((one for path in paths for one in read_reading(path)), key=lambda one: one.reader)
-    names = [one.reader for one in readings]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise DataError("labels", "must hold one table for each reader", found=f"two of {twice}")
+    readings = sorted(readings_of(paths), key=lambda one: one.reader)
     if len(readings) < 2:
-        raise DataError("labels", "must hold the answers of two readers or more", found=", ".join(names) or "none")
-    if len({one.level for one in readings}) > 1:
-        raise DataError("labels", "must all answer slices, or all patients", found="tables of both kinds")
+        found = ", ".join(one.reader for one in readings) or "none"
+        raise DataError("labels", "must hold the answers of two readers or more", found=found)
     words = sorted({answer.label for one in readings for answer in one.first.values()} - {""})
     if classes is not None and (unknown := sorted(set(words) - set(classes))):
         raise ConfigError("classes", "must name every answer of the tables", found=f"not {', '.join(unknown)}")

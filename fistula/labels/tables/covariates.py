@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from fistula.errors import ConfigError, DataError
-from fistula.labels.tables.spreadsheet import Naming, read_table
+from fistula.labels.tables.spreadsheet import NUMBER, Naming, number, read_table
 
 COVARIATE = "covariate_"  # begins the name of their columns in a manifest
 OF_HEADERS = ("age", "sex")  # years; female against male: what headers say, and no table
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 UNKNOWN = ("", "-", ".", "?", "n/a", "#n/a", "na", "nan", "none", "null", "unknown", "missing")
-NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
-UNCLEAR = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")  # 1,234 may be one thousand or little more than one
 PERSON = ("patient_id", "patient_key")
 
 Words = dict[str, list[str]]
@@ -125,8 +123,4 @@ def _value(path: Path, line: int, name: str, cell: str, words: Sequence[str]) ->
         if cell not in words:
             raise DataError(where, f"covariate {name} must be {' or '.join(words)}, or empty", found=cell)
         return float(words.index(cell))
-    if UNCLEAR.fullmatch(cell):
-        raise DataError(where, f"covariate {name} may be two numbers", found=cell, remedy="Write it with a point")
-    if not NUMBER.fullmatch(cell):
-        raise DataError(where, f"covariate {name} must be a number, or empty", found=cell)
-    return float(cell.replace(",", "."))
+    return number(where, f"covariate {name}", cell)

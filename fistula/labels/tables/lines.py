@@ -60,6 +60,7 @@ class Labels:
         classes: Names in the order of their labels; with two, the last is the positive one.
         rows: Its lines, in order.
         level: What a line labels: a `slice`, or all slices of a `series`, `study` or `patient`.
+        reader: Who answered, of the table of a label page.
         has_frames: Whether it has the column frame_number; an empty cell stands for all frames of an object.
         ignored: Columns that were left out.
         noted: Counts of what is worth knowing.
@@ -71,6 +72,7 @@ class Labels:
     classes: list[str]
     rows: list[Row]
     level: str = "slice"
+    reader: str = ""
     has_frames: bool = False
     ignored: tuple[str, ...] = ()
     noted: dict[str, int] = field(default_factory=dict)

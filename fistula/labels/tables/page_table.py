@@ -1,11 +1,11 @@
 """The tables that label pages give: as `fistula agree` reads them, and what `ingest` takes from them."""
 
-import csv
-import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fistula.errors import DataError
+from fistula.labels.tables.spreadsheet import Naming, number, read_table
 
 SLICE = (
     "slice_key", "patient_key", "label", "opening_row", "opening_col", "canal_row", "canal_col", "unsure", "note",
@@ -19,6 +19,7 @@ BESIDE = (
     *MARKS, "patient_key", "unsure", "note", "date", "clock", "pixel_mm", "position_mm",
     "seconds", "rule",
 )  # fmt: skip
+COLUMNS = tuple(dict.fromkeys((*SLICE, *PATIENT, "score", *POINT, *READING, "rule")))
 
 
 def columns_of(level: str, question: str) -> list[str]:
@@ -81,29 +82,18 @@ def read_reading(path: Path) -> list[Reading]:
     Raises:
         DataError: If it cannot be read, is no such table, or gives one slice of one reader two rows.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.DictReader(file, strict=True)
-            header, rows = list(lines.fieldnames or []), [(lines.line_num, row) for row in lines]
-    except OSError as error:
-        raise DataError(f"labels={path}", f"cannot be read ({error.strerror})", remedy="Check the path") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(path, "is not CSV in UTF-8", remedy="Export it from the label page again") from error
+    header, lines, _ = read_table(path, columns=COLUMNS, naming=Naming(others="ignore"))
     level = "slice" if "slice_key" in header else "patient"
     needed = ["patient_key", "reader", "repeat", "unsure", *(["slice_key"] if level == "slice" else [])]
     missing = [name for name in needed if name not in header]
     if missing or not {"label", "score"} & set(header):
-        found = ", ".join(header) or "nothing"
-        raise DataError(
-            f"{path}, line 1", "must be the table of a label page", found=found, remedy="Export it from one"
-        )
-    if not rows:
+        remedy = "Export it from one"
+        raise DataError(f"{path}, line 1", "must be the table of a label page", found=", ".join(header), remedy=remedy)
+    if not lines:
         raise DataError(path, "must have at least one answer")
     readings: dict[str, Reading] = {}
-    for line, row in rows:
-        where = f"{path}, line {line}"
-        if None in row or None in row.values():
-            raise DataError(where, f"must have {len(header)} cells as the header has")
+    for line, cells in lines:
+        where, row = f"{path}, line {line}", dict(zip(header, cells, strict=True))
         reader = readings.setdefault(row["reader"], Reading(path, row["reader"], level, {}, {}, {}))
         answers = reader.again if row["repeat"] == "1" else reader.first
         if (key := row[f"{level}_key"]) in answers:
@@ -114,10 +104,31 @@ def read_reading(path: Path) -> list[Reading]:
     return list(readings.values())
 
 
+def readings_of(paths: Sequence[Path]) -> list[Reading]:
+    """The answers of each reader in these tables: several pages give a reader as many tables.
+
+    Raises:
+        DataError: As `read_reading`; if tables are of slices and of patients, or a reader answers one thing in two.
+    """
+    found: dict[str, Reading] = {}
+    for one in (reading for path in paths for reading in read_reading(path)):
+        if found and one.level != next(iter(found.values())).level:
+            raise DataError("labels", "must all answer slices, or all patients", found="tables of both kinds")
+        if (other := found.setdefault(one.reader, one)) is one:
+            continue
+        if twice := (one.first.keys() & other.first.keys()) | (one.again.keys() & other.again.keys()):
+            rule = f"must hold one answer of a reader for each {one.level}"
+            tables = f"two of {one.reader} for {len(twice)}, in {other.path} and {one.path}"
+            raise DataError("labels", rule, found=tables, remedy="Name the later table alone")
+        first, again, rows = (getattr(other, name) | getattr(one, name) for name in ("first", "again", "rows"))
+        found[one.reader] = replace(other, first=first, again=again, rows=rows)
+    return list(found.values())
+
+
 def _answer(where: str, row: dict[str, str]) -> Answer:
     def pair(first: str, second: str) -> tuple[float, float] | None:
         cells = row.get(first, ""), row.get(second, "")
-        return (_number(where, first, cells[0]), _number(where, second, cells[1])) if any(cells) else None
+        return (number(where, first, cells[0]), number(where, second, cells[1])) if any(cells) else None
 
     pixel = row.get("pixel_mm", "").split("x")
     return Answer(
@@ -125,20 +136,10 @@ def _answer(where: str, row: dict[str, str]) -> Answer:
         patient=row["patient_key"],
         opening=pair("opening_row", "opening_col"),
         canal=pair("canal_row", "canal_col"),
-        clock=_number(where, "clock", row["clock"]) if row.get("clock") else None,
-        pixel=(_number(where, "pixel_mm", pixel[0]), _number(where, "pixel_mm", pixel[1])) if len(pixel) == 2 else None,
+        clock=number(where, "clock", row["clock"]) if row.get("clock") else None,
+        pixel=(number(where, "pixel_mm", pixel[0]), number(where, "pixel_mm", pixel[1])) if len(pixel) == 2 else None,
         is_unsure=row["unsure"] == "1",
     )
-
-
-def _number(where: str, column: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise DataError(where, f"{column} must be a number", found=repr(text))
-    return value
 
 
 def beside_labels(header: list[str]) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """Read the table of labels: which images it names, how, and as what."""
 
-import math
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,7 +9,7 @@ from fistula.errors import ConfigError, DataError
 from fistula.labels.tables.covariates import check_names, read_covariates
 from fistula.labels.tables.lines import KEYS, LEVELS, POINT_COLUMNS, POINTS, Labels, Row
 from fistula.labels.tables.page_table import BESIDE, beside_labels, first_answers
-from fistula.labels.tables.spreadsheet import Naming, read_table, whole
+from fistula.labels.tables.spreadsheet import Naming, number, read_table, whole
 from fistula.source.files.formats import kind_of_name
 
 RANGE = ("first", "last")  # image numbers, or frames of a path
@@ -66,7 +65,7 @@ def read_labels(
     of_one = [one for line, cells in body for one in _of_one_image(path, line, cells)]
     values, words = read_covariates(path, body, further)
     rows = [replace(_row(path, line, cells, key=key, classes=names), covariates=values[line]) for line, cells in of_one]
-    _refuse_twice(path, rows)
+    refuse_twice(path, rows)
     _refuse_mixed_files(path, rows, key)
     return Labels(
         path,
@@ -74,6 +73,7 @@ def read_labels(
         names,
         rows,
         level,
+        reader=body[0][1].get("reader", ""),
         has_frames="frame_number" in header or (key == ("path",) and RANGE[0] in header),
         ignored=tuple(ignored),
         covariates=words,
@@ -120,8 +120,8 @@ def _of_one_image(path: Path, line: int, cells: dict[str, str]) -> Iterator[tupl
         raise DataError(
             where, f"first and last must be a range of at most {LONGEST_RANGE} images", found=f"{first}, {last}"
         )
-    for number in range(first, last + 1):
-        yield line, cells | {"instance_number": str(number), "frame_number": str(number) if cells.get("path") else ""}
+    for one in map(str, range(first, last + 1)):
+        yield line, cells | {"instance_number": one, "frame_number": one if cells.get("path") else ""}
 
 
 def _check_columns(path: Path, header: list[str], level: str, *, negatives: str) -> tuple[str, ...]:
@@ -161,7 +161,7 @@ def in_order(where: object, words: set[str]) -> list[str]:
     if not all(word.isascii() and word.isdigit() for word in words):
         rule = f"must be given, because the labels of {where} are words"
         found = sorted(words, key=lambda word: (word.lower() not in ABSENT, word))
-        are_names = len(words) <= 12 and all(word[0].isalpha() for word in words)
+        are_names = 2 <= len(words) <= 12 and all(word[0].isalpha() for word in words)
         names = ",".join(found) if are_names else "normal,fistula"
         remedy = f"Say which is which, the last being the positive one: classes=[{names}]"
         raise ConfigError("classes", rule, found=", ".join(found[:5]), remedy=remedy)
@@ -218,25 +218,22 @@ def _point(where: str, cells: dict[str, str], point: str) -> tuple[float, float]
     pair = cells.get(f"{point}_row", ""), cells.get(f"{point}_col", "")
     if not any(pair):
         return None
-    try:
-        row, column = float(pair[0]), float(pair[1])
-    except ValueError:
-        row = column = math.nan
-    if not (math.isfinite(row) and math.isfinite(column)):
-        raise DataError(
-            where, f"{point}_row and {point}_col must both be numbers, or both empty", found=", ".join(pair)
-        )
-    return row, column
+    if not all(pair):
+        rule = f"{point}_row and {point}_col must both be numbers, or both empty"
+        raise DataError(where, rule, found=", ".join(pair))
+    return number(where, f"{point}_row", pair[0]), number(where, f"{point}_col", pair[1])
 
 
-def _refuse_twice(path: Path, rows: list[Row]) -> None:
+def refuse_twice(path: Path, rows: list[Row]) -> None:
+    """Raise DataError where two of the rows are for one image, or one for a frame and one for its whole object."""
     seen: dict[tuple[tuple[str, ...], int | None], Row] = {}
     for row in rows:
         for frame in (row.frame, None):
             if (other := seen.get((row.name, frame))) is not None:
                 same = "the same label twice" if other.label == row.label else "two labels"
-                remedy = f"Remove one of lines {other.line} and {row.line}"
-                raise DataError(f"{path}, line {row.line}", f"gives {' '.join(row.name)} {same}", remedy=remedy)
+                both = f"{other.origin} and {row.origin}" if row.origin else f"lines {other.line} and {row.line}"
+                where = row.origin or f"{path}, line {row.line}"
+                raise DataError(where, f"gives {' '.join(row.name)} {same}", remedy=f"Remove one of {both}")
         seen[row.name, row.frame] = row
 
 

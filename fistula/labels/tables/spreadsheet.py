@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,8 @@ EXCEL, OLD_EXCEL = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # how an .xlsx begins; an
 GUARDED = re.compile(r"""^(?:="(.*)"|'([\d.]+)'?)$""")  # how a spreadsheet is kept from taking text for a number
 ROUNDED = re.compile(r"\d[.,]?\d*E\+\d+", re.IGNORECASE)  # 1.2E+17: the digits of an identifier are lost
 SURE_DIGITS = 15  # of a number in a spreadsheet
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+UNCLEAR = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")  # 1,234 may be one thousand or little more than one
 
 Lines = list[tuple[int, list[str]]]
 
@@ -112,6 +115,16 @@ def whole(where: str, column: str, text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise DataError(where, f"{column} must be a whole number", found=repr(text))
     return int(text)
+
+
+def number(where: str, what: str, text: str) -> float:
+    """The number of a cell, with a decimal point or comma; DataError with `where` if it is none, or may be two."""
+    if UNCLEAR.fullmatch(text):
+        raise DataError(where, f"{what} may be two numbers", found=text, remedy="Write it with a point")
+    value = float(text.replace(",", ".")) if NUMBER.fullmatch(text) else math.nan
+    if not math.isfinite(value):
+        raise DataError(where, f"{what} must be a number, or empty", found=repr(text))
+    return value
 
 
 def _csv(path: Path, content: bytes) -> Lines:
