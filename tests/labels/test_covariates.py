@@ -26,7 +26,7 @@ def test_two_words_are_0_and_1_in_the_order_of_the_alphabet():
     ("cells", "said"),
     [
         (("mild", "severe", "none at all"), "line 2: covariate crp must have numbers, or two words, found mild, none"),
-        (("3", "<0.5"), "line 3: covariate crp must be a number, or empty, found <0.5"),
+        (("3", "<0.5"), "line 3: covariate crp must be a number, or empty, found '<0.5'"),
         (("3", "1,234"), "line 3: covariate crp may be two numbers, found 1,234"),
         (("3", "inf"), "line 3: covariate crp must be a number"),
         (("yes", "yes"), "line 2: covariate crp must have numbers, or two words, found yes"),

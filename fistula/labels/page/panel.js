@@ -154,5 +154,7 @@ $("#file").addEventListener("change", async event => {
 window.addEventListener("storage", event => {
   if (state && turn && event.key === state.name(turn)) { turn.record = state.read(turn); refresh(); say("this patient was answered in another tab: close one of the two"); }
 });
+// What no browser keeps and no table has would be gone.
+window.addEventListener("beforeunload", event => { if (state && !state.kept && !facts.served && state.history.length) event.preventDefault(); });
 window.addEventListener("pagehide", () => { if (turn) { spend(); state.save(turn); } });
 start();
