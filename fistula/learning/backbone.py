@@ -12,6 +12,7 @@ from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 
 from fistula.errors import ConfigError
+from fistula.learning.adjacent import ADJACENT
 from fistula.learning.building.dry_run import check_network
 from fistula.learning.building.timm_network import (
     RESERVED,
@@ -21,7 +22,6 @@ from fistula.learning.building.timm_network import (
     made,
     start_near_even,
 )
-from fistula.learning.data.adjacent import ADJACENT
 from fistula.learning.weights.finding import AUTO, find_weights
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Backbone(nn.Module):
         weights: Where the network's weights came from.
         input_size: Side of the images that it takes, pixels: the one asked for, or that of its weights.
         interpolation: That scaled the images its weights were trained with, by its name in timm.
-        num_slices: Slices that an image is made of; as `fistula.learning.data.adjacent.channel_rows` has it.
+        num_slices: Slices that an image is made of; as `fistula.learning.adjacent.channel_rows` has it.
 
     Attributes:
         resolved: Under ``network`` what a name on the hub or a folder stood for; empty where timm has the name itself.

@@ -23,10 +23,10 @@ from torchmetrics.classification import (
 
 from fistula.errors import TrainingError
 from fistula.learning.backbone import Backbone
+from fistula.learning.building.judging import joined, judged
 from fistula.learning.data.covariates import Covariates, spread
 from fistula.learning.data.slices import Batch
 from fistula.learning.heads import Classify, Head
-from fistula.learning.judging import joined, judged
 from fistula.learning.modes import LearningMode, freeze, parameter_groups
 from fistula.learning.pooling import Mean
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fistula.errors import ConfigError
 from fistula.evidence.probability.conformal import p_values
-from fistula.learning.data.adjacent import channel_rows
+from fistula.learning.adjacent import channel_rows
 from fistula.predict.bags import bag_features, look, pooled
 from fistula.predict.out.summary import summary_of
 from fistula.predict.places import places_of

@@ -127,7 +127,9 @@ def _are_several(names: Iterable[list[str]]) -> bool:
 
 def _at_once(told: pl.DataFrame) -> list[str]:
     """Ids of which two studies were under way on two scanners at one time."""
-    taken = told.filter(pl.col("second").is_not_null() & (pl.col("device_key").fill_null("") != ""))
+    # Derived images tell the time of others, or of the workstation.
+    is_original = pl.col("image_type").str.starts_with("ORIGINAL") & (pl.col("device_key").fill_null("") != "")
+    taken = told.filter(is_original & pl.col("second").is_not_null())
     spans = taken.group_by("patient_key", "study_key", "device_key").agg(
         pl.col("second").min().alias("first"), pl.col("second").max().alias("last")
     )

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -17,9 +17,22 @@ APART = {
     "acquisition": "b-value, echo, phase or stack",
     "matrix": "matrix",
     "mm": "pixel spacing",
+    "whose": "patient or study",
 }
 JOINED = "volume joined from series of one slice each"
 MIXED_DEGREES = 10.0  # tilts of one patient's slices that differ by more are noted
+JITTER_MM, FAR = 0.1, 10  # places nearer than this are one where no two others are nearer than so many times this
+ALONE = 3  # slices of a study, each alone in its volume, from which they are counted
+
+
+class _Place(NamedTuple):
+    """What tells where a slice lies, and when it was taken."""
+
+    position_mm: float | None
+    second: int | None
+    instance_number: int | None
+    frame: int
+    moments: list[float | None] | None
 
 
 class _Volume(NamedTuple):
@@ -35,17 +48,18 @@ class _Volume(NamedTuple):
 def with_volumes(facts: pl.DataFrame) -> pl.DataFrame:
     """Add the column `volume`: number of the volume inside its series, from 0; and say in `notes` what was done.
 
-    Frames of one volume agree in component, image type, b-value, echo, phase, stack, matrix and spacing, and in the
-    stored orientation to within 2 degrees. Where several of them lie in one place, times and the like tell volumes
-    apart (`fistula.dicom.header.acquisition.MOMENTS`), else the order of their image numbers. Series of one slice each
-    that agree in all else are one, and then have the `series_key` of the first slice. Numbers follow what the volumes
-    are, never names.
+    Frames of one volume agree in patient, study, component, image type, b-value, echo, phase, stack, matrix and
+    spacing, and in the stored orientation to within 2 degrees. Where several lie in one place, or unevenly, trigger
+    times and the like part them (`fistula.dicom.header.acquisition.MOMENTS`); in one place their times do as well, or
+    the order of their image numbers. Series of one slice each that agree in all else are one, with the `series_key`
+    of the first slice. Numbers follow what the volumes are, never names.
     """
     facts = _joined(facts)
-    places = facts.select("position_mm", "instance_number", "frame", "moments").rows()
+    places = [_Place(*row) for row in facts.select(_Place._fields).rows()]
     numbers, notes = [0] * len(facts), facts["notes"].fill_null("").to_list()
     groups: dict[str, dict[tuple[str, ...], list[_Volume]]] = defaultdict(dict)
-    for row, (series, cosines, *kind) in enumerate(_kinds(facts).iter_rows()):
+    # A fan of slices is cut in the same way whatever its files are called.
+    for row, (series, cosines, *kind) in sorted(enumerate(_kinds(facts).rows()), key=lambda item: item[1][1] or []):
         own = tuple(cosines or ())
         volumes = groups[series].setdefault(tuple(map(_word, kind)), [])
         found = next((volume for volume in volumes if _agree(volume.cosines, own)), None)
@@ -54,7 +68,7 @@ def with_volumes(facts: pl.DataFrame) -> pl.DataFrame:
         found.rows.append(row)
     for kinds in groups.values():
         parts = [part for volumes in kinds.values() for volume in volumes for part in _parted(volume, places)]
-        parts.sort(key=lambda part: (part.kind, part.cosines, part.moment, _first(part.rows, places)))
+        parts.sort(key=lambda part: (part.kind[:-1], part.cosines, part.moment, _first(part.rows, places), part.kind))
         why = _differences(parts)
         for number, part in enumerate(parts):
             for row in part.rows:
@@ -64,12 +78,15 @@ def with_volumes(facts: pl.DataFrame) -> pl.DataFrame:
 
 
 def volume_notes(facts: pl.DataFrame) -> dict[str, int]:
-    """How many volumes of more than one slice have each oddity of position."""
+    """How many volumes of more than one slice have each oddity of position, or lie beside others of one slice."""
     counts: Counter[str] = Counter()
     for _, volume in facts.group_by("series_key", "volume"):
         if len(volume) > 1:
             counts.update(spacing_notes(volume["position_mm"].to_list()))
-    return dict(sorted(counts.items()))
+    is_alone = (pl.len().over("series_key", "volume") == 1) & pl.col("position_mm").is_not_null()
+    alone = facts.filter(is_alone).group_by("study_key").len()["len"]
+    counts["one slice alone, beside others of their study"] = int(alone.filter(alone >= ALONE).sum())
+    return {note: count for note, count in sorted(counts.items()) if count}
 
 
 def plane_notes(facts: pl.DataFrame) -> dict[str, int]:
@@ -116,32 +133,60 @@ def _kinds(facts: pl.DataFrame) -> pl.DataFrame:
         one, two = (pl.col(name).cast(pl.Float64).round(2).cast(pl.String).fill_null("") for name in (first, second))
         return pl.when(is_transposed).then(two + "x" + one).otherwise(one + "x" + two)
 
-    return facts.with_columns(matrix=laid("rows", "columns"), mm=laid("spacing_row", "spacing_col")).select(
-        "series_key", "cosines", *APART
-    )
+    # One SeriesInstanceUID of several studies or people, as some de-identification leaves it, is as many series.
+    whose = pl.concat_str(pl.col("patient_key", "study_key").fill_null(""))
+    matrix, mm = laid("rows", "columns"), laid("spacing_row", "spacing_col")
+    return facts.with_columns(matrix=matrix, mm=mm, whose=whose).select("series_key", "cosines", *APART)
 
 
-def _parted(volume: _Volume, places: Sequence[tuple]) -> list[_Volume]:
-    """The volume, or those that lie in the same places and are told apart by a moment or by their image numbers."""
-    if not _has_duplicates(volume.rows, places):
+def _parted(volume: _Volume, places: Sequence[_Place]) -> list[_Volume]:
+    """The volume, or those in the same places that a moment or the order of their slices tells apart."""
+    is_double = _has_duplicates(volume.rows, places)
+    if not is_double and not _is_uneven(volume.rows, places):
         return [volume]
     for index, name in enumerate(MOMENT_NAMES):
-        stated = {row: (places[row][3] or [])[index : index + 1] for row in volume.rows}
-        if parts := _by(stated, places):
+        stated = {row: (places[row].moments or [])[index : index + 1] for row in volume.rows}
+        parts = _by(stated, places)
+        if parts and (is_double or _are_stacks(list(parts.values()), places)):
             return [_Volume(volume.kind, volume.cosines, value, rows, name) for value, rows in parts.items()]
-    ranks: dict[int, float] = {}
-    order = sorted(volume.rows, key=lambda row: (places[row][0] or 0.0, places[row][1] or 0, places[row][2] or 0))
-    for _, group in groupby(order, key=lambda row: _place(row, places)):
-        ranks |= {row: float(rank) for rank, row in enumerate(group)}
-    times = Counter(_place(row, places) for row in volume.rows)
-    is_numbered = len({places[row][1:3] for row in volume.rows}) == len(volume.rows)
-    if len(set(times.values())) == 1 and is_numbered and None not in times:
-        parts = _by({row: [rank] for row, rank in ranks.items()}, places)
-        return [_Volume(volume.kind, volume.cosines, value, rows, "image numbers") for value, rows in parts.items()]
+    if is_double:
+        for name, parts in (
+            ("times", _by_time(volume.rows, places)),
+            ("image numbers", _by_number(volume.rows, places)),
+        ):
+            if parts:
+                return [_Volume(volume.kind, volume.cosines, value, rows, name) for value, rows in parts.items()]
     return [volume]
 
 
-def _by(stated: Mapping[int, Sequence[Any]], places: Sequence[tuple]) -> dict[float, list[int]]:
+def _by_time(rows: Sequence[int], places: Sequence[_Place]) -> dict[float, list[int]]:
+    """Rows by how often their place had been imaged before; nothing where times do not tell."""
+    taken = [(place, places[row].second, row) for row, place in _same_places(rows, places).items()]
+    if len({item[:2] for item in taken}) < len(rows) or any(second is None for _, second, _ in taken):
+        return {}
+    return _ranked(taken)
+
+
+def _by_number(rows: Sequence[int], places: Sequence[_Place]) -> dict[float, list[int]]:
+    """Rows by the order of their image numbers and frames in each place, where all places have as many."""
+    own = {row: (places[row].instance_number or 0, places[row].frame) for row in rows}
+    where = _same_places(rows, places)
+    times = Counter(where.values())
+    if len(set(own.values())) < len(rows) or len(where) < len(rows) or len(set(times.values())) > 1:
+        return {}
+    return _ranked([(where[row], own[row], row) for row in rows])
+
+
+def _ranked(taken: Sequence[tuple[int, Any, int]]) -> dict[float, list[int]]:
+    """Rows by their rank in their place; each is its place, what it is ranked by, and its number."""
+    parts: dict[float, list[int]] = defaultdict(list)
+    for _, group in groupby(sorted(taken), key=lambda item: item[0]):
+        for rank, (_, _, row) in enumerate(group):
+            parts[float(rank)].append(row)
+    return parts
+
+
+def _by(stated: Mapping[int, Sequence[Any]], places: Sequence[_Place]) -> dict[float, list[int]]:
     """Rows by what they state, if every one does and no two that state the same lie in one place; else nothing."""
     parts: dict[float, list[int]] = defaultdict(list)
     for row, values in stated.items():
@@ -151,19 +196,37 @@ def _by(stated: Mapping[int, Sequence[Any]], places: Sequence[tuple]) -> dict[fl
     return {} if any(_has_duplicates(rows, places) for rows in parts.values()) else dict(parts)
 
 
-def _has_duplicates(rows: Sequence[int], places: Sequence[tuple]) -> bool:
-    known = [place for row in rows if (place := _place(row, places)) is not None]
-    return len(set(known)) < len(known)
+def _are_stacks(parts: Sequence[Sequence[int]], places: Sequence[_Place]) -> bool:
+    """Whether each of several parts is an even stack, and all lie among each other: repeated, a little displaced."""
+    positions = [sorted(places[row].position_mm or 0.0 for row in rows) for rows in parts]
+    last_first, first_last = max(one[0] for one in positions), min(one[-1] for one in positions)
+    is_even = all(len(one) > 2 and not spacing_notes(one) for one in positions)
+    return len(parts) > 1 and is_even and last_first < first_last
 
 
-def _place(row: int, places: Sequence[tuple]) -> int | None:
-    position = places[row][0]
-    return None if position is None else round(position / (2 * SAME_PLACE_MM))
+def _is_uneven(rows: Sequence[int], places: Sequence[_Place]) -> bool:
+    positions = [places[row].position_mm for row in rows]
+    return None not in positions and bool(spacing_notes(positions))
 
 
-def _first(rows: Sequence[int], places: Sequence[tuple]) -> tuple[float, float]:
+def _has_duplicates(rows: Sequence[int], places: Sequence[_Place]) -> bool:
+    where = _same_places(rows, places)
+    return len(set(where.values())) < len(where)
+
+
+def _same_places(rows: Sequence[int], places: Sequence[_Place]) -> dict[int, int]:
+    """Of each row with a position the number of its place; what trembles about one place is in it."""
+    order = sorted((position, row) for row in rows if (position := places[row].position_mm) is not None)
+    gaps = [second[0] - first[0] for first, second in pairwise(order)]
+    is_clear = min((gap for gap in gaps if gap >= JITTER_MM), default=0) >= FAR * JITTER_MM
+    least = JITTER_MM if is_clear else 2 * SAME_PLACE_MM
+    numbers = accumulate((int(gap >= least) for gap in gaps), initial=0)
+    return dict(zip((row for _, row in order), numbers, strict=False))
+
+
+def _first(rows: Sequence[int], places: Sequence[_Place]) -> tuple[float, float]:
     """The smallest image number and position, which order volumes that agree in all else."""
-    return min(places[row][1] or 0 for row in rows), min(places[row][0] or 0.0 for row in rows)
+    return min(places[row].instance_number or 0 for row in rows), min(places[row].position_mm or 0.0 for row in rows)
 
 
 def _differences(parts: Sequence[_Volume]) -> str:

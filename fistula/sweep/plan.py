@@ -14,8 +14,8 @@ from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.cohort.split_table import split_fingerprint
 from fistula.errors import ConfigError, DataError
 from fistula.evidence.ranking.counting import slices_tell_the_class
+from fistula.learning.adjacent import ADJACENT, check_positions
 from fistula.learning.building.making import make
-from fistula.learning.data.adjacent import ADJACENT, check_positions
 from fistula.learning.data.bags import bags_of
 from fistula.learning.data.covariates import check_covariates
 from fistula.learning.places.points import kinds_of, side_of_labels

@@ -22,7 +22,7 @@ def images(*rows, **columns):
         for place, (number, said, study) in enumerate(rows)
     ]
     told = {"birth_key": "", "issuer_key": "", "institution_key": "", "device_key": "", "sex": ""}
-    told |= {"is_default_id": False, "age": 50.0, "study_day": 0} | columns
+    told |= {"is_default_id": False, "age": 50.0, "study_day": 0, "image_type": "ORIGINAL"} | columns
     return pl.DataFrame(table, schema_overrides={"said_patient": pl.String()}).with_columns(
         pl.Series(name, value) if isinstance(value, list) else pl.lit(value).alias(name) for name, value in told.items()
     ).with_columns(
@@ -171,6 +171,8 @@ def test_nobody_is_on_two_scanners_at_once(scanners, studies, starts, is_shared)
     if is_shared:
         with pytest.raises(DataError, match="1 with studies on two scanners at the same time"):
             keys("compared", facts)
+        derived = facts.with_columns(image_type=pl.lit("DERIVED"))  # on a workstation, with the original's times
+        assert keys("compared", derived) == ["header 7"] * 4
     assert apart(facts)[1] == is_shared
 
 

@@ -8,7 +8,7 @@ from pydicom.uid import EnhancedMRImageStorage
 
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look
-from fistula.learning.data.adjacent import channel_rows
+from fistula.learning.adjacent import channel_rows
 from fistula.source.survey import survey_source
 from fistula.source.volumes import plane_notes, volume_notes, with_volumes
 from fistula.source.workers import Workers
@@ -249,3 +249,139 @@ def test_numbers_of_volumes_do_not_depend_on_the_order_of_the_files(write_dicom,
     shuffled = with_volumes(survey_source(tmp_path, LOOK, Workers(1)).facts[[5, 0, 3, 1, 4, 2]])
     by_slice = dict(facts.select("slice_key", "volume").rows())
     assert dict(shuffled.select("slice_key", "volume").rows()) == by_slice
+
+
+def _tilted(degrees, count, step):
+    """Slices of a tilted gantry: the bed moves along the body, not along their normal."""
+    plane = [1, 0, 0, 0, float(np.cos(np.radians(degrees))), float(-np.sin(np.radians(degrees)))]
+    return [
+        (0.0, {"ImageOrientationPatient": plane, "ImagePositionPatient": [0, 7.5, step * place]})
+        for place in range(count)
+    ]
+
+
+PLACES = (0.0, 3.0, 6.0, 9.0)
+# What lies in a series, in the order of its files; the positions of each volume; what is said; what is noted.
+ADVERSE = {
+    "image numbers run backwards": (
+        [(place, {"InstanceNumber": 9 - number}) for number, place in enumerate(PLACES)], [[*PLACES]], "", {},
+    ),
+    "numbers at random, files too": (
+        [(place, {"InstanceNumber": number}) for place, number in ((6.0, 2), (0.0, 7), (9.0, 1), (3.0, 5))],
+        [[*PLACES]], "", {},
+    ),
+    "odd slices first, then the even ones": (
+        [(place, {"AcquisitionNumber": 1 + number % 2}) for number, place in enumerate((*PLACES, 12.0, 15.0))],
+        [[*PLACES, 12.0, 15.0]], "", {},
+    ),
+    "one stack twice, a second time 0.04 mm beside": (
+        [(place + jitter, {}) for jitter in (0.0, 0.04) for place in PLACES],
+        [[*PLACES], [0.04, 3.04, 6.04, 9.04]], "image numbers", {},
+    ),
+    "one stack twice, a second time 0.5 mm beside": (
+        [(place + off, {"AcquisitionNumber": number}) for number, off in enumerate((0.0, 0.5)) for place in PLACES],
+        [[*PLACES], [0.5, 3.5, 6.5, 9.5]], "acquisition number", {},
+    ),
+    "a bed that trembles": ([(place, {}) for place in (0.0, 3.02, 5.99, 9.03)], [[0.0, 3.02, 5.99, 9.03]], "", {}),
+    "thin slices, 0.08 mm apart": ([(0.08 * place, {}) for place in range(4)], [[0.0, 0.08, 0.16, 0.24]], "", {}),
+    "two times, image numbers used twice": (
+        [
+            (place, {"InstanceNumber": 1 + number, "AcquisitionTime": f"10{minute}{number:02d}"})
+            for minute in ("15", "30") for number, place in enumerate(PLACES)
+        ],
+        [[*PLACES]] * 2, "times", {},
+    ),
+    "a slice taken again later": (
+        [
+            (place, {"AcquisitionTime": f"1015{number:02d}"})
+            for number, place in enumerate((*PLACES, 3.0))
+        ],
+        [[*PLACES], [3.0]], "times", {},
+    ),
+    "a gap": ([(place, {}) for place in (0.0, 3.0, 6.0, 15.0, 18.0)], [[0.0, 3.0, 6.0, 15.0, 18.0]], "",
+              {"missing positions": 1}),
+    "a tilted gantry": (  # along the normal: 7.5 sin 20 degrees, and 3 cos 20 degrees from slice to slice
+        _tilted(20, 4, 3.0), [[2.5652 + 2.8191 * place for place in range(4)]], "", {},
+    ),
+    "SliceLocation alone": (
+        [(None, {"ImagePositionPatient": None, "SliceLocation": place}) for place in (6.0, 0.0, 3.0)],
+        [[0.0, 3.0, 6.0]], "place by SliceLocation alone", {},
+    ),
+    "SliceLocation with a decimal comma": (
+        [(None, {"ImagePositionPatient": None}, lambda one, text=text: one.add_new("SliceLocation", "LO", text))
+         for text in ("6,5", "0,5", "3,5")],
+        [[0.5, 3.5, 6.5]], "SliceLocation read otherwise than it is written", {},
+    ),
+    "SliceLocation of some, positions of the others": (
+        [(place, {}) for place in PLACES[:2]]
+        + [(None, {"ImagePositionPatient": None, "SliceLocation": place}) for place in (1.0, 4.0)],
+        [[0.0, 3.0], [1.0, 4.0]], "series parted into volumes", {},
+    ),
+    "one series of two people": (
+        [(place, {"PatientID": name, "StudyInstanceUID": f"2.25.9{name}"}) for name in "12" for place in PLACES],
+        [[*PLACES]] * 2, "patient or study", {},
+    ),
+    "one series of two studies": (
+        [(place + 1.5 * (study - 3), {"StudyInstanceUID": f"2.25.{study}"}) for study in (3, 4) for place in PLACES],
+        [[*PLACES], [1.5, 4.5, 7.5, 10.5]], "patient or study", {},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("slices", "volumes", "said", "noted"), ADVERSE.values(), ids=ADVERSE)
+def test_whatever_lies_in_a_series_neighbours_are_neighbours_in_the_body(
+    write_dicom, tmp_path, slices, volumes, said, noted
+):
+    facts = _classic(write_dicom, tmp_path, slices)
+    found = _volumes(facts)
+    assert len(found) == len(volumes)
+    for one, other in zip(found, sorted(volumes), strict=True):
+        assert one == pytest.approx(other, abs=1e-3)
+    assert all((said in note) if said else not note for note in facts["notes"])
+    assert volume_notes(facts) == noted
+    # Each slice's neighbours are the nearest of its own volume on both sides.
+    position = facts["position_mm"].to_numpy()
+    for row, (before, own, after) in enumerate(channel_rows(facts, 3)):
+        mine = position[facts["volume"].to_numpy() == facts["volume"][row]]
+        assert own == row
+        assert position[before] == max(mine[mine < position[row]], default=position[row])
+        assert position[after] == min(mine[mine > position[row]], default=position[row])
+
+
+@pytest.mark.parametrize("names", [("1", "2"), ("A", "B"), ("Leber", "Milz")])
+def test_stacks_of_an_enhanced_object_are_volumes_whatever_they_are_called(write_dicom, tmp_path, names):
+    frames = [
+        (30.0 * number + 3.0 * place, {"FrameContentSequence": {"StackID": name}})
+        for place in range(3)
+        for number, name in enumerate(names)
+    ]
+    facts = _enhanced(write_dicom, tmp_path, frames)
+    assert _volumes(facts) == [[0.0, 3.0, 6.0], [30.0, 33.0, 36.0]]
+    assert not any(name in " ".join(facts["acquisition"]) for name in names if len(name) > 1)
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [{"SeriesNumber": "number"}, {"FrameOfReferenceUID": "uid"}],
+    ids=["a number each", "a frame of reference each"],
+)
+def test_a_dozen_series_of_one_slice_that_may_be_one_are_said(write_dicom, tmp_path, cut):
+    values = {"number": lambda place: 700 + place, "uid": lambda place: f"2.25.77{place}"}
+    alike = {"SeriesNumber": 7, "FrameOfReferenceUID": "2.25.8"}
+    slices = [(3.0 * place, alike | {key: values[how](place) for key, how in cut.items()}) for place in range(12)]
+    facts = _classic(write_dicom, tmp_path, slices, series=lambda number: f"2.25.20{number}")
+    assert facts["series_key"].n_unique() == 12
+    assert volume_notes(facts) == {"one slice alone, beside others of their study": 12}
+
+
+def test_a_fan_of_slices_is_cut_in_the_same_way_whatever_its_files_are_called(write_dicom, tmp_path):
+    angles = np.radians([0.0, 1.5, 3.0, 4.5, 6.0])
+    planes = [[1, 0, 0, 0, float(np.cos(angle)), float(np.sin(angle))] for angle in angles]
+    slices = [
+        (0.0, {"ImageOrientationPatient": plane, "InstanceNumber": 1 + place}) for place, plane in enumerate(planes)
+    ]
+    ways = []
+    for name, order in (("up", slices), ("down", slices[::-1])):
+        facts = _classic(write_dicom, tmp_path / name, order)
+        ways.append(sorted(sorted(of["instance_number"]) for _, of in facts.group_by("volume")))
+    assert ways[0] == ways[1]

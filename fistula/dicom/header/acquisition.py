@@ -1,5 +1,7 @@
 """What tells the volumes of a series apart: b-value, echo, stack and phase, by the standard or by the maker."""
 
+from zlib import crc32
+
 from fistula.dicom.parse import number, text
 from fistula.dicom.pixels.frames import Frame
 
@@ -38,7 +40,8 @@ def acquisition(frame: Frame) -> str:
         "direction": _direction(frame),
         "echo": _first(frame, ECHOES),
         "time": _first(frame, PHASES),
-        "stack": float(stack) if stack.isdecimal() else None,
+        # Names of stacks are free text, of which no more than this leaves the header.
+        "stack": float(stack if stack.isdecimal() else crc32(stack.encode()) % 997) if stack else None,
     }
     return " ".join(f"{name} {_said(value)}" for name, value in stated.items() if value is not None)
 

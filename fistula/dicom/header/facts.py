@@ -117,6 +117,8 @@ def _frame_facts(frame: Frame) -> tuple[dict[str, Any], list[str]]:
     lies = stance(cosines) if cosines else None
     plane = normal(lies.cosines) if lies else None
     spacing = frame.spacing()
+    position = position_along(plane, corner) if plane is not None and corner else None
+    along = frame.location() if not corner else None
     image_type = frame.image_type()
     facts = {
         "spacing_row": spacing[0] if spacing else None,
@@ -125,9 +127,10 @@ def _frame_facts(frame: Frame) -> tuple[dict[str, Any], list[str]]:
         "orientation": lies.orientation if lies else "",
         "tilt_degrees": lies.tilt_degrees if lies else None,
         "turned": lies.turned if lies else "",
-        "position_mm": position_along(plane, corner) if plane is not None and corner else None,
+        "position_mm": position if along is None else along,
         "component": component(frame),
-        "acquisition": acquisition(frame),
+        # Places along an axis that nobody names are not to be mixed with those in the patient.
+        "acquisition": f"{acquisition(frame)}{'' if along is None else ' by location'}".strip(),
         "moments": moments(frame),
         "image_type": " ".join(
             filter(None, (vocabulary.image_type(image_type), vocabulary.scanning_sequence(frame.scanning_sequence())))
@@ -140,7 +143,7 @@ def _frame_facts(frame: Frame) -> tuple[dict[str, Any], list[str]]:
         if lies
         else ["an orientation that is no plane: left as it is" if cosines else "no orientation: left as it is"]
     )
-    return facts, odd
+    return facts, odd if along is None else [*odd, "place by SliceLocation alone"]
 
 
 def _is_described(dataset: Dataset, pattern: str) -> bool:

@@ -81,6 +81,8 @@ def mend(dataset: Dataset) -> Mended:
         _mend_word(dataset, keyword, mended)
     for keyword in TABLES:
         _items(dataset, keyword, mended)
+    if is_empty(dataset, "ImagePositionPatient"):
+        _mend(dataset, "SliceLocation", Form(low=-1e5, high=1e5), mended)
     _mend_padding(dataset, mended)
     _mend_group(dataset, GROUPS, mended)
     groups = [*_items(dataset, PER_FRAME, mended), *_items(dataset, SHARED, mended)]

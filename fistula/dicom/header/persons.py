@@ -38,7 +38,7 @@ def person_facts(
         does not: it is what de-identification leaves of a year); `issuer_key`, `birth_key`, `institution_key`
         and `person_key` (birth date, sex and day together), each empty where the header does not say; `name_keys`, of
         the words of the name; `device_key`, of the scanner; and on secret scales of the patient's `born`, the day of
-        birth that the stated age comes to, `height` in cm, and `second`, when an original image was taken.
+        birth that the stated age comes to, `height` in cm, and `second`, when the image was taken.
     """
     patient, sex = text(dataset, "PatientID"), text(dataset, "PatientSex")
     study = text(dataset, "StudyInstanceUID") or text(dataset, "SeriesInstanceUID") or text(dataset, "SOPInstanceUID")
@@ -85,9 +85,7 @@ def _height(dataset: Dataset) -> int | None:
 
 
 def _second(dataset: Dataset, day: date | None) -> int | None:
-    """When an original image was taken, in seconds; derived ones tell the time of others, or of the workstation."""
-    if not text(dataset, "ImageType").upper().startswith("ORIGINAL"):
-        return None
+    """When the image was taken, in seconds."""
     moment = text(dataset, "AcquisitionDateTime")[8:] or text(dataset, "AcquisitionTime").replace(":", "")
     found = re.match(r"([01]\d|2[0-3])([0-5]\d)([0-5]\d)", moment)
     if not found or not day:

@@ -71,6 +71,10 @@ class Frame:
         """ImagePositionPatient, three numbers in mm."""
         return numbers(self.group("PlanePositionSequence"), "ImagePositionPatient", 3)
 
+    def location(self) -> float | None:
+        """SliceLocation in mm, along an axis of the maker's choice."""
+        return number(self.dataset, "SliceLocation")
+
     def spacing(self) -> tuple[float, float] | None:
         """Distance of rows, of columns in mm; None if not stated or not positive."""
         measures = self.group("PixelMeasuresSequence")

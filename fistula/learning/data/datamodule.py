@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from fistula.cohort.manifest import Cohort
 from fistula.cohort.split_table import PARTS
-from fistula.learning.data.adjacent import channel_rows
+from fistula.learning.adjacent import channel_rows
 from fistula.learning.data.bags import BagDataset, Bags, bags_of
 from fistula.learning.data.covariates import accompanied, values_of
 from fistula.learning.data.resized import resized

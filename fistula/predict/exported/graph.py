@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from fistula.learning.building.judging import Parts, joined, judged
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.data.slices import Resize
 from fistula.learning.heads import marks_of
-from fistula.learning.judging import Parts, joined, judged
 
 
 class Graph(nn.Module):

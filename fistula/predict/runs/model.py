@@ -20,8 +20,8 @@ from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.cohort.thinning import thinned
 from fistula.errors import DataError
 from fistula.evidence.aggregate import RULES
+from fistula.learning.adjacent import channel_rows
 from fistula.learning.classifier import FistulaClassifier
-from fistula.learning.data.adjacent import channel_rows
 from fistula.learning.data.slices import Resize, as_batch
 from fistula.learning.losses import are_grades
 from fistula.learning.training.hardware import device_of
