@@ -131,7 +131,9 @@ def _noted(meeting: dict[str, Any], strange: list[str]) -> list[str]:
     if meeting["patients"]:
         notes.append(f"{len(meeting['patients'])} patients shared with the study's cohort were excluded")
     if meeting["repeated"]:
-        notes.append(f"{meeting['repeated']} slices have the pixels of another patient's: the cohort has copies in it")
+        notes.append(
+            f"{meeting['repeated']} slices have the same pixels as another patient's: the cohort contains copies"
+        )
     return notes
 
 

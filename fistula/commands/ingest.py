@@ -34,7 +34,7 @@ SETTINGS = ("intensity", "keep", "size", "spacing_mm", "fit")
 
 ALONE = {
     "slices": "number of slices",
-    "labelled slices": "number of labelled slices",
+    "labelled slices": "number of labeled slices",
     "height": "height of the stack",
     "age": "age",
     "sex": "sex",

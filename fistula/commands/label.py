@@ -191,8 +191,8 @@ def _say_large(spool: Spool, page_mb: float) -> None:
 
 def _grey(bits: int) -> str:
     if bits == 12:
-        return "12 bits of grey, without loss"
-    return "8 bits of grey over the 0.1st to 99.9th percentile of each stack (bits=12 keeps every grey level)"
+        return "12 bits of gray, without loss"
+    return "8 bits of gray over the 0.1st to 99.9th percentile of each stack (bits=12 keeps every gray level)"
 
 
 def _serve(

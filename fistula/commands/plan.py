@@ -70,7 +70,7 @@ def _plan_readers(cfg: DictConfig, study: Study | None, out: Path | None) -> Non
         raise ConfigError("goal=readers", f"cannot be reached with {PANELS[-1]} readers", remedy=remedy)
     text = readers_paragraph(parts, effect, what, needed, cfg, pilot=study.name, observed=cfg.difference is None)
     for number, cases in needed.items():
-        print(f"{number} readers: {f'{cases} patients' if cases else 'no number of patients is enough'}")
+        print(f"{number} readers: {f'{cases} patients' if cases else 'no number of patients suffices'}")
     print()
     print(text)
     if out is not None:

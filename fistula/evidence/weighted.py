@@ -110,7 +110,11 @@ def auroc(rows: Rows, weights: Floats) -> Floats:
 
 
 def average_precision(rows: Rows, weights: Floats) -> Floats:
-    """Mean over runs of the average precision under each row of patients' weights ``(R, P)``; NaN without pairs."""
+    """Mean over runs of the average precision under each row of patients' weights ``(R, P)``; NaN without pairs.
+
+    A sum of steps, without interpolation, which would be wrong: Davis & Goadrich (2006), ICML, 233-240. Its value for a
+    random score is the prevalence, so it compares only within one cohort.
+    """
 
     def areas(positive: Floats, negative: Floats) -> Floats:
         true_positives = np.cumsum(positive[:, ::-1], axis=1)[:, ::-1]
@@ -124,7 +128,10 @@ def average_precision(rows: Rows, weights: Floats) -> Floats:
 def partial_auroc(rows: Rows, weights: Floats) -> Floats:
     """Standardised AUROC up to a false positive rate of `PARTIAL` under each row of patients' weights ``(R, P)``.
 
-    As `roc.partial_auroc`; NaN where a class has no weight.
+    Rescaled so that chance is 0.5 and a perfect score 1; NaN where a class has no weight.
+
+    Source:
+        McClish (1989), Medical Decision Making 9(3), 190-195.
     """
     chance = PARTIAL**2 / 2
 
@@ -136,7 +143,7 @@ def partial_auroc(rows: Rows, weights: Floats) -> Floats:
                 continue
             tpr, fpr = np.cumsum(np.r_[0.0, up]) / up.sum(), np.cumsum(np.r_[0.0, right]) / right.sum()
             inside = fpr < PARTIAL
-            # At a vertical step the lower end: see `roc.partial_auroc`.
+            # At a vertical step `interp` takes the upper end; the right border needs the lower one, read backwards.
             end = np.interp(-PARTIAL, -fpr[::-1], tpr[::-1])
             found.append(float(np.trapezoid(np.r_[tpr[inside], end], np.r_[fpr[inside], PARTIAL])))
         return 0.5 * (1 + (np.array(found) - chance) / (PARTIAL - chance))

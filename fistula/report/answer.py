@@ -8,6 +8,7 @@ from fistula.report.names import count, declared, listed, say_fact
 from fistula.report.results import Row, counts
 from fistula.report.sections.all_classes import AllClasses, say_together
 from fistula.report.sections.comparisons import Comparisons, Pair
+from fistula.report.sections.every_class import ALL
 from fistula.report.sections.inflation import YAGIS_POINTS, Canary, Inflation
 from fistula.report.sections.methods import is_fixed
 from fistula.report.study import Study
@@ -22,7 +23,7 @@ UNSTABLE = 0.25  # range of a configuration's thresholds over its runs
 def say_question(study: Study) -> str:
     """One sentence: what is told apart, and which factors vary."""
     classes = study.cohort.classes
-    task = f"tell {classes[1]} from {classes[0]}" if len(classes) == 2 else f"tell {listed(classes)} apart"
+    task = f"tell {classes[1]} from {classes[0]}" if len(classes) == 2 else f"distinguish {listed(classes)}"
     varying = [
         factor
         for factor in study.configurations[0].factors
@@ -59,8 +60,11 @@ def say_answer(
         canaries: Negative controls.
         outside: External cohorts.
     """
-    sentences = say_together([one for one in together if not one.configuration.is_canary], ranked)
+    honest_together = [one for one in together if not one.configuration.is_canary]
     compared = {found.positive: found for found in comparisons}
+    sentences = say_together(honest_together, ranked)
+    if sentences and (others := _say_others(honest_together[0].configuration.name, compared.get(ALL), "macro AUROC")):
+        sentences.insert(1, others)
     for positive, rows in ranked.items():
         results = [row for row in rows if not row.configuration.is_canary]
         if results and len(ranked) == 1:
@@ -95,7 +99,7 @@ def _say_results(study: Study, rows: list[Row], found: Comparisons | None) -> li
     if not defined:
         return [f"No configuration has a defined per-{rows[0].level} AUROC: {rows[0].estimates['auroc'].reason}."]
     best, rest = defined[0], study.rest(defined[0].positive)
-    return [_say_best(best, rest, among=rows), _say_operating(study, best), _say_others(best, found)]
+    return [_say_best(best, rest, among=rows), _say_operating(study, best), _say_others(best.configuration.name, found)]
 
 
 def _say_best(best: Row, rest: str, *, among: list[Row]) -> str:
@@ -135,8 +139,7 @@ def _say_operating(study: Study, best: Row) -> str:
     )
 
 
-def _say_others(best: Row, found: Comparisons | None) -> str:
-    name = best.configuration.name
+def _say_others(name: str, found: Comparisons | None, what: str = "AUROC") -> str:
     pairs = [pair for pair in found.pairs if name in (pair.first, pair.second)] if found else []
     tested = [pair for pair in pairs if not isnan(pair.holm["auroc"])]
     if not tested:
@@ -148,10 +151,10 @@ def _say_others(best: Row, found: Comparisons | None) -> str:
     test = "paired tests, Holm-adjusted" if len(tested) > 1 else "paired test"
     those = listed(rest) if 0 < len(rest) <= NAMED else f"any of the {len(rest)} other configurations"
     if not beaten:
-        return f"Its AUROC does not differ significantly from that of {those} ({test})."
+        return f"Its {what} does not differ significantly from that of {those} ({test})."
     better = listed(beaten) if len(beaten) <= NAMED else f"{len(beaten)} of the {len(tested) + len(equal)} others"
     tail = f", but does not differ significantly from that of {those}" if rest else ""
-    return f"Its AUROC is significantly higher than that of {better}{tail} ({test})."
+    return f"Its {what} is significantly higher than that of {better}{tail} ({test})."
 
 
 def _say_leaks(inflations: list[Inflation], canaries: list[Canary]) -> str:

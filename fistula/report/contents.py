@@ -18,6 +18,7 @@ from fistula.report.results import Row, results
 from fistula.report.sections.abstention import Abstention, abstention
 from fistula.report.sections.all_classes import AllClasses, all_classes
 from fistula.report.sections.comparisons import Comparisons, compare
+from fistula.report.sections.every_class import compare_every_class
 from fistula.report.sections.further import Further, further
 from fistula.report.sections.growth import Growth, growths
 from fistula.report.sections.inflation import Canary, Inflation, canaries, inflations
@@ -112,10 +113,13 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
     # A canary's labels are not those of the others: nothing can be compared with it.
     primary = primary_level(study, settings.primary)
     honest = [row for row in rows if not row.configuration.is_canary]
-    comparisons = compare(honest, primary=primary, margin=settings.margin, resamples=settings.resamples)
     inflated, found = inflations(rows), canaries(rows)
     ranked = {positive: rank(rows, positive, primary) for positive in study.positives}
     together = all_classes(study, rows, level=primary)
+    comparisons = [
+        *compare_every_class(together, honest, primary=primary, margin=settings.margin),
+        *compare(honest, primary=primary, margin=settings.margin, resamples=settings.resamples),
+    ]
     externals, given = read_externals(study), given or Given()
     found_outside = [
         one

@@ -9,7 +9,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from fistula import __version__
 from fistula.errors import ConfigError
@@ -19,21 +18,19 @@ from fistula.report.contents import Contents, Settings, compute
 from fistula.report.external import figures as outside_figures
 from fistula.report.external.cohorts import Outside
 from fistula.report.external.numbers import outside_lines
-from fistula.report.external.shifts_figure import shifts_figure
-from fistula.report.figures import probability as probability_figures
-from fistula.report.figures import ranking as figures
-from fistula.report.figures.drawing import save
+from fistula.report.figures.all_figures import draw
+from fistula.report.figures.forest import axis_of
+from fistula.report.figures.ranking import SHOWN
 from fistula.report.names import count, declared, say_fact, say_level
-from fistula.report.places.figure import where_figure
 from fistula.report.places.numbers import NEAR
 from fistula.report.pooling import SCALINGS
-from fistula.report.readers.figure import readers_figure
 from fistula.report.readers.given import Given
 from fistula.report.reading_room.slices import reading_data
 from fistula.report.record import NUMBERS, hash_files, to_json
 from fistula.report.results import Row, counts, seed_rows
 from fistula.report.sections import methods
-from fistula.report.sections.growth import growth_figure
+from fistula.report.sections.coverage import read_coverage
+from fistula.report.sections.every_class import ALL
 from fistula.report.sections.guidelines import metrics_score, read_guidelines
 from fistula.report.sections.inflation import YAGIS_POINTS, YAGIS_RANDOM
 from fistula.report.sections.mistakes import mistakes
@@ -46,7 +43,6 @@ from fistula.viewer import page as viewer
 
 PAGE = "index.html"
 READING_ROOM = "reading.html"
-SHOWN = figures.SHOWN  # configurations in a table on the page, those with the highest AUROC; more stand in a fold-out
 FEW = 6  # misclassified patients on the page; more stand in errors.csv
 
 
@@ -90,7 +86,7 @@ def write_report(
     beside = target.with_name(f".report.{uuid.uuid4().hex[:8]}.partial")
     beside.mkdir()
     try:
-        drawn = _draw(contents, beside)
+        drawn = draw(contents, beside)
         contents.given.write(beside)
         if contents.outside:
             write_csv(beside / "outside.csv", outside_lines(contents.outside))
@@ -123,42 +119,6 @@ def _replace(target: Path, new: Path) -> None:
         target.rename(old)
     new.rename(target)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _draw(contents: Contents, folder: Path) -> dict[str, Markup]:
-    """Save every figure; give the SVG of each, by name. SVG of our own drawing is the only markup not escaped."""
-    study, settings = contents.study, contents.settings
-    drawn: dict[str, tuple[Figure | None, str]] = outside_figures.drawn(contents)
-    if contents.growths:
-        drawn["growth"] = (growth_figure(contents.growths), "AUROC over the number of training patients")
-    if contents.where:
-        drawn["where"] = (where_figure(contents.where), "Distances of places, FROC curves, and clock errors")
-    if contents.robustness:
-        drawn["shifts"] = (shifts_figure(contents.robustness), "AUROC and abstentions over the strength of each shift")
-    if contents.readers:
-        drawn["readers"] = (readers_figure(contents.readers), "ROC curves of the readers and of the model")
-    for number, positive in enumerate(study.positives):
-        rows = contents.ranked(positive)
-        slices = rows[:1]
-        if number == 0:
-            losses = figures.loss_curves([row.configuration for row in rows])
-            drawn["losses"] = (losses, "Loss by epoch on training and validation data, by configuration")
-        drawn |= {
-            f"roc{number}": (figures.roc(rows, resamples=settings.resamples), "ROC curves of the configurations"),
-            f"reliability{number}": (probability_figures.reliability(slices[0]), "Observed against predicted"),
-            f"benefit{number}": (
-                probability_figures.net_benefit(slices, prevalence=settings.prevalence),
-                "Net benefit against threshold probability",
-            ),
-        }
-        other = contents.beside if (number, contents.primary) == (0, "patient") else None
-        if len(rows) > 1 or other:
-            drawn[f"forest{number}"] = (figures.forest(rows, other), "AUROC with 95% CI of each configuration")
-    return {
-        name: Markup(save(figure, folder, name, says=says))  # noqa: S704 (Matplotlib escapes what it writes)
-        for name, (figure, says) in drawn.items()
-        if figure is not None
-    }
 
 
 def _names(contents: Contents) -> dict[str, Any]:
@@ -209,6 +169,9 @@ def _names(contents: Contents) -> dict[str, Any]:
         "guidelines": read_guidelines(),
         "score": metrics_score(study),
         "seed_rows": seed_rows,
+        "axis_of": axis_of,
+        "every_class": ALL,
+        "coverage": read_coverage(),
         "say_level": say_level,
         "pvalue": wording.say_p,
         "signed": wording.say_signed,

@@ -16,7 +16,6 @@ from fistula.report.places.record import where_numbers
 from fistula.report.readers.given import Given
 from fistula.report.readers.numbers import program_numbers, readers_numbers, shifts_numbers
 from fistula.report.results import seed_rows
-from fistula.report.sections.comparisons import MEASURES
 from fistula.report.study import read_study
 
 NUMBERS = "report.json"
@@ -69,7 +68,7 @@ def verify(study_folder: Path) -> int:
     """
     folder = study_folder / "report"
     path = folder / NUMBERS
-    remedy = f"Make the report anew: fistula report study={study_folder}"
+    remedy = f"Make the report again: fistula report study={study_folder}"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         stored, settings, files = record["numbers"], Settings(**record["settings"]), record["files"]
@@ -157,8 +156,7 @@ def _compared(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
     for found in contents.comparisons:
         for pair in found.pairs:
             place, both = f"comparison / {pair.first} - {pair.second} / {found.positive}", [pair.first, pair.second]
-            for measure in MEASURES:
-                test = pair.tests[measure]
+            for measure, test in pair.tests.items():
                 yield f"{place} / {measure}", as_json(test.difference, both)
                 yield f"{place} / {measure} p", plain(test.p_value, both)
                 yield f"{place} / {measure} p by Holm", plain(pair.holm[measure], both)

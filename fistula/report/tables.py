@@ -10,7 +10,7 @@ from fistula.evidence.estimate import Estimate
 from fistula.evidence.standard import METRICS
 from fistula.report.readers.program import Program
 from fistula.report.results import CALIBRATION, Row
-from fistula.report.sections.comparisons import MEASURES, Comparisons, Pair
+from fistula.report.sections.comparisons import Comparisons, Pair
 from fistula.report.sections.participants import Table
 
 _LATEX = str.maketrans(
@@ -140,8 +140,7 @@ def _other(program: Program) -> dict[str, object]:
 
 def _pair(pair: Pair) -> dict[str, object]:
     flat: dict[str, object] = {"first": pair.first, "second": pair.second, "class": pair.positive}
-    for name in MEASURES:
-        test = pair.tests[name]
+    for name, test in pair.tests.items():
         flat |= _parts(name, test.difference)
         flat |= {f"{name}_p": _known(test.p_value), f"{name}_p_holm": _known(pair.holm[name])}
     for name, check in pair.checks.items():

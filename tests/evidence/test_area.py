@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from scipy.special import expit, logit
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
@@ -95,6 +95,19 @@ def test_the_interval_is_that_of_the_logit_over_patients_left_out(make_cohort, m
     half = student.ppf(0.975, placements.degrees(np.ones(1))) * error
     ends = expit(logit(roc_auc_score(cohort.labels, cohort.first)) + np.array([-half, half]))
     assert (estimate.low, estimate.high) == pytest.approx(tuple(ends), abs=1e-12)
+
+
+@pytest.mark.parametrize("slices", [1, 10], ids=["one score a patient", "ten slices a patient"])
+def test_one_patient_who_makes_all_the_errors_does_not_stretch_the_interval_over_everything(slices):
+    patients = np.repeat(np.arange(22), slices)
+    labels = patients % 2
+    scores = labels + np.linspace(0, 0.5, len(labels))
+    scores[patients == 1] -= 2.0
+    found = clustered_auroc(labels, scores, patients)
+    assert found.value == pytest.approx(10 / 11)
+    # As good as what is known of ten of eleven patients: Wilson's 0.62 to 0.98.
+    expected = binomtest(10, 11).proportion_ci(method="wilson")
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_degrees_of_freedom_count_patients_by_kish(make_cohort):

@@ -31,3 +31,33 @@ def test_the_large_benchmark_holds_every_cell_of_the_grid():
     kinds = {tuple(vars(cell).values()) for cell in benchmark["GRID"]}
     assert len(kinds) == 456
     assert {tuple(row[name] for name in vars(benchmark["GRID"][0])) for row in rows} == kinds
+
+
+def test_readme_guide_and_page_name_what_the_large_benchmark_found():
+    benchmark = runpy.run_path(str(BENCHMARK))
+    record = json.loads(BENCHMARK.with_suffix(".json").read_text())
+    for path, text in benchmark["pages"](record).items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: python benchmarks/coverage.py --write"
+    missed = [cell for one in benchmark["summarize"](record)["intervals"].values() for cell in one["missed"]]
+    by_hand = [
+        (row, name)
+        for row in record["rows"]
+        for name in benchmark["QUANTITIES"]
+        if not 0.93 - row["repetitions"] ** -0.5 * 0.4359 <= row["coverage"].get(name, 0.95)
+        or row["coverage"].get(name, 0.95) > 0.97 + row["repetitions"] ** -0.5 * 0.4359
+    ]
+    assert len(missed) == len(by_hand)
+
+
+def test_a_kind_of_study_that_misses_is_named_wherever_the_grid_is_spoken_of():
+    benchmark = runpy.run_path(str(BENCHMARK))
+    record = json.loads(BENCHMARK.with_suffix(".json").read_text())
+    row = next(row for row in record["rows"] if row["patients"] == 300)
+    row["coverage"]["AUROC"] = 0.85
+    found = {path.name: text for path, text in benchmark["pages"](record).items()}
+    assert "1 with 300 patients at a prevalence of 0.2 (below 93%)" in found["README.md"]
+    assert "| AUROC | 85.0% | 300 | 0.2 |" in found["coverage.md"]
+    (cell,) = [
+        cell for cell in json.loads(found["coverage.json"])["intervals"]["AUROC"]["missed"] if cell["coverage"] == 0.85
+    ]
+    assert cell["patients"] == 300

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
+from fistula.evidence.design.compare import auroc_test, clustered_auroc_test
 from fistula.evidence.ranking.area import clustered_auroc
-from fistula.evidence.ranking.macro import macro_auroc
+from fistula.evidence.ranking.macro import macro_auroc, place_classes
 
 
 def simulate(random, patients, slices=4, strength=1.0, classes=3):
@@ -28,6 +30,67 @@ def test_two_classes_that_mirror_each_other_give_the_interval_of_one():
     macro = macro_auroc(np.stack([1 - labels, labels], 1), np.stack([-scores, scores], 1), keys)
     single = clustered_auroc(labels, scores, keys)
     assert (macro.value, macro.low, macro.high) == pytest.approx((single.value, single.low, single.high), abs=1e-12)
+
+
+def paired(seed, patients=24):
+    """Two models of the same slices of three classes, the first the stronger one, over two runs."""
+    random = np.random.default_rng(seed)
+    labels, first, keys = simulate(random, patients, strength=1.5)
+    second = first + random.normal(size=first.shape) - 0.5 * labels
+    return labels, np.stack([first, second], axis=2), keys, keys // 3 % 2
+
+
+def by_hand(labels, scores, runs):
+    """Mean over classes of the AUROC against the rest, each run weighing its pairs, by scikit-learn."""
+    areas = []
+    for truth, values in zip(labels.T, scores.T, strict=True):
+        parts = [(truth[runs == run], values[runs == run]) for run in np.unique(runs)]
+        pairs = [part.sum() * (1 - part).sum() for part, _ in parts]
+        areas.append(np.average([roc_auc_score(*part) for part in parts], weights=pairs))
+    return np.mean(areas)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_models_differ_by_as_much_as_patients_deleted_one_by_one_say(seed):
+    labels, scores, keys, runs = paired(seed)
+    found = auroc_test(place_classes(labels, scores, keys, runs))
+
+    def difference(kept):
+        return np.subtract(*(by_hand(labels[kept], scores[kept, :, model], runs[kept]) for model in (0, 1)))
+
+    left_out = np.array([difference(keys != key) for key in np.unique(keys)])
+    error = np.sqrt(23 / 24 * np.sum((left_out - left_out.mean()) ** 2))
+    assert found.difference.value == pytest.approx(difference(keys >= 0), abs=1e-12)
+    assert found.standard_error == pytest.approx(error, rel=1e-9)
+    each = [
+        clustered_auroc_test(labels[:, one], scores[:, one, 0], scores[:, one, 1], keys, runs).degrees
+        for one in range(3)
+    ]
+    assert found.degrees == min(each)
+    assert found.p_value == pytest.approx(2 * student.sf(abs(found.difference.value) / error, min(each)), rel=1e-9)
+    half = student.ppf(0.975, min(each)) * error
+    assert found.difference.high - found.difference.value == pytest.approx(half, rel=1e-9)
+
+
+def test_equal_models_are_found_different_in_a_twentieth_of_studies():
+    random = np.random.default_rng(8)
+    found = []
+    for _ in range(300):
+        labels, first, keys = simulate(random, 45, slices=2)
+        other = simulate(random, 45, slices=2)[1]
+        placements = place_classes(labels, np.stack([first, (first + other) / np.sqrt(2)], axis=2), keys)
+        found.append(placements)
+    centered = np.mean([np.subtract(*one.aurocs) for one in found])
+    errors = np.array([one.contrast([1.0, -1.0]) for one in found])
+    beyond = np.abs(errors[:, 0] - centered) > student.ppf(0.975, errors[:, 2]) * errors[:, 1]
+    assert beyond.mean() == pytest.approx(0.05, abs=0.035)
+
+
+def test_a_model_does_not_differ_from_itself():
+    labels, scores, keys, runs = paired(4)
+    found = auroc_test(place_classes(labels, scores[:, :, [0, 0]], keys, runs))
+    assert str(found.difference) == "0.000 (n/a: the difference does not vary)"
+    assert np.isnan(found.p_value)
 
 
 def test_copies_of_every_slice_say_no_more_than_the_slices():

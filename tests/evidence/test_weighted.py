@@ -38,6 +38,14 @@ def test_weights_are_the_same_as_repeated_patients(make_cohort, name, decimals):
         assert value == pytest.approx(JUDGES[name](labels, scores, scores >= 0.5), abs=1e-12)
 
 
+@pytest.mark.parametrize("model", ["first", "second"])
+def test_the_partial_auroc_matches_stored_values_of_r(reference, model):
+    rows, values = reference
+    gathered = gather(rows.labels, getattr(rows, model), np.arange(80), threshold=None, statistics=["partial_auroc"])
+    found = STATISTICS["partial_auroc"](gathered, np.ones((1, 80)))[0]
+    assert found == pytest.approx(values[f"partial_standard_{model}"], abs=1e-12)
+
+
 @pytest.mark.parametrize("name", JUDGES)
 def test_statistics_of_no_rows_are_nan(name):
     rows = gather([], [], [], threshold=0.5, statistics=[name])

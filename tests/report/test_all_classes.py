@@ -82,3 +82,59 @@ def test_grades_have_a_quadratic_kappa_and_the_answer_says_it(tmp_path):
 
 def test_two_classes_have_no_macro_auroc(study_folder):
     assert compute(read_study(study_folder), Settings(resamples=10)).all_classes == []
+
+
+def test_configurations_are_compared_by_their_macro_auroc_and_the_answer_says_so(study, contents):
+    found = contents.comparisons[0]
+    (pair,) = found.pairs
+    assert (found.positive, pair.first, pair.second) == ("all classes", "transfer", "end-to-end")
+    first, second = contents.all_classes
+    assert pair.tests["auroc"].difference.value == pytest.approx(first.auroc.value - second.auroc.value, abs=1e-12)
+    assert pair.tests["accuracy"].difference.value == pytest.approx(first.accuracy.value - second.accuracy.value)
+    tables = [pooled(one.configuration, by_patient=True).sort("run", "patient_key") for one in (first, second)]
+    shares = [f"score_{name}" for name in GRADES]
+    keys = tables[0]["patient_key"].unique().sort()
+
+    def difference(left_out):
+        areas = []
+        for table in tables:
+            parts = table.filter(pl.col("patient_key") != left_out).partition_by("run")
+            each = np.array(
+                [
+                    [roc_auc_score(part["label"] == number, part[share]) for number, share in enumerate(shares)]
+                    for part in parts
+                ]
+            )
+            sick = np.array([[(part["label"] == number).sum() for number in range(3)] for part in parts])
+            pairs = sick * (sick.sum(axis=1, keepdims=True) - sick)
+            areas.append((each * pairs).sum(axis=0) / pairs.sum(axis=0))
+        return float(np.mean(areas[0] - areas[1]))
+
+    left_out = np.array([difference(key) for key in keys])
+    error = np.sqrt(26 / 27 * np.sum((left_out - left_out.mean()) ** 2))
+    assert pair.tests["auroc"].standard_error == pytest.approx(error, rel=1e-9)
+    assert pair.holm["auroc"] == pair.tests["auroc"].p_value  # of one pair
+    assert pair.equivalence in ("different", "inconclusive")
+    assert [effect.factor for effect in found.effects] == ["learning"]
+    assert found.effects[0].difference.value == pytest.approx(-pair.tests["auroc"].difference.value)
+    verdict = "is significantly higher than" if pair.holm["auroc"] < 0.05 else "does not differ significantly from"
+    assert contents.answer[1] == f"Its macro AUROC {verdict} that of end-to-end (paired test)."
+
+
+def test_macro_comparisons_of_several_are_adjusted_and_equal_configurations_are_equivalent(tmp_path):
+    # Two that score nearly alike, and one that is worse.
+    folder = write_study(tmp_path / "study", classes=GRADES, patients=27, learnings=("transfer", "twin", "worst"))
+    random = np.random.default_rng(0)
+    for path in folder.glob("*-transfer-*/predictions.parquet"):
+        table = pl.read_parquet(path)
+        other = path.parent.with_name(path.parent.name.replace("transfer", "twin")) / path.name
+        moved = [pl.col(f"score_{name}") + pl.Series(random.normal(0, 0.03, len(table))) for name in GRADES]
+        table.with_columns(moved).write_parquet(other)
+    contents = compute(read_study(folder), Settings(resamples=10, margin=0.05))
+    found = {frozenset((pair.first, pair.second)): pair for pair in contents.comparisons[0].pairs}
+    assert len(found) == 3
+    assert found[frozenset(("transfer", "twin"))].equivalence == "equivalent"
+    p_values = sorted(pair.tests["auroc"].p_value for pair in found.values())
+    holm = sorted(pair.holm["auroc"] for pair in found.values())
+    assert holm[0] == pytest.approx(min(1, 3 * p_values[0]))
+    assert contents.comparisons[0].alpha == pytest.approx(0.05 / 3)

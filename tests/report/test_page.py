@@ -87,7 +87,7 @@ def test_every_number_stands_in_the_record_with_its_runs(reported):
     record = json.loads((reported / "report" / "report.json").read_text())
     area = record["numbers"]["results / transfer / <script>alert(1)</script> / slice / auroc"]
     assert area["low"] < area["value"] < area["high"]
-    assert area["method"] == "within runs, patients left out in turn, logit scale, t, 95%"
+    assert area["method"] == "within runs, delete-one-patient jackknife, logit scale, t, 95%"
     assert area["from"] == ["transfer"]
     assert len(record["sources"]["transfer"]) == 3
     assert record["unfinished"] == {"resnet18-end_to_end-patient_kfold-fold2-seed0": "failed"}

@@ -70,5 +70,5 @@ def test_without_a_readable_record_there_is_nothing_to_verify(folder, content):
     path.unlink()
     if content is not None:
         path.write_text(content)
-    with pytest.raises(DataError, match=r"cannot be read as the record of a report .* Make the report anew"):
+    with pytest.raises(DataError, match=r"cannot be read as the record of a report .* Make the report again"):
         verify(folder)

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Bools, Floats, check_labels, patient_codes, sum_by_patient
-from fistula.evidence.ranking.placements import kish, place
+from fistula.evidence.ranking.placements import Placements, kish, place
 from fistula.evidence.rates.counts import two_sided
 
 
@@ -42,33 +42,6 @@ class Comparison:
         return replace(self, difference=Estimate(value, max(-1.0, value - half), min(1.0, value + half), method))
 
 
-def delong_test(labels: ArrayLike, first: ArrayLike, second: ArrayLike, level: float = 0.95) -> Comparison:
-    """Difference of two AUROCs by DeLong's paired test, for one row a patient: rows are taken as independent.
-
-    Args:
-        labels: 0 or 1, ``(N,)``.
-        first: Finite scores, ``(N,)``.
-        second: Finite scores of the same rows, ``(N,)``.
-        level: Of the interval.
-
-    Returns:
-        z as statistic; without a test where both models rank alike.
-
-    Raises:
-        ValueError: If a label is not 0 or 1, a score is not finite, or the lengths differ.
-
-    Source:
-        DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44(3), 837-845.
-    """
-    placements = place(labels, _columns(first, second))
-    weights = np.array([1.0, -1.0])
-    value = float(weights @ placements.aurocs)
-    variance = float(weights @ placements.obuchowski() @ weights)
-    error = sqrt(variance) if variance > 1e-24 else nan if isnan(variance) else 0.0
-    name = name_method("paired DeLong test", level)
-    return _wald(value, error, nan, name=name, reason=placements.reason, level=level)
-
-
 def clustered_auroc_test(
     labels: ArrayLike,
     first: ArrayLike,
@@ -94,14 +67,19 @@ def clustered_auroc_test(
         t as statistic; without a test where both models rank alike, or one patient alone has a class.
 
     Raises:
-        ValueError: As `delong_test`.
+        ValueError: If a label is not 0 or 1, a score is not finite, or the lengths differ.
 
     Source:
         Jackknife: Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 11.
     """
-    placements = place(labels, _columns(first, second), patients, runs)
+    return auroc_test(place(labels, _columns(first, second), patients, runs), level)
+
+
+def auroc_test(placements: Placements, level: float = 0.95) -> Comparison:
+    """As `clustered_auroc_test`, of two models that were placed: by `place`, or by `place_classes` for macro AUROCs."""
     value, error, degrees = placements.contrast([1.0, -1.0])
-    name = name_method("paired AUROCs within runs, patients left out in turn, t", level)
+    over = ", mean over classes" if placements.classes else ""
+    name = name_method(f"paired AUROCs within runs{over}, delete-one-patient jackknife, t", level)
     return _wald(value, error, degrees, name=name, reason=placements.reason, level=level)
 
 
@@ -159,7 +137,7 @@ def clustered_mcnemar(first: ArrayLike, second: ArrayLike, patients: ArrayLike, 
         Obuchowski (1998), Stat Med 17(13), 1495-1507, whose variance this is but for few patients; Kish (1965).
     """
     right, other = _decisions(first, second)
-    name = name_method("paired rates, patients left out in turn, t", level)
+    name = name_method("paired rates, delete-one-patient jackknife, t", level)
     keys, codes = patient_codes(patients, rows=len(right))
     excess = sum_by_patient(right.astype(np.float64) - other, codes, patients=len(keys))
     sizes, clusters = np.bincount(codes, minlength=len(keys)), len(keys)

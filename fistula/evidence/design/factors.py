@@ -113,7 +113,7 @@ def seed_and_patient_spread(placements: Placements, level: float = 0.95) -> Spre
         spread = float(np.std(placements.aurocs, ddof=1))
         low, high = (spread * sqrt((runs - 1) / chi2.ppf(p, runs - 1)) for p in ((1 + level) / 2, (1 - level) / 2))
         seed = Estimate(spread, low, high, name)
-    name = "standard error over patients left out in turn, mean over seeds"
+    name = "standard error by delete-one-patient jackknife, mean over seeds"
     if placements.reason:
         return Spread(seed, undefined(name, placements.reason))
     error = sqrt(float(np.mean(np.diag(placements.covariance()))))
@@ -122,7 +122,7 @@ def seed_and_patient_spread(placements: Placements, level: float = 0.95) -> Spre
 
 def _effect(weights: Floats, placements: Placements, *, confounded: bool, level: float) -> Estimate:
     """One combination of the runs' AUROCs with its interval."""
-    name = name_method("least squares over runs, patients left out in turn, t", level)
+    name = name_method("least squares over runs, delete-one-patient jackknife, t", level)
     if confounded:
         return undefined(name, "confounded with another factor in this design")
     value, error, degrees = placements.contrast(weights)

@@ -2,15 +2,16 @@
 
 from math import isnan, sqrt
 
+import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import expit, logit, stdtrit
 
 from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
 from fistula.evidence.ranking.placements import Placements, place
-from fistula.evidence.rates.counts import two_sided
+from fistula.evidence.rates.counts import score_interval, two_sided
 
-JACKKNIFE = "within runs, patients left out in turn, logit scale, t"
+METHOD = "within runs, delete-one-patient jackknife, logit scale, t"
 
 
 def delong(labels: ArrayLike, scores: ArrayLike, level: float = 0.95) -> Estimate:
@@ -45,8 +46,11 @@ def clustered_auroc(
     """The AUROC within runs, with an interval for which patients are independent and slices are not.
 
     The interval is made on the logit scale (so it stays inside (0, 1) and leans away from 1), from the spread of that
-    logit as each patient is left out in turn, with Student's t at `Placements.degrees`. Where nothing varies (a perfect
-    score), Newcombe's interval with Kish's number of patients as the sample size stands in.
+    logit as each patient is left out in turn, with Student's t at `Placements.degrees`. It is never wider than Wilson's
+    of as many trials as patients of the scarcer class: no AUROC varies more than that of patients who are all right or
+    all wrong, and where one patient makes all the errors the logit without this patient would stretch the interval over
+    nearly everything. Where nothing varies (a perfect score), Newcombe's interval with Kish's number of patients as the
+    sample size stands in.
 
     Returns:
         Undefined if there is no pair to compare; without an interval if one patient alone has a class, or all scores
@@ -56,16 +60,22 @@ def clustered_auroc(
         ValueError: As `place`.
 
     Source:
-        Jackknife: Efron & Tibshirani (1993), ch. 11; that it covers: `benchmarks/coverage.py`.
+        Jackknife: Efron & Tibshirani (1993), ch. 11; the greatest variance: Birnbaum & Klose (1957), Ann Math Stat
+        28(4), 933-945; that it covers: `benchmarks/coverage.py`.
     """
-    method = name_method(JACKKNIFE, level)
-    placements = place(labels, scores, patients, runs)
-    value, error, degrees = placements.contrast([1.0])
+    return of_placements(place(labels, scores, patients, runs), name_method(METHOD, level), level)
+
+
+def of_placements(placements: Placements, method: str, level: float = 0.95) -> Estimate:
+    """As `clustered_auroc`, of the first model that was placed: by `place`, or by `place_classes` for a macro AUROC."""
+    value, error, degrees = placements.contrast(np.eye(len(placements.aurocs))[0])
     if isnan(value) or isnan(error) or error == 0 or not 0 < value < 1:
         return _without_variance(placements, method, level)
     quantile = float(stdtrit(degrees, (1 + level) / 2)) if not isnan(degrees) else two_sided(level)
     half = quantile * placements.logit_error()
-    return Estimate(value, float(expit(logit(value) - half)), float(expit(logit(value) + half)), method)
+    bound = score_interval(value, trials=min(placements.effective), quantile=two_sided(level))
+    low, high = (float(expit(logit(value) + side)) for side in (-half, half))
+    return Estimate(value, max(low, bound[0]), min(high, bound[1]), method)
 
 
 def hanley_mcneil_variance(auroc: float, *, positives: float, negatives: float) -> float:

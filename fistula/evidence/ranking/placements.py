@@ -1,7 +1,7 @@
 """Placements: how every row stands among those of the other class, and what each patient does to the AUROC."""
 
 from dataclasses import dataclass
-from math import nan
+from math import isnan, nan
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,8 +30,9 @@ class Placements:
         negative: The same over the negative rows.
         patients: How many patients have positive rows, how many have negative rows.
         effective: The same by Kish: as many patients of equally many rows would say as much.
-        pairs: How many pairs of a positive and a negative row were compared.
+        pairs: How many pairs of a positive and a negative row were compared; of macro AUROCs, of the class with fewest.
         reason: Why a variance is undefined; empty if it is not.
+        classes: Of macro AUROCs, the placements of each class, of which `aurocs` and `left_out` are the mean.
     """
 
     aurocs: Floats
@@ -42,6 +43,7 @@ class Placements:
     effective: tuple[float, float]
     pairs: float
     reason: str
+    classes: tuple["Placements", ...] = ()
 
     def covariance(self) -> Floats:
         """Covariance of the AUROCs by leaving out one patient at a time, ``(R, R)``; NaN where `reason` says why.
@@ -88,23 +90,27 @@ class Placements:
         """Degrees of freedom of a combination ``(R,)``: few patients in the class that varies most give few.
 
         Kish's effective number stands for that of patients: where one brings many rows and another few, the variance
-        rests on fewer of them. At least 1; NaN where nothing varies.
+        rests on fewer of them. At least 1; NaN where nothing varies. Macro AUROCs have those of the class with fewest.
 
         Source:
             Satterthwaite (1946), Biometrics Bulletin 2(6), 110-114; Kish (1965), Survey Sampling, section 11.7.
         """
+        if self.classes:
+            # A class that is told apart perfectly varies with no patient, and has no degrees of its own.
+            return min((found for one in self.classes if not isnan(found := one.degrees(weights))), default=nan)
         parts = [max(0.0, float(weights @ part @ weights)) for part in self._parts()]
         spread = sum(part**2 / max(count - 1, 1e-9) for part, count in zip(parts, self.effective, strict=True))
         return max(1.0, sum(parts) ** 2 / spread) if spread > 0 else nan
 
-    def logit_error(self) -> float:
-        """Standard error of the first model's logit: by leaving out patients, on the scale on which it is used.
+    def logit_error(self, model: int = 0) -> float:
+        """Standard error of a model's logit: by leaving out patients, on the scale on which it is used.
 
         On that scale the left-out values near 1 count for more than the AUROC's own would: with few patients or a high
-        AUROC the interval needs it (benchmarks/coverage.py).
+        AUROC the interval needs it (benchmarks/coverage.py). A left-out AUROC of 1 counts as one wrong pair in two.
         """
         half = 1 / (2 * self.pairs)
-        return float(np.sqrt(self._spread(logit(np.clip(self.left_out[:, :1], half, 1 - half)))[0, 0]))
+        logits = logit(np.clip(self.left_out[:, [model]], half, 1 - half))
+        return float(np.sqrt(self._spread(logits)[0, 0]))
 
     def _spread(self, left_out: Floats) -> Floats:
         if self.reason:

@@ -59,22 +59,6 @@ def roc_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats, Flo
     return fpr, tpr, thresholds
 
 
-def precision_recall_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats, Floats]:
-    """Precision and recall at each distinct score, from the highest threshold to the lowest.
-
-    Returns:
-        ``(recall, precision, thresholds)``, each ``(K,)``. Recall is NaN throughout if there are no positives.
-
-    Raises:
-        ValueError: As `auroc`.
-    """
-    truth, values = check_pairs(labels, scores)
-    true_positives, false_positives, thresholds = (part[1:] for part in _counts_from_above(truth, values))
-    with np.errstate(invalid="ignore"):
-        recall = true_positives / truth.sum()
-    return recall, true_positives / (true_positives + false_positives), thresholds
-
-
 def mean_roc_curve(labels: ArrayLike, scores: ArrayLike, runs: ArrayLike) -> tuple[Floats, Floats]:
     """The mean over runs of the sensitivity at each false positive rate: its area is the AUROC within runs.
 
@@ -95,7 +79,7 @@ def mean_roc_curve(labels: ArrayLike, scores: ArrayLike, runs: ArrayLike) -> tup
     if not curves:
         return np.zeros(0), np.zeros(0)
     grid = np.unique(np.concatenate([fpr for fpr, _, _ in curves]))
-    # A curve steps up at a rate: its lower end is read backwards, as in `partial_auroc`.
+    # A curve steps up at a rate, where `interp` takes the upper end: its lower end is read backwards.
     lower, upper = (
         np.average(heights, axis=0, weights=[pairs for _, _, pairs in curves])
         for heights in (
@@ -104,25 +88,6 @@ def mean_roc_curve(labels: ArrayLike, scores: ArrayLike, runs: ArrayLike) -> tup
         )
     )
     return np.repeat(grid, 2), np.stack([lower, upper], axis=1).ravel()
-
-
-def mean_precision_recall_curve(labels: ArrayLike, scores: ArrayLike, runs: ArrayLike) -> tuple[Floats, Floats]:
-    """The mean over runs of the precision at each recall, weighted as in `mean_roc_curve`: draw it as steps before.
-
-    Returns:
-        ``(recall, precision)``, each ``(K,)``, ascending; empty if no run has both classes.
-
-    Raises:
-        ValueError: As `auroc`.
-    """
-    curves = [
-        (*precision_recall_curve(truth, values)[:2], pairs) for truth, values, pairs in by_run(labels, scores, runs)
-    ]
-    if not curves:
-        return np.zeros(0), np.zeros(0)
-    grid = np.unique(np.concatenate([recall for recall, _, _ in curves]))
-    heights = [precision[np.searchsorted(recall, grid - 1e-12)] for recall, precision, _ in curves]
-    return grid, np.average(heights, axis=0, weights=[pairs for _, _, pairs in curves])
 
 
 def by_run(labels: ArrayLike, scores: ArrayLike, runs: ArrayLike) -> list[tuple[Bools, Floats, int]]:
@@ -136,65 +101,6 @@ def by_run(labels: ArrayLike, scores: ArrayLike, runs: ArrayLike) -> list[tuple[
     parts = [(truth[codes == run], values[codes == run]) for run in range(len(keys))]
     found = [(labels, scores, int(labels.sum() * (~labels).sum())) for labels, scores in parts]
     return [part for part in found if part[2]]
-
-
-def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the precision-recall curve as a sum of steps, without interpolation.
-
-    Its value for a random score is the prevalence, so it compares only within one cohort.
-
-    Returns:
-        In [0, 1]; NaN if there are no positives.
-
-    Raises:
-        ValueError: As `auroc`.
-
-    Source:
-        Davis & Goadrich (2006), ICML, 233-240, on why linear interpolation is wrong there.
-    """
-    truth, values = check_pairs(labels, scores)
-    if not truth.any():
-        return nan
-    recall, precision, _ = precision_recall_curve(truth, values)
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
-
-
-def partial_auroc(
-    labels: ArrayLike, scores: ArrayLike, *, min_fpr: float = 0.0, max_fpr: float = 0.1, standardised: bool = True
-) -> float:
-    """Area under the part of the ROC curve between two false positive rates.
-
-    Args:
-        labels: 0 or 1, ``(N,)``.
-        scores: Finite, ``(N,)``.
-        min_fpr: Left end, in [0, 1).
-        max_fpr: Right end, in (min_fpr, 1].
-        standardised: Rescale so that chance is 0.5 and a perfect score 1, whatever the range.
-
-    Returns:
-        In [0, max_fpr - min_fpr], or standardised up to 1; NaN if a class is missing.
-
-    Raises:
-        ValueError: As `auroc`, or if the range is empty or leaves [0, 1].
-
-    Source:
-        McClish (1989), Medical Decision Making 9(3), 190-195.
-    """
-    if not 0 <= min_fpr < max_fpr <= 1:
-        raise ValueError(f"expected 0 <= min_fpr < max_fpr <= 1, got {min_fpr} and {max_fpr}")
-    truth, values = check_pairs(labels, scores)
-    if truth.all() or not truth.any():
-        return nan
-    fpr, tpr, _ = roc_curve(truth, values)
-    inside = (fpr > min_fpr) & (fpr < max_fpr)
-    # At a vertical step `interp` takes its last point: the upper end, which the left border needs. The right border
-    # needs the lower one, so there the curve is read backwards.
-    left, right = np.interp(min_fpr, fpr, tpr), np.interp(-max_fpr, -fpr[::-1], tpr[::-1])
-    area = float(np.trapezoid(np.r_[left, tpr[inside], right], np.r_[min_fpr, fpr[inside], max_fpr]))
-    if not standardised:
-        return area
-    chance = (max_fpr**2 - min_fpr**2) / 2
-    return 0.5 * (1 + (area - chance) / (max_fpr - min_fpr - chance))
 
 
 def _counts_from_above(truth: Bools, values: Floats) -> tuple[Floats, Floats, Floats]:

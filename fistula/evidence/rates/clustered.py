@@ -9,9 +9,9 @@ from scipy.special import expit, logit, stdtrit
 from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Bools, Floats, check_labels, patient_codes, sum_by_patient
 from fistula.evidence.ranking.placements import kish
-from fistula.evidence.rates.counts import score_interval, wilson
+from fistula.evidence.rates.counts import score_interval, two_sided, wilson
 
-RATE = "the wider end of Wilson at the effective number of slices and of the logit, patients left out in turn, t"
+RATE = "the wider end of Wilson at the effective number of slices and of the logit, delete-one-patient jackknife, t"
 
 
 def clustered_rate(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estimate:
@@ -22,6 +22,8 @@ def clustered_rate(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95
     number of slices, which is their number over the design effect: how many times the variance of the share, by leaving
     out one patient at a time, exceeds that of independent slices. The other is that jackknife on the logit scale, which
     leans away from 1 where a high share of few patients would make the variance too small (`benchmarks/coverage.py`).
+    Neither end lies beyond Wilson's at Kish's number of patients: no share varies more than that of patients who are
+    all right or all wrong, and one who makes all the errors would stretch the logit's end over nearly everything.
 
     Where each patient is a single trial (one row each, or as many for all that agree), it is Wilson's interval itself.
     Where no patient differs from another (a rate of 0 or 1), the design effect cannot be seen, and each of Kish's
@@ -62,7 +64,8 @@ def clustered_rate(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95
     logits = logit(shares)
     half = quantile * sqrt((len(sizes) - 1) / len(sizes) * float(np.sum((logits - logits.mean()) ** 2)))
     low, high = min(low, float(expit(logit(rate) - half))), max(high, float(expit(logit(rate) + half)))
-    return Estimate(rate, low, high, method)
+    bound = score_interval(rate, trials=kish(sizes), quantile=two_sided(level))
+    return Estimate(rate, max(low, bound[0]), min(high, bound[1]), method)
 
 
 def balanced_accuracy(labels: ArrayLike, called: ArrayLike, patients: ArrayLike, *, level: float = 0.95) -> Estimate:

@@ -1,4 +1,4 @@
-"""Figures of ranking and training: ROC curves, the forest plot, loss curves."""
+"""Figures of ranking and training: ROC curves, loss curves."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -7,8 +7,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from fistula.evidence.ranking.roc import mean_roc_curve
 from fistula.evidence.resample import roc_band
-from fistula.report.figures.drawing import COLOURS, INK, SOFT, WIDTH, look, panels, share_axis, style
-from fistula.report.readers.program import Program
+from fistula.report.figures.drawing import COLOURS, SOFT, WIDTH, look, panels, share_axis, style
 from fistula.report.results import Row
 from fistula.report.study import Configuration
 
@@ -37,49 +36,31 @@ def roc(rows: list[Row], *, resamples: int) -> Figure:
             _curve(axes, row, colour=colour, line=line, width=width)
         for number, row in enumerate(shown[: len(COLOURS)] if len(shown) <= len(COLOURS) else shown[:1]):
             colour, line, width = look(number, len(shown))
-            axes.plot([], [], color=colour, linestyle=line, linewidth=width, label=_named(row))
+            axes.plot([], [], color=colour, linestyle=line, linewidth=width, label=_valued(row, row.configuration.name))
         if len(shown) > len(COLOURS):
             colour, line, width = look(1, len(shown))
             axes.plot([], [], color=colour, linestyle=line, linewidth=width, label=f"the {len(shown) - 1} others")
-        axes.set(xlabel="1 \N{MINUS SIGN} specificity", ylabel="sensitivity", aspect="equal")
-        share_axis(axes, side="x")
-        share_axis(axes, side="y")
-        figure.legend(loc="outside lower left", ncols=1)
+        _finish(figure, axes)
     return figure
 
 
-def forest(rows: list[Row], other: Program | None = None) -> Figure:
-    """AUROC of each configuration with its interval.
+def roc_of_classes(rows: list[Row]) -> Figure:
+    """ROC curves of one configuration, each class against the rest.
 
     Args:
-        rows: Of one class and level, in the order in which they stand.
-        other: Another program, which stands last, hollow.
+        rows: One a class, of one level.
     """
-    shown = [(row.configuration.name, row.estimates["auroc"]) for row in rows[:SHOWN]]
-    shown += [(f"{other.name} (another program)", other.estimates["auroc"])] if other else []
     with style():
-        figure = Figure(figsize=(WIDTH, 0.75 + 0.24 * len(shown)), layout="constrained")
+        figure = Figure(figsize=(WIDTH / 2, 4.3 + 0.17 * len(rows)), layout="constrained")
         axes = figure.subplots()
-        axes.axvline(0.5, color=SOFT, linewidth=0.7)
-        for height, (_, estimate) in enumerate(shown):
-            is_other = other is not None and height == len(shown) - 1
-            colour = COLOURS[0] if height == 0 else SOFT if is_other else INK
-            if not estimate.is_defined:
-                axes.text(0.5, height, f" n/a: {estimate.reason}", va="center", fontsize=8, color=colour)
-                continue
-            if estimate.has_interval:
-                axes.plot([estimate.low, estimate.high], [height, height], color=colour, linewidth=1.4)
-            axes.plot(
-                estimate.value, height, "s", color=colour, markersize=5, markerfacecolor="white" if is_other else colour
-            )
-            axes.annotate(
-                f"{estimate}", (1, height), xycoords=("axes fraction", "data"), xytext=(8, 0),
-                textcoords="offset points", va="center", fontsize=8, annotation_clip=False,
-            )  # fmt: skip
-        axes.set_yticks(range(len(shown)), [name for name, _ in shown])
-        axes.set_ylim(len(shown) - 0.5, -0.5)
-        axes.set_xlim(min(0.3, axes.get_xlim()[0]), 1.005)
-        axes.set_xlabel("AUROC with 95% CI; the vertical line is chance")
+        axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
+        for number, row in reversed(list(enumerate(rows))):
+            colour, line, _ = look(number, len(rows))
+            _curve(axes, row, colour=colour, line=line, width=1.7)
+        for number, row in enumerate(rows):
+            colour, line, _ = look(number, len(rows))
+            axes.plot([], [], color=colour, linestyle=line, linewidth=1.7, label=_valued(row, row.positive))
+        _finish(figure, axes)
     return figure
 
 
@@ -125,6 +106,13 @@ def _curve(axes: Axes, row: Row, *, colour: str, line: str, width: float) -> Non
         axes.plot(*point, "o", color=colour, markersize=3 + 1.6 * width, markeredgecolor="white", markeredgewidth=0.8)
 
 
-def _named(row: Row) -> str:
+def _finish(figure: Figure, axes: Axes) -> None:
+    axes.set(xlabel="1 \N{MINUS SIGN} specificity", ylabel="sensitivity", aspect="equal")
+    share_axis(axes, side="x")
+    share_axis(axes, side="y")
+    figure.legend(loc="outside lower left", ncols=1)
+
+
+def _valued(row: Row, name: str) -> str:
     estimate = row.estimates["auroc"]
-    return f"{row.configuration.name}, " + (f"{estimate.value:.3f}" if estimate.is_defined else "n/a")
+    return f"{name}, " + (f"{estimate.value:.3f}" if estimate.is_defined else "n/a")

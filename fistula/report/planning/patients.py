@@ -33,7 +33,7 @@ def write_plan(out: Path, scenario: Scenario, answer: Answer, settings: dict[str
     text = paragraph(scenario, answer, settings)
     with whole_folder(out) as folder:
         figure = Markup(  # noqa: S704 (Matplotlib escapes what it writes)
-            save(_curve(answer, settings), folder, "patients", says="What each number of patients gives")
+            save(_curve(answer, settings), folder, "patients", says="Half-width or power by number of patients")
         )
         environment = Environment(
             loader=PackageLoader("fistula.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -87,8 +87,8 @@ def _method(scenario: Scenario) -> str:
     unit = "slices clustered by patient" if scenario.slices > 1 else "one score per patient"
     compared = "paired comparison" if scenario.other is not None else "interval"
     return (
-        f"The number was found by simulation of binormal scores ({LAST} replicates, {unit}) with the {compared} of "
-        f"AUROCs that the analysis will use (jackknife over patients), as implemented in fistula {__version__}."
+        f"The number was determined by simulation of binormal scores ({LAST} replicates, {unit}) with the {compared} "
+        f"of AUROCs that the analysis will use (delete-one-patient jackknife), as implemented in fistula {__version__}."
     )
 
 

@@ -86,10 +86,10 @@ def reader_components(study: Study) -> tuple[Components, float, str]:
     if len(names) > 1:
         reads = study_readers(block.labels, block.ratings("auroc"))
         gap = float(reads.figures[0].mean() - reads.figures[1].mean())
-        return of_modalities(reads), gap, f"{names[0]} less {names[1]}"
+        return of_modalities(reads), gap, f"{names[0]} minus {names[1]}"
     ratings, scores = block.ratings("auroc")[0], block.cases["score"].to_numpy()
     figures = study_readers(block.labels, np.concatenate([ratings, scores[None]])[None]).figures[0]
-    return of_model(block.labels, scores, ratings), float(figures[-1] - figures[:-1].mean()), f"{model} less readers"
+    return of_model(block.labels, scores, ratings), float(figures[-1] - figures[:-1].mean()), f"{model} minus readers"
 
 
 def _rows(study: Study, configuration: Configuration, level: str) -> pl.DataFrame:

@@ -34,14 +34,14 @@ def readers_paragraph(
         observed: Whether the difference is that of the pilot.
     """
     choices = ", ".join(f"{readers} readers and {cases} patients" for readers, cases in needed.items() if cases)
-    caution = " The difference is the one that the pilot observed, which is optimistic." if observed else ""
+    caution = " The difference is that observed in the pilot, which is optimistically biased." if observed else ""
     return (
         f"A difference of AUROC of {abs(effect):.3f} ({what}) is detected with a power of {settings.power:.0%} at a "
         f"two-sided significance level of {settings.alpha:g} with any of: {choices}. Every reader reads every patient. "
         f"The variances are those of {parts.cases} patients of the pilot study {pilot} (reader, {parts.readers:.2g}; "
         f"own error, {parts.own:.2g}; error shared by readers, {parts.shared:.2g}), by the method of Obuchowski and "
-        "Rockette with Hillis' degrees of freedom (Hillis, Obuchowski & Berbaum 2011), for random readers and random "
-        f"patients with as large a share of positive ones, as implemented in fistula {__version__}.{caution}"
+        "Rockette with Hillis' degrees of freedom (Hillis, Obuchowski & Berbaum 2011), with readers and patients as "
+        f"random factors and the same prevalence, as implemented in fistula {__version__}.{caution}"
     )
 
 

@@ -5,6 +5,7 @@ from itertools import combinations
 from math import isnan, nan
 from statistics import median
 
+import numpy as np
 import polars as pl
 
 from fistula.evidence.design.compare import Comparison, clustered_auroc_test, clustered_mcnemar
@@ -12,6 +13,7 @@ from fistula.evidence.design.factors import Effect, Spread, main_effects, seed_a
 from fistula.evidence.design.power import detectable_difference
 from fistula.evidence.design.verdict import holm, holm_levels, judge_equivalence
 from fistula.evidence.estimate import undefined
+from fistula.evidence.ranking.macro import place_classes
 from fistula.evidence.ranking.placements import Placements, place
 from fistula.report.results import Row
 from fistula.report.sections.cross_checks import PAIR_CHECKS, pair_checks
@@ -31,8 +33,9 @@ class Pair:
         first: Name of a configuration.
         second: Of the other; differences are first less second.
         positive: The class held against the rest.
-        tests: By the names of `MEASURES`, at the study's primary level; the intervals are at the level at which Holm
-            tested the pair, so that one leaves out 0 exactly where `holm` is at most 0.05.
+        tests: By the names of `MEASURES` (over all classes those of `every_class`), at the study's primary level; the
+            intervals are at the level at which Holm tested the pair, so that one leaves out 0 exactly where `holm` is
+            at most 0.05.
         holm: P-values corrected within each measure over all pairs of the class; NaN where there is no test.
         equivalence: What that interval of the AUROC's difference says of the margin.
         checks: Other tests of the same differences, by the names of `cross_checks.PAIR_CHECKS`.
@@ -52,7 +55,7 @@ class Comparisons:
     """Everything that sets configurations against each other, for one class.
 
     Attributes:
-        positive: The class held against the rest.
+        positive: The class held against the rest, or `every_class.ALL`.
         pairs: Every two configurations of one split, the higher AUROC first.
         uncompared: Pairs that were tested on different rows, by name.
         detectable: Least difference of per-patient AUROC that the best configuration's test finds with 80% power at
@@ -98,11 +101,11 @@ def _compare_class(rows: list[Row], positive: str, *, margin: float, resamples: 
         if first.split != second.split:
             uncompared.append((first.name, second.name))
             continue
-        tests = _test(_shared(one, two), resamples=resamples)
+        tests = _test(shared_rows(one, two), resamples=resamples)
         found.append((first.name, second.name, *tests))
-    pairs = _correct(found, positive, margin=margin)
+    pairs = correct(found, positive, margin=margin)
     alpha = ALPHA / max(1, sum(not isnan(pair.holm["auroc"]) for pair in pairs))
-    return Comparisons(positive, pairs, uncompared, _power(rows, alpha), alpha, _effects(rows), _spreads(rows))
+    return Comparisons(positive, pairs, uncompared, _power(rows, alpha), alpha, effects([rows]), _spreads(rows))
 
 
 def _power(rows: list[Row], alpha: float) -> float:
@@ -122,19 +125,21 @@ def _power(rows: list[Row], alpha: float) -> float:
 
 def _alike(first: Row, second: Row) -> float:
     """Correlation of two configurations' scores on the same rows, by rank within class and run."""
-    shared = _shared(first, second)
+    shared = shared_rows(first, second)
     ranks = [pl.col(name).rank().over("run", "label") for name in ("score", "score_second")]
     middle = [rank - rank.mean().over("run", "label") for rank in ranks]
     found = shared.select(pl.corr(*middle)).item()
     return nan if found is None else float(found)
 
 
-def _correct(found: list[Found], positive: str, *, margin: float) -> list[Pair]:
-    p_values = {name: [tests[name].p_value for _, _, tests, _ in found] for name in MEASURES}
+def correct(found: list[Found], positive: str, *, margin: float) -> list[Pair]:
+    """Pairs with Holm's P values and the intervals that go with them, over all that were found."""
+    measures = found[0][2] if found else ()
+    p_values = {name: [tests[name].p_value for _, _, tests, _ in found] for name in measures}
     corrected = {name: holm(values).tolist() for name, values in p_values.items()}
     levels = {name: holm_levels(values, ALPHA).tolist() for name, values in p_values.items()}
     adjusted = [
-        {name: tests[name].at(levels[name][index]) for name in MEASURES} for index, (_, _, tests, _) in enumerate(found)
+        {name: tests[name].at(levels[name][index]) for name in measures} for index, (_, _, tests, _) in enumerate(found)
     ]
     return [
         Pair(
@@ -142,7 +147,7 @@ def _correct(found: list[Found], positive: str, *, margin: float) -> list[Pair]:
             second=second,
             positive=positive,
             tests=adjusted[index],
-            holm={name: corrected[name][index] for name in MEASURES},
+            holm={name: corrected[name][index] for name in measures},
             equivalence=judge_equivalence(adjusted[index]["auroc"].difference, margin=margin),
             checks=checks,
         )
@@ -155,7 +160,7 @@ def _falling(row: Row) -> tuple[bool, float]:
     return isnan(area), -area
 
 
-def _shared(first: Row, second: Row) -> pl.DataFrame:
+def shared_rows(first: Row, second: Row) -> pl.DataFrame:
     """The rows that both were tested on, seed by seed."""
     columns = ["unit", "seed", "fold", "run", "patient_key", "label", "score", "called"]
     keys = ["unit", "seed", "fold"]
@@ -180,31 +185,37 @@ def _test(shared: pl.DataFrame, *, resamples: int) -> tuple[Tests, Tests]:
     return tests, checks
 
 
-def _effects(rows: list[Row]) -> list[Effect]:
-    """Main effects over configurations and seeds, on the rows that all were tested on."""
+def effects(classes: list[list[Row]]) -> list[Effect]:
+    """Main effects over configurations and seeds, on the rows that all were tested on.
+
+    Args:
+        classes: Results of the configurations: for one class, or for each, in one order, where the AUROC is the mean.
+    """
+    rows = classes[0]
     factors = {
         name: {str(row.configuration.factors.get(name)) for row in rows} for name in rows[0].configuration.factors
     }
     varied = [name for name, levels in factors.items() if len(levels) > 1]
     if not varied or len({row.configuration.split for row in rows}) > 1:
         return []
-    wide, columns = _wide([(row, seed) for row in rows for seed in row.rows["seed"].unique(maintain_order=True)])
-    if not len(wide):
+    seeds = [(index, seed) for index, row in enumerate(rows) for seed in row.rows["seed"].unique(maintain_order=True)]
+    tables = [_wide([(of_class[index], seed) for index, seed in seeds]) for of_class in classes]
+    if not len(tables[0]):
         return []
-    levels = {name: [str(row.configuration.factors.get(name)) for row, _ in columns] for name in varied}
-    return main_effects(levels, _place(wide))
+    levels = {name: [str(rows[index].configuration.factors.get(name)) for index, _ in seeds] for name in varied}
+    return main_effects(levels, _place(tables))
 
 
 def _spreads(rows: list[Row]) -> dict[str, Spread]:
     found = {}
     for row in rows:
         if row.configuration.num_seeds > 1:
-            wide, _ = _wide([(row, seed) for seed in row.rows["seed"].unique(maintain_order=True)])
-            found[row.configuration.name] = seed_and_patient_spread(_place(wide))
+            wide = _wide([(row, seed) for seed in row.rows["seed"].unique(maintain_order=True)])
+            found[row.configuration.name] = seed_and_patient_spread(_place([wide]))
     return found
 
 
-def _wide(columns: list[tuple[Row, int]]) -> tuple[pl.DataFrame, list[tuple[Row, int]]]:
+def _wide(columns: list[tuple[Row, int]]) -> pl.DataFrame:
     """Scores of the same rows, one column a configuration and seed: ``unit fold patient_key label 0 1 ...``."""
     wide: pl.DataFrame | None = None
     for number, (row, seed) in enumerate(columns):
@@ -213,9 +224,16 @@ def _wide(columns: list[tuple[Row, int]]) -> tuple[pl.DataFrame, list[tuple[Row,
         wide = table.select("unit", "fold", "patient_key", "label") if wide is None else wide
         wide = wide.join(column, on=["unit", "fold"], maintain_order="left")
     assert wide is not None  # there is at least one configuration
-    return wide, columns
+    return wide
 
 
-def _place(wide: pl.DataFrame) -> Placements:
-    scores = wide.select(pl.exclude("unit", "fold", "patient_key", "label")).to_numpy()
-    return place(*(wide[name].to_numpy() if name else scores for name in ("label", "", "patient_key", "fold")))
+def _place(tables: list[pl.DataFrame]) -> Placements:
+    keys, runs = (tables[0][name].to_numpy() for name in ("patient_key", "fold"))
+    labels = np.stack([table["label"].to_numpy() for table in tables], axis=1)
+    scores = np.stack(
+        [table.select(pl.exclude("unit", "fold", "patient_key", "label")).to_numpy() for table in tables], axis=1
+    )
+    if len(tables) == 1:
+        return place(labels[:, 0], scores[:, 0], keys, runs)
+    assert all(table["unit"].equals(tables[0]["unit"]) for table in tables)  # of the same predictions, in their order
+    return place_classes(labels, scores, keys, runs)

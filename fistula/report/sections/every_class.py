@@ -1,0 +1,61 @@
+"""What may be said of one configuration against another over three classes or more: paired tests of macro AUROCs."""
+
+from itertools import combinations
+from math import isnan, nan
+
+import numpy as np
+
+from fistula.evidence.design.compare import Comparison, auroc_test, clustered_mcnemar
+from fistula.evidence.estimate import undefined
+from fistula.evidence.ranking.macro import place_classes
+from fistula.report.results import Row
+from fistula.report.sections.all_classes import AllClasses
+from fistula.report.sections.comparisons import ALPHA, Comparisons, Found, correct, effects, shared_rows
+
+ALL = "all classes"
+MEASURES = ("auroc", "accuracy")
+
+
+def compare_every_class(found: list[AllClasses], rows: list[Row], *, primary: str, margin: float) -> list[Comparisons]:
+    """Compare all configurations in pairs by their macro AUROC and their accuracy; nothing of two classes.
+
+    Args:
+        found: The configurations over all classes, the highest macro AUROC first; negative controls are passed over.
+        rows: Their results for each class.
+        primary: The level that is compared, ``slice`` or ``patient``.
+        margin: Difference of macro AUROC that makes no difference.
+    """
+    honest = [one.configuration for one in found if not one.configuration.is_canary]
+    if not honest:
+        return []
+    of_level = [row for row in rows if row.level == primary]
+    tables = [[row for row in of_level if row.configuration is one] for one in honest]
+    tested: list[Found] = []
+    uncompared = []
+    for one, two in combinations(tables, 2):
+        first, second = one[0].configuration, two[0].configuration
+        if first.split != second.split:
+            uncompared.append((first.name, second.name))
+            continue
+        tested.append((first.name, second.name, _test(one, two), {}))
+    pairs = correct(tested, ALL, margin=margin)
+    alpha = ALPHA / max(1, sum(not isnan(pair.holm["auroc"]) for pair in pairs))
+    by_class = [list(of_class) for of_class in zip(*tables, strict=True)]
+    return [Comparisons(ALL, pairs, uncompared, nan, alpha, effects(by_class), {})]
+
+
+def _test(one: list[Row], two: list[Row]) -> dict[str, Comparison]:
+    """Paired tests of two configurations, of each of which there is a row a class."""
+    shared = [shared_rows(first, second) for first, second in zip(one, two, strict=True)]
+    if not len(shared[0]):
+        nothing = Comparison(undefined("paired test", "no shared test rows: other folds or seeds"), nan, nan, nan)
+        return dict.fromkeys(MEASURES, nothing)
+    assert all(table["unit"].equals(shared[0]["unit"]) for table in shared)  # of the same predictions, in their order
+    labels = np.stack([table["label"].to_numpy() for table in shared], axis=1)
+    scores = np.stack([table.select("score", "score_second").to_numpy() for table in shared], axis=1)
+    keys, runs = (shared[0][name].to_numpy() for name in ("patient_key", "run"))
+    right = (scores.argmax(axis=1) == labels.argmax(axis=1)[:, None]).astype(int)
+    return {
+        "auroc": auroc_test(place_classes(labels, scores, keys, runs)),
+        "accuracy": clustered_mcnemar(right[:, 0], right[:, 1], keys),
+    }
