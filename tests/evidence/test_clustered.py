@@ -63,12 +63,22 @@ def test_one_row_a_patient_is_wilsons_interval_as_any_table_of_it_gives():
 
 
 def test_a_high_rate_of_few_patients_leans_further_from_1_than_wilson_at_the_effective_number():
-    """Fifteen patients of ten slices, of whom two are half wrong. Without one of these 135 of 140 are right, without
-    another patient 130 of 140: logits of ln 27 and ln 13, whose jackknife variance is 0.864; t of 14 degrees, 2.145."""
+    """Fifteen patients of ten slices, two of them wrong in five. Without one of these 132 of 140 are right,
+    without another 130 of 140: logits of ln 16.5 and ln 13, whose jackknife variance is 0.1770; t of 14 degrees, 2.145."""
     outcomes = np.ones((15, 10), dtype=int)
-    outcomes[:2, :5] = 0
+    outcomes[:5, :2] = 0
     found = clustered_rate(outcomes.ravel(), np.repeat(np.arange(15), 10))
-    assert found.low == pytest.approx(1 / (1 + np.exp(-(np.log(14) - 2.1448 * np.sqrt(0.8643)))), abs=1e-3)
+    assert found.low == pytest.approx(1 / (1 + np.exp(-(np.log(14) - 2.1448 * np.sqrt(0.1770)))), abs=1e-3)
+
+
+def test_one_patient_who_makes_all_the_errors_counts_as_one_of_so_many_patients():
+    outcomes = np.ones((51, 10), dtype=int)
+    outcomes[0], outcomes[1, 0] = 0, 0
+    found = clustered_rate(outcomes.ravel(), np.repeat(np.arange(51), 10))
+    # The logit without this patient would give 0.26; 50 right of 51 give Wilson 0.90, and one slice more is wrong.
+    assert found.low == wilson(51 * 499 / 510, 51).low
+    assert 0.88 < found.low < 0.90
+    assert 0.99 < found.high < 1
 
 
 def test_slices_that_are_copies_count_as_one():

@@ -91,6 +91,24 @@ def test_no_page_is_wider_than_its_window(visit, name, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [1440, 400])
+def test_the_forest_plot_is_as_readable_in_a_narrow_window(visit, width):
+    page = visit("index.html")
+    page.set_viewport_size({"width": width, "height": 1000})
+    bars = page.locator("#results-table tbody .bar")
+    assert bars.count() == page.locator("#results-table tbody tr").count() == 2
+    ticks = page.locator("#results-table tbody .bar span" if width == 400 else "#results-table thead .bar span")
+    assert ticks.all_text_contents()[:3] == ["0.5", "0.75", "1"]
+    assert ticks.first.evaluate("tick => parseFloat(getComputedStyle(tick).fontSize)") >= 12
+    for bar in bars.all():
+        box, dot = bar.bounding_box(), bar.locator("b").bounding_box()
+        ends, chance = bar.locator(".ends").bounding_box(), bar.locator(".chance").bounding_box()
+        assert box["width"] > 100
+        # The square stands between the ends of its interval, and these inside the plot.
+        assert box["x"] - 1 <= ends["x"] <= dot["x"] + 4 <= ends["x"] + ends["width"] <= box["x"] + box["width"] + 1
+        assert box["x"] <= chance["x"] <= box["x"] + box["width"]
+
+
 def test_a_click_sorts_the_results_and_another_turns_them_round(visit):
     page = visit("index.html")
     head = page.locator("#results-table th", has_text="AUROC")
@@ -298,16 +316,18 @@ def test_a_thousand_slices_open_within_two_seconds(browser, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("configurations", "folds", "height"),
+    ("configurations", "folds", "classes", "height"),
     [
-        pytest.param(4, 3, 6000, id="12 runs of 4 configurations"),
-        pytest.param(12, 1, 6000, id="12 runs of 12 configurations"),
-        pytest.param(20, 5, 8000, id="100 runs"),
+        pytest.param(4, 3, ("normal", "fistula"), 6000, id="12 runs of 4 configurations"),
+        pytest.param(12, 1, ("none", "simple", "complex"), 6000, id="12 runs of 12 configurations, three classes"),
+        pytest.param(20, 5, ("normal", "fistula"), 8000, id="100 runs"),
     ],
 )
-def test_a_page_stays_short_and_nothing_is_cut_off_in_a_narrow_window(browser, tmp_path, configurations, folds, height):
+def test_a_page_stays_short_and_nothing_is_cut_off_in_a_narrow_window(
+    browser, tmp_path, configurations, folds, classes, height
+):
     learnings = ["transfer for 50 epochs " + "i" * number for number in range(1, configurations + 1)]
-    folder = write_study(tmp_path / "study", learnings=learnings, folds=max(2, folds), patients=60)
+    folder = write_study(tmp_path / "study", learnings=learnings, folds=max(2, folds), patients=60, classes=classes)
     for path in [] if folds > 1 else folder.glob("*-fold1-*"):
         shutil.rmtree(path)
     page_of_report = write_report(read_study(folder), Settings(resamples=20))
