@@ -64,7 +64,7 @@ def test_one_row_a_patient_is_wilsons_interval_as_any_table_of_it_gives():
 
 def test_a_high_rate_of_few_patients_leans_further_from_1_than_wilson_at_the_effective_number():
     """Fifteen patients of ten slices, two of them wrong in five. Without one of these 132 of 140 are right,
-    without another 130 of 140: logits of ln 16.5 and ln 13, whose jackknife variance is 0.1770; t of 14 degrees, 2.145."""
+    without another 130 of 140: logits of ln 16.5 and ln 13, of jackknife variance 0.1770; t of 14 degrees, 2.145."""
     outcomes = np.ones((15, 10), dtype=int)
     outcomes[:5, :2] = 0
     found = clustered_rate(outcomes.ravel(), np.repeat(np.arange(15), 10))
