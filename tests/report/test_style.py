@@ -24,7 +24,7 @@ AVOIDED = re.compile(
     r"|left out in turn|not learn from the patient|\bgo(es)? on (where|with|from)\b|\banew\b"
     r"|\ba (row|line|file|folder|page|table|score) a (row|line|file|folder|page|table|slice|patient|class|run|group)\b"
     r"|(recogn|general|standard|normal|optim|initial|synchron|summar)is(e|ed|es|ing|ation)\b"
-    r"|\bcolour|\bcentre|\bgrey\b|millimetre|behaviour|labelled (slice|patient|cohort|image)",
+    r"|\bcolour|(?<![\x22])\bcentre|\bgrey\b|millimetre|behaviour|(?<![\x22])labelled (slice|patient|cohort|image)",
     re.IGNORECASE,
 )
 
