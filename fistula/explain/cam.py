@@ -67,7 +67,7 @@ def method_of(classifier: FistulaClassifier) -> str:
 
 @torch.inference_mode()
 def _own_maps(classifier: FistulaClassifier, images: Tensor, target: int) -> NDArray[np.float32]:
-    maps = classifier.find(images)[1][:, :1].sigmoid() * (target == 1)
+    maps = classifier.find(images)[1][:, :1].double().sigmoid().float() * (target == 1)
     wide = interpolate(maps, size=images.shape[-2:], mode="bilinear", align_corners=False)
     return _unit(wide[:, 0]).cpu().numpy()
 

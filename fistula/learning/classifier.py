@@ -89,14 +89,15 @@ class FistulaClassifier(pl.LightningModule):
         if isinstance(self.head, Classify):
             maps = image.new_zeros((len(image), 0, 1, 1)).float()
             return joined(self, self.backbone(image).float(), known).softmax(dim=1), maps
-        features, maps = self.head(self.backbone, image)
+        features, maps = self.features(image)
         return self._judged(features, known=known)[0].softmax(dim=1), maps
 
     def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """What `pool` takes of images, and the logits of their maps as in `find`."""
         if isinstance(self.head, Classify):
             return self.backbone.features(image), image.new_zeros((len(image), 0, 1, 1)).float()
-        return self.head(self.backbone, image)
+        features, maps = self.head(self.backbone, image)
+        return features, self.head.lifted(self.backbone, features, maps)
 
     def pool(
         self, features: Tensor, sizes: Sequence[int], positions: Tensor, known: Tensor | None = None

@@ -34,7 +34,8 @@ class Locate(nn.Module):
     """Maps of where something is, and a score that is made of the first of them.
 
     The score of a slice is the log of the mean of the exponentials of its map, moved by a constant that is learned: it
-    rises with every pixel of the map, so that score and place cannot contradict each other.
+    rises with every pixel of the map, so that score and place cannot contradict each other. What the network's own
+    classifier says of a slice lifts or lowers the map as a whole, and so moves its score but not its place.
 
     Args:
         backbone: Whose stages it looks at.
@@ -44,8 +45,8 @@ class Locate(nn.Module):
         sigma_mm: Standard deviation of the Gaussian that a map should show at a point.
         sigma_share: The same as a share of the side, where slices state no distance.
         weight: Of the maps' loss beside the score's.
-        joint: Whether the network's own classifier moves the whole map of the finding, so that what it knows of the
-            slice counts in the score.
+        joint: Whether the network's own classifier lifts the map of the finding, so that what it knows of the slice
+            counts in the score.
 
     Raises:
         ConfigError: If the network has no maps of its stages, or the width is no multiple of 4.
@@ -94,16 +95,21 @@ class Locate(nn.Module):
 
         Returns:
             Features ``(N, F + 1)``: the network's, and what the map of the finding adds to the score; and the maps'
-            logits ``(N, M, h, w)``, an h-th of the side standing for a pixel.
+            logits before they are `lifted`, ``(N, M, h, w)``, an h-th of the side standing for a pixel. Only these can
+            be taught where something is: a lifted map would have to be empty beside the finding however sure the
+            classifier is, which keeps scores near even.
         """
         levels, features = backbone.pyramid(image)
         maps = self._decode(levels[self.skipped :])
         found = score_of_map(maps[:, 0]) + self.shift
-        whole = _difference(backbone.classify(features))
-        # Nothing is left unused: processes that train together wait for the gradient of every weight.
-        whole = (whole if self.joint else 0 * whole)[:, None, None, None]
-        maps = torch.cat([maps[:, :1] + whole, maps[:, 1:]], dim=1)
         return torch.cat([features.float(), found[:, None]], dim=1), maps
+
+    def lifted(self, backbone: Backbone, features: Tensor, maps: Tensor) -> Tensor:
+        """Maps as `forward` gives them, that of the finding moved by what the classifier says of each slice."""
+        if not self.joint:
+            return maps
+        whole = _difference(backbone.classify(features[:, :-1]))[:, None, None, None]
+        return torch.cat([maps[:, :1] + whole, maps[:, 1:]], dim=1)
 
     def judged(self, logits: Tensor, found: Tensor, sizes: Sequence[int] | None) -> Tensor:
         """Add to the classifier's logits ``(B, 2)`` of bags what the maps of their slices ``(N,)`` say.
@@ -114,11 +120,15 @@ class Locate(nn.Module):
         if sizes is not None:
             found = torch.stack([score_of_map(one[None, :, None])[0] for one in split(found, sizes)])
         whole = _difference(logits)
+        # Nothing is left unused: processes that train together wait for the gradient of every weight.
         score = (whole if self.joint else 0 * whole) + found
         return torch.stack([-score / 2, score / 2], dim=1)
 
     def loss(self, maps: Tensor, points: Tensor, labels: Tensor, *, size: int) -> Tensor:
-        """Of maps against points ``(N, M, 2)`` in pixels of images of `size`; see `heatmap.maps_loss`."""
+        """Of maps as `forward` gives them against points ``(N, M, 2)`` in pixels of images of `size`.
+
+        See `heatmap.maps_loss`.
+        """
         on_map = (points + 0.5) * (maps.shape[-1] / size) - 0.5
         return maps_loss(maps, on_map, labels, sigma=self.sigma)
 

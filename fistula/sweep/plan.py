@@ -18,7 +18,7 @@ from fistula.learning.adjacent import ADJACENT, check_positions
 from fistula.learning.building.making import make
 from fistula.learning.data.bags import bags_of
 from fistula.learning.data.covariates import check_covariates
-from fistula.learning.places.points import kinds_of, side_of_labels
+from fistula.learning.places.points import kinds_of, names_side, side_of_labels
 from fistula.learning.weights.store import weights_fingerprint
 from fistula.sweep.folder.run import RECORD, RunFolder, identity_of, read_record
 from fistula.sweep.keys import Keys
@@ -174,7 +174,9 @@ def _check_head(cfg: DictConfig, cohort: Cohort, parts: pl.DataFrame) -> None:
     if why := side_of_labels(cohort.classes, kinds):
         from fistula.learning.pipeline import refuse_mirrors  # which imports albumentations
 
-        refuse_mirrors(make(cfg.augmentation), why)
+        makes_copies = bool((parts["copy"] > 0).any())
+        for pipeline in ("augmentation", "expansion") if makes_copies else ("augmentation",):
+            refuse_mirrors(make(cfg[pipeline]), why, key=pipeline, has_sides=names_side(cohort.classes))
     if not kinds:
         return
     if len(cohort.classes) != 2:

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 import torch
 from conftest import write_cohort
+from spots import write_places
 
 from fistula.cohort.manifest import manifest_fingerprint, read_cohort
 from fistula.errors import ConfigError
@@ -25,32 +26,6 @@ RUN = (
     "model.architecture=test_resnet", "learning=end_to_end", "image_size=32", "batch_size=8", "trainer=cpu",
     "logger=csv", "split=predefined", "head=locate", "head.width=8",
 )  # fmt: skip
-
-
-def write_places(folder, *, canal=True, age=None, **given):
-    """A cohort whose positive slices have a bright spot where the table says that an opening is."""
-    write_cohort(folder, **given)
-    random = np.random.default_rng(5)
-    pixels, manifest = np.load(folder / "pixels.npy") // 2, pl.read_parquet(folder / "manifest.parquet")
-    size = pixels.shape[1]
-    places = random.uniform(size * 0.2, size * 0.8, (len(pixels), 2))
-    rows, columns = np.mgrid[:size, :size]
-    positive = (manifest["label"] == 1).to_numpy()
-    for image, (row, column), found in zip(pixels, places, positive, strict=True):
-        if found:
-            spot = 150 * np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 8)
-            image[:] = np.clip(image + spot, 0, 255)
-    names = [name for kind in ("opening", "canal") for name in (f"{kind}_row", f"{kind}_col")]
-    opening = [np.where(positive, values, np.nan) for values in places.T]
-    middle = [np.full(len(pixels), size / 2 if canal else np.nan)] * 2
-    columns = [pl.Series(name, values).fill_nan(None) for name, values in zip(names, opening + middle, strict=True)]
-    manifest = manifest.with_columns(*columns, pixel_spacing_mm=pl.lit(0.5), age=age)
-    np.save(folder / "pixels.npy", pixels)
-    manifest.write_parquet(folder / "manifest.parquet")
-    record = json.loads((folder / "ingest.json").read_text())
-    record |= {"fingerprint": manifest_fingerprint(manifest), "spacing_mm": 0.5}
-    (folder / "ingest.json").write_text(json.dumps(record))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -159,9 +134,13 @@ def test_points_move_with_the_image(transform):
 def test_what_mirrors_is_refused_in_whatever_it_is_contained():
     nested = albumentations.Compose([albumentations.OneOf([albumentations.D4(p=1), albumentations.GaussianBlur(p=1)])])
     with pytest.raises(ConfigError, match=r"augmentation: must not mirror where it says 3 o'clock, found D4"):
-        refuse_mirrors(nested, "it says 3 o'clock")
-    harmless = [albumentations.HorizontalFlip(p=0), albumentations.Affine(rotate=(-180, 180)), albumentations.Rotate()]
-    refuse_mirrors(albumentations.Compose(harmless), "")
+        refuse_mirrors(nested, "it says 3 o'clock", key="augmentation", has_sides=False)
+    turned = albumentations.Affine(rotate=(-180, 180))
+    harmless = [albumentations.HorizontalFlip(p=0), turned, albumentations.Rotate((-60, 60))]
+    refuse_mirrors(albumentations.Compose(harmless), "", key="augmentation", has_sides=False)
+    with pytest.raises(ConfigError, match="expansion: must not bring left to right where it is left, found Affine"):
+        refuse_mirrors(albumentations.Compose(harmless), "it is left", key="expansion", has_sides=True)
+    refuse_mirrors(albumentations.Compose([*harmless[::2]]), "it is left", key="expansion", has_sides=True)
 
 
 def test_a_side_is_in_the_names_of_classes_or_in_a_clock():
@@ -186,9 +165,19 @@ def test_points_are_those_of_the_network_and_none_of_a_negative_slice(tmp_path):
     [
         ({"classes": ("0", "1", "2")}, (), r"head=locate: is for two classes"),
         ({}, ("augmentation=geometric",), r"must not mirror where the cohort has a clock position"),
+        (
+            {},
+            ("split=image_holdout", "split.expand_before_split=2", "augmentation@expansion=geometric", "audit=warn"),
+            r"expansion: must not mirror where the cohort has a clock position, found HorizontalFlip",
+        ),
+        (
+            {"classes": ("right", "left")},
+            ("augmentation=geometric",),
+            r"augmentation: must not mirror where a class names a side, found HorizontalFlip",
+        ),
         ({}, ("split=image_holdout", "head.width=2"), r"head.width: must be at least 4"),
     ],
-    ids=["classes", "mirror", "width"],
+    ids=["classes", "mirror", "mirrored copies", "mirrored side", "width"],
 )
 def test_what_cannot_be_is_refused_before_training(tmp_path, compose_train, cohort, overrides, message):
     folder = write_places(tmp_path / "cohort", **cohort)

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import torch
 from hydra.utils import instantiate
+from spots import write_places
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -17,7 +18,6 @@ from fistula.learning.experiment import build
 from fistula.learning.heads import marks_of
 
 from ..conftest import TINY_RUN
-from .test_heads import write_places
 
 PATIENT = ("unit=patient", "slices_per_step=2", "slice_weight=0.5")
 

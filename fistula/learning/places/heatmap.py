@@ -112,14 +112,14 @@ def peaks(logits: Tensor, *, most: int) -> tuple[Tensor, Tensor]:
 
     def shift(before: Tensor, here: Tensor, after: Tensor) -> Tensor:
         # The parabola through the logs of three values; a Gaussian's is exact.
-        curve = (before - 2 * here + after).clamp(max=-1e-6)
+        curve = (before - 2 * here + after).clamp(max=-1e-12)
         return ((before - after) / (2 * curve)).clamp(-0.5, 0.5)
 
     def beside(index: Tensor, step: int, end: int) -> Tensor:
         # At an edge the other side stands in: nothing is known beyond it.
         return torch.where((index + step < 0) | (index + step >= end), index - step, index + step)
 
-    logs = probability.clamp(min=1e-12).log()
+    logs = logsigmoid(values)  # not the log of what has been rounded to 1 where a map is high
     here = logs[whole, rows, columns]
     up, down = (logs[whole, beside(rows, step, height), columns] for step in (-1, 1))
     left, right = (logs[whole, rows, beside(columns, step, width)] for step in (-1, 1))

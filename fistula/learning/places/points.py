@@ -85,7 +85,12 @@ def pixel_mm_of(cohort: Cohort, *, image_size: int) -> float | None:
 
 def side_of_labels(classes: list[str], kinds: tuple[str, ...]) -> str:
     """What of a cohort's labels a mirror image would make wrong, in words; empty for nothing."""
-    words = {word for name in classes for word in name.lower().replace("_", " ").replace("-", " ").split()}
-    if words & SIDES:
+    if names_side(classes):
         return "a class names a side"
     return "the cohort has a clock position" if "canal" in kinds else ""
+
+
+def names_side(classes: list[str]) -> bool:
+    """Whether a class is of the left or of the right, by its name."""
+    words = {word for name in classes for word in name.lower().replace("_", " ").replace("-", " ").split()}
+    return bool(words & SIDES)

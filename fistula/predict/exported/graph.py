@@ -70,6 +70,8 @@ class Graph(nn.Module):
         if not self.has_bags and not self.kinds:
             return [joined(parts, parts.backbone(images).float(), known).softmax(dim=1)]
         features, maps = parts.head(parts.backbone, images) if self.kinds else (parts.backbone.features(images), None)
+        if maps is not None:
+            maps = parts.head.lifted(parts.backbone, features, maps)
         alone = judged(parts, features, None, None, known)[0].softmax(dim=1)
         found = [alone]
         if self.has_bags:
