@@ -9,6 +9,8 @@ from fistula.dicom.pixels.geometry import found_point, turned_point
 from fistula.labels.tables.lines import POINTS
 from fistula.source.grid import grid_point, source_point
 
+DENIED = "opening on a slice of the first class: not taken"
+
 
 def in_order(facts: pl.DataFrame) -> pl.DataFrame:
     """Sort patients by their smallest pixel hash, then series by theirs, then slices by position.
@@ -39,6 +41,8 @@ def turn_in_stack() -> pl.Expr:
 def with_points(facts: pl.DataFrame, size: int) -> pl.DataFrame:
     """Carry the points of the table from the source image to the grid; null, and noted, where one lies outside.
 
+    An opening on a slice of class 0, which says that there is none, is null and noted too.
+
     Also joins the notes on header and pixels, counts study days from the patient's first study, and names the columns
     as the manifest does.
     """
@@ -52,7 +56,10 @@ def with_points(facts: pl.DataFrame, size: int) -> pl.DataFrame:
         )
         is_lost = pl.col(columns[0]).is_null() & pl.col(f"source_{columns[0]}").is_not_null()
         notes.append(pl.when(is_lost).then(pl.lit(f"{point} outside the grid")).otherwise(pl.lit("")))
+    is_denied = (pl.col("label") == 0).fill_null(value=False) & pl.col("opening_row").is_not_null()
+    notes.append(pl.when(is_denied).then(pl.lit(DENIED)).otherwise(pl.lit("")))
     return facts.with_columns(
+        *(pl.when(~is_denied).then(pl.col(f"opening_{axis}")).alias(f"opening_{axis}") for axis in ("row", "col")),
         notes=pl.concat_str(*notes, separator="|").str.replace_all(r"\|+", "|").str.strip_chars("|"),
         study_day=pl.col("study_day") - pl.col("study_day").min().over("patient_key"),
         pixel_spacing_mm=pl.col("spacing_row"),

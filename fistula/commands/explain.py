@@ -32,11 +32,13 @@ def run(cfg: DictConfig) -> None:
         write_whole(path, json.dumps(kept | {method: result}, indent=1) + "\n")
         maps, guess, chance = result["maps"], result["mean_opening"], result["random_point"]
         print(f"{loaded.name}: {MADE_OF[method]}, {maps['slices']} test slices with a known opening")
-        print(f"  peak within {cfg.tolerance_mm:g} mm: {_share(maps)}")
+        unit = result["unit"]
+        print(f"  peak within {cfg.tolerance_mm:g} {unit}: {_share(maps)}")
         print(f"  pointing at the mean opening: {_share(guess)}; at a random point of the body: {chance['hits']:.0%}")
         if maps["without_map"]:
             print(f"  {maps['without_map']} slices without a map: no region supported the class")
-        print(f"  mean distance: {_mm(maps)}; of the mean opening: {_mm(guess)}; of a random point: {_mm(chance)}")
+        means = (_distance(one, unit) for one in (maps, guess, chance))
+        print("  mean distance: {}; of the mean opening: {}; of a random point: {}".format(*means))
         print(f"  {_say_learned(result)}")
         print(f"  {say_verdict(loaded.folder, method=method)}")
         print(f"  kept in {path}")
@@ -47,6 +49,7 @@ def _evaluate(loaded: "LoadedRun", *, method: str, tolerance_mm: float, seed: in
     import polars as pl
 
     from fistula.explain.pointing import evaluate
+    from fistula.learning.places.points import pixel_mm_of
 
     if len(loaded.classes) != 2:
         raise DataError(f"run={loaded.folder}", "must have two classes, of which the second has an opening")
@@ -64,17 +67,19 @@ def _evaluate(loaded: "LoadedRun", *, method: str, tolerance_mm: float, seed: in
     def in_image(rows: pl.DataFrame) -> np.ndarray:
         return (rows.select("opening_row", "opening_col").to_numpy() + 0.5) * image_size / size - 0.5
 
-    return evaluate(
+    pixel_mm = pixel_mm_of(loaded.cohort, image_size=image_size)
+    result = evaluate(
         loaded.classifier,
         loaded.images(chosen["row"].to_numpy()),
         in_image(chosen),
         chosen["patient_key"].to_numpy(),
         guess=in_image(learned).mean(axis=0),
-        pixel_mm=float(loaded.cohort.record["spacing_mm"]) * size / image_size,
+        pixel_mm=pixel_mm or 100 / image_size,
         tolerance_mm=tolerance_mm,
         method=method,
         seed=seed,
     )
+    return result | {"unit": "mm" if pixel_mm else "% of the side"}
 
 
 def _say_learned(result: dict[str, Any]) -> str:
@@ -94,5 +99,5 @@ def _share(result: dict[str, Any]) -> str:
     return f"{result['hits']:.0%} ({result['hits_low']:.0%} to {result['hits_high']:.0%})"
 
 
-def _mm(result: dict[str, Any]) -> str:
-    return "n/a" if result["distance_mm"] is None else f"{result['distance_mm']:.1f} mm"
+def _distance(result: dict[str, Any], unit: str) -> str:
+    return "n/a" if result["distance_mm"] is None else f"{result['distance_mm']:.1f} {unit}"

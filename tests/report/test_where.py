@@ -188,6 +188,72 @@ def test_the_places_of_an_external_cohort_are_judged_as_the_studys_own(folder):
     assert where_outside(study, [without], resamples=50) == {}
 
 
+def change(folder, **columns):
+    """Change columns of the places that runs name."""
+    for run in folder.glob("resnet18-transfer-*"):
+        table = pl.read_parquet(run / "places.parquet")
+        table.with_columns(**columns).write_parquet(run / "places.parquet")
+
+
+def test_points_on_negative_slices_change_no_number(folder):
+    ((before,), _) = judged(write_places(folder, off=(3.0, -4.0), mm=0.5))
+    is_open = (pl.col("kind") == "opening") & pl.col("row_true").is_null()
+    change(
+        folder,
+        row_true=pl.when(is_open).then(pl.lit(1.0)).otherwise("row_true"),
+        col_true=pl.when(is_open).then(pl.lit(1.0)).otherwise("col_true"),
+    )
+    ((after,), _) = judged(folder)
+    assert after.estimates == before.estimates
+    assert after.froc.at == before.froc.at
+    assert after.clock == before.clock
+
+
+def test_one_patient_with_a_marked_finding_has_values_and_no_intervals(folder):
+    write_places(folder, off=(3.0, -4.0), mm=0.5)
+    keep = pl.col("patient_key") == "patient1"
+    change(folder, **{name: pl.when(keep).then(name) for name in ("row_true", "col_true")})
+    ((found,), _) = judged(folder)
+    assert found.slices["patient_key"].unique().to_list() == ["patient1"]
+    for name in ("near", "three", "median", "mean", "slice"):
+        assert found.estimates[name].is_defined, name
+        assert not found.estimates[name].has_interval, name
+        assert "patient" in found.estimates[name].reason
+    assert (found.estimates["median"].value, found.estimates["near"].value) == (2.5, 1.0)
+    assert not found.clock.within_one.has_interval
+    assert all("one patient" in one.reason for one in found.froc.at.values())
+    page = write_report(read_study(folder), Settings(resamples=20)).read_text()
+    assert "only one patient" in page
+
+
+def test_a_clock_is_judged_where_the_canal_is_known_and_counts_what_was_not_said(folder):
+    write_places(folder)
+    first = pl.col("patient_key").is_in(["patient1", "patient3", "patient5"])
+    canal = pl.col("kind") == "canal"
+    change(
+        folder,
+        row_true=pl.when(first | ~canal).then("row_true"),  # of the others the canal was not marked
+        row=pl.when(~canal | (pl.col("patient_key") != "patient3")).then("row"),  # and of one it was not found
+    )
+    ((found,), _) = judged(folder)
+    known = found.slices.filter(pl.col("patient_key").is_in(["patient1", "patient5"]))
+    assert (found.clock.count, found.clock.missing) == (len(known), len(known) // 2)
+    assert found.clock.within_one.value == pytest.approx(2 / 3)
+    assert found.slices["hours"].null_count() == len(found.slices) - len(known)
+    assert found.estimates["near"].value == 1.0  # distances need no canal
+
+
+def test_either_of_two_openings_of_a_patient_is_a_right_place(folder):
+    write_places(folder)
+    # Two slices of each patient are open, at two places, and each run names one of them on both.
+    marked = pl.col("kind") == "opening"
+    change(folder, col_true=pl.when(marked & pl.col("slice_key").str.ends_with("-1")).then(2.5).otherwise("col_true"))
+    ((found,), _) = judged(folder)
+    assert 0 < found.estimates["near"].value < 1
+    assert found.estimates["three"].value == 1.0
+    assert found.estimates["first"].value <= found.estimates["three"].value
+
+
 def test_the_right_slice_is_not_judged_where_slices_state_no_position(folder):
     write_places(folder)
     assert judged(folder)[0][0].estimates["slice"].is_defined

@@ -122,7 +122,7 @@ def test_the_opening_is_found_at_the_same_place_however_the_file_was_turned(writ
         table, _ = _read(path.parent, Percentile(1, 99))
         row, column = turned_point(OPENING, SHAPE, name)  # where a reader marks it in the file as it is
         marked = table.with_columns(
-            source_opening_row=pl.lit(row), source_opening_col=pl.lit(column),
+            source_opening_row=pl.lit(row), source_opening_col=pl.lit(column), label=pl.lit(1),
             source_canal_row=pl.lit(None, pl.Float64), source_canal_col=pl.lit(None, pl.Float64),
         )  # fmt: skip
         moved = with_points(marked, GRID.size)
@@ -132,6 +132,29 @@ def test_the_opening_is_found_at_the_same_place_however_the_file_was_turned(writ
         again = on_grid((row, column), table.row(0, named=True), size=GRID.size)
         np.testing.assert_allclose(again, found[name], atol=1e-9)
     assert found[turned] == pytest.approx(found[""], abs=1e-9)
+
+
+def test_an_opening_where_there_is_none_or_beyond_the_image_is_no_place_and_counted(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a" / "a.dcm", _picture(1)[0], PixelSpacing=[1, 1])
+    (slice_,) = _read(tmp_path / "a", Percentile(1, 99))[:1]
+    marks = pl.DataFrame(
+        {
+            "label": [0, 1, 1, None],
+            "source_opening_row": [5.0, 5.0, -900.0, 5.0],
+            "source_opening_col": 5.0,
+            "source_canal_row": [6.0, 6.0, 6.0, 6000.0],
+            "source_canal_col": 6.0,
+        }
+    )
+    moved = with_points(pl.concat([pl.concat([slice_.drop("notes")] * 4), marks], how="horizontal").with_columns(
+        notes=pl.lit("")
+    ), GRID.size)  # fmt: skip
+    assert moved["opening_row"].is_null().to_list() == [True, False, True, False]
+    assert moved["opening_col"].is_null().to_list() == [True, False, True, False]
+    assert moved["canal_row"].is_null().to_list() == [False, False, False, True]
+    assert moved["notes"].to_list() == [
+        "opening on a slice of the first class: not taken", "", "opening outside the grid", "canal outside the grid",
+    ]  # fmt: skip
 
 
 def test_a_point_of_the_grid_goes_back_to_where_it_came_from():

@@ -120,7 +120,8 @@ def where_outside(study: Study, externals: list[External], *, resamples: int) ->
 
 def _where(study: Study, configuration: Configuration, marks: Marks, *, resamples: int) -> Where:
     table, canals = marks
-    known = table.filter(pl.col("row_true").is_not_null())
+    # A point on a slice of the first class is none: cohorts of earlier versions may have some.
+    known = table.filter(pl.col("row_true").is_not_null() & (pl.col("label") != 0).fill_null(value=True))
     spacing = known["mm_per_pixel"]
     has_mm = bool(len(spacing)) and spacing.null_count() == 0
     scale = spacing.to_numpy() if has_mm else np.full(len(known), 100 / study.cohort.pixels.shape[1])
