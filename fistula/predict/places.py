@@ -1,6 +1,6 @@
 """Where a finding is, for each patient: the most suspicious slices, with point, distance and clock position."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,6 +106,29 @@ def say_clock(hours: float | None) -> str:
         ("6 o'clock", "12 o'clock", '')
     """
     return "" if hours is None else f"{round(hours) % 12 or 12} o'clock"
+
+
+def say_place(place: Mapping[str, Any]) -> str:
+    """Where a finding would be, as one says it to a surgeon; empty for a slice whose map has no peak.
+
+    Args:
+        place: A row of `places_of`.
+
+    Example:
+        >>> place = {"image_number": 17, "position_mm": -23.4, "row": 80.2, "clock": 6.2, "from_canal_mm": 11.8}
+        >>> say_place(place)
+        "image 17 (position -23.4 mm), at 6 o'clock, 12 mm from the center of the anal canal"
+    """
+    if place["row"] is None:
+        return ""
+    said = "a slice without a number" if place["image_number"] is None else f"image {place['image_number']}"
+    if place["position_mm"] is not None:
+        said += f" (position {place['position_mm']:.1f} mm)"
+    if place["clock"] is not None:
+        said += f", at {say_clock(place['clock'])}"
+    if place["from_canal_mm"] is not None:
+        said += f", {place['from_canal_mm']:.0f} mm from the center of the anal canal"
+    return said
 
 
 def _from_canal(

@@ -124,15 +124,17 @@ class Pane {
   mark({ kind, row, col }, box) {
     const context = this.context, ratio = window.devicePixelRatio || 1;
     const x = box.x + (col + 0.5) / this.series.cols * box.width, y = box.y + (row + 0.5) / this.series.rows * box.height;
-    context.lineWidth = 1.75 * ratio; context.strokeStyle = MARKS[kind] || MARKS.finding;
+    context.lineWidth = 1.75 * ratio; context.strokeStyle = MARKS[kind.replace("doubtful ", "")] || MARKS.finding;
     context.shadowColor = "#000"; context.shadowBlur = 3 * ratio;
     context.beginPath();
     if (kind.endsWith("canal")) {
       for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) { context.moveTo(x + 3 * dx * ratio, y + 3 * dy * ratio); context.lineTo(x + 10 * dx * ratio, y + 10 * dy * ratio); }
     } else {
+      // Broken where it is no finding: a dash is a tenth of the circle.
+      if (kind.startsWith("doubtful")) context.setLineDash([0.9 * Math.PI * ratio, 0.9 * Math.PI * ratio]);
       context.arc(x, y, 9 * ratio, 0, 2 * Math.PI); context.moveTo(x + ratio, y); context.arc(x, y, ratio, 0, 2 * Math.PI);
     }
-    context.stroke(); context.shadowBlur = 0;
+    context.stroke(); context.shadowBlur = 0; context.setLineDash([]);
   }
   words() {
     const { series, slice } = this, [center, width] = this.window, write = (name, text) => { this.say(name).textContent = text; };

@@ -21,19 +21,21 @@ from ..conftest import TINY_RUN
 def run_of_patients(study, fistula_here, tmp_path):
     """A run of the synthetic study's cohort that scores patients."""
 
-    def train(pooling):
+    def train(pooling, *further):
         target = tmp_path / "patients"
         where = f"hydra.run.dir={target}"
-        code, _, error = fistula_here("train", f"cohort={study / 'cohort'}", *TINY_RUN, "unit=patient", pooling, where)
+        code, _, error = fistula_here(
+            "train", f"cohort={study / 'cohort'}", *TINY_RUN, "unit=patient", pooling, *further, where
+        )
         assert code == 0, error
         return target
 
     return train
 
 
-@pytest.mark.parametrize("pooling", ["pooling=attention", "pooling=transformer"])
-def test_the_score_of_a_patient_is_that_of_training(run_of_patients, phantom, pooling):
-    predictor = fistula.load(run_of_patients(pooling))
+@pytest.mark.parametrize("run", [("pooling=attention",), ("pooling=transformer", "head=locate")], ids=" ".join)
+def test_the_score_of_a_patient_is_that_of_training_and_so_is_the_place(run_of_patients, phantom, run):
+    predictor = fistula.load(run_of_patients(*run))
     found = predictor.predict(phantom)
     new = found.patients.select("patient_key", pl.col("score").alias("new"), "known")
     stored = predictor.runs[0].predictions.join(new, on="patient_key")
@@ -45,6 +47,19 @@ def test_the_score_of_a_patient_is_that_of_training(run_of_patients, phantom, po
     np.testing.assert_allclose(slices["new"], slices["score"], rtol=0, atol=1e-6)
     np.testing.assert_allclose(slices["weight_new"], slices["weight"], rtol=0, atol=1e-6)
     assert set(found.patients["known"]) == {"trained on", "validated on", "tested on"}
+    if len(run) == 1:
+        assert found.places is None
+        return
+    # The place of a patient: the peak in the most suspicious of its slices, each seen alone.
+    first = found.places.filter(pl.col("rank") == 1)
+    assert sorted(first["patient_key"]) == sorted(found.patients["patient_key"])
+    highest = found.slices.group_by("patient_key").agg(pl.col("score").max())
+    assert first.join(highest, on=("patient_key", "score")).height == len(first)
+    named = pl.read_parquet(predictor.runs[0].folder / "places.parquet").filter(pl.col("kind") == "opening")
+    named = named.join(found.places, on="slice_key", suffix="_new")
+    assert len(named) > 5
+    np.testing.assert_allclose(named["grid_row"], named["row"], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(named["grid_col"], named["col"], rtol=0, atol=1e-3)
 
 
 def test_patients_of_another_cohort_are_scored_as_the_studys_own(run_of_patients):

@@ -1,3 +1,6 @@
+import numpy as np
+
+from fistula.predict.out.overlay import ringed
 from fistula.predict.out.page import stacks_of
 
 
@@ -11,7 +14,7 @@ def slice_of(key, series, position, *, patient="p"):
 def test_the_stack_of_the_most_suspicious_slice_is_shown_first_and_at_that_slice():
     slices = {"p": [slice_of("a", "first", 1.0), slice_of("b", "second", 1.0), slice_of("c", "second", 2.0)]}
     place = {"slice_key": "c", "grid_row": 223.5, "grid_col": 0.0, "grid_canal_row": None, "grid_canal_col": None}
-    shown, other = stacks_of(slices, {"p": [place]}, size=448)["p"]
+    shown, other = stacks_of(slices, {"p": [place | {"remarks": ""}]}, size=448)["p"]
     assert [one["key"] for one in shown["slices"]] == ["b", "c"]
     assert shown["start"] == 1
     assert "start" not in other
@@ -19,6 +22,19 @@ def test_the_stack_of_the_most_suspicious_slice_is_shown_first_and_at_that_slice
     assert shown["slices"][1]["marks"] == [{"kind": "opening", "row": 111.5, "col": -0.25}]
     assert shown["slices"][0]["marks"] == []
     assert shown["edges"] == ["R", "L", "A", "P"]
+    doubtful, _ = stacks_of(slices, {"p": [place | {"remarks": "the patient's answer is abstain"}]}, size=448)["p"]
+    assert [mark["kind"] for mark in doubtful["slices"][1]["marks"]] == ["doubtful opening"]
+
+
+def test_the_ring_of_what_is_no_finding_is_broken():
+    image = np.zeros((64, 64), np.uint8)
+    place = {"grid_row": 40.2, "grid_col": 20.7}
+    whole, broken = (ringed(image, place | {"remarks": words}).any(axis=2) for words in ("", "below the threshold"))
+    assert 0.3 * whole.sum() < broken.sum() < 0.7 * whole.sum()
+    assert not (broken & ~whole).any()
+    rows, columns = np.nonzero(whole)
+    assert (rows.mean(), columns.mean()) == (40, 21)
+    assert np.abs(np.hypot(rows - 40, columns - 21) - 4).max() < 1.5
 
 
 def test_without_places_every_stack_is_there_without_marks():

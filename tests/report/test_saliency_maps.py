@@ -122,6 +122,9 @@ def test_where_the_network_looked_is_laid_over_a_slice_under_the_pointer_and_in_
     assert not card.locator("canvas.map").is_visible()
     card.click()
     over = "viewer.hooks.over(viewer.active.series, viewer.active.slice)"
+    assert not page.locator("#looked").is_checked()  # a wash that hides the tract, until it is asked for
+    assert page.evaluate(over) is None
+    page.locator("#looked").check()
     assert page.evaluate("viewer.active.series.slices.some(slice => viewer.hooks.over(viewer.active.series, slice))")
     page.locator("#looked").uncheck()
     assert page.evaluate(over) is None

@@ -1,7 +1,8 @@
 """What of a slice spoke for its class, laid over the slice in colour."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -58,9 +59,14 @@ def explained_classes(predictor: Predictor, pixels: NDArray[np.uint8], channels:
     return predictor.probabilities(pixels, channels).mean(axis=0).argmax(axis=1)
 
 
-def ringed(image: NDArray[np.uint8], point: tuple[float, float]) -> NDArray[np.uint8]:
-    """A slice ``(H, W)`` as RGB with a small ring about a point, row and column, and grey as it was elsewhere."""
+def ringed(image: NDArray[np.uint8], place: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """A slice ``(H, W)`` as RGB with a small ring about a place of it, and grey as it was elsewhere.
+
+    The ring is broken into four where something is remarked of the place: it is then no finding.
+    """
     colour = np.ascontiguousarray(np.repeat(image[..., None], 3, axis=2))
-    row, column = point
-    cv2.circle(colour, (round(column), round(row)), max(4, len(image) // 40), RING, 1, cv2.LINE_AA)
+    center, radius = (round(place["grid_col"]), round(place["grid_row"])), max(4, len(image) // 40)
+    arcs = [(start, start + 45) for start in range(0, 360, 90)] if place["remarks"] else [(0, 360)]
+    for start, end in arcs:
+        cv2.ellipse(colour, center, (radius, radius), 0, start, end, RING, 1, cv2.LINE_AA)
     return colour

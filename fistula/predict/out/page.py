@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fistula.predict.out.overlay import Overlay
-from fistula.predict.places import say_clock
+from fistula.predict.places import say_clock, say_place
 from fistula.predict.predictor import Prediction
 from fistula.predict.source import Slices
 from fistula.viewer import page as viewer
@@ -39,7 +39,9 @@ def render_page(slices: Slices, prediction: Prediction, overlays: list[Overlay],
         by_patient.setdefault(row["patient_key"], []).append(row)
     places: dict[str, list[dict[str, Any]]] = {}
     for row in [] if prediction.places is None else prediction.places.iter_rows(named=True):
-        places.setdefault(row["patient_key"], []).append(row | {"hour": say_clock(row["clock"])})
+        places.setdefault(row["patient_key"], []).append(
+            row | {"hour": say_clock(row["clock"]), "said": say_place(row)}
+        )
     environment = Environment(
         loader=PackageLoader("fistula.predict"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -111,10 +113,14 @@ def picture(pixels: NDArray[np.uint8]) -> str:
 
 
 def _marks(place: dict[str, Any], scale: float) -> list[dict[str, Any]]:
-    """The finding, and the canal where it is known, in pixels of the page's picture."""
+    """The finding, doubtful where something is remarked, and the canal where it is known, in the picture's pixels."""
     points = {kind: (place[f"{name}_row"], place[f"{name}_col"]) for kind, name in POINTS.items()}
     return [
-        {"kind": kind, "row": (row + 0.5) * scale - 0.5, "col": (column + 0.5) * scale - 0.5}
+        {
+            "kind": f"doubtful {kind}" if kind == "opening" and place["remarks"] else kind,
+            "row": (row + 0.5) * scale - 0.5,
+            "col": (column + 0.5) * scale - 0.5,
+        }
         for kind, (row, column) in points.items()
         if row is not None
     ]

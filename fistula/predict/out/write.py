@@ -43,8 +43,8 @@ def draw_overlays(
             return [], []
         places = {row["slice_key"]: row for row in prediction.places.iter_rows(named=True)}
         found = [(index, places.get(key)) for index, key in enumerate(prediction.slices["slice_key"])]
-        points = [(index, (row["grid_row"], row["grid_col"])) for index, row in found if row and row["row"] is not None]
-        return [Overlay(index, ringed(slices.pixels[index], point), is_map=False) for index, point in points], []
+        marked = [(index, row) for index, row in found if row and row["row"] is not None]
+        return [Overlay(index, ringed(slices.pixels[index], row), is_map=False) for index, row in marked], []
     rows = np.arange(len(slices.pixels))
     if which == "positive":
         rows = rows[(prediction.slices["decision"] != predictor.classes[0]).to_numpy()]

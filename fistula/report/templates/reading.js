@@ -103,6 +103,7 @@ function changeView() {
   $("marks").replaceChildren(...[view().mark, ...view().warnings].filter(Boolean).map(text => element("p", "mark", text)));
   runs.forEach(unpack);
   const without = [...new Set(runs.map(run => run.without_maps).filter(Boolean))].join("; ");
+  $("looked").parentElement.parentElement.hidden = runs.every(run => run.without_maps);
   $("explained").textContent = without ? `Where the network looked is not shown (${without}).`
     : `Where the network looked (${runs[0].maps_made_of}, for the class ${view().positive}) is laid over a slice under the pointer or the focus. ${[...new Set(runs.map(run => run.maps_say))].join(" ")}`;
   rows = runs.flatMap((run, n) => run.slices.map((slice, i) => ({ run: n, at: i, slice, label: run.labels[i], score: run.scores[i],
