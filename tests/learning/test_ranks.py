@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 from hydra.utils import instantiate
+from spots import write_places
 
 from fistula.cohort.manifest import read_cohort
 from fistula.errors import FistulaError, TrainingError
@@ -132,10 +133,19 @@ def test_a_damaged_last_checkpoint_is_named(compose_train, tmp_path):
 
 
 @pytest.mark.slow
-def test_layers_that_thaw_in_turn_learn_in_several_processes_too(fistula, tmp_path):
-    cohort = write_cohort(tmp_path / "cohort", patients=21)
-    run = ["learning=gradual", "epochs=4", "hydra.run.dir=run"]
+def test_layers_that_thaw_in_turn_and_places_are_learned_in_several_processes_too(fistula, compose_train, tmp_path):
+    cohort = write_places(tmp_path / "cohort", patients=21)
+    run = ["learning=gradual", "epochs=4", "model.pretrained=false", "head=locate"]
     tiny = [text for text in DDP if not text.startswith(("learning", "epochs"))]
-    done = fistula("train", f"cohort={cohort}", *tiny, "trainer.devices=2", "model.pretrained=false", *run)
+    done = fistula("train", f"cohort={cohort}", *tiny, "trainer.devices=2", *run, "hydra.run.dir=run")
     assert done.returncode == 0, done.stdout + done.stderr
+    cfg = compose_train(*TINY_RUN, *run, cohort=cohort)
+    one = build(cfg, read_cohort(cohort), instantiate(cfg.split)(read_cohort(cohort).manifest))
+    one.classifier.load_state_dict(torch.load(tmp_path / "run" / "best.ckpt", weights_only=True)["state_dict"])
+    expected = score_parts(one.classifier, one.data, fold=0)[2]
+    places = pl.read_parquet(tmp_path / "run" / "places.parquet")
+    assert places.select("slice_key", "kind").equals(expected.select("slice_key", "kind"))
+    assert not places.select("slice_key", "kind").is_duplicated().any()
+    for name in ("row", "col", "peak"):
+        np.testing.assert_allclose(places[name], expected[name], rtol=0, atol=1e-3)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "done"

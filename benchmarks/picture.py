@@ -1,0 +1,53 @@
+"""The picture of README: what `fistula predict` says of a patient with a finding, from the page that it writes.
+
+    python benchmarks/picture.py RUN SOURCE docs/place.png
+
+`RUN` finds places (`head=locate`); of the patients below `SOURCE` the one is drawn who is called positive with the
+highest score. Needs Playwright and an installed Chromium.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import polars as pl
+from playwright.sync_api import sync_playwright
+
+ALONE = """key => {
+  document.querySelectorAll("body > header, .scroll, h2, ol, main > p").forEach(one => one.hidden = true);
+  const section = document.getElementById(key).parentElement;
+  section.querySelectorAll("h2, .scroll").forEach(one => one.hidden = false);
+  document.querySelectorAll("section").forEach(one => one.hidden = one !== section);
+  show(key);
+}"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("--chromium", default="/usr/bin/chromium")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        out = Path(made) / "predicted"
+        words = ("predict", f"run={options.run}", f"source={options.source}", f"out={out}")
+        subprocess.run([sys.executable, "-m", "fistula.cli", *words], check=True)
+        classes = json.loads((out / "summary.json").read_text())["classes"]
+        patients = pl.read_csv(out / "patients.csv").sort("score", descending=True)
+        found = patients.filter(pl.col("answer") == classes[-1])["patient_key"]
+        with sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=options.chromium, args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 880, "height": 900}, color_scheme="light")
+            page.goto((out / "index.html").as_uri())
+            page.evaluate(ALONE, found[0])
+            page.wait_for_timeout(500)
+            page.locator("main").screenshot(path=options.picture)
+            browser.close()
+
+
+if __name__ == "__main__":
+    main()
