@@ -32,6 +32,8 @@ def test_the_ring_of_what_is_no_finding_is_broken():
     whole, broken = (ringed(image, place | {"remarks": words}).any(axis=2) for words in ("", "below the threshold"))
     assert 0.3 * whole.sum() < broken.sum() < 0.7 * whole.sum()
     assert not (broken & ~whole).any()
+    assert not broken[40].any()
+    assert not broken[:, 21].any()
     rows, columns = np.nonzero(whole)
     assert (rows.mean(), columns.mean()) == (40, 21)
     assert np.abs(np.hypot(rows - 40, columns - 21) - 4).max() < 1.5

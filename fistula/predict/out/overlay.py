@@ -66,7 +66,10 @@ def ringed(image: NDArray[np.uint8], place: Mapping[str, Any]) -> NDArray[np.uin
     """
     colour = np.ascontiguousarray(np.repeat(image[..., None], 3, axis=2))
     center, radius = (round(place["grid_col"]), round(place["grid_row"])), max(4, len(image) // 40)
-    arcs = [(start, start + 45) for start in range(0, 360, 90)] if place["remarks"] else [(0, 360)]
-    for start, end in arcs:
-        cv2.ellipse(colour, center, (radius, radius), 0, start, end, RING, 1, cv2.LINE_AA)
+    cv2.circle(colour, center, radius, RING, 1, cv2.LINE_AA)
+    if place["remarks"]:  # gaps as long as what stays, up, down, left and right
+        rows, columns = np.ogrid[: image.shape[0], : image.shape[1]]
+        angle = np.degrees(np.arctan2(rows - center[1], columns - center[0])) % 90
+        is_gap = np.abs(angle - 45) > 22.5
+        colour[is_gap] = image[is_gap][:, None]
     return colour
