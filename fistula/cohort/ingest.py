@@ -41,8 +41,8 @@ PACKAGES = ("fistula", "pydicom", "numpy", "pillow", "polars")
 UNSTORED = ("file", "member")  # these name files
 # What the survey keeps of the patients of the cohort alone.
 PERSONAL = (
-    "age", "sex", "study_day", "birth_key", "person_key", "issuer_key", "institution_key", "name_keys", "device_key",
-    "born", "height", "second",
+    "age", "sex", "study_day", "birth_key", "person_key", "issuer_key", "institution_key", "alike_key", "name_keys",
+    "device_key", "born", "height", "second",
 )  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def choose(survey: Survey, *, keep: KeepRules | None, look: Look, policies: Poli
     wanted, others = _wanted(survey, images, keep)
     wanted, copies = without_copies(survey, wanted, look, policies.same_uid)
     flow.add("right sequence", wanted, unit="slices", excluded=Counter(others["reason"]) + copies)
-    noted = {"copies of another file": copies.total(), "persons suspected under two ids": suspected_persons(wanted)}
+    noted = {"copies of another file": copies.total()}
     # The table names the series as the file does; one cut into a series a slice is put together again.
     wanted = with_volumes(_as_filed(wanted))
     return Chosen(wanted, _as_filed(pl.concat([refused, others])), noted)
@@ -83,12 +83,6 @@ def choose(survey: Survey, *, keep: KeepRules | None, look: Look, policies: Poli
 def _as_filed(facts: pl.DataFrame) -> pl.DataFrame:
     """With series and patient as the files name them, whatever becomes of them."""
     return facts.with_columns(file_series="series_key", file_patient="patient_key")
-
-
-def suspected_persons(facts: pl.DataFrame) -> int:
-    """How many birth date, sex and study date together stand under more than one patient."""
-    named = facts.filter(pl.col("person_key").fill_null("") != "")
-    return len(named.group_by("person_key").agg(pl.col("patient_key").n_unique()).filter(pl.col("patient_key") > 1))
 
 
 def refuse_files(survey: Survey, facts: pl.DataFrame, *, key: str, policy: str, rule: str) -> None:

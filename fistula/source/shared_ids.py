@@ -23,7 +23,7 @@ GROWN_UP = 20.0  # years
 
 
 def refuse_shared_ids(images: pl.DataFrame, remedy: str) -> None:
-    """Refuse a PatientID under which several people seem to stand.
+    """Refuse a PatientID under which several people seem to stand, and a person under two spellings of one.
 
     Raises:
         DataError: With what speaks for it, and how many ids it concerns.
@@ -32,6 +32,9 @@ def refuse_shared_ids(images: pl.DataFrame, remedy: str) -> None:
     if any(counts.row(0)):
         found = "; ".join(f"{count} with {why}" for why, count in counts.row(0, named=True).items() if count)
         raise DataError("source", "a PatientID must be one person's", found=found, remedy=remedy)
+    if spelt := len(_under_two(images, ["alike_key", "birth_key"])):
+        found = f"{spelt} that differ in case, signs or leading zeros alone, with one birth date"
+        raise DataError("source", "a person must have one PatientID", found=found, remedy=remedy)
 
 
 def apart(images: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -46,7 +49,7 @@ def apart(images: pl.DataFrame) -> tuple[pl.DataFrame, int]:
 
 
 def doubts(images: pl.DataFrame) -> dict[str, int]:
-    """How many PatientIDs have each of what is seldom so of one person, and yet may be; none that is sure.
+    """How many PatientIDs, or people, have each of what is seldom so of one person, and yet may be; none that is sure.
 
     Args:
         images: Columns of a survey's facts.
@@ -64,12 +67,24 @@ def doubts(images: pl.DataFrame) -> dict[str, int]:
         f"with heights that differ by more than {TALLER} cm": heights.filter(pl.col("range") > TALLER),
         "with more than half of all studies": studies.filter((pl.col("study_key") >= most) & one_of_many),
     }
-    counts = {why: rows["patient_key"].n_unique() for why, rows in found.items()}
-    return {
-        f"PatientIDs {why}, perhaps of several people (patient= parts them)": count
-        for why, count in counts.items()
-        if count
+    counts = {
+        f"PatientIDs {why}, perhaps of several people (patient= parts them)": rows["patient_key"].n_unique()
+        for why, rows in found.items()
     }
+    named = images.with_columns(name=pl.col("name_keys").list.sort().list.join(" ").fill_null(""))
+    same = {
+        "people with several PatientIDs, by birth date, sex and study date": ["person_key"],
+        "people with several PatientIDs, by birth date, sex and name": ["birth_key", "sex", "name"],
+        "groups of PatientIDs that differ in case, signs or leading zeros alone": ["alike_key"],
+    }
+    counts |= {doubt: len(_under_two(named, key)) for doubt, key in same.items()}
+    return {doubt: count for doubt, count in counts.items() if count}
+
+
+def _under_two(images: pl.DataFrame, key: list[str]) -> pl.DataFrame:
+    """The values of columns that several PatientIDs have in common; none that is unknown."""
+    known = images.filter(pl.all_horizontal(pl.col(name).fill_null("") != "" for name in key))
+    return known.group_by(key).agg(pl.col("patient_key").n_unique()).filter(pl.col("patient_key") > 1)
 
 
 def suspected(told: pl.DataFrame) -> pl.DataFrame:

@@ -244,6 +244,13 @@ def test_text_in_an_unknown_character_set_is_refused_unless_it_needs_none(one_pa
     assert pydicom.dcmread(tmp_path / "sr.dcm").PatientName == "Mueller^J"
 
 
+@pytest.mark.parametrize("keyword", ["PatientName", "PatientID"])
+def test_two_names_or_ids_are_refused_in_words(one_patient, tmp_path, keyword):
+    part = with_bytes(sorted(one_patient.glob("*.dcm"))[0], tmp_path / "source.dcm", **{keyword: b"A\\B "})
+    with pytest.raises(DataError, match=f"a source image has several values of {keyword}"):
+        read_source(part, limit=1 << 30)
+
+
 @pytest.mark.parametrize("modality", [*PROCEDURES, "OT"])
 def test_the_procedure_is_that_of_the_modality_in_a_code_of_the_standard(sources, tmp_path, modality):
     for source in sources:
@@ -280,6 +287,11 @@ NAMES = {
     "GB18030": ("GB18030", "李^明".encode("gb18030"), "李^明"),
     "GBK": ("GBK", "李^明".encode("gbk"), "李^明"),
     "UTF-8": ("ISO_IR 192", "李^明".encode(), "李^明"),
+    "UTF-8 under its own name": ("UTF-8", "李^明".encode(), "李^明"),
+    "Latin-1 misspelt": ("ISO-IR 100", "Müller^J".encode("latin-1"), "Müller^J"),
+    "Latin-9": ("ISO_IR 203", "Šimon^J".encode("iso8859_15"), "Šimon^J"),
+    "Cyrillic": ("ISO_IR 144", "Люксембург".encode("iso8859_5"), "Люксембург"),
+    "Thai": ("ISO_IR 166", "สมชาย".encode("tis-620"), "สมชาย"),
 }
 
 

@@ -21,7 +21,9 @@ def images(*rows, **columns):
         }
         for place, (number, said, study) in enumerate(rows)
     ]
-    told = {"birth_key": "", "issuer_key": "", "institution_key": "", "device_key": "", "sex": ""}
+    told = dict.fromkeys(
+        ("birth_key", "issuer_key", "institution_key", "device_key", "alike_key", "person_key", "sex"), ""
+    )
     told |= {"is_default_id": False, "age": 50.0, "study_day": 0, "image_type": "ORIGINAL"} | columns
     return pl.DataFrame(table, schema_overrides={"said_patient": pl.String()}).with_columns(
         pl.Series(name, value) if isinstance(value, list) else pl.lit(value).alias(name) for name, value in told.items()
@@ -150,6 +152,18 @@ def test_an_id_that_has_more_than_half_of_many_studies_is_counted_even_with_a_bi
     others = [("8", None, "t"), ("9", None, "u")]
     assert "PatientIDs with more than half of all studies" in "".join(doubts(images(*one, *others, **BORN)))
     assert doubts(images(*one[:4], *others, **BORN)) == {}
+
+
+@pytest.mark.parametrize(("births", "is_refused"), [("dd", True), ("de", False), (("d", ""), False)])
+def test_two_spellings_of_an_id_are_one_persons_where_the_birth_date_is(births, is_refused):
+    facts = images(("07", None, "s"), ("7", None, "t"), alike_key="7", birth_key=list(births), sex="F")
+    if is_refused:
+        with pytest.raises(DataError, match="a person must have one PatientID, found 1 that differ in case, signs or"):
+            keys("compared", facts)
+    else:
+        assert keys("compared", facts) == ["header 07", "header 7"]
+        doubt = "groups of PatientIDs that differ in case, signs or leading zeros alone"
+        assert doubts(facts)[doubt] == 1
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from fistula.dicom.pixels.decode import decode
 from fistula.dicom.timing import TimeLimit
 from fistula.labels.matching import match
 from fistula.labels.tables.lines import Labels
-from fistula.source.choose import suspected_persons
 from fistula.source.rules import KeepRules
 from fistula.source.shared_ids import doubts
 from fistula.source.slices import is_risky
@@ -174,9 +173,6 @@ def suspicions(survey: Survey, *, labels: Labels | None, look: Look) -> list[str
     found.append((int(images["notes"].str.contains("text-like").sum()), "slices have a bright text-like corner"))
     named = images.filter(pl.col("slice_key") != "")
     found.append((len(named) - named["slice_key"].n_unique(), "slices are copies of an instance that is there already"))
-    found.append(
-        (suspected_persons(images), "persons (birth date, sex, study date) stand under more than one PatientID")
-    )
     found.append(
         (
             int(images["notes"].str.contains("no PatientID").sum()),

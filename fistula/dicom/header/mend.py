@@ -6,16 +6,24 @@ element is written anew, so that every reader after, pydicom's decoders among th
 """
 
 import struct
-from dataclasses import dataclass, field
 from typing import Any
 
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from fistula.dicom.header.raw import is_absent, is_empty
-from fistula.dicom.header.spelling import Form, element_at, numbers_of, parts_of_element, standard_vr, tag_of
-from fistula.dicom.outcome import Refused
+from fistula.dicom.header.raw import is_absent, is_empty, plain_numbers
+from fistula.dicom.header.signs import mend_signs
+from fistula.dicom.header.spelling import (
+    OTHERWISE,
+    Form,
+    Mended,
+    element_at,
+    numbers_of,
+    parts_of_element,
+    standard_vr,
+    tag_of,
+)
 from fistula.dicom.parse import number, whole
 
 WHOLE, SPACING = Form(is_whole=True), Form(num_values=2, low=1e-4, high=1e3)
@@ -26,7 +34,6 @@ NUMBERS = dict.fromkeys(
     ),
     WHOLE,
 )  # fmt: skip
-PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 PHOTOMETRICS = frozenset(
     (
@@ -40,6 +47,11 @@ WORDS = {
 }
 SLOPE, INTERCEPT = "RescaleSlope", "RescaleIntercept"
 WINDOW = ("WindowCenter", "WindowWidth")
+# What parts volumes, and stops no image that lacks it.
+PARTING = (
+    "EchoTime", "InversionTime", "FlipAngle", "TriggerTime", "KVP", "DiffusionBValue", "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+)  # fmt: skip
 # What stands in which functional group of an enhanced object (PS3.3 C.7.6.16.2), and in a classic object itself.
 GROUPS: dict[str, dict[str, Form]] = {
     "PixelValueTransformationSequence": {SLOPE: Form(), INTERCEPT: Form()},
@@ -49,27 +61,8 @@ GROUPS: dict[str, dict[str, Form]] = {
     "PixelMeasuresSequence": dict.fromkeys(SPACINGS, SPACING),
 }
 PER_FRAME, SHARED = "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"
-OTHERWISE = "read otherwise than it is written"
 ITEM = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # begins the item of a sequence, in either byte order
 TABLES = ("ModalityLUTSequence", "VOILUTSequence")
-
-
-@dataclass
-class Mended:
-    """What became of a header.
-
-    Attributes:
-        notes: What was read otherwise than it is written; each a sentence on the element.
-        unreadable: Elements that are there and cannot be read.
-    """
-
-    notes: set[str] = field(default_factory=set)
-    unreadable: list[str] = field(default_factory=list)
-
-    def require(self) -> None:
-        """Raise Refused if an element that pixels or geometry depend on cannot be read."""
-        if self.unreadable:
-            raise Refused(f"{self.unreadable[0]} that cannot be read", "Correct the header, or export it again")
 
 
 def mend(dataset: Dataset) -> Mended:
@@ -79,11 +72,12 @@ def mend(dataset: Dataset) -> Mended:
         _mend(dataset, keyword, NUMBERS[keyword], mended)
     for keyword in WORDS:
         _mend_word(dataset, keyword, mended)
-    for keyword in TABLES:
-        _items(dataset, keyword, mended)
+    tables = {keyword: _items(dataset, keyword, mended) for keyword in TABLES}
+    for keyword in PARTING:
+        _mend_parting(dataset, keyword, mended)
     if is_empty(dataset, "ImagePositionPatient"):
         _mend(dataset, "SliceLocation", Form(low=-1e5, high=1e5), mended)
-    _mend_padding(dataset, mended)
+    mend_signs(dataset, tables["ModalityLUTSequence"], mended)
     _mend_group(dataset, GROUPS, mended)
     groups = [*_items(dataset, PER_FRAME, mended), *_items(dataset, SHARED, mended)]
     for group in groups:
@@ -131,6 +125,16 @@ def _mend(place: Dataset, keyword: str, form: Form, mended: Mended) -> bool:
     return bool(values)
 
 
+def _mend_parting(place: Dataset, keyword: str, mended: Mended) -> None:
+    """Mend an element without which an image can be read; one that cannot be read is noted."""
+    element = element_at(place, tag_of(keyword))
+    if element is None or plain_numbers(element, keyword) is not None:
+        return
+    own = Mended()
+    _mend(place, keyword, Form(), own)
+    mended.notes |= own.notes | {f"{keyword} that cannot be read" for keyword in own.unreadable}
+
+
 def _is_plain(element: Any, keyword: str, form: Form) -> bool:
     """Whether it is one whole number of the dictionary's type, as nearly all are; spares the rest for all these."""
     return (
@@ -141,43 +145,6 @@ def _is_plain(element: Any, keyword: str, form: Form) -> bool:
         and element.value is not None
         and len(element.value) == 2
     )
-
-
-def _mend_padding(dataset: Dataset, mended: Mended) -> None:
-    """Bring padding values to the sign that PixelRepresentation says (PS3.3 C.7.5.1.1.2)."""
-    if all(is_absent(dataset, keyword) for keyword in PADDING):
-        return
-    is_signed = whole(dataset, "PixelRepresentation") == 1
-    bits = [whole(dataset, keyword) for keyword in ("BitsStored", "BitsAllocated")]
-    for keyword in PADDING:
-        element = element_at(dataset, tag_of(keyword))
-        if element is None:
-            continue
-        vr = element.VR
-        try:
-            values, _ = numbers_of(element, keyword, WHOLE)
-        except (ValueError, OverflowError, struct.error):
-            mended.unreadable.append(keyword)
-            continue
-        if not values:
-            _put(dataset, keyword, None)
-            continue
-        stated = int(values[0])
-        meant = _with_sign(stated, [count for count in bits if count and 0 < count <= 64], is_signed=is_signed)
-        # Implicit VR does not say the sign; there the bytes alone are no misspelling.
-        if (vr is not None and meant != stated) or vr not in (None, "US", "SS", "US or SS"):
-            mended.notes.add(f"{keyword} {OTHERWISE}")
-        dataset[tag_of(keyword)] = DataElement(tag_of(keyword), "SL", meant)
-
-
-def _with_sign(value: int, bits: list[int], *, is_signed: bool) -> int:
-    """The value of a pixel that has the same bits; the value itself where no pixel has."""
-    for count in bits:
-        low, high = (-(1 << count - 1), (1 << count - 1) - 1) if is_signed else (0, (1 << count) - 1)
-        for shifted in (value, value - (1 << count), value + (1 << count)):
-            if low <= shifted <= high:
-                return shifted
-    return value
 
 
 def _mend_word(dataset: Dataset, keyword: str, mended: Mended) -> None:

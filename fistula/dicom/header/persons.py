@@ -1,6 +1,7 @@
 """Whose an object is: pseudonyms of what its header says of the person, to hold one fact against others."""
 
 import re
+import unicodedata
 from datetime import date
 from typing import Any
 
@@ -37,7 +38,8 @@ def person_facts(
         `is_default_id`, whether it is a word that many people may share and no birth date tells apart (1 January
         does not: it is what de-identification leaves of a year); `issuer_key`, `birth_key`, `institution_key`
         and `person_key` (birth date, sex and day together), each empty where the header does not say; `name_keys`, of
-        the words of the name; `device_key`, of the scanner; and on secret scales of the patient's `born`, the day of
+        the words of the name; `device_key`, of the scanner; `alike_key`, the patient's of all ids that differ in case,
+        blanks, other signs or leading zeros alone; and on secret scales of the patient's `born`, the day of
         birth that the stated age comes to, `height` in cm, and `second`, when the image was taken.
     """
     patient, sex = text(dataset, "PatientID"), text(dataset, "PatientSex")
@@ -60,9 +62,15 @@ def person_facts(
         "is_default_id": DEFAULTS.fullmatch(re.sub(r"[\W_]", "", patient)) is not None
         and (birth is None or (birth.month, birth.day) == (1, 1)),
         **{f"{kind}_key": pseudonyms(kind, value) if value else "" for kind, value in told.items()},
+        "alike_key": pseudonyms("patient", _plain(patient)) if patient else "",
         "name_keys": [pseudonyms("name", word) for word in _name(dataset)],
         **{scale: None if value is None else pseudonyms.hidden(scale, key, value) for scale, value in numbers.items()},
     }
+
+
+def _plain(patient: str) -> str:
+    """A PatientID without what spreadsheets and typists add or take away."""
+    return re.sub(r"[\W_]", "", unicodedata.normalize("NFKC", patient)).upper().lstrip("0") or patient
 
 
 def _name(dataset: Dataset) -> list[str]:

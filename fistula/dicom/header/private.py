@@ -7,12 +7,12 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from fistula.dicom.header.spelling import element_at, values_in
+from fistula.dicom.header.spelling import decimal, element_at, values_in
 from fistula.dicom.outcome import Refused
 
 
 class Private:
-    """A view of the private elements of a data set; the creator's name is compared without blanks at its ends."""
+    """A view of the private elements of a data set; creators are compared without case, and blanks at their ends."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -23,13 +23,13 @@ class Private:
         found: dict[tuple[int, str], list[int]] = {}
         for tag in self.dataset.keys():  # noqa: SIM118 - a data set iterates over its elements
             if tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF:
-                name = _text(element_at(self.dataset, tag), "LO")
+                name = _text(element_at(self.dataset, tag), "LO").upper()
                 found.setdefault((tag >> 16, name), []).append(tag & 0xFF)
         return found
 
     def element(self, group: int, creator: str, offset: int) -> Any:
         """Number `offset` of a block that `creator` has reserved in `group`, raw or converted; None if absent."""
-        for block in self.blocks.get((group, creator), []):
+        for block in self.blocks.get((group, creator.upper()), []):
             if (element := element_at(self.dataset, group << 16 | block << 8 | offset)) is not None:
                 return element
         return None
@@ -48,7 +48,7 @@ class Private:
         """
         element = self.element(group, creator, offset)
         try:
-            return [float(value) for value in values_in(element, vr)] if element is not None else []
+            return [decimal(value) for value in values_in(element, vr)] if element is not None else []
         except (ValueError, OverflowError) as error:
             raise Refused("a maker's own element that cannot be read", "Export it again") from error
 

@@ -3,6 +3,7 @@
 import math
 import re
 import struct
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
+from fistula.dicom.outcome import Refused
+
 TEXTS = frozenset(
     ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]
 )
@@ -19,8 +22,27 @@ BINARIES = {"US": "H", "US or SS": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "
 UNNAMED = ("UN", "OB", "OW")  # bytes of which the dictionary says what they are
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 COMMA = re.compile(r"[+-]?(\d*),(\d+)([eE][+-]?\d+)?")
+OTHERWISE = "read otherwise than it is written"
 BLANK = " \0\t\r\n"
 CONTROLS = frozenset(b"\0\t\r\n")
+
+
+@dataclass
+class Mended:
+    """What became of a header.
+
+    Attributes:
+        notes: What was read otherwise than it is written; each a sentence on the element.
+        unreadable: Elements that are there and cannot be read.
+    """
+
+    notes: set[str] = field(default_factory=set)
+    unreadable: list[str] = field(default_factory=list)
+
+    def require(self) -> None:
+        """Raise Refused if an element that pixels or geometry depend on cannot be read."""
+        if self.unreadable:
+            raise Refused(f"{self.unreadable[0]} that cannot be read", "Correct the header, or export it again")
 
 
 class Form(NamedTuple):
@@ -83,6 +105,15 @@ def _number(word: str, form: Form) -> tuple[float, bool]:
     if thousands and form.low <= float(word.replace(",", "")) <= form.high:
         raise ValueError(word)
     return float(word.replace(",", ".")), False
+
+
+def decimal(value: Any) -> float:
+    """A number, or one in text, be it with a decimal comma.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    return _number(value, Form())[0] if isinstance(value, str) else float(value)
 
 
 def parts_of_element(element: Any, keyword: str) -> tuple[list[Any], bool]:

@@ -27,6 +27,7 @@ NAMES = (
     "ReferringPhysicianName",
 )
 LARGEST = 2**31 - 1  # of a value of IS
+python_encoding.setdefault("ISO_IR 203", "iso8859_15")  # of the standard since 2023; pydicom has yet to know it
 
 
 def read_source(part: Part, *, limit: int, frame: int = 0, left_empty: set[str] | None = None) -> Dataset:
@@ -42,7 +43,8 @@ def read_source(part: Part, *, limit: int, frame: int = 0, left_empty: set[str] 
         left_empty: Gets the keywords of what could not be read.
 
     Raises:
-        DataError: If it cannot be read, lacks a UID, or its text is in a character set that nobody knows.
+        DataError: If it cannot be read, lacks a UID, has two names or ids, or its text is in a character set that
+            nobody knows.
     """
     try:
         with open_part(part, limit=limit) as file:
@@ -83,6 +85,8 @@ def _presentable(source: Dataset, frame: int, left_empty: set[str]) -> Dataset:
 def _copy_names(source: Dataset, found: Dataset) -> None:
     """Copy `NAMES`: as bytes where one character set is stated by its name, or none; else as UTF-8."""
     charset = source.get(CHARSET)
+    if isinstance(charset, str) and charset not in python_encoding and (spelt := _spelt(charset)) in python_encoding:
+        source.SpecificCharacterSet = charset = spelt
     plain = charset is None or (isinstance(charset, str) and charset in python_encoding and "2022" not in charset)
     if plain:
         if charset:
@@ -94,6 +98,8 @@ def _copy_names(source: Dataset, found: Dataset) -> None:
         setattr(found, CHARSET, "ISO_IR 192")
     for keyword in NAMES:
         if keyword in source:
+            if "\\" in text(source, keyword):
+                raise DataError("dicom", f"a source image has several values of {keyword}")
             found[keyword] = source[keyword]
         elif keyword != "IssuerOfPatientID":
             setattr(found, keyword, "")
@@ -107,6 +113,13 @@ def _refuse_unknown(source: Dataset, charsets: list[str]) -> None:
     is_basic = all(value.isascii() if isinstance(value, bytes) else str(value).isascii() for value in values)
     if unknown and not is_basic:
         raise DataError("dicom", "a source image has text in a character set that is unknown")
+
+
+def _spelt(charset: str) -> str:
+    """A character set's name as the standard spells it, of the ways in which others do."""
+    if re.fullmatch(r"UTF[-_ ]?8", charset, re.IGNORECASE):
+        return "ISO_IR 192"
+    return re.sub(r"^ISO[-_ ]?(8859[-_ ])?IR[-_ ]?(\d+)$", r"ISO_IR \2", charset.upper())
 
 
 def _without_escapes(dataset: Dataset, element: Any) -> None:

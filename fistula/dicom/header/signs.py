@@ -1,0 +1,71 @@
+"""Give values whose sign is that of the pixels this sign, whatever value representation they are written in."""
+
+import struct
+
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+
+from fistula.dicom.header.raw import is_absent
+from fistula.dicom.header.spelling import OTHERWISE, Form, Mended, element_at, numbers_of, standard_vr, tag_of
+from fistula.dicom.parse import whole
+
+PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+TABLE = Form(num_values=3, is_whole=True)
+
+
+def mend_signs(dataset: Dataset, tables: list[Dataset], mended: Mended) -> None:
+    """Mend padding values, and the first values of the modality tables that are given."""
+    _mend_padding(dataset, mended)
+    _mend_tables(dataset, tables, mended)
+
+
+def _mend_padding(dataset: Dataset, mended: Mended) -> None:
+    """Bring padding values to the sign that PixelRepresentation says (PS3.3 C.7.5.1.1.2)."""
+    if all(is_absent(dataset, keyword) for keyword in PADDING):
+        return
+    is_signed = whole(dataset, "PixelRepresentation") == 1
+    bits = [whole(dataset, keyword) for keyword in ("BitsStored", "BitsAllocated")]
+    for keyword in PADDING:
+        element = element_at(dataset, tag_of(keyword))
+        if element is None:
+            continue
+        vr = element.VR
+        try:
+            values, _ = numbers_of(element, keyword, Form(is_whole=True))
+        except (ValueError, OverflowError, struct.error):
+            mended.unreadable.append(keyword)
+            continue
+        if not values:
+            dataset[tag_of(keyword)] = DataElement(tag_of(keyword), standard_vr(keyword), None)
+            continue
+        stated = int(values[0])
+        meant = _with_sign(stated, [count for count in bits if count and 0 < count <= 64], is_signed=is_signed)
+        # Implicit VR does not say the sign; there the bytes alone are no misspelling.
+        if (vr is not None and meant != stated) or vr not in (None, "US", "SS", "US or SS"):
+            mended.notes.add(f"{keyword} {OTHERWISE}")
+        dataset[tag_of(keyword)] = DataElement(tag_of(keyword), "SL", meant)
+
+
+def _mend_tables(dataset: Dataset, tables: list[Dataset], mended: Mended) -> None:
+    """Bring the first value that a modality table maps to the sign of the pixels (PS3.3 C.11.1.1.1)."""
+    for item in tables:
+        try:
+            values, _ = numbers_of(element_at(item, tag_of("LUTDescriptor")), "LUTDescriptor", TABLE)
+        except (AttributeError, ValueError, OverflowError, struct.error):
+            mended.unreadable.append("LUTDescriptor")
+            continue
+        entries, first, bits = (int(value) for value in values)
+        meant = _with_sign(first, [16], is_signed=whole(dataset, "PixelRepresentation") == 1)
+        if meant != first:
+            mended.notes.add(f"LUTDescriptor {OTHERWISE}")
+        item[tag_of("LUTDescriptor")] = DataElement(tag_of("LUTDescriptor"), "SL", [entries & 0xFFFF, meant, bits])
+
+
+def _with_sign(value: int, bits: list[int], *, is_signed: bool) -> int:
+    """The value of a pixel that has the same bits; the value itself where no pixel has."""
+    for count in bits:
+        low, high = (-(1 << count - 1), (1 << count - 1) - 1) if is_signed else (0, (1 << count) - 1)
+        for shifted in (value, value - (1 << count), value + (1 << count)):
+            if low <= shifted <= high:
+                return shifted
+    return value
