@@ -15,7 +15,7 @@ from fistula.cohort.split_table import write_split
 from fistula.cohort.study_copy import link_cohort
 from fistula.errors import ConfigError, as_typed
 from fistula.folder import write_whole
-from fistula.learning.training.ranks import end_with_parent, followers, is_follower, is_of_srun
+from fistula.learning.training.ranks import end_with_parent, ending_together, followers, is_follower, is_of_srun
 from fistula.sweep.engines.job import arguments_of
 from fistula.sweep.folder.ownership import Claim, claim
 from fistula.sweep.folder.provenance import commit, versions
@@ -29,9 +29,11 @@ log = logging.getLogger(__name__)
 
 def run(cfg: DictConfig) -> None:
     """Train one run into its folder, unless it is there already."""
-    if is_follower():
-        _follow(cfg)
-        return
+    with ending_together():
+        _follow(cfg) if is_follower() else _lead(cfg)
+
+
+def _lead(cfg: DictConfig) -> None:
     try:
         _refuse_unasked_study()
         plan = Planner().plan(cfg)
@@ -80,7 +82,8 @@ def _train(plan: RunPlan) -> None:
         if plan.folder.record():
             log.error("%s failed: %s", plan.name, str(error) or type(error).__name__)
             try:
-                plan.folder.fail(error)
+                if not _has_failed_elsewhere(plan):
+                    plan.folder.fail(error)
             except OSError as full:
                 log.error("%s: that could not be recorded (%s)", plan.name, full)
         raise
@@ -104,9 +107,21 @@ def _follow(cfg: DictConfig) -> None:
     if not is_of_srun():
         end_with_parent()
     plan = Planner().plan(cfg)
+    if plan.folder.is_done:  # Slurm has started this process nevertheless
+        return
     from fistula.learning.experiment import build
 
-    build(plan.cfg, plan.cohort, plan.table, micro_batches=plan.folder.record().get("micro_batches")).fit()
+    try:
+        build(plan.cfg, plan.cohort, plan.table, micro_batches=plan.folder.record().get("micro_batches")).fit()
+    except Exception as error:
+        if is_of_srun() and plan.folder.record().get("state") == "running":
+            plan.folder.fail(error)  # the process that leads would know of a lost connection alone
+        raise
+
+
+def _has_failed_elsewhere(plan: RunPlan) -> bool:
+    """Whether another task of Slurm's has recorded why this one has lost it."""
+    return is_of_srun() and plan.folder.record().get("state") == "failed"
 
 
 def _give_up(plan: RunPlan, error: BaseException) -> None:

@@ -11,7 +11,6 @@ import polars as pl
 import pytorch_lightning
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from fistula.cohort.manifest import Cohort
 from fistula.cohort.thinning import thinned
@@ -30,9 +29,8 @@ from fistula.learning.data.slices import Resize
 from fistula.learning.losses import are_grades
 from fistula.learning.places.points import kinds_of, pixel_mm_of
 from fistula.learning.training.checkpoints import AtomicCheckpointIO, BestWeights, LastCheckpoint, epoch_of
-from fistula.learning.training.hardware import num_processes, settings
+from fistula.learning.training.hardware import check_shares, environment, num_processes, settings
 from fistula.learning.training.pruning import pruning
-from fistula.learning.training.ranks import is_of_srun
 from fistula.learning.training.results import ChooseThreshold, flat_metrics, summarize
 from fistula.learning.training.scoring import score_parts
 from fistula.learning.training.trackers import Trackers
@@ -213,6 +211,7 @@ def build(
         ),
         covariates=standardised_on(data.known, cfg.covariates, num_classes=data.num_classes),
     )
+    check_shares({part: len(data.bags[part]) for part in ("train", "val")}, num_processes(cfg.trainer))
     choose = make(cfg.operating_point)
     for key, pipeline in (("augmentation", data.augmentation), ("expansion", data.expansion)):
         try_pipeline(pipeline, backbone.input_size, key=key)
@@ -243,8 +242,7 @@ def build(
             *bar,
         ],
         logger=tracker,
-        # Inside an allocation of Slurm's, Lightning would take the ranks of its tasks for those of the processes here.
-        plugins=[AtomicCheckpointIO(), *([] if is_of_srun() else [LightningEnvironment()])],
+        plugins=[AtomicCheckpointIO(), environment()],
         enable_progress_bar=bool(bar),
     )
     return Experiment(folder, cfg.split.fold, data, classifier, trainer, tracker, choose, cfg.aggregation)

@@ -97,6 +97,6 @@ def pooled(
         of_bags = None if known is None else known.to(device)
         ordered = of_run[torch.from_numpy(order)]
         bags, own, _ = run.classifier.pool(ordered, sizes.tolist(), positions.to(device), of_bags)
-        found.append(bags.double().cpu().numpy())
-        weights[order] += own.double().cpu().numpy() / len(runs)
+        found.append(bags.cpu().double().numpy())
+        weights[order] += own.cpu().double().numpy() / len(runs)
     return np.stack(found), weights

@@ -4,7 +4,7 @@ from pytorch_lightning import Trainer
 
 from fistula.errors import ConfigError
 from fistula.learning.training import hardware
-from fistula.learning.training.hardware import device_of, num_processes, settings
+from fistula.learning.training.hardware import check_shares, device_of, num_processes, settings
 
 AUTO = {"accelerator": "cpu", "devices": 1, "precision": "auto", "deterministic": "auto", "benchmark": "auto"}
 
@@ -45,6 +45,26 @@ def test_a_processor_is_exact_and_a_card_fast_unless_told_otherwise(four_cards, 
     assert settings(card | exact) == {}
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     assert settings(card)["precision"] == "32-true"
+
+
+def test_without_a_card_auto_is_the_processor_and_nothing_else_that_lightning_may_find():
+    assert settings(AUTO | {"accelerator": "auto"})["accelerator"] == "cpu"
+
+
+def test_the_tasks_of_two_machines_are_counted_and_each_has_its_devices(four_cards, monkeypatch):
+    trainer = AUTO | {"accelerator": "gpu", "devices": 4}
+    assert num_processes(trainer) == 4
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
+    monkeypatch.setenv("SLURM_STEP_NUM_NODES", "2")
+    assert num_processes(trainer) == 8
+    assert settings(trainer)["num_nodes"] == 2
+    assert settings(AUTO | {"devices": 3})["devices"] == 3
+
+
+def test_a_process_without_a_patient_of_its_own_is_refused():
+    check_shares({"train": 20, "val": 4}, 4)
+    with pytest.raises(ConfigError, match=r"must give each process something of val, which has 4, found 5 processes"):
+        check_shares({"train": 20, "val": 4}, 5)
 
 
 def test_batch_norm_is_over_all_cards_of_a_run_and_frozen_layers_stop_no_process(four_cards):

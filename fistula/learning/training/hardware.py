@@ -7,9 +7,11 @@ from typing import Any
 import joblib
 import torch
 from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
+from pytorch_lightning.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from fistula.errors import ConfigError
+from fistula.learning.training.ranks import is_of_srun, num_nodes
 
 MOST_WORKERS = 8  # 500 to 1600 images a second each, the more so the less they do to an image
 
@@ -54,15 +56,30 @@ def is_on_card(trainer: Mapping[str, Any]) -> bool:
     return wanted in ("gpu", "cuda", "auto") and CUDAAccelerator.is_available()
 
 
+def environment() -> ClusterEnvironment:
+    """How the processes of a run find one another; said, because Lightning's guess goes by the name of Slurm's job."""
+    return SLURMEnvironment(auto_requeue=False) if is_of_srun() else LightningEnvironment()
+
+
 def num_processes(trainer: Mapping[str, Any]) -> int:
-    """How many processes train together: one a device, counted as Lightning counts them.
+    """How many processes train together: one a device of each machine, counted as Lightning counts them.
 
     Args:
         trainer: Keys ``accelerator`` and ``devices``: a number, its digits, a list, -1 or ``auto`` for all there are.
 
     Raises:
-        ConfigError: If ``devices`` is neither, or names cards that are not there.
+        ConfigError: If ``devices`` is neither, or names cards that are not there, or Slurm has started other tasks.
     """
+    number = _num_devices(trainer) * num_nodes()
+    if is_of_srun() and os.environ.get("SLURM_NTASKS_PER_NODE") != str(number // num_nodes()):
+        rule = f"must be the tasks that srun starts on each of {num_nodes()} machines"
+        remedy = "Give srun and fistula the same number: --ntasks-per-node=4, trainer.devices=4"
+        raise ConfigError("trainer.devices", rule, found=str(trainer["devices"]), remedy=remedy)
+    return number
+
+
+def _num_devices(trainer: Mapping[str, Any]) -> int:
+    """Of this machine."""
     kind = CUDAAccelerator if is_on_card(trainer) else CPUAccelerator
     wanted = trainer["devices"]
     if wanted == "auto" or (kind is CPUAccelerator and wanted in (-1, "-1")):
@@ -73,6 +90,22 @@ def num_processes(trainer: Mapping[str, Any]) -> int:
         rule = "must be a number of devices, auto or -1 for all of them, or a list of cards"
         raise ConfigError("trainer.devices", rule, found=str(wanted)) from error
     return len(parsed) if isinstance(parsed, list) else int(parsed or 1)
+
+
+def check_shares(bags: Mapping[str, int], world: int) -> None:
+    """Refuse more processes than a part has bags: one without any would let the others wait for ever.
+
+    Args:
+        bags: How many train and val have.
+        world: Number of processes.
+
+    Raises:
+        ConfigError: If there are more.
+    """
+    part = min(bags, key=lambda part: bags[part])
+    if world > bags[part]:
+        rule = f"must give each process something of {part}, which has {bags[part]}"
+        raise ConfigError("trainer.devices", rule, found=f"{world} processes")
 
 
 def settings(trainer: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,7 +120,9 @@ def settings(trainer: Mapping[str, Any]) -> dict[str, Any]:
         meant["precision"] = "32-true"  # half the range of numbers would want its losses scaled
     found = {key: value for key, value in meant.items() if trainer[key] == "auto"}
     if not on_card:
-        found["devices"] = world
+        found["devices"] = _num_devices(trainer)
+        if trainer["accelerator"] == "auto":
+            found["accelerator"] = "cpu"  # Lightning may find others, on which nothing here is tried
     final = {**trainer, **found}
     for key in ("deterministic", "benchmark"):
         if not isinstance(final[key], bool):
@@ -97,5 +132,5 @@ def settings(trainer: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError("trainer.benchmark", rule, found="true")
     if world > 1:
         # Layers that a learning mode has frozen for now have no gradient; a batch norm of two images a card is noise.
-        found |= {"strategy": "ddp_find_unused_parameters_true", "sync_batchnorm": on_card}
+        found |= {"strategy": "ddp_find_unused_parameters_true", "sync_batchnorm": on_card, "num_nodes": num_nodes()}
     return found

@@ -28,9 +28,27 @@ def is_of_srun() -> bool:
     return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
 
 
+def num_nodes() -> int:
+    """On how many machines the processes of this run are: several only where Slurm has started them."""
+    return int(os.environ.get("SLURM_STEP_NUM_NODES", "1")) if is_of_srun() else 1
+
+
 def is_follower() -> bool:
     """Whether this process was started to take part in another's training."""
     return os.environ.get("SLURM_PROCID" if is_of_srun() else RANK, "0") != "0"
+
+
+@contextmanager
+def ending_together() -> Iterator[None]:
+    """End all tasks of Slurm's step soon after the block fails in this one: the others would wait for it half an hour."""
+    try:
+        yield
+    except Exception:
+        if is_of_srun():
+            step = f"{os.environ['SLURM_JOB_ID']}.{os.environ['SLURM_STEP_ID']}"
+            ends = ["sh", "-c", f"sleep {GRACE_S}; scancel --quiet --signal=KILL {step}"]  # those that notice say so
+            subprocess.Popen(ends, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        raise
 
 
 @contextmanager
@@ -46,7 +64,14 @@ def followers(number: int, arguments: Sequence[str], *, give_up: Callable[[BaseE
     Raises:
         TrainingError: If one of them failed, with what it said last.
     """
-    if number == 1 or is_follower() or is_of_srun():
+    if is_of_srun():
+        try:
+            yield
+        except RuntimeError:
+            time.sleep(GRACE_S / 2)  # another may be recording why its connection is lost
+            raise
+        return
+    if number == 1 or is_follower():
         yield
         return
     before = dict(os.environ)

@@ -35,7 +35,7 @@ def score_parts(
         features, marks = seen(classifier, data, part)
         places.append(_places(data, part, fold, marks))
         if data.unit == "slice":
-            patients.append(_table(data, part, fold, features.double().cpu().numpy()))
+            patients.append(_table(data, part, fold, features.cpu().double().numpy()))
             continue
         of_bags, weights, of_slices = bag_probabilities(classifier, data, part, features)
         bags = data.bags[part]
@@ -73,7 +73,7 @@ def bag_probabilities(
     positions = data.positions(part).to(classifier.device)
     known = data.known[part].to(classifier.device) if part in data.known else None
     found = classifier.pool(features, bags.sizes.tolist(), positions, known)
-    of_bags, weights, of_slices = (values.double().cpu().numpy() for values in found)
+    of_bags, weights, of_slices = (values.cpu().double().numpy() for values in found)
     return of_bags, weights, of_slices
 
 
@@ -86,7 +86,7 @@ def _places(data: FistulaDataModule, part: str, fold: int, marks: Tensor) -> pl.
     if not data.kinds:
         return slices.select("slice_key")
     scale = cohort.pixels.shape[1] / data.resize.image_size
-    found = marks.double().cpu().numpy()
+    found = marks.cpu().double().numpy()
     found[..., :2] = (found[..., :2] + 0.5) * scale - 0.5  # from the network's pixels to the cohort's, from the edges
     spacing = float(cohort.record.get("spacing_mm", 0)) or None
     return places_table(slices, found, data.kinds, spacing_mm=spacing).select(*PLACES)
