@@ -1,4 +1,4 @@
-"""Copies of training slices that are made beforehand, once, as the paper made its augmented set."""
+"""Copies of slices that are made beforehand, once, as the paper made its augmented set."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +11,12 @@ from fistula.errors import ConfigError
 
 
 class Expanded(albumentations.Compose):
-    """A pipeline that makes copies of the training slices before the first epoch, the same for every epoch and run.
+    """A pipeline that makes copies of slices before the first epoch, the same for every epoch and run.
 
     Args:
         transforms: Of the pipeline.
-        images_per_slice: Images made of a training slice, itself among them: one number, or one for each class.
+        images_per_slice: Images made of a training slice, itself among them: one number, or one for each class. A split
+            that asks for copies says itself how many, and of which slices.
         seed: Of the pipeline.
     """
 
@@ -49,22 +50,19 @@ class Expanded(albumentations.Compose):
         return (made - 1).tolist()
 
 
-def with_copies(parts: pl.DataFrame, pipeline: Expanded, labels: pl.DataFrame, *, num_classes: int) -> pl.DataFrame:
-    """Add the copies of its training slices to one fold of a split; nothing is added to val or test.
+def with_copies(
+    parts: pl.DataFrame, pipeline: albumentations.Compose, labels: pl.DataFrame, *, num_classes: int
+) -> pl.DataFrame:
+    """One fold of a split with the copies of its training slices; nothing is added to val or test.
 
     Args:
-        parts: Columns ``slice_key copy part``.
-        pipeline: Says how many.
+        parts: Columns ``slice_key copy part``; with copies of its own where the split was asked for some.
+        pipeline: An `Expanded` one says how many, unless the split has; any other adds none.
         labels: Columns ``slice_key label`` of the whole cohort, in the manifest's order.
         num_classes: Of the cohort.
-
-    Raises:
-        ConfigError: If the split has made copies itself.
     """
-    if parts["copy"].max() != 0:
-        raise ConfigError(
-            "augmentation", "makes copies, and so does the split", remedy="Use split.expand_before_split=1"
-        )
+    if not isinstance(pipeline, Expanded) or (parts["copy"] > 0).any():
+        return parts
     train = labels.join(parts.filter(pl.col("part") == "train"), on="slice_key", maintain_order="left")
     copies = pipeline.copies(train["label"], num_classes=num_classes)
     numbers = [list(range(1, count + 1)) for count in copies]

@@ -180,7 +180,6 @@ def build(
     data = FistulaDataModule(
         make(cfg.labelling)(cohort, split_table),
         thinned(cohort.labelled, fold, cfg.split.train_fraction, seed=cfg.split.seed),
-        expansion=make(cfg.expansion),
         augmentation=make(cfg.augmentation),
         sampler=make(cfg.sampler),
         resize=Resize(backbone.input_size, backbone.interpolation),
@@ -213,8 +212,7 @@ def build(
     )
     check_shares({part: len(data.bags[part]) for part in ("train", "val")}, num_processes(cfg.trainer))
     choose = make(cfg.operating_point)
-    for key, pipeline in (("augmentation", data.augmentation), ("expansion", data.expansion)):
-        try_pipeline(pipeline, backbone.input_size, key=key)
+    try_pipeline(data.augmentation, backbone.input_size)
     try_training(
         loss=classifier.loss,
         optimizer=classifier.make_optimizer,

@@ -24,7 +24,6 @@ SEVERAL = (
     "trainer.deterministic",
     "trainer.precision",
     "augmentation.images_per_slice",
-    "expansion.images_per_slice",
 )
 RANGES: Mapping[str, tuple[float, float]] = {
     "epochs": (1, 100_000),

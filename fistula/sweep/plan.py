@@ -145,6 +145,9 @@ def _check_aggregation(rule: str, cohort: Cohort) -> None:
 
 def _check_unit(cfg: DictConfig, cohort: Cohort, parts: pl.DataFrame) -> None:
     """Raise ConfigError or DataError unless the bags of the run can be made and use all that is asked, beforehand."""
+    if cfg.split.get("expand_before_split", 1) > 1 and not cfg.augmentation._target_.endswith(".Expanded"):
+        rule = "must make the copies that split.expand_before_split asks for"
+        raise ConfigError("augmentation", rule, remedy="Say augmentation=color_jitter_expanded")
     if cfg.unit == "slice":
         rule = "is for unit=patient: of a single slice there is nothing to pool"
         if not cfg.pooling._target_.endswith(".Mean"):

@@ -25,7 +25,6 @@ def datamodule(cohort, parts, *, batch_size=4):
     return FistulaDataModule(
         cohort,
         table.sample(fraction=1, shuffle=True, seed=1),  # the order of the table must not matter
-        expansion=albumentations.Compose([], seed=0),
         augmentation=albumentations.Compose([], seed=0),
         sampler=EpochShuffle,
         resize=Resize(32, "bicubic"),
@@ -112,7 +111,7 @@ def anonymous_mb():
 cohort = read_cohort(Path(sys.argv[1]))
 parts = pl.DataFrame({"slice_key": cohort.manifest["slice_key"], "copy": 0, "part": "train"})
 empty = albumentations.Compose([], seed=0)
-data = FistulaDataModule(cohort, parts, expansion=empty, augmentation=empty, sampler=EpochShuffle,
+data = FistulaDataModule(cohort, parts, augmentation=empty, sampler=EpochShuffle,
                          resize=Resize(32, "bicubic"), num_slices=1, batch_size=64, num_workers=0, seed=0)
 before, slices = anonymous_mb(), 0
 for batch in data.train_dataloader():

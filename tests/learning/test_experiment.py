@@ -102,7 +102,9 @@ def test_more_than_two_classes_have_a_score_each(compose_train, tmp_path):
 
 
 def test_copies_made_before_the_split_are_scored_one_by_one(trained):
-    predictions, _, experiment, table = trained("split=image_holdout", "split.expand_before_split=4")
+    predictions, _, experiment, table = trained(
+        "split=image_holdout", "split.expand_before_split=4", "augmentation=color_jitter_expanded"
+    )
     assert len(table) == 4 * len(experiment.data.cohort.manifest)
     assert predictions.select("slice_key", "copy").is_unique().all()
     assert predictions["copy"].unique().sort().to_list() == [0, 1, 2, 3]

@@ -39,7 +39,7 @@ OPTIONS = [option for option in OPTIONS if not option.startswith(("model=", "tra
 OPTIONS += ["model=resnet18", "trainer=auto"]
 # What stands in conf/train.yaml itself, but for names and places, and the groups.
 OWN = "seed=0"
-ELSEWHERE = ("cohort", "study_name", "run_name", "output_dir", "expansion", *GROUPS)
+ELSEWHERE = ("cohort", "study_name", "run_name", "output_dir", *GROUPS)
 WRONG = ("word", "''", "-3", "1e30", "100000000000", "[]", "null", "{}", "true", ".nan", "[1,word]")
 
 
@@ -137,6 +137,7 @@ def test_whatever_stands_in_a_key_of_a_group_is_legal_or_one_line_that_names_it(
         ("model.std=0", "model.std: must be a number in (0, 1]"),
         ("model.channels=rgb", "model.channels: must be one of"),
         ("split.folds=1", "split.folds: must be at least 2"),
+        ("split=image_holdout split.expand_before_split=4", "augmentation: must make the copies that split.expand"),
         ("stopping=patience stopping.patience=0", "stopping.patience: must be at least 1"),
         (
             "augmentation.transforms=[{_target_: albumentations.Normalize}]",

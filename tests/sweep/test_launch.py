@@ -139,7 +139,7 @@ def test_a_sweep_is_checked_before_its_first_run_starts(fistula_here, cohort_fol
 def test_two_runs_that_would_share_a_folder_are_refused(fistula_here, cohort_folder):
     code, _, error = fistula_here(*SWEEP, "model.architecture=test_resnet", "hydra.sweep.subdir=same", "seed=0,1")
     assert code == 2
-    assert "two runs of this sweep, which differ in augmentation.seed, expansion.seed, seed, would" in error
+    assert "two runs of this sweep, which differ in augmentation.seed, seed, would" in error
 
 
 def test_a_sweep_of_a_thousand_finished_runs_composes_none_of_them(fistula_here, cohort_folder, tmp_path, monkeypatch):

@@ -16,20 +16,19 @@ from fistula.learning.building.making import one_line
 DRAWS = 8
 
 
-def try_pipeline(pipeline: Any, size: int, *, key: str = "augmentation") -> None:
+def try_pipeline(pipeline: Any, size: int) -> None:
     """Draw images of a pipeline, by its own chances and with every transform at work.
 
     Args:
-        pipeline: Of the group.
+        pipeline: Of the group `augmentation`.
         size: Side of the images, pixels.
-        key: Of the configuration.
 
     Raises:
         ConfigError: If it is no pipeline, or changes the dtype, the shape or the range of an image: training would see
             other pixels than validation.
     """
     if not isinstance(pipeline, albumentations.Compose):
-        raise ConfigError(key, "must be a pipeline of albumentations", found=type(pipeline).__name__)
+        raise ConfigError("augmentation", "must be a pipeline of albumentations", found=type(pipeline).__name__)
     image = np.random.default_rng(0).integers(0, 256, (size, size), dtype=np.uint8)
     certain = copy.deepcopy(pipeline)
     for transform in _all_of(certain):
@@ -37,11 +36,11 @@ def try_pipeline(pipeline: Any, size: int, *, key: str = "augmentation") -> None
     for one in (certain, copy.deepcopy(pipeline)):
         one.set_random_seed(0)
         for _ in range(DRAWS if one.transforms else 0):
-            drawn = one_line(key, partial(one, image=image.copy()))["image"]
+            drawn = one_line("augmentation", partial(one, image=image.copy()))["image"]
             if (drawn.dtype, drawn.shape) != (image.dtype, image.shape):
                 rule = f"must keep dtype and shape of an image, uint8 {image.shape}"
                 remedy = "Leave out what crops, pads, or normalises: the network does that itself"
-                raise ConfigError(key, rule, found=f"{drawn.dtype} {drawn.shape}", remedy=remedy)
+                raise ConfigError("augmentation", rule, found=f"{drawn.dtype} {drawn.shape}", remedy=remedy)
 
 
 def try_training(

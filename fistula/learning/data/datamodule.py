@@ -36,9 +36,8 @@ class FistulaDataModule(LightningDataModule):
     Args:
         cohort: As `fistula ingest` wrote it.
         parts: Columns ``slice_key copy part``, one fold of a split.
-        expansion: What makes the copies of slices that a split by image may ask for.
         augmentation: Random pipeline for training slices; keeps dtype, shape and range. An `Expanded` one makes copies
-            of them beforehand instead.
+            beforehand instead.
         sampler: Called with the training slices and ``seed``; gives what an epoch sees, in order.
         resize: To the network's input.
         num_slices: That an image is made of; as `channel_rows` has it.
@@ -53,6 +52,7 @@ class FistulaDataModule(LightningDataModule):
 
     Attributes:
         bags: Of each part.
+        draws: Whether an epoch draws images anew.
         known: Covariates of each part's bags, ``(B, C)``; empty without covariates.
         first_epoch: Number of the epoch that training begins with; above 0 where it goes on.
         features: Of the slices of train and val, ``(M, F)``, where a frozen network has seen them before.
@@ -63,7 +63,6 @@ class FistulaDataModule(LightningDataModule):
         cohort: Cohort,
         parts: pl.DataFrame,
         *,
-        expansion: albumentations.Compose,
         augmentation: albumentations.Compose,
         sampler: Callable[..., EpochSampler],
         resize: Resize,
@@ -79,14 +78,10 @@ class FistulaDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.cohort, self.kinds = cohort, kinds
-        self.expansion, self.augmentation = expansion, augmentation
-        if isinstance(augmentation, Expanded):
-            labels = cohort.labelled.select("slice_key", "label")
-            parts = with_copies(parts, augmentation, labels, num_classes=len(cohort.classes))
-            # From here on the copies are slices like others: no epoch draws anything anew.
-            self.expansion, self.augmentation = augmentation, albumentations.Compose([], seed=seed)
-        if kinds:
-            self.expansion, self.augmentation = following(self.expansion), following(self.augmentation)
+        self.augmentation = following(augmentation) if kinds else augmentation
+        self.draws = bool(augmentation.transforms) and not isinstance(augmentation, Expanded)
+        labels = cohort.labelled.select("slice_key", "label")
+        parts = with_copies(parts, augmentation, labels, num_classes=len(cohort.classes))
         self.resize, self.batch_size, self.num_workers, self.seed = resize, batch_size, num_workers, seed
         self.channels = channel_rows(cohort.manifest, num_slices)
         self.make_sampler, self.first_epoch = sampler, 0
@@ -126,8 +121,7 @@ class FistulaDataModule(LightningDataModule):
         _ = self.images
 
     def train_dataloader(self) -> DataLoader:
-        augmentation = self.augmentation if self.augmentation.transforms else None
-        dataset = self._dataset("train", augmentation, most=self.slices_per_step)
+        dataset = self._dataset("train", draws=self.draws, most=self.slices_per_step)
         sampler = self.make_sampler(self._units("train"), seed=self.seed)
         # Lightning tells a sampler its epoch, but where training goes on, only after workers have begun to fetch.
         sampler.set_epoch(self.first_epoch)
@@ -139,18 +133,18 @@ class FistulaDataModule(LightningDataModule):
             sampler=sampler,
             # BatchNorm cannot normalise a batch of one.
             drop_last=self.unit == "slice" and len(sampler) % self.batch_size == 1,
-            **self._loading(dataset, augments=augmentation is not None),
+            **self._loading(dataset, augments=self.draws),
         )
 
     def val_dataloader(self) -> DataLoader:
-        dataset = self._dataset("val", None)
+        dataset = self._dataset("val")
         # Each slice at one process and none twice; what they sum up need not be of the same size.
         own = range(self._rank, len(self.bags["val"]), self._world)
         return self._in_order(dataset, own if self._world > 1 else None, part="val")
 
     def part_dataloader(self, part: str) -> DataLoader:
         """Every slice of a part once, in the order of its bags, unaugmented."""
-        return self._in_order(self._images(part, None), part=part if self.unit == "slice" else "")
+        return self._in_order(self._images(part), part=part if self.unit == "slice" else "")
 
     @property
     def _world(self) -> int:
@@ -193,13 +187,13 @@ class FistulaDataModule(LightningDataModule):
         first = self.cohort.manifest[bags.rows[bags.starts].tolist()]
         return first.with_columns(pl.Series("label", bags.labels))
 
-    def _dataset(self, part: str, augmentation: albumentations.Compose | None, *, most: int | None = None) -> Dataset:
+    def _dataset(self, part: str, *, draws: bool = False, most: int | None = None) -> Dataset:
         """The bags of a part; slices that a frozen network has seen before as their features."""
         bags = self.bags[part]
         if part in self.features:
             slices: Any = FeatureDataset(self.features[part], self._labels[bags.rows])
         else:
-            slices = self._images(part, augmentation)
+            slices = self._images(part, draws=draws)
         if self.unit == "slice":
             return slices
         labels = torch.from_numpy(self._labels[bags.rows])
@@ -210,9 +204,10 @@ class FistulaDataModule(LightningDataModule):
         known = self.cohort.manifest["position_mm"].fill_null(0.0).to_numpy()
         return torch.from_numpy(known[self.bags[part].rows].astype(np.float32))
 
-    def _images(self, part: str, augmentation: albumentations.Compose | None) -> SliceDataset | DeviceDataset:
+    def _images(self, part: str, *, draws: bool = False) -> SliceDataset | DeviceDataset:
         bags = self.bags[part]
-        if augmentation is None and not bags.copies.any() and self._fits_card(bags.rows):
+        changes = draws or bags.copies.any()
+        if not changes and self._fits_card(bags.rows):
             card, points = self._device, self.points
             return DeviceDataset(self.images, self._labels, self.channels, bags.rows, device=card, points=points)
         return SliceDataset(
@@ -221,9 +216,8 @@ class FistulaDataModule(LightningDataModule):
             self.channels,
             bags.rows,
             bags.copies,
-            augmentation=augmentation,
-            expansion=self.expansion,
-            seed=self.seed,
+            augmentation=self.augmentation if changes else None,
+            seed=self.seed if draws else None,
             points=self.points,
         )
 

@@ -27,7 +27,7 @@ def cache_features(
     """
     if not isinstance(learning, LinearProbe):
         return
-    if len(data.augmentation.transforms) > 0:
+    if data.draws:
         log.info("augmentation draws new images each epoch: features cannot be kept")
         return
     if not _is_whole(backbone.to(device), data):

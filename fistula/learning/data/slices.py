@@ -105,10 +105,10 @@ class SliceDataset(Dataset):
         labels: Of the whole cohort, ``(N,)``.
         channels: Rows of the slices that each slice's image is made of, ``(N, C)``.
         rows: The ones to serve, ``(M,)``.
-        copies: For each of them 0 for the slice itself, or the number of a jittered copy made before the split.
-        augmentation: Applied to each image anew each epoch, or None.
-        expansion: What makes a copy; the same copy for every epoch, seed and run.
-        seed: Of the augmentation.
+        copies: For each of them 0 for the slice itself, or the number of a copy made beforehand.
+        augmentation: What changes the images, or None.
+        seed: Of what it draws anew each epoch; None where it makes the copies, the same for every epoch and run, and
+            leaves the slices themselves as they are.
         points: Of the whole cohort, rows and columns in `pixels`, ``(N, M, 2)``; they move with what moves the image,
             whose pipelines are then to be those of `points.following`. None serves none.
     """
@@ -122,12 +122,11 @@ class SliceDataset(Dataset):
         copies: NDArray[np.int64],
         *,
         augmentation: albumentations.Compose | None,
-        expansion: albumentations.Compose,
-        seed: int,
+        seed: int | None,
         points: NDArray[np.float32] | None = None,
     ) -> None:
         self.pixels, self.labels, self.channels, self.rows, self.copies = pixels, labels, channels, rows, copies
-        self.augmentation, self.expansion, self.seed, self.points = augmentation, expansion, seed, points
+        self.augmentation, self.seed, self.points = augmentation, seed, points
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -153,11 +152,10 @@ class SliceDataset(Dataset):
         self, channel: int, epoch: int, row: int, copy: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
         image, points = np.asarray(self.pixels[channel]), None if self.points is None else self.points[row]
-        if copy:
-            image, points = _moved(self.expansion, image, points, seed=(copy, row))
-        if self.augmentation is None:
+        if self.augmentation is None or (self.seed is None and not copy):
             return image, points
-        return _moved(self.augmentation, image, points, seed=(self.seed, epoch, row, copy))
+        seed = (copy, row) if self.seed is None else (self.seed, epoch, row, copy)
+        return _moved(self.augmentation, image, points, seed=seed)
 
 
 def _moved(

@@ -40,7 +40,7 @@ def is_follower() -> bool:
 
 @contextmanager
 def ending_together() -> Iterator[None]:
-    """End all tasks of Slurm's step soon after the block fails in this one: the others would wait for it half an hour."""
+    """End all tasks of a step of Slurm soon after the block fails in this one: they would wait for it half an hour."""
     try:
         yield
     except Exception:
