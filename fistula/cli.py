@@ -1,10 +1,8 @@
 """`fistula COMMAND [overrides]`: one Hydra application per command."""
 
-import errno
 import functools
 import importlib
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable
@@ -13,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from fistula import __version__
 from fistula.arguments import RENAMED, for_hydra, suggest
-from fistula.errors import ConfigError, DataError, FistulaError
+from fistula.errors import ConfigError
+from fistula.mistakes import mistake_behind
 
 if TYPE_CHECKING:  # `fistula --help` must not wait for the import
     from omegaconf import DictConfig
@@ -40,29 +39,6 @@ COMMANDS = {
     "explain": "measure whether a run's saliency maps point at the findings",
     "export": "write the network of a run as ONNX or TorchScript, with a model card",
 }
-
-# Packages that are not always installed, by the name that is imported, and the extra that brings each.
-EXTRAS = {
-    "dicomweb_client": "dicom",
-    "fastapi": "serve",
-    "highdicom": "dicom",
-    "markdown_it": "serve",
-    "mlflow": "tracking",
-    "onnx": "onnx",
-    "onnxruntime": "onnx",
-    "onnxscript": "onnx",
-    "optuna": "optuna",
-    "pynetdicom": "dicom",
-    "ray": "cluster",
-    "submitit": "cluster",
-    "tensorboard": "tracking",
-    "uvicorn": "serve",
-    "wandb_workspaces": "tracking",
-}
-
-UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")  # what Hydra says of a misspelt key
-# What a disk answers that is full or closed to the user.
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 # Commands with groups whose values may be of several kinds: what timm, Lightning and albumentations take.
 FREE = ("train", "preview")
@@ -189,61 +165,12 @@ def _speaking(task: Callable[["DictConfig"], None]) -> Callable[["DictConfig"], 
 
 def _exit(error: Exception, command: str = "") -> None:
     """Leave with one line and the error's exit code; an error that is nobody's but ours keeps its traceback."""
-    known = _as_fistula_error(error, command or (sys.argv[0].removeprefix("fistula ")))
+    name = command or sys.argv[0].removeprefix("fistula ")
+    known = mistake_behind(error, name, keys=keys_of(name), folder=config_folder())
     if known is None or os.environ.get("FISTULA_DEBUG"):
         raise error
     print(f"error: {known}", file=sys.stderr)
     sys.exit(known.exit_code)
-
-
-def _as_fistula_error(error: BaseException, command: str) -> FistulaError | None:
-    """Find the user's mistake behind an error of Hydra or OmegaConf; None if it is nobody's but ours."""
-    from hydra.errors import HydraException, MissingConfigException
-    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, FistulaError):
-            return cause
-        if isinstance(cause, ImportError) and (missing := _missing_extra(cause)):
-            remedy = f"pip install 'fistula[{EXTRAS[missing]}]'"
-            return ConfigError(f"fistula {command}", f"needs {missing}, which is not installed", remedy=remedy)
-        if isinstance(cause, OSError) and cause.errno in DISK:
-            remedy = "Free some space, or name a place that can be written to"
-            return DataError(cause.filename or "disk", f"cannot be written ({cause.strerror})", remedy=remedy)
-        cause = cause.__cause__
-    remedy = f"`fistula {command} --help` lists the keys and groups"
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, option = str(error.missing_cfg_file).rpartition("/")
-        rule = f"is not one of {', '.join(error.options)}"
-        return ConfigError(f"{group}={option}", rule, remedy=suggest(option, error.options))
-    if isinstance(error, MissingMandatoryValue):
-        return ConfigError((error.full_key or "configuration").removesuffix("_folder"), "must be given", remedy=remedy)
-    if isinstance(error, HydraException) and (unknown := UNKNOWN_KEY.match(str(error))):
-        key, known = unknown[1], keys_of(command)
-        top = key.partition(".")[0]
-        rule = f"is not a key of `fistula {command}`"
-        groups = {path.parent.name for path in config_folder().glob("*/*.yaml") if _has_key(path, key)}
-        inside = sorted(groups & set(known))
-        if inside:
-            return ConfigError(key, rule, remedy=f"Did you mean {' or '.join(f'{group}.{key}' for group in inside)}?")
-        return ConfigError(key, rule, remedy=suggest(top, known) if top not in known else remedy)
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        if "Ambiguous value" in str(error):
-            remedy = "Several values are a sweep, and need -m; quotes keep a comma in a name"
-        first, why = (str(e).split("\n")[0].rstrip(".") for e in (error, error.__cause__ or error))
-        return ConfigError("configuration", first if why in first else f"{first} ({why})", remedy=remedy)
-    return None
-
-
-def _has_key(path: Path, key: str) -> bool:
-    """Whether a file of a group has a key."""
-    return re.search(rf"^{re.escape(key)}:", path.read_text(), re.MULTILINE) is not None
-
-
-def _missing_extra(error: ImportError) -> str | None:
-    """Name the package of an extra that could not be imported; Lightning says it in its message alone."""
-    return next((word for word in re.findall(r"\w+", error.name or str(error)) if word in EXTRAS), None)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # What each room may import; everyone may import errors, folder and the package itself.
 ARROWS = {
     "__init__": {"predict"},  # fistula.load, imported when it is first asked for
-    "cli": {"arguments", "commands", "values"},
+    "cli": {"arguments", "commands", "mistakes", "values"},
+    "mistakes": {"arguments"},
     "commands": {
         "phantom",
         "dicom",
@@ -101,6 +102,7 @@ def test_every_room_has_its_floor_in_the_guide():
         "arguments",
         "errors",
         "folder",
+        "mistakes",
         "values",
     }
 
@@ -112,7 +114,7 @@ def test_the_drawing_of_the_house_shows_the_arrows_and_none_that_follows_from_tw
         for line in page.strip().splitlines()
         for end in line.split(" --> ")[1].split(" & ")
     }
-    small = {"__init__", "arguments", "errors", "folder", "plugins", "values"}
+    small = {"__init__", "arguments", "errors", "folder", "mistakes", "plugins", "values"}
     arrows = {(room, below) for room, all_below in ARROWS.items() for below in all_below if not {room, below} & small}
 
     def leads(room: str, below: str) -> bool:

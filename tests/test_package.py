@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from fistula import __version__, cli
+from fistula import __version__
+from fistula.mistakes import EXTRAS, mistake_behind
 
 ROOT = Path(__file__).parents[1]
 PROJECT = ROOT / "pyproject.toml"
@@ -93,22 +94,23 @@ def test_every_package_of_an_extra_is_known_by_the_name_that_is_imported():
         for requirement in extras[extra]
     } - {("python-multipart", "serve")}  # FastAPI imports it
     brought_by = packages_distributions()
-    known = {(distribution.lower(), extra) for name, extra in cli.EXTRAS.items() for distribution in brought_by[name]}
+    known = {(distribution.lower(), extra) for name, extra in EXTRAS.items() for distribution in brought_by[name]}
     parts = {("mlflow-skinny", "tracking"), ("mlflow-tracing", "tracking")}  # of mlflow
     assert known - parts == promised
 
 
-@pytest.mark.parametrize("name", cli.EXTRAS)
+@pytest.mark.parametrize("name", EXTRAS)
 def test_without_an_extra_the_error_names_it(monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError) as caught:
         importlib.import_module(name)
-    said = str(cli._as_fistula_error(caught.value, "train"))
-    assert said == (f"fistula train: needs {name}, which is not installed. pip install 'fistula[{cli.EXTRAS[name]}]'")
+    said = str(mistake_behind(caught.value, "train", keys=[], folder=Path()))
+    assert said == (f"fistula train: needs {name}, which is not installed. pip install 'fistula[{EXTRAS[name]}]'")
 
 
 def test_a_bug_behind_an_import_keeps_its_traceback():
-    assert cli._as_fistula_error(ImportError("cannot import name 'x' from 'fistula.array'"), "train") is None
+    error = ImportError("cannot import name 'x' from 'fistula.array'")
+    assert mistake_behind(error, "train", keys=[], folder=Path()) is None
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
-"""Every key of a run's configuration: of the kind that the files in conf/ show, and a number within its range."""
+"""Every key of a run's configuration, and Hydra's own: of the kind that conf/ shows, and a number within its range."""
 
 import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -71,6 +72,71 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "operating_point.prevalence": (1e-6, 0.999999),
 }
 
+# Of Hydra's own part, where the same holds; what Hydra itself declares, it checks.
+ENGINE = "hydra.launcher.engine"
+SWEEPS: Mapping[str, tuple[float, float]] = {
+    f"{ENGINE}.max_num_timeout": (0, 10**6),
+    f"{ENGINE}.parameters.time": (1, 10**7),
+    f"{ENGINE}.parameters.cpus_per_task": (1, 4096),
+    f"{ENGINE}.parameters.gpus_per_node": (0, 1024),
+    f"{ENGINE}.parameters.array_parallelism": (1, 10**6),
+    f"{ENGINE}.parameters.signal_delay_s": (0, 10**6),
+    "hydra.sweeper.trials": (1, 10**6),
+    "hydra.sweeper.parallel": (1, 10**4),
+    "hydra.sweeper.seed": (0, 2**32 - 1),
+}
+# Which check themselves, or are what sbatch takes.
+SWEEP_SEVERAL = (
+    f"{ENGINE}.jobs_per_gpu",
+    f"{ENGINE}.cpus_per_job",
+    f"{ENGINE}.parameters.time",
+    f"{ENGINE}.parameters.gpus_per_node",
+    f"{ENGINE}.parameters.mem",
+)
+
+
+def check_sweep(cfg: DictConfig, loader: ConfigLoader) -> None:
+    """Refuse what a launcher or a sweeper cannot be made of, before Hydra makes them.
+
+    Args:
+        cfg: Of the sweep, with Hydra's own part.
+        loader: Hydra's.
+
+    Raises:
+        ConfigError: If a value is of another kind than in conf/, or out of its range.
+    """
+    default = loader.load_configuration("train", _chosen(cfg.hydra.runtime.choices), RunMode.MULTIRUN)
+    for part in ("launcher", "sweeper"):
+        for where, rule, found in differences(cfg.hydra[part], default.hydra[part], f"hydra.{part}"):
+            if where not in SWEEP_SEVERAL:
+                raise ConfigError(where, f"must be {rule}", found=found)
+    for where in SWEEP_SEVERAL:
+        value = OmegaConf.select(cfg, where)
+        if not isinstance(value, str | int | float | None):
+            raise ConfigError(where, "must be a number, a word or null", found=value)
+    for where, (low, high) in SWEEPS.items():
+        value = OmegaConf.select(cfg, where)
+        if isinstance(value, bool) or (isinstance(value, int | float) and not low <= value <= high):
+            raise ConfigError(where, f"must be at least {low:g} and at most {high:g}", found=value)
+    check_places(cfg.hydra)
+
+
+def check_places(hydra: Any) -> None:
+    """Refuse what of Hydra's own settings would put a run elsewhere than where it is looked for.
+
+    Raises:
+        ConfigError: If a folder has no name, or a run would change into its own, or have another one inside.
+    """
+    kind = "run" if hydra.mode == RunMode.RUN else "sweep"
+    if not hydra[kind].dir.strip():
+        raise ConfigError(f"hydra.{kind}.dir", "must name a folder", found="nothing")
+    if hydra.job.chdir:
+        rule = "must be false: paths begin where the command is given"
+        raise ConfigError("hydra.job.chdir", rule, found=hydra.job.chdir)
+    if hydra.output_subdir is not None:
+        rule = "must be null: a run writes its configuration itself"
+        raise ConfigError("hydra.output_subdir", rule, found=hydra.output_subdir)
+
 
 class Keys:
     """Checks configurations; what the groups that a run has chosen hold without changes is composed once."""
@@ -84,6 +150,8 @@ class Keys:
         Raises:
             ConfigError: If there is one.
         """
+        if HydraConfig.initialized():
+            check_places(HydraConfig.get())
         if GlobalHydra.instance().is_initialized():
             for where, rule, found in differences(cfg, self._default()):
                 if where not in SEVERAL:
@@ -109,18 +177,22 @@ class Keys:
 
     def _default(self) -> DictConfig:
         hydra = HydraConfig.get()
-        choices: dict[str, Any] = {
-            group: name for group, name in hydra.runtime.choices.items() if not group.startswith("hydra/")
-        }
-        key = json.dumps(choices, sort_keys=True, default=str)
+        chosen = _chosen({key: name for key, name in hydra.runtime.choices.items() if not key.startswith("hydra/")})
+        key = json.dumps(chosen)
         if key not in self._defaults:
             loader = GlobalHydra.instance().config_loader()
-            overrides = []
-            for group, name in choices.items():
-                names = ",".join(name) if isinstance(name, list | ListConfig) else ""
-                overrides += [f"{group}=[{names}]" if names else f"{group}={name}"] if name is not None else []
-            self._defaults[key] = loader.load_configuration("train", overrides, RunMode.RUN)
+            self._defaults[key] = loader.load_configuration("train", chosen, RunMode.RUN)
         return self._defaults[key]
+
+
+def _chosen(choices: Mapping[str, Any]) -> list[str]:
+    """The overrides that choose the same options again."""
+    names = {key: list(name) if isinstance(name, list | ListConfig) else name for key, name in choices.items()}
+    return [
+        f"{key}=[{','.join(name)}]" if isinstance(name, list) else f"{key}={name}"
+        for key, name in sorted(names.items())
+        if name is not None
+    ]
 
 
 def _numbers(node: Any, where: str = "") -> Iterator[tuple[str, float]]:

@@ -98,6 +98,13 @@ def distribution(override: Override) -> BaseDistribution:
         >>> distribution(lr)
         FloatDistribution(high=0.1, log=True, low=0.001, step=None)
     """
+    try:
+        return _distribution(override)
+    except ValueError as error:
+        raise ConfigError(override.key_or_group, "cannot be searched", found=str(error)) from error
+
+
+def _distribution(override: Override) -> BaseDistribution:
     value = override.value()
     if isinstance(value, IntervalSweep):
         assert value.start is not None

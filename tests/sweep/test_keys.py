@@ -2,15 +2,21 @@
 
 import copy
 import re
+from types import SimpleNamespace
 
 import pytest
-from hydra import initialize_config_dir
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from fistula.cli import _as_fistula_error, config_folder
+from fistula.cli import config_folder
 from fistula.cohort.manifest import read_cohort
 from fistula.errors import FistulaError
 from fistula.learning.experiment import build
+from fistula.mistakes import mistake_behind
+from fistula.sweep.keys import check_sweep
 from fistula.sweep.plan import Planner
 
 from ..conftest import TINY_RUN
@@ -37,6 +43,11 @@ OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in sorted((config
 # One network stands for all, and one trainer: the others inherit its keys.
 OPTIONS = [option for option in OPTIONS if not option.startswith(("model=", "trainer="))]
 OPTIONS += ["model=resnet18", "trainer=auto"]
+SWEEPS = [
+    f"hydra/{part}={path.stem}"
+    for part in ("launcher", "sweeper")
+    for path in sorted((config_folder() / "hydra" / part).glob("*.yaml"))
+]
 # What stands in conf/train.yaml itself, but for names and places, and the groups.
 OWN = "seed=0"
 ELSEWHERE = ("cohort", "study_name", "run_name", "output_dir", *GROUPS)
@@ -81,7 +92,7 @@ def tried(compose_train, cohort_folder):
             plan = planner.plan(cfg)
             build(plan.cfg, cohort, plan.table)
         except Exception as error:
-            known = _as_fistula_error(error, "train")
+            known = mistake_behind(error, "train", keys=[], folder=config_folder())
             if known is None:
                 return f"{key}={value}: {type(error).__name__}: {error}"
             last = [part for part in key.split(".") if not part.isdigit()][-1]
@@ -105,6 +116,66 @@ def tried(compose_train, cohort_folder):
 @pytest.mark.parametrize("option", [*OPTIONS, OWN])
 def test_whatever_stands_in_a_key_of_a_group_is_legal_or_one_line_that_names_it(tried, option):
     assert tried(option) == []
+
+
+@pytest.mark.parametrize("option", SWEEPS)
+def test_whatever_stands_in_a_key_of_a_launcher_or_sweeper_is_legal_or_one_line_that_names_it(option):
+    if option.endswith(("slurm", "ray")):
+        pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
+    part = option.partition("=")[0].replace("/", ".")
+    faults = []
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        composed = compose("train", ["cohort=cohort", option], return_hydra_config=True).hydra
+        kept = ("runtime", "launcher", "sweeper", "mode", "sweep", "job", "output_subdir")
+        asked = OmegaConf.create({"hydra": {key: composed._get_node(key) for key in kept}})
+        OmegaConf.set_readonly(asked.hydra, value=False)
+        OmegaConf.set_struct(asked, value=False)
+        asked.hydra.mode, asked.hydra.sweep.dir = RunMode.MULTIRUN, "study"
+        # What Hydra's own loader gives each time that it is asked.
+        loader = SimpleNamespace(load_configuration=lambda *_: default)
+        default = GlobalHydra.instance().config_loader().load_configuration("train", [option], RunMode.MULTIRUN)
+        for key, value in ((key, value) for key in leaves(asked.hydra[part[6:]], part) for value in WRONG):
+            cfg = copy.deepcopy(asked)
+            OmegaConf.update(cfg, key, OmegaConf.create(f"value: {value}").value, merge=False, force_add=True)
+            try:
+                check_sweep(cfg, loader)
+                if not key.endswith("_target_"):  # Hydra looks for plugins by other ways
+                    instantiate(cfg.hydra[part[6:]])
+            except Exception as error:
+                known = mistake_behind(error, "train", keys=[], folder=config_folder())
+                if known is None or "\n" in str(known) or key.rpartition(".")[2] not in str(known):
+                    faults.append(f"{key}={value}: {known or repr(error)}")
+    assert faults == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("hydra.run.dir=''", "hydra.run.dir: must name a folder, found nothing"),
+        ("-m hydra.sweep.dir=''", "hydra.sweep.dir: must name a folder, found nothing"),
+        ("hydra.job.chdir=true", "hydra.job.chdir: must be false: paths begin where the command is given"),
+        ("hydra.job.chdir=word", "hydra.job.chdir: cannot be word (Value 'word' is not a valid bool"),
+        ("hydra.output_subdir=.hydra", "hydra.output_subdir: must be null"),
+        ("hydra.job.env_copy=[FISTULA_NOT_SET]", "configuration: has something under hydra that Hydra cannot take"),
+        ("hydra.verbose=-3", "configuration: has something under hydra that Hydra cannot take, found AssertionError"),
+        ("-m hydra.launcher=true", "hydra.launcher: must be keys with values, found True"),
+        ("-m hydra.launcher._target_=word", "configuration: has something under hydra that Hydra cannot take"),
+        ("-m hydra.sweeper.params=word", "hydra.sweeper.params: must be keys with values, found word"),
+        (
+            "-m hydra/launcher=local hydra.launcher.engine.jobs_per_gpu=0",
+            "jobs_per_gpu: must be auto or above 0 and at most 4096",
+        ),
+        (
+            "-m hydra/sweeper=search optimizer.lr=interval(1,0)",
+            "optimizer.lr: cannot be searched, found",
+        ),
+    ],
+)
+def test_what_hydra_itself_cannot_take_is_one_line_and_exit_code_2(fistula_here, cohort_folder, overrides, message):
+    code, _, error = fistula_here("train", "cohort=cohort", *TINY_RUN, *overrides.split(" "))
+    assert (code, error.count("\n")) == (2, 1), error
+    assert error.startswith("error: ")
+    assert message in error
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,18 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from hydra.conf import HydraConf
 from hydra.types import RunMode
 
+from fistula.errors import ConfigError
 from fistula.sweep.folder.run import LOG
 
 # Of Hydra's own settings, those that make the sweep and not the run.
 OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.mode")
+AUTO = "auto"
+MOST_SHARES = 4096
 END_S = 20.0  # for a run to end by itself before it is killed
 
 
@@ -80,6 +84,19 @@ class Job:
         """The same run with so many threads: runs beside each other that each take every core wait for one another."""
         threads = {name: str(number) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         return replace(self, environment=dict(self.environment) | threads)
+
+
+def check_shares(*, may_be_auto: bool, **shares: Any) -> None:
+    """Refuse a share of a machine that is none.
+
+    Raises:
+        ConfigError: Unless each is a number above 0, or ``auto`` where that may be.
+    """
+    for key, value in shares.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (may_be_auto and value == AUTO) and not (is_number and 0 < value <= MOST_SHARES):
+            rule = f"must be {'auto or ' if may_be_auto else ''}above 0 and at most {MOST_SHARES}"
+            raise ConfigError(f"hydra.launcher.engine.{key}", rule, found=value)
 
 
 # What runs jobs, on whatever machines: gives each with its exit code as it ends, None if that cannot be known.

@@ -11,11 +11,9 @@ from multiprocessing.process import BaseProcess
 
 import joblib
 
-from fistula.errors import ConfigError
 from fistula.sweep.engines import warm
-from fistula.sweep.engines.job import END_S, Job
+from fistula.sweep.engines.job import AUTO, END_S, Job, check_shares
 
-AUTO = "auto"
 GB_OF_A_JOB = 8.0  # of a card's memory; a run that needs more is tried again alone
 MOST_ON_A_CARD = 4
 
@@ -35,10 +33,7 @@ class LocalEngine:
     cpus_per_job: int | str
 
     def __post_init__(self) -> None:
-        for key in ("jobs_per_gpu", "cpus_per_job"):
-            value = getattr(self, key)
-            if value != AUTO and (isinstance(value, str) or value <= 0):
-                raise ConfigError(f"hydra.launcher.engine.{key}", "must be auto or above 0", found=value)
+        check_shares(may_be_auto=True, jobs_per_gpu=self.jobs_per_gpu, cpus_per_job=self.cpus_per_job)
 
     def __call__(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, int | None]]:
         slots = {wants: deque(self.slots(cards() if wants else {})) for wants in (True, False)}

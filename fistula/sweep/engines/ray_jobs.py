@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fistula.errors import ConfigError
-from fistula.sweep.engines.job import Job
+from fistula.sweep.engines.job import Job, check_shares
 
 OBJECT_STORE_BYTES = 80_000_000  # nothing goes through it: runs read and write files
 
@@ -28,9 +28,7 @@ class RayEngine:
     cpus_per_job: int
 
     def __post_init__(self) -> None:
-        for key in ("jobs_per_gpu", "cpus_per_job"):
-            if getattr(self, key) <= 0:
-                raise ConfigError(f"hydra.launcher.engine.{key}", "must be above 0", found=getattr(self, key))
+        check_shares(may_be_auto=False, jobs_per_gpu=self.jobs_per_gpu, cpus_per_job=self.cpus_per_job)
 
     def __call__(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, int | None]]:
         import ray

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fistula.errors import ConfigError
 from fistula.sweep.engines.job import Job
 
+PARAMETERS = "hydra.launcher.engine.parameters"
 POLL_S = 2.0
 KILL_S = 600.0  # Slurm kills what it has told to end after its KillWait, 30 s unless the cluster says otherwise
 ASK_S = 15.0  # between two questions to sacct; a job that ends well is known by its file, at once
@@ -31,12 +33,26 @@ class SlurmEngine:
     max_num_timeout: int
     parameters: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        import submitit
+
+        if unknown := self.parameters.keys() - submitit.SlurmExecutor._valid_parameters():
+            known = ", ".join(sorted(submitit.SlurmExecutor._valid_parameters()))
+            rule = f"must be among {known}"
+            remedy = "Others go into additional_parameters"
+            raise ConfigError(PARAMETERS, rule, found=", ".join(sorted(unknown)), remedy=remedy)
+
     def __call__(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, int | None]]:
         import submitit
 
-        executor = submitit.SlurmExecutor(folder=self.folder, max_num_timeout=self.max_num_timeout)
-        executor.update_parameters(**self.parameters)
-        array = executor.map_array(RequeuedJob(), jobs)
+        try:
+            executor = submitit.SlurmExecutor(folder=self.folder, max_num_timeout=self.max_num_timeout)
+            executor.update_parameters(**self.parameters)
+            array = executor.map_array(RequeuedJob(), jobs)
+        except (RuntimeError, ValueError, submitit.core.utils.FailedJobError) as error:
+            said = str(error).partition("sbatch: error:")[2] or str(error)
+            found = " ".join(said.split()).replace("sbatch: error: ", "")
+            raise ConfigError(PARAMETERS, "is not what Slurm on this machine takes", found=found) from error
         waiting = dict(zip(array, jobs, strict=True))
         asked = time.monotonic()
         while waiting:

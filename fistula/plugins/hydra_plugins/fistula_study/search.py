@@ -28,6 +28,9 @@ class SearchSweeper(Sweeper):
         self.params, self.outer, self.trials, self.parallel, self.seed = params, outer, trials, parallel, seed
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from fistula.sweep.keys import check_sweep
+
+        check_sweep(config, hydra_context.config_loader)
         self.config, self.hydra_context = config, hydra_context
         self.study = Path(config.hydra.sweep.dir)
         apart = copy.deepcopy(config)  # trials are no runs of the study: its report must not choose among them again

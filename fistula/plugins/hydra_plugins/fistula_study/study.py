@@ -10,6 +10,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 
 with suppress(ImportError):
     import hydra_plugins.hydra_ray_launcher._config  # noqa: F401 (stores an option of its own when it is imported)
@@ -28,6 +30,12 @@ class StudySweeper(BasicSweeper):
 
     def __init__(self, params: dict[str, str] | None = None) -> None:
         super().__init__(max_batch_size=None, params=params)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from fistula.sweep.keys import check_sweep
+
+        check_sweep(config, hydra_context.config_loader)
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Sequence[JobReturn]:
         from fistula.sweep.launch import raise_failures

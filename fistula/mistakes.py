@@ -1,0 +1,110 @@
+"""The user's mistake behind an error of a library: one line that says where."""
+
+import errno
+import re
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from fistula.arguments import suggest
+from fistula.errors import ConfigError, DataError, FistulaError
+
+# Packages that are not always installed, by the name that is imported, and the extra that brings each.
+EXTRAS = {
+    "dicomweb_client": "dicom",
+    "fastapi": "serve",
+    "highdicom": "dicom",
+    "markdown_it": "serve",
+    "mlflow": "tracking",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "optuna": "optuna",
+    "pynetdicom": "dicom",
+    "ray": "cluster",
+    "submitit": "cluster",
+    "tensorboard": "tracking",
+    "uvicorn": "serve",
+    "wandb_workspaces": "tracking",
+}
+
+UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")  # what Hydra says of a misspelt key
+REFUSED = re.compile(r"Error merging override (?P<key>[^=]+)=(?P<value>.*)")  # one that Hydra declares the kind of
+# What a disk answers that is full or closed to the user.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+
+
+def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], folder: Path) -> FistulaError | None:
+    """The user's mistake behind an error of Hydra, OmegaConf or the system; None if it is nobody's but ours.
+
+    Args:
+        error: What was raised.
+        command: That it was raised in.
+        keys: Which the command knows, as they are typed.
+        folder: Of the configuration.
+    """
+    from hydra.errors import HydraException, MissingConfigException
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, FistulaError):
+            return cause
+        if isinstance(cause, ImportError) and (missing := _missing_extra(cause)):
+            remedy = f"pip install 'fistula[{EXTRAS[missing]}]'"
+            return ConfigError(f"fistula {command}", f"needs {missing}, which is not installed", remedy=remedy)
+        if isinstance(cause, OSError) and cause.errno in DISK:
+            remedy = "Free some space, or name a place that can be written to"
+            return DataError(cause.filename or "disk", f"cannot be written ({cause.strerror})", remedy=remedy)
+        cause = cause.__cause__
+    remedy = f"`fistula {command} --help` lists the keys and groups"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        rule = f"is not one of {', '.join(error.options)}"
+        return ConfigError(f"{group}={option}", rule, remedy=suggest(option, error.options))
+    if isinstance(error, MissingMandatoryValue):
+        return ConfigError((error.full_key or "configuration").removesuffix("_folder"), "must be given", remedy=remedy)
+    if isinstance(error, HydraException) and (unknown := UNKNOWN_KEY.match(str(error))):
+        key, known = unknown[1], keys
+        top = key.partition(".")[0]
+        rule = f"is not a key of `fistula {command}`"
+        groups = {path.parent.name for path in folder.glob("*/*.yaml") if _has_key(path, key)}
+        inside = sorted(groups & set(known))
+        if inside:
+            return ConfigError(key, rule, remedy=f"Did you mean {' or '.join(f'{group}.{key}' for group in inside)}?")
+        return ConfigError(key, rule, remedy=suggest(top, known) if top not in known else remedy)
+    if isinstance(error, HydraException) and (refused := REFUSED.match(str(error).split("\n")[0])):
+        why = str(error.__cause__ or error).split("\n")[0].rstrip(".")
+        return ConfigError(refused["key"], f"cannot be {refused['value']} ({why})", remedy=remedy)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        if "Ambiguous value" in str(error):
+            remedy = "Several values are a sweep, and need -m; quotes keep a comma in a name"
+        first, why = (str(e).split("\n")[0].rstrip(".") for e in (error, error.__cause__ or error))
+        return ConfigError("configuration", first if why in first else f"{first} ({why})", remedy=remedy)
+    if _is_hydras(error):
+        found = f"{type(error).__name__} {error}".strip().split("\n")[0]
+        return ConfigError("configuration", "has something under hydra that Hydra cannot take", found=found)
+    return None
+
+
+def _is_hydras(error: BaseException) -> bool:
+    """Whether Hydra has raised it by itself, or what it has called of Python's: of our own rooms none is behind it."""
+    import hydra
+    import omegaconf
+
+    theirs = [Path(str(module.__file__)).parent for module in (hydra, omegaconf)]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        folders = Path(frame.filename).parents
+        if Path(__file__).parent in folders or any(folder in folders for folder in theirs):
+            return Path(__file__).parent not in folders
+    return False
+
+
+def _has_key(path: Path, key: str) -> bool:
+    """Whether a file of a group has a key."""
+    return re.search(rf"^{re.escape(key)}:", path.read_text(), re.MULTILINE) is not None
+
+
+def _missing_extra(error: ImportError) -> str | None:
+    """Name the package of an extra that could not be imported; Lightning says it in its message alone."""
+    return next((word for word in re.findall(r"\w+", error.name or str(error)) if word in EXTRAS), None)
