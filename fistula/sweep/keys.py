@@ -127,9 +127,11 @@ def check_places(hydra: Any) -> None:
     Raises:
         ConfigError: If a folder has no name, or a run would change into its own, or have another one inside.
     """
-    kind = "run" if hydra.mode == RunMode.RUN else "sweep"
-    if not hydra[kind].dir.strip():
-        raise ConfigError(f"hydra.{kind}.dir", "must name a folder", found="nothing")
+    for kind in ("run", "sweep"):
+        # As it is written: where the one is asked for, the other may refer to what is not there.
+        folders: Any = OmegaConf.to_container(hydra[kind], resolve=False)
+        if not folders["dir"].strip():
+            raise ConfigError(f"hydra.{kind}.dir", "must name a folder", found="nothing")
     if hydra.job.chdir:
         rule = "must be false: paths begin where the command is given"
         raise ConfigError("hydra.job.chdir", rule, found=hydra.job.chdir)

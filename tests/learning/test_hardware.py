@@ -56,9 +56,13 @@ def test_the_tasks_of_two_machines_are_counted_and_each_has_its_devices(four_car
     assert num_processes(trainer) == 4
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
     monkeypatch.setenv("SLURM_STEP_NUM_NODES", "2")
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "4")
     assert num_processes(trainer) == 8
     assert settings(trainer)["num_nodes"] == 2
-    assert settings(AUTO | {"devices": 3})["devices"] == 3
+    assert settings(AUTO | {"devices": 4})["devices"] == 4
+    rule = r"trainer\.devices: must be the tasks that srun starts on each of 2 machines, found 2\. Give srun"
+    with pytest.raises(ConfigError, match=rule):
+        num_processes(trainer | {"devices": 2})
 
 
 def test_a_process_without_a_patient_of_its_own_is_refused():

@@ -126,7 +126,7 @@ def test_whatever_stands_in_a_key_of_a_launcher_or_sweeper_is_legal_or_one_line_
     faults = []
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         composed = compose("train", ["cohort=cohort", option], return_hydra_config=True).hydra
-        kept = ("runtime", "launcher", "sweeper", "mode", "sweep", "job", "output_subdir")
+        kept = ("runtime", "launcher", "sweeper", "mode", "run", "sweep", "job", "output_subdir")
         asked = OmegaConf.create({"hydra": {key: composed._get_node(key) for key in kept}})
         OmegaConf.set_readonly(asked.hydra, value=False)
         OmegaConf.set_struct(asked, value=False)
