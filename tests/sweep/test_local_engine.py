@@ -73,7 +73,9 @@ def test_a_machine_without_the_driver_has_no_card(monkeypatch, tmp_path):
 @pytest.mark.parametrize("key", ["jobs_per_gpu", "cpus_per_job"])
 @pytest.mark.parametrize("value", [0, "many"])
 def test_a_share_of_nothing_is_refused(key, value):
-    with pytest.raises(ConfigError, match=rf"hydra\.launcher\.engine\.{key}: must be auto or above 0, found {value}"):
+    with pytest.raises(
+        ConfigError, match=rf"hydra\.launcher\.engine\.{key}: must be auto or above 0 and at most 4096, found {value}"
+    ):
         LocalEngine(**{"jobs_per_gpu": 1, "cpus_per_job": 1} | {key: value})
 
 

@@ -36,7 +36,9 @@ def test_every_job_ends_with_its_exit_code_and_ray_says_nothing(tmp_path):
 
 @pytest.mark.parametrize("key", ["jobs_per_gpu", "cpus_per_job"])
 def test_a_share_of_nothing_is_refused(key):
-    with pytest.raises(ConfigError, match=rf"hydra\.launcher\.engine\.{key}: must be above 0, found 0"):
+    with pytest.raises(
+        ConfigError, match=rf"hydra\.launcher\.engine\.{key}: must be above 0 and at most 4096, found 0"
+    ):
         RayEngine(**{"address": "local", "jobs_per_gpu": 1, "cpus_per_job": 1} | {key: 0})
 
 

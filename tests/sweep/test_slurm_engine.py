@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -14,33 +13,11 @@ import pytest
 from ..conftest import TINY
 
 pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
-SCRIPT = Path(__file__).with_name("slurm.sh")
 TRAIN = (sys.executable, "-m", "fistula.cli", "train", "-m", "cohort=cohort", "study=quick", *TINY, "logger=csv")
 # Seconds of training each, or a run would hardly ever be seen running.
 LISTS = ("seed=0,1", "epochs=60,70")
 PARAMETERS = ("cpus_per_task=1", "gpus_per_node=1", "mem=null", "time=20", "signal_delay_s=10")
 SLURM = ("hydra/launcher=slurm", *(f"hydra.launcher.engine.parameters.{parameter}" for parameter in PARAMETERS))
-
-
-@pytest.fixture
-def slurm(tmp_path):
-    """Variables of a Slurm with two pretend cards."""
-    missing = [name for name in ("slurmctld", "slurmd", "munged", "sbatch") if shutil.which(name) is None]
-    if missing:
-        pytest.skip(f"needs {', '.join(missing)}: apt-get install slurm-wlm munge")
-    if os.getuid() != 0:
-        pytest.skip("only root can start Slurm's daemons")
-    environment = os.environ | {"FISTULA_SLURM_DIR": str(tmp_path / "slurm")}
-    try:
-        subprocess.run([SCRIPT, "up"], env=environment, check=True, timeout=120)
-        environment |= {
-            "SLURM_CONF": str(tmp_path / "slurm" / "etc" / "slurm.conf"),
-            "PATH": f"{tmp_path / 'slurm' / 'bin'}:{os.environ['PATH']}",
-        }
-        yield environment
-        subprocess.run(["scancel", "--me", "--quiet"], env=environment, check=False)
-    finally:
-        subprocess.run([SCRIPT, "down"], env=environment, check=True, timeout=60)
 
 
 def states(tmp_path):

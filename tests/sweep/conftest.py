@@ -1,0 +1,34 @@
+"""A Slurm that lives for a test."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("slurm.sh")
+
+
+@pytest.fixture
+def slurm(request, tmp_path):
+    """Variables of a Slurm with two pretend cards on each node: one, or as many as a test's parameter says."""
+    missing = [name for name in ("slurmctld", "slurmd", "munged", "sbatch") if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}: apt-get install slurm-wlm munge")
+    if os.getuid() != 0:
+        pytest.skip("only root can start Slurm's daemons")
+    environment = os.environ | {
+        "FISTULA_SLURM_DIR": str(tmp_path / "slurm"),
+        "FISTULA_SLURM_NODES": str(getattr(request, "param", 1)),
+    }
+    try:
+        subprocess.run([SCRIPT, "up"], env=environment, check=True, timeout=120)
+        environment |= {
+            "SLURM_CONF": str(tmp_path / "slurm" / "etc" / "slurm.conf"),
+            "PATH": f"{tmp_path / 'slurm' / 'bin'}:{os.environ['PATH']}",
+        }
+        yield environment
+        subprocess.run(["scancel", "--me", "--quiet"], env=environment, check=False)
+    finally:
+        subprocess.run([SCRIPT, "down"], env=environment, check=True, timeout=60)
