@@ -36,13 +36,12 @@ def following(pipeline: albumentations.Compose) -> albumentations.Compose:
         return kind(pipeline.transforms, keypoint_params=params, seed=pipeline.seed)
 
 
-def refuse_mirrors(pipeline: albumentations.Compose, why: str, *, key: str, has_sides: bool) -> None:
+def refuse_mirrors(pipeline: albumentations.Compose, why: str, *, has_sides: bool) -> None:
     """Refuse a pipeline that may give a mirror image.
 
     Args:
         pipeline: Of the augmentation; what can never be drawn of it does not count.
         why: What of the labels would be wrong on one.
-        key: Of the configuration that it comes from.
         has_sides: Whether a class names a side, which half a turn swaps as well; a clock turns with its points.
 
     Raises:
@@ -57,11 +56,13 @@ def refuse_mirrors(pipeline: albumentations.Compose, why: str, *, key: str, has_
             drawn = alone(image=np.zeros((16, 16), np.uint8), keypoints=CORNER)["keypoints"]
             name, moved = type(transform).__name__, np.asarray(drawn)
             if _turn(moved) < 0:
-                remedy = f"Use {key}=mr, or the same without what mirrors (its p at 0)"
-                raise ConfigError(key, f"must not mirror where {why}", found=name, remedy=remedy)
+                remedy = "Use augmentation=mr, or the same without what mirrors (its p at 0)"
+                raise ConfigError("augmentation", f"must not mirror where {why}", found=name, remedy=remedy)
             if has_sides and moved[1, 0] < moved[0, 0]:
                 remedy = "Limit it to less than a quarter turn, or leave it out (its p at 0)"
-                raise ConfigError(key, f"must not bring left to right where {why}", found=name, remedy=remedy)
+                raise ConfigError(
+                    "augmentation", f"must not bring left to right where {why}", found=name, remedy=remedy
+                )
 
 
 def _leaves(pipeline: Any) -> list[Any]:

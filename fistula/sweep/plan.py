@@ -177,9 +177,7 @@ def _check_head(cfg: DictConfig, cohort: Cohort, parts: pl.DataFrame) -> None:
     if why := side_of_labels(cohort.classes, kinds):
         from fistula.learning.pipeline import refuse_mirrors  # which imports albumentations
 
-        makes_copies = bool((parts["copy"] > 0).any())
-        for pipeline in ("augmentation", "expansion") if makes_copies else ("augmentation",):
-            refuse_mirrors(make(cfg[pipeline]), why, key=pipeline, has_sides=names_side(cohort.classes))
+        refuse_mirrors(make(cfg.augmentation), why, has_sides=names_side(cohort.classes))
     if not kinds:
         return
     if len(cohort.classes) != 2:

@@ -134,13 +134,13 @@ def test_points_move_with_the_image(transform):
 def test_what_mirrors_is_refused_in_whatever_it_is_contained():
     nested = albumentations.Compose([albumentations.OneOf([albumentations.D4(p=1), albumentations.GaussianBlur(p=1)])])
     with pytest.raises(ConfigError, match=r"augmentation: must not mirror where it says 3 o'clock, found D4"):
-        refuse_mirrors(nested, "it says 3 o'clock", key="augmentation", has_sides=False)
+        refuse_mirrors(nested, "it says 3 o'clock", has_sides=False)
     turned = albumentations.Affine(rotate=(-180, 180))
     harmless = [albumentations.HorizontalFlip(p=0), turned, albumentations.Rotate((-60, 60))]
-    refuse_mirrors(albumentations.Compose(harmless), "", key="augmentation", has_sides=False)
-    with pytest.raises(ConfigError, match="expansion: must not bring left to right where it is left, found Affine"):
-        refuse_mirrors(albumentations.Compose(harmless), "it is left", key="expansion", has_sides=True)
-    refuse_mirrors(albumentations.Compose([*harmless[::2]]), "it is left", key="expansion", has_sides=True)
+    refuse_mirrors(albumentations.Compose(harmless), "", has_sides=False)
+    with pytest.raises(ConfigError, match="augmentation: must not bring left to right where it is left, found Affine"):
+        refuse_mirrors(albumentations.Compose(harmless), "it is left", has_sides=True)
+    refuse_mirrors(albumentations.Compose([*harmless[::2]]), "it is left", has_sides=True)
 
 
 def test_a_side_is_in_the_names_of_classes_or_in_a_clock():
@@ -167,8 +167,12 @@ def test_points_are_those_of_the_network_and_none_of_a_negative_slice(tmp_path):
         ({}, ("augmentation=geometric",), r"must not mirror where the cohort has a clock position"),
         (
             {},
-            ("split=image_holdout", "split.expand_before_split=2", "augmentation@expansion=geometric", "audit=warn"),
-            r"expansion: must not mirror where the cohort has a clock position, found HorizontalFlip",
+            (
+                *("split=image_holdout", "split.expand_before_split=2", "audit=warn"),
+                "augmentation=color_jitter_expanded",
+                "augmentation.transforms=[{_target_: albumentations.HorizontalFlip}]",
+            ),
+            r"augmentation: must not mirror where the cohort has a clock position, found HorizontalFlip",
         ),
         (
             {"classes": ("right", "left")},
