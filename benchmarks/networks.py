@@ -39,7 +39,7 @@ TOP = """# Networks
 One small member of each of timm's families, tried by a script: whether it can be made for images of 96 and 224 pixels
 (*any*: most other sizes work as well), or of which; which learning modes train it (`transfer` stands for `end_to_end`
 too, `gradual` for `warm_head`); whether `fistula explain` and the reading room have maps of it; and the strides of the
-maps that its stages give. Other members of a family do as theirs do, nearly always; what cannot work is refused in one
+maps that its stages give. Other members of a family nearly always behave alike; what cannot work is refused in one
 line before the first run. `python benchmarks/networks.py` writes this page.
 
 | family | network | sizes | modes | maps | strides |

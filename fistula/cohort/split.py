@@ -38,7 +38,7 @@ class PatientHoldout:
 
     def __call__(self, manifest: pl.DataFrame) -> pl.DataFrame:
         """Give every slice its part; columns as in `split_table.COLUMNS`, one fold."""
-        _check_patients(self.name, manifest, least=3, rule="needs 3 patients of each class, one for each part")
+        _check_patients(self.name, manifest, least=3, rule="needs 3 patients of each class, one for each set")
         is_test = _cut(manifest, self.test_fraction, seed=[self.seed, 0])
         parts = _with_validation(manifest, is_test, self.val_fraction, [self.seed, 1])
         return split_table(self.name, manifest, [parts])

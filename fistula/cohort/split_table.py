@@ -13,6 +13,7 @@ import polars as pl
 from fistula.errors import ConfigError, DataError
 
 PARTS = ("train", "val", "test")
+SETS = {"train": "training", "val": "validation", "test": "test"}  # as they are called in sentences
 COLUMNS: dict[str, pl.DataType] = {
     "slice_key": pl.String(),
     "copy": pl.Int64(),  # 0 is the slice itself; 1 and up are jittered copies of it, made before the split
@@ -108,7 +109,7 @@ def _check_classes(where: str, labels: np.ndarray, parts: np.ndarray) -> None:
             )
             raise DataError(
                 where,
-                f"the {part} part {rule}",
+                f"the {SETS[part]} set {rule}",
                 found=found,
                 remedy="Change split.*, or add patients of the lacking class",
             )

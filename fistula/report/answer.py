@@ -2,6 +2,8 @@
 
 from math import isnan
 
+import polars as pl
+
 from fistula.report.external.cohorts import Outside
 from fistula.report.external.numbers import say_outside
 from fistula.report.names import count, declared, listed, say_fact
@@ -17,6 +19,7 @@ NAMED = 2  # configurations named in a sentence; more are counted
 SIGNIFICANT = 0.05  # of a Holm-adjusted P value
 FEW = 30  # patients or slices of a class; with fewer, what one of them weighs is said
 TELLING = 0.3  # distance from 0.5 of the AUROC of a fact that needs no image
+HEAVY = 0.25  # share of a class's slices that one patient brings
 UNSTABLE = 0.25  # range of a configuration's thresholds over its runs
 
 
@@ -190,6 +193,7 @@ def _say_worth(study: Study, rows: list[Row], *, tested: bool) -> str:
     if 0 < fewest < FEW:
         rate = "sensitivity" if positives == fewest else "specificity"
         parts.append(f"a single {best.level} accounts for {100 / fewest:.0f} percentage points of {rate}")
+    parts += _heavy(study, best)
     alone = {fact: value for one in study.certificates for fact, value in (one.get("alone") or {}).items()}
     given = declared(row.configuration.factors for row in rows)  # no confounders
     known = [fact for fact, value in alone.items() if value is not None and fact != "labelled slices"]
@@ -207,6 +211,17 @@ def _say_worth(study: Study, rows: list[Row], *, tested: bool) -> str:
         untested = "no external cohort was tested"
         parts.append(f"one site was held out, but {untested}" if sites else untested)
     return f"Limitations: {'; '.join(parts)}." if parts else ""
+
+
+def _heavy(study: Study, row: Row) -> list[str]:
+    """A patient who brings many of the slices of a class, where slices are judged."""
+    found = []
+    for label, name in ((1, row.positive), (0, study.rest(row.positive))) if row.level == "slice" else ():
+        slices = row.rows.filter(pl.col("label") == label).unique("unit")
+        most = slices.group_by("patient_key").len()["len"].max()
+        if isinstance(most, int) and most > HEAVY * len(slices):
+            found.append(f"a single patient contributes {most} of the {len(slices)} {name} slices")
+    return found
 
 
 def _other(pair: Pair, name: str) -> str:

@@ -211,17 +211,17 @@ def test_settings_that_cannot_work_are_refused(make, message):
                 .then(pl.lit("train"))
                 .otherwise("split")
             ),
-            r"split=predefined, fold 0: the test part must hold slices of at least two classes, found label 0 only",
+            r"split=predefined, fold 0: the test set must hold slices of at least two classes, found label 0 only",
         ),
         (
             Predefined(),
             with_split(make_manifest(), "test", "val", "test"),
-            r"the train part must hold every class, found 0 classes in 0 slices",
+            r"the training set must hold every class, found 0 classes in 0 slices",
         ),
         (
             Predefined(),
             with_split(make_manifest(), "test", "test", "test"),
-            r"the train part must hold every class, found 0 classes in 0 slices",
+            r"the training set must hold every class, found 0 classes in 0 slices",
         ),
     ],
 )

@@ -180,3 +180,16 @@ def test_a_perfect_network_has_no_number_for_its_likelihood_ratio(tmp_path, monk
     row = table.row(by_predicate=pl.col("level") == "patient", named=True)
     assert row["likelihood_ratio_positive"] is None
     assert row["likelihood_ratio_positive_reason"] == "no false positives"
+
+
+def test_a_patient_who_brings_most_of_the_slices_of_a_class_is_a_limitation(tmp_path):
+    folder = write_study(tmp_path / "study", learnings=("transfer",))
+    for path in folder.glob("*/predictions.parquet"):
+        table = pl.read_parquet(path)
+        heavy = table.filter(pl.col("patient_key") == "patient1")
+        copies = [heavy.with_columns(slice_key=pl.format("{}-copy{}", "slice_key", pl.lit(n))) for n in range(10)]
+        pl.concat([table, *copies]).write_parquet(path)
+    said = compute(read_study(folder), Settings(resamples=20, primary="slice")).answer[-1]
+    # Fifteen patients of three slices, and ten times three more of one of them.
+    assert "a single patient contributes 33 of the 75 fistula slices" in said
+    assert "normal slices" not in said
