@@ -48,6 +48,6 @@ def test_true_probabilities_have_an_intercept_of_0_and_a_slope_of_1():
 def test_what_has_no_line_says_why():
     assert {str(found) for found in calibration_line([1, 1], [0.2, 0.4], ["a", "b"])} == {"n/a: no negatives"}
     parted = calibration_line([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], list("abcd"))[1]
-    assert str(parted) == "n/a: the scores part the classes entirely"
+    assert str(parted) == "n/a: the scores separate the classes completely"
     alone = calibration_line([0, 1, 0, 1], [0.1, 0.2, 0.8, 0.9], list("aaaa"))[1]
     assert alone.reason == "only one patient"

@@ -1,9 +1,10 @@
 import json
 
 import pytest
+from omegaconf import OmegaConf
 
 from fistula.errors import ConfigError, DataError
-from fistula.sweep.folder.run import RunFolder, identity_of, run_name
+from fistula.sweep.folder.run import WITHIN, RunFolder, identity_of, run_name
 
 CONFIG = {"epochs": 2, "optimizer": {"lr": 0.1}, "transforms": [], "cohort": "/a", "output_dir": "/b", "num_workers": 0}
 
@@ -83,3 +84,17 @@ def test_a_name_of_many_overrides_fits_a_file_system_and_stays_its_own():
     assert all(len(name.encode()) <= 200 and name.startswith("resnet18-transfer-e50-none-") for name in names)
     assert run_name("a/b", "transfer", 1, "none", 0, 0, "") == "a_b-transfer-e1-none-fold0-seed0"
     assert run_name("a", "b", 1, "c", 0, 0, "covariates=[age,sex]").endswith("-covariates=age,sex")
+
+
+@pytest.mark.parametrize("augmentation", ["none", "color_jitter", "mr"])
+def test_runs_of_another_seed_and_fold_are_of_one_configuration(compose_train, augmentation):
+    one, two = (
+        identity_of(
+            OmegaConf.to_container(
+                compose_train(f"augmentation={augmentation}", f"seed={number}", f"split.fold={number}"), resolve=True
+            )
+        )
+        for number in (0, 1)
+    )
+    assert one.keys() == two.keys()
+    assert {key for key in one if one[key] != two[key]} <= set(WITHIN)

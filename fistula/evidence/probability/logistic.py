@@ -38,7 +38,7 @@ def calibration_line(
         level: Of the intervals.
 
     Returns:
-        Intercept and slope; undefined if a class is missing, or where the scores part the classes entirely.
+        Intercept and slope; undefined if a class is missing, or where the scores separate the classes completely.
 
     Raises:
         ValueError: If a label is not 0 or 1, a probability not in [0, 1], or the lengths differ.
@@ -62,7 +62,7 @@ def calibration_line(
     found = []
     for value, error in fits:
         if isnan(value):
-            found.append(undefined(method, "the scores part the classes entirely"))
+            found.append(undefined(method, "the scores separate the classes completely"))
         elif isnan(error):
             found.append(without_interval(value, method, "only one patient"))
         else:

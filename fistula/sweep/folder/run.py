@@ -35,7 +35,7 @@ NOT_IDENTITY = (
 RUN_NAME = re.compile(r"(.+?)-(\w+-e\d+-.+?)-fold(\d+)-seed(\d+)-?(.*)")
 
 # What tells the runs of one configuration apart, among the keys of a run's identity.
-WITHIN = ("seed", "augmentation.seed", "split.fold", "logger.name")
+WITHIN = ("seed", "augmentation.seed", "expansion.seed", "split.fold", "logger.name")
 
 
 @dataclass(frozen=True)
