@@ -2,8 +2,8 @@
 
     python benchmarks/picture.py RUN SOURCE docs/place.png
 
-`RUN` finds places (`head=locate`); of the patients below `SOURCE` the one is drawn who is called positive with the
-highest score. Needs Playwright and an installed Chromium.
+`RUN` finds places (`head=locate`); of the patients below `SOURCE` whom it was not trained on the one is drawn who is
+called positive with the highest score. Needs Playwright and an installed Chromium.
 """
 
 import argparse
@@ -16,12 +16,14 @@ from pathlib import Path
 import polars as pl
 from playwright.sync_api import sync_playwright
 
+# The stack and what is said of one patient, and nothing else of the page.
 ALONE = """key => {
-  document.querySelectorAll("body > header, .scroll, h2, ol, main > p").forEach(one => one.hidden = true);
   const section = document.getElementById(key).parentElement;
-  section.querySelectorAll("h2, .scroll").forEach(one => one.hidden = false);
-  document.querySelectorAll("section").forEach(one => one.hidden = one !== section);
+  for (const one of document.querySelectorAll("header, main > :not(#stack), ol"))
+    if (one !== section) one.style.display = "none";
+  document.body.style.padding = "8px";
   show(key);
+  viewer.draw();
 }"""
 
 
@@ -38,14 +40,16 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "fistula.cli", *words], check=True)
         classes = json.loads((out / "summary.json").read_text())["classes"]
         patients = pl.read_csv(out / "patients.csv").sort("score", descending=True)
-        found = patients.filter(pl.col("answer") == classes[-1])["patient_key"]
+        found = patients.filter((pl.col("answer") == classes[-1]) & pl.col("known").fill_null("").ne("trained on"))[
+            "patient_key"
+        ]
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=options.chromium, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": 880, "height": 900}, color_scheme="light")
+            page = browser.new_page(viewport={"width": 880, "height": 760}, color_scheme="light")
             page.goto((out / "index.html").as_uri())
             page.evaluate(ALONE, found[0])
             page.wait_for_timeout(500)
-            page.locator("main").screenshot(path=options.picture)
+            page.screenshot(path=options.picture, clip=page.locator("main").bounding_box())
             browser.close()
 
 

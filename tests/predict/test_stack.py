@@ -13,7 +13,14 @@ def slice_of(key, series, position, *, patient="p"):
 
 def test_the_stack_of_the_most_suspicious_slice_is_shown_first_and_at_that_slice():
     slices = {"p": [slice_of("a", "first", 1.0), slice_of("b", "second", 1.0), slice_of("c", "second", 2.0)]}
-    place = {"slice_key": "c", "grid_row": 223.5, "grid_col": 0.0, "grid_canal_row": None, "grid_canal_col": None}
+    place = {
+        "slice_key": "c",
+        "score": 0.4,
+        "grid_row": 223.5,
+        "grid_col": 0.0,
+        "grid_canal_row": None,
+        "grid_canal_col": None,
+    }
     shown, other = stacks_of(slices, {"p": [place | {"remarks": ""}]}, size=448)["p"]
     assert [one["key"] for one in shown["slices"]] == ["b", "c"]
     assert shown["start"] == 1
@@ -37,6 +44,16 @@ def test_the_ring_of_what_is_no_finding_is_broken():
     rows, columns = np.nonzero(whole)
     assert (rows.mean(), columns.mean()) == (40, 21)
     assert np.abs(np.hypot(rows - 40, columns - 21) - 4).max() < 1.5
+
+
+def test_the_most_suspicious_patient_is_shown_first():
+    slices = {name: [slice_of(name, "one", 1.0, patient=name)] for name in "xyz"}
+    none = {"grid_row": None, "grid_col": None, "grid_canal_row": None, "grid_canal_col": None, "remarks": ""}
+    places = {
+        name: [none | {"slice_key": name, "score": score}] for name, score in zip("xyz", (0.2, 0.9, 0.5), strict=True)
+    }
+    assert list(stacks_of(slices, places, size=64)) == ["y", "z", "x"]
+    assert list(stacks_of(slices, {}, size=64)) == ["x", "y", "z"]
 
 
 def test_without_places_every_stack_is_there_without_marks():

@@ -64,7 +64,7 @@ def render_page(slices: Slices, prediction: Prediction, overlays: list[Overlay],
 def stacks_of(
     slices: dict[str, list[dict[str, Any]]], places: dict[str, list[dict[str, Any]]], *, size: int
 ) -> dict[str, Any]:
-    """Patients as the viewer takes them, images being those of the page.
+    """Patients as the viewer takes them, images being those of the page; with places the most suspicious patient first.
 
     Args:
         slices: Of each patient, in the order in which they lie.
@@ -73,7 +73,8 @@ def stacks_of(
     """
     side = min(size, SIDE)
     found: dict[str, Any] = {}
-    for key, own in slices.items():
+    for key in sorted(slices, key=lambda one: -places[one][0]["score"] if places.get(one) else 0.0):
+        own = slices[key]
         marks = {row["slice_key"]: _marks(row, side / size) for row in places.get(key, [])}
         first = places[key][0]["slice_key"] if places.get(key) else None
         by_stack: dict[tuple[str, int], list[dict[str, Any]]] = {}
