@@ -45,6 +45,7 @@ def draw_leak(study: Path) -> None:
     axes.set_yticks(range(4), [f"{about[labels]}, {names[split]}" for labels, split in reversed(lines)])
     axes.axvline(0.5, color="#888888", linewidth=1, linestyle=":")
     axes.set_xlim(0.2, 1.02)
+    axes.set_ylim(-0.5, 3.5)
     axes.set_xlabel("AUROC with 95% CI; 0.5 is chance")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(DOCS / "why.png", dpi=110)
