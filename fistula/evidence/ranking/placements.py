@@ -160,7 +160,8 @@ def place(
         return Placements(undefined_areas, empty, empty, empty, with_class, (nan, nan), pairs, reason)
     # What a patient's removal takes away: the pairs of its rows, those among themselves counted once.
     _, alone = np.unique(of_run * len(keys) + codes, return_inverse=True)
-    lost = _without(codes, opponents, truth, count_opponents(truth, alone), len(keys))
+    among_own = count_opponents(truth, alone)
+    lost = _without(codes, opponents, truth, among_own, len(keys))
     if min(with_class) < 2:
         reason = f"only one patient has {'positive' if with_class[0] < 2 else 'negative'} rows"
     elif (lost > pairs - 0.5).any():
@@ -170,7 +171,9 @@ def place(
         won = count_won(truth, values, of_run)
         total = float(won[truth].sum())
         areas.append(total / pairs)
-        taken = _without(codes, won, truth, count_won(truth, values, alone), len(keys))
+        # Where patients have rows of one class alone, none meets its own, and half of the ranking is spared.
+        won_own = count_won(truth, values, alone) if among_own.any() else among_own
+        taken = _without(codes, won, truth, won_own, len(keys))
         with np.errstate(invalid="ignore", divide="ignore"):
             left_out.append((total - taken) / (pairs - lost))
         pulls.append((won - opponents * areas[-1]) / pairs)
