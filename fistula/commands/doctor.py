@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fistula.cohort.look.early import early_warnings
-from fistula.cohort.look.examine import decoded, file_records, outcomes, series_table, suspicions
+from fistula.cohort.look.examine import file_records, outcomes, series_table, suspicions, with_decoding
 from fistula.cohort.look.trial import template_lines, trial
 from fistula.commands.ingest import labels_of
 from fistula.dicom.drawn.drawings import Drawing
@@ -76,7 +76,7 @@ def run(cfg: DictConfig) -> None:
     )
     rules = keep if survey.kind == "dicom" else None
     if cfg.decode and rules:
-        survey = decoded(survey, look, workers)
+        survey = with_decoding(survey, look, workers)
     console = wide_console()
     _print_series(console, survey, rules, look)
     _print_rest(console, survey)

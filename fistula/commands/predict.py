@@ -15,7 +15,7 @@ def run(cfg: DictConfig) -> None:
     """Write the folder whole or not at all; end with what was answered and what was left out."""
     # Here, because `--help` must not wait for torch.
     from fistula.archive.exchange import fetched, require_library, store
-    from fistula.dicom.out.objects import Finding
+    from fistula.dicom.out.objects import Subject
     from fistula.dicom.out.objects import require_library as require_objects
     from fistula.predict.out.objects import check_objects, write_objects
     from fistula.predict.out.write import OVERLAYS, attempt, complete, draw_overlays, write_prediction
@@ -50,7 +50,7 @@ def run(cfg: DictConfig) -> None:
         with whole_folder(out) as folder:
             write_prediction(folder, slices, prediction, overlays, failed)
             if cfg.dicom or target is not None:
-                finding = Finding(**cfg.finding)
+                finding = Subject(**cfg.finding)
                 objects, unmade, left_empty = write_objects(
                     folder, predictor, slices, prediction, overlays, finding=finding
                 )

@@ -26,7 +26,7 @@ def read_in_order(
     order: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame],
     earlier: Callable[[pl.DataFrame, PixelStore], pl.DataFrame] | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Read images as `read_chosen` does, and write their pixels to `folder` as pixels.npy.
+    """Read images volume by volume, the slices of one sharing an intensity mapping, and write `folder`/pixels.npy.
 
     Args:
         survey: Where they lie.
@@ -36,52 +36,27 @@ def read_in_order(
         folder: Gets pixels.npy.
         order: Of the rows that have pixels, and those that could not be read, gives the first in the order in which
             they stay.
-        earlier: As for `read_chosen`.
-
-    Returns:
-        The rows in the order of pixels.npy, and those that could not be read.
-    """
-    with PixelStore(folder / "pixels.unordered", plan.grid.size) as store:
-        read, failed = read_chosen(survey, wanted, plan, workers, store, earlier=earlier)
-        table = order(read, failed)
-        store.finish(folder / "pixels.npy", table["at"].to_list())
-    return table, failed
-
-
-def read_chosen(
-    survey: Survey,
-    wanted: pl.DataFrame,
-    plan: Plan,
-    workers: Workers,
-    store: PixelStore,
-    *,
-    earlier: Callable[[pl.DataFrame, PixelStore], pl.DataFrame] | None = None,
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Read images volume by volume; the slices of one share an intensity mapping.
-
-    Args:
-        survey: Where they lie.
-        wanted: Rows of its facts with `volume`.
-        plan: How to read.
-        workers: Processes.
-        store: Takes the pixels.
         earlier: Puts what need not be read into the store, and gives its columns of `RESULTS`; see
             `fistula.cohort.reuse.Earlier.results`.
 
     Returns:
-        The rows that have pixels, with the columns of `RESULTS`, theirs in `store` at `at`; and those that could not
-        be read, with their `reason` and `remedy`.
+        The rows in the order of pixels.npy, with the columns of `RESULTS`; and those that could not be read, with their
+        `reason` and `remedy`.
     """
     wanted = wanted.drop("reason", "remedy").with_row_index("row").cast({"row": pl.Int64})
-    frames, rest = [pl.DataFrame(schema=RESULTS)], wanted
-    if earlier is not None:
-        frames.append(earlier(wanted, store))
-        rest = wanted.filter(~pl.col("row").is_in(frames[-1]["row"].to_list()))
-    is_dangerous = plan.kind == "dicom" and is_risky(wanted)
-    frames.append(read_into(store, volumes_of(survey, rest), plan, workers, is_risky=is_dangerous))
-    table = wanted.join(pl.concat(frames), on="row", how="left", maintain_order="left")
-    has_pixels = pl.col("at").is_not_null()
-    return table.filter(has_pixels), table.filter(~has_pixels)
+    with PixelStore(folder / "pixels.unordered", plan.grid.size) as store:
+        frames, rest = [pl.DataFrame(schema=RESULTS)], wanted
+        if earlier is not None:
+            frames.append(earlier(wanted, store))
+            rest = wanted.filter(~pl.col("row").is_in(frames[-1]["row"].to_list()))
+        is_dangerous = plan.kind == "dicom" and is_risky(wanted)
+        frames.append(read_into(store, volumes_of(survey, rest), plan, workers, is_risky=is_dangerous))
+        table = wanted.join(pl.concat(frames), on="row", how="left", maintain_order="left")
+        has_pixels = pl.col("at").is_not_null()
+        read, failed = table.filter(has_pixels), table.filter(~has_pixels)
+        table = order(read, failed)
+        store.finish(folder / "pixels.npy", table["at"].to_list())
+    return table, failed
 
 
 def read_into(

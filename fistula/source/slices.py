@@ -83,7 +83,7 @@ def read_volumes(volumes: Sequence[Sequence[Slice]], plan: Plan) -> tuple[list[t
     records: list[tuple] = []
     pixels = [np.zeros((0, plan.grid.size, plan.grid.size), np.uint8)]
     for volume in volumes:
-        done, images = read_volume(volume, plan)
+        done, images = _read_volume(volume, plan)
         records += [tuple(record.values()) for record in done]
         pixels.append(images)
     return records, np.concatenate(pixels)
@@ -94,7 +94,7 @@ def is_risky(facts: pl.DataFrame) -> bool:
     return not facts["syntax"].fill_null("").str.contains("VR").all()
 
 
-def read_volume(slices: Sequence[Slice], plan: Plan) -> tuple[list[dict[str, Any]], np.ndarray]:
+def _read_volume(slices: Sequence[Slice], plan: Plan) -> tuple[list[dict[str, Any]], np.ndarray]:
     """Decode, place and scale the slices of one volume; the intensity sees all of them at once.
 
     Returns:

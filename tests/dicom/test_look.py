@@ -230,7 +230,7 @@ def _keys(*words):
     [
         ("Weiss^Anna^^Dr", ["ANNA", "DR", "WEISS"]),
         ("WEISS, Anna", ["ANNA", "WEISS"]),
-        ("Case^017", ["CASE"]),
+        ("Case^017", ["017", "CASE"]),
         ("F017", ["F017"]),
         ("Anonymized", []),
         ("", []),

@@ -14,12 +14,12 @@ from pydicom.sr._concepts_dict import concepts
 
 from fistula.dicom.container import Part
 from fistula.dicom.drawn.pointed import Place, in_patient
-from fistula.dicom.out.objects import ANSWERS, PROCEDURES, Algorithm, Finding, write_overlay, write_report
+from fistula.dicom.out.objects import ANSWERS, PROCEDURES, Algorithm, Subject, write_overlay, write_report
 from fistula.dicom.out.original import read_source
 from fistula.errors import DataError
 
 ALGORITHM = Algorithm("a run", "0.1.0", "ab" * 32)
-FINDING = Finding("K60.3", "I10", "Anal fistula")
+FINDING = Subject("K60.3", "I10", "Anal fistula")
 
 
 @pytest.fixture

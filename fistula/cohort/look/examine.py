@@ -29,7 +29,7 @@ FILES_A_BATCH = 32
 CONFOUNDED = 0.7  # Cramér's V from which two facts are said to go together
 
 
-def decoded(survey: Survey, look: Look, workers: Workers) -> Survey:
+def with_decoding(survey: Survey, look: Look, workers: Workers) -> Survey:
     """The survey with every image decoded: what fails becomes refused, what looks like burned-in text is noted."""
     images = survey.facts.filter(pl.col("outcome") == "image")
     parts = [

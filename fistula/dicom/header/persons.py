@@ -74,15 +74,13 @@ def _plain(patient: str) -> str:
 
 
 def _name(dataset: Dataset) -> list[str]:
-    """The words of PatientName, those without a digit where there are any; none of a name that many may share."""
+    """The words of PatientName; none of a name that many may share."""
     element = element_at(dataset, tag_of("PatientName"))
     value = "" if element is None else element.value or ""
     # As it is encoded: the words of one person's name are compared, not read. Further scripts stand after "=".
     whole = (value.decode("latin-1") if isinstance(value, bytes) else str(value)).upper()
     words = re.findall(r"[^\W_]{2,}", whole.split("=")[0] or whole)
-    if DEFAULTS.fullmatch("".join(words)):
-        return []
-    return sorted({word for word in words if not re.search(r"\d", word)} or set(words))
+    return [] if DEFAULTS.fullmatch("".join(words)) else sorted(set(words))
 
 
 def _height(dataset: Dataset) -> int | None:

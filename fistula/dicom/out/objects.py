@@ -64,7 +64,7 @@ class Algorithm:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Subject:
     """What is looked for, as a code: value, coding scheme, meaning."""
 
     value: str
@@ -150,7 +150,7 @@ def write_report(
     *,
     score: float,
     answer: str,
-    finding: Finding,
+    finding: Subject,
     algorithm: Algorithm,
     places: Sequence[Place] = (),
 ) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 
 from fistula import __version__
 from fistula.dicom.drawn.pointed import Place, in_patient
-from fistula.dicom.out.objects import ANSWERS, Algorithm, Finding, write_overlay, write_report
+from fistula.dicom.out.objects import ANSWERS, Algorithm, Subject, write_overlay, write_report
 from fistula.dicom.out.original import read_source
 from fistula.errors import ConfigError
 from fistula.predict.out.write import Overlay, attempt
@@ -35,7 +35,7 @@ def write_objects(
     prediction: Prediction,
     overlays: list[Overlay],
     *,
-    finding: Finding,
+    finding: Subject,
 ) -> tuple[list[Path], list[str], list[str]]:
     """Write ``dicom/overlay-SLICE_KEY.dcm`` for each overlay and ``dicom/report-SERIES_KEY.dcm`` for each series.
 
