@@ -133,7 +133,7 @@ def _refuse_misspelt(path: Path) -> None:
     beside = path.absolute().parent
     names = {one.stem.lower(): one.name for one in beside.glob("*") if one.suffix.lower() in TABLES}
     if alike := get_close_matches(path.stem.lower(), names, n=1, cutoff=ALIKE):
-        remedy = f"Did you mean {path.with_name(names[alike[0]])}? A table to fill in needs a name less like it"
+        remedy = f"Did you mean {path.with_name(names[alike[0]])}? A new table needs a name that differs more"
         raise ConfigError(f"labels={path}", "is not there", remedy=remedy)
 
 

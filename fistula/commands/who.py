@@ -65,7 +65,11 @@ def named(survey: Survey, key: str, look: Look) -> pl.DataFrame:
     meant = {(column, name) for column, rows in begins.items() for name in rows[column].unique()}
     if not meant:
         remedy = "Name the folder that the cohort was made from, and the key that it was made with"
-        raise DataError(f"key={key}", f"is no patient, study, series or slice of {survey.folder}", remedy=remedy)
+        raise DataError(
+            f"key={key}",
+            f"is not the pseudonym of a patient, study, series, or slice in {survey.folder}",
+            remedy=remedy,
+        )
     if len(meant) > 1:
         found = ", ".join(sorted(f"{column.removesuffix('_key')} {name}" for column, name in meant))
         raise DataError(f"key={key}", "must be of one pseudonym", found=found, remedy="Give more of its digits")

@@ -148,7 +148,7 @@ def inflated(file: BinaryIO, *, limit: int) -> tuple[BinaryIO, bool]:
     except zlib.error as error:
         raise Refused("a damaged deflated object") from error
     if inflater.unconsumed_tail:
-        raise Refused("unpacks to more than the size limit", "Raise max_object_mb if it is no bomb")
+        raise Refused("unpacks to more than the size limit", "Raise max_object_mb if the file is genuine")
     return io.BytesIO(meta + data), True
 
 
@@ -213,7 +213,7 @@ def _read(packed: IO[bytes] | io.BufferedIOBase, *, limit: int) -> bytes:
     while block := packed.read(BLOCK):
         size += len(block)
         if size > limit:
-            raise Refused("unpacks to more than the size limit", "Raise max_object_mb if it is no bomb")
+            raise Refused("unpacks to more than the size limit", "Raise max_object_mb if the file is genuine")
         blocks.append(block)
     return b"".join(blocks)
 

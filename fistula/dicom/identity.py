@@ -1,6 +1,5 @@
 """Keyed pseudonyms: the same person has the same name in every cohort made with one key, and no way leads back."""
 
-import hashlib
 import hmac
 import os
 import secrets
@@ -10,6 +9,7 @@ from pathlib import Path
 from fistula.errors import ConfigError, as_typed
 
 ENVIRONMENT = "FISTULA_PSEUDONYM_KEY_FILE"
+KNOWN = 1024
 LENGTH = 24  # hexadecimal digits, 96 bits: no two of a billion slices collide
 
 
@@ -22,12 +22,21 @@ class Pseudonyms:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self._known: dict[tuple[str, str], str] = {}  # most of a file's names are those of the file before
 
     def __call__(self, kind: str, identifier: str) -> str:
         """The pseudonym of `identifier`, 24 hexadecimal digits; the same text under two kinds has two names."""
+        if (known := self._known.get((kind, identifier))) is not None:
+            return known
         # File names that are not UTF-8 reach Python as lone surrogates.
         content = f"{kind}\0{identifier}".encode(errors="surrogatepass")
-        return hmac.new(self._key, content, hashlib.sha256).hexdigest()[:LENGTH]
+        if len(self._known) >= KNOWN:
+            self._known.clear()
+        name = self._known[kind, identifier] = hmac.digest(self._key, content, "sha256").hex()[:LENGTH]
+        return name
+
+    def __reduce__(self) -> tuple:
+        return Pseudonyms, (self._key,)
 
     @property
     def key_name(self) -> str:

@@ -112,18 +112,18 @@ def _refuse_bad_size(header: Header) -> None:
     if rows <= 0 or columns <= 0:
         raise Refused("an image without rows or columns")
     if rows * columns * samples > PIXELS_PER_FRAME or frames > MAX_FRAMES:
-        raise Refused("an absurd number of pixels or frames")
+        raise Refused("an implausible number of pixels or frames")
     if allocated == 1:
         raise Refused("one bit a pixel")
     if allocated not in (8, 16, 32, 64) or samples not in (1, 3):
-        raise Refused("bits allocated or samples per pixel that no image has")
+        raise Refused("an impossible number of bits allocated or samples per pixel")
     if missing := [keyword for keyword in _needed(allocated) if is_empty(dataset, keyword)]:
         raise Refused(f"an image without {missing[0]}", "Export it again")
     if stored is not None and not 0 < stored <= allocated:
         raise Refused("more bits stored than allocated")
     high = whole(dataset, "HighBit")
     if stored is not None and stored < allocated and high is not None and high != stored - 1:
-        raise Refused("a high bit that is not that of the bits stored")  # every decoder takes the lowest bits
+        raise Refused("a high bit that does not match the bits stored")  # every decoder takes the lowest bits
     _refuse_truncated(header, num_bytes=_uncompressed_bytes(header, rows * columns * frames, samples, allocated))
 
 
@@ -143,7 +143,7 @@ def num_frames(header: Header) -> int:
         return 1
     frames = whole(header.dataset, "NumberOfFrames")
     if frames is None or frames < 0:
-        raise Refused("a number of frames that is none")
+        raise Refused("an invalid number of frames")
     return max(frames, 1)
 
 

@@ -127,13 +127,13 @@ def refuse_unmatched(
     if unused and policy == "refuse":
         remedy = "Check source and the table, or say unmatched=exclude"
         found = f"{len(unused)} without one: {_first(unused)}"
-        raise DataError(labels.path, "every label must be of an image below source", found=found, remedy=remedy)
+        raise DataError(labels.path, "every label must belong to an image in the source", found=found, remedy=remedy)
     if dropped and policy == "refuse" and keep is not None:
         rows = others.filter(pl.col("line").is_in([row.line for row in dropped]))
         why = Counter(rows.unique("line")["reason"])
         reasons = ", ".join(f"{count} of: {reason}" for reason, count in why.most_common(4))
         images = rows.filter(pl.col("outcome") == "image")
-        rule = "every label must be of an image that the keep rules keep"
+        rule = "every label must belong to an image that the keep rules keep"
         there = pl.concat([wanted, others.filter(pl.col("outcome") == "image")], how="diagonal_relaxed")
         options = " ".join(keep.widened(images, among=there)) if len(images) else ""
         remedy = f"{options} keeps them; unmatched=exclude leaves them out" if options else "Or say unmatched=exclude"

@@ -159,7 +159,7 @@ def _next(pictures: Iterator[Picture], seconds: float) -> Picture | NotTaken:
     except NotTaken as outcome:
         return outcome
     except StopIteration:  # an earlier frame of the object was refused, which ended the decoder
-        return Refused("a frame after one that could not be read")
+        return Refused("a frame that follows an unreadable one")
 
 
 def _place(picture: Picture, turned: str, plan: Plan) -> Placed:

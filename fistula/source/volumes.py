@@ -19,7 +19,7 @@ APART = {
     "mm": "pixel spacing",
     "whose": "patient or study",
 }
-JOINED = "volume joined from series of one slice each"
+JOINED = "volume assembled from single-slice series"
 MIXED_DEGREES = 10.0  # tilts of one patient's slices that differ by more are noted
 JITTER_MM, FAR = 0.1, 10  # places nearer than this are one where no two others are nearer than so many times this
 ALONE = 3  # slices of a study, each alone in its volume, from which they are counted
@@ -85,7 +85,7 @@ def volume_notes(facts: pl.DataFrame) -> dict[str, int]:
             counts.update(spacing_notes(volume["position_mm"].to_list()))
     is_alone = (pl.len().over("series_key", "volume") == 1) & pl.col("position_mm").is_not_null()
     alone = facts.filter(is_alone).group_by("study_key").len()["len"]
-    counts["one slice alone, beside others of their study"] = int(alone.filter(alone >= ALONE).sum())
+    counts["a single slice, beside others of the study"] = int(alone.filter(alone >= ALONE).sum())
     return {note: count for note, count in sorted(counts.items()) if count}
 
 
@@ -98,7 +98,7 @@ def plane_notes(facts: pl.DataFrame) -> dict[str, int]:
     planes = tilts.group_by("patient_key").agg(pl.len().alias("planes"), pl.col("range").max())
     counts = {
         "patients with slices of several planes": int((planes["planes"] > 1).sum()),
-        f"patients whose slices tilt by more than {MIXED_DEGREES:g} degrees against each other": int(
+        f"patients whose slices differ in tilt by more than {MIXED_DEGREES:g} degrees": int(
             (planes["range"] > MIXED_DEGREES).sum()
         ),
     }
@@ -237,7 +237,7 @@ def _differences(parts: Sequence[_Volume]) -> str:
     words += sorted({part.parted_by for part in parts} - {""})
     kinds = {part.kind for part in parts}
     words += ["orientation"] if len({(part.kind, part.cosines) for part in parts}) > len(kinds) else []
-    return f"series parted into volumes by {', '.join(words)}"
+    return f"series divided into volumes by {', '.join(words)}"
 
 
 def _agree(leader: tuple[float, ...], own: tuple[float, ...]) -> bool:

@@ -19,7 +19,9 @@ def test_a_plain_cohort_and_an_empty_one_warn_of_nothing():
 
 
 def test_each_doubt_is_a_sentence():
-    assert early_warnings(slices(4)) == ["4 patients are few: an interval of the AUROC will span most of its range"]
+    assert early_warnings(slices(4)) == [
+        "only 4 patients: the confidence interval of the AUROC will span most of its range"
+    ]
     most = pl.concat([slices(), slices(1, 100)])
     assert early_warnings(most) == ["one of 24 patients has 102 of 148 slices"]
     pooled = slices(component=["water", "fat"] * 24)

@@ -88,7 +88,7 @@ def test_suspicions_are_told(dicom_tree, tmp_path, fistula_here, write_dicom):
     assert "1 series mix sequences" in shown
     assert "1 slices are copies" in shown
     assert "1 people with several PatientIDs, by birth date, sex and study date" in shown
-    assert "1 slices say that text is burned in" in shown
+    assert "1 slices are marked as having text burned in" in shown
     assert "1 slices have no PatientID" in shown
 
 

@@ -252,7 +252,9 @@ def _one_class(tree):
             _unreadable, r"every image must be readable, found 1: P0/0.dcm \(pixel data cut short\)", id="unreadable"
         ),
         pytest.param(
-            lambda tree: _add_label(tree, "2.25.5,1"), r"label must be of an image .* line 14 \(2.25.5\)", id="no image"
+            lambda tree: _add_label(tree, "2.25.5,1"),
+            r"label must belong to an image .* line 14 \(2.25.5\)",
+            id="no image",
         ),
         pytest.param(
             lambda tree: _add_label(tree, "2.25.1001,0"), r"line 14: gives 2.25.1001 two labels", id="two labels"

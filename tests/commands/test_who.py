@@ -41,7 +41,7 @@ def test_the_first_digits_of_a_slice_will_do_and_nothing_is_written_unasked(coho
     [
         ("abc", "key: must be a pseudonym"),
         ("not-a-key", "key: must be a pseudonym"),
-        ("0123456789", "is no patient, study, series or slice"),
+        ("0123456789", "is not the pseudonym of a patient, study, series, or slice"),
     ],
 )
 def test_what_is_no_pseudonym_is_one_line(cohort, dicom_tree, fistula_here, key, message):

@@ -17,7 +17,7 @@ from fistula.dicom.pixels.decode import decode
 LOOK = Look(Pseudonyms(b"0123456789abcdef"))
 PIXELS = np.array([[0, 10, 20], [30, 40, 50]], np.uint16)
 US = struct.Struct("<H").pack
-NOTED = "read otherwise than it is written"
+NOTED = "written incorrectly, read as meant"
 
 
 def _element(keyword, vr, value, *, is_implicit):
@@ -206,17 +206,17 @@ def test_as_many_functional_groups_as_frames_are_wanted(write_dicom, tmp_path):
 @pytest.mark.parametrize(
     ("birth", "age", "expected", "note"),
     [
-        ("19000101", "", None, "a birth date that cannot be true"),
-        ("99991231", "", None, "a birth date that cannot be true"),
-        ("20200101", "", None, "a birth date that cannot be true"),
-        ("20210101", "", None, "a birth date that cannot be true"),
-        ("18990505", "", None, "a birth date that cannot be true"),
-        ("19000101", "045Y", 45.0, "a birth date that cannot be true"),
-        ("19801399", "", None, "a birth date that no calendar has"),
-        ("", "000Y", None, "an age that cannot be true"),
-        ("", "120Y", None, "an age that cannot be true"),
-        ("", "-05Y", None, "an age that cannot be true"),
-        ("", "old", None, "an age that cannot be true"),
+        ("19000101", "", None, "an implausible birth date"),
+        ("99991231", "", None, "an implausible birth date"),
+        ("20200101", "", None, "an implausible birth date"),
+        ("20210101", "", None, "an implausible birth date"),
+        ("18990505", "", None, "an implausible birth date"),
+        ("19000101", "045Y", 45.0, "an implausible birth date"),
+        ("19801399", "", None, "an invalid birth date"),
+        ("", "000Y", None, "an implausible age"),
+        ("", "120Y", None, "an implausible age"),
+        ("", "-05Y", None, "an implausible age"),
+        ("", "old", None, "an implausible age"),
         ("19800101", "099Y", 40.0, "birth date and age differ"),
         ("19800101", "039Y", 40.0, ""),
         ("", "003D", 0.0, ""),

@@ -321,7 +321,7 @@ def test_a_segmentation_of_images_that_are_not_there_is_refused_or_counted(archi
     for place in range(SLICES):
         archive.path(1, place).unlink()
     error, _ = ingested("masks")
-    assert "every drawing must be of an image below source, found 1 that are not: b.dcm" in error
+    assert "every drawing must belong to an image in the source, found 1 that are not: b.dcm" in error
     record, _ = ingested("masks", "unmatched=exclude")
     assert record["noted"]["labels=masks: of no image"] == 1
 
@@ -603,7 +603,7 @@ def test_a_mask_whose_image_is_gone_is_not_taken_for_that_of_another(tmp_path, i
     for name in ("a", "b_mask"):
         Image.fromarray(np.full((20, 20), 200, np.uint8)).save(tmp_path / "in" / f"{name}.png")
     error, _ = ingested("masks", "patient=(?P<patient>.)")
-    assert "every drawing must be of an image below source, found 1 that are not: b_mask.png" in error
+    assert "every drawing must belong to an image in the source, found 1 that are not: b_mask.png" in error
 
 
 def test_fat_beside_water_in_one_series_is_not_labelled_by_a_mask_of_the_water(archive, ingested, tmp_path):

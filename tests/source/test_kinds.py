@@ -169,8 +169,8 @@ def test_frames_need_their_number_and_then_each_is_one_image(ingested, write_dic
 @pytest.mark.parametrize(
     ("attributes", "form", "said"),
     [
-        ({}, "folder", "volume joined from series of one slice each"),
-        ({"Modality": "CT"}, "zip", "volume joined from series of one slice each"),
+        ({}, "folder", "volume assembled from single-slice series"),
+        ({"Modality": "CT"}, "zip", "volume assembled from single-slice series"),
         ({"SeriesNumber": ""}, "folder", ""),
         ({"FrameOfReferenceUID": ""}, "zip", ""),
     ],
@@ -197,7 +197,7 @@ def test_series_of_one_slice_are_one_volume_or_said_to_stand_alone(
     if said:
         assert record["noted"][said] == 8
     else:
-        assert record["volumes_noted"] == {"one slice alone, beside others of their study": 8}
+        assert record["volumes_noted"] == {"a single slice, beside others of the study": 8}
 
 
 # 16. Numbers as people and programs write them.
@@ -206,8 +206,8 @@ def test_series_of_one_slice_are_one_volume_or_said_to_stand_alone(
 @pytest.mark.parametrize(
     ("keyword", "vr", "words", "noted"),
     [
-        ("EchoTime", "LO", ("2.3", "2,3"), "EchoTime read otherwise than it is written"),
-        ("DiffusionBValue", "LO", ("800", "800,0"), "DiffusionBValue read otherwise than it is written"),
+        ("EchoTime", "LO", ("2.3", "2,3"), "EchoTime written incorrectly, read as meant"),
+        ("DiffusionBValue", "LO", ("800", "800,0"), "DiffusionBValue written incorrectly, read as meant"),
         ("AcquisitionNumber", "DS", ("1", "1.0"), ""),
     ],
 )
@@ -269,7 +269,7 @@ def test_a_modality_table_begins_at_the_pixels_sign(write_dicom, tmp_path, vr):
     write_dicom(tmp_path / "a.dcm", pixels, ModalityLUTSequence=[table])
     np.testing.assert_array_equal(decoded(tmp_path / "a.dcm").values, 3 * np.clip(pixels + 100, 0, 511))
     (facts,) = look_at(tmp_path / "a.dcm", LOOK)
-    assert ("LUTDescriptor read otherwise than it is written" in facts["notes"]) is (vr == "US")
+    assert ("LUTDescriptor written incorrectly, read as meant" in facts["notes"]) is (vr == "US")
 
 
 # 19. Makers' own elements, under their creator alone.

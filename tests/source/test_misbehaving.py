@@ -60,7 +60,7 @@ def test_a_value_in_another_type_is_read_as_it_is_meant_and_noted(ingested, keyw
     plain, _ = ingested("plain", images, "window")
     read, notes = ingested("wrong", written_as(images, keyword, vr, value), "window")
     assert hashes(read) == hashes(plain)
-    assert (notes.get(f"{keyword} read otherwise than it is written") == len(images)) is noted
+    assert (notes.get(f"{keyword} written incorrectly, read as meant") == len(images)) is noted
 
 
 @pytest.mark.parametrize(("keyword", "vr", "value"), [("RescaleSlope", "LO", "two"), ("Rows", "LO", "many")])

@@ -106,7 +106,7 @@ def test_a_series_that_mixes_acquisitions_is_several_volumes_and_says_so(write_d
     assert _volumes(facts) == [[0.0, 3.0, 6.0]] * 2
     # The slices of one kind are one volume, not every second of each.
     assert facts["volume"].to_list()[::2] == [facts["volume"][0]] * 3
-    assert all("series parted into volumes by" in note and why in note for note in facts["notes"])
+    assert all("series divided into volumes by" in note and why in note for note in facts["notes"])
     assert volume_notes(facts) == {}
 
 
@@ -172,7 +172,7 @@ def test_two_stacks_of_different_orientation_are_two_volumes(write_dicom, tmp_pa
     ]
     facts = _classic(write_dicom, tmp_path, slices)
     assert facts["volume"].to_list() == [0] * 3 + [1] * 3 or facts["volume"].to_list() == [1] * 3 + [0] * 3
-    assert set(facts["notes"]) == {"series parted into volumes by orientation"}
+    assert set(facts["notes"]) == {"series divided into volumes by orientation"}
     assert plane_notes(facts) == {"patients with slices of several planes": 1}
 
 
@@ -181,7 +181,7 @@ def test_tilts_that_differ_within_a_patient_are_counted(write_dicom, tmp_path):
     facts = _classic(
         write_dicom, tmp_path, [(3.0, {"ImageOrientationPatient": plane}) for plane in (AXIAL, tilted, AXIAL)]
     )
-    assert plane_notes(facts) == {"patients whose slices tilt by more than 10 degrees against each other": 1}
+    assert plane_notes(facts) == {"patients whose slices differ in tilt by more than 10 degrees": 1}
 
 
 def test_one_series_uid_a_slice_is_one_volume_and_says_so(write_dicom, tmp_path):
@@ -191,7 +191,7 @@ def test_one_series_uid_a_slice_is_one_volume_and_says_so(write_dicom, tmp_path)
     assert facts["series_key"].n_unique() == 1
     assert facts["series_key"][0] == LOOK.pseudonyms("series", "2.25.201")  # of the slice that lies first
     assert set(facts["volume"]) == {0}
-    assert set(facts["notes"]) == {"volume joined from series of one slice each"}
+    assert set(facts["notes"]) == {"volume assembled from single-slice series"}
     assert channel_rows(facts, 3).tolist() == [[2, 0, 0], [1, 1, 2], [1, 2, 0]]
 
 
@@ -305,17 +305,17 @@ ADVERSE = {
     ),
     "SliceLocation alone": (
         [(None, {"ImagePositionPatient": None, "SliceLocation": place}) for place in (6.0, 0.0, 3.0)],
-        [[0.0, 3.0, 6.0]], "place by SliceLocation alone", {},
+        [[0.0, 3.0, 6.0]], "positioned by SliceLocation alone", {},
     ),
     "SliceLocation with a decimal comma": (
         [(None, {"ImagePositionPatient": None}, lambda one, text=text: one.add_new("SliceLocation", "LO", text))
          for text in ("6,5", "0,5", "3,5")],
-        [[0.5, 3.5, 6.5]], "SliceLocation read otherwise than it is written", {},
+        [[0.5, 3.5, 6.5]], "SliceLocation written incorrectly, read as meant", {},
     ),
     "SliceLocation of some, positions of the others": (
         [(place, {}) for place in PLACES[:2]]
         + [(None, {"ImagePositionPatient": None, "SliceLocation": place}) for place in (1.0, 4.0)],
-        [[0.0, 3.0], [1.0, 4.0]], "series parted into volumes", {},
+        [[0.0, 3.0], [1.0, 4.0]], "series divided into volumes", {},
     ),
     "one series of two people": (
         [(place, {"PatientID": name, "StudyInstanceUID": f"2.25.9{name}"}) for name in "12" for place in PLACES],
@@ -371,7 +371,7 @@ def test_a_dozen_series_of_one_slice_that_may_be_one_are_said(write_dicom, tmp_p
     slices = [(3.0 * place, alike | {key: values[how](place) for key, how in cut.items()}) for place in range(12)]
     facts = _classic(write_dicom, tmp_path, slices, series=lambda number: f"2.25.20{number}")
     assert facts["series_key"].n_unique() == 12
-    assert volume_notes(facts) == {"one slice alone, beside others of their study": 12}
+    assert volume_notes(facts) == {"a single slice, beside others of the study": 12}
 
 
 def test_a_fan_of_slices_is_cut_in_the_same_way_whatever_its_files_are_called(write_dicom, tmp_path):

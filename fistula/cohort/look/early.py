@@ -24,8 +24,8 @@ def early_warnings(slices: pl.DataFrame) -> list[str]:
 def _warnings(slices: pl.DataFrame) -> Iterator[str]:
     patients = slices["patient_key"].n_unique()
     if patients < FEW_PATIENTS:
-        few = "1 patient is" if patients == 1 else f"{patients} patients are"
-        yield f"{few} few: an interval of the AUROC will span most of its range"
+        only = "1 patient" if patients == 1 else f"{patients} patients"
+        yield f"only {only}: the confidence interval of the AUROC will span most of its range"
     most = Counter(slices["patient_key"]).most_common(1)[0][1]
     if patients > 1 and 2 * most > len(slices):
         yield f"one of {patients} patients has {most} of {len(slices)} slices"

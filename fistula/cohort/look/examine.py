@@ -169,10 +169,10 @@ def suspicions(survey: Survey, *, labels: Labels | None, look: Look) -> list[str
     volumes = with_volumes(_named_apart(images))
     mixed = volumes.group_by("series_key").agg(pl.col("volume").n_unique()).filter(pl.col("volume") > 1)
     found.append((len(mixed), "series mix sequences, orientations or matrices under one SeriesInstanceUID"))
-    found.append((int(images["is_burned_in"].sum()), "slices say that text is burned in"))
+    found.append((int(images["is_burned_in"].sum()), "slices are marked as having text burned in"))
     found.append((int(images["notes"].str.contains("text-like").sum()), "slices have a bright text-like corner"))
     named = images.filter(pl.col("slice_key") != "")
-    found.append((len(named) - named["slice_key"].n_unique(), "slices are copies of an instance that is there already"))
+    found.append((len(named) - named["slice_key"].n_unique(), "slices are copies of another instance"))
     found.append(
         (
             int(images["notes"].str.contains("no PatientID").sum()),

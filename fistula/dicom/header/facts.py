@@ -59,12 +59,12 @@ def _object_facts(header: Header, *, pseudonyms: Pseudonyms, description: str) -
     dataset = header.dataset
     notes = [] if header.has_preamble else ["no preamble"]
     if lossy := text(dataset, "LossyImageCompression") == "01":
-        notes.append("lossy compression in its past")
+        notes.append("compressed with loss at some time")
     photometric = text(dataset, "PhotometricInterpretation")
     if (whole(dataset, "SamplesPerPixel") or 1) > 1 or photometric == "PALETTE COLOR":
         notes.append("colour to grey")
     if text(dataset, "InstanceNumber") and whole(dataset, "InstanceNumber") is None:
-        notes.append("an image number that is none")
+        notes.append("an image number that is not a number")
     identity, identity_notes = _identity(dataset, pseudonyms)
     age, age_notes = _age(dataset)
     return identity | {
@@ -138,12 +138,8 @@ def _frame_facts(frame: Frame) -> tuple[dict[str, Any], list[str]]:
         "is_localizer": any("LOCALI" in value.upper() for value in image_type),
         "is_mosaic": any(word in value.upper() for value in image_type for word in MOSAICS),
     }
-    odd = (
-        []
-        if lies
-        else ["an orientation that is no plane: left as it is" if cosines else "no orientation: left as it is"]
-    )
-    return facts, odd if along is None else [*odd, "place by SliceLocation alone"]
+    odd = [] if lies else ["an invalid orientation: left as it is" if cosines else "no orientation: left as it is"]
+    return facts, odd if along is None else [*odd, "positioned by SliceLocation alone"]
 
 
 def _is_described(dataset: Dataset, pattern: str) -> bool:
@@ -163,12 +159,12 @@ def _age(dataset: Dataset) -> tuple[float | None, list[str]]:
     if birth and day:
         days = (day - birth).days
         by_dates = round(days / 365.25, 1) if birth not in DUMMY_DATES and 0 < days <= OLDEST * 365.25 else None
-        notes += ["a birth date that cannot be true"] if by_dates is None else []
+        notes += ["an implausible birth date"] if by_dates is None else []
     elif not birth and text(dataset, "PatientBirthDate"):
-        notes.append("a birth date that no calendar has")
+        notes.append("an invalid birth date")
     stated = _stated_age(dataset)
     if stated is None and text(dataset, "PatientAge"):
-        notes.append("an age that cannot be true")
+        notes.append("an implausible age")
     if by_dates is not None and stated is not None and abs(by_dates - stated) > SAME_YEARS:
         notes.append("birth date and age differ")
     age = stated if by_dates is None else by_dates

@@ -50,7 +50,7 @@ class Private:
         try:
             return [decimal(value) for value in values_in(element, vr)] if element is not None else []
         except (ValueError, OverflowError) as error:
-            raise Refused("a maker's own element that cannot be read", "Export it again") from error
+            raise Refused("a private element that cannot be read", "Export it again") from error
 
     def word(self, group: int, creator: str, offset: int) -> str:
         """An element's text in upper case; empty if it is absent or no text."""

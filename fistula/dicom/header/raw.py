@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 
 from fistula.dicom.header.spelling import element_at, standard_vr, tag_of
 
-WORDS = frozenset({"AE", "AS", "CS", "DA", "LO", "SH", "UI"})
+WORDS = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UI"})
 DECIMALS = frozenset({"DS", "IS"})
 PADDING = " \0"
 

@@ -22,7 +22,7 @@ BINARIES = {"US": "H", "US or SS": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "
 UNNAMED = ("UN", "OB", "OW")  # bytes of which the dictionary says what they are
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 COMMA = re.compile(r"[+-]?(\d*),(\d+)([eE][+-]?\d+)?")
-OTHERWISE = "read otherwise than it is written"
+OTHERWISE = "written incorrectly, read as meant"
 BLANK = " \0\t\r\n"
 CONTROLS = frozenset(b"\0\t\r\n")
 
@@ -32,7 +32,7 @@ class Mended:
     """What became of a header.
 
     Attributes:
-        notes: What was read otherwise than it is written; each a sentence on the element.
+        notes: What was written incorrectly, read as meant; each a sentence on the element.
         unreadable: Elements that are there and cannot be read.
     """
 

@@ -183,7 +183,7 @@ def _refuse(survey: Survey, sheet: _Sheet, wanted: Wanted, policies: Policies) -
         raise ConfigError("labels.segment", "must say which segment is the positive one", found=there, remedy=remedy)
     if sheet.unmatched and policies.unmatched == "refuse":
         remedy = "Check source, or say unmatched=exclude"
-        rule = "every drawing must be of an image below source"
+        rule = "every drawing must belong to an image in the source"
         raise DataError(where, rule, found=_first(sheet.unmatched), remedy=remedy)
     if not sheet.origin and there:
         raise ConfigError("labels.segment", f"must be one that is there: {there}", found=wanted.segment)

@@ -29,7 +29,7 @@ def read_picture(content: bytes) -> Picture:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             opened = Image.open(BytesIO(content), formats=FORMATS)
             if opened.width * opened.height > MAX_PIXELS:
-                raise Refused("an absurd number of pixels")
+                raise Refused("an implausible number of pixels")
             if opened.format != "JPEG" and (pages := getattr(opened, "n_frames", 1)) > 1:
                 raise Refused("a picture of several pages or frames", f"Save each of the {pages} as a file of its own")
             is_inverted = opened.format == "TIFF" and opened.mode[0] in "IF" and _tag(opened) == WHITE_IS_ZERO[1]
@@ -38,7 +38,7 @@ def read_picture(content: bytes) -> Picture:
     except UnidentifiedImageError as error:
         raise Refused("no PNG, JPEG, TIFF, BMP or WebP picture") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise Refused("an absurd number of pixels") from error
+        raise Refused("an implausible number of pixels") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise Refused("a damaged picture", "Export it again") from error
     return Picture(values=_grey(image), decoder="pillow", is_inverted=is_inverted)

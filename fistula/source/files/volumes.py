@@ -162,7 +162,7 @@ def _nifti(start: bytes) -> Volume:
     ]
     units = header.get_xyzt_units()[0]
     if units not in MM_PER_UNIT:
-        raise Refused("a unit of length that is none")
+        raise Refused("an invalid unit of length")
     notes = []
     if len(transforms) == 2 and _apart(transforms[0][0], transforms[1][0], extent) > DIFFER_MM / MM_PER_UNIT[units]:
         notes.append("sform and qform differ: sform taken")
@@ -206,7 +206,7 @@ def _checked(volume: Volume) -> Volume:
     axes = volume.affine[:, :3]
     lengths = np.linalg.norm(axes, axis=0)
     if not np.isfinite(volume.affine).all() or lengths.min() < 1e-4 or lengths.max() > 1e3:
-        raise Refused("a spacing of voxels that none has")
+        raise Refused("an invalid voxel spacing")
     cosines = (axes / lengths).T @ (axes / lengths)
     if np.abs(cosines - np.eye(3)).max() > SHEAR:
         raise Refused("a volume whose axes are not at right angles", "Resample it onto a grid that has them")
@@ -215,7 +215,7 @@ def _checked(volume: Volume) -> Volume:
 
 def _refuse_shape(shape: Sequence[int], times: int) -> None:
     if min(*shape, times) < 1 or np.prod([*map(float, shape), float(times)]) > MAX_VOXELS:
-        raise Refused("an absurd number of voxels")
+        raise Refused("an implausible number of voxels")
 
 
 def _apart(first: NDArray, second: NDArray, shape: Sequence[int]) -> float:
