@@ -97,7 +97,7 @@ def judge(study: Path, source: Path, heads: list[str]) -> None:
     """Print a line per head and part; then what places cost the AUROC, in test."""
     from fistula.evidence.design.compare import clustered_auroc_test
     from fistula.evidence.ranking.area import clustered_auroc
-    from fistula.evidence.rates.clustered import rao_scott
+    from fistula.evidence.rates.clustered import clustered_rate
 
     files, tested = files_of(source), {}
     for head in heads:
@@ -114,7 +114,7 @@ def judge(study: Path, source: Path, heads: list[str]) -> None:
                 places = pl.concat([pl.read_parquet(run / "places.parquet") for run in runs])
                 places = places.filter((pl.col("part") == part) & pl.col("row_true").is_not_null())
                 inside = is_inside(places, source, files)
-                share = rao_scott(inside.astype(int), places["patient_key"].to_numpy())
+                share = clustered_rate(inside.astype(int), places["patient_key"].to_numpy())
                 print(f"; of {len(places)} lesions with the point inside: {said(share)}", end="")
             print()
         tested[head] = own

@@ -224,6 +224,15 @@ def test_one_patient_with_a_marked_finding_has_values_and_no_intervals(folder):
     assert all("one patient" in one.reason for one in found.froc.at.values())
     page = write_report(read_study(folder), Settings(resamples=20)).read_text()
     assert "only one patient" in page
+    # And where the cohort has no other: of a mean place of others there is nothing to say.
+    study = read_study(folder)
+    alone = study.cohort.manifest.with_columns(
+        pl.when(pl.col("patient_key") == "patient1").then(name).alias(name) for name in ("opening_row", "opening_col")
+    )
+    ((found,), _) = where(replace(study, cohort=replace(study.cohort, manifest=alone)), resamples=50)
+    assert not found.estimates["fixed"].is_defined
+    assert found.estimates["fixed"].reason == "no other patient has a marked finding"
+    assert found.estimates["near"].value == 1.0
 
 
 def test_a_clock_is_judged_where_the_canal_is_known_and_counts_what_was_not_said(folder):

@@ -129,7 +129,10 @@ def _where(study: Study, configuration: Configuration, marks: Marks, *, resample
     known = known.with_columns(distance=distances_mm(_points(known), truth, pixel_mm=scale))
     known, clock = _with_hours(known, canals)
     patients, distances = known["patient_key"].to_numpy(), known["distance"].to_numpy()
-    fixed = distances_mm(known.select("row_fixed", "col_fixed").to_numpy(), truth, pixel_mm=scale)
+    fixed = distances_mm(_pair(known, "row_fixed", "col_fixed"), truth, pixel_mm=scale)
+    as_near = share_within(fixed, patients, limit=NEAR)
+    if known["row_fixed"].has_nulls():
+        as_near = undefined(as_near.method, "no other patient has a marked finding")
     estimates = {
         "near": share_within(distances, patients, limit=NEAR),
         "far": share_within(distances, patients, limit=FAR),
@@ -137,7 +140,7 @@ def _where(study: Study, configuration: Configuration, marks: Marks, *, resample
         "median": median_distance(distances, patients),
         "mean": mean_distance(distances, patients),
         "lroc": _lroc(table, known),
-        "fixed": share_within(fixed, patients, limit=NEAR),
+        "fixed": as_near,
     }
     shown = known.select("run", "patient_key", "slice_key", "image_number", "score", "distance", "hours")
     unit = "mm" if has_mm else "% of the side"
