@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from fistula.cohort.split_table import SETS
 from fistula.errors import ConfigError, DataError
 from fistula.evidence.aggregate import patient_scores
 from fistula.evidence.probability.calibration import Scaling, fit_platt, fit_temperature
@@ -120,7 +121,7 @@ def one_against_rest(
         remedy: What to do where it is not as it must be.
 
     Raises:
-        DataError: If there is no row, or a score is missing.
+        DataError: If there is no row, or a score is missing or no probability.
     """
     classes = study.cohort.classes
     column = "score" if len(classes) == 2 else f"score_{positive}"
@@ -136,8 +137,9 @@ def one_against_rest(
         unit=_image(predictions),
         score=pl.col(column).cast(pl.Float64),
     )
-    if not len(rows) or not rows["score"].is_finite().fill_null(False).all():
-        rule = f"must hold a finite {column} for every {part} slice"
+    # NaN is between nothing.
+    if not len(rows) or not rows["score"].is_between(0, 1).fill_null(False).all():
+        rule = f"must hold a {column} from 0 to 1 for every {SETS.get(part, part)} slice"
         raise DataError(where, rule, remedy=remedy)
     return rows
 

@@ -89,12 +89,17 @@ def test_an_incomplete_record_is_refused(study_folder):
         ),
         pytest.param(
             lambda path: pl.read_parquet(path).with_columns(score=float("nan")).write_parquet(path),
-            "must hold a finite score for every test slice",
+            "must hold a score from 0 to 1 for every test slice",
             id="NaN",
         ),
         pytest.param(
+            lambda path: pl.read_parquet(path).with_columns(pl.col("score") * 4).write_parquet(path),
+            "must hold a score from 0 to 1 for every test slice",
+            id="logits",
+        ),
+        pytest.param(
             lambda path: pl.read_parquet(path).filter(pl.col("part") == "val").write_parquet(path),
-            "must hold a finite score for every test slice",
+            "must hold a score from 0 to 1 for every test slice",
             id="no test rows",
         ),
     ],
