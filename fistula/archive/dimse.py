@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fistula.archive.address import Address, Manners, require_few
-from fistula.dicom.out.network import IMAGE_CLASSES, identifier, offers, read_object, save_object
+from fistula.dicom.out.network import IMAGE_CLASSES, further_offers, identifier, offers, read_object, save_object
 from fistula.errors import ArchiveError
 
 OWN_TITLE = "FISTULA"
@@ -50,9 +50,10 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
         return SUCCESS
 
     classes = sorted({listed[uid] for uid in wanted} - {""}, key=IMAGE_CLASSES.index)
-    classes = list(IMAGE_CLASSES) if any(not listed[uid] for uid in wanted) else classes
+    is_told = all(listed[uid] for uid in wanted)  # else some of them may be reports and the like
+    classes = classes if is_told else list(IMAGE_CLASSES)
     level, last = "SERIES" if address.series else "STUDY", None
-    for offered in offers(classes):
+    for offered in [*offers(classes), *([] if is_told else further_offers())]:
         entity = network.AE(ae_title=OWN_TITLE)
         contexts = [network.build_context(GET)] + [network.build_context(*offer) for offer in offered]
         roles = [network.build_role(sop_class, scp_role=True) for sop_class in dict.fromkeys(one for one, _ in offered)]

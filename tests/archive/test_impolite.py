@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import JPEG2000Lossless, RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from fistula.archive import dimse, web
 from fistula.archive.address import Address, Manners
@@ -150,6 +150,20 @@ def test_an_archive_that_transcodes_nothing_sends_every_image_as_it_is(study_on_
         assert taken(dimse, address, tmp_path / "out") == uids(study_on_disk)
     syntaxes = {pydicom.dcmread(path).file_meta.TransferSyntaxUID for path in (tmp_path / "out").iterdir()}
     assert {JPEG2000Lossless, RLELossless} < syntaxes
+
+
+def test_reports_beside_the_images_do_not_make_half_a_study(study_on_disk, tmp_path):
+    report = pydicom.dcmread(study_on_disk[0])
+    del report.PixelData
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
+    report.SOPInstanceUID = report.file_meta.MediaStorageSOPInstanceUID = "2.25.88"
+    report.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    path = study_on_disk[0].with_name("report.dcm")
+    report.save_as(path)
+    for classes in (True, False):
+        with dimse_archive([*study_on_disk, path], classes=classes) as address:
+            came = taken(dimse, address, tmp_path / f"out {classes}")
+        assert set(uids(study_on_disk)) <= set(came)
 
 
 def test_compressed_images_of_rarer_kinds_come_though_the_archive_lists_no_classes(study_on_disk, tmp_path):

@@ -85,11 +85,11 @@ def test_suspicions_are_told(dicom_tree, tmp_path, fistula_here, write_dicom):
         tree / "c.dcm", SOPInstanceUID="2.25.73", SeriesInstanceUID="2.25.8", BurnedInAnnotation="YES", PatientID=""
     )
     _, shown, _ = fistula_here("doctor", f"source={tree}", *QUICK)
-    assert "1 series mix sequences" in shown
-    assert "1 slices are copies" in shown
-    assert "1 people with several PatientIDs, by birth date, sex and study date" in shown
-    assert "1 slices are marked as having text burned in" in shown
-    assert "1 slices have no PatientID" in shown
+    assert "series that mix sequences, orientations or matrices under one SeriesInstanceUID: 1" in shown
+    assert "slices that are copies of another instance: 1" in shown
+    assert "people with several PatientIDs, by birth date, sex and study date: 1" in shown
+    assert "slices marked as having text burned in: 1" in shown
+    assert "slices without a PatientID, whose study stands for the patient: 1" in shown
 
 
 def test_a_label_that_goes_with_the_scanner_is_told(tmp_path, fistula_here, write_dicom):
@@ -127,7 +127,7 @@ def test_text_in_a_corner_is_seen_when_decoding(tmp_path, fistula_here, write_di
     plain = np.random.default_rng(1).normal(400, 100, (128, 128)).clip(0, 4095).astype(np.uint16)
     write_dicom(tmp_path / "tree" / "b", plain, SOPInstanceUID="2.25.12")
     _, shown, _ = fistula_here("doctor", "source=tree", "decode=true", *QUICK)
-    assert "1 slices have a bright text-like corner" in shown
+    assert "slices with a bright text-like corner: 1" in shown
 
 
 @pytest.mark.parametrize(("name", "message"), [("nowhere", "is not there"), ("empty", "has no files")])

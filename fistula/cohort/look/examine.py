@@ -168,21 +168,21 @@ def suspicions(survey: Survey, *, labels: Labels | None, look: Look) -> list[str
     found = []
     volumes = with_volumes(_named_apart(images))
     mixed = volumes.group_by("series_key").agg(pl.col("volume").n_unique()).filter(pl.col("volume") > 1)
-    found.append((len(mixed), "series mix sequences, orientations or matrices under one SeriesInstanceUID"))
-    found.append((int(images["is_burned_in"].sum()), "slices are marked as having text burned in"))
-    found.append((int(images["notes"].str.contains("text-like").sum()), "slices have a bright text-like corner"))
+    found.append((len(mixed), "series that mix sequences, orientations or matrices under one SeriesInstanceUID"))
+    found.append((int(images["is_burned_in"].sum()), "slices marked as having text burned in"))
+    found.append((int(images["notes"].str.contains("text-like").sum()), "slices with a bright text-like corner"))
     named = images.filter(pl.col("slice_key") != "")
-    found.append((len(named) - named["slice_key"].n_unique(), "slices are copies of another instance"))
+    found.append((len(named) - named["slice_key"].n_unique(), "slices that are copies of another instance"))
     found.append(
         (
             int(images["notes"].str.contains("no PatientID").sum()),
-            "slices have no PatientID: the study stands for the patient",
+            "slices without a PatientID, whose study stands for the patient",
         )
     )
-    found.append((int(images["is_lossy"].sum()), "slices were compressed with loss"))
-    found += [(count, f"volumes have {note}") for note, count in volume_notes(volumes).items()]
+    found.append((int(images["is_lossy"].sum()), "slices compressed with loss"))
+    found += [(count, f"volumes with {note}") for note, count in volume_notes(volumes).items()]
     found += [(count, text) for text, count in doubts(images).items()]
-    sentences = [f"{count} {text}" for count, text in found if count]
+    sentences = [f"{text}: {count}" for count, text in found if count]
     return sentences + (_confounded(survey, labels, look) if labels is not None else [])
 
 

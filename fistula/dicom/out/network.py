@@ -19,6 +19,12 @@ _NAMES = {
     if kind == "SOP Class" and "Image Storage" in name and not name.startswith(("Video", "Hardcopy", "DICOS"))
 }
 IMAGE_CLASSES = tuple(sorted(_NAMES, key=lambda uid: (_NAMES[uid] not in _USUAL, uid)))
+# Reports, presentation states and the like, which an archive that lists no classes sends with the images.
+OTHER_CLASSES = tuple(
+    uid
+    for uid, (name, kind, *_) in UID_dictionary.items()
+    if kind == "SOP Class" and name.endswith(" Storage") and uid not in _NAMES
+)
 _OFFERS = 126  # of an association, beside the two that a question and a retrieval need
 
 
@@ -34,6 +40,13 @@ def offers(sop_classes: Sequence[str]) -> list[list[tuple[str, list[str]]]]:
     room = _OFFERS // len(readable)
     parts = [sop_classes[start : start + room] for start in range(0, len(sop_classes), room)]
     return [[(sop_class, [syntax]) for sop_class in part for syntax in readable] for part in parts]
+
+
+def further_offers() -> list[list[tuple[str, list[str]]]]:
+    """The same for what is no image: uncompressed, for nothing of it is read."""
+    plain = [str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)]
+    parts = [OTHER_CLASSES[start : start + _OFFERS] for start in range(0, len(OTHER_CLASSES), _OFFERS)]
+    return [[(sop_class, plain) for sop_class in part] for part in parts]
 
 
 def identifier(level: str, **attributes: str) -> Dataset:
