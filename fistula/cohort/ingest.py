@@ -13,13 +13,23 @@ import polars as pl
 
 from fistula.cohort.look.confounding import auroc_alone
 from fistula.cohort.look.contact_sheet import write_contact_sheet
-from fistula.cohort.look.early import early_warnings
-from fistula.cohort.manifest import EXTRA, FORMAT, SCHEMA, covariates_of, manifest_fingerprint
+from fistula.cohort.look.early import early_warnings, lacking_warnings
+from fistula.cohort.manifest import (
+    BESIDE,
+    EXTRA,
+    FORMAT,
+    SCHEMA,
+    covariates_of,
+    lacking,
+    manifest_fingerprint,
+    of_first,
+)
 from fistula.cohort.order import in_order, with_points
 from fistula.cohort.reuse import Earlier
 from fistula.cohort.select import Selection, select
 from fistula.dicom.look import Look
 from fistula.dicom.pixels.syntax import decoder_version
+from fistula.errors import DataError
 from fistula.folder import refuse_existing, whole_folder
 from fistula.labels.matching import refuse_empty_classes
 from fistula.labels.tables.covariates import COVARIATE
@@ -31,13 +41,16 @@ from fistula.source.intensity import Intensity
 from fistula.source.patients import PatientRule
 from fistula.source.read import read_in_order
 from fistula.source.rules import KeepRules
+from fistula.source.several.pairing import pairs_of, rows_beside
+from fistula.source.several.resample import resampled
 from fistula.source.slices import Plan
-from fistula.source.store import disk_errors
+from fistula.source.store import PixelStore, disk_errors
 from fistula.source.survey import FACTS, Survey, survey_source
 from fistula.source.volumes import plane_notes, volume_notes
 from fistula.source.workers import Workers
 
 PACKAGES = ("fistula", "pydicom", "numpy", "pillow", "polars")
+WHOLE = 0.999  # share of a slice from which another sequence reaches all of it
 UNSTORED = ("file", "member")  # these name files
 # What the survey keeps of the patients of the cohort alone.
 PERSONAL = (
@@ -113,6 +126,11 @@ def ingest(
         patient=recipe.patient,
         flow=flow,
     )
+    names, where = recipe.keep.names, f"source={source}"
+    if survey.kind != "dicom" and len(names) > 1:
+        raise DataError(where, "must hold DICOM for keep.sequences, which tells series apart", found=survey.kind)
+    pairs, noted, _ = pairs_of(selection.slices, selection.beside, names, recipe.policies, where=where)
+    selection.noted.update(noted)
     plan = Plan(recipe.grid, recipe.intensity, recipe.look, kind=survey.kind)
     taken = earlier.results if earlier else None
 
@@ -121,8 +139,17 @@ def ingest(
         flow.count_patients(selection.slices, labels.classes)
         return in_order(with_points(kept, recipe.grid.size))
 
+    def resampled_onto(table: pl.DataFrame, store: PixelStore) -> pl.DataFrame:
+        read, failed = resampled(survey, pairs, table, selection.beside, plan, workers, store)
+        rule = "the pixels of every chosen image must be readable"
+        refuse_files(survey, failed, key="unreadable", policy=recipe.policies.unreadable, rule=rule)
+        return rows_beside(read, table, selection.beside, recipe.look.pseudonyms)
+
     with whole_folder(out) as folder, disk_errors(out):
-        manifest, _ = read_in_order(survey, selection.slices, plan, workers, folder, order=ordered, earlier=taken)
+        beside = resampled_onto if len(names) > 1 else None
+        manifest, _ = read_in_order(
+            survey, selection.slices, plan, workers, folder, order=ordered, earlier=taken, beside=beside
+        )
         record = _record(manifest, labels, recipe, flow, selection, survey.kind)
         _write(folder, manifest, survey, record)
     return record
@@ -138,12 +165,14 @@ def _kept(
     lost = {"of a patient without a readable slice with a label": len(read) - len(kept)}
     flow.add("kept", kept, unit="slices", excluded=Counter(failed["reason"]) + Counter(lost))
     refuse_empty_classes(kept["label"].drop_nulls().to_list(), labels.classes)
-    return kept.with_columns(sequence=pl.lit(""))
+    return kept
 
 
 def _record(
     manifest: pl.DataFrame, labels: Labels, recipe: Recipe, flow: Flow, selection: Selection, kind: str
 ) -> dict[str, Any]:
+    grid, sequences = of_first(manifest), recipe.keep.names
+    lacks = lacking(manifest, sequences)
     decoders = Counter(manifest["decoder"])
     notes = Counter(word for text in manifest["notes"].drop_nulls() for word in text.split("|") if word)
     syntaxes = Counter(manifest["syntax"].drop_nulls())
@@ -161,29 +190,51 @@ def _record(
             for name in labels.covariates
         },
         "source_kind": kind,
-        "slices": len(manifest),
+        "slices": len(grid),
         "labelled": int(manifest["label"].is_not_null().sum()),
         "patients": manifest["patient_key"].n_unique(),
         "by_class": {name: int((manifest["label"] == index).sum()) for index, name in enumerate(labels.classes)},
         "flow": flow.steps,
         "noted": labels.noted | selection.noted | dict(notes.most_common()),
-        "volumes_noted": volume_notes(manifest) | plane_notes(manifest),
-        "early": early_warnings(manifest),
-        "alone": auroc_alone(manifest),
+        "volumes_noted": volume_notes(grid) | plane_notes(grid),
+        "early": [*early_warnings(grid), *lacking_warnings(lacks, labels.classes, sequences)],
+        "alone": auroc_alone(grid),
         "decoders": {decoder_version(name): count for name, count in decoders.items()},
         "syntaxes": dict(syntaxes.most_common()),
         "versions": {name: version(name) for name in PACKAGES},
         "key_name": recipe.look.pseudonyms.key_name,
         **recipe.settings,
+        **(_of_sequences(manifest, lacks, recipe) if len(sequences) > 1 else {}),
     }
+
+
+def _of_sequences(manifest: pl.DataFrame, lacks: pl.DataFrame, recipe: Recipe) -> dict[str, Any]:
+    """How sequences were joined, and of how many slices and patients each is there."""
+    there = manifest.filter(pl.col("covered").fill_null(1.0) > 0)
+    whole = pl.col("covered") < WHOLE
+    counts = {
+        name: {
+            "slices": int((there["sequence"] == name).sum()),
+            "partly": len(there.filter((pl.col("sequence") == name) & whole)),
+            "patients": there.filter(pl.col("sequence") == name)["patient_key"].n_unique(),
+        }
+        for name in recipe.keep.names
+    }
+    return {
+        "missing": recipe.policies.missing,
+        "other_frame": recipe.policies.other_frame,
+        "sequences": counts,
+        "alone": auroc_alone(lacks),
+    }
+
+
+def _columns(manifest: pl.DataFrame) -> list[str]:
+    return [*SCHEMA, *covariates_of(manifest), *(name for name in BESIDE if name in manifest.columns)]
 
 
 def _write(folder: Path, manifest: pl.DataFrame, survey: Survey, record: dict[str, Any]) -> None:
     facts = _of_others_less(survey.facts, manifest).select([column for column in FACTS if column not in UNSTORED])
-    for name, table in (
-        ("manifest.parquet", manifest.select(*SCHEMA, *covariates_of(manifest), *EXTRA)),
-        ("survey.parquet", facts),
-    ):
+    for name, table in (("manifest.parquet", manifest.select(*_columns(manifest), *EXTRA)), ("survey.parquet", facts)):
         with (folder / name).open("wb") as file:  # Python's own writing gives a full disk its own error
             table.write_parquet(file)
     pixels = np.load(folder / "pixels.npy", mmap_mode="r")

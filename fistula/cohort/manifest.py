@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from fistula.labels.tables.covariates import OF_HEADERS as OF_HEADERS
 
 FORMAT = 2  # of the folder; another one is refused
 
+LACKS = "lacks "  # before the name of a sequence
 ELDEST = 90  # years; an age that is shown as 90+
 
 # One row for every eligible slice of every patient who has a label, in the order of the first axis of pixels.npy.
@@ -51,6 +53,11 @@ SCHEMA: dict[str, pl.DataType] = {
     "source_hash": pl.String(),  # keyed: whoever has the file but not the key cannot look it up
 }
 # Further numbers that are known of patients stand in columns `covariate_NAME`, null where one is not known.
+# Of a cohort with several sequences as well: a slice of one that is not the first lies on the grid of one of the first.
+BESIDE: dict[str, pl.DataType] = {
+    "grid_key": pl.String(),  # the slice_key of that one; null for slices of the first sequence
+    "covered": pl.Float64(),  # share of it that the other volume reaches, [0, 1]; blank where it does not
+}
 # Written by ingest as well, for ingest itself and for a closer look; no later stop needs them.
 EXTRA: dict[str, pl.DataType] = {
     "frame": pl.Int64(),  # of a multi-frame object, from 0
@@ -92,6 +99,21 @@ class Cohort:
         return self.manifest.with_row_index("row").cast({"row": pl.Int64}).filter(pl.col("label").is_not_null())
 
     @property
+    def sequences(self) -> list[str]:
+        """Names of the sequences, first the one on whose grid the others lie; empty for one without a name."""
+        return list(self.record.get("keep", {}).get("sequences") or ())
+
+    @cached_property
+    def grid(self) -> pl.DataFrame:
+        """The slices of the first sequence, or of the only one; with their `row`, in order."""
+        return of_first(self.manifest.with_row_index("row").cast({"row": pl.Int64}))
+
+    def beside(self, keys: pl.Series) -> pl.DataFrame:
+        """The slices of the other sequences on the grids of these ones, with their `row`."""
+        rows = self.manifest.with_row_index("row").cast({"row": pl.Int64})
+        return rows.filter(pl.col("grid_key").is_in(keys.implode())) if self.sequences else rows.clear()
+
+    @property
     def classes(self) -> list[str]:
         """Class names in the order of their labels; with two, the last is the positive one."""
         return self.record["classes"]
@@ -103,11 +125,32 @@ class Cohort:
 
 
 def manifest_fingerprint(manifest: pl.DataFrame) -> str:
-    """SHA-256 over the manifest's rows, columns in the order of `SCHEMA`, then its covariates."""
+    """SHA-256 over the manifest's rows, columns in the order of `SCHEMA`, then its covariates and those of `BESIDE`."""
+    further = [*covariates_of(manifest), *(name for name in BESIDE if name in manifest.columns)]
     digest = hashlib.sha256()
-    for number, rows in enumerate(manifest.select(*SCHEMA, *covariates_of(manifest)).iter_slices(10_000)):
+    for number, rows in enumerate(manifest.select(*SCHEMA, *further).iter_slices(10_000)):
         digest.update(rows.write_csv(include_header=number == 0).encode())
     return digest.hexdigest()
+
+
+def of_first(manifest: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the first sequence, or of the only one."""
+    return manifest.filter(pl.col("grid_key").is_null()) if "grid_key" in manifest.columns else manifest
+
+
+def lacking(manifest: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Slices of the first sequence, with ``lacks NAME`` for each other one: 1 where nothing of it is there, else 0.
+
+    Args:
+        manifest: All slices.
+        names: Of the sequences, the first one first.
+    """
+    slices = of_first(manifest)
+    for name in names[1:]:
+        there = manifest.filter((pl.col("sequence") == name) & (pl.col("covered") > 0))["grid_key"]
+        is_blank = ~pl.col("slice_key").is_in(there.implode())
+        slices = slices.with_columns(is_blank.cast(pl.Float64).alias(f"{LACKS}{name}"))
+    return slices
 
 
 def covariates_of(manifest: pl.DataFrame) -> list[str]:

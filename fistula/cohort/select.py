@@ -1,5 +1,7 @@
 """From a survey and a table of labels to the slices of a cohort."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -31,11 +33,13 @@ class Selection:
             `patient_label`, and those of `fistula.labels.matching.MATCHED`.
         negatives: Whose slices were made negative; see `with_negatives`.
         noted: As in `Chosen`.
+        beside: Images of the other sequences, where there are several; they have no labels of their own.
     """
 
     slices: pl.DataFrame
     negatives: dict[str, dict[str, int]]
     noted: dict[str, int]
+    beside: pl.DataFrame
 
 
 def select(
@@ -55,9 +59,12 @@ def select(
             not sure who the patients are.
     """
     chosen = choose(survey, keep=keep, look=look, policies=policies, flow=flow)
+    names = keep.names if keep is not None else [""]
+    grid, beside = on_grid(chosen.wanted, names, flow)
+    left_out = pl.concat([chosen.left_out, beside.select(chosen.left_out.columns)])
     wanted, others = (
         match(survey, patient.named(survey, rows, look.pseudonyms), labels, look.pseudonyms)
-        for rows in (chosen.wanted, chosen.left_out)
+        for rows in (grid, left_out)
     )
     noted = chosen.noted | refuse_unmatched(wanted, others, labels, keep, policy=policies.unmatched)
     refuse_ambiguous(wanted, labels)
@@ -76,7 +83,22 @@ def select(
     refuse_empty_classes(images["label"].drop_nulls().to_list(), labels.classes)
     whole = pl.col("label") if labels.level == "patient" else pl.lit(None, pl.Int64())
     images = images.with_columns(patient_label=whole)
-    return Selection(images, negatives, {name: count for name, count in noted.items() if count})
+    return Selection(images, negatives, {name: count for name, count in noted.items() if count}, beside)
+
+
+def on_grid(wanted: pl.DataFrame, names: Sequence[str], flow: Flow) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The images of the first sequence, and those of the others with why as the `reason`; a step where they are."""
+    first = names[0]
+    reason = pl.format("of sequence {}, resampled onto {}", "sequence", pl.lit(first))
+    beside = wanted.filter(pl.col("sequence") != first).with_columns(reason=reason)
+    grid = wanted.filter(pl.col("sequence") == first)
+    if len(names) == 1:
+        return grid, beside
+    if grid.is_empty():
+        rule = "must keep at least one image: the others are resampled onto its grid"
+        raise DataError(f"keep.sequences.{first}", rule, remedy="See fistula doctor")
+    flow.add(f"of {first}", grid, unit="slices", excluded=Counter(beside["reason"]))
+    return grid, beside
 
 
 def _refuse_nameless(images: pl.DataFrame, labels: Labels) -> None:

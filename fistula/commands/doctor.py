@@ -40,7 +40,17 @@ MOST_KINDS = 60
 TABLES = (".csv", ".tsv", ".txt", ".xlsx")
 ALIKE = 0.8  # of two names of which one is hardly meant for another table
 # Options that ingest has as well.
-CHOOSING = ("keep", "patient=", "negatives=", "labels.level=", "classes=", "columns.", "other_columns=")
+CHOOSING = (
+    "keep",
+    "missing=",
+    "other_frame=",
+    "patient=",
+    "negatives=",
+    "labels.level=",
+    "classes=",
+    "columns.",
+    "other_columns=",
+)
 HEADINGS = (
     "series",
     "patients",
@@ -66,8 +76,11 @@ def run(cfg: DictConfig) -> None:
             raise ConfigError("json", "must lie in a folder that is there", found=cfg.json)
     keep: KeepRules = instantiate(cfg.keep, _convert_="all")
     patient = PatientRule(cfg.patient)
-    policies = Policies(unreadable="exclude", negatives=cfg.negatives)  # what cannot be read has its own table
-    look = Look(read_pseudonyms(create=False), keep.description, cfg.max_object_mb, cfg.seconds_per_file)
+    # What cannot be read has its own table.
+    policies = Policies(unreadable="exclude", negatives=cfg.negatives, missing=cfg.missing, other_frame=cfg.other_frame)
+    look = Look(
+        read_pseudonyms(create=False), keep.description, cfg.max_object_mb, cfg.seconds_per_file, keep.described
+    )
     workers = Workers(cfg.workers.count, cfg.workers.backend)
     given = _given(cfg, keep, look, policies)
     table = given if isinstance(given, Labels) else None

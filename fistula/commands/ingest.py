@@ -82,6 +82,11 @@ def run(cfg: DictConfig) -> None:
         print(f"negatives={cfg.negatives}: {found['slices']} slices of {found['patients']} {whose} are negative")
     rest = record["slices"] - record["labelled"]
     unlabeled = f", and {rest} more without a label" if rest else ""
+    for name, found in record.get("sequences", {}).items():
+        partly = f", {found['partly']} of them in part" if found["partly"] else ""
+        print(
+            f"sequence {name}: {found['slices']} slices{partly}, {found['patients']} of {record['patients']} patients"
+        )
     print(f"{record['labelled']} slices of {record['patients']} patients ({counts}){unlabeled}")
     if len(record["classes"]) == 2:
         print(f"positive class: {record['classes'][-1]}")
@@ -134,14 +139,16 @@ def read_recipe(cfg: DictConfig) -> Recipe:
     if key_file().resolve().is_relative_to(Path(str(cfg.out)).resolve()):
         raise ConfigError("out", "must not be a folder that holds the pseudonym key", found=cfg.out)
     settings: dict[str, Any] = OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(SETTINGS)), resolve=True)  # type: ignore[assignment]
-    keep = instantiate(cfg.keep, _convert_="all")
+    keep: KeepRules = instantiate(cfg.keep, _convert_="all")
+    if not keep.named:  # as before there were any, so that an earlier cohort can be reused
+        del settings["keep"]["sequences"]
     pseudonyms = read_pseudonyms(create=True)
     return Recipe(
         keep=keep,
         intensity=instantiate(cfg.intensity, _convert_="all"),
         grid=Grid(cfg.size, cfg.spacing_mm, cfg.fit),
-        policies=Policies(cfg.unreadable, cfg.unmatched, cfg.same_uid, cfg.negatives),
+        policies=Policies(cfg.unreadable, cfg.unmatched, cfg.same_uid, cfg.negatives, cfg.missing, cfg.other_frame),
         patient=PatientRule(cfg.patient),
-        look=Look(pseudonyms, keep.description, cfg.max_object_mb, cfg.seconds_per_file),
+        look=Look(pseudonyms, keep.description, cfg.max_object_mb, cfg.seconds_per_file, keep.described),
         settings=settings,
     )

@@ -47,7 +47,7 @@ def run(cfg: DictConfig) -> None:
     keep = instantiate(cfg.keep, _convert_="all")
     beside = [_keep(name, keep) for name in cfg.beside or []]
     # The cohort's slices are to have the same pseudonyms: ingest finds them by these.
-    look = Look(read_pseudonyms(create=True), keep.description, cfg.max_object_mb, cfg.seconds_per_file)
+    look = Look(read_pseudonyms(create=True), keep.description, cfg.max_object_mb, cfg.seconds_per_file, keep.described)
     workers = Workers(cfg.workers.count, cfg.workers.backend)
     flow, shown, out = Flow(), Shown(cfg.bits, look, None if cfg.serve else cfg.page_mb), Path(str(cfg.out))
     survey = survey_source(Path(str(cfg.source)), look, workers, kind=None)

@@ -29,12 +29,14 @@ class Look:
         description: Regular expression for the keep rule on the series' description.
         max_object_mb: What one object may unpack to, in MiB.
         seconds: Time for one file.
+        described: The same for each of several sequences.
     """
 
     pseudonyms: Pseudonyms
     description: str = ""
     max_object_mb: int = 2048
     seconds: float = 60.0
+    described: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         refuse_outside("max_object_mb", self.max_object_mb, 1, 1 << 20)
@@ -98,7 +100,13 @@ def _survey_part(part: Part, look: Look) -> list[dict[str, Any]]:
         with TimeLimit(look.seconds), damage_refused(), open_part(part, limit=look.limit) as file:
             header = read_header(file, limit=look.limit)
             mended = require_image(header)
-            facts = frame_facts(header, pseudonyms=look.pseudonyms, description=look.description, notes=mended.notes)
+            facts = frame_facts(
+                header,
+                pseudonyms=look.pseudonyms,
+                description=look.description,
+                described=look.described,
+                notes=mended.notes,
+            )
             mended.require()
             require_decoder(header)
     except NotTaken as outcome:

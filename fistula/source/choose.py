@@ -16,6 +16,7 @@ from fistula.source.survey import Survey
 from fistula.source.volumes import with_volumes
 
 CHOICES: dict[str, tuple[str, ...]] = dict.fromkeys(("unreadable", "unmatched"), ("refuse", "exclude"))
+CHOICES |= {"missing": ("refuse", "mask"), "other_frame": ("refuse", "join")}
 CHOICES |= {"same_uid": ("refuse", "separate"), "negatives": ("none", "other_patients", "rest")}
 
 
@@ -27,6 +28,8 @@ class Policies:
         unreadable: Images that cannot be read.
         unmatched: Labels for images that are not there, or that the keep rules leave out.
         same_uid: Different pictures under one SOPInstanceUID: `refuse`, or `separate`, each an image of its own.
+        missing: What of a study that lacks a sequence: `refuse`, or `mask`, blank there and known as blank.
+        other_frame: A sequence with another frame of reference: `refuse`, or `join`, its positions taken as they are.
         negatives: Which slices without a label are negative: `none`, those of `other_patients`, or the `rest`.
     """
 
@@ -34,6 +37,8 @@ class Policies:
     unmatched: str = "refuse"
     same_uid: str = "refuse"
     negatives: str = "none"
+    missing: str = "refuse"
+    other_frame: str = "refuse"
 
     def __post_init__(self) -> None:
         for key, choices in CHOICES.items():
@@ -46,7 +51,7 @@ class Chosen:
     """Images of a survey, parted by the keep rules; labels have no say in it.
 
     Attributes:
-        wanted: Rows of the survey's facts, copies removed, with `volume`, and series and patient as the
+        wanted: Rows of the survey's facts, copies removed, with `volume` and `sequence`, and series and patient as the
             file has them in `file_series` and `file_patient`.
         left_out: The others and what could not be read, with their `reason`.
         noted: Counts of what is worth knowing but was no reason to leave anything out.
@@ -135,15 +140,15 @@ def _readable(
 def _wanted(survey: Survey, images: pl.DataFrame, keep: KeepRules | None) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Part the images by the keep rules: those wanted, and those left out with the `reason`; None wants all."""
     if keep is None:
-        return images, images.clear()
+        return images.with_columns(sequence=pl.lit("")), images.clear()
     images = images.with_columns(reason=keep.reasons(images))
     wanted, left_out = images.filter(pl.col("reason").is_null()), images.filter(pl.col("reason").is_not_null())
     if wanted.is_empty():
         found = _counts(Counter(left_out["reason"]))
         options = " ".join(keep.widened(left_out, among=left_out))
-        remedy = f"{options} keeps them all (fistula doctor shows what is there)"
+        remedy = f"{options} keeps them all (fistula doctor shows what is there)" if options else "See fistula doctor"
         raise DataError(f"source={survey.folder}", "no image passes the keep rules", found=found, remedy=remedy)
-    return wanted.with_columns(reason=pl.lit("")), left_out
+    return wanted.with_columns(reason=pl.lit(""), sequence=keep.sequence_of(wanted)), left_out
 
 
 def _counts(counts: Mapping[Any, int]) -> str:

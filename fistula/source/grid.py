@@ -119,15 +119,16 @@ def to_bytes(unit: np.ndarray) -> np.ndarray:
 
 def _resample(values: np.ndarray, inside: np.ndarray | None, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     if inside is None:
-        return _resize(values, shape), np.ones(shape, bool)
+        return resize(values, shape), np.ones(shape, bool)
     # Normalised convolution (Knutsson and Westin 1993): the weight of what is not padding divides the sum of it.
-    weight = _resize(inside.astype(np.float32), shape)
-    total = _resize(np.where(inside, values, 0).astype(np.float32), shape)
+    weight = resize(inside.astype(np.float32), shape)
+    total = resize(np.where(inside, values, 0).astype(np.float32), shape)
     covered = weight >= 0.5
     return np.divide(total, weight, out=np.zeros_like(total), where=covered), covered
 
 
-def _resize(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def resize(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Scale float32 values ``(H, W)`` to a shape, by a triangle filter that averages where it shrinks."""
     if values.shape == shape:
         return values
     picture = Image.fromarray(np.ascontiguousarray(values, np.float32))

@@ -25,6 +25,7 @@ def read_in_order(
     *,
     order: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame],
     earlier: Callable[[pl.DataFrame, PixelStore], pl.DataFrame] | None = None,
+    beside: Callable[[pl.DataFrame, PixelStore], pl.DataFrame] | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Read images volume by volume, the slices of one sharing an intensity mapping, and write `folder`/pixels.npy.
 
@@ -38,6 +39,7 @@ def read_in_order(
             they stay.
         earlier: Puts what need not be read into the store, and gives its columns of `RESULTS`; see
             `fistula.cohort.reuse.Earlier.results`.
+        beside: Puts what lies on the grids of these rows into the store, and gives its rows, which come last.
 
     Returns:
         The rows in the order of pixels.npy, with the columns of `RESULTS`; and those that could not be read, with their
@@ -55,6 +57,8 @@ def read_in_order(
         has_pixels = pl.col("at").is_not_null()
         read, failed = table.filter(has_pixels), table.filter(~has_pixels)
         table = order(read, failed)
+        if beside is not None:
+            table = pl.concat([table, beside(table, store)], how="diagonal_relaxed")
         store.finish(folder / "pixels.npy", table["at"].to_list())
     return table, failed
 

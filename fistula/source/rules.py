@@ -1,13 +1,13 @@
 """KeepRules rules: which images of an archive are the sequence that is wanted, by their real attributes."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from fistula.dicom.header.vocabulary import MODALITIES, ORIENTATIONS
-from fistula.errors import ConfigError, as_typed
+from fistula.errors import ConfigError, DataError, as_typed
 
 COMPONENTS = (
     "water", "fat", "in_phase", "out_phase", "fat_fraction", "magnitude", "phase", "real", "imaginary", "",
@@ -22,6 +22,8 @@ WATER: dict[str, Any] = {
     "modality": ["MR"], "component": ["water"], "orientation": ["axial"], "contrast": ["yes", "unknown"],
     "description": "", "localizers": False, "burned_in": False,
 }  # fmt: skip
+NAME = re.compile(r"[^\W\d_]\w{0,31}")  # of a sequence
+RULES = (*LISTS, "description", *FLAGS)
 
 
 class KeepRules:
@@ -36,6 +38,11 @@ class KeepRules:
         description: Regular expression that series description or protocol name must contain; "" for any.
         localizers: Whether scout images may stay.
         burned_in: Whether images whose BurnedInAnnotation is YES may stay.
+        sequences: Names of two sequences or more, and for each the rules above that are its own; the others are those
+            given here. The first is the grid onto which the others are resampled. None for one sequence without a name.
+
+    Attributes:
+        named: The rules of each sequence, in order; empty for one without a name.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class KeepRules:
         description: str,
         localizers: bool,
         burned_in: bool,
+        sequences: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         try:
             re.compile(description)
@@ -57,18 +65,61 @@ class KeepRules:
         self.orientation = _words("orientation", orientation, ORIENTATIONS)
         self.contrast = _words("contrast", contrast, CONTRAST)
         self.description, self.localizers, self.burned_in = description, localizers, burned_in
-        self._reason = self._expression()
+        self._is_described = pl.col("is_described")
+        own = {name: getattr(self, name) for name in RULES}
+        self.named = {} if sequences is None else _named(sequences, own)
+        for number, rules in enumerate(self.named.values()):
+            rules._is_described = pl.col("described").list.get(number, null_on_oob=True)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the sequences; one empty name where there is one without."""
+        return list(self.named) or [""]
+
+    @property
+    def described(self) -> tuple[str, ...]:
+        """The regular expressions of the sequences, as `fistula.dicom.look.Look` takes them."""
+        return tuple(rules.description for rules in self.named.values())
+
+    def sequence_of(self, facts: pl.DataFrame) -> pl.Series:
+        """For every row the name of the sequence whose rules keep it; null where none does.
+
+        Raises:
+            DataError: If the rules of two sequences keep one image.
+        """
+        name = pl.Series("sequence", [None] * len(facts), dtype=pl.String())
+        for own, rules in self.named.items() or {"": self}.items():
+            is_kept = rules._one_reason(facts).is_null()
+            if len(both := facts.filter(is_kept & name.is_not_null())):
+                other = name.filter(is_kept & name.is_not_null())[0]
+                rule = f"must not keep the same images as keep.sequences.{other}"
+                remedy = "Say more in one of them: description, contrast, component or orientation"
+                raise DataError(f"keep.sequences.{own}", rule, found=f"{len(both)} images", remedy=remedy)
+            name = pl.select(pl.when(is_kept).then(pl.lit(own)).otherwise(name).alias("sequence")).to_series()
+        return name
 
     def reasons(self, facts: pl.DataFrame) -> pl.Series:
         """For every row the reason why it is left out; null where it stays."""
-        return facts.select(reason=self._reason)["reason"]
+        if not self.named:
+            return self._one_reason(facts)
+        of = [rules._one_reason(facts).alias(name) for name, rules in self.named.items()]
+        said = pl.concat_str(*(pl.format("{}: {}", pl.lit(one.name), one) for one in of), separator="; ")
+        return pl.select(reason=pl.when(pl.any_horizontal(one.is_null() for one in of)).then(None).otherwise(said))[
+            "reason"
+        ]
+
+    def _one_reason(self, facts: pl.DataFrame) -> pl.Series:
+        return facts.select(reason=self._expression())["reason"]
 
     def widened(self, images: pl.DataFrame, *, among: pl.DataFrame) -> list[str]:
         """The options under which the rules keep these images as well, as a shell takes them.
 
         Of all that is there (`among`) they keep as little as they can; where that is what `keep=all` keeps, this is
-        said instead, unless a rule was typed, which would stay beside it. A mosaic is kept by no rule.
+        said instead, unless a rule was typed, which would stay beside it. A mosaic is kept by no rule. For several
+        sequences there are none: which of them is to be wider is not known.
         """
+        if self.named:
+            return []
         wider: dict[str, Any] = {}
         for name in LISTS:
             if (rule := getattr(self, name)) is not None:
@@ -109,7 +160,7 @@ class KeepRules:
                 ~pl.col("contrast").is_in(self.contrast or []) if self.contrast is not None else None,
                 self._of("contrast"),
             ),
-            (~pl.col("is_described") if self.description else None, pl.lit("another description")),
+            (~self._is_described if self.description else None, pl.lit("another description")),
             (pl.col("is_burned_in") if not self.burned_in else None, pl.lit("burned-in annotation")),
         ]
         reason = pl.lit(None, pl.String())
@@ -140,3 +191,24 @@ def _words(name: str, words: Sequence[str] | None, allowed: Sequence[str]) -> li
             choices = ", ".join(repr(item) for item in allowed)
             raise ConfigError(f"keep.{name}", f"must be of {choices}", found=repr(word))
     return list(words)
+
+
+def _named(sequences: Mapping[str, Mapping[str, Any]], shared: Mapping[str, Any]) -> dict[str, KeepRules]:
+    """The rules of each sequence: its own, and the shared ones for the rest."""
+    if not isinstance(sequences, Mapping) or len(sequences) < 2:
+        remedy = "For example keep.sequences={t1c: {description: T1}, t2: {description: T2}}"
+        raise ConfigError("keep.sequences", "must name two sequences or more", found=sequences, remedy=remedy)
+    found = {}
+    for name, own in sequences.items():
+        where = f"keep.sequences.{name}"
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise ConfigError(where, "must be called by a letter, then letters, digits or _", found=name)
+        unknown = sorted(set(own) - set(RULES)) if isinstance(own, Mapping) else [own]
+        if unknown:
+            raise ConfigError(where, f"must be rules out of {', '.join(RULES)}", found=unknown[0])
+        try:
+            found[name] = KeepRules(**(dict(shared) | dict(own)))
+        except ConfigError as error:
+            place = str(error.where).replace("keep", where, 1)
+            raise ConfigError(place, error.rule, found=error.found, remedy=error.remedy) from error
+    return found

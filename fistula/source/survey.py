@@ -55,6 +55,8 @@ FACTS: dict[str, Any] = {
     "tilt_degrees": pl.Float64(),
     "turned": pl.String(),
     "position_mm": pl.Float64(),
+    "corner": pl.List(pl.Float64()),  # ImagePositionPatient, of the picture as found
+    "frame_key": pl.String(),  # of the FrameOfReferenceUID; empty where none is stated
     "modality": pl.String(),
     "manufacturer": pl.String(),
     "scanner": pl.String(),
@@ -70,6 +72,7 @@ FACTS: dict[str, Any] = {
     "is_lossy": pl.Boolean(),
     "is_burned_in": pl.Boolean(),
     "is_described": pl.Boolean(),
+    "described": pl.List(pl.Boolean()),  # the same for the rule of each of several sequences
     "is_localizer": pl.Boolean(),
     "is_mosaic": pl.Boolean(),
     "age": pl.Float64(),

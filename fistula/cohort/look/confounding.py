@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fistula.cohort.manifest import COVARIATE, covariates_of
+from fistula.cohort.manifest import COVARIATE, LACKS, covariates_of
 from fistula.evidence.ranking.roc import auroc
 
 ACQUISITION = ("manufacturer", "scanner", "image_type", "orientation", "turned", "matrix")
@@ -59,7 +59,7 @@ def auroc_alone(manifest: pl.DataFrame) -> dict[str, float | None]:
     furthest from 0.5 is given, which with many sites lies off 0.5 by chance; likewise of the ways in which the first
     slices of the patients had to be turned. The height is that of a patient's highest stack, in mm: a network that
     knows where slices lie can measure it. Of a further covariate `NAME` there is also ``NAME missing``, whether it is
-    not known, where that differs between patients.
+    not known, where that differs between patients; of several sequences, ``lacks NAME``, as `lacking` has it.
 
     Args:
         manifest: Every slice, columns as in `SCHEMA`; patients without a label are passed over.
@@ -75,7 +75,7 @@ def auroc_alone(manifest: pl.DataFrame) -> dict[str, float | None]:
         {'slices': 1.0, 'labelled slices': 0.5, 'height': 1.0, 'age': 1.0, 'sex': 0.5, 'site': None, 'turned': 1.0}
     """
     stack = pl.col("position_mm").max() - pl.col("position_mm").min()
-    further = covariates_of(manifest)
+    further = [*covariates_of(manifest), *(name for name in manifest.columns if name.startswith(LACKS))]
     patients = (
         manifest.with_columns(height=stack.over("series_key", "volume"))
         .group_by("patient_key", maintain_order=True)

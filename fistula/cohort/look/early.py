@@ -2,9 +2,11 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
+
+from fistula.cohort.manifest import LACKS
 
 FEW_PATIENTS = 20  # with fewer a test set of a fifth has hardly a patient of each class
 MAPS = re.compile(
@@ -44,6 +46,28 @@ def _warnings(slices: pl.DataFrame) -> Iterator[str]:
     if 0 < (maps := int(is_map.sum())) < len(slices):
         yield f"{maps} slices of a parameter map stand among {len(slices) - maps} of other images"
     yield from _one_scanner(slices) if "label" in slices.columns else ()
+
+
+def lacking_warnings(slices: pl.DataFrame, classes: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Sentences on sequences that some patients lack: of how many of each class, for that alone may tell the class.
+
+    Args:
+        slices: Of the first sequence, with the columns of `fistula.cohort.manifest.lacking`.
+        classes: Their names.
+        names: Of the sequences, the first one first.
+    """
+    said = []
+    for name in names[1:]:
+        of = slices.group_by("patient_key").agg(
+            pl.col("label").max(), (pl.col(f"{LACKS}{name}") == 1).all().alias("is")
+        )
+        counts = [of.filter(pl.col("label") == label)["is"] for label in range(len(classes))]
+        if any(one.any() for one in counts):
+            shares = ", ".join(
+                f"{int(one.sum())} of {len(one)} {word}" for word, one in zip(classes, counts, strict=True)
+            )
+            said.append(f"{name} is missing in patients of classes {shares}: where that differs, it tells the class")
+    return said
 
 
 def _one_scanner(slices: pl.DataFrame) -> Iterator[str]:

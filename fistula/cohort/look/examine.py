@@ -128,7 +128,7 @@ def series_table(survey: Survey, keep: KeepRules | None, look: Look) -> pl.DataF
         kind=_joined("component", "orientation", tilt.fill_null(""), contrast),
         matrix=pl.concat_str(pl.col("rows").cast(pl.String), pl.col("columns").cast(pl.String), separator="x"),
         mm=pl.col("spacing_row").round(2).cast(pl.String).fill_null("-") + " / " + pl.col("gap").fill_null("-"),
-        why=pl.lit("kept") if keep is None else keep.reasons(images).fill_null("kept"),
+        why=pl.lit("kept") if keep is None else keep.reasons(images).fill_null(_kept_as(images, keep)),
     )
     alike = ["maker", "image_type", "description", "kind", "matrix", "mm", "syntax", "why"]
     return (
@@ -149,6 +149,11 @@ def series_table(survey: Survey, keep: KeepRules | None, look: Look) -> pl.DataF
         )
         .select("series", "patients", "slices", "files", *alike, "first")
     )
+
+
+def _kept_as(images: pl.DataFrame, keep: KeepRules) -> pl.Series:
+    name = keep.sequence_of(images).fill_null("")
+    return pl.select(pl.when(name != "").then(pl.format("kept as {}", name)).otherwise(pl.lit("kept"))).to_series()
 
 
 def outcomes(survey: Survey) -> list[tuple[str, str, str, int]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from fistula.cohort.select import select
+from fistula.cohort.select import on_grid, select
 from fistula.dicom.container import Part
 from fistula.dicom.look import Look
 from fistula.dicom.out.reference import read_reference
@@ -15,6 +15,7 @@ from fistula.source.choose import Policies, choose
 from fistula.source.flow import Flow
 from fistula.source.patients import PatientRule
 from fistula.source.rules import KeepRules
+from fistula.source.several.pairing import pairs_of
 from fistula.source.survey import Survey
 
 
@@ -35,12 +36,18 @@ def trial(
     """
     try:
         if labels is None:
-            wanted = choose(survey, keep=keep, look=look, policies=policies, flow=Flow()).wanted
+            flow = Flow()
+            chosen = choose(survey, keep=keep, look=look, policies=policies, flow=flow)
+            wanted, beside = on_grid(chosen.wanted, keep.names if keep else [""], flow)
+            pairs_of(wanted, beside, keep.names if keep else [""], policies, where=f"source={survey.folder}")
             if patient.word != "column":  # which the table has to say
                 unsaid = {"line": pl.lit(None, pl.Int64()), "said_patient": pl.lit(None, pl.String())}
                 wanted = patient.settled(patient.named(survey, wanted, look.pseudonyms).with_columns(**unsaid))
             return wanted, "", []
         selection = select(survey, labels, keep=keep, look=look, policies=policies, patient=patient, flow=Flow())
+        pairs_of(
+            selection.slices, selection.beside, keep.names if keep else [""], policies, where=f"source={survey.folder}"
+        )
         return selection.slices, "", []
     except DataError as error:
         if keep is None:

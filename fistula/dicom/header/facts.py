@@ -1,7 +1,7 @@
 """What is known about an object's frames without their pixels: numbers, listed words and pseudonyms only."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
@@ -27,7 +27,12 @@ PER_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
 
 
 def frame_facts(
-    header: Header, *, pseudonyms: Pseudonyms, description: str, notes: Iterable[str] = ()
+    header: Header,
+    *,
+    pseudonyms: Pseudonyms,
+    description: str,
+    described: Sequence[str] = (),
+    notes: Iterable[str] = (),
 ) -> list[dict[str, Any]]:
     """One record a frame.
 
@@ -36,6 +41,7 @@ def frame_facts(
         pseudonyms: Names its patient, study, series and instance.
         description: Regular expression looked for in the series' and protocol's names; only whether it was found
             leaves this function.
+        described: Further ones, looked for likewise.
         notes: What is known to be odd about the header.
 
     Returns:
@@ -43,6 +49,7 @@ def frame_facts(
     """
     dataset = header.dataset
     shared = _object_facts(header, pseudonyms=pseudonyms, description=description)
+    shared["described"] = [_is_described(header.dataset, pattern) for pattern in described]
     frames = num_frames(header)
     records = []
     for index in range(frames):
@@ -98,6 +105,7 @@ def _identity(dataset: Dataset, pseudonyms: Pseudonyms) -> tuple[dict[str, Any],
     person = person_facts(dataset, pseudonyms, birth=known, day=day, age=_stated_age(dataset))
     if not person["is_named"]:
         notes.append("no PatientID: the study stands for the patient")
+    place = text(dataset, "FrameOfReferenceUID")
     alike = [study, *(text(dataset, keyword) for keyword in ALIKE)]
     identity = person | {
         "slice_key": pseudonyms("instance", instance) if instance else "",
@@ -105,6 +113,7 @@ def _identity(dataset: Dataset, pseudonyms: Pseudonyms) -> tuple[dict[str, Any],
         "study_key": pseudonyms("study", study or series or instance),
         "series_key": pseudonyms("series", series or study or instance),
         "accession_key": pseudonyms("accession", number) if (number := text(dataset, "AccessionNumber")) else "",
+        "frame_key": pseudonyms("frame of reference", place) if place else "",
         "series_alike": pseudonyms("series alike", "\0".join(alike)) if all(alike[:3]) else "",
         "study_day": pseudonyms.day(person["patient_key"], day.toordinal()) if day else None,
     }
@@ -128,6 +137,7 @@ def _frame_facts(frame: Frame) -> tuple[dict[str, Any], list[str]]:
         "tilt_degrees": lies.tilt_degrees if lies else None,
         "turned": lies.turned if lies else "",
         "position_mm": position if along is None else along,
+        "corner": list(corner) if plane is not None and corner else None,
         "component": component(frame),
         # Places along an axis that nobody names are not to be mixed with those in the patient.
         "acquisition": f"{acquisition(frame)}{'' if along is None else ' by location'}".strip(),

@@ -67,9 +67,13 @@ def find_stacks(
         DataError: If nothing is eligible.
     """
     policies = Policies(unreadable="exclude", same_uid="separate")
-    panes = [choose(survey, keep=keep, look=look, policies=policies, flow=flow).wanted.with_columns(pane=pl.lit(0))]
+    names = keep.names if keep is not None else [""]
+    wanted = choose(survey, keep=keep, look=look, policies=policies, flow=flow).wanted
+    # Of several sequences the first is asked about, and the others are shown beside it.
+    pane_of = pl.col("sequence").replace_strict(names, range(len(names)), return_dtype=pl.Int32)
+    panes = [wanted.with_columns(pane=pane_of)]
     patients, taken = (panes[0][key].unique().implode() for key in ("patient_key", "slice_key"))
-    for number, other in enumerate(beside, 1):
+    for number, other in enumerate(beside, len(names)):
         found = choose(survey, keep=other, look=look, policies=policies, flow=Flow()).wanted
         found = found.filter(pl.col("patient_key").is_in(patients) & ~pl.col("slice_key").is_in(taken))
         panes.append(found.with_columns(pane=pl.lit(number)))

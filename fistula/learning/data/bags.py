@@ -160,11 +160,9 @@ def _of_patients(cohort: Cohort, images: pl.DataFrame, part: str, *, are_grades:
     wanted = images.filter(pl.col("part") == part)["patient_key"].unique()
     labels = patient_labels(cohort.manifest, num_classes=len(cohort.classes), are_grades=are_grades)
     slices = (
-        cohort.manifest.with_row_index("row")
-        .filter(pl.col("patient_key").is_in(wanted.implode()))
+        cohort.grid.filter(pl.col("patient_key").is_in(wanted.implode()))
         .join(labels.rename({"label": "of_patient"}), on="patient_key")
         .sort("patient_key", "series_key", "volume", "position_mm", "slice_key", nulls_last=True)
-        .cast({"row": pl.Int64})
     )
     bags = slices.group_by("patient_key", maintain_order=True).agg(pl.len(), pl.col("of_patient").first())
     none = np.zeros(len(slices), np.int64)

@@ -1,0 +1,118 @@
+"""Where the pixels of a volume lie in the patient, and where in a volume a point of the patient lies."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from fistula.dicom.pixels.geometry import TURNS, found_point
+
+Floats = NDArray[np.floating]
+HOLE = 0.75  # distances of slices, from the nearest one: half of where `spacing_notes` finds one missing
+NEAR = 1e-3  # mm, and pixels: what rounding may move
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """The slices of a volume in the stored orientation, in the order of their positions.
+
+    Attributes:
+        along: Direction in which columns count up, in patient coordinates, ``(3,)``.
+        down: Direction in which rows count up.
+        spacing: Distance of rows, of columns in mm.
+        shape: Rows and columns.
+        corners: Centres of the slices' first pixels, mm, ``(N, 3)``.
+        order: Which row of the table each slice is, ``(N,)``.
+    """
+
+    along: Floats
+    down: Floats
+    spacing: tuple[float, float]
+    shape: tuple[int, int]
+    corners: Floats
+    order: NDArray[np.int64]
+
+    @cached_property
+    def normal(self) -> Floats:
+        """Direction in which positions count up."""
+        across = np.cross(self.along, self.down)
+        return across / np.linalg.norm(across)
+
+    @cached_property
+    def positions(self) -> Floats:
+        """Of the slices along the normal, mm, ``(N,)``."""
+        return self.corners @ self.normal
+
+    @cached_property
+    def gap(self) -> float:
+        """Median distance of neighbouring slices in mm; of a single one, the distance of its rows."""
+        gaps = np.diff(self.positions)
+        gaps = gaps[gaps > NEAR]
+        return float(np.median(gaps)) if len(gaps) else self.spacing[0]
+
+    @cached_property
+    def middle(self) -> Floats:
+        """Of the volume."""
+        return (self.middle_of(0) + self.middle_of(len(self.corners) - 1)) / 2
+
+    def middle_of(self, number: int) -> Floats:
+        """Of a slice."""
+        return self.points(number, (self.shape[0] - 1) / 2, (self.shape[1] - 1) / 2)
+
+    def points(self, number: int, rows: Floats | float, columns: Floats | float) -> Floats:
+        """Places ``(..., 3)`` in mm of rows and columns of a slice, which are broadcast."""
+        rows, columns = np.asarray(rows)[..., None], np.asarray(columns)[..., None]
+        return self.corners[number] + rows * self.spacing[0] * self.down + columns * self.spacing[1] * self.along
+
+    def indices(self, points: Floats) -> Floats:
+        """Slice, row and column of places ``(..., 3)``, as fractions, ``(3, ...)``.
+
+        Between slices corners are interpolated, so that slices that are shifted against each other (a tilted gantry)
+        lie where they should. Beyond the first and the last slice it goes on at the distance of slices.
+        """
+        z = points @ self.normal
+        numbers = np.arange(len(self.corners), dtype=float)
+        slices = np.interp(z, self.positions, numbers)
+        slices = slices + np.where(z < self.positions[0], (z - self.positions[0]) / self.gap, 0)
+        slices = slices + np.where(z > self.positions[-1], (z - self.positions[-1]) / self.gap, 0)
+        corner = np.stack([np.interp(z, self.positions, axis) for axis in self.corners.T], axis=-1)
+        offset = points - corner
+        return np.stack([slices, offset @ self.down / self.spacing[0], offset @ self.along / self.spacing[1]])
+
+
+def reached(lattice: Lattice, indices: Floats) -> NDArray[np.bool_]:
+    """Which of the places at these `indices` lie in a pixel of the volume: within half of one of its centres.
+
+    Where a slice is missing, what lies further than `HOLE` from its neighbours is no part of the volume.
+    """
+    slices, rows, columns = indices
+    inside = np.ones(slices.shape, bool)
+    for index, side in ((rows, lattice.shape[0]), (columns, lattice.shape[1])):
+        inside &= (index >= -0.5 - NEAR) & (index <= side - 0.5 + NEAR)
+    inside &= (slices >= -0.5 - NEAR) & (slices <= len(lattice.corners) - 0.5 + NEAR)
+    whole = np.clip(np.floor(slices), 0, max(0, len(lattice.corners) - 2)).astype(int)
+    steps = np.append(np.diff(lattice.positions), lattice.gap)[whole]
+    part = (slices - whole) * steps
+    return inside & ((part <= HOLE * lattice.gap) | (steps - part <= HOLE * lattice.gap) | (slices < 0))
+
+
+def lattice_of(rows: pl.DataFrame) -> Lattice:
+    """The lattice of a volume's slices: columns ``cosines corner spacing_row spacing_col rows columns turned``."""
+    first = rows.row(0, named=True)
+    turned = first["turned"] or ""
+    along, down = np.array(first["cosines"]).reshape(2, 3)
+    along, down = along / np.linalg.norm(along), down / np.linalg.norm(down)
+    is_transposed, is_row_reversed, is_column_reversed = TURNS[turned]
+    spacing, shape = (first["spacing_row"], first["spacing_col"]), (first["rows"], first["columns"])
+    # Directions of the picture as found, whose first pixel the file's position is of.
+    found_along, found_down = (-along if is_column_reversed else along), (-down if is_row_reversed else down)
+    if is_transposed:
+        found_along, found_down = found_down, found_along
+    laid = shape[::-1] if is_transposed else shape
+    row, column = found_point((0, 0), shape, turned)
+    corners = np.stack(rows["corner"].to_list()) + row * spacing[0] * found_down + column * spacing[1] * found_along
+    order = np.argsort(corners @ np.cross(along, down), kind="stable")
+    spacing = spacing[::-1] if is_transposed else spacing
+    return Lattice(along, down, spacing, laid, corners[order], order)
