@@ -99,3 +99,13 @@ def test_a_group_of_one_class_is_shown_and_not_tested():
     found, p_value = subgroup_aurocs(labels, scores, patients, runs, groups)
     assert str(found[1].auroc) == "n/a: no negatives"
     assert np.isnan(p_value)
+
+
+@pytest.mark.parametrize("second", [1.5, 1.0])
+def test_of_many_patients_chi_square_says_what_permutations_say(monkeypatch, second):
+    study = studied(5, second=second, patients=240)
+    permuted = subgroup_aurocs(*study)[1]
+    monkeypatch.setattr("fistula.evidence.design.subgroups.MANY", 239)
+    assert subgroup_aurocs(*study)[1] == pytest.approx(permuted, abs=0.06)
+    labels, _, *rest = study
+    assert np.isnan(subgroup_aurocs(labels, labels.astype(float), *rest)[1])

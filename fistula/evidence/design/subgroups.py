@@ -5,13 +5,15 @@ from math import nan
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import chi2
 
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.inputs import Bools, Codes, Floats, check_labels, check_scores, patient_codes
 from fistula.evidence.ranking.area import clustered_auroc, hanley_mcneil_variance
+from fistula.evidence.ranking.placements import Placements, place
 
-DRAWS = 999  # permutations of the groups; fewer of a great many patients
-_WORK = 2e9  # products of two numbers that the permutations may take, about
+DRAWS = 999  # permutations of the groups
+MANY = 1000  # patients; of more the distribution that permutations find is chi-square's, and they would take minutes
 _FLOOR = (
     0.1  # of the variance by formula, beside that of the jackknife, which is 0 where a group is told apart perfectly
 )
@@ -42,8 +44,8 @@ def subgroup_aurocs(
     The squared distances of the groups' AUROCs from their weighted mean, each over its delete-one-patient jackknife
     variance (Cochran's Q), are held against what they are where the groups are given to other patients with as many
     classes: a studentized permutation test, which is exact where groups differ in nothing, and holds its level where
-    their scores have another location or spread. That of chi-square rejected one true hypothesis of a hundred at a
-    nominal level of 5%, since the variance and the AUROC of few patients go together.
+    their scores have another location or spread. That of chi-square rejects one true hypothesis of a hundred at a
+    nominal level of 5%, since the variance and the AUROC of few patients go together; it serves above `MANY` patients.
 
     Args:
         labels: 0 or 1, ``(N,)``.
@@ -66,13 +68,27 @@ def subgroup_aurocs(
         Cochran (1954), Biometrics 10(1), 101-129; what it rejects: `tests/evidence/test_subgroups.py`.
     """
     truth, values, keys, networks, names = (np.asarray(part) for part in (labels, scores, patients, runs, groups))
-    found = []
+    found, placed = [], []
     for name in np.unique(names):
         rows = names == name
         area = clustered_auroc(truth[rows], values[rows], keys[rows], networks[rows])
         owners, positives = len(np.unique(keys[rows])), len(np.unique(keys[rows & (truth == 1)]))
         found.append(Subgroup(str(name), owners, positives, area))
+        placed.append(place(truth[rows], values[rows], keys[rows], networks[rows]))
+    if len(np.unique(keys)) > MANY:
+        return found, _chi_square(placed)
     return found, _interaction(truth, values, keys, networks, names, seed=seed)
+
+
+def _chi_square(placed: list[Placements]) -> float:
+    """P of Cochran's Q where patients are many."""
+    contrasts = [one.contrast([1.0]) for one in placed]
+    areas, errors = np.array([(value, error) for value, error, _ in contrasts if error > 0]).reshape(-1, 2).T
+    if len(areas) < 2:
+        return nan
+    weights = 1 / errors**2
+    distance = np.sum(weights * (areas - np.average(areas, weights=weights)) ** 2)
+    return float(chi2.sf(distance, len(areas) - 1))
 
 
 def _interaction(
@@ -88,14 +104,13 @@ def _interaction(
     group[codes] = of_row
     has = np.stack([np.bincount(codes[truth == label], minlength=len(keys)) > 0 for label in (True, False)])
     count = int(group.max()) + 1
-    draws = int(np.clip(_WORK / (4 * count * len(keys) ** 2), 199, DRAWS))
-    drawn = [group[None], _permuted(group, 2 * has[0] + has[1], draws, np.random.default_rng(seed))]
+    drawn = [group[None], _permuted(group, 2 * has[0] + has[1], DRAWS, np.random.default_rng(seed))]
     member = (np.concatenate(drawn)[:, None] == np.arange(count)[:, None]).astype(np.float64)
     distances, compared = _cochran(won, pairs, member, has)
     if compared[0] < 2:
         return nan
     # Rounding must not make two equal distances differ.
-    return float((1 + np.sum(distances[1:] >= distances[0] - 1e-9)) / (1 + draws))
+    return float((1 + np.sum(distances[1:] >= distances[0] - 1e-9)) / (1 + DRAWS))
 
 
 def _between_patients(
