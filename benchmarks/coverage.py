@@ -245,24 +245,26 @@ def say_missed(found: dict) -> str:
             key = ("below 93%" if cell["coverage"] < 0.95 else "above 97%", cell["patients"], cell["prevalence"])
             counts[key] = counts.get(key, 0) + 1
     if not counts:
-        return "No kind of study lies outside 93% to 97% by more than chance."
+        return "No kind of study lies outside 93% to 97% by more than two Monte Carlo errors."
     total = found["kinds"] * len(found["intervals"])
     parts = [
         f"{count} with {patients} patients at a prevalence of {prevalence} ({side})"
         for (side, patients, prevalence), count in sorted(counts.items())
     ]
-    return f"Outside 93% to 97% by more than chance, of {total}: {', '.join(parts)}; docs/coverage.md names each."
+    told = f"Outside 93% to 97% by more than two Monte Carlo errors, of {total} (a few by chance)"
+    return f"{told}: {', '.join(parts)}; docs/coverage.md names each."
 
 
 def pages(record: dict) -> dict[Path, str]:
     """Every file that says what the grid found, as it has to read."""
     found, root = summarize(record), Path(__file__).parents[1]
     means = [one["mean"] for one in found["intervals"].values()]
+    sizes = ", ".join(f"{count} with {patients} patients" for patients, count in found["repetitions"].items())
     readme = (
         f"  `python benchmarks/coverage.py` simulates {found['kinds']} kinds of study: 95% CIs of AUROC, sensitivity,\n"
         f"  specificity, balanced accuracy and paired differences cover the truth in {min(means):.1%} to"
         f" {max(means):.1%} on average;\n  those that treat slices as independent in {found['naive']['least']:.0%} at"
-        f" worst. {say_missed(found)}\n  "
+        f" worst (simulated studies of each kind: {sizes}).\n  {say_missed(found)}\n  "
     ).replace("docs/coverage.md names each", "[coverage](docs/coverage.md) names each")
     cells = [
         f"| {name} | {cell['coverage']:.1%} | " + " | ".join(str(cell[field]) for field in Cell.__annotations__) + " |"
@@ -271,7 +273,8 @@ def pages(record: dict) -> dict[Path, str]:
     ]
     head = "| interval of | coverage | " + " | ".join(Cell.__annotations__) + " |"
     listing = "\n".join([head, "|" + " --- |" * (2 + len(Cell.__annotations__)), *cells])
-    guide = f"{LISTED}\n\n{table(found)}\n\n{listing if cells else say_missed(found)}\n"
+    below = listing if cells else say_missed(found)
+    guide = f"{LISTED}\nSimulated studies of each kind: {sizes}.\n\n{table(found)}\n\n{below}\n"
     return {
         root / "README.md": between(root / "README.md", readme),
         root / "docs" / "evidence.md": between(root / "docs" / "evidence.md", table(found) + "\n"),

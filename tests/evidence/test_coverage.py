@@ -52,11 +52,15 @@ def test_readme_guide_and_page_name_what_the_large_benchmark_found():
 def test_a_kind_of_study_that_misses_is_named_wherever_the_grid_is_spoken_of():
     benchmark = runpy.run_path(str(BENCHMARK))
     record = json.loads(BENCHMARK.with_suffix(".json").read_text())
+    for row in record["rows"]:
+        row |= {"repetitions": 1000, "coverage": dict.fromkeys(row["coverage"], 0.95)}
+    assert "No kind of study lies outside" in str(benchmark["pages"](record))
     row = next(row for row in record["rows"] if row["patients"] == 300)
     row["coverage"]["AUROC"] = 0.85
     found = {path.name: text for path, text in benchmark["pages"](record).items()}
     assert "1 with 300 patients at a prevalence of 0.2 (below 93%)" in found["README.md"]
     assert "| AUROC | 85.0% | 300 | 0.2 |" in found["coverage.md"]
+    assert "| AUROC | 95.0% | 85.0% | 95.0% | 1 | 0 |" in found["evidence.md"]
     (cell,) = [
         cell for cell in json.loads(found["coverage.json"])["intervals"]["AUROC"]["missed"] if cell["coverage"] == 0.85
     ]
