@@ -8,9 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+import pydicom
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+from scipy.ndimage import binary_fill_holes, gaussian_filter
 
 from fistula.dicom.identity import ENVIRONMENT, read_pseudonyms
 from fistula.dicom.look import Look
@@ -31,12 +34,30 @@ def command(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "fistula.cli", *words], check=True, stdout=subprocess.DEVNULL)
 
 
+def add_in_phase(folder: Path) -> None:
+    """Beside the water stack of each patient, where fat is dark, one in which it is bright, of every second slice."""
+    for number, path in enumerate(sorted(folder.glob("*/*.dcm"))):
+        image = pydicom.dcmread(path)
+        if image.InstanceNumber % 2:
+            continue
+        water = image.pixel_array.astype(float)
+        top = np.percentile(water, 99)
+        body = binary_fill_holes(gaussian_filter(water, 2) > 0.1 * top)
+        shown = water + body * np.clip(0.8 * top - 1.2 * water, 0, None)
+        image.PixelData = np.clip(shown, 0, 2**image.BitsStored - 1).astype(image.pixel_array.dtype).tobytes()
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"{image.SOPInstanceUID[:58]}.{number}"
+        image.SeriesInstanceUID = f"{image.SeriesInstanceUID[:60]}.1"
+        image.ImageType = ["DERIVED", "PRIMARY", "IP", "IP"]
+        del image.WindowCenter, image.WindowWidth
+        image.save_as(path.with_name(f"in-phase-{path.name}"))
+
+
 def answers_of(folder: Path) -> dict[str, dict]:
     """Label and points of every slice by its pseudonym, as the phantom's own table says."""
     pseudonyms = read_pseudonyms(create=True)
     survey = survey_source(folder, Look(pseudonyms, "", 2048, 60.0), Workers(1, "loky"))
     labels = read_labels(folder / "labels.csv", classes=CLASSES)
-    images = survey.facts.filter(pl.col("outcome") == "image")
+    images = survey.facts.filter(pl.col("outcome") == "image").with_columns(file_series="series_key")
     return {row["slice_key"]: row for row in match(survey, images, labels, pseudonyms).iter_rows(named=True)}
 
 
@@ -62,39 +83,33 @@ def wait(page: Page, condition: str) -> None:
 
 
 def save(page: Page, name: str) -> None:
-    """A picture of the page in 128 colours, which is a third of the file."""
+    """A picture of the page in 256 colours, which is half of the file."""
     wait(page, SHOWN)
     page.mouse.move(5, 670)
     page.wait_for_timeout(2600)  # until the last note of what a key did is gone
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    picture.quantize(128, dither=Image.Dither.NONE).save(DOCS / name, optimize=True)
+    picture.quantize(256, kmeans=3, dither=Image.Dither.NONE).save(DOCS / name, optimize=True)
     print(f"{DOCS / name}: {(DOCS / name).stat().st_size // 1000} kB")
 
 
 def read(page: Page, truth: dict[str, dict]) -> None:
-    """Answer most of a patient who has a fistula, as a reader would; end on a slice with both points."""
+    """Answer most of a patient who has a fistula and a second sequence, as a reader would; end on a marked slice."""
     keys = "viewer.panes[0].series.slices.map(slice => slice.key)"
     for index in range(page.evaluate("state.turns.length")):
         page.evaluate(f"go(state.turns[{index}])")
         wait(page, SHOWN)
         slices = [truth[key] for key in page.evaluate(keys)]
         marked = [number for number, row in enumerate(slices) if row["source_opening_row"] is not None]
-        if len(marked) > 4 and marked[0] > 1:
+        if len(marked) > 4 and page.evaluate("viewer.panes.length") > 1:
             break
-    page.keyboard.press("Home")
-    page.keyboard.press("0")
-    for _ in range(marked[0] - 2):
-        page.keyboard.press("ArrowDown")
-    page.keyboard.press("Shift+0")
-    for _ in range(len(marked) - 1):
-        page.keyboard.press("ArrowDown")
-    page.keyboard.press("Shift+1")
-    middle = slices[marked[len(marked) // 2]]
-    page.evaluate(f"viewer.activate(viewer.panes[0]), viewer.active.go({marked[len(marked) // 2]})")
+    for number, row in enumerate(slices[: marked[-1] - 1]):
+        page.evaluate(f"viewer.active.go({number})")
+        page.keyboard.press(str(row["label"]))
+    middle = marked[len(marked) // 2 - 1]
+    page.evaluate(f"viewer.active.go({middle}), viewer.panes.forEach(pane => {{ pane.zoom = 1.6; }}), viewer.draw()")
     wait(page, SHOWN)
-    click(page, middle["source_opening_row"], middle["source_opening_col"])
-    if middle["source_canal_row"] is not None:
-        click(page, middle["source_canal_row"], middle["source_canal_col"], "Alt")
+    click(page, slices[middle]["source_opening_row"], slices[middle]["source_opening_col"])
+    click(page, slices[middle]["source_canal_row"], slices[middle]["source_canal_col"], "Alt")
 
 
 def main() -> None:
@@ -103,6 +118,7 @@ def main() -> None:
         os.environ[ENVIRONMENT] = str(Path(folder) / "key")
         archive, pages = Path(folder) / "archive", Path(folder) / "pages"
         command("phantom", f"out={archive}", *PATIENTS)
+        add_in_phase(archive)
         command("label", f"source={archive}", f"out={pages}", "beside=[mr]")
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -25,6 +26,7 @@ from fistula.labels.pages.write import Question, page_text, read_all, write_page
 from fistula.labels.readers.reading import Panel
 from fistula.labels.tables.page_table import columns_of
 from fistula.source.flow import Flow
+from fistula.source.patients import PatientRule
 from fistula.source.rules import KeepRules
 from fistula.source.survey import Survey, survey_source
 from fistula.source.workers import Workers
@@ -46,13 +48,16 @@ def run(cfg: DictConfig) -> None:
     asked = None if cfg.asked is None else read_asked(Path(str(cfg.asked)))
     keep = instantiate(cfg.keep, _convert_="all")
     beside = [_keep(name, keep) for name in cfg.beside or []]
+    patient = PatientRule(cfg.patient)
+    if cfg.patient in ("column", "joined"):
+        raise ConfigError("patient", "must not be what a table says: a label page has none", found=cfg.patient)
     # The cohort's slices are to have the same pseudonyms: ingest finds them by these.
     look = Look(read_pseudonyms(create=True), keep.description, cfg.max_object_mb, cfg.seconds_per_file, keep.described)
     workers = Workers(cfg.workers.count, cfg.workers.backend)
     flow, shown, out = Flow(), Shown(cfg.bits, look, None if cfg.serve else cfg.page_mb), Path(str(cfg.out))
     survey = survey_source(Path(str(cfg.source)), look, workers, kind=None)
     is_dicom = survey.kind == "dicom"  # the keep rules are of its headers
-    table = find_stacks(survey, keep if is_dicom else None, look, flow, beside if is_dicom else ())
+    table = find_stacks(survey, keep if is_dicom else None, look, flow, beside if is_dicom else (), patient)
     if asked is not None:
         table = _of_patients(table, asked, cfg.asked)
     aids: dict[str, Any] = {}
@@ -85,10 +90,14 @@ def run(cfg: DictConfig) -> None:
     if asked is not None:
         print("next: fistula agree with the tables of before and adjudicated=labels-READER-DATE.csv out=agreed")
         return
-    level = " labels.level=patient" if question.level == "patient" else ""
-    whose = "" if is_dicom else " patient=folder:1 (or a pattern: whose each file is)"
+    # What decided here which images are whose, ingest has to be told as well.
+    chosen = [word for word in HydraConfig.get().overrides.task if word.startswith(("keep=", "keep."))]
+    chosen += ["labels.level=patient"] if question.level == "patient" else []
+    chosen += [f"patient={cfg.patient}"] if cfg.patient != "compared" else []
+    is_open = not is_dicom and cfg.patient == "compared"
+    whose = " patient=folder:1 (or a pattern: whose each file is)" if is_open else ""
     given = "labels=labels-READER-DATE.csv" if len(pages) == 1 else as_typed("labels=labels-READER-*.csv")
-    print(f"next: fistula ingest {source} {given} {classes}{level} out=data/cohort{whose}")
+    print(f"next: fistula ingest {source} {given} {classes}", *map(as_typed, chosen), f"out=data/cohort{whose}")
 
 
 def read_panel(cfg: DictConfig) -> Panel | None:

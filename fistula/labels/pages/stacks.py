@@ -18,6 +18,7 @@ from fistula.source.choose import Policies, choose
 from fistula.source.flow import Flow
 from fistula.source.grid import Grid
 from fistula.source.intensity import MinMax
+from fistula.source.patients import PatientRule
 from fistula.source.rules import KeepRules
 from fistula.source.slices import Plan, Slice, decoded
 from fistula.source.survey import Survey
@@ -51,7 +52,12 @@ class Shown:
 
 
 def find_stacks(
-    survey: Survey, keep: KeepRules | None, look: Look, flow: Flow, beside: Sequence[KeepRules] = ()
+    survey: Survey,
+    keep: KeepRules | None,
+    look: Look,
+    flow: Flow,
+    beside: Sequence[KeepRules] = (),
+    patient: PatientRule | None = None,
 ) -> pl.DataFrame:
     """The eligible slices of a survey, in the order in which they are shown, with `volume` and `pane`.
 
@@ -62,19 +68,26 @@ def find_stacks(
         flow: Gets the steps up to `right sequence`.
         beside: Which others stand in the second pane and the next ones, of the patients of the first; each image in the
             first pane whose rules let it pass.
+        patient: Whose each image is; None for `compared`.
 
     Raises:
-        DataError: If nothing is eligible.
+        DataError: If nothing is eligible, or if `patient` finds ids that several people share.
     """
-    policies = Policies(unreadable="exclude", same_uid="separate")
+    rule = patient or PatientRule()
+
+    def chosen(keep: KeepRules | None, flow: Flow) -> pl.DataFrame:
+        policies = Policies(unreadable="exclude", same_uid="separate")
+        found = choose(survey, keep=keep, look=look, policies=policies, flow=flow).wanted
+        unsaid = {"line": pl.lit(None, pl.Int64()), "said_patient": pl.lit(None, pl.String())}  # by a table
+        return rule.settled(rule.named(survey, found, look.pseudonyms).with_columns(**unsaid))
+
     names = keep.names if keep is not None else [""]
-    wanted = choose(survey, keep=keep, look=look, policies=policies, flow=flow).wanted
     # Of several sequences the first is asked about, and the others are shown beside it.
     pane_of = pl.col("sequence").replace_strict(names, range(len(names)), return_dtype=pl.Int32)
-    panes = [wanted.with_columns(pane=pane_of)]
+    panes = [chosen(keep, flow).with_columns(pane=pane_of)]
     patients, taken = (panes[0][key].unique().implode() for key in ("patient_key", "slice_key"))
     for number, other in enumerate(beside, len(names)):
-        found = choose(survey, keep=other, look=look, policies=policies, flow=Flow()).wanted
+        found = chosen(other, Flow())
         found = found.filter(pl.col("patient_key").is_in(patients) & ~pl.col("slice_key").is_in(taken))
         panes.append(found.with_columns(pane=pl.lit(number)))
     return pl.concat(panes).unique("slice_key", keep="first", maintain_order=True).sort(*ORDER, nulls_last=True)
