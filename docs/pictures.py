@@ -42,12 +42,13 @@ def add_in_phase(folder: Path) -> None:
             continue
         water = image.pixel_array.astype(float)
         top = np.percentile(water, 99)
-        body = binary_fill_holes(gaussian_filter(water, 2) > 0.1 * top)
-        shown = water + body * np.clip(0.8 * top - 1.2 * water, 0, None)
+        body = binary_fill_holes(gaussian_filter(water, 4) > 0.07 * top)
+        shown = np.maximum(0.6 * water, body * 0.9 * (top - water))
         image.PixelData = np.clip(shown, 0, 2**image.BitsStored - 1).astype(image.pixel_array.dtype).tobytes()
         image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"{image.SOPInstanceUID[:58]}.{number}"
         image.SeriesInstanceUID = f"{image.SeriesInstanceUID[:60]}.1"
         image.ImageType = ["DERIVED", "PRIMARY", "IP", "IP"]
+        image.remove_private_tags()  # which say water as well
         del image.WindowCenter, image.WindowWidth
         image.save_as(path.with_name(f"in-phase-{path.name}"))
 

@@ -93,6 +93,7 @@ function planned(patients) {
   return (facts.sessions > 1 ? `Session ${facts.session} of ${facts.sessions}: ${patients.length - aided} read alone, ${aided} with AI. ` : "") +
     (facts.session > 1 ? `Begin no sooner than ${facts.washout} weeks after the last patient of session ${facts.session - 1}. ` : "");
 }
+function either(names) { return `${names.slice(0, -1).join(", ")} or ${names.at(-1)}`; }
 function start() {
   const words = isOfSlices ? "each slice" : "each patient";
   $("#asks").textContent = facts.question === "score" ? `How suspicious is ${words}?` : `What does ${words} show?`;
@@ -109,7 +110,7 @@ function start() {
   const again = Math.round(facts.repeat * patients.length);
   $("#start .what").textContent = (facts.page[1] > 1 ? `Page ${facts.page.join(" of ")}, with a table of its own: ` : "") + `${counted(patients.length, "patient")}, ${counted(patients.reduce((sum, one) => sum + one.asked, 0), "slice")}. ` +
     (again ? `${again} of the patients come${again === 1 ? "s" : ""} twice. ` : "") + planned(patients) + (isDial(facts)
-    ? `Say how suspicious ${words} is, from 0 (${facts.classes[0]}) to 100 (${facts.classes[1]}).` : `Say of ${words}: ${facts.classes.join(", ")}.`);
+    ? `Say how suspicious ${words} is, from 0 (${facts.classes[0]}) to 100 (${facts.classes[1]}).` : `Say of ${words}: ${either(facts.classes)}.`);
   const point = kinds.length ? [kinds.map((kind, i) => `${i ? "Alt-click" : "Click"} the ${facts.points[i]}`).join("; ") + (isScore ? " where you suspect it." : ".")] : [];
   const steps = isScore
     ? ["Scroll with the wheel or the arrow keys.", isDial(facts) ? "Type the score, or drag the slider." : `Press ${facts.classes.map((name, i) => `${keyOf(facts, i)} for ${name}`).join(", ")}.`,

@@ -120,12 +120,15 @@ def _read_patient(
 ) -> tuple[dict[str, Any], Counter[str]]:
     series, reasons = [], Counter[str]()
     planes: list[tuple[str, list[float]]] = []
+    downward: dict[int | None, bool] = {}  # of each plane, so that linked stacks run in one direction
     for stack in slices.partition_by("pane", "series_key", "volume", maintain_order=True):
         images, missing = _read(stack, survey, shown)
         reasons += missing
         if images:
-            rows = _as_numbered([row for row in stack.iter_rows(named=True) if row["slice_key"] in images])
-            series.append(_series(rows, images, planes, shown.bits, quality))
+            rows = [row for row in stack.iter_rows(named=True) if row["slice_key"] in images]
+            plane = _plane(rows[0]["study_key"], list(rows[0]["cosines"] or ()), planes)
+            is_down = _falls(rows) if plane is None else downward.setdefault(plane, _falls(rows))
+            series.append(_series(rows[::-1] if is_down else rows, images, plane, shown.bits, quality))
     return {"key": slices["patient_key"][0], "quality": quality, "series": series}, reasons
 
 
@@ -150,19 +153,15 @@ def _read(stack: pl.DataFrame, survey: Survey, shown: Shown) -> tuple[dict[str, 
     return found, reasons
 
 
-def _as_numbered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Slices by position, in the direction in which most image numbers rise: what a reader is used to."""
+def _falls(rows: list[dict[str, Any]]) -> bool:
+    """Whether most image numbers of slices by position fall: a reader is used to see them rise."""
     numbers = [row["instance_number"] for row in rows]
     falls = sum(first > second for first, second in pairwise(numbers) if None not in (first, second))
-    return rows[::-1] if 2 * falls > len(rows) - 1 else rows
+    return 2 * falls > len(rows) - 1
 
 
 def _series(
-    rows: list[dict[str, Any]],
-    images: dict[str, Picture],
-    planes: list[tuple[str, list[float]]],
-    bits: int,
-    quality: int,
+    rows: list[dict[str, Any]], images: dict[str, Picture], plane: int | None, bits: int, quality: int
 ) -> dict[str, Any]:
     first = rows[0]
     pictured = [images[row["slice_key"]] for row in rows]
@@ -175,7 +174,7 @@ def _series(
         "key": f"{first['series_key']}-{first['volume']}",
         "title": _title(first) + (f" · JPEG {quality}" if quality < QUALITIES[0] else ""),
         "pane": first["pane"],
-        "plane": _plane(first["study_key"], cosines, planes),
+        "plane": plane,
         "edges": edges(cosines),
         "axes": cosines,
         "orientation": first["orientation"] or "",

@@ -132,6 +132,7 @@ def _csv(path: Path, content: bytes) -> Lines:
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(path, "must be UTF-8 text", remedy="Save it as CSV UTF-8, or as .xlsx") from error
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # of Windows, of old Macs and of some Excels
     first, _, rest = text.partition("\n")
     said = re.fullmatch(r'"?sep=(.)"?', first.strip("\r ")) if first[:5].strip('"').startswith("sep") else None
     if said:
