@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import unicodedata
 import zipfile
 
@@ -122,6 +123,26 @@ def test_a_label_page_shows_volumes_and_ingest_knows_its_slices(same_twice, fist
     code, _, error = fistula_here("ingest", *words)
     assert code == 0, error
     assert read_cohort(same_twice / "out").record["labelled"] == 8
+
+
+def test_pictures_are_labelled_by_patient_where_their_paths_say_whose_they_are(tmp_path, fistula_here):
+    for number in range(4):
+        path = tmp_path / "in" / f"P{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((16, 16), 60 * number, np.uint8)).save(path)
+    words = ("source=in", "out=pages", "level=patient", "patient=folder:1", "workers.count=1")
+    code, shown, error = fistula_here("label", *words)
+    assert code == 0, error
+    assert "4 slices of 2 patients" in shown
+    keys = re.findall(r'"key":"([0-9a-f]+)","asked":2', (tmp_path / "pages" / "label-1.html").read_text())
+    lines = [f"{key},{('normal', 'fistula')[number]},0,AB,0" for number, key in enumerate(keys)]
+    (tmp_path / "labels-READER-DATE.csv").write_text("\n".join(["patient_key,label,unsure,reader,repeat", *lines]))
+    (line,) = re.findall("^next: fistula (ingest .*)$", shown, re.MULTILINE)
+    code, shown, error = fistula_here(*shlex.split(line), *SMALL)
+    assert code == 0, error
+    assert "4 slices of 2 patients (normal: 2, fistula: 2)" in shown
+    code, _, error = fistula_here("label", *words[:3], "patient=column")
+    assert (code, "patient: must not be what a table says" in error) == (2, True)
 
 
 def read_keys(fistula_here, folder):

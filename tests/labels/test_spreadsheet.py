@@ -57,6 +57,10 @@ def test_a_first_line_may_say_the_separator_and_lines_keep_their_numbers(saved, 
         read_labels(saved(f"{first}\npath;label\na;1;2\n"))
 
 
+def test_lines_of_an_old_mac_are_lines(saved):
+    assert found(saved("path,label\ra,1\rb,0\r")) == [(2, "a", 1), (3, "b", 0)]
+
+
 def test_a_comma_in_a_column_name_is_not_the_separator(saved):
     table = saved('path;"label";"age, years"\na;1;40\n')
     assert found(table, naming=Naming(others="ignore")) == [(2, "a", 1)]
