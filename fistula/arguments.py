@@ -44,6 +44,7 @@ PATHS = (
     "study_folder",
     "to",
 )
+NAMES = "columns."  # of a table's columns, which hold what their author liked
 PLAIN = re.compile(r"[A-Za-z0-9_/\\+.$%*@?|: -]*")
 FOREIGN = re.compile(r"[^][{}(),:=$]*[^\x00-\x7f][^][{}(),:=$]*")  # a word outside ASCII
 SWEPT = ("cohort", "model.weights")  # of these a comma makes a list
@@ -105,7 +106,7 @@ def _as_hydra_takes(argument: str, names: dict[str, str]) -> str:
     key, equals, value = argument.partition("=")
     key = names.get(key, key)
     is_list = key in SWEPT and PLAIN.fullmatch(value.replace(",", ""))
-    if key in PATHS and not is_list:
+    if (key in PATHS and not is_list) or key.startswith(NAMES):
         return f"{key}{equals}{_quoted(value)}"
     if "'" not in value and '"' not in value:
         value = FOREIGN.sub(lambda word: f"'{word[0].strip()}'", value)

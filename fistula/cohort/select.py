@@ -66,7 +66,9 @@ def select(
         match(survey, patient.named(survey, rows, look.pseudonyms), labels, look.pseudonyms)
         for rows in (grid, left_out)
     )
-    noted = chosen.noted | refuse_unmatched(wanted, others, labels, keep, policy=policies.unmatched)
+    noted = chosen.noted | refuse_unmatched(
+        wanted, others, labels, keep, policy=policies.unmatched, pseudonyms=look.pseudonyms
+    )
     refuse_ambiguous(wanted, labels)
     images = patient.settled(wanted)
     noted |= doubts(images) if patient.word == "compared" else {}

@@ -16,7 +16,7 @@ from fistula.dicom.look import Look
 from fistula.errors import ConfigError, as_typed
 from fistula.folder import paths_of, refuse_existing
 from fistula.labels.drawn.masks import drawn_labels
-from fistula.labels.drawn.wanted import WORDS, Wanted
+from fistula.labels.drawn.wanted import CLASSES, WORDS, Wanted
 from fistula.labels.folders import FOLDERS, folder_labels
 from fistula.labels.tables.lines import Labels
 from fistula.labels.tables.several import read_tables
@@ -122,6 +122,8 @@ def labels_of(
     wanted = Wanted(word, list(segment) if isinstance(segment, ListConfig) else segment, cfg.labels.within_mm)
 
     def made(survey: Survey) -> Labels:
+        if not (survey.facts["outcome"] == "image").any():  # of what is there instead, choosing speaks
+            return Labels(survey.folder, ("slice_key",), list(CLASSES), [])
         if word == FOLDERS:
             return folder_labels(survey, classes=cfg.classes)
         rules = keep if survey.kind == "dicom" else None

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from fistula.errors import ConfigError, DataError
+from fistula.labels.tables.classes import in_order
 from fistula.labels.tables.lines import Labels, Row
-from fistula.labels.tables.read import in_order
 from fistula.source.survey import Survey
 
 FOLDERS = "folders"
@@ -19,7 +19,8 @@ def folder_labels(survey: Survey, *, classes: Sequence[str] | None = None) -> La
 
     Args:
         survey: What is below the source.
-        classes: Names of folders at any level; without it the classes are the folders of the first level.
+        classes: Names of folders at any level; without it the classes are the folders of the first level that has
+            several. A zip archive is a folder of its name without the ending.
 
     Raises:
         DataError: If an image lies in folders of two classes.
@@ -28,15 +29,17 @@ def folder_labels(survey: Survey, *, classes: Sequence[str] | None = None) -> La
     images = survey.facts.filter(pl.col("outcome") == "image")
     columns = images.select("file", "member", "slice_key").unique(maintain_order=True)
     paths = {
-        (file, member): _composed(survey.name(file, member or "")).split("/")[:-1]
+        (file, member): [_plain(folder) for folder in survey.name(file, member or "").split("/")[:-1]]
         for file, member in columns.select("file", "member").unique().iter_rows()
     }
-    first = sorted({folders[0] for folders in paths.values() if folders})
-    names = [_composed(str(name)) for name in classes] if classes else in_order("labels=folders", set(first))
+    level = 0
+    while len(first := sorted({folders[level] for folders in paths.values() if len(folders) > level})) == 1:
+        level += 1
+    names = [_plain(str(name)) for name in classes] if classes else in_order("labels=folders", set(first))
     rows: dict[str, Row] = {}
     noted: Counter[str] = Counter()
     for file, member, key in columns.iter_rows():
-        folders = paths[file, member] if classes else paths[file, member][:1]
+        folders = paths[file, member] if classes else paths[file, member][level : level + 1]
         found = {names.index(folder) for folder in folders if folder in names}
         name = survey.name(file, member or "")
         if len(found) > 1:
@@ -55,5 +58,5 @@ def folder_labels(survey: Survey, *, classes: Sequence[str] | None = None) -> La
     return Labels(survey.folder, ("slice_key",), names, list(rows.values()), noted=dict(noted))
 
 
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name.removesuffix(".zip"))

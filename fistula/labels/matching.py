@@ -28,6 +28,7 @@ FACT_OF = {
     "study_instance_uid": ("study_key", "study"), "accession_number": ("accession_key", "accession"),
     "patient_id": ("patient_key", "patient"), "slice_key": ("slice_key", ""), "patient_key": ("patient_key", ""),
 }  # fmt: skip
+MOST_DIGITS = 20  # of an identifier that may have lost its first zeros in a spreadsheet
 # Which value of `negatives` makes whose slices negative.
 NEGATIVES_OF = {"other patients": ("other_patients", "rest"), "labelled patients": ("rest",)}
 
@@ -105,7 +106,13 @@ def refuse_ambiguous(images: pl.DataFrame, labels: Labels) -> None:
 
 
 def refuse_unmatched(
-    wanted: pl.DataFrame, others: pl.DataFrame, labels: Labels, keep: KeepRules | None, *, policy: str
+    wanted: pl.DataFrame,
+    others: pl.DataFrame,
+    labels: Labels,
+    keep: KeepRules | None,
+    *,
+    policy: str,
+    pseudonyms: Pseudonyms,
 ) -> dict[str, int]:
     """Count labels of no image, and of images that the keep rules leave out; refuse them unless `policy` is `exclude`.
 
@@ -115,6 +122,7 @@ def refuse_unmatched(
         labels: The table; its lines without a label are passed over.
         keep: The rules.
         policy: `refuse` or `exclude`.
+        pseudonyms: Under which images have their identifiers.
 
     Raises:
         DataError: With how many, and the first of them.
@@ -125,7 +133,8 @@ def refuse_unmatched(
     unused = [row for row in named if row.line not in found_lines]
     dropped = [row for row in named if row.line in dropped_lines]
     if unused and policy == "refuse":
-        remedy = "Check source and the table, or say unmatched=exclude"
+        there = pl.concat([wanted, others], how="diagonal_relaxed")
+        remedy = f"{_hint(unused[0], labels, there, pseudonyms)}, or say unmatched=exclude"
         found = f"{len(unused)} without one: {_first(unused)}"
         raise DataError(labels.path, "every label must belong to an image in the source", found=found, remedy=remedy)
     if dropped and policy == "refuse" and keep is not None:
@@ -140,6 +149,20 @@ def refuse_unmatched(
         found = f"{len(dropped)} of {len(named)} left out ({reasons}): {_first(dropped)}"
         raise DataError(labels.path, rule, found=found, remedy=remedy)
     return {"labels for no image": len(unused), "labels for images left out": len(dropped)}
+
+
+def _hint(row: Row, labels: Labels, there: pl.DataFrame, pseudonyms: Pseudonyms) -> str:
+    """What may be wrong with a line that names no image."""
+    column, name = labels.key[0], row.name[0]
+    if column == "path":
+        return "A path begins below source and has its ending: check source and the table"
+    if column in ("patient_id", "accession_number") and name.isdigit():
+        fact, kind = FACT_OF[column]
+        known = set(there[fact])
+        for length in range(len(name) + 1, MOST_DIGITS):
+            if pseudonyms(kind, name.zfill(length)) in known:
+                return f"It is {name.zfill(length)} in the images: format the column as text, so that zeros stay"
+    return "Check source and the table"
 
 
 def _first(rows: Sequence[Row]) -> str:

@@ -554,3 +554,27 @@ def test_what_tells_the_classes_apart_without_an_image_is_printed(dicom_tree, tm
     assert record["alone"] == {
         "slices": 0.5, "labelled slices": 0.5, "height": 0.5, "age": 1.0, "sex": 0.5, "site": None, "turned": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("table", "hint"),
+    [
+        ("patient_id,label\n0,0\n1,1\n", r"line 2 \(0\), line 3 \(1\)\. It is 00 in the images: format .* as text"),
+        ("path,label\ntree/P0/0.dcm,0\n", "A path begins below source and has its ending"),
+    ],
+    ids=["zeros that a spreadsheet took", "a path from above the source"],
+)
+def test_labels_without_an_image_are_refused_with_what_may_be_wrong(dicom_tree, tmp_path, fistula_here, table, hint):
+    (tmp_path / "labels.csv").write_text(table)
+    level = "labels.level=patient" if "patient_id" in table else "labels.level=slice"
+    code, _, error = fistula_here("ingest", "source=tree", "labels=labels.csv", level, "out=out", "workers.count=1")
+    assert code == 2
+    assert re.search(hint, error), error
+
+
+def test_a_columns_name_may_hold_anything(dicom_tree, fistula_here):
+    name = "Final diagnosis (0/1), [agreed]: label"
+    dicom_tree[1].write_text(dicom_tree[1].read_text().replace(",label", f',"{name}"', 1))
+    words = ("source=tree", "labels=labels.csv", f"columns.label={name}", "out=out", "size=16", "workers.count=1")
+    code, _, error = fistula_here("ingest", *words)
+    assert code == 0, error

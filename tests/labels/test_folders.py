@@ -1,6 +1,7 @@
 """A folder a class: at the first level, or wherever one is called as a class is."""
 
 import unicodedata
+import zipfile
 
 import numpy as np
 import polars as pl
@@ -50,6 +51,25 @@ def test_a_class_may_be_a_folder_below_the_patients(pictures, ingested):
     assert cohort.record["by_class"] == {"normal": 2, "fistula": 2}
     assert cohort.record["noted"]["labels=folders: images in no folder of a class"] == 1
     assert cohort.manifest.filter(pl.col("label").is_null()).height == 1
+
+
+@pytest.mark.parametrize("layout", ["one archive", "one archive with a folder above", "an archive a class"])
+@pytest.mark.parametrize("options", [(), ("classes=[normal,fistula]",)], ids=["found", "named"])
+def test_archives_are_folders_of_their_names(pictures, tmp_path, fistula_here, layout, options):
+    names = [f"{name}/P{number}_{name}.png" for name in ("normal", "fistula") for number in range(2)]
+    pictures(*names)
+    (tmp_path / "zip").mkdir()
+    for name in names:
+        of_class = layout == "an archive a class"
+        archive = f"{name.partition('/')[0]}.zip" if of_class else "all.zip"
+        inside = name.partition("/")[2] if of_class else f"data/{name}" if "above" in layout else name
+        with zipfile.ZipFile(tmp_path / "zip" / archive, "a") as file:
+            file.write(tmp_path / "in" / name, inside)
+    source = "zip" if layout == "an archive a class" else "zip/all.zip"
+    words = (f"source={source}", "labels=folders", f"patient={NAME}", "out=out", *SMALL, *options)
+    code, _, error = fistula_here("ingest", *words)
+    assert code == 0, error
+    assert read_cohort(tmp_path / "out").record["by_class"] == {"normal": 2, "fistula": 2}
 
 
 def test_names_in_any_script_and_composed_in_any_way_are_classes(pictures, ingested):

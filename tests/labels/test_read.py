@@ -118,10 +118,27 @@ def test_a_table_in_another_encoding_is_refused(table):
         read_labels(table("path,label,site\na,1,Köln\n", encoding="latin-1"))
 
 
-@pytest.mark.parametrize("word", ["-1", "1.0", "yes"])
+@pytest.mark.parametrize("word", ["-1", "1.5", "yes"])
 def test_a_label_that_is_no_index_needs_classes(table, word):
     with pytest.raises(ConfigError, match=r"classes: must be given.*classes=\[normal,fistula\]"):
         read_labels(table(f"path,label\na,0\nb,{word}\n"))
+
+
+def test_whole_numbers_that_a_program_wrote_with_a_point_are_whole(table):
+    """As pandas writes a column with gaps."""
+    labels = read_labels(table("series_instance_uid,instance_number,label\n1.2,7.0,1.0\n1.2,8.0,\n1.2,9.0,0.0\n"))
+    assert [(row.name[1], row.label) for row in labels.rows] == [("7", 1), ("8", None), ("9", 0)]
+
+
+@pytest.mark.parametrize("word", ["NA", "?", "unknown"])
+def test_a_word_for_not_known_is_no_class(table, word):
+    with pytest.raises(DataError, match=rf"line 4: label must be a class, or empty, found [{word}]+\. Empty the cells"):
+        read_labels(table(f"path,label\na,0\nb,1\nc,{word}\n"))
+    assert read_labels(table(f"path,label\na,0\nb,{word}\n"), classes=["0", word]).classes == ["0", word]
+
+
+def test_false_is_negative_and_true_positive(table):
+    assert [row.label for row in read_labels(table("path,label\na,TRUE\nb,FALSE\n")).rows] == [1, 0]
 
 
 def test_a_word_outside_the_classes_is_refused(table):

@@ -57,6 +57,12 @@ def test_a_first_line_may_say_the_separator_and_lines_keep_their_numbers(saved, 
         read_labels(saved(f"{first}\npath;label\na;1;2\n"))
 
 
+def test_cells_beyond_what_was_filled_in_are_none(saved):
+    assert found(saved("path,label,,\na,1,,\nb,0,,\n")) == [(2, "a", 1), (3, "b", 0)]
+    with pytest.raises(DataError, match="line 3: must have 2 cells as the header has, found 4"):
+        read_labels(saved("path,label,,\na,1,,\nb,0,,here\n"))
+
+
 def test_lines_of_an_old_mac_are_lines(saved):
     assert found(saved("path,label\ra,1\rb,0\r")) == [(2, "a", 1), (3, "b", 0)]
 

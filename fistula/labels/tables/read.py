@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from fistula.errors import ConfigError, DataError
+from fistula.labels.tables.classes import class_names, label_of
 from fistula.labels.tables.covariates import check_names, read_covariates
 from fistula.labels.tables.lines import KEYS, LEVELS, POINT_COLUMNS, POINTS, Labels, Row
 from fistula.labels.tables.page_table import BESIDE, beside_labels, first_answers
@@ -17,12 +18,6 @@ LONGEST_RANGE = 100_000
 OTHER_COLUMNS = ("frame_number", *RANGE, "label", "patient_id", "split", "site", *POINT_COLUMNS)
 TEMPLATE = ("patient_id", "series", "image_number", "position_mm")  # columns that help to fill in doctor's table
 COLUMNS = tuple(dict.fromkeys([name for key in KEYS for name in key] + list(OTHER_COLUMNS + TEMPLATE)))
-# Words that say that there is nothing, also as Chinese, Japanese and Korean reports have them; the only other one is
-# then the positive class.
-ABSENT = (
-    "absent", "control", "healthy", "negative", "no", "none", "normal",
-    *["正常", "阴性", "陰性", "无", "無", "なし", "異常なし", "정상", "음성"],
-)  # fmt: skip
 PARTS = ("train", "val", "test")
 
 
@@ -61,7 +56,7 @@ def read_labels(
     body = first_answers(path, header, body, negatives=negatives)
     if not body:
         raise DataError(path, "must have at least one line below its header")
-    names = _class_names(path, body, classes)
+    names = class_names(path, body, classes)
     of_one = [one for line, cells in body for one in _of_one_image(path, line, cells)]
     values, words = read_covariates(path, body, further)
     rows = [replace(_row(path, line, cells, key=key, classes=names), covariates=values[line]) for line, cells in of_one]
@@ -100,7 +95,7 @@ def _key(path: Path, header: list[str], level: str) -> tuple[str, ...]:
         columns = " or ".join(" with ".join(key) for key, of in KEYS.items() if of == level)
         raise DataError(f"{path}, line 1", f"must name {_several(level)} by {columns} alone",
                         found=", ".join(keys[0]), remedy=remedy)  # fmt: skip
-    remedy = f"Say labels.level={of} if a {of}'s label is that of every slice"
+    remedy = f"Say labels.level={of} if the label of a {of} is that of every slice"
     raise DataError(f"{path}, line 1", f"names {_several(of)}, not {_several(level, 'images')}", remedy=remedy)
 
 
@@ -138,36 +133,6 @@ def _check_columns(path: Path, header: list[str], level: str, *, negatives: str)
     return _key(path, header, level)
 
 
-def _class_names(path: Path, body: list[tuple[int, dict[str, str]]], classes: Sequence[str] | None) -> list[str]:
-    if classes is not None:
-        names = [] if isinstance(classes, str) or not isinstance(classes, Sequence) else [str(name) for name in classes]
-        if len(names) < 2 or len(set(names)) != len(names):
-            raise ConfigError("classes", "must be a list of two or more different names", found=classes)
-        return names
-    if "label" not in body[0][1]:
-        return ["negative", "positive"]
-    return in_order(path, {cells["label"] for _, cells in body} - {""})
-
-
-def in_order(where: object, words: set[str]) -> list[str]:
-    """Class names in the order of their labels: one that says that there is nothing is first; numbers are theirs.
-
-    Raises:
-        ConfigError: If they are other words.
-    """
-    ordered = sorted(words, key=lambda word: word.lower() not in ABSENT)
-    if [word.lower() in ABSENT for word in ordered] == [True, False]:
-        return ordered  # ingest prints which is the positive one
-    if not all(word.isascii() and word.isdigit() for word in words):
-        rule = f"must be given, because the labels of {where} are words"
-        found = sorted(words, key=lambda word: (word.lower() not in ABSENT, word))
-        are_names = 2 <= len(words) <= 12 and all(word[0].isalpha() for word in words)
-        names = ",".join(found) if are_names else "normal,fistula"
-        remedy = f"Say which is which, the last being the positive one: classes=[{names}]"
-        raise ConfigError("classes", rule, found=", ".join(found[:5]), remedy=remedy)
-    return [str(index) for index in range(max(2, max(map(int, words), default=0) + 1))]
-
-
 def _row(path: Path, line: int, cells: dict[str, str], *, key: tuple[str, ...], classes: list[str]) -> Row:
     where = f"{path}, line {line}"
     name = tuple(cells[column] for column in key)
@@ -185,25 +150,12 @@ def _row(path: Path, line: int, cells: dict[str, str], *, key: tuple[str, ...], 
         line=line,
         name=name,
         frame=None if frame is None else whole(where, "frame_number", frame),
-        label=_label(where, cells.get("label"), classes),
+        label=label_of(where, cells.get("label"), classes),
         patient=cells.get("patient_id", ""),
         split=split,
         site=cells.get("site") or None,
         points=tuple(_point(where, cells, point) for point in POINTS),
     )
-
-
-def _label(where: str, word: str | None, classes: list[str]) -> int | None:
-    if word is None:  # a table of positive images needs no column
-        return len(classes) - 1
-    if not word:
-        return None
-    if word in classes:
-        return classes.index(word)
-    if word.isascii() and word.isdigit() and int(word) < len(classes):
-        return int(word)
-    indices = f"0 to {len(classes) - 1}"
-    raise DataError(where, f"label must be one of {', '.join(classes)} (or {indices})", found=repr(word))
 
 
 def _relative(where: str, text: str) -> str:

@@ -93,6 +93,10 @@ def read_table(
     if not lines:
         raise DataError(path, "is empty", remedy=f"Its first line must name columns of {', '.join(columns)}")
     first, found = lines[0]
+    width = max(at for at, name in enumerate(found, 1) if name)
+    # A spreadsheet has cells beyond what was ever filled in.
+    lines = [(line, cells if any(cells[width:]) else cells[:width]) for line, cells in lines]
+    found = lines[0][1]
     for line, cells in lines:
         if len(cells) != len(found):
             raise DataError(f"{path}, line {line}", f"must have {len(found)} cells as the header has", found=len(cells))
@@ -111,10 +115,21 @@ def read_table(
 
 
 def whole(where: str, column: str, text: str) -> int:
-    """The whole number of a cell; DataError with `where` if it is none."""
+    """The whole number of a cell, also of one that a program wrote as 7.0; DataError with `where` if it is none."""
+    text = unpointed(text)
     if not (text.isascii() and text.isdigit()):
         raise DataError(where, f"{column} must be a whole number", found=repr(text))
     return int(text)
+
+
+def unpointed(text: str) -> str:
+    """A cell without the point and zeros that programs give whole numbers of a column with gaps.
+
+    Example:
+        >>> unpointed("1.0"), unpointed("1.5"), unpointed("1.2.0")
+        ('1', '1.5', '1.2.0')
+    """
+    return text.partition(".")[0] if re.fullmatch(r"\d+\.0+", text) else text
 
 
 def number(where: str, what: str, text: str) -> float:

@@ -1,0 +1,77 @@
+"""The classes of a table's labels: their names, their order, and which of them a cell means."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fistula.errors import ConfigError, DataError
+from fistula.labels.tables.covariates import UNKNOWN
+from fistula.labels.tables.spreadsheet import unpointed
+
+# Words that say that there is nothing, also as Chinese, Japanese and Korean reports have them; the only other one is
+# then the positive class.
+ABSENT = (
+    "absent", "control", "false", "healthy", "negative", "no", "none", "normal",
+    *["正常", "阴性", "陰性", "无", "無", "なし", "異常なし", "정상", "음성"],
+)  # fmt: skip
+
+
+def class_names(path: Path, body: list[tuple[int, dict[str, str]]], classes: Sequence[str] | None) -> list[str]:
+    """The names of the classes of a table's labels, as they are given or else found; numbers are their own.
+
+    Raises:
+        ConfigError: If they are words whose order nobody can know, or given as no list of different names.
+        DataError: If one says that a label is not known: such a cell has to be empty.
+    """
+    if classes is not None:
+        names = [] if isinstance(classes, str) or not isinstance(classes, Sequence) else [str(name) for name in classes]
+        if len(names) < 2 or len(set(names)) != len(names):
+            raise ConfigError("classes", "must be a list of two or more different names", found=classes)
+        return names
+    if "label" not in body[0][1]:
+        return ["negative", "positive"]
+    words = {unpointed(cells["label"]) for _, cells in body} - {""}
+    unsaid = {word for word in words if word.lower() in UNKNOWN and word.lower() not in ABSENT}
+    if unsaid and len(words) > 2:
+        line, found = next((line, cells["label"]) for line, cells in body if cells["label"] in unsaid)
+        remedy = "Empty the cells of images without a label, or name all classes: classes=[...]"
+        raise DataError(f"{path}, line {line}", "label must be a class, or empty", found=found, remedy=remedy)
+    return in_order(path, words)
+
+
+def in_order(where: object, words: set[str]) -> list[str]:
+    """Class names in the order of their labels: one that says that there is nothing is first; numbers are theirs.
+
+    Raises:
+        ConfigError: If they are other words.
+    """
+    ordered = sorted(words, key=lambda word: word.lower() not in ABSENT)
+    if [word.lower() in ABSENT for word in ordered] == [True, False]:
+        return ordered  # ingest prints which is the positive one
+    if not all(word.isascii() and word.isdigit() for word in words):
+        rule = f"must be given, because the labels of {where} are words"
+        found = sorted(words, key=lambda word: (word.lower() not in ABSENT, word))
+        are_names = 2 <= len(words) <= 12 and all(word[0].isalpha() for word in words)
+        names = ",".join(found) if are_names else "normal,fistula"
+        remedy = f"Say which is which, the last being the positive one: classes=[{names}]"
+        raise ConfigError("classes", rule, found=", ".join(found[:5]), remedy=remedy)
+    return [str(index) for index in range(max(2, max(map(int, words), default=0) + 1))]
+
+
+def label_of(where: str, word: str | None, classes: list[str]) -> int | None:
+    """The index of a cell's class, None where it is empty; without a column (`word` is None) that of the last class.
+
+    Raises:
+        DataError: If it is none of them.
+    """
+    if word is None:  # a table of positive images needs no column
+        return len(classes) - 1
+    if not word:
+        return None
+    if word not in classes:
+        word = unpointed(word)
+    if word in classes:
+        return classes.index(word)
+    if word.isascii() and word.isdigit() and int(word) < len(classes):
+        return int(word)
+    indices = f"0 to {len(classes) - 1}"
+    raise DataError(where, f"label must be one of {', '.join(classes)} (or {indices})", found=repr(word))
