@@ -20,6 +20,7 @@ KINDS: dict[Any, tuple[str, Any]] = {
     DictConfig: ("keys with values", (DictConfig,)),
 }
 PATH: tuple[str, Any] = ("a path", (str, int))  # all that must be given is one; a folder may be called 2024
+SEVERAL = ("labels.file",)  # that may be a list of paths
 
 
 def refuse_other_kinds(cfg: DictConfig) -> None:
@@ -56,6 +57,8 @@ def differences(value: Any, default: Any, where: str = "") -> Iterator[tuple[str
     if default is None:
         return
     rule, kinds = PATH if default == "???" else KINDS[type(default)]
+    if where in SEVERAL and isinstance(value, ListConfig):
+        return
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         yield where, rule, "null" if value is None else value
     elif isinstance(default, DictConfig):

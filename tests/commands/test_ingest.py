@@ -578,3 +578,21 @@ def test_a_columns_name_may_hold_anything(dicom_tree, fistula_here):
     words = ("source=tree", "labels=labels.csv", f"columns.label={name}", "out=out", "size=16", "workers.count=1")
     code, _, error = fistula_here("ingest", *words)
     assert code == 0, error
+
+
+def test_several_tables_are_taken_together(dicom_tree, tmp_path, fistula_here):
+    header, *lines = dicom_tree[1].read_text().splitlines()
+    for name, part in (("a", lines[:5]), ("b", lines[5:])):
+        (tmp_path / f"{name}.csv").write_text("\n".join([header, *part]))
+    words = ("source=tree", "labels=[a.csv,b.csv]", "size=16", "workers.count=1")
+    code, _, error = fistula_here("ingest", *words, "out=out")
+    assert code == 0, error
+    assert read_cohort(tmp_path / "out").record["labelled"] == 12
+    code, shown, error = fistula_here("doctor", *words[:2], "workers.count=1")
+    assert (code, "ingest would stop" in shown) == (0, False), shown + error
+    (tmp_path / "b.csv").write_text("\n".join([header, *lines[4:]]))
+    code, _, error = fistula_here("ingest", *words, "out=twice")
+    assert code == 2
+    assert re.search(
+        "b.csv, line 2: gives .* the same label twice. Remove one of a.csv, line 6 and b.csv, line 2", error
+    )

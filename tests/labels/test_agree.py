@@ -146,7 +146,7 @@ def test_tables_that_cannot_be_compared_are_refused(tmp_path, second, rule):
         read_readers(paths, ["normal", "fistula"])
 
 
-def test_the_tables_of_a_readers_pages_are_one_however_a_spreadsheet_saved_them(agree, tmp_path):
+def test_the_tables_of_a_readers_pages_are_one_however_a_spreadsheet_saved_them(agree, tmp_path, fistula_here):
     whole = agree()[2]
     (tmp_path / "found").rename(tmp_path / "whole")
     lines = (tmp_path / "A.csv").read_text().splitlines()
@@ -157,6 +157,9 @@ def test_the_tables_of_a_readers_pages_are_one_however_a_spreadsheet_saved_them(
     code, said, parts = agree(readers=(("B", SECOND),), tables="A-page-*.csv")
     assert code == 0, said
     assert parts == whole
+    code, said, error = fistula_here("agree", "labels=*.csv", "out=pattern", "classes=[normal,fistula]")
+    assert code == 0, error
+    assert (tmp_path / "pattern" / "consensus.csv").read_text() == (tmp_path / "whole" / "consensus.csv").read_text()
 
 
 def test_one_reader_is_no_two(tmp_path):
