@@ -113,7 +113,8 @@ def run(cfg: DictConfig) -> None:
         )
     slices, why, options = trial(survey, rules, look, labels=labels, policies=policies, patient=patient)
     why = missing or why
-    for sentence in early_warnings(slices):
+    are_known = rules is not None or patient.is_of_path or labels is not None  # whose the images are
+    for sentence in early_warnings(slices) if are_known else []:
         console.print(f"caution: {sentence}", style="yellow", soft_wrap=True, markup=False)
     if why:
         console.print(f"ingest would stop: {why}", style="red", soft_wrap=True, markup=False)
@@ -189,7 +190,7 @@ def _print_series(console: Console, survey: Survey, keep: KeepRules | None, look
         return
     table = _table(f"{kinds['series'].sum()} series and volumes of images", HEADINGS)
     for row in kinds.head(MOST_KINDS).iter_rows():
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
     console.print(table)
     if len(kinds) > MOST_KINDS:
         console.print(f"... and {len(kinds) - MOST_KINDS} more kinds of series")

@@ -70,6 +70,9 @@ def test_doctor_shows_volumes_and_its_table_comes_back_filled_in(same_twice, fis
     code, shown, error = fistula_here("doctor", "source=nifti", "labels=mine.csv")
     assert code == 0, error
     assert "2 series and volumes of images" in shown
+    assert "None" not in shown
+    assert "not named" in shown
+    assert "patients are few" not in shown  # whose the volumes are is not known
     lines = (same_twice / "mine.csv").read_text().splitlines()
     assert lines[:2] == ["path,frame_number,patient_id,label", "case0.nii.gz,1,,"]
     filled = [f"{line[:-2]},P{line[4]},{line[4] if ',1,' in line else ''}" for line in lines[1:]]

@@ -130,6 +130,7 @@ def series_table(survey: Survey, keep: KeepRules | None, look: Look) -> pl.DataF
         mm=pl.col("spacing_row").round(2).cast(pl.String).fill_null("-") + " / " + pl.col("gap").fill_null("-"),
         why=pl.lit("kept") if keep is None else keep.reasons(images).fill_null(_kept_as(images, keep)),
     )
+    names = pl.col("patients").list.set_difference([""])  # pictures and volumes name nobody
     alike = ["maker", "image_type", "description", "kind", "matrix", "mm", "syntax", "why"]
     return (
         images.group_by(alike, maintain_order=True)
@@ -143,9 +144,9 @@ def series_table(survey: Survey, keep: KeepRules | None, look: Look) -> pl.DataF
         .sort("slices", descending=True, maintain_order=True)
         .with_columns(first=pl.col("first").map_elements(survey.name, return_dtype=pl.String()))
         .with_columns(
-            patients=pl.col("patients").list.len().cast(pl.String)
-            + ": "
-            + pl.col("patients").list.head(3).list.join(", ")
+            patients=pl.when(names.list.len() > 0)
+            .then(pl.col("patients").list.len().cast(pl.String) + ": " + names.list.head(3).list.join(", "))
+            .otherwise(pl.lit("not named"))
         )
         .select("series", "patients", "slices", "files", *alike, "first")
     )
