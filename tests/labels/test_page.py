@@ -300,7 +300,7 @@ def two_sequences(archive, write_dicom):
             SOPInstanceUID=f"2.25.66{place}", SeriesInstanceUID="2.25.660", StudyInstanceUID="2.25.990",
             PatientID="PID-0", ImageType=["DERIVED", "PRIMARY", "IP", "IP"], PixelSpacing=[0.5, 1.0],
             ImagePositionPatient=[0, 0, 3.0 * place], InstanceNumber=SLICES - place, PatientBirthDate="19600101",
-            PatientName="Kanarie0",
+            PatientName="Kanarie^0",
         )  # fmt: skip
 
 
