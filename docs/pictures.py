@@ -84,12 +84,12 @@ def wait(page: Page, condition: str) -> None:
 
 
 def save(page: Page, name: str) -> None:
-    """A picture of the page in 256 colours, which is half of the file."""
+    """A picture of the page in 128 colours, which is half of the file."""
     wait(page, SHOWN)
     page.mouse.move(5, 670)
     page.wait_for_timeout(2600)  # until the last note of what a key did is gone
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    picture.quantize(256, kmeans=3, dither=Image.Dither.NONE).save(DOCS / name, optimize=True)
+    picture.quantize(128, kmeans=3, dither=Image.Dither.NONE).save(DOCS / name, optimize=True)
     print(f"{DOCS / name}: {(DOCS / name).stat().st_size // 1000} kB")
 
 
