@@ -118,8 +118,7 @@ def read_patient(slices: pl.DataFrame, *, survey: Survey, shown: Shown) -> tuple
 def _read_patient(
     slices: pl.DataFrame, survey: Survey, shown: Shown, quality: int
 ) -> tuple[dict[str, Any], Counter[str]]:
-    series, reasons = [], Counter[str]()
-    planes: list[tuple[str, list[float]]] = []
+    series, reasons, planes = [], Counter[str](), list[tuple[str, list[float]]]()
     downward: dict[int | None, bool] = {}  # of each plane, so that linked stacks run in one direction
     for stack in slices.partition_by("pane", "series_key", "volume", maintain_order=True):
         images, missing = _read(stack, survey, shown)
