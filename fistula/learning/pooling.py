@@ -120,7 +120,8 @@ class Transformer(nn.Module):
         if width < 1 or width % (2 * heads):
             raise ConfigError("pooling.width", f"must be a multiple of {2 * heads}, twice pooling.heads", found=width)
         self.width = width
-        self.enter = nn.Sequential(nn.LayerNorm(num_features), nn.Linear(num_features, width))
+        # A scale of its own the linear layer has; without one, features of a frozen network need no gradient here.
+        self.enter = nn.Sequential(nn.LayerNorm(num_features, elementwise_affine=False), nn.Linear(num_features, width))
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 width, heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True

@@ -149,3 +149,24 @@ def test_layers_that_thaw_in_turn_and_places_are_learned_in_several_processes_to
     for name in ("row", "col", "peak"):
         np.testing.assert_allclose(places[name], expected[name], rtol=0, atol=1e-3)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "done"
+
+
+@pytest.mark.slow
+def test_patients_are_scored_once_by_two_processes_and_as_one_process_does(fistula, compose_train, tmp_path):
+    cohort = write_cohort(tmp_path / "cohort", patients=23)  # an odd number of patients of validation
+    run = ("unit=patient", "pooling=attention", "slices_per_step=2", "batch_size=4", "ema=0.5")
+    done = fistula("train", f"cohort={cohort}", *DDP, *run, "trainer.devices=2", "hydra.run.dir=run", "epochs=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    cfg = compose_train(*TINY_RUN, *run, cohort=cohort)
+    one = build(cfg, read_cohort(cohort), instantiate(cfg.split)(read_cohort(cohort).manifest))
+    one.classifier.load_state_dict(torch.load(tmp_path / "run" / "best.ckpt", weights_only=True)["state_dict"])
+    expected, slices, _ = score_parts(one.classifier, one.data, fold=0)
+    for name, table in (("predictions", expected), ("slices", slices)):
+        scores = pl.read_parquet(tmp_path / "run" / f"{name}.parquet")
+        assert scores.drop("score", "weight", strict=False).equals(table.drop("score", "weight", strict=False))
+        np.testing.assert_allclose(scores["score"], table["score"], rtol=0, atol=1e-6)
+    assert expected["patient_key"].is_unique().all()
+    # What chooses the best epoch was summed up over the patients of validation, each once.
+    record, history = json.loads((tmp_path / "run" / "run.json").read_text()), pl.read_csv(tmp_path / "run/history.csv")
+    best = history["val/auroc"][record["best_epoch"]]
+    assert best == pytest.approx(record["metrics"]["val"]["patient"]["auroc"]["value"], abs=1e-6)

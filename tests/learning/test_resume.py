@@ -61,7 +61,10 @@ EXTRAS = [
     ("optimizer=sgd", "sampler=class_balanced", "ema=0.9"),
     ("learning=gradual", "model.pretrained=false", "loss=focal"),
     ("learning=linear_probe", "model.pretrained=false", "augmentation=none", "sampler=patient_balanced"),
-]
+    ("unit=patient", "pooling=attention", "slices_per_step=2", "batch_size=3", "ema=0.9", "sampler=class_balanced"),
+    ("unit=patient", "pooling=transformer", "learning=linear_probe", "model.pretrained=false", "augmentation=none",
+     "batch_size=3"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("extra", EXTRAS, ids=" ".join)
@@ -123,10 +126,14 @@ main()
 """
 
 
+OF_PATIENTS = ("unit=patient", "pooling=attention", "slices_per_step=2", "batch_size=3", "ema=0.9")
+
+
 @pytest.mark.slow
-def test_kill_9_at_three_moments_changes_no_bit(tmp_path, cohort_folder):
+@pytest.mark.parametrize("unit", [(), OF_PATIENTS], ids=["slices", "patients"])
+def test_kill_9_at_three_moments_changes_no_bit(tmp_path, cohort_folder, unit):
     def call(folder, moment=""):
-        arguments = ["train", f"cohort={cohort_folder}", *RUN, f"hydra.run.dir={tmp_path / folder}"]
+        arguments = ["train", f"cohort={cohort_folder}", *RUN, *unit, f"hydra.run.dir={tmp_path / folder}"]
         return subprocess.run(
             [sys.executable, "-c", KILLED, *arguments],
             cwd=tmp_path,
@@ -149,7 +156,7 @@ def test_kill_9_at_three_moments_changes_no_bit(tmp_path, cohort_folder):
 
 
 def assert_same_run(one, other):
-    for column in ("slice_key", "score"):
+    for column in ("slice_key", "patient_key", "score"):
         values = [pl.read_parquet(folder / "predictions.parquet")[column].to_numpy() for folder in (one, other)]
         np.testing.assert_array_equal(*values)
     assert (one / "history.csv").read_text() == (other / "history.csv").read_text()

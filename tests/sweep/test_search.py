@@ -28,13 +28,17 @@ def test_hydras_words_for_a_sweep_are_what_optuna_draws_from(text, expected):
 
 
 @pytest.mark.slow
-def test_a_search_is_nested_resumed_and_chooses_by_validation_alone(fistula_here, tmp_path):
+@pytest.mark.parametrize(
+    ("level", "choice"),
+    [("slice", ("head=choice(classify,locate)",)), ("patient", ("unit=patient", "pooling=choice(mean,attention)"))],
+    ids=["slices", "patients"],
+)
+def test_a_search_is_nested_resumed_and_chooses_by_validation_alone(fistula_here, tmp_path, level, choice):
     cohort = write_places(tmp_path / "cohort")
     run = [text for text in TINY_RUN if not text.startswith("split")]
     search = ("study=tune", "hydra.sweeper.outer={split.fold: 'range(2)'}", "split.folds=3", "hydra.sweep.dir=study")
     space = (
-        "learning=end_to_end", "augmentation=none", "optimizer.lr=tag(log, interval(1e-4, 1e-2))", "epochs=2",
-        "head=choice(classify,locate)",
+        "learning=end_to_end", "augmentation=none", "optimizer.lr=tag(log, interval(1e-4, 1e-2))", "epochs=2", *choice,
     )  # fmt: skip
     command = ("train", "-m", f"cohort={cohort}", *run, *search, *space, "hydra/launcher=in_process")
     code, shown, error = fistula_here(*command, "hydra.sweeper.trials=1")
@@ -47,14 +51,14 @@ def test_a_search_is_nested_resumed_and_chooses_by_validation_alone(fistula_here
         values = [value for (value,) in database.execute("select value from trial_values")]
         reported = database.execute("select count(*) from trial_intermediate_values").fetchone()
     assert reported == (12,)  # each epoch of each trial, by the run itself
-    assert sorted(values) == sorted(trial["metrics"]["val"]["slice"]["auroc"]["value"] for trial in trials)
+    assert sorted(values) == sorted(trial["metrics"]["val"][level]["auroc"]["value"] for trial in trials)
     for path in tmp_path.glob("study/**/run.json"):
         locates = any(key.startswith("head.") for key in json.loads(path.read_text())["identity"])
         assert (path.parent / "places.parquet").exists() == locates
     final = [json.loads(path.read_text()) for path in tmp_path.glob("study/*/run.json")]
     for fold in (0, 1):
-        best = max(trial["metrics"]["val"]["slice"]["auroc"]["value"] for trial in trials if trial["fold"] == fold)
-        assert best in [run["metrics"]["val"]["slice"]["auroc"]["value"] for run in final if run["fold"] == fold]
+        best = max(trial["metrics"]["val"][level]["auroc"]["value"] for trial in trials if trial["fold"] == fold)
+        assert best in [run["metrics"]["val"][level]["auroc"]["value"] for run in final if run["fold"] == fold]
 
 
 def test_a_hopeless_trial_is_cut_short(compose_train, tmp_path, monkeypatch):

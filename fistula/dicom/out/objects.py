@@ -19,6 +19,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
 from fistula.dicom.drawn.pointed import SCHEME, Place, place_groups
+from fistula.dicom.out.weighed import Weighed, weighed_groups
 from fistula.dicom.out.write import IMPLEMENTATION_UID, make_uid
 from fistula.dicom.pixels.geometry import stance, towards
 
@@ -107,7 +108,7 @@ def write_overlay(
     cosines = source.get("ImageOrientationPatient")
     lies = stance(list(map(float, cosines))) if cosines else None
     directions = towards(lies.cosines) if lies else None
-    with _quiet():
+    with warnings.catch_warnings(action="ignore"):
         capture = sc.SCImage.from_ref_dataset(
             source,
             pixel_array=image,
@@ -153,6 +154,7 @@ def write_report(
     finding: Subject,
     algorithm: Algorithm,
     places: Sequence[Place] = (),
+    slices: Sequence[Weighed] = (),
 ) -> None:
     """Write what a series came to as a Comprehensive SR after TID 1500, with references to its images.
 
@@ -164,6 +166,7 @@ def write_report(
         finding: What is looked for.
         algorithm: What scored it.
         places: Where it is, in these images; one in the patient's coordinates makes it a Comprehensive 3D SR.
+        slices: Those of the series with their weights in the patient's score, where patients were scored.
     """
     sr: Any = import_module("highdicom.sr")
     first = sources[0]
@@ -181,7 +184,8 @@ def write_report(
         ),
     )
     concept = Code(finding.value, finding.scheme, finding.meaning)
-    found = place_groups(places, finding=concept, algorithm=identifier, fingerprint=algorithm.fingerprint)
+    told: Any = {"finding": concept, "algorithm": identifier, "fingerprint": algorithm.fingerprint}
+    found = [*place_groups(places, **told), *weighed_groups(slices, **told)]
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
             uid=make_uid(algorithm.fingerprint, first.SeriesInstanceUID, "tracking"), identifier="series"
@@ -189,10 +193,14 @@ def write_report(
         finding_type=concept,
         algorithm_id=identifier,
         measurements=[
-            sr.Measurement(name=_own("score", "Model score"), value=round(score, 6), unit=Code("1", "UCUM", "no units"))
+            sr.Measurement(
+                name=Code("score", SCHEME, "Model score"), value=round(score, 6), unit=Code("1", "UCUM", "no units")
+            )
         ],
         qualitative_evaluations=[
-            sr.QualitativeEvaluation(name=_own("answer", "Answer at the operating point"), value=ANSWERS[answer])
+            sr.QualitativeEvaluation(
+                name=Code("answer", SCHEME, "Answer at the operating point"), value=ANSWERS[answer]
+            )
         ],
         source_images=[
             sr.SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID) for source in sources
@@ -204,7 +212,7 @@ def write_report(
         imaging_measurements=[group, *found],
         title=Code("126000", "DCM", "Imaging Measurement Report"),
     )
-    with _quiet():
+    with warnings.catch_warnings(action="ignore"):
         has_points = any(place.in_patient for place in places)
         document = (sr.Comprehensive3DSR if has_points else sr.ComprehensiveSR)(
             evidence=list(sources),
@@ -232,14 +240,6 @@ def _separate(node: Dataset) -> None:
         node.ContinuityOfContent = "SEPARATE"
     for item in node.get("ContentSequence", []):
         _separate(item)
-
-
-def _own(value: str, meaning: str) -> Code:
-    return Code(value, SCHEME, meaning)
-
-
-def _quiet() -> Any:
-    return warnings.catch_warnings(action="ignore")
 
 
 def _save(dataset: Dataset, path: Path) -> None:

@@ -1,6 +1,6 @@
 """What was predicted, as DICOM objects beside the tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from fistula import __version__
 from fistula.dicom.drawn.pointed import Place, in_patient
 from fistula.dicom.out.objects import ANSWERS, Algorithm, Subject, write_overlay, write_report
 from fistula.dicom.out.original import read_source
+from fistula.dicom.out.weighed import Weighed
 from fistula.errors import ConfigError
 from fistula.predict.out.write import Overlay, attempt
 from fistula.predict.places import ABSTAINED, BELOW
@@ -78,10 +79,11 @@ def write_objects(
         rows = prediction.slices.with_row_index("place").filter(pl.col("series_key") == row["series_key"])["place"]
         parts = list(dict.fromkeys(slices.parts[index] for index in rows))
         found = _places(prediction, slices, row["series_key"], read=read, predictor=predictor)
+        weighed = partial(_weighed, prediction, slices, rows.to_list(), read)
         called = "present" if row["decision"] == predictor.classes[1] else "absent"
         attempt_object(
             f"report-{row['series_key']}.dcm",
-            lambda path, row=row, parts=parts, called=called, found=found: write_report(  # type: ignore[misc]
+            lambda path, row=row, parts=parts, called=called, found=found, weighed=weighed: write_report(  # type: ignore[misc]
                 path,
                 [read(part) for part in parts],
                 score=row["score"],
@@ -89,9 +91,26 @@ def write_objects(
                 finding=finding,
                 algorithm=algorithm,
                 places=found(),
+                slices=weighed(),
             ),
         )
     return written, failed, sorted(left_empty)
+
+
+def _weighed(prediction: Prediction, slices: Slices, rows: Sequence[int], read: Callable[..., Any]) -> list[Weighed]:
+    """The slices in these rows with their weights in the patient's score; none where slices were scored."""
+    if "weight" not in prediction.slices.columns:
+        return []
+    told = prediction.slices.select("frame", "weight", "score").rows(named=True)
+    return [
+        Weighed(
+            source=read(slices.parts[row], frame=int(told[row]["frame"] or 0)),
+            frame=int(told[row]["frame"] or 0),
+            weight=told[row]["weight"],
+            score=told[row]["score"],
+        )
+        for row in rows
+    ]
 
 
 def _places(

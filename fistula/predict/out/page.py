@@ -37,6 +37,8 @@ def render_page(slices: Slices, prediction: Prediction, overlays: list[Overlay],
     by_patient: dict[str, list[dict[str, Any]]] = {}
     for row in pictures:
         by_patient.setdefault(row["patient_key"], []).append(row)
+    # Of a network that scores patients, the slices that decided come first.
+    deciding = {key: sorted(own, key=lambda row: -row.get("weight", 0.0)) for key, own in by_patient.items()}
     places: dict[str, list[dict[str, Any]]] = {}
     for row in [] if prediction.places is None else prediction.places.iter_rows(named=True):
         places.setdefault(row["patient_key"], []).append(
@@ -49,7 +51,8 @@ def render_page(slices: Slices, prediction: Prediction, overlays: list[Overlay],
     return environment.get_template("index.html").render(
         summary=summary,
         patients=prediction.patients.to_dicts(),
-        slices=by_patient,
+        slices=deciding,
+        is_weighted="weight" in prediction.slices.columns,
         places=places,
         finds_places=prediction.places is not None,
         has_maps=any(overlay.is_map for overlay in overlays),
@@ -67,7 +70,8 @@ def stacks_of(
     """Patients as the viewer takes them, images being those of the page; with places the most suspicious patient first.
 
     Args:
-        slices: Of each patient, in the order in which they lie.
+        slices: Of each patient, in the order in which they lie; with a ``weight`` in the patient's score, the heaviest
+            is shown first where there are no places.
         places: Of each patient, the most suspicious slice first; none for runs that find no places.
         size: Side of the slices, in which places have their ``grid_row`` and ``grid_col``.
     """
@@ -76,7 +80,8 @@ def stacks_of(
     for key in sorted(slices, key=lambda one: -places[one][0]["score"] if places.get(one) else 0.0):
         own = slices[key]
         marks = {row["slice_key"]: _marks(row, side / size) for row in places.get(key, [])}
-        first = places[key][0]["slice_key"] if places.get(key) else None
+        heaviest = max(own, key=lambda row: row.get("weight", 0.0)) if "weight" in own[0] else {}
+        first = places[key][0]["slice_key"] if places.get(key) else heaviest.get("slice_key")
         by_stack: dict[tuple[str, int], list[dict[str, Any]]] = {}
         for row in own:
             by_stack.setdefault((row["series_key"], row["volume"]), []).append(row)
@@ -99,7 +104,7 @@ def stacks_of(
                 "window": [127.5, 255], "presets": [], "slices": shown,
             }  # fmt: skip
             series.append(one | ({"start": keys.index(first)} if first in keys else {}))
-        # The stack with the most suspicious slice first: it is the one that is shown.
+        # The stack with the slice that is to be seen first: it is the one that is shown.
         found[key] = sorted(series, key=lambda one: "start" not in one)
     return found
 
