@@ -54,7 +54,7 @@ def _evaluate(loaded: "LoadedRun", *, method: str, tolerance_mm: float, seed: in
     if len(loaded.classes) != 2:
         raise DataError(f"run={loaded.folder}", "must have two classes, of which the second has an opening")
     has_opening = pl.col("opening_row").is_not_null() & (pl.col("label") == 1)
-    key = "slice_key" if loaded.unit == "slice" else "patient_key"
+    key = loaded.key
     tested = loaded.predictions.filter((pl.col("part") == "test") & (pl.col("copy") == 0))[key]
     chosen = loaded.cohort.labelled.filter(has_opening & pl.col(key).is_in(tested.implode()))
     learned = loaded.learned.filter(has_opening)

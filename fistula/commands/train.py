@@ -133,6 +133,8 @@ def _give_up(plan: RunPlan, error: BaseException) -> None:
 
 def _facts(plan: RunPlan) -> dict[str, Any]:
     """What describes a run before it has begun."""
+    from fistula.learning.data.bags import FACTORS  # here, because `--help` must not wait for torch
+
     cfg, choices = plan.cfg, HydraConfig.get().runtime.choices
     is_clinical = cfg.model.architecture == "clinical"
     factors = {
@@ -145,7 +147,7 @@ def _facts(plan: RunPlan) -> dict[str, Any]:
         "labelling": choices["labelling"],
         # Slices pass through no pooling.
         "head": choices["head"],
-        "unit": "slice" if cfg.unit == "slice" else f"patient, {choices['pooling']} pooling",
+        "unit": FACTORS[cfg.unit].format(pooling=choices["pooling"]),
         "covariates": ", ".join([*([] if is_clinical else ["images"]), *cfg.covariates]),
     }
     return {

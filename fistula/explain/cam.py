@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 
 from fistula.errors import ConfigError
 from fistula.explain.verdict import MADE_OF
-from fistula.learning.backbone import Backbone
+from fistula.learning.building.judging import logits_alone
 from fistula.learning.classifier import FistulaClassifier
 
 METHODS = tuple(MADE_OF)
@@ -48,13 +48,12 @@ def saliency(
         raise ConfigError("method", f"must be one of {', '.join(METHODS)}", found=method)
     if method == "map" and not classifier.head.kinds:
         raise ConfigError("method", "must be another than map for a run that draws none", remedy="method=grad_cam")
-    backbone: Backbone = classifier.backbone
     device, empty = classifier.device, np.zeros((0, *images.shape[-2:]), np.float32)
     if method == "map":
         return np.concatenate(
             [_own_maps(classifier, part.to(device), target) for part in images.split(BATCH)] or [empty]
         )
-    found = [_map_of(backbone, image[None].to(device), target=target, method=method) for image in images]
+    found = [_map_of(classifier, image[None].to(device), target=target, method=method) for image in images]
     if not found:
         return empty
     return _unit(torch.cat(found)).cpu().numpy()
@@ -72,11 +71,11 @@ def _own_maps(classifier: FistulaClassifier, images: Tensor, target: int) -> NDA
     return _unit(wide[:, 0]).cpu().numpy()
 
 
-def _map_of(backbone: Backbone, image: Tensor, *, target: int, method: str) -> Tensor:
+def _map_of(classifier: FistulaClassifier, image: Tensor, *, target: int, method: str) -> Tensor:
     """The map of one image ``(1, C, H, W)``, unscaled, ``(1, H, W)``; one at a time bounds the memory of gradients."""
-    features, gradients = _features(backbone, image, target=target)
+    features, gradients = _features(classifier, image, target=target)
     if method == "score_cam":
-        weights = _score_weights(backbone, image, features, target=target)
+        weights = _score_weights(classifier, image, features, target=target)
     elif method == "grad_cam":
         weights = gradients.mean(dim=(2, 3))
     else:
@@ -85,12 +84,13 @@ def _map_of(backbone: Backbone, image: Tensor, *, target: int, method: str) -> T
     return interpolate(coarse, size=image.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
 
 
-def _features(backbone: Backbone, image: Tensor, *, target: int) -> tuple[Tensor, Tensor]:
+def _features(classifier: FistulaClassifier, image: Tensor, *, target: int) -> tuple[Tensor, Tensor]:
     """Feature maps ``(1, C, h, w)`` and the gradient of the class's logit with respect to them."""
+    network = classifier.backbone.network
     with torch.inference_mode(mode=False), torch.enable_grad():
-        layer = _after_features(backbone.network)
+        layer = _after_features(network)
         if layer is None:
-            return _last_maps(backbone, image.clone(), target=target)
+            return _last_maps(classifier, image.clone(), target=target)
         caught: list[Tensor] = []
 
         def catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -100,13 +100,13 @@ def _features(backbone: Backbone, image: Tensor, *, target: int) -> tuple[Tensor
 
         hook = layer.register_forward_pre_hook(catch)
         try:
-            logit = backbone(image.clone())[0, target]
+            logit = logits_alone(classifier, image.clone())[0, target]
             (gradient,) = torch.autograd.grad(logit, caught[-1])
         finally:
             hook.remove()
         if caught[-1].shape[-2:] == (1, 1):  # pooled already
-            return _last_maps(backbone, image.clone(), target=target)
-    return _as_maps(caught[-1].detach(), backbone.network), _as_maps(gradient, backbone.network)
+            return _last_maps(classifier, image.clone(), target=target)
+    return _as_maps(caught[-1].detach(), network), _as_maps(gradient, network)
 
 
 def _after_features(network: nn.Module) -> nn.Module | None:
@@ -121,9 +121,9 @@ def _after_features(network: nn.Module) -> nn.Module | None:
     return next((pool for pool in pools if isinstance(pool, nn.Module)), None)
 
 
-def _last_maps(backbone: Backbone, image: Tensor, *, target: int) -> tuple[Tensor, Tensor]:
+def _last_maps(classifier: FistulaClassifier, image: Tensor, *, target: int) -> tuple[Tensor, Tensor]:
     """The last maps or tokens that any module of a network gives and its logit depends on, and their gradient."""
-    network, given = backbone.network, []
+    network, given = classifier.backbone.network, []
 
     def note(module: nn.Module, inputs: object, output: object) -> None:
         if isinstance(output, Tensor) and output.ndim in (3, 4) and output.requires_grad:
@@ -131,7 +131,7 @@ def _last_maps(backbone: Backbone, image: Tensor, *, target: int) -> tuple[Tenso
 
     hooks = [module.register_forward_hook(note) for module in network.modules()]
     try:
-        logit = backbone(image.float().requires_grad_())[0, target]
+        logit = logits_alone(classifier, image.float().requires_grad_())[0, target]
     finally:
         for hook in hooks:
             hook.remove()
@@ -166,12 +166,12 @@ def _plus_plus_weights(features: Tensor, gradients: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _score_weights(backbone: Backbone, image: Tensor, features: Tensor, *, target: int) -> Tensor:
+def _score_weights(classifier: FistulaClassifier, image: Tensor, features: Tensor, *, target: int) -> Tensor:
     """Score-CAM's channel weights: what the class's logit is with the image masked by each channel."""
     masks = interpolate(features, size=image.shape[-2:], mode="bilinear", align_corners=False)[0, :, None]
     low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
     masks = (masks - low) / (high - low + 1e-8)
-    scores = [backbone(image.float() * part)[:, target] for part in masks.split(BATCH)]
+    scores = [logits_alone(classifier, image.float() * part)[:, target] for part in masks.split(BATCH)]
     return torch.cat(scores).float().softmax(dim=0)[None]
 
 

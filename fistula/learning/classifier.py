@@ -48,6 +48,7 @@ class FistulaClassifier(pl.LightningModule):
         slice_weight: Of the loss of slices that have a label in bags that have one of their own, at least 0.
         head: What is said of a slice beside its class; nothing where left out.
         covariates: What else is known of a bag; None for nothing.
+        unit: What it scores, one of `fistula.learning.data.bags.KEYS`.
     """
 
     def __init__(
@@ -63,13 +64,14 @@ class FistulaClassifier(pl.LightningModule):
         slice_weight: float = 0.0,
         head: Head | None = None,
         covariates: Covariates | None = None,
+        unit: str = "slice",
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head or Classify()
         self.pooling = pooling or Mean()
         self.covariates = covariates
-        self.slice_weight = slice_weight
+        self.slice_weight, self.unit = slice_weight, unit
         self.learning = learning
         self.loss = loss
         self.make_optimizer = optimizer
@@ -115,7 +117,7 @@ class FistulaClassifier(pl.LightningModule):
             probabilities of the slices alone ``(N, K)``; float32.
         """
         bags, weights = self._judged(features, sizes, positions, known)
-        alone, _ = self._judged(features, [1] * len(features), positions, spread(known, sizes))
+        alone, _ = self._judged(features, known=spread(known, sizes))
         return bags.softmax(dim=1), weights, alone.softmax(dim=1)
 
     def on_train_epoch_start(self) -> None:

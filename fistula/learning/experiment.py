@@ -109,8 +109,7 @@ class Experiment:
                 if table is not None:
                     table.write_parquet(self.folder / f"{name}.parquet")
             scores.write_parquet(stored)
-            predictions = pl.read_parquet(stored)
-            classes = self.data.cohort.classes
+            predictions, classes = pl.read_parquet(stored), self.data.cohort.classes
             summary = summarize(
                 predictions, classes=classes, choose_threshold=self.choose_threshold, aggregation=self.aggregation
             )
@@ -134,10 +133,10 @@ class Experiment:
         if start is not None:
             self.data.first_epoch = epoch_of(start) + 1
             log.info("goes on after epoch %d/%d", self.data.first_epoch, self.trainer.max_epochs)
-        strategy, learning = self.trainer.strategy, self.classifier.learning
+        strategy, own = self.trainer.strategy, self.classifier
         with strategy.precision_plugin.forward_context():
             if not self.data.kinds:  # a head that finds places looks at more than features
-                cache_features(self.classifier.backbone, self.data, learning=learning, device=strategy.root_device)
+                cache_features(own.backbone, self.data, learning=own.learning, device=strategy.root_device)
         try:
             self.trainer.fit(self.classifier, self.data, ckpt_path=start, weights_only=True)
         except torch.OutOfMemoryError as error:
@@ -209,6 +208,7 @@ def build(
             pixel_mm=pixel_mm_of(cohort, image_size=backbone.input_size),
         ),
         covariates=standardised_on(data.known, cfg.covariates, num_classes=data.num_classes),
+        unit=cfg.unit,
     )
     check_shares({part: len(data.bags[part]) for part in ("train", "val")}, num_processes(cfg.trainer))
     choose = make(cfg.operating_point)

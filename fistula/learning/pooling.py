@@ -124,7 +124,7 @@ class Transformer(nn.Module):
         self.enter = nn.Sequential(nn.LayerNorm(num_features, elementwise_affine=False), nn.Linear(num_features, width))
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
-                width, heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
+                width, heads, 2 * width, dropout, activation="gelu", batch_first=True, norm_first=True
             )
             for _ in range(depth - 1)
         )
@@ -141,15 +141,30 @@ class Transformer(nn.Module):
         middle = [part - (part.max() + part.min()) / 2 for part in split(positions, sizes)]
         slices = self.enter(features) + sinusoids(torch.cat(middle), self.width).to(features.dtype)
         bags, is_filling = _filled(slices, sizes)
+        found, weights = self._asked(bags, is_filling)
+        own = weights.flatten()
+        if is_filling is not None:
+            own = torch.cat([row[:size] for row, size in zip(weights[:, 0], sizes, strict=True)])
+        return mean + found, own.float()
+
+    def alone(self, features: Tensor) -> Tensor:
+        """What slices ``(N, F)`` that are bags of their own come to, as `forward` says it; each is its own middle."""
+        here = sinusoids(features.new_zeros(1), self.width).to(features.dtype)
+        return features + self._asked((self.enter(features) + here)[:, None], None)[0]
+
+    def _asked(self, bags: Tensor, is_filling: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What is added to the means of bags ``(B, longest, width)``, ``(B, F)``, and weights ``(B, 1, longest)``."""
         for layer in self.layers:
             bags = layer(bags, src_key_padding_mask=is_filling)
         bags = self.norm(bags)
         question = self.question.expand(len(bags), -1, -1)
         found, weights = self.ask(question, bags, bags, key_padding_mask=is_filling)
-        own = weights.flatten()
-        if is_filling is not None:
-            own = torch.cat([row[:size] for row, size in zip(weights[:, 0], sizes, strict=True)])
-        return mean + self.leave(found[:, 0]), own.float()
+        return self.leave(found[:, 0]), weights
+
+
+def alone(pooling: nn.Module, features: Tensor) -> Tensor:
+    """Pool slices ``(N, F)`` that are bags of their own, however many: all but a transformer leave them as they are."""
+    return pooling.alone(features) if isinstance(pooling, Transformer) else features
 
 
 def _filled(slices: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor | None]:

@@ -1,4 +1,4 @@
-"""What runs see in slices: scores and marks, or features and what bags of them come to."""
+"""What runs see in slices, and what bags of them come to."""
 
 from collections.abc import Sequence
 
@@ -8,19 +8,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fistula.learning.building.judging import judge, see
 from fistula.learning.data.slices import as_batch
 from fistula.learning.heads import marks_of
 from fistula.predict.runs.known import known_of_slices
 from fistula.predict.runs.model import LoadedRun
 
 BATCH = 64
+GROUPS = {"slice": (), "patient": ("series_key", "patient_key")}
+"""By unit, the columns whose groups a run pools itself; those of the others get what their slices come to."""
 
 
 @torch.inference_mode()
 def look(
     runs: Sequence[LoadedRun], pixels: NDArray[np.uint8], channels: NDArray[np.int64], known: Tensor | None = None
-) -> tuple[NDArray[np.float64], Tensor]:
-    """Class probabilities of images ``(runs, N, K)``, and the marks of the mean maps ``(N, M, 3)``.
+) -> tuple[list[Tensor], Tensor]:
+    """What each run sees in images, each ``(N, F)``, as `judge` takes it; and the marks of the mean maps ``(N, M, 3)``.
 
     Marks are in pixels of the slices, as `fistula.learning.heads.marks_of` has them; M is 0 for runs that find none.
 
@@ -30,44 +33,29 @@ def look(
         channels: Rows of those that each image is made of, ``(N, C)``.
         known: Covariates of the images, ``(N, V)``, for runs that have any.
     """
-    found = np.empty((len(runs), len(channels), len(runs[0].classes)))
+    found: list[list[Tensor]] = [[] for _ in runs]
     marks = [torch.zeros(0, len(runs[0].classifier.head.kinds), 3)]
     for start in range(0, len(channels), BATCH):
         batch = as_batch(pixels[channels[start : start + BATCH]], runs[0].resize)
         maps = []
-        for index, run in enumerate(runs):
-            own = None if known is None else known[start : start + BATCH].to(run.classifier.device)
-            scores, of_run = run.classifier.find(batch.to(run.classifier.device), own)
-            found[index, start : start + len(batch)] = scores.cpu().double().numpy()
-            maps.append(of_run.cpu())
-        marks.append(marks_of(torch.stack(maps).mean(dim=0), size=pixels.shape[-1]))
-    return found, torch.cat(marks)
-
-
-@torch.inference_mode()
-def bag_features(
-    runs: Sequence[LoadedRun], pixels: NDArray[np.uint8], channels: NDArray[np.int64]
-) -> tuple[list[Tensor], Tensor]:
-    """What each run's network makes of images before they are pooled, each ``(N, F)``; and the marks of the mean maps.
-
-    Marks are ``(N, M, 3)``, in pixels of the slices, as `fistula.learning.heads.marks_of` has them.
-
-    Args:
-        runs: Of one configuration.
-        pixels: Slices ``(M, size, size)``.
-        channels: Rows of those that each image is made of, ``(N, C)``.
-    """
-    found: list[list[Tensor]] = [[] for _ in runs]
-    marks = []
-    for start in range(0, len(channels), BATCH):
-        batch = as_batch(pixels[channels[start : start + BATCH]], runs[0].resize)
-        maps = []
         for run, own in zip(runs, found, strict=True):
-            features, of_run = run.classifier.features(batch.to(run.classifier.device))
-            own.append(features)
+            device = run.classifier.device
+            of_images = None if known is None else known[start : start + BATCH].to(device)
+            seen, of_run = see(run.classifier, batch.to(device), of_images)
+            own.append(seen)
             maps.append(of_run.cpu())
         marks.append(marks_of(torch.stack(maps).mean(dim=0), size=pixels.shape[-1]))
     return [torch.cat(own) for own in found], torch.cat(marks)
+
+
+@torch.inference_mode()
+def alone(runs: Sequence[LoadedRun], seen: Sequence[Tensor]) -> NDArray[np.float64]:
+    """Class probabilities of slices by themselves ``(runs, N, K)``, without covariates that were not seen with them."""
+    found = []
+    for run, own in zip(runs, seen, strict=True):
+        scores, _, _ = judge(run.classifier, own, [1] * len(own), own.new_zeros(len(own)))
+        found.append(scores.cpu().double().numpy())
+    return np.stack(found)
 
 
 @torch.inference_mode()
@@ -80,7 +68,7 @@ def pooled(
 
     Args:
         runs: Of one configuration.
-        features: As `bag_features` gives them.
+        features: As `look` gives them.
         table: The N slices, in the order in which they lie.
         by: The column; empty for each slice by itself.
     """
@@ -96,7 +84,7 @@ def pooled(
         device = run.classifier.device
         of_bags = None if known is None else known.to(device)
         ordered = of_run[torch.from_numpy(order)]
-        bags, own, _ = run.classifier.pool(ordered, sizes.tolist(), positions.to(device), of_bags)
+        bags, own, _ = judge(run.classifier, ordered, sizes.tolist(), positions.to(device), of_bags)
         found.append(bags.cpu().double().numpy())
         weights[order] += own.cpu().double().numpy() / len(runs)
     return np.stack(found), weights

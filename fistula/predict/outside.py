@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fistula.cohort.manifest import Cohort
 from fistula.cohort.order import turn_in_stack
 from fistula.errors import DataError
-from fistula.learning.data.bags import patient_labels
+from fistula.learning.data.bags import with_labels_of_bags
 from fistula.learning.places.points import PLACES, places_table
 from fistula.predict.predictor import Prediction, Predictor
 from fistula.predict.runs.known import refuse_other_covariates
@@ -92,21 +92,20 @@ def score_cohort(predictor: Predictor, cohort: Cohort, patients: Sequence[str]) 
     Raises:
         DataError: If the runs look at neighbours, and a slice has no position.
     """
-    runs, by_patient = predictor.runs, predictor.runs[0].unit == "patient"
+    runs = predictor.runs
     table = cohort.manifest.with_row_index("row").cast({"row": pl.Int64}).with_columns(turn=turn_in_stack())
     table = table.filter(pl.col("patient_key").is_in(patients))
-    if by_patient:
-        labels = patient_labels(table, num_classes=len(cohort.classes), are_grades=runs[0].has_grades)
-        table = table.join(labels.rename({"label": "of_patient"}), on="patient_key", maintain_order="left")
+    number, grades = len(cohort.classes), runs[0].has_grades
+    table = with_labels_of_bags(table, runs[0].unit, num_classes=number, are_grades=grades)
     chosen, answers, scores, places = [], [], [], []
     spacing = float(cohort.record.get("spacing_mm", 0)) or None
     for rows in _chunks(table):
         slices = _as_slices(predictor, cohort, rows)
         alone, bags, noted, marks = predictor.scored(slices)
-        if not by_patient:  # as within the study: slices without a label are neighbours, and not scored
-            counted = np.flatnonzero(rows["label"].is_not_null().to_numpy())
-            slices = replace(slices, table=slices.table[counted.tolist()], pixels=slices.pixels[counted])
-            alone, noted, marks = alone[:, counted], noted[counted], marks[counted]
+        # As within the study: slices that are in no bag with a label are neighbours, and not scored.
+        counted = np.flatnonzero(rows["of_bag"].is_not_null().to_numpy())
+        slices = replace(slices, table=slices.table[counted.tolist()], pixels=slices.pixels[counted])
+        alone, noted, marks = alone[:, counted], noted[counted], marks[counted]
         if kinds := runs[0].classifier.head.kinds:
             places.append(_places(slices.table, alone, marks.double().numpy(), kinds, spacing_mm=spacing))
         answers.append(predictor.decide(slices, alone, bags, noted))
@@ -124,9 +123,8 @@ def _places(
     spacing_mm: float | None,
 ) -> pl.DataFrame:
     """Places of slices, as `Scored.places` has them; a slice without a label stands with its patient's."""
-    label = pl.coalesce("label", "of_patient") if "of_patient" in table.columns else pl.col("label")
     slices = table.with_columns(
-        label.alias("label"),
+        pl.coalesce("label", "of_bag").alias("label"),
         pl.Series("score", alone[..., 1].mean(axis=0)),
         copy=pl.lit(0, pl.Int64),
         fold=pl.lit(None, pl.Int64),
@@ -151,7 +149,7 @@ def _tables(
     if not pooled:
         return Scored(by_slice, None, patients, places)
     keys = pl.concat([answer.patients.select("patient_key") for answer in answers])
-    labels = table.group_by("patient_key").agg(label=pl.col("of_patient").first())
+    labels = table.group_by("patient_key").agg(label=pl.col("of_bag").first())
     bags = keys.join(labels, on="patient_key", maintain_order="left").select(
         pl.lit(None, pl.String).alias("slice_key"), "patient_key", "label"
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 from fistula.errors import ConfigError
 from fistula.evidence.probability.conformal import p_values
 from fistula.learning.adjacent import channel_rows
-from fistula.predict.bags import bag_features, look, pooled
+from fistula.predict.bags import GROUPS, alone, look, pooled
 from fistula.predict.out.summary import summary_of
 from fistula.predict.places import places_of
 from fistula.predict.runs.ensemble import load_runs
@@ -95,7 +95,7 @@ class Predictor:
             pixels: The slices.
             channels: Rows of those that each image is made of, ``(N, C)``.
         """
-        return look(self.runs, pixels, channels)[0]
+        return alone(self.runs, look(self.runs, pixels, channels)[0])
 
     def judge(self, slices: Slices) -> Prediction:
         """Score slices that were read, and say what they come to."""
@@ -119,17 +119,16 @@ class Predictor:
     @torch.inference_mode()
     def scored(self, slices: Slices) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]], Tensor, Tensor]:
         """Of slices ``(runs, N, K)``; by column, of bags, and ``weight`` of slices in them; features; and marks."""
+        stated = known_of_slices(self.runs[0], slices.table)
         with noting_features(self.runs[0]) as noted:
-            if self.runs[0].unit == "slice":
-                stated = known_of_slices(self.runs[0], slices.table)
-                scores, marks = look(self.runs, slices.pixels, self.channels(slices), stated)
-                return scores, {}, joined(noted), marks
-            features, marks = bag_features(self.runs, slices.pixels, self.channels(slices))
+            seen, marks = look(self.runs, slices.pixels, self.channels(slices), stated)
             known = joined(noted)
-        names = ("", "series_key", "patient_key")
-        alone, *of_bags = (pooled(self.runs, features, slices.table, by=by) for by in names)
-        bags = {name: found for name, (found, _) in zip(names[1:], of_bags, strict=True)}
-        return alone[0], bags | {"weight": of_bags[-1][1]}, known, marks
+        by_itself, _ = pooled(self.runs, seen, slices.table, by="")
+        found = {by: pooled(self.runs, seen, slices.table, by=by) for by in GROUPS[self.runs[0].unit]}
+        bags = {by: scores for by, (scores, _) in found.items()}
+        if found:
+            bags["weight"] = found["patient_key"][1]
+        return by_itself, bags, known, marks
 
     def channels(self, slices: Slices) -> NDArray[np.int64]:
         """Rows of the slices that the image of each is made of, ``(N, C)``.

@@ -95,14 +95,13 @@ def score_shifts(runs: list[LoadedRun], *, error: float) -> Iterator[tuple[pl.Da
     """
     for run in runs:
         predictor, test = of_runs([run], error=error), run.predictions.filter(pl.col("part") == "test")
-        key = "slice_key" if run.unit == "slice" else "patient_key"
         patients = test["patient_key"].unique().sort().to_list()
         for shift, strength in [("", 0), *((name, level) for name in SHIFTS for level in STRENGTHS)]:
             pixels: Any = Shifted(run.cohort.pixels, shift, strength)
             changed: Cohort = replace(run.cohort, pixels=pixels)
             found = score_cohort(predictor, changed, patients)
             told = {"shift": pl.lit(shift), "strength": pl.lit(strength, pl.Int64)}
-            rows = found.predictions.filter(pl.col(key).is_in(test[key].implode()))
+            rows = found.predictions.filter(pl.col(run.key).is_in(test[run.key].implode()))
             answers = found.patients.select("patient_key", "answer", "manufacturer", "scanner")
             yield (
                 rows.with_columns(part=pl.lit("test"), **told),

@@ -16,7 +16,7 @@ from fistula.errors import ConfigError, DataError
 from fistula.evidence.ranking.counting import slices_tell_the_class
 from fistula.learning.adjacent import ADJACENT, check_positions
 from fistula.learning.building.making import make
-from fistula.learning.data.bags import bags_of
+from fistula.learning.data.bags import check_bags
 from fistula.learning.data.covariates import check_covariates
 from fistula.learning.places.points import kinds_of, names_side, side_of_labels
 from fistula.learning.weights.store import weights_fingerprint
@@ -103,13 +103,14 @@ class Planner:
             self._tables[key] = table, split_fingerprint(table)
         table, fingerprint = self._tables[key]
         _check_classes(cohort, table, cfg.split.fold)
-        if cfg.aggregation != "mean" and cfg.unit == "slice":
-            _check_aggregation(cfg.aggregation, cohort)
         check_covariates(resolved["covariates"], cohort.manifest.columns)
         if cfg.model.architecture == "clinical" and not cfg.covariates:
             rule = "must have covariates, and looks at nothing else"
             raise ConfigError("model=clinical", rule, remedy="Name some: covariates=[age,sex]")
-        _check_unit(cfg, cohort, table.filter(pl.col("fold") == cfg.split.fold))
+        _check_copies(cfg)
+        check_bags(cfg, cohort, table.filter(pl.col("fold") == cfg.split.fold))
+        if cfg.aggregation != "mean":
+            _check_aggregation(cfg.aggregation, cohort)
         _check_head(cfg, cohort, table.filter(pl.col("fold") == cfg.split.fold))
         fingerprints = {"cohort_fingerprint": cohort.fingerprint, "split_fingerprint": fingerprint}
         path = Path(cfg.output_dir)
@@ -143,32 +144,11 @@ def _check_aggregation(rule: str, cohort: Cohort) -> None:
             raise ConfigError("aggregation", f"must be mean where {told}", found=rule, remedy=remedy)
 
 
-def _check_unit(cfg: DictConfig, cohort: Cohort, parts: pl.DataFrame) -> None:
-    """Raise ConfigError or DataError unless the bags of the run can be made and use all that is asked, beforehand."""
+def _check_copies(cfg: DictConfig) -> None:
+    """Raise ConfigError unless the augmentation makes the copies that the split asks for."""
     if cfg.split.get("expand_before_split", 1) > 1 and not cfg.augmentation._target_.endswith(".Expanded"):
         rule = "must make the copies that split.expand_before_split asks for"
         raise ConfigError("augmentation", rule, remedy="Say augmentation=color_jitter_expanded")
-    if cfg.unit == "slice":
-        rule = "is for unit=patient: of a single slice there is nothing to pool"
-        if not cfg.pooling._target_.endswith(".Mean"):
-            found = str(cfg.pooling._target_).rpartition(".")[2]
-            raise ConfigError("pooling", rule, found=found, remedy="Say unit=patient, or pooling=mean")
-        if cfg.slice_weight:
-            remedy = "Say unit=patient, or slice_weight=0"
-            raise ConfigError("slice_weight", rule, found=cfg.slice_weight, remedy=remedy)
-    else:
-        bags_of(cohort, parts, "train", unit=cfg.unit, are_grades=str(cfg.loss._target_).endswith(".Ordinal"))
-        if cfg.aggregation != "mean":
-            rule = "is for unit=slice: with unit=patient the network gives a patient one score"
-            raise ConfigError(
-                "aggregation", rule, found=cfg.aggregation, remedy="Leave it out; pooling=max is like max"
-            )
-        level = cohort.record.get("label_level", "slice")
-        if cfg.slice_weight and level != "slice":
-            rule = f"needs labels of slices: this cohort's are those of a {level}, spread over its slices"
-            raise ConfigError("slice_weight", rule, found=cfg.slice_weight, remedy="Say slice_weight=0")
-    if not isinstance(cfg.slices_per_step, int | None) or isinstance(cfg.slices_per_step, bool):
-        raise ConfigError("slices_per_step", "must be a whole number, or null for all", found=cfg.slices_per_step)
 
 
 def _check_head(cfg: DictConfig, cohort: Cohort, parts: pl.DataFrame) -> None:

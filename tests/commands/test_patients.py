@@ -58,7 +58,6 @@ def test_a_sweep_scores_each_patient_once_by_a_threshold_of_patients(patients):
         record, scores = json.loads((run / "run.json").read_text()), pl.read_parquet(run / "predictions.parquet")
         val, test = (scores.filter(pl.col("part") == part) for part in ("val", "test"))
         assert set(record["metrics"]["test"]) == {"patient"}
-        assert record["metrics"]["test"]["patient"]["auroc"]["patients"] == len(test)
         point = record["operating_point"]
         assert point["threshold"] == record["patient_operating_point"]["threshold"]
         found = val.filter(pl.col("label") == 1)["score"] >= point["threshold"]
@@ -155,11 +154,11 @@ def test_maps_explain_what_a_slice_comes_to_alone(patients, fistula_here):
     (run / "explain.json").unlink()
 
 
+@pytest.mark.slow
 def test_the_report_is_of_patients_and_its_reading_room_has_their_slices(patients, fistula_here):
     code, _, error = fistula_here("report", f"study={patients}")
     assert code == 0, error
-    report = json.loads((patients / "report" / "report.json").read_text())
-    assert report["primary"] == "patient"
+    assert {row["level"] for row in table(patients / "report" / "results.csv")} == {"patient"}
     reading = (patients / "report" / "reading.html").read_text()
     assert '"weights":[' in reading.replace(" ", "")
     shutil.rmtree(patients / "report")

@@ -9,6 +9,7 @@ from fistula.errors import ConfigError
 from fistula.explain.cam import saliency
 from fistula.learning.backbone import create_backbone
 from fistula.learning.classifier import FistulaClassifier
+from fistula.learning.pooling import Transformer
 
 JUDGES = {"grad_cam": GradCAM, "grad_cam_plus_plus": GradCAMPlusPlus, "score_cam": ScoreCAM}
 
@@ -44,6 +45,34 @@ def test_the_map_is_that_of_the_judge(images, method, target):
     # The judge stretches each map from 0 to 1; its Score-CAM masks are interpolated between corners, not pixel edges.
     tolerance = 0.06 if method == "score_cam" else 1e-4
     np.testing.assert_allclose(stretched(ours), stretched(expected), atol=tolerance)
+
+
+def test_of_a_network_of_patients_the_map_is_of_what_a_slice_comes_to_by_itself(images):
+    classifier = classifier_of("test_resnet")
+    features = classifier.backbone.num_features
+    classifier.unit, classifier.pooling = (
+        "patient",
+        Transformer(features, width=8, depth=2, heads=2, dropout=0.0).eval(),
+    )
+    torch.nn.init.normal_(classifier.pooling.leave.weight)  # as if it had learned; it starts as the mean
+
+    class Alone(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.classifier = classifier
+
+        def forward(self, image):
+            return classifier.pool(classifier.features(image)[0], [1] * len(image), torch.zeros(len(image)))[0].log()
+
+    model, layer = Alone(), classifier.backbone.network.layer4
+    of_network = saliency(classifier_of("test_resnet"), images, target=1)
+    assert not np.allclose(saliency(classifier, images, target=1), of_network, atol=0.05)
+    with torch.no_grad():
+        head = classifier.backbone.network.get_classifier()
+        head.weight[0], head.bias[0] = 0, 0  # so that the logit of the second class is that difference
+    with GradCAM(model=model, target_layers=[layer]) as judge:
+        expected = judge(input_tensor=images.float(), targets=[lambda scores: scores[1] - scores[0]] * len(images))
+    np.testing.assert_allclose(stretched(saliency(classifier, images, target=1)), stretched(expected), atol=1e-4)
 
 
 @pytest.mark.parametrize("architecture", ["test_vit", "test_efficientnet", "test_convnext"])

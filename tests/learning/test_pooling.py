@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from fistula.errors import ConfigError
-from fistula.learning.pooling import Attention, Maximum, Mean, Transformer, sinusoids
+from fistula.learning.pooling import Attention, Maximum, Mean, Transformer, alone, sinusoids
 
 FEATURES = 6
 POOLINGS = [
@@ -74,6 +74,13 @@ def test_a_slice_that_is_a_bag_of_its_own_weighs_one(make, bags):
     pooled, weights = make().eval()(features, [1] * 11, positions)
     torch.testing.assert_close(pooled, features)
     torch.testing.assert_close(weights, torch.ones(11))
+
+
+@pytest.mark.parametrize("make", POOLINGS)
+def test_slices_by_themselves_are_bags_of_one(make, bags):
+    features, _, positions = bags
+    pooling = trained(make)
+    torch.testing.assert_close(alone(pooling, features), pooling(features, [1] * 11, positions)[0])
 
 
 def test_the_maximum_is_each_features_own():

@@ -2,6 +2,7 @@ import json
 import shutil
 
 import numpy as np
+import onnxruntime
 import polars as pl
 import pytest
 import torch
@@ -91,17 +92,30 @@ def test_an_exported_network_scores_patients_of_any_number_of_slices(study, fist
     assert "all those of one patient" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
     classifier, run = load_run(target).classifier, load_run(target)
     score = onnx_scorer(tmp_path / "model" / "model.onnx") if kind == "onnx" else None
+
+    def beside(*given):
+        """What the file says further, by the runtime alone."""
+        if kind == "torchscript":
+            return [
+                found.numpy()
+                for found in torch.jit.load(tmp_path / "model" / "model.pt")(*map(torch.from_numpy, given))[1:]
+            ]
+        session = onnxruntime.InferenceSession(str(tmp_path / "model" / "model.onnx"))
+        return session.run(None, dict(zip((one.name for one in session.get_inputs()), given, strict=True)))[1:]
+
     for size in (1, 2, 9):
         rows, positions = np.arange(size), np.linspace(-20, 20, size).astype(np.float32)
         stated = np.array([[np.nan, 1.0]], np.float32)
         features, _ = classifier.features(run.images(rows))
-        own = classifier.pool(features, [size], torch.from_numpy(positions), torch.from_numpy(stated))[0]
+        own, *further = classifier.pool(features, [size], torch.from_numpy(positions), torch.from_numpy(stated))
         given = np.asarray(run.cohort.pixels[rows]), positions, stated
         if score is None:
             found = torch.jit.load(tmp_path / "model" / "model.pt")(*map(torch.from_numpy, given))[0].numpy()
         else:
             found = score(*given)
         np.testing.assert_allclose(found, own.numpy(), rtol=0, atol=1e-6)
+        for theirs, ours in zip(beside(*given), further, strict=True):  # weights, and slices by themselves
+            np.testing.assert_allclose(theirs, ours.numpy(), rtol=0, atol=1e-6)
 
 
 def test_covariates_that_no_header_states_come_from_a_table(study, fistula_here, phantom, tmp_path):

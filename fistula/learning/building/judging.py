@@ -7,6 +7,47 @@ import torch
 from torch import Tensor, nn
 
 from fistula.learning.heads import Classify
+from fistula.learning.pooling import alone
+
+
+def see(classifier: Any, image: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """What `judge` takes of images, and the logits of their maps as `FistulaClassifier.find` gives them.
+
+    That is the features that will be pooled ``(N, F)``; of a slice that is a bag of its own, its class probabilities.
+
+    Args:
+        classifier: A `FistulaClassifier`.
+        image: ``(N, C, H, W)``.
+        known: Covariates of the images' bags ``(N, C)``.
+    """
+    return classifier.find(image, known) if classifier.unit == "slice" else classifier.features(image)
+
+
+def judge(
+    classifier: Any, seen: Tensor, sizes: Sequence[int], positions: Tensor, known: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What bags come to, as `FistulaClassifier.pool` says it; a slice that is a bag of its own is what was seen.
+
+    Args:
+        classifier: A `FistulaClassifier`.
+        seen: As `see` gives it, bag after bag.
+        sizes: As in `FistulaClassifier.pool`, like the next two; of slices that are bags of their own, ones.
+        positions: Likewise.
+        known: Likewise.
+    """
+    if classifier.unit == "slice":
+        return seen, torch.ones_like(seen[:, 0]), seen
+    return classifier.pool(seen, sizes, positions, known)
+
+
+def logits_alone(classifier: Any, image: Tensor) -> Tensor:
+    """Logits ``(N, K)`` of images, each by itself and without covariates.
+
+    What pools slices may see more in one than the network says of it.
+    """
+    if classifier.unit == "slice":
+        return classifier.backbone(image)
+    return judged(classifier, classifier.backbone.features(image))[0]
 
 
 class Parts(nn.Module):
@@ -30,13 +71,14 @@ def judged(
     Args:
         parts: A `FistulaClassifier`, or its `Parts`.
         features: As `FistulaClassifier.features` gives them.
-        sizes: As in `FistulaClassifier.pool`; None for slices that are no bags.
+        sizes: As in `FistulaClassifier.pool`; None for slices that are bags of their own.
         positions: Likewise.
         known: Likewise.
     """
     own = features[:, : parts.backbone.num_features]
-    weights = torch.ones_like(features[:, 0])
-    if sizes is not None:
+    if sizes is None:
+        own, weights = alone(parts.pooling, own), torch.ones_like(features[:, 0])
+    else:
         own, weights = parts.pooling(own, sizes, positions)
     logits = parts.backbone.classify(own).float()
     if not isinstance(parts.head, Classify):

@@ -14,7 +14,10 @@ from fistula.cohort.manifest import Cohort
 from fistula.errors import ConfigError, DataError
 from fistula.learning.data.slices import Batch
 
-UNITS = ("slice", "patient")
+KEYS = {"slice": "slice_key", "patient": "patient_key"}
+"""By unit, the column that names what is scored."""
+FACTORS = {"slice": "slice", "patient": "patient, {pooling} pooling"}
+"""By unit, how a report tells one from another."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,14 @@ class Bags:
         copies: For each slice 0, or the number of a jittered copy of it made before the split, ``(N,)``.
         sizes: Slices of each bag, at least 1, ``(B,)``; their sum is N.
         labels: Of the bags, ``(B,)``.
+        unit: What they are, one of `KEYS`.
     """
 
     rows: NDArray[np.int64]
     copies: NDArray[np.int64]
     sizes: NDArray[np.int64]
     labels: NDArray[np.int64]
+    unit: str
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -40,6 +45,17 @@ class Bags:
     def starts(self) -> NDArray[np.int64]:
         """Where each bag's slices begin, ``(B,)``."""
         return np.cumsum(self.sizes) - self.sizes
+
+    def named(self, manifest: pl.DataFrame) -> pl.DataFrame:
+        """Rows of a manifest, one a bag: that of its first slice, with the bag's label and ``copy``.
+
+        Only a slice that is a bag of its own has a ``slice_key``.
+        """
+        first = self.starts
+        rows = manifest[self.rows[first].tolist()].with_columns(
+            pl.Series("label", self.labels), pl.Series("copy", self.copies[first])
+        )
+        return rows if self.unit == "slice" else rows.with_columns(slice_key=pl.lit(None, pl.String))
 
 
 class BagDataset(Dataset):
@@ -104,21 +120,77 @@ def bags_of(cohort: Cohort, parts: pl.DataFrame, part: str, *, unit: str, are_gr
         cohort: As `fistula ingest` wrote it.
         parts: Columns ``slice_key copy part``, one fold of a split.
         part: ``train``, ``val`` or ``test``.
-        unit: One of `UNITS`.
+        unit: One of `KEYS`.
         are_grades: Whether the classes are.
 
     Raises:
         ConfigError: If the unit is neither.
         DataError: If by patient, and a patient stands in two parts, or classes of a patient cannot be made one.
     """
-    if unit not in UNITS:
-        raise ConfigError("unit", f"must be {' or '.join(UNITS)}", found=unit)
+    if unit not in KEYS:
+        raise ConfigError("unit", f"must be {' or '.join(KEYS)}", found=unit)
     images = parts.join(cohort.labelled.select("slice_key", "row", "patient_key", "label"), on="slice_key")
     if unit == "patient":
         return _of_patients(cohort, images, part, are_grades=are_grades)
     chosen = images.filter(pl.col("part") == part).sort("row", "copy")
     ones = np.ones(len(chosen), np.int64)
-    return Bags(chosen["row"].to_numpy(), chosen["copy"].to_numpy(), ones, chosen["label"].to_numpy())
+    return Bags(chosen["row"].to_numpy(), chosen["copy"].to_numpy(), ones, chosen["label"].to_numpy(), unit)
+
+
+def in_bags(slices: Any, bags: Bags, **given: Any) -> Dataset:
+    """Slices as bags, asked for by the bag; slices that are bags of their own are so already.
+
+    Args:
+        slices: As a `BagDataset` takes them.
+        bags: Likewise.
+        **given: What else it takes.
+    """
+    return slices if bags.unit == "slice" else BagDataset(slices, bags, **given)
+
+
+def with_labels_of_bags(slices: pl.DataFrame, unit: str, *, num_classes: int, are_grades: bool) -> pl.DataFrame:
+    """Add ``of_bag``, the label of the bag that each slice of a cohort is in; null where that has none.
+
+    Raises:
+        DataError: As `patient_labels`.
+    """
+    if unit == "slice":
+        return slices.with_columns(of_bag="label")
+    labels = patient_labels(slices, num_classes=num_classes, are_grades=are_grades).rename({"label": "of_bag"})
+    return slices.join(labels, on="patient_key", how="left", maintain_order="left")
+
+
+def check_bags(cfg: Any, cohort: Cohort, parts: pl.DataFrame) -> None:
+    """Refuse, before training, a unit of which bags cannot be made, and whatever does nothing to it.
+
+    Args:
+        cfg: As `conf/train.yaml` composes it.
+        cohort: To learn from.
+        parts: Columns ``slice_key copy part``, one fold of a split.
+
+    Raises:
+        ConfigError: If a key is for the other unit.
+        DataError: As `bags_of`.
+    """
+    steps, weight, rule = cfg.slices_per_step, cfg.slice_weight, cfg.aggregation
+    if cfg.unit == "slice":
+        why = "is for unit=patient: of a single slice there is nothing to pool"
+        if not cfg.pooling._target_.endswith(".Mean"):
+            found = str(cfg.pooling._target_).rpartition(".")[2]
+            raise ConfigError("pooling", why, found=found, remedy="Say unit=patient, or pooling=mean")
+        if weight:
+            raise ConfigError("slice_weight", why, found=weight, remedy="Say unit=patient, or slice_weight=0")
+    else:
+        bags_of(cohort, parts, "train", unit=cfg.unit, are_grades=str(cfg.loss._target_).endswith(".Ordinal"))
+        if rule != "mean":
+            why = "is for unit=slice: with unit=patient the network gives a patient one score"
+            raise ConfigError("aggregation", why, found=rule, remedy="Leave it out; pooling=max is like max")
+        level = cohort.record.get("label_level", "slice")
+        if weight and level != "slice":
+            why = f"needs labels of slices: this cohort's are those of a {level}, spread over its slices"
+            raise ConfigError("slice_weight", why, found=weight, remedy="Say slice_weight=0")
+    if not isinstance(steps, int | None) or isinstance(steps, bool):
+        raise ConfigError("slices_per_step", "must be a whole number, or null for all", found=steps)
 
 
 def patient_labels(manifest: pl.DataFrame, *, num_classes: int, are_grades: bool = False) -> pl.DataFrame:
@@ -167,4 +239,4 @@ def _of_patients(cohort: Cohort, images: pl.DataFrame, part: str, *, are_grades:
     bags = slices.group_by("patient_key", maintain_order=True).agg(pl.len(), pl.col("of_patient").first())
     none = np.zeros(len(slices), np.int64)
     sizes = bags["len"].cast(pl.Int64).to_numpy()
-    return Bags(slices["row"].to_numpy(), none, sizes, bags["of_patient"].to_numpy())
+    return Bags(slices["row"].to_numpy(), none, sizes, bags["of_patient"].to_numpy(), "patient")

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from fistula.cohort.manifest import Cohort
 from fistula.cohort.split_table import PARTS
 from fistula.learning.adjacent import channel_rows
-from fistula.learning.data.bags import BagDataset, Bags, bags_of
-from fistula.learning.data.covariates import accompanied, values_of
+from fistula.learning.data.bags import BagDataset, Bags, bags_of, in_bags
+from fistula.learning.data.covariates import accompanied, spread, values_of
 from fistula.learning.data.resized import resized
 from fistula.learning.data.slices import DeviceDataset, FeatureDataset, Images, Resize, SliceDataset
 from fistula.learning.expansion import Expanded, with_copies
@@ -86,7 +86,7 @@ class FistulaDataModule(LightningDataModule):
         self.channels = channel_rows(cohort.manifest, num_slices)
         self.make_sampler, self.first_epoch = sampler, 0
         self.features: dict[str, Tensor] = {}
-        self.unit, self.slices_per_step = unit, slices_per_step
+        self.slices_per_step = slices_per_step
         taken = partial(bags_of, cohort, parts, unit=unit, are_grades=are_grades)
         self.bags: dict[str, Bags] = {part: taken(part) for part in PARTS}
         self.known: dict[str, Tensor] = {}
@@ -111,9 +111,9 @@ class FistulaDataModule(LightningDataModule):
     @cached_property
     def images(self) -> Images:
         """The cohort's slices at the network's size, as far as any fold or part asks for them."""
-        asked = np.concatenate([bags.rows for bags in self.bags.values()])
-        if self.unit == "slice":  # those of other folds and splits too: all runs share the file
-            asked = self.cohort.labelled["row"].to_numpy()
+        # Those of other folds and splits too: all runs share the file.
+        labelled = self.cohort.labelled["row"].to_numpy()
+        asked = np.concatenate([labelled, *(bags.rows for bags in self.bags.values())])
         return resized(self.cohort, self.resize, np.unique(self.channels[asked]))
 
     def prepare_data(self) -> None:
@@ -127,12 +127,13 @@ class FistulaDataModule(LightningDataModule):
         sampler.set_epoch(self.first_epoch)
         if self._world > 1:
             sampler = ProcessSampler(sampler, rank=self._rank, world=self._world)
+        fewest = self.bags["train"].sizes.min(initial=self.slices_per_step or len(self.cohort.manifest))
         return DataLoader(
             accompanied(dataset, self.known.get("train")),
             batch_size=self.batch_size,
             sampler=sampler,
-            # BatchNorm cannot normalise a batch of one.
-            drop_last=self.unit == "slice" and len(sampler) % self.batch_size == 1,
+            # BatchNorm cannot normalise one image, which the last batch may come to.
+            drop_last=bool(fewest == 1) and len(sampler) % self.batch_size == 1,
             **self._loading(dataset, augments=self.draws),
         )
 
@@ -140,11 +141,12 @@ class FistulaDataModule(LightningDataModule):
         dataset = self._dataset("val")
         # Each slice at one process and none twice; what they sum up need not be of the same size.
         own = range(self._rank, len(self.bags["val"]), self._world)
-        return self._in_order(dataset, own if self._world > 1 else None, part="val")
+        return self._in_order(dataset, own if self._world > 1 else None, known=self.known.get("val"))
 
     def part_dataloader(self, part: str) -> DataLoader:
-        """Every slice of a part once, in the order of its bags, unaugmented."""
-        return self._in_order(self._images(part), part=part if self.unit == "slice" else "")
+        """Every slice of a part once, in the order of its bags, unaugmented, with what is known of its bag."""
+        known = spread(self.known.get(part), self.bags[part].sizes.tolist())
+        return self._in_order(self._images(part), known=known)
 
     @property
     def _world(self) -> int:
@@ -158,9 +160,11 @@ class FistulaDataModule(LightningDataModule):
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
-    def _in_order(self, dataset: Dataset, positions: Sequence[int] | None = None, *, part: str) -> DataLoader:
+    def _in_order(
+        self, dataset: Dataset, positions: Sequence[int] | None = None, *, known: Tensor | None
+    ) -> DataLoader:
         return DataLoader(
-            accompanied(dataset, self.known.get(part)),
+            accompanied(dataset, known),
             sampler=positions,
             # A bag comes whole, and may be large: as many images as there would be, were each a bag.
             batch_size=max(1, 2 * self.batch_size // self._images_of_a_bag(dataset)),
@@ -182,10 +186,8 @@ class FistulaDataModule(LightningDataModule):
         }
 
     def _units(self, part: str) -> pl.DataFrame:
-        """One row a bag: the manifest's of its first slice, with the bag's label."""
-        bags = self.bags[part]
-        first = self.cohort.manifest[bags.rows[bags.starts].tolist()]
-        return first.with_columns(pl.Series("label", bags.labels))
+        """One row a bag, as `Bags.named` has it."""
+        return self.bags[part].named(self.cohort.manifest)
 
     def _dataset(self, part: str, *, draws: bool = False, most: int | None = None) -> Dataset:
         """The bags of a part; slices that a frozen network has seen before as their features."""
@@ -194,10 +196,8 @@ class FistulaDataModule(LightningDataModule):
             slices: Any = FeatureDataset(self.features[part], self._labels[bags.rows])
         else:
             slices = self._images(part, draws=draws)
-        if self.unit == "slice":
-            return slices
         labels = torch.from_numpy(self._labels[bags.rows])
-        return BagDataset(slices, bags, positions=self.positions(part), slice_labels=labels, most=most, seed=self.seed)
+        return in_bags(slices, bags, positions=self.positions(part), slice_labels=labels, most=most, seed=self.seed)
 
     def positions(self, part: str) -> Tensor:
         """Of the slices of a part's bags in mm, float32 ``(N,)``; 0 where a slice has none."""

@@ -6,6 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fistula.learning.building.judging import judge, see
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.data.datamodule import FistulaDataModule
 from fistula.learning.heads import marks_of
@@ -30,27 +31,25 @@ def score_parts(
         ones (null where none was given) are pixels of the cohort's slices; ``peak`` is the map's height there, and null
         with row and column where it has no peak; ``mm_per_pixel`` is null for slices that state no distance.
     """
-    patients, slices, places = [], [], []
+    found, slices, places = [], [], []
     for part in SCORED_PARTS:
         features, marks = seen(classifier, data, part)
         places.append(_places(data, part, fold, marks))
-        if data.unit == "slice":
-            patients.append(_table(data, part, fold, features.cpu().double().numpy()))
-            continue
         of_bags, weights, of_slices = bag_probabilities(classifier, data, part, features)
-        bags = data.bags[part]
-        first = bags.rows[bags.starts]
-        no_key, labels = pl.lit(None, pl.String), pl.Series(bags.labels)
-        patients.append(_table(data, part, fold, of_bags, rows=first, slice_key=no_key, label=labels))
-        slices.append(_table(data, part, fold, of_slices).with_columns(pl.Series("weight", weights)))
-    return pl.concat(patients), pl.concat(slices) if slices else None, pl.concat(places) if data.kinds else None
+        bags, manifest = data.bags[part], data.cohort.manifest
+        found.append(_table(data, part, fold, of_bags, bags.named(manifest)))
+        rows = manifest[bags.rows.tolist()].with_columns(pl.Series("copy", bags.copies))
+        slices.append(_table(data, part, fold, of_slices, rows).with_columns(pl.Series("weight", weights)))
+    scores = pl.concat(found)
+    is_named = scores["slice_key"].null_count() == 0  # each slice stands by itself, and there is no more to say of it
+    return scores, None if is_named else pl.concat(slices), pl.concat(places) if data.kinds else None
 
 
 @torch.inference_mode()
 def seen(classifier: FistulaClassifier, data: FistulaDataModule, part: str) -> tuple[Tensor, Tensor]:
-    """Of a part's slices, in the order of its bags, what their bags need, and the marks of their maps ``(N, M, 3)``.
+    """Of a part's slices, in the order of its bags, what `judge` takes, and the marks of their maps ``(N, M, 3)``.
 
-    By slice that is class probabilities ``(N, K)``, by patient what `FistulaClassifier.pool` takes. A loop of our own,
+    A loop of our own,
     because Lightning's would pad the part and score slices twice on several processes.
     """
     classifier.eval()
@@ -58,7 +57,7 @@ def seen(classifier: FistulaClassifier, data: FistulaDataModule, part: str) -> t
     for batch in data.part_dataloader(part):
         images = batch["image"].to(classifier.device, non_blocking=True)
         known = batch["covariates"].to(classifier.device) if "covariates" in batch else None
-        values, maps = classifier.find(images, known) if data.unit == "slice" else classifier.features(images)
+        values, maps = see(classifier, images, known)
         found.append(values)
         marks.append(marks_of(maps, size=data.resize.image_size))
     return torch.cat(found), torch.cat(marks)
@@ -72,7 +71,7 @@ def bag_probabilities(
     bags = data.bags[part]
     positions = data.positions(part).to(classifier.device)
     known = data.known[part].to(classifier.device) if part in data.known else None
-    found = classifier.pool(features, bags.sizes.tolist(), positions, known)
+    found = judge(classifier, features, bags.sizes.tolist(), positions, known)
     of_bags, weights, of_slices = (values.cpu().double().numpy() for values in found)
     return of_bags, weights, of_slices
 
@@ -93,25 +92,14 @@ def _places(data: FistulaDataModule, part: str, fold: int, marks: Tensor) -> pl.
 
 
 def _table(
-    data: FistulaDataModule,
-    part: str,
-    fold: int,
-    probabilities: NDArray[np.float64],
-    *,
-    rows: NDArray[np.int64] | None = None,
-    **keys: pl.Expr | pl.Series,
+    data: FistulaDataModule, part: str, fold: int, probabilities: NDArray[np.float64], rows: pl.DataFrame
 ) -> pl.DataFrame:
-    """Rows of the manifest (by default those of the part's slices) with their scores; `keys` replace columns."""
-    classes, bags = data.cohort.classes, data.bags[part]
+    """Rows of the manifest, with their ``copy``, and their scores."""
+    classes = data.cohort.classes
     names = ["score"] if len(classes) == 2 else [f"score_{name}" for name in classes]
     scores = probabilities[:, 1:] if len(classes) == 2 else probabilities
-    copies = bags.copies if rows is None else np.zeros(len(rows), np.int64)
-    numbers = (bags.rows if rows is None else rows).tolist()
-    chosen = data.cohort.manifest.select("slice_key", "patient_key", "label")[numbers]
-    return chosen.with_columns(
-        pl.Series("copy", copies),
+    return rows.with_columns(
         pl.lit(fold, pl.Int64).alias("fold"),
         pl.lit(part).alias("part"),
         *[pl.Series(name, scores[:, column]) for column, name in enumerate(names)],
-        **keys,
     ).select("slice_key", "copy", "patient_key", "fold", "part", "label", *names)

@@ -1,5 +1,6 @@
 """What an exported model is tried on, and what the run itself says of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fistula.errors import DataError
+from fistula.learning.building.judging import judge, see
 from fistula.learning.data.covariates import values_of
 from fistula.predict.runs.model import LoadedRun
 
@@ -22,20 +24,22 @@ class Example:
     Attributes:
         rows: Of the cohort, ``(N,)``.
         given: The model's inputs, in the order of `Graph.takes`.
+        sizes: Slices of each bag that they make, ``(B,)``.
     """
 
     rows: NDArray[np.int64]
     given: list[NDArray[Any]]
+    sizes: list[int]
 
 
-def examples(run: LoadedRun) -> list[Example]:
+def examples(run: LoadedRun, *, has_bags: bool) -> list[Example]:
     """What an exported model is tried on: a few slices, or a few patients, the first with two slices if one has."""
     manifest, known = run.cohort.manifest, run.classifier.covariates
     names = known.names if known else []
-    if run.unit == "slice":
+    if not has_bags:
         rows = _sample(len(manifest), SLICES).astype(np.int64)
         stated = [values_of(manifest[rows.tolist()], names, np.ones(len(rows), np.int64)).numpy()] if names else []
-        return [Example(rows, [given_slices(run, rows), *stated])]
+        return [Example(rows, [given_slices(run, rows), *stated], [1] * len(rows))]
     order = ("patient_key", "series_key", "volume", "position_mm", "slice_key")
     patients = (
         manifest.with_row_index("row").sort(order, nulls_last=True).partition_by("patient_key", maintain_order=True)
@@ -46,19 +50,18 @@ def examples(run: LoadedRun) -> list[Example]:
         rows = table["row"].to_numpy().astype(np.int64)
         stated = [values_of(table, names, np.array([len(rows)])).numpy()] if names else []
         positions = table["position_mm"].fill_null(0.0).to_numpy().astype(np.float32)
-        found.append(Example(rows, [given_slices(run, rows), positions, *stated]))
+        found.append(Example(rows, [given_slices(run, rows), positions, *stated], [len(rows)]))
     # An exporter takes the length of the first one for any, unless it is 1.
     return sorted(found, key=lambda example: len(example.rows) == 1)
 
 
 @torch.inference_mode()
-def probabilities(run: LoadedRun, example: Example) -> NDArray[np.float32]:
+def probabilities(run: LoadedRun, example: Example, takes: Sequence[str]) -> NDArray[np.float32]:
     """As the run itself scores: slices, or the one patient whose they are."""
-    images, (_, *further) = run.images(example.rows), [torch.from_numpy(values) for values in example.given]
-    if run.unit == "slice":
-        return run.classifier.find(images, *further)[0].numpy()
-    features, _ = run.classifier.features(images)
-    return run.classifier.pool(features, [len(images)], *further)[0].numpy()
+    given = {name: torch.from_numpy(values) for name, values in zip(takes, example.given, strict=True)}
+    known, positions = given.get("covariates"), given.get("positions", torch.zeros(len(example.rows)))
+    seen, _ = see(run.classifier, run.images(example.rows), known)
+    return judge(run.classifier, seen, example.sizes, positions, known)[0].numpy()
 
 
 def given_slices(run: LoadedRun, rows: NDArray[np.intp]) -> NDArray[np.uint8]:

@@ -66,9 +66,9 @@ def export(runs: Sequence[LoadedRun], folder: Path, *, kind: str, int8: bool = F
         rule = "is for two classes: its loss is measured by the AUROC of the positive one"
         raise ConfigError("int8", rule, found=f"{len(run.classes)} classes", remedy="Leave it out")
     path = folder / ("model.onnx" if kind == "onnx" else "model.pt")
-    tried = examples(run)
+    tried = examples(run, has_bags=graph.has_bags)
     score = _to_onnx(graph, path, tried[0]) if kind == "onnx" else _to_torchscript(graph, path, tried[0])
-    expected = [np.mean([probabilities(one, example) for one in runs], axis=0) for example in tried]
+    expected = [np.mean([probabilities(one, example, graph.takes) for one in runs], axis=0) for example in tried]
     parts = zip(tried, expected, strict=True)
     difference = max(float(np.abs(score(*example.given) - wanted).max()) for example, wanted in parts)
     if not difference <= PARITY:
@@ -135,7 +135,7 @@ def _places(run: LoadedRun) -> dict[str, Any]:
 
 def _describe(runs: Sequence[LoadedRun], folder: Path, exported: Exported, graph: Graph, *, shape: list[Any]) -> None:
     run, classes = runs[0], runs[0].classes
-    patient, number = run.unit == "patient", len(runs[0].classes)
+    patient, number = graph.has_bags, len(runs[0].classes)
     names = run.classifier.covariates.names if run.classifier.covariates else []
     further: dict[str, dict[str, Any]] = {
         "positions": {"type": "float32", "shape": ["N"], "values": "mm along the normal of the slices"},

@@ -88,8 +88,7 @@ def known_of_slices(run: LoadedRun, table: pl.DataFrame) -> Tensor | None:
     """Covariates of slices ``(N, C)``, where a run scores patients those of their patient; None where it has none."""
     if run.classifier.covariates is None:
         return None
-    groups = np.arange(len(table)) if run.unit == "slice" else table["patient_key"].to_numpy()
-    _, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    _, place, sizes = np.unique(table[run.key].to_numpy(), return_inverse=True, return_counts=True)
     order = np.argsort(place, kind="stable")
     return values_of(table[order.tolist()], run.classifier.covariates.names, sizes)[place]
 

@@ -22,6 +22,7 @@ from fistula.errors import DataError
 from fistula.evidence.aggregate import RULES
 from fistula.learning.adjacent import channel_rows
 from fistula.learning.classifier import FistulaClassifier
+from fistula.learning.data.bags import KEYS
 from fistula.learning.data.slices import Resize, as_batch
 from fistula.learning.losses import are_grades
 from fistula.learning.training.hardware import device_of
@@ -91,8 +92,7 @@ class LoadedRun:
     @property
     def learned(self) -> pl.DataFrame:
         """The labelled slices of its cohort that it did not score, with their `row`: those it learned from."""
-        key = "slice_key" if self.unit == "slice" else "patient_key"
-        rest = self.cohort.labelled.filter(~pl.col(key).is_in(self.predictions[key].implode()))
+        rest = self.cohort.labelled.filter(~pl.col(self.key).is_in(self.predictions[self.key].implode()))
         identity = self.record["identity"]
         fraction, seed = identity.get("split.train_fraction", 1.0), identity.get("split.seed", 0)
         trained = rest.select("slice_key", part=pl.lit("train"))
@@ -102,7 +102,12 @@ class LoadedRun:
     @property
     def unit(self) -> str:
         """What it scores: ``slice``, or ``patient``, a bag of slices."""
-        return str(self.config.get("unit", "slice"))
+        return self.classifier.unit
+
+    @property
+    def key(self) -> str:
+        """The column that names what it scores."""
+        return KEYS[self.unit]
 
     @property
     def has_grades(self) -> bool:

@@ -14,6 +14,7 @@ from fistula.errors import DataError
 from fistula.learning.backbone import Backbone, create_backbone
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.clinical import create_clinical
+from fistula.learning.data.bags import KEYS
 from fistula.learning.data.covariates import Covariates
 from fistula.learning.heads import Classify, Head, Locate
 from fistula.learning.modes import AllLayers
@@ -55,6 +56,9 @@ def network_of(folder: Path, config: DictConfig, record: dict[str, Any], cohort:
     names = OmegaConf.to_container(config.covariates) if "covariates" in config else []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(folder / "config.yaml", "covariates must be a list of names", found=names, remedy=RETRAIN)
+    unit = str(config.get("unit", "slice"))
+    if unit not in KEYS:
+        raise DataError(folder / "config.yaml", f"unit must be {' or '.join(KEYS)}", found=unit, remedy=RETRAIN)
     return FistulaClassifier(
         backbone,
         num_classes=len(cohort.classes),
@@ -65,6 +69,7 @@ def network_of(folder: Path, config: DictConfig, record: dict[str, Any], cohort:
         pooling=pooling,
         head=_head(folder, config, backbone, cohort),
         covariates=Covariates(names, num_classes=len(cohort.classes)) if names else None,
+        unit=unit,
     )
 
 
