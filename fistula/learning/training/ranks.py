@@ -46,11 +46,8 @@ def ending_together() -> Iterator[None]:
     except Exception:
         if is_of_srun():
             step = f"{os.environ['SLURM_JOB_ID']}.{os.environ['SLURM_STEP_ID']}"
-            ends = [
-                "sh",
-                "-c",
-                f"sleep {2 * GRACE_S}; scancel --quiet --signal=KILL {step}",
-            ]  # those that notice say so
+            # Late enough for those that notice by themselves to say so.
+            ends = ["sh", "-c", f"sleep {2 * GRACE_S}; scancel --quiet --signal=KILL {step}"]
             subprocess.Popen(ends, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         raise
 
