@@ -177,7 +177,10 @@ def _named(survey: Survey, table: pl.DataFrame, look: Look) -> pl.DataFrame:
 
 def _left_out(survey: Survey, tables: list[pl.DataFrame], look: Look) -> pl.DataFrame:
     columns = ["file", "member", "slice_key", "frame", "instance_number", "reason", "remedy"]
-    rows = pl.concat(
-        [table.select(columns) for table in tables if len(table)] or [survey.facts.select(columns).clear()]
-    )
+    if not any(map(len, tables)):
+        kinds = dict(survey.facts.schema) | dict.fromkeys(("series_uid", "instance_uid"), pl.String())
+        return pl.DataFrame(
+            schema={name: kinds["instance_number" if name == "image_number" else name] for name in LEFT_OUT}
+        )
+    rows = pl.concat([table.select(columns) for table in tables if len(table)])
     return _named(survey, rows, look).select(LEFT_OUT)

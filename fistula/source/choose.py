@@ -123,8 +123,9 @@ def _readable(
         # What the rules would have left out anyway stops nobody.
         matters = refused.filter(~(pl.col("modality").is_not_null() & keep.reasons(refused).is_not_null()))
     refuse_files(survey, matters, key="unreadable", policy=policies.unreadable, rule="every image must be readable")
-    of = {name: files.filter(pl.col("outcome") == name) for name in ("image", "skipped", "refused")}
-    readable = files.filter(pl.col("outcome") != "refused")
+    parts = files.partition_by("outcome", maintain_order=True, as_dict=True)
+    of = {name: parts.get((name,), files.clear()) for name in ("image", "skipped", "refused")}
+    readable = files.filter(pl.col("outcome") != "refused") if len(of["refused"]) else files
     flow.add("readable", readable, unit="files", excluded=Counter(of["refused"]["reason"]))
     flow.add("image", of["image"], unit="files", excluded=Counter(of["skipped"]["reason"]))
     images = facts.filter(pl.col("outcome") == "image")

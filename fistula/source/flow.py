@@ -34,7 +34,7 @@ class Flow:
         counts = {why: count for why, count in (excluded or {}).items() if count}
         ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
         self.steps.append({"stage": stage, "unit": unit, "count": len(rows), "excluded": ordered})
-        self.remaining.append(rows.select("file", "member", "patient_key").unique())
+        self.remaining.append(pl.DataFrame([rows[name] for name in ("file", "member", "patient_key")]))
 
     def count_patients(self, labelled: pl.DataFrame, classes: Sequence[str]) -> None:
         """Say for each step how many patients of each class remain; a patient's is the highest of the slices.
@@ -47,8 +47,10 @@ class Flow:
         # A step knows patients as the headers do, which is not always as the labels do.
         known = labelled.select("file", "member", whose="patient_key").unique(["file", "member"])
         for step, rows in zip(self.steps, self.remaining, strict=True):
-            whose = rows.join(known, on=["file", "member"], how="left").select(
-                patient_key=pl.coalesce("whose", "patient_key")
+            whose = (
+                rows.unique()
+                .join(known, on=["file", "member"], how="left")
+                .select(patient_key=pl.coalesce("whose", "patient_key"))
             )
             labels = whose.drop_nulls().unique().join(of, on="patient_key", how="left")["label"]
             counts = Counter(NO_CLASS if label is None else classes[label] for label in labels)

@@ -42,6 +42,8 @@ def apart(images: pl.DataFrame) -> tuple[pl.DataFrame, int]:
 
     For new images, of which no table says who they are, and of which a cohort's rule can refuse none.
     """
+    if len(images) == 1:
+        return images, 0  # nothing contradicts it
     told = images.filter(pl.col("is_named")).with_columns(said_patient=pl.lit(None, pl.String()))
     shared = suspected(told).filter(pl.any_horizontal(SURE))["patient_key"].to_list()
     is_shared = pl.col("patient_key").is_in(shared)

@@ -107,6 +107,8 @@ def plane_notes(facts: pl.DataFrame) -> dict[str, int]:
 
 def _joined(facts: pl.DataFrame) -> pl.DataFrame:
     """Give series of one slice each that are alike the key of the one whose slice comes first."""
+    if list(Counter(facts["series_key"]).values()).count(1) < 2:
+        return facts
     is_single = pl.len().over("series_key") == 1
     is_named = pl.col("series_alike").fill_null("") != ""
     single = facts.select("series_key", "series_alike", "position_mm", "instance_number").filter(

@@ -60,7 +60,7 @@ def recognised(table: pl.DataFrame, patients: dict[str, str], known: dict[str, s
         known: As `known_patients` gives them.
     """
     found: dict[str, str] = {}
-    for names in table.select(NAMES).unique().iter_rows():
+    for names in set(zip(*(table[name].to_list() for name in NAMES), strict=True)):
         parts = [known[patients[name]] for name in names if patients.get(name) in known]
         if parts:
             found[names[0]] = min([*parts, found.get(names[0], parts[0])], key=PARTS.index)
