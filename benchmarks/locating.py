@@ -3,7 +3,8 @@
     python benchmarks/locating.py [--slices 256] [--size 128] [--rounds 3] [--architecture efficientnet_lite0]
 
 Both train through the whole stack, with validation, on the same slices, half of which have an opening and all a canal.
-Ends with 1 if an epoch of `locate` takes more than 1.35 times as long.
+Processor time, so that other programs count for little. Ends with 1 if an epoch of `locate` takes more than 1.35 times
+as long.
 """
 
 import argparse
@@ -46,7 +47,7 @@ def write_spots(folder: Path, *, slices: int, size: int) -> None:
 
 
 def epochs_of(cohort: Path, run: Path, *overrides: str, epochs: int) -> list[float]:
-    """Seconds of each epoch of a training through the whole stack, but for the first."""
+    """Processor seconds of each epoch of a training through the whole stack, but for the first."""
     from pytorch_lightning.callbacks import Callback
     from training import build_experiment
 
@@ -58,10 +59,10 @@ def epochs_of(cohort: Path, run: Path, *overrides: str, epochs: int) -> list[flo
     class Clock(Callback):
         # Lightning validates an epoch before it begins the next.
         def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-            turns.append(time.perf_counter())
+            turns.append(time.process_time())
 
         def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-            turns.append(time.perf_counter())
+            turns.append(time.process_time())
 
     experiment.trainer.callbacks.insert(0, Clock())
     experiment.trainer.fit(experiment.classifier, experiment.data)
