@@ -97,7 +97,7 @@ def test_a_reader_study_is_planned_from_the_readers_of_a_pilots_report(fistula_h
     needed = {int(readers): cases for readers, cases in record["patients"].items() if cases}
     assert needed[20] <= needed[10]
     assert f"10 readers: {needed[10]} patients" in shown
-    assert "A difference of AUROC of 0.080 (alone less with AI) is detected with a power of 80%" in shown
+    assert "A difference of AUROC of 0.080 (alone minus with AI) is detected with a power of 80%" in shown
     assert "optimistic" not in shown
 
 
