@@ -4,6 +4,9 @@ Run with `python benchmarks/outside.py`. Five networks, one a fold: within the s
 fold, outside all of them score every patient. A network's scores are a patient's part that all networks see, a part of
 its own, and for slices a part of the slice; each network has a scale of its own. The truth is that of these networks in
 patients without end, by the binormal formula.
+
+`--recalibration` instead looks at what k patients would change: its truth is the mean over other draws of k patients,
+judged on many more; it takes minutes.
 """
 
 import argparse
@@ -11,10 +14,12 @@ from itertools import product
 from math import sqrt
 
 import numpy as np
-from scipy.special import expit, ndtr, ndtri
+from scipy.special import expit, logit, ndtr, ndtri
 
 from fistula.evidence.design.subgroups import subgroup_aurocs
 from fistula.evidence.independent import independent_difference
+from fistula.evidence.probability import recalibration
+from fistula.evidence.probability.calibration import brier_score, fit_platt
 from fistula.evidence.standard import METRICS, standard_metrics
 
 NETWORKS = 5
@@ -25,6 +30,8 @@ SLICES = (1, 8)  # at most, of a patient
 SEEN_BY_ALL = 0.6  # share of a score's variance
 OF_SLICE = 0.5  # share of the patient's part that differs from slice to slice
 CUT = 0.4  # operating point on the scale of the noise, above the negatives' mean
+LINES = {"calibrated": (0.0, 1.0), "too high": (1.5, 1.0), "too extreme": (0.0, 2.5)}  # of the logits told
+DRAWN = (20, 50)  # patients to recalibrate on
 
 
 def scores(random, area, patients, prevalence, most, owners):
@@ -60,12 +67,58 @@ def truths(area):
     return {"auroc": area, "sensitivity": found, "specificity": missed, "balanced_accuracy": (found + missed) / 2}
 
 
+def probabilities(random, patients, line):
+    """Labels, and probabilities that a line on the logit scale has moved away from theirs."""
+    true = random.normal(-0.8, 1.3, patients)
+    return random.random(patients) < expit(true), expit(line[1] * true + line[0])
+
+
+def change_of_few(random, patients, line, rows):
+    """Change of the Brier score in all others by level, and by level and slope, with one draw of a few patients."""
+    labels, told = probabilities(random, patients, line)
+    levelled = expit(logit(rows[1]) + recalibration.move_level(labels, told))
+    lined = fit_platt(labels, told).apply(rows[1]) if 0 < labels.sum() < patients else levelled
+    return [brier_score(rows[0], one) - brier_score(*rows) for one in (levelled, lined)]
+
+
+def recalibrate(repetitions: int, seed: int) -> None:
+    """Print coverage of the intervals of what recalibration changes."""
+    recalibration.SIZES = DRAWN
+    print(
+        "coverage of 95% intervals of the change of the Brier score, and half their width over 1.96 standard deviations"
+    )
+    for (name, line), patients in product(LINES.items(), (60, 150)):
+        random = np.random.default_rng((seed, patients))
+        rows = probabilities(random, 20_000, line)
+        sizes = [size for size in DRAWN if 2 * size <= patients]
+        truths = {
+            size: np.mean([change_of_few(random, size, line, rows) for _ in range(600)], axis=0) for size in sizes
+        }
+        found = [
+            recalibration.recalibrations(*probabilities(random, patients, line), np.arange(patients))
+            for _ in range(repetitions)
+        ]
+        for place, size in enumerate(sizes):
+            for way, kind in enumerate(("intercept_change", "line_change")):
+                truth = truths[size][way]
+                estimates = [getattr(one[place], kind) for one in found if one]
+                holds = np.mean([one.low <= truth <= one.high for one in estimates])
+                wide = np.mean([one.high - one.low for one in estimates]) / 2 / 1.96
+                spread = np.std([one.value for one in estimates])
+                print(f"{name}, {patients} patients, {size} drawn, {kind}: {holds:.1%}, {wide / spread:.2f}, mean "
+                      f"{np.mean([one.value for one in estimates]):+.4f}, truth {truth:+.4f}", flush=True)  # fmt: skip
+
+
 def main() -> None:
     """Print mean and lowest coverage over the grid."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--repetitions", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--recalibration", action="store_true")
     options = parser.parse_args()
+    if options.recalibration:
+        recalibrate(options.repetitions, options.seed)
+        return
     kinds = [*(f"{metric}, internal less external" for metric in METRICS), "AUROC of a site"]
     covered = {kind: [] for kind in kinds}
     for number, (areas, counts, prevalences, most) in enumerate(product(AREAS, PATIENTS, PREVALENCES, SLICES)):

@@ -1,6 +1,7 @@
 """The user's mistake behind an error of a library: one line that says where."""
 
 import errno
+import os
 import re
 import traceback
 from collections.abc import Sequence
@@ -32,6 +33,15 @@ UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")  # what Hydra says of 
 REFUSED = re.compile(r"Error merging override (?P<key>[^=]+)=(?P<value>.*)")  # one that Hydra declares the kind of
 # What a disk answers that is full or closed to the user.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+OS_ERROR = re.compile(r"\(os error (\d+)\)")  # Polars, safetensors
+
+
+def _system_error(error: BaseException) -> int:
+    """The operating system's number of an error; 0 if it has none. Libraries in Rust have it in their text alone."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = OS_ERROR.search(str(error))
+    return int(found[1]) if found else 0
 
 
 def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], folder: Path) -> FistulaError | None:
@@ -53,9 +63,10 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
         if isinstance(cause, ImportError) and (missing := _missing_extra(cause)):
             remedy = f"pip install 'fistula[{EXTRAS[missing]}]'"
             return ConfigError(f"fistula {command}", f"needs {missing}, which is not installed", remedy=remedy)
-        if isinstance(cause, OSError) and cause.errno in DISK:
+        if (number := _system_error(cause)) in DISK:
             remedy = "Free some space, or name a place that can be written to"
-            return DataError(cause.filename or "disk", f"cannot be written ({cause.strerror})", remedy=remedy)
+            where = getattr(cause, "filename", None) or "disk"
+            return DataError(where, f"cannot be written ({os.strerror(number)})", remedy=remedy)
         cause = cause.__cause__
     remedy = f"`fistula {command} --help` lists the keys and groups"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:

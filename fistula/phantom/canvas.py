@@ -112,6 +112,14 @@ class Canvas:
         part[inside] = tissue
 
 
+def stacked(parts: Sequence[Canvas]) -> Canvas:
+    """Planes with the same columns, one below the other, as one."""
+    rows, x, y, grain, labels = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "x", "y", "grain", "labels")
+    )
+    return Canvas(parts[0].columns, rows, x, y, grain, labels)
+
+
 def smooth_step(value: float, low: float, high: float) -> float:
     """0 up to `low`, 1 from `high`, smooth between (cubic); falls instead where `low` > `high`."""
     t = min(max((value - low) / (high - low), 0.0), 1.0)

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from math import cos
 from pathlib import Path
 
 import numpy as np
@@ -157,9 +158,10 @@ def _write_patient(folder: Path, person: Person, size: Size, design: Design, see
         tesla=site.tesla,
         pixel_mm=scan.pixel_mm,
         thickness_mm=site.thickness_mm,
-        spacing_mm=size.step_mm,
+        spacing_mm=size.step_mm * cos(scan.tilt_radians),
         slope=float(rng.uniform(0.7, 2.4)),
         scale_slope=float(rng.uniform(0.004, 0.012)),
+        tilt_degrees=site.tilt_degrees,
         contrast_agent=str(rng.choice(["", "Gadolinium"])),
     )
     gain, table = rng.uniform(1500, 2400), rng.uniform(-110, -60)
@@ -171,13 +173,12 @@ def _write_patient(folder: Path, person: Person, size: Size, design: Design, see
     rows = []
     for number, level, image in zip(numbers, levels, images, strict=True):
         stored = np.clip(np.rint(image.pixels * gain), 0, LARGEST_STORED).astype(np.uint16)
-        corner = [centre - (site.fov_mm - scan.pixel_mm) / 2 for centre in scan.centre]
         top = float(np.percentile(stored, 99.5)) * series.slope
         uid = write_mr_slice(
             home / f"IM_{number:04d}.dcm",
             stored,
             series,
-            origin=(corner[0], corner[1], table + level),
+            origin=scan.origin(level, table),
             instance_number=int(number),
             window=(top * 0.45, top * 0.9),
             seed=seed,

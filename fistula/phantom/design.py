@@ -19,6 +19,7 @@ RANGES = {
     "shading": (0, 2),
     "gamma": (0.1, 10),
     "masked_air": (0, 1),
+    "tilt_degrees": (-45, 45),
 }
 
 
@@ -40,6 +41,7 @@ class Site:
         shading: Strength of the bias field: half of the range of its logarithm.
         gamma: Exponent of the signal: below 1 flattens contrast, above 1 steepens it.
         masked_air: Probability that air is exactly zero.
+        tilt_degrees: Of the slices about the left-right axis; above 0 the back of a slice lies higher than its front.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Site:
     shading: float
     gamma: float
     masked_air: float
+    tilt_degrees: float
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():

@@ -140,15 +140,19 @@ def draw_patient(rng: np.random.Generator, person: Person, design: Design, *, st
     )
 
 
-def opening_centre(canvas: Canvas, patient: Patient, level: float) -> tuple[float, float] | None:
+def opening_centre(canvas: Canvas, patient: Patient, level: float, slant: float = 0.0) -> tuple[float, float] | None:
     """Row and column (fractional indices of the canvas) of the middle of the breach within sphincter and mucosa.
 
-    None where the plane shows no breach.
+    None where the plane shows no breach. A plane that rises by `slant` for each mm to posterior meets it at another
+    level than the canal's axis.
     """
-    if patient.tract is None or patient.tract.opening is None or not patient.tract.opening.is_open(level):
+    if patient.tract is None or patient.tract.opening is None:
         return None
     opening = patient.tract.opening
     angle = opening.angle(level)
+    level -= slant * float(patient.canal.radii(angle, level)[1] * np.cos(angle))
+    if not opening.is_open(level):
+        return None
     _, mucosa, internal, _, _ = (float(radius) for radius in patient.canal.radii(angle, level))
     box = canvas.box(0, 0, internal)
     radius = np.hypot(canvas.x[box], canvas.y[box])
@@ -156,6 +160,8 @@ def opening_centre(canvas: Canvas, patient: Patient, level: float) -> tuple[floa
     across = np.abs(radius * np.sin(off))
     near = (np.cos(off) > 0) & (across <= opening.half_width(level)) & (radius <= internal) & (radius >= mucosa - 1)
     rows, columns = np.nonzero(near & np.isin(canvas.labels[box], OPEN_TISSUES))
+    if not len(rows):
+        return None
     return float(rows.mean()) + box[0].start, float(columns.mean()) + box[1].start
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil, cos, radians, sin, tan
 
 import numpy as np
 from scipy import ndimage
 
+from fistula.phantom.canvas import stacked
 from fistula.phantom.design import Design, Site
 from fistula.phantom.patient import Patient, canal_centre, opening_centre
 from fistula.phantom.texture import Field, draw_field
@@ -39,11 +41,33 @@ class Acquisition:
         """Side of a pixel."""
         return self.site.fov_mm / self.site.matrix
 
-    def grid(self, supersampling: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and columns in mm from the canal's axis, `supersampling` points a pixel along each side."""
+    @property
+    def tilt_radians(self) -> float:
+        """Of the slices about the left-right axis."""
+        return radians(self.site.tilt_degrees)
+
+    def grid(self, supersampling: int, level: float) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns in mm from the canal's axis, in the plane, `supersampling` points a pixel along each side.
+
+        Tilted slices lie one behind the other along their normal, and so move forwards with the level.
+        """
         count = self.site.matrix * supersampling
         line = ((np.arange(count) + 0.5) / count - 0.5) * self.site.fov_mm
-        return line + self.centre[1], line + self.centre[0]
+        return line + self.centre[1] - level * sin(self.tilt_radians), line + self.centre[0]
+
+    def bands(self, rows: np.ndarray, level: float) -> list[tuple[np.ndarray, float]]:
+        """The rows in parts of a millimetre of height at most: mm behind the axis, and the level of each part."""
+        rise = sin(self.tilt_radians)
+        number = min(max(1, ceil(abs(rise) * float(np.ptp(rows)))), len(rows) // 2)
+        return [
+            (part * cos(self.tilt_radians), level + rise * float(part.mean())) for part in np.array_split(rows, number)
+        ]
+
+    def origin(self, level: float, table: float) -> tuple[float, float, float]:
+        """Patient coordinates of the first pixel's centre, the table at `table`, mm: left, posterior, head."""
+        across, down = (centre - (self.site.fov_mm - self.pixel_mm) / 2 for centre in self.centre)
+        down -= level * sin(self.tilt_radians)
+        return across, down * cos(self.tilt_radians), table + level + down * sin(self.tilt_radians)
 
 
 @dataclass(frozen=True)
@@ -108,11 +132,12 @@ def render_series(
 
 def _expose(patient: Patient, scan: Acquisition, level: float, supersampling: int) -> Image:
     """Signal of a plane, without shading and noise; partial volume by the mean over each pixel's points."""
-    rows, columns = scan.grid(supersampling)
-    canvas = patient.plane(level, rows, columns)
-    signal = _signal(patient, scan, canvas.labels, level, rows, columns)
+    rows, columns = scan.grid(supersampling, level)
+    bands = [(patient.plane(height, part, columns), height) for part, height in scan.bands(rows, level)]
+    signal = np.concatenate([_signal(patient, scan, one.labels, height, one.rows, columns) for one, height in bands])
+    canvas = stacked([one for one, _ in bands])
     body = _bin((canvas.labels != Tissue.AIR).astype(np.float32), supersampling)
-    opening = opening_centre(canvas, patient, level)
+    opening = opening_centre(canvas, patient, level, slant=tan(scan.tilt_radians))
     opening = opening and _coarse(opening, supersampling)
     return Image(_bin(signal, supersampling), body, opening, _coarse(canal_centre(canvas), supersampling))
 
@@ -162,7 +187,7 @@ def _signal(
 
 def _bias(scan: Acquisition, level: float) -> np.ndarray:
     """Multiplicative shading ``(H, W)``: smooth, a few tens of per cent over the field of view."""
-    rows, columns = scan.grid(1)
+    rows, columns = scan.grid(1, level)
     y, x = np.meshgrid((rows - rows.mean()) / 125, (columns - columns.mean()) / 125, indexing="ij")
     tilt = scan.tilt[0] * x + scan.tilt[1] * y + scan.tilt[2] * (x * x + y * y - 0.7)
     return np.exp(scan.site.shading * (scan.shading.at(rows, columns, level) + 2 * tilt)).astype(np.float32)

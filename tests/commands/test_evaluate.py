@@ -1,5 +1,12 @@
 import json
+import os
+import resource
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -22,10 +29,6 @@ from ..conftest import PHANTOM
 @pytest.fixture(scope="module")
 def other(made, tmp_path_factory):
     """A cohort of other patients, read as the study's own."""
-    import os
-    import sys
-    from pathlib import Path
-
     folder = tmp_path_factory.mktemp("other")
     before, argv, there = os.environ.get("FISTULA_PSEUDONYM_KEY_FILE"), sys.argv, Path.cwd()
     os.environ["FISTULA_PSEUDONYM_KEY_FILE"] = str(made / "key")
@@ -143,6 +146,42 @@ def test_copies_under_other_names_are_found(made, other, tmp_path):
     assert found.checks["patient"]["shared"] == found.checks["pixels"]["shared"] == 0
     assert found.checks["near_duplicate"]["shared"] > 0.8 * len(own.manifest)
     assert meet(own, read_cohort(other), distance=72, correlation=0.92).patients == {}
+
+
+@pytest.mark.parametrize("size", [100, 3000, 9000], ids=["the first file", "the patients", "the record"])
+def test_a_full_disk_is_one_line_and_lists_nothing(fistula_here, own_study, other, size):
+    before = {path: path.stat().st_mtime_ns for path in own_study.rglob("*")}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        code, _, error = fistula_here("evaluate", f"run={own_study}", f"cohort={other}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (code, error.count("\n")) == (2, 1), error
+    assert "cannot be written (File too large). Free some space" in error
+    after = {path: path.stat().st_mtime_ns for path in own_study.rglob("*")}
+    assert after.keys() - before.keys() <= {own_study / "external"}
+    assert all(after[path] == when for path, when in before.items() if path.is_file())
+
+
+@pytest.mark.slow
+def test_an_evaluation_that_is_killed_lists_nothing_and_is_made_anew(fistula_here, own_study, other):
+    report = ("report", f"study={own_study}", "resamples=50", "maps=none")
+    assert fistula_here(*report)[0] == 0
+    command = [sys.executable, "-m", "fistula.cli", "evaluate", f"run={own_study}", f"cohort={other}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    folder = own_study / "external"
+    while not list(folder.glob(".hospital.*.partial/predictions.parquet")):
+        assert process.poll() is None, "it ended before it was killed"
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert [path.name[0] for path in folder.iterdir()] == ["."]
+    assert fistula_here("report", f"study={own_study}", "verify=true")[0] == 0
+    assert read_externals(read_study(own_study)) == []
+    assert fistula_here("evaluate", f"run={own_study}", f"cohort={other}")[0] == 0
+    (external,) = read_externals(read_study(own_study))
+    assert external.name == "hospital"
 
 
 @pytest.mark.parametrize(

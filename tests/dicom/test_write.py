@@ -20,6 +20,7 @@ SERIES = Series(
     spacing_mm=1.0,
     slope=1.7321,
     scale_slope=0.0074693,
+    tilt_degrees=0.0,
     contrast_agent="",
 )
 STORED = np.arange(32 * 24, dtype=np.uint16).reshape(32, 24) * 5

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -73,9 +74,27 @@ def test_settings_that_do_not_go_with_a_reader_study_are_one_line(fistula_here, 
     assert error.count("\n") == 1
 
 
+def wait_until_the_washout_is_over(page):
+    """A second session, six weeks after the first, that the same browser saw today: it is closed, and opens in time."""
+    today = datetime.now(UTC).date()
+    assert page.input_value("#ended") == page.evaluate("today()")  # what this browser knows
+    assert page.is_disabled("#begin")
+    assert page.evaluate("turn") is None
+    for days, opens in ((200, False), (0, False)):  # an earlier date than the known one is put right
+        page.fill("#ended", (today - timedelta(days=days)).isoformat())
+        assert page.is_enabled("#begin") == opens
+    page.evaluate("localStorage.removeItem(sessionKey(facts, 1, facts.reader))")
+    for days, opens in ((41, False), (43, True)):
+        page.fill("#ended", (today - timedelta(days=days)).isoformat())
+        assert page.is_enabled("#begin") == opens
+        assert ("Session 2 opens on 20" in page.inner_text("#start .soft")) != opens
+
+
 def read(page, path, wanted):
     """Give each patient of a page a score, and every second one a place; export."""
     page.goto(path.as_uri())
+    if "session-2" in path.name:
+        wait_until_the_washout_is_over(page)
     page.click("#begin")
     for number in range(page.evaluate("state.turns.length")):
         for _ in range(200):

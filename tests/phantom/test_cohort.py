@@ -149,3 +149,31 @@ def test_nothing_is_left_when_writing_fails(tmp_path, make_design):
 def test_a_size_that_cannot_be_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         replace(SIZE, **changes)
+
+
+def in_the_patient(row, image):
+    """Patient coordinates of the canal's center in an image, mm."""
+    right, down = np.reshape(image.ImageOrientationPatient, (2, 3)).astype(float)
+    place = np.array(image.ImagePositionPatient, float) + row["canal_col"] * image.PixelSpacing[1] * right
+    return place + row["canal_row"] * image.PixelSpacing[0] * down
+
+
+def test_tilted_slices_lie_along_their_normal_and_show_the_canal_where_it_is(written, make_design, tmp_path):
+    design = make_design()
+    tilted = replace(design, sites=[replace(site, tilt_degrees=12.0) for site in design.sites])
+    table = write_cohort(tmp_path / "tilted", SIZE, tilted, seed=0, workers=1)
+    folders = {uid: number for number, uid in enumerate(written[1]["sop_instance_uid"])}
+    canals, corners = {}, []
+    for out, rows in ((written[0], written[1]), (tmp_path / "tilted", table)):
+        for path in sorted(out.glob("SYN0-0001/*.dcm")):
+            image = pydicom.dcmread(path)
+            row = rows.row(folders[image.SOPInstanceUID], named=True)
+            canals.setdefault(path.name, []).append(in_the_patient(row, image))
+            if out != written[0]:
+                corners.append(np.array(image.ImagePositionPatient, float))
+    normal = np.array([0.0, -np.sin(np.radians(12)), np.cos(np.radians(12))])
+    steps = np.diff(sorted(corners, key=lambda corner: corner @ normal), axis=0)
+    assert np.abs(steps - (steps @ normal)[:, None] * normal).max() < 1e-3
+    assert (steps @ normal).min() == pytest.approx(np.cos(np.radians(12)), abs=1e-3)
+    for plain, slanted in canals.values():
+        assert np.abs(plain - slanted)[:2].max() < 1.0  # mm: the canal bends a little with the height

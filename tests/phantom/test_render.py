@@ -67,7 +67,7 @@ def test_tissues_are_as_bright_as_the_reviews_order_them(make_patient, scan):
     patient = replace(patient, canal=replace(patient.canal, gas=0.0))
     site = replace(scan().site, noise=0.0, shading=0.0, gamma=1.0)
     image = rendered(patient, scan(site=site), [17.0])[0].pixels
-    rows, columns = scan().grid(1)
+    rows, columns = scan().grid(1, 20.0)
     x, y = np.meshgrid(columns, rows)
     radius, angle = np.hypot(x, y), np.arctan2(x, -y)
     _, mucosa, internal, plane, external = patient.canal.radii(angle, 17.0)
@@ -93,7 +93,7 @@ def test_the_opening_is_brighter_than_the_sphincter(make_patient, scan, number):
     level = patient.levels(STEP_MM)[0][4]
     image = rendered(patient, scan(site=site), [level], supersampling=2)[0]
     row, column = (round(value) for value in image.opening)
-    rows, columns = scan().grid(1)
+    rows, columns = scan().grid(1, 20.0)
     x, y = np.meshgrid(columns, rows)
     _, mucosa, internal, _, _ = patient.canal.radii(np.arctan2(x, -y), level)
     ring = np.abs(np.hypot(x, y) - (mucosa + internal) / 2) < 0.5

@@ -3,6 +3,7 @@
 import datetime
 import uuid
 from dataclasses import dataclass
+from math import cos, radians, sin
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ class Series:
         spacing_mm: Between slices.
         slope: Rescale slope: displayed value = slope * stored value.
         scale_slope: Philips' own: floating point value = stored value / scale slope.
+        tilt_degrees: Of the slices about the left-right axis; above 0 their posterior rows lie higher.
         contrast_agent: Text of Contrast/Bolus Agent; may be empty, as it often is.
     """
 
@@ -46,6 +48,7 @@ class Series:
     spacing_mm: float
     slope: float
     scale_slope: float
+    tilt_degrees: float
     contrast_agent: str
 
 
@@ -164,7 +167,8 @@ def _add_image(
     window: tuple[float, float],
 ) -> None:
     """Plane, pixels, rescaling and the slice's own window."""
-    image.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
+    tilt = radians(series.tilt_degrees)
+    image.ImageOrientationPatient = ["1", "0", "0", "0", f"{cos(tilt):g}", f"{sin(tilt):g}"]
     image.ImagePositionPatient = [f"{value:.4f}" for value in origin]
     image.SliceLocation = f"{origin[2]:.4f}"
     image.PixelSpacing = [f"{series.pixel_mm:.6f}"] * 2

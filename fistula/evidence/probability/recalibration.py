@@ -5,13 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
-from scipy.special import expit, logit
+from scipy.special import expit, logit, stdtrit
 
-from fistula.evidence.inputs import Bools, Floats, check_labels, check_probabilities, patient_codes
-from fistula.evidence.probability.calibration import brier_score, fit_platt
+from fistula.evidence.estimate import Estimate, name_method, without_interval
+from fistula.evidence.inputs import Bools, Codes, Floats, check_labels, check_probabilities, patient_codes
+from fistula.evidence.probability.calibration import fit_platt
 
 SIZES = (10, 20, 50, 100, 200)
 REPEATS = 100
+LEVEL = 0.95
+LEAST = 4  # patients of a class
 _CLIP = 1e-6  # keeps a saturated score's logit finite
 
 
@@ -28,6 +31,9 @@ class Recalibrated:
         gap_before: Mean over the draws of the distance of the mean probability from the observed share.
         gap_intercept: The same after the level was moved.
         gap_line: The same after both were fitted.
+        intercept_change: Brier score after the level was moved less that before, in patients to come, with its interval
+            over who was drawn and who was judged; below 0 is better.
+        line_change: The same after both were fitted.
     """
 
     patients: int
@@ -38,12 +44,17 @@ class Recalibrated:
     gap_before: float
     gap_intercept: float
     gap_line: float
+    intercept_change: Estimate
+    line_change: Estimate
 
 
 def recalibrations(
     labels: ArrayLike, probabilities: ArrayLike, patients: ArrayLike, *, repeats: int = REPEATS, seed: int = 0
 ) -> list[Recalibrated]:
-    """Recalibrate on k patients drawn by class, and judge on the others, for each k of `SIZES` that leaves as many.
+    """Recalibrate on k patients drawn by lot, and judge on the others, for each k of `SIZES` that leaves as many.
+
+    As with patients to come, the drawn may be of one class more than the others are: drawn by class, they would have
+    the others' share to the patient, and moving the level would seem to mend what it cannot.
 
     Ranking does not change: the AUROC stays what it is.
 
@@ -55,28 +66,32 @@ def recalibrations(
         seed: Of the draws.
 
     Returns:
-        Empty where a class has too few patients to be drawn and judged.
+        Empty where a class has fewer than `LEAST` patients.
 
     Raises:
         ValueError: If a label is not 0 or 1, a probability not in [0, 1], or the lengths differ.
 
     Source:
-        Janssen et al. (2008), J Clin Epidemiol 61(1), 76-86, on updating the intercept, or intercept and slope; draws
-        by class so that both can be fitted.
+        Janssen et al. (2008), J Clin Epidemiol 61(1), 76-86, on updating the intercept, or intercept and slope. Of
+        the intervals: `_change`.
     """
     truth = check_labels(labels)
     values = check_probabilities(probabilities, rows=len(truth))
     keys, codes = patient_codes(patients, rows=len(truth))
     of_patient = np.bincount(codes, weights=truth, minlength=len(keys)) > 0
+    if min(of_patient.sum(), (~of_patient).sum()) < LEAST:
+        return []
     found = []
-    for size in SIZES:
-        positives = min(max(2, round(size * of_patient.mean())), size - 2)
-        counts = {True: positives, False: size - positives}
-        if any(2 * number > (of_patient == label).sum() for label, number in counts.items()):
-            continue
+    for size in (size for size in SIZES if 2 * size <= len(keys)):
         random = np.random.default_rng((seed, size))
-        judged = [_judge(truth, values, codes, _draw(random, of_patient, counts)) for _ in range(repeats)]
-        found.append(Recalibrated(size, repeats, *np.mean(judged, axis=0).tolist()))
+        draws = _draws(random, len(keys), size, repeats)
+        losses, gaps = zip(*(_judge(truth, values, codes, chosen) for chosen in draws), strict=True)
+        squares = np.array(losses)  # draws, ways, patients
+        rows = np.bincount(codes)
+        means = squares.sum(axis=2) / (~draws @ rows)[:, None]
+        changes = [_change(squares[:, way] - squares[:, 0], draws, rows) for way in (1, 2)]
+        numbers = [*means.mean(axis=0).tolist(), *np.mean(gaps, axis=0).tolist()]
+        found.append(Recalibrated(size, repeats, *numbers, *changes))
     return found
 
 
@@ -91,22 +106,66 @@ def move_level(labels: ArrayLike, probabilities: ArrayLike) -> float:
     return float(brentq(lambda level: float(expit(scale + level).mean()) - share, -40, 40))
 
 
-def _draw(random: np.random.Generator, of_patient: Bools, counts: dict[bool, int]) -> Bools:
-    chosen = np.zeros(len(of_patient), bool)
-    for label, number in counts.items():
-        chosen[random.choice(np.flatnonzero(of_patient == label), number, replace=False)] = True
+def _draws(random: np.random.Generator, patients: int, size: int, repeats: int) -> Bools:
+    """Who is drawn ``(repeats, patients)``: each by lot, nobody again before all that fit had a turn."""
+    chosen = np.zeros((repeats, patients), bool)
+    groups, order = patients // size, np.empty(0, np.intp)
+    for number in range(repeats):
+        place = number % groups
+        order = order if place else random.permutation(patients)
+        chosen[number, order[place * size : (place + 1) * size]] = True
     return chosen
 
 
-def _judge(truth: Bools, values: Floats, codes: np.ndarray, chosen: Bools) -> list[float]:
+def _judge(truth: Bools, values: Floats, codes: Codes, chosen: Bools) -> tuple[Floats, list[float]]:
+    """Squared errors before, levelled and lined, summed by patient (0 of those drawn), and how far each mean is off."""
     fitted = chosen[codes]
     own, others, judged = truth[fitted], values[~fitted], truth[~fitted]
     levelled = expit(_logits(others) + move_level(own, values[fitted]))
-    # Rows of drawn patients may all be of one class, where patients are positive by one slice of many.
+    # Of one class alone no slope can be fitted.
     both = own.any() and not own.all()
     lined = fit_platt(own, values[fitted]).apply(others) if both else levelled
     told = (others, levelled, lined)
-    return [brier_score(judged, one) for one in told] + [abs(float(one.mean() - judged.mean())) for one in told]
+    squares = [np.bincount(codes[~fitted], (one - judged) ** 2, minlength=len(chosen)) for one in told]
+    return np.array(squares), [abs(float(one.mean() - judged.mean())) for one in told]
+
+
+def _change(differences: Floats, draws: Bools, rows: Codes) -> Estimate:
+    """Mean change over the draws, with an interval over patients.
+
+    A patient moves it twice: when judged, and when drawn to be fitted on. The second part is how the change in the
+    others differs between the draws with and without this patient, less what so few draws scatter by themselves: the
+    infinitesimal jackknife of subsampled estimators. It errs upwards where k is a large part of the patients.
+
+    Args:
+        differences: Sums over a patient's rows, ``(draws, patients)``, 0 where the patient was drawn.
+        draws: Who was drawn, likewise.
+        rows: Of each patient.
+
+    Source:
+        Wager, Hastie & Efron (2014), J Mach Learn Res 15, 1625-1651, equations 5 and 7.
+    """
+    number, size, repeats = len(rows), int(draws[0].sum()), len(draws)
+    judged = ~draws
+    sums, counts = differences.sum(axis=1), judged @ rows
+    value = float((sums / counts).mean())
+    method = name_method("infinitesimal jackknife", LEVEL)
+    with_each, times = draws.sum(axis=0), judged.sum(axis=0)
+    if not times.all():
+        return without_interval(value, method, "a patient was always drawn")
+    when_judged = (differences.sum(axis=0) / times - value * rows) / rows.sum()
+    # Of the patients other than the one looked at: who was not judged oneself counts as neither gain nor loss.
+    others = (sums[:, None] - differences) / (counts[:, None] - judged * rows)
+    inside, outside = ((others * who).sum(axis=0) / np.maximum(who.sum(axis=0), 1) for who in (draws, judged))
+    # Of very many patients some are never drawn; each would have moved it by little.
+    apart = np.where(with_each > 0, size / number * (inside - outside), 0.0)
+    apart[with_each > 0] -= apart[with_each > 0].mean()
+    of_draws = float((sums / counts).var(ddof=1)) / repeats
+    scatter = size / (1 - size / number) * of_draws
+    variance = float(((when_judged + apart) ** 2).sum()) * number / (number - 1)
+    variance = max(variance - scatter, float((when_judged**2).sum()) * number / (number - 1))
+    reach = float(stdtrit(number - 1, (1 + LEVEL) / 2)) * (variance + of_draws) ** 0.5
+    return Estimate(value, value - reach, value + reach, method)
 
 
 def _logits(values: Floats) -> Floats:

@@ -91,9 +91,26 @@ function planned(patients) {
   if (!facts.session) return "";
   const aided = patients.filter(one => one.aid).length;
   return (facts.sessions > 1 ? `Session ${facts.session} of ${facts.sessions}: ${patients.length - aided} read alone, ${aided} with AI. ` : "") +
-    (facts.session > 1 ? `Begin no sooner than ${facts.washout} weeks after the last patient of session ${facts.session - 1}. ` : "");
+    (facts.session > 1 ? `It opens ${facts.washout} weeks after the last patient of session ${facts.session - 1}. ` : "");
 }
 function either(names) { return `${names.slice(0, -1).join(", ")} or ${names.at(-1)}`; }
+// A later session opens when the washout is over: by the date that the reader gives, and none before what this browser knows.
+function askWhenEnded() {
+  const ended = $("#ended"), reader = () => $("#name").value.trim();
+  $("#washout").hidden = false; $("#washout span").textContent = `Your last patient of session ${facts.session - 1} was on`;
+  ended.required = true; ended.max = today();
+  const look = () => {
+    const known = lastReading(facts, facts.session - 1, reader());
+    if (known > ended.value) ended.value = known;
+    const opens = ended.value && opensOn(ended.value, facts.washout);
+    ended.setCustomValidity(opens > today() ? `Session ${facts.session} opens on ${opens}.` : "");
+    $("#begin").disabled = opens > today();
+    $("#start .soft").textContent = ended.validationMessage && ended.value ? ended.validationMessage : SOFT;
+  };
+  ended.addEventListener("input", look); $("#name").addEventListener("input", look);
+  look();
+}
+const SOFT = facts.served ? "Answers go to labels.csv on this machine as you give them." : "Answers stay in this browser until you export them; the same page and name go on where they stopped.";
 function start() {
   const words = isOfSlices ? "each slice" : "each patient";
   $("#asks").textContent = facts.question === "score" ? `How suspicious is ${words}?` : `What does ${words} show?`;
@@ -122,10 +139,11 @@ function start() {
   for (const text of [...steps, "Backspace undoes, ? shows all keys. Export CSV when you are done, or for a copy at any time."]) {
     const item = document.createElement("li"); item.textContent = text; $("#start ol").append(item);
   }
-  $("#start .soft").textContent = facts.served ? "Answers go to labels.csv on this machine as you give them." : "Answers stay in this browser until you export them; the same page and name go on where they stopped.";
+  $("#start .soft").textContent = SOFT;
   let known = facts.reader;
   try { known = known || localStorage.getItem("fistula-label:reader") || ""; } catch { /* a browser that keeps nothing */ }
   $("#name").value = known; $("#name").readOnly = Boolean(facts.reader);
+  if (facts.session > 1 && facts.washout > 0) askWhenEnded();
   $("#start form").addEventListener("submit", () => begin($("#name").value.trim()));
   $("#start").addEventListener("cancel", event => event.preventDefault());
   $("#start").showModal();

@@ -21,6 +21,7 @@ class State {
     const date = today();
     for (const [key, change] of changes) turn.record.answers[key] = { ...this.answer(turn, key), ...change, date };
     this.save(turn);
+    if (this.facts.session) keepLastReading(this.facts, this.reader, date);
   }
   undo() {
     const last = this.history.pop();
@@ -44,4 +45,18 @@ class State {
 function today() {
   const now = new Date(), two = number => String(number).padStart(2, "0");
   return `${now.getFullYear()}-${two(now.getMonth() + 1)}-${two(now.getDate())}`;
+}
+// When a reader last read in a session of a reader study, as far as this browser knows; "" where it does not.
+const sessionKey = (facts, session, reader) => ["fistula-label", "session", session, facts.seed, reader].join(":");
+function keepLastReading(facts, reader, date) {
+  try { localStorage.setItem(sessionKey(facts, facts.session, reader), date); } catch { /* a browser that keeps nothing */ }
+}
+function lastReading(facts, session, reader) {
+  try { return localStorage.getItem(sessionKey(facts, session, reader)) || ""; } catch { return ""; }
+}
+// The day on which so many weeks have passed.
+function opensOn(date, weeks) {
+  const day = new Date(date + "T12:00:00Z");
+  day.setUTCDate(day.getUTCDate() + Math.ceil(weeks * 7));
+  return day.toISOString().slice(0, 10);
 }

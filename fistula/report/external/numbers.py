@@ -31,9 +31,10 @@ def outside_numbers(found: Iterable[Outside]) -> Iterator[tuple[str, dict[str, A
             for group in factor.groups:
                 yield f"{place} / {factor.factor} {group.name} / auroc", as_json(group.auroc, source)
         for step in one.recalibrated:
-            for kind, value in asdict(step).items():
+            for kind, value in vars(step).items():
+                told = as_json(value, source) if isinstance(value, Estimate) else plain(value, source)
                 if kind not in ("patients", "repeats"):
-                    yield f"{place} / recalibrated on {step.patients} / {kind}", plain(value, source)
+                    yield f"{place} / recalibrated on {step.patients} / {kind}", told
         yield f"{place} / abstained", plain(one.abstained[0], source)
 
 
