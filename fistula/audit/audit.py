@@ -12,7 +12,7 @@ from fistula.audit.findings import IDENTITIES, Finding, find_contradictions, fin
 from fistula.audit.likeness import BITS
 from fistula.audit.near_duplicates import Search, find_near_duplicates
 from fistula.cohort.look.confounding import auroc_alone, find_confounding
-from fistula.cohort.manifest import Cohort
+from fistula.cohort.manifest import Cohort, lacking
 from fistula.cohort.split_table import split_fingerprint
 from fistula.errors import ConfigError, DataError
 
@@ -89,7 +89,7 @@ class Audit:
             },
             findings=sorted(findings, key=lambda finding: not finding.is_leak),
             confounding=find_confounding(cohort.labelled, level=self.confounding_level),
-            alone=auroc_alone(cohort.manifest),
+            alone=auroc_alone(lacking(cohort.manifest, cohort.sequences)),
             by_construction=BY_CONSTRUCTION,
             unused_acceptances=sorted(set(reasons) - {finding.id for finding in findings}),
         )

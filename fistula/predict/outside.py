@@ -93,7 +93,7 @@ def score_cohort(predictor: Predictor, cohort: Cohort, patients: Sequence[str]) 
         DataError: If the runs look at neighbours, and a slice has no position.
     """
     runs = predictor.runs
-    table = cohort.manifest.with_row_index("row").cast({"row": pl.Int64}).with_columns(turn=turn_in_stack())
+    table = cohort.grid.with_columns(turn=turn_in_stack())
     table = table.filter(pl.col("patient_key").is_in(patients))
     number, grades = len(cohort.classes), runs[0].has_grades
     table = with_labels_of_bags(table, runs[0].unit, num_classes=number, are_grades=grades)

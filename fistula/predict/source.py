@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fistula.cohort.select import on_grid
 from fistula.dicom.container import Part
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
@@ -100,7 +101,7 @@ def reader_of(record: dict[str, Any], *, where: object, limits: Limits) -> Reade
         raise DataError(where, f"does not say how its images were read: it lacks {', '.join(missing)}")
     keep = call_known(record["keep"], KNOWN, where=f"{where}: keep")
     intensity = call_known(record["intensity"], KNOWN, where=f"{where}: intensity")
-    look = Look(read_pseudonyms(create=True), keep.description, limits.max_object_mb, limits.seconds)
+    look = Look(read_pseudonyms(create=True), keep.description, limits.max_object_mb, limits.seconds, keep.described)
     grid = Grid(record["size"], record["spacing_mm"], record["fit"])
     kind = record["source_kind"]
     patient = PatientRule(record["patient"])
@@ -120,7 +121,8 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
     survey = survey_source(source, plan.look, workers, kind=plan.kind)
     policies = Policies(unreadable="exclude", same_uid="separate")
     chosen = choose(survey, keep=reader.keep, look=plan.look, policies=policies, flow=flow)
-    wanted, notes = _of_patients(survey, chosen.wanted, reader)
+    images, others = on_grid(chosen.wanted, reader.keep.names if reader.keep else [""], flow)
+    wanted, notes = _of_patients(survey, images, reader)
     order = "patient_key", "series_key", "volume", "position_mm", "slice_key"
     with tempfile.TemporaryDirectory(prefix="fistula-") as name:
         folder = Path(name)
@@ -131,7 +133,7 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
         yield Slices(
             table=_named(survey, table, plan.look),
             pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
-            left_out=_left_out(survey, [chosen.left_out, failed], plan.look),
+            left_out=_left_out(survey, [chosen.left_out, others, failed], plan.look),
             flow=flow,
             parts=_parts(survey, table),
             knows_patients=reader.is_same_key,

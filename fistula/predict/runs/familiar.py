@@ -171,14 +171,14 @@ class Looks:
 
 def looks_of(cohort: Cohort) -> Looks:
     """What a cohort looks like, from its manifest and its pixels."""
-    manifest = cohort.manifest
+    manifest = cohort.grid
     words: dict[str, set[str]] = {
         column: set(manifest[column].drop_nulls())
         for column in ("modality", "component", "orientation")
         if column in manifest.columns and manifest[column].drop_nulls().len()
     }
     spacings = manifest["pixel_spacing_mm"].drop_nulls().to_list()
-    rows = manifest.with_row_index("row").group_by("series_key", maintain_order=True).agg("row")["row"]
+    rows = manifest.group_by("series_key", maintain_order=True).agg("row")["row"]
     profiles = np.stack([profile(cohort.pixels[indices.to_numpy()]) for indices in rows])
     distances = np.abs(profiles[:, None] - profiles[None]).mean(axis=2)
     np.fill_diagonal(distances, np.inf)

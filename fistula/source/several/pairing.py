@@ -76,7 +76,7 @@ def pairs_of(
             elsewhere[name] += [] if same else found
             pairs += same or found
     _refuse_missing(missing, slices, policies, where)
-    noted = {f"patients who lack {name}: blank there, and known as blank": len(keys) for name, keys in missing.items()}
+    noted = {f"patients who lack {name}": len(keys) for name, keys in missing.items()}
     for name, others in elsewhere.items():
         noted |= _joined(name, others, policies, where)
     for name in names[1:]:
@@ -125,7 +125,7 @@ def _refuse_missing(missing: dict[str, set[str]], slices: pl.DataFrame, policies
         return
     found = "; ".join(f"{len(keys)} lack {name} (such as {min(keys)[:12]})" for name, keys in lacking.items())
     rule = "every patient must have each sequence in the study of the first one, where it reaches"
-    remedy = "missing=mask takes them as well: blank there, and known to the network as blank"
+    remedy = "missing=mask takes them as well, without slices of it"
     raise DataError(where, rule, found=f"{slices['patient_key'].n_unique()} patients of whom {found}", remedy=remedy)
 
 
