@@ -152,11 +152,8 @@ def _parted(volume: _Volume, places: Sequence[_Place]) -> list[_Volume]:
         if parts and (is_double or _are_stacks(list(parts.values()), places)):
             return [_Volume(volume.kind, volume.cosines, value, rows, name) for value, rows in parts.items()]
     if is_double:
-        for name, parts in (
-            ("times", _by_time(volume.rows, places)),
-            ("image numbers", _by_number(volume.rows, places)),
-        ):
-            if parts:
+        for name, parted in (("times", _by_time), ("image numbers", _by_number)):
+            if parts := parted(volume.rows, places):
                 return [_Volume(volume.kind, volume.cosines, value, rows, name) for value, rows in parts.items()]
     return [volume]
 

@@ -23,7 +23,7 @@ def test_a_report_ends_with_the_path_of_its_page(fistula_here, study):
     assert (code, error) == (0, "")
     assert shown.splitlines()[0] == "6 finished runs of 2 configurations"
     assert shown.splitlines()[-1] == str(study / "report" / "index.html")
-    ensemble = f"run={study} 'only=resnet18-transfer-patient_kfold-fold*-seed*'"
+    ensemble = f'run={study} "only=resnet18-transfer-patient_kfold-fold*-seed*"'
     assert f"next: fistula predict {ensemble} source=DIR out=scores" in shown
     assert (study / "report" / "index.html").is_file()
     code, shown, _ = fistula_here("report", f"study={study}", "verify=true")

@@ -91,7 +91,7 @@ def test_a_range_that_several_series_have_is_refused_with_its_lines(by_class):
         ("series_instance_uid,first,last,label\n2.25.800,3,2,1\n", [], "first and last must be a range"),
         ("series_instance_uid,first,last,label\n2.25.800,0,999999,1\n", [], "first and last must be a range"),
         ("series_instance_uid,first,label\n2.25.800,3,1\n", [], "have both of first and last"),
-        ("series_instance_uid,first,last,label\n2.25.800,7,9,1\n2.25.800,1,,0\n", [], "be of an image"),
+        ("series_instance_uid,first,last,label\n2.25.800,7,9,1\n2.25.800,1,,0\n", [], "1 without one: line 2 ("),
         ("accession_number,label\nA0,1\nA9,0\n", ["labels.level=study"], "label must belong to an image in the source"),
         ("site,label\nx,1\n", [], "must name the images by one of: sop_instance_uid, path"),
     ],
