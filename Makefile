@@ -8,6 +8,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 QUICK := data/quick
+# Beside the runs of single slices: patients as wholes, on features that are computed once.
+PATIENTS := head=classify learning=linear_probe unit=patient pooling=attention batch_size=8 optimizer.lr=0.01 epochs=30
 # Networks that inspect TLS have an authority of their own, which pip heeds by itself.
 export UV_SYSTEM_CERTS ?= true
 SOURCES := $(shell find fistula conf -name '*.py' -o -name '*.yaml' -o -name '*.html' -o -name '*.css' -o -name '*.js')
@@ -26,13 +28,14 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-study: $(QUICK)/cohort/ingest.json ## Synthetic cohort, sweep of 8 runs, report: under 8 minutes on 2 cores
-	$(BIN)/fistula train -m cohort=$(QUICK)/cohort study=quick
-	$(BIN)/fistula report study=multirun/quick
+study: $(QUICK)/cohort/ingest.json ## Synthetic cohort, sweep of 10 runs, report: under 8 minutes on 2 cores
+	$(BIN)/fistula train -m cohort=$(QUICK)/cohort study=demonstration
+	$(BIN)/fistula train -m cohort=$(QUICK)/cohort study=demonstration $(PATIENTS)
+	$(BIN)/fistula report study=multirun/demonstration
 
 # A change of the code makes another cohort, and other runs than those that lie in multirun/quick: begin anew.
 $(QUICK)/cohort/ingest.json: $(INSTALLED) $(SOURCES)
-	rm -rf $(QUICK) multirun/quick
+	rm -rf $(QUICK) multirun/demonstration
 	$(BIN)/fistula phantom out=$(QUICK)/phantom patients=40 controls=32
 	$(BIN)/fistula ingest source=$(QUICK)/phantom labels=$(QUICK)/phantom/labels.csv out=$(QUICK)/cohort \
 	  classes=[normal,fistula] spacing_mm=0.65 size=96

@@ -157,7 +157,7 @@ class Transformer(nn.Module):
         for layer in self.layers:
             bags = layer(bags, src_key_padding_mask=is_filling)
         bags = self.norm(bags)
-        question = self.question.expand(len(bags), -1, -1)
+        question = self.question.expand(bags.shape[0], -1, -1)  # not len: exporters would take it for a constant
         found, weights = self.ask(question, bags, bags, key_padding_mask=is_filling)
         return self.leave(found[:, 0]), weights
 
