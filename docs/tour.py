@@ -6,6 +6,7 @@ Needs Chromium and Playwright; `docs/pictures.py` makes the picture of the label
 """
 
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from rich.text import Text
 DOCS = Path(__file__).parent
 WIDTH, HEIGHT, BAND = 960, 600, 44  # pixels of the tour; the band at its top says what is done
 SECONDS = 3
+COLUMNS = 188
+SMALL = ".shown, .shown * { font-size: 10.5px !important; line-height: 1.4 !important; }"
 STEPS = ("1 Label", "2 Train", "3 Report", "4 Place")
 
 
@@ -53,14 +56,15 @@ def draw_leak(study: Path) -> None:
 
 def terminal(study: Path) -> str:
     """What `fistula status` shows of the study, as a page."""
-    words = (sys.executable, "-m", "fistula.cli", "status", f"study={study}")
-    shown = subprocess.run(
-        words, check=True, capture_output=True, text=True, env={"COLUMNS": "118", "FORCE_COLOR": "1"}
-    )
-    console = Console(record=True, width=118, file=io.StringIO(), force_terminal=True)
+    home, name = study.resolve().parents[1], f"{study.resolve().parent.name}/{study.name}"
+    words = (sys.executable, "-m", "fistula.cli", "status", f"study={name}")
+    seen = os.environ | {"COLUMNS": str(COLUMNS), "FORCE_COLOR": "1"}
+    shown = subprocess.run(words, check=True, capture_output=True, text=True, env=seen, cwd=home)
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text("$ fistula train -m cohort=data/cohort study=demonstration", style="bold"))
     console.print(Text.from_ansi(shown.stdout))
-    return console.export_html(inline_styles=True)
+    page = console.export_html(inline_styles=True).replace("<pre ", '<pre class="shown" ')
+    return page.replace("</head>", f"<style>{SMALL}</style></head>")
 
 
 def film(study: Path, scores: Path) -> None:

@@ -21,6 +21,8 @@ def slurm(request, tmp_path):
     environment = os.environ | {
         "FISTULA_SLURM_DIR": str(tmp_path / "slurm"),
         "FISTULA_SLURM_NODES": str(getattr(request, "param", 1)),
+        # Two workers may each have one.
+        "FISTULA_SLURM_PORT": str(16817 + 10 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))),
     }
     try:
         subprocess.run([SCRIPT, "up"], env=environment, check=True, timeout=120)
