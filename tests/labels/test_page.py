@@ -381,6 +381,7 @@ def test_a_served_page_saves_into_the_table_as_it_is_answered_and_goes_on_from_i
     page = visit()
     press(page, "1 0")
     wait_until(page, "document.querySelector('#saved').textContent === 'saved in labels.csv'")
+    page.wait_for_timeout(1500)  # the first answer may have been saved, and the second be on its way
     with (tmp_path / "labels" / "labels.csv").open(newline="") as file:
         assert [row["label"] for row in csv.DictReader(file)] == ["fistula", "normal"]
     again = visit()  # another browser: what it knows comes from the table
