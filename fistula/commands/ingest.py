@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -140,7 +140,8 @@ def read_recipe(cfg: DictConfig) -> Recipe:
     """
     if key_file().resolve().is_relative_to(Path(str(cfg.out)).resolve()):
         raise ConfigError("out", "must not be a folder that holds the pseudonym key", found=cfg.out)
-    settings: dict[str, Any] = OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(SETTINGS)), resolve=True)  # type: ignore[assignment]
+    own = OmegaConf.masked_copy(cfg, list(SETTINGS))
+    settings = cast(dict[str, Any], OmegaConf.to_container(own, resolve=True))
     keep: KeepRules = instantiate(cfg.keep, _convert_="all")
     if not keep.named:  # as before there were any, so that an earlier cohort can be reused
         del settings["keep"]["sequences"]

@@ -1,6 +1,7 @@
 """`fistula plan`: how many patients a study needs."""
 
 from pathlib import Path
+from typing import cast
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -50,7 +51,7 @@ def _with_pilot(cfg: DictConfig, study: Study) -> DictConfig:
     if cfg.goal == "interval":
         found = {key: value for key, value in found.items() if key not in ("other", "agreement")}
     print(f"from {study.name}: {', '.join(f'{key} {value:.3g}' for key, value in found.items())}")
-    return OmegaConf.merge(cfg, found)  # type: ignore[return-value]
+    return cast(DictConfig, OmegaConf.merge(cfg, found))
 
 
 def _plan_readers(cfg: DictConfig, study: Study | None, out: Path | None) -> None:

@@ -1,6 +1,7 @@
 """`fistula weights`: bring pretrained weights to a machine without a network."""
 
 from pathlib import Path
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -40,7 +41,8 @@ def _address(name: str) -> tuple[str, str]:
     """Repository and file of a network's weights, by timm's name, by one on the hub, or by an option of `model`."""
     folders = [Path(source.path) for source in HydraConfig.get().runtime.config_sources]
     options = [path for folder in folders if (path := folder / "model" / f"{name}.yaml").is_file()]
-    settings = {"architecture": name} | (OmegaConf.to_container(OmegaConf.load(options[0])) if options else {})  # type: ignore[operator]
+    stated = OmegaConf.to_container(OmegaConf.load(options[0])) if options else {}
+    settings = {"architecture": name} | cast(dict[str, Any], stated)
     for where in (str(settings.get("weights", "")), str(settings["architecture"])):
         kind, _, place = where.partition(":")
         if kind in ("hub", "hf-hub") and place:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -121,7 +121,7 @@ def _of_hub(repository: str, names: tuple[str, ...], network: nn.Module, *, wher
 
 def _overlay(state: dict[str, Tensor], network: nn.Module) -> dict[str, Any]:
     """What timm needs to load a state that may be of a network for grey images."""
-    config: Mapping[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
+    config = cast(Mapping[str, Any], network.pretrained_cfg)
     stem = state.get(f"{config.get('first_conv')}.weight")
     if stem is None or stem.ndim != 4 or stem.shape[1] != 1:
         return {"state_dict": state}

@@ -61,39 +61,34 @@ def write_objects(
             written.append(path)
 
     frames, keys = prediction.slices["frame"], prediction.slices["slice_key"]
+    described = {} if prediction.places is None else {"description": "Most suspicious places, not verified"}
+
+    def draw(overlay: Overlay, path: Path) -> None:
+        frame = int(frames[overlay.row] or 0)
+        source = read(slices.parts[overlay.row], frame=frame)
+        spacing = float(predictor.reader.plan.grid.spacing_mm)
+        write_overlay(path, overlay.image, source, frame=frame, spacing_mm=spacing, algorithm=algorithm, **described)
+
     for overlay in overlays:
-        attempt_object(
-            f"overlay-{keys[overlay.row]}.dcm",
-            lambda path, overlay=overlay: write_overlay(  # type: ignore[misc]
-                path,
-                overlay.image,
-                read(slices.parts[overlay.row], frame=int(frames[overlay.row] or 0)),
-                frame=int(frames[overlay.row] or 0),
-                spacing_mm=float(predictor.reader.plan.grid.spacing_mm),
-                algorithm=algorithm,
-                **({} if prediction.places is None else {"description": "Most suspicious places, not verified"}),
-            ),
-        )
+        attempt_object(f"overlay-{keys[overlay.row]}.dcm", partial(draw, overlay))
     answers = dict(prediction.patients.select("patient_key", "answer").iter_rows())
-    for row in prediction.series.iter_rows(named=True):
+
+    def report(row: dict[str, Any], path: Path) -> None:
         rows = prediction.slices.with_row_index("place").filter(pl.col("series_key") == row["series_key"])["place"]
-        parts = list(dict.fromkeys(slices.parts[index] for index in rows))
-        found = _places(prediction, slices, row["series_key"], read=read, predictor=predictor)
-        weighed = partial(_weighed, prediction, slices, rows.to_list(), read)
         called = "present" if row["decision"] == predictor.classes[1] else "absent"
-        attempt_object(
-            f"report-{row['series_key']}.dcm",
-            lambda path, row=row, parts=parts, called=called, found=found, weighed=weighed: write_report(  # type: ignore[misc]
-                path,
-                [read(part) for part in parts],
-                score=row["score"],
-                answer="indeterminate" if answers[row["patient_key"]] == ABSTAIN else called,
-                finding=finding,
-                algorithm=algorithm,
-                places=found(),
-                slices=weighed(),
-            ),
+        write_report(
+            path,
+            [read(part) for part in dict.fromkeys(slices.parts[index] for index in rows)],
+            score=row["score"],
+            answer="indeterminate" if answers[row["patient_key"]] == ABSTAIN else called,
+            finding=finding,
+            algorithm=algorithm,
+            places=_places(prediction, slices, row["series_key"], read=read, predictor=predictor),
+            slices=_weighed(prediction, slices, rows.to_list(), read),
         )
+
+    for row in prediction.series.iter_rows(named=True):
+        attempt_object(f"report-{row['series_key']}.dcm", partial(report, row))
     return written, failed, sorted(left_empty)
 
 
@@ -115,35 +110,31 @@ def _weighed(prediction: Prediction, slices: Slices, rows: Sequence[int], read: 
 
 def _places(
     prediction: Prediction, slices: Slices, series: str, *, read: Callable[..., Any], predictor: Predictor
-) -> Callable[[], list[Place]]:
-    """What gives the places in a series; read when its report is written, so that damage costs that alone."""
-
-    def found() -> list[Place]:
-        if prediction.places is None:
-            return []
-        rows = {key: index for index, key in enumerate(prediction.slices["slice_key"])}
-        own = set(prediction.slices.filter(pl.col("series_key") == series)["slice_key"])
-        places = []
-        for place in prediction.places.iter_rows(named=True):
-            if place["slice_key"] not in own or place["row"] is None:
-                continue
-            part, frame = slices.parts[rows[place["slice_key"]]], int(place["frame"] or 0)
-            limit = predictor.reader.plan.look.limit
-            is_unsure, is_below = ABSTAINED in place["remarks"], BELOW in place["remarks"]
-            where = in_patient(part, limit=limit, frame=frame, row=place["row"], column=place["col"])
-            places.append(
-                Place(
-                    source=read(part, frame=frame),
-                    frame=frame,
-                    row=place["row"],
-                    column=place["col"],
-                    in_patient=where,
-                    score=place["score"],
-                    answer=ANSWERS["indeterminate" if is_unsure else "absent" if is_below else "present"],
-                    hour=place["clock"],
-                    from_canal_mm=place["from_canal_mm"],
-                )
+) -> list[Place]:
+    """The places in a series, each with the slice that it is drawn on."""
+    if prediction.places is None:
+        return []
+    rows = {key: index for index, key in enumerate(prediction.slices["slice_key"])}
+    own = set(prediction.slices.filter(pl.col("series_key") == series)["slice_key"])
+    places = []
+    for place in prediction.places.iter_rows(named=True):
+        if place["slice_key"] not in own or place["row"] is None:
+            continue
+        part, frame = slices.parts[rows[place["slice_key"]]], int(place["frame"] or 0)
+        limit = predictor.reader.plan.look.limit
+        is_unsure, is_below = ABSTAINED in place["remarks"], BELOW in place["remarks"]
+        where = in_patient(part, limit=limit, frame=frame, row=place["row"], column=place["col"])
+        places.append(
+            Place(
+                source=read(part, frame=frame),
+                frame=frame,
+                row=place["row"],
+                column=place["col"],
+                in_patient=where,
+                score=place["score"],
+                answer=ANSWERS["indeterminate" if is_unsure else "absent" if is_below else "present"],
+                hour=place["clock"],
+                from_canal_mm=place["from_canal_mm"],
             )
-        return places
-
-    return found
+        )
+    return places

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from torch.nn import CrossEntropyLoss
@@ -40,7 +40,7 @@ def network_of(folder: Path, config: DictConfig, record: dict[str, Any], cohort:
     """
     # The weights come from the checkpoint: what the log says of a random start would mislead.
     logging.getLogger(create_backbone.__module__).setLevel(logging.WARNING)
-    model = OmegaConf.to_container(config.model) | {"pretrained": False, "download": False}  # type: ignore[operator]
+    model = cast(dict[str, Any], OmegaConf.to_container(config.model)) | {"pretrained": False, "download": False}
     size, network = record.get("image_size", "pretrained"), record.get("network", {})
     is_size = size == "pretrained" or (isinstance(size, int) and size > 0)
     if not is_size or not (isinstance(network, dict) and set(network) <= {"architecture", "options"}):
