@@ -28,7 +28,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-study: $(QUICK)/cohort/ingest.json ## Synthetic cohort, sweep of 10 runs, report: about 8 minutes on 2 cores
+study: $(QUICK)/cohort/ingest.json ## Synthetic cohort, sweep of 10 runs, report: under 8 minutes on 2 cores
 	$(BIN)/fistula train -m cohort=$(QUICK)/cohort study=demonstration
 	$(BIN)/fistula train -m cohort=$(QUICK)/cohort study=demonstration $(PATIENTS)
 	$(BIN)/fistula report study=multirun/demonstration
