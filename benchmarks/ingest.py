@@ -38,8 +38,8 @@ def write_tree(folder: Path, files: int, *, side: int, syntax: str, first: int =
     for number in range(first, first + files):
         patient, place = divmod(number, SLICES)
         scanner = {"manufacturer": "Philips", "model": "Ingenia", "tesla": 3.0, "contrast_agent": "Gd"}
-        sizes = {"pixel_mm": 1.0, "thickness_mm": 3.0, "spacing_mm": 3.0, "slope": 2.0, "scale_slope": 0.007}
-        series = Series(f"{patient:05d}", "F", 40, patient % 3000, **scanner, **sizes)
+        sizes = {"pixel_mm": 1.0, "thickness_mm": 3.0, "spacing_mm": 3.0, "tilt_degrees": 0.0}
+        series = Series(f"{patient:05d}", "F", 40, patient % 3000, **scanner, **sizes, slope=2.0, scale_slope=0.007)
         shape = 900 * np.sin(rows / 9 + place) * np.cos(columns / 7 + patient) + 1500
         pixels = (shape + random.normal(0, 60, (side, side))).astype(np.uint16)
         path = folder / "tree" / f"{patient:05d}" / f"{place}.dcm"
