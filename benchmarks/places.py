@@ -28,42 +28,52 @@ def command(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "fistula.cli", *words], check=True, stdout=subprocess.DEVNULL)
 
 
-def make_cohort(source: Path, out: Path) -> Path:
-    """Ingest twice: as it is, and with the patients joined who share near-duplicates."""
+def make_cohort(source: Path, out: Path) -> None:
+    """Ingest a lesion against none, with the patients joined who share near-duplicates."""
+    lines = joined_lines(source, out)
+    for line in lines:
+        line["label"] = "normal" if line["label"] == "normal" else "lesion"
+    ingest(source, write(out / "cohort.csv", lines), out / "cohort", "classes=[normal,lesion]")
+
+
+def joined_lines(source: Path, out: Path) -> list[dict[str, str]]:
+    """The lines of the table of labels, with the patients joined who share near-duplicates."""
     from fistula.audit.audit import Audit
     from fistula.audit.near_duplicates import find_near_duplicates
     from fistula.cohort.manifest import read_cohort
 
+    if not (out / "as_it_is" / "ingest.json").exists():
+        ingest(source, source / "labels.csv", out / "as_it_is", "classes=[normal,benign,malignant]")
     lines = list(csv.DictReader((source / "labels.csv").open(encoding="utf-8")))
-    for line in lines:
-        line["label"] = "normal" if line["label"] == "normal" else "lesion"
-    for name, joined in (("as_it_is", False), ("cohort", True)):
-        if joined:
-            cohort, limits = read_cohort(out / "as_it_is"), Audit()
-            keys = cohort.manifest["patient_key"].to_numpy()
-            pairs = find_near_duplicates(
-                cohort.pixels,
-                np.unique(keys, return_inverse=True)[1],
-                distance=limits.near_duplicate_distance,
-                correlation=limits.near_duplicate_correlation,
-            ).pairs
-            files, whose = files_of(source), {line["path"]: line["patient_id"] for line in lines}
-            patient = [whose[files[key].relative_to(source).as_posix()] for key in cohort.manifest["slice_key"]]
-            leader = {one: one for one in patient}
-            for pair in pairs:
-                first, second = leader[patient[pair.first]], leader[patient[pair.second]]
-                leader = {one: first if of == second else of for one, of in leader.items()}
-            print(f"{len(pairs)} near-duplicate pairs: {len(leader)} ids are {len(set(leader.values()))} patients")
-            for line in lines:
-                line["patient_id"] = leader[line["patient_id"]]
-        table = out / f"{name}.csv"
-        with table.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, lines[0])
-            writer.writeheader()
-            writer.writerows(lines)
-        classes = "classes=[normal,lesion]"
-        command("ingest", f"source={source}", f"labels={table}", f"out={out / name}", classes, f"size={SIDE}")
-    return out / "cohort"
+    cohort, limits = read_cohort(out / "as_it_is"), Audit()
+    pairs = find_near_duplicates(
+        cohort.pixels,
+        np.unique(cohort.manifest["patient_key"].to_numpy(), return_inverse=True)[1],
+        distance=limits.near_duplicate_distance,
+        correlation=limits.near_duplicate_correlation,
+    ).pairs
+    files, whose = files_of(source), {line["path"]: line["patient_id"] for line in lines}
+    patient = [whose[files[key].relative_to(source).as_posix()] for key in cohort.manifest["slice_key"]]
+    leader = {one: one for one in patient}
+    for pair in pairs:
+        first, second = leader[patient[pair.first]], leader[patient[pair.second]]
+        leader = {one: first if of == second else of for one, of in leader.items()}
+    print(f"{len(pairs)} near-duplicate pairs: {len(leader)} ids are {len(set(leader.values()))} patients")
+    return [line | {"patient_id": leader[line["patient_id"]]} for line in lines]
+
+
+def ingest(source: Path, table: Path, out: Path, classes: str) -> None:
+    """A cohort of the grid of this page."""
+    command("ingest", f"source={source}", f"labels={table}", f"out={out}", classes, f"size={SIDE}")
+
+
+def write(table: Path, lines: list[dict[str, str]]) -> Path:
+    """A table of labels."""
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, lines[0])
+        writer.writeheader()
+        writer.writerows(lines)
+    return table
 
 
 def files_of(source: Path) -> dict[str, Path]:

@@ -1,0 +1,262 @@
+"""Which way of training is the better one? A row of docs/recipe.md: `python benchmarks/recipes.py SET ROW ...`.
+
+    python benchmarks/recipes.py covid-ct default 192 --part val --out data/recipes [--data ../shared/data]
+
+A row is a name of `ROWS`, several joined by `+`, or overrides of `fistula train` joined by commas. `--part val` is what
+one may choose by, `--part test` is looked at once, for what was chosen. The folds of a set are fixed, by patient; all
+rows have the same. COVID-CT has its official test set, and what one chooses by are two folds of its other patients,
+which a network meets for the first time when it is scored. The other sets have five folds, all patients tested once;
+what one chooses by are the folds' validation sets. The same command goes on where it stopped; `--write` puts its rows
+into docs/recipe.md. `--mirror` scores each image and its mirror image and takes the mean: test-time augmentation.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from places import command, joined_lines, write
+
+PAGE = Path(__file__).parents[1] / "docs" / "recipe.md"
+COLUMNS = ["AUROC of slices", "more than the default", "AUROC by patient", "more than the default", "seconds a run"]
+BEGIN, END = "<!-- written by benchmarks/recipes.py -->", "<!-- end -->"
+# The default, for 15 epochs of 128 pixels; a row changes it.
+DEFAULT = ("model=efficientnet_lite0", "learning=transfer", "image_size=128", "epochs=15", "logger=csv", "trainer=cpu")
+ROWS = {
+    "default": "",
+    "160": "image_size=160",
+    "192": "image_size=192",
+    "224": "image_size=224",
+    "geometric": "augmentation=geometric",
+    "strong": "augmentation=strong",
+    "mr": "augmentation=mr",
+    "color": "augmentation=color_jitter",
+    "long": "epochs=30",
+    "ema": "ema=0.98",
+    "last": "checkpoint.monitor=epoch",
+    "smooth": "loss=label_smoothing",
+    "decay": "learning=layer_decay",
+    "gradual": "learning=gradual",
+    "fast": "optimizer.lr=0.001",
+    "slow": "optimizer.lr=0.0001",
+    "warm": "schedule.warmup=0.3",
+    "batch8": "batch_size=8",
+    "batch32": "batch_size=32",
+    "drop": "model.options={drop_rate:0.3\\,drop_path_rate:0.2}",
+    "lite1": "model=efficientnet_lite1",
+    "lite2": "model=efficientnet_lite2",
+    "replicate": "model.channels=replicate",
+}
+
+
+@dataclass(frozen=True)
+class Images:
+    """A set: how it becomes a cohort, and what its runs are told besides.
+
+    Attributes:
+        prepare: Given its folder and one to write into; the arguments of ingest but `out` and `size`, for `part`.
+        train: Overrides of its own.
+        folds: Of each part.
+    """
+
+    prepare: Callable[[Path, Path, str], list[str]]
+    train: tuple[str, ...] = ()
+    folds: int = 5
+
+
+def covid(source: Path, out: Path, part: str) -> list[str]:
+    """All slices for the test; to choose by, those that are not in it."""
+    lines = list(csv.DictReader((source / "labels.csv").open(encoding="utf-8")))
+    table = source / "labels.csv"
+    if part == "val":
+        table = write(out / "rest.csv", [line for line in lines if line["split"] != "test"])
+    return [f"source={source}", f"labels={table}", *(["unmatched=exclude"] if part == "val" else [])]
+
+
+def busi(source: Path, out: Path, part: str) -> list[str]:
+    """Malignant against the rest, copies of an image being one patient's."""
+    lines = joined_lines(source, out)
+    for line in lines:
+        line["label"] = "malignant" if line["label"] == "malignant" else "rest"
+    return [f"source={source}", f"labels={write(out / 'malignant.csv', lines)}", "classes=[rest,malignant]"]
+
+
+def contrast(source: Path, out: Path, part: str) -> list[str]:
+    """CT with contrast against without."""
+    return [f"source={source}/dicom", f"labels={source}/labels.csv", "classes=[plain,contrast]", "keep=all"]
+
+
+def icu(source: Path, out: Path, part: str) -> list[str]:
+    """Chest radiographs: was the patient ever in intensive care?"""
+    return [f"source={source}", f"labels={source}/table.csv", "columns.label=icu", "other_columns=ignore"]
+
+
+def phantom(source: Path, out: Path, part: str) -> list[str]:
+    """The cohort of `make study`."""
+    made = out / "dicom"
+    if not made.exists():
+        command("phantom", f"out={made}", "patients=40", "controls=32")
+    return [f"source={made}", f"labels={made}/labels.csv", "classes=[normal,fistula]", "spacing_mm=0.65"]
+
+
+SETS = {
+    "covid-ct": Images(covid, ("audit=warn",), folds=2),
+    "busi": Images(busi),
+    "ct-contrast": Images(contrast, ("audit=warn",)),
+    "cxr-icu": Images(icu, ("audit=warn",)),
+    "phantom": Images(phantom),
+}
+
+
+def overrides_of(row: str) -> list[str]:
+    """Those that a row's name stands for."""
+    return [one for name in row.split("+") for one in split_row(ROWS.get(name, name)) if one]
+
+
+def split_row(text: str) -> list[str]:
+    """At commas, but not those that are escaped."""
+    return [one.replace("\0", ",") for one in text.replace("\\,", "\0").split(",")]
+
+
+def train(name: str, row: str, options: argparse.Namespace) -> Path:
+    """Train all folds and seeds of a row; gives the folder of its runs."""
+    images, out = SETS[name], options.out / name
+    if name == "covid-ct":  # elsewhere the same runs have both parts
+        out /= options.part
+    out.mkdir(parents=True, exist_ok=True)
+    told = overrides_of(row)
+    side = [one for one in [*DEFAULT, *told] if one.startswith("image_size=")][-1].partition("=")[2]
+    cohort = out / f"cohort-{side}"
+    if not (cohort / "ingest.json").exists():
+        command("ingest", *images.prepare(options.data / name, out, options.part), f"out={cohort}", f"size={side}")
+    numbers = ",".join(map(str, range(images.folds)))
+    folds = [f"split.folds={images.folds}", f"split.fold={numbers}"]
+    if name == "covid-ct" and options.part == "test":
+        folds = ["split=predefined"]
+    study, seeds = out / row.replace("/", "_"), ",".join(map(str, range(options.seeds)))
+    fixed = (f"cohort={cohort}", *DEFAULT, *images.train, *folds, f"seed={seeds}", f"hydra.sweep.dir={study}")
+    done = [path for path in study.glob("*/run.json") if json.loads(path.read_text())["state"] == "done"]
+    if len(done) < options.seeds * (1 if folds == ["split=predefined"] else images.folds):
+        command("train", "-m", *fixed, *told)
+    return study
+
+
+def scores_of(name: str, study: Path, options: argparse.Namespace, *, mirror: bool) -> pl.DataFrame:
+    """Of the slices of the part that is judged, with the run that gave each."""
+    part = "test" if name == "covid-ct" else options.part  # what one chooses by on COVID-CT are the folds' own tests
+    tables = []
+    for path in sorted(study.glob("*/run.json")):
+        record = json.loads(path.read_text())
+        scores = pl.read_parquet(path.parent / "predictions.parquet").filter(pl.col("part") == part)
+        if mirror:
+            scores = scores.with_columns(score=mirrored(path.parent, scores["slice_key"].to_list()))
+        run, seconds = f"{record['fold']}-{record['seed']}", record["seconds"]
+        tables.append(scores.with_columns(run=pl.lit(run), seconds=pl.lit(seconds)))
+    return pl.concat(tables).sort("run", "slice_key")
+
+
+def mirrored(run: Path, keys: list[str]) -> np.ndarray:
+    """Mean scores of slices and their mirror images."""
+    import torch
+
+    from fistula.predict.runs.model import load_run
+
+    loaded = load_run(run)
+    rows = dict(loaded.cohort.manifest.with_row_index().select("slice_key", "index").iter_rows())
+    with torch.inference_mode():
+        images = [loaded.images(np.array([rows[key]])) for key in keys]
+        return np.array([loaded.classifier(torch.cat([one, one.flip(-1)]))[:, 1].mean().item() for one in images])
+
+
+def by_patient(scores: pl.DataFrame) -> pl.DataFrame:
+    """The patients of each run, the mean of their slices."""
+    means = pl.col("label").max(), pl.col("score").mean()
+    return scores.group_by("run", "patient_key").agg(*means).sort("run", "patient_key")
+
+
+def ensemble(scores: pl.DataFrame) -> pl.DataFrame:
+    """The mean of all runs that scored a slice."""
+    means = pl.col("label").first(), pl.col("score").mean(), pl.col("seconds").first()
+    together = scores.group_by("slice_key", "patient_key").agg(*means)
+    return together.with_columns(run=pl.lit("all")).sort("slice_key")
+
+
+def judge(scores: pl.DataFrame, default: pl.DataFrame) -> list[str]:
+    """Slices and patients with their intervals, and how much more than the default's; seconds of a run."""
+    from fistula.evidence.design.compare import clustered_auroc_test
+    from fistula.evidence.ranking.area import clustered_auroc
+
+    cells = []
+    for own, other in ((scores, default), (by_patient(scores), by_patient(default))):
+        patients, runs = own["patient_key"].to_numpy(), own["run"].to_numpy()
+        cells.append(said(clustered_auroc(own["label"], own["score"], patients, runs)))
+        paired = own.height == other.height and own["patient_key"].equals(other["patient_key"])
+        if paired and not own["score"].equals(other["score"]):
+            test = clustered_auroc_test(own["label"], own["score"], other["score"], patients, runs)
+            cells.append(said(test.difference, sign="+"))
+        else:
+            cells.append("")
+    seconds = scores.group_by("run").agg(pl.col("seconds").first())["seconds"]
+    return [*cells, f"{seconds.median():.0f}"]
+
+
+def said(estimate: Any, sign: str = "") -> str:
+    """The value with its interval."""
+    shown = [f"{one:{sign}.3f}".replace("-", "\N{MINUS SIGN}") for one in (estimate.value, estimate.low, estimate.high)]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
+def put(lines: list[list[str]]) -> None:
+    """Into the page, in the place of older lines of the same set, part and row."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    old, _, after = rest.partition(END)
+    table = [line.strip("| ").split(" | ") for line in old.splitlines() if line.startswith("| 2")]
+    kept = {tuple(line[2:5]): line for line in [*table, *lines]}  # a newer line stands where the older stood
+    heads = ["date", "commit", "set", "judged on", "row", *COLUMNS]
+    rows = [heads, ["---"] * len(heads), *sorted(kept.values(), key=lambda line: line[2:4])]
+    text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", choices=SETS)
+    parser.add_argument("rows", nargs="+")
+    parser.add_argument("--part", choices=("val", "test"), default="val")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("data/recipes"))
+    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--mirror", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=PAGE.parent
+    ).stdout.strip()
+    lines = []
+    for row in dict.fromkeys(["default", *options.rows]):
+        study = train(options.set, row, options)
+        scores = scores_of(options.set, study, options, mirror=False)
+        if row == "default":
+            default = scores
+        found = {row: (scores, default)}
+        if options.mirror:
+            found[f"{row}, mirrored"] = scores_of(options.set, study, options, mirror=True), default
+        if scores["slice_key"].is_duplicated().all():
+            found |= {f"{of}, mean of runs": (ensemble(one), ensemble(default)) for of, (one, _) in found.items()}
+        for of, (one, other) in found.items():
+            told = f"{of} ({one['run'].n_unique()})"
+            lines.append([date.today().isoformat(), commit, options.set, options.part, told, *judge(one, other)])
+            print(" | ".join(lines[-1]), flush=True)
+    if options.write:
+        put(lines)
+
+
+if __name__ == "__main__":
+    main()
