@@ -136,14 +136,15 @@ def train(name: str, row: str, options: argparse.Namespace) -> Path:
     cohort = out / f"cohort-{side}"
     if not (cohort / "ingest.json").exists():
         command("ingest", *images.prepare(options.data / name, out, options.part), f"out={cohort}", f"size={side}")
-    numbers = ",".join(map(str, range(images.folds)))
+    number = min(images.folds, options.folds)
+    numbers = ",".join(map(str, range(number)))
     folds = [f"split.folds={images.folds}", f"split.fold={numbers}"]
     if name == "covid-ct" and options.part == "test":
         folds = ["split=predefined"]
     study, seeds = out / row.replace("/", "_"), ",".join(map(str, range(options.seeds)))
     fixed = (f"cohort={cohort}", *DEFAULT, *images.train, *folds, f"seed={seeds}", f"hydra.sweep.dir={study}")
     done = [path for path in study.glob("*/run.json") if json.loads(path.read_text())["state"] == "done"]
-    if len(done) < options.seeds * (1 if folds == ["split=predefined"] else images.folds):
+    if len(done) < options.seeds * (1 if folds == ["split=predefined"] else number):
         command("train", "-m", *fixed, *told)
     return study
 
@@ -154,6 +155,8 @@ def scores_of(name: str, study: Path, options: argparse.Namespace, *, mirror: bo
     tables = []
     for path in sorted(study.glob("*/run.json")):
         record = json.loads(path.read_text())
+        if record["fold"] >= options.folds:
+            continue
         scores = pl.read_parquet(path.parent / "predictions.parquet").filter(pl.col("part") == part)
         if mirror:
             scores = scores.with_columns(score=mirrored(path.parent, scores["slice_key"].to_list()))
@@ -231,6 +234,7 @@ def main() -> None:
     parser.add_argument("rows", nargs="+")
     parser.add_argument("--part", choices=("val", "test"), default="val")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--folds", type=int, default=5, help="the first so many of the set's")
     parser.add_argument("--out", type=Path, default=Path("data/recipes"))
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--mirror", action="store_true")
