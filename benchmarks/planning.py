@@ -2,20 +2,25 @@
 
 Run with `python benchmarks/planning.py`. Every plan is made as the command makes it. Then studies of that size are
 drawn by a second implementation of the model, and analysed as the report does. The last lines plan reader studies from
-simulated pilots, both drawn after Roe and Metz: the pilots' numbers are themselves uncertain.
+simulated pilots, both drawn after Roe and Metz: the pilots' numbers are themselves uncertain. `--only holm` asks of
+studies of several configurations what the report says they can detect, and what a plan with Holm's level holds.
 """
 
 import argparse
+from itertools import combinations
 from math import sqrt
 
 import numpy as np
 from readers import CASES, simulate
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtr
 
 from fistula.evidence.design.compare import clustered_auroc_test
 from fistula.evidence.design.planning import Scenario, patients_for_difference, patients_for_width
+from fistula.evidence.design.power import detectable_difference
 from fistula.evidence.design.reader_planning import cases_for_power, of_modalities
+from fistula.evidence.design.verdict import holm
 from fistula.evidence.ranking.area import clustered_auroc, hanley_mcneil_variance
+from fistula.evidence.ranking.placements import place
 from fistula.evidence.readers.analysis import compare_modalities, study_readers
 
 MANY = {"slices": 8.0, "variation": 0.6, "correlation": 0.5}
@@ -37,17 +42,30 @@ MARGINS = {
     "one slice": Scenario(0.85, 0.5, other=0.85, agreement=0.6),
     "eight slices": Scenario(0.85, 0.5, other=0.85, agreement=0.6, **MANY),
 }
+DESIGNS = {  # positive and negative patients, folds, configurations
+    "6 and 24 patients, 2 configurations": (6, 24, 1, 2),
+    "58 and 45 patients, 2 configurations": (58, 45, 1, 2),
+    "58 and 45 patients, five folds, 4 configurations": (58, 45, 5, 4),
+    "58 and 45 patients, five folds, 8 configurations": (58, 45, 5, 8),
+    "60 and 240 patients, five folds, 4 configurations": (60, 240, 5, 4),
+}
+CONFIGURATIONS = 4  # of a planned study, all compared in pairs
+PLANNED = {
+    "one score per patient, five folds": Scenario(0.88, 0.5, other=0.80, folds=5),
+    "eight slices": Scenario(0.88, 0.5, other=0.80, **MANY),
+    "eight slices, five folds": Scenario(0.88, 0.5, other=0.80, **MANY, folds=5),
+}
 SPREAD, EQUAL, BETTER, PANEL = 0.0055, 0.80, 0.86, 8  # variance of readers, AUROCs before their bias, readers to come
 
 
-def study(random, scenario, patients):
-    """Labels, scores and patients of one study: as `Scenario` states, from covariance matrices."""
+def study(random, scenario, patients, areas=None):
+    """Labels, scores and patients of one study: as `Scenario` states, from covariance matrices; or of more models."""
     labels = np.arange(patients) < min(max(2, round(patients * scenario.prevalence)), patients - 2)
     sizes = np.full(patients, round(scenario.slices))
     if scenario.variation and scenario.slices > 1:
         shape = scenario.variation**-2
         sizes = np.maximum(1, np.rint(random.gamma(shape, scenario.slices / shape, patients)).astype(int))
-    areas = [scenario.auroc] if scenario.other is None else [scenario.auroc, scenario.other]
+    areas = areas or ([scenario.auroc] if scenario.other is None else [scenario.auroc, scenario.other])
     models = np.full((len(areas), len(areas)), scenario.agreement) + (1 - scenario.agreement) * np.eye(len(areas))
     root = np.linalg.cholesky(models)
     largest = sizes.max()
@@ -77,6 +95,30 @@ def power(random, scenario, patients, repetitions, margin=None):
         found = clustered_auroc_test(labels, *scores.T, codes, codes % scenario.folds)
         hits += found.p_value < 0.05 if margin is None else found.difference.low > -margin
     return hits / repetitions
+
+
+def adjusted_power(random, scenario, patients, configurations, repetitions):
+    """Shares of studies that find the last of several configurations worse than the first: alone, and by Holm.
+
+    The first is compared with the last alone, at the level of Holm's first step; then all pairs are tested, of which
+    those without the last have equal AUROCs.
+    """
+    pairs = list(combinations(range(configurations), 2))
+    chief, areas = pairs.index((0, configurations - 1)), [scenario.auroc] * (configurations - 1) + [scenario.other]
+    alone = stepped = 0
+    for _ in range(repetitions):
+        labels, scores, codes = study(random, scenario, patients, areas)
+        # Each class is spread evenly over the folds, as the report's split does it.
+        placements = place(labels, scores, codes, codes % scenario.folds)
+        models = np.eye(configurations)
+        found = [placements.contrast(models[first] - models[second]) for first, second in pairs]
+        p_values = np.array(
+            [2 * stdtr(degrees, -abs(value) / error) if error else 1.0 for value, error, degrees in found]
+        )
+        ahead = found[chief][0] > 0
+        alone += ahead and p_values[chief] < 0.05 / len(pairs)
+        stepped += ahead and holm(p_values)[chief] < 0.05
+    return alone / repetitions, stepped / repetitions
 
 
 def hanley_mcneil(scenario, half_width):
@@ -120,9 +162,42 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repetitions", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", choices=("plans", "holm"), help="one of the two tables")
     options = parser.parse_args()
     random, number = np.random.default_rng(options.seed), options.repetitions
     print(f"{number} simulated studies a line; Monte Carlo error of a power near 80%: {sqrt(0.16 / number):.1%}")
+    if options.only != "holm":
+        print_plans(random, number)
+    if options.only != "plans":
+        print_holm(random, number)
+
+
+def print_holm(random, number):
+    """What several configurations, all compared in pairs, can detect."""
+    print("| of | patients | difference | at Holm's first level | by Holm |\n| --- | --- | --- | --- | --- |")
+    for name, (positives, negatives, folds, configurations) in DESIGNS.items():
+        patients, pairs = positives + negatives, configurations * (configurations - 1) // 2
+        fold = np.arange(patients) % folds
+        sizes = [(int((fold[:positives] == k).sum()), int((fold[positives:] == k).sum())) for k in range(folds)]
+        difference = detectable_difference(0.85, sizes, alpha=0.05 / pairs)
+        scenario = Scenario(0.85, positives / patients, other=0.85 - difference, folds=folds)
+        print_powers(random, name, scenario, patients, configurations, number)
+    for name, scenario in PLANNED.items():
+        pairs = CONFIGURATIONS * (CONFIGURATIONS - 1) // 2
+        patients = patients_for_difference(scenario, alpha=0.05 / pairs).patients
+        print_powers(
+            random, f"planned, {name}, {CONFIGURATIONS} configurations", scenario, patients, CONFIGURATIONS, number
+        )
+
+
+def print_powers(random, name, scenario, patients, configurations, number):
+    """A line of it."""
+    alone, stepped = adjusted_power(random, scenario, patients, configurations, number)
+    print(f"| {name} | {patients} | {scenario.auroc - scenario.other:.3f} | {alone:.1%} | {stepped:.1%} |", flush=True)
+
+
+def print_plans(random, number):
+    """What plans promise, and what comes out."""
     print("| asked | of | patients | by formula | came out |\n| --- | --- | --- | --- | --- |")
     for name, scenario in WIDTHS.items():
         patients = patients_for_width(scenario, 0.05).patients

@@ -150,6 +150,7 @@ def _names(contents: Contents) -> dict[str, Any]:
         "counted": _counted,
         "say_num": lambda row: _say_num(study, row),
         "say_ci": wording.say_ci,
+        "say_line": wording.say_line,
         "say_share": wording.say_share,
         "say_thresholds": lambda row: _say_thresholds(study, row),
         "metrics": METRICS,

@@ -5,17 +5,31 @@ from math import isinf, isnan
 from fistula.evidence.estimate import Estimate
 from fistula.sweep.status import RunStatus
 
+MINUS = "\N{MINUS SIGN}"
+IDEALS = (
+    "0 is ideal, and above it probabilities are too low",
+    "1 is ideal, and below it probabilities are too extreme",
+)
+
 
 def say_ci(estimate: Estimate) -> str:
     """An estimate with its 95% CI, or with the reason why it has none."""
     if not estimate.is_defined:
         return f"n/a: {estimate.reason}"
-    interval = (
-        f"95% CI {estimate.low:.3f} to {estimate.high:.3f}" if estimate.has_interval else f"no CI: {estimate.reason}"
-    )
-    if isinf(estimate.value):
-        return f"infinite ({interval})"
-    return f"{estimate.value:.3f} ({interval})"
+    low, value, high = (f"{end:.3f}".replace("-", MINUS) for end in (estimate.low, estimate.value, estimate.high))
+    interval = f"95% CI {low} to {high}" if estimate.has_interval else f"no CI: {estimate.reason}"
+    return f"{'infinite' if isinf(estimate.value) else value} ({interval})"
+
+
+def say_line(line: tuple[Estimate, Estimate]) -> str:
+    """The calibration intercept and slope, each with what it means, or why there is none."""
+    said = []
+    for name, estimate, meaning in zip(("intercept", "slope"), line, IDEALS, strict=True):
+        if estimate.is_defined:
+            said.append(f"The calibration {name} is {say_ci(estimate)}; {meaning}.")
+        else:
+            said.append(f"The calibration {name} could not be estimated ({estimate.reason}).")
+    return " ".join(said)
 
 
 def say_share(estimate: Estimate) -> str:
@@ -33,7 +47,7 @@ def say_share(estimate: Estimate) -> str:
 
 def say_signed(value: float) -> str:
     """A difference with its sign, the minus as wide as the plus."""
-    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:+.3f}".replace("-", MINUS)
 
 
 def say_p(value: float) -> str:

@@ -19,7 +19,7 @@ def test_table_one_counts_patients_and_slices_by_class_and_part(study_folder):
     assert rows["patients"] == ["30", "15", "15", "10", "10", "10"]
     assert rows["slices"] == ["90", "45", "45", "30", "30", "30"]
     assert rows["slices: fistula"] == ["45", "0", "45", "15", "15", "15"]
-    assert rows["slices a patient, median (range)"][0] == "3 (3 to 3)"
+    assert rows["slices per patient, median (range)"][0] == "3 (3 to 3)"
     assert rows["sex"][0] == "F 10, M 20"
     # Ages are 30 to 59, each once: mean 44.5, sample SD sqrt(30 * 31 / 12).
     assert rows["age, mean ± SD (range)"][0] == "44.5 ± 8.8 (30 to 59)"

@@ -137,7 +137,7 @@ def _summarize(part: pl.DataFrame, classes: list[str]) -> dict[str, str]:
     summary |= {f"slices: {name}": str((part["label"] == index).sum()) for index, name in enumerate(classes)}
     if len(patients):
         least, middle, most = (patients["len"].quantile(q, "nearest") for q in (0.0, 0.5, 1.0))
-        summary["slices a patient, median (range)"] = f"{middle:.0f} ({least:.0f} to {most:.0f})"
+        summary["slices per patient, median (range)"] = f"{middle:.0f} ({least:.0f} to {most:.0f})"
     ages = patients["age"].drop_nulls()
     summary["age, mean ± SD (range)"] = _say_ages(ages, of=len(patients)) if len(ages) else "not known"
     sexes = patients["sex"].fill_null("not known").value_counts().sort("sex")
@@ -149,6 +149,6 @@ def _summarize(part: pl.DataFrame, classes: list[str]) -> dict[str, str]:
 def _say_ages(ages: pl.Series, *, of: int) -> str:
     years = ages.to_numpy()
     spread = f" ± {years.std(ddof=1):.1f}" if len(years) > 1 else ""
-    known = f", known of {len(years)}" if len(years) < of else ""
+    known = f", known in {len(years)}" if len(years) < of else ""
     least, most = (f"{ELDEST}+" if year >= ELDEST else f"{year:.0f}" for year in (years.min(), years.max()))
     return f"{years.mean():.1f}{spread} ({least} to {most}{known})"
