@@ -8,7 +8,7 @@ from fistula.report.external.cohorts import Outside
 from fistula.report.external.numbers import say_outside
 from fistula.report.names import count, declared, listed, say_fact
 from fistula.report.results import Row, counts
-from fistula.report.sections.all_classes import AllClasses, say_together
+from fistula.report.sections.all_classes import EQUAL, AllClasses, say_tied, say_together
 from fistula.report.sections.comparisons import Comparisons, Pair
 from fistula.report.sections.every_class import ALL
 from fistula.report.sections.inflation import YAGIS_POINTS, Canary, Inflation
@@ -81,7 +81,12 @@ def say_answer(
         [
             *sentences,
             *say_outside(outside, ranked),
-            _say_worth(study, [row for row in honest if row.positive == honest[0].positive], tested=bool(outside)),
+            _say_worth(
+                study,
+                [row for row in honest if row.positive == honest[0].positive],
+                is_ranked=(honest_together[0].auroc if honest_together else honest[0].estimates["auroc"]).is_defined,
+                tested=bool(outside),
+            ),
         ]
         if honest
         else sentences
@@ -117,10 +122,17 @@ def _say_best(best: Row, rest: str, *, among: list[Row]) -> str:
     what = f"{name} had the highest per-{best.level} AUROC,"
     if len(_alike(among)) == 1:
         what = f"the per-{best.level} AUROC{of} was"
-    text = f"{head}{what} {area.value:.2f} ({interval})"
+    text = f"{head}{what} {area.value:.2f} ({interval}){say_tied(_tied(best, among))}"
     if area.has_interval and area.low <= 0.5 <= area.high:
         return f"{text}; this does not exclude chance (0.5)."
     return f"{text}, worse than chance (0.5)." if area.has_interval and area.high < 0.5 else f"{text}."
+
+
+def _tied(best: Row, among: list[Row]) -> list[str]:
+    """The other configurations whose AUROC is as high, by name."""
+    value = best.estimates["auroc"].value
+    tied = [row for row in _alike(among)[1:] if abs(row.estimates["auroc"].value - value) < EQUAL]
+    return [row.configuration.name for row in tied]
 
 
 def _alike(rows: list[Row]) -> list[Row]:
@@ -178,16 +190,20 @@ def _say_leaks(inflations: list[Inflation], canaries: list[Canary]) -> str:
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
-def _say_worth(study: Study, rows: list[Row], *, tested: bool) -> str:
-    """What the numbers themselves say against taking them at their face."""
+def _say_worth(study: Study, rows: list[Row], *, is_ranked: bool, tested: bool) -> str:
+    """What the numbers themselves say against taking them at their face value."""
     parts, best = [], rows[0]
     leaky = [row.configuration.name for row in rows if row.configuration.leaky_by_design]
     if leaky:
         which = "every configuration was" if len(leaky) == len(rows) else listed(leaky)
         which += "" if len(leaky) == len(rows) else " were" if len(leaky) > 1 else " was"
         parts.append(f"{which} tested under a split that leaks by design, which says nothing about new patients")
-    if len(_alike(rows)) > 1:
+    if len(_alike(rows)) > 1 and is_ranked:
         parts.append(f"the highest of {len(_alike(rows))} AUROCs is optimistically biased")
+    sizes = [row.num[0] for row in _alike(rows)]
+    if min(sizes) < max(sizes):
+        those = f"{best.level}s ({min(sizes)} to {max(sizes)} of them)"
+        parts.append(f"the configurations were not all tested in the same {those}")
     total, positives = best.num
     fewest = min(positives, total - positives)
     if 0 < fewest < FEW:

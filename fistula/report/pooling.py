@@ -23,7 +23,7 @@ def primary_level(study: Study, said: str) -> str:
 
     Args:
         study: With its finished runs.
-        said: One of `PRIMARY`; ``auto`` is by patient where each class has test patients who have it and others who
+        said: One of `PRIMARY`; ``auto`` is by patient where each class tested has patients who have it and others who
             have not, or where a network scores patients, and by slice otherwise (where every patient has a slice of
             the last class, say).
 
@@ -40,7 +40,9 @@ def primary_level(study: Study, said: str) -> str:
     tables = [run.predictions.filter(pl.col("part") == "test") for c in study.configurations for run in c.runs]
     tested = pl.concat([table.select("patient_key", "label") for table in tables])
     patients = tested.group_by("patient_key").agg(pl.col("label").max())["label"]
-    shares = [(patients == study.cohort.classes.index(positive)).mean() for positive in study.positives]
+    # Of a class that nobody in the test set has, slices say no more than patients do.
+    labels = {study.cohort.classes.index(positive) for positive in study.positives} & set(tested["label"])
+    shares = [(patients == label).mean() for label in labels]
     return "patient" if all(0 < share < 1 for share in shares) else "slice"  # type: ignore[operator]
 
 

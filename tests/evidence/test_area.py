@@ -183,6 +183,22 @@ def test_hanley_and_mcneils_variance_is_theirs_for_equal_classes():
     assert hanley_mcneil_variance(area, positives=count, negatives=count) == pytest.approx(expected / count**2)
 
 
+@pytest.mark.parametrize("sizes", [(6, 24), (15, 15), (58, 45)])
+@pytest.mark.parametrize("folds", [1, 3])
+def test_one_wrong_pair_proves_no_more_than_none(sizes, folds):
+    labels, patients = np.repeat([1, 0], sizes), np.arange(sum(sizes))
+    runs = np.concatenate([np.arange(size) % folds for size in sizes])
+    scores = np.linspace(1, 0, len(labels))
+    perfect = clustered_auroc(labels, scores, patients, runs)
+    last, first = np.flatnonzero((runs == 0) & (labels == 1))[-1], np.flatnonzero((runs == 0) & (labels == 0))[0]
+    scores[[last, first]] = scores[[first, last]]
+    nearly = clustered_auroc(labels, scores, patients, runs)
+    assert nearly.value < perfect.value
+    assert nearly.low <= perfect.low + 1e-9
+    mirrored = clustered_auroc(labels, -scores, patients, runs)
+    assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((nearly.low, nearly.high), abs=1e-9)
+
+
 def test_a_perfect_score_still_has_an_interval():
     labels, patients = np.repeat([1, 0], 30), np.repeat(np.arange(12), 5)
     clustered = clustered_auroc(labels, labels, patients)

@@ -45,6 +45,15 @@ def test_true_probabilities_have_an_intercept_of_0_and_a_slope_of_1():
     assert calibration_line(labels, expit(scale - 1), np.arange(40_000))[0].value == pytest.approx(1, abs=0.05)
 
 
+def test_scores_that_part_the_classes_have_no_slope_however_far_apart_they_are():
+    labels = np.repeat([0, 1], 15)
+    for gap in (1e-3, 0.1, 0.4999):
+        scores = 0.5 + np.where(labels == 1, gap, -gap)
+        intercept, slope = calibration_line(labels, scores, np.arange(30))
+        assert intercept.value == pytest.approx(0, abs=1e-6)
+        assert str(slope) == "n/a: the scores separate the classes completely"
+
+
 def test_what_has_no_line_says_why():
     assert {str(found) for found in calibration_line([1, 1], [0.2, 0.4], ["a", "b"])} == {"n/a: no negatives"}
     parted = calibration_line([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], list("abcd"))[1]

@@ -80,6 +80,24 @@ def test_grades_have_a_quadratic_kappa_and_the_answer_says_it(tmp_path):
     )
 
 
+def test_a_class_that_nobody_in_the_test_set_has_is_named_and_the_others_are_judged(tmp_path):
+    folder = write_study(tmp_path / "study", classes=GRADES, patients=27)
+    for path in folder.glob("*/predictions.parquet"):
+        table = pl.read_parquet(path)
+        table.filter((pl.col("part") != "test") | (pl.col("label") != 2)).write_parquet(path)
+    contents = compute(read_study(folder), Settings(resamples=10))
+    assert contents.primary == "patient"
+    best = contents.all_classes[0]
+    assert contents.answer[0] == "The per-patient macro AUROC is undefined: no test patient is complex."
+    assert contents.answer[1] == (
+        f"{best.configuration.name} named the class of {best.counts.trace()} of 18 patients correctly."
+    )
+    assert " for none (95% CI" in contents.answer[2]
+    assert " for simple (95% CI" in contents.answer[2]
+    assert "complex" not in contents.answer[2]
+    assert not any("highest" in sentence for sentence in contents.answer)
+
+
 def test_two_classes_have_no_macro_auroc(study_folder):
     assert compute(read_study(study_folder), Settings(resamples=10)).all_classes == []
 

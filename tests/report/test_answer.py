@@ -58,6 +58,7 @@ def test_an_equal_perfect_auroc_counts_among_those_that_do_not_differ(tmp_path, 
     other = "end-to-end" if best == "transfer" else "transfer"
     assert said.startswith("Its AUROC does not differ significantly from that of ")
     assert other in said
+    assert contents.answer[0].endswith(f" to 1.00), tied with {other}.")
 
 
 def test_chance_is_not_excluded_where_nothing_is_learned(tmp_path, monkeypatch):

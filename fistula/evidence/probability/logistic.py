@@ -55,10 +55,12 @@ def calibration_line(
     if reason:
         return undefined(method, reason), undefined(method, reason)
     ones = np.ones((len(truth), 1))
-    fits = (
-        _fit(truth, ones, scale, codes, len(keys)),
-        _fit(truth, np.column_stack([scale, ones]), 0 * scale, codes, len(keys)),
-    )
+    positive, negative = scale[truth], scale[~truth]
+    separates = positive.min() >= negative.max() or positive.max() <= negative.min()
+    slope = (float("nan"),) * 2
+    if not separates:  # else the slope has no largest likelihood, and steps toward it end anywhere
+        slope = _fit(truth, np.column_stack([scale, ones]), 0 * scale, codes, len(keys))
+    fits = (_fit(truth, ones, scale, codes, len(keys)), slope)
     found = []
     for value, error in fits:
         if isnan(value):

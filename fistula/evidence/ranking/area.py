@@ -50,7 +50,9 @@ def clustered_auroc(
     of as many trials as patients of the scarcer class: no AUROC varies more than that of patients who are all right or
     all wrong, and where one patient makes all the errors the logit without this patient would stretch the interval over
     nearly everything. Where nothing varies (a perfect score), Newcombe's interval with Kish's number of patients as the
-    sample size stands in.
+    sample size stands in. Where each patient has one score, no end lies beyond Newcombe's of a perfect score: patients
+    one pair of whom is in the wrong order vary little, and prove no more than those who are all in order. Where a
+    patient has several slices, a perfect score does not show how alike these are, and its interval is the careful one.
 
     Returns:
         Undefined if there is no pair to compare; without an interval if one patient alone has a class, or all scores
@@ -75,7 +77,11 @@ def of_placements(placements: Placements, method: str, level: float = 0.95) -> E
     half = quantile * placements.logit_error()
     bound = score_interval(value, trials=min(placements.effective), quantile=two_sided(level))
     low, high = (float(expit(logit(value) + side)) for side in (-half, half))
-    return Estimate(value, max(low, bound[0]), min(high, bound[1]), method)
+    low, high = max(low, bound[0]), min(high, bound[1])
+    if placements.single:
+        least = _newcombe(placements, 1.0, level)[0]
+        low, high = min(low, least), max(high, 1 - least)
+    return Estimate(value, low, high, method)
 
 
 def hanley_mcneil_variance(auroc: float, *, positives: float, negatives: float) -> float:
@@ -118,6 +124,10 @@ def _without_variance(placements: Placements, method: str, level: float) -> Esti
         return without_interval(value, method, placements.reason)
     if 0 < value < 1:
         return without_interval(value, method, "no patient differs from another")
-    positives, negatives = placements.effective
-    low, high = newcombe_interval(value, positives=positives, negatives=negatives, level=level)
+    low, high = _newcombe(placements, value, level)
     return Estimate(value, low, high, name_method("Newcombe (2006), patients as sample size", level))
+
+
+def _newcombe(placements: Placements, value: float, level: float) -> tuple[float, float]:
+    positives, negatives = placements.effective
+    return newcombe_interval(value, positives=positives, negatives=negatives, level=level)

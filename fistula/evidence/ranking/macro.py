@@ -74,5 +74,6 @@ def place_classes(
         effective=min((one.effective for one in found), key=min),
         pairs=min(one.pairs for one in found),
         reason=reasons[0].reason if reasons else "",
+        single=rarest.single,
         classes=tuple(found),
     )

@@ -32,6 +32,7 @@ class Placements:
         effective: The same by Kish: as many patients of equally many rows would say as much.
         pairs: How many pairs of a positive and a negative row were compared; of macro AUROCs, of the class with fewest.
         reason: Why a variance is undefined; empty if it is not.
+        single: Whether no run scored two rows of a patient.
         classes: Of macro AUROCs, the placements of each class, of which `aurocs` and `left_out` are the mean.
     """
 
@@ -43,6 +44,7 @@ class Placements:
     effective: tuple[float, float]
     pairs: float
     reason: str
+    single: bool
     classes: tuple["Placements", ...] = ()
 
     def covariance(self) -> Floats:
@@ -157,7 +159,7 @@ def place(
     if reason:
         empty = np.full((len(keys), len(models)), nan)
         undefined_areas = np.full(len(models), nan)
-        return Placements(undefined_areas, empty, empty, empty, with_class, (nan, nan), pairs, reason)
+        return Placements(undefined_areas, empty, empty, empty, with_class, (nan, nan), pairs, reason, single=False)
     # What a patient's removal takes away: the pairs of its rows, those among themselves counted once.
     _, alone = np.unique(of_run * len(keys) + codes, return_inverse=True)
     among_own = count_opponents(truth, alone)
@@ -187,6 +189,7 @@ def place(
         effective=(kish(sizes[0]), kish(sizes[1])),
         pairs=pairs,
         reason=reason,
+        single=len(np.unique(alone)) == len(truth),
     )
 
 

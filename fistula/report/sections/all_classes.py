@@ -15,6 +15,9 @@ from fistula.report.names import listed
 from fistula.report.results import Row, counts
 from fistula.report.study import Configuration, Study
 
+EQUAL = 1e-9  # two AUROCs that differ by less are one
+NAMED = 2  # configurations named in a sentence; more are counted
+
 
 @dataclass(frozen=True)
 class AllClasses:
@@ -70,6 +73,8 @@ def all_classes(study: Study, rows: list[Row], *, level: str) -> list[AllClasses
             error = clustered_mean(np.abs(truth - called).astype(np.float64), keys)
             error = replace(error, low=max(error.low, 0.0)) if error.has_interval else error
         area = macro_auroc(np.eye(len(classes), dtype=int)[truth], scores, keys, runs)
+        if lacking := [name for name, number in zip(classes, counts.sum(axis=1), strict=True) if not number]:
+            area = replace(area, reason=f"no test {level} is {listed(lacking)}")
         right = clustered_rate((truth == called).astype(int), keys)
         found.append(AllClasses(configuration, area, right, kappa, error, counts))
     return sorted(found, key=_falling)
@@ -80,23 +85,39 @@ def say_together(found: list[AllClasses], ranked: dict[str, list[Row]]) -> list[
     if not found:
         return []
     best, level = found[0], next(iter(ranked.values()))[0].level
-    if not best.auroc.is_defined:
-        return [f"No configuration has a defined per-{level} macro AUROC: {best.auroc.reason}."]
-    interval = "no CI: " + best.auroc.reason
-    if best.auroc.has_interval:
-        interval = f"95% CI {best.auroc.low:.2f} to {best.auroc.high:.2f}"
     correct, total = int(best.counts.trace()), int(best.counts.sum())
-    most = f", the highest of {len(found)} configurations" if len(found) > 1 else ""
-    kappa = best.kappa
+    kappa, name = best.kappa, best.configuration.name
     agreed = f", with a quadratically weighted kappa of {kappa.value:.2f}" if kappa and kappa.is_defined else ""
     agreed += f" and a mean absolute error of {best.error.value:.2f} grades" if agreed and best.error else ""
     seeds = best.configuration.num_seeds
+    over = f", over {seeds} seeds" if seeds > 1 else ""
+    named = f"named the class of {correct} of {total} {level}s correctly{over}{agreed}."
+    each = _say_each(best, ranked)
+    those = [f"Its AUROC for each class against the rest was {listed(each)}."] if each else []
+    if not best.auroc.is_defined:
+        return [f"The per-{level} macro AUROC is undefined: {best.auroc.reason}.", f"{name} {named}", *those]
+    interval = "no CI: " + best.auroc.reason
+    if best.auroc.has_interval:
+        interval = f"95% CI {best.auroc.low:.2f} to {best.auroc.high:.2f}"
+    tied = [one.configuration.name for one in found[1:] if abs(one.auroc.value - best.auroc.value) < EQUAL]
+    most = f", the highest of {len(found)} configurations{say_tied(tied)}" if len(found) > 1 else ""
+    area = f"{best.auroc.value:.2f} ({interval}){most}"
     return [
-        f"Over the {len(best.counts)} classes, {best.configuration.name} had a per-{level} macro AUROC of"
-        f" {best.auroc.value:.2f} ({interval}){most}; it named the class of {correct} of {total} {level}s"
-        f" correctly{f', over {seeds} seeds' if seeds > 1 else ''}{agreed}.",
-        f"Its AUROC for each class against the rest was {listed(_say_each(best, ranked))}.",
+        f"Over the {len(best.counts)} classes, {name} had a per-{level} macro AUROC of {area}; it {named}",
+        *those,
     ]
+
+
+def say_tied(names: list[str]) -> str:
+    """Which configurations are as good as the one that a sentence names.
+
+    Example:
+        >>> say_tied([]), say_tied(["A"]), say_tied(["A", "B", "C"])
+        ('', ', tied with A', ', tied with 3 others')
+    """
+    if not names:
+        return ""
+    return f", tied with {listed(names) if len(names) <= NAMED else f'{len(names)} others'}"
 
 
 def _say_each(best: AllClasses, ranked: dict[str, list[Row]]) -> list[str]:
@@ -105,6 +126,8 @@ def _say_each(best: AllClasses, ranked: dict[str, list[Row]]) -> list[str]:
     for positive, rows in ranked.items():
         row = next(row for row in rows if row.configuration is best.configuration)
         area, (hits, sick, right, well) = row.estimates["auroc"], counts(row.rows)
+        if not area.is_defined:
+            continue
         interval = f"95% CI {area.low:.2f} to {area.high:.2f}; " if area.has_interval else ""
         said.append(
             f"{area.value:.2f} for {positive} ({interval}sensitivity, {hits} of {sick}; specificity, {right} of {well})"
