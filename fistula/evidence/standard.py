@@ -1,5 +1,7 @@
 """The metrics that every run and every report states, each with the interval that holds for slices of patients."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -37,9 +39,13 @@ def standard_metrics(
     """
     truth, calls, keys = np.asarray(labels), np.asarray(called), np.asarray(patients)
     positive = truth == 1
-    return {
+    found = {
         "sensitivity": clustered_rate(calls[positive], keys[positive], level=level),
         "specificity": clustered_rate(1 - calls[~positive], keys[~positive], level=level),
         "balanced_accuracy": balanced_accuracy(truth, calls, keys, level=level),
         "auroc": clustered_auroc(truth, scores, keys, runs, level=level),
     }
+    for name, rows, lacking in (("sensitivity", positive, "positives"), ("specificity", ~positive, "negatives")):
+        if len(truth) and not rows.any():
+            found[name] = replace(found[name], reason=f"no {lacking}")
+    return found

@@ -25,24 +25,22 @@ def say_line(line: tuple[Estimate, Estimate]) -> str:
     """The calibration intercept and slope, each with what it means, or why there is none."""
     said = []
     for name, estimate, meaning in zip(("intercept", "slope"), line, IDEALS, strict=True):
-        if estimate.is_defined:
-            said.append(f"The calibration {name} is {say_ci(estimate)}; {meaning}.")
-        else:
-            said.append(f"The calibration {name} could not be estimated ({estimate.reason}).")
-    return " ".join(said)
+        told = f"{say_ci(estimate)[:-1]}; {meaning})" if estimate.is_defined else f"not estimable ({estimate.reason})"
+        said.append(f"calibration {name}, {told}")
+    return "; ".join(said)
 
 
-def say_share(estimate: Estimate) -> str:
-    """A share in percent with its 95% CI, or why it has none.
+def say_share(share: Estimate, number: int, of: int) -> str:
+    """A share as counts, with its percentage and 95% CI where it has one.
 
     Example:
-        >>> say_share(Estimate(0.25, 0.1, 0.5, "")), say_share(Estimate(nan, nan, nan, "", "no rows"))
-        ('25% (95% CI, 10% to 50%)', 'n/a (no rows)')
+        >>> say_share(Estimate(0.25, 0.1, 0.5, ""), 5, 20), say_share(Estimate(nan, nan, nan, "", "no rows"), 0, 0)
+        ('5 of 20 (25%; 95% CI, 10% to 50%)', 'none')
     """
-    if not estimate.is_defined:
-        return f"n/a ({estimate.reason})"
-    interval = f"95% CI, {estimate.low:.0%} to {estimate.high:.0%}" if estimate.has_interval else estimate.reason
-    return f"{estimate.value:.0%} ({interval})"
+    if not of:
+        return "none"
+    interval = f"; 95% CI, {share.low:.0%} to {share.high:.0%}" if share.has_interval else ""
+    return f"{number} of {of} ({share.value:.0%}{interval})"
 
 
 def say_signed(value: float) -> str:

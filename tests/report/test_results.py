@@ -173,7 +173,7 @@ def test_a_missing_class_on_test_is_undefined_with_its_reason(study_folder):
     contents = compute(read_study(study_folder), SETTINGS)
     row = row_of(contents, "transfer", "slice")
     assert f"{row.estimates['auroc']}" == "n/a: no negatives"
-    assert f"{row.estimates['specificity']}" == "n/a: no rows"
+    assert f"{row.estimates['specificity']}" == "n/a: no negatives"
 
 
 def test_a_pair_is_tested_at_the_primary_level(study_folder):

@@ -23,6 +23,7 @@ class Abstention:
         answered: Share of the patients for whom one class alone remains possible.
         wrong: Share of these answers that is wrong; undefined where none is given.
         missed: Share of all patients whose class is not among the possible ones.
+        counts: Answers, wrong ones, patients whose class is missing, and all patients.
         error: At which they were judged.
     """
 
@@ -30,6 +31,7 @@ class Abstention:
     answered: Estimate
     wrong: Estimate
     missed: Estimate
+    counts: tuple[int, int, int, int]
     error: float = ERROR
 
     @property
@@ -60,4 +62,5 @@ def abstention(study: Study, configuration: Configuration, rows: list[Row]) -> A
         clustered_rate(told.answered.astype(int), keys),
         clustered_rate(told.wrong[told.answered].astype(int), keys[told.answered]),
         clustered_rate(told.missed.astype(int), keys),
+        (int(told.answered.sum()), int(told.wrong[told.answered].sum()), int(told.missed.sum()), len(keys)),
     )
