@@ -14,6 +14,7 @@ from fistula.learning.experiment import build
 from fistula.sweep.folder.run import register_run_name
 
 from .conftest import write_cohort
+from .two_sequences import write_two_sequences
 
 GROUPS = (
     "audit",
@@ -43,9 +44,12 @@ def built(compose_train, tmp_path):
 
     def build_from(*overrides):
         classes = ("0", "1", "2") if "loss=ordinal" in overrides else ("0", "1")
-        folder = write_cohort(tmp_path / "cohort", patients=30, classes=classes)
+        if "study=sequences" in overrides:
+            folder = write_two_sequences(tmp_path / "cohort", patients=30)
+        else:
+            folder = write_cohort(tmp_path / "cohort", patients=30, classes=classes)
         cohort = read_cohort(folder)
-        with_sites = cohort.manifest.with_columns(
+        with_sites = cohort.labelled.with_columns(
             site=pl.col("patient_key").str.tail(1).is_in(list("01234")).cast(pl.String)
         )
         cfg = compose_train("image_size=32", *overrides, cohort=folder)

@@ -103,7 +103,8 @@ def smaller(command):
 PAPER = ("experiment=paper/1_resnet18_transfer,paper/4_resnet18_end_to_end", "split.folds=2", "split.fold=0")
 PATIENT = ("pooling=attention", "learning=transfer", "split.folds=2", "split.fold=0,1")
 PLACES = ("head=locate", "learning=transfer", "split.folds=2", "split.fold=0")
-FEWER = {"paper": PAPER, "patient": PATIENT, "places": PLACES}
+SEQUENCES = ("learning=transfer", "split.folds=2", "split.fold=0")
+FEWER = {"paper": PAPER, "patient": PATIENT, "places": PLACES, "sequences": SEQUENCES}
 COHORT = ("ingest", "source=DIR", "labels=labels.csv", "out=data/cohort", "size=64")
 STUDY = ("train", "-m", "cohort=data/cohort", *TINY_RUN, IN_PROCESS)
 OUTSIDE = ("ingest", "source=OUTSIDE", "labels=outside.csv", "out=data/outside", "size=64")

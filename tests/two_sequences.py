@@ -1,8 +1,13 @@
-"""DICOM of two sequences of each patient: volumes of a smooth field of the patient's coordinates."""
+"""Two sequences of each patient: DICOM volumes of a smooth field, and a cohort made without any DICOM."""
+
+import hashlib
+import json
 
 import numpy as np
+import polars as pl
 
-from tests.conftest import write_dicom
+from fistula.cohort.manifest import BESIDE, SCHEMA, manifest_fingerprint
+from tests.conftest import write_cohort, write_dicom
 
 AXIAL = ((1, 0, 0), (0, 1, 0))
 SEQUENCES = "keep.sequences={t1c: {description: T1}, t2: {description: T2}}"
@@ -54,3 +59,31 @@ def tree(folder, *, patients=4, lacking=(), **of_t2):
         if patient not in lacking:
             stack(folder / "tree", "T2", patient=patient, **of_t2)
     return labels(folder, patients)
+
+
+def write_two_sequences(folder, *, patients=40, slices=2, size=16, lacking=()):
+    """Write a cohort whose positive patients have a mark on T1 and one on T2, the others on one of them.
+
+    Of slices with the keys `lacking` there is no T2.
+    """
+    write_cohort(folder, patients=patients, slices=slices, size=size)
+    manifest, pixels = pl.read_parquet(folder / "manifest.parquet"), np.load(folder / "pixels.npy")
+    random = np.random.default_rng(1)
+    images = random.integers(0, 60, (2, *pixels.shape), dtype=np.uint8)
+    for row, (patient, label) in enumerate(manifest.select("patient_key", "label").iter_rows()):
+        lacks = int(patient.removeprefix("patient")) // 2 % 2
+        for number in range(2):
+            if label or lacks != number:
+                images[number, row, 4:12, 4:12] += 150
+    second = manifest.with_columns(
+        slice_key="t2" + pl.col("slice_key"), sequence=pl.lit("t2"), label=pl.lit(None, pl.Int64), grid_key="slice_key",
+        covered=pl.lit(1.0), pixel_hash=pl.Series([hashlib.sha256(image).hexdigest() for image in images[1]]),
+    )  # fmt: skip
+    is_there = (~second["grid_key"].is_in(list(lacking))).to_numpy()
+    second = second.filter(is_there)
+    both = pl.concat([manifest.with_columns(sequence=pl.lit("t1c")), second], how="diagonal").select(*SCHEMA, *BESIDE)
+    both.write_parquet(folder / "manifest.parquet")
+    np.save(folder / "pixels.npy", np.concatenate([images[0], images[1, is_there]]))
+    record = json.loads((folder / "ingest.json").read_text()) | {"fingerprint": manifest_fingerprint(both)}
+    (folder / "ingest.json").write_text(json.dumps(record | {"keep": {"sequences": {"t1c": {}, "t2": {}}}}))
+    return folder

@@ -12,6 +12,7 @@ from fistula.audit.findings import IDENTITIES, Finding, find_contradictions, fin
 from fistula.audit.likeness import BITS
 from fistula.audit.near_duplicates import Search, find_near_duplicates
 from fistula.cohort.look.confounding import auroc_alone, find_confounding
+from fistula.cohort.look.early import lacking_warnings
 from fistula.cohort.manifest import Cohort, lacking
 from fistula.cohort.split_table import split_fingerprint
 from fistula.errors import ConfigError, DataError
@@ -60,7 +61,7 @@ class Audit:
         """
         reasons = read_acceptances(Path(self.accept)) if self.accept else {}
         _check_slices(cohort.labelled, table)
-        search = self._search(cohort)
+        search, lacks = self._search(cohort), lacking(cohort.manifest, cohort.sequences)
         found = chain(
             *(find_shared(cohort.labelled, table, kind) for kind in IDENTITIES),
             find_look_alikes(cohort.manifest, table, search.pairs),
@@ -89,7 +90,8 @@ class Audit:
             },
             findings=sorted(findings, key=lambda finding: not finding.is_leak),
             confounding=find_confounding(cohort.labelled, level=self.confounding_level),
-            alone=auroc_alone(lacking(cohort.manifest, cohort.sequences)),
+            alone=auroc_alone(lacks),
+            lacking=lacking_warnings(lacks, cohort.classes, cohort.sequences),
             by_construction=BY_CONSTRUCTION,
             unused_acceptances=sorted(set(reasons) - {finding.id for finding in findings}),
         )

@@ -32,6 +32,7 @@ class Certificate:
         findings: Leaks first.
         confounding: Of class and site with acquisition.
         alone: AUROC by patient of facts that need no image; see `fistula.cohort.look.confounding.auroc_alone`.
+        lacking: Sentences on sequences that patients lack: how many of each class.
         by_construction: What needs no check.
         unused_acceptances: Ids accepted that name no finding here.
     """
@@ -47,6 +48,7 @@ class Certificate:
     findings: list[Finding]
     confounding: list[Association]
     alone: dict[str, float | None]
+    lacking: list[str]
     by_construction: tuple[str, ...]
     unused_acceptances: list[str]
 

@@ -65,12 +65,18 @@ def find_shared(manifest: pl.DataFrame, table: pl.DataFrame, kind: str) -> Itera
 def find_look_alikes(manifest: pl.DataFrame, table: pl.DataFrame, near: Iterable[NearDuplicate]) -> Iterator[Finding]:
     """Give each near-duplicate of two patients, as a leak where it stands in two parts, and each contradiction in it.
 
-    Slices without a label stand in no part. Exact copies are left to `find_shared` and `find_contradictions`.
+    Slices without a label stand in no part. One of a further sequence stands for that of the first on whose grid it
+    lies. Exact copies of those are left to `find_shared` and `find_contradictions`.
     """
-    keys, labels = manifest["slice_key"].to_list(), manifest["label"].to_list()
-    hashes = manifest["pixel_hash"].to_list()
-    pairs = [pair for pair in near if hashes[pair.first] != hashes[pair.second]]
+    slices, hashes = manifest["slice_key"].to_list(), manifest["pixel_hash"].to_list()
+    keys, known = slices, dict(zip(slices, manifest["label"], strict=True))
+    if "grid_key" in manifest.columns:
+        keys = manifest.select(pl.coalesce("grid_key", "slice_key")).to_series().to_list()
+    labels = [known[key] for key in keys]
+    stands = [slices[row] != key for row, key in enumerate(keys)]
+    pairs = [p for p in near if hashes[p.first] != hashes[p.second] or stands[p.first] or stands[p.second]]
     pairs = [pair for pair in pairs if labels[pair.first] is not None and labels[pair.second] is not None]
+    pairs = list({frozenset((keys[pair.first], keys[pair.second])): pair for pair in reversed(pairs)}.values())[::-1]
     shown = {keys[row] for pair in pairs for row in (pair.first, pair.second)}
     parts_of: dict[str, pl.DataFrame] = {
         str(key): rows

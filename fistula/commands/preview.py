@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from omegaconf import DictConfig
 
 from fistula.cohort.manifest import read_cohort
@@ -26,9 +27,14 @@ def run(cfg: DictConfig) -> None:
 
     pipeline = make(cfg.augmentation)
     try_pipeline(pipeline, cfg.image_size)
-    rows = cohort.labelled["row"][spread(cohort.labelled["label"].to_numpy(), cfg.slices)]
+    slices = cohort.labelled[spread(cohort.labelled["label"].to_numpy(), cfg.slices)]
+    beside = cohort.beside(slices["slice_key"])
+    images: dict[str, dict[str, np.ndarray]] = {}
+    for rows, key in ((slices, "slice_key"), *([(beside, "grid_key")] if cohort.sequences else [])):
+        for of, name, row in rows.select(key, "sequence", "row").iter_rows():
+            images.setdefault(of, {})[f"{name} as it is".strip()] = cohort.pixels[row]
     draw_sheet(
-        [cohort.pixels[row] for row in rows],
+        list(images.values()),
         pipeline,
         out,
         draws=cfg.draws,

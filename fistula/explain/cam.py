@@ -86,7 +86,7 @@ def _map_of(classifier: FistulaClassifier, image: Tensor, *, target: int, method
 
 def _features(classifier: FistulaClassifier, image: Tensor, *, target: int) -> tuple[Tensor, Tensor]:
     """Feature maps ``(1, C, h, w)`` and the gradient of the class's logit with respect to them."""
-    network = classifier.backbone.network
+    network, passes = classifier.backbone.network, max(1, classifier.backbone.num_late)
     with torch.inference_mode(mode=False), torch.enable_grad():
         layer = _after_features(network)
         if layer is None:
@@ -101,12 +101,15 @@ def _features(classifier: FistulaClassifier, image: Tensor, *, target: int) -> t
         hook = layer.register_forward_pre_hook(catch)
         try:
             logit = logits_alone(classifier, image.clone())[0, target]
-            (gradient,) = torch.autograd.grad(logit, caught[-1])
+            # One pass, or one of each sequence that is looked at by itself: then their maps are one's after another's.
+            last = caught[-passes:]
+            gradients = torch.autograd.grad(logit, last)
         finally:
             hook.remove()
-        if caught[-1].shape[-2:] == (1, 1):  # pooled already
+        if last[0].shape[-2:] == (1, 1):  # pooled already
             return _last_maps(classifier, image.clone(), target=target)
-    return _as_maps(caught[-1].detach(), network), _as_maps(gradient, network)
+    maps, slopes = (torch.cat([_as_maps(one.detach(), network) for one in many], dim=1) for many in (last, gradients))
+    return maps, slopes
 
 
 def _after_features(network: nn.Module) -> nn.Module | None:

@@ -7,27 +7,26 @@ from typing import Any
 
 import timm
 import torch
-from timm.models import group_parameters
 from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 
-from fistula.errors import ConfigError
-from fistula.learning.adjacent import ADJACENT
 from fistula.learning.building.dry_run import check_network
 from fistula.learning.building.timm_network import (
-    RESERVED,
     checked_options,
     colour_constants,
     located,
     made,
+    resolved_from,
+    stages_of,
     start_near_even,
 )
+from fistula.learning.data.channels import GREY, Stem, stem_of, widen_stem
+from fistula.learning.late import add_classifiers, are_there, fused
 from fistula.learning.weights.finding import AUTO, find_weights
 
 log = logging.getLogger(__name__)
 
 PRETRAINED = "pretrained"  # as an image size: the one of the weights
-CHANNELS = {"sum": 1, "replicate": 3, ADJACENT: 3}
 
 
 class Backbone(nn.Module):
@@ -45,9 +44,12 @@ class Backbone(nn.Module):
         weights: Where the network's weights came from.
         input_size: Side of the images that it takes, pixels: the one asked for, or that of its weights.
         interpolation: That scaled the images its weights were trained with, by its name in timm.
-        num_slices: Slices that an image is made of; as `fistula.learning.adjacent.channel_rows` has it.
+        stem: What images are made of, and how they enter.
 
     Attributes:
+        num_slices: Channels of an image; as `fistula.learning.data.channels.image_rows` has it.
+        sequences: Names of the sequences that an image is made of; empty for one.
+        num_late: Of the sequences that are looked at by themselves; 0 where an image is looked at as a whole.
         resolved: Under ``network`` what a name on the hub or a folder stood for; empty where timm has the name itself.
     """
 
@@ -56,22 +58,18 @@ class Backbone(nn.Module):
 
     def __init__(
         self,
-        network: nn.Module,
-        *,
-        mean: Sequence[float],
-        std: Sequence[float],
-        weights: str,
-        input_size: int,
-        interpolation: str,
-        num_slices: int = 1,
-    ) -> None:
+        network: nn.Module, *, mean: Sequence[float], std: Sequence[float], weights: str, input_size: int,
+        interpolation: str, stem: Stem = GREY,
+    ) -> None:  # fmt: skip
         super().__init__()
         # On a CPU 1.2 to 2.2 times as fast for convolutions (ResNets, DenseNet-121, EfficientNet-lite0 at 224 pixels),
         # as fast for ViT and ConvNeXt; the weights' values and their order in files stay as they are.
         self.network: Any = network.to(memory_format=torch.channels_last)
-        self.weights = weights
-        self.input_size, self.interpolation = input_size, interpolation
-        self.num_slices = num_slices
+        self.weights, self.input_size, self.interpolation = weights, input_size, interpolation
+        self.num_slices, self.sequences = stem.num_slices, stem.names
+        self.num_late = len(stem.names) if stem.is_late else 0
+        if self.num_late:
+            add_classifiers(self.network, self.heads, self.num_late)
         self.resolved: dict[str, Any] = {}
         # One channel: scalars. More: shapes that repeat a grey image over the channels.
         shape = () if len(mean) == 1 else (1, len(mean), 1, 1)
@@ -84,22 +82,32 @@ class Backbone(nn.Module):
         found = self.network.get_classifier()
         heads = list(found) if isinstance(found, list | tuple | nn.ModuleList) else [found]
         # Some give the pooling along with the classifier.
-        return [head.fc if hasattr(head, "global_pool") and hasattr(head, "fc") else head for head in heads]
+        heads = [head.fc if hasattr(head, "global_pool") and hasattr(head, "fc") else head for head in heads]
+        return [*heads, *getattr(self.network, "of_sequences", ())]
 
     @property
     def num_features(self) -> int:
         """F: numbers that `features` gives of an image."""
-        return sum(_layer_of(head).weight.shape[1] for head in self.heads)
+        return sum(_layer_of(head).weight.shape[1] for head in self.heads) + self.num_late
+
+    @property
+    def num_pooled(self) -> int:
+        """Those of them that one bag is pooled from."""
+        return (self.num_features - self.num_late) // max(1, self.num_late)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map images ``(B, num_slices, H, W)``, values 0 to 255 of any dtype, to logits ``(B, K)``."""
-        return self.network(self._normalised(image))
+        return self.classify(self.features(image)) if self.num_late else self.network(self._normalised(image))
 
     def features(self, image: Tensor) -> Tensor:
-        """Map images to what the classifier is given, ``(B, F)``, one head's after another."""
+        """Map images to what the classifier is given, ``(B, F)``, one head's after another.
+
+        Of sequences that are looked at by themselves one's after another's, and then 1 or 0 for each: is it there?
+        """
         with self.noting_features() as noted:
-            self(image)
-        return torch.cat(noted, dim=1)
+            for part in image[:, : self.num_late].split(1, dim=1) if self.num_late else [image]:
+                self.network(self._normalised(part))
+        return torch.cat([*noted, are_there(image, self.num_late)] if self.num_late else noted, dim=1)
 
     @contextmanager
     def noting_features(self) -> Iterator[list[Tensor]]:
@@ -118,7 +126,8 @@ class Backbone(nn.Module):
     def classify(self, features: Tensor) -> Tensor:
         """Map features ``(B, F)`` to logits ``(B, K)``."""
         layers = list(map(_layer_of, self.heads))
-        parts = features.split([layer.weight.shape[1] for layer in layers], dim=1)
+        widths = [layer.weight.shape[1] for layer in layers]
+        *parts, there = features.split([*widths, self.num_late], dim=1)
         # A convolution as a classifier sees an image of one pixel.
         shaped = [
             part[..., None, None] if isinstance(layer, nn.Conv2d) else part
@@ -126,6 +135,8 @@ class Backbone(nn.Module):
         ]
         # Not through the heads' hooks, which note what the network itself gives them.
         logits = [head.forward(part).flatten(1) for head, part in zip(self.heads, shaped, strict=True)]
+        if self.num_late:
+            return fused(torch.stack(logits, dim=1), there)
         return torch.stack(logits).mean(dim=0) if len(logits) > 1 else logits[0]
 
     def pyramid(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -142,19 +153,7 @@ class Backbone(nn.Module):
 
     def stages(self) -> list[list[str]]:
         """Names of the network's parameters by stage, from the stem to the classifier, which is alone in the last."""
-        heads = {id(parameter) for head in self.heads for parameter in head.parameters()}
-        by_stage: dict[Any, list[str]] = {}
-        classifier: list[str] = []
-        stage_of: dict[str, int] = {}
-        try:
-            stage_of = group_parameters(self.network, self.network.group_matcher(coarse=True), reverse=True)
-        except (AttributeError, AssertionError):  # not every network groups its stages: then as the layers are written
-            for name, _ in self.network.named_parameters():
-                stage_of[name] = len({tuple(one.split(".")[:2]) for one in [*stage_of, name]})
-        # The last group has what follows the blocks: the classifier, and where it is there, the norm before it.
-        for name, parameter in self.network.named_parameters():
-            (classifier if id(parameter) in heads else by_stage.setdefault(stage_of[name], [])).append(name)
-        return [*(by_stage[stage] for stage in sorted(by_stage)), classifier]
+        return stages_of(self.network, self.heads)
 
     def parameter_groups(self, layer_decay: float = 1.0) -> list[dict[str, Any]]:
         """Every parameter, by its factor of the rate, and by whether it decays, as timm groups them.
@@ -192,6 +191,8 @@ def create_backbone(
     image_size: int | str = PRETRAINED,
     weights: str = AUTO,
     channels: str = "sum",
+    sequences: Sequence[str] | None = None,
+    available: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
@@ -207,7 +208,10 @@ def create_backbone(
         image_size: Side of the images, pixels, or ``pretrained``: that of its weights.
         weights: Where from: ``auto``, ``hub:OWNER/NAME``, ``run:DIR`` or ``file:PATH``; as `find_weights` has it.
         channels: How a grey image enters a network for colour ones: ``sum`` (one channel, the stem's kernels summed)
-            ``replicate`` (three times the same) or ``adjacent`` (the slice before, itself, the slice after).
+            ``replicate`` (three times the same) or ``adjacent`` (the slice before, itself, the slice after); or
+            ``sequences``, as `fistula.learning.data.channels.stem_of` has it, like the next two.
+        sequences: Of the cohort's, those that are looked at; None for all.
+        available: The cohort's.
         options: For timm's constructor of this network, such as ``{drop_path_rate: 0.1}``.
         mean: Of the pixels in [0, 1] that the weights were trained with, one number or three; None: as timm says.
         std: Likewise.
@@ -216,8 +220,9 @@ def create_backbone(
         ConfigError: If timm has no such network or option, or one that takes no such images or `channels`.
         WeightsError: If weights are wanted and not to be had; within about 2 s.
     """
-    if channels not in CHANNELS:
-        raise ConfigError("model.channels", f"must be one of {', '.join(CHANNELS)}", found=channels)
+    stem = stem_of(channels, sequences, available)
+    # Pretrained kernels are summed to one grey channel, and this one then shared out; fresh ones are drawn for each.
+    is_shared = pretrained and len(stem.names) > 0 and not stem.is_late
     seen, settings = colour_constants(mean=mean, std=std), checked_options(options) | {"num_classes": num_classes}
     name = located(str(architecture), download=download)
     overlay: dict[str, Any] = {}
@@ -227,23 +232,19 @@ def create_backbone(
             network = made(name, architecture, settings, image_size=None)
         found = find_weights(architecture, network, download=download, source=weights)
         source, overlay = found.source, found.overlay | {"source": ""}  # else timm would look for them itself
-    settings |= {"in_chans": CHANNELS[channels], "pretrained_cfg_overlay": overlay | seen}
+    settings |= {"in_chans": 1 if is_shared else stem.width, "pretrained_cfg_overlay": overlay | seen}
     size = None if image_size == PRETRAINED else int(image_size)
     network = made(name, architecture, settings, image_size=size, pretrained=pretrained)
     log.info("%s: %s", architecture, source)
     constants = timm.data.resolve_data_config(model=network)
-    means, stds = list(constants["mean"]), list(constants["std"])
-    if CHANNELS[channels] == 1:
-        means, stds = [sum(means) / len(means)], [sum(stds) / len(stds)]
+    means, stds = stem.constants(constants["mean"], constants["std"])
+    if is_shared:
+        widen_stem(network, stem)
     backbone = Backbone(
         network, mean=means, std=stds, weights=source, input_size=size or constants["input_size"][-1],
-        interpolation=constants["interpolation"], num_slices=3 if channels == ADJACENT else 1,
+        interpolation=constants["interpolation"], stem=stem,
     )  # fmt: skip
-    if name.startswith("local-dir:"):
-        own = {key: value for key, value in backbone.network._model_args.items() if key not in (*RESERVED, "source")}
-        backbone.resolved = {
-            "network": {"architecture": backbone.network.pretrained_cfg["architecture"], "options": own}
-        }
+    backbone.resolved = resolved_from(network, name)
     start_near_even(backbone.heads)
     check_network(backbone)
     return backbone

@@ -1,6 +1,7 @@
 """`model=clinical`: what is known without any image; logistic regression on the covariates alone."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ class NoImage(nn.Module):
 
 def create_clinical(
     architecture: str, *, inverse_penalty: float, num_classes: int, image_size: int | str = SIDE,
-    pretrained: bool = False, download: bool = False,
+    pretrained: bool = False, download: bool = False, available: Sequence[str] = (),
 ) -> Backbone:  # fmt: skip
     """Build what stands in a network's place.
 
@@ -56,6 +57,7 @@ def create_clinical(
         image_size: Of images that it does not look at, like the next two.
         pretrained: Nothing to it.
         download: Nothing to it.
+        available: Nothing to it.
 
     Raises:
         ConfigError: If the name is another, or the number is not positive.

@@ -172,7 +172,7 @@ def build(
     pytorch_lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     # Deterministic operations would fill what they are about to write; that costs 3 % and helps only to find a bug.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a module in disguise
-    backbone = make(cfg.model, num_classes=len(cohort.classes), image_size=cfg.image_size)
+    backbone = make(cfg.model, num_classes=len(cohort.classes), image_size=cfg.image_size, available=cohort.sequences)
     if cfg.gradient_checkpointing:
         checkpoint_gradients(backbone.network)
     fold = split_table.filter(pl.col("fold") == cfg.split.fold)
@@ -183,6 +183,7 @@ def build(
         sampler=make(cfg.sampler),
         resize=Resize(backbone.input_size, backbone.interpolation),
         num_slices=backbone.num_slices,
+        sequences=backbone.sequences,
         batch_size=-(-cfg.batch_size // (parts * num_processes(cfg.trainer))),
         num_workers=cfg.num_workers,
         seed=cfg.seed,
@@ -199,7 +200,7 @@ def build(
         loss=make(cfg.loss, class_counts=data.class_counts),
         optimizer=make(cfg.optimizer),
         schedule=make(cfg.schedule),
-        pooling=make(cfg.pooling, num_features=backbone.num_features),
+        pooling=make(cfg.pooling, num_features=backbone.num_pooled),
         slice_weight=cfg.slice_weight,
         head=make(
             cfg.head,

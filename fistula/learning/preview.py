@@ -1,7 +1,7 @@
 """A sheet of what an augmentation does: slices as they are, and draws of each with their parameters."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def spread(labels: NDArray[np.int64], number: int) -> list[int]:
 
 
 def draw_sheet(
-    images: Sequence[NDArray[np.uint8]],
+    images: Sequence[Mapping[str, NDArray[np.uint8]]],
     pipeline: albumentations.Compose,
     path: Path,
     *,
@@ -36,10 +36,10 @@ def draw_sheet(
     resize: Resize,
     seed: int,
 ) -> None:
-    """Write the sheet as a PNG: a row a slice, the original first.
+    """Write the sheet as a PNG: a row a slice, the original first; the sequences of one below each other, drawn alike.
 
     Args:
-        images: Slices ``(H, H)``.
+        images: For each slice its sequences' pictures ``(H, H)``, by what stands above them.
         pipeline: The augmentation.
         path: To write.
         draws: A slice.
@@ -47,15 +47,16 @@ def draw_sheet(
         seed: Of the draws; the first epochs of a run with this seed begin like this.
     """
     pipeline.save_applied_params = True
-    figure = Figure(figsize=(1.8 * (draws + 1), 2.35 * len(images)), layout="constrained")
+    rows = [(number, name, whole) for number, one in enumerate(images) for name, whole in one.items()]
+    figure = Figure(figsize=(1.8 * (draws + 1), 2.35 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(images), draws + 1, squeeze=False)
-    for row, whole in enumerate(images):
+    axes = figure.subplots(len(rows), draws + 1, squeeze=False)
+    for line, (number, name, whole) in zip(axes, rows, strict=True):
         image = resize(np.asarray(whole))
-        _show(axes[row][0], image, "as it is")
+        _show(line[0], image, name)
         for epoch in range(draws):
-            drawn = draw(pipeline, image, seed=(seed, epoch, row, 0))
-            _show(axes[row][epoch + 1], drawn["image"], _described(drawn["applied_transforms"]))
+            drawn = draw(pipeline, image, seed=(seed, epoch, number, 0))
+            _show(line[epoch + 1], drawn["image"], _described(drawn["applied_transforms"]))
     figure.savefig(path, dpi=110)
 
 

@@ -1,7 +1,9 @@
 """The synthetic cohort on disk: who is in it, one folder of DICOM files a patient, and labels.csv."""
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from math import cos
 from pathlib import Path
 
@@ -14,8 +16,9 @@ from fistula.dicom.out.write import LARGEST_STORED, Series, write_mr_slice
 from fistula.errors import refuse_outside
 from fistula.folder import whole_folder
 from fistula.phantom.design import Design
-from fistula.phantom.patient import Person, draw_patient
-from fistula.phantom.render import draw_acquisition, render_series
+from fistula.phantom.patient import Patient, Person, draw_patient
+from fistula.phantom.render import Acquisition, Image, draw_acquisition, render_series
+from fistula.phantom.second import APART, as_t2, levels_of_t2, site_of_t2, with_lookalike
 
 # Of 58 and 45 patients in the study that this cohort imitates, 39 and 32 were men.
 MALE_SHARE = {True: 39 / 58, False: 32 / 45}
@@ -142,10 +145,13 @@ def _label_by_lot(labels: pl.DataFrame, lengths: list[int], people: list[Person]
 
 
 def _write_patient(folder: Path, person: Person, size: Size, design: Design, seed: int) -> list[tuple]:
-    """Draw, render and write one patient; rows of labels.csv."""
+    """Draw, render and write one patient; rows of labels.csv, which are of the first series."""
     rng = np.random.default_rng([seed, 3, person.number])
     site = design.sites[person.site]
     patient = draw_patient(rng, person, design, step=size.step_mm)
+    second = np.random.default_rng([seed, 4, person.number])  # of its own: without a T2 all is as it was before
+    if design.t2:
+        patient = with_lookalike(second, patient, design, step=size.step_mm)
     scan = draw_acquisition(rng, design, site)
     # Philips: the slope differs between series, and contrast is mostly an empty attribute.
     series = Series(
@@ -168,14 +174,35 @@ def _write_patient(folder: Path, person: Person, size: Size, design: Design, see
     home = folder / series.patient_id
     home.mkdir()
     levels = sorted(itertools.chain(*patient.levels(size.step_mm)))
+    written = partial(_write_series, home, gain=gain, table=table, supersampling=size.supersampling, seed=seed)
+    rows = [
+        (uid, int(image.opening is not None), site.name, *_rounded(image.opening), *_rounded(image.canal))
+        for uid, image in written(rng, patient, scan, levels, series, step=size.step_mm)
+    ]
+    if design.t2:
+        scan = replace(scan, site=site_of_t2(site))
+        series = replace(
+            series, pixel_mm=scan.pixel_mm, thickness_mm=scan.site.thickness_mm,
+            spacing_mm=APART * series.spacing_mm, contrast_agent="", weighting="T2",
+        )  # fmt: skip
+        levels = levels_of_t2(levels, step=size.step_mm)
+        for _ in written(second, as_t2(patient), scan, levels, series, step=APART * size.step_mm):
+            pass
+    return rows
+
+
+def _write_series(
+    home: Path, rng: np.random.Generator, patient: Patient, scan: Acquisition, levels: list[float], series: Series,
+    *, step: float, gain: float, table: float, supersampling: int, seed: int,
+) -> Iterator[tuple[str, Image]]:  # fmt: skip
+    """Render and write the slices of one series; the SOP instance UID of each, and its image."""
     numbers = rng.permutation(len(levels)) + 1
-    images = render_series(rng, patient, scan, levels, step=size.step_mm, supersampling=size.supersampling)
-    rows = []
+    images = render_series(rng, patient, scan, levels, step=step, supersampling=supersampling)
     for number, level, image in zip(numbers, levels, images, strict=True):
         stored = np.clip(np.rint(image.pixels * gain), 0, LARGEST_STORED).astype(np.uint16)
         top = float(np.percentile(stored, 99.5)) * series.slope
         uid = write_mr_slice(
-            home / f"IM_{number:04d}.dcm",
+            home / f"{series.file_prefix}_{number:04d}.dcm",
             stored,
             series,
             origin=scan.origin(level, table),
@@ -183,7 +210,8 @@ def _write_patient(folder: Path, person: Person, size: Size, design: Design, see
             window=(top * 0.45, top * 0.9),
             seed=seed,
         )
-        opening = [round(value, 2) for value in image.opening] if image.opening else [None, None]
-        canal = [round(value, 2) for value in image.canal]
-        rows.append((uid, int(image.opening is not None), site.name, *opening, *canal))
-    return rows
+        yield uid, image
+
+
+def _rounded(point: tuple[float, float] | None) -> list[float | None]:
+    return [round(value, 2) for value in point] if point else [None, None]

@@ -77,6 +77,7 @@ class Design:
         findings: Probabilities of `FINDINGS`, the hard negatives, in either group.
         ghost: Probability of a motion ghost.
         swap: Probability that water and fat are swapped in a region.
+        t2: Whether there is a T2-weighted series too, and in each control what either series alone takes for a fistula.
     """
 
     sites: Sequence[Site]
@@ -87,6 +88,7 @@ class Design:
     findings: dict[str, float]
     ghost: float
     swap: float
+    t2: bool
 
     def __post_init__(self) -> None:
         if self.labels not in LABELS:
@@ -101,6 +103,8 @@ class Design:
             if getattr(self, key).keys() != set(names):
                 found = ", ".join(getattr(self, key)) or "none"
                 raise ConfigError(f"phantom.{key}", f"must be {', '.join(names)}", found=found)
+        if not isinstance(self.t2, bool):
+            raise ConfigError("phantom.t2", "must be true or false", found=self.t2)
         chances = {"ghost": self.ghost, "swap": self.swap}
         chances |= {f"companions.{name}": value for name, value in self.companions.items()}
         chances |= {f"findings.{name}": value for name, value in self.findings.items()}

@@ -8,10 +8,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fistula.cohort.manifest import Cohort
+from fistula.cohort.manifest import LACKS, Cohort, lacking
 from fistula.cohort.order import turn_in_stack
 from fistula.errors import DataError
 from fistula.learning.data.bags import with_labels_of_bags
+from fistula.learning.data.channels import may_lack, with_constants
 from fistula.learning.places.points import PLACES, places_table
 from fistula.predict.predictor import Prediction, Predictor
 from fistula.predict.runs.known import refuse_other_covariates
@@ -67,6 +68,7 @@ def refuse_unlike(run: LoadedRun, cohort: Cohort) -> list[str]:
                 where, f"must be read as the study's cohort: {key}", found=_said(other.get(key)), remedy=remedy
             )
     refuse_other_covariates(run, cohort)
+    _refuse_other_sequences(run, cohort)
     for column in PLANES:
         known = set(run.cohort.manifest[column].drop_nulls())
         strange = set(cohort.manifest[column].drop_nulls()) - known
@@ -79,6 +81,23 @@ def refuse_unlike(run: LoadedRun, cohort: Cohort) -> list[str]:
         for key in SAID
         if own.get(key) != other.get(key)
     ]
+
+
+def _refuse_other_sequences(run: LoadedRun, cohort: Cohort) -> None:
+    """Names decide, never the order; but a slice is one of the first, and what lacks must have been learned from."""
+    first, where = run.cohort.sequences[:1], f"cohort={cohort.folder}"
+    if first and (cohort.sequences[:1] != first or not set(run.sequences) <= set(cohort.sequences)):
+        names = ", ".join(dict.fromkeys([*first, *run.sequences]))
+        rule = f"must have the sequences that the run looks at: {names}, {first[0]} first"
+        remedy = "Ingest it with keep.sequences as the study's cohort"
+        raise DataError(where, rule, found=", ".join(cohort.sequences) or "no names", remedy=remedy)
+    volumes = lacking(cohort.manifest, cohort.sequences).group_by("patient_key", "series_key", "volume")
+    volumes = volumes.agg(pl.col(f"^{LACKS}.*$").min())
+    for name in may_lack(run.sequences, run.classifier.backbone.num_slices):
+        lost = volumes.filter(pl.col(f"{LACKS}{name}") == 1)["patient_key"].n_unique()
+        if lost and run.cohort.record.get("missing") != "mask":
+            rule = f"must have {name} of every patient: the run has not learned what to make of one without"
+            raise DataError(where, rule, found=f"{lost} who lack it", remedy="Ingest it with missing=refuse")
 
 
 def score_cohort(predictor: Predictor, cohort: Cohort, patients: Sequence[str]) -> Scored:
@@ -104,7 +123,7 @@ def score_cohort(predictor: Predictor, cohort: Cohort, patients: Sequence[str]) 
         alone, bags, noted, marks = predictor.scored(slices)
         # As within the study: slices that are in no bag with a label are neighbours, and not scored.
         counted = np.flatnonzero(rows["of_bag"].is_not_null().to_numpy())
-        slices = replace(slices, table=slices.table[counted.tolist()], pixels=slices.pixels[counted])
+        slices = replace(slices, table=slices.table[counted.tolist()], pixels=slices.pixels[counted], beside=None)
         alone, noted, marks = alone[:, counted], noted[counted], marks[counted]
         if kinds := runs[0].classifier.head.kinds:
             places.append(_places(slices.table, alone, marks.double().numpy(), kinds, spacing_mm=spacing))
@@ -190,14 +209,19 @@ def _chunks(table: pl.DataFrame) -> Iterator[pl.DataFrame]:
 
 def _as_slices(predictor: Predictor, cohort: Cohort, rows: pl.DataFrame) -> Slices:
     """Rows of a cohort as `fistula predict` has new slices."""
+    names = predictor.runs[0].sequences
+    beside = cohort.beside(rows["slice_key"]).filter(pl.col("sequence").is_in(names))
+    own = np.concatenate([rows["row"].to_numpy(), beside["row"].to_numpy()])
+    pixels = cohort.pixels[own]
     lacking = [pl.lit(None, pl.String).alias(name) for name in predictor.looks.words if name not in rows.columns]
     return Slices(
         table=rows.with_columns(*lacking, series_uid="series_key", spacing_row="pixel_spacing_mm"),
-        pixels=cohort.pixels[rows["row"].to_numpy()],
+        pixels=with_constants(pixels, names, count=len(own), size=pixels.shape[-1]),
         left_out=pl.DataFrame(),
         flow=Flow(),
         parts=[],
         knows_patients=True,
+        beside=beside if names else None,
     )
 
 

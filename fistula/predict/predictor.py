@@ -14,7 +14,6 @@ from torch import Tensor
 
 from fistula.errors import ConfigError
 from fistula.evidence.probability.conformal import p_values
-from fistula.learning.adjacent import channel_rows
 from fistula.predict.bags import GROUPS, alone, look, pooled
 from fistula.predict.out.summary import summary_of
 from fistula.predict.places import places_of
@@ -136,7 +135,7 @@ class Predictor:
         Raises:
             DataError: If the runs look at neighbours, and a slice has no position.
         """
-        return channel_rows(slices.table, self.runs[0].classifier.backbone.num_slices)
+        return self.runs[0].rows_of(slices.whole)[: len(slices.table)]
 
     def prepare(self) -> None:
         """Compute now what the first answer would else wait for."""
@@ -222,4 +221,6 @@ def load(
 def of_runs(runs: Sequence[LoadedRun], *, error: float = 0.1, limits: Limits | None = None) -> Predictor:
     """Runs of one configuration as one reader; arguments and errors as `load`."""
     where = cohort_folder(runs[0].folder) / "ingest.json"
-    return Predictor(runs, reader_of(runs[0].cohort.record, where=where, limits=limits or Limits()), error)
+    sequences = runs[0].sequences
+    reader = reader_of(runs[0].cohort.record, where=where, limits=limits or Limits(), sequences=sequences)
+    return Predictor(runs, reader, error)

@@ -12,14 +12,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fistula.cohort.manifest import of_first
 from fistula.cohort.select import on_grid
 from fistula.dicom.container import Part
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
 from fistula.dicom.out.reference import read_reference
 from fistula.errors import DataError
+from fistula.learning.data.channels import with_constants
 from fistula.predict.runs.ensemble import INGEST
 from fistula.predict.runs.network import call_known
+from fistula.predict.whole import whole_patients
 from fistula.source.choose import Policies, choose
 from fistula.source.flow import Flow
 from fistula.source.grid import Grid
@@ -27,8 +30,11 @@ from fistula.source.intensity import FileWindow, FixedWindow, MinMax, Percentile
 from fistula.source.patients import PatientRule
 from fistula.source.read import read_in_order
 from fistula.source.rules import KeepRules
+from fistula.source.several.pairing import rows_beside
+from fistula.source.several.resample import resampled
 from fistula.source.shared_ids import apart
 from fistula.source.slices import Plan
+from fistula.source.store import PixelStore
 from fistula.source.survey import Survey, survey_source
 from fistula.source.workers import Workers
 
@@ -59,12 +65,13 @@ class Slices:
         table: One row a slice, as a survey's facts have it, and `series_uid`, `instance_uid`, `image_number`, `matrix`,
             and where the grid lies in the source (`scale_row`, `offset_row`, ...); by patient, series, volume and
             position.
-        pixels: uint8 ``(N, size, size)``, as ingest would have written them.
+        pixels: uint8 ``(N, size, size)``, as ingest would have written them; then those of `beside`, and constants.
         left_out: Images that cannot be scored, and why; columns `LEFT_OUT`.
         flow: How many objects passed each step.
         parts: Of each row, the object that it was read from.
         knows_patients: Whether pseudonyms are the cohort's, so that its patients are recognised.
         notes: What is to be known of who the patients are.
+        beside: Slices of further sequences on the grid of these, where the cohort has any.
     """
 
     table: pl.DataFrame
@@ -74,24 +81,32 @@ class Slices:
     parts: list[Part]
     knows_patients: bool
     notes: Sequence[str] = ()
+    beside: pl.DataFrame | None = None
+
+    @property
+    def whole(self) -> pl.DataFrame:
+        """A row for each of `pixels`."""
+        parts = [self.table] if self.beside is None else [self.table, self.beside]
+        return pl.concat(parts, how="diagonal_relaxed")
 
 
 @dataclass(frozen=True)
 class Reader:
-    """How a cohort was read, to read more in the same way."""
+    """How a cohort was read, to read more in the same way; and which of its sequences are looked at."""
 
     record: dict[str, Any]
     keep: KeepRules | None
     patient: PatientRule
     plan: Plan
+    sequences: Sequence[str] = ()
 
     @property
     def is_same_key(self) -> bool:
         return bool(self.record["key_name"] == self.plan.look.pseudonyms.key_name)
 
 
-def reader_of(record: dict[str, Any], *, where: object, limits: Limits) -> Reader:
-    """How the cohort with this `ingest.json` was read.
+def reader_of(record: dict[str, Any], *, where: object, limits: Limits, sequences: Sequence[str] = ()) -> Reader:
+    """How the cohort with this `ingest.json` was read; which `sequences` are asked for, `Reader` says.
 
     Raises:
         DataError: If the record does not say it.
@@ -105,7 +120,7 @@ def reader_of(record: dict[str, Any], *, where: object, limits: Limits) -> Reade
     grid = Grid(record["size"], record["spacing_mm"], record["fit"])
     kind = record["source_kind"]
     patient = PatientRule(record["patient"])
-    return Reader(record, keep if kind == "dicom" else None, patient, Plan(grid, intensity, look, kind))
+    return Reader(record, keep if kind == "dicom" else None, patient, Plan(grid, intensity, look, kind), sequences)
 
 
 @contextmanager
@@ -121,23 +136,44 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
     survey = survey_source(source, plan.look, workers, kind=plan.kind)
     policies = Policies(unreadable="exclude", same_uid="separate")
     chosen = choose(survey, keep=reader.keep, look=plan.look, policies=policies, flow=flow)
-    images, others = on_grid(chosen.wanted, reader.keep.names if reader.keep else [""], flow)
-    wanted, notes = _of_patients(survey, images, reader)
+    names = reader.keep.names if reader.keep is not None else [""]
+    images, others = on_grid(chosen.wanted, names, flow)
+    images, notes = _of_patients(survey, images, reader)
+    is_seen = pl.col("sequence").is_in(list(reader.sequences))
+    seen, unseen = others.filter(is_seen), others.filter(~is_seen)
+    names = [names[0], *(name for name in names[1:] if name in reader.sequences)]
+    missing, frame = (reader.record.get(key, "refuse") for key in ("missing", "other_frame"))
+    whole = whole_patients(images, seen, names, missing=missing, other_frame=frame, where=f"source={source}")
     order = "patient_key", "series_key", "volume", "position_mm", "slice_key"
+    unread: list[pl.DataFrame] = []
+
+    def resampled_onto(table: pl.DataFrame, store: PixelStore) -> pl.DataFrame:
+        read, failed = resampled(survey, whole.pairs, table, seen, plan, workers, store)
+        unread.append(failed)
+        return rows_beside(read, table, seen, plan.look.pseudonyms)
+
     with tempfile.TemporaryDirectory(prefix="fistula-") as name:
         folder = Path(name)
-        table, failed = read_in_order(survey, wanted, plan, workers, folder, order=lambda read, _: read.sort(*order))
-        flow.add("scored", table, unit="slices", excluded=Counter(failed["reason"]))
+        table, failed = read_in_order(
+            survey, whole.images, plan, workers, folder, order=lambda read, _: read.sort(*order),
+            beside=resampled_onto if len(names) > 1 else None,
+        )  # fmt: skip
+        beside = table.filter(pl.col("grid_key").is_not_null()) if len(names) > 1 else None
+        table = of_first(table)
+        excluded = Counter(failed["reason"]) + Counter(whole.left_out["reason"])
+        flow.add("scored", table, unit="slices", excluded=excluded)
         if table.is_empty():
             raise DataError(f"source={source}", "no image could be read", found=failed["reason"][0])
+        pixels = np.load(folder / "pixels.npy", mmap_mode="r")
         yield Slices(
             table=_named(survey, table, plan.look),
-            pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
-            left_out=_left_out(survey, [chosen.left_out, others, failed], plan.look),
+            pixels=with_constants(pixels, reader.sequences, count=len(pixels), size=plan.grid.size),
+            left_out=_left_out(survey, [chosen.left_out, unseen, whole.left_out, failed, *unread], plan.look),
             flow=flow,
             parts=_parts(survey, table),
             knows_patients=reader.is_same_key,
-            notes=notes,
+            notes=[*notes, *whole.notes],
+            beside=beside,
         )
 
 

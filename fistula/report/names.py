@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fistula.cohort.manifest import LACKS
 from fistula.sweep.folder.run import WITHIN
 
 NAMES = {
@@ -31,9 +32,11 @@ def say_fact(fact: str) -> str:
     """A fact in a sentence.
 
     Example:
-        >>> say_fact("slices"), say_fact("age"), say_fact("crp missing")
-        ('the number of slices', 'age', 'whether crp is missing')
+        >>> say_fact("slices"), say_fact("age"), say_fact("crp missing"), say_fact("lacks t2")
+        ('the number of slices', 'age', 'whether crp is missing', 'whether t2 is missing')
     """
+    if fact.startswith(LACKS):
+        fact = f"{fact.removeprefix(LACKS)} missing"
     if fact not in FACTS:
         return f"whether {fact.removesuffix(' missing')} is missing" if fact.endswith(" missing") else fact
     return f"the {FACTS[fact]}" if " of " in FACTS[fact] else FACTS[fact]

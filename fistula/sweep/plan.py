@@ -17,6 +17,7 @@ from fistula.evidence.ranking.counting import slices_tell_the_class
 from fistula.learning.adjacent import ADJACENT, check_positions
 from fistula.learning.building.making import make
 from fistula.learning.data.bags import check_bags
+from fistula.learning.data.channels import OF_SEQUENCES, chosen_sequences
 from fistula.learning.data.covariates import check_covariates
 from fistula.learning.places.points import kinds_of, names_side, side_of_labels
 from fistula.learning.weights.store import weights_fingerprint
@@ -95,6 +96,8 @@ class Planner:
         resolved: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
         if resolved["model"].get("channels") == ADJACENT:
             check_positions(cohort.manifest)
+        if resolved["model"].get("channels") in OF_SEQUENCES:
+            chosen_sequences(resolved["model"]["sequences"], cohort.sequences)
         drawn_from = {key: value for key, value in resolved["split"].items() if key not in ("fold", "train_fraction")}
         key = json.dumps([cohort.fingerprint, drawn_from], sort_keys=True)
         # A fold that the table lacks is drawn for anew, because the split then says what is wrong.

@@ -52,7 +52,8 @@ def check_networks(plans: Sequence[RunPlan]) -> None:
     wanted = {}
     for plan in plans:
         number, size = len(plan.cohort.classes), plan.cfg.image_size
-        given = {"model": {"num_classes": number, "image_size": size}, "loss": {"class_counts": [1] * number}}
+        seen = {"num_classes": number, "image_size": size, "available": plan.cohort.sequences}
+        given = {"model": seen, "loss": {"class_counts": [1] * number}}
         for group in ("learning", "augmentation", "optimizer", "schedule", "loss", "operating_point", "model"):
             part = {"group": group, "node": plan.resolved[group], "given": given.get(group, {}), "size": size}
             part |= {"head": plan.resolved["head"]} if group == "model" else {}

@@ -1,7 +1,9 @@
 import csv
+import hashlib
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -281,3 +283,38 @@ def test_phantom_patients_resemble_each_other_and_are_no_copies(fistula_here, tm
     certificate = certify(phantoms, PatientKFold()(phantoms.manifest))
     assert certificate.search["candidates"] > 0
     assert certificate.findings == []
+
+
+def with_second(cohort, pixels, *, lacking=()):
+    """The cohort with a T2 on the grid of each slice, but for some patients."""
+    first = cohort.manifest.with_columns(sequence=pl.lit("t1c"))
+    second = first.with_columns(
+        slice_key="t2 " + pl.col("slice_key"), sequence=pl.lit("t2"), label=pl.lit(None, pl.Int64),
+        grid_key="slice_key", covered=pl.lit(1.0),
+        pixel_hash=pl.Series([hashlib.sha256(image.tobytes()).hexdigest() for image in pixels]),
+    )  # fmt: skip
+    is_there = ~second["patient_key"].is_in(list(lacking))
+    manifest = pl.concat([first, second.filter(is_there)], how="diagonal")
+    record = cohort.record | {"keep": {"sequences": {"t1c": {}, "t2": {}}}}
+    pixels = np.concatenate([cohort.pixels, pixels[is_there.to_numpy()]])
+    return replace(cohort, manifest=manifest, pixels=pixels, record=record)
+
+
+@pytest.mark.parametrize("copy", [np.copy, brighter], ids=["equal", "brighter"])
+def test_a_second_sequence_that_is_a_copy_of_another_patients_is_a_leak(cohort, draw_patient, copy):
+    second = np.concatenate([draw_patient(100 + seed) for seed in range(12)])
+    table = table_of(cohort, {"patient5": "test"})
+    assert leaks(certify(with_second(cohort, second), table)) == {}
+    second[20] = copy(second[0])  # the first slices of patients 0 and 5, whose own pictures differ
+    certificate = certify(with_second(cohort, second), table)
+    assert set(leaks(certificate)) == {"near_duplicate"}
+    assert ["slice0", "slice20"] in [finding.keys for finding in certificate.findings]
+
+
+def test_how_many_lack_a_sequence_is_said_by_class_and_whether_that_tells_it(cohort):
+    lacking = [f"patient{number}" for number in (1, 3, 5, 7, 9)]  # of the six of class 1
+    certificate = certify(with_second(cohort, cohort.pixels[::-1].copy(), lacking=lacking), table_of(cohort, {}))
+    (said,) = certificate.lacking
+    assert said.startswith("t2 is missing in 0 of 6 0 patients, 5 of 6 1 patients")
+    assert certificate.alone["lacks t2"] == pytest.approx(11 / 12)  # five of six above six, one tied with them
+    assert certify(cohort, table_of(cohort, {})).lacking == []

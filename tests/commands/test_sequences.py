@@ -142,7 +142,7 @@ def test_with_a_mask_it_is_counted_and_what_goes_with_the_class_is_said(tmp_path
     cohort = read_cohort(tmp_path / "cohort")
     assert (cohort.manifest["sequence"] == "t2").sum() == 15
     assert "patients who lack t2: 3" in shown
-    assert "t2 is missing in patients of classes 0 of 3 0, 3 of 3 1" in shown.replace("\n", " ")
+    assert "t2 is missing in 0 of 3 0 patients, 3 of 3 1 patients: where these differ" in shown.replace("\n", " ")
     assert "lacks t2 1.00" in shown.replace("\n", " ")
     assert cohort.record["alone"]["lacks t2"] == 1.0
     assert cohort.record["sequences"]["t2"]["patients"] == 3
@@ -171,6 +171,59 @@ def test_a_sequence_of_another_study_is_no_partner(tmp_path, fistula_here):
     code, _, said = ingest(fistula_here, tmp_path)
     assert code == 2
     assert "4 lack t2" in said
+
+
+def test_a_patient_who_lacks_the_first_sequence_is_left_out_and_counted(tmp_path, fistula_here):
+    tree(tmp_path)
+    stack(tmp_path / "tree", "T2", patient=7)
+    code, shown, _ = ingest(fistula_here, tmp_path)
+    assert code == 0
+    assert "volumes of t2 that reach none of t1c in their study: left out: 1" in shown.replace("\n", " ")
+    assert read_cohort(tmp_path / "cohort").manifest["patient_key"].n_unique() == 4
+
+
+@pytest.mark.parametrize("shift", [(0, 0, 40), (80, 0, 0)], ids=["above", "beside"])
+def test_a_sequence_that_lies_elsewhere_in_the_body_is_no_partner(tmp_path, fistula_here, shift):
+    tree(tmp_path, corner=tuple(np.add((-23, -23, 0), shift).tolist()))
+    code, _, said = ingest(fistula_here, tmp_path)
+    assert code == 2
+    assert "4 lack t2" in said
+
+
+def test_one_that_is_shifted_by_20_mm_is_laid_where_it_is(tmp_path, fistula_here):
+    tree(tmp_path, corner=(-3, -23, 0))
+    code, _, _ = ingest(fistula_here, tmp_path)
+    assert code == 0
+    cohort = read_cohort(tmp_path / "cohort")
+    second = cohort.manifest.with_row_index("row").filter(pl.col("sequence") == "t2")
+    # Of 24 columns of 2 mm the first ten lie before the other's first pixel.
+    assert second["covered"].to_list() == pytest.approx([14 / 24] * 20, abs=1e-4)
+    assert not cohort.pixels[second["row"].to_list()][:, :, :10].any()
+
+
+def test_seven_sequences_are_laid_on_the_first(tmp_path, fistula_here):
+    names = ["t1c", "t2", "t1", "adc", "dwi", "flair", "swi"]
+    for patient in range(2):
+        for number in range(7):
+            stack(tmp_path / "tree", f"S{number}x", patient=patient)
+    labels(tmp_path, 2, name="S0x")
+    rules = ", ".join(f"{name}: {{description: S{number}x}}" for number, name in enumerate(names))
+    code, shown, said = fistula_here("ingest", f"source={tmp_path / 'tree'}", f"labels={tmp_path / 'labels.csv'}",
+                                     f"out={tmp_path / 'cohort'}", "keep=all", f"keep.sequences={{{rules}}}", "size=24",
+                                     "spacing_mm=2", "workers.count=1")  # fmt: skip
+    assert code == 0, said
+    assert read_cohort(tmp_path / "cohort").sequences == names
+    assert "sequence swi: 10 slices, 2 of 2 patients" in shown
+
+
+@pytest.mark.parametrize("name", ["a b", "1st", "a-b"])
+def test_names_that_could_be_mistaken_are_refused(tmp_path, fistula_here, name):
+    tree(tmp_path, patients=2)
+    rules = f"{{t1c: {{description: T1}}, {name}: {{description: T2}}}}"
+    code, _, said = fistula_here("ingest", f"source={tmp_path / 'tree'}", f"labels={tmp_path / 'labels.csv'}",
+                                 f"out={tmp_path / 'cohort'}", "keep=all", f"keep.sequences={rules}")  # fmt: skip
+    assert code == 2
+    assert "must be called by a letter, then letters, digits or _" in said
 
 
 def test_two_volumes_that_fit_one_rule_are_refused(tmp_path, fistula_here):

@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from fistula.learning.preview import spread
+from tests.two_sequences import write_two_sequences
 
 
 @pytest.mark.parametrize("name", ["mr", "strong", "none", "color_jitter_expanded"])
@@ -33,3 +34,11 @@ def test_a_sheet_is_not_written_over_another_file(fistula_here, cohort_folder, t
     assert (code, "already exists" in error) == (2, True)
     code, _, error = fistula_here("preview", f"cohort={cohort_folder}", "out=b.png", "draws=0")
     assert (code, "draws: must be at least 1, found 0" in error) == (2, True)
+
+
+def test_the_sequences_of_a_slice_are_drawn_below_each_other(fistula_here, tmp_path):
+    write_two_sequences(tmp_path / "two", patients=6)
+    code, _, error = fistula_here("preview", f"cohort={tmp_path / 'two'}", "slices=2", "draws=1", "image_size=32")
+    assert code == 0, error
+    with Image.open(tmp_path / "preview.png") as sheet:
+        assert sheet.size == pytest.approx((1.8 * 2 * 110, 2.35 * 4 * 110), abs=1)

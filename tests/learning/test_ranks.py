@@ -21,6 +21,7 @@ from fistula.learning.training.results import summarize
 from fistula.learning.training.scoring import score_parts
 
 from ..conftest import TINY_RUN, write_cohort
+from ..two_sequences import write_two_sequences
 
 DDP = (*(text for text in TINY_RUN if not text.startswith("trainer")), "trainer=ddp", "trainer.accelerator=cpu")
 
@@ -153,12 +154,13 @@ def test_layers_that_thaw_in_turn_and_places_are_learned_in_several_processes_to
 
 @pytest.mark.slow
 def test_patients_are_scored_once_by_two_processes_and_as_one_process_does(fistula, compose_train, tmp_path):
-    cohort = write_cohort(tmp_path / "cohort", patients=23)  # an odd number of patients of validation
-    run = ("unit=patient", "pooling=attention", "slices_per_step=2", "batch_size=4", "ema=0.5")
+    lacking = ("slice3-0", "slice3-1", "slice3-2", "slice5-0")  # a patient and a slice without the second sequence
+    cohort = write_two_sequences(tmp_path / "cohort", patients=23, slices=3, size=32, lacking=lacking)
+    run = ("unit=patient", "pooling=attention", "slices_per_step=2", "batch_size=4", "ema=0.5", "model.channels=late")
     done = fistula("train", f"cohort={cohort}", *DDP, *run, "trainer.devices=2", "hydra.run.dir=run", "epochs=2")
     assert done.returncode == 0, done.stdout + done.stderr
     cfg = compose_train(*TINY_RUN, *run, cohort=cohort)
-    one = build(cfg, read_cohort(cohort), instantiate(cfg.split)(read_cohort(cohort).manifest))
+    one = build(cfg, read_cohort(cohort), instantiate(cfg.split)(read_cohort(cohort).labelled))
     one.classifier.load_state_dict(torch.load(tmp_path / "run" / "best.ckpt", weights_only=True)["state_dict"])
     expected, slices, _ = score_parts(one.classifier, one.data, fold=0)
     for name, table in (("predictions", expected), ("slices", slices)):

@@ -18,6 +18,7 @@ from fistula.cohort.manifest import read_cohort
 from fistula.learning.experiment import build
 
 from ..conftest import TINY_RUN, write_cohort
+from ..two_sequences import write_two_sequences
 
 RUN = (*TINY_RUN, "epochs=4", "augmentation=color_jitter", "optimizer.lr=0.01")
 
@@ -29,15 +30,18 @@ class PowerCut(BaseException):
 @pytest.fixture
 def train(compose_train, tmp_path, monkeypatch):
     """Train into a folder by name, with dropout; optionally lose power at a step."""
-    folder = write_cohort(tmp_path / "cohort")
-    cohort = read_cohort(folder)
+    write_cohort(tmp_path / "cohort")
+    write_two_sequences(
+        tmp_path / "two", patients=20, slices=3, lacking=("slice0-1", "slice7-0", "slice7-1", "slice7-2")
+    )
     # Dropout: without it nothing is drawn while the network trains, and nothing could go wrong.
     monkeypatch.setattr(timm, "create_model", partial(timm.create_model, drop_rate=0.5))
 
     def into(name, *overrides, until=None):
-        cfg = compose_train(*RUN, *overrides, cohort=folder)
+        cohort = read_cohort(tmp_path / ("two" if "model.channels" in " ".join(overrides) else "cohort"))
+        cfg = compose_train(*RUN, *overrides, cohort=cohort.folder)
         cfg.output_dir = str(tmp_path / name)
-        experiment = build(cfg, cohort, instantiate(cfg.split)(cohort.manifest))
+        experiment = build(cfg, cohort, instantiate(cfg.split)(cohort.labelled))
         experiment.folder.mkdir(exist_ok=True)
         if until is not None:
             step = experiment.classifier.training_step
@@ -64,6 +68,8 @@ EXTRAS = [
     ("unit=patient", "pooling=attention", "slices_per_step=2", "batch_size=3", "ema=0.9", "sampler=class_balanced"),
     ("unit=patient", "pooling=transformer", "learning=linear_probe", "model.pretrained=false", "augmentation=none",
      "batch_size=3"),
+    ("model.channels=sequences", "ema=0.9"),
+    ("unit=patient", "model.channels=late", "pooling=attention", "slices_per_step=2", "batch_size=3", "ema=0.9"),
 ]  # fmt: skip
 
 

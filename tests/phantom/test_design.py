@@ -6,7 +6,7 @@ from fistula.errors import ConfigError
 from fistula.phantom.design import FINDINGS
 
 
-@pytest.mark.parametrize("name", ["perianal", "trivial", "random"])
+@pytest.mark.parametrize("name", ["perianal", "trivial", "random", "two_sequences"])
 def test_every_design_has_the_same_sites(make_design, name):
     design = make_design(name)
     assert [site.name for site in design.sites] == ["A", "B", "C"]
@@ -19,6 +19,7 @@ def test_every_design_has_the_same_sites(make_design, name):
         ({"sites": []}, r"phantom\.sites: must name at least one site"),
         ({"opening_width": [3, 2]}, r"phantom\.opening_width: must be two positive numbers in order, found \[3, 2\]"),
         ({"tract_signal": [0, 1]}, r"phantom\.tract_signal: must be two positive numbers"),
+        ({"t2": "yes"}, r"phantom\.t2: must be true or false, found yes"),
         ({"ghost": 1.5}, r"phantom\.ghost: must be at least 0 and at most 1, found 1\.5"),
         ({"findings": {"wart": 1.0}}, r"phantom\.findings: must be plexus, .*, sinus, found wart"),
         ({"findings": dict.fromkeys(FINDINGS, -0.1)}, r"phantom\.findings\.plexus: must be at least 0 .*, found -0\.1"),

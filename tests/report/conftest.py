@@ -42,7 +42,7 @@ def write_study(
         write_cohort(folder / "cohort", patients=patients, slices=slices, size=size, classes=classes)
         _add_facts(folder / "cohort", site)
     record = json.loads((folder / "cohort" / "ingest.json").read_text())
-    manifest = pl.read_parquet(folder / "cohort" / "manifest.parquet")
+    manifest = pl.read_parquet(folder / "cohort" / "manifest.parquet").drop_nulls("label")
     tables = [_parts(manifest, fold, folds) for fold in range(folds)]
     pl.concat(tables).write_parquet(folder / f"split-{split}.parquet")
     for learning in learnings:

@@ -11,6 +11,7 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 from fistula.report.contents import Settings
 from fistula.report.page import write_report
 from fistula.report.study import read_study
+from tests.two_sequences import write_two_sequences
 
 from .conftest import write_study
 
@@ -272,6 +273,31 @@ def test_doubted_labels_are_saved_as_a_table_of_slices(visit, tmp_path):
     assert table.columns == ["slice_key", "patient_key", "image_number", "label", "score"]
     assert len(table) == table["slice_key"].n_unique() == 2
     assert table["label"].to_list() == ["<script>alert(1)</script>"] * 2
+
+
+def test_each_sequence_has_a_pane_and_they_scroll_together(browser, tmp_path):
+    write_two_sequences(tmp_path / "study" / "cohort", patients=30, slices=3, size=32, lacking=("slice0-2",))
+    folder = write_study(tmp_path / "study", learnings=("transfer",))
+    page_of_report = write_report(read_study(folder), Settings(resamples=20))
+    page = browser.new_page(viewport={"width": 1440, "height": 1000})
+    page.goto(page_of_report.with_name("reading.html").as_uri())
+    choose(page, "#patient", "patient0")
+    page.locator(".card").first.click()
+    shown = "viewer.panes.length === 2 && viewer.panes.every(pane => pane.painted === pane.slice)"
+    wait_until(page, shown)
+    assert page.evaluate("viewer.panes.map(pane => pane.series.title)") == ["t1c", "t2"]
+    assert page.evaluate("viewer.panes.map(pane => pane.series.slices.map(slice => slice.position))") == [
+        [0, 1, 2],
+        [0, 1],
+    ]
+    for key, positions in (("Home", [0, 0]), ("ArrowDown", [1, 1]), ("ArrowDown", [2, 1])):
+        page.keyboard.press(key)
+        assert page.evaluate("viewer.panes.map(pane => pane.slice.position)") == positions
+    wait_until(page, shown)
+    levels = "viewer.panes.map(pane => Array.from(viewer.pixels.get(pane.slice)))"
+    first, second = page.evaluate(levels)
+    assert first != second
+    page.close()
 
 
 def test_pictures_are_decoded_as_they_come_near(visit):

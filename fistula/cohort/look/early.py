@@ -64,9 +64,9 @@ def lacking_warnings(slices: pl.DataFrame, classes: Sequence[str], names: Sequen
         counts = [of.filter(pl.col("label") == label)["is"] for label in range(len(classes))]
         if any(one.any() for one in counts):
             shares = ", ".join(
-                f"{int(one.sum())} of {len(one)} {word}" for word, one in zip(classes, counts, strict=True)
+                f"{int(one.sum())} of {len(one)} {word} patients" for word, one in zip(classes, counts, strict=True)
             )
-            said.append(f"{name} is missing in patients of classes {shares}: where that differs, it tells the class")
+            said.append(f"{name} is missing in {shares}: where these differ, its absence alone tells the class")
     return said
 
 

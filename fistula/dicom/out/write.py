@@ -34,6 +34,7 @@ class Series:
         scale_slope: Philips' own: floating point value = stored value / scale slope.
         tilt_degrees: Of the slices about the left-right axis; above 0 their posterior rows lie higher.
         contrast_agent: Text of Contrast/Bolus Agent; may be empty, as it often is.
+        weighting: `T1`, or `T2` for a fat-suppressed turbo spin echo in the same study and frame of reference.
     """
 
     patient_id: str
@@ -50,6 +51,17 @@ class Series:
     scale_slope: float
     tilt_degrees: float
     contrast_agent: str
+    weighting: str = "T1"
+
+    @property
+    def file_prefix(self) -> str:
+        """Of the names of its files."""
+        return "IM" if self.weighting == "T1" else self.weighting
+
+    @property
+    def role(self) -> str:
+        """What tells its UIDs from those of the patient's first series; empty for that one."""
+        return "" if self.weighting == "T1" else f" {self.weighting}"
 
 
 def make_uid(*parts: object) -> UID:
@@ -84,7 +96,7 @@ def write_mr_slice(
     Returns:
         The SOP instance UID.
     """
-    uid = make_uid(seed, series.patient_id, "instance", instance_number)
+    uid = make_uid(seed, series.patient_id, f"instance{series.role}", instance_number)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = MRImageStorage
     meta.MediaStorageSOPInstanceUID = uid
@@ -95,6 +107,8 @@ def write_mr_slice(
     image.SOPClassUID, image.SOPInstanceUID = MRImageStorage, uid
     _add_series(image, series, seed)
     _add_acquisition(image, series)
+    if series.weighting == "T2":
+        _add_t2(image)
     _add_image(image, stored, series, origin=origin, window=window)
     image.InstanceNumber = instance_number
     image.save_as(path, enforce_file_format=True)
@@ -112,7 +126,7 @@ def _add_series(image: Dataset, series: Series, seed: int) -> None:
     image.PatientAge = f"{series.age:03d}Y"
     image.PatientComments = "Synthetic image: no person was scanned"
     image.StudyInstanceUID = make_uid(seed, series.patient_id, "study")
-    image.SeriesInstanceUID = make_uid(seed, series.patient_id, "series")
+    image.SeriesInstanceUID = make_uid(seed, series.patient_id, f"series{series.role}")
     image.FrameOfReferenceUID = make_uid(seed, series.patient_id, "frame")
     image.PositionReferenceIndicator = ""
     image.StudyDate = image.SeriesDate = image.AcquisitionDate = image.ContentDate = date.strftime("%Y%m%d")
@@ -156,6 +170,18 @@ def _add_acquisition(image: Dataset, series: Series) -> None:
     philips = image.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
     philips.add_new(0x0E, "FL", series.scale_slope)
     philips.add_new(0x11, "CS", "W")
+
+
+def _add_t2(image: Dataset) -> None:
+    """What differs in a fat-suppressed turbo spin echo."""
+    image.SeriesTime, image.SeriesNumber, image.AcquisitionNumber = "090500", 501, 5
+    image.SeriesDescription, image.ProtocolName = "T2 SPAIR tra", "WIP T2 SPAIR tra"
+    image.ImageType = ["ORIGINAL", "PRIMARY", "M_SE", "M", "SE"]
+    image.ScanningSequence, image.SequenceVariant, image.ScanOptions = "SE", "SK", "FS"
+    image.MRAcquisitionType = "2D"
+    image.RepetitionTime, image.EchoTime, image.FlipAngle, image.EchoTrainLength = "4200", "80", "90", 15
+    del image.DerivationDescription, image.ContrastBolusAgent
+    image[0x2001, 0x1020].value, image[0x2005, 0x1011].value = "TSE", "M"
 
 
 def _add_image(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fistula.learning.heads import Classify
-from fistula.learning.pooling import alone
+from fistula.learning.late import pooled
 
 
 def see(classifier: Any, image: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -76,10 +76,7 @@ def judged(
         known: Likewise.
     """
     own = features[:, : parts.backbone.num_features]
-    if sizes is None:
-        own, weights = alone(parts.pooling, own), torch.ones_like(features[:, 0])
-    else:
-        own, weights = parts.pooling(own, sizes, positions)
+    own, weights = pooled(parts.pooling, own, sizes, positions, number=parts.backbone.num_late)
     logits = parts.backbone.classify(own).float()
     if not isinstance(parts.head, Classify):
         logits = parts.head.judged(logits, features[:, -1], sizes)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from timm.models import build_model_with_cfg, resolve_model_input_args
+from timm.models import build_model_with_cfg, group_parameters, resolve_model_input_args
 from torch import nn
 
 from fistula.errors import ConfigError, WeightsError
@@ -87,6 +87,14 @@ def made(
     return network
 
 
+def resolved_from(network: Any, name: str) -> dict[str, Any]:
+    """Under ``network`` what timm knows a network by that `located` found in a folder; empty where `name` says it."""
+    if not name.startswith("local-dir:"):
+        return {}
+    options = {key: value for key, value in network._model_args.items() if key not in (*RESERVED, "source")}
+    return {"network": {"architecture": network.pretrained_cfg["architecture"], "options": options}}
+
+
 def checked_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
     """The options of a network, none of which is a key of its own.
 
@@ -132,6 +140,23 @@ def start_near_even(heads: Sequence[nn.Module]) -> None:
             nn.init.trunc_normal_(layer.weight, std=0.01)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def stages_of(network: Any, heads: Sequence[nn.Module]) -> list[list[str]]:
+    """Names of a network's parameters by stage, from the stem to the classifier, which is alone in the last."""
+    own = {id(parameter) for head in heads for parameter in head.parameters()}
+    by_stage: dict[Any, list[str]] = {}
+    classifier: list[str] = []
+    stage_of: dict[str, int] = {}
+    try:
+        stage_of = group_parameters(network, network.group_matcher(coarse=True), reverse=True)
+    except (AttributeError, AssertionError):  # not every network groups its stages: then as the layers are written
+        for name, _ in network.named_parameters():
+            stage_of[name] = len({tuple(one.split(".")[:2]) for one in [*stage_of, name]})
+    # The last group has what follows the blocks: the classifier, and where it is there, the norm before it.
+    for name, parameter in network.named_parameters():
+        (classifier if id(parameter) in own else by_stage.setdefault(stage_of[name], [])).append(name)
+    return [*(by_stage[stage] for stage in sorted(by_stage)), classifier]
 
 
 def _refuse_unknown(name: str, *, where: str, found: str) -> None:

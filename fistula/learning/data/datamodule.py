@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from fistula.cohort.manifest import Cohort
 from fistula.cohort.split_table import PARTS
-from fistula.learning.adjacent import channel_rows
 from fistula.learning.data.bags import BagDataset, Bags, bags_of, in_bags
+from fistula.learning.data.channels import image_rows, with_constants
 from fistula.learning.data.covariates import accompanied, spread, values_of
 from fistula.learning.data.resized import resized
 from fistula.learning.data.slices import DeviceDataset, FeatureDataset, Images, Resize, SliceDataset
@@ -40,7 +40,8 @@ class FistulaDataModule(LightningDataModule):
             beforehand instead.
         sampler: Called with the training slices and ``seed``; gives what an epoch sees, in order.
         resize: To the network's input.
-        num_slices: That an image is made of; as `channel_rows` has it.
+        num_slices: That an image is made of; as `image_rows` has it.
+        sequences: That an image is made of, if it is.
         batch_size: Bags a batch: slices, or patients.
         num_workers: Loader processes; 0 loads in the main process; ``auto``: as many as `auto_workers` says.
         seed: Of the order and of the augmentation.
@@ -60,22 +61,11 @@ class FistulaDataModule(LightningDataModule):
 
     def __init__(
         self,
-        cohort: Cohort,
-        parts: pl.DataFrame,
-        *,
-        augmentation: albumentations.Compose,
-        sampler: Callable[..., EpochSampler],
-        resize: Resize,
-        num_slices: int,
-        batch_size: int,
-        num_workers: int | str,
-        seed: int,
-        unit: str = "slice",
-        slices_per_step: int | None = None,
-        covariates: Sequence[str] = (),
-        kinds: tuple[str, ...] = (),
-        are_grades: bool = False,
-    ) -> None:
+        cohort: Cohort, parts: pl.DataFrame, *, augmentation: albumentations.Compose,
+        sampler: Callable[..., EpochSampler], resize: Resize, num_slices: int, sequences: Sequence[str] = (),
+        batch_size: int, num_workers: int | str, seed: int, unit: str = "slice", slices_per_step: int | None = None,
+        covariates: Sequence[str] = (), kinds: tuple[str, ...] = (), are_grades: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.cohort, self.kinds = cohort, kinds
         self.augmentation = following(augmentation) if kinds else augmentation
@@ -83,7 +73,8 @@ class FistulaDataModule(LightningDataModule):
         labels = cohort.labelled.select("slice_key", "label")
         parts = with_copies(parts, augmentation, labels, num_classes=len(cohort.classes))
         self.resize, self.batch_size, self.num_workers, self.seed = resize, batch_size, num_workers, seed
-        self.channels = channel_rows(cohort.manifest, num_slices)
+        self.sequences = tuple(sequences)
+        self.channels = image_rows(cohort.manifest, num_slices, sequences)
         self.make_sampler, self.first_epoch = sampler, 0
         self.features: dict[str, Tensor] = {}
         self.slices_per_step = slices_per_step
@@ -114,7 +105,9 @@ class FistulaDataModule(LightningDataModule):
         # Those of other folds and splits too: all runs share the file.
         labelled = self.cohort.labelled["row"].to_numpy()
         asked = np.concatenate([labelled, *(bags.rows for bags in self.bags.values())])
-        return resized(self.cohort, self.resize, np.unique(self.channels[asked]))
+        rows, count = np.unique(self.channels[asked]), len(self.cohort.manifest)
+        kept = resized(self.cohort, self.resize, rows[rows < count])  # the others are constants
+        return with_constants(kept, self.sequences, count=count, size=self.resize.image_size)
 
     def prepare_data(self) -> None:
         """Resize the cohort, in one process of a run; the others find the file."""

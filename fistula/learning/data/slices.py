@@ -152,10 +152,14 @@ class SliceDataset(Dataset):
         self, channel: int, epoch: int, row: int, copy: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
         image, points = np.asarray(self.pixels[channel]), None if self.points is None else self.points[row]
-        if self.augmentation is None or (self.seed is None and not copy):
+        # A constant says what lacks, and no augmentation has a part in it; the points move all the same.
+        constant = image if channel >= len(self.labels) else None
+        is_still = self.augmentation is None or (self.seed is None and not copy)
+        if is_still or (constant is not None and points is None):
             return image, points
         seed = (copy, row) if self.seed is None else (self.seed, epoch, row, copy)
-        return _moved(self.augmentation, image, points, seed=seed)
+        image, points = _moved(self.augmentation, image, points, seed=seed)
+        return (image if constant is None else constant), points
 
 
 def _moved(

@@ -37,13 +37,11 @@ def examples(run: LoadedRun, *, has_bags: bool) -> list[Example]:
     manifest, known = run.cohort.manifest, run.classifier.covariates
     names = known.names if known else []
     if not has_bags:
-        rows = _sample(len(manifest), SLICES).astype(np.int64)
+        rows = run.cohort.grid["row"].to_numpy()[_sample(len(run.cohort.grid), SLICES)]
         stated = [values_of(manifest[rows.tolist()], names, np.ones(len(rows), np.int64)).numpy()] if names else []
         return [Example(rows, [given_slices(run, rows), *stated], [1] * len(rows))]
     order = ("patient_key", "series_key", "volume", "position_mm", "slice_key")
-    patients = (
-        manifest.with_row_index("row").sort(order, nulls_last=True).partition_by("patient_key", maintain_order=True)
-    )
+    patients = run.cohort.grid.sort(order, nulls_last=True).partition_by("patient_key", maintain_order=True)
     found = []
     for place in _sample(len(patients), PATIENTS):
         table = patients[place]
@@ -65,8 +63,8 @@ def probabilities(run: LoadedRun, example: Example, takes: Sequence[str]) -> NDA
 
 
 def given_slices(run: LoadedRun, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
-    """Slices of its cohort as the exported model takes them: ``(N, size, size)``, or with a slice's neighbours."""
-    images = np.asarray(run.cohort.pixels[run.channels[rows]])
+    """Slices of its cohort as the exported model takes them, ``(N, size, size)``; of C channels ``(N, C, ...)``."""
+    images = np.asarray(run.pixels[run.channels[rows]])
     return images[:, 0] if images.shape[1] == 1 else images
 
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from fistula.errors import ConfigError, TrainingError
+from fistula.learning.data.channels import channels_of
 from fistula.predict.exported.graph import Graph
 from fistula.predict.exported.int8 import quantised
 from fistula.predict.exported.tried import Example, examples, probabilities
@@ -149,7 +150,7 @@ def _describe(runs: Sequence[LoadedRun], folder: Path, exported: Exported, graph
     record = {
         "unit": run.unit,
         "runs": [{key: one.record[key] for key in told} for one in runs],
-        "input": {"name": "slices", "type": "uint8", "shape": shape},
+        "input": {"name": "slices", "type": "uint8", "shape": shape, **channels_of(run.classifier.backbone)},
         "output": {"name": "probabilities", "type": "float32", "shape": [1 if patient else "N", number]},
         **{name: {"name": name, **further[name]} for name in (*graph.takes[1:], *graph.gives[1:]) if name in further},
         **({"places": _places(run)} if run.classifier.head.kinds else {}),

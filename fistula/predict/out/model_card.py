@@ -89,6 +89,8 @@ def _graph(run: LoadedRun, export: dict[str, Any] | None, *, mean: str) -> list[
     array = f"uint8 `({', '.join(map(str, shape))})`"
     neighbours = " With each slice the one before and the one after it in its series, an edge slice repeated."
     whole, whose = ("all those of one patient, ", "the patient for ") if "positions" in export else ("", "")
+    if named := export["input"].get("channels"):
+        neighbours = f" Channels: {'; '.join(named)}."
     given, also = ([name for name in names if name in export] for names in (GIVEN, ALSO))
     return [
         f"- Input: `slices`, {whole}{array}, as `fistula ingest` writes them: {_say_ingest(run.cohort.record)}."

@@ -45,7 +45,7 @@ def draw_overlays(
         found = [(index, places.get(key)) for index, key in enumerate(prediction.slices["slice_key"])]
         marked = [(index, row) for index, row in found if row and row["row"] is not None]
         return [Overlay(index, ringed(slices.pixels[index], row), is_map=False) for index, row in marked], []
-    rows = np.arange(len(slices.pixels))
+    rows = np.arange(len(slices.table))
     if which == "positive":
         rows = rows[(prediction.slices["decision"] != predictor.classes[0]).to_numpy()]
     elif which == "none":

@@ -75,6 +75,7 @@ def _facts(run: LoadedRun) -> dict[str, Any]:
         "interpolation": run.resize.interpolation,
         "classes": run.classes,
         "channels": run.classifier.backbone.num_slices,
+        "sequences": run.classifier.backbone.sequences,
         "unit": run.unit,
     }
     return own | {key: run.cohort.record.get(key) for key in INGEST}

@@ -66,12 +66,15 @@ def features(run: LoadedRun, rows: NDArray[np.intp]) -> Tensor:
 def noting_features(run: LoadedRun) -> Iterator[list[Tensor]]:
     """Note what the network feeds its classifier, batch by batch, while the block scores slices."""
     noted: list[Tensor] = []
-    here = get_ident()
-    first = run.classifier.backbone.heads[0]
+    here, parts = get_ident(), list[Tensor]()
+    first, passes = run.classifier.backbone.heads[0], max(1, run.classifier.backbone.num_late)
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if get_ident() == here:  # another thread may use the network for something else
-            noted.append(inputs[0].flatten(1).float().cpu())
+            parts.append(inputs[0].flatten(1).float().cpu())
+            if len(parts) == passes:  # a network that looks at each sequence by itself passes several times
+                noted.append(torch.cat(parts, dim=1))
+                parts.clear()
 
     hook = first.register_forward_pre_hook(note)
     try:

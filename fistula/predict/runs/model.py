@@ -20,9 +20,9 @@ from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.cohort.thinning import thinned
 from fistula.errors import DataError
 from fistula.evidence.aggregate import RULES
-from fistula.learning.adjacent import channel_rows
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.data.bags import KEYS
+from fistula.learning.data.channels import image_rows, with_constants
 from fistula.learning.data.slices import Resize, as_batch
 from fistula.learning.losses import are_grades
 from fistula.learning.training.hardware import device_of
@@ -87,7 +87,22 @@ class LoadedRun:
     @cached_property
     def channels(self) -> NDArray[np.int64]:
         """Rows of its cohort's slices that the image of each is made of, ``(N, C)``."""
-        return channel_rows(self.cohort.manifest, self.classifier.backbone.num_slices)
+        return self.rows_of(self.cohort.manifest)
+
+    def rows_of(self, table: pl.DataFrame) -> NDArray[np.int64]:
+        """The same of any slices, as `image_rows` takes them."""
+        return image_rows(table, self.classifier.backbone.num_slices, self.sequences)
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """Those that it looks at, by name; empty where it sees the only one, or the first of several."""
+        return self.classifier.backbone.sequences
+
+    @property
+    def pixels(self) -> Any:
+        """What `channels` are rows of."""
+        pixels = self.cohort.pixels
+        return with_constants(pixels, self.sequences, count=len(pixels), size=pixels.shape[-1])
 
     @property
     def learned(self) -> pl.DataFrame:
@@ -116,7 +131,7 @@ class LoadedRun:
 
     def images(self, rows: NDArray[np.integer]) -> torch.Tensor:
         """Slices of its cohort as the classifier takes them, ``(N, C, S, S)``."""
-        return as_batch(self.cohort.pixels[self.channels[rows]], self.resize)
+        return as_batch(self.pixels[self.channels[rows]], self.resize)
 
     @cached_property
     def predictions(self) -> pl.DataFrame:

@@ -45,13 +45,14 @@ def network_of(folder: Path, config: DictConfig, record: dict[str, Any], cohort:
     is_size = size == "pretrained" or (isinstance(size, int) and size > 0)
     if not is_size or not (isinstance(network, dict) and set(network) <= {"architecture", "options"}):
         raise DataError(folder / RECORD, "is damaged: it asks for what no run does", remedy=RETRAIN)
-    model |= {"num_classes": len(cohort.classes), "image_size": size} | network  # what a name on the hub stood for
+    model |= {"num_classes": len(cohort.classes), "image_size": size, "available": cohort.sequences}
+    model |= network  # what a name on the hub stood for
     networks = {f"{make.__module__}.{make.__name__}": make for make in (create_backbone, create_clinical)}
     backbone = call_known(model, networks, where=folder / "config.yaml: model")
     kinds = {f"{kind.__module__}.{kind.__name__}": kind for kind in (Mean, Maximum, Attention, Transformer)}
     # Runs of a release without poolings have none in their configuration.
     said = OmegaConf.to_container(config.pooling) if "pooling" in config else {"_target_": next(iter(kinds))}
-    settings = (said if isinstance(said, dict) else {}) | {"num_features": backbone.num_features}
+    settings = (said if isinstance(said, dict) else {}) | {"num_features": backbone.num_pooled}
     pooling = call_known(settings, kinds, where=folder / "config.yaml: pooling")
     names = OmegaConf.to_container(config.covariates) if "covariates" in config else []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 from PIL import Image
 
+from fistula.cohort.manifest import Cohort
 from fistula.explain.verdict import MADE_OF, say_verdict
 from fistula.report.reading_room.saliency_maps import CELLS, run_maps
 from fistula.report.results import Row
@@ -34,7 +35,8 @@ def reading_data(
 
     Returns:
         ``slices``: key, patient, stack (slices of one volume share it), site, position (mm), image number, marks and
-        picture (data URI) of each slice that any finished run tested. Marks are what the reference standard gives,
+        picture (data URI) of each slice that any finished run tested, and ``sequences``: of each of a cohort with
+        several its name and pictures, null where it lacks. Marks are what the reference standard gives,
         ``{kind, row, col}`` in pixels of the picture; a run may bring further ones, as its ``marks``, a list for each
         of its test slices. ``rows`` and ``cols``: pixels of a picture. ``views``: for each configuration
         and class, its runs, each with fold, seed, its own thresholds, the scores of its patients, and the indices,
@@ -59,6 +61,7 @@ def reading_data(
         "image": manifest["image_number"].to_list(),
         "marks": [_marks(row, (height, width), side) for row in manifest.iter_rows(named=True)],
         "picture": [picture(study.cohort.pixels[row]) for row in manifest["row"]],
+        "sequences": _sequences(study.cohort, manifest["slice_key"]),
     }
     shown = [(configuration, positive) for configuration in study.configurations for positive in study.positives]
     views = [
@@ -74,6 +77,19 @@ def reading_data(
     ]
     facts = {"classes": study.cohort.classes, "rows": side[0], "cols": side[1], "cells": CELLS}
     return facts | {"slices": slices, "views": views, "first": first}
+
+
+def _sequences(cohort: Cohort, keys: pl.Series) -> list[dict[str, Any]]:
+    """Of a cohort with several sequences the name of each and its pictures in the order of the keys; empty for one.
+
+    Those of the first stand with the slices already.
+    """
+    found = []
+    for name in cohort.sequences:
+        there = cohort.beside(keys).filter((pl.col("sequence") == name) & (pl.col("covered") > 0))
+        pictures = {key: picture(cohort.pixels[row]) for key, row in there.select("grid_key", "row").iter_rows()}
+        found.append({"name": name, "picture": [pictures.get(key) for key in keys]})
+    return found
 
 
 def picture(pixels: NDArray[np.uint8]) -> str:

@@ -225,17 +225,22 @@ const viewer = new Viewer($("stack"), {
   tint: (series, slice) => OUTCOMES[rowAt(slice)?.outcome],
   moved: pane => tell(pane.slice.at),
 });
-function stackOf(slice) {
+// Of several sequences each has a pane of its own, linked by position; where one lacks there is nothing to scroll to.
+function stacksOf(slice) {
   const all = data.slices, mine = all.key.map((key, at) => at).filter(at => all.stack[at] === all.stack[slice]);
-  return { key: String(all.stack[slice]), title: "", pane: 0, plane: 0, edges: [], axes: [], orientation: "", rows: data.rows, cols: data.cols,
-    spacing: [1, 1], bits: 8, low: 0, high: 255, window: [Number($("centre").value), Number($("width").value)], presets: [], block: "",
-    start: mine.indexOf(slice), slices: mine.map(at => ({ key: all.key[at], number: all.image[at], position: all.position[at], image: all.picture[at], at })) };
+  const panes = all.sequences.length ? all.sequences : [{ name: "" }];
+  return panes.map(({ name, picture }, pane) => {
+    const pictures = pane ? picture : all.picture, there = mine.filter(at => pictures[at]);
+    return { key: `${all.stack[slice]} ${name}`, title: name, pane, plane: 0, edges: [], axes: [], orientation: "", rows: data.rows, cols: data.cols,
+      spacing: [1, 1], bits: 8, low: 0, high: 255, window: [Number($("centre").value), Number($("width").value)], presets: [], block: "",
+      start: Math.max(0, there.indexOf(slice)), slices: there.map(at => ({ key: all.key[at], number: pane ? null : all.image[at], position: all.position[at], image: pictures[at], at })) };
+  }).filter(stack => stack.slices.length);
 }
 
 function enlarge() {
   const slice = listed[current].slice;
   if (!$("large").open) $("large").showModal();
-  viewer.show({ key: data.slices.patient[slice], series: [stackOf(slice)] });
+  viewer.show({ key: data.slices.patient[slice], series: stacksOf(slice) });
   tell(slice);
 }
 

@@ -80,6 +80,9 @@ def pairs_of(
     for name, others in elsewhere.items():
         noted |= _joined(name, others, policies, where)
     for name in names[1:]:
+        of_name = beside.filter(pl.col("sequence") == name).select("series_key", "volume").unique().rows()
+        used = {(pair.source["series_key"][0], pair.source["volume"][0]) for pair in pairs}
+        noted[f"volumes of {name} that reach none of {names[0]} in their study: left out"] = len({*of_name} - used)
         if of := [_gap(pair) for pair in pairs if pair.sequence == name]:
             noted[f"volumes of {name} whose planes lie up to {max(of):.1f} mm from those of {names[0]}"] = len(of)
     return pairs, {what: count for what, count in noted.items() if count}, missing

@@ -163,6 +163,8 @@ def identity_of(resolved: dict[str, Any], **fingerprints: str) -> dict[str, Any]
     kept = {key: value for key, value in resolved.items() if key not in NOT_IDENTITY}
     if str(kept.get("head", {}).get("_target_", "")).endswith(".Classify"):
         del kept["head"]  # as before there were others
+    if (model := kept.get("model", {})).get("sequences", ()) is None:  # likewise
+        kept["model"] = {key: value for key, value in model.items() if key != "sequences"}
     return dict(_flat(kept, "")) | fingerprints
 
 

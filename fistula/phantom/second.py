@@ -1,0 +1,68 @@
+"""A T2-weighted series beside the first one: it knows what is active, and the first one what is pierced."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fistula.phantom.design import Design, Site
+from fistula.phantom.parks import draw_clock, draw_kind, draw_tract
+from fistula.phantom.patient import Patient
+from fistula.phantom.tissue import Tissue
+from fistula.phantom.tract import Opening, Tract
+
+# Fat-suppressed T2: fluid and granulation tissue are bright, muscle and scars dark. That sphincter and mucosa are
+# as bright as an active tract is the phantom's own rule: a breach of them is then not to be seen.
+BRIGHT = 0.9
+LOOK_T2: dict[Tissue, float] = {
+    Tissue.AIR: 0.0, Tissue.GAS: 0.0, Tissue.CORTEX: 0.02, Tissue.FAT: 0.12, Tissue.MARROW: 0.15, Tissue.PLANE: 0.25,
+    Tissue.SKIN: 0.3, Tissue.MUSCLE: 0.3, Tissue.IAS: BRIGHT, Tissue.MUCOSA: BRIGHT, Tissue.LUMEN: BRIGHT,
+    Tissue.CAVERNOUS: 0.8, Tissue.GLAND: 0.7, Tissue.BLADDER: 1.0, Tissue.VESSEL: 0.4, Tissue.LIGAMENT: 0.1,
+    Tissue.PLEXUS: 0.8, Tissue.TRACT: BRIGHT, Tissue.TRACT_LUMEN: BRIGHT, Tissue.RIM: 0.7, Tissue.PUS: 1.0,
+    Tissue.HALO: 0.6, Tissue.HEALED: 0.05, Tissue.SETON: 0.05, Tissue.SINUS: 0.9, Tissue.STROMA: 0.3,
+    Tissue.FISSURE: 0.9,
+}  # fmt: skip
+COARSER = 0.75  # its matrix, of the first one's
+HIGH_MM = 32  # above the verge; only an extrasphincteric tract opens higher
+APART = 1.5  # its slices, in steps of the first one's
+
+
+def with_lookalike(rng: np.random.Generator, patient: Patient, design: Design, *, step: float) -> Patient:
+    """Give a control what one series alone takes for a fistula.
+
+    Half have a scar across the sphincter, which enhances as an active tract does, and is dark on T2; half an active
+    tract that stops before the sphincter. A fistula is active and crosses it: for either series alone half of the
+    controls look like patients, so that no reader of one has a per-patient AUROC above 0.75.
+
+    Args:
+        rng: The patient's own generator.
+        patient: A control, or a patient with a fistula, whose scars then enhance too.
+        design: Ranges.
+        step: Between slices, mm.
+    """
+    signal = patient.signal.copy()
+    signal[Tissue.HEALED] = rng.uniform(*design.tract_signal)
+    found: tuple[Tract, ...] = ()
+    if not patient.person.has_fistula:
+        extent, width = patient.person.num_core * step + 1e-3, rng.uniform(*design.opening_width)
+        opening = Opening(draw_clock(rng), patient.zone, extent, width, rng.normal(0, 0.04))
+        kind, is_scar = draw_kind(rng) if patient.zone < HIGH_MM else "extra", bool(rng.random() < 0.5)
+        wall = Tissue.HEALED if is_scar else Tissue.TRACT
+        found = (draw_tract(rng, patient.canal, kind, opening, is_open=is_scar, wall=wall),)
+    return replace(patient, signal=signal, findings=(*patient.findings, *found))
+
+
+def as_t2(patient: Patient) -> Patient:
+    """The same anatomy in the signals of T2."""
+    return replace(patient, signal=np.array([LOOK_T2[tissue] for tissue in Tissue], np.float32))
+
+
+def site_of_t2(site: Site) -> Site:
+    """The same scanner with a coarser matrix and thicker slices."""
+    return replace(site, matrix=round(site.matrix * COARSER), thickness_mm=site.thickness_mm * APART)
+
+
+def levels_of_t2(levels: Sequence[float], *, step: float) -> list[float]:
+    """Levels that cover those of the first series, from half a step below the lowest to above the highest."""
+    count = int(np.ceil((max(levels) - min(levels) + step) / (APART * step))) + 1
+    return [min(levels) - step / 2 + number * APART * step for number in range(count)]
