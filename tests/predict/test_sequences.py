@@ -149,12 +149,14 @@ def test_a_cohort_of_patients_who_lack_one_is_refused_to_a_run_that_has_seen_non
 def test_a_cohort_without_sequences_is_refused_before_anything_is_written(cohort_folder, tmp_path, fistula_here):
     code, _, said = fistula_here("train", f"cohort={cohort_folder}", *TRAINED, f"hydra.run.dir={tmp_path / 'run'}")
     assert code == 2
-    assert "model.channels=sequences: needs a cohort with several sequences" in said
+    assert "model.channels: needs a cohort with several sequences" in said
     assert not (tmp_path / "run" / "run.json").exists()
 
 
-def test_patients_are_scored_from_both_sequences(made, fistula_here, tmp_path):
-    told = (f"cohort={made / 'masked'}", *TRAINED, "unit=patient", "pooling=attention", "batch_size=4")
+@pytest.mark.parametrize("channels", ["sequences", "late"])
+def test_patients_are_scored_from_both_sequences_as_in_training_and_as_exported(made, fistula_here, tmp_path, channels):
+    told = (f"cohort={made / 'masked'}", *TRAINED, f"model.channels={channels}", "unit=patient", "pooling=attention",
+            "batch_size=4")  # fmt: skip
     code, _, said = fistula_here("train", *told, f"hydra.run.dir={tmp_path / 'run'}")
     assert code == 0, said
     predictor = fistula.load(tmp_path / "run", device="cpu")
@@ -163,3 +165,8 @@ def test_patients_are_scored_from_both_sequences(made, fistula_here, tmp_path):
     assert len(stored) == len(predictor.runs[0].predictions) > 0
     np.testing.assert_allclose(stored["new"], stored["score"], rtol=0, atol=1e-6)
     assert set(read_cohort(made / "masked").grid["sequence"]) == {"t1c"}
+    with reading(made / "tree", predictor.reader, Workers(1)) as slices:
+        drawn, failed = draw_overlays(predictor, slices, predictor.judge(slices), which="all")
+    assert (len(drawn), failed) == (PATIENTS * 5, [])
+    (tmp_path / "onnx").mkdir()
+    assert export(predictor.runs, tmp_path / "onnx", kind="onnx").difference <= 1e-5
