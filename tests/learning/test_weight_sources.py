@@ -1,6 +1,7 @@
 """Weights from files, runs and stores: read, renamed, checked to the last tensor."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -128,7 +129,9 @@ def test_a_stem_summed_and_a_grey_image_repeated_are_the_same_network(tmp_path):
     repeated.network.fc.load_state_dict(summed.network.fc.state_dict())
     assert repeated.network.conv1[0].in_channels == 3
     torch.testing.assert_close(summed(IMAGE), repeated(IMAGE), rtol=1e-4, atol=1e-5)
-    with pytest.raises(ConfigError, match=r"model\.channels: must be one of sum, replicate, adjacent, found rgb"):
+    with pytest.raises(
+        ConfigError, match=r"model\.channels: must be one of sum, .*, sequences, late, found rgb"
+    ):
         build(path, name, channels="rgb")
 
 
@@ -144,6 +147,12 @@ def test_a_run_on_one_cohort_starts_a_run_on_another(fistula_here, cohort_folder
             torch.testing.assert_close(value, first[f"backbone.{key}"])
     assert backbone.weights.startswith("run: first, sha256 ")
     assert (backbone.input_size, backbone.interpolation) == (32, "bilinear")
+    record = tmp_path / "first" / "run.json"
+    told = record.read_text()
+    record.write_text(json.dumps(json.loads(told) | {"identity": {"model.channels": "late"}}))
+    with pytest.raises(WeightsError, match=r"must be a run that looks at one sequence, found model\.channels=late"):
+        weights_of("test_resnet", source=f"run:{tmp_path / 'first'}")
+    record.write_text(told)
     (tmp_path / "first" / "best.ckpt").write_bytes(b"else")
     with pytest.raises(WeightsError, match=r"best\.ckpt: is not the checkpoint that the run's record names"):
         weights_of("test_resnet", source=f"run:{tmp_path / 'first'}")

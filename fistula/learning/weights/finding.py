@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fistula.errors import ConfigError, WeightsError
+from fistula.learning.data.channels import OF_SEQUENCES
 from fistula.learning.weights.files import fit_weights, read_weights
 from fistula.learning.weights.store import (
     FILES,
@@ -140,6 +141,9 @@ def _of_run(folder: Path, network: nn.Module) -> Weights:
         size, interpolation, expected = (told[key] for key in ("image_size", "interpolation", "checkpoint_sha256"))
     except (ValueError, KeyError) as error:
         raise WeightsError(record, f"cannot be read ({error})", remedy="Train that run anew") from error
+    if (channels := told.get("identity", {}).get("model.channels")) in OF_SEQUENCES:
+        rule = "must be a run that looks at one sequence"
+        raise WeightsError(f"model.weights=run:{folder}", rule, found=f"model.channels={channels}")
     if digest != expected:
         raise WeightsError(path, "is not the checkpoint that the run's record names", remedy="Train that run anew")
     state = read_weights(path)
