@@ -11,6 +11,7 @@ from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 
 from fistula.learning.building.dry_run import check_network
+from fistula.learning.building.late import add_classifiers, are_there, fused
 from fistula.learning.building.timm_network import (
     checked_options,
     colour_constants,
@@ -21,7 +22,6 @@ from fistula.learning.building.timm_network import (
     start_near_even,
 )
 from fistula.learning.data.channels import GREY, Stem, stem_of, widen_stem
-from fistula.learning.late import add_classifiers, are_there, fused
 from fistula.learning.weights.finding import AUTO, find_weights
 
 log = logging.getLogger(__name__)

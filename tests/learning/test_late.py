@@ -5,7 +5,7 @@ import torch
 
 from fistula.errors import ConfigError
 from fistula.learning.backbone import create_backbone
-from fistula.learning.late import add_classifiers, are_there, pooled
+from fistula.learning.building.late import add_classifiers, are_there, pooled
 from fistula.learning.pooling import Attention, Maximum, Mean
 
 TWO = ("t1c", "t2")

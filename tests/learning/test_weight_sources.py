@@ -129,9 +129,7 @@ def test_a_stem_summed_and_a_grey_image_repeated_are_the_same_network(tmp_path):
     repeated.network.fc.load_state_dict(summed.network.fc.state_dict())
     assert repeated.network.conv1[0].in_channels == 3
     torch.testing.assert_close(summed(IMAGE), repeated(IMAGE), rtol=1e-4, atol=1e-5)
-    with pytest.raises(
-        ConfigError, match=r"model\.channels: must be one of sum, .*, sequences, late, found rgb"
-    ):
+    with pytest.raises(ConfigError, match=r"model\.channels: must be one of sum, .*, sequences, late, found rgb"):
         build(path, name, channels="rgb")
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fistula.learning.building.late import pooled
 from fistula.learning.heads import Classify
-from fistula.learning.late import pooled
 
 
 def see(classifier: Any, image: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
