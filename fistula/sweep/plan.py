@@ -97,7 +97,7 @@ class Planner:
         if resolved["model"].get("channels") == ADJACENT:
             check_positions(cohort.manifest)
         if resolved["model"].get("channels") in OF_SEQUENCES:
-            chosen_sequences(resolved["model"]["sequences"], cohort.sequences)
+            chosen_sequences(resolved["model"].get("sequences"), cohort.sequences)
         drawn_from = {key: value for key, value in resolved["split"].items() if key not in ("fold", "train_fraction")}
         key = json.dumps([cohort.fingerprint, drawn_from], sort_keys=True)
         # A fold that the table lacks is drawn for anew, because the split then says what is wrong.
