@@ -122,6 +122,7 @@ def test_sequences_are_named_for_their_channels_alone():
         stem_of("sum", ["t1c"], TWO)
 
 
+@pytest.mark.slow
 def test_both_together_beat_either_alone(tmp_path, compose_train):
     cohort, reached = read_cohort(write_two_sequences(tmp_path / "cohort", patients=60, slices=1)), {}
     for names in ("[t1c]", "[t2]", "[t1c,t2]"):

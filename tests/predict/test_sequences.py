@@ -21,7 +21,16 @@ from tests.conftest import TINY_RUN, run_command
 from tests.two_sequences import OPTIONS, stack, tree
 
 PATIENTS = 12
+pytestmark = pytest.mark.slow
 TRAINED = (*TINY_RUN, "model.channels=sequences", "image_size=24", "num_workers=0")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def key_of_all(tmp_path_factory):
+    """The pseudonym key of each test, for what is made once for all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(tmp_path_factory.getbasetemp() / "pseudonym.key"))
+        yield
 
 
 @pytest.fixture(scope="module")

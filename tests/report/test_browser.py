@@ -275,6 +275,7 @@ def test_doubted_labels_are_saved_as_a_table_of_slices(visit, tmp_path):
     assert table["label"].to_list() == ["<script>alert(1)</script>"] * 2
 
 
+@pytest.mark.slow
 def test_each_sequence_has_a_pane_and_they_scroll_together(browser, tmp_path):
     write_two_sequences(tmp_path / "study" / "cohort", patients=30, slices=3, size=32, lacking=("slice0-2",))
     folder = write_study(tmp_path / "study", learnings=("transfer",))
