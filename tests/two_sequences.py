@@ -43,9 +43,9 @@ def smooth(points, patient):
     return 500 + 180 * np.sin(x / 9 + patient) + 150 * np.cos(y / 11) + 100 * np.sin(z / 7)
 
 
-def labels(folder, patients=4, name="T1", slices=5):
+def labels(folder, patients=4, name="T1", slices=5, *, first=0):
     lines = ["sop_instance_uid,label"]
-    for patient in range(patients):
+    for patient in range(first, first + patients):
         uid = f"2.25.{patient + 1}{sum(map(ord, name))}"
         lines += [f"{uid}{number + 1},{patient % 2}" for number in range(slices)]
     path = folder / "labels.csv"
@@ -53,12 +53,12 @@ def labels(folder, patients=4, name="T1", slices=5):
     return path
 
 
-def tree(folder, *, patients=4, lacking=(), **of_t2):
-    for patient in range(patients):
+def tree(folder, *, patients=4, lacking=(), first=0, **of_t2):
+    for patient in range(first, first + patients):
         stack(folder / "tree", "T1", patient=patient)
         if patient not in lacking:
             stack(folder / "tree", "T2", patient=patient, **of_t2)
-    return labels(folder, patients)
+    return labels(folder, patients, first=first)
 
 
 def write_two_sequences(folder, *, patients=40, slices=2, size=16, lacking=()):
