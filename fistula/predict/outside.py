@@ -91,8 +91,8 @@ def _refuse_other_sequences(run: LoadedRun, cohort: Cohort) -> None:
         rule = f"must have the sequences that the run looks at: {names}, {first[0]} first"
         remedy = "Ingest it with keep.sequences as the study's cohort"
         raise DataError(where, rule, found=", ".join(cohort.sequences) or "no names", remedy=remedy)
-    volumes = lacking(cohort.manifest, cohort.sequences).group_by("patient_key", "series_key", "volume")
-    volumes = volumes.agg(pl.col(f"^{LACKS}.*$").min())
+    lacks = lacking(cohort.manifest, cohort.sequences)
+    volumes = lacks.group_by("patient_key", "series_key", "volume").agg(pl.col(f"^{LACKS}.*$").min())
     for name in may_lack(run.sequences, run.classifier.backbone.num_slices):
         lost = volumes.filter(pl.col(f"{LACKS}{name}") == 1)["patient_key"].n_unique()
         if lost and run.cohort.record.get("missing") != "mask":
