@@ -22,6 +22,7 @@ APART = {
 JOINED = "volume assembled from single-slice series"
 MIXED_DEGREES = 10.0  # tilts of one patient's slices that differ by more are noted
 JITTER_MM, FAR = 0.1, 10  # places nearer than this are one where no two others are nearer than so many times this
+STACKED = ("MR", "CT", "PT")  # modalities whose slices hardly stand alone, even if they do not say where they lie
 ALONE = 3  # slices of a study, each alone in its volume, from which they are counted
 
 
@@ -83,7 +84,8 @@ def volume_notes(facts: pl.DataFrame) -> dict[str, int]:
     for _, volume in facts.group_by("series_key", "volume"):
         if len(volume) > 1:
             counts.update(spacing_notes(volume["position_mm"].to_list()))
-    is_alone = (pl.len().over("series_key", "volume") == 1) & pl.col("position_mm").is_not_null()
+    is_of_stack = pl.col("position_mm").is_not_null() | pl.col("modality").is_in(STACKED)
+    is_alone = (pl.len().over("series_key", "volume") == 1) & is_of_stack
     alone = facts.filter(is_alone).group_by("study_key").len()["len"]
     counts["a single slice, beside others of the study"] = int(alone.filter(alone >= ALONE).sum())
     return {note: count for note, count in sorted(counts.items()) if count}
@@ -106,19 +108,18 @@ def plane_notes(facts: pl.DataFrame) -> dict[str, int]:
 
 
 def _joined(facts: pl.DataFrame) -> pl.DataFrame:
-    """Give series of one slice each that are alike the key of the one whose slice comes first."""
-    if list(Counter(facts["series_key"]).values()).count(1) < 2:
-        return facts
-    is_single = pl.len().over("series_key") == 1
+    """Give series of one place each that are alike the key of the one whose slice comes first."""
+    is_single = pl.col("position_mm").n_unique().over("series_key") == 1
     is_named = pl.col("series_alike").fill_null("") != ""
     single = facts.select("series_key", "series_alike", "position_mm", "instance_number").filter(
         is_single & is_named & pl.col("position_mm").is_not_null()
     )
     first = single.sort("position_mm", "instance_number", "series_key").group_by("series_alike", maintain_order=True)
-    leaders = first.agg(pl.col("series_key").first().alias("leader"), pl.len()).filter(pl.col("len") > 1)
+    leaders = first.agg(pl.col("series_key").first().alias("leader"), pl.col("series_key").n_unique().alias("series"))
+    leaders = leaders.filter(pl.col("series") > 1)
     if leaders.is_empty():
         return facts
-    moved = single.join(leaders, on="series_alike").select("series_key", "leader")
+    moved = single.join(leaders, on="series_alike").select("series_key", "leader").unique("series_key")
     facts = facts.join(moved, on="series_key", how="left", maintain_order="left")
     is_moved = pl.col("leader").is_not_null()
     said = pl.concat_str(pl.col("notes").fill_null(""), pl.lit(f"|{JOINED}")).str.strip_chars("|")

@@ -94,6 +94,24 @@ PHILIPS = "Philips Imaging DD 001"
         pytest.param(({"TriggerTime": "10"},), ({"TriggerTime": "210"},), "trigger time", id="cardiac"),
         pytest.param(({"InversionTime": "100"},), ({"InversionTime": "900"},), "inversion time", id="inversion"),
         pytest.param(({"AcquisitionNumber": 1},), ({"AcquisitionNumber": 2},), "acquisition number", id="dynamic"),
+        pytest.param(({"EchoNumbers": 1},), ({"EchoNumbers": 2},), "echo number", id="echo numbers alone"),
+        pytest.param(({"RepetitionTime": 500},), ({"RepetitionTime": 3000},), "repetition time", id="recovery"),
+        pytest.param(({"FlipAngle": 5},), ({"FlipAngle": 26},), "flip angle", id="flip angles"),
+        pytest.param(({"KVP": 80},), ({"KVP": 140},), "tube voltage", id="two energies"),
+        pytest.param(({"SliceThickness": 1},), ({"SliceThickness": 5},), "slice thickness", id="two thicknesses"),
+        pytest.param(({"SeriesNumber": 4},), ({"SeriesNumber": 5},), "series number", id="two series of one UID"),
+        pytest.param(
+            ({"SequenceName": "*ep_b0"},), ({"SequenceName": "*ep_b800t"},), "sequence name", id="b in a name alone",
+        ),
+        pytest.param(({"ConvolutionKernel": "B31f"},), ({"ConvolutionKernel": "B70f"},), "kernel", id="kernels"),
+        pytest.param(
+            ({"SeriesDescription": "T1"},), ({"SeriesDescription": "T1 +C"},), "description", id="two descriptions",
+        ),
+        pytest.param(
+            ({"AcquisitionDateTime": "20200101101500"},), ({"AcquisitionDateTime": "20200101102500"},), "times",
+            id="dynamic by date and time",
+        ),
+        pytest.param(({"Rows": 4},), ({"Rows": 2, "PixelData": bytes(16)},), "matrix", id="matrix"),
         pytest.param(({},), ({},), "image numbers", id="nothing but their numbers"),
         pytest.param(({},), ({"ImageType": ["DERIVED", "PRIMARY", "M", "NORM"]},), "image type", id="image type"),
         pytest.param(({},), ({"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND"]},), "component", id="phase maps"),
@@ -204,6 +222,51 @@ def test_series_that_differ_in_more_than_their_uid_are_not_joined(write_dicom, t
     slices = [(3.0 * place, alike | {differs: values[place]}) for place in range(2)]
     facts = _classic(write_dicom, tmp_path, slices, series=lambda number: f"2.25.20{number}")
     assert facts["series_key"].n_unique() == 2
+
+
+@pytest.mark.parametrize("scheme", ["last part counts", "unrelated", "by place, echoes together"])
+@pytest.mark.parametrize("form", ["classic", "one enhanced object a slice"])
+def test_however_series_are_cut_up_by_slice_each_echo_is_one_volume(write_dicom, tmp_path, scheme, form):
+    """Four places of two echoes each, the second three times as bright."""
+    uid = {
+        "last part counts": lambda number: f"2.25.20.{number}",
+        "unrelated": lambda number: f"2.25.{hash_of(number)}",
+        "by place, echoes together": lambda number: f"2.25.20.{number // 2}",
+    }[scheme]
+    alike = {"SeriesNumber": 7, "FrameOfReferenceUID": "2.25.8"}
+    if form == "classic":
+        slices = [(3.0 * place, alike | {"EchoTime": echo}) for place in range(4) for echo in ("4.6", "9.2")]
+    else:
+        slices = [
+            (3.0 * place, alike | {"SOPClassUID": EnhancedMRImageStorage, "PerFrameFunctionalGroupsSequence": [groups]})
+            for place in range(4) for groups in map(_echo, (4.6, 9.2))
+        ]  # fmt: skip
+    facts = _classic(write_dicom, tmp_path, slices, series=uid)
+    assert facts["series_key"].n_unique() == 1
+    assert _volumes(facts) == [[0.0, 3.0, 6.0, 9.0]] * 2
+    assert facts["volume"].to_list()[::2] == [facts["volume"][0]] * 4
+    assert all("volume assembled from single-slice series" in note for note in facts["notes"])
+
+
+def _echo(milliseconds):
+    item, echo = Dataset(), Dataset()
+    echo.EffectiveEchoTime = milliseconds
+    item.MREchoSequence = [echo]
+    return item
+
+
+def hash_of(number):
+    return 10**30 + 7919 * number**3
+
+
+@pytest.mark.parametrize(("modality", "said"), [("MR", 4), ("CT", 4), ("DX", 0), ("US", 0)])
+def test_slices_that_say_nothing_of_their_place_and_stand_alone_are_said_unless_they_are_projections(
+    write_dicom, tmp_path, modality, said
+):
+    slices = [(None, {"ImagePositionPatient": None, "Modality": modality}) for _ in range(4)]
+    facts = _classic(write_dicom, tmp_path, slices, series=lambda number: f"2.25.20{number}")
+    notes = volume_notes(facts)
+    assert notes == ({"a single slice, beside others of the study": said} if said else {})
 
 
 def test_series_of_several_slices_are_never_joined(write_dicom, tmp_path):

@@ -24,8 +24,14 @@ MOMENTS = (
     ("KVP", "", "tube voltage"),
     ("FrameAcquisitionNumber", "FrameContentSequence", "acquisition number"),
     ("AcquisitionNumber", "", "acquisition number"),
+    ("EchoNumbers", "", "echo number"),
+    ("RepetitionTime", "MRTimingAndRelatedParametersSequence", "repetition time"),
+    ("SliceThickness", "PixelMeasuresSequence", "slice thickness"),
+    ("SeriesNumber", "", "series number"),
 )
-MOMENT_NAMES = tuple(name for _, _, name in MOMENTS)
+# The same in free text.
+WORDS = {"SequenceName": "sequence name", "ConvolutionKernel": "kernel", "SeriesDescription": "description"}
+MOMENT_NAMES = (*(name for _, _, name in MOMENTS), *WORDS.values())
 
 
 def acquisition(frame: Frame) -> str:
@@ -40,15 +46,15 @@ def acquisition(frame: Frame) -> str:
         "direction": _direction(frame),
         "echo": _first(frame, ECHOES),
         "time": _first(frame, PHASES),
-        # Names of stacks are free text, of which no more than this leaves the header.
-        "stack": float(stack if stack.isdecimal() else crc32(stack.encode()) % 997) if stack else None,
+        "stack": float(stack) if stack.isdecimal() else _hidden(stack),
     }
     return " ".join(f"{name} {_said(value)}" for name, value in stated.items() if value is not None)
 
 
 def moments(frame: Frame) -> list[float | None]:
-    """The values of `MOMENTS`, in their order."""
-    return [number(frame.group(group) if group else frame.dataset, keyword) for keyword, group, _ in MOMENTS]
+    """The values of `MOMENTS` and `WORDS`, in their order."""
+    numbers = [number(frame.group(group) if group else frame.dataset, keyword) for keyword, group, _ in MOMENTS]
+    return numbers + [_hidden(text(frame.dataset, keyword)) for keyword in WORDS]
 
 
 def b_value(frame: Frame) -> float | None:
@@ -89,6 +95,11 @@ def _first(frame: Frame, places: tuple[tuple[str, str], ...]) -> float | None:
         if value is not None:
             return round(value, 1)
     return None
+
+
+def _hidden(words: str) -> float | None:
+    """A number for free text, of which no more than this leaves the header; None for none."""
+    return float(crc32(words.encode()) % 997) if words else None
 
 
 def _said(value: float | tuple[float, ...]) -> str:
