@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from fistula.errors import ConfigError, DataError
-from fistula.labels.tables.classes import in_order
+from fistula.labels.tables.classes import as_names, in_order
 from fistula.labels.tables.lines import Labels, Row
 from fistula.source.survey import Survey
 
@@ -35,7 +35,7 @@ def folder_labels(survey: Survey, *, classes: Sequence[str] | None = None) -> La
     level = 0
     while len(first := sorted({folders[level] for folders in paths.values() if len(folders) > level})) == 1:
         level += 1
-    names = [_plain(str(name)) for name in classes] if classes else in_order("labels=folders", set(first))
+    names = as_names(classes) if classes is not None else in_order("labels=folders", set(first))
     rows: dict[str, Row] = {}
     noted: Counter[str] = Counter()
     for file, member, key in columns.iter_rows():

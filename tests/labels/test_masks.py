@@ -506,11 +506,13 @@ def test_marked_points_label_the_nearest_slice_and_pixel(archive, ingested, tmp_
     assert "every class needs at least one image" in error
 
 
-def report(archive, patient, path, *, by_image, maker="maker"):
+def report(archive, patient, path, *, by_image, maker="maker", data=None, graphic="POINT", frames=None, space=None):
     """Write a structured report with one point, in an image's pixels or in the patient's space."""
     written = archive.images(patient)[0]
     for keyword in ("PixelData", "Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"):
         del written[keyword]
+    if space:
+        del written.FrameOfReferenceUID
     written.SOPClassUID = written.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.34"
     written.SOPInstanceUID = written.file_meta.MediaStorageSOPInstanceUID = f"2.25.33{patient}"
     written.SeriesInstanceUID, written.Modality, written.Manufacturer = "2.25.32", "SR", maker
@@ -520,16 +522,60 @@ def report(archive, patient, path, *, by_image, maker="maker"):
     name.CodeValue, name.CodingSchemeDesignator, name.CodeMeaning = "121071", "DCM", "Finding"
     finding.ValueType, finding.ConceptNameCodeSequence, finding.ConceptCodeSequence = "CODE", [name], [code]
     if by_image:
-        point.ValueType, point.GraphicType, point.GraphicData = "SCOORD", "POINT", [8.5, 6.5]  # column, row
+        point.ValueType, point.GraphicType, point.GraphicData = "SCOORD", graphic, data or [8.5, 6.5]  # column, row
         reference.ReferencedSOPInstanceUID = archive.uid(patient, 3)
+        if frames is not None:
+            reference.ReferencedFrameNumber = frames
         image.ValueType, image.ReferencedSOPSequence = "IMAGE", [reference]
         point.ContentSequence = [image]
     else:
-        point.ValueType, point.GraphicType = "SCOORD3D", "POINT"
-        point.GraphicData = [float(value) for value in archive.at(1, 6, 8)]
+        point.ValueType, point.GraphicType = "SCOORD3D", graphic
+        point.GraphicData = data or [float(value) for value in archive.at(1, 6, 8)]
+        point.ReferencedFrameOfReferenceUID = space or f"2.25.6{patient}"
     group.ValueType, group.ContentSequence = "CONTAINER", [finding, point]
     written.ValueType, written.ContentSequence = "CONTAINER", [group]
     written.save_as(path)
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ({"by_image": True, "frames": [1, 2]}, "a point that is said to be in several frames"),
+        ({"by_image": True, "data": [500.0, 6.5]}, "Mass, beside its image"),
+        ({"by_image": True, "data": [-3.0, 6.5]}, "Mass, beside its image"),
+        ({"by_image": True, "data": [8.5, 6.5, 9.5, 7.5]}, "a point that is not 2 numbers"),
+        ({"by_image": True, "graphic": "MULTIPOINT", "data": [8.5, 6.5, 9.5, 7.5]}, "none of any image"),
+        ({"by_image": False, "space": "2.25.999"}, "drawn in another frame of reference than that of its images"),
+        ({"by_image": False, "data": [500.0, 500.0, 500.0]}, "Mass, within 5 mm of no slice"),
+    ],
+    ids=["several frames", "right of it", "left of it", "four numbers", "several points", "another space", "far away"],
+)  # fmt: skip
+def test_a_point_that_cannot_be_meant_in_one_way_is_refused(archive, ingested, tmp_path, how, reason):
+    report(archive, 0, tmp_path / "in" / "a.dcm", **how)
+    error, manifest = ingested("points", "negatives=rest")
+    assert manifest is None
+    assert reason in error
+
+
+def test_a_frame_of_reference_of_its_own_says_where_a_point_is(archive, ingested, tmp_path):
+    report(archive, 1, tmp_path / "in" / "b.dcm", by_image=False, space="2.25.61")
+    assert positives(ingested("points", "negatives=rest")[1]) == [2]
+
+
+@pytest.mark.parametrize("drawn", ["segmentation", "contours"])
+def test_what_is_drawn_in_another_frame_of_reference_is_refused(archive, ingested, tmp_path, drawn):
+    path = tmp_path / "in" / "a.dcm"
+    if drawn == "contours":
+        structure_set(archive, 0, [square(archive, 1, 3.5, 12.5, 2.5, 11.5)], path)
+    else:
+        seg(archive, 0, block().astype(bool), path)
+    written = pydicom.dcmread(path)
+    if drawn == "contours":
+        written.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = "2.25.999"
+    written.FrameOfReferenceUID = "2.25.999"
+    written.save_as(path)
+    error, _ = ingested("masks")
+    assert "(drawn in another frame of reference than that of its images)" in error
 
 
 def test_points_of_structured_reports_are_labels_but_not_those_of_fistulas_own(archive, ingested, tmp_path):
@@ -640,14 +686,16 @@ def _item(**attributes):
     return item
 
 
-def test_a_mask_marks_frames_of_an_enhanced_object(tmp_path, write_dicom, ingested):
+@pytest.fixture
+def enhanced(tmp_path, write_dicom):
+    """Two patients, each with all slices in one object."""
     for patient in range(2):
         write_dicom(
             tmp_path / "in" / f"p{patient}" / "a.dcm",
             np.random.default_rng(patient).integers(1, 900, (SLICES, *SHAPE), dtype=np.uint16),
             SOPClassUID="1.2.840.10008.5.1.4.1.1.4.1",
             PatientID=f"P{patient}", SOPInstanceUID=f"2.25.5{patient}", SeriesInstanceUID=f"2.25.6{patient}",
-            StudyInstanceUID=f"2.25.4{patient}",
+            StudyInstanceUID=f"2.25.4{patient}", FrameOfReferenceUID=f"2.25.3{patient}",
             PerFrameFunctionalGroupsSequence=[
                 _item(PlanePositionSequence=[_item(ImagePositionPatient=[0, 0, 4.0 * at])]) for at in range(SLICES)
             ],
@@ -657,9 +705,35 @@ def test_a_mask_marks_frames_of_an_enhanced_object(tmp_path, write_dicom, ingest
             )],
             drop=("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"),
         )  # fmt: skip
+    return tmp_path / "in"
+
+
+def test_a_mask_marks_frames_of_an_enhanced_object(enhanced, ingested):
     affine = np.diag([-0.5, -1.0, 4.0, 1.0])  # right, anterior, head
-    nibabel.save(nibabel.Nifti1Image(block().transpose(2, 1, 0), affine), tmp_path / "in" / "p0" / "x_seg.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(block().transpose(2, 1, 0), affine), enhanced / "p0" / "x_seg.nii.gz")
     record, manifest = ingested("masks")
     assert manifest is not None, record
     assert sorted(manifest.filter(pl.col("label") == 1)["frame"].to_list()) == [1, 2]
     assert record["by_class"] == {"negative": 3, "positive": 2}
+
+
+@pytest.mark.parametrize("frame", [3, None])
+def test_a_point_in_an_enhanced_object_says_in_which_frame(enhanced, ingested, frame):
+    """A report in an image of five frames, and none: the first is not meant by default."""
+    reference = _item(ReferencedSOPInstanceUID="2.25.50") if frame is None else _item(
+        ReferencedSOPInstanceUID="2.25.50", ReferencedFrameNumber=frame)  # fmt: skip
+    image = _item(ValueType="IMAGE", ReferencedSOPSequence=[reference])
+    point = _item(ValueType="SCOORD", GraphicType="POINT", GraphicData=[8.5, 6.5], ContentSequence=[image])
+    written = pydicom.dcmread(enhanced / "p0" / "a.dcm")
+    for keyword in ("PixelData", "Rows", "Columns", "PerFrameFunctionalGroupsSequence", "NumberOfFrames"):
+        del written[keyword]
+    written.SOPClassUID = written.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.34"
+    written.SOPInstanceUID = written.file_meta.MediaStorageSOPInstanceUID = "2.25.333"
+    written.SeriesInstanceUID, written.Modality, written.Manufacturer = "2.25.32", "SR", "maker"
+    written.ValueType, written.ContentSequence = "CONTAINER", [point]
+    written.save_as(enhanced / "sr.dcm")
+    record, manifest = ingested("points", "negatives=rest")
+    if frame is None:
+        assert "sr.dcm (of an image of several frames, and does not say of which)" in record
+    else:
+        assert manifest.filter(pl.col("label") == 1)["frame"].to_list() == [frame - 1]

@@ -10,13 +10,13 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import iter_pixels
 
 from fistula.dicom.container import Part, open_part
+from fistula.dicom.drawn.points import Point, has_lines, names_of, points_of
 from fistula.dicom.outcome import Refused, Skipped, damage_refused
 from fistula.dicom.parse import number, read_dataset, sequence, text, whole
 from fistula.dicom.pixels.frames import Frame
 from fistula.dicom.pixels.planes import Drawn, Plane, plane_of
 
 CERTAIN = 0.5  # share of the largest value from which a pixel of a fractional segmentation is in its segment
-FINDING = "121071"  # DCM, "Finding" (PS3.16 TID 1501)
 OWN = "fistula"  # maker of what this program wrote: a prediction is no label
 # Why survey passes over such an object, and what it is.
 DRAWINGS = ("a segmentation", "a radiotherapy object")
@@ -45,27 +45,6 @@ class Contour:
     segment: int
     points: NDArray[np.float64]
     image: str = ""
-
-
-@dataclass(frozen=True)
-class Point:
-    """A marked place.
-
-    Attributes:
-        label: What is marked.
-        place: Left, posterior, head in mm; None for a place in an image's own pixels.
-        image: SOPInstanceUID of the image; empty where it is not said.
-        frame: Of that image, from 1.
-        pixel: Row and column in that image, the first pixel's centre at 0.
-        names: What else the finding goes by, such as codes.
-    """
-
-    label: str
-    place: tuple[float, float, float] | None
-    image: str = ""
-    frame: int = 1
-    pixel: tuple[float, float] | None = None
-    names: tuple[str, ...] = ()
 
 
 @dataclass
@@ -124,8 +103,9 @@ def read_drawing(part: Part, *, limit: int) -> Drawing:
         elif "ROIContourSequence" in dataset or "StructureSetROISequence" in dataset:
             _structure_set(dataset, found)
         elif "ContentSequence" in dataset:
-            found.points = list(_points(dataset))
+            found.points = list(points_of(dataset))
             found.images |= {point.image for point in found.points} - {""}
+            found.notes = ("reports that mark lines or areas as well, which are no points",) * has_lines(dataset)
         else:
             raise Skipped("no drawing")
         return found
@@ -156,8 +136,10 @@ def _segmentation(dataset: Dataset, found: Drawing) -> None:
         frame = Frame(dataset, index)
         source = _source_of(frame)
         found.images |= {source[0]} - {""}
-        own = whole(frame.group("SegmentIdentificationSequence"), "ReferencedSegmentNumber") or 1
-        layers = {own: values >= CERTAIN * largest if kind == "FRACTIONAL" else values > 0}
+        own = whole(frame.group("SegmentIdentificationSequence"), "ReferencedSegmentNumber")
+        if own is None and kind != "LABELMAP" and len(numbers) != 1:
+            raise Refused("a segmentation whose frames do not say of which segment they are")
+        layers = {own or numbers[0]: values >= CERTAIN * largest if kind == "FRACTIONAL" else values > 0}
         if kind == "LABELMAP":
             layers = {segment: values == segment for segment in numbers}
         for segment, pixels in layers.items():
@@ -175,13 +157,8 @@ def _segmentation(dataset: Dataset, found: Drawing) -> None:
 def _segment(item: Dataset) -> Segment:
     names = []
     for code in sequence(item, "SegmentedPropertyTypeCodeSequence"):
-        names += _names(code)
+        names += names_of(code)
     return Segment(whole(item, "SegmentNumber") or 0, text(item, "SegmentLabel"), tuple(names))
-
-
-def _names(code: Dataset) -> list[str]:
-    value, scheme = text(code, "CodeValue"), text(code, "CodingSchemeDesignator")
-    return [name for name in (text(code, "CodeMeaning"), value, f"{scheme}:{value}") if name.strip(":")]
 
 
 def _source_of(frame: Frame) -> tuple[str, int]:
@@ -189,8 +166,8 @@ def _source_of(frame: Frame) -> tuple[str, int]:
     for group in frame.groups:
         for derivation in sequence(group, "DerivationImageSequence"):
             for source in sequence(derivation, "SourceImageSequence"):
-                return text(source, "ReferencedSOPInstanceUID"), whole(source, "ReferencedFrameNumber") or 1
-    return "", 1
+                return text(source, "ReferencedSOPInstanceUID"), whole(source, "ReferencedFrameNumber") or 0
+    return "", 0
 
 
 def _structure_set(dataset: Dataset, found: Drawing) -> None:
@@ -208,35 +185,3 @@ def _structure_set(dataset: Dataset, found: Drawing) -> None:
             images = [text(image, "ReferencedSOPInstanceUID") for image in sequence(item, "ContourImageSequence")]
             found.images |= set(images) - {""}
             found.contours.append(Contour(segment, np.reshape(data, (-1, 3)), images[0] if images else ""))
-
-
-def _points(item: Dataset, finding: tuple[str, ...] = ()) -> Iterator[Point]:
-    """Points of a report's content tree; what is found is said by an item beside them or further up (TID 1410)."""
-    children = sequence(item, "ContentSequence")
-    for child in children:
-        if any(text(code, "CodeValue") == FINDING for code in sequence(child, "ConceptNameCodeSequence")):
-            finding = _concept(child, "ConceptCodeSequence") or (
-                (text(child, "TextValue"),) if "TextValue" in child else finding
-            )
-    for child in children:
-        kind, graphic = text(child, "ValueType").upper(), text(child, "GraphicType").upper()
-        name, *names = finding or _concept(child, "ConceptNameCodeSequence") or ("",)
-        data = [float(value) for value in child.get("GraphicData") or ()]
-        if kind == "SCOORD3D" and graphic == "POINT" and len(data) == 3:
-            yield Point(name, (data[0], data[1], data[2]), names=tuple(names))
-        elif kind == "SCOORD" and graphic == "POINT" and len(data) == 2:
-            uid, frame = _selected(child)
-            # Coordinates count from the corner of the first pixel (PS3.3 C.18.6.1.1).
-            yield Point(name, None, uid, frame, (data[1] - 0.5, data[0] - 0.5), tuple(names))
-        yield from _points(child, finding)
-
-
-def _selected(item: Dataset) -> tuple[str, int]:
-    for child in sequence(item, "ContentSequence"):
-        for image in sequence(child, "ReferencedSOPSequence"):
-            return text(image, "ReferencedSOPInstanceUID"), whole(image, "ReferencedFrameNumber") or 1
-    raise Refused("a point that does not say in which image it is")
-
-
-def _concept(item: Dataset, keyword: str) -> tuple[str, ...]:
-    return next((tuple(_names(code)) for code in sequence(item, keyword)), ())

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from fistula.dicom.container import Part, open_part
+from fistula.dicom.header.mend import mend
 from fistula.dicom.out.write import make_uid
 from fistula.dicom.outcome import damage_refused
 from fistula.dicom.parse import read_header, text
@@ -61,6 +62,7 @@ def in_patient(
     """
     with damage_refused(), open_part(part, limit=limit) as file:
         header = read_header(file, limit=limit).dataset
+        mend(header)
     plane, uid = plane_of(Frame(header, frame)), text(header, "FrameOfReferenceUID")
     if plane is None or not uid:
         return None

@@ -10,7 +10,8 @@ from pydicom.charset import python_encoding
 from pydicom.dataset import Dataset
 
 from fistula.dicom.container import Part, open_part
-from fistula.dicom.outcome import NotTaken
+from fistula.dicom.header.mend import mend
+from fistula.dicom.outcome import NotTaken, damage_refused
 from fistula.dicom.parse import numbers, read_header, text, whole
 from fistula.dicom.pixels.frames import Frame
 from fistula.errors import DataError
@@ -47,8 +48,9 @@ def read_source(part: Part, *, limit: int, frame: int = 0, left_empty: set[str] 
             nobody knows.
     """
     try:
-        with open_part(part, limit=limit) as file:
+        with damage_refused(), open_part(part, limit=limit) as file:
             header = read_header(file, limit=limit).dataset
+            mend(header)
     except NotTaken as outcome:
         raise DataError("dicom", f"a source image cannot be read ({outcome.reason})") from outcome
     with warnings.catch_warnings(action="ignore"):

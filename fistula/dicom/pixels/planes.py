@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fistula.dicom.container import Part, open_part
+from fistula.dicom.header.mend import mend
 from fistula.dicom.kinds import num_frames
 from fistula.dicom.outcome import damage_refused
 from fistula.dicom.parse import number, read_header, whole
@@ -165,6 +166,7 @@ def read_planes(part: Part, *, limit: int) -> list[Plane | None]:
     """
     with damage_refused(), open_part(part, limit=limit) as file:
         header = read_header(file, limit=limit)
+        mend(header.dataset)
         return [plane_of(Frame(header.dataset, index)) for index in range(num_frames(header))]
 
 

@@ -95,6 +95,8 @@ def _gather_masks(sheet: _Sheet, found: Found, drawing: Drawing, images: Images,
         sheet.noted["masks without the segment"] += 1
         return
     rows = images.of(found, drawing)
+    if drawing.drawn or drawing.contours:
+        rows = images.of_space(rows, drawing.space)
     if not rows:
         sheet.unmatched.append(found.name)
         return
@@ -152,14 +154,19 @@ def _gather_points(sheet: _Sheet, found: Found, drawing: Drawing, images: Images
     points = [(label, one) for one in drawing.points if (label := wanted.class_of(one.label, one.names))]
     sheet.classes |= {label for label, _ in points}
     rows = images.of(found, drawing) if points else []
+    sheet.noted.update(f"points: {note}" for note in drawing.notes)
     for label, point in points:
+        name = f"{found.name} ({point.label or 'a point'}"
         if point.place is None:
             near = [(0.0, row, point.pixel) for row in rows if images.is_image(row, point.image, point.frame)]
+            if any(not _is_inside(place, images.shape(row)) for _, row, place in near):
+                sheet.unmatched.append(f"{name}, beside its image)")
+                continue
         else:
-            near = [one for one in nearest_slices(images, rows, point.place) if one[0] <= wanted.within_mm]
+            there = nearest_slices(images, images.of_space(rows, point.space or drawing.space), point.place)
+            near = [one for one in there if one[0] <= wanted.within_mm]
         if not near:
-            name = point.label or "a point"
-            sheet.unmatched.append(f"{found.name} ({name}, within {wanted.within_mm:g} mm of no slice)")
+            sheet.unmatched.append(f"{name}, within {wanted.within_mm:g} mm of no slice)")
         if len({images.rows[row]["series_key"] for _, row, _ in near}) > 1:
             raise DataError(found.name, "may be of several series", remedy="Keep one of them (keep=)")
         for distance, row, place in near:
@@ -171,6 +178,10 @@ def _gather_points(sheet: _Sheet, found: Found, drawing: Drawing, images: Images
             sheet.origin[row] = found.name
 
 
+def _is_inside(place: tuple[float, float] | None, shape: tuple[int, int]) -> bool:
+    return place is not None and all(-0.5 <= at <= side - 0.5 for at, side in zip(place, shape, strict=True))
+
+
 def _refuse(survey: Survey, sheet: _Sheet, wanted: Wanted, policies: Policies) -> None:
     """Refuse what was not found, not read, not chosen or is of no image, as the policies say; count the rest."""
     where = f"labels={wanted.word}"
@@ -179,7 +190,7 @@ def _refuse(survey: Survey, sheet: _Sheet, wanted: Wanted, policies: Policies) -
         raise DataError(where, "every drawing must be readable", found=_first(sheet.failed), remedy=remedy)
     there = ", ".join(f"{name} ({count})" for name, count in sheet.segments.most_common(8))
     if wanted.segment is None and len(sheet.segments) > 1:
-        remedy = "Name one or a pattern; labels.segment='*' takes all together"
+        remedy = 'Name one or a pattern; "labels.segment=*" takes all together'
         raise ConfigError("labels.segment", "must say which segment is the positive one", found=there, remedy=remedy)
     if sheet.unmatched and policies.unmatched == "refuse":
         remedy = "Check source, or say unmatched=exclude"

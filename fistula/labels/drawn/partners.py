@@ -25,7 +25,7 @@ SAME_PLACE_MM = 0.01
 NAMELESS = ("", "segmentation")  # names of masks that say nothing of their image: mask.png, Segmentation.seg.nrrd
 COLUMNS = (
     "file", "member", "frame", "frames", "slice_key", "instance_key", "series_key", "study_key", "patient_key",
-    "rows", "columns", "position_mm", "orientation",
+    "rows", "columns", "position_mm", "orientation", "frame_key",
 )  # fmt: skip
 REMEDY = "Put it into the folder of its images, or keep one series (keep=)"
 
@@ -74,10 +74,30 @@ class Images:
         return found["rows"], found["columns"]
 
     def is_image(self, row: int, uid: str, frame: int) -> bool:
-        """Whether an image is that frame of the instance; any is of an empty UID."""
+        """Whether an image is that frame of the instance; any is of an empty UID.
+
+        Raises:
+            Refused: If the instance has several frames, and which is not said.
+        """
         found = self.rows[row]
-        is_frame = (found["frames"] or 1) == 1 or found["frame"] == frame - 1
-        return not uid or (found["instance_key"] == self.key_of(uid) and is_frame)
+        if not uid or found["instance_key"] != self.key_of(uid):
+            return not uid
+        is_one = (found["frames"] or 1) == 1
+        if not is_one and not frame:
+            raise Refused("of an image of several frames, and does not say of which")
+        return is_one or found["frame"] == frame - 1
+
+    def of_space(self, rows: Sequence[int], uid: str) -> list[int]:
+        """Of these images those that do not state another frame of reference.
+
+        Raises:
+            Refused: If all do: places in one say nothing of places in another.
+        """
+        key = self.look.pseudonyms("frame of reference", uid) if uid else ""
+        same = [row for row in rows if not key or (self.rows[row]["frame_key"] or key) == key]
+        if rows and not same:
+            raise Refused("drawn in another frame of reference than that of its images")
+        return same
 
     def plane(self, row: int) -> Plane | None:
         """Where an image lies; None where it does not say."""

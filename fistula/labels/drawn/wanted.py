@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from fistula.errors import ConfigError, refuse_outside
+from fistula.labels.tables.classes import as_names
 from fistula.source.files.formats import plain
 
 WORDS = ("masks", "points")
@@ -50,8 +51,8 @@ class Wanted:
             ConfigError: If `classes` are not one more than the segments.
         """
         marked = self.patterns if len(self.patterns) > 1 else [CLASSES[1]]
-        names = [str(name) for name in classes or (CLASSES[0], *marked)]
-        if len(names) != 1 + len(marked) or len(set(names)) < len(names):
+        names = as_names((CLASSES[0], *marked) if classes is None else classes)
+        if len(names) != 1 + len(marked):
             rule = f"must be {1 + len(marked)} names for labels={self.word}: of what is not marked, and of each segment"
             remedy = "labels.segment=[FIRST,SECOND] takes several"
             raise ConfigError("classes", rule, found=", ".join(names), remedy=remedy)

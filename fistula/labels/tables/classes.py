@@ -1,9 +1,10 @@
 """The classes of a table's labels: their names, their order, and which of them a cell means."""
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from fistula.errors import ConfigError, DataError
+from fistula.errors import ConfigError, DataError, as_typed
 from fistula.labels.tables.covariates import UNKNOWN
 from fistula.labels.tables.spreadsheet import unpointed
 
@@ -23,19 +24,28 @@ def class_names(path: Path, body: list[tuple[int, dict[str, str]]], classes: Seq
         DataError: If one says that a label is not known: such a cell has to be empty.
     """
     if classes is not None:
-        names = [] if isinstance(classes, str) or not isinstance(classes, Sequence) else [str(name) for name in classes]
-        if len(names) < 2 or len(set(names)) != len(names):
-            raise ConfigError("classes", "must be a list of two or more different names", found=classes)
-        return names
+        return as_names(classes)
     if "label" not in body[0][1]:
         return ["negative", "positive"]
-    words = {unpointed(cells["label"]) for _, cells in body} - {""}
+    cells_of = (unicodedata.normalize("NFC", unpointed(cells["label"])) for _, cells in body)
+    one_case = {word.casefold(): word for word in sorted(set(cells_of), reverse=True)}  # Normal and normal are one
+    words = set(one_case.values()) - {""}
     unsaid = {word for word in words if word.lower() in UNKNOWN and word.lower() not in ABSENT}
     if unsaid and len(words) > 2:
         line, found = next((line, cells["label"]) for line, cells in body if cells["label"] in unsaid)
         remedy = "Empty the cells of images without a label, or name all classes: classes=[...]"
         raise DataError(f"{path}, line {line}", "label must be a class, or empty", found=found, remedy=remedy)
     return in_order(path, words)
+
+
+def as_names(classes: object) -> list[str]:
+    """What `classes=` gives, as names; ConfigError unless it is a list of two or more that differ in more than case."""
+    is_list = isinstance(classes, Sequence) and not isinstance(classes, str)
+    names = [unicodedata.normalize("NFC", str(name)) for name in classes] if is_list else []
+    if len(names) < 2 or len({name.casefold() for name in names}) != len(names):
+        remedy = 'Write them in brackets, with plain commas: "classes=[normal,fistula]"'
+        raise ConfigError("classes", "must be a list of two or more different names", found=classes, remedy=remedy)
+    return names
 
 
 def in_order(where: object, words: set[str]) -> list[str]:
@@ -52,7 +62,7 @@ def in_order(where: object, words: set[str]) -> list[str]:
         found = sorted(words, key=lambda word: (word.lower() not in ABSENT, word))
         are_names = 2 <= len(words) <= 12 and all(word[0].isalpha() for word in words)
         names = ",".join(found) if are_names else "normal,fistula"
-        remedy = f"Say which is which, the last being the positive one: classes=[{names}]"
+        remedy = f"Say which is which, the last being the positive one: {as_typed(f'classes=[{names}]')}"
         raise ConfigError("classes", rule, found=", ".join(found[:5]), remedy=remedy)
     return [str(index) for index in range(max(2, max(map(int, words), default=0) + 1))]
 
@@ -67,10 +77,12 @@ def label_of(where: str, word: str | None, classes: list[str]) -> int | None:
         return len(classes) - 1
     if not word:
         return None
-    if word not in classes:
-        word = unpointed(word)
-    if word in classes:
-        return classes.index(word)
+    word = unicodedata.normalize("NFC", word)
+    plain = [name.casefold() for name in classes]  # all different: True is TRUE, and Normal is normal
+    for spelt in (word.casefold(), unpointed(word)):
+        if spelt in plain:
+            return plain.index(spelt)
+    word = unpointed(word)
     if word.isascii() and word.isdigit() and int(word) < len(classes):
         return int(word)
     indices = f"0 to {len(classes) - 1}"
