@@ -14,6 +14,7 @@ from fistula.errors import ArchiveError
 OWN_TITLE = "FISTULA"
 # Study Root Query/Retrieve Information Model, DICOM PS3.4 C.6.2.
 FIND, GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
+OTHERWISE = "Use its DICOMweb address, dicomweb://, or export the study to a folder"
 SUCCESS, PENDING, OUT_OF_RESOURCES = 0x0000, (0xFF00, 0xFF01), 0xA700
 
 
@@ -59,6 +60,8 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
         roles = [network.build_role(sop_class, scp_role=True) for sop_class in dict.fromkeys(one for one, _ in offered)]
         options = {"contexts": contexts, "ext_neg": roles, "evt_handlers": [(network.evt.EVT_C_STORE, take)]}
         with _associated(entity, address, manners, **options) as link:
+            if all(context.abstract_syntax != GET for context in link.accepted_contexts):
+                raise ArchiveError(_name(address), "does not offer C-GET", remedy=OTHERWISE)
             for status, _ in _asked(address, lambda: link.send_c_get(identifier(level, **uids), GET)):
                 last = status
         if wanted <= came.keys():
@@ -119,7 +122,11 @@ def store(address: Address, files: Sequence[Path], manners: Manners) -> None:
         entity.add_requested_context(*kind)
     with _associated(entity, address, manners) as link:
         for dataset in datasets:
-            status = link.send_c_store(dataset)
+            try:
+                status = link.send_c_store(dataset)
+            except ValueError as error:  # of a class that it does not take
+                found = f"a {dataset.SOPClassUID.name.removesuffix(' Storage')} that it does not"
+                raise ArchiveError(_name(address), "must take every object", found=found) from error
             if "Status" not in status or status.Status != SUCCESS:
                 state = f"status {status.Status:#06x}" if "Status" in status else "no answer"
                 raise ArchiveError(_name(address), "must take every object", found=state)
@@ -138,7 +145,8 @@ def _associated(entity: Any, address: Address, manners: Manners, **options: Any)
             break
         time.sleep(0.2 * 2**attempt)
     if not link.is_established:
-        state = "it rejects the association" if link.is_rejected else "no association"
+        nothing = "it takes none of what is offered" if link.rejected_contexts else "no association"
+        state = "it rejects the association" if link.is_rejected else nothing
         raise ArchiveError(_name(address), f"does not answer ({state})")
     try:
         yield link

@@ -9,11 +9,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from fistula.archive import dimse, web
 from fistula.archive.address import Address, Manners
 from fistula.cohort.manifest import read_cohort
+from fistula.dicom.parse import read_dataset
+from fistula.dicom.pixels.decode import decode
 from fistula.errors import ArchiveError
 
 STUDY = "2.25.3"
@@ -41,7 +51,9 @@ def study_on_disk(write_dicom, tmp_path):
 
 
 @contextmanager
-def dimse_archive(paths, *, sends=None, lists=None, classes=True, number=None, breaks_after=None):
+def dimse_archive(
+    paths, *, sends=None, lists=None, classes=True, number=None, breaks_after=None, private=False, gets=True, finds=True
+):
     """An archive that transcodes nothing; it may send or list fewer objects, or break off."""
     import pynetdicom as network
 
@@ -75,11 +87,14 @@ def dimse_archive(paths, *, sends=None, lists=None, classes=True, number=None, b
 
     entity = network.AE(ae_title="PACS")
     entity.require_called_aet = True
-    entity.add_supported_context(dimse.FIND)
-    entity.add_supported_context(dimse.GET)
+    for service, is_offered in ((dimse.FIND, finds), (dimse.GET, gets)):
+        if is_offered:
+            entity.add_supported_context(service)
     for context in network.StoragePresentationContexts[:120]:
         syntaxes = network.ALL_TRANSFER_SYNTAXES
         entity.add_supported_context(context.abstract_syntax, syntaxes, scu_role=True, scp_role=True)
+    if private:
+        entity.add_supported_context("1.3.12.2.1107.5.9.1", network.ALL_TRANSFER_SYNTAXES, scu_role=True, scp_role=True)
     handlers = [(network.evt.EVT_C_FIND, find), (network.evt.EVT_C_GET, get)]
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     try:
@@ -178,6 +193,71 @@ def test_compressed_images_of_rarer_kinds_come_though_the_archive_lists_no_class
         assert taken(dimse, address, tmp_path / "out") == uids(study_on_disk)
 
 
+# What an archive may hold beside or in place of plain MR images, by class and transfer syntax.
+HELD = {
+    "enhanced MR in JPEG 2000": ("4.1", JPEG2000Lossless),
+    "CT in JPEG-LS": ("2", JPEGLSLossless),
+    "multi-frame ultrasound, run-length encoded": ("3.1", RLELossless),
+    "X-ray angiography, deflated": ("12.1", DeflatedExplicitVRLittleEndian),
+    "mammography in implicit VR": ("1.2", ImplicitVRLittleEndian),
+    "tomosynthesis in JPEG 2000": ("13.1.3", JPEG2000Lossless),
+    "positron emission in big endian": ("128", ExplicitVRBigEndian),
+    "an old kind of ultrasound": ("6", RLELossless),
+    "a secondary capture of several frames": ("7.2", JPEGLSLossless),
+}
+
+
+def held_as(path, kind, syntax):
+    image = pydicom.dcmread(path)
+    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = f"1.2.840.10008.5.1.4.1.1.{kind}"
+    if syntax == ExplicitVRBigEndian:
+        image.PixelData = np.frombuffer(image.PixelData, "<u2").astype(">u2").tobytes()
+    if syntax in (RLELossless, JPEG2000Lossless, JPEGLSLossless):
+        plugin = {RLELossless: "pydicom", JPEG2000Lossless: "pylibjpeg", JPEGLSLossless: "pyjpegls"}[syntax]
+        image.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False)
+        image.save_as(path)
+        return
+    image.file_meta.TransferSyntaxUID = syntax
+    pydicom.dcmwrite(
+        path, image, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=syntax != ExplicitVRBigEndian,
+        enforce_file_format=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "syntax"), HELD.values(), ids=HELD)
+def test_an_image_of_any_class_comes_in_whatever_syntax_it_is_held(write_dicom, tmp_path, kind, syntax):
+    paths = [tmp_path / "study" / f"{number}.dcm" for number in range(2)]
+    for number, path in enumerate(paths):
+        write_dicom(
+            path, np.add.outer(np.arange(64), np.arange(64)).astype(np.uint16), SOPInstanceUID=f"2.25.11{number}"
+        )
+    held_as(paths[1], kind, syntax)
+    wanted = [decoded_values(path) for path in paths]
+    with dimse_archive(paths) as address:
+        assert taken(dimse, address, tmp_path / "out") == uids(paths)
+    found = {pydicom.dcmread(path).SOPInstanceUID: decoded_values(path) for path in (tmp_path / "out").iterdir()}
+    for path, values in zip(paths, wanted, strict=True):
+        np.testing.assert_array_equal(found[pydicom.dcmread(path).SOPInstanceUID], values)
+
+
+def decoded_values(path):
+    with path.open("rb") as file:
+        return next(decode(read_dataset(file, limit=1 << 24), [0])).values
+
+
+def test_a_makers_own_objects_beside_the_images_make_no_half_a_study(study_on_disk, tmp_path):
+    """Of an archive that lists no classes, it cannot be known that these are no images."""
+    own = pydicom.dcmread(study_on_disk[0])
+    del own.PixelData
+    own.SOPClassUID = own.file_meta.MediaStorageSOPClassUID = "1.3.12.2.1107.5.9.1"
+    own.SOPInstanceUID = own.file_meta.MediaStorageSOPInstanceUID = "2.25.88"
+    path = study_on_disk[0].with_name("own.dcm")
+    own.save_as(path)
+    for classes in (True, False):
+        with dimse_archive([*study_on_disk, path], classes=classes, private=True) as address:
+            assert set(uids(study_on_disk)) <= set(taken(dimse, address, tmp_path / f"out {classes}"))
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
@@ -198,6 +278,36 @@ def test_another_title_is_refused_in_a_line(study_on_disk, tmp_path):
         wrong = Address("dimse", address.host, address.port, title="OTHER", study=STUDY)
         with pytest.raises(ArchiveError, match="it rejects the association"):
             taken(dimse, wrong, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"gets": False}, r"does not offer C-GET\. Use its DICOMweb address"),
+        ({"finds": False}, r"does not answer \(it takes none of what is offered\)"),
+    ],
+    ids=["gives by C-MOVE alone", "lists nothing"],
+)
+def test_an_archive_without_a_service_is_refused_in_a_line(study_on_disk, tmp_path, how, words):
+    with dimse_archive(study_on_disk, **how) as address, pytest.raises(ArchiveError, match=words):
+        taken(dimse, address, tmp_path / "out")
+
+
+def test_an_archive_that_does_not_take_a_class_is_refused_in_a_line(study_on_disk):
+    import pynetdicom as network
+
+    held_as(study_on_disk[0], "2", ExplicitVRLittleEndian)
+    entity = network.AE(ae_title="PACS")
+    entity.add_supported_context("1.2.840.10008.5.1.4.1.1.2")
+    took = [(network.evt.EVT_C_STORE, lambda event: 0)]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=took)
+    address = Address("dimse", "127.0.0.1", server.socket.getsockname()[1], title="PACS")
+    try:
+        dimse.store(address, study_on_disk[:1], MANNERS)
+        with pytest.raises(ArchiveError, match=r"must take every object, found a MR Image that it does not"):
+            dimse.store(address, study_on_disk[:2], MANNERS)
+    finally:
+        server.shutdown()
 
 
 @pytest.mark.parametrize("module", [web, dimse], ids=["dicomweb", "dimse"])

@@ -9,6 +9,7 @@ from pydicom._uid_dict import UID_dictionary
 from pydicom.dataset import Dataset
 from pydicom.uid import AllTransferSyntaxes, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from fistula.dicom import kinds
 from fistula.dicom.pixels.syntax import decoders
 
 # Usual ones first: they fit into one association.
@@ -20,11 +21,9 @@ _NAMES = {
 }
 IMAGE_CLASSES = tuple(sorted(_NAMES, key=lambda uid: (_NAMES[uid] not in _USUAL, uid)))
 # Reports, presentation states and the like, which an archive that lists no classes sends with the images.
-OTHER_CLASSES = tuple(
-    uid
-    for uid, (name, kind, *_) in UID_dictionary.items()
-    if kind == "SOP Class" and name.endswith(" Storage") and uid not in _NAMES
-)
+_STORED = [uid for uid, (name, kind, *_) in UID_dictionary.items() if kind == "SOP Class" and name.endswith(" Storage")]
+_MAKERS_OWN = [uid for uid in kinds.OTHER_CLASSES if uid not in _STORED]
+OTHER_CLASSES = (*(uid for uid in _STORED if uid not in _NAMES), *_MAKERS_OWN)
 _OFFERS = 126  # of an association, beside the two that a question and a retrieval need
 
 
