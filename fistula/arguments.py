@@ -20,8 +20,8 @@ RENAMED = {
 # Commands whose first word says what to do: `fistula weights pull`.
 WITH_ACTION = ("weights",)
 
-# Keys that name a file or a folder. Its name may hold what Hydra takes only in quotes: = in that of a run, brackets,
-# any letter outside ASCII.
+# Keys that name a file or a folder, or hold a text, in which may be what Hydra takes only in quotes: = in the name of a
+# run, brackets, any letter outside ASCII.
 PATHS = (
     "adjudicated",
     "archive",
@@ -31,7 +31,9 @@ PATHS = (
     "hydra.run.dir",
     "hydra.sweep.dir",
     "json",
+    "keep.description",
     "labels.file",
+    "labels.segment",
     "model.weights",
     "out",
     "patient",
@@ -48,10 +50,16 @@ NAMES = "columns."  # of a table's columns, which hold what their author liked
 PLAIN = re.compile(r"[A-Za-z0-9_/\\+.$%*@?|: -]*")
 FOREIGN = re.compile(r"[^][{}(),:=$]*[^\x00-\x7f][^][{}(),:=$]*")  # a word outside ASCII
 SWEPT = ("cohort", "model.weights")  # of these a comma makes a list
+# Keys whose lists hold names that somebody else has given: of files, classes, columns, segments.
+LISTS = (*PATHS, "classes", "covariates", "labels", "labels.covariates", "labels.segment", "points")
+LIST = re.compile(r"\[([^][{}]*)\]")
 AS_TYPED = re.compile(r"(['\"]).*\1|\[.*\]", re.DOTALL)  # quotes, or a list, which is refused by its own line
 
 # Hydra's own options that stand alone; the word after any other one belongs to it.
-ALONE = ("-m", "--multirun", "-r", "--run", "--resolve")
+HYPHENS = "-\u2013\u2014"  # and the dashes that a word processor makes of them
+SWEEPS = ("-m", "--multirun")
+ALONE = (*SWEEPS, "-r", "--run", "--resolve", "-h", "--help", "--hydra-help", "--version", "-sc", "--shell-completion")
+VALUED = ("--cfg", "-c", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p")
 
 
 def for_hydra(command: str, arguments: list[str], keys: Sequence[str]) -> list[str]:
@@ -66,15 +74,30 @@ def for_hydra(command: str, arguments: list[str], keys: Sequence[str]) -> list[s
         ConfigError: If one is neither an option nor key=value.
     """
     arguments = _options_first(_spelled_out(command, arguments))
-    for before, argument in zip(["", *arguments], arguments, strict=False):
+    for before, argument, after in zip(["", *arguments], arguments, [*arguments[1:], "="], strict=False):
         if before.startswith("-") and before not in ALONE:
             continue
-        key = argument.partition("=")[0].lstrip("-")
-        typed_as_option = argument.startswith("-") and key in keys
-        if typed_as_option or ("=" not in argument and not argument.startswith(("-", "~"))):
+        option, equals, _ = argument.partition("=")
+        key = option.lstrip(HYPHENS)
+        is_option = option != key
+        if is_option and key not in keys:
+            _refuse_option(option, f"-{key}", command, has_value=bool(equals) or "=" not in after)
+        elif is_option or not (equals or argument.startswith("~")):
             remedy = f"For example {key}=VALUE" if key in keys else "A value that holds spaces needs quotes around it"
             raise ConfigError(argument or "an empty word", "must be written as key=value", remedy=remedy)
     return [_as_hydra_takes(argument, RENAMED.get(command, {})) for argument in arguments]
+
+
+def _refuse_option(option: str, plain: str, command: str, *, has_value: bool) -> None:
+    """Raise ConfigError for what begins with a hyphen and is no option of Hydra's, or is one that lacks its value."""
+    if option not in (*ALONE, *VALUED):
+        raise ConfigError(
+            option, f"is not an option of `fistula {command}`", remedy=suggest(plain.lower(), (*ALONE, *VALUED))
+        )
+    if option in SWEEPS and command != "train":
+        raise ConfigError(option, "is for `fistula train`, which alone sweeps", remedy="Leave it out")
+    if option in VALUED and not has_value:
+        raise ConfigError(option, "needs a value", remedy=f"For example {option} VALUE")
 
 
 def suggest(word: str, words: Iterable[str]) -> str:
@@ -105,6 +128,11 @@ def _options_first(arguments: list[str]) -> list[str]:
 def _as_hydra_takes(argument: str, names: dict[str, str]) -> str:
     key, equals, value = argument.partition("=")
     key = names.get(key, key)
+    if key in LISTS and (listed := LIST.fullmatch(value)):
+        names_in = [name.strip() for name in listed[1].split(",")]
+        # Unless a comma stands inside of quotes.
+        if all(AS_TYPED.fullmatch(name) or name[:1] not in ("'", '"') for name in names_in):
+            return f"{key}{equals}[{','.join(map(_quoted, names_in))}]"
     is_list = key in SWEPT and PLAIN.fullmatch(value.replace(",", ""))
     if (key in PATHS and not is_list) or key.startswith(NAMES):
         return f"{key}{equals}{_quoted(value)}"

@@ -89,7 +89,9 @@ def _main(arguments: list[str]) -> None:
 def run_command(command: str, arguments: list[str]) -> None:
     """Hand `arguments` to the Hydra application `fistula.commands.COMMAND.run`."""
     if command not in COMMANDS:
-        raise ConfigError(command, "is not a command", remedy=suggest(command, list(COMMANDS)))
+        is_option = command.startswith("-") and arguments and arguments[0] in COMMANDS
+        remedy = f"Write it after: fistula {arguments[0]} {command}" if is_option else suggest(command, list(COMMANDS))
+        raise ConfigError(command, "is not a command", remedy=remedy)
     # Hydra otherwise prints its own text and exits with 1; main() above speaks for both.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra  # here, because `fistula --help` must not wait for it

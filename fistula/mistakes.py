@@ -53,7 +53,7 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
         keys: Which the command knows, as they are typed.
         folder: Of the configuration.
     """
-    from hydra.errors import HydraException, MissingConfigException
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
     cause: BaseException | None = error
@@ -87,9 +87,12 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
     if isinstance(error, HydraException) and (refused := REFUSED.match(str(error).split("\n")[0])):
         why = str(error.__cause__ or error).split("\n")[0].rstrip(".")
         return ConfigError(refused["key"], f"cannot be {refused['value']} ({why})", remedy=remedy)
+    if isinstance(error, OverrideParseException):
+        remedy = "What holds brackets, colons, quotes or the like needs quotes of its own, as in \"key='VALUE'\""
+        return ConfigError(error.override, "cannot be read as key=value", remedy=remedy)
     if isinstance(error, HydraException | OmegaConfBaseException):
         if "Ambiguous value" in str(error):
-            remedy = "Several values are a sweep, and need -m; quotes keep a comma in a name"
+            remedy = 'A list needs brackets, "classes=[normal,fistula]"; several values are a sweep, and need -m'
         first, why = (str(e).split("\n")[0].rstrip(".") for e in (error, error.__cause__ or error))
         return ConfigError("configuration", first if why in first else f"{first} ({why})", remedy=remedy)
     if _is_hydras(error):

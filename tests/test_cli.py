@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,8 @@ import pytest
 
 from fistula import __version__, cli
 from fistula.arguments import for_hydra
+from fistula.cli import run_command
+from fistula.errors import ConfigError
 
 
 def test_help_lists_every_command(fistula):
@@ -51,6 +54,7 @@ def test_each_command_explains_itself(fistula, command):
         pytest.param(["train", "--cohort=x"], "--cohort=x: must be written as key=value", id="as other programs do"),
         pytest.param(["doctor", "source=MR", "2024"], "2024: must be written as key=value. A value that", id="a space"),
         pytest.param(["train"], "cohort", id="a mandatory key"),
+        pytest.param(["predict", "-m", "run=a,b"], "-m: is for `fistula train`, which alone sweeps", id="no sweep"),
     ],
 )
 def test_a_misspelling_is_one_line_and_exit_code_2(fistula, tmp_path, arguments, message):
@@ -73,6 +77,68 @@ def test_hydras_options_may_stand_anywhere_and_words_in_any_script_need_no_quote
     assert for_hydra("train", typed, ["cohort", "seed", "epochs"]) == expected
     assert for_hydra("ingest", ["classes=[正常,肛瘘]"], ["classes"]) == ["classes=['正常','肛瘘']"]
     assert for_hydra("ingest", ["classes=['正常',a]"], ["classes"]) == ["classes=['正常',a]"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (["cohort=c", "--multi-run"], "--multi-run: is not an option of `fistula train`. Did you mean --multirun"),
+        (["cohort=c", "-M", "seed=0,1"], "-M: is not an option of `fistula train`. Did you mean -m"),
+        (["cohort=c", "\u2014m"], "\u2014m: is not an option of `fistula train`. Did you mean -m"),
+        (["cohort=c", "\u2013\u2013multirun"], "is not an option of `fistula train`. Did you mean --multirun"),
+        (["--", "-m"], "--: is not an option"),
+        (["cohort=c", "--cfg"], "--cfg: needs a value"),
+        (["--config-dir", "cohort=c"], "--config-dir: needs a value"),
+        (["--seed", "3"], "--seed: must be written as key=value. For example seed=VALUE"),
+        (["\u2014seed=3"], "\u2014seed=3: must be written as key=value. For example seed=VALUE"),
+    ],
+)
+def test_what_looks_like_an_option_and_is_none_is_refused_by_name(typed, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        for_hydra("train", typed, ["cohort", "seed"])
+
+
+def test_only_train_sweeps():
+    for command in ("ingest", "doctor", "predict", "report", "label"):
+        with pytest.raises(ConfigError, match="-m: is for `fistula train`"):
+            for_hydra(command, ["source=a", "-m"], ["source"])
+    with pytest.raises(ConfigError, match=r"-m: is not a command\. Write it after: fistula train -m"):
+        run_command("-m", ["train"])
+
+
+def test_a_word_that_hydra_cannot_parse_is_refused_by_name(fistula_here):
+    code, _, error = fistula_here("doctor", "source=x", "negatives=rest (all")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "negatives=rest (all: cannot be read as key=value. What holds brackets" in error
+
+
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        ("classes=[正常,肛瘘]", ["正常", "肛瘘"]),
+        ("classes=['正常','肛瘘']", ["正常", "肛瘘"]),
+        ('classes=["正常", "肛瘘"]', ["正常", "肛瘘"]),
+        ("classes=['正常',肛瘘]", ["正常", "肛瘘"]),
+        ("classes=['a, b',c]", ["a, b", "c"]),
+        ("classes=[ 正常 , 肛瘘 ]", ["正常", "肛瘘"]),
+        ("classes=[negativ,präsent]", ["negativ", "präsent"]),
+        ("classes=[sain,présence d'abcès]", ["sain", "présence d'abcès"]),
+        ("classes=[no fistula (0),fistula (1)]", ["no fistula (0)", "fistula (1)"]),
+        ("classes=[正常\uff08阴性\uff09,肛瘘\uff08阳性\uff09]", ["正常\uff08阴性\uff09", "肛瘘\uff08阳性\uff09"]),
+        ("classes=[<1 cm,≥1 cm]", ["<1 cm", "≥1 cm"]),
+        ("classes=[n/a,50%,#3]", ["n/a", "50%", "#3"]),
+        ("classes=[a=b,c:d]", ["a=b", "c:d"]),
+        ("labels=[标签1.csv,标签 (2).csv]", ["标签1.csv", "标签 (2).csv"]),
+        ("labels=[C:\\tables\\a.csv,b.csv]", ["C:\\tables\\a.csv", "b.csv"]),
+        ("labels.segment=[脓肿,瘘管*]", ["脓肿", "瘘管*"]),
+        ("labels.covariates=[年龄,CRP (mg/l)]", ["年龄", "CRP (mg/l)"]),
+    ],
+)
+def test_names_in_a_list_are_taken_as_they_are_typed(typed, names):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    (word,) = for_hydra("ingest", [typed], [])
+    assert list(map(str, OverridesParser.create().parse_override(word).value())) == names
 
 
 def test_a_tilde_that_the_shell_has_left_is_the_home_folder(fistula_here, monkeypatch, tmp_path):

@@ -196,7 +196,7 @@ def _words(name: str, words: Sequence[str] | None, allowed: Sequence[str]) -> li
 def _named(sequences: Mapping[str, Mapping[str, Any]], shared: Mapping[str, Any]) -> dict[str, KeepRules]:
     """The rules of each sequence: its own, and the shared ones for the rest."""
     if not isinstance(sequences, Mapping) or len(sequences) < 2:
-        remedy = "For example keep.sequences={t1c: {description: T1}, t2: {description: T2}}"
+        remedy = 'For example "keep.sequences={t1c: {description: T1}, t2: {description: T2}}"'
         raise ConfigError("keep.sequences", "must name two sequences or more", found=sequences, remedy=remedy)
     found = {}
     for name, own in sequences.items():

@@ -156,6 +156,27 @@ def test_an_empty_label_is_none(table):
     assert [row.label for row in read_labels(table("path,label\na,1\nb,\n")).rows] == [1, None]
 
 
+@pytest.mark.parametrize(
+    ("classes", "cells"),
+    [
+        (["normal", "fistula"], ["Normal", "FISTULA"]),
+        (["FALSE", "TRUE"], ["False", "TRUE"]),
+        (["ne\u0301gatif", "présent"], ["n\u00e9gatif", "pre\u0301sent"]),
+        (["1", "2"], ["1.0", "2"]),
+    ],
+    ids=["case", "a spreadsheet's case", "composed and not", "of numbers"],
+)
+def test_a_class_is_the_same_in_any_case_and_however_its_letters_are_composed(table, classes, cells):
+    labels = read_labels(table(f"path,label\na,{cells[0]}\nb,{cells[1]}\n"), classes=classes)
+    assert [row.label for row in labels.rows] == [0, 1]
+
+
+def test_two_spellings_of_a_class_without_a_list_are_one(table):
+    labels = read_labels(table("path,label\na,normal\nb,Fistula\nc,Normal\nd,FISTULA\n"))
+    assert [name.lower() for name in labels.classes] == ["normal", "fistula"]
+    assert [row.label for row in labels.rows] == [0, 1, 0, 1]
+
+
 def test_words_of_classes_are_named_in_the_remedy_and_what_says_nothing_is_there_is_negative(tmp_path):
     table = tmp_path / "labels.csv"
     table.write_text("path,label\na.png,benign\nb.png,malignant\n")
