@@ -67,7 +67,7 @@ def select(
         for rows in (grid, left_out)
     )
     noted = chosen.noted | refuse_unmatched(
-        wanted, others, labels, keep, policy=policies.unmatched, pseudonyms=look.pseudonyms
+        survey, wanted, others, labels, keep, policy=policies.unmatched, pseudonyms=look.pseudonyms
     )
     refuse_ambiguous(wanted, labels)
     images = patient.settled(wanted)

@@ -4,6 +4,7 @@ from fistula.dicom.outcome import Skipped
 
 START = 352  # bytes; NIfTI says what it is at 344
 TABLE = "Give labels that name it by path and patient_id, or a source without DICOM files"
+NIFTI = "Save it as NIfTI (.nii.gz), as 3D Slicer does: volumes are read as NIfTI and NRRD"
 NO_PATIENTS = "Use the images that it was made from: a split by patient is not possible without patients"
 # First bytes, what it is, and what to do with it.
 KINDS = (
@@ -16,6 +17,10 @@ KINDS = (
     (b"\x93NUMPY", "a NumPy array, which names no patients (.npz of MedMNIST)", NO_PATIENTS),
     (b"%PDF", "a PDF document", ""),
     (b"GIF8", "a GIF picture", "Save it as PNG"),
+    (b"ObjectType =", "a MetaImage volume (.mha, .mhd)", NIFTI),
+    (b"NDims =", "a MetaImage volume (.mha, .mhd)", NIFTI),
+    (b"\x89HDF", "an HDF5 file", NIFTI),
+    (b"MATLAB 5", "a MATLAB file", NIFTI),
 )
 NO_DICOM = ("not DICOM", "a NIfTI volume", "a WebP picture", *(reason for _, reason, _ in KINDS))
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from fistula.dicom.container import as_written
 from fistula.dicom.identity import Pseudonyms
-from fistula.errors import DataError
+from fistula.errors import DataError, as_typed
 from fistula.labels.tables.covariates import COVARIATE
 from fistula.labels.tables.lines import POINTS, Labels, Row
 from fistula.source.rules import KeepRules
@@ -106,6 +106,7 @@ def refuse_ambiguous(images: pl.DataFrame, labels: Labels) -> None:
 
 
 def refuse_unmatched(
+    survey: Survey,
     wanted: pl.DataFrame,
     others: pl.DataFrame,
     labels: Labels,
@@ -117,6 +118,7 @@ def refuse_unmatched(
     """Count labels of no image, and of images that the keep rules leave out; refuse them unless `policy` is `exclude`.
 
     Args:
+        survey: What is below the source.
         wanted: Images that the rules keep, matched.
         others: The rest of what was found, matched; `reason` says why.
         labels: The table; its lines without a label are passed over.
@@ -134,7 +136,7 @@ def refuse_unmatched(
     dropped = [row for row in named if row.line in dropped_lines]
     if unused and policy == "refuse":
         there = pl.concat([wanted, others], how="diagonal_relaxed")
-        remedy = f"{_hint(unused[0], labels, there, pseudonyms)}, or say unmatched=exclude"
+        remedy = f"{_hint(unused[0], labels, survey, there, pseudonyms)}, or say unmatched=exclude"
         found = f"{len(unused)} without one: {_first(unused)}"
         raise DataError(labels.path, "every label must belong to an image in the source", found=found, remedy=remedy)
     if dropped and policy == "refuse" and keep is not None:
@@ -151,10 +153,14 @@ def refuse_unmatched(
     return {"labels for no image": len(unused), "labels for images left out": len(dropped)}
 
 
-def _hint(row: Row, labels: Labels, there: pl.DataFrame, pseudonyms: Pseudonyms) -> str:
+def _hint(row: Row, labels: Labels, survey: Survey, there: pl.DataFrame, pseudonyms: Pseudonyms) -> str:
     """What may be wrong with a line that names no image."""
     column, name = labels.key[0], row.name[0]
     if column == "path":
+        others = survey.facts.filter(pl.col("outcome") != "image").select("file", "reason", "remedy")
+        for file, reason, remedy in others.iter_rows():
+            if unicodedata.normalize("NFC", survey.name(file)) == name:
+                return f"It is {reason}. {remedy or 'It cannot be taken'}"
         return "A path begins below source and has its ending: check source and the table"
     if column in ("patient_id", "accession_number") and name.isdigit():
         fact, kind = FACT_OF[column]
@@ -178,6 +184,10 @@ def refuse_empty_classes(labels: Iterable[int], classes: Sequence[str]) -> None:
         return
     found = ", ".join(f"{name}: {count}" for name, count in zip(classes, counts, strict=True))
     remedy = "Label images of every class; where only positive ones are listed, say negatives=other_patients"
+    there = [name for name, count in zip(classes, counts, strict=True) if count]
+    if len(there) > 1 and all(name.isdigit() for name in classes):
+        named = as_typed(f"classes=[{','.join(there)}]")
+        remedy = f"Label images of every class, or name those that there are: {named}"
     raise DataError("labels", "every class needs at least one image", found=found, remedy=remedy)
 
 

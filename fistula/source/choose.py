@@ -133,7 +133,9 @@ def _readable(
     if images.is_empty():
         kind = {"dicom": "DICOM image", "volumes": "NIfTI or NRRD volume"}.get(survey.kind, "picture")
         reasons = _counts(Counter(of["refused"]["reason"]) + Counter(of["skipped"]["reason"]))
+        remedies = [text for text in facts["remedy"].drop_nulls().unique(maintain_order=True) if text]
         remedy = "Name the folder that holds the images (fistula doctor source=... says what is in it)"
+        remedy = remedies[0] if len(remedies) == 1 else remedy
         raise DataError(f"source={survey.folder}", f"must hold at least one {kind}", found=reasons, remedy=remedy)
     return images, refused
 

@@ -105,9 +105,41 @@ def test_what_is_no_dicom_is_called_by_its_name(same_twice, fistula_here):
     assert code == 2
     for words in ("a NumPy array, which names no patients", "a PNG picture", "a TIFF picture", "a BMP picture"):
         assert words in error
+    for suffix in ("mha", "mhd"):
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((4, 4, 4), np.int16)), str(folder / f"b.{suffix}"))
+    (folder / "b.raw").unlink()
     code, shown, _ = fistula_here("doctor", "source=mixed")
     assert "not DICOM" not in shown + error
+    assert "a MetaImage volume (.mha, .mhd)" in shown
+    assert "Save it as NIfTI (.nii.gz), as 3D Slicer does" in shown
     assert all(words in shown for words in ("a NIfTI volume", "a WebP picture", "a JPEG picture", "patient_id"))
+
+
+@pytest.mark.parametrize("beside", ["nothing", "DICOM", "volumes"])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("case.mha", "MetaImage volume"),
+        ("case.mhd", "MetaImage volume"),
+        ("images.npz", "NumPy array, which names no patients"),
+        ("images.npy", "NumPy array, which names no patients"),
+    ],
+)
+def test_a_table_of_files_that_are_not_read_is_refused_with_what_they_are(
+    same_twice, fistula_here, beside, name, words
+):
+    folder = same_twice / {"nothing": "other", "DICOM": "dicom", "volumes": "nifti"}[beside]
+    folder.mkdir(exist_ok=True)
+    values = np.zeros((4, 4, 4), np.int16)
+    if name.startswith("images"):
+        (np.savez if name.endswith("z") else np.save)(folder / name, values)
+    else:
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(values), str(folder / name))
+    (same_twice / "labels.csv").write_text(f"path,label,patient_id\n{name},1,P1\n")
+    code, _, error = fistula_here("ingest", f"source={folder.name}", "labels=labels.csv", "out=out", *SMALL)
+    assert (code, error.count("\n")) == (2, 1)
+    assert words in error
+    assert not (same_twice / "out").exists()
 
 
 def test_a_label_page_shows_volumes_and_ingest_knows_its_slices(same_twice, fistula_here):

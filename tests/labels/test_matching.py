@@ -1,10 +1,13 @@
 import time
 
 import polars as pl
+import pytest
 
 from fistula.dicom.identity import read_pseudonyms
-from fistula.labels.matching import refuse_unmatched
+from fistula.errors import DataError
+from fistula.labels.matching import refuse_empty_classes, refuse_unmatched
 from fistula.labels.tables.read import read_labels
+from fistula.source.survey import Survey
 
 LINES = 20_000
 
@@ -16,6 +19,23 @@ def test_lines_without_an_image_are_counted_in_a_time_that_grows_with_their_numb
     lines = pl.Series("line", [row.line for row in labels.rows])
     wanted, others = pl.DataFrame({"line": lines[:-3]}), pl.DataFrame({"line": lines[-3:-1]})
     started = time.process_time()
-    counts = refuse_unmatched(wanted, others, labels, None, policy="exclude", pseudonyms=read_pseudonyms(create=True))
+    survey = Survey(tmp_path, [], wanted)
+    options = {"policy": "exclude", "pseudonyms": read_pseudonyms(create=True)}
+    counts = refuse_unmatched(survey, wanted, others, labels, None, **options)
     assert counts == {"labels for no image": 1, "labels for images left out": 2}
     assert time.process_time() - started < 1  # a set made anew for each line takes some ten seconds
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "remedy"),
+    [
+        ([1, 2, 1], ["0", "1", "2"], r'name those that there are: "classes=\[1,2\]"'),
+        ([0, 2, 0], ["0", "1", "2"], r'name those that there are: "classes=\[0,2\]"'),
+        ([1, 1], ["0", "1"], r"say negatives=other_patients"),
+        ([1, 1], ["normal", "fistula"], r"say negatives=other_patients"),
+    ],
+    ids=["numbers from 1", "a number that is not there", "positive ones alone", "words"],
+)
+def test_a_class_without_an_image_is_refused_with_the_way_on(labels, classes, remedy):
+    with pytest.raises(DataError, match=rf"every class needs at least one image, found .*{remedy}"):
+        refuse_empty_classes(labels, classes)

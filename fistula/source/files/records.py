@@ -3,9 +3,10 @@
 from collections.abc import Container
 from typing import Any
 
-from fistula.dicom.container import Part
+from fistula.dicom.container import Part, begins
+from fistula.dicom.foreign import NO_DICOM, START, foreign
 from fistula.dicom.look import Look
-from fistula.dicom.outcome import NotTaken
+from fistula.dicom.outcome import NotTaken, Skipped
 from fistula.dicom.timing import TimeLimit
 from fistula.source.files.formats import kind_of_name
 from fistula.source.files.volume_slices import volume_facts
@@ -34,7 +35,8 @@ def records_of(part: Part, name: str, look: Look, *, kind: str, masks: Container
     if own != kind:
         if name.lower().endswith(ARRAYS):
             return [_skipped("a NumPy array, which names no patients (.npz of MedMNIST)")]
-        return [_skipped(SKIPPED[own])]
+        other = foreign(begins(part.path, part.member, START)) if own == "dicom" else Skipped(SKIPPED[own])
+        return [_skipped(SKIPPED[own] if other.reason == NO_DICOM[0] else other.reason, other.remedy)]
     key = look.pseudonyms("image", name)
     identity = {
         "outcome": "image",
