@@ -78,7 +78,12 @@ def source_point(
 
 
 def place(
-    values: np.ndarray, grid: Grid, *, spacing: tuple[float, float] | None, inside: np.ndarray | None = None
+    values: np.ndarray,
+    grid: Grid,
+    *,
+    spacing: tuple[float, float] | None,
+    aspect: float = 1.0,
+    inside: np.ndarray | None = None,
 ) -> Placed:
     """Resample with an antialiasing triangle filter, then crop or pad about the centre; anatomy is never stretched.
 
@@ -86,14 +91,16 @@ def place(
         values: Float32 ``(H, W)``.
         grid: Where to.
         spacing: Distance of rows, of columns in mm; None fits the picture to the grid's side.
+        aspect: Height of a pixel over its width, where there is no spacing.
         inside: Bool ``(H, W)``, False at pixel padding, which then takes no part in the averages.
     """
     height, width = values.shape
     if spacing is not None:
         wanted = height * spacing[0] / grid.spacing_mm, width * spacing[1] / grid.spacing_mm
     else:
-        side = max(height, width) if grid.fit == "longer" else min(height, width)
-        wanted = height * grid.size / side, width * grid.size / side
+        tall = height * aspect
+        side = max(tall, width) if grid.fit == "longer" else min(tall, width)
+        wanted = tall * grid.size / side, width * grid.size / side
     # A slice that spans more than this is not one of a patient; the bound keeps a false spacing from filling memory.
     limit = 64 * grid.size
     shape = min(limit, max(1, round(wanted[0]))), min(limit, max(1, round(wanted[1])))

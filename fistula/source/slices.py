@@ -166,9 +166,11 @@ def _place(picture: Picture, turned: str, plan: Plan) -> Placed:
     """The picture on the grid, in the stored orientation."""
     scale = picture.signal_scale if plan.intensity.units == "signal" else 1.0
     values = picture.values if scale == 1 else picture.values * np.float32(scale)
-    spacing = picture.spacing if picture.spacing is None or not TURNS[turned][0] else picture.spacing[::-1]
+    spacing, aspect = picture.spacing, picture.aspect
+    if TURNS[turned][0]:
+        spacing, aspect = spacing and spacing[::-1], 1 / aspect
     inside = None if picture.inside is None else turn(picture.inside, turned)
-    return place(turn(values, turned), plan.grid, spacing=spacing, inside=inside)
+    return place(turn(values, turned), plan.grid, spacing=spacing, aspect=aspect, inside=inside)
 
 
 def _placement(picture: Picture, placed: Placed) -> dict[str, Any]:

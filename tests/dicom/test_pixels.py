@@ -56,6 +56,28 @@ def test_monochrome1_is_marked_for_inversion(write_dicom, tmp_path):
     assert _decode(tmp_path / "a")[0].is_inverted
 
 
+@pytest.mark.parametrize(
+    ("attributes", "aspect"),
+    [
+        ({"PixelAspectRatio": [2, 1], "PixelSpacing": None}, 2.0),
+        ({"PixelAspectRatio": [4, 3], "PixelSpacing": None}, 4 / 3),
+        ({"PixelAspectRatio": [2, 1]}, 1.0),  # a spacing says it as well
+        ({"PixelAspectRatio": [0, 0]}, 1.0),
+        ({"PixelSpacing": None}, 1.0),
+    ],
+    ids=["two to one", "four to three", "with a spacing", "none, with a spacing", "not stated"],
+)
+def test_the_shape_of_a_pixel_is_heeded_where_no_spacing_is_stated(write_dicom, tmp_path, attributes, aspect):
+    write_dicom(tmp_path / "a.dcm", **attributes)
+    assert _decode(tmp_path / "a.dcm")[0].aspect == pytest.approx(aspect)
+
+
+def test_a_shape_of_pixels_that_cannot_be_is_refused(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a.dcm", PixelAspectRatio=[0, 0], PixelSpacing=None)
+    with pytest.raises(Refused, match="PixelAspectRatio that cannot be read"):
+        _decode(tmp_path / "a.dcm")
+
+
 def test_rgb_becomes_luma(write_dicom, tmp_path):
     pixels = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
     write_dicom(tmp_path / "a", np.zeros((1, 3), np.uint8), PhotometricInterpretation="RGB", SamplesPerPixel=3,

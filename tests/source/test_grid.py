@@ -31,6 +31,18 @@ def test_anatomy_is_never_stretched():
     assert placed.values.sum() == pytest.approx(625, rel=0.01)
 
 
+@pytest.mark.parametrize(("fit", "side"), [("longer", 64 * 20 / 60), ("shorter", 64 * 20 / 30)])
+def test_a_shape_of_pixels_that_alone_is_stated_stretches_nothing(fit, side):
+    # A square of 20 x 20 heights of a pixel, which is twice as wide as it is high.
+    values = np.zeros((60, 15), np.float32)
+    values[20:40, 5:15] = 1
+    placed = place(values, Grid(64, 1.0, fit), spacing=None, aspect=0.5)
+    assert placed.scale[1] == pytest.approx(2 * placed.scale[0], rel=0.02)
+    if fit == "longer":
+        assert placed.values.max(axis=1).sum() == pytest.approx(side, abs=0.8)
+        assert placed.values.max(axis=0).sum() == pytest.approx(side, abs=0.8)
+
+
 def test_the_mean_survives_shrinking_without_aliasing():
     stripes = np.tile(np.array([0, 1], np.float32), (64, 32))
     placed = place(stripes, Grid(16, 4.0), spacing=(1.0, 1.0))

@@ -27,6 +27,7 @@ from fistula.dicom.header.spelling import (
 from fistula.dicom.parse import number, whole
 
 WHOLE, SPACING = Form(is_whole=True), Form(num_values=2, low=1e-4, high=1e3)
+ASPECT = Form(num_values=2, low=1e-6, high=1e6)
 NUMBERS = dict.fromkeys(
     (
         "Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
@@ -77,6 +78,8 @@ def mend(dataset: Dataset) -> Mended:
         _mend_parting(dataset, keyword, mended)
     if is_empty(dataset, "ImagePositionPatient"):
         _mend(dataset, "SliceLocation", Form(low=-1e5, high=1e5), mended)
+    if all(is_empty(dataset, keyword) for keyword in SPACINGS):
+        _mend(dataset, "PixelAspectRatio", ASPECT, mended)
     mend_signs(dataset, tables["ModalityLUTSequence"], mended)
     _mend_group(dataset, GROUPS, mended)
     groups = [*_items(dataset, PER_FRAME, mended), *_items(dataset, SHARED, mended)]

@@ -32,6 +32,7 @@ class Picture:
         is_inverted: True for MONOCHROME1, where low values are bright.
         window: The file's own window or VOI table, if it has one that can be used.
         spacing: Distance of rows, of columns in mm, if stated.
+        aspect: Height of a pixel over its width, if that alone is stated.
         decoder: pydicom's plugin that did it.
         notes: What is odd about it.
     """
@@ -42,6 +43,7 @@ class Picture:
     is_inverted: bool = False
     window: Window | None = None
     spacing: tuple[float, float] | None = None
+    aspect: float = 1.0
     decoder: str = "native"
     notes: tuple[str, ...] = ()
 
@@ -77,13 +79,15 @@ def _decoded(dataset: Dataset, index: int) -> Picture:
     if not (np.isfinite(values.min()) and np.isfinite(values.max())):
         raise Refused("pixel values that are not finite")
     window, notes = _window(frame)
+    spacing = frame.spacing()
     return Picture(
         values=values,
         inside=inside,
         signal_scale=_philips_scale(frame),
         is_inverted=photometric == "MONOCHROME1",
         window=window,
-        spacing=frame.spacing(),
+        spacing=spacing,
+        aspect=frame.aspect() if spacing is None else 1.0,
         decoder=plugin,
         notes=notes,
     )

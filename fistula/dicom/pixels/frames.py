@@ -84,6 +84,11 @@ class Frame:
                 return values[0], values[1]
         return None
 
+    def aspect(self) -> float:
+        """Height of a pixel over its width, where no spacing is stated (PS3.3 C.7.6.3.1.7); 1 if not stated."""
+        tall, wide = numbers(self.dataset, "PixelAspectRatio", 2) or (1.0, 1.0)
+        return tall / wide
+
     def image_type(self) -> list[str]:
         """FrameType of an enhanced frame, or ImageType."""
         for keyword in TYPE_GROUPS if self.groups else ():
