@@ -33,3 +33,16 @@ def test_each_doubt_is_a_sentence():
     assert early_warnings(maps) == ["1 slices of a parameter map stand among 47 of other images"]
     scanners = slices(scanner=[name for patient in range(24) for name in ["BA"[patient % 2 or patient % 4 // 2]] * 2])
     assert early_warnings(scanners) == ["all 12 patients of class 1 are from one scanner (A), others are not"]
+
+
+def test_a_picture_of_several_labels_is_said_and_one_of_none_beside_a_label_is_not():
+    hashes = [f"h{number}" for number in range(48)]
+    assert early_warnings(slices(pixel_hash=hashes)) == []
+    twice = ["same", hashes[1], "same", *hashes[3:]]  # patients 0 and 1
+    assert early_warnings(slices(pixel_hash=twice)) == [
+        "1 picture has several labels: 2 slices are the same in every pixel"
+    ]
+    assert early_warnings(slices(pixel_hash=twice, label=[0, 0, None, *[0, 1] * 22, 1])) == []
+    assert early_warnings(slices(pixel_hash=["same"] * 48)) == [
+        "1 picture has several labels: 48 slices are the same in every pixel"
+    ]

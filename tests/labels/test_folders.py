@@ -97,3 +97,18 @@ def test_what_gives_no_labels_is_refused_in_one_line(pictures, ingested, names, 
 def test_pictures_that_name_no_patient_are_refused(pictures, ingested):
     pictures("normal/P1_1.png", "fistula/P2_1.png")
     assert "must have a patient_id" in ingested()
+
+
+def test_a_picture_copied_into_two_folders_is_said(pictures, ingested, tmp_path):
+    pictures("normal/P1_1.png", "normal/P2_1.png", "fistula/P3_1.png")
+    (tmp_path / "in" / "fistula" / "P4_1.png").write_bytes((tmp_path / "in" / "normal" / "P1_1.png").read_bytes())
+    cohort = ingested(f"patient={NAME}")
+    assert "1 picture has several labels: 2 slices are the same in every pixel" in cohort.record["early"]
+
+
+@pytest.mark.parametrize("classes", ["normal", "[normal]", "[normal,Normal]", "[正常\uff0c肛瘘]", "[]"])
+def test_classes_that_are_no_list_of_names_are_refused_with_an_example(pictures, ingested, classes):
+    pictures("normal/P1_1.png", "fistula/P2_1.png")
+    error = ingested(f"patient={NAME}", f"classes={classes}")
+    assert "classes: must be a list of two or more different names, found" in error
+    assert 'Write them in brackets, with plain commas: "classes=[normal,fistula]"' in error

@@ -18,7 +18,8 @@ def early_warnings(slices: pl.DataFrame) -> list[str]:
     """Sentences on the slices of a cohort, or on those that would be kept.
 
     Args:
-        slices: Columns ``patient_key component image_type contrast scanner``; ``label`` where it is known.
+        slices: Columns ``patient_key component image_type contrast scanner``; ``label`` where it is known, and
+            ``pixel_hash`` where pixels have been read.
     """
     return list(_warnings(slices)) if len(slices) else []
 
@@ -46,6 +47,7 @@ def _warnings(slices: pl.DataFrame) -> Iterator[str]:
     if 0 < (maps := int(is_map.sum())) < len(slices):
         yield f"{maps} slices of a parameter map stand among {len(slices) - maps} of other images"
     yield from _one_scanner(slices) if "label" in slices.columns else ()
+    yield from _contradictions(slices) if "pixel_hash" in slices.columns else ()
 
 
 def lacking_warnings(slices: pl.DataFrame, classes: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -80,3 +82,12 @@ def _one_scanner(slices: pl.DataFrame) -> Iterator[str]:
         if rows["scanner"].n_unique() == 1 and len(rows) > 1:
             scanner = rows["scanner"][0]
             yield f"all {len(rows)} patients of class {label} are from one scanner ({scanner}), others are not"
+
+
+def _contradictions(slices: pl.DataFrame) -> Iterator[str]:
+    """Pictures that are the same in every pixel and have several labels, as one copied into two folders has."""
+    of = slices.drop_nulls("label").group_by("pixel_hash").agg(pl.col("label").n_unique(), pl.len())
+    of = of.filter(pl.col("label") > 1)
+    if len(of):
+        one = "picture has" if len(of) == 1 else "pictures have"
+        yield f"{len(of)} {one} several labels: {of['len'].sum()} slices are the same in every pixel"
