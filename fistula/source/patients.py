@@ -84,6 +84,11 @@ class PatientRule:
             raise DataError(f"patient={self.word}", "must name a patient in every path", found=path)
         return name
 
+    def of_headers(self, survey: Survey, images: pl.DataFrame, pseudonyms: Pseudonyms) -> pl.DataFrame:
+        """Images with their final `patient_key` where no table says anything; as `named` and `settled`."""
+        unsaid = {"line": pl.lit(None, pl.Int64()), "said_patient": pl.lit(None, pl.String())}
+        return self.settled(self.named(survey, images, pseudonyms).with_columns(**unsaid))
+
     def settled(self, images: pl.DataFrame) -> pl.DataFrame:
         """Images with their final `patient_key`, null where the rule is `column` and the table does not say.
 

@@ -41,8 +41,7 @@ def trial(
             wanted, beside = on_grid(chosen.wanted, keep.names if keep else [""], flow)
             pairs_of(wanted, beside, keep.names if keep else [""], policies, where=f"source={survey.folder}")
             if patient.word != "column":  # which the table has to say
-                unsaid = {"line": pl.lit(None, pl.Int64()), "said_patient": pl.lit(None, pl.String())}
-                wanted = patient.settled(patient.named(survey, wanted, look.pseudonyms).with_columns(**unsaid))
+                wanted = patient.of_headers(survey, wanted, look.pseudonyms)
             return wanted, "", []
         selection = select(survey, labels, keep=keep, look=look, policies=policies, patient=patient, flow=Flow())
         pairs_of(

@@ -78,8 +78,7 @@ def find_stacks(
     def chosen(keep: KeepRules | None, flow: Flow) -> pl.DataFrame:
         policies = Policies(unreadable="exclude", same_uid="separate")
         found = choose(survey, keep=keep, look=look, policies=policies, flow=flow).wanted
-        unsaid = {"line": pl.lit(None, pl.Int64()), "said_patient": pl.lit(None, pl.String())}  # by a table
-        return rule.settled(rule.named(survey, found, look.pseudonyms).with_columns(**unsaid))
+        return rule.of_headers(survey, found, look.pseudonyms)
 
     names = keep.names if keep is not None else [""]
     # Of several sequences the first is asked about, and the others are shown beside it.
