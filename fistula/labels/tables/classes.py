@@ -40,8 +40,8 @@ def class_names(path: Path, body: list[tuple[int, dict[str, str]]], classes: Seq
 
 def as_names(classes: object) -> list[str]:
     """What `classes=` gives, as names; ConfigError unless it is a list of two or more that differ in more than case."""
-    is_list = isinstance(classes, Sequence) and not isinstance(classes, str)
-    names = [unicodedata.normalize("NFC", str(name)) for name in classes] if is_list else []
+    given = classes if isinstance(classes, Sequence) and not isinstance(classes, str) else []
+    names = [unicodedata.normalize("NFC", str(name)) for name in given]
     if len(names) < 2 or len({name.casefold() for name in names}) != len(names):
         remedy = 'Write them in brackets, with plain commas: "classes=[normal,fistula]"'
         raise ConfigError("classes", "must be a list of two or more different names", found=classes, remedy=remedy)
