@@ -8,7 +8,14 @@ import numpy as np
 import polars as pl
 
 from fistula.audit.certificate import BY_CONSTRUCTION, Certificate, read_acceptances
-from fistula.audit.findings import IDENTITIES, Finding, find_contradictions, find_look_alikes, find_shared
+from fistula.audit.findings import (
+    IDENTITIES,
+    Finding,
+    find_contradictions,
+    find_look_alikes,
+    find_shared,
+    with_seen_pixels,
+)
 from fistula.audit.likeness import BITS
 from fistula.audit.near_duplicates import Search, find_near_duplicates
 from fistula.cohort.look.confounding import auroc_alone, find_confounding
@@ -62,10 +69,11 @@ class Audit:
         reasons = read_acceptances(Path(self.accept)) if self.accept else {}
         _check_slices(cohort.labelled, table)
         search, lacks = self._search(cohort), lacking(cohort.manifest, cohort.sequences)
+        seen = with_seen_pixels(cohort.labelled, cohort.pixels)
         found = chain(
-            *(find_shared(cohort.labelled, table, kind) for kind in IDENTITIES),
+            *(find_shared(seen, table, kind) for kind in IDENTITIES),
             find_look_alikes(cohort.manifest, table, search.pairs),
-            find_contradictions(cohort.labelled),
+            find_contradictions(seen),
         )
         findings = [replace(finding, accepted=reasons.get(finding.id)) for finding in found]
         return Certificate(

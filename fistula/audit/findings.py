@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from fistula.audit.likeness import BITS
 from fistula.audit.near_duplicates import NearDuplicate
@@ -43,6 +45,21 @@ class Finding:
     folds: list[int]
     detail: str
     accepted: str | None = None
+
+
+def with_seen_pixels(rows: pl.DataFrame, pixels: NDArray[np.uint8], *, known: Iterable[str] = ()) -> pl.DataFrame:
+    """Slices without the ``pixel_hash`` of those on which there is nothing: being of one value makes none a copy.
+
+    Args:
+        rows: ``pixel_hash``, and ``row``, where each stands in `pixels`.
+        pixels: ``(N, H, W)``.
+        known: Hashes of other slices; what is neither among them nor repeated is not looked at.
+    """
+    is_met = pl.col("pixel_hash").is_duplicated() | pl.col("pixel_hash").is_in(list(known))
+    repeated = rows.filter(is_met).unique("pixel_hash")
+    images = ((name, pixels[row]) for name, row in repeated.select("pixel_hash", "row").iter_rows())
+    blank = [name for name, image in images if image.min() == image.max()]
+    return rows.with_columns(pl.when(~pl.col("pixel_hash").is_in(blank)).then("pixel_hash"))
 
 
 def find_shared(manifest: pl.DataFrame, table: pl.DataFrame, kind: str) -> Iterator[Finding]:
@@ -95,7 +112,8 @@ def find_look_alikes(manifest: pl.DataFrame, table: pl.DataFrame, near: Iterable
 
 def find_contradictions(manifest: pl.DataFrame) -> Iterator[Finding]:
     """Give each set of slices with equal pixels and different labels, of one patient or of several."""
-    groups = manifest.group_by("pixel_hash", maintain_order=True).agg("slice_key", pl.col("label").n_unique())
+    seen = manifest.drop_nulls("pixel_hash")
+    groups = seen.group_by("pixel_hash", maintain_order=True).agg("slice_key", pl.col("label").n_unique())
     for names in groups.filter(pl.col("label") > 1)["slice_key"].to_list():
         yield _finding(
             "label_conflict", sorted(names), None, f"slices {_short(names)} are equal and labeled differently"

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fistula.audit.findings import IDENTITIES
+from fistula.audit.findings import IDENTITIES, with_seen_pixels
 from fistula.audit.near_duplicates import find_near_duplicates
 from fistula.cohort.manifest import Cohort
 from fistula.errors import ConfigError, DataError, LeakageError
@@ -80,10 +80,12 @@ def meet(own: Cohort, other: Cohort, *, distance: int, correlation: float) -> Me
         for key in rows["patient_key"].unique():
             patients.setdefault(key, set()).add(kind.replace("_", " "))
 
+    rows = other.manifest.with_row_index("row")
+    manifest = with_seen_pixels(rows, other.pixels, known=set(own.manifest["pixel_hash"].drop_nulls()))
     for kind, column in {**IDENTITIES, **dict(zip(("file",), HIDDEN, strict=True))}.items():
         known = set(own.manifest[column].drop_nulls())
-        rows = other.manifest.filter(pl.col(column).is_in(known))
-        note(kind, other.manifest[column].drop_nulls().n_unique(), rows, rows[column].n_unique())
+        rows = manifest.filter(pl.col(column).is_in(known))
+        note(kind, manifest[column].drop_nulls().n_unique(), rows, rows[column].n_unique())
     # All of one cohort under one number: the pairs that are looked for are those between the two.
     side = np.repeat([0, 1], [len(own.manifest), len(other.manifest)])
     joined: Any = _Joined(own.pixels, other.pixels)
@@ -95,7 +97,7 @@ def meet(own: Cohort, other: Cohort, *, distance: int, correlation: float) -> Me
         checks,
         {key: sorted(patients[key]) for key in sorted(patients)},
         own.record.get("key_name") == other.record.get("key_name"),
-        len(other.labelled.filter(owners > 1)),
+        len(manifest.drop_nulls(["label", "pixel_hash"]).filter(owners > 1)),
     )
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # `--help` must not wait for torch
     from fistula.predict.predictor import Predictor
     from fistula.report.study import Study
 
+SAID = ("macro_auroc", "accuracy", "auroc", "sensitivity", "specificity", "auroc internal minus external")
+
 
 def run(cfg: DictConfig) -> None:
     """Look at the cohort, score it, and list the result under the study."""
@@ -173,8 +175,10 @@ def _write(folder: Path, scored: "Scored", record: dict[str, Any], study: "Study
     from fistula.report.contents import Settings
     from fistula.report.external.cohorts import KEPT, outside, read_external
     from fistula.report.external.numbers import outside_numbers
+    from fistula.report.external.together import outside_together
     from fistula.report.pooling import primary_level
     from fistula.report.results import results
+    from fistula.report.sections.all_classes import all_classes
 
     scored.predictions.write_parquet(folder / "predictions.parquet")
     scored.patients.write_parquet(folder / "patients.parquet")
@@ -188,8 +192,10 @@ def _write(folder: Path, scored: "Scored", record: dict[str, Any], study: "Study
     external, primary = read_external(study, folder), primary_level(study, settings.primary)
     rows = results(study, resamples=1, scaling=settings.scaling, prevalence=None, only=record["configuration"])
     found = outside(study, external, rows, primary=primary, scaling=settings.scaling)
+    inside = all_classes(study, rows, level=primary)
+    wholes = outside_together(study, found, inside, primary=primary, scaling=settings.scaling)
     # The folder still has the name under which it is written; the numbers have that which it will have.
-    numbers = {key.replace(folder.name, record["name"]): value for key, value in outside_numbers(found)}
+    numbers = {key.replace(folder.name, record["name"]): value for key, value in outside_numbers(found, wholes)}
     record |= {"primary": primary, "numbers": numbers}
     (folder / KEPT).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -199,8 +205,8 @@ def _say(record: dict[str, Any]) -> None:
     print(f"{record['configuration']}, {runs} run{'s' if runs > 1 else ''}, on {patients} patients of {record['name']}")
     for name, number in record["numbers"].items():
         *place, last = name.split(" / ")[2:]
-        if len(place) == 2 and last in ("auroc", "sensitivity", "specificity", "auroc internal minus external"):
-            print(f"  {', '.join(place)}: {last.replace('auroc', 'AUROC')} {_text(number)}")
+        if len(place) == 2 and last in SAID:
+            print(f"  {', '.join(place)}: {last.replace('_', ' ').replace('auroc', 'AUROC')} {_text(number)}")
     for note in record["notes"]:
         print(f"noted: {note}")
 

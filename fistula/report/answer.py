@@ -6,6 +6,7 @@ import polars as pl
 
 from fistula.report.external.cohorts import Outside
 from fistula.report.external.numbers import say_outside
+from fistula.report.external.together import OutsideTogether
 from fistula.report.names import count, declared, listed, say_fact
 from fistula.report.results import Row, counts
 from fistula.report.sections.all_classes import EQUAL, AllClasses, say_tied, say_together
@@ -50,7 +51,7 @@ def say_answer(
     comparisons: list[Comparisons],
     inflations: list[Inflation],
     canaries: list[Canary],
-    outside: list[Outside],
+    outside: tuple[list[Outside], list[OutsideTogether]],
 ) -> list[str]:
     """For each class: how good the best configuration is, what it differs from, what leaks add; and the limitations.
 
@@ -61,7 +62,7 @@ def say_answer(
         comparisons: Of the same classes; none of a class of which there is no honest result.
         inflations: Leaky against honest splits.
         canaries: Negative controls.
-        outside: External cohorts.
+        outside: External cohorts, and those of three classes or more over all of them.
     """
     honest_together = [one for one in together if not one.configuration.is_canary]
     compared = {found.positive: found for found in comparisons}
@@ -80,12 +81,12 @@ def say_answer(
     return (
         [
             *sentences,
-            *say_outside(outside, ranked),
+            *say_outside(*outside, ranked),
             _say_worth(
                 study,
                 [row for row in honest if row.positive == honest[0].positive],
                 is_ranked=(honest_together[0].auroc if honest_together else honest[0].estimates["auroc"]).is_defined,
-                tested=bool(outside),
+                tested=bool(outside[0]),
             ),
         ]
         if honest

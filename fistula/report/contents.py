@@ -7,6 +7,7 @@ import polars as pl
 from fistula.report.answer import say_answer, say_question
 from fistula.report.external.cohorts import External, Outside, outside, read_externals
 from fistula.report.external.shifts import Robustness, robustness
+from fistula.report.external.together import OutsideTogether, outside_together
 from fistula.report.places.located import located_patients
 from fistula.report.places.numbers import Pair, Where, where, where_outside
 from fistula.report.pooling import primary_level
@@ -72,6 +73,7 @@ class Contents:
     where_outside: dict[str, Where]
     externals: list[External]
     outside: list[Outside]
+    outside_together: list[OutsideTogether]
     robustness: Robustness | None
     given: Given
     readers: Readers | None
@@ -126,13 +128,14 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
         for external in externals
         for one in outside(study, external, rows, primary=primary, scaling=settings.scaling)
     ]
+    wholes = outside_together(study, found_outside, together, primary=primary, scaling=settings.scaling)
     places, place_pairs = where(study, resamples=settings.resamples)
     return Contents(
         study=study,
         settings=settings,
         primary=primary,
         question=say_question(study),
-        answer=say_answer(study, ranked, together, comparisons, inflated, found, found_outside),
+        answer=say_answer(study, ranked, together, comparisons, inflated, found, (found_outside, wholes)),
         rows=rows,
         all_classes=together,
         comparisons=comparisons,
@@ -148,6 +151,7 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
         where_outside=where_outside(study, externals, resamples=settings.resamples),
         externals=externals,
         outside=found_outside,
+        outside_together=wholes,
         robustness=robustness(study, level=primary, scaling=settings.scaling),
         given=given,
         readers=_readers(study, given, rows, ranked, found_outside, settings),

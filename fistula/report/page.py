@@ -31,7 +31,7 @@ from fistula.report.results import Row, counts, seed_rows
 from fistula.report.sections import methods
 from fistula.report.sections.coverage import read_coverage
 from fistula.report.sections.every_class import ALL
-from fistula.report.sections.guidelines import metrics_score, read_guidelines
+from fistula.report.sections.guidelines import SOMETIMES, metrics_score, read_guidelines
 from fistula.report.sections.inflation import YAGIS_POINTS, YAGIS_RANDOM
 from fistula.report.sections.mistakes import mistakes
 from fistula.report.sections.paper import PER_CLASS
@@ -129,6 +129,9 @@ def _names(contents: Contents) -> dict[str, Any]:
     best = {positive: rows[0] for positive, rows in ranked.items()}
     other = "slice" if contents.primary == "patient" else "patient"
     first = study.positives[0]
+    there = (contents.outside, contents.robustness, contents.readers)
+    present = {name for name, found in zip(SOMETIMES, there, strict=True) if found}
+    sites = {site for external in contents.externals for site in external.patients["site"].drop_nulls()}
     return {
         "contents": contents,
         "study": study,
@@ -167,8 +170,8 @@ def _names(contents: Contents) -> dict[str, Any]:
         "epoch": methods.say_epoch(study),
         "count": count,
         "intensity": methods.say_intensity(study.cohort.record.get("intensity")),
-        "guidelines": read_guidelines(),
-        "score": metrics_score(study),
+        "guidelines": read_guidelines(present),
+        "score": metrics_score(study, present, sites=sites),
         "seed_rows": seed_rows,
         "axis_of": axis_of,
         "every_class": ALL,

@@ -132,7 +132,7 @@ def _numbers(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
         if grown.last:
             yield f"more patients / {' / '.join(names[-2:])} / {grown.positive}", as_json(grown.last, names)
     yield from where_numbers(contents.where, contents.where_pairs, contents.where_outside)
-    yield from outside_numbers(contents.outside)
+    yield from outside_numbers(contents.outside, contents.outside_together)
     yield from shifts_numbers(contents.robustness) if contents.robustness else ()
     yield from readers_numbers(contents.readers) if contents.readers else ()
     yield from program_numbers(contents.program) if contents.program else ()

@@ -159,6 +159,21 @@ def test_findings_are_accepted_one_by_one_with_a_reason(cohort, tmp_path):
     assert certificate.unused_acceptances == ["series-0000000000"]
 
 
+def test_slices_on_which_there_is_nothing_are_no_copies_of_each_other(cohort, make_cohort):
+    pixels = np.array(cohort.pixels)
+    pixels[[0, 20, 44]] = 0  # the padded end of a resampled volume, in patients of both classes
+    patients = np.repeat(np.arange(12), 4)
+    padded = make_cohort(pixels, patients, patients % 2)
+    assert padded.manifest["pixel_hash"].n_unique() == 46
+    certificate = certify(padded, table_of(padded, {"patient0": "test", "patient11": "val"}))
+    assert (leaks(certificate), certificate.findings) == ({}, [])
+    pixels[[0, 20, 44], 0, 0] = 1  # something is on them
+    marked = make_cohort(pixels, patients, patients % 2)
+    certificate = certify(marked, table_of(marked, {"patient0": "test", "patient11": "val"}))
+    assert leaks(certificate) == {"pixels": 1}
+    assert [finding.kind for finding in certificate.findings] == ["pixels", "label_conflict"]
+
+
 def test_a_warning_lets_the_run_go_on_and_marks_it(cohort):
     certificate = certify(cohort, table_of(cohort, {"slice1": "test"}), mode="warn")
     certificate.enforce("audit.json")

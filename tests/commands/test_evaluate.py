@@ -1,19 +1,17 @@
+import hashlib
 import json
-import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
 from fistula.audit.meeting import meet
-from fistula.cli import run_command
 from fistula.cohort.manifest import SCHEMA, manifest_fingerprint, read_cohort
 from fistula.evidence.aggregate import patient_scores
 from fistula.evidence.ranking.area import clustered_auroc
@@ -22,28 +20,6 @@ from fistula.predict.predictor import of_runs
 from fistula.predict.runs.ensemble import load_runs
 from fistula.report.external.cohorts import ensemble_rows, external_rows, read_externals
 from fistula.report.study import read_study
-
-from ..conftest import PHANTOM
-
-
-@pytest.fixture(scope="module")
-def other(made, tmp_path_factory):
-    """A cohort of other patients, read as the study's own."""
-    folder = tmp_path_factory.mktemp("other")
-    before, argv, there = os.environ.get("FISTULA_PSEUDONYM_KEY_FILE"), sys.argv, Path.cwd()
-    os.environ["FISTULA_PSEUDONYM_KEY_FILE"] = str(made / "key")
-    os.chdir(folder)
-    try:
-        run_command("phantom", ["out=phantom", *PHANTOM, "seed=5", "workers=1"])
-        settings = ["classes=[normal,fistula]", "size=64", "spacing_mm=1", "workers.count=1"]
-        run_command("ingest", ["source=phantom", "labels=phantom/labels.csv", "out=hospital", *settings])
-    finally:
-        os.chdir(there)
-        sys.argv = argv
-        os.environ.pop("FISTULA_PSEUDONYM_KEY_FILE")
-        if before is not None:
-            os.environ["FISTULA_PSEUDONYM_KEY_FILE"] = before
-    return folder / "hospital"
 
 
 @pytest.fixture
@@ -146,6 +122,53 @@ def test_copies_under_other_names_are_found(made, other, tmp_path):
     assert found.checks["patient"]["shared"] == found.checks["pixels"]["shared"] == 0
     assert found.checks["near_duplicate"]["shared"] > 0.8 * len(own.manifest)
     assert meet(own, read_cohort(other), distance=72, correlation=0.92).patients == {}
+
+
+def test_a_blank_slice_makes_no_patient_one_of_the_studys(made, other, tmp_path):
+    own, theirs = (shutil.copytree(folder, tmp_path / folder.name) for folder in (made / "cohort", other))
+    for folder in (own, theirs):
+        pixels = np.load(folder / "pixels.npy")
+        pixels[3] = 0
+        np.save(folder / "pixels.npy", pixels)
+        manifest = pl.read_parquet(folder / "manifest.parquet")
+        hashes = manifest["pixel_hash"].to_list()
+        hashes[3] = hashlib.sha256(pixels[3]).hexdigest()
+        manifest.with_columns(pl.Series("pixel_hash", hashes)).write_parquet(folder / "manifest.parquet")
+        record = json.loads((folder / "ingest.json").read_text())
+        record["fingerprint"] = manifest_fingerprint(pl.read_parquet(folder / "manifest.parquet"))
+        (folder / "ingest.json").write_text(json.dumps(record))
+    found = meet(read_cohort(own), read_cohort(theirs), distance=72, correlation=0.92)
+    assert (found.patients, found.repeated) == ({}, 0)
+
+
+def test_copies_are_refused_or_left_out_and_another_population_is_said(fistula_here, own_study, other, made, tmp_path):
+    # Two of the study's patients under other names, among those of the hospital, who are older, men, and of one class.
+    own, theirs = pl.read_parquet(made / "cohort" / "manifest.parquet"), pl.read_parquet(other / "manifest.parquet")
+    lent = own["patient_key"].unique().sort().head(2)
+    names = ("patient_key", "study_key", "series_key", "slice_key", "source_hash")
+    copies = own.filter(pl.col("patient_key").is_in(lent.implode())).with_columns(
+        [pl.format("n{}", name).alias(name) for name in names]
+    )
+    pixels = [np.load(folder / "pixels.npy") for folder in (other, made / "cohort")]
+    mixed = np.concatenate([pixels[0], pixels[1][own["patient_key"].is_in(lent.implode()).to_numpy()]])
+    healthy = theirs.group_by("patient_key").agg(pl.col("label").max()).filter(pl.col("label") == 0)["patient_key"]
+    is_kept = theirs["patient_key"].is_in([*theirs["patient_key"].unique().sort().head(1), *healthy])
+    older = {"age": pl.lit(93.0), "sex": pl.lit("M"), "scanner": pl.lit("Vida"), "manufacturer": pl.lit("SIEMENS")}
+    strange = pl.concat([theirs.filter(is_kept).with_columns(**older), copies], how="diagonal_relaxed")
+    folder = rewrite(other, tmp_path / "mixed", lambda _: strange)
+    np.save(folder / "pixels.npy", mixed[[*np.flatnonzero(is_kept), *range(len(theirs), len(mixed))]])
+    code, _, error = fistula_here("evaluate", f"run={own_study}", f"cohort={folder}")
+    assert code == 3
+    assert "found 2 patients who do, by near duplicate, pixels; the first: n" in error
+    code, shown, error = fistula_here("evaluate", f"run={own_study}", f"cohort={folder}", "shared=exclude")
+    assert code == 0, error
+    number = theirs.filter(is_kept)["patient_key"].n_unique()
+    assert f"on {number} patients of mixed" in shown
+    assert "noted: 2 patients shared with the study's cohort were excluded" in shown
+    assert "noted: population differs: mean age 93 years, not" in shown
+    assert f"{number} of {number} patients from scanners that the study has not: SIEMENS Vida" in shown
+    assert "population differs: prevalence" in shown
+    assert "population differs: 0% women, not" in shown
 
 
 @pytest.mark.parametrize("size", [100, 3000, 9000], ids=["the first file", "the patients", "the record"])

@@ -1,4 +1,4 @@
-from math import sqrt
+from math import exp, pi, sqrt
 
 import numpy as np
 import pytest
@@ -33,6 +33,44 @@ def test_the_power_of_a_difference_is_about_that_of_the_normal_formula():
     half = answer.patients / 2
     error = sqrt(sum(hanley_mcneil_variance(value, positives=half, negatives=half) for value in (0.88, 0.78)))
     assert 0.1 / error == pytest.approx(ndtri(0.975) + ndtri(0.8), rel=0.12)
+
+
+def obuchowski(auroc, ratio):
+    """Variance of the AUROC times the number of positives, `ratio` negatives for each: binormal, of equal spread.
+
+    Obuchowski & McClish (1997), Stat Med 16(13), 1529-1542; Obuchowski (2004), Acad Radiol 11(5), 538-551.
+    """
+    a = sqrt(2) * ndtri(auroc)
+    return 0.0099 * exp(-(a**2) / 2) * (5 * a**2 + 8 + (a**2 + 8) / ratio)
+
+
+def shared(first, second, agreement):
+    """Covariance of two such AUROCs of the same patients, as many positive as negative, times the positives."""
+    one, two = (sqrt(2) * ndtri(value) for value in (first, second))
+    return exp(-(one**2 + two**2) / 4) * (agreement / (2 * pi) + one * two * agreement**2 / (16 * pi))
+
+
+def test_the_formulas_that_judge_are_those_of_proc():
+    # pROC 1.18.0: power.roc.test(auc=0.85, power=0.8), of a test against 0.5; var.theta.obuchowski(0.88, 4); and
+    # cov.params.obuchowski(A1=sqrt(2)*qnorm(0.88), A2=sqrt(2)*qnorm(0.78), rn=0.5, ra=0.5, kappa=1, whole areas).
+    errors = [sqrt(obuchowski(value, 1)) for value in (0.5, 0.85)]
+    assert ((ndtri(0.975) * errors[0] + ndtri(0.8) * errors[1]) / 0.35) ** 2 == pytest.approx(8.88277, rel=1e-5)
+    assert obuchowski(0.88, 4) == pytest.approx(0.0609893, rel=1e-3)
+    assert shared(0.88, 0.78, 0.5) == pytest.approx(0.03297417, rel=1e-6)
+
+
+@pytest.mark.parametrize(("auroc", "prevalence"), [(0.75, 0.5), (0.85, 0.2), (0.9, 0.7)])
+def test_one_slice_a_patient_needs_what_obuchowski_gives(auroc, prevalence):
+    answer = patients_for_width(Scenario(auroc, prevalence), 0.06)
+    positives = obuchowski(auroc, (1 - prevalence) / prevalence) * (ndtri(0.975) / 0.06) ** 2
+    assert answer.patients == pytest.approx(positives / prevalence, rel=0.12)
+
+
+def test_the_power_of_a_paired_difference_is_that_of_obuchowski():
+    answer = patients_for_difference(Scenario(0.88, 0.5, other=0.78, agreement=0.5))
+    variance = obuchowski(0.88, 1) + obuchowski(0.78, 1) - 2 * shared(0.88, 0.78, 0.5)
+    positives = variance * ((ndtri(0.975) + ndtri(0.8)) / 0.1) ** 2
+    assert answer.patients == pytest.approx(2 * positives, rel=0.12)
 
 
 def test_scores_have_the_aurocs_and_correlations_that_are_assumed():

@@ -4,10 +4,16 @@ import numpy as np
 import polars as pl
 import pytest
 
+from fistula.commands.report import read_given
+from fistula.errors import ConfigError, DataError
+from fistula.evidence.design.compare import clustered_auroc_test
 from fistula.evidence.ranking.roc import auroc
 from fistula.evidence.readers.analysis import compare_modalities, compare_model, study_readers
 from fistula.evidence.readers.merit import auroc_figure, located_ratings
 from fistula.report.readers.analysis import compare_readers
+from fistula.report.readers.program import compare_program, rows_of
+from fistula.report.results import results
+from fistula.report.study import read_study
 
 from .conftest import RESAMPLES, write_study
 
@@ -107,6 +113,39 @@ def test_scores_without_a_cutoff_are_no_calls_and_calls_need_none():
     assert 0 < fleiss.value < 1
 
 
+def test_a_cutoff_makes_calls_of_scores_on_one_scale_alone():
+    table, cases = readings(modalities=("",))
+    grades = pl.when(pl.col("reader") == "r2").then((pl.col("score") / 20).ceil()).otherwise(pl.col("score"))
+    mixed = table.with_columns(score=grades)
+    with pytest.raises(DataError, match="one scale where cutoff=60 makes calls of them, found none above 5 of r2, and"):
+        compared(mixed, cases)
+    # An AUROC is of one reader, whatever the scale.
+    areas = [{one.name: one.auroc for one in compared(one, cases, cutoff=None).single} for one in (table, mixed)]
+    assert [name for name in areas[0] if areas[0][name] != areas[1][name]] == ["r2"]
+    with pytest.raises(ConfigError, match="cutoff: must be reached by a score; the highest is 5, found 60"):
+        compared(table.with_columns(score=(pl.col("score") / 20).ceil()), cases)
+    calls = table.with_columns(score=pl.when(pl.col("reader") == "r2").then(1.0).otherwise(pl.col("score")))
+    with pytest.raises(DataError, match="found none above 1 of r2"):
+        compared(calls, cases)
+
+
+def test_a_reader_who_calls_everybody_alike_and_one_who_read_half_are_told_as_they_are():
+    table, cases = readings(modalities=("",), calls=True)
+    always = table.with_columns(score=pl.when(pl.col("reader") == "r0").then(1.0).otherwise(pl.col("score")))
+    found = compared(always, cases, cutoff=None)
+    one = found.single[0]
+    assert (one.auroc.value, one.sensitivity.value, one.specificity.value) == (0.5, 1, 0)
+    assert found.kappas[""][0].is_defined
+    alike = compared(table.with_columns(score=pl.lit(1.0)), cases, cutoff=None)
+    assert alike.kappas[""][0].reason == "every answer is of one class"
+    assert alike.against[0].values[1] == 0.5
+    half = table.filter((pl.col("reader") != "r1") | pl.col("patient_key").is_in(cases["patient_key"][:20].implode()))
+    part = compared(half, cases, cutoff=None)
+    assert part.left_out == {"": 20}
+    assert {versus.cases for versus in part.against} == {20}
+    assert [one.cases for one in part.single] == [40, 20, 40, 40]
+
+
 def test_a_place_that_is_wrong_counts_as_a_miss():
     labels, ratings = np.array([True, True, False, False]), np.array([[4.0, 2.0, 1.0, 3.0]])
     right = auroc_figure(labels, located_ratings(labels, ratings, np.ones((1, 4), bool)))[0][0]
@@ -160,6 +199,8 @@ def test_a_table_of_readers_and_one_of_a_program_enter_the_report_and_are_verifi
         ("patient,score\npatient1,50\n", "must have one column patient (or patient_id, patient_key), and reader"),
         ("patient,reader,score,experience\npatient1,a,5,x\npatient2,a,5,y\n", "a reader has one experience"),
         ("patient,reader,score\npatient1,a,\n", "every line needs a score, found lines 2"),
+        ("patient,reader,score\npatient1,a,nan\n", "line 2: score must be a number from 0 to 100, found 'nan'"),
+        ("patient;reader;score\npatient1;a;50,5\npatient1;a;4\n", "one score a patient and modality, found lines 2, 3"),
     ],
 )  # fmt: skip
 def test_a_table_that_cannot_be_read_is_one_line(fistula_here, study_folder, tmp_path, text, message):
@@ -169,3 +210,75 @@ def test_a_table_that_cannot_be_read_is_one_line(fistula_here, study_folder, tmp
     assert message in error
     assert error.count("\n") == 1
     assert not (study_folder / "report").exists()
+
+
+PATIENTS = 30  # of the study in `study_folder`
+
+
+def scored(change=lambda number: f"{number}", lines=range(PATIENTS), name=lambda number: f"patient{number}", cell=","):
+    """Another program's table, as text."""
+    rows = [f"{name(number)}{cell}{change(number)}" for number in lines]
+    return "\n".join([f"patient{cell}score", *rows]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(scored(lines=[*range(30), 7]), "a patient has one score, found lines 9, 32 (2) that", id="twice"),
+        pytest.param(scored(lambda number: "nan"), "line 2: score must be a number, found 'nan'", id="NaN"),
+        pytest.param(scored(lambda number: "-inf"), "line 2: score must be a number, found '-inf'", id="infinite"),
+        pytest.param(scored(lambda number: "high"), "line 2: score must be a number, found 'high'", id="words"),
+        pytest.param(scored(lambda number: ""), "every line needs a score, found lines 2, 3, 4, 5", id="none"),
+        pytest.param(scored(lambda number: "1,234", cell=";"), "line 2: score may be two numbers", id="a thousand"),
+        pytest.param(
+            scored(lines=range(31)), "every patient must be one whom the study tested, found lines 32 (1) of 31",
+            id="a patient more",
+        ),
+        pytest.param(
+            scored(name=lambda number: f"slice{number}-0"), "lines 2, 3, 4, 5, ... (30) of 30 lines that are not",
+            id="slices",
+        ),
+        pytest.param(
+            scored().replace("score", "score,label").replace("\n", ",0\n", 99).replace("label,0", "label"),
+            "line 1: has the unknown column 'label'. Leave out what is none of patient, patient_id", id="a label",
+        ),
+        pytest.param("patient,value\npatient1,3\n", "must have one column patient (or patient_id, patient_key), and s",
+                     id="no score"),
+    ],
+)  # fmt: skip
+def test_another_programs_table_that_cannot_be_read_is_one_line(fistula_here, study_folder, tmp_path, text, message):
+    (tmp_path / "vendor.csv").write_text(text)
+    code, _, error = fistula_here("report", f"study={study_folder}", "scores=vendor.csv", "resamples=20")
+    assert (code, error.count("\n")) == (2, 1), error
+    assert message in error
+    assert not (study_folder / "report").exists()
+
+
+def test_another_program_may_have_any_scale_any_separator_and_gaps(study_folder, tmp_path):
+    study = read_study(study_folder)
+    rows = rows_of(results(study, resamples=1, scaling="platt", prevalence=None), study.positives[0])
+    labels = rows[0][1].group_by("patient_key").agg(pl.col("label").first())
+    truth = dict(labels.iter_rows())
+    random = np.random.default_rng(1)
+    values = {number: truth[f"patient{number}"] + random.normal() for number in range(PATIENTS)}
+
+    def told(text, encoding="utf-8"):
+        (tmp_path / "vendor.csv").write_text(text, encoding=encoding)
+        given = read_given(study, readers=None, scores=str(tmp_path / "vendor.csv"))
+        return compare_program(given.program, rows, cohort="", positive="fistula")
+
+    plain = told(scored(lambda number: f"{values[number]:.6f}"))
+    german = told(scored(lambda number: f"{values[number]:.6f}".replace(".", ","), cell=";"), "utf-8-sig")
+    large = told(scored(lambda number: f"{1e6 * values[number] - 7:.3f}"))
+    assert plain.estimates == german.estimates == large.estimates
+    assert plain.against == german.against
+    constant = told(scored(lambda number: "50"))
+    assert constant.estimates["auroc"].value == 0.5
+    some = told(scored(lambda number: f"{values[number]:.6f}", lines=range(0, PATIENTS, 3)))
+    assert (some.patients[0], some.of) == (10, 30)
+    read = [f"patient{number}" for number in range(0, PATIENTS, 3)]
+    shared = rows[0][1].filter(pl.col("patient_key").is_in(read))
+    scores = [values[int(key[7:])] for key in shared["patient_key"]]
+    columns = (shared[name].to_numpy() for name in ("label", "score"))
+    expected = clustered_auroc_test(*columns, scores, shared["patient_key"].to_numpy(), shared["run"].to_numpy())
+    assert some.against[0][1]["auroc"].difference.value == pytest.approx(expected.difference.value, nan_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from fistula.errors import DataError
-from fistula.labels.tables.spreadsheet import read_table
+from fistula.labels.tables.spreadsheet import Naming, number, read_table
 
 PATIENT = ("patient", "patient_id", "patient_key")
 # Those of a label page's table come along: what it says of a slice is not asked for here.
@@ -143,7 +143,10 @@ def together(tables: list[tuple[Path, str, pl.DataFrame]]) -> tuple[str, pl.Data
 
 
 def _rows(path: Path, columns: tuple[str, ...], *, needed: tuple[str, ...]) -> list[dict]:
-    header, body, _ = read_table(path, columns=columns)
+    header, body, others = read_table(path, columns=columns, naming=Naming(others="ignore"))
+    if others:
+        remedy = f"Leave out what is none of {', '.join(columns)}"
+        raise DataError(f"{path}, line 1", f"has the unknown column {', '.join(map(repr, others))}", remedy=remedy)
     named = [name for name in PATIENT if name in header]
     missing = [name for name in needed if name not in header]
     if len(named) != 1 or missing:
@@ -204,7 +207,7 @@ def _number(where: str, column: str, text: str, *, least: float = 0.0, most: flo
     if not text:
         return None
     try:
-        value = float(text)
+        value = number(where, column, text) if "," in text else float(text)
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and least <= value <= most):

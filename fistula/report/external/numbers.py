@@ -5,13 +5,23 @@ from dataclasses import asdict
 from math import isfinite, isnan
 from typing import Any
 
-from fistula.evidence.estimate import Estimate
+from fistula.evidence.estimate import Estimate, undefined
 from fistula.report.external.cohorts import Outside
+from fistula.report.external.together import OutsideTogether
 from fistula.report.results import Row
 
 
-def outside_numbers(found: Iterable[Outside]) -> Iterator[tuple[str, dict[str, Any]]]:
+def outside_numbers(
+    found: Iterable[Outside], together: Iterable[OutsideTogether]
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every number by its name, with what it rests on."""
+    for whole in together:
+        source, place = [whole.inside.configuration.name], f"outside / {whole.external.name} / all classes"
+        for metric, estimate in whole.estimates.items():
+            yield f"{place} / {whole.level} / {metric}", as_json(estimate, source)
+            yield f"{place} / {whole.level} / {metric} of single networks", as_json(whole.single[metric], source)
+            less = whole.differences[metric]
+            yield f"{place} / {whole.level} / {metric} internal minus external", as_json(less, source)
     for one in found:
         source, place = [one.configuration.name], f"outside / {one.external.name} / {one.positive} / {one.level}"
         for kind, number in zip(("count", "positives"), one.num, strict=True):
@@ -51,10 +61,20 @@ def outside_lines(found: Iterable[Outside]) -> list[dict[str, Any]]:
         ):
             for metric, estimate in estimates.items():
                 name = f"{metric}{kind}"
-                values = {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-                line |= {key: number(value) for key, value in values.items()}
-        lines.append(line)
+                line |= _cells(name, estimate)
+        nothing = undefined("calibration", "told at the primary level alone")
+        for kind, estimate in zip(("intercept", "slope"), one.line or (nothing, nothing), strict=True):
+            line |= _cells(f"calibration_{kind}", estimate)
+        for kind, value in zip(("mean_probability", "observed_share"), one.expected or (None, None), strict=True):
+            line[kind] = value
+        lines.append(line | {"brier": one.brier})
     return lines
+
+
+def _cells(name: str, estimate: Estimate) -> dict[str, Any]:
+    """A number and the ends of its interval, each in a column."""
+    values = {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    return {key: number(value) for key, value in values.items()}
 
 
 def as_json(estimate: Estimate, configurations: list[str]) -> dict[str, Any]:
@@ -75,17 +95,33 @@ def number(value: float | None) -> float | str | None:
     return value if isfinite(value) else "infinite"
 
 
-def say_outside(outside: list[Outside], ranked: dict[str, list[Row]]) -> list[str]:
-    """One sentence for each external cohort and class, at the level of the primary endpoint."""
+def say_outside(outside: list[Outside], together: list[OutsideTogether], ranked: dict[str, list[Row]]) -> list[str]:
+    """One sentence for each external cohort, at the level of the primary endpoint; of several classes the macro AUROC.
+
+    Args:
+        outside: Each class at each level.
+        together: All classes at once, of three or more.
+        ranked: Results of each class at the level of the primary endpoint.
+    """
+    level = next(iter(ranked.values()))[0].level
+    told = [
+        (one.external.name, one.inside.configuration.name, "macro AUROC", one.level, one.estimates, one.differences)
+        for one in together
+    ] or [
+        (one.external.name, one.configuration.name, "AUROC", one.level, one.estimates, one.differences)
+        for one in outside
+    ]
+    units = {(one.external.name, one.level): one.num[0] for one in outside}
     said = []
-    for one in outside:
-        area, less = one.estimates["auroc"], one.differences["auroc"]
-        if one.level != ranked[one.positive][0].level or not area.is_defined:
+    for cohort, configuration, what, of_level, estimates, differences in told:
+        kind = what.lower().replace(" ", "_")
+        area, less = estimates[kind], differences[kind]
+        if of_level != level or not area.is_defined:
             continue
         interval = f"95% CI {area.low:.2f} to {area.high:.2f}" if area.has_interval else f"no CI: {area.reason}"
         text = (
-            f"In {one.num[0]} {one.level}s of the external cohort {one.external.name} the AUROC of "
-            f"{one.configuration.name} was {area.value:.2f} ({interval})"
+            f"In {units[cohort, level]} {level}s of the external cohort {cohort} the {what} of "
+            f"{configuration} was {area.value:.2f} ({interval})"
         )
         if less.has_interval:
             differs = "does not differ significantly from" if less.low <= 0 <= less.high else "is significantly"

@@ -15,7 +15,7 @@ from fistula.evidence.readers import analysis
 from fistula.evidence.readers.agreement import fleiss_kappa, gwets_ac1
 from fistula.evidence.readers.analysis import ReaderTest, mean_of_readers, study_readers
 from fistula.evidence.readers.merit import Figure, auroc_figure, located_ratings, mean_figure, share_figure
-from fistula.report.readers.block import Block, days_between, with_known_places
+from fistula.report.readers.block import Block, days_between, refuse_other_scales, with_known_places
 
 READERS = ("random", "fixed")
 FIGURES: dict[str, Figure] = {
@@ -113,10 +113,12 @@ def compare_readers(
             made.
 
     Raises:
-        DataError: If the place of a positive patient is judged for some readers and not for others.
+        ConfigError, DataError: As `refuse_other_scales` and `with_known_places`.
     """
     is_call = bool(readings["score"].is_in([0.0, 1.0]).all())
     limit = 1.0 if is_call else cutoff
+    if limit is not None and not is_call:
+        refuse_other_scales(readings, limit)
     table = readings.join(cases.select("patient_key", "label"), on="patient_key", maintain_order="left")
     table = table.with_columns(
         call=pl.lit(None, pl.Int64) if limit is None else (pl.col("score") >= limit).cast(pl.Int64)
@@ -124,7 +126,6 @@ def compare_readers(
     names = table["modality"].unique(maintain_order=True).to_list()
     placed = with_known_places(table)
     has_places = bool((placed["label"] == 1).any())
-    model_places = has_places and "located" in cases.columns
     figures = [
         "auroc",
         *(["sensitivity", "specificity"] if limit is not None else []),
@@ -138,7 +139,7 @@ def compare_readers(
         means[name] = _mean(block)
         kappas[name] = _kappas(block)
         of = {figure: block if figure != "lroc" else Block.of(placed, [name], cases) for figure in figures}
-        judged = figures if model_places else [figure for figure in figures if figure != "lroc"]
+        judged = figures if "located" in cases.columns else [figure for figure in figures if figure != "lroc"]
         against += [_against(of[figure], model, _said(name), figure, margin) for figure in judged]
         levels = here.drop_nulls("experience")["experience"].unique(maintain_order=True).to_list()
         for level in levels if len(levels) > 1 else []:

@@ -6,8 +6,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fistula.errors import DataError
+from fistula.errors import ConfigError, DataError
 from fistula.evidence.readers.merit import located_ratings
+
+APART = 5  # times as high as another a scale may reach: not 0 to 100 beside 1 to 5, nor 1 to 5 beside 0 and 1
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,25 @@ class Block:
         positives = int(self.cases["label"].sum())
         negatives = len(self.cases) - positives
         return "" if min(positives, negatives) > 1 else f"all have read {positives} positive and {negatives} negative"
+
+
+def refuse_other_scales(table: pl.DataFrame, cutoff: float) -> None:
+    """A cutoff makes calls of scores on its own scale alone: of others it would make nobody positive.
+
+    Raises:
+        ConfigError: If no score reaches it.
+        DataError: If a reader's never do, and lie far below another's.
+    """
+    highest = float(table["score"].max())  # type: ignore[arg-type]
+    if highest < cutoff:
+        raise ConfigError("cutoff", f"must be reached by a score; the highest is {highest:g}", found=f"{cutoff:g}")
+    tops = table.group_by("reader", "modality", maintain_order=True).agg(pl.col("score").max())
+    below = tops.filter((pl.col("score") < cutoff) & (APART * pl.col("score") <= highest))
+    if len(below):
+        reader, _, top = below.row(0)
+        rule = f"must be on one scale where cutoff={cutoff:g} makes calls of them"
+        found = f"none above {top:g} of {reader}, and {highest:g} of others"
+        raise DataError("readers", rule, found=found, remedy="Bring the scores to one scale, or leave cutoff= out")
 
 
 def with_known_places(table: pl.DataFrame) -> pl.DataFrame:

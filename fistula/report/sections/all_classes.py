@@ -55,14 +55,15 @@ def all_classes(study: Study, rows: list[Row], *, level: str) -> list[AllClasses
 
     Args:
         study: Of three classes or more; of two nothing is found.
-        rows: Its results.
+        rows: Its results, of these configurations alone.
         level: ``slice`` or ``patient``.
     """
     classes = study.cohort.classes
     if len(classes) < 3:
         return []
     found = []
-    for configuration in study.configurations:
+    judged = {row.configuration.name for row in rows}
+    for configuration in (one for one in study.configurations if one.name in judged):
         truth, scores, keys, runs = wide_rows(study, configuration, [row for row in rows if row.level == level])
         called = scores.argmax(axis=1)
         counts = np.zeros((len(classes), len(classes)), dtype=np.int64)

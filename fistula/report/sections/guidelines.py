@@ -1,11 +1,14 @@
 """Reporting guidelines: which of their items this report answers, and where; the METRICS score as far as it goes."""
 
 import csv
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fistula.report.study import Study
+
+SOMETIMES = ("outside", "robustness", "readers")  # sections that a page has where something was evaluated or given
 
 FILES = {
     "STARD-AI 2025": ("stard_ai.csv", "Sounderajah et al. 2025, Nature Medicine 31:3283"),
@@ -78,31 +81,50 @@ class Score:
         return 100 * sum(i.weight for i in applies if i.answer in answers) / sum(i.weight for i in applies)
 
 
-def read_guidelines() -> list[Guideline]:
-    """Read the lists that ship with the package."""
-    return [Guideline(name, source, [Item(**line) for line in _read(file)]) for name, (file, source) in FILES.items()]
+def read_guidelines(present: AbstractSet[str]) -> list[Guideline]:
+    """Read the lists that ship with the package.
+
+    Args:
+        present: Those of `SOMETIMES` that the page has. Of the sections of an item, separated by a slash, the first
+            that is there answers it.
+    """
+
+    def item(line: dict[str, str]) -> Item:
+        sections = [name for name in line["section"].split("/") if name in present or name not in SOMETIMES]
+        return Item(**line | {"section": next(iter(sections), "")})
+
+    return [Guideline(name, source, [item(line) for line in _read(file)]) for name, (file, source) in FILES.items()]
 
 
-def metrics_score(study: Study) -> Score:
-    """Answer the items of METRICS that a study's record answers."""
+def metrics_score(study: Study, present: AbstractSet[str], *, sites: AbstractSet[str]) -> Score:
+    """Answer the items of METRICS that a study's record answers.
+
+    Args:
+        study: Whose record it is.
+        present: As `read_guidelines` takes it.
+        sites: Of external cohorts.
+    """
     manifest, certificates = study.cohort.manifest, study.certificates
     apart = bool(certificates) and not any(certificate.get("is_marked") for certificate in certificates)
     warned = any(pair.get("is_warning") for one in certificates for pair in one.get("confounding") or [])
     split_by_site = any(c.factors.get("split") == "site_holdout" for c in study.configurations)
+    is_clinical = {c.factors.get("model") == "clinical" for c in study.configurations}
     found = {
-        "several_sites": manifest["site"].drop_nulls().n_unique() > 1,
+        "several_sites": len(sites | set(manifest["site"].drop_nulls())) > 1,
         "patients_apart": apart,
         "unconfounded": bool(certificates) and not warned,
         "one_sequence": manifest["sequence"].n_unique() == 1,
-        "other_site": split_by_site or any((study.folder / "external").glob("*/evaluate.json")),
-        "shifts": (study.folder / "shifts" / "shifts.json").is_file(),
+        "other_site": split_by_site or "outside" in present,
+        "shifts": "robustness" in present,
+        "readers": "readers" in present or len(is_clinical) > 1,
+        "clinical": len(is_clinical) > 1,
     }
     return Score([_score_item(line, found) for line in _read("metrics_2024.csv")])
 
 
 def _score_item(line: dict[str, Any], found: dict[str, bool]) -> ScoreItem:
     answer = line["answer"]
-    no = "authors" if answer == "shifts" else "no"  # they may have shown it otherwise
+    no = "authors" if answer in ("shifts", "readers", "clinical") else "no"  # they may have shown it otherwise
     said = ("yes" if found[answer] else no) if answer in found else answer
     return ScoreItem(line["number"], line["topic"], float(line["weight"]), said, line["note"])
 
