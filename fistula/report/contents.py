@@ -126,7 +126,9 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
     found_outside = [
         one
         for external in externals
-        for one in outside(study, external, rows, primary=primary, scaling=settings.scaling)
+        for one in outside(
+            study, external, rows, primary=primary, scaling=settings.scaling, prevalence=settings.prevalence
+        )
     ]
     wholes = outside_together(study, found_outside, together, primary=primary, scaling=settings.scaling)
     places, place_pairs = where(study, resamples=settings.resamples)

@@ -35,7 +35,7 @@ def outside(fistula_here, made, tmp_path, monkeypatch):
         code, shown, error = fistula_here("evaluate", f"run={study}", f"cohort={other}", "name=hospital")
         assert code == 0, error
         before_report(study)
-        code, _, error = fistula_here("report", f"study={study}", "resamples=20", "maps=none")
+        code, _, error = fistula_here("report", f"study={study}", "resamples=20", "maps=none", "prevalence=0.1")
         assert code == 0, error
         assert fistula_here("report", f"study={study}", "verify=true")[0] == 0
         folder = study / "external" / "hospital"
@@ -77,6 +77,11 @@ def test_patients_with_covariates(outside, made, other):
     assert numbers[f"{place} / sensitivity"]["value"] == pytest.approx(called[sick].mean())
     assert numbers[f"{place} / specificity"]["value"] == pytest.approx((~called[~sick]).mean())
     assert f"{called[sick].sum()}/{sick.sum()}" in page
+    # At another prevalence than the cohort's, by Bayes.
+    reported = json.loads((study / "report" / "report.json").read_text())["numbers"]
+    hits, false = 0.1 * called[sick].mean(), 0.9 * called[~sick].mean()
+    assert reported[f"{place} / positive_predictive_value"]["value"] == pytest.approx(hits / (hits + false))
+    assert "At a prevalence of 10%, the ensemble" in page
     # Calibration in the large: what has to be added to the logits so that the mean is the observed share.
     (external,) = read_externals(read_study(study))
     rows = external_rows(read_study(study), external, "fistula", level="patient", scaling="platt")
@@ -85,6 +90,14 @@ def test_patients_with_covariates(outside, made, other):
     assert numbers[f"{place} / observed share"]["value"] == 0.5
     moved = expit(logit(chances) + numbers[f"{place} / calibration intercept"]["value"])
     assert moved.mean() == pytest.approx(0.5, abs=1e-6)
+    # What `fistula predict` would answer, against the labels.
+    told = pl.read_parquet(folder / "patients.parquet").sort("patient_key")
+    truth = np.array(["normal", "fistula"])[patients.sort("unit")["label"].to_numpy()]
+    assert told["patient_key"].equals(patients.sort("unit")["unit"], check_names=False)
+    assert numbers[f"{place} / answers, abstained"]["value"] == (told["answer"] == "abstain").sum()
+    assert numbers[f"{place} / answers, right"]["value"] == (told["answer"].to_numpy() == truth).sum()
+    covered = [name in possible.split("|") for name, possible in zip(truth, told["possible"], strict=True)]
+    assert numbers[f"{place} / answers, covered"]["value"] == sum(covered)
     # W&B has the table, the difference and the calibration among it.
     (log,) = study.glob("wandb/offline-run-*/*.wandb")
     told = read_wandb(log)

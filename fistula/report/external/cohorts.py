@@ -13,10 +13,9 @@ from fistula.errors import DataError
 from fistula.evidence.design.subgroups import subgroup_aurocs
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.independent import independent_difference
-from fistula.evidence.probability.calibration import brier_score
-from fistula.evidence.probability.logistic import calibration_line
 from fistula.evidence.probability.recalibration import Recalibrated, recalibrations
 from fistula.evidence.standard import METRICS, standard_metrics
+from fistula.report.external.calibration import Answers, Calibration, answers, calibration, predictive
 from fistula.report.pooling import judged, one_against_rest
 from fistula.report.results import Row
 from fistula.report.sections.further import Groups
@@ -70,12 +69,12 @@ class Outside:
         single: Of the runs one by one, pooled as the internal ones are.
         inside: The configuration's internal results at the level.
         differences: Inside less outside, single networks on both sides, by the names of `METRICS`.
-        line: Calibration intercept and slope; None where scores could not be calibrated.
-        expected: Mean calibrated probability, and the observed share.
-        brier: Of the calibrated probabilities.
+        calibration: Of the ensemble; None where scores could not be calibrated, or another level is told in full.
+        inside_calibration: Of the internal results, likewise.
+        predictive: Predictive values of the ensemble's decisions, where a prevalence is stated.
         groups: AUROC by site and by scanner, where there are several.
         recalibrated: What a few of these patients would mend.
-        abstained: Patients to whom `fistula predict` gives no answer, and of how many.
+        answers: That `fistula predict` would give.
     """
 
     external: External
@@ -87,12 +86,12 @@ class Outside:
     single: dict[str, Estimate]
     inside: Row
     differences: dict[str, Estimate]
-    line: tuple[Estimate, Estimate] | None
-    expected: tuple[float, float] | None
-    brier: float | None
+    calibration: Calibration | None
+    inside_calibration: Calibration | None
+    predictive: dict[str, Estimate]
     groups: list[Groups]
     recalibrated: list[Recalibrated]
-    abstained: tuple[int, int]
+    answers: Answers
 
     @property
     def num(self) -> tuple[int, int]:
@@ -133,7 +132,9 @@ def read_external(study: Study, folder: Path) -> External:
     return External(folder, record, runs, tables[0], tables[1], places)
 
 
-def outside(study: Study, external: External, rows: list[Row], *, primary: str, scaling: str) -> list[Outside]:
+def outside(
+    study: Study, external: External, rows: list[Row], *, primary: str, scaling: str, prevalence: float | None = None
+) -> list[Outside]:
     """Every class and level of an external cohort.
 
     Args:
@@ -142,6 +143,7 @@ def outside(study: Study, external: External, rows: list[Row], *, primary: str, 
         rows: The study's internal results.
         primary: The level that is calibrated and split up.
         scaling: One of `pooling.SCALINGS`.
+        prevalence: Of the positive class where decisions will be made; None leaves predictive values out.
     """
     own = external.runs[0].folder
     configuration = next(c for c in study.configurations if own in [run.folder for run in c.runs])
@@ -154,26 +156,23 @@ def outside(study: Study, external: External, rows: list[Row], *, primary: str, 
             next(row for row in inside if (row.positive, row.level) == (positive, level)),
             in_full=level == primary or len(levels) == 1,
             scaling=scaling,
+            prevalence=prevalence,
         )
         for positive in study.positives
         for level in sorted(levels, key=lambda level: level != primary)
     ]
 
 
-def _outside(study: Study, external: External, inside: Row, *, in_full: bool, scaling: str) -> Outside:
+def _outside(
+    study: Study, external: External, inside: Row, *, in_full: bool, scaling: str, prevalence: float | None
+) -> Outside:
     positive, level = inside.positive, inside.level
     long = external_rows(study, external, positive, level=level, scaling=scaling)
     ensemble = ensemble_rows(long)
     columns = ("label", "score", "called", "patient_key")
     single = standard_metrics(*(long[name].to_numpy() for name in (*columns, "run")))
-    line, expected, brier, groups, mended = None, None, None, [], []
-    if in_full and not ensemble["calibrated"].has_nulls():
-        labels, chances, owners = (ensemble[name].to_numpy() for name in ("label", "calibrated", "patient_key"))
-        line, brier = calibration_line(labels, chances, owners), brier_score(labels, chances)
-        expected = float(chances.mean()), float(labels.mean())
-        mended = recalibrations(labels, chances, owners)
-    if in_full:
-        groups = _groups(ensemble, external)
+    calibrated = calibration(ensemble) if in_full else None
+    mended = calibrated and recalibrations(*(ensemble[name] for name in ("label", "calibrated", "patient_key")))
     return Outside(
         external=external,
         positive=positive,
@@ -184,12 +183,12 @@ def _outside(study: Study, external: External, inside: Row, *, in_full: bool, sc
         single=single,
         inside=inside,
         differences={name: independent_difference(inside.estimates[name], single[name]) for name in METRICS},
-        line=line,
-        expected=expected,
-        brier=brier,
-        groups=groups,
-        recalibrated=mended,
-        abstained=(int((external.patients["answer"] == "abstain").sum()), len(external.patients)),
+        calibration=calibrated,
+        inside_calibration=calibration(inside.rows) if in_full else None,
+        predictive=predictive(ensemble, prevalence),
+        groups=_groups(ensemble, external) if in_full else [],
+        recalibrated=mended or [],
+        answers=answers(external.patients, external.predictions, study.cohort.classes),
     )
 
 

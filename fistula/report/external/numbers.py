@@ -30,12 +30,15 @@ def outside_numbers(
             yield f"{place} / {metric}", as_json(one.estimates[metric], source)
             yield f"{place} / {metric} of single networks", as_json(one.single[metric], source)
             yield f"{place} / {metric} internal minus external", as_json(one.differences[metric], source)
-        for kind, estimate in zip(("intercept", "slope"), one.line or (), strict=False):
-            yield f"{place} / calibration {kind}", as_json(estimate, source)
-        for kind, value in zip(("mean probability", "observed share"), one.expected or (), strict=False):
-            yield f"{place} / {kind}", plain(value, source)
-        if one.brier is not None:
-            yield f"{place} / brier", plain(one.brier, source)
+        for side, judged in (("", one.calibration), (" internal", one.inside_calibration)):
+            if judged:
+                yield f"{place} / calibration intercept{side}", as_json(judged.intercept, source)
+                yield f"{place} / calibration slope{side}", as_json(judged.slope, source)
+                yield f"{place} / mean probability{side}", plain(judged.mean, source)
+                yield f"{place} / observed share{side}", plain(judged.share, source)
+                yield f"{place} / brier{side}", plain(judged.brier, source)
+        for kind, estimate in one.predictive.items():
+            yield f"{place} / {kind}", as_json(estimate, source)
         for factor in one.groups:
             yield f"{place} / interaction with {factor.factor}", plain(factor.p_value, source)
             for group in factor.groups:
@@ -45,7 +48,8 @@ def outside_numbers(
                 told = as_json(value, source) if isinstance(value, Estimate) else plain(value, source)
                 if kind not in ("patients", "repeats"):
                     yield f"{place} / recalibrated on {step.patients} / {kind}", told
-        yield f"{place} / abstained", plain(one.abstained[0], source)
+        for kind, value in vars(one.answers).items():
+            yield f"{place} / answers, {kind}", plain(value, source)
 
 
 def outside_lines(found: Iterable[Outside]) -> list[dict[str, Any]]:
@@ -62,12 +66,11 @@ def outside_lines(found: Iterable[Outside]) -> list[dict[str, Any]]:
             for metric, estimate in estimates.items():
                 name = f"{metric}{kind}"
                 line |= _cells(name, estimate)
-        nothing = undefined("calibration", "told at the primary level alone")
-        for kind, estimate in zip(("intercept", "slope"), one.line or (nothing, nothing), strict=True):
-            line |= _cells(f"calibration_{kind}", estimate)
-        for kind, value in zip(("mean_probability", "observed_share"), one.expected or (None, None), strict=True):
-            line[kind] = value
-        lines.append(line | {"brier": one.brier})
+        told = one.calibration
+        for kind in ("intercept", "slope"):
+            line |= _cells(f"calibration_{kind}", getattr(told, kind) if told else undefined("", "of another level"))
+        line |= {"mean_probability": told and told.mean, "observed_share": told and told.share}
+        lines.append(line | {"brier": told and told.brier})
     return lines
 
 

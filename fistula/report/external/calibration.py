@@ -1,0 +1,88 @@
+"""What probabilities, decisions and answers are worth: calibration, predictive values, and abstentions outside."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from fistula.evidence.estimate import Estimate, undefined
+from fistula.evidence.probability.calibration import brier_score
+from fistula.evidence.probability.logistic import calibration_line
+from fistula.evidence.rates.counts import confusion
+from fistula.evidence.rates.likelihood import predictive_values
+from fistula.report.results import PREDICTIVE
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How calibrated probabilities compare with what was observed.
+
+    Attributes:
+        mean: Of the probabilities.
+        share: Of positives.
+        intercept: With the slope held at 1; above 0, probabilities are too low.
+        slope: Below 1, they are too extreme.
+        brier: Mean squared error; lower is better.
+    """
+
+    mean: float
+    share: float
+    intercept: Estimate
+    slope: Estimate
+    brier: float
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What `fistula predict` would say of the patients, at the error rate that it was asked with.
+
+    Attributes:
+        patients: How many.
+        abstained: Who would get no answer.
+        right: Of the others, whose answer is the reference standard's.
+        covered: Of all, whose true class is among those said to be possible.
+    """
+
+    patients: int
+    abstained: int
+    right: int
+    covered: int
+
+
+def calibration(rows: pl.DataFrame) -> Calibration | None:
+    """That of columns ``label calibrated patient_key``; None where scores could not be calibrated."""
+    if rows["calibrated"].has_nulls():
+        return None
+    labels, chances, owners = (rows[name].to_numpy() for name in ("label", "calibrated", "patient_key"))
+    line = calibration_line(labels, chances, owners)
+    return Calibration(float(chances.mean()), float(labels.mean()), *line, brier_score(labels, chances))
+
+
+def predictive(rows: pl.DataFrame, prevalence: float | None) -> dict[str, Estimate]:
+    """Predictive values of the decisions at a stated prevalence, by the names of `PREDICTIVE`; empty without one.
+
+    Args:
+        rows: Columns ``label called patient_key``.
+        prevalence: Where decisions will be made; that of the cohort itself says nothing of it.
+    """
+    if prevalence is None:
+        return {}
+    if rows["patient_key"].n_unique() < len(rows):
+        return {name: undefined("logit", "given by patient, where rows are independent") for name in PREDICTIVE}
+    counts = confusion(rows["label"].to_numpy(), rows["called"].to_numpy(), threshold=0.5)
+    return dict(zip(PREDICTIVE, predictive_values(counts, prevalence=prevalence), strict=True))
+
+
+def answers(patients: pl.DataFrame, predictions: pl.DataFrame, classes: list[str]) -> Answers:
+    """Count them.
+
+    Args:
+        patients: ``patient_key possible answer``, as `fistula predict` gives them.
+        predictions: ``patient_key label``; a patient's class is the last that a row has.
+        classes: Their names, in order.
+    """
+    truth = predictions.group_by("patient_key").agg(pl.col("label").max())
+    names = pl.col("label").replace_strict(dict(enumerate(classes)), return_dtype=pl.String)
+    told = patients.join(truth.with_columns(truth=names), on="patient_key")
+    covered = told.select(pl.col("possible").str.split("|").list.contains(pl.col("truth")).sum()).item()
+    right = told.select((pl.col("answer") == pl.col("truth")).sum()).item()
+    return Answers(len(told), int((told["answer"] == "abstain").sum()), int(right), int(covered))
