@@ -108,12 +108,9 @@ def say_outside(outside: list[Outside], together: list[OutsideTogether], ranked:
     """
     level = next(iter(ranked.values()))[0].level
     told = [
-        (one.external.name, one.inside.configuration.name, "macro AUROC", one.level, one.estimates, one.differences)
+        (one.external.name, one.inside.configuration, "macro AUROC", one.level, one.estimates, one.differences)
         for one in together
-    ] or [
-        (one.external.name, one.configuration.name, "AUROC", one.level, one.estimates, one.differences)
-        for one in outside
-    ]
+    ] or [(one.external.name, one.configuration, "AUROC", one.level, one.estimates, one.differences) for one in outside]
     units = {(one.external.name, one.level): one.num[0] for one in outside}
     said = []
     for cohort, configuration, what, of_level, estimates, differences in told:
@@ -121,10 +118,11 @@ def say_outside(outside: list[Outside], together: list[OutsideTogether], ranked:
         area, less = estimates[kind], differences[kind]
         if of_level != level or not area.is_defined:
             continue
+        mark = f" ({configuration.mark})" if configuration.mark else ""
         interval = f"95% CI {area.low:.2f} to {area.high:.2f}" if area.has_interval else f"no CI: {area.reason}"
         text = (
             f"In {units[cohort, level]} {level}s of the external cohort {cohort} the {what} of "
-            f"{configuration} was {area.value:.2f} ({interval})"
+            f"{configuration.name}{mark} was {area.value:.2f} ({interval})"
         )
         if less.has_interval:
             differs = "does not differ significantly from" if less.low <= 0 <= less.high else "is significantly"
