@@ -41,7 +41,9 @@ def aid_of(study: Study) -> tuple[str, dict[str, dict[str, dict[str, Any]]]]:
     for external in read_externals(study):
         if external.runs[0] in best.runs:
             others = outside(study, external, rows, primary="patient", scaling=SCALING)
-            table = external.predictions.drop_nulls("slice_key").group_by("patient_key", "slice_key")
+            slices_of = external.folder / "slices.parquet"  # there where patients were scored
+            alone = pl.read_parquet(slices_of) if slices_of.is_file() else external.predictions
+            table = alone.group_by("patient_key", "slice_key", maintain_order=True)
             mean = table.agg(pl.col("score").mean()).with_columns(row=pl.lit(None), col=pl.lit(None))
             found[external.name] = _aids(cases_of(own, others, external.name)[1], mean, study.cohort.classes)
     return best.name, found
