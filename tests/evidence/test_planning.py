@@ -3,6 +3,7 @@ from math import exp, pi, sqrt
 import numpy as np
 import pytest
 from scipy.special import ndtri
+from scipy.stats import multivariate_normal
 
 from fistula.evidence.design import planning
 from fistula.evidence.design.planning import Scenario, patients_for_difference, patients_for_width
@@ -35,8 +36,19 @@ def test_the_power_of_a_difference_is_about_that_of_the_normal_formula():
     assert 0.1 / error == pytest.approx(ndtri(0.975) + ndtri(0.8), rel=0.12)
 
 
+def exact(first, second, agreement, ratio):
+    """Covariance of two models' empirical AUROCs times the positives, `ratio` negatives for each, both many.
+
+    Two pairs that share a patient are both in order with the probability of a bivariate normal: scores are normal with
+    equal variances, and correlate by `agreement` between the models (1: one model).
+    """
+    quantiles = [ndtri(first), ndtri(second)]
+    together = multivariate_normal.cdf(quantiles, cov=[[1, agreement / 2], [agreement / 2, 1]])
+    return (together - first * second) * (1 + 1 / ratio)
+
+
 def obuchowski(auroc, ratio):
-    """Variance of the AUROC times the number of positives, `ratio` negatives for each: binormal, of equal spread.
+    """Obuchowski's variance of an AUROC times the positives, `ratio` negatives for each.
 
     Obuchowski & McClish (1997), Stat Med 16(13), 1529-1542; Obuchowski (2004), Acad Radiol 11(5), 538-551.
     """
@@ -45,32 +57,35 @@ def obuchowski(auroc, ratio):
 
 
 def shared(first, second, agreement):
-    """Covariance of two such AUROCs of the same patients, as many positive as negative, times the positives."""
+    """Her covariance of two AUROCs of the same patients, as many positive as negative, times the positives."""
     one, two = (sqrt(2) * ndtri(value) for value in (first, second))
     return exp(-(one**2 + two**2) / 4) * (agreement / (2 * pi) + one * two * agreement**2 / (16 * pi))
 
 
-def test_the_formulas_that_judge_are_those_of_proc():
+def test_obuchowskis_formulas_are_those_of_proc():
     # pROC 1.18.0: power.roc.test(auc=0.85, power=0.8), of a test against 0.5; var.theta.obuchowski(0.88, 4); and
     # cov.params.obuchowski(A1=sqrt(2)*qnorm(0.88), A2=sqrt(2)*qnorm(0.78), rn=0.5, ra=0.5, kappa=1, whole areas).
     errors = [sqrt(obuchowski(value, 1)) for value in (0.5, 0.85)]
-    assert ((ndtri(0.975) * errors[0] + ndtri(0.8) * errors[1]) / 0.35) ** 2 == pytest.approx(8.88277, rel=1e-5)
+    assert ((ndtri(0.975) * errors[0] + ndtri(0.8) * errors[1]) / 0.35) ** 2 == pytest.approx(8.88277, rel=1e-4)
     assert obuchowski(0.88, 4) == pytest.approx(0.0609893, rel=1e-3)
     assert shared(0.88, 0.78, 0.5) == pytest.approx(0.03297417, rel=1e-6)
 
 
 @pytest.mark.parametrize(("auroc", "prevalence"), [(0.75, 0.5), (0.85, 0.2), (0.9, 0.7)])
-def test_one_slice_a_patient_needs_what_obuchowski_gives(auroc, prevalence):
-    answer = patients_for_width(Scenario(auroc, prevalence), 0.06)
-    positives = obuchowski(auroc, (1 - prevalence) / prevalence) * (ndtri(0.975) / 0.06) ** 2
-    assert answer.patients == pytest.approx(positives / prevalence, rel=0.12)
+def test_one_slice_a_patient_needs_what_normal_scores_give_and_less_than_obuchowskis_bound(auroc, prevalence):
+    # Her variance is that of an area fitted to ratings in categories: an upper bound for continuous scores.
+    ratio, errors = (1 - prevalence) / prevalence, (ndtri(0.975) / 0.06) ** 2 / prevalence
+    needed = patients_for_width(Scenario(auroc, prevalence), 0.06).patients
+    assert needed == pytest.approx(exact(auroc, auroc, 1, ratio) * errors, rel=0.13)
+    assert needed < obuchowski(auroc, ratio) * errors
 
 
-def test_the_power_of_a_paired_difference_is_that_of_obuchowski():
-    answer = patients_for_difference(Scenario(0.88, 0.5, other=0.78, agreement=0.5))
-    variance = obuchowski(0.88, 1) + obuchowski(0.78, 1) - 2 * shared(0.88, 0.78, 0.5)
-    positives = variance * ((ndtri(0.975) + ndtri(0.8)) / 0.1) ** 2
-    assert answer.patients == pytest.approx(2 * positives, rel=0.12)
+def test_a_paired_difference_needs_what_normal_scores_give_and_less_than_obuchowskis_bound():
+    needed = patients_for_difference(Scenario(0.88, 0.5, other=0.78, agreement=0.5)).patients
+    errors = 2 * ((ndtri(0.975) + ndtri(0.8)) / 0.1) ** 2
+    variance = exact(0.88, 0.88, 1, 1) + exact(0.78, 0.78, 1, 1) - 2 * exact(0.88, 0.78, 0.5, 1)
+    assert needed == pytest.approx(variance * errors, rel=0.12)
+    assert needed < (obuchowski(0.88, 1) + obuchowski(0.78, 1) - 2 * shared(0.88, 0.78, 0.5)) * errors
 
 
 def test_scores_have_the_aurocs_and_correlations_that_are_assumed():
