@@ -19,8 +19,6 @@ from ..conftest import TRAIN
 from ..learning.read_wandb import read_wandb
 
 pytestmark = pytest.mark.slow
-CLASSES = ["none", "low", "high"]
-READ = ("size=64", "spacing_mm=1", "workers.count=1")
 
 
 @pytest.fixture
@@ -125,34 +123,3 @@ def test_places_and_neighbours(outside, made, other):
     assert len(mean_of_runs(folder)) == len(
         read_cohort(other).labelled
     )  # neighbours are looked at, and every labelled slice is scored
-
-
-def test_three_classes(outside, made, other, tmp_path):
-    cohorts = {}
-    for name, phantom in (("own", made / "phantom"), ("other", other.parent / "phantom")):
-        files = sorted(phantom.rglob("*.dcm"))
-        patients = sorted({file.parent for file in files})
-        lines = [f"{file.relative_to(phantom)},{CLASSES[patients.index(file.parent) % 3]}" for file in files]
-        (tmp_path / f"{name}.csv").write_text("\n".join(["path,label", *lines]) + "\n")
-        cohorts[name] = tmp_path / f"cohort-{name}"
-        told = (f"source={phantom}", f"labels={tmp_path / name}.csv", f"classes=[{','.join(CLASSES)}]")
-        run_command("ingest", [*told, f"out={cohorts[name]}", *READ])
-    folder, numbers, page, shown = outside(cohorts["own"], cohorts["other"])
-    for number, name in enumerate(CLASSES):
-        slices = mean_of_runs(folder, f"score_{name}")
-        area = roc_auc_score(slices["label"] == number, slices["score"])
-        assert numbers[f"outside / hospital / {name} / slice / auroc"]["value"] == pytest.approx(area, rel=1e-12)
-        assert f"{name} against the rest" in page
-        assert f"{name}, slice: AUROC {area:.3f}" in shown
-    # Over all classes at once, as the headline inside.
-    truth, scores = slices["label"].to_numpy(), [mean_of_runs(folder, f"score_{name}")["score"] for name in CLASSES]
-    area = roc_auc_score(np.eye(3)[truth], np.array(scores).T, multi_class="ovr", average="macro")
-    place = "outside / hospital / all classes / slice"
-    assert numbers[f"{place} / macro_auroc"]["value"] == pytest.approx(area, rel=1e-12)
-    right = np.array(scores).argmax(axis=0) == truth
-    assert numbers[f"{place} / accuracy"]["value"] == pytest.approx(right.mean())
-    assert f"all classes, slice: macro AUROC {area:.3f}" in shown
-    assert "slices of the external cohort hospital the macro AUROC of" in page
-    patients = pl.read_parquet(folder / "patients.parquet")
-    words = {word for possible in patients["possible"] for word in possible.split("|")}
-    assert words - {""} <= set(CLASSES)

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 from fastapi.testclient import TestClient
+from sklearn.metrics import roc_auc_score
 
 import fistula
 from fistula.errors import ConfigError
@@ -19,19 +20,27 @@ pytestmark = pytest.mark.slow
 CLASSES = ["none", "low", "high"]
 
 
+def cohort_of_three(phantom, folder):
+    """The phantom's patients, dealt out to three classes, as a cohort."""
+    files = sorted(phantom.rglob("*.dcm"))
+    patients = sorted({file.parent for file in files})
+    lines = [f"{file.relative_to(phantom)},{CLASSES[patients.index(file.parent) % 3]}" for file in files]
+    folder.parent.mkdir(exist_ok=True)
+    labels = folder.with_suffix(".csv")
+    labels.write_text("\n".join(["path,label", *lines]) + "\n")
+    source = [f"source={phantom}", f"labels={labels}", f"out={folder}", "classes=[none,low,high]"]
+    run_command("ingest", [*source, "size=64", "spacing_mm=1", "workers.count=1"])
+    return folder
+
+
 @pytest.fixture(scope="module")
 def study_of_three(made, tmp_path_factory):
     """Two folds of a network on the phantom, whose patients were dealt out to three classes."""
     folder = tmp_path_factory.mktemp("three")
-    files = sorted((made / "phantom").rglob("*.dcm"))
-    patients = sorted({file.parent for file in files})
-    lines = [f"{file.relative_to(made / 'phantom')},{CLASSES[patients.index(file.parent) % 3]}" for file in files]
-    (folder / "labels.csv").write_text("\n".join(["path,label", *lines]) + "\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(made / "key"))
-        source = [f"source={made / 'phantom'}", f"labels={folder / 'labels.csv'}", f"out={folder / 'cohort'}"]
-        run_command("ingest", [*source, "classes=[none,low,high]", "size=64", "spacing_mm=1", "workers.count=1"])
-        train = ["-m", f"cohort={folder / 'cohort'}", *TRAIN, "hydra/launcher=in_process"]
+        cohort = cohort_of_three(made / "phantom", folder / "cohort")
+        train = ["-m", f"cohort={cohort}", *TRAIN, "hydra/launcher=in_process"]
         run_command("train", [*train, f"hydra.sweep.dir={folder / 'study'}"])
     return folder / "study"
 
@@ -48,12 +57,38 @@ def test_the_score_of_an_ingested_slice_is_that_of_training(study_of_three, phan
         np.testing.assert_allclose(stored[f"{column}_new"], stored[column], rtol=0, atol=1e-6)
 
 
-def test_three_classes_are_shifted_and_reported(study_of_three, fistula_here, study):
+def test_three_classes_are_shifted_evaluated_outside_and_reported(study_of_three, other, fistula_here, study, tmp_path):
     code, _, err = fistula_here("evaluate", f"run={study_of_three}", "shifts=true")
     assert code == 0, err
+    hospital = cohort_of_three(other.parent / "phantom", tmp_path / "hospital")
+    code, shown, err = fistula_here("evaluate", f"run={study_of_three}", f"cohort={hospital}")
+    assert code == 0, err
+    folder = study_of_three / "external" / "hospital"
+    record = json.loads((folder / "evaluate.json").read_text())
+    numbers, table = record["numbers"], pl.read_parquet(folder / "predictions.parquet")
+    # Each patient by the mean of slices and runs, each class by itself and all of them at once.
+    columns = [f"score_{name}" for name in CLASSES]
+    means = table.group_by("patient_key").agg(pl.col("label").first(), pl.col(columns).mean())
+    truth, scores = np.eye(3)[means["label"]], means.select(columns).to_numpy()
+    areas = [roc_auc_score(truth[:, number], scores[:, number]) for number in range(3)]
+    for name, area in zip(CLASSES, areas, strict=True):
+        said = numbers[f"outside / hospital / {name} / patient / auroc"]["value"]
+        assert said == pytest.approx(area, rel=1e-12)
+        assert f"{name}, patient: AUROC {area:.3f}" in shown
+    place = "outside / hospital / all classes / patient"
+    assert numbers[f"{place} / macro_auroc"]["value"] == pytest.approx(np.mean(areas), rel=1e-12)
+    right = scores.argmax(axis=1) == truth.argmax(axis=1)
+    assert numbers[f"{place} / accuracy"]["value"] == pytest.approx(right.mean())
+    assert f"all classes, patient: macro AUROC {np.mean(areas):.3f}" in shown
     code, _, err = fistula_here("report", f"study={study_of_three}", "resamples=20", "maps=none")
     assert code == 0, err
-    assert 'id="robustness"' in (study_of_three / "report" / "index.html").read_text()
+    page = (study_of_three / "report" / "index.html").read_text()
+    assert 'id="robustness"' in page
+    assert "16 patients of the external cohort hospital the macro AUROC of" in page
+    reported = json.loads((study_of_three / "report" / "report.json").read_text())["numbers"]
+    inside = reported[next(name for name in reported if name.startswith("all classes") and "macro" in name)]["value"]
+    single = reported[f"{place} / macro_auroc of single networks"]["value"]
+    assert reported[f"{place} / macro_auroc internal minus external"]["value"] == pytest.approx(inside - single)
     assert fistula_here("report", f"study={study_of_three}", "verify=true")[0] == 0
 
 
