@@ -16,7 +16,8 @@ def without_copies(survey: Survey, images: pl.DataFrame, look: Look, policy: str
     """Keep one of several objects with one identity and the same pixels: the one with the smallest hash.
 
     Raises:
-        DataError: If different pictures have one SOPInstanceUID, unless `policy` is `separate`.
+        DataError: If different pictures have one SOPInstanceUID, or one picture is of two patients, unless `policy` is
+            `separate`.
     """
     images = _with_places(survey, images, pl.col("slice_key") == "", look)
     copies = images.filter(pl.col("slice_key").is_duplicated())
@@ -35,11 +36,26 @@ def without_copies(survey: Survey, images: pl.DataFrame, look: Look, policy: str
         found = f"{len(names)} files under {twisted['instance_key'].n_unique()}: {', '.join(names[:3])}"
         remedy = "Export them again, or take each as an image of its own with same_uid=separate and name it by path"
         raise DataError(f"source={survey.folder}", rule, found=found, remedy=remedy)
+    if policy == "refuse":
+        _refuse_two_patients(survey, copies)
     copies = copies.sort("slice_key", "content", "file", "member")
     dropped = copies.filter(~pl.struct("slice_key", "pixels").is_first_distinct())
     images = images.join(dropped.select(FRAME), on=FRAME, how="anti", maintain_order="left")
     images = _with_places(survey, images, pl.col("slice_key").is_duplicated(), look)
     return images, Counter({"a copy of another file": len(dropped)}) if len(dropped) else Counter()
+
+
+def _refuse_two_patients(survey: Survey, copies: pl.DataFrame) -> None:
+    """An archive exported twice, under two pseudonyms: which copy is dropped would part one person into two."""
+    is_of_two = pl.col("patient_key").n_unique().over("slice_key") > 1
+    twice = copies.filter(is_of_two).unique(["file", "member"], maintain_order=True)
+    if len(twice):
+        names = [survey.name(file, member) for file, member in twice.sort("file").select("file", "member").rows()]
+        found = f"{twice['slice_key'].n_unique()} images under several: {', '.join(names[:4])}"
+        remedy = "Remove one of the exports"
+        raise DataError(
+            f"source={survey.folder}", "copies of an image must have one PatientID", found=found, remedy=remedy
+        )
 
 
 def _with_places(survey: Survey, images: pl.DataFrame, rows: pl.Expr, look: Look) -> pl.DataFrame:

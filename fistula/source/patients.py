@@ -136,6 +136,12 @@ def _filled(images: pl.DataFrame) -> pl.DataFrame:
 
 def _refuse_contradictions(images: pl.DataFrame) -> None:
     told = images.filter(pl.col("is_named")).drop_nulls("said_patient")
+    rule = "the PatientID of the headers and the patient_id of the table must name the same people"
+    ids = images.filter(pl.col("is_named"))["patient_key"].unique().to_list()
+    is_others = (pl.col("said_patient") != pl.col("patient_key")) & pl.col("said_patient").is_in(ids)
+    if len(twisted := told.filter(is_others)):
+        found = f"patient_id that is another one's PatientID on {_lines(twisted['line'])}"
+        raise DataError("labels", rule, found=found, remedy=REMEDY)
     for one, many, words in (
         ("patient_key", "said_patient", "one PatientID stands with several patient_id"),
         ("said_patient", "patient_key", "one patient_id stands with several PatientID"),
@@ -144,7 +150,6 @@ def _refuse_contradictions(images: pl.DataFrame) -> None:
         twisted = groups.filter(pl.col(many) > 1)
         if len(twisted):
             found = f"{words}: {len(twisted)} such, as on {_lines(twisted['line'].to_list()[0])}"
-            rule = "the PatientID of the headers and the patient_id of the table must name the same people"
             raise DataError("labels", rule, found=found, remedy=REMEDY)
 
 

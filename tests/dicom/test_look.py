@@ -187,6 +187,16 @@ def test_the_study_stands_for_a_patient_without_id(write_dicom, tmp_path):
     assert "no PatientID" in first["notes"]
 
 
+@pytest.mark.parametrize(
+    ("word", "is_shared"),
+    [(word, True) for word in ("匿名", "匿名患者", "无名氏", "未知", "テスト", "익명", "99999", "N/A", "...", "x-x-x")]
+    + [(word, False) for word in ("张匿名", "9999-1", "TEST-07")],
+)
+def test_words_that_many_people_share_are_known_in_several_languages(write_dicom, tmp_path, word, is_shared):
+    write_dicom(tmp_path / "a", PatientID=word, PatientBirthDate="", SpecificCharacterSet="ISO_IR 192")
+    assert _facts(tmp_path / "a")["is_default_id"] is is_shared
+
+
 def test_age_comes_from_the_dates_before_the_stated_age(write_dicom, tmp_path):
     write_dicom(tmp_path / "a", PatientAge="099Y")
     write_dicom(tmp_path / "b", PatientBirthDate="", PatientAge="018M")

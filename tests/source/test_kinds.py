@@ -116,6 +116,15 @@ def test_a_table_that_names_examinations_is_refused_however_it_names_images(
     assert "one PatientID stands with several patient_id: 3 such" in error
 
 
+@pytest.mark.parametrize("named", [{0: "P01", 1: "P00"}, {0: "P01"}, {2: "P00"}], ids=["swapped", "one", "the last"])
+def test_a_table_that_calls_a_patient_by_the_id_of_another_is_refused(ingested, write_dicom, tmp_path, named):
+    images = cohort(3, slices=2)
+    lines = [f"{one.uid},{one.patient % 2},{named.get(one.patient, f'P{one.patient:02d}')}" for one in images]
+    error = ingested(write(tmp_path / "in", images, write_dicom), lines, header="sop_instance_uid,label,patient_id")
+    assert "patient_id that is another one's PatientID on lines" in error
+    assert "patient=header" in error
+
+
 # 3. A line of a table that is for several images.
 
 
@@ -198,6 +207,24 @@ def test_series_of_one_slice_are_one_volume_or_said_to_stand_alone(
         assert record["noted"][said] == 8
     else:
         assert record["volumes_noted"] == {"a single slice, beside others of the study": 8}
+
+
+# 5. One SOPInstanceUID more than once.
+
+
+@pytest.mark.parametrize("differs", ["PatientID", "StudyDescription", "PatientComments"])
+def test_an_archive_exported_twice_is_taken_once_unless_its_patients_have_other_ids(
+    ingested, write_dicom, tmp_path, differs
+):
+    images = cohort(3, slices=2)
+    again = [replace(one, attributes=one.attributes | {differs: f"other {one.patient}"}) for one in images]
+    folder = write(tmp_path / "in", images, write_dicom)
+    write(folder / "again", again, write_dicom)
+    found = ingested(folder, lines_of(images))
+    if differs == "PatientID":
+        assert "copies of an image must have one PatientID, found 6 images under several: 00/0000.dcm" in found
+    else:
+        assert (len(found[0].manifest), found[1]["noted"]["copies of another file"]) == (6, 6)
 
 
 # 16. Numbers as people and programs write them.

@@ -14,7 +14,8 @@ from fistula.dicom.parse import number, text
 # What de-identification and scanners put where a PatientID should stand, letters and digits alone.
 DEFAULTS = re.compile(
     r"(0*|0*1|123(4(56?(78?9?)?)?)?|x+|n?/?a|anon\w*|de?identified|default|dummy|na|nil|no(id|name|ne)?|null|patient(id)?"
-    r"|phantom|removed|sample|subject|test|unknown|unbekannt|inconnu|desconocido|xxx+)",
+    r"|phantom|removed|sample|subject|test|unknown|unbekannt|inconnu|desconocido|xxx+|9{5,}"
+    r"|匿名\w*|无名氏?|無名|未知|不明|テスト|患者|익명\w*|테스트|환자)",
     re.IGNORECASE,
 )
 DAYS_A_YEAR = 365.25
