@@ -175,3 +175,11 @@ def test_what_cannot_be_used_is_refused_in_words(tmp_path, write, reason):
         return
     with pytest.raises(Refused, match=reason):
         _read_whole(path)
+
+
+def test_what_the_library_thinks_of_a_header_does_not_reach_the_terminal(tmp_path, capfd):
+    content = bytearray(nibabel.Nifti1Image(VALUES, np.eye(4)).to_bytes())
+    content[80:84] = np.float32(-1).tobytes()  # a spacing
+    (tmp_path / "a.nii").write_bytes(content)
+    assert read_volume_header(Part(tmp_path / "a.nii"), limit=LIMIT).shape == VALUES.shape
+    assert capfd.readouterr() == ("", "")

@@ -26,6 +26,7 @@ def read_picture(content: bytes) -> Picture:
     """
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged EXIF tags and the like
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             opened = Image.open(BytesIO(content), formats=FORMATS)
             if opened.width * opened.height > MAX_PIXELS:
@@ -51,7 +52,8 @@ def picture_shape(part: Part, *, limit: int) -> tuple[int, int]:
         Refused: If it cannot be read.
     """
     try:
-        with open_part(part, limit=limit) as file, Image.open(file, formats=FORMATS) as opened:
+        with warnings.catch_warnings(action="ignore"), open_part(part, limit=limit) as file:
+            opened = Image.open(file, formats=FORMATS)
             width, height = opened.size
             is_turned = opened.getexif().get(ORIENTATION, 1) > SIDEWAYS
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from fistula.dicom.container import Part, open_part
 from fistula.dicom.outcome import NotTaken, Refused
 from fistula.dicom.pixels.planes import Plane
+
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)  # it would comment on headers on the terminal
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd")
 START = 1 << 16  # bytes that hold any header of both kinds but one with a long history
