@@ -23,7 +23,7 @@ from fistula.learning.data.channels import with_constants
 from fistula.predict.runs.ensemble import INGEST
 from fistula.predict.runs.network import call_known
 from fistula.predict.whole import whole_patients
-from fistula.source.choose import Policies, choose
+from fistula.source.choose import Policies, choose, that_matter
 from fistula.source.flow import Flow
 from fistula.source.grid import Grid
 from fistula.source.intensity import FileWindow, FixedWindow, MinMax, Percentile
@@ -165,6 +165,10 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
         if table.is_empty():
             raise DataError(f"source={source}", "no image could be read", found=failed["reason"][0])
         pixels = np.load(folder / "pixels.npy", mmap_mode="r")
+        refused = that_matter(chosen.left_out.filter(pl.col("outcome") == "refused"), reader.keep)
+        if count := len(refused) + sum(map(len, (failed, *unread))):
+            many = "1 image" if count == 1 else f"{count} images"
+            notes.append(f"{many} could not be read, and no score is of them: left_out.csv says which and why")
         yield Slices(
             table=_named(survey, table, plan.look),
             pixels=with_constants(pixels, reader.sequences, count=len(pixels), size=plan.grid.size),

@@ -107,6 +107,13 @@ def refuse_files(survey: Survey, facts: pl.DataFrame, *, key: str, policy: str, 
     raise DataError(f"source={survey.folder}", rule, found=found, remedy=remedy)
 
 
+def that_matter(refused: pl.DataFrame, keep: KeepRules | None) -> pl.DataFrame:
+    """Of files that cannot be read those that the rules would not have left out anyway, as far as headers tell."""
+    if keep is None or refused.is_empty():
+        return refused
+    return refused.filter(~(pl.col("modality").is_not_null() & keep.reasons(refused).is_not_null()))
+
+
 def _readable(
     survey: Survey, *, keep: KeepRules | None, policies: Policies, flow: Flow
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -118,10 +125,7 @@ def _readable(
     files = facts.unique(["file", "member"], maintain_order=True)
     flow.add("found", files, unit="files")
     refused = facts.filter(pl.col("outcome") == "refused")
-    matters = refused
-    if keep is not None and len(refused):
-        # What the rules would have left out anyway stops nobody.
-        matters = refused.filter(~(pl.col("modality").is_not_null() & keep.reasons(refused).is_not_null()))
+    matters = that_matter(refused, keep)
     refuse_files(survey, matters, key="unreadable", policy=policies.unreadable, rule="every image must be readable")
     parts = files.partition_by("outcome", maintain_order=True, as_dict=True)
     of = {name: parts.get((name,), files.clear()) for name in ("image", "skipped", "refused")}

@@ -154,6 +154,9 @@ def test_what_cannot_be_scored_is_listed_with_its_reason(study, one_patient, tmp
     reasons = dict(found.left_out.select("instance_uid", "reason").iter_rows())
     assert reasons["2.25.5"] == "modality CT"
     assert len(found.left_out) == 2
+    # What another rule leaves out is no loss; what could not be read may have been half of a series.
+    unread = [note for note in found.summary["notes"] if "could not be read" in note]
+    assert unread == ["1 image could not be read, and no score is of them: left_out.csv says which and why"]
     assert len(found.slices) == len(list(one_patient.glob("*.dcm")))
 
 
