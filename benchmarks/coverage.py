@@ -263,7 +263,7 @@ def pages(record: dict) -> dict[Path, str]:
     means = [one["mean"] for one in found["intervals"].values()]
     sizes = ", ".join(f"{count} with {patients} patients" for patients, count in found["repetitions"].items())
     if found["again"]["kinds"]:
-        sizes += f"; {found['again']['least']} or more, with new random numbers, of {found['again']['kinds']} kinds"
+        sizes += f"; at least {found['again']['least']}, with new random numbers, of {found['again']['kinds']} kinds"
     readme = (
         f"  `python benchmarks/coverage.py` simulates {found['kinds']} kinds of study: 95% CIs of AUROC, sensitivity,\n"
         f"  specificity, balanced accuracy and paired differences cover the truth in {min(means):.1%} to"

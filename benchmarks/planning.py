@@ -97,14 +97,14 @@ def power(random, scenario, patients, repetitions, margin=None):
     return hits / repetitions
 
 
-def adjusted_power(random, scenario, patients, configurations, repetitions):
+def adjusted_power(random, scenario, patients, worse, configurations, repetitions):
     """Shares of studies that find the last of several configurations worse than the first: alone, and by Holm.
 
     The first is compared with the last alone, at the level of Holm's first step; then all pairs are tested, of which
     those without the last have equal AUROCs.
     """
     pairs = list(combinations(range(configurations), 2))
-    chief, areas = pairs.index((0, configurations - 1)), [scenario.auroc] * (configurations - 1) + [scenario.other]
+    chief, areas = pairs.index((0, configurations - 1)), [scenario.auroc] * (configurations - 1) + [worse]
     alone = stepped = 0
     for _ in range(repetitions):
         labels, scores, codes = study(random, scenario, patients, areas)
@@ -180,20 +180,19 @@ def print_holm(random, number):
         fold = np.arange(patients) % folds
         sizes = [(int((fold[:positives] == k).sum()), int((fold[positives:] == k).sum())) for k in range(folds)]
         difference = detectable_difference(0.85, sizes, alpha=0.05 / pairs)
-        scenario = Scenario(0.85, positives / patients, other=0.85 - difference, folds=folds)
-        print_powers(random, name, scenario, patients, configurations, number)
+        scenario = Scenario(0.85, positives / patients, folds=folds)
+        print_powers(random, name, scenario, patients, 0.85 - difference, configurations, number)
     for name, scenario in PLANNED.items():
         pairs = CONFIGURATIONS * (CONFIGURATIONS - 1) // 2
         patients = patients_for_difference(scenario, alpha=0.05 / pairs).patients
-        print_powers(
-            random, f"planned, {name}, {CONFIGURATIONS} configurations", scenario, patients, CONFIGURATIONS, number
-        )
+        name = f"planned, {name}, {CONFIGURATIONS} configurations"
+        print_powers(random, name, scenario, patients, scenario.other, CONFIGURATIONS, number)
 
 
-def print_powers(random, name, scenario, patients, configurations, number):
+def print_powers(random, name, scenario, patients, worse, configurations, number):
     """A line of it."""
-    alone, stepped = adjusted_power(random, scenario, patients, configurations, number)
-    print(f"| {name} | {patients} | {scenario.auroc - scenario.other:.3f} | {alone:.1%} | {stepped:.1%} |", flush=True)
+    alone, stepped = adjusted_power(random, scenario, patients, worse, configurations, number)
+    print(f"| {name} | {patients} | {scenario.auroc - worse:.3f} | {alone:.1%} | {stepped:.1%} |", flush=True)
 
 
 def print_plans(random, number):
