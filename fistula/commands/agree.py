@@ -41,7 +41,7 @@ def run(cfg: DictConfig) -> None:
         (folder / "consensus.csv").write_text(as_csv(decided, columns), encoding="utf-8")
     _print(rows)
     print("consensus:", ", ".join(f"{rule}: {count}" for rule, count in rules.most_common()))
-    print(f"look at {out / 'index.html'}")
+    print(f"open in a browser: {out / 'index.html'}")
     table = as_typed(f"asked={out / 'disagreements.csv'}")
     if rules["undecided"] and readers.level == "slice":
         print(f"next: fistula label source=DIR {table} out=adjudication")

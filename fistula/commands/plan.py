@@ -41,7 +41,7 @@ def run(cfg: DictConfig) -> None:
     print(paragraph(scenario, answer, settings))
     if out is not None:
         print()
-        print(f"look at {write_plan(out, scenario, answer, settings)}")
+        print(f"open in a browser: {write_plan(out, scenario, answer, settings)}")
 
 
 def _with_pilot(cfg: DictConfig, study: Study) -> DictConfig:
@@ -76,7 +76,7 @@ def _plan_readers(cfg: DictConfig, study: Study | None, out: Path | None) -> Non
     print(text)
     if out is not None:
         print()
-        print(f"look at {write_readers_plan(out, text, needed, parts, effect)}")
+        print(f"open in a browser: {write_readers_plan(out, text, needed, parts, effect)}")
 
 
 def read_scenario(cfg: DictConfig) -> Scenario:
