@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help setup study test test-slow test-gpu bench-gpu bench check format lock dashboard
+.PHONY: help setup study test test-slow test-lowest test-gpu bench-gpu bench check format lock dashboard
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -44,7 +44,13 @@ test: $(INSTALLED) ## The tests, under 5 minutes on 2 cores
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(INSTALLED) ## The tests marked slow, two at a time, each of one thread
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+test-lowest: $(INSTALLED) ## The tests on the oldest versions that pyproject.toml allows, in an environment of their own
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(BIN)/uv pip install --python .venv-lowest/bin/python --compile-bytecode --resolution lowest-direct \
+	  --editable '.[cluster,dev,dicom,onnx,optuna,serve,tracking,weights]'
+	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest --numprocesses 2 --dist loadfile
 
 test-gpu: $(INSTALLED) ## The tests that a graphics card decides, slow ones included
 	$(BIN)/pytest -m cuda

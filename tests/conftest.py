@@ -63,6 +63,11 @@ def write_cohort(folder: Path, *, patients=20, slices=3, size=32, seed=0, classe
     return folder
 
 
+def pytest_collection_modifyitems(items):
+    # Their files take longest: one that came last would leave the other workers with nothing to do.
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/sweep/"))
+
+
 def pytest_runtest_setup(item):
     if item.get_closest_marker("cuda"):
         import torch
