@@ -35,7 +35,7 @@ def refuse_other_kinds(cfg: DictConfig) -> None:
     choices = [f"{group}={name}" for group, name in hydra.runtime.choices.items() if not group.startswith("hydra/")]
     loader = GlobalHydra.instance().config_loader()
     default = loader.load_configuration(hydra.job.config_name, choices, RunMode.RUN)
-    for where, rule, found in differences(cfg, default):
+    for where, rule, found in faults(cfg, default):
         raise ConfigError(where, f"must be {rule}", found=found)
 
 
@@ -50,6 +50,17 @@ def refuse_other_options(override: str, options: list[str]) -> None:
     names = value if isinstance(value, list) else [value]
     if not parsed.is_sweep_override() and not all(isinstance(name, str) for name in names):
         raise ConfigError(override, f"is not one of {', '.join(options)}")
+
+
+def faults(cfg: DictConfig, default: DictConfig) -> list[tuple[str, str, Any]]:
+    """The `differences`, those of what refers to another key last: its fault is the other's."""
+
+    def refers(where: str) -> bool:
+        parent, _, key = where.rpartition(".")
+        node: Any = OmegaConf.select(cfg, parent) if parent else cfg
+        return OmegaConf.is_interpolation(node, key)
+
+    return sorted(differences(cfg, default), key=lambda one: refers(one[0]))
 
 
 def differences(value: Any, default: Any, where: str = "") -> Iterator[tuple[str, str, Any]]:

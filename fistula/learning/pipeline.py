@@ -3,6 +3,7 @@
 import copy
 import random
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import albumentations
@@ -20,7 +21,17 @@ class Pipeline(albumentations.Compose):
 
     albumentations seeds every transform with the same number: then their chances and strengths go together, and with
     five transforms of chance one half, half of the images have all of them and half have none.
+
+    Raises:
+        ConfigError: If a transform is none of albumentations'.
     """
+
+    def __init__(self, transforms: Sequence[Any], **settings: Any) -> None:
+        kinds = albumentations.BasicTransform, albumentations.BaseCompose
+        if wrong := {type(one).__name__ for one in transforms if not isinstance(one, kinds)}:
+            rule = "must be transforms of albumentations, each with a _target_ of its own"
+            raise ConfigError("augmentation.transforms", rule, found=", ".join(sorted(wrong)))
+        super().__init__(transforms, **settings)
 
     def set_random_seed(self, seed: int | None) -> None:
         """Begin the stream anew."""

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fistula.errors import ConfigError
 from fistula.evidence.aggregate import RULES
-from fistula.values import differences
+from fistula.values import differences, faults
 
 # Keys that may be of several kinds; what takes them says what it does not take.
 SEVERAL = (
@@ -71,6 +71,12 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "operating_point.false_negative_cost": (1e-6, 1e9),
     "operating_point.prevalence": (1e-6, 0.999999),
 }
+
+# Groups of which one thing is made; an option of the user's own may forget to say of what.
+MADE = (
+    "model", "learning", "pooling", "head", "augmentation", "sampler", "loss", "labelling", "split", "audit", "optimizer",
+    "schedule", "stopping", "trainer", "operating_point",
+)  # fmt: skip
 
 # Of Hydra's own part, where the same holds; what Hydra itself declares, it checks.
 ENGINE = "hydra.launcher.engine"
@@ -154,8 +160,15 @@ class Keys:
         """
         if HydraConfig.initialized():
             check_places(HydraConfig.get())
+        for where in (*MADE, *(f"logger.{name}" for name in cfg.logger)):
+            made = OmegaConf.select(cfg, where)
+            if not isinstance(made, DictConfig) or "_target_" not in made:
+                remedy = f"Begin with a copy of an option of {where.partition('.')[0]} in conf/"
+                raise ConfigError(f"{where}._target_", "must name what is to be made", remedy=remedy)
         if GlobalHydra.instance().is_initialized():
-            for where, rule, found in differences(cfg, self._default()):
+            if unused := sorted(map(str, cfg.keys() - self._default().keys() - {"hydra"})):
+                raise ConfigError(", ".join(unused), "is used by nothing", remedy="Leave it out")
+            for where, rule, found in faults(cfg, self._default()):
                 if where not in SEVERAL:
                     raise ConfigError(where, f"must be {rule}", found=found)
         for where, value in _numbers(cfg):

@@ -7,12 +7,14 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from scipy.ndimage import gaussian_filter
+from torchvision.transforms import RandomHorizontalFlip
 
 from fistula.cli import config_folder
 from fistula.errors import ConfigError
 from fistula.learning.data.slices import augmented
 from fistula.learning.expansion import Expanded, with_copies
 from fistula.learning.mr_transforms import BiasField, Ghosting, RicianNoise
+from fistula.learning.pipeline import Pipeline
 
 PIPELINES = sorted(path.stem for path in (config_folder() / "augmentation").glob("*.yaml"))
 RANDOM = [name for name in PIPELINES if name != "none"]
@@ -149,3 +151,9 @@ def test_what_is_drawn_of_one_transform_says_nothing_of_another(name):
     counts = [drawn.count(kind) for kind in kinds]
     assert sum(counts) == 400
     assert min(counts) > 70  # of 100 expected; 3.5 standard errors
+
+
+@pytest.mark.parametrize("transforms", [["albumentations.HorizontalFlip"], [RandomHorizontalFlip()], "word"])
+def test_a_pipeline_takes_transforms_of_albumentations_alone(transforms):
+    with pytest.raises(ConfigError, match=r"augmentation\.transforms: must be transforms of albumentations"):
+        Pipeline(transforms, seed=0)

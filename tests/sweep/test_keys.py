@@ -182,6 +182,12 @@ def test_what_hydra_itself_cannot_take_is_one_line_and_exit_code_2(fistula_here,
     ("override", "message"),
     [
         ("epochs=0", "epochs: must be at least 1 and at most 100000, found 0"),
+        ("epochs=[1,2]", "epochs: must be a whole number, found [1, 2]"),
+        ("+own=3", "own: is used by nothing"),
+        ("~loss._target_", "loss._target_: must name what is to be made"),
+        ("~audit._target_", "audit._target_: must name what is to be made"),
+        ("~stopping._target_", "stopping._target_: must name what is to be made"),
+        ("~logger.csv._target_", "logger.csv._target_: must name what is to be made"),
         ("epochs=ten", "epochs: must be a whole number, found ten"),
         ("seed=-1", "seed: must be at least 0 and at most"),
         ("image_size=big", "image_size: must be a whole number of pixels, or pretrained, found big"),
@@ -225,6 +231,14 @@ def test_what_hydra_itself_cannot_take_is_one_line_and_exit_code_2(fistula_here,
         (
             "augmentation.transforms=[{_target_: albumentations.RandomResizedCrop, height: 48, width: 48}]",
             "augmentation.transforms[0]: cannot be built, found size: field required",
+        ),
+        (
+            "augmentation.transforms=[{_target_: albumentations.Blur, blur_limit: 4}]",
+            "augmentation.transforms[0]: cannot be built, found blur_limit: Non-zero kernel sizes must be odd",
+        ),
+        (
+            "augmentation.transforms=[{_target_: albumentations.HueSaturationValue}]",
+            "augmentation: cannot be built, found HueSaturationValue: hue_shift and sat_shift are not applicable to gray",
         ),
     ],
 )

@@ -12,17 +12,19 @@ from pydantic import ValidationError
 from fistula.errors import ConfigError, FistulaError
 
 PLACE = re.compile(r"full_key: (\S+)")
+OTHERWISE = ".*(are not valid for transform|automatically adjusted)"  # albumentations goes on, with other values
 
 
 def make(node: DictConfig, **given: Any) -> Any:
     """Call what `_target_` of a group names, with the group's keys and what is `given`, as plain lists and dicts.
 
     Raises:
-        FistulaError: Its own; or a ConfigError for whatever else it raises, or where albumentations would only warn of
-            an argument that it does not know.
+        FistulaError: Its own; or a ConfigError for whatever else it raises, or where albumentations would only warn
+            that it takes other arguments than were given.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*are not valid for transform.*")
+        warnings.simplefilter("ignore", UserWarning)  # advice to those who write in Python
+        warnings.filterwarnings("error", message=OTHERWISE)
         root = node._get_root()
         return one_line(node._get_full_key(None), lambda: instantiate(node, _convert_="all", **given), root=root)
 

@@ -1,6 +1,7 @@
 """What a configuration has built, tried once before training: a mistake is found now, not after the first epoch."""
 
 import copy
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from fistula.errors import ConfigError
 from fistula.learning.building.making import one_line
 
 DRAWS = 8
+WITHOUT_EFFECT = ".*(not applicable to grayscale|already gray)"  # what albumentations would only warn of, at each image
 
 
 def try_pipeline(pipeline: Any, size: int) -> None:
@@ -36,7 +38,9 @@ def try_pipeline(pipeline: Any, size: int) -> None:
     for one in (certain, copy.deepcopy(pipeline)):
         one.set_random_seed(0)
         for _ in range(DRAWS if one.transforms else 0):
-            drawn = one_line("augmentation", partial(one, image=image.copy()))["image"]
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", message=WITHOUT_EFFECT)
+                drawn = one_line("augmentation", partial(one, image=image.copy()))["image"]
             if (drawn.dtype, drawn.shape) != (image.dtype, image.shape):
                 rule = f"must keep dtype and shape of an image, uint8 {image.shape}"
                 remedy = "Leave out what crops, pads, or normalises: the network does that itself"
