@@ -58,7 +58,7 @@ def faults(cfg: DictConfig, default: DictConfig) -> list[tuple[str, str, Any]]:
     def refers(where: str) -> bool:
         parent, _, key = where.rpartition(".")
         node: Any = OmegaConf.select(cfg, parent) if parent else cfg
-        return OmegaConf.is_interpolation(node, key)
+        return key in node and OmegaConf.is_interpolation(node, key)
 
     return sorted(differences(cfg, default), key=lambda one: refers(one[0]))
 
