@@ -94,7 +94,8 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
         if "Ambiguous value" in str(error):
             remedy = 'A list needs brackets, "classes=[normal,fistula]"; several values are a sweep, and need -m'
         first, why = (str(e).split("\n")[0].rstrip(".") for e in (error, error.__cause__ or error))
-        return ConfigError(getattr(error, "full_key", None) or "configuration", first if why in first else f"{first} ({why})", remedy=remedy)
+        where = getattr(error, "full_key", None) or "configuration"
+        return ConfigError(where, first if why in first else f"{first} ({why})", remedy=remedy)
     if _is_hydras(error):
         found = f"{type(error).__name__} {error}".strip().split("\n")[0]
         return ConfigError("configuration", "has something under hydra that Hydra cannot take", found=found)

@@ -74,8 +74,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
 
 # Groups of which one thing is made; an option of the user's own may forget to say of what.
 MADE = (
-    "model", "learning", "pooling", "head", "augmentation", "sampler", "loss", "labelling", "split", "audit", "optimizer",
-    "schedule", "stopping", "trainer", "operating_point",
+    "model", "learning", "pooling", "head", "augmentation", "sampler", "loss", "labelling", "split", "audit",
+    "optimizer", "schedule", "stopping", "trainer", "operating_point",
 )  # fmt: skip
 
 # Of Hydra's own part, where the same holds; what Hydra itself declares, it checks.
