@@ -1,13 +1,16 @@
 """Which way of training is the better one? A row of docs/recipe.md: `python benchmarks/recipes.py SET ROW ...`.
 
-    python benchmarks/recipes.py covid-ct default 192 --part val --out data/recipes [--data ../shared/data]
+    python benchmarks/recipes.py covid-ct default geometric --part val --out data/recipes [--data ../shared/data]
 
 A row is a name of `ROWS`, several joined by `+`, or overrides of `fistula train` joined by commas. `--part val` is what
-one may choose by, `--part test` is looked at once, for what was chosen. The folds of a set are fixed, by patient; all
-rows have the same. COVID-CT has its official test set, and what one chooses by are two folds of its other patients,
-which a network meets for the first time when it is scored. The other sets have five folds, all patients tested once;
-what one chooses by are the folds' validation sets. The same command goes on where it stopped; `--write` puts its rows
-into docs/recipe.md. `--mirror` scores each image and its mirror image and takes the mean: test-time augmentation.
+one may choose by, `--part test` is looked at once, for what was chosen. The folds of a set are by patient, and all rows
+have the same: they follow the order of the cohort, and that its pixels, so that rows can be compared at one `--size`
+only, which is the cohort's, whatever the image size of the network. COVID-CT has its official test set, and what one
+chooses by are two folds of its other patients, whom a network meets for the first time when they are scored. The other
+sets have five folds, all patients tested once; what one chooses by are the folds' validation sets.
+
+The same command goes on where it stopped; `--write` puts its rows into docs/recipe.md. `--mirror` scores each image and
+its mirror image and takes the mean: test-time augmentation.
 """
 
 import argparse
@@ -134,16 +137,16 @@ def train(name: str, row: str, options: argparse.Namespace) -> Path:
         out /= options.part
     out.mkdir(parents=True, exist_ok=True)
     told = overrides_of(row)
-    side = [one for one in [*DEFAULT, *told] if one.startswith("image_size=")][-1].partition("=")[2]
-    cohort = out / f"cohort-{side}"
+    cohort = out / f"cohort-{options.size}"
     if not (cohort / "ingest.json").exists():
-        command("ingest", *images.prepare(options.data / name, out, options.part), f"out={cohort}", f"size={side}")
+        made = images.prepare(options.data / name, out, options.part)
+        command("ingest", *made, f"out={cohort}", f"size={options.size}")
     number = min(images.folds, options.folds)
     numbers = ",".join(map(str, range(number)))
     folds = [f"split.folds={images.folds}", f"split.fold={numbers}"]
     if name == "covid-ct" and options.part == "test":
         folds = ["split=predefined"]
-    study, seeds = out / row.replace("/", "_"), ",".join(map(str, range(options.seeds)))
+    study, seeds = out / f"{row.replace('/', '_')}-{options.size}", ",".join(map(str, range(options.seeds)))
     fixed = (f"cohort={cohort}", *DEFAULT, *images.train, *folds, f"seed={seeds}", f"hydra.sweep.dir={study}")
     done = [path for path in study.glob("*/run.json") if json.loads(path.read_text())["state"] == "done"]
     if len(done) < options.seeds * (1 if folds == ["split=predefined"] else number):
@@ -235,6 +238,7 @@ def main() -> None:
     parser.add_argument("set", choices=SETS)
     parser.add_argument("rows", nargs="+")
     parser.add_argument("--part", choices=("val", "test"), default="val")
+    parser.add_argument("--size", type=int, default=256, help="pixels, of the cohort; image_size is the network's")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--folds", type=int, default=5, help="the first so many of the set's")
     parser.add_argument("--out", type=Path, default=Path("data/recipes"))
@@ -258,7 +262,8 @@ def main() -> None:
             found |= {f"{of}, mean of runs": (ensemble(one), ensemble(default)) for of, (one, _) in found.items()}
         for of, (one, other) in found.items():
             told = f"{of} ({one['run'].n_unique()})"
-            lines.append([date.today().isoformat(), commit, options.set, options.part, told, *judge(one, other)])
+            place = f"{options.set}, {options.size} px"
+            lines.append([date.today().isoformat(), commit, place, options.part, told, *judge(one, other)])
             print(" | ".join(lines[-1]), flush=True)
     if options.write:
         put(lines)
