@@ -59,12 +59,15 @@ def test_the_numbers_are_those_of_the_arrays_whatever_the_order_of_lines():
     names = sorted((pair.first, pair.second, pair.figure) for pair in found.modalities)
     assert [name[2] for name in names] == ["auroc", "lroc", "minutes", "sensitivity", "specificity"]
     pair = next(pair for pair in found.modalities if pair.figure == "auroc")
+    assert (pair.first, pair.second) == ("with AI", "alone")
     study = study_readers(labels, ratings)
-    sign = 1 if pair.first == "alone" else -1
+    sign = -1
     for kind in ("random", "fixed"):
         expected = compare_modalities(study, 0, 1, readers=kind, margin=0.05)
         assert pair.tests[kind].estimate.value == pytest.approx(sign * expected.estimate.value, rel=1e-12)
         assert pair.tests[kind].p_value == pytest.approx(expected.p_value, rel=1e-9)
+    assert pair.values[0] > pair.values[1]
+    assert found.means["with AI"].estimate.high == 1  # beyond, as Student's t has it
     versus = next(one for one in found.against if one.second == "alone" and one.figure == "auroc")
     expected = compare_model(labels, scores, ratings[0], margin=0.05)
     assert versus.tests["random"].p_inferior == pytest.approx(expected.p_inferior, rel=1e-9)

@@ -1,7 +1,7 @@
 """Readers of the study's patients: beside its best network, and in one modality beside another."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from math import nan
 
@@ -25,6 +25,7 @@ FIGURES: dict[str, Figure] = {
     "lroc": auroc_figure,
 }
 METHOD = "Obuchowski-Rockette"
+ALONE = "alone"  # the modality that others are held against; without it, the first by name
 
 
 @dataclass(frozen=True)
@@ -115,15 +116,14 @@ def compare_readers(
     Raises:
         ConfigError, DataError: As `refuse_other_scales` and `with_known_places`.
     """
-    is_call = bool(readings["score"].is_in([0.0, 1.0]).all())
-    limit = 1.0 if is_call else cutoff
+    limit = 1.0 if (is_call := bool(readings["score"].is_in([0.0, 1.0]).all())) else cutoff
     if limit is not None and not is_call:
         refuse_other_scales(readings, limit)
     table = readings.join(cases.select("patient_key", "label"), on="patient_key", maintain_order="left")
     table = table.with_columns(
         call=pl.lit(None, pl.Int64) if limit is None else (pl.col("score") >= limit).cast(pl.Int64)
     )
-    names = table["modality"].unique(maintain_order=True).to_list()
+    names = sorted(table["modality"].unique(), key=lambda name: (name != ALONE, name))
     placed = with_known_places(table)
     has_places = bool((placed["label"] == 1).any())
     figures = [
@@ -145,15 +145,15 @@ def compare_readers(
         for level in levels if len(levels) > 1 else []:
             part = Block.of(here.filter(pl.col("experience") == level), [name], cases)
             against.append(_against(part, model, f"{_said(name)}, {level}", "auroc", margin))
-    for first, second in combinations(names, 2):
+    for second, first in combinations(names, 2):
         block = Block.of(table, [first, second], cases)
         timed = [] if block.rows["minutes"].has_nulls() else ["minutes"]
         of = {"lroc": Block.of(placed, [first, second], cases)}
         pairs += [_paired(of.get(figure, block), first, second, figure, margin) for figure in [*figures, *timed]]
     read = cases.filter(pl.col("patient_key").is_in(table["patient_key"].unique().implode()))
-    days = {f"{first} and {second}": days_between(table, first, second) for first, second in combinations(names, 2)}
-    known = {pair: told for pair, told in days.items() if told is not None}
-    return Readers(model, cohort, read, _single(table), against, pairs, means, kappas, left_out, known)
+    both = {f"{one} and {other}": days_between(table, one, other) for one, other in combinations(names, 2)}
+    days = {pair: told for pair, told in both.items() if told is not None}
+    return Readers(model, cohort, read, _single(table), against, pairs, means, kappas, left_out, days)
 
 
 def _against(block: Block, model: str, readers: str, figure: str, margin: float) -> Versus:
@@ -207,10 +207,11 @@ def _versus(
 
 
 def _mean(block: Block) -> ReaderTest:
-    reason = block.why_not
-    if reason:
-        return ReaderTest(undefined(METHOD, reason), nan, nan, nan, nan)
-    return mean_of_readers(study_readers(block.labels, block.ratings("auroc")), 0)
+    if block.why_not:
+        return ReaderTest(undefined(METHOD, block.why_not), nan, nan, nan, nan)
+    found = mean_of_readers(study_readers(block.labels, block.ratings("auroc")), 0)
+    low, high = np.clip((found.estimate.low, found.estimate.high), 0, 1).tolist()  # no AUROC lies beyond
+    return replace(found, estimate=replace(found.estimate, low=low, high=high))
 
 
 def _kappas(block: Block) -> tuple[Estimate, Estimate]:
@@ -234,8 +235,7 @@ def _single(table: pl.DataFrame) -> list[OneReader]:
                 if rows["call"].has_nulls()
                 else wilson(int((calls == label).sum()), len(calls))
             )
-        times = rows["minutes"].drop_nulls()
-        median = times.median()
+        median = rows["minutes"].drop_nulls().median()
         found.append(
             OneReader(
                 str(reader), str(modality), str(rows["experience"][0] or ""), len(rows), int(labels.sum()),
