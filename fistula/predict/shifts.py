@@ -50,8 +50,8 @@ def _resolution(image: NDArray[np.float64], amount: float, random: np.random.Gen
 
 # What each does, and how much at each strength.
 SHIFTS: dict[str, tuple[Change, tuple[float, float, float], str]] = {
-    "bias field": (_bias, (0.2, 0.4, 0.8), "brightness from 1 - a to 1 + a across the slice"),
-    "noise": (_noise, (6.0, 13.0, 26.0), "standard deviation, of 255 grey levels"),
+    "bias field": (_bias, (0.2, 0.4, 0.8), "brightness from 1 \N{MINUS SIGN} a to 1 + a across the slice"),
+    "noise": (_noise, (6.0, 13.0, 26.0), "standard deviation, of 255 gray levels"),
     "blur": (_blur, (1.5, 3.0, 6.0), "standard deviation, pixels of 256"),
     "contrast": (_contrast, (1.25, 1.6, 2.2), "gamma"),
     "rotation": (_rotation, (5.0, 10.0, 20.0), "degrees, to either side"),
