@@ -1,5 +1,6 @@
 """What configurations and the levels of their factors are called on the page."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ NAMES = {
     "given": "labels as given",
     "slice": "slice by slice",
 }
+
+MADE = "._target_"  # of the key that says what a group of settings makes
+TRAINED = "of the training patients"
 
 # What of a patient is known without an image, by the names of the audit's certificate.
 FACTS = {
@@ -74,14 +78,36 @@ def distinct_names(records: Sequence[dict[str, Any]]) -> list[str]:
         records: The `run.json` of one run of each configuration.
     """
     factors = [record["factors"] for record in records]
-    varying = _varying(factors) or list(factors[0])[:1]
+    varying = _varying(factors)
     names = [" · ".join(say_level(key, row.get(key)) for key in varying) for row in factors]
     told = []
     for record, name in zip(records, names, strict=True):
         alike = [other["identity"] for other, same in zip(records, names, strict=True) if same == name]
-        settings = [f"{key} {record['identity'].get(key)}" for key in _varying(alike) if key not in WITHIN]
-        told.append(" · ".join([name, *settings]))
+        keys = [key for key in _varying(alike) if key not in WITHIN]
+        # What is made of a group tells its other keys, unless two that make the same differ in these.
+        made = {key.removesuffix(MADE) for key in keys if key.endswith(MADE)}
+        few = [key for key in keys if key.endswith(MADE) or not any(key.startswith(f"{group}.") for group in made)]
+        few = few if _count(alike, few) == _count(alike, keys) else keys
+        said = filter(None, [name, *(say_setting(key, record["identity"].get(key)) for key in few)])
+        told.append(" · ".join(said) or say_level(*next(iter(record["factors"].items()))))
     return told
+
+
+def say_setting(key: str, value: object) -> str:
+    """A setting that tells configurations apart.
+
+    Example:
+        >>> say_setting("loss._target_", "fistula.learning.losses.CrossEntropy"), say_setting("optimizer.lr", 0.1)
+        ('loss cross entropy', 'optimizer.lr 0.1')
+        >>> say_setting("split.train_fraction", 0.25)
+        '25% of the training patients'
+    """
+    if key.endswith(MADE):
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", str(value).rpartition(".")[2])
+        return f"{key.removesuffix(MADE)} {name.lower()}"
+    if key == "split.train_fraction" and isinstance(value, int | float):
+        return f"{value:.0%} {TRAINED}"
+    return f"{key} {value}"
 
 
 def say_level(factor: str, level: object) -> str:
@@ -89,6 +115,11 @@ def say_level(factor: str, level: object) -> str:
     if factor == "epochs":
         return f"{level} epoch" if level in (1, "1") else f"{level} epochs"
     return NAMES.get(str(level), str(level).replace("_", " "))
+
+
+def _count(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> int:
+    """How many rows differ in these keys."""
+    return len({str([row.get(key) for key in keys]) for row in rows})
 
 
 def _varying(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -18,5 +18,23 @@ def test_settings_tell_apart_what_the_factors_do_not():
     assert distinct_names(records) == ["transfer · optimizer.lr 0.1", "transfer · optimizer.lr 0.2", "end-to-end"]
 
 
+def test_what_a_group_makes_stands_for_its_settings_unless_two_make_the_same():
+    ordinal = record("transfer", **{"loss._target_": "fistula.learning.losses.Ordinal", "loss.label_smoothing": None})
+    plain, smooth = (
+        record(
+            "transfer", **{"loss._target_": "fistula.learning.losses.CrossEntropy", "loss.label_smoothing": smoothing}
+        )
+        for smoothing in (0.0, 0.1)
+    )
+    assert distinct_names([ordinal, plain]) == ["loss ordinal", "loss cross entropy"]
+    assert distinct_names([ordinal, plain, smooth]) == [
+        "loss ordinal · loss.label_smoothing None",
+        "loss cross entropy · loss.label_smoothing 0.0",
+        "loss cross entropy · loss.label_smoothing 0.1",
+    ]
+    curve = [record("transfer", **{"split.train_fraction": fraction}) for fraction in (0.25, 1)]
+    assert distinct_names(curve) == ["25% of the training patients", "100% of the training patients"]
+
+
 def test_a_single_configuration_goes_by_its_network():
     assert distinct_names([record("transfer", seed=0)]) == ["resnet18"]

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from fistula.evidence.estimate import Estimate
 from fistula.report.figures.drawing import SOFT, WIDTH, look, share_axis, style
+from fistula.report.names import TRAINED
 from fistula.report.results import Row
 from fistula.report.sections.comparisons import Comparisons
 from fistula.report.wording import say_signed
@@ -93,7 +94,7 @@ def _patients(row: Row) -> float:
 
 def _common(names: list[str]) -> str:
     """What the names of configurations share."""
-    return " · ".join(part for part in names[0].split(" · ") if not part.startswith(KEY))
+    return " · ".join(part for part in names[0].split(" · ") if not part.endswith(TRAINED))
 
 
 def _between(comparisons: list[Comparisons], many: Row, few: Row) -> Estimate | None:
