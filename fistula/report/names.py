@@ -79,7 +79,7 @@ def distinct_names(records: Sequence[dict[str, Any]]) -> list[str]:
     """
     factors = [record["factors"] for record in records]
     varying = _varying(factors)
-    names = [" · ".join(say_level(key, row.get(key)) for key in varying) for row in factors]
+    names = [" · ".join(say_level(key, row.get(key)) for key in varying if not _is_idle(key, row)) for row in factors]
     told = []
     for record, name in zip(records, names, strict=True):
         alike = [other["identity"] for other, same in zip(records, names, strict=True) if same == name]
@@ -115,6 +115,11 @@ def say_level(factor: str, level: object) -> str:
     if factor == "epochs":
         return f"{level} epoch" if level in (1, "1") else f"{level} epochs"
     return NAMES.get(str(level), str(level).replace("_", " "))
+
+
+def _is_idle(factor: str, row: Mapping[str, Any]) -> bool:
+    """Whether a factor has no effect: a model of covariates alone is fitted at once, to no image."""
+    return row.get("model") == "clinical" and factor in ("epochs", "augmentation")
 
 
 def _count(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> int:

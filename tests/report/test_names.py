@@ -36,5 +36,12 @@ def test_what_a_group_makes_stands_for_its_settings_unless_two_make_the_same():
     assert distinct_names(curve) == ["25% of the training patients", "100% of the training patients"]
 
 
+def test_a_model_without_images_has_no_epochs_in_its_name():
+    clinical = {"model": "clinical", "learning": "logistic regression", "epochs": 50, "covariates": "age"}
+    network = {"model": "resnet18", "learning": "transfer", "epochs": 6, "covariates": "images, age"}
+    names = distinct_names([{"factors": factors, "identity": {}} for factors in (clinical, network)])
+    assert names == ["clinical · logistic regression · age", "resnet18 · transfer · 6 epochs · images, age"]
+
+
 def test_a_single_configuration_goes_by_its_network():
     assert distinct_names([record("transfer", seed=0)]) == ["resnet18"]
