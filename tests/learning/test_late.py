@@ -5,6 +5,7 @@ import torch
 
 from fistula.errors import ConfigError
 from fistula.learning.backbone import create_backbone
+from fistula.learning.building.dry_run import check_pyramid
 from fistula.learning.building.late import add_classifiers, are_there, pooled
 from fistula.learning.pooling import Attention, Maximum, Mean
 
@@ -95,6 +96,11 @@ def test_classifiers_of_the_further_sequences_train_with_that_of_the_first(backb
     assert {"of_sequences.0.weight", "of_sequences.0.bias"} < set(classifier)
     grouped = {id(one) for group in backbone.parameter_groups(0.75) for one in group["params"]}
     assert grouped == {id(one) for one in backbone.parameters()}
+
+
+def test_places_are_not_looked_for_in_several_images(backbone):
+    with pytest.raises(ConfigError, match=r"head=locate: looks at one image, .* Use model\.channels=sequences"):
+        check_pyramid(backbone)
 
 
 def test_a_network_of_several_classifiers_is_refused():

@@ -60,6 +60,9 @@ def check_pyramid(backbone: "Backbone") -> None:
     """
     where, size = f"model.architecture={backbone.network.pretrained_cfg['architecture']}", backbone.input_size
     image = torch.rand((2, backbone.num_slices, size, size), generator=torch.Generator().manual_seed(0)) * 255
+    if backbone.num_late:
+        rule, remedy = "looks at one image, and model.channels=late at several", "Use model.channels=sequences"
+        raise ConfigError("head=locate", rule, remedy=remedy)
     was, rule = backbone.training, "gives no maps of its stages, which head=locate looks at"
     backbone.eval()
     try:
