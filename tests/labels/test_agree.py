@@ -162,6 +162,14 @@ def test_the_tables_of_a_readers_pages_are_one_however_a_spreadsheet_saved_them(
     assert (tmp_path / "pattern" / "consensus.csv").read_text() == (tmp_path / "whole" / "consensus.csv").read_text()
 
 
+@pytest.mark.parametrize("classes", [[0, 1], ["0", "1"], None])
+def test_classes_that_are_numbers_are_named_as_the_tables_have_them(tmp_path, monkeypatch, classes):
+    for letter, number in (("n", "0"), ("f", "1")):
+        monkeypatch.setitem(WORDS, letter, number)
+    paths = [write(tmp_path / "a.csv", "A", FIRST), write(tmp_path / "b.csv", "B", SECOND)]
+    assert read_readers(paths, classes).classes == ["0", "1"]
+
+
 def test_one_reader_is_no_two(tmp_path):
     with pytest.raises(DataError, match="two readers or more, found A"):
         read_readers([write(tmp_path / "a.csv", "A", FIRST)], None)

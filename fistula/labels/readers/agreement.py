@@ -20,6 +20,7 @@ from fistula.evidence.readers.agreement import (
     observed_agreement,
     specific_agreement,
 )
+from fistula.labels.tables.classes import as_names
 from fistula.labels.tables.page_table import Answer, Reading, readings_of
 
 EVERYONE = "all readers"
@@ -85,9 +86,9 @@ def read_readers(paths: Sequence[Path], classes: Sequence[str] | None) -> Reader
         found = ", ".join(one.reader for one in readings) or "none"
         raise DataError("labels", "must hold the answers of two readers or more", found=found)
     words = sorted({answer.label for one in readings for answer in one.first.values()} - {""})
-    if classes is not None and (unknown := sorted(set(words) - set(classes))):
+    names_ = words if classes is None else as_names(classes)
+    if unknown := sorted(set(words) - set(names_)):
         raise ConfigError("classes", "must name every answer of the tables", found=f"not {', '.join(unknown)}")
-    names_ = [str(name) for name in classes] if classes is not None else words
     if len(names_) < 2:
         remedy = "Name all classes in order: classes=[normal,fistula]"
         raise DataError("labels", "must hold answers of two classes", found=", ".join(words) or "none", remedy=remedy)
