@@ -23,7 +23,7 @@ JOINED = "volume assembled from single-slice series"
 MIXED_DEGREES = 10.0  # tilts of one patient's slices that differ by more are noted
 JITTER_MM, FAR = 0.1, 10  # places nearer than this are one where no two others are nearer than so many times this
 STACKED = ("MR", "CT", "PT")  # modalities whose slices hardly stand alone, even if they do not say where they lie
-ALONE = 3  # slices of a study, each alone in its volume, from which they are counted
+ALONE = 3  # slices of a patient, each alone in its volume, from which they are counted
 
 
 class _Place(NamedTuple):
@@ -86,8 +86,8 @@ def volume_notes(facts: pl.DataFrame) -> dict[str, int]:
             counts.update(spacing_notes(volume["position_mm"].to_list()))
     is_of_stack = pl.col("position_mm").is_not_null() | pl.col("modality").is_in(STACKED)
     is_alone = (pl.len().over("series_key", "volume") == 1) & is_of_stack
-    alone = facts.filter(is_alone).group_by("study_key").len()["len"]
-    counts["a single slice, beside others of the study"] = int(alone.filter(alone >= ALONE).sum())
+    alone = facts.filter(is_alone).group_by("patient_key").len()["len"]
+    counts["a single slice, beside others of the patient"] = int(alone.filter(alone >= ALONE).sum())
     return {note: count for note, count in sorted(counts.items()) if count}
 
 

@@ -206,7 +206,7 @@ def test_series_of_one_slice_are_one_volume_or_said_to_stand_alone(
     if said:
         assert record["noted"][said] == 8
     else:
-        assert record["volumes_noted"] == {"a single slice, beside others of the study": 8}
+        assert record["volumes_noted"] == {"a single slice, beside others of the patient": 8}
 
 
 # 5. One SOPInstanceUID more than once.

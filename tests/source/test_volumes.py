@@ -266,7 +266,7 @@ def test_slices_that_say_nothing_of_their_place_and_stand_alone_are_said_unless_
     slices = [(None, {"ImagePositionPatient": None, "Modality": modality}) for _ in range(4)]
     facts = _classic(write_dicom, tmp_path, slices, series=lambda number: f"2.25.20{number}")
     notes = volume_notes(facts)
-    assert notes == ({"a single slice, beside others of the study": said} if said else {})
+    assert notes == ({"a single slice, beside others of the patient": said} if said else {})
 
 
 def test_series_of_several_slices_are_never_joined(write_dicom, tmp_path):
@@ -425,8 +425,12 @@ def test_stacks_of_an_enhanced_object_are_volumes_whatever_they_are_called(write
 
 @pytest.mark.parametrize(
     "cut",
-    [{"SeriesNumber": "number"}, {"FrameOfReferenceUID": "uid"}],
-    ids=["a number each", "a frame of reference each"],
+    [
+        {"SeriesNumber": "number"},
+        {"FrameOfReferenceUID": "uid"},
+        {"FrameOfReferenceUID": "uid", "StudyInstanceUID": "uid"},
+    ],
+    ids=["a number each", "a frame of reference each", "all identifiers each"],
 )
 def test_a_dozen_series_of_one_slice_that_may_be_one_are_said(write_dicom, tmp_path, cut):
     values = {"number": lambda place: 700 + place, "uid": lambda place: f"2.25.77{place}"}
@@ -434,7 +438,7 @@ def test_a_dozen_series_of_one_slice_that_may_be_one_are_said(write_dicom, tmp_p
     slices = [(3.0 * place, alike | {key: values[how](place) for key, how in cut.items()}) for place in range(12)]
     facts = _classic(write_dicom, tmp_path, slices, series=lambda number: f"2.25.20{number}")
     assert facts["series_key"].n_unique() == 12
-    assert volume_notes(facts) == {"a single slice, beside others of the study": 12}
+    assert volume_notes(facts) == {"a single slice, beside others of the patient": 12}
 
 
 def test_a_fan_of_slices_is_cut_in_the_same_way_whatever_its_files_are_called(write_dicom, tmp_path):
