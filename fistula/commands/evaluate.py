@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,7 +144,8 @@ def _unfamiliar(scored: "Scored") -> list[str]:
     marked = scored.patients.filter(scored.patients["marks"] != "")
     if marked.is_empty():
         return []
-    words = sorted({word for text in marked["marks"] for word in text.split("; ")})
+    # How many of a patient's slices is that patient's alone.
+    words = sorted({re.sub(r"^\d+ of \d+ ", "", word) for text in marked["marks"] for word in text.split("; ")})
     shown = "; ".join(words[:5]) + ("; ..." if len(words) > 5 else "")
     return [f"{len(marked)} of {len(scored.patients)} patients look unlike the study's cohort: {shown}"]
 
