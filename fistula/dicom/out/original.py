@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
-from pydicom.charset import python_encoding
+from pydicom.charset import convert_encodings, python_encoding
 from pydicom.dataset import Dataset
 
 from fistula.dicom.container import Part, open_part
@@ -89,6 +89,8 @@ def _copy_names(source: Dataset, found: Dataset) -> None:
     charset = source.get(CHARSET)
     if isinstance(charset, str) and charset not in python_encoding and (spelt := _spelt(charset)) in python_encoding:
         source.SpecificCharacterSet = charset = spelt
+        # Text that is yet to be decoded would else be taken for Latin.
+        source.set_original_encoding(*source.original_encoding, convert_encodings(spelt))
     plain = charset is None or (isinstance(charset, str) and charset in python_encoding and "2022" not in charset)
     if plain:
         if charset:
