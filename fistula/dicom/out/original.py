@@ -90,7 +90,8 @@ def _copy_names(source: Dataset, found: Dataset) -> None:
     if isinstance(charset, str) and charset not in python_encoding and (spelt := _spelt(charset)) in python_encoding:
         source.SpecificCharacterSet = charset = spelt
         # Text that is yet to be decoded would else be taken for Latin.
-        source.set_original_encoding(*source.original_encoding, convert_encodings(spelt))
+        is_implicit, is_little = source.original_encoding
+        source.set_original_encoding(is_implicit, is_little, convert_encodings(spelt))
     plain = charset is None or (isinstance(charset, str) and charset in python_encoding and "2022" not in charset)
     if plain:
         if charset:
