@@ -57,6 +57,13 @@ def test_the_score_of_an_ingested_slice_is_that_of_training(study_of_three, phan
         np.testing.assert_allclose(stored[f"{column}_new"], stored[column], rtol=0, atol=1e-6)
 
 
+def test_three_classes_are_scored_where_nothing_is_drawn(study_of_three, phantom, study, fistula_here, tmp_path):
+    run = sorted(path.parent for path in study_of_three.glob("*/run.json"))[0]
+    code, _, err = fistula_here("predict", f"run={run}", f"source={phantom}", "out=scores", "overlays=none")
+    assert code == 0, err
+    assert set(pl.read_csv(tmp_path / "scores" / "predictions.csv")["decision"]) <= set(CLASSES)
+
+
 def test_three_classes_are_shifted_evaluated_outside_and_reported(study_of_three, other, fistula_here, study, tmp_path):
     code, _, err = fistula_here("evaluate", f"run={study_of_three}", "shifts=true")
     assert code == 0, err

@@ -54,7 +54,7 @@ def coloured(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.
 
 def explained_classes(predictor: Predictor, pixels: NDArray[np.uint8], channels: NDArray[np.int64]) -> NDArray[np.intp]:
     """The class to explain each image for: the positive one of two, the likeliest of more."""
-    if len(predictor.classes) == 2:
+    if len(predictor.classes) == 2 or not len(channels):
         return np.ones(len(channels), np.intp)
     return predictor.probabilities(pixels, channels).mean(axis=0).argmax(axis=1)
 
