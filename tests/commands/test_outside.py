@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from fistula.cli import config_folder, run_command
 from fistula.cohort.manifest import read_cohort
 from fistula.report.external.cohorts import ensemble_rows, external_rows, read_externals
+from fistula.report.readers.aid import aid_of
 from fistula.report.study import read_study
 
 from ..conftest import TRAIN
@@ -96,6 +97,10 @@ def test_patients_with_covariates(outside, made, other):
     assert numbers[f"{place} / answers, right"]["value"] == (told["answer"].to_numpy() == truth).sum()
     covered = [name in possible.split("|") for name, possible in zip(truth, told["possible"], strict=True)]
     assert numbers[f"{place} / answers, covered"]["value"] == sum(covered)
+    # Who reads these patients with the study sees a bar for each slice, though patients alone have scores.
+    _, aids = aid_of(read_study(study))
+    alone = pl.read_parquet(folder / "slices.parquet").group_by("patient_key").agg(pl.col("slice_key").n_unique())
+    assert {key: len(one["slices"]) for key, one in aids["hospital"].items()} == dict(alone.iter_rows())
     # W&B has the table, the difference and the calibration among it.
     (log,) = study.glob("wandb/offline-run-*/*.wandb")
     told = read_wandb(log)
