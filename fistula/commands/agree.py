@@ -43,7 +43,9 @@ def run(cfg: DictConfig) -> None:
     print("consensus:", ", ".join(f"{rule}: {count}" for rule, count in rules.most_common()))
     print(f"open in a browser: {out / 'index.html'}")
     table = as_typed(f"asked={out / 'disagreements.csv'}")
-    if rules["undecided"] and readers.level == "slice":
+    if judge is not None:
+        _say_judge(judge, readers, disputed)
+    if rules["undecided"] and judge is None and readers.level == "slice":
         print(f"next: fistula label source=DIR {table} out=adjudication")
         print("then: fistula agree as before with adjudicated=labels-READER-DATE.csv out=agreed")
     else:
@@ -72,6 +74,14 @@ def _judge(paths: list[Path], readers: Readers) -> Reading:
         rule = "must answer with the readers' classes"
         raise DataError(f"adjudicated={path}", rule, found=", ".join(sorted(unknown)))
     return judges[0]
+
+
+def _say_judge(judge: Reading, readers: Readers, disputed: dict[str, str]) -> None:
+    """What of the adjudicator's answers was not taken, and whether one of the readers judged."""
+    if judge.reader in readers.names:
+        print(f"note: {judge.reader}, who adjudicated, is one of the readers")
+    if others := sum(bool(answer.label) and key not in disputed for key, answer in judge.first.items()):
+        print(f"note: {others} adjudicated answers are not of disagreements, and were not taken")
 
 
 def _disagreements(readers: Readers, disputed: dict[str, str]) -> str:

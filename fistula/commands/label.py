@@ -3,7 +3,9 @@
 import csv
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,8 @@ def run(cfg: DictConfig) -> None:
         raise ConfigError("page_mb", "must be from 1 to 500: browsers open no larger page well", found=cfg.page_mb)
     panel = read_panel(cfg)
     asked = None if cfg.asked is None else read_asked(Path(str(cfg.asked)))
+    if asked is not None:
+        question = replace(question, part=sha256("\n".join(sorted(asked)).encode()).hexdigest()[:12])
     keep = instantiate(cfg.keep, _convert_="all")
     beside = [_keep(name, keep) for name in cfg.beside or []]
     patient = PatientRule(cfg.patient)

@@ -118,6 +118,17 @@ def test_an_adjudicated_consensus_is_what_ingest_takes(agree, tmp_path):
     assert len(labels.rows) == 20
 
 
+def test_an_adjudicator_decides_disagreements_alone(agree, tmp_path):
+    judge = write(tmp_path / "judge.csv", "A", "ffff ffff ffff")
+    code, said, _ = agree(f"adjudicated={judge}")
+    assert code == 0, said
+    rules = {row["slice_key"]: row["rule"] for row in table(tmp_path, "consensus.csv")}
+    assert {key for key, rule in rules.items() if rule.startswith("adjudicated")} == {"s11", "s23"}
+    assert "note: A, who adjudicated, is one of the readers" in said
+    assert "note: 10 adjudicated answers are not of disagreements, and were not taken" in said
+    assert "out=adjudication" not in said
+
+
 def test_what_nobody_decided_is_no_label(agree, tmp_path):
     assert agree()[0] == 0
     labels = read_labels(tmp_path / "found" / "consensus.csv", classes=["normal", "fistula"])

@@ -442,3 +442,35 @@ def test_pages_keep_their_size_and_the_tables_of_several_become_one_cohort(large
     )
     assert code == 0, error
     assert "12 slices of 2 patients (normal: 10, fistula: 2)" in said
+
+
+@pytest.mark.slow
+def test_an_adjudicator_and_a_second_reading_begin_without_the_answers_of_the_first(
+    opened, archive, tmp_path, fistula_here
+):
+    page = opened()
+    press(page, "1 n")
+    rows = exported(page, tmp_path / "first.csv")
+    assert len(rows) == SLICES
+    (tmp_path / "asked.csv").write_text(f"slice_key\n{rows[2]['slice_key']}\n")
+    for out, setting in (("adjudication", f"asked={tmp_path / 'asked.csv'}"), ("again", "seed=1"), ("same", "seed=0")):
+        code, _, error = fistula_here("label", f"source={archive}", f"out={out}", "workers.count=1", setting)
+        assert code == 0, error
+        page.goto((tmp_path / out / "label-1.html").as_uri())
+        kept = "AB 10" in page.text_content("#start .soft")
+        assert kept == (out == "same")
+        assert page.input_value("#name") == ("AB" if kept else "")
+        assert ("asked about" in page.text_content("#start .what")) == (out == "adjudication")
+        page.fill("#name", "AB")
+        page.click("#begin")
+        shown(page)
+        assert page.evaluate("rowsOf(state).length") == (SLICES if kept else 0)
+
+
+@pytest.mark.slow
+def test_an_opening_that_an_answer_takes_away_is_said(opened):
+    page = opened()
+    press(page, "1 ArrowUp")
+    click(page, 20, 30)
+    press(page, "0")
+    assert page.text_content("#toast") == "1 internal opening taken away"

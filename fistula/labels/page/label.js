@@ -117,10 +117,12 @@ const act = {
       if (state.isAnswered(answer) && answer.label !== label) anchor += Math.sign(pane.index - anchor);
     }
     const what = label === 0 && !isScore ? { label, unsure: false, opening: null } : { label, unsure: false };
-    if (!change(target(anchor), what)) return;
-    if (anchor !== null && isOfSlices) say(`${target(anchor).length} slices: ${facts.classes[label]}`);
+    const keys = target(anchor), lost = what.opening === null ? keys.filter(key => state.answer(turn, key).opening).length : 0;
+    if (!change(keys, what)) return;
+    const said = [...(anchor !== null && isOfSlices ? [`${counted(keys.length, "slice")}: ${facts.classes[label]}`] : []), ...(lost ? [`${counted(lost, facts.points[0] || "point")} taken away`] : [])].join("; ");
+    if (said) say(said);
     answered = isOfSlices ? pane.slice.key : null; first = null;
-    if (!isScore || isOfSlices) finish();
+    if (!isScore || isOfSlices) finish(true, said);
   },
   // A score is not the last word on a patient: it may be typed on, slid, and given a place. Enter goes on.
   score(score) { change(target(), { label: score, unsure: false }); },
@@ -130,7 +132,8 @@ const act = {
     if (!isOfSlices) return;
     const keys = viewer.active.series.slices.filter(isOpen).map(slice => slice.key);
     if (!keys.length) return say("every slice of this stack has its answer");
-    if (change(keys, { label: 0 })) { say(`${keys.length} slices: ${facts.classes[0]}`); finish(false); }
+    const said = `${counted(keys.length, "slice")}: ${facts.classes[0]}`;
+    if (change(keys, { label: 0 })) { say(said); finish(false, said); }
   },
   first() { if (isOfSlices) { first = viewer.active.slice.key; say(`first slice of the range: ${viewer.active.index + 1}. Go to the last one and press its class`); } },
   clear() { change(target(at(first)), { ...EMPTY, note: state.answer(turn, target()[0]).note }); first = null; },
@@ -176,7 +179,7 @@ function ended() {
   return `every patient${here} is answered. ` + (facts.served ? "You may close it" : "Export the table now" + (page < of ? `, then open page ${page + 1}` : ""));
 }
 // After an answer: the next slice, the next stack, or the next patient, unless an opening is still to be placed.
-function finish(isStep = true) {
+function finish(isStep = true, said = "") {
   const pane = viewer.active;
   if (!state.isDone(turn)) {
     const isFull = isOfSlices && !pane.series.slices.some(isOpen);
@@ -189,9 +192,11 @@ function finish(isStep = true) {
   }
   const answers = Object.values(turn.record.answers), positive = answers.filter(answer => answer.label > 0);
   if (kinds.length && facts.classes.length === 2 && positive.length && !answers.some(answer => answer.opening)) {
+    const keys = Object.keys(turn.record.answers).filter(key => turn.record.answers[key].label > 0);
+    if (isOfSlices) seek(keys[keys.length >> 1]);
     return say(`all answered. Click the ${facts.points[0]} where you see it, or go on with Enter`);
   }
   if (state.turns.every(one => state.isDone(one))) return say(ended());
-  say("patient complete; Backspace takes the last answer back");
+  say(`${said ? said + "; " : ""}patient complete; Backspace takes the last answer back`);
   act.next();
 }

@@ -83,7 +83,6 @@ async function begin(reader) {
     try { fromCsv(state, await (await fetch("answers?reader=" + encodeURIComponent(reader))).text()); } catch (error) { say(error.message); }
     state.saved = send;
   }
-  try { localStorage.setItem("fistula-label:reader", reader); } catch { state.kept = false; }
   $("#who").textContent = "reader " + reader;
   await go(state.turns.find(one => !state.isDone(one)) || state.turns[0]);
 }
@@ -110,7 +109,7 @@ function askWhenEnded() {
   ended.addEventListener("input", look); $("#name").addEventListener("input", look);
   look();
 }
-const SOFT = facts.served ? "Answers go to labels.csv on this machine as you give them." : "Answers stay in this browser until you export them; the same page and name go on where they stopped.";
+let SOFT = facts.served ? "Answers go to labels.csv on this machine as you give them." : "Answers stay in this browser until you export them; the same page and name go on where they stopped.";
 function start() {
   const words = isOfSlices ? "each slice" : "each patient";
   $("#asks").textContent = facts.question === "score" ? `How suspicious is ${words}?` : `What does ${words} show?`;
@@ -125,7 +124,7 @@ function start() {
   viewer.setTool("scroll");
   const patients = facts.patients.filter(one => one.asked > 0);
   const again = Math.round(facts.repeat * patients.length);
-  $("#start .what").textContent = (facts.page[1] > 1 ? `Page ${facts.page.join(" of ")}, with a table of its own: ` : "") + `${counted(patients.length, "patient")}, ${counted(patients.reduce((sum, one) => sum + one.asked, 0), "slice")}. ` +
+  $("#start .what").textContent = (facts.page[1] > 1 ? `Page ${facts.page.join(" of ")}, with a table of its own: ` : "") + `${counted(patients.length, "patient")}, ${counted(patients.reduce((sum, one) => sum + one.asked, 0), "slice")}${facts.is_part ? " that are asked about, the others of their stacks to compare with" : ""}. ` +
     (again ? `${again} of the patients come${again === 1 ? "s" : ""} twice. ` : "") + planned(patients) + (isDial(facts)
     ? `Say how suspicious ${words} is, from 0 (${facts.classes[0]}) to 100 (${facts.classes[1]}).` : `Say of ${words}: ${either(facts.classes)}.`);
   const point = kinds.length ? [kinds.map((kind, i) => `${i ? "Alt-click" : "Click"} the ${facts.points[i]}`).join("; ") + (isScore ? " where you suspect it." : ".")] : [];
@@ -139,10 +138,11 @@ function start() {
   for (const text of [...steps, "Backspace undoes, ? shows all keys. Export CSV when you are done, or for a copy at any time."]) {
     const item = document.createElement("li"); item.textContent = text; $("#start ol").append(item);
   }
+  // Nobody begins under another's name, or goes on with answers unawares.
+  const kept = State.kept(facts.id);
+  if (kept.length) SOFT = `This browser keeps answers to this question: ${kept.map(([reader, number]) => `${reader} ${number}`).join(", ")}. The same name goes on with them.`;
   $("#start .soft").textContent = SOFT;
-  let known = facts.reader;
-  try { known = known || localStorage.getItem("fistula-label:reader") || ""; } catch { /* a browser that keeps nothing */ }
-  $("#name").value = known; $("#name").readOnly = Boolean(facts.reader);
+  $("#name").value = facts.reader || (kept.length === 1 ? kept[0][0] : ""); $("#name").readOnly = Boolean(facts.reader);
   if (facts.session > 1 && facts.washout > 0) askWhenEnded();
   $("#start form").addEventListener("submit", () => begin($("#name").value.trim()));
   $("#start").addEventListener("cancel", event => event.preventDefault());

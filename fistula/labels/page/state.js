@@ -35,6 +35,18 @@ class State {
     catch { this.kept = false; }
     if (this.saved) this.saved(turn);
   }
+  // Whose answers to this question the browser keeps, and how many.
+  static kept(id) {
+    const start = `fistula-label:${id}:`, found = new Map();
+    try {
+      for (const name of Object.keys(localStorage).filter(name => name.startsWith(start))) {
+        const reader = name.slice(start.length).split(":").slice(0, -2).join(":");
+        const number = Object.keys(JSON.parse(localStorage.getItem(name)).answers).length;
+        if (number) found.set(reader, (found.get(reader) || 0) + number);
+      }
+    } catch { /* a browser that keeps nothing */ }
+    return [...found];
+  }
   isAnswered(answer) { return answer.label !== null || answer.unsure; }
   done(turn) { return Object.values(turn.record.answers).filter(answer => this.isAnswered(answer)).length; }
   wanted(turn) { return this.facts.level === "patient" ? 1 : turn.patient.asked; }

@@ -42,6 +42,7 @@ class Question:
         session: Of a reader study, from 1, whose patients stand in the order of the plan; 0 where nothing is planned.
         sessions: How many the reader study has.
         washout: Weeks between them.
+        part: Of the slices, which alone are asked about, as a fingerprint; empty for all.
     """
 
     classes: list[str]
@@ -54,6 +55,7 @@ class Question:
     session: int = 0
     sessions: int = 1
     washout: float = 0.0
+    part: str = ""
 
     def __post_init__(self) -> None:
         names = self.classes
@@ -74,9 +76,13 @@ class Question:
 
     @property
     def key(self) -> str:
-        """Under which a browser keeps answers: the same question finds them again, whatever page it stands on."""
-        session = [self.session, self.seed] if self.session else []
-        asked = json.dumps([self.classes, self.level, self.question, *session], ensure_ascii=False)
+        """Under which a browser keeps answers: the same question finds them again, whatever page it stands on.
+
+        Adjudication is another question, or the readers' own answers would be decided already; with another seed a
+        reader answers anew.
+        """
+        what = [self.classes, self.level, self.question, self.session, self.seed, self.part]
+        asked = json.dumps(what, ensure_ascii=False)
         return hashlib.sha256(asked.encode()).hexdigest()[:12]
 
 
@@ -199,7 +205,7 @@ def page_text(
         "id": question.key, "classes": question.classes, "level": question.level, "question": question.question,
         "reader": question.reader, "seed": question.seed, "repeat": question.repeat, "points": question.points,
         "top": question.top, "session": question.session, "sessions": question.sessions, "washout": question.washout,
-        "served": served, "page": list(page), "patients": list(patients),
+        "is_part": bool(question.part), "served": served, "page": list(page), "patients": list(patients),
     }  # fmt: skip
     held = "\n".join(
         f'<script type="application/json" id="patient-{i}">{text}</script>' for i, text in enumerate(texts)

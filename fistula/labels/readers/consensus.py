@@ -47,16 +47,16 @@ def consensus(
 ) -> tuple[list[dict[str, object]], Counter[str]]:
     """One answer for each slice (or patient), and how many each rule made.
 
-    An adjudicated answer goes before a majority, which is more than half of all readers. What no rule decides has no
-    label and is marked unsure. Points are the adjudicator's, or the mean of those that readers with this label placed;
-    where these lie too far apart and nobody decided, there is none.
+    An adjudicated answer to a disagreement goes before a majority, which is more than half of all readers. What no rule
+    decides has no label and is marked unsure. Points are the adjudicator's, or the mean of those that readers with this
+    label placed; where these lie too far apart and nobody decided, there is none.
     """
     rows, rules = [], Counter[str]()
     for key, patient in zip(readers.keys, readers.patients, strict=True):
         answers, decided = _answers(readers, key), adjudicated.first.get(key) if adjudicated else None
         label, rule, points = "", "undecided", dict[str, tuple[float, float]]()
         votes = Counter(answer.label for answer in answers if answer.label).most_common(1)
-        if decided is not None and decided.label and adjudicated is not None:
+        if key in disputed and decided is not None and decided.label and adjudicated is not None:
             label, rule = decided.label, f"adjudicated by {adjudicated.reader}"
             points = {name: point for name in POINTS if (point := getattr(decided, name)) is not None}
         elif key not in disputed or disputed[key].startswith("openings"):
