@@ -470,6 +470,8 @@ def test_an_adjudicator_and_a_second_reading_begin_without_the_answers_of_the_fi
 @pytest.mark.slow
 def test_an_opening_that_an_answer_takes_away_is_said(opened):
     page = opened()
+    press(page, "b")
+    assert page.text_content("#toast") == "this patient has one stack only"
     press(page, "1 ArrowUp")
     click(page, 20, 30)
     press(page, "0")

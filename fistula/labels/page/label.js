@@ -162,7 +162,7 @@ const act = {
   back() { const at = state.turns.indexOf(turn); if (at > 0) go(state.turns[at - 1]); },
   help() { $("#help").open ? $("#help").close() : $("#help").showModal(); $("#help").scrollTop = 0; },
   preset() { say(`window: ${viewer.preset()}`); }, invert() { viewer.invert(); }, reset() { viewer.reset(); },
-  beside() { if (patient.series.length < 2) say("this patient has one stack only"); viewer.beside(); },
+  beside() { viewer.beside(); },
   tool(name) { viewer.setTool(name); },
   export() {
     const link = document.createElement("a"), date = today();
