@@ -82,13 +82,13 @@ def distinct_names(records: Sequence[dict[str, Any]]) -> list[str]:
     names = [" · ".join(say_level(key, row.get(key)) for key in varying if not _is_idle(key, row)) for row in factors]
     told = []
     for record, name in zip(records, names, strict=True):
-        alike = [other["identity"] for other, same in zip(records, names, strict=True) if same == name]
+        alike = [_joined(other["identity"]) for other, same in zip(records, names, strict=True) if same == name]
         keys = [key for key in _varying(alike) if key not in WITHIN]
         # What is made of a group tells its other keys, unless two that make the same differ in these.
         made = {key.removesuffix(MADE) for key in keys if key.endswith(MADE)}
         few = [key for key in keys if key.endswith(MADE) or not any(key.startswith(f"{group}.") for group in made)]
         few = few if _count(alike, few) == _count(alike, keys) else keys
-        said = filter(None, [name, *(say_setting(key, record["identity"].get(key)) for key in few)])
+        said = filter(None, [name, *(say_setting(key, _joined(record["identity"]).get(key)) for key in few)])
         told.append(" · ".join(said) or say_level(*next(iter(record["factors"].items()))))
     return told
 
@@ -101,12 +101,16 @@ def say_setting(key: str, value: object) -> str:
         ('loss cross entropy', 'optimizer.lr 0.1')
         >>> say_setting("split.train_fraction", 0.25)
         '25% of the training patients'
+        >>> say_setting("model.sequences", "t1c"), say_setting("model.sequences", None)
+        ('t1c alone', 'all sequences')
     """
     if key.endswith(MADE):
         name = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", str(value).rpartition(".")[2])
         return f"{key.removesuffix(MADE)} {name.lower()}"
     if key == "split.train_fraction" and isinstance(value, int | float):
         return f"{value:.0%} {TRAINED}"
+    if key == "model.sequences":
+        return "all sequences" if value is None else str(value) if ", " in str(value) else f"{value} alone"
     return f"{key} {value}"
 
 
@@ -120,6 +124,18 @@ def say_level(factor: str, level: object) -> str:
 def _is_idle(factor: str, row: Mapping[str, Any]) -> bool:
     """Whether a factor has no effect: a model of covariates alone is fitted at once, to no image."""
     return row.get("model") == "clinical" and factor in ("epochs", "augmentation")
+
+
+def _joined(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with each list as one word: a run's identity has a key for each of its places."""
+    found: dict[str, Any] = {}
+    for key, value in identity.items():
+        whole, _, place = key.rpartition(".")
+        if place.isdigit():
+            found[whole] = f"{found[whole]}, {value}" if whole in found else str(value)
+        else:
+            found[key] = value
+    return found
 
 
 def _count(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> int:

@@ -227,8 +227,22 @@ def test_configurations_that_differ_in_no_factor_are_named_by_their_settings(tmp
     others = {"split": "patient_kfold", "aggregation": "mean", "labelling": "given"}
     changes = {names[1]: {"identity": {"learning": "transfer", "optimizer.lr": 1.0, **others}}}
     study = read_study(write_study(tmp_path / "study", learnings=("transfer",), changes=changes))
-    found = {configuration.name.partition(" · ")[2]: len(configuration.runs) for configuration in study.configurations}
+    found = {configuration.name: len(configuration.runs) for configuration in study.configurations}
     assert found == {"optimizer.lr None": 2, "optimizer.lr 1.0": 1}
+
+
+def test_configurations_of_several_sequences_are_named_by_these(tmp_path):
+    names = [f"resnet18-transfer-patient_kfold-fold{fold}-seed0" for fold in range(3)]
+    others = {"learning": "transfer", "split": "patient_kfold", "aggregation": "mean", "labelling": "given"}
+    given = [
+        {"model.sequences": None},
+        {"model.sequences.0": "t1c"},
+        {"model.sequences.0": "t1c", "model.sequences.1": "t2"},
+    ]
+    changes = {name: {"identity": others | one} for name, one in zip(names, given, strict=True)}
+    study = read_study(write_study(tmp_path / "study", learnings=("transfer",), changes=changes))
+    found = {configuration.name for configuration in study.configurations}
+    assert found == {"all sequences", "t1c alone", "t1c, t2"}
 
 
 def test_a_canary_is_no_result_and_is_set_beside_the_labels_as_given(tmp_path):
