@@ -68,7 +68,9 @@ def _listen(host: str, port: int) -> socket.socket:
         ConfigError: If another program has it, or the host is not one of this machine's names.
     """
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         rule = f"cannot be listened on ({str(error.strerror).partition(' (while')[0]})"
         raise ConfigError(f"host={host} port={port}", rule, remedy="Name another port, such as port=8081") from error
+    # asyncio sends at once where a socket says that it is of TCP; else an answer's last part waits 40 ms for the first.
+    return socket.socket(listener.family, listener.type, socket.IPPROTO_TCP, listener.detach())

@@ -1,3 +1,4 @@
+import asyncio
 import io
 import socket
 import zipfile
@@ -7,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import fistula
+from fistula.commands.serve import _listen
 from fistula.serve.app import create_app
 from fistula.serve.uploads import UploadLimits
 
@@ -161,3 +163,23 @@ def test_a_fault_of_the_service_is_said_without_its_cause(predictor, archive, mo
     answer = client.post("/predict", content=archive)
     assert (answer.status_code, answer.json()) == (500, {"error": "the service failed; its log says why"})
     assert answer.headers["cache-control"] == "no-store"
+
+
+def test_an_answer_is_sent_without_waiting_for_its_first_part_to_be_acknowledged():
+    async def no_delay():
+        found = asyncio.get_running_loop().create_future()
+
+        class Noting(asyncio.Protocol):
+            def connection_made(self, transport):
+                link = transport.get_extra_info("socket")
+                found.set_result(link.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+                transport.close()
+
+        listener = _listen("127.0.0.1", 0)
+        server = await asyncio.get_running_loop().create_server(Noting, sock=listener)
+        with socket.create_connection(listener.getsockname()):
+            result = await found
+        server.close()
+        return result
+
+    assert asyncio.run(no_delay())
