@@ -146,6 +146,14 @@ def pseudonym_key(tmp_path_factory, monkeypatch):
     return path
 
 
+@pytest.fixture(scope="module")
+def key_of_all(tmp_path_factory):
+    """The pseudonym key of each test, for what is made once for all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(tmp_path_factory.getbasetemp() / "pseudonym.key"))
+        yield
+
+
 def write_dicom(path: Path, pixels=None, *, syntax=ExplicitVRLittleEndian, drop=(), **attributes) -> Dataset:
     """Write a valid MR slice with `attributes` put over it and those named in `drop` taken out; returns it."""
     pixels = np.arange(24 * 20, dtype=np.uint16).reshape(24, 20) if pixels is None else pixels

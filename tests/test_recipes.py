@@ -1,9 +1,11 @@
 """The rows of `benchmarks/recipes.py` are settings that there are."""
 
 import runpy
+from itertools import combinations
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -15,9 +17,13 @@ def recipes(monkeypatch):
 
 
 @pytest.mark.slow
-def test_every_row_composes(recipes, compose_train):
-    for row in recipes["ROWS"]:
-        compose_train(*recipes["DEFAULT"], *recipes["overrides_of"](row))
+def test_every_row_composes_to_settings_of_its_own(recipes, compose_train):
+    found = {
+        row: OmegaConf.to_yaml(compose_train(*recipes["DEFAULT"], *recipes["overrides_of"](row)))
+        for row in recipes["ROWS"]
+    }
+    alike = [pair for pair in combinations(found, 2) if found[pair[0]] == found[pair[1]]]
+    assert alike == []
 
 
 def test_rows_are_joined_and_escaped_commas_stay(recipes):

@@ -99,8 +99,16 @@ def _client(address: Address, manners: Manners) -> Any:
     class Adapter(HTTPAdapter):
         """Gives every request the time limit, which requests itself has none of."""
 
-        def send(self, request: Any, **options: Any) -> Any:  # type: ignore[override]
-            return super().send(request, **(options | {"timeout": manners.timeout_s}))
+        def send(
+            self,
+            request: Any,
+            stream: bool = False,
+            timeout: Any = None,
+            verify: Any = True,
+            cert: Any = None,
+            proxies: Any = None,
+        ) -> Any:
+            return super().send(request, stream, manners.timeout_s, verify, cert, proxies)
 
     session = requests.Session()
     session.trust_env = False  # no proxy, no .netrc: what is sent where is said here alone

@@ -171,7 +171,8 @@ def build(
     silence_lightning()
     pytorch_lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     # Deterministic operations would fill what they are about to write; that costs 3 % and helps only to find a bug.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a module in disguise
+    deterministic: Any = torch.utils.deterministic  # a module in disguise, whose flag its types do not know
+    deterministic.fill_uninitialized_memory = False
     backbone = make(cfg.model, num_classes=len(cohort.classes), image_size=cfg.image_size, available=cohort.sequences)
     if cfg.gradient_checkpointing:
         checkpoint_gradients(backbone.network)

@@ -42,8 +42,8 @@ def primary_level(study: Study, said: str) -> str:
     patients = tested.group_by("patient_key").agg(pl.col("label").max())["label"]
     # Of a class that nobody in the test set has, slices say no more than patients do.
     labels = {study.cohort.classes.index(positive) for positive in study.positives} & set(tested["label"])
-    shares = [(patients == label).mean() for label in labels]
-    return "patient" if all(0 < share < 1 for share in shares) else "slice"  # type: ignore[operator]
+    counts = [int((patients == label).sum()) for label in labels]
+    return "patient" if all(0 < count < len(patients) for count in counts) else "slice"
 
 
 def test_rows(study: Study, configuration: Configuration, positive: str, *, level: str, scaling: str) -> pl.DataFrame:

@@ -25,16 +25,8 @@ pytestmark = pytest.mark.slow
 TRAINED = (*TINY_RUN, "model.channels=sequences", "image_size=24", "num_workers=0")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def key_of_all(tmp_path_factory):
-    """The pseudonym key of each test, for what is made once for all of them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(tmp_path_factory.getbasetemp() / "pseudonym.key"))
-        yield
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(key_of_all, tmp_path_factory):
     """A tree, a cohort of which every third patient lacks T2, and a run of it; another of those who have both."""
     folder = tmp_path_factory.mktemp("sequences")
     tree(folder, patients=PATIENTS, lacking=(0, 3, 6, 9), corner=(-21.5, -22, 1), gap=3.1, slices=8, spacing=(1.7, 2.4))

@@ -17,16 +17,8 @@ from tests.two_sequences import OPTIONS, stack, tree
 BOTH = ("t1c", "t2")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def key_of_all(tmp_path_factory):
-    """The pseudonym key of each test, for what is made once for all of them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(tmp_path_factory.getbasetemp() / "pseudonym.key"))
-        yield
-
-
 @pytest.fixture(scope="module")
-def record(tmp_path_factory):
+def record(key_of_all, tmp_path_factory):
     """How a cohort of four patients was read, of whom every one has both sequences."""
     folder = tmp_path_factory.mktemp("known")
     table = tree(folder)

@@ -41,12 +41,14 @@ def where_figure(found: list[Where]) -> Figure:
 
 def _rose(figure: Figure, columns: int, found: Where) -> None:
     """Errors of clock positions, a petal an hour; no error points up, too far clockwise to the right."""
-    axes = figure.add_subplot(1, columns, 3, projection="polar")
+    axes: Any = figure.add_subplot(
+        1, columns, 3, projection="polar"
+    )  # whose types are those of axes that are not polar
     errors = found.slices["hours"].drop_nulls().to_numpy()
     counts, edges = np.histogram((errors + 0.5) % 12, bins=np.arange(13))
     axes.bar((edges[:-1]) * np.pi / 6, counts, width=np.pi / 6, color=COLOURS[0], edgecolor="#ffffff", linewidth=0.7)
-    axes.set_theta_zero_location("N")  # type: ignore[attr-defined]  # of polar axes
-    axes.set_theta_direction(-1)  # type: ignore[attr-defined]
+    axes.set_theta_zero_location("N")
+    axes.set_theta_direction(-1)
     axes.set_xticks(
         np.arange(12) * np.pi / 6,
         [f"{hour:{'+d' if hour else 'd'}}".replace("-", "\N{MINUS SIGN}") for hour in (*range(7), *range(-5, 0))],

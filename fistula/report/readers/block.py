@@ -73,7 +73,7 @@ def refuse_other_scales(table: pl.DataFrame, cutoff: float) -> None:
         ConfigError: If no score reaches it.
         DataError: If a reader's never do, and lie far below another's.
     """
-    highest = float(table["score"].max())  # type: ignore[arg-type]
+    highest = float(table["score"].to_numpy().max())
     if highest < cutoff:
         raise ConfigError("cutoff", f"must be reached by a score; the highest is {highest:g}", found=f"{cutoff:g}")
     tops = table.group_by("reader", "modality", maintain_order=True).agg(pl.col("score").max())
@@ -106,4 +106,4 @@ def days_between(table: pl.DataFrame, first: str, second: str) -> tuple[int, flo
     one, other = (dated.filter(pl.col("modality") == name) for name in (first, second))
     both = one.join(other, on=("patient_key", "reader"))
     apart = (both["day"] - both["day_right"]).dt.total_days().abs()
-    return None if apart.is_empty() else (int(apart.min()), float(apart.median()))  # type: ignore[arg-type]
+    return None if apart.is_empty() else (int(apart.to_numpy().min()), float(np.median(apart.to_numpy())))

@@ -47,7 +47,8 @@ def mistakes(study: Study, row: Row) -> list[Mistake]:
         run = row.configuration.runs[number]
         threshold = study.threshold(run, row.positive, level=row.level)
         for (label,), part in rows.group_by("label", maintain_order=True):
-            worst = part["score"].min() if label else part["score"].max()
+            scores = part["score"].to_numpy()
+            worst = float(scores.min() if label else scores.max())
             keys = part["unit"].to_list() if row.level == "slice" else None
             found.append(
                 Mistake(
@@ -55,7 +56,7 @@ def mistakes(study: Study, row: Row) -> list[Mistake]:
                     int(run.record["fold"]),
                     int(run.record["seed"]),
                     row.positive if label else study.rest(row.positive),
-                    float(worst),  # type: ignore[arg-type]
+                    worst,
                     threshold,
                     _slices(study, run, row, str(patient), bool(label), keys),
                 )
