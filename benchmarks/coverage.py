@@ -30,10 +30,10 @@ MARKS = ("<!-- written by benchmarks/coverage.py -->", "<!-- end -->")
 LISTED = """# Where the intervals cover too little or too much
 
 Written by `python benchmarks/coverage.py`, which simulates kinds of study and counts how often a 95% CI contains the
-true value. The first table is over all kinds; the second names every kind that lies outside 93% to 97% by more than two
-Monte Carlo errors. Below 93% an interval is too narrow, above 97% wider than it need be. `slices`: `equal`, `skewed`
-(a few patients have many), or `single` (one score per patient). `classes`: a patient has slices of `one` class, of
-`both`, or half the slices of a positive patient are positive (`mixed`)."""
+true value. The first table summarizes all kinds; the second lists every kind outside 93% to 97% by more than two Monte
+Carlo errors. Below 93%, an interval is too narrow; above 97%, it is wider than necessary. `slices`: `equal`, `skewed`
+(a few patients have many), or `single` (one score per patient). `classes`: all slices of a patient are of `one` class,
+patients have slices of `both`, or half the slices of a positive patient are positive (`mixed`)."""
 SHARES = {30: 1.0, 103: 0.4, 300: 0.25}  # of the repetitions, by patients: intervals miss where these are few
 
 
@@ -250,10 +250,10 @@ def say_missed(found: dict) -> str:
         return "No kind of study lies outside 93% to 97% by more than two Monte Carlo errors."
     total = found["kinds"] * len(found["intervals"])
     parts = [
-        f"{count} with {patients} patients at a prevalence of {prevalence} ({side})"
+        f"{count} with {patients} patients and a prevalence of {prevalence} ({side})"
         for (side, patients, prevalence), count in sorted(counts.items())
     ]
-    told = f"Outside 93% to 97% by more than two Monte Carlo errors, of {total} (a few by chance)"
+    told = f"Of {total} intervals, these are outside 93% to 97% by more than two Monte Carlo errors (a few by chance)"
     return f"{told}: {', '.join(parts)}; docs/coverage.md names each."
 
 
@@ -266,9 +266,9 @@ def pages(record: dict) -> dict[Path, str]:
         sizes += f"; at least {found['again']['least']}, with new random numbers, of {found['again']['kinds']} kinds"
     readme = (
         f"  `python benchmarks/coverage.py` simulates {found['kinds']} kinds of study: 95% CIs of AUROC, sensitivity,\n"
-        f"  specificity, balanced accuracy and paired differences cover the truth in {min(means):.1%} to"
-        f" {max(means):.1%} on average;\n  those that treat slices as independent in {found['naive']['least']:.0%} at"
-        f" worst (simulated studies of each kind: {sizes}).\n  {say_missed(found)}\n  "
+        f"  specificity, balanced accuracy and paired differences cover the true value in {min(means):.1%} to"
+        f" {max(means):.1%} on average;\n  those that treat slices as independent, in as little as"
+        f" {found['naive']['least']:.0%} (simulated studies of each kind: {sizes}).\n  {say_missed(found)}\n  "
     ).replace("docs/coverage.md names each", "[coverage](docs/coverage.md) names each")
     cells = [
         f"| {name} | {cell['coverage']:.1%} | " + " | ".join(str(cell[field]) for field in Cell.__annotations__) + " |"

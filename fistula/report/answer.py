@@ -27,18 +27,18 @@ UNSTABLE = 0.25  # range of a configuration's thresholds over its runs
 def say_question(study: Study) -> str:
     """One sentence: what is told apart, and which factors vary."""
     classes = study.cohort.classes
-    task = f"tell {classes[1]} from {classes[0]}" if len(classes) == 2 else f"distinguish {listed(classes)}"
+    task = f"distinguish {classes[1]} from {classes[0]}" if len(classes) == 2 else f"distinguish {listed(classes)}"
     varying = [
         factor
         for factor in study.configurations[0].factors
         if len({str(configuration.factors.get(factor)) for configuration in study.configurations}) > 1
     ]
     if varying and set(varying) <= {"split", "labelling"}:
-        return f"How much does a split by image inflate how well a network appears to {task}?"
+        return f"By how much is a network's ability to {task} overestimated under a split by image?"
     if len(study.configurations) == 1:
         leaky = study.configurations[0].mark
         return f"How well can a network {task}{'' if leaky else ' in patients it was not trained on'}?"
-    means = f", which differ in {listed([factor.replace('_', ' ') for factor in varying])}," if varying else ""
+    means = f" (differing in {listed([factor.replace('_', ' ') for factor in varying])})" if varying else ""
     return (
         f"How well can a network {task}, and which of {len(study.configurations)} configurations{means} performs best?"
     )
@@ -125,7 +125,7 @@ def _say_best(best: Row, rest: str, *, among: list[Row]) -> str:
         what = f"the per-{best.level} AUROC{of} was"
     text = f"{head}{what} {area.value:.2f} ({interval}){say_tied(_tied(best, among))}"
     if area.has_interval and area.low <= 0.5 <= area.high:
-        return f"{text}; this does not exclude chance (0.5)."
+        return f"{text}; chance (0.5) is not excluded."
     return f"{text}, worse than chance (0.5)." if area.has_interval and area.high < 0.5 else f"{text}."
 
 
@@ -198,13 +198,13 @@ def _say_worth(study: Study, rows: list[Row], *, is_ranked: bool, tested: bool) 
     if leaky:
         which = "every configuration was" if len(leaky) == len(rows) else listed(leaky)
         which += "" if len(leaky) == len(rows) else " were" if len(leaky) > 1 else " was"
-        parts.append(f"{which} tested under a split that leaks by design, which says nothing about new patients")
+        parts.append(f"{which} tested under a split that leaks by design, which says nothing about performance in new patients")
     if len(_alike(rows)) > 1 and is_ranked:
         parts.append(f"the highest of {len(_alike(rows))} AUROCs is optimistically biased")
     sizes = [row.num[0] for row in _alike(rows)]
     if min(sizes) < max(sizes):
         those = f"{best.level}s ({min(sizes)} to {max(sizes)} of them)"
-        parts.append(f"the configurations were not all tested in the same {those}")
+        parts.append(f"not all configurations were tested in the same {those}")
     total, positives = best.num
     fewest = min(positives, total - positives)
     if 0 < fewest < FEW:

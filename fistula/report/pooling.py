@@ -15,7 +15,7 @@ from fistula.report.study import Configuration, Study
 LEVELS = ("slice", "patient")
 PRIMARY = ("auto", *LEVELS)
 # How scores become probabilities, fitted on each run's validation part alone: what it is called, and the fit.
-SCALINGS = {"platt": ("Platt's scaling", fit_platt), "temperature": ("temperature scaling", fit_temperature)}
+SCALINGS = {"platt": ("Platt scaling", fit_platt), "temperature": ("temperature scaling", fit_temperature)}
 
 
 def primary_level(study: Study, said: str) -> str:

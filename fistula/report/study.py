@@ -163,7 +163,7 @@ def read_study(folder: Path) -> Study:
     if not done:
         states = ", ".join(f"{run.folder.name} ({run.record.get('state')})" for run in runs[:3])
         remedy = (
-            "The command that trains it goes on with it"
+            "Running its training command again resumes it"
             if runs
             else "Train one: fistula train -m cohort=DIR study=NAME"
         )

@@ -18,7 +18,7 @@ def test_a_clear_winner_is_said_to_be_better(tmp_path):
     pair = contents.comparisons[0].pairs[0]
     assert pair.holm["auroc"] < 0.05
     assert contents.question == (
-        "How well can a network tell fistula from normal, and which of 2 configurations, which differ in learning, "
+        "How well can a network distinguish fistula from normal, and which of 2 configurations (differing in learning) "
         "performs best?"
     )
     area = contents.ranked("fistula")[0].estimates["auroc"]
@@ -65,7 +65,7 @@ def test_chance_is_not_excluded_where_nothing_is_learned(tmp_path, monkeypatch):
     monkeypatch.setitem(STRENGTH, "transfer", 0.0)
     contents = compute(read_study(write_study(tmp_path / "study", learnings=("transfer",))), SETTINGS)
     assert contents.answer[0].startswith("In 30 test patients (15 fistula, 15 normal), the per-patient AUROC was ")
-    assert contents.answer[0].endswith("; this does not exclude chance (0.5).")
+    assert contents.answer[0].endswith("; chance (0.5) is not excluded.")
     assert not any("higher" in sentence for sentence in contents.answer)
 
 

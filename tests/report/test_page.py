@@ -75,12 +75,12 @@ def test_identifiers_are_unique_on_the_page(reported):
 
 
 def test_an_unfinished_run_is_listed_with_its_state_and_reason(page):
-    assert "1 of 6 runs has not finished and is left out of every number on this page" in page.text
+    assert "1 of 6 runs has not finished and is excluded from every number on this page" in page.text
     assert "resnet18-end_to_end-patient_kfold-fold2-seed0: failed: the loss is not finite at step 7 <i>" in page.text
 
 
 def test_a_configuration_tested_in_fewer_patients_is_marked(page):
-    assert "the configurations were not all tested in the same patients (20 to 30 of them)" in page.text
+    assert "not all configurations were tested in the same patients (20 to 30 of them)" in page.text
     assert "end-to-end 20 patients " in page.text
     assert "transfer constant prediction (1 of 3 runs) 0." in page.text
 

@@ -218,7 +218,7 @@ def test_a_leaky_split_is_set_beside_the_honest_one_and_never_tested_against_it(
     # Here both splits hold the same scores: a leaky name alone adds nothing.
     assert [found.points for found in contents.inflations] == pytest.approx([0, 0])
     assert len(contents.comparisons[0].uncompared) == 4
-    assert "tested under a split that leaks by design, which says nothing about new patients" in contents.answer[-1]
+    assert "tested under a split that leaks by design, which says nothing about performance in new patients" in contents.answer[-1]
     assert contents.comparisons[0].effects == []
 
 
@@ -251,9 +251,7 @@ def test_a_canary_is_no_result_and_is_set_beside_the_labels_as_given(tmp_path):
         for labels in ("given", "permuted_by_patient"):
             write_study(folder, learnings=("transfer",), split=split, leaky=leaky, labels=labels)
     contents = compute(read_study(folder), SETTINGS)
-    assert contents.question.startswith(
-        "How much does a split by image inflate how well a network appears to tell fistula"
-    )
+    assert contents.question.startswith("By how much is a network's ability to distinguish fistula")
     names = {row.configuration.name: row.configuration.mark for row in contents.rows}
     assert names == {
         "split by image · labels as given": "leaky by design",
@@ -270,7 +268,7 @@ def test_a_canary_is_no_result_and_is_set_beside_the_labels_as_given(tmp_path):
     # The scores of this study know the true labels; against permuted ones they are chance.
     for level in ("slice", "patient"):
         honest = verdicts["split by patient · labels permuted by patient", level]
-        assert honest.verdict == "compatible with 0.5, as it must be"
+        assert honest.verdict == "compatible with 0.5, as expected"
         assert honest.auroc == row_of(contents, honest.name, level).estimates["auroc"]
     assert "the per-patient AUROC of split by patient · labels as given was" in contents.answer[0]
     control = "the negative control split by patient · labels permuted by patient has a per-"
@@ -282,7 +280,7 @@ def test_a_canary_is_no_result_and_is_set_beside_the_labels_as_given(tmp_path):
     ("leaky", "verdict"),
     [
         (True, "under this split the network recognizes patients"),
-        (False, "something leaks, and no result of this split"),
+        (False, "information leaks, and no result of this split"),
     ],
 )
 def test_a_canary_that_sings_is_heard(tmp_path, leaky, verdict):

@@ -270,4 +270,4 @@ def test_the_right_slice_is_not_judged_where_slices_state_no_position(folder):
     blind = study.cohort.manifest.with_columns(position_mm=pl.lit(None, pl.Float64))
     (found,), _ = where(replace(study, cohort=replace(study.cohort, manifest=blind)), resamples=50)
     assert not found.estimates["slice"].is_defined
-    assert found.estimates["slice"].reason == "slices state no position"
+    assert found.estimates["slice"].reason == "slices without a position"

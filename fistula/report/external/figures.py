@@ -18,7 +18,7 @@ def drawn(contents: Contents) -> dict[str, tuple[Figure | None, str]]:
     full = [one for one in contents.outside if is_told(one, contents.primary)]
     return {
         figure_name(contents, one): (_figure(one, prevalence=contents.settings.prevalence), f"{one.external.name}: ROC "
-        "curve, calibration and net benefit, inside and outside")
+        "curve, calibration and net benefit, internal and external")
         for one in full
         if 0 < one.num[1] < one.num[0]
     }  # fmt: skip
@@ -49,7 +49,7 @@ def _roc(axes: Axes, one: Outside) -> None:
     axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
     inside = (one.inside.rows[name].to_numpy() for name in ("label", "score", "run"))
     axes.plot(
-        *mean_roc_curve(*inside), color=COLOURS[0], linewidth=1.3, linestyle="--", label="inside, single networks"
+        *mean_roc_curve(*inside), color=COLOURS[0], linewidth=1.3, linestyle="--", label="internal, single networks"
     )
     labels, called = one.rows["label"].to_numpy(), one.rows["called"].to_numpy()
     axes.plot(*roc_curve(labels, one.rows["score"].to_numpy())[:2], color=COLOURS[1], linewidth=2.2,

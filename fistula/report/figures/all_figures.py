@@ -22,11 +22,11 @@ def draw(contents: Contents, folder: Path) -> dict[str, Markup]:
     study, settings = contents.study, contents.settings
     drawn: dict[str, tuple[Figure | None, str]] = outside_figures.drawn(contents)
     if contents.growths:
-        drawn["growth"] = (growth_figure(contents.growths), "AUROC over the number of training patients")
+        drawn["growth"] = (growth_figure(contents.growths), "AUROC against the number of training patients")
     if contents.where:
-        drawn["where"] = (where_figure(contents.where), "Distances of places, FROC curves, and clock errors")
+        drawn["where"] = (where_figure(contents.where), "Localization distances, FROC curves, and clock errors")
     if contents.robustness:
-        drawn["shifts"] = (shifts_figure(contents.robustness), "AUROC and abstentions over the strength of each shift")
+        drawn["shifts"] = (shifts_figure(contents.robustness), "AUROC and abstentions against the strength of each alteration")
     if contents.readers:
         drawn["readers"] = (readers_figure(contents.readers), "ROC curves of the readers and of the model")
     for number, positive in enumerate(study.positives):

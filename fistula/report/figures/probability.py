@@ -21,7 +21,7 @@ def reliability(row: Row) -> Figure:
         axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
         labels = row.rows["label"].to_numpy()
         for column, colour, mark, label in (
-            ("score", COLOURS[1], "s--", "as the network gave it"),
+            ("score", COLOURS[1], "s--", "uncalibrated"),
             ("calibrated", COLOURS[0], "o-", "calibrated on validation data"),
         ):
             if row.rows[column].has_nulls():

@@ -36,11 +36,11 @@ TITLES = {
     "first": "patients, first slice within {near}",
     "three": "patients, best of three within {near}",
     "three_far": "patients, best of three within {far}",
-    "slice": "patients, right slice ±1",
+    "slice": "patients, correct slice ±1",
     "median": "median distance, {unit}",
     "mean": "mean distance, {unit}",
     "lroc": "area under LROC",
-    "fixed": "mean place of the other patients within {near}",
+    "fixed": "mean location in other patients within {near}",
 }
 
 
@@ -185,7 +185,7 @@ def _by_patient(table: pl.DataFrame, known: pl.DataFrame) -> dict[str, Estimate]
         found[name] = share_within(best, [str(key).partition("/")[2] for key in keys], limit=limit)
     firsts = own.group_by("who", maintain_order=True).first()
     if own["turn"].has_nulls():
-        return found | {"slice": undefined(found["first"].method, "slices state no position")}
+        return found | {"slice": undefined(found["first"].method, "slices without a position")}
     stack = ("run", *STACK)
     near = firsts.join(known.select(*stack, true="turn"), on=stack, how="left")
     near = near.group_by("who", "patient_key", maintain_order=True).agg(

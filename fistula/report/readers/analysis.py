@@ -216,7 +216,7 @@ def _mean(block: Block) -> ReaderTest:
 
 def _kappas(block: Block) -> tuple[Estimate, Estimate]:
     if block.rows["call"].has_nulls() or len(block.readers) < 2 or not len(block.cases):
-        nothing = undefined("kappa", "needs calls of two readers: cutoff=SCORE makes calls of scores")
+        nothing = undefined("kappa", "needs decisions of two readers: cutoff=SCORE dichotomizes scores")
         return nothing, nothing
     calls = block.values("call")[0].T.astype(np.int64)
     patients = np.arange(len(calls))
@@ -231,7 +231,7 @@ def _single(table: pl.DataFrame) -> list[OneReader]:
         for label in (1, 0):
             calls = rows.filter(pl.col("label") == label)["call"]
             rates.append(
-                undefined("Wilson", "no calls: cutoff=SCORE makes them of scores")
+                undefined("Wilson", "no decisions: cutoff=SCORE dichotomizes scores")
                 if rows["call"].has_nulls()
                 else wilson(int((calls == label).sum()), len(calls))
             )

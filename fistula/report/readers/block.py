@@ -80,9 +80,9 @@ def refuse_other_scales(table: pl.DataFrame, cutoff: float) -> None:
     below = tops.filter((pl.col("score") < cutoff) & (APART * pl.col("score") <= highest))
     if len(below):
         reader, _, top = below.row(0)
-        rule = f"must be on one scale where cutoff={cutoff:g} makes calls of them"
+        rule = f"must be on one scale where cutoff={cutoff:g} dichotomizes them"
         found = f"none above {top:g} of {reader}, and {highest:g} of others"
-        raise DataError("readers", rule, found=found, remedy="Bring the scores to one scale, or leave cutoff= out")
+        raise DataError("readers", rule, found=found, remedy="Bring the scores to one scale, or omit cutoff=")
 
 
 def with_known_places(table: pl.DataFrame) -> pl.DataFrame:
@@ -94,9 +94,9 @@ def with_known_places(table: pl.DataFrame) -> pl.DataFrame:
     positive = table.filter(pl.col("label") == 1).group_by("patient_key").agg(known=pl.col("located").is_not_null())
     told = positive.select("patient_key", all=pl.col("known").list.all(), any=pl.col("known").list.any())
     if len(torn := told.filter(pl.col("any") & ~pl.col("all"))):
-        rule = "located must be said for every reading of a positive patient, or for none"
-        found = f"some readings without it of {', '.join(torn['patient_key'].head(3))}"
-        raise DataError("readers", rule, found=found, remedy="Put 0 where a reader named no place, or a wrong one")
+        rule = "located must be given for every reading of a positive patient, or for none"
+        found = f"some readings without it, such as those of {', '.join(torn['patient_key'].head(3))}"
+        raise DataError("readers", rule, found=found, remedy="Enter 0 where a reader gave no location or a wrong one")
     return table.filter(~pl.col("patient_key").is_in(told.filter(~pl.col("all"))["patient_key"].implode()))
 
 

@@ -85,7 +85,7 @@ def _test(shared: pl.DataFrame) -> dict[str, Comparison]:
     )
     tests = {"auroc": clustered_auroc_test(labels, first, second, keys, runs)}
     if shared["call"].has_nulls():
-        nothing = Comparison(undefined("paired rates", "the program gave no calls"), np.nan, np.nan, np.nan)
+        nothing = Comparison(undefined("paired rates", "the program gave no decisions"), np.nan, np.nan, np.nan)
         return tests | {"sensitivity": nothing, "specificity": nothing}
     right, other = (shared[name].to_numpy() == labels for name in ("called", "call"))
     for measure, label in (("sensitivity", 1), ("specificity", 0)):
@@ -97,7 +97,7 @@ def _test(shared: pl.DataFrame) -> dict[str, Comparison]:
 def _judge(own: pl.DataFrame) -> tuple[dict[str, Estimate], dict[str, str]]:
     labels, scores, keys = (own[name].to_numpy() for name in ("label", "score", "patient_key"))
     if own["call"].has_nulls():
-        nothing = undefined("rates", "it gave no calls")
+        nothing = undefined("rates", "it gave no decisions")
         return dict.fromkeys(METRICS, nothing) | {"auroc": clustered_auroc(labels, scores, keys)}, {}
     called = own["call"].to_numpy()
     right = {name: called[labels == label] == label for name, label in (("sensitivity", 1), ("specificity", 0))}

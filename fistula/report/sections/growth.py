@@ -55,7 +55,7 @@ class Growth:
             )
         return (
             f"{step} does not differ significantly ({say_signed(found.value)}, {interval}): whether more patients like "
-            f"these would help is not shown; a gain of more than {found.high:.3f} by such a step is unlikely."
+            f"these would help remains open; a gain of more than {found.high:.3f} by such a step is unlikely."
         )
 
 

@@ -84,10 +84,10 @@ def _judge(row: Row) -> str:
     if not area.has_interval:
         return f"untested: {area.reason}"
     if area.low <= 0.5 <= area.high:
-        return "compatible with 0.5, as it must be"
+        return "compatible with 0.5, as expected"
     if row.configuration.leaky_by_design:
         return "differs from 0.5: under this split the network recognizes patients"
-    return "differs from 0.5: something leaks, and no result of this split can be trusted"
+    return "differs from 0.5: information leaks, and no result of this split can be trusted"
 
 
 def _name(configuration: Configuration) -> str:

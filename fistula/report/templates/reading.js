@@ -105,7 +105,7 @@ function changeView() {
   const without = [...new Set(runs.map(run => run.without_maps).filter(Boolean))].join("; ");
   $("looked").parentElement.parentElement.hidden = runs.every(run => run.without_maps);
   $("explained").textContent = without ? `Where the network looked is not shown (${without}).`
-    : `Where the network looked (${runs[0].maps_made_of}, for the class ${view().positive}) is laid over a slice under the pointer or the focus. ${[...new Set(runs.map(run => run.maps_say))].join(" ")}`;
+    : `Point at or focus a slice to see where the network looked (${runs[0].maps_made_of}, for the class ${view().positive}). ${[...new Set(runs.map(run => run.maps_say))].join(" ")}`;
   rows = runs.flatMap((run, n) => run.slices.map((slice, i) => ({ run: n, at: i, slice, label: run.labels[i], score: run.scores[i],
     weight: run.weights?.[i] ?? null, patient: patients.indexOf(data.slices.patient[slice]), ofPatient: ofPatient(run, slice) })));
   // Where patients were scored, the slices that decided come first, those of patients who were misjudged before others.
@@ -254,12 +254,12 @@ function tell(slice) {
   if (slices.image[slice] !== null) facts.push(["image", slices.image[slice]]);
   if (row) facts.push(["reference standard", row.label ? view().positive : view().rest],
     ["score", row.score.toFixed(4)], ["threshold", (threshold ?? run.threshold).toFixed(4)],
-    ["patient's score", run.patients[slices.patient[slice]].toFixed(4)], ["patients' threshold", run.patient_threshold.toFixed(4)]);
+    ["patient's score", run.patients[slices.patient[slice]].toFixed(4)], ["per-patient threshold", run.patient_threshold.toFixed(4)]);
   if (row && row.weight !== null) facts.push(["weight in the patient's score", `${(100 * row.weight).toFixed(1)}%`]);
   facts.push(["fold", run.fold], ["seed", run.seed]);
   if (slices.site[slice]) facts.push(["site", slices.site[slice]]);
   if (position !== null) facts.push(["position", `${position.toFixed(1)} mm`]);
-  facts.push(["in the list", `${current + 1} of ${listed.length}`]);
+  facts.push(["position in list", `${current + 1} of ${listed.length}`]);
   $("large-facts").replaceChildren(...facts.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
   $("without").textContent = run.without_maps ? `n/a: ${run.without_maps}` : !row || paint(overlay, row) ? "" : `nowhere: no part of the slice raised the score of ${view().positive}`;
   $("marked").parentElement.hidden = !data.slices.marks[slice].length && !run.marks;
@@ -275,7 +275,7 @@ function doubt() {
   if ($("doubt").checked) doubted.set(row.slice, row); else doubted.delete(row.slice);
   saved = !doubted.size;
   $("save").hidden = saved;
-  $("save").textContent = `save ${doubted.size} doubted label${doubted.size > 1 ? "s" : ""}`;
+  $("save").textContent = `save ${doubted.size} flagged label${doubted.size > 1 ? "s" : ""}`;
 }
 function save() {
   const lines = [...doubted.values()].map(row => [data.slices.key[row.slice], data.slices.patient[row.slice], data.slices.image[row.slice] ?? "",
