@@ -163,7 +163,7 @@ def test_the_epoch_that_was_scored_is_the_one_that_is_named(tmp_path, watched, s
 
 def test_a_leaky_run_is_not_asked_about_patients_that_it_was_not_trained_on(tmp_path):
     folder = write_study(tmp_path / "study", learnings=("transfer",), leaky=True)
-    assert compute(read_study(folder), SETTINGS).question == "How well can a network tell fistula from normal?"
+    assert compute(read_study(folder), SETTINGS).question == "How well can a network distinguish fistula from normal?"
 
 
 def test_a_badge_stands_once_and_says_of_how_many_runs(tmp_path):

@@ -266,7 +266,7 @@ def test_doubted_labels_are_saved_as_a_table_of_slices(visit, tmp_path):
         page.locator("#doubt").check()
         page.keyboard.press("Escape")
     with page.expect_download() as download:
-        page.locator("#save", has_text="save 2 doubted labels").click()
+        page.locator("#save", has_text="save 2 flagged labels").click()
     assert download.value.suggested_filename == "doubted_labels.csv"
     download.value.save_as(tmp_path / "doubted_labels.csv")
     table = pl.read_csv(tmp_path / "doubted_labels.csv")

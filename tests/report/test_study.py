@@ -50,7 +50,7 @@ def test_an_unfinished_run_is_kept_apart(study_folder, state):
 def test_a_study_without_a_finished_run_is_refused(study_folder):
     for path in study_folder.glob("resnet18-*"):
         edit(study_folder, path.name, state="failed")
-    with pytest.raises(DataError, match=r"must hold a finished run, found .*fold0-seed0 \(failed\).* goes on"):
+    with pytest.raises(DataError, match=r"must hold a finished run, found .*fold0-seed0 \(failed\).* resumes it"):
         read_study(study_folder)
 
 
