@@ -198,7 +198,7 @@ def _say_worth(study: Study, rows: list[Row], *, is_ranked: bool, tested: bool) 
     if leaky:
         which = "every configuration was" if len(leaky) == len(rows) else listed(leaky)
         which += "" if len(leaky) == len(rows) else " were" if len(leaky) > 1 else " was"
-        parts.append(f"{which} tested under a split that leaks by design, which says nothing about performance in new patients")
+        parts.append(f"{which} tested under a split that leaks by design, not in new patients")
     if len(_alike(rows)) > 1 and is_ranked:
         parts.append(f"the highest of {len(_alike(rows))} AUROCs is optimistically biased")
     sizes = [row.num[0] for row in _alike(rows)]

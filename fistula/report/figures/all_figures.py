@@ -26,7 +26,7 @@ def draw(contents: Contents, folder: Path) -> dict[str, Markup]:
     if contents.where:
         drawn["where"] = (where_figure(contents.where), "Localization distances, FROC curves, and clock errors")
     if contents.robustness:
-        drawn["shifts"] = (shifts_figure(contents.robustness), "AUROC and abstentions against the strength of each alteration")
+        drawn["shifts"] = (shifts_figure(contents.robustness), "AUROC and abstentions against strength of alteration")
     if contents.readers:
         drawn["readers"] = (readers_figure(contents.readers), "ROC curves of the readers and of the model")
     for number, positive in enumerate(study.positives):
