@@ -36,11 +36,11 @@ ALSO = (
 )
 TOP = """# Networks
 
-One small member of each of timm's families, tried by a script: whether it can be made for images of 96 and 224 pixels
-(*any*: most other sizes work as well), or of which; which learning modes train it (`transfer` stands for `end_to_end`
-too, `gradual` for `warm_head`); whether `fistula explain` and the reading room have maps of it; and the strides of the
-maps that its stages give. Other members of a family nearly always behave alike; what cannot work is refused in one
-line before the first run. `python benchmarks/networks.py` writes this page.
+One small member of each timm family, tested by a script (`python benchmarks/networks.py` writes this page). *Sizes*:
+96 and 224 pixels work (*any*; most other sizes do as well), or the sizes that do. *Modes*: the learning modes that
+train it (`transfer` includes `end_to_end`, and `gradual` includes `warm_head`). *Maps*: whether `fistula explain` and
+the reading room can map it. *Strides*: those of the maps of its stages. Other members of a family nearly always
+behave alike; a network that cannot work is refused before the first run.
 
 | family | network | sizes | modes | maps | strides |
 | --- | --- | --- | --- | --- | --- |
