@@ -43,7 +43,7 @@ COMMANDS = {
 # Commands with groups whose values may be of several kinds: what timm, Lightning and albumentations take.
 FREE = ("train", "preview")
 
-USAGE = """fistula {version}: from DICOM and a table of labels to a study that can be defended
+USAGE = """fistula {version}: from DICOM and a table of labels to a defensible study
 
 usage: fistula COMMAND [key=value ...]
 

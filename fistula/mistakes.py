@@ -88,7 +88,7 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
         why = str(error.__cause__ or error).split("\n")[0].rstrip(".")
         return ConfigError(refused["key"], f"cannot be {refused['value']} ({why})", remedy=remedy)
     if isinstance(error, OverrideParseException):
-        remedy = "What holds brackets, colons, quotes or the like needs quotes of its own, as in \"key='VALUE'\""
+        remedy = "A value with brackets, colons, quotes or the like needs its own quotes, as in \"key='VALUE'\""
         return ConfigError(error.override, "cannot be read as key=value", remedy=remedy)
     if isinstance(error, HydraException | OmegaConfBaseException):
         if "Ambiguous value" in str(error):
@@ -98,7 +98,7 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
         return ConfigError(where, first if why in first else f"{first} ({why})", remedy=remedy)
     if _is_hydras(error):
         found = f"{type(error).__name__} {error}".strip().split("\n")[0]
-        return ConfigError("configuration", "has something under hydra that Hydra cannot take", found=found)
+        return ConfigError("configuration", "has a setting under hydra that Hydra cannot use", found=found)
     return None
 
 

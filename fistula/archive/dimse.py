@@ -71,7 +71,7 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
     if missing or (number > len(listed) and len(came) < number - len(listed) + len(wanted)):
         state = f"status {last.Status:#06x}" if last is not None and "Status" in last else "no answer"
         found = f"{len(came)} of {max(len(wanted), number - len(listed) + len(wanted))} images, {state}"
-        remedy = "Try again; an archive may keep what it cannot send in a form that is read here"
+        remedy = "Try again; an archive may hold back images in forms that cannot be read here"
         raise ArchiveError(_name(address), "must send all that it lists", found=found, remedy=remedy)
     return len(came)
 

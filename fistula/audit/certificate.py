@@ -87,9 +87,9 @@ class Certificate:
         first = self.open_leaks[0]
         raise LeakageError(
             where,
-            "no patient, slice or copy of one may stand on two sides of a split",
+            "no patient, slice or copy of one may be in two sets of a split",
             found=f"{len(self.open_leaks)} that do; the first, {first.id}: {first.detail}",
-            remedy="Mend the split, accept findings one by one (audit.accept=FILE), or mark the run (audit=warn)",
+            remedy="Correct the split, accept findings one by one (audit.accept=FILE), or mark the run (audit=warn)",
         )
 
     def to_json(self) -> str:

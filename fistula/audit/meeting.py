@@ -55,11 +55,11 @@ class Meeting:
                 f"cohort={cohort.folder}",
                 "must share no patient, and no copy of a slice, with the study's cohort",
                 found=f"{len(self.patients)} patients who do, by {', '.join(kinds)}; the first: {first}",
-                remedy="shared=exclude leaves them out, and counts them",
+                remedy="shared=exclude excludes and counts them",
             )
         kept = set(cohort.labelled["patient_key"]) - self.patients.keys()
         if not kept:
-            raise DataError(f"cohort={cohort.folder}", "must have a labelled patient who is not of the study's cohort")
+            raise DataError(f"cohort={cohort.folder}", "must have a labeled patient who is not in the study's cohort")
         return sorted(kept)
 
 
@@ -165,7 +165,7 @@ def strangeness(own: dict[str, Any], other: dict[str, Any]) -> list[str]:
     if own["scanners"] and (strange := sorted(set(other["scanners"]) - set(own["scanners"]))):
         number = sum(other["scanners"][name] for name in strange)
         said.append(
-            f"{number} of {other['patients']} patients from scanners that the study has not: {', '.join(strange)}"
+            f"{number} of {other['patients']} patients from scanners that are not in the study: {', '.join(strange)}"
         )
     return said
 

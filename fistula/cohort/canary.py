@@ -45,7 +45,7 @@ def permuted_by_patient(cohort: Cohort, split_table: pl.DataFrame, *, seed: int)
     draws = (_permute(labels, rows, random.permutation(len(rows))) for _ in range(DRAWS))
     usable = [draw for draw in draws if all(len(np.unique(draw[place])) > 1 for place in places)]
     if not usable:
-        rule = "needs a permutation that leaves two classes in every part of the split"
+        rule = "needs a permutation that leaves two classes in every set of the split"
         remedy = "Use fewer folds, or another labelling.seed"
         raise DataError("labelling=permuted_by_patient", rule, found=f"none in {DRAWS} draws", remedy=remedy)
     kept = manifest["row"].to_numpy()

@@ -182,7 +182,7 @@ def read_cohort(folder: Path) -> Cohort:
         raise DataError(folder / "manifest.parquet", f"lacks the columns {', '.join(missing)}", remedy=remedy)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or len(pixels) != len(manifest):
         found = f"{pixels.dtype} {pixels.shape} for {len(manifest)} rows"
-        raise DataError(folder / "pixels.npy", "must be uint8 (N, H, W), one slice a row", found=found, remedy=remedy)
+        raise DataError(folder / "pixels.npy", "must be uint8 (N, H, W), one slice per row", found=found, remedy=remedy)
     if record.get("fingerprint") != manifest_fingerprint(manifest):
         raise DataError(folder, "manifest.parquet is not the one that ingest.json describes", remedy=remedy)
     return Cohort(folder, manifest, pixels, record)

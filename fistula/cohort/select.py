@@ -109,5 +109,5 @@ def _refuse_nameless(images: pl.DataFrame, labels: Labels) -> None:
     if len(nameless):
         first = min(nameless.to_list())
         origin = next((row.origin for row in labels.rows if row.line == first), "")
-        remedy = "A file name does not say which pictures are of one person: patient=folder:1 or a pattern may"
+        remedy = "A file name does not say which images are of one person: patient=folder:1 or a pattern may"
         raise DataError(origin or f"{labels.path}, line {first}", "must have a patient_id", remedy=remedy)

@@ -71,7 +71,7 @@ def _judge(paths: list[Path], readers: Readers) -> Reading:
         found = ", ".join(judge.reader for judge in judges)
         raise DataError(f"adjudicated={path}", "must hold the answers of one reader", found=found)
     if unknown := {answer.label for answer in judges[0].first.values()} - {"", *readers.classes}:
-        rule = "must answer with the readers' classes"
+        rule = "must use the readers' classes"
         raise DataError(f"adjudicated={path}", rule, found=", ".join(sorted(unknown)))
     return judges[0]
 
@@ -81,7 +81,7 @@ def _say_judge(judge: Reading, readers: Readers, disputed: dict[str, str]) -> No
     if judge.reader in readers.names:
         print(f"note: {judge.reader}, who adjudicated, is one of the readers")
     if others := sum(bool(answer.label) and key not in disputed for key, answer in judge.first.items()):
-        print(f"note: {others} adjudicated answers are not of disagreements, and were not taken")
+        print(f"note: {others} adjudicated answers are not for disagreements and were ignored")
 
 
 def _disagreements(readers: Readers, disputed: dict[str, str]) -> str:

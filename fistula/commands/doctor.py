@@ -73,7 +73,7 @@ def run(cfg: DictConfig) -> None:
     if cfg.json is not None:
         refuse_existing(Path(str(cfg.json)), key="json")
         if not Path(str(cfg.json)).parent.is_dir():
-            raise ConfigError("json", "must lie in a folder that is there", found=cfg.json)
+            raise ConfigError("json", "must be in an existing folder", found=cfg.json)
     keep: KeepRules = instantiate(cfg.keep, _convert_="all")
     patient = PatientRule(cfg.patient)
     # What cannot be read has its own table.
@@ -119,7 +119,7 @@ def run(cfg: DictConfig) -> None:
     if why:
         console.print(f"ingest would stop: {why}", style="red", soft_wrap=True, markup=False)
     if options:
-        print("fits what is there:", *options)
+        print("options that fit these data:", *options)
     elif not why:
         if cfg.labels.file is not None and given is None:
             _write_template(Path(str(cfg.labels.file)), survey, slices, look)
@@ -135,11 +135,11 @@ def _next(cfg: DictConfig) -> list[str]:
 
 def _write_template(path: Path, survey: Survey, slices: pl.DataFrame, look: Look) -> None:
     if not path.absolute().parent.is_dir():
-        raise ConfigError("labels", "must lie in a folder that is there", found=path)
+        raise ConfigError("labels", "must be in an existing folder", found=path)
     text = StringIO()
     csv.writer(text, lineterminator="\n").writerows(template_lines(survey, slices, look))
     write_whole(path, text.getvalue())
-    print(f"wrote {path}: fill in the labels; an empty one is none")
+    print(f"wrote {path}: fill in the labels; an empty cell is no label")
 
 
 def _refuse_misspelt(path: Path) -> None:
@@ -148,7 +148,7 @@ def _refuse_misspelt(path: Path) -> None:
     names = {one.stem.lower(): one.name for one in beside.glob("*") if one.suffix.lower() in TABLES}
     if alike := get_close_matches(path.stem.lower(), names, n=1, cutoff=ALIKE):
         remedy = f"Did you mean {path.with_name(names[alike[0]])}? A new table needs a name that differs more"
-        raise ConfigError(f"labels={path}", "is not there", remedy=remedy)
+        raise ConfigError(f"labels={path}", "does not exist", remedy=remedy)
 
 
 def _given(

@@ -129,7 +129,7 @@ def _noted(meeting: dict[str, Any], strange: list[str]) -> list[str]:
     if not meeting["same_key"]:
         notes.append(
             "patients of the study cannot be recognized by name: the cohort was ingested with another pseudonym key; "
-            "copies of slices were looked for all the same"
+            "copies of slices were still searched for"
         )
     if meeting["patients"]:
         notes.append(f"{len(meeting['patients'])} patients shared with the study's cohort were excluded")

@@ -24,5 +24,7 @@ def run(cfg: DictConfig) -> None:
         found = exported.int8
         auroc = f"per-slice AUROC {found['auroc']:.3f} instead of {found['auroc_before']:.3f}"
         size = f"{found['bytes'] / found['bytes_before']:.0%} of the size"
-        print(f"{out / found['file']}: {auroc}, probabilities off by up to {found['largest_difference']:.3f}, {size}")
+        print(
+            f"{out / found['file']}: {auroc}, probabilities differ by up to {found['largest_difference']:.3f}, {size}"
+        )
     print(f"read {out / 'MODEL_CARD.md'}")

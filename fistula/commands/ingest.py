@@ -67,11 +67,11 @@ def run(cfg: DictConfig) -> None:
         console.print(f"noted: {name}: {count}", style="yellow", soft_wrap=True)
     alone = [f"{ALONE.get(fact, fact)} {value:.2f}" for fact, value in record["alone"].items() if value is not None]
     if alone:
-        print(f"per-patient AUROC without any image (0.50 is chance): {', '.join(alone)}")
+        print(f"per-patient AUROC of nonimage information (0.50 is chance): {', '.join(alone)}")
     for sentence in record["early"]:
         console.print(f"caution: {sentence}", style="yellow", soft_wrap=True, markup=False)
     if record["ignored_columns"]:
-        print(f"other_columns=ignore: left out {', '.join(record['ignored_columns'])}")
+        print(f"other_columns=ignore: ignored {', '.join(record['ignored_columns'])}")
     for name, words in record["covariates"].items():
         meaning = ", ".join(f"{word} is {number}" for number, word in enumerate(words)) or "numbers"
         print(f"covariate {name}: {meaning}; of {record['covariates_known'][name]} of {record['patients']} patients")

@@ -54,7 +54,7 @@ def run(cfg: DictConfig) -> None:
     beside = [_keep(name, keep) for name in cfg.beside or []]
     patient = PatientRule(cfg.patient)
     if cfg.patient in ("column", "joined"):
-        raise ConfigError("patient", "must not be what a table says: a label page has none", found=cfg.patient)
+        raise ConfigError("patient", "must not depend on a table: a label page has none", found=cfg.patient)
     # The cohort's slices are to have the same pseudonyms: ingest finds them by these.
     look = Look(read_pseudonyms(create=True), keep.description, cfg.max_object_mb, cfg.seconds_per_file, keep.described)
     workers = Workers(cfg.workers.count, cfg.workers.backend)
@@ -92,14 +92,14 @@ def run(cfg: DictConfig) -> None:
         return
     source, classes = as_typed(f"source={cfg.source}"), as_typed(f"classes=[{','.join(question.classes)}]")
     if asked is not None:
-        print("next: fistula agree with the tables of before and adjudicated=labels-READER-DATE.csv out=agreed")
+        print("next: fistula agree with the same tables and adjudicated=labels-READER-DATE.csv out=agreed")
         return
     # What decided here which images are whose, ingest has to be told as well.
     chosen = [word for word in HydraConfig.get().overrides.task if word.startswith(("keep=", "keep."))]
     chosen += ["labels.level=patient"] if question.level == "patient" else []
     chosen += [f"patient={cfg.patient}"] if cfg.patient != "compared" else []
     is_open = not is_dicom and cfg.patient == "compared"
-    whose = " patient=folder:1 (or a pattern: whose each file is)" if is_open else ""
+    whose = " patient=folder:1 (or a pattern: whose file each is)" if is_open else ""
     given = "labels=labels-READER-DATE.csv" if len(pages) == 1 else as_typed("labels=labels-READER-*.csv")
     print(f"next: fistula ingest {source} {given} {classes}", *map(as_typed, chosen), f"out=data/cohort{whose}")
 
@@ -138,7 +138,7 @@ def _aided(table: pl.DataFrame, folder: Path) -> tuple[pl.DataFrame, dict[str, A
     where = f"the external cohort {cohort}" if cohort else "its test sets"
     print(f"with AI: scores of {name} for {len(found)} patients of {where}")
     if left := len(patients) - len(found):
-        print(f"left out: no score of the study: {left} patients")
+        print(f"excluded: no score of the study: {left} patients")
     return table.filter(pl.col("patient_key").is_in(list(found))), cohorts[cohort]
 
 
@@ -155,7 +155,7 @@ def _keep(name: object, first: KeepRules) -> KeepRules:
         raise ConfigError("beside", "must be names of keep rules", found=name, remedy=remedy) from error
     keep: KeepRules = instantiate(cfg.keep, _convert_="all")
     if keep.description not in ("", first.description):
-        raise ConfigError("beside", "may not ask for a description other than keep does", found=name)
+        raise ConfigError("beside", "must not require a description other than that of keep", found=name)
     return keep
 
 
@@ -189,7 +189,7 @@ def _of_patients(table: pl.DataFrame, asked: set[str], path: object) -> pl.DataF
 def _say(flow: Flow, reasons: Counter[str]) -> None:
     left_out = sum((Counter(step["excluded"]) for step in flow.steps), Counter[str]()) + reasons
     for reason, count in left_out.most_common():
-        print(f"left out: {reason}: {count}")
+        print(f"excluded: {reason}: {count}")
 
 
 def _say_large(spool: Spool, page_mb: float) -> None:

@@ -96,15 +96,15 @@ def read_scenario(cfg: DictConfig) -> Scenario:
     if cfg.goal == "interval":
         return _scenario(cfg, None)
     if not isinstance(cfg.other, int | float) or isinstance(cfg.other, bool):
-        rule = f"must be a number for goal={cfg.goal}: the AUROC of what the model is compared with"
+        rule = f"must be a number for goal={cfg.goal}: the AUROC of the comparator"
         raise ConfigError(
             "other", rule, found="null" if cfg.other is None else cfg.other, remedy="For example other=0.80"
         )
     refuse_outside("other", cfg.other, 0.501, 0.999)
     gap = cfg.auroc - cfg.other + (cfg.margin if cfg.goal == "margin" else 0)
     if gap <= 0 if cfg.goal == "margin" else gap == 0:
-        rule = "must be above other less the margin" if cfg.goal == "margin" else "must differ from other"
-        raise ConfigError("auroc", f"{rule}, or there is nothing to find", found=cfg.auroc)
+        rule = "must be above other minus the margin" if cfg.goal == "margin" else "must differ from other"
+        raise ConfigError("auroc", f"{rule}; otherwise, there is nothing to detect", found=cfg.auroc)
     return _scenario(cfg, float(cfg.other))
 
 

@@ -77,4 +77,4 @@ def run(cfg: DictConfig) -> None:
     if failed:
         found = f"{len(failed)} ({failed[0]}{'; ...' if len(failed) > 1 else ''})"
         remedy = "The scores are complete; summary.json lists each failure under `failed`"
-        raise SideProductError(out, "lacks some of what was to accompany the scores", found=found, remedy=remedy)
+        raise SideProductError(out, "lacks some of the files that accompany the scores", found=found, remedy=remedy)

@@ -18,7 +18,7 @@ def run(cfg: DictConfig) -> None:
     out = Path(cfg.out)
     refuse_existing(out)
     if not out.parent.is_dir():
-        raise ConfigError("out", "must lie in a folder that is there", found=out)
+        raise ConfigError("out", "must be in an existing folder", found=out)
     cohort = read_cohort(Path(cfg.cohort))
     from fistula.learning.building.making import make
     from fistula.learning.building.tried import try_pipeline

@@ -99,7 +99,9 @@ def _relieved(plan: RunPlan, parts: int) -> list[str]:
     if parts == plan.cfg.micro_batches:
         return []
     asked = plan.cfg.micro_batches
-    return [f"out of memory: each batch is split into {parts} parts instead of {asked}, which batch norms notice"]
+    return [
+        f"out of memory: each batch is split into {parts} parts instead of {asked}, which affects batch normalization"
+    ]
 
 
 def _follow(cfg: DictConfig) -> None:
@@ -166,7 +168,7 @@ def _refuse_unasked_study() -> None:
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN and hydra.sweeper.params:
         study = f"study={hydra.runtime.choices['study']}"
-        raise ConfigError(study, "is a sweep of several runs", remedy=f"Say so: fistula train -m {study} ...")
+        raise ConfigError(study, "is a sweep of several runs", remedy=f"Add -m: fistula train -m {study} ...")
 
 
 def _study_folder(run_folder: Path) -> Path:

@@ -22,7 +22,7 @@ def run(cfg: DictConfig) -> None:
             *map(_line, read_store(folder)), sep="\n", end="\n" if read_store(folder) else f"no weights in {folder}\n"
         )
     elif cfg.action == "verify":
-        print(f"{len(verify_store(folder))} files are what their checksums say")
+        print(f"{len(verify_store(folder))} files match their checksums")
     else:
         raise ConfigError("action", f"must be one of {', '.join(ACTIONS)}", found=cfg.action)
 
@@ -54,4 +54,4 @@ def _address(name: str) -> tuple[str, str]:
 
 def _line(entry: Entry) -> str:
     size = f"{entry.path.stat().st_size / 1e6:.1f} MB" if entry.path.is_file() else "missing"
-    return f"{entry.name}  {size}  {entry.license or 'no licence stated'}  sha256 {entry.path.name[:12]}"
+    return f"{entry.name}  {size}  {entry.license or 'no license stated'}  sha256 {entry.path.name[:12]}"

@@ -28,19 +28,17 @@ def run(cfg: DictConfig) -> None:
     """Read the headers of the source, find the pseudonym among those that the key makes of them, and say what it is."""
     key = str(cfg.key).strip().lower()
     if len(key) < LEAST or not all(digit in "0123456789abcdef" for digit in key):
-        raise ConfigError(
-            "key", f"must be a pseudonym, or {LEAST} of its digits or more from the first on", found=cfg.key
-        )
+        raise ConfigError("key", f"must be a pseudonym, or at least its first {LEAST} digits", found=cfg.key)
     out = None if cfg.out is None else Path(str(cfg.out))
     if out is not None:
         refuse_existing(out)
     if not key_file().is_file():
         remedy = "Name the one that the cohort was made with: FISTULA_PSEUDONYM_KEY_FILE=FILE"
-        raise ConfigError("pseudonym key", "must be there: without it no pseudonym leads back", remedy=remedy)
+        raise ConfigError("pseudonym key", "must exist: without it, no pseudonym can be traced back", remedy=remedy)
     look = Look(read_pseudonyms(create=False), "", cfg.max_object_mb, cfg.seconds_per_file)
     survey = survey_source(Path(str(cfg.source)), look, Workers(cfg.workers.count, cfg.workers.backend))
     found = named(survey, key, look)
-    table = Table(*COLUMNS, title="This names persons: keep it on this machine.", title_style="bold red")
+    table = Table(*COLUMNS, title="This identifies persons: keep it on this machine.", title_style="bold red")
     for line in found.head(MOST).iter_rows():
         table.add_row(*(Text("" if cell is None else str(cell)) for cell in line))
     console = wide_console()
@@ -51,7 +49,7 @@ def run(cfg: DictConfig) -> None:
         text = StringIO()
         found.write_csv(text)
         write_whole(out, text.getvalue())
-        print(f"wrote {out}, which names persons")
+        print(f"wrote {out}, which identifies persons")
 
 
 def named(survey: Survey, key: str, look: Look) -> pl.DataFrame:
@@ -72,7 +70,7 @@ def named(survey: Survey, key: str, look: Look) -> pl.DataFrame:
         )
     if len(meant) > 1:
         found = ", ".join(sorted(f"{column.removesuffix('_key')} {name}" for column, name in meant))
-        raise DataError(f"key={key}", "must be of one pseudonym", found=found, remedy="Give more of its digits")
+        raise DataError(f"key={key}", "must match one pseudonym", found=found, remedy="Give more digits")
     ((column, _),) = meant
     rows = begins[column].sort("series_key", "position_mm", "file", "member", "frame", nulls_last=True)
     lines = []

@@ -114,7 +114,7 @@ def _refuse_bad_size(header: Header) -> None:
     if rows * columns * samples > PIXELS_PER_FRAME or frames > MAX_FRAMES:
         raise Refused("an implausible number of pixels or frames")
     if allocated == 1:
-        raise Refused("one bit a pixel")
+        raise Refused("one bit per pixel")
     if allocated not in (8, 16, 32, 64) or samples not in (1, 3):
         raise Refused("an impossible number of bits allocated or samples per pixel")
     if missing := [keyword for keyword in _needed(allocated) if is_empty(dataset, keyword)]:

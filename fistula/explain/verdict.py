@@ -25,14 +25,14 @@ def say_verdict(run: Path, *, method: str) -> str:
     path = run / KEPT
     found = json.loads(path.read_text(encoding="utf-8")).get(method) if path.is_file() else None
     if found is None:
-        return "Whether these maps point at the finding was not measured (fistula explain): take no place from them."
+        return "Whether these maps point at the finding was not tested (fistula explain): do not use them to locate it."
     maps, fixed, chance = found["maps"], found["mean_opening"]["hits"], found["random_point"]["hits"]
     number = f"{maps['slices']} test slice{'s' if maps['slices'] > 1 else ''}"
     limit = f"{found['tolerance_mm']:g} {found.get('unit', 'mm')}"
     said = (
-        f"The peaks of these maps lay within {limit} of the reference in {maps['hits']:.0%} of {number}; "
-        f"the mean place of the training patients in {fixed:.0%}, a random point of the body in {chance:.0%}"
+        f"The peaks of these maps were within {limit} of the reference in {maps['hits']:.0%} of {number}; "
+        f"the mean location in the training patients, in {fixed:.0%}; a random point of the body, in {chance:.0%}"
     )
     points = maps["hits_low"] is not None and maps["hits_low"] > max(fixed, chance)
-    said += ". They point at the finding." if points else ": take no place from them."
-    return said if found["learned"] is not False else f"{said} They hardly depend on what was learned."
+    said += ". They point at the finding." if points else ". Do not use them to locate it."
+    return said if found["learned"] is not False else f"{said} They hardly depend on what the network learned."

@@ -136,7 +136,7 @@ def refuse_unmatched(
     dropped = [row for row in named if row.line in dropped_lines]
     if unused and policy == "refuse":
         there = pl.concat([wanted, others], how="diagonal_relaxed")
-        remedy = f"{_hint(unused[0], labels, survey, there, pseudonyms)}, or say unmatched=exclude"
+        remedy = f"{_hint(unused[0], labels, survey, there, pseudonyms)}, or set unmatched=exclude"
         found = f"{len(unused)} without one: {_first(unused)}"
         raise DataError(labels.path, "every label must belong to an image in the source", found=found, remedy=remedy)
     if dropped and policy == "refuse" and keep is not None:
@@ -147,7 +147,7 @@ def refuse_unmatched(
         rule = "every label must belong to an image that the keep rules keep"
         there = pl.concat([wanted, others.filter(pl.col("outcome") == "image")], how="diagonal_relaxed")
         options = " ".join(keep.widened(images, among=there)) if len(images) else ""
-        remedy = f"{options} keeps them; unmatched=exclude leaves them out" if options else "Or say unmatched=exclude"
+        remedy = f"{options} keeps them; unmatched=exclude excludes them" if options else "Or set unmatched=exclude"
         found = f"{len(dropped)} of {len(named)} left out ({reasons}): {_first(dropped)}"
         raise DataError(labels.path, rule, found=found, remedy=remedy)
     return {"labels for no image": len(unused), "labels for images left out": len(dropped)}
@@ -160,7 +160,7 @@ def _hint(row: Row, labels: Labels, survey: Survey, there: pl.DataFrame, pseudon
         others = survey.facts.filter(pl.col("outcome") != "image").select("file", "reason", "remedy")
         for file, reason, remedy in others.iter_rows():
             if unicodedata.normalize("NFC", survey.name(file)) == name:
-                return f"It is {reason}. {remedy or 'It cannot be taken'}"
+                return f"It is {reason}. {remedy or 'It cannot be used'}"
         return "A path begins below source and has its ending: check source and the table"
     if column in ("patient_id", "accession_number") and name.isdigit():
         fact, kind = FACT_OF[column]
@@ -183,11 +183,11 @@ def refuse_empty_classes(labels: Iterable[int], classes: Sequence[str]) -> None:
     if min(counts) > 0:
         return
     found = ", ".join(f"{name}: {count}" for name, count in zip(classes, counts, strict=True))
-    remedy = "Label images of every class; where only positive ones are listed, say negatives=other_patients"
+    remedy = "Label images of every class; if only positive ones are listed, set negatives=other_patients"
     there = [name for name, count in zip(classes, counts, strict=True) if count]
     if len(there) > 1 and all(name.isdigit() for name in classes):
         named = as_typed(f"classes=[{','.join(there)}]")
-        remedy = f"Label images of every class, or name those that there are: {named}"
+        remedy = f"Label images of every class, or name the existing ones: {named}"
     raise DataError("labels", "every class needs at least one image", found=found, remedy=remedy)
 
 

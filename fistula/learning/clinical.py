@@ -63,7 +63,7 @@ def create_clinical(
         ConfigError: If the name is another, or the number is not positive.
     """
     if architecture != CLINICAL:
-        rule = f"must be {CLINICAL}: no other network looks at covariates alone"
+        rule = f"must be {CLINICAL}: no other network uses covariates alone"
         raise ConfigError("model.architecture", rule, found=architecture, remedy=f"Leave it out, with model={CLINICAL}")
     if not inverse_penalty > 0:
         raise ConfigError("model.inverse_penalty", "must be above 0", found=inverse_penalty, remedy="Try 1")
@@ -95,7 +95,7 @@ def fit_clinical(classifier: FistulaClassifier, data: FistulaDataModule, checkpo
     covariates, network = classifier.covariates, classifier.backbone.network
     if covariates is None:
         remedy = "Name some: covariates=[age,sex]"
-        raise ConfigError("model=clinical", "must have covariates, and looks at nothing else", remedy=remedy)
+        raise ConfigError("model=clinical", "must have covariates, and uses nothing else", remedy=remedy)
     labels = data.bags["train"].labels
     if len(set(labels.tolist())) < data.num_classes:
         held = ", ".join(data.cohort.classes[label] for label in sorted(set(labels.tolist())))

@@ -132,7 +132,7 @@ class Experiment:
         start = last if (last := self.folder / "last.ckpt").exists() else None
         if start is not None:
             self.data.first_epoch = epoch_of(start) + 1
-            log.info("goes on after epoch %d/%d", self.data.first_epoch, self.trainer.max_epochs)
+            log.info("resuming after epoch %d/%d", self.data.first_epoch, self.trainer.max_epochs)
         strategy, own = self.trainer.strategy, self.classifier
         with strategy.precision_plugin.forward_context():
             if not self.data.kinds:  # a head that finds places looks at more than features

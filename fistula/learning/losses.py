@@ -94,7 +94,7 @@ class Ordinal(nn.Module):
     def __init__(self, class_counts: Sequence[int], *, class_balance: float) -> None:
         super().__init__()
         if len(class_counts) < 3:
-            rule = "is for three grades or more: of two it is the cross-entropy"
+            rule = "is for three or more grades: with two, it equals the cross-entropy"
             raise ConfigError("loss=ordinal", rule, found=len(class_counts), remedy="Use loss=cross_entropy")
         self.register_buffer("weight", class_weights(class_counts, class_balance), persistent=False)
 

@@ -68,11 +68,11 @@ def refuse_mirrors(pipeline: albumentations.Compose, why: str, *, has_sides: boo
             name, moved = type(transform).__name__, np.asarray(drawn)
             if _turn(moved) < 0:
                 remedy = "Use augmentation=mr, or the same without what mirrors (its p at 0)"
-                raise ConfigError("augmentation", f"must not mirror where {why}", found=name, remedy=remedy)
+                raise ConfigError("augmentation", f"must not mirror, because {why}", found=name, remedy=remedy)
             if has_sides and moved[1, 0] < moved[0, 0]:
                 remedy = "Limit it to less than a quarter turn, or leave it out (its p at 0)"
                 raise ConfigError(
-                    "augmentation", f"must not bring left to right where {why}", found=name, remedy=remedy
+                    "augmentation", f"must not bring left to right, because {why}", found=name, remedy=remedy
                 )
 
 

@@ -58,7 +58,7 @@ def refuse_unlike(run: LoadedRun, cohort: Cohort) -> list[str]:
     """
     own, other, where = run.cohort.record, cohort.record, f"cohort={cohort.folder}"
     if run.classes != cohort.classes:
-        rule = f"must have the classes that the study learned, in their order: {', '.join(run.classes)}"
+        rule = f"must have the classes of the study, in their order: {', '.join(run.classes)}"
         remedy = "Ingest it with classes=[...] as the study's cohort"
         raise DataError(where, rule, found=", ".join(cohort.classes), remedy=remedy)
     for key in ALIKE:
@@ -73,7 +73,7 @@ def refuse_unlike(run: LoadedRun, cohort: Cohort) -> list[str]:
         known = set(run.cohort.manifest[column].drop_nulls())
         strange = set(cohort.manifest[column].drop_nulls()) - known
         if known and strange:
-            rule = f"must show what the networks learned from: {column} {', '.join(sorted(known))}"
+            rule = f"must show what the networks were trained on: {column} {', '.join(sorted(known))}"
             remedy = "Leave those images out (keep=...) and ingest it again"
             raise DataError(where, rule, found=", ".join(sorted(strange)), remedy=remedy)
     return [
@@ -88,7 +88,7 @@ def _refuse_other_sequences(run: LoadedRun, cohort: Cohort) -> None:
     first, where = run.cohort.sequences[:1], f"cohort={cohort.folder}"
     if first and (cohort.sequences[:1] != first or not set(run.sequences) <= set(cohort.sequences)):
         names = ", ".join(dict.fromkeys([*first, *run.sequences]))
-        rule = f"must have the sequences that the run looks at: {names}, {first[0]} first"
+        rule = f"must have the sequences that the run uses: {names}, {first[0]} first"
         remedy = "Ingest it with keep.sequences as the study's cohort"
         raise DataError(where, rule, found=", ".join(cohort.sequences) or "no names", remedy=remedy)
     lacks = lacking(cohort.manifest, cohort.sequences)
@@ -96,7 +96,7 @@ def _refuse_other_sequences(run: LoadedRun, cohort: Cohort) -> None:
     for name in may_lack(run.sequences, run.classifier.backbone.num_slices):
         lost = volumes.filter(pl.col(f"{LACKS}{name}") == 1)["patient_key"].n_unique()
         if lost and run.cohort.record.get("missing") != "mask":
-            rule = f"must have {name} of every patient: the run has not learned what to make of one without"
+            rule = f"must have {name} of every patient: the run was not trained on patients without it"
             raise DataError(where, rule, found=f"{lost} who lack it", remedy="Ingest it with missing=refuse")
 
 

@@ -176,7 +176,7 @@ class Predictor:
             rows = np.flatnonzero(keys == key)
             odd = self.looks.oddities(headers[rows.tolist()], slices.pixels[rows])
             if far[rows].mean() > FAR_SHARE:
-                odd.append(f"{far[rows].sum()} of {len(rows)} slices look unlike those that were learned from")
+                odd.append(f"{far[rows].sum()} of {len(rows)} slices look unlike the training images")
             marks.append("; ".join(odd))
         return pl.Series("marks", marks, dtype=pl.String())
 

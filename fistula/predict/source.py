@@ -113,7 +113,7 @@ def reader_of(record: dict[str, Any], *, where: object, limits: Limits, sequence
     """
     missing = [key for key in INGEST if key not in record]
     if missing:
-        raise DataError(where, f"does not say how its images were read: it lacks {', '.join(missing)}")
+        raise DataError(where, f"does not state how its images were read: it lacks {', '.join(missing)}")
     keep = call_known(record["keep"], KNOWN, where=f"{where}: keep")
     intensity = call_known(record["intensity"], KNOWN, where=f"{where}: intensity")
     look = Look(read_pseudonyms(create=True), keep.description, limits.max_object_mb, limits.seconds, keep.described)
@@ -167,8 +167,8 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
         pixels = np.load(folder / "pixels.npy", mmap_mode="r")
         refused = that_matter(chosen.left_out.filter(pl.col("outcome") == "refused"), reader.keep)
         if count := len(refused) + sum(map(len, (failed, *unread))):
-            many = "1 image" if count == 1 else f"{count} images"
-            notes.append(f"{many} could not be read, and no score is of them: left_out.csv says which and why")
+            many = "1 image was" if count == 1 else f"{count} images were"
+            notes.append(f"{many} unreadable and not scored; left_out.csv gives the reasons")
         yield Slices(
             table=_named(survey, table, plan.look),
             pixels=with_constants(pixels, reader.sequences, count=len(pixels), size=plan.grid.size),
@@ -189,13 +189,13 @@ def _of_patients(survey: Survey, images: pl.DataFrame, reader: Reader) -> tuple[
     except DataError:  # the cohort's folders are not these
         rule = PatientRule("header")
         notes.append(
-            f"patients are told apart by PatientID: these paths do not say what patient={reader.patient.word} asks"
+            f"patients are identified by PatientID, since these paths do not fit patient={reader.patient.word}"
         )
     if rule.word in ("compared", "header", "column", "joined"):
         images, shared = apart(images)
         if shared:
             ids = "1 PatientID is" if shared == 1 else f"{shared} PatientIDs are"
-            notes.append(f"{ids} hardly one person's: each of its studies is scored as a patient")
+            notes.append(f"{ids} probably not one person's: each of its studies is scored as a patient")
     return images, notes
 
 

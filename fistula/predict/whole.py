@@ -68,7 +68,7 @@ def whole_patients(
         counts = ", ".join(f"{count} slices: {why}" for why, count in Counter(left_out["reason"]).most_common())
         remedy = "Give whole studies; only runs of a cohort ingested with missing=mask score without one"
         raise DataError(where, "must hold each sequence that the run was trained on", found=counts, remedy=remedy)
-    notes = [f"{name} is lacking in {_patients(count)}: blank, as in training" for name, count in lacking.items()]
+    notes = [f"{name} is missing in {_patients(count)}: blank, as in training" for name, count in lacking.items()]
     return Whole(pl.concat(kept), pairs, left_out, notes)
 
 

@@ -71,7 +71,7 @@ class Desk:
                 self._start()
             raise UploadError(408, f"not answered within {self.limits.seconds:g} s") from error
         except ClientDisconnect as error:  # nobody reads this; the log shall not say that the server failed
-            raise UploadError(400, "the upload broke off") from error
+            raise UploadError(400, "the upload was interrupted") from error
         except FistulaError as error:
             # Without its place, which names a file of this machine.
             found = "" if error.found is None else f", found {error.found}"

@@ -103,7 +103,7 @@ def refuse_files(survey: Survey, facts: pl.DataFrame, *, key: str, policy: str, 
     ]
     remedies = [text for text in facts["remedy"].drop_nulls().unique(maintain_order=True) if text][:1]
     found = f"{len(facts)}: {', '.join(first)}{', ...' if len(facts) > len(first) else ''}"
-    remedy = ". ".join([*remedies, f"Mend them, or leave them out with {key}=exclude"])
+    remedy = ". ".join([*remedies, f"Correct them, or exclude them with {key}=exclude"])
     raise DataError(f"source={survey.folder}", rule, found=found, remedy=remedy)
 
 

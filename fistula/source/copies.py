@@ -32,7 +32,7 @@ def without_copies(survey: Survey, images: pl.DataFrame, look: Look, policy: str
             survey.name(file, member)
             for file, member in twisted.select("file", "member").unique().sort("file", "member").rows()
         ]
-        rule = "different pictures must not have one SOPInstanceUID"
+        rule = "different images must not share one SOPInstanceUID"
         found = f"{len(names)} files under {twisted['instance_key'].n_unique()}: {', '.join(names[:3])}"
         remedy = "Export them again, or take each as an image of its own with same_uid=separate and name it by path"
         raise DataError(f"source={survey.folder}", rule, found=found, remedy=remedy)

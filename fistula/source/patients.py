@@ -14,7 +14,7 @@ from fistula.source.survey import Survey
 
 WORDS = ("compared", "header", "column", "joined", "issuer", "study")
 REMEDY = (
-    "Say who is right: patient=header (PatientID), patient=column (the table's patient_id), patient=joined (all that"
+    "State who is right: patient=header (PatientID), patient=column (the table's patient_id), patient=joined (all that"
     " either takes for one), patient=issuer (PatientID with its issuer), patient=study, patient=folder:1 (the first"
     ' folder below source) or a pattern of the path, "patient=(?P<patient>PATTERN)"'
 )

@@ -59,7 +59,9 @@ class KeepRules:
         try:
             re.compile(description)
         except re.error as error:
-            raise ConfigError("keep.description", f"is no regular expression ({error})", found=description) from error
+            raise ConfigError(
+                "keep.description", f"is not a valid regular expression ({error})", found=description
+            ) from error
         self.modality = _words("modality", modality, sorted(MODALITIES))
         self.component = _words("component", component, COMPONENTS)
         self.orientation = _words("orientation", orientation, ORIENTATIONS)
@@ -93,7 +95,7 @@ class KeepRules:
             if len(both := facts.filter(is_kept & name.is_not_null())):
                 other = name.filter(is_kept & name.is_not_null())[0]
                 rule = f"must not keep the same images as keep.sequences.{other}"
-                remedy = "Say more in one of them: description, contrast, component or orientation"
+                remedy = "Make one of them more specific: description, contrast, component or orientation"
                 raise DataError(f"keep.sequences.{own}", rule, found=f"{len(both)} images", remedy=remedy)
             name = pl.select(pl.when(is_kept).then(pl.lit(own)).otherwise(name).alias("sequence")).to_series()
         return name
@@ -147,7 +149,7 @@ class KeepRules:
                 self._of("modality"),
             ),
             (pl.col("is_localizer") if not self.localizers else None, pl.lit("a localizer")),
-            (pl.col("is_mosaic"), pl.lit("a mosaic: many slices in one picture")),
+            (pl.col("is_mosaic"), pl.lit("a mosaic: many slices in one image")),
             (
                 ~pl.col("component").is_in(self.component or []) if self.component is not None else None,
                 self._of("component"),

@@ -33,7 +33,7 @@ def refuse_shared_ids(images: pl.DataFrame, remedy: str) -> None:
         found = "; ".join(f"{count} with {why}" for why, count in counts.row(0, named=True).items() if count)
         raise DataError("source", "a PatientID must be one person's", found=found, remedy=remedy)
     if spelt := len(_under_two(images, ["alike_key", "birth_key"])):
-        found = f"{spelt} that differ in case, signs or leading zeros alone, with one birth date"
+        found = f"{spelt} that differ only in case, punctuation or leading zeros, with one birth date"
         raise DataError("source", "a person must have one PatientID", found=found, remedy=remedy)
 
 
@@ -70,14 +70,14 @@ def doubts(images: pl.DataFrame) -> dict[str, int]:
         "with more than half of all studies": studies.filter((pl.col("study_key") >= most) & one_of_many),
     }
     counts = {
-        f"PatientIDs {why}, perhaps of several people (patient= parts them)": rows["patient_key"].n_unique()
+        f"PatientIDs {why}, perhaps of several people (see patient=)": rows["patient_key"].n_unique()
         for why, rows in found.items()
     }
     named = images.with_columns(name=pl.col("name_keys").list.sort().list.join(" ").fill_null(""))
     same = {
         "people with several PatientIDs, by birth date, sex and study date": ["person_key"],
         "people with several PatientIDs, by birth date, sex and name": ["birth_key", "sex", "name"],
-        "groups of PatientIDs that differ in case, signs or leading zeros alone": ["alike_key"],
+        "groups of PatientIDs that differ only in case, punctuation or leading zeros": ["alike_key"],
     }
     counts |= {doubt: len(_under_two(named, key)) for doubt, key in same.items()}
     return {doubt: count for doubt, count in counts.items() if count}

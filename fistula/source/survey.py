@@ -152,7 +152,7 @@ def files_below(folder: Path) -> list[Path]:
     """
     paths = find_files(folder) if folder.is_dir() else []
     if not paths:
-        rule = "has no files" if folder.is_dir() else "is not a folder" if folder.exists() else "is not there"
+        rule = "has no files" if folder.is_dir() else "is not a folder" if folder.exists() else "does not exist"
         raise DataError(f"source={folder}", rule, remedy="Name the folder that holds the images")
     return paths
 

@@ -163,11 +163,11 @@ class Keys:
         for where in (*MADE, *(f"logger.{name}" for name in cfg.logger)):
             made = OmegaConf.select(cfg, where)
             if not isinstance(made, DictConfig) or "_target_" not in made:
-                remedy = f"Begin with a copy of an option of {where.partition('.')[0]} in conf/"
-                raise ConfigError(f"{where}._target_", "must name what is to be made", remedy=remedy)
+                remedy = f"Start from a copy of an option of {where.partition('.')[0]} in conf/"
+                raise ConfigError(f"{where}._target_", "must name what to build", remedy=remedy)
         if GlobalHydra.instance().is_initialized():
             if unused := sorted(map(str, cfg.keys() - self._default().keys() - {"hydra"})):
-                raise ConfigError(", ".join(unused), "is used by nothing", remedy="Leave it out")
+                raise ConfigError(", ".join(unused), "is not used", remedy="Leave it out")
             for where, rule, found in faults(cfg, self._default()):
                 if where not in SEVERAL:
                     raise ConfigError(where, f"must be {rule}", found=found)

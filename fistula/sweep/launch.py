@@ -92,7 +92,7 @@ def raise_failures(returns: Sequence[JobReturn], study: Path) -> None:
     codes = {getattr(error, "exit_code", 1) for error in errors}
     rule = f"{len(errors)} of {len(returns)} runs failed"
     status = shlex.join(["fistula", "status", f"study={study}"])
-    remedy = f"`{status}` says why; the same command again trains these alone"
+    remedy = f"`{status}` shows why; repeating the command trains only these"
     failure = StudyError(study, rule, remedy=remedy)
     failure.exit_code = codes.pop() if len(codes) == 1 else 1
     raise failure

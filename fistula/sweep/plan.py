@@ -108,7 +108,7 @@ class Planner:
         _check_classes(cohort, table, cfg.split.fold)
         check_covariates(resolved["covariates"], cohort.manifest.columns)
         if cfg.model.architecture == "clinical" and not cfg.covariates:
-            rule = "must have covariates, and looks at nothing else"
+            rule = "must have covariates, and uses nothing else"
             raise ConfigError("model=clinical", rule, remedy="Name some: covariates=[age,sex]")
         _check_copies(cfg)
         check_bags(cfg, cohort, table.filter(pl.col("fold") == cfg.split.fold))
@@ -142,7 +142,7 @@ def _check_aggregation(rule: str, cohort: Cohort) -> None:
     for label, name in enumerate(cohort.classes):
         area = slices_tell_the_class((labelled["label"] == label).to_numpy(), labelled["patient_key"].to_numpy())
         if (len(cohort.classes) > 2 or label) and area.has_interval and not area.low <= 0.5 <= area.high:
-            told = f"the number of slices alone tells the class {name} (per-patient AUROC {area})"
+            told = f"the number of slices alone predicts the class {name} (per-patient AUROC {area})"
             remedy = "Use aggregation=mean, which does not rise with it"
             raise ConfigError("aggregation", f"must be mean where {told}", found=rule, remedy=remedy)
 

@@ -71,7 +71,7 @@ class Search:
         while (left := self.trials - len(self.study.trials)) > 0:
             self._redo([self.study.ask(self.space) for _ in range(min(left, self.parallel))])
         if not any(trial.state is TrialState.COMPLETE for trial in self.study.trials):
-            raise ConfigError(self.name, "no trial of the search came to an end", remedy="See the errors above")
+            raise ConfigError(self.name, "no trial of the search was completed", remedy="See the errors above")
         return _overrides(self.study.best_trial.params)
 
     def _redo(self, trials: Sequence[Any]) -> None:

@@ -115,7 +115,7 @@ def _state_and_note(folder: Path, record: dict[str, Any]) -> tuple[str, str]:
     where = f"{record.get('host')}, process {record.get('pid')}"
     if holder is None or holder.is_gone:
         return "stopped", f"was on {where}; the same command resumes it"
-    return state, f"{where}, sign of life {_duration(max(0.0, time.time() - holder.beat / 1e9))} ago"
+    return state, f"{where}, last heartbeat {_duration(max(0.0, time.time() - holder.beat / 1e9))} ago"
 
 
 def _history(folder: Path, monitor: str) -> list[float]:

@@ -92,7 +92,7 @@ class Schedule:
                     self._settle(waiting.pop(path), None)
             if held - elsewhere:
                 self.display.note(
-                    f"{len(held)} of the runs are being trained by another sweep; they are waited for at the end"
+                    f"{len(held)} of the runs are being trained by another sweep, which is waited for at the end"
                 )
             elsewhere = held
             free = [run.job for path, run in waiting.items() if path not in held]

@@ -27,7 +27,7 @@ class Viewer {
   beside() {
     const shown = this.wanted;
     if (this.panes.length > shown) { this.lay(shown); this.activate(this.panes[0]); }
-    else if (this.patient.series.length < 2) this.hook("said", "this patient has one stack only");
+    else if (this.patient.series.length < 2) this.hook("said", "this patient has only one stack");
     else {
       this.lay(shown + 1);
       const others = this.patient.series.filter(series => series !== this.active.series);

@@ -43,7 +43,7 @@ def _change_label(folder):
         (lambda folder: (folder / "pixels.npy").write_bytes(b"x"), "cannot be read"),
         (
             lambda folder: np.save(folder / "pixels.npy", np.zeros((3, 4, 4), np.uint8)),
-            r"one slice a row, found uint8 \(3, 4, 4\)",
+            r"one slice per row, found uint8 \(3, 4, 4\)",
         ),
         (lambda folder: (folder / "ingest.json").write_text("{"), "cannot be read"),
         (

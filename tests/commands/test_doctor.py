@@ -89,7 +89,7 @@ def test_suspicions_are_told(dicom_tree, tmp_path, fistula_here, write_dicom):
     assert "slices that are copies of another instance: 1" in shown
     assert "people with several PatientIDs, by birth date, sex and study date: 1" in shown
     assert "slices marked as having text burned in: 1" in shown
-    assert "slices without a PatientID, whose study stands for the patient: 1" in shown
+    assert "slices without a PatientID, whose study is used as the patient: 1" in shown
 
 
 def test_a_label_that_goes_with_the_scanner_is_told(tmp_path, fistula_here, write_dicom):
@@ -103,7 +103,7 @@ def test_a_label_that_goes_with_the_scanner_is_told(tmp_path, fistula_here, writ
         lines.append(f"{uid},{patient % 2}")
     (tmp_path / "labels.csv").write_text("\n".join(lines))
     _, shown, _ = fistula_here("doctor", "source=tree", "labels=labels.csv", *QUICK)
-    assert "label goes with the scanner (Cramér's V 1.00 over 6 patients)" in shown
+    assert "label is associated with the scanner (Cramér's V 1.00 over 6 patients)" in shown
 
 
 def test_decode_finds_pixels_that_the_header_does_not_betray(tmp_path, fistula_here):
@@ -130,7 +130,7 @@ def test_text_in_a_corner_is_seen_when_decoding(tmp_path, fistula_here, write_di
     assert "slices with a bright text-like corner: 1" in shown
 
 
-@pytest.mark.parametrize(("name", "message"), [("nowhere", "is not there"), ("empty", "has no files")])
+@pytest.mark.parametrize(("name", "message"), [("nowhere", "does not exist"), ("empty", "has no files")])
 def test_a_source_without_files_is_one_line(tmp_path, fistula_here, name, message):
     (tmp_path / "empty").mkdir()
     code, _, error = fistula_here("doctor", f"source={name}", *QUICK)
@@ -188,7 +188,7 @@ def test_what_doctor_advises_leads_to_a_cohort_or_nothing_is_advised(
     for _ in range(3):
         code, shown, error = fistula_here("doctor", "source=archive", "labels=todo.csv", *options, *QUICK)
         assert code == 0, error
-        fits = [line for line in shown.splitlines() if line.startswith("fits what is there: ")]
+        fits = [line for line in shown.splitlines() if line.startswith("options that fit these data: ")]
         options = [*options, *shlex.split(fits[0].partition(": ")[2])] if fits else options
         if not fits:
             break
@@ -210,7 +210,7 @@ def test_what_doctor_advises_leads_to_a_cohort_or_nothing_is_advised(
 def test_a_misspelt_table_is_no_table_to_be_made(dicom_tree, tmp_path, fistula_here):
     code, _, error = fistula_here("doctor", f"source={dicom_tree[0]}", "labels=lables.csv", *QUICK)
     assert (code, error.count("\n")) == (2, 1)
-    assert "labels=lables.csv: is not there. Did you mean labels.csv?" in error
+    assert "labels=lables.csv: does not exist. Did you mean labels.csv?" in error
     assert not (tmp_path / "lables.csv").exists()
     assert fistula_here("doctor", f"source={dicom_tree[0]}", "labels=template.csv", *QUICK)[0] == 0
     assert (tmp_path / "template.csv").read_text().startswith("sop_instance_uid,patient_id,series,")

@@ -108,7 +108,7 @@ def test_a_cohort_that_holds_the_studys_patients_is_refused_or_they_are_left_out
     assert not (own_study / "external").exists()
     code, _, error = fistula_here("evaluate", f"run={own_study}", f"cohort={made / 'cohort'}", "shared=exclude")
     assert code == 2
-    assert "must have a labelled patient who is not of the study's cohort" in error
+    assert "must have a labeled patient who is not in the study's cohort" in error
 
 
 def test_copies_under_other_names_are_found(made, other, tmp_path):
@@ -166,7 +166,7 @@ def test_copies_are_refused_or_left_out_and_another_population_is_said(fistula_h
     assert f"on {number} patients of mixed" in shown
     assert "noted: 2 patients shared with the study's cohort were excluded" in shown
     assert "noted: population differs: mean age 93 years, not" in shown
-    assert f"{number} of {number} patients from scanners that the study has not: SIEMENS Vida" in shown
+    assert f"{number} of {number} patients from scanners that are not in the study: SIEMENS Vida" in shown
     assert "population differs: prevalence" in shown
     assert "population differs: 0% women, not" in shown
 
@@ -213,8 +213,8 @@ def test_an_evaluation_that_is_killed_lists_nothing_and_is_made_anew(fistula_her
         ({"size": 32}, None, "must be read as the study's cohort: size, found 32"),
         ({"spacing_mm": 0.5}, None, "must be read as the study's cohort: spacing_mm, found 0.5"),
         ({"intensity": {"_target_": "fistula.cohort.intensity.MinMax"}}, None, "must be read as the study's cohort"),
-        ({"classes": ["healthy", "fistula"]}, None, "must have the classes that the study learned, in their order"),
-        ({}, pl.lit("coronal").alias("orientation"), "must show what the networks learned from: orientation axial"),
+        ({"classes": ["healthy", "fistula"]}, None, "must have the classes of the study, in their order"),
+        ({}, pl.lit("coronal").alias("orientation"), "must show what the networks were trained on: orientation axial"),
     ],
 )
 def test_a_cohort_that_was_read_otherwise_is_refused(fistula_here, own_study, other, tmp_path, record, change, message):

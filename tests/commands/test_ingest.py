@@ -260,7 +260,7 @@ def _one_class(tree):
             lambda tree: _add_label(tree, "2.25.1001,0"), r"line 14: gives 2.25.1001 two labels", id="two labels"
         ),
         pytest.param(_one_class, r"every class needs at least one image, found 0: 12, 1: 0", id="one class"),
-        pytest.param(lambda tree: shutil.rmtree(tree[0]), r"is not there", id="no source"),
+        pytest.param(lambda tree: shutil.rmtree(tree[0]), r"does not exist", id="no source"),
         pytest.param(lambda tree: tree[1].unlink(), r"labels=.*cannot be read", id="no table"),
         pytest.param(
             lambda tree: tree[1].write_text("sop_instance_uid,label,age\n1,1,2\n"),
@@ -432,7 +432,7 @@ def test_a_label_can_be_for_all_slices_of_a_patient(dicom_tree, tmp_path, fistul
     dicom_tree[1].write_text("patient_id,label\n00,1\n01,1\n02,0\n03,0\n")
     code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
     assert code == 2
-    assert "names patients, not images. Say labels.level=patient" in error
+    assert "names patients, not images. Set labels.level=patient" in error
     code, shown, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort", "labels.level=patient")
     assert code == 0, error
     assert "labels.level=patient: 12 slices have the label of their patient" in shown
@@ -546,7 +546,7 @@ def test_what_tells_the_classes_apart_without_an_image_is_printed(dicom_tree, tm
     # Patients 0 and 1 are positive; all have 3 slices and one sex, and the positive ones are the older two.
     code, shown, _ = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
     assert code == 0
-    line = next(line for line in shown.splitlines() if line.startswith("per-patient AUROC without any image"))
+    line = next(line for line in shown.splitlines() if line.startswith("per-patient AUROC of nonimage information"))
     assert line.endswith(
         "number of slices 0.50, number of labeled slices 0.50, height of the stack 0.50, age 1.00, sex 0.50"
     )

@@ -177,7 +177,7 @@ def test_pictures_are_labelled_by_patient_where_their_paths_say_whose_they_are(t
     assert code == 0, error
     assert "4 slices of 2 patients (normal: 2, fistula: 2)" in shown
     code, _, error = fistula_here("label", *words[:3], "patient=column")
-    assert (code, "patient: must not be what a table says" in error) == (2, True)
+    assert (code, "patient: must not depend on a table" in error) == (2, True)
 
 
 def read_keys(fistula_here, folder):

@@ -76,7 +76,7 @@ def test_new_patients_are_predicted_with_the_slices_that_decided_first(patients,
     page = (tmp_path / "out" / "index.html").read_text()
     shown = [part.partition('"')[0] for part in page.split('class="frame" data-go="')[1:]]
     assert [weights[key] for key in shown] == sorted(weights.values(), reverse=True)
-    assert "A patient has one score, from all slices together" in page
+    assert "Each patient has one score, computed from all slices" in page
     # What a viewer or an archive reads, by a library that shares no code with what wrote it.
     (path,) = (tmp_path / "out" / "dicom").glob("report-*.dcm")
     groups = highdicom.sr.srread(path).content.get_image_measurement_groups()
@@ -139,7 +139,7 @@ def test_what_looks_unlike_all_that_was_learned_from_gets_no_answer(patients, ph
     own = predictor.predict(phantom)
     assert (own.series["marks"] == "").mean() > 0.8
     strange = predictor.predict(write_series(tmp_path / "head", head()))
-    assert "look unlike those that were learned from" in strange.series["marks"][0]
+    assert "look unlike the training images" in strange.series["marks"][0]
     assert strange.patients["answer"].to_list() == ["abstain"]
 
 

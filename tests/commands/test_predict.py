@@ -34,7 +34,7 @@ def test_a_patient_is_scored_into_tables_overlays_and_a_page(study, one_patient,
     assert Image.open(out / "overlays" / f"{slices[0]['slice_key']}.png").size == (64, 64)
     page = (out / "index.html").read_text()
     assert page.count("data:image/webp") == 2 * len(slices)
-    assert page.count("take no place from them") == 1  # nobody asked `fistula explain`
+    assert page.count("do not use them to locate it") == 1  # nobody asked `fistula explain`
     assert "http://" not in page
     assert "https://" not in page
 
@@ -64,7 +64,7 @@ def test_no_name_reaches_what_is_written(study, fistula_here, tmp_path, write_di
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("source=nowhere", "out=out"), "source=nowhere: is not there"),
+        (("source=nowhere", "out=out"), "source=nowhere: does not exist"),
         (("source=empty", "out=out"), "source=empty: has no files"),
         (("source=.", "out=empty"), "out=empty: already exists"),
         (("source=.", "out=out", "overlays=some"), "overlays: must be one of places, positive, all, none, found some"),
@@ -97,7 +97,7 @@ def test_a_failure_while_writing_leaves_nothing(study, one_patient, fistula_here
 def beside_the_scores(out, code, error, *, slices, failed):
     """A side product that fails is named, costs no score, and is told by the exit code."""
     assert (code, error.count("\n")) == (4, 1)
-    assert "lacks some of what was to accompany the scores" in error
+    assert "lacks some of the files that accompany the scores" in error
     assert len(table(out / "predictions.csv")) == slices
     found = json.loads((out / "summary.json").read_text())["failed"]
     assert found == failed

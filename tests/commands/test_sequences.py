@@ -178,7 +178,7 @@ def test_a_patient_who_lacks_the_first_sequence_is_left_out_and_counted(tmp_path
     stack(tmp_path / "tree", "T2", patient=7)
     code, shown, _ = ingest(fistula_here, tmp_path)
     assert code == 0
-    assert "volumes of t2 that reach none of t1c in their study: left out: 1" in shown.replace("\n", " ")
+    assert "volumes of t2 that overlap none of t1c in their study: excluded: 1" in shown.replace("\n", " ")
     assert read_cohort(tmp_path / "cohort").manifest["patient_key"].n_unique() == 4
 
 

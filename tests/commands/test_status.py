@@ -51,7 +51,7 @@ def test_a_running_run_is_shown_with_epoch_best_speed_and_time_left(tmp_path):
     assert (status.state, status.epoch, status.epochs, status.best) == ("running", 3, 4, 0.75)
     assert status.seconds_per_epoch == pytest.approx(10)
     assert status.seconds_left == pytest.approx(10)
-    assert f"process {os.getpid()}, sign of life 0 s ago" in status.note
+    assert f"process {os.getpid()}, last heartbeat 0 s ago" in status.note
 
 
 def test_epochs_of_an_earlier_process_do_not_count_for_the_speed(tmp_path):

@@ -137,7 +137,7 @@ def test_a_failing_run_does_not_stop_the_others_and_is_recorded(fistula_here, co
     code, _, error = fistula_here(*sweep, *rates)
     assert error == (
         "error: study: 1 of 2 runs failed. `fistula status study=study` says why; "
-        "the same command again trains these alone\n"
+        "repeating the command trains only these\n"
     )
     assert code == 2
     states = {path.parent.name: json.loads(path.read_text()) for path in (tmp_path / "study").glob("*/run.json")}
@@ -180,7 +180,7 @@ def test_a_leak_stops_the_run_with_exit_code_3_unless_it_is_allowed_and_then_it_
     ]
     code, _, error = fistula_here(*command)
     assert code == 3
-    assert "no patient, slice or copy of one may stand on two sides" in error
+    assert "no patient, slice or copy of one may be in two sets" in error
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["audit-predefined.json"]
     assert fistula_here(*command, "audit=warn")[0] == 0
     record = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -201,7 +201,7 @@ def test_a_split_that_is_leaky_by_design_runs_and_is_marked(fistula_here, cohort
     ("overrides", "message"),
     [
         pytest.param(
-            ["study=paper"], r"study=paper: is a sweep of several runs\. Say so: fistula train -m", id="no -m"
+            ["study=paper"], r"study=paper: is a sweep of several runs\. Add -m: fistula train -m", id="no -m"
         ),
         pytest.param(["seed=one"], r"seed: must be a whole number, found one", id="a word for a number"),
         pytest.param(
@@ -217,7 +217,7 @@ def test_a_split_that_is_leaky_by_design_runs_and_is_marked(fistula_here, cohort
         pytest.param(["pooling=max"], r"pooling: is for unit=patient: .*found Maximum", id="nothing to pool"),
         pytest.param(["slice_weight=1"], r"slice_weight: is for unit=patient", id="no loss beside a slice's"),
         pytest.param(["unit=patient", "aggregation=max"], r"aggregation: is for unit=slice", id="one score a patient"),
-        pytest.param(["unit=patient", "split=image_holdout"], r"patients in several parts\. Use", id="a torn patient"),
+        pytest.param(["unit=patient", "split=image_holdout"], r"patients in several sets\. Use", id="a torn patient"),
         pytest.param(["learning=transfer"], r"weights .* not on this machine", id="weights that are not here"),
     ],
 )

@@ -18,7 +18,7 @@ def test_a_pseudonym_leads_back_to_the_patient_and_every_image(cohort, dicom_tre
     patient = cohort["patient_key"][0]
     code, shown, error = fistula_here("who", f"key={patient}", f"source={dicom_tree[0]}", "out=who.csv")
     assert code == 0, error
-    assert "This names persons" in shown
+    assert "This identifies persons" in shown
     found = pl.read_csv(tmp_path / "who.csv")
     assert found["patient"].n_unique() == 1
     own = cohort.filter(pl.col("patient_key") == patient)
@@ -55,4 +55,4 @@ def test_another_key_leads_nowhere(cohort, dicom_tree, fistula_here, monkeypatch
     monkeypatch.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(tmp_path / "none"))
     code, _, error = fistula_here("who", f"key={cohort['slice_key'][0]}", f"source={dicom_tree[0]}")
     assert code == 2
-    assert "without it no pseudonym leads back" in error
+    assert "without it, no pseudonym can be traced back" in error

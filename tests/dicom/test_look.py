@@ -295,7 +295,7 @@ def test_facts_of_a_person_lie_on_secret_scales_on_which_differences_stay(
         ({"NumberOfFrames": "-3"}, (), "an invalid number of frames"),
         ({"Rows": 0}, (), "an image without rows or columns"),
         ({"Rows": 200}, (), "pixel data cut short"),
-        ({"BitsAllocated": 1}, (), "one bit a pixel"),
+        ({"BitsAllocated": 1}, (), "one bit per pixel"),
         ({"BitsStored": 17}, (), "more bits stored than allocated"),
         ({"BitsStored": 12, "HighBit": 15}, (), "a high bit that does not match the bits stored"),
         ({}, ("PixelData",), "an image object without pixel data"),

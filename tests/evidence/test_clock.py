@@ -61,7 +61,7 @@ def test_a_position_that_was_not_said_is_not_within_an_hour():
 
 def test_nothing_said_is_not_a_number_with_its_reason():
     found = clock_errors([np.nan, np.nan], [3.0, 4.0], ["a", "b"])
-    assert str(found.mean_absolute) == "n/a: no position was said"
+    assert str(found.mean_absolute) == "n/a: no position was given"
 
 
 def test_a_true_position_must_be_known():

@@ -14,8 +14,8 @@ def keep(folder, *, hits, low, learned=True, method="grad_cam"):
 @pytest.mark.parametrize(
     ("hits", "low", "end"),
     [
-        (0.0, None, "4%: take no place from them."),
-        (0.3, 0.1, "4%: take no place from them."),
+        (0.0, None, "4%. Do not use them to locate it."),
+        (0.3, 0.1, "4%. Do not use them to locate it."),
         (0.97, 0.9, "4%. They point at the finding."),
     ],
     ids=["never", "no better than one place", "better"],
@@ -24,17 +24,17 @@ def test_maps_point_at_the_finding_where_they_do_better_than_one_place(tmp_path,
     keep(tmp_path, hits=hits, low=low)
     said = say_verdict(tmp_path, method="grad_cam")
     assert said.startswith(
-        f"The peaks of these maps lay within 5 mm of the reference in {hits:.0%} of 182 test slices;"
+        f"The peaks of these maps were within 5 mm of the reference in {hits:.0%} of 182 test slices;"
     )
     assert said.endswith(end)
 
 
 def test_maps_that_random_weights_draw_as_well_are_told(tmp_path):
     keep(tmp_path, hits=0.97, low=0.9, learned=False)
-    assert say_verdict(tmp_path, method="grad_cam").endswith("They hardly depend on what was learned.")
+    assert say_verdict(tmp_path, method="grad_cam").endswith("They hardly depend on what the network learned.")
 
 
 def test_what_was_not_measured_says_so(tmp_path):
-    assert "was not measured" in say_verdict(tmp_path, method="map")
+    assert "was not tested" in say_verdict(tmp_path, method="map")
     keep(tmp_path, hits=1.0, low=1.0)
-    assert "was not measured" in say_verdict(tmp_path, method="map")
+    assert "was not tested" in say_verdict(tmp_path, method="map")

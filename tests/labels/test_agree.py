@@ -125,7 +125,7 @@ def test_an_adjudicator_decides_disagreements_alone(agree, tmp_path):
     rules = {row["slice_key"]: row["rule"] for row in table(tmp_path, "consensus.csv")}
     assert {key for key, rule in rules.items() if rule.startswith("adjudicated")} == {"s11", "s23"}
     assert "note: A, who adjudicated, is one of the readers" in said
-    assert "note: 10 adjudicated answers are not of disagreements, and were not taken" in said
+    assert "note: 10 adjudicated answers are not for disagreements and were ignored" in said
     assert "out=adjudication" not in said
 
 
@@ -199,7 +199,7 @@ def test_an_answer_that_is_no_class_is_refused(tmp_path):
         pytest.param("patient_key,label,reader,repeat,unsure\np,1,A,0\n", "line 2: must have 5 cells", id="short"),
         pytest.param("patient_key,label,reader,repeat,unsure\n", "at least one answer", id="empty"),
         pytest.param(
-            "patient_key,label,reader,repeat,unsure\np,1,A,0,0\np,0,A,0,0\n", "line 3: gives p a second answer of A",
+            "patient_key,label,reader,repeat,unsure\np,1,A,0,0\np,0,A,0,0\n", "line 3: gives p a second answer by A",
             id="twice",
         ),
     ],

@@ -274,7 +274,7 @@ def test_of_several_segments_one_is_chosen_by_label_number_code_or_pattern(archi
     mask = np.stack([block(places=slice(0, 1)), block(places=slice(3, 5))], axis=-1).astype(bool)
     seg(archive, 0, mask, tmp_path / "in" / "a.dcm", labels=("abscess", "Fistelgang"))
     error, _ = ingested("masks")
-    assert "labels.segment: must say which segment is the positive one, found abscess (1), Fistelgang (1)" in error
+    assert "labels.segment: must state which segment is the positive one, found abscess (1), Fistelgang (1)" in error
     error, _ = ingested("masks", "labels.segment=liver")
     assert "labels.segment: must be one that is there: abscess (1), Fistelgang (1), found liver" in error
     for chosen, numbers in [

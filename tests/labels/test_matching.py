@@ -29,10 +29,10 @@ def test_lines_without_an_image_are_counted_in_a_time_that_grows_with_their_numb
 @pytest.mark.parametrize(
     ("labels", "classes", "remedy"),
     [
-        ([1, 2, 1], ["0", "1", "2"], r'name those that there are: "classes=\[1,2\]"'),
-        ([0, 2, 0], ["0", "1", "2"], r'name those that there are: "classes=\[0,2\]"'),
-        ([1, 1], ["0", "1"], r"say negatives=other_patients"),
-        ([1, 1], ["normal", "fistula"], r"say negatives=other_patients"),
+        ([1, 2, 1], ["0", "1", "2"], r'name the existing ones: "classes=\[1,2\]"'),
+        ([0, 2, 0], ["0", "1", "2"], r'name the existing ones: "classes=\[0,2\]"'),
+        ([1, 1], ["0", "1"], r"set negatives=other_patients"),
+        ([1, 1], ["normal", "fistula"], r"set negatives=other_patients"),
     ],
     ids=["numbers from 1", "a number that is not there", "positive ones alone", "words"],
 )

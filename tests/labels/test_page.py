@@ -324,7 +324,7 @@ def test_another_sequence_stands_beside_and_follows_by_position(two_sequences, o
     assert places[-1] == [18, 18]
     page.evaluate("viewer.activate(viewer.panes[1])")
     press(page, "1")
-    assert "not asked about" in page.text_content("#toast")
+    assert "needs no answer" in page.text_content("#toast")
 
 
 @pytest.mark.slow
@@ -471,8 +471,8 @@ def test_an_adjudicator_and_a_second_reading_begin_without_the_answers_of_the_fi
 def test_an_opening_that_an_answer_takes_away_is_said(opened):
     page = opened()
     press(page, "b")
-    assert page.text_content("#toast") == "this patient has one stack only"
+    assert page.text_content("#toast") == "this patient has only one stack"
     press(page, "1 ArrowUp")
     click(page, 20, 30)
     press(page, "0")
-    assert page.text_content("#toast") == "1 internal opening taken away"
+    assert page.text_content("#toast") == "1 internal opening removed"

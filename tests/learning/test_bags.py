@@ -78,7 +78,7 @@ def test_of_grades_a_patient_has_the_highest(cohort):
 def test_a_patient_on_two_sides_is_no_bag(cohort):
     parts = parts_of(cohort, train=[0, 1])
     torn = parts.with_columns(part=pl.when(pl.col("slice_key") == "slice0-0").then(pl.lit("test")).otherwise("part"))
-    with pytest.raises(DataError, match="needs each patient in one part"):
+    with pytest.raises(DataError, match="needs each patient in one set"):
         bags_of(cohort, torn, "train", unit="patient")
 
 

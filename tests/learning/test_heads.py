@@ -133,12 +133,14 @@ def test_points_move_with_the_image(transform):
 
 def test_what_mirrors_is_refused_in_whatever_it_is_contained():
     nested = albumentations.Compose([albumentations.OneOf([albumentations.D4(p=1), albumentations.GaussianBlur(p=1)])])
-    with pytest.raises(ConfigError, match=r"augmentation: must not mirror where it says 3 o'clock, found D4"):
+    with pytest.raises(ConfigError, match=r"augmentation: must not mirror, because it says 3 o'clock, found D4"):
         refuse_mirrors(nested, "it says 3 o'clock", has_sides=False)
     turned = albumentations.Affine(rotate=(-180, 180))
     harmless = [albumentations.HorizontalFlip(p=0), turned, albumentations.Rotate((-60, 60))]
     refuse_mirrors(albumentations.Compose(harmless), "", has_sides=False)
-    with pytest.raises(ConfigError, match="augmentation: must not bring left to right where it is left, found Affine"):
+    with pytest.raises(
+        ConfigError, match="augmentation: must not bring left to right, because it is left, found Affine"
+    ):
         refuse_mirrors(albumentations.Compose(harmless), "it is left", has_sides=True)
     refuse_mirrors(albumentations.Compose([*harmless[::2]]), "it is left", has_sides=True)
 
@@ -164,7 +166,7 @@ def test_points_are_those_of_the_network_and_none_of_a_negative_slice(tmp_path):
     ("cohort", "overrides", "message"),
     [
         ({"classes": ("0", "1", "2")}, (), r"head=locate: is for two classes"),
-        ({}, ("augmentation=geometric",), r"must not mirror where the cohort has a clock position"),
+        ({}, ("augmentation=geometric",), r"must not mirror, because the cohort has a clock position"),
         (
             {},
             (
@@ -172,12 +174,12 @@ def test_points_are_those_of_the_network_and_none_of_a_negative_slice(tmp_path):
                 "augmentation=color_jitter_expanded",
                 "augmentation.transforms=[{_target_: albumentations.HorizontalFlip}]",
             ),
-            r"augmentation: must not mirror where the cohort has a clock position, found HorizontalFlip",
+            r"augmentation: must not mirror, because the cohort has a clock position, found HorizontalFlip",
         ),
         (
             {"classes": ("right", "left")},
             ("augmentation=geometric",),
-            r"augmentation: must not mirror where a class names a side, found HorizontalFlip",
+            r"augmentation: must not mirror, because a class names a side, found HorizontalFlip",
         ),
         ({}, ("split=image_holdout", "head.width=2"), r"head.width: must be at least 4"),
     ],
@@ -198,7 +200,7 @@ def test_mirrors_are_refused_for_a_clock_alone(tmp_path, compose_train):
     without, with_clock = (write_places(tmp_path / f"cohort{canal}", canal=canal) for canal in (False, True))
     plan = Planner().plan(compose_train(*RUN, "augmentation=geometric", cohort=without))
     assert any(key.startswith("head.") for key in plan.folder.identity)  # it locates, and was planned all the same
-    with pytest.raises(ConfigError, match="must not mirror where the cohort has a clock position"):
+    with pytest.raises(ConfigError, match="must not mirror, because the cohort has a clock position"):
         Planner().plan(compose_train(*RUN, "augmentation=geometric", cohort=with_clock))
 
 

@@ -57,7 +57,7 @@ def test_the_loss_of_grades_and_its_slopes_stay_finite_however_sure_the_network_
 
 
 def test_two_classes_are_no_grades():
-    with pytest.raises(ConfigError, match="loss=ordinal: is for three grades or more"):
+    with pytest.raises(ConfigError, match="loss=ordinal: is for three or more grades"):
         Ordinal([5, 5], class_balance=0.0)
 
 

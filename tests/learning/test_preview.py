@@ -25,7 +25,7 @@ def test_the_slices_shown_are_of_every_class_and_spread():
 
 def test_a_sheet_needs_a_folder_that_is_there(fistula_here, cohort_folder):
     code, _, error = fistula_here("preview", f"cohort={cohort_folder}", "out=nowhere/a.png")
-    assert (code, error) == (2, "error: out: must lie in a folder that is there, found nowhere/a.png\n")
+    assert (code, error) == (2, "error: out: must be in an existing folder, found nowhere/a.png\n")
 
 
 def test_a_sheet_is_not_written_over_another_file(fistula_here, cohort_folder, tmp_path):

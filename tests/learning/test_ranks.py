@@ -129,7 +129,7 @@ def test_a_damaged_last_checkpoint_is_named(compose_train, tmp_path):
     experiment = build(cfg, cohort, instantiate(cfg.split)(cohort.manifest))
     experiment.folder.mkdir(exist_ok=True)
     (experiment.folder / "last.ckpt").write_bytes(b"PK\x03\x04 half a file")
-    with pytest.raises(FistulaError, match=r"last\.ckpt: cannot be read .*Remove it: the run then begins anew"):
+    with pytest.raises(FistulaError, match=r"last\.ckpt: cannot be read .*Remove it: the run then starts again"):
         experiment.fit()
 
 

@@ -24,7 +24,7 @@ def test_a_tracker_that_fails_is_left_out_and_said_once_and_the_others_go_on(tra
             trackers.log_metrics({"loss": 0.5}, step)
     trackers.save()
     assert [record.message for record in caplog.records] == [
-        "logger=first failed ([Errno 28] No space left on device): the run goes on without it"
+        "logger=first failed ([Errno 28] No space left on device): the run continues without it"
     ]
     (table,) = tmp_path.glob("second/*/metrics.csv")
     assert table.read_text().splitlines()[1:] == ["0.5,0", "0.5,1", "0.5,2"]

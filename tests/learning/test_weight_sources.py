@@ -214,4 +214,4 @@ def test_a_store_of_the_first_version_is_refused_with_the_way_to_use_it(fistula_
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "manifest.json").write_text("[]")
     code, _, error = fistula_here("weights", "list", "to=old")
-    assert (code, "old: is a folder of weights of fistula 0.1. Pull anew; or name one" in error) == (2, True)
+    assert (code, "old: is a folder of weights of fistula 0.1. Pull again; or name one" in error) == (2, True)

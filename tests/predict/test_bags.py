@@ -134,7 +134,7 @@ def test_covariates_that_no_header_states_come_from_a_table(study, fistula_here,
     code, _, error = fistula_here("train", f"cohort={folder}", *TINY_RUN, "unit=patient", "covariates=[crp]", where)
     assert code == 0, error
     predictor, table = fistula.load(target, device="cpu"), tmp_path / "crp.csv"
-    with pytest.raises(ConfigError, match="needs what no header states, found crp"):
+    with pytest.raises(ConfigError, match="needs covariates that no header states, found crp"):
         predictor.predict(phantom)
     shown = {key: "" if value is None else f"{value}" for key, value in crp.items()}
     table.write_text("\n".join(["patient_key,crp", *(f"{key},{value}" for key, value in shown.items())]))
@@ -146,7 +146,7 @@ def test_covariates_that_no_header_states_come_from_a_table(study, fistula_here,
     table.write_text("patient_key,crp\nsomebody,3\n")
     with pytest.raises(DataError, match="must have a line for a patient of the images"):
         predictor.predict(phantom, covariates_table=table)
-    with pytest.raises(DataError, match="must have the covariates that the study learned from, found no crp"):
+    with pytest.raises(DataError, match="must have the covariates that the study was trained on, found no crp"):
         refuse_other_covariates(predictor.runs[0], read_cohort(study / "cohort"))
 
 

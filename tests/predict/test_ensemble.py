@@ -19,7 +19,7 @@ def test_a_run_that_is_not_done_takes_no_part_and_that_is_said(copied_run, caplo
     shutil.copytree(copied_run, other)
     change(other / "run.json", state="running")
     assert len(load_runs(copied_run.parent)) == 1
-    assert "1 of 2 runs are not done and take no part" in caplog.text
+    assert "1 of 2 runs are not finished and are excluded" in caplog.text
 
 
 def test_runs_of_several_configurations_are_no_ensemble(copied_run):
@@ -46,7 +46,7 @@ def test_runs_that_are_fed_otherwise_are_no_ensemble(copied_run, facts, found):
     other = copied_run.parent / "other"
     shutil.copytree(copied_run, other)
     change(other / "run.json", **facts)
-    with pytest.raises(ConfigError, match=f"holds runs that disagree in {found}, which are no ensemble, found"):
+    with pytest.raises(ConfigError, match=f"holds runs that disagree in {found}, which cannot form an ensemble, found"):
         load_runs(copied_run.parent)
 
 
@@ -55,5 +55,5 @@ def test_runs_whose_cohorts_were_read_otherwise_are_no_ensemble(copied_run):
     shutil.copytree(copied_run, other)
     shutil.copytree(copied_run.parent / "cohort", other / "cohort")
     change(other / "cohort" / "ingest.json", spacing_mm=2.0, classes=["no", "yes"])
-    with pytest.raises(ConfigError, match="disagree in classes, spacing_mm, which are no ensemble"):
+    with pytest.raises(ConfigError, match="disagree in classes, spacing_mm, which cannot form an ensemble"):
         load_runs(copied_run.parent)

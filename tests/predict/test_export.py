@@ -89,7 +89,7 @@ def test_a_model_that_scores_otherwise_is_refused(run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("kind", "int8", "message"),
-    [("pickle", False, "format: must be one of onnx, torchscript"), ("torchscript", True, "int8: is for ONNX alone")],
+    [("pickle", False, "format: must be one of onnx, torchscript"), ("torchscript", True, "int8: is only for ONNX")],
 )
 def test_what_cannot_be_written_is_refused(run, tmp_path, kind, int8, message):
     with pytest.raises(ConfigError, match=message):
@@ -114,7 +114,7 @@ def test_an_ensemble_is_one_file_that_gives_the_mean_of_its_runs(study, phantom,
     assert ((scores[:, 1] >= record["threshold"]) == (decided["decision"] == "fistula").to_numpy()).all()
     card = (path.parent / "MODEL_CARD.md").read_text()
     assert card.startswith("# Ensemble of 2 runs: ")
-    assert "Each run alone, never the ensemble" in card
+    assert "Each run by itself, not the ensemble" in card
     for run, told in zip(predictor.runs, record["runs"], strict=True):
         assert (told["name"], told["checkpoint_sha256"]) == (run.name, run.record["checkpoint_sha256"])
         auroc = run.record["metrics"]["test"]["slice"]["auroc"]["value"]

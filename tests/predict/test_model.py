@@ -128,7 +128,7 @@ def test_a_missing_checkpoint_or_cohort_is_refused(copied_run):
 
 def test_a_cohort_that_the_run_did_not_learn_from_is_refused(copied_run):
     change(copied_run / "run.json", cohort_fingerprint="0" * 64)
-    with pytest.raises(DataError, match=r"cohort: is not the cohort that run learned from"):
+    with pytest.raises(DataError, match=r"cohort: is not the cohort that run was trained on"):
         load_run(copied_run)
 
 

@@ -73,7 +73,7 @@ def test_the_exported_model_takes_a_slice_with_its_neighbours(run_folder, tmp_pa
     assert export([run], tmp_path, kind=kind).difference < 1e-6
     assert json.loads((tmp_path / "export.json").read_text())["input"]["shape"] == ["N", 3, 64, 64]
     assert "uint8 `(N, 3, 64, 64)`" in (tmp_path / "MODEL_CARD.md").read_text()
-    assert "an edge slice repeated" in (tmp_path / "MODEL_CARD.md").read_text()
+    assert "at either end, the slice itself is repeated" in (tmp_path / "MODEL_CARD.md").read_text()
 
 
 def test_a_frozen_network_is_probed_with_neighbours_too(fistula_here, made, tmp_path):

@@ -89,7 +89,7 @@ def test_a_patient_is_recognised_whichever_rule_named_the_cohorts(study, run_fol
     reader = dataclasses.replace(predictor.reader, patient=PatientRule(rule))
     with reading(one_patient, reader, Workers(1)) as slices:
         assert recognised(slices.table, named, known) == there
-        told = ["patients are told apart by PatientID: these paths do not say what patient=folder:1 asks"]
+        told = ["patients are identified by PatientID, since these paths do not fit patient=folder:1"]
         assert list(slices.notes) == (told if rule == "folder:1" else [])
 
 
@@ -117,7 +117,8 @@ def test_people_under_one_id_are_not_scored_as_one(study, phantom, run_folders, 
             image.save_as(tmp_path / f"{number}{path.name}")
     found = predictor.predict(tmp_path)
     assert len(found.patients) == 2
-    assert "1 PatientID is hardly one person's: each of its studies is scored as a patient" in found.summary["notes"]
+    said = "1 PatientID is probably not one person's: each of its studies is scored as a patient"
+    assert said in found.summary["notes"]
     # Slices and studies of the cohort are known all the same.
     assert "" not in found.patients["known"].to_list()
 
@@ -156,7 +157,7 @@ def test_what_cannot_be_scored_is_listed_with_its_reason(study, one_patient, tmp
     assert len(found.left_out) == 2
     # What another rule leaves out is no loss; what could not be read may have been half of a series.
     unread = [note for note in found.summary["notes"] if "could not be read" in note]
-    assert unread == ["1 image could not be read, and no score is of them: left_out.csv says which and why"]
+    assert unread == ["1 image was unreadable and not scored; left_out.csv gives the reasons"]
     assert len(found.slices) == len(list(one_patient.glob("*.dcm")))
 
 
@@ -196,7 +197,7 @@ def test_odd_headers_are_said(study):
     assert looks.oddities(facts, pixels) == []
     odd = facts.with_columns(modality=pl.lit("CT"), component=pl.lit("phase"), spacing_row=pl.lit(5.0))
     assert looks.oddities(odd, pixels) == ["component phase", "modality CT", "pixel spacing 5 mm"]
-    assert "grey levels" in looks.oddities(facts, 255 - pixels)[0]
+    assert "gray levels" in looks.oddities(facts, 255 - pixels)[0]
 
 
 def test_an_error_rate_that_cannot_be_is_refused(study):
@@ -214,7 +215,7 @@ def test_few_known_patients_make_every_answer_an_abstention_that_says_why(study,
 def test_a_cohort_that_does_not_say_how_it_was_read_is_refused(copied_run):
     record = copied_run.parent / "cohort" / "ingest.json"
     record.write_text(record.read_text().replace('"intensity"', '"tone"'))
-    with pytest.raises(DataError, match=r"ingest.json: does not say how its images were read: it lacks intensity"):
+    with pytest.raises(DataError, match=r"ingest.json: does not state how its images were read: it lacks intensity"):
         fistula.load(copied_run)
 
 

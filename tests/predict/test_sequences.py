@@ -55,7 +55,7 @@ def test_the_score_of_an_ingested_slice_is_that_of_training(made):
     assert len(stored) == len(predictor.runs[0].predictions) > 0
     assert len(found.slices) == PATIENTS * 5
     np.testing.assert_allclose(stored["new"], stored["score"], rtol=0, atol=1e-6)
-    assert "t2 is lacking in 4 patients: blank, as in training" in " ".join(found.summary["notes"])
+    assert "t2 is missing in 4 patients: blank, as in training" in " ".join(found.summary["notes"])
 
 
 def test_the_second_sequence_and_its_lack_count(made):
@@ -95,7 +95,7 @@ def test_what_is_exported_scores_as_the_run(made, tmp_path):
         assert export([run], tmp_path / kind, kind=kind).difference <= 1e-5
     said = json.loads((tmp_path / "onnx" / "export.json").read_text())["input"]
     assert said["shape"] == ["N", 3, 24, 24]
-    assert said["channels"] == ["t1c", "t2", "t2 lacks: 255 where it is not there and its own channel is 0, else 0"]
+    assert said["channels"] == ["t1c", "t2", "t2 lacks: 255 where it is absent and its own channel is 0, else 0"]
     assert "Channels: t1c; t2; t2 lacks" in (tmp_path / "onnx" / "MODEL_CARD.md").read_text()
 
 
@@ -137,7 +137,7 @@ def test_names_decide_and_a_cohort_with_another_first_sequence_is_refused(strict
     refuse_unlike(run, run.cohort)
     for keep in ({second[0]: second[1], first[0]: first[1]}, {first[0]: first[1], "dwi": second[1]}):
         record = run.cohort.record | {"keep": run.cohort.record["keep"] | {"sequences": keep}}
-        with pytest.raises(DataError, match="must have the sequences that the run looks at: t1c, t2, t1c first"):
+        with pytest.raises(DataError, match="must have the sequences that the run uses: t1c, t2, t1c first"):
             refuse_unlike(run, replace(run.cohort, record=record))
 
 

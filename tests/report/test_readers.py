@@ -195,15 +195,15 @@ def test_a_table_of_readers_and_one_of_a_program_enter_the_report_and_are_verifi
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("patient,reader,score\npatient1,a,50\nx,a,40\n", "must be one whom the study tested, found lines 3 (1) of 2"),
-        ("patient,reader,score\npatient1,a,5\npatient1,a,4\n", "one score a patient and modality, found lines 2, 3"),
+        ("patient,reader,score\npatient1,a,50\nx,a,40\n", "must be one tested in the study, found lines 3 (1) of 2"),
+        ("patient,reader,score\npatient1,a,5\npatient1,a,4\n", "one score per patient and modality, found lines 2, 3"),
         ("patient,reader,score\npatient1,a,101\n", "line 2: score must be a number from 0 to 100, found '101'"),
         ("patient,reader,score\npatient1,,50\n", "line 2: must name a reader"),
         ("patient,score\npatient1,50\n", "must have one column patient (or patient_id, patient_key), and reader"),
         ("patient,reader,score,experience\npatient1,a,5,x\npatient2,a,5,y\n", "a reader has one experience"),
         ("patient,reader,score\npatient1,a,\n", "every line needs a score, found lines 2"),
         ("patient,reader,score\npatient1,a,nan\n", "line 2: score must be a number from 0 to 100, found 'nan'"),
-        ("patient;reader;score\npatient1;a;50,5\npatient1;a;4\n", "one score a patient and modality, found lines 2, 3"),
+        ("patient;reader;score\npatient1;a;50,5\npatient1;a;4\n", "score per patient and modality, found lines 2, 3"),
     ],
 )  # fmt: skip
 def test_a_table_that_cannot_be_read_is_one_line(fistula_here, study_folder, tmp_path, text, message):
@@ -234,7 +234,7 @@ def scored(change=lambda number: f"{number}", lines=range(PATIENTS), name=lambda
         pytest.param(scored(lambda number: ""), "every line needs a score, found lines 2, 3, 4, 5", id="none"),
         pytest.param(scored(lambda number: "1,234", cell=";"), "line 2: score may be two numbers", id="a thousand"),
         pytest.param(
-            scored(lines=range(31)), "every patient must be one whom the study tested, found lines 32 (1) of 31",
+            scored(lines=range(31)), "every patient must be one tested in the study, found lines 32 (1) of 31",
             id="a patient more",
         ),
         pytest.param(
@@ -243,7 +243,7 @@ def scored(change=lambda number: f"{number}", lines=range(PATIENTS), name=lambda
         ),
         pytest.param(
             scored().replace("score", "score,label").replace("\n", ",0\n", 99).replace("label,0", "label"),
-            "line 1: has the unknown column 'label'. Leave out what is none of patient, patient_id", id="a label",
+            "line 1: has the unknown column 'label'. Remove columns other than patient, patient_id", id="a label",
         ),
         pytest.param("patient,call\npatient1,1\n", "must have one column patient (or patient_id, patient_key), and s",
                      id="no score"),

@@ -111,7 +111,7 @@ def test_what_cannot_be_judged_is_na_with_its_reason(folder):
     ((found,), _) = judged(write_places(folder, none=True, canal=False, mm=None))
     assert (found.unit, found.clock) == ("% of the side", None)
     assert found.estimates["near"].value == 0.0
-    assert "no place was named for half" in found.estimates["median"].reason
+    assert "no location was given for half" in found.estimates["median"].reason
     for run in folder.glob("resnet18-transfer-*"):
         table = pl.read_parquet(run / "places.parquet")
         table.with_columns(row_true=pl.lit(None, pl.Float64), col_true=pl.lit(None, pl.Float64)).write_parquet(

@@ -92,6 +92,6 @@ def test_an_upload_that_breaks_off_is_no_failure_of_the_server():
         return {"type": "http.disconnect"}
 
     desk, request = Desk(lambda: None, LIMITS), Request({"type": "http", "method": "POST", "headers": []}, receive)
-    with pytest.raises(UploadError, match="the upload broke off"):
+    with pytest.raises(UploadError, match="the upload was interrupted"):
         asyncio.run(desk.take(request, len))
     assert desk.waiting == 0

@@ -72,7 +72,7 @@ def test_one_person_under_two_spellings_of_an_id_is_refused(ingested, write_dico
         assert ingested(folder, lines_of(images + later))[1]["patients"] == 3
         return
     error = ingested(folder, lines_of(images + later))
-    assert "a person must have one PatientID, found 1 that differ in case, signs or leading zeros alone" in error
+    assert "a person must have one PatientID, found 1 that differ only in case, punctuation or leading zeros" in error
 
 
 def test_a_person_of_one_name_under_two_ids_is_counted(ingested, write_dicom, tmp_path):

@@ -107,6 +107,6 @@ def test_what_may_yet_be_one_person_under_a_project_made_id_is_counted(ingested)
     ]
     _, notes = ingested("one", images + cohort(6, slices=2)[-2:])
     assert {name: count for name, count in notes.items() if "several people" in name} == {
-        "PatientIDs with heights that differ by more than 10 cm, perhaps of several people (patient= parts them)": 1,
-        "PatientIDs with more than half of all studies, perhaps of several people (patient= parts them)": 1,
+        "PatientIDs with heights that differ by more than 10 cm, perhaps of several people (see patient=)": 1,
+        "PatientIDs with more than half of all studies, perhaps of several people (see patient=)": 1,
     }

@@ -143,7 +143,7 @@ def test_what_may_be_so_of_one_person_is_not_refused(columns):
 def test_what_is_seldom_so_of_one_person_is_counted(columns, doubt):
     facts = images(("7", None, "s"), ("7", None, "t"), **BORN | columns)
     assert list(doubts(facts).items()) == (
-        [(f"PatientIDs {doubt}, perhaps of several people (patient= parts them)", 1)] if doubt else []
+        [(f"PatientIDs {doubt}, perhaps of several people (see patient=)", 1)] if doubt else []
     )
 
 
@@ -158,11 +158,13 @@ def test_an_id_that_has_more_than_half_of_many_studies_is_counted_even_with_a_bi
 def test_two_spellings_of_an_id_are_one_persons_where_the_birth_date_is(births, is_refused):
     facts = images(("07", None, "s"), ("7", None, "t"), alike_key="7", birth_key=list(births), sex="F")
     if is_refused:
-        with pytest.raises(DataError, match="a person must have one PatientID, found 1 that differ in case, signs or"):
+        with pytest.raises(
+            DataError, match="a person must have one PatientID, found 1 that differ only in case, punctuation or"
+        ):
             keys("compared", facts)
     else:
         assert keys("compared", facts) == ["header 07", "header 7"]
-        doubt = "groups of PatientIDs that differ in case, signs or leading zeros alone"
+        doubt = "groups of PatientIDs that differ only in case, punctuation or leading zeros"
         assert doubts(facts)[doubt] == 1
 
 

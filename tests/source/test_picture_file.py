@@ -55,9 +55,9 @@ def test_a_photograph_is_turned_as_its_tag_says():
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"text", "no PNG, JPEG, TIFF, BMP or WebP"),
-        (_bytes(Image.new("L", (50, 50)), "GIF"), "no PNG, JPEG, TIFF, BMP or WebP"),
-        (_bytes(Image.effect_noise((50, 50), 90))[:-900], "a damaged picture"),
+        (b"text", "not a PNG, JPEG, TIFF, BMP or WebP"),
+        (_bytes(Image.new("L", (50, 50)), "GIF"), "not a PNG, JPEG, TIFF, BMP or WebP"),
+        (_bytes(Image.effect_noise((50, 50), 90))[:-900], "a damaged image file"),
         (_bytes(Image.new("1", (20000, 20000))), "an implausible number of pixels"),
     ],
 )

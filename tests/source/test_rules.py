@@ -24,7 +24,7 @@ IMAGE = {
         ({"contrast": "no"}, "contrast no"),
         ({"contrast": "unknown"}, None),
         ({"is_localizer": True}, "a localizer"),
-        ({"is_mosaic": True}, "a mosaic: many slices in one picture"),
+        ({"is_mosaic": True}, "a mosaic: many slices in one image"),
         ({"is_burned_in": True}, "burned-in annotation"),
     ],
 )

@@ -25,6 +25,6 @@ def test_a_rule_that_rises_with_slices_is_refused_where_their_number_tells_the_c
     some = pl.col("label").eq(1) | pl.col("position_mm").lt(2)
     cohort = replace(cohort, manifest=cohort.manifest.filter(some))
     with pytest.raises(
-        ConfigError, match=r"aggregation: must be mean where the number of slices alone tells the class 1"
+        ConfigError, match=r"aggregation: must be mean where the number of slices alone predicts the class 1"
     ):
         _check_aggregation("max", cohort)

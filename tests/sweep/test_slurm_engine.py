@@ -98,7 +98,7 @@ def test_a_study_goes_through_sbatch_and_the_same_command_finishes_what_was_canc
     assert {record["state"] for record in states(tmp_path).values()} == {"done"}
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     for run in requeued:
-        assert "goes on after epoch" in (tmp_path / "study" / run["name"] / "log.txt").read_text()
+        assert "resuming after epoch" in (tmp_path / "study" / run["name"] / "log.txt").read_text()
         factors = [f"{name}={run['factors'][name]}" for name in ("epochs", "augmentation")]
         alone = [f"seed={run['seed']}", *factors, "hydra.sweep.dir=undisturbed"]
         subprocess.run([*TRAIN, *alone], cwd=tmp_path, env=slurm | {"OMP_NUM_THREADS": "1"}, check=True)

@@ -45,7 +45,7 @@ def _warnings(slices: pl.DataFrame) -> Iterator[str]:
         .map_elements(lambda text: MAPS.search(text) is not None, return_dtype=pl.Boolean)
     )
     if 0 < (maps := int(is_map.sum())) < len(slices):
-        yield f"{maps} slices of a parameter map stand among {len(slices) - maps} of other images"
+        yield f"{maps} slices of a parameter map are mixed with {len(slices) - maps} of other images"
     yield from _one_scanner(slices) if "label" in slices.columns else ()
     yield from _contradictions(slices) if "pixel_hash" in slices.columns else ()
 
@@ -68,7 +68,7 @@ def lacking_warnings(slices: pl.DataFrame, classes: Sequence[str], names: Sequen
             shares = ", ".join(
                 f"{int(one.sum())} of {len(one)} {word} patients" for word, one in zip(classes, counts, strict=True)
             )
-            said.append(f"{name} is missing in {shares}: where these differ, its absence alone tells the class")
+            said.append(f"{name} is missing in {shares}: where these differ, its absence alone reveals the class")
     return said
 
 

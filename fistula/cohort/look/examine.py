@@ -182,7 +182,7 @@ def suspicions(survey: Survey, *, labels: Labels | None, look: Look) -> list[str
     found.append(
         (
             int(images["notes"].str.contains("no PatientID").sum()),
-            "slices without a PatientID, whose study stands for the patient",
+            "slices without a PatientID, whose study is used as the patient",
         )
     )
     found.append((int(images["is_lossy"].sum()), "slices compressed with loss"))
@@ -198,7 +198,8 @@ def _confounded(survey: Survey, labels: Labels, look: Look) -> list[str]:
     )
     found = find_confounding(facts, level=CONFOUNDED, pairs=(("label", "scanner"), ("site", "scanner")))
     return [
-        f"{one.between[0]} goes with the {one.between[1]} (Cramér's V {one.cramers_v:.2f} over {one.patients} patients)"
+        f"{one.between[0]} is associated with the {one.between[1]} "
+        f"(Cramér's V {one.cramers_v:.2f} over {one.patients} patients)"
         for one in found
         if one.is_warning
     ]

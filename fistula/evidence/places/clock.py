@@ -92,7 +92,7 @@ def clock_errors(said: ArrayLike, truth: ArrayLike, patients: ArrayLike) -> Cloc
     within = clustered_rate((is_there & (np.abs(errors) <= 1 + 1e-9)).astype(int), patients)
     named = errors[is_there]
     if len(named) == 0:
-        nothing = undefined(within.method, "no position was said")
+        nothing = undefined(within.method, "no position was given")
         return ClockErrors(within, nothing, np.nan, np.nan, np.nan, 0, len(errors))
     vector = complex(np.exp(2j * pi / HOURS * named).mean())
     length = min(1.0, abs(vector))

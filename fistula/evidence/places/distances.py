@@ -78,7 +78,7 @@ def median_distance(distances: ArrayLike, patients: ArrayLike, level: float = 0.
         return undefined(method, "no rows")
     value = float(np.quantile(far, 0.5, method="inverted_cdf"))
     if isinf(value):
-        return undefined(method, "no place was named for half of them or more")
+        return undefined(method, "no location was given for half of them or more")
     share = clustered_rate((_check_distances(distances) <= value).astype(int), patients, level)
     if not share.has_interval:
         return without_interval(value, method, share.reason)

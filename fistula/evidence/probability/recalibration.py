@@ -152,7 +152,7 @@ def _change(differences: Floats, draws: Bools, rows: Codes) -> Estimate:
     method = name_method("infinitesimal jackknife", LEVEL)
     with_each, times = draws.sum(axis=0), judged.sum(axis=0)
     if not times.all():
-        return without_interval(value, method, "a patient was always drawn")
+        return without_interval(value, method, "one patient was drawn every time")
     when_judged = (differences.sum(axis=0) / times - value * rows) / rows.sum()
     # Of the patients other than the one looked at: who was not judged oneself counts as neither gain nor loss.
     others = (sums[:, None] - differences) / (counts[:, None] - judged * rows)

@@ -108,7 +108,7 @@ def specific_agreement(
     counts = _counts(rated, classes)
     sums = np.stack([counts[:, of] * (counts[:, of] - 1), counts[:, of] * (counts.sum(1) - 1)], axis=1)
     return _jackknife(
-        sums, codes, number, lambda sums: sums[..., 0] / sums[..., 1], level, why="nobody gave this class"
+        sums, codes, number, lambda sums: sums[..., 0] / sums[..., 1], level, why="no reader gave this class"
     )
 
 

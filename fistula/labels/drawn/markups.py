@@ -14,7 +14,7 @@ from fistula.source.files.formats import stem_of
 
 SUFFIXES = (".mrk.json", ".fcsv")
 POINTS = ("Fiducial", "PointList")
-UNPLACED = "points that were named and not placed, which are left out"
+UNPLACED = "points that were named but not placed, which are ignored"
 PLACED = "2"  # of the two further cells that Slicer 5 writes without naming them: position status, automatic
 OWN = re.compile(r"(F[-_])?\d*")  # a label that nobody wrote
 DAMAGED = "marked points that cannot be read"
@@ -47,7 +47,7 @@ def read_markups(content: bytes, name: str) -> Drawing:
 def _markups(said: dict[str, Any]) -> Iterator[Point | None]:
     for markup in said["markups"]:
         if markup.get("type", POINTS[0]) not in POINTS:
-            raise Refused("marked lines or planes, not points", "Save the points as a list of their own")
+            raise Refused("marked lines or planes, not points", "Save the points as a separate list")
         signs, unit = SIGNS[str(markup["coordinateSystem"])], str(markup.get("coordinateUnits", "mm"))
         if unit != "mm":
             raise Refused("marked points that are not in mm")

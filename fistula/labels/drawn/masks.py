@@ -186,14 +186,14 @@ def _refuse(survey: Survey, sheet: _Sheet, wanted: Wanted, policies: Policies) -
     """Refuse what was not found, not read, not chosen or is of no image, as the policies say; count the rest."""
     where = f"labels={wanted.word}"
     if sheet.failed and policies.unreadable == "refuse":
-        remedy = "Mend them, or leave them out with unreadable=exclude"
+        remedy = "Correct them, or exclude them with unreadable=exclude"
         raise DataError(where, "every drawing must be readable", found=_first(sheet.failed), remedy=remedy)
     there = ", ".join(f"{name} ({count})" for name, count in sheet.segments.most_common(8))
     if wanted.segment is None and len(sheet.segments) > 1:
         remedy = 'Name one or a pattern; "labels.segment=*" takes all together'
-        raise ConfigError("labels.segment", "must say which segment is the positive one", found=there, remedy=remedy)
+        raise ConfigError("labels.segment", "must state which segment is the positive one", found=there, remedy=remedy)
     if sheet.unmatched and policies.unmatched == "refuse":
-        remedy = "Check source, or say unmatched=exclude"
+        remedy = "Check source, or set unmatched=exclude"
         rule = "every drawing must belong to an image in the source"
         raise DataError(where, rule, found=_first(sheet.unmatched), remedy=remedy)
     if not sheet.origin and there:

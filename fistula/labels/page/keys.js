@@ -5,17 +5,17 @@ function helpOf(facts) {
   const answers = isScore && facts.top === 100 ? [[["0…9"], "type the score, 0 to 100"]] : facts.classes.map((name, i) => [[keyOf(facts, i)], name]);
   const canUnsure = !isScore, isRange = several && !(isScore && facts.top === 100);
   const groups = {
-    "Answer": [...answers, ...(canUnsure ? [[["U"], "unsure: an answer too"]] : []),
-      ...(several ? [[["N"], `rest ${facts.classes[0]}: all slices of the stack without an answer`]] : []),
+    "Answer": [...answers, ...(canUnsure ? [[["U"], "unsure (also an answer)"]] : []),
+      ...(several ? [[["N"], `rest ${facts.classes[0]}: all unanswered slices of the stack`]] : []),
       ...(isRange ? [[["⇧", keyOf(facts, 0) + "…" + keyOf(facts, last)], "all slices since the last answered one, or from the first marked one"], [["F"], "mark the first slice of a range"]] : []),
-      [["C"], "clear"], [["⌫"], "undo (also Ctrl+Z)"], [["T"], "note; Esc leaves it"]],
+      [["C"], "clear"], [["⌫"], "undo (also Ctrl+Z)"], [["T"], "note; Esc closes it"]],
     "Place": kindsOf(facts).length ? [...kindsOf(facts).map((kind, i) => [i ? ["Alt", "click"] : ["click"], facts.points[i]]),
       [["X"], several ? "remove the points of this slice" : "remove it"]] : [],
-    "Go": [[["↵"], "next patient without all answers"], [["⇧", "↵"], "patient before"], ...(several ? [[["E"], "next slice without an answer"]] : []),
-      [["↑", "↓"], "slice by slice; also the wheel"], [["PgUp", "PgDn"], "ten slices"], [["Home", "End"], "first, last"],
-      [["Tab"], "next stack of the pane, or next pane"], [["B"], "another stack beside"]],
-    "Look": [[["S"], "drag scrolls"], [["W"], "drag sets the window; also the right button"], [["V"], "next preset window"], [["I"], "invert"],
-      [["P"], "drag pans; also the middle button"], [["Z"], "drag zooms; also Ctrl+wheel, + and −"], [["R"], "reset"], [["?"], "these keys"]],
+    "Go": [[["↵"], "next incomplete patient"], [["⇧", "↵"], "previous patient"], ...(several ? [[["E"], "next unanswered slice"]] : []),
+      [["↑", "↓"], "previous, next slice (also the wheel)"], [["PgUp", "PgDn"], "ten slices"], [["Home", "End"], "first, last"],
+      [["Tab"], "next stack of the pane, or next pane"], [["B"], "show another stack beside"]],
+    "Look": [[["S"], "drag scrolls"], [["W"], "drag sets the window (also the right button)"], [["V"], "next preset window"], [["I"], "invert"],
+      [["P"], "drag pans (also the middle button)"], [["Z"], "drag zooms (also Ctrl+wheel, + and −)"], [["R"], "reset"], [["?"], "these keys"]],
   };
   return Object.entries(groups).filter(([, keys]) => keys.length);
 }

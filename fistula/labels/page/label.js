@@ -87,7 +87,7 @@ function facts_(slice, series) { // what the table says of a slice
   return { pixel: series.has_spacing ? series.spacing.join("x") : "", position: slice.position };
 }
 function change(keys, what) {
-  if (!keys.length) { say("this slice is not asked about"); return false; }
+  if (!keys.length) { say("this slice needs no answer"); return false; }
   const { series } = viewer.active, slices = new Map(series.slices.map(slice => [slice.key, slice]));
   spend();
   state.set(turn, keys.map(key => {
@@ -101,10 +101,10 @@ function change(keys, what) {
 function place(pane, pixel, kind) {
   if (!kinds.includes(kind)) return;
   const slice = pane.slice, answer = state.answer(turn, isOfSlices ? slice.key : patient.key), round = value => Math.round(value * 100) / 100;
-  if (!slice.asked) return say("this slice is not asked about");
+  if (!slice.asked) return say("this slice needs no answer");
   const what = { [kind]: [round(pixel.row), round(pixel.col)], ...(isOfSlices ? {} : { slice: slice.key }) };
   if (isScore) return change(isOfSlices ? [slice.key] : [patient.key], what);
-  if (kind === "opening" && answer.label === 0) return say(`this slice is ${facts.classes[0]}: it has no ${facts.points[0]}. Answer it otherwise first`);
+  if (kind === "opening" && answer.label === 0) return say(`this slice is ${facts.classes[0]}: it has no ${facts.points[0]}. Change its answer first`);
   if (kind === "opening" && !state.isAnswered(answer) && facts.classes.length === 2) what.label = 1;
   change([slice.key], what);
 }
@@ -119,7 +119,7 @@ const act = {
     const what = label === 0 && !isScore ? { label, unsure: false, opening: null } : { label, unsure: false };
     const keys = target(anchor), lost = what.opening === null ? keys.filter(key => state.answer(turn, key).opening).length : 0;
     if (!change(keys, what)) return;
-    const said = [...(anchor !== null && isOfSlices ? [`${counted(keys.length, "slice")}: ${facts.classes[label]}`] : []), ...(lost ? [`${counted(lost, facts.points[0] || "point")} taken away`] : [])].join("; ");
+    const said = [...(anchor !== null && isOfSlices ? [`${counted(keys.length, "slice")}: ${facts.classes[label]}`] : []), ...(lost ? [`${counted(lost, facts.points[0] || "point")} removed`] : [])].join("; ");
     if (said) say(said);
     answered = isOfSlices ? pane.slice.key : null; first = null;
     if (!isScore || isOfSlices) finish(true, said);
@@ -131,11 +131,11 @@ const act = {
   rest() {
     if (!isOfSlices) return;
     const keys = viewer.active.series.slices.filter(isOpen).map(slice => slice.key);
-    if (!keys.length) return say("every slice of this stack has its answer");
+    if (!keys.length) return say("every slice of this stack is answered");
     const said = `${counted(keys.length, "slice")}: ${facts.classes[0]}`;
     if (change(keys, { label: 0 })) { say(said); finish(false, said); }
   },
-  first() { if (isOfSlices) { first = viewer.active.slice.key; say(`first slice of the range: ${viewer.active.index + 1}. Go to the last one and press its class`); } },
+  first() { if (isOfSlices) { first = viewer.active.slice.key; say(`first slice of the range: ${viewer.active.index + 1}. Go to the last slice and press its class`); } },
   clear() { change(target(at(first)), { ...EMPTY, note: state.answer(turn, target()[0]).note }); first = null; },
   unplace() { change(target(), { opening: null, canal: null, slice: null }); },
   async undo() {
@@ -149,14 +149,14 @@ const act = {
   empty() {
     const { series, index } = viewer.active, size = series.slices.length;
     const open = [...Array(size).keys()].map(i => (index + 1 + i) % size).find(i => isOpen(series.slices[i]));
-    if (open === undefined) say("every slice of this stack has its answer"); else viewer.active.go(open);
+    if (open === undefined) say("every slice of this stack is answered"); else viewer.active.go(open);
   },
   next() {
     typed.at = 0;
     const at = state.turns.indexOf(turn), order = [...state.turns.slice(at + 1), ...state.turns.slice(0, at)];
     const open = order.find(one => !state.isDone(one));
     if (open) return go(open);
-    if (!state.isDone(turn)) return say("only this patient is left");
+    if (!state.isDone(turn)) return say("this is the only incomplete patient");
     say(ended());
   },
   back() { const at = state.turns.indexOf(turn); if (at > 0) go(state.turns[at - 1]); },
@@ -176,7 +176,7 @@ const act = {
 };
 function ended() {
   const [page, of] = facts.page, here = of > 1 ? " of this page" : "";
-  return `every patient${here} is answered. ` + (facts.served ? "You may close it" : "Export the table now" + (page < of ? `, then open page ${page + 1}` : ""));
+  return `every patient${here} is answered. ` + (facts.served ? "You may close the page" : "Export the table now" + (page < of ? `, then open page ${page + 1}` : ""));
 }
 // After an answer: the next slice, the next stack, or the next patient, unless an opening is still to be placed.
 function finish(isStep = true, said = "") {
@@ -194,9 +194,9 @@ function finish(isStep = true, said = "") {
   if (kinds.length && facts.classes.length === 2 && positive.length && !answers.some(answer => answer.opening)) {
     const keys = Object.keys(turn.record.answers).filter(key => turn.record.answers[key].label > 0);
     if (isOfSlices) seek(keys[keys.length >> 1]);
-    return say(`all answered. Click the ${facts.points[0]} where you see it, or go on with Enter`);
+    return say(`all answered. Click the ${facts.points[0]} where you see it, or press Enter to continue`);
   }
   if (state.turns.every(one => state.isDone(one))) return say(ended());
-  say(`${said ? said + "; " : ""}patient complete; Backspace takes the last answer back`);
+  say(`${said ? said + "; " : ""}patient complete; Backspace undoes the last answer`);
   act.next();
 }

@@ -42,13 +42,13 @@ function showAid() {
   title.textContent = `Read ${modality}`; box.append(title, words); box.classList.toggle("with", Boolean(aid));
   if (!aid) return;
   const { score, call, places } = aidWords(aid, viewer.active.list);
-  words.textContent = `AI: ${score} of 100, ${call}` + (places.length ? `; places on image ${places.join(", ")}` : "");
+  words.textContent = `AI: ${score} of 100, ${call}` + (places.length ? `; locations on image ${places.join(", ")}` : "");
 }
 function total() {
   const done = state.turns.filter(one => state.isDone(one)).length;
   $("#total span").textContent = `${done} of ${state.turns.length} answered`;
   $("#total .bar i").style.width = `${100 * done / state.turns.length}%`;
-  $("#saved").textContent = state.kept ? (facts.served ? state.sent || "" : "kept in this browser") : "this browser keeps nothing: export before you close it";
+  $("#saved").textContent = state.kept ? (facts.served ? state.sent || "" : "kept in this browser") : "this browser stores nothing: export before you close it";
 }
 function button(action, key, name, color) {
   const element = document.createElement("button");
@@ -71,7 +71,7 @@ async function send(one) {
       if (!answer.ok) throw new Error(answer.status);
       state.sent = "saved in labels.csv";
     } catch {
-      turns.forEach(turn => unsent.add(turn)); state.sent = "not saved: the server does not answer. Answers are kept in this browser";
+      turns.forEach(turn => unsent.add(turn)); state.sent = "not saved: the server is not responding. Answers are kept in this browser";
       break;
     }
   }
@@ -89,7 +89,7 @@ async function begin(reader) {
 function planned(patients) {
   if (!facts.session) return "";
   const aided = patients.filter(one => one.aid).length;
-  return (facts.sessions > 1 ? `Session ${facts.session} of ${facts.sessions}: ${patients.length - aided} read alone, ${aided} with AI. ` : "") +
+  return (facts.sessions > 1 ? `Session ${facts.session} of ${facts.sessions}: ${patients.length - aided} read unaided, ${aided} with AI. ` : "") +
     (facts.session > 1 ? `It opens ${facts.washout} weeks after the last patient of session ${facts.session - 1}. ` : "");
 }
 function either(names) { return `${names.slice(0, -1).join(", ")} or ${names.at(-1)}`; }
@@ -109,7 +109,7 @@ function askWhenEnded() {
   ended.addEventListener("input", look); $("#name").addEventListener("input", look);
   look();
 }
-let SOFT = facts.served ? "Answers go to labels.csv on this machine as you give them." : "Answers stay in this browser until you export them; the same page and name go on where they stopped.";
+let SOFT = facts.served ? "Each answer is saved in labels.csv on this machine." : "Answers stay in this browser until you export them; the same page and name resume where they stopped.";
 function start() {
   const words = isOfSlices ? "each slice" : "each patient";
   $("#asks").textContent = facts.question === "score" ? `How suspicious is ${words}?` : `What does ${words} show?`;
@@ -124,23 +124,23 @@ function start() {
   viewer.setTool("scroll");
   const patients = facts.patients.filter(one => one.asked > 0);
   const again = Math.round(facts.repeat * patients.length);
-  $("#start .what").textContent = (facts.page[1] > 1 ? `Page ${facts.page.join(" of ")}, with a table of its own: ` : "") + `${counted(patients.length, "patient")}, ${counted(patients.reduce((sum, one) => sum + one.asked, 0), "slice")}${facts.is_part ? " that are asked about, the others of their stacks to compare with" : ""}. ` +
-    (again ? `${again} of the patients come${again === 1 ? "s" : ""} twice. ` : "") + planned(patients) + (isDial(facts)
-    ? `Say how suspicious ${words} is, from 0 (${facts.classes[0]}) to 100 (${facts.classes[1]}).` : `Say of ${words}: ${either(facts.classes)}.`);
+  $("#start .what").textContent = (facts.page[1] > 1 ? `Page ${facts.page.join(" of ")}, with its own table: ` : "") + `${counted(patients.length, "patient")}, ${counted(patients.reduce((sum, one) => sum + one.asked, 0), "slice")}${facts.is_part ? " to answer, the others of their stacks for comparison" : ""}. ` +
+    (again ? `${again} of the patients appear${again === 1 ? "s" : ""} twice. ` : "") + planned(patients) + (isDial(facts)
+    ? `Rate how suspicious ${words} is, from 0 (${facts.classes[0]}) to 100 (${facts.classes[1]}).` : `Classify ${words}: ${either(facts.classes)}.`);
   const point = kinds.length ? [kinds.map((kind, i) => `${i ? "Alt-click" : "Click"} the ${facts.points[i]}`).join("; ") + (isScore ? " where you suspect it." : ".")] : [];
   const steps = isScore
     ? ["Scroll with the wheel or the arrow keys.", isDial(facts) ? "Type the score, or drag the slider." : `Press ${facts.classes.map((name, i) => `${keyOf(facts, i)} for ${name}`).join(", ")}.`,
-      ...point, isOfSlices ? `N answers the rest with ${facts.classes[0]}; Enter goes to the next patient.` : "Enter goes to the next patient. Reading time is recorded."]
+      ...point, isOfSlices ? `N answers the rest as ${facts.classes[0]}; Enter goes to the next patient.` : "Enter goes to the next patient. Reading time is recorded."]
     : isOfSlices
     ? ["Scroll with the wheel or the arrow keys.", `Press ${facts.classes.map((name, i) => `${i} for ${name}`).join(", ")}; Shift and the key answers all slices since the last answered one.`,
-      ...point, `N answers the rest with ${facts.classes[0]}; the next patient then comes by itself.`]
-    : ["Scroll with the wheel or the arrow keys.", `Press ${facts.classes.map((name, i) => `${i} for ${name}`).join(", ")}; the next patient then comes by itself.`];
+      ...point, `N answers the rest as ${facts.classes[0]}; then the next patient appears.`]
+    : ["Scroll with the wheel or the arrow keys.", `Press ${facts.classes.map((name, i) => `${i} for ${name}`).join(", ")}; then the next patient appears.`];
   for (const text of [...steps, "Backspace undoes, ? shows all keys. Export CSV when you are done, or for a copy at any time."]) {
     const item = document.createElement("li"); item.textContent = text; $("#start ol").append(item);
   }
   // Nobody begins under another's name, or goes on with answers unawares.
   const kept = State.kept(facts.id);
-  if (kept.length) SOFT = `This browser keeps answers to this question: ${kept.map(([reader, number]) => `${reader} ${number}`).join(", ")}. The same name goes on with them.`;
+  if (kept.length) SOFT = `This browser keeps answers to this question: ${kept.map(([reader, number]) => `${reader} ${number}`).join(", ")}. The same name resumes them.`;
   $("#start .soft").textContent = SOFT;
   $("#name").value = facts.reader || (kept.length === 1 ? kept[0][0] : ""); $("#name").readOnly = Boolean(facts.reader);
   if (facts.session > 1 && facts.washout > 0) askWhenEnded();

@@ -52,12 +52,12 @@ function parseCsv(text) {
 function fromCsv(state, text) {
   const [header, ...body] = parseCsv(text), columns = columnsOf(state.facts);
   const missing = columns.filter(name => !(header || []).includes(name));
-  if (missing.length) throw new Error(`this is no table of this page: it has no column ${missing[0]}`);
+  if (missing.length) throw new Error(`this is not a table of this page: it has no column ${missing[0]}`);
   const rows = body.map(cells => Object.fromEntries(header.map((name, i) => [name, cells[i] ?? ""])));
   const other = rows.find(row => row.reader !== state.reader);
   if (other) throw new Error(`this table is by another reader (${other.reader})`);
   const session = rows.find(row => (row.session ?? "") !== String(state.facts.session || ""));
-  if (session) throw new Error(session.session ? `this table is of session ${session.session}` : "this table is of no session");
+  if (session) throw new Error(session.session ? `this table is of session ${session.session}` : "this table is not from a session");
   const turns = new Map(state.turns.map(turn => [`${turn.patient.key}:${turn.repeat}`, turn])), touched = new Set();
   const point = (row, col) => row === "" || col === "" ? null : [row, col].map(value => Number(value.replace(",", ".")));
   const value = row => {
@@ -78,5 +78,5 @@ function fromCsv(state, text) {
   }
   touched.forEach(turn => state.save(turn));
   const left = rows.length - known.length;
-  return `${known.length} answers taken` + (left ? `; ${left} are of patients who are not on this page` : "");
+  return `${known.length} answers imported` + (left ? `; ${left} are of patients who are not on this page` : "");
 }

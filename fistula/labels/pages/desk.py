@@ -191,5 +191,5 @@ def _handler(
 def _cell(value: object) -> str:
     """A cell as text, on one line and of a length that a note may have."""
     if not isinstance(value, str | int | float | None):
-        raise TypeError("a cell that is no text and no number")
+        raise TypeError("a cell that is neither text nor a number")
     return "" if value is None else " ".join(str(value).split())[:1000]

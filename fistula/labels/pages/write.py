@@ -60,12 +60,12 @@ class Question:
     def __post_init__(self) -> None:
         names = self.classes
         if not 2 <= len(names) <= 10 or len(set(names)) != len(names) or not all(names):
-            raise ConfigError("classes", "must be 2 to 10 different names: one a key", found=names)
+            raise ConfigError("classes", "must be 2 to 10 different names: one per key", found=names)
         for key, choices in (("level", LEVELS), ("question", QUESTIONS)):
             if getattr(self, key) not in choices:
                 raise ConfigError(key, f"must be {' or '.join(choices)}", found=getattr(self, key))
         if not 0 <= self.repeat <= 1:
-            raise ConfigError("repeat", "must be from 0 to 1: a share of the patients", found=self.repeat)
+            raise ConfigError("repeat", "must be from 0 to 1: a proportion of the patients", found=self.repeat)
         if len(self.points) > 2 or len(set(self.points)) != len(self.points) or not all(self.points):
             raise ConfigError("points", "must be at most two different names: a click, an Alt-click", found=self.points)
 

@@ -62,7 +62,7 @@ def in_order(where: object, words: set[str]) -> list[str]:
         found = sorted(words, key=lambda word: (word.lower() not in ABSENT, word))
         are_names = 2 <= len(words) <= 12 and all(word[0].isalpha() for word in words)
         names = ",".join(found) if are_names else "normal,fistula"
-        remedy = f"Say which is which, the last being the positive one: {as_typed(f'classes=[{names}]')}"
+        remedy = f"State their order, the positive class last: {as_typed(f'classes=[{names}]')}"
         raise ConfigError("classes", rule, found=", ".join(found[:5]), remedy=remedy)
     return [str(index) for index in range(max(2, max(map(int, words), default=0) + 1))]
 

@@ -34,10 +34,10 @@ def check_names(names: Any, *, known: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             remedy = "Rename the column: letters, digits and _"
-            raise ConfigError(key, "must be names that train can be given", found=name, remedy=remedy)
+            raise ConfigError(key, "must be names that train accepts", found=name, remedy=remedy)
         if name in OF_HEADERS:
-            remedy = f"Call the column otherwise, for example {name}_at_visit"
-            raise ConfigError(key, "must not be what the headers of images say", found=name, remedy=remedy)
+            remedy = f"Rename the column, for example {name}_at_visit"
+            raise ConfigError(key, "must not be information from image headers", found=name, remedy=remedy)
         if name in known:
             raise ConfigError(key, "must not be a column that means something else", found=name)
     return tuple(names)

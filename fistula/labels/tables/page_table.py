@@ -97,7 +97,7 @@ def read_reading(path: Path) -> list[Reading]:
         reader = readings.setdefault(row["reader"], Reading(path, row["reader"], level, {}, {}, {}))
         answers = reader.again if row["repeat"] == "1" else reader.first
         if (key := row[f"{level}_key"]) in answers:
-            raise DataError(where, f"gives {key} a second answer of {row['reader']}", remedy="Remove one of them")
+            raise DataError(where, f"gives {key} a second answer by {row['reader']}", remedy="Remove one of them")
         answers[key] = _answer(where, row)
         if row["repeat"] != "1":
             reader.rows[key] = row
@@ -119,7 +119,7 @@ def readings_of(paths: Sequence[Path]) -> list[Reading]:
         if twice := (one.first.keys() & other.first.keys()) | (one.again.keys() & other.again.keys()):
             rule = f"must hold one answer of a reader for each {one.level}"
             tables = f"two of {one.reader} for {len(twice)}, in {other.path} and {one.path}"
-            raise DataError("labels", rule, found=tables, remedy="Name the later table alone")
+            raise DataError("labels", rule, found=tables, remedy="Name only the later table")
         first, again, rows = (getattr(other, name) | getattr(one, name) for name in ("first", "again", "rows"))
         found[one.reader] = replace(other, first=first, again=again, rows=rows)
     return list(found.values())

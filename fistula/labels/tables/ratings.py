@@ -77,7 +77,7 @@ def read_program(path: Path) -> pl.DataFrame:
     _refuse_twice(path, table, ["patient"])
     if table["call"].is_null().any() and not table["call"].is_null().all():
         raise DataError(
-            path, "call must stand on every line, or on none", found=_lines(table.filter(pl.col("call").is_null()))
+            path, "call must be given on every line, or on none", found=_lines(table.filter(pl.col("call").is_null()))
         )
     return table
 
@@ -112,7 +112,7 @@ def match(
     assert best is not None  # there is always the study's own
     missing, cohort, matched = best
     if missing:
-        rule = f"every patient must be one whom {cohort or 'the study'} tested"
+        rule = f"every patient must be one tested in {cohort or 'the study'}"
         remedy = "Give pseudonyms (patient_key), or own ids on a machine with the cohort's pseudonym key"
         found = f"{_lines(matched.filter(pl.col('patient_key').is_null()))} of {len(table)} lines that are not"
         raise DataError(path, rule, found=found, remedy=remedy)
@@ -136,7 +136,7 @@ def together(tables: list[tuple[Path, str, pl.DataFrame]]) -> tuple[str, pl.Data
     if len(twice):
         first = twice.row(0, named=True)
         files = twice.filter((pl.col("patient_key") == first["patient_key"]) & (pl.col("reader") == first["reader"]))
-        rule = "a reader has one score a patient and modality"
+        rule = "a reader has one score per patient and modality"
         found = f"two of {first['reader']}, in {' and '.join(files['file'].unique(maintain_order=True))}"
         raise DataError("readers", rule, found=found)
     return tables[0][1], readings.drop("file")
@@ -145,7 +145,7 @@ def together(tables: list[tuple[Path, str, pl.DataFrame]]) -> tuple[str, pl.Data
 def _rows(path: Path, columns: tuple[str, ...], *, needed: tuple[str, ...]) -> list[dict]:
     header, body, others = read_table(path, columns=columns, naming=Naming(others="ignore"))
     if others:
-        remedy = f"Leave out what is none of {', '.join(columns)}"
+        remedy = f"Remove columns other than {', '.join(columns)}"
         raise DataError(f"{path}, line 1", f"has the unknown column {', '.join(map(repr, others))}", remedy=remedy)
     named = [name for name in PATIENT if name in header]
     missing = [name for name in needed if name not in header]
@@ -172,7 +172,7 @@ def _reading(row: dict) -> dict:
     seconds = _number(where, "seconds", cells.get("seconds", ""))
     located = cells.get("located", "")
     if located not in ("", "0", "1"):
-        raise DataError(where, "located must be 1 where the place is right, else 0", found=repr(located))
+        raise DataError(where, "located must be 1 if the location is correct, otherwise 0", found=repr(located))
     place = [_number(where, name, cells.get(name, ""), least=-math.inf) for name in ("opening_row", "opening_col")]
     date = cells.get("date", "")
     if date and not re.fullmatch(r"\d{4}-\d\d-\d\d", date):
@@ -197,7 +197,7 @@ def _reading(row: dict) -> dict:
 def _scored(row: dict, name: str) -> dict:
     call = row["cells"].get("call", "")
     if call not in ("", "0", "1"):
-        raise DataError(row["where"], "call must be 1 for positive, else 0", found=repr(call))
+        raise DataError(row["where"], "call must be 1 for positive, otherwise 0", found=repr(call))
     score = _number(row["where"], "score", row["cells"]["score"], least=-math.inf)
     told = {"patient": row["patient"], "line": row["line"], "reader": name, "modality": "", "score": score}
     return dict.fromkeys(SCHEMA) | told | {"call": int(call) if call else None}
@@ -219,7 +219,7 @@ def _number(where: str, column: str, text: str, *, least: float = 0.0, most: flo
 def _refuse_twice(path: Path, table: pl.DataFrame, keys: list[str]) -> None:
     twice = table.filter(pl.len().over(keys) > 1)
     if len(twice):
-        what = "a reader has one score a patient and modality" if len(keys) > 1 else "a patient has one score"
+        what = "a reader has one score per patient and modality" if len(keys) > 1 else "a patient has one score"
         raise DataError(path, what, found=f"{_lines(twice)} that repeat one")
 
 

@@ -91,11 +91,11 @@ def _key(path: Path, header: list[str], level: str) -> tuple[str, ...]:
     if of == level or (wanted and of != "slice"):
         return wanted[0]
     if of == "slice":
-        remedy = f"Leave out the columns that name images, or say labels.level={of}"
+        remedy = f"Remove the columns that name images, or set labels.level={of}"
         columns = " or ".join(" with ".join(key) for key, of in KEYS.items() if of == level)
         raise DataError(f"{path}, line 1", f"must name {_several(level)} by {columns} alone",
                         found=", ".join(keys[0]), remedy=remedy)  # fmt: skip
-    remedy = f"Say labels.level={of} if the label of a {of} is that of every slice"
+    remedy = f"Set labels.level={of} if the label of a {of} applies to every slice"
     raise DataError(f"{path}, line 1", f"names {_several(of)}, not {_several(level, 'images')}", remedy=remedy)
 
 
@@ -123,7 +123,7 @@ def _check_columns(path: Path, header: list[str], level: str, *, negatives: str)
     if twice := {name for name in header if header.count(name) > 1}:
         raise DataError(f"{path}, line 1", f"has the column {sorted(twice)[0]!r} twice")
     if "label" not in header and negatives == "none":
-        remedy = "Add it, or say negatives=other_patients or negatives=rest if the table lists positive images only"
+        remedy = "Add it, or set negatives=other_patients or negatives=rest if the table lists only positive images"
         raise DataError(f"{path}, line 1", "must have the column 'label'", remedy=remedy)
     for point in POINTS:
         if (f"{point}_row" in header) != (f"{point}_col" in header):
@@ -196,4 +196,4 @@ def _refuse_mixed_files(path: Path, rows: list[Row], key: tuple[str, ...]) -> No
     if len(set(kinds)) > 1:
         line = next(row.line for row, kind in zip(rows, kinds, strict=True) if kind != kinds[0])
         rule = f"names images of two kinds in one table ({kinds[0]} and others)"
-        raise DataError(f"{path}, line {line}", rule, remedy="Ingest them apart")
+        raise DataError(f"{path}, line {line}", rule, remedy="Ingest them separately")

@@ -104,9 +104,7 @@ def read_table(
     may_have = columns if allowed is None else allowed(header)
     if (others := [name for name in header if name not in may_have]) and naming.others == "refuse":
         names = f"column{'s' if len(others) > 1 else ''} {', '.join(map(repr, others))}"
-        remedy = (
-            f"Leave out with other_columns=ignore, or say what it is: columns.label=... Known are {', '.join(columns)}"
-        )
+        remedy = f"Ignore with other_columns=ignore, or map it: columns.label=... Known are {', '.join(columns)}"
         raise DataError(f"{path}, line {first}", f"has the unknown {names}", remedy=remedy)
     kept = [at for at, name in enumerate(header) if name in may_have]
     body = [(line, [cells[at] for at in kept]) for line, cells in lines[1:]]

@@ -47,7 +47,7 @@ def check_network(backbone: "Backbone") -> None:
     try:
         logits = skeleton.classify(skeleton.features(image))
     except Exception as error:
-        rule = "has a classifier that cannot be told from the network below it"
+        rule = "has a classifier that cannot be separated from the rest of the network"
         raise ConfigError(where, rule, remedy=ANOTHER) from error
 
 

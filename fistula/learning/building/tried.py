@@ -43,7 +43,7 @@ def try_pipeline(pipeline: Any, size: int) -> None:
                 drawn = one_line("augmentation", partial(one, image=image.copy()))["image"]
             if (drawn.dtype, drawn.shape) != (image.dtype, image.shape):
                 rule = f"must keep dtype and shape of an image, uint8 {image.shape}"
-                remedy = "Leave out what crops, pads, or normalises: the network does that itself"
+                remedy = "Remove transforms that crop, pad or normalize: the network does that itself"
                 raise ConfigError("augmentation", rule, found=f"{drawn.dtype} {drawn.shape}", remedy=remedy)
 
 

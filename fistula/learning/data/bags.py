@@ -174,12 +174,12 @@ def check_bags(cfg: Any, cohort: Cohort, parts: pl.DataFrame) -> None:
     """
     steps, weight, rule = cfg.slices_per_step, cfg.slice_weight, cfg.aggregation
     if cfg.unit == "slice":
-        why = "is for unit=patient: of a single slice there is nothing to pool"
+        why = "is for unit=patient: a single slice leaves nothing to pool"
         if not cfg.pooling._target_.endswith(".Mean"):
             found = str(cfg.pooling._target_).rpartition(".")[2]
-            raise ConfigError("pooling", why, found=found, remedy="Say unit=patient, or pooling=mean")
+            raise ConfigError("pooling", why, found=found, remedy="Set unit=patient, or pooling=mean")
         if weight:
-            raise ConfigError("slice_weight", why, found=weight, remedy="Say unit=patient, or slice_weight=0")
+            raise ConfigError("slice_weight", why, found=weight, remedy="Set unit=patient, or slice_weight=0")
     else:
         bags_of(cohort, parts, "train", unit=cfg.unit, are_grades=str(cfg.loss._target_).endswith(".Ordinal"))
         if rule != "mean":
@@ -212,9 +212,9 @@ def patient_labels(manifest: pl.DataFrame, *, num_classes: int, are_grades: bool
     if num_classes > 2 and len(torn) and not are_grades:
         raise DataError(
             "unit=patient",
-            "needs one class a patient where there are more than two classes",
+            "needs one class per patient if there are more than two classes",
             found=f"{len(torn)} patients with slices of several",
-            remedy="Give the patients' own in a table with labels.level=patient; for grades say loss=ordinal",
+            remedy="Give the patients' own in a table with labels.level=patient; for grades, set loss=ordinal",
         )
     labels = found.select("patient_key", label=pl.coalesce("own", "highest")).drop_nulls()
     return labels.sort("patient_key")
@@ -224,8 +224,8 @@ def _of_patients(cohort: Cohort, images: pl.DataFrame, part: str, *, are_grades:
     torn = images.group_by("patient_key").agg(pl.col("part").n_unique()).filter(pl.col("part") > 1)
     if len(torn):
         remedy = "Use a split by patient, such as split=patient_kfold"
-        found = f"{len(torn)} patients in several parts"
-        raise DataError("unit=patient", "needs each patient in one part of the split", found=found, remedy=remedy)
+        found = f"{len(torn)} patients in several sets"
+        raise DataError("unit=patient", "needs each patient in one set of the split", found=found, remedy=remedy)
     if (images["copy"] > 0).any():
         rule, remedy = "takes each slice once, and no copies made beforehand", "Use augmentation=color_jitter"
         raise DataError("unit=patient", rule, remedy=remedy)

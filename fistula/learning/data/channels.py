@@ -171,7 +171,7 @@ def channels_of(backbone: Any) -> dict[str, list[str]]:
     """What the channels of an image are, in words, where they are sequences; else nothing."""
     names = backbone.sequences
     said = [
-        f"{name} lacks: 255 where it is not there and its own channel is 0, else 0"
+        f"{name} lacks: 255 where it is absent and its own channel is 0, else 0"
         for name in may_lack(names, backbone.num_slices)
     ]
     return {"channels": [*names, *said]} if names else {}

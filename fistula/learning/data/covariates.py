@@ -52,7 +52,7 @@ class Covariates(nn.Module):
                 found = f"{known[0]:g} alone" if len(known) else "none"
                 rule, remedy = (
                     "must have two values in the training set",
-                    "Leave it out: it teaches nothing",
+                    "Omit it: it carries no information",
                 )
                 raise DataError(f"covariates: {name}", rule, found=found, remedy=remedy)
             self.mean[index], self.std[index] = known.mean(), known.std(correction=0)

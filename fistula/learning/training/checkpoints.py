@@ -103,7 +103,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             partial.write_bytes(b"")  # PyTorch still has it open: unlinked alone it would go on taking its space
             partial.unlink()
             free = f"{shutil.disk_usage(partial.parent).free / 1e6:.0f} MB free"
-            remedy = "Free some space; the same command then goes on from the last checkpoint"
+            remedy = "Free some space; the same command then resumes from the last checkpoint"
             raise TrainingError(path, "cannot be written", found=free, remedy=remedy) from error
 
 
@@ -116,5 +116,5 @@ def epoch_of(checkpoint: Path) -> int:
     try:
         return int(torch.load(checkpoint, weights_only=True, mmap=True)["epoch"])
     except Exception as error:
-        remedy = "Remove it: the run then begins anew, and ends with the same scores"
+        remedy = "Remove it: the run then starts again and ends with the same scores"
         raise TrainingError(checkpoint, f"cannot be read ({str(error).splitlines()[0]})", remedy=remedy) from error

@@ -38,7 +38,7 @@ class Trackers(Logger):
             except Exception as error:
                 del self.loggers[name]
                 first = (str(error) or type(error).__name__).splitlines()[0]
-                log.warning("logger=%s failed (%s): the run goes on without it", name, first)
+                log.warning("logger=%s failed (%s): the run continues without it", name, first)
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         self.each(lambda logger: logger.log_metrics(metrics, step))

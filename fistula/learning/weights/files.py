@@ -29,7 +29,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         state = load_file(path) if path.suffix == ".safetensors" else _torch_state(path)
     except Exception as error:  # both readers raise many kinds for what is no file of theirs
         rule = "must be a .safetensors file or a state dict of PyTorch that loads with weights_only=True"
-        raise WeightsError(path, rule, remedy="Save its state_dict() anew") from error
+        raise WeightsError(path, rule, remedy="Save its state_dict() again") from error
     return state
 
 

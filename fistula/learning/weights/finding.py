@@ -112,7 +112,7 @@ def _of_hub(repository: str, names: tuple[str, ...], network: nn.Module, *, wher
     elif store_folder().absolute() in path.absolute().parents:
         source = "store"
     if not is_whole(path):
-        raise WeightsError(path, "is damaged: its checksum is not its name", remedy="Pull or copy it anew")
+        raise WeightsError(path, "is damaged: its checksum is not its name", remedy="Pull or copy it again")
     state = fit_weights(read_weights(path), network, where=f"{repository}/{path.name}")
     about = path.parent / "open_clip_config.json"
     seen = json.loads(about.read_text()).get("preprocess_cfg", {}) if about.is_file() else {}
@@ -140,12 +140,12 @@ def _of_run(folder: Path, network: nn.Module) -> Weights:
         told = json.loads(record.read_text())
         size, interpolation, expected = (told[key] for key in ("image_size", "interpolation", "checkpoint_sha256"))
     except (ValueError, KeyError) as error:
-        raise WeightsError(record, f"cannot be read ({error})", remedy="Train that run anew") from error
+        raise WeightsError(record, f"cannot be read ({error})", remedy="Train that run again") from error
     if (channels := told.get("identity", {}).get("model.channels")) in OF_SEQUENCES:
         rule = "must be a run that looks at one sequence"
         raise WeightsError(f"model.weights=run:{folder}", rule, found=f"model.channels={channels}")
     if digest != expected:
-        raise WeightsError(path, "is not the checkpoint that the run's record names", remedy="Train that run anew")
+        raise WeightsError(path, "is not the checkpoint that the run's record names", remedy="Train that run again")
     state = read_weights(path)
     body = {name.removeprefix(RUN_PREFIX): value for name, value in state.items() if name.startswith(RUN_PREFIX)}
     scale, shift = (state[f"backbone.{name}"].flatten().double() for name in ("scale", "shift"))

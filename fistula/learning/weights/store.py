@@ -53,7 +53,7 @@ def read_store(folder: Path) -> list[Entry]:
         WeightsError: If it is a store of version 0.1, which had a layout of its own.
     """
     if (folder / "manifest.json").exists():
-        remedy = "Pull anew; or name one of its files: model.weights=file:PATH"
+        remedy = "Pull again; or name one of its files: model.weights=file:PATH"
         raise WeightsError(folder, "is a folder of weights of fistula 0.1", remedy=remedy)
     try:
         found = scan_cache_dir(folder).repos
@@ -82,7 +82,7 @@ def verify_store(folder: Path) -> Sequence[Entry]:
     if not (entries := read_store(folder)):
         raise WeightsError(folder, "has no weights", remedy="fistula weights pull model=[resnet18] to=DIR")
     if damaged := ", ".join(entry.name for entry in entries if not is_whole(entry.path)):
-        raise WeightsError(folder, "has damaged weights", found=damaged, remedy="Pull or copy them anew")
+        raise WeightsError(folder, "has damaged weights", found=damaged, remedy="Pull or copy them again")
     return entries
 
 

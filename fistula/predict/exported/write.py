@@ -53,7 +53,7 @@ def export(runs: Sequence[LoadedRun], folder: Path, *, kind: str, int8: bool = F
     if kind not in FORMATS:
         raise ConfigError("format", f"must be one of {', '.join(FORMATS)}", found=kind)
     if int8 and kind != "onnx":
-        raise ConfigError("int8", "is for ONNX alone", remedy="Say format=onnx")
+        raise ConfigError("int8", "is only for ONNX", remedy="Say format=onnx")
     if int8 and len(runs) > 1:
         rule = "is for one run: its loss is measured on test slices, of which an ensemble has none of its own"
         raise ConfigError("int8", rule, found=f"{len(runs)} runs", remedy="Name one run, or leave int8 out")

@@ -31,9 +31,9 @@ def model_card(runs: Sequence[LoadedRun], export: dict[str, Any] | None = None) 
     lines = [
         f"# {run.name if len(runs) == 1 else f'Ensemble of {len(runs)} runs: ' + run.name.partition('-fold')[0]}",
         "",
-        "**Not a medical device.** For research; no output of it may decide about a patient.",
+        "**Not a medical device.** For research only; its output must not be used for decisions about patients.",
         "",
-        "## What it is",
+        "## Model",
         "",
         f"- Network: {run.config.model.architecture}, weights before training: {record.get('weights', 'not recorded')}",
         *_graph(run, export, mean=mean),
@@ -45,21 +45,24 @@ def model_card(runs: Sequence[LoadedRun], export: dict[str, Any] | None = None) 
         f"- Made with: {', '.join(f'{name} {text}' for name, text in record.get('versions', {}).items())}",
         *([] if export is None else [_parity(export, of="runs" if mean else "run")]),
         "",
-        "## What it learned from",
+        "## Training data",
         "",
         f"- {len(manifest)} slices of {manifest['patient_key'].n_unique()} patients ({counts})",
         f"- Sites: {sites}; scanners: {scanners}",
         f"- Cohort fingerprint: `{run.cohort.fingerprint}`",
         *(f"- {_say_split(run)}" for run in runs),
         "",
-        "## How well it does",
+        "## Performance",
         "",
         *(
             []
             if len(runs) == 1
-            else ["**Each run alone, never the ensemble: no patient of the cohort need be new to all its runs.**", ""]
+            else [
+                "**Each run by itself, not the ensemble: some of its runs may know a patient of the cohort.**",
+                "",
+            ]
         ),
-        "On the test set of each run; 95% CIs take patients as independent, and the threshold was chosen on validation"
+        "On the test set of each run; 95% CIs treat patients as independent, and the threshold was chosen on validation"
         " data.",
         "",
         "| run | level | metric | value |",
@@ -67,12 +70,12 @@ def model_card(runs: Sequence[LoadedRun], export: dict[str, Any] | None = None) 
         *(row for run in runs for row in _metrics(run)),
         "",
         *([] if export is None else _int8(export)),
-        "## What it is not for",
+        "## Not intended for",
         "",
         "- Other sequences, planes, body regions or scanners than those above: `fistula predict` refuses or marks them"
-        + ("." if export is None else ", this file alone does not."),
+        + ("." if export is None else "; this file by itself cannot."),
         "- Patients of its own cohort: their scores are optimistically biased.",
-        "- Any use without a validation at the site that uses it.",
+        "- Use without validation at the site concerned.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -87,14 +90,14 @@ def _graph(run: LoadedRun, export: dict[str, Any] | None, *, mean: str) -> list[
         return [f"- Slices: {_say_ingest(run.cohort.record)}", f"- Scores: of {', '.join(run.classes)}{mean}"]
     shape = export["input"]["shape"]
     array = f"uint8 `({', '.join(map(str, shape))})`"
-    neighbours = " With each slice the one before and the one after it in its series, an edge slice repeated."
+    neighbours = " Each slice comes with its two neighbors in the series; at either end, the slice itself is repeated."
     whole, whose = ("all those of one patient, ", "the patient for ") if "positions" in export else ("", "")
     if named := export["input"].get("channels"):
         neighbours = f" Channels: {'; '.join(named)}."
     given, also = ([name for name in names if name in export] for names in (GIVEN, ALSO))
     return [
         f"- Input: `slices`, {whole}{array}, as `fistula ingest` writes them: {_say_ingest(run.cohort.record)}."
-        f"{neighbours if len(shape) == 4 else ''} Resizing, normalisation and softmax are inside the graph.",
+        f"{neighbours if len(shape) == 4 else ''} Resizing, normalization and softmax are part of the graph.",
         *(f"- Input: `{name}`, float32 `{_shape(export[name])}`: {export[name]['values']}" for name in given),
         f"- Output: `probabilities`, float32, of {whose}{', '.join(run.classes)}{mean}",
         *(f"- Output: `{name}`, float32 `{_shape(export[name])}`: {export[name]['values']}" for name in also),
@@ -114,12 +117,12 @@ def _say_ingest(ingest: dict[str, Any]) -> str:
 
 
 def _say_split(run: LoadedRun) -> str:
-    leak = " **Leaky by design: patients stand on both sides.**" if run.record.get("leaky_by_design") else ""
+    leak = " **Leaky by design: patients overlap between sets.**" if run.record.get("leaky_by_design") else ""
     stored = run.predictions.group_by("part").agg(pl.col("patient_key").n_unique()).sort("part", descending=True)
     learned = run.learned["patient_key"].n_unique()
     parts = ", ".join([f"train {learned}", *(f"{part} {count}" for part, count in stored.iter_rows())])
     split = f"{run.record['factors'].get('split')}, fold {run.record['fold']}"
-    return f"Split of `{run.name}`: {split}; patients by part: {parts}.{leak}"
+    return f"Split of `{run.name}`: {split}; patients by set: {parts}.{leak}"
 
 
 def _metrics(run: LoadedRun) -> list[str]:

@@ -61,7 +61,7 @@ def write_objects(
             written.append(path)
 
     frames, keys = prediction.slices["frame"], prediction.slices["slice_key"]
-    described = {} if prediction.places is None else {"description": "Most suspicious places, not verified"}
+    described = {} if prediction.places is None else {"description": "Most suspicious locations, not verified"}
 
     def draw(overlay: Overlay, path: Path) -> None:
         frame = int(frames[overlay.row] or 0)

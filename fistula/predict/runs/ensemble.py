@@ -42,7 +42,9 @@ def load_runs(folder: Path, *, only: str = "*", device: str = "cpu") -> list[Loa
             remedy = f"Its runs are {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
         raise ConfigError(f"run={folder}", rule, found=found, remedy=remedy)
     if len(done) < len(folders):
-        log.warning("%s: %d of %d runs are not done and take no part", folder, len(folders) - len(done), len(folders))
+        log.warning(
+            "%s: %d of %d runs are not finished and are excluded", folder, len(folders) - len(done), len(folders)
+        )
     return load_ensemble(done, where=f"run={folder}", device=device)
 
 
@@ -50,14 +52,14 @@ def load_ensemble(folders: Sequence[Path], *, where: str, device: str = "cpu") -
     """Load finished runs that differ in nothing but fold and seed; arguments and errors as `load_runs`."""
     kinds = {_configuration(read_record(path)): path.name for path in folders}
     if len(kinds) > 1:
-        rule = "holds runs of several configurations, which are no ensemble"
+        rule = "holds runs of several configurations, which cannot form an ensemble"
         remedy = f"Name one with only=..., for example only='{folders[0].name.partition('-fold')[0]}*'"
         raise ConfigError(where, rule, found=", ".join(sorted(kinds.values())), remedy=remedy)
     runs = [load_run(path, device=device) for path in folders]
     for run in runs[1:]:
         differing = [fact for fact, value in _facts(run).items() if value != _facts(runs[0])[fact]]
         if differing:
-            rule = f"holds runs that disagree in {', '.join(differing)}, which are no ensemble"
+            rule = f"holds runs that disagree in {', '.join(differing)}, which cannot form an ensemble"
             remedy = "Copy the whole study again from where it was trained"
             raise ConfigError(where, rule, found=f"{runs[0].name}, {run.name}", remedy=remedy)
     return runs

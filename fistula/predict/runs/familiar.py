@@ -102,8 +102,8 @@ class Scored:
         if told.answered.any():
             wrong = told.wrong.sum() / told.answered.sum()
             notes.append(
-                f"of the study's test patients, {told.answered.mean():.0%} get an answer, and {wrong:.0%} of these "
-                f"answers are wrong; an error of {error:g} is that of the possible classes, over all patients"
+                f"of the study's test patients, {told.answered.mean():.0%} receive an answer, of which {wrong:.0%} are "
+                f"wrong; the error rate of {error:g} refers to the possible classes in all patients"
             )
         return notes
 
@@ -164,7 +164,7 @@ class Looks:
         distance = float(np.abs(self.profiles - profile(pixels)).mean(axis=1).min())
         if distance > PROFILE_SLACK * self.reach:
             odd.append(
-                f"grey levels {distance / self.reach:.1f} times as far from the cohort's as those from one another"
+                f"gray levels {distance / self.reach:.1f} times as far from the cohort's as those are from each other"
             )
         return sorted(odd)
 

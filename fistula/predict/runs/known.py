@@ -24,7 +24,9 @@ def unstated(run: LoadedRun) -> list[str]:
 def refuse_unstated(run: LoadedRun, *, remedy: str) -> None:
     """Raise ConfigError if a run needs what no header states."""
     if names := unstated(run):
-        raise ConfigError(f"run={run.folder}", "needs what no header states", found=", ".join(names), remedy=remedy)
+        raise ConfigError(
+            f"run={run.folder}", "needs covariates that no header states", found=", ".join(names), remedy=remedy
+        )
 
 
 def refuse_other_covariates(run: LoadedRun, cohort: Cohort) -> None:
@@ -35,10 +37,10 @@ def refuse_other_covariates(run: LoadedRun, cohort: Cohort) -> None:
         if f"{COVARIATE}{name}" not in cohort.manifest.columns:
             remedy = f"Ingest it with labels.covariates=[{','.join(unstated(run))}]"
             raise DataError(
-                where, "must have the covariates that the study learned from", found=f"no {name}", remedy=remedy
+                where, "must have the covariates that the study was trained on", found=f"no {name}", remedy=remedy
             )
         if own.get(name) != other.get(name):
-            rule = f"must say {name} as the study's cohort does: {_said(own.get(name))}"
+            rule = f"must give {name} as the study's cohort does: {_said(own.get(name))}"
             raise DataError(where, rule, found=_said(other.get(name)), remedy="Write 0 and 1, or the same two words")
 
 
@@ -76,7 +78,7 @@ def with_stated(run: LoadedRun, reader: Reader, slices: Slices, table: Path | No
     columns = zip(*(said.get(patient, nothing) for patient in patients), strict=True)
     added = [pl.Series(f"{COVARIATE}{name}", column, pl.Float64) for name, column in zip(names, columns, strict=True)]
     others = len(said.keys() - set(patients))
-    notes = [f"{table.name}: {others} lines are of patients who are not here"] if others else []
+    notes = [f"{table.name}: {others} lines are for patients without images here"] if others else []
     return replace(slices, table=slices.table.hstack(added), notes=[*slices.notes, *notes])
 
 
@@ -101,7 +103,5 @@ def say_unknown(run: LoadedRun, table: pl.DataFrame) -> list[str]:
     counts = known.isnan().sum(dim=0).tolist()
     named = zip(run.classifier.covariates.names, counts, strict=True)
     return [
-        f"{name} is not known of {count} of {len(known)} slices, and judged as missing"
-        for name, count in named
-        if count
+        f"{name} is unknown in {count} of {len(known)} slices and treated as missing" for name, count in named if count
     ]

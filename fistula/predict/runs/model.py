@@ -161,11 +161,11 @@ def load_run(folder: Path, *, device: str = "cpu") -> LoadedRun:
     """
     record = read_record(folder)
     if record.get("state") != "done":
-        state, remedy = record.get("state"), "Let it finish: the command that trained it goes on"
+        state, remedy = record.get("state"), "Let it finish: the command that trained it resumes it"
         raise DataError(f"run={folder}", "must be a finished run", found=state, remedy=remedy)
     cohort = read_cohort(cohort_folder(folder))
     if record.get("cohort_fingerprint") != cohort.fingerprint:
-        raise DataError(cohort_folder(folder), f"is not the cohort that {folder.name} learned from", remedy=RETRAIN)
+        raise DataError(cohort_folder(folder), f"is not the cohort that {folder.name} was trained on", remedy=RETRAIN)
     config = _read_config(folder / "config.yaml")
     state = _read_weights(folder / "best.ckpt", expected=record.get("checkpoint_sha256"))
     classifier = network_of(folder, config, record, cohort)
@@ -209,7 +209,7 @@ def _refuse_damaged_record(run: LoadedRun) -> None:
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(run.folder / RECORD, f"is damaged ({type(error).__name__}: {error})", remedy=RETRAIN) from error
     if is_damaged:
-        raise DataError(run.folder / RECORD, "is damaged: it asks for what no run does", remedy=RETRAIN)
+        raise DataError(run.folder / RECORD, "is damaged: it asks for something that no run needs", remedy=RETRAIN)
 
 
 def _read_weights(path: Path, *, expected: str | None) -> dict[str, torch.Tensor]:

@@ -44,7 +44,7 @@ def network_of(folder: Path, config: DictConfig, record: dict[str, Any], cohort:
     size, network = record.get("image_size", "pretrained"), record.get("network", {})
     is_size = size == "pretrained" or (isinstance(size, int) and size > 0)
     if not is_size or not (isinstance(network, dict) and set(network) <= {"architecture", "options"}):
-        raise DataError(folder / RECORD, "is damaged: it asks for what no run does", remedy=RETRAIN)
+        raise DataError(folder / RECORD, "is damaged: it asks for something that no run needs", remedy=RETRAIN)
     model |= {"num_classes": len(cohort.classes), "image_size": size, "available": cohort.sequences}
     model |= network  # what a name on the hub stood for
     networks = {f"{make.__module__}.{make.__name__}": make for make in (create_backbone, create_clinical)}

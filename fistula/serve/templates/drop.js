@@ -54,8 +54,8 @@ async function score(files) {
   files = files.filter(([path]) => !path.split("/").pop().startsWith("."));
   if (!files.length) { say("Choose a file first."); return; }
   const size = files.reduce((sum, [, file]) => sum + file.size, 0) / 2 ** 20;
-  if (files.length > LIMITS.files) { say(`${files.length} files: at most ${LIMITS.files} can be taken at once.`); return; }
-  if (size > LIMITS.mb) { say(`${Math.ceil(size)} MB: at most ${LIMITS.mb} MB can be taken at once.`); return; }
+  if (files.length > LIMITS.files) { say(`${files.length} files: at most ${LIMITS.files} can be uploaded at once.`); return; }
+  if (size > LIMITS.mb) { say(`${Math.ceil(size)} MB: at most ${LIMITS.mb} MB can be uploaded at once.`); return; }
   document.body.classList.add("busy");
   try {
     say(files.length > 1 ? `packing ${files.length} files …` : "scoring …");

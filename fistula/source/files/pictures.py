@@ -32,16 +32,18 @@ def read_picture(content: bytes) -> Picture:
             if opened.width * opened.height > MAX_PIXELS:
                 raise Refused("an implausible number of pixels")
             if opened.format != "JPEG" and (pages := getattr(opened, "n_frames", 1)) > 1:
-                raise Refused("a picture of several pages or frames", f"Save each of the {pages} as a file of its own")
+                raise Refused(
+                    "an image file with several pages or frames", f"Save each of the {pages} as a separate file"
+                )
             is_inverted = opened.format == "TIFF" and opened.mode[0] in "IF" and _tag(opened) == WHITE_IS_ZERO[1]
             opened.load()
             image = ImageOps.exif_transpose(opened)
     except UnidentifiedImageError as error:
-        raise Refused("no PNG, JPEG, TIFF, BMP or WebP picture") from error
+        raise Refused("not a PNG, JPEG, TIFF, BMP or WebP image") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Refused("an implausible number of pixels") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise Refused("a damaged picture", "Export it again") from error
+        raise Refused("a damaged image file", "Export it again") from error
     return Picture(values=_grey(image), decoder="pillow", is_inverted=is_inverted)
 
 
@@ -57,7 +59,7 @@ def picture_shape(part: Part, *, limit: int) -> tuple[int, int]:
             width, height = opened.size
             is_turned = opened.getexif().get(ORIENTATION, 1) > SIDEWAYS
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Refused("a damaged picture", "Export it again") from error
+        raise Refused("a damaged image file", "Export it again") from error
     return (width, height) if is_turned else (height, width)
 
 

@@ -92,5 +92,5 @@ def _grey(values: NDArray) -> NDArray:
         grey: NDArray = colours @ LUMA
         return grey
     if np.iscomplexobj(values):
-        raise Refused("complex numbers", "Save the magnitude as a volume of its own")
+        raise Refused("complex numbers", "Save the magnitude as a separate volume")
     return values.astype(np.float32)

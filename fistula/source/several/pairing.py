@@ -82,7 +82,7 @@ def pairs_of(
     for name in names[1:]:
         of_name = beside.filter(pl.col("sequence") == name).select("series_key", "volume").unique().rows()
         used = {(pair.source["series_key"][0], pair.source["volume"][0]) for pair in pairs}
-        noted[f"volumes of {name} that reach none of {names[0]} in their study: left out"] = len({*of_name} - used)
+        noted[f"volumes of {name} that overlap none of {names[0]} in their study: excluded"] = len({*of_name} - used)
         if of := [_gap(pair) for pair in pairs if pair.sequence == name]:
             noted[f"volumes of {name} whose planes lie up to {max(of):.1f} mm from those of {names[0]}"] = len(of)
     return pairs, {what: count for what, count in noted.items() if count}, missing
@@ -92,7 +92,7 @@ def _refuse_unplaced(images: pl.DataFrame, where: str) -> None:
     unplaced = images.filter(pl.any_horizontal(pl.col(name).is_null() for name in GEOMETRY))
     if len(unplaced):
         counts = ", ".join(f"{name}: {count}" for name, count in Counter(unplaced["sequence"]).most_common())
-        rule = "images of several sequences must say where they lie: orientation, position and pixel spacing"
+        rule = "images of several sequences must state orientation, position and pixel spacing"
         raise DataError(where, rule, found=f"{len(unplaced)} that do not ({counts})")
 
 
@@ -117,8 +117,8 @@ def _gap(pair: Pair) -> float:
 
 def _refuse_several(name: str, pairs: list[Pair], where: str) -> None:
     places = [f"{len(pair.source)} slices, image type {pair.source['image_type'][0]}" for pair in pairs[:3]]
-    rule = f"a study must have one volume of {name} that reaches those of the first sequence"
-    remedy = f"Say more in keep.sequences.{name} (fistula doctor lists series), or take the others out of source"
+    rule = f"a study must have one volume of {name} that overlaps those of the first sequence"
+    remedy = f"Make keep.sequences.{name} more specific (fistula doctor lists series), or remove the others from source"
     raise DataError(where, rule, found=f"{len(pairs)} ({'; '.join(places)})", remedy=remedy)
 
 
@@ -127,8 +127,8 @@ def _refuse_missing(missing: dict[str, set[str]], slices: pl.DataFrame, policies
     if not lacking or policies.missing == "mask":
         return
     found = "; ".join(f"{len(keys)} lack {name} (such as {min(keys)[:12]})" for name, keys in lacking.items())
-    rule = "every patient must have each sequence in the study of the first one, where it reaches"
-    remedy = "missing=mask takes them as well, without slices of it"
+    rule = "every patient must have each sequence in the study of the first one, overlapping it"
+    remedy = "missing=mask includes them, without slices of it"
     raise DataError(where, rule, found=f"{slices['patient_key'].n_unique()} patients of whom {found}", remedy=remedy)
 
 
@@ -137,8 +137,8 @@ def _joined(name: str, pairs: list[Pair], policies: Policies, where: str) -> dic
         return {}
     far = max(pair.distance_mm for pair in pairs)
     if policies.other_frame == "refuse":
-        rule = f"{name} must have the frame of reference of the first sequence: positions in two cannot be compared"
-        remedy = "other_frame=join takes positions as they are, where the patient did not move between both"
+        rule = f"{name} must have the frame of reference of the first sequence, or positions cannot be compared"
+        remedy = "other_frame=join uses positions as they are, if the patients did not move in between"
         found = f"{len(pairs)} volumes with another or none, middles up to {far:.1f} mm apart"
         raise DataError(where, rule, found=found, remedy=remedy)
     return {f"volumes of {name} joined from another frame of reference, middles up to {far:.1f} mm apart": len(pairs)}

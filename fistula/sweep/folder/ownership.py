@@ -163,4 +163,4 @@ class Claim:
             try:
                 os.utime(self.path)
             except OSError as error:
-                log.warning("%s: no sign of life could be given (%s)", self.path, error)
+                log.warning("%s: its heartbeat could not be written (%s)", self.path, error)
