@@ -58,7 +58,7 @@ def test_a_kind_of_study_that_misses_is_named_wherever_the_grid_is_spoken_of():
     row = next(row for row in record["rows"] if row["patients"] == 300)
     row["coverage"]["AUROC"] = 0.85
     found = {path.name: text for path, text in benchmark["pages"](record).items()}
-    assert "1 with 300 patients at a prevalence of 0.2 (below 93%)" in found["README.md"]
+    assert "1 with 300 patients and a prevalence of 0.2 (below 93%)" in found["README.md"]
     assert "| AUROC | 85.0% | 300 | 0.2 |" in found["coverage.md"]
     assert "| AUROC | 95.0% | 85.0% | 95.0% | 1 | 0 |" in found["evidence.md"]
     (cell,) = [
