@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -134,6 +135,21 @@ def fistula_here(tmp_path, monkeypatch, capsys):
             code = leave.code or 0
         shown = capsys.readouterr()
         return code, shown.out, shown.err
+
+    return call
+
+
+@pytest.fixture
+def with_a_full_disk():
+    """Call something while no file can grow beyond so many bytes: the error comes from where a full disk's does."""
+
+    def call(size, work, *given):
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            return work(*given)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     return call
 

@@ -1,6 +1,5 @@
 import hashlib
 import json
-import resource
 import shutil
 import signal
 import subprocess
@@ -172,14 +171,9 @@ def test_copies_are_refused_or_left_out_and_another_population_is_said(fistula_h
 
 
 @pytest.mark.parametrize("size", [100, 3000, 9000], ids=["the first file", "the patients", "the record"])
-def test_a_full_disk_is_one_line_and_lists_nothing(fistula_here, own_study, other, size):
+def test_a_full_disk_is_one_line_and_lists_nothing(fistula_here, with_a_full_disk, own_study, other, size):
     before = {path: path.stat().st_mtime_ns for path in own_study.rglob("*")}
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        code, _, error = fistula_here("evaluate", f"run={own_study}", f"cohort={other}")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    code, _, error = with_a_full_disk(size, fistula_here, "evaluate", f"run={own_study}", f"cohort={other}")
     assert (code, error.count("\n")) == (2, 1), error
     assert "cannot be written (File too large). Free some space" in error
     after = {path: path.stat().st_mtime_ns for path in own_study.rglob("*")}

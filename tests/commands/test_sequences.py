@@ -1,5 +1,9 @@
 """Several sequences from the command line: resampled onto the first one's grid, or refused, or known to be blank."""
 
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import polars as pl
 import pydicom
@@ -283,3 +287,30 @@ def test_doctor_says_which_rule_takes_what_and_whether_ingest_would_stop(tmp_pat
     _, shown, _ = fistula_here("doctor", f"source={tmp_path / 'tree'}", "keep=all", SEQUENCES, "missing=mask")
     assert "ingest would stop" not in shown
     assert "missing=mask" in shown.partition("next: fistula ingest")[2]
+
+
+@pytest.mark.parametrize("size", [6_000, 18_000], ids=["the first sequence", "what lies on it"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, fistula_here, with_a_full_disk, size):
+    tree(tmp_path)  # 20 slices of 576 pixels, of each sequence
+    code, _, error = with_a_full_disk(size, ingest, fistula_here, tmp_path)
+    assert (code, error.count("\n")) == (2, 1), error
+    assert "cannot be written: File too large. Free some space" in error
+    assert not [path for path in tmp_path.iterdir() if "cohort" in path.name]
+
+
+@pytest.mark.slow
+def test_one_that_is_killed_while_sequences_are_resampled_leaves_no_cohort(tmp_path, fistula_here):
+    tree(tmp_path)
+    told = [f"source={tmp_path / 'tree'}", f"labels={tmp_path / 'labels.csv'}", f"out={tmp_path / 'cohort'}", *OPTIONS]
+    killed = (
+        "import os, signal, fistula.cohort.ingest as ingest\n"
+        "ingest.resampled = lambda *given: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from fistula.cli import run_command\n"
+        f"run_command('ingest', {told!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", killed], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert [path.name[:8] for path in tmp_path.glob("*cohort*")] == [".cohort."]
+    code, _, said = ingest(fistula_here, tmp_path)
+    assert code == 0, said
+    assert len(read_cohort(tmp_path / "cohort").manifest) == 40

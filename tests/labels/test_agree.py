@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from fistula.cohort.manifest import read_cohort
 from fistula.errors import ConfigError, DataError
 from fistula.labels.readers.agreement import read_readers
 from fistula.labels.tables.page_table import SLICE
@@ -127,6 +128,30 @@ def test_an_adjudicator_decides_disagreements_alone(agree, tmp_path):
     assert "note: A, who adjudicated, is one of the readers" in said
     assert "note: 10 adjudicated answers are not for disagreements and were ignored" in said
     assert "out=adjudication" not in said
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_consensus(agree, with_a_full_disk, tmp_path):
+    judge = write(tmp_path / "judge.csv", "J", "---- -n-- ---f".replace("-", "u"))
+    code, said, _ = with_a_full_disk(3000, agree, f"adjudicated={judge}")  # the tables are smaller, the page is not
+    assert (code, said.count("\n")) == (2, 1), said
+    assert "cannot be written (File too large). Free some space" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["A.csv", "B.csv", "judge.csv"]
+
+
+@pytest.mark.parametrize("size", [1_000, 30_000], ids=["the first picture", "the page"])
+def test_a_full_disk_is_one_line_and_leaves_no_page_of_adjudication(
+    dicom_tree, fistula_here, with_a_full_disk, tmp_path, size
+):
+    source, table = dicom_tree
+    fistula_here("ingest", f"source={source}", f"labels={table}", "out=cohort", "size=16", "workers.count=1")
+    keys = read_cohort(tmp_path / "cohort").manifest["slice_key"]
+    (tmp_path / "asked.csv").write_text(f"slice_key\n{keys[0]}\n")
+    told = ("label", f"source={source}", "asked=asked.csv", "out=adjudication", "workers.count=1")
+    code, said, error = with_a_full_disk(size, fistula_here, *told)
+    assert (code, error.count("\n")) == (2, 1), said + error
+    assert "File too large" in error
+    assert not [path for path in tmp_path.iterdir() if "adjudication" in path.name]
+    assert fistula_here(*told)[0] == 0
 
 
 def test_what_nobody_decided_is_no_label(agree, tmp_path):

@@ -1,12 +1,16 @@
 """A run that looks at two sequences, from training to every way of using it."""
 
 import json
+import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from fastapi.testclient import TestClient
 
 import fistula
 from fistula.cohort.manifest import read_cohort
@@ -16,6 +20,8 @@ from fistula.predict.out.write import draw_overlays
 from fistula.predict.outside import refuse_unlike
 from fistula.predict.runs.model import load_run
 from fistula.predict.source import reading
+from fistula.serve.app import create_app
+from fistula.serve.uploads import UploadLimits
 from fistula.source.workers import Workers
 from tests.conftest import TINY_RUN, run_command
 from tests.two_sequences import OPTIONS, stack, tree
@@ -92,7 +98,7 @@ def test_what_is_exported_scores_as_the_run(made, tmp_path):
     run = load_run(made / "run")
     for kind in ("onnx", "torchscript"):
         (tmp_path / kind).mkdir()
-        assert export([run], tmp_path / kind, kind=kind).difference <= 1e-5
+        assert export([run], tmp_path / kind, kind=kind).difference <= 1e-6
     said = json.loads((tmp_path / "onnx" / "export.json").read_text())["input"]
     assert said["shape"] == ["N", 3, 24, 24]
     assert said["channels"] == ["t1c", "t2", "t2 lacks: 255 where it is absent and its own channel is 0, else 0"]
@@ -104,6 +110,36 @@ def test_maps_are_drawn_on_the_slices_of_the_first_sequence(made):
     with reading(made / "tree", predictor.reader, Workers(1)) as slices:
         drawn, _ = draw_overlays(predictor, slices, predictor.judge(slices), which="all")
     assert len(drawn) == PATIENTS * 5
+
+
+def test_a_service_takes_both_series_and_its_page_shows_both(strict, made, tmp_path):
+    for patient in (90, 91):
+        stack(tmp_path / "both", "T1", patient=patient)
+        stack(tmp_path / "one", "T1", patient=patient)
+    stack(tmp_path / "both", "T2", patient=90)
+    stack(tmp_path / "both", "T2", patient=91, slices=3)  # of five
+    packed = {name: shutil.make_archive(str(tmp_path / name), "zip", tmp_path / name) for name in ("both", "one")}
+    upload = {name: Path(path).read_bytes() for name, path in packed.items()}
+    lacking = {"strict": 422, "masked": 200}  # a T2 of nobody
+    for name, folder in (("strict", strict), ("masked", made)):
+        predictor = fistula.load(folder / "run", device="cpu")
+        app = create_app(lambda one=predictor: one, UploadLimits(max_upload_mb=8))
+        client = TestClient(app, base_url="http://127.0.0.1")
+        told = client.post("/predict", content=upload["both"]).json()
+        expected = predictor.predict(tmp_path / "both")
+        scores = dict(expected.slices.select("slice_key", "score").iter_rows())
+        assert {row["slice_key"]: row["score"] for row in told["slices"]} == pytest.approx(scores, abs=1e-12)
+        assert set(expected.patients["answer"]) <= {"0", "1", "abstain"}
+        stacks = re.search(r'id="stacks">(.*?)</script>', client.post("/page", content=upload["both"]).text)[1]
+        shown = sorted(
+            sorted((one["pane"], one["title"], len(one["slices"])) for one in patient)
+            for patient in json.loads(stacks).values()
+        )
+        assert shown == [[(0, "series 1", 5), (1, "t2", 3)], [(0, "series 1", 5), (1, "t2", 5)]]
+        answer = client.post("/predict", content=upload["one"])
+        assert answer.status_code == lacking[name]
+        refused = "must hold each sequence that the run was trained on, found 10 slices: of a patient who lacks t2"
+        assert answer.json().get("error", refused).startswith(refused)
 
 
 def test_another_cohort_is_evaluated_with_its_sequences(made, fistula_here, tmp_path):
@@ -169,6 +205,6 @@ def test_patients_are_scored_from_both_sequences_as_in_training_and_as_exported(
     with reading(made / "tree", predictor.reader, Workers(1)) as slices:
         drawn, failed = draw_overlays(predictor, slices, predictor.judge(slices), which="all")
     assert (len(drawn), failed) == (PATIENTS * 5, [])
-    if channels == "late":  # the others are exported above
-        (tmp_path / "onnx").mkdir()
-        assert export(predictor.runs, tmp_path / "onnx", kind="onnx").difference <= 1e-5
+    (tmp_path / "exported").mkdir()
+    kind = {"late": "onnx", "sequences": "torchscript"}[channels]  # the other two are alike
+    assert export(predictor.runs, tmp_path / "exported", kind=kind).difference <= 1e-6

@@ -60,3 +60,14 @@ def test_without_places_every_stack_is_there_without_marks():
     (only,) = stacks_of({"p": [slice_of("a", "first", 1.0)]}, {}, size=64)["p"]
     assert (only["rows"], only["cols"]) == (64, 64)
     assert only["slices"][0]["marks"] == []
+
+
+def test_each_further_sequence_has_a_pane_of_the_slices_that_have_it():
+    own = [slice_of("a", "first", 1.0) | {"beside": {}}, slice_of("b", "first", 2.0) | {"beside": {"t2": "data:b"}}]
+    lacking = slice_of("c", "second", 1.0) | {"beside": {}}
+    first, second, beside = stacks_of({"p": [*own, lacking]}, {}, size=64)["p"]
+    assert [(one["pane"], one["key"], one["title"]) for one in (first, second, beside)] == [
+        (0, "0", "series 1"), (0, "1", "series 2"), (1, "0", "t2"),
+    ]  # fmt: skip
+    assert [(one["key"], one["position"], one["image"]) for one in beside["slices"]] == [("b", 2.0, "data:b")]
+    assert [one["key"] for one in first["slices"]] == ["a", "b"]

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -113,15 +112,8 @@ def test_a_sweep_killed_alone_leaves_its_run_at_work_and_the_same_command_waits_
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_said_in_a_line_and_with_space_the_same_command_finishes(start, tmp_path):
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(
-        resource.RLIMIT_FSIZE, (300_000, limits[1])
-    )  # a file may be no larger: less than a checkpoint is
-    try:
-        sweep = start(*SWEEP, "seed=0")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+def test_a_full_disk_is_said_in_a_line_and_with_space_the_same_command_finishes(start, tmp_path, with_a_full_disk):
+    sweep = with_a_full_disk(300_000, start, *SWEEP, "seed=0")  # less than a checkpoint is
     shown, error = sweep.communicate(timeout=300)
     assert re.search(r"failed: \S+\.ckpt: cannot be written, found \d+ MB free\. Free some space", shown), shown + error
     assert list(tmp_path.glob("study/*/.*.partial")) == []

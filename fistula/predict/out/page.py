@@ -26,11 +26,13 @@ EDGES = {"axial": "RLAP", "coronal": "RLHF", "sagittal": "APHF"}
 def render_page(slices: Slices, prediction: Prediction, overlays: list[Overlay], summary: dict[str, Any]) -> str:
     """The page of patients, places and slices."""
     drawn = {overlay.row: overlay.image for overlay in overlays}
+    beside = _beside(slices)
     pictures = [
         {
             **row,
             "picture": picture(np.asarray(slices.pixels[index])),
             "overlay": picture(drawn[index]) if index in drawn else "",
+            "beside": beside.get(row["slice_key"], {}),
         }
         for index, row in enumerate(prediction.slices.iter_rows(named=True))
     ]
@@ -71,7 +73,8 @@ def stacks_of(
 
     Args:
         slices: Of each patient, in the order in which they lie; with a ``weight`` in the patient's score, the heaviest
-            is shown first where there are no places.
+            is shown first where there are no places. Further sequences are those pictures that stand ``beside`` a slice
+            under their names, and have a pane each.
         places: Of each patient, the most suspicious slice first; none for runs that find no places.
         size: Side of the slices, in which places have their ``grid_row`` and ``grid_col``.
     """
@@ -85,7 +88,7 @@ def stacks_of(
         by_stack: dict[tuple[str, int], list[dict[str, Any]]] = {}
         for row in own:
             by_stack.setdefault((row["series_key"], row["volume"]), []).append(row)
-        series = []
+        series, further = [], []
         for number, rows in enumerate(by_stack.values()):
             keys = [row["slice_key"] for row in rows]
             shown = [
@@ -104,8 +107,27 @@ def stacks_of(
                 "window": [127.5, 255], "presets": [], "slices": shown,
             }  # fmt: skip
             series.append(one | ({"start": keys.index(first)} if first in keys else {}))
+            pictures = [row.get("beside", {}) for row in rows]
+            for pane, name in enumerate(dict.fromkeys(name for own in pictures for name in own), start=1):
+                there = [
+                    place | {"number": None, "marks": [], "image": own[name]}
+                    for place, own in zip(shown, pictures, strict=True)
+                    if name in own
+                ]
+                further.append(one | {"title": name, "pane": pane, "slices": there})
         # The stack with the slice that is to be seen first: it is the one that is shown.
-        found[key] = sorted(series, key=lambda one: "start" not in one)
+        found[key] = [*sorted(series, key=lambda one: "start" not in one), *further]
+    return found
+
+
+def _beside(slices: Slices) -> dict[str, dict[str, str]]:
+    """Pictures of further sequences by the key of the slice on which they lie, then by name; none where one lacks."""
+    found: dict[str, dict[str, str]] = {}
+    if slices.beside is not None:
+        rows = slices.beside.select("grid_key", "sequence", "covered").iter_rows()
+        for row, (key, name, covered) in enumerate(rows, start=len(slices.table)):
+            if covered > 0:
+                found.setdefault(key, {})[name] = picture(np.asarray(slices.pixels[row]))
     return found
 
 
