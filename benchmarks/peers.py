@@ -1,90 +1,86 @@
-"""What a plain script of timm and Lightning comes to on COVID-CT: `python benchmarks/peers.py ../shared/data/covid-ct`.
+"""Do the defaults do better than what others' tutorials do? A peer trains on what finished runs trained on.
 
-The official split, the ImageNet weights of the package, 128 pixels, 15 epochs, and otherwise what tutorials have: color
-images resized with torchvision, mirrored at random, batches of 32, AdamW at 3e-4, the best epoch by validation AUROC.
+    python benchmarks/recipes.py busi default --size 128
+    python -m venv data/fastai && data/fastai/bin/pip install -r benchmarks/peer_fastai.txt
+    python benchmarks/peers.py data/recipes/busi/default-128 --peer fastai --python data/fastai/bin/python
+    python benchmarks/peers.py data/recipes/busi/default-128 --peer lightning
+
+A peer is a script beside this one that knows nothing of this project. It is given a folder of images of the cohort's
+size, `train/CLASS/*.png`, `val/...` and `test/...`, and the ImageNet weights that a run began with; it writes a score
+for each image of the test set. Differences are paired by patient, within the folds. Scores are kept in `--out`, and the
+same command goes on where it stopped.
 """
 
 import argparse
-import csv
-import tempfile
+import json
+import subprocess
+import sys
+import time
 from pathlib import Path
-from typing import Any
+
+import polars as pl
+from PIL import Image
+from recipes import judge
 
 
-def test_auroc(source: Path, *, seed: int, size: int, epochs: int) -> float:
-    """Per-slice AUROC of the official test set."""
-    import pytorch_lightning as pl
+def lay_out(run: Path, folder: Path) -> None:
+    """The images of a run's parts, and the weights that it began with."""
     import timm
     import torch
-    from PIL import Image
-    from torch.utils.data import DataLoader
-    from torchmetrics.classification import BinaryAUROC
-    from torchvision import transforms
 
-    from fistula.learning.weights.finding import find_weights  # timm takes no file of other names, and says so in a log
+    from fistula.cohort.manifest import read_cohort
+    from fistula.learning.weights.finding import find_weights
 
-    pl.seed_everything(seed, verbose=False)
-    lines = list(csv.DictReader((source / "labels.csv").open(encoding="utf-8")))
-    usual = [transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]
-    shown = {
-        "train": transforms.Compose([transforms.Resize((size, size)), transforms.RandomHorizontalFlip(), *usual]),
-        "val": transforms.Compose([transforms.Resize((size, size)), *usual]),
-    }
+    record, cohort = json.loads((run / "run.json").read_text()), read_cohort(run.parent / "cohort")
+    (split,) = run.parent.glob("split-*.parquet")
+    parts = pl.read_parquet(split).filter(pl.col("fold") == record["fold"])
+    rows = cohort.labelled.join(parts.filter(pl.col("part") != "none"), on="slice_key")
+    for row, key, label, part in rows.select("row", "slice_key", "label", "part").iter_rows():
+        to = folder / part / cohort.classes[label]
+        to.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(cohort.pixels[row]).save(to / f"{key}.png")
+    name = "tf_efficientnet_lite0"
+    overlay = find_weights(name, timm.create_model(name), download=False).overlay
+    torch.save(
+        timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay).state_dict(), folder / "start.pt"
+    )
 
-    class Slices(torch.utils.data.Dataset):
-        def __init__(self, part: str) -> None:
-            self.rows = [line for line in lines if line["split"] == part]
-            self.transform = shown["train" if part == "train" else "val"]
 
-        def __len__(self) -> int:
-            return len(self.rows)
-
-        def __getitem__(self, index: int) -> Any:
-            row = self.rows[index]
-            return self.transform(Image.open(source / row["path"]).convert("RGB")), int(row["label"])
-
-    class Plain(pl.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            name = "tf_efficientnet_lite0"
-            overlay = find_weights(name, timm.create_model(name), download=False).overlay
-            self.network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=2)
-            self.auroc = BinaryAUROC()
-
-        def training_step(self, batch: Any, index: int) -> Any:
-            return torch.nn.functional.cross_entropy(self.network(batch[0]), batch[1])
-
-        def validation_step(self, batch: Any, index: int) -> None:
-            self.auroc.update(self.network(batch[0]).softmax(1)[:, 1], batch[1])
-            self.log("auroc", self.auroc)
-
-        test_step = validation_step
-
-        def configure_optimizers(self) -> Any:
-            return torch.optim.AdamW(self.parameters(), lr=3e-4)
-
-    loaders = {part: DataLoader(Slices(part), 32, shuffle=part == "train") for part in ("train", "val", "test")}
-    with tempfile.TemporaryDirectory() as folder:
-        best = pl.callbacks.ModelCheckpoint(folder, monitor="auroc", mode="max")
-        trainer = pl.Trainer(
-            max_epochs=epochs, accelerator="cpu", logger=False, callbacks=[best], enable_progress_bar=False,
-            enable_model_summary=False,
-        )  # fmt: skip
-        network = Plain()
-        trainer.fit(network, loaders["train"], loaders["val"])
-        return float(trainer.test(network, loaders["test"], ckpt_path="best", verbose=False)[0]["auroc"])
+def scores_of(run: Path, options: argparse.Namespace) -> pl.DataFrame:
+    """Of the test set of a run, by the run and by each way of the peer to score."""
+    record = json.loads((run / "run.json").read_text())
+    folder = options.out / options.peer / run.parent.parent.name / f"{record['fold']}-{record['seed']}"
+    scored, own = folder / "scores.csv", pl.read_parquet(run / "predictions.parquet").filter(pl.col("part") == "test")
+    if not scored.exists():
+        lay_out(run, folder)
+        script = Path(__file__).with_name(f"peer_{options.peer}.py")
+        began = time.perf_counter()
+        told = [str(folder), "--seed", str(record["seed"]), "--epochs", str(options.epochs)]
+        subprocess.run([options.python, str(script), *told], check=True)
+        (folder / "seconds").write_text(f"{time.perf_counter() - began:.0f}")
+    seconds = pl.lit(float((folder / "seconds").read_text()))
+    both = own.join(pl.read_csv(scored), on="slice_key", validate="1:1")
+    if both.height != own.height:
+        raise SystemExit(f"{scored}: not every slice of the test set has a score")
+    return both.sort("slice_key").with_columns(run=pl.lit(f"{record['fold']}-{record['seed']}"), seconds=seconds)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--peer", required=True)
+    parser.add_argument("--python", default=sys.executable, help="of an environment that has the peer")
     parser.add_argument("--epochs", type=int, default=15)
-    given = parser.parse_args()
-    for seed in given.seeds:
-        value = test_auroc(given.source, seed=seed, size=given.size, epochs=given.epochs)
-        print(f"plain timm and Lightning, seed {seed}: {value:.3f}", flush=True)
+    parser.add_argument("--runs", type=int, default=5, help="the first so many, by fold and seed")
+    parser.add_argument("--out", type=Path, default=Path("data/peers"))
+    options = parser.parse_args()
+    runs = sorted(path.parent for path in options.study.glob("*/predictions.parquet"))[: options.runs]
+    tables = pl.concat([scores_of(run, options) for run in runs])
+    for way in [name for name in tables.columns if name.startswith("by_")]:
+        cells, _ = judge(tables.with_columns(score=way), tables)
+        print(f"{options.study.parent.name} | {options.peer}, {way} ({len(runs)}) | {' | '.join(cells)}", flush=True)
+    own = judge(tables, tables)[0]
+    print(f"{options.study.parent.name} | default ({len(runs)}) | {' | '.join(own[:-1])}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Which way of training is the better one? A row of docs/recipe.md: `python benchmarks/recipes.py SET ROW ...`.
 
-    python benchmarks/recipes.py covid-ct default geometric --part val --out data/recipes [--data ../shared/data]
+    python benchmarks/recipes.py covid-ct,busi geometric+ema --part val --out data/recipes [--data ../shared/data]
 
 A row is a name of `ROWS`, several joined by `+`, or overrides of `fistula train` joined by commas. `--part val` is what
 one may choose by, `--part test` is looked at once, for what was chosen. The folds of a set are by patient, and all rows
 have the same: they follow the order of the cohort, and that its pixels, so that rows can be compared at one `--size`
 only, which is the cohort's, whatever the image size of the network. COVID-CT has its official test set, and what one
 chooses by are two folds of its other patients, whom a network meets for the first time when they are scored. The other
-sets have five folds, all patients tested once; what one chooses by are the folds' validation sets.
+sets have five folds, all patients tested once; what one chooses by are the folds' validation sets. Of several
+sets there is a line of all of them: the mean difference, each set's weighed by the inverse of its variance.
 
 The same command goes on where it stopped; `--write` puts its rows into docs/recipe.md. `--mirror` scores each image and
 its mirror image and takes the mean: test-time augmentation.
@@ -17,9 +18,11 @@ import argparse
 import csv
 import json
 import subprocess
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -196,12 +199,12 @@ def ensemble(scores: pl.DataFrame) -> pl.DataFrame:
     return together.with_columns(run=pl.lit("all")).sort("slice_key")
 
 
-def judge(scores: pl.DataFrame, default: pl.DataFrame) -> list[str]:
-    """Slices and patients with their intervals, and how much more than the default's; seconds of a run."""
+def judge(scores: pl.DataFrame, default: pl.DataFrame) -> tuple[list[str], list[Any]]:
+    """Slices and patients with intervals, how much more than the default's, and seconds of a run; and the tests."""
     from fistula.evidence.design.compare import clustered_auroc_test
     from fistula.evidence.ranking.area import clustered_auroc
 
-    cells = []
+    cells, tests = [], []
     for own, other in ((scores, default), (by_patient(scores), by_patient(default))):
         patients, runs = own["patient_key"].to_numpy(), own["run"].to_numpy()
         cells.append(said(clustered_auroc(own["label"], own["score"], patients, runs)))
@@ -209,10 +212,29 @@ def judge(scores: pl.DataFrame, default: pl.DataFrame) -> list[str]:
         if paired and not own["score"].equals(other["score"]):
             test = clustered_auroc_test(own["label"], own["score"], other["score"], patients, runs)
             cells.append(said(test.difference, sign="+"))
+            tests.append(test)
         else:
             cells.append("")
     seconds = scores.group_by("run").agg(pl.col("seconds").first())["seconds"]
-    return [*cells, f"{seconds.median():.0f}"]
+    return [*cells, f"{seconds.median():.0f}"], tests
+
+
+def pooled(tests: Sequence[Any]) -> str:
+    """The mean difference of several sets, each weighed by the inverse of its variance, and do they agree?
+
+    Source:
+        Fixed-effect mean and Q: Cochran (1954), The combination of estimates from different experiments, Biometrics 10.
+    """
+    from scipy.stats import chi2, norm
+
+    from fistula.evidence.estimate import Estimate
+
+    told = [test for test in tests if test.standard_error > 0]  # where both rank alike, nothing is known of the spread
+    values = np.array([test.difference.value for test in told])
+    weights = np.array([test.standard_error**-2 for test in told])
+    mean, half = np.average(values, weights=weights), norm.ppf(0.975) / np.sqrt(weights.sum())
+    agree = chi2.sf(np.sum(weights * (values - mean) ** 2), len(told) - 1)
+    return f"{said(Estimate(mean, mean - half, mean + half, ''), sign='+')}, P of differing sets {agree:.2f}"
 
 
 def said(estimate: Any, sign: str = "") -> str:
@@ -235,7 +257,7 @@ def put(lines: list[list[str]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("set", choices=SETS)
+    parser.add_argument("sets", type=lambda text: text.split(","), help=f"joined by commas: {','.join(SETS)}")
     parser.add_argument("rows", nargs="+")
     parser.add_argument("--part", choices=("val", "test"), default="val")
     parser.add_argument("--size", type=int, default=256, help="pixels, of the cohort; image_size is the network's")
@@ -246,24 +268,35 @@ def main() -> None:
     parser.add_argument("--mirror", action="store_true")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
+    if unknown := set(options.sets) - set(SETS):
+        parser.error(f"no set: {', '.join(sorted(unknown))}")
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=PAGE.parent
     ).stdout.strip()
-    lines = []
-    for row in dict.fromkeys(["default", *options.rows]):
-        study = train(options.set, row, options)
-        scores = scores_of(options.set, study, options, mirror=False)
+    stamp = [date.today().isoformat(), commit]
+    lines, tests = [], defaultdict(list)
+    for name, row in product(options.sets, dict.fromkeys(["default", *options.rows])):
+        study = train(name, row, options)
+        scores = scores_of(name, study, options, mirror=False)
         if row == "default":
             default = scores
         found = {row: (scores, default)}
         if options.mirror:
-            found[f"{row}, mirrored"] = scores_of(options.set, study, options, mirror=True), default
+            found[f"{row}, mirrored"] = scores_of(name, study, options, mirror=True), default
         if scores["slice_key"].is_duplicated().all():
             found |= {f"{of}, mean of runs": (ensemble(one), ensemble(default)) for of, (one, _) in found.items()}
         for of, (one, other) in found.items():
             told = f"{of} ({one['run'].n_unique()})"
-            place = f"{options.set}, {options.size} px"
-            lines.append([date.today().isoformat(), commit, place, options.part, told, *judge(one, other)])
+            cells, made = judge(one, other)
+            lines.append([*stamp, f"{name}, {options.size} px", options.part, told, *cells])
+            print(" | ".join(lines[-1]), flush=True)
+            if made:
+                tests[of].append(made)
+    for of, made in tests.items():
+        if len(options.sets) > 1:
+            by_slice, of_patients = map(pooled, zip(*made, strict=True))
+            place = f"{' + '.join(options.sets)}, {options.size} px"
+            lines.append([*stamp, place, options.part, f"{of} ({len(made)} sets)", "", by_slice, "", of_patients, ""])
             print(" | ".join(lines[-1]), flush=True)
     if options.write:
         put(lines)

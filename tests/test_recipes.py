@@ -2,10 +2,14 @@
 
 import runpy
 from itertools import combinations
+from math import nan
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+
+from fistula.evidence.design.compare import Comparison
+from fistula.evidence.estimate import Estimate
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -31,3 +35,14 @@ def test_rows_are_joined_and_escaped_commas_stay(recipes):
         "learning=linear_probe", "optimizer.lr=0.01", "epochs=50", "image_size=224",
     ]  # fmt: skip
     assert recipes["overrides_of"]("drop") == ["model.options={drop_rate:0.3,drop_path_rate:0.2}"]
+
+
+def test_sets_are_weighed_by_the_inverse_of_their_variance(recipes):
+    def of(value, error):
+        return Comparison(Estimate(value, nan, nan, ""), nan, nan, error)
+
+    # Weights 100 and 400: mean (0.1 * 100 + 0 * 400) / 500, error 1 / sqrt(500), Q = 100 * 0.08^2 + 400 * 0.02^2 = 0.8.
+    line = recipes["pooled"]([of(0.1, 0.1), of(0.0, 0.05)])
+    assert line == "+0.020 (\N{MINUS SIGN}0.068 to +0.108), P of differing sets 0.37"
+    # A set where both rank alike has no error, and would outweigh all others.
+    assert recipes["pooled"]([of(0.1, 0.1), of(0.0, 0.05), of(0.0, nan), of(0.0, 0.0)]) == line
