@@ -39,7 +39,7 @@ def test_rows_are_joined_and_escaped_commas_stay(recipes):
 
 def test_sets_are_weighed_by_the_inverse_of_their_variance(recipes):
     def of(value, error):
-        return Comparison(Estimate(value, nan, nan, ""), nan, nan, error)
+        return Comparison(Estimate(value, -1.0, 1.0, "by hand"), nan, nan, error)
 
     # Weights 100 and 400: mean (0.1 * 100 + 0 * 400) / 500, error 1 / sqrt(500), Q = 100 * 0.08^2 + 400 * 0.02^2 = 0.8.
     line = recipes["pooled"]([of(0.1, 0.1), of(0.0, 0.05)])
