@@ -230,6 +230,8 @@ def pooled(tests: Sequence[Any]) -> str:
     from fistula.evidence.estimate import Estimate
 
     told = [test for test in tests if test.standard_error > 0]  # where both rank alike, nothing is known of the spread
+    if len(told) < 2:
+        return ""
     values = np.array([test.difference.value for test in told])
     weights = np.array([test.standard_error**-2 for test in told])
     mean, half = np.average(values, weights=weights), norm.ppf(0.975) / np.sqrt(weights.sum())
