@@ -236,7 +236,7 @@ def pooled(tests: Sequence[Any]) -> str:
     weights = np.array([test.standard_error**-2 for test in told])
     mean, half = np.average(values, weights=weights), norm.ppf(0.975) / np.sqrt(weights.sum())
     agree = chi2.sf(np.sum(weights * (values - mean) ** 2), len(told) - 1)
-    return f"{said(Estimate(mean, mean - half, mean + half, ''), sign='+')}, P of differing sets {agree:.2f}"
+    return f"{said(Estimate(mean, mean - half, mean + half, ''), sign='+')}, P for heterogeneity {agree:.2f}"
 
 
 def said(estimate: Any, sign: str = "") -> str:

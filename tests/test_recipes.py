@@ -43,6 +43,6 @@ def test_sets_are_weighed_by_the_inverse_of_their_variance(recipes):
 
     # Weights 100 and 400: mean (0.1 * 100 + 0 * 400) / 500, error 1 / sqrt(500), Q = 100 * 0.08^2 + 400 * 0.02^2 = 0.8.
     line = recipes["pooled"]([of(0.1, 0.1), of(0.0, 0.05)])
-    assert line == "+0.020 (\N{MINUS SIGN}0.068 to +0.108), P of differing sets 0.37"
+    assert line == "+0.020 (\N{MINUS SIGN}0.068 to +0.108), P for heterogeneity 0.37"
     # A set where both rank alike has no error, and would outweigh all others.
     assert recipes["pooled"]([of(0.1, 0.1), of(0.0, 0.05), of(0.0, nan), of(0.0, 0.0)]) == line
