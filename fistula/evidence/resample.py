@@ -33,7 +33,7 @@ def patient_bootstrap(
 
     Args:
         labels: 0 or 1, ``(N,)``.
-        scores: Finite, ``(N,)``; in [0, 1] for ``brier``.
+        scores: Finite, ``(N,)``.
         patients: Whom each row is of, ``(N,)``.
         runs: Which network scored each row, ``(N,)``: rows are ranked within a run only; left out, one did all.
         threshold: A row is called positive if ``score >= threshold``; None if no statistic needs one.

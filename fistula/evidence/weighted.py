@@ -12,7 +12,6 @@ from fistula.evidence.inputs import (
     Codes,
     Floats,
     check_pairs,
-    check_probabilities,
     class_reason,
     patient_codes,
     sum_by_patient,
@@ -73,8 +72,8 @@ def gather(
     """Check the rows of one model and gather them by patient; scores are ranked within a run only.
 
     Raises:
-        ValueError: If a statistic is unknown or lacks its threshold, a label is not 0 or 1, a score is not finite
-            (for ``brier``: not in [0, 1]), or the lengths differ.
+        ValueError: If a statistic is unknown or lacks its threshold, a label is not 0 or 1, a score is not finite,
+            or the lengths differ.
     """
     unknown = [name for name in statistics if name not in STATISTICS]
     if unknown:
@@ -82,8 +81,6 @@ def gather(
     if threshold is None and any(name in RATES for name in statistics):
         raise ValueError(f"threshold is needed for {next(name for name in statistics if name in RATES)}, got None")
     truth, values = check_pairs(labels, scores)
-    if "brier" in statistics:
-        check_probabilities(values, rows=len(truth))
     keys, codes = patient_codes(patients, rows=len(truth))
     has_positive, has_negative = (np.bincount(codes[part], minlength=len(keys)) > 0 for part in (truth, ~truth))
     if threshold is None:
@@ -151,14 +148,6 @@ def partial_auroc(rows: Rows, weights: Floats) -> Floats:
     return _over_ties(rows, weights, areas)
 
 
-def brier(rows: Rows, weights: Floats) -> Floats:
-    """Mean squared distance of score and label under each row of patients' weights ``(R, P)``; NaN without rows."""
-    patients = len(rows.strata)
-    errors = sum_by_patient((rows.scores - rows.labels) ** 2, rows.codes, patients=patients)
-    with np.errstate(invalid="ignore"):
-        return (weights @ errors) / (weights @ np.bincount(rows.codes, minlength=patients))
-
-
 def roc_heights(rows: Rows, weights: Floats, grid: Floats) -> Floats:
     """Sensitivity at each false positive rate of `grid` ``(G,)`` under each row of patients' weights: ``(R, G)``.
 
@@ -219,7 +208,6 @@ STATISTICS: dict[str, Statistic] = {
     "auroc": auroc,
     "average_precision": average_precision,
     "partial_auroc": partial_auroc,
-    "brier": brier,
     **{name: _rate(name) for name in RATES},
 }
 """Each statistic that can be resampled, by its name."""

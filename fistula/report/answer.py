@@ -2,25 +2,22 @@
 
 from math import isnan
 
-import polars as pl
-
+from fistula.evidence.estimate import Estimate
 from fistula.report.external.cohorts import Outside
 from fistula.report.external.numbers import say_outside
 from fistula.report.external.together import OutsideTogether
-from fistula.report.names import count, declared, listed, say_fact
+from fistula.report.names import count, listed
 from fistula.report.results import Row, counts
-from fistula.report.sections.all_classes import EQUAL, AllClasses, say_tied, say_together
+from fistula.report.sections.all_classes import AllClasses
 from fistula.report.sections.comparisons import Comparisons, Pair
 from fistula.report.sections.every_class import ALL
+from fistula.report.sections.headline import say_best, say_together
 from fistula.report.sections.inflation import YAGIS_POINTS, Canary, Inflation
+from fistula.report.sections.limitations import NAMED, say_limitations
 from fistula.report.sections.methods import is_fixed
-from fistula.report.study import Study
+from fistula.report.study import Configuration, Study
 
-NAMED = 2  # configurations named in a sentence; more are counted
 SIGNIFICANT = 0.05  # of a Holm-adjusted P value
-FEW = 30  # patients or slices of a class; with fewer, what one of them weighs is said
-TELLING = 0.3  # distance from 0.5 of the AUROC of a fact that needs no image
-HEAVY = 0.25  # share of a class's slices that one patient brings
 UNSTABLE = 0.25  # range of a configuration's thresholds over its runs
 
 
@@ -28,20 +25,24 @@ def say_question(study: Study) -> str:
     """One sentence: what is told apart, and which factors vary."""
     classes = study.cohort.classes
     task = f"distinguish {classes[1]} from {classes[0]}" if len(classes) == 2 else f"distinguish {listed(classes)}"
-    varying = [
-        factor
-        for factor in study.configurations[0].factors
-        if len({str(configuration.factors.get(factor)) for configuration in study.configurations}) > 1
-    ]
+    varying = _varying(study.configurations)
     if varying and set(varying) <= {"split", "labelling"}:
         return f"By how much is a network's ability to {task} overestimated under a split by image?"
-    if len(study.configurations) == 1:
-        leaky = study.configurations[0].mark
-        return f"How well can a network {task}{'' if leaky else ' in patients it was not trained on'}?"
+    # Negative controls take no part in what performs best.
+    judged = [one for one in study.configurations if not one.is_canary] or study.configurations
+    if len(judged) == 1:
+        return f"How well can a network {task}{'' if judged[0].mark else ' in patients it was not trained on'}?"
+    varying = _varying(judged)
     means = f" (differing in {listed([factor.replace('_', ' ') for factor in varying])})" if varying else ""
-    return (
-        f"How well can a network {task}, and which of {len(study.configurations)} configurations{means} performs best?"
-    )
+    return f"How well can a network {task}, and which of {len(judged)} configurations{means} performs best?"
+
+
+def _varying(configurations: list[Configuration]) -> list[str]:
+    return [
+        factor
+        for factor in configurations[0].factors
+        if len({str(configuration.factors.get(factor)) for configuration in configurations}) > 1
+    ]
 
 
 def say_answer(
@@ -52,6 +53,7 @@ def say_answer(
     inflations: list[Inflation],
     canaries: list[Canary],
     outside: tuple[list[Outside], list[OutsideTogether]],
+    selected: Estimate | None,
 ) -> list[str]:
     """For each class: how good the best configuration is, what it differs from, what leaks add; and the limitations.
 
@@ -63,16 +65,17 @@ def say_answer(
         inflations: Leaky against honest splits.
         canaries: Negative controls.
         outside: External cohorts, and those of three classes or more over all of them.
+        selected: The headline's AUROC with the interval of `headline.selected_auroc`.
     """
     honest_together = [one for one in together if not one.configuration.is_canary]
     compared = {found.positive: found for found in comparisons}
-    sentences = say_together(honest_together, ranked)
+    sentences = say_together(honest_together, ranked, selected)
     if sentences and (others := _say_others(honest_together[0].configuration.name, compared.get(ALL), "macro AUROC")):
         sentences.insert(1, others)
     for positive, rows in ranked.items():
         results = [row for row in rows if not row.configuration.is_canary]
         if results and len(ranked) == 1:
-            sentences += filter(None, _say_results(study, results, compared.get(positive)))
+            sentences += filter(None, _say_results(study, results, compared.get(positive), selected))
         added = [one for one in inflations if one.positive == positive]
         leaks = _say_leaks(added, [one for one in canaries if one.positive == positive])
         if leaks:
@@ -82,7 +85,7 @@ def say_answer(
         [
             *sentences,
             *say_outside(*outside, ranked),
-            _say_worth(
+            say_limitations(
                 study,
                 [row for row in honest if row.positive == honest[0].positive],
                 is_ranked=(honest_together[0].auroc if honest_together else honest[0].estimates["auroc"]).is_defined,
@@ -103,42 +106,16 @@ def say_thresholds(thresholds: list[float]) -> str:
     return f"{least:.3f} to {most:.3f} over {len(thresholds)} runs{unstable}"
 
 
-def _say_results(study: Study, rows: list[Row], found: Comparisons | None) -> list[str]:
+def _say_results(study: Study, rows: list[Row], found: Comparisons | None, selected: Estimate | None) -> list[str]:
     defined = [row for row in rows if row.estimates["auroc"].is_defined]
     if not defined:
         return [f"No configuration has a defined per-{rows[0].level} AUROC: {rows[0].estimates['auroc'].reason}."]
     best, rest = defined[0], study.rest(defined[0].positive)
-    return [_say_best(best, rest, among=rows), _say_operating(study, best), _say_others(best.configuration.name, found)]
-
-
-def _say_best(best: Row, rest: str, *, among: list[Row]) -> str:
-    area, (total, positives) = best.estimates["auroc"], best.num
-    interval = f"95% CI {area.low:.2f} to {area.high:.2f}" if area.has_interval else f"no CI: {area.reason}"
-    owners = best.rows["patient_key"].n_unique()
-    within = f" of {count(owners, 'patient')}" if best.level == "slice" else ""
-    head = (
-        f"In {count(total, 'test ' + best.level)}{within} ({positives} {best.positive}, {total - positives} {rest}), "
-    )
-    name, of = best.configuration.name, f" of {best.configuration.name}" if len(among) > 1 else ""
-    what = f"{name} had the highest per-{best.level} AUROC,"
-    if len(_alike(among)) == 1:
-        what = f"the per-{best.level} AUROC{of} was"
-    text = f"{head}{what} {area.value:.2f} ({interval}){say_tied(_tied(best, among))}"
-    if area.has_interval and area.low <= 0.5 <= area.high:
-        return f"{text}; chance (0.5) is not excluded."
-    return f"{text}, worse than chance (0.5)." if area.has_interval and area.high < 0.5 else f"{text}."
-
-
-def _tied(best: Row, among: list[Row]) -> list[str]:
-    """The other configurations whose AUROC is as high, by name."""
-    value = best.estimates["auroc"].value
-    tied = [row for row in _alike(among)[1:] if abs(row.estimates["auroc"].value - value) < EQUAL]
-    return [row.configuration.name for row in tied]
-
-
-def _alike(rows: list[Row]) -> list[Row]:
-    """Those among which the first is the highest: of splits that leak and others, those of its own kind."""
-    return [row for row in rows if row.configuration.leaky_by_design == rows[0].configuration.leaky_by_design]
+    return [
+        say_best(best, rest, among=rows, selected=selected),
+        _say_operating(study, best),
+        _say_others(best.configuration.name, found),
+    ]
 
 
 def _say_operating(study: Study, best: Row) -> str:
@@ -177,68 +154,23 @@ def _say_leaks(inflations: list[Inflation], canaries: list[Canary]) -> str:
     parts = []
     points = [one.points for one in inflations if one.labels == "given" and not isnan(one.points)]
     if points:
-        ends = f"{min(points):+.1f}" if len(points) == 1 else f"{min(points):+.1f} to {max(points):+.1f}"
+        ends = " to ".join(dict.fromkeys((f"{min(points):+.1f}", f"{max(points):+.1f}")))
         parts.append(
             f"a split by image adds {ends} percentage points of per-slice balanced accuracy to a split by patient"
             f" (Yagis et al. 2021: {YAGIS_POINTS[0]} to {YAGIS_POINTS[1]} points of accuracy)"
         )
-    parts += [
-        f"the negative control {one.name} has a per-{one.level} AUROC of {one.auroc}: {one.verdict}"
-        for one in canaries
-        if one.auroc.is_defined
-    ]
+    sung = [one for one in canaries if one.auroc.is_defined]
+    for verdict in dict.fromkeys(one.verdict for one in sung):
+        those = [one for one in sung if one.verdict == verdict]
+        if len({one.name for one in those}) <= NAMED:
+            for name in dict.fromkeys(one.name for one in those):
+                each = [f"a per-{one.level} AUROC of {one.auroc}" for one in those if one.name == name]
+                parts.append(f"the negative control {name} has {listed(each)}: {verdict}")
+        else:
+            least, most = (end(one.auroc.value for one in those) for end in (min, max))
+            parts.append(f"{len(those)} AUROCs of negative controls, {least:.2f} to {most:.2f}: {verdict}")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}." if text else ""
-
-
-def _say_worth(study: Study, rows: list[Row], *, is_ranked: bool, tested: bool) -> str:
-    """What the numbers themselves say against taking them at their face value."""
-    parts, best = [], rows[0]
-    leaky = [row.configuration.name for row in rows if row.configuration.leaky_by_design]
-    if leaky:
-        which = "every configuration was" if len(leaky) == len(rows) else listed(leaky)
-        which += "" if len(leaky) == len(rows) else " were" if len(leaky) > 1 else " was"
-        parts.append(f"{which} tested under a split that leaks by design, not in new patients")
-    if len(_alike(rows)) > 1 and is_ranked:
-        parts.append(f"the highest of {len(_alike(rows))} AUROCs is optimistically biased")
-    sizes = [row.num[0] for row in _alike(rows)]
-    if min(sizes) < max(sizes):
-        those = f"{best.level}s ({min(sizes)} to {max(sizes)} of them)"
-        parts.append(f"not all configurations were tested in the same {those}")
-    total, positives = best.num
-    fewest = min(positives, total - positives)
-    if 0 < fewest < FEW:
-        rate = "sensitivity" if positives == fewest else "specificity"
-        parts.append(f"a single {best.level} accounts for {100 / fewest:.0f} percentage points of {rate}")
-    parts += _heavy(study, best)
-    alone = {fact: value for one in study.certificates for fact, value in (one.get("alone") or {}).items()}
-    given = declared(row.configuration.factors for row in rows)  # no confounders
-    known = [fact for fact, value in alone.items() if value is not None and fact != "labelled slices"]
-    telling = [f for f in known if abs(alone[f] - 0.5) >= TELLING and f not in given]
-    parts += [f"{say_fact(fact)} alone has a per-patient AUROC of {alone[fact]:.2f}" for fact in telling]
-    constant = [row for row in rows if any("constant" in text for text in row.configuration.warnings)]
-    for row in constant[:NAMED]:
-        said = next(text for text in row.configuration.warnings if "constant" in text)
-        parts.append(f"{row.configuration.name}: {said}")
-    if len(constant) > NAMED:
-        more = len(constant) - NAMED
-        parts.append(f"{more} more configuration{'s' if more > 1 else ''} made constant predictions")
-    sites = any(row.configuration.factors.get("split") == "site_holdout" for row in rows)
-    if not tested:
-        untested = "no external cohort was tested"
-        parts.append(f"one site was held out, but {untested}" if sites else untested)
-    return f"Limitations: {'; '.join(parts)}." if parts else ""
-
-
-def _heavy(study: Study, row: Row) -> list[str]:
-    """A patient who brings many of the slices of a class, where slices are judged."""
-    found = []
-    for label, name in ((1, row.positive), (0, study.rest(row.positive))) if row.level == "slice" else ():
-        slices = row.rows.filter(pl.col("label") == label).unique("unit")
-        most = slices.group_by("patient_key").len()["len"].max()
-        if isinstance(most, int) and most > HEAVY * len(slices):
-            found.append(f"a single patient contributes {most} of the {len(slices)} {name} slices")
-    return found
 
 
 def _other(pair: Pair, name: str) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from fistula.evidence.estimate import Estimate
 from fistula.report.answer import say_answer, say_question
 from fistula.report.external.cohorts import External, Outside, outside, read_externals
 from fistula.report.external.shifts import Robustness, robustness
@@ -22,6 +23,7 @@ from fistula.report.sections.comparisons import Comparisons, compare
 from fistula.report.sections.every_class import compare_every_class
 from fistula.report.sections.further import Further, further
 from fistula.report.sections.growth import Growth, growths
+from fistula.report.sections.headline import selected_auroc
 from fistula.report.sections.inflation import Canary, Inflation, canaries, inflations
 from fistula.report.sections.paper import PaperRow, beside_the_paper, paper_rows
 from fistula.report.sections.participants import Step, Table, flow, table_one
@@ -60,6 +62,7 @@ class Contents:
     answer: list[str]
     rows: list[Row]
     all_classes: list[AllClasses]
+    selected: Estimate | None
     comparisons: list[Comparisons]
     growths: list[Growth]
     inflations: list[Inflation]
@@ -118,6 +121,7 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
     inflated, found = inflations(rows), canaries(rows)
     ranked = {positive: rank(rows, positive, primary) for positive in study.positives}
     together = all_classes(study, rows, level=primary)
+    selected = selected_auroc(study, ranked, together)
     comparisons = [
         *compare_every_class(together, honest, primary=primary, margin=settings.margin),
         *compare(honest, primary=primary, margin=settings.margin, resamples=settings.resamples),
@@ -137,9 +141,10 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
         settings=settings,
         primary=primary,
         question=say_question(study),
-        answer=say_answer(study, ranked, together, comparisons, inflated, found, (found_outside, wholes)),
+        answer=say_answer(study, ranked, together, comparisons, inflated, found, (found_outside, wholes), selected),
         rows=rows,
         all_classes=together,
+        selected=selected,
         comparisons=comparisons,
         growths=growths(honest, comparisons, level=primary),
         inflations=inflated,
@@ -170,7 +175,7 @@ def rank(rows: list[Row], positive: str, level: str) -> list[Row]:
 
 def _falling(row: Row) -> tuple[bool, bool, float]:
     area = row.estimates["auroc"]
-    return row.configuration.is_canary, row.configuration.leaky_by_design, -area.value if area.is_defined else 1.0
+    return row.configuration.is_canary, row.configuration.leaks, -area.value if area.is_defined else 1.0
 
 
 def _readers(

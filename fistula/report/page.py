@@ -33,6 +33,7 @@ from fistula.report.sections.coverage import read_coverage
 from fistula.report.sections.every_class import ALL
 from fistula.report.sections.guidelines import SOMETIMES, metrics_score, read_guidelines
 from fistula.report.sections.inflation import YAGIS_POINTS, YAGIS_RANDOM
+from fistula.report.sections.limitations import TELLING
 from fistula.report.sections.mistakes import mistakes
 from fistula.report.sections.paper import PER_CLASS
 from fistula.report.sections.participants import patient_flow
@@ -89,8 +90,8 @@ def write_report(
         drawn = draw(contents, beside)
         contents.given.write(beside)
         if contents.outside:
-            write_csv(beside / "outside.csv", outside_lines(contents.outside))
-        write_tables(beside, contents.rows, contents.comparisons, contents.participants, contents.beside)
+            write_csv(beside / "outside.csv", outside_lines(contents.outside, contents.outside_together))
+        write_tables(beside, contents)
         write_csv(beside / "errors.csv", [one.as_line() for found in names["mistakes"].values() for one in found])
         environment = Environment(
             loader=PackageLoader("fistula.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -149,7 +150,7 @@ def _names(contents: Contents) -> dict[str, Any]:
         "few": FEW,
         "say_fact": say_fact,
         "declared": declared(one.factors for one in study.configurations),
-        "telling": answer.TELLING,
+        "telling": TELLING,
         "counted": _counted,
         "say_num": lambda row: _say_num(study, row),
         "say_ci": wording.say_ci,

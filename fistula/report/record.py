@@ -95,6 +95,7 @@ def verify(study_folder: Path) -> int:
 
 def _numbers(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every number by its name, with the interval, the method, and the configurations whose runs it rests on."""
+    study = contents.study
     for row in contents.rows:
         name = row.configuration.name
         place = f"results / {name} / {row.positive} / {row.level}"
@@ -112,6 +113,9 @@ def _numbers(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
         name = together.configuration.name
         for measure, estimate in together.estimates.items():
             yield f"all classes / {name} / {contents.primary} / {measure}", as_json(estimate, [name])
+    if contents.selected:
+        names = [configuration.name for configuration in study.configurations]
+        yield "headline / auroc adjusted for selection", as_json(contents.selected, names)
     if contents.abstention:
         for measure, estimate in contents.abstention.estimates.items():
             name = contents.abstention.configuration.name

@@ -13,6 +13,8 @@ from fistula.report.names import NAMES, distinct_names
 from fistula.report.run import Run
 from fistula.sweep.folder.run import RECORD, WITHIN, read_record
 
+ALLOWED = "leaks allowed by audit=warn"  # the audit's word for leaks that nobody looked at one by one
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -35,10 +37,18 @@ class Configuration:
     def mark(self) -> str:
         """What its labels, split or audit have to be marked with wherever it is shown; empty if nothing."""
         marks = [NAMES["permuted_by_patient"]] if self.is_canary else []
-        certificates = [run.record.get("audit") or {} for run in self.runs]
-        verdict = next((str(c["verdict"]) for c in certificates if c.get("is_marked")), "")
-        marks += ["leaky by design" if self.leaky_by_design else verdict]
-        return ", ".join(filter(None, marks))
+        return ", ".join(filter(None, [*marks, "leaky by design" if self.leaky_by_design else self.verdict]))
+
+    @property
+    def verdict(self) -> str:
+        """What the audit of its split says of leaks that are not by design; empty if there are none."""
+        certificates = [run.record.get("audit") or {} for run in self.runs if not self.leaky_by_design]
+        return next((str(c["verdict"]) for c in certificates if c.get("is_marked")), "")
+
+    @property
+    def leaks(self) -> bool:
+        """Whether its test patients may be among those it learned from: it never stands above one without a leak."""
+        return self.leaky_by_design or self.verdict == ALLOWED
 
     @property
     def warnings(self) -> list[str]:

@@ -8,10 +8,12 @@ from typing import Any
 
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.standard import METRICS
+from fistula.report.contents import Contents
 from fistula.report.readers.program import Program
 from fistula.report.results import CALIBRATION, Row
-from fistula.report.sections.comparisons import Comparisons, Pair
-from fistula.report.sections.participants import Table
+from fistula.report.sections.all_classes import AllClasses
+from fistula.report.sections.comparisons import Pair
+from fistula.report.study import Configuration
 
 _LATEX = str.maketrans(
     {
@@ -47,11 +49,11 @@ TITLES = {
 }
 
 
-def write_tables(
-    folder: Path, rows: list[Row], comparisons: list[Comparisons], participants: Table, program: Program | None
-) -> None:
+def write_tables(folder: Path, contents: Contents) -> None:
     """Write results, comparisons and Table 1, each as `.csv` and `.tex`; another program stands last in the first."""
+    rows, participants, program = contents.rows, contents.participants, contents.beside
     results = [_result(row) for row in rows] + ([_other(program)] if program else [])
+    results += [_whole(one, contents.primary) for one in contents.all_classes]
     write_csv(folder / "results.csv", results)
     heads = ["configuration", "class", "level", "n", "positive", *(TITLES[name] for name in METRICS)]
     body = [
@@ -62,7 +64,7 @@ def write_tables(
         numbers = map(str, program.patients), (f"{program.estimates[m]}" for m in METRICS)
         body.append([_named(program), program.class_name, "patient", *numbers[0], *numbers[1]])
     (folder / "results.tex").write_text(latex_table(heads, body))
-    pairs = [_pair(pair) for found in comparisons for pair in found.pairs]
+    pairs = [_pair(pair) for found in contents.comparisons for pair in found.pairs]
     if pairs:
         write_csv(folder / "comparisons.csv", pairs)
         columns = ("first", "second", "class", "auroc", "auroc_low", "auroc_high", "auroc_p", "auroc_p_holm")
@@ -106,19 +108,31 @@ def latex_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+def _of(configuration: Configuration, positive: str, level: str) -> dict[str, object]:
+    return {
+        "configuration": configuration.name,
+        **configuration.factors,
+        "mark": configuration.mark,
+        "warnings": "; ".join(configuration.warnings),
+        "class": positive,
+        "level": level,
+    }
+
+
+def _whole(one: AllClasses, level: str) -> dict[str, object]:
+    flat = _of(one.configuration, "all classes", level) | {"count": one.count}
+    for name, estimate in one.estimates.items():
+        flat |= _parts(name, estimate)
+    return flat
+
+
 def _result(row: Row) -> dict[str, object]:
-    flat: dict[str, object] = {
-        "configuration": row.configuration.name,
-        **row.configuration.factors,
-        "mark": row.configuration.mark,
-        "warnings": "; ".join(row.configuration.warnings),
-        "class": row.positive,
-        "level": row.level,
+    flat = _of(row.configuration, row.positive, row.level) | {
         "aggregation": row.aggregation,
         "count": row.num[0],
         "positives": row.num[1],
     }
-    for metric, estimate in (row.estimates | row.more).items():
+    for metric, estimate in (row.estimates | row.more | row.checks).items():
         flat |= _parts(metric, estimate)
     for kind in ("raw", "calibrated"):
         for name in CALIBRATION:

@@ -44,8 +44,13 @@ def say_share(share: Estimate, number: int, of: int) -> str:
 
 
 def say_signed(value: float) -> str:
-    """A difference with its sign, the minus as wide as the plus."""
-    return f"{value:+.3f}".replace("-", MINUS)
+    """A difference with its sign, the minus as wide as the plus; one that rounds to 0 has none.
+
+    Example:
+        >>> say_signed(0.25), say_signed(-0.0)
+        ('+0.250', '0.000')
+    """
+    return f"{value:+.3f}".replace("-", MINUS) if round(value, 3) else "0.000"
 
 
 def say_p(value: float) -> str:

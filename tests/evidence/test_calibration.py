@@ -59,20 +59,18 @@ def test_murphys_parts_match_hand_worked_values():
 
 
 @pytest.mark.parametrize("bins", [1, 3, 10])
-@pytest.mark.parametrize("binning", ["equal_width", "equal_mass"])
-def test_murphys_parts_add_up_to_the_brier_score(make_cohort, bins, binning):
+def test_murphys_parts_add_up_to_the_brier_score(make_cohort, bins):
     cohort = make_cohort(1, decimals=6)
-    found = murphy_decomposition(cohort.labels, cohort.first, bins=bins, binning=binning)
+    found = murphy_decomposition(cohort.labels, cohort.first, bins=bins)
     total = found.reliability - found.resolution + found.uncertainty + found.within
     assert total == pytest.approx(brier_score(cohort.labels, cohort.first), abs=1e-14)
     assert min(found.reliability, found.resolution, found.uncertainty) >= 0
 
 
-@pytest.mark.parametrize(("binning", "strategy"), [("equal_width", "uniform"), ("equal_mass", "quantile")])
-def test_the_reliability_curve_matches_scikit_learn(make_cohort, binning, strategy):
+def test_the_reliability_curve_matches_scikit_learn(make_cohort):
     cohort = make_cohort(2, decimals=6)
-    curve = reliability_curve(cohort.labels, cohort.first, bins=5, binning=binning)
-    rate, score = calibration_curve(cohort.labels, cohort.first, n_bins=5, strategy=strategy)
+    curve = reliability_curve(cohort.labels, cohort.first, bins=5)
+    rate, score = calibration_curve(cohort.labels, cohort.first, n_bins=5)
     np.testing.assert_allclose(curve.rate, rate)
     np.testing.assert_allclose(curve.score, score)
     assert curve.count.sum() == len(cohort.labels)
@@ -149,7 +147,7 @@ def test_no_rows_have_no_calibration():
 
 
 def test_constant_scores_fall_into_one_bin():
-    curve = reliability_curve([0, 1, 1], [0.4] * 3, binning="equal_mass")
+    curve = reliability_curve([0, 1, 1], [0.4] * 3)
     assert (curve.score.tolist(), curve.count.tolist()) == ([pytest.approx(0.4)], [3])
 
 
@@ -159,10 +157,6 @@ def test_constant_scores_fall_into_one_bin():
         (lambda: brier_score([0, 1], [0.5, 1.5]), r"scores must be in \[0, 1\], got 1.5 at row 1"),
         (lambda: brier_score([0, 1], [0.5, np.nan]), "scores must be finite, got nan at row 1"),
         (lambda: expected_calibration_error([0], [0.5], bins=0), "bins must be at least 1, got 0"),
-        (
-            lambda: expected_calibration_error([0], [0.5], binning="log"),
-            "binning must be one of equal_width, equal_mass, got 'log'",
-        ),
         (lambda: fit_temperature([0, 0], [0.1, 0.2]), "fitting a scaling needs both classes, got no positives"),
         (lambda: fit_platt([], []), "fitting a scaling needs both classes, got no rows"),
         (lambda: Scaling(1.0, 0.0).apply([2.0]), r"scores must be in \[0, 1\], got 2.0 at row 0"),

@@ -32,7 +32,11 @@ def test_likelihood_ratios_match_scikit_learn():
     [
         pytest.param((0, 0, 0, 0), ("n/a: no positives",) * 2, id="empty"),
         pytest.param((3, 0, 0, 1), ("n/a: no negatives",) * 2, id="one class"),
-        pytest.param((3, 2, 0, 0), ("1.00 (1.00 to 1.00)", "n/a: no negative calls"), id="all are called positive"),
+        pytest.param(
+            (3, 2, 0, 0),
+            ("1.00 (n/a: all are called positive)", "n/a: no negative calls"),
+            id="all are called positive",
+        ),
         pytest.param(
             (4, 0, 4, 0),
             (

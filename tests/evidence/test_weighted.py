@@ -8,13 +8,9 @@ JUDGES = {
     "auroc": lambda labels, scores, called: metrics.roc_auc_score(labels, scores),
     "average_precision": lambda labels, scores, called: metrics.average_precision_score(labels, scores),
     "partial_auroc": lambda labels, scores, called: metrics.roc_auc_score(labels, scores, max_fpr=0.2),
-    "brier": lambda labels, scores, called: metrics.brier_score_loss(labels, scores),
     "sensitivity": lambda labels, scores, called: metrics.recall_score(labels, called),
     "specificity": lambda labels, scores, called: metrics.recall_score(labels, called, pos_label=0),
-    "accuracy": lambda labels, scores, called: metrics.accuracy_score(labels, called),
     "balanced_accuracy": lambda labels, scores, called: metrics.balanced_accuracy_score(labels, called),
-    "positive_predictive_value": lambda labels, scores, called: metrics.precision_score(labels, called),
-    "negative_predictive_value": lambda labels, scores, called: metrics.precision_score(labels, called, pos_label=0),
     "f1": lambda labels, scores, called: metrics.f1_score(labels, called),
     "matthews": lambda labels, scores, called: metrics.matthews_corrcoef(labels, called),
 }

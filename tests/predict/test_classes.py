@@ -96,6 +96,11 @@ def test_three_classes_are_shifted_evaluated_outside_and_reported(study_of_three
     inside = reported[next(name for name in reported if name.startswith("all classes") and "macro" in name)]["value"]
     single = reported[f"{place} / macro_auroc of single networks"]["value"]
     assert reported[f"{place} / macro_auroc internal minus external"]["value"] == pytest.approx(inside - single)
+    for table, value in (("outside", np.mean(areas)), ("results", inside)):
+        lines = pl.read_csv(study_of_three / "report" / f"{table}.csv", infer_schema_length=None)
+        (line,) = lines.filter((pl.col("class") == "all classes") & pl.col("macro_auroc").is_not_null()).to_dicts()
+        assert line["level"] == "patient"
+        assert line["macro_auroc"] == pytest.approx(value)
     assert fistula_here("report", f"study={study_of_three}", "verify=true")[0] == 0
 
 

@@ -1,11 +1,18 @@
 import json
+from dataclasses import replace
 
+import numpy as np
 import polars as pl
 import pytest
 
-from fistula.report.answer import say_thresholds
-from fistula.report.contents import Settings, compute
+from fistula.evidence.ranking.area import clustered_auroc
+from fistula.report.answer import say_question, say_thresholds
+from fistula.report.choice import best_configuration
+from fistula.report.contents import Settings, compute, rank
 from fistula.report.page import write_report
+from fistula.report.results import results
+from fistula.report.sections.headline import say_best, selected_auroc
+from fistula.report.sections.inflation import canaries
 from fistula.report.study import read_study
 
 from .conftest import STRENGTH, write_study
@@ -24,7 +31,8 @@ def test_a_clear_winner_is_said_to_be_better(tmp_path):
     area = contents.ranked("fistula")[0].estimates["auroc"]
     assert contents.answer[0] == (
         "In 60 test patients (30 fistula, 30 normal), transfer had the highest per-patient AUROC, "
-        f"{area.value:.2f} (95% CI {area.low:.2f} to {area.high:.2f})."
+        f"{area.value:.2f} (95% CI {area.low:.2f} to {area.high:.2f}; adjusted for selection among 2 configurations, "
+        f"{contents.selected.low:.2f} to {contents.selected.high:.2f})."
     )
     assert contents.answer[2] == "Its AUROC is significantly higher than that of end-to-end (paired test)."
 
@@ -59,6 +67,7 @@ def test_an_equal_perfect_auroc_counts_among_those_that_do_not_differ(tmp_path, 
     assert said.startswith("Its AUROC does not differ significantly from that of ")
     assert other in said
     assert contents.answer[0].endswith(f" to 1.00), tied with {other}.")
+    assert "adjusted for selection among 3 configurations" in contents.answer[0]
 
 
 def test_chance_is_not_excluded_where_nothing_is_learned(tmp_path, monkeypatch):
@@ -67,6 +76,83 @@ def test_chance_is_not_excluded_where_nothing_is_learned(tmp_path, monkeypatch):
     assert contents.answer[0].startswith("In 30 test patients (15 fistula, 15 normal), the per-patient AUROC was ")
     assert contents.answer[0].endswith("; chance (0.5) is not excluded.")
     assert not any("higher" in sentence for sentence in contents.answer)
+
+
+def test_the_highest_of_many_that_are_noise_is_never_above_chance(tmp_path):
+    """Of 30 AUROCs of noise the highest is far from 0.5; its own interval does not know of the others."""
+    learnings = [f"noise{number}" for number in range(30)]
+    folder = write_study(tmp_path / "study", patients=40, slices=1, folds=2, learnings=learnings)
+    for path in folder.glob("*/predictions.parquet"):
+        drawn = np.random.default_rng([1, learnings.index(path.parent.name.split("-")[1])]).random(40)
+        table = pl.read_parquet(path)
+        patients = table["patient_key"].str.slice(7).cast(pl.Int64).to_numpy()
+        table.with_columns(score=pl.Series(drawn[patients])).write_parquet(path)
+    study = read_study(folder)
+    rows = results(study, resamples=20, scaling="platt", prevalence=None)
+    ranked = {"fistula": rank(rows, "fistula", "patient")}
+    best, selected = ranked["fistula"][0], selected_auroc(study, ranked, [])
+    area = best.estimates["auroc"]
+    assert area.low > 0.5
+    assert selected.low < 0.5 < selected.high
+    columns = (best.rows[name].to_numpy() for name in ("label", "score", "patient_key", "run"))
+    assert selected == clustered_auroc(*columns, level=1 - 0.05 / 30)
+    assert say_best(best, "normal", among=ranked["fistula"], selected=selected) == (
+        f"In 40 test patients (20 fistula, 20 normal), {best.configuration.name} had the highest per-patient AUROC, "
+        f"{area.value:.2f} (95% CI {area.low:.2f} to {area.high:.2f}; adjusted for selection among 30 configurations, "
+        f"{selected.low:.2f} to {selected.high:.2f}); adjusted for selection, chance (0.5) is not excluded."
+    )
+
+
+def test_constant_scores_are_chance(tmp_path):
+    folder = write_study(tmp_path / "study", learnings=("transfer",))
+    for path in folder.glob("*/predictions.parquet"):
+        pl.read_parquet(path).with_columns(score=pl.lit(0.5)).write_parquet(path)
+    said = compute(read_study(folder), SETTINGS).answer[0]
+    assert said.endswith("AUROC was 0.50 (no CI: no patient differs from another); this is chance (0.5).")
+
+
+def test_a_split_that_was_allowed_to_leak_is_a_limitation_and_stands_below_one_that_does_not_leak(tmp_path):
+    audit = {"split": "predefined", "verdict": "leaks allowed by audit=warn", "is_marked": True}
+    names = [f"resnet18-transfer-predefined-fold{fold}-seed0" for fold in range(3)]
+    folder = write_study(tmp_path / "study", learnings=("end_to_end",))
+    changes = {name: {"audit": audit} for name in names}
+    write_study(folder, learnings=("transfer",), split="predefined", changes=changes)
+    contents = compute(read_study(folder), SETTINGS)
+    best, other = contents.ranked("fistula")
+    assert other.estimates["auroc"].value > best.estimates["auroc"].value
+    assert contents.answer[0].startswith(
+        "In 30 test patients (15 fistula, 15 normal), the per-patient AUROC of end-to-end · split by patient was "
+    )
+    assert best_configuration(contents.study) is best.configuration
+    assert (
+        f"{other.configuration.name} was tested under a split in which the audit found leaks "
+        "(leaks allowed by audit=warn)"
+    ) in contents.answer[-1]
+
+
+def test_negative_controls_take_no_part_in_what_performs_best(tmp_path):
+    folder = write_study(tmp_path / "study")
+    write_study(folder, labels="permuted_by_patient")
+    asked = say_question(read_study(folder))
+    assert asked.endswith("and which of 2 configurations (differing in learning) performs best?")
+
+
+def test_many_negative_controls_are_told_together_and_their_number_is_allowed_for(tmp_path):
+    learnings = ("transfer", "end_to_end", "linear_probe")
+    folder = write_study(tmp_path / "study", learnings=learnings, labels="permuted_by_patient")
+    contents = compute(read_study(folder), SETTINGS)
+    areas = [one.auroc for one in contents.canaries]
+    assert len(areas) == 6
+    values = [area.value for area in areas]
+    assert contents.answer == [
+        f"6 AUROCs of negative controls, {min(values):.2f} to {max(values):.2f}: compatible with 0.5, as it must be."
+    ]
+    # Alone it would be an alarm, and of twenty that are chance one is.
+    row = next(row for row in contents.rows if row.level == "patient")
+    scores = row.rows["label"] * 0.35 + pl.Series(np.random.default_rng(1).random(len(row.rows)))
+    told = replace(row, rows=row.rows.with_columns(score=scores))
+    assert canaries([told])[0].verdict.startswith("differs from 0.5")
+    assert {one.verdict for one in canaries([told] * 20)} == {"compatible with 0.5, as it must be"}
 
 
 def test_the_best_of_several_and_the_weight_of_one_patient_are_what_it_is_worth(study_folder):

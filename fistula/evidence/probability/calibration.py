@@ -11,7 +11,6 @@ from scipy.special import expit, logit
 from fistula.evidence.inputs import Bools, Floats, check_labels, check_probabilities, class_reason
 from fistula.evidence.rates.counts import wilson
 
-BINNINGS = ("equal_width", "equal_mass")
 _CLIP = 1e-6  # keeps a saturated score's logit finite: 0 and 1 become -13.8 and 13.8
 
 
@@ -88,10 +87,8 @@ def brier_score(labels: ArrayLike, scores: ArrayLike) -> float:
     return float(np.mean((values - truth) ** 2)) if len(truth) else nan
 
 
-def murphy_decomposition(
-    labels: ArrayLike, scores: ArrayLike, *, bins: int = 10, binning: str = "equal_width"
-) -> Murphy:
-    """Split the Brier score into reliability, resolution and uncertainty over bins of the score.
+def murphy_decomposition(labels: ArrayLike, scores: ArrayLike, *, bins: int = 10) -> Murphy:
+    """Split the Brier score into reliability, resolution and uncertainty over bins of the score of equal width.
 
     The sum is exact: what the bins hide stands in ``within`` and is 0 if scores do not vary inside a bin.
 
@@ -99,14 +96,14 @@ def murphy_decomposition(
         All NaN without rows.
 
     Raises:
-        ValueError: As `brier_score`, or on bins below 1 or an unknown binning.
+        ValueError: As `brier_score`, or on bins below 1.
 
     Source:
         Murphy (1973), J Appl Meteorol 12(4), 595-600; within-bin terms: Stephenson, Coelho & Jolliffe (2008), Weather
         and Forecasting 23(4), 752-757.
     """
     truth, values = _check(labels, scores)
-    codes = _bin(values, bins=bins, binning=binning)
+    codes = _bin(values, bins=bins)
     if len(truth) == 0:
         return Murphy(nan, nan, nan, nan, nan)
     count, score, rate = _bin_means(truth, values, codes)
@@ -120,9 +117,7 @@ def murphy_decomposition(
     return Murphy(brier, reliability, resolution, uncertainty, within)
 
 
-def expected_calibration_error(
-    labels: ArrayLike, scores: ArrayLike, *, bins: int = 10, binning: str = "equal_width"
-) -> float:
+def expected_calibration_error(labels: ArrayLike, scores: ArrayLike, *, bins: int = 10) -> float:
     """Mean distance of the bins' mean scores from their shares of positives, weighted by rows.
 
     Depends on the bins, so state them; biased upwards where bins are small.
@@ -137,23 +132,21 @@ def expected_calibration_error(
         Naeini, Cooper & Hauskrecht (2015), AAAI, 2901-2907, of the positive class's probability.
     """
     truth, values = _check(labels, scores)
-    codes = _bin(values, bins=bins, binning=binning)
+    codes = _bin(values, bins=bins)
     if len(truth) == 0:
         return nan
     count, score, rate = _bin_means(truth, values, codes)
     return float(np.sum(count * np.abs(score - rate)) / len(truth))
 
 
-def reliability_curve(
-    labels: ArrayLike, scores: ArrayLike, *, bins: int = 10, binning: str = "equal_width", level: float = 0.95
-) -> Reliability:
+def reliability_curve(labels: ArrayLike, scores: ArrayLike, *, bins: int = 10, level: float = 0.95) -> Reliability:
     """Share of positives against mean score, for each bin that has rows.
 
     Raises:
         ValueError: As `murphy_decomposition`.
     """
     truth, values = _check(labels, scores)
-    count, score, rate = _bin_means(truth, values, _bin(values, bins=bins, binning=binning))
+    count, score, rate = _bin_means(truth, values, _bin(values, bins=bins))
     ends = [wilson(share * number, number, level) for share, number in zip(rate, count, strict=True)]
     return Reliability(score, rate, np.array([end.low for end in ends]), np.array([end.high for end in ends]), count)
 
@@ -222,16 +215,13 @@ def _log_loss(target: Floats, logits: Floats) -> float:
     return float(np.mean(np.logaddexp(0, logits) - target * logits))
 
 
-def _bin(values: Floats, *, bins: int, binning: str) -> NDArray[np.intp]:
+def _bin(values: Floats, *, bins: int) -> NDArray[np.intp]:
     """The bin of each score among the bins that have rows; equal scores share one."""
     if bins < 1:
         raise ValueError(f"bins must be at least 1, got {bins}")
-    if binning not in BINNINGS:
-        raise ValueError(f"binning must be one of {', '.join(BINNINGS)}, got {binning!r}")
     if len(values) == 0:
         return np.zeros(0, dtype=np.intp)
-    inner = np.linspace(0, 1, bins + 1)[1:-1]
-    edges = inner if binning == "equal_width" else np.quantile(values, inner)
+    edges = np.linspace(0, 1, bins + 1)[1:-1]
     _, codes = np.unique(np.searchsorted(edges, values, side="right"), return_inverse=True)
     return codes.astype(np.intp)
 

@@ -1,4 +1,4 @@
-"""Ranking: the ROC curve, the precision-recall curve, and the areas under them."""
+"""The ROC curve, its mean over runs, and the area under it."""
 
 from math import nan
 

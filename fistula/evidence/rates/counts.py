@@ -58,24 +58,9 @@ def specificity(counts: Confusion) -> Count:
     return _ratio(counts.tn, counts.tn + counts.fp)
 
 
-def accuracy(counts: Confusion) -> Count:
-    """Share of the rows that are called right; NaN without rows."""
-    return _ratio(counts.tp + counts.tn, counts.tp + counts.fp + counts.tn + counts.fn)
-
-
 def balanced_accuracy(counts: Confusion) -> Count:
     """Mean of sensitivity and specificity: the paper's "AUC", and no area; NaN if a class is missing."""
     return (sensitivity(counts) + specificity(counts)) / 2
-
-
-def positive_predictive_value(counts: Confusion) -> Count:
-    """Share of positives among those called positive, at the cohort's own prevalence; NaN if none is called."""
-    return _ratio(counts.tp, counts.tp + counts.fp)
-
-
-def negative_predictive_value(counts: Confusion) -> Count:
-    """Share of negatives among those called negative, at the cohort's own prevalence; NaN if none is called."""
-    return _ratio(counts.tn, counts.tn + counts.fn)
 
 
 def f1(counts: Confusion) -> Count:
@@ -96,10 +81,7 @@ def matthews(counts: Confusion) -> Count:
 RATES: dict[str, tuple[Callable[[Confusion], Count], str]] = {
     "sensitivity": (sensitivity, "no positives"),
     "specificity": (specificity, "no negatives"),
-    "accuracy": (accuracy, "no rows"),
     "balanced_accuracy": (balanced_accuracy, "a class is missing"),
-    "positive_predictive_value": (positive_predictive_value, "none is called positive"),
-    "negative_predictive_value": (negative_predictive_value, "none is called negative"),
     "f1": (f1, "no positives and none called positive"),
     "matthews": (matthews, "label or decision is constant"),
 }

@@ -12,7 +12,7 @@ from fistula.evidence.rates.counts import Confusion, two_sided
 def likelihood_ratios(counts: Confusion, level: float = 0.95) -> tuple[Estimate, Estimate]:
     """The positive and the negative likelihood ratio, with intervals on the log scale.
 
-    A ratio of 0 or infinity has a value and no interval; 0/0 is undefined.
+    A ratio of 0 or infinity has a value and no interval, as has one where all are called alike; 0/0 is undefined.
 
     Source:
         Simel, Samsa & Matchar (1991), J Clin Epidemiol 44(8), 763-770.
@@ -30,6 +30,8 @@ def likelihood_ratios(counts: Confusion, level: float = 0.95) -> tuple[Estimate,
             value = 0.0 if above == 0 else inf
             return without_interval(value, method, f"no {names[above > 0]} {call}s")
         value = (above / positives) / (below / negatives)
+        if above == positives and below == negatives:  # the formula would give an interval of no width
+            return without_interval(value, method, f"all are called {call}")
         half = two_sided(level) * sqrt(1 / above - 1 / positives + 1 / below - 1 / negatives)
         return Estimate(value, value * exp(-half), value * exp(half), method)
 

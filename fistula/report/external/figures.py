@@ -76,9 +76,16 @@ def _benefit(axes: Axes, one: Outside, prevalence: float | None) -> None:
         axes.text(0.5, 0.5, "n/a: scores could\nnot be calibrated", ha="center", va="center", color=INK)
         axes.set_axis_off()
         return
-    labels, chances = one.rows["label"].to_numpy(), one.rows["calibrated"].to_numpy()
-    curve = decision_curve(labels, chances, thresholds=THRESHOLDS, prevalence=prevalence)
-    axes.plot(THRESHOLDS, curve.model, color=COLOURS[1], linewidth=2.2)
+    # Net benefit depends on the prevalence: the internal curve is drawn at that of the external cohort.
+    labels = one.rows["label"].to_numpy()
+    share = float(labels.mean()) if prevalence is None else prevalence
+    for rows, colour, line, width in (
+        (one.inside.rows, COLOURS[0], "--", 1.3), (one.rows, COLOURS[1], "-", 2.2),
+    ):  # fmt: skip
+        if not rows["calibrated"].has_nulls():
+            truth, chances = rows["label"].to_numpy(), rows["calibrated"].to_numpy()
+            curve = decision_curve(truth, chances, thresholds=THRESHOLDS, prevalence=share)
+            axes.plot(THRESHOLDS, curve.model, color=colour, linestyle=line, linewidth=width)
     axes.plot(THRESHOLDS, curve.everyone, color=INK, linewidth=0.8, linestyle=(0, (1, 1.5)))
     axes.axhline(0, color=INK, linewidth=0.8)
     top = float(np.nanmax(curve.everyone))

@@ -52,26 +52,28 @@ def outside_numbers(
             yield f"{place} / answers, {kind}", plain(value, source)
 
 
-def outside_lines(found: Iterable[Outside]) -> list[dict[str, Any]]:
-    """A line for each external cohort, class and level, for a table."""
-    lines = []
+def outside_lines(found: Iterable[Outside], together: Iterable[OutsideTogether]) -> list[dict[str, Any]]:
+    """A line for each external cohort over all classes, and for each of its classes and levels, for a table."""
+    lines = [
+        _line(whole, whole.inside.configuration.name, "all classes") | {"count": whole.count} for whole in together
+    ]
     for one in found:
-        line: dict[str, Any] = {"cohort": one.external.name, "configuration": one.configuration.name}
-        line |= {"class": one.positive, "level": one.level, "count": one.num[0], "positives": one.num[1]}
-        for kind, estimates in (
-            ("", one.estimates),
-            ("_single", one.single),
-            ("_internal_minus_external", one.differences),
-        ):
-            for metric, estimate in estimates.items():
-                name = f"{metric}{kind}"
-                line |= _cells(name, estimate)
+        line = _line(one, one.configuration.name, one.positive) | {"count": one.num[0], "positives": one.num[1]}
         told = one.calibration
         for kind in ("intercept", "slope"):
             line |= _cells(f"calibration_{kind}", getattr(told, kind) if told else undefined("", "of another level"))
         line |= {"mean_probability": told and told.mean, "observed_share": told and told.share}
         lines.append(line | {"brier": told and told.brier})
     return lines
+
+
+def _line(one: Outside | OutsideTogether, configuration: str, positive: str) -> dict[str, Any]:
+    line = {"cohort": one.external.name, "configuration": configuration, "class": positive, "level": one.level}
+    kinds = {"": one.estimates, "_single": one.single, "_internal_minus_external": one.differences}
+    for kind, estimates in kinds.items():
+        for metric, estimate in estimates.items():
+            line |= _cells(f"{metric}{kind}", estimate)
+    return line
 
 
 def _cells(name: str, estimate: Estimate) -> dict[str, Any]:

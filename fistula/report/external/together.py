@@ -25,6 +25,7 @@ class OutsideTogether:
         external: Where the scores lie.
         level: ``slice`` or ``patient``.
         inside: The configuration's internal results.
+        count: Units of the level.
         estimates: Of the ensemble, by the names of `MEASURES`; what has the highest mean score is called.
         single: Of the runs one by one, pooled as the internal ones are.
         differences: Inside less outside, single networks on both sides.
@@ -33,6 +34,7 @@ class OutsideTogether:
     external: External
     level: str
     inside: AllClasses
+    count: int
     estimates: dict[str, Estimate]
     single: dict[str, Estimate]
     differences: dict[str, Estimate]
@@ -61,7 +63,7 @@ def outside_together(
         ensemble, single = _measure([one.rows for one in own]), _measure(long)
         internal = next(one for one in inside if one.configuration is own[0].configuration)
         differences = {name: independent_difference(internal.estimates[name], single[name]) for name in MEASURES}
-        told.append(OutsideTogether(external, level, internal, ensemble, single, differences))
+        told.append(OutsideTogether(external, level, internal, own[0].num[0], ensemble, single, differences))
     return told
 
 

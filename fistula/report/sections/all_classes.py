@@ -12,11 +12,8 @@ from fistula.evidence.ranking.macro import macro_auroc
 from fistula.evidence.rates.clustered import clustered_rate
 from fistula.evidence.readers.agreement import cohens_kappa
 from fistula.report.names import listed
-from fistula.report.results import Row, counts
+from fistula.report.results import Row
 from fistula.report.study import Configuration, Study
-
-EQUAL = 1e-9  # two AUROCs that differ by less are one
-NAMED = 2  # configurations named in a sentence; more are counted
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,11 @@ class AllClasses:
     kappa: Estimate | None
     error: Estimate | None
     counts: NDArray[np.int64]
+
+    @property
+    def count(self) -> int:
+        """Slices or patients, each counted once whatever the number of seeds."""
+        return int(self.counts.sum()) // self.configuration.num_seeds
 
     @property
     def estimates(self) -> dict[str, Estimate]:
@@ -81,61 +83,6 @@ def all_classes(study: Study, rows: list[Row], *, level: str) -> list[AllClasses
     return sorted(found, key=_falling)
 
 
-def say_together(found: list[AllClasses], ranked: dict[str, list[Row]]) -> list[str]:
-    """The macro AUROC, where there are three classes or more."""
-    if not found:
-        return []
-    best, level = found[0], next(iter(ranked.values()))[0].level
-    correct, total = int(best.counts.trace()), int(best.counts.sum())
-    kappa, name = best.kappa, best.configuration.name
-    agreed = f", with a quadratically weighted kappa of {kappa.value:.2f}" if kappa and kappa.is_defined else ""
-    agreed += f" and a mean absolute error of {best.error.value:.2f} grades" if agreed and best.error else ""
-    seeds = best.configuration.num_seeds
-    over = f", over {seeds} seeds" if seeds > 1 else ""
-    named = f"named the class of {correct} of {total} {level}s correctly{over}{agreed}."
-    each = _say_each(best, ranked)
-    those = [f"Its AUROC for each class against the rest was {listed(each)}."] if each else []
-    if not best.auroc.is_defined:
-        return [f"The per-{level} macro AUROC is undefined: {best.auroc.reason}.", f"{name} {named}", *those]
-    interval = "no CI: " + best.auroc.reason
-    if best.auroc.has_interval:
-        interval = f"95% CI {best.auroc.low:.2f} to {best.auroc.high:.2f}"
-    tied = [one.configuration.name for one in found[1:] if abs(one.auroc.value - best.auroc.value) < EQUAL]
-    most = f", the highest of {len(found)} configurations{say_tied(tied)}" if len(found) > 1 else ""
-    area = f"{best.auroc.value:.2f} ({interval}){most}"
-    return [
-        f"Over the {len(best.counts)} classes, {name} had a per-{level} macro AUROC of {area}; it {named}",
-        *those,
-    ]
-
-
-def say_tied(names: list[str]) -> str:
-    """Which configurations are as good as the one that a sentence names.
-
-    Example:
-        >>> say_tied([]), say_tied(["A"]), say_tied(["A", "B", "C"])
-        ('', ', tied with A', ', tied with 3 others')
-    """
-    if not names:
-        return ""
-    return f", tied with {listed(names) if len(names) <= NAMED else f'{len(names)} others'}"
-
-
-def _say_each(best: AllClasses, ranked: dict[str, list[Row]]) -> list[str]:
-    """What the headline's configuration makes of each class."""
-    said = []
-    for positive, rows in ranked.items():
-        row = next(row for row in rows if row.configuration is best.configuration)
-        area, (hits, sick, right, well) = row.estimates["auroc"], counts(row.rows)
-        if not area.is_defined:
-            continue
-        interval = f"95% CI {area.low:.2f} to {area.high:.2f}; " if area.has_interval else ""
-        said.append(
-            f"{area.value:.2f} for {positive} ({interval}sensitivity, {hits} of {sick}; specificity, {right} of {well})"
-        )
-    return said
-
-
 def wide_rows(study: Study, configuration: Configuration, rows: list[Row]) -> tuple[NDArray, ...]:
     """Test rows of a configuration over all classes: the class ``(N,)``, scores ``(N, K)``, patients and runs ``(N,)``.
 
@@ -158,4 +105,4 @@ def wide_rows(study: Study, configuration: Configuration, rows: list[Row]) -> tu
 
 def _falling(one: AllClasses) -> tuple[bool, bool, float]:
     value = -one.auroc.value if one.auroc.is_defined else 1.0
-    return one.configuration.is_canary, one.configuration.leaky_by_design, value
+    return one.configuration.is_canary, one.configuration.leaks, value

@@ -110,7 +110,7 @@ def _compare_class(rows: list[Row], positive: str, *, margin: float, resamples: 
 
 def _power(rows: list[Row], alpha: float) -> float:
     """What a model worse than the best honest one must lack to be found worse, on as many patients."""
-    first, *others = sorted(rows, key=lambda row: (row.configuration.leaky_by_design, *_falling(row)))
+    first, *others = sorted(rows, key=lambda row: (row.configuration.leaks, *_falling(row)))
     area, (total, positives) = first.estimates["auroc"].value, first.num
     # Another seed scores the same patients once more: the first seed's runs are the patients that there are.
     seed = first.rows.filter(pl.col("seed") == pl.col("seed").min())

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from fistula.evidence.estimate import Estimate
+from fistula.evidence.ranking.area import clustered_auroc
 from fistula.report.names import say_level
 from fistula.report.results import Row
 from fistula.report.study import Configuration
@@ -44,7 +45,7 @@ class Canary:
         positive: The class held against the rest.
         level: ``patient`` or ``slice``: a leak may show at one alone.
         auroc: On the permuted labels of its test rows.
-        verdict: What the interval says of 0.5.
+        verdict: What its interval, adjusted for the number of negative controls (Bonferroni), says of 0.5.
     """
 
     name: str
@@ -72,15 +73,16 @@ def inflations(rows: list[Row]) -> list[Inflation]:
 
 def canaries(rows: list[Row]) -> list[Canary]:
     """What each configuration with permuted labels shows of its split, per patient and per slice."""
+    those = [row for row in rows if row.configuration.is_canary]
     return [
-        Canary(row.configuration.name, row.positive, row.level, row.estimates["auroc"], _judge(row))
-        for row in rows
-        if row.configuration.is_canary
+        Canary(row.configuration.name, row.positive, row.level, row.estimates["auroc"], _judge(row, among=len(those)))
+        for row in those
     ]
 
 
-def _judge(row: Row) -> str:
-    area = row.estimates["auroc"]
+def _judge(row: Row, *, among: int) -> str:
+    columns = ("label", "score", "patient_key", "run")
+    area = clustered_auroc(*(row.rows[name].to_numpy() for name in columns), level=1 - 0.05 / among)
     if not area.has_interval:
         return f"untested: {area.reason}"
     if area.low <= 0.5 <= area.high:

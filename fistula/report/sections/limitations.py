@@ -1,0 +1,93 @@
+"""What a study's own numbers say against taking its results at their face value."""
+
+import polars as pl
+
+from fistula.report.names import count, declared, listed, say_fact
+from fistula.report.results import Row
+from fistula.report.study import Study
+
+NAMED = 2  # configurations named in a sentence; more are counted
+FEW = 30  # patients or slices of a class; with fewer, what one of them weighs is said
+TELLING = 0.3  # distance from 0.5 of the AUROC of a fact that needs no image
+HEAVY = 0.25  # share of a class's slices that one patient brings
+
+
+def alike(rows: list[Row]) -> list[Row]:
+    """Those among which the first is the highest: of splits that leak and others, those of its own kind."""
+    return [row for row in rows if row.configuration.leaks == rows[0].configuration.leaks]
+
+
+def say_limitations(study: Study, rows: list[Row], *, is_ranked: bool, tested: bool) -> str:
+    """One sentence; empty where there is nothing to say.
+
+    Args:
+        study: Of the results.
+        rows: Of one class, those of the headline's configuration first; no negative control's.
+        is_ranked: Whether the first has a defined AUROC.
+        tested: Whether an external cohort was.
+    """
+    parts, best = [], rows[0]
+    by_design = [row.configuration.name for row in rows if row.configuration.leaky_by_design]
+    if by_design:
+        parts.append(
+            f"{_those(by_design, len(rows))} tested under a split that leaks by design, not in new patients"
+        )
+    for verdict in sorted({row.configuration.verdict for row in rows} - {""}):
+        found = [row.configuration.name for row in rows if row.configuration.verdict == verdict]
+        parts.append(f"{_those(found, len(rows))} tested under a split in which the audit found leaks ({verdict})")
+    if len(alike(rows)) > 1 and is_ranked:
+        parts.append(f"the highest of {len(alike(rows))} AUROCs is optimistically biased")
+    sizes = [row.num[0] for row in alike(rows)]
+    if min(sizes) < max(sizes):
+        those = f"{best.level}s ({min(sizes)} to {max(sizes)} of them)"
+        parts.append(f"not all configurations were tested in the same {those}")
+    total, positives = best.num
+    fewest = min(positives, total - positives)
+    if 0 < fewest < FEW:
+        rate = "sensitivity" if positives == fewest else "specificity"
+        parts.append(f"a single {best.level} accounts for {100 / fewest:.0f} percentage points of {rate}")
+    parts += _heavy(study, best)
+    alone = {fact: value for one in study.certificates for fact, value in (one.get("alone") or {}).items()}
+    given = declared(row.configuration.factors for row in rows)  # no confounders
+    known = [fact for fact, value in alone.items() if value is not None and fact != "labelled slices"]
+    telling = [f for f in known if abs(alone[f] - 0.5) >= TELLING and f not in given]
+    parts += [f"{say_fact(fact)} alone has a per-patient AUROC of {alone[fact]:.2f}" for fact in telling]
+    constant = [row for row in rows if any("constant" in text for text in row.configuration.warnings)]
+    for row in constant[:NAMED]:
+        said = next(text for text in row.configuration.warnings if "constant" in text)
+        parts.append(f"{row.configuration.name}: {said}")
+    if len(constant) > NAMED:
+        more = len(constant) - NAMED
+        parts.append(f"{more} more configuration{'s' if more > 1 else ''} made constant predictions")
+    if not tested:
+        sites = any(row.configuration.factors.get("split") == "site_holdout" for row in rows)
+        untested = "no external cohort was tested"
+        parts.append(f"one site was held out, but {untested}" if sites else untested)
+    return f"Limitations: {'; '.join(parts)}." if parts else ""
+
+
+def _those(names: list[str], of: int) -> str:
+    """Which configurations, with the verb.
+
+    Example:
+        >>> _those(["A"], 3), _those(["A", "B", "C"], 3), _those(["A", "B", "C"], 4)
+        ('A was', 'every configuration was', '3 of 4 configurations were')
+    """
+    if len(names) == of:
+        return "every configuration was"
+    return (
+        f"{len(names)} of {of} configurations were"
+        if len(names) > NAMED
+        else (f"{listed(names)} {'were' if len(names) > 1 else 'was'}")
+    )
+
+
+def _heavy(study: Study, row: Row) -> list[str]:
+    """A patient who brings many of the slices of a class, where slices are judged."""
+    found = []
+    for label, name in ((1, row.positive), (0, study.rest(row.positive))) if row.level == "slice" else ():
+        slices = row.rows.filter(pl.col("label") == label).unique("unit")
+        most = slices.group_by("patient_key").len()["len"].max()
+        if isinstance(most, int) and most > HEAVY * len(slices):
+            found.append(f"a single patient contributes {most} of the {count(len(slices), f'{name} slice')}")
+    return found
