@@ -29,9 +29,7 @@ def say_limitations(study: Study, rows: list[Row], *, is_ranked: bool, tested: b
     parts, best = [], rows[0]
     by_design = [row.configuration.name for row in rows if row.configuration.leaky_by_design]
     if by_design:
-        parts.append(
-            f"{_those(by_design, len(rows))} tested under a split that leaks by design, not in new patients"
-        )
+        parts.append(f"{_those(by_design, len(rows))} tested under a split that leaks by design, not in new patients")
     for verdict in sorted({row.configuration.verdict for row in rows} - {""}):
         found = [row.configuration.name for row in rows if row.configuration.verdict == verdict]
         parts.append(f"{_those(found, len(rows))} tested under a split in which the audit found leaks ({verdict})")
