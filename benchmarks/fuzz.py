@@ -258,10 +258,11 @@ def _outcome(path: Path) -> str:
         return f"{records[0]['outcome']} {records[0]['reason']}"
     volumes = with_volumes(facts)
     volume_notes(volumes), plane_notes(volumes)
-    slices = [
-        Slice(row, part, frame, turned) for row, (frame, turned) in enumerate(facts.select("frame", "turned").rows())
-    ]
-    read, pixels = read_volumes([slices[:2]], PLAN)
+    rows = facts.select("frame", "turned", "plain").rows()[:2]
+    slices = [Slice(row, part, frame, turned, plain) for row, (frame, turned, plain) in enumerate(rows)]
+    read, pixels = read_volumes([slices], PLAN)
+    again, same = read_volumes([[item._replace(plain="") for item in slices]], PLAN)
+    assert (read, pixels.tobytes()) == (again, same.tobytes()), "not the same without a second look at the header"
     reasons = [dict(zip(RESULTS, row, strict=True))["reason"] for row in read]
     assert len(pixels) == reasons.count(None)
     return "slice" if None in reasons else f"decoded {reasons[0]}"

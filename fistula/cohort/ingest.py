@@ -45,13 +45,12 @@ from fistula.source.several.pairing import pairs_of, rows_beside
 from fistula.source.several.resample import resampled
 from fistula.source.slices import Plan
 from fistula.source.store import PixelStore, disk_errors
-from fistula.source.survey import FACTS, Survey, survey_source
+from fistula.source.survey import FACTS, UNSTORED, Survey, survey_source
 from fistula.source.volumes import plane_notes, volume_notes
 from fistula.source.workers import Workers
 
 PACKAGES = ("fistula", "pydicom", "numpy", "pillow", "polars")
 WHOLE = 0.999  # share of a slice from which another sequence reaches all of it
-UNSTORED = ("file", "member")  # these name files
 # What the survey keeps of the patients of the cohort alone.
 PERSONAL = (
     "age", "sex", "study_day", "birth_key", "person_key", "issuer_key", "institution_key", "alike_key", "name_keys",

@@ -14,7 +14,7 @@ from fistula.dicom.identity import Pseudonyms
 from fistula.errors import ConfigError, DataError
 from fistula.source.slices import RESULTS
 from fistula.source.store import PixelStore, read_rows
-from fistula.source.survey import FACTS
+from fistula.source.survey import FACTS, UNSTORED
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,15 @@ class Earlier:
             facts = pl.read_parquet(folder / "survey.parquet")
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"reuse={folder}", "has no readable survey.parquet", remedy="Leave reuse out") from error
-        if not set(FACTS) - {"file", "member"} <= set(facts.columns):
+        if not set(FACTS) - {*UNSTORED} <= set(facts.columns):
             raise DataError(f"reuse={folder}", "was made by an earlier version", remedy="Leave reuse out")
-        member = pl.lit("").alias("member")  # members of archives are looked at anew
+        empty = (pl.lit("").alias(name) for name in UNSTORED[1:])  # members of archives are looked at anew
         # The headers of patients who were left out are read anew: their age and sex are not kept.
         of_cohort = facts.filter(pl.col("slice_key").is_in(cohort.manifest["slice_key"].to_list()))[
             "patient_key"
         ].unique()
         is_told = (pl.col("outcome") != "image") | pl.col("patient_key").is_in(of_cohort.to_list())
-        facts = facts.filter((pl.col("stamp") != "") & is_told).with_columns(member, file=pl.lit(None, pl.Int64()))
+        facts = facts.filter((pl.col("stamp") != "") & is_told).with_columns(*empty, file=pl.lit(None, pl.Int64()))
         is_single = pl.len().over("stamp") == pl.col("frames").fill_null(1)
         return cls(
             facts.select(list(FACTS)).filter(is_single), cohort.manifest, open_memmap(folder / "pixels.npy", mode="r")

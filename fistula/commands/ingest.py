@@ -15,7 +15,6 @@ from fistula.dicom.identity import key_file, read_pseudonyms
 from fistula.dicom.look import Look
 from fistula.errors import ConfigError, as_typed
 from fistula.folder import paths_of, refuse_existing
-from fistula.labels.drawn.masks import drawn_labels
 from fistula.labels.drawn.wanted import CLASSES, WORDS, Wanted
 from fistula.labels.folders import FOLDERS, folder_labels
 from fistula.labels.tables.lines import Labels
@@ -126,6 +125,8 @@ def labels_of(
             return Labels(survey.folder, ("slice_key",), list(CLASSES), [])
         if word == FOLDERS:
             return folder_labels(survey, classes=cfg.classes)
+        from fistula.labels.drawn.masks import drawn_labels  # here, because it imports matplotlib
+
         rules = keep if survey.kind == "dicom" else None
         return drawn_labels(survey, wanted, keep=rules, look=look, policies=policies, classes=cfg.classes)
 

@@ -44,6 +44,7 @@ class Header:
         pixel_bytes: Length of the pixel data in bytes; None if there is none, -1 if it is encapsulated.
         bytes_left: Bytes in the file after the pixel data's own header.
         has_preamble: False for a bare data set.
+        pixel_start: Where the first byte of PixelData stands in the object; -1 if there is none.
     """
 
     dataset: Dataset
@@ -51,6 +52,7 @@ class Header:
     pixel_bytes: int | None
     bytes_left: int
     has_preamble: bool
+    pixel_start: int = -1
 
 
 def read_header(file: BinaryIO, *, limit: int) -> Header:
@@ -69,9 +71,9 @@ def read_header(file: BinaryIO, *, limit: int) -> Header:
     dataset = _parse_head(file)
     if not len(dataset) and not len(_meta(dataset)):
         raise Refused("a DICOM file with nothing in it")
-    pixel_bytes, bytes_left = _peek(file, dataset)
+    pixel_bytes, bytes_left, pixel_start = _peek(file, dataset)
     syntax = DeflatedExplicitVRLittleEndian if is_deflated else _syntax(dataset)
-    return Header(dataset, str(syntax), pixel_bytes, bytes_left, has_preamble)
+    return Header(dataset, str(syntax), pixel_bytes, bytes_left, has_preamble, pixel_start)
 
 
 def read_dataset(file: BinaryIO, *, limit: int) -> Dataset:
@@ -214,16 +216,17 @@ def _syntax(dataset: Dataset) -> str:
     return ImplicitVRLittleEndian if is_implicit else ExplicitVRLittleEndian
 
 
-def _peek(file: BinaryIO, dataset: Dataset) -> tuple[int | None, int]:
-    """Length of the pixel data that the file stands at, and how many bytes follow."""
+def _peek(file: BinaryIO, dataset: Dataset) -> tuple[int | None, int, int]:
+    """Length of the pixel data that the file stands at, how many bytes follow, and where they begin."""
     head = file.read(12)
     order: Literal["big", "little"] = "big" if dataset.original_encoding[1] is False else "little"
     if len(head) < 8 or int.from_bytes(head[:2], order) != 0x7FE0:
-        return None, 0
+        return None, 0, -1
     has_vr = head[4:6] in (b"OB", b"OW", b"OF", b"OD", b"UN")
     if not has_vr:
         file.seek(8 - len(head), io.SEEK_CUR)
     length = int.from_bytes(head[8:12] if has_vr else head[4:8], order)
     here = file.tell()
     bytes_left = file.seek(0, io.SEEK_END) - here
-    return (-1 if length == 0xFFFFFFFF else length), bytes_left
+    is_plain = int.from_bytes(head[2:4], order) == 0x0010  # beside it there are FloatPixelData and the like
+    return (-1 if length == 0xFFFFFFFF else length), bytes_left, here if is_plain else -1

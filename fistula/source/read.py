@@ -92,12 +92,12 @@ def volumes_of(survey: Survey, chosen: pl.DataFrame) -> list[list[Slice]]:
     """The chosen slices, those of one volume together; `chosen` has the columns `row` and `volume`."""
     return [
         [
-            Slice(row, Part(survey.paths[file], member or ""), frame, turned or "")
-            for row, file, member, frame, turned in volume.rows()
+            Slice(row, Part(survey.paths[file], member or ""), frame, turned or "", plain or "")
+            for row, file, member, frame, turned, plain in volume.rows()
         ]
-        for volume in chosen.select("row", "file", "member", "frame", "turned", "series_key", "volume").partition_by(
-            "series_key", "volume", maintain_order=True, include_key=False
-        )
+        for volume in chosen.select(
+            "row", "file", "member", "frame", "turned", "plain", "series_key", "volume"
+        ).partition_by("series_key", "volume", maintain_order=True, include_key=False)
     ]
 
 

@@ -17,6 +17,7 @@ from fistula.dicom.parse import read_dataset
 from fistula.dicom.pixels.burned import looks_like_text
 from fistula.dicom.pixels.decode import Picture, decode
 from fistula.dicom.pixels.geometry import TURNS, turn
+from fistula.dicom.pixels.plain import read_plain
 from fistula.dicom.timing import TimeLimit
 from fistula.source.files.pictures import read_picture
 from fistula.source.files.volume_slices import volume_pictures
@@ -48,12 +49,14 @@ class Slice(NamedTuple):
         part: Where it is.
         frame: In the object, from 0.
         turned: What brings it into the stored orientation, one of `fistula.dicom.pixels.geometry.TURNS`.
+        plain: As `fistula.dicom.pixels.plain.plain_of` gives it, or empty.
     """
 
     row: int
     part: Part
     frame: int
     turned: str = ""
+    plain: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def decoded(slices: Sequence[Slice], plan: Plan) -> Iterator[tuple[Slice, str | 
                 with open_part(part, limit=plan.look.limit) as file:
                     content = file.read()
                 digest = plan.look.pseudonyms("source", hashlib.sha256(content).hexdigest())
-                pictures = _decoder(content, part, [item.frame for item in items], plan)
+                pictures = _decoder(content, items, plan)
         except NotTaken as outcome:
             yield from ((item, digest, outcome) for item in items)
             continue
@@ -144,11 +147,14 @@ def decoded(slices: Sequence[Slice], plan: Plan) -> Iterator[tuple[Slice, str | 
             yield item, digest, _next(pictures, plan.look.seconds)
 
 
-def _decoder(content: bytes, part: Part, frames: list[int], plan: Plan) -> Iterator[Picture]:
+def _decoder(content: bytes, items: Sequence[Slice], plan: Plan) -> Iterator[Picture]:
+    part, frames = items[0].part, [item.frame for item in items]
     if plan.kind == "pictures":
         return iter([read_picture(content)])
     if plan.kind == "volumes":
         return volume_pictures(content, part.member or part.path.name, frames)
+    if items[0].plain and (picture := read_plain(content, items[0].plain)):
+        return iter([picture])
     return decode(read_dataset(BytesIO(content), limit=plan.look.limit), frames)
 
 

@@ -79,7 +79,9 @@ FACTS: dict[str, Any] = {
     "sex": pl.String(),
     "study_day": pl.Int64(),
     "notes": pl.String(),
+    "plain": pl.String(),  # of what is read without a second look at its header; never stored
 }
+UNSTORED = ("file", "member", "plain")
 FILES_A_BATCH = 64
 ROWS_A_FRAME = 4096  # records as tuples take ten times the memory of a table's
 DEADLY = "crashes or hangs the program that reads it"

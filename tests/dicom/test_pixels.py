@@ -1,3 +1,4 @@
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -8,17 +9,24 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, get_decoder
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from fistula.dicom.identity import Pseudonyms
+from fistula.dicom.look import Look, look_at
 from fistula.dicom.outcome import Refused
 from fistula.dicom.parse import read_dataset
 from fistula.dicom.pixels.decode import decode
+from fistula.dicom.pixels.plain import read_plain
 from fistula.dicom.pixels.syntax import decoders
 
 LIMIT = 1 << 26
 
 
 def _decode(path, frames=(0,)):
+    """Pictures; where the survey can do without a second look at the header, they must be the same."""
     with path.open("rb") as file:
-        return list(decode(read_dataset(file, limit=LIMIT), frames))
+        pictures = list(decode(read_dataset(file, limit=LIMIT), frames))
+    if plain := look_at(path, Look(Pseudonyms(bytes(32))))[0].get("plain"):
+        np.testing.assert_equal(asdict(read_plain(path.read_bytes(), plain)), asdict(pictures[0]))
+    return pictures
 
 
 def _item(**attributes):
@@ -222,3 +230,30 @@ def test_run_lengths_on_which_their_decoder_panics_go_to_the_next_one(tmp_path):
     start = content.index(b"\xe0\x7f\x10\x00") + 20 + 8 + 64  # into the frame, after the header of its segments
     (tmp_path / "a").write_bytes(content[:start] + b"\x81" * 2000 + content[start + 2000 :])
     assert _decode(tmp_path / "a")[0].decoder == "pydicom"
+
+
+PLAIN = np.array([[0, 1000], [40, 4095]], np.uint16)
+
+
+def _plain(path):
+    return look_at(path, Look(Pseudonyms(bytes(32))))[0]["plain"]
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_a_plain_picture_is_read_without_a_second_look_at_its_header(write_dicom, tmp_path, syntax):
+    stated = {"PixelPaddingValue": 40, "RescaleSlope": "2,5", "RescaleIntercept": "-3", "WindowCenter": "7"}
+    write_dicom(tmp_path / "a", PLAIN, syntax=syntax, BitsStored=12, HighBit=11, WindowWidth="20", **stated)
+    assert _plain(tmp_path / "a")
+    np.testing.assert_array_equal(_decode(tmp_path / "a")[0].values, [[-3, 2497], [97, 10234.5]])
+
+
+@pytest.mark.parametrize("end", [b"\xfc\xff\xfc\xffOB\0\0\2\0\0\0\0\0", b"\0"], ids=["padding", "a byte"])
+def test_where_something_follows_the_pixels_the_header_is_read_again(write_dicom, tmp_path, end):
+    write_dicom(tmp_path / "a", PLAIN)
+    (tmp_path / "a").write_bytes((tmp_path / "a").read_bytes() + end)
+    assert _plain(tmp_path / "a") == ""
+
+
+def test_a_file_that_has_become_longer_since_it_was_looked_at_is_read_anew(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a", PLAIN)
+    assert read_plain((tmp_path / "a").read_bytes() + b"\0", _plain(tmp_path / "a")) is None

@@ -15,6 +15,7 @@ from fistula.dicom.kinds import num_frames
 from fistula.dicom.parse import Header, text, whole
 from fistula.dicom.pixels.frames import MOSAICS, Frame, component, contrast
 from fistula.dicom.pixels.geometry import normal, position_along, stance
+from fistula.dicom.pixels.plain import plain_of
 from fistula.dicom.pixels.syntax import syntax_name
 
 # Series that agree in these may be one that was cut up; the first two must be stated.
@@ -53,8 +54,10 @@ def frame_facts(
     frames = num_frames(header)
     records = []
     for index in range(frames):
-        own, odd = _frame_facts(Frame(dataset, index))
+        frame = Frame(dataset, index)
+        own, odd = _frame_facts(frame)
         record = shared | own | {"frame": index}
+        record["plain"] = plain_of(header, frame) if frames == 1 else ""
         record["notes"] = "|".join([*record["notes"], *sorted(notes), *odd])
         if frames > 1:
             record["slice_key"] = pseudonyms("frame", f"{record['slice_key']}#{index}")

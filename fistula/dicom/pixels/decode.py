@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -48,6 +49,25 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
+class PixelFacts(NamedTuple):
+    """What a header says of a frame's stored values; `Picture` says what each is for.
+
+    Attributes:
+        slope: Of the rescaling to modality values.
+        intercept: Likewise.
+        padding: Lowest and highest stored value that is padding.
+    """
+
+    slope: float
+    intercept: float
+    padding: tuple[int, int] | None
+    signal_scale: float
+    spacing: tuple[float, float] | None
+    aspect: float
+    notes: tuple[str, ...]
+    window: Window | None
+
+
 def decode(dataset: Dataset, frames: Sequence[int]) -> Iterator[Picture]:
     """Decode the frames with these indices, one after the other.
 
@@ -72,24 +92,59 @@ def _decoded(dataset: Dataset, index: int) -> Picture:
     frame = Frame(dataset, index)
     if photometric == "PALETTE COLOR":
         stored = _painted(stored, dataset)
-    if stored.ndim == 3:
-        values, inside = (stored.astype(np.float32) @ LUMA), None
-    else:
-        values, inside = _to_values(stored, frame), _not_padding(stored, dataset)
-    if not (np.isfinite(values.min()) and np.isfinite(values.max())):
-        raise Refused("pixel values that are not finite")
+    values = _tabled(stored, dataset) if stored.ndim == 2 else stored.astype(np.float32) @ LUMA
+    return picture_of(stored, pixel_facts(frame), photometric, values=values, decoder=plugin)
+
+
+def pixel_facts(frame: Frame) -> PixelFacts:
+    """What the frame's own group, or the object, says of its stored values.
+
+    Raises:
+        Refused: If a value cannot be read.
+    """
+    slope, intercept = _rescale(frame)
+    padding, limit = (whole(frame.dataset, f"PixelPadding{word}") for word in ("Value", "RangeLimit"))
+    low, high = sorted((padding or 0, (padding or 0) if limit is None else limit))
     window, notes = _window(frame)
     spacing = frame.spacing()
-    return Picture(
-        values=values,
-        inside=inside,
-        signal_scale=_philips_scale(frame),
-        is_inverted=photometric == "MONOCHROME1",
-        window=window,
+    return PixelFacts(
+        slope=slope,
+        intercept=intercept,
+        padding=None if padding is None else (low, high),
+        signal_scale=_philips_scale(frame, slope),
         spacing=spacing,
         aspect=frame.aspect() if spacing is None else 1.0,
-        decoder=plugin,
         notes=notes,
+        window=window,
+    )
+
+
+def picture_of(
+    stored: np.ndarray,
+    facts: PixelFacts,
+    photometric: str,
+    *,
+    values: np.ndarray | None = None,
+    decoder: str = "native",
+) -> Picture:
+    """What stored values ``(H, W)`` mean, or `values` where a table or colours have said it already.
+
+    Raises:
+        Refused: If a value is not finite.
+    """
+    values = _rescaled(stored, facts.slope, facts.intercept) if values is None else values
+    if not (np.isfinite(values.min()) and np.isfinite(values.max())):
+        raise Refused("pixel values that are not finite")
+    return Picture(
+        values=values,
+        inside=_not_padding(stored, *facts.padding) if facts.padding and stored.ndim == 2 else None,
+        signal_scale=facts.signal_scale,
+        is_inverted=photometric == "MONOCHROME1",
+        window=facts.window,
+        spacing=facts.spacing,
+        aspect=facts.aspect,
+        decoder=decoder,
+        notes=facts.notes,
     )
 
 
@@ -129,14 +184,18 @@ def _painted(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
     return painted[..., :3] / (257.0 if painted.dtype == np.uint16 else 1.0)
 
 
-def _to_values(stored: np.ndarray, frame: Frame) -> np.ndarray:
-    """Modality LUT, or rescale of the frame's own group or the object (PS3.3 C.11.1)."""
-    if sequence(frame.dataset, "ModalityLUTSequence"):
-        try:
-            return apply_modality_lut(stored, frame.dataset).astype(np.float32)
-        except Exception as error:  # as for palettes
-            raise Refused("a modality table that cannot be read") from error
-    slope, intercept = _rescale(frame)
+def _tabled(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:
+    """Values by the modality table; None where there is none."""
+    if not sequence(dataset, "ModalityLUTSequence"):
+        return None
+    try:
+        return apply_modality_lut(stored, dataset).astype(np.float32)
+    except Exception as error:  # as for palettes
+        raise Refused("a modality table that cannot be read") from error
+
+
+def _rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """Stored values after PS3.3 C.11.1, in double precision until they are there."""
     if (slope, intercept) == (1, 0):
         return stored.astype(np.float32)
     with np.errstate(over="ignore"):  # what is not finite is refused
@@ -151,23 +210,18 @@ def _rescale(frame: Frame) -> tuple[float, float]:
     return (1.0 if slope is None else slope), (0.0 if intercept is None else intercept)
 
 
-def _philips_scale(frame: Frame) -> float:
+def _philips_scale(frame: Frame, slope: float) -> float:
     """1 / (rescale slope × scale slope): Philips' display values to floating-point values.
 
     FP = DV / (RS × SS), with SS in (2005,xx0E); source: dcm2niix, Philips/README.md, after Chenevert et al. (2014),
     Translational Oncology 7(1), 65-71. 1 where there is no scale slope.
     """
     scale_slope = frame.scale_slope()
-    slope, _ = _rescale(frame)
     return 1 / (slope * scale_slope) if scale_slope and scale_slope > 0 and slope > 0 else 1.0
 
 
-def _not_padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:
+def _not_padding(stored: np.ndarray, low: int, high: int) -> np.ndarray | None:
     """False where a stored value is padding (PS3.3 C.7.5.1.1.2); None if none is."""
-    padding, limit = whole(dataset, "PixelPaddingValue"), whole(dataset, "PixelPaddingRangeLimit")
-    if padding is None:
-        return None
-    low, high = sorted((padding, padding if limit is None else limit))
     inside = (stored < low) | (stored > high)
     # A whole picture of padding has nothing to look at; a picture without padding needs no mask.
     return None if inside.all() or not inside.any() else inside

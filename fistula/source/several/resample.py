@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 
 from fistula.dicom.container import Part
 from fistula.dicom.outcome import NotTaken
@@ -168,6 +167,8 @@ def _on_grid(
     job: Job, source: Lattice, pictures: Sequence[tuple[Picture, str]], plan: Plan
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], list[float]]:
     """Values ``(N, size, size)`` at the grid's places, which of them the volume reaches, and the share of these."""
+    from scipy.ndimage import map_coordinates  # here, because every ingest would wait for its import
+
     size = plan.grid.size
     lines = np.arange(size)
     wanted = [job.grid.spacing[axis] / job.placings[0].scale[axis] for axis in (0, 1)]
