@@ -47,6 +47,10 @@ def run(cfg: DictConfig) -> None:
         slices = with_stated(predictor.runs[0], predictor.reader, images, covariates)
         prediction = predictor.judge(slices)
         overlays, failed = draw_overlays(predictor, slices, prediction, which=cfg.overlays)
+        unread = (
+            [f"images: {slices.unread} could not be read, left_out.csv says which and why"] if slices.unread else []
+        )
+        failed = unread + failed
         with whole_folder(out) as folder:
             write_prediction(folder, slices, prediction, overlays, failed)
             if cfg.dicom or target is not None:
@@ -76,5 +80,6 @@ def run(cfg: DictConfig) -> None:
     print(out / "index.html")
     if failed:
         found = f"{len(failed)} ({failed[0]}{'; ...' if len(failed) > 1 else ''})"
-        remedy = "The scores are complete; summary.json lists each failure under `failed`"
-        raise SideProductError(out, "lacks some of the files that accompany the scores", found=found, remedy=remedy)
+        remedy = f"The {'other ' if unread else ''}scores are complete; summary.json lists each failure under `failed`"
+        rule = "lacks scores of images" if unread else "lacks some of the files that accompany the scores"
+        raise SideProductError(out, rule, found=found, remedy=remedy)

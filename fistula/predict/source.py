@@ -72,6 +72,7 @@ class Slices:
         knows_patients: Whether pseudonyms are the cohort's, so that its patients are recognised.
         notes: What is to be known of who the patients are.
         beside: Slices of further sequences on the grid of these, where the cohort has any.
+        unread: How many images could not be read that would have been scored.
     """
 
     table: pl.DataFrame
@@ -82,6 +83,7 @@ class Slices:
     knows_patients: bool
     notes: Sequence[str] = ()
     beside: pl.DataFrame | None = None
+    unread: int = 0
 
     @property
     def whole(self) -> pl.DataFrame:
@@ -178,6 +180,7 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
             knows_patients=reader.is_same_key,
             notes=[*notes, *whole.notes],
             beside=beside,
+            unread=count,
         )
 
 

@@ -55,7 +55,7 @@ def test_no_name_reaches_what_is_written(study, fistula_here, tmp_path, write_di
         _fill(image)
         image.save_as(path)
     (source / f"{CANARY}.dcm").write_text("no DICOM")
-    assert fistula_here("predict", f"run={study}", f"source='{source}'", "out=out", "workers.count=1")[0] == 0
+    assert fistula_here("predict", f"run={study}", f"source='{source}'", "out=out", "workers.count=1")[0] == 4
     written = _everything(tmp_path / "out").lower()
     for mark in (CANARY, "Doe", "19800101", "20200101"):
         assert mark.lower().encode() not in written
@@ -94,14 +94,34 @@ def test_a_failure_while_writing_leaves_nothing(study, one_patient, fistula_here
     assert not list(tmp_path.glob("*out*"))
 
 
-def beside_the_scores(out, code, error, *, slices, failed):
-    """A side product that fails is named, costs no score, and is told by the exit code."""
+def beside_the_scores(out, code, error, *, slices, failed, lacks="some of the files that accompany the scores"):
+    """What fails is named, costs no other score, and is told by the exit code."""
     assert (code, error.count("\n")) == (4, 1)
-    assert "lacks some of the files that accompany the scores" in error
+    assert f"lacks {lacks}" in error
     assert len(table(out / "predictions.csv")) == slices
     found = json.loads((out / "summary.json").read_text())["failed"]
     assert found == failed
     return found
+
+
+def test_an_image_that_cannot_be_read_costs_no_other_its_score(study, one_patient, fistula_here, tmp_path):
+    (tmp_path / "in").mkdir()
+    paths = sorted(one_patient.glob("*.dcm"))
+    for path in paths:
+        (tmp_path / "in" / path.name).write_bytes(path.read_bytes()[: 3000 if path == paths[0] else None])
+    arguments = (f"run={study}", "source=in", "out=out", "overlays=none", "workers.count=1")
+    code, _, error = fistula_here("predict", *arguments)
+    failed = ["scores of images that could not be read: 1"]
+    beside_the_scores(
+        tmp_path / "out",
+        code,
+        error,
+        slices=len(paths) - 1,
+        failed=failed,
+        lacks="scores of images, found 1 (images: 1",
+    )
+    assert "The other scores are complete" in error
+    assert [row["reason"] for row in table(tmp_path / "out" / "left_out.csv")] == ["pixel data cut short"]
 
 
 def test_objects_that_cannot_be_sent_cost_no_score(study, one_patient, fistula_here, tmp_path):
