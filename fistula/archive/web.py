@@ -1,5 +1,6 @@
 """Fetch from and store to a DICOMweb archive: QIDO-RS, WADO-RS, STOW-RS."""
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -119,6 +120,7 @@ def _client(address: Address, manners: Manners) -> Any:
         session.headers["Authorization"] = f"Bearer {token}"
     elif user:
         session.auth = (user, password)
+    session.hooks["response"].append(_as_parts)
     for scheme in ("http://", "https://"):
         session.mount(scheme, Adapter(max_retries=retry))
     encrypts = manners.encrypts(address)
@@ -129,6 +131,12 @@ def _client(address: Address, manners: Manners) -> Any:
     client = DICOMwebClient(url=url, session=session)
     client.set_http_retry_params(retry=False)  # its own, five with up to 16 s between them, would follow on ours
     return client
+
+
+def _as_parts(response: Any, **_: Any) -> None:
+    """Call an object that comes bare, as from an archive that has no other to send, what the client takes: parts."""
+    if re.fullmatch(r"application/dicom\s*(;.*)?", response.headers.get("Content-Type", ""), re.IGNORECASE):
+        response.headers["Content-Type"] = "multipart/related"
 
 
 def _asked(address: Address, question: Callable[[], Any]) -> Any:

@@ -1,9 +1,11 @@
 """Archives less polite than Orthanc: that keep what they were given, list less than they have, or send less."""
 
+import gzip
 import json
 import re
 import threading
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -104,8 +106,10 @@ def dimse_archive(
 
 
 @contextmanager
-def web_archive(paths, *, accepts=None, lists=None, sends=None, number=None, breaks=False, pages=None):
-    """A DICOMweb archive with a list of at most `lists` matches, or `pages` at a time."""
+def web_archive(
+    paths, *, accepts=None, lists=None, sends=None, number=None, breaks=False, pages=None, dressed=None, is_packed=False
+):
+    """A DICOMweb archive with a list of at most `lists` matches, or `pages` at a time; `dressed` lays out its parts."""
     images = [pydicom.dcmread(path, stop_before_pixels=True) for path in paths]
 
     class Handler(BaseHTTPRequestHandler):
@@ -113,8 +117,12 @@ def web_archive(paths, *, accepts=None, lists=None, sends=None, number=None, bre
             pass
 
         def answer(self, status, kind, body, *, length=None):
+            if is_packed and "gzip" in self.headers["Accept-Encoding"]:
+                body = gzip.compress(body)
             self.send_response(status)
-            self.send_header("Content-Type", kind)
+            for name, value in {"Content-Type": kind, "Content-Encoding": "gzip" if is_packed else ""}.items():
+                if value:
+                    self.send_header(name, value)
             self.send_header("Content-Length", str(len(body) if length is None else length))
             self.end_headers()
             self.wfile.write(body)
@@ -126,6 +134,8 @@ def web_archive(paths, *, accepts=None, lists=None, sends=None, number=None, bre
                 offset = int(asked.get("offset", 0)) if pages else 0
                 chosen = images[offset:][: pages or lists] if STUDY in path else []
                 found = [{"00080018": {"vr": "UI", "Value": [str(image.SOPInstanceUID)]}} for image in chosen]
+                if not found and dressed:
+                    return self.answer(204, "", b"")
                 return self.answer(200, "application/dicom+json", json.dumps(found).encode())
             if path.endswith("/studies"):
                 found = [] if number is None else [{"00201208": {"vr": "IS", "Value": [number]}}]
@@ -135,6 +145,8 @@ def web_archive(paths, *, accepts=None, lists=None, sends=None, number=None, bre
             parts = [b"--X\r\nContent-Type: application/dicom\r\n\r\n" + path.read_bytes() for path in paths[:sends]]
             body = b"\r\n".join([*parts, b"--X--\r\n"])
             kind = 'multipart/related; type="application/dicom"; boundary=X'
+            if dressed:
+                kind, body = dressed([path.read_bytes() for path in paths[:sends]])
             if breaks:
                 self.answer(200, kind, body[: len(body) // 2], length=len(body))
                 return self.connection.close()
@@ -147,6 +159,12 @@ def web_archive(paths, *, accepts=None, lists=None, sends=None, number=None, bre
     finally:
         server.shutdown()
         server.server_close()
+
+
+def as_parts(parts, *, kind="multipart/related; boundary=X", before=b"", head=b"", after=b"\r\n"):
+    """A multipart answer in one of the forms that RFC 2046 leaves open."""
+    content = [b"--X\r\n" + head + b"Content-Type: application/dicom\r\n\r\n" + part for part in parts]
+    return kind, before + b"\r\n".join([*content, b"--X--" + after])
 
 
 def taken(module, address, folder, manners=MANNERS):
@@ -347,6 +365,46 @@ def test_a_web_archive_is_asked_until_it_gives_the_whole_study(study_on_disk, tm
     ids=["sends half", "lists and sends half", "breaks off", "accepts nothing", "lists nothing"],
 )
 def test_half_a_study_over_dicomweb_is_an_error(study_on_disk, tmp_path, how, message):
+    with web_archive(study_on_disk, **how) as address, pytest.raises(ArchiveError, match=message):
+        taken(web, address, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"is_packed": True},
+        {"dressed": partial(as_parts, kind='Multipart/Related; BOUNDARY="X"; type="application/dicom"')},
+        {"dressed": partial(as_parts, before=b"\r\n", after=b"")},
+        {"dressed": partial(as_parts, after=b"\r\nwhat follows is to be ignored\r\n")},
+        {"dressed": partial(as_parts, head=b"MIME-Version: 1.0\r\nContent-Location: ../instances/1\r\n")},
+    ],
+    ids=["gzip", "other letters", "bare ends", "an epilogue", "headers of parts"],
+)
+def test_parts_of_an_answer_are_found_however_it_is_laid_out(study_on_disk, tmp_path, how):
+    with web_archive(study_on_disk, **how) as address:
+        assert taken(web, address, tmp_path / "out") == uids(study_on_disk)
+
+
+@pytest.mark.parametrize("kind", ["application/dicom", "Application/DICOM; transfer-syntax=1.2.840.10008.1.2.1"])
+def test_a_single_image_may_come_without_parts(study_on_disk, tmp_path, kind):
+    one = study_on_disk[:1]
+    with web_archive(one, dressed=lambda parts: (kind, parts[0])) as address:
+        assert taken(web, address, tmp_path / "out") == uids(one)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"lists": 0, "dressed": as_parts}, "has no such study or series"),
+        ({"dressed": partial(as_parts, before=b"a preamble\r\n")}, "sends what cannot be read"),
+        ({"dressed": lambda parts: ("application/dicom", parts[0])}, "must send all that it lists, found 1 of 6"),
+        ({"dressed": lambda parts: ("application/zip", b"PK")}, "sends what cannot be read"),
+        ({"dressed": lambda parts: ("", b"")}, "sends what cannot be read"),
+        ({"dressed": lambda parts: as_parts([parts[0]] * 6)}, "must send all that it lists, found 1 of 6"),
+    ],
+    ids=["no content", "a preamble", "one for all", "a zip", "nothing", "one six times"],
+)
+def test_an_answer_in_another_form_is_refused_in_a_line(study_on_disk, tmp_path, how, message):
     with web_archive(study_on_disk, **how) as address, pytest.raises(ArchiveError, match=message):
         taken(web, address, tmp_path / "out")
 

@@ -20,7 +20,9 @@ from pydicom.uid import (
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look, look_at
 from fistula.dicom.outcome import Refused
-from fistula.dicom.parse import HEAD
+from fistula.dicom.parse import HEAD, read_dataset
+from fistula.dicom.pixels.decode import decode
+from fistula.dicom.pixels.plain import read_plain
 from fistula.dicom.timing import TimeLimit
 
 LOOK = Look(Pseudonyms(b"0123456789abcdef"), description="gd")
@@ -34,7 +36,12 @@ def _item(**attributes):
 
 
 def _facts(path):
+    """What is known of an image; where its pixels stand in the file only shows in that they are found there."""
     (record,) = look_at(path, LOOK)
+    if plain := record.pop("plain", ""):
+        with path.open("rb") as file:
+            (picture,) = decode(read_dataset(file, limit=LOOK.limit), [0])
+        np.testing.assert_array_equal(read_plain(path.read_bytes(), plain).values, picture.values)
     return record
 
 
