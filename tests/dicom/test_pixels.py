@@ -241,8 +241,11 @@ def _plain(path):
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 def test_a_plain_picture_is_read_without_a_second_look_at_its_header(write_dicom, tmp_path, syntax):
-    stated = {"PixelPaddingValue": 40, "RescaleSlope": "2,5", "RescaleIntercept": "-3", "WindowCenter": "7"}
+    stated = {"PixelPaddingValue": 40, "RescaleSlope": "2.5", "RescaleIntercept": "-3", "WindowCenter": "7"}
     write_dicom(tmp_path / "a", PLAIN, syntax=syntax, BitsStored=12, HighBit=11, WindowWidth="20", **stated)
+    content = (tmp_path / "a").read_bytes()
+    assert content.count(b"2.5 ") == 1
+    (tmp_path / "a").write_bytes(content.replace(b"2.5 ", b"2,5 "))
     assert _plain(tmp_path / "a")
     np.testing.assert_array_equal(_decode(tmp_path / "a")[0].values, [[-3, 2497], [97, 10234.5]])
 

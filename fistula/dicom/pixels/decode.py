@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -12,9 +11,10 @@ from pydicom.uid import UID
 
 from fistula.dicom.header.mend import mend
 from fistula.dicom.outcome import Refused, damage_refused
-from fistula.dicom.parse import attribute, number, sequence, text, whole
+from fistula.dicom.parse import sequence
 from fistula.dicom.pixels.codestream import refuse_other_size
 from fistula.dicom.pixels.frames import Frame
+from fistula.dicom.pixels.stated import PixelFacts, pixel_facts
 from fistula.dicom.pixels.syntax import decoder_name, decoders
 from fistula.dicom.pixels.window import Window
 
@@ -49,25 +49,6 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
-class PixelFacts(NamedTuple):
-    """What a header says of a frame's stored values; `Picture` says what each is for.
-
-    Attributes:
-        slope: Of the rescaling to modality values.
-        intercept: Likewise.
-        padding: Lowest and highest stored value that is padding.
-    """
-
-    slope: float
-    intercept: float
-    padding: tuple[int, int] | None
-    signal_scale: float
-    spacing: tuple[float, float] | None
-    aspect: float
-    notes: tuple[str, ...]
-    window: Window | None
-
-
 def decode(dataset: Dataset, frames: Sequence[int]) -> Iterator[Picture]:
     """Decode the frames with these indices, one after the other.
 
@@ -94,29 +75,6 @@ def _decoded(dataset: Dataset, index: int) -> Picture:
         stored = _painted(stored, dataset)
     values = _tabled(stored, dataset) if stored.ndim == 2 else stored.astype(np.float32) @ LUMA
     return picture_of(stored, pixel_facts(frame), photometric, values=values, decoder=plugin)
-
-
-def pixel_facts(frame: Frame) -> PixelFacts:
-    """What the frame's own group, or the object, says of its stored values.
-
-    Raises:
-        Refused: If a value cannot be read.
-    """
-    slope, intercept = _rescale(frame)
-    padding, limit = (whole(frame.dataset, f"PixelPadding{word}") for word in ("Value", "RangeLimit"))
-    low, high = sorted((padding or 0, (padding or 0) if limit is None else limit))
-    window, notes = _window(frame)
-    spacing = frame.spacing()
-    return PixelFacts(
-        slope=slope,
-        intercept=intercept,
-        padding=None if padding is None else (low, high),
-        signal_scale=_philips_scale(frame, slope),
-        spacing=spacing,
-        aspect=frame.aspect() if spacing is None else 1.0,
-        notes=notes,
-        window=window,
-    )
 
 
 def picture_of(
@@ -204,57 +162,8 @@ def _rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
         return values.astype(np.float32)
 
 
-def _rescale(frame: Frame) -> tuple[float, float]:
-    group = frame.group("PixelValueTransformationSequence")
-    slope, intercept = number(group, "RescaleSlope"), number(group, "RescaleIntercept")
-    return (1.0 if slope is None else slope), (0.0 if intercept is None else intercept)
-
-
-def _philips_scale(frame: Frame, slope: float) -> float:
-    """1 / (rescale slope × scale slope): Philips' display values to floating-point values.
-
-    FP = DV / (RS × SS), with SS in (2005,xx0E); source: dcm2niix, Philips/README.md, after Chenevert et al. (2014),
-    Translational Oncology 7(1), 65-71. 1 where there is no scale slope.
-    """
-    scale_slope = frame.scale_slope()
-    return 1 / (slope * scale_slope) if scale_slope and scale_slope > 0 and slope > 0 else 1.0
-
-
 def _not_padding(stored: np.ndarray, low: int, high: int) -> np.ndarray | None:
     """False where a stored value is padding (PS3.3 C.7.5.1.1.2); None if none is."""
     inside = (stored < low) | (stored > high)
     # A whole picture of padding has nothing to look at; a picture without padding needs no mask.
     return None if inside.all() or not inside.any() else inside
-
-
-def _window(frame: Frame) -> tuple[Window | None, tuple[str, ...]]:
-    if tables := sequence(frame.dataset, "VOILUTSequence"):
-        lowest = -1 if whole(frame.dataset, "PixelRepresentation") == 1 else _rescale(frame)[1]
-        return _table_window(tables[0], is_signed=lowest < 0), ()
-    group = frame.group("FrameVOILUTSequence")
-    center, width = number(group, "WindowCenter"), number(group, "WindowWidth")
-    if center is None and width is None:
-        return None, ()
-    function = text(group, "VOILUTFunction") or "LINEAR"
-    least = 1 if function == "LINEAR" else 0
-    if center is None or width is None or width < least or width == 0:  # some makers write 0/0
-        return None, ("a window that shows nothing",)
-    return Window(center, width, function), ()
-
-
-def _table_window(item: Dataset, *, is_signed: bool) -> Window:
-    descriptor, data = attribute(item, "LUTDescriptor"), attribute(item, "LUTData")
-    try:
-        if isinstance(descriptor, bytes):  # implicit VR, which leaves open whether it is signed
-            descriptor = np.frombuffer(descriptor, "<u2")
-        entries, first, bits = (int(value) for value in descriptor)
-        if is_signed and first > 32767:
-            first -= 65536
-        if isinstance(data, bytes):
-            data = np.frombuffer(data, "<u2") if len(data) >= 2 * (entries or 65536) else np.frombuffer(data, "u1")
-        table = np.asarray(data, np.float64)[: entries or 65536]
-        if not len(table) or not 8 <= bits <= 16:
-            raise ValueError(bits)
-    except (TypeError, ValueError, IndexError) as error:
-        raise Refused("a table of shades that cannot be read", "Correct the header, or export it again") from error
-    return Window(table=np.clip(table / (2**bits - 1), 0, 1), first=float(first))

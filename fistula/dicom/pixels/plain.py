@@ -9,8 +9,9 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from fistula.dicom.outcome import NotTaken
 from fistula.dicom.parse import Header, sequence, text, whole
-from fistula.dicom.pixels.decode import Picture, PixelFacts, picture_of, pixel_facts
+from fistula.dicom.pixels.decode import Picture, picture_of
 from fistula.dicom.pixels.frames import Frame
+from fistula.dicom.pixels.stated import PixelFacts, pixel_facts
 from fistula.dicom.pixels.window import Window
 
 # What pydicom's decoder wants to know, and where it stands.

@@ -1,0 +1,102 @@
+"""What a header says of a frame's stored values: how they are rescaled, what is padding, how they are shown."""
+
+from typing import NamedTuple
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from fistula.dicom.outcome import Refused
+from fistula.dicom.parse import attribute, number, sequence, text, whole
+from fistula.dicom.pixels.frames import Frame
+from fistula.dicom.pixels.window import Window
+
+
+class PixelFacts(NamedTuple):
+    """What a header says of a frame's stored values; `Picture` says what each is for.
+
+    Attributes:
+        slope: Of the rescaling to modality values.
+        intercept: Likewise.
+        padding: Lowest and highest stored value that is padding.
+    """
+
+    slope: float
+    intercept: float
+    padding: tuple[int, int] | None
+    signal_scale: float
+    spacing: tuple[float, float] | None
+    aspect: float
+    notes: tuple[str, ...]
+    window: Window | None
+
+
+def pixel_facts(frame: Frame) -> PixelFacts:
+    """What the frame's own group, or the object, says of its stored values.
+
+    Raises:
+        Refused: If a value cannot be read.
+    """
+    slope, intercept = _rescale(frame)
+    padding, limit = (whole(frame.dataset, f"PixelPadding{word}") for word in ("Value", "RangeLimit"))
+    low, high = sorted((padding or 0, (padding or 0) if limit is None else limit))
+    window, notes = _window(frame)
+    spacing = frame.spacing()
+    return PixelFacts(
+        slope=slope,
+        intercept=intercept,
+        padding=None if padding is None else (low, high),
+        signal_scale=_philips_scale(frame, slope),
+        spacing=spacing,
+        aspect=frame.aspect() if spacing is None else 1.0,
+        notes=notes,
+        window=window,
+    )
+
+
+def _rescale(frame: Frame) -> tuple[float, float]:
+    group = frame.group("PixelValueTransformationSequence")
+    slope, intercept = number(group, "RescaleSlope"), number(group, "RescaleIntercept")
+    return (1.0 if slope is None else slope), (0.0 if intercept is None else intercept)
+
+
+def _philips_scale(frame: Frame, slope: float) -> float:
+    """1 / (rescale slope × scale slope): Philips' display values to floating-point values.
+
+    FP = DV / (RS × SS), with SS in (2005,xx0E); source: dcm2niix, Philips/README.md, after Chenevert et al. (2014),
+    Translational Oncology 7(1), 65-71. 1 where there is no scale slope.
+    """
+    scale_slope = frame.scale_slope()
+    return 1 / (slope * scale_slope) if scale_slope and scale_slope > 0 and slope > 0 else 1.0
+
+
+def _window(frame: Frame) -> tuple[Window | None, tuple[str, ...]]:
+    if tables := sequence(frame.dataset, "VOILUTSequence"):
+        lowest = -1 if whole(frame.dataset, "PixelRepresentation") == 1 else _rescale(frame)[1]
+        return _table_window(tables[0], is_signed=lowest < 0), ()
+    group = frame.group("FrameVOILUTSequence")
+    center, width = number(group, "WindowCenter"), number(group, "WindowWidth")
+    if center is None and width is None:
+        return None, ()
+    function = text(group, "VOILUTFunction") or "LINEAR"
+    least = 1 if function == "LINEAR" else 0
+    if center is None or width is None or width < least or width == 0:  # some makers write 0/0
+        return None, ("a window that shows nothing",)
+    return Window(center, width, function), ()
+
+
+def _table_window(item: Dataset, *, is_signed: bool) -> Window:
+    descriptor, data = attribute(item, "LUTDescriptor"), attribute(item, "LUTData")
+    try:
+        if isinstance(descriptor, bytes):  # implicit VR, which leaves open whether it is signed
+            descriptor = np.frombuffer(descriptor, "<u2")
+        entries, first, bits = (int(value) for value in descriptor)
+        if is_signed and first > 32767:
+            first -= 65536
+        if isinstance(data, bytes):
+            data = np.frombuffer(data, "<u2") if len(data) >= 2 * (entries or 65536) else np.frombuffer(data, "u1")
+        table = np.asarray(data, np.float64)[: entries or 65536]
+        if not len(table) or not 8 <= bits <= 16:
+            raise ValueError(bits)
+    except (TypeError, ValueError, IndexError) as error:
+        raise Refused("a table of shades that cannot be read", "Correct the header, or export it again") from error
+    return Window(table=np.clip(table / (2**bits - 1), 0, 1), first=float(first))
