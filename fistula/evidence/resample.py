@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Floats, class_reason
-from fistula.evidence.weighted import NEEDS, STATISTICS, Rows, Statistic, gather, roc_heights
+from fistula.evidence.weighted import NEEDS, STATISTICS, Rows, gather, roc_heights
 
 DEFAULT_STATISTICS = ("auroc", "sensitivity", "specificity", "balanced_accuracy")
 
@@ -65,37 +65,33 @@ def paired_bootstrap(
     patients: ArrayLike,
     runs: ArrayLike | None = None,
     *,
-    thresholds: tuple[float | None, float | None],
-    statistics: Sequence[str] = DEFAULT_STATISTICS,
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
-) -> dict[str, Estimate]:
-    """Differences (first model less second) of statistics on the same rows, with intervals from the same resamples.
+) -> Estimate:
+    """Difference of two AUROCs (first model less second) on the same rows, with an interval from the same resamples.
 
     Args:
         labels: 0 or 1, ``(N,)``.
         scores: Of the two models, each ``(N,)``.
-        patients: Whom each row is of, ``(N,)``.
+        patients: As `patient_bootstrap`, like the rest.
         runs: Which network scored each row, ``(N,)``: rows are ranked within a run only; left out, one did all.
-        thresholds: Of the two models; a pair of None if no statistic needs one.
-        statistics: As `patient_bootstrap`, like the rest.
         resamples: How many.
         seed: Of the resampling.
         level: Of the interval.
 
     Returns:
-        As `patient_bootstrap`; two models that decide alike have a difference of 0 and no interval.
+        As `patient_bootstrap`; two models that rank alike have a difference of 0 and no interval.
 
     Raises:
         ValueError: As `patient_bootstrap`.
     """
-    first, second = (
-        gather(labels, column, patients, runs, threshold=threshold, statistics=statistics)
-        for column, threshold in zip(scores, thresholds, strict=True)
-    )
-    functions = {name: partial(_difference, STATISTICS[name], first, second) for name in statistics}
-    return _intervals(functions, first, resamples=resamples, seed=seed, level=level)
+    first, second = (gather(labels, column, patients, runs, threshold=None, statistics=("auroc",)) for column in scores)
+
+    def difference(weights: Floats) -> Floats:
+        return STATISTICS["auroc"](first, weights) - STATISTICS["auroc"](second, weights)
+
+    return _intervals({"auroc": difference}, first, resamples=resamples, seed=seed, level=level)["auroc"]
 
 
 def roc_band(
@@ -185,10 +181,6 @@ def _intervals(
         else:
             estimates[statistic] = Estimate(value, *percentile_interval(values, level=level), name)
     return estimates
-
-
-def _difference(statistic: Statistic, first: Rows, second: Rows, weights: Floats) -> Floats:
-    return statistic(first, weights) - statistic(second, weights)
 
 
 def _unusable(values: Floats) -> str:

@@ -124,7 +124,8 @@ def _say_operating(study: Study, best: Row) -> str:
         return ""
     threshold = "a threshold of 0.5" if is_fixed(study) else "the threshold chosen on validation data"
     seeds = best.configuration.num_seeds
-    over = f", over {seeds} seeds" if seeds > 1 else ""
+    repeated = ", some of them in several runs" if len(best.rows) > best.num[0] else ""
+    over = f", over {seeds} seeds" if seeds > 1 else repeated
     return (
         f"At {threshold}, it correctly classified {hits} of {count(sick, best.level)} as {best.positive}"
         f" (sensitivity, {hits / sick:.0%}) and {right} of {well} as {study.rest(best.positive)}"

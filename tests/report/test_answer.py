@@ -48,6 +48,20 @@ def test_the_operating_point_is_said_in_patients(tmp_path):
     )
 
 
+def test_patients_whom_several_runs_tested_are_not_counted_as_so_many(tmp_path):
+    folder = write_study(tmp_path / "study", learnings=("transfer",))
+    first, other = (folder / f"resnet18-transfer-patient_kfold-fold{fold}-seed0" for fold in (0, 1))
+    tables = [pl.read_parquet(path / "predictions.parquet") for path in (first, other)]
+    again = tables[0].filter(pl.col("part") == "test")
+    pl.concat([tables[1].filter(~pl.col("slice_key").is_in(again["slice_key"].implode())), again]).write_parquet(
+        other / "predictions.parquet"
+    )
+    said = compute(read_study(folder), SETTINGS).answer[:2]
+    assert said[0].startswith("In 30 test patients (15 fistula, 15 normal), ")
+    assert " of 20 patients as fistula (" in said[1]
+    assert said[1].endswith(", some of them in several runs.")
+
+
 def test_like_configurations_do_not_differ_significantly(tmp_path, monkeypatch):
     monkeypatch.setitem(STRENGTH, "end_to_end", STRENGTH["transfer"])
     contents = compute(read_study(write_study(tmp_path / "study")), SETTINGS)

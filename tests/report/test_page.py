@@ -9,6 +9,7 @@ import pytest
 from fistula.errors import ConfigError
 from fistula.report.contents import Settings, compute
 from fistula.report.page import write_report
+from fistula.report.sections.cross_checks import CHECKS
 from fistula.report.study import read_study
 
 from .conftest import RESAMPLES
@@ -113,6 +114,10 @@ def test_tables_and_figures_lie_beside_the_page(reported):
         ("transfer", "slice", "90"),
         ("transfer", "patient", "30"),
     ]
+    record = json.loads((folder / "report.json").read_text())["numbers"]
+    for check in CHECKS:
+        number = record[f"results / transfer / <script>alert(1)</script> / patient / {check}"]
+        assert rows[-1][f"{check}_high"] == ("" if number["high"] is None else str(number["high"])), check
     assert r"\textless{}script" in (folder / "results.tex").read_text()
 
 

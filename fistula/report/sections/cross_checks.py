@@ -70,10 +70,7 @@ def pair_checks(
         runs: Which networks scored each row, ``(N,)``.
         resamples: Of the patients.
     """
-    drawn = paired_bootstrap(
-        labels, scores, patients, runs, thresholds=(None, None), statistics=("auroc",), resamples=resamples
-    )
-    found = [Comparison(drawn["auroc"], nan, nan, nan)]
+    found = [Comparison(paired_bootstrap(labels, scores, patients, runs, resamples=resamples), nan, nan, nan)]
     for label in (1, 0):
         rows = labels == label
         found.append(mcnemar(*(calls[rows] == label for calls in called)))
