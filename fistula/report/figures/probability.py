@@ -16,7 +16,7 @@ SHOWN = 4  # configurations in a figure
 def reliability(row: Row) -> Figure:
     """Observed proportion of positives against the mean score, before and after scaling on validation data."""
     with style():
-        figure = Figure(figsize=(WIDTH / 2, 3.9), layout="constrained")
+        figure = Figure(figsize=(WIDTH / 2, 3.4), layout="constrained")
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
         labels = row.rows["label"].to_numpy()
@@ -50,7 +50,7 @@ def net_benefit(rows: list[Row], *, prevalence: float | None) -> Figure | None:
     if not shown:
         return None
     with style():
-        figure = Figure(figsize=(WIDTH / 2, 3.9), layout="constrained")
+        figure = Figure(figsize=(WIDTH / 2, 3.4), layout="constrained")
         axes = figure.subplots()
         for number, row in enumerate(shown):
             labels, scores = row.rows["label"].to_numpy(), row.rows["calibrated"].to_numpy()

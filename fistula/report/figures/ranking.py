@@ -24,7 +24,7 @@ def roc(rows: list[Row], *, resamples: int) -> Figure:
     """
     shown = rows[:SHOWN]
     with style():
-        figure = Figure(figsize=(WIDTH / 2, 4.3 + 0.17 * min(len(shown), len(COLOURS) + 1)), layout="constrained")
+        figure = Figure(figsize=(WIDTH / 2, 3.9 + 0.17 * min(len(shown), len(COLOURS) + 1)), layout="constrained")
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
         columns = ("label", "score", "patient_key", "run")
@@ -51,7 +51,7 @@ def roc_of_classes(rows: list[Row]) -> Figure:
         rows: One a class, of one level.
     """
     with style():
-        figure = Figure(figsize=(WIDTH / 2, 4.3 + 0.17 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(WIDTH / 2, 3.9 + 0.17 * len(rows)), layout="constrained")
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
         for number, row in reversed(list(enumerate(rows))):
