@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from composing import compose_from_memory
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from joblib.externals.loky import get_reusable_executor
@@ -75,6 +76,13 @@ def pytest_runtest_setup(item):
 
         if not torch.cuda.is_available():
             pytest.skip("no graphics card")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def configurations_from_memory():
+    with pytest.MonkeyPatch.context() as patch:
+        compose_from_memory(patch)
+        yield
 
 
 @pytest.fixture

@@ -57,11 +57,11 @@ def test_each_command_explains_itself(fistula, command):
         pytest.param(["predict", "-m", "run=a,b"], "-m: is for `fistula train`, which alone sweeps", id="no sweep"),
     ],
 )
-def test_a_misspelling_is_one_line_and_exit_code_2(fistula, tmp_path, arguments, message):
-    shown = fistula(*arguments)
-    assert shown.returncode == 2
-    assert message in shown.stderr
-    assert len(shown.stderr.strip().splitlines()) == 1, shown.stderr
+def test_a_misspelling_is_one_line_and_exit_code_2(fistula_here, tmp_path, arguments, message):
+    code, _, error = fistula_here(*arguments)
+    assert code == 2
+    assert message in error
+    assert len(error.strip().splitlines()) == 1, error
     assert list(tmp_path.iterdir()) == []
 
 

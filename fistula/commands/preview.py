@@ -22,8 +22,8 @@ def run(cfg: DictConfig) -> None:
     cohort = read_cohort(Path(cfg.cohort))
     from fistula.learning.building.making import make
     from fistula.learning.building.tried import try_pipeline
+    from fistula.learning.data.preview import draw_sheet, spread  # here, because it imports torch
     from fistula.learning.data.slices import Resize
-    from fistula.learning.preview import draw_sheet, spread  # here, because it imports torch
 
     pipeline = make(cfg.augmentation)
     try_pipeline(pipeline, cfg.image_size)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fistula.learning.preview import spread
+from fistula.learning.data.preview import spread
 from tests.two_sequences import write_two_sequences
 
 

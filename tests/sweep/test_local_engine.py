@@ -84,6 +84,7 @@ def test_every_job_ends_with_its_exit_code_in_turn_or_beside_each_other(tmp_path
     for engine in (one_by_one, LocalEngine(1, 1)):
         assert {job.name: code for job, code in engine(jobs)} == {"a": 0, "b": 2, "c": 0}
     assert (tmp_path / "c" / "log.txt").read_text().count("fistula ") == 2
+    assert "Did you mean train?" in (tmp_path / "b" / "log.txt").read_text()
 
 
 VERSIONS = (["--version"], ["trian"], ["--version"])

@@ -11,7 +11,6 @@ import pytest
 
 from fistula.sweep import supervise
 from fistula.sweep.engines.job import Job
-from fistula.sweep.engines.local import one_by_one
 from fistula.sweep.folder.ownership import BUSY
 from fistula.sweep.folder.process import this_process
 from fistula.sweep.folder.run import RunFolder
@@ -194,12 +193,3 @@ def test_a_run_whose_sweep_dies_is_taken_over(tmp_path, monkeypatch):
 def test_a_run_that_another_sweep_was_quicker_to_start_is_waited_for(tmp_path):
     run = queued(tmp_path, "a")
     assert run_all([run], engine=engine_of([(nothing, BUSY)], [(finish, 0)]), num_done=0) == {}
-
-
-def test_a_job_is_a_process_of_its_own_whose_words_are_kept(tmp_path):
-    jobs = [Job(name, tmp_path / name, ["--version"], tmp_path) for name in "ab"]
-    assert [code for _, code in one_by_one(jobs)] == [0, 0]
-    assert (tmp_path / "b" / "log.txt").read_text().startswith("fistula ")
-    (ended,) = one_by_one([Job("c", tmp_path / "c", ["trian"], tmp_path)])
-    assert ended[1] == 2
-    assert "Did you mean train?" in (tmp_path / "c" / "log.txt").read_text()
