@@ -160,6 +160,16 @@ def test_every_link_of_the_guide_leads_to_a_file(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_what_no_other_program_does_is_shown_by_a_test():
+    table = (ROOT / "README.md").read_text().partition("## Beside others")[2].partition("\n## ")[0]
+    cells = [line.split("|")[2].strip() for line in table.splitlines() if line.startswith("|")][2:]
+    assert len(cells) > 10
+    for cell in cells:
+        shown = re.findall(r"\]\((tests/[^)]+)\)", cell)
+        assert shown or cell == "no", cell
+        assert all("\ndef test_" in (ROOT / path).read_text() for path in shown), cell
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
 def test_every_benchmark_finds_what_it_imports(path, monkeypatch):
     monkeypatch.syspath_prepend(path.parent)  # one imports another

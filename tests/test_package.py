@@ -82,8 +82,10 @@ def test_it_works_from_a_folder_that_is_no_checkout(unpacked, tmp_path):
 
 def test_the_version_stands_in_one_place_and_the_changelog_and_the_citation_agree_with_it():
     assert tomllib.loads(PROJECT.read_text())["tool"]["hatch"]["version"]["path"] == "fistula/__init__.py"
-    assert f"version: {__version__}" in (ROOT / "CITATION.cff").read_text().splitlines()
-    assert re.search(r"^## \[(\d\S*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == __version__
+    release = re.search(r"^## \[(\d\S*)\] - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert release[1] == __version__
+    cited = (ROOT / "CITATION.cff").read_text().splitlines()
+    assert {f"version: {__version__}", f"date-released: {release[2]}"} <= set(cited)
 
 
 def test_every_package_of_an_extra_is_known_by_the_name_that_is_imported():

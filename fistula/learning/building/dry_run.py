@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fistula.learning.backbone import Backbone
 
 ANOTHER = "Choose another network: docs/networks.md"
+_passed: set[tuple[Any, ...]] = set()
 
 
 def skeleton_of(backbone: "Backbone") -> "Backbone":
@@ -25,11 +26,16 @@ def skeleton_of(backbone: "Backbone") -> "Backbone":
 def check_network(backbone: "Backbone") -> None:
     """Pass images of `input_size` through the network, in training and in use, and features through its classifier.
 
+    The networks of an ensemble are alike, and one like another that this process has tried is not tried again.
+
     Raises:
         ConfigError: If it does not take them, or gives something else than logits.
     """
     config, size = backbone.network.pretrained_cfg, backbone.input_size
     where, shape = f"model.architecture={config['architecture']}", (2, backbone.network.num_classes)
+    alike = (where, repr(backbone), backbone.num_slices, size, *(one.shape for one in backbone.state_dict().values()))
+    if alike in _passed:
+        return
     skeleton = skeleton_of(backbone)
     image = torch.empty((2, backbone.num_slices, size, size), dtype=torch.uint8, device="meta")
     for training in (True, False):
@@ -49,6 +55,7 @@ def check_network(backbone: "Backbone") -> None:
     except Exception as error:
         rule = "has a classifier that cannot be separated from the rest of the network"
         raise ConfigError(where, rule, remedy=ANOTHER) from error
+    _passed.add(alike)
 
 
 @torch.no_grad()
