@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from collections.abc import Sequence
@@ -47,6 +48,21 @@ def wheel(tmp_path_factory):
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     (built,) = folder.glob("*.whl")
     return built
+
+
+def test_the_source_archive_holds_all_that_its_tests_read(tmp_path):
+    pytest.importorskip("hatchling", reason="the extra `dev` is not installed")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (built,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
+        held = {Path(*Path(name).parts[1:]) for name in archive.getnames()}
+    read = {
+        path for folder in ("fistula", "conf", "docs", "tests", "benchmarks") for path in (ROOT / folder).rglob("*")
+    }
+    read |= {ROOT / name for name in ("README.md", "SECURITY.md", "CITATION.cff", "Makefile", "requirements.lock")}
+    files = {path.relative_to(ROOT) for path in read if path.is_file() and "__pycache__" not in path.parts}
+    assert files - held == set()
 
 
 @pytest.fixture
