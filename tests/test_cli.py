@@ -32,11 +32,11 @@ def test_version(fistula):
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
-def test_each_command_explains_itself(fistula, command):
-    shown = fistula(command, "--help")
-    assert shown.returncode == 0, shown.stderr
-    assert shown.stdout.startswith(f"fistula {command}")
-    assert "options (key=value)" in shown.stdout
+def test_each_command_explains_itself(fistula_here, command):
+    code, shown, error = fistula_here(command, "--help")
+    assert code == 0, error
+    assert shown.startswith(f"fistula {command}")
+    assert "options (key=value)" in shown
 
 
 @pytest.mark.parametrize(
