@@ -106,18 +106,20 @@ def bare_loop(experiment: Any) -> Callable[[], float]:
     device = experiment.trainer.strategy.root_device
     on_gpu = device.type == "cuda"
     network = copy.deepcopy(source.backbone).to(device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-4, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-4, weight_decay=0.01, fused=on_gpu)
     labels = torch.tensor(data.cohort.manifest["label"].to_numpy())
     pixels = torch.from_numpy(np.array(data.cohort.pixels))[:, None]
     train, val = (torch.tensor(data.bags[part].rows) for part in ("train", "val"))
     loss_of = torch.nn.CrossEntropyLoss()
+    precision = experiment.trainer.strategy.precision_plugin.forward_context  # the stack's
 
     def epoch() -> float:
-        torch.use_deterministic_algorithms(False)  # the stack pays for determinism, a plain loop has none
+        before = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(False)  # the stack may pay for determinism, a plain loop has none
         try:
             return one_epoch()
         finally:
-            torch.use_deterministic_algorithms(True, warn_only=on_gpu)
+            torch.use_deterministic_algorithms(before)
 
     def one_epoch() -> float:
         started = time.perf_counter()
@@ -125,12 +127,14 @@ def bare_loop(experiment: Any) -> Callable[[], float]:
         for rows in train[torch.randperm(len(train))].split(data.batch_size):
             if len(rows) > 1:
                 optimizer.zero_grad()
-                loss_of(network(pixels[rows].to(device)), labels[rows].to(device)).backward()
+                with precision():
+                    loss = loss_of(network(pixels[rows].to(device)), labels[rows].to(device))
+                loss.backward()
                 optimizer.step()
         network.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), precision():
             scores = [network(pixels[rows].to(device)).softmax(1).cpu() for rows in val.split(2 * data.batch_size)]
-        torch.cat(scores)
+        torch.cat(scores)  # on the processor, so that a card has done its work
         return time.perf_counter() - started
 
     return epoch

@@ -29,7 +29,7 @@ COMMANDS = {
     "ingest": "turn DICOM or image files and a table of labels into a checked cohort",
     "train": "train one run, or with -m a study of many",
     "preview": "show what an augmentation does to slices of a cohort",
-    "weights": "bring pretrained weights to a machine without a network: pull, list, verify, pack",
+    "weights": "bring pretrained weights to a machine without a network: pull, list, verify",
     "status": "show the progress of a study",
     "who": "trace a pseudonym back to the patient and the image, on this machine",
     "evaluate": "score a labeled external cohort, for the study's report",

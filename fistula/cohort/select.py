@@ -90,12 +90,12 @@ def select(
 
 def on_grid(wanted: pl.DataFrame, names: Sequence[str], flow: Flow) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The images of the first sequence, and those of the others with why as the `reason`; a step where they are."""
+    if len(names) == 1:
+        return wanted, wanted.clear()
     first = names[0]
     reason = pl.format("of sequence {}, resampled onto {}", "sequence", pl.lit(first))
     beside = wanted.filter(pl.col("sequence") != first).with_columns(reason=reason)
     grid = wanted.filter(pl.col("sequence") == first)
-    if len(names) == 1:
-        return grid, beside
     if grid.is_empty():
         rule = "must keep at least one image: the others are resampled onto its grid"
         raise DataError(f"keep.sequences.{first}", rule, remedy="See fistula doctor")

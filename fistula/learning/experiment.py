@@ -14,7 +14,6 @@ from omegaconf import DictConfig
 
 from fistula.cohort.manifest import Cohort
 from fistula.cohort.thinning import thinned
-from fistula.errors import OutOfMemoryError
 from fistula.learning import tracking
 from fistula.learning.building.making import make, one_line
 from fistula.learning.building.timm_network import checkpoint_gradients
@@ -29,7 +28,7 @@ from fistula.learning.data.slices import Resize
 from fistula.learning.losses import are_grades
 from fistula.learning.places.points import kinds_of, pixel_mm_of
 from fistula.learning.training.checkpoints import AtomicCheckpointIO, BestWeights, LastCheckpoint, epoch_of
-from fistula.learning.training.hardware import check_shares, environment, num_processes, settings
+from fistula.learning.training.hardware import check_shares, num_processes, plugins, said_in_one_line, settings
 from fistula.learning.training.pruning import pruning
 from fistula.learning.training.results import ChooseThreshold, flat_metrics, summarize
 from fistula.learning.training.scoring import score_parts
@@ -102,8 +101,8 @@ class Experiment:
             self.classifier.load_state_dict(best["state_dict"])
             stored = self.folder / "predictions.parquet"
             strategy = self.trainer.strategy
-            self.classifier.to(strategy.root_device)  # Lightning has moved it to the processor
-            with strategy.precision_plugin.forward_context():
+            with said_in_one_line(), strategy.precision_plugin.forward_context():
+                self.classifier.to(strategy.root_device)  # Lightning has moved it to the processor
                 scores, slices, places = score_parts(self.classifier, self.data, fold=self.fold)
             for name, table in (("slices", slices), ("places", places)):
                 if table is not None:
@@ -123,6 +122,7 @@ class Experiment:
         digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
         return summary | {"best_epoch": int(best["epoch"]), "checkpoint_sha256": digest}
 
+    @said_in_one_line()
     def fit(self) -> None:
         """Train, from `last.ckpt` on where there is one; all that a process does that only takes part in a training."""
         if is_clinical(self.classifier):
@@ -139,10 +139,6 @@ class Experiment:
                 cache_features(own.backbone, self.data, learning=own.learning, device=strategy.root_device)
         try:
             self.trainer.fit(self.classifier, self.data, ckpt_path=start, weights_only=True)
-        except torch.OutOfMemoryError as error:
-            rule = f"out of memory ({str(error).partition('. ')[0]})"
-            remedy = "micro_batches=2 takes half a batch at a time; gradient_checkpointing=true keeps less of it"
-            raise OutOfMemoryError("graphics card", rule, remedy=remedy) from error
         except SystemExit as end:
             if isinstance(end.__context__, KeyboardInterrupt):
                 # Lightning's answer to Ctrl-C says no more than "1".
@@ -227,7 +223,7 @@ def build(
     tracker = Trackers(make(cfg.logger, **({"wandb": {"id": tracking_id}} if "wandb" in cfg.logger else {})))
     trainer = make(
         cfg.trainer,
-        **settings(cfg.trainer),
+        **settings(cfg.trainer, is_even=cfg.unit == "slice"),
         default_root_dir=str(folder),
         accumulate_grad_batches=parts,
         use_distributed_sampler=False,  # Lightning's pads, so that slices count twice; see `FistulaDataModule`
@@ -242,7 +238,7 @@ def build(
             *bar,
         ],
         logger=tracker,
-        plugins=[AtomicCheckpointIO(), environment()],
+        plugins=[AtomicCheckpointIO(), *plugins(cfg.trainer)],
         enable_progress_bar=bool(bar),
     )
     return Experiment(folder, cfg.split.fold, data, classifier, trainer, tracker, choose, cfg.aggregation)

@@ -78,7 +78,7 @@ def pooled(
     known = known_of_slices(runs[0], table)
     if known is not None:
         known = known[torch.from_numpy(order[np.cumsum(sizes) - sizes])]
-    positions = torch.from_numpy(table["position_mm"].fill_null(0.0).to_numpy().astype(np.float32)[order])
+    positions = torch.from_numpy(np.nan_to_num(table["position_mm"].to_numpy()).astype(np.float32)[order])
     found, weights = [], np.zeros(len(table))
     for run, of_run in zip(runs, features, strict=True):
         device = run.classifier.device

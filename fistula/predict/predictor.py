@@ -32,6 +32,7 @@ from fistula.predict.runs.known import known_of_slices, with_stated
 from fistula.predict.runs.model import LoadedRun, cohort_folder
 from fistula.predict.scores import group_scores, slice_scores
 from fistula.predict.source import Limits, Reader, Slices, reader_of, reading
+from fistula.source.survey import those
 from fistula.source.workers import Workers
 
 FAR_SHARE = 0.5  # of a series' slices that must be far for the series to be marked
@@ -105,7 +106,8 @@ class Predictor:
     ) -> Prediction:
         """Say what the scores of slices come to; arguments as `scored` gives them, without marks no places."""
         far, table = self.neighbourhood.are_far(noted), slice_scores(slices.table, scored, self.runs)
-        table = table.with_columns(pl.Series("weight", bags["weight"]) if "weight" in bags else [])
+        if "weight" in bags:
+            table = table.with_columns(pl.Series("weight", bags["weight"]))
         names, pooled = ("patient_key", "series_uid"), bags.get("series_key")
         series, _ = group_scores(slices.table, scored, self.runs, by="series_key", kept=names, pooled=pooled)
         series = series.hstack([self._marks(slices, series, far)])
@@ -139,7 +141,7 @@ class Predictor:
 
     def prepare(self) -> None:
         """Compute now what the first answer would else wait for."""
-        _ = self.known, self.cohort_patients, self.tested, self.looks, self.neighbourhood
+        _ = self.known, self.cohort_patients, self.answers_said, self.looks, self.neighbourhood
 
     @property
     def classes(self) -> list[str]:
@@ -160,6 +162,11 @@ class Predictor:
         return scored_patients(self.runs)
 
     @cached_property
+    def answers_said(self) -> list[str]:
+        """Which answers the stated error allows, and how often they would be wrong."""
+        return self.tested.say_answers(self.error, self.classes)
+
+    @cached_property
     def looks(self) -> Looks:
         return looks_of(self.runs[0].cohort)
 
@@ -174,7 +181,7 @@ class Predictor:
         marks = []
         for key in series["series_key"]:
             rows = np.flatnonzero(keys == key)
-            odd = self.looks.oddities(headers[rows.tolist()], slices.pixels[rows])
+            odd = self.looks.oddities(those(headers, pl.Series(keys == key)), slices.pixels[rows])
             if far[rows].mean() > FAR_SHARE:
                 odd.append(f"{far[rows].sum()} of {len(rows)} slices look unlike the training images")
             marks.append("; ".join(odd))

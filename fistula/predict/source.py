@@ -35,12 +35,15 @@ from fistula.source.several.resample import resampled
 from fistula.source.shared_ids import apart
 from fistula.source.slices import Plan
 from fistula.source.store import PixelStore
-from fistula.source.survey import Survey, survey_source
+from fistula.source.survey import FACTS, Survey, survey_source, those
 from fistula.source.workers import Workers
 
 RULES = KeepRules, Percentile, FixedWindow, FileWindow, MinMax
 KNOWN = {f"{kind.__module__}.{kind.__name__}": kind for kind in RULES}
 LEFT_OUT = ("slice_key", "series_uid", "instance_uid", "frame", "image_number", "reason", "remedy")
+NOTHING = pl.DataFrame(
+    schema={name: (FACTS | {"image_number": pl.Int64()}).get(name, pl.String()) for name in LEFT_OUT}
+)
 MAX_OBJECT_MB, SECONDS = 2048, 60.0
 
 
@@ -141,8 +144,8 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
     names = reader.keep.names if reader.keep is not None else [""]
     images, others = on_grid(chosen.wanted, names, flow)
     images, notes = _of_patients(survey, images, reader)
-    is_seen = pl.col("sequence").is_in(list(reader.sequences))
-    seen, unseen = others.filter(is_seen), others.filter(~is_seen)
+    is_seen = others["sequence"].is_in(list(reader.sequences))
+    seen, unseen = those(others, is_seen), those(others, ~is_seen)
     names = [names[0], *(name for name in names[1:] if name in reader.sequences)]
     missing, frame = (reader.record.get(key, "refuse") for key in ("missing", "other_frame"))
     whole = whole_patients(images, seen, names, missing=missing, other_frame=frame, where=f"source={source}")
@@ -157,7 +160,8 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
     with tempfile.TemporaryDirectory(prefix="fistula-") as name:
         folder = Path(name)
         table, failed = read_in_order(
-            survey, whole.images, plan, workers, folder, order=lambda read, _: read.sort(*order),
+            survey, whole.images, plan, workers, folder,
+            order=lambda read, _: read if len(read) == 1 else read.sort(*order),
             beside=resampled_onto if len(names) > 1 else None,
         )  # fmt: skip
         beside = table.filter(pl.col("grid_key").is_not_null()) if len(names) > 1 else None
@@ -167,7 +171,7 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
         if table.is_empty():
             raise DataError(f"source={source}", "no image could be read", found=failed["reason"][0])
         pixels = np.load(folder / "pixels.npy", mmap_mode="r")
-        refused = that_matter(chosen.left_out.filter(pl.col("outcome") == "refused"), reader.keep)
+        refused = that_matter(those(chosen.left_out, chosen.left_out["outcome"] == "refused"), reader.keep)
         if count := len(refused) + sum(map(len, (failed, *unread))):
             many = "1 image was" if count == 1 else f"{count} images were"
             notes.append(f"{many} unreadable and not scored; left_out.csv gives the reasons")
@@ -217,15 +221,12 @@ def _named(survey: Survey, table: pl.DataFrame, look: Look) -> pl.DataFrame:
         "instance_uid": [name.instance for name in found],
     }
     named = [pl.Series(name, values, dtype=pl.String()) for name, values in uids.items()]
-    return table.hstack(named).with_columns(image_number="instance_number")
+    return table.hstack([*named, table["instance_number"].alias("image_number")])
 
 
 def _left_out(survey: Survey, tables: list[pl.DataFrame], look: Look) -> pl.DataFrame:
     columns = ["file", "member", "slice_key", "frame", "instance_number", "reason", "remedy"]
     if not any(map(len, tables)):
-        kinds = dict(survey.facts.schema) | dict.fromkeys(("series_uid", "instance_uid"), pl.String())
-        return pl.DataFrame(
-            schema={name: kinds["instance_number" if name == "image_number" else name] for name in LEFT_OUT}
-        )
+        return NOTHING
     rows = pl.concat([table.select(columns) for table in tables if len(table)])
     return _named(survey, rows, look).select(LEFT_OUT)

@@ -12,7 +12,7 @@ from fistula.errors import ConfigError, DataError
 from fistula.source.copies import without_copies
 from fistula.source.flow import Flow
 from fistula.source.rules import KeepRules
-from fistula.source.survey import Survey
+from fistula.source.survey import Survey, those
 from fistula.source.volumes import with_volumes
 
 CHOICES: dict[str, tuple[str, ...]] = dict.fromkeys(("unreadable", "unmatched"), ("refuse", "exclude"))
@@ -122,17 +122,16 @@ def _readable(
     A member of an archive counts as a file.
     """
     facts = survey.facts
-    files = facts.unique(["file", "member"], maintain_order=True)
+    files = those(facts, facts.select(pl.struct("file", "member").is_first_distinct()).to_series())
     flow.add("found", files, unit="files")
-    refused = facts.filter(pl.col("outcome") == "refused")
+    refused = those(facts, facts["outcome"] == "refused")
     matters = that_matter(refused, keep)
     refuse_files(survey, matters, key="unreadable", policy=policies.unreadable, rule="every image must be readable")
-    parts = files.partition_by("outcome", maintain_order=True, as_dict=True)
-    of = {name: parts.get((name,), files.clear()) for name in ("image", "skipped", "refused")}
-    readable = files.filter(pl.col("outcome") != "refused") if len(of["refused"]) else files
+    of = {name: those(files, files["outcome"] == name) for name in ("image", "skipped", "refused")}
+    readable = those(files, files["outcome"] != "refused")
     flow.add("readable", readable, unit="files", excluded=Counter(of["refused"]["reason"]))
     flow.add("image", of["image"], unit="files", excluded=Counter(of["skipped"]["reason"]))
-    images = facts.filter(pl.col("outcome") == "image")
+    images = those(facts, facts["outcome"] == "image")
     flow.add("slices", images, unit="slices")
     if images.is_empty():
         kind = {"dicom": "DICOM image", "volumes": "NIfTI or NRRD volume"}.get(survey.kind, "picture")
@@ -148,14 +147,16 @@ def _wanted(survey: Survey, images: pl.DataFrame, keep: KeepRules | None) -> tup
     """Part the images by the keep rules: those wanted, and those left out with the `reason`; None wants all."""
     if keep is None:
         return images.with_columns(sequence=pl.lit("")), images.clear()
-    images = images.with_columns(reason=keep.reasons(images))
-    wanted, left_out = images.filter(pl.col("reason").is_null()), images.filter(pl.col("reason").is_not_null())
+    reasons = keep.reasons(images)
+    images = images.with_columns(reasons.alias("reason"))
+    wanted, left_out = those(images, reasons.is_null()), those(images, reasons.is_not_null())
     if wanted.is_empty():
         found = _counts(Counter(left_out["reason"]))
         options = " ".join(keep.widened(left_out, among=left_out))
         remedy = f"{options} keeps them all (fistula doctor shows what is there)" if options else "See fistula doctor"
         raise DataError(f"source={survey.folder}", "no image passes the keep rules", found=found, remedy=remedy)
-    return wanted.with_columns(reason=pl.lit(""), sequence=keep.sequence_of(wanted)), left_out
+    name = keep.sequence_of(wanted) if keep.named else pl.lit("")
+    return wanted.with_columns(reason=pl.lit(""), sequence=name), left_out
 
 
 def _counts(counts: Mapping[Any, int]) -> str:

@@ -7,7 +7,7 @@ import polars as pl
 from fistula.dicom.container import Part
 from fistula.dicom.look import Look, pixels_hash, source_hash
 from fistula.errors import DataError
-from fistula.source.survey import Survey
+from fistula.source.survey import Survey, those
 
 FRAME = ["file", "member", "frame"]
 
@@ -19,8 +19,8 @@ def without_copies(survey: Survey, images: pl.DataFrame, look: Look, policy: str
         DataError: If different pictures have one SOPInstanceUID, or one picture is of two patients, unless `policy` is
             `separate`.
     """
-    images = _with_places(survey, images, pl.col("slice_key") == "", look)
-    copies = images.filter(pl.col("slice_key").is_duplicated())
+    images = _with_places(survey, images, images["slice_key"] == "", look)
+    copies = those(images, images["slice_key"].is_duplicated())
     if copies.is_empty():
         return images, Counter()
     hashes = _hashes(survey, copies, look)
@@ -41,7 +41,7 @@ def without_copies(survey: Survey, images: pl.DataFrame, look: Look, policy: str
     copies = copies.sort("slice_key", "content", "file", "member")
     dropped = copies.filter(~pl.struct("slice_key", "pixels").is_first_distinct())
     images = images.join(dropped.select(FRAME), on=FRAME, how="anti", maintain_order="left")
-    images = _with_places(survey, images, pl.col("slice_key").is_duplicated(), look)
+    images = _with_places(survey, images, images["slice_key"].is_duplicated(), look)
     return images, Counter({"a copy of another file": len(dropped)}) if len(dropped) else Counter()
 
 
@@ -58,9 +58,8 @@ def _refuse_two_patients(survey: Survey, copies: pl.DataFrame) -> None:
         )
 
 
-def _with_places(survey: Survey, images: pl.DataFrame, rows: pl.Expr, look: Look) -> pl.DataFrame:
+def _with_places(survey: Survey, images: pl.DataFrame, is_unnamed: pl.Series, look: Look) -> pl.DataFrame:
     """Name images that no UID names by where they lie."""
-    is_unnamed = images.select(rows).to_series()
     if not is_unnamed.any():
         return images
     keys = [

@@ -34,7 +34,7 @@ class Flow:
         counts = {why: count for why, count in (excluded or {}).items() if count}
         ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
         self.steps.append({"stage": stage, "unit": unit, "count": len(rows), "excluded": ordered})
-        self.remaining.append(pl.DataFrame([rows[name] for name in ("file", "member", "patient_key")]))
+        self.remaining.append(pl.DataFrame([rows.get_column(name) for name in ("file", "member", "patient_key")]))
 
     def count_patients(self, labelled: pl.DataFrame, classes: Sequence[str]) -> None:
         """Say for each step how many patients of each class remain; a patient's is the highest of the slices.

@@ -10,7 +10,7 @@ import polars as pl
 from fistula.dicom.container import Part
 from fistula.source.slices import RESULTS, Plan, Slice, is_risky, read_volumes
 from fistula.source.store import PixelStore
-from fistula.source.survey import DEADLY, Survey
+from fistula.source.survey import DEADLY, Survey, those
 from fistula.source.workers import Workers, batches_of, in_parallel
 
 SLICES_A_BATCH = 64
@@ -45,17 +45,16 @@ def read_in_order(
         The rows in the order of pixels.npy, with the columns of `RESULTS`; and those that could not be read, with their
         `reason` and `remedy`.
     """
-    wanted = wanted.drop("reason", "remedy").with_row_index("row").cast({"row": pl.Int64})
+    wanted = wanted.select(pl.int_range(pl.len()).alias("row"), pl.exclude("reason", "remedy"))
     with PixelStore(folder / "pixels.unordered", plan.grid.size) as store:
-        frames, rest = [pl.DataFrame(schema=RESULTS)], wanted
+        frames, rest = [], wanted
         if earlier is not None:
             frames.append(earlier(wanted, store))
-            rest = wanted.filter(~pl.col("row").is_in(frames[-1]["row"].to_list()))
+            rest = wanted.filter(~pl.col("row").is_in(frames[0]["row"].to_list()))
         is_dangerous = plan.kind == "dicom" and is_risky(wanted)
         frames.append(read_into(store, volumes_of(survey, rest), plan, workers, is_risky=is_dangerous))
         table = wanted.join(pl.concat(frames), on="row", how="left", maintain_order="left")
-        has_pixels = pl.col("at").is_not_null()
-        read, failed = table.filter(has_pixels), table.filter(~has_pixels)
+        read, failed = those(table, table["at"].is_not_null()), those(table, table["at"].is_null())
         table = order(read, failed)
         if beside is not None:
             table = pl.concat([table, beside(table, store)], how="diagonal_relaxed")
@@ -76,7 +75,7 @@ def read_into(
         is_risky: Whether a decoder in C takes part, which may end its process.
     """
     results = _pass(store, volumes, plan, workers, is_risky=is_risky)
-    dead = set(results.filter(pl.col("reason") == DEADLY)["row"])
+    dead = set(those(results, results["reason"].eq_missing(DEADLY))["row"])
     if not dead:
         return results
     suspects = [volume for volume in volumes if volume[0].row in dead]
@@ -90,15 +89,12 @@ def read_into(
 
 def volumes_of(survey: Survey, chosen: pl.DataFrame) -> list[list[Slice]]:
     """The chosen slices, those of one volume together; `chosen` has the columns `row` and `volume`."""
-    return [
-        [
-            Slice(row, Part(survey.paths[file], member or ""), frame, turned or "", plain or "")
-            for row, file, member, frame, turned, plain in volume.rows()
-        ]
-        for volume in chosen.select(
-            "row", "file", "member", "frame", "turned", "plain", "series_key", "volume"
-        ).partition_by("series_key", "volume", maintain_order=True, include_key=False)
-    ]
+    found: dict[tuple[str, int], list[Slice]] = {}
+    columns = "series_key", "volume", "row", "file", "member", "frame", "turned", "plain"
+    for series, volume, row, file, member, frame, turned, plain in chosen.select(columns).rows():
+        item = Slice(row, Part(survey.paths[file], member or ""), frame, turned or "", plain or "")
+        found.setdefault((series, volume), []).append(item)
+    return list(found.values())
 
 
 def _pass(

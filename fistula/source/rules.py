@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import polars as pl
@@ -111,7 +112,7 @@ class KeepRules:
         ]
 
     def _one_reason(self, facts: pl.DataFrame) -> pl.Series:
-        return facts.select(reason=self._expression())["reason"]
+        return facts.select(reason=self._expression)["reason"]
 
     def widened(self, images: pl.DataFrame, *, among: pl.DataFrame) -> list[str]:
         """The options under which the rules keep these images as well, as a shell takes them.
@@ -142,6 +143,7 @@ class KeepRules:
     def _takes(self, images: pl.DataFrame) -> list[bool]:
         return self.reasons(images).is_null().to_list()
 
+    @cached_property
     def _expression(self) -> pl.Expr:
         rules = [
             (

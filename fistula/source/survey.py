@@ -109,6 +109,11 @@ class Survey:
         return f"{name}/{member}" if member else name
 
 
+def those(facts: pl.DataFrame, are: pl.Series) -> pl.DataFrame:
+    """The rows of a table that are meant (never null), at no cost where they are all or none, as of a single image."""
+    return facts if are.all() else facts.filter(are) if are.any() else facts.clear()
+
+
 def printable(name: str) -> str:
     """A file's name with the bytes that are not UTF-8 spelt out, as no terminal and no JSON takes them."""
     return os.fsencode(name).decode("utf-8", errors="backslashreplace")

@@ -55,12 +55,14 @@ def with_volumes(facts: pl.DataFrame) -> pl.DataFrame:
     the order of their image numbers. Series of one slice each that agree in all else are one, with the `series_key`
     of the first slice. Numbers follow what the volumes are, never names.
     """
-    facts = _joined(facts)
+    facts = _joined(facts) if facts["series_key"].n_unique() > 1 else facts
     places = [_Place(*row) for row in facts.select(_Place._fields).rows()]
     numbers, notes = [0] * len(facts), facts["notes"].fill_null("").to_list()
     groups: dict[str, dict[tuple[str, ...], list[_Volume]]] = defaultdict(dict)
     # A fan of slices is cut in the same way whatever its files are called.
-    for row, (series, cosines, *kind) in sorted(enumerate(_kinds(facts).rows()), key=lambda item: item[1][1] or []):
+    for row, (series, cosines, *kind) in sorted(
+        enumerate(facts.select(KINDS).rows()), key=lambda item: item[1][1] or []
+    ):
         own = tuple(cosines or ())
         volumes = groups[series].setdefault(tuple(map(_word, kind)), [])
         found = next((volume for volume in volumes if _agree(volume.cosines, own)), None)
@@ -94,15 +96,13 @@ def volume_notes(facts: pl.DataFrame) -> dict[str, int]:
 def plane_notes(facts: pl.DataFrame) -> dict[str, int]:
     """How many patients have slices of several planes, or of one plane at several tilts."""
     stated = facts.filter(pl.col("orientation").fill_null("") != "")
-    tilts = stated.group_by("patient_key", "orientation").agg(
-        (pl.col("tilt_degrees").max() - pl.col("tilt_degrees").min()).alias("range")
-    )
+    spread = pl.col("tilt_degrees").max() - pl.col("tilt_degrees").min()
+    tilts = stated.group_by("patient_key", "orientation").agg(range=spread)
     planes = tilts.group_by("patient_key").agg(pl.len().alias("planes"), pl.col("range").max())
+    are_mixed = planes["range"] > MIXED_DEGREES
     counts = {
         "patients with slices of several planes": int((planes["planes"] > 1).sum()),
-        f"patients whose slices differ in tilt by more than {MIXED_DEGREES:g} degrees": int(
-            (planes["range"] > MIXED_DEGREES).sum()
-        ),
+        f"patients whose slices differ in tilt by more than {MIXED_DEGREES:g} degrees": int(are_mixed.sum()),
     }
     return {name: count for name, count in counts.items() if count}
 
@@ -128,18 +128,18 @@ def _joined(facts: pl.DataFrame) -> pl.DataFrame:
     ).drop("leader")
 
 
-def _kinds(facts: pl.DataFrame) -> pl.DataFrame:
-    """Series, stored directions, and the columns of `APART` as the stored picture has them."""
+def _laid(first: str, second: str) -> pl.Expr:
+    """Two numbers of a picture as they are once it is stored."""
+    one, two = (pl.col(name).cast(pl.Float64).round(2).cast(pl.String).fill_null("") for name in (first, second))
     is_transposed = pl.col("turned").is_in([name for name, steps in TURNS.items() if steps[0]]).fill_null(value=False)
+    return pl.when(is_transposed).then(two + "x" + one).otherwise(one + "x" + two)
 
-    def laid(first: str, second: str) -> pl.Expr:
-        one, two = (pl.col(name).cast(pl.Float64).round(2).cast(pl.String).fill_null("") for name in (first, second))
-        return pl.when(is_transposed).then(two + "x" + one).otherwise(one + "x" + two)
 
-    # One SeriesInstanceUID of several studies or people, as some de-identification leaves it, is as many series.
-    whose = pl.concat_str(pl.col("patient_key", "study_key").fill_null(""))
-    matrix, mm = laid("rows", "columns"), laid("spacing_row", "spacing_col")
-    return facts.with_columns(matrix=matrix, mm=mm, whose=whose).select("series_key", "cosines", *APART)
+# Series, stored directions, and the columns of `APART`, in its order. One SeriesInstanceUID of several studies or
+# people, as some de-identification leaves it, is as many series.
+WHOSE = pl.concat_str(pl.col("patient_key", "study_key").fill_null(""))
+KINDS = [*map(pl.col, ("series_key", "cosines", "component", "image_type", "acquisition"))]
+KINDS += [_laid("rows", "columns").alias("matrix"), _laid("spacing_row", "spacing_col").alias("mm"), WHOSE]
 
 
 def _parted(volume: _Volume, places: Sequence[_Place]) -> list[_Volume]:

@@ -1,10 +1,19 @@
 import pytest
+import timm
 import torch
 from pytorch_lightning import Trainer
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, OutOfMemoryError, TrainingError
 from fistula.learning.training import hardware
-from fistula.learning.training.hardware import check_shares, device_of, num_processes, settings
+from fistula.learning.training.hardware import (
+    SyncedNorms,
+    check_shares,
+    device_of,
+    num_processes,
+    plugins,
+    said_in_one_line,
+    settings,
+)
 
 AUTO = {"accelerator": "cpu", "devices": 1, "precision": "auto", "deterministic": "auto", "benchmark": "auto"}
 
@@ -42,6 +51,7 @@ def test_a_processor_is_exact_and_a_card_fast_unless_told_otherwise(four_cards, 
     exact = {"precision": "32-true", "deterministic": True, "benchmark": False}
     assert settings(AUTO) == exact | {"devices": 1}
     assert settings(card) == {"precision": "bf16-mixed", "deterministic": False, "benchmark": True}
+    assert settings(card, is_even=False)["benchmark"] is False  # of patients each batch has another size
     assert settings(card | exact) == {}
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     assert settings(card)["precision"] == "32-true"
@@ -72,11 +82,54 @@ def test_a_process_without_a_patient_of_its_own_is_refused():
 
 
 def test_batch_norm_is_over_all_cards_of_a_run_and_frozen_layers_stop_no_process(four_cards):
-    several = settings(AUTO | {"accelerator": "gpu", "devices": 2})
-    assert several["sync_batchnorm"] is True
-    assert several["strategy"] == "ddp_find_unused_parameters_true"
-    assert settings(AUTO | {"devices": 2})["sync_batchnorm"] is False  # PyTorch has it for cards alone
+    several = AUTO | {"accelerator": "gpu", "devices": 2}
+    assert settings(several)["strategy"] == "ddp_find_unused_parameters_true"
+    assert [type(one).__name__ for one in plugins(several)] == ["LightningEnvironment", "SyncedNorms"]
+    assert len(plugins(AUTO | {"devices": 2})) == 1  # PyTorch has it for cards alone
+    assert len(plugins(several | {"devices": 1})) == 1
     assert hardware.AUTO["card"]["benchmark"]
+
+
+@pytest.mark.parametrize("architecture", ["test_efficientnet", "test_resnet", "test_byobnet", "densenet121"])
+def test_a_network_with_its_batch_norms_over_all_cards_is_the_same_network(architecture):
+    network = timm.create_model(architecture, num_classes=2).eval()
+    image = torch.rand(2, 3, 64, 64)
+    before, norms = network(image), count(network, torch.nn.BatchNorm2d)
+    synced = SyncedNorms()
+    network = synced.apply(network)
+    assert norms == count(network, torch.nn.SyncBatchNorm) > 0
+    torch.testing.assert_close(network(image), before, rtol=0, atol=0)
+    torch.testing.assert_close(synced.revert(network)(image), before, rtol=0, atol=0)
+
+
+def count(network, kind):
+    return sum(isinstance(module, kind) for module in network.modules())
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has 1 GiB free",
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_a_card_that_is_full_is_one_line_whoever_finds_it_out(said):
+    with (
+        pytest.raises(
+            OutOfMemoryError, match=r"^graphics card: out of memory \([^.\n]*\)\. micro_batches=2 takes half"
+        ),
+        said_in_one_line(),
+    ):
+        raise RuntimeError(said)
+    rule = r"^trainer\.deterministic: cannot be kept, found upsample_bilinear2d_backward_out_cuda\. trainer\.determ"
+    with pytest.raises(TrainingError, match=rule), said_in_one_line():
+        raise RuntimeError(
+            "upsample_bilinear2d_backward_out_cuda does not have a deterministic implementation, but ..."
+        )
+    with pytest.raises(RuntimeError, match="shapes"), said_in_one_line():
+        raise RuntimeError("shapes do not fit")
 
 
 def test_auto_is_a_card_where_there_is_one():

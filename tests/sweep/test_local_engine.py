@@ -47,15 +47,17 @@ def test_slots_are_the_cards_or_the_cores(memory, options, expected, monkeypatch
 @pytest.mark.parametrize(
     ("visible", "expected"),
     [
-        pytest.param(None, {"0": 85.0, "1": 25.0}, id="all"),
+        pytest.param(None, {"GPU-c4": 85.0, "GPU-e1": 25.0}, id="all, by names that do not depend on CUDA's order"),
         pytest.param("1", {"1": 25.0}, id="one of them"),
+        pytest.param("GPU-e", {"GPU-e": 25.0}, id="by a part of its UUID, as CUDA takes it"),
         pytest.param("", {}, id="none"),
+        pytest.param("0,-1,1", {"0": 85.0}, id="what follows an index that is none does not count"),
         pytest.param("MIG-7,0", {"MIG-7": 8.0, "0": 85.0}, id="a part of a card"),
     ],
 )
 def test_the_cards_are_those_that_this_process_may_use(visible, expected, monkeypatch, tmp_path):
     program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho '0, 81062'\necho '1, 23842'\n")
+    program.write_text("#!/bin/sh\necho '0, GPU-c4, 81062'\necho '1, GPU-e1, 23842'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     if visible is None:

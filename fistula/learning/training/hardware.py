@@ -1,17 +1,26 @@
 """What a run computes on: how many devices, and what ``auto`` means there."""
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import joblib
 import torch
 from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
+from pytorch_lightning.plugins import TorchSyncBatchNorm
 from pytorch_lightning.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from timm.layers import convert_sync_batchnorm
+from torch import nn
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, OutOfMemoryError, TrainingError
 from fistula.learning.training.ranks import is_of_srun, num_nodes
+
+# What PyTorch's own allocator, CUDA and the libraries on it say: where several runs share a card, any may be the first.
+EXHAUSTED = re.compile(r"CUDA.*out of memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED")
+INEXACT = "does not have a deterministic implementation"
 
 MOST_WORKERS = 8  # 500 to 1600 images a second each, the more so the less they do to an image
 
@@ -56,9 +65,31 @@ def is_on_card(trainer: Mapping[str, Any]) -> bool:
     return wanted in ("gpu", "cuda", "auto") and CUDAAccelerator.is_available()
 
 
+class SyncedNorms(TorchSyncBatchNorm):
+    """Batch norms over all cards of a run, as timm converts them: PyTorch's way drops activations inside norms.
+
+    They stay so after training, when a network is in use, where they do what they did before.
+    """
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        return convert_sync_batchnorm(model)
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        return model
+
+
 def environment() -> ClusterEnvironment:
     """How the processes of a run find one another; said, because Lightning's guess goes by the name of Slurm's job."""
     return SLURMEnvironment(auto_requeue=False) if is_of_srun() else LightningEnvironment()
+
+
+def plugins(trainer: Mapping[str, Any]) -> list[Any]:
+    """Lightning's plugins for several devices; a batch norm of two images a card is noise.
+
+    Args:
+        trainer: As `settings` takes it.
+    """
+    return [environment(), *([SyncedNorms()] if is_on_card(trainer) and num_processes(trainer) > 1 else [])]
 
 
 def num_processes(trainer: Mapping[str, Any]) -> int:
@@ -88,7 +119,8 @@ def _num_devices(trainer: Mapping[str, Any]) -> int:
         parsed = kind.parse_devices(wanted)
     except (TypeError, ValueError, MisconfigurationException) as error:
         rule = "must be a number of devices, auto or -1 for all of them, or a list of cards"
-        raise ConfigError("trainer.devices", rule, found=str(wanted)) from error
+        remedy = "A run of a sweep has one card, or two with hydra.launcher.engine.jobs_per_gpu=0.5"
+        raise ConfigError("trainer.devices", rule, found=str(wanted), remedy=remedy) from error
     return len(parsed) if isinstance(parsed, list) else int(parsed or 1)
 
 
@@ -108,14 +140,16 @@ def check_shares(bags: Mapping[str, int], world: int) -> None:
         raise ConfigError("trainer.devices", rule, found=f"{world} processes")
 
 
-def settings(trainer: Mapping[str, Any]) -> dict[str, Any]:
+def settings(trainer: Mapping[str, Any], *, is_even: bool = True) -> dict[str, Any]:
     """Arguments for Lightning's trainer that depend on the machine: of each ``auto``, and of several devices.
 
     Args:
         trainer: Keys as in `conf/trainer`.
+        is_even: Whether batches are all of one size; for each that it has not met a card would try out algorithms anew.
     """
     on_card, world = is_on_card(trainer), num_processes(trainer)
     meant = dict(AUTO["card" if on_card else "processor"])
+    meant["benchmark"] = meant["benchmark"] and is_even
     if on_card and not torch.cuda.is_bf16_supported(including_emulation=False):
         meant["precision"] = "32-true"  # half the range of numbers would want its losses scaled
     found = {key: value for key, value in meant.items() if trainer[key] == "auto"}
@@ -131,6 +165,27 @@ def settings(trainer: Mapping[str, Any]) -> dict[str, Any]:
         rule = "must be false with trainer.deterministic=true: what a card tries to be the fastest differs between runs"
         raise ConfigError("trainer.benchmark", rule, found="true")
     if world > 1:
-        # Layers that a learning mode has frozen for now have no gradient; a batch norm of two images a card is noise.
-        found |= {"strategy": "ddp_find_unused_parameters_true", "sync_batchnorm": on_card, "num_nodes": num_nodes()}
+        # Layers that a learning mode has frozen for now have no gradient.
+        found |= {"strategy": "ddp_find_unused_parameters_true", "num_nodes": num_nodes()}
     return found
+
+
+@contextmanager
+def said_in_one_line() -> Iterator[None]:
+    """Say what a device cannot do, whichever library found it out.
+
+    Raises:
+        OutOfMemoryError: If a card has too little memory.
+        TrainingError: If something of the network has no order of summing that is always the same.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        said = str(error).partition(". ")[0].splitlines()[0]
+        if EXHAUSTED.search(str(error)):
+            remedy = "micro_batches=2 takes half a batch at a time; gradient_checkpointing=true keeps less of it"
+            raise OutOfMemoryError("graphics card", f"out of memory ({said})", remedy=remedy) from error
+        if INEXACT in str(error):
+            found, remedy = said.partition(" ")[0], "trainer.deterministic=false goes without"
+            raise TrainingError("trainer.deterministic", "cannot be kept", found=found, remedy=remedy) from error
+        raise

@@ -1,5 +1,6 @@
 """What stands beside the scores of new images: counts, settings, and what has to be known to read them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ def summary_of(predictor: "Predictor", slices: Slices, patients: pl.DataFrame) -
     if seen := int((patients["known"] != "").sum()):
         of = f"{seen} of {len(patients)} patients"
         notes.append(f"{of} are in the cohort: their scores are optimistically biased")
-    notes += predictor.tested.say_answers(predictor.error, predictor.classes)
+    notes += predictor.answers_said
     return {
         "runs": [{"name": run.name, "fingerprint": run.record["fingerprint"]} for run in predictor.runs],
         "cohort_fingerprint": predictor.runs[0].cohort.fingerprint,
@@ -36,7 +37,7 @@ def summary_of(predictor: "Predictor", slices: Slices, patients: pl.DataFrame) -
         "flow": slices.flow.steps,
         "slices": len(slices.table),
         "patients": len(patients),
-        "answers": dict(sorted(patients["answer"].value_counts().iter_rows())),
+        "answers": dict(sorted(Counter(patients["answer"]).items())),
         "notes": notes,
     }
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
@@ -84,19 +85,26 @@ def _places(memory: Mapping[str, float], per_card: float | str) -> list[str]:
 
 
 def cards() -> dict[str, float]:
-    """Memory in GB of the cards that this process may use, by CUDA's name; empty where there is none."""
-    command = ["nvidia-smi", "--query-gpu=index,memory.total", "--format=csv,noheader,nounits"]
-    found: dict[str, float] = {}
+    """Memory in GB of the cards that this process may use, by a name that CUDA takes; empty where there is none.
+
+    Where CUDA_VISIBLE_DEVICES chooses, by the names there; else by UUID: CUDA need not count cards as nvidia-smi does.
+    """
+    command = ["nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
+    found: list[tuple[str, str, float]] = []
     with suppress(OSError, subprocess.CalledProcessError):
         shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         for line in shown.splitlines():
-            index, _, mib = line.partition(",")
-            found[index.strip()] = float(mib) * 2**20 / 1e9 if mib.strip().isdigit() else GB_OF_A_JOB
+            index, uuid, mib = (part.strip() for part in line.split(","))
+            found.append((index, uuid, float(mib) * 2**20 / 1e9 if mib.isdigit() else GB_OF_A_JOB))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None or not found:
-        return found
-    # A part of a card (MIG) has a name that nvidia-smi does not list here.
-    return {name.strip(): found.get(name.strip(), GB_OF_A_JOB) for name in visible.split(",") if name.strip()}
+        return {uuid: gb for _, uuid, gb in found}
+    names = takewhile(lambda name: name and not name.startswith("-"), (name.strip() for name in visible.split(",")))
+    # UUIDs may be cut short; a part of a card (MIG) has one that nvidia-smi does not list here.
+    return {
+        name: next((gb for index, uuid, gb in found if name == index or uuid.startswith(name)), GB_OF_A_JOB)
+        for name in names
+    }
 
 
 def one_by_one(jobs: Sequence[Job]) -> Iterator[tuple[Job, int | None]]:
