@@ -1,9 +1,10 @@
 """Time training through the whole stack against a bare PyTorch loop; writes results.json beside this file.
 
-    python benchmarks/training.py [--slices 256] [--size 224] [--epochs 6] [--architecture resnet18]
+    python benchmarks/training.py [--slices 256] [--size 224] [--epochs 6] [--architecture resnet18] [--only none mr]
 
 The two take turns, epoch by epoch, in one process: what else the machine does falls on both. A ratio is the median of
-bare seconds over the median of the stack's: 1 is as fast. The bare loop does the same work: the same network, batches
+bare seconds over the median of the stack's: 1 is as fast. On a CPU they are seconds of processor time, of all threads,
+which other programs hardly change. The bare loop does the same work: the same network, batches
 of the same size with the pixels in memory, the same loss and optimiser, validation and its scores after each epoch.
 Only the ratios mean something; the seconds beside them say how long a measurement took on a machine that may be busy.
 Writing `last.ckpt` (the weights and two moments of each) takes a fiftieth of the time at most, in epochs as short as
@@ -23,11 +24,12 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).with_name("results.json")
+AUGMENTATIONS = ("none", "color_jitter", "mr")
 TARGETS = {
     "training, none": 0.95,
-    "training, color_jitter": 0.90,
-    "training, mr": 0.85,
-    "linear_probe, 50 epochs": 20.0,
+    "training, color_jitter": 0.95,
+    "training, mr": 0.95,
+    "linear_probe, 50 epochs": 30.0,
     "to the first step": 1.5,
     "anonymous memory, MB more": 300.0,
     "anonymous memory, 100k slices over 1k, MB more": 100.0,  # the pixels are 406 MB more
@@ -95,6 +97,11 @@ def build_experiment(cohort_folder: Path, run: Path, *overrides: str) -> Any:
     return build(cfg, cohort, instantiate(cfg.split)(cohort.manifest))
 
 
+def clock_of(experiment: Any) -> Callable[[], float]:
+    """What takes the seconds: on a CPU its own time, of all threads; beside a GPU, which works alone, the wall's."""
+    return time.process_time if experiment.trainer.strategy.root_device.type == "cpu" else time.perf_counter
+
+
 def bare_loop(experiment: Any) -> Callable[[], float]:
     """A plain PyTorch loop over the same slices; gives the seconds of one epoch."""
     import copy
@@ -102,7 +109,7 @@ def bare_loop(experiment: Any) -> Callable[[], float]:
     import numpy as np
     import torch
 
-    data, source = experiment.data, experiment.classifier
+    data, source, clock = experiment.data, experiment.classifier, clock_of(experiment)
     device = experiment.trainer.strategy.root_device
     on_gpu = device.type == "cuda"
     network = copy.deepcopy(source.backbone).to(device)
@@ -122,7 +129,7 @@ def bare_loop(experiment: Any) -> Callable[[], float]:
             torch.use_deterministic_algorithms(before)
 
     def one_epoch() -> float:
-        started = time.perf_counter()
+        started = clock()
         network.train()
         for rows in train[torch.randperm(len(train))].split(data.batch_size):
             if len(rows) > 1:
@@ -135,7 +142,7 @@ def bare_loop(experiment: Any) -> Callable[[], float]:
         with torch.inference_mode(), precision():
             scores = [network(pixels[rows].to(device)).softmax(1).cpu() for rows in val.split(2 * data.batch_size)]
         torch.cat(scores)  # on the processor, so that a card has done its work
-        return time.perf_counter() - started
+        return clock() - started
 
     return epoch
 
@@ -148,7 +155,7 @@ def measure_epochs(cohort: Path, folder: Path, *overrides: str, epochs: int) -> 
     from fistula.learning.training.checkpoints import LastCheckpoint
 
     experiment = build_experiment(cohort, folder, f"epochs={epochs + 2}", *overrides)
-    bare_epoch = bare_loop(experiment)
+    bare_epoch, clock = bare_loop(experiment), clock_of(experiment)
     stack: list[float] = []
     bare: list[float] = []
 
@@ -158,11 +165,12 @@ def measure_epochs(cohort: Path, folder: Path, *overrides: str, epochs: int) -> 
         # Lightning lets the loader begin only after this hook, in all epochs but the first, which is left out.
         def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
             if self.started:
-                stack.append(time.perf_counter() - self.started)
+                stack.append(clock() - self.started)
+            began = time.monotonic()
             bare.append(bare_epoch())
             for last in (one for one in trainer.callbacks if isinstance(one, LastCheckpoint)):
-                last._next += bare[-1]  # it writes so often an hour of training, and this was none
-            self.started = time.perf_counter()
+                last._next += time.monotonic() - began  # it writes so often an hour of training, and this was none
+            self.started = clock()
 
     experiment.trainer.callbacks.insert(0, TakeTurns())
     experiment.trainer.fit(experiment.classifier, experiment.data)
@@ -182,13 +190,14 @@ def measure_probe(cohort: Path, folder: Path, *overrides: str, transfer_epoch_s:
     from fistula.learning import tracking
     from fistula.learning.data.features import cache_features
 
-    started = time.perf_counter()
+    clock = clock_of(experiment)
+    started = clock()
     device = experiment.trainer.strategy.root_device
     learning = experiment.classifier.learning
     cache_features(experiment.classifier.backbone, experiment.data, learning=learning, device=device)
     experiment.trainer.fit(experiment.classifier, experiment.data)
     tracking.finish(experiment.tracker, 0)
-    seconds = time.perf_counter() - started
+    seconds = clock() - started
     return {"ratio": 50 * transfer_epoch_s / seconds, "probe_s": round(seconds, 2), "epochs": 50}
 
 
@@ -313,6 +322,7 @@ def main() -> None:
     parser.add_argument("--trainer", default="auto")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--skip", nargs="*", default=[], choices=["start", "memory", "probe"])
+    parser.add_argument("--only", nargs="*", default=AUGMENTATIONS, choices=AUGMENTATIONS)
     options = parser.parse_args()
     import torch
 
@@ -330,12 +340,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_cohort(folder / "cohort", slices=options.slices, size=options.size)
-        for augmentation in ("none", "color_jitter", "mr"):
+        for augmentation in options.only:
             extra = [*settings, f"augmentation={augmentation}", "learning=end_to_end"]
             measurement = measure_epochs(folder / "cohort", folder / augmentation, *extra, epochs=options.epochs)
             results[f"training, {augmentation}"] = measurement
             print(f"training, {augmentation}: {measurement['ratio']:.3f}", flush=True)
-        if "probe" not in options.skip:
+        if "probe" not in options.skip and "none" in options.only:
             epoch_s = statistics.median(results["training, none"]["stack_s"])
             probe = measure_probe(folder / "cohort", folder / "probe", *settings, transfer_epoch_s=epoch_s)
             results["linear_probe, 50 epochs"] = probe
@@ -345,7 +355,8 @@ def main() -> None:
             memory = measure_memory(folder, size=options.size, architecture=options.architecture)
             results["anonymous memory, MB more"] = memory
             results["anonymous memory, 100k slices over 1k, MB more"] = measure_flatness(folder)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    if TARGETS.keys() <= results.keys():
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     print(table(results))
 
 
