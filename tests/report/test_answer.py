@@ -183,6 +183,12 @@ def test_a_leaky_study_says_that_it_is_no_evidence(tmp_path):
     assert "every configuration was tested under a split that leaks by design" in contents.answer[-1]
 
 
+def test_a_site_that_was_held_out_is_no_external_cohort_and_is_said_to_be_held_out(tmp_path):
+    folder = write_study(tmp_path / "study", learnings=("transfer",), split="site_holdout")
+    said = compute(read_study(folder), SETTINGS).answer[-1]
+    assert said.endswith("; one site was held out, but no external cohort was tested.")
+
+
 def test_a_constant_prediction_is_that_of_so_many_runs(tmp_path):
     changes = {"resnet18-transfer-patient_kfold-fold0-seed0": {"warnings": ["constant prediction: all positive"]}}
     contents = compute(read_study(write_study(tmp_path / "study", changes=changes)), SETTINGS)

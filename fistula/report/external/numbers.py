@@ -54,11 +54,9 @@ def outside_numbers(
 
 def outside_lines(found: Iterable[Outside], together: Iterable[OutsideTogether]) -> list[dict[str, Any]]:
     """A line for each external cohort over all classes, and for each of its classes and levels, for a table."""
-    lines = [
-        _line(whole, whole.inside.configuration.name, "all classes") | {"count": whole.count} for whole in together
-    ]
+    lines = [_line(one, one.inside.configuration.name, "all classes", one.count, None) for one in together]
     for one in found:
-        line = _line(one, one.configuration.name, one.positive) | {"count": one.num[0], "positives": one.num[1]}
+        line = _line(one, one.configuration.name, one.positive, *one.num)
         told = one.calibration
         for kind in ("intercept", "slope"):
             line |= _cells(f"calibration_{kind}", getattr(told, kind) if told else undefined("", "of another level"))
@@ -67,8 +65,11 @@ def outside_lines(found: Iterable[Outside], together: Iterable[OutsideTogether])
     return lines
 
 
-def _line(one: Outside | OutsideTogether, configuration: str, positive: str) -> dict[str, Any]:
-    line = {"cohort": one.external.name, "configuration": configuration, "class": positive, "level": one.level}
+def _line(
+    one: Outside | OutsideTogether, configuration: str, positive: str, count: int, positives: int | None
+) -> dict[str, Any]:
+    line: dict[str, Any] = {"cohort": one.external.name, "configuration": configuration, "class": positive}
+    line |= {"level": one.level, "count": count, "positives": positives}
     kinds = {"": one.estimates, "_single": one.single, "_internal_minus_external": one.differences}
     for kind, estimates in kinds.items():
         for metric, estimate in estimates.items():
