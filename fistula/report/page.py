@@ -29,7 +29,6 @@ from fistula.report.reading_room.slices import reading_data
 from fistula.report.record import NUMBERS, hash_files, to_json
 from fistula.report.results import Row, counts, seed_rows
 from fistula.report.sections import methods
-from fistula.report.sections.coverage import read_coverage
 from fistula.report.sections.every_class import ALL
 from fistula.report.sections.guidelines import SOMETIMES, metrics_score, read_guidelines
 from fistula.report.sections.inflation import YAGIS_POINTS, YAGIS_RANDOM
@@ -176,7 +175,7 @@ def _names(contents: Contents) -> dict[str, Any]:
         "seed_rows": seed_rows,
         "axis_of": axis_of,
         "every_class": ALL,
-        "coverage": read_coverage(),
+        "coverage": methods.read_coverage(),
         "say_level": say_level,
         "pvalue": wording.say_p,
         "signed": wording.say_signed,

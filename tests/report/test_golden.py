@@ -1,6 +1,6 @@
 """A tiny study whose every number is pinned: `golden.json` changes only with a reason in CHANGELOG.md.
 
-`python -m tests.report.test_golden` writes it anew.
+`PYTHONPATH=tests python -m tests.report.test_golden` writes it anew.
 """
 
 import json

@@ -1,6 +1,9 @@
 """What the methods paragraph says of a study: its splits and intensities, and what was chosen how."""
 
+import json
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 from fistula.report.study import Configuration, Study
 
@@ -10,6 +13,12 @@ RULES = {
     "top_k": "mean of the three highest",
     "noisy_or": "noisy-or",
 }
+
+
+def read_coverage() -> dict[str, Any]:
+    """How often intervals cover the true value, as `benchmarks/coverage.py` found and wrote it."""
+    found: dict[str, Any] = json.loads(Path(__file__).with_name("coverage.json").read_text(encoding="utf-8"))
+    return found
 
 
 def splits(study: Study) -> list[tuple[str, str]]:
