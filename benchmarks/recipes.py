@@ -193,10 +193,8 @@ def by_patient(scores: pl.DataFrame) -> pl.DataFrame:
 
 
 def ensemble(scores: pl.DataFrame) -> pl.DataFrame:
-    """The mean of all runs that scored a slice."""
-    means = pl.col("label").first(), pl.col("score").mean(), pl.col("seconds").first()
-    together = scores.group_by("slice_key", "patient_key").agg(*means)
-    return together.with_columns(run=pl.lit("all")).sort("slice_key")
+    """In the place of each run's scores the mean of all runs that scored a slice, which so pairs with each of them."""
+    return scores.with_columns(pl.col("score").mean().over("slice_key"))
 
 
 def judge(scores: pl.DataFrame, default: pl.DataFrame) -> tuple[list[str], list[Any]]:
@@ -286,7 +284,7 @@ def main() -> None:
         if options.mirror:
             found[f"{row}, mirrored"] = scores_of(name, study, options, mirror=True), default
         if scores["slice_key"].is_duplicated().all():
-            found |= {f"{of}, mean of runs": (ensemble(one), ensemble(default)) for of, (one, _) in found.items()}
+            found |= {f"{of}, mean of runs": (ensemble(one), default) for of, (one, _) in found.items()}
         for of, (one, other) in found.items():
             told = f"{of} ({one['run'].n_unique()})"
             cells, made = judge(one, other)

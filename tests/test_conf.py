@@ -106,6 +106,17 @@ def test_every_experiment_builds(built, path):
     assert run.trainer.max_epochs in (2, 50, 100)
 
 
+@pytest.mark.parametrize("study", ["single", "curve"])
+def test_what_is_recommended_adds_seeds_to_any_study(study):
+    register_run_name()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        alone, seeded = (
+            compose("train", [f"study={study}", *told], return_hydra_config=True).hydra.sweeper.params
+            for told in ([], ["experiment=recommended"])
+        )
+    assert seeded == {**alone, "seed": "0,1,2"}
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_every_study_builds_its_first_run(built, path):
     assert built(f"study={path.stem}", "model.architecture=test_resnet", "model.pretrained=false").data.num_classes == 2

@@ -5,6 +5,7 @@ from itertools import combinations
 from math import nan
 from pathlib import Path
 
+import polars as pl
 import pytest
 from omegaconf import OmegaConf
 
@@ -46,3 +47,18 @@ def test_sets_are_weighed_by_the_inverse_of_their_variance(recipes):
     assert line == "+0.020 (\N{MINUS SIGN}0.068 to +0.108), P for heterogeneity 0.37"
     # A set where both rank alike has no error, and would outweigh all others.
     assert recipes["pooled"]([of(0.1, 0.1), of(0.0, 0.05), of(0.0, nan), of(0.0, 0.0)]) == line
+
+
+def test_the_mean_of_runs_is_set_against_each_of_them(recipes):
+    one = pl.DataFrame(
+        {
+            "run": ["0-0"] * 4 + ["0-1"] * 4, "slice_key": list("abcd") * 2, "patient_key": list("abcd") * 2,
+            "label": [0, 0, 1, 1] * 2, "score": [0.1, 0.6, 0.5, 0.9, 0.5, 0.2, 0.4, 0.8], "seconds": [1.0, 2.0] * 4,
+        }
+    )  # fmt: skip
+    together = recipes["ensemble"](one)
+    assert together["score"].to_list() == pytest.approx([0.3, 0.4, 0.45, 0.85] * 2)
+    # Each run has one of the four pairs in the wrong order, their mean none: 1 minus (0.75 + 0.75) / 2.
+    (by_slice, difference, *_), _ = recipes["judge"](together, one)
+    assert by_slice.startswith("1.000")
+    assert difference.startswith("+0.250")
