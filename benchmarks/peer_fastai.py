@@ -4,10 +4,11 @@ import argparse
 import csv
 from pathlib import Path
 
-from fastai.vision.all import ImageDataLoaders, aug_transforms, get_image_files, set_seed, vision_learner
-
 
 def main() -> None:
+    # Of an environment of its own: benchmarks/peer_fastai.txt
+    from fastai.vision.all import ImageDataLoaders, aug_transforms, get_image_files, set_seed, vision_learner
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)

@@ -49,7 +49,7 @@ def lay_out(run: Path, folder: Path) -> None:
 def scores_of(run: Path, options: argparse.Namespace) -> pl.DataFrame:
     """Of the test set of a run, by the run and by each way of the peer to score."""
     record = json.loads((run / "run.json").read_text())
-    folder = options.out / options.peer / run.parent.parent.name / f"{record['fold']}-{record['seed']}"
+    folder = options.out / options.peer / record["fingerprint"]
     scored, own = folder / "scores.csv", pl.read_parquet(run / "predictions.parquet").filter(pl.col("part") == "test")
     if not scored.exists():
         lay_out(run, folder)
@@ -78,9 +78,9 @@ def main() -> None:
     tables = pl.concat([scores_of(run, options) for run in runs])
     for way in [name for name in tables.columns if name.startswith("by_")]:
         cells, _ = judge(tables.with_columns(score=way), tables)
-        print(f"{options.study.parent.name} | {options.peer}, {way} ({len(runs)}) | {' | '.join(cells)}", flush=True)
+        print(f"{options.study} | {options.peer}, {way} ({len(runs)}) | {' | '.join(cells)}", flush=True)
     own = judge(tables, tables)[0]
-    print(f"{options.study.parent.name} | default ({len(runs)}) | {' | '.join(own[:-1])}")
+    print(f"{options.study} | default ({len(runs)}) | {' | '.join(own[:-1])}")
 
 
 if __name__ == "__main__":
