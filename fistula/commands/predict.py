@@ -47,9 +47,7 @@ def run(cfg: DictConfig) -> None:
         slices = with_stated(predictor.runs[0], predictor.reader, images, covariates)
         prediction = predictor.judge(slices)
         overlays, failed = draw_overlays(predictor, slices, prediction, which=cfg.overlays)
-        unread = (
-            [f"images: {slices.unread} could not be read, left_out.csv says which and why"] if slices.unread else []
-        )
+        unread = [f"scores of unreadable images: {slices.unread}"] if slices.unread else []
         failed = unread + failed
         with whole_folder(out) as folder:
             write_prediction(folder, slices, prediction, overlays, failed)

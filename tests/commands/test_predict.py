@@ -111,7 +111,7 @@ def test_an_image_that_cannot_be_read_costs_no_other_its_score(study, one_patien
         (tmp_path / "in" / path.name).write_bytes(path.read_bytes()[: 3000 if path == paths[0] else None])
     arguments = (f"run={study}", "source=in", "out=out", "overlays=none", "workers.count=1")
     code, _, error = fistula_here("predict", *arguments)
-    failed = ["scores of images that could not be read: 1"]
+    failed = ["scores of unreadable images: 1"]
     beside_the_scores(
         tmp_path / "out",
         code,

@@ -156,7 +156,7 @@ def test_what_cannot_be_scored_is_listed_with_its_reason(study, one_patient, tmp
     assert reasons["2.25.5"] == "modality CT"
     assert len(found.left_out) == 2
     # What another rule leaves out is no loss; what could not be read may have been half of a series.
-    unread = [note for note in found.summary["notes"] if "could not be read" in note]
+    unread = [note for note in found.summary["notes"] if "unreadable" in note]
     assert unread == ["1 image was unreadable and not scored; left_out.csv gives the reasons"]
     assert len(found.slices) == len(list(one_patient.glob("*.dcm")))
 
