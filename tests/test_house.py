@@ -160,6 +160,19 @@ def test_every_link_of_the_guide_leads_to_a_file(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def headings(page: Path) -> set[str]:
+    """The headings of a page, as links name them."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    found = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", line) for line in re.findall(r"^#+ (.+)$", text, re.MULTILINE))
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_part_of_a_page_leads_to_its_heading(page):
+    links = re.findall(r"\]\((?!https?://)([^)#\s]*)#([^)]+)\)", page.read_text())
+    assert [link for link in links if link[1] not in headings(page.parent / link[0] if link[0] else page)] == []
+
+
 def test_what_no_other_program_does_is_shown_by_a_test():
     table = (ROOT / "README.md").read_text().partition("| | fistula |")[2].partition("\n\n")[0]
     cells = [line.split("|")[2].strip() for line in table.splitlines() if line.startswith("|")][1:]
