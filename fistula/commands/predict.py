@@ -79,5 +79,5 @@ def run(cfg: DictConfig) -> None:
     if failed:
         found = f"{len(failed)} ({failed[0]}{'; ...' if len(failed) > 1 else ''})"
         remedy = f"The {'other ' if unread else ''}scores are complete; summary.json lists each failure under `failed`"
-        rule = "lacks scores of images" if unread else "lacks some of the files that accompany the scores"
+        rule = "lacks the scores of some images" if unread else "lacks some of the files that accompany the scores"
         raise SideProductError(out, rule, found=found, remedy=remedy)

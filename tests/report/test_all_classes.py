@@ -74,8 +74,8 @@ def test_grades_have_a_quadratic_kappa_and_the_answer_says_it(tmp_path):
     assert 0 <= found.error.low < apart < found.error.high
     assert contents.answer[0] == (
         f"Over the 3 classes, resnet18 had a per-patient macro AUROC of {found.auroc.value:.2f} "
-        f"(95% CI {found.auroc.low:.2f} to {found.auroc.high:.2f}); it named the class of {found.counts.trace()} of 60 "
-        f"patients correctly, over 2 seeds, with a quadratically weighted kappa of {expected:.2f} "
+        f"(95% CI {found.auroc.low:.2f} to {found.auroc.high:.2f}); it correctly classified "
+        f"{found.counts.trace()} of 60 patients, over 2 seeds, with a quadratically weighted kappa of {expected:.2f} "
         f"and a mean absolute error of {apart:.2f} grades."
     )
 
@@ -90,7 +90,7 @@ def test_a_class_that_nobody_in_the_test_set_has_is_named_and_the_others_are_jud
     best = contents.all_classes[0]
     assert contents.answer[0] == "The per-patient macro AUROC is undefined: no test patient is complex."
     assert contents.answer[1] == (
-        f"{best.configuration.name} named the class of {best.counts.trace()} of 18 patients correctly."
+        f"{best.configuration.name} correctly classified {best.counts.trace()} of 18 patients."
     )
     assert " for none (95% CI" in contents.answer[2]
     assert " for simple (95% CI" in contents.answer[2]

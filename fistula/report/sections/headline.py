@@ -75,7 +75,7 @@ def say_together(found: list[AllClasses], ranked: dict[str, list[Row]], selected
     agreed += f" and a mean absolute error of {best.error.value:.2f} grades" if agreed and best.error else ""
     seeds = best.configuration.num_seeds
     over = f", over {seeds} seeds" if seeds > 1 else ""
-    named = f"named the class of {correct} of {total} {level}s correctly{over}{agreed}."
+    named = f"correctly classified {correct} of {total} {level}s{over}{agreed}."
     each = _say_each(best, ranked)
     those = [f"Its AUROC for each class against the rest was {listed(each)}."] if each else []
     if not best.auroc.is_defined:
