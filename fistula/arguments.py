@@ -95,7 +95,7 @@ def _refuse_option(option: str, plain: str, command: str, *, has_value: bool) ->
             option, f"is not an option of `fistula {command}`", remedy=suggest(plain.lower(), (*ALONE, *VALUED))
         )
     if option in SWEEPS and command != "train":
-        raise ConfigError(option, "is for `fistula train`, which alone sweeps", remedy="Leave it out")
+        raise ConfigError(option, "is only for `fistula train`", remedy="Leave it out")
     if option in VALUED and not has_value:
         raise ConfigError(option, "needs a value", remedy=f"For example {option} VALUE")
 

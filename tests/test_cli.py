@@ -54,7 +54,7 @@ def test_each_command_explains_itself(fistula_here, command):
         pytest.param(["train", "--cohort=x"], "--cohort=x: must be written as key=value", id="as other programs do"),
         pytest.param(["doctor", "source=MR", "2024"], "2024: must be written as key=value. A value that", id="a space"),
         pytest.param(["train"], "cohort", id="a mandatory key"),
-        pytest.param(["predict", "-m", "run=a,b"], "-m: is for `fistula train`, which alone sweeps", id="no sweep"),
+        pytest.param(["predict", "-m", "run=a,b"], "-m: is only for `fistula train`", id="no sweep"),
     ],
 )
 def test_a_misspelling_is_one_line_and_exit_code_2(fistula_here, tmp_path, arguments, message):
@@ -100,7 +100,7 @@ def test_what_looks_like_an_option_and_is_none_is_refused_by_name(typed, words):
 
 def test_only_train_sweeps():
     for command in ("ingest", "doctor", "predict", "report", "label"):
-        with pytest.raises(ConfigError, match="-m: is for `fistula train`"):
+        with pytest.raises(ConfigError, match="-m: is only for `fistula train`"):
             for_hydra(command, ["source=a", "-m"], ["source"])
     with pytest.raises(ConfigError, match=r"-m: is not a command\. Write it after: fistula train -m"):
         run_command("-m", ["train"])

@@ -111,7 +111,7 @@ def _check_classes(where: str, labels: np.ndarray, parts: np.ndarray) -> None:
                 where,
                 f"the {SETS[part]} set {rule}",
                 found=found,
-                remedy="Change split.*, or add patients of the lacking class",
+                remedy="Change split.*, or add patients of the missing class",
             )
 
 

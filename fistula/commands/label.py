@@ -199,7 +199,9 @@ def _say_large(spool: Spool, page_mb: float) -> None:
         print(f"too large for page_mb={page_mb:g}, shown at JPEG quality {min(coarse)} instead of {QUALITIES[0]}: "
               f"patients: {len(coarse)} (serve=true shows all at {QUALITIES[0]})")  # fmt: skip
     if large := sum(size > page_mb * 1e6 for size in spool.sizes.values()):
-        print(f"larger than page_mb={page_mb:g}, each alone on a page: patients: {large} (serve=true takes any size)")
+        print(
+            f"larger than page_mb={page_mb:g}, each on a separate page: patients: {large} (serve=true takes any size)"
+        )
 
 
 def _grey(bits: int) -> str:

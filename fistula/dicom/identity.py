@@ -87,7 +87,7 @@ def read_pseudonyms(*, create: bool) -> Pseudonyms:
     if os.name == "posix" and mode & 0o077:
         found = f"mode {mode:03o}"
         remedy = f"chmod 600 {as_typed(str(path))}, or name another file in {ENVIRONMENT}"
-        raise ConfigError(path, "the pseudonym key must be readable by its owner alone", found=found, remedy=remedy)
+        raise ConfigError(path, "the pseudonym key must be readable only by its owner", found=found, remedy=remedy)
     return Pseudonyms(key)
 
 

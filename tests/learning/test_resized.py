@@ -64,7 +64,9 @@ def test_a_damaged_file_or_a_full_disk_costs_time_and_no_run(cohort, caplog, mon
     monkeypatch.setattr(module, "SHARE_OF_FREE", 0.0)
     np.testing.assert_array_equal(resized(cohort, resize, ROWS)[5], resize(np.asarray(cohort.pixels[5])))
     assert not list(cohort.folder.glob(".resized-*"))
-    assert [record.message.partition(":")[0] for record in caplog.records] == ["slices are resized anew each epoch"] * 2
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "slices are resized again in each epoch"
+    ] * 2
 
 
 def test_few_sizes_are_kept_beside_a_cohort_the_latest_among_them(cohort):

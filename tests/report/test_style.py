@@ -13,7 +13,7 @@ PACKAGE = Path(fistula.__file__).parent
 READ = [
     ROOT / "README.md",
     *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "style.md"),
-    *sorted((PACKAGE / "report" / "templates").glob("*.html")),
+    *sorted(page for room in ("report", "predict", "serve", "labels") for page in (PACKAGE / room).rglob("*.html")),
     *sorted((PACKAGE / "report").rglob("*.csv")),
     *sorted((PACKAGE / "commands").glob("*.py")),
     *sorted(config_folder().rglob("*.yaml")),
@@ -24,7 +24,8 @@ AVOIDED = re.compile(
     r"|left out in turn|not learn from the patient|\bgo(es)? on (where|with|from)\b|\banew\b"
     r"|\ba (row|line|file|folder|page|table|score) a (row|line|file|folder|page|table|slice|patient|class|run|group)\b"
     r"|(recogn|general|standard|normal|optim|initial|synchron|summar)is(e|ed|es|ing|ation)\b"
-    r"|\bcolour|(?<![\x22])\bcentre|\bgrey\b|millimetre|behaviour|(?<![\x22])labelled (slice|patient|cohort|image)",
+    r"|\bcolour|(?<![\x22])\bcentre|\bgrey\b|millimetre|behaviour|(?<![\x22])labelled (slice|patient|cohort|image)"
+    r"|neighbour|licence|\bper cent\b|graphics card|\bgoes with\b|\ball the same\b|\bby lot\b",
     re.IGNORECASE,
 )
 

@@ -11,11 +11,11 @@ function helpOf(facts) {
       [["C"], "clear"], [["⌫"], "undo (also Ctrl+Z)"], [["T"], "note; Esc closes it"]],
     "Place": kindsOf(facts).length ? [...kindsOf(facts).map((kind, i) => [i ? ["Alt", "click"] : ["click"], facts.points[i]]),
       [["X"], several ? "remove the points of this slice" : "remove it"]] : [],
-    "Go": [[["↵"], "next incomplete patient"], [["⇧", "↵"], "previous patient"], ...(several ? [[["E"], "next unanswered slice"]] : []),
-      [["↑", "↓"], "previous, next slice (also the wheel)"], [["PgUp", "PgDn"], "ten slices"], [["Home", "End"], "first, last"],
-      [["Tab"], "next stack of the pane, or next pane"], [["B"], "show another stack beside"]],
-    "Look": [[["S"], "drag scrolls"], [["W"], "drag sets the window (also the right button)"], [["V"], "next preset window"], [["I"], "invert"],
-      [["P"], "drag pans (also the middle button)"], [["Z"], "drag zooms (also Ctrl+wheel, + and −)"], [["R"], "reset"], [["?"], "these keys"]],
+    "Navigate": [[["↵"], "next incomplete patient"], [["⇧", "↵"], "previous patient"], ...(several ? [[["E"], "next unanswered slice"]] : []),
+      [["↑", "↓"], "previous, next slice; wheel"], [["PgUp", "PgDn"], "ten slices"], [["Home", "End"], "first, last"],
+      [["Tab"], "next stack, or next pane"], [["B"], "show another stack beside"]],
+    "View": [[["S"], "drag scrolls"], [["W"], "drag sets the window; right drag"], [["V"], "next preset window"], [["I"], "invert"],
+      [["P"], "drag pans; middle drag"], [["Z"], "drag zooms; Ctrl+wheel, +, −"], [["R"], "reset"], [["?"], "these keys"]],
   };
   return Object.entries(groups).filter(([, keys]) => keys.length);
 }

@@ -93,7 +93,7 @@ def _key(path: Path, header: list[str], level: str) -> tuple[str, ...]:
     if of == "slice":
         remedy = f"Remove the columns that name images, or set labels.level={of}"
         columns = " or ".join(" with ".join(key) for key, of in KEYS.items() if of == level)
-        raise DataError(f"{path}, line 1", f"must name {_several(level)} by {columns} alone",
+        raise DataError(f"{path}, line 1", f"must name {_several(level)} only by {columns}",
                         found=", ".join(keys[0]), remedy=remedy)  # fmt: skip
     remedy = f"Set labels.level={of} if the label of a {of} applies to every slice"
     raise DataError(f"{path}, line 1", f"names {_several(of)}, not {_several(level, 'images')}", remedy=remedy)

@@ -57,7 +57,7 @@ def resized(cohort: Cohort, resize: Resize, rows: NDArray[np.int64]) -> Images:
             raise ValueError(f"it holds {kept.dtype} {kept.shape}")
         return kept
     except (OSError, ValueError) as error:
-        log.info("slices are resized anew each epoch: %s cannot be kept (%s)", path, error)
+        log.info("slices are resized again in each epoch: %s cannot be kept (%s)", path, error)
         return ResizedAnew(cohort.pixels, resize)
 
 

@@ -61,7 +61,7 @@ def export(runs: Sequence[LoadedRun], folder: Path, *, kind: str, int8: bool = F
     size = run.cohort.pixels.shape[1]
     graph = Graph([one.classifier for one in runs], size=size, resize=run.resize, unit=run.unit).eval()
     if int8 and len(graph.takes) > 1:
-        rule = "is for networks that look at single slices alone"
+        rule = "is only for networks that look at single slices"
         raise ConfigError("int8", rule, found=f"one that takes {', '.join(graph.takes)}", remedy="Leave it out")
     if int8 and len(run.classes) != 2:
         rule = "is for two classes: its loss is measured by the AUROC of the positive one"
