@@ -9,7 +9,7 @@ function helpOf(facts) {
       ...(several ? [[["N"], `rest ${facts.classes[0]}: all unanswered slices of the stack`]] : []),
       ...(isRange ? [[["⇧", keyOf(facts, 0) + "…" + keyOf(facts, last)], "all slices since the last answered one, or from the first marked one"], [["F"], "mark the first slice of a range"]] : []),
       [["C"], "clear"], [["⌫"], "undo (also Ctrl+Z)"], [["T"], "note; Esc closes it"]],
-    "Place": kindsOf(facts).length ? [...kindsOf(facts).map((kind, i) => [i ? ["Alt", "click"] : ["click"], facts.points[i]]),
+    "Mark": kindsOf(facts).length ? [...kindsOf(facts).map((kind, i) => [i ? ["Alt", "click"] : ["click"], facts.points[i]]),
       [["X"], several ? "remove the points of this slice" : "remove it"]] : [],
     "Navigate": [[["↵"], "next incomplete patient"], [["⇧", "↵"], "previous patient"], ...(several ? [[["E"], "next unanswered slice"]] : []),
       [["↑", "↓"], "previous, next slice; wheel"], [["PgUp", "PgDn"], "ten slices"], [["Home", "End"], "first, last"],
