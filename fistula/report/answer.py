@@ -29,7 +29,9 @@ def say_question(study: Study) -> str:
     if varying and set(varying) <= {"split", "labelling"}:
         return f"By how much is a network's ability to {task} overestimated under a split by image?"
     # Negative controls take no part in what performs best.
-    judged = [one for one in study.configurations if not one.is_canary] or study.configurations
+    judged = [one for one in study.configurations if not one.is_canary]
+    if not judged:
+        return f"How well can a network appear to {task} where labels are permuted among patients?"
     if len(judged) == 1:
         return f"How well can a network {task}{'' if judged[0].mark else ' in patients it was not trained on'}?"
     varying = _varying(judged)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from fistula.errors import ConfigError, TrainingError
 from fistula.learning.data.slices import Resize
 from fistula.predict.exported.graph import Grow, Shrink, area_weights
 from fistula.predict.exported.write import export, onnx_scorer
+from fistula.predict.out.model_card import _say_split
 from fistula.predict.predictor import load
 from fistula.predict.runs.model import load_run
 from fistula.predict.source import reading
@@ -65,6 +67,13 @@ def test_the_card_says_what_the_network_is_and_is_not(run, tmp_path):
     assert "nsemble" not in card
     assert record["input"]["shape"] == ["N", 64, 64]
     assert set(record["sha256"]) == {"model.pt"}
+
+
+def test_the_card_says_of_a_split_that_its_audit_found_leaks(run):
+    assert "leak" not in _say_split(run)
+    audit = {"verdict": "leaks allowed by audit=warn", "is_marked": True}
+    marked = replace(run, record=run.record | {"audit": audit})
+    assert _say_split(marked).endswith(" **The audit of this split found leaks (leaks allowed by audit=warn).**")
 
 
 @pytest.mark.slow

@@ -155,6 +155,9 @@ def test_many_negative_controls_are_told_together_and_their_number_is_allowed_fo
     learnings = ("transfer", "end_to_end", "linear_probe")
     folder = write_study(tmp_path / "study", learnings=learnings, labels="permuted_by_patient")
     contents = compute(read_study(folder), SETTINGS)
+    assert contents.question.endswith(
+        "network appear to distinguish fistula from normal where labels are permuted among patients?"
+    )
     areas = [one.auroc for one in contents.canaries]
     assert len(areas) == 6
     values = [area.value for area in areas]

@@ -117,7 +117,10 @@ def _say_ingest(ingest: dict[str, Any]) -> str:
 
 
 def _say_split(run: LoadedRun) -> str:
-    leak = " **Leaky by design: patients overlap between sets.**" if run.record.get("leaky_by_design") else ""
+    audit = run.record.get("audit") or {}
+    leak = f" **The audit of this split found leaks ({audit['verdict']}).**" if audit.get("is_marked") else ""
+    if run.record.get("leaky_by_design"):
+        leak = " **Leaky by design: patients overlap between sets.**"
     stored = run.predictions.group_by("part").agg(pl.col("patient_key").n_unique()).sort("part", descending=True)
     learned = run.learned["patient_key"].n_unique()
     parts = ", ".join([f"train {learned}", *(f"{part} {count}" for part, count in stored.iter_rows())])
