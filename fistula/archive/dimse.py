@@ -145,9 +145,9 @@ def _associated(entity: Any, address: Address, manners: Manners, **options: Any)
             break
         time.sleep(0.2 * 2**attempt)
     if not link.is_established:
-        nothing = "it takes none of what is offered" if link.rejected_contexts else "no association"
+        nothing = "it accepts none of the offered classes" if link.rejected_contexts else "no association"
         state = "it rejects the association" if link.is_rejected else nothing
-        raise ArchiveError(_name(address), f"does not answer ({state})")
+        raise ArchiveError(_name(address), f"does not respond ({state})")
     try:
         yield link
     except BaseException:

@@ -125,7 +125,7 @@ def _client(address: Address, manners: Manners) -> Any:
         session.mount(scheme, Adapter(max_retries=retry))
     encrypts = manners.encrypts(address)
     if (token or user) and not encrypts and not address.is_here:
-        raise ConfigError("archive.tls", "must not be false where credentials are sent", remedy="Leave it out")
+        raise ConfigError("archive.tls", "must not be false if credentials are sent", remedy="Leave it out")
     host = f"[{address.host}]" if ":" in address.host else address.host
     url = f"{'https' if encrypts else 'http'}://{host}:{address.port}{address.root}"
     client = DICOMwebClient(url=url, session=session)
@@ -149,9 +149,9 @@ def _asked(address: Address, question: Callable[[], Any]) -> Any:
         remedy = "Set FISTULA_ARCHIVE_USER and FISTULA_ARCHIVE_PASSWORD" if status in (401, 403) else ""
         raise ArchiveError(_name(address), "refuses", found=f"HTTP status {status}", remedy=remedy) from error
     except requests.exceptions.RequestException as error:
-        raise ArchiveError(_name(address), f"does not answer ({type(error).__name__})") from error
+        raise ArchiveError(_name(address), f"does not respond ({type(error).__name__})") from error
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError) as error:
-        raise ArchiveError(_name(address), f"sends what cannot be read ({type(error).__name__})") from error
+        raise ArchiveError(_name(address), f"sends unreadable data ({type(error).__name__})") from error
 
 
 def _name(address: Address) -> str:

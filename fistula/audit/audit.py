@@ -118,7 +118,7 @@ def _check_slices(manifest: pl.DataFrame, table: pl.DataFrame) -> None:
     for fold in table.partition_by("fold"):
         if set(fold["slice_key"]) != set(manifest["slice_key"]):
             where = f"split, fold {fold['fold'][0]}"
-            raise DataError(where, "must hold the cohort's slices and no others", remedy="Split this cohort again")
+            raise DataError(where, "must hold exactly the cohort's slices", remedy="Split this cohort again")
 
 
 def _count(manifest: pl.DataFrame, findings: list[Finding]) -> dict[str, dict[str, int]]:

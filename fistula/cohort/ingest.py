@@ -127,7 +127,7 @@ def ingest(
     )
     names, where = recipe.keep.names, f"source={source}"
     if survey.kind != "dicom" and len(names) > 1:
-        raise DataError(where, "must hold DICOM for keep.sequences, which tells series apart", found=survey.kind)
+        raise DataError(where, "must hold DICOM for keep.sequences, which selects series", found=survey.kind)
     pairs, noted, _ = pairs_of(selection.slices, selection.beside, names, recipe.policies, where=where)
     selection.noted.update(noted)
     plan = Plan(recipe.grid, recipe.intensity, recipe.look, kind=survey.kind)

@@ -9,7 +9,7 @@ from fistula.dicom.pixels.geometry import found_point, turned_point
 from fistula.labels.tables.lines import POINTS
 from fistula.source.grid import grid_point, source_point
 
-DENIED = "opening on a slice of the first class: not taken"
+DENIED = "opening on a slice of the first class: ignored"
 
 
 def in_order(facts: pl.DataFrame) -> pl.DataFrame:

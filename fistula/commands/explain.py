@@ -84,11 +84,13 @@ def _evaluate(loaded: "LoadedRun", *, method: str, tolerance_mm: float, seed: in
 
 def _say_learned(result: dict[str, Any]) -> str:
     if result["learned"] is None:
-        return "no slice has a map: whether maps depend on what was learned cannot be tested"
+        return "no slice has a map: dependence on what the network learned cannot be tested"
     if result["similarity"] is None:
-        return "random weights give no map where these do: the maps depend on what was learned"
+        return "random weights give no map here: the maps depend on what the network learned"
     verdict = (
-        "the maps depend on what was learned" if result["learned"] else "the maps hardly depend on what was learned"
+        "the maps depend on what the network learned"
+        if result["learned"]
+        else "the maps hardly depend on what the network learned"
     )
     return f"rank correlation with the maps of random weights {result['similarity']:.2f}: {verdict}"
 

@@ -70,7 +70,7 @@ def create_app(
 
     @app.exception_handler(Exception)
     async def fail(request: Request, error: Exception) -> Response:
-        return JSONResponse({"error": "the service failed; its log says why"}, status_code=500, headers=HEADERS)
+        return JSONResponse({"error": "the service failed; see its log"}, status_code=500, headers=HEADERS)
 
     @app.api_route("/", methods=["GET", "HEAD"])
     async def form() -> Response:

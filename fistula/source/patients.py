@@ -143,8 +143,8 @@ def _refuse_contradictions(images: pl.DataFrame) -> None:
         found = f"patient_id that is another one's PatientID on {_lines(twisted['line'])}"
         raise DataError("labels", rule, found=found, remedy=REMEDY)
     for one, many, words in (
-        ("patient_key", "said_patient", "one PatientID stands with several patient_id"),
-        ("said_patient", "patient_key", "one patient_id stands with several PatientID"),
+        ("patient_key", "said_patient", "one PatientID has several patient_id"),
+        ("said_patient", "patient_key", "one patient_id has several PatientID"),
     ):
         groups = told.group_by(one, maintain_order=True).agg(pl.col(many).n_unique(), "line")
         twisted = groups.filter(pl.col(many) > 1)

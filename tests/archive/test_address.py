@@ -62,7 +62,7 @@ def test_everything_is_encrypted_but_on_this_machine():
 def test_credentials_are_not_sent_in_the_clear(monkeypatch, tmp_path):
     monkeypatch.setenv("FISTULA_ARCHIVE_TOKEN", "secret")
     address = Address("dicomweb", "pacs", 80, study="1.2")
-    with pytest.raises(ConfigError, match="tls: must not be false where credentials are sent") as caught:
+    with pytest.raises(ConfigError, match="tls: must not be false if credentials are sent") as caught:
         web.fetch(address, tmp_path, Manners(tls=False))
     assert "secret" not in str(caught.value)
 

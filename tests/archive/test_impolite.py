@@ -302,7 +302,7 @@ def test_another_title_is_refused_in_a_line(study_on_disk, tmp_path):
     ("how", "words"),
     [
         ({"gets": False}, r"does not offer C-GET\. Use its DICOMweb address"),
-        ({"finds": False}, r"does not answer \(it takes none of what is offered\)"),
+        ({"finds": False}, r"does not respond \(it accepts none of the offered classes\)"),
     ],
     ids=["gives by C-MOVE alone", "lists nothing"],
 )
@@ -396,10 +396,10 @@ def test_a_single_image_may_come_without_parts(study_on_disk, tmp_path, kind):
     ("how", "message"),
     [
         ({"lists": 0, "dressed": as_parts}, "has no such study or series"),
-        ({"dressed": partial(as_parts, before=b"a preamble\r\n")}, "sends what cannot be read"),
+        ({"dressed": partial(as_parts, before=b"a preamble\r\n")}, "sends unreadable data"),
         ({"dressed": lambda parts: ("application/dicom", parts[0])}, "must send all that it lists, found 1 of 6"),
-        ({"dressed": lambda parts: ("application/zip", b"PK")}, "sends what cannot be read"),
-        ({"dressed": lambda parts: ("", b"")}, "sends what cannot be read"),
+        ({"dressed": lambda parts: ("application/zip", b"PK")}, "sends unreadable data"),
+        ({"dressed": lambda parts: ("", b"")}, "sends unreadable data"),
         ({"dressed": lambda parts: as_parts([parts[0]] * 6)}, "must send all that it lists, found 1 of 6"),
     ],
     ids=["no content", "a preamble", "one for all", "a zip", "nothing", "one six times"],

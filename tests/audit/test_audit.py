@@ -236,7 +236,7 @@ def test_the_ends_of_the_ranges_are_settings_that_work():
 
 
 def test_a_split_of_another_cohort_is_refused(cohort):
-    with pytest.raises(DataError, match=r"split, fold 0: must hold the cohort's slices and no others"):
+    with pytest.raises(DataError, match=r"split, fold 0: must hold exactly the cohort's slices"):
         certify(cohort, table_of(cohort, {}).head(5))
 
 

@@ -449,7 +449,7 @@ def test_a_patient_id_that_contradicts_the_headers_is_refused_or_taken_as_is_sai
     )
     code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
     assert code == 2
-    assert "one PatientID stands with several patient_id: 4 such, as on lines 2, 3, 4" in error
+    assert "one PatientID has several patient_id: 4 such, as on lines 2, 3, 4" in error
     for rule, patients in (("joined", 1), ("header", 4), ("folder:1", 4), ("study", 4), ("P(?P<patient>[01])?", 3)):
         code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / rule[:5], f"patient={rule}")
         if rule.startswith("P("):

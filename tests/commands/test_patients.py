@@ -86,7 +86,7 @@ def test_new_patients_are_predicted_with_the_slices_that_decided_first(patients,
         if "Weight in the patient's score" in said:
             (source,) = group.source_images
             found.append((uids[source.referenced_sop_instance_uid], said["Weight in the patient's score"]))
-            assert 0 <= said["Model score of the slice alone"] <= 1
+            assert 0 <= said["Model score of the single slice"] <= 1
     assert len(found) == len(weights)
     np.testing.assert_allclose([own for own, _ in found], [told for _, told in found], atol=1e-6)
     assert [told for _, told in found] == sorted((told for _, told in found), reverse=True)

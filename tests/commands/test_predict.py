@@ -128,7 +128,7 @@ def test_objects_that_cannot_be_sent_cost_no_score(study, one_patient, fistula_h
     arguments = (f"run={study}", f"source={one_patient}", "out=out", "overlays=none", "workers.count=1")
     archive = ("send=dimse://A@127.0.0.1:1", "archive.retries=0")
     code, shown, error = fistula_here("predict", *arguments, *archive)
-    failed = ["send=dimse://A@127.0.0.1:1: does not answer (no association)"]
+    failed = ["send=dimse://A@127.0.0.1:1: does not respond (no association)"]
     beside_the_scores(tmp_path / "out", code, error, slices=len(list(one_patient.iterdir())), failed=failed)
     assert [path.name.partition("-")[0] for path in (tmp_path / "out" / "dicom").iterdir()] == ["report"]
     assert "stored" not in shown

@@ -146,7 +146,7 @@ def test_with_a_mask_it_is_counted_and_what_goes_with_the_class_is_said(tmp_path
     cohort = read_cohort(tmp_path / "cohort")
     assert (cohort.manifest["sequence"] == "t2").sum() == 15
     assert "patients who lack t2: 3" in shown
-    assert "t2 is missing in 0 of 3 0 patients, 3 of 3 1 patients: where these differ" in shown.replace("\n", " ")
+    assert "t2 is missing in 0 of 3 0 patients, 3 of 3 1 patients: if these differ" in shown.replace("\n", " ")
     assert "lacks t2 1.00" in shown.replace("\n", " ")
     assert cohort.record["alone"]["lacks t2"] == 1.0
     assert cohort.record["sequences"]["t2"]["patients"] == 3

@@ -85,7 +85,7 @@ def test_a_place_stands_in_the_report_in_the_image_and_in_the_patient(sources, o
     assert solid.roi.frame_of_reference_uid == image.FrameOfReferenceUID
     measured = {one.name.meaning: float(one.value) for one in flat.get_measurements()}
     assert measured["Clock position in lithotomy"] == 6.2
-    assert measured["Distance from the centre of the anal canal"] == 12.5
+    assert measured["Distance from the center of the anal canal"] == 12.5
 
 
 def test_a_place_without_a_plane_is_told_in_the_image_alone(sources, one_patient, tmp_path):

@@ -120,8 +120,8 @@ def test_a_point_of_a_list_that_was_never_placed_is_left_out_and_counted():
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (fcsv("1,1,2,3,0,0,0,1,1,1,0,F-1,,\n", system="2"), "do not say what their axes are"),
-        ("1,1,2,3,0,0,0,1,1,1,0,F-1,,\n", "do not say what their axes are"),
+        (fcsv("1,1,2,3,0,0,0,1,1,1,0,F-1,,\n", system="2"), "do not state their axes"),
+        ("1,1,2,3,0,0,0,1,1,1,0,F-1,,\n", "do not state their axes"),
         (fcsv("1,1,5,2,5,3,5,0,0,0,1,1,1,0,F-1,,\n"), "cannot be read"),
         (fcsv("1;1;2;3\n"), "cannot be read"),
         (fcsv("1,1,2\n"), "cannot be read"),

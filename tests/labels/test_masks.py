@@ -245,7 +245,7 @@ def test_a_mask_that_does_not_say_where_it_lies_is_refused_beside_images_that_do
     image = nibabel.Nifti1Image(block().transpose(2, 1, 0), None)
     nibabel.save(image, tmp_path / "in" / "p0" / "x_seg.nii.gz")
     error, _ = ingested("masks")
-    assert "p0/x_seg.nii.gz (a mask that does not say where it lies" in error
+    assert "p0/x_seg.nii.gz (a mask without position" in error
 
 
 def test_contours_closer_than_slices_are_taken_together_and_leave_no_hole(archive, ingested, tmp_path):
@@ -540,7 +540,7 @@ def report(archive, patient, path, *, by_image, maker="maker", data=None, graphi
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        ({"by_image": True, "frames": [1, 2]}, "a point that is said to be in several frames"),
+        ({"by_image": True, "frames": [1, 2]}, "a point assigned to several frames"),
         ({"by_image": True, "data": [500.0, 6.5]}, "Mass, beside its image"),
         ({"by_image": True, "data": [-3.0, 6.5]}, "Mass, beside its image"),
         ({"by_image": True, "data": [8.5, 6.5, 9.5, 7.5]}, "a point that is not 2 numbers"),
@@ -625,7 +625,7 @@ def test_pictures_with_masks_beside_them_become_a_cohort(tmp_path, ingested):
     Image.fromarray(second).save(folder / "P1 (1)_mask_1.png")
     record, manifest = ingested("masks", "patient=(?P<patient>P\\d)", "size=40")
     assert record["by_class"] == {"negative": 2, "positive": 2}
-    assert record["noted"]["labels=masks: slices of several masks, which are taken together"] == 1
+    assert record["noted"]["labels=masks: slices of several masks, which are combined"] == 1
     assert {(row, column - 0) for row, column in openings(manifest)} == {(16.0, 22.0), (29.5, 4.0)}  # padded by 5
 
 
@@ -734,6 +734,6 @@ def test_a_point_in_an_enhanced_object_says_in_which_frame(enhanced, ingested, f
     written.save_as(enhanced / "sr.dcm")
     record, manifest = ingested("points", "negatives=rest")
     if frame is None:
-        assert "sr.dcm (of an image of several frames, and does not say of which)" in record
+        assert "sr.dcm (of a multiframe image, without the number of the frame)" in record
     else:
         assert manifest.filter(pl.col("label") == 1)["frame"].to_list() == [frame - 1]

@@ -32,7 +32,7 @@ def test_weights_that_were_changed_are_refused(copied_run):
     content = bytearray(checkpoint.read_bytes())
     content[len(content) // 2] ^= 1
     checkpoint.write_bytes(content)
-    with pytest.raises(DataError, match=r"best.ckpt: must have the SHA-256 that run.json says .* Train the run again"):
+    with pytest.raises(DataError, match=r"best.ckpt: must have the SHA-256 stated in run.json .* Train the run again"):
         load_run(copied_run)
 
 

@@ -75,7 +75,7 @@ def test_maps_are_those_of_the_run_that_scored_the_slices_in_the_order_of_its_te
     ("damage", "reason"),
     [
         (lambda run: (run / "best.ckpt").unlink(), "best.ckpt: cannot be read"),
-        (lambda run: (run / "best.ckpt").write_bytes(b"other"), r"must have the SHA-256 that run.json says"),
+        (lambda run: (run / "best.ckpt").write_bytes(b"other"), r"must have the SHA-256 stated in run.json"),
     ],
 )
 def test_a_run_whose_network_cannot_be_had_says_why_and_the_page_is_made_all_the_same(own_study, damage, reason):

@@ -161,7 +161,7 @@ def test_a_fault_of_the_service_is_said_without_its_cause(predictor, archive, mo
     monkeypatch.setattr(type(predictor), "predict", lambda *_: 1 / 0)
     client = TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
     answer = client.post("/predict", content=archive)
-    assert (answer.status_code, answer.json()) == (500, {"error": "the service failed; its log says why"})
+    assert (answer.status_code, answer.json()) == (500, {"error": "the service failed; see its log"})
     assert answer.headers["cache-control"] == "no-store"
 
 

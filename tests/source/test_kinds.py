@@ -113,7 +113,7 @@ def test_a_table_that_names_examinations_is_refused_however_it_names_images(
                 folder=f"{one.patient:02d}", number=len(images) - 1, series=f"2.25.3{name}", place=one.place + 1,
                 study=name, label=one.patient % 2))  # fmt: skip
     error = ingested(write(tmp_path / "in", images, write_dicom), lines, header=header)
-    assert "one PatientID stands with several patient_id: 3 such" in error
+    assert "one PatientID has several patient_id: 3 such" in error
 
 
 @pytest.mark.parametrize("named", [{0: "P01", 1: "P00"}, {0: "P01"}, {2: "P00"}], ids=["swapped", "one", "the last"])

@@ -55,8 +55,8 @@ def test_a_half_filled_column_splits_no_patient():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([("1", "A", "s"), ("1", "B", "s")], "one PatientID stands with several patient_id: 1 such, as on lines 2, 3"),
-        ([("1", "A", "s"), ("2", "A", "t")], "one patient_id stands with several PatientID: 1 such, as on lines 2, 3"),
+        ([("1", "A", "s"), ("1", "B", "s")], "one PatientID has several patient_id: 1 such, as on lines 2, 3"),
+        ([("1", "A", "s"), ("2", "A", "t")], "one patient_id has several PatientID: 1 such, as on lines 2, 3"),
         (
             [("", "A", "s"), ("", None, "s")],
             "needs a patient_id on every line of its study, and the same one.*lines 2, 3",

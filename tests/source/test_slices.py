@@ -153,7 +153,7 @@ def test_an_opening_where_there_is_none_or_beyond_the_image_is_no_place_and_coun
     assert moved["opening_col"].is_null().to_list() == [True, False, True, False]
     assert moved["canal_row"].is_null().to_list() == [False, False, False, True]
     assert moved["notes"].to_list() == [
-        "opening on a slice of the first class: not taken", "", "opening outside the grid", "canal outside the grid",
+        "opening on a slice of the first class: ignored", "", "opening outside the grid", "canal outside the grid",
     ]  # fmt: skip
 
 
@@ -170,4 +170,4 @@ def test_slices_without_a_plane_are_left_as_they_are_and_said(write_dicom, tmp_p
     (table, without), (_, axial) = (_read(tmp_path / name, Percentile(1, 99)) for name in "ab")
     np.testing.assert_array_equal(without, axial)
     assert (table["orientation"][0], table["turned"][0]) == ("", "")
-    assert "no orientation: left as it is" in table["notes"][0]
+    assert "no orientation: unchanged" in table["notes"][0]

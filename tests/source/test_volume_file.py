@@ -107,7 +107,7 @@ def test_two_transforms_that_differ_are_noted_and_none_leaves_the_orientation_op
     image.set_sform(np.eye(4), code=1)
     nibabel.save(image, tmp_path / "a.nii")
     assert {one["notes"] for one in volume_facts(Part(tmp_path / "a.nii"), limit=LIMIT)} == {
-        "sform and qform differ: sform taken"
+        "sform and qform differ: sform used"
     }
     image.set_sform(None, code=0)
     image.set_qform(None, code=0)

@@ -68,7 +68,7 @@ def lacking_warnings(slices: pl.DataFrame, classes: Sequence[str], names: Sequen
             shares = ", ".join(
                 f"{int(one.sum())} of {len(one)} {word} patients" for word, one in zip(classes, counts, strict=True)
             )
-            said.append(f"{name} is missing in {shares}: where these differ, its absence alone reveals the class")
+            said.append(f"{name} is missing in {shares}: if these differ, its absence alone reveals the class")
     return said
 
 

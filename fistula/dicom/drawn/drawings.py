@@ -105,7 +105,7 @@ def read_drawing(part: Part, *, limit: int) -> Drawing:
         elif "ContentSequence" in dataset:
             found.points = list(points_of(dataset))
             found.images |= {point.image for point in found.points} - {""}
-            found.notes = ("reports that mark lines or areas as well, which are no points",) * has_lines(dataset)
+            found.notes = ("reports that also mark lines or areas, which are not points",) * has_lines(dataset)
         else:
             raise Skipped("no drawing")
         return found
@@ -138,7 +138,7 @@ def _segmentation(dataset: Dataset, found: Drawing) -> None:
         found.images |= {source[0]} - {""}
         own = whole(frame.group("SegmentIdentificationSequence"), "ReferencedSegmentNumber")
         if own is None and kind != "LABELMAP" and len(numbers) != 1:
-            raise Refused("a segmentation whose frames do not say of which segment they are")
+            raise Refused("a segmentation whose frames do not name their segment")
         layers = {own or numbers[0]: values >= CERTAIN * largest if kind == "FRACTIONAL" else values > 0}
         if kind == "LABELMAP":
             layers = {segment: values == segment for segment in numbers}
@@ -151,7 +151,7 @@ def _segmentation(dataset: Dataset, found: Drawing) -> None:
             elif source[0]:
                 found.on_images.append((segment, *source, pixels))
             else:
-                raise Refused("a segmentation that says neither where it lies nor of which image it is")
+                raise Refused("a segmentation with neither position nor reference to an image")
 
 
 def _segment(item: Dataset) -> Segment:
@@ -181,7 +181,7 @@ def _structure_set(dataset: Dataset, found: Drawing) -> None:
                 raise Refused("a contour that is not closed")
             data = [float(value) for value in item.get("ContourData") or ()]
             if len(data) % 3 or not data or not np.isfinite(data).all():
-                raise Refused("a contour whose points are no three numbers each")
+                raise Refused("a contour whose points do not have three numbers each")
             images = [text(image, "ReferencedSOPInstanceUID") for image in sequence(item, "ContourImageSequence")]
             found.images |= set(images) - {""}
             found.contours.append(Contour(segment, np.reshape(data, (-1, 3)), images[0] if images else ""))

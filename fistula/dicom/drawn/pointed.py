@@ -96,7 +96,7 @@ def place_groups(places: Sequence[Place], *, finding: Code, algorithm: Any, fing
         if place.hour is not None:
             said.append(_measured("clock", "Clock position in lithotomy", place.hour, Code("h", "UCUM", "hour")))
         if place.from_canal_mm is not None:
-            name, unit = "Distance from the centre of the anal canal", Code("mm", "UCUM", "millimeter")
+            name, unit = "Distance from the center of the anal canal", Code("mm", "UCUM", "millimeter")
             said.append(_measured("from_canal", name, place.from_canal_mm, unit))
         answer = Code("answer", SCHEME, "Answer at the operating point")
         groups += [

@@ -71,9 +71,9 @@ def _selected(item: Dataset) -> tuple[str, int]:
     for child in sequence(item, "ContentSequence"):
         for image in sequence(child, "ReferencedSOPSequence"):
             if "\\" in text(image, "ReferencedFrameNumber"):
-                raise Refused("a point that is said to be in several frames")
+                raise Refused("a point assigned to several frames")
             return text(image, "ReferencedSOPInstanceUID"), whole(image, "ReferencedFrameNumber") or 0
-    raise Refused("a point that does not say in which image it is")
+    raise Refused("a point without its image")
 
 
 def _concept(item: Dataset, keyword: str) -> tuple[str, ...]:

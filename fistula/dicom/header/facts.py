@@ -69,10 +69,10 @@ def _object_facts(header: Header, *, pseudonyms: Pseudonyms, description: str) -
     dataset = header.dataset
     notes = [] if header.has_preamble else ["no preamble"]
     if lossy := text(dataset, "LossyImageCompression") == "01":
-        notes.append("compressed with loss at some time")
+        notes.append("compressed with loss at some point")
     photometric = text(dataset, "PhotometricInterpretation")
     if (whole(dataset, "SamplesPerPixel") or 1) > 1 or photometric == "PALETTE COLOR":
-        notes.append("colour to grey")
+        notes.append("color to gray")
     if text(dataset, "InstanceNumber") and whole(dataset, "InstanceNumber") is None:
         notes.append("an image number that is not a number")
     identity, identity_notes = _identity(dataset, pseudonyms)
@@ -107,7 +107,7 @@ def _identity(dataset: Dataset, pseudonyms: Pseudonyms) -> tuple[dict[str, Any],
     known = None if birth in DUMMY_DATES else birth
     person = person_facts(dataset, pseudonyms, birth=known, day=day, age=_stated_age(dataset))
     if not person["is_named"]:
-        notes.append("no PatientID: the study stands for the patient")
+        notes.append("no PatientID: the study is used as the patient")
     place = text(dataset, "FrameOfReferenceUID")
     alike = [study, *(text(dataset, keyword) for keyword in ALIKE)]
     identity = person | {
@@ -151,7 +151,7 @@ def _frame_facts(frame: Frame) -> tuple[dict[str, Any], list[str]]:
         "is_localizer": any("LOCALI" in value.upper() for value in image_type),
         "is_mosaic": any(word in value.upper() for value in image_type for word in MOSAICS),
     }
-    odd = [] if lies else ["an invalid orientation: left as it is" if cosines else "no orientation: left as it is"]
+    odd = [] if lies else ["an invalid orientation: unchanged" if cosines else "no orientation: unchanged"]
     return facts, odd if along is None else [*odd, "positioned by SliceLocation alone"]
 
 

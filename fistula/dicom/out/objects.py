@@ -90,7 +90,7 @@ def write_overlay(
     frame: int,
     spacing_mm: float,
     algorithm: Algorithm,
-    description: str = "What spoke for the finding (Grad-CAM)",
+    description: str = "Regions that raised the score (Grad-CAM)",
 ) -> None:
     """Write an overlay, RGB ``(H, W, 3)``, as a Secondary Capture image of the source's study.
 

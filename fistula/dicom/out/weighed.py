@@ -45,7 +45,7 @@ def weighed_groups(slices: Sequence[Weighed], *, finding: Code, algorithm: Any, 
         frames = [one.frame + 1] if int(one.source.NumberOfFrames) > 1 else None
         said = (
             ("weight", "Weight in the patient's score", one.weight),
-            ("alone", "Model score of the slice alone", one.score),
+            ("alone", "Model score of the single slice", one.score),
         )
         groups.append(
             sr.MeasurementsAndQualitativeEvaluations(

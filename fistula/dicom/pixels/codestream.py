@@ -46,7 +46,7 @@ def refuse_other_size(dataset: Dataset, index: int) -> None:
     try:
         frame = get_frame(dataset.PixelData, index, number_of_frames=whole(dataset, "NumberOfFrames") or 1)
     except Exception as error:  # broken fragments fail in several ways
-        raise Refused("pixel data whose fragments cannot be told apart", "Export it again") from error
+        raise Refused("pixel data whose fragments cannot be separated", "Export it again") from error
     size = declared_size(frame)
     if size is not None and size != (whole(dataset, "Rows"), whole(dataset, "Columns")):
-        raise Refused("a compressed frame of another size than its header says", "Export it again")
+        raise Refused("a compressed frame whose size differs from its header's", "Export it again")

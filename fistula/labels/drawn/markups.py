@@ -67,7 +67,7 @@ def _list(text: str) -> Iterator[Point | None]:
         elif line.strip():
             lines.append(line)
     if system not in SIGNS:
-        raise Refused("marked points that do not say what their axes are", "Save them again with 3D Slicer")
+        raise Refused("marked points that do not state their axes", "Save them again with 3D Slicer")
     names = [name.strip() for name in columns.split(",")]
     for row in csv.DictReader(lines, fieldnames=names, restkey="further"):
         further = row.get("further") or [PLACED, ""]

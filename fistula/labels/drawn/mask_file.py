@@ -93,10 +93,10 @@ def _of_slicer(header: dict[str, Any]) -> Iterable[tuple[Segment, int, int]]:
 
 def _whole(values: NDArray) -> NDArray:
     if values.dtype.names is not None or np.iscomplexobj(values):
-        raise Refused("an image rather than a mask: its values are no numbers")
+        raise Refused("an image rather than a mask: its values are not numbers")
     if np.issubdtype(values.dtype, np.floating):
         rounded = np.rint(values)
         if not np.array_equal(rounded, values):
-            raise Refused("an image rather than a mask: its values are no whole numbers")
+            raise Refused("an image rather than a mask: its values are not whole numbers")
         return rounded.astype(np.int64)
     return values

@@ -119,7 +119,7 @@ def _gather_masks(sheet: _Sheet, found: Found, drawing: Drawing, images: Images,
     elif not any(pixels.any() for pixels in marked.values()):
         sheet.unmatched.append(f"{found.name} (lies in no slice of its images)")
         return
-    sheet.noted["slices of several masks, which are taken together"] += sum(row in sheet.origin for row in rows)
+    sheet.noted["slices of several masks, which are combined"] += sum(row in sheet.origin for row in rows)
     for (row, label), pixels in marked.items():
         sheet.origin.setdefault(row, found.name)
         if not pixels.any():
@@ -170,7 +170,7 @@ def _gather_points(sheet: _Sheet, found: Found, drawing: Drawing, images: Images
         if len({images.rows[row]["series_key"] for _, row, _ in near}) > 1:
             raise DataError(found.name, "may be of several series", remedy="Keep one of them (keep=)")
         for distance, row, place in near:
-            sheet.noted["further points in a slice, of which the nearest is taken"] += row in sheet.points
+            sheet.noted["further points in a slice, of which the nearest is used"] += row in sheet.points
             sheet.noted[f"points more than {FAR_MM:g} mm off their slice"] += distance > FAR_MM
             last, least, _ = sheet.points.get(row, (0, np.inf, place))
             if place is not None and (label > last or (label == last and distance < least)):

@@ -84,7 +84,7 @@ class Images:
             return not uid
         is_one = (found["frames"] or 1) == 1
         if not is_one and not frame:
-            raise Refused("of an image of several frames, and does not say of which")
+            raise Refused("of a multiframe image, without the number of the frame")
         return is_one or found["frame"] == frame - 1
 
     def of_space(self, rows: Sequence[int], uid: str) -> list[int]:
@@ -134,7 +134,7 @@ class Images:
             return self._one_series(found, drawing, of_study)
         rows = self._beside(found, drawing)
         if any(self._is_placed(row) != drawing.is_placed for row in rows[:1]):
-            raise Refused("a mask that does not say where it lies, or whose image does not")
+            raise Refused("a mask without position, or whose image has none")
         return rows
 
     def _beside(self, found: Found, drawing: Drawing) -> list[int]:

@@ -183,5 +183,5 @@ def _patients(readings: Sequence[Reading], keys: Sequence[str]) -> list[str]:
     for reading in readings:
         for key, answer in reading.first.items():
             if whose.setdefault(key, answer.patient) != answer.patient:
-                raise DataError(reading.path, f"says that {key} is of another patient than another table does")
+                raise DataError(reading.path, f"assigns {key} to another patient than another table")
     return [whose[key] for key in keys]

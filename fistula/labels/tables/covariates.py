@@ -112,7 +112,7 @@ def _words(path: Path, name: str, given: Sequence[tuple[int, str]]) -> list[str]
     if len(found) == 2:
         return found
     shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
-    remedy = "Give numbers where the words are grades; else a column of 0 and 1 for each word but one"
+    remedy = "Use numbers if the words are grades; otherwise, a column of 0 and 1 for each word except one"
     rule = f"covariate {name} must have numbers, or two words"
     raise DataError(f"{path}, line {given[0][0]}", rule, found=shown, remedy=remedy)
 

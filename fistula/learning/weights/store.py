@@ -127,7 +127,7 @@ def fetch(repository: str, names: Sequence[str] = FILES, *, where: str, folder: 
             for other in ABOUT:
                 _downloaded(repository, other, where=where, folder=folder)
             return path
-    rule = f"{repository} gave no weights (it has none of {', '.join(names)})"
+    rule = f"{repository} has no weights (none of {', '.join(names)})"
     raise WeightsError(where, rule, remedy="Look at its page on the hub")
 
 

@@ -55,7 +55,7 @@ def export(runs: Sequence[LoadedRun], folder: Path, *, kind: str, int8: bool = F
     if int8 and kind != "onnx":
         raise ConfigError("int8", "is only for ONNX", remedy="Say format=onnx")
     if int8 and len(runs) > 1:
-        rule = "is for one run: its loss is measured on test slices, of which an ensemble has none of its own"
+        rule = "is for one run: its loss is measured on test slices, and an ensemble has none"
         raise ConfigError("int8", rule, found=f"{len(runs)} runs", remedy="Name one run, or leave int8 out")
     run = runs[0]
     size = run.cohort.pixels.shape[1]
@@ -130,7 +130,7 @@ def _to_torchscript(graph: Graph, path: Path, example: Example) -> Score:
 def _places(run: LoadedRun) -> dict[str, Any]:
     """The second output, in words."""
     kinds = list(run.classifier.head.kinds)
-    says = "row and column in pixels of the input, centre of the first at 0, NaN for none; height of the peak"
+    says = "row and column in pixels of the input, center of the first at 0, NaN if none; height of the peak"
     return {"name": "places", "type": "float32", "shape": ["N", len(kinds), 3], "kinds": kinds, "values": says}
 
 

@@ -221,7 +221,7 @@ def _read_weights(path: Path, *, expected: str | None) -> dict[str, torch.Tensor
         raise DataError(path, f"cannot be read ({error.strerror})", remedy=RETRAIN) from error
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
-        rule = f"must have the SHA-256 that {RECORD} says ({expected[:12]}...)"
+        rule = f"must have the SHA-256 stated in {RECORD} ({expected[:12]}...)"
         raise DataError(path, rule, found=f"{found[:12]}...", remedy=RETRAIN)
     try:
         # What was hashed is what is loaded; and weights alone, never code.

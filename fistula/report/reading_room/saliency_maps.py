@@ -13,7 +13,7 @@ from fistula.report.study import Study
 
 CELLS = 16  # a side: finer than the last features of a network at 224 pixels, which have 7
 WHICH = ("best", "all", "none")
-"""Whose runs are explained: the configuration that the reading room opens with, all, or none, which takes no time."""
+"""Whose runs are explained: the configuration that the reading room opens with, all, or none."""
 
 
 def run_maps(study: Study, run: Run, positive: str, *, device: str = "cpu") -> tuple[str, str]:

@@ -56,7 +56,7 @@ def volume_facts(part: Part, *, limit: int) -> list[dict[str, Any]]:
     lies = stance([*first.along, *first.down]) if volume.is_placed else None
     notes = list(volume.notes)
     if lies is None:
-        notes.append("no orientation: left as it is")
+        notes.append("no orientation: unchanged")
     shared = {
         "frames": len(planes) * volume.times,
         "rows": first.shape[0],

@@ -168,7 +168,7 @@ def _nifti(start: bytes) -> Volume:
         raise Refused("an invalid unit of length")
     notes = []
     if len(transforms) == 2 and _apart(transforms[0][0], transforms[1][0], extent) > DIFFER_MM / MM_PER_UNIT[units]:
-        notes.append("sform and qform differ: sform taken")
+        notes.append("sform and qform differ: sform used")
     zooms = [*map(float, header.get_zooms()[:3]), 1.0, 1.0][:3]
     affine = transforms[0][0] if transforms else np.diag([*zooms, 1.0])
     affine = TO_LPS @ np.asarray(affine, float)[:3] * MM_PER_UNIT[units]
@@ -185,7 +185,7 @@ def _nrrd(start: bytes) -> Volume:
         mm = np.asarray(header.get("spacings", [1.0] * 3), float)
         return _checked(Volume(_three(sizes), 1, np.diag([*mm, 1.0])[:3], is_placed=False, notes=(), header=header))
     if len(spatial) != 3 or signs is None:
-        raise Refused("an NRRD volume that does not say how it lies in a patient", "Save it again with 3D Slicer")
+        raise Refused("an NRRD volume without orientation in the patient", "Save it again with 3D Slicer")
     directions = np.asarray(header["space directions"], float)[spatial]
     affine = np.column_stack([directions.T, np.asarray(header.get("space origin", (0.0,) * 3), float)])
     layers = [size for axis, size in enumerate(sizes) if axis not in spatial]
