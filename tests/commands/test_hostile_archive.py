@@ -115,6 +115,7 @@ def _doctor(run, archive, *more):
     return shown
 
 
+@pytest.mark.slow
 def test_every_file_has_its_outcome_and_ingest_keeps_what_doctor_calls_an_image(archive, tmp_path, fistula_here):
     headers = _doctor(fistula_here, archive, "json=headers.json")
     _doctor(fistula_here, archive, "json=decoded.json", "decode=true")

@@ -8,7 +8,7 @@ from misbehaving import cohort, write, write_labels
 from fistula.cohort.manifest import read_cohort
 
 SMALL = ("size=32", "spacing_mm=1.0", "workers.count=1")
-INTENSITIES = ("percentile", "window", "voi", "min_max")
+INTENSITIES = ["percentile", *(pytest.param(name, marks=pytest.mark.slow) for name in ("window", "voi", "min_max"))]
 PATIENTS, SLICES = 8, 6
 # Which slices are listed, as what, and how the rest is to be understood.
 LABELLINGS = {

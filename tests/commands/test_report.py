@@ -173,6 +173,7 @@ def test_a_page_at_wandb_is_refused_before_the_report_where_it_cannot_be(
     assert not (study / "report").exists()
 
 
+@pytest.mark.slow
 def test_a_report_is_whole_without_wandb(fistula_here, tracked_study, monkeypatch):
     (tracked_study / "wandb").write_text("in the way of its folder")
     code, shown, _ = fistula_here("report", f"study={tracked_study}", "resamples=20", "maps=none")

@@ -81,6 +81,7 @@ def test_another_configuration_in_the_same_folder_is_refused(fistula_here, cohor
     assert " seed: 0 there, 4 now" in error
 
 
+@pytest.mark.slow
 def test_a_sweep_has_one_wandb_run_for_each_run_with_all_that_describes_it(fistula_here, cohort, tmp_path):
     code, _, error = fistula_here(
         "train",

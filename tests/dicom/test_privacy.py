@@ -102,6 +102,7 @@ def test_doctor_prints_and_stores_no_mark_but_the_path(marked_tree, tmp_path, fi
     assert f"{CANARY}Manu" not in shown
 
 
+@pytest.mark.slow
 def test_no_mark_reaches_the_run_its_tracker_the_report_or_a_prediction(marked_tree, tmp_path, fistula_here):
     source, labels = marked_tree
     arguments = ("workers.count=1", "size=32", "spacing_mm=1", f"out={tmp_path / 'cohort'}")

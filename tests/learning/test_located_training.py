@@ -71,6 +71,7 @@ def test_parts_of_a_batch_teach_what_the_whole_batch_does(make):
         torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_averaged_weights_are_those_that_find_places(make):
     averaged, plain, parts = make("averaged", "ema=0.9"), make("plain"), make("parts", "micro_batches=2")
     for experiment in (averaged, plain, parts):

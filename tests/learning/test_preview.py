@@ -6,7 +6,9 @@ from fistula.learning.data.preview import spread
 from tests.two_sequences import write_two_sequences
 
 
-@pytest.mark.parametrize("name", ["mr", "strong", "none", "color_jitter_expanded"])
+@pytest.mark.parametrize(
+    "name", ["mr", pytest.param("strong", marks=pytest.mark.slow), "none", "color_jitter_expanded"]
+)
 def test_a_sheet_shows_each_slice_and_its_draws(fistula_here, cohort_folder, tmp_path, name):
     code, out, error = fistula_here(
         "preview", f"augmentation={name}", f"cohort={cohort_folder}", "slices=2", "draws=2", "image_size=32"

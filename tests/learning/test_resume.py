@@ -73,7 +73,9 @@ EXTRAS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("extra", EXTRAS, ids=" ".join)
+@pytest.mark.parametrize(
+    "extra", [EXTRAS[0], *(pytest.param(extra, marks=pytest.mark.slow) for extra in EXTRAS[1:])], ids=" ".join
+)
 def test_an_interrupted_training_ends_as_if_nothing_had_happened(train, tmp_path, extra):
     whole = train("whole", *extra)
     train("broken", *extra, until=2)  # in the first epoch: begins anew

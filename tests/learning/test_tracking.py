@@ -35,6 +35,7 @@ def offline_logs(tmp_path):
     return [read_wandb(path) for path in sorted((tmp_path / "run").glob("wandb/offline-run-*/*.wandb"))]
 
 
+@pytest.mark.slow
 def test_a_wandb_run_is_known_by_the_fingerprint_so_that_a_resumed_one_continues_it(train, tmp_path):
     assert train()[0] == 0
     (tmp_path / "run" / "run.json").write_text(json.dumps(record(tmp_path) | {"state": "failed"}))

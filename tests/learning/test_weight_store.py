@@ -134,6 +134,7 @@ def test_what_a_hub_gives_is_carried_to_a_machine_that_speaks_to_nobody(hub, fis
         weights_of("test_resnet")
 
 
+@pytest.mark.slow
 def test_a_network_of_somebodys_on_the_hub_works_by_its_name_and_so_does_a_copy_of_its_folder(
     hub, fistula_here, cohort_folder, tmp_path, monkeypatch
 ):

@@ -40,6 +40,7 @@ def test_blur_and_resolution_keep_the_mean_and_contrast_keeps_black_and_white(pi
     np.testing.assert_array_equal(Shifted(ends, "contrast", 3)[np.array([0])], ends)
 
 
+@pytest.mark.slow
 def test_the_studys_test_patients_are_scored_under_every_shift_and_stand_in_the_report(fistula_here, study, tmp_path):
     own = tmp_path / "study"
     shutil.copytree(study, own)

@@ -120,6 +120,7 @@ def test_a_full_disk_is_said_in_a_line_and_with_space_the_same_command_finishes(
     assert start(*SWEEP, "seed=0").wait(timeout=300) == 0
 
 
+@pytest.mark.slow
 def test_a_sweep_is_checked_before_its_first_run_starts(fistula_here, cohort_folder, tmp_path):
     code, _, error = fistula_here(*SWEEP, "seed=0,1", "model.architecture=test_resnet,resnt18")
     assert code == 2

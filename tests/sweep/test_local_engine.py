@@ -81,6 +81,7 @@ def test_a_share_of_nothing_is_refused(key, value):
         LocalEngine(**{"jobs_per_gpu": 1, "cpus_per_job": 1} | {key: value})
 
 
+@pytest.mark.slow
 def test_every_job_ends_with_its_exit_code_in_turn_or_beside_each_other(tmp_path):
     jobs = [Job(name, tmp_path / name, words, tmp_path) for name, words in zip("abc", VERSIONS, strict=True)]
     for engine in (one_by_one, LocalEngine(1, 1)):
@@ -105,6 +106,7 @@ def leave_all_that_a_process_can(told):
     told.put(found)
 
 
+@pytest.mark.slow
 def test_nothing_leaks_from_one_run_to_the_next():
     """Each leaves a variable, a folder, a seed, threads, a name in a library."""
     context = warm.context()
