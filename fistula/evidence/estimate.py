@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from math import isfinite, isinf, isnan, nan
 
+LEVEL = 0.95  # of an interval, where nobody asks for another
+
 
 @dataclass(frozen=True)
 class Estimate:

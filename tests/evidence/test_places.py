@@ -66,7 +66,7 @@ def test_the_interval_of_the_median_covers_it():
 
 
 def test_more_missing_places_than_named_ones_leave_no_median():
-    assert "no place" in str(median_distance([1.0, np.inf, np.inf], ["a", "b", "c"]))
+    assert "no location" in str(median_distance([1.0, np.inf, np.inf], ["a", "b", "c"]))
     assert median_distance([1.0, 2.0, np.inf], ["a", "b", "c"]).value == 2.0
 
 

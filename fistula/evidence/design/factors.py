@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import stdtrit
 from scipy.stats import chi2
 
-from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
+from fistula.evidence.estimate import LEVEL, Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Floats
 from fistula.evidence.ranking.placements import Placements
 from fistula.evidence.rates.counts import two_sided
@@ -44,7 +44,7 @@ class Spread:
     patients: Estimate
 
 
-def main_effects(factors: Mapping[str, Sequence[str]], placements: Placements, level: float = 0.95) -> list[Effect]:
+def main_effects(factors: Mapping[str, Sequence[str]], placements: Placements) -> list[Effect]:
     """Main effects of a design on the AUROC by least squares, with intervals that take patients as the sample.
 
     The AUROC of a run is modelled as a constant and one term for each factor's level. Each effect is then a fixed
@@ -54,7 +54,6 @@ def main_effects(factors: Mapping[str, Sequence[str]], placements: Placements, l
     Args:
         factors: For each factor its level in each run, ``(R,)``; a factor's first run names its reference level.
         placements: Of the R runs on the same rows, from `placements.place`.
-        level: Of the intervals.
 
     Returns:
         One effect for each level but the reference, in order of appearance; undefined where the design confounds it
@@ -85,33 +84,30 @@ def main_effects(factors: Mapping[str, Sequence[str]], placements: Placements, l
         alone = np.zeros(matrix.shape[1])
         alone[index] = 1
         confounded = not np.allclose(reached[index], alone, atol=1e-8)
-        effects.append(
-            Effect(factor, other, reference, _effect(solve[index], placements, confounded=confounded, level=level))
-        )
+        effects.append(Effect(factor, other, reference, _effect(solve[index], placements, confounded=confounded)))
     return effects
 
 
-def seed_and_patient_spread(placements: Placements, level: float = 0.95) -> Spread:
+def seed_and_patient_spread(placements: Placements) -> Spread:
     """Set the spread of seeds apart from that of patients.
 
     The seeds' spread is seen on the same patients, so no patient variance enters but what a seed and a patient share.
 
     Args:
         placements: Of runs that differ in their seed alone, on the same rows.
-        level: Of the intervals (chi-square, for the seeds).
 
     Returns:
         The seeds' part has no value for one run.
     """
     runs = len(placements.aurocs)
-    name = name_method("standard deviation over seeds, chi-square", level)
+    name = name_method("standard deviation over seeds, chi-square", LEVEL)
     if placements.reason and isnan(placements.aurocs[0]):
         seed = undefined(name, placements.reason)
     elif runs < 2:
         seed = undefined(name, "only one seed")
     else:
         spread = float(np.std(placements.aurocs, ddof=1))
-        low, high = (spread * sqrt((runs - 1) / chi2.ppf(p, runs - 1)) for p in ((1 + level) / 2, (1 - level) / 2))
+        low, high = (spread * sqrt((runs - 1) / chi2.ppf(p, runs - 1)) for p in ((1 + LEVEL) / 2, (1 - LEVEL) / 2))
         seed = Estimate(spread, low, high, name)
     name = "standard error by delete-one-patient jackknife, mean over seeds"
     if placements.reason:
@@ -120,9 +116,9 @@ def seed_and_patient_spread(placements: Placements, level: float = 0.95) -> Spre
     return Spread(seed, without_interval(error, name, "not made for a standard error"))
 
 
-def _effect(weights: Floats, placements: Placements, *, confounded: bool, level: float) -> Estimate:
+def _effect(weights: Floats, placements: Placements, *, confounded: bool) -> Estimate:
     """One combination of the runs' AUROCs with its interval."""
-    name = name_method("least squares over runs, delete-one-patient jackknife, t", level)
+    name = name_method("least squares over runs, delete-one-patient jackknife, t", LEVEL)
     if confounded:
         return undefined(name, "confounded with another factor in this design")
     value, error, degrees = placements.contrast(weights)
@@ -130,5 +126,5 @@ def _effect(weights: Floats, placements: Placements, *, confounded: bool, level:
         return undefined(name, placements.reason)
     if isnan(error) or error == 0:
         return without_interval(value, name, placements.reason or "the difference does not vary")
-    half = error * (two_sided(level) if isnan(degrees) else float(stdtrit(degrees, (1 + level) / 2)))
+    half = error * (two_sided(LEVEL) if isnan(degrees) else float(stdtrit(degrees, (1 + LEVEL) / 2)))
     return Estimate(value, value - half, value + half, name)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
-from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
+from fistula.evidence.estimate import LEVEL, Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Codes, Floats, check_labels, check_scores, patient_codes, sum_by_patient
 from fistula.evidence.ranking.area import clustered_auroc
 from fistula.evidence.rates.clustered import clustered_rate
@@ -39,28 +39,26 @@ def distances_mm(points: ArrayLike, truths: ArrayLike, *, pixel_mm: ArrayLike = 
     return np.where(np.isnan(far), inf, far)
 
 
-def share_within(distances: ArrayLike, patients: ArrayLike, *, limit: float, level: float = 0.95) -> Estimate:
+def share_within(distances: ArrayLike, patients: ArrayLike, *, limit: float) -> Estimate:
     """Share of distances that are at most `limit`, slices of a patient being alike; interval as `clustered_rate`.
 
     Args:
         distances: Not negative, infinite where no place was named, ``(N,)``.
         patients: Whom each is of, ``(N,)``.
         limit: In the distances' unit.
-        level: Of the interval.
 
     Raises:
         ValueError: If a distance is negative or NaN, or the lengths differ.
     """
-    return clustered_rate((_check_distances(distances) <= limit).astype(int), patients, level)
+    return clustered_rate((_check_distances(distances) <= limit).astype(int), patients)
 
 
-def median_distance(distances: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estimate:
+def median_distance(distances: ArrayLike, patients: ArrayLike) -> Estimate:
     """The median distance; its interval has the distances at the ends of the interval of the share below it.
 
     Args:
         distances: As for `share_within`.
         patients: Whom each is of, ``(N,)``.
-        level: Of the interval.
 
     Returns:
         Undefined without rows, or where half of the places or more are missing. An upper end that falls among the
@@ -72,14 +70,14 @@ def median_distance(distances: ArrayLike, patients: ArrayLike, level: float = 0.
     Source:
         Woodruff (1952), J Am Stat Assoc 47(260), 635-646; with the clustered interval of a share of `clustered_rate`.
     """
-    method = name_method("Woodruff (1952), clustered by patient", level)
+    method = name_method("Woodruff (1952), clustered by patient", LEVEL)
     far = np.sort(_check_distances(distances))
     if len(far) == 0:
         return undefined(method, "no rows")
     value = float(np.quantile(far, 0.5, method="inverted_cdf"))
     if isinf(value):
         return undefined(method, "no location was given for half of them or more")
-    share = clustered_rate((_check_distances(distances) <= value).astype(int), patients, level)
+    share = clustered_rate((_check_distances(distances) <= value).astype(int), patients)
     if not share.has_interval:
         return without_interval(value, method, share.reason)
     # The share at or below a median of few distances is not one half: its interval is moved there.
@@ -88,7 +86,7 @@ def median_distance(distances: ArrayLike, patients: ArrayLike, level: float = 0.
     return Estimate(value, float(ends[0]), float(ends[1]), method)
 
 
-def mean_distance(distances: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estimate:
+def mean_distance(distances: ArrayLike, patients: ArrayLike) -> Estimate:
     """The mean of the distances of the places that were named; interval as `clustered_mean`.
 
     Raises:
@@ -96,16 +94,15 @@ def mean_distance(distances: ArrayLike, patients: ArrayLike, level: float = 0.95
     """
     far = _check_distances(distances)
     named = np.isfinite(far)
-    return clustered_mean(far[named], np.asarray(patients)[named], level)
+    return clustered_mean(far[named], np.asarray(patients)[named])
 
 
-def clustered_mean(values: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estimate:
+def clustered_mean(values: ArrayLike, patients: ArrayLike) -> Estimate:
     """Mean of rows whose patients are independent: the ratio estimator with Student's t.
 
     Args:
         values: Finite, ``(N,)``.
         patients: Whom each is of, ``(N,)``.
-        level: Of the interval.
 
     Returns:
         Undefined without rows; without an interval for one patient.
@@ -116,7 +113,7 @@ def clustered_mean(values: ArrayLike, patients: ArrayLike, level: float = 0.95) 
     Source:
         Cochran (1977), Sampling Techniques, 3rd ed., section 9A.
     """
-    method = name_method("mean clustered by patient", level)
+    method = name_method("mean clustered by patient", LEVEL)
     rows = check_scores(values, rows=np.size(values), name="values")
     keys, codes = patient_codes(patients, rows=len(rows))
     if len(rows) == 0:
@@ -126,7 +123,7 @@ def clustered_mean(values: ArrayLike, patients: ArrayLike, level: float = 0.95) 
         return without_interval(value, method, "only one patient")
     residuals = sum_by_patient(rows - value, codes, patients=clusters)
     error = float(np.sqrt(clusters / (clusters - 1) * np.sum(residuals**2))) / len(rows)
-    half = float(student.ppf((1 + level) / 2, clusters - 1)) * error
+    half = float(student.ppf((1 + LEVEL) / 2, clusters - 1)) * error
     return Estimate(value, value - half, value + half, method)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
+from fistula.evidence.estimate import LEVEL, Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Bools, Codes, Floats, sum_by_patient
 from fistula.evidence.resample import percentile_interval
 
@@ -37,7 +37,6 @@ def froc(
     rates: tuple[float, ...] = (0.5, 1.0, 2.0),
     resamples: int = 2000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> Froc:
     """How many findings are marked at the price of how many false marks a patient.
 
@@ -50,7 +49,6 @@ def froc(
         rates: False marks a patient at which the sensitivity is wanted: the highest that costs no more.
         resamples: Of the patients, for the intervals.
         seed: Of the resampling.
-        level: Of the intervals.
 
     Raises:
         ValueError: If a patient is not among `patients`, or one is there twice.
@@ -64,7 +62,7 @@ def froc(
         raise ValueError(f"patients must stand there once, got {everyone[counts > 1][0]} twice")
     hits, wrong = np.asarray(findings, dtype=np.float64), np.asarray(false_marks, dtype=np.float64)
     whose_hit, whose_wrong = _numbers(of_findings, everyone), _numbers(of_false_marks, everyone)
-    method = name_method(f"bootstrap of patients, percentile, {resamples} resamples, seed {seed}", level)
+    method = name_method(f"bootstrap of patients, percentile, {resamples} resamples, seed {seed}", LEVEL)
     if len(hits) == 0:
         empty = np.zeros(0)
         return Froc(empty, empty, {rate: undefined(method, "no findings") for rate in rates})
@@ -86,7 +84,7 @@ def froc(
         if len(np.unique(whose_hit)) < 2:
             at[rate] = without_interval(value, method, "only one patient has findings")
         else:
-            at[rate] = Estimate(value, *percentile_interval(values, level=level), method)
+            at[rate] = Estimate(value, *percentile_interval(values, level=LEVEL), method)
     return Froc(per_patient, sensitivity, at)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, logit, stdtrit
 
-from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
+from fistula.evidence.estimate import LEVEL, Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import (
     Bools,
     Codes,
@@ -23,9 +23,7 @@ _STEPS = 50
 _LARGEST = 30.0  # a coefficient beyond it is that of classes that part entirely
 
 
-def calibration_line(
-    labels: ArrayLike, probabilities: ArrayLike, patients: ArrayLike, level: float = 0.95
-) -> tuple[Estimate, Estimate]:
+def calibration_line(labels: ArrayLike, probabilities: ArrayLike, patients: ArrayLike) -> tuple[Estimate, Estimate]:
     """The calibration intercept and slope, with intervals for which patients are independent.
 
     The slope is that of a logistic regression of the label on the logit of the probability: below 1, probabilities are
@@ -35,7 +33,6 @@ def calibration_line(
         labels: 0 or 1, ``(N,)``.
         probabilities: In [0, 1], ``(N,)``; within 1e-6 of 0 or 1 they count as if there.
         patients: Whom each row is of, ``(N,)``.
-        level: Of the intervals.
 
     Returns:
         Intercept and slope; undefined if a class is missing, or where the scores separate the classes completely.
@@ -50,7 +47,7 @@ def calibration_line(
     truth = check_labels(labels)
     scale = logit(np.clip(check_probabilities(probabilities, rows=len(truth)), _CLIP, 1 - _CLIP))
     keys, codes = patient_codes(patients, rows=len(truth))
-    method = name_method("logistic regression, robust by patient, t", level)
+    method = name_method("logistic regression, robust by patient, t", LEVEL)
     reason = class_reason(truth)
     if reason:
         return undefined(method, reason), undefined(method, reason)
@@ -68,7 +65,7 @@ def calibration_line(
         elif isnan(error):
             found.append(without_interval(value, method, "only one patient"))
         else:
-            half = float(stdtrit(len(keys) - 1, (1 + level) / 2)) * error
+            half = float(stdtrit(len(keys) - 1, (1 + LEVEL) / 2)) * error
             found.append(Estimate(value, value - half, value + half, method))
     return found[0], found[1]
 

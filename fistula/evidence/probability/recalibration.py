@@ -7,13 +7,12 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import expit, logit, stdtrit
 
-from fistula.evidence.estimate import Estimate, name_method, without_interval
+from fistula.evidence.estimate import LEVEL, Estimate, name_method, without_interval
 from fistula.evidence.inputs import Bools, Codes, Floats, check_labels, check_probabilities, patient_codes
 from fistula.evidence.probability.calibration import fit_platt
 
 SIZES = (10, 20, 50, 100, 200)
 REPEATS = 100
-LEVEL = 0.95
 LEAST = 4  # patients of a class
 _CLIP = 1e-6  # keeps a saturated score's logit finite
 

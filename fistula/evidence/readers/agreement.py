@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
-from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
+from fistula.evidence.estimate import LEVEL, Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Bools, Codes, Floats, patient_codes, sum_by_patient
 
 WEIGHTS = ("none", "linear", "quadratic")
@@ -15,9 +15,7 @@ ONE_CLASS = "every answer is of one class"
 NO_PAIR = "nothing was read by two readers"
 
 
-def cohens_kappa(
-    ratings: ArrayLike, patients: ArrayLike, *, classes: int, weights: str = "none", level: float = 0.95
-) -> Estimate:
+def cohens_kappa(ratings: ArrayLike, patients: ArrayLike, *, classes: int, weights: str = "none") -> Estimate:
     """Cohen's kappa of two readers, weighted where classes are grades.
 
     Args:
@@ -25,7 +23,6 @@ def cohens_kappa(
         patients: Whom each row is of, ``(N,)``.
         classes: How many there are.
         weights: `none`; `linear` or `quadratic` count a disagreement by how many grades apart it is.
-        level: Of the interval: a jackknife that leaves out patients, with Student's t.
 
     Raises:
         ValueError: If a rating is no class, the shapes differ, or the weights are unknown.
@@ -49,10 +46,10 @@ def cohens_kappa(
         expected = np.einsum("...i,...j->...ij", table.sum(-1), table.sum(-2)) / table.sum((-2, -1), keepdims=True)
         return 1 - (table * cost).sum((-2, -1)) / (expected * cost).sum((-2, -1))
 
-    return _jackknife(cells, codes, number, statistic, level, why=ONE_CLASS if is_both.any() else NO_PAIR)
+    return _jackknife(cells, codes, number, statistic, why=ONE_CLASS if is_both.any() else NO_PAIR)
 
 
-def fleiss_kappa(ratings: ArrayLike, patients: ArrayLike, *, classes: int, level: float = 0.95) -> Estimate:
+def fleiss_kappa(ratings: ArrayLike, patients: ArrayLike, *, classes: int) -> Estimate:
     """Fleiss' kappa of any number of readers, of the rows that all of them read; arguments as `gwets_ac1`.
 
     Source:
@@ -60,17 +57,16 @@ def fleiss_kappa(ratings: ArrayLike, patients: ArrayLike, *, classes: int, level
     """
     rated, codes, number = _checked(ratings, patients, classes)
     counts = _counts(rated, classes) * np.all(rated >= 0, axis=1, keepdims=True)
-    return _chance_corrected(counts, codes, number, lambda shares: (shares**2).sum(-1), level)
+    return _chance_corrected(counts, codes, number, lambda shares: (shares**2).sum(-1))
 
 
-def gwets_ac1(ratings: ArrayLike, patients: ArrayLike, *, classes: int, level: float = 0.95) -> Estimate:
+def gwets_ac1(ratings: ArrayLike, patients: ArrayLike, *, classes: int) -> Estimate:
     """Gwet's AC1 of any number of readers, which stays near the raw agreement where one class is rare.
 
     Args:
         ratings: ``(N, R)``, classes from 0, -1 where a reader gave none.
         patients: Whom each row is of, ``(N,)``.
         classes: How many there are.
-        level: Of the interval, see `cohens_kappa`.
 
     Raises:
         ValueError: As `cohens_kappa`.
@@ -84,18 +80,16 @@ def gwets_ac1(ratings: ArrayLike, patients: ArrayLike, *, classes: int, level: f
     def chance(shares: Floats) -> Floats:
         return (shares * (1 - shares)).sum(-1) / (classes - 1)
 
-    return _chance_corrected(_counts(rated, classes), codes, number, chance, level)
+    return _chance_corrected(_counts(rated, classes), codes, number, chance)
 
 
-def observed_agreement(ratings: ArrayLike, patients: ArrayLike, *, classes: int, level: float = 0.95) -> Estimate:
+def observed_agreement(ratings: ArrayLike, patients: ArrayLike, *, classes: int) -> Estimate:
     """Mean over the rows of the share of pairs of readers who gave the same class; arguments as `gwets_ac1`."""
     rated, codes, number = _checked(ratings, patients, classes)
-    return _chance_corrected(_counts(rated, classes), codes, number, lambda shares: np.zeros(shares.shape[:-1]), level)
+    return _chance_corrected(_counts(rated, classes), codes, number, lambda shares: np.zeros(shares.shape[:-1]))
 
 
-def specific_agreement(
-    ratings: ArrayLike, patients: ArrayLike, *, classes: int, of: int, level: float = 0.95
-) -> Estimate:
+def specific_agreement(ratings: ArrayLike, patients: ArrayLike, *, classes: int, of: int) -> Estimate:
     """Probability that another reader gives class `of`, where one did; arguments as `gwets_ac1`.
 
     With two readers and two classes these are the positive and the negative agreement.
@@ -107,14 +101,10 @@ def specific_agreement(
     rated, codes, number = _checked(ratings, patients, classes)
     counts = _counts(rated, classes)
     sums = np.stack([counts[:, of] * (counts[:, of] - 1), counts[:, of] * (counts.sum(1) - 1)], axis=1)
-    return _jackknife(
-        sums, codes, number, lambda sums: sums[..., 0] / sums[..., 1], level, why="no reader gave this class"
-    )
+    return _jackknife(sums, codes, number, lambda sums: sums[..., 0] / sums[..., 1], why="no reader gave this class")
 
 
-def _chance_corrected(
-    counts: Floats, codes: Codes, number: int, chance: Callable[[Floats], Floats], level: float
-) -> Estimate:
+def _chance_corrected(counts: Floats, codes: Codes, number: int, chance: Callable[[Floats], Floats]) -> Estimate:
     """(observed - expected) / (1 - expected), `chance` giving the expected agreement from the classes' shares."""
     readers = counts.sum(1)
     is_pair = readers >= 2
@@ -126,12 +116,10 @@ def _chance_corrected(
         expected = chance(sums[..., 3:] / sums[..., 2:3])
         return (sums[..., 0] / sums[..., 1] - expected) / (1 - expected)
 
-    return _jackknife(sums, codes, number, statistic, level, why=ONE_CLASS if is_pair.any() else NO_PAIR)
+    return _jackknife(sums, codes, number, statistic, why=ONE_CLASS if is_pair.any() else NO_PAIR)
 
 
-def _jackknife(
-    rows: Floats, codes: Codes, number: int, statistic: Callable[[Floats], Floats], level: float, *, why: str
-) -> Estimate:
+def _jackknife(rows: Floats, codes: Codes, number: int, statistic: Callable[[Floats], Floats], *, why: str) -> Estimate:
     """A function of sums over patients, with the interval of a jackknife that leaves out one patient at a time.
 
     The interval ends at -1 and 1. Patients of whom no row counts are no units.
@@ -139,7 +127,7 @@ def _jackknife(
     Source:
         Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 11.
     """
-    method = name_method("jackknife of patients", level)
+    method = name_method("jackknife of patients", LEVEL)
     sums = sum_by_patient(rows, codes, patients=number)
     sums = sums[(sums != 0).any(1)]
     total = sums.sum(0)
@@ -155,7 +143,7 @@ def _jackknife(
     error = float(np.sqrt((len(sums) - 1) * np.var(others)))
     if error < 1e-12:
         return without_interval(value, method, "no patient differs from another")
-    half = float(student.ppf((1 + level) / 2, len(sums) - 1)) * error
+    half = float(student.ppf((1 + LEVEL) / 2, len(sums) - 1)) * error
     return Estimate(value, max(-1.0, value - half), min(1.0, value + half), method)
 
 

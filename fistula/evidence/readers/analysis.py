@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
-from fistula.evidence.estimate import Estimate, name_method, without_interval
+from fistula.evidence.estimate import LEVEL, Estimate, name_method, without_interval
 from fistula.evidence.inputs import Floats, check_labels
 from fistula.evidence.readers.merit import Figure, auroc_figure
 
@@ -82,20 +82,19 @@ def study_readers(labels: ArrayLike, ratings: ArrayLike, figure: Figure = auroc_
     return ReaderStudy(figures.reshape(values.shape[:2]), covariance.reshape(values.shape[:2] * 2), cases)
 
 
-def mean_of_readers(study: ReaderStudy, modality: int, *, readers: str = "random", level: float = 0.95) -> ReaderTest:
+def mean_of_readers(study: ReaderStudy, modality: int, *, readers: str = "random") -> ReaderTest:
     """Mean figure of a modality over its readers, from that modality's data alone.
 
     Args:
         study: From `study_readers`.
         modality: Its number.
         readers: ``random`` speaks of readers like these, ``fixed`` of these alone.
-        level: Of the interval.
 
     Source:
         Hillis (2007), Stat Med 26(3), 596-619, on degrees of freedom.
     """
     covariance = study.covariance[modality, :, modality, :]
-    return _one_modality(study.figures[modality], covariance, readers=readers, level=level, margin=None)
+    return _one_modality(study.figures[modality], covariance, readers=readers, margin=None)
 
 
 def compare_modalities(
@@ -105,7 +104,6 @@ def compare_modalities(
     *,
     readers: str = "random",
     margin: float | None = None,
-    level: float = 0.95,
 ) -> ReaderTest:
     """Mean difference of two modalities (first less second) over readers who read in both.
 
@@ -119,7 +117,6 @@ def compare_modalities(
         second: Of another.
         readers: ``random`` or ``fixed``.
         margin: Of non-inferiority, above 0: how far the first may lie below the second; None for no such test.
-        level: Of the interval.
 
     Returns:
         Without an interval for one random reader.
@@ -132,19 +129,19 @@ def compare_modalities(
     """
     value = float(study.figures[first].mean() - study.figures[second].mean())
     modalities, number = study.figures.shape
-    method = _method(readers, level)
+    method = _method(readers)
     variance, same_reader, same_modality, neither = covariances(study)
     if readers == "fixed":
         beyond = (number - 1) * max(same_modality - neither, 0.0) if number > 1 else 0.0
         error = sqrt(2 * max(0.0, variance - same_reader + beyond) / number)
-        return _tested(value, error, inf, method, level, margin)
+        return _tested(value, error, inf, method, margin)
     if number < 2:
         return _without(value, method)
     left = study.figures - study.figures.mean(axis=0) - study.figures.mean(axis=1, keepdims=True) + study.figures.mean()
     squares = float((left**2).sum()) / ((modalities - 1) * (number - 1))
     error_square = squares + max(number * (same_modality - neither), 0.0)
     degrees = error_square**2 / squares**2 * (modalities - 1) * (number - 1) if squares > 0 else inf
-    return _tested(value, sqrt(2 * error_square / number), degrees, method, level, margin)
+    return _tested(value, sqrt(2 * error_square / number), degrees, method, margin)
 
 
 def compare_model(
@@ -155,7 +152,6 @@ def compare_model(
     figure: Figure = auroc_figure,
     readers: str = "random",
     margin: float | None = None,
-    level: float = 0.95,
 ) -> ReaderTest:
     """Figure of a model less the mean of the readers' on the same cases.
 
@@ -169,7 +165,6 @@ def compare_model(
         figure: What is compared.
         readers: ``random`` or ``fixed``.
         margin: Of non-inferiority, above 0: how far the model may lie below the readers.
-        level: Of the interval.
 
     Returns:
         Without an interval for one random reader.
@@ -186,7 +181,7 @@ def compare_model(
     contrast = np.hstack([-np.eye(len(together) - 1), np.ones((len(together) - 1, 1))])
     figures = contrast @ study.figures[0]
     covariance = contrast @ study.covariance[0, :, 0, :] @ contrast.T
-    return _one_modality(figures, covariance, readers=readers, level=level, margin=margin)
+    return _one_modality(figures, covariance, readers=readers, margin=margin)
 
 
 def covariances(study: ReaderStudy) -> tuple[float, float, float, float]:
@@ -210,25 +205,23 @@ def covariances(study: ReaderStudy) -> tuple[float, float, float, float]:
     )
 
 
-def _one_modality(
-    figures: Floats, covariance: Floats, *, readers: str, level: float, margin: float | None
-) -> ReaderTest:
-    number, value, method = len(figures), float(figures.mean()), _method(readers, level)
+def _one_modality(figures: Floats, covariance: Floats, *, readers: str, margin: float | None) -> ReaderTest:
+    number, value, method = len(figures), float(figures.mean()), _method(readers)
     if readers == "fixed":
-        return _tested(value, sqrt(max(0.0, float(covariance.mean()))), inf, method, level, margin)
+        return _tested(value, sqrt(max(0.0, float(covariance.mean()))), inf, method, margin)
     if number < 2:
         return _without(value, method)
     squares = float(figures.var(ddof=1))
     together = float(covariance[~np.eye(number, dtype=bool)].mean())
     error_square = squares + max(number * together, 0.0)
     degrees = error_square**2 / squares**2 * (number - 1) if squares > 0 else inf
-    return _tested(value, sqrt(error_square / number), degrees, method, level, margin)
+    return _tested(value, sqrt(error_square / number), degrees, method, margin)
 
 
-def _tested(value: float, error: float, degrees: float, method: str, level: float, margin: float | None) -> ReaderTest:
+def _tested(value: float, error: float, degrees: float, method: str, margin: float | None) -> ReaderTest:
     if error <= 0:
         return ReaderTest(without_interval(value, method, "nothing varies"), 0.0, degrees, nan, nan)
-    half = float(student.ppf((1 + level) / 2, degrees)) * error
+    half = float(student.ppf((1 + LEVEL) / 2, degrees)) * error
     inferior = nan if margin is None else float(student.sf((value + margin) / error, degrees))
     return ReaderTest(
         estimate=Estimate(value, value - half, value + half, method),
@@ -244,7 +237,7 @@ def _without(value: float, method: str) -> ReaderTest:
     return ReaderTest(without_interval(value, method, "only one reader"), nan, nan, nan, nan)
 
 
-def _method(readers: str, level: float) -> str:
+def _method(readers: str) -> str:
     if readers not in ("random", "fixed"):
         raise ValueError(f"readers must be random or fixed, got {readers!r}")
-    return name_method(f"Obuchowski-Rockette, Hillis' degrees of freedom, {readers} readers, random cases", level)
+    return name_method(f"Obuchowski-Rockette, Hillis' degrees of freedom, {readers} readers, random cases", LEVEL)
