@@ -43,19 +43,19 @@ $(QUICK)/cohort/ingest.json: $(INSTALLED) $(SOURCES)
 test: $(INSTALLED) ## The tests, under 5 minutes on 2 cores
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
-test-slow: $(INSTALLED) ## The tests marked slow, two at a time, each of one thread
+test-slow: $(INSTALLED) ## The tests marked slow, two at a time, one thread each
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test-lowest: $(INSTALLED) ## The tests on the oldest versions that pyproject.toml allows, in an environment of their own
+test-lowest: $(INSTALLED) ## The tests on the oldest versions that pyproject.toml allows, in a separate environment
 	$(PYTHON) -m venv --clear .venv-lowest
 	$(BIN)/uv pip install --python .venv-lowest/bin/python --compile-bytecode --resolution lowest-direct \
 	  --editable '.[cluster,dev,dicom,onnx,optuna,serve,tracking,weights]'
 	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest --numprocesses 2 --dist loadfile
 
-test-gpu: $(INSTALLED) ## The tests that a graphics card decides, slow ones included
+test-gpu: $(INSTALLED) ## The tests that need a GPU, including slow ones
 	$(BIN)/pytest -m cuda
 
-bench-gpu: $(INSTALLED) ## Images a second, scoring and runs an hour on this card; writes benchmarks/cards/NAME.md
+bench-gpu: $(INSTALLED) ## Images per second, scoring and runs per hour on this GPU; writes benchmarks/cards/NAME.md
 	$(BIN)/python benchmarks/card.py
 
 bench: $(INSTALLED) ## Training and a sweep against bare PyTorch loops; writes benchmarks/results.json
@@ -67,13 +67,13 @@ check: $(INSTALLED) ## Lint, format and types, as CI checks them
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(INSTALLED) ## Put the code into its format
+format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-dashboard: $(INSTALLED) ## Runs of logger=mlflow in a browser, on this machine alone
+dashboard: $(INSTALLED) ## Runs of logger=mlflow in a browser, on this machine only
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///multirun/mlflow.db --host 127.0.0.1 --port 5000
 
-lock: ## Resolve requirements.lock anew from pyproject.toml
+lock: ## Resolve requirements.lock again from pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --universal --python-version 3.11 \
 	  $(addprefix --extra ,cluster dev dicom onnx optuna serve tracking weights) --custom-compile-command "make lock" pyproject.toml -o requirements.lock

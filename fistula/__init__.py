@@ -1,4 +1,4 @@
-"""From DICOM and a table of labels to an imaging study that can be defended."""
+"""From DICOM and a table of labels to a defensible imaging study."""
 
 from typing import Any
 
