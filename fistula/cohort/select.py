@@ -15,7 +15,7 @@ from fistula.labels.matching import (
     refuse_unmatched,
     with_negatives,
 )
-from fistula.labels.tables.lines import Labels
+from fistula.labels.tables.lines import POINTS, Labels
 from fistula.source.choose import Policies, choose
 from fistula.source.flow import Flow
 from fistula.source.patients import PatientRule
@@ -70,6 +70,7 @@ def select(
         survey, wanted, others, labels, keep, policy=policies.unmatched, pseudonyms=look.pseudonyms
     )
     refuse_ambiguous(wanted, labels)
+    _refuse_outside(wanted, labels)
     images = patient.settled(wanted)
     noted |= doubts(images) if patient.word == "compared" else {}
     if survey.kind != "dicom" and not patient.is_of_path:
@@ -101,6 +102,19 @@ def on_grid(wanted: pl.DataFrame, names: Sequence[str], flow: Flow) -> tuple[pl.
         raise DataError(f"keep.sequences.{first}", rule, remedy="See fistula doctor")
     flow.add(f"of {first}", grid, unit="slices", excluded=Counter(beside["reason"]))
     return grid, beside
+
+
+def _refuse_outside(images: pl.DataFrame, labels: Labels) -> None:
+    """Refuse a marked point beyond the image as found: it is of another, or its row and column were exchanged."""
+    where = {row.line: row.where for row in labels.rows}
+    for point in POINTS:
+        row, column = pl.col(f"source_{point}_row"), pl.col(f"source_{point}_col")
+        is_in = row.is_between(-0.5, pl.col("rows") - 0.5) & column.is_between(-0.5, pl.col("columns") - 0.5)
+        outside = images.filter(~is_in).sort("line")  # where there is no point, it is null, and not taken
+        for line, *place in outside.select("line", row, column, "rows", "columns").head(1).iter_rows():
+            found = "row {:g}, column {:g} of {} x {} pixels".format(*place)
+            remedy = "Count rows from the top and columns from the left, the first being 0"
+            raise DataError(where[line], f"{point} must lie in its image", found=found, remedy=remedy)
 
 
 def _refuse_nameless(images: pl.DataFrame, labels: Labels) -> None:

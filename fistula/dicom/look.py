@@ -77,11 +77,16 @@ def file_stamp(path: Path, name: str, pseudonyms: Pseudonyms) -> str:
 
 def source_hash(part: Part, look: Look) -> str:
     """Keyed pseudonym of the object's bytes, unpacked."""
+    return look.pseudonyms("source", bytes_hash(part, look))
+
+
+def bytes_hash(part: Part, look: Look) -> str:
+    """SHA-256 of the object's bytes, unpacked; never to be stored, for whoever has the file finds it by this."""
     with open_part(part, limit=look.limit) as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)
-    return look.pseudonyms("source", digest.hexdigest())
+    return digest.hexdigest()
 
 
 def pixels_hash(part: Part, frame: int, look: Look) -> str:

@@ -133,6 +133,7 @@ def refuse_unmatched(
     used, seen = set(wanted["line"].drop_nulls()), set(others["line"].drop_nulls())
     found_lines, dropped_lines = used | seen, seen - used
     unused = [row for row in named if row.line not in found_lines]
+    unused += _missing_ends(labels, pl.concat([wanted, others], how="diagonal_relaxed"))
     dropped = [row for row in named if row.line in dropped_lines]
     if unused and policy == "refuse":
         there = pl.concat([wanted, others], how="diagonal_relaxed")
@@ -151,6 +152,26 @@ def refuse_unmatched(
         found = f"{len(dropped)} of {len(named)} left out ({reasons}): {_first(dropped)}"
         raise DataError(labels.path, rule, found=found, remedy=remedy)
     return {"labels for no image": len(unused), "labels for images left out": len(dropped)}
+
+
+def _missing_ends(labels: Labels, there: pl.DataFrame) -> list[Row]:
+    """Of ranges of images the first or last where that is not there: a series of which some has not come.
+
+    A range may have gaps, for scanners leave numbers out.
+    """
+    ranges: dict[int, list[Row]] = {}
+    for row in labels.rows:
+        if row.label is not None:
+            ranges.setdefault(row.line, []).append(row)
+    number = pl.col("instance_number") if "instance_number" in labels.key else pl.col("frame") + 1
+    found = there.drop_nulls("line").group_by("line").agg(number.min().alias("least"), number.max().alias("most"))
+    return [
+        end
+        for line, least, most in found.sort("line").iter_rows()
+        if len(rows := ranges.get(line, [])) > 1
+        for end, number_found in ((rows[0], least), (rows[-1], most))
+        if number_found != (int(end.name[-1]) if "instance_number" in labels.key else end.frame)
+    ]
 
 
 def _hint(row: Row, labels: Labels, survey: Survey, there: pl.DataFrame, pseudonyms: Pseudonyms) -> str:

@@ -77,6 +77,8 @@ def choose(survey: Survey, *, keep: KeepRules | None, look: Look, policies: Poli
     """
     images, refused = _readable(survey, keep=keep, policies=policies, flow=flow)
     wanted, others = _wanted(survey, images, keep)
+    wanted, unscaled = _without_unscaled(survey, wanted, policies)
+    others = pl.concat([others, unscaled.select(others.columns)])
     wanted, copies = without_copies(survey, wanted, look, policies.same_uid)
     flow.add("right sequence", wanted, unit="slices", excluded=Counter(others["reason"]) + copies)
     noted = {"copies of another file": copies.total()}
@@ -157,6 +159,16 @@ def _wanted(survey: Survey, images: pl.DataFrame, keep: KeepRules | None) -> tup
         raise DataError(f"source={survey.folder}", "no image passes the keep rules", found=found, remedy=remedy)
     name = keep.sequence_of(wanted) if keep.named else pl.lit("")
     return wanted.with_columns(reason=pl.lit(""), sequence=name), left_out
+
+
+def _without_unscaled(survey: Survey, wanted: pl.DataFrame, policies: Policies) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Part the images without a rescale slope in a series whose others have one: their values are in other units."""
+    is_of_scaled = pl.col("is_rescaled").any().over("series_key", "modality", "image_type")
+    is_unscaled = pl.col("is_rescaled").is_null() & is_of_scaled
+    unscaled = wanted.filter(is_unscaled).with_columns(reason=pl.lit("without the rescale slope that its series has"))
+    rule = "images of a series must all state a rescale slope, or none"
+    refuse_files(survey, unscaled, key="unreadable", policy=policies.unreadable, rule=rule)
+    return (wanted.filter(~is_unscaled), unscaled) if len(unscaled) else (wanted, unscaled)
 
 
 def _counts(counts: Mapping[Any, int]) -> str:

@@ -5,19 +5,22 @@ from collections import Counter
 import polars as pl
 
 from fistula.dicom.container import Part
-from fistula.dicom.look import Look, pixels_hash, source_hash
+from fistula.dicom.look import Look, bytes_hash, pixels_hash
 from fistula.errors import DataError
 from fistula.source.survey import Survey, those
 
 FRAME = ["file", "member", "frame"]
+# What may not differ between copies: where the picture lies, and where it stands in its series.
+PLACED = ["cosines", "corner", "position_mm", "spacing_row", "spacing_col", "turned", "acquisition"]
+PLACED += ["instance_number", "series_key"]
 
 
 def without_copies(survey: Survey, images: pl.DataFrame, look: Look, policy: str) -> tuple[pl.DataFrame, Counter[str]]:
-    """Keep one of several objects with one identity and the same pixels: the one with the smallest hash.
+    """Keep one of several objects with one identity, the same pixels and one place: that with the smallest hash.
 
     Raises:
-        DataError: If different pictures have one SOPInstanceUID, or one picture is of two patients, unless `policy` is
-            `separate`.
+        DataError: If different pictures, or one in two places, have one SOPInstanceUID, or one picture is of two
+            patients, unless `policy` is `separate`.
     """
     images = _with_places(survey, images, images["slice_key"] == "", look)
     copies = those(images, images["slice_key"].is_duplicated())
@@ -25,24 +28,29 @@ def without_copies(survey: Survey, images: pl.DataFrame, look: Look, policy: str
         return images, Counter()
     hashes = _hashes(survey, copies, look)
     copies = copies.hstack(pl.DataFrame(hashes, schema=["content", "pixels"], orient="row"))
-    differ = pl.col("pixels").n_unique().over("slice_key") > 1
-    twisted = copies.filter(differ)
-    if len(twisted) and policy == "refuse":
-        names = [
-            survey.name(file, member)
-            for file, member in twisted.select("file", "member").unique().sort("file", "member").rows()
-        ]
-        rule = "different images must not share one SOPInstanceUID"
-        found = f"{len(names)} files under {twisted['instance_key'].n_unique()}: {', '.join(names[:3])}"
-        remedy = "Export them again, or take each as an image of its own with same_uid=separate and name it by path"
-        raise DataError(f"source={survey.folder}", rule, found=found, remedy=remedy)
     if policy == "refuse":
+        remedy = "Export them again, or take each as an image of its own with same_uid=separate and name it by path"
+        _refuse(survey, copies, "pixels", "different images must not share one SOPInstanceUID", remedy)
+        # Corrected by an archive, and exported beside what it was.
+        rule = "copies of an image must have one position, orientation, spacing, series and InstanceNumber"
+        _refuse(survey, copies, pl.struct(PLACED), rule, "Remove those that were corrected since, or the corrections")
         _refuse_two_patients(survey, copies)
     copies = copies.sort("slice_key", "content", "file", "member")
-    dropped = copies.filter(~pl.struct("slice_key", "pixels").is_first_distinct())
+    dropped = copies.filter(~pl.struct("slice_key", "pixels", *PLACED).is_first_distinct())
     images = images.join(dropped.select(FRAME), on=FRAME, how="anti", maintain_order="left")
     images = _with_places(survey, images, images["slice_key"].is_duplicated(), look)
     return images, Counter({"a copy of another file": len(dropped)}) if len(dropped) else Counter()
+
+
+def _refuse(survey: Survey, copies: pl.DataFrame, what: str | pl.Expr, rule: str, remedy: str) -> None:
+    """Refuse images of one identity that differ in `what`."""
+    differs = (pl.col(what) if isinstance(what, str) else what).n_unique().over("slice_key") > 1
+    twisted = copies.filter(differs)
+    if len(twisted):
+        files = twisted.select("file", "member").unique().sort("file", "member").rows()
+        names = [survey.name(file, member) for file, member in files]
+        found = f"{len(names)} files under {twisted['instance_key'].n_unique()}: {', '.join(names[:3])}"
+        raise DataError(f"source={survey.folder}", rule, found=found, remedy=remedy)
 
 
 def _refuse_two_patients(survey: Survey, copies: pl.DataFrame) -> None:
@@ -74,7 +82,7 @@ def _with_places(survey: Survey, images: pl.DataFrame, is_unnamed: pl.Series, lo
 def _hashes(survey: Survey, copies: pl.DataFrame, look: Look) -> list[tuple[str, str]]:
     """Of each row, its file's bytes' hash and its pixels'; files that are the same bytes are not decoded."""
     content = {
-        row: source_hash(Part(survey.paths[row[0]], row[1]), look)
+        row: bytes_hash(Part(survey.paths[row[0]], row[1]), look)
         for row in copies.select("file", "member").unique().rows()
     }
     by_key: dict[str, set[str]] = {}

@@ -105,7 +105,8 @@ def suspected(told: pl.DataFrame) -> pl.DataFrame:
         (pl.col("born").max() - pl.col("born").min()).alias("born_range"),
         # One study that tells who its patient is says nothing of the id's other studies.
         pl.col("study_key").filter(known["birth"].is_not_null()).n_unique().alias("born"),
-        pl.col("study_key").filter(pl.col("said_patient").is_not_null()).n_unique().alias("said"),
+        # A table that repeats the PatientID, as exports do, says nothing that the header has not said.
+        pl.col("study_key").filter(pl.col("said_patient") != pl.col("patient_key")).n_unique().alias("said"),
     )
     of = of.with_columns(
         is_several=pl.Series([_are_several(names) for names in of["name_keys"].to_list()], dtype=pl.Boolean()),

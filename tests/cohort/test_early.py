@@ -46,3 +46,12 @@ def test_a_picture_of_several_labels_is_said_and_one_of_none_beside_a_label_is_n
     assert early_warnings(slices(pixel_hash=["same"] * 48)) == [
         "1 picture has several labels: 48 slices are the same in every pixel"
     ]
+
+
+def test_a_study_sent_twice_is_said_and_blank_slices_that_repeat_are_not():
+    hashes = [f"h{number}" for number in range(96)]
+    assert early_warnings(slices(24, 4, pixel_hash=["blank", "blank", "a", "b", *hashes[4:]])) == []
+    assert early_warnings(slices(24, 4, pixel_hash=["a", "b", "a", "b", *hashes[4:]])) == [
+        "4 slices of 1 of the patients are the same in every pixel as another of the same patient: "
+        "a study sent twice under new UIDs counts twice"
+    ]

@@ -51,7 +51,7 @@ def by_class(tree, fistula_here):
         ("patient_id,label\nP0,1\nP1,0\n", ["labels.level=patient"], 6, 6),
         ("patient_id,series_instance_uid,label\nP0,2.25.800,1\nP1,2.25.810,0\n", ["labels.level=series"], 3, 3),
         ("series_instance_uid,first,last,label\n2.25.800,2,3,1\n2.25.800,1,,0\n", [], 1, 2),
-        ("series_instance_uid,first,last,label\n2.25.800,1,1,1\n2.25.810,1,99,0\n", [], 3, 1),
+        ("series_instance_uid,first,last,label\n2.25.800,1,1,1\n2.25.810,1,99,0\n", ["unmatched=exclude"], 3, 1),
     ],
     ids=[
         "series",
@@ -92,6 +92,8 @@ def test_a_range_that_several_series_have_is_refused_with_its_lines(by_class):
         ("series_instance_uid,first,last,label\n2.25.800,0,999999,1\n", [], "first and last must be a range"),
         ("series_instance_uid,first,label\n2.25.800,3,1\n", [], "have both of first and last"),
         ("series_instance_uid,first,last,label\n2.25.800,7,9,1\n2.25.800,1,,0\n", [], "1 without one: line 2 ("),
+        ("series_instance_uid,first,last,label\n2.25.800,1,3,1\n2.25.810,1,9,0\n", [], "line 3 (2.25.810 9)"),
+        ("series_instance_uid,first,last,label\n2.25.800,0,3,1\n2.25.810,1,3,0\n", [], "line 2 (2.25.800 0)"),
         ("accession_number,label\nA0,1\nA9,0\n", ["labels.level=study"], "label must belong to an image in the source"),
         ("site,label\nx,1\n", [], "must name the images by one of: sop_instance_uid, path"),
     ],

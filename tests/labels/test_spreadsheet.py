@@ -1,3 +1,6 @@
+import re
+import zipfile
+
 import openpyxl
 import pytest
 
@@ -133,3 +136,25 @@ def test_a_mapped_column_must_be_there_and_one(saved, columns, key):
 def test_what_to_do_with_others_is_one_of_two_words():
     with pytest.raises(ConfigError, match="other_columns: must be refuse or ignore"):
         Naming(others="drop")
+
+
+def test_a_formula_without_its_value_is_refused_and_one_that_left_a_text_empty_is_not(tmp_path, workbook):
+    """As a program writes a workbook that no spreadsheet has calculated; and as Excel writes =IF(A2>0,1,"")."""
+    path = workbook([["path", "label"], ["a", 1], ["b", "=IF(1>0,1,0)"], ["c", "=1-1"]])
+    with pytest.raises(DataError, match=r"has formulas that were never calculated, found 2: B3, B4\. Open it"):
+        read_labels(path)
+    parts = {}
+    with zipfile.ZipFile(path) as book:
+        parts = {name: book.read(name) for name in book.namelist()}
+    sheet = re.sub(rb"<v ?/>|<v></v>", b"<v>0</v>", parts["xl/worksheets/sheet1.xml"])
+    empty = (
+        sheet.replace(b'<c r="B4"', b'<c r="B4" t="str"')
+        .replace(b"=1-1", b"")
+        .replace(b"<v>0</v></c></row></sheetData>", b"<v></v></c></row></sheetData>")
+    )
+    for number, content in enumerate((sheet, empty)):
+        with zipfile.ZipFile(tmp_path / f"{number}.xlsx", "w") as book:
+            for name, part in (parts | {"xl/worksheets/sheet1.xml": content}).items():
+                book.writestr(name, part)
+    assert [row.label for row in read_labels(tmp_path / "0.xlsx").rows] == [1, 0, 0]
+    assert [row.label for row in read_labels(tmp_path / "1.xlsx").rows] == [1, 0, None]

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from misbehaving import cohort, one_id, vendors, write, write_labels, written_as
+from misbehaving import anatomy, cohort, one_id, vendors, write, write_labels, written_as
 
 from fistula.cohort.manifest import read_cohort
 
@@ -15,8 +15,8 @@ def ingested(fistula_here, write_dicom, tmp_path):
 
     def call(name, images, intensity="percentile"):
         folder = write(tmp_path / name, images, write_dicom)
-        lines = [f"{one.uid},{one.patient % 2}" for one in images]
-        labels = write_labels(tmp_path / f"{name}.csv", lines)
+        lines = dict.fromkeys(f"{one.uid},{one.patient % 2}" for one in images)  # copies have one
+        labels = write_labels(tmp_path / f"{name}.csv", list(lines))
         out = tmp_path / f"{name} cohort"
         code, _, error = fistula_here(
             "ingest", f"source={folder}", f"labels={labels}", f"out='{out}'", "size=32", "spacing_mm=1.0",
@@ -110,3 +110,80 @@ def test_what_may_yet_be_one_person_under_a_project_made_id_is_counted(ingested)
         "PatientIDs with heights that differ by more than 10 cm, perhaps of several people (see patient=)": 1,
         "PatientIDs with more than half of all studies, perhaps of several people (see patient=)": 1,
     }
+
+
+def changed(images, at, **attributes):
+    """The images with one that says otherwise."""
+    return [replace(one, attributes=one.attributes | attributes) if one is images[at] else one for one in images]
+
+
+@pytest.mark.parametrize(
+    "corrected",
+    [
+        {"ImagePositionPatient": [0, 0, 77]},
+        {"ImageOrientationPatient": [-1, 0, 0, 0, 1, 0]},
+        {"InstanceNumber": 9},
+        {"PixelSpacing": [2, 2]},
+        {"SeriesInstanceUID": "2.25.1234"},
+    ],
+    ids=lambda one: next(iter(one)),
+)
+def test_copies_of_an_image_that_an_archive_has_corrected_are_refused_whatever_the_key(ingested, corrected):
+    images = cohort(2, slices=3)
+    assert ingested("twice", [*images, images[1]])[1]["copies of another file"] == 1
+    error = ingested("corrected", [*images, changed(images, 1, **corrected)[1]])
+    assert "copies of an image must have one position, orientation, spacing, series and InstanceNumber" in error
+    assert "found 2 files under 1: 00/0001.dcm, 00/0006.dcm" in error
+
+
+def test_a_slice_without_the_slope_of_its_series_is_refused_and_one_slope_for_nobody_is_not(ingested):
+    images = cohort(2, slices=3)
+    assert not isinstance(ingested("none", images), str)
+    ones = [replace(one, attributes=one.attributes | {"RescaleSlope": "1", "RescaleIntercept": "0"}) for one in images]
+    assert not isinstance(ingested("one", [*ones[:-1], images[-1]]), str)
+    scaled = [
+        replace(one, attributes=one.attributes | {"RescaleSlope": "4", "RescaleIntercept": "-9"}) for one in images
+    ]
+    error = ingested("four", [*scaled[:-1], images[-1]])
+    assert "images of a series must all state a rescale slope, or none, found 1: 01/0005.dcm" in error
+    assert "unreadable=exclude" in error
+
+
+@pytest.mark.parametrize("last", [(), ((0xFFFCFFFC, "OB", b"00"),)], ids=["plain", "after a second look"])
+def test_values_beyond_the_bits_stored_are_refused_unless_padding_or_an_overlay_lies_there(ingested, last):
+    images = cohort(2, slices=3)
+    highest = max(int(anatomy(one.patient, one.place).max()) for one in images)
+    enough = highest.bit_length()
+
+    def of(bits, *more):
+        said = (("BitsStored", "US", bits), ("HighBit", "US", bits - 1), *last, *more)
+        return [replace(one, elements=said) for one in images]
+
+    plain, _ = ingested("plain", images)
+    assert hashes(ingested("enough", of(enough))[0]) == hashes(plain)
+    error = ingested("few", of(enough - 1))
+    assert f"stored values of more than its {enough - 1} bits (BitsStored)" in error
+    assert "Correct BitsStored and HighBit" in error
+    overlay = (0x60000102, "US", enough - 1), (0x60000100, "US", 16)
+    assert not isinstance(ingested("overlay", of(enough - 1, *overlay)), str)
+
+
+@pytest.mark.parametrize("word", ["ANONYMOUS", "0", "STUDY-X"])
+def test_a_table_that_repeats_the_shared_id_says_nothing_and_one_that_names_the_person_does(
+    fistula_here, write_dicom, tmp_path, word
+):
+    images = one_id(cohort(5, slices=2), word)
+    folder = write(tmp_path / "archive", images, write_dicom)
+
+    def call(name, patient):
+        lines = [f"{one.uid},{one.patient % 2},{patient}" for one in images]
+        labels = write_labels(tmp_path / f"{name}.csv", lines, header="sop_instance_uid,label,patient_id")
+        return fistula_here(
+            "ingest", f"source={folder}", f"labels={labels}", f"out={tmp_path / name}", "size=32", "spacing_mm=1.0",
+            "workers.count=1", "keep=all",
+        )  # fmt: skip
+
+    code, _, error = call("repeated", word)
+    assert code == 2
+    assert "a PatientID must be one person's, found 1 with several studies" in error
+    assert call("named", "Weiss")[0] == 0

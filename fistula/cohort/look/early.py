@@ -91,3 +91,10 @@ def _contradictions(slices: pl.DataFrame) -> Iterator[str]:
     if len(of):
         one = "picture has" if len(of) == 1 else "pictures have"
         yield f"{len(of)} {one} several labels: {of['len'].sum()} slices are the same in every pixel"
+    again = slices.filter((pl.len() > 1).over("patient_key", "pixel_hash"))
+    again = again.filter((pl.col("pixel_hash").n_unique() > 1).over("patient_key"))  # one may be a blank slice
+    if len(again):
+        yield (
+            f"{len(again)} slices of {again['patient_key'].n_unique()} of the patients are the same in every pixel as "
+            "another of the same patient: a study sent twice under new UIDs counts twice"
+        )

@@ -16,6 +16,7 @@ from fistula.dicom.parse import Header, text, whole
 from fistula.dicom.pixels.frames import MOSAICS, Frame, component, contrast
 from fistula.dicom.pixels.geometry import normal, position_along, stance
 from fistula.dicom.pixels.plain import plain_of
+from fistula.dicom.pixels.stated import is_rescaled
 from fistula.dicom.pixels.syntax import syntax_name
 
 # Series that agree in these may be one that was cut up; the first two must be stated.
@@ -145,6 +146,7 @@ def _frame_facts(frame: Frame) -> tuple[dict[str, Any], list[str]]:
         # Places along an axis that nobody names are not to be mixed with those in the patient.
         "acquisition": f"{acquisition(frame)}{'' if along is None else ' by location'}".strip(),
         "moments": moments(frame),
+        "is_rescaled": is_rescaled(frame),
         "image_type": " ".join(
             filter(None, (vocabulary.image_type(image_type), vocabulary.scanning_sequence(frame.scanning_sequence())))
         ),

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRBigEndian
 
 from fistula.dicom.header.mend import mend
 from fistula.dicom.outcome import Refused, damage_refused
-from fistula.dicom.parse import sequence
+from fistula.dicom.parse import sequence, whole
 from fistula.dicom.pixels.codestream import refuse_other_size
 from fistula.dicom.pixels.frames import Frame
-from fistula.dicom.pixels.stated import PixelFacts, pixel_facts
+from fistula.dicom.pixels.stated import PixelFacts, has_bits_beyond, pixel_facts
 from fistula.dicom.pixels.syntax import decoder_name, decoders
 from fistula.dicom.pixels.window import Window
 
@@ -113,6 +113,8 @@ def _stored(dataset: Dataset, index: int) -> tuple[np.ndarray, str, str]:
     if not plugins:
         raise Refused("no decoder for its transfer syntax")
     refuse_other_size(dataset, index)
+    if plugins[0] == "native":
+        _refuse_bits_beyond(dataset, index)
     decoder = get_decoder(UID(syntax))
     for plugin in plugins:
         try:
@@ -131,6 +133,25 @@ def _stored(dataset: Dataset, index: int) -> tuple[np.ndarray, str, str]:
             continue
         return array, str(properties["photometric_interpretation"]), decoder_name(plugin, syntax)
     raise Refused("pixels that no decoder could read", "Export it again, uncompressed")
+
+
+def _refuse_bits_beyond(dataset: Dataset, index: int) -> None:
+    """Refuse words of more bits than BitsStored, which decoders cut off; an overlay and padding may lie there."""
+    allocated, stored = whole(dataset, "BitsAllocated") or 0, whole(dataset, "BitsStored") or 0
+    if allocated != 16 or not 0 < stored < allocated:
+        return
+    count = dataset.Rows * dataset.Columns * (whole(dataset, "SamplesPerPixel") or 1)
+    is_big = dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
+    content = dataset.PixelData[2 * count * index : 2 * count * (index + 1)]
+    raw = np.frombuffer(content[: len(content) // 2 * 2], ">u2" if is_big else "<u2")
+    padding = whole(dataset, "PixelPaddingValue")
+    raw = raw if padding is None else raw[raw != padding % 2**16]
+    for group in range(0x6000, 0x6020, 2):
+        if (group, 0x0102) in dataset and (group, 0x3000) not in dataset:  # no data of its own: in the pixels' words
+            raw = raw & ~np.uint16(1 << int(dataset[group, 0x0102].value or 0))
+    if has_bits_beyond(raw, stored, is_signed=whole(dataset, "PixelRepresentation") == 1):
+        rule = f"stored values of more than its {stored} bits (BitsStored)"
+        raise Refused(rule, "Correct BitsStored and HighBit, or export it again")
 
 
 def _painted(stored: np.ndarray, dataset: Dataset) -> np.ndarray:

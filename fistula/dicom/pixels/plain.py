@@ -4,6 +4,7 @@ import json
 from dataclasses import astuple
 from typing import Any
 
+import numpy as np
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -11,7 +12,7 @@ from fistula.dicom.outcome import NotTaken
 from fistula.dicom.parse import Header, sequence, text, whole
 from fistula.dicom.pixels.decode import Picture, picture_of
 from fistula.dicom.pixels.frames import Frame
-from fistula.dicom.pixels.stated import PixelFacts, pixel_facts
+from fistula.dicom.pixels.stated import PixelFacts, has_bits_beyond, pixel_facts
 from fistula.dicom.pixels.window import Window
 
 # What pydicom's decoder wants to know, and where it stands.
@@ -57,7 +58,7 @@ def plain_of(header: Header, frame: Frame) -> str:
 
 
 def read_plain(content: bytes, plain: str) -> Picture | None:
-    """The only frame of an object; None if it is not the one that was looked at.
+    """The only frame of an object; None if it is not the one that was looked at, or needs its whole header.
 
     Args:
         content: The object, unpacked.
@@ -73,6 +74,9 @@ def read_plain(content: bytes, plain: str) -> Picture | None:
     length = options["rows"] * options["columns"] * options["bits_allocated"] // 8
     told: dict[str, Any] = options | {"number_of_frames": 1, "samples_per_pixel": 1, "pixel_keyword": "PixelData"}
     pixels = memoryview(content)[start : start + length]
+    raw = np.frombuffer(pixels, f"<u{options['bits_allocated'] // 8}")
+    if has_bits_beyond(raw, options["bits_stored"], is_signed=options["pixel_representation"] == 1):
+        return None  # padding or an overlay may lie there, which the whole header tells
     stored, _ = get_decoder(UID(syntax)).as_array(pixels, index=0, photometric_interpretation=photometric, **told)
     window, spacing = window and Window(*window), spacing and tuple(spacing)
     facts = PixelFacts(slope, intercept, padding, scale, spacing, aspect, tuple(notes), window)

@@ -59,6 +59,29 @@ def _rescale(frame: Frame) -> tuple[float, float]:
     return (1.0 if slope is None else slope), (0.0 if intercept is None else intercept)
 
 
+def has_bits_beyond(raw: np.ndarray, bits_stored: int, *, is_signed: bool) -> bool:
+    """Whether stored words have bits above those that the header says are used, other than a sign's.
+
+    Args:
+        raw: Unsigned words, as they lie in the file.
+        bits_stored: BitsStored.
+        is_signed: PixelRepresentation 1; a negative value has all bits above its sign set, or none.
+    """
+    if bits_stored >= 8 * raw.itemsize:
+        return False
+    above = raw >> bits_stored
+    if is_signed:
+        is_negative = (raw >> (bits_stored - 1)) == (1 << (8 * raw.itemsize - bits_stored + 1)) - 1
+        above = above[~is_negative]
+    return bool(above.any())
+
+
+def is_rescaled(frame: Frame) -> bool | None:
+    """Whether slope and intercept change the frame's stored values; None where it states no slope."""
+    is_stated = number(frame.group("PixelValueTransformationSequence"), "RescaleSlope") is not None
+    return _rescale(frame) != (1.0, 0.0) if is_stated else None
+
+
 def _philips_scale(frame: Frame, slope: float) -> float:
     """1 / (rescale slope × scale slope): Philips' display values to floating-point values.
 

@@ -5,6 +5,7 @@ import io
 import math
 import re
 import unicodedata
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,11 @@ ROUNDED = re.compile(r"\d[.,]?\d*E\+\d+", re.IGNORECASE)  # 1.2E+17: the digits 
 SURE_DIGITS = 15  # of a number in a spreadsheet
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 UNCLEAR = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")  # 1,234 may be one thousand or little more than one
+# A cell of a worksheet that holds a formula and no value; a text that a formula left empty (t="str") is one.
+UNCALCULATED = re.compile(
+    rb"""<(?:\w+:)?c\b(?![^>]*\bt="str")[^>]*\br="([A-Z]+\d+)"[^>]*>\s*<(?:\w+:)?f\b(?:[^>]*/>|[^<]*</(?:\w+:)?f>)"""
+    rb"""\s*(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>\s*</(?:\w+:)?v>)?\s*</(?:\w+:)?c>""",
+)
 
 Lines = list[tuple[int, list[str]]]
 
@@ -170,6 +176,11 @@ def _excel(path: Path, content: bytes) -> Lines:
         }
     except fastexcel.FastExcelError as error:
         raise DataError(path, "is not an Excel workbook that can be read", remedy="Save it as CSV UTF-8") from error
+    with zipfile.ZipFile(io.BytesIO(content)) as parts:
+        pages = [parts.read(name) for name in parts.namelist() if name.startswith("xl/worksheets/")]
+    if cells := [cell.decode() for page in pages for cell in UNCALCULATED.findall(page)]:
+        rule, found = "has formulas that were never calculated", f"{len(cells)}: {', '.join(cells[:3])}"
+        raise DataError(path, rule, found=found, remedy="Open it in a spreadsheet program and save it again")
     full = [name for name, rows in sheets.items() if rows]
     if len(full) > 1:
         remedy = "Save the sheet with the labels as a file of its own"
