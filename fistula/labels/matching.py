@@ -159,18 +159,21 @@ def _missing_ends(labels: Labels, there: pl.DataFrame) -> list[Row]:
 
     A range may have gaps, for scanners leave numbers out.
     """
-    ranges: dict[int, list[Row]] = {}
+    lines: dict[int, list[Row]] = {}
     for row in labels.rows:
         if row.label is not None:
-            ranges.setdefault(row.line, []).append(row)
-    number = pl.col("instance_number") if "instance_number" in labels.key else pl.col("frame") + 1
-    found = there.drop_nulls("line").group_by("line").agg(number.min().alias("least"), number.max().alias("most"))
+            lines.setdefault(row.line, []).append(row)
+    ranges = {line: rows for line, rows in lines.items() if len(rows) > 1}
+    if not ranges:
+        return []
+    is_numbered = "instance_number" in labels.key
+    number = pl.col("instance_number") if is_numbered else pl.col("frame") + 1
+    found = there.filter(pl.col("line").is_in(list(ranges))).group_by("line").agg(number.min(), last=number.max())
     return [
         end
-        for line, least, most in found.sort("line").iter_rows()
-        if len(rows := ranges.get(line, [])) > 1
-        for end, number_found in ((rows[0], least), (rows[-1], most))
-        if number_found != (int(end.name[-1]) if "instance_number" in labels.key else end.frame)
+        for line, *numbers in found.sort("line").iter_rows()
+        for end, number_found in zip((ranges[line][0], ranges[line][-1]), numbers, strict=True)
+        if number_found != (int(end.name[-1]) if is_numbered else end.frame)
     ]
 
 

@@ -86,7 +86,7 @@ def test_a_range_that_several_series_have_is_refused_with_its_lines(by_class):
         ("study_instance_uid,label\n2.25.90,1\n", [], "names studies, not images. Set labels.level=study"),
         ("series_instance_uid,label\n2.25.800,1\n", [], "names series, not images. Set labels.level=series"),
         ("series_instance_uid,label\n2.25.800,1\n", ["labels.level=patient"], "names series, not patients"),
-        ("sop_instance_uid,label\n2.25.7000,1\n", ["labels.level=study"], "must name studies by study_instance_uid or"),
+        ("sop_instance_uid,label\n2.25.7000,1\n", ["labels.level=study"], "studies only by study_instance_uid or"),
         ("series_instance_uid,first,last,label\n2.25.800,1,2,1\n2.25.800,2,3,0\n", [], "Remove one of lines 2 and 3"),
         ("series_instance_uid,first,last,label\n2.25.800,3,2,1\n", [], "first and last must be a range"),
         ("series_instance_uid,first,last,label\n2.25.800,0,999999,1\n", [], "first and last must be a range"),
