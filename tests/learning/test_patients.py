@@ -128,6 +128,21 @@ def test_slice_labels_add_their_loss(trained, tmp_path):
     assert not (alone == weighed).any()
 
 
+def test_the_loss_of_slices_is_the_mean_over_those_that_have_a_label_of_their_own(trained):
+    classifier = trained("slice_weight=0.5")[2].classifier.train(mode=False)
+    batch = {
+        "image": torch.randint(0, 256, (5, 1, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8),
+        "label": torch.tensor([1, 0]), "sizes": [3, 2], "position": torch.arange(5.0),
+    }  # fmt: skip
+    classifier.log = lambda *_, **__: None
+    losses = []
+    for of_slices in ([-1] * 5, [-1, 1, 0, -1, -1]):  # nobody's, and those of two slices of the first patient
+        losses.append(classifier.training_step(batch | {"slice_label": torch.tensor(of_slices)}, 0).item())
+    bags, _, alone = classifier.pool(classifier.features(batch["image"])[0], [3, 2], batch["position"])
+    assert losses[0] == pytest.approx(-bags[[0, 1], [1, 0]].log().mean().item(), abs=1e-6)
+    assert losses[1] - losses[0] == pytest.approx(-0.5 * alone[[1, 2], [1, 0]].log().mean().item(), abs=1e-6)
+
+
 @pytest.mark.slow
 def test_attention_finds_the_slice_that_shows_it(trained, tmp_path):
     shows = diluted(tmp_path / "diluted")

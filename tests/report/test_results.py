@@ -186,6 +186,27 @@ def test_a_pair_is_tested_at_the_primary_level(study_folder):
             assert pair.tests[measure].difference.value == pytest.approx(expected)
 
 
+def test_a_network_of_patients_is_paired_with_the_mean_of_slices_on_the_same_folds(study_folder):
+    """One score per patient that is the mean of a slice network's is that network: the pair stays as it was."""
+    (before,) = compute(read_study(study_folder), SETTINGS).comparisons[0].pairs
+    for path in study_folder.glob("*-end_to_end-*/predictions.parquet"):
+        pl.read_parquet(path).with_columns(weight=pl.lit(0.5)).write_parquet(path.with_name("slices.parquet"))
+        rows = pl.read_parquet(path).group_by("patient_key", maintain_order=True)
+        whole = rows.agg(pl.all().exclude("score").first(), pl.col("score").mean())
+        whole.with_columns(slice_key=pl.lit(None, pl.String)).write_parquet(path)
+        record = json.loads(path.with_name("run.json").read_text())
+        threshold = record["patient_operating_point"]
+        path.with_name("run.json").write_text(json.dumps(record | {"operating_point": threshold}))
+    (after,) = compute(read_study(study_folder), SETTINGS).comparisons[0].pairs
+    for measure in ("auroc", "sensitivity", "specificity"):
+        one, other = before.tests[measure], after.tests[measure]
+        np.testing.assert_allclose(
+            [one.p_value, one.difference.value, one.difference.low, one.difference.high],
+            [other.p_value, other.difference.value, other.difference.low, other.difference.high],
+        )
+    assert after.tests["auroc"].difference.low < after.tests["auroc"].difference.value != 0
+
+
 def test_patients_are_primary_where_both_classes_have_some_and_slices_otherwise(tmp_path):
     assert compute(read_study(write_study(tmp_path / "study")), SETTINGS).primary == "patient"
     folder = write_study(tmp_path / "paper")

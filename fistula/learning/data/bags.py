@@ -71,14 +71,7 @@ class BagDataset(Dataset):
     """
 
     def __init__(
-        self,
-        slices: Any,
-        bags: Bags,
-        *,
-        positions: Tensor,
-        slice_labels: Tensor,
-        most: int | None,
-        seed: int,
+        self, slices: Any, bags: Bags, *, positions: Tensor, slice_labels: Tensor, most: int | None, seed: int
     ) -> None:
         self.slices, self.bags, self.most, self.seed = slices, bags, most, seed
         self.positions, self.slice_labels = positions, slice_labels

@@ -50,10 +50,7 @@ class Covariates(nn.Module):
             known = column[~column.isnan()]
             if len(known.unique()) < 2:
                 found = f"{known[0]:g} alone" if len(known) else "none"
-                rule, remedy = (
-                    "must have two values in the training set",
-                    "Omit it: it carries no information",
-                )
+                rule, remedy = ("must have two values in the training set", "Omit it: it carries no information")
                 raise DataError(f"covariates: {name}", rule, found=found, remedy=remedy)
             self.mean[index], self.std[index] = known.mean(), known.std(correction=0)
 
