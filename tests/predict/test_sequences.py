@@ -135,7 +135,7 @@ def test_a_service_takes_both_series_and_its_page_shows_both(strict, made, tmp_p
             sorted((one["pane"], one["title"], len(one["slices"])) for one in patient)
             for patient in json.loads(stacks).values()
         )
-        assert shown == [[(0, "series 1", 5), (1, "t2", 3)], [(0, "series 1", 5), (1, "t2", 5)]]
+        assert shown == [[(0, "t1c", 5), (1, "t2", 3)], [(0, "t1c", 5), (1, "t2", 5)]]
         answer = client.post("/predict", content=upload["one"])
         assert answer.status_code == lacking[name]
         refused = "must hold each sequence that the run was trained on, found 10 slices: of a patient who lacks t2"
