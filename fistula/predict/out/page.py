@@ -101,8 +101,9 @@ def stacks_of(
                 for row in rows
             ]
             one = {
-                "key": str(number), "title": rows[0].get("sequence") or f"series {number + 1}", "pane": 0, "plane": 0, "axes": [],
-                "edges": list(EDGES.get(str(rows[0]["orientation"]), "")), "orientation": rows[0]["orientation"],
+                "key": str(number), "title": rows[0].get("sequence") or f"series {number + 1}", "pane": 0,
+                "plane": 0, "axes": [], "edges": list(EDGES.get(str(rows[0]["orientation"]), "")),
+                "orientation": rows[0]["orientation"],
                 "rows": side, "cols": side, "spacing": [1, 1], "bits": 8, "low": 0, "high": 255,
                 "window": [127.5, 255], "presets": [], "slices": shown,
             }  # fmt: skip
