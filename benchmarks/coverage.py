@@ -219,7 +219,7 @@ def summarize(record: dict) -> dict:
     return {
         "kinds": len(rows),
         "repetitions": {str(row["patients"]): row["repetitions"] for row in rows if not row.get("again")},
-        "again": {"kinds": len(again), "least": min(again, default=0)},
+        "again": {"kinds": len(again), "least": min(again, default=0), "most": max(again, default=0)},
         "bias": max(abs(row["bias"]) for row in rows),
         "intervals": intervals,
         "naive": {"mean": round(float(np.mean(naive)), 4), "least": min(naive)},
