@@ -266,6 +266,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/recipes"))
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--mirror", action="store_true")
+    parser.add_argument("--mean", action="store_true", help="also the mean score of all rows, against each of them")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     if unknown := set(options.sets) - set(SETS):
@@ -274,13 +275,17 @@ def main() -> None:
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=PAGE.parent
     ).stdout.strip()
     stamp = [date.today().isoformat(), commit]
-    lines, tests = [], defaultdict(list)
+    lines, tests, members = [], defaultdict(list), defaultdict(list)
     for name, row in product(options.sets, dict.fromkeys(["default", *options.rows])):
         study = train(name, row, options)
         scores = scores_of(name, study, options, mirror=False)
         if row == "default":
             default = scores
         found = {row: (scores, default)}
+        members[name].append(scores.with_columns(pl.col("run") + f"-{row}"))
+        if options.mean and len(members[name]) > len(set(options.rows) - {"default"}):
+            every = pl.concat(members[name]).sort("run", "slice_key")
+            found["mean of the rows, minus each"] = ensemble(every), every
         if options.mirror:
             found[f"{row}, mirrored"] = scores_of(name, study, options, mirror=True), default
         if scores["slice_key"].is_duplicated().all():
