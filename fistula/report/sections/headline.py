@@ -53,15 +53,10 @@ def say_best(best: Row, rest: str, *, among: list[Row], selected: Estimate | Non
     what = f"{name} had the highest per-{best.level} AUROC,"
     if len(alike(among)) == 1:
         what = f"the per-{best.level} AUROC{of} was"
-    tied = say_tied(_tied(best, among))
-    return f"{head}{what} {area.value:.2f} ({interval}){tied}{say_chance(area, selected)}."
-
-
-def _tied(best: Row, among: list[Row]) -> list[str]:
-    """The other configurations whose AUROC is as high, by name."""
-    value = best.estimates["auroc"].value
-    tied = [row for row in alike(among)[1:] if abs(row.estimates["auroc"].value - value) < EQUAL]
-    return [row.configuration.name for row in tied]
+    tied = [
+        row.configuration.name for row in alike(among)[1:] if abs(row.estimates["auroc"].value - area.value) < EQUAL
+    ]
+    return f"{head}{what} {area.value:.2f} ({interval}){say_tied(tied)}{say_chance(area, selected)}."
 
 
 def say_together(found: list[AllClasses], ranked: dict[str, list[Row]], selected: Estimate | None) -> list[str]:
