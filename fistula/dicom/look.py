@@ -90,13 +90,15 @@ def bytes_hash(part: Part, look: Look) -> str:
 
 
 def pixels_hash(part: Part, frame: int, look: Look) -> str:
-    """SHA-256 of a frame's values and shape; of the object's bytes where they cannot be read."""
+    """SHA-256 of a frame's values and of what they mean beside; of the object's bytes where they cannot be read."""
     try:
         with TimeLimit(look.seconds), open_part(part, limit=look.limit) as file:
-            values = next(decode(read_dataset(file, limit=look.limit), [frame])).values
+            picture = next(decode(read_dataset(file, limit=look.limit), [frame]))
     except (NotTaken, StopIteration):
         return source_hash(part, look)
-    return hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
+    inside = b"" if picture.inside is None else picture.inside.tobytes()
+    stated = repr((picture.values.shape, picture.signal_scale, picture.is_inverted, picture.aspect)).encode()
+    return hashlib.sha256(stated + picture.values.tobytes() + inside).hexdigest()
 
 
 def _survey_part(part: Part, look: Look) -> list[dict[str, Any]]:

@@ -227,6 +227,26 @@ def test_an_archive_exported_twice_is_taken_once_unless_its_patients_have_other_
         assert (len(found[0].manifest), found[1]["noted"]["copies of another file"]) == (6, 6)
 
 
+@pytest.mark.parametrize(
+    "differs",
+    [
+        {"PhotometricInterpretation": "MONOCHROME1"},
+        {"PixelPaddingValue": 0},
+        {"RescaleSlope": "2", "RescaleIntercept": "0"},
+    ],
+    ids=["polarity", "padding", "slope"],
+)
+def test_one_uid_and_the_same_bytes_of_pixels_are_one_picture_only_where_they_mean_the_same(
+    ingested, write_dicom, tmp_path, differs
+):
+    """Else the one whose hash is smaller would decide how the slice looks."""
+    images = cohort(3, slices=2)
+    folder = write(tmp_path / "in", images, write_dicom)
+    write(folder / "again", [replace(images[0], attributes=images[0].attributes | differs)], write_dicom)
+    found = ingested(folder, lines_of(images))
+    assert "different images must not share one SOPInstanceUID, found 2 files under 1" in found
+
+
 # 16. Numbers as people and programs write them.
 
 
