@@ -116,6 +116,7 @@ PHILIPS = "Philips Imaging DD 001"
         pytest.param(({},), ({"ImageType": ["DERIVED", "PRIMARY", "M", "NORM"]},), "image type", id="image type"),
         pytest.param(({},), ({"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND"]},), "component", id="phase maps"),
         pytest.param(({},), ({"PixelSpacing": [0.5, 0.5]},), "pixel spacing", id="spacing"),
+        pytest.param(({},), ({"PhotometricInterpretation": "MONOCHROME1"},), "polarity", id="polarity"),
     ],
 )  # fmt: skip
 def test_a_series_that_mixes_acquisitions_is_several_volumes_and_says_so(write_dicom, tmp_path, one, other, why):
