@@ -143,7 +143,7 @@ def test_names_in_a_list_are_taken_as_they_are_typed(typed, names):
 
 def test_a_tilde_that_the_shell_has_left_is_the_home_folder(fistula_here, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert f"source={tmp_path}/nowhere: is not" in fistula_here("doctor", "source=~/nowhere")[2]
+    assert f"source={tmp_path}/nowhere: does not exist" in fistula_here("doctor", "source=~/nowhere")[2]
 
 
 def test_debug_shows_the_traceback(fistula):

@@ -72,7 +72,7 @@ def test_an_archive_that_is_not_there_is_one_error_after_the_retries(module, tmp
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     address = Address(module.__name__.rpartition(".")[2], "127.0.0.1", port, title="A", study="1.2")
-    with pytest.raises(ArchiveError, match=rf"127\.0\.0\.1:{port}: does not answer"):
+    with pytest.raises(ArchiveError, match=rf"127\.0\.0\.1:{port}: does not respond"):
         module.fetch(address, tmp_path, Manners(timeout_s=1, retries=1))
 
 

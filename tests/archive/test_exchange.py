@@ -69,7 +69,7 @@ def test_predict_from_an_archive_and_store_back_by_both_protocols(study, phantom
         assert {one.Modality for one in written} == {"OT", "SR"}
     refusals = {"none": "has no such study or series", "many": "must have at most 1 instances"}
     if is_encrypted:
-        refusals |= dict.fromkeys(("another authority", "no authority", "in the clear"), "does not answer|status 400")
+        refusals |= dict.fromkeys(("another authority", "no authority", "in the clear"), "does not respond|status 400")
     assert said["refusals"].keys() == refusals.keys()
     for name, rule in refusals.items():
         assert [bool(re.search(rule, message)) for message in said["refusals"][name]] == [True, True], said["refusals"]

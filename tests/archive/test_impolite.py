@@ -358,7 +358,7 @@ def test_a_web_archive_is_asked_until_it_gives_the_whole_study(study_on_disk, tm
     [
         ({"sends": 3}, "must send all that it lists, found 3 of 6"),
         ({"sends": 3, "lists": 3, "number": 6}, "must send all that it lists, found 3 of 6"),
-        ({"breaks": True}, "does not answer|sends what cannot be read"),
+        ({"breaks": True}, "does not respond|sends unreadable data"),
         ({"accepts": "nothing at all"}, "refuses, found HTTP status 406"),
         ({"lists": 0}, "has no such study or series"),
     ],

@@ -100,7 +100,7 @@ def test_slices_that_are_scored_have_no_weight_in_a_report(study, one_patient, f
     assert fistula_here("predict", *words)[0] == 0
     (path,) = (tmp_path / "out" / "dicom").glob("report-*.dcm")
     assert len(highdicom.sr.srread(path).content.get_image_measurement_groups()) == 1
-    assert "all slices together" not in (tmp_path / "out" / "index.html").read_text()
+    assert "computed from all slices" not in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_a_service_answers_as_predict_does(patients, one_patient, tmp_path):

@@ -225,7 +225,7 @@ def test_an_archive_that_does_not_answer_leaves_nothing(study, fistula_here, tmp
     code, _, error = fistula_here(
         "predict", f"run={study}", "source=dimse://A@127.0.0.1:1/1.2", "out=out", "archive.retries=0"
     )
-    assert (code, "dimse://A@127.0.0.1:1: does not answer" in error) == (2, True)
+    assert (code, "dimse://A@127.0.0.1:1: does not respond" in error) == (2, True)
     assert not (tmp_path / "out").exists()
 
 

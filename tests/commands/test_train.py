@@ -137,7 +137,7 @@ def test_a_failing_run_does_not_stop_the_others_and_is_recorded(fistula_here, co
     sweep = ("train", "-m", f"cohort={cohort}", *TINY_RUN, *HERE, "hydra.sweep.dir=study")
     code, _, error = fistula_here(*sweep, *rates)
     assert error == (
-        "error: study: 1 of 2 runs failed. `fistula status study=study` says why; "
+        "error: study: 1 of 2 runs failed. `fistula status study=study` shows why; "
         "repeating the command trains only these\n"
     )
     assert code == 2

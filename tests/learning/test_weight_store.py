@@ -209,7 +209,7 @@ def test_one_file_of_a_repository_with_several_may_be_named(hub):
 @pytest.mark.parametrize(
     ("hub", "message"),
     [
-        ("empty", "has none of model.safetensors, pytorch_model.bin"),
+        ("empty", "none of model.safetensors, pytorch_model.bin"),
         ("forbidden", "(401 Client Error."),
         ("a page", "it does not seem to be served by a Hugging Face Hub"),
         ("breaking off", "peer closed connection without sending complete message body"),

@@ -142,7 +142,7 @@ def test_covariates_that_no_header_states_come_from_a_table(study, fistula_here,
     stored = predictor.runs[0].predictions.join(found.patients.select("patient_key", new="score"), on="patient_key")
     assert len(stored) == len(predictor.runs[0].predictions)
     np.testing.assert_allclose(stored["new"], stored["score"], rtol=0, atol=1e-6)
-    assert any("crp is not known" in note for note in found.summary["notes"])
+    assert any("crp is unknown" in note for note in found.summary["notes"])
     table.write_text("patient_key,crp\nsomebody,3\n")
     with pytest.raises(DataError, match="must have a line for a patient of the images"):
         predictor.predict(phantom, covariates_table=table)

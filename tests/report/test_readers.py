@@ -120,7 +120,7 @@ def test_a_cutoff_makes_calls_of_scores_on_one_scale_alone():
     table, cases = readings(modalities=("",))
     grades = pl.when(pl.col("reader") == "r2").then((pl.col("score") / 20).ceil()).otherwise(pl.col("score"))
     mixed = table.with_columns(score=grades)
-    with pytest.raises(DataError, match="one scale where cutoff=60 makes calls of them, found none above 5 of r2, and"):
+    with pytest.raises(DataError, match="one scale where cutoff=60 dichotomizes them, found none above 5 of r2, and"):
         compared(mixed, cases)
     # An AUROC is of one reader, whatever the scale.
     areas = [{one.name: one.auroc for one in compared(one, cases, cutoff=None).single} for one in (table, mixed)]
