@@ -61,5 +61,5 @@ def test_a_key_that_others_can_read_is_refused_with_the_command_that_mends_it(mo
     monkeypatch.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(tmp_path / "key"))
     read_pseudonyms(create=True)
     (tmp_path / "key").chmod(mode)
-    with pytest.raises(ConfigError, match=rf"its owner alone, found mode {mode:o}. chmod 600 "):
+    with pytest.raises(ConfigError, match=rf"only by its owner, found mode {mode:o}. chmod 600 "):
         read_pseudonyms(create=True)
