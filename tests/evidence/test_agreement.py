@@ -124,7 +124,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say_where_slices_of_a_patient
     [
         pytest.param([[0, 0], [0, 0]], np.nan, "every answer is of one class", id="one class"),
         pytest.param([[0, -1], [-1, 1]], np.nan, "nothing was read by two readers", id="no pair"),
-        pytest.param([[0, 0], [1, 1], [0, 0], [1, 1]], 1.0, "no patient differs from another", id="all agree"),
+        pytest.param([[0, 0], [1, 1], [0, 0], [1, 1]], 1.0, "no variability between patients", id="all agree"),
     ],
 )
 def test_what_cannot_be_said_says_why(rated, value, reason):

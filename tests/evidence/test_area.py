@@ -228,7 +228,7 @@ def test_a_perfect_score_still_has_an_interval():
             [1, 1, 0, 0],
             [7, 7, 7, 7],
             ["a", "b", "c", "d"],
-            "0.500 (n/a: no patient differs from another)",
+            "0.500 (n/a: no variability between patients)",
             id="constant scores",
         ),
     ],

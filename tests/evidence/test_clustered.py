@@ -104,12 +104,12 @@ def test_a_rate_of_one_counts_each_patient_once():
         pytest.param([], [], ("n/a: no rows",) * 2, id="empty"),
         pytest.param([1, 0], ["a", "a"], ("0.5 (n/a: only one patient)",) * 2, id="single patient"),
         pytest.param(
-            [1, 1], ["a", "b"], (None, "1.0 (n/a: no patient differs from another)"), id="a rate of 1 has no logit"
+            [1, 1], ["a", "b"], (None, "1.0 (n/a: no variability between patients)"), id="a rate of 1 has no logit"
         ),
         pytest.param(
             [1, 0, 1, 0],
             ["a", "a", "b", "b"],
-            (None, "0.5 (n/a: no patient differs from another)"),
+            (None, "0.5 (n/a: no variability between patients)"),
             id="every patient has the same rate",
         ),
     ],

@@ -40,5 +40,5 @@ def test_the_mean_is_indifferent_to_the_number_of_slices_and_the_maximum_is_not(
 def test_equal_numbers_tell_nothing():
     labels, _, patients = noise((9, 9))
     found = slices_tell_the_class(labels, patients)
-    assert (found.value, found.reason) == (0.5, "no patient differs from another")
+    assert (found.value, found.reason) == (0.5, "no variability between patients")
     assert str(slices_tell_the_class([1, 1], ["a", "b"])) == "n/a: no negatives"

@@ -122,7 +122,7 @@ def test_constant_scores_are_chance(tmp_path):
     for path in folder.glob("*/predictions.parquet"):
         pl.read_parquet(path).with_columns(score=pl.lit(0.5)).write_parquet(path)
     said = compute(read_study(folder), SETTINGS).answer[0]
-    assert said.endswith("AUROC was 0.50 (no CI: no patient differs from another); this is chance (0.5).")
+    assert said.endswith("AUROC was 0.50 (no CI: no variability between patients); this is chance (0.5).")
 
 
 def test_a_split_that_was_allowed_to_leak_is_a_limitation_and_stands_below_one_that_does_not_leak(tmp_path):

@@ -123,7 +123,7 @@ def _without_variance(placements: Placements, method: str, level: float) -> Esti
     if placements.reason:
         return without_interval(value, method, placements.reason)
     if 0 < value < 1:
-        return without_interval(value, method, "no patient differs from another")
+        return without_interval(value, method, "no variability between patients")
     low, high = _newcombe(placements, value, level)
     return Estimate(value, low, high, name_method("Newcombe (2006), patients as sample size", level))
 

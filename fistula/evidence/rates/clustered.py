@@ -129,7 +129,7 @@ def gee(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estima
         return without_interval(rate, method, "only one patient")
     variance = _ratio_variance(successes, sizes)
     if not 0 < rate < 1 or variance < 1e-24:
-        return without_interval(rate, method, "no patient differs from another")
+        return without_interval(rate, method, "no variability between patients")
     half = float(stdtrit(len(sizes) - 1, (1 + level) / 2)) * sqrt(variance) / (rate * (1 - rate))
     return Estimate(rate, float(expit(logit(rate) - half)), float(expit(logit(rate) + half)), method)
 

@@ -142,7 +142,7 @@ def _jackknife(rows: Floats, codes: Codes, number: int, statistic: Callable[[Flo
         return without_interval(value, method, "undefined without one of the patients")
     error = float(np.sqrt((len(sums) - 1) * np.var(others)))
     if error < 1e-12:
-        return without_interval(value, method, "no patient differs from another")
+        return without_interval(value, method, "no variability between patients")
     half = float(student.ppf((1 + LEVEL) / 2, len(sums) - 1)) * error
     return Estimate(value, max(-1.0, value - half), min(1.0, value + half), method)
 
