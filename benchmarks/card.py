@@ -123,13 +123,19 @@ def main() -> None:
     if options.quick:
         options.architectures, options.batches, options.together = ("test_resnet",), (16,), [1]
         options.slices, options.size, options.epochs, options.run_epochs = 100, 32, 1, 1
-        options.paper += ["model.architecture=test_resnet", "epochs=1", "split.fold=0", "experiment=null"]
+        options.paper += [
+            "model.architecture=test_resnet",
+            "epochs=1",
+            "split.fold=0",
+            "experiment=paper/1_resnet18_transfer",
+        ]
     options.trainer = "gpu" if options.device == "cuda" else "cpu"
     card = torch.cuda.get_device_name() if options.device == "cuda" else f"{os.cpu_count()} CPU cores, no card"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_cohort(folder / "cohort", slices=options.slices, size=options.size)
-        write_cohort(folder / "paper", slices=min(PAPER_SLICES, options.slices), size=options.size)
+        each = 2 if options.quick else 10  # of a patient: folds want dozens of patients
+        write_cohort(folder / "cohort", slices=options.slices, size=options.size, each=each)
+        write_cohort(folder / "paper", slices=min(PAPER_SLICES, options.slices), size=options.size, each=each)
         rows = training_rows(folder / "cohort", folder, options)
         reproducible = reproducible_ratio(folder / "cohort", folder / "reproducible", options)
         scoring = scoring_seconds(folder / "cohort", folder / "scoring", options)

@@ -102,7 +102,9 @@ def run_command(command: str, arguments: list[str]) -> None:
     for argument in arguments:
         group = config_folder() / argument.partition("=")[0]
         if "=" in argument and group.is_dir():
-            refuse_other_options(argument, sorted(path.stem for path in group.glob("*.yaml")))
+            refuse_other_options(
+                argument, sorted(path.relative_to(group).with_suffix("").as_posix() for path in group.rglob("*.yaml"))
+            )
     sys.argv = [f"fistula {command}", *arguments]
     if {"--help", "-h"}.isdisjoint(arguments):
         task = importlib.import_module(f"fistula.commands.{command}").run

@@ -160,3 +160,20 @@ def test_a_study_goes_through_the_slots_of_this_machine_and_the_same_command_fin
     assert again.stdout.startswith("3 of 4 runs were already done")
     assert {record["hardware"].rpartition(", ")[2] for record in records().values()} == {"1 threads"}
     assert {name for name, record in records().items() if record != found[name]} == {running[0]["name"]}
+
+
+@pytest.mark.slow
+def test_what_runs_are_forked_from_has_asked_for_no_card():
+    """CUDA cannot be used in a process that was forked from one that has."""
+    code = """
+import importlib, torch
+asked = []
+for name in ("is_available", "device_count", "init", "_lazy_init", "current_device", "get_device_properties"):
+    setattr(torch.cuda, name, lambda *given, name=name: asked.append(name))
+from fistula.sweep.engines.warm import PRELOADED
+for module in PRELOADED:
+    importlib.import_module(module)
+print(asked)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
