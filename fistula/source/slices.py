@@ -20,7 +20,6 @@ from fistula.dicom.pixels.geometry import TURNS, turn
 from fistula.dicom.pixels.plain import read_plain
 from fistula.dicom.timing import TimeLimit
 from fistula.source.files.pictures import read_picture
-from fistula.source.files.volume_slices import volume_pictures
 from fistula.source.grid import Grid, Placed, place, to_bytes
 from fistula.source.intensity import Intensity
 
@@ -152,6 +151,8 @@ def _decoder(content: bytes, items: Sequence[Slice], plan: Plan) -> Iterator[Pic
     if plan.kind == "pictures":
         return iter([read_picture(content)])
     if plan.kind == "volumes":
+        from fistula.source.files.volume_slices import volume_pictures  # here, because DICOM needs no nibabel
+
         return volume_pictures(content, part.member or part.path.name, frames)
     if items[0].plain and (picture := read_plain(content, items[0].plain)):
         return iter([picture])

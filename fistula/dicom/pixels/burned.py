@@ -29,6 +29,8 @@ def looks_like_text(values: np.ndarray) -> bool:
 
 
 def _has_line(bright: np.ndarray) -> bool:
+    if np.count_nonzero(bright) < 5 * GLYPHS:  # a glyph is five pixels high
+        return False
     from scipy import ndimage  # here, because few images come as far, and it takes a seventh of a second to import
 
     marks, _ = ndimage.label(bright, structure=np.ones((3, 3)))

@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 
 from fistula.dicom.container import begins, members
 from fistula.dicom.outcome import NotTaken
-from fistula.source.files.volumes import VOLUME_SUFFIXES
 
 KINDS = ("dicom", "volumes", "pictures")
+VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 # case_seg, case-label, case.seg, case_mask_1; or the word alone.
 MASK = re.compile(

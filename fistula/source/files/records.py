@@ -9,7 +9,6 @@ from fistula.dicom.look import Look
 from fistula.dicom.outcome import NotTaken, Skipped
 from fistula.dicom.timing import TimeLimit
 from fistula.source.files.formats import kind_of_name
-from fistula.source.files.volume_slices import volume_facts
 
 SKIPPED = {
     "dicom": "another file",
@@ -49,6 +48,8 @@ def records_of(part: Part, name: str, look: Look, *, kind: str, masks: Container
     }
     if kind == "pictures":
         return [identity | {"slice_key": key, "frame": 0, "frames": 1, "notes": ""}]
+    from fistula.source.files.volume_slices import volume_facts  # here, because DICOM needs no nibabel
+
     try:
         with TimeLimit(look.seconds):
             facts = volume_facts(part, limit=look.limit)

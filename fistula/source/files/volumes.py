@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from fistula.dicom.container import Part, open_part
 from fistula.dicom.outcome import NotTaken, Refused
 from fistula.dicom.pixels.planes import Plane
+from fistula.source.files.formats import VOLUME_SUFFIXES
 
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)  # it would comment on headers on the terminal
 
-VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd")
 START = 1 << 16  # bytes that hold any header of both kinds but one with a long history
 MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
 TO_LPS = np.diag([-1.0, -1.0, 1.0])  # NIfTI's axes are right, anterior, head
