@@ -119,7 +119,7 @@ def test_what_a_hub_gives_is_carried_to_a_machine_that_speaks_to_nobody(hub, fis
     digest = hashlib.sha256(hub.files[FILE]).hexdigest()
     assert f"{RESNET}/model.safetensors  1.9 MB  apache-2.0  sha256 {digest[:12]}" in out
     assert {f"HEAD {FILE}", f"GET {FILE}"} <= set(hub.asked)
-    assert fistula_here("weights", "verify", "to=store")[1].startswith("1 files are")
+    assert fistula_here("weights", "verify", "to=store")[1].startswith("1 files match their checksums")
     assert f"{RESNET}/model.safetensors" in fistula_here("weights", "list", "to=store")[1]
     assert fistula_here("weights", "list", "to=elsewhere")[1] == "no weights in elsewhere\n"
     folder = carried(tmp_path, monkeypatch)
