@@ -15,8 +15,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=15)
     given = parser.parse_args()
     set_seed(given.seed, reproducible=True)
+    batch = min(
+        64, len(get_image_files(given.folder / "train"))
+    )  # 64 is fastai's; of fewer images it would train on none
     loaders = ImageDataLoaders.from_folder(
-        given.folder, train="train", valid="val", batch_tfms=aug_transforms(), seed=given.seed, num_workers=0
+        given.folder, train="train", valid="val", bs=batch, batch_tfms=aug_transforms(), seed=given.seed, num_workers=0
     )
     start = {"file": str(given.folder / "start.pt"), "hf_hub_id": None, "url": ""}
     learner = vision_learner(loaders, "tf_efficientnet_lite0", pretrained_cfg_overlay=start)
