@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from fistula.cohort.manifest import Cohort
 from fistula.cohort.thinning import thinned
+from fistula.errors import ConfigError
 from fistula.learning import tracking
 from fistula.learning.building.making import make, one_line
 from fistula.learning.building.timm_network import checkpoint_gradients
@@ -164,6 +165,11 @@ def build(
         tracking_id: Of the run at W&B, where a run that is resumed goes on under the same; None lets W&B choose.
     """
     folder, parts = Path(cfg.output_dir), micro_batches or cfg.micro_batches
+    shares = parts * num_processes(cfg.trainer)
+    size = -(-cfg.batch_size // shares)
+    if cfg.unit == "slice" and size < 2:
+        rule = f"must give each of {shares} parts 2 slices, of which batch norms need several"
+        raise ConfigError("batch_size", rule, found=cfg.batch_size, remedy="Lower micro_batches or trainer.devices")
     silence_lightning()
     pytorch_lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     # Deterministic operations would fill what they are about to write; that costs 3 % and helps only to find a bug.
@@ -181,7 +187,7 @@ def build(
         resize=Resize(backbone.input_size, backbone.interpolation),
         num_slices=backbone.num_slices,
         sequences=backbone.sequences,
-        batch_size=-(-cfg.batch_size // (parts * num_processes(cfg.trainer))),
+        batch_size=size,
         num_workers=cfg.num_workers,
         seed=cfg.seed,
         unit=cfg.unit,

@@ -9,6 +9,7 @@ import torch
 from hydra.utils import instantiate
 
 from fistula.cohort.manifest import read_cohort
+from fistula.errors import ConfigError
 from fistula.learning import experiment as module
 from fistula.learning.data.slices import DeviceDataset
 from fistula.learning.experiment import build
@@ -104,6 +105,12 @@ def test_what_nothing_augments_lies_on_a_card_as_a_whole_and_the_rest_is_pinned(
     assert train.pin_memory == on_card
     assert not val.num_workers
     assert (train.num_workers > 0) <= on_card
+
+
+def test_parts_of_one_slice_are_refused_before_a_batch_norm_meets_them(make):
+    rule = r"^batch_size: must give each of 8 parts 2 slices, .*, found 8\. Lower micro_batches"
+    with pytest.raises(ConfigError, match=rule):
+        make("trainer=cpu", "micro_batches=8")
 
 
 @pytest.mark.cuda

@@ -75,6 +75,12 @@ def test_the_tasks_of_two_machines_are_counted_and_each_has_its_devices(four_car
         num_processes(trainer | {"devices": 2})
 
 
+def test_true_is_no_number_of_devices(four_cards):
+    for accelerator in ("cpu", "gpu"):
+        with pytest.raises(ConfigError, match=r"trainer\.devices: must be a number of devices.*, found True"):
+            num_processes(AUTO | {"accelerator": accelerator, "devices": True})
+
+
 def test_a_process_without_a_patient_of_its_own_is_refused():
     check_shares({"train": 20, "val": 4}, 4)
     with pytest.raises(ConfigError, match=r"must give each process something of val, which has 4, found 5 processes"):

@@ -116,6 +116,8 @@ def _num_devices(trainer: Mapping[str, Any]) -> int:
     if wanted == "auto" or (kind is CPUAccelerator and wanted in (-1, "-1")):
         return kind.auto_device_count()
     try:
+        if isinstance(wanted, bool):
+            raise TypeError("neither")
         parsed = kind.parse_devices(wanted)
     except (TypeError, ValueError, MisconfigurationException) as error:
         rule = "must be a number of devices, auto or -1 for all of them, or a list of cards"
