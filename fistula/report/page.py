@@ -164,6 +164,7 @@ def _names(contents: Contents) -> dict[str, Any]:
         "outside_figures": outside_figures,
         "yagis": (*YAGIS_POINTS, YAGIS_RANDOM),
         "splits": methods.splits(study),
+        "sets": methods.say_sets(study),
         "rules": methods.threshold_rules(study),
         "pooled": methods.say_scored(study),
         "fixed": methods.is_fixed(study),

@@ -4,10 +4,12 @@ import polars as pl
 
 from fistula.report.names import count, declared, listed, say_fact
 from fistula.report.results import Row
+from fistula.report.sections.methods import is_fixed, validated
 from fistula.report.study import Study
 
 NAMED = 2  # configurations named in a sentence; more are counted
 FEW = 30  # patients or slices of a class; with fewer, what one of them weighs is said
+VALIDATED = 20  # patients of a validation set; with fewer, it is said
 TELLING = 0.3  # distance from 0.5 of the AUROC of a fact that needs no image
 HEAVY = 0.25  # share of a class's slices that one patient brings
 
@@ -45,6 +47,9 @@ def say_limitations(study: Study, rows: list[Row], *, is_ranked: bool, tested: b
         rate = "sensitivity" if positives == fewest else "specificity"
         parts.append(f"a single {best.level} accounts for {100 / fewest:.0f} percentage points of {rate}")
     parts += _heavy(study, best)
+    held = min((patients for patients, _ in validated(study)), default=VALIDATED)
+    if held < VALIDATED and not is_fixed(study):
+        parts.append(f"thresholds were chosen on validation sets of as few as {count(held, 'patient')}")
     alone = {fact: value for one in study.certificates for fact, value in (one.get("alone") or {}).items()}
     given = declared(row.configuration.factors for row in rows)  # no confounders
     known = [fact for fact, value in alone.items() if value is not None and fact != "labelled slices"]

@@ -5,6 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from fistula.report.study import Configuration, Study
 
 RULES = {
@@ -25,6 +27,38 @@ def splits(study: Study) -> list[tuple[str, str]]:
     """Name and fingerprint of each split, once."""
     found = {(str(c.factors.get("split", "split")), c.split): None for c in study.configurations}
     return list(found)
+
+
+def validated(study: Study) -> list[tuple[int, int]]:
+    """Of each run, how many patients its validation set has, and how many of them are of the rarest class there."""
+    found = []
+    for run in study.runs:
+        rows = run.predictions.filter(pl.col("part") == "val").group_by("patient_key").agg(pl.col("label").max())
+        by_class = [(rows["label"] == label).sum() for label in range(len(study.cohort.classes))]
+        if len(rows):
+            found.append((len(rows), min(by_class)))
+    return found
+
+
+def say_sets(study: Study) -> tuple[str, str]:
+    """In words, on how many patients each run was trained, and on how many it was validated; empty if not known."""
+    trained = [run.record["train_patients"] for run in study.runs if run.record.get("train_patients")]
+    held = validated(study)
+    of_rarest = f"{_span([rarest for _, rarest in held])} of the smallest class" if held else ""
+    return (
+        f"{_span(trained)} patients" if trained else "",
+        f"{_span([patients for patients, _ in held])} patients, {of_rarest}" if held else "",
+    )
+
+
+def _span(numbers: list[int]) -> str:
+    """A number, or the least and the greatest of several.
+
+    Example:
+        >>> _span([7, 7]), _span([30, 29])
+        ('7', '29 to 30')
+    """
+    return f"{min(numbers)}" if len(set(numbers)) == 1 else f"{min(numbers)} to {max(numbers)}"
 
 
 def say_scored(study: Study) -> tuple[str, bool, bool]:
