@@ -263,7 +263,8 @@ def pages(record: dict) -> dict[Path, str]:
     means = [one["mean"] for one in found["intervals"].values()]
     sizes = ", ".join(f"{count} with {patients} patients" for patients, count in found["repetitions"].items())
     if found["again"]["kinds"]:
-        sizes += f"; at least {found['again']['least']}, with new random numbers, of {found['again']['kinds']} kinds"
+        kinds, least = found["again"]["kinds"], found["again"]["least"]
+        sizes += f"; {kinds} kinds that lay below 93%, or whose interval changed, again in at least {least} new studies"
     readme = (
         f"  `python benchmarks/coverage.py` simulates {found['kinds']} kinds of study: 95% CIs of AUROC, sensitivity,\n"
         f"  specificity, balanced accuracy and paired differences cover the true value in {min(means):.1%} to"
