@@ -34,7 +34,7 @@ def validated(study: Study) -> list[tuple[int, int]]:
     found = []
     for run in study.runs:
         rows = run.predictions.filter(pl.col("part") == "val").group_by("patient_key").agg(pl.col("label").max())
-        by_class = [(rows["label"] == label).sum() for label in range(len(study.cohort.classes))]
+        by_class = [len(rows.filter(pl.col("label") == label)) for label in range(len(study.cohort.classes))]
         if len(rows):
             found.append((len(rows), min(by_class)))
     return found
