@@ -138,19 +138,43 @@ def _say_operating(study: Study, best: Row) -> str:
 def _say_others(name: str, found: Comparisons | None, what: str = "AUROC") -> str:
     pairs = [pair for pair in found.pairs if name in (pair.first, pair.second)] if found else []
     tested = [pair for pair in pairs if not isnan(pair.holm["auroc"])]
-    if not tested:
-        return ""
     beaten = [_other(pair, name) for pair in tested if pair.holm["auroc"] < SIGNIFICANT and _lead(pair, name) > 0]
     # An equal AUROC that no patient moves has no test, and differs from nothing.
-    equal = [pair for pair in pairs if pair not in tested and _lead(pair, name) == 0]
+    equal = [pair for pair in pairs if pair not in tested and pair.tests["auroc"].standard_error == 0]
     rest = [_other(pair, name) for pair in [*tested, *equal] if _other(pair, name) not in beaten]
-    test = "paired tests, Holm-adjusted" if len(tested) > 1 else "paired test"
-    those = listed(rest) if 0 < len(rest) <= NAMED else f"any of the {len(rest)} other configurations"
-    if not beaten:
-        return f"Its {what} does not differ significantly from that of {those} ({test})."
-    better = listed(beaten) if len(beaten) <= NAMED else f"{len(beaten)} of the {len(tested) + len(equal)} others"
-    tail = f", but does not differ significantly from that of {those}" if rest else ""
-    return f"Its {what} is significantly higher than that of {better}{tail} ({test})."
+    untested = {_other(pair, name): pair.tests["auroc"].difference.reason for pair in pairs if pair not in tested}
+    untested = {other: reason for other, reason in untested.items() if other not in rest}
+    for names in found.uncompared if found else []:
+        if name in names:
+            untested[names[1] if names[0] == name else names[0]] = "tested under different splits"
+    total, test = len(beaten) + len(rest) + len(untested), "paired tests, Holm-adjusted"
+    test = test if len(tested) > 1 else "paired test"
+    like = f"does not differ significantly from that of {_some(rest, total)}"
+    said = []
+    if beaten:
+        tail = f", but {like}" if rest else ""
+        said.append(f"Its {what} is significantly higher than that of {_some(beaten, total)}{tail} ({test}).")
+    elif tested:
+        said.append(f"Its {what} {like} ({test}).")
+    if untested:
+        why = {reason: [one for one in untested if untested[one] == reason] for reason in untested.values()}
+        parts = [f"{_some(names, total)} ({reason})" for reason, names in why.items()]
+        said.append(f"Its {what} could not be tested against that of {listed(parts)}.")
+    return " ".join(said)
+
+
+def _some(names: list[str], total: int) -> str:
+    """Some of so many other configurations: by name where they are few.
+
+    Example:
+        >>> _some(["A", "B"], 3), _some(["A", "B", "C"], 3), _some(["A", "B", "C"], 4)
+        ('A and B', 'any of the 3 other configurations', '3 of the 4 others')
+    """
+    if len(names) > NAMED:
+        return (
+            f"any of the {total} other configurations" if len(names) == total else f"{len(names)} of the {total} others"
+        )
+    return listed(names) if names else ""
 
 
 def _say_leaks(inflations: list[Inflation], canaries: list[Canary]) -> str:

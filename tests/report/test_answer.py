@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import norm
 
 from fistula.evidence.ranking.area import clustered_auroc
 from fistula.report.answer import say_question, say_thresholds
@@ -305,3 +306,52 @@ def test_a_patient_who_brings_most_of_the_slices_of_a_class_is_a_limitation(tmp_
     # Fifteen patients of three slices, and ten times three more of one of them.
     assert "a single patient contributes 33 of the 75 fistula slices" in said
     assert "normal slices" not in said
+
+
+def flat_scores(folder, scores):
+    """Give configurations scores that follow from the label, or from nothing."""
+    for path in folder.glob("*/predictions.parquet"):
+        score = scores[path.parent.name.split("-")[1]]
+        pl.read_parquet(path).with_columns(score=score).write_parquet(path)
+
+
+PERFECT, CONSTANT, REVERSED = 0.1 + 0.8 * pl.col("label"), pl.lit(0.5), 0.9 - 0.8 * pl.col("label")
+
+
+@pytest.mark.parametrize(
+    ("patients", "verdict"),
+    [
+        # 15 of each class: z is half of the square root of 15, P = 0.053.
+        (30, "does not differ significantly from"),
+        # 20 of each: half of the square root of 20, P = 0.025.
+        (40, "is significantly higher than"),
+    ],
+)
+def test_a_collapsed_network_is_tested_against_a_perfect_one(tmp_path, patients, verdict):
+    folder = write_study(tmp_path / "study", patients=patients, slices=1, folds=2)
+    flat_scores(folder, {"transfer": PERFECT, "end_to_end": CONSTANT})
+    contents = compute(read_study(folder), SETTINGS)
+    assert contents.answer[2] == f"Its AUROC {verdict} that of end-to-end (paired test)."
+    test = contents.comparisons[0].pairs[0].tests["auroc"]
+    assert test.p_value == pytest.approx(2 * norm.sf(0.5 * np.sqrt(patients / 2)))
+
+
+def test_every_other_configuration_is_accounted_for_in_the_answer(tmp_path):
+    learnings = ("transfer", "end_to_end", "linear_probe", "twin")
+    folder = write_study(tmp_path / "study", patients=60, learnings=learnings)
+    flat_scores(folder, {"transfer": PERFECT, "end_to_end": CONSTANT, "linear_probe": REVERSED, "twin": PERFECT})
+    best = compute(read_study(folder), SETTINGS)
+    assert best.answer[2] == (
+        "Its AUROC is significantly higher than that of end-to-end and linear probe, but does not differ significantly "
+        f"from that of {'twin' if 'transfer' in best.answer[0].split(' had ')[0] else 'transfer'} "
+        "(paired tests, Holm-adjusted)."
+    )
+    write_study(folder, learnings=("transfer",), seeds=(5,), split="site_holdout")
+    for path in folder.glob("*-twin-*/predictions.parquet"):  # a configuration without a negative has no AUROC
+        pl.read_parquet(path).filter((pl.col("part") != "test") | (pl.col("label") == 1)).write_parquet(path)
+    said = compute(read_study(folder), SETTINGS).answer[2]
+    assert "split by patient" in said or "site" in said
+    assert said.count("significantly higher than that of ") == 1
+    assert " could not be tested against that of " in said
+    assert "(tested under different splits)" in said
+    assert "(no negatives)" in said

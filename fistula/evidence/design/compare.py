@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Bools, Floats, check_labels, patient_codes, sum_by_patient
 from fistula.evidence.ranking.placements import Placements, kish, place
-from fistula.evidence.rates.counts import two_sided
+from fistula.evidence.rates.counts import score_interval, two_sided
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Comparison:
         p_value: Two-sided; NaN where undefined.
         standard_error: Of the difference; NaN where undefined.
         degrees: Of freedom of a t statistic; NaN for others.
+        trials: Patients of the rarer class, where the greatest possible variance stands in for none; else NaN.
     """
 
     difference: Estimate
@@ -31,14 +32,17 @@ class Comparison:
     p_value: float
     standard_error: float
     degrees: float = nan
+    trials: float = nan
 
     def at(self, alpha: float) -> "Comparison":
         """The same with the interval of level ``1 - alpha``; itself where there is no interval or no level."""
-        if isnan(alpha) or isnan(self.degrees) or not self.difference.has_interval:
+        if isnan(alpha) or (isnan(self.degrees) and isnan(self.trials)) or not self.difference.has_interval:
             return self
-        half = float(stdtrit(self.degrees, 1 - alpha / 2)) * self.standard_error
         value, name = self.difference.value, self.difference.method.rpartition(", ")[0]
         method = name_method(name, round(1 - alpha, 6))
+        if not isnan(self.trials):
+            return replace(self, difference=_widest(value, self.trials, method, 1 - alpha))
+        half = float(stdtrit(self.degrees, 1 - alpha / 2)) * self.standard_error
         return replace(self, difference=Estimate(value, max(-1.0, value - half), min(1.0, value + half), method))
 
 
@@ -53,7 +57,10 @@ def clustered_auroc_test(
 ) -> Comparison:
     """Difference of two AUROCs within runs, with patients as the units.
 
-    The spread of the difference as each patient is left out in turn, with Student's t at `Placements.degrees`.
+    The spread of the difference as each patient is left out in turn, with Student's t at `Placements.degrees`. Where
+    that is 0 though the AUROCs differ, as those of a perfect and a constant model do, the difference has the greatest
+    variance that it can have: half of it and 1/2 is a mean over pairs of numbers in [0, 1], and has Wilson's score test
+    and interval with as many trials as the rarer class has patients (Kish's number).
 
     Args:
         labels: 0 or 1, ``(N,)``.
@@ -64,13 +71,14 @@ def clustered_auroc_test(
         level: Of the interval.
 
     Returns:
-        t as statistic; without a test where both models rank alike, or one patient alone has a class.
+        t as statistic, or z; without a test where both models rank alike, or one patient alone has a class.
 
     Raises:
         ValueError: If a label is not 0 or 1, a score is not finite, or the lengths differ.
 
     Source:
-        Jackknife: Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 11.
+        Jackknife: Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 11. Greatest variance: Hoeffding
+        (1963), J Am Stat Assoc 58(301), 13-30, section 5.
     """
     return auroc_test(place(labels, _columns(first, second), patients, runs), level)
 
@@ -79,6 +87,12 @@ def auroc_test(placements: Placements, level: float = 0.95) -> Comparison:
     """As `clustered_auroc_test`, of two models that were placed: by `place`, or by `place_classes` for macro AUROCs."""
     value, error, degrees = placements.contrast([1.0, -1.0])
     over = ", mean over classes" if placements.classes else ""
+    if error == 0 and value != 0:
+        trials = min(placements.effective)
+        name = name_method(f"paired AUROCs within runs{over}, greatest variance, Wilson", level)
+        statistic = value * sqrt(trials)
+        p_value = float(2 * ndtr(-abs(statistic)))
+        return Comparison(_widest(value, trials, name, level), statistic, p_value, 1 / sqrt(trials), trials=trials)
     name = name_method(f"paired AUROCs within runs{over}, delete-one-patient jackknife, t", level)
     return _wald(value, error, degrees, name=name, reason=placements.reason, level=level)
 
@@ -166,6 +180,12 @@ def _decisions(first: ArrayLike, second: ArrayLike) -> tuple[Bools, Bools]:
     if len(right) != len(other):
         raise ValueError(f"the two models must decide on the same rows, got {len(right)} and {len(other)}")
     return right, other
+
+
+def _widest(value: float, trials: float, name: str, level: float) -> Estimate:
+    """A difference in [-1, 1] with Wilson's interval of the share that lies as far between 0 and 1."""
+    low, high = score_interval((1 + value) / 2, trials=trials, quantile=two_sided(level))
+    return Estimate(value, 2 * low - 1, 2 * high - 1, name)
 
 
 def _wald(value: float, error: float, degrees: float, *, name: str, reason: str, level: float) -> Comparison:
