@@ -72,8 +72,9 @@ def say_answer(
     honest_together = [one for one in together if not one.configuration.is_canary]
     compared = {found.positive: found for found in comparisons}
     sentences = say_together(honest_together, ranked, selected)
-    if sentences and (others := _say_others(honest_together[0].configuration.name, compared.get(ALL), "macro AUROC")):
-        sentences.insert(1, others)
+    if sentences and honest_together[0].auroc.is_defined:
+        found = _say_others(honest_together[0].configuration.name, compared.get(ALL), "macro AUROC")
+        sentences[1:1] = filter(None, [found])
     for positive, rows in ranked.items():
         results = [row for row in rows if not row.configuration.is_canary]
         if results and len(ranked) == 1:
