@@ -148,3 +148,13 @@ def test_a_report_that_cannot_be_made_leaves_the_old_one(reported, tmp_path, mon
         write_report(read_study(folder), Settings(resamples=20))
     assert (folder / "report" / "report.json").read_text() == before
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_paragraph_on_abstention_reports_no_coverage_that_holds_by_construction(reported, page):
+    contents = compute(read_study(reported), Settings(resamples=RESAMPLES, prevalence=0.2))
+    assert set(contents.abstention.estimates) == {"answered", "wrong"}
+    said = page.text.partition(" abstains. At its error rate of 10%, ")[2]
+    assert " Wrong answers: " in said
+    assert "calibrated on the other test patients (leave-one-out)" in said
+    assert "holds by construction and is not a result" in said
+    assert "not among the possible" not in page.text

@@ -75,12 +75,10 @@ class Answers:
     Attributes:
         answered: Whether one class alone remains possible, and is what the operating point decides.
         wrong: Whether that answer is not the patient's class.
-        missed: Whether the possible classes lack the patient's: what the error rate of the sets is about.
     """
 
     answered: NDArray[np.bool_]
     wrong: NDArray[np.bool_]
-    missed: NDArray[np.bool_]
 
 
 def answers_of_known(
@@ -89,7 +87,8 @@ def answers_of_known(
     """Judge known patients as new ones are judged, without themselves: how often those who are answered are wrong.
 
     The error rate of the sets is a share of all patients. Those who are answered are wrong more often, since the sets
-    that hold several classes are never wrong.
+    that hold several classes are never wrong. How many of these sets lack the patient's class says nothing: each
+    patient being ranked among all of the class, the share follows from their number, whatever the scores are.
 
     Args:
         labels: Index of the class of each row, ``(N,)``.
@@ -114,4 +113,4 @@ def answers_of_known(
         fits[:, label] = (1 + no_better.sum(axis=0)) / (1 + others.sum(axis=0))
     held, every = fits > error, np.arange(len(truth))
     answered = (held.sum(axis=1) == 1) & held[every, calls]
-    return Answers(answered, answered & (calls != truth), ~held[every, truth])
+    return Answers(answered, answered & (calls != truth))

@@ -22,22 +22,20 @@ class Abstention:
         configuration: Whose runs they are.
         answered: Share of the patients for whom one class alone remains possible.
         wrong: Share of these answers that is wrong; undefined where none is given.
-        missed: Share of all patients whose class is not among the possible ones.
-        counts: Answers, wrong ones, patients whose class is missing, and all patients.
+        counts: Answers, wrong ones, and all patients.
         error: At which they were judged.
     """
 
     configuration: Configuration
     answered: Estimate
     wrong: Estimate
-    missed: Estimate
-    counts: tuple[int, int, int, int]
+    counts: tuple[int, int, int]
     error: float = ERROR
 
     @property
     def estimates(self) -> dict[str, Estimate]:
         """Each number by its name."""
-        return {"answered": self.answered, "wrong": self.wrong, "missed": self.missed}
+        return {"answered": self.answered, "wrong": self.wrong}
 
 
 def abstention(study: Study, configuration: Configuration, rows: list[Row]) -> Abstention | None:
@@ -61,6 +59,5 @@ def abstention(study: Study, configuration: Configuration, rows: list[Row]) -> A
         configuration,
         clustered_rate(told.answered.astype(int), keys),
         clustered_rate(told.wrong[told.answered].astype(int), keys[told.answered]),
-        clustered_rate(told.missed.astype(int), keys),
-        (int(told.answered.sum()), int(told.wrong[told.answered].sum()), int(told.missed.sum()), len(keys)),
+        (int(told.answered.sum()), int(told.wrong[told.answered].sum()), len(keys)),
     )
