@@ -66,8 +66,10 @@ def test_an_effect_in_a_balanced_design_is_the_mean_of_its_pairs(make_runs):
     assert learning.difference.value == pytest.approx((two + four - one - three) / 2)
     expected = placements.contrast([-0.5, -0.5, 0.5, 0.5])[1]
     half = (model.difference.high - model.difference.low) / 2
-    assert half == pytest.approx(norm.ppf(0.975) * expected, rel=0.06)
-    assert half > norm.ppf(0.975) * expected
+    # Two effects: each at 97.5%, so that both hold with 95% confidence.
+    assert half == pytest.approx(norm.ppf(0.9875) * expected, rel=0.06)
+    assert half > norm.ppf(0.9875) * expected
+    assert model.difference.method == "least squares over runs, delete-one-patient jackknife, t, 97.5%"
 
 
 def test_confounded_factors_have_no_effect_of_their_own(make_runs):

@@ -133,8 +133,7 @@ def test_configurations_are_compared_by_their_macro_auroc_and_the_answer_says_so
     assert pair.tests["auroc"].standard_error == pytest.approx(error, rel=1e-9)
     assert pair.holm["auroc"] == pair.tests["auroc"].p_value  # of one pair
     assert pair.equivalence in ("different", "inconclusive")
-    assert [effect.factor for effect in found.effects] == ["learning"]
-    assert found.effects[0].difference.value == pytest.approx(-pair.tests["auroc"].difference.value)
+    assert found.effects == []  # of one factor, the pairs say it all
     verdict = "is significantly higher than" if pair.holm["auroc"] < 0.05 else "does not differ significantly from"
     assert contents.answer[1] == f"Its macro AUROC {verdict} that of end-to-end (paired test)."
 

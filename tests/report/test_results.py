@@ -19,7 +19,7 @@ from fistula.learning.training.results import summarize
 from fistula.report.contents import Settings, compute
 from fistula.report.study import read_study
 
-from .conftest import write_study
+from .conftest import STRENGTH, write_study
 
 SETTINGS = Settings(resamples=50)
 
@@ -221,12 +221,26 @@ def test_patients_are_primary_where_both_classes_have_some_and_slices_otherwise(
     assert compute(read_study(folder), Settings(resamples=50, primary="patient")).primary == "patient"
 
 
-def test_the_main_effect_of_two_configurations_is_their_difference(study_folder):
-    found = compute(read_study(study_folder), SETTINGS).comparisons[0]
-    assert [(effect.factor, effect.level, effect.reference) for effect in found.effects] == [
-        ("learning", "transfer", "end_to_end")
-    ]
-    assert found.effects[0].difference.value == pytest.approx(found.pairs[0].tests["auroc"].difference.value)
+def test_main_effects_are_given_where_two_factors_vary_and_hold_at_once(tmp_path):
+    """Of one factor the pairs say it all; of two, each effect of a balanced design is the mean of its pairs."""
+    folder = write_study(tmp_path / "study", learnings=("transfer", "end_to_end"))
+    assert compute(read_study(folder), SETTINGS).comparisons[0].effects == []
+    write_study(folder, learnings=("twin", "worst"))
+    for path in folder.glob("*/run.json"):
+        record = json.loads(path.read_text())
+        learning = record["factors"]["learning"]
+        model = "resnet18" if learning in STRENGTH else "resnet34"
+        mode = "transfer" if learning in ("transfer", "twin") else "end_to_end"
+        record["factors"] |= {"learning": mode, "model": model}
+        record["identity"] |= {"learning": mode, "model.architecture": model}
+        path.write_text(json.dumps(record))
+    contents = compute(read_study(folder), SETTINGS)
+    found = contents.comparisons[0].effects
+    assert [(effect.factor, effect.level) for effect in found] == [("model", "resnet34"), ("learning", "transfer")]
+    values = {row.configuration.name: row.estimates["auroc"].value for row in contents.rows if row.level == "patient"}
+    means = [np.mean([value for name, value in values.items() if word in name]) for word in ("34", "18")]
+    assert found[0].difference.value == pytest.approx(means[0] - means[1])
+    assert {effect.difference.method.rpartition(", ")[2] for effect in found} == {"97.5%"}
 
 
 def test_a_leaky_split_is_set_beside_the_honest_one_and_never_tested_against_it(study_folder):

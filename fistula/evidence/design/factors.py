@@ -22,7 +22,8 @@ class Effect:
         factor: Such as ``model``.
         level: Such as ``resnet34``.
         reference: The level that it is compared with.
-        difference: Of AUROC, with its interval for new patients, the runs taken as they are.
+        difference: Of AUROC, with its interval for new patients, the runs taken as they are; of all effects of a design
+            the intervals hold at once.
     """
 
     factor: str
@@ -44,7 +45,7 @@ class Spread:
     patients: Estimate
 
 
-def main_effects(factors: Mapping[str, Sequence[str]], placements: Placements) -> list[Effect]:
+def main_effects(factors: Mapping[str, Sequence[str]], placements: Placements, *, level: float = LEVEL) -> list[Effect]:
     """Main effects of a design on the AUROC by least squares, with intervals that take patients as the sample.
 
     The AUROC of a run is modelled as a constant and one term for each factor's level. Each effect is then a fixed
@@ -54,6 +55,7 @@ def main_effects(factors: Mapping[str, Sequence[str]], placements: Placements) -
     Args:
         factors: For each factor its level in each run, ``(R,)``; a factor's first run names its reference level.
         placements: Of the R runs on the same rows, from `placements.place`.
+        level: At which all intervals hold at once, by Bonferroni's correction for their number.
 
     Returns:
         One effect for each level but the reference, in order of appearance; undefined where the design confounds it
@@ -79,13 +81,13 @@ def main_effects(factors: Mapping[str, Sequence[str]], placements: Placements) -
     solve = np.linalg.pinv(matrix)
     # A coefficient is estimable if the rows of the design can make it alone.
     reached = solve @ matrix
-    effects = []
-    for index, (factor, other, reference) in enumerate(names, start=1):
-        alone = np.zeros(matrix.shape[1])
-        alone[index] = 1
-        confounded = not np.allclose(reached[index], alone, atol=1e-8)
-        effects.append(Effect(factor, other, reference, _effect(solve[index], placements, confounded=confounded)))
-    return effects
+    alone = np.eye(matrix.shape[1])
+    confounded = [not np.allclose(reached[index], alone[index], atol=1e-8) for index in range(1, len(alone))]
+    each = 1 - (1 - level) / max(1, confounded.count(False))
+    return [
+        Effect(factor, other, reference, _effect(solve[index], placements, each, confounded=confounded[index - 1]))
+        for index, (factor, other, reference) in enumerate(names, start=1)
+    ]
 
 
 def seed_and_patient_spread(placements: Placements) -> Spread:
@@ -116,9 +118,9 @@ def seed_and_patient_spread(placements: Placements) -> Spread:
     return Spread(seed, without_interval(error, name, "not made for a standard error"))
 
 
-def _effect(weights: Floats, placements: Placements, *, confounded: bool) -> Estimate:
+def _effect(weights: Floats, placements: Placements, level: float, *, confounded: bool) -> Estimate:
     """One combination of the runs' AUROCs with its interval."""
-    name = name_method("least squares over runs, delete-one-patient jackknife, t", LEVEL)
+    name = name_method("least squares over runs, delete-one-patient jackknife, t", round(level, 6))
     if confounded:
         return undefined(name, "confounded with another factor in this design")
     value, error, degrees = placements.contrast(weights)
@@ -126,5 +128,5 @@ def _effect(weights: Floats, placements: Placements, *, confounded: bool) -> Est
         return undefined(name, placements.reason)
     if isnan(error) or error == 0:
         return without_interval(value, name, placements.reason or "the difference does not vary")
-    half = error * (two_sided(LEVEL) if isnan(degrees) else float(stdtrit(degrees, (1 + LEVEL) / 2)))
+    half = error * (two_sided(level) if isnan(degrees) else float(stdtrit(degrees, (1 + level) / 2)))
     return Estimate(value, value - half, value + half, name)

@@ -61,7 +61,8 @@ class Comparisons:
         detectable: Least difference of per-patient AUROC that the best configuration's test finds with 80% power at
             the level that Holm leaves, by simulation; NaN where none is, or slices are primary.
         alpha: That level: 0.05 over the number of tested pairs.
-        effects: Main effects of the factors on the primary AUROC; empty where runs do not share their rows.
+        effects: Main effects of the factors on the primary AUROC; empty where runs do not share their rows, and where
+            one factor alone varies, whose effects the pairs are.
         spreads: Of seeds and of patients, by configuration, where it has several seeds.
     """
 
@@ -196,7 +197,7 @@ def effects(classes: list[list[Row]]) -> list[Effect]:
         name: {str(row.configuration.factors.get(name)) for row in rows} for name in rows[0].configuration.factors
     }
     varied = [name for name, levels in factors.items() if len(levels) > 1]
-    if not varied or len({row.configuration.split for row in rows}) > 1:
+    if len(varied) < 2 or len({row.configuration.split for row in rows}) > 1:
         return []
     seeds = [(index, seed) for index, row in enumerate(rows) for seed in row.rows["seed"].unique(maintain_order=True)]
     tables = [_wide([(of_class[index], seed) for index, seed in seeds]) for of_class in classes]
