@@ -146,7 +146,7 @@ def test_macro_comparisons_of_several_are_adjusted_and_equal_configurations_are_
         table = pl.read_parquet(path)
         other = path.parent.with_name(path.parent.name.replace("transfer", "twin")) / path.name
         moved = [
-            (pl.col(f"score_{name}") + pl.Series(random.normal(0, 0.03, len(table)))).clip(0, 1) for name in GRADES
+            (pl.col(f"score_{name}") + pl.Series(random.normal(0, 0.01, len(table)))).clip(0, 1) for name in GRADES
         ]
         table.with_columns(moved).write_parquet(other)
     contents = compute(read_study(folder), Settings(resamples=10, margin=0.05))

@@ -1,10 +1,12 @@
 import json
+from itertools import combinations
 from math import isnan
 
 import numpy as np
 import polars as pl
 import pytest
 from scipy.special import expit, logit
+from scipy.stats import norm
 from sklearn.metrics import (
     average_precision_score,
     balanced_accuracy_score,
@@ -14,9 +16,13 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from fistula.evidence.design.compare import Comparison
+from fistula.evidence.design.verdict import judge_equivalence
+from fistula.evidence.estimate import Estimate
 from fistula.evidence.operating_point import youden
 from fistula.learning.training.results import summarize
 from fistula.report.contents import Settings, compute
+from fistula.report.sections.comparisons import correct
 from fistula.report.study import read_study
 
 from .conftest import STRENGTH, write_study
@@ -356,3 +362,24 @@ def test_scores_are_scaled_by_validation_alone(study_folder):
         slope, intercept = np.polyfit(np.log(before / (1 - before))[of_fold], logit(mended_before[of_fold]), 1)
         expected = expit(slope * np.log(after / (1 - after))[of_fold] + intercept)
         assert mended_after[of_fold] == pytest.approx(expected)
+
+
+def test_at_most_a_twentieth_of_studies_call_any_pair_equivalent_that_is_not():
+    """Eight AUROCs spaced by exactly the margin; at Holm's levels, which rest on no difference, three times as many."""
+    random, margin, error = np.random.default_rng(0), 0.05, 0.01 * np.sqrt(2)
+    false = {"verdict": 0, "at Holm's level": 0}
+    for _ in range(300):
+        areas = margin * np.arange(8)[::-1] + 0.01 * random.standard_normal(8)
+        found = []
+        for one, two in combinations(range(8), 2):
+            value = areas[one] - areas[two]
+            difference = Estimate(value, value - 2 * error, value + 2 * error, "m, 95%")
+            p_value = 2 * norm.sf(abs(value) / error)
+            test = Comparison(difference, value / error, p_value, error, degrees=1e6)
+            found.append((str(one), str(two), {"auroc": test}, {}))
+        pairs = correct(found, "x", margin=margin)
+        false["verdict"] += any(pair.equivalence == "equivalent" for pair in pairs)
+        shown = [judge_equivalence(pair.tests["auroc"].difference, margin=margin) for pair in pairs]
+        false["at Holm's level"] += "equivalent" in shown
+    assert false["verdict"] <= 0.05 * 300
+    assert false["at Holm's level"] > 0.1 * 300

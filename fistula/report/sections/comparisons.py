@@ -37,7 +37,9 @@ class Pair:
             intervals are at the level at which Holm tested the pair, so that one leaves out 0 exactly where `holm` is
             at most 0.05.
         holm: P-values corrected within each measure over all pairs of the class; NaN where there is no test.
-        equivalence: What that interval of the AUROC's difference says of the margin.
+        equivalence: What the interval of the AUROC's difference says of the margin at the level that Bonferroni's
+            correction for all pairs leaves: in 5% of studies at most, a verdict on any pair is false. At Holm's levels,
+            which rest on hypotheses of no difference, more would be.
         checks: Other tests of the same differences, by the names of `cross_checks.PAIR_CHECKS`.
     """
 
@@ -105,7 +107,7 @@ def _compare_class(rows: list[Row], positive: str, *, margin: float, resamples: 
         tests = _test(shared_rows(one, two), resamples=resamples)
         found.append((first.name, second.name, *tests))
     pairs = correct(found, positive, margin=margin)
-    alpha = ALPHA / max(1, sum(not isnan(pair.holm["auroc"]) for pair in pairs))
+    alpha = family_level([pair.holm["auroc"] for pair in pairs])
     return Comparisons(positive, pairs, uncompared, _power(rows, alpha), alpha, effects([rows]), _spreads(rows))
 
 
@@ -139,6 +141,7 @@ def correct(found: list[Found], positive: str, *, margin: float) -> list[Pair]:
     p_values = {name: [tests[name].p_value for _, _, tests, _ in found] for name in measures}
     corrected = {name: holm(values).tolist() for name, values in p_values.items()}
     levels = {name: holm_levels(values, ALPHA).tolist() for name, values in p_values.items()}
+    alpha = family_level(p_values.get("auroc", []))
     adjusted = [
         {name: tests[name].at(levels[name][index]) for name in measures} for index, (_, _, tests, _) in enumerate(found)
     ]
@@ -149,11 +152,16 @@ def correct(found: list[Found], positive: str, *, margin: float) -> list[Pair]:
             positive=positive,
             tests=adjusted[index],
             holm={name: corrected[name][index] for name in measures},
-            equivalence=judge_equivalence(adjusted[index]["auroc"].difference, margin=margin),
+            equivalence=judge_equivalence(tests["auroc"].at(alpha).difference, margin=margin),
             checks=checks,
         )
-        for index, (first, second, _, checks) in enumerate(found)
+        for index, (first, second, tests, checks) in enumerate(found)
     ]
+
+
+def family_level(p_values: list[float]) -> float:
+    """What Bonferroni's correction leaves of `ALPHA` for each comparison that was tested."""
+    return ALPHA / max(1, sum(not isnan(p_value) for p_value in p_values))
 
 
 def _falling(row: Row) -> tuple[bool, float]:

@@ -1,7 +1,7 @@
 """What may be said of one configuration against another over three classes or more: paired tests of macro AUROCs."""
 
 from itertools import combinations
-from math import isnan, nan
+from math import nan
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from fistula.evidence.estimate import undefined
 from fistula.evidence.ranking.macro import place_classes
 from fistula.report.results import Row
 from fistula.report.sections.all_classes import AllClasses
-from fistula.report.sections.comparisons import ALPHA, Comparisons, Found, correct, effects, shared_rows
+from fistula.report.sections.comparisons import Comparisons, Found, correct, effects, family_level, shared_rows
 
 ALL = "all classes"
 MEASURES = ("auroc", "accuracy")
@@ -39,7 +39,7 @@ def compare_every_class(found: list[AllClasses], rows: list[Row], *, primary: st
             continue
         tested.append((first.name, second.name, _test(one, two), {}))
     pairs = correct(tested, ALL, margin=margin)
-    alpha = ALPHA / max(1, sum(not isnan(pair.holm["auroc"]) for pair in pairs))
+    alpha = family_level([pair.holm["auroc"] for pair in pairs])
     by_class = [list(of_class) for of_class in zip(*tables, strict=True)]
     return [Comparisons(ALL, pairs, uncompared, nan, alpha, effects(by_class), {})]
 
