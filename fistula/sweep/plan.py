@@ -14,8 +14,8 @@ from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.cohort.split_table import split_fingerprint
 from fistula.errors import ConfigError, DataError
 from fistula.evidence.ranking.counting import slices_tell_the_class
+from fistula.learning.adjacent import ADJACENT, check_positions
 from fistula.learning.building.making import make
-from fistula.learning.data.adjacent import ADJACENT, check_positions
 from fistula.learning.data.bags import check_bags
 from fistula.learning.data.channels import OF_SEQUENCES, chosen_sequences
 from fistula.learning.data.covariates import check_covariates

@@ -11,8 +11,8 @@ from torchvision.transforms import RandomHorizontalFlip
 
 from fistula.cli import config_folder
 from fistula.errors import ConfigError
+from fistula.learning.data.expansion import Expanded, with_copies
 from fistula.learning.data.slices import augmented
-from fistula.learning.expansion import Expanded, with_copies
 from fistula.learning.mr_transforms import BiasField, Ghosting, RicianNoise
 from fistula.learning.pipeline import Pipeline
 

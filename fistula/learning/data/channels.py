@@ -11,7 +11,7 @@ from torch import nn
 
 from fistula.cohort.manifest import BESIDE
 from fistula.errors import ConfigError
-from fistula.learning.data.adjacent import ADJACENT, channel_rows
+from fistula.learning.adjacent import ADJACENT, channel_rows
 
 SEQUENCES, LATE = "sequences", "late"
 OF_SEQUENCES = SEQUENCES, LATE

@@ -18,9 +18,9 @@ from fistula.cohort.split_table import PARTS
 from fistula.learning.data.bags import BagDataset, Bags, bags_of, in_bags
 from fistula.learning.data.channels import image_rows, with_constants
 from fistula.learning.data.covariates import accompanied, spread, values_of
+from fistula.learning.data.expansion import Expanded, with_copies
 from fistula.learning.data.resized import resized
 from fistula.learning.data.slices import DeviceDataset, FeatureDataset, Images, Resize, SliceDataset
-from fistula.learning.expansion import Expanded, with_copies
 from fistula.learning.pipeline import following
 from fistula.learning.places.points import points_of
 from fistula.learning.sampling import EpochSampler, ProcessSampler
