@@ -81,6 +81,7 @@ def test_patients_with_covariates(outside, made, other):
     hits, false = 0.1 * called[sick].mean(), 0.9 * called[~sick].mean()
     assert reported[f"{place} / positive_predictive_value"]["value"] == pytest.approx(hits / (hits + false))
     assert "At a prevalence of 10%, the ensemble" in page
+    assert "Both decision curves are at the prevalence of 0.1, to which the log odds of the probabilities were" in page
     # Calibration in the large: what has to be added to the logits so that the mean is the observed share.
     (external,) = read_externals(read_study(study))
     rows = external_rows(read_study(study), external, "fistula", level="patient", scaling="platt")

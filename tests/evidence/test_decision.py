@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from scipy.special import expit, logit
+from scipy.stats import norm
 
 from fistula.evidence.probability.decision import decision_curve
 
@@ -31,6 +33,29 @@ def test_acting_on_everyone_breaks_even_at_the_prevalence():
     assert curve.everyone[0] == pytest.approx(0)
 
 
+def test_calibrated_probabilities_keep_their_benefit_at_another_prevalence():
+    """Normal scores whose log likelihood ratio they are: at a prevalence of 0.2 the best decision is known."""
+    random = np.random.default_rng(0)
+    labels = (random.random(200_000) < 0.5555).astype(int)
+    evidence = 1.5 * random.normal(size=labels.size) + np.where(labels == 1, 1.125, -1.125)
+    probability = expit(evidence + logit(labels.mean()))
+    thresholds = np.array([0.1, 0.2, 0.3])
+    # By the normal distribution: acting where the evidence exceeds the threshold's log odds less those of 0.2.
+    cut = logit(thresholds) - logit(0.2)
+    hits, alarms = norm.sf(cut, 1.125, 1.5), norm.sf(cut, -1.125, 1.5)
+    expected = 0.2 * hits - 0.8 * alarms * thresholds / (1 - thresholds)
+    found = decision_curve(labels, probability, thresholds=thresholds, prevalence=0.2)
+    np.testing.assert_allclose(found.model, expected, atol=0.003)
+    unmoved = decision_curve(labels, probability, thresholds=thresholds, prevalence=0.2, prior=0.2)
+    assert (unmoved.model < found.model - 0.01).all()
+
+
+def test_probabilities_of_another_prevalence_than_the_rows_are_moved_from_there():
+    # Odds of 1 and 4 at a prevalence of 0.5 are 1/4 and 1 at 0.2: probabilities of 0.2 and 0.5, on the threshold.
+    curve = decision_curve([0, 1, 1], [0.5, 0.8, 0.8], thresholds=[0.19, 0.4, 0.51], prevalence=0.2, prior=0.5)
+    assert curve.model.tolist() == pytest.approx([0.2 - 0.8 * 0.19 / 0.81, 0.2, 0])
+
+
 def test_the_cohorts_own_prevalence_is_the_default(make_cohort):
     cohort = make_cohort(1)
     stated = decision_curve(cohort.labels, cohort.first, thresholds=[0.2, 0.6], prevalence=cohort.labels.mean())
@@ -49,6 +74,7 @@ def test_a_missing_class_has_no_net_benefit(labels):
     [
         ({"thresholds": [0.5, 1.0]}, r"thresholds must be inside \(0, 1\), got 1.0"),
         ({"prevalence": 0}, r"prevalence must be inside \(0, 1\), got 0"),
+        ({"prior": 1}, r"prior must be inside \(0, 1\), got 1"),
         ({"scores": [0.2, np.nan]}, "scores must be finite, got nan at row 1"),
         ({"scores": [0.2, -1.0]}, r"scores must be in \[0, 1\], got -1.0 at row 1"),
     ],

@@ -150,6 +150,13 @@ def test_a_report_that_cannot_be_made_leaves_the_old_one(reported, tmp_path, mon
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
+def test_the_caption_of_the_decision_curve_says_what_was_moved_to_the_stated_prevalence(page):
+    assert (
+        "Decision curve of the calibrated scores, at a prevalence of 0.2: the log odds of the probabilities were "
+        "shifted to it from the proportion of positives in the test set."
+    ) in page.text
+
+
 def test_the_paragraph_on_abstention_reports_no_coverage_that_holds_by_construction(reported, page):
     contents = compute(read_study(reported), Settings(resamples=RESAMPLES, prevalence=0.2))
     assert set(contents.abstention.estimates) == {"answered", "wrong"}

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import expit, logit
 
 from fistula.evidence.inputs import Floats, check_labels, check_probabilities
 
@@ -24,9 +25,18 @@ class DecisionCurve:
 
 
 def decision_curve(
-    labels: ArrayLike, scores: ArrayLike, *, thresholds: ArrayLike, prevalence: float | None = None
+    labels: ArrayLike,
+    scores: ArrayLike,
+    *,
+    thresholds: ArrayLike,
+    prevalence: float | None = None,
+    prior: float | None = None,
 ) -> DecisionCurve:
     """Net benefit ``sensitivity × prevalence - (1 - specificity) × (1 - prevalence) × odds(threshold)``.
+
+    A probability is one of a prevalence as well: at another, its odds are as many times higher or lower as those of
+    the prevalence are (Bayes' theorem). Compared with a threshold as they stand, probabilities of a cohort in which the
+    class is common would have too little net benefit where it is rare.
 
     Args:
         labels: 0 or 1, ``(N,)``.
@@ -34,6 +44,8 @@ def decision_curve(
         thresholds: In (0, 1), ``(T,)``.
         prevalence: Where the decision will be made; left out, that of the rows, which means little in a cohort
             chosen by class.
+        prior: Prevalence where the scores are probabilities; left out, that of the rows. Where it is `prevalence`, they
+            stay as they are.
 
     Returns:
         NaN throughout if a class is missing.
@@ -42,7 +54,8 @@ def decision_curve(
         ValueError: If a label is not 0 or 1, a score not in [0, 1], or a threshold or the prevalence not inside (0, 1).
 
     Source:
-        Vickers & Elkin (2006), Medical Decision Making 26(6), 565-574.
+        Vickers & Elkin (2006), Medical Decision Making 26(6), 565-574; change of prevalence: Saerens, Latinne &
+        Decaestecker (2002), Neural Computation 14(1), 21-41.
     """
     truth = check_labels(labels)
     values = check_probabilities(scores, rows=len(truth))
@@ -50,12 +63,16 @@ def decision_curve(
     wrong = ~((limits > 0) & (limits < 1))
     if wrong.any():
         raise ValueError(f"thresholds must be inside (0, 1), got {limits[wrong][0]}")
-    if prevalence is not None and not 0 < prevalence < 1:
-        raise ValueError(f"prevalence must be inside (0, 1), got {prevalence}")
+    for name, given in (("prevalence", prevalence), ("prior", prior)):
+        if given is not None and not 0 < given < 1:
+            raise ValueError(f"{name} must be inside (0, 1), got {given}")
     if truth.all() or not truth.any():
         return DecisionCurve(limits, np.full(len(limits), np.nan), np.full(len(limits), np.nan))
     share = float(truth.mean()) if prevalence is None else prevalence
     odds = limits / (1 - limits)
+    before = float(truth.mean()) if prior is None else prior
+    if share != before:
+        values = expit(logit(values) + logit(share) - logit(before))
     called = values[:, None] >= limits
     benefit = called[truth].mean(axis=0) * share - called[~truth].mean(axis=0) * (1 - share) * odds
     return DecisionCurve(limits, benefit, share - (1 - share) * odds)

@@ -72,19 +72,24 @@ def _reliability(axes: Axes, one: Outside) -> None:
 
 
 def _benefit(axes: Axes, one: Outside, prevalence: float | None) -> None:
-    if one.rows["calibrated"].has_nulls():
-        axes.text(0.5, 0.5, "n/a: scores could\nnot be calibrated", ha="center", va="center", color=INK)
+    inside = float(one.inside.rows["label"].to_numpy().mean())
+    why = "n/a: scores could\nnot be calibrated" if one.rows["calibrated"].has_nulls() else ""
+    if prevalence is not None and not 0 < inside < 1:
+        why = "n/a: a class is missing\nfrom the study's test set"
+    if why:
+        axes.text(0.5, 0.5, why, ha="center", va="center", color=INK)
         axes.set_axis_off()
         return
-    # Net benefit depends on the prevalence: the internal curve is drawn at that of the external cohort.
-    labels = one.rows["label"].to_numpy()
-    share = float(labels.mean()) if prevalence is None else prevalence
+    # Net benefit depends on the prevalence: the internal curve is drawn at that of the external cohort, with the
+    # probabilities as given. At a stated prevalence those of both are moved from where they were calibrated.
+    share = float(one.rows["label"].to_numpy().mean()) if prevalence is None else prevalence
+    prior = share if prevalence is None else inside
     for rows, colour, line, width in (
         (one.inside.rows, COLOURS[0], "--", 1.3), (one.rows, COLOURS[1], "-", 2.2),
     ):  # fmt: skip
         if not rows["calibrated"].has_nulls():
             truth, chances = rows["label"].to_numpy(), rows["calibrated"].to_numpy()
-            curve = decision_curve(truth, chances, thresholds=THRESHOLDS, prevalence=share)
+            curve = decision_curve(truth, chances, thresholds=THRESHOLDS, prevalence=share, prior=prior)
             axes.plot(THRESHOLDS, curve.model, color=colour, linestyle=line, linewidth=width)
     axes.plot(THRESHOLDS, curve.everyone, color=INK, linewidth=0.8, linestyle=(0, (1, 1.5)))
     axes.axhline(0, color=INK, linewidth=0.8)
