@@ -168,6 +168,7 @@ def _compared(contents: Contents) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{place} / {name}", as_json(check.difference, both)
                 yield f"{place} / {name} p", plain(check.p_value, both)
         yield f"detectable difference / {found.positive}", plain(found.detectable, names)
+        yield f"correlation of two configurations' scores / {found.positive}", plain(found.correlation, names)
         for effect in found.effects:
             place = f"main effect / {effect.factor} / {effect.level} - {effect.reference} / {found.positive}"
             yield place, as_json(effect.difference, names)

@@ -157,6 +157,13 @@ def test_the_caption_of_the_decision_curve_says_what_was_moved_to_the_stated_pre
     ) in page.text
 
 
+def test_the_sentence_on_power_names_the_correlation_that_it_rests_on(reported, page):
+    found = compute(read_study(reported), Settings(resamples=RESAMPLES, prevalence=0.2)).comparisons[0]
+    said = page.text.partition("a study of this design has 80% power to detect a difference of ")[2]
+    assert said.startswith(f"{found.detectable:.2f} from the highest per-patient AUROC ")
+    assert f"of two configurations within a class, {found.correlation:.2f}, the median of the highest with" in said
+
+
 def test_the_paragraph_on_abstention_reports_no_coverage_that_holds_by_construction(reported, page):
     contents = compute(read_study(reported), Settings(resamples=RESAMPLES, prevalence=0.2))
     assert set(contents.abstention.estimates) == {"answered", "wrong"}

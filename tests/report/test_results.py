@@ -1,4 +1,5 @@
 import json
+import re
 from itertools import combinations
 from math import isnan
 
@@ -22,6 +23,7 @@ from fistula.evidence.estimate import Estimate
 from fistula.evidence.operating_point import youden
 from fistula.learning.training.results import summarize
 from fistula.report.contents import Settings, compute
+from fistula.report.page import write_report
 from fistula.report.sections.comparisons import correct
 from fistula.report.study import read_study
 
@@ -383,3 +385,40 @@ def test_at_most_a_twentieth_of_studies_call_any_pair_equivalent_that_is_not():
         false["at Holm's level"] += "equivalent" in shown
     assert false["verdict"] <= 0.05 * 300
     assert false["at Holm's level"] > 0.1 * 300
+
+
+def test_a_difference_that_only_an_auroc_below_chance_would_reach_is_not_stated(tmp_path):
+    page = write_report(read_study(write_study(tmp_path / "study", patients=12, folds=2)), Settings(resamples=5))
+    # Six patients of each class: even a network that guesses could not be shown to be worse.
+    numbers = json.loads(page.with_name("report.json").read_text())["numbers"]
+    assert numbers["detectable difference / fistula"]["value"] is None
+    correlation = numbers["correlation of two configurations' scores / fistula"]["value"]
+    said = re.sub(r"\s+", " ", page.read_text())
+    assert "with this many patients no per-patient AUROC above chance (0.5) could be shown with 80% power" in said
+    assert f"within a class, {correlation:.2f}, the median of the highest with the others)" in said
+    assert "has 80% power to detect" not in said
+
+
+def test_the_correlation_behind_the_detectable_difference_is_that_of_the_scores_or_assumed(tmp_path):
+    folder = write_study(tmp_path / "study", patients=90, slices=1, folds=2)
+    for path in folder.glob("*-transfer-*/predictions.parquet"):
+        pl.read_parquet(path).write_parquet(str(path).replace("-transfer-", "-end_to_end-"))
+    found = compute(read_study(folder), SETTINGS).comparisons[0]
+    assert (found.correlation, found.is_assumed) == (0.99, False)  # of a network with itself, short of 1
+    assert 0 < found.detectable < 0.1
+    for path in folder.glob("*-end_to_end-*/predictions.parquet"):
+        pl.read_parquet(path).with_columns(score=pl.lit(0.5)).write_parquet(path)
+    found = compute(read_study(folder), SETTINGS).comparisons[0]
+    assert (found.correlation, found.is_assumed) == (0.5, True)
+    assert found.detectable > 0.1
+
+
+def test_below_chance_nothing_is_said_of_power(tmp_path):
+    folder = write_study(tmp_path / "study", patients=30)
+    for path in folder.glob("*/predictions.parquet"):
+        pl.read_parquet(path).with_columns(score=0.8 - 0.5 * pl.col("label") + 0.2 * pl.col("score")).write_parquet(
+            path
+        )
+    found = compute(read_study(folder), SETTINGS).comparisons[0]
+    assert isnan(found.detectable)
+    assert isnan(found.correlation)

@@ -1,20 +1,18 @@
-"""What may be said of one configuration against another: paired tests, corrected for their number; main effects."""
+"""What may be said of one configuration against another: paired tests, corrected for their number."""
 
 from dataclasses import dataclass
 from itertools import combinations
 from math import isnan, nan
 from statistics import median
 
-import numpy as np
 import polars as pl
 
 from fistula.evidence.design.compare import Comparison, clustered_auroc_test, clustered_mcnemar
-from fistula.evidence.design.factors import Effect, Spread, main_effects, seed_and_patient_spread
+from fistula.evidence.design.factors import Effect, Spread
 from fistula.evidence.design.power import detectable_difference
 from fistula.evidence.design.verdict import holm, holm_levels, judge_equivalence
 from fistula.evidence.estimate import undefined
-from fistula.evidence.ranking.macro import place_classes
-from fistula.evidence.ranking.placements import Placements, place
+from fistula.report.effects import effects, spreads
 from fistula.report.results import Row
 from fistula.report.sections.cross_checks import PAIR_CHECKS, pair_checks
 
@@ -22,6 +20,7 @@ MEASURES = ("auroc", "sensitivity", "specificity")
 Tests = dict[str, Comparison]
 Found = tuple[str, str, Tests, Tests]  # two configurations, the tests of the measures, and the checks of these
 ALPHA = 0.05  # of a whole family of comparisons
+CHANCE = 0.5
 PLANNED = 0.5  # correlation of the scores of two models within a class, where only one was made
 
 
@@ -61,7 +60,10 @@ class Comparisons:
         pairs: Every two configurations of one split, the higher AUROC first.
         uncompared: Pairs that were tested on different rows, by name.
         detectable: Least difference of per-patient AUROC that the best configuration's test finds with 80% power at
-            the level that Holm leaves, by simulation; NaN where none is, or slices are primary.
+            the level that Holm leaves, by simulation; NaN where no AUROC above chance is so low.
+        correlation: Of the scores of two configurations within a class, on which that rests; NaN where nothing was
+            simulated: slices are primary, or the AUROC is not above chance, or perfect.
+        is_assumed: Whether no two configurations gave that correlation.
         alpha: That level: 0.05 over the number of tested pairs.
         effects: Main effects of the factors on the primary AUROC; empty where runs do not share their rows, and where
             one factor alone varies, whose effects the pairs are.
@@ -72,6 +74,8 @@ class Comparisons:
     pairs: list[Pair]
     uncompared: list[tuple[str, str]]
     detectable: float
+    correlation: float
+    is_assumed: bool
     alpha: float
     effects: list[Effect]
     spreads: dict[str, Spread]
@@ -108,22 +112,28 @@ def _compare_class(rows: list[Row], positive: str, *, margin: float, resamples: 
         found.append((first.name, second.name, *tests))
     pairs = correct(found, positive, margin=margin)
     alpha = family_level([pair.holm["auroc"] for pair in pairs])
-    return Comparisons(positive, pairs, uncompared, _power(rows, alpha), alpha, effects([rows]), _spreads(rows))
+    return Comparisons(positive, pairs, uncompared, *_power(rows, alpha), alpha, effects([rows]), spreads(rows))
 
 
-def _power(rows: list[Row], alpha: float) -> float:
-    """What a model worse than the best honest one must lack to be found worse, on as many patients."""
+def _power(rows: list[Row], alpha: float) -> tuple[float, float, bool]:
+    """What a model worse than the best honest one must lack to be found worse, on as many patients; never than chance.
+
+    Returns:
+        `Comparisons.detectable`, and the correlation on which it rests, and whether that is assumed.
+    """
     first, *others = sorted(rows, key=lambda row: (row.configuration.leaks, *_falling(row)))
     area, (total, positives) = first.estimates["auroc"].value, first.num
     # Another seed scores the same patients once more: the first seed's runs are the patients that there are.
     seed = first.rows.filter(pl.col("seed") == pl.col("seed").min())
     runs = seed.group_by("run").agg(pl.col("label").sum(), rest=(1 - pl.col("label")).sum()).sort("run")
-    if first.level != "patient" or not 0 < area < 1 or min(positives, total - positives) < 2:
-        return nan
+    if first.level != "patient" or not CHANCE < area < 1 or min(positives, total - positives) < 2:
+        return nan, nan, True
     alike = [_alike(first, other) for other in others if other.configuration.split == first.configuration.split]
-    correlation = median([value for value in alike if not isnan(value)] or [PLANNED])
+    known = [value for value in alike if not isnan(value)]
+    correlation = min(0.99, max(0.0, median(known or [PLANNED])))
     sizes = list(runs.select("label", "rest").iter_rows())
-    return detectable_difference(area, sizes, correlation=min(0.99, max(0.0, correlation)), alpha=alpha)
+    found = detectable_difference(area, sizes, correlation=correlation, alpha=alpha)
+    return found if area - found > CHANCE else nan, correlation, not known
 
 
 def _alike(first: Row, second: Row) -> float:
@@ -192,57 +202,3 @@ def _test(shared: pl.DataFrame, *, resamples: int) -> tuple[Tests, Tests]:
         tests[measure] = clustered_mcnemar(right[rows], other[rows], keys[rows])
     checks = pair_checks(labels, (first, second), (calls, other_calls), keys, runs, resamples=resamples)
     return tests, checks
-
-
-def effects(classes: list[list[Row]]) -> list[Effect]:
-    """Main effects over configurations and seeds, on the rows that all were tested on.
-
-    Args:
-        classes: Results of the configurations: for one class, or for each, in one order, where the AUROC is the mean.
-    """
-    rows = classes[0]
-    factors = {
-        name: {str(row.configuration.factors.get(name)) for row in rows} for name in rows[0].configuration.factors
-    }
-    varied = [name for name, levels in factors.items() if len(levels) > 1]
-    if len(varied) < 2 or len({row.configuration.split for row in rows}) > 1:
-        return []
-    seeds = [(index, seed) for index, row in enumerate(rows) for seed in row.rows["seed"].unique(maintain_order=True)]
-    tables = [_wide([(of_class[index], seed) for index, seed in seeds]) for of_class in classes]
-    if not len(tables[0]):
-        return []
-    levels = {name: [str(rows[index].configuration.factors.get(name)) for index, _ in seeds] for name in varied}
-    return main_effects(levels, _place(tables))
-
-
-def _spreads(rows: list[Row]) -> dict[str, Spread]:
-    found = {}
-    for row in rows:
-        if row.configuration.num_seeds > 1:
-            wide = _wide([(row, seed) for seed in row.rows["seed"].unique(maintain_order=True)])
-            found[row.configuration.name] = seed_and_patient_spread(_place([wide]))
-    return found
-
-
-def _wide(columns: list[tuple[Row, int]]) -> pl.DataFrame:
-    """Scores of the same rows, one column a configuration and seed: ``unit fold patient_key label 0 1 ...``."""
-    wide: pl.DataFrame | None = None
-    for number, (row, seed) in enumerate(columns):
-        table = row.rows.filter(pl.col("seed") == seed).unique(["unit", "fold"], keep="first", maintain_order=True)
-        column = table.select("unit", "fold", pl.col("score").alias(str(number)))
-        wide = table.select("unit", "fold", "patient_key", "label") if wide is None else wide
-        wide = wide.join(column, on=["unit", "fold"], maintain_order="left")
-    assert wide is not None  # there is at least one configuration
-    return wide
-
-
-def _place(tables: list[pl.DataFrame]) -> Placements:
-    keys, runs = (tables[0][name].to_numpy() for name in ("patient_key", "fold"))
-    labels = np.stack([table["label"].to_numpy() for table in tables], axis=1)
-    scores = np.stack(
-        [table.select(pl.exclude("unit", "fold", "patient_key", "label")).to_numpy() for table in tables], axis=1
-    )
-    if len(tables) == 1:
-        return place(labels[:, 0], scores[:, 0], keys, runs)
-    assert all(table["unit"].equals(tables[0]["unit"]) for table in tables)  # of the same predictions, in their order
-    return place_classes(labels, scores, keys, runs)

@@ -8,9 +8,10 @@ import numpy as np
 from fistula.evidence.design.compare import Comparison, auroc_test, clustered_mcnemar
 from fistula.evidence.estimate import undefined
 from fistula.evidence.ranking.macro import place_classes
+from fistula.report.effects import effects
 from fistula.report.results import Row
 from fistula.report.sections.all_classes import AllClasses
-from fistula.report.sections.comparisons import Comparisons, Found, correct, effects, family_level, shared_rows
+from fistula.report.sections.comparisons import Comparisons, Found, correct, family_level, shared_rows
 
 ALL = "all classes"
 MEASURES = ("auroc", "accuracy")
@@ -41,7 +42,7 @@ def compare_every_class(found: list[AllClasses], rows: list[Row], *, primary: st
     pairs = correct(tested, ALL, margin=margin)
     alpha = family_level([pair.holm["auroc"] for pair in pairs])
     by_class = [list(of_class) for of_class in zip(*tables, strict=True)]
-    return [Comparisons(ALL, pairs, uncompared, nan, alpha, effects(by_class), {})]
+    return [Comparisons(ALL, pairs, uncompared, nan, nan, True, alpha, effects(by_class), {})]
 
 
 def _test(one: list[Row], two: list[Row]) -> dict[str, Comparison]:
