@@ -460,7 +460,7 @@ def test_an_adjudicator_and_a_second_reading_begin_without_the_answers_of_the_fi
         kept = "AB 10" in page.text_content("#start .soft")
         assert kept == (out == "same")
         assert page.input_value("#name") == ("AB" if kept else "")
-        assert ("asked about" in page.text_content("#start .what")) == (out == "adjudication")
+        assert ("to answer" in page.text_content("#start .what")) == (out == "adjudication")
         page.fill("#name", "AB")
         page.click("#begin")
         shown(page)
