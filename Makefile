@@ -40,7 +40,7 @@ $(QUICK)/cohort/ingest.json: $(INSTALLED) $(SOURCES)
 	$(BIN)/fistula ingest source=$(QUICK)/phantom labels=$(QUICK)/phantom/labels.csv out=$(QUICK)/cohort \
 	  classes=[normal,fistula] spacing_mm=0.65 size=96
 
-test: $(INSTALLED) ## The tests, under 5 minutes on 2 cores
+test: $(INSTALLED) ## The tests, about 5 minutes on 2 cores
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(INSTALLED) ## The tests marked slow, two at a time, one thread each
