@@ -15,9 +15,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=15)
     given = parser.parse_args()
     set_seed(given.seed, reproducible=True)
-    batch = min(
-        64, len(get_image_files(given.folder / "train"))
-    )  # 64 is fastai's; of fewer images it would train on none
+    batch = min(64, len(get_image_files(given.folder / "train")))  # its own 64 would train on none of fewer images
     loaders = ImageDataLoaders.from_folder(
         given.folder, train="train", valid="val", bs=batch, batch_tfms=aug_transforms(), seed=given.seed, num_workers=0
     )
