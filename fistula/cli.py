@@ -1,5 +1,6 @@
 """`fistula COMMAND [overrides]`: one Hydra application per command."""
 
+import argparse
 import functools
 import importlib
 import os
@@ -95,6 +96,10 @@ def run_command(command: str, arguments: list[str]) -> None:
     # Hydra otherwise prints its own text and exits with 1; main() above speaks for both.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra  # here, because `fistula --help` must not wait for it
+
+    # From Python 3.14 on, argparse reads every help text at once; that of Hydra's --shell-completion is no string.
+    if hasattr(argparse.ArgumentParser, "_check_help"):
+        argparse.ArgumentParser._check_help = lambda *_: None
 
     from fistula.values import refuse_other_options
 

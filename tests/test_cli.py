@@ -1,3 +1,4 @@
+import argparse
 import os
 import re
 import signal
@@ -25,6 +26,22 @@ def test_help_imports_nothing_heavy():
     code += "; print([name for name in ('torch', 'hydra', 'polars', 'numpy', 'pydicom') if name in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_command_starts_where_argparse_reads_every_help_text_as_python_3_14_does(fistula_here, monkeypatch):
+    def add_argument(parser, *names, add=argparse.ArgumentParser.add_argument, **settings):
+        action = add(parser, *names, **settings)
+        parser._check_help(action)
+        return action
+
+    def expand(parser, action):
+        parser._get_formatter()._expand_help(action)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "_check_help", expand, raising=False)
+    monkeypatch.setattr(argparse.ArgumentParser, "add_argument", add_argument)
+    code, shown, error = fistula_here("plan", "--help")
+    assert code == 0, error
+    assert "options (key=value)" in shown
 
 
 def test_version(fistula):

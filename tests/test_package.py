@@ -20,7 +20,7 @@ from fistula.mistakes import EXTRAS, mistake_behind
 
 ROOT = Path(__file__).parents[1]
 PROJECT = ROOT / "pyproject.toml"
-PYTHONS = ("3.11", "3.12", "3.13")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 NOT_OURS = {"dev", "gpl-decoders", "weights"}  # extras that no command imports by name
 # What only an extra brings, by the end of the command that asks for it; the third of them stands for any run.
 NEEDS = {
