@@ -21,12 +21,23 @@ KINDS: dict[Any, tuple[str, Any]] = {
 }
 PATH: tuple[str, Any] = ("a path", (str, int))  # all that must be given is one; a folder may be called 2024
 SEVERAL = ("labels.file",)  # that may be a list of paths
+# By the last part of a key that is null in conf/, what it may be instead; others are checked where they are read.
+NULLS: dict[str, tuple[str, Any]] = {
+    **dict.fromkeys(
+        ("accept", "adjudicated", "aid", "asked", "ca_file", "cohort", "covariates_table", "file", "json", "method",
+         "name", "out", "pilot", "reader", "readers", "reuse", "scores", "send", "workspace"),
+        ("a word or null", (str, int)),
+    ),
+    **dict.fromkeys(("cutoff", "difference", "other", "prevalence"), ("a number or null", (int, float))),
+    "control": ("a whole number or null", (int,)),
+    "tls": ("true, false or null", (bool,)),
+}  # fmt: skip
 
 
 def refuse_other_kinds(cfg: DictConfig) -> None:
     """Compare a command's configuration with the one that the same choice of groups has without changes.
 
-    A key that is null in conf/ takes anything.
+    A key that is null in conf/ takes what `NULLS` says, or is checked where it is read.
 
     Raises:
         ConfigError: If a value is of another kind.
@@ -65,11 +76,16 @@ def faults(cfg: DictConfig, default: DictConfig) -> list[tuple[str, str, Any]]:
 
 def differences(value: Any, default: Any, where: str = "") -> Iterator[tuple[str, str, Any]]:
     """Where `value` is of another kind than `default`, what stands in `default`, and what was found."""
-    if default is None:
-        return
-    rule, kinds = PATH if default == "???" else KINDS[type(default)]
     if where in SEVERAL and isinstance(value, ListConfig):
         return
+    if default is None:
+        parent, _, key = where.rpartition(".")
+        known = NULLS["name"] if parent == "columns" else NULLS.get(key)
+        if value is None or known is None:
+            return
+        rule, kinds = known
+    else:
+        rule, kinds = PATH if default == "???" else KINDS[type(default)]
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         yield where, rule, "null" if value is None else value
     elif isinstance(default, DictConfig):

@@ -65,6 +65,53 @@ def test_every_value_of_every_command_has_a_kind(command):
         assert [where for where, _, _ in differences(changed, default)] == [key]
 
 
+CHECKED_WHERE_READ = {"classes", "segment", "labels", "sequences", "modality", "component", "orientation", "contrast"}
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - set(FREE)))
+def test_what_may_be_null_may_not_be_anything_else(command):
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        default = compose(command, ["columns=own"] if command in ("ingest", "doctor") else [])
+    nulls = [where for where in leaves(default) if OmegaConf.select(default, where) is None]
+    for where in nulls:
+        changed = OmegaConf.merge(default, {})
+        OmegaConf.update(changed, where, {"a": 1}, merge=False, force_add=True)
+        refused = [key for key, _, _ in differences(changed, default)]
+        assert refused == [where] or where.rpartition(".")[2] in CHECKED_WHERE_READ
+    assert nulls or command in ("preview", "export", "serve", "status", "weights")
+
+
+def leaves(node, prefix=""):
+    for key in node:
+        if OmegaConf.is_missing(node, key):
+            continue
+        child = node._get_node(key)
+        if OmegaConf.is_dict(child) and child:
+            yield from leaves(child, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "rule"),
+    [
+        ("accept", 0.5, "a word or null"),
+        ("accept", True, "a word or null"),
+        ("readers", ["a.csv", "b.csv"], "a word or null"),
+        ("prevalence", "rare", "a number or null"),
+        ("columns.label", ["a"], "a word or null"),
+        ("tls", 1, "true, false or null"),
+    ],
+)
+def test_of_what_may_be_null_the_kind_is_said(where, value, rule):
+    default, given = OmegaConf.create({}), OmegaConf.create({})
+    OmegaConf.update(default, where, None)
+    OmegaConf.update(given, where, value)
+    ((found, said, _),) = differences(given, default)
+    assert (found, said) == (where, rule)
+    assert list(differences(default, default)) == []
+
+
 def test_a_number_may_be_whole_and_a_folder_a_number():
     default = OmegaConf.create({"spacing_mm": 0.8, "out": "???", "classes": None})
     assert list(differences(OmegaConf.create({"spacing_mm": 1, "out": 2024, "classes": [1, 2]}), default)) == []

@@ -22,7 +22,7 @@ from fistula.learning.building.timm_network import (
     start_near_even,
 )
 from fistula.learning.data.channels import GREY, Stem, stem_of, widen_stem
-from fistula.learning.weights.finding import AUTO, find_weights
+from fistula.learning.weights.finding import AUTO, check_source, find_weights
 
 log = logging.getLogger(__name__)
 
@@ -224,9 +224,9 @@ def create_backbone(
     # Pretrained kernels are summed to one grey channel, and this one then shared out; fresh ones are drawn for each.
     is_shared = pretrained and len(stem.names) > 0 and not stem.is_late
     seen, settings = colour_constants(mean=mean, std=std), checked_options(options) | {"num_classes": num_classes}
+    check_source(weights)  # for a network that starts from random ones too
     name = located(str(architecture), download=download)
-    overlay: dict[str, Any] = {}
-    source = "random initialization"
+    source, overlay = "random initialization", dict[str, Any]()
     if pretrained:
         with torch.device("meta"):
             network = made(name, architecture, settings, image_size=None)

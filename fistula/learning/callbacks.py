@@ -182,7 +182,8 @@ def in_words(seconds: float) -> str:
 
 def silence_lightning() -> None:
     """Drop what Lightning says of hardware at every run, and its warnings of what is so on purpose here."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its import sets INFO
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # its import sets INFO
     for message in (
         ".*does not have many workers.*",  # a choice of the configuration
         ".*Checkpoint directory .* exists and is not empty.*",  # the run's folder, with its record

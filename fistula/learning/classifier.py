@@ -92,7 +92,7 @@ class FistulaClassifier(pl.LightningModule):
             maps = image.new_zeros((len(image), 0, 1, 1)).float()
             return joined(self, self.backbone(image).float(), known).softmax(dim=1), maps
         features, maps = self.features(image)
-        return self._judged(features, known=known)[0].softmax(dim=1), maps
+        return judged(self, features, known=known)[0].softmax(dim=1), maps
 
     def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """What `pool` takes of images, and the logits of their maps as in `find`."""
@@ -116,8 +116,8 @@ class FistulaClassifier(pl.LightningModule):
             Class probabilities of the bags ``(B, K)``, the weight of each slice in its bag ``(N,)``, and class
             probabilities of the slices alone ``(N, K)``; float32.
         """
-        bags, weights = self._judged(features, sizes, positions, known)
-        alone, _ = self._judged(features, known=spread(known, sizes))
+        bags, weights = judged(self, features, sizes, positions, known)
+        alone, _ = judged(self, features, known=spread(known, sizes))
         return bags.softmax(dim=1), weights, alone.softmax(dim=1)
 
     def on_train_epoch_start(self) -> None:
@@ -127,7 +127,7 @@ class FistulaClassifier(pl.LightningModule):
         logits, features, maps = self._logits(batch)
         loss = self.loss(logits, batch["label"])
         if self.slice_weight and features is not None:
-            alone, _ = self._judged(features, known=spread(batch.get("covariates"), batch["sizes"]))
+            alone, _ = judged(self, features, known=spread(batch.get("covariates"), batch["sizes"]))
             own = batch["slice_label"]
             of_slices = cross_entropy(alone, own, ignore_index=-1, reduction="sum") / (own >= 0).sum().clamp(min=1)
             loss = loss + self.slice_weight * of_slices
@@ -198,18 +198,9 @@ class FistulaClassifier(pl.LightningModule):
         if "sizes" not in batch:
             if features is None:
                 return joined(self, self.backbone(batch["image"]), known), None, maps
-            return self._judged(features, known=known)[0], None, maps
+            return judged(self, features, known=known)[0], None, maps
         features = self.backbone.features(batch["image"]) if features is None else features
-        return self._judged(features, batch["sizes"], batch["position"], known)[0], features, maps
-
-    def _judged(
-        self,
-        features: Tensor,
-        sizes: Sequence[int] | None = None,
-        positions: Tensor | None = None,
-        known: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        return judged(self, features, sizes, positions, known)
+        return judged(self, features, batch["sizes"], batch["position"], known)[0], features, maps
 
 
 def _known_labels(batch: Batch) -> Tensor:

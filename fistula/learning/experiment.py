@@ -35,8 +35,6 @@ from fistula.learning.training.results import ChooseThreshold, flat_metrics, sum
 from fistula.learning.training.scoring import score_parts
 from fistula.learning.training.trackers import Trackers
 
-LOCATES = ".Locate"  # ends the target of a head that finds places
-
 log = logging.getLogger(__name__)
 
 
@@ -145,6 +143,8 @@ class Experiment:
                 # Lightning's answer to Ctrl-C says no more than "1".
                 raise KeyboardInterrupt("interrupted") from end
             raise
+        if torch.distributed.is_initialized():  # all at once: on cards one that leaves later may wait for the others
+            torch.distributed.destroy_process_group()
 
 
 def build(
@@ -194,7 +194,7 @@ def build(
         slices_per_step=cfg.slices_per_step,
         covariates=cfg.covariates,
         are_grades=are_grades(cfg.loss._target_),
-        kinds=kinds_of(cohort.manifest) if cfg.head._target_.endswith(LOCATES) else (),
+        kinds=kinds_of(cohort.manifest) if cfg.head._target_.endswith(".Locate") else (),
     )
     classifier = FistulaClassifier(
         backbone,
@@ -214,7 +214,7 @@ def build(
         covariates=standardised_on(data.known, cfg.covariates, num_classes=data.num_classes),
         unit=cfg.unit,
     )
-    check_shares({part: len(data.bags[part]) for part in ("train", "val")}, num_processes(cfg.trainer))
+    check_shares({part: len(data.bags[part]) for part in ("train", "val")}, num_processes(cfg.trainer), unit=cfg.unit)
     choose = make(cfg.operating_point)
     try_pipeline(data.augmentation, backbone.input_size)
     try_training(

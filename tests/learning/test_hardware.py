@@ -1,12 +1,17 @@
+import logging
+
 import pytest
 import timm
 import torch
 from pytorch_lightning import Trainer
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from fistula.errors import ConfigError, OutOfMemoryError, TrainingError
+from fistula.learning.callbacks import silence_lightning
 from fistula.learning.training import hardware
 from fistula.learning.training.hardware import (
     SyncedNorms,
+    auto_workers,
     check_shares,
     device_of,
     num_processes,
@@ -82,9 +87,34 @@ def test_true_is_no_number_of_devices(four_cards):
 
 
 def test_a_process_without_a_patient_of_its_own_is_refused():
-    check_shares({"train": 20, "val": 4}, 4)
-    with pytest.raises(ConfigError, match=r"must give each process something of val, which has 4, found 5 processes"):
-        check_shares({"train": 20, "val": 4}, 5)
+    check_shares({"train": 4, "val": 4}, 4, unit="patient")
+    with pytest.raises(ConfigError, match=r"must give each process at least 1 of val, which has 4, found 5 processes"):
+        check_shares({"train": 20, "val": 4}, 5, unit="patient")
+    # A batch of one slice is left out, and a process would have no other.
+    check_shares({"train": 8, "val": 4}, 4, unit="slice")
+    with pytest.raises(ConfigError, match=r"at least 2 of train, which has 7, found 4 processes"):
+        check_shares({"train": 7, "val": 4}, 4, unit="slice")
+
+
+def test_images_are_loaded_by_as_many_processes_as_the_share_of_cores_pays_for(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 64)
+    assert auto_workers(on_card=True, augments=True) == 8
+    assert auto_workers(on_card=False, augments=True) == auto_workers(on_card=True, augments=False) == 0
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "6")  # which not every cluster binds a task to
+    assert auto_workers(on_card=True, augments=True) == 5
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")  # of a slot
+    assert auto_workers(on_card=True, augments=True) == 3
+
+
+def test_lightning_says_nothing_of_hardware_at_every_run(caplog):
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.INFO)  # as its import does
+    silence_lightning()
+    rank_zero_info("You are using a CUDA device that has Tensor Cores.")
+    logging.getLogger("lightning_fabric.utilities.distributed").info("Initializing distributed")
+    assert caplog.text == ""
 
 
 def test_batch_norm_is_over_all_cards_of_a_run_and_frozen_layers_stop_no_process(four_cards):
@@ -119,6 +149,9 @@ def count(network, kind):
         "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "FIND was unable to find an engine to execute this computation",
+        "NCCL error\nLast error:\nCuda failure 2 'out of memory'",
     ],
 )
 def test_a_card_that_is_full_is_one_line_whoever_finds_it_out(said):

@@ -1,9 +1,11 @@
 """Several processes that train one run."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import polars as pl
@@ -66,6 +68,43 @@ def test_a_leader_that_waits_for_a_process_that_failed_gives_up_in_seconds(monke
     given_up = threading.Event()
     with pytest.raises(TrainingError), followers(2, ["trian"], give_up=lambda error: given_up.set()):
         assert given_up.wait(30)
+
+
+def test_a_process_that_stays_after_the_scores_are_written_is_ended_and_fails_no_run(monkeypatch, tmp_path):
+    stays = tmp_path / "python"
+    stays.write_text("#!/bin/sh\nexec sleep 60\n")
+    stays.chmod(0o755)
+    monkeypatch.setattr("fistula.learning.training.ranks.sys.executable", str(stays))
+    monkeypatch.setattr("fistula.learning.training.ranks.END_S", 0.1)
+    started = time.monotonic()
+    with followers(2, ["train"], give_up=never):
+        pass
+    assert time.monotonic() - started < 20
+
+
+def test_processes_share_the_cores_out_and_the_one_that_leads_has_no_more_than_the_others(monkeypatch, tmp_path):
+    says = tmp_path / "python"
+    says.write_text(f"#!/bin/sh\necho $OMP_NUM_THREADS >> {tmp_path}/threads\n")
+    says.chmod(0o755)
+    monkeypatch.setattr("fistula.learning.training.ranks.sys.executable", str(says))
+    monkeypatch.setattr("joblib.cpu_count", lambda: 9)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    with followers(3, ["train"], give_up=never):
+        assert (os.environ["OMP_NUM_THREADS"], torch.get_num_threads()) == ("3", 3)
+    assert (os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads()) == (None, before)
+    assert (tmp_path / "threads").read_text().split() == ["3", "3"]
+
+
+def test_processes_leave_one_another_together_when_training_ends(compose_train, tmp_path):
+    """On cards one that leaves later may wait minutes for those that are gone; one in a group of its own shows it."""
+    cohort = read_cohort(write_cohort(tmp_path / "cohort"))
+    cfg = compose_train(*TINY_RUN, cohort=tmp_path / "cohort")
+    experiment = build(cfg, cohort, instantiate(cfg.split)(cohort.manifest))
+    experiment.folder.mkdir(exist_ok=True)
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    experiment.fit()
+    assert not torch.distributed.is_initialized()
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ def test_slots_are_the_cards_or_the_cores(memory, options, expected, monkeypatch
         pytest.param("GPU-e", {"GPU-e": 25.0}, id="by a part of its UUID, as CUDA takes it"),
         pytest.param("", {}, id="none"),
         pytest.param("0,-1,1", {"0": 85.0}, id="what follows an index that is none does not count"),
-        pytest.param("MIG-7,0", {"MIG-7": 8.0, "0": 85.0}, id="a part of a card"),
+        pytest.param("MIG-7,0", {"MIG-7": 8.0, "0": 85.0}, id="a part of a card that is not listed"),
     ],
 )
 def test_the_cards_are_those_that_this_process_may_use(visible, expected, monkeypatch, tmp_path):
@@ -65,6 +65,26 @@ def test_the_cards_are_those_that_this_process_may_use(visible, expected, monkey
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert cards() == pytest.approx(expected, rel=1e-3)
+
+
+def test_of_a_card_that_is_cut_up_each_part_is_one(monkeypatch, tmp_path):
+    """As nvidia-smi writes it of a card in two parts beside a whole one."""
+    listed = (
+        "GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-c4)\n"
+        "  MIG 3g.20gb     Device  0: (UUID: MIG-aa-1)\n"
+        "  MIG 1g.5gb+me   Device  1: (UUID: MIG-bb-2)\n"
+        "GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-e1)\n"
+    )
+    (tmp_path / "list").write_text(listed)
+    program = tmp_path / "nvidia-smi"
+    cards_too = "echo '0, GPU-c4, 40960'; echo '1, GPU-e1, 40960'"
+    program.write_text(f'#!/bin/sh\n[ "$1" = --list-gpus ] && exec cat {tmp_path}/list\n{cards_too}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert cards() == pytest.approx({"MIG-aa-1": 20.0, "MIG-bb-2": 5.0, "GPU-e1": 42.9}, rel=1e-2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-bb-2")
+    assert cards() == {"MIG-bb-2": 5.0}
 
 
 def test_a_machine_without_the_driver_has_no_card(monkeypatch, tmp_path):

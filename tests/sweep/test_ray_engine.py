@@ -18,6 +18,7 @@ from fistula.sweep.engines.ray_jobs import RayEngine
 here = Path(sys.argv[1])
 jobs = [Job(name, here / name, arguments, here) for name, arguments in
         [("a", ["--version"]), ("b", ["trian"]), ("c", ["--version"])]]
+jobs.append(Job("d", here / "d", ["--version"], here, wants_card=False))
 for job, code in RayEngine(address="local", jobs_per_gpu=1, cpus_per_job=1)(jobs):
     print(job.name, code, flush=True)
 """
@@ -29,7 +30,7 @@ def test_every_job_ends_with_its_exit_code_and_ray_says_nothing(tmp_path):
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert shown.returncode == 0, shown.stderr
-    assert sorted(shown.stdout.splitlines()) == ["a 0", "b 2", "c 0"]
+    assert sorted(shown.stdout.splitlines()) == ["a 0", "b 2", "c 0", "d 0"]
     assert shown.stderr == ""
     assert (tmp_path / "c" / "log.txt").read_text().startswith("fistula ")
 

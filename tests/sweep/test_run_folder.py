@@ -1,9 +1,13 @@
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
+import fistula
 from fistula.errors import ConfigError, DataError
+from fistula.sweep.folder.provenance import commit
 from fistula.sweep.folder.run import WITHIN, RunFolder, identity_of, run_name
 
 CONFIG = {"epochs": 2, "optimizer": {"lr": 0.1}, "transforms": [], "cohort": "/a", "output_dir": "/b", "num_workers": 0}
@@ -98,3 +102,14 @@ def test_runs_of_another_seed_and_fold_are_of_one_configuration(compose_train, a
     )
     assert one.keys() == two.keys()
     assert {key for key in one if one[key] != two[key]} <= set(WITHIN)
+
+
+def test_a_run_from_a_checkout_names_its_commit():
+    checkout = Path(fistula.__file__).parents[1]
+    if not (checkout / ".git").exists():
+        pytest.skip("not a checkout")
+    asked = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+    head = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    found = commit()
+    assert found is not None
+    assert found.removesuffix("-dirty") == head

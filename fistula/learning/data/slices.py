@@ -14,6 +14,9 @@ from torch.utils.data import Dataset
 
 from fistula.errors import DataError
 
+# Its own threads ignore the run's share of cores, and do not survive the fork of a process that loads.
+cv2.setNumThreads(0)
+
 
 @final
 class Batch(TypedDict, total=False):

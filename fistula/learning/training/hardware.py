@@ -19,7 +19,7 @@ from fistula.errors import ConfigError, OutOfMemoryError, TrainingError
 from fistula.learning.training.ranks import is_of_srun, num_nodes
 
 # What PyTorch's own allocator, CUDA and the libraries on it say: where several runs share a card, any may be the first.
-EXHAUSTED = re.compile(r"CUDA.*out of memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED")
+EXHAUSTED = re.compile(r"(?i)cuda.*out of memory|CU(BLAS|DNN)_STATUS_\w*ALLOC\w*_FAILED|unable to find an engine")
 INEXACT = "does not have a deterministic implementation"
 
 MOST_WORKERS = 8  # 500 to 1600 images a second each, the more so the less they do to an image
@@ -34,7 +34,8 @@ AUTO = {
 
 def auto_workers(*, on_card: bool, augments: bool) -> int:
     """How many processes load: none where the processor trains, else as many as the run's share of cores pays for."""
-    cores = int(os.environ.get("OMP_NUM_THREADS") or joblib.cpu_count())
+    share = os.environ.get("OMP_NUM_THREADS") or os.environ.get("SLURM_CPUS_PER_TASK")
+    cores = int(share or joblib.cpu_count())
     return min(MOST_WORKERS, cores - 1) if on_card and augments else 0
 
 
@@ -126,20 +127,22 @@ def _num_devices(trainer: Mapping[str, Any]) -> int:
     return len(parsed) if isinstance(parsed, list) else int(parsed or 1)
 
 
-def check_shares(bags: Mapping[str, int], world: int) -> None:
-    """Refuse more processes than a part has bags: one without any would let the others wait for ever.
+def check_shares(bags: Mapping[str, int], world: int, *, unit: str) -> None:
+    """Refuse more processes than a part has bags for: one without any would let the others wait for ever.
 
     Args:
         bags: How many train and val have.
         world: Number of processes.
+        unit: What the bags are; of one slice is no batch, and a last one is left out.
 
     Raises:
         ConfigError: If there are more.
     """
-    part = min(bags, key=lambda part: bags[part])
-    if world > bags[part]:
-        rule = f"must give each process something of {part}, which has {bags[part]}"
-        raise ConfigError("trainer.devices", rule, found=f"{world} processes")
+    for part, number in bags.items():
+        fewest = 2 if part == "train" and unit == "slice" else 1
+        if number < world * fewest:
+            rule = f"must give each process at least {fewest} of {part}, which has {number}"
+            raise ConfigError("trainer.devices", rule, found=f"{world} processes")
 
 
 def settings(trainer: Mapping[str, Any], *, is_even: bool = True) -> dict[str, Any]:

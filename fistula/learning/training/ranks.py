@@ -12,7 +12,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+import joblib
 
 from fistula.errors import OutOfMemoryError, TrainingError
 
@@ -77,9 +79,14 @@ def followers(number: int, arguments: Sequence[str], *, give_up: Callable[[BaseE
         return
     before = dict(os.environ)
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0", RANK: "0"}
-    os.environ.update(shared | {"WORLD_SIZE": str(number)})
+    # Threads and loading processes of each: all cores for the one that leads would be missing to the others.
+    share = {"OMP_NUM_THREADS": str(max(1, joblib.cpu_count() // number))}
+    os.environ.update(share | before | shared | {"WORLD_SIZE": str(number)})
+    import torch  # here, because `--help` must not wait for it
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     command = [sys.executable, "-m", "fistula.cli", *arguments]
-    threads = str(max(1, (os.cpu_count() or 1) // number))
     errors: queue.SimpleQueue[TrainingError] = queue.SimpleQueue()
     is_over = threading.Event()
 
@@ -97,7 +104,7 @@ def followers(number: int, arguments: Sequence[str], *, give_up: Callable[[BaseE
     started = [
         subprocess.Popen(
             command,
-            env={"OMP_NUM_THREADS": threads} | os.environ | {RANK: str(rank)},
+            env=os.environ | {RANK: str(rank)},
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
@@ -109,8 +116,9 @@ def followers(number: int, arguments: Sequence[str], *, give_up: Callable[[BaseE
         watcher.start()
     try:
         yield
-        for process in started:
-            process.wait(END_S)
+        with suppress(subprocess.TimeoutExpired):  # what they were to do is done, and the scores are written
+            for process in started:
+                process.wait(END_S)
     except RuntimeError as lost:
         # A broken connection is how this one hears of it; the cause is another's, who may still be saying it.
         try:
@@ -123,6 +131,7 @@ def followers(number: int, arguments: Sequence[str], *, give_up: Callable[[BaseE
             if process.poll() is None:
                 process.kill()
                 process.wait()
+        torch.set_num_threads(threads)
         os.environ.clear()
         os.environ.update(before)
     for watcher in watchers:

@@ -44,6 +44,13 @@ class Weights:
     overlay: dict[str, Any]
 
 
+def check_source(source: str) -> None:
+    """Raise ConfigError unless `source` is one of `SOURCES`."""
+    kind, _, place = source.partition(":")
+    if source != AUTO and not (kind in ("hub", "run", "file") and place):
+        raise ConfigError("model.weights", f"must be {SOURCES}", found=source)
+
+
 def find_weights(architecture: str, network: nn.Module, *, download: bool, source: str = AUTO) -> Weights:
     """Look where `source` says; otherwise in the store, the installed package, the hub's cache, at last on the hub.
 
@@ -58,18 +65,17 @@ def find_weights(architecture: str, network: nn.Module, *, download: bool, sourc
         ConfigError: If the source is none of these.
         WeightsError: If no source has them; never later than about 2 s. If they do not fit the network.
     """
+    check_source(source)
     kind, _, place = source.partition(":")
-    if kind == "run" and place:
+    if kind == "run":
         return _of_run(Path(place), network)
-    if kind == "file" and place:
+    if kind == "file":
         path = Path(place)
         state = fit_weights(read_weights(path), network, where=str(path))
         return Weights(f"file: {path.name}, sha256 {checksum(path)}", _overlay(state, network))
-    if kind == "hub" and place:
+    if kind == "hub":
         repository, file = split_address(place)
         return _of_hub(repository, (file,) if file else FILES, network, where=source, download=download)
-    if source != AUTO:
-        raise ConfigError("model.weights", f"must be {SOURCES}", found=source)
     where = f"model.architecture={architecture}"
     prefix, _, address = architecture.partition(":")
     if prefix == "hf-hub":

@@ -1,6 +1,7 @@
 """Run jobs on this machine, in as many slots as it has cards, or shares of them, or cores."""
 
 import os
+import re
 import subprocess
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ from fistula.sweep.engines.job import AUTO, END_S, Job, check_shares
 
 GB_OF_A_JOB = 8.0  # of a card's memory; a run that needs more is tried again alone
 MOST_ON_A_CARD = 4
+# In the list of nvidia-smi, cards and their parts: "  MIG 3g.20gb     Device  0: (UUID: MIG-...)".
+PARTS = re.compile(r"(?m)^(?:GPU|\s*(MIG) \S*?(\d+)gb).*UUID: ([\w-]+)")
 
 
 @dataclass(frozen=True)
@@ -88,23 +91,35 @@ def cards() -> dict[str, float]:
     """Memory in GB of the cards that this process may use, by a name that CUDA takes; empty where there is none.
 
     Where CUDA_VISIBLE_DEVICES chooses, by the names there; else by UUID: CUDA need not count cards as nvidia-smi does.
+    Of a card that is cut up (MIG), its parts.
     """
-    command = ["nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
     found: list[tuple[str, str, float]] = []
     with suppress(OSError, subprocess.CalledProcessError):
-        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        for line in shown.splitlines():
+        for line in _said("--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"):
             index, uuid, mib = (part.strip() for part in line.split(","))
             found.append((index, uuid, float(mib) * 2**20 / 1e9 if mib.isdigit() else GB_OF_A_JOB))
+        parts: dict[str, list[tuple[str, str, float]]] = {}
+        whole = ""
+        for is_part, gb, uuid in PARTS.findall("\n".join(_said("--list-gpus"))):
+            if is_part:
+                parts.setdefault(whole, []).append(("", uuid, float(gb)))
+            else:
+                whole = uuid
+        found = [one for card in found for one in parts.get(card[1], [card])]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None or not found:
         return {uuid: gb for _, uuid, gb in found}
     names = takewhile(lambda name: name and not name.startswith("-"), (name.strip() for name in visible.split(",")))
-    # UUIDs may be cut short; a part of a card (MIG) has one that nvidia-smi does not list here.
+    # UUIDs may be cut short.
     return {
         name: next((gb for index, uuid, gb in found if name == index or uuid.startswith(name)), GB_OF_A_JOB)
         for name in names
     }
+
+
+def _said(*asked: str) -> list[str]:
+    command = ["nvidia-smi", *asked]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def one_by_one(jobs: Sequence[Job]) -> Iterator[tuple[Job, int | None]]:

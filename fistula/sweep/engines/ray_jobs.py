@@ -37,8 +37,9 @@ class RayEngine:
         try:
             gpus = 1 / self.jobs_per_gpu if ray.cluster_resources().get("GPU", 0) else 0
             # Each job has a process of its own; Ray's, which only starts it and waits, may start the next one as well.
-            start = ray.remote(num_cpus=self.cpus_per_job, num_gpus=gpus, max_retries=0)(_run)
-            started = {start.remote(job.with_threads(self.cpus_per_job)): job for job in jobs}
+            start = ray.remote(num_cpus=self.cpus_per_job, max_retries=0)(_run)
+            shares = {True: start.options(num_gpus=gpus), False: start}  # jobs on the processor claim no card
+            started = {shares[job.wants_card].remote(job.with_threads(self.cpus_per_job)): job for job in jobs}
             while started:
                 (ended,), _ = ray.wait(list(started), num_returns=1)
                 job = started.pop(ended)
