@@ -108,12 +108,15 @@ def test_neighbours_are_augmented_by_the_same_draw_as_the_slice_between_them(see
     np.testing.assert_array_equal(unchanged, PIXELS[[6, 7, 8]])
 
 
+@pytest.mark.parametrize("copies", [(0, 0, 0, 0), (0, 1, 2, 1)], ids=["as they are", "copies made beforehand"])
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
-def test_slices_that_lie_on_the_device_are_served_as_others_are(device):
+def test_slices_that_lie_on_the_device_are_served_as_others_are(device, copies, monkeypatch):
+    monkeypatch.setattr("fistula.learning.data.slices.AT_ONCE", 3)
     neighbours = np.stack([np.arange(10) - 1, np.arange(10), np.arange(10) + 1], axis=1).clip(0, 9)
-    there = DeviceDataset(PIXELS, LABELS, neighbours, ROWS, device=torch.device(device))
+    slices = dataset(jitter(), channels=neighbours, seed=None, copies=copies)
+    there = DeviceDataset(slices, device=torch.device(device))
     draws = [3, 0, 5, 2**24 * 4 + 1]  # of several epochs
-    found, expected = there.__getitems__(draws), dataset(channels=neighbours).__getitems__(draws)
+    found, expected = there.__getitems__(draws), slices.__getitems__(draws)
     assert len(there) == len(ROWS)
     for name, value in expected.items():
         assert found[name].device.type == device

@@ -127,7 +127,7 @@ class FistulaDataModule(LightningDataModule):
             sampler=sampler,
             # BatchNorm cannot normalise one image, which the last batch may come to.
             drop_last=bool(fewest == 1) and len(sampler) % self.batch_size == 1,
-            **self._loading(dataset, augments=self.draws),
+            **self._loading(dataset, augments=self.draws or bool(self.bags["train"].copies.any())),
         )
 
     def val_dataloader(self) -> DataLoader:
@@ -199,20 +199,17 @@ class FistulaDataModule(LightningDataModule):
 
     def _images(self, part: str, *, draws: bool = False) -> SliceDataset | DeviceDataset:
         bags = self.bags[part]
-        changes = draws or bags.copies.any()
-        if not changes and self._fits_card(bags.rows):
-            card, points = self._device, self.points
-            return DeviceDataset(self.images, self._labels, self.channels, bags.rows, device=card, points=points)
-        return SliceDataset(
+        slices = SliceDataset(
             self.images,
             self._labels,
             self.channels,
             bags.rows,
             bags.copies,
-            augmentation=self.augmentation if changes else None,
+            augmentation=self.augmentation if draws or bags.copies.any() else None,
             seed=self.seed if draws else None,
             points=self.points,
         )
+        return DeviceDataset(slices, device=self._device) if not draws and self._fits_card(bags.rows) else slices
 
     @property
     def _labels(self) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """Slices of a cohort as training sees them: resized, augmented, or as the features of a frozen network."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, TypedDict, final
+from typing import Any, Protocol, TypedDict, cast, final
 
 import albumentations
 import cv2
@@ -16,6 +16,8 @@ from fistula.errors import DataError
 
 # Its own threads ignore the run's share of cores, and do not survive the fork of a process that loads.
 cv2.setNumThreads(0)
+
+AT_ONCE = 1024  # slices on their way to a card
 
 
 @final
@@ -185,41 +187,25 @@ def _moved(
 
 
 class DeviceDataset(Dataset):
-    """Slices that lie on a card as a whole, for parts that nothing augments; asked for as a `SliceDataset` is.
+    """Slices that lie on a card as a whole, for parts the same in every epoch; asked for as a `SliceDataset` is.
 
     Args:
-        pixels: As a `SliceDataset` takes them, like the next three.
-        labels: Of the whole cohort.
-        channels: Rows of the slices that each slice's image is made of.
-        rows: The ones to serve, ``(M,)``.
+        slices: Of which none is drawn anew; jittered copies are made once.
         device: Where they lie.
-        points: As a `SliceDataset` takes them.
     """
 
-    def __init__(
-        self,
-        pixels: Images,
-        labels: NDArray[np.int64],
-        channels: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        *,
-        device: torch.device,
-        points: NDArray[np.float32] | None = None,
-    ) -> None:
-        self.points = None if points is None else torch.from_numpy(points[rows]).to(device)
-        needed, places = np.unique(channels[rows], return_inverse=True)
-        self.pixels = torch.from_numpy(np.stack([pixels[row] for row in needed])).to(device)
-        self.places = torch.from_numpy(places.reshape(len(rows), -1)).to(device)
-        self.labels = torch.from_numpy(labels[rows]).to(device)
+    def __init__(self, slices: SliceDataset, *, device: torch.device) -> None:
+        every = range(len(slices))
+        some: list[Any] = [slices.__getitems__(list(every[at : at + AT_ONCE])) for at in every[::AT_ONCE]]
+        self.whole = {name: torch.cat([part[name].to(device) for part in some]) for name in some[0]}
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.whole["label"])
 
     def __getitems__(self, draws: list[int]) -> Batch:
         """Fetch a whole batch: all that goes to the card are its numbers."""
-        positions = (torch.tensor(draws) % len(self)).to(self.labels.device, non_blocking=True)
-        batch: Batch = {"image": self.pixels[self.places[positions]], "label": self.labels[positions]}
-        return batch if self.points is None else batch | {"points": self.points[positions]}
+        positions = (torch.tensor(draws) % len(self)).to(self.whole["label"].device, non_blocking=True)
+        return cast(Batch, {name: values[positions] for name, values in self.whole.items()})
 
 
 class FeatureDataset(Dataset):
