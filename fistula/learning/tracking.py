@@ -6,7 +6,9 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,10 +24,13 @@ import wandb
 from numpy.typing import NDArray
 from pytorch_lightning.loggers import Logger, MLFlowLogger, WandbLogger
 
+from fistula.errors import ConfigError
 from fistula.evidence.ranking.roc import roc_curve
 from fistula.learning.training.trackers import Trackers
 
 READING_ROOM = "reading.html"
+MODES = ("offline", "online", "shared", "disabled")
+LOCK_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 3.0  # W&B itself gives up after a minute and a half
 
 log = logging.getLogger(__name__)
@@ -35,9 +40,15 @@ def wandb_logger(*, mode: str, **settings: Any) -> WandbLogger:
     """W&B's logger; offline where it is to be online and cannot be.
 
     Args:
-        mode: ``offline``, ``online``, or whatever else W&B knows.
+        mode: One of `MODES`.
         settings: Of `WandbLogger` and of `wandb.init`.
+
+    Raises:
+        ConfigError: If the mode is another; W&B's own of its settings, which would else end its part in the run.
     """
+    if mode not in MODES:
+        raise ConfigError("logger.wandb.mode", f"must be one of {', '.join(MODES)}", found=mode or "nothing")
+    wandb.Settings(**settings.get("settings", {}))
     reason = why_not_online() if mode == "online" else None
     if reason:
         log.warning("W&B: %s. This run is logged offline; `wandb sync` sends it later", reason)
@@ -54,11 +65,25 @@ def mlflow_logger(**settings: Any) -> MLFlowLogger:
             address, which in one process would still be that of the folder it first worked in.
     """
     address = str(settings.get("tracking_uri", ""))
-    if (file := address.removeprefix("sqlite:///")) != address:
-        settings["tracking_uri"] = f"sqlite:///{Path(file).absolute()}"
-    logger = MLFlowLogger(**settings)
-    logger.experiment.set_experiment_tag(logger.experiment_id, "mlflow.experimentKind", "custom_model_development")
+    file = Path(address.removeprefix("sqlite:///")).absolute() if address.startswith("sqlite:///") else None
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        settings["tracking_uri"] = f"sqlite:///{file}"
+    with nullcontext() if file is None else _one_at_a_time(file):
+        logger = MLFlowLogger(**settings)
+        # What fails now fails again when the run is described to it, and is left out then.
+        with suppress(Exception):
+            experiment = logger.experiment
+            experiment.set_experiment_tag(logger.experiment_id, "mlflow.experimentKind", "custom_model_development")
     return logger
+
+
+@contextmanager
+def _one_at_a_time(file: Path) -> Iterator[None]:
+    """Wait for other processes that are in the block: of runs that begin at once each would create MLflow's tables."""
+    with closing(sqlite3.connect(file.with_name(f".{file.name}.lock"), timeout=LOCK_TIMEOUT_S)) as lock:
+        lock.execute("BEGIN EXCLUSIVE")
+        yield
 
 
 def why_not_online() -> str | None:

@@ -89,7 +89,7 @@ def choose(survey: Survey, *, keep: KeepRules | None, look: Look, policies: Poli
 
 def _as_filed(facts: pl.DataFrame) -> pl.DataFrame:
     """With series and patient as the files name them, whatever becomes of them."""
-    return facts.with_columns(file_series="series_key", file_patient="patient_key")
+    return facts.hstack([facts[f"{key}_key"].alias(f"file_{key}") for key in ("series", "patient")])
 
 
 def refuse_files(survey: Survey, facts: pl.DataFrame, *, key: str, policy: str, rule: str) -> None:
@@ -124,7 +124,8 @@ def _readable(
     A member of an archive counts as a file.
     """
     facts = survey.facts
-    files = those(facts, facts.select(pl.struct("file", "member").is_first_distinct()).to_series())
+    is_first = facts.select(pl.struct("file", "member").is_first_distinct()).to_series() if len(facts) > 1 else None
+    files = facts if is_first is None else those(facts, is_first)
     flow.add("found", files, unit="files")
     refused = those(facts, facts["outcome"] == "refused")
     matters = that_matter(refused, keep)
@@ -163,6 +164,8 @@ def _wanted(survey: Survey, images: pl.DataFrame, keep: KeepRules | None) -> tup
 
 def _without_unscaled(survey: Survey, wanted: pl.DataFrame, policies: Policies) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Part the images without a rescale slope in a series whose others have one: their values are in other units."""
+    if not 0 < wanted["is_rescaled"].null_count() < len(wanted):
+        return wanted, wanted.clear()
     is_of_scaled = pl.col("is_rescaled").any().over("series_key", "modality", "image_type")
     is_unscaled = pl.col("is_rescaled").is_null() & is_of_scaled
     unscaled = wanted.filter(is_unscaled).with_columns(reason=pl.lit("without the rescale slope that its series has"))

@@ -53,7 +53,11 @@ def read_in_order(
             rest = wanted.filter(~pl.col("row").is_in(frames[0]["row"].to_list()))
         is_dangerous = plan.kind == "dicom" and is_risky(wanted)
         frames.append(read_into(store, volumes_of(survey, rest), plan, workers, is_risky=is_dangerous))
-        table = wanted.join(pl.concat(frames), on="row", how="left", maintain_order="left")
+        found = pl.concat(frames)
+        if found["row"].equals(wanted["row"]):
+            table = wanted.hstack(found[:, 1:])
+        else:
+            table = wanted.join(found, on="row", how="left", maintain_order="left")
         read, failed = those(table, table["at"].is_not_null()), those(table, table["at"].is_null())
         table = order(read, failed)
         if beside is not None:
@@ -90,8 +94,8 @@ def read_into(
 def volumes_of(survey: Survey, chosen: pl.DataFrame) -> list[list[Slice]]:
     """The chosen slices, those of one volume together; `chosen` has the columns `row` and `volume`."""
     found: dict[tuple[str, int], list[Slice]] = {}
-    columns = "series_key", "volume", "row", "file", "member", "frame", "turned", "plain"
-    for series, volume, row, file, member, frame, turned, plain in chosen.select(columns).rows():
+    columns = ["series_key", "volume", "row", "file", "member", "frame", "turned", "plain"]
+    for series, volume, row, file, member, frame, turned, plain in chosen[columns].rows():
         item = Slice(row, Part(survey.paths[file], member or ""), frame, turned or "", plain or "")
         found.setdefault((series, volume), []).append(item)
     return list(found.values())

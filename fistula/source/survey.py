@@ -194,8 +194,10 @@ def _survey_headers(
             frames.append(pl.DataFrame(waiting, schema=FACTS, orient="row"))
             waiting = []
     frames.append(pl.DataFrame(waiting, schema=FACTS, orient="row"))
-    facts = pl.concat(frames).sort("file", "member", "frame", maintain_order=True)
-    return Survey(folder, paths, facts)
+    facts = pl.concat(frames)
+    return Survey(
+        folder, paths, facts.sort("file", "member", "frame", maintain_order=True) if len(facts) > 1 else facts
+    )
 
 
 def _lost(item: tuple[int, Path, str]) -> list[tuple]:

@@ -52,7 +52,7 @@ def with_volumes(facts: pl.DataFrame) -> pl.DataFrame:
     `series_key` of the first slice. Numbers follow what the volumes are, never names.
     """
     facts = _joined(facts) if facts["series_key"].n_unique() > 1 else facts
-    places = [_Place(*row) for row in facts.select(_Place._fields).rows()]
+    places = [_Place(*row) for row in facts[list(_Place._fields)].rows()]
     numbers, notes = [0] * len(facts), facts["notes"].fill_null("").to_list()
     groups: dict[str, dict[tuple[str, ...], list[_Volume]]] = defaultdict(dict)
     # A fan of slices is cut in the same way whatever its files are called.

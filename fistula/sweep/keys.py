@@ -56,7 +56,6 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "loss.class_balance": (0, 10),
     "loss.gamma": (0, 100),
     "loss.label_smoothing": (0, 0.999999),
-    "learning.epochs": (1, 100_000),
     "learning.alone": (0, 0.999999),
     "learning.all_by": (0, 0.999999),
     "learning.layer_decay": (1e-6, 1),
@@ -67,6 +66,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "trainer.log_every_n_steps": (1, 10**9),
     "trainer.num_sanity_val_steps": (-1, 10**9),
     "trainer.gradient_clip_val": (0, 1e38),
+    "logger.wandb.settings.init_timeout": (1, 86_400),
     "operating_point.sensitivity": (1e-6, 1),
     "operating_point.false_negative_cost": (1e-6, 1e9),
     "operating_point.prevalence": (1e-6, 0.999999),
@@ -183,10 +183,13 @@ class Keys:
             if isinstance(value, str) and where not in SEVERAL:
                 raise ConfigError(where, "must be a number", found=value)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if where == "image_size" and not isinstance(value, int):
+            if where == "image_size" and (not isinstance(value, int) or isinstance(value, bool)):
                 raise ConfigError(where, "must be a whole number of pixels, or pretrained", found=value)
             if is_number and not low <= value <= high:
                 raise ConfigError(where, f"must be at least {low:g} and at most {high:g}", found=value)
+        for where in ("trainer.max_epochs", "learning.epochs"):
+            if (value := OmegaConf.select(cfg, where)) not in (None, cfg.epochs):
+                raise ConfigError(where, f"must be that of epochs, {cfg.epochs}", found=value, remedy="Set epochs")
         if cfg.aggregation not in RULES:
             raise ConfigError("aggregation", f"must be one of {', '.join(RULES)}", found=cfg.aggregation)
 

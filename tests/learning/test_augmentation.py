@@ -131,7 +131,9 @@ def test_copies_are_made_of_training_slices_alone():
 
 @pytest.mark.parametrize("factor", [0.5, [2, 2, 2]])
 def test_an_impossible_number_of_copies_is_refused(factor):
-    with pytest.raises(ConfigError, match=r"augmentation\.images_per_slice: must be a number from 1, or 2 of them"):
+    with pytest.raises(
+        ConfigError, match=r"augmentation\.images_per_slice: must be a number from 1 to 1000, or 2 of them"
+    ):
         Expanded([], images_per_slice=factor).copies(pl.Series([0, 1]), num_classes=2)
 
 

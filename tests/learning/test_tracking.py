@@ -6,6 +6,8 @@ import re
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -68,6 +70,29 @@ def test_several_loggers_at_once_each_have_the_results(train, tmp_path):
 
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert events.Scalars("test/slice/auroc")[0].value == pytest.approx(auroc)
+
+
+BEGINNERS = """
+import os
+from fistula.learning.tracking import mlflow_logger
+begun = []
+for number in range(3):
+    if not (child := os.fork()):
+        logger = mlflow_logger(tracking_uri="sqlite:///multirun/mlflow.db", experiment_name="mine")
+        logger.log_metrics({"loss": 0.5}, step=number)
+        os._exit(0 if logger.experiment_id else 1)
+    begun.append(child)
+print([os.waitpid(child, 0)[1] for child in begun])
+"""
+
+
+@pytest.mark.slow
+def test_runs_that_begin_at_once_share_one_new_file_of_mlflow(tmp_path):
+    pytest.importorskip("mlflow", reason="the extra `tracking` is not installed")
+    done = subprocess.run([sys.executable, "-c", BEGINNERS], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "[0, 0, 0]\n", done.stdout + done.stderr
+    with sqlite3.connect(tmp_path / "multirun" / "mlflow.db") as database:
+        assert database.execute("select count(*) from runs").fetchone() == (3,)
 
 
 @pytest.mark.slow

@@ -51,6 +51,7 @@ SWEEPS = [
 # What stands in conf/train.yaml itself, but for names and places, and the groups.
 OWN = "seed=0"
 ELSEWHERE = ("cohort", "study_name", "run_name", "output_dir", *GROUPS)
+IMAGES = "augmentation.images_per_slice: must be a number from 1 to 1000, or 2 of them, found "
 WRONG = ("word", "''", "-3", "1e30", "100000000000", "[]", "null", "{}", "true", ".nan", "[1,word]")
 
 
@@ -91,6 +92,8 @@ def tried(compose_train, cohort_folder):
         try:
             plan = planner.plan(cfg)
             build(plan.cfg, cohort, plan.table)
+            if key.startswith("audit."):
+                plan.pass_gate(cohort_folder)
         except Exception as error:
             known = mistake_behind(error, "train", keys=[], folder=config_folder())
             if known is None:
@@ -184,6 +187,21 @@ def test_what_hydra_itself_cannot_take_is_one_line_and_exit_code_2(fistula_here,
         ("epochs=0", "epochs: must be at least 1 and at most 100000, found 0"),
         ("epochs=[1,2]", "epochs: must be a whole number, found [1, 2]"),
         ("+own=3", "own: is not used"),
+        ("trainer.max_epochs=-1", "trainer.max_epochs: must be that of epochs, 1, found -1. Set epochs"),
+        ("learning=gradual learning.epochs=7", "learning.epochs: must be that of epochs, 1, found 7"),
+        ("image_size=true", "image_size: must be a whole number of pixels, or pretrained, found True"),
+        ("logger=wandb logger.wandb.mode=onlin", "logger.wandb.mode: must be one of offline, online, shared, disabled"),
+        ("logger=wandb logger.wandb.settings.console=of", "logger.wandb: cannot be built, found console: "),
+        (
+            "logger=wandb logger.wandb.settings.init_timeout=-1",
+            "logger.wandb.settings.init_timeout: must be at least 1",
+        ),
+        ("audit.accept=true", "audit.accept: must be a word or null, found True"),
+        ("model.weights=imagenet", "model.weights: must be auto, hub:OWNER/NAME, run:DIR or file:PATH, found imagenet"),
+        *(
+            (f"augmentation=color_jitter_expanded augmentation.images_per_slice={value}", f"{IMAGES}{found}")
+            for value, found in [("null", "null"), ("true", "True"), ("1e9", "1000000000.0")]
+        ),
         ("~loss._target_", "loss._target_: must name what to build"),
         ("~audit._target_", "audit._target_: must name what to build"),
         ("~stopping._target_", "stopping._target_: must name what to build"),

@@ -9,6 +9,8 @@ import polars as pl
 
 from fistula.errors import ConfigError
 
+MOST = 1000  # images of a slice
+
 
 class Expanded(albumentations.Compose):
     """A pipeline that makes copies of slices before the first epoch, the same for every epoch and run.
@@ -37,11 +39,11 @@ class Expanded(albumentations.Compose):
             [1, 2, 1, 2]
         """
         wanted = self.images_per_slice
-        factors = list(wanted) if isinstance(wanted, Sequence) else [wanted] * num_classes
-        if len(factors) != num_classes or min(factors) < 1:
-            raise ConfigError(
-                "augmentation.images_per_slice", f"must be a number from 1, or {num_classes} of them", found=wanted
-            )
+        factors = list(wanted) if isinstance(wanted, list | tuple) else [wanted] * num_classes
+        are_numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in factors)
+        if len(factors) != num_classes or not are_numbers or not all(1 <= one <= MOST for one in factors):
+            rule = f"must be a number from 1 to {MOST}, or {num_classes} of them"
+            raise ConfigError("augmentation.images_per_slice", rule, found="null" if wanted is None else wanted)
         made = np.zeros(len(labels), np.int64)
         for label, factor in enumerate(factors):
             rows = np.flatnonzero((labels == label).to_numpy())
