@@ -38,7 +38,7 @@ class Expanded(albumentations.Compose):
             >>> Expanded([], images_per_slice=2.5).copies(pl.Series([0, 0, 1, 1]), num_classes=2)
             [1, 2, 1, 2]
         """
-        wanted = self.images_per_slice
+        wanted: Any = self.images_per_slice
         factors = list(wanted) if isinstance(wanted, list | tuple) else [wanted] * num_classes
         are_numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in factors)
         if len(factors) != num_classes or not are_numbers or not all(1 <= one <= MOST for one in factors):
