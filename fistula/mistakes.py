@@ -117,7 +117,7 @@ def _is_hydras(error: BaseException) -> bool:
 
 def _has_key(path: Path, key: str) -> bool:
     """Whether a file of a group has a key."""
-    return re.search(rf"^{re.escape(key)}:", path.read_text(), re.MULTILINE) is not None
+    return re.search(rf"^{re.escape(key)}:", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
 
 
 def _missing_extra(error: ImportError) -> str | None:

@@ -1,6 +1,7 @@
 """The gate before the first epoch: audit a study's split once, keep the certificate with the study, stop on a leak."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,12 @@ def pass_gate(
     """
     path = study / f"audit-{split}.json"
     settings = repr((audit, cohort.fingerprint, split_fingerprint(table)))
-    # Accepted findings are read anew: their file may have changed.
+    # Accepted findings are read anew: their file may have changed. What cannot be read is no certificate.
     if path.exists() and audit.accept is None:
-        kept = json.loads(path.read_text())
-        if kept.get("settings") == settings and kept["verdict"] != "leaks":
-            return kept
+        with suppress(ValueError):
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept.get("settings") == settings and kept["verdict"] != "leaks":
+                return kept
     certificate = audit(cohort, table, split=split, leaky_by_design=leaky_by_design)
     study.mkdir(parents=True, exist_ok=True)
     content = json.loads(certificate.to_json()) | {"settings": settings}

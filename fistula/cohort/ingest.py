@@ -238,7 +238,7 @@ def _write(folder: Path, manifest: pl.DataFrame, survey: Survey, record: dict[st
             table.write_parquet(file)
     pixels = np.load(folder / "pixels.npy", mmap_mode="r")
     write_contact_sheet(folder / "contact_sheet.png", pixels, manifest["label"].to_list(), record["classes"])
-    (folder / "ingest.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    (folder / "ingest.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _of_others_less(facts: pl.DataFrame, manifest: pl.DataFrame) -> pl.DataFrame:

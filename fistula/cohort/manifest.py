@@ -171,7 +171,7 @@ def read_cohort(folder: Path) -> Cohort:
     try:
         manifest = pl.read_parquet(folder / "manifest.parquet")
         pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
-        record = json.loads((folder / "ingest.json").read_text())
+        record = json.loads((folder / "ingest.json").read_text(encoding="utf-8"))
     except (pl.exceptions.PolarsError, ValueError, OSError) as error:
         raise DataError(f"cohort={folder}", f"cannot be read ({error})", remedy=remedy) from error
     if record.get("format") != FORMAT:

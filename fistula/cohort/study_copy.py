@@ -30,7 +30,7 @@ def link_cohort(cohort: Cohort, study: Path) -> None:
         except (OSError, ConfigError):
             if not kept.exists():
                 raise
-    fingerprint = json.loads((kept / "ingest.json").read_text())["fingerprint"]
+    fingerprint = json.loads((kept / "ingest.json").read_text(encoding="utf-8"))["fingerprint"]
     if fingerprint != cohort.fingerprint:
         raise ConfigError(
             f"cohort={cohort.folder}",

@@ -35,7 +35,8 @@ def run(cfg: DictConfig) -> None:
     decided, rules = consensus(readers, disputed, adjudicated=judge, majority=cfg.majority)
     with whole_folder(out) as folder:
         (folder / "index.html").write_text(_page(readers, rows, disputed, rules), encoding="utf-8")
-        (folder / "agreement.json").write_text(json.dumps([_plain(row) for row in rows], indent=1, ensure_ascii=False))
+        numbers = json.dumps([_plain(row) for row in rows], indent=1, ensure_ascii=False)
+        (folder / "agreement.json").write_text(numbers, encoding="utf-8")
         (folder / "disagreements.csv").write_text(_disagreements(readers, disputed), encoding="utf-8")
         columns = COLUMNS if readers.level == "slice" else OF_PATIENTS
         (folder / "consensus.csv").write_text(as_csv(decided, columns), encoding="utf-8")

@@ -45,8 +45,8 @@ def run(cfg: DictConfig) -> None:
         return
     cohort = read_cohort(Path(str(cfg.cohort)))
     name = str(cfg.name or cohort.folder.resolve().name)
-    if Path(name).name != name:
-        raise ConfigError("name", "must be a name, not a path", found=name)
+    if Path(name).name != name or name.startswith("."):  # a folder that begins with a dot is listed nowhere
+        raise ConfigError("name", "must be a name, not a path, and must not begin with a dot", found=name)
     target, out = study.folder / FOLDER / name, None if cfg.out is None else Path(str(cfg.out))
     refuse_existing(target, key="name")
     if out is not None:
@@ -74,7 +74,8 @@ def run(cfg: DictConfig) -> None:
     with whole_folder(target, key="name") as beside:
         _write(beside, scored, record, study)
     if out is not None:
-        shutil.copytree(target, out)
+        with whole_folder(out) as beside:
+            shutil.copytree(target, beside, dirs_exist_ok=True)
     _say(json.loads((target / "evaluate.json").read_text(encoding="utf-8")))
     print(f"listed as {target}")
     print(f"next: fistula report study={study.folder}")

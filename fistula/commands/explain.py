@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from fistula.errors import ConfigError, DataError
-from fistula.explain.verdict import KEPT, MADE_OF, say_verdict
+from fistula.explain.verdict import KEPT, MADE_OF, read_kept, say_verdict
 from fistula.folder import write_whole
 
 if TYPE_CHECKING:  # `--help` must not wait for torch
@@ -28,8 +28,7 @@ def run(cfg: DictConfig) -> None:
         method = cfg.method or method_of(loaded.classifier)
         result = _evaluate(loaded, method=method, tolerance_mm=float(cfg.tolerance_mm), seed=cfg.seed)
         path = loaded.folder / KEPT
-        kept = json.loads(path.read_text()) if path.exists() else {}
-        write_whole(path, json.dumps(kept | {method: result}, indent=1) + "\n")
+        write_whole(path, json.dumps(read_kept(loaded.folder) | {method: result}, indent=1) + "\n")
         maps, guess, chance = result["maps"], result["mean_opening"], result["random_point"]
         print(f"{loaded.name}: {MADE_OF[method]}, {maps['slices']} test slices with a known opening")
         unit = result["unit"]

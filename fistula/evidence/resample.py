@@ -175,7 +175,7 @@ def _intervals(
             estimates[statistic] = undefined(name, rows.why_undefined(statistic))
             continue
         values = function(weights)
-        reason = rows.lacking(NEEDS.get(statistic, "both")) or _unusable(values)
+        reason = rows.lacking(NEEDS.get(statistic, "both")) or unusable(values)
         if reason:
             estimates[statistic] = without_interval(value, name, reason)
         else:
@@ -183,7 +183,7 @@ def _intervals(
     return estimates
 
 
-def _unusable(values: Floats) -> str:
+def unusable(values: Floats) -> str:
     """Why resampled values make no interval; empty if they do."""
     missing = int(np.isnan(values).sum())
     if missing:

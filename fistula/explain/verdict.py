@@ -2,6 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
+
+from fistula.errors import DataError
 
 KEPT = "explain.json"
 MADE_OF = {
@@ -10,6 +13,22 @@ MADE_OF = {
     "grad_cam_plus_plus": "Grad-CAM++",
     "score_cam": "Score-CAM",
 }
+
+
+def read_kept(run: Path) -> dict[str, Any]:
+    """What was found out about a run's maps, by their method; empty where nothing was.
+
+    Raises:
+        DataError: If the file is damaged.
+    """
+    path = run / KEPT
+    try:
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise DataError(
+            path, f"cannot be read ({error})", remedy="Remove it; fistula explain makes it again"
+        ) from error
+    return kept
 
 
 def say_verdict(run: Path, *, method: str) -> str:
@@ -22,8 +41,7 @@ def say_verdict(run: Path, *, method: str) -> str:
         run: Its folder.
         method: Of the maps, one of `MADE_OF`.
     """
-    path = run / KEPT
-    found = json.loads(path.read_text(encoding="utf-8")).get(method) if path.is_file() else None
+    found = read_kept(run).get(method)
     if found is None:
         return "Whether these maps point at the finding was not tested (fistula explain): do not use them to locate it."
     maps, fixed, chance = found["maps"], found["mean_opening"]["hits"], found["random_point"]["hits"]

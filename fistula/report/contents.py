@@ -6,7 +6,7 @@ import polars as pl
 
 from fistula.evidence.estimate import Estimate
 from fistula.report.answer import say_answer, say_question
-from fistula.report.external.cohorts import External, Outside, outside, read_externals
+from fistula.report.external.cohorts import FOLDER, External, Outside, outside, read_external, read_externals
 from fistula.report.external.shifts import Robustness, robustness
 from fistula.report.external.together import OutsideTogether, outside_together
 from fistula.report.places.located import located_patients
@@ -107,7 +107,7 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
     """Compute all that a report says.
 
     Raises:
-        DataError: If stored predictions are not what they have to be.
+        DataError: If stored predictions are not what they have to be, or the cohort of a given table is not there.
     """
     rows = results(
         study,
@@ -127,6 +127,8 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
         *compare(honest, primary=primary, margin=settings.margin, resamples=settings.resamples),
     ]
     externals, given = read_externals(study), given or Given()
+    for name in {given.readings_of, given.program_of} - {"", *(one.name for one in externals)}:
+        read_external(study, study.folder / FOLDER / name)  # which says that it is not there any more
     found_outside = [
         one
         for external in externals

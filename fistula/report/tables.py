@@ -63,19 +63,19 @@ def write_tables(folder: Path, contents: Contents) -> None:
     if program:
         numbers = map(str, program.patients), (f"{program.estimates[m]}" for m in METRICS)
         body.append([_named(program), program.class_name, "patient", *numbers[0], *numbers[1]])
-    (folder / "results.tex").write_text(latex_table(heads, body))
+    (folder / "results.tex").write_text(latex_table(heads, body), encoding="utf-8")
     pairs = [_pair(pair) for found in contents.comparisons for pair in found.pairs]
     if pairs:
         write_csv(folder / "comparisons.csv", pairs)
         columns = ("first", "second", "class", "auroc", "auroc_low", "auroc_high", "auroc_p", "auroc_p_holm")
         cells = [[_say(pair[name]) for name in columns] for pair in pairs]
-        (folder / "comparisons.tex").write_text(latex_table(columns, cells))
+        (folder / "comparisons.tex").write_text(latex_table(columns, cells), encoding="utf-8")
     write_csv(
         folder / "table1.csv",
         [dict(zip(["", *participants.columns], [name, *cells], strict=True)) for name, cells in participants.rows],
     )
     lines = [[name, *cells] for name, cells in participants.rows]
-    (folder / "table1.tex").write_text(latex_table(["", *participants.columns], lines))
+    (folder / "table1.tex").write_text(latex_table(["", *participants.columns], lines), encoding="utf-8")
 
 
 def latex_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

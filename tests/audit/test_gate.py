@@ -48,6 +48,13 @@ def test_the_next_run_of_the_study_takes_the_certificate_and_another_split_is_au
         enter(cohort, leaking, tmp_path)
 
 
+def test_a_certificate_that_cannot_be_read_is_made_again(cohort, tmp_path):
+    table = PatientHoldout()(cohort.manifest)
+    first = enter(cohort, table, tmp_path)
+    (tmp_path / "audit-patient_holdout.json").write_text("{half")
+    assert enter(cohort, table, tmp_path) == first
+
+
 def test_a_leak_stops_the_run_every_time_and_leaves_its_certificate(cohort, leaking, tmp_path):
     for _ in range(2):
         with pytest.raises(

@@ -104,6 +104,9 @@ def test_a_cohort_that_holds_the_studys_patients_is_refused_or_they_are_left_out
     code, _, error = fistula_here("evaluate", f"run={own_study}", f"cohort={made / 'cohort'}")
     assert code == 3
     assert "must share no patient, and no copy of a slice, with the study's cohort, found 16 patients" in error
+    code, _, error = fistula_here("evaluate", f"run={own_study}", f"cohort={made / 'cohort'}", "name=.hidden")
+    assert code == 2
+    assert "name: must be a name, not a path, and must not begin with a dot, found .hidden" in error
     assert not (own_study / "external").exists()
     code, _, error = fistula_here("evaluate", f"run={own_study}", f"cohort={made / 'cohort'}", "shared=exclude")
     assert code == 2

@@ -50,9 +50,21 @@ def test_findings_of_one_patient_have_no_interval():
     assert "only one patient" in str(froc([0.5], ["a"], NOBODY, NOBODY, ["a", "b"]).at[1.0])
 
 
+def test_findings_that_all_are_marked_have_no_interval_of_no_width():
+    curve = froc([0.9, 0.8, 0.7], ["a", "b", "c"], NOBODY, NOBODY, ["a", "b", "c"])
+    assert str(curve.at[1.0]) == "1.000 (n/a: all resamples agree)"
+
+
 @pytest.mark.parametrize(
-    ("patients", "message"), [(["a"], "b is not among"), (["a", "b", "b"], "got b twice")], ids=["unknown", "twice"]
+    ("patients", "message"),
+    [(["a"], "b is not among"), (["a", "b", "b"], "got b twice")],
+    ids=["unknown", "twice"],
 )
 def test_a_mark_of_nobody_is_refused(patients, message):
     with pytest.raises(ValueError, match=message):
         froc([0.5], ["a"], [0.4], ["b"], patients)
+
+
+def test_a_mark_of_a_longer_name_is_not_taken_for_the_patient_whose_name_it_begins_with():
+    with pytest.raises(ValueError, match="ab is not among the patients"):
+        froc([0.5], ["a"], [0.4], ["ab"], ["a", "b"])

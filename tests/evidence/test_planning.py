@@ -103,6 +103,13 @@ def test_scores_have_the_aurocs_and_correlations_that_are_assumed():
     assert np.bincount(patients).std() / np.bincount(patients).mean() == pytest.approx(0.8, abs=0.05)
 
 
+def test_a_mean_number_of_slices_that_is_not_whole_is_the_mean_of_those_drawn():
+    _, _, codes = Scenario(auroc=0.8, prevalence=0.5, slices=2.5).draw(np.random.default_rng(0), 4000)
+    sizes = np.bincount(codes)
+    assert set(sizes) == {2, 3}
+    assert sizes.mean() == pytest.approx(2.5, abs=0.03)
+
+
 def test_slices_that_are_alike_bring_less_than_ones_that_are_not():
     alike, apart = (
         patients_for_width(Scenario(0.85, 0.5, slices=8, correlation=correlation), 0.06).patients

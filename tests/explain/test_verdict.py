@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from fistula.errors import DataError
 from fistula.explain.verdict import KEPT, say_verdict
 
 
@@ -9,6 +10,12 @@ def keep(folder, *, hits, low, learned=True, method="grad_cam"):
     maps = {"slices": 182, "hits": hits, "hits_low": low}
     found = {"maps": maps, "mean_opening": {"hits": 0.16}, "random_point": {"hits": 0.04}}
     (folder / KEPT).write_text(json.dumps({method: found | {"tolerance_mm": 5.0, "learned": learned}}))
+
+
+def test_a_damaged_file_is_one_line(tmp_path):
+    (tmp_path / KEPT).write_text("{half")
+    with pytest.raises(DataError, match=r"explain.json: cannot be read .* Remove it"):
+        say_verdict(tmp_path, method="grad_cam")
 
 
 @pytest.mark.parametrize(

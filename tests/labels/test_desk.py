@@ -123,6 +123,18 @@ def test_a_table_of_another_question_is_refused(tmp_path):
         Answers(tmp_path / "labels.csv", COLUMNS)
 
 
+def test_a_table_that_an_editor_has_saved_is_read_or_refused_in_one_line(tmp_path):
+    path, header = tmp_path / "labels.csv", ",".join(COLUMNS)
+    path.write_text(f"{header}\n{','.join(row('p0', 'fistula'))}\n\n")
+    assert "fistula" in Answers(path, COLUMNS).of("AB")
+    path.write_text(f"{header}\np0,fistula\n")
+    with pytest.raises(DataError, match=r"labels.csv, line 2: must have 8 cells, found 2"):
+        Answers(path, COLUMNS)
+    path.write_bytes(f"{header}\n{','.join(row('p0', 'fistel', note='größer'))}\n".encode("cp1252"))
+    with pytest.raises(DataError, match=r"labels.csv: cannot be read. Save it as CSV UTF-8"):
+        Answers(path, COLUMNS)
+
+
 def test_a_port_in_use_is_one_line(desk, tmp_path):
     port = desk.server.server_address[1]
     with pytest.raises(ConfigError, match=rf"port={port}: cannot be listened on \(Address already in use\)"):

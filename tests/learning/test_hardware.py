@@ -167,6 +167,8 @@ def test_a_card_that_is_full_is_one_line_whoever_finds_it_out(said):
         raise RuntimeError(
             "upsample_bilinear2d_backward_out_cuda does not have a deterministic implementation, but ..."
         )
+    with pytest.raises(RuntimeError, match=r"^$"), said_in_one_line():
+        raise RuntimeError
     with pytest.raises(RuntimeError, match="shapes"), said_in_one_line():
         raise RuntimeError("shapes do not fit")
 

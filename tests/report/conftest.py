@@ -144,6 +144,31 @@ def _write_run(folder, facts, manifest, parts, record, classes, change):
     (folder / "run.json").write_text(json.dumps(run | change))
 
 
+def write_external(study: Path, learning: str, *, patients=40, name="there") -> Path:
+    """List an external cohort of `outside0`, `outside1`, ... under a study, as `fistula evaluate` does."""
+    folder = study / "external" / name
+    folder.mkdir(parents=True)
+    keys = [f"outside{number}" for number in range(patients)]
+    random = np.random.default_rng(7)
+    facts = {"patient_key": keys, "slice_key": [f"{key}-0" for key in keys], "label": np.arange(patients) % 2}
+    tables, runs = [], sorted(study.glob(f"resnet18-{learning}-*"))
+    for run in runs:
+        scores = np.clip(0.3 + 0.3 * facts["label"] + 0.2 * random.normal(size=patients), 0, 1)
+        tables.append(
+            pl.DataFrame(facts | {"score": scores}).with_columns(run=pl.lit(run.name), part=pl.lit("external"))
+        )
+    pl.concat(tables).write_parquet(folder / "predictions.parquet")
+    nothing = dict.fromkeys(("site", "manufacturer", "scanner"), pl.lit(None, pl.String))
+    said = {"possible": pl.lit("normal"), "answer": pl.lit("normal")}
+    pl.DataFrame({"patient_key": keys}).with_columns(**nothing, **said).write_parquet(folder / "patients.parquet")
+    record = {
+        "runs": [{"name": run.name, "fingerprint": hashlib.sha256(run.name.encode()).hexdigest()} for run in runs],
+        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())},
+    }
+    (folder / "evaluate.json").write_text(json.dumps(record))
+    return folder
+
+
 def _logits(manifest, classes, strength, random):
     labels = manifest["label"].to_numpy()
     patients = manifest["patient_key"].cast(pl.Categorical).to_physical().to_numpy()

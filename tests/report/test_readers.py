@@ -1,4 +1,6 @@
 import json
+import shutil
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -10,12 +12,15 @@ from fistula.evidence.design.compare import clustered_auroc_test
 from fistula.evidence.ranking.roc import auroc
 from fistula.evidence.readers.analysis import compare_modalities, compare_model, study_readers
 from fistula.evidence.readers.merit import auroc_figure, located_ratings
+from fistula.report.contents import Settings, compute
+from fistula.report.planning.pilot import reader_components
 from fistula.report.readers.analysis import compare_readers
+from fistula.report.readers.given import Given
 from fistula.report.readers.program import compare_program, rows_of
 from fistula.report.results import results
 from fistula.report.study import read_study
 
-from .conftest import RESAMPLES, write_study
+from .conftest import RESAMPLES, write_external, write_study
 
 
 def readings(patients=40, readers=4, modalities=("alone", "with AI"), seed=0, calls=False):
@@ -190,6 +195,22 @@ def test_a_table_of_readers_and_one_of_a_program_enter_the_report_and_are_verifi
     assert (last["configuration"], last["level"], last["count"]) == ("vendor (another program)", "patient", 40)
     assert "whether these patients were among its training data" in page
     assert fistula_here("report", f"study={folder}", "verify=true")[0] == 0
+
+
+def test_readers_of_an_external_cohort_stand_beside_the_runs_that_scored_it_and_need_it(tmp_path):
+    folder = write_study(tmp_path / "study", patients=40)
+    listed = write_external(folder, "end_to_end")  # not the study's best
+    table = readings()[0].with_columns(pl.col("patient_key").str.replace("patient", "outside"))
+    study, given = read_study(folder), Given(readings=table, readings_of="there")
+    found = compute(study, Settings(resamples=20), given).readers
+    assert (found.cohort, found.model) == ("there", "end-to-end")
+    (folder / "report").mkdir()
+    given.write(folder / "report")
+    assert reader_components(study)[2] == "alone minus with AI"
+    shutil.rmtree(listed)
+    for recomputed in (partial(compute, study, Settings(), given), partial(reader_components, study)):
+        with pytest.raises(DataError, match=r"there.evaluate.json: cannot be read as an evaluation"):
+            recomputed()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from itertools import combinations
 from math import isnan
 
@@ -263,6 +264,21 @@ def test_a_leaky_split_is_set_beside_the_honest_one_and_never_tested_against_it(
     assert len(contents.comparisons[0].uncompared) == 4
     assert "tested under a split that leaks by design, not in new patients" in contents.answer[-1]
     assert contents.comparisons[0].effects == []
+
+
+def test_a_leaky_split_is_set_beside_the_honest_one_of_the_same_settings_alone(tmp_path):
+    folder = tmp_path / "study"
+    for split, leaky in (("patient_kfold", False), ("image_holdout", True)):
+        write_study(folder, learnings=("transfer",), split=split, leaky=leaky)
+    for path in list(folder.glob("*/run.json")):
+        copied = path.parent.with_name(f"{path.parent.name}-fast")
+        shutil.copytree(path.parent, copied)
+        record = json.loads(path.read_text())
+        record["identity"] |= {"optimizer.lr": 0.1}
+        (copied / "run.json").write_text(json.dumps(record | {"name": copied.name}))
+    contents = compute(read_study(folder), SETTINGS)
+    same = "resnet18 · transfer · 50 epochs · no augmentation · optimizer.lr"
+    assert [found.name for found in contents.inflations] == [f"{same} 0.1", f"{same} None"]
 
 
 def test_configurations_that_differ_in_no_factor_are_named_by_their_settings(tmp_path):

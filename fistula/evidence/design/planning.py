@@ -72,7 +72,8 @@ class Scenario:
 
     def _sizes(self, random: np.random.Generator, patients: int) -> Codes:
         if self.variation == 0 or self.slices == 1:
-            return np.full(patients, round(self.slices))
+            few, rest = int(self.slices), self.slices % 1
+            return few + (random.random(patients) < rest).astype(np.intp) if rest else np.full(patients, few)
         # Gamma-distributed around the mean: one parameter for any spread.
         shape = 1 / self.variation**2
         return np.maximum(1, np.rint(random.gamma(shape, self.slices / shape, patients))).astype(np.intp)

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from fistula.evidence.estimate import LEVEL, Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Bools, Codes, Floats, sum_by_patient
-from fistula.evidence.resample import percentile_interval
+from fistula.evidence.resample import percentile_interval, unusable
 
 RESAMPLED = 400  # thresholds at which resampled patients are looked at, evenly among all
 
@@ -19,7 +19,8 @@ class Froc:
     Attributes:
         false_marks: Per patient, rising, ``(T,)``.
         sensitivity: Share of findings that are marked, ``(T,)``.
-        at: Sensitivity, with its interval, at some rates of false marks a patient.
+        at: Sensitivity, with its interval, at some rates of false marks a patient; without an interval where no
+            resampled patients give another.
     """
 
     false_marks: Floats
@@ -81,8 +82,9 @@ def froc(
     for rate in rates:
         value = float(sensitivity[per_patient <= rate + 1e-12].max())
         values = np.where(price <= rate + 1e-12, drawn, 0.0).max(axis=1)
-        if len(np.unique(whose_hit)) < 2:
-            at[rate] = without_interval(value, method, "only one patient has findings")
+        reason = "only one patient has findings" if len(np.unique(whose_hit)) < 2 else unusable(values)
+        if reason:
+            at[rate] = without_interval(value, method, reason)
         else:
             at[rate] = Estimate(value, *percentile_interval(values, level=LEVEL), method)
     return Froc(per_patient, sensitivity, at)
@@ -94,7 +96,9 @@ def _at_least(scores: Floats, thresholds: Floats) -> Codes:
 
 
 def _numbers(keys: ArrayLike, everyone: np.ndarray) -> Codes:
-    wanted = np.asarray(keys, dtype=everyone.dtype)
+    wanted = np.asarray(keys)
+    if not len(wanted):
+        return np.zeros(0, np.intp)
     places = np.searchsorted(everyone, wanted).clip(max=max(0, len(everyone) - 1))
     is_known: Bools = everyone[places] == wanted if len(everyone) else np.zeros(len(wanted), bool)
     if not is_known.all():

@@ -37,7 +37,7 @@ class Answers:
         columns: Its header.
 
     Raises:
-        DataError: If the file is there and has another header.
+        DataError: If the file is there and has another header, or a line of another length.
     """
 
     def __init__(self, path: Path, columns: list[str]) -> None:
@@ -45,15 +45,21 @@ class Answers:
         self._at = [columns.index(name) for name in ("reader", "patient_key", "repeat")]
         self._rows: dict[tuple[str, str, str], list[list[str]]] = {}
         if path.exists():
-            with path.open(encoding="utf-8", newline="") as file:
-                header, *body = list(csv.reader(file)) or [[]]
+            try:
+                with path.open(encoding="utf-8", newline="") as file:
+                    header, *body = list(csv.reader(file)) or [[]]
+            except (UnicodeDecodeError, csv.Error) as error:
+                raise DataError(path, "cannot be read", remedy="Save it as CSV UTF-8 with commas") from error
             if header != columns:
                 remedy = "Name another folder (out=...): this one has the answers to another question"
                 raise DataError(
                     f"{path}, line 1", f"must be {','.join(columns)}", found=",".join(header), remedy=remedy
                 )
-            for row in body:
-                self._rows.setdefault(self._scope(row), []).append(row)
+            for line, row in enumerate(body, 2):
+                if row and len(row) != len(columns):
+                    raise DataError(f"{path}, line {line}", f"must have {len(columns)} cells", found=len(row))
+                if row:  # an editor may have left an empty line at the end
+                    self._rows.setdefault(self._scope(row), []).append(row)
 
     def of(self, reader: str) -> str:
         """One reader's rows as CSV."""

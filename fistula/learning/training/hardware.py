@@ -186,7 +186,7 @@ def said_in_one_line() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        said = str(error).partition(". ")[0].splitlines()[0]
+        said = str(error).strip().partition(". ")[0].partition("\n")[0]
         if EXHAUSTED.search(str(error)):
             remedy = "micro_batches=2 takes half a batch at a time; gradient_checkpointing=true keeps less of it"
             raise OutOfMemoryError("graphics card", f"out of memory ({said})", remedy=remedy) from error

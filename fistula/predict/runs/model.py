@@ -188,7 +188,7 @@ def cohort_folder(run: Path) -> Path:
 def _read_config(path: Path) -> DictConfig:
     """The configuration as it stands: nothing in it is called, filled in from elsewhere, or unfolded."""
     try:
-        content = path.read_text()
+        content = path.read_text(encoding="utf-8")
         # A run writes neither; a few lines of aliases would unfold to more than any memory holds.
         if "${" in content or any(isinstance(token, yaml.AliasToken) for token in yaml.scan(content)):
             raise DataError(path, "must have no alias (*name) and nothing to fill in (${name})", remedy=RETRAIN)

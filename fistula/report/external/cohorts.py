@@ -132,6 +132,11 @@ def read_external(study: Study, folder: Path) -> External:
     return External(folder, record, runs, tables[0], tables[1], places)
 
 
+def configuration_of(study: Study, external: External) -> Configuration:
+    """Whose runs scored an external cohort."""
+    return next(c for c in study.configurations if external.runs[0] in c.runs)
+
+
 def outside(
     study: Study, external: External, rows: list[Row], *, primary: str, scaling: str, prevalence: float | None = None
 ) -> list[Outside]:
@@ -140,14 +145,13 @@ def outside(
     Args:
         study: That it is listed under.
         external: With its scores.
-        rows: The study's internal results.
+        rows: The study's internal results, those of `configuration_of` at least.
         primary: The level that is calibrated and split up.
         scaling: One of `pooling.SCALINGS`.
         prevalence: Of the positive class where decisions will be made; None leaves predictive values out.
     """
-    own = external.runs[0].folder
-    configuration = next(c for c in study.configurations if own in [run.folder for run in c.runs])
-    inside = [row for row in rows if row.configuration.name == configuration.name]
+    name = configuration_of(study, external).name
+    inside = [row for row in rows if row.configuration.name == name]
     levels = ("slice", "patient") if external.predictions["slice_key"].null_count() == 0 else ("patient",)
     return [
         _outside(

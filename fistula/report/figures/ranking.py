@@ -88,7 +88,7 @@ def loss_curves(configurations: list[Configuration]) -> Figure | None:
             axes.yaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.supxlabel("epoch", fontsize=9)
-        figure.supylabel("cross-entropy", fontsize=9)
+        figure.supylabel("loss", fontsize=9)
         grid[0].plot([], [], color=COLOURS[0], label="training")
         grid[0].plot(
             [], [], color=COLOURS[1], linestyle="--", marker="o", markersize=4, label="validation (dot: epoch scored)"

@@ -12,7 +12,7 @@ from fistula.evidence.design.reader_planning import Components, of_modalities, o
 from fistula.evidence.ranking.area import clustered_auroc
 from fistula.evidence.readers.analysis import study_readers
 from fistula.report.choice import best_configuration
-from fistula.report.external.cohorts import outside, read_externals
+from fistula.report.external.cohorts import FOLDER, configuration_of, outside, read_external
 from fistula.report.pooling import primary_level, test_rows
 from fistula.report.readers.block import Block
 from fistula.report.readers.cases import cases_of
@@ -68,14 +68,12 @@ def reader_components(study: Study) -> tuple[Components, float, str]:
     remedy = f"Make it: fistula report study={study.folder} readers=readers.csv"
     if given.readings is None:
         raise DataError(f"pilot={study.folder}", "must have a report with readers", remedy=remedy)
-    best = best_configuration(study)
-    rows: list[Row] = results(study, resamples=1, scaling="platt", prevalence=None, only=best.name)
+    external = read_external(study, study.folder / FOLDER / given.readings_of) if given.readings_of else None
+    judged = configuration_of(study, external) if external else best_configuration(study)
+    rows: list[Row] = results(study, resamples=1, scaling="platt", prevalence=None, only=judged.name)
     own = next(row for row in rows if row.level == "patient" and row.positive == study.positives[0])
-    named = [one for one in read_externals(study) if one.name == given.readings_of]
     level = primary_level(study, "auto")
-    found = [part for one in named for part in outside(study, one, rows, primary=level, scaling="platt")]
-    if given.readings_of and not found:
-        raise DataError(f"pilot={study.folder}", f"must have the external cohort {given.readings_of}", remedy=remedy)
+    found = outside(study, external, rows, primary=level, scaling="platt") if external else []
     model, cases = cases_of(own, found, given.readings_of)
     names = given.readings["modality"].unique(maintain_order=True).to_list()[:2]
     block = Block.of(given.readings.with_columns(call=pl.lit(None, pl.Int64)), names, cases)

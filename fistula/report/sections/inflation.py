@@ -7,6 +7,7 @@ from fistula.evidence.ranking.area import clustered_auroc
 from fistula.report.names import say_level
 from fistula.report.results import Row
 from fistula.report.study import Configuration
+from fistula.sweep.folder.run import WITHIN
 
 # Yagis et al. 2021, Sci Rep 11:22544: what splitting by slice added to the accuracy of MR classifiers, in points, over
 # their data sets; on labels at random it still gave 96 %.
@@ -19,7 +20,7 @@ class Inflation:
     """One configuration under two splits, by slice.
 
     Attributes:
-        name: Its factors without split and labels.
+        name: Its factors without split and labels, and settings that tell it from others of the same factors.
         labels: ``given``, or how they were permuted.
         positive: The class held against the rest.
         leaky: AUROC and balanced accuracy under the leaky split.
@@ -93,9 +94,15 @@ def _judge(row: Row, *, among: int) -> str:
 
 
 def _name(configuration: Configuration) -> str:
-    factors = {key: level for key, level in configuration.factors.items() if key not in ("split", "labelling")}
-    return " · ".join(say_level(factor, level) for factor, level in factors.items())
+    """Its factors, and what tells it from others that have them all."""
+    said = {factor: say_level(factor, level) for factor, level in configuration.factors.items()}
+    settings = [part for part in configuration.name.split(" · ") if part not in said.values()]
+    return " · ".join([*(text for factor, text in said.items() if factor not in ("split", "labelling")), *settings])
 
 
-def _others(row: Row) -> dict[str, object]:
-    return {factor: level for factor, level in row.configuration.factors.items() if factor != "split"}
+def _others(row: Row) -> tuple[dict[str, object], dict[str, object]]:
+    """Factors and settings beside the split."""
+    factors, identity = row.configuration.factors, row.configuration.runs[0].record["identity"]
+    settings = {key: value for key, value in identity.items() if not key.startswith("split") and key not in WITHIN}
+    settings["train_fraction"] = identity.get("split.train_fraction", 1.0)
+    return {factor: level for factor, level in factors.items() if factor != "split"}, settings

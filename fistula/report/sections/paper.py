@@ -37,7 +37,7 @@ class PaperRow:
 def paper_rows() -> list[PaperRow]:
     """Read the table that ships with the package."""
     rows = []
-    with TABLE.open(newline="") as file:
+    with TABLE.open(newline="", encoding="utf-8") as file:
         for line in csv.DictReader(file):
             percent = {rate: float(line[rate]) for rate in ("sensitivity", "specificity")}
             estimates = {rate: wilson(round(value * PER_CLASS / 100), PER_CLASS) for rate, value in percent.items()}
