@@ -47,7 +47,7 @@ ARROWS = {
     "report": {"evidence", "sweep", "cohort", "explain", "predict", "viewer"},
     "predict": {"explain", "labels", "learning", "cohort", "source", "dicom", "evidence", "sweep", "viewer"},
     "archive": {"dicom"},
-    "serve": {"predict", "source"},
+    "serve": {"predict", "source", "viewer"},
     "explain": {"learning", "evidence"},
     "plugins": {"sweep"},
     "dicom": set(),

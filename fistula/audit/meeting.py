@@ -13,7 +13,7 @@ from fistula.cohort.manifest import Cohort
 from fistula.errors import ConfigError, DataError, LeakageError
 
 SHARED = ("refuse", "exclude")
-HIDDEN = ("source_hash",)  # the file itself, where pseudonyms were made anew
+COMPARED = IDENTITIES | {"file": "source_hash"}  # the file itself, where pseudonyms were made anew
 NAMED = 3  # patients named in an error
 
 
@@ -82,7 +82,7 @@ def meet(own: Cohort, other: Cohort, *, distance: int, correlation: float) -> Me
 
     rows = other.manifest.with_row_index("row")
     manifest = with_seen_pixels(rows, other.pixels, known=set(own.manifest["pixel_hash"].drop_nulls()))
-    for kind, column in {**IDENTITIES, **dict(zip(("file",), HIDDEN, strict=True))}.items():
+    for kind, column in COMPARED.items():
         known = set(own.manifest[column].drop_nulls())
         rows = manifest.filter(pl.col(column).is_in(known))
         note(kind, manifest[column].drop_nulls().n_unique(), rows, rows[column].n_unique())

@@ -6,7 +6,6 @@ from itertools import groupby
 from math import isnan
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +17,7 @@ from fistula.folder import paths_of, refuse_existing, whole_folder
 from fistula.labels.readers.agreement import Readers, Row, measures, read_readers
 from fistula.labels.readers.consensus import COLUMNS, OF_PATIENTS, as_csv, consensus, disagreements
 from fistula.labels.tables.page_table import Reading, readings_of
+from fistula.viewer.page import template
 
 
 def run(cfg: DictConfig) -> None:
@@ -104,8 +104,7 @@ def _page(readers: Readers, rows: list[Row], disputed: dict[str, str], rules: Co
         counts = [given[index] for index in range(len(readers.classes))]
         answers.append((reading.reader, [*counts, unsure, len(readers.keys) - sum(counts) - unsure]))
     reasons = Counter("openings too far apart" if why.startswith("openings") else why for why in disputed.values())
-    environment = Environment(loader=PackageLoader("fistula.labels", ""), autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("agree.html").render(
+    return template("labels", "agree.html").render(
         readers=readers, names=readers.names, unit="slices" if readers.level == "slice" else "patients",
         patients=len(set(readers.patients)), say=say, answers=answers, reasons=reasons.most_common(),
         groups=[(who, list(found)) for who, found in groupby(rows, key=lambda row: row.who)],

@@ -66,7 +66,7 @@ def run(cfg: DictConfig) -> None:
     notes += _unfamiliar(scored)
     record = _record(predictor, cohort) | {
         "name": name,
-        "configuration": next(c.name for c in study.configurations if chosen[0] in c.runs),
+        "configuration": study.configuration_of(chosen[0]).name,
         "audit": meeting.as_json(),
         "population": {"inside": people[0], "outside": people[1]},
         "notes": notes,
@@ -100,7 +100,7 @@ def _shift(cfg: DictConfig, folder: Path, study: "Study") -> None:
         for name, tables in zip(TABLES, zip(*found, strict=True), strict=True):
             pl.concat(tables).write_parquet(beside / name)
         record = stamp() | {
-            "configuration": next(c.name for c in study.configurations if chosen[0] in c.runs),
+            "configuration": study.configuration_of(chosen[0]).name,
             "runs": {run.folder.name: run.record["fingerprint"] for run in runs},
             "error": cfg.error,
             "amounts": {name: {"amounts": amounts, "says": says} for name, (_, amounts, says) in SHIFTS.items()},

@@ -20,6 +20,7 @@ from fistula.labels.folders import FOLDERS, folder_labels
 from fistula.labels.tables.lines import Labels
 from fistula.labels.tables.several import read_tables
 from fistula.labels.tables.spreadsheet import Naming
+from fistula.report.names import FACTS
 from fistula.source.choose import Policies
 from fistula.source.flow import Flow, wide_console
 from fistula.source.grid import Grid
@@ -30,16 +31,6 @@ from fistula.source.workers import Workers
 
 # What decides about the content of a cohort, and so about whether an earlier one may be reused.
 SETTINGS = ("intensity", "keep", "size", "spacing_mm", "fit")
-
-ALONE = {
-    "slices": "number of slices",
-    "labelled slices": "number of labeled slices",
-    "height": "height of the stack",
-    "age": "age",
-    "sex": "sex",
-    "site": "site",
-    "turned": "orientation as found",
-}
 
 
 def run(cfg: DictConfig) -> None:
@@ -64,7 +55,7 @@ def run(cfg: DictConfig) -> None:
     console.print(Flow(record["flow"]).table())
     for name, count in {**record["noted"], **record["volumes_noted"]}.items():
         console.print(f"noted: {name}: {count}", style="yellow", soft_wrap=True)
-    alone = [f"{ALONE.get(fact, fact)} {value:.2f}" for fact, value in record["alone"].items() if value is not None]
+    alone = [f"{FACTS.get(fact, fact)} {value:.2f}" for fact, value in record["alone"].items() if value is not None]
     if alone:
         print(f"per-patient AUROC of nonimage information (0.50 is chance): {', '.join(alone)}")
     for sentence in record["early"]:

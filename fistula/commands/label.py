@@ -1,6 +1,5 @@
 """`fistula label`: pages, or a server on this machine, on which a radiologist labels slices."""
 
-import csv
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
@@ -27,6 +26,7 @@ from fistula.labels.pages.stacks import Shown, find_stacks, read_patient
 from fistula.labels.pages.write import Question, page_text, read_all, write_pages, write_readings
 from fistula.labels.readers.reading import Panel
 from fistula.labels.tables.page_table import columns_of
+from fistula.labels.tables.spreadsheet import Naming, read_table
 from fistula.source.flow import Flow
 from fistula.source.patients import PatientRule
 from fistula.source.rules import KeepRules
@@ -165,12 +165,8 @@ def read_asked(path: Path) -> set[str]:
     Raises:
         DataError: If it cannot be read, or names none.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            keys = {row.get("slice_key") or "" for row in csv.DictReader(file)} - {""}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"asked={path}", "cannot be read as a table", remedy="Check the path") from error
-    if not keys:
+    _, lines, _ = read_table(path, columns=("slice_key",), naming=Naming(others="ignore"))
+    if not (keys := {cell for _, cells in lines for cell in cells} - {""}):
         raise DataError(f"asked={path}", "must name slices in a column slice_key")
     return keys
 

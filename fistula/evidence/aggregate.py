@@ -10,6 +10,7 @@ from fistula.evidence.inputs import (
     check_probabilities,
     patient_codes,
     sum_by_patient,
+    turns_of,
 )
 
 RULES = ("mean", "max", "top_k", "noisy_or")
@@ -56,9 +57,7 @@ def patient_scores(
         return keys, positive, -np.expm1(none_positive)
     # The scores of a patient stand together, highest first; a rule keeps the first few.
     order = np.lexsort((-values, codes))
-    sizes = np.bincount(codes, minlength=len(keys))
-    place = np.arange(len(values)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    keep = order[place < {"mean": len(values), "max": 1, "top_k": k}[rule]]
+    keep = order[turns_of(codes) < {"mean": len(values), "max": 1, "top_k": k}[rule]]
     kept = np.bincount(codes[keep], minlength=len(keys))
     means = sum_by_patient(values[keep], codes[keep], patients=len(keys)) / np.maximum(kept, 1)
     # Rounding must not carry a mean past what it is the mean of: equal scores have that very score, or a threshold on

@@ -2,6 +2,9 @@
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import logit
+
+_CLIP = 1e-6  # keeps a saturated score's logit finite: 0 and 1 become -13.8 and 13.8
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -38,17 +41,22 @@ def check_scores(scores: ArrayLike, *, rows: int, name: str = "scores") -> Float
     return array
 
 
-def check_probabilities(scores: ArrayLike, *, rows: int, name: str = "scores") -> Floats:
+def check_probabilities(scores: ArrayLike, *, rows: int) -> Floats:
     """Scores ``(rows,)`` as float64 in [0, 1].
 
     Raises:
         ValueError: As `check_scores`, or if one is outside [0, 1].
     """
-    array = check_scores(scores, rows=rows, name=name)
+    array = check_scores(scores, rows=rows)
     wrong = (array < 0) | (array > 1)
     if wrong.any():
-        raise ValueError(f"{name} must be in [0, 1], got {array[wrong][0]} at row {int(wrong.argmax())}")
+        raise ValueError(f"scores must be in [0, 1], got {array[wrong][0]} at row {int(wrong.argmax())}")
     return array
+
+
+def logits_of(probabilities: Floats) -> Floats:
+    """Their logits; what is within 1e-6 of 0 or 1 counts as if there."""
+    return logit(np.clip(probabilities, _CLIP, 1 - _CLIP))
 
 
 def check_pairs(labels: ArrayLike, scores: ArrayLike) -> tuple[Bools, Floats]:
@@ -75,6 +83,12 @@ def sum_by_patient(values: NDArray, codes: Codes, *, patients: int) -> Floats:
     totals = np.zeros((patients, *values.shape[1:]))
     np.add.at(totals, codes, values)
     return totals
+
+
+def turns_of(codes: Codes) -> Codes:
+    """Of rows that are sorted by patient, the place of each among its patient's, from 0."""
+    sizes = np.bincount(codes)
+    return np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
 
 
 def class_reason(labels: Bools) -> str:

@@ -7,7 +7,7 @@ from math import isnan
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
+from fistula.evidence.estimate import LEVEL, Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Floats, class_reason
 from fistula.evidence.weighted import NEEDS, STATISTICS, Rows, gather, roc_heights
 
@@ -103,9 +103,8 @@ def roc_band(
     fpr: ArrayLike,
     resamples: int = 2000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> tuple[Floats, Floats]:
-    """The pointwise percentile band of the ROC curve over resampled patients.
+    """The 95% percentile band of the ROC curve over resampled patients, at each point and not of the whole curve.
 
     Args:
         labels: 0 or 1, ``(N,)``.
@@ -115,7 +114,6 @@ def roc_band(
         fpr: False positive rates at which the band is wanted, in [0, 1], ``(G,)``.
         resamples: How many.
         seed: Of the resampling.
-        level: Of the band at each point, not of the whole curve.
 
     Returns:
         Lowest and highest sensitivity, each ``(G,)``; NaN where a class is missing or rests on one patient.
@@ -128,7 +126,7 @@ def roc_band(
     if class_reason(rows.labels) or rows.lacking("both"):
         return np.full(grid.shape, np.nan), np.full(grid.shape, np.nan)
     heights = roc_heights(rows, draw_weights(rows.strata, resamples=resamples, seed=seed), grid)
-    low, high = np.quantile(heights, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = np.quantile(heights, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return low, high
 
 

@@ -18,10 +18,8 @@ def standard_metrics(
     called: ArrayLike,
     patients: ArrayLike,
     runs: ArrayLike | None = None,
-    *,
-    level: float = 0.95,
 ) -> dict[str, Estimate]:
-    """Estimate the four metrics of `METRICS` from scores and decisions, patients being the independent units.
+    """Estimate the four metrics of `METRICS`, with 95% CIs, from scores and decisions, with patients as the units.
 
     The methods are those that cover best in `benchmarks/coverage.py`. They serve one row a slice and one row
     a patient alike.
@@ -32,7 +30,6 @@ def standard_metrics(
         called: 0 or 1, ``(N,)``: whether the row is called positive.
         patients: Whom each row is of, ``(N,)``.
         runs: Which network scored each row, ``(N,)``: scores are compared within a run only; left out, one did all.
-        level: Of the intervals.
 
     Raises:
         ValueError: If labels or decisions are not 0 or 1, scores are not finite, or lengths differ.
@@ -40,10 +37,10 @@ def standard_metrics(
     truth, calls, keys = np.asarray(labels), np.asarray(called), np.asarray(patients)
     positive = truth == 1
     found = {
-        "sensitivity": clustered_rate(calls[positive], keys[positive], level=level),
-        "specificity": clustered_rate(1 - calls[~positive], keys[~positive], level=level),
-        "balanced_accuracy": balanced_accuracy(truth, calls, keys, level=level),
-        "auroc": clustered_auroc(truth, scores, keys, runs, level=level),
+        "sensitivity": clustered_rate(calls[positive], keys[positive]),
+        "specificity": clustered_rate(1 - calls[~positive], keys[~positive]),
+        "balanced_accuracy": balanced_accuracy(truth, calls, keys),
+        "auroc": clustered_auroc(truth, scores, keys, runs),
     }
     for name, rows, lacking in (("sensitivity", positive, "positives"), ("specificity", ~positive, "negatives")):
         if len(truth) and not rows.any():

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from fistula.errors import ConfigError
 from fistula.evidence.ranking.placements import place
-from fistula.report.pooling import primary_level, test_rows
+from fistula.report.pooling import primary_level, ranking, test_rows
 from fistula.report.study import Configuration, Run, Study
 from fistula.sweep.folder.run import RECORD
 
@@ -45,8 +45,7 @@ def best_configuration(study: Study, *, level: str | None = None) -> Configurati
         areas = []
         for positive in study.positives:
             rows = test_rows(study, configuration, positive, level=at, scaling="platt")
-            columns = ("label", "score", "patient_key", "run")
-            areas.append(place(*(rows[name].to_numpy() for name in columns)).aurocs[0])
+            areas.append(place(*ranking(rows)).aurocs[0])
         area = fmean(areas)
         return configuration.leaks, isnan(area), -area
 

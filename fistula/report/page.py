@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fistula import __version__
@@ -92,16 +91,12 @@ def write_report(
             write_csv(beside / "outside.csv", outside_lines(contents.outside, contents.outside_together))
         write_tables(beside, contents)
         write_csv(beside / "errors.csv", [one.as_line() for found in names["mistakes"].values() for one in found])
-        environment = Environment(
-            loader=PackageLoader("fistula.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-            lstrip_blocks=True,
-        )  # fmt: skip
-        page = environment.get_template(PAGE).render(**names, figures=drawn)
+        page = viewer.template("report", PAGE).render(**names, figures=drawn)
         (beside / PAGE).write_text(page, encoding="utf-8")
         patients = [row for row in contents.rows if row.level == "patient"]
         data = reading_data(study, patients, first=_best(contents), maps=maps, device=device)
         own = {"viewer": Markup(viewer.scripts()), "style": Markup(viewer.style())}  # noqa: S704 (our own)
-        room = environment.get_template(READING_ROOM).render(study=study, made=made, data=data, **own)
+        room = viewer.template("report", READING_ROOM).render(study=study, made=made, data=data, **own)
         (beside / READING_ROOM).write_text(room, encoding="utf-8")
         record = to_json(contents, made=made, files=hash_files(beside))
         (beside / NUMBERS).write_text(record, encoding="utf-8")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from fistula.cohort.split_table import SETS
 from fistula.errors import ConfigError, DataError
@@ -16,6 +17,12 @@ LEVELS = ("slice", "patient")
 PRIMARY = ("auto", *LEVELS)
 # How scores become probabilities, fitted on each run's validation part alone: what it is called, and the fit.
 SCALINGS = {"platt": ("Platt scaling", fit_platt), "temperature": ("temperature scaling", fit_temperature)}
+
+
+def ranking(rows: pl.DataFrame) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """What an AUROC is made of: labels, scores, patients and runs of test rows, each ``(N,)``."""
+    labels, scores, patients, runs = (rows[name].to_numpy() for name in ("label", "score", "patient_key", "run"))
+    return labels, scores, patients, runs
 
 
 def primary_level(study: Study, said: str) -> str:

@@ -12,7 +12,7 @@ from fistula.evidence.rates.counts import Confusion, confusion
 from fistula.evidence.rates.likelihood import likelihood_ratios, predictive_values
 from fistula.evidence.resample import patient_bootstrap
 from fistula.evidence.standard import standard_metrics
-from fistula.report.pooling import test_rows
+from fistula.report.pooling import ranking, test_rows
 from fistula.report.sections.cross_checks import cross_checks
 from fistula.report.sections.methods import say_aggregation
 from fistula.report.study import Configuration, Study
@@ -105,15 +105,13 @@ def counts(rows: pl.DataFrame) -> tuple[int, int, int, int]:
 
 def seed_rows(row: Row) -> list[tuple[int, Estimate]]:
     """The AUROC of each seed's runs, where a configuration has several: ``(seed, estimate)``."""
-    return [
-        (int(seed), clustered_auroc(*(part[name].to_numpy() for name in ("label", "score", "patient_key", "run"))))
-        for (seed,), part in row.rows.group_by("seed", maintain_order=True)
-    ]
+    parts = row.rows.group_by("seed", maintain_order=True)
+    return [(int(seed), clustered_auroc(*ranking(part))) for (seed,), part in parts]
 
 
 def _more(table: pl.DataFrame, *, resamples: int, prevalence: float | None, seeds: int) -> dict[str, Estimate]:
-    columns = ("label", "score", "called", "patient_key", "run")
-    labels, scores, called, patients, runs = (table[name].to_numpy() for name in columns)
+    labels, scores, patients, runs = ranking(table)
+    called = table["called"].to_numpy()
     ranked = patient_bootstrap(labels, scores, patients, runs, threshold=None, statistics=MORE[:2], resamples=resamples)
     decided = patient_bootstrap(
         labels, called, patients, threshold=0.5, statistics=("f1", "matthews"), resamples=resamples

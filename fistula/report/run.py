@@ -33,16 +33,7 @@ class Run:
         Raises:
             DataError: If the file is missing, unreadable, or lacks a column.
         """
-        path = self.folder / "predictions.parquet"
-        remedy = "Remove this run's folder and train it again"
-        try:
-            table = pl.read_parquet(path)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise DataError(path, f"cannot be read ({error})", remedy=remedy) from error
-        missing = {"slice_key", "patient_key", "fold", "part", "label"} - set(table.columns)
-        if missing:
-            raise DataError(path, f"lacks the columns {', '.join(sorted(missing))}", remedy=remedy)
-        return table
+        return self._table("predictions.parquet", {"slice_key", "patient_key", "fold", "part", "label"})
 
     @property
     def scores_patients(self) -> bool:
@@ -60,11 +51,7 @@ class Run:
         """
         if not self.scores_patients:
             return self.predictions
-        try:
-            table = pl.read_parquet(self.folder / "slices.parquet")
-        except (pl.exceptions.PolarsError, OSError) as error:
-            remedy = "Remove this run's folder and train it again"
-            raise DataError(self.folder / "slices.parquet", f"cannot be read ({error})", remedy=remedy) from error
+        table = self._table("slices.parquet", {"slice_key", "patient_key", "part", "label"})
         of_patient = self.predictions.select("patient_key", "part", patient="label")
         joined = table.join(of_patient, on=("patient_key", "part"), maintain_order="left")
         return joined.with_columns(label=pl.coalesce("label", "patient")).drop("patient")
@@ -76,21 +63,36 @@ class Run:
         Raises:
             DataError: If the file cannot be read or lacks a column.
         """
-        path = self.folder / "places.parquet"
-        if not path.is_file():
-            return None
-        remedy = "Remove this run's folder and train it again"
-        try:
-            table = pl.read_parquet(path)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise DataError(path, f"cannot be read ({error})", remedy=remedy) from error
-        missing = PLACES - set(table.columns)
-        if missing:
-            raise DataError(path, f"lacks the columns {', '.join(sorted(missing))}", remedy=remedy)
-        return table
+        return self._table("places.parquet", PLACES) if (self.folder / "places.parquet").is_file() else None
+
+    @property
+    def tested(self) -> pl.DataFrame:
+        """The test rows of `slices`, without jittered copies."""
+        test = self.slices.filter(pl.col("part") == "test")
+        return test.filter(pl.col("copy") == 0) if "copy" in test.columns else test
+
+    def placed(self, kind: str) -> pl.DataFrame:
+        """The places of a kind, ``opening`` or ``canal``, on test slices, without jittered copies.
+
+        Raises:
+            DataError: If the run lacks its places.
+        """
+        if self.places is None:
+            raise DataError(self.folder / "places.parquet", "is missing", remedy="Remove this run and train it again")
+        return self.places.filter((pl.col("part") == "test") & (pl.col("copy") == 0) & (pl.col("kind") == kind))
 
     @property
     def history(self) -> pl.DataFrame | None:
         """Columns as in `history.csv`; None where there is none."""
         path = self.folder / "history.csv"
         return pl.read_csv(path) if path.is_file() else None
+
+    def _table(self, name: str, needed: set[str]) -> pl.DataFrame:
+        path, remedy = self.folder / name, "Remove this run's folder and train it again"
+        try:
+            table = pl.read_parquet(path)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise DataError(path, f"cannot be read ({error})", remedy=remedy) from error
+        if missing := needed - set(table.columns):
+            raise DataError(path, f"lacks the columns {', '.join(sorted(missing))}", remedy=remedy)
+        return table

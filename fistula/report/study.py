@@ -114,6 +114,10 @@ class Study:
         """The finished ones."""
         return [run for configuration in self.configurations for run in configuration.runs]
 
+    def configuration_of(self, run: Run) -> Configuration:
+        """Whose run it is."""
+        return next(configuration for configuration in self.configurations if run in configuration.runs)
+
     @property
     def positives(self) -> list[str]:
         """The classes to report on: the positive one of two, or each of more, against the rest."""

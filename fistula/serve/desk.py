@@ -16,14 +16,13 @@ from starlette.requests import ClientDisconnect
 
 from fistula.errors import FistulaError
 from fistula.predict.out.page import render_page
-from fistula.predict.out.write import draw_overlays, stamp
+from fistula.predict.out.write import SLICE_COLUMNS, draw_overlays, stamp
 from fistula.predict.places import SCHEMA as PLACES
 from fistula.predict.predictor import Predictor
 from fistula.predict.source import reading
 from fistula.serve.uploads import UploadError, UploadLimits, check_archive, receive
 from fistula.source.workers import Workers
 
-SLICE_KEYS = ("slice_key", "patient_key", "series_uid", "instance_uid", "frame", "image_number", "position_mm")
 LEFT_BEHIND = 4  # threads that may still be at an upload that took too long
 
 
@@ -87,7 +86,7 @@ class Desk:
         return {
             "patients": found.patients.to_dicts(),
             "series": _rows(found.series, [name for name in found.series.columns if name != "series_key"]),
-            "slices": _rows(found.slices, [*SLICE_KEYS, *results]),
+            "slices": _rows(found.slices, [*SLICE_COLUMNS, *results]),
             **({} if found.places is None else {"places": _rows(found.places, list(PLACES))}),
             "left_out": found.left_out.to_dicts(),
             "notes": found.summary["notes"],

@@ -1,12 +1,12 @@
 """The page that uploads begin on: where to drop images, and the card of what answers."""
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from fistula.predict.out.model_card import model_card
 from fistula.predict.predictor import Predictor
 from fistula.serve.uploads import UploadLimits
+from fistula.viewer.page import template
 
 
 def render_form(predictor: Predictor, limits: UploadLimits) -> str:
@@ -16,13 +16,9 @@ def render_form(predictor: Predictor, limits: UploadLimits) -> str:
         predictor: What scores the uploads.
         limits: Of one upload.
     """
-    environment = Environment(
-        loader=PackageLoader("fistula.serve"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
     # Markdown without HTML of its own: what a run recorded is text.
     card = MarkdownIt("commonmark", {"html": False}).enable("table").render(model_card(predictor.runs))
-    return environment.get_template("form.html").render(
+    return template("serve", "form.html").render(
         runs=predictor.runs,
         classes=predictor.classes,
         finds_places=bool(predictor.runs[0].classifier.head.kinds),

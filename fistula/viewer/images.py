@@ -13,6 +13,8 @@ BITS = (8, 12)
 # alone is too large for a page.
 QUALITIES = 92, 85, 75
 TAILS = 0.1, 99.9  # percentiles of a volume that 8 bits reach over
+SIDE = 224  # pixels, at most, of a slice that stands on a page as a picture; a larger one is shrunk
+QUALITY = 75  # of its WebP: enough to see what was missed; a diagnosis is made on the source
 SHOWN = 1.0, 99.5  # percentiles of a volume that the window shows at first
 
 
@@ -55,3 +57,25 @@ def block(images: Sequence[bytes]) -> tuple[str, list[list[int]]]:
     texts = [base64.b64encode(image).decode() for image in images]
     starts = np.cumsum([0, *map(len, texts)])
     return "".join(texts), [[int(start), len(text)] for start, text in zip(starts, texts, strict=False)]
+
+
+def picture(pixels: NDArray[np.uint8]) -> str:
+    """Encode grey ``(H, W)`` or RGB ``(H, W, 3)`` as a data URI of at most `SIDE` pixels a side."""
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    rows, columns = shrunk(pixels.shape)
+    if (columns, rows) != image.size:
+        image = image.resize((columns, rows), Image.Resampling.BICUBIC)
+    encoded = io.BytesIO()
+    image.save(encoded, format="WEBP", quality=QUALITY, method=2)
+    return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode()
+
+
+def shrunk(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of the picture of a slice of this shape.
+
+    Example:
+        >>> shrunk((96, 96)), shrunk((448, 320))
+        ((96, 96), (224, 160))
+    """
+    scale = min(1.0, SIDE / max(shape[:2]))
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))

@@ -1,11 +1,22 @@
-"""The viewer's scripts and styles as text, and JSON that a page may hold."""
+"""What pages are made of: templates, the viewer's scripts and styles as text, and JSON that a page may hold."""
 
 import json
 from importlib.resources import files
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
 SCRIPTS = ("pixels.js", "pane.js", "mouse.js", "viewer.js")
 STYLE = "viewer.css"
+
+
+def template(room: str, name: str) -> Template:
+    """A template of a room of this package; all that it is given is escaped, unless it is markup of our own."""
+    environment = Environment(
+        loader=PackageLoader(f"fistula.{room}"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template(name)
 
 
 def scripts() -> str:

@@ -5,7 +5,7 @@ from math import isnan, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtr, stdtr, stdtrit
+from scipy.special import ndtr, stdtr
 from scipy.stats import binomtest
 
 from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
@@ -28,9 +28,9 @@ class Comparison:
     """
 
     difference: Estimate
-    statistic: float
-    p_value: float
-    standard_error: float
+    statistic: float = nan
+    p_value: float = nan
+    standard_error: float = nan
     degrees: float = nan
     trials: float = nan
 
@@ -42,7 +42,7 @@ class Comparison:
         method = name_method(name, round(1 - alpha, 6))
         if not isnan(self.trials):
             return replace(self, difference=_widest(value, self.trials, method, 1 - alpha))
-        half = float(stdtrit(self.degrees, 1 - alpha / 2)) * self.standard_error
+        half = two_sided(1 - alpha, self.degrees) * self.standard_error
         return replace(self, difference=Estimate(value, max(-1.0, value - half), min(1.0, value + half), method))
 
 
@@ -119,7 +119,7 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> Comparison:
     right, other = _decisions(first, second)
     name = "McNemar's test, exact"
     if len(right) == 0:
-        return Comparison(undefined(name, "no rows"), nan, nan, nan)
+        return Comparison(undefined(name, "no rows"))
     only_first, only_second = int((right & ~other).sum()), int((~right & other).sum())
     discordant = only_first + only_second
     p_value = float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
@@ -156,12 +156,12 @@ def clustered_mcnemar(first: ArrayLike, second: ArrayLike, patients: ArrayLike, 
     excess = sum_by_patient(right.astype(np.float64) - other, codes, patients=len(keys))
     sizes, clusters = np.bincount(codes, minlength=len(keys)), len(keys)
     if clusters == 0:
-        return Comparison(undefined(name, "no rows"), nan, nan, nan)
+        return Comparison(undefined(name, "no rows"))
     value = float(excess.sum() / sizes.sum())
     if clusters < 2:
-        return Comparison(without_interval(value, name, "only one patient"), nan, nan, nan)
+        return Comparison(without_interval(value, name, "only one patient"))
     if not excess.any():
-        return Comparison(without_interval(value, name, "the models do not differ in any patient"), nan, nan, nan)
+        return Comparison(without_interval(value, name, "the models do not differ in any patient"))
     left_out = (excess.sum() - excess) / (sizes.sum() - sizes)
     error = sqrt((clusters - 1) / clusters * np.sum((left_out - left_out.mean()) ** 2))
     degrees = max(1.0, kish(sizes) - 1)
@@ -191,13 +191,11 @@ def _widest(value: float, trials: float, name: str, level: float) -> Estimate:
 def _wald(value: float, error: float, degrees: float, *, name: str, reason: str, level: float) -> Comparison:
     """The interval and test of a difference: normal, or Student's t where there are degrees of freedom."""
     if isnan(value):
-        return Comparison(undefined(name, reason), nan, nan, nan)
+        return Comparison(undefined(name, reason))
     if isnan(error) or error == 0:
-        return Comparison(without_interval(value, name, reason or "the difference does not vary"), nan, nan, error)
+        return Comparison(without_interval(value, name, reason or "the difference does not vary"), standard_error=error)
     statistic = value / error
-    if isnan(degrees):
-        quantile, p_value = two_sided(level), float(2 * ndtr(-abs(statistic)))
-    else:
-        quantile, p_value = float(stdtrit(degrees, (1 + level) / 2)), float(2 * stdtr(degrees, -abs(statistic)))
+    p_value = 2 * float(ndtr(-abs(statistic)) if isnan(degrees) else stdtr(degrees, -abs(statistic)))
+    quantile = two_sided(level, degrees)
     difference = Estimate(value, max(-1.0, value - quantile * error), min(1.0, value + quantile * error), name)
     return Comparison(difference, statistic, p_value, error, degrees)

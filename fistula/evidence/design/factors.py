@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from math import isnan, sqrt
 
 import numpy as np
-from scipy.special import stdtrit
 from scipy.stats import chi2
 
 from fistula.evidence.estimate import LEVEL, Estimate, name_method, undefined, without_interval
@@ -45,8 +44,10 @@ class Spread:
     patients: Estimate
 
 
-def main_effects(factors: Mapping[str, Sequence[str]], placements: Placements, *, level: float = LEVEL) -> list[Effect]:
-    """Main effects of a design on the AUROC by least squares, with intervals that take patients as the sample.
+def main_effects(factors: Mapping[str, Sequence[str]], placements: Placements) -> list[Effect]:
+    """Main effects of a design on the AUROC by least squares, with 95% CIs that take patients as the sample.
+
+    All of them hold at once, by Bonferroni's correction for their number.
 
     The AUROC of a run is modelled as a constant and one term for each factor's level. Each effect is then a fixed
     combination of the runs' AUROCs, and its variance follows from their covariance on the same patients. Interactions
@@ -55,7 +56,6 @@ def main_effects(factors: Mapping[str, Sequence[str]], placements: Placements, *
     Args:
         factors: For each factor its level in each run, ``(R,)``; a factor's first run names its reference level.
         placements: Of the R runs on the same rows, from `placements.place`.
-        level: At which all intervals hold at once, by Bonferroni's correction for their number.
 
     Returns:
         One effect for each level but the reference, in order of appearance; undefined where the design confounds it
@@ -83,7 +83,7 @@ def main_effects(factors: Mapping[str, Sequence[str]], placements: Placements, *
     reached = solve @ matrix
     alone = np.eye(matrix.shape[1])
     confounded = [not np.allclose(reached[index], alone[index], atol=1e-8) for index in range(1, len(alone))]
-    each = 1 - (1 - level) / max(1, confounded.count(False))
+    each = 1 - (1 - LEVEL) / max(1, confounded.count(False))
     return [
         Effect(factor, other, reference, _effect(solve[index], placements, each, confounded=confounded[index - 1]))
         for index, (factor, other, reference) in enumerate(names, start=1)
@@ -128,5 +128,5 @@ def _effect(weights: Floats, placements: Placements, level: float, *, confounded
         return undefined(name, placements.reason)
     if isnan(error) or error == 0:
         return without_interval(value, name, placements.reason or "the difference does not vary")
-    half = error * (two_sided(level) if isnan(degrees) else float(stdtrit(degrees, (1 + level) / 2)))
+    half = error * two_sided(level, degrees)
     return Estimate(value, value - half, value + half, name)

@@ -102,13 +102,12 @@ class Answer:
     around: dict[int, float]
 
 
-def patients_for_width(scenario: Scenario, half_width: float, *, level: float = 0.95, seed: int = 0) -> Answer:
-    """Patients whose AUROC has an interval of this half-width, on average.
+def patients_for_width(scenario: Scenario, half_width: float, *, seed: int = 0) -> Answer:
+    """Patients whose AUROC has a 95% CI of this half-width, on average.
 
     Args:
         scenario: What is assumed.
         half_width: In (0, 0.5).
-        level: Of the interval.
         seed: Of the simulation.
 
     Raises:
@@ -118,7 +117,7 @@ def patients_for_width(scenario: Scenario, half_width: float, *, level: float = 
         raise ValueError(f"half_width must lie between 0 and 0.5, got {half_width}")
 
     def width(labels: Bools, scores: Floats, patients: Codes) -> float:
-        interval: Estimate = clustered_auroc(labels, scores[:, 0], patients, patients % scenario.folds, level=level)
+        interval: Estimate = clustered_auroc(labels, scores[:, 0], patients, patients % scenario.folds)
         # Where a fold leaves no interval, as wide as an interval can be.
         return (interval.high - interval.low) / 2 if interval.has_interval else 0.5
 

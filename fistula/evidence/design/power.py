@@ -9,6 +9,7 @@ from scipy.special import ndtri, stdtr
 
 from fistula.evidence.inputs import Floats
 
+POWER = 0.8
 STUDIES = 4000  # of 1000, what was to have a power of 80% had 77% to 83%
 _PAIRS = 20_000_000  # of patients compared at once, over the simulated studies
 _FIRST = 8  # parts of the range that are tried in turn
@@ -22,9 +23,8 @@ def detectable_difference(
     *,
     correlation: float = 0.5,
     alpha: float = 0.05,
-    power: float = 0.8,
 ) -> float:
-    """The least difference by which a worse model is found with this power, by the test that `compare` makes.
+    """The least difference by which a worse model is found with a power of 80%, by the test that `compare` makes.
 
     Studies are simulated in which the better model has this AUROC and the worse one less: normal scores, one a patient,
     each with the variance that its own AUROC gives. Patients are compared within a run only, as the test compares them:
@@ -36,7 +36,6 @@ def detectable_difference(
         runs: Positive and negative patients of each run's test set, such as each fold's; at least 2 of each in all.
         correlation: Of the two models' scores within a class, in (-1, 1).
         alpha: Level of the two-sided test, as a correction for several tests leaves it.
-        power: Wanted, in (0, 1).
 
     Returns:
         In steps of about 0.002; NaN where no worse model would be found with this power.
@@ -46,10 +45,10 @@ def detectable_difference(
     """
     positives, negatives = (np.array(side, dtype=np.intp) for side in zip(*runs, strict=True))
     patients = int(positives.sum()), int(negatives.sum())
-    if not (0 < auroc < 1 and min(patients) >= 2 and -1 < correlation < 1 and 0 < alpha < power < 1):
+    if not (0 < auroc < 1 and min(patients) >= 2 and -1 < correlation < 1 and 0 < alpha < POWER):
         raise ValueError(
-            "expected auroc in (0, 1), two patients of each class, a correlation in (-1, 1) and alpha < power in "
-            f"(0, 1), got {auroc}, {patients[0]}, {patients[1]}, {correlation}, {alpha}, {power}"
+            "expected auroc in (0, 1), two patients of each class, a correlation in (-1, 1) and alpha in "
+            f"(0, {POWER}), got {auroc}, {patients[0]}, {patients[1]}, {correlation}, {alpha}"
         )
     studies = int(np.clip(_PAIRS // max(1, int(positives @ negatives)), 200, STUDIES))
     random = np.random.default_rng(0)
@@ -64,10 +63,10 @@ def detectable_difference(
     # Power falls again at the far end, where a model that is never right has no variance to test with: the first step
     # that suffices is what is looked for, and halved from there.
     steps = np.linspace(0, auroc - _ROOM, _FIRST + 1) if auroc > _ROOM else np.zeros(1)
-    low, high = next(((low, high) for low, high in pairwise(steps) if found(high) >= power), (0.0, float("nan")))
+    low, high = next(((low, high) for low, high in pairwise(steps) if found(high) >= POWER), (0.0, float("nan")))
     for _ in range(_STEPS if high > 0 else 0):
         middle = (low + high) / 2
-        if found(middle) < power:
+        if found(middle) < POWER:
             low = middle
         else:
             high = middle

@@ -8,8 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import f as fisher
 from scipy.stats import ncf
 
-from fistula.evidence.readers.analysis import ReaderStudy, covariances, study_readers
-from fistula.evidence.readers.merit import Figure, auroc_figure
+from fistula.evidence.readers.analysis import ReaderStudy, covariances, less_readers, mean_square
 
 MOST = 5000  # patients; readers read no more
 
@@ -48,26 +47,18 @@ def of_modalities(study: ReaderStudy) -> Components:
         Hillis, Obuchowski & Berbaum (2011), Acad Radiol 18(2), 129-142.
     """
     variance, same_reader, same_modality, neither = covariances(study)
-    figures = study.figures
-    left = figures - figures.mean(axis=0) - figures.mean(axis=1, keepdims=True) + figures.mean()
-    squares = float((left**2).sum()) / ((figures.shape[0] - 1) * (figures.shape[1] - 1))
     shared = max(same_modality - neither, 0.0)
     own = variance - same_reader
-    return Components(max(0.0, squares - own + same_modality - neither), own, shared, study.cases, 2)
+    return Components(max(0.0, mean_square(study) - own + same_modality - neither), own, shared, study.cases, 2)
 
 
-def of_model(labels: ArrayLike, scores: ArrayLike, ratings: ArrayLike, figure: Figure = auroc_figure) -> Components:
+def of_model(labels: ArrayLike, scores: ArrayLike, ratings: ArrayLike) -> Components:
     """Of the differences between a model and each reader; arguments as `readers.compare_model`."""
-    together = np.concatenate([np.asarray(ratings, dtype=np.float64), np.asarray(scores, dtype=np.float64)[None]])
-    study = study_readers(labels, together[None], figure)
-    number = len(together) - 1
-    contrast = np.hstack([-np.eye(number), np.ones((number, 1))])
-    figures = contrast @ study.figures[0]
-    covariance = contrast @ study.covariance[0, :, 0, :] @ contrast.T
-    own = float(np.trace(covariance)) / number
-    shared = float(covariance[~np.eye(number, dtype=bool)].mean())
+    figures, covariance = less_readers(labels, scores, ratings)
+    own = float(np.diag(covariance).mean())
+    shared = float(covariance[~np.eye(len(figures), dtype=bool)].mean())
     squares = float(figures.var(ddof=1))
-    return Components(max(0.0, squares - own + shared), own, max(shared, 0.0), study.cases, 1)
+    return Components(max(0.0, squares - own + shared), own, max(shared, 0.0), np.size(labels), 1)
 
 
 def power(components: Components, effect: float, *, readers: int, cases: int, alpha: float = 0.05) -> float:

@@ -37,7 +37,7 @@ class Subgroup:
 
 
 def subgroup_aurocs(
-    labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, runs: ArrayLike, groups: ArrayLike, *, seed: int = 0
+    labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, runs: ArrayLike, groups: ArrayLike
 ) -> tuple[list[Subgroup], float]:
     """The AUROC of each group of patients, and the test of whether they differ (interaction).
 
@@ -53,7 +53,6 @@ def subgroup_aurocs(
         patients: Whom each row is of, ``(N,)``; a patient is in one group.
         runs: Which network scored each row, ``(N,)``.
         groups: Name of the group, ``(N,)``.
-        seed: Of the permutations.
 
     Returns:
         The groups by name, and the p-value; NaN where fewer than two groups have both classes within a run, or every
@@ -77,7 +76,7 @@ def subgroup_aurocs(
         placed.append(place(truth[rows], values[rows], keys[rows], networks[rows]))
     if len(np.unique(keys)) > MANY:
         return found, _chi_square(placed)
-    return found, _interaction(truth, values, keys, networks, names, seed=seed)
+    return found, _interaction(truth, values, keys, networks, names)
 
 
 def _chi_square(placed: list[Placements]) -> float:
@@ -91,9 +90,7 @@ def _chi_square(placed: list[Placements]) -> float:
     return float(chi2.sf(distance, len(areas) - 1))
 
 
-def _interaction(
-    labels: NDArray, scores: NDArray, patients: NDArray, runs: NDArray, groups: NDArray, *, seed: int
-) -> float:
+def _interaction(labels: NDArray, scores: NDArray, patients: NDArray, runs: NDArray, groups: NDArray) -> float:
     truth = check_labels(labels)
     keys, codes = patient_codes(patients, rows=len(truth))
     won, pairs = _between_patients(truth, check_scores(scores, rows=len(truth)), codes, runs, patients=len(keys))
@@ -104,7 +101,7 @@ def _interaction(
     group[codes] = of_row
     has = np.stack([np.bincount(codes[truth == label], minlength=len(keys)) > 0 for label in (True, False)])
     count = int(group.max()) + 1
-    drawn = [group[None], _permuted(group, 2 * has[0] + has[1], DRAWS, np.random.default_rng(seed))]
+    drawn = [group[None], _permuted(group, 2 * has[0] + has[1], DRAWS, np.random.default_rng(0))]
     member = (np.concatenate(drawn)[:, None] == np.arange(count)[:, None]).astype(np.float64)
     distances, compared = _cochran(won, pairs, member, has)
     if compared[0] < 2:

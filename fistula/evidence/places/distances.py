@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 from fistula.evidence.estimate import LEVEL, Estimate, name_method, undefined, without_interval
-from fistula.evidence.inputs import Codes, Floats, check_labels, check_scores, patient_codes, sum_by_patient
+from fistula.evidence.inputs import Codes, Floats, check_labels, check_scores, patient_codes, sum_by_patient, turns_of
 from fistula.evidence.ranking.area import clustered_auroc
 from fistula.evidence.rates.clustered import clustered_rate
 
@@ -147,9 +147,7 @@ def best_of(distances: ArrayLike, ranks: ArrayLike, patients: ArrayLike, *, most
     far = _check_distances(distances)
     keys, codes = patient_codes(patients, rows=len(far))
     order = np.lexsort((np.asarray(ranks), codes))
-    sizes = np.bincount(codes, minlength=len(keys))
-    turn = np.arange(len(far)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    first = order[turn < most]
+    first = order[turns_of(codes) < most]
     best = np.full(len(keys), inf)
     np.minimum.at(best, codes[first], far[first])
     return keys, best

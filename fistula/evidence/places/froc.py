@@ -37,7 +37,6 @@ def froc(
     *,
     rates: tuple[float, ...] = (0.5, 1.0, 2.0),
     resamples: int = 2000,
-    seed: int = 0,
 ) -> Froc:
     """How many findings are marked at the price of how many false marks a patient.
 
@@ -49,7 +48,6 @@ def froc(
         patients: All of them, each once, with or without findings and marks, ``(P,)``.
         rates: False marks a patient at which the sensitivity is wanted: the highest that costs no more.
         resamples: Of the patients, for the intervals.
-        seed: Of the resampling.
 
     Raises:
         ValueError: If a patient is not among `patients`, or one is there twice.
@@ -63,7 +61,7 @@ def froc(
         raise ValueError(f"patients must stand there once, got {everyone[counts > 1][0]} twice")
     hits, wrong = np.asarray(findings, dtype=np.float64), np.asarray(false_marks, dtype=np.float64)
     whose_hit, whose_wrong = _numbers(of_findings, everyone), _numbers(of_false_marks, everyone)
-    method = name_method(f"bootstrap of patients, percentile, {resamples} resamples, seed {seed}", LEVEL)
+    method = name_method(f"bootstrap of patients, percentile, {resamples} resamples, seed 0", LEVEL)
     if len(hits) == 0:
         empty = np.zeros(0)
         return Froc(empty, empty, {rate: undefined(method, "no findings") for rate in rates})
@@ -73,7 +71,7 @@ def froc(
     few = thresholds[np.unique(np.linspace(0, max(0, len(thresholds) - 1), RESAMPLED).astype(int))[: len(thresholds)]]
     found = sum_by_patient((hits[:, None] >= few).astype(np.float64), whose_hit, patients=len(everyone))
     costs = sum_by_patient((wrong[:, None] >= few).astype(np.float64), whose_wrong, patients=len(everyone))
-    draws = np.random.default_rng(seed).multinomial(len(everyone), np.full(len(everyone), 1 / len(everyone)), resamples)
+    draws = np.random.default_rng(0).multinomial(len(everyone), np.full(len(everyone), 1 / len(everyone)), resamples)
     weight = draws @ np.bincount(whose_hit, minlength=len(everyone))
     usable = weight > 0
     drawn = np.pad((draws @ found)[usable] / weight[usable, None], ((0, 0), (1, 0)))

@@ -6,12 +6,10 @@ from math import exp, log, nan
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize, minimize_scalar
-from scipy.special import expit, logit
+from scipy.special import expit
 
-from fistula.evidence.inputs import Bools, Floats, check_labels, check_probabilities, class_reason
+from fistula.evidence.inputs import Bools, Floats, check_labels, check_probabilities, class_reason, logits_of
 from fistula.evidence.rates.counts import wilson
-
-_CLIP = 1e-6  # keeps a saturated score's logit finite: 0 and 1 become -13.8 and 13.8
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class Scaling:
         Raises:
             ValueError: If a score is not in [0, 1].
         """
-        return expit(self.slope * _logits(check_probabilities(scores, rows=np.size(scores))) + self.intercept)
+        return expit(self.slope * logits_of(check_probabilities(scores, rows=np.size(scores))) + self.intercept)
 
 
 def brier_score(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -204,11 +202,7 @@ def _fitting_rows(labels: ArrayLike, scores: ArrayLike) -> tuple[Bools, Floats]:
     reason = class_reason(truth)
     if reason:
         raise ValueError(f"fitting a scaling needs both classes, got {reason}")
-    return truth, _logits(values)
-
-
-def _logits(values: Floats) -> Floats:
-    return logit(np.clip(values, _CLIP, 1 - _CLIP))
+    return truth, logits_of(values)
 
 
 def _log_loss(target: Floats, logits: Floats) -> float:

@@ -14,12 +14,10 @@ class DecisionCurve:
     """Net benefit at each threshold probability, in true positives a row; acting on no one has 0 throughout.
 
     Args:
-        thresholds: Probability at which one would act, ``(T,)``.
         model: Acting on the rows with ``score >= threshold``, ``(T,)``.
         everyone: Acting on all rows, ``(T,)``.
     """
 
-    thresholds: Floats
     model: Floats
     everyone: Floats
 
@@ -67,7 +65,7 @@ def decision_curve(
         if given is not None and not 0 < given < 1:
             raise ValueError(f"{name} must be inside (0, 1), got {given}")
     if truth.all() or not truth.any():
-        return DecisionCurve(limits, np.full(len(limits), np.nan), np.full(len(limits), np.nan))
+        return DecisionCurve(np.full(len(limits), np.nan), np.full(len(limits), np.nan))
     share = float(truth.mean()) if prevalence is None else prevalence
     odds = limits / (1 - limits)
     before = float(truth.mean()) if prior is None else prior
@@ -75,4 +73,4 @@ def decision_curve(
         values = expit(logit(values) + logit(share) - logit(before))
     called = values[:, None] >= limits
     benefit = called[truth].mean(axis=0) * share - called[~truth].mean(axis=0) * (1 - share) * odds
-    return DecisionCurve(limits, benefit, share - (1 - share) * odds)
+    return DecisionCurve(benefit, share - (1 - share) * odds)

@@ -4,7 +4,7 @@ from math import isnan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit, logit, stdtrit
+from scipy.special import expit, stdtrit
 
 from fistula.evidence.estimate import LEVEL, Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import (
@@ -14,11 +14,11 @@ from fistula.evidence.inputs import (
     check_labels,
     check_probabilities,
     class_reason,
+    logits_of,
     patient_codes,
     sum_by_patient,
 )
 
-_CLIP = 1e-6  # keeps a saturated score's logit finite
 _STEPS = 50
 _LARGEST = 30.0  # a coefficient beyond it is that of classes that part entirely
 
@@ -45,7 +45,7 @@ def calibration_line(labels: ArrayLike, probabilities: ArrayLike, patients: Arra
         Zeger (1986), Biometrika 73(1), 13-22, with patients / (patients - 1) and Student's t.
     """
     truth = check_labels(labels)
-    scale = logit(np.clip(check_probabilities(probabilities, rows=len(truth)), _CLIP, 1 - _CLIP))
+    scale = logits_of(check_probabilities(probabilities, rows=len(truth)))
     keys, codes = patient_codes(patients, rows=len(truth))
     method = name_method("logistic regression, robust by patient, t", LEVEL)
     reason = class_reason(truth)

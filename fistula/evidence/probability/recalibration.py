@@ -5,16 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
-from scipy.special import expit, logit, stdtrit
+from scipy.special import expit, stdtrit
 
 from fistula.evidence.estimate import LEVEL, Estimate, name_method, without_interval
-from fistula.evidence.inputs import Bools, Codes, Floats, check_labels, check_probabilities, patient_codes
+from fistula.evidence.inputs import Bools, Codes, Floats, check_labels, check_probabilities, logits_of, patient_codes
 from fistula.evidence.probability.calibration import fit_platt
 
 SIZES = (10, 20, 50, 100, 200)
 REPEATS = 100
 LEAST = 4  # patients of a class
-_CLIP = 1e-6  # keeps a saturated score's logit finite
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Recalibrated:
 
 
 def recalibrations(
-    labels: ArrayLike, probabilities: ArrayLike, patients: ArrayLike, *, repeats: int = REPEATS, seed: int = 0
+    labels: ArrayLike, probabilities: ArrayLike, patients: ArrayLike, *, repeats: int = REPEATS
 ) -> list[Recalibrated]:
     """Recalibrate on k patients drawn by lot, and judge on the others, for each k of `SIZES` that leaves as many.
 
@@ -62,7 +61,6 @@ def recalibrations(
         probabilities: In [0, 1], ``(N,)``.
         patients: Whom each row is of, ``(N,)``; a patient with a positive row counts as positive.
         repeats: Draws of each size.
-        seed: Of the draws.
 
     Returns:
         Empty where a class has fewer than `LEAST` patients.
@@ -82,7 +80,7 @@ def recalibrations(
         return []
     found = []
     for size in (size for size in SIZES if 2 * size <= len(keys)):
-        random = np.random.default_rng((seed, size))
+        random = np.random.default_rng((0, size))
         draws = _draws(random, len(keys), size, repeats)
         losses, gaps = zip(*(_judge(truth, values, codes, chosen) for chosen in draws), strict=True)
         squares = np.array(losses)  # draws, ways, patients
@@ -100,7 +98,7 @@ def move_level(labels: ArrayLike, probabilities: ArrayLike) -> float:
     The share is drawn in by half a row of each class, so that it can be had where one class is missing.
     """
     truth = check_labels(labels)
-    scale = _logits(check_probabilities(probabilities, rows=len(truth)))
+    scale = logits_of(check_probabilities(probabilities, rows=len(truth)))
     share = (truth.sum() + 0.5) / (len(truth) + 1)
     return float(brentq(lambda level: float(expit(scale + level).mean()) - share, -40, 40))
 
@@ -120,7 +118,7 @@ def _judge(truth: Bools, values: Floats, codes: Codes, chosen: Bools) -> tuple[F
     """Squared errors before, levelled and lined, summed by patient (0 of those drawn), and how far each mean is off."""
     fitted = chosen[codes]
     own, others, judged = truth[fitted], values[~fitted], truth[~fitted]
-    levelled = expit(_logits(others) + move_level(own, values[fitted]))
+    levelled = expit(logits_of(others) + move_level(own, values[fitted]))
     # Of one class alone no slope can be fitted.
     both = own.any() and not own.all()
     lined = fit_platt(own, values[fitted]).apply(others) if both else levelled
@@ -165,7 +163,3 @@ def _change(differences: Floats, draws: Bools, rows: Codes) -> Estimate:
     variance = max(variance - scatter, float((when_judged**2).sum()) * number / (number - 1))
     reach = float(stdtrit(number - 1, (1 + LEVEL) / 2)) * (variance + of_draws) ** 0.5
     return Estimate(value, value - reach, value + reach, method)
-
-
-def _logits(values: Floats) -> Floats:
-    return logit(np.clip(values, _CLIP, 1 - _CLIP))

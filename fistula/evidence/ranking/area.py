@@ -5,7 +5,7 @@ from math import isnan, sqrt
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
-from scipy.special import expit, logit, stdtrit
+from scipy.special import expit, logit
 
 from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
 from fistula.evidence.ranking.placements import Placements, place
@@ -73,8 +73,7 @@ def of_placements(placements: Placements, method: str, level: float = 0.95) -> E
     value, error, degrees = placements.contrast(np.eye(len(placements.aurocs))[0])
     if isnan(value) or isnan(error) or error == 0 or not 0 < value < 1:
         return _without_variance(placements, method, level)
-    quantile = float(stdtrit(degrees, (1 + level) / 2)) if not isnan(degrees) else two_sided(level)
-    half = quantile * placements.logit_error()
+    half = two_sided(level, degrees) * placements.logit_error()
     bound = score_interval(value, trials=min(placements.effective), quantile=two_sided(level))
     low, high = (float(expit(logit(value) + side)) for side in (-half, half))
     low, high = max(low, bound[0]), min(high, bound[1])

@@ -104,14 +104,14 @@ class Placements:
         spread = sum(part**2 / max(count - 1, 1e-9) for part, count in zip(parts, self.effective, strict=True))
         return max(1.0, sum(parts) ** 2 / spread) if spread > 0 else nan
 
-    def logit_error(self, model: int = 0) -> float:
-        """Standard error of a model's logit: by leaving out patients, on the scale on which it is used.
+    def logit_error(self) -> float:
+        """Standard error of the first model's logit: by leaving out patients, on the scale on which it is used.
 
         On that scale the left-out values near 1 count for more than the AUROC's own would: with few patients or a high
         AUROC the interval needs it (benchmarks/coverage.py). A left-out AUROC of 1 counts as one wrong pair in two.
         """
         half = 1 / (2 * self.pairs)
-        logits = logit(np.clip(self.left_out[:, [model]], half, 1 - half))
+        logits = logit(np.clip(self.left_out[:, :1], half, 1 - half))
         return float(np.sqrt(self._spread(logits)[0, 0]))
 
     def _spread(self, left_out: Floats) -> Floats:

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import nan, sqrt
+from math import isnan, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 from scipy.stats import binomtest
 
-from fistula.evidence.estimate import Estimate, name_method, undefined
+from fistula.evidence.estimate import LEVEL, Estimate, name_method, undefined
 from fistula.evidence.inputs import Floats, check_pairs
 
 Count = Floats | np.float64
@@ -126,8 +126,8 @@ def score_interval(proportion: float, *, trials: float, quantile: float) -> tupl
     return (0.0 if proportion == 0 else max(0.0, centre - half)), (1.0 if proportion == 1 else min(1.0, centre + half))
 
 
-def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> Estimate:
-    """A proportion with the exact binomial interval, which covers at least `level`, and usually more.
+def clopper_pearson(successes: int, trials: int) -> Estimate:
+    """A proportion with the exact binomial 95% CI, which covers at least so often, and usually more.
 
     Raises:
         ValueError: As `wilson`.
@@ -135,17 +135,17 @@ def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> Estimat
     Source:
         Clopper & Pearson (1934), Biometrika 26(4), 404-413.
     """
-    method = name_method("Clopper-Pearson", level)
+    method = name_method("Clopper-Pearson", LEVEL)
     _check_trials(successes, trials)
     if trials == 0:
         return undefined(method, "no trials")
-    low, high = binomtest(int(successes), int(trials)).proportion_ci(confidence_level=level, method="exact")
+    low, high = binomtest(int(successes), int(trials)).proportion_ci(confidence_level=LEVEL, method="exact")
     return Estimate(successes / trials, float(low), float(high), method)
 
 
-def two_sided(level: float) -> float:
-    """The normal quantile of a two-sided interval: 1.96 for 0.95."""
-    return float(ndtri((1 + level) / 2))
+def two_sided(level: float, degrees: float = nan) -> float:
+    """The quantile of a two-sided interval, 1.96 for 0.95; Student's t where there are degrees of freedom."""
+    return float(ndtri((1 + level) / 2) if isnan(degrees) else stdtrit(degrees, (1 + level) / 2))
 
 
 def _ratio(above: Count, below: Count) -> Count:

@@ -45,10 +45,10 @@ class ReaderTest:
     """
 
     estimate: Estimate
-    standard_error: float
-    degrees: float
-    statistic: float
-    p_value: float
+    standard_error: float = nan
+    degrees: float = nan
+    statistic: float = nan
+    p_value: float = nan
     p_inferior: float = nan
 
 
@@ -136,9 +136,8 @@ def compare_modalities(
         error = sqrt(2 * max(0.0, variance - same_reader + beyond) / number)
         return _tested(value, error, inf, method, margin)
     if number < 2:
-        return _without(value, method)
-    left = study.figures - study.figures.mean(axis=0) - study.figures.mean(axis=1, keepdims=True) + study.figures.mean()
-    squares = float((left**2).sum()) / ((modalities - 1) * (number - 1))
+        return ReaderTest(without_interval(value, method, "only one reader"))
+    squares = mean_square(study)
     error_square = squares + max(number * (same_modality - neither), 0.0)
     degrees = error_square**2 / squares**2 * (modalities - 1) * (number - 1) if squares > 0 else inf
     return _tested(value, sqrt(2 * error_square / number), degrees, method, margin)
@@ -176,12 +175,24 @@ def compare_model(
         Hillis et al. (2005), Stat Med 24(10), 1579-1607, eq. 23, for one modality; of differences from a standalone
         system: Chakraborty (2017), Observer Performance Methods, ch. 22.
     """
+    return _one_modality(*less_readers(labels, scores, ratings, figure), readers=readers, margin=margin)
+
+
+def less_readers(
+    labels: ArrayLike, scores: ArrayLike, ratings: ArrayLike, figure: Figure = auroc_figure
+) -> tuple[Floats, Floats]:
+    """Figure of a model less each reader's ``(R,)``, and how these vary together ``(R, R)``; as `compare_model`."""
     together = np.concatenate([np.asarray(ratings, dtype=np.float64), np.asarray(scores, dtype=np.float64)[None]])
     study = study_readers(labels, together[None], figure)
     contrast = np.hstack([-np.eye(len(together) - 1), np.ones((len(together) - 1, 1))])
-    figures = contrast @ study.figures[0]
-    covariance = contrast @ study.covariance[0, :, 0, :] @ contrast.T
-    return _one_modality(figures, covariance, readers=readers, margin=margin)
+    return contrast @ study.figures[0], contrast @ study.covariance[0, :, 0, :] @ contrast.T
+
+
+def mean_square(study: ReaderStudy) -> float:
+    """Of the interaction of readers and modalities."""
+    figures = study.figures
+    left = figures - figures.mean(axis=0) - figures.mean(axis=1, keepdims=True) + figures.mean()
+    return float((left**2).sum()) / ((figures.shape[0] - 1) * (figures.shape[1] - 1))
 
 
 def covariances(study: ReaderStudy) -> tuple[float, float, float, float]:
@@ -210,7 +221,7 @@ def _one_modality(figures: Floats, covariance: Floats, *, readers: str, margin: 
     if readers == "fixed":
         return _tested(value, sqrt(max(0.0, float(covariance.mean()))), inf, method, margin)
     if number < 2:
-        return _without(value, method)
+        return ReaderTest(without_interval(value, method, "only one reader"))
     squares = float(figures.var(ddof=1))
     together = float(covariance[~np.eye(number, dtype=bool)].mean())
     error_square = squares + max(number * together, 0.0)
@@ -220,7 +231,7 @@ def _one_modality(figures: Floats, covariance: Floats, *, readers: str, margin: 
 
 def _tested(value: float, error: float, degrees: float, method: str, margin: float | None) -> ReaderTest:
     if error <= 0:
-        return ReaderTest(without_interval(value, method, "nothing varies"), 0.0, degrees, nan, nan)
+        return ReaderTest(without_interval(value, method, "nothing varies"), 0.0, degrees)
     half = float(student.ppf((1 + LEVEL) / 2, degrees)) * error
     inferior = nan if margin is None else float(student.sf((value + margin) / error, degrees))
     return ReaderTest(
@@ -231,10 +242,6 @@ def _tested(value: float, error: float, degrees: float, method: str, margin: flo
         p_value=float(2 * student.sf(abs(value) / error, degrees)),
         p_inferior=inferior,
     )
-
-
-def _without(value: float, method: str) -> ReaderTest:
-    return ReaderTest(without_interval(value, method, "only one reader"), nan, nan, nan, nan)
 
 
 def _method(readers: str) -> str:

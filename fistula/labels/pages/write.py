@@ -131,7 +131,8 @@ def write_pages(
         for number, keys in enumerate(batches, 1):
             pages.append(folder / f"label-{number}.html")
             summaries = [spool.summaries[key] for key in keys]
-            write_page(pages[-1], question, summaries, spool.texts(keys), page=(number, len(batches)))
+            text = page_text(question, summaries, spool.texts(keys), served=False, page=(number, len(batches)))
+            pages[-1].write_text(text, encoding="utf-8")
     return pages, spool
 
 
@@ -177,7 +178,8 @@ def write_readings(
                     | ({"aid": aids[key]} if modality[key] == AIDED else {})
                     for key in keys
                 ]
-                write_page(page, asked, summaries, spool.texts(keys), page=(number, len(batches)))
+                text = page_text(asked, summaries, spool.texts(keys), served=False, page=(number, len(batches)))
+                page.write_text(text, encoding="utf-8")
                 pages.append(page)
                 planned.append(turns.filter(pl.col("patient_key").is_in(keys)).with_columns(page=pl.lit(page.name)))
     pl.concat(planned).write_csv(folder / "plan.csv")
@@ -221,15 +223,3 @@ def page_text(
     head, *rest = own.joinpath("label.html").read_text(encoding="utf-8").split("{{")
     # Each mark is put in place once: what a patient's JSON holds is never taken for one.
     return head + "".join(parts[name] + text for name, text in (piece.split("}}", 1) for piece in rest))
-
-
-def write_page(
-    path: Path,
-    question: Question,
-    patients: Sequence[dict[str, Any]],
-    texts: Iterable[str],
-    *,
-    page: tuple[int, int] = (1, 1),
-) -> None:
-    """Write one page that holds its patients."""
-    path.write_text(page_text(question, patients, texts, served=False, page=page), encoding="utf-8")

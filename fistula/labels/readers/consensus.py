@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fistula.labels.readers.agreement import Readers, opening_gap
+from fistula.labels.tables.lines import POINTS
 from fistula.labels.tables.page_table import Answer, Reading
 
-POINTS = ("opening", "canal")
 COLUMNS = (
     "slice_key", "patient_key", "label", "opening_row", "opening_col", "canal_row", "canal_col", "unsure", "reader",
     "repeat", "rule",

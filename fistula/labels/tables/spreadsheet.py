@@ -90,7 +90,7 @@ def read_table(
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"labels={path}", f"cannot be read ({error.strerror})", remedy="Check the path") from error
+        raise DataError(path, f"cannot be read ({error.strerror})", remedy="Check the path") from error
     if content.startswith(OLD_EXCEL):
         raise DataError(path, "is an old Excel workbook or one with a password", remedy="Save it as .xlsx without one")
     lines = _excel(path, content) if content.startswith(EXCEL) else _csv(path, content)

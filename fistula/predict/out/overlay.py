@@ -27,7 +27,7 @@ class Overlay:
 
 
 def heat_maps(
-    predictor: Predictor, images: NDArray[np.uint8], targets: NDArray[np.intp], *, method: str | None = None
+    predictor: Predictor, images: NDArray[np.uint8], targets: NDArray[np.intp]
 ) -> Iterator[NDArray[np.float32]]:
     """The map of each slice for its class, mean over the runs, ``(size, size)`` in [0, 1].
 
@@ -35,11 +35,10 @@ def heat_maps(
         predictor: Whose runs are asked.
         images: ``(N, C, size, size)``.
         targets: Index of the class that each is explained for.
-        method: As `fistula.explain.cam.saliency` takes it.
     """
     for image, target in zip(images, targets, strict=True):
         batch = as_batch(image[None], predictor.runs[0].resize)
-        maps = [saliency(run.classifier, batch, target=int(target), method=method)[0] for run in predictor.runs]
+        maps = [saliency(run.classifier, batch, target=int(target))[0] for run in predictor.runs]
         mean = np.mean(maps, axis=0)
         yield cv2.resize(mean / max(mean.max(), np.finfo(np.float32).tiny), image.shape[:0:-1]).astype(np.float32)
 

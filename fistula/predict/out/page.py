@@ -1,23 +1,17 @@
 """The page of what was predicted, which needs nothing beside it: tables, places, and a stack to scroll through."""
 
-import base64
-import io
 from typing import Any
 
-import numpy as np
 import polars as pl
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from numpy.typing import NDArray
-from PIL import Image
 
 from fistula.predict.out.overlay import Overlay
 from fistula.predict.places import say_clock, say_place
 from fistula.predict.predictor import Prediction
 from fistula.predict.source import Slices
 from fistula.viewer import page as viewer
+from fistula.viewer.images import SIDE, picture
 
-SIDE = 224  # pixels, at most, of a picture on the page
 POINTS = {"opening": "grid", "canal": "grid_canal"}  # the columns that have them in pixels of the grid
 # Left, right, top and bottom of a stored slice.
 EDGES = {"axial": "RLAP", "coronal": "RLHF", "sagittal": "APHF"}
@@ -30,7 +24,7 @@ def render_page(slices: Slices, prediction: Prediction, overlays: list[Overlay],
     pictures = [
         {
             **row,
-            "picture": picture(np.asarray(slices.pixels[index])),
+            "picture": picture(slices.pixels[index]),
             "overlay": picture(drawn[index]) if index in drawn else "",
             "beside": beside.get(row["slice_key"], {}),
         }
@@ -46,11 +40,7 @@ def render_page(slices: Slices, prediction: Prediction, overlays: list[Overlay],
         places.setdefault(row["patient_key"], []).append(
             row | {"hour": say_clock(row["clock"]), "said": say_place(row)}
         )
-    environment = Environment(
-        loader=PackageLoader("fistula.predict"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("index.html").render(
+    return viewer.template("predict", "index.html").render(
         summary=summary,
         patients=prediction.patients.to_dicts(),
         slices=deciding,
@@ -128,17 +118,8 @@ def _beside(slices: Slices) -> dict[str, dict[str, str]]:
         rows = slices.beside.select("grid_key", "sequence", "covered").iter_rows()
         for row, (key, name, covered) in enumerate(rows, start=len(slices.table)):
             if covered > 0:
-                found.setdefault(key, {})[name] = picture(np.asarray(slices.pixels[row]))
+                found.setdefault(key, {})[name] = picture(slices.pixels[row])
     return found
-
-
-def picture(pixels: NDArray[np.uint8]) -> str:
-    """Encode grey ``(H, W)`` or RGB ``(H, W, 3)`` as a data URI of at most `SIDE` pixels a side."""
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    image.thumbnail((SIDE, SIDE))
-    encoded = io.BytesIO()
-    image.save(encoded, format="WEBP", quality=80, method=2)
-    return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode()
 
 
 def _marks(place: dict[str, Any], scale: float) -> list[dict[str, Any]]:

@@ -6,10 +6,10 @@ import polars as pl
 
 from fistula.evidence.estimate import Estimate, undefined
 from fistula.evidence.probability.calibration import brier_score
-from fistula.evidence.probability.logistic import calibration_line
 from fistula.evidence.rates.counts import confusion
 from fistula.evidence.rates.likelihood import predictive_values
 from fistula.report.results import PREDICTIVE
+from fistula.report.sections.further import line
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,10 @@ class Answers:
 
 def calibration(rows: pl.DataFrame) -> Calibration | None:
     """That of columns ``label calibrated patient_key``; None where scores could not be calibrated."""
-    if rows["calibrated"].has_nulls():
+    if (found := line(rows)) is None:
         return None
-    labels, chances, owners = (rows[name].to_numpy() for name in ("label", "calibrated", "patient_key"))
-    line = calibration_line(labels, chances, owners)
-    return Calibration(float(chances.mean()), float(labels.mean()), *line, brier_score(labels, chances))
+    labels, chances = rows["label"].to_numpy(), rows["calibrated"].to_numpy()
+    return Calibration(float(chances.mean()), float(labels.mean()), *found, brier_score(labels, chances))
 
 
 def predictive(rows: pl.DataFrame, prevalence: float | None) -> dict[str, Estimate]:

@@ -16,7 +16,7 @@ from fistula.evidence.independent import independent_difference
 from fistula.evidence.probability.recalibration import Recalibrated, recalibrations
 from fistula.evidence.standard import METRICS, standard_metrics
 from fistula.report.external.calibration import Answers, Calibration, answers, calibration, predictive
-from fistula.report.pooling import judged, one_against_rest
+from fistula.report.pooling import judged, one_against_rest, ranking
 from fistula.report.results import Row
 from fistula.report.sections.further import Groups
 from fistula.report.study import Configuration, Run, Study
@@ -132,11 +132,6 @@ def read_external(study: Study, folder: Path) -> External:
     return External(folder, record, runs, tables[0], tables[1], places)
 
 
-def configuration_of(study: Study, external: External) -> Configuration:
-    """Whose runs scored an external cohort."""
-    return next(c for c in study.configurations if external.runs[0] in c.runs)
-
-
 def outside(
     study: Study, external: External, rows: list[Row], *, primary: str, scaling: str, prevalence: float | None = None
 ) -> list[Outside]:
@@ -145,12 +140,12 @@ def outside(
     Args:
         study: That it is listed under.
         external: With its scores.
-        rows: The study's internal results, those of `configuration_of` at least.
+        rows: The study's internal results, those of the configuration that scored it at least.
         primary: The level that is calibrated and split up.
         scaling: One of `pooling.SCALINGS`.
         prevalence: Of the positive class where decisions will be made; None leaves predictive values out.
     """
-    name = configuration_of(study, external).name
+    name = study.configuration_of(external.runs[0]).name
     inside = [row for row in rows if row.configuration.name == name]
     levels = ("slice", "patient") if external.predictions["slice_key"].null_count() == 0 else ("patient",)
     return [
@@ -243,7 +238,6 @@ def _groups(ensemble: pl.DataFrame, external: External) -> list[Groups]:
     for factor in FACTORS:
         rows = ensemble.join(facts, on="patient_key", maintain_order="left").drop_nulls(factor)
         if rows[factor].n_unique() > 1:
-            columns = ("label", "score", "patient_key", "run", factor)
             one = rows.with_columns(run=pl.lit(0))  # the ensemble is one network
-            found.append(Groups(factor, *subgroup_aurocs(*(one[name].to_numpy() for name in columns))))
+            found.append(Groups(factor, *subgroup_aurocs(*ranking(one), one[factor].to_numpy())))
     return found

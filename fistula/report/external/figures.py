@@ -9,7 +9,7 @@ from fistula.evidence.probability.decision import decision_curve
 from fistula.evidence.ranking.roc import mean_roc_curve, roc_curve
 from fistula.report.contents import Contents
 from fistula.report.external.cohorts import Outside
-from fistula.report.figures.drawing import COLOURS, INK, SOFT, WIDTH, share_axis, style
+from fistula.report.figures.drawing import CALIBRATION, COLOURS, INK, ROC, WIDTH, square, style
 from fistula.report.figures.probability import BINS, THRESHOLDS
 
 
@@ -46,7 +46,7 @@ def _figure(one: Outside, *, prevalence: float | None) -> Figure:
 
 
 def _roc(axes: Axes, one: Outside) -> None:
-    axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
+    square(axes, *ROC)
     inside = (one.inside.rows[name].to_numpy() for name in ("label", "score", "run"))
     axes.plot(
         *mean_roc_curve(*inside), color=COLOURS[0], linewidth=1.3, linestyle="--", label="internal, single networks"
@@ -55,20 +55,14 @@ def _roc(axes: Axes, one: Outside) -> None:
     axes.plot(*roc_curve(labels, one.rows["score"].to_numpy())[:2], color=COLOURS[1], linewidth=2.2,
               label=f"{one.external.name}, ensemble")  # fmt: skip
     axes.plot(called[labels == 0].mean(), called[labels == 1].mean(), "o", color=COLOURS[1], markeredgecolor="white")
-    axes.set(xlabel="1 \N{MINUS SIGN} specificity", ylabel="sensitivity", aspect="equal")
-    share_axis(axes, side="x")
-    share_axis(axes, side="y")
 
 
 def _reliability(axes: Axes, one: Outside) -> None:
-    axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
+    square(axes, *CALIBRATION)
     for rows, colour, mark in ((one.inside.rows, COLOURS[0], "s--"), (one.rows, COLOURS[1], "o-")):
         if not rows["calibrated"].has_nulls():
             curve = reliability_curve(rows["label"].to_numpy(), rows["calibrated"].to_numpy(), bins=BINS)
             axes.plot(curve.score, curve.rate, mark, color=colour, markersize=4.5, linewidth=1.3)
-    axes.set(xlabel="mean predicted probability", ylabel="observed proportion", aspect="equal")
-    share_axis(axes, side="x")
-    share_axis(axes, side="y")
 
 
 def _benefit(axes: Axes, one: Outside, prevalence: float | None) -> None:

@@ -10,7 +10,7 @@ import polars as pl
 from fistula.errors import DataError
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.ranking.area import clustered_auroc
-from fistula.report.pooling import judged, one_against_rest
+from fistula.report.pooling import judged, one_against_rest, ranking
 from fistula.report.study import Run, Study
 
 FOLDER, KEPT = "shifts", "shifts.json"
@@ -91,7 +91,13 @@ def robustness(study: Study, *, level: str, scaling: str) -> Robustness | None:
         rows = _rows(study, runs, predictions.filter(at), level=level, scaling=scaling)
         said = answers.filter(at)["answer"]
         told.append(
-            Step(shift, strength, _area(rows), int((said == "abstain").sum()) / len(said), _split(rows, scanners))
+            Step(
+                shift,
+                strength,
+                clustered_auroc(*ranking(rows)),
+                int((said == "abstain").sum()) / len(said),
+                _split(rows, scanners),
+            )
         )
     return Robustness(record["configuration"], record["amounts"], told)
 
@@ -107,13 +113,9 @@ def _rows(study: Study, runs: list[Run], table: pl.DataFrame, *, level: str, sca
     return pl.concat(found).sort("run", "unit")
 
 
-def _area(rows: pl.DataFrame) -> Estimate:
-    return clustered_auroc(*(rows[name].to_numpy() for name in ("label", "score", "patient_key", "run")))
-
-
 def _split(rows: pl.DataFrame, scanners: pl.DataFrame) -> dict[str, Estimate]:
     known = rows.join(scanners, on="patient_key", maintain_order="left").drop_nulls("scanner")
     parts = {str(name): part for (name,), part in known.group_by("scanner", maintain_order=True)}
-    found = {name: _area(parts[name]) for name in sorted(parts)}
+    found = {name: clustered_auroc(*ranking(parts[name])) for name in sorted(parts)}
     found = {name: area for name, area in found.items() if area.is_defined}
     return found if len(found) > 1 else {}

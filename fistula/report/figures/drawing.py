@@ -40,6 +40,8 @@ STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 8,
 }
+ROC = "1 \N{MINUS SIGN} specificity", "sensitivity"  # axes of a ROC curve
+CALIBRATION = "mean predicted probability", "observed proportion"  # of a reliability curve
 WIDTH = 10.6  # inches, the page's column
 
 
@@ -102,6 +104,14 @@ def save(figure: Figure, folder: Path, name: str, *, says: str) -> str:
     for colour, variable in VARIABLES.items():
         inline = inline.replace(f": {colour}", f": {variable}")
     return inline.replace('id="', f'id="{name}-').replace('"#', f'"#{name}-').replace("url(#", f"url(#{name}-")
+
+
+def square(axes: Axes, x: str, y: str) -> None:
+    """Let both axes run from 0 to 1, with names, and draw the diagonal."""
+    axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
+    axes.set(xlabel=x, ylabel=y, aspect="equal")
+    share_axis(axes, side="x")
+    share_axis(axes, side="y")
 
 
 def share_axis(axes: Axes, *, side: str) -> None:

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from fistula.evidence.probability.calibration import reliability_curve
 from fistula.evidence.probability.decision import decision_curve
-from fistula.report.figures.drawing import COLOURS, INK, SOFT, WIDTH, look, share_axis, style
+from fistula.report.figures.drawing import CALIBRATION, COLOURS, INK, WIDTH, look, square, style
 from fistula.report.results import Row
 
 THRESHOLDS = np.linspace(0.01, 0.99, 99)
@@ -18,7 +18,7 @@ def reliability(row: Row) -> Figure:
     with style():
         figure = Figure(figsize=(WIDTH / 2, 3.4), layout="constrained")
         axes = figure.subplots()
-        axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
+        square(axes, *CALIBRATION)
         labels = row.rows["label"].to_numpy()
         for column, colour, mark, label in (
             ("score", COLOURS[1], "s--", "uncalibrated"),
@@ -32,9 +32,6 @@ def reliability(row: Row) -> Figure:
                 curve.score, curve.rate, yerr=ends, fmt=mark, color=colour, markersize=4.5, linewidth=1.3,
                 elinewidth=0.7, label=label,
             )  # fmt: skip
-        axes.set(xlabel="mean predicted probability", ylabel="observed proportion", aspect="equal")
-        share_axis(axes, side="x")
-        share_axis(axes, side="y")
         figure.legend(loc="outside lower left", ncols=2)
     return figure
 

@@ -7,7 +7,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from fistula.evidence.ranking.roc import mean_roc_curve
 from fistula.evidence.resample import roc_band
-from fistula.report.figures.drawing import COLOURS, SOFT, WIDTH, look, panels, share_axis, style
+from fistula.report.figures.drawing import COLOURS, ROC, WIDTH, look, panels, square, style
+from fistula.report.pooling import ranking
 from fistula.report.results import Row
 from fistula.report.study import Configuration
 
@@ -26,10 +27,8 @@ def roc(rows: list[Row], *, resamples: int) -> Figure:
     with style():
         figure = Figure(figsize=(WIDTH / 2, 3.9 + 0.17 * min(len(shown), len(COLOURS) + 1)), layout="constrained")
         axes = figure.subplots()
-        axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
-        columns = ("label", "score", "patient_key", "run")
-        labels, scores, patients, runs = (rows[0].rows[name].to_numpy() for name in columns)
-        low, high = roc_band(labels, scores, patients, runs, fpr=GRID, resamples=resamples)
+        square(axes, *ROC)
+        low, high = roc_band(*ranking(rows[0].rows), fpr=GRID, resamples=resamples)
         axes.fill_between(GRID, low, high, color=COLOURS[0], alpha=0.15, linewidth=0)
         for number, row in reversed(list(enumerate(shown))):
             colour, line, width = look(number, len(shown))
@@ -40,7 +39,7 @@ def roc(rows: list[Row], *, resamples: int) -> Figure:
         if len(shown) > len(COLOURS):
             colour, line, width = look(1, len(shown))
             axes.plot([], [], color=colour, linestyle=line, linewidth=width, label=f"the {len(shown) - 1} others")
-        _finish(figure, axes)
+        figure.legend(loc="outside lower left", ncols=1)
     return figure
 
 
@@ -53,14 +52,14 @@ def roc_of_classes(rows: list[Row]) -> Figure:
     with style():
         figure = Figure(figsize=(WIDTH / 2, 3.9 + 0.17 * len(rows)), layout="constrained")
         axes = figure.subplots()
-        axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
+        square(axes, *ROC)
         for number, row in reversed(list(enumerate(rows))):
             colour, line, _ = look(number, len(rows))
             _curve(axes, row, colour=colour, line=line, width=1.7)
         for number, row in enumerate(rows):
             colour, line, _ = look(number, len(rows))
             axes.plot([], [], color=colour, linestyle=line, linewidth=1.7, label=_valued(row, row.positive))
-        _finish(figure, axes)
+        figure.legend(loc="outside lower left", ncols=1)
     return figure
 
 
@@ -104,13 +103,6 @@ def _curve(axes: Axes, row: Row, *, colour: str, line: str, width: float) -> Non
     if width > 1 and 0 < labels.sum() < len(labels):
         point = called[labels == 0].mean(), called[labels == 1].mean()
         axes.plot(*point, "o", color=colour, markersize=3 + 1.6 * width, markeredgecolor="white", markeredgewidth=0.8)
-
-
-def _finish(figure: Figure, axes: Axes) -> None:
-    axes.set(xlabel="1 \N{MINUS SIGN} specificity", ylabel="sensitivity", aspect="equal")
-    share_axis(axes, side="x")
-    share_axis(axes, side="y")
-    figure.legend(loc="outside lower left", ncols=1)
 
 
 def _valued(row: Row, name: str) -> str:

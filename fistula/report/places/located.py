@@ -91,11 +91,8 @@ def located_patients(configuration: Configuration, cohort: Cohort) -> pl.DataFra
     for run in configuration.runs:
         if run.places is None:
             return None
-        is_own = (pl.col("part") == "test") & (pl.col("copy") == 0) & (pl.col("kind") == "opening")
-        places = run.places.filter(is_own).select("patient_key", "slice_key", "row", "col")
-        tested = run.slices.filter(pl.col("part") == "test")
-        tested = tested.filter(pl.col("copy") == 0) if "copy" in tested.columns else tested
-        tables.append(places.join(tested.select("slice_key", "score"), on="slice_key", maintain_order="left"))
+        places = run.placed("opening").select("patient_key", "slice_key", "row", "col")
+        tables.append(places.join(run.tested.select("slice_key", "score"), on="slice_key", maintain_order="left"))
     # Runs stand by seed and fold; a patient's rows of the first run that tested the patient are taken together.
     numbered = pl.concat([table.with_columns(run=pl.lit(number)) for number, table in enumerate(tables)])
     first = numbered.filter(pl.col("run") == pl.col("run").min().over("patient_key"))

@@ -5,7 +5,6 @@ from typing import Any
 import polars as pl
 
 from fistula.cohort.order import turn_in_stack
-from fistula.errors import DataError
 from fistula.report.external.cohorts import External
 from fistula.report.study import Configuration, Study
 
@@ -26,16 +25,11 @@ def marks_inside(study: Study, configuration: Configuration) -> Marks:
     facts = manifest.select("slice_key", *STACK, "image_number", "orientation", turn=turn_in_stack())
     openings, canals = [], []
     for number, run in enumerate(configuration.runs):
-        if (places := run.places) is None:
-            raise DataError(run.folder / "places.parquet", "is missing", remedy="Remove this run and train it again")
-        places = places.filter((pl.col("part") == "test") & (pl.col("copy") == 0)).drop("part", "copy", "fold")
-        tested = run.slices.filter(pl.col("part") == "test")
-        tested = tested.filter(pl.col("copy") == 0) if "copy" in tested.columns else tested
-        scores = tested.select("slice_key", "score", "label")
-        own = places.filter(pl.col("kind") == "opening").join(scores, on="slice_key", maintain_order="left")
+        found, canal = (run.placed(kind).drop("part", "copy", "fold") for kind in ("opening", "canal"))
+        own = found.join(run.tested.select("slice_key", "score", "label"), on="slice_key", maintain_order="left")
         rest = manifest.filter(~pl.col("patient_key").is_in(own["patient_key"].unique().implode()))
         openings.append(own.with_columns(*_fixed(rest), run=pl.lit(number), seed=pl.lit(run.record["seed"])))
-        canals.append(places.filter(pl.col("kind") == "canal").with_columns(run=pl.lit(number)))
+        canals.append(canal.with_columns(run=pl.lit(number)))
     return pl.concat(openings).join(facts, on="slice_key", how="left", maintain_order="left"), pl.concat(canals)
 
 

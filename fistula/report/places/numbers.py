@@ -22,7 +22,7 @@ from fistula.evidence.places.distances import (
 )
 from fistula.evidence.places.froc import Froc, froc
 from fistula.evidence.rates.clustered import clustered_rate
-from fistula.report.external.cohorts import External, configuration_of
+from fistula.report.external.cohorts import External
 from fistula.report.places.marks import STACK, Marks, marks_inside, marks_outside
 from fistula.report.study import Configuration, Study
 
@@ -112,7 +112,7 @@ def where_outside(study: Study, externals: list[External], *, resamples: int) ->
     found = {}
     for external in externals:
         if (marks := marks_outside(study, external)) is not None:
-            found[external.name] = _where(study, configuration_of(study, external), marks, resamples=resamples)
+            found[external.name] = _where(study, study.configuration_of(external.runs[0]), marks, resamples=resamples)
     return found
 
 

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -13,6 +12,7 @@ from fistula import __version__
 from fistula.evidence.design.planning import LAST, Answer, Scenario
 from fistula.folder import whole_folder
 from fistula.report.figures.drawing import COLOURS, SOFT, save, style
+from fistula.viewer.page import template
 
 
 def paragraph(scenario: Scenario, answer: Answer, settings: dict[str, Any]) -> str:
@@ -35,11 +35,7 @@ def write_plan(out: Path, scenario: Scenario, answer: Answer, settings: dict[str
         figure = Markup(  # noqa: S704 (Matplotlib escapes what it writes)
             save(_curve(answer, settings), folder, "patients", says="Half-width or power by number of patients")
         )
-        environment = Environment(
-            loader=PackageLoader("fistula.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-            lstrip_blocks=True,
-        )  # fmt: skip
-        page = environment.get_template("plan.html").render(
+        page = template("report", "plan.html").render(
             answer=answer, scenario=scenario, settings=settings, text=text, figure=figure, version=__version__
         )
         (folder / "plan.html").write_text(page, encoding="utf-8")

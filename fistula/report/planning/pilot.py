@@ -12,8 +12,8 @@ from fistula.evidence.design.reader_planning import Components, of_modalities, o
 from fistula.evidence.ranking.area import clustered_auroc
 from fistula.evidence.readers.analysis import study_readers
 from fistula.report.choice import best_configuration
-from fistula.report.external.cohorts import FOLDER, configuration_of, outside, read_external
-from fistula.report.pooling import primary_level, test_rows
+from fistula.report.external.cohorts import FOLDER, outside, read_external
+from fistula.report.pooling import primary_level, ranking, test_rows
 from fistula.report.readers.block import Block
 from fistula.report.readers.cases import cases_of
 from fistula.report.readers.given import Given
@@ -69,7 +69,7 @@ def reader_components(study: Study) -> tuple[Components, float, str]:
     if given.readings is None:
         raise DataError(f"pilot={study.folder}", "must have a report with readers", remedy=remedy)
     external = read_external(study, study.folder / FOLDER / given.readings_of) if given.readings_of else None
-    judged = configuration_of(study, external) if external else best_configuration(study)
+    judged = study.configuration_of(external.runs[0]) if external else best_configuration(study)
     rows: list[Row] = results(study, resamples=1, scaling="platt", prevalence=None, only=judged.name)
     own = next(row for row in rows if row.level == "patient" and row.positive == study.positives[0])
     level = primary_level(study, "auto")
@@ -95,7 +95,7 @@ def _rows(study: Study, configuration: Configuration, level: str) -> pl.DataFram
 
 
 def _area(rows: pl.DataFrame) -> float:
-    return clustered_auroc(*(rows[name].to_numpy() for name in ("label", "score", "patient_key", "run"))).value
+    return clustered_auroc(*ranking(rows)).value
 
 
 def _normal(rows: pl.DataFrame) -> pl.DataFrame:

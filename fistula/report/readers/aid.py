@@ -70,12 +70,9 @@ def _slices(study: Study, configuration: Configuration) -> pl.DataFrame:
     """Mean score of each test slice over seeds, with the place that the first seed's network names, in its source."""
     tables, places = [], []
     for run in configuration.runs:
-        tested = run.slices.filter(pl.col("part") == "test")
-        tested = tested.filter(pl.col("copy") == 0) if "copy" in tested.columns else tested
-        tables.append(tested.select("patient_key", "slice_key", "score"))
+        tables.append(run.tested.select("patient_key", "slice_key", "score"))
         if run.places is not None:
-            is_shown = (pl.col("part") == "test") & (pl.col("copy") == 0) & (pl.col("kind") == "opening")
-            places.append(run.places.filter(is_shown).select("slice_key", "row", "col"))
+            places.append(run.placed("opening").select("slice_key", "row", "col"))
     mean = pl.concat(tables).group_by("patient_key", "slice_key", maintain_order=True).agg(pl.col("score").mean())
     if not places:
         return mean.with_columns(row=pl.lit(None), col=pl.lit(None))

@@ -201,14 +201,14 @@ def _versus(
     counts = len(block.readers), len(block.cases), int(block.cases["label"].sum())
     reason = block.why_not
     if reason:
-        nothing = ReaderTest(undefined(METHOD, reason), nan, nan, nan, nan)
+        nothing = ReaderTest(undefined(METHOD, reason))
         return Versus(*names, figure, *counts, (nan, nan), dict.fromkeys(READERS, nothing))
     return Versus(*names, figure, *counts, values(), {kind: test(kind) for kind in READERS})
 
 
 def _mean(block: Block) -> ReaderTest:
     if block.why_not:
-        return ReaderTest(undefined(METHOD, block.why_not), nan, nan, nan, nan)
+        return ReaderTest(undefined(METHOD, block.why_not))
     found = mean_of_readers(study_readers(block.labels, block.ratings("auroc")), 0)
     low, high = np.clip((found.estimate.low, found.estimate.high), 0, 1).tolist()  # no AUROC lies beyond
     return replace(found, estimate=replace(found.estimate, low=low, high=high))

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fistula.evidence.ranking.roc import roc_curve
-from fistula.report.figures.drawing import COLOURS, SOFT, WIDTH, share_axis, style
+from fistula.report.figures.drawing import COLOURS, ROC, WIDTH, square, style
 from fistula.report.readers.analysis import Readers
 
 
@@ -14,7 +14,7 @@ def readers_figure(found: Readers) -> Figure:
     with style():
         figure = Figure(figsize=(WIDTH / 2, 5.2), layout="constrained")
         axes = figure.subplots()
-        axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.7)
+        square(axes, *ROC)
         labelled: set[str] = set()
         for one in found.single:
             labels, scores = one.curve["label"].to_numpy(), one.curve["score"].to_numpy()
@@ -34,8 +34,5 @@ def readers_figure(found: Readers) -> Figure:
             called = found.labels["called"].to_numpy()
             point = float(np.mean(called[labels == 0])), float(np.mean(called[labels == 1]))
             axes.plot(*point, "o", color=COLOURS[0], markersize=7, markeredgecolor="white")
-        axes.set(xlabel="1 \N{MINUS SIGN} specificity", ylabel="sensitivity", aspect="equal")
-        share_axis(axes, side="x")
-        share_axis(axes, side="y")
         figure.legend(loc="outside lower left", ncols=1)
     return figure

@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 
-from fistula.evidence.design.compare import Comparison, clustered_auroc_test, clustered_mcnemar
+from fistula.evidence.design.compare import Comparison, clustered_auroc_test
 from fistula.evidence.design.verdict import holm
 from fistula.evidence.estimate import Estimate, undefined
 from fistula.evidence.ranking.area import clustered_auroc
 from fistula.evidence.standard import METRICS, standard_metrics
+from fistula.report.pooling import ranking
 from fistula.report.results import Row
+from fistula.report.sections.comparisons import rate_tests
 
 
 @dataclass(frozen=True)
@@ -80,18 +81,12 @@ def rows_of(rows: list[Row], positive: str) -> list[tuple[str, pl.DataFrame]]:
 
 
 def _test(shared: pl.DataFrame) -> dict[str, Comparison]:
-    labels, first, second, keys, runs = (
-        shared[name].to_numpy() for name in ("label", "score", "program", "patient_key", "run")
-    )
-    tests = {"auroc": clustered_auroc_test(labels, first, second, keys, runs)}
+    labels, scores, keys, runs = ranking(shared)
+    tests = {"auroc": clustered_auroc_test(labels, scores, shared["program"].to_numpy(), keys, runs)}
     if shared["call"].has_nulls():
-        nothing = Comparison(undefined("paired rates", "the program gave no decisions"), np.nan, np.nan, np.nan)
+        nothing = Comparison(undefined("paired rates", "the program gave no decisions"))
         return tests | {"sensitivity": nothing, "specificity": nothing}
-    right, other = (shared[name].to_numpy() == labels for name in ("called", "call"))
-    for measure, label in (("sensitivity", 1), ("specificity", 0)):
-        of = labels == label
-        tests[measure] = clustered_mcnemar(right[of], other[of], keys[of])
-    return tests
+    return tests | rate_tests(labels, shared["called"].to_numpy(), shared["call"].to_numpy(), keys)
 
 
 def _judge(own: pl.DataFrame) -> tuple[dict[str, Estimate], dict[str, str]]:

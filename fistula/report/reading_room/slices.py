@@ -1,13 +1,8 @@
 """The data of the reading room: every test slice as a small picture, with its label and its scores."""
 
-import base64
-import io
 from typing import Any
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
-from PIL import Image
 
 from fistula.cohort.manifest import Cohort
 from fistula.explain.verdict import MADE_OF, say_verdict
@@ -15,10 +10,9 @@ from fistula.report.reading_room.saliency_maps import CELLS, run_maps
 from fistula.report.results import Row
 from fistula.report.run import Run
 from fistula.report.study import Configuration, Study
+from fistula.viewer.images import picture, shrunk
 
-SIDE = 224  # pixels, at most; a larger slice is shrunk
 KINDS = ("opening", "canal")  # points that a table of labels may give for a slice
-QUALITY = 75  # of WebP: enough to see what was missed; a diagnosis is made on the source
 
 
 def reading_data(
@@ -90,27 +84,6 @@ def _sequences(cohort: Cohort, keys: pl.Series) -> list[dict[str, Any]]:
         pictures = {key: picture(cohort.pixels[row]) for key, row in there.select("grid_key", "row").iter_rows()}
         found.append({"name": name, "picture": [pictures.get(key) for key in keys]})
     return found
-
-
-def picture(pixels: NDArray[np.uint8]) -> str:
-    """Encode a slice ``(H, W)`` as a data URI of at most `SIDE` pixels a side."""
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    if (rows_cols := shrunk(pixels.shape)) != pixels.shape:
-        image = image.resize(rows_cols[::-1], Image.Resampling.BICUBIC)
-    encoded = io.BytesIO()
-    image.save(encoded, format="WEBP", quality=QUALITY, method=2)
-    return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode()
-
-
-def shrunk(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of the picture of a slice of this shape: at most `SIDE` a side.
-
-    Example:
-        >>> shrunk((96, 96)), shrunk((448, 320))
-        ((96, 96), (224, 160))
-    """
-    scale = min(1.0, SIDE / max(shape))
-    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
 def _marks(row: dict[str, Any], shape: tuple[int, int], side: tuple[int, int]) -> list[dict[str, Any]]:

@@ -1,11 +1,13 @@
 """What may be said of one configuration against another: paired tests, corrected for their number."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from math import isnan, nan
 from statistics import median
 
 import polars as pl
+from numpy.typing import NDArray
 
 from fistula.evidence.design.compare import Comparison, clustered_auroc_test, clustered_mcnemar
 from fistula.evidence.design.factors import Effect, Spread
@@ -21,6 +23,7 @@ Tests = dict[str, Comparison]
 Found = tuple[str, str, Tests, Tests]  # two configurations, the tests of the measures, and the checks of these
 ALPHA = 0.05  # of a whole family of comparisons
 CHANCE = 0.5
+UNSHARED = Comparison(undefined("paired test", "no shared test rows: other folds or seeds"))
 PLANNED = 0.5  # correlation of the scores of two models within a class, where only one was made
 
 
@@ -100,19 +103,32 @@ def compare(rows: list[Row], *, primary: str, margin: float, resamples: int) -> 
 
 
 def _compare_class(rows: list[Row], positive: str, *, margin: float, resamples: int) -> Comparisons:
-    found: list[Found] = []
-    uncompared = []
     # The higher AUROC comes first: the best configuration's pairs stand at the top, and differences are positive.
-    for one, two in combinations(sorted(rows, key=_falling), 2):
-        first, second = one.configuration, two.configuration
-        if first.split != second.split:
-            uncompared.append((first.name, second.name))
-            continue
-        tests = _test(shared_rows(one, two), resamples=resamples)
-        found.append((first.name, second.name, *tests))
+    tables = [[row] for row in sorted(rows, key=_falling)]
+    found, uncompared = paired(tables, lambda one, two: _test(shared_rows(*one, *two), resamples=resamples))
     pairs = correct(found, positive, margin=margin)
     alpha = family_level([pair.holm["auroc"] for pair in pairs])
     return Comparisons(positive, pairs, uncompared, *_power(rows, alpha), alpha, effects([rows]), spreads(rows))
+
+
+def paired(
+    tables: list[list[Row]], test: Callable[[list[Row], list[Row]], tuple[Tests, Tests]]
+) -> tuple[list[Found], list[tuple[str, str]]]:
+    """Test every two configurations that share a split, and name those that do not.
+
+    Args:
+        tables: Results of each configuration.
+        test: Gives the tests of two of them, and the checks of these.
+    """
+    found: list[Found] = []
+    uncompared = []
+    for one, two in combinations(tables, 2):
+        first, second = one[0].configuration, two[0].configuration
+        if first.split == second.split:
+            found.append((first.name, second.name, *test(one, two)))
+        else:
+            uncompared.append((first.name, second.name))
+    return found, uncompared
 
 
 def _power(rows: list[Row], alpha: float) -> tuple[float, float, bool]:
@@ -189,16 +205,18 @@ def shared_rows(first: Row, second: Row) -> pl.DataFrame:
 
 def _test(shared: pl.DataFrame, *, resamples: int) -> tuple[Tests, Tests]:
     if not len(shared):
-        nothing = Comparison(undefined("paired test", "no shared test rows: other folds or seeds"), nan, nan, nan)
-        return dict.fromkeys(MEASURES, nothing), dict.fromkeys(PAIR_CHECKS, nothing)
+        return dict.fromkeys(MEASURES, UNSHARED), dict.fromkeys(PAIR_CHECKS, UNSHARED)
     labels, first, second, keys, runs, calls, other_calls = (
         shared[name].to_numpy()
         for name in ("label", "score", "score_second", "patient_key", "run", "called", "called_second")
     )
-    right, other = calls == labels, other_calls == labels
-    tests = {"auroc": clustered_auroc_test(labels, first, second, keys, runs)}
-    for measure, label in (("sensitivity", 1), ("specificity", 0)):
-        rows = labels == label
-        tests[measure] = clustered_mcnemar(right[rows], other[rows], keys[rows])
+    area = clustered_auroc_test(labels, first, second, keys, runs)
     checks = pair_checks(labels, (first, second), (calls, other_calls), keys, runs, resamples=resamples)
-    return tests, checks
+    return {"auroc": area} | rate_tests(labels, calls, other_calls, keys), checks
+
+
+def rate_tests(labels: NDArray, calls: NDArray, others: NDArray, patients: NDArray) -> Tests:
+    """Paired tests of sensitivity and specificity; all ``(N,)``, labels and the calls of either model 0 or 1."""
+    of = {"sensitivity": labels == 1, "specificity": labels == 0}
+    right, other = calls == labels, others == labels
+    return {name: clustered_mcnemar(right[rows], other[rows], patients[rows]) for name, rows in of.items()}

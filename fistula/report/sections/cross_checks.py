@@ -1,7 +1,5 @@
 """The report's intervals by other methods, beside those that it states: a reader sees what hangs on the choice."""
 
-from math import nan
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -70,7 +68,7 @@ def pair_checks(
         runs: Which networks scored each row, ``(N,)``.
         resamples: Of the patients.
     """
-    found = [Comparison(paired_bootstrap(labels, scores, patients, runs, resamples=resamples), nan, nan, nan)]
+    found = [Comparison(paired_bootstrap(labels, scores, patients, runs, resamples=resamples))]
     for label in (1, 0):
         rows = labels == label
         found.append(mcnemar(*(calls[rows] == label for calls in called)))

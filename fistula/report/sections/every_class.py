@@ -1,17 +1,15 @@
 """What may be said of one configuration against another over three classes or more: paired tests of macro AUROCs."""
 
-from itertools import combinations
 from math import nan
 
 import numpy as np
 
 from fistula.evidence.design.compare import Comparison, auroc_test, clustered_mcnemar
-from fistula.evidence.estimate import undefined
 from fistula.evidence.ranking.macro import place_classes
 from fistula.report.effects import effects
 from fistula.report.results import Row
 from fistula.report.sections.all_classes import AllClasses
-from fistula.report.sections.comparisons import Comparisons, Found, correct, family_level, shared_rows
+from fistula.report.sections.comparisons import UNSHARED, Comparisons, correct, family_level, paired, shared_rows
 
 ALL = "all classes"
 MEASURES = ("auroc", "accuracy")
@@ -31,14 +29,7 @@ def compare_every_class(found: list[AllClasses], rows: list[Row], *, primary: st
         return []
     of_level = [row for row in rows if row.level == primary]
     tables = [[row for row in of_level if row.configuration is one] for one in honest]
-    tested: list[Found] = []
-    uncompared = []
-    for one, two in combinations(tables, 2):
-        first, second = one[0].configuration, two[0].configuration
-        if first.split != second.split:
-            uncompared.append((first.name, second.name))
-            continue
-        tested.append((first.name, second.name, _test(one, two), {}))
+    tested, uncompared = paired(tables, lambda one, two: (_test(one, two), {}))
     pairs = correct(tested, ALL, margin=margin)
     alpha = family_level([pair.holm["auroc"] for pair in pairs])
     by_class = [list(of_class) for of_class in zip(*tables, strict=True)]
@@ -49,8 +40,7 @@ def _test(one: list[Row], two: list[Row]) -> dict[str, Comparison]:
     """Paired tests of two configurations, of each of which there is a row a class."""
     shared = [shared_rows(first, second) for first, second in zip(one, two, strict=True)]
     if not len(shared[0]):
-        nothing = Comparison(undefined("paired test", "no shared test rows: other folds or seeds"), nan, nan, nan)
-        return dict.fromkeys(MEASURES, nothing)
+        return dict.fromkeys(MEASURES, UNSHARED)
     assert all(table["unit"].equals(shared[0]["unit"]) for table in shared)  # of the same predictions, in their order
     labels = np.stack([table["label"].to_numpy() for table in shared], axis=1)
     scores = np.stack([table.select("score", "score_second").to_numpy() for table in shared], axis=1)

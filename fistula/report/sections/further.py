@@ -8,6 +8,7 @@ from fistula.cohort.manifest import ELDEST
 from fistula.evidence.design.subgroups import Subgroup, subgroup_aurocs
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.probability.logistic import calibration_line
+from fistula.report.pooling import ranking
 from fistula.report.results import Row
 from fistula.report.study import Study
 
@@ -46,16 +47,15 @@ class Further:
 
 
 def further(study: Study, row: Row) -> Further:
-    """Compute it."""
-    return Further(row, line(row), subgroups(study, row))
+    """Its calibration and subgroups, of the best configuration of a class."""
+    return Further(row, line(row.rows), subgroups(study, row))
 
 
-def line(row: Row) -> tuple[Estimate, Estimate] | None:
-    """Calibration intercept and slope of a row's calibrated scores; None where they could not be calibrated."""
-    if row.rows["calibrated"].has_nulls():
+def line(rows: pl.DataFrame) -> tuple[Estimate, Estimate] | None:
+    """Calibration intercept and slope of calibrated scores; None where they could not be calibrated."""
+    if rows["calibrated"].has_nulls():
         return None
-    labels, scores, patients = (row.rows[name].to_numpy() for name in ("label", "calibrated", "patient_key"))
-    return calibration_line(labels, scores, patients)
+    return calibration_line(*(rows[name].to_numpy() for name in ("label", "calibrated", "patient_key")))
 
 
 def subgroups(study: Study, row: Row) -> list[Groups]:
@@ -76,6 +76,5 @@ def subgroups(study: Study, row: Row) -> list[Groups]:
         rows = row.rows.join(of_patient, on="patient_key", maintain_order="left").drop_nulls(factor)
         if rows[factor].n_unique() < 2:
             continue
-        columns = ("label", "score", "patient_key", "run", factor)
-        found.append(Groups(factor, *subgroup_aurocs(*(rows[name].to_numpy() for name in columns))))
+        found.append(Groups(factor, *subgroup_aurocs(*ranking(rows), rows[factor].to_numpy())))
     return found

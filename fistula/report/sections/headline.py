@@ -6,6 +6,7 @@ from fistula.evidence.estimate import Estimate
 from fistula.evidence.ranking.area import clustered_auroc
 from fistula.evidence.ranking.macro import macro_auroc
 from fistula.report.names import count, listed
+from fistula.report.pooling import ranking
 from fistula.report.results import Row, counts
 from fistula.report.sections.all_classes import AllClasses, wide_rows
 from fistula.report.sections.comparisons import ALPHA
@@ -37,7 +38,7 @@ def selected_auroc(study: Study, ranked: dict[str, list[Row]], together: list[Al
     best = next((row.rows for row in rows if row.estimates["auroc"].is_defined), None)
     if best is None:
         return None
-    return clustered_auroc(*(best[name].to_numpy() for name in ("label", "score", "patient_key", "run")), level=level)
+    return clustered_auroc(*ranking(best), level=level)
 
 
 def say_best(best: Row, rest: str, *, among: list[Row], selected: Estimate | None) -> str:

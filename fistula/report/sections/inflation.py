@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.ranking.area import clustered_auroc
 from fistula.report.names import say_level
+from fistula.report.pooling import ranking
 from fistula.report.results import Row
 from fistula.report.study import Configuration
 from fistula.sweep.folder.run import WITHIN
@@ -82,8 +83,7 @@ def canaries(rows: list[Row]) -> list[Canary]:
 
 
 def _judge(row: Row, *, among: int) -> str:
-    columns = ("label", "score", "patient_key", "run")
-    area = clustered_auroc(*(row.rows[name].to_numpy() for name in columns), level=1 - 0.05 / among)
+    area = clustered_auroc(*ranking(row.rows), level=1 - 0.05 / among)
     if not area.has_interval:
         return f"untested: {area.reason}"
     if area.low <= 0.5 <= area.high:
