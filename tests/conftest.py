@@ -7,6 +7,8 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +26,18 @@ from fistula.cli import config_folder, main, run_command
 from fistula.cohort.manifest import FORMAT, SCHEMA, manifest_fingerprint
 from fistula.sweep.folder.run import register_run_name
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+QUIET = (
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
 TINY = ("model.architecture=test_resnet", "learning=end_to_end", "image_size=32", "batch_size=8", "epochs=1")
 TINY_RUN = (*TINY, "trainer=cpu", "logger=csv", "split=patient_holdout")
 TRAIN = (*TINY, "trainer=cpu", "logger=csv", "split=patient_kfold", "split.folds=2", "split.fold=0,1", "image_size=48")
 PHANTOM = (
     "patients=8", "controls=8", "slices.positive=2", "slices.negative=1", "slices.control=2", "supersampling=1",
 )  # fmt: skip
+OF_PHANTOM = ("classes=[normal,fistula]", "size=64", "spacing_mm=1", "workers.count=1")
 
 
 def write_cohort(folder: Path, *, patients=20, slices=3, size=32, seed=0, classes=("0", "1")) -> Path:
@@ -178,6 +186,14 @@ def key_of_all(tmp_path_factory):
         yield
 
 
+def item_of(**attributes) -> Dataset:
+    """An item of a sequence."""
+    made = Dataset()
+    for keyword, value in attributes.items():
+        setattr(made, keyword, value)
+    return made
+
+
 def write_dicom(path: Path, pixels=None, *, syntax=ExplicitVRLittleEndian, drop=(), **attributes) -> Dataset:
     """Write a valid MR slice with `attributes` put over it and those named in `drop` taken out; returns it."""
     pixels = np.arange(24 * 20, dtype=np.uint16).reshape(24, 20) if pixels is None else pixels
@@ -246,33 +262,29 @@ def dicom_tree(tmp_path):
     return tmp_path / "tree", labels
 
 
+@contextmanager
+def working_in(folder: Path, key: Path):
+    """Run commands in a folder, with a pseudonym key; also in fixtures that outlive a test."""
+    argv, there = sys.argv, Path.cwd()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(key))
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(there)
+            sys.argv = argv
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """A folder with `phantom`, `cohort` and `study`, and the pseudonym key that they were made with."""
     folder = tmp_path_factory.mktemp("made")
-    before, argv, there = os.environ.get("FISTULA_PSEUDONYM_KEY_FILE"), sys.argv, Path.cwd()
-    os.environ["FISTULA_PSEUDONYM_KEY_FILE"] = str(folder / "key")
-    os.chdir(folder)
-    try:
+    with working_in(folder, folder / "key"):
         run_command("phantom", ["out=phantom", *PHANTOM, "workers=1"])
-        ingest = [
-            "source=phantom",
-            "labels=phantom/labels.csv",
-            "classes=[normal,fistula]",
-            "out=cohort",
-            "size=64",
-            "spacing_mm=1",
-        ]
-        run_command("ingest", [*ingest, "workers.count=1"])
+        run_command("ingest", ["source=phantom", "labels=phantom/labels.csv", "out=cohort", *OF_PHANTOM])
         train = ["-m", "cohort=cohort", *TRAIN, "epochs=4", "optimizer.lr=3e-3", "hydra/launcher=in_process"]
         run_command("train", [*train, "hydra.sweep.dir=study"])
-    finally:
-        os.chdir(there)
-        sys.argv = argv
-        if before is None:
-            del os.environ["FISTULA_PSEUDONYM_KEY_FILE"]
-        else:
-            os.environ["FISTULA_PSEUDONYM_KEY_FILE"] = before
     return folder
 
 
@@ -280,20 +292,29 @@ def made(tmp_path_factory):
 def other(made, tmp_path_factory):
     """A cohort of other patients, read as the study's own."""
     folder = tmp_path_factory.mktemp("other")
-    before, argv, there = os.environ.get("FISTULA_PSEUDONYM_KEY_FILE"), sys.argv, Path.cwd()
-    os.environ["FISTULA_PSEUDONYM_KEY_FILE"] = str(made / "key")
-    os.chdir(folder)
-    try:
+    with working_in(folder, made / "key"):
         run_command("phantom", ["out=phantom", *PHANTOM, "seed=5", "workers=1"])
-        settings = ["classes=[normal,fistula]", "size=64", "spacing_mm=1", "workers.count=1"]
-        run_command("ingest", ["source=phantom", "labels=phantom/labels.csv", "out=hospital", *settings])
-    finally:
-        os.chdir(there)
-        sys.argv = argv
-        os.environ.pop("FISTULA_PSEUDONYM_KEY_FILE")
-        if before is not None:
-            os.environ["FISTULA_PSEUDONYM_KEY_FILE"] = before
+        run_command("ingest", ["source=phantom", "labels=phantom/labels.csv", "out=hospital", *OF_PHANTOM])
     return folder / "hospital"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+def wait_until(page, condition):
+    """Poll from outside: a page's own policy forbids Playwright to wait inside it."""
+    deadline = time.monotonic() + 10
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(10)
 
 
 @pytest.fixture

@@ -39,6 +39,9 @@ def run(cfg: DictConfig) -> None:
     if (cfg.cohort is None) != bool(cfg.shifts):
         remedy = "shifts=true scores the study's own test patients and takes no cohort"
         raise ConfigError("cohort", "must be given, or shifts=true in its place", remedy=remedy)
+    for key in ("name", "out") if cfg.shifts else ():
+        if cfg[key] is not None:
+            raise ConfigError(key, "is for an external cohort, not for shifts=true", found=cfg[key], remedy="Omit it")
     study = read_study(study_of(folder))
     if cfg.shifts:
         _shift(cfg, folder, study)

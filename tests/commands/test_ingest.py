@@ -17,11 +17,12 @@ import pydicom
 import pytest
 import zstandard
 from PIL import Image
-from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage
 
 from fistula.cohort.ingest import PERSONAL
 from fistula.cohort.manifest import EXTRA, SCHEMA, read_cohort
+
+from ..conftest import item_of
 
 SMALL = ("size=16", "spacing_mm=1.0", "workers.count=1")
 
@@ -152,20 +153,13 @@ def test_what_was_made_of_other_files_is_not_reused(dicom_tree, tmp_path, fistul
     assert (code, "has no readable survey.parquet. Leave reuse out" in error) == (2, True)
 
 
-def _item(**attributes):
-    item = Dataset()
-    for name, value in attributes.items():
-        setattr(item, name, value)
-    return item
-
-
 def test_of_magnitude_and_phase_in_one_enhanced_object_the_magnitude_is_kept(tmp_path, fistula_here, write_dicom):
     parts = ("MAGNITUDE", "PHASE") * 3
     frames = [
-        _item(
-            PlanePositionSequence=[_item(ImagePositionPatient=[0, 0, 3.0 * (index // 2)])],
+        item_of(
+            PlanePositionSequence=[item_of(ImagePositionPatient=[0, 0, 3.0 * (index // 2)])],
             MRImageFrameTypeSequence=[
-                _item(FrameType=["ORIGINAL", "PRIMARY", "T1", "NONE"], ComplexImageComponent=part)
+                item_of(FrameType=["ORIGINAL", "PRIMARY", "T1", "NONE"], ComplexImageComponent=part)
             ],
         )
         for index, part in enumerate(parts)
@@ -181,9 +175,9 @@ def test_of_magnitude_and_phase_in_one_enhanced_object_the_magnitude_is_kept(tmp
             SeriesInstanceUID=f"2.25.6{patient}",
             PerFrameFunctionalGroupsSequence=frames,
             SharedFunctionalGroupsSequence=[
-                _item(
-                    PlaneOrientationSequence=[_item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
-                    PixelMeasuresSequence=[_item(PixelSpacing=[1, 1])],
+                item_of(
+                    PlaneOrientationSequence=[item_of(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+                    PixelMeasuresSequence=[item_of(PixelSpacing=[1, 1])],
                 )
             ],
             ImageType=["ORIGINAL", "PRIMARY", "T1", "MIXED"],

@@ -25,14 +25,9 @@ from fistula.dicom.pixels.decode import decode
 from fistula.dicom.pixels.plain import read_plain
 from fistula.dicom.timing import TimeLimit
 
+from ..conftest import item_of
+
 LOOK = Look(Pseudonyms(b"0123456789abcdef"), description="gd")
-
-
-def _item(**attributes):
-    item = Dataset()
-    for name, value in attributes.items():
-        setattr(item, name, value)
-    return item
 
 
 def _facts(path):
@@ -110,17 +105,17 @@ def test_contrast_is_stated_empty_or_absent(write_dicom, tmp_path, changes, drop
 
 def test_magnitude_and_phase_in_one_enhanced_object_are_told_apart_and_placed(write_dicom, tmp_path):
     frames = [
-        _item(
-            PlanePositionSequence=[_item(ImagePositionPatient=[0, 0, 3.0 * index])],
+        item_of(
+            PlanePositionSequence=[item_of(ImagePositionPatient=[0, 0, 3.0 * index])],
             MRImageFrameTypeSequence=[
-                _item(FrameType=["ORIGINAL", "PRIMARY", kind, "NONE"], ComplexImageComponent=part)
+                item_of(FrameType=["ORIGINAL", "PRIMARY", kind, "NONE"], ComplexImageComponent=part)
             ],
         )
         for index, (kind, part) in enumerate([("T1", "MAGNITUDE"), ("T1", "PHASE"), ("WATER", "MAGNITUDE")])
     ]
-    shared = _item(
-        PlaneOrientationSequence=[_item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
-        PixelMeasuresSequence=[_item(PixelSpacing=[0.5, 0.5])],
+    shared = item_of(
+        PlaneOrientationSequence=[item_of(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+        PixelMeasuresSequence=[item_of(PixelSpacing=[0.5, 0.5])],
     )
     write_dicom(
         tmp_path / "a",
@@ -145,7 +140,7 @@ def test_an_enhanced_object_without_a_word_on_the_complex_image_is_an_image(writ
         SOPClassUID=EnhancedCTImageStorage,
         Modality="CT",
         PerFrameFunctionalGroupsSequence=[
-            _item(CTImageFrameTypeSequence=[_item(FrameType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"])])
+            item_of(CTImageFrameTypeSequence=[item_of(FrameType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"])])
             for _ in range(2)
         ],
     )

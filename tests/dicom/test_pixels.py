@@ -5,7 +5,6 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, get_decoder
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -17,6 +16,8 @@ from fistula.dicom.pixels.decode import decode
 from fistula.dicom.pixels.plain import read_plain
 from fistula.dicom.pixels.syntax import decoders
 
+from ..conftest import item_of
+
 LIMIT = 1 << 26
 
 
@@ -27,13 +28,6 @@ def _decode(path, frames=(0,)):
     if plain := look_at(path, Look(Pseudonyms(bytes(32))))[0].get("plain"):
         np.testing.assert_equal(asdict(read_plain(path.read_bytes(), plain)), asdict(pictures[0]))
     return pictures
-
-
-def _item(**attributes):
-    item = Dataset()
-    for name, value in attributes.items():
-        setattr(item, name, value)
-    return item
 
 
 @pytest.mark.parametrize(
@@ -119,7 +113,7 @@ def test_a_window_of_zero_width_is_no_window(write_dicom, tmp_path):
 
 
 def test_a_voi_table_goes_before_the_window(write_dicom, tmp_path):
-    table = _item(LUTDescriptor=[4, 10, 8], LUTData=np.array([0, 51, 102, 255], "<u2").tobytes())
+    table = item_of(LUTDescriptor=[4, 10, 8], LUTData=np.array([0, 51, 102, 255], "<u2").tobytes())
     write_dicom(tmp_path / "a", WindowCenter="0", WindowWidth="100", VOILUTSequence=[table])
     window = _decode(tmp_path / "a")[0].window
     np.testing.assert_allclose(window(np.array([0, 10, 11, 12, 13, 99])), [0, 0, 0.2, 0.4, 1, 1], rtol=1e-6)
@@ -128,13 +122,13 @@ def test_a_voi_table_goes_before_the_window(write_dicom, tmp_path):
 def test_each_frame_of_an_enhanced_object_has_its_own_rescale_window_and_spacing(write_dicom, tmp_path):
     pixels = np.stack([np.full((2, 2), 10, np.uint16), np.full((2, 2), 20, np.uint16)])
     frames = [
-        _item(
-            PixelValueTransformationSequence=[_item(RescaleSlope=str(slope), RescaleIntercept="1")],
-            FrameVOILUTSequence=[_item(WindowCenter=str(slope * 100), WindowWidth="50")],
+        item_of(
+            PixelValueTransformationSequence=[item_of(RescaleSlope=str(slope), RescaleIntercept="1")],
+            FrameVOILUTSequence=[item_of(WindowCenter=str(slope * 100), WindowWidth="50")],
         )
         for slope in (2, 3)
     ]
-    shared = _item(PixelMeasuresSequence=[_item(PixelSpacing=[0.5, 0.25])])
+    shared = item_of(PixelMeasuresSequence=[item_of(PixelSpacing=[0.5, 0.25])])
     write_dicom(
         tmp_path / "a",
         pixels,
@@ -162,7 +156,7 @@ def test_a_compressed_frame_that_declares_another_size_is_refused_before_it_is_d
     [
         ({"RescaleSlope": "1e308"}, "pixel values that are not finite"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "a palette that cannot be read"),
-        ({"ModalityLUTSequence": [_item(LUTDescriptor=[2, 0, 16])]}, "a modality table that cannot be read"),
+        ({"ModalityLUTSequence": [item_of(LUTDescriptor=[2, 0, 16])]}, "a modality table that cannot be read"),
         ({"PixelData": bytes(10)}, "pixels that no decoder could read"),
     ],
 )
@@ -175,8 +169,8 @@ def test_pixels_that_cannot_be_values_are_refused(write_dicom, tmp_path, attribu
 @pytest.mark.parametrize(
     "table",
     [
-        pytest.param(_item(LUTDescriptor=[4, 0], LUTData=b"\0\1\2\3"), id="half a descriptor"),
-        pytest.param(_item(LUTDescriptor=[4, 0, 32], LUTData=b"\0\1\2\3"), id="32 bits"),
+        pytest.param(item_of(LUTDescriptor=[4, 0], LUTData=b"\0\1\2\3"), id="half a descriptor"),
+        pytest.param(item_of(LUTDescriptor=[4, 0, 32], LUTData=b"\0\1\2\3"), id="32 bits"),
     ],
 )
 def test_a_voi_table_that_says_too_little_is_refused(write_dicom, tmp_path, table):
@@ -188,9 +182,9 @@ def test_a_voi_table_that_says_too_little_is_refused(write_dicom, tmp_path, tabl
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 def test_tables_of_shades_are_read_in_implicit_vr_too(write_dicom, tmp_path, syntax):
     path = tmp_path / "a"
-    shades = _item(LUTDescriptor=[4, -10, 8], LUTData=np.array([0, 51, 102, 255], "<u2").tobytes())
+    shades = item_of(LUTDescriptor=[4, -10, 8], LUTData=np.array([0, 51, 102, 255], "<u2").tobytes())
     shades["LUTDescriptor"].VR = "SS"
-    modality = _item(LUTDescriptor=[2, 0, 16], LUTData=np.array([7, 9], "<u2").tobytes())
+    modality = item_of(LUTDescriptor=[2, 0, 16], LUTData=np.array([7, 9], "<u2").tobytes())
     tables = {"VOILUTSequence": [shades], "ModalityLUTSequence": [modality]}
     write_dicom(path, np.array([[0, 1]], np.int16), syntax=syntax, **tables)
     picture = _decode(path)[0]

@@ -18,6 +18,8 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless, RTStructureSetStora
 
 from fistula.cohort.manifest import read_cohort
 
+from ..conftest import item_of
+
 SMALL = ("size=32", "spacing_mm=1.0", "workers.count=1", "keep=all")
 SHAPE, SLICES, GAP = (24, 20), 5, 4.0
 
@@ -679,13 +681,6 @@ def test_without_anything_drawn_masks_are_refused_in_one_line(archive, ingested)
     assert "labels=masks: must find masks below in, found none of any image. They are DICOM segmentations" in error
 
 
-def _item(**attributes):
-    item = Dataset()
-    for keyword, value in attributes.items():
-        setattr(item, keyword, value)
-    return item
-
-
 @pytest.fixture
 def enhanced(tmp_path, write_dicom):
     """Two patients, each with all slices in one object."""
@@ -697,11 +692,11 @@ def enhanced(tmp_path, write_dicom):
             PatientID=f"P{patient}", SOPInstanceUID=f"2.25.5{patient}", SeriesInstanceUID=f"2.25.6{patient}",
             StudyInstanceUID=f"2.25.4{patient}", FrameOfReferenceUID=f"2.25.3{patient}",
             PerFrameFunctionalGroupsSequence=[
-                _item(PlanePositionSequence=[_item(ImagePositionPatient=[0, 0, 4.0 * at])]) for at in range(SLICES)
+                item_of(PlanePositionSequence=[item_of(ImagePositionPatient=[0, 0, 4.0 * at])]) for at in range(SLICES)
             ],
-            SharedFunctionalGroupsSequence=[_item(
-                PlaneOrientationSequence=[_item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
-                PixelMeasuresSequence=[_item(PixelSpacing=[1.0, 0.5], SliceThickness=4)],
+            SharedFunctionalGroupsSequence=[item_of(
+                PlaneOrientationSequence=[item_of(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+                PixelMeasuresSequence=[item_of(PixelSpacing=[1.0, 0.5], SliceThickness=4)],
             )],
             drop=("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"),
         )  # fmt: skip
@@ -720,10 +715,10 @@ def test_a_mask_marks_frames_of_an_enhanced_object(enhanced, ingested):
 @pytest.mark.parametrize("frame", [3, None])
 def test_a_point_in_an_enhanced_object_says_in_which_frame(enhanced, ingested, frame):
     """A report in an image of five frames, and none: the first is not meant by default."""
-    reference = _item(ReferencedSOPInstanceUID="2.25.50") if frame is None else _item(
+    reference = item_of(ReferencedSOPInstanceUID="2.25.50") if frame is None else item_of(
         ReferencedSOPInstanceUID="2.25.50", ReferencedFrameNumber=frame)  # fmt: skip
-    image = _item(ValueType="IMAGE", ReferencedSOPSequence=[reference])
-    point = _item(ValueType="SCOORD", GraphicType="POINT", GraphicData=[8.5, 6.5], ContentSequence=[image])
+    image = item_of(ValueType="IMAGE", ReferencedSOPSequence=[reference])
+    point = item_of(ValueType="SCOORD", GraphicType="POINT", GraphicData=[8.5, 6.5], ContentSequence=[image])
     written = pydicom.dcmread(enhanced / "p0" / "a.dcm")
     for keyword in ("PixelData", "Rows", "Columns", "PerFrameFunctionalGroupsSequence", "NumberOfFrames"):
         del written[keyword]

@@ -11,7 +11,6 @@ import pytest
 from fistula.errors import ConfigError
 from fistula.labels.readers.reading import AIDED, ALONE, Panel, plan_readings
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 READERS = ["AB", "CD", "EF", "GH"]
 
 
@@ -121,11 +120,8 @@ def read(page, path, wanted):
 
 @pytest.mark.slow
 def test_readers_read_in_two_sessions_and_their_tables_enter_the_report_as_they_are(
-    fistula_here, study, phantom, tmp_path
+    browser, fistula_here, study, phantom, tmp_path
 ):
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine: apt-get install chromium")
     own = tmp_path / "study"
     shutil.copytree(study, own)
     settings = ["question=score", "level=patient", "readers=[AB,CD]", f"aid={own}", "washout=6", "out=reading"]
@@ -142,13 +138,11 @@ def test_readers_read_in_two_sessions_and_their_tables_enter_the_report_as_they_
         assert facts["washout"] == 6
     cohort = pl.read_parquet(own / "cohort" / "manifest.parquet").group_by("patient_key").agg(pl.col("label").max())
     labels = dict(cohort.iter_rows())
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_context(viewport={"width": 1000, "height": 700}, accept_downloads=True).new_page()
-        wrong = []
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        tables = [read(page, path, lambda key: 20 + 50 * labels[key] + int(key, 16) % 25) for path in pages]
-        browser.close()
+    page = browser.new_context(viewport={"width": 1000, "height": 700}, accept_downloads=True).new_page()
+    wrong = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    tables = [read(page, path, lambda key: 20 + 50 * labels[key] + int(key, 16) % 25) for path in pages]
+    page.context.close()
     assert wrong == []
     with tables[0].open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -70,3 +70,6 @@ def test_the_studys_test_patients_are_scored_under_every_shift_and_stand_in_the_
     code, _, error = fistula_here("evaluate", f"run={own}")
     assert code == 2
     assert "must be given, or shifts=true in its place" in error
+    code, _, error = fistula_here("evaluate", f"run={own}", "shifts=true", "out=copy")
+    assert code == 2
+    assert "out: is for an external cohort, not for shifts=true, found copy. Omit it" in error

@@ -13,29 +13,9 @@ from fistula.report.page import write_report
 from fistula.report.study import read_study
 from tests.two_sequences import write_two_sequences
 
+from ..conftest import wait_until
 from .conftest import write_study
 from .test_where import write_places
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--no-first-run",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -67,14 +47,6 @@ def stored(reported):
         table = pl.read_parquet(path / "predictions.parquet").filter(pl.col("part") == "test")
         tables.append(table.with_columns(called=pl.col("score") >= threshold))
     return pl.concat(tables)
-
-
-def wait_until(page, condition):
-    """Poll from outside: the page's own policy forbids Playwright to wait inside it."""
-    deadline = time.monotonic() + 5
-    while not page.evaluate(condition):
-        assert time.monotonic() < deadline, condition
-        page.wait_for_timeout(20)
 
 
 def counts(page):

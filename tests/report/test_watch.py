@@ -45,3 +45,9 @@ def test_looking_without_a_pause_is_refused(fistula_here, tmp_path, every):
     folder = write_study(tmp_path / "study", learnings=("transfer",))
     code, _, error = fistula_here("report", f"study={folder}", "watch=true", f"every={every}")
     assert (code, "every: must be above 0 seconds" in error) == (2, True)
+
+
+@pytest.mark.parametrize("key", ["readers", "scores"])
+def test_a_table_that_is_not_there_is_refused_before_anything_is_watched(fistula_here, tmp_path, key):
+    code, _, error = fistula_here("report", f"study={tmp_path / 'none'}", "watch=true", f"{key}=none.csv")
+    assert (code, f"{key}: must name files, found none.csv. Check the path" in error) == (2, True)

@@ -1,7 +1,6 @@
 """The service as a process, in a real browser and over a bare socket."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -9,8 +8,6 @@ import time
 
 import httpx
 import pytest
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture
@@ -37,35 +34,32 @@ def service(study, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_is_scored_in_a_browser_and_a_huge_one_refused_before_it_is_read(service, one_patient, tmp_path):
+def test_a_folder_is_scored_in_a_browser_and_a_huge_one_refused_before_it_is_read(
+    browser, service, one_patient, tmp_path
+):
     address, port = service
     with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
         link.sendall(b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2147483648\r\n\r\n" + bytes(1000))
         assert b"413" in link.recv(200).split(b"\r\n")[0]
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine: apt-get install chromium")
     wrong = []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.goto(address)
-        page.click("#go")
-        assert page.inner_text("#state") == "Choose a file first."
-        (tmp_path / "text.dcm").write_text("no DICOM")
-        page.set_input_files("#file", tmp_path / "text.dcm")
-        page.click("#go")
-        # Not a function: as text it would need `unsafe-eval`, which the page forbids.
-        page.wait_for_selector("#state:has-text('must hold')", timeout=30000)
-        page.set_input_files("#file", [])
-        page.set_input_files("#folder", one_patient)
-        page.click("#go")
-        number = len(list(one_patient.glob("*.dcm")))
-        page.wait_for_selector(f"h1:has-text('Scores of {number} slices of 1 patient')", timeout=60000)
-        page.wait_for_selector(".pane canvas.slice")
-        page.click("a[href='/']")
-        page.wait_for_selector("#drop")
-        browser.close()
+    page = browser.new_page()
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(address)
+    page.click("#go")
+    assert page.inner_text("#state") == "Choose a file first."
+    (tmp_path / "text.dcm").write_text("no DICOM")
+    page.set_input_files("#file", tmp_path / "text.dcm")
+    page.click("#go")
+    # Not a function: as text it would need `unsafe-eval`, which the page forbids.
+    page.wait_for_selector("#state:has-text('must hold')", timeout=30000)
+    page.set_input_files("#file", [])
+    page.set_input_files("#folder", one_patient)
+    page.click("#go")
+    number = len(list(one_patient.glob("*.dcm")))
+    page.wait_for_selector(f"h1:has-text('Scores of {number} slices of 1 patient')", timeout=60000)
+    page.wait_for_selector(".pane canvas.slice")
+    page.click("a[href='/']")
+    page.wait_for_selector("#drop")
+    page.close()
     assert wrong == []
     assert httpx.get(f"{address}/health", trust_env=False).json()["waiting"] == 0
