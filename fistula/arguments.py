@@ -23,29 +23,10 @@ WITH_ACTION = ("weights",)
 # Keys that name a file or a folder, or hold a text, in which may be what Hydra takes only in quotes: = in the name of a
 # run, brackets, any letter outside ASCII.
 PATHS = (
-    "adjudicated",
-    "archive",
-    "asked",
-    "cohort",
-    "covariates_table",
-    "hydra.run.dir",
-    "hydra.sweep.dir",
-    "json",
-    "keep.description",
-    "labels.file",
-    "labels.segment",
-    "model.weights",
-    "out",
-    "patient",
-    "pilot",
-    "readers",
-    "reuse",
-    "run",
-    "scores",
-    "source",
-    "study_folder",
-    "to",
-)
+    "adjudicated", "archive", "asked", "cohort", "covariates_table", "hydra.run.dir", "hydra.sweep.dir", "json",
+    "keep.description", "labels.file", "labels.segment", "model.weights", "out", "patient", "pilot", "readers",
+    "reuse", "run", "scores", "source", "study_folder", "to",
+)  # fmt: skip
 NAMES = "columns."  # of a table's columns, which hold what their author liked
 PLAIN = re.compile(r"[A-Za-z0-9_/\\+.$%*@?|: -]*")
 FOREIGN = re.compile(r"[^][{}(),:=$]*[^\x00-\x7f][^][{}(),:=$]*")  # a word outside ASCII

@@ -41,31 +41,13 @@ TABLES = (".csv", ".tsv", ".txt", ".xlsx")
 ALIKE = 0.8  # of two names of which one is hardly meant for another table
 # Options that ingest has as well.
 CHOOSING = (
-    "keep",
-    "missing=",
-    "other_frame=",
-    "patient=",
-    "negatives=",
-    "labels.level=",
-    "classes=",
-    "columns.",
+    "keep", "missing=", "other_frame=", "patient=", "negatives=", "labels.level=", "classes=", "columns.",
     "other_columns=",
-)
+)  # fmt: skip
 HEADINGS = (
-    "series",
-    "patients",
-    "slices",
-    "files",
-    "scanner",
-    "image type",
-    "description",
-    "image",
-    "matrix",
-    "mm / between",
-    "syntax",
-    "keep rules",
-    "first file",
-)
+    "series", "patients", "slices", "files", "scanner", "image type", "description", "image", "matrix",
+    "mm / between", "syntax", "keep rules", "first file",
+)  # fmt: skip
 
 
 def run(cfg: DictConfig) -> None:

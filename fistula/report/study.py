@@ -204,17 +204,9 @@ def read_study(folder: Path) -> Study:
 
 def _check_records(folder: Path, done: list[Run], cohort: Cohort) -> None:
     needed = {
-        "name",
-        "identity",
-        "factors",
-        "fold",
-        "seed",
-        "cohort_fingerprint",
-        "split_fingerprint",
-        "operating_point",
-        "aggregation",
-        "patient_operating_point",
-    }
+        "name", "identity", "factors", "fold", "seed", "cohort_fingerprint", "split_fingerprint",
+        "operating_point", "aggregation", "patient_operating_point",
+    }  # fmt: skip
     for run in done:
         missing = needed - run.record.keys()
         if missing:
