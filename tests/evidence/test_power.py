@@ -58,7 +58,7 @@ def test_what_no_study_of_this_size_could_find_is_not_promised():
 
 
 def test_impossible_plans_are_refused():
-    with pytest.raises(ValueError, match=r"expected auroc in \(0, 1\), .* got 1.0, 5, 5, 0.5, 0.05, 0.8"):
+    with pytest.raises(ValueError, match=r"expected auroc in \(0, 1\), .* got 1.0, 5, 5, 0.5, 0.05"):
         detectable_difference(1.0, [(5, 5)])
     with pytest.raises(ValueError, match="two patients of each class"):
         detectable_difference(0.8, [(1, 5)])

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri, stdtrit
 from scipy.stats import binomtest
 
-from fistula.evidence.estimate import LEVEL, Estimate, name_method, undefined
+from fistula.evidence.estimate import Estimate, name_method, undefined
 from fistula.evidence.inputs import Floats, check_pairs
 
 Count = Floats | np.float64
@@ -126,8 +126,8 @@ def score_interval(proportion: float, *, trials: float, quantile: float) -> tupl
     return (0.0 if proportion == 0 else max(0.0, centre - half)), (1.0 if proportion == 1 else min(1.0, centre + half))
 
 
-def clopper_pearson(successes: int, trials: int) -> Estimate:
-    """A proportion with the exact binomial 95% CI, which covers at least so often, and usually more.
+def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> Estimate:
+    """A proportion with the exact binomial interval, which covers at least `level`, and usually more.
 
     Raises:
         ValueError: As `wilson`.
@@ -135,11 +135,11 @@ def clopper_pearson(successes: int, trials: int) -> Estimate:
     Source:
         Clopper & Pearson (1934), Biometrika 26(4), 404-413.
     """
-    method = name_method("Clopper-Pearson", LEVEL)
+    method = name_method("Clopper-Pearson", level)
     _check_trials(successes, trials)
     if trials == 0:
         return undefined(method, "no trials")
-    low, high = binomtest(int(successes), int(trials)).proportion_ci(confidence_level=LEVEL, method="exact")
+    low, high = binomtest(int(successes), int(trials)).proportion_ci(confidence_level=level, method="exact")
     return Estimate(successes / trials, float(low), float(high), method)
 
 
