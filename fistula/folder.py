@@ -1,5 +1,6 @@
 """A stop of the flow on disk: a folder or file that is written whole or not at all."""
 
+import hashlib
 import os
 import shutil
 import uuid
@@ -73,3 +74,14 @@ def paths_of(value: str | Path | Iterable[str | Path], *, key: str) -> list[Path
             raise ConfigError(key, "must name files", found=text, remedy="Check the path")
         found += named
     return found
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a folder, by name."""
+    return {path.name: digest_of(path) for path in sorted(folder.iterdir()) if path.is_file()}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fistula.audit.findings import IDENTITIES, with_seen_pixels
 from fistula.audit.near_duplicates import find_near_duplicates
-from fistula.cohort.manifest import Cohort
+from fistula.cohort.manifest import Cohort, named_scanner
 from fistula.errors import ConfigError, DataError, LeakageError
 
 SHARED = ("refuse", "exclude")
@@ -132,11 +132,10 @@ def population(cohort: Cohort, patients: list[str] | None = None) -> dict[str, A
         known), ``sites`` and ``scanners`` (patients by name).
     """
     rows = cohort.labelled if patients is None else cohort.labelled.filter(pl.col("patient_key").is_in(patients))
-    names = pl.concat_str(pl.col("manufacturer", "scanner").fill_null(""), separator=" ").str.strip_chars()
     people = rows.group_by("patient_key").agg(
         pl.col("label").max(),
         pl.col("age", "sex", "site").drop_nulls().first(),
-        names.first().alias("scanner"),
+        named_scanner().first(),
     )
     age, sex = people["age"].drop_nulls(), people["sex"].drop_nulls()
     return {
@@ -146,7 +145,7 @@ def population(cohort: Cohort, patients: list[str] | None = None) -> dict[str, A
         "age": [_number(age.mean()), _number(age.std())] if len(age) else None,
         "female": int((sex == "F").sum()) / len(sex) if len(sex) else None,
         "sites": _counts(people["site"]),
-        "scanners": _counts(people["scanner"].replace("", None)),
+        "scanners": _counts(people["scanner"]),
     }
 
 

@@ -186,3 +186,9 @@ def read_cohort(folder: Path) -> Cohort:
     if record.get("fingerprint") != manifest_fingerprint(manifest):
         raise DataError(folder, "manifest.parquet is not the one that ingest.json describes", remedy=remedy)
     return Cohort(folder, manifest, pixels, record)
+
+
+def named_scanner() -> pl.Expr:
+    """Maker and model of a slice's scanner as one name; null where neither is stated."""
+    name = pl.concat_str(pl.col("manufacturer", "scanner").fill_null(""), separator=" ").str.strip_chars()
+    return pl.when(name != "").then(name).alias("scanner")

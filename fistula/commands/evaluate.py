@@ -1,6 +1,5 @@
 """`fistula evaluate`: a study before patients that it never saw."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from fistula.errors import ConfigError
-from fistula.folder import refuse_existing, whole_folder
+from fistula.folder import digests_of, refuse_existing, whole_folder
 
 if TYPE_CHECKING:  # `--help` must not wait for torch
     from fistula.cohort.manifest import Cohort
@@ -107,7 +106,7 @@ def _shift(cfg: DictConfig, folder: Path, study: "Study") -> None:
             "runs": {run.folder.name: run.record["fingerprint"] for run in runs},
             "error": cfg.error,
             "amounts": {name: {"amounts": amounts, "says": says} for name, (_, amounts, says) in SHIFTS.items()},
-            "files": {name: hashlib.sha256((beside / name).read_bytes()).hexdigest() for name in TABLES},
+            "files": digests_of(beside),
         }
         (beside / KEPT).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(f"{len(SHIFTS)} shifts at 3 strengths, {len(runs)} run{'s' if len(runs) > 1 else ''}; listed as {target}")
@@ -191,8 +190,7 @@ def _write(folder: Path, scored: "Scored", record: dict[str, Any], study: "Study
     for name, table in (("slices", scored.slices), ("places", scored.places)):
         if table is not None:
             table.write_parquet(folder / f"{name}.parquet")
-    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
-    record |= {"files": files}
+    record |= {"files": digests_of(folder)}
     (folder / KEPT).write_text(json.dumps(record), encoding="utf-8")
     settings = Settings()
     external, primary = read_external(study, folder), primary_level(study, settings.primary)

@@ -17,7 +17,7 @@ from fistula.learning.places.points import PLACES, places_table
 from fistula.predict.predictor import Prediction, Predictor
 from fistula.predict.runs.known import refuse_other_covariates
 from fistula.predict.runs.model import LoadedRun
-from fistula.predict.source import Slices
+from fistula.predict.source import ORDER, Slices
 from fistula.source.flow import Flow
 
 ALIKE = ("intensity", "size", "spacing_mm", "fit", "source_kind")  # of ingest.json: what makes pixels
@@ -196,8 +196,7 @@ def _long(runs: Sequence[LoadedRun], units: pl.DataFrame, probabilities: NDArray
 def _chunks(table: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Whole patients, about `CHUNK` slices at a time, each in the order in which slices lie."""
     held, size = [], 0
-    order = ("patient_key", "series_key", "volume", "position_mm", "slice_key")
-    for patient in table.sort(order, nulls_last=True).partition_by("patient_key", maintain_order=True):
+    for patient in table.sort(ORDER, nulls_last=True).partition_by("patient_key", maintain_order=True):
         held.append(patient)
         size += len(patient)
         if size >= CHUNK:

@@ -44,6 +44,7 @@ LEFT_OUT = ("slice_key", "series_uid", "instance_uid", "frame", "image_number", 
 NOTHING = pl.DataFrame(
     schema={name: (FACTS | {"image_number": pl.Int64()}).get(name, pl.String()) for name in LEFT_OUT}
 )
+ORDER = ("patient_key", "series_key", "volume", "position_mm", "slice_key")  # in which slices lie
 MAX_OBJECT_MB, SECONDS = 2048, 60.0
 
 
@@ -149,7 +150,6 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
     names = [names[0], *(name for name in names[1:] if name in reader.sequences)]
     missing, frame = (reader.record.get(key, "refuse") for key in ("missing", "other_frame"))
     whole = whole_patients(images, seen, names, missing=missing, other_frame=frame, where=f"source={source}")
-    order = "patient_key", "series_key", "volume", "position_mm", "slice_key"
     unread: list[pl.DataFrame] = []
 
     def resampled_onto(table: pl.DataFrame, store: PixelStore) -> pl.DataFrame:
@@ -161,7 +161,7 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
         folder = Path(name)
         table, failed = read_in_order(
             survey, whole.images, plan, workers, folder,
-            order=lambda read, _: read if len(read) == 1 else read.sort(*order),
+            order=lambda read, _: read if len(read) == 1 else read.sort(*ORDER),
             beside=resampled_onto if len(names) > 1 else None,
         )  # fmt: skip
         beside = table.filter(pl.col("grid_key").is_not_null()) if len(names) > 1 else None

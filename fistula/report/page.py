@@ -12,6 +12,7 @@ from markupsafe import Markup
 from fistula import __version__
 from fistula.errors import ConfigError
 from fistula.evidence.standard import METRICS
+from fistula.folder import digests_of
 from fistula.report import answer, wording
 from fistula.report.contents import Contents, Settings, compute
 from fistula.report.external import figures as outside_figures
@@ -25,7 +26,7 @@ from fistula.report.places.numbers import NEAR
 from fistula.report.pooling import SCALINGS
 from fistula.report.readers.given import Given
 from fistula.report.reading_room.slices import reading_data
-from fistula.report.record import NUMBERS, hash_files, to_json
+from fistula.report.record import NUMBERS, to_json
 from fistula.report.results import Row, counts, seed_rows
 from fistula.report.sections import methods
 from fistula.report.sections.every_class import ALL
@@ -98,7 +99,7 @@ def write_report(
         own = {"viewer": Markup(viewer.scripts()), "style": Markup(viewer.style())}  # noqa: S704 (our own)
         room = viewer.template("report", READING_ROOM).render(study=study, made=made, data=data, **own)
         (beside / READING_ROOM).write_text(room, encoding="utf-8")
-        record = to_json(contents, made=made, files=hash_files(beside))
+        record = to_json(contents, made=made, files=digests_of(beside))
         (beside / NUMBERS).write_text(record, encoding="utf-8")
         _replace(target, beside)
     except BaseException:

@@ -1,6 +1,5 @@
 """The record of every number that a report shows, with where it came from; and its verification."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from typing import Any
 
 from fistula import __version__
 from fistula.errors import DataError
+from fistula.folder import digest_of, digests_of
 from fistula.report.contents import Contents, Settings, compute
 from fistula.report.external.numbers import as_json, outside_numbers, plain
 from fistula.report.places.record import where_numbers
@@ -40,7 +40,7 @@ def to_json(contents: Contents, *, made: str, files: dict[str, str]) -> str:
         "best": contents.best.name,
         "sources": {
             configuration.name: {
-                run.folder.name: _hash(run.folder / "predictions.parquet") for run in configuration.runs
+                run.folder.name: digest_of(run.folder / "predictions.parquet") for run in configuration.runs
             }
             for configuration in study.configurations
         },
@@ -50,11 +50,6 @@ def to_json(contents: Contents, *, made: str, files: dict[str, str]) -> str:
         "files": files,
     }
     return json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def hash_files(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in a folder, by name."""
-    return {path.name: _hash(path) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def verify(study_folder: Path) -> int:
@@ -74,7 +69,7 @@ def verify(study_folder: Path) -> int:
         stored, settings, files = record["numbers"], Settings(**record["settings"]), record["files"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(path, f"cannot be read as the record of a report ({error})", remedy=remedy) from error
-    found = hash_files(folder)
+    found = digests_of(folder)
     changed = sorted(name for name, digest in files.items() if found.get(name) != digest)
     if changed:
         rule = "every file of the report must be as it was written"
@@ -196,7 +191,3 @@ def _say(number: dict[str, Any] | None) -> str:
     if number.get("low") is None:
         return str(number["value"])
     return f"{number['value']} ({number['low']} to {number['high']})"
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -12,6 +12,7 @@ from fistula.errors import DataError
 from fistula.learning.building.judging import judge, see
 from fistula.learning.data.covariates import values_of
 from fistula.predict.runs.model import LoadedRun
+from fistula.predict.source import ORDER
 
 SLICES = 256  # of the cohort, at most
 PATIENTS = 12  # likewise, with all their slices
@@ -40,8 +41,7 @@ def examples(run: LoadedRun, *, has_bags: bool) -> list[Example]:
         rows = run.cohort.grid["row"].to_numpy()[_sample(len(run.cohort.grid), SLICES)]
         stated = [values_of(manifest[rows.tolist()], names, np.ones(len(rows), np.int64)).numpy()] if names else []
         return [Example(rows, [given_slices(run, rows), *stated], [1] * len(rows))]
-    order = ("patient_key", "series_key", "volume", "position_mm", "slice_key")
-    patients = run.cohort.grid.sort(order, nulls_last=True).partition_by("patient_key", maintain_order=True)
+    patients = run.cohort.grid.sort(ORDER, nulls_last=True).partition_by("patient_key", maintain_order=True)
     found = []
     for place in _sample(len(patients), PATIENTS):
         table = patients[place]

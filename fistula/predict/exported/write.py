@@ -1,6 +1,5 @@
 """Write the network of a run or an ensemble as ONNX or TorchScript; refuse it if it does not score as they do."""
 
-import hashlib
 import json
 import logging
 import warnings
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from fistula.errors import ConfigError, TrainingError
+from fistula.folder import digests_of
 from fistula.learning.data.channels import channels_of
 from fistula.predict.exported.graph import Graph
 from fistula.predict.exported.int8 import quantised
@@ -159,7 +159,7 @@ def _describe(runs: Sequence[LoadedRun], folder: Path, exported: Exported, graph
         "threshold": float(np.mean([one.threshold for one in runs])) if number == 2 else None,
         "parity": {"largest_difference": exported.difference, "limit": PARITY},
         "int8": exported.int8,
-        "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())},
+        "sha256": digests_of(folder),
     }
     (folder / "export.json").write_text(json.dumps(record, indent=1) + "\n")
     (folder / "MODEL_CARD.md").write_text(model_card(runs, record), encoding="utf-8")

@@ -1,6 +1,5 @@
 """External cohorts of a study: the numbers of each beside the internal ones, everything that was learned held fixed."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import reduce
@@ -9,12 +8,14 @@ from typing import Any
 
 import polars as pl
 
+from fistula.cohort.manifest import named_scanner
 from fistula.errors import DataError
 from fistula.evidence.design.subgroups import subgroup_aurocs
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.independent import independent_difference
 from fistula.evidence.probability.recalibration import Recalibrated, recalibrations
 from fistula.evidence.standard import METRICS, standard_metrics
+from fistula.folder import digest_of
 from fistula.report.external.calibration import Answers, Calibration, answers, calibration, predictive
 from fistula.report.pooling import judged, one_against_rest, ranking
 from fistula.report.results import Row
@@ -116,7 +117,7 @@ def read_external(study: Study, folder: Path) -> External:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         names, files = {run["name"]: run["fingerprint"] for run in record["runs"]}, record["files"]
-        found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
+        found = {name: digest_of(folder / name) for name in files}
         tables = [pl.read_parquet(folder / name) for name in TABLES]
         places = pl.read_parquet(folder / PLACES) if PLACES in files else None
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
@@ -232,8 +233,7 @@ def ensemble_rows(long: pl.DataFrame) -> pl.DataFrame:
 
 
 def _groups(ensemble: pl.DataFrame, external: External) -> list[Groups]:
-    made = pl.concat_str(pl.col("manufacturer", "scanner").fill_null(""), separator=" ").str.strip_chars()
-    facts = external.patients.select("patient_key", "site", scanner=pl.when(made != "").then(made))
+    facts = external.patients.select("patient_key", "site", named_scanner())
     found = []
     for factor in FACTORS:
         rows = ensemble.join(facts, on="patient_key", maintain_order="left").drop_nulls(factor)

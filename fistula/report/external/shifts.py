@@ -1,15 +1,16 @@
 """How a configuration does on its own test patients as other scanners might have shown them."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
+from fistula.cohort.manifest import named_scanner
 from fistula.errors import DataError
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.ranking.area import clustered_auroc
+from fistula.folder import digest_of
 from fistula.report.pooling import judged, one_against_rest, ranking
 from fistula.report.study import Run, Study
 
@@ -72,7 +73,7 @@ def robustness(study: Study, *, level: str, scaling: str) -> Robustness | None:
     remedy = f"Remove {folder} and evaluate the shifts again"
     try:
         record = json.loads((folder / KEPT).read_text(encoding="utf-8"))
-        found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in TABLES}
+        found = {name: digest_of(folder / name) for name in TABLES}
         predictions, answers = (pl.read_parquet(folder / name) for name in TABLES)
         names = record["runs"]
         changed = [name for name in TABLES if record["files"][name] != found[name]]
@@ -83,8 +84,7 @@ def robustness(study: Study, *, level: str, scaling: str) -> Robustness | None:
         why = f"{', '.join(changed)} changed" if changed else "runs that the study no longer has"
         raise DataError(folder, "must be as it was written, by runs of this study", found=why, remedy=remedy)
     steps = predictions.select("shift", "strength").unique(maintain_order=True).rows()
-    made = pl.concat_str(pl.col("manufacturer", "scanner").fill_null(""), separator=" ").str.strip_chars()
-    scanners = answers.unique("patient_key").select("patient_key", scanner=pl.when(made != "").then(made))
+    scanners = answers.unique("patient_key").select("patient_key", named_scanner())
     told = []
     for shift, strength in steps:
         at = (pl.col("shift") == shift) & (pl.col("strength") == strength)
