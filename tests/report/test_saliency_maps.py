@@ -17,8 +17,6 @@ from fistula.report.reading_room.slices import reading_data
 from fistula.report.results import results
 from fistula.report.study import read_study
 
-from .test_browser import browser  # noqa: F401
-
 
 def rows_of(study):
     """Its results per patient, as the page gives them to the reading room."""
@@ -96,7 +94,7 @@ def test_only_the_views_asked_for_are_explained(own_study, maps, explained):
         assert views[0]["runs"][0]["without_maps"] == "not asked for"
 
 
-def test_where_the_network_looked_is_laid_over_a_slice_under_the_pointer_and_in_the_large_view(browser, own_study):  # noqa: F811
+def test_where_the_network_looked_is_laid_over_a_slice_under_the_pointer_and_in_the_large_view(browser, own_study):
     write_report(read_study(own_study), Settings(resamples=50), maps="best")
     page = browser.new_page(viewport={"width": 1440, "height": 1000})
     wrong = []
