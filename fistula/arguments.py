@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -33,6 +34,7 @@ FOREIGN = re.compile(r"[^][{}(),:=$]*[^\x00-\x7f][^][{}(),:=$]*")  # a word outs
 SWEPT = ("cohort", "model.weights")  # of these a comma makes a list
 # Keys whose lists hold names that somebody else has given: of files, classes, columns, segments.
 LISTS = (*PATHS, "classes", "covariates", "labels", "labels.covariates", "labels.segment", "points")
+WIDE = re.compile("([\\w.+~-]+)(\uff1d|=\uff3b)")  # the signs that an East Asian keyboard makes of = and [
 LIST = re.compile(r"\[([^][{}]*)\]")
 AS_TYPED = re.compile(r"(['\"]).*\1|\[.*\]", re.DOTALL)  # quotes, or a list, which is refused by its own line
 
@@ -56,6 +58,10 @@ def for_hydra(command: str, arguments: list[str], keys: Sequence[str]) -> list[s
     """
     arguments = _options_first(_spelled_out(command, arguments))
     for before, argument, after in zip(["", *arguments], arguments, [*arguments[1:], "="], strict=False):
+        wide = WIDE.match(argument)
+        if wide and (wide[2] == "\uff1d" or RENAMED.get(command, {}).get(wide[1], wide[1]) not in PATHS):
+            remedy = f"Write it with half-width signs: {unicodedata.normalize('NFKC', argument)}"
+            raise ConfigError(argument, "must be written as key=value, with plain = and [ ]", remedy=remedy)
         if before.startswith("-") and before not in ALONE:
             continue
         option, equals, _ = argument.partition("=")

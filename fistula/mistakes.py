@@ -5,6 +5,7 @@ import os
 import re
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from fistula.arguments import suggest
@@ -30,6 +31,7 @@ EXTRAS = {
 }
 
 UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")  # what Hydra says of a misspelt key
+SEVERAL = re.compile(r"Ambiguous value for argument '(?P<key>[^=]+)=(?P<value>.*)'\n")  # with commas, in one run
 REFUSED = re.compile(r"Error merging override (?P<key>[^=]+)=(?P<value>.*)")  # one that Hydra declares the kind of
 # What a disk answers that is full or closed to the user.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
@@ -83,6 +85,8 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
         inside = sorted(groups & set(known))
         if inside:
             return ConfigError(key, rule, remedy=f"Did you mean {' or '.join(f'{group}.{key}' for group in inside)}?")
+        if top != key and top not in known and (near := get_close_matches(top, known, n=1)):
+            return ConfigError(key, rule, remedy=f"Did you mean {near[0]}{key.removeprefix(top)}?")
         return ConfigError(key, rule, remedy=suggest(top, known) if top not in known else remedy)
     if isinstance(error, HydraException) and (refused := REFUSED.match(str(error).split("\n")[0])):
         why = str(error.__cause__ or error).split("\n")[0].rstrip(".")
@@ -91,8 +95,8 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
         remedy = "A value with brackets, colons, quotes or the like needs its own quotes, as in \"key='VALUE'\""
         return ConfigError(error.override, "cannot be read as key=value", remedy=remedy)
     if isinstance(error, HydraException | OmegaConfBaseException):
-        if "Ambiguous value" in str(error):
-            remedy = 'A list needs brackets, "classes=[normal,fistula]"; several values are a sweep, and need -m'
+        if several := SEVERAL.search(str(error)):
+            return _several_values(several["key"], several["value"], command)
         first, why = (str(e).split("\n")[0].rstrip(".") for e in (error, error.__cause__ or error))
         where = getattr(error, "full_key", None) or "configuration"
         return ConfigError(where, first if why in first else f"{first} ({why})", remedy=remedy)
@@ -100,6 +104,16 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
         found = f"{type(error).__name__} {error}".strip().split("\n")[0]
         return ConfigError("configuration", "has a setting under hydra that Hydra cannot use", found=found)
     return None
+
+
+def _several_values(key: str, value: str, command: str) -> ConfigError:
+    """A decimal comma, a list without its brackets, or a sweep that was not asked for."""
+    if re.fullmatch(r"\d+,\d+", value):
+        remedy = f"A decimal takes a point: {key}={value.replace(',', '.')}"
+    else:
+        remedy = f'A list needs brackets: "{key}=[{value}]"'
+    sweep = "; several values are a sweep, and need -m" if command == "train" else ""
+    return ConfigError(key, "must be one value", found=value, remedy=remedy + sweep)
 
 
 def _is_hydras(error: BaseException) -> bool:

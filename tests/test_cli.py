@@ -65,6 +65,15 @@ def test_each_command_explains_itself(fistula_here, command):
             ["train", "cohort=x", "epoch=3"], "epoch: is not a key of `fistula train`. Did you mean epochs?", id="key"
         ),
         pytest.param(["train", "cohort=x", "lr=0.1"], "Did you mean optimizer.lr?", id="key in a group"),
+        pytest.param(["ingest", "lables.level=patient"], "Did you mean labels.level?", id="group of a key"),
+        pytest.param(
+            ["ingest", "spacing_mm=0,8"],
+            "spacing_mm: must be one value, found 0,8. A decimal takes a point: spacing_mm=0.8",
+            id="decimal comma",
+        ),
+        pytest.param(["ingest", "classes=no,yes"], 'A list needs brackets: "classes=[no,yes]"', id="list"),
+        pytest.param(["ingest", "source\uff1dx"], "Write it with half-width signs: source=x", id="wide sign"),
+        pytest.param(["ingest", "classes=\uff3ba,b\uff3d"], "half-width signs: classes=[a,b]", id="wide brackets"),
         pytest.param(["train", "cohort=x", "loss.alpha=3"], "loss.alpha: is not a key of", id="key of a group"),
         pytest.param(["train", "cohort=x", "epochs=1,2"], "are a sweep, and need -m", id="a sweep without -m"),
         pytest.param(["train", "cohort", "x"], "cohort: must be written as key=value", id="no equals sign"),

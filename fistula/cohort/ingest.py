@@ -36,7 +36,7 @@ from fistula.labels.tables.covariates import COVARIATE
 from fistula.labels.tables.lines import Labels
 from fistula.source.choose import Policies, refuse_files
 from fistula.source.flow import Flow
-from fistula.source.grid import Grid
+from fistula.source.grid import Grid, crop_notes
 from fistula.source.intensity import Intensity
 from fistula.source.patients import PatientRule
 from fistula.source.read import read_in_order
@@ -195,7 +195,7 @@ def _record(
         "by_class": {name: int((manifest["label"] == index).sum()) for index, name in enumerate(labels.classes)},
         "flow": flow.steps,
         "noted": labels.noted | selection.noted | dict(notes.most_common()),
-        "volumes_noted": volume_notes(grid) | plane_notes(grid),
+        "volumes_noted": volume_notes(grid) | plane_notes(grid) | crop_notes(grid, recipe.grid.size),
         "early": [*early_warnings(grid), *lacking_warnings(lacks, labels.classes, sequences)],
         "alone": auroc_alone(grid),
         "decoders": {decoder_version(name): count for name, count in decoders.items()},

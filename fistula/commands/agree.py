@@ -16,6 +16,7 @@ from fistula.evidence.readers.agreement import WEIGHTS
 from fistula.folder import paths_of, refuse_existing, whole_folder
 from fistula.labels.readers.agreement import Readers, Row, measures, read_readers
 from fistula.labels.readers.consensus import COLUMNS, OF_PATIENTS, as_csv, consensus, disagreements
+from fistula.labels.tables.classes import known_order
 from fistula.labels.tables.page_table import Reading, readings_of
 from fistula.viewer.page import template
 
@@ -29,6 +30,10 @@ def run(cfg: DictConfig) -> None:
     if cfg.points_mm <= 0:
         raise ConfigError("points_mm", "must be above 0", found=cfg.points_mm)
     readers = read_readers(paths_of(cfg.labels or [], key="labels"), cfg.classes)
+    is_ordered = cfg.classes is not None or known_order(set(readers.classes)) is not None
+    if cfg.weights != "none" and not is_ordered:
+        remedy = f"State the order of the grades: classes=[...] of {', '.join(readers.classes)}"
+        raise ConfigError("classes", f"must be given with weights={cfg.weights}", found="none", remedy=remedy)
     rows = measures(readers, weights=cfg.weights, points_mm=cfg.points_mm)
     disputed = disagreements(readers, points_mm=cfg.points_mm)
     judge = None if cfg.adjudicated is None else _judge(paths_of(cfg.adjudicated, key="adjudicated"), readers)
@@ -46,19 +51,17 @@ def run(cfg: DictConfig) -> None:
     table = as_typed(f"asked={out / 'disagreements.csv'}")
     if judge is not None:
         _say_judge(judge, readers, disputed)
+    where = "source= and keep= as for the label pages"
+    classes = [as_typed(f"classes=[{','.join(readers.classes)}]")] if is_ordered else []
+    if not is_ordered:  # the order of the letters would be read as the order of the classes
+        where = f"source=, keep= and classes= (of {', '.join(readers.classes)}) as for the label pages"
     if rules["undecided"] and judge is None and readers.level == "slice":
-        print(f"next: fistula label source=DIR {table} out=adjudication")
+        print("next: fistula label source=DIR", table, *classes, f"out=adjudication, with {where}")
         print("then: fistula agree as before with adjudicated=labels-READER-DATE.csv out=agreed")
     else:
-        classes = as_typed(f"classes=[{','.join(readers.classes)}]")
         level = [] if readers.level == "slice" else ["labels.level=patient"]
-        print(
-            "next: fistula ingest source=DIR",
-            as_typed(f"labels={out / 'consensus.csv'}"),
-            classes,
-            *level,
-            "out=data/cohort",
-        )
+        labels = as_typed(f"labels={out / 'consensus.csv'}")
+        print("next: fistula ingest source=DIR", labels, *classes, *level, f"out=data/cohort, with {where}")
 
 
 def say(row: Row) -> str:

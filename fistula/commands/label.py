@@ -1,6 +1,7 @@
 """`fistula label`: pages, or a server on this machine, on which a radiologist labels slices."""
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -47,7 +48,7 @@ def run(cfg: DictConfig) -> None:
     if not 1 <= cfg.page_mb <= 500:
         raise ConfigError("page_mb", "must be from 1 to 500: browsers open no larger page well", found=cfg.page_mb)
     panel = read_panel(cfg)
-    asked = None if cfg.asked is None else read_asked(Path(str(cfg.asked)))
+    asked = None if cfg.asked is None else read_asked(Path(str(cfg.asked)), question.classes)
     if asked is not None:
         question = replace(question, part=sha256("\n".join(sorted(asked)).encode()).hexdigest()[:12])
     keep = instantiate(cfg.keep, _convert_="all")
@@ -159,15 +160,26 @@ def _keep(name: object, first: KeepRules) -> KeepRules:
     return keep
 
 
-def read_asked(path: Path) -> set[str]:
+def read_asked(path: Path, classes: Sequence[str]) -> set[str]:
     """The slices that a table names in its column `slice_key`.
 
     Raises:
         DataError: If it cannot be read, or names none.
+        ConfigError: If its readers (`answer_READER`) gave an answer that is none of the classes.
     """
-    _, lines, _ = read_table(path, columns=("slice_key",), naming=Naming(others="ignore"))
-    if not (keys := {cell for _, cells in lines for cell in cells} - {""}):
+    header, lines, _ = read_table(
+        path,
+        columns=("slice_key",),
+        naming=Naming(others="ignore"),
+        allowed=lambda header: ("slice_key", *(name for name in header if name.startswith("answer_"))),
+    )
+    is_key = [name == "slice_key" for name in header]
+    if not (keys := {cell for _, cells in lines for cell, named in zip(cells, is_key, strict=True) if named} - {""}):
         raise DataError(f"asked={path}", "must name slices in a column slice_key")
+    given = {cell for _, cells in lines for cell, named in zip(cells, is_key, strict=True) if not named} - {""}
+    if not given <= set(classes):
+        rule = f"must name every answer of {path} ({', '.join(sorted(given))})"
+        raise ConfigError("classes", rule, found=", ".join(classes), remedy="Give those of the readers' pages")
     return keys
 
 

@@ -129,10 +129,15 @@ def _say_operating(study: Study, best: Row) -> str:
     seeds = best.configuration.num_seeds
     repeated = ", some of them in several runs" if len(best.rows) > best.num[0] else ""
     over = f", over {seeds} seeds" if seeds > 1 else repeated
+    shares = {"sensitivity": hits / sick, "specificity": right / well}
+    ends = {name: best.estimates[name] for name in shares}
+    rates = [
+        f"{name}, {share:.0%}" + (f"; 95% CI {ends[name].low:.0%} to {ends[name].high:.0%}" * ends[name].has_interval)
+        for name, share in shares.items()
+    ]
     return (
         f"At {threshold}, it correctly classified {hits} of {count(sick, best.level)} as {best.positive}"
-        f" (sensitivity, {hits / sick:.0%}) and {right} of {well} as {study.rest(best.positive)}"
-        f" (specificity, {right / well:.0%}){over}."
+        f" ({rates[0]}) and {right} of {well} as {study.rest(best.positive)} ({rates[1]}){over}."
     )
 
 

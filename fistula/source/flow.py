@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 NO_CLASS = "no label"
+# What steps are called where they are shown; the others as they are stored.
+SHOWN = {"image": "images", "right sequence": "selected sequence", "labelled": "labeled patients"}
 WIDTH = 220  # of a table where the output is no terminal
 
 
@@ -63,10 +65,11 @@ class Flow:
         for column in ("step", "remain", "", *(["patients"] if has_patients else []), "left out", "why"):
             table.add_column(column, justify="right" if column in ("remain", "left out") else "left")
         for step in self.steps:
+            stage = SHOWN.get(step["stage"], step["stage"])
             lines = list(step["excluded"].items()) or [("", "")]
             whose = ", ".join(f"{name}: {count}" for name, count in step.get("patients", {}).items())
             for index, (reason, count) in enumerate(lines):
-                head = [step["stage"], str(step["count"]), step["unit"]] if index == 0 else ["", "", ""]
+                head = [stage, str(step["count"]), step["unit"]] if index == 0 else ["", "", ""]
                 if has_patients:
                     head.append(whose if index == 0 else "")
                 table.add_row(*head, str(count), reason)

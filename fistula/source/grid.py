@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from PIL import Image
 
 from fistula.errors import ConfigError, refuse_outside
 
 FITS = ("longer", "shorter")
+WHOLE = 0.9  # share of a picture above which what was cropped goes without saying
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,16 @@ def place(
         scale=(shape[0] / height, shape[1] / width),
         offset=offset,
     )
+
+
+def crop_notes(placed: pl.DataFrame, size: int) -> dict[str, int]:
+    """How many slices were cropped, and how little is left of one; columns ``offset_row offset_col`` of `Placed`."""
+    sides = [size / (size + 2 * pl.col(name).clip(0)) for name in ("offset_row", "offset_col")]
+    kept = placed.select(share=sides[0] * sides[1])["share"]
+    if not (cropped := int((kept < WHOLE).sum())):
+        return {}
+    least = f"{kept.to_numpy().min():.0%}"
+    return {f"cropped about the center by size and spacing_mm, to as little as {least} of the image": cropped}
 
 
 def to_bytes(unit: np.ndarray) -> np.ndarray:

@@ -29,6 +29,11 @@ def test_each_doubt_is_a_sentence():
         "2 kinds of image are pooled (water, contrast yes: 24; fat, contrast yes: 24):"
         " keep.component and keep.contrast choose one"
     ]
+    pooled = slices(component=None, contrast=["yes", None] * 24)  # of no Dixon image
+    assert early_warnings(pooled) == [
+        "2 kinds of image are pooled (contrast yes: 24; contrast unknown: 24):"
+        " keep.component and keep.contrast choose one"
+    ]
     maps = slices(image_type=["DERIVED\\PRIMARY\\ADC", *["ORIGINAL\\PRIMARY\\M"] * 47])
     assert early_warnings(maps) == ["1 slices of a parameter map are mixed with 47 of other images"]
     scanners = slices(scanner=[name for patient in range(24) for name in ["BA"[patient % 2 or patient % 4 // 2]] * 2])

@@ -131,6 +131,41 @@ def test_an_adjudicator_decides_disagreements_alone(agree, tmp_path):
     assert "out=adjudication" not in said
 
 
+@pytest.mark.parametrize(
+    ("words", "order"),
+    [
+        pytest.param({"n": "plain", "f": "contrast"}, None, id="nobody can know it"),
+        pytest.param({"n": "normal", "f": "fistula"}, "normal,fistula", id="one says that there is nothing"),
+    ],
+)
+def test_what_comes_next_proposes_no_order_of_classes_that_nobody_stated(
+    tmp_path, fistula_here, monkeypatch, words, order
+):
+    for letter, word in words.items():
+        monkeypatch.setitem(WORDS, letter, word)
+    for name, answers in (("A", FIRST), ("B", SECOND)):
+        write(tmp_path / f"{name}.csv", name, answers)
+    judge = write(tmp_path / "judge.csv", "J", FIRST)
+    for out, more in (("found", ()), ("agreed", (f"adjudicated={judge}",))):
+        code, said, error = fistula_here("agree", "labels=[A.csv,B.csv]", f"out={out}", *more)
+        assert code == 0, error
+        follow = next(line for line in said.splitlines() if line.startswith("next: "))
+        assert ("classes=[" in follow) == (order is not None), follow
+        assert (f'"classes=[{order}]"' if order else "classes= (of contrast, plain) as for the label pages") in follow
+    weighted = fistula_here("agree", "labels=[A.csv,B.csv]", "out=weighted", "weights=linear")
+    assert weighted[0] == (0 if order else 2)
+    assert order or weighted[2].startswith("error: classes: must be given with weights=linear, found none. State the")
+
+
+def test_the_page_of_adjudication_has_the_classes_of_the_readers(agree, dicom_tree, fistula_here, tmp_path):
+    assert agree()[0] == 0
+    source, _ = dicom_tree
+    asked = ("label", f"source={source}", "asked=found/disagreements.csv", "out=adjudication", "workers.count=1")
+    code, _, error = fistula_here(*asked, "classes=[plain,contrast]")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "must name every answer of found/disagreements.csv (fistula, normal), found plain, contrast" in error
+
+
 def test_a_full_disk_is_one_line_and_leaves_no_consensus(agree, with_a_full_disk, tmp_path):
     judge = write(tmp_path / "judge.csv", "J", "---- -n-- ---f".replace("-", "u"))
     code, said, _ = with_a_full_disk(3000, agree, f"adjudicated={judge}")  # the tables are smaller, the page is not

@@ -25,7 +25,9 @@ def test_words_take_the_order_of_classes(table):
     assert [row.label for row in labels.rows] == [0, 1]
 
 
-@pytest.mark.parametrize("words", [("normal", "fistula"), ("Control", "Crohn"), ("no", "yes"), ("negative", "benign")])
+@pytest.mark.parametrize(
+    "words", [("normal", "fistula"), ("Control", "Crohn"), ("no", "yes"), ("negative", "benign"), ("nein", "ja")]
+)
 def test_of_two_words_the_one_that_says_nothing_is_there_comes_first(table, words):
     labels = read_labels(table(f"path,label\na,{words[1]}\nb,{words[0]}\n"))
     assert labels.classes == list(words)
@@ -35,8 +37,13 @@ def test_of_two_words_the_one_that_says_nothing_is_there_comes_first(table, word
 @pytest.mark.parametrize("words", ["benign malignant", "normal negative", "normal benign malignant"])
 def test_words_whose_order_is_anybodys_guess_need_classes(table, words):
     lines = "".join(f"{number},{word}\n" for number, word in enumerate(words.split()))
-    with pytest.raises(ConfigError, match=r"must be given, because the labels of .* are words"):
+    with pytest.raises(ConfigError, match=r"must be given, because the labels of .* are words") as raised:
         read_labels(table(f"path,label\n{lines}"))
+    said, given = str(raised.value), words.split()
+    if len(given) == 2:  # neither order is proposed before the other one
+        assert all(f'"classes=[{",".join(order)}]"' in said for order in (given, given[::-1])), said
+    else:
+        assert said.endswith(", or another order"), said
 
 
 def test_patient_numbers_stay_text(table):

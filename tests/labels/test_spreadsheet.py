@@ -66,6 +66,20 @@ def test_cells_beyond_what_was_filled_in_are_none(saved):
         read_labels(saved("path,label,,\na,1,,\nb,0,,here\n"))
 
 
+def test_a_title_above_the_table_is_named_as_what_it_is(saved):
+    with pytest.raises(DataError, match=r"line 1: must name the columns, found Cohort of 2024\. Delete the"):
+        read_labels(saved("Cohort of 2024,,\npath,label,site\na,1,x\n"))
+
+
+def test_where_no_column_is_the_label_those_there_are_are_named(saved):
+    table = saved("path,Diagnose,Datum\na,1,2024\n")
+    with pytest.raises(DataError, match=r"the column 'label', found path, Diagnose, Datum\. .*columns\.label=NAME"):
+        read_labels(table, naming=Naming(others="ignore"))
+    rule = r"must name the images by one of: .*, found label, Bild\. Say which column it is, as in columns\.patient_id="
+    with pytest.raises(DataError, match=rule):
+        read_labels(saved("Bild,Diagnose\na,1\n"), naming=Naming({"label": "Diagnose"}, others="ignore"))
+
+
 def test_lines_of_an_old_mac_are_lines(saved):
     assert found(saved("path,label\ra,1\rb,0\r")) == [(2, "a", 1), (3, "b", 0)]
 

@@ -5,6 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy.stats import norm
+from statsmodels.stats.proportion import proportion_confint
 
 from fistula.evidence.ranking.area import clustered_auroc
 from fistula.report.answer import say_question, say_thresholds
@@ -43,9 +44,12 @@ def test_the_operating_point_is_said_in_patients(tmp_path):
     rows = contents.ranked("fistula")[0].rows
     hits = ((rows["label"] == 1) & (rows["called"] == 1)).sum()
     right = ((rows["label"] == 0) & (rows["called"] == 0)).sum()
+    # Each patient is one trial: Wilson's intervals, by statsmodels.
+    (low, high), (least, most) = (proportion_confint(number, 15, method="wilson") for number in (hits, right))
     assert contents.answer[1] == (
         f"At the threshold chosen on validation data, it correctly classified {hits} of 15 patients as fistula "
-        f"(sensitivity, {hits / 15:.0%}) and {right} of 15 as normal (specificity, {right / 15:.0%})."
+        f"(sensitivity, {hits / 15:.0%}; 95% CI {low:.0%} to {high:.0%}) and {right} of 15 as normal "
+        f"(specificity, {right / 15:.0%}; 95% CI {least:.0%} to {most:.0%})."
     )
 
 

@@ -299,6 +299,16 @@ def test_the_page_prints_whole(visit):
     assert page.pdf(format="A4").startswith(b"%PDF")
 
 
+def test_on_paper_a_table_stays_a_table(visit):
+    page = visit("index.html")
+    page.set_viewport_size({"width": 695, "height": 1000})  # of A4's text; on a screen as narrow, rows are cards
+    shown = "[...document.querySelectorAll('table.stacked tr')].map(row => getComputedStyle(row).display)"
+    assert "grid" in page.evaluate(shown)
+    page.emulate_media(media="print")
+    assert set(page.evaluate(shown)) == {"table-row"}
+    assert page.locator("table.stacked thead").first.evaluate("head => getComputedStyle(head).display") != "none"
+
+
 @pytest.mark.slow
 def test_a_thousand_slices_open_within_two_seconds(browser, tmp_path):
     folder = write_study(tmp_path / "study", patients=132, slices=8, size=224)

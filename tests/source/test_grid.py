@@ -1,7 +1,8 @@
 import numpy as np
+import polars as pl
 import pytest
 
-from fistula.source.grid import Grid, grid_point, place, to_bytes
+from fistula.source.grid import Grid, crop_notes, grid_point, place, to_bytes
 
 
 def _blob(shape, centre, sigma):
@@ -83,3 +84,11 @@ def test_a_point_beyond_the_grid_is_none():
 
 def test_bytes_are_rounded_to_the_nearest_level():
     assert to_bytes(np.array([[0, 0.499 / 255, 0.501 / 255, 1, 2, -1]])).tolist() == [[0, 0, 1, 255, 255, 0]]
+
+
+def test_what_is_cropped_is_counted_with_how_little_is_left():
+    placed = pl.DataFrame({"offset_row": [64, -8, 0, 1], "offset_col": [64, 0, -3, 1]})
+    # 128 of 256 pixels on both sides are a quarter; one pixel at each edge of 130 is no loss to speak of.
+    said = "cropped about the center by size and spacing_mm, to as little as 25% of the image"
+    assert crop_notes(placed, 128) == {said: 1}
+    assert crop_notes(placed[1:], 128) == {}

@@ -32,9 +32,9 @@ def _warnings(slices: pl.DataFrame) -> Iterator[str]:
     most = Counter(slices["patient_key"]).most_common(1)[0][1]
     if patients > 1 and 2 * most > len(slices):
         yield f"one of {patients} patients has {most} of {len(slices)} slices"
-    kinds = slices.select(
-        pl.concat_str(pl.col("component", "contrast").fill_null("").replace("", "none"), separator=", contrast ")
-    ).to_series()
+    component = pl.col("component").fill_null("")  # only of Dixon images
+    contrast = pl.lit("contrast ") + pl.col("contrast").fill_null("").replace("", "unknown")
+    kinds = slices.select(pl.when(component == "").then(contrast).otherwise(component + ", " + contrast)).to_series()
     found = Counter(str(kind) for kind in kinds)
     if len(found) > 1:
         counts = "; ".join(f"{name}: {count}" for name, count in found.most_common(5))

@@ -20,7 +20,7 @@ from fistula.evidence.readers.agreement import (
     observed_agreement,
     specific_agreement,
 )
-from fistula.labels.tables.classes import as_names
+from fistula.labels.tables.classes import as_names, known_order
 from fistula.labels.tables.page_table import Answer, Reading, readings_of
 
 EVERYONE = "all readers"
@@ -75,7 +75,7 @@ def read_readers(paths: Sequence[Path], classes: Sequence[str] | None) -> Reader
 
     Args:
         paths: Tables of label pages.
-        classes: Names in order; None takes them from the tables, in the order of their letters.
+        classes: Names in order; None takes them from the tables, in the order of their letters if no other is known.
 
     Raises:
         DataError: As `readings_of`; if there are fewer than two readers, or if no slice was read by two.
@@ -86,10 +86,10 @@ def read_readers(paths: Sequence[Path], classes: Sequence[str] | None) -> Reader
         found = ", ".join(one.reader for one in readings) or "none"
         raise DataError("labels", "must hold the answers of two readers or more", found=found)
     words = sorted({answer.label for one in readings for answer in one.first.values()} - {""})
-    names_ = words if classes is None else as_names(classes)
+    names_ = (known_order(set(words)) or words) if classes is None else as_names(classes)
     if unknown := sorted(set(words) - set(names_)):
         raise ConfigError("classes", "must name every answer of the tables", found=f"not {', '.join(unknown)}")
-    if len(names_) < 2:
+    if classes is None and len(words) < 2:
         remedy = "Name all classes in order: classes=[normal,fistula]"
         raise DataError("labels", "must hold answers of two classes", found=", ".join(words) or "none", remedy=remedy)
     keys = sorted({key for one in readings for key in one.first})

@@ -8,10 +8,11 @@ from fistula.errors import ConfigError, DataError, as_typed
 from fistula.labels.tables.covariates import UNKNOWN
 from fistula.labels.tables.spreadsheet import unpointed
 
-# Words that say that there is nothing, also as Chinese, Japanese and Korean reports have them; the only other one is
-# then the positive class.
+# Words that say that there is nothing, also as German, French, Spanish, Chinese, Japanese and Korean reports have them;
+# the only other one is then the positive class.
 ABSENT = (
     "absent", "control", "false", "healthy", "negative", "no", "none", "normal",
+    "kein", "nein", "negativ", "unauffällig", "non", "négatif", "negativo",
     *["正常", "阴性", "陰性", "无", "無", "なし", "異常なし", "정상", "음성"],
 )  # fmt: skip
 
@@ -49,22 +50,31 @@ def as_names(classes: object) -> list[str]:
 
 
 def in_order(where: object, words: set[str]) -> list[str]:
-    """Class names in the order of their labels: one that says that there is nothing is first; numbers are theirs.
+    """Class names in the order of their labels, as `known_order` has it.
 
     Raises:
-        ConfigError: If they are other words.
+        ConfigError: If nobody can know it. No order is proposed: one copied unread would turn the study around.
     """
+    if (known := known_order(words)) is not None:
+        return known
+    rule = f"must be given, because the labels of {where} are words"
+    found = sorted(words, key=lambda word: (word.lower() not in ABSENT, word))
+    are_names = 2 <= len(words) <= 12 and all(word[0].isalpha() for word in words)
+    names = found if are_names else ["normal", "fistula"]
+    orders = [names, names[::-1]] if len(names) == 2 and are_names else [names]
+    shown = " or ".join(as_typed(f"classes=[{','.join(order)}]") for order in orders)
+    remedy = f"State their order, the positive class last: {shown}{', or another order' if len(names) > 2 else ''}"
+    raise ConfigError("classes", rule, found=", ".join(found[:5]), remedy=remedy)
+
+
+def known_order(words: set[str]) -> list[str] | None:
+    """The order of two words if one says that there is nothing (it is first), and of numbers; otherwise None."""
     ordered = sorted(words, key=lambda word: word.lower() not in ABSENT)
     if [word.lower() in ABSENT for word in ordered] == [True, False]:
         return ordered  # ingest prints which is the positive one
-    if not all(word.isascii() and word.isdigit() for word in words):
-        rule = f"must be given, because the labels of {where} are words"
-        found = sorted(words, key=lambda word: (word.lower() not in ABSENT, word))
-        are_names = 2 <= len(words) <= 12 and all(word[0].isalpha() for word in words)
-        names = ",".join(found) if are_names else "normal,fistula"
-        remedy = f"State their order, the positive class last: {as_typed(f'classes=[{names}]')}"
-        raise ConfigError("classes", rule, found=", ".join(found[:5]), remedy=remedy)
-    return [str(index) for index in range(max(2, max(map(int, words), default=0) + 1))]
+    if all(word.isascii() and word.isdigit() for word in words):
+        return [str(index) for index in range(max(2, max(map(int, words), default=0) + 1))]
+    return None
 
 
 def label_of(where: str, word: str | None, classes: list[str]) -> int | None:
@@ -86,4 +96,5 @@ def label_of(where: str, word: str | None, classes: list[str]) -> int | None:
     if word.isascii() and word.isdigit() and int(word) < len(classes):
         return int(word)
     indices = f"0 to {len(classes) - 1}"
-    raise DataError(where, f"label must be one of {', '.join(classes)} (or {indices})", found=repr(word))
+    remedy = "Correct it, or empty the cell if the answer is unknown"
+    raise DataError(where, f"label must be one of {', '.join(classes)} (or {indices})", found=repr(word), remedy=remedy)

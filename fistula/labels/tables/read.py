@@ -51,7 +51,7 @@ def read_labels(
     header, lines, ignored = read_table(
         path, columns=(*COLUMNS, *BESIDE, *further), naming=naming, allowed=lambda header: (*_allowed(header), *further)
     )
-    key = _check_columns(path, header, level, negatives=negatives)
+    key = _check_columns(path, header, level, negatives=negatives, ignored=ignored)
     body = [(line, dict(zip(header, cells, strict=True))) for line, cells in lines]
     body = first_answers(path, header, body, negatives=negatives)
     if not body:
@@ -79,13 +79,14 @@ def _allowed(header: list[str]) -> tuple[str, ...]:
     return (*COLUMNS, *beside_labels(header))
 
 
-def _key(path: Path, header: list[str], level: str) -> tuple[str, ...]:
+def _key(path: Path, header: list[str], level: str, ignored: list[str]) -> tuple[str, ...]:
     """The columns that name the images, or what else a line is of."""
     has = set(header) | ({"instance_number"} if RANGE[0] in header else set())
     keys = [key for key in KEYS if has.issuperset(key)]
     if not keys:
         rule = "must name the images by one of: " + ", ".join(" with ".join(key) for key in KEYS)
-        raise DataError(f"{path}, line 1", rule, found=", ".join(header))
+        remedy = "Say which column it is, as in columns.patient_id=NAME" if ignored else ""
+        raise DataError(f"{path}, line 1", rule, found=", ".join([*header, *ignored]), remedy=remedy)
     wanted = [key for key in keys if KEYS[key] == level]
     of = KEYS[keys[0]]
     if of == level or (wanted and of != "slice"):
@@ -119,18 +120,20 @@ def _of_one_image(path: Path, line: int, cells: dict[str, str]) -> Iterator[tupl
         yield line, cells | {"instance_number": one, "frame_number": one if cells.get("path") else ""}
 
 
-def _check_columns(path: Path, header: list[str], level: str, *, negatives: str) -> tuple[str, ...]:
+def _check_columns(path: Path, header: list[str], level: str, *, negatives: str, ignored: list[str]) -> tuple[str, ...]:
     if twice := {name for name in header if header.count(name) > 1}:
         raise DataError(f"{path}, line 1", f"has the column {sorted(twice)[0]!r} twice")
     if "label" not in header and negatives == "none":
-        remedy = "Add it, or set negatives=other_patients or negatives=rest if the table lists only positive images"
-        raise DataError(f"{path}, line 1", "must have the column 'label'", remedy=remedy)
+        positive = "set negatives=other_patients or negatives=rest if the table lists only positive images"
+        remedy = f"Say which column it is, columns.label=NAME, or {positive}"
+        found = ", ".join([*header, *ignored])
+        raise DataError(f"{path}, line 1", "must have the column 'label'", found=found, remedy=remedy)
     for point in POINTS:
         if (f"{point}_row" in header) != (f"{point}_col" in header):
             raise DataError(f"{path}, line 1", f"must have both of {point}_row and {point}_col, or neither")
     if (RANGE[0] in header) != (RANGE[1] in header) or {RANGE[0], "instance_number"} <= set(header):
         raise DataError(f"{path}, line 1", "must have both of first and last, and then no instance_number")
-    return _key(path, header, level)
+    return _key(path, header, level, ignored)
 
 
 def _row(path: Path, line: int, cells: dict[str, str], *, key: tuple[str, ...], classes: list[str]) -> Row:

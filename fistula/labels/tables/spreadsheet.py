@@ -105,12 +105,16 @@ def read_table(
     found = lines[0][1]
     for line, cells in lines:
         if len(cells) != len(found):
+            if width == 1:  # a title stands above the table
+                remedy = "Delete the lines above the names of the columns"
+                raise DataError(f"{path}, line {first}", "must name the columns", found=found[0], remedy=remedy)
             raise DataError(f"{path}, line {line}", f"must have {len(found)} cells as the header has", found=len(cells))
     header = naming.header(path, found, columns)
     may_have = columns if allowed is None else allowed(header)
     if (others := [name for name in header if name not in may_have]) and naming.others == "refuse":
         names = f"column{'s' if len(others) > 1 else ''} {', '.join(map(repr, others))}"
-        remedy = f"Ignore with other_columns=ignore, or map it: columns.label=... Known are {', '.join(columns)}"
+        known = ", ".join(dict.fromkeys(columns))
+        remedy = f"Ignore with other_columns=ignore, or map it: columns.label=... Known are {known}"
         raise DataError(f"{path}, line {first}", f"has the unknown {names}", remedy=remedy)
     kept = [at for at, name in enumerate(header) if name in may_have]
     body = [(line, [cells[at] for at in kept]) for line, cells in lines[1:]]
