@@ -105,7 +105,11 @@ def run(cfg: DictConfig) -> None:
     elif not why:
         if cfg.labels.file is not None and given is None:
             _write_template(Path(str(cfg.labels.file)), survey, slices, look)
-        print("next: fistula ingest", *_next(cfg))
+        source, *chosen = _next(cfg)
+        if cfg.labels.file is None and not Path("labels.csv").exists():
+            kept = [word for word in chosen if word.strip('"').startswith("keep")]
+            print("without labels: fistula label", source, *kept)
+        print("next: fistula ingest", source, *chosen)
 
 
 def _next(cfg: DictConfig) -> list[str]:
@@ -184,9 +188,9 @@ def _print_rest(console: Console, survey: Survey) -> None:
     rest = outcomes(survey)
     if not rest:
         return
-    table = _table("no image", ("outcome", "files", "why", "what to do"))
-    for outcome, reason, remedy, count in rest:
-        table.add_row(outcome, str(count), Text(reason), Text(remedy or ""))
+    table = _table("no image", ("outcome", "files", "why", "what to do", "first file"))
+    for outcome, reason, remedy, count, first in rest:
+        table.add_row(outcome, str(count), Text(reason), Text(remedy or ""), Text(first))
     console.print(table)
 
 

@@ -60,7 +60,7 @@ def parts_of(path: Path) -> Iterator[Part]:
     """The file itself, or each member of it if it is a zip archive.
 
     Raises:
-        Skipped: If it is not a regular file.
+        Skipped: If it is not a regular file, or an office document: its parts are no files of the user's.
         Refused: If it cannot be opened, or is a damaged archive.
     """
     if not path.is_file():
@@ -78,13 +78,15 @@ def parts_of(path: Path) -> Iterator[Part]:
         raise Refused("a damaged archive") from error
     except OSError as error:
         raise Refused("cannot be opened", "Check its permissions and the disk") from error
+    if "[Content_Types].xml" in names or names[:1] == ["mimetype"]:
+        raise Skipped("an office document")
     if len(set(names)) < len(names):
         raise Refused("a damaged archive")  # of files of one name, no more than one can be opened
     yield from (Part(path, name) for name in names)
 
 
 def members(path: Path) -> list[str]:
-    """Names of what is in a zip archive; one empty name for any other file, an office document among them.
+    """Names of what is in a zip archive; one empty name for any other file, a program's archive among them.
 
     Raises:
         NotTaken: As `parts_of`.

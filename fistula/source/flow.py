@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 NO_CLASS = "no label"
-# What steps are called where they are shown; the others as they are stored.
+# What steps are called on the terminal, as in the report; the others as they are stored.
 SHOWN = {"image": "images", "right sequence": "selected sequence", "labelled": "labeled patients"}
 WIDTH = 220  # of a table where the output is no terminal
 

@@ -156,6 +156,15 @@ def test_an_archive_of_another_kind_is_refused_and_not_passed_over(kind, tmp_pat
         read_header(file, limit=1 << 20)
 
 
+@pytest.mark.parametrize("name", ["[Content_Types].xml", "mimetype"])
+def test_a_workbook_beside_the_images_is_one_file_and_not_an_archive_of_many(name, tmp_path):
+    with zipfile.ZipFile(tmp_path / "labels.xlsx", "w") as archive:
+        for member in (name, "xl/workbook.xml", "xl/worksheets/sheet1.xml"):
+            archive.writestr(member, "<x/>")
+    with pytest.raises(Skipped, match="an office document"):
+        list(parts_of(tmp_path / "labels.xlsx"))
+
+
 @pytest.mark.parametrize(("name", "outcome"), [("image.dcm", Refused), ("[Content_Types].xml", Skipped)])
 def test_a_zip_in_a_zip_is_refused_and_a_document_skipped(name, outcome, tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:

@@ -1,6 +1,5 @@
 """What a folder holds and what is suspicious about it, from headers alone or with every image decoded."""
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -157,13 +156,13 @@ def _kept_as(images: pl.DataFrame, keep: KeepRules) -> pl.Series:
     return pl.select(pl.when(name != "").then(pl.format("kept as {}", name)).otherwise(pl.lit("kept"))).to_series()
 
 
-def outcomes(survey: Survey) -> list[tuple[str, str, str, int]]:
-    """Outcome, reason, remedy and number of files (or members) for all that is no image, the most frequent first."""
-    rest = survey.facts.filter(pl.col("outcome") != "image").unique(["file", "member"])
-    counts = Counter(rest.select("outcome", "reason", "remedy").rows())
-    return [
-        (*words, count) for words, count in sorted(counts.items(), key=lambda item: (item[0][0], -item[1], item[0]))
-    ]
+def outcomes(survey: Survey) -> list[tuple[str, str, str, int, str]]:
+    """Outcome, reason, remedy, number and first of the files or members that are no image, the most frequent first."""
+    rest = survey.facts.filter(pl.col("outcome") != "image").unique(["file", "member"], maintain_order=True)
+    words = ("outcome", "reason", "remedy")
+    groups = rest.group_by(words, maintain_order=True).agg(pl.len(), pl.col("file").first(), pl.col("member").first())
+    found = [(*said, count, printable(survey.name(file, member or ""))) for *said, count, file, member in groups.rows()]
+    return sorted(found, key=lambda row: (row[0], -row[3], row[1:3]))
 
 
 def suspicions(survey: Survey, *, labels: Labels | None, look: Look) -> list[str]:

@@ -11,7 +11,6 @@ from fistula.cohort.manifest import ELDEST
 from fistula.report.names import count
 from fistula.report.results import Row
 from fistula.report.study import Study
-from fistula.source.flow import SHOWN
 
 
 @dataclass(frozen=True)
@@ -96,10 +95,7 @@ def _by_class(patients: pl.DataFrame, classes: list[str]) -> str:
 def flow(study: Study) -> list[Step]:
     """The steps that `ingest.json` records; empty for a cohort without such a record."""
     steps = study.cohort.record.get("flow", [])
-    return [
-        Step(SHOWN.get(step["stage"], step["stage"]), int(step["count"]), step["unit"], dict(step["excluded"]))
-        for step in steps
-    ]
+    return [Step(step["stage"], int(step["count"]), step["unit"], dict(step["excluded"])) for step in steps]
 
 
 def table_one(study: Study) -> Table:
