@@ -81,7 +81,8 @@ def run(cfg: DictConfig) -> None:
     if len(record["classes"]) == 2:
         print(f"positive class: {record['classes'][-1]}")
     print(f"look at {out / 'contact_sheet.png'}")
-    print("next: fistula train", as_typed(f"cohort={out}"), "model=efficientnet_lite0")
+    unit = ["unit=patient"] if record["label_level"] == "patient" else []
+    print("next: fistula train", as_typed(f"cohort={out}"), "model=efficientnet_lite0", *unit)
 
 
 def labels_of(
