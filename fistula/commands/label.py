@@ -173,10 +173,10 @@ def read_asked(path: Path, classes: Sequence[str]) -> set[str]:
         naming=Naming(others="ignore"),
         allowed=lambda header: ("slice_key", *(name for name in header if name.startswith("answer_"))),
     )
-    is_key = [name == "slice_key" for name in header]
-    if not (keys := {cell for _, cells in lines for cell, named in zip(cells, is_key, strict=True) if named} - {""}):
+    rows = [dict(zip(header, cells, strict=True)) for _, cells in lines]
+    if not (keys := {row.get("slice_key", "") for row in rows} - {""}):
         raise DataError(f"asked={path}", "must name slices in a column slice_key")
-    given = {cell for _, cells in lines for cell, named in zip(cells, is_key, strict=True) if not named} - {""}
+    given = {cell for row in rows for name, cell in row.items() if name != "slice_key"} - {""}
     if not given <= set(classes):
         rule = f"must name every answer of {path} ({', '.join(sorted(given))})"
         raise ConfigError("classes", rule, found=", ".join(classes), remedy="Give those of the readers' pages")
