@@ -193,12 +193,12 @@ def test_a_full_disk_is_one_line_and_leaves_no_page_of_adjudication(
 def test_slices_that_are_asked_about_stand_in_any_table_that_labels_may(tmp_path):
     path = tmp_path / "asked.csv"
     path.write_text("sep=;\nSlice Key;reason\na1;x\nb2;y\n\n")
-    assert read_asked(path) == {"a1", "b2"}
+    assert read_asked(path, ["normal", "fistula"]) == {"a1", "b2"}
     path.write_text("slice;reason\na1;x\n")
     with pytest.raises(DataError, match=r"asked=.*asked.csv: must name slices in a column slice_key"):
-        read_asked(path)
+        read_asked(path, ["normal", "fistula"])
     with pytest.raises(DataError, match=r"^\S*none.csv: cannot be read \(No such file or directory\). Check the path$"):
-        read_asked(tmp_path / "none.csv")
+        read_asked(tmp_path / "none.csv", [])
 
 
 def test_what_nobody_decided_is_no_label(agree, tmp_path):
