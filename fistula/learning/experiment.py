@@ -28,8 +28,8 @@ from fistula.learning.data.features import cache_features
 from fistula.learning.data.slices import Resize
 from fistula.learning.losses import are_grades
 from fistula.learning.places.points import kinds_of, pixel_mm_of
+from fistula.learning.training import hardware
 from fistula.learning.training.checkpoints import AtomicCheckpointIO, BestWeights, LastCheckpoint, epoch_of
-from fistula.learning.training.hardware import check_shares, num_processes, plugins, said_in_one_line, settings
 from fistula.learning.training.pruning import pruning
 from fistula.learning.training.results import ChooseThreshold, flat_metrics, summarize
 from fistula.learning.training.scoring import score_parts
@@ -100,7 +100,7 @@ class Experiment:
             self.classifier.load_state_dict(best["state_dict"])
             stored = self.folder / "predictions.parquet"
             strategy = self.trainer.strategy
-            with said_in_one_line(), strategy.precision_plugin.forward_context():
+            with hardware.said_in_one_line(), strategy.precision_plugin.forward_context():
                 self.classifier.to(strategy.root_device)  # Lightning has moved it to the processor
                 scores, slices, places = score_parts(self.classifier, self.data, fold=self.fold)
             for name, table in (("slices", slices), ("places", places)):
@@ -121,7 +121,7 @@ class Experiment:
         digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
         return summary | {"best_epoch": int(best["epoch"]), "checkpoint_sha256": digest}
 
-    @said_in_one_line()
+    @hardware.said_in_one_line()
     def fit(self) -> None:
         """Train, from `last.ckpt` on where there is one; all that a process does that only takes part in a training."""
         if is_clinical(self.classifier):
@@ -165,12 +165,13 @@ def build(
         tracking_id: Of the run at W&B, where a run that is resumed goes on under the same; None lets W&B choose.
     """
     folder, parts = Path(cfg.output_dir), micro_batches or cfg.micro_batches
-    shares = parts * num_processes(cfg.trainer)
+    shares = parts * hardware.num_processes(cfg.trainer)
     size = -(-cfg.batch_size // shares)
     if cfg.unit == "slice" and size < 2:
         rule = f"must give each of {shares} parts 2 slices, of which batch norms need several"
         raise ConfigError("batch_size", rule, found=cfg.batch_size, remedy="Lower micro_batches or trainer.devices")
     silence_lightning()
+    hardware.take_own_card(cfg.trainer)
     pytorch_lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     # Deterministic operations would fill what they are about to write; that costs 3 % and helps only to find a bug.
     deterministic: Any = torch.utils.deterministic  # a module in disguise, whose flag its types do not know
@@ -214,22 +215,18 @@ def build(
         covariates=standardised_on(data.known, cfg.covariates, num_classes=data.num_classes),
         unit=cfg.unit,
     )
-    check_shares({part: len(data.bags[part]) for part in ("train", "val")}, num_processes(cfg.trainer), unit=cfg.unit)
+    hardware.check_shares(
+        {part: len(data.bags[part]) for part in ("train", "val")}, hardware.num_processes(cfg.trainer), unit=cfg.unit
+    )
     choose = make(cfg.operating_point)
     try_pipeline(data.augmentation, backbone.input_size)
-    try_training(
-        loss=classifier.loss,
-        optimizer=classifier.make_optimizer,
-        schedule=classifier.make_schedule,
-        choose_threshold=choose,
-        num_classes=data.num_classes,
-    )
+    try_training(classifier, choose, num_classes=data.num_classes)
     one_line("sampler", data.train_dataloader)
     bar = progress()
     tracker = Trackers(make(cfg.logger, **({"wandb": {"id": tracking_id}} if "wandb" in cfg.logger else {})))
     trainer = make(
         cfg.trainer,
-        **settings(cfg.trainer, is_even=cfg.unit == "slice"),
+        **hardware.settings(cfg.trainer, is_even=cfg.unit == "slice"),
         default_root_dir=str(folder),
         accumulate_grad_batches=parts,
         use_distributed_sampler=False,  # Lightning's pads, so that slices count twice; see `FistulaDataModule`
@@ -244,7 +241,7 @@ def build(
             *bar,
         ],
         logger=tracker,
-        plugins=[AtomicCheckpointIO(), *plugins(cfg.trainer)],
+        plugins=[AtomicCheckpointIO(), *hardware.plugins(cfg.trainer)],
         enable_progress_bar=bool(bar),
     )
     return Experiment(folder, cfg.split.fold, data, classifier, trainer, tracker, choose, cfg.aggregation)

@@ -18,6 +18,7 @@ from fistula.learning.training.hardware import (
     plugins,
     said_in_one_line,
     settings,
+    take_own_card,
 )
 
 AUTO = {"accelerator": "cpu", "devices": 1, "precision": "auto", "deterministic": "auto", "benchmark": "auto"}
@@ -78,6 +79,20 @@ def test_the_tasks_of_two_machines_are_counted_and_each_has_its_devices(four_car
     rule = r"trainer\.devices: must be the tasks that srun starts on each of 2 machines, found 2\. Give srun"
     with pytest.raises(ConfigError, match=rule):
         num_processes(trainer | {"devices": 2})
+
+
+@pytest.mark.parametrize(
+    ("devices", "rank", "card"), [("auto", "2", 2), (2, "1", 1), ([1, 3], "1", 3), (1, None, None), (2, None, 0)]
+)
+def test_each_process_begins_on_its_own_card(four_cards, monkeypatch, devices, rank, card):
+    """What PyTorch asks of a card while a run is built would be asked of the first one by all."""
+    taken = []
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    take_own_card(AUTO | {"accelerator": "gpu", "devices": devices})
+    take_own_card(AUTO | {"devices": 2})  # the processor
+    assert taken == ([] if card is None else [card])
 
 
 def test_true_is_no_number_of_devices(four_cards):

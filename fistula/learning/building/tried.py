@@ -47,22 +47,19 @@ def try_pipeline(pipeline: Any, size: int) -> None:
                 raise ConfigError("augmentation", rule, found=f"{drawn.dtype} {drawn.shape}", remedy=remedy)
 
 
-def try_training(
-    *, loss: Any, optimizer: Callable[..., Any], schedule: Callable[..., Any], choose_threshold: Callable[..., Any],
-    num_classes: int,
-) -> None:  # fmt: skip
-    """Take one step of two weights, and choose one threshold.
+def try_training(classifier: Any, choose_threshold: Callable[..., Any], *, num_classes: int) -> None:
+    """Take one step of two weights as a `FistulaClassifier` would, and choose one threshold.
 
     Raises:
         ConfigError: If the loss gives no number, or one of them cannot be called.
     """
     weight = nn.Parameter(torch.zeros(num_classes, 2))
     labels = torch.tensor([0, 1])
-    value = one_line("loss", lambda: loss((torch.eye(2) @ weight.T), labels))
+    value = one_line("loss", lambda: classifier.loss((torch.eye(2) @ weight.T), labels))
     if not (isinstance(value, torch.Tensor) and value.ndim == 0 and value.isfinite() and value.requires_grad):
         raise ConfigError("loss", "must give one finite number for a batch", found=value)
-    made = one_line("optimizer", lambda: optimizer([{"params": [weight], "starts": 0.0}]))
-    one_line("schedule", lambda: schedule(made, num_steps=10))
+    made = one_line("optimizer", lambda: classifier.make_optimizer([{"params": [weight], "starts": 0.0}]))
+    one_line("schedule", lambda: classifier.make_schedule(made, num_steps=10))
     value.backward()
     one_line("optimizer", made.step)
     if num_classes == 2:

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import joblib
 import torch
@@ -91,6 +91,17 @@ def plugins(trainer: Mapping[str, Any]) -> list[Any]:
         trainer: As `settings` takes it.
     """
     return [environment(), *([SyncedNorms()] if is_on_card(trainer) and num_processes(trainer) > 1 else [])]
+
+
+def take_own_card(trainer: Mapping[str, Any]) -> None:
+    """Let what PyTorch does on a card before Lightning takes one be on that: else all would hold memory of the first.
+
+    Args:
+        trainer: As `num_processes` takes it.
+    """
+    if is_on_card(trainer) and _num_devices(trainer) > 1:
+        own = CUDAAccelerator.parse_devices(-1 if trainer["devices"] == "auto" else trainer["devices"])
+        torch.cuda.set_device(cast(list[int], own)[environment().local_rank()])
 
 
 def num_processes(trainer: Mapping[str, Any]) -> int:
