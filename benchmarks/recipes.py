@@ -42,6 +42,7 @@ ROWS = {
     "224": "image_size=224",
     "288": "image_size=288",
     "geometric": "augmentation=geometric",
+    "moderate": "augmentation=moderate",
     "strong": "augmentation=strong",
     "mr": "augmentation=mr",
     "color": "augmentation=color_jitter",
