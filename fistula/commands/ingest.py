@@ -14,7 +14,7 @@ from fistula.cohort.ingest import Recipe, ingest
 from fistula.dicom.identity import key_file, read_pseudonyms
 from fistula.dicom.look import Look
 from fistula.errors import ConfigError, as_typed
-from fistula.folder import paths_of, refuse_existing
+from fistula.folder import paths_of, refuse_existing, refuse_inside
 from fistula.labels.drawn.wanted import CLASSES, WORDS, Wanted
 from fistula.labels.folders import FOLDERS, folder_labels
 from fistula.labels.tables.lines import Labels
@@ -39,6 +39,8 @@ def run(cfg: DictConfig) -> None:
     refuse_existing(out)
     manners = Manners(**cfg.archive)
     archive = parse(cfg.source, key="source") if is_archive(cfg.source) else None
+    if not archive:
+        refuse_inside(out, str(cfg.source))
     require_library(archive)
     recipe = read_recipe(cfg)
     labels = labels_of(cfg, recipe.keep, recipe.look, recipe.policies, negatives=cfg.negatives)

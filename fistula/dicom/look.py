@@ -67,12 +67,15 @@ def look_at(path: Path, look: Look) -> list[dict[str, Any]]:
 
 
 def file_stamp(path: Path, name: str, pseudonyms: Pseudonyms) -> str:
-    """Pseudonym of a file's place, size and time of change: equal stamps mean that it need not be opened again."""
+    """Pseudonym of a file's place, size and times: equal stamps mean that it need not be opened again.
+
+    The time of change (ctime) as well as that of modification, which many programs put back after they have written.
+    """
     try:
         status = path.stat()
     except OSError:
         return ""
-    return pseudonyms("file", f"{name}\0{status.st_size}\0{status.st_mtime_ns}")
+    return pseudonyms("file", f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}")
 
 
 def source_hash(part: Part, look: Look) -> str:
@@ -89,16 +92,21 @@ def bytes_hash(part: Part, look: Look) -> str:
     return digest.hexdigest()
 
 
-def pixels_hash(part: Part, frame: int, look: Look) -> str:
-    """SHA-256 of a frame's values and of what they mean beside; of the object's bytes where they cannot be read."""
+def pixels_hash(part: Part, frame: int, look: Look) -> tuple[str, str]:
+    """SHA-256 of a frame's values and of what they mean beside, and of its window.
+
+    Where they cannot be read, of the object's bytes.
+    """
     try:
         with TimeLimit(look.seconds), open_part(part, limit=look.limit) as file:
             picture = next(decode(read_dataset(file, limit=look.limit), [frame]))
     except (NotTaken, StopIteration):
-        return source_hash(part, look)
+        return (content := source_hash(part, look)), content
     inside = b"" if picture.inside is None else picture.inside.tobytes()
     stated = repr((picture.values.shape, picture.signal_scale, picture.is_inverted, picture.aspect)).encode()
-    return hashlib.sha256(stated + picture.values.tobytes() + inside).hexdigest()
+    table = b"" if picture.window is None or picture.window.table is None else picture.window.table.tobytes()
+    pixels, shown = stated + picture.values.tobytes() + inside, repr(picture.window).encode() + table
+    return hashlib.sha256(pixels).hexdigest(), hashlib.sha256(shown).hexdigest()
 
 
 def _survey_part(part: Part, look: Look) -> list[dict[str, Any]]:

@@ -193,8 +193,6 @@ def _parse(file: BinaryIO, *, stop_before_pixels: bool) -> Dataset:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(file, force=True, stop_before_pixels=stop_before_pixels)
-            # Elements stay raw until asked for; a broken character set would only show then.
-            dataset.get("SOPClassUID")
     except (InvalidDicomError, EOFError) as error:
         raise Refused("a damaged DICOM file") from error
     except Exception as error:  # a damaged file breaks the parser in any of its parts

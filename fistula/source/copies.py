@@ -13,6 +13,7 @@ FRAME = ["file", "member", "frame"]
 # What may not differ between copies: where the picture lies, and where it stands in its series.
 PLACED = ["cosines", "corner", "position_mm", "spacing_row", "spacing_col", "turned", "acquisition"]
 PLACED += ["instance_number", "series_key"]
+OTHERWISE = ", with another window"
 
 
 def without_copies(survey: Survey, images: pl.DataFrame, look: Look, policy: str) -> tuple[pl.DataFrame, Counter[str]]:
@@ -27,7 +28,7 @@ def without_copies(survey: Survey, images: pl.DataFrame, look: Look, policy: str
     if copies.is_empty():
         return images, Counter()
     hashes = _hashes(survey, copies, look)
-    copies = copies.hstack(pl.DataFrame(hashes, schema=["content", "pixels"], orient="row"))
+    copies = copies.hstack(pl.DataFrame(hashes, schema=["content", "pixels", "shown"], orient="row"))
     if policy == "refuse":
         remedy = "Export them again, or take each as an image of its own with same_uid=separate and name it by path"
         _refuse(survey, copies, "pixels", "different images must not share one SOPInstanceUID", remedy)
@@ -35,11 +36,13 @@ def without_copies(survey: Survey, images: pl.DataFrame, look: Look, policy: str
         rule = "copies of an image must have one position, orientation, spacing, series and InstanceNumber"
         _refuse(survey, copies, pl.struct(PLACED), rule, "Remove those that were corrected since, or the corrections")
         _refuse_two_patients(survey, copies)
-    copies = copies.sort("slice_key", "content", "file", "member")
-    dropped = copies.filter(~pl.struct("slice_key", "pixels", *PLACED).is_first_distinct())
+    one = ["slice_key", "pixels", *PLACED]
+    kept = pl.col("shown").first().over(one)
+    copies = copies.sort("slice_key", "content", "file", "member").with_columns(is_otherwise=pl.col("shown") != kept)
+    dropped = copies.filter(~pl.struct(one).is_first_distinct())
     images = images.join(dropped.select(FRAME), on=FRAME, how="anti", maintain_order="left")
     images = _with_places(survey, images, images["slice_key"].is_duplicated(), look)
-    return images, Counter({"a copy of another file": len(dropped)}) if len(dropped) else Counter()
+    return images, Counter(f"a copy of another file{OTHERWISE * other}" for other in dropped["is_otherwise"])
 
 
 def _refuse(survey: Survey, copies: pl.DataFrame, what: str | pl.Expr, rule: str, remedy: str) -> None:
@@ -79,8 +82,8 @@ def _with_places(survey: Survey, images: pl.DataFrame, is_unnamed: pl.Series, lo
     return images.with_columns(slice_key=pl.Series(keys, dtype=pl.String()))
 
 
-def _hashes(survey: Survey, copies: pl.DataFrame, look: Look) -> list[tuple[str, str]]:
-    """Of each row, its file's bytes' hash and its pixels'; files that are the same bytes are not decoded."""
+def _hashes(survey: Survey, copies: pl.DataFrame, look: Look) -> list[tuple[str, str, str]]:
+    """Of each row, the hashes of its file's bytes, pixels and window; files that are the same are not decoded."""
     content = {
         row: bytes_hash(Part(survey.paths[row[0]], row[1]), look)
         for row in copies.select("file", "member").unique().rows()
@@ -89,10 +92,9 @@ def _hashes(survey: Survey, copies: pl.DataFrame, look: Look) -> list[tuple[str,
     rows = copies.select("slice_key", *FRAME).rows()
     for key, file, member, _ in rows:
         by_key.setdefault(key, set()).add(content[file, member])
-    found: list[tuple[str, str]] = []
+    found: list[tuple[str, str, str]] = []
     for key, file, member, frame in rows:
         own = content[file, member]
-        found.append(
-            (own, own if len(by_key[key]) == 1 else pixels_hash(Part(survey.paths[file], member), frame, look))
-        )
+        is_one = len(by_key[key]) == 1
+        found.append((own, *((own, own) if is_one else pixels_hash(Part(survey.paths[file], member), frame, look))))
     return found

@@ -28,27 +28,29 @@ def percentile(values: np.ndarray, percent: float) -> float:
 
 def _in_order(flat: np.ndarray, first: int, last: int) -> np.ndarray:
     """The two values that would have these ranks in order."""
-    sample = np.sort(flat[::STRIDE])
+    sample = flat[::STRIDE]
     share = first / flat.size
     middle, slack = round(share * len(sample)), 2 + int(SURE * (share * (1 - share) * len(sample)) ** 0.5)
+    ranks = [rank for rank in (middle - slack, middle + slack) if 0 < rank < len(sample)]
+    sample = np.partition(sample, ranks) if ranks else sample
     low = sample[middle - slack] if middle > slack else -np.inf
     high = sample[middle + slack] if middle + slack < len(sample) else np.inf
     if low == high:  # air and other masks: half of a volume may have one value
         below, inside = int(np.count_nonzero(flat < low)), np.repeat(low, np.count_nonzero(flat == low))
     else:
-        below, inside = _between(flat, low, high)
+        below, inside = _between(flat, low, high, is_lower=share < 0.5)
     if not below <= first <= last < below + len(inside):
         return np.partition(flat, [first, last])[[first, last]]
     return np.partition(inside, [first - below, last - below])[[first - below, last - below]]
 
 
-def _between(flat: np.ndarray, low: float, high: float) -> tuple[int, np.ndarray]:
-    """How many values lie below `low`, and those from there to `high`; piece by piece, each of which a cache holds."""
-    below, found = 0, []
-    for start in range(0, flat.size, PIECE):
-        piece = flat[start : start + PIECE]
-        is_inside = piece >= low
-        below += piece.size - int(np.count_nonzero(is_inside))
-        is_inside &= piece <= high
-        found.append(piece[is_inside])
-    return below, np.concatenate(found)
+def _between(flat: np.ndarray, low: float, high: float, *, is_lower: bool) -> tuple[int, np.ndarray]:
+    """How many values lie below `low`, and those from there to `high`; piece by piece, each of which a cache holds.
+
+    Looks at the side alone on which few values lie.
+    """
+    pieces = (flat[start : start + PIECE] for start in range(0, flat.size, PIECE))
+    found = np.concatenate([piece[piece <= high if is_lower else piece >= low] for piece in pieces])
+    if is_lower:
+        return int(np.count_nonzero(found < low)), found[found >= low]
+    return flat.size - found.size, found[found <= high]

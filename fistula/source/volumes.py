@@ -13,7 +13,8 @@ from fistula.dicom.pixels.geometry import SAME_PLACE_MM, TURNS, same_direction, 
 # Frames that differ in one of these are of two volumes, and how that is said.
 APART = {
     "component": "component", "image_type": "image type", "acquisition": "b-value, echo, phase or stack",
-    "matrix": "matrix", "mm": "pixel spacing", "photometric": "polarity or color", "whose": "patient or study",
+    "matrix": "matrix", "mm": "pixel spacing", "photometric": "polarity or color", "depth": "number of bits",
+    "whose": "patient or study",
 }  # fmt: skip
 JOINED = "volume assembled from single-slice series"
 MIXED_DEGREES = 10.0  # tilts of one patient's slices that differ by more are noted
@@ -45,11 +46,11 @@ class _Volume(NamedTuple):
 def with_volumes(facts: pl.DataFrame) -> pl.DataFrame:
     """Add the column `volume`: number of the volume inside its series, from 0; and say in `notes` what was done.
 
-    Frames of one volume agree in patient, study, component, image type, b-value, echo, phase, stack, matrix, spacing
-    and polarity, and in the stored orientation to within 2 degrees. Where several lie in one place, or unevenly,
-    trigger times and the like part them (`fistula.dicom.header.acquisition.MOMENTS`); in one place their times do as
-    well, or the order of their image numbers. Series of one slice each that agree in all else are one, with the
-    `series_key` of the first slice. Numbers follow what the volumes are, never names.
+    Frames of one volume agree in patient, study, component, image type, b-value, echo, phase, stack, matrix, spacing,
+    polarity and depth (8 bits, or more), and in the stored orientation to within 2 degrees. Where several lie in one
+    place, or unevenly, trigger times and the like part them (`fistula.dicom.header.acquisition.MOMENTS`); in one place
+    their times do as well, or the order of their image numbers. Series of one slice each that agree in all else are
+    one, with the `series_key` of the first slice. Numbers follow what the volumes are, never names.
     """
     facts = _joined(facts) if facts["series_key"].n_unique() > 1 else facts
     places = [_Place(*row) for row in facts[list(_Place._fields)].rows()]
@@ -136,7 +137,8 @@ def _laid(first: str, second: str) -> pl.Expr:
 WHOSE = pl.concat_str(pl.col("patient_key", "study_key").fill_null(""))
 KINDS = [*map(pl.col, ("series_key", "cosines", "component", "image_type", "acquisition"))]
 KINDS += [_laid("rows", "columns").alias("matrix"), _laid("spacing_row", "spacing_col").alias("mm")]
-KINDS += [pl.col("photometric"), WHOSE]
+# Values of 8 bits and of more are of two scales, unless a slope brings them to one.
+KINDS += [pl.col("photometric"), (pl.col("bits") > 8) | pl.col("is_rescaled").fill_null(value=False), WHOSE]
 
 
 def _parted(volume: _Volume, places: Sequence[_Place]) -> list[_Volume]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -319,13 +320,12 @@ def test_a_later_ingest_reads_only_what_is_new(dicom_tree, tmp_path, fistula_her
     _ingest(fistula_here, dicom_tree, tmp_path / "first")
     write_dicom(dicom_tree[0] / "new.dcm", SOPInstanceUID="2.25.8", SeriesInstanceUID="2.25.88", PatientID="99")
     _add_label(dicom_tree, "2.25.8,1")
-    # Unreadable now, though their size and time are as before: opening one of them would fail.
-    for path in dicom_tree[0].rglob("P*/*.dcm"):
-        status = path.stat()
-        path.write_bytes(b"\0" * status.st_size)
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    opened, is_watching = set(), [True]  # a hook stays for as long as the process
+    sys.addaudithook(lambda event, what: opened.add(str(what[0])) if event == "open" and is_watching else None)
     code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "second", f"reuse={tmp_path / 'first'}")
+    is_watching.clear()
     assert code == 0, error
+    assert {Path(name).name for name in opened if name.startswith(str(dicom_tree[0]))} == {"new.dcm"}
     first, second = read_cohort(tmp_path / "first"), read_cohort(tmp_path / "second")
     old = second.manifest.join(first.manifest.select("slice_key"), on="slice_key", how="semi")
     assert len(second.manifest) == 13
@@ -481,6 +481,32 @@ def test_copies_of_an_instance_are_taken_once_wherever_they_lie(dicom_tree, tmp_
     assert code == 0
     assert "a copy of another file" in shown
     assert read_cohort(tmp_path / "first").fingerprint == read_cohort(tmp_path / "second").fingerprint
+
+
+def test_a_copy_that_differs_in_its_window_alone_is_said_to(dicom_tree, tmp_path, fistula_here):
+    copy = pydicom.dcmread(dicom_tree[0] / "P1" / "0.dcm")
+    copy.WindowCenter, copy.WindowWidth = 50, 100
+    copy.save_as(dicom_tree[0] / "P1" / "copy.dcm")
+    shutil.copy(dicom_tree[0] / "P1" / "1.dcm", dicom_tree[0] / "P1" / "same.dcm")
+    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
+    assert code == 0, error
+    excluded = [step["excluded"] for step in read_cohort(tmp_path / "cohort").record["flow"]]
+    assert {"a copy of another file": 1, "a copy of another file, with another window": 1} in excluded
+
+
+def test_a_file_that_was_changed_and_given_its_old_time_is_read_anew(dicom_tree, tmp_path, fistula_here):
+    _ingest(fistula_here, dicom_tree, tmp_path / "first")
+    path = dicom_tree[0] / "P1" / "0.dcm"
+    before = path.stat()
+    image = pydicom.dcmread(path)
+    image.PixelData = image.pixel_array[::-1].tobytes()
+    image.save_as(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    _ingest(fistula_here, dicom_tree, tmp_path / "reused", f"reuse={tmp_path / 'first'}")
+    _ingest(fistula_here, dicom_tree, tmp_path / "whole")
+    found = [read_cohort(tmp_path / name).fingerprint for name in ("first", "reused", "whole")]
+    assert found[1] == found[2] != found[0]
 
 
 def test_monochrome1_shows_the_same_picture_as_its_negative(tmp_path, fistula_here, write_dicom):

@@ -3,8 +3,11 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from misbehaving import anatomy, cohort, one_id, vendors, write, write_labels, written_as
+from misbehaving import anatomy, cohort, one_id, stack, vendors, write, write_labels, written_as
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 from fistula.cohort.manifest import read_cohort
 
@@ -187,3 +190,72 @@ def test_a_table_that_repeats_the_shared_id_says_nothing_and_one_that_names_the_
     assert code == 2
     assert "a PatientID must be one person's, found 1 with several studies" in error
     assert call("named", "Weiss")[0] == 0
+
+
+def test_what_says_otherwise_of_the_values_and_is_not_applied_is_counted(ingested):
+    images = cohort(2, slices=3, RescaleSlope="2", RescaleIntercept="0")
+    plain, _ = ingested("plain", images)
+
+    def mapping(slope):
+        item = Dataset()
+        item.RealWorldValueSlope, item.RealWorldValueIntercept = slope, 0.0
+        return "RealWorldValueMappingSequence", "SQ", Sequence([item])
+
+    table = Dataset()
+    table.LUTDescriptor, table.LUTData = [2, 0, 8], b"\0\xff"
+    kinds = {  # the last of the three says what the header says anyway
+        "a real-world value mapping other than the rescale, not applied": (mapping(5.0), mapping(2.0)),
+        "PresentationLUTShape contradicts PhotometricInterpretation, which is used": (
+            ("PresentationLUTShape", "CS", "INVERSE"),
+            ("PresentationLUTShape", "CS", "IDENTITY"),
+        ),
+        "a VOI table, which intensity=voi alone applies": (("VOILUTSequence", "SQ", Sequence([table])), None),
+    }
+    for name, (said, agreeing) in kinds.items():
+        first = [replace(images[0], elements=(said,))]
+        second = [replace(images[1], elements=(agreeing,))] if agreeing else [images[1]]
+        read, noted = ingested(name[:9], first + second + images[2:])
+        assert hashes(read) == hashes(plain)
+        assert noted == {name: 1}
+
+
+def test_slices_of_eight_bits_and_of_more_share_no_scale_unless_a_slope_makes_them_alike(
+    fistula_here, write_dicom, tmp_path
+):
+    def volumes(name, **said):
+        for place, image in enumerate(stack(1, slices=6)):
+            is_small = place % 2 == 1
+            pixels = anatomy(1, place) // 16 if is_small else anatomy(1, place)
+            bits = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7} if is_small else {}
+            path = tmp_path / name / f"{place}.dcm"
+            dataset = write_dicom(path, pixels, SOPInstanceUID=image.uid, **image.attributes | said)
+            for keyword, value in bits.items():
+                setattr(dataset, keyword, value)
+            dataset.PixelData = pixels.astype(np.uint8 if is_small else np.uint16).tobytes()
+            dataset.save_as(path)
+        labels = write_labels(tmp_path / f"{name}.csv", ["P01,0", "P02,1"], header="patient_id,label")
+        write(tmp_path / name / "other", list(stack(2, slices=2)), write_dicom)
+        out = tmp_path / f"{name} cohort"
+        code, _, error = fistula_here(
+            "ingest", f"source={tmp_path / name}", f"labels={labels}", f"out='{out}'", "size=32", "spacing_mm=1.0",
+            "workers.count=1", "keep=all", "labels.level=patient",
+        )  # fmt: skip
+        assert code == 0, error
+        return read_cohort(out).manifest, json.loads((out / "ingest.json").read_text())["noted"]
+
+    manifest, noted = volumes("plain")
+    assert noted["series divided into volumes by number of bits"] == 6
+    assert sorted(manifest["volume"]) == [0] * 5 + [1] * 3
+    _, noted = volumes("scaled", RescaleSlope="2", RescaleIntercept="-1000")
+    assert "series divided into volumes by number of bits" not in noted
+
+
+def test_a_cohort_must_not_lie_in_its_own_source(fistula_here, write_dicom, tmp_path):
+    folder = write(tmp_path / "archive", cohort(2, slices=2), write_dicom)
+    labels = write_labels(tmp_path / "labels.csv", ["P00,0", "P01,1"], header="patient_id,label")
+    out = folder / "deep" / "cohort"
+    code, _, error = fistula_here("ingest", f"source={folder}", f"labels={labels}", f"out={out}", "keep=all")
+    assert code == 2
+    assert f"out={out}: must not lie in source={folder}" in error
+    assert "Name a folder outside of it" in error
+    assert not out.exists()

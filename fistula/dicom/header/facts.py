@@ -16,7 +16,7 @@ from fistula.dicom.parse import Header, text, whole
 from fistula.dicom.pixels.frames import MOSAICS, Frame, component, contrast
 from fistula.dicom.pixels.geometry import normal, position_along, stance
 from fistula.dicom.pixels.plain import plain_of
-from fistula.dicom.pixels.stated import is_rescaled
+from fistula.dicom.pixels.stated import is_rescaled, unused_tables
 from fistula.dicom.pixels.syntax import syntax_name
 
 # Series that agree in these may be one that was cut up; the first two must be stated.
@@ -154,7 +154,8 @@ def _frame_facts(frame: Frame) -> tuple[dict[str, Any], list[str]]:
         "is_mosaic": any(word in value.upper() for value in image_type for word in MOSAICS),
     }
     odd = [] if lies else ["an invalid orientation: unchanged" if cosines else "no orientation: unchanged"]
-    return facts, odd if along is None else [*odd, "positioned by SliceLocation alone"]
+    odd += [] if along is None else ["positioned by SliceLocation alone"]
+    return facts, odd + unused_tables(frame)
 
 
 def _is_described(dataset: Dataset, pattern: str) -> bool:

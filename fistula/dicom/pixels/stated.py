@@ -82,6 +82,21 @@ def is_rescaled(frame: Frame) -> bool | None:
     return _rescale(frame) != (1.0, 0.0) if is_stated else None
 
 
+def unused_tables(frame: Frame) -> list[str]:
+    """What says otherwise of the values, or of how they are shown, and is not applied; in words."""
+    dataset, found = frame.dataset, []
+    places = (sequence(place, "RealWorldValueMappingSequence") for place in [*frame.groups, dataset])
+    for mapping in next(filter(None, places), [])[:1]:
+        if (number(mapping, "RealWorldValueSlope"), number(mapping, "RealWorldValueIntercept")) != _rescale(frame):
+            found.append("a real-world value mapping other than the rescale, not applied")
+    shape = text(dataset, "PresentationLUTShape").upper()
+    if shape and (shape == "INVERSE") != (text(dataset, "PhotometricInterpretation") == "MONOCHROME1"):
+        found.append("PresentationLUTShape contradicts PhotometricInterpretation, which is used")
+    if sequence(dataset, "VOILUTSequence"):
+        found.append("a VOI table, which intensity=voi alone applies")
+    return found
+
+
 def _philips_scale(frame: Frame, slope: float) -> float:
     """1 / (rescale slope × scale slope): Philips' display values to floating-point values.
 
