@@ -45,7 +45,7 @@ def run(cfg: DictConfig) -> None:
         (folder / "disagreements.csv").write_text(_disagreements(readers, disputed), encoding="utf-8")
         columns = COLUMNS if readers.level == "slice" else OF_PATIENTS
         (folder / "consensus.csv").write_text(as_csv(decided, columns), encoding="utf-8")
-    _print(rows)
+    _print(rows, readers)
     print("consensus:", ", ".join(f"{rule}: {count}" for rule, count in rules.most_common()))
     print(f"open in a browser: {out / 'index.html'}")
     table = as_typed(f"asked={out / 'disagreements.csv'}")
@@ -128,11 +128,10 @@ def _plain(row: Row) -> dict[str, object]:
     return {"who": row.who, "measure": row.measure} | numbers | {"rows": row.rows, "patients": row.patients}
 
 
-def _print(rows: list[Row]) -> None:
-    table = Table(show_edge=False)
-    for heading in ("who", "measure", "estimate (95% CI)", "slices", "patients"):
-        table.add_column(heading)
+def _print(rows: list[Row], readers: Readers) -> None:
+    of_slices = ["slices"] if readers.level == "slice" else []
+    table = Table("who", "measure", "estimate (95% CI)", *of_slices, "patients", show_edge=False)
     for row in rows:
-        table.add_row(row.who, row.measure, say(row), str(row.rows), str(row.patients))
+        table.add_row(row.who, row.measure, say(row), *([str(row.rows)] if of_slices else []), str(row.patients))
     console = Console(highlight=False)
     (console if console.is_terminal else Console(highlight=False, width=150)).print(table)

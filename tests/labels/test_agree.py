@@ -18,7 +18,7 @@ THIRD = "nnnn nnff fffu nnnn nnff"
 WORDS = {"n": "normal", "f": "fistula", "u": ""}
 
 
-def write(path, reader, answers, *, repeat="0", places=None, level="slice"):
+def write(path, reader, answers, *, repeat="0", places=None):
     """A table with these answers; `places` gives slices their opening and canal (row, col) and clock."""
     rows = []
     for patient, letters in enumerate(answers.split()):
@@ -87,6 +87,17 @@ def test_three_readers_have_fleiss_and_every_pair(agree, tmp_path):
     assert rules["s00"] == "unanimous, 3 readers"
     assert rules["s11"] == "majority, 2 of 3 readers"
     assert rules["s23"] == "undecided"  # fistula, normal, unsure
+
+
+def test_of_patients_no_number_of_slices_is_shown(fistula_here, tmp_path):
+    for reader, letters in (("A", "nnff"), ("B", "nfff")):
+        rows = [f"p{number},{WORDS[letter]},0,{reader},0" for number, letter in enumerate(letters)]
+        (tmp_path / f"{reader}.csv").write_text("\n".join(["patient_key,label,unsure,reader,repeat", *rows]) + "\n")
+    code, said, error = fistula_here("agree", "labels=[A.csv,B.csv]", "out=found", "classes=[normal,fistula]")
+    assert (code, error) == (0, "")
+    heading = next(line for line in said.splitlines() if "measure" in line)
+    assert "patients" in heading
+    assert "slices" not in heading
 
 
 def test_openings_are_compared_in_mm_and_hours(agree, tmp_path):

@@ -12,6 +12,7 @@ from fistula.evidence.design.compare import clustered_auroc_test
 from fistula.evidence.ranking.roc import auroc
 from fistula.evidence.readers.analysis import compare_modalities, compare_model, study_readers
 from fistula.evidence.readers.merit import auroc_figure, located_ratings
+from fistula.labels.tables.ratings import match, read_program
 from fistula.report.contents import Settings, compute
 from fistula.report.planning.pilot import reader_components
 from fistula.report.readers.analysis import compare_readers
@@ -224,6 +225,8 @@ def test_readers_of_an_external_cohort_stand_beside_the_runs_that_scored_it_and_
         ("patient,reader,score,experience\npatient1,a,5,x\npatient2,a,5,y\n", "a reader has one experience"),
         ("patient,reader,score\npatient1,a,\n", "every line needs a score, found lines 2"),
         ("patient,reader,score\npatient1,a,nan\n", "line 2: score must be a number from 0 to 100, found 'nan'"),
+        ("patient,reader,score\npatient1,a,1_0\n", "line 2: score must be a number from 0 to 100, found '1_0'"),
+        ("patient,reader,score,date\npatient1,a,5,2026-02-30\n", "line 2: date must be YEAR-MONTH-DAY, found '2026-"),
         ("patient;reader;score\npatient1;a;50,5\npatient1;a;4\n", "score per patient and modality, found lines 2, 3"),
     ],
 )  # fmt: skip
@@ -276,6 +279,13 @@ def test_another_programs_table_that_cannot_be_read_is_one_line(fistula_here, st
     assert (code, error.count("\n")) == (2, 1), error
     assert message in error
     assert not (study_folder / "report").exists()
+
+
+def test_a_patient_who_stands_there_by_id_and_by_pseudonym_is_refused(tmp_path):
+    path = tmp_path / "vendor.csv"
+    path.write_text("patient,score\np1,0.5\nID-7,0.6\n")
+    with pytest.raises(DataError, match=r"vendor.csv: a reader has one score .*found lines 2, 3 \(2\) that repeat one"):
+        match(read_program(path), {"": {"p1"}}, lambda name: "p1" if name == "ID-7" else "", path=path)
 
 
 def test_another_program_may_have_any_scale_any_separator_and_gaps(study_folder, tmp_path):

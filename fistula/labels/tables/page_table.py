@@ -65,7 +65,6 @@ class Reading:
         level: `slice` or `patient`.
         first: Answers by slice (or patient).
         again: Those of the second showing.
-        rows: Every row as it stands, by key, of the first showing.
     """
 
     path: Path
@@ -73,7 +72,6 @@ class Reading:
     level: str
     first: dict[str, Answer]
     again: dict[str, Answer]
-    rows: dict[str, dict[str, str]]
 
 
 def read_reading(path: Path) -> list[Reading]:
@@ -94,13 +92,11 @@ def read_reading(path: Path) -> list[Reading]:
     readings: dict[str, Reading] = {}
     for line, cells in lines:
         where, row = f"{path}, line {line}", dict(zip(header, cells, strict=True))
-        reader = readings.setdefault(row["reader"], Reading(path, row["reader"], level, {}, {}, {}))
+        reader = readings.setdefault(row["reader"], Reading(path, row["reader"], level, {}, {}))
         answers = reader.again if row["repeat"] == "1" else reader.first
         if (key := row[f"{level}_key"]) in answers:
             raise DataError(where, f"gives {key} a second answer by {row['reader']}", remedy="Remove one of them")
         answers[key] = _answer(where, row)
-        if row["repeat"] != "1":
-            reader.rows[key] = row
     return list(readings.values())
 
 
@@ -120,8 +116,7 @@ def readings_of(paths: Sequence[Path]) -> list[Reading]:
             rule = f"must hold one answer of a reader for each {one.level}"
             tables = f"two of {one.reader} for {len(twice)}, in {other.path} and {one.path}"
             raise DataError("labels", rule, found=tables, remedy="Name only the later table")
-        first, again, rows = (getattr(other, name) | getattr(one, name) for name in ("first", "again", "rows"))
-        found[one.reader] = replace(other, first=first, again=again, rows=rows)
+        found[one.reader] = replace(other, first=other.first | one.first, again=other.again | one.again)
     return list(found.values())
 
 

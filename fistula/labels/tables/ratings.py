@@ -1,15 +1,15 @@
 """Tables of what readers, or another program, think of patients: read, checked, and matched to cohorts by pseudonym."""
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 
 from fistula.errors import DataError
-from fistula.labels.tables.spreadsheet import Naming, number, read_table
+from fistula.labels.tables.spreadsheet import NUMBER, Naming, number, read_table
 
 PATIENT = ("patient", "patient_id", "patient_key")
 # Those of a label page's table come along: what it says of a slice is not asked for here.
@@ -97,7 +97,7 @@ def match(
         The name of the one cohort that has all of them, and the table with ``patient_key`` in place of ``patient``.
 
     Raises:
-        DataError: If no cohort has all of them.
+        DataError: If no cohort has all of them, or a patient stands there by two names.
     """
     names = {name: {name, pseudonym(name)} for name in table["patient"].unique()}
     best: tuple[int, str, pl.DataFrame] | None = None
@@ -116,6 +116,7 @@ def match(
         remedy = "Give pseudonyms (patient_key), or own ids on a machine with the cohort's pseudonym key"
         found = f"{_lines(matched.filter(pl.col('patient_key').is_null()))} of {len(table)} lines that are not"
         raise DataError(path, rule, found=found, remedy=remedy)
+    _refuse_twice(path, matched, ["patient_key", "reader", "modality"])  # by two names
     return cohort, matched.drop("patient", "line")
 
 
@@ -175,7 +176,11 @@ def _reading(row: dict) -> dict:
         raise DataError(where, "located must be 1 if the location is correct, otherwise 0", found=repr(located))
     place = [_number(where, name, cells.get(name, ""), least=-math.inf) for name in ("opening_row", "opening_col")]
     date = cells.get("date", "")
-    if date and not re.fullmatch(r"\d{4}-\d\d-\d\d", date):
+    try:
+        is_day = not date or datetime.strptime(date, "%Y-%m-%d").date().isoformat() == date
+    except ValueError:
+        is_day = False
+    if not is_day:
         raise DataError(where, "date must be YEAR-MONTH-DAY", found=repr(date))
     return {
         "patient": row["patient"],
@@ -206,10 +211,7 @@ def _scored(row: dict, name: str) -> dict:
 def _number(where: str, column: str, text: str, *, least: float = 0.0, most: float = math.inf) -> float | None:
     if not text:
         return None
-    try:
-        value = number(where, column, text) if "," in text else float(text)
-    except ValueError:
-        value = math.nan
+    value = number(where, column, text) if NUMBER.fullmatch(text) else math.nan
     if not (math.isfinite(value) and least <= value <= most):
         limits = f" from {least:g} to {most:g}" if math.isfinite(most) else ""
         raise DataError(where, f"{column} must be a number{limits}", found=repr(text))
