@@ -1,5 +1,6 @@
 """The values of a configuration must be of the kind that the files in conf/ show: a number where a number stands."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -86,7 +87,8 @@ def differences(value: Any, default: Any, where: str = "") -> Iterator[tuple[str
         rule, kinds = known
     else:
         rule, kinds = PATH if default == "???" else KINDS[type(default)]
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+    is_no_number = isinstance(value, float) and not math.isfinite(value)
+    if not isinstance(value, kinds) or is_no_number or (isinstance(value, bool) and bool not in kinds):
         yield where, rule, "null" if value is None else value
     elif isinstance(default, DictConfig):
         for key in default.keys() & value.keys():

@@ -11,6 +11,8 @@ GIVEN = {
     "ingest": ("source=tree", "labels=labels.csv", "out=cohort"),
     "doctor": ("source=tree",),
     "phantom": ("out=phantom",),
+    "agree": ("out=agree",),
+    "status": ("study=study",),
 }
 
 
@@ -23,6 +25,10 @@ GIVEN = {
         ("ingest", "size=256.5", "size: must be a whole number, found 256.5"),
         ("ingest", "size=1000000", "size: must be at least 8 and at most 4096, found 1000000"),
         ("ingest", "spacing_mm=0", "spacing_mm: must be at least 0.01 and at most 100, found 0"),
+        ("ingest", "spacing_mm=nan", "spacing_mm: must be a number, found nan"),
+        ("agree", "points_mm=inf", "points_mm: must be a number, found inf"),
+        ("status", "every=nan", "every: must be a number, found nan"),
+        ("ingest", "archive.timeout_s=nan", "archive.timeout_s: must be a number, found nan"),
         ("ingest", "spacing_mm=null", "spacing_mm: must be a number, found null"),
         ("ingest", "unmatched=skip", "unmatched: must be refuse or exclude, found skip"),
         ("ingest", "negatives=all", "negatives: must be none or other_patients or rest, found all"),

@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from fistula.errors import ArchiveError, ConfigError
+from fistula.errors import ArchiveError, ConfigError, refuse_outside
 
 SCHEMES = ("dicomweb", "dimse")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -60,9 +60,8 @@ class Manners:
     max_instances: int = 5000
 
     def __post_init__(self) -> None:
-        for name, low in (("timeout_s", 0.1), ("retries", 0), ("max_instances", 1)):
-            if getattr(self, name) < low:
-                raise ConfigError(f"archive.{name}", f"must be at least {low}", found=getattr(self, name))
+        for name, low, high in (("timeout_s", 0.1, 86400), ("retries", 0, 1000), ("max_instances", 1, 10**7)):
+            refuse_outside(f"archive.{name}", getattr(self, name), low, high)
         if self.ca_file is not None:
             try:
                 ssl.create_default_context(cafile=self.ca_file)

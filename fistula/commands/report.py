@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fistula.errors import ConfigError, as_typed
+from fistula.errors import ConfigError, as_typed, refuse_outside
 from fistula.folder import paths_of
 
 if TYPE_CHECKING:
@@ -153,8 +153,7 @@ def _check(cfg: DictConfig) -> None:
 
     if cfg.resamples < 1:
         raise ConfigError("resamples", "must be at least 1", found=cfg.resamples, remedy="For example resamples=2000")
-    if cfg.every <= 0:
-        raise ConfigError("every", "must be above 0 seconds", found=cfg.every, remedy="For example every=10")
+    refuse_outside("every", cfg.every, 0.1, 86400)
     if cfg.maps not in WHICH:
         raise ConfigError("maps", f"must be one of {', '.join(WHICH)}", found=cfg.maps)
     if cfg.primary not in PRIMARY:

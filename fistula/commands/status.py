@@ -8,14 +8,13 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.live import Live
 
-from fistula.errors import ConfigError, as_typed
+from fistula.errors import as_typed, refuse_outside
 from fistula.sweep.status import ENDED, read_status, status_table
 
 
 def run(cfg: DictConfig) -> None:
     """Show the runs of a study, with ``watch=true`` until each has ended; exit with 1 unless all are done."""
-    if cfg.every <= 0:
-        raise ConfigError("every", "must be above 0 seconds", found=cfg.every, remedy="For example every=2")
+    refuse_outside("every", cfg.every, 0.1, 86400)
     study = Path(cfg.study_folder)
     runs = read_status(study)
     # A file or a pipe has no width, and names of runs are long.

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from fistula.errors import ConfigError
+from fistula.errors import refuse_outside
 
 BYTES_AN_ENTRY = 1024  # of an archive's directory: a name and what tools add
 END, END_MARK = struct.Struct("<4s4H2LH"), b"PK\x05\x06"
@@ -33,9 +33,13 @@ class UploadLimits:
     waiting: int = 16
 
     def __post_init__(self) -> None:
-        for name in ("max_upload_mb", "max_files", "seconds", "waiting"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(name, "must be positive", found=getattr(self, name))
+        for name, low, high in (
+            ("max_upload_mb", 1, 2**20),
+            ("max_files", 1, 10**7),
+            ("seconds", 0.001, 86400),
+            ("waiting", 1, 10**6),
+        ):
+            refuse_outside(name, getattr(self, name), low, high)
 
     @property
     def num_bytes(self) -> int:

@@ -77,7 +77,7 @@ def test_an_archive_that_is_not_there_is_one_error_after_the_retries(module, tmp
 
 
 def test_manners_that_cannot_be_are_refused():
-    with pytest.raises(ConfigError, match=r"archive\.retries: must be at least 0, found -1"):
+    with pytest.raises(ConfigError, match=r"archive\.retries: must be at least 0 and at most 1000, found -1"):
         Manners(retries=-1)
 
 

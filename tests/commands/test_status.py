@@ -103,7 +103,7 @@ def test_a_watched_study_is_shown_until_its_last_run_has_ended(fistula_here, tmp
     [
         pytest.param(["study=nowhere"], r"study=nowhere: must hold a run\. Give the folder of a study", id="no study"),
         pytest.param([], "study: must be given", id="none given"),
-        pytest.param(["study=x", "every=0"], "every: must be above 0 seconds, found 0", id="no pause"),
+        pytest.param(["study=x", "every=0"], "every: must be at least 0.1 and at most 86400, found 0", id="no pause"),
     ],
 )
 def test_a_mistake_is_one_line(fistula_here, arguments, message):

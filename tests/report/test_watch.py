@@ -44,7 +44,7 @@ def test_watching_ends_with_the_ordinary_page(fistula_here, tmp_path):
 def test_looking_without_a_pause_is_refused(fistula_here, tmp_path, every):
     folder = write_study(tmp_path / "study", learnings=("transfer",))
     code, _, error = fistula_here("report", f"study={folder}", "watch=true", f"every={every}")
-    assert (code, "every: must be above 0 seconds" in error) == (2, True)
+    assert (code, "every: must be at least 0.1 and at most 86400" in error) == (2, True)
 
 
 @pytest.mark.parametrize("key", ["readers", "scores"])

@@ -105,7 +105,7 @@ def test_more_uploads_than_may_wait_are_sent_away(predictor, archive):
     app = create_app(lambda: predictor, replace(LIMITS, waiting=1))
     client = TestClient(app, base_url="http://127.0.0.1")
     assert client.post("/predict", content=archive).status_code == 200
-    busy = create_app(lambda: predictor, replace(LIMITS, seconds=1e-9))
+    busy = create_app(lambda: predictor, replace(LIMITS, seconds=0.001))
     answer = TestClient(busy, base_url="http://127.0.0.1").post("/predict", content=archive)
     assert answer.status_code == 408
 
@@ -116,7 +116,7 @@ def test_more_uploads_than_may_wait_are_sent_away(predictor, archive):
         (("host=0.0.0.0",), {}, "host: must be this machine unless FISTULA_SERVE_TOKEN is set, found 0.0.0.0"),
         (("port=70000",), {}, "port: must be from 0 to 65535"),
         ((), {"FISTULA_SERVE_TOKEN": "short"}, "FISTULA_SERVE_TOKEN: must have at least 16 characters, found 5"),
-        (("seconds=0",), {}, "seconds: must be positive"),
+        (("seconds=0",), {}, "seconds: must be at least 0.001 and at most 86400, found 0"),
     ],
 )
 def test_what_cannot_be_served_is_refused_in_one_line(fistula_here, monkeypatch, arguments, environment, message):

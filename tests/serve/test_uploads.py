@@ -81,7 +81,7 @@ def test_an_honest_archive_and_a_plain_file_pass(tmp_path):
 
 
 def test_limits_that_cannot_be_are_refused():
-    with pytest.raises(ConfigError, match="seconds: must be positive, found 0"):
+    with pytest.raises(ConfigError, match=r"seconds: must be at least 0\.001 and at most 86400, found 0"):
         UploadLimits(seconds=0)
 
 
