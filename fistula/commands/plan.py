@@ -95,11 +95,9 @@ def read_scenario(cfg: DictConfig) -> Scenario:
         refuse_outside(key, cfg[key], low, high)
     if cfg.goal == "interval":
         return _scenario(cfg, None)
-    if not isinstance(cfg.other, int | float) or isinstance(cfg.other, bool):
+    if cfg.other is None:
         rule = f"must be a number for goal={cfg.goal}: the AUROC of the comparator"
-        raise ConfigError(
-            "other", rule, found="null" if cfg.other is None else cfg.other, remedy="For example other=0.80"
-        )
+        raise ConfigError("other", rule, found="null", remedy="For example other=0.80")
     refuse_outside("other", cfg.other, 0.501, 0.999)
     gap = cfg.auroc - cfg.other + (cfg.margin if cfg.goal == "margin" else 0)
     if gap <= 0 if cfg.goal == "margin" else gap == 0:

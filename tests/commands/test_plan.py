@@ -56,7 +56,7 @@ def test_a_margin_speaks_of_noninferiority(fistula_here):
         (["goal=readers"], "pilot: must be given for goal=readers: a study whose report has readers"),
         (["auroc=0.5"], "auroc: must be at least 0.501 and at most 0.999, found 0.5"),
         (["goal=difference"], "other: must be a number for goal=difference"),
-        (["goal=difference", "other=word"], "other: must be a number for goal=difference"),
+        (["goal=difference", "other=word"], "other: must be a number or null, found word"),
         (["goal=difference", "other=0.85"], "auroc: must differ from other"),
         (["goal=margin", "other=0.95"], "auroc: must be above other minus the margin"),
         (["slices=0"], "slices: must be at least 1"),
