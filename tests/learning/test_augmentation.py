@@ -12,7 +12,7 @@ from torchvision.transforms import RandomHorizontalFlip
 from fistula.cli import config_folder
 from fistula.errors import ConfigError
 from fistula.learning.data.expansion import Expanded, with_copies
-from fistula.learning.data.slices import augmented
+from fistula.learning.data.slices import draw
 from fistula.learning.mr_transforms import BiasField, Ghosting, RicianNoise
 from fistula.learning.pipeline import Pipeline
 
@@ -20,6 +20,10 @@ PIPELINES = sorted(path.stem for path in (config_folder() / "augmentation").glob
 RANDOM = [name for name in PIPELINES if name != "none"]
 IMAGE = gaussian_filter(np.random.default_rng(0).uniform(0, 255, (48, 48)), 2)
 IMAGE = np.uint8(255 * (IMAGE - IMAGE.min()) / np.ptp(IMAGE))
+
+
+def augmented(pipeline, image, *, seed):
+    return draw(pipeline, image, seed=seed)["image"]
 
 
 def pipeline(name):

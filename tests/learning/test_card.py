@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from fistula.cohort.manifest import read_cohort
 from fistula.errors import ConfigError
 from fistula.learning import experiment as module
-from fistula.learning.data.slices import DeviceDataset
+from fistula.learning.data.slices import KeptDataset
 from fistula.learning.experiment import build
 
 from ..conftest import TINY_RUN, write_cohort
@@ -101,7 +101,7 @@ def test_what_nothing_augments_lies_on_a_card_as_a_whole_and_the_rest_is_pinned(
     experiment.data.trainer = experiment.trainer
     train, val = experiment.data.train_dataloader(), experiment.data.val_dataloader()
     on_card = device == "gpu"
-    assert isinstance(val.dataset, DeviceDataset) == on_card
+    assert isinstance(val.dataset, KeptDataset) == on_card
     assert train.pin_memory == on_card
     assert not val.num_workers
     assert (train.num_workers > 0) <= on_card

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from fistula.errors import DataError
 from fistula.learning.data.datamodule import already_a_batch
 from fistula.learning.data.resized import ResizedAnew
-from fistula.learning.data.slices import DeviceDataset, Resize, SliceDataset, as_batch
+from fistula.learning.data.slices import Resize, SliceDataset, as_batch, on_card
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (10, 16, 16), dtype=np.uint8)
 LABELS = np.arange(10, dtype=np.int64) % 2
@@ -114,7 +114,7 @@ def test_slices_that_lie_on_the_device_are_served_as_others_are(device, copies, 
     monkeypatch.setattr("fistula.learning.data.slices.AT_ONCE", 3)
     neighbours = np.stack([np.arange(10) - 1, np.arange(10), np.arange(10) + 1], axis=1).clip(0, 9)
     slices = dataset(jitter(), channels=neighbours, seed=None, copies=copies)
-    there = DeviceDataset(slices, device=torch.device(device))
+    there = on_card(slices, torch.device(device))
     draws = [3, 0, 5, 2**24 * 4 + 1]  # of several epochs
     found, expected = there.__getitems__(draws), slices.__getitems__(draws)
     assert len(there) == len(ROWS)

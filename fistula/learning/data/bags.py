@@ -130,17 +130,6 @@ def bags_of(cohort: Cohort, parts: pl.DataFrame, part: str, *, unit: str, are_gr
     return Bags(chosen["row"].to_numpy(), chosen["copy"].to_numpy(), ones, chosen["label"].to_numpy(), unit)
 
 
-def in_bags(slices: Any, bags: Bags, **given: Any) -> Dataset:
-    """Slices as bags, asked for by the bag; slices that are bags of their own are so already.
-
-    Args:
-        slices: As a `BagDataset` takes them.
-        bags: Likewise.
-        **given: What else it takes.
-    """
-    return slices if bags.unit == "slice" else BagDataset(slices, bags, **given)
-
-
 def with_labels_of_bags(slices: pl.DataFrame, unit: str, *, num_classes: int, are_grades: bool) -> pl.DataFrame:
     """Add ``of_bag``, the label of the bag that each slice of a cohort is in; null where that has none.
 

@@ -110,11 +110,6 @@ def accompanied(bags: Dataset, values: Tensor | None) -> Dataset:
     return bags if values is None else Accompanied(bags, values)
 
 
-def column_of(name: str) -> str:
-    """The column of a manifest that holds a covariate."""
-    return name if name in OF_HEADERS else f"{COVARIATE}{name}"
-
-
 def check_covariates(names: object, columns: Sequence[str]) -> None:
     """Refuse a covariate that a cohort does not have.
 
@@ -141,7 +136,7 @@ def values_of(table: pl.DataFrame, names: Sequence[str], sizes: NDArray[np.int64
     found = np.full((len(sizes), len(names)), np.nan)
     starts = np.cumsum(sizes) - sizes
     for index, name in enumerate(names):
-        column = table[column_of(name)]
+        column = table[name if name in OF_HEADERS else f"{COVARIATE}{name}"]
         if name == "sex":
             column = column.replace_strict({"F": 1.0, "M": 0.0}, default=None, return_dtype=pl.Float64)
         values = column.cast(pl.Float64).fill_null(np.nan).to_numpy()

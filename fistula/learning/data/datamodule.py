@@ -15,12 +15,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from fistula.cohort.manifest import Cohort
 from fistula.cohort.split_table import PARTS
-from fistula.learning.data.bags import BagDataset, Bags, bags_of, in_bags
+from fistula.learning.data.bags import BagDataset, Bags, bags_of
 from fistula.learning.data.channels import image_rows, with_constants
 from fistula.learning.data.covariates import accompanied, spread, values_of
 from fistula.learning.data.expansion import Expanded, with_copies
 from fistula.learning.data.resized import resized
-from fistula.learning.data.slices import DeviceDataset, FeatureDataset, Images, Resize, SliceDataset
+from fistula.learning.data.slices import Images, KeptDataset, Resize, SliceDataset, on_card
 from fistula.learning.pipeline import following
 from fistula.learning.places.points import points_of
 from fistula.learning.sampling import EpochSampler, ProcessSampler
@@ -115,7 +115,7 @@ class FistulaDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         dataset = self._dataset("train", draws=self.draws, most=self.slices_per_step)
-        sampler = self.make_sampler(self._units("train"), seed=self.seed)
+        sampler = self.make_sampler(self.bags["train"].named(self.cohort.manifest), seed=self.seed)
         # Lightning tells a sampler its epoch, but where training goes on, only after workers have begun to fetch.
         sampler.set_epoch(self.first_epoch)
         if self._world > 1:
@@ -178,26 +178,25 @@ class FistulaDataModule(LightningDataModule):
             "generator": torch.Generator(),  # else a loader draws from the network's random numbers
         }
 
-    def _units(self, part: str) -> pl.DataFrame:
-        """One row a bag, as `Bags.named` has it."""
-        return self.bags[part].named(self.cohort.manifest)
-
     def _dataset(self, part: str, *, draws: bool = False, most: int | None = None) -> Dataset:
         """The bags of a part; slices that a frozen network has seen before as their features."""
         bags = self.bags[part]
+        labels = torch.from_numpy(self._labels[bags.rows])
         if part in self.features:
-            slices: Any = FeatureDataset(self.features[part], self._labels[bags.rows])
+            slices: Any = KeptDataset(features=self.features[part], label=labels)
         else:
             slices = self._images(part, draws=draws)
-        labels = torch.from_numpy(self._labels[bags.rows])
-        return in_bags(slices, bags, positions=self.positions(part), slice_labels=labels, most=most, seed=self.seed)
+        if bags.unit == "slice":
+            return slices
+        positions = self.positions(part)
+        return BagDataset(slices, bags, positions=positions, slice_labels=labels, most=most, seed=self.seed)
 
     def positions(self, part: str) -> Tensor:
         """Of the slices of a part's bags in mm, float32 ``(N,)``; 0 where a slice has none."""
         known = self.cohort.manifest["position_mm"].fill_null(0.0).to_numpy()
         return torch.from_numpy(known[self.bags[part].rows].astype(np.float32))
 
-    def _images(self, part: str, *, draws: bool = False) -> SliceDataset | DeviceDataset:
+    def _images(self, part: str, *, draws: bool = False) -> SliceDataset | KeptDataset:
         bags = self.bags[part]
         slices = SliceDataset(
             self.images,
@@ -209,7 +208,7 @@ class FistulaDataModule(LightningDataModule):
             seed=self.seed if draws else None,
             points=self.points,
         )
-        return DeviceDataset(slices, device=self._device) if not draws and self._fits_card(bags.rows) else slices
+        return on_card(slices, self._device) if not draws and self._fits_card(bags.rows) else slices
 
     @property
     def _labels(self) -> NDArray[np.int64]:
@@ -218,7 +217,7 @@ class FistulaDataModule(LightningDataModule):
 
     def _images_of_a_bag(self, dataset: Dataset) -> int:
         """At most; 1 where there are features instead."""
-        has_images = isinstance(dataset, BagDataset) and not isinstance(dataset.slices, FeatureDataset)
+        has_images = isinstance(dataset, BagDataset) and not self.features
         return max(int(bags.sizes.max(initial=1)) for bags in self.bags.values()) if has_images else 1
 
     def _fits_card(self, rows: NDArray[np.int64]) -> bool:

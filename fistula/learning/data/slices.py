@@ -83,13 +83,6 @@ def as_batch(images: NDArray[np.uint8], resize: Resize) -> Tensor:
     return torch.from_numpy(np.stack(resized))
 
 
-def augmented(
-    pipeline: albumentations.Compose, image: NDArray[np.uint8], *, seed: tuple[int, ...]
-) -> NDArray[np.uint8]:
-    """Draw one augmented image: the same for the same seed, whatever was drawn before."""
-    return draw(pipeline, image, seed=seed)["image"]
-
-
 def draw(
     pipeline: albumentations.Compose, image: NDArray[np.uint8], *, seed: tuple[int, ...], **beside: Any
 ) -> dict[str, Any]:
@@ -176,7 +169,7 @@ def _moved(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
     """One augmented image, with the points ``(M, 2)`` where it has put them; NaN where they have left it."""
     if points is None or not pipeline.transforms:
-        return augmented(pipeline, image, seed=seed), points
+        return draw(pipeline, image, seed=seed)["image"], points
     # What has no place stands somewhere meanwhile: not every transform passes NaN on.
     found = draw(pipeline, image, seed=seed, keypoints=np.nan_to_num(points[:, ::-1]))
     moved = np.asarray(found["keypoints"], np.float32).reshape(-1, 2)[:, ::-1]
@@ -186,43 +179,28 @@ def _moved(
     return found["image"], np.where(is_inside[:, None], moved, np.float32(np.nan))
 
 
-class DeviceDataset(Dataset):
-    """Slices that lie on a card as a whole, for parts the same in every epoch; asked for as a `SliceDataset` is.
+class KeptDataset(Dataset):
+    """Slices that are the same in every epoch, as tensors that are kept; asked for as a `SliceDataset` is.
 
     Args:
-        slices: Of which none is drawn anew; jittered copies are made once.
-        device: Where they lie.
+        whole: What batches are made of, by the names of a `Batch`, each ``(M, ...)``: features of a frozen network, or
+            images on a card.
     """
 
-    def __init__(self, slices: SliceDataset, *, device: torch.device) -> None:
-        every = range(len(slices))
-        some: list[Any] = [slices.__getitems__(list(every[at : at + AT_ONCE])) for at in every[::AT_ONCE]]
-        self.whole = {name: torch.cat([part[name].to(device) for part in some]) for name in some[0]}
+    def __init__(self, **whole: Tensor) -> None:
+        self.whole = whole
 
     def __len__(self) -> int:
         return len(self.whole["label"])
 
     def __getitems__(self, draws: list[int]) -> Batch:
-        """Fetch a whole batch: all that goes to the card are its numbers."""
+        """Fetch a whole batch: all that goes to a card are its numbers."""
         positions = (torch.tensor(draws) % len(self)).to(self.whole["label"].device, non_blocking=True)
         return cast(Batch, {name: values[positions] for name, values in self.whole.items()})
 
 
-class FeatureDataset(Dataset):
-    """Slices as a frozen network sees them, for a classifier that trains alone; asked for as a `SliceDataset` is.
-
-    Args:
-        features: Of a part's slices, ``(M, F)``.
-        labels: ``(M,)``.
-    """
-
-    def __init__(self, features: Tensor, labels: NDArray[np.int64]) -> None:
-        self.features, self.labels = features, torch.tensor(labels)
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def __getitems__(self, draws: list[int]) -> Batch:
-        """Fetch a whole batch."""
-        positions = torch.tensor(draws) % len(self)
-        return {"features": self.features[positions], "label": self.labels[positions]}
+def on_card(slices: SliceDataset, device: torch.device) -> KeptDataset:
+    """Slices of which none is drawn anew, on a card as a whole; jittered copies are made once."""
+    every = range(len(slices))
+    some: list[Any] = [slices.__getitems__(list(every[at : at + AT_ONCE])) for at in every[::AT_ONCE]]
+    return KeptDataset(**{name: torch.cat([part[name].to(device) for part in some]) for name in some[0]})

@@ -70,9 +70,7 @@ def find_weights(architecture: str, network: nn.Module, *, download: bool, sourc
     if kind == "run":
         return _of_run(Path(place), network)
     if kind == "file":
-        path = Path(place)
-        state = fit_weights(read_weights(path), network, where=str(path))
-        return Weights(f"file: {path.name}, sha256 {checksum(path)}", _overlay(state, network))
+        return _of_file(Path(place), network)
     if kind == "hub":
         repository, file = split_address(place)
         return _of_hub(repository, (file,) if file else FILES, network, where=source, download=download)
@@ -82,8 +80,7 @@ def find_weights(architecture: str, network: nn.Module, *, download: bool, sourc
         return _of_hub(address, FILES, network, where=where, download=download)
     if prefix == "local-dir":
         path = next((Path(address, file) for file in FILES if Path(address, file).is_file()), Path(address, FILES[0]))
-        state = fit_weights(read_weights(path), network, where=str(path))
-        return Weights(f"file: {path.name}, sha256 {checksum(path)}", _overlay(state, network))
+        return _of_file(path, network)
     repository = timm_repository(architecture)
     if cached(repository) is None and (package := package_of(architecture)):
         return _of_package(package, architecture.partition(".")[0])
@@ -101,6 +98,11 @@ def timm_repository(architecture: str) -> str:
         where = f"model.architecture={architecture}"
         raise WeightsError(where, "has no pretrained weights in timm", remedy="Use learning=end_to_end")
     return str(config.hf_hub_id)
+
+
+def _of_file(path: Path, network: nn.Module) -> Weights:
+    state = fit_weights(read_weights(path), network, where=str(path))
+    return Weights(f"file: {path.name}, sha256 {checksum(path)}", _overlay(state, network))
 
 
 def _of_hub(repository: str, names: tuple[str, ...], network: nn.Module, *, where: str, download: bool) -> Weights:
