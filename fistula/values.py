@@ -21,7 +21,7 @@ KINDS: dict[Any, tuple[str, Any]] = {
     DictConfig: ("keys with values", (DictConfig,)),
 }
 PATH: tuple[str, Any] = ("a path", (str, int))  # all that must be given is one; a folder may be called 2024
-SEVERAL = ("labels.file",)  # that may be a list of paths
+SEVERAL = ("adjudicated", "labels.file", "readers")  # that may be a list of paths
 # By the last part of a key that is null in conf/, what it may be instead; others are checked where they are read.
 NULLS: dict[str, tuple[str, Any]] = {
     **dict.fromkeys(
@@ -29,8 +29,7 @@ NULLS: dict[str, tuple[str, Any]] = {
          "name", "out", "pilot", "reader", "readers", "reuse", "scores", "send", "workspace"),
         ("a word or null", (str, int)),
     ),
-    **dict.fromkeys(("cutoff", "difference", "other", "prevalence"), ("a number or null", (int, float))),
-    "control": ("a whole number or null", (int,)),
+    **dict.fromkeys(("control", "cutoff", "difference", "other", "prevalence"), ("a number or null", (int, float))),
     "tls": ("true, false or null", (bool,)),
 }  # fmt: skip
 

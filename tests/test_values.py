@@ -103,7 +103,7 @@ def leaves(node, prefix=""):
     [
         ("accept", 0.5, "a word or null"),
         ("accept", True, "a word or null"),
-        ("readers", ["a.csv", "b.csv"], "a word or null"),
+        ("aid", ["a", "b"], "a word or null"),
         ("prevalence", "rare", "a number or null"),
         ("columns.label", ["a"], "a word or null"),
         ("tls", 1, "true, false or null"),
@@ -118,6 +118,20 @@ def test_of_what_may_be_null_the_kind_is_said(where, value, rule):
     assert list(differences(default, default)) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        (("report", "study=study", "readers=[a.csv,b.csv]"), "readers: must name files, found a.csv"),
+        (("agree", "labels=[a.csv,b.csv]", "adjudicated=[c.csv,d.csv]", "out=agreed"), "a.csv: cannot be read"),
+        (("ingest", "source=tree", "labels=[a.csv,b.csv]", "out=cohort"), "a.csv: cannot be read"),
+    ],
+)
+def test_several_tables_are_a_list(fistula_here, words, rule):
+    code, _, error = fistula_here(*words)
+    assert (code, rule in error, "a word" in error) == (2, True, False)
+
+
 def test_a_number_may_be_whole_and_a_folder_a_number():
-    default = OmegaConf.create({"spacing_mm": 0.8, "out": "???", "classes": None})
-    assert list(differences(OmegaConf.create({"spacing_mm": 1, "out": 2024, "classes": [1, 2]}), default)) == []
+    default = OmegaConf.create({"spacing_mm": 0.8, "out": "???", "classes": None, "control": None})
+    given = OmegaConf.create({"spacing_mm": 1, "out": 2024, "classes": [1, 2], "control": 9.02})
+    assert list(differences(given, default)) == []

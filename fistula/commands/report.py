@@ -167,7 +167,8 @@ def _check(cfg: DictConfig) -> None:
     if cfg.prevalence is not None and not 0 < cfg.prevalence < 1:
         remedy = "For example prevalence=0.2, or leave it out"
         raise ConfigError("prevalence", "must lie between 0 and 1", found=cfg.prevalence, remedy=remedy)
-    for key in ("readers", "scores"):  # which are read when a watched sweep has ended
-        for path in [] if cfg[key] is None else paths_of(cfg[key], key=key):
-            if not path.is_file():
-                raise ConfigError(key, "must name files", found=path, remedy="Check the path")
+    readers = [] if cfg.readers is None else paths_of(cfg.readers, key="readers")
+    scores = [] if cfg.scores is None else [Path(str(cfg.scores))]
+    for key, path in [*(("readers", path) for path in readers), *(("scores", path) for path in scores)]:
+        if not path.is_file():  # said before a sweep is watched, after whose end they are read
+            raise ConfigError(key, "must name files", found=path, remedy="Check the path")
