@@ -11,9 +11,10 @@ PIXELS_PER_FRAME = 1 << 26  # 8192 x 8192: larger than any detector, small enoug
 MAX_FRAMES = 100_000
 SIZES = NUMBERS.keys() | {"PhotometricInterpretation"}  # without these not even the facts of its frames are known
 
+DICOMDIR = "a DICOMDIR"
 # Tested in this order against the name of the SOP class; the first that occurs gives the reason.
 NOT_IMAGES = {
-    "Media Storage Directory": "a DICOMDIR",
+    "Media Storage Directory": DICOMDIR,
     "Segmentation": "a segmentation",
     "Presentation State": "a presentation state",
     "Encapsulated": "an encapsulated document",
@@ -75,7 +76,7 @@ def require_image(header: Header) -> Mended:
     sop_class = text(dataset, "SOPClassUID") or _meta_class(dataset)
     _refuse_other_kinds(sop_class)
     if "DirectoryRecordSequence" in dataset:
-        raise Skipped("a DICOMDIR")
+        raise Skipped(DICOMDIR)
     if header.pixel_bytes is None:
         has_matrix = not is_empty(dataset, "Rows") and not is_empty(dataset, "Columns")
         if not has_matrix and "Image" not in UID(sop_class).name:

@@ -9,9 +9,9 @@ from fistula.dicom.container import Part, open_part, parts_of
 from fistula.dicom.foreign import NO_DICOM
 from fistula.dicom.header.facts import frame_facts
 from fistula.dicom.identity import Pseudonyms
-from fistula.dicom.kinds import require_image
+from fistula.dicom.kinds import DICOMDIR, require_image
 from fistula.dicom.outcome import NotTaken, Refused, Skipped, damage_refused
-from fistula.dicom.parse import read_dataset, read_header
+from fistula.dicom.parse import Header, read_dataset, read_header, sequence, text
 from fistula.dicom.pixels.decode import decode
 from fistula.dicom.pixels.syntax import require_decoder
 from fistula.dicom.timing import TimeLimit
@@ -114,7 +114,10 @@ def _survey_part(part: Part, look: Look) -> list[dict[str, Any]]:
     try:
         with TimeLimit(look.seconds), damage_refused(), open_part(part, limit=look.limit) as file:
             header = read_header(file, limit=look.limit)
-            mended = require_image(header)
+            try:
+                mended = require_image(header)
+            except Skipped as outcome:
+                raise _incomplete(outcome, header, part) from outcome
             facts = frame_facts(
                 header,
                 pseudonyms=look.pseudonyms,
@@ -134,6 +137,19 @@ def _stricter(outcome: NotTaken, part: Part) -> NotTaken:
     name = (part.member or part.path.name).lower()
     if isinstance(outcome, Skipped) and outcome.reason in NO_DICOM and name.endswith(DICOM_SUFFIXES):
         return Refused("named as DICOM, but its content is not", "Export it again")
+    return outcome
+
+
+def _incomplete(outcome: Skipped, header: Header, part: Part) -> Skipped:
+    """A DICOMDIR that lists files which are not there, of which nobody would hear otherwise; anything else as it is."""
+    if outcome.reason != DICOMDIR or part.member:
+        return outcome
+    records = sequence(header.dataset, "DirectoryRecordSequence")
+    folder = part.path.parent
+    for names in (text(record, "ReferencedFileID").split("\\") for record in records):
+        # Media are often copied in lower case.
+        if not any(folder.joinpath(*spelt).exists() for spelt in (names, [name.lower() for name in names])):
+            return Skipped(f"{DICOMDIR} that lists files which are not there")
     return outcome
 
 

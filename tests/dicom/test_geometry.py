@@ -69,6 +69,24 @@ def test_however_a_plane_is_written_it_is_stored_in_one_way(turned, angle):
     assert (there.orientation, there.tilt_degrees) == (here.orientation, here.tilt_degrees)
 
 
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 2, 0), (2, 0, 1)])
+@pytest.mark.parametrize("is_in_plane", [True, False])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_slices_of_a_stack_at_45_degrees_lie_alike_whatever_their_last_digits(axes, is_in_plane, sign):
+    random, half = np.random.default_rng(0), np.sqrt(0.5)
+    ways = set()
+    for _ in range(50):
+        row, column = np.zeros(3), np.zeros(3)
+        row[list(axes[:2])] = half, sign * half
+        if is_in_plane:
+            column[list(axes[:2])] = -sign * half, half
+        else:
+            column[axes[2]] = 1
+        found = stance([*(row + random.normal(0, 2e-4, 3)), *(column + random.normal(0, 2e-4, 3))])
+        ways.add((found.orientation, found.turned))
+    assert len(ways) == 1
+
+
 @pytest.mark.parametrize("turned", TURNS)
 def test_points_move_with_their_pixel_and_back(turned):
     image = np.arange(12).reshape(3, 4)

@@ -1,4 +1,5 @@
 import pickle
+import shutil
 import time
 import zlib
 from pathlib import Path
@@ -92,6 +93,17 @@ def test_ges_own_element_tells_phase_from_magnitude(write_dicom, tmp_path, image
 def test_many_slices_in_one_picture_are_known_by_image_type(write_dicom, tmp_path, image_type):
     write_dicom(tmp_path / "a", ImageType=image_type)
     assert _facts(tmp_path / "a")["is_mosaic"]
+
+
+@pytest.mark.parametrize(("creator", "is_mosaic"), [("SIEMENS MR HEADER", True), ("TOSHIBA_MEC_MR3", False)])
+def test_a_mosaic_is_known_by_its_makers_count_of_tiles_where_its_type_does_not_say(
+    write_dicom, tmp_path, creator, is_mosaic
+):
+    image = write_dicom(tmp_path / "a", ImageType=["DERIVED", "PRIMARY", "M"])
+    image.add_new(0x00190010, "LO", creator)
+    image.add_new(0x0019100A, "US", 9)
+    image.save_as(tmp_path / "a")
+    assert _facts(tmp_path / "a")["is_mosaic"] == is_mosaic
 
 
 @pytest.mark.parametrize(
@@ -348,6 +360,14 @@ def test_a_header_that_is_of_no_image_says_why(write_dicom, tmp_path, attributes
     write_dicom(tmp_path / "a", **attributes)
     record = _facts(tmp_path / "a")
     assert (record["outcome"], record["reason"]) == (outcome, reason)
+
+
+def test_a_dicomdir_says_when_a_file_that_it_lists_is_not_there(tmp_path):
+    shutil.copytree(Path(pydicom.__file__).parent / "data/test_files/dicomdirtests/TINY_ALPHA", tmp_path / "disc")
+    assert _facts(tmp_path / "disc" / "DICOMDIR")["reason"] == "a DICOMDIR"
+    next((tmp_path / "disc").rglob("IM*")).unlink()
+    record = _facts(tmp_path / "disc" / "DICOMDIR")
+    assert (record["outcome"], record["reason"]) == ("skipped", "a DICOMDIR that lists files which are not there")
 
 
 def test_a_preamble_does_not_make_an_image(tmp_path):

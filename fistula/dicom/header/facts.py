@@ -151,7 +151,7 @@ def _frame_facts(frame: Frame) -> tuple[dict[str, Any], list[str]]:
             filter(None, (vocabulary.image_type(image_type), vocabulary.scanning_sequence(frame.scanning_sequence())))
         ),
         "is_localizer": any("LOCALI" in value.upper() for value in image_type),
-        "is_mosaic": any(word in value.upper() for value in image_type for word in MOSAICS),
+        "is_mosaic": any(word in value.upper() for value in image_type for word in MOSAICS) or frame.num_tiles() > 1,
     }
     odd = [] if lies else ["an invalid orientation: unchanged" if cosines else "no orientation: unchanged"]
     odd += [] if along is None else ["positioned by SliceLocation alone"]

@@ -130,6 +130,11 @@ class Frame:
         words = (place.word(0x2005, PHILIPS, 0x11) for place in self.places)
         return next((word for word in words if word), "")
 
+    def num_tiles(self) -> int:
+        """Slices in one picture by Siemens' own count (0019,xx0A), which a derived mosaic keeps; 0 elsewhere."""
+        values = self.places[-1].numbers(0x0019, "SIEMENS MR HEADER", 0x0A, "US")
+        return int(values[0]) if values else 0
+
     def ge_type(self) -> str:
         """M, P, R or I: GE's own image type (0043,xx2F); empty elsewhere."""
         values = self.places[-1].numbers(0x0043, GE, 0x2F, "SS")

@@ -86,12 +86,14 @@ def _stance(cosines: tuple[float, ...]) -> Stance | None:
     direction = normal(cosines)
     if direction is None:
         return None
-    share = [round(abs(value), 6) for value in direction.tolist()]
-    # Where two planes are as near, axial goes before coronal, and coronal before sagittal.
-    axis = max((2, 1, 0), key=lambda index: share[index])
+    share = [abs(value) for value in direction.tolist()]
+    # Where two planes are as near, axial goes before coronal, and coronal before sagittal; to two digits, as below,
+    # because the slices of one stack at 45 degrees differ in the last ones.
+    axis = max((2, 1, 0), key=lambda index: round(share[index], 2))
     orientation = ("sagittal", "coronal", "axial")[axis]
-    tilt = round(math.degrees(math.acos(min(1.0, share[axis]))), 1)
-    best = max(_laid(cosines, steps, STORED[orientation]) for steps in TURNS.values())
+    tilt = round(math.degrees(math.acos(min(1.0, round(share[axis], 6)))), 1)
+    laid = (_laid(cosines, steps, STORED[orientation]) for steps in TURNS.values())
+    best = max(laid, key=lambda one: (round(one[0], 2), [round(value, 2) for value in one[1]], one[2]))
     return Stance(orientation, tilt, NAMES[best[2]], best[1])
 
 
@@ -104,7 +106,7 @@ def _laid(cosines: Sequence[float], steps: tuple[bool, ...], wanted: tuple[tuple
     along = tuple(-value + 0.0 for value in along) if is_column_reversed else along
     down = tuple(-value + 0.0 for value in down) if is_row_reversed else down
     pairs = zip((*along, *down), (*wanted[0], *wanted[1]), strict=True)
-    fit = round(sum(value * weight for value, weight in pairs), 4)
+    fit = sum(value * weight for value, weight in pairs)
     return fit, tuple(round(value, 5) + 0.0 for value in (*along, *down)), steps
 
 
