@@ -206,15 +206,17 @@ def study_name(output_dir: str) -> str:
 def short_name(name: str) -> str:
     """A run's name with what tells it from its neighbours first: trackers cut long names, and so at their end.
 
+    Whatever else was overridden has no bounds, and stands last: most of it all runs of a study share.
+
     Example:
         >>> short_name("resnet34-transfer-e50-none-fold2-seed0-optimizer.lr=0.1")
-        'f2-s0-optimizer.lr=0.1-transfer-e50-none-resnet34'
+        'f2-s0-transfer-e50-none-resnet34-optimizer.lr=0.1'
     """
     found = RUN_NAME.fullmatch(name)
     if found is None:
         return name
     model, factors, fold, seed, others = found.groups()
-    return "-".join(part for part in (f"f{fold}", f"s{seed}", others, factors, model) if part)
+    return "-".join(part for part in (f"f{fold}", f"s{seed}", factors, model, others) if part)
 
 
 def register_run_name() -> None:
