@@ -72,6 +72,7 @@ format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff format .
 
 dashboard: $(INSTALLED) ## Runs of logger=mlflow in a browser, on this machine only
+	@echo 'In http://127.0.0.1:5000, choose "Model training" at the top left: a study then opens on its table of runs'
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///multirun/mlflow.db --host 127.0.0.1 --port 5000
 
 lock: ## Resolve requirements.lock again from pyproject.toml

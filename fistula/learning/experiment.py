@@ -171,7 +171,7 @@ def build(
         rule = f"must give each of {shares} parts 2 slices, of which batch norms need several"
         raise ConfigError("batch_size", rule, found=cfg.batch_size, remedy="Lower micro_batches or trainer.devices")
     silence_lightning()
-    hardware.take_own_card(cfg.trainer)
+    hardware.prepare_card(cfg.trainer)
     pytorch_lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     # Deterministic operations would fill what they are about to write; that costs 3 % and helps only to find a bug.
     deterministic: Any = torch.utils.deterministic  # a module in disguise, whose flag its types do not know

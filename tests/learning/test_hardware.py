@@ -1,4 +1,5 @@
 import logging
+import os
 
 import pytest
 import timm
@@ -16,9 +17,9 @@ from fistula.learning.training.hardware import (
     device_of,
     num_processes,
     plugins,
+    prepare_card,
     said_in_one_line,
     settings,
-    take_own_card,
 )
 
 AUTO = {"accelerator": "cpu", "devices": 1, "precision": "auto", "deterministic": "auto", "benchmark": "auto"}
@@ -90,9 +91,19 @@ def test_each_process_begins_on_its_own_card(four_cards, monkeypatch, devices, r
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
     if rank is not None:
         monkeypatch.setenv("LOCAL_RANK", rank)
-    take_own_card(AUTO | {"accelerator": "gpu", "devices": devices})
-    take_own_card(AUTO | {"devices": 2})  # the processor
+    prepare_card(AUTO | {"accelerator": "gpu", "devices": devices})
+    prepare_card(AUTO | {"devices": 2})  # the processor
     assert taken == ([] if card is None else [card])
+
+
+@pytest.mark.parametrize("own", [None, ":16:8"])
+def test_a_run_that_has_to_be_exact_may_follow_one_that_need_not(monkeypatch, own):
+    """PyTorch looks at the variable once, at the first product of matrices on a card, whatever the run is like."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    if own:
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", own)
+    prepare_card(AUTO)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == (own or ":4096:8")
 
 
 def test_true_is_no_number_of_devices(four_cards):

@@ -93,12 +93,15 @@ def plugins(trainer: Mapping[str, Any]) -> list[Any]:
     return [environment(), *([SyncedNorms()] if is_on_card(trainer) and num_processes(trainer) > 1 else [])]
 
 
-def take_own_card(trainer: Mapping[str, Any]) -> None:
-    """Let what PyTorch does on a card before Lightning takes one be on that: else all would hold memory of the first.
+def prepare_card(trainer: Mapping[str, Any]) -> None:
+    """Settle before the first use of a card what PyTorch asks once in a process: how exact cuBLAS is, and which card.
 
     Args:
         trainer: As `num_processes` takes it.
     """
+    # Else a run that has to be exact could not follow one that need not; 24 MB of the card.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # What is done on a card before Lightning takes one be on that: else all would hold memory of the first.
     if is_on_card(trainer) and _num_devices(trainer) > 1:
         own = CUDAAccelerator.parse_devices(-1 if trainer["devices"] == "auto" else trainer["devices"])
         torch.cuda.set_device(cast(list[int], own)[environment().local_rank()])
