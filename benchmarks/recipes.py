@@ -249,7 +249,10 @@ def put(lines: list[list[str]]) -> None:
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     old, _, after = rest.partition(END)
     table = [line.strip("| ").split(" | ") for line in old.splitlines() if line.startswith("| 2")]
-    kept = {tuple(line[2:5]): line for line in [*table, *lines]}  # a newer line stands where the older stood
+    kept = {tuple(line[2:5]): line for line in table}
+    for line in lines:  # a newer one takes the place of an older one, unless it says the same
+        if kept.get(tuple(line[2:5]), [])[2:] != line[2:]:
+            kept[tuple(line[2:5])] = line
     heads = ["date", "commit", "set", "judged on", "row", *COLUMNS]
     rows = [heads, ["---"] * len(heads), *sorted(kept.values(), key=lambda line: line[2:4])]
     text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -267,7 +270,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/recipes"))
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--mirror", action="store_true")
-    parser.add_argument("--mean", action="store_true", help="also the mean score of all rows, against each of them")
+    parser.add_argument("--mean", action="store_true", help="also the mean score of all rows")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     if unknown := set(options.sets) - set(SETS):
@@ -286,7 +289,10 @@ def main() -> None:
         members[name].append(scores.with_columns(pl.col("run") + f"-{row}"))
         if options.mean and len(members[name]) > len(set(options.rows) - {"default"}):
             every = pl.concat(members[name]).sort("run", "slice_key")
-            found["mean of the rows, minus each"] = ensemble(every), every
+            together, rows = ensemble(every), " and ".join(dict.fromkeys(["default", *options.rows]))
+            found[f"mean of {rows}, minus each"] = together, every
+            own = together.filter(pl.col("run").str.ends_with("-default"))
+            found[f"mean of {rows}"] = own.with_columns(pl.col("run").str.strip_suffix("-default")), default
         if options.mirror:
             found[f"{row}, mirrored"] = scores_of(name, study, options, mirror=True), default
         if scores["slice_key"].is_duplicated().all():
