@@ -164,7 +164,7 @@ def scores_of(name: str, study: Path, options: argparse.Namespace, *, mirror: bo
     tables = []
     for path in sorted(study.glob("*/run.json")):
         record = json.loads(path.read_text())
-        if record["state"] != "done" or record["fold"] >= options.folds:
+        if record["state"] != "done" or record["fold"] >= options.folds or record["seed"] >= options.seeds:
             continue
         scores = pl.read_parquet(path.parent / "predictions.parquet").filter(pl.col("part") == part)
         if mirror:
