@@ -1,4 +1,4 @@
-"""Make README's picture of a leaky split and its moving one, from real pages.
+"""Make README's picture of a leaky split, its moving one, and those of report and reading room, from real pages.
 
     python docs/tour.py leakage=multirun/leakage study=multirun/demonstration scores=scores
 
@@ -68,7 +68,7 @@ def terminal(study: Path) -> str:
 
 
 def film(study: Path, scores: Path) -> None:
-    """Label page, terminal, report and prediction, one after the other, as an animated GIF."""
+    """Label page, terminal, report and prediction as an animated GIF; report and reading room by themselves as well."""
     frames = [Image.open(DOCS / "label.png").convert("RGB")]
     with sync_playwright() as driver:
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
@@ -80,6 +80,12 @@ def film(study: Path, scores: Path) -> None:
             page.goto(shown.resolve().as_uri())
             page.wait_for_timeout(1500)
             frames.append(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
+        page.set_viewport_size({"width": 1200, "height": 1080})
+        for shown, name in (("index.html", "report.png"), ("reading.html", "reading.png")):
+            page.goto((study / "report" / shown).resolve().as_uri())
+            page.wait_for_timeout(2500)
+            picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+            picture.quantize(255, dither=Image.Dither.NONE).save(DOCS / name, optimize=True)
         browser.close()
     drawn = [_framed(frame, number) for number, frame in enumerate(frames)]
     drawn[0].save(
@@ -100,7 +106,7 @@ def _framed(frame: Image.Image, number: int) -> Image.Image:
 
 
 def main(*words: str) -> None:
-    """Write `docs/why.png` and `docs/tour.gif`, whichever study is given."""
+    """Write `docs/why.png`, or `docs/tour.gif`, `report.png` and `reading.png`: whichever study is given."""
     given = {key: Path(value) for key, _, value in (word.partition("=") for word in words)}
     if "leakage" in given:
         draw_leak(given["leakage"])

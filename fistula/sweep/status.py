@@ -132,7 +132,9 @@ def _speed(folder: Path, record: dict[str, Any], epochs: int) -> float | None:
     completed = epochs - int(record.get("epochs_before", 0))
     if "running_at" not in record or completed < 1:
         return None
-    seconds = (folder / "history.csv").stat().st_mtime - datetime.fromisoformat(record["running_at"]).timestamp()
+    ends = [datetime.fromisoformat(record["done_at"]).timestamp()] if record["state"] == "done" else []
+    ends.append((folder / "history.csv").stat().st_mtime)  # of a copied study, when it was copied
+    seconds = min(ends) - datetime.fromisoformat(record["running_at"]).timestamp()
     return seconds / completed if seconds > 0 else None
 
 

@@ -54,6 +54,17 @@ def test_a_running_run_is_shown_with_epoch_best_speed_and_time_left(tmp_path):
     assert f"process {os.getpid()}, last heartbeat 0 s ago" in status.note
 
 
+def test_a_copied_study_was_trained_as_fast_as_before(tmp_path):
+    run = run_folder(tmp_path, "a", "done")
+    write_history(run, 0.5, 0.75)
+    record = json.loads((run.path / "run.json").read_text())
+    times = {"running_at": "2026-01-01T00:00:00+00:00", "done_at": "2026-01-01T00:00:40+00:00"}
+    (run.path / "run.json").write_text(json.dumps(record | times))
+    os.utime(run.path / "history.csv", (time.time(), time.time()))  # as `cp -r` leaves it
+    (status,) = read_status(tmp_path)
+    assert status.seconds_per_epoch == pytest.approx(20)
+
+
 def test_epochs_of_an_earlier_process_do_not_count_for_the_speed(tmp_path):
     run = run_folder(tmp_path, "a")
     write_history(run, 0.5, 0.6)

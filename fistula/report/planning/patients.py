@@ -51,7 +51,8 @@ def _aim(scenario: Scenario, answer: Answer, settings: dict[str, Any], needed: s
             f"With {needed}, the 95% confidence interval of an AUROC of {scenario.auroc:g} is expected to have a "
             f"half-width of {answer.reached:.3f} (target: {settings['half_width']:g})."
         )
-    power = f"a power of {answer.reached:.0%} (target: {settings['power']:.0%})"
+    error = f"Monte Carlo standard error, {answer.error:.1%}"
+    power = f"a power of {answer.reached:.1%} (target: {settings['power']:.0%}; {error})"
     if settings["goal"] == "difference":
         return (
             f"With {needed}, a difference between AUROCs of {scenario.auroc:g} and {scenario.other:g} is detected with "
