@@ -169,7 +169,7 @@ def read_study(folder: Path) -> Study:
         DataError: If there is no finished run, a record is incomplete, or the runs are not of one cohort.
     """
     if not folder.is_dir():
-        remedy = "Give the folder of a study, for example study=multirun/quick"
+        remedy = "Give the folder of a study, below multirun unless hydra.sweep.dir said otherwise"
         raise DataError(f"study={folder}", "is not a folder", remedy=remedy)
     folders = [folder] if (folder / RECORD).exists() else sorted(path.parent for path in folder.glob(f"*/{RECORD}"))
     runs = [Run(path, read_record(path)) for path in folders]

@@ -57,7 +57,7 @@ def read_status(study: Path) -> list[RunStatus]:
     """
     folders = [study] if (study / RECORD).exists() else sorted(path.parent for path in study.glob(f"*/{RECORD}"))
     if not folders:
-        remedy = "Give the folder of a study, for example study=multirun/quick"
+        remedy = "Give the folder of a study, below multirun unless hydra.sweep.dir said otherwise"
         raise DataError(f"study={study}", "must hold a run", remedy=remedy)
     return [_status_of(folder) for folder in folders]
 
