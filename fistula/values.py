@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, as_typed
 
 KINDS: dict[Any, tuple[str, Any]] = {
     bool: ("true or false", (bool,)),
@@ -47,7 +47,8 @@ def refuse_other_kinds(cfg: DictConfig) -> None:
     loader = GlobalHydra.instance().config_loader()
     default = loader.load_configuration(hydra.job.config_name, choices, RunMode.RUN)
     for where, rule, found in faults(cfg, default):
-        raise ConfigError(where, f"must be {rule}", found=found)
+        remedy = as_typed(f"{where}=[{found}]") if rule == KINDS[ListConfig][0] else ""
+        raise ConfigError(where, f"must be {rule}", found=found, remedy=remedy and f"Write it in brackets: {remedy}")
 
 
 def refuse_other_options(override: str, options: list[str]) -> None:

@@ -33,6 +33,11 @@ GIVEN = {
         ("ingest", "unmatched=skip", "unmatched: must be refuse or exclude, found skip"),
         ("ingest", "negatives=all", "negatives: must be none or other_patients or rest, found all"),
         ("ingest", "classes=2", "classes: must be a list of two or more different names, found 2"),
+        (
+            "ingest",
+            "labels.covariates=age",
+            'labels.covariates: must be a list, found age. Write it in brackets: "labels.covariates=[age]"',
+        ),
         ("ingest", "fit=both", "fit: must be longer or shorter, found both"),
         ("ingest", "keep.description='['", "keep.description: is not a valid regular expression"),
         ("ingest", "keep.component=[watr]", "keep.component: must be of 'water',"),
