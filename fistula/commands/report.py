@@ -162,6 +162,8 @@ def _check(cfg: DictConfig) -> None:
         raise ConfigError("scaling", f"must be one of {', '.join(SCALINGS)}", found=cfg.scaling)
     if not 0 < cfg.margin < 1:
         raise ConfigError("margin", "must lie between 0 and 1", found=cfg.margin, remedy="For example margin=0.05")
+    if cfg.cutoff is not None and not cfg.readers:
+        raise ConfigError("cutoff", "needs readers", found=cfg.cutoff, remedy="Add readers=FILE, or leave it out")
     if cfg.cutoff is not None and not 0 < cfg.cutoff <= 100:
         raise ConfigError("cutoff", "must be above 0 and at most 100", found=cfg.cutoff, remedy="For example cutoff=50")
     if cfg.prevalence is not None and not 0 < cfg.prevalence < 1:

@@ -46,6 +46,7 @@ def test_a_report_ends_with_the_path_of_its_page(fistula_here, study):
         ("maps=some", "maps: must be one of best, all, none, found some"),
         ("margin=0", "margin: must lie between 0 and 1, found 0"),
         ("prevalence=2", "prevalence: must lie between 0 and 1, found 2"),
+        ("cutoff=50", "cutoff: needs readers, found 50. Add readers=FILE, or leave it out"),
     ],
 )
 def test_settings_that_no_report_can_have_are_refused(fistula_here, study, override, message):
