@@ -13,7 +13,7 @@ import polars as pl
 
 from fistula.cohort.look.confounding import auroc_alone
 from fistula.cohort.look.contact_sheet import write_contact_sheet
-from fistula.cohort.look.early import early_warnings, lacking_warnings
+from fistula.cohort.look.early import early_warnings, lacking_warnings, unit_warnings
 from fistula.cohort.manifest import (
     BESIDE,
     EXTRA,
@@ -196,7 +196,9 @@ def _record(
         "flow": flow.steps,
         "noted": labels.noted | selection.noted | dict(notes.most_common()),
         "volumes_noted": volume_notes(grid) | plane_notes(grid) | crop_notes(grid, recipe.grid.size),
-        "early": [*early_warnings(grid), *lacking_warnings(lacks, labels.classes, sequences)],
+        "early": early_warnings(grid)
+        + unit_warnings(grid, recipe.intensity)
+        + lacking_warnings(lacks, labels.classes, sequences),
         "alone": auroc_alone(grid),
         "decoders": {decoder_version(name): count for name, count in decoders.items()},
         "syntaxes": dict(syntaxes.most_common()),

@@ -1,6 +1,7 @@
 import polars as pl
 
-from fistula.cohort.look.early import early_warnings
+from fistula.cohort.look.early import early_warnings, unit_warnings
+from fistula.source.intensity import FileWindow, FixedWindow, MinMax, Percentile
 
 
 def slices(patients=24, per_patient=2, **columns):
@@ -38,6 +39,15 @@ def test_each_doubt_is_a_sentence():
     assert early_warnings(maps) == ["1 slices of a parameter map are mixed with 47 of other images"]
     scanners = slices(scanner=[name for patient in range(24) for name in ["BA"[patient % 2 or patient % 4 // 2]] * 2])
     assert early_warnings(scanners) == ["all 12 patients of class 1 are from one scanner (A), others are not"]
+
+
+def test_ct_that_loses_its_units_is_said():
+    ct, mr = slices(modality="CT"), slices(modality=["MR", None] * 24)
+    for intensity in (Percentile(0.5, 99.5), MinMax()):
+        (sentence,) = unit_warnings(ct, intensity)
+        assert sentence.startswith("CT is scaled by the gray values of each volume (48 slices), which loses Hounsfield")
+        assert unit_warnings(mr, intensity) == []
+    assert unit_warnings(ct, FixedWindow(50, 400)) == unit_warnings(ct, FileWindow()) == []
 
 
 def test_a_picture_of_several_labels_is_said_and_one_of_none_beside_a_label_is_not():

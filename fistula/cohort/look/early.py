@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from fistula.cohort.manifest import LACKS
+from fistula.source.intensity import Intensity, MinMax, Percentile
 
 FEW_PATIENTS = 20  # with fewer a test set of a fifth has hardly a patient of each class
 MAPS = re.compile(
@@ -48,6 +49,15 @@ def _warnings(slices: pl.DataFrame) -> Iterator[str]:
         yield f"{maps} slices of a parameter map are mixed with {len(slices) - maps} of other images"
     yield from _one_scanner(slices) if "label" in slices.columns else ()
     yield from _contradictions(slices) if "pixel_hash" in slices.columns else ()
+
+
+def unit_warnings(slices: pl.DataFrame, intensity: Intensity) -> list[str]:
+    """A sentence where CT, whose units all scanners share, is scaled by each volume's own gray values."""
+    number = int((slices["modality"] == "CT").sum())
+    if not number or not isinstance(intensity, Percentile | MinMax):
+        return []
+    return [f"CT is scaled by the gray values of each volume ({number} slices), which loses Hounsfield units:"
+            " intensity=window keeps them (for soft tissue, intensity.center=50 intensity.width=400)"]  # fmt: skip
 
 
 def lacking_warnings(slices: pl.DataFrame, classes: Sequence[str], names: Sequence[str]) -> list[str]:
