@@ -240,7 +240,8 @@ def test_what_lies_in_an_archive_is_read_as_in_a_folder(tmp_path, fistula_here, 
 
 def test_a_table_of_no_images_of_one_kind_is_refused(tmp_path, fistula_here):
     (tmp_path / "labels.csv").write_text("path,label,patient_id\na.png,1,1\nb.nii.gz,0,2\n")
-    code, _, error = fistula_here("ingest", f"source={tmp_path}", "labels=labels.csv", "out=out", *SMALL)
+    (tmp_path / "in").mkdir()
+    code, _, error = fistula_here("ingest", "source=in", "labels=labels.csv", "out=out", *SMALL)
     assert code == 2
     assert "names images of two kinds in one table" in error
 
