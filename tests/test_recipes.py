@@ -62,3 +62,14 @@ def test_the_mean_of_runs_is_set_against_each_of_them(recipes):
     (by_slice, difference, *_), _ = recipes["judge"](together, one)
     assert by_slice.startswith("1.000")
     assert difference.startswith("+0.250")
+
+
+def test_a_line_that_says_the_same_keeps_its_commit_and_another_takes_its_place(recipes, tmp_path):
+    page = recipes["put"].__globals__["PAGE"] = tmp_path / "recipe.md"
+    page.write_text(f"before\n{recipes['BEGIN']}\n{recipes['END']}\nafter\n")
+    of = ["busi", "val"]
+    recipes["put"]([["2026 1", "2a", *of, "one", "0.8"], ["2026 1", "2a", *of, "other", "0.7"]])
+    recipes["put"]([["2026 2", "2b", *of, "one", "0.8"], ["2026 2", "2b", *of, "other", "0.6"]])
+    lines = [line for line in page.read_text().splitlines() if line.startswith("| 2026")]
+    assert lines == ["| 2026 1 | 2a | busi | val | one | 0.8 |", "| 2026 2 | 2b | busi | val | other | 0.6 |"]
+    assert page.read_text().endswith("after\n")
