@@ -211,7 +211,11 @@ def test_a_constant_prediction_is_that_of_so_many_runs(tmp_path):
             {"slices": 1.0, "age": 0.52}, "the number of slices alone has a per-patient AUROC of 1.00", id="1"
         ),
         pytest.param({"lacks t2": 0.9}, "whether t2 is missing alone has a per-patient AUROC of 0.90", id="a sequence"),
-        pytest.param({"sex": None, "age": 0.0}, "age alone has a per-patient AUROC of 0.00", id="0 is as far as 1"),
+        pytest.param(
+            {"sex": None, "age": 0.0},
+            "age alone has a per-patient AUROC of 0.00 (1.00 in reverse order)",
+            id="0 is as far as 1",
+        ),
         pytest.param({"slices": 0.6, "site": None}, "", id="near 0.5"),
     ],
 )

@@ -54,7 +54,9 @@ def say_limitations(study: Study, rows: list[Row], *, is_ranked: bool, tested: b
     given = declared(row.configuration.factors for row in rows)  # no confounders
     known = [fact for fact, value in alone.items() if value is not None and fact != "labelled slices"]
     telling = [f for f in known if abs(alone[f] - 0.5) >= TELLING and f not in given]
-    parts += [f"{say_fact(fact)} alone has a per-patient AUROC of {alone[fact]:.2f}" for fact in telling]
+    for fact in telling:
+        reverse = f" ({1 - alone[fact]:.2f} in reverse order)" if alone[fact] < 0.5 else ""
+        parts.append(f"{say_fact(fact)} alone has a per-patient AUROC of {alone[fact]:.2f}{reverse}")
     constant = [row for row in rows if any("constant" in text for text in row.configuration.warnings)]
     for row in constant[:NAMED]:
         said = next(text for text in row.configuration.warnings if "constant" in text)
