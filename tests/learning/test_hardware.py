@@ -1,5 +1,7 @@
 import logging
 import os
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -20,6 +22,7 @@ from fistula.learning.training.hardware import (
     prepare_card,
     said_in_one_line,
     settings,
+    with_room,
 )
 
 AUTO = {"accelerator": "cpu", "devices": 1, "precision": "auto", "deterministic": "auto", "benchmark": "auto"}
@@ -134,6 +137,20 @@ def test_images_are_loaded_by_as_many_processes_as_the_share_of_cores_pays_for(m
     assert auto_workers(on_card=True, augments=True) == 3
 
 
+def test_processes_that_load_are_as_many_as_shared_memory_has_room_for(monkeypatch):
+    """Docker gives 64 MB; a process that cannot hand over a batch says so, and the training waits for it for ever."""
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=64_000_000))
+    monkeypatch.setattr(hardware, "SHARED", Path("/"))
+    assert with_room(8, batch_bytes=2_000_000, is_auto=True) == 8
+    assert with_room(8, batch_bytes=6_000_000, is_auto=True) == 3
+    assert with_room(8, batch_bytes=60_000_000, is_auto=True) == with_room(0, batch_bytes=1, is_auto=False) == 0
+    rule = r"num_workers: needs 72 MB of shared memory, of which 64 are free, found 4\. docker run"
+    with pytest.raises(ConfigError, match=rule):
+        with_room(4, batch_bytes=6_000_000, is_auto=False)
+    monkeypatch.setattr(hardware, "SHARED", Path("/nowhere"))
+    assert with_room(4, batch_bytes=60_000_000, is_auto=False) == 4
+
+
 def test_lightning_says_nothing_of_hardware_at_every_run(caplog):
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.INFO)  # as its import does
@@ -195,6 +212,14 @@ def test_a_card_that_is_full_is_one_line_whoever_finds_it_out(said):
         )
     with pytest.raises(RuntimeError, match=r"^$"), said_in_one_line():
         raise RuntimeError
+    rule = r"^num_workers: too little shared memory for processes that load, found .*\. docker run --shm-size=8g"
+    with pytest.raises(TrainingError, match=rule), said_in_one_line():
+        raise RuntimeError(
+            "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are "
+            "out of shared memory. Please try to raise your shared memory limit."
+        )
+    with pytest.raises(TrainingError, match=rule), said_in_one_line():
+        raise RuntimeError("unable to write to file </torch_12_34_5>: No space left on device (28)")
     with pytest.raises(RuntimeError, match="shapes"), said_in_one_line():
         raise RuntimeError("shapes do not fit")
 

@@ -24,7 +24,7 @@ from fistula.learning.data.slices import Images, KeptDataset, Resize, SliceDatas
 from fistula.learning.pipeline import following
 from fistula.learning.places.points import points_of
 from fistula.learning.sampling import EpochSampler, ProcessSampler
-from fistula.learning.training.hardware import auto_workers
+from fistula.learning.training.hardware import auto_workers, with_room
 
 AUTO = "auto"
 SHARE_OF_CARD = 0.1  # of its free memory, that a part of the cohort may take; several runs may share a card
@@ -169,7 +169,8 @@ class FistulaDataModule(LightningDataModule):
         on_card = self._device.type == "cuda"
         is_there = not isinstance(getattr(dataset, "slices", dataset), SliceDataset)
         workers = auto_workers(on_card=on_card, augments=augments) if self.num_workers == AUTO else self.num_workers
-        workers = 0 if is_there else int(workers)
+        size = self.batch_size * self._images_of_a_bag(dataset) * self.channels.shape[1] * self.resize.image_size**2
+        workers = 0 if is_there else with_room(int(workers), batch_bytes=size, is_auto=self.num_workers == AUTO)
         return {
             "num_workers": workers,
             "persistent_workers": workers > 0 and augments,

@@ -2,8 +2,10 @@
 
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import joblib
@@ -20,6 +22,9 @@ from fistula.learning.training.ranks import is_of_srun, num_nodes
 
 # What PyTorch's own allocator, CUDA and the libraries on it say: where several runs share a card, any may be the first.
 EXHAUSTED = re.compile(r"(?i)cuda.*out of memory|CU(BLAS|DNN)_STATUS_\w*ALLOC\w*_FAILED|unable to find an engine")
+SHARED = Path("/dev/shm")  # noqa: S108 (where Linux keeps shared memory)
+AHEAD = 3  # batches that a process which loads may have there
+NO_ROOM = re.compile(r"out of shared memory|shared memory object|</torch_")  # of processes that load, as in a container
 INEXACT = "does not have a deterministic implementation"
 
 MOST_WORKERS = 8  # 500 to 1600 images a second each, the more so the less they do to an image
@@ -37,6 +42,22 @@ def auto_workers(*, on_card: bool, augments: bool) -> int:
     share = os.environ.get("OMP_NUM_THREADS") or os.environ.get("SLURM_CPUS_PER_TASK")
     cores = int(share or joblib.cpu_count())
     return min(MOST_WORKERS, cores - 1) if on_card and augments else 0
+
+
+def with_room(workers: int, *, batch_bytes: int, is_auto: bool) -> int:
+    """Those of the processes that load whose batches shared memory has room for: with less, training waits for ever.
+
+    Raises:
+        ConfigError: If it has not enough for a number that was asked for.
+    """
+    need = workers * AHEAD * batch_bytes
+    free = shutil.disk_usage(SHARED).free if SHARED.is_dir() else need
+    room = free // (AHEAD * batch_bytes)
+    if room < workers and not is_auto:
+        rule = f"needs {need / 1e6:.0f} MB of shared memory, of which {free / 1e6:.0f} are free"
+        remedy = "docker run --shm-size=8g gives a container more; or num_workers=auto"
+        raise ConfigError("num_workers", rule, found=workers, remedy=remedy)
+    return min(workers, room)
 
 
 def device_of(name: str) -> torch.device:
@@ -195,7 +216,8 @@ def said_in_one_line() -> Iterator[None]:
 
     Raises:
         OutOfMemoryError: If a card has too little memory.
-        TrainingError: If something of the network has no order of summing that is always the same.
+        TrainingError: If something of the network has no order of summing that is always the same, or processes that
+            load have too little shared memory.
     """
     try:
         yield
@@ -204,6 +226,12 @@ def said_in_one_line() -> Iterator[None]:
         if EXHAUSTED.search(str(error)):
             remedy = "micro_batches=2 takes half a batch at a time; gradient_checkpointing=true keeps less of it"
             raise OutOfMemoryError("graphics card", f"out of memory ({said})", remedy=remedy) from error
+        if NO_ROOM.search(str(error)):
+            rule, remedy = (
+                "too little shared memory for processes that load",
+                "docker run --shm-size=8g, or num_workers=0",
+            )
+            raise TrainingError("num_workers", rule, found=said, remedy=remedy) from error
         if INEXACT in str(error):
             found, remedy = said.partition(" ")[0], "trainer.deterministic=false goes without"
             raise TrainingError("trainer.deterministic", "cannot be kept", found=found, remedy=remedy) from error
