@@ -31,6 +31,7 @@ warnings.filterwarnings("ignore", module=r"pydicom|highdicom|pynetdicom")
 
 HEAD = 1 << 16  # bytes; headers are shorter, but for enhanced objects' and those with pictures in them
 PIXEL_HEAD = 12  # bytes before the pixels, at most: tag, value representation, length
+SEVERAL = (list, pydicom.multival.MultiValue)
 LARGEST = 1 << 53  # above, a float is no whole number for sure
 
 
@@ -106,7 +107,7 @@ def text(dataset: Dataset, keyword: str) -> str:
     value = attribute(dataset, keyword)
     if value is None:
         return ""
-    if isinstance(value, list | pydicom.multival.MultiValue):
+    if isinstance(value, SEVERAL):
         return "\\".join(str(item) for item in value).strip(" \0")
     return str(value).strip(" \0")
 
@@ -119,9 +120,7 @@ def number(dataset: Dataset, keyword: str, index: int = 0) -> float | None:
     plain = plain_numbers(element, keyword)
     value = attribute(dataset, keyword) if plain is None else plain
     try:
-        if isinstance(value, list | pydicom.multival.MultiValue):
-            value = value[index]
-        result = float(value)
+        result = float(value[index] if isinstance(value, SEVERAL) else value)
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
     return result if abs(result) < float("inf") else None

@@ -229,5 +229,5 @@ def _survey_batch(
     for index, path, stamp in batch:
         for record in looked_at(path):
             record |= {"file": index, "stamp": stamp}
-            rows.append(tuple(record.get(column) for column in FACTS))
+            rows.append(tuple(map(record.get, FACTS)))
     return rows

@@ -179,7 +179,8 @@ def _rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
         return stored.astype(np.float32)
     with np.errstate(over="ignore"):  # what is not finite is refused
         values = np.multiply(stored, slope, dtype=np.float64)
-        values += intercept
+        if intercept:  # of MR hardly ever, and every pass counts
+            values += intercept
         return values.astype(np.float32)
 
 
