@@ -89,7 +89,19 @@ def test_of_a_card_that_is_cut_up_each_part_is_one(monkeypatch, tmp_path):
 
 def test_a_machine_without_the_driver_has_no_card(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("fistula.sweep.engines.local.DEVICES", tmp_path)
+    (tmp_path / "nvidiactl").touch()
     assert cards() == {}
+
+
+def test_cards_that_cannot_be_shared_out_are_no_reason_to_train_without_them(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("fistula.sweep.engines.local.DEVICES", tmp_path)
+    (tmp_path / "nvidia0").touch()
+    job = Job("a", tmp_path / "a", [], tmp_path)
+    with pytest.raises(ConfigError, match=r"hydra/launcher=local: needs nvidia-smi .* In a container, NVIDIA_DRIVER"):
+        list(LocalEngine("auto", "auto")([job]))
+    assert list(LocalEngine("auto", "auto")([])) == []
 
 
 @pytest.mark.parametrize("key", ["jobs_per_gpu", "cpus_per_job"])

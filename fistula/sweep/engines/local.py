@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,14 +11,17 @@ from dataclasses import dataclass
 from itertools import takewhile
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import joblib
 
+from fistula.errors import ConfigError
 from fistula.sweep.engines import warm
 from fistula.sweep.engines.job import AUTO, END_S, Job, check_shares
 
 GB_OF_A_JOB = 8.0  # of a card's memory; a run that needs more is tried again alone
 MOST_ON_A_CARD = 4
+DEVICES = Path("/dev")
 # In the list of nvidia-smi, cards and their parts: "  MIG 3g.20gb     Device  0: (UUID: MIG-...)".
 PARTS = re.compile(r"(?m)^(?:GPU|\s*(MIG) \S*?(\d+)gb).*UUID: ([\w-]+)")
 
@@ -40,7 +44,7 @@ class LocalEngine:
         check_shares(may_be_auto=True, jobs_per_gpu=self.jobs_per_gpu, cpus_per_job=self.cpus_per_job)
 
     def __call__(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, int | None]]:
-        slots = {wants: deque(self.slots(cards() if wants else {})) for wants in (True, False)}
+        slots = {wants: deque(self.slots(cards() if wants else {})) for wants in {job.wants_card for job in jobs}}
         waiting = deque(jobs)
         running: dict[object, tuple[BaseProcess, Job, dict[str, str]]] = {}
         try:
@@ -92,7 +96,13 @@ def cards() -> dict[str, float]:
 
     Where CUDA_VISIBLE_DEVICES chooses, by the names there; else by UUID: CUDA need not count cards as nvidia-smi does.
     Of a card that is cut up (MIG), its parts.
+
+    Raises:
+        ConfigError: If there are cards but no nvidia-smi: the runs would have none, and nobody would know.
     """
+    if shutil.which("nvidia-smi") is None and any(DEVICES.glob("nvidia[0-9]*")):
+        remedy = "In a container, NVIDIA_DRIVER_CAPABILITIES=compute,utility brings it; or use hydra/launcher=basic"
+        raise ConfigError("hydra/launcher=local", "needs nvidia-smi to share out this machine's GPUs", remedy=remedy)
     found: list[tuple[str, str, float]] = []
     with suppress(OSError, subprocess.CalledProcessError):
         for line in _said("--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"):
