@@ -434,6 +434,7 @@ def test_a_label_can_be_for_all_slices_of_a_patient(dicom_tree, tmp_path, fistul
     code, shown, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort", "labels.level=patient")
     assert code == 0, error
     assert "labels.level=patient: 12 slices have the label of their patient" in shown
+    assert shown.splitlines()[-1].endswith(" model=efficientnet_lite0 unit=patient")
     assert "12 slices of 4 patients (0: 6, 1: 6)" in shown
     cohort = read_cohort(tmp_path / "cohort")
     assert cohort.record["label_level"] == "patient"
