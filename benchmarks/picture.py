@@ -1,4 +1,4 @@
-"""The picture of README: what `fistula predict` says of a patient with a finding, from the page that it writes.
+"""The picture of docs/places.md: what `fistula predict` says of a patient with a finding, from the page that it writes.
 
     python benchmarks/picture.py RUN SOURCE docs/place.png
 
