@@ -83,6 +83,11 @@ def test_the_tasks_of_two_machines_are_counted_and_each_has_its_devices(four_car
     rule = r"trainer\.devices: must be the tasks that srun starts on each of 2 machines, found 2\. Give srun"
     with pytest.raises(ConfigError, match=rule):
         num_processes(trainer | {"devices": 2})
+    for module in ("pytorch_lightning.accelerators.cuda", "lightning_fabric.accelerators.cuda"):
+        monkeypatch.setattr(f"{module}.num_cuda_devices", lambda: 1)
+    monkeypatch.setattr("lightning_fabric.accelerators.cuda._get_all_visible_cuda_devices", lambda: [0])
+    with pytest.raises(ConfigError, match=r"found 4\. Let each task see all cards of its machine: srun --gpus"):
+        num_processes(trainer)
 
 
 @pytest.mark.parametrize(

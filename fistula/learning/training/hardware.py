@@ -158,6 +158,8 @@ def _num_devices(trainer: Mapping[str, Any]) -> int:
     except (TypeError, ValueError, MisconfigurationException) as error:
         rule = "must be a number of devices, auto or -1 for all of them, or a list of cards"
         remedy = "A run of a sweep has one card, or two with hydra.launcher.engine.jobs_per_gpu=0.5"
+        if is_of_srun():
+            remedy = "Let each task see all cards of its machine: srun --gpus-per-node, and not --gpus-per-task"
         raise ConfigError("trainer.devices", rule, found=str(wanted), remedy=remedy) from error
     return len(parsed) if isinstance(parsed, list) else int(parsed or 1)
 
