@@ -34,6 +34,12 @@ def test_of_two_words_the_one_that_says_nothing_is_there_comes_first(table, word
     assert [row.label for row in labels.rows] == [1, 0]
 
 
+def test_a_class_is_spelt_as_most_of_its_cells_are(table):
+    labels = read_labels(table("path,label\na,Ja\nb,ja\nc,JA\nd,ja\ne,nein\n"))
+    assert labels.classes == ["nein", "ja"]
+    assert [row.label for row in labels.rows] == [1, 1, 1, 1, 0]
+
+
 @pytest.mark.parametrize("words", ["benign malignant", "normal negative", "normal benign malignant"])
 def test_words_whose_order_is_anybodys_guess_need_classes(table, words):
     lines = "".join(f"{number},{word}\n" for number, word in enumerate(words.split()))

@@ -1,6 +1,7 @@
 """The classes of a table's labels: their names, their order, and which of them a cell means."""
 
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,8 +29,9 @@ def class_names(path: Path, body: list[tuple[int, dict[str, str]]], classes: Seq
         return as_names(classes)
     if "label" not in body[0][1]:
         return ["negative", "positive"]
-    cells_of = (unicodedata.normalize("NFC", unpointed(cells["label"])) for _, cells in body)
-    one_case = {word.casefold(): word for word in sorted(set(cells_of), reverse=True)}  # Normal and normal are one
+    spelt = Counter(unicodedata.normalize("NFC", unpointed(cells["label"])) for _, cells in body)
+    usual = sorted(spelt, key=lambda word: (spelt[word], word))
+    one_case = {word.casefold(): word for word in usual}  # Normal and normal are one, as it is spelt most often
     words = set(one_case.values()) - {""}
     unsaid = {word for word in words if word.lower() in UNKNOWN and word.lower() not in ABSENT}
     if unsaid and len(words) > 2:
