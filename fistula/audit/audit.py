@@ -66,7 +66,7 @@ class Audit:
             ConfigError: If the file of acceptances cannot be read.
             DataError: If that file is malformed, or the table does not hold exactly the cohort's slices.
         """
-        reasons = read_acceptances(Path(self.accept)) if self.accept else {}
+        reasons = {} if self.accept is None else read_acceptances(Path(str(self.accept)))
         _check_slices(cohort.labelled, table)
         search, lacks = self._search(cohort), lacking(cohort.manifest, cohort.sequences)
         seen = with_seen_pixels(cohort.labelled, cohort.pixels)
