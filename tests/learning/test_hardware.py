@@ -140,6 +140,10 @@ def test_images_are_loaded_by_as_many_processes_as_the_share_of_cores_pays_for(m
     assert auto_workers(on_card=True, augments=True) == 5
     monkeypatch.setenv("OMP_NUM_THREADS", "4")  # of a slot
     assert auto_workers(on_card=True, augments=True) == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "3,2")  # a number for each level of nesting
+    assert auto_workers(on_card=True, augments=True) == 2
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")  # which OpenMP takes for none
+    assert auto_workers(on_card=True, augments=True) == 8
 
 
 def test_processes_that_load_are_as_many_as_shared_memory_has_room_for(monkeypatch):

@@ -39,8 +39,9 @@ AUTO = {
 
 def auto_workers(*, on_card: bool, augments: bool) -> int:
     """How many processes load: none where the processor trains, else as many as the run's share of cores pays for."""
-    share = os.environ.get("OMP_NUM_THREADS") or os.environ.get("SLURM_CPUS_PER_TASK")
-    cores = int(share or joblib.cpu_count())
+    share = os.environ.get("OMP_NUM_THREADS") or os.environ.get("SLURM_CPUS_PER_TASK") or ""
+    first = share.partition(",")[0]  # OpenMP takes a number for each level of nesting, as in 4,2
+    cores = int(first) if first.isdigit() else joblib.cpu_count()
     return min(MOST_WORKERS, cores - 1) if on_card and augments else 0
 
 

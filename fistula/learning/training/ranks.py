@@ -80,12 +80,13 @@ def followers(number: int, arguments: Sequence[str], *, give_up: Callable[[BaseE
     before = dict(os.environ)
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0", RANK: "0"}
     # Threads and loading processes of each: all cores for the one that leads would be missing to the others.
-    share = {"OMP_NUM_THREADS": str(max(1, joblib.cpu_count() // number))}
-    os.environ.update(share | before | shared | {"WORLD_SIZE": str(number)})
+    share = max(1, joblib.cpu_count() // number)
+    os.environ.update({"OMP_NUM_THREADS": str(share)} | before | shared | {"WORLD_SIZE": str(number)})
     import torch  # here, because `--help` must not wait for it
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    if "OMP_NUM_THREADS" not in before:
+        torch.set_num_threads(share)
     command = [sys.executable, "-m", "fistula.cli", *arguments]
     errors: queue.SimpleQueue[TrainingError] = queue.SimpleQueue()
     is_over = threading.Event()

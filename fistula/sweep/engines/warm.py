@@ -62,7 +62,8 @@ def _run(arguments: Sequence[str], cwd: str, environment: Mapping[str, str], log
     sys.argv = ["fistula", *arguments]
     import torch
 
-    if threads := environment.get("OMP_NUM_THREADS"):  # the library has read the variable already
+    # The library has read the variable already, which may hold a number for each level of nesting.
+    if (threads := environment.get("OMP_NUM_THREADS", "").partition(",")[0]).isdigit():
         torch.set_num_threads(int(threads))
 
     try:
