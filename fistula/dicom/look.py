@@ -145,12 +145,12 @@ def _incomplete(outcome: Skipped, header: Header, part: Part) -> Skipped:
     if outcome.reason != DICOMDIR or part.member:
         return outcome
     records = sequence(header.dataset, "DirectoryRecordSequence")
-    folder = part.path.parent
-    for names in (text(record, "ReferencedFileID").split("\\") for record in records):
-        # Media are often copied in lower case.
-        if not any(folder.joinpath(*spelt).exists() for spelt in (names, [name.lower() for name in names])):
-            return Skipped(f"{DICOMDIR} that lists files which are not there")
-    return outcome
+    names = [text(record, "ReferencedFileID").replace("\\", "/") for record in records]
+    try:  # media are often copied in lower case
+        is_whole = all(any((part.path.parent / spelt).exists() for spelt in (name, name.lower())) for name in names)
+    except (OSError, ValueError):  # a name that no disk can hold
+        is_whole = False
+    return outcome if is_whole else Skipped(f"{DICOMDIR} that lists files which are not there")
 
 
 def _not_taken(outcome: NotTaken, part: Part) -> dict[str, Any]:

@@ -370,6 +370,15 @@ def test_a_dicomdir_says_when_a_file_that_it_lists_is_not_there(tmp_path):
     assert (record["outcome"], record["reason"]) == ("skipped", "a DICOMDIR that lists files which are not there")
 
 
+@pytest.mark.filterwarnings("ignore:.*ReferencedFileID|.*value length")
+def test_a_dicomdir_may_list_what_no_disk_can_hold(write_dicom, tmp_path):
+    listed = Dataset()
+    listed.ReferencedFileID = "A" * 300
+    write_dicom(tmp_path / "a", DirectoryRecordSequence=[listed])
+    record = _facts(tmp_path / "a")
+    assert (record["outcome"], record["reason"]) == ("skipped", "a DICOMDIR that lists files which are not there")
+
+
 def test_a_preamble_does_not_make_an_image(tmp_path):
     (tmp_path / "a").write_bytes(bytes(128) + b"DICM")
     record = _facts(tmp_path / "a")
