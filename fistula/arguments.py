@@ -25,7 +25,7 @@ WITH_ACTION = ("weights",)
 # run, brackets, any letter outside ASCII.
 PATHS = (
     "adjudicated", "archive", "asked", "cohort", "covariates_table", "hydra.run.dir", "hydra.sweep.dir", "json",
-    "keep.description", "labels.file", "labels.segment", "model.weights", "out", "patient", "pilot", "readers",
+    "keep.description", "labels.file", "labels.segment", "model.weights", "only", "out", "patient", "pilot", "readers",
     "reuse", "run", "scores", "source", "study_folder", "to",
 )  # fmt: skip
 NAMES = "columns."  # of a table's columns, which hold what their author liked

@@ -102,6 +102,8 @@ def test_hydras_options_may_stand_anywhere_and_words_in_any_script_need_no_quote
     expected = ["-m", "--config-dir", "mine", "--cfg", "job", "cohort=c", "seed=0,1", "epochs=2"]
     assert for_hydra("train", typed, ["cohort", "seed", "epochs"]) == expected
     assert for_hydra("ingest", ["classes=[正常,肛瘘]"], ["classes"]) == ["classes=['正常','肛瘘']"]
+    # As a report ends, where runs are named by what they change.
+    assert for_hydra("predict", ["only=*-fold*-head=locate"], ["only"]) == ["only='*-fold*-head=locate'"]
     assert for_hydra("ingest", ["classes=['正常',a]"], ["classes"]) == ["classes=['正常',a]"]
 
 
