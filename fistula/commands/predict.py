@@ -71,7 +71,8 @@ def run(cfg: DictConfig) -> None:
     for note in prediction.summary["notes"]:
         console.print(f"noted: {note}", style="yellow", soft_wrap=True)
     answers = ", ".join(f"{answer}: {count}" for answer, count in prediction.summary["answers"].items())
-    print(f"{prediction.summary['slices']} slices of {prediction.summary['patients']} patients ({answers})")
+    patients = prediction.summary["patients"]
+    print(f"{prediction.summary['slices']} slices of {patients} patient{'s' * (patients != 1)} ({answers})")
     if target is not None and not any(name.startswith("send=") for name in failed):
         print(f"{len(objects)} objects stored in {cfg.send}")
     print("open this page in a browser:")

@@ -108,7 +108,7 @@ def _compose(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str])
     OmegaConf.set_readonly(composed.hydra, False)
     composed.hydra.runtime.output_dir = str(folder.absolute())
     HydraConfig.instance().set_config(composed)
-    return OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])  # type: ignore[misc]
+    return OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
 
 
 def _job_return(overrides: Sequence[str], folder: Path, error: Exception | None) -> JobReturn:

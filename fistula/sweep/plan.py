@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 from omegaconf import DictConfig, OmegaConf
@@ -93,7 +93,7 @@ class Planner:
         self._keys.check(cfg)
         cohort = self.cohort(Path(cfg.cohort))
         split = make(cfg.split)
-        resolved: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+        resolved = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
         if resolved["model"].get("channels") == ADJACENT:
             check_positions(cohort.manifest)
         if resolved["model"].get("channels") in OF_SEQUENCES:

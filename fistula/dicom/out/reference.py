@@ -6,7 +6,7 @@ from fistula.dicom.container import Part, open_part
 from fistula.dicom.outcome import NotTaken, damage_refused
 from fistula.dicom.parse import read_header, text
 
-KEYWORDS = "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "PatientID", "SeriesDescription"
+KEYWORDS = "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "PatientID", "SeriesDescription"
 
 
 class Reference(NamedTuple):
@@ -15,7 +15,6 @@ class Reference(NamedTuple):
     study: str
     series: str
     instance: str
-    sop_class: str
     patient: str
     description: str
 
