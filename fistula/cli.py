@@ -57,8 +57,10 @@ FISTULA_DEBUG=1 shows the traceback behind an error."""
 def main() -> None:
     """Run one command; exit with 2 (or the error's own code) after one line when the user can mend it."""
     # Before any library reads it: threads that wait for one another without sleeping take the cores of whatever else
-    # runs, and two runs on one machine are then several times slower than one after the other.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # runs, and two runs on one machine are then several times slower than one after the other. A service computes for
+    # some milliseconds a request, in many short pieces: to sleep and wake between them takes a quarter of its answer.
+    if sys.argv[1:2] != ["serve"]:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         _main(sys.argv[1:])
         sys.stdout.flush()
