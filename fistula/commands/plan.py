@@ -1,5 +1,6 @@
 """`fistula plan`: how many patients a study needs."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import cast
 
@@ -17,10 +18,24 @@ from fistula.report.study import Study, read_study
 
 GOALS = ("interval", "difference", "margin", "readers")
 PANELS = (3, 4, 5, 6, 8, 10, 12, 15, 20)  # readers that are looked at
+# What only some goals make use of.
+OWN = {
+    ("interval",): ("half_width",),
+    ("margin",): ("margin",),
+    ("readers",): ("difference",),
+    ("difference", "margin"): ("other", "agreement"),
+    ("difference", "margin", "readers"): ("power", "alpha"),
+    ("interval", "difference", "margin"): (
+        "auroc", "prevalence", "slices", "variation", "correlation", "folds", "seed",
+    ),
+}  # fmt: skip
+USED = {key: goals for goals, keys in OWN.items() for key in keys}
 
 
 def run(cfg: DictConfig) -> None:
     """Simulate, print the paragraph, and write the page where one is wanted."""
+    given = {override.partition("=")[0].lstrip("+") for override in HydraConfig.get().overrides.task}
+    _check_goal(cfg.goal, given)
     out = None if cfg.out is None else Path(str(cfg.out))
     if out is not None:
         refuse_existing(out)
@@ -29,7 +44,7 @@ def run(cfg: DictConfig) -> None:
         _plan_readers(cfg, study, out)
         return
     if study is not None:
-        cfg = _with_pilot(cfg, study)
+        cfg = _with_pilot(cfg, study, given)
     scenario = read_scenario(cfg)
     answer = _answer(cfg, scenario)
     settings = {key: cfg[key] for key in ("goal", "half_width", "margin", "power", "alpha", "seed")}
@@ -44,9 +59,18 @@ def run(cfg: DictConfig) -> None:
         print(f"open in a browser: {write_plan(out, scenario, answer, settings)}")
 
 
-def _with_pilot(cfg: DictConfig, study: Study) -> DictConfig:
+def _check_goal(goal: str, given: Collection[str]) -> None:
+    """Refuse a goal that is none, and what was given but is nothing to it."""
+    if goal not in GOALS:
+        raise ConfigError("goal", f"must be one of {', '.join(GOALS)}", found=goal)
+    for key in given:
+        if goal not in USED.get(key, GOALS):
+            rule = f"has no influence on goal={goal}"
+            raise ConfigError(key, rule, remedy=f"Leave it out, or use goal={' or '.join(USED[key])}")
+
+
+def _with_pilot(cfg: DictConfig, study: Study, given: Collection[str]) -> DictConfig:
     """The configuration with the pilot's numbers wherever none was given on the command line."""
-    given = {override.partition("=")[0].lstrip("+") for override in HydraConfig.get().overrides.task}
     found = {key: value for key, value in assumed(study).items() if key not in given}
     if cfg.goal == "interval":
         found = {key: value for key, value in found.items() if key not in ("other", "agreement")}
@@ -85,8 +109,6 @@ def read_scenario(cfg: DictConfig) -> Scenario:
     Raises:
         ConfigError: If a number cannot be.
     """
-    if cfg.goal not in GOALS:
-        raise ConfigError("goal", f"must be one of {', '.join(GOALS)}", found=cfg.goal)
     for key, low, high in (
         ("auroc", 0.501, 0.999), ("prevalence", 0.001, 0.999), ("half_width", 0.005, 0.4), ("margin", 0.005, 0.4),
         ("power", 0.1, 0.99), ("alpha", 0.001, 0.2), ("slices", 1, 1000), ("variation", 0, 5),

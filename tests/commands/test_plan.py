@@ -60,7 +60,9 @@ def test_a_margin_speaks_of_noninferiority(fistula_here):
         (["goal=difference", "other=0.85"], "auroc: must differ from other"),
         (["goal=margin", "other=0.95"], "auroc: must be above other minus the margin"),
         (["slices=0"], "slices: must be at least 1"),
-        (["power=1"], "power: must be at least 0.1 and at most 0.99, found 1"),
+        (["other=0.9"], "other: has no influence on goal=interval. Leave it out, or use goal=difference or margin"),
+        (["goal=readers", "auroc=0.9"], "auroc: has no influence on goal=readers"),
+        (["goal=difference", "other=0.7", "power=1"], "power: must be at least 0.1 and at most 0.99, found 1"),
         (["prevalence=none"], "prevalence: must be a number"),
     ],
 )
