@@ -35,6 +35,7 @@ SWEPT = ("cohort", "model.weights")  # of these a comma makes a list
 # Keys whose lists hold names that somebody else has given: of files, classes, columns, segments.
 LISTS = (*PATHS, "classes", "covariates", "labels", "labels.covariates", "labels.segment", "points")
 WIDE = re.compile("([\\w.+~-]+)(\uff1d|=\uff3b)")  # the signs that an East Asian keyboard makes of = and [
+NUMBER = re.compile(r"[-+]?[\d_.]+(e[-+]?\d+)?", re.IGNORECASE)  # as a folder may be called
 LIST = re.compile(r"\[([^][{}]*)\]")
 AS_TYPED = re.compile(r"(['\"]).*\1|\[.*\]", re.DOTALL)  # quotes, or a list, which is refused by its own line
 
@@ -132,14 +133,14 @@ def _quoted(path: str) -> str:
     r"""A path in the quotes that Hydra needs, if it does; a tilde that the shell has left is the user's home.
 
     Example:
-        >>> _quoted("data/MR 2024"), _quoted("data/MR (2024)"), _quoted("O'Brien")
-        ('data/MR 2024', "'data/MR (2024)'", "'O\\'Brien'")
+        >>> _quoted("data/MR 2024"), _quoted("2024"), _quoted("O'Brien")
+        ('data/MR 2024', "'2024'", "'O\\'Brien'")
     """
     if AS_TYPED.fullmatch(path):
         return path
     if path.startswith(("~/", f"~{os.sep}")):
         path = str(Path(path).expanduser())
-    if PLAIN.fullmatch(path):
+    if PLAIN.fullmatch(path) and not NUMBER.fullmatch(path):
         return path
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", path)
     return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"

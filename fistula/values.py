@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from fistula.arguments import RENAMED
 from fistula.errors import ConfigError, as_typed
 
 KINDS: dict[Any, tuple[str, Any]] = {
@@ -46,7 +47,9 @@ def refuse_other_kinds(cfg: DictConfig) -> None:
     choices = [f"{group}={name}" for group, name in hydra.runtime.choices.items() if not group.startswith("hydra/")]
     loader = GlobalHydra.instance().config_loader()
     default = loader.load_configuration(hydra.job.config_name, choices, RunMode.RUN)
-    for where, rule, found in faults(cfg, default):
+    typed = {key: name for name, key in RENAMED.get(str(hydra.job.config_name), {}).items()}
+    for key, rule, found in faults(cfg, default):
+        where = typed.get(key, key)
         remedy = as_typed(f"{where}=[{found}]") if rule == KINDS[ListConfig][0] else ""
         raise ConfigError(where, f"must be {rule}", found=found, remedy=remedy and f"Write it in brackets: {remedy}")
 
@@ -88,8 +91,10 @@ def differences(value: Any, default: Any, where: str = "") -> Iterator[tuple[str
     else:
         rule, kinds = PATH if default == "???" else KINDS[type(default)]
     is_no_number = isinstance(value, float) and not math.isfinite(value)
-    if not isinstance(value, kinds) or is_no_number or (isinstance(value, bool) and bool not in kinds):
-        yield where, rule, "null" if value is None else value
+    is_other = not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)
+    # A path or name of no letters is most often a variable of the shell that is not set.
+    if is_other or is_no_number or (value == "" and kinds == PATH[1]):
+        yield where, rule, "null" if value is None else "nothing" if value == "" else value
     elif isinstance(default, DictConfig):
         for key in default.keys() & value.keys():
             yield from differences(_raw(value, key), _raw(default, key), f"{where}.{key}".lstrip("."))
