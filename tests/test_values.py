@@ -28,7 +28,7 @@ GIVEN = {
         ("ingest", "spacing_mm=nan", "spacing_mm: must be a number, found nan"),
         ("agree", "points_mm=inf", "points_mm: must be a number, found inf"),
         ("status", "study=", "study: must be a path, found nothing"),
-        ("agree", "aid=", "aid: must be a word or null, found nothing"),
+        ("agree", "adjudicated=", "adjudicated: must be a word or null, found nothing"),
         ("status", "study=2024", "study=2024: must hold a run"),
         ("status", "every=nan", "every: must be a number, found nan"),
         ("ingest", "archive.timeout_s=nan", "archive.timeout_s: must be a number, found nan"),
