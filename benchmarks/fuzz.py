@@ -4,14 +4,17 @@
 
 A mutant is one of pydicom's small test files, or an enhanced object, with a few of its elements given another value
 representation, length or value, deleted, doubled or nested, and its bytes flipped, cut or repeated. It goes the way of
-`doctor`, `ingest` and `predict`: header, table, volumes, decoding, names. Ends with 1 if anything but an outcome came.
+`doctor`, `ingest` and `predict`: header, table, volumes, decoding, names. Ends with 1 if anything but an outcome came;
+stopped by Ctrl+C or SIGTERM, it says what was found until then.
 """
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import random
 import resource
+import signal
 import struct
 import sys
 import tempfile
@@ -228,6 +231,8 @@ def judge(seeds: range, folder: str, out: Connection) -> None:
     """Send (seed, outcome or traceback, seconds, peak memory of this process in MiB) for each mutant, one by one."""
     warnings.simplefilter("ignore")
     warnings.simplefilter("error", category=RuntimeWarning)
+    for stop in (signal.SIGINT, signal.SIGTERM):  # the process that started this one ends it
+        signal.signal(stop, signal.SIG_IGN)
     with Path(os.devnull).open("w") as nowhere:  # decoders in C and Rust write of damage
         os.dup2(nowhere.fileno(), 2)
     for seed in seeds:
@@ -286,8 +291,9 @@ def fuzz(folder: str, seeds: range) -> Iterator[tuple[int, str, float, float]]:
                 here += 1
         except EOFError:
             yield here, "lost", 0.0, 0.0
-        process.kill()
-        process.join()
+        finally:
+            process.kill()
+            process.join()
         here += 1
 
 
@@ -301,10 +307,11 @@ def main() -> None:
     parser.add_argument("--mutants", type=int, default=50_000)
     parser.add_argument("--first", type=int, default=0)
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     counts: Counter[str] = Counter()
     faults: dict[str, int] = {}
     slowest, memory = 0.0, 0.0
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(KeyboardInterrupt):
         for seed, outcome, seconds, used in fuzz(folder, range(asked.first, asked.first + asked.mutants)):
             counts[outcome if is_outcome(outcome) else "FAULT"] += 1
             slowest, memory = max(slowest, seconds), max(memory, used)
@@ -314,6 +321,7 @@ def main() -> None:
         print(f"mutant {seed}:\n{text}\n")
     for outcome, count in counts.most_common():
         print(f"{count:7} {outcome}")
+    print(f"{counts.total()} mutants from {asked.first} on, {counts['FAULT']} faults")
     print(f"slowest {slowest:.1f} s, peak memory {memory:.0f} MiB")
     sys.exit(bool(faults))
 
