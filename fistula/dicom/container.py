@@ -67,7 +67,7 @@ def parts_of(path: Path) -> Iterator[Part]:
         # A pipe would block for ever, a dangling link has no content.
         raise Skipped("not a regular file")
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             magic = file.read(4)
         if magic != ZIP:
             yield Part(path)

@@ -23,7 +23,9 @@ class TimeLimit:
 
     def __enter__(self) -> None:
         if self.is_able:
-            self._before = signal.signal(signal.SIGALRM, _stop)
+            self._before = signal.getsignal(signal.SIGALRM)
+            if self._before is not _stop:
+                signal.signal(signal.SIGALRM, _stop)
             signal.setitimer(signal.ITIMER_REAL, self.seconds)
 
     def __exit__(
@@ -31,7 +33,8 @@ class TimeLimit:
     ) -> None:
         if self.is_able:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, self._before)
+            if self._before not in (_stop, signal.SIG_DFL):  # left in place where nobody else waits for the signal
+                signal.signal(signal.SIGALRM, self._before)
         if isinstance(error, OutOfTimeError):
             raise Refused("took longer than the time limit", "Raise seconds_per_file if the disk is slow") from error
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logit
 
 _CLIP = 1e-6  # keeps a saturated score's logit finite: 0 and 1 become -13.8 and 13.8
 
@@ -56,6 +55,8 @@ def check_probabilities(scores: ArrayLike, *, rows: int) -> Floats:
 
 def logits_of(probabilities: Floats) -> Floats:
     """Their logits; what is within 1e-6 of 0 or 1 counts as if there."""
+    from scipy.special import logit  # here, because every ingest would wait for its import
+
     return logit(np.clip(probabilities, _CLIP, 1 - _CLIP))
 
 

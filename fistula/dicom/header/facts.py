@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -201,7 +202,12 @@ def _study_date(dataset: Dataset) -> date | None:
 
 
 def _date(dataset: Dataset, keyword: str) -> date | None:
-    found = re.match(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})", text(dataset, keyword))
+    return _day(text(dataset, keyword))
+
+
+@lru_cache(maxsize=1024)
+def _day(stated: str) -> date | None:
+    found = re.match(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})", stated)
     try:
         return date(int(found[1]), int(found[2]), int(found[3])) if found else None
     except ValueError:

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -60,8 +61,7 @@ def person_facts(
     return {
         "patient_key": key,
         "is_named": bool(patient),
-        "is_default_id": DEFAULTS.fullmatch(re.sub(r"[\W_]", "", patient)) is not None
-        and (birth is None or (birth.month, birth.day) == (1, 1)),
+        "is_default_id": _is_default(patient) and (birth is None or (birth.month, birth.day) == (1, 1)),
         **{f"{kind}_key": pseudonyms(kind, value) if value else "" for kind, value in told.items()},
         "alike_key": pseudonyms("patient", _plain(patient)) if patient else "",
         "name_keys": [pseudonyms("name", word) for word in _name(dataset)],
@@ -69,6 +69,12 @@ def person_facts(
     }
 
 
+@lru_cache(maxsize=1024)  # the slices of a patient share their id
+def _is_default(patient: str) -> bool:
+    return DEFAULTS.fullmatch(re.sub(r"[\W_]", "", patient)) is not None
+
+
+@lru_cache(maxsize=1024)
 def _plain(patient: str) -> str:
     """A PatientID without what spreadsheets and typists add or take away."""
     return re.sub(r"[\W_]", "", unicodedata.normalize("NFKC", patient)).upper().lstrip("0") or patient

@@ -33,11 +33,7 @@ def plain_text(element: Any, keyword: str) -> str | None:
     """The words of an element in ASCII, joined by a backslash; None where only pydicom can tell."""
     if not isinstance(element, RawDataElement) or (vr := _vr(element, keyword)) not in TEXTS:
         return None
-    if (words := _words(element.value)) is None:
-        return None
-    if vr in ("LO", "SH"):  # as pydicom does
-        words = [word.rstrip(PADDING) for word in words]
-    return "\\".join(words).strip(PADDING)
+    return _joined(element.value, is_stripped=vr in ("LO", "SH"))  # each word, as pydicom does
 
 
 def plain_numbers(element: Any, keyword: str) -> list[float] | None:
@@ -47,12 +43,7 @@ def plain_numbers(element: Any, keyword: str) -> list[float] | None:
     vr, value = _vr(element, keyword), element.value
     if vr == "US" and value is not None and len(value) == 2:
         return [float(struct.unpack("<H" if element.is_little_endian else ">H", value)[0])]
-    if vr not in DECIMALS or (words := _words(value)) is None:
-        return None
-    try:
-        return [float(word) for word in words]
-    except ValueError:
-        return None
+    return _decimals(value) if vr in DECIMALS else None
 
 
 def _vr(element: RawDataElement, keyword: str) -> str:
@@ -60,6 +51,21 @@ def _vr(element: RawDataElement, keyword: str) -> str:
 
 
 @lru_cache(maxsize=1024)  # the slices of a series share most of their values
+def _joined(value: bytes | None, *, is_stripped: bool) -> str | None:
+    if (words := _words(value)) is None:
+        return None
+    return "\\".join(word.rstrip(PADDING) if is_stripped else word for word in words).strip(PADDING)
+
+
+@lru_cache(maxsize=1024)
+def _decimals(value: bytes | None) -> list[float] | None:
+    words = _words(value)
+    try:
+        return None if words is None else [float(word) for word in words]
+    except ValueError:
+        return None
+
+
 def _words(value: bytes | None) -> list[str] | None:
     # An escape begins another character set (PS3.5 6.1.2.5).
     if value is None or not value.isascii() or b"\x1b" in value:

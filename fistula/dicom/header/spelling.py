@@ -4,7 +4,7 @@ import math
 import re
 import struct
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from pydicom.datadict import dictionary_VR
@@ -94,6 +94,7 @@ def numbers_of(element: Any, keyword: str, form: Form) -> tuple[list[float], boo
     return values, is_as_written
 
 
+@lru_cache(maxsize=1024)  # the slices of a series share most of their values
 def _number(word: str, form: Form) -> tuple[float, bool]:
     """A number in text; a comma is a decimal one unless it may part thousands."""
     if DECIMAL.fullmatch(word):

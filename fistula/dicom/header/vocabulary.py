@@ -1,6 +1,7 @@
 """The words that may leave a header: what is not in a list here becomes a pseudonym or `OTHER`."""
 
 import re
+from functools import lru_cache
 
 from fistula.dicom.identity import Pseudonyms
 
@@ -40,6 +41,7 @@ MODALITIES = frozenset(_MODALITIES.split())
 ORIENTATIONS = ("axial", "coronal", "sagittal")
 
 
+@lru_cache(maxsize=1024)  # the slices of a series share their words
 def vendor(manufacturer: str) -> str:
     """The maker in one lower-case word; `other` for one that is not known, empty for none.
 

@@ -178,10 +178,10 @@ def _rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     if (slope, intercept) == (1, 0):
         return stored.astype(np.float32)
     with np.errstate(over="ignore"):  # what is not finite is refused
-        values = np.multiply(stored, slope, dtype=np.float64)
-        if intercept:  # of MR hardly ever, and every pass counts
-            values += intercept
-        return values.astype(np.float32)
+        if not intercept:  # as of nearly all MRI, and every pass counts
+            values = np.empty(stored.shape, np.float32)
+            return np.multiply(stored, slope, out=values, dtype=np.float64, casting="unsafe")
+        return (np.multiply(stored, slope, dtype=np.float64) + intercept).astype(np.float32)
 
 
 def _not_padding(stored: np.ndarray, low: int, high: int) -> np.ndarray | None:

@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import astuple
 
 import numpy as np
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -44,7 +43,7 @@ def plain_of(header: Header, frame: Frame) -> str:
         facts = None
     if facts is None:
         return ""
-    window = facts.window and astuple(facts.window)[:3]
+    window = facts.window and (facts.window.center, facts.window.width, facts.window.function)
     start = header.pixel_start
     stated = photometric, start + header.bytes_left, start, (rows, columns), allocated, bits, sign == 1
     return json.dumps([*stated, *facts[:-1], window])
