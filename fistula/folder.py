@@ -44,9 +44,9 @@ def refuse_existing(path: Path, *, key: str = "out") -> None:
         raise ConfigError(f"{key}={path}", "already exists", remedy=f"Name another folder ({key}=...) or remove it")
 
 
-def refuse_inside(path: Path, source: Path | str, *, key: str = "out") -> None:
+def refuse_inside(path: Path, source: object, *, key: str = "out") -> None:
     """Raise ConfigError if `path` lies in the folder `source`, which the next command would read it with."""
-    if path.resolve().is_relative_to(Path(source).resolve()):
+    if path.resolve().is_relative_to(Path(str(source)).resolve()):
         rule = f"must not lie in source={source}, whose next reading would find it"
         raise ConfigError(f"{key}={path}", rule, remedy="Name a folder outside of it")
 

@@ -24,7 +24,7 @@ from fistula.dicom.drawn.drawings import Drawing
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
 from fistula.errors import ConfigError, FistulaError, as_typed
-from fistula.folder import refuse_existing, write_whole
+from fistula.folder import refuse_existing, refuse_inside, write_whole
 from fistula.labels.drawn.drawings import drawings_below
 from fistula.labels.drawn.wanted import WORDS
 from fistula.labels.folders import FOLDERS
@@ -54,6 +54,7 @@ def run(cfg: DictConfig) -> None:
     """Read headers (and, with `decode`, pixels), print tables, and write what is named."""
     if cfg.json is not None:
         refuse_existing(Path(str(cfg.json)), key="json")
+        refuse_inside(Path(str(cfg.json)), cfg.source, key="json")
         if not Path(str(cfg.json)).parent.is_dir():
             raise ConfigError("json", "must be in an existing folder", found=cfg.json)
     keep: KeepRules = instantiate(cfg.keep, _convert_="all")

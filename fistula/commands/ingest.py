@@ -39,8 +39,7 @@ def run(cfg: DictConfig) -> None:
     refuse_existing(out)
     manners = Manners(**cfg.archive)
     archive = parse(cfg.source, key="source") if is_archive(cfg.source) else None
-    if not archive:
-        refuse_inside(out, str(cfg.source))
+    refuse_inside(out, cfg.source)
     require_library(archive)
     recipe = read_recipe(cfg)
     labels = labels_of(cfg, recipe.keep, recipe.look, recipe.policies, negatives=cfg.negatives)

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
 from fistula.errors import ConfigError, DataError, as_typed
-from fistula.folder import whole_folder
+from fistula.folder import refuse_inside, whole_folder
 from fistula.labels.pages.desk import Answers, Desk
 from fistula.labels.pages.spool import Spool, mark_asked
 from fistula.labels.pages.stacks import Shown, find_stacks, read_patient
@@ -60,6 +60,7 @@ def run(cfg: DictConfig) -> None:
     look = Look(read_pseudonyms(create=True), keep.description, cfg.max_object_mb, cfg.seconds_per_file, keep.described)
     workers = Workers(cfg.workers.count, cfg.workers.backend)
     flow, shown, out = Flow(), Shown(cfg.bits, look, None if cfg.serve else cfg.page_mb), Path(str(cfg.out))
+    refuse_inside(out, cfg.source)
     survey = survey_source(Path(str(cfg.source)), look, workers, kind=None)
     is_dicom = survey.kind == "dicom"  # the keep rules are of its headers
     table = find_stacks(survey, keep if is_dicom else None, look, flow, beside if is_dicom else (), patient)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from fistula.archive.address import Manners, is_archive, parse
 from fistula.errors import ConfigError, SideProductError
-from fistula.folder import refuse_existing, whole_folder
+from fistula.folder import refuse_existing, refuse_inside, whole_folder
 
 
 def run(cfg: DictConfig) -> None:
@@ -26,6 +26,7 @@ def run(cfg: DictConfig) -> None:
 
     out = Path(cfg.out)
     refuse_existing(out)
+    refuse_inside(out, cfg.source)
     if cfg.overlays not in OVERLAYS:
         raise ConfigError("overlays", f"must be one of {', '.join(OVERLAYS)}", found=cfg.overlays)
     manners = Manners(**cfg.archive)

@@ -13,7 +13,7 @@ from fistula.dicom.identity import key_file, read_pseudonyms
 from fistula.dicom.look import Look
 from fistula.dicom.out.reference import read_reference
 from fistula.errors import ConfigError, DataError
-from fistula.folder import refuse_existing, write_whole
+from fistula.folder import refuse_existing, refuse_inside, write_whole
 from fistula.source.flow import wide_console
 from fistula.source.survey import Survey, survey_source
 from fistula.source.workers import Workers
@@ -32,6 +32,7 @@ def run(cfg: DictConfig) -> None:
     out = None if cfg.out is None else Path(str(cfg.out))
     if out is not None:
         refuse_existing(out)
+        refuse_inside(out, cfg.source)
     if not key_file().is_file():
         remedy = "Name the one that the cohort was made with: FISTULA_PSEUDONYM_KEY_FILE=FILE"
         raise ConfigError("pseudonym key", "must exist: without it, no pseudonym can be traced back", remedy=remedy)

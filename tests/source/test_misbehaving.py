@@ -250,12 +250,24 @@ def test_slices_of_eight_bits_and_of_more_share_no_scale_unless_a_slope_makes_th
     assert "series divided into volumes by number of bits" not in noted
 
 
-def test_a_cohort_must_not_lie_in_its_own_source(fistula_here, write_dicom, tmp_path):
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ingest", "labels=labels.csv", "keep=all", "out=OUT"],
+        ["predict", "run=run", "out=OUT"],
+        ["label", "classes=[no,yes]", "keep=all", "out=OUT"],
+        ["label", "classes=[no,yes]", "keep=all", "serve=true", "out=OUT"],
+        ["who", "key=0123456789ab", "out=OUT"],
+        ["doctor", "json=OUT"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_written_must_not_lie_in_the_source(command, fistula_here, write_dicom, tmp_path):
     folder = write(tmp_path / "archive", cohort(2, slices=2), write_dicom)
-    labels = write_labels(tmp_path / "labels.csv", ["P00,0", "P01,1"], header="patient_id,label")
-    out = folder / "deep" / "cohort"
-    code, _, error = fistula_here("ingest", f"source={folder}", f"labels={labels}", f"out={out}", "keep=all")
+    write_labels(tmp_path / "labels.csv", ["P00,0", "P01,1"], header="patient_id,label")
+    before, out = sorted(folder.rglob("*")), folder / "deep"
+    code, _, error = fistula_here(*(word.replace("OUT", str(out)) for word in command), f"source={folder}")
     assert code == 2
-    assert f"out={out}: must not lie in source={folder}" in error
+    assert f"={out}: must not lie in source={folder}" in error
     assert "Name a folder outside of it" in error
-    assert not out.exists()
+    assert sorted(folder.rglob("*")) == before
