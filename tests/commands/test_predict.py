@@ -70,9 +70,12 @@ def test_no_name_reaches_what_is_written(study, fistula_here, tmp_path, write_di
         (("source=nowhere", "out=out"), "source=nowhere: does not exist"),
         (("source=empty", "out=out"), "source=empty: has no files"),
         (("source=.", "out=empty"), "out=empty: already exists"),
-        (("source=.", "out=out", "overlays=some"), "overlays: must be one of places, positive, all, none, found some"),
         (
-            ("source=.", "out=out", "only=nothing*"),
+            ("source=empty", "out=out", "overlays=some"),
+            "overlays: must be one of places, positive, all, none, found some",
+        ),
+        (
+            ("source=empty", "out=out", "only=nothing*"),
             r"must hold a finished run named like nothing*, found none. Its runs are ",
         ),
     ],
