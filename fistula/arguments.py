@@ -121,8 +121,9 @@ def _as_hydra_takes(argument: str, names: dict[str, str]) -> str:
         # Unless a comma stands inside of quotes.
         if all(AS_TYPED.fullmatch(name) or name[:1] not in ("'", '"') for name in names_in):
             return f"{key}{equals}[{','.join(map(_quoted, names_in))}]"
-    is_list = key in SWEPT and PLAIN.fullmatch(value.replace(",", ""))
-    if (key in PATHS and not is_list) or key.startswith(NAMES):
+    if key in SWEPT and PLAIN.fullmatch(value.replace(",", "")):
+        return f"{key}{equals}{','.join(map(_quoted, value.split(',')))}"
+    if key in PATHS or key.startswith(NAMES):
         return f"{key}{equals}{_quoted(value)}"
     if "'" not in value and '"' not in value:
         value = FOREIGN.sub(lambda word: f"'{word[0].strip()}'", value)

@@ -1,7 +1,7 @@
 """The values of a configuration must be of the kind that the files in conf/ show: a number where a number stands."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -21,7 +21,7 @@ KINDS: dict[Any, tuple[str, Any]] = {
     ListConfig: ("a list", (ListConfig, type(None))),  # null: any
     DictConfig: ("keys with values", (DictConfig,)),
 }
-PATH: tuple[str, Any] = ("a path", (str, int))  # all that must be given is one; a folder may be called 2024
+PATH: tuple[str, Any] = ("a path", (str,))  # all that must be given is one
 SEVERAL = ("adjudicated", "labels.file", "readers")  # that may be a list of paths
 # By the last part of a key that is null in conf/, what it may be instead; others are checked where they are read.
 NULLS: dict[str, tuple[str, Any]] = {
@@ -35,10 +35,10 @@ NULLS: dict[str, tuple[str, Any]] = {
 }  # fmt: skip
 
 
-def refuse_other_kinds(cfg: DictConfig) -> None:
+def refuse_other_kinds(cfg: DictConfig, *, free: Container[str] = ()) -> None:
     """Compare a command's configuration with the one that the same choice of groups has without changes.
 
-    A key that is null in conf/ takes what `NULLS` says, or is checked where it is read.
+    A key that is null in conf/ takes what `NULLS` says, or is checked where it is read, as are `free` groups.
 
     Raises:
         ConfigError: If a value is of another kind.
@@ -49,6 +49,8 @@ def refuse_other_kinds(cfg: DictConfig) -> None:
     default = loader.load_configuration(hydra.job.config_name, choices, RunMode.RUN)
     typed = {key: name for name, key in RENAMED.get(str(hydra.job.config_name), {}).items()}
     for key, rule, found in faults(cfg, default):
+        if key.partition(".")[0] in free:
+            continue
         where = typed.get(key, key)
         remedy = as_typed(f"{where}=[{found}]") if rule == KINDS[ListConfig][0] else ""
         raise ConfigError(where, f"must be {rule}", found=found, remedy=remedy and f"Write it in brackets: {remedy}")
@@ -93,7 +95,7 @@ def differences(value: Any, default: Any, where: str = "") -> Iterator[tuple[str
     is_no_number = isinstance(value, float) and not math.isfinite(value)
     is_other = not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)
     # A path or name of no letters is most often a variable of the shell that is not set.
-    if is_other or is_no_number or (value == "" and kinds == PATH[1]):
+    if is_other or is_no_number or (value == "" and default in (None, "???")):
         yield where, rule, "null" if value is None else "nothing" if value == "" else value
     elif isinstance(default, DictConfig):
         for key in default.keys() & value.keys():

@@ -49,7 +49,7 @@ def _lead(cfg: DictConfig) -> None:
         finally:
             _give_back(own, plan)
     except Exception:
-        _remove_while_empty(Path(cfg.output_dir))
+        _remove_while_empty(Path(str(cfg.output_dir)))
         raise
     if HydraConfig.get().mode != RunMode.MULTIRUN:
         print("next: fistula report", as_typed(f"study={HydraConfig.get().run.dir}"))

@@ -171,6 +171,9 @@ class Keys:
             for where, rule, found in faults(cfg, self._default()):
                 if where not in SEVERAL:
                     raise ConfigError(where, f"must be {rule}", found=found)
+        for where in ("run_name", "study_name"):
+            if not cfg[where].strip():
+                raise ConfigError(where, "must be a name", found="nothing")
         for where, value in _numbers(cfg):
             if not math.isfinite(value):
                 raise ConfigError(where, "must be finite", found=value)

@@ -199,7 +199,7 @@ def study_name(output_dir: str) -> str:
         >>> study_name("multirun/mine/resnet18-fold0"), study_name("multirun/tune/search/resnet18-fold0")
         ('mine', 'tune/search')
     """
-    study = Path(output_dir).absolute().parent
+    study = Path(str(output_dir)).absolute().parent
     return f"{study.parent.name}/{study.name}" if study.name == "search" else study.name
 
 
