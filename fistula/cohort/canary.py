@@ -37,8 +37,7 @@ def permuted_by_patient(cohort: Cohort, split_table: pl.DataFrame, *, seed: int)
         Ojala & Garriga (2010), J Mach Learn Res 11, 1833-1863: permutation of labels as a test of a classifier.
     """
     manifest = cohort.labelled
-    ordered = manifest.sort("patient_key", "series_key", "position_mm", "row")
-    rows = [part["row"].to_numpy() for part in ordered.partition_by("patient_key", maintain_order=True)]
+    rows = [part["row"].to_numpy() for part in manifest.partition_by("patient_key", maintain_order=True)]
     labels = cohort.manifest["label"].fill_null(-1).to_numpy()
     places = _places(manifest, split_table)
     random = np.random.default_rng(seed)

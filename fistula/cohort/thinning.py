@@ -13,7 +13,7 @@ def thinned(cohort_rows: pl.DataFrame, parts: pl.DataFrame, fraction: float, *, 
     and the first of those in training stay: the patients of a smaller fraction are among those of a larger one.
 
     Args:
-        cohort_rows: The labelled slices: columns ``slice_key patient_key label``.
+        cohort_rows: The labelled slices in the cohort's order: columns ``slice_key patient_key label``.
         parts: Of one fold: columns ``slice_key part``.
         fraction: Of the training patients of each class, in (0, 1]; at least one of each stays.
         seed: Of the order.
@@ -24,7 +24,7 @@ def thinned(cohort_rows: pl.DataFrame, parts: pl.DataFrame, fraction: float, *, 
     check_fraction(fraction)
     if fraction == 1:
         return parts
-    patients = cohort_rows.group_by("patient_key").agg(pl.col("label").max()).sort("patient_key")
+    patients = cohort_rows.group_by("patient_key", maintain_order=True).agg(pl.col("label").max())
     order = np.random.default_rng([seed, 2]).permutation(len(patients))
     trained = parts.filter(pl.col("part") == "train").join(cohort_rows, on="slice_key")["patient_key"].unique()
     turns = patients.with_columns(turn=pl.Series(order)).filter(pl.col("patient_key").is_in(trained.implode()))

@@ -47,10 +47,13 @@ def test_the_parts_that_score_stay_as_they_are_and_no_patient_is_cut_in_two(rows
     assert thinned(rows, parts, 0.3, seed=1)["slice_key"].to_list() != few["slice_key"].to_list()
 
 
-def test_the_patients_of_a_fraction_do_not_depend_on_the_order_of_rows(rows):
+def test_the_patients_of_a_fraction_depend_neither_on_their_names_nor_on_the_order_of_the_split(rows):
     parts = PatientKFold(folds=3)(rows).filter(pl.col("fold") == 0)
-    shuffled = rows.sample(fraction=1, shuffle=True, seed=1)
-    assert trained(rows, thinned(rows, parts, 0.4, seed=0)) == trained(rows, thinned(shuffled, parts, 0.4, seed=0))
+    shuffled = parts.sample(fraction=1, shuffle=True, seed=1)
+    renamed = rows.with_columns(patient_key=pl.col("patient_key").str.reverse())
+    kept = trained(rows, thinned(rows, parts, 0.4, seed=0))
+    assert trained(rows, thinned(rows, shuffled, 0.4, seed=0)) == kept
+    assert trained(rows, thinned(renamed, parts, 0.4, seed=0)) == kept
 
 
 @pytest.mark.parametrize("fraction", [0, -0.5, 1.5, True, "half"])

@@ -1,8 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 
+from fistula.cohort.canary import permuted_by_patient
 from fistula.cohort.manifest import read_cohort
+from fistula.cohort.split import PatientKFold
+from fistula.cohort.thinning import thinned
 from fistula.errors import ConfigError, DataError
 from fistula.learning.data.bags import bags_of, patient_labels
 
@@ -43,6 +48,23 @@ def test_a_patient_is_a_bag_of_all_slices_with_a_label_or_without(cohort):
     assert cohort.manifest["patient_key"][bags.rows.tolist()].to_list() == ["patient0"] * 3 + ["patient1"] * 3
     assert bags.labels.tolist() == [0, 1]
     assert bags.starts.tolist() == [0, 3]
+
+
+def test_pseudonyms_have_no_say_in_what_is_learned(cohort):
+    """The same archive under another pseudonym key: other names for the same patients, in the same order."""
+    names = ("patient_key", "series_key", "slice_key")
+    other = cohort.manifest.with_columns(pl.col(name).hash(seed=7).cast(pl.String) for name in names)
+    found = []
+    for manifest in (cohort.manifest, other):
+        named = replace(cohort, manifest=manifest)
+        table = PatientKFold(folds=3)(named.labelled)
+        parts = thinned(named.labelled, table.filter(pl.col("fold") == 0), 0.5, seed=0)
+        bags = bags_of(named, parts.with_columns(copy=pl.lit(0, pl.Int64)), "train", unit="patient")
+        permuted = permuted_by_patient(named, table, seed=0).manifest["label"]
+        rows = parts.filter(pl.col("part") == "train").join(named.labelled, on="slice_key")["row"]
+        found.append([bags.rows.tolist(), bags.labels.tolist(), permuted.to_list(), sorted(rows)])
+    assert found[0] == found[1]
+    assert other["patient_key"].rank("dense").to_list() != cohort.manifest["patient_key"].rank("dense").to_list()
 
 
 def test_slices_of_a_bag_lie_in_the_order_of_their_positions(cohort):

@@ -15,6 +15,7 @@ from fistula.errors import ConfigError, DataError
 from fistula.learning.data.slices import Batch
 
 KEYS = {"slice": "slice_key", "patient": "patient_key"}
+ORDERED = ("patient_key", "series_key")  # as the cohort has them, by content: pseudonyms have no say in what is learned
 """By unit, the column that names what is scored."""
 FACTORS = {"slice": "slice", "patient": "patient, {pooling} pooling"}
 """By unit, how a report tells one from another."""
@@ -216,7 +217,7 @@ def _of_patients(cohort: Cohort, images: pl.DataFrame, part: str, *, are_grades:
     slices = (
         cohort.grid.filter(pl.col("patient_key").is_in(wanted.implode()))
         .join(labels.rename({"label": "of_patient"}), on="patient_key")
-        .sort("patient_key", "series_key", "volume", "position_mm", "slice_key", nulls_last=True)
+        .sort(*(pl.col("row").min().over(key) for key in ORDERED), "volume", "position_mm", "row", nulls_last=True)
     )
     bags = slices.group_by("patient_key", maintain_order=True).agg(pl.len(), pl.col("of_patient").first())
     none = np.zeros(len(slices), np.int64)
