@@ -147,7 +147,7 @@ def test_several_tables_are_a_list(fistula_here, words, rule):
     assert (code, rule in error, "a word" in error) == (2, True, False)
 
 
-def test_a_number_may_be_whole_and_a_folder_a_number():
+def test_a_number_may_be_whole_and_a_folder_called_by_one():
     default = OmegaConf.create({"spacing_mm": 0.8, "out": "???", "classes": None, "control": None})
-    given = OmegaConf.create({"spacing_mm": 1, "out": 2024, "classes": [1, 2], "control": 9.02})
+    given = OmegaConf.create({"spacing_mm": 1, "out": "2024", "classes": [1, 2], "control": 9.02})
     assert list(differences(given, default)) == []
