@@ -83,13 +83,25 @@ def choose(survey: Survey, *, keep: KeepRules | None, look: Look, policies: Poli
     flow.add("right sequence", wanted, unit="slices", excluded=Counter(others["reason"]) + copies)
     noted = {"copies of another file": copies.total()}
     # The table names the series as the file does; one cut into a series a slice is put together again.
-    wanted = with_volumes(_as_filed(wanted))
+    wanted = with_volumes(_of_study(_as_filed(wanted)))
     return Chosen(wanted, _as_filed(pl.concat([refused, others])), noted)
 
 
 def _as_filed(facts: pl.DataFrame) -> pl.DataFrame:
     """With series and patient as the files name them, whatever becomes of them."""
     return facts.hstack([facts[f"{key}_key"].alias(f"file_{key}") for key in ("series", "patient")])
+
+
+def _of_study(images: pl.DataFrame) -> pl.DataFrame:
+    """Images without PatientID are of the patient whose PatientID alone the others of their study have."""
+    if images["is_named"].all() or not images["is_named"].any():
+        return images
+    ids = images.filter("is_named").group_by("study_key").agg(own=pl.col("patient_key").unique())
+    ids = ids.filter(pl.col("own").list.len() == 1).explode("own")
+    images = images.join(ids, on="study_key", how="left", maintain_order="left")
+    known = pl.when("is_named").then("patient_key").otherwise(pl.coalesce("own", "patient_key"))
+    is_named = pl.col("is_named") | pl.col("own").is_not_null()
+    return images.with_columns(patient_key=known, is_named=is_named).drop("own")
 
 
 def refuse_files(survey: Survey, facts: pl.DataFrame, *, key: str, policy: str, rule: str) -> None:

@@ -127,7 +127,9 @@ class KeepRules:
         for name in LISTS:
             if (rule := getattr(self, name)) is not None:
                 added = sorted(set(images[name]) - set(rule), key=str)
-                wider |= {name: None if None in added else [*rule, *added]} if added else {}
+                # What has no orientation is kept by null alone.
+                is_any = None in added or (name == "orientation" and "" in added)
+                wider |= {name: None if is_any else [*rule, *added]} if added else {}
         for name, column in FLAGS.items():
             if not getattr(self, name) and images[column].any():
                 wider[name] = True

@@ -32,9 +32,10 @@ def refuse_shared_ids(images: pl.DataFrame, remedy: str) -> None:
     if any(counts.row(0)):
         found = "; ".join(f"{count} with {why}" for why, count in counts.row(0, named=True).items() if count)
         raise DataError("source", "a PatientID must be one person's", found=found, remedy=remedy)
-    if spelt := len(_under_two(images, ["alike_key", "birth_key"])):
-        found = f"{spelt} that differ only in case, punctuation or leading zeros, with one birth date"
-        raise DataError("source", "a person must have one PatientID", found=found, remedy=remedy)
+    for key, what in (("birth_key", "with one birth date"), ("study_key", "in one study")):
+        if spelt := len(_under_two(images, ["alike_key", key])):
+            found = f"{spelt} that differ only in case, punctuation or leading zeros, {what}"
+            raise DataError("source", "a person must have one PatientID", found=found, remedy=remedy)
 
 
 def apart(images: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -77,6 +78,7 @@ def doubts(images: pl.DataFrame) -> dict[str, int]:
     same = {
         "people with several PatientIDs, by birth date, sex and study date": ["person_key"],
         "people with several PatientIDs, by birth date, sex and name": ["birth_key", "sex", "name"],
+        "studies with several PatientIDs": ["study_key"],
         "groups of PatientIDs that differ only in case, punctuation or leading zeros": ["alike_key"],
     }
     counts |= {doubt: len(_under_two(named, key)) for doubt, key in same.items()}

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from misbehaving import anatomy, cohort, one_id, stack, vendors, write, write_labels, written_as
+from misbehaving import VENDORS, anatomy, cohort, one_id, stack, vendors, write, write_labels, written_as
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -66,6 +66,15 @@ def test_a_value_in_another_type_is_read_as_it_is_meant_and_noted(ingested, keyw
     assert (notes.get(f"{keyword} written incorrectly, read as meant") == len(images)) is noted
 
 
+@pytest.mark.parametrize(("vr", "value", "noted"), [("FL", 0.5, 0), ("LO", "0,5", 4), ("DS", "0.5", 4)])
+def test_a_scale_slope_in_another_type_is_read_as_it_is_meant_and_noted(ingested, vr, value, noted):
+    philips = written_as([replace(one, elements=VENDORS[0][2]) for one in cohort(2, slices=2)], 0x2005100E, "FL", 0.5)
+    plain, _ = ingested("plain", philips)
+    read, notes = ingested("wrong", written_as(philips, 0x2005100E, vr, value))
+    assert hashes(read) == hashes(plain)
+    assert notes.get("Philips' scale slope written incorrectly, read as meant", 0) == noted
+
+
 @pytest.mark.parametrize(("keyword", "vr", "value"), [("RescaleSlope", "LO", "two"), ("Rows", "LO", "many")])
 def test_a_value_that_nobody_can_read_is_refused_with_the_element(ingested, keyword, vr, value):
     error = ingested(
@@ -101,6 +110,15 @@ def test_people_under_a_project_made_id_and_one_birth_date_are_told_apart_by_wha
     error = ingested("shared", images)
     assert f"source: a PatientID must be one person's, found 1 with {why}" in error
     assert "patient=folder:1" in error
+
+
+def test_an_image_without_id_is_of_the_patient_and_volume_of_its_study(ingested):
+    images = cohort(2, slices=4)
+    lost = [replace(one, attributes=one.attributes | {"PatientID": ""}) if one.place == 1 else one for one in images]
+    (plain, _), (read, noted) = ingested("plain", images), ingested("lost", lost)
+    assert hashes(read) == hashes(plain)
+    assert read.manifest["patient_key"].n_unique() == 2
+    assert "series divided into volumes by patient or study" not in noted
 
 
 def test_what_may_yet_be_one_person_under_a_project_made_id_is_counted(ingested):

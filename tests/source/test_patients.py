@@ -168,6 +168,14 @@ def test_two_spellings_of_an_id_are_one_persons_where_the_birth_date_is(births, 
         assert doubts(facts)[doubt] == 1
 
 
+def test_two_spellings_of_an_id_are_one_persons_in_one_study_and_other_ids_in_it_are_counted():
+    with pytest.raises(DataError, match="differ only in case, punctuation or leading zeros, in one study"):
+        keys("compared", images(("07", None, "s"), ("7", None, "s"), alike_key="7"))
+    facts = images(("7", None, "s"), ("8", None, "s"), alike_key=["7", "8"])
+    assert keys("compared", facts) == ["header 7", "header 8"]
+    assert doubts(facts) == {"studies with several PatientIDs": 1}
+
+
 @pytest.mark.parametrize(
     ("scanners", "studies", "starts", "is_shared"),
     [

@@ -58,6 +58,7 @@ def test_an_unknown_word_is_refused(name):
         ([{"modality": "CT", "is_burned_in": True}], [], ["keep=all", "keep.burned_in=true"]),
         ([{"modality": "CT"}], [{"modality": "US"}], ['"keep.modality=[MR,CT]"']),
         ([{"orientation": None}], [{"modality": "US"}], ["keep.orientation=null"]),
+        ([{"orientation": ""}], [{"modality": "US"}], ["keep.orientation=null"]),
     ],
 )
 def test_the_options_that_are_offered_keep_what_is_asked_for_and_all_only_where_that_is_all(images, others, options):

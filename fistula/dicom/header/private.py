@@ -7,7 +7,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from fistula.dicom.header.spelling import decimal, element_at, values_in
+from fistula.dicom.header.spelling import UNNAMED, decimal, element_at, values_in
 from fistula.dicom.outcome import Refused
 
 
@@ -51,6 +51,11 @@ class Private:
             return [decimal(value) for value in values_in(element, vr)] if element is not None else []
         except (ValueError, OverflowError) as error:
             raise Refused("a private element that cannot be read", "Export it again") from error
+
+    def is_as_written(self, group: int, creator: str, offset: int, vr: str) -> bool:
+        """Whether an element has the value representation that its maker gives it, or states none."""
+        element = self.element(group, creator, offset)
+        return element is None or element.VR in (vr, None, *UNNAMED)
 
     def word(self, group: int, creator: str, offset: int) -> str:
         """An element's text in upper case; empty if it is absent or no text."""

@@ -125,6 +125,10 @@ class Frame:
         found = (place.numbers(0x2005, PHILIPS, 0x0E, "FL") for place in self.places)
         return next((values[0] for values in found if values), None)
 
+    def is_scale_as_written(self) -> bool:
+        """Whether the scale slope is a number of the type that Philips gives it, if there is one."""
+        return all(place.is_as_written(0x2005, PHILIPS, 0x0E, "FL") for place in self.places)
+
     def philips_type(self) -> str:
         """Philips' own image type (2005,xx11), upper case; empty elsewhere."""
         words = (place.word(0x2005, PHILIPS, 0x11) for place in self.places)

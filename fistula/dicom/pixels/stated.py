@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from pydicom.dataset import Dataset
 
+from fistula.dicom.header.spelling import OTHERWISE
 from fistula.dicom.outcome import Refused
 from fistula.dicom.parse import attribute, number, sequence, text, whole
 from fistula.dicom.pixels.frames import Frame
@@ -48,7 +49,7 @@ def pixel_facts(frame: Frame) -> PixelFacts:
         signal_scale=_philips_scale(frame, slope),
         spacing=spacing,
         aspect=frame.aspect() if spacing is None else 1.0,
-        notes=notes,
+        notes=notes if frame.is_scale_as_written() else (*notes, f"Philips' scale slope {OTHERWISE}"),
         window=window,
     )
 
