@@ -4,6 +4,7 @@ import os
 import re
 import ssl
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from fistula.errors import ArchiveError, ConfigError, refuse_outside
@@ -39,6 +40,11 @@ class Address:
     def is_here(self) -> bool:
         """Whether it is on this machine."""
         return self.host in LOOPBACK
+
+    def holds(self, dataset: Any) -> bool:
+        """Whether an object is of the study or series that is meant."""
+        study, series = (str(dataset.get(f"{level}InstanceUID")) for level in ("Study", "Series"))
+        return study == self.study and self.series in ("", series)
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,13 @@ def require_few(where: str, number: int, manners: Manners) -> None:
     if number > manners.max_instances:
         remedy = "Name one series, or raise archive.max_instances"
         raise ArchiveError(where, f"must have at most {manners.max_instances} instances", found=number, remedy=remedy)
+
+
+def require_own(where: str, strange: int) -> None:
+    """Raise ArchiveError if an archive sends objects of another study or series, which may be another patient's."""
+    if strange:
+        rule, remedy = "must send only what was asked for", "Export the study to a folder"
+        raise ArchiveError(where, rule, found=f"{strange} of another study or series", remedy=remedy)
 
 
 def is_archive(text: str) -> bool:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fistula.archive.address import Address, Manners, require_few
+from fistula.archive.address import Address, Manners, require_few, require_own
 from fistula.dicom.out.network import IMAGE_CLASSES, further_offers, identifier, offers, read_object, save_object
 from fistula.errors import ArchiveError
 
@@ -15,7 +15,7 @@ OWN_TITLE = "FISTULA"
 # Study Root Query/Retrieve Information Model, DICOM PS3.4 C.6.2.
 FIND, GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
 OTHERWISE = "Use its DICOMweb address, dicomweb://, or export the study to a folder"
-SUCCESS, PENDING, OUT_OF_RESOURCES = 0x0000, (0xFF00, 0xFF01), 0xA700
+SUCCESS, PENDING, OUT_OF_RESOURCES, REFUSED = 0x0000, (0xFF00, 0xFF01), 0xA700, 0x0124
 
 
 def fetch(address: Address, folder: Path, manners: Manners) -> int:
@@ -37,24 +37,30 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
     wanted = {uid for uid, sop_class in listed.items() if not sop_class or sop_class in IMAGE_CLASSES}
     if not wanted:
         raise ArchiveError(_name(address), "has no images there", found=f"{len(listed)} other objects")
-    came: dict[str, str] = {}
+    came: set[str] = set()
+    strange: set[str] = set()
 
     def take(event: Any) -> int:
         dataset = event.dataset
-        if str(dataset.SOPInstanceUID) in came:
+        uid = str(dataset.SOPInstanceUID)
+        if uid in came or uid in listed.keys() - wanted:
             return SUCCESS
+        if not address.holds(dataset):
+            strange.add(uid)
+            return REFUSED
         if len(came) >= manners.max_instances:
             return OUT_OF_RESOURCES
         dataset.file_meta = event.file_meta
         save_object(dataset, folder / f"{len(came):06d}.dcm")
-        came[str(dataset.SOPInstanceUID)] = str(dataset.SOPClassUID)
+        came.add(uid)
         return SUCCESS
 
     classes = sorted({listed[uid] for uid in wanted} - {""}, key=IMAGE_CLASSES.index)
     is_told = all(listed[uid] for uid in wanted)  # else some of them may be reports and the like
     classes = classes if is_told else list(IMAGE_CLASSES)
+    others = sorted(set(listed.values()) - {"", *IMAGE_CLASSES})
     level, last = "SERIES" if address.series else "STUDY", None
-    for offered in [*offers(classes), *([] if is_told else further_offers())]:
+    for offered in [*offers(classes, others), *([] if is_told else further_offers())]:
         entity = network.AE(ae_title=OWN_TITLE)
         contexts = [network.build_context(GET)] + [network.build_context(*offer) for offer in offered]
         roles = [network.build_role(sop_class, scp_role=True) for sop_class in dict.fromkeys(one for one, _ in offered)]
@@ -64,9 +70,10 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
                 raise ArchiveError(_name(address), "does not offer C-GET", remedy=OTHERWISE)
             for status, _ in _asked(address, lambda: link.send_c_get(identifier(level, **uids), GET)):
                 last = status
-        if wanted <= came.keys():
+        if wanted <= came or strange or not (last and "Status" in last):  # an archive that is gone is asked no more
             break
-    missing = wanted - came.keys()
+    require_own(_name(address), len(strange))
+    missing = wanted - came
     # What is listed without its class may be no image, which nobody asked for; the number says it of a capped list.
     if missing or (number > len(listed) and len(came) < number - len(listed) + len(wanted)):
         state = f"status {last.Status:#06x}" if last is not None and "Status" in last else "no answer"
@@ -140,7 +147,10 @@ def _associated(entity: Any, address: Address, manners: Manners, **options: Any)
     if manners.encrypts(address):
         options["tls_args"] = (ssl.create_default_context(cafile=manners.ca_file), address.host)
     for attempt in range(manners.retries + 1):
-        link = entity.associate(address.host, address.port, ae_title=address.title, **options)
+        try:
+            link = entity.associate(address.host, address.port, ae_title=address.title, **options)
+        except OSError as error:  # a name that no server knows
+            raise ArchiveError(_name(address), f"does not respond ({error.strerror})") from error
         if link.is_established:
             break
         time.sleep(0.2 * 2**attempt)

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fistula.archive.address import Address, Manners, credentials, require_few
+from fistula.archive.address import Address, Manners, credentials, require_few, require_own
 from fistula.dicom.out.network import read_object, save_object
 from fistula.errors import ArchiveError, ConfigError
 
@@ -33,6 +33,7 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
     def take(media_types: Any) -> None:
         for dataset in retrieve(**level, media_types=media_types):
             require_few(_name(address), len(came) + 1, manners)
+            require_own(_name(address), 0 if address.holds(dataset) else 1)
             save_object(dataset, folder / f"{len(came):06d}.dcm")
             came.add(str(dataset.SOPInstanceUID))
 

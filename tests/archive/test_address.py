@@ -76,6 +76,13 @@ def test_an_archive_that_is_not_there_is_one_error_after_the_retries(module, tmp
         module.fetch(address, tmp_path, Manners(timeout_s=1, retries=1))
 
 
+@pytest.mark.parametrize("module", [web, dimse], ids=["dicomweb", "dimse"])
+def test_a_host_that_no_server_knows_is_one_error(module, tmp_path):
+    address = Address(module.__name__.rpartition(".")[2], "pacs.invalid", 104, title="A", study="1.2")
+    with pytest.raises(ArchiveError, match=r"pacs\.invalid:104: does not respond"):
+        module.fetch(address, tmp_path, Manners(tls=False, timeout_s=1, retries=0))
+
+
 def test_manners_that_cannot_be_are_refused():
     with pytest.raises(ConfigError, match=r"archive\.retries: must be at least 0 and at most 1000, found -1"):
         Manners(retries=-1)

@@ -5,6 +5,7 @@ import json
 import re
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -54,12 +55,23 @@ def study_on_disk(write_dicom, tmp_path):
 
 @contextmanager
 def dimse_archive(
-    paths, *, sends=None, lists=None, classes=True, number=None, breaks_after=None, private=False, gets=True, finds=True
+    paths,
+    *,
+    sends=None,
+    lists=None,
+    classes=True,
+    number=None,
+    breaks_after=None,
+    private=False,
+    gets=True,
+    finds=True,
+    all_or_none=False,
 ):
-    """An archive that transcodes nothing; it may send or list fewer objects, or break off."""
+    """An archive that transcodes nothing; it may send or list fewer objects, send all or none, or break off."""
     import pynetdicom as network
 
     images = [pydicom.dcmread(path) for path in paths]
+    asked = []
 
     def find(event):
         if event.identifier.QueryRetrieveLevel != "IMAGE":
@@ -80,6 +92,12 @@ def dimse_archive(
             yield 0xFF00, match
 
     def get(event):
+        asked.append(event)
+        welcome = {context.abstract_syntax for context in event.assoc.accepted_contexts}
+        if all_or_none and any(image.SOPClassUID not in welcome for image in images):  # as Orthanc
+            yield 0
+            yield 0xC000, None
+            return
         yield len(images[:sends])
         for place, image in enumerate(images[:sends]):
             if place == breaks_after:
@@ -101,6 +119,7 @@ def dimse_archive(
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     try:
         yield Address("dimse", "127.0.0.1", server.socket.getsockname()[1], title="PACS", study=STUDY)
+        assert len(asked) < 2 or breaks_after is None, "an archive that broke off is asked again"
     finally:
         server.shutdown()
 
@@ -193,10 +212,23 @@ def test_reports_beside_the_images_do_not_make_half_a_study(study_on_disk, tmp_p
     report.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     path = study_on_disk[0].with_name("report.dcm")
     report.save_as(path)
-    for classes in (True, False):
-        with dimse_archive([*study_on_disk, path], classes=classes) as address:
-            came = taken(dimse, address, tmp_path / f"out {classes}")
+    for number, how in enumerate(({}, {"classes": False}, {"all_or_none": True})):
+        with dimse_archive([*study_on_disk, path], **how) as address:
+            came = taken(dimse, address, tmp_path / f"out {number}")
         assert set(uids(study_on_disk)) <= set(came)
+
+
+@pytest.mark.parametrize("archive", [dimse_archive, web_archive], ids=["dimse", "dicomweb"])
+@pytest.mark.parametrize("level", ["study", "series"])
+def test_an_image_of_another_study_or_series_is_never_taken(study_on_disk, tmp_path, archive, level):
+    image = pydicom.dcmread(study_on_disk[0])
+    series, image[f"{level.title()}InstanceUID"].value = str(image.SeriesInstanceUID), "2.25.99"
+    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = "2.25.88"
+    image.save_as(study_on_disk[0].with_name("strange.dcm"))
+    with archive([*study_on_disk, study_on_disk[0].with_name("strange.dcm")]) as address:
+        address = replace(address, series=series if level == "series" else "")
+        with pytest.raises(ArchiveError, match="must send only what was asked for, found 1 of another study or series"):
+            taken(dimse if archive is dimse_archive else web, address, tmp_path / "out")
 
 
 def test_compressed_images_of_rarer_kinds_come_though_the_archive_lists_no_classes(study_on_disk, tmp_path):
@@ -281,10 +313,11 @@ def test_a_makers_own_objects_beside_the_images_make_no_half_a_study(study_on_di
     [
         ({"sends": 3}, "must send all that it lists, found 3 of 6 images"),
         ({"breaks_after": 3}, "must send all that it lists, found 3 of 6 images|broke off"),
+        ({"breaks_after": 3, "classes": False}, "must send all that it lists, found 3 of 6 images|broke off"),
         ({"sends": 3, "lists": 3, "number": 6}, "must send all that it lists, found 3 of 6 images"),
         ({"lists": 0}, "has no such study or series"),
     ],
-    ids=["sends half", "breaks off", "lists and sends half", "lists nothing"],
+    ids=["sends half", "breaks off", "breaks off, lists no classes", "lists and sends half", "lists nothing"],
 )
 def test_half_a_study_over_dimse_is_an_error(study_on_disk, tmp_path, how, message):
     with dimse_archive(study_on_disk, **how) as address, pytest.raises(ArchiveError, match=message):

@@ -27,18 +27,21 @@ OTHER_CLASSES = (*(uid for uid in _STORED if uid not in _NAMES), *_MAKERS_OWN)
 _OFFERS = 126  # of an association, beside the two that a question and a retrieval need
 
 
-def offers(sop_classes: Sequence[str]) -> list[list[tuple[str, list[str]]]]:
+def offers(sop_classes: Sequence[str], others: Sequence[str] = ()) -> list[list[tuple[str, list[str]]]]:
     """What to offer to receive objects of these classes, association by association.
 
     Whoever accepts an offer takes one of its transfer syntaxes, and an archive that does not transcode needs the very
     one in which it holds an object. Each class is thus offered with each syntax that is decoded here by itself, as many
-    classes at once as an association has room for.
+    classes at once as an association has room for. What is no image, of the classes `others`, is offered every time,
+    uncompressed: an archive may send nothing at all of a study of which one report is not welcome.
     """
     plain = [str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)]
     readable = [*plain, *(str(uid) for uid in AllTransferSyntaxes if str(uid) not in plain and decoders(str(uid)))]
-    room = _OFFERS // len(readable)
+    others = others[: _OFFERS // 2]
+    room = (_OFFERS - len(others)) // len(readable)
     parts = [sop_classes[start : start + room] for start in range(0, len(sop_classes), room)]
-    return [[(sop_class, [syntax]) for sop_class in part for syntax in readable] for part in parts]
+    beside = [(sop_class, plain) for sop_class in others]
+    return [[(sop_class, [syntax]) for sop_class in part for syntax in readable] + beside for part in parts]
 
 
 def further_offers() -> list[list[tuple[str, list[str]]]]:
