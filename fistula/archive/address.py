@@ -11,6 +11,7 @@ from fistula.errors import ArchiveError, ConfigError, refuse_outside
 
 SCHEMES = ("dicomweb", "dimse")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+TITLE = re.compile(r"(?=.*\S)[ -\[\]-~]{1,16}")  # DICOM PS3.5 6.2, AE
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
@@ -128,8 +129,9 @@ def parse(text: str, *, key: str, whole: bool = False) -> Address:
         study, _, series = parts.path.strip("/").partition("/")
         # urlsplit leaves the user's case alone, which an AE title needs.
         found = Address("dimse", host, port, title=parts.username or "", study=study, series=series)
-        if not 0 < len(found.title) <= 16:
-            raise ConfigError(key, "must have an AE title of 1 to 16 characters before the @", found=text)
+        if not TITLE.fullmatch(found.title):
+            rule = "must have an AE title of 1 to 16 characters, in ASCII and without a backslash, before the @"
+            raise ConfigError(key, rule, found=text)
     if any(uid and not (UID.fullmatch(uid) and len(uid) <= 64) for uid in (found.study, found.series)):
         raise ConfigError(key, "must name studies and series by their UIDs", found=text)
     if whole and found.study:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from fistula.archive.address import Address, Manners, credentials, require_few, require_own
 from fistula.dicom.out.network import read_object, save_object
@@ -56,12 +57,16 @@ def _listed(client: Any, address: Address, level: dict[str, str], manners: Manne
     listed: set[str] = set()
     while len(listed) <= manners.max_instances:
         page = {"limit": manners.max_instances + 1 - len(listed), "offset": len(listed)}
-        found = _asked(address, partial(client.search_for_instances, **level, **page))
-        new = {str(value) for one in found for value in one.get("00080018", {}).get("Value", [])} - listed
+        new = _asked(address, partial(_instances, client, **level, **page)) - listed
         if not new:
             break
         listed |= new
     return listed
+
+
+def _instances(client: Any, **asked: Any) -> set[str]:
+    found = client.search_for_instances(**asked)
+    return {str(value) for one in found for value in one.get("00080018", {}).get("Value", [])}
 
 
 def _number(client: Any, address: Address) -> int:
@@ -96,7 +101,9 @@ def _client(address: Address, manners: Manners) -> Any:
     from urllib3.util import Retry
 
     # POST too: storing an object twice stores it once.
-    retry = Retry(manners.retries, backoff_factor=0.2, status_forcelist=RETRIED, allowed_methods=None, redirect=0)
+    # An archive may ask to be tried again tomorrow.
+    patience = {"backoff_factor": 0.2, "respect_retry_after_header": False}
+    retry = Retry(manners.retries, status_forcelist=RETRIED, allowed_methods=None, redirect=0, **patience)
 
     class Adapter(HTTPAdapter):
         """Gives every request the time limit, which requests itself has none of."""
@@ -121,7 +128,7 @@ def _client(address: Address, manners: Manners) -> Any:
         session.headers["Authorization"] = f"Bearer {token}"
     elif user:
         session.auth = (user, password)
-    session.hooks["response"].append(_as_parts)
+    session.hooks["response"] += [_as_parts, partial(_refuse_another, _name(address))]
     for scheme in ("http://", "https://"):
         session.mount(scheme, Adapter(max_retries=retry))
     encrypts = manners.encrypts(address)
@@ -140,6 +147,14 @@ def _as_parts(response: Any, **_: Any) -> None:
         response.headers["Content-Type"] = "multipart/related"
 
 
+def _refuse_another(name: str, response: Any, **_: Any) -> None:
+    """Refuse to be sent on: the study asked for would be named to whoever that is, and perhaps in the clear."""
+    if response.is_redirect:
+        place = urlsplit(response.headers["Location"])
+        remedy = "Give that address if it is the archive's"
+        raise ArchiveError(name, "sends on to another address", found=f"{place.scheme}://{place.netloc}", remedy=remedy)
+
+
 def _asked(address: Address, question: Callable[[], Any]) -> Any:
     import requests
 
@@ -150,8 +165,11 @@ def _asked(address: Address, question: Callable[[], Any]) -> Any:
         remedy = "Set FISTULA_ARCHIVE_USER and FISTULA_ARCHIVE_PASSWORD" if status in (401, 403) else ""
         raise ArchiveError(_name(address), "refuses", found=f"HTTP status {status}", remedy=remedy) from error
     except requests.exceptions.RequestException as error:
-        raise ArchiveError(_name(address), f"does not respond ({type(error).__name__})") from error
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError) as error:
+        rule = "sends unreadable data" if isinstance(error, ValueError) else "does not respond"
+        raise ArchiveError(_name(address), f"{rule} ({type(error).__name__})") from error
+    except ArchiveError:
+        raise
+    except Exception as error:  # whatever the libraries make of an answer in another form
         raise ArchiveError(_name(address), f"sends unreadable data ({type(error).__name__})") from error
 
 

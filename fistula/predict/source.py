@@ -23,7 +23,7 @@ from fistula.learning.data.channels import with_constants
 from fistula.predict.runs.ensemble import INGEST
 from fistula.predict.runs.network import call_known
 from fistula.predict.whole import whole_patients
-from fistula.source.choose import Policies, choose, that_matter
+from fistula.source.choose import NONE_KEPT, Policies, choose, that_matter
 from fistula.source.flow import Flow
 from fistula.source.grid import Grid
 from fistula.source.intensity import FileWindow, FixedWindow, MinMax, Percentile
@@ -141,7 +141,13 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
     plan, flow = reader.plan, Flow()
     survey = survey_source(source, plan.look, workers, kind=plan.kind)
     policies = Policies(unreadable="exclude", same_uid="separate")
-    chosen = choose(survey, keep=reader.keep, look=plan.look, policies=policies, flow=flow)
+    try:
+        chosen = choose(survey, keep=reader.keep, look=plan.look, policies=policies, flow=flow)
+    except DataError as error:
+        if error.rule != NONE_KEPT:
+            raise
+        remedy = "They are those of the run's cohort; fistula doctor shows what is there"
+        raise DataError(error.where, error.rule, found=error.found, remedy=remedy) from error
     names = reader.keep.names if reader.keep is not None else [""]
     images, others = on_grid(chosen.wanted, names, flow)
     images, notes = _of_patients(survey, images, reader)

@@ -15,6 +15,7 @@ from fistula.source.rules import KeepRules
 from fistula.source.survey import Survey, those
 from fistula.source.volumes import with_volumes
 
+NONE_KEPT = "no image passes the keep rules"
 CHOICES: dict[str, tuple[str, ...]] = dict.fromkeys(("unreadable", "unmatched"), ("refuse", "exclude"))
 CHOICES |= {"missing": ("refuse", "mask"), "other_frame": ("refuse", "join")}
 CHOICES |= {"same_uid": ("refuse", "separate"), "negatives": ("none", "other_patients", "rest")}
@@ -169,7 +170,7 @@ def _wanted(survey: Survey, images: pl.DataFrame, keep: KeepRules | None) -> tup
         found = _counts(Counter(left_out["reason"]))
         options = " ".join(keep.widened(left_out, among=left_out))
         remedy = f"{options} keeps them all (fistula doctor shows what is there)" if options else "See fistula doctor"
-        raise DataError(f"source={survey.folder}", "no image passes the keep rules", found=found, remedy=remedy)
+        raise DataError(f"source={survey.folder}", NONE_KEPT, found=found, remedy=remedy)
     name = keep.sequence_of(wanted) if keep.named else pl.lit("")
     return wanted.with_columns(reason=pl.lit(""), sequence=name), left_out
 

@@ -17,7 +17,7 @@ OTHERWISE = ", with another window"
 
 
 def without_copies(survey: Survey, images: pl.DataFrame, look: Look, policy: str) -> tuple[pl.DataFrame, Counter[str]]:
-    """Keep one of several objects with one identity, the same pixels and one place: that with the smallest hash.
+    """Keep one of several objects with one identity, patient, place and the same pixels: that with the smallest hash.
 
     Raises:
         DataError: If different pictures, or one in two places, have one SOPInstanceUID, or one picture is of two
@@ -36,7 +36,7 @@ def without_copies(survey: Survey, images: pl.DataFrame, look: Look, policy: str
         rule = "copies of an image must have one position, orientation, spacing, series and InstanceNumber"
         _refuse(survey, copies, pl.struct(PLACED), rule, "Remove those that were corrected since, or the corrections")
         _refuse_two_patients(survey, copies)
-    one = ["slice_key", "pixels", *PLACED]
+    one = ["slice_key", "patient_key", "pixels", *PLACED]
     kept = pl.col("shown").first().over(one)
     copies = copies.sort("slice_key", "content", "file", "member").with_columns(is_otherwise=pl.col("shown") != kept)
     dropped = copies.filter(~pl.struct(one).is_first_distinct())

@@ -33,6 +33,9 @@ def test_an_address_says_where_and_what(text, expected):
         ("dicomweb://pacs:80/studies/../x", "must name studies and series by their UIDs"),
         ("dicomweb://pacs:80/root", "must name a study"),
         ("dimse://pacs:104/1.2", "must have an AE title of 1 to 16 characters"),
+        ("dimse://P\xc4CS@pacs:104/1.2", "must have an AE title of 1 to 16 characters, in ASCII"),
+        ("dimse://A\\B@pacs:104/1.2", "must have an AE title of 1 to 16 characters, in ASCII"),
+        ("dimse://  @pacs:104/1.2", "must have an AE title of 1 to 16 characters, in ASCII"),
         ("dimse://ARCHIVE@pacs:104", "must name a study"),
     ],
 )

@@ -126,9 +126,22 @@ def dimse_archive(
 
 @contextmanager
 def web_archive(
-    paths, *, accepts=None, lists=None, sends=None, number=None, breaks=False, pages=None, dressed=None, is_packed=False
+    paths,
+    *,
+    accepts=None,
+    lists=None,
+    sends=None,
+    number=None,
+    breaks=False,
+    pages=None,
+    dressed=None,
+    is_packed=False,
+    puts_off=None,
 ):
-    """A DICOMweb archive with a list of at most `lists` matches, or `pages` at a time; `dressed` lays out its parts."""
+    """A DICOMweb archive with a list of at most `lists` matches, or `pages` at a time; `dressed` lays out its parts.
+
+    `puts_off` is a status, a header and a body to answer everything with.
+    """
     images = [pydicom.dcmread(path, stop_before_pixels=True) for path in paths]
 
     class Handler(BaseHTTPRequestHandler):
@@ -148,6 +161,12 @@ def web_archive(
 
         def do_GET(self):
             path, _, query = self.path.partition("?")
+            if puts_off:
+                self.send_response(puts_off[0])
+                self.send_header(*puts_off[1])
+                self.send_header("Content-Length", str(len(puts_off[2])))
+                self.end_headers()
+                return self.wfile.write(puts_off[2])
             asked = dict(part.split("=", 1) for part in query.split("&") if "=" in part)
             if path.endswith("/instances"):
                 offset = int(asked.get("offset", 0)) if pages else 0
@@ -433,13 +452,32 @@ def test_a_single_image_may_come_without_parts(study_on_disk, tmp_path, kind):
         ({"dressed": lambda parts: ("application/dicom", parts[0])}, "must send all that it lists, found 1 of 6"),
         ({"dressed": lambda parts: ("application/zip", b"PK")}, "sends unreadable data"),
         ({"dressed": lambda parts: ("", b"")}, "sends unreadable data"),
+        ({"dressed": lambda parts: as_parts([*parts[1:], b"<html>"])}, "sends unreadable data"),
+        ({"dressed": partial(as_parts, kind="multipart/related")}, "sends unreadable data"),
         ({"dressed": lambda parts: as_parts([parts[0]] * 6)}, "must send all that it lists, found 1 of 6"),
     ],
-    ids=["no content", "a preamble", "one for all", "a zip", "nothing", "one six times"],
+    ids=["no content", "a preamble", "one for all", "a zip", "nothing", "a page", "no boundary", "one six times"],
 )
 def test_an_answer_in_another_form_is_refused_in_a_line(study_on_disk, tmp_path, how, message):
     with web_archive(study_on_disk, **how) as address, pytest.raises(ArchiveError, match=message):
         taken(web, address, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("puts_off", "message"),
+    [
+        ((302, ("Location", "http://elsewhere:80/studies/2.25.3"), b""), "sends on .* found http://elsewhere:80. Give"),
+        ((503, ("Retry-After", "86400"), b""), "does not respond"),
+        ((200, ("Content-Type", "text/html"), b"<html>Log in</html>"), r"sends unreadable data \(JSONDecodeError\)"),
+        ((200, ("Content-Type", "application/dicom+json"), b"[null]"), r"sends unreadable data \(AttributeError\)"),
+    ],
+    ids=["sends on", "is busy until tomorrow", "a page", "null"],
+)
+def test_a_web_archive_that_puts_off_is_one_error_at_once(study_on_disk, tmp_path, puts_off, message):
+    manners = Manners(timeout_s=5, retries=1)
+    with web_archive(study_on_disk, puts_off=puts_off) as address, pytest.raises(ArchiveError, match=message) as caught:
+        taken(web, address, tmp_path / "out", manners)
+    assert STUDY not in str(caught.value)
 
 
 @pytest.mark.parametrize("archive", [dimse_archive, web_archive], ids=["dimse", "dicomweb"])

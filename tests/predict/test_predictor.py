@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 import zipfile
 
 import numpy as np
@@ -161,6 +162,17 @@ def test_what_cannot_be_scored_is_listed_with_its_reason(study, one_patient, tmp
     assert len(found.slices) == len(list(one_patient.glob("*.dcm")))
 
 
+def test_one_picture_under_two_patients_is_scored_for_both(study, one_patient, tmp_path):
+    shutil.copytree(one_patient, tmp_path / "source")
+    file = min((tmp_path / "source").rglob("*.dcm"))
+    image = pydicom.dcmread(file)
+    shutil.copy(file, tmp_path / "source" / "again.dcm")
+    image.PatientID = "another"
+    image.save_as(tmp_path / "source" / "another.dcm")
+    whole, found = (fistula.load(study).predict(folder) for folder in (one_patient, tmp_path / "source"))
+    assert sorted(found.slices["patient_key"].value_counts()["count"]) == [1, len(whole.slices)]
+
+
 @pytest.mark.parametrize(
     ("attributes", "reason"),
     [
@@ -168,12 +180,14 @@ def test_what_cannot_be_scored_is_listed_with_its_reason(study, one_patient, tmp
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M_SE", "M", "SE"], "ScanningSequence": "SE"}, "component magnitude"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "PHASE MAP", "P", "FFE"]}, "component phase"),
         ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, "orientation sagittal"),
+        ({"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]}, "orientation not stated"),
     ],
-    ids=["CT", "T2 spin echo", "phase map", "sagittal"],
+    ids=["CT", "T2 spin echo", "phase map", "sagittal", "no plane"],
 )
 def test_another_kind_of_image_is_refused(study, tmp_path, attributes, reason):
     source = write_series(tmp_path / "other", head(), **attributes)
-    with pytest.raises(DataError, match=f"no image passes the keep rules, found 4 of: {reason}"):
+    told = f"no image passes the keep rules, found 4 of: {reason}. They are those of the run's cohort"
+    with pytest.raises(DataError, match=told):
         fistula.load(study).predict(source)
 
 
