@@ -102,7 +102,7 @@ def _client(address: Address, manners: Manners) -> Any:
 
     # POST too: storing an object twice stores it once.
     # An archive may ask to be tried again tomorrow.
-    patience = {"backoff_factor": 0.2, "respect_retry_after_header": False}
+    patience: dict[str, Any] = {"backoff_factor": 0.2, "respect_retry_after_header": False}
     retry = Retry(manners.retries, status_forcelist=RETRIED, allowed_methods=None, redirect=0, **patience)
 
     class Adapter(HTTPAdapter):
