@@ -86,6 +86,7 @@ def in_parallel(
     if backend == "sequential" and is_few:  # over before a bar is drawn
         yield from map(function, batches)
         return
+    _settle()
     with _progress() as progress:
         task = progress.add_task(title, total=sum(map(len, batches)))
         waiting = dict(enumerate(batches))
@@ -125,7 +126,7 @@ def _results(
 
 @cache
 def _settle() -> None:
-    """Keep what was imported out of garbage collection: loky collects every second, and would look through it all."""
+    """Keep what was imported out of garbage collection, which would look through it all again and again."""
     gc.freeze()
 
 
