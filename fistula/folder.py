@@ -75,7 +75,7 @@ def paths_of(value: str | Path | Iterable[str | Path], *, key: str) -> list[Path
         ConfigError: If a pattern names none.
     """
     found = []
-    for text in map(str, [value] if isinstance(value, str | Path) else value):
+    for text in map(str, [value] if isinstance(value, str | Path | int | float) else value):  # a file called 1 is one
         named = sorted(Path(text).parent.glob(Path(text).name)) if "*" in text else [Path(text)]
         if not named:
             raise ConfigError(key, "must name files", found=text, remedy="Check the path")

@@ -31,6 +31,7 @@ GIVEN = {
         ("agree", "points_mm=inf", "points_mm: must be a number, found inf"),
         ("status", "study=", "study: must be a path, found nothing"),
         ("agree", "adjudicated=", "adjudicated: must be a word or null, found nothing"),
+        ("agree", "labels=1", "1: cannot be read"),
         ("preview", "cohort=true", "cohort: must be a path, found True"),
         ("preview", "out=null", "out: must be a word, found null"),
         ("preview", "draws=many", "draws: must be a whole number, found many"),
