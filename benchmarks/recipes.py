@@ -48,7 +48,7 @@ ROWS = {
     "color": "augmentation=color_jitter",
     "long": "epochs=30",
     "ema": "ema=0.98",
-    "last": "checkpoint.monitor=epoch",
+    "best": "checkpoint.monitor=val/auroc",
     "smooth": "loss=label_smoothing",
     "decay": "learning=layer_decay",
     "gradual": "learning=gradual",
@@ -210,7 +210,7 @@ def judge(scores: pl.DataFrame, default: pl.DataFrame) -> tuple[list[str], list[
         paired = own.height == other.height and own["patient_key"].equals(other["patient_key"])
         if paired and not own["score"].equals(other["score"]):
             test = clustered_auroc_test(own["label"], own["score"], other["score"], patients, runs)
-            cells.append(said(test.difference, sign="+"))
+            cells.append(said(test.difference, sign="+") if test.standard_error > 0 else "same ranks")
             tests.append(test)
         else:
             cells.append("")

@@ -29,7 +29,7 @@ class RunStatus:
             there is no reading it.
         epoch: Completed ones.
         epochs: To complete; 0 if unknown.
-        best: Of the metric by which the best epoch is chosen; None before the first.
+        best: Of the metric by which the scored epoch is chosen, or the AUROC; None before the first.
         seconds_per_epoch: Since its process started; None if that is not to be said.
         note: Where it runs and when it last gave a sign of life, or why it failed.
     """
@@ -89,6 +89,7 @@ def _status_of(folder: Path) -> RunStatus:
         return RunStatus(folder.name, "damaged", note=str(error))
     identity = record.get("identity", {})
     monitor = str(identity.get("checkpoint.monitor"))
+    monitor = "val/auroc" if monitor == "epoch" else monitor  # the last epoch is scored; the best is of interest
     values = _history(folder, monitor)
     choose = min if better(monitor) == "min" else max
     state, note = _state_and_note(folder, record)
