@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fistula import __version__
 from fistula.arguments import RENAMED, for_hydra, suggest
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, printable
 from fistula.mistakes import mistake_behind
 
 if TYPE_CHECKING:  # `fistula --help` must not wait for the import
@@ -180,7 +180,7 @@ def _exit(error: Exception, command: str = "") -> None:
     known = mistake_behind(error, name, keys=keys_of(name), folder=config_folder())
     if known is None or os.environ.get("FISTULA_DEBUG"):
         raise error
-    print(f"error: {known}", file=sys.stderr)
+    print(f"error: {printable(known)}", file=sys.stderr)
     sys.exit(known.exit_code)
 
 

@@ -5,6 +5,12 @@ import re
 import shlex
 
 PLAIN = re.compile(r"[\w./:=+@~%-]+" if os.name != "nt" else r"[\w./:=+@~\\-]+")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def printable(text: object) -> str:
+    """A text from a file for the terminal, which would obey the control characters in it."""
+    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(text))
 
 
 class FistulaError(Exception):

@@ -98,6 +98,7 @@ def _listed(address: Address, uids: dict[str, str], manners: Manners) -> tuple[d
         for status, match in _asked(address, lambda: link.send_c_find(asked, FIND)):
             if status and status.Status in PENDING and match and match.get("SOPInstanceUID"):
                 listed[str(match.SOPInstanceUID)] = str(match.get("SOPClassUID") or "")
+                require_few(_name(address), len(listed), manners)
             elif not status or status.Status not in (SUCCESS, *PENDING):
                 state = f"status {status.Status:#06x}" if status else "no answer"
                 raise ArchiveError(_name(address), "must list what it has", found=state)

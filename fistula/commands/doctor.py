@@ -23,7 +23,7 @@ from fistula.commands.ingest import labels_of
 from fistula.dicom.drawn.drawings import Drawing
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
-from fistula.errors import ConfigError, FistulaError, as_typed
+from fistula.errors import ConfigError, FistulaError, as_typed, printable
 from fistula.folder import refuse_existing, refuse_inside, write_whole
 from fistula.labels.drawn.drawings import drawings_below
 from fistula.labels.drawn.wanted import WORDS
@@ -166,7 +166,7 @@ def _print_segments(console: Console, survey: Survey, look: Look) -> None:
         if segments:
             table = _table(f"labels={word}", ("segment" if word == "masks" else "point", "files"))
             for name, count in segments.most_common(MOST_KINDS):
-                table.add_row(Text(name), str(count))
+                table.add_row(Text(printable(name)), str(count))
             console.print(table)
 
 
@@ -177,7 +177,7 @@ def _print_series(console: Console, survey: Survey, keep: KeepRules | None, look
         return
     table = _table(f"{kinds['series'].sum()} series and volumes of images", HEADINGS)
     for row in kinds.head(MOST_KINDS).iter_rows():
-        table.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(Text("-" if cell is None else printable(cell)) for cell in row))
     console.print(table)
     if len(kinds) > MOST_KINDS:
         console.print(f"... and {len(kinds) - MOST_KINDS} more kinds of series")
@@ -191,7 +191,7 @@ def _print_rest(console: Console, survey: Survey) -> None:
         return
     table = _table("no image", ("outcome", "files", "why", "what to do", "first file"))
     for outcome, reason, remedy, count, first in rest:
-        table.add_row(outcome, str(count), Text(reason), Text(remedy or ""), Text(first))
+        table.add_row(outcome, str(count), Text(reason), Text(remedy or ""), Text(printable(first)))
     console.print(table)
 
 

@@ -12,7 +12,7 @@ from fistula.dicom.container import Part
 from fistula.dicom.identity import key_file, read_pseudonyms
 from fistula.dicom.look import Look
 from fistula.dicom.out.reference import read_reference
-from fistula.errors import ConfigError, DataError
+from fistula.errors import ConfigError, DataError, printable
 from fistula.folder import refuse_existing, refuse_inside, write_whole
 from fistula.source.flow import wide_console
 from fistula.source.survey import Survey, survey_source
@@ -41,7 +41,7 @@ def run(cfg: DictConfig) -> None:
     found = named(survey, key, look)
     table = Table(*COLUMNS, title="This identifies persons: keep it on this machine.", title_style="bold red")
     for line in found.head(MOST).iter_rows():
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in line))
+        table.add_row(*(Text("" if cell is None else printable(cell)) for cell in line))
     console = wide_console()
     console.print(table)
     if len(found) > MOST:

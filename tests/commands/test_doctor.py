@@ -6,6 +6,7 @@ import os
 import shlex
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.uid import JPEGExtended12Bit
@@ -31,6 +32,23 @@ def test_a_tree_is_described_and_nothing_is_written(dicom_tree, tmp_path, fistul
     ):
         assert words in shown
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_header_has_no_say_over_the_terminal(dicom_tree, fistula_here):
+    file = min(dicom_tree[0].rglob("*.dcm"))
+    image = pydicom.dcmread(file)
+    image["PatientID"]._value = "P\x1b[2J"
+    image.save_as(file)
+    file.rename(file.with_name("\x1b[31m.dcm"))
+    (dicom_tree[0] / "\x1b[31mtorn.dcm").write_bytes(file.with_name("\x1b[31m.dcm").read_bytes()[:-10])
+    shown = fistula_here("doctor", f"source={dicom_tree[0]}", "keep=all", *QUICK)
+    refused = fistula_here(
+        "ingest", f"source={dicom_tree[0]}", f"labels={dicom_tree[1]}", "keep=all", "out=out", *QUICK
+    )
+    assert (shown[0], refused[0]) == (0, 2)
+    assert "P\ufffd[2J" in shown[1]
+    assert "\ufffd[31mtorn.dcm (pixel data cut short)" in refused[2]
+    assert "\x1b" not in "".join((*shown[1:], *refused[1:]))
 
 
 def test_pictures_without_headers_are_sent_to_ingest(tmp_path, fistula_here):
