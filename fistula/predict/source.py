@@ -23,7 +23,7 @@ from fistula.learning.data.channels import with_constants
 from fistula.predict.runs.ensemble import INGEST
 from fistula.predict.runs.network import call_known
 from fistula.predict.whole import whole_patients
-from fistula.source.choose import NONE_KEPT, Policies, choose, that_matter
+from fistula.source.choose import NONE_KEPT, UNSCALED, Policies, choose, that_matter
 from fistula.source.flow import Flow
 from fistula.source.grid import Grid
 from fistula.source.intensity import FileWindow, FixedWindow, MinMax, Percentile
@@ -177,7 +177,8 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
         if table.is_empty():
             raise DataError(f"source={source}", "no image could be read", found=failed["reason"][0])
         pixels = np.load(folder / "pixels.npy", mmap_mode="r")
-        refused = that_matter(those(chosen.left_out, chosen.left_out["outcome"] == "refused"), reader.keep)
+        is_refused = (pl.col("outcome") == "refused") | (pl.col("reason") == UNSCALED)
+        refused = that_matter(chosen.left_out.filter(is_refused), reader.keep)
         if count := len(refused) + sum(map(len, (failed, *unread))):
             many = "1 image was" if count == 1 else f"{count} images were"
             notes.append(f"{many} unreadable and not scored; left_out.csv gives the reasons")

@@ -16,6 +16,7 @@ from fistula.source.survey import Survey, those
 from fistula.source.volumes import with_volumes
 
 NONE_KEPT = "no image passes the keep rules"
+UNSCALED = "without the rescale slope that its series has"
 CHOICES: dict[str, tuple[str, ...]] = dict.fromkeys(("unreadable", "unmatched"), ("refuse", "exclude"))
 CHOICES |= {"missing": ("refuse", "mask"), "other_frame": ("refuse", "join")}
 CHOICES |= {"same_uid": ("refuse", "separate"), "negatives": ("none", "other_patients", "rest")}
@@ -181,7 +182,7 @@ def _without_unscaled(survey: Survey, wanted: pl.DataFrame, policies: Policies) 
         return wanted, wanted.clear()
     is_of_scaled = pl.col("is_rescaled").any().over("series_key", "modality", "image_type")
     is_unscaled = pl.col("is_rescaled").is_null() & is_of_scaled
-    unscaled = wanted.filter(is_unscaled).with_columns(reason=pl.lit("without the rescale slope that its series has"))
+    unscaled = wanted.filter(is_unscaled).with_columns(reason=pl.lit(UNSCALED))
     rule = "images of a series must all state a rescale slope, or none"
     refuse_files(survey, unscaled, key="unreadable", policy=policies.unreadable, rule=rule)
     return (wanted.filter(~is_unscaled), unscaled) if len(unscaled) else (wanted, unscaled)

@@ -162,6 +162,19 @@ def test_what_cannot_be_scored_is_listed_with_its_reason(study, one_patient, tmp
     assert len(found.slices) == len(list(one_patient.glob("*.dcm")))
 
 
+def test_a_slice_in_other_units_is_unreadable(study, one_patient, tmp_path):
+    files = sorted(one_patient.glob("*.dcm"))
+    for file in files:
+        image = pydicom.dcmread(file)
+        image.RescaleSlope, image.RescaleIntercept = 2, 0
+        if file == files[0]:
+            del image.RescaleSlope, image.RescaleIntercept
+        image.save_as(tmp_path / file.name)
+    found = fistula.load(study).predict(tmp_path)
+    assert found.left_out["reason"].to_list() == ["without the rescale slope that its series has"]
+    assert "1 image was unreadable and not scored; left_out.csv gives the reasons" in found.summary["notes"]
+
+
 def test_one_picture_under_two_patients_is_scored_for_both(study, one_patient, tmp_path):
     shutil.copytree(one_patient, tmp_path / "source")
     file = min((tmp_path / "source").rglob("*.dcm"))
