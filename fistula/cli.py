@@ -162,7 +162,7 @@ def _speaking(task: Callable[["DictConfig"], None]) -> Callable[["DictConfig"], 
         command = task.__module__.rpartition(".")[2]
         try:
             if command != "train":
-                refuse_other_kinds(cfg, free=FREE.get(command, ()))
+                refuse_other_kinds(cfg, typed=RENAMED.get(command, {}), free=FREE.get(command, ()))
             task(cfg)
         except BrokenPipeError:
             raise

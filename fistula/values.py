@@ -1,7 +1,7 @@
 """The values of a configuration must be of the kind that the files in conf/ show: a number where a number stands."""
 
 import math
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -10,7 +10,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from fistula.arguments import RENAMED
 from fistula.errors import ConfigError, as_typed
 
 KINDS: dict[Any, tuple[str, Any]] = {
@@ -35,10 +34,15 @@ NULLS: dict[str, tuple[str, Any]] = {
 }  # fmt: skip
 
 
-def refuse_other_kinds(cfg: DictConfig, *, free: Container[str] = ()) -> None:
+def refuse_other_kinds(cfg: DictConfig, *, typed: Mapping[str, str], free: Container[str] = ()) -> None:
     """Compare a command's configuration with the one that the same choice of groups has without changes.
 
     A key that is null in conf/ takes what `NULLS` says, or is checked where it is read, as are `free` groups.
+
+    Args:
+        cfg: Of the command.
+        typed: Names under which keys are typed, where they are others.
+        free: Groups that are not looked at.
 
     Raises:
         ConfigError: If a value is of another kind.
@@ -47,11 +51,11 @@ def refuse_other_kinds(cfg: DictConfig, *, free: Container[str] = ()) -> None:
     choices = [f"{group}={name}" for group, name in hydra.runtime.choices.items() if not group.startswith("hydra/")]
     loader = GlobalHydra.instance().config_loader()
     default = loader.load_configuration(hydra.job.config_name, choices, RunMode.RUN)
-    typed = {key: name for name, key in RENAMED.get(str(hydra.job.config_name), {}).items()}
+    names = {key: name for name, key in typed.items()}
     for key, rule, found in faults(cfg, default):
         if key.partition(".")[0] in free:
             continue
-        where = typed.get(key, key)
+        where = names.get(key, key)
         remedy = as_typed(f"{where}=[{found}]") if rule == KINDS[ListConfig][0] else ""
         raise ConfigError(where, f"must be {rule}", found=found, remedy=remedy and f"Write it in brackets: {remedy}")
 
