@@ -34,6 +34,7 @@ GIVEN = {
         ("agree", "labels=1", "1: cannot be read"),
         ("preview", "cohort=true", "cohort: must be a path, found True"),
         ("preview", "out=null", "out: must be a word, found null"),
+        ("preview", "seed=-1", "seed: must be at least 0"),
         ("preview", "draws=many", "draws: must be a whole number, found many"),
         ("train", "cohort=2024", "cohort=2024: is not a cohort folder"),
         ("train", "run_name=", "run_name: must be a name, found nothing"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from fistula.errors import ConfigError, DataError
+from fistula.errors import ConfigError, DataError, refuse_outside
 from fistula.explain.verdict import KEPT, MADE_OF, read_kept, say_verdict
 from fistula.folder import write_whole
 
@@ -24,6 +24,7 @@ def run(cfg: DictConfig) -> None:
         raise ConfigError("method", f"must be one of {', '.join(MADE_OF)}", found=cfg.method)
     if not cfg.tolerance_mm > 0:
         raise ConfigError("tolerance_mm", "must be positive", found=cfg.tolerance_mm)
+    refuse_outside("seed", cfg.seed, 0, 2**32 - 1)
     for loaded in load_runs(Path(cfg.run), only=cfg.only, device=cfg.device):
         method = cfg.method or method_of(loaded.classifier)
         result = _evaluate(loaded, method=method, tolerance_mm=float(cfg.tolerance_mm), seed=cfg.seed)

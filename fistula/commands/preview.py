@@ -6,15 +6,14 @@ import numpy as np
 from omegaconf import DictConfig
 
 from fistula.cohort.manifest import read_cohort
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, refuse_outside
 from fistula.folder import refuse_existing
 
 
 def run(cfg: DictConfig) -> None:
     """Write the sheet."""
-    for key in ("slices", "draws", "image_size"):
-        if cfg[key] < 1:
-            raise ConfigError(key, "must be at least 1", found=cfg[key])
+    for key, low, high in (("slices", 1, 1000), ("draws", 1, 1000), ("image_size", 1, 4096), ("seed", 0, 2**32 - 1)):
+        refuse_outside(key, cfg[key], low, high)
     out = Path(cfg.out)
     refuse_existing(out)
     if not out.parent.is_dir():

@@ -35,7 +35,7 @@ def test_a_sheet_is_not_written_over_another_file(fistula_here, cohort_folder, t
     code, _, error = fistula_here("preview", f"cohort={cohort_folder}")
     assert (code, "already exists" in error) == (2, True)
     code, _, error = fistula_here("preview", f"cohort={cohort_folder}", "out=b.png", "draws=0")
-    assert (code, "draws: must be at least 1, found 0" in error) == (2, True)
+    assert (code, "draws: must be at least 1 and at most 1000, found 0" in error) == (2, True)
 
 
 def test_the_sequences_of_a_slice_are_drawn_below_each_other(fistula_here, tmp_path):
