@@ -62,6 +62,16 @@ def refuse_outside(where: str, value: float, low: float, high: float) -> None:
         raise ConfigError(where, f"must be at least {low} and at most {high}", found=value)
 
 
+def count(number: int, noun: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> count(1, "patient"), count(0, "patient"), count(12, "slice")
+        ('1 patient', '0 patients', '12 slices')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class DataError(FistulaError):
     """A file, a table of labels, or a cohort folder is not what it has to be."""
 

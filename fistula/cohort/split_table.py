@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fistula.errors import ConfigError, DataError
+from fistula.errors import ConfigError, DataError, count
 
 PARTS = ("train", "val", "test")
 SETS = {"train": "training", "val": "validation", "test": "test"}  # as they are called in sentences
@@ -123,7 +123,7 @@ def sites_of(manifest: pl.DataFrame) -> list[str]:
         raise DataError("split=site_holdout", "needs the site of every slice", found=found, remedy=remedy)
     travellers = manifest.group_by("patient_key").agg(pl.col("site").n_unique()).filter(pl.col("site") > 1)
     if len(travellers):
-        found = f"{len(travellers)} patients at several"
+        found = f"{count(len(travellers), 'patient')} at several"
         raise DataError("split=site_holdout", "needs each patient at one site", found=found)
     sites = sorted(manifest["site"].unique())
     if len(sites) < 2:

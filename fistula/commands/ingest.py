@@ -13,7 +13,7 @@ from fistula.archive.exchange import fetched, require_library
 from fistula.cohort.ingest import Recipe, ingest
 from fistula.dicom.identity import key_file, read_pseudonyms
 from fistula.dicom.look import Look
-from fistula.errors import ConfigError, as_typed
+from fistula.errors import ConfigError, as_typed, count
 from fistula.folder import paths_of, refuse_existing, refuse_inside
 from fistula.labels.drawn.wanted import CLASSES, WORDS, Wanted
 from fistula.labels.folders import FOLDERS, folder_labels
@@ -54,8 +54,8 @@ def run(cfg: DictConfig) -> None:
         )
     console = wide_console()
     console.print(Flow(record["flow"]).table())
-    for name, count in {**record["noted"], **record["volumes_noted"]}.items():
-        console.print(f"noted: {name}: {count}", style="yellow", soft_wrap=True)
+    for name, number in {**record["noted"], **record["volumes_noted"]}.items():
+        console.print(f"noted: {name}: {number}", style="yellow", soft_wrap=True)
     alone = [f"{FACTS.get(fact, fact)} {value:.2f}" for fact, value in record["alone"].items() if value is not None]
     if alone:
         print(f"per-patient AUROC of nonimage information (0.50 is chance): {', '.join(alone)}")
@@ -63,22 +63,22 @@ def run(cfg: DictConfig) -> None:
         console.print(f"caution: {sentence}", style="yellow", soft_wrap=True, markup=False)
     if record["ignored_columns"]:
         print(f"other_columns=ignore: ignored {', '.join(record['ignored_columns'])}")
+    patients = count(record["patients"], "patient")
     for name, words in record["covariates"].items():
         meaning = ", ".join(f"{word} is {number}" for number, word in enumerate(words)) or "numbers"
-        print(f"covariate {name}: {meaning}; of {record['covariates_known'][name]} of {record['patients']} patients")
-    counts = ", ".join(f"{name}: {count}" for name, count in record["by_class"].items())
+        print(f"covariate {name}: {meaning}; of {record['covariates_known'][name]} of {patients}")
+    counts = ", ".join(f"{name}: {number}" for name, number in record["by_class"].items())
     if (level := record["label_level"]) != "slice":
         print(f"labels.level={level}: {record['labelled']} slices have the label of their {level}")
     for whose, found in record["negatives"].items():
-        print(f"negatives={cfg.negatives}: {found['slices']} slices of {found['patients']} {whose} are negative")
+        number = count(found["slices"], "slice")
+        print(f"negatives={cfg.negatives}: {number} of {found['patients']} {whose} are negative")
     rest = record["slices"] - record["labelled"]
     unlabeled = f", and {rest} more without a label" if rest else ""
     for name, found in record.get("sequences", {}).items():
         partly = f", {found['partly']} of them in part" if found["partly"] else ""
-        print(
-            f"sequence {name}: {found['slices']} slices{partly}, {found['patients']} of {record['patients']} patients"
-        )
-    print(f"{record['labelled']} slices of {record['patients']} patients ({counts}){unlabeled}")
+        print(f"sequence {name}: {count(found['slices'], 'slice')}{partly}, {found['patients']} of {patients}")
+    print(f"{count(record['labelled'], 'slice')} of {patients} ({counts}){unlabeled}")
     if len(record["classes"]) == 2:
         print(f"positive class: {record['classes'][-1]}")
     print(f"look at {out / 'contact_sheet.png'}")

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
-from fistula.errors import ConfigError, DataError, as_typed
+from fistula.errors import ConfigError, DataError, as_typed, count
 from fistula.folder import refuse_inside, whole_folder
 from fistula.labels.pages.desk import Answers, Desk
 from fistula.labels.pages.spool import Spool, mark_asked
@@ -84,7 +84,7 @@ def run(cfg: DictConfig) -> None:
     about = "" if asked is None else f"asked about {len(asked)} of "
     shown_beside = f", {others} more beside" if beside else ""
     patients = table["patient_key"].n_unique()
-    print(f"{about}{first} slices of {patients} patients{shown_beside}; {_grey(cfg.bits)}")
+    print(f"{about}{count(first, 'slice')} of {count(patients, 'patient')}{shown_beside}; {_grey(cfg.bits)}")
     for page, size in zip(pages, sizes, strict=True):
         print(f"open {out / page.name} in a browser ({size:.1f} MB)")
     _say_large(spool, cfg.page_mb)
@@ -138,9 +138,9 @@ def _aided(table: pl.DataFrame, folder: Path) -> tuple[pl.DataFrame, dict[str, A
         remedy = "Check source, keep and the pseudonym key: they must be those of the study's cohort"
         raise DataError(f"aid={folder}", "must have tested patients below source", found="none", remedy=remedy)
     where = f"the external cohort {cohort}" if cohort else "its test sets"
-    print(f"with AI: scores of {name} for {len(found)} patients of {where}")
+    print(f"with AI: scores of {name} for {count(len(found), 'patient')} of {where}")
     if left := len(patients) - len(found):
-        print(f"excluded: no score of the study: {left} patients")
+        print(f"excluded: no score of the study: {count(left, 'patient')}")
     return table.filter(pl.col("patient_key").is_in(list(found))), cohorts[cohort]
 
 
@@ -197,8 +197,8 @@ def _of_patients(table: pl.DataFrame, asked: set[str], path: object) -> pl.DataF
 
 def _say(flow: Flow, reasons: Counter[str]) -> None:
     left_out = sum((Counter(step["excluded"]) for step in flow.steps), Counter[str]()) + reasons
-    for reason, count in left_out.most_common():
-        print(f"excluded: {reason}: {count}")
+    for reason, number in left_out.most_common():
+        print(f"excluded: {reason}: {number}")
 
 
 def _say_large(spool: Spool, page_mb: float) -> None:
@@ -241,7 +241,7 @@ def _serve(
         raise ConfigError(f"out={out}", f"cannot be made ({error.strerror})") from error
     answers = Answers(out / "labels.csv", columns_of(question.level, question.question))
     desk = Desk(page_text(question, summaries, [], served=True), patient, len(patients), answers, port=port)
-    print(f"{len(table)} slices of {len(patients)} patients; answers go to {answers.path}")
+    print(f"{count(len(table), 'slice')} of {count(len(patients), 'patient')}; answers go to {answers.path}")
     print(f"open {desk.address} (end with Ctrl+C; whoever knows this address can answer)", flush=True)
     with suppress(KeyboardInterrupt):
         desk.server.serve_forever()

@@ -7,7 +7,7 @@ from typing import cast
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from fistula.errors import ConfigError, refuse_outside
+from fistula.errors import ConfigError, count, refuse_outside
 from fistula.evidence.design.planning import Answer, Scenario, patients_for_difference, patients_for_width
 from fistula.evidence.design.reader_planning import cases_for_power
 from fistula.folder import refuse_existing
@@ -51,7 +51,7 @@ def run(cfg: DictConfig) -> None:
     if answer.patients is None:
         remedy = "Ask for less: a wider interval, a greater difference or margin, or less power"
         raise ConfigError(f"goal={cfg.goal}", "cannot be reached with 20 000 patients", remedy=remedy)
-    print(f"{answer.patients} patients, {answer.positives} of them positive")
+    print(f"{count(answer.patients, 'patient')}, {answer.positives} of them positive")
     print()
     print(paragraph(scenario, answer, settings))
     if out is not None:

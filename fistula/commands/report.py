@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from fistula.errors import ConfigError, as_typed, refuse_outside
@@ -26,8 +27,8 @@ log = logging.getLogger(__name__)
 def run(cfg: DictConfig) -> None:
     """Write the report into the study's folder; or, with ``verify=true``, recompute every number of the one there."""
     # Here, because `--help` must not wait for statistics and figures to be imported.
+    from fistula.errors import count
     from fistula.report.contents import Settings
-    from fistula.report.names import count
     from fistula.report.page import write_report
     from fistula.report.record import NUMBERS, verify
     from fistula.report.study import read_study
@@ -35,6 +36,10 @@ def run(cfg: DictConfig) -> None:
 
     folder = Path(cfg.study_folder)
     if cfg.verify:
+        typed = {override.partition("=")[0].lstrip("+") for override in HydraConfig.get().overrides.task}
+        if unused := sorted(typed - {"study_folder", "verify"}):
+            rule = "has no influence on verify=true, which recomputes the report that is there"
+            raise ConfigError(", ".join(unused), rule, remedy="Leave it out")
         print(f"{folder / 'report'}: {verify(folder)} numbers recomputed from the stored predictions, all as reported")
         return
     _check(cfg)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from fistula.errors import DataError
+from fistula.errors import DataError, count
 from fistula.source.choose import Policies
 from fistula.source.several.pairing import Pair, pairs_of
 
@@ -65,12 +65,10 @@ def whole_patients(
         lacking.update(lacks)
     left_out = pl.concat(out)
     if sum(map(len, kept)) == 0:
-        counts = ", ".join(f"{count} slices: {why}" for why, count in Counter(left_out["reason"]).most_common())
+        reasons = Counter(left_out["reason"]).most_common()
+        counts = ", ".join(f"{count(number, 'slice')}: {why}" for why, number in reasons)
         remedy = "Give whole studies; only runs of a cohort ingested with missing=mask score without one"
         raise DataError(where, "must hold each sequence that the run was trained on", found=counts, remedy=remedy)
-    notes = [f"{name} is missing in {_patients(count)}: blank, as in training" for name, count in lacking.items()]
+    missed = ((name, count(number, "patient")) for name, number in lacking.items())
+    notes = [f"{name} is missing in {patients}: blank, as in training" for name, patients in missed]
     return Whole(pl.concat(kept), pairs, left_out, notes)
-
-
-def _patients(count: int) -> str:
-    return "1 patient" if count == 1 else f"{count} patients"

@@ -2,11 +2,12 @@
 
 from math import isnan
 
+from fistula.errors import count
 from fistula.evidence.estimate import Estimate
 from fistula.report.external.cohorts import Outside
 from fistula.report.external.numbers import say_outside
 from fistula.report.external.together import OutsideTogether
-from fistula.report.names import count, listed
+from fistula.report.names import listed
 from fistula.report.results import Row, counts
 from fistula.report.sections.all_classes import AllClasses
 from fistula.report.sections.comparisons import Comparisons, Pair

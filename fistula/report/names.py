@@ -51,16 +51,6 @@ def declared(factors: Iterable[Mapping[str, Any]]) -> set[str]:
     return set.intersection(*(set(str(one.get("covariates", "")).split(", ")) for one in factors)) - {"", "images"}
 
 
-def count(number: int, noun: str) -> str:
-    """A number of things.
-
-    Example:
-        >>> count(1, "patient"), count(0, "patient"), count(12, "slice")
-        ('1 patient', '0 patients', '12 slices')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def listed(words: list[str]) -> str:
     """Words as a sentence lists them.
 

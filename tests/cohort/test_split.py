@@ -192,7 +192,7 @@ def test_settings_that_cannot_work_are_refused(make, message):
         (
             SiteHoldout(),
             make_manifest().with_columns(patient_key=pl.col("patient_key").replace("p2", "p0")),
-            r"needs each patient at one site, found 1 patients at several",
+            r"needs each patient at one site, found 1 patient at several",
         ),
         (
             Predefined(),

@@ -8,7 +8,7 @@ SMALL = ("patients=1", "controls=1", "slices.positive=2", "slices.negative=1", "
 def test_each_design_writes_a_cohort_and_says_what_to_do_next(fistula_here, tmp_path, option):
     code, shown, _ = fistula_here("phantom", "out=data", f"phantom={option}", "workers=1", *SMALL)
     assert code == 0
-    assert "1 patients with a fistula, 1 controls" in shown
+    assert "1 patient with a fistula, 1 control" in shown
     assert 'next: fistula ingest source=data labels=data/labels.csv "classes=[normal,fistula]" out=data/cohort' in shown
     assert len(pl.read_csv(tmp_path / "data" / "labels.csv")) == 5
     assert len(list((tmp_path / "data").glob("*/*.dcm"))) == 5

@@ -29,6 +29,9 @@ def test_a_report_ends_with_the_path_of_its_page(fistula_here, study):
     code, shown, _ = fistula_here("report", f"study={study}", "verify=true")
     assert code == 0
     assert shown.endswith("numbers recomputed from the stored predictions, all as reported\n")
+    code, _, error = fistula_here("report", f"study={study}", "verify=true", "primary=slice")
+    assert (code, error.count("\n")) == (2, 1)
+    assert error.startswith("error: primary: has no influence on verify=true")
     path = study / "report" / "report.json"
     path.write_text(path.read_text().replace('"value": 90', '"value": 91', 1))
     code, _, error = fistula_here("report", f"study={study}", "verify=true")

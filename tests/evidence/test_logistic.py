@@ -58,5 +58,10 @@ def test_what_has_no_line_says_why():
     assert {str(found) for found in calibration_line([1, 1], [0.2, 0.4], ["a", "b"])} == {"n/a: no negatives"}
     parted = calibration_line([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], list("abcd"))[1]
     assert str(parted) == "n/a: the scores separate the classes completely"
+    alike = calibration_line([0, 1, 0, 1], [0.3] * 4, list("abcd"))
+    assert alike[0].value == pytest.approx(-logit(0.3))
+    assert str(alike[1]) == "n/a: all scores are equal"
+    called = calibration_line([0, 1, 0, 1], [0, 1, 1, 0], list("abcd"))
+    assert {str(found) for found in called} == {"n/a: most scores are 0 or 1, which have no logit"}
     alone = calibration_line([0, 1, 0, 1], [0.1, 0.2, 0.8, 0.9], list("aaaa"))[1]
     assert alone.reason == "only one patient"

@@ -87,7 +87,7 @@ def test_a_patient_is_positive_if_a_slice_is(cohort):
 
 def test_slices_of_several_of_three_classes_leave_a_patient_without_one(cohort):
     mixed = pl.when(pl.col("slice_key") == "slice0-2").then(2).otherwise("label")
-    with pytest.raises(DataError, match="1 patients with slices of several"):
+    with pytest.raises(DataError, match="1 patient with slices of several"):
         patient_labels(relabelled(cohort, label=mixed).manifest, num_classes=3)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from fistula.cohort.manifest import LACKS
+from fistula.errors import count
 from fistula.source.intensity import Intensity, MinMax, Percentile
 
 FEW_PATIENTS = 20  # with fewer a test set of a fifth has hardly a patient of each class
@@ -28,7 +29,7 @@ def early_warnings(slices: pl.DataFrame) -> list[str]:
 def _warnings(slices: pl.DataFrame) -> Iterator[str]:
     patients = slices["patient_key"].n_unique()
     if patients < FEW_PATIENTS:
-        only = "1 patient" if patients == 1 else f"{patients} patients"
+        only = count(patients, "patient")
         yield f"only {only}: the confidence interval of the AUROC will span most of its range"
     most = Counter(slices["patient_key"]).most_common(1)[0][1]
     if patients > 1 and 2 * most > len(slices):
@@ -38,7 +39,7 @@ def _warnings(slices: pl.DataFrame) -> Iterator[str]:
     kinds = slices.select(pl.when(component == "").then(contrast).otherwise(component + ", " + contrast)).to_series()
     found = Counter(str(kind) for kind in kinds)
     if len(found) > 1:
-        counts = "; ".join(f"{name}: {count}" for name, count in found.most_common(5))
+        counts = "; ".join(f"{name}: {number}" for name, number in found.most_common(5))
         yield f"{len(found)} kinds of image are pooled ({counts}): keep.component and keep.contrast choose one"
     is_map = (
         slices["image_type"]

@@ -200,9 +200,9 @@ def _smallest(
         values = simulate(patients, LAST)
         reached = float(values.mean())
         error = float(values.std(ddof=1)) / sqrt(len(values))
-        if (reached <= target + 2 * error) if falls else (reached >= target - 2 * error):
+        if reached <= target if falls else reached >= target:
             break
-        patients = ceil(patients * 1.04)
+        patients = ceil(patients * 1.02)
     positives = min(max(2, round(patients * scenario.prevalence)), patients - 2)
     others = [max(8, ceil(patients * share)) for share in AROUND]
     around = {number: float(simulate(number, FIRST).mean()) for number in others} | {patients: reached}

@@ -35,7 +35,8 @@ def calibration_line(labels: ArrayLike, probabilities: ArrayLike, patients: Arra
         patients: Whom each row is of, ``(N,)``.
 
     Returns:
-        Intercept and slope; undefined if a class is missing, or where the scores separate the classes completely.
+        Intercept and slope; undefined if a class is missing, where the scores separate the classes completely or are
+        all equal, or where most are 0 or 1, which have no logit.
 
     Raises:
         ValueError: If a label is not 0 or 1, a probability not in [0, 1], or the lengths differ.
@@ -49,11 +50,15 @@ def calibration_line(labels: ArrayLike, probabilities: ArrayLike, patients: Arra
     keys, codes = patient_codes(patients, rows=len(truth))
     method = name_method("logistic regression, robust by patient, t", LEVEL)
     reason = class_reason(truth)
+    if np.mean(np.abs(scale) >= float(logits_of(np.ones(1))[0])) > 0.5:
+        reason = reason or "most scores are 0 or 1, which have no logit"
     if reason:
         return undefined(method, reason), undefined(method, reason)
     ones = np.ones((len(truth), 1))
     positive, negative = scale[truth], scale[~truth]
     separates = positive.min() >= negative.max() or positive.max() <= negative.min()
+    is_constant = np.ptp(scale) == 0
+    why = "all scores are equal" if is_constant else "the scores separate the classes completely"
     slope = (float("nan"),) * 2
     if not separates:  # else the slope has no largest likelihood, and steps toward it end anywhere
         slope = _fit(truth, np.column_stack([scale, ones]), 0 * scale, codes, len(keys))
@@ -61,7 +66,7 @@ def calibration_line(labels: ArrayLike, probabilities: ArrayLike, patients: Arra
     found = []
     for value, error in fits:
         if isnan(value):
-            found.append(undefined(method, "the scores separate the classes completely"))
+            found.append(undefined(method, why))
         elif isnan(error):
             found.append(without_interval(value, method, "only one patient"))
         else:

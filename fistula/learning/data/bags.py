@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fistula.cohort.manifest import Cohort
-from fistula.errors import ConfigError, DataError
+from fistula.errors import ConfigError, DataError, count
 from fistula.learning.data.slices import Batch
 
 KEYS = {"slice": "slice_key", "patient": "patient_key"}
@@ -196,7 +196,7 @@ def patient_labels(manifest: pl.DataFrame, *, num_classes: int, are_grades: bool
         raise DataError(
             "unit=patient",
             "needs one class per patient if there are more than two classes",
-            found=f"{len(torn)} patients with slices of several",
+            found=f"{count(len(torn), 'patient')} with slices of several",
             remedy="Give the patients' own in a table with labels.level=patient; for grades, set loss=ordinal",
         )
     labels = found.select("patient_key", label=pl.coalesce("own", "highest")).drop_nulls()
@@ -207,7 +207,7 @@ def _of_patients(cohort: Cohort, images: pl.DataFrame, part: str, *, are_grades:
     torn = images.group_by("patient_key").agg(pl.col("part").n_unique()).filter(pl.col("part") > 1)
     if len(torn):
         remedy = "Use a split by patient, such as split=patient_kfold"
-        found = f"{len(torn)} patients in several sets"
+        found = f"{count(len(torn), 'patient')} in several sets"
         raise DataError("unit=patient", "needs each patient in one set of the split", found=found, remedy=remedy)
     if (images["copy"] > 0).any():
         rule, remedy = "takes each slice once, and no copies made beforehand", "Use augmentation=color_jitter"

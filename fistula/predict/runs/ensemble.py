@@ -53,7 +53,8 @@ def load_ensemble(folders: Sequence[Path], *, where: str, device: str = "cpu") -
     kinds = {_configuration(read_record(path)): path.name for path in folders}
     if len(kinds) > 1:
         rule = "holds runs of several configurations, which cannot form an ensemble"
-        remedy = f"Name one with only=..., for example only='{folders[0].name.partition('-fold')[0]}*'"
+        first = folders[0].name.partition("-fold")[0]
+        remedy = f"Name one with only=..., such as only='{first}*'; the last lines of fistula report name the best"
         raise ConfigError(where, rule, found=", ".join(sorted(kinds.values())), remedy=remedy)
     runs = [load_run(path, device=device) for path in folders]
     for run in runs[1:]:

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from fistula.errors import count
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.ranking.area import clustered_auroc
 from fistula.evidence.ranking.macro import macro_auroc
-from fistula.report.names import count, listed
+from fistula.report.names import listed
 from fistula.report.pooling import ranking
 from fistula.report.results import Row, counts
 from fistula.report.sections.all_classes import AllClasses, wide_rows

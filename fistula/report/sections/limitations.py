@@ -2,7 +2,8 @@
 
 import polars as pl
 
-from fistula.report.names import count, declared, listed, say_fact
+from fistula.errors import count
+from fistula.report.names import declared, listed, say_fact
 from fistula.report.results import Row
 from fistula.report.sections.methods import is_fixed, validated
 from fistula.report.study import Study

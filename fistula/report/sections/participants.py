@@ -8,7 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fistula.cohort.manifest import ELDEST
-from fistula.report.names import count
+from fistula.errors import count
 from fistula.report.results import Row
 from fistula.report.study import Study
 
