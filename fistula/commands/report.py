@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from fistula.errors import ConfigError, as_typed, refuse_outside
+from fistula.errors import ConfigError, as_typed, count, refuse_outside
 from fistula.folder import paths_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 def run(cfg: DictConfig) -> None:
     """Write the report into the study's folder; or, with ``verify=true``, recompute every number of the one there."""
     # Here, because `--help` must not wait for statistics and figures to be imported.
-    from fistula.errors import count
     from fistula.report.contents import Settings
     from fistula.report.page import write_report
     from fistula.report.record import NUMBERS, verify
