@@ -58,11 +58,12 @@ BESIDE: dict[str, pl.DataType] = {
     "grid_key": pl.String(),  # the slice_key of that one; null for slices of the first sequence
     "covered": pl.Float64(),  # share of it that the other volume reaches, [0, 1]; blank where it does not
 }
-# Written by ingest as well, for ingest itself and for a closer look; no later stop needs them.
+# Written by ingest as well, for ingest itself and for a closer look; no later stop relies on them.
 EXTRA: dict[str, pl.DataType] = {
     "frame": pl.Int64(),  # of a multi-frame object, from 0
     "file_patient": pl.String(),  # pseudonym of the PatientID as the file has it, whoever the rule says it is
     "study_day": pl.Int64(),  # days since the patient's first study
+    "field_strength": pl.Float64(),  # tesla
     "component": pl.String(),  # water, fat, magnitude, ...
     "contrast": pl.String(),  # yes, unknown (attribute there but empty), no
     "syntax": pl.String(),

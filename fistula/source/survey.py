@@ -60,6 +60,7 @@ FACTS: dict[str, Any] = {
     "modality": pl.String(),
     "manufacturer": pl.String(),
     "scanner": pl.String(),
+    "field_strength": pl.Float64(),  # tesla
     "image_type": pl.String(),
     "component": pl.String(),
     "acquisition": pl.String(),  # b-value, echo, phase and stack, in words

@@ -60,6 +60,14 @@ def test_the_component_is_read_from_image_type(write_dicom, tmp_path, image_type
     assert _facts(tmp_path / "a")["component"] == expected
 
 
+@pytest.mark.parametrize(
+    ("stated", "tesla"), [("2.8936", 2.894), ("15000", 1.5), ("0", None), ("77", None), ("", None), (None, None)]
+)
+def test_the_field_strength_is_in_tesla(write_dicom, tmp_path, stated, tesla):
+    write_dicom(tmp_path / "a", MagneticFieldStrength=stated)
+    assert _facts(tmp_path / "a")["field_strength"] == tesla
+
+
 def test_philips_own_element_tells_water_where_image_type_does_not(write_dicom, tmp_path):
     dataset = write_dicom(tmp_path / "a", ImageType=["DERIVED", "PRIMARY"])
     dataset.private_block(0x2005, "Philips MR Imaging DD 001", create=True).add_new(0x11, "CS", "W ")

@@ -79,6 +79,14 @@ def test_the_reliability_curve_matches_scikit_learn(make_cohort):
     np.testing.assert_allclose(curve.high, [end.high for end in expected])
 
 
+def test_rows_of_one_patient_do_not_narrow_the_reliability_curve():
+    labels, scores = [0, 1, 1, 0, 1], [0.32, 0.35, 0.38, 0.31, 0.9]
+    once = reliability_curve(labels, scores)
+    thrice = reliability_curve(labels * 3, scores * 3, list("abcde") * 3)
+    np.testing.assert_allclose((thrice.low, thrice.high), (once.low, once.high))
+    assert (once.low[1], once.high[1]) == (wilson(1, 1).low, 1.0)
+
+
 def test_the_calibration_error_matches_a_hand_worked_value():
     # Bins of width 0.5: |0.2 - 1/3| over three rows and |0.7 - 1/2| over two; a score on the border goes up.
     labels, scores = [0, 1, 0, 1, 0], [0.1, 0.2, 0.3, 0.5, 0.9]

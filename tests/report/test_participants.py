@@ -20,10 +20,33 @@ def test_table_one_counts_patients_and_slices_by_class_and_part(study_folder):
     assert rows["slices"] == ["90", "45", "45", "30", "30", "30"]
     assert rows["slices: fistula"] == ["45", "0", "45", "15", "15", "15"]
     assert rows["slices per patient, median (range)"][0] == "3 (3 to 3)"
-    assert rows["sex"][0] == "F 10, M 20"
+    assert rows["sex: female"][0] == "10 (33%)"
+    assert rows["sex: male"][0] == "20 (67%)"
     # Ages are 30 to 59, each once: mean 44.5, sample SD sqrt(30 * 31 / 12).
-    assert rows["age, mean ± SD (range)"][0] == "44.5 ± 8.8 (30 to 59)"
-    assert rows["site: A"][0] == "30"
+    assert rows["age, years, mean ± SD (range)"][0] == "44.5 ± 8.8 (30 to 59)"
+    assert rows["site: A"] == ["30 (100%)", "15 (100%)", "15 (100%)", "10 (100%)", "10 (100%)", "10 (100%)"]
+    assert rows["scanner: not known"][0] == "30 (100%)"
+    assert not [name for name in rows if name.startswith("field strength")]
+
+
+def test_table_one_gives_each_patient_one_scanner_and_field_strength(study_folder):
+    study = read_study(study_folder)
+    number = pl.col("patient_key").str.slice(7).cast(pl.Int64)
+    scanners = study.cohort.manifest.with_columns(
+        manufacturer=pl.lit("Siemens"),
+        scanner=pl.when((number < 3) & (pl.col("position_mm") > 0)).then(pl.lit("Skyra")).otherwise(pl.lit("Vida")),
+        field_strength=pl.when(number < 6).then(1.494).when(number < 20).then(2.89).when(number < 21).then(0.55),
+    )
+    object.__setattr__(study.cohort, "manifest", scanners)
+    rows = {name: cells[0] for name, cells in table_one(study).rows if name.startswith(("scanner", "field"))}
+    assert rows == {
+        "scanner: Siemens Vida": "27 (90%)",
+        "scanner: several": "3 (10%)",
+        "field strength: 0.55 T": "1 (3%)",
+        "field strength: 1.5 T": "6 (20%)",
+        "field strength: 3 T": "14 (47%)",
+        "field strength: not known": "9 (30%)",
+    }
 
 
 def test_what_is_not_known_says_so(study_folder):
@@ -31,8 +54,8 @@ def test_what_is_not_known_says_so(study_folder):
     unknown = study.cohort.manifest.with_columns(age=pl.lit(None, pl.Float64), sex=pl.lit(None, pl.String))
     object.__setattr__(study.cohort, "manifest", unknown)
     rows = dict(table_one(study).rows)
-    assert rows["age, mean ± SD (range)"][0] == "not known"
-    assert rows["sex"][0] == "not known 30"
+    assert rows["age, years, mean ± SD (range)"][0] == "not known"
+    assert rows["sex: not known"][0] == "30 (100%)"
 
 
 def test_the_flow_is_that_of_the_cohorts_record(study_folder):

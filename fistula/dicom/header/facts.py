@@ -13,7 +13,7 @@ from fistula.dicom.header.acquisition import acquisition, moments
 from fistula.dicom.header.persons import person_facts
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.kinds import num_frames
-from fistula.dicom.parse import Header, text, whole
+from fistula.dicom.parse import Header, number, text, whole
 from fistula.dicom.pixels.frames import MOSAICS, Frame, component, contrast
 from fistula.dicom.pixels.geometry import normal, position_along, stance
 from fistula.dicom.pixels.plain import plain_of
@@ -87,6 +87,7 @@ def _object_facts(header: Header, *, pseudonyms: Pseudonyms, description: str) -
         "modality": vocabulary.modality(text(dataset, "Modality")),
         "manufacturer": vocabulary.vendor(text(dataset, "Manufacturer")),
         "scanner": vocabulary.model(text(dataset, "ManufacturerModelName"), pseudonyms),
+        "field_strength": _field_strength(dataset),
         "contrast": contrast(dataset),
         "syntax": syntax_name(header.syntax),
         "photometric": photometric,
@@ -157,6 +158,13 @@ def _frame_facts(frame: Frame) -> tuple[dict[str, Any], list[str]]:
     odd = [] if lies else ["an invalid orientation: unchanged" if cosines else "no orientation: unchanged"]
     odd += [] if along is None else ["positioned by SliceLocation alone"]
     return facts, odd + unused_tables(frame)
+
+
+def _field_strength(dataset: Dataset) -> float | None:
+    """MagneticFieldStrength in tesla; some scanners state gauss. None where no magnet for patients has it."""
+    stated = number(dataset, "MagneticFieldStrength") or 0.0
+    tesla = stated / 10_000 if stated > 100 else stated
+    return round(tesla, 3) if 0 < tesla < 20 else None
 
 
 def _is_described(dataset: Dataset, pattern: str) -> bool:

@@ -9,6 +9,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
 from fistula.evidence.inputs import Bools, Floats, check_labels, check_probabilities, class_reason, logits_of
+from fistula.evidence.rates.clustered import clustered_rate
 from fistula.evidence.rates.counts import wilson
 
 
@@ -38,7 +39,7 @@ class Reliability:
     Args:
         score: Mean score, ``(B,)``.
         rate: Share of positives, ``(B,)``.
-        low: Lower end of its Wilson interval, which takes rows as independent, ``(B,)``.
+        low: Lower end of its interval, for which patients are independent, ``(B,)``.
         high: Upper end, ``(B,)``.
         count: Rows, ``(B,)``.
     """
@@ -137,15 +138,27 @@ def expected_calibration_error(labels: ArrayLike, scores: ArrayLike, *, bins: in
     return float(np.sum(count * np.abs(score - rate)) / len(truth))
 
 
-def reliability_curve(labels: ArrayLike, scores: ArrayLike, *, bins: int = 10, level: float = 0.95) -> Reliability:
+def reliability_curve(
+    labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | None = None, *, bins: int = 10, level: float = 0.95
+) -> Reliability:
     """Share of positives against mean score, for each bin that has rows.
+
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        scores: In [0, 1], ``(N,)``.
+        patients: Whom each row is of, ``(N,)``, slices or seeds; left out, each row is a patient.
+        bins: Of equal width.
+        level: Of the intervals, those of `clustered_rate`; one patient alone counts as one trial.
 
     Raises:
         ValueError: As `murphy_decomposition`.
     """
     truth, values = _check(labels, scores)
-    count, score, rate = _bin_means(truth, values, _bin(values, bins=bins))
-    ends = [wilson(share * number, number, level) for share, number in zip(rate, count, strict=True)]
+    codes = _bin(values, bins=bins)
+    count, score, rate = _bin_means(truth, values, codes)
+    keys = np.arange(len(truth)) if patients is None else np.asarray(patients)
+    found = [clustered_rate(truth[codes == code], keys[codes == code], level) for code in range(len(count))]
+    ends = [one if one.has_interval else wilson(one.value, 1, level) for one in found]
     return Reliability(score, rate, np.array([end.low for end in ends]), np.array([end.high for end in ends]), count)
 
 

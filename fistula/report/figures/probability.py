@@ -19,14 +19,14 @@ def reliability(row: Row) -> Figure:
         figure = Figure(figsize=(WIDTH / 2, 3.4), layout="constrained")
         axes = figure.subplots()
         square(axes, *CALIBRATION)
-        labels = row.rows["label"].to_numpy()
+        labels, keys = (row.rows[name].to_numpy() for name in ("label", "patient_key"))
         for column, colour, mark, label in (
             ("score", COLOURS[1], "s--", "uncalibrated"),
             ("calibrated", COLOURS[0], "o-", "calibrated on validation data"),
         ):
             if row.rows[column].has_nulls():
                 continue
-            curve = reliability_curve(labels, row.rows[column].to_numpy(), bins=BINS)
+            curve = reliability_curve(labels, row.rows[column].to_numpy(), keys, bins=BINS)
             ends = np.clip(np.stack([curve.rate - curve.low, curve.high - curve.rate]), 0, None)
             axes.errorbar(
                 curve.score, curve.rate, yerr=ends, fmt=mark, color=colour, markersize=4.5, linewidth=1.3,

@@ -7,10 +7,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fistula.cohort.manifest import ELDEST
+from fistula.cohort.manifest import ELDEST, named_scanner
 from fistula.errors import count
 from fistula.report.results import Row
 from fistula.report.study import Study
+
+SEXES = {"F": "female", "M": "male", "O": "other"}
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,13 @@ def flow(study: Study) -> list[Step]:
 
 
 def table_one(study: Study) -> Table:
-    """Patients, slices, age, sex and site: of all, by class of the patient, and by part of each split.
+    """Patients, slices, age, sex, site and scanner: of all, by class of the patient, and by part of each split.
 
     A patient counts for the class of the highest label among the slices: positive if a slice is.
     """
-    manifest = study.cohort.labelled
+    manifest = study.cohort.labelled.with_columns(pl.col("sex").replace(SEXES), named_scanner())
+    if "field_strength" in manifest.columns:  # not in cohorts of version 0.2.0 and earlier
+        manifest = manifest.with_columns(pl.col("field_strength").map_elements(_say_tesla, return_dtype=pl.String))
     classes = study.cohort.classes
     of_patient = pl.col("label").max().over("patient_key")
     groups: dict[str, pl.DataFrame] = {"all": manifest}
@@ -118,7 +122,7 @@ def table_one(study: Study) -> Table:
             groups[f"{prefix}{column}"] = held
     summaries = {column: _summarize(part, classes) for column, part in groups.items()}
     names = list(dict.fromkeys(name for summary in summaries.values() for name in summary))
-    return Table(list(groups), [(name, [summary.get(name, "0") for summary in summaries.values()]) for name in names])
+    return Table(list(groups), [(name, [one.get(name, "0 (0%)") for one in summaries.values()]) for name in names])
 
 
 def _by_part(group: tuple[tuple[Any, ...], pl.DataFrame]) -> tuple[int, int]:
@@ -129,8 +133,7 @@ def _by_part(group: tuple[tuple[Any, ...], pl.DataFrame]) -> tuple[int, int]:
 def _summarize(part: pl.DataFrame, classes: list[str]) -> dict[str, str]:
     patients = part.group_by("patient_key", maintain_order=True).agg(
         pl.col("age").drop_nulls().first(),
-        pl.col("sex").drop_nulls().first(),
-        pl.col("site").drop_nulls().first(),
+        *[_only(name) for name in ("sex", "site", "scanner", "field_strength") if name in part.columns],
         pl.len(),
     )
     summary = {"patients": str(len(patients)), "slices": str(len(part))}
@@ -139,11 +142,24 @@ def _summarize(part: pl.DataFrame, classes: list[str]) -> dict[str, str]:
         least, middle, most = (patients["len"].quantile(q, "nearest") for q in (0.0, 0.5, 1.0))
         summary["slices per patient, median (range)"] = f"{middle:.0f} ({least:.0f} to {most:.0f})"
     ages = patients["age"].drop_nulls()
-    summary["age, mean ± SD (range)"] = _say_ages(ages, of=len(patients)) if len(ages) else "not known"
-    sexes = patients["sex"].fill_null("not known").value_counts().sort("sex")
-    summary["sex"] = ", ".join(f"{sex} {count}" for sex, count in sexes.iter_rows()) or "none"
-    sites = patients["site"].fill_null("not known").value_counts().sort("site")
-    return summary | {f"site: {site}": str(count) for site, count in sites.iter_rows()}
+    summary["age, years, mean ± SD (range)"] = _say_ages(ages, of=len(patients)) if len(ages) else "not known"
+    for name in patients.columns[2:-1]:
+        for value, number in patients[name].value_counts().sort(name, nulls_last=True).iter_rows():
+            said = "not known" if value is None else value
+            summary[f"{name.replace('_', ' ')}: {said}"] = f"{number} ({number / len(patients):.0%})"
+    return summary
+
+
+def _only(name: str) -> pl.Expr:
+    """What all of a patient's slices that state it have in common."""
+    stated = pl.col(name).drop_nulls()
+    return pl.when(stated.n_unique() > 1).then(pl.lit("several")).otherwise(stated.first()).alias(name)
+
+
+def _say_tesla(tesla: float) -> str:
+    """A field strength by its nominal value, such as 3 T for 2.89."""
+    nominal = round(2 * tesla) / 2
+    return f"{nominal if abs(nominal - tesla) < 0.05 * tesla else tesla:g} T"
 
 
 def _say_ages(ages: pl.Series, *, of: int) -> str:
