@@ -229,6 +229,22 @@ def test_what_tells_the_classes_apart_without_an_image_is_a_limitation(tmp_path,
     assert ("alone" in found) == bool(said)
 
 
+def test_a_class_that_goes_with_the_scanner_is_a_limitation(tmp_path):
+    pairs = [("label", "scanner", 0.81, True), ("label", "image_type", 0.4, True), ("label", "matrix", 0.1, False)]
+    pairs.append(("site", "scanner", 0.95, True))
+    keys = ("cramers_v", "is_warning")
+    found = [
+        {"between": [one, two], "patients": 30, "reason": "", **dict(zip(keys, v, strict=True))}
+        for one, two, *v in pairs
+    ]
+    audit = {"split": "patient_kfold", "verdict": "no leak", "is_marked": False, "confounding": found, "alone": {}}
+    names = [f"resnet18-transfer-patient_kfold-fold{fold}-seed0" for fold in range(3)]
+    changes = {name: {"audit": audit} for name in names}
+    study = read_study(write_study(tmp_path / "study", learnings=("transfer",), changes=changes))
+    said = "the class is associated with scanner and image type (Cramér's V of up to 0.81)"
+    assert said in compute(study, SETTINGS).answer[-1]
+
+
 @pytest.mark.parametrize(("covariates", "is_limitation"), [("images, age", False), ("images", True)])
 def test_what_every_configuration_is_given_as_a_covariate_is_no_hidden_confounder(tmp_path, covariates, is_limitation):
     names = [f"resnet18-transfer-patient_kfold-fold{fold}-seed0" for fold in range(3)]

@@ -58,6 +58,7 @@ def say_limitations(study: Study, rows: list[Row], *, is_ranked: bool, tested: b
     for fact in telling:
         reverse = f" ({1 - alone[fact]:.2f} in reverse order)" if alone[fact] < 0.5 else ""
         parts.append(f"{say_fact(fact)} alone has a per-patient AUROC of {alone[fact]:.2f}{reverse}")
+    parts += _confounded(study)
     constant = [row for row in rows if any("constant" in text for text in row.configuration.warnings)]
     for row in constant[:NAMED]:
         said = next(text for text in row.configuration.warnings if "constant" in text)
@@ -70,6 +71,18 @@ def say_limitations(study: Study, rows: list[Row], *, is_ranked: bool, tested: b
         untested = "no external cohort was tested"
         parts.append(f"one site was held out, but {untested}" if sites else untested)
     return f"Limitations: {'; '.join(parts)}." if parts else ""
+
+
+def _confounded(study: Study) -> list[str]:
+    """How closely the class goes with what the audit warned of, such as the scanner."""
+    pairs = [pair for one in study.certificates for pair in one.get("confounding") or [] if pair.get("is_warning")]
+    found = {pair["between"][1]: pair["cramers_v"] for pair in pairs if pair["between"][0] == "label"}
+    if not found:
+        return []
+    names = listed([say_fact(name).replace("_", " ") for name in found])
+    return [
+        f"the class is associated with {names} (Cramér's V{' of up to' * (len(found) > 1)} {max(found.values()):.2f})"
+    ]
 
 
 def _those(names: list[str], of: int) -> str:
