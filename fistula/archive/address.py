@@ -38,6 +38,12 @@ class Address:
     series: str = ""
 
     @property
+    def name(self) -> str:
+        """For messages, which must not name the study."""
+        title = f"{self.title}@" * bool(self.title)
+        return f"{self.scheme}://{title}{self.host}:{self.port}{self.root}"
+
+    @property
     def is_here(self) -> bool:
         """Whether it is on this machine."""
         return self.host in LOOPBACK
@@ -56,6 +62,7 @@ class Manners:
         tls: Whether to encrypt; None: everywhere but on this machine.
         ca_file: PEM file of the authorities that an archive's certificate must come from; None: those that are usual.
         timeout_s: Without an answer.
+        total_s: For one study or series, in all: an archive may answer byte by byte.
         retries: After a failed connection.
         max_instances: Of one study or series that may be fetched.
     """
@@ -63,11 +70,14 @@ class Manners:
     tls: bool | None = None
     ca_file: str | None = None
     timeout_s: float = 30.0
+    total_s: float = 3600.0
     retries: int = 2
     max_instances: int = 5000
 
     def __post_init__(self) -> None:
-        for name, low, high in (("timeout_s", 0.1, 86400), ("retries", 0, 1000), ("max_instances", 1, 10**7)):
+        for name in ("timeout_s", "total_s"):
+            refuse_outside(f"archive.{name}", getattr(self, name), 0.1, 86400)
+        for name, low, high in (("retries", 0, 1000), ("max_instances", 1, 10**7)):
             refuse_outside(f"archive.{name}", getattr(self, name), low, high)
         if self.ca_file is not None:
             try:

@@ -1,5 +1,6 @@
 """Fetch from and store to an archive that speaks DICOM's own protocol: C-FIND, C-GET, C-STORE."""
 
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,12 +10,14 @@ from typing import Any
 
 from fistula.archive.address import Address, Manners, require_few, require_own
 from fistula.dicom.out.network import IMAGE_CLASSES, further_offers, identifier, offers, read_object, save_object
+from fistula.dicom.parse import whole
 from fistula.errors import ArchiveError
 
 OWN_TITLE = "FISTULA"
 # Study Root Query/Retrieve Information Model, DICOM PS3.4 C.6.2.
 FIND, GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
 OTHERWISE = "Use its DICOMweb address, dicomweb://, or export the study to a folder"
+PARTS = 4  # of an answer, an instance: its own, and some that say how far the archive is
 SUCCESS, PENDING, OUT_OF_RESOURCES, REFUSED = 0x0000, (0xFF00, 0xFF01), 0xA700, 0x0124
 
 
@@ -32,11 +35,11 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
     uids = {"StudyInstanceUID": address.study} | ({"SeriesInstanceUID": address.series} if address.series else {})
     listed, number = _listed(address, uids, manners)
     if not listed:
-        raise ArchiveError(_name(address), "has no such study or series")
-    require_few(_name(address), max(len(listed), number), manners)
+        raise ArchiveError(address.name, "has no such study or series")
+    require_few(address.name, max(len(listed), number), manners)
     wanted = {uid for uid, sop_class in listed.items() if not sop_class or sop_class in IMAGE_CLASSES}
     if not wanted:
-        raise ArchiveError(_name(address), "has no images there", found=f"{len(listed)} other objects")
+        raise ArchiveError(address.name, "has no images there", found=f"{len(listed)} other objects")
     came: set[str] = set()
     strange: set[str] = set()
 
@@ -67,19 +70,19 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
         options = {"contexts": contexts, "ext_neg": roles, "evt_handlers": [(network.evt.EVT_C_STORE, take)]}
         with _associated(entity, address, manners, **options) as link:
             if all(context.abstract_syntax != GET for context in link.accepted_contexts):
-                raise ArchiveError(_name(address), "does not offer C-GET", remedy=OTHERWISE)
-            for status, _ in _asked(address, lambda: link.send_c_get(identifier(level, **uids), GET)):
+                raise ArchiveError(address.name, "does not offer C-GET", remedy=OTHERWISE)
+            for status, _ in _asked(address, manners, lambda: link.send_c_get(identifier(level, **uids), GET)):
                 last = status
         if wanted <= came or strange or not (last and "Status" in last):  # an archive that is gone is asked no more
             break
-    require_own(_name(address), len(strange))
+    require_own(address.name, len(strange))
     missing = wanted - came
     # What is listed without its class may be no image, which nobody asked for; the number says it of a capped list.
     if missing or (number > len(listed) and len(came) < number - len(listed) + len(wanted)):
         state = f"status {last.Status:#06x}" if last is not None and "Status" in last else "no answer"
         found = f"{len(came)} of {max(len(wanted), number - len(listed) + len(wanted))} images, {state}"
         remedy = "Try again; an archive may hold back images in forms that cannot be read here"
-        raise ArchiveError(_name(address), "must send all that it lists", found=found, remedy=remedy)
+        raise ArchiveError(address.name, "must send all that it lists", found=found, remedy=remedy)
     return len(came)
 
 
@@ -95,25 +98,30 @@ def _listed(address: Address, uids: dict[str, str], manners: Manners) -> tuple[d
     with _associated(entity, address, manners) as link:
         # The series of a study are listed one by one: the standard asks for the keys of every level above.
         asked = identifier("IMAGE", SOPInstanceUID="", SOPClassUID="", **({"SeriesInstanceUID": ""} | uids))
-        for status, match in _asked(address, lambda: link.send_c_find(asked, FIND)):
+        for status, match in _asked(address, manners, lambda: link.send_c_find(asked, FIND)):
             if status and status.Status in PENDING and match and match.get("SOPInstanceUID"):
                 listed[str(match.SOPInstanceUID)] = str(match.get("SOPClassUID") or "")
-                require_few(_name(address), len(listed), manners)
+                require_few(address.name, len(listed), manners)
             elif not status or status.Status not in (SUCCESS, *PENDING):
                 state = f"status {status.Status:#06x}" if status else "no answer"
-                raise ArchiveError(_name(address), "must list what it has", found=state)
-        for status, match in _asked(address, lambda: link.send_c_find(identifier(level, **uids, **{number: ""}), FIND)):
+                raise ArchiveError(address.name, "must list what it has", found=state)
+        counted = identifier(level, **uids, **{number: ""})
+        for status, match in _asked(address, manners, lambda: link.send_c_find(counted, FIND)):
             if status and status.Status in PENDING and match and match.get("StudyInstanceUID") == address.study:
-                said = max(said, int(match.get(number) or 0))
+                said = max(said, whole(match, number) or 0)
     return listed, said
 
 
-def _asked(address: Address, question: Callable[[], Iterable[Any]]) -> Iterator[Any]:
-    """An answer's parts; what the library makes of a broken connection is one error."""
+def _asked(address: Address, manners: Manners, question: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+    """An answer's parts, of which there must be an end; what the library makes of a broken connection is one error."""
     try:
-        yield from question()
+        for number, part in enumerate(question()):
+            if number > PARTS * manners.max_instances:
+                rule = f"must end its answer within {PARTS} parts for each of archive.max_instances"
+                raise ArchiveError(address.name, rule, found=f"{number} parts", remedy=OTHERWISE)
+            yield part
     except (RuntimeError, ValueError, AttributeError) as error:
-        raise ArchiveError(_name(address), f"broke off ({type(error).__name__})", remedy="Try again") from error
+        raise ArchiveError(address.name, f"broke off ({type(error).__name__})", remedy="Try again") from error
 
 
 def store(address: Address, files: Sequence[Path], manners: Manners) -> None:
@@ -134,10 +142,10 @@ def store(address: Address, files: Sequence[Path], manners: Manners) -> None:
                 status = link.send_c_store(dataset)
             except ValueError as error:  # of a class that it does not take
                 found = f"a {dataset.SOPClassUID.name.removesuffix(' Storage')} that it does not"
-                raise ArchiveError(_name(address), "must take every object", found=found) from error
+                raise ArchiveError(address.name, "must take every object", found=found) from error
             if "Status" not in status or status.Status != SUCCESS:
                 state = f"status {status.Status:#06x}" if "Status" in status else "no answer"
-                raise ArchiveError(_name(address), "must take every object", found=state)
+                raise ArchiveError(address.name, "must take every object", found=state)
 
 
 @contextmanager
@@ -151,14 +159,16 @@ def _associated(entity: Any, address: Address, manners: Manners, **options: Any)
         try:
             link = entity.associate(address.host, address.port, ae_title=address.title, **options)
         except OSError as error:  # a name that no server knows
-            raise ArchiveError(_name(address), f"does not respond ({error.strerror})") from error
+            raise ArchiveError(address.name, f"does not respond ({error.strerror})") from error
         if link.is_established:
             break
         time.sleep(0.2 * 2**attempt)
     if not link.is_established:
-        nothing = "it accepts none of the offered classes" if link.rejected_contexts else "no association"
-        state = "it rejects the association" if link.is_rejected else nothing
-        raise ArchiveError(_name(address), f"does not respond ({state})")
+        if link.is_rejected or link.rejected_contexts:
+            state = "rejects the association" if link.is_rejected else "accepts none of the offered classes"
+            raise ArchiveError(address.name, f"does not respond (it {state})")
+        state, remedy = _unconnected(address, manners)
+        raise ArchiveError(address.name, f"does not respond ({state})", remedy=remedy)
     try:
         yield link
     except BaseException:
@@ -167,5 +177,20 @@ def _associated(entity: Any, address: Address, manners: Manners, **options: Any)
     link.release()
 
 
-def _name(address: Address) -> str:
-    return f"dimse://{address.title}@{address.host}:{address.port}"
+def _unconnected(address: Address, manners: Manners) -> tuple[str, str]:
+    """Why there is no association, which the library does not say: tried once more as a bare connection."""
+    try:
+        bare = socket.create_connection((address.host, address.port), manners.timeout_s)
+    except OSError as error:
+        return error.strerror or type(error).__name__, ""
+    with bare:
+        if not manners.encrypts(address):
+            return "no association without TLS", "If it speaks TLS, set archive.tls=true"
+        try:
+            ssl.create_default_context(cafile=manners.ca_file).wrap_socket(bare, server_hostname=address.host).close()
+        except ssl.SSLCertVerificationError as error:
+            return f"its certificate: {error.verify_message}", "Name the authority that issued it in archive.ca_file"
+        except OSError as error:  # ssl.SSLError is one
+            why = getattr(error, "reason", None) or error.strerror or type(error).__name__
+            return f"no TLS: {why}", "If it speaks none, set archive.tls=false"
+    return "no association", ""

@@ -6,9 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from fistula.archive import dimse, web
 from fistula.archive.address import Address, Manners
+from fistula.dicom.outcome import Refused
+from fistula.dicom.timing import TimeLimit
+from fistula.errors import ArchiveError
 
 for _name in ("dicomweb_client", "pynetdicom", "urllib3"):  # they would name studies and peers on the terminal
     logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
@@ -35,7 +39,8 @@ def fetched(address: Address, manners: Manners) -> Iterator[Path]:
         ArchiveError: If they cannot be had.
     """
     with tempfile.TemporaryDirectory(prefix="fistula-archive-") as folder:
-        (web if address.scheme == "dicomweb" else dimse).fetch(address, Path(folder), manners)
+        with _limited(address, manners):
+            _of(address).fetch(address, Path(folder), manners)
         yield Path(folder)
 
 
@@ -45,4 +50,24 @@ def store(address: Address, files: Sequence[Path], manners: Manners) -> None:
     Raises:
         ArchiveError: If the archive does not take them all.
     """
-    (web if address.scheme == "dicomweb" else dimse).store(address, files, manners)
+    with _limited(address, manners):
+        _of(address).store(address, files, manners)
+
+
+def _of(address: Address) -> Any:
+    return web if address.scheme == "dicomweb" else dimse
+
+
+@contextmanager
+def _limited(address: Address, manners: Manners) -> Iterator[None]:
+    """End the block after `total_s`: an archive may answer byte by byte, or without end.
+
+    Raises:
+        ArchiveError: If that was so.
+    """
+    try:
+        with TimeLimit(manners.total_s):
+            yield
+    except Refused as error:
+        remedy = "Try again, or raise archive.total_s if the archive is merely slow"
+        raise ArchiveError(address.name, f"must be done within {manners.total_s:g} s", remedy=remedy) from error

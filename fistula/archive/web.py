@@ -26,15 +26,15 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
     level = {"study_instance_uid": address.study} | ({"series_instance_uid": address.series} if address.series else {})
     listed = _listed(client, address, level, manners)
     if not listed:
-        raise ArchiveError(_name(address), "has no such study or series")
-    require_few(_name(address), len(listed), manners)
+        raise ArchiveError(address.name, "has no such study or series")
+    require_few(address.name, len(listed), manners)
     came: set[str] = set()
     retrieve: Any = client.iter_series if address.series else client.iter_study
 
     def take(media_types: Any) -> None:
         for dataset in retrieve(**level, media_types=media_types):
-            require_few(_name(address), len(came) + 1, manners)
-            require_own(_name(address), 0 if address.holds(dataset) else 1)
+            require_few(address.name, len(came) + 1, manners)
+            require_own(address.name, 0 if address.holds(dataset) else 1)
             save_object(dataset, folder / f"{len(came):06d}.dcm")
             came.add(str(dataset.SOPInstanceUID))
 
@@ -48,7 +48,7 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
     number = _number(client, address)
     if missing := max(len(listed - came), number - len(came)):
         found = f"{len(came)} of {len(came) + missing}"
-        raise ArchiveError(_name(address), "must send all that it lists", found=found, remedy="Try again")
+        raise ArchiveError(address.name, "must send all that it lists", found=found, remedy="Try again")
     return len(came)
 
 
@@ -91,7 +91,7 @@ def store(address: Address, files: Sequence[Path], manners: Manners) -> None:
     answer = _asked(address, lambda: client.store_instances([read_object(path) for path in files]))
     refused = len(getattr(answer, "FailedSOPSequence", []) or [])
     if refused:
-        raise ArchiveError(_name(address), "must take every object", found=f"{refused} refused of {len(files)}")
+        raise ArchiveError(address.name, "must take every object", found=f"{refused} refused of {len(files)}")
 
 
 def _client(address: Address, manners: Manners) -> Any:
@@ -128,7 +128,7 @@ def _client(address: Address, manners: Manners) -> Any:
         session.headers["Authorization"] = f"Bearer {token}"
     elif user:
         session.auth = (user, password)
-    session.hooks["response"] += [_as_parts, partial(_refuse_another, _name(address))]
+    session.hooks["response"] += [_as_parts, partial(_refuse_another, address.name)]
     for scheme in ("http://", "https://"):
         session.mount(scheme, Adapter(max_retries=retry))
     encrypts = manners.encrypts(address)
@@ -163,15 +163,13 @@ def _asked(address: Address, question: Callable[[], Any]) -> Any:
     except requests.exceptions.HTTPError as error:
         status = error.response.status_code if error.response is not None else "no status"
         remedy = "Set FISTULA_ARCHIVE_USER and FISTULA_ARCHIVE_PASSWORD" if status in (401, 403) else ""
-        raise ArchiveError(_name(address), "refuses", found=f"HTTP status {status}", remedy=remedy) from error
+        raise ArchiveError(address.name, "refuses", found=f"HTTP status {status}", remedy=remedy) from error
     except requests.exceptions.RequestException as error:
         rule = "sends unreadable data" if isinstance(error, ValueError) else "does not respond"
-        raise ArchiveError(_name(address), f"{rule} ({type(error).__name__})") from error
+        is_tls = isinstance(error, requests.exceptions.SSLError)
+        remedy = "Name the authority of its certificate in archive.ca_file, or see archive.tls" if is_tls else ""
+        raise ArchiveError(address.name, f"{rule} ({type(error).__name__})", remedy=remedy) from error
     except ArchiveError:
         raise
     except Exception as error:  # whatever the libraries make of an answer in another form
-        raise ArchiveError(_name(address), f"sends unreadable data ({type(error).__name__})") from error
-
-
-def _name(address: Address) -> str:
-    return f"dicomweb://{address.host}:{address.port}{address.root}"
+        raise ArchiveError(address.name, f"sends unreadable data ({type(error).__name__})") from error

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from fistula.dicom.header.facts import STUDY_STANDS
 from fistula.dicom.look import Look
 from fistula.errors import DataError
 from fistula.labels.matching import (
@@ -72,6 +73,9 @@ def select(
     refuse_ambiguous(wanted, labels)
     _refuse_outside(wanted, labels)
     images = patient.settled(wanted)
+    is_other = pl.col("patient_key").ne_missing(pl.col("file_patient"))  # another rule than the study alone
+    notes = pl.when(is_other).then(pl.col("notes").str.replace(STUDY_STANDS, "", literal=True)).otherwise("notes")
+    images = images.with_columns(notes)
     noted |= doubts(images) if patient.word == "compared" else {}
     if survey.kind != "dicom" and not patient.is_of_path:
         _refuse_nameless(images, labels)

@@ -14,11 +14,14 @@ from fistula.dicom.look import Look
 from fistula.dicom.out.reference import read_reference
 from fistula.errors import ConfigError, DataError, printable
 from fistula.folder import refuse_existing, refuse_inside, write_whole
+from fistula.source.choose import of_study
+from fistula.source.copies import with_places
 from fistula.source.flow import wide_console
+from fistula.source.patients import PatientRule
 from fistula.source.survey import Survey, survey_source
 from fistula.source.workers import Workers
 
-KEYS = ("patient_key", "study_key", "series_key", "slice_key")
+KEYS = ("patient_key", "study_key", "series_key", "slice_key", "place_key")
 COLUMNS = ("patient", "series", "image number", "frame", "file", "pseudonym of the slice")
 LEAST = 6  # digits: two of a cohort hardly begin alike
 MOST = 200  # lines on the screen
@@ -36,9 +39,13 @@ def run(cfg: DictConfig) -> None:
     if not key_file().is_file():
         remedy = "Name the one that the cohort was made with: FISTULA_PSEUDONYM_KEY_FILE=FILE"
         raise ConfigError("pseudonym key", "must exist: without it, no pseudonym can be traced back", remedy=remedy)
+    rule = PatientRule(cfg.patient)
+    if cfg.patient in ("column", "joined"):
+        remedy = "Name a study, series or slice instead of the patient"
+        raise ConfigError("patient", "must not depend on a table", found=cfg.patient, remedy=remedy)
     look = Look(read_pseudonyms(create=False), "", cfg.max_object_mb, cfg.seconds_per_file)
     survey = survey_source(Path(str(cfg.source)), look, Workers(cfg.workers.count, cfg.workers.backend))
-    found = named(survey, key, look)
+    found = named(survey, key, look, rule)
     table = Table(*COLUMNS, title="This identifies persons: keep it on this machine.", title_style="bold red")
     for line in found.head(MOST).iter_rows():
         table.add_row(*(Text("" if cell is None else printable(cell)) for cell in line))
@@ -53,29 +60,35 @@ def run(cfg: DictConfig) -> None:
         print(f"wrote {out}, which identifies persons")
 
 
-def named(survey: Survey, key: str, look: Look) -> pl.DataFrame:
+def named(survey: Survey, key: str, look: Look, rule: PatientRule) -> pl.DataFrame:
     """The images that a pseudonym stands for, with what their files say, `COLUMNS`.
 
     Raises:
         DataError: If none has it, or more than one pseudonym begins so.
     """
     images = survey.facts.filter(pl.col("outcome") == "image")
+    # Patients as ingest has them, and slices that no UID names, or not them alone.
+    images = rule.named(survey, of_study(images), look.pseudonyms)
+    places = with_places(survey, images, pl.repeat(value=True, n=len(images), eager=True), look)["slice_key"]
+    own = pl.when(pl.col("slice_key") == "").then(places).otherwise("slice_key")
+    images = images.with_columns(place_key=places, slice_key=own)
     begins = {column: images.filter(pl.col(column).str.starts_with(key)) for column in KEYS}
-    meant = {(column, name) for column, rows in begins.items() for name in rows[column].unique()}
+    meant = {name: column for column in reversed(KEYS) for name in begins[column][column].unique()}
     if not meant:
-        remedy = "Name the folder that the cohort was made from, and the key that it was made with"
+        remedy = "Name the folder, the key and the patient= that the cohort was made with"
         raise DataError(
             f"key={key}",
             f"is not the pseudonym of a patient, study, series, or slice in {survey.folder}",
             remedy=remedy,
         )
     if len(meant) > 1:
-        found = ", ".join(sorted(f"{column.removesuffix('_key')} {name}" for column, name in meant))
+        found = ", ".join(sorted(f"{column.removesuffix('_key')} {name}" for name, column in meant.items()))
         raise DataError(f"key={key}", "must match one pseudonym", found=found, remedy="Give more digits")
-    ((column, _),) = meant
+    (column,) = meant.values()
+    shown = "place_key" if column == "place_key" else "slice_key"
     rows = begins[column].sort("series_key", "position_mm", "file", "member", "frame", nulls_last=True)
     lines = []
-    chosen = rows.select("file", "member", "frame", "frames", "instance_number", "slice_key")
+    chosen = rows.select("file", "member", "frame", "frames", "instance_number", shown)
     for file, member, frame, frames, number, own in chosen.iter_rows():
         says = read_reference(Part(survey.paths[file], member or ""), limit=look.limit)
         of_many = frame + 1 if (frames or 1) > 1 else None

@@ -77,6 +77,8 @@ def require_image(header: Header) -> Mended:
     _refuse_other_kinds(sop_class)
     if "DirectoryRecordSequence" in dataset:
         raise Skipped(DICOMDIR)
+    if header.has_preamble and header.pixel_bytes is None and not sop_class and not getattr(dataset, "file_meta", None):
+        raise Refused("a damaged DICOM file: nothing in it says what it is", "Export it again")
     if header.pixel_bytes is None:
         has_matrix = not is_empty(dataset, "Rows") and not is_empty(dataset, "Columns")
         if not has_matrix and "Image" not in UID(sop_class).name:
@@ -115,10 +117,12 @@ def _refuse_bad_size(header: Header) -> None:
     if rows * columns * samples > PIXELS_PER_FRAME or frames > MAX_FRAMES:
         raise Refused("an implausible number of pixels or frames")
     if allocated == 1:
-        raise Refused("one bit per pixel")
-    if allocated not in (8, 16, 32, 64) or samples not in (1, 3):
-        raise Refused("an impossible number of bits allocated or samples per pixel")
-    if missing := [keyword for keyword in _needed(allocated) if is_empty(dataset, keyword)]:
+        raise Refused("one bit per pixel", "If it is a mask, give it as labels=masks; else export it with 8 bits")
+    if allocated not in (8, 16, 32, 64):
+        raise Refused(f"BitsAllocated {allocated}, not 8, 16, 32 or 64", "Export it again with 16 bits per pixel")
+    if samples not in (1, 3):
+        raise Refused(f"SamplesPerPixel {samples}, not 1 or 3", "Export it again as grayscale or RGB")
+    if missing := [keyword for keyword in _needed(allocated, samples) if is_empty(dataset, keyword)]:
         raise Refused(f"an image without {missing[0]}", "Export it again")
     if stored is not None and not 0 < stored <= allocated:
         raise Refused("more bits stored than allocated")
@@ -128,9 +132,9 @@ def _refuse_bad_size(header: Header) -> None:
     _refuse_truncated(header, num_bytes=_uncompressed_bytes(header, rows * columns * frames, samples, allocated))
 
 
-def _needed(allocated: int) -> tuple[str, ...]:
+def _needed(allocated: int, samples: int) -> tuple[str, ...]:
     """What no decoder does without (PS3.3 C.7.6.3); 32 bits may be floating-point numbers, which need less."""
-    always = ("SamplesPerPixel", "PhotometricInterpretation")
+    always = ("SamplesPerPixel", "PhotometricInterpretation", *(["PlanarConfiguration"] if samples > 1 else []))
     return (*always, "BitsStored", "PixelRepresentation") if allocated <= 16 else always
 
 

@@ -8,20 +8,9 @@ import numpy as np
 from fistula.phantom.design import Design, Site
 from fistula.phantom.parks import draw_clock, draw_kind, draw_tract
 from fistula.phantom.patient import Patient
-from fistula.phantom.tissue import Tissue
+from fistula.phantom.tissue import LOOK, Tissue
 from fistula.phantom.tract import Opening, Tract
 
-# Fat-suppressed T2: fluid and granulation tissue are bright, muscle and scars dark. That sphincter and mucosa are
-# as bright as an active tract is the phantom's own rule: a breach of them is then not to be seen.
-BRIGHT = 0.9
-LOOK_T2: dict[Tissue, float] = {
-    Tissue.AIR: 0.0, Tissue.GAS: 0.0, Tissue.CORTEX: 0.02, Tissue.FAT: 0.12, Tissue.MARROW: 0.15, Tissue.PLANE: 0.25,
-    Tissue.SKIN: 0.3, Tissue.MUSCLE: 0.3, Tissue.IAS: BRIGHT, Tissue.MUCOSA: BRIGHT, Tissue.LUMEN: BRIGHT,
-    Tissue.CAVERNOUS: 0.8, Tissue.GLAND: 0.7, Tissue.BLADDER: 1.0, Tissue.VESSEL: 0.4, Tissue.LIGAMENT: 0.1,
-    Tissue.PLEXUS: 0.8, Tissue.TRACT: BRIGHT, Tissue.TRACT_LUMEN: BRIGHT, Tissue.RIM: 0.7, Tissue.PUS: 1.0,
-    Tissue.HALO: 0.6, Tissue.HEALED: 0.05, Tissue.SETON: 0.05, Tissue.SINUS: 0.9, Tissue.STROMA: 0.3,
-    Tissue.FISSURE: 0.9,
-}  # fmt: skip
 COARSER = 0.75  # its matrix, of the first one's
 HIGH_MM = 32  # above the verge; only an extrasphincteric tract opens higher
 APART = 1.5  # its slices, in steps of the first one's
@@ -54,7 +43,7 @@ def with_lookalike(rng: np.random.Generator, patient: Patient, design: Design, *
 
 def as_t2(patient: Patient) -> Patient:
     """The same anatomy in the signals of T2."""
-    return replace(patient, signal=np.array([LOOK_T2[tissue] for tissue in Tissue], np.float32))
+    return replace(patient, signal=LOOK[4])
 
 
 def site_of_t2(site: Site) -> Site:

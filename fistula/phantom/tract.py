@@ -1,6 +1,6 @@
 """The course of a tract through the body, from its opening in the canal to the skin."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -83,7 +83,7 @@ class Tract:
     wall: Tissue = Tissue.TRACT
     halo: float = 0.0
     has_seton: bool = False
-    pockets: tuple[tuple[float, ...], ...] = field(default=())
+    pockets: tuple[tuple[float, ...], ...] = ()
 
     def paint(self, canvas: Canvas, level: float, canal: Canal) -> None:
         """Paint where a plane at `level` cuts the tract; the internal sphincter is touched at an opening only."""

@@ -151,6 +151,7 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
     names = reader.keep.names if reader.keep is not None else [""]
     images, others = on_grid(chosen.wanted, names, flow)
     images, notes = _of_patients(survey, images, reader)
+    notes += [f"{name}: {number}" for name, number in chosen.noted.items() if number]
     is_seen = others["sequence"].is_in(list(reader.sequences))
     seen, unseen = those(others, is_seen), those(others, ~is_seen)
     names = [names[0], *(name for name in names[1:] if name in reader.sequences)]

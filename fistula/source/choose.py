@@ -12,7 +12,7 @@ from fistula.errors import ConfigError, DataError
 from fistula.source.copies import without_copies
 from fistula.source.flow import Flow
 from fistula.source.rules import KeepRules
-from fistula.source.survey import Survey, those
+from fistula.source.survey import Survey, missing_parts, those
 from fistula.source.volumes import with_volumes
 
 NONE_KEPT = "no image passes the keep rules"
@@ -81,11 +81,15 @@ def choose(survey: Survey, *, keep: KeepRules | None, look: Look, policies: Poli
     wanted, others = _wanted(survey, images, keep)
     wanted, unscaled = _without_unscaled(survey, wanted, policies)
     others = pl.concat([others, unscaled.select(others.columns)])
-    wanted, copies = without_copies(survey, wanted, look, policies.same_uid)
+    wanted, copies, shared = without_copies(survey, wanted, look, policies.same_uid)
     flow.add("right sequence", wanted, unit="slices", excluded=Counter(others["reason"]) + copies)
-    noted = {"copies of another file": copies.total()}
+    noted = {
+        "copies of another file": copies.total(),
+        "images that share their SOPInstanceUID with another, each taken as one of its own": shared,
+        "parts of concatenations that are missing": missing_parts(survey.facts),
+    }
     # The table names the series as the file does; one cut into a series a slice is put together again.
-    wanted = with_volumes(_of_study(_as_filed(wanted)))
+    wanted = with_volumes(of_study(_as_filed(wanted)))
     return Chosen(wanted, _as_filed(pl.concat([refused, others])), noted)
 
 
@@ -94,7 +98,7 @@ def _as_filed(facts: pl.DataFrame) -> pl.DataFrame:
     return facts.hstack([facts[f"{key}_key"].alias(f"file_{key}") for key in ("series", "patient")])
 
 
-def _of_study(images: pl.DataFrame) -> pl.DataFrame:
+def of_study(images: pl.DataFrame) -> pl.DataFrame:
     """Images without PatientID are of the patient whose PatientID alone the others of their study have."""
     if images["is_named"].all() or not images["is_named"].any():
         return images

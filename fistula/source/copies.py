@@ -16,17 +16,22 @@ PLACED += ["instance_number", "series_key"]
 OTHERWISE = ", with another window"
 
 
-def without_copies(survey: Survey, images: pl.DataFrame, look: Look, policy: str) -> tuple[pl.DataFrame, Counter[str]]:
+def without_copies(
+    survey: Survey, images: pl.DataFrame, look: Look, policy: str
+) -> tuple[pl.DataFrame, Counter[str], int]:
     """Keep one of several objects with one identity, patient, place and the same pixels: that with the smallest hash.
+
+    Returns:
+        The images, why others are not among them, and how many share their SOPInstanceUID and are kept apart.
 
     Raises:
         DataError: If different pictures, or one in two places, have one SOPInstanceUID, or one picture is of two
             patients, unless `policy` is `separate`.
     """
-    images = _with_places(survey, images, images["slice_key"] == "", look)
+    images = with_places(survey, images, images["slice_key"] == "", look)
     copies = those(images, images["slice_key"].is_duplicated())
     if copies.is_empty():
-        return images, Counter()
+        return images, Counter(), 0
     hashes = _hashes(survey, copies, look)
     copies = copies.hstack(pl.DataFrame(hashes, schema=["content", "pixels", "shown"], orient="row"))
     if policy == "refuse":
@@ -41,8 +46,10 @@ def without_copies(survey: Survey, images: pl.DataFrame, look: Look, policy: str
     copies = copies.sort("slice_key", "content", "file", "member").with_columns(is_otherwise=pl.col("shown") != kept)
     dropped = copies.filter(~pl.struct(one).is_first_distinct())
     images = images.join(dropped.select(FRAME), on=FRAME, how="anti", maintain_order="left")
-    images = _with_places(survey, images, images["slice_key"].is_duplicated(), look)
-    return images, Counter(f"a copy of another file{OTHERWISE * other}" for other in dropped["is_otherwise"])
+    is_shared = images["slice_key"].is_duplicated()
+    images = with_places(survey, images, is_shared, look)
+    reasons = Counter(f"a copy of another file{OTHERWISE * other}" for other in dropped["is_otherwise"])
+    return images, reasons, int(is_shared.sum())
 
 
 def _refuse(survey: Survey, copies: pl.DataFrame, what: str | pl.Expr, rule: str, remedy: str) -> None:
@@ -69,7 +76,7 @@ def _refuse_two_patients(survey: Survey, copies: pl.DataFrame) -> None:
         )
 
 
-def _with_places(survey: Survey, images: pl.DataFrame, is_unnamed: pl.Series, look: Look) -> pl.DataFrame:
+def with_places(survey: Survey, images: pl.DataFrame, is_unnamed: pl.Series, look: Look) -> pl.DataFrame:
     """Name images that no UID names by where they lie."""
     if not is_unnamed.any():
         return images

@@ -27,6 +27,8 @@ FACTS: dict[str, Any] = {
     "reason": pl.String(),
     "remedy": pl.String(),
     "slice_key": pl.String(),
+    "concatenation_key": pl.String(),  # of a multi-frame image in several objects; empty for any other
+    "parts": pl.List(pl.Int64()),  # which one of them it is, and how many there are
     "instance_key": pl.String(),
     "patient_key": pl.String(),
     "study_key": pl.String(),
@@ -114,6 +116,15 @@ class Survey:
 def those(facts: pl.DataFrame, are: pl.Series) -> pl.DataFrame:
     """The rows of a table that are meant (never null), at no cost where they are all or none, as of a single image."""
     return facts if are.all() else facts.filter(are) if are.any() else facts.clear()
+
+
+def missing_parts(facts: pl.DataFrame) -> int:
+    """How many objects are not there of multi-frame images in several (PS3.3 C.7.6.16.2.2.4), as far as they say."""
+    parts = facts.filter(pl.col("concatenation_key").fill_null("") != "")
+    of = parts.group_by("concatenation_key").agg(
+        pl.col("parts").list.get(0).n_unique().alias("found"), pl.col("parts").list.max().max().alias("said")
+    )
+    return int((of["said"] - of["found"]).clip(0).sum())
 
 
 def printable(name: str) -> str:

@@ -3,8 +3,10 @@
 import gzip
 import json
 import re
+import ssl
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,6 +30,8 @@ from fistula.cohort.manifest import read_cohort
 from fistula.dicom.parse import read_dataset
 from fistula.dicom.pixels.decode import decode
 from fistula.errors import ArchiveError
+
+from .test_exchange import make_certificates
 
 STUDY = "2.25.3"
 MANNERS = Manners(timeout_s=5, retries=0)
@@ -66,14 +70,29 @@ def dimse_archive(
     gets=True,
     finds=True,
     all_or_none=False,
+    endless=None,
+    hangs=None,
+    tls=None,
 ):
-    """An archive that transcodes nothing; it may send or list fewer objects, send all or none, or break off."""
+    """An archive that transcodes nothing; it may send or list fewer objects, send all or none, or break off.
+
+    `endless` is of what there is no end, and `hangs` at what it says no more: `find`, `number` or `get`.
+    """
     import pynetdicom as network
 
     images = [pydicom.dcmread(path) for path in paths]
     asked = []
 
+    gone = threading.Event()
+
     def find(event):
+        level = event.identifier.QueryRetrieveLevel
+        if ("find" if level == "IMAGE" else "number") == hangs:
+            gone.wait(30)
+        while ("find" if level == "IMAGE" else "number") == endless and not gone.is_set():
+            match = pydicom.Dataset()
+            match.QueryRetrieveLevel, match.StudyInstanceUID, match.SOPInstanceUID = level, STUDY, "2.25.110"
+            yield 0xFF00, match
         if event.identifier.QueryRetrieveLevel != "IMAGE":
             if number is not None:
                 match = pydicom.Dataset()
@@ -93,6 +112,8 @@ def dimse_archive(
 
     def get(event):
         asked.append(event)
+        if hangs == "get":
+            gone.wait(30)
         welcome = {context.abstract_syntax for context in event.assoc.accepted_contexts}
         if all_or_none and any(image.SOPClassUID not in welcome for image in images):  # as Orthanc
             yield 0
@@ -116,11 +137,12 @@ def dimse_archive(
     if private:
         entity.add_supported_context("1.3.12.2.1107.5.9.1", network.ALL_TRANSFER_SYNTAXES, scu_role=True, scp_role=True)
     handlers = [(network.evt.EVT_C_FIND, find), (network.evt.EVT_C_GET, get)]
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls)
     try:
         yield Address("dimse", "127.0.0.1", server.socket.getsockname()[1], title="PACS", study=STUDY)
         assert len(asked) < 2 or breaks_after is None, "an archive that broke off is asked again"
     finally:
+        gone.set()
         server.shutdown()
 
 
@@ -137,12 +159,15 @@ def web_archive(
     dressed=None,
     is_packed=False,
     puts_off=None,
+    drips=None,
 ):
     """A DICOMweb archive with a list of at most `lists` matches, or `pages` at a time; `dressed` lays out its parts.
 
-    `puts_off` is a status, a header and a body to answer everything with.
+    `puts_off` is a status, a header and a body to answer everything with; `drips` is of what to send a byte a moment:
+    headers, list, images or nothing at all.
     """
     images = [pydicom.dcmread(path, stop_before_pixels=True) for path in paths]
+    gone = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *arguments):
@@ -159,8 +184,23 @@ def web_archive(
             self.end_headers()
             self.wfile.write(body)
 
+        def drip(self, start=b""):
+            """Send a byte every tenth of a second until whoever listens has gone."""
+            self.wfile.write(start)
+            with suppress(OSError):
+                while not gone.wait(0.1):
+                    self.wfile.write(b" ")
+            self.close_connection = True
+
         def do_GET(self):
             path, _, query = self.path.partition("?")
+            if drips == "nothing":
+                return gone.wait(30)
+            if drips == "headers":
+                return self.drip(b"HTTP/1.1 200 OK\r\nServer: ")
+            if drips == ("list" if path.endswith("/instances") else "images"):
+                kind = b"application/dicom+json" if drips == "list" else b"multipart/related; boundary=X"
+                return self.drip(b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\nContent-Type: " + kind + b"\r\n\r\n")
             if puts_off:
                 self.send_response(puts_off[0])
                 self.send_header(*puts_off[1])
@@ -195,6 +235,7 @@ def web_archive(
     try:
         yield Address("dicomweb", "127.0.0.1", server.server_port, study=STUDY)
     finally:
+        gone.set()
         server.shutdown()
         server.server_close()
 
@@ -478,6 +519,61 @@ def test_a_web_archive_that_puts_off_is_one_error_at_once(study_on_disk, tmp_pat
     with web_archive(study_on_disk, puts_off=puts_off) as address, pytest.raises(ArchiveError, match=message) as caught:
         taken(web, address, tmp_path / "out", manners)
     assert STUDY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("archive", "how", "limits", "words"),
+    [
+        (web_archive, {"drips": "headers"}, ("archive.total_s=1",), "must be done within 1 s. Try again, or raise"),
+        (web_archive, {"drips": "list"}, ("archive.total_s=1",), "must be done within 1 s"),
+        (web_archive, {"drips": "images"}, ("archive.total_s=1",), "must be done within 1 s"),
+        (web_archive, {"drips": "nothing"}, ("archive.timeout_s=0.5",), "does not respond"),
+        (
+            dimse_archive,
+            {"endless": "find"},
+            ("archive.max_instances=9",),
+            "must end its answer within 4 parts",
+        ),
+        (dimse_archive, {"endless": "number"}, ("archive.max_instances=9",), "must end its answer within 4 parts"),
+        (dimse_archive, {"endless": "find"}, ("archive.total_s=1", "archive.max_instances=1000000"), "within 1 s"),
+        (dimse_archive, {"hangs": "find"}, ("archive.timeout_s=0.5",), "must list what it has, found no answer"),
+        (dimse_archive, {"hangs": "get"}, ("archive.timeout_s=0.5",), "found 0 of 6 images, no answer"),
+        (dimse_archive, {"hangs": "get"}, ("archive.total_s=1",), "must be done within 1 s"),
+    ],
+    ids=lambda one: " ".join(one.values()) if isinstance(one, dict) else "",
+)
+def test_an_archive_that_does_not_come_to_an_end_is_one_line(
+    study_on_disk, tmp_path, fistula_here, archive, how, limits, words
+):
+    (tmp_path / "labels.csv").write_text("sop_instance_uid,label\n2.25.110,0\n2.25.111,1\n")
+    begun = time.monotonic()
+    with archive(study_on_disk, **how) as address:
+        name = f"PACS@127.0.0.1:{address.port}/{STUDY}" if archive is dimse_archive else ""
+        source = f"dimse://{name}" if name else f"dicomweb://127.0.0.1:{address.port}/studies/{STUDY}"
+        options = ("labels=labels.csv", "out=out", "archive.retries=0", *limits)
+        code, _, error = fistula_here("ingest", f"source={source}", *options)
+    assert (code, error.count("\n")) == (2, 1)
+    assert words in error
+    assert STUDY not in error
+    assert time.monotonic() - begun < 20
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("has_tls", "manners", "words"),
+    [
+        (True, {"tls": False}, r"no association without TLS\). If it speaks TLS, set archive.tls=true"),
+        (False, {"tls": True}, r"no TLS: .*\). If it speaks none, set archive.tls=false"),
+        (True, {"tls": True}, r"its certificate: .*\). Name the authority that issued it in archive.ca_file"),
+    ],
+    ids=["it alone encrypts", "we alone encrypt", "its authority is unknown"],
+)
+def test_an_archive_and_we_who_differ_in_tls_are_told_so(study_on_disk, tmp_path, has_tls, manners, words):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if has_tls else None
+    if context:
+        context.load_cert_chain(make_certificates(tmp_path / "tls") / "server.pem")
+    with dimse_archive(study_on_disk, tls=context) as address, pytest.raises(ArchiveError, match=words):
+        taken(dimse, address, tmp_path / "out", Manners(timeout_s=1, retries=0, **manners))
 
 
 @pytest.mark.parametrize("archive", [dimse_archive, web_archive], ids=["dimse", "dicomweb"])

@@ -123,11 +123,29 @@ def test_an_image_that_cannot_be_read_costs_no_other_its_score(study, one_patien
     assert [row["reason"] for row in table(tmp_path / "out" / "left_out.csv")] == ["pixel data cut short"]
 
 
+def test_different_images_under_one_uid_are_scored_apart_and_said(study, one_patient, fistula_here, tmp_path):
+    paths = sorted(one_patient.glob("*.dcm"))
+    first = pydicom.dcmread(paths[0])
+    for path in paths:
+        image = pydicom.dcmread(path)
+        if path == paths[1]:
+            image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = first.SOPInstanceUID
+        (tmp_path / "in").mkdir(exist_ok=True)
+        image.save_as(tmp_path / "in" / path.name)
+    arguments = (f"run={study}", "source=in", "out=out", "overlays=none", "workers.count=1")
+    code, shown, error = fistula_here("predict", *arguments)
+    assert code == 0, error
+    words = "images that share their SOPInstanceUID with another, each taken as one of its own: 2"
+    assert f"noted: {words}" in shown
+    assert words in json.loads((tmp_path / "out" / "summary.json").read_text())["notes"]
+    assert len(table(tmp_path / "out" / "predictions.csv")) == len(paths)
+
+
 def test_objects_that_cannot_be_sent_cost_no_score(study, one_patient, fistula_here, tmp_path):
     arguments = (f"run={study}", f"source={one_patient}", "out=out", "overlays=none", "workers.count=1")
     archive = ("send=dimse://A@127.0.0.1:1", "archive.retries=0")
     code, shown, error = fistula_here("predict", *arguments, *archive)
-    failed = ["send=dimse://A@127.0.0.1:1: does not respond (no association)"]
+    failed = ["send=dimse://A@127.0.0.1:1: does not respond (Connection refused)"]
     beside_the_scores(tmp_path / "out", code, error, slices=len(list(one_patient.iterdir())), failed=failed)
     assert [path.name.partition("-")[0] for path in (tmp_path / "out" / "dicom").iterdir()] == ["report"]
     assert "stored" not in shown

@@ -1,4 +1,5 @@
 import polars as pl
+import pydicom
 import pytest
 
 from fistula.cohort.manifest import read_cohort
@@ -25,6 +26,25 @@ def test_a_pseudonym_leads_back_to_the_patient_and_every_image(cohort, dicom_tre
     assert set(own["slice_key"]) <= set(found["pseudonym of the slice"])
     numbers = dict(found.select("pseudonym of the slice", "image number").iter_rows())
     assert [numbers[key] for key in own["slice_key"]] == own["image_number"].to_list()
+
+
+@pytest.mark.parametrize("rule", ["compared", "study", "folder:1"])
+def test_a_slice_without_ids_of_its_own_leads_back_whoever_names_its_patient(dicom_tree, fistula_here, tmp_path, rule):
+    source, _ = dicom_tree
+    for number, path in enumerate(sorted(source.rglob("*.dcm"))):
+        image = pydicom.dcmread(path)
+        image.SOPInstanceUID, image.PatientID = "", image.PatientID if number % 3 else ""
+        image.save_as(path)
+    (tmp_path / "some.csv").write_text("path,label\n" + "".join(f"P{one}/0.dcm,{one % 2}\n" for one in range(4)))
+    options = ("labels=some.csv", "out=cohort", "size=32", "spacing_mm=4", "keep=all", f"patient={rule}")
+    code, _, error = fistula_here("ingest", f"source={source}", *options)
+    assert code == 0, error
+    own = read_cohort(tmp_path / "cohort").manifest.row(0, named=True)
+    for key, slices in ((own["patient_key"], 3), (own["slice_key"], 1)):
+        (tmp_path / "who.csv").unlink(missing_ok=True)
+        code, _, error = fistula_here("who", f"key={key}", f"source={source}", "out=who.csv", f"patient={rule}")
+        assert code == 0, error
+        assert len(pl.read_csv(tmp_path / "who.csv")) == slices
 
 
 def test_the_first_digits_of_a_slice_will_do_and_nothing_is_written_unasked(cohort, dicom_tree, fistula_here, tmp_path):

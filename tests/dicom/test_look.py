@@ -318,6 +318,8 @@ def test_facts_of_a_person_lie_on_secret_scales_on_which_differences_stay(
         ({"Rows": 0}, (), "an image without rows or columns"),
         ({"Rows": 200}, (), "pixel data cut short"),
         ({"BitsAllocated": 1}, (), "one bit per pixel"),
+        ({"BitsAllocated": 12, "BitsStored": 12}, (), "BitsAllocated 12, not 8, 16, 32 or 64"),
+        ({"SamplesPerPixel": 3, "Rows": 8}, (), "an image without PlanarConfiguration"),
         ({"BitsStored": 17}, (), "more bits stored than allocated"),
         ({"BitsStored": 12, "HighBit": 15}, (), "a high bit that does not match the bits stored"),
         ({}, ("PixelData",), "an image object without pixel data"),
@@ -359,7 +361,7 @@ def test_only_whether_the_description_matches_leaves_the_header(write_dicom, tmp
     ("attributes", "outcome", "reason"),
     [
         ({"DirectoryRecordSequence": [Dataset()]}, "skipped", "a DICOMDIR"),
-        ({"SamplesPerPixel": 2}, "refused", "an impossible number of bits allocated or samples per pixel"),
+        ({"SamplesPerPixel": 2}, "refused", "SamplesPerPixel 2, not 1 or 3"),
         ({"NumberOfFrames": "-1"}, "refused", "an invalid number of frames"),
         ({"BitsStored": 17}, "refused", "more bits stored than allocated"),
     ],
@@ -391,6 +393,14 @@ def test_a_preamble_does_not_make_an_image(tmp_path):
     (tmp_path / "a").write_bytes(bytes(128) + b"DICM")
     record = _facts(tmp_path / "a")
     assert (record["outcome"], record["reason"]) == ("refused", "a DICOM file with nothing in it")
+
+
+@pytest.mark.parametrize("junk", [b"\0" * 200, b"junk" * 50, bytes(range(256)), b"\xff" * 300, b"\x08\0\x16\0UI\0\0"])
+def test_a_preamble_before_junk_is_a_damaged_file_and_not_skipped(tmp_path, junk):
+    (tmp_path / "a").write_bytes(bytes(128) + b"DICM" + junk)
+    record = _facts(tmp_path / "a")
+    assert record["outcome"] == "refused"
+    assert record["reason"].startswith(("a damaged DICOM file", "a DICOM file with nothing in it"))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ LOOK = Look(Pseudonyms(b"0123456789abcdef"))
 PIXELS = np.array([[0, 10, 20], [30, 40, 50]], np.uint16)
 US = struct.Struct("<H").pack
 NOTED = "written incorrectly, read as meant"
+INVALID, SKEW = "an invalid orientation: unchanged", ": rows and columns are not at right angles"
 
 
 def _element(keyword, vr, value, *, is_implicit):
@@ -75,6 +76,8 @@ MEANT = [
     pytest.param("ImageOrientationPatient", "DS", b"1,0,0,0,0.8,-0.6", "cosines", TILTED, id="parted by commas"),
     pytest.param("ImageOrientationPatient", "DS", b"1\\0\\0\\0\\0,8\\-0,6 ", "cosines", TILTED, id="direction, commas"),
     pytest.param("ImageOrientationPatient", "SH", b"1\\0\\0\\0\\.8\\-.6", "cosines", TILTED, id="direction as SH"),
+    pytest.param("ImageOrientationPatient", "DS", b"2\\0\\0\\0\\1.6\\-1.2", "cosines", TILTED, id="too long"),
+    pytest.param("ImageOrientationPatient", "DS", b".5\\0\\0\\0\\.4\\-.3 ", "cosines", TILTED, id="too short"),
     pytest.param("ImagePositionPatient", "DS", b"0\\0\\7,5 ", "position_mm", 7.5, id="position with a comma"),
     pytest.param("ImagePositionPatient", "LO", b"0\\0\\7.5 ", "position_mm", 7.5, id="position as LO"),
     pytest.param("Rows", "IS", b"2 ", "values", PIXELS, id="rows as IS"),
@@ -131,6 +134,8 @@ def test_a_value_that_can_be_meant_in_one_way_is_read_and_noted(
         pytest.param("PixelSpacing", "DS", b"0.5\\\\", id="a spacing left out"),
         pytest.param("ImageOrientationPatient", "DS", b"1\\0\\0\\0\\1 ", id="five directions"),
         pytest.param("ImageOrientationPatient", "DS", b"1\\0\\0\\0\\x\\0", id="a letter in a direction"),
+        pytest.param("ImageOrientationPatient", "DS", b"1\\0\\0\\0\\nan\\0", id="a direction that is no number"),
+        pytest.param("ImageOrientationPatient", "FD", struct.pack("<6d", 1, 0, 0, 0, *[np.nan] * 2), id="the same, FD"),
         pytest.param("ImagePositionPatient", "DS", b"0\\0 ", id="two coordinates"),
         pytest.param("ImagePositionPatient", "DS", b"0\\0\\?", id="a question mark"),
         pytest.param("WindowCenter", "DS", b"x ", id="a window that is a letter"),
@@ -157,6 +162,24 @@ def test_a_value_that_is_there_and_cannot_be_read_is_never_a_default(write_dicom
     assert (record["outcome"], record["reason"]) == ("refused", f"{keyword} that cannot be read")
     with (tmp_path / "a").open("rb") as file, pytest.raises(Refused, match=f"{keyword} that cannot be read"):
         next(decode(read_dataset(file, limit=1 << 20), [0]))
+
+
+@pytest.mark.parametrize(
+    ("directions", "orientation", "notes"),
+    [
+        ([1, 0, 0, 0, 0.71, 0.71], "axial", []),  # rounded to two digits
+        ([1, 0, 0, 0.06, 1, 0], "axial", [f"ImageOrientationPatient{SKEW}"]),
+        ([1, 0, 0, 0.6, 0.8, 0], "", [f"ImageOrientationPatient{SKEW}", INVALID]),
+        ([2, 0, 0, 2, 0, 0], "", [f"ImageOrientationPatient {NOTED}", f"ImageOrientationPatient{SKEW}", INVALID]),
+        ([0] * 6, "", [INVALID]),
+    ],
+)
+def test_directions_of_no_plane_are_noted_and_never_taken_for_one(
+    write_dicom, tmp_path, directions, orientation, notes
+):
+    write_dicom(tmp_path / "a", PIXELS, ImageOrientationPatient=directions)
+    record, _ = _read(tmp_path / "a")
+    assert (record["orientation"], record["notes"].split("|")) == (orientation, notes or [""])
 
 
 def test_a_refused_geometry_leaves_the_facts_that_keep_rules_ask_for(write_dicom, tmp_path):

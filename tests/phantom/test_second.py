@@ -8,8 +8,8 @@ import pytest
 
 from fistula.phantom.cohort import Size, write_cohort
 from fistula.phantom.patient import Person, draw_patient
-from fistula.phantom.second import BRIGHT, LOOK_T2, as_t2, levels_of_t2, with_lookalike
-from fistula.phantom.tissue import Tissue
+from fistula.phantom.second import as_t2, levels_of_t2, with_lookalike
+from fistula.phantom.tissue import BRIGHT, LOOK, Tissue
 
 SMALL = Size(patients=2, controls=4, positive=3, negative=0, control=3, step_mm=1.0, supersampling=1)
 
@@ -66,7 +66,7 @@ def test_each_control_has_what_one_series_alone_takes_for_a_fistula(make_design)
         kinds.append(found.wall)
         assert as_t2(control).signal[Tissue.IAS] == as_t2(control).signal[Tissue.TRACT] == np.float32(BRIGHT)
     assert 10 <= sum(kind is Tissue.HEALED for kind in kinds) <= 30
-    assert set(LOOK_T2) == set(Tissue)
+    assert LOOK.shape == (5, len(Tissue))
 
 
 def test_its_slices_reach_beyond_those_of_the_first_on_both_sides():

@@ -8,6 +8,7 @@ import pytest
 from misbehaving import VENDORS, anatomy, cohort, one_id, stack, vendors, write, write_labels, written_as
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import EnhancedMRImageStorage
 
 from fistula.cohort.manifest import read_cohort
 
@@ -119,6 +120,7 @@ def test_an_image_without_id_is_of_the_patient_and_volume_of_its_study(ingested)
     assert hashes(read) == hashes(plain)
     assert read.manifest["patient_key"].n_unique() == 2
     assert "series divided into volumes by patient or study" not in noted
+    assert noted["no PatientID"] == 2
 
 
 def test_what_may_yet_be_one_person_under_a_project_made_id_is_counted(ingested):
@@ -266,6 +268,38 @@ def test_slices_of_eight_bits_and_of_more_share_no_scale_unless_a_slope_makes_th
     assert sorted(manifest["volume"]) == [0] * 5 + [1] * 3
     _, noted = volumes("scaled", RescaleSlope="2", RescaleIntercept="-1000")
     assert "series divided into volumes by number of bits" not in noted
+
+
+@pytest.mark.parametrize(
+    ("there", "total", "missing"),
+    [((1, 2, 3), 3, 0), ((1, 3), 3, 1), ((1, 2), 3, 1), ((2,), 3, 2), ((1, 3), None, 1), ((1, 2), None, 0)],
+)
+def test_a_part_of_a_concatenation_that_is_missing_is_said(fistula_here, write_dicom, tmp_path, there, total, missing):
+    for patient in range(2):
+        for part in there:
+            frames = [Dataset() for _ in range(2)]
+            for place, frame in enumerate(frames):
+                frame.PlanePositionSequence = Sequence([Dataset()])
+                frame.PlanePositionSequence[0].ImagePositionPatient = [0, 0, 3.0 * (2 * part + place)]
+            said = {"InConcatenationTotalNumber": total} if total else {}
+            pixels = np.stack([anatomy(patient, place) for place in range(2)])
+            write_dicom(
+                tmp_path / "archive" / f"{patient}{part}.dcm", pixels,
+                SOPClassUID=EnhancedMRImageStorage, SOPInstanceUID=f"2.25.1{patient}{part}", PatientID=f"P{patient}",
+                PatientBirthDate=f"19600{patient + 1}01", StudyInstanceUID=f"2.25.2{patient}", InstanceNumber=part,
+                SeriesInstanceUID=f"2.25.3{patient}", ConcatenationUID=f"2.25.4{patient}", InConcatenationNumber=part,
+                PerFrameFunctionalGroupsSequence=frames, drop=("ImagePositionPatient",), **said,
+            )  # fmt: skip
+    write_labels(tmp_path / "labels.csv", ["P0,0", "P1,1"], header="patient_id,label")
+    words = f"parts of concatenations that are missing: {2 * missing}"
+    _, shown, _ = fistula_here("doctor", "source=archive", "keep=all", "workers.count=1")
+    assert (f"suspicious: {words}" in shown) is bool(missing)
+    arguments = ("source=archive", "labels=labels.csv", "labels.level=patient", "keep=all", "out=out", "size=16")
+    code, _, error = fistula_here("ingest", *arguments, "workers.count=1")
+    assert code == 0, error
+    noted = json.loads((tmp_path / "out" / "ingest.json").read_text())["noted"]
+    assert noted.get("parts of concatenations that are missing", 0) == 2 * missing
+    assert read_cohort(tmp_path / "out").manifest["volume"].unique().to_list() == [0]
 
 
 @pytest.mark.parametrize(

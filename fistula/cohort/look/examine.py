@@ -17,10 +17,11 @@ from fistula.dicom.pixels.decode import decode
 from fistula.dicom.timing import TimeLimit
 from fistula.labels.matching import match
 from fistula.labels.tables.lines import Labels
+from fistula.source.choose import of_study
 from fistula.source.rules import KeepRules
 from fistula.source.shared_ids import doubts
 from fistula.source.slices import is_risky
-from fistula.source.survey import DEADLY, Survey, printable
+from fistula.source.survey import DEADLY, Survey, missing_parts, printable
 from fistula.source.volumes import volume_notes, with_volumes
 from fistula.source.workers import Workers, batches_of, in_parallel
 
@@ -119,7 +120,7 @@ def series_table(survey: Survey, keep: KeepRules | None, look: Look) -> pl.DataF
         return pl.DataFrame()
     contrast = pl.when(pl.col("contrast") == "yes").then(pl.lit("with contrast")).otherwise(pl.lit(""))
     local = _local(survey, images, look)
-    images = with_volumes(_named_apart(images).join(local, on="series_key", maintain_order="left"))
+    images = with_volumes(_named_apart(of_study(images)).join(local, on="series_key", maintain_order="left"))
     gap = pl.col("position_mm").sort().diff().filter(pl.col("position_mm").sort().diff() > 0).median()
     tilt = pl.col("tilt_degrees").round(0).cast(pl.Int64).cast(pl.String) + "°"
     images = images.with_columns(gap=gap.over("series_key", "volume").round(1).cast(pl.String)).with_columns(
@@ -170,6 +171,8 @@ def suspicions(survey: Survey, *, labels: Labels | None, look: Look) -> list[str
     images = survey.facts.filter(pl.col("outcome") == "image")
     if images.is_empty():
         return []
+    nameless = images["notes"].str.contains("no PatientID")
+    images = of_study(images)
     found = []
     volumes = with_volumes(_named_apart(images))
     mixed = volumes.group_by("series_key").agg(pl.col("volume").n_unique()).filter(pl.col("volume") > 1)
@@ -178,12 +181,10 @@ def suspicions(survey: Survey, *, labels: Labels | None, look: Look) -> list[str
     found.append((int(images["notes"].str.contains("text-like").sum()), "slices with a bright text-like corner"))
     named = images.filter(pl.col("slice_key") != "")
     found.append((len(named) - named["slice_key"].n_unique(), "slices that are copies of another instance"))
-    found.append(
-        (
-            int(images["notes"].str.contains("no PatientID").sum()),
-            "slices without a PatientID, whose study is used as the patient",
-        )
-    )
+    is_study = int((nameless & ~images["is_named"]).sum())
+    found.append((is_study, "slices without a PatientID, whose study is used as the patient"))
+    found.append((int(nameless.sum()) - is_study, "slices without a PatientID, of a study with one, which is used"))
+    found.append((missing_parts(images), "parts of concatenations that are missing"))
     found.append((int(images["is_lossy"].sum()), "slices compressed with loss"))
     found += [(count, f"volumes with {note}") for note, count in volume_notes(volumes).items()]
     found += [(count, text) for text, count in doubts(images).items()]

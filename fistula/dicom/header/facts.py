@@ -22,6 +22,7 @@ from fistula.dicom.pixels.syntax import syntax_name
 
 # Series that agree in these may be one that was cut up; the first two must be stated.
 ALIKE = ("SeriesNumber", "FrameOfReferenceUID", "Modality", "SeriesDescription", "ProtocolName")
+STUDY_STANDS = ": the study is used as the patient"
 DUMMY_DATES = frozenset((date(1, 1, 1), date(1753, 1, 1), date(1800, 1, 1), date(1900, 1, 1), date(9999, 12, 31)))
 OLDEST = 115.0  # years
 ELDEST = 90.0  # years; stands for this and every higher age
@@ -106,11 +107,12 @@ def _identity(dataset: Dataset, pseudonyms: Pseudonyms) -> tuple[dict[str, Any],
     meta = getattr(dataset, "file_meta", None)
     instance = text(dataset, "SOPInstanceUID") or (text(meta, "MediaStorageSOPInstanceUID") if meta else "")
     study, series = text(dataset, "StudyInstanceUID"), text(dataset, "SeriesInstanceUID")
+    whole_uid = text(dataset, "ConcatenationUID")
     birth, day = _date(dataset, "PatientBirthDate"), _study_date(dataset)
     known = None if birth in DUMMY_DATES else birth
     person = person_facts(dataset, pseudonyms, birth=known, day=day, age=_stated_age(dataset))
     if not person["is_named"]:
-        notes.append("no PatientID: the study is used as the patient")
+        notes.append(f"no PatientID{STUDY_STANDS}")
     place = text(dataset, "FrameOfReferenceUID")
     alike = [study, *(text(dataset, keyword) for keyword in ALIKE)]
     identity = person | {
@@ -118,6 +120,8 @@ def _identity(dataset: Dataset, pseudonyms: Pseudonyms) -> tuple[dict[str, Any],
         "instance_key": pseudonyms("instance", instance) if instance else "",
         "study_key": pseudonyms("study", study or series or instance),
         "series_key": pseudonyms("series", series or study or instance),
+        "concatenation_key": pseudonyms("concatenation", whole_uid) if whole_uid else "",
+        "parts": [whole(dataset, f"InConcatenation{word}") for word in ("Number", "TotalNumber")],
         "accession_key": pseudonyms("accession", number) if (number := text(dataset, "AccessionNumber")) else "",
         "frame_key": pseudonyms("frame of reference", place) if place else "",
         "series_alike": pseudonyms("series alike", "\0".join(alike)) if all(alike[:3]) else "",

@@ -5,6 +5,7 @@ beyond doubt (a decimal comma, another value representation of the same number, 
 element is written anew, so that every reader after, pydicom's decoders among them, finds the same value.
 """
 
+import math
 import struct
 from typing import Any
 
@@ -24,7 +25,7 @@ from fistula.dicom.header.spelling import (
     standard_vr,
     tag_of,
 )
-from fistula.dicom.parse import number, whole
+from fistula.dicom.parse import number, numbers, whole
 
 WHOLE, SPACING = Form(is_whole=True), Form(num_values=2, low=1e-4, high=1e3)
 ASPECT = Form(num_values=2, low=1e-6, high=1e6)
@@ -47,6 +48,8 @@ WORDS = {
     "VOILUTFunction": frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"}),
 }
 SLOPE, INTERCEPT = "RescaleSlope", "RescaleIntercept"
+ORIENTATION = "ImageOrientationPatient"
+ROUNDED = 0.02  # how far lengths and right angles (as a cosine) may be off: some makers round to two digits
 WINDOW = ("WindowCenter", "WindowWidth")
 # What parts volumes, and stops no image that lacks it.
 PARTING = (
@@ -58,7 +61,7 @@ GROUPS: dict[str, dict[str, Form]] = {
     "PixelValueTransformationSequence": {SLOPE: Form(), INTERCEPT: Form()},
     "FrameVOILUTSequence": dict.fromkeys(WINDOW, Form(num_values=0)),
     "PlanePositionSequence": {"ImagePositionPatient": Form(num_values=3, low=-1e5, high=1e5)},
-    "PlaneOrientationSequence": {"ImageOrientationPatient": Form(num_values=6, low=-2, high=2)},
+    "PlaneOrientationSequence": {ORIENTATION: Form(num_values=6, low=-2, high=2)},
     "PixelMeasuresSequence": dict.fromkeys(SPACINGS, SPACING),
 }
 PER_FRAME, SHARED = "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"
@@ -99,6 +102,8 @@ def _mend_group(place: Dataset, groups: dict[str, dict[str, Form]], mended: Mend
             is_there = _mend(place, keyword, form, mended)
             if is_there and keyword in SPACINGS:
                 break  # the others are of no account
+            if is_there and keyword == ORIENTATION:
+                _mend_directions(place, mended)
     if SLOPE not in groups.get("PixelValueTransformationSequence", {}):
         return
     stated = [keyword for keyword in (SLOPE, INTERCEPT) if not is_empty(place, keyword)]
@@ -126,6 +131,23 @@ def _mend(place: Dataset, keyword: str, form: Form, mended: Mended) -> bool:
         numbers: list[Any] = [int(value) for value in values] if form.is_whole else values
         _put(place, keyword, numbers[0] if len(numbers) == 1 else numbers or None)
     return bool(values)
+
+
+def _mend_directions(place: Dataset, mended: Mended) -> None:
+    """Give directions the length 1, and note those that have another or are not at right angles."""
+    values = numbers(place, ORIENTATION, 6)
+    if values is None:  # unreadable, which is said
+        return
+    pair = values[:3], values[3:]
+    lengths = [math.hypot(*one) for one in pair]
+    if not all(lengths):  # no directions, which whoever looks at the plane notes
+        return
+    units = [[value / length for value in one] for one, length in zip(pair, lengths, strict=True)]
+    if max(abs(length - 1) for length in lengths) > ROUNDED:
+        _put(place, ORIENTATION, [*units[0], *units[1]])
+        mended.notes.add(f"{ORIENTATION} {OTHERWISE}")
+    if abs(sum(one * other for one, other in zip(*units, strict=True))) > ROUNDED:
+        mended.notes.add(f"{ORIENTATION}: rows and columns are not at right angles")
 
 
 def _mend_parting(place: Dataset, keyword: str, mended: Mended) -> None:
