@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+from collections.abc import Iterable
 
 PLAIN = re.compile(r"[\w./:=+@~%-]+" if os.name != "nt" else r"[\w./:=+@~\\-]+")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -60,6 +61,14 @@ def refuse_outside(where: str, value: float, low: float, high: float) -> None:
     """Raise ConfigError unless `low <= value <= high`."""
     if not low <= value <= high:
         raise ConfigError(where, f"must be at least {low} and at most {high}", found=value)
+
+
+def refuse_other(where: str, value: object, known: Iterable[object]) -> None:
+    """Raise ConfigError unless a value is one of those that are known."""
+    words = [str(one) for one in known]
+    if str(value) not in words:
+        rule = f"one of {', '.join(words)}" if len(words) > 2 else " or ".join(words)
+        raise ConfigError(where, f"must be {rule}", found="nothing" if value == "" else value)
 
 
 def count(number: int, noun: str) -> str:

@@ -43,7 +43,7 @@ GIVEN = {
         ("ingest", "archive.timeout_s=nan", "archive.timeout_s: must be a number, found nan"),
         ("ingest", "spacing_mm=null", "spacing_mm: must be a number, found null"),
         ("ingest", "unmatched=skip", "unmatched: must be refuse or exclude, found skip"),
-        ("ingest", "negatives=all", "negatives: must be none or other_patients or rest, found all"),
+        ("ingest", "negatives=all", "negatives: must be one of none, other_patients, rest, found all"),
         ("ingest", "classes=2", "classes: must be a list of two or more different names, found 2"),
         (
             "ingest",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fistula.audit.findings import IDENTITIES, with_seen_pixels
 from fistula.audit.near_duplicates import find_near_duplicates
 from fistula.cohort.manifest import Cohort, named_scanner
-from fistula.errors import ConfigError, DataError, LeakageError
+from fistula.errors import DataError, LeakageError
 
 SHARED = ("refuse", "exclude")
 COMPARED = IDENTITIES | {"file": "source_hash"}  # the file itself, where pseudonyms were made anew
@@ -167,12 +167,6 @@ def strangeness(own: dict[str, Any], other: dict[str, Any]) -> list[str]:
             f"{number} of {other['patients']} patients from scanners that are not in the study: {', '.join(strange)}"
         )
     return said
-
-
-def check_shared(shared: str) -> None:
-    """Raise ConfigError unless it is one of `SHARED`."""
-    if shared not in SHARED:
-        raise ConfigError("shared", f"must be {' or '.join(SHARED)}", found=shared)
 
 
 def _counts(names: pl.Series) -> dict[str, int]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fistula import __version__
-from fistula.errors import ConfigError, DataError, as_typed, refuse_outside
+from fistula.errors import ConfigError, DataError, as_typed, refuse_other, refuse_outside
 from fistula.evidence.readers.agreement import WEIGHTS
 from fistula.folder import paths_of, refuse_existing, whole_folder
 from fistula.labels.readers.agreement import Readers, Row, measures, read_readers
@@ -25,8 +25,7 @@ def run(cfg: DictConfig) -> None:
     """Print the numbers; write a page, the numbers, the disagreements and the consensus."""
     out = Path(str(cfg.out))
     refuse_existing(out)
-    if cfg.weights not in WEIGHTS:
-        raise ConfigError("weights", f"must be one of {', '.join(WEIGHTS)}", found=cfg.weights)
+    refuse_other("weights", cfg.weights, WEIGHTS)
     refuse_outside("points_mm", cfg.points_mm, 0.01, 1000)
     readers = read_readers(paths_of(cfg.labels or [], key="labels"), cfg.classes)
     is_ordered = cfg.classes is not None or known_order(set(readers.classes)) is not None

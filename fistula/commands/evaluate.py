@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, refuse_other
 from fistula.folder import digests_of, refuse_existing, whole_folder
 
 if TYPE_CHECKING:  # `--help` must not wait for torch
@@ -24,7 +24,7 @@ def run(cfg: DictConfig) -> None:
     """Look at the cohort, score it, and list the result under the study."""
     # Here, because `--help` must not wait for torch.
     from fistula.audit.audit import Audit
-    from fistula.audit.meeting import check_shared, meet, population, strangeness
+    from fistula.audit.meeting import SHARED, meet, population, strangeness
     from fistula.cohort.manifest import read_cohort
     from fistula.predict.outside import refuse_unlike, score_cohort
     from fistula.predict.predictor import of_runs
@@ -33,7 +33,7 @@ def run(cfg: DictConfig) -> None:
     from fistula.report.external.cohorts import FOLDER
     from fistula.report.study import read_study
 
-    check_shared(cfg.shared)
+    refuse_other("shared", cfg.shared, SHARED)
     folder = Path(str(cfg.run))
     if (cfg.cohort is None) != bool(cfg.shifts):
         remedy = "shifts=true scores the study's own test patients and takes no cohort"

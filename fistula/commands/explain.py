@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from fistula.errors import ConfigError, DataError, refuse_outside
+from fistula.errors import ConfigError, DataError, refuse_other, refuse_outside
 from fistula.explain.verdict import KEPT, MADE_OF, read_kept, say_verdict
 from fistula.folder import write_whole
 
@@ -20,8 +20,8 @@ def run(cfg: DictConfig) -> None:
     from fistula.explain.cam import method_of
     from fistula.predict.runs.ensemble import load_runs
 
-    if cfg.method is not None and cfg.method not in MADE_OF:
-        raise ConfigError("method", f"must be one of {', '.join(MADE_OF)}", found=cfg.method)
+    if cfg.method is not None:
+        refuse_other("method", cfg.method, MADE_OF)
     if not cfg.tolerance_mm > 0:
         raise ConfigError("tolerance_mm", "must be positive", found=cfg.tolerance_mm)
     refuse_outside("seed", cfg.seed, 0, 2**32 - 1)

@@ -7,7 +7,7 @@ from typing import cast
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from fistula.errors import ConfigError, count, refuse_outside
+from fistula.errors import ConfigError, count, refuse_other, refuse_outside
 from fistula.evidence.design.planning import Answer, Scenario, patients_for_difference, patients_for_width
 from fistula.evidence.design.reader_planning import cases_for_power
 from fistula.folder import refuse_existing
@@ -61,8 +61,7 @@ def run(cfg: DictConfig) -> None:
 
 def _check_goal(goal: str, given: Collection[str]) -> None:
     """Refuse a goal that is none, and what was given but is nothing to it."""
-    if goal not in GOALS:
-        raise ConfigError("goal", f"must be one of {', '.join(GOALS)}", found=goal)
+    refuse_other("goal", goal, GOALS)
     for key in given:
         if goal not in USED.get(key, GOALS):
             rule = f"has no influence on goal={goal}"

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fistula.archive.address import Manners, is_archive, parse
-from fistula.errors import ConfigError, SideProductError
+from fistula.errors import SideProductError, refuse_other
 from fistula.folder import refuse_existing, refuse_inside, whole_folder
 
 
@@ -27,8 +27,7 @@ def run(cfg: DictConfig) -> None:
     out = Path(cfg.out)
     refuse_existing(out)
     refuse_inside(out, cfg.source)
-    if cfg.overlays not in OVERLAYS:
-        raise ConfigError("overlays", f"must be one of {', '.join(OVERLAYS)}", found=cfg.overlays)
+    refuse_other("overlays", cfg.overlays, OVERLAYS)
     manners = Manners(**cfg.archive)
     archive = parse(cfg.source, key="source") if is_archive(cfg.source) else None
     target = None if cfg.send is None else parse(cfg.send, key="send", whole=True)

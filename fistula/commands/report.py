@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from fistula.errors import ConfigError, as_typed, count, refuse_outside
+from fistula.errors import ConfigError, as_typed, count, refuse_other, refuse_outside
 from fistula.folder import paths_of
 
 if TYPE_CHECKING:
@@ -158,12 +158,9 @@ def _check(cfg: DictConfig) -> None:
     if cfg.resamples < 1:
         raise ConfigError("resamples", "must be at least 1", found=cfg.resamples, remedy="For example resamples=2000")
     refuse_outside("every", cfg.every, 0.1, 86400)
-    if cfg.maps not in WHICH:
-        raise ConfigError("maps", f"must be one of {', '.join(WHICH)}", found=cfg.maps)
-    if cfg.primary not in PRIMARY:
-        raise ConfigError("primary", f"must be one of {', '.join(PRIMARY)}", found=cfg.primary)
-    if cfg.scaling not in SCALINGS:
-        raise ConfigError("scaling", f"must be one of {', '.join(SCALINGS)}", found=cfg.scaling)
+    refuse_other("maps", cfg.maps, WHICH)
+    refuse_other("primary", cfg.primary, PRIMARY)
+    refuse_other("scaling", cfg.scaling, SCALINGS)
     if not 0 < cfg.margin < 1:
         raise ConfigError("margin", "must lie between 0 and 1", found=cfg.margin, remedy="For example margin=0.05")
     if cfg.cutoff is not None and not cfg.readers:

@@ -6,7 +6,7 @@ from typing import Any, cast
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, refuse_other
 from fistula.learning.weights.store import FILES, Entry, fetch, read_store, split_address, verify_store
 
 ACTIONS = ("pull", "list", "verify")
@@ -14,6 +14,7 @@ ACTIONS = ("pull", "list", "verify")
 
 def run(cfg: DictConfig) -> None:
     """Do what `action` says with the store in the folder `to`."""
+    refuse_other("action", cfg.action, ACTIONS)
     folder = Path(cfg.to)
     if cfg.action == "pull":
         _pull([str(name) for name in cfg.models], folder)
@@ -21,10 +22,8 @@ def run(cfg: DictConfig) -> None:
         print(
             *map(_line, read_store(folder)), sep="\n", end="\n" if read_store(folder) else f"no weights in {folder}\n"
         )
-    elif cfg.action == "verify":
-        print(f"{len(verify_store(folder))} files match their checksums")
     else:
-        raise ConfigError("action", f"must be one of {', '.join(ACTIONS)}", found=cfg.action)
+        print(f"{len(verify_store(folder))} files match their checksums")
 
 
 def _pull(models: list[str], folder: Path) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, refuse_other
 from fistula.explain.verdict import MADE_OF
 from fistula.learning.building.judging import logits_alone
 from fistula.learning.classifier import FistulaClassifier
@@ -44,8 +44,7 @@ def saliency(
         al., CVPRW 2020.
     """
     method = method_of(classifier) if method is None else method
-    if method not in METHODS:
-        raise ConfigError("method", f"must be one of {', '.join(METHODS)}", found=method)
+    refuse_other("method", method, METHODS)
     if method == "map" and not classifier.head.kinds:
         raise ConfigError("method", "must be another than map for a run that draws none", remedy="method=grad_cam")
     device, empty = classifier.device, np.zeros((0, *images.shape[-2:]), np.float32)

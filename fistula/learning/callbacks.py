@@ -15,9 +15,9 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 
-from fistula.errors import ConfigError
+from fistula.errors import refuse_other
 from fistula.folder import write_whole
-from fistula.learning.training.watched import TIE_BREAKER, WATCHED, better, check_watched
+from fistula.learning.training.watched import TIE_BREAKER, WATCHED, better
 
 log = logging.getLogger(__name__)
 
@@ -78,14 +78,9 @@ class WeightAverage(Callback):
     Args:
         decay: Part of the average that stays at a step, in (0, 1); less in the first steps, when an average of
             ``n`` steps can only be that old.
-
-    Raises:
-        ConfigError: If it is out of its range.
     """
 
     def __init__(self, decay: float) -> None:
-        if not 0 < decay < 1:
-            raise ConfigError("ema", "must be 0 (off) or in (0, 1)", found=decay, remedy="Try ema=0.99")
         self.decay = decay
         self.aside: dict[str, Tensor] = {}
         self.averages_in_network = False
@@ -136,7 +131,7 @@ class Patience(EarlyStopping):
     """
 
     def __init__(self, monitor: str, patience: int, min_delta: float) -> None:
-        check_watched("stopping.monitor", monitor, WATCHED)
+        refuse_other("stopping.monitor", monitor, WATCHED)
         super().__init__(monitor, mode=better(monitor), patience=patience, min_delta=min_delta)
         self.lowest_loss = torch.tensor(torch.inf)
 

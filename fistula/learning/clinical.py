@@ -60,13 +60,11 @@ def create_clinical(
         available: Nothing to it.
 
     Raises:
-        ConfigError: If the name is another, or the number is not positive.
+        ConfigError: If the name is another.
     """
     if architecture != CLINICAL:
         rule = f"must be {CLINICAL}: no other network uses covariates alone"
         raise ConfigError("model.architecture", rule, found=architecture, remedy=f"Leave it out, with model={CLINICAL}")
-    if not inverse_penalty > 0:
-        raise ConfigError("model.inverse_penalty", "must be above 0", found=inverse_penalty, remedy="Try 1")
     network = NoImage(num_classes, inverse_penalty=inverse_penalty)
     return Backbone(
         network, mean=[0.0], std=[1.0], weights="none: logistic regression", input_size=SIDE, interpolation="bilinear"

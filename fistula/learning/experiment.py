@@ -1,6 +1,5 @@
 """Assemble a run from its configuration. Once built, each part is tried."""
 
-import hashlib
 import logging
 import platform
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from omegaconf import DictConfig
 from fistula.cohort.manifest import Cohort
 from fistula.cohort.thinning import thinned
 from fistula.errors import ConfigError
+from fistula.folder import digest_of
 from fistula.learning import tracking
 from fistula.learning.building.making import make, one_line
 from fistula.learning.building.timm_network import checkpoint_gradients
@@ -118,8 +118,7 @@ class Experiment:
         finally:
             tracking.finish(self.tracker, exit_code)
         (self.folder / "last.ckpt").unlink(missing_ok=True)
-        digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-        return summary | {"best_epoch": int(best["epoch"]), "checkpoint_sha256": digest}
+        return summary | {"best_epoch": int(best["epoch"]), "checkpoint_sha256": digest_of(checkpoint)}
 
     @hardware.said_in_one_line()
     def fit(self) -> None:

@@ -18,7 +18,6 @@ class CrossEntropy(nn.Module):
         label_smoothing: Part of a label, in [0, 1), that is spread evenly over all classes.
 
     Raises:
-        ConfigError: If a number is out of its range.
         DataError: If the balance is wanted and a class has no training slice.
     """
 
@@ -26,8 +25,6 @@ class CrossEntropy(nn.Module):
 
     def __init__(self, class_counts: Sequence[int], *, class_balance: float, label_smoothing: float) -> None:
         super().__init__()
-        if not 0 <= label_smoothing < 1:
-            raise ConfigError("loss.label_smoothing", "must be in [0, 1)", found=label_smoothing, remedy="Try 0.1")
         self.label_smoothing = label_smoothing
         self.register_buffer("weight", class_weights(class_counts, class_balance), persistent=False)
 
@@ -45,7 +42,6 @@ class Focal(nn.Module):
         gamma: At least 0, which is cross-entropy.
 
     Raises:
-        ConfigError: If a number is out of its range.
         DataError: If the balance is wanted and a class has no training slice.
 
     Source:
@@ -56,8 +52,6 @@ class Focal(nn.Module):
 
     def __init__(self, class_counts: Sequence[int], *, class_balance: float, gamma: float) -> None:
         super().__init__()
-        if not gamma >= 0:
-            raise ConfigError("loss.gamma", "must be at least 0", found=gamma, remedy="Try 2")
         self.gamma = gamma
         self.register_buffer("weight", class_weights(class_counts, class_balance), persistent=False)
 
@@ -81,7 +75,7 @@ class Ordinal(nn.Module):
         class_balance: As for `CrossEntropy`.
 
     Raises:
-        ConfigError: If a number is out of its range, or there are two classes.
+        ConfigError: If there are two classes.
         DataError: If the balance is wanted and a class has no training slice.
 
     Source:
@@ -120,11 +114,8 @@ def class_weights(counts: Sequence[int], balance: float) -> Tensor | None:
     """Weights ``(K,)`` by the rarity of a class, with mean 1 over the slices; None where all would be alike.
 
     Raises:
-        ConfigError: If the balance is negative.
         DataError: If the balance is wanted and a class has no slice.
     """
-    if not balance >= 0:
-        raise ConfigError("loss.class_balance", "must be at least 0", found=balance, remedy="0 is off, 1 balances")
     if balance == 0:
         return None
     number = torch.tensor(counts, dtype=torch.float64)

@@ -18,17 +18,10 @@ class AllLayers:
         pretrained: True is the paper's *transfer* (every layer starts from pretrained weights), False its
             *end-to-end* (random initialization). The backbone obeys it.
         layer_decay: Factor of the rate from one layer to the one below it, in timm's grouping; 1 is the same for all.
-
-    Raises:
-        ConfigError: If the factor is out of its range.
     """
 
     pretrained: bool
     layer_decay: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.layer_decay <= 1:
-            raise ConfigError("learning.layer_decay", "must be in (0, 1]", found=self.layer_decay, remedy="Try 0.75")
 
 
 @dataclass(frozen=True)

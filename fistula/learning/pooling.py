@@ -68,16 +68,12 @@ class Attention(nn.Module):
         hidden: Width of the gate, at least 1.
         dropout: Of the gate, in [0, 1).
 
-    Raises:
-        ConfigError: If a number is out of its range.
-
     Source:
         Ilse, Tomczak & Welling (2018), Attention-based deep multiple instance learning, ICML, eq. 9.
     """
 
     def __init__(self, num_features: int, *, hidden: int, dropout: float) -> None:
         super().__init__()
-        _check(hidden=hidden, dropout=dropout)
         self.value, self.gate = nn.Linear(num_features, hidden), nn.Linear(num_features, hidden)
         self.dropout = nn.Dropout(dropout)
         self.weight = nn.Linear(hidden, 1)
@@ -107,7 +103,7 @@ class Transformer(nn.Module):
         dropout: In [0, 1).
 
     Raises:
-        ConfigError: If a number is out of its range.
+        ConfigError: If the width is no such multiple.
 
     Source:
         Vaswani et al. (2017), Attention is all you need, arXiv 1706.03762; here the sinusoids are of mm from the bag's
@@ -116,8 +112,7 @@ class Transformer(nn.Module):
 
     def __init__(self, num_features: int, *, width: int, depth: int, heads: int, dropout: float) -> None:
         super().__init__()
-        _check(depth=depth, heads=heads, dropout=dropout)
-        if width < 1 or width % (2 * heads):
+        if width % (2 * heads):
             raise ConfigError("pooling.width", f"must be a multiple of {2 * heads}, twice pooling.heads", found=width)
         self.width = width
         # A scale of its own the linear layer has; without one, features of a frozen network need no gradient here.
@@ -186,12 +181,3 @@ def sinusoids(positions: Tensor, width: int) -> Tensor:
     steps = torch.arange(width // 2, device=positions.device) / max(1, width // 2 - 1)
     angles = positions.float()[:, None] * torch.exp(-math.log(1000.0) * steps)
     return torch.cat([angles.sin(), angles.cos()], dim=1)
-
-
-def _check(**numbers: float) -> None:
-    for key, value in numbers.items():
-        if key == "dropout":
-            if not 0 <= value < 1:
-                raise ConfigError("pooling.dropout", "must be in [0, 1)", found=value, remedy="0 is off")
-        elif value < 1:
-            raise ConfigError(f"pooling.{key}", "must be at least 1", found=value)

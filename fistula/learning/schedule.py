@@ -6,8 +6,6 @@ from functools import partial
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from fistula.errors import ConfigError
-
 
 def cosine(optimizer: Optimizer, *, num_steps: int, warmup: float) -> LambdaLR:
     """Rise linearly over the first part of training, then fall to zero along half a cosine.
@@ -19,14 +17,9 @@ def cosine(optimizer: Optimizer, *, num_steps: int, warmup: float) -> LambdaLR:
         num_steps: Batches in the whole training, at least 1.
         warmup: Part of them that rises, in [0, 1).
 
-    Raises:
-        ConfigError: If it is out of its range.
-
     Source:
         Loshchilov and Hutter 2017, SGDR, arXiv 1608.03983 (without restarts).
     """
-    if not 0 <= warmup < 1:
-        raise ConfigError("schedule.warmup", "must be in [0, 1)", found=warmup, remedy="A part of all steps: try 0.1")
     rise = round(warmup * num_steps)
 
     def factor(step: int, begin: int) -> float:

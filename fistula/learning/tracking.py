@@ -24,7 +24,7 @@ import wandb
 from numpy.typing import NDArray
 from pytorch_lightning.loggers import Logger, MLFlowLogger, WandbLogger
 
-from fistula.errors import ConfigError
+from fistula.errors import refuse_other
 from fistula.evidence.ranking.roc import roc_curve
 from fistula.learning.training.trackers import Trackers
 
@@ -46,8 +46,7 @@ def wandb_logger(*, mode: str, **settings: Any) -> WandbLogger:
     Raises:
         ConfigError: If the mode is another; W&B's own of its settings, which would else end its part in the run.
     """
-    if mode not in MODES:
-        raise ConfigError("logger.wandb.mode", f"must be one of {', '.join(MODES)}", found=mode or "nothing")
+    refuse_other("logger.wandb.mode", mode, MODES)
     wandb.Settings(**settings.get("settings", {}))
     reason = why_not_online() if mode == "online" else None
     if reason:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fistula.errors import ConfigError, refuse_outside
+from fistula.errors import ConfigError, refuse_other, refuse_outside
 
 LABELS = ("breach", "random")
 COMPANIONS = ("horseshoe", "abscess", "seton")
@@ -91,8 +91,7 @@ class Design:
     t2: bool
 
     def __post_init__(self) -> None:
-        if self.labels not in LABELS:
-            raise ConfigError("phantom.labels", f"must be one of {', '.join(LABELS)}", found=self.labels)
+        refuse_other("phantom.labels", self.labels, LABELS)
         if not self.sites:
             raise ConfigError("phantom.sites", "must name at least one site")
         for name in ("opening_width", "tract_signal"):

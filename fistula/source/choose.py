@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from fistula.dicom.look import Look
-from fistula.errors import ConfigError, DataError
+from fistula.errors import DataError, refuse_other
 from fistula.source.copies import without_copies
 from fistula.source.flow import Flow
 from fistula.source.rules import KeepRules
@@ -44,8 +44,7 @@ class Policies:
 
     def __post_init__(self) -> None:
         for key, choices in CHOICES.items():
-            if getattr(self, key) not in choices:
-                raise ConfigError(key, f"must be {' or '.join(choices)}", found=getattr(self, key))
+            refuse_other(key, getattr(self, key), choices)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from fistula.errors import ConfigError, refuse_outside
+from fistula.errors import refuse_other, refuse_outside
 
 FITS = ("longer", "shorter")
 WHOLE = 0.9  # share of a picture above which what was cropped goes without saying
@@ -29,8 +29,7 @@ class Grid:
     def __post_init__(self) -> None:
         refuse_outside("size", self.size, 8, 4096)
         refuse_outside("spacing_mm", self.spacing_mm, 0.01, 100)
-        if self.fit not in FITS:
-            raise ConfigError("fit", f"must be {' or '.join(FITS)}", found=self.fit)
+        refuse_other("fit", self.fit, FITS)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import ProcessPoolExecutor
 
-from fistula.errors import ConfigError, refuse_outside
+from fistula.errors import refuse_other, refuse_outside
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -38,8 +38,7 @@ class Workers:
     backend: str = "loky"
 
     def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
-            raise ConfigError("workers.backend", f"must be one of {', '.join(BACKENDS)}", found=self.backend)
+        refuse_other("workers.backend", self.backend, BACKENDS)
         refuse_outside("workers.count", self.count, 0, 1024)
 
     @property

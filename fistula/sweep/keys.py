@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, refuse_other
 from fistula.evidence.aggregate import RULES
 from fistula.values import differences, faults
 
@@ -193,8 +193,7 @@ class Keys:
         for where in ("trainer.max_epochs", "learning.epochs"):
             if (value := OmegaConf.select(cfg, where)) not in (None, cfg.epochs):
                 raise ConfigError(where, f"must be that of epochs, {cfg.epochs}", found=value, remedy="Set epochs")
-        if cfg.aggregation not in RULES:
-            raise ConfigError("aggregation", f"must be one of {', '.join(RULES)}", found=cfg.aggregation)
+        refuse_other("aggregation", cfg.aggregation, RULES)
 
     def _default(self) -> DictConfig:
         hydra = HydraConfig.get()

@@ -202,7 +202,6 @@ def count(network, kind):
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
         "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
-        "FIND was unable to find an engine to execute this computation",
         "NCCL error\nLast error:\nCuda failure 2 'out of memory'",
     ],
 )
@@ -231,6 +230,20 @@ def test_a_card_that_is_full_is_one_line_whoever_finds_it_out(said):
         raise RuntimeError("unable to write to file </torch_12_34_5>: No space left on device (28)")
     with pytest.raises(RuntimeError, match="shapes"), said_in_one_line():
         raise RuntimeError("shapes do not fit")
+
+
+@pytest.mark.parametrize(("refused", "free"), [(0, 40), (1, 40), (0, 1)])
+def test_what_cudnn_cannot_compute_is_out_of_memory_only_where_memory_was_refused(monkeypatch, refused, free):
+    """PyTorch says the same of a layer in bfloat16 that a card cannot compute, and a smaller batch is no help there."""
+    monkeypatch.setattr(torch.cuda, "memory_stats", lambda: {"num_ooms": refused})
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, 80))
+    is_full = refused or free < 2
+    kind, rule = (
+        (OutOfMemoryError, "out of memory") if is_full else (TrainingError, "cuDNN cannot compute this network")
+    )
+    with pytest.raises(kind, match=rf"^graphics card: {rule} \(GET was unable") as raised, said_in_one_line():
+        raise RuntimeError("GET was unable to find an engine to execute this computation")
+    assert type(raised.value) is kind
 
 
 def test_auto_is_a_card_where_there_is_one():

@@ -93,15 +93,6 @@ def test_a_loss_leaves_nothing_in_a_checkpoint():
     assert not CrossEntropy([3, 9], class_balance=1.0, label_smoothing=0.0).state_dict()
 
 
-@pytest.mark.parametrize(
-    ("make", "kind", "message"),
-    [
-        (lambda: plain(label_smoothing=1.0), ConfigError, r"loss\.label_smoothing: must be in \[0, 1\), found 1\.0"),
-        (lambda: plain(class_balance=-1.0), ConfigError, r"loss\.class_balance: must be at least 0, found -1\.0"),
-        (lambda: Focal(EVEN, class_balance=0.0, gamma=-1.0), ConfigError, r"loss\.gamma: must be at least 0"),
-        (lambda: class_weights([3, 0], 1.0), DataError, r"every class needs one .* found counts \[3, 0\]"),
-    ],
-)
-def test_impossible_options_are_refused(make, kind, message):
-    with pytest.raises(kind, match=message):
-        make()
+def test_a_class_without_a_slice_cannot_be_balanced():
+    with pytest.raises(DataError, match=r"every class needs one .* found counts \[3, 0\]"):
+        class_weights([3, 0], 1.0)

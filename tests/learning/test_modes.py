@@ -130,12 +130,6 @@ def test_an_impossible_schedule_is_refused(alone, all_by):
         FromTheTop(pretrained=False, epochs=4, alone=alone, all_by=all_by)
 
 
-@pytest.mark.parametrize("factor", [0, -0.5, 1.5, math.nan])
-def test_an_impossible_layer_decay_is_refused(factor):
-    with pytest.raises(ConfigError, match=r"learning\.layer_decay: must be in \(0, 1\], found"):
-        AllLayers(pretrained=True, layer_decay=factor)
-
-
 def test_what_thaws_late_rises_from_where_it_thaws():
     """The peak of the rate is at 10 %, and so is the thaw: pretrained layers must not begin with the highest rate."""
     body = network()

@@ -213,6 +213,20 @@ def test_what_hydra_itself_cannot_take_is_one_line_and_exit_code_2(fistula_here,
         ("micro_batches=0", "micro_batches: must be at least 1"),
         ("num_workers=-1", "num_workers: must be auto or at least 0"),
         ("ema=nan", "ema: must be a number, found nan"),
+        ("ema=1", "ema: must be at least 0 and at most 0.999999, found 1"),
+        ("loss.label_smoothing=1.0", "loss.label_smoothing: must be at least 0 and at most 0.999999, found 1.0"),
+        ("loss.class_balance=-1.0", "loss.class_balance: must be at least 0 and at most 10, found -1.0"),
+        ("loss=focal loss.gamma=-1.0", "loss.gamma: must be at least 0"),
+        *(
+            (
+                f"learning=layer_decay learning.pretrained=false learning.layer_decay={value}",
+                f"layer_decay: must be {rule}",
+            )
+            for value, rule in [("0", "at least"), ("-0.5", "at least"), ("1.5", "at least"), ("nan", "a number")]
+        ),
+        ("pooling=attention pooling.hidden=0", "pooling.hidden: must be at least 1 and at most 65536, found 0"),
+        ("pooling=attention pooling.dropout=1.0", "pooling.dropout: must be at least 0 and at most 0.999999, found 1"),
+        ("pooling=transformer pooling.depth=0", "pooling.depth: must be at least 1 and at most 64, found 0"),
         ("model.options={drop_path_rate: nan}", "model.options.drop_path_rate: must be finite, found nan"),
         ("aggregation=median", "aggregation: must be one of"),
         ("schedule.warmup=5", "schedule.warmup: must be at least 0 and at most 0.999999, found 5"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, refuse_other
 from fistula.labels.pages.spool import Spool, spooled
 from fistula.labels.pages.stacks import Shown, lost_patient, read_patients
 from fistula.labels.readers.reading import AIDED, Panel, page_name, plan_readings
@@ -62,8 +62,7 @@ class Question:
         if not 2 <= len(names) <= 10 or len(set(names)) != len(names) or not all(names):
             raise ConfigError("classes", "must be 2 to 10 different names: one per key", found=names)
         for key, choices in (("level", LEVELS), ("question", QUESTIONS)):
-            if getattr(self, key) not in choices:
-                raise ConfigError(key, f"must be {' or '.join(choices)}", found=getattr(self, key))
+            refuse_other(key, getattr(self, key), choices)
         if not 0 <= self.repeat <= 1:
             raise ConfigError("repeat", "must be from 0 to 1: a proportion of the patients", found=self.repeat)
         if len(self.points) > 2 or len(set(self.points)) != len(self.points) or not all(self.points):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from fistula.errors import ConfigError, DataError
+from fistula.errors import DataError, refuse_other
 from fistula.labels.tables.classes import class_names, label_of
 from fistula.labels.tables.covariates import check_names, read_covariates
 from fistula.labels.tables.lines import KEYS, LEVELS, POINT_COLUMNS, POINTS, Labels, Row
@@ -45,8 +45,7 @@ def read_labels(
         DataError: If the file, a column or a cell is not what it has to be; the message has the line.
         ConfigError: If labels are words and `classes` is not given.
     """
-    if level not in LEVELS:
-        raise ConfigError("labels.level", f"must be one of {', '.join(LEVELS)}", found=level)
+    refuse_other("labels.level", level, LEVELS)
     further = check_names(covariates, known=(*COLUMNS, *BESIDE))
     header, lines, ignored = read_table(
         path, columns=(*COLUMNS, *BESIDE, *further), naming=naming, allowed=lambda header: (*_allowed(header), *further)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import fastexcel
 
-from fistula.errors import ConfigError, DataError
+from fistula.errors import ConfigError, DataError, refuse_other
 
 OTHERS = ("refuse", "ignore")
 EXCEL, OLD_EXCEL = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # how an .xlsx begins; and an .xls, or one with a password
@@ -43,8 +43,7 @@ class Naming:
     others: str = "refuse"
 
     def __post_init__(self) -> None:
-        if self.others not in OTHERS:
-            raise ConfigError("other_columns", f"must be {' or '.join(OTHERS)}", found=self.others)
+        refuse_other("other_columns", self.others, OTHERS)
 
     def header(self, path: Path, found: Sequence[str], known: Sequence[str]) -> list[str]:
         """Our names of the columns, the table's own where we have none; case, spaces and marks do not matter.

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fistula.cohort.manifest import Cohort
-from fistula.errors import ConfigError, DataError, count
+from fistula.errors import ConfigError, DataError, count, refuse_other
 from fistula.learning.data.slices import Batch
 
 KEYS = {"slice": "slice_key", "patient": "patient_key"}
@@ -121,8 +121,7 @@ def bags_of(cohort: Cohort, parts: pl.DataFrame, part: str, *, unit: str, are_gr
         ConfigError: If the unit is neither.
         DataError: If by patient, and a patient stands in two parts, or classes of a patient cannot be made one.
     """
-    if unit not in KEYS:
-        raise ConfigError("unit", f"must be {' or '.join(KEYS)}", found=unit)
+    refuse_other("unit", unit, KEYS)
     images = parts.join(cohort.labelled.select("slice_key", "row", "patient_key", "label"), on="slice_key")
     if unit == "patient":
         return _of_patients(cohort, images, part, are_grades=are_grades)

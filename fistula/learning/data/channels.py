@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fistula.cohort.manifest import BESIDE
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, refuse_other
 from fistula.learning.adjacent import ADJACENT, channel_rows
 
 SEQUENCES, LATE = "sequences", "late"
@@ -71,8 +71,7 @@ def stem_of(channels: str, sequences: Sequence[str] | None, available: Sequence[
     Raises:
         ConfigError: If there is no such way, or the sequences are not the cohort's.
     """
-    if channels not in CHANNELS:
-        raise ConfigError("model.channels", f"must be one of {', '.join(CHANNELS)}", found=channels)
+    refuse_other("model.channels", channels, CHANNELS)
     if channels in OF_SEQUENCES:
         names = chosen_sequences(sequences, available)
         width = len(names) + sum(name != available[0] for name in names)

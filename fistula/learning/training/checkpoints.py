@@ -11,8 +11,8 @@ from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from fistula.errors import TrainingError
-from fistula.learning.training.watched import TIE_BREAKER, WATCHED, better, check_watched
+from fistula.errors import TrainingError, refuse_other
+from fistula.learning.training.watched import TIE_BREAKER, WATCHED, better
 
 WRITING_SHARE = 50  # so many times as long as writing `last.ckpt` takes is trained before it is written again
 
@@ -31,7 +31,7 @@ class BestWeights(ModelCheckpoint):
     """
 
     def __init__(self, folder: Path | None, *, monitor: str) -> None:
-        check_watched("checkpoint.monitor", monitor, ("epoch", *WATCHED))
+        refuse_other("checkpoint.monitor", monitor, ("epoch", *WATCHED))
         super().__init__(
             folder,
             filename="best",

@@ -21,12 +21,14 @@ from fistula.errors import ConfigError, OutOfMemoryError, TrainingError
 from fistula.learning.training.ranks import is_of_srun, num_nodes
 
 # What PyTorch's own allocator, CUDA and the libraries on it say: where several runs share a card, any may be the first.
-EXHAUSTED = re.compile(r"(?i)cuda.*out of memory|CU(BLAS|DNN)_STATUS_\w*ALLOC\w*_FAILED|unable to find an engine")
+EXHAUSTED = re.compile(r"(?i)cuda.*out of memory|CU(BLAS|DNN)_STATUS_\w*ALLOC\w*_FAILED")
+# What PyTorch says when each of cuDNN's ways to compute has failed: for want of memory, or because there is none.
+NO_ENGINE = "unable to find an engine"
+NEARLY_FULL = 0.02  # of a card's memory, that is free
 SHARED = Path("/dev/shm")  # noqa: S108 (where Linux keeps shared memory)
 AHEAD = 3  # batches that a process which loads may have there
 NO_ROOM = re.compile(r"out of shared memory|shared memory object|</torch_")  # of processes that load, as in a container
 INEXACT = "does not have a deterministic implementation"
-
 MOST_WORKERS = 8  # 500 to 1600 images a second each, the more so the less they do to an image
 
 # A processor gives the same numbers bit for bit at a cost of 2%; a card is asked for speed, since its order of
@@ -84,8 +86,7 @@ def is_on_card(trainer: Mapping[str, Any]) -> bool:
     Args:
         trainer: Keys ``accelerator`` and ``devices``, as Lightning takes them.
     """
-    wanted = trainer["accelerator"]
-    return wanted in ("gpu", "cuda", "auto") and CUDAAccelerator.is_available()
+    return trainer["accelerator"] in ("gpu", "cuda", "auto") and CUDAAccelerator.is_available()
 
 
 class SyncedNorms(TorchSyncBatchNorm):
@@ -226,16 +227,24 @@ def said_in_one_line() -> Iterator[None]:
         yield
     except RuntimeError as error:
         said = str(error).strip().partition(". ")[0].partition("\n")[0]
-        if EXHAUSTED.search(str(error)):
+        is_without_engine = NO_ENGINE in str(error).lower()
+        if EXHAUSTED.search(str(error)) or (is_without_engine and _is_full()):
             remedy = "micro_batches=2 takes half a batch at a time; gradient_checkpointing=true keeps less of it"
             raise OutOfMemoryError("graphics card", f"out of memory ({said})", remedy=remedy) from error
+        if is_without_engine:
+            rule, remedy = f"cuDNN cannot compute this network ({said})", "Try trainer.precision=32-true"
+            raise TrainingError("graphics card", rule, remedy=remedy) from error
         if NO_ROOM.search(str(error)):
-            rule, remedy = (
-                "too little shared memory for processes that load",
-                "docker run --shm-size=8g, or num_workers=0",
-            )
+            rule = "too little shared memory for processes that load"
+            remedy = "docker run --shm-size=8g, or num_workers=0"
             raise TrainingError("num_workers", rule, found=said, remedy=remedy) from error
         if INEXACT in str(error):
             found, remedy = said.partition(" ")[0], "trainer.deterministic=false goes without"
             raise TrainingError("trainer.deterministic", "cannot be kept", found=found, remedy=remedy) from error
         raise
+
+
+def _is_full() -> bool:
+    """Whether the card has refused memory to this process, or has hardly any."""
+    free, total = torch.cuda.mem_get_info()
+    return torch.cuda.memory_stats()["num_ooms"] > 0 or free < NEARLY_FULL * total

@@ -16,6 +16,7 @@ from huggingface_hub import ModelCard, constants, hf_hub_download, scan_cache_di
 from huggingface_hub.errors import CacheNotFound, RemoteEntryNotFoundError
 
 from fistula.errors import ConfigError, WeightsError
+from fistula.folder import digest_of
 
 STORE_VARIABLE = "FISTULA_WEIGHTS"
 FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -134,10 +135,7 @@ def fetch(repository: str, names: Sequence[str] = FILES, *, where: str, folder: 
 def checksum(path: Path) -> str:
     """SHA-256 of a file, as hexadecimal digits; of one in a cache of the hub it is the name of what it points to."""
     name = path.resolve().name
-    if len(name) == 64 and CHECKSUM.fullmatch(name):
-        return name
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return name if len(name) == 64 and CHECKSUM.fullmatch(name) else digest_of(path)
 
 
 def check_weights(models: Sequence[Mapping[str, Any]]) -> None:
@@ -244,7 +242,6 @@ def is_whole(path: Path) -> bool:
     if not CHECKSUM.fullmatch(name):
         return True
     if len(name) == 64:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == name
+        return digest_of(path) == name
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == name  # noqa: S324 (git's)

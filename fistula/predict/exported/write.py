@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fistula.errors import ConfigError, TrainingError
+from fistula.errors import ConfigError, TrainingError, refuse_other
 from fistula.folder import digests_of
 from fistula.learning.data.channels import channels_of
 from fistula.predict.exported.graph import Graph
@@ -50,8 +50,7 @@ def export(runs: Sequence[LoadedRun], folder: Path, *, kind: str, int8: bool = F
         ConfigError: On an unknown format, or int8 for TorchScript, an ensemble or more than two classes.
         TrainingError: If the exported model's probabilities differ by more than 1e-4.
     """
-    if kind not in FORMATS:
-        raise ConfigError("format", f"must be one of {', '.join(FORMATS)}", found=kind)
+    refuse_other("format", kind, FORMATS)
     if int8 and kind != "onnx":
         raise ConfigError("int8", "is only for ONNX", remedy="Say format=onnx")
     if int8 and len(runs) > 1:
