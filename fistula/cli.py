@@ -86,7 +86,7 @@ def _main(arguments: list[str]) -> None:
     except BrokenPipeError:
         raise
     except Exception as error:
-        _exit(error)
+        _exit(error, command=arguments[0])
 
 
 def run_command(command: str, arguments: list[str]) -> None:
@@ -174,10 +174,9 @@ def _speaking(task: Callable[["DictConfig"], None]) -> Callable[["DictConfig"], 
     return run
 
 
-def _exit(error: Exception, command: str = "") -> None:
+def _exit(error: Exception, *, command: str) -> None:
     """Leave with one line and the error's exit code; an error that is nobody's but ours keeps its traceback."""
-    name = command or sys.argv[0].removeprefix("fistula ")
-    known = mistake_behind(error, name, keys=keys_of(name), folder=config_folder())
+    known = mistake_behind(error, command, keys=keys_of(command), folder=config_folder())
     if known is None or os.environ.get("FISTULA_DEBUG"):
         raise error
     print(f"error: {printable(known)}", file=sys.stderr)

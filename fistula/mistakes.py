@@ -35,6 +35,8 @@ SEVERAL = re.compile(r"Ambiguous value for argument '(?P<key>[^=]+)=(?P<value>.*
 REFUSED = re.compile(r"Error merging override (?P<key>[^=]+)=(?P<value>.*)")  # one that Hydra declares the kind of
 # What a disk answers that is full or closed to the user.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+# What it answers where a path cannot be one, or ends at something else than it has to.
+PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
 OS_ERROR = re.compile(r"\(os error (\d+)\)")  # Polars, safetensors
 
 
@@ -69,6 +71,8 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
             remedy = "Free some space, or name a place that can be written to"
             where = getattr(cause, "filename", None) or "disk"
             return DataError(where, f"cannot be written ({os.strerror(number)})", remedy=remedy)
+        if number in PATH:
+            return ConfigError(getattr(cause, "filename", None) or "path", f"cannot be used ({os.strerror(number)})")
         cause = cause.__cause__
     remedy = f"`fistula {command} --help` lists the keys and groups"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:

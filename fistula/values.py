@@ -7,6 +7,7 @@ from typing import Any
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -64,12 +65,15 @@ def refuse_other_options(override: str, options: list[str]) -> None:
     """Refuse a group's value that is no name, such as `keep=1`, which Hydra cannot say.
 
     Raises:
-        ConfigError: If it is a number, null, true or false, or a list of these.
+        ConfigError: If it is a number, null, true or false, or a list of these or of nothing.
     """
-    parsed = OverridesParser.create().parse_override(override)
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException:
+        return  # which Hydra says itself
     value = parsed.value()
     names = value if isinstance(value, list) else [value]
-    if not parsed.is_sweep_override() and not all(isinstance(name, str) for name in names):
+    if not parsed.is_sweep_override() and not (names and all(isinstance(name, str) for name in names)):
         raise ConfigError(override, f"is not one of {', '.join(options)}")
 
 

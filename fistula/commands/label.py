@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
-from fistula.errors import ConfigError, DataError, as_typed, count, refuse_other
+from fistula.errors import ConfigError, DataError, as_typed, count, refuse_other, refuse_outside
 from fistula.folder import refuse_inside, whole_folder
 from fistula.labels.pages.desk import Answers, Desk
 from fistula.labels.pages.spool import Spool, mark_asked
@@ -44,6 +44,7 @@ def run(cfg: DictConfig) -> None:
         [str(name) for name in cfg.points or []],
     )  # fmt: skip
     refuse_other("bits", cfg.bits, BITS)
+    refuse_outside("port", cfg.port, 0, 65535)
     if not 1 <= cfg.page_mb <= 500:
         raise ConfigError("page_mb", "must be from 1 to 500: browsers open no larger page well", found=cfg.page_mb)
     panel = read_panel(cfg)

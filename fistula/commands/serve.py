@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from omegaconf import DictConfig
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, refuse_outside
 
 TOKEN = "FISTULA_SERVE_TOKEN"  # noqa: S105 (the name of a variable)
 SHORTEST = 16
@@ -55,8 +55,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def _check(cfg: DictConfig, token: str) -> None:
-    if not 0 <= cfg.port < 65536:
-        raise ConfigError("port", "must be from 0 to 65535", found=cfg.port)
+    refuse_outside("port", cfg.port, 0, 65535)
     if token and len(token) < SHORTEST:
         raise ConfigError(TOKEN, f"must have at least {SHORTEST} characters", found=len(token))
 

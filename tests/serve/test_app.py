@@ -114,7 +114,7 @@ def test_more_uploads_than_may_wait_are_sent_away(predictor, archive):
     ("arguments", "environment", "message"),
     [
         (("host=0.0.0.0",), {}, "host: must be this machine unless FISTULA_SERVE_TOKEN is set, found 0.0.0.0"),
-        (("port=70000",), {}, "port: must be from 0 to 65535"),
+        (("port=70000",), {}, "port: must be at least 0 and at most 65535"),
         ((), {"FISTULA_SERVE_TOKEN": "short"}, "FISTULA_SERVE_TOKEN: must have at least 16 characters, found 5"),
         (("seconds=0",), {}, "seconds: must be at least 0.001 and at most 86400, found 0"),
     ],
