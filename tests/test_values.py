@@ -63,6 +63,15 @@ GIVEN = {
         ("doctor", "json=nowhere/found.json", "json: must be in an existing folder, found nowhere/found.json"),
         ("phantom", "slices=9", "slices: must be keys with values, found 9"),
         ("phantom", "seed=-1", "seed: must be at least 0"),
+        ("phantom", "phantom=[]", "phantom=[]: is not one of perianal, random, trivial, two_sequences"),
+        ("phantom", "phantom=a 'b", "phantom=a 'b: cannot be read as key=value"),
+        (
+            "phantom",
+            "phantom.tract_signal=null",
+            "phantom.tract_signal: must be two positive numbers in order, found []",
+        ),
+        ("phantom", f"out={'x' * 300}", f"{'x' * 300}: cannot be used (File name too long)"),
+        ("preview", "out=sheet.pdf", "out: must end in .png, found sheet.pdf"),
         ("phantom", "phantom.sites=[1]", "phantom.sites[0]: must be keys with values, found 1"),
     ],
 )

@@ -16,6 +16,8 @@ def run(cfg: DictConfig) -> None:
         refuse_outside(key, cfg[key], low, high)
     out = Path(cfg.out)
     refuse_existing(out)
+    if out.suffix != ".png":
+        raise ConfigError("out", "must end in .png", found=out, remedy="For example out=preview.png")
     if not out.parent.is_dir():
         raise ConfigError("out", "must be in an existing folder", found=out)
     cohort = read_cohort(Path(cfg.cohort))

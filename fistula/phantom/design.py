@@ -95,7 +95,7 @@ class Design:
         if not self.sites:
             raise ConfigError("phantom.sites", "must name at least one site")
         for name in ("opening_width", "tract_signal"):
-            values = getattr(self, name) or ()
+            values = getattr(self, name) or []
             if len(values) != 2 or not 0 < values[0] <= values[1] < 100:
                 raise ConfigError(f"phantom.{name}", "must be two positive numbers in order", found=values)
         for key, names in (("companions", COMPANIONS), ("findings", FINDINGS)):
