@@ -5,7 +5,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fistula.errors import ConfigError
@@ -24,17 +24,21 @@ def whole_folder(path: Path, *, key: str = "out") -> Iterator[Path]:
     """
     refuse_existing(path, key=key)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    new = [folder for folder in path.parents if not folder.exists()]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir()
-    except OSError as error:
-        remedy = f"Name a place that can be written to ({key}=...)"
-        raise ConfigError(f"{key}={path}", f"cannot be made ({error.strerror})", remedy=remedy) from error
-    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.mkdir()
+        except OSError as error:
+            remedy = f"Name a place that can be written to ({key}=...)"
+            raise ConfigError(f"{key}={path}", f"cannot be made ({error.strerror})", remedy=remedy) from error
         yield partial
         partial.rename(path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
+        for folder in new:
+            with suppress(OSError):  # it is not there, or holds what another has written
+                folder.rmdir()
         raise
 
 
@@ -80,6 +84,8 @@ def paths_of(value: str | Path | Iterable[str | Path], *, key: str) -> list[Path
         if not named:
             raise ConfigError(key, "must name files", found=text, remedy="Check the path")
         found += named
+    if not found:
+        raise ConfigError(key, "must name files", found="[]")
     return found
 
 

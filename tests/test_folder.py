@@ -15,7 +15,7 @@ def test_a_folder_appears_when_the_block_ends_and_not_before(tmp_path):
 
 def test_a_failure_leaves_nothing(tmp_path):
     def fail():
-        with whole_folder(tmp_path / "out") as partial:
+        with whole_folder(tmp_path / "deep" / "out") as partial:
             (partial / "file").write_text("half")
             raise RuntimeError("broken")
 

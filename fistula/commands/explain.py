@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from fistula.errors import ConfigError, DataError, refuse_other, refuse_outside
+from fistula.errors import DataError, refuse_other, refuse_outside
 from fistula.explain.verdict import KEPT, MADE_OF, read_kept, say_verdict
 from fistula.folder import write_whole
 
@@ -22,8 +22,7 @@ def run(cfg: DictConfig) -> None:
 
     if cfg.method is not None:
         refuse_other("method", cfg.method, MADE_OF)
-    if not cfg.tolerance_mm > 0:
-        raise ConfigError("tolerance_mm", "must be positive", found=cfg.tolerance_mm)
+    refuse_outside("tolerance_mm", cfg.tolerance_mm, 0.1, 1000)
     refuse_outside("seed", cfg.seed, 0, 2**32 - 1)
     for loaded in load_runs(Path(cfg.run), only=cfg.only, device=cfg.device):
         method = cfg.method or method_of(loaded.classifier)

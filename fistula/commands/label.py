@@ -39,14 +39,15 @@ from fistula.viewer.page import as_json
 
 def run(cfg: DictConfig) -> None:
     """Write pages, or serve one until interrupted."""
+    reader = "" if cfg.reader is None else str(cfg.reader)
     question = Question(
-        [str(name) for name in cfg.classes or []], cfg.level, cfg.question, cfg.reader or "", cfg.seed, cfg.repeat,
+        [str(name) for name in cfg.classes or []], cfg.level, cfg.question, reader, cfg.seed, cfg.repeat,
         [str(name) for name in cfg.points or []],
     )  # fmt: skip
     refuse_other("bits", cfg.bits, BITS)
-    refuse_outside("port", cfg.port, 0, 65535)
-    if not 1 <= cfg.page_mb <= 500:
-        raise ConfigError("page_mb", "must be from 1 to 500: browsers open no larger page well", found=cfg.page_mb)
+    ranges = {"port": (0, 65535), "seed": (0, 2**32 - 1), "washout": (0, 104), "page_mb": (1, 500)}
+    for key, (low, high) in ranges.items():  # of a page: browsers open no larger one well
+        refuse_outside(key, cfg[key], low, high)
     panel = read_panel(cfg)
     asked = None if cfg.asked is None else read_asked(Path(str(cfg.asked)), question.classes)
     if asked is not None:
@@ -152,7 +153,7 @@ def _keep(name: object, first: KeepRules) -> KeepRules:
     """
     try:
         cfg = GlobalHydra.instance().config_loader().load_configuration("label", [f"keep={name}"], RunMode.RUN)
-    except HydraException as error:
+    except (HydraException, ValueError) as error:
         remedy = "Name rules that keep= takes: beside=[mr], beside=[all]"
         raise ConfigError("beside", "must be names of keep rules", found=name, remedy=remedy) from error
     keep: KeepRules = instantiate(cfg.keep, _convert_="all")

@@ -155,8 +155,7 @@ def _check(cfg: DictConfig) -> None:
     from fistula.report.pooling import PRIMARY, SCALINGS
     from fistula.report.reading_room.saliency_maps import WHICH
 
-    if cfg.resamples < 1:
-        raise ConfigError("resamples", "must be at least 1", found=cfg.resamples, remedy="For example resamples=2000")
+    refuse_outside("resamples", cfg.resamples, 1, 1_000_000)
     refuse_outside("every", cfg.every, 0.1, 86400)
     refuse_other("maps", cfg.maps, WHICH)
     refuse_other("primary", cfg.primary, PRIMARY)

@@ -2,6 +2,7 @@
 
 import logging
 import platform
+import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import polars as pl
 import pytorch_lightning
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from fistula.cohort.manifest import Cohort
 from fistula.cohort.thinning import thinned
@@ -141,6 +143,8 @@ class Experiment:
             if isinstance(end.__context__, KeyboardInterrupt):
                 # Lightning's answer to Ctrl-C says no more than "1".
                 raise KeyboardInterrupt("interrupted") from end
+            if isinstance(end, SIGTERMException):  # whose own code says that all is well
+                end.code, end.args = 128 + signal.SIGTERM, ("ended by SIGTERM: the same command resumes it",)
             raise
         if torch.distributed.is_initialized():  # all at once: on cards one that leaves later may wait for the others
             torch.distributed.destroy_process_group()

@@ -26,7 +26,7 @@ def test_what_cannot_be_is_refused(copied_run, fistula_here):
     code, _, error = fistula_here("explain", f"run={copied_run}", "method=lime")
     assert (code, "method: must be one of map, grad_cam" in error) == (2, True)
     code, _, error = fistula_here("explain", f"run={copied_run}", "tolerance_mm=0")
-    assert (code, "tolerance_mm: must be positive" in error) == (2, True)
+    assert (code, "tolerance_mm: must be at least 0.1 and at most 1000" in error) == (2, True)
 
 
 def test_images_that_state_no_distance_are_not_judged_in_mm(fistula_here, tmp_path):

@@ -43,7 +43,9 @@ def test_a_report_ends_with_the_path_of_its_page(fistula_here, study):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("resamples=0", "resamples: must be at least 1, found 0"),
+        ("resamples=0", "resamples: must be at least 1 and at most 1000000, found 0"),
+        ("resamples=99999999999999999999", "resamples: must be at least 1 and at most 1000000"),
+        ("readers=[]", "readers: must name files, found []"),
         ("primary=study", "primary: must be one of auto, slice, patient, found study"),
         ("scaling=isotonic", "scaling: must be one of platt, temperature, found isotonic"),
         ("maps=some", "maps: must be one of best, all, none, found some"),

@@ -44,17 +44,16 @@ def test_a_plan_is_its_seeds_and_no_orders_of_the_patients():
 
 
 @pytest.mark.parametrize(
-    ("readers", "washout", "message"),
+    ("readers", "message"),
     [
-        (["AB", "A B", "AB "], 4, "must be different names"),
-        (["AB", "??"], 4, "must be different names"),
-        (["A,B"], 4, "must have no comma"),
-        (["AB"], -1, "must be from 0 to 104 weeks"),
+        (["AB", "A B", "AB "], "must be different names"),
+        (["AB", "??"], "must be different names"),
+        (["A,B"], "must have no comma"),
     ],
 )
-def test_a_panel_that_cannot_be_is_refused(readers, washout, message):
+def test_a_panel_that_cannot_be_is_refused(readers, message):
     with pytest.raises(ConfigError, match=message):
-        Panel(readers, True, washout, 0)
+        Panel(readers, True, 4, 0)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +63,10 @@ def test_a_panel_that_cannot_be_is_refused(readers, washout, message):
         (["readers=[AB]", "question=score", "repeat=0.5"], "repeat: must be 0"),
         (["readers=[AB]", "question=score", "serve=true"], "serve: must be false"),
         (["aid=study", "question=score"], "aid: needs readers"),
+        (["washout=-1"], "washout: must be at least 0 and at most 104, found -1"),
+        (["seed=-1"], "seed: must be at least 0"),
+        (["serve=true", "port=70000"], "port: must be at least 0 and at most 65535, found 70000"),
+        (["beside=[1]"], "beside: must be names of keep rules, found 1"),
     ],
 )
 def test_settings_that_do_not_go_with_a_reader_study_are_one_line(fistula_here, tmp_path, settings, message):

@@ -29,7 +29,7 @@ class PowerCut(BaseException):
 
 @pytest.fixture
 def train(compose_train, tmp_path, monkeypatch):
-    """Train into a folder by name, with dropout; optionally lose power at a step."""
+    """Train into a folder by name, with dropout; optionally lose power at a step, or be told to end."""
     write_cohort(tmp_path / "cohort")
     write_two_sequences(
         tmp_path / "two", patients=20, slices=3, lacking=("slice0-1", "slice7-0", "slice7-1", "slice7-2")
@@ -37,7 +37,7 @@ def train(compose_train, tmp_path, monkeypatch):
     # Dropout: without it nothing is drawn while the network trains, and nothing could go wrong.
     monkeypatch.setattr(timm, "create_model", partial(timm.create_model, drop_rate=0.5))
 
-    def into(name, *overrides, until=None):
+    def into(name, *overrides, until=None, is_told=False):
         cohort = read_cohort(tmp_path / ("two" if "model.channels" in " ".join(overrides) else "cohort"))
         cfg = compose_train(*RUN, *overrides, cohort=cohort.folder)
         cfg.output_dir = str(tmp_path / name)
@@ -47,17 +47,25 @@ def train(compose_train, tmp_path, monkeypatch):
             step = experiment.classifier.training_step
 
             def cut(batch, batch_idx):
-                if experiment.trainer.global_step == until:
+                if experiment.trainer.global_step == until and not is_told:
                     raise PowerCut
+                if experiment.trainer.global_step == until:
+                    os.kill(os.getpid(), signal.SIGTERM)
                 return step(batch, batch_idx)
 
             experiment.classifier.training_step = cut
-            with pytest.raises(PowerCut):
+            with pytest.raises(SystemExit if is_told else PowerCut) as end:
                 experiment.train(description={})
-            return None
+            return end.value
         return experiment.train(description={})
 
     return into
+
+
+def test_a_run_that_is_told_to_end_is_no_success_and_resumes(train):
+    end = train("told", until=6, is_told=True)
+    assert (end.code, str(end)) == (128 + signal.SIGTERM, "ended by SIGTERM: the same command resumes it")
+    assert train("told")["metrics"] == train("whole")["metrics"]
 
 
 EXTRAS = [

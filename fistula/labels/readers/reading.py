@@ -34,8 +34,6 @@ class Panel:
             raise ConfigError("readers", rule, found=", ".join(self.readers))
         if any(re.search('[,;"]', name) for name in self.readers):
             raise ConfigError("readers", "must have no comma, semicolon or quote", found=", ".join(self.readers))
-        if not 0 <= self.washout <= 104:
-            raise ConfigError("washout", "must be from 0 to 104 weeks", found=self.washout)
 
     @property
     def sessions(self) -> int:
