@@ -122,6 +122,9 @@ def _refuse_bad_size(header: Header) -> None:
         raise Refused(f"BitsAllocated {allocated}, not 8, 16, 32 or 64", "Export it again with 16 bits per pixel")
     if samples not in (1, 3):
         raise Refused(f"SamplesPerPixel {samples}, not 1 or 3", "Export it again as grayscale or RGB")
+    photometric = text(dataset, "PhotometricInterpretation")
+    if photometric and photometric.startswith(("RGB", "YBR")) != (samples == 3):
+        raise Refused(f"SamplesPerPixel {samples} with {photometric}", "Correct the header, or export it again")
     if missing := [keyword for keyword in _needed(allocated, samples) if is_empty(dataset, keyword)]:
         raise Refused(f"an image without {missing[0]}", "Export it again")
     if stored is not None and not 0 < stored <= allocated:

@@ -1,4 +1,5 @@
 import polars as pl
+import pytest
 
 from fistula.cohort.look.early import early_warnings, unit_warnings
 from fistula.source.intensity import FileWindow, FixedWindow, MinMax, Percentile
@@ -39,6 +40,24 @@ def test_each_doubt_is_a_sentence():
     assert early_warnings(maps) == ["1 slices of a parameter map are mixed with 47 of other images"]
     scanners = slices(scanner=[name for patient in range(24) for name in ["BA"[patient % 2 or patient % 4 // 2]] * 2])
     assert early_warnings(scanners) == ["all 12 patients of class 1 are from one scanner (A), others are not"]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "words"),
+    [
+        ("institution_key", "ab", "institution"),
+        ("device_key", ["", "b"], "serial number or station of the scanner"),
+        ("spacing_row", [0.5, None], "pixel spacing"),
+        ("bits", [12, 16], "number of bits"),
+        ("is_rescaled", [None, True], "use of a rescale slope"),
+    ],
+)
+def test_what_tells_protocols_apart_and_goes_with_the_class_is_said(column, values, words):
+    told = [values[patient % 2] for patient in range(24) for _ in range(2)]
+    sentence = f"the class is associated with the {words} (Cramér's V 1.00 over 24 patients)"
+    assert early_warnings(slices(**{column: told})) == [sentence]
+    assert early_warnings(slices(**{column: told[:24] + told[:24][::-1]})) == []
+    assert early_warnings(slices(**{column: told[:1] * 48})) == []
 
 
 def test_ct_that_loses_its_units_is_said():

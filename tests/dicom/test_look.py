@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -210,6 +211,28 @@ def test_the_study_stands_for_a_patient_without_id(write_dicom, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"PatientSex": "Male"}, "a sex other than M, F or O"),
+        ({"PatientSex": "f"}, ""),
+        ({"SOPInstanceUID": "", "SeriesInstanceUID": ""}, "no SOPInstanceUID|no SeriesInstanceUID"),
+        ({"StudyInstanceUID": ""}, "no StudyInstanceUID"),
+        ({"SliceThickness": "3mm"}, "SliceThickness that cannot be read"),
+        ({"Modality": "mr"}, ""),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value")
+def test_what_is_left_empty_or_named_by_something_else_is_noted(write_dicom, tmp_path, changes, note):
+    image = write_dicom(tmp_path / "a", **{name: value for name, value in changes.items() if name != "SliceThickness"})
+    if "SliceThickness" in changes:
+        image["SliceThickness"] = DataElement("SliceThickness", "LO", changes["SliceThickness"])
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+    image.save_as(tmp_path / "a", enforce_file_format=False)
+    record = _facts(tmp_path / "a")
+    assert (record["modality"], record["notes"]) == ("MR", note)
+
+
+@pytest.mark.parametrize(
     ("word", "is_shared"),
     [(word, True) for word in ("匿名", "匿名患者", "无名氏", "未知", "テスト", "익명", "99999", "N/A", "...", "x-x-x")]
     + [(word, False) for word in ("张匿名", "9999-1", "TEST-07")],
@@ -319,7 +342,13 @@ def test_facts_of_a_person_lie_on_secret_scales_on_which_differences_stay(
         ({"Rows": 200}, (), "pixel data cut short"),
         ({"BitsAllocated": 1}, (), "one bit per pixel"),
         ({"BitsAllocated": 12, "BitsStored": 12}, (), "BitsAllocated 12, not 8, 16, 32 or 64"),
-        ({"SamplesPerPixel": 3, "Rows": 8}, (), "an image without PlanarConfiguration"),
+        (
+            {"SamplesPerPixel": 3, "Rows": 8, "PhotometricInterpretation": "RGB"},
+            (),
+            "an image without PlanarConfiguration",
+        ),
+        ({"PhotometricInterpretation": "RGB"}, (), "SamplesPerPixel 1 with RGB"),
+        ({"SamplesPerPixel": 3, "Rows": 8, "PlanarConfiguration": 0}, (), "SamplesPerPixel 3 with MONOCHROME2"),
         ({"BitsStored": 17}, (), "more bits stored than allocated"),
         ({"BitsStored": 12, "HighBit": 15}, (), "a high bit that does not match the bits stored"),
         ({}, ("PixelData",), "an image object without pixel data"),

@@ -76,6 +76,21 @@ def test_a_scale_slope_in_another_type_is_read_as_it_is_meant_and_noted(ingested
     assert notes.get("Philips' scale slope written incorrectly, read as meant", 0) == noted
 
 
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_scale_slope_that_is_none_is_not_applied_and_noted(ingested, value):
+    philips = written_as([replace(one, elements=VENDORS[0][2]) for one in cohort(2, slices=2)], 0x2005100E, "FL", 1.0)
+    plain, _ = ingested("plain", philips, "min_max")
+    read, notes = ingested("wrong", written_as(philips, 0x2005100E, "FL", value), "min_max")
+    assert hashes(read) == hashes(plain)
+    assert notes["Philips' scale slope that is no scale, not applied"] == 4
+
+
+def test_a_private_element_that_nobody_can_read_is_named(ingested):
+    siemens = [replace(one, elements=VENDORS[1][2]) for one in cohort(2, slices=2)]
+    error = ingested("wrong", written_as(siemens, 0x0019100C, "LO", "many"))
+    assert "(0019,xx0c) of SIEMENS MR HEADER that cannot be read" in error
+
+
 @pytest.mark.parametrize(("keyword", "vr", "value"), [("RescaleSlope", "LO", "two"), ("Rows", "LO", "many")])
 def test_a_value_that_nobody_can_read_is_refused_with_the_element(ingested, keyword, vr, value):
     error = ingested(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fistula.cohort.manifest import COVARIATE, LACKS, covariates_of
 from fistula.evidence.ranking.roc import auroc
 
+CONFOUNDED = 0.7  # Cramér's V from which two facts are said to go together
 ACQUISITION = ("manufacturer", "scanner", "image_type", "orientation", "turned", "matrix")
 
 

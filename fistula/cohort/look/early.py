@@ -6,10 +6,16 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
+from fistula.cohort.look.confounding import CONFOUNDED, find_confounding
 from fistula.cohort.manifest import LACKS
 from fistula.errors import count
 from fistula.source.intensity import Intensity, MinMax, Percentile
 
+# What tells scanners and protocols apart beside the scanner's model.
+FURTHER = {
+    "institution_key": "institution", "device_key": "serial number or station of the scanner",
+    "spacing_row": "pixel spacing", "bits": "number of bits", "is_rescaled": "use of a rescale slope",
+}  # fmt: skip
 FEW_PATIENTS = 20  # with fewer a test set of a fifth has hardly a patient of each class
 MAPS = re.compile(
     r"\b(E?ADC|FA|CBF|CBV|MTT|TTP|\w*_?MAP|T[12]_STAR|R[12]_STAR|VELOCITY|PERFUSION|FIELD_MAP)\b", re.IGNORECASE
@@ -48,7 +54,7 @@ def _warnings(slices: pl.DataFrame) -> Iterator[str]:
     )
     if 0 < (maps := int(is_map.sum())) < len(slices):
         yield f"{maps} slices of a parameter map are mixed with {len(slices) - maps} of other images"
-    yield from _one_scanner(slices) if "label" in slices.columns else ()
+    yield from (*_one_scanner(slices), *_associated(slices)) if "label" in slices.columns else ()
     yield from _contradictions(slices) if "pixel_hash" in slices.columns else ()
 
 
@@ -93,6 +99,17 @@ def _one_scanner(slices: pl.DataFrame) -> Iterator[str]:
         if rows["scanner"].n_unique() == 1 and len(rows) > 1:
             scanner = rows["scanner"][0]
             yield f"all {len(rows)} patients of class {label} are from one scanner ({scanner}), others are not"
+
+
+def _associated(slices: pl.DataFrame) -> Iterator[str]:
+    """Facts of the acquisition that go with the class, and that no network is to see."""
+    there = [name for name in FURTHER if name in slices.columns]
+    told = slices.select("patient_key", "label", *there).with_columns(pl.col(pl.Float64).round(2))
+    told = told.with_columns(pl.col(there).cast(pl.String).fill_null(""))  # not stated is a value of its own
+    for one in find_confounding(told, level=CONFOUNDED, pairs=[("label", name) for name in there]):
+        if one.is_warning:
+            said = f"(Cramér's V {one.cramers_v:.2f} over {one.patients} patients)"
+            yield f"the class is associated with the {FURTHER[one.between[1]]} {said}"
 
 
 def _contradictions(slices: pl.DataFrame) -> Iterator[str]:

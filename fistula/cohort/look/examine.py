@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from fistula.cohort.look.confounding import find_confounding
+from fistula.cohort.look.confounding import CONFOUNDED, find_confounding
 from fistula.dicom.container import Part, open_part
 from fistula.dicom.look import Look
 from fistula.dicom.out.reference import read_reference
@@ -26,7 +26,6 @@ from fistula.source.volumes import volume_notes, with_volumes
 from fistula.source.workers import Workers, batches_of, in_parallel
 
 FILES_A_BATCH = 32
-CONFOUNDED = 0.7  # Cramér's V from which two facts are said to go together
 
 
 def with_decoding(survey: Survey, look: Look, workers: Workers) -> Survey:

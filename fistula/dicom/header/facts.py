@@ -78,6 +78,8 @@ def _object_facts(header: Header, *, pseudonyms: Pseudonyms, description: str) -
         notes.append("color to gray")
     if text(dataset, "InstanceNumber") and whole(dataset, "InstanceNumber") is None:
         notes.append("an image number that is not a number")
+    if text(dataset, "PatientSex") and vocabulary.sex(text(dataset, "PatientSex")) is None:
+        notes.append("a sex other than M, F or O")
     identity, identity_notes = _identity(dataset, pseudonyms)
     age, age_notes = _age(dataset)
     return identity | {
@@ -113,6 +115,8 @@ def _identity(dataset: Dataset, pseudonyms: Pseudonyms) -> tuple[dict[str, Any],
     person = person_facts(dataset, pseudonyms, birth=known, day=day, age=_stated_age(dataset))
     if not person["is_named"]:
         notes.append(f"no PatientID{STUDY_STANDS}")
+    uids = {"SOPInstanceUID": instance, "SeriesInstanceUID": series, "StudyInstanceUID": study}
+    notes += [f"no {keyword}" for keyword, uid in uids.items() if not uid]
     place = text(dataset, "FrameOfReferenceUID")
     alike = [study, *(text(dataset, keyword) for keyword in ALIKE)]
     identity = person | {

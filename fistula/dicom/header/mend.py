@@ -54,7 +54,7 @@ WINDOW = ("WindowCenter", "WindowWidth")
 # What parts volumes, and stops no image that lacks it.
 PARTING = (
     "EchoTime", "InversionTime", "FlipAngle", "TriggerTime", "KVP", "DiffusionBValue", "AcquisitionNumber",
-    "TemporalPositionIdentifier",
+    "TemporalPositionIdentifier", "SliceThickness",
 )  # fmt: skip
 # What stands in which functional group of an enhanced object (PS3.3 C.7.6.16.2), and in a classic object itself.
 GROUPS: dict[str, dict[str, Form]] = {

@@ -50,7 +50,8 @@ class Private:
         try:
             return [decimal(value) for value in values_in(element, vr)] if element is not None else []
         except (ValueError, OverflowError) as error:
-            raise Refused("a private element that cannot be read", "Export it again") from error
+            rule = f"({group:04x},xx{offset:02x}) of {creator} that cannot be read"
+            raise Refused(rule, "Correct the header, or export it again") from error
 
     def is_as_written(self, group: int, creator: str, offset: int, vr: str) -> bool:
         """Whether an element has the value representation that its maker gives it, or states none."""

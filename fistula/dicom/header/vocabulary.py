@@ -79,7 +79,7 @@ def scanning_sequence(values: list[str]) -> str:
 
 def modality(value: str) -> str:
     """The modality if it is a defined one (PS3.3 C.7.3.1.1.1), else OT."""
-    return value if value in MODALITIES else "OT"
+    return value.upper() if value.upper() in MODALITIES else "OT"
 
 
 def sex(value: str) -> str | None:

@@ -49,7 +49,7 @@ def pixel_facts(frame: Frame) -> PixelFacts:
         signal_scale=_philips_scale(frame, slope),
         spacing=spacing,
         aspect=frame.aspect() if spacing is None else 1.0,
-        notes=notes if frame.is_scale_as_written() else (*notes, f"Philips' scale slope {OTHERWISE}"),
+        notes=(*notes, *_scale_notes(frame)),
         window=window,
     )
 
@@ -98,6 +98,13 @@ def unused_tables(frame: Frame) -> list[str]:
     return found
 
 
+def _scale_notes(frame: Frame) -> list[str]:
+    stated = frame.scale_slope()
+    notes = [] if frame.is_scale_as_written() else [f"Philips' scale slope {OTHERWISE}"]
+    is_none = stated is not None and not 0 < stated < float("inf")
+    return [*notes, "Philips' scale slope that is no scale, not applied"] if is_none else notes
+
+
 def _philips_scale(frame: Frame, slope: float) -> float:
     """1 / (rescale slope × scale slope): Philips' display values to floating-point values.
 
@@ -105,7 +112,7 @@ def _philips_scale(frame: Frame, slope: float) -> float:
     Translational Oncology 7(1), 65-71. 1 where there is no scale slope.
     """
     scale_slope = frame.scale_slope()
-    return 1 / (slope * scale_slope) if scale_slope and scale_slope > 0 and slope > 0 else 1.0
+    return 1 / (slope * scale_slope) if scale_slope and 0 < scale_slope < float("inf") and slope > 0 else 1.0
 
 
 def _window(frame: Frame) -> tuple[Window | None, tuple[str, ...]]:
