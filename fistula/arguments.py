@@ -24,9 +24,10 @@ WITH_ACTION = ("weights",)
 # Keys that name a file or a folder, or hold a text, in which may be what Hydra takes only in quotes: = in the name of a
 # run, brackets, any letter outside ASCII.
 PATHS = (
-    "adjudicated", "archive", "asked", "cohort", "covariates_table", "hydra.run.dir", "hydra.sweep.dir", "json",
-    "keep.description", "labels.file", "labels.segment", "model.weights", "only", "out", "patient", "pilot", "readers",
-    "reuse", "run", "scores", "source", "study_folder", "to",
+    "adjudicated", "aid", "archive", "archive.ca_file", "asked", "audit.accept", "cohort", "covariates_table",
+    "hydra.run.dir", "hydra.sweep.dir", "json", "keep.description", "labels.file", "labels.segment", "model.weights",
+    "name", "only", "out", "patient", "pilot", "reader", "readers", "reuse", "run", "scores", "send", "source",
+    "study_folder", "to", "workspace",
 )  # fmt: skip
 NAMES = "columns."  # of a table's columns, which hold what their author liked
 PLAIN = re.compile(r"[A-Za-z0-9_/\\+.$%*@?|: -]*")

@@ -63,6 +63,16 @@ def test_the_leader_that_loses_its_connection_says_what_the_other_process_said()
     assert "Connection closed" in str(caught.value.__cause__)
 
 
+def test_a_warning_is_not_why_a_process_failed(monkeypatch, tmp_path):
+    says = tmp_path / "python"
+    says.write_text("#!/bin/sh\necho error: no luck >&2\necho '[W1 reducer.cpp:1545] Warning: slow' >&2\nexit 1\n")
+    says.chmod(0o755)
+    monkeypatch.setattr("fistula.learning.training.ranks.sys.executable", str(says))
+    failed = r"process 1 of this run: ended with exit code 1 \(no luck\)$"
+    with pytest.raises(TrainingError, match=failed), followers(2, ["train"], give_up=never):
+        pass
+
+
 def test_a_leader_that_waits_for_a_process_that_failed_gives_up_in_seconds(monkeypatch):
     monkeypatch.setattr("fistula.learning.training.ranks.GRACE_S", 0.2)
     given_up = threading.Event()

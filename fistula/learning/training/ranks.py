@@ -95,7 +95,7 @@ def followers(number: int, arguments: Sequence[str], *, give_up: Callable[[BaseE
         said = ""
         for line in process.stderr or ():
             print(line, end="", file=sys.stderr, flush=True)
-            said = line.strip() or said
+            said = said if "Warning: " in line else line.strip() or said
         if process.wait() and not is_over.is_set():
             error = _error_of(rank, process.returncode, said)
             errors.put(error)
