@@ -47,7 +47,7 @@ def test_a_report_ends_with_the_path_of_its_page(fistula_here, study):
         ("resamples=99999999999999999999", "resamples: must be at least 1 and at most 1000000"),
         ("readers=[]", "readers: must name files, found []"),
         ("primary=study", "primary: must be one of auto, slice, patient, found study"),
-        ("scaling=isotonic", "scaling: must be one of platt, temperature, found isotonic"),
+        ("scaling=isotonic", "scaling: must be platt or temperature, found isotonic"),
         ("maps=some", "maps: must be one of best, all, none, found some"),
         ("margin=0", "margin: must lie between 0 and 1, found 0"),
         ("prevalence=2", "prevalence: must lie between 0 and 1, found 2"),

@@ -15,7 +15,7 @@ def test_every_design_has_the_same_sites(make_design, name):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": "right"}, r"phantom\.labels: must be one of breach, random, found right"),
+        ({"labels": "right"}, r"phantom\.labels: must be breach or random, found right"),
         ({"sites": []}, r"phantom\.sites: must name at least one site"),
         ({"opening_width": [3, 2]}, r"phantom\.opening_width: must be two positive numbers in order, found \[3, 2\]"),
         ({"tract_signal": [0, 1]}, r"phantom\.tract_signal: must be two positive numbers"),
