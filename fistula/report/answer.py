@@ -2,7 +2,6 @@
 
 from math import isnan
 
-from fistula.errors import count
 from fistula.evidence.estimate import Estimate
 from fistula.report.external.cohorts import Outside
 from fistula.report.external.numbers import say_outside
@@ -17,6 +16,7 @@ from fistula.report.sections.inflation import YAGIS_POINTS, Canary, Inflation
 from fistula.report.sections.limitations import NAMED, say_limitations
 from fistula.report.sections.methods import is_fixed
 from fistula.report.study import Configuration, Study
+from fistula.report.wording import say_times
 
 SIGNIFICANT = 0.05  # of a Holm-adjusted P value
 UNSTABLE = 0.25  # range of a configuration's thresholds over its runs
@@ -128,8 +128,7 @@ def _say_operating(study: Study, best: Row) -> str:
         return ""
     threshold = "a threshold of 0.5" if is_fixed(study) else "the threshold chosen on validation data"
     seeds = best.configuration.num_seeds
-    repeated = ", some of them in several runs" if len(best.rows) > best.num[0] else ""
-    over = f", over {seeds} seeds" if seeds > 1 else repeated
+    repeated = ", some of them in several runs" if len(best.rows) > best.num[0] * seeds else ""
     shares = {"sensitivity": hits / sick, "specificity": right / well}
     ends = {name: best.estimates[name] for name in shares}
     rates = [
@@ -137,8 +136,9 @@ def _say_operating(study: Study, best: Row) -> str:
         for name, share in shares.items()
     ]
     return (
-        f"At {threshold}, it correctly classified {hits} of {count(sick, best.level)} as {best.positive}"
-        f" ({rates[0]}) and {right} of {well} as {study.rest(best.positive)} ({rates[1]}){over}."
+        f"At {threshold}, it correctly classified {hits} of {say_times(sick, best.level, seeds)} as {best.positive}"
+        f" ({rates[0]}) and {right} of {say_times(well, best.level, seeds) if seeds > 1 else well} as"
+        f" {study.rest(best.positive)} ({rates[1]}){repeated}."
     )
 
 

@@ -35,7 +35,7 @@ from fistula.report.sections.inflation import YAGIS_POINTS, YAGIS_RANDOM
 from fistula.report.sections.limitations import TELLING
 from fistula.report.sections.mistakes import mistakes
 from fistula.report.sections.paper import PER_CLASS
-from fistula.report.sections.participants import patient_flow
+from fistula.report.sections.participants import SEXES, patient_flow
 from fistula.report.study import Study
 from fistula.report.tables import TITLES, write_csv, write_tables
 from fistula.sweep.status import read_status
@@ -174,6 +174,7 @@ def _names(contents: Contents) -> dict[str, Any]:
         "every_class": ALL,
         "coverage": methods.read_coverage(),
         "say_level": say_level,
+        "sexes": SEXES,
         "pvalue": wording.say_p,
         "signed": wording.say_signed,
         "near": NEAR,

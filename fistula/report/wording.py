@@ -2,6 +2,7 @@
 
 from math import isinf, isnan
 
+from fistula.errors import count
 from fistula.evidence.estimate import Estimate
 from fistula.sweep.status import RunStatus
 
@@ -41,6 +42,16 @@ def say_share(share: Estimate, number: int, of: int) -> str:
         return "none"
     interval = f"; 95% CI, {share.low:.0%} to {share.high:.0%}" if share.has_interval else ""
     return f"{number} of {of} ({share.value:.0%}{interval})"
+
+
+def say_times(number: int, noun: str, seeds: int) -> str:
+    """How many were judged: a patient whom the runs of several seeds judge is still one patient.
+
+    Example:
+        >>> say_times(24, "patient", 1), say_times(72, "patient", 3)
+        ('24 patients', '72 (24 patients, 3 seeds each)')
+    """
+    return count(number, noun) if seeds == 1 else f"{number} ({count(number // seeds, noun)}, {seeds} seeds each)"
 
 
 def say_signed(value: float) -> str:

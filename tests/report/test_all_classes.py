@@ -75,8 +75,8 @@ def test_grades_have_a_quadratic_kappa_and_the_answer_says_it(tmp_path):
     assert contents.answer[0] == (
         f"Over the 3 classes, resnet18 had a per-patient macro AUROC of {found.auroc.value:.2f} "
         f"(95% CI {found.auroc.low:.2f} to {found.auroc.high:.2f}); it correctly classified "
-        f"{found.counts.trace()} of 60 patients, over 2 seeds, with a quadratically weighted kappa of {expected:.2f} "
-        f"and a mean absolute error of {apart:.2f} grades."
+        f"{found.counts.trace()} of 60 (30 patients, 2 seeds each), with a quadratically weighted kappa of "
+        f"{expected:.2f} and a mean absolute error of {apart:.2f} grades."
     )
 
 

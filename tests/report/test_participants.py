@@ -4,6 +4,8 @@ from fistula.report.contents import Settings, compute
 from fistula.report.sections.participants import flow, patient_flow, table_one
 from fistula.report.study import read_study
 
+from .conftest import write_study
+
 
 def test_table_one_counts_patients_and_slices_by_class_and_part(study_folder):
     table = table_one(read_study(study_folder))
@@ -79,3 +81,14 @@ def test_the_flow_of_patients_ends_in_the_two_by_two_table(study_folder):
     assert called.lines == [f"{hits} fistula, {15 - right} normal by the reference standard"]
     assert spared.lines == [f"{15 - hits} fistula, {right} normal by the reference standard"]
     assert (called.count, spared.count) == (hits + 15 - right, 15 - hits + right)
+
+
+def test_seeds_add_classifications_and_no_patients(tmp_path):
+    contents = compute(read_study(write_study(tmp_path / "study", seeds=(0, 1))), Settings(resamples=20))
+    row = contents.ranked("fistula")[0]
+    boxes = patient_flow(contents.study, row)
+    assert [box.says for box in boxes[2:]] == [
+        f"classifications as {name} (30 patients, 2 seeds each)" for name in ("fistula", "normal")
+    ]
+    assert sum(box.count for box in boxes[2:]) == 60
+    assert contents.answer[1].count("of 30 (15 patients, 2 seeds each) as") == 2

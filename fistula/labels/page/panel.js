@@ -42,7 +42,7 @@ function showAid() {
   title.textContent = `Read ${modality}`; box.append(title, words); box.classList.toggle("with", Boolean(aid));
   if (!aid) return;
   const { score, call, places } = aidWords(aid, viewer.active.list);
-  words.textContent = `AI: ${score} of 100, ${call}` + (places.length ? `; locations on image ${places.join(", ")}` : "");
+  words.textContent = `AI: ${score} of 100; at its threshold, ${call}` + (places.length ? `; locations on image ${places.join(", ")}` : "");
 }
 function total() {
   const done = state.turns.filter(one => state.isDone(one)).length;

@@ -13,6 +13,7 @@ from fistula.report.sections.all_classes import AllClasses, wide_rows
 from fistula.report.sections.comparisons import ALPHA
 from fistula.report.sections.limitations import NAMED, alike
 from fistula.report.study import Study
+from fistula.report.wording import say_times
 
 EQUAL = 1e-9  # two AUROCs that differ by less are one
 
@@ -70,9 +71,7 @@ def say_together(found: list[AllClasses], ranked: dict[str, list[Row]], selected
     kappa, name = best.kappa, best.configuration.name
     agreed = f", with a quadratically weighted kappa of {kappa.value:.2f}" if kappa and kappa.is_defined else ""
     agreed += f" and a mean absolute error of {best.error.value:.2f} grades" if agreed and best.error else ""
-    seeds = best.configuration.num_seeds
-    over = f", over {seeds} seeds" if seeds > 1 else ""
-    named = f"correctly classified {correct} of {total} {level}s{over}{agreed}."
+    named = f"correctly classified {correct} of {say_times(total, level, best.configuration.num_seeds)}{agreed}."
     each = _say_each(best, ranked)
     those = [f"Its AUROC for each class against the rest was {listed(each)}."] if each else []
     if not best.auroc.is_defined:

@@ -72,7 +72,8 @@ def patient_flow(study: Study, row: Row, counts: NDArray[np.int64] | None = None
         ),
     ]
     rest = study.rest(row.positive)
-    over = "" if row.configuration.num_seeds == 1 else ", over seeds,"
+    seeds = row.configuration.num_seeds
+    units = f"({count(row.num[0], row.level)}, {seeds} seeds each)"
     names = classes if counts is not None else [row.positive, rest]
     if counts is None:
         labels, called = (row.rows[name].to_numpy() == 1 for name in ("label", "called"))
@@ -80,9 +81,9 @@ def patient_flow(study: Study, row: Row, counts: NDArray[np.int64] | None = None
     for name, column in zip(names, counts.T, strict=True):
         found = ", ".join(f"{number} {truth}" for number, truth in zip(column, names, strict=True))
         total = int(column.sum())
-        boxes.append(
-            Box(total, f"{_noun(total, row.level)}{over} called {name}", [f"{found} by the reference standard"])
-        )
+        says = f"{_noun(total, row.level)} called {name}"
+        says = says if seeds == 1 else f"{_noun(total, 'classification')} as {name} {units}"
+        boxes.append(Box(total, says, [f"{found} by the reference standard"]))
     return boxes
 
 
