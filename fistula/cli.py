@@ -44,6 +44,8 @@ COMMANDS = {
 # Groups whose values may be of several kinds: what albumentations takes. `train` has more of them and checks itself.
 FREE = {"preview": ("augmentation",)}
 
+MANY = {"-m", "--multirun"}
+
 USAGE = """fistula {version}: from DICOM and a table of labels to a defensible study
 
 usage: fistula COMMAND [key=value ...]
@@ -95,6 +97,11 @@ def run_command(command: str, arguments: list[str]) -> None:
         is_option = command.startswith("-") and arguments and arguments[0] in COMMANDS
         remedy = f"Write it after: fistula {arguments[0]} {command}" if is_option else suggest(command, list(COMMANDS))
         raise ConfigError(command, "is not a command", remedy=remedy)
+    is_help = not {"--help", "-h"}.isdisjoint(arguments)
+    if not is_help and (command == "ingest" or (command == "train" and not MANY.isdisjoint(arguments))):
+        from fistula.ahead import start_ahead
+
+        start_ahead(command)
     # Hydra otherwise prints its own text and exits with 1; main() above speaks for both.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra  # here, because `fistula --help` must not wait for it
@@ -113,10 +120,7 @@ def run_command(command: str, arguments: list[str]) -> None:
                 argument, sorted(path.relative_to(group).with_suffix("").as_posix() for path in group.rglob("*.yaml"))
             )
     sys.argv = [f"fistula {command}", *arguments]
-    if {"--help", "-h"}.isdisjoint(arguments):
-        task = importlib.import_module(f"fistula.commands.{command}").run
-    else:
-        task = _named(command)
+    task = _named(command) if is_help else importlib.import_module(f"fistula.commands.{command}").run
     hydra.main(config_path=str(config_folder()), config_name=command, version_base="1.3")(_speaking(task))()
 
 

@@ -93,6 +93,14 @@ def configurations_from_memory():
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def nothing_started_ahead():
+    """One process can have one process to fork from, for one command; that of the tests runs them all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fistula.ahead.start_ahead", lambda command: None)
+        yield
+
+
 @pytest.fixture
 def cohort_folder(tmp_path):
     return write_cohort(tmp_path / "cohort")

@@ -1,5 +1,7 @@
 import math
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -49,6 +51,35 @@ def test_an_item_that_kills_its_process_is_lost_alone():
 def test_an_item_that_hangs_is_lost_alone():
     expected = [number**2 for number in range(8) if number != 5] + [("lost", 5)]
     assert _run(_endless, range(8), size=2, is_risky=True, seconds=4) == sorted(expected, key=str)
+
+
+AHEAD = """
+import os, sys, time
+from fistula.ahead import start_ahead
+from fistula.source.workers import Workers, in_parallel
+
+def work(batch):
+    if batch == [13]: os._exit(1)
+    if batch == [5]: time.sleep(60)
+    return os.getppid(), "fistula.source.read" in sys.modules, batch[0]
+
+if __name__ == "__main__":
+    start_ahead("ingest")
+    batches = [[number] for number in range(20)]
+    lost = lambda item: (os.getpid(), True, -item)
+    done = in_parallel(work, batches, Workers(2), title="", is_risky=True, seconds=4, lost=lost)
+    parents, ready, numbers = zip(*done)
+    print(len(set(parents) - {os.getpid()}), all(ready), sorted(numbers))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_workers_that_come_from_a_process_started_ahead_are_ready_and_lose_no_more(tmp_path):
+    (tmp_path / "program.py").write_text(AHEAD)
+    done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    expected = sorted([-13, -5, *(number for number in range(20) if number not in (5, 13))])
+    assert done.stdout == f"1 True {expected}\n", done.stderr
 
 
 @pytest.mark.slow

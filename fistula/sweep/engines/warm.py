@@ -13,24 +13,16 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 
+from fistula.ahead import KIND, PRELOADED
 from fistula.sweep.engines.job import Job
 from fistula.sweep.folder.run import LOG
-
-# Not the command itself, which a process that it has started runs under another name first.
-PRELOADED = [
-    "fistula.commands.train",
-    "fistula.learning.experiment",
-    "hydra.main",
-    "hydra._internal.hydra",
-]
-KIND = "forkserver" if sys.platform == "linux" else "spawn"  # elsewhere no library promises to work after a fork
 
 
 def context() -> BaseContext:
     """Where processes come from that need what a run imports."""
     found = multiprocessing.get_context(KIND)
     if KIND == "forkserver":
-        found.set_forkserver_preload(PRELOADED)
+        found.set_forkserver_preload(PRELOADED["train"])
     return found
 
 
