@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # What each room may import; everyone may import errors, folder and the package itself.
 ARROWS = {
     "__init__": {"predict"},  # fistula.load, imported when it is first asked for
-    "cli": {"arguments", "commands", "mistakes", "values"},
+    "cli": {"ahead", "arguments", "commands", "mistakes", "values"},
     "mistakes": {"arguments"},
     "commands": {
         "phantom",
@@ -43,13 +43,14 @@ ARROWS = {
     "cohort": {"source", "labels", "dicom", "evidence"},
     "audit": {"cohort"},
     "learning": {"cohort", "evidence"},
-    "sweep": {"audit", "cohort", "evidence", "learning", "values"},
+    "sweep": {"ahead", "audit", "cohort", "evidence", "learning", "values"},
     "report": {"evidence", "sweep", "cohort", "explain", "predict", "viewer"},
     "predict": {"explain", "labels", "learning", "cohort", "source", "dicom", "evidence", "sweep", "viewer"},
     "archive": {"dicom"},
     "serve": {"predict", "source", "viewer"},
     "explain": {"learning", "evidence"},
     "plugins": {"sweep"},
+    "ahead": set(),
     "dicom": set(),
     "evidence": set(),
     "folder": set(),
