@@ -202,8 +202,8 @@ import importlib, torch
 asked = []
 for name in ("is_available", "device_count", "init", "_lazy_init", "current_device", "get_device_properties"):
     setattr(torch.cuda, name, lambda *given, name=name: asked.append(name))
-from fistula.sweep.engines.warm import PRELOADED
-for module in PRELOADED:
+from fistula.ahead import PRELOADED
+for module in PRELOADED["train"]:
     importlib.import_module(module)
 print(asked)
 """
