@@ -137,6 +137,8 @@ def _stricter(outcome: NotTaken, part: Part) -> NotTaken:
     name = (part.member or part.path.name).lower()
     if isinstance(outcome, Skipped) and outcome.reason in NO_DICOM and name.endswith(DICOM_SUFFIXES):
         return Refused("named as DICOM, but its content is not", "Export it again")
+    if isinstance(outcome, Skipped) and outcome.reason in NO_DICOM and name.endswith(".zip"):
+        return Refused("named as a zip archive, but its content is not", "Pack it again")
     return outcome
 
 

@@ -32,7 +32,7 @@ from fistula.source.read import read_in_order
 from fistula.source.rules import KeepRules
 from fistula.source.several.pairing import rows_beside
 from fistula.source.several.resample import resampled
-from fistula.source.shared_ids import apart
+from fistula.source.shared_ids import apart, doubts
 from fistula.source.slices import Plan
 from fistula.source.store import PixelStore
 from fistula.source.survey import FACTS, Survey, survey_source, those
@@ -207,6 +207,10 @@ def _of_patients(survey: Survey, images: pl.DataFrame, reader: Reader) -> tuple[
             f"patients are identified by PatientID, since these paths do not fit patient={reader.patient.word}"
         )
     if rule.word in ("compared", "header", "column", "joined"):
+        nameless = int((~images["is_named"]).sum()) if survey.kind == "dicom" else 0
+        counts = {"images without a PatientID, whose study is used as the patient": nameless}
+        counts |= doubts(images) if len(images) > 1 else {}
+        notes += [f"{name}: {number}" for name, number in counts.items() if number]
         images, shared = apart(images)
         if shared:
             ids = "1 PatientID is" if shared == 1 else f"{shared} PatientIDs are"

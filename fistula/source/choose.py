@@ -16,6 +16,7 @@ from fistula.source.survey import Survey, missing_parts, those
 from fistula.source.volumes import with_volumes
 
 NONE_KEPT = "no image passes the keep rules"
+HIDDEN = ("born", "height", "second", "study_day")
 UNSCALED = "without the rescale slope that its series has"
 CHOICES: dict[str, tuple[str, ...]] = dict.fromkeys(("unreadable", "unmatched"), ("refuse", "exclude"))
 CHOICES |= {"missing": ("refuse", "mask"), "other_frame": ("refuse", "join")}
@@ -106,7 +107,9 @@ def of_study(images: pl.DataFrame) -> pl.DataFrame:
     images = images.join(ids, on="study_key", how="left", maintain_order="left")
     known = pl.when("is_named").then("patient_key").otherwise(pl.coalesce("own", "patient_key"))
     is_named = pl.col("is_named") | pl.col("own").is_not_null()
-    return images.with_columns(patient_key=known, is_named=is_named).drop("own")
+    is_own = pl.col("is_named") | pl.col("own").is_null()  # what lies on another's secret scales says nothing here
+    scaled = pl.when(is_own).then(pl.col(HIDDEN))
+    return images.with_columns(scaled, patient_key=known, is_named=is_named).drop("own")
 
 
 def refuse_files(survey: Survey, facts: pl.DataFrame, *, key: str, policy: str, rule: str) -> None:
@@ -157,8 +160,8 @@ def _readable(
         kind = {"dicom": "DICOM image", "volumes": "NIfTI or NRRD volume"}.get(survey.kind, "picture")
         reasons = _counts(Counter(of["refused"]["reason"]) + Counter(of["skipped"]["reason"]))
         remedies = [text for text in facts["remedy"].drop_nulls().unique(maintain_order=True) if text]
-        remedy = "Name the folder that holds the images (fistula doctor source=... says what is in it)"
-        remedy = remedies[0] if len(remedies) == 1 else remedy
+        what = "Name the folder that holds the images" if of["refused"].is_empty() else "Export them again"
+        remedy = remedies[0] if len(remedies) == 1 else f"{what} (fistula doctor source=... says what is in it)"
         raise DataError(f"source={survey.folder}", f"must hold at least one {kind}", found=reasons, remedy=remedy)
     return images, refused
 

@@ -141,6 +141,29 @@ def test_different_images_under_one_uid_are_scored_apart_and_said(study, one_pat
     assert len(table(tmp_path / "out" / "predictions.csv")) == len(paths)
 
 
+@pytest.mark.parametrize(
+    ("first", "others", "notes"),
+    [
+        ("syn-1", "SYN 1", ["groups of PatientIDs that differ only in case", "studies with several PatientIDs: 1"]),
+        ("", "", ["images without a PatientID, whose study is used as the patient: "]),
+        ("", "SYN 1", []),
+    ],
+)
+def test_whose_images_are_is_said_where_it_is_in_doubt(
+    study, one_patient, fistula_here, tmp_path, first, others, notes
+):
+    paths = sorted(one_patient.glob("*.dcm"))
+    (tmp_path / "in").mkdir()
+    for path in paths:
+        image = pydicom.dcmread(path)
+        image.PatientID = first if path == paths[0] else others
+        image.save_as(tmp_path / "in" / path.name)
+    code, shown, error = fistula_here("predict", f"run={study}", "source=in", "out=out", "workers.count=1")
+    assert code == 0, error
+    assert all(f"noted: {note}" in shown for note in notes)
+    assert ("PatientID" in shown) is bool(notes)
+
+
 def test_objects_that_cannot_be_sent_cost_no_score(study, one_patient, fistula_here, tmp_path):
     arguments = (f"run={study}", f"source={one_patient}", "out=out", "overlays=none", "workers.count=1")
     archive = ("send=dimse://A@127.0.0.1:1", "archive.retries=0")

@@ -1,6 +1,7 @@
 import pickle
 import shutil
 import time
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -430,6 +431,13 @@ def test_a_preamble_before_junk_is_a_damaged_file_and_not_skipped(tmp_path, junk
     record = _facts(tmp_path / "a")
     assert record["outcome"] == "refused"
     assert record["reason"].startswith(("a damaged DICOM file", "a DICOM file with nothing in it"))
+
+
+def test_what_is_called_a_zip_archive_and_is_none_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a", "text")
+    (tmp_path / "a.zip").write_bytes(b"MZ" + bytes(99) + (tmp_path / "a.zip").read_bytes())
+    assert _facts(tmp_path / "a.zip")["reason"] == "named as a zip archive, but its content is not"
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_people_under_a_project_made_id_and_one_birth_date_are_told_apart_by_wha
 
 
 def test_an_image_without_id_is_of_the_patient_and_volume_of_its_study(ingested):
-    images = cohort(2, slices=4)
+    images = cohort(2, slices=4, PatientAge="050Y", PatientSize="1.70")
     lost = [replace(one, attributes=one.attributes | {"PatientID": ""}) if one.place == 1 else one for one in images]
     (plain, _), (read, noted) = ingested("plain", images), ingested("lost", lost)
     assert hashes(read) == hashes(plain)
