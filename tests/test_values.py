@@ -50,6 +50,12 @@ GIVEN = {
             "labels.covariates=age",
             'labels.covariates: must be a list, found age. Write it in brackets: "labels.covariates=[age]"',
         ),
+        (
+            "ingest",
+            "labels.segment=[tract]",
+            "labels.segment: is for labels=masks or points, found ['tract']",
+        ),
+        ("ingest", "labels.within_mm=-1", "labels.within_mm: must be at least 0 and at most 1000, found -1"),
         ("ingest", "fit=both", "fit: must be longer or shorter, found both"),
         ("ingest", "keep.description='['", "keep.description: is not a valid regular expression"),
         ("ingest", "keep.component=[watr]", "keep.component: must be of 'water',"),

@@ -94,7 +94,10 @@ def labels_of(
     Raises:
         FistulaError: If the table or an option is not what it has to be.
     """
-    word, level = str(cfg.labels.file), cfg.labels.level
+    word, level, segment = str(cfg.labels.file), cfg.labels.level, cfg.labels.segment
+    wanted = Wanted(word, list(segment) if isinstance(segment, ListConfig) else segment, cfg.labels.within_mm)
+    if word not in WORDS and segment is not None:
+        raise ConfigError("labels.segment", f"is for labels={' or '.join(WORDS)}", found=segment, remedy="Leave it out")
     if word not in (*WORDS, FOLDERS):
         naming = Naming(cfg.columns, cfg.other_columns)
         further = list(cfg.labels.covariates or [])
@@ -110,8 +113,6 @@ def labels_of(
         raise ConfigError("labels.covariates", "must be [] unless a table has them", found=f"labels={word}")
     if level != "slice":
         raise ConfigError("labels.level", f"must be slice with labels={word}", found=level)
-    segment = cfg.labels.segment
-    wanted = Wanted(word, list(segment) if isinstance(segment, ListConfig) else segment, cfg.labels.within_mm)
 
     def made(survey: Survey) -> Labels:
         if not (survey.facts["outcome"] == "image").any():  # of what is there instead, choosing speaks
