@@ -79,7 +79,8 @@ def test_a_study_goes_through_sbatch_and_the_same_command_finishes_what_was_canc
     assert sweep.returncode == 1, shown + error
     assert "error: study: 2 of 8 runs failed" in error
     # A cancelled run may say itself that it was told to end, or be told before it can, or be lost with its job.
-    cancelled = {"SIGTERMException", "its process: was ended by signal 15", "its process: was lost"}
+    own = "ended by SIGTERM: the same command resumes it"
+    cancelled = {own, "its process: was ended by signal 15", "its process: was lost"}
     errors = {record["error"] for record in states(tmp_path).values() if record["state"] == "failed"}
     assert errors - cancelled == {"its process: was ended by signal 9"}
     assert len(errors & cancelled) == 1
