@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fistula.audit.findings import IDENTITIES, with_seen_pixels
 from fistula.audit.near_duplicates import find_near_duplicates
 from fistula.cohort.manifest import Cohort, named_scanner
-from fistula.errors import DataError, LeakageError
+from fistula.errors import DataError, LeakageError, count
 
 SHARED = ("refuse", "exclude")
 COMPARED = IDENTITIES | {"file": "source_hash"}  # the file itself, where pseudonyms were made anew
@@ -54,7 +54,7 @@ class Meeting:
             raise LeakageError(
                 f"cohort={cohort.folder}",
                 "must share no patient, and no copy of a slice, with the study's cohort",
-                found=f"{len(self.patients)} patients who do, by {', '.join(kinds)}; the first: {first}",
+                found=f"{count(len(self.patients), 'patient')} shared, by {', '.join(kinds)}; the first: {first}",
                 remedy="shared=exclude excludes and counts them",
             )
         kept = set(cohort.labelled["patient_key"]) - self.patients.keys()

@@ -62,8 +62,8 @@ class Flow:
         """For the terminal."""
         table = Table(title="exclusion flow", title_justify="left", show_edge=False)
         has_patients = any("patients" in step for step in self.steps)
-        for column in ("step", "remain", "", *(["patients"] if has_patients else []), "left out", "why"):
-            table.add_column(column, justify="right" if column in ("remain", "left out") else "left")
+        for column in ("step", "remaining", "", *(["patients"] if has_patients else []), "excluded", "why"):
+            table.add_column(column, justify="right" if column in ("remaining", "excluded") else "left")
         for step in self.steps:
             stage = SHOWN.get(step["stage"], step["stage"])
             lines = list(step["excluded"].items()) or [("", "")]

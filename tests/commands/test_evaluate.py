@@ -161,7 +161,7 @@ def test_copies_are_refused_or_left_out_and_another_population_is_said(fistula_h
     np.save(folder / "pixels.npy", mixed[[*np.flatnonzero(is_kept), *range(len(theirs), len(mixed))]])
     code, _, error = fistula_here("evaluate", f"run={own_study}", f"cohort={folder}")
     assert code == 3
-    assert "found 2 patients who do, by near duplicate, pixels; the first: n" in error
+    assert "found 2 patients shared, by near duplicate, pixels; the first: n" in error
     code, shown, error = fistula_here("evaluate", f"run={own_study}", f"cohort={folder}", "shared=exclude")
     assert code == 0, error
     number = theirs.filter(is_kept)["patient_key"].n_unique()

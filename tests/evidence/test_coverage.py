@@ -25,6 +25,14 @@ def test_intervals_by_patient_cover_and_those_of_slices_do_not(kind):
     assert abs(row["bias"]) < 0.01
 
 
+@pytest.mark.slow
+def test_three_positives_widen_the_interval_and_do_not_narrow_it():
+    benchmark = runpy.run_path(str(BENCHMARK))
+    row = benchmark["measure"](benchmark["Cell"](40, 0.075, 0.0, "single", "one", 0.85, 1), repetitions=500)
+    assert row["coverage"]["AUROC"] > 0.96
+    assert row["coverage"][benchmark["NAIVE"]] < 0.87
+
+
 def test_the_large_benchmark_holds_every_cell_of_the_grid():
     benchmark = runpy.run_path(str(BENCHMARK))
     rows = json.loads(BENCHMARK.with_suffix(".json").read_text())["rows"]

@@ -35,7 +35,7 @@ def test_table_one_gives_each_patient_one_scanner_and_field_strength(study_folde
     study = read_study(study_folder)
     number = pl.col("patient_key").str.slice(7).cast(pl.Int64)
     scanners = study.cohort.manifest.with_columns(
-        manufacturer=pl.lit("Siemens"),
+        manufacturer=pl.lit("siemens"),
         scanner=pl.when((number < 3) & (pl.col("position_mm") > 0)).then(pl.lit("Skyra")).otherwise(pl.lit("Vida")),
         field_strength=pl.when(number < 6).then(1.494).when(number < 20).then(2.89).when(number < 21).then(0.55),
     )

@@ -23,7 +23,7 @@ def summary_of(predictor: "Predictor", slices: Slices, patients: pl.DataFrame) -
         notes.append("patients of the cohort cannot be recognized: it was ingested with another pseudonym key")
     if seen := int((patients["known"] != "").sum()):
         of = f"{seen} of {len(patients)} patients"
-        notes.append(f"{of} are in the cohort: their scores are optimistically biased")
+        notes.append(f"in the cohort already: {of}, whose scores are optimistically biased")
     notes += predictor.answers_said
     return {
         "runs": [{"name": run.name, "fingerprint": run.record["fingerprint"]} for run in predictor.runs],
