@@ -154,7 +154,7 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
         flow=flow(study),
         participants=table_one(study),
         abstention=abstention(study, (together or ranked[study.positives[0]])[0].configuration, rows),
-        further={positive: further(study, rows[0]) for positive, rows in ranked.items()},
+        further={positive: further(study, rows[0], scaling=settings.scaling) for positive, rows in ranked.items()},
         where=places,
         where_pairs=place_pairs,
         where_outside=where_outside(study, externals, resamples=settings.resamples),

@@ -101,7 +101,7 @@ def judged(study: Study, run: Run, rows: pl.DataFrame, positive: str, *, level: 
     Returns:
         Columns ``patient_key unit label score calibrated called``, as `test_rows` has them.
     """
-    fitted = _fit(study, run, positive, scaling=scaling)
+    fitted = fit_scaling(study, run, positive, scaling=scaling)
     scores = rows["score"].to_numpy()
     calibrated = fitted.apply(scores) if fitted else [None] * len(scores)
     rows = rows.with_columns(pl.Series("calibrated", calibrated, dtype=pl.Float64))
@@ -161,7 +161,8 @@ def _image(predictions: pl.DataFrame) -> pl.Expr:
     return pl.when(pl.col("copy") == 0).then(unit).otherwise(pl.format("{} copy {}", "slice_key", "copy"))
 
 
-def _fit(study: Study, run: Run, positive: str, *, scaling: str) -> Scaling | None:
+def fit_scaling(study: Study, run: Run, positive: str, *, scaling: str) -> Scaling | None:
+    """What makes probabilities of a run's scores, by its validation set; None where that has one class."""
     rows = _scored(study, run, positive, part="val")
     try:
         return SCALINGS[scaling][1](rows["label"].to_numpy(), rows["score"].to_numpy())

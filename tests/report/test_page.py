@@ -4,6 +4,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import polars as pl
 import pytest
 
 from fistula.errors import ConfigError
@@ -172,3 +173,14 @@ def test_the_paragraph_on_abstention_reports_no_coverage_that_holds_by_construct
     assert "calibrated on the other test patients (leave-one-out)" in said
     assert "holds by construction and is not a result" in said
     assert "not among the possible" not in page.text
+
+
+def test_a_calibration_that_reverses_the_scores_is_named(study_folder):
+    path = study_folder / "resnet18-transfer-patient_kfold-fold0-seed0" / "predictions.parquet"
+    score = pl.col("score")
+    turned = pl.when(pl.col("part") == "val").then(1 - score).otherwise(score)
+    pl.read_parquet(path).with_columns(score=turned).write_parquet(path)
+    told = write_report(read_study(study_folder), Settings(resamples=10)).read_text(encoding="utf-8")
+    assert "In 1 of 3 runs, the slope of Platt scaling is negative" in told
+    straight = Settings(resamples=10, scaling="temperature")  # whose slope is positive
+    assert "is negative" not in write_report(read_study(study_folder), straight).read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from fistula.cohort.manifest import ELDEST
 from fistula.evidence.design.subgroups import Subgroup, subgroup_aurocs
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.probability.logistic import calibration_line
-from fistula.report.pooling import ranking
+from fistula.report.pooling import fit_scaling, ranking
 from fistula.report.results import Row
 from fistula.report.study import Study
 
@@ -39,16 +39,19 @@ class Further:
         row: Its results.
         line: Calibration intercept and slope; None where its scores could not be calibrated.
         groups: Its AUROC in subgroups of patients.
+        reversing: Runs whose calibration reverses the order of the scores: the fitted slope is negative.
     """
 
     row: Row
     line: tuple[Estimate, Estimate] | None
     groups: list[Groups]
+    reversing: int
 
 
-def further(study: Study, row: Row) -> Further:
-    """Its calibration and subgroups, of the best configuration of a class."""
-    return Further(row, line(row.rows), subgroups(study, row))
+def further(study: Study, row: Row, *, scaling: str) -> Further:
+    """Its calibration, by one of `pooling.SCALINGS`, and subgroups, of the best configuration of a class."""
+    fits = [fit_scaling(study, run, row.positive, scaling=scaling) for run in row.configuration.runs]
+    return Further(row, line(row.rows), subgroups(study, row), sum(fit is not None and fit.slope < 0 for fit in fits))
 
 
 def line(rows: pl.DataFrame) -> tuple[Estimate, Estimate] | None:
