@@ -106,7 +106,8 @@ def table_one(study: Study) -> Table:
 
     A patient counts for the class of the highest label among the slices: positive if a slice is.
     """
-    manifest = study.cohort.labelled.with_columns(pl.col("sex").replace(SEXES), named_scanner())
+    maker = pl.col("manufacturer").str.to_titlecase().replace("Ge", "GE")
+    manifest = study.cohort.labelled.with_columns(pl.col("sex").replace(SEXES), maker).with_columns(named_scanner())
     if "field_strength" in manifest.columns:  # not in cohorts of version 0.2.0 and earlier
         manifest = manifest.with_columns(pl.col("field_strength").map_elements(_say_tesla, return_dtype=pl.String))
     classes = study.cohort.classes
