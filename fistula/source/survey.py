@@ -187,20 +187,18 @@ def _survey_headers(
     known: pl.DataFrame | None = None,
 ) -> Survey:
     """Read the headers of `paths`, which lie below `folder`."""
-    stamps = [file_stamp(path, path.relative_to(folder).as_posix(), look.pseudonyms) for path in paths]
-    frames, waiting = [], []
-    old = set()
+    stamped = partial(_stamp, folder=folder, look=look)
+    new, frames, waiting = list(enumerate(paths)), [], []
     if known is not None:
-        places = pl.DataFrame(
-            {"stamp": stamps, "file": range(len(paths))}, schema={"stamp": pl.String(), "file": pl.Int64()}
-        )
+        schema = {"stamp": pl.String(), "file": pl.Int64()}
+        places = pl.DataFrame([(stamped(path), index) for index, path in new], schema=schema, orient="row")
         again = known.drop("file").join(places, on="stamp", how="inner").select(list(FACTS))
-        old = set(again["file"])
         frames.append(again)
-    new = [(index, paths[index], stamps[index]) for index in range(len(paths)) if index not in old]
+        old = set(again["file"])
+        new = [item for item in new if item[0] not in old]
     batches = batches_of(new, size=lambda item: 1, target=FILES_A_BATCH)
-    work = partial(_survey_batch, looked_at=looked_at)
-    for records in in_parallel(work, batches, workers, title="reading headers", lost=_lost):
+    work, lost = partial(_survey_batch, looked_at=looked_at, stamped=stamped), partial(_lost, stamped=stamped)
+    for records in in_parallel(work, batches, workers, title="reading headers", lost=lost):
         waiting += records
         if len(waiting) >= ROWS_A_FRAME:
             frames.append(pl.DataFrame(waiting, schema=FACTS, orient="row"))
@@ -212,9 +210,13 @@ def _survey_headers(
     )
 
 
-def _lost(item: tuple[int, Path, str]) -> list[tuple]:
-    record = {"file": item[0], "member": "", "stamp": item[2], "outcome": "refused", "reason": DEADLY, "remedy": ""}
-    return [tuple(record.get(column) for column in FACTS)]
+def _stamp(path: Path, *, folder: Path, look: Look) -> str:
+    return file_stamp(path, path.relative_to(folder).as_posix(), look.pseudonyms)
+
+
+def _lost(item: tuple[int, Path], *, stamped: Callable[[Path], str]) -> list[tuple]:
+    place = {"file": item[0], "member": "", "stamp": stamped(item[1])}
+    return [tuple(map((place | {"outcome": "refused", "reason": DEADLY, "remedy": ""}).get, FACTS))]
 
 
 def _of_dicom(path: Path, *, look: Look) -> list[dict[str, Any]]:
@@ -235,11 +237,13 @@ def _of_others(path: Path, *, look: Look, folder: Path, kind: str, masks: Contai
 
 
 def _survey_batch(
-    batch: Sequence[tuple[int, Path, str]], *, looked_at: Callable[[Path], list[dict[str, Any]]]
+    batch: Sequence[tuple[int, Path]],
+    *,
+    looked_at: Callable[[Path], list[dict[str, Any]]],
+    stamped: Callable[[Path], str],
 ) -> list[tuple]:
     rows = []
-    for index, path, stamp in batch:
-        for record in looked_at(path):
-            record |= {"file": index, "stamp": stamp}
-            rows.append(tuple(map(record.get, FACTS)))
+    for index, path in batch:
+        place = {"file": index, "stamp": stamped(path)}
+        rows += [tuple(map((record | place).get, FACTS)) for record in looked_at(path)]
     return rows
