@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from fistula.errors import ConfigError, refuse_other
+from fistula.errors import ConfigError, count, refuse_other
 from fistula.folder import digests_of, refuse_existing, whole_folder
 
 if TYPE_CHECKING:  # `--help` must not wait for torch
@@ -135,7 +135,8 @@ def _noted(meeting: dict[str, Any], strange: list[str]) -> list[str]:
             "copies of slices were still searched for"
         )
     if meeting["patients"]:
-        notes.append(f"{len(meeting['patients'])} patients shared with the study's cohort were excluded")
+        shared = count(len(meeting["patients"]), "patient")
+        notes.append(f"excluded, since shared with the study's cohort: {shared}")
     if meeting["repeated"]:
         notes.append(
             f"{meeting['repeated']} slices have the same pixels as another patient's: the cohort contains copies"

@@ -166,7 +166,7 @@ def test_copies_are_refused_or_left_out_and_another_population_is_said(fistula_h
     assert code == 0, error
     number = theirs.filter(is_kept)["patient_key"].n_unique()
     assert f"on {number} patients of mixed" in shown
-    assert "noted: 2 patients shared with the study's cohort were excluded" in shown
+    assert "noted: excluded, since shared with the study's cohort: 2 patients" in shown
     assert "noted: population differs: mean age 93 years, not" in shown
     assert f"{number} of {number} patients from scanners that are not in the study: SIEMENS Vida" in shown
     assert "population differs: prevalence" in shown
