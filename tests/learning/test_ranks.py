@@ -70,7 +70,7 @@ def test_a_warning_is_not_why_a_process_failed(monkeypatch, tmp_path):
     monkeypatch.setattr("fistula.learning.training.ranks.sys.executable", str(says))
     failed = r"process 1 of this run: ended with exit code 1 \(no luck\)$"
     with pytest.raises(TrainingError, match=failed), followers(2, ["train"], give_up=never):
-        pass
+        raise RuntimeError("Connection closed by peer")  # as it hears of it; then what the other said is waited for
 
 
 def test_a_leader_that_waits_for_a_process_that_failed_gives_up_in_seconds(monkeypatch):
