@@ -10,6 +10,9 @@ chooses by are two folds of its other patients, whom a network meets for the fir
 sets have five folds, all patients tested once; what one chooses by are the folds' validation sets. Of several
 sets there is a line of all of them: the mean difference, each set's weighed by the inverse of its variance.
 
+`--part outside` scores the official test set of COVID-CT by the networks of the two folds of the other patients, or of
+`--of` so many, whose mean score is that of an ensemble of folds and seeds.
+
 The same command goes on where it stopped; `--write` puts its rows into docs/recipe.md. `--mirror` scores each image and
 its mirror image and takes the mean: test-time augmentation.
 """
@@ -81,11 +84,12 @@ class Images:
 
 
 def covid(source: Path, out: Path, part: str) -> list[str]:
-    """All slices for the test; to choose by, those that are not in it."""
+    """All slices for the test; to choose by, those that are not in it; for networks of these, those that are."""
     lines = list(csv.DictReader((source / "labels.csv").open(encoding="utf-8")))
     table = source / "labels.csv"
-    if part == "val":
-        table = write(out / "rest.csv", [line for line in lines if line["split"] != "test"])
+    if part != "test":
+        is_test = part == "outside"
+        table = write(out / f"{part}.csv", [line for line in lines if (line["split"] == "test") == is_test])
     return [f"source={source}", f"labels={table}"]
 
 
@@ -136,26 +140,34 @@ def split_row(text: str) -> list[str]:
 
 def train(name: str, row: str, options: argparse.Namespace) -> Path:
     """Train all folds and seeds of a row; gives the folder of its runs."""
-    images, out = SETS[name], options.out / name
-    if name == "covid-ct":  # elsewhere the same runs have both parts
-        out /= options.part
-    out.mkdir(parents=True, exist_ok=True)
-    told = overrides_of(row)
-    cohort = out / f"cohort-{options.size}"
-    if not (cohort / "ingest.json").exists():
-        made = images.prepare(options.data / name, out, options.part)
-        command("ingest", *made, f"out={cohort}", f"size={options.size}")
-    number = min(images.folds, options.folds)
+    images, told = SETS[name], overrides_of(row)
+    cohort = ingested(name, "val" if options.part == "outside" else options.part, options)
+    out = cohort.parent
+    divided = options.of or images.folds
+    number = min(divided, options.folds)
     numbers = ",".join(map(str, range(number)))
-    folds = [f"split.folds={images.folds}", f"split.fold={numbers}"]
+    folds = [f"split.folds={divided}", f"split.fold={numbers}"]
     if name == "covid-ct" and options.part == "test":
         folds = ["split=predefined"]
     study, seeds = out / f"{row.replace('/', '_')}-{options.size}", ",".join(map(str, range(options.seeds)))
+    if divided != images.folds:
+        study = study.with_name(f"{study.name}-{divided}")
     fixed = (f"cohort={cohort}", *DEFAULT, *images.train, *folds, f"seed={seeds}", f"hydra.sweep.dir={study}")
     done = [path for path in study.glob("*/run.json") if json.loads(path.read_text())["state"] == "done"]
     if len(done) < options.seeds * (1 if folds == ["split=predefined"] else number):
         command("train", "-m", *fixed, *told)
     return study
+
+
+def ingested(name: str, part: str, options: argparse.Namespace) -> Path:
+    """The cohort of a set, or of a part of COVID-CT; elsewhere the same runs have both parts."""
+    out = options.out / name / (part if name == "covid-ct" else "")
+    out.mkdir(parents=True, exist_ok=True)
+    cohort = out / f"cohort-{options.size}"
+    if not (cohort / "ingest.json").exists():
+        made = SETS[name].prepare(options.data / name, out, part)
+        command("ingest", *made, f"out={cohort}", f"size={options.size}")
+    return cohort
 
 
 def scores_of(name: str, study: Path, options: argparse.Namespace, *, mirror: bool) -> pl.DataFrame:
@@ -166,12 +178,30 @@ def scores_of(name: str, study: Path, options: argparse.Namespace, *, mirror: bo
         record = json.loads(path.read_text())
         if record["state"] != "done" or record["fold"] >= options.folds or record["seed"] >= options.seeds:
             continue
-        scores = pl.read_parquet(path.parent / "predictions.parquet").filter(pl.col("part") == part)
+        if options.part == "outside":
+            scores = outside(path.parent, ingested(name, "outside", options))
+        else:
+            scores = pl.read_parquet(path.parent / "predictions.parquet").filter(pl.col("part") == part)
         if mirror:
             scores = scores.with_columns(score=mirrored(path.parent, scores["slice_key"].to_list()))
         run, seconds = f"{record['fold']}-{record['seed']}", record["seconds"]
         tables.append(scores.with_columns(run=pl.lit(run), seconds=pl.lit(seconds)))
     return pl.concat(tables).sort("run", "slice_key")
+
+
+def outside(run: Path, folder: Path) -> pl.DataFrame:
+    """Scores of a cohort that a run never saw, as `fistula evaluate` gives them."""
+    from fistula.cohort.manifest import read_cohort
+    from fistula.predict.outside import score_cohort
+    from fistula.predict.predictor import of_runs
+    from fistula.predict.runs.ensemble import load_ensemble
+
+    cohort, kept = read_cohort(folder), run / "outside.parquet"
+    if not kept.exists():
+        predictor = of_runs(load_ensemble([run], where=str(run)))
+        patients = cohort.manifest["patient_key"].unique().to_list()
+        score_cohort(predictor, cohort, patients).predictions.drop("run").write_parquet(kept)
+    return pl.read_parquet(kept)
 
 
 def mirrored(run: Path, keys: list[str]) -> np.ndarray:
@@ -263,10 +293,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", type=lambda text: text.split(","), help=f"joined by commas: {','.join(SETS)}")
     parser.add_argument("rows", nargs="+")
-    parser.add_argument("--part", choices=("val", "test"), default="val")
+    parser.add_argument("--part", choices=("val", "test", "outside"), default="val")
     parser.add_argument("--size", type=int, default=256, help="pixels, of the cohort; image_size is the network's")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--folds", type=int, default=5, help="the first so many of the set's")
+    parser.add_argument("--of", type=int, help="folds to divide the patients into, instead of the set's own number")
     parser.add_argument("--out", type=Path, default=Path("data/recipes"))
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--mirror", action="store_true")
@@ -275,6 +306,8 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.sets) - set(SETS):
         parser.error(f"no set: {', '.join(sorted(unknown))}")
+    if options.part == "outside" and options.sets != ["covid-ct"]:
+        parser.error("--part outside is for covid-ct, the only set with a test set of its own")
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=PAGE.parent
     ).stdout.strip()
@@ -298,7 +331,7 @@ def main() -> None:
         if scores["slice_key"].is_duplicated().all():
             found |= {f"{of}, mean of runs": (ensemble(one), default) for of, (one, _) in found.items()}
         for of, (one, other) in found.items():
-            told = f"{of} ({one['run'].n_unique()})"
+            told = f"{of} ({one['run'].n_unique()}{f', {options.of} folds' if options.of else ''})"
             cells, made = judge(one, other)
             lines.append([*stamp, f"{name}, {options.size} px", options.part, told, *cells])
             print(" | ".join(lines[-1]), flush=True)
