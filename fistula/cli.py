@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fistula import __version__
-from fistula.arguments import RENAMED, for_hydra, suggest
+from fistula.arguments import RENAMED, SWEEPS, for_hydra, suggest
 from fistula.errors import ConfigError, printable
 from fistula.mistakes import mistake_behind
 
@@ -44,7 +44,7 @@ COMMANDS = {
 # Groups whose values may be of several kinds: what albumentations takes. `train` has more of them and checks itself.
 FREE = {"preview": ("augmentation",)}
 
-MANY = {"-m", "--multirun"}
+ONE_RUN = "hydra/launcher=in_process"  # of a sweep, in a process of its own
 
 USAGE = """fistula {version}: from DICOM and a table of labels to a defensible study
 
@@ -98,7 +98,8 @@ def run_command(command: str, arguments: list[str]) -> None:
         remedy = f"Write it after: fistula {arguments[0]} {command}" if is_option else suggest(command, list(COMMANDS))
         raise ConfigError(command, "is not a command", remedy=remedy)
     is_help = not {"--help", "-h"}.isdisjoint(arguments)
-    if not is_help and (command == "ingest" or (command == "train" and not MANY.isdisjoint(arguments))):
+    is_sweep = command == "train" and not set(SWEEPS).isdisjoint(arguments) and ONE_RUN not in arguments
+    if not is_help and (command == "ingest" or is_sweep):
         from fistula.ahead import start_ahead
 
         start_ahead(command)

@@ -7,11 +7,14 @@ import sys
 import time
 
 import pytest
+from hydra.conf import HydraConf, RuntimeConf
+from hydra.types import RunMode
 
 from fistula import __version__, cli
 from fistula.arguments import for_hydra
 from fistula.cli import run_command
 from fistula.errors import ConfigError
+from fistula.sweep.engines.job import arguments_of
 
 
 def test_help_lists_every_command(fistula):
@@ -211,3 +214,30 @@ def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(monkeypatc
             monkeypatch.delenv("OMP_WAIT_POLICY")
         cli.main()
         assert os.environ.get("OMP_WAIT_POLICY") == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "started"),
+    [
+        (("ingest", "source=nowhere"), ["ingest"]),
+        (("ingest", "--help"), []),
+        (("train", "-m", "cohort=nowhere"), ["train"]),
+        (("train", "cohort=nowhere"), []),
+    ],
+)
+def test_processes_are_started_ahead_where_there_will_be_some(fistula_here, monkeypatch, arguments, started):
+    found = []
+    monkeypatch.setattr("fistula.ahead.start_ahead", found.append)
+    fistula_here(*arguments)
+    assert found == started
+
+
+def test_a_run_of_a_sweep_in_a_process_of_its_own_starts_none(fistula_here, monkeypatch):
+    found = []
+    monkeypatch.setattr("fistula.ahead.start_ahead", found.append)
+    arguments = arguments_of(
+        HydraConf(mode=RunMode.MULTIRUN, runtime=RuntimeConf(config_sources=[])), ["cohort=nowhere"]
+    )
+    assert "--multirun" in arguments
+    fistula_here(*arguments)
+    assert found == []
