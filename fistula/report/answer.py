@@ -103,11 +103,11 @@ def say_answer(
 
 def say_thresholds(thresholds: list[float]) -> str:
     """One threshold, or their range over the runs."""
-    least, most = min(thresholds), max(thresholds)
-    if len(thresholds) == 1 or least == most:
-        return f"{least:.3f}"
-    unstable = ", unstable" if most - least > UNSTABLE else ""
-    return f"{least:.3f} to {most:.3f} over {len(thresholds)} runs{unstable}"
+    ends = list(dict.fromkeys(f"{end:.3f}" for end in (min(thresholds), max(thresholds))))
+    if len(ends) == 1:
+        return ends[0]
+    unstable = ", unstable" if max(thresholds) - min(thresholds) > UNSTABLE else ""
+    return f"{' to '.join(ends)} over {len(thresholds)} runs{unstable}"
 
 
 def _say_results(study: Study, rows: list[Row], found: Comparisons | None, selected: Estimate | None) -> list[str]:

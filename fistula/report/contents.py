@@ -193,7 +193,7 @@ def _readers(
         return None
     positive, best = next((positive, rows[0].configuration) for positive, rows in ranked.items())
     own = next(row for row in rows if (row.configuration, row.positive, row.level) == (best, positive, "patient"))
-    model, cases = cases_of(own, outside, given.readings_of)
+    model, cases = cases_of(study, own, outside, given.readings_of, scaling=settings.scaling)
     if not given.readings_of and (places := located_patients(best, study.cohort)) is not None:
         cases = cases.join(places, on="patient_key", how="left", maintain_order="left")
     margin, cutoff = settings.margin, settings.cutoff

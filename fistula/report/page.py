@@ -125,7 +125,7 @@ def _names(contents: Contents) -> dict[str, Any]:
     best = {positive: rows[0] for positive, rows in ranked.items()}
     other = "slice" if contents.primary == "patient" else "patient"
     first = study.positives[0]
-    there = (contents.outside, contents.robustness, contents.readers)
+    there = (contents.outside, contents.robustness, contents.readers, len(study.configurations) > 1 or contents.beside)
     present = {name for name, found in zip(SOMETIMES, there, strict=True) if found}
     sites = {site for external in contents.externals for site in external.patients["site"].drop_nulls()}
     return {

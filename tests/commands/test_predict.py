@@ -35,7 +35,10 @@ def test_a_patient_is_scored_into_tables_overlays_and_a_page(study, one_patient,
     page = (out / "index.html").read_text()
     assert page.count("data:image/webp") == 2 * len(slices)
     assert page.count("do not use them to locate it") == 1  # nobody asked `fistula explain`
-    assert page.count("Slices and patients have thresholds of their own") == 1
+    called = summary["called_from"]
+    for rows, limit in ((slices, called["slices"]), (patients, called["patients"])):
+        assert all((row["decision"] == "fistula") == (float(row["score"]) >= limit) for row in rows)
+    assert page.count(f"Patients with a score of {called['patients']:.3f} or higher") == 1
     known = {"trained on": "in the training set", "validated on": "in the validation set"}[patients[0]["known"]]
     assert page.count(known) == 1
     assert "http://" not in page

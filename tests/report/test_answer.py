@@ -262,6 +262,7 @@ def test_what_every_configuration_is_given_as_a_covariate_is_no_hidden_confounde
     ("thresholds", "said"),
     [
         pytest.param([0.5], "0.500", id="one run"),
+        pytest.param([0.2931, 0.2934], "0.293", id="printed alike"),
         pytest.param([0.4, 0.5], "0.400 to 0.500 over 2 runs", id="near"),
         pytest.param([0.045, 0.3, 0.578], "0.045 to 0.578 over 3 runs, unstable", id="far apart"),
     ],

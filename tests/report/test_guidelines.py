@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 import fistula.report
+from fistula.report.contents import Settings
+from fistula.report.page import write_report
 from fistula.report.sections.guidelines import SOMETIMES, metrics_score, read_guidelines
 from fistula.report.study import read_study
 
-from .conftest import write_study
+from .conftest import RESAMPLES, write_study
 
 
 def test_every_item_is_answered_by_a_section_of_the_page_or_by_nobody():
@@ -30,7 +32,7 @@ def test_the_lists_are_whole():
 def test_external_cohorts_shifts_and_readers_answer_items_only_where_the_page_has_them(tmp_path):
     without, whole = (
         {(one.name, item.number): item.section for one in read_guidelines(present) for item in one.items}
-        for present in (set(), set(SOMETIMES))
+        for present in ({"comparisons"}, set(SOMETIMES))
     )
     changed = {key: (without[key], section) for key, section in whole.items() if section != without[key]}
     assert changed == {
@@ -56,6 +58,14 @@ def test_external_cohorts_shifts_and_readers_answer_items_only_where_the_page_ha
         path.write_text(json.dumps(record | {"factors": record["factors"] | {"model": "clinical"}}))
     answers = {item.number: item.answer for item in metrics_score(read_study(clinical), set(), sites=set()).items}
     assert (answers["24"], answers["25"]) == ("yes", "yes")
+
+
+def test_no_link_of_a_page_leads_nowhere(tmp_path, reported):
+    alone = write_study(tmp_path / "study", learnings=("transfer",))  # nothing to compare
+    pages = write_report(read_study(alone), Settings(resamples=RESAMPLES)), reported / "report" / "index.html"
+    for page in pages:
+        text = page.read_text()
+        assert set(re.findall(r'href="#([^"]+)"', text)) <= set(re.findall(r'id="([^"]+)"', text))
 
 
 def test_the_metrics_score_lies_between_what_the_record_answers_and_what_the_authors_may(tmp_path):

@@ -15,6 +15,8 @@ from fistula.evidence.readers.merit import auroc_figure, located_ratings
 from fistula.labels.tables.ratings import match, read_program
 from fistula.report.contents import Settings, compute
 from fistula.report.planning.pilot import reader_components
+from fistula.report.pooling import test_rows as rows_at
+from fistula.report.readers.aid import aid_of
 from fistula.report.readers.analysis import compare_readers
 from fistula.report.readers.given import Given
 from fistula.report.readers.program import compare_program, rows_of
@@ -161,6 +163,18 @@ def test_a_place_that_is_wrong_counts_as_a_miss():
     assert right == auroc(labels, ratings[0]) == 0.75
     wrong = auroc_figure(labels, located_ratings(labels, ratings, np.array([[False, True, False, False]])))[0][0]
     assert wrong == 0.25  # of the four pairs, the one of the second positive and the first negative
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_a_patient_is_called_positive_where_the_score_shown_reaches_the_threshold_shown(tmp_path, seeds):
+    study = read_study(write_study(tmp_path / "study", patients=40, learnings=("transfer",), seeds=seeds))
+    aids = aid_of(study)[1][""]
+    assert len(aids) == 40
+    assert all((one["answer"] == "fistula") == (one["score"] >= one["threshold"]) for one in aids.values())
+    if len(seeds) == 1:  # then it is what the report counts as called
+        rows = rows_at(study, study.configurations[0], "fistula", level="patient", scaling="platt")
+        called = dict(rows.select("patient_key", "called").iter_rows())
+        assert {key: int(one["answer"] == "fistula") for key, one in aids.items()} == called
 
 
 @pytest.fixture

@@ -41,8 +41,7 @@ function showAid() {
   const title = document.createElement("b"), words = document.createElement("span");
   title.textContent = `Read ${modality}`; box.append(title, words); box.classList.toggle("with", Boolean(aid));
   if (!aid) return;
-  const { score, call, places } = aidWords(aid, viewer.active.list);
-  words.textContent = `AI: ${score} of 100; at its threshold, ${call}` + (places.length ? `; locations on image ${places.join(", ")}` : "");
+  words.textContent = aidWords(aid, viewer.active.list);
 }
 function total() {
   const done = state.turns.filter(one => state.isDone(one)).length;

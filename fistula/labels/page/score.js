@@ -9,8 +9,9 @@ function dial(facts, set) {
   const slider = element.querySelector("input");
   element.querySelector("p span").textContent = "0 " + facts.classes[0];
   element.querySelector("p span:last-child").textContent = facts.classes[1] + " 100";
-  slider.addEventListener("input", () => set(Number(slider.value)));
-  slider.addEventListener("change", () => slider.blur()); // keys go on scrolling
+  slider.addEventListener("input", () => turnDial(element, Number(slider.value)));
+  // One drag is one answer, which one undo takes back; keys go on scrolling.
+  slider.addEventListener("change", () => { set(Number(slider.value)); slider.blur(); });
   return element;
 }
 function turnDial(element, score) {
@@ -29,5 +30,5 @@ function typeDigit(digit, now) {
 function aidWords(aid, series) {
   const number = new Map(series.flatMap(one => one.slices).map((slice, i) => [slice.key, slice.number ?? i + 1]));
   const places = Object.entries(aid.slices).filter(([key, one]) => one.row !== undefined && number.has(key)).map(([key]) => number.get(key));
-  return { score: aid.score, call: aid.answer, places };
+  return `AI: ${aid.score} of 100 (threshold, ${aid.threshold}): ${aid.answer}` + (places.length ? `; locations on image ${places.join(", ")}` : "");
 }

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -31,6 +32,7 @@ def summary_of(predictor: "Predictor", slices: Slices, patients: pl.DataFrame) -
         "versions": predictor.runs[0].record.get("versions", {}),
         "classes": predictor.classes,
         "thresholds": {run.name: run.record["operating_point"] for run in predictor.runs},
+        "called_from": _called_from(predictor.runs),
         "aggregation": {run.name: run.record.get("aggregation", "mean") for run in predictor.runs},
         "error": predictor.error,
         "maps": _maps(predictor.runs),
@@ -39,6 +41,16 @@ def summary_of(predictor: "Predictor", slices: Slices, patients: pl.DataFrame) -
         "patients": len(patients),
         "answers": dict(sorted(Counter(patients["answer"]).items())),
         "notes": notes,
+    }
+
+
+def _called_from(runs: Sequence[LoadedRun]) -> dict[str, float]:
+    """The mean scores of the runs from which patients and slices are called positive; empty of several classes."""
+    if len(runs[0].classes) > 2:
+        return {}
+    return {
+        "patients": fmean(run.patient_threshold for run in runs),
+        "slices": fmean(run.threshold for run in runs),
     }
 
 

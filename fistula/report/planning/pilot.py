@@ -74,7 +74,7 @@ def reader_components(study: Study) -> tuple[Components, float, str]:
     own = next(row for row in rows if row.level == "patient" and row.positive == study.positives[0])
     level = primary_level(study, "auto")
     found = outside(study, external, rows, primary=level, scaling="platt") if external else []
-    model, cases = cases_of(own, found, given.readings_of)
+    model, cases = cases_of(study, own, found, given.readings_of, scaling="platt")
     names = given.readings["modality"].unique(maintain_order=True).to_list()[:2]
     block = Block.of(given.readings.with_columns(call=pl.lit(None, pl.Int64)), names, cases)
     if block.why_not or len(block.readers) < 2:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from fistula.cohort.order import in_source
@@ -25,8 +24,8 @@ def aid_of(study: Study) -> tuple[str, dict[str, dict[str, dict[str, Any]]]]:
 
     Returns:
         The configuration's name; and by cohort (empty: the study's own test patients) and patient a ``score`` from 0 to
-        100, the class called as ``answer``, and ``slices``: by key a ``score`` from 0 to 1, and for the `MOST` most
-        suspicious ones, where places are known, ``row`` and ``col`` in the source image.
+        100, its ``threshold``, the class called as ``answer``, and ``slices``: by key a ``score`` from 0 to 1, and for
+        the `MOST` most suspicious ones, where places are known, ``row`` and ``col`` in the source image.
 
     Raises:
         DataError: If the study has more than two classes: one score would not say what is suspected.
@@ -37,7 +36,7 @@ def aid_of(study: Study) -> tuple[str, dict[str, dict[str, dict[str, Any]]]]:
     rows = results(study, resamples=1, scaling=SCALING, prevalence=None, only=best.name)
     own = next(row for row in rows if row.level == "patient")
     slices = _slices(study, best)
-    found = {"": _aids(cases_of(own, [], "")[1], slices, study.cohort.classes)}
+    found = {"": _aids(cases_of(study, own, [], "", scaling=SCALING)[1], slices, study.cohort.classes)}
     for external in read_externals(study):
         if external.runs[0] in best.runs:
             others = outside(study, external, rows, primary="patient", scaling=SCALING)
@@ -45,7 +44,8 @@ def aid_of(study: Study) -> tuple[str, dict[str, dict[str, dict[str, Any]]]]:
             alone = pl.read_parquet(slices_of) if slices_of.is_file() else external.predictions
             table = alone.group_by("patient_key", "slice_key", maintain_order=True)
             mean = table.agg(pl.col("score").mean()).with_columns(row=pl.lit(None), col=pl.lit(None))
-            found[external.name] = _aids(cases_of(own, others, external.name)[1], mean, study.cohort.classes)
+            cases = cases_of(study, own, others, external.name, scaling=SCALING)[1]
+            found[external.name] = _aids(cases, mean, study.cohort.classes)
     return best.name, found
 
 
@@ -55,7 +55,7 @@ def _aids(cases: pl.DataFrame, slices: pl.DataFrame, classes: list[str]) -> dict
     for case in cases.iter_rows(named=True):
         rows = by_patient.get(case["patient_key"], slices.clear()).sort("score", "slice_key", descending=[True, False])
         aids[case["patient_key"]] = {
-            "score": round(100 * float(np.clip(case["score"], 0, 1))),
+            **_percent(case["score"], case["threshold"]),
             "answer": classes[int(case["called"])],
             "slices": {
                 row["slice_key"]: {"score": round(row["score"], 4)}
@@ -64,6 +64,17 @@ def _aids(cases: pl.DataFrame, slices: pl.DataFrame, classes: list[str]) -> dict
             },
         }
     return aids
+
+
+def _percent(score: float, threshold: float) -> dict[str, int]:
+    """Both from 0 to 100, rounded so that a score below the threshold remains below it.
+
+    Example:
+        >>> _percent(0.162, 0.158), _percent(0.162, 0.164)
+        ({'score': 16, 'threshold': 16}, {'score': 16, 'threshold': 17})
+    """
+    shown, limit = (round(100 * value) for value in (score, threshold))
+    return {"score": shown, "threshold": limit if score >= threshold else max(limit, shown + 1)}
 
 
 def _slices(study: Study, configuration: Configuration) -> pl.DataFrame:

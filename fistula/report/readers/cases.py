@@ -1,31 +1,50 @@
 """A study's patients, each with one score and one call of its best network: what readers are held against."""
 
+from statistics import fmean
+
 import polars as pl
 
 from fistula.report.external.cohorts import Outside
+from fistula.report.pooling import fit_scaling
 from fistula.report.results import Row
+from fistula.report.study import Study
+
+CASES = ("patient_key", "label", "score", "threshold", "called")
 
 
-def cases_of(row: Row, outside: list[Outside], cohort: str) -> tuple[str, pl.DataFrame]:
+def cases_of(study: Study, row: Row, outside: list[Outside], cohort: str, *, scaling: str) -> tuple[str, pl.DataFrame]:
     """The patients of the study's own test parts, or of an external cohort.
 
-    Within the study a patient is scored by the networks that did not learn from the patient: their calibrated scores,
-    which have one scale, averaged over seeds; and called as most of them call.
+    Within the study a patient is scored by the networks that did not learn from the patient. Their scores and
+    thresholds are brought to one scale, as each run's validation part says, and averaged over seeds; where a run has no
+    such scale, or one that reverses the order, all stay as they are.
 
     Args:
+        study: Of the row.
         row: Results of the best configuration, by patient.
         outside: External cohorts.
         cohort: The name of one of them; empty for the study's own patients.
+        scaling: One of `pooling.SCALINGS`.
 
     Returns:
-        Name of the configuration, and columns ``patient_key label score called``, sorted.
+        Name of the configuration, and columns `CASES`, sorted; ``called`` 1 where the score reaches the threshold.
     """
     if cohort:
         one = next(o for o in outside if (o.external.name, o.positive, o.level) == (cohort, row.positive, "patient"))
-        return one.configuration.name, one.rows.select("patient_key", "label", "score", "called").sort("patient_key")
-    score = "score" if row.rows["calibrated"].has_nulls() else "calibrated"
-    table = row.rows.group_by("patient_key").agg(
-        pl.col("label").max(), pl.col(score).sort_by("seed", "fold").mean().alias("score"), pl.col("called").mean()
-    )
-    table = table.with_columns((pl.col("called") >= 0.5).cast(pl.Int64)).sort("patient_key")
-    return row.configuration.name, table.select("patient_key", "label", "score", "called")
+        threshold = fmean(study.threshold(run, row.positive, level="patient") for run in one.external.runs)
+        return one.configuration.name, one.rows.with_columns(threshold=threshold).select(CASES).sort("patient_key")
+    runs = row.configuration.runs
+    fits = [fit_scaling(study, run, row.positive, scaling=scaling) for run in runs]
+    thresholds = [study.threshold(run, row.positive, level="patient") for run in runs]
+    table = row.rows.with_columns(threshold=pl.col("run").replace_strict(dict(enumerate(thresholds))))
+    if all(fit and fit.slope > 0 for fit in fits):
+        table = pl.concat(
+            part.with_columns(
+                pl.Series(name, fits[number].apply(part[name].clip(0, 1))) for name in ("score", "threshold")
+            )
+            for (number,), part in table.group_by("run", maintain_order=True)
+        )
+    means = [pl.col(name).sort_by("seed", "fold").mean() for name in ("score", "threshold")]
+    cases = table.group_by("patient_key").agg(pl.col("label").max(), *means)
+    called = (pl.col("score") >= pl.col("threshold")).cast(pl.Int64)
+    return row.configuration.name, cases.with_columns(called=called).select(CASES).sort("patient_key")

@@ -8,7 +8,7 @@ from typing import Any
 
 from fistula.report.study import Study
 
-SOMETIMES = ("outside", "robustness", "readers")  # sections that a page has where something was evaluated or given
+SOMETIMES = ("outside", "robustness", "readers", "comparisons")  # sections that not every page has
 
 FILES = {
     "STARD-AI 2025": ("stard_ai.csv", "Sounderajah et al. 2025, Nature Medicine 31:3283"),

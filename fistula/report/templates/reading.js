@@ -181,9 +181,8 @@ function decide() {
     const middle = own[Math.floor(own.length / 2)];
     $("threshold").value = thresholds.findIndex(value => value >= middle);
   }
-  const shown = threshold ?? own[0];
-  const text = threshold !== null ? (shown === Infinity ? "above every score" : shown.toFixed(3))
-    : own.length === 1 ? shown.toFixed(3) : `${own[0].toFixed(3)} to ${own.at(-1).toFixed(3)}`;
+  const ends = new Set([threshold ?? own[0], threshold ?? own.at(-1)].map(value => value.toFixed(3)));
+  const text = threshold === Infinity ? "above every score" : [...ends].join(" to ");
   $("value").textContent = text;
   $("threshold").setAttribute("aria-valuetext", text);
   $("own").setAttribute("aria-pressed", threshold === null);
