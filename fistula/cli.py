@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fistula import __version__
 from fistula.arguments import RENAMED, SWEEPS, for_hydra, suggest
@@ -99,10 +99,14 @@ def run_command(command: str, arguments: list[str]) -> None:
         raise ConfigError(command, "is not a command", remedy=remedy)
     is_help = not {"--help", "-h"}.isdisjoint(arguments)
     is_sweep = command == "train" and not set(SWEEPS).isdisjoint(arguments) and ONE_RUN not in arguments
-    if not is_help and (command == "ingest" or is_sweep):
-        from fistula.ahead import start_ahead
+    if not is_help and command in ("ingest", "train"):
+        from fistula.ahead import keep_freed_memory, start_ahead
 
-        start_ahead(command)
+        keep_freed_memory()
+        if command == "ingest" or is_sweep:
+            start_ahead(command)
+    if command not in ("train", "serve"):  # which end by themselves
+        signal.signal(signal.SIGTERM, _end)
     # Hydra otherwise prints its own text and exits with 1; main() above speaks for both.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra  # here, because `fistula --help` must not wait for it
@@ -123,6 +127,11 @@ def run_command(command: str, arguments: list[str]) -> None:
     sys.argv = [f"fistula {command}", *arguments]
     task = _named(command) if is_help else importlib.import_module(f"fistula.commands.{command}").run
     hydra.main(config_path=str(config_folder()), config_name=command, version_base="1.3")(_speaking(task))()
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    """End as an interrupted command does: what was begun is removed, and no process that it started goes on."""
+    sys.exit(128 + number)
 
 
 def _named(command: str) -> Callable[["DictConfig"], None]:

@@ -98,6 +98,7 @@ def nothing_started_ahead():
     """One process can have one process to fork from, for one command; that of the tests runs them all."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fistula.ahead.start_ahead", lambda command: None)
+        patch.setattr("fistula.ahead.keep_freed_memory", lambda: None)
         yield
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -343,6 +344,42 @@ def test_reuse_of_a_cohort_made_in_another_way_is_refused(dicom_tree, tmp_path, 
     code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "second", f"reuse={tmp_path / 'first'}", "size=24")
     assert code == 2
     assert "was made with another size" in error
+
+
+def test_reuse_of_a_cohort_whose_survey_lacks_what_is_asked_of_files_today_is_refused(
+    dicom_tree, tmp_path, fistula_here
+):
+    _ingest(fistula_here, dicom_tree, tmp_path / "first")
+    survey = tmp_path / "first" / "survey.parquet"
+    pl.read_parquet(survey).drop("concatenation_key").write_parquet(survey)
+    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "second", f"reuse={tmp_path / 'first'}")
+    assert (code, "was made by an earlier version. Leave reuse out" in error) == (2, True)
+    assert not (tmp_path / "second").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("seconds", "send", "number", "said"),
+    [
+        (0.3, os.killpg, signal.SIGINT, "interrupted\n"),  # while the process that others are forked from imports
+        (3, os.killpg, signal.SIGINT, "interrupted\n"),
+        (3, os.kill, signal.SIGTERM, ""),
+    ],
+)
+def test_an_interrupted_ingest_says_no_more_and_leaves_nothing(dicom_tree, tmp_path, seconds, send, number, said):
+    source, labels = dicom_tree
+    first = next(source.rglob("*.dcm"))
+    for copy in range(20_000):
+        (source / f"{copy}.dcm").hardlink_to(first)
+    command = ["ingest", f"source={source}", f"labels={labels}", f"out={tmp_path / 'cohort'}", "workers.count=2"]
+    started = subprocess.Popen(
+        [sys.executable, "-m", "fistula.cli", *command], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    time.sleep(seconds)
+    send(started.pid, number)
+    _, error = started.communicate(timeout=60)  # until the last process that could write there has ended
+    assert (started.returncode, error) == (128 + number, said)
+    assert not list(tmp_path.glob("*cohort*"))
 
 
 def test_a_compressed_file_of_another_folder_depth_and_an_archive_are_read(dicom_tree, tmp_path, fistula_here):

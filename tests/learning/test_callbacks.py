@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 from fistula.errors import ConfigError
 from fistula.learning.callbacks import Patience, WeightAverage
@@ -112,6 +112,18 @@ EPOCHS = ((0.5, 0.9), (0.75, 0.7), (0.75, 0.4), (0.75, 0.6), (0.6, 0.1))
 def test_the_metric_decides_which_epoch_is_best_and_the_loss_breaks_ties(tmp_path, monitor, best):
     fit([BestWeights(tmp_path, monitor=monitor)], epochs=5, folder=tmp_path, module=Told(*EPOCHS))
     assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == best
+
+
+@pytest.mark.parametrize(("callbacks", "kept"), [((), 9), ((Patience("val/auroc", 2, 0.0),), 4)])
+def test_where_the_last_epoch_is_scored_no_other_is_written(tmp_path, callbacks, kept):
+    told = Told((0.5, 0.9), (0.75, 0.7), (0.75, 0.4), *[(0.5, 0.9)] * 7)
+    best = tmp_path / "best.ckpt"
+    found = Callback()
+    found.on_train_epoch_start = lambda trainer, module: before.append(best.exists())
+    before = []
+    fit([*callbacks, found, BestWeights(tmp_path, monitor="epoch")], epochs=10, folder=tmp_path, module=told)
+    assert torch.load(best, weights_only=True)["epoch"] == kept
+    assert before == [False] * (kept + 1)
 
 
 def test_a_tie_is_known_to_a_resumed_training(tmp_path):

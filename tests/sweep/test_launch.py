@@ -89,6 +89,16 @@ def test_an_interrupted_sweep_ends_its_run(start, tmp_path, send, number, said):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.3, 2.0])  # while the process that runs are forked from imports
+def test_a_sweep_interrupted_at_its_start_says_no_more(start, tmp_path, seconds):
+    sweep = start(*SWEEP, "seed=0,1", "epochs=200")
+    time.sleep(seconds)
+    os.killpg(sweep.pid, signal.SIGINT)
+    _, error = sweep.communicate(timeout=120)
+    assert (sweep.returncode, error) == (128 + signal.SIGINT, INTERRUPTED)
+
+
+@pytest.mark.slow
 def test_a_sweep_killed_alone_leaves_its_run_at_work_and_the_same_command_waits_for_it(start, tmp_path):
     sweep = start(*SWEEP, "seed=0,1", "epochs=5")
     while not (at_work := [record for record in records(tmp_path).values() if record["state"] == "running"]):

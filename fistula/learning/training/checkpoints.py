@@ -24,7 +24,7 @@ class BestWeights(ModelCheckpoint):
 
     Args:
         folder: The run's.
-        monitor: The metric; ``epoch`` keeps the last epoch's weights.
+        monitor: The metric; ``epoch`` keeps the last epoch's weights, and writes no others.
 
     Raises:
         ConfigError: If no such metric is there to watch.
@@ -43,6 +43,9 @@ class BestWeights(ModelCheckpoint):
         self.lowest_loss = torch.tensor(torch.inf)
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        goes_on = trainer.current_epoch + 1 < (trainer.max_epochs or 0) and not trainer.should_stop
+        if self.monitor == "epoch" and goes_on and trainer.max_steps == -1:
+            return False  # another one will be kept; until then `last.ckpt` has the weights
         is_better = super().check_monitor_top_k(trainer, current)
         loss = trainer.callback_metrics.get(TIE_BREAKER, torch.tensor(torch.inf)).cpu()
         if current is not None and not is_better and self.best_model_score is not None:

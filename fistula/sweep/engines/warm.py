@@ -8,6 +8,7 @@ import atexit
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from multiprocessing.context import BaseContext
@@ -43,6 +44,7 @@ def start(job: Job, environment: Mapping[str, str]) -> BaseProcess:
 
 def _run(arguments: Sequence[str], cwd: str, environment: Mapping[str, str], log: str) -> None:
     """Be the process that `fistula` with these arguments would be."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which the process that it is forked from ignores
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
