@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fistula.audit.likeness import BITS
 from fistula.audit.near_duplicates import NearDuplicate
-from fistula.cohort.split_table import PARTS
+from fistula.cohort.split_table import PARTS, SETS
 
 # Kind of finding, and the column of the manifest whose values may not stand in two parts.
 IDENTITIES = {
@@ -127,9 +127,10 @@ def _finding(kind: str, keys: list[str], leaks: pl.DataFrame | None, what: str) 
         return Finding(identity, kind, False, keys, [], [], what)
     held = set(leaks["part"].explode())
     parts = [part for part in PARTS if part in held]
+    *others, last = [SETS[part] for part in parts]
     folds = leaks["fold"].to_list()
-    where = f"{', '.join(parts[:-1])} and {parts[-1]} of fold {', '.join(map(str, folds))}"
-    return Finding(identity, kind, True, keys, parts, folds, f"{what} in {where}")
+    where = f"{', '.join(others)} and {last} sets of fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}"
+    return Finding(identity, kind, True, keys, parts, folds, f"{what} in the {where}")
 
 
 def _short(keys: list[str]) -> str:

@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from fistula.cohort.manifest import Cohort
 from fistula.cohort.thinning import thinned
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, count
 from fistula.folder import digest_of
 from fistula.learning import tracking
 from fistula.learning.building.making import make, one_line
@@ -69,7 +69,7 @@ class Experiment:
         device = self.trainer.strategy.root_device
         trained = self.data.cohort.manifest["patient_key"][self.data.bags["train"].rows.tolist()]
         on_gpu = device.type == "cuda"
-        processor = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+        processor = f"{platform.processor() or platform.machine()}, {count(torch.get_num_threads(), 'thread')}"
         return {
             "weights": self.classifier.backbone.weights,
             **self.classifier.backbone.resolved,

@@ -31,7 +31,7 @@ def say_line(line: tuple[Estimate, Estimate]) -> str:
     return "; ".join(said)
 
 
-def say_share(share: Estimate, number: int, of: int) -> str:
+def say_share(share: Estimate, number: int, of: int, what: str = "") -> str:
     """A share as counts, with its percentage and 95% CI where it has one.
 
     Example:
@@ -41,7 +41,7 @@ def say_share(share: Estimate, number: int, of: int) -> str:
     if not of:
         return "none"
     interval = f"; 95% CI, {share.low:.0%} to {share.high:.0%}" if share.has_interval else ""
-    return f"{number} of {of} ({share.value:.0%}{interval})"
+    return f"{' '.join(filter(None, (f'{number} of {of}', what)))} ({share.value:.0%}{interval})"
 
 
 def say_times(number: int, noun: str, seeds: int) -> str:

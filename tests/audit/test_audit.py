@@ -79,7 +79,7 @@ def test_a_patient_in_two_parts_stops_the_run(cohort):
     certificate = certify(cohort, table_of(cohort, {"slice1": "test", "patient5": "val"}))
     assert leaks(certificate) == {"patient": 1, "study": 1, "series": 1}
     with pytest.raises(
-        LeakageError, match=r"audit.json: no patient.*found 3.*patient patient0 in train and test"
+        LeakageError, match=r"audit.json: no patient.*found 3.*patient patient0 in the training and test sets"
     ) as stop:
         certificate.enforce("audit.json")
     assert stop.value.exit_code == 3
@@ -140,7 +140,7 @@ def test_a_finding_names_the_folds_and_keeps_its_name_in_every_split(plant):
     (one, *_), (three, *_) = certify(planted, table).findings, certify(planted, folds).findings
     assert (one.folds, three.folds) == ([0], [0, 2])
     assert one.id == three.id
-    assert three.detail.endswith("in train and test of fold 0, 2")
+    assert three.detail.endswith("in the training and test sets of folds 0, 2")
 
 
 def test_findings_are_accepted_one_by_one_with_a_reason(cohort, tmp_path):

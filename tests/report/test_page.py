@@ -53,7 +53,7 @@ def test_text_from_data_is_escaped_on_both_pages(reported):
     page = Text((reported / "report" / "index.html").read_text())
     assert page.tags.count("script") == 1
     assert "<script>alert(1)</script>" in page.text
-    assert "10 localizer <b>" in page.text
+    assert "localizer <b> (n = 10)" in page.text
     assert "quick & <em>dirty" in page.text
 
 
@@ -153,8 +153,8 @@ def test_a_report_that_cannot_be_made_leaves_the_old_one(reported, tmp_path, mon
 
 def test_the_caption_of_the_decision_curve_says_what_was_moved_to_the_stated_prevalence(page):
     assert (
-        "Decision curve of the calibrated scores, at a prevalence of 0.2: the log odds of the probabilities were "
-        "shifted to it from the proportion of positives in the test set."
+        "Decision curve of the calibrated scores, per patient, at a prevalence of 0.2: the log odds of the "
+        "probabilities were shifted to it from the proportion of positives in the test set."
     ) in page.text
 
 

@@ -12,6 +12,7 @@ from fistula.errors import count
 from fistula.report.results import Row
 from fistula.report.study import Study
 
+FACTS = ("sex", "site", "scanner", "field_strength")
 SEXES = {"F": "female", "M": "male", "O": "other"}
 
 
@@ -122,7 +123,8 @@ def table_one(study: Study) -> Table:
             column = f"test fold {fold}" if several else str(part)
             held = manifest.filter(pl.col("slice_key").is_in(rows["slice_key"].unique().implode()))
             groups[f"{prefix}{column}"] = held
-    summaries = {column: _summarize(part, classes) for column, part in groups.items()}
+    unknown = [name for name in FACTS if name in manifest.columns and manifest[name].is_null().all()]
+    summaries = {column: _summarize(part, classes, unknown) for column, part in groups.items()}
     names = list(dict.fromkeys(name for summary in summaries.values() for name in summary))
     return Table(list(groups), [(name, [one.get(name, "0 (0%)") for one in summaries.values()]) for name in names])
 
@@ -132,10 +134,10 @@ def _by_part(group: tuple[tuple[Any, ...], pl.DataFrame]) -> tuple[int, int]:
     return int(fold), ("train", "val", "test").index(part)
 
 
-def _summarize(part: pl.DataFrame, classes: list[str]) -> dict[str, str]:
+def _summarize(part: pl.DataFrame, classes: list[str], unknown: list[str]) -> dict[str, str]:
     patients = part.group_by("patient_key", maintain_order=True).agg(
         pl.col("age").drop_nulls().first(),
-        *[_only(name) for name in ("sex", "site", "scanner", "field_strength") if name in part.columns],
+        *[_only(name) for name in FACTS if name in part.columns],
         pl.len(),
     )
     summary = {"patients": str(len(patients)), "slices": str(len(part))}
@@ -145,7 +147,8 @@ def _summarize(part: pl.DataFrame, classes: list[str]) -> dict[str, str]:
         summary["slices per patient, median (range)"] = f"{middle:.0f} ({least:.0f} to {most:.0f})"
     ages = patients["age"].drop_nulls()
     summary["age, years, mean ± SD (range)"] = _say_ages(ages, of=len(patients)) if len(ages) else "not known"
-    for name in patients.columns[2:-1]:
+    summary |= {name.replace("_", " "): "not known" for name in unknown}
+    for name in (one for one in patients.columns[2:-1] if one not in unknown):
         for value, number in patients[name].value_counts().sort(name, nulls_last=True).iter_rows():
             said = "not known" if value is None else value
             summary[f"{name.replace('_', ' ')}: {said}"] = f"{number} ({number / len(patients):.0%})"
