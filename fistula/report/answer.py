@@ -6,7 +6,7 @@ from fistula.evidence.estimate import Estimate
 from fistula.report.external.cohorts import Outside
 from fistula.report.external.numbers import say_outside
 from fistula.report.external.together import OutsideTogether
-from fistula.report.names import listed
+from fistula.report.names import listed, say_class
 from fistula.report.results import Row, counts
 from fistula.report.sections.all_classes import AllClasses
 from fistula.report.sections.comparisons import Comparisons, Pair
@@ -24,7 +24,7 @@ UNSTABLE = 0.25  # range of a configuration's thresholds over its runs
 
 def say_question(study: Study) -> str:
     """One sentence: what is told apart, and which factors vary."""
-    classes = study.cohort.classes
+    classes = [say_class(name) for name in study.cohort.classes]
     task = f"distinguish {classes[1]} from {classes[0]}" if len(classes) == 2 else f"distinguish {listed(classes)}"
     varying = _varying(study.configurations)
     if varying and set(varying) <= {"split", "labelling"}:
@@ -83,7 +83,7 @@ def say_answer(
         added = [one for one in inflations if one.positive == positive]
         leaks = _say_leaks(added, [one for one in canaries if one.positive == positive])
         if leaks:
-            sentences.append(f"{positive} against the rest: {leaks}" if len(ranked) > 1 else leaks)
+            sentences.append(f"{say_class(positive)} against the rest: {leaks}" if len(ranked) > 1 else leaks)
     honest = [row for rows in ranked.values() for row in rows if not row.configuration.is_canary]
     return (
         [
@@ -136,9 +136,10 @@ def _say_operating(study: Study, best: Row) -> str:
         for name, share in shares.items()
     ]
     return (
-        f"At {threshold}, it correctly classified {hits} of {say_times(sick, best.level, seeds)} as {best.positive}"
-        f" ({rates[0]}) and {right} of {say_times(well, best.level, seeds) if seeds > 1 else well} as"
-        f" {study.rest(best.positive)} ({rates[1]}){repeated}."
+        f"At {threshold}, it correctly classified {hits} of {say_times(sick, best.level, seeds)} as"
+        f" {say_class(best.positive)} ({rates[0]}) and {right} of"
+        f" {say_times(well, best.level, seeds) if seeds > 1 else well} as"
+        f" {say_class(study.rest(best.positive))} ({rates[1]}){repeated}."
     )
 
 

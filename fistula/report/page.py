@@ -21,7 +21,7 @@ from fistula.report.external.numbers import outside_lines
 from fistula.report.figures.all_figures import draw
 from fistula.report.figures.forest import axis_of
 from fistula.report.figures.ranking import SHOWN
-from fistula.report.names import declared, say_fact, say_level
+from fistula.report.names import declared, say_class, say_fact, say_level
 from fistula.report.places.numbers import NEAR
 from fistula.report.pooling import SCALINGS
 from fistula.report.readers.given import Given
@@ -137,7 +137,10 @@ def _names(contents: Contents) -> dict[str, Any]:
         "best": best,
         "others": {positive: contents.ranked(positive, other) for positive in study.positives},
         "tables": {positive: _confusion(study, row) for positive, row in best.items()},
-        "together": [CrossTable(study.cohort.classes, one.counts.tolist()) for one in contents.all_classes[:1]],
+        "together": [
+            CrossTable([say_class(name) for name in study.cohort.classes], one.counts.tolist())
+            for one in contents.all_classes[:1]
+        ],
         "mistakes": {positive: mistakes(study, row) for positive, row in best.items()},
         "patient_flow": patient_flow(study, best[first], next((one.counts for one in contents.all_classes), None)),
         "progress": {run.name: wording.say_progress(run) for run in read_status(study.folder)},
@@ -173,6 +176,7 @@ def _names(contents: Contents) -> dict[str, Any]:
         "axis_of": axis_of,
         "every_class": ALL,
         "coverage": methods.read_coverage(),
+        "say_class": say_class,
         "say_level": say_level,
         "sexes": SEXES,
         "pvalue": wording.say_p,
@@ -191,16 +195,15 @@ def _counted(row: Row | Outside) -> dict[str, str]:
 def _confusion(study: Study, row: Row) -> CrossTable:
     """The 2 x 2 table of a row's decisions, the class first."""
     hits, sick, right, well = counts(row.rows)
-    names = [row.positive, study.rest(row.positive)]
+    names = [say_class(name) for name in (row.positive, study.rest(row.positive))]
     return CrossTable(names, [[hits, sick - hits], [well - right, right]])
 
 
 def _say_num(study: Study, row: Row) -> str:
     total, positives = row.num
     of = f" of {count(row.rows['patient_key'].n_unique(), 'patient')}" if row.level == "slice" else ""
-    return (
-        f"{count(total, row.level)}{of}, {positives} {row.positive} and {total - positives} {study.rest(row.positive)}"
-    )
+    positive, rest = (say_class(name) for name in (row.positive, study.rest(row.positive)))
+    return f"{count(total, row.level)}{of}, {positives} {positive} and {total - positives} {rest}"
 
 
 def _say_thresholds(study: Study, row: Row) -> str:

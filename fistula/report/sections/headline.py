@@ -6,7 +6,7 @@ from fistula.errors import count
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.ranking.area import clustered_auroc
 from fistula.evidence.ranking.macro import macro_auroc
-from fistula.report.names import listed
+from fistula.report.names import listed, say_class
 from fistula.report.pooling import ranking
 from fistula.report.results import Row, counts
 from fistula.report.sections.all_classes import AllClasses, wide_rows
@@ -50,7 +50,8 @@ def say_best(best: Row, rest: str, *, among: list[Row], selected: Estimate | Non
     owners = best.rows["patient_key"].n_unique()
     within = f" of {count(owners, 'patient')}" if best.level == "slice" else ""
     head = (
-        f"In {count(total, 'test ' + best.level)}{within} ({positives} {best.positive}, {total - positives} {rest}), "
+        f"In {count(total, 'test ' + best.level)}{within} ({positives} {say_class(best.positive)},"
+        f" {total - positives} {say_class(rest)}), "
     )
     name, of = best.configuration.name, f" of {best.configuration.name}" if len(among) > 1 else ""
     what = f"{name} had the highest per-{best.level} AUROC,"
@@ -73,7 +74,9 @@ def say_together(found: list[AllClasses], ranked: dict[str, list[Row]], selected
     agreed += f" and a mean absolute error of {best.error.value:.2f} grades" if agreed and best.error else ""
     named = f"correctly classified {correct} of {say_times(total, level, best.configuration.num_seeds)}{agreed}."
     each = _say_each(best, ranked)
-    those = [f"Its AUROC for each class against the rest was {listed(each)}."] if each else []
+    those = (
+        [f"Its AUROC for each class against the rest, with rates at its threshold, was {listed(each)}."] if each else []
+    )
     if not best.auroc.is_defined:
         return [f"The per-{level} macro AUROC is undefined: {best.auroc.reason}.", f"{name} {named}", *those]
     among = [one for one in found if one.configuration.leaks == best.configuration.leaks]
@@ -109,7 +112,8 @@ def _say_each(best: AllClasses, ranked: dict[str, list[Row]]) -> list[str]:
             continue
         interval = f"95% CI {area.low:.2f} to {area.high:.2f}; " if area.has_interval else ""
         said.append(
-            f"{area.value:.2f} for {positive} ({interval}sensitivity, {hits} of {sick}; specificity, {right} of {well})"
+            f"{area.value:.2f} for {say_class(positive)} ({interval}sensitivity, {hits} of {sick};"
+            f" specificity, {right} of {well})"
         )
     return said
 

@@ -3,7 +3,7 @@
 import polars as pl
 
 from fistula.errors import count
-from fistula.report.names import declared, listed, say_fact
+from fistula.report.names import declared, listed, say_class, say_fact
 from fistula.report.results import Row
 from fistula.report.sections.methods import is_fixed, validated
 from fistula.report.study import Study
@@ -108,5 +108,5 @@ def _heavy(study: Study, row: Row) -> list[str]:
         slices = row.rows.filter(pl.col("label") == label).unique("unit")
         most = slices.group_by("patient_key").len()["len"].max()
         if isinstance(most, int) and most > HEAVY * len(slices):
-            found.append(f"a single patient contributes {most} of the {count(len(slices), f'{name} slice')}")
+            found.append(f"a single patient contributes {most} of the {count(len(slices), f'{say_class(name)} slice')}")
     return found

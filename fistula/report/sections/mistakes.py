@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from fistula.report.names import say_class
 from fistula.report.results import Row
 from fistula.report.run import Run
 from fistula.report.study import Study
@@ -55,7 +56,7 @@ def mistakes(study: Study, row: Row) -> list[Mistake]:
                     str(patient),
                     int(run.record["fold"]),
                     int(run.record["seed"]),
-                    row.positive if label else study.rest(row.positive),
+                    say_class(row.positive if label else study.rest(row.positive)),
                     worst,
                     threshold,
                     _slices(study, run, row, str(patient), bool(label), keys),

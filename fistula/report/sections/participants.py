@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fistula.cohort.manifest import ELDEST, named_scanner
 from fistula.errors import count
+from fistula.report.names import say_class
 from fistula.report.results import Row
 from fistula.report.study import Study
 
@@ -52,7 +53,7 @@ def patient_flow(study: Study, row: Row, counts: NDArray[np.int64] | None = None
         row: The configuration whose results are shown, at the level of the primary endpoint; over seeds they add up.
         counts: Of three classes or more, reference standard (rows) against calls, ``(K, K)``.
     """
-    manifest, classes = study.cohort.manifest, study.cohort.classes
+    manifest, classes = study.cohort.manifest, [say_class(name) for name in study.cohort.classes]
     label = pl.col("label").max()
     patients = manifest.group_by("patient_key").agg(label)
     tested = patients.filter(pl.col("patient_key").is_in(row.rows["patient_key"].unique().implode()))
@@ -72,10 +73,9 @@ def patient_flow(study: Study, row: Row, counts: NDArray[np.int64] | None = None
             True,
         ),
     ]
-    rest = study.rest(row.positive)
     seeds = row.configuration.num_seeds
     units = f"({count(row.num[0], row.level)}, {seeds} seeds each)"
-    names = classes if counts is not None else [row.positive, rest]
+    names = classes if counts is not None else [say_class(row.positive), say_class(study.rest(row.positive))]
     if counts is None:
         labels, called = (row.rows[name].to_numpy() == 1 for name in ("label", "called"))
         counts = np.array([[(one & other).sum() for other in (called, ~called)] for one in (labels, ~labels)])
@@ -111,7 +111,7 @@ def table_one(study: Study) -> Table:
     manifest = study.cohort.labelled.with_columns(pl.col("sex").replace(SEXES), maker).with_columns(named_scanner())
     if "field_strength" in manifest.columns:  # not in cohorts of version 0.2.0 and earlier
         manifest = manifest.with_columns(pl.col("field_strength").map_elements(_say_tesla, return_dtype=pl.String))
-    classes = study.cohort.classes
+    classes = [say_class(name) for name in study.cohort.classes]
     of_patient = pl.col("label").max().over("patient_key")
     groups: dict[str, pl.DataFrame] = {"all": manifest}
     groups |= {f"patients: {name}": manifest.filter(of_patient == index) for index, name in enumerate(classes)}
