@@ -19,6 +19,7 @@ FIND, GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
 OTHERWISE = "Use its DICOMweb address, dicomweb://, or export the study to a folder"
 PARTS = 4  # of an answer, an instance: its own, and some that say how far the archive is
 SUCCESS, PENDING, OUT_OF_RESOURCES, REFUSED = 0x0000, (0xFF00, 0xFF01), 0xA700, 0x0124
+STORED = SUCCESS, 0xB000, 0xB006, 0xB007  # PS3.4 B.2.3: the others after the archive changed or left out elements
 
 
 def fetch(address: Address, folder: Path, manners: Manners) -> int:
@@ -143,7 +144,7 @@ def store(address: Address, files: Sequence[Path], manners: Manners) -> None:
             except ValueError as error:  # of a class that it does not take
                 found = f"a {dataset.SOPClassUID.name.removesuffix(' Storage')} that it does not"
                 raise ArchiveError(address.name, "must take every object", found=found) from error
-            if "Status" not in status or status.Status != SUCCESS:
+            if "Status" not in status or status.Status not in STORED:
                 state = f"status {status.Status:#06x}" if "Status" in status else "no answer"
                 raise ArchiveError(address.name, "must take every object", found=state)
 

@@ -1,6 +1,5 @@
 """Fetch from and store to a DICOMweb archive: QIDO-RS, WADO-RS, STOW-RS."""
 
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -128,7 +127,7 @@ def _client(address: Address, manners: Manners) -> Any:
         session.headers["Authorization"] = f"Bearer {token}"
     elif user:
         session.auth = (user, password)
-    session.hooks["response"] += [_as_parts, partial(_refuse_another, address.name)]
+    session.hooks["response"] += [_as_known, partial(_refuse_another, address.name)]
     for scheme in ("http://", "https://"):
         session.mount(scheme, Adapter(max_retries=retry))
     encrypts = manners.encrypts(address)
@@ -141,10 +140,13 @@ def _client(address: Address, manners: Manners) -> Any:
     return client
 
 
-def _as_parts(response: Any, **_: Any) -> None:
-    """Call an object that comes bare, as from an archive that has no other to send, what the client takes: parts."""
-    if re.fullmatch(r"application/dicom\s*(;.*)?", response.headers.get("Content-Type", ""), re.IGNORECASE):
+def _as_known(response: Any, **_: Any) -> None:
+    """Call an answer what the client knows: an object that comes bare, parts; a list, by its type without a charset."""
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind == "application/dicom":
         response.headers["Content-Type"] = "multipart/related"
+    elif kind.endswith(("json", "xml")):
+        response.headers["Content-Type"] = kind
 
 
 def _refuse_another(name: str, response: Any, **_: Any) -> None:

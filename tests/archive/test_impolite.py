@@ -6,7 +6,7 @@ import re
 import ssl
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -160,11 +160,12 @@ def web_archive(
     is_packed=False,
     puts_off=None,
     drips=None,
+    stores=None,
 ):
     """A DICOMweb archive with a list of at most `lists` matches, or `pages` at a time; `dressed` lays out its parts.
 
     `puts_off` is a status, a header and a body to answer everything with; `drips` is of what to send a byte a moment:
-    headers, list, images or nothing at all.
+    headers, list, images or nothing at all; `stores` is the status, type and content of the answer to an object.
     """
     images = [pydicom.dcmread(path, stop_before_pixels=True) for path in paths]
     gone = threading.Event()
@@ -191,6 +192,11 @@ def web_archive(
                 while not gone.wait(0.1):
                     self.wfile.write(b" ")
             self.close_connection = True
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            status, kind, content = stores
+            self.answer(status, kind, json.dumps(content).encode())
 
         def do_GET(self):
             path, _, query = self.path.partition("?")
@@ -419,6 +425,30 @@ def test_an_archive_that_does_not_take_a_class_is_refused_in_a_line(study_on_dis
             dimse.store(address, study_on_disk[:2], MANNERS)
     finally:
         server.shutdown()
+
+
+@pytest.mark.parametrize(("status", "is_stored"), [(0xB000, True), (0xB007, True), (0xA700, False), (0x0124, False)])
+def test_what_an_archive_stores_with_a_warning_is_stored(study_on_disk, status, is_stored):
+    import pynetdicom as network
+
+    entity = network.AE(ae_title="PACS")
+    entity.supported_contexts = network.StoragePresentationContexts[:120]
+    answers = [(network.evt.EVT_C_STORE, lambda _: status)]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=answers)
+    address = Address("dimse", "127.0.0.1", server.socket.getsockname()[1], title="PACS")
+    try:
+        with nullcontext() if is_stored else pytest.raises(ArchiveError, match=f"found status {status:#06x}"):
+            dimse.store(address, study_on_disk[:1], MANNERS)
+    finally:
+        server.shutdown()
+
+
+@pytest.mark.parametrize("kind", ["application/dicom+json", "application/dicom+json;charset=utf-8", "Application/JSON"])
+def test_what_a_web_archive_did_not_store_is_an_error_however_it_calls_its_answer(study_on_disk, kind):
+    failed = {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [272]}}]}}
+    refused = pytest.raises(ArchiveError, match="must take every object, found 1 refused of 2")
+    with web_archive(study_on_disk, stores=(202, kind, failed)) as address, refused:
+        web.store(address, study_on_disk[:2], MANNERS)
 
 
 @pytest.mark.parametrize("module", [web, dimse], ids=["dicomweb", "dimse"])
