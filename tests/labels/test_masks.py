@@ -1,5 +1,6 @@
 """What is drawn on images becomes labels: segmentations, contours, masks and points, wherever their grids lie."""
 
+import copy
 import json
 import logging
 import shutil
@@ -451,7 +452,7 @@ def test_names_and_layers_of_3d_slicers_segmentation_are_used(archive, ingested,
         assert positives(manifest) == numbers
 
 
-def structure_set(archive, patient, contours, path):
+def structure_set(archive, patient, contours, path, *, guide=()):
     """Write an RTSTRUCT; contours are points of the patient with the number of the slice that each is on."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -469,6 +470,12 @@ def structure_set(archive, patient, contours, path):
         item.NumberOfContourPoints, item.ContourData = len(points), [round(float(x), 4) for p in points for x in p]
         lines.ContourSequence.append(item)
     written.StructureSetROISequence, written.ROIContourSequence = Sequence([roi]), Sequence([lines])
+    for number, kind in enumerate(guide, 8):  # further structures, with one line of this kind each
+        roi, lines = copy.deepcopy(roi), copy.deepcopy(lines)
+        roi.ROINumber, roi.ROIName, lines.ReferencedROINumber = number, kind, number
+        lines.ContourSequence[0].ContourGeometricType = kind
+        written.StructureSetROISequence.append(roi)
+        written.ROIContourSequence.append(lines)
     written.save_as(path, enforce_file_format=True)
 
 
@@ -485,6 +492,15 @@ def test_contours_of_a_structure_set_are_filled_and_holes_are_left_out(make_arch
     assert positives(manifest) == [2, 4]
     # The ring's centroid is in its hole, and the point is moved into the ring.
     assert record["noted"]["labels=masks: points moved from a centroid outside its part into it"] == 1
+
+
+def test_a_line_that_is_not_closed_costs_its_own_structure_alone(archive, ingested, tmp_path):
+    lines = [square(archive, 1, 3.5, 12.5, 2.5, 11.5)]
+    structure_set(archive, 0, lines, tmp_path / "in" / "rs.dcm", guide=("OPEN_NONPLANAR", "POINT"))
+    _, manifest = ingested("masks", "labels.segment=tract")
+    assert positives(manifest) == [2]
+    error, _ = ingested("masks", "labels.segment=OPEN*")
+    assert "rs.dcm (a contour that is not closed)" in error
 
 
 def test_marked_points_label_the_nearest_slice_and_pixel(archive, ingested, tmp_path):

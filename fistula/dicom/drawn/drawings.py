@@ -56,6 +56,7 @@ class Drawing:
         drawn: Pixels.
         on_images: Pixels without a plane, by the image and frame that they are of.
         contours: Lines.
+        unclosed: Numbers of the segments that have lines which are not closed.
         points: Places.
         grid: All planes of a volume, those without a marked pixel too.
         is_placed: Whether it says where it lies in a patient.
@@ -69,6 +70,7 @@ class Drawing:
     drawn: list[Drawn] = field(default_factory=list)
     on_images: list[tuple[int, str, int, NDArray[np.bool_]]] = field(default_factory=list)
     contours: list[Contour] = field(default_factory=list)
+    unclosed: set[int] = field(default_factory=set)
     points: list[Point] = field(default_factory=list)
     grid: list[Plane] = field(default_factory=list)
     is_placed: bool = True
@@ -178,7 +180,8 @@ def _structure_set(dataset: Dataset, found: Drawing) -> None:
         segment = whole(roi, "ReferencedROINumber") or 0
         for item in sequence(roi, "ContourSequence"):
             if not text(item, "ContourGeometricType").upper().startswith(("CLOSED_PLANAR", "POINT")):
-                raise Refused("a contour that is not closed")
+                found.unclosed.add(segment)
+                continue
             data = [float(value) for value in item.get("ContourData") or ()]
             if len(data) % 3 or not data or not np.isfinite(data).all():
                 raise Refused("a contour whose points do not have three numbers each")

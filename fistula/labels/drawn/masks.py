@@ -94,6 +94,8 @@ def _gather_masks(sheet: _Sheet, found: Found, drawing: Drawing, images: Images,
     if drawing.segments and not chosen:
         sheet.noted["masks without the segment"] += 1
         return
+    if drawing.unclosed & chosen.keys():
+        raise Refused("a contour that is not closed")
     rows = images.of(found, drawing)
     if drawing.drawn or drawing.contours:
         rows = images.of_space(rows, drawing.space)
