@@ -22,6 +22,7 @@ OTHER_ARCHIVES = (b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"BZh", b"\xfd7zXZ\x00
 # What follows the header of a zip that is a program or an office document.
 OFFICE = ("META-INF/", "[Content_Types].xml", "_rels/", "mimetype")
 NOT_PACKED_IMAGES = tuple(name.encode() for name in OFFICE)
+UNKNOWN_METHOD = "an archive packed by a method that is not opened", "Unpack it first"  # Windows' Deflate64
 BLOCK = 1 << 20
 META_LIMIT = 4096
 CODE_PAGES = ("utf-8", "gb18030", "cp932", "euc-kr", "big5", "cp1251", "cp1252")  # of names in old zip archives
@@ -72,9 +73,11 @@ def parts_of(path: Path) -> Iterator[Part]:
         if magic != ZIP:
             yield Part(path)
             return
-        with zipfile.ZipFile(path) as archive:
+        with _zip(path) as archive:
             names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, ValueError) as error:
+    except NotImplementedError as error:
+        raise Refused(*UNKNOWN_METHOD) from error
+    except (zipfile.BadZipFile, UnicodeDecodeError, ValueError) as error:
         raise Refused("a damaged archive") from error
     except OSError as error:
         raise Refused("cannot be opened", "Check its permissions and the disk") from error
@@ -120,7 +123,9 @@ def open_part(part: Part, *, limit: int) -> BinaryIO:
         with _archive(part.path, part.path.stat().st_mtime_ns).open(part.member) as packed:
             member = _read(packed, limit=limit)
         return _unpacked(io.BytesIO(member), limit=limit)
-    except (zipfile.BadZipFile, zlib.error, zstandard.ZstdError, EOFError, KeyError, NotImplementedError) as error:
+    except NotImplementedError as error:
+        raise Refused(*UNKNOWN_METHOD) from error
+    except (zipfile.BadZipFile, zlib.error, zstandard.ZstdError, EOFError, KeyError) as error:
         raise Refused("a damaged archive") from error
     except RuntimeError as error:  # what zipfile raises where a password is needed
         raise Refused("an encrypted archive", "Unpack it first") from error
@@ -183,7 +188,16 @@ def is_closed_archive(start: bytes) -> bool:
 @lru_cache(maxsize=1)
 def _archive(path: Path, changed: int) -> zipfile.ZipFile:
     """An archive, kept open: its directory would else be read once for every member, which takes minutes for 10 000."""
-    return zipfile.ZipFile(path)
+    return _zip(path)
+
+
+def _zip(path: Path) -> zipfile.ZipFile:
+    """An archive whose names have slashes, as the format asks for, where Windows wrote backslashes."""
+    archive = zipfile.ZipFile(path)
+    for entry in archive.infolist():
+        entry.filename = entry.filename.replace("\\", "/")
+        archive.NameToInfo[entry.filename] = entry
+    return archive
 
 
 def _refuse_folder(error: OSError) -> None:

@@ -23,6 +23,7 @@ KINDS = (
     (b"MATLAB 5", "a MATLAB file", NIFTI),
 )
 NO_DICOM = ("not DICOM", "a NIfTI volume", "a WebP picture", *(reason for _, reason, _ in KINDS))
+MACOS = b"\0\5\x16\7"  # AppleDouble: ._IM1.dcm beside IM1.dcm on every disk that is not macOS's own, and in its zips
 
 
 def foreign(start: bytes) -> Skipped:
@@ -31,5 +32,7 @@ def foreign(start: bytes) -> Skipped:
         return Skipped("a NIfTI volume", TABLE)
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return Skipped("a WebP picture", TABLE)
+    if start.startswith(MACOS):
+        return Skipped("what macOS wrote beside a file")
     found = next(((reason, remedy) for magic, reason, remedy in KINDS if start.startswith(magic)), None)
     return Skipped(*found) if found else Skipped("not DICOM")

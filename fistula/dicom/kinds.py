@@ -1,6 +1,6 @@
 """Which objects are images, by SOP class (PS3.4 B.5) and by what they hold."""
 
-from pydicom.uid import UID
+from pydicom.uid import UID, AllTransferSyntaxes
 
 from fistula.dicom.header.mend import NUMBERS, Mended, mend
 from fistula.dicom.header.raw import is_empty
@@ -163,11 +163,16 @@ def _uncompressed_bytes(header: Header, pixels: int, samples: int, allocated: in
 
 
 def _refuse_truncated(header: Header, *, num_bytes: int) -> None:
+    syntax = UID(header.syntax)
+    if syntax not in AllTransferSyntaxes:
+        return  # of which whoever looks for a decoder speaks
     if header.pixel_bytes == -1:
         if header.bytes_left <= 16:
             raise Refused("pixel data cut short", "Export it again")
+        if not syntax.is_encapsulated:
+            raise Refused("compressed pixel data under an uncompressed transfer syntax", "Export it again")
         return
-    if UID(header.syntax).is_compressed and "Deflated" not in UID(header.syntax).name:
+    if syntax.is_encapsulated:
         return  # compressed but not encapsulated: the decoder judges it
     if min(header.pixel_bytes or 0, header.bytes_left) < num_bytes:
         raise Refused("pixel data cut short", "Export it again")

@@ -108,16 +108,32 @@ def test_an_archive_that_changed_is_opened_anew(tmp_path):
             assert file.read() == content
 
 
-def test_an_encrypted_member_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("places", "value", "message"), [((6, 8), 1, "an encrypted archive"), ((8, 10), 9, "packed by a method")]
+)
+def test_a_member_that_is_encrypted_or_packed_by_another_method_is_refused(tmp_path, places, value, message):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a", b"content")
     content = bytearray(path.read_bytes())
-    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the flags of both of its headers
-        content[content.index(mark) + place] |= 1
+    for mark, place in zip((b"PK\x03\x04", b"PK\x01\x02"), places, strict=True):  # flags or method, in both headers
+        content[content.index(mark) + place] |= value
     path.write_bytes(content)
-    with pytest.raises(Refused, match="an encrypted archive"):
+    with pytest.raises(Refused, match=message):
         open_part(Part(path, "a"), limit=100)
+
+
+def test_names_in_a_zip_have_slashes_though_windows_wrote_backslashes(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("P1\\", "P1\\1.dcm"):
+            entry = zipfile.ZipInfo()
+            entry.filename = name
+            archive.writestr(entry, name)
+    (part,) = parts_of(path)
+    assert part.member == "P1/1.dcm"
+    with open_part(part, limit=100) as file:
+        assert file.read() == b"P1\\1.dcm"
 
 
 def test_a_file_that_is_gone_is_refused(tmp_path):

@@ -18,6 +18,7 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    RLELossless,
 )
 
 from fistula.dicom.identity import Pseudonyms
@@ -359,6 +360,33 @@ def test_an_image_that_cannot_be_one_is_refused(write_dicom, tmp_path, changes, 
     write_dicom(tmp_path / "a", drop=drop, **changes)
     record = _facts(tmp_path / "a")
     assert (record["outcome"], record["reason"]) == ("refused", reason)
+
+
+@pytest.mark.parametrize(
+    ("held", "said", "reason"),
+    [
+        (RLELossless, ExplicitVRLittleEndian, "compressed pixel data under an uncompressed transfer syntax"),
+        (ExplicitVRLittleEndian, "1.2.840.113619.5.2", "an unknown transfer syntax"),
+        (RLELossless, "1.2.3", "an unknown transfer syntax"),
+    ],
+)
+def test_pixels_in_another_form_than_the_header_says_are_refused_by_name(write_dicom, tmp_path, held, said, reason):
+    image = write_dicom(tmp_path / "a", np.arange(24 * 20, dtype=np.uint16).reshape(24, 20) % 7)
+    if held == RLELossless:
+        image.compress(held, encoding_plugin="pydicom")
+        image.save_as(tmp_path / "a")
+    content = (tmp_path / "a").read_bytes()
+    own = held.encode() + b"\0" * (len(held) % 2)
+    (tmp_path / "a").write_bytes(content.replace(own, said.encode().ljust(len(own), b"\0")[: len(own)]))
+    record = _facts(tmp_path / "a")
+    assert (record["outcome"], record["reason"]) == ("refused", reason)
+
+
+@pytest.mark.parametrize("name", ["._1.dcm", "1.dcm@SynoEAStream"])
+def test_what_macos_writes_beside_a_file_is_passed_over_though_named_as_it(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(400))
+    record = _facts(tmp_path / name)
+    assert (record["outcome"], record["reason"]) == ("skipped", "what macOS wrote beside a file")
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,9 @@ def test_pixel_padding_is_marked_and_its_range_with_it(write_dicom, tmp_path):
     pixels = np.array([[0, 1, 2], [3, 4, 5]], np.uint16)
     write_dicom(tmp_path / "a", pixels, PixelPaddingValue=0, PixelPaddingRangeLimit=1)
     np.testing.assert_array_equal(_decode(tmp_path / "a")[0].inside, [[False, False, True], [True, True, True]])
+    write_dicom(tmp_path / "a", pixels, PixelPaddingRangeLimit=1)
+    (record,) = look_at(tmp_path / "a", Look(Pseudonyms(b"0123456789abcdef")))
+    assert record["notes"] == "PixelPaddingRangeLimit without PixelPaddingValue, not applied"
 
 
 def test_monochrome1_is_marked_for_inversion(write_dicom, tmp_path):

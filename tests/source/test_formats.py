@@ -35,8 +35,16 @@ def test_beside_dicom_files_a_folder_for_masks_is_enough():
         ({"a.png": b"", "notes.txt": b"text"}, "pictures"),
         ({"a.png": b"", "image": b"\0" * 128 + b"DICM"}, "dicom"),
         ({"notes.txt": b"text"}, "dicom"),
+        ({"a.png": b"", "._a.nii.gz": b"\0\5\x16\7"}, "pictures"),
     ],
-    ids=["volumes before pictures", "a mask alone is no volume", "other files", "one DICOM file", "nothing known"],
+    ids=[
+        "volumes before pictures",
+        "a mask alone is no volume",
+        "other files",
+        "one DICOM file",
+        "nothing known",
+        "what macOS writes beside a file",
+    ],
 )
 def test_what_a_source_holds_is_seen_from_its_files(tmp_path, files, kind):
     for name, content in files.items():

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from pydicom.dataset import Dataset
 
+from fistula.dicom.header.raw import is_absent
 from fistula.dicom.header.spelling import OTHERWISE
 from fistula.dicom.outcome import Refused
 from fistula.dicom.parse import attribute, number, sequence, text, whole
@@ -93,6 +94,8 @@ def unused_tables(frame: Frame) -> list[str]:
     shape = text(dataset, "PresentationLUTShape").upper()
     if shape and (shape == "INVERSE") != (text(dataset, "PhotometricInterpretation") == "MONOCHROME1"):
         found.append("PresentationLUTShape contradicts PhotometricInterpretation, which is used")
+    if is_absent(dataset, "PixelPaddingValue") and not is_absent(dataset, "PixelPaddingRangeLimit"):
+        found.append("PixelPaddingRangeLimit without PixelPaddingValue, not applied")
     if sequence(dataset, "VOILUTSequence"):
         found.append("a VOI table, which intensity=voi alone applies")
     return found

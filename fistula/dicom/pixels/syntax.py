@@ -46,7 +46,7 @@ def decoder_name(plugin: str, syntax: str) -> str:
 
 def syntax_name(syntax: str) -> str:
     """The transfer syntax in words; ``unknown`` for a UID that is not in the standard."""
-    return UID(syntax).name if syntax in AllTransferSyntaxes or UID(syntax).is_transfer_syntax else "unknown"
+    return UID(syntax).name if UID(syntax).name != syntax else "unknown"
 
 
 def require_decoder(header: Header) -> None:
@@ -56,7 +56,7 @@ def require_decoder(header: Header) -> None:
         Refused: If not; the remedy names the package, if there is one.
     """
     syntax = header.syntax
-    if not UID(syntax).is_transfer_syntax or syntax not in AllTransferSyntaxes:
+    if syntax not in AllTransferSyntaxes:
         raise Refused("an unknown transfer syntax", "Convert the files to explicit VR little endian")
     name = syntax_name(syntax)
     if any(word in name for word in ("MPEG", "HEVC", "SMPTE")):

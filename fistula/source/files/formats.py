@@ -20,8 +20,10 @@ CHANNEL = re.compile(r"_\d{4}$")  # nnU-Net's number of the sequence, which the 
 
 
 def kind_of_name(name: str) -> str:
-    """`volumes`, `pictures`, or `dicom` for all else."""
+    """`volumes`, `pictures`, or `dicom` for all else, such as what macOS writes beside a file (._x.png)."""
     name = name.lower()
+    if PurePosixPath(name).name.startswith("._"):
+        return "dicom"
     if name.endswith(VOLUME_SUFFIXES):
         return "volumes"
     return "pictures" if name.endswith(PICTURE_SUFFIXES) else "dicom"
