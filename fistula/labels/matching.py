@@ -11,6 +11,7 @@ from fistula.dicom.identity import Pseudonyms
 from fistula.errors import DataError, as_typed
 from fistula.labels.tables.covariates import COVARIATE
 from fistula.labels.tables.lines import POINTS, Labels, Row
+from fistula.labels.tables.spreadsheet import unpointed
 from fistula.source.rules import KeepRules
 from fistula.source.survey import Survey
 
@@ -28,6 +29,7 @@ FACT_OF = {
     "study_instance_uid": ("study_key", "study"), "accession_number": ("accession_key", "accession"),
     "patient_id": ("patient_key", "patient"), "slice_key": ("slice_key", ""), "patient_key": ("patient_key", ""),
 }  # fmt: skip
+MOST_LISTED = 12  # classes of which each is counted in a message
 MOST_DIGITS = 20  # of an identifier that may have lost its first zeros in a spreadsheet
 # Which value of `negatives` makes whose slices negative.
 NEGATIVES_OF = {"other patients": ("other_patients", "rest"), "labelled patients": ("rest",)}
@@ -186,12 +188,14 @@ def _hint(row: Row, labels: Labels, survey: Survey, there: pl.DataFrame, pseudon
             if unicodedata.normalize("NFC", survey.name(file)) == name:
                 return f"It is {reason}. {remedy or 'It cannot be used'}"
         return "A path begins below source and has its ending: check source and the table"
-    if column in ("patient_id", "accession_number") and name.isdigit():
+    if column in ("patient_id", "accession_number") and (plain := unpointed(name)).isdigit():
         fact, kind = FACT_OF[column]
         known = set(there[fact])
-        for length in range(len(name) + 1, MOST_DIGITS):
-            if pseudonyms(kind, name.zfill(length)) in known:
-                return f"It is {name.zfill(length)} in the images: format the column as text, so that zeros stay"
+        if plain != name and pseudonyms(kind, plain) in known:
+            return f"It is {plain} in the images: format the column as text"
+        for length in range(len(plain) + 1, MOST_DIGITS):
+            if pseudonyms(kind, plain.zfill(length)) in known:
+                return f"It is {plain.zfill(length)} in the images: format the column as text, so that zeros stay"
     return "Check source and the table"
 
 
@@ -207,9 +211,12 @@ def refuse_empty_classes(labels: Iterable[int], classes: Sequence[str]) -> None:
     if min(counts) > 0:
         return
     found = ", ".join(f"{name}: {count}" for name, count in zip(classes, counts, strict=True))
+    if len(classes) > MOST_LISTED:
+        empty = [name for name, count in zip(classes, counts, strict=True) if not count]
+        found = f"none of {len(empty)} of {len(classes)} classes: {', '.join(empty[:3])}{', ...' if empty[3:] else ''}"
     remedy = "Label images of every class; if only positive ones are listed, set negatives=other_patients"
     there = [name for name, count in zip(classes, counts, strict=True) if count]
-    if len(there) > 1 and all(name.isdigit() for name in classes):
+    if MOST_LISTED >= len(there) > 1 and all(name.isdigit() for name in classes):
         named = as_typed(f"classes=[{','.join(there)}]")
         remedy = f"Label images of every class, or name the existing ones: {named}"
     raise DataError("labels", "every class needs at least one image", found=found, remedy=remedy)

@@ -33,8 +33,9 @@ def test_lines_without_an_image_are_counted_in_a_time_that_grows_with_their_numb
         ([0, 2, 0], ["0", "1", "2"], r'name the existing ones: "classes=\[0,2\]"'),
         ([1, 1], ["0", "1"], r"set negatives=other_patients"),
         ([1, 1], ["normal", "fistula"], r"set negatives=other_patients"),
+        ([0, 9], [str(number) for number in range(99)], r"none of 97 of 99 classes: 1, 2, 3, \.\.\.\. Label"),
     ],
-    ids=["numbers from 1", "a number that is not there", "positive ones alone", "words"],
+    ids=["numbers from 1", "a number that is not there", "positive ones alone", "words", "many"],
 )
 def test_a_class_without_an_image_is_refused_with_the_way_on(labels, classes, remedy):
     with pytest.raises(DataError, match=rf"every class needs at least one image, found .*{remedy}"):

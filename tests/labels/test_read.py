@@ -131,7 +131,7 @@ def test_a_table_in_another_encoding_is_refused(table):
         read_labels(table("path,label,site\na,1,Köln\n", encoding="latin-1"))
 
 
-@pytest.mark.parametrize("word", ["-1", "1.5", "yes"])
+@pytest.mark.parametrize("word", ["-1", "1.5", "yes", "20190413"])
 def test_a_label_that_is_no_index_needs_classes(table, word):
     with pytest.raises(ConfigError, match=r"classes: must be given.*classes=\[normal,fistula\]"):
         read_labels(table(f"path,label\na,0\nb,{word}\n"))

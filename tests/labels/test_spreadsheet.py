@@ -47,6 +47,7 @@ def found(path, **options):
         'sop-instance-uid;label\n="1.2";1\n\'1.3;0\n',
         '"SOP_Instance_UID","label"\n"1.2","1"\n" 1.3\xa0","0"\n',
         "sop_instance_uid\tlabel\n1.2\t1\n1.3\t0\n".encode("utf-16"),
+        "sop_instance_uid,label\n\u200b1.2\ufeff,1\n1.3,\u200e0\n",
     ],
 )
 def test_a_spreadsheet_of_any_country_says_the_same(saved, content):

@@ -16,6 +16,7 @@ ABSENT = (
     "kein", "nein", "negativ", "unauffällig", "non", "négatif", "negativo",
     *["正常", "阴性", "陰性", "无", "無", "なし", "異常なし", "정상", "음성"],
 )  # fmt: skip
+MOST_CLASSES = 10_000  # that numbers may name: larger ones are years, identifiers, or measurements
 
 
 def class_names(path: Path, body: list[tuple[int, dict[str, str]]], classes: Sequence[str] | None) -> list[str]:
@@ -74,7 +75,7 @@ def known_order(words: set[str]) -> list[str] | None:
     ordered = sorted(words, key=lambda word: word.lower() not in ABSENT)
     if [word.lower() in ABSENT for word in ordered] == [True, False]:
         return ordered  # ingest prints which is the positive one
-    if all(word.isascii() and word.isdigit() for word in words):
+    if all(word.isascii() and word.isdigit() and int(word) < MOST_CLASSES for word in words):
         return [str(index) for index in range(max(2, max(map(int, words), default=0) + 1))]
     return None
 

@@ -17,6 +17,7 @@ from fistula.errors import ConfigError, DataError, refuse_other
 OTHERS = ("refuse", "ignore")
 EXCEL, OLD_EXCEL = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # how an .xlsx begins; and an .xls, or one with a password
 GUARDED = re.compile(r"""^(?:="(.*)"|'([\d.]+)'?)$""")  # how a spreadsheet is kept from taking text for a number
+INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200e\u200f\u2060\ufeff"))  # comes along where text is copied from a page
 ROUNDED = re.compile(r"\d[.,]?\d*E\+\d+", re.IGNORECASE)  # 1.2E+17: the digits of an identifier are lost
 SURE_DIGITS = 15  # of a number in a spreadsheet
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
@@ -211,7 +212,7 @@ def _is_rounded(digits: str) -> bool:
 
 
 def _unguarded(cell: str) -> str:
-    cell = cell.strip()
+    cell = cell.translate(INVISIBLE).strip()
     found = GUARDED.match(cell)
     return (found[1] or found[2] or "").strip() if found else cell
 
