@@ -45,7 +45,7 @@ class Selection:
 
 def select(
     survey: Survey,
-    labels: Labels,
+    labels: Labels | None,
     *,
     keep: KeepRules | None,
     look: Look,
@@ -55,6 +55,8 @@ def select(
 ) -> Selection:
     """Choose images and give them their patients and labels; adds to `flow` up to the step `labelled`.
 
+    Without labels, every image that is wanted, with its patient as far as headers and paths tell.
+
     Raises:
         DataError: If nothing is left, if a policy says so, if a line of the table is not for one image, or if it is
             not sure who the patients are.
@@ -62,6 +64,10 @@ def select(
     chosen = choose(survey, keep=keep, look=look, policies=policies, flow=flow)
     names = keep.names if keep is not None else [""]
     grid, beside = on_grid(chosen.wanted, names, flow)
+    if labels is None:
+        is_told = patient.word != "column"  # which the table has to say
+        images = patient.of_headers(survey, grid, look.pseudonyms) if is_told else grid
+        return Selection(images, {}, chosen.noted, beside)
     left_out = pl.concat([chosen.left_out, beside.select(chosen.left_out.columns)])
     wanted, others = (
         match(survey, patient.named(survey, rows, look.pseudonyms), labels, look.pseudonyms)

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from fistula.cohort.select import on_grid, select
+from fistula.cohort.select import select
 from fistula.dicom.container import Part
 from fistula.dicom.look import Look
 from fistula.dicom.out.reference import read_reference
 from fistula.errors import DataError
 from fistula.labels.tables.lines import Labels
 from fistula.labels.tables.read import TEMPLATE
-from fistula.source.choose import Policies, choose
+from fistula.source.choose import Policies
 from fistula.source.flow import Flow
 from fistula.source.patients import PatientRule
 from fistula.source.rules import KeepRules
@@ -34,20 +34,11 @@ def trial(
         The slices (none if it would stop), the reason it would stop or an empty text, and keep options that take the
         largest kind of image that is there where the rules take none.
     """
+    names = keep.names if keep else [""]
     try:
-        if labels is None:
-            flow = Flow()
-            chosen = choose(survey, keep=keep, look=look, policies=policies, flow=flow)
-            wanted, beside = on_grid(chosen.wanted, keep.names if keep else [""], flow)
-            pairs_of(wanted, beside, keep.names if keep else [""], policies, where=f"source={survey.folder}")
-            if patient.word != "column":  # which the table has to say
-                wanted = patient.of_headers(survey, wanted, look.pseudonyms)
-            return wanted, "", []
-        selection = select(survey, labels, keep=keep, look=look, policies=policies, patient=patient, flow=Flow())
-        pairs_of(
-            selection.slices, selection.beside, keep.names if keep else [""], policies, where=f"source={survey.folder}"
-        )
-        return selection.slices, "", []
+        found = select(survey, labels, keep=keep, look=look, policies=policies, patient=patient, flow=Flow())
+        pairs_of(found.slices, found.beside, names, policies, where=f"source={survey.folder}")
+        return found.slices, "", []
     except DataError as error:
         if keep is None:
             return survey.facts.clear(), str(error), []
