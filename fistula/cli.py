@@ -3,6 +3,7 @@
 import argparse
 import functools
 import importlib
+import io
 import os
 import signal
 import sys
@@ -63,6 +64,9 @@ def main() -> None:
     # some milliseconds a request, in many short pieces: to sleep and wake between them takes a quarter of its answer.
     if sys.argv[1:2] != ["serve"]:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a class in Chinese, or °, where only ASCII or Latin can be written
+            stream.reconfigure(errors="backslashreplace")
     try:
         _main(sys.argv[1:])
         sys.stdout.flush()

@@ -100,6 +100,12 @@ def test_a_folder_may_have_any_name(fistula_here, name):
     assert (code, error) == (2, f"error: source={name}: does not exist. Name the folder that holds the images\n")
 
 
+def test_what_a_terminal_cannot_show_is_spelt_out_and_stops_nothing(fistula, dicom_tree):
+    (dicom_tree[0] / "P0").rename(dicom_tree[0] / "患者")
+    shown = fistula("doctor", f"source={dicom_tree[0]}", "workers.count=1", PYTHONIOENCODING="ascii")
+    assert (shown.returncode, "Traceback" in shown.stderr) == (0, False)
+
+
 def test_hydras_options_may_stand_anywhere_and_words_in_any_script_need_no_quotes():
     typed = ["cohort=c", "-m", "seed=0,1", "--config-dir", "mine", "epochs=2", "--cfg", "job"]
     expected = ["-m", "--config-dir", "mine", "--cfg", "job", "cohort=c", "seed=0,1", "epochs=2"]

@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import TimeoutError as HungError  # what joblib raises; not the built-in one
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from joblib import Parallel, delayed, parallel_config
@@ -114,7 +115,8 @@ def _results(
     if backend == "ray":
         importlib.import_module("ray.util.joblib").register_ray()
     with parallel_config(backend=backend, n_jobs=1 if is_here else number):
-        tasks = [delayed(_numbered)(function, index, batch) for index, batch in batches.items()]
+        asker = os.getpid() if backend == "loky" else None
+        tasks = [delayed(_numbered)(function, index, batch, asker) for index, batch in batches.items()]
         if backend == "ray":  # joblib's ray gives lists alone: one wave after the other keeps memory bounded
             for start in range(0, len(tasks), 4 * number):
                 yield from Parallel(batch_size=1)(tasks[start : start + 4 * number])
@@ -129,8 +131,20 @@ def _settle() -> None:
     gc.freeze()
 
 
-def _numbered(function: Callable[[Sequence[Item]], Result], index: int, batch: Sequence[Item]) -> tuple[int, Result]:
+@cache
+def _silence() -> None:
+    """Let what decoders in C say of what they meet go nowhere, in a process that has nothing to say itself."""
+    with Path(os.devnull).open("w") as nowhere:
+        for number in (1, 2):
+            os.dup2(nowhere.fileno(), number)
+
+
+def _numbered(
+    function: Callable[[Sequence[Item]], Result], index: int, batch: Sequence[Item], asker: int | None
+) -> tuple[int, Result]:
     _settle()
+    if asker not in (None, os.getpid()):  # joblib at times works in the process that asks
+        _silence()
     return index, function(batch)
 
 
@@ -142,7 +156,7 @@ def _one_by_one(
     try:
         for item in items:
             try:
-                yield pool.submit(function, [item]).result(timeout=seconds)
+                yield pool.submit(_numbered, function, 0, [item], os.getpid()).result(timeout=seconds)[1]
             except (BrokenProcessPool, TimeoutError):
                 pool.shutdown(kill_workers=True)
                 pool = ProcessPoolExecutor(max_workers=1)
