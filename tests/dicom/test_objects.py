@@ -234,6 +234,12 @@ def test_a_source_without_a_uid_cannot_be_referred_to(one_patient, tmp_path, key
         read_source(part, limit=1 << 30)
 
 
+def test_a_source_of_a_class_that_nobody_knows_is_refused_in_words(one_patient, tmp_path):
+    part = with_bytes(sorted(one_patient.glob("*.dcm"))[0], tmp_path / "source.dcm", SOPClassUID=b"2.25.123")
+    with pytest.raises(DataError, match="of a class that the standard does not know"):
+        read_source(part, limit=1 << 30)
+
+
 def test_text_in_an_unknown_character_set_is_refused_unless_it_needs_none(one_patient, tmp_path):
     path = sorted(one_patient.glob("*.dcm"))[0]
     part = with_bytes(path, tmp_path / "source.dcm", SpecificCharacterSet=b"FOO ", PatientName=b"M\xfcller^J")

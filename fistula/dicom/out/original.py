@@ -8,6 +8,7 @@ from typing import Any
 
 from pydicom.charset import convert_encodings, python_encoding
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 from fistula.dicom.container import Part, open_part
 from fistula.dicom.header.mend import mend
@@ -63,6 +64,8 @@ def _presentable(source: Dataset, frame: int, left_empty: set[str]) -> Dataset:
         if not text(source, keyword):
             raise DataError("dicom", f"a source image has no {keyword}")
         setattr(found, keyword, text(source, keyword))
+    if UID(found.SOPClassUID).name == found.SOPClassUID:  # a maker's own, or a pseudonym of one
+        raise DataError("dicom", "a source image is of a class that the standard does not know (SOPClassUID)")
     _copy_names(source, found)
     readings: dict[str, Callable[[str], str]] = {
         "PatientBirthDate": _date, "StudyDate": _date, "StudyTime": _time, "PatientSex": _sex,
