@@ -59,6 +59,7 @@ def test_zstandard_frames_one_after_the_other_are_one_file(tmp_path):
         b"\x28\xb5\x2f\xfdxx",
         zstandard.compress(os.urandom(300_000))[:-100_000],  # the blocks before the break are whole
     ],
+    ids=["gzip", "no frame", "zstandard"],
 )
 def test_a_damaged_archive_is_refused(content, tmp_path):
     (tmp_path / "a").write_bytes(content)
