@@ -1,4 +1,11 @@
+import re
+
+from fistula.report.contents import Settings
 from fistula.report.names import distinct_names
+from fistula.report.page import write_report
+from fistula.report.study import read_study
+
+from .conftest import RESAMPLES, write_study
 
 
 def record(learning, **identity):
@@ -45,3 +52,11 @@ def test_a_model_without_images_has_no_epochs_in_its_name():
 
 def test_a_single_configuration_goes_by_its_network():
     assert distinct_names([record("transfer", seed=0)]) == ["resnet18"]
+
+
+def test_a_class_named_by_a_number_is_never_taken_for_a_count(tmp_path):
+    study = read_study(write_study(tmp_path / "study", classes=("0", "1"), learnings=("transfer",)))
+    page = write_report(study, Settings(resamples=RESAMPLES)).read_text()
+    assert "In 30 test patients (15 class 1, 15 class 0), the per-patient AUROC was" in page
+    text = re.sub(r"<(style|script|svg).*?</\1>|<[^>]+>", " ", page, flags=re.DOTALL)
+    assert not re.findall(r"\b15 [01]\b(?![.%])", text)

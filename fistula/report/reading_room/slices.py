@@ -6,6 +6,7 @@ import polars as pl
 
 from fistula.cohort.manifest import Cohort
 from fistula.explain.verdict import MADE_OF, say_verdict
+from fistula.report.names import say_class
 from fistula.report.reading_room.saliency_maps import CELLS, run_maps
 from fistula.report.results import Row
 from fistula.report.run import Run
@@ -144,11 +145,12 @@ def _view(
                 "without_maps": without,
             }
         )
-    name = configuration.name + (f": {positive} against the rest" if several else "")
+    name = configuration.name + (f": {say_class(positive)} against the rest" if several else "")
     return {
         "name": name,
         "positive": positive,
         "rest": study.rest(positive),
+        "says": [say_class(study.rest(positive)), say_class(positive)],
         "mark": configuration.mark,
         "warnings": configuration.warnings,
         "runs": runs,

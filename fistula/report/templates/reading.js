@@ -155,7 +155,7 @@ function drawCurve(some) {
   const positives = some.filter(row => row.label).length;
   $("curve").setAttribute("d", path);
   $("area").textContent = !pairs ? `AUROC n/a: no run has slices of both classes`
-    : `Per-slice AUROC ${(ordered / pairs).toFixed(3)}, ${positives} ${view().positive} and ${some.length - positives} ${view().rest} slices`;
+    : `Per-slice AUROC ${(ordered / pairs).toFixed(3)}, ${positives} ${view().says[1]} and ${some.length - positives} ${view().says[0]} slices`;
 }
 
 // Say of every row what its decision is, and count them.
@@ -251,7 +251,7 @@ function tell(slice) {
   const position = slices.position[slice];
   const facts = [["slice", slices.key[slice]], ["patient", slices.patient[slice]]];
   if (slices.image[slice] !== null) facts.push(["image", slices.image[slice]]);
-  if (row) facts.push(["reference standard", row.label ? view().positive : view().rest],
+  if (row) facts.push(["reference standard", view().says[Number(Boolean(row.label))]],
     ["score", row.score.toFixed(4)], ["threshold", (threshold ?? run.threshold).toFixed(4)],
     ["patient's score", run.patients[slices.patient[slice]].toFixed(4)], ["per-patient threshold", run.patient_threshold.toFixed(4)]);
   if (row && row.weight !== null) facts.push(["weight in the patient's score", `${(100 * row.weight).toFixed(1)}%`]);
@@ -260,7 +260,7 @@ function tell(slice) {
   if (position !== null) facts.push(["position", `${position.toFixed(1)} mm`]);
   facts.push(["position in list", `${current + 1} of ${listed.length}`]);
   $("large-facts").replaceChildren(...facts.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
-  $("without").textContent = run.without_maps ? `n/a: ${run.without_maps}` : !row || paint(overlay, row) ? "" : `nowhere: no part of the slice raised the score of ${view().positive}`;
+  $("without").textContent = run.without_maps ? `n/a: ${run.without_maps}` : !row || paint(overlay, row) ? "" : `nowhere: no part of the slice raised the score of ${view().says[1]}`;
   $("marked").parentElement.hidden = !data.slices.marks[slice].length && !run.marks;
   $("doubt").checked = doubted.has(slice);
   $("doubt").disabled = !row;
