@@ -8,6 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fistula.cohort.manifest import ELDEST, named_scanner
+from fistula.cohort.split_table import SETS
 from fistula.errors import count
 from fistula.report.names import say_class
 from fistula.report.results import Row
@@ -120,7 +121,7 @@ def table_one(study: Study) -> Table:
         several = split["fold"].n_unique() > 1
         wanted = split.filter(pl.col("part") == "test") if several else split
         for (fold, part), rows in sorted(wanted.group_by("fold", "part"), key=_by_part):
-            column = f"test fold {fold}" if several else str(part)
+            column = f"test fold {fold}" if several else SETS[str(part)]
             held = manifest.filter(pl.col("slice_key").is_in(rows["slice_key"].unique().implode()))
             groups[f"{prefix}{column}"] = held
     unknown = [name for name in FACTS if name in manifest.columns and manifest[name].is_null().all()]
