@@ -125,7 +125,7 @@ class FistulaClassifier(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits, features, maps = self._logits(batch)
-        loss = self.loss(logits, batch["label"])
+        loss = self.loss(logits.float(), batch["label"])  # whatever the network computes in
         if self.slice_weight and features is not None:
             alone, _ = judged(self, features, known=spread(batch.get("covariates"), batch["sizes"]))
             own = batch["slice_label"]

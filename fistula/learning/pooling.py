@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fistula.errors import ConfigError
 
 Pooled = tuple[Tensor, Tensor]
-"""Features of the bags ``(B, F)``, and the weight of each slice in its bag ``(N,)``, summing to 1 in each bag."""
+"""Features of the bags ``(B, F)``, and the weight of each slice in its bag, float32 ``(N,)``, 1 in sum in each bag."""
 
 
 class Mean(nn.Module):
@@ -31,9 +31,9 @@ class Mean(nn.Module):
             positions: Along the slice normal in mm, ``(N,)``.
         """
         if len(sizes) > 1 and len(sizes) == len(features):  # a slice is a bag of one
-            return features, features.new_ones(len(features))
+            return features, torch.ones_like(features[:, 0]).float()
         parts = split(features, sizes)
-        weights = [torch.zeros_like(part[:, 0]).softmax(dim=0) for part in parts]  # for exporters; it is 1 / size
+        weights = [torch.zeros_like(part[:, 0]).float().softmax(dim=0) for part in parts]  # for exporters; 1 / size
         return torch.stack([part.mean(dim=0) for part in parts]), torch.cat(weights)
 
 
@@ -51,9 +51,11 @@ class Maximum(nn.Module):
         """Pool bags, as `Mean.forward`; where several slices have the largest value, one of them has the weight."""
         parts = split(features, sizes)
         largest = [part.max(dim=0) for part in parts]
+        # Counted in single precision: in bfloat16 there is no 257.
         shares = [
-            torch.zeros_like(part[:, 0]).index_add(0, found.indices, torch.ones_like(found.values)) / part.shape[1]
-            for part, found in zip(parts, largest, strict=True)
+            torch.zeros_like(part[:, 0]).float().index_add(0, one.indices, torch.ones_like(one.values).float())
+            / part.shape[1]
+            for part, one in zip(parts, largest, strict=True)
         ]
         return torch.stack([found.values for found in largest]), torch.cat(shares)
 

@@ -1,4 +1,5 @@
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -38,6 +39,16 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_step():
     batch = {"image": torch.zeros(2, 1, 4, 4), "label": torch.tensor([0, 1])}
     with pytest.raises(TrainingError, match=r"step 0: the loss must be finite, found nan\. Lower optimizer\.lr"):
         classifier(Exploding()).training_step(batch, 0)
+
+
+def test_a_loss_is_of_single_precision_whatever_the_network_computes_in():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).bfloat16()
+    made = classifier(network)
+    made.log = lambda *_, **__: None
+    made._trainer = SimpleNamespace(global_step=0)
+    images = torch.rand(5, 1, 4, 4).bfloat16()
+    loss = made.training_step({"image": images, "label": torch.tensor([0, 1, 0, 1, 1])}, 0)
+    assert loss.dtype == torch.float32
 
 
 def test_forward_gives_probabilities():

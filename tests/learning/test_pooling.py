@@ -61,6 +61,17 @@ def test_weights_of_a_bag_sum_to_one(make, bags):
     assert (weights >= 0).all()
 
 
+@pytest.mark.parametrize("kind", [Mean, Maximum])
+def test_weights_of_features_in_half_precision_are_whole(kind):
+    """Of one slice that has the largest value of each of 512 features, and of bags of three."""
+    features = torch.rand(7, 512).bfloat16()
+    features[0] = 2
+    _, weights = kind(512)(features, [1, 3, 3], torch.zeros(7))
+    assert [part.sum().item() for part in weights.split([1, 3, 3])] == pytest.approx([1.0] * 3, abs=1e-6)
+    _, alone = kind(512)(features, [1] * 7, torch.zeros(7))
+    assert (weights.dtype, alone.tolist()) == (torch.float32, [1.0] * 7)
+
+
 @pytest.mark.parametrize("make", [POOLINGS[0], POOLINGS[2], POOLINGS[3]])
 def test_what_learns_its_weights_starts_as_the_mean(make, bags):
     features, sizes, positions = bags
