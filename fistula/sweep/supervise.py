@@ -54,11 +54,11 @@ def _relieve(run: StudyRun, schedule: "Schedule") -> None:
     """Try a run again that has found too little memory: alone, then half as much of a batch at a time, and again."""
     how = "alone"
     while run.folder.record().get("error_kind") == OUT_OF_MEMORY:
-        schedule.display.note(f"{run.job.name}: out of memory; trying again {how}")
+        print(f"{run.job.name}: out of memory; trying again {how}", flush=True)
         schedule.run([run])
         record, asked = run.folder.record(), run.folder.identity
         parts = 2 * int(record.get("micro_batches", asked["micro_batches"]))
-        if record.get("error_kind") != OUT_OF_MEMORY or 2 * parts > int(asked["batch_size"]):
+        if record.get("error_kind") != OUT_OF_MEMORY or 2 * parts * record.get("processes", 1) > asked["batch_size"]:
             return  # batch norms cannot do with parts of one slice
         # In the record, where the run looks: what was asked for stays what identifies it.
         run.folder.write("queued", micro_batches=parts, **{key: record[key] for key in ("error", "error_kind")})
@@ -91,9 +91,8 @@ class Schedule:
                 if path in waiting and waiting[path].folder.record().get("state") in ("done", "failed"):
                     self._settle(waiting.pop(path), None)
             if held - elsewhere:
-                self.display.note(
-                    f"{len(held)} of the runs are being trained by another sweep, which is waited for at the end"
-                )
+                waits = "are being trained by another sweep, which is waited for at the end"
+                print(f"{len(held)} of the runs {waits}", flush=True)
             elsewhere = held
             free = [run.job for path, run in waiting.items() if path not in held]
             if waiting and not free:

@@ -35,6 +35,8 @@ def slots(memory, *, per_card="auto", cores=16, threads="auto", monkeypatch):
         pytest.param(
             dict.fromkeys("0123", 8.0), {"per_card": 0.5, "threads": 3}, [("0,1", 3), ("2,3", 3)], id="two cards each"
         ),
+        pytest.param(dict.fromkeys("0123", 8.0), {"per_card": 0.5}, [("0,1", 4), ("2,3", 4)], id="a process on each"),
+        pytest.param({}, {"cores": 3, "per_card": 0.5}, [("", 1)] * 3, id="no card, of which two are asked"),
         pytest.param({}, {"cores": 3}, [("", 1)] * 3, id="no card: as many as cores, and none claims one"),
         pytest.param({}, {"cores": 5, "threads": 2}, [("", 2)] * 2, id="of two cores each"),
         pytest.param({}, {"cores": 1, "threads": 2}, [("", 2)], id="never none"),
@@ -42,6 +44,12 @@ def slots(memory, *, per_card="auto", cores=16, threads="auto", monkeypatch):
 )
 def test_slots_are_the_cards_or_the_cores(memory, options, expected, monkeypatch):
     assert slots(memory, **options, monkeypatch=monkeypatch) == expected
+
+
+def test_more_cards_than_there_are_is_no_reason_to_train_without_them():
+    rule = r"engine\.jobs_per_gpu: gives each run 3 GPUs, more than there are, found 0\.33 with 2$"
+    with pytest.raises(ConfigError, match=rule):
+        LocalEngine(0.33, "auto").slots({"0": 8.0, "1": 8.0})
 
 
 @pytest.mark.parametrize(

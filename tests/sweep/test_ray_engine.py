@@ -43,6 +43,20 @@ def test_a_share_of_nothing_is_refused(key):
         RayEngine(**{"address": "local", "jobs_per_gpu": 1, "cpus_per_job": 1} | {key: 0})
 
 
+@pytest.mark.parametrize(
+    ("shares", "there", "rule"),
+    [
+        ((0.5, 1), {"CPU": 8.0, "GPU": 1.0}, r"jobs_per_gpu: gives each run 2 GPUs, more than there are, found 1 GPUs"),
+        ((1, 16), {"CPU": 8.0}, r"cpus_per_job: gives each run 16 CPUs, more than there are, found 8 CPUs"),
+    ],
+)
+def test_a_share_that_this_machine_does_not_have_is_not_waited_for(shares, there, rule):
+    engine, gpus = RayEngine("local", *shares), 1 / shares[0] if "GPU" in there else 0
+    with pytest.raises(ConfigError, match=rf"hydra\.launcher\.engine\.{rule}"):
+        engine._refuse_more_than(there, gpus)
+    RayEngine("auto", *shares)._refuse_more_than(there, gpus)  # a cluster may grow
+
+
 def test_a_cluster_that_does_not_answer_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))

@@ -127,6 +127,16 @@ def test_a_run_too_large_for_parts_of_two_slices_fails(tmp_path):
     assert not (tmp_path / "a" / "last.ckpt").exists()
 
 
+def test_processes_that_share_a_batch_out_have_fewer_parts_to_go(tmp_path):
+    def exhaust_four(folder):
+        folder.write("failed", error="CUDA out of memory", error_kind="OutOfMemoryError", processes=4)
+
+    run = queued(tmp_path, "a")
+    engine = engine_of(*[[(exhaust_four, 1)]] * 2)
+    assert list(run_all([run], engine=engine, num_done=0)) == ["a"]
+    assert len(engine.calls) == 2  # as it was, and alone: 4 parts in 4 processes would be of one slice
+
+
 @pytest.fixture
 def full_disk(tmp_path):
     """Fill a small file system of its own when called."""

@@ -33,8 +33,9 @@ class LocalEngine:
     Args:
         jobs_per_gpu: Jobs on a card, 2 for small networks, 0.5 for a job on two cards; ``auto``: one for each 8 GB of
             its memory, up to 4. No matter where there is no card.
-        cpus_per_job: Cores of a job, and its number of threads; ``auto``: the cores shared out among the cards' slots,
-            1 where there is no card, since runs of one thread beside each other beat one run of many.
+        cpus_per_job: Cores of a job (on several cards, of its process for each), and its number of threads; ``auto``:
+            the cores shared out among the cards' slots, 1 where there is no card, since runs of one thread beside each
+            other beat one run of many.
     """
 
     jobs_per_gpu: float | str
@@ -72,7 +73,7 @@ class LocalEngine:
         cores = joblib.cpu_count()
         places = _places(memory, self.jobs_per_gpu)
         if self.cpus_per_job == AUTO:
-            threads = max(1, cores // len(places)) if places else 1
+            threads = max(1, cores // (",".join(places).count(",") + 1)) if places else 1
         else:
             threads = int(self.cpus_per_job)
         places = places or [""] * max(1, cores // threads)
@@ -88,6 +89,9 @@ def _places(memory: Mapping[str, float], per_card: float | str) -> list[str]:
     if float(per_card) >= 1:
         return list(memory) * int(per_card)
     together, names = round(1 / float(per_card)), list(memory)
+    if 0 < len(names) < together:  # else the jobs would run on the processor, and nobody would know
+        rule = f"gives each run {together} GPUs, more than there are"
+        raise ConfigError("hydra.launcher.engine.jobs_per_gpu", rule, found=f"{per_card:g} with {len(names)}")
     return [",".join(names[at : at + together]) for at in range(0, len(names) - together + 1, together)]
 
 

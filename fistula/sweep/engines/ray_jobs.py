@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,9 @@ class RayEngine:
 
         _join(ray, self.address)
         try:
-            gpus = 1 / self.jobs_per_gpu if ray.cluster_resources().get("GPU", 0) else 0
+            there = ray.cluster_resources()
+            gpus = 1 / self.jobs_per_gpu if there.get("GPU", 0) else 0
+            self._refuse_more_than(there, gpus)
             # Each job has a process of its own; Ray's, which only starts it and waits, may start the next one as well.
             start = ray.remote(num_cpus=self.cpus_per_job, max_retries=0)(_run)
             shares = {True: start.options(num_gpus=gpus), False: start}  # jobs on the processor claim no card
@@ -49,6 +51,13 @@ class RayEngine:
                     yield job, None  # the machine or Ray's own process is gone
         finally:
             ray.shutdown()
+
+    def _refuse_more_than(self, there: Mapping[str, float], gpus: float) -> None:
+        """Refuse a share of this machine that it does not have, for which Ray would wait for ever."""
+        for key, what, wanted in (("cpus_per_job", "CPU", self.cpus_per_job), ("jobs_per_gpu", "GPU", gpus)):
+            if self.address == "local" and wanted > there.get(what, 0):
+                rule = f"gives each run {wanted:g} {what}s, more than there are"
+                raise ConfigError(f"hydra.launcher.engine.{key}", rule, found=f"{there.get(what, 0):g} {what}s")
 
 
 def _run(job: Job) -> int:
