@@ -53,6 +53,15 @@ def test_a_training_epoch_sees_every_slice_once(cohort):
     assert sorted(rows_of(cohort, loader)) == list(range(14))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no library promises to work after a fork")
+def test_processes_that_load_share_the_slices(cohort):
+    data = datamodule(cohort, ["train"] * 14 + ["val"] * 2 + ["test"] * 2)
+    assert data.train_dataloader().multiprocessing_context is None
+    data.num_workers = 1
+    assert data.train_dataloader().multiprocessing_context.get_start_method() == "fork"
+    assert sorted(rows_of(cohort, data.train_dataloader())) == list(range(14))
+
+
 def test_a_last_batch_of_one_is_left_out_because_batch_norm_cannot_take_it(cohort):
     loader = datamodule(cohort, ["train"] * 13 + ["val"] * 2 + ["test"] * 3).train_dataloader()
     assert [len(batch["label"]) for batch in loader] == [4, 4, 4]

@@ -1,5 +1,6 @@
 """The three parts of one fold of a cohort, as data loaders."""
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -173,6 +174,8 @@ class FistulaDataModule(LightningDataModule):
         workers = 0 if is_there else with_room(int(workers), batch_bytes=size, is_auto=self.num_workers == AUTO)
         return {
             "num_workers": workers,
+            # From Python 3.14 on they would else be sent all slices, each a copy of its own.
+            "multiprocessing_context": "fork" if workers and sys.platform == "linux" else None,
             "persistent_workers": workers > 0 and augments,
             "pin_memory": on_card and not is_there,  # copies then run beside the network
             "collate_fn": already_a_batch,
