@@ -251,7 +251,7 @@ def test_auto_is_a_card_where_there_is_one():
     assert device_of("cpu") == torch.device("cpu")
 
 
-@pytest.mark.parametrize("name", ["graphics", "cuda:99", ""])
+@pytest.mark.parametrize("name", ["graphics", "cuda:99", "meta", ""])
 def test_a_device_that_is_not_there_is_one_line(name):
     with pytest.raises(ConfigError, match=rf"device: must be auto, cpu, or a device of this machine, found {name}"):
         device_of(name)

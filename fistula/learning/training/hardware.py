@@ -73,7 +73,7 @@ def device_of(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # nor is there one without numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         rule = "must be auto, cpu, or a device of this machine"
         raise ConfigError("device", rule, found=name, remedy="For example device=cpu") from error
