@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from itertools import groupby
-from math import isnan
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -114,16 +113,8 @@ def _page(readers: Readers, rows: list[Row], disputed: dict[str, str], rules: Co
 
 
 def _plain(row: Row) -> dict[str, object]:
-    found = row.estimate
-    value, low, high = (None if isnan(number) else number for number in (found.value, found.low, found.high))
-    numbers: dict[str, object] = {
-        "value": value,
-        "low": low,
-        "high": high,
-        "method": found.method,
-        "reason": found.reason,
-    }
-    return {"who": row.who, "measure": row.measure} | numbers | {"rows": row.rows, "patients": row.patients}
+    counts = {"rows": row.rows, "patients": row.patients}
+    return {"who": row.who, "measure": row.measure} | row.estimate.as_json() | counts
 
 
 def _print(rows: list[Row], readers: Readers) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from fistula.errors import ConfigError, count, refuse_other
+from fistula.evidence.estimate import Estimate
 from fistula.folder import digests_of, refuse_existing, whole_folder
 
 if TYPE_CHECKING:  # `--help` must not wait for torch
@@ -211,14 +212,7 @@ def _say(record: dict[str, Any]) -> None:
     for name, number in record["numbers"].items():
         *place, last = name.split(" / ")[2:]
         if len(place) == 2 and last in SAID:
-            print(f"  {', '.join(place)}: {last.replace('_', ' ').replace('auroc', 'AUROC')} {_text(number)}")
+            what = last.replace("_", " ").replace("auroc", "AUROC")
+            print(f"  {', '.join(place)}: {what} {Estimate.of_json(number)}")
     for note in record["notes"]:
         print(f"noted: {note}")
-
-
-def _text(number: dict[str, Any]) -> str:
-    if number["value"] is None:
-        return f"n/a: {number['reason']}"
-    if number["low"] is None:
-        return f"{number['value']:.3f} (n/a: {number['reason']})"
-    return f"{number['value']:.3f} ({number['low']:.3f} to {number['high']:.3f})"

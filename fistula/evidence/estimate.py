@@ -1,7 +1,9 @@
 """A number with its interval, or the reason why there is none."""
 
-from dataclasses import dataclass
-from math import isfinite, isinf, isnan, nan
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import inf, isfinite, isinf, isnan, nan
+from typing import Any
 
 LEVEL = 0.95  # of an interval, where nobody asks for another
 
@@ -64,6 +66,24 @@ class Estimate:
 
     def __str__(self) -> str:
         return format(self)
+
+    def as_json(self) -> dict[str, Any]:
+        """Its parts as JSON takes them, from which `of_json` makes it again."""
+        return {name: json_number(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def of_json(cls, told: Mapping[str, Any]) -> "Estimate":
+        """What was written by `as_json`, whatever else stands beside it."""
+        numbers = (told["value"], told["low"], told["high"])
+        value, low, high = (nan if one is None else inf if one == "infinite" else float(one) for one in numbers)
+        return cls(value, low, high, told["method"], told["reason"])
+
+
+def json_number(value: Any) -> Any:
+    """A number as JSON takes it, which has neither NaN nor infinity; all else as it is."""
+    if not isinstance(value, float) or isfinite(value):
+        return value
+    return None if isnan(value) else "infinite"
 
 
 def undefined(method: str, reason: str) -> Estimate:

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from math import isnan, nan
+from math import nan
 from typing import Any
 
 import polars as pl
 from numpy.typing import NDArray
 
 from fistula.evidence.aggregate import patient_scores
-from fistula.evidence.estimate import Estimate
+from fistula.evidence.estimate import json_number
 from fistula.evidence.operating_point import OperatingPoint
 from fistula.evidence.rates.counts import call_positive
 from fistula.evidence.standard import standard_metrics
@@ -113,11 +113,12 @@ def _by_patient(part: pl.DataFrame, rule: str) -> tuple[NDArray, NDArray, NDArra
 
 
 def _metrics(labels: NDArray, scores: NDArray, patients: NDArray, *, threshold: float) -> dict[str, Any]:
-    return _estimates(standard_metrics(labels, scores, call_positive(scores, threshold).astype(int), patients))
+    found = standard_metrics(labels, scores, call_positive(scores, threshold).astype(int), patients)
+    return {name: estimate.as_json() for name, estimate in found.items()}
 
 
 def _point(point: OperatingPoint) -> dict[str, Any]:
-    return {name: _json(value) for name, value in asdict(point).items()} | {"part": "val"}
+    return {name: json_number(value) for name, value in asdict(point).items()} | {"part": "val"}
 
 
 def _constant(test: pl.DataFrame, threshold: float, scored: str) -> list[str]:
@@ -125,12 +126,3 @@ def _constant(test: pl.DataFrame, threshold: float, scored: str) -> list[str]:
     if len(positive) > 1:
         return []
     return [f"constant prediction: all test {scored}s are classified as {'positive' if positive[0] else 'negative'}"]
-
-
-def _estimates(estimates: dict[str, Estimate]) -> dict[str, Any]:
-    return {name: {key: _json(value) for key, value in asdict(e).items()} for name, e in estimates.items()}
-
-
-def _json(value: Any) -> Any:
-    """JSON has no NaN: an undefined number is null, beside its reason."""
-    return None if isinstance(value, float) and isnan(value) else value

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from fistula.evidence.estimate import Estimate
 from fistula.predict.runs.model import LoadedRun
 
 GIVEN, ALSO = ("positions", "covariates"), ("weights", "alone")
@@ -137,16 +138,8 @@ def _metrics(run: LoadedRun) -> list[str]:
             for metric in SHOWN:
                 if metric in found:
                     of = " ".join(filter(None, (name, level)))
-                    rows.append(f"| {run.name} | {of} | {metric} | {_say_estimate(found[metric])} |")
+                    rows.append(f"| {run.name} | {of} | {metric} | {Estimate.of_json(found[metric])} |")
     return rows
-
-
-def _say_estimate(estimate: dict[str, Any]) -> str:
-    if estimate["value"] is None:
-        return f"n/a: {estimate['reason']}"
-    if estimate["low"] is None or estimate["high"] is None:
-        return f"{estimate['value']:.3f} (no interval: {estimate['reason']})"
-    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
 
 
 def _int8(export: dict[str, Any]) -> list[str]:

@@ -1,11 +1,9 @@
 """The numbers of external cohorts as a record keeps them, and as a sentence."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
-from math import isfinite, isnan
 from typing import Any
 
-from fistula.evidence.estimate import Estimate, undefined
+from fistula.evidence.estimate import Estimate, json_number, undefined
 from fistula.report.external.cohorts import Outside
 from fistula.report.external.together import OutsideTogether
 from fistula.report.results import Row
@@ -80,25 +78,17 @@ def _line(
 def _cells(name: str, estimate: Estimate) -> dict[str, Any]:
     """A number and the ends of its interval, each in a column."""
     values = {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-    return {key: number(value) for key, value in values.items()}
+    return {key: json_number(value) for key, value in values.items()}
 
 
 def as_json(estimate: Estimate, configurations: list[str]) -> dict[str, Any]:
-    """JSON has neither NaN nor infinity: such a number is null, beside its reason."""
-    values = {key: number(value) if isinstance(value, float) else value for key, value in asdict(estimate).items()}
-    return values | {"from": configurations}
+    """A number with its interval, and whose it is."""
+    return estimate.as_json() | {"from": configurations}
 
 
 def plain(value: float | None, configurations: list[str]) -> dict[str, Any]:
     """A number without an interval."""
-    return {"value": number(value), "from": configurations}
-
-
-def number(value: float | None) -> float | str | None:
-    """As JSON takes it."""
-    if value is None or isnan(value):
-        return None
-    return value if isfinite(value) else "infinite"
+    return {"value": json_number(value), "from": configurations}
 
 
 def say_outside(outside: list[Outside], together: list[OutsideTogether], ranked: dict[str, list[Row]]) -> list[str]:
