@@ -116,6 +116,8 @@ def read_scenario(cfg: DictConfig) -> Scenario:
         refuse_outside(key, cfg[key], low, high)
     if cfg.goal == "interval":
         return _scenario(cfg, None)
+    if cfg.power <= cfg.alpha:
+        raise ConfigError("power", f"must be above alpha, {cfg.alpha:g}", found=cfg.power, remedy="Try power=0.8")
     if cfg.other is None:
         rule = f"must be a number for goal={cfg.goal}: the AUROC of the comparator"
         raise ConfigError("other", rule, found="null", remedy="For example other=0.80")
