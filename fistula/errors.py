@@ -81,6 +81,19 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def in_words(seconds: float) -> str:
+    """How long something takes, as short as it can be said.
+
+    Example:
+        >>> in_words(42.4), in_words(200), in_words(7500)
+        ('42 s', '3 min', '2 h 05 min')
+    """
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
 class DataError(FistulaError):
     """A file, a table of labels, or a cohort folder is not what it has to be."""
 

@@ -15,9 +15,9 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 
-from fistula.errors import refuse_other
+from fistula.errors import in_words, refuse_other
 from fistula.folder import write_whole
-from fistula.learning.training.watched import TIE_BREAKER, WATCHED, better
+from fistula.learning.training.watched import WATCHED, better, decisive
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,8 @@ class WeightAverage(Callback):
         torch._foreach_lerp_(self.averaged, self.weights, 1 - min(self.decay, self.steps / (self.steps + 9)))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._swap()
+        if not trainer.sanity_checking:  # before training, which has no averages yet
+            self._swap()
 
     def state_dict(self) -> dict[str, Any]:
         return {"aside": self.aside, "averages_in_network": self.averages_in_network}
@@ -133,46 +134,21 @@ class Patience(EarlyStopping):
     def __init__(self, monitor: str, patience: int, min_delta: float) -> None:
         refuse_other("stopping.monitor", monitor, WATCHED)
         super().__init__(monitor, mode=better(monitor), patience=patience, min_delta=min_delta)
-        self.lowest_loss = torch.tensor(torch.inf)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.should_stop = self.stopping_reason != EarlyStoppingReason.NOT_STOPPED
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        value, loss = (trainer.callback_metrics.get(name) for name in (self.monitor, TIE_BREAKER))
-        if value is not None and loss is not None:
-            value, loss = value.cpu(), loss.cpu()
-            if self.monitor_op(value, self.best_score.cpu()):
-                self.lowest_loss = loss
-            elif value == self.best_score.cpu() and loss < self.lowest_loss:
-                self.lowest_loss = loss
-                self.wait_count = -1  # Lightning is about to count an epoch that was no better
+        self._metrics = trainer.callback_metrics
         super().on_train_epoch_end(trainer, pl_module)
 
-    def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"lowest_loss": self.lowest_loss}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
-        self.lowest_loss = state_dict["lowest_loss"]
+    def _evaluate_stopping_criteria(self, current: Tensor) -> tuple[bool, str | None]:
+        return super()._evaluate_stopping_criteria(decisive(self._metrics, self.monitor))
 
 
 def progress() -> list[Callback]:
     """Show a bar where someone watches; in a file or a pipe the log's line per epoch has to do."""
     return [TQDMProgressBar(leave=False)] if sys.stderr.isatty() else []
-
-
-def in_words(seconds: float) -> str:
-    """How long something takes, as short as it can be said.
-
-    Example:
-        >>> in_words(42.4), in_words(200), in_words(7500)
-        ('42 s', '3 min', '2 h 05 min')
-    """
-    minutes = round(seconds / 60)
-    if minutes < 2:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def silence_lightning() -> None:

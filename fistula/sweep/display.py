@@ -25,7 +25,7 @@ class Display:
         self.bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
         self.task = self.bar.add_task("runs", total=total, completed=num_done)
         if num_done:
-            self.note(f"{num_done} of {total} runs were already done")
+            print(f"{num_done} of {total} runs were already done", flush=True)
 
     def __enter__(self) -> "Display":
         self.bar.start()
@@ -39,9 +39,5 @@ class Display:
         self.count = min(self.count + 1, self.total)
         seconds = (time.monotonic() - self.started) / max(1, self.count - self.before) * (self.total - self.count)
         left = f"  about {seconds / 60:.0f} min left" if seconds > SAID_FROM_S else ""
-        self.note(f"[{self.count}/{self.total}] {text}{left}")
+        print(f"[{self.count}/{self.total}] {text}{left}", flush=True)
         self.bar.update(self.task, completed=self.count)
-
-    def note(self, text: str) -> None:
-        """Say something between."""
-        print(text, flush=True)

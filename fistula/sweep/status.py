@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from fistula.errors import DataError
+from fistula.errors import DataError, in_words
 from fistula.learning.training.watched import better
 from fistula.sweep.folder.ownership import holder_of
 from fistula.sweep.folder.run import RECORD, read_record
@@ -76,7 +76,7 @@ def status_table(runs: list[RunStatus], study: Path) -> Table:
         epoch = f"{run.epoch}/{run.epochs}" if run.epochs else ""
         best = "" if run.best is None else f"{run.best:.3f}"
         speed = "" if run.seconds_per_epoch is None else f"{run.seconds_per_epoch:.1f}"
-        left = "" if run.seconds_left is None else _duration(run.seconds_left)
+        left = "" if run.seconds_left is None else in_words(run.seconds_left)
         state = f"[{STYLES.get(run.state, 'default')}]{run.state}[/]"
         table.add_row(run.name, state, epoch, best, speed, left, run.note.replace("[", r"\["))
     return table
@@ -116,7 +116,7 @@ def _state_and_note(folder: Path, record: dict[str, Any]) -> tuple[str, str]:
     where = f"{record.get('host')}, process {record.get('pid')}"
     if holder is None or holder.is_gone:
         return "stopped", f"was on {where}; the same command resumes it"
-    return state, f"{where}, last heartbeat {_duration(max(0.0, time.time() - holder.beat / 1e9))} ago"
+    return state, f"{where}, last heartbeat {in_words(max(0.0, time.time() - holder.beat / 1e9))} ago"
 
 
 def _history(folder: Path, monitor: str) -> list[float]:
@@ -137,9 +137,3 @@ def _speed(folder: Path, record: dict[str, Any], epochs: int) -> float | None:
     ends.append((folder / "history.csv").stat().st_mtime)  # of a copied study, when it was copied
     seconds = min(ends) - datetime.fromisoformat(record["running_at"]).timestamp()
     return seconds / completed if seconds > 0 else None
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"

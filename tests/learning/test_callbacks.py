@@ -29,7 +29,7 @@ class Line(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=1.0)
 
 
-def fit(callbacks, *, epochs, folder, checkpoint=None, parts=1, module=None):
+def fit(callbacks, *, epochs, folder, checkpoint=None, parts=1, module=None, sanity=0):
     module = module or Line()
     loader = torch.utils.data.DataLoader(torch.zeros(2 * parts, 1), batch_size=1)
     trainer = Trainer(
@@ -40,7 +40,7 @@ def fit(callbacks, *, epochs, folder, checkpoint=None, parts=1, module=None):
         enable_checkpointing=any(isinstance(callback, BestWeights) for callback in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
-        num_sanity_val_steps=0,
+        num_sanity_val_steps=sanity,
         accelerator="cpu",
     )
     val = torch.utils.data.DataLoader(torch.zeros(1, 1))
@@ -66,6 +66,12 @@ def test_the_average_is_over_steps_in_however_many_parts_a_batch_is_worked_throu
     parts, _ = fit([WeightAverage(0.25)], epochs=2, folder=tmp_path, parts=4)
     assert parts.seen == pytest.approx(whole.seen, abs=2e-9)
     assert parts.weight.item() == pytest.approx(whole.weight.item(), abs=2e-9)
+
+
+def test_a_validation_before_training_finds_no_average_and_changes_none(tmp_path):
+    whole, _ = fit([WeightAverage(0.25)], epochs=2, folder=tmp_path)
+    tried, _ = fit([WeightAverage(0.25)], epochs=2, folder=tmp_path, sanity=1)
+    assert tried.seen == [0.0, *whole.seen]
 
 
 def test_the_average_goes_on_where_it_stopped(tmp_path):

@@ -78,7 +78,7 @@ def test_a_hopeless_trial_is_cut_short(compose_train, tmp_path, monkeypatch):
     number = study.ask().number
     cohort = read_cohort(write_cohort(tmp_path / "cohort"))
     monkeypatch.setenv("FISTULA_TRIAL", json.dumps({"storage": storage, "study": "fold", "number": number}))
-    cfg = compose_train(*TINY_RUN, "epochs=8", cohort=tmp_path / "cohort")
+    cfg = compose_train(*TINY_RUN, "epochs=8", "trainer.num_sanity_val_steps=1", cohort=tmp_path / "cohort")
     experiment = build(cfg, cohort, instantiate(cfg.split)(cohort.manifest))
     with pytest.raises(PrunedError, match=rf"trial {number}: cut short after epoch 4: worse than most others"):
         experiment.fit()

@@ -12,7 +12,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from fistula.errors import TrainingError, refuse_other
-from fistula.learning.training.watched import TIE_BREAKER, WATCHED, better
+from fistula.learning.training.watched import WATCHED, better, decisive
 
 WRITING_SHARE = 50  # so many times as long as writing `last.ckpt` takes is trained before it is written again
 
@@ -40,27 +40,16 @@ class BestWeights(ModelCheckpoint):
             save_weights_only=True,
             enable_version_counter=False,
         )
-        self.lowest_loss = torch.tensor(torch.inf)
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         goes_on = trainer.current_epoch + 1 < (trainer.max_epochs or 0) and not trainer.should_stop
         if self.monitor == "epoch" and goes_on and trainer.max_steps == -1:
             return False  # another one will be kept; until then `last.ckpt` has the weights
-        is_better = super().check_monitor_top_k(trainer, current)
-        loss = trainer.callback_metrics.get(TIE_BREAKER, torch.tensor(torch.inf)).cpu()
-        if current is not None and not is_better and self.best_model_score is not None:
-            is_tie = bool(current.cpu() == self.best_model_score.cpu() and loss < self.lowest_loss)
-            is_better = trainer.strategy.reduce_boolean_decision(is_tie)
-        if is_better:
-            self.lowest_loss = loss
-        return is_better
+        return super().check_monitor_top_k(trainer, current)
 
-    def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"lowest_loss": self.lowest_loss}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
-        self.lowest_loss = state_dict["lowest_loss"]
+    def _monitor_candidates(self, trainer: Trainer) -> dict[str, Tensor]:
+        found, monitor = super()._monitor_candidates(trainer), str(self.monitor)
+        return found | ({monitor: decisive(found, monitor)} if monitor in found else {})
 
 
 class LastCheckpoint(Checkpoint):

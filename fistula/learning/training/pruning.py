@@ -37,7 +37,7 @@ class Prune(Callback):
         ]
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
+        if trainer.sanity_checking or not trainer.is_global_zero:
             return
         self.trial.report(float(trainer.callback_metrics["val/auroc"]), trainer.current_epoch)
         if self.trial.should_prune():
