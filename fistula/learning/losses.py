@@ -58,11 +58,7 @@ class Focal(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean over the batch, weighted by class, of logits ``(B, K)`` and labels ``(B,)``."""
         losses = cross_entropy(logits, labels, reduction="none")
-        losses = (-torch.expm1(-losses)) ** self.gamma * losses
-        if self.weight is None:
-            return losses.mean()
-        weights = self.weight[labels]
-        return (weights * losses).sum() / weights.sum()
+        return _mean((-torch.expm1(-losses)) ** self.gamma * losses, self.weight, labels)
 
 
 class Ordinal(nn.Module):
@@ -98,11 +94,7 @@ class Ordinal(nn.Module):
         below = logs.logcumsumexp(dim=1)[:, :-1]  # of k = 1, ..., K - 1
         above = logs.flip(1).logcumsumexp(dim=1).flip(1)[:, 1:]
         is_above = labels[:, None] >= torch.arange(1, logits.shape[1], device=labels.device)
-        losses = -torch.where(is_above, above, below).mean(dim=1)
-        if self.weight is None:
-            return losses.mean()
-        weights = self.weight[labels]
-        return (weights * losses).sum() / weights.sum()
+        return _mean(-torch.where(is_above, above, below).mean(dim=1), self.weight, labels)
 
 
 def are_grades(target: str) -> bool:
@@ -124,3 +116,11 @@ def class_weights(counts: Sequence[int], balance: float) -> Tensor | None:
         raise DataError("split", rule, found=f"counts {list(counts)}", remedy="Use another split or loss=cross_entropy")
     weights = number**-balance
     return (weights * number.sum() / (weights * number).sum()).float()
+
+
+def _mean(losses: Tensor, weight: Tensor | None, labels: Tensor) -> Tensor:
+    """The mean over the batch, weighted by class where there are weights."""
+    if weight is None:
+        return losses.mean()
+    weights = weight[labels]
+    return (weights * losses).sum() / weights.sum()
