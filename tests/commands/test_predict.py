@@ -38,7 +38,7 @@ def test_a_patient_is_scored_into_tables_overlays_and_a_page(study, one_patient,
     called = summary["called_from"]
     for rows, limit in ((slices, called["slices"]), (patients, called["patients"])):
         assert all((row["decision"] == "fistula") == (float(row["score"]) >= limit) for row in rows)
-    assert page.count(f"Patients with a score of {called['patients']:.3f} or higher") == 1
+    assert page.count(f"patients with a score of {called['patients']:.3f} or higher are called fistula") == 1
     known = {"trained on": "in the training set", "validated on": "in the validation set"}[patients[0]["known"]]
     assert page.count(known) == 1
     assert "http://" not in page
@@ -254,7 +254,7 @@ def test_slices_are_told_by_their_image_number(study, one_patient, fistula_here,
     found = {row["instance_uid"]: int(row["image_number"]) for row in table(tmp_path / "out" / "predictions.csv")}
     assert found == numbers
     page = (tmp_path / "out" / "index.html").read_text()
-    assert all(f" image {number} " in page for number in numbers.values())
+    assert all(f" image&nbsp;{number} " in page for number in numbers.values())
 
 
 def test_dicom_objects_are_written_where_asked(study, one_patient, fistula_here, tmp_path):

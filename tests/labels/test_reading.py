@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from datetime import UTC, datetime, timedelta
 
@@ -92,6 +93,14 @@ def wait_until_the_washout_is_over(page):
         assert ("Session 2 opens on 20" in page.inner_text("#start .soft")) != opens
 
 
+DRAG = """(() => {
+  const slider = document.querySelector(".dial input"), before = state.history.length;
+  for (const value of [10, 20, 30]) { slider.value = value; slider.dispatchEvent(new Event("input")); }
+  slider.dispatchEvent(new Event("change"));
+  return state.history.length - before;
+})()"""
+
+
 def read(page, path, wanted):
     """Give each patient of a page a score, and every second one a place; export."""
     page.goto(path.as_uri())
@@ -109,7 +118,8 @@ def read(page, path, wanted):
             page.wait_for_timeout(10)
         key, aid = page.evaluate("[turn.patient.key, turn.patient.aid ?? null]")
         shown = page.inner_text("#aid")
-        assert ("AI: " in shown) == (aid is not None)
+        assert bool(re.search(r"AI: \d+ of 100 \(threshold, \d+\): ", shown)) == (aid is not None)
+        assert page.evaluate(DRAG) == 1, "one drag is one answer, which one undo takes back"
         page.keyboard.type(str(wanted(key)))
         if number % 2:
             page.locator(".slice").first.click()

@@ -20,7 +20,8 @@ const viewer = new Viewer($("#viewer"), {
     if (!slice.asked) return "#14181c";
     if (aidOf(slice)) return "#ff8f6b";
     if (isDial(facts)) return answer.label !== null ? `color-mix(in srgb, ${TONES[1]} ${answer.label}%, ${TONES[0]})` : null;
-    return answer.label !== null ? tone(answer.label) : answer.unsure ? UNSURE : null;
+    // Of a part of the slices, those that are asked about stand out.
+    return answer.label !== null ? tone(answer.label) : answer.unsure ? UNSURE : facts.is_part ? "#4d5862" : null;
   },
   point: (pane, pixel, event) => place(pane, pixel, event.altKey ? "canal" : "opening"),
   moved: () => side(), said: say, tooled: tools,

@@ -30,5 +30,5 @@ function typeDigit(digit, now) {
 function aidWords(aid, series) {
   const number = new Map(series.flatMap(one => one.slices).map((slice, i) => [slice.key, slice.number ?? i + 1]));
   const places = Object.entries(aid.slices).filter(([key, one]) => one.row !== undefined && number.has(key)).map(([key]) => number.get(key));
-  return `AI: ${aid.score} of 100 (threshold, ${aid.threshold}): ${aid.answer}` + (places.length ? `; locations on image ${places.join(", ")}` : "");
+  return `AI: ${aid.score} of 100 (threshold, ${aid.threshold}): ${aid.answer}` + (places.length ? `; location${places.length > 1 ? "s on images" : " on image"} ${places.join(", ")}` : "");
 }
