@@ -152,7 +152,8 @@ def _unfamiliar(scored: "Scored") -> list[str]:
     # How many of a patient's slices is that patient's alone.
     words = sorted({re.sub(r"^\d+ of \d+ ", "", word) for text in marked["marks"] for word in text.split("; ")})
     shown = "; ".join(words[:5]) + ("; ..." if len(words) > 5 else "")
-    return [f"{len(marked)} of {len(scored.patients)} patients look unlike the study's cohort: {shown}"]
+    verb = "looks" if len(marked) == 1 else "look"
+    return [f"{len(marked)} of {len(scored.patients)} patients {verb} unlike the study's cohort: {shown}"]
 
 
 def _record(predictor: "Predictor", cohort: "Cohort") -> dict[str, Any]:
