@@ -72,8 +72,8 @@ class EpochSeed(Callback):
 class WeightAverage(Callback):
     """Average the weights over the optimiser's steps, exponentially; validate, keep and score the averages.
 
-    From a validation to the next epoch the averages stand in the network, and its own weights here. Lightning's
-    `EMAWeightAveraging` takes them out again before the checkpoint of the best weights is written.
+    From a validation, or the end of an epoch, to the next batch the averages stand in the network, and its own weights
+    here. Lightning's `EMAWeightAveraging` takes them out again before the checkpoint of the best weights is written.
 
     Args:
         decay: Part of the average that stays at a step, in (0, 1); less in the first steps, when an average of
@@ -93,9 +93,8 @@ class WeightAverage(Callback):
         self.averaged, self.weights = list(self.aside.values()), list(weights.values())
         self.steps = trainer.global_step
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.averages_in_network:
-            self._swap()
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self._put_in_network(averages=False)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         if trainer.global_step == self.steps:  # part of a batch, after which no weight has changed
@@ -105,7 +104,10 @@ class WeightAverage(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:  # before training, which has no averages yet
-            self._swap()
+            self._put_in_network(averages=True)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._put_in_network(averages=True)  # of an epoch without validation too
 
     def state_dict(self) -> dict[str, Any]:
         return {"aside": self.aside, "averages_in_network": self.averages_in_network}
@@ -113,11 +115,12 @@ class WeightAverage(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.aside, self.averages_in_network = state_dict["aside"], state_dict["averages_in_network"]
 
-    def _swap(self) -> None:
-        held = [value.clone() for value in self.averaged]
-        torch._foreach_copy_(self.averaged, self.weights)
-        torch._foreach_copy_(self.weights, held)
-        self.averages_in_network = not self.averages_in_network
+    def _put_in_network(self, *, averages: bool) -> None:
+        if averages != self.averages_in_network:
+            held = [value.clone() for value in self.averaged]
+            torch._foreach_copy_(self.averaged, self.weights)
+            torch._foreach_copy_(self.weights, held)
+            self.averages_in_network = averages
 
 
 class Patience(EarlyStopping):
@@ -138,9 +141,9 @@ class Patience(EarlyStopping):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.should_stop = self.stopping_reason != EarlyStoppingReason.NOT_STOPPED
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _run_early_stopping_check(self, trainer: Trainer) -> None:
         self._metrics = trainer.callback_metrics
-        super().on_train_epoch_end(trainer, pl_module)
+        super()._run_early_stopping_check(trainer)
 
     def _evaluate_stopping_criteria(self, current: Tensor) -> tuple[bool, str | None]:
         return super()._evaluate_stopping_criteria(decisive(self._metrics, self.monitor))

@@ -29,7 +29,7 @@ class Line(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=1.0)
 
 
-def fit(callbacks, *, epochs, folder, checkpoint=None, parts=1, module=None, sanity=0):
+def fit(callbacks, *, epochs, folder, checkpoint=None, parts=1, module=None, sanity=0, **options):
     module = module or Line()
     loader = torch.utils.data.DataLoader(torch.zeros(2 * parts, 1), batch_size=1)
     trainer = Trainer(
@@ -42,6 +42,7 @@ def fit(callbacks, *, epochs, folder, checkpoint=None, parts=1, module=None, san
         enable_model_summary=False,
         num_sanity_val_steps=sanity,
         accelerator="cpu",
+        **options,
     )
     val = torch.utils.data.DataLoader(torch.zeros(1, 1))
     trainer.fit(module, loader, val, ckpt_path=checkpoint, weights_only=True)
@@ -72,6 +73,20 @@ def test_a_validation_before_training_finds_no_average_and_changes_none(tmp_path
     whole, _ = fit([WeightAverage(0.25)], epochs=2, folder=tmp_path)
     tried, _ = fit([WeightAverage(0.25)], epochs=2, folder=tmp_path, sanity=1)
     assert tried.seen == [0.0, *whole.seen]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"val_check_interval": 0.5}, id="twice an epoch"),
+        pytest.param({"check_val_every_n_epoch": 2}, id="not after the last epoch"),
+    ],
+)
+def test_the_average_is_the_same_however_often_is_validated(tmp_path, options):
+    whole, _ = fit([WeightAverage(0.25)], epochs=3, folder=tmp_path)
+    other, _ = fit([WeightAverage(0.25)], epochs=3, folder=tmp_path, **options)
+    assert other.after_steps == whole.after_steps
+    assert other.weight.item() == whole.weight.item()
 
 
 def test_the_average_goes_on_where_it_stopped(tmp_path):
@@ -130,6 +145,13 @@ def test_where_the_last_epoch_is_scored_no_other_is_written(tmp_path, callbacks,
     fit([*callbacks, found, BestWeights(tmp_path, monitor="epoch")], epochs=10, folder=tmp_path, module=told)
     assert torch.load(best, weights_only=True)["epoch"] == kept
     assert before == [False] * (kept + 1)
+
+
+@pytest.mark.parametrize("options", [{"val_check_interval": 0.5}, {"check_val_every_n_epoch": 2}], ids=str)
+def test_the_last_epoch_is_kept_and_patience_ends_however_often_is_validated(tmp_path, options):
+    fit([BestWeights(tmp_path, monitor="epoch"), patience()], epochs=5, folder=tmp_path, **options)
+    kept = torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"]
+    assert kept == (1 if "val_check_interval" in options else 4)
 
 
 def test_a_tie_is_known_to_a_resumed_training(tmp_path):

@@ -38,6 +38,7 @@ class BestWeights(ModelCheckpoint):
             monitor=monitor,
             mode=better(monitor),
             save_weights_only=True,
+            save_on_train_epoch_end=monitor == "epoch" or None,  # whether or not it was validated
             enable_version_counter=False,
         )
 
