@@ -89,8 +89,11 @@ def test_a_class_that_nobody_in_the_test_set_has_is_named_and_the_others_are_jud
     assert contents.primary == "patient"
     best = contents.all_classes[0]
     assert contents.answer[0] == "The per-patient macro AUROC is undefined: no test patient is complex."
+    right = [one.accuracy.value for one in contents.all_classes]
+    assert right == sorted(right, reverse=True)
     assert contents.answer[1] == (
-        f"{best.configuration.name} correctly classified {best.counts.trace()} of 18 patients."
+        f"Of 2 configurations, {best.configuration.name} was correct most often: it correctly classified"
+        f" {best.counts.trace()} of 18 patients."
     )
     assert " for none (95% CI" in contents.answer[2]
     assert " for simple (95% CI" in contents.answer[2]

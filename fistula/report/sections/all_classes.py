@@ -104,5 +104,6 @@ def wide_rows(study: Study, configuration: Configuration, rows: list[Row]) -> tu
 
 
 def _falling(one: AllClasses) -> tuple[bool, bool, float]:
-    value = -one.auroc.value if one.auroc.is_defined else 1.0
+    # A test set that lacks a class has no macro AUROC; then the accuracy orders them.
+    value = -one.auroc.value if one.auroc.is_defined else 1.0 - one.accuracy.value
     return one.configuration.is_canary, one.configuration.leaks, value

@@ -78,7 +78,8 @@ def say_together(found: list[AllClasses], ranked: dict[str, list[Row]], selected
         [f"Its AUROC for each class against the rest, with rates at its threshold, was {listed(each)}."] if each else []
     )
     if not best.auroc.is_defined:
-        return [f"The per-{level} macro AUROC is undefined: {best.auroc.reason}.", f"{name} {named}", *those]
+        first = f"Of {len(found)} configurations, {name} was correct most often: it" if len(found) > 1 else name
+        return [f"The per-{level} macro AUROC is undefined: {best.auroc.reason}.", f"{first} {named}", *those]
     among = [one for one in found if one.configuration.leaks == best.configuration.leaks]
     tied = [one.configuration.name for one in among[1:] if abs(one.auroc.value - best.auroc.value) < EQUAL]
     most = f", the highest of {len(among)} configurations{say_tied(tied)}" if len(among) > 1 else ""
