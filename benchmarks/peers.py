@@ -1,11 +1,13 @@
 """Do the defaults do better than what others' tutorials do? A peer trains on what finished runs trained on.
 
-    python benchmarks/recipes.py busi default --size 128
+    python benchmarks/recipes.py busi default
     python -m venv data/fastai && data/fastai/bin/pip install -r benchmarks/peer_fastai.txt
-    python benchmarks/peers.py data/recipes/busi/default-128 --peer fastai --python data/fastai/bin/python
-    python benchmarks/peers.py data/recipes/busi/default-128 --peer lightning
+    python benchmarks/peers.py data/recipes/busi/default-256 --peer fastai --python data/fastai/bin/python
+    python benchmarks/peers.py data/recipes/busi/default-256 --peer lightning
+    git clone -b v1.0.28 https://github.com/huggingface/pytorch-image-models data/timm
+    python benchmarks/peers.py data/recipes/busi/default-256 --peer timm
 
-A peer is a script beside this one that knows nothing of this project. It is given a folder of images of the cohort's
+A peer is a script beside this one that knows nothing of this project. It is given a folder of images of the network's
 size, `train/CLASS/*.png`, `val/...` and `test/...`, and the ImageNet weights that a run began with; it writes a score
 for each image of the test set. Differences are paired by patient, within the folds. Scores are kept in `--out`, and the
 same command goes on where it stopped.
@@ -29,16 +31,18 @@ def lay_out(run: Path, folder: Path) -> None:
     import torch
 
     from fistula.cohort.manifest import read_cohort
+    from fistula.learning.data.slices import Resize
     from fistula.learning.weights.finding import find_weights
 
     record, cohort = json.loads((run / "run.json").read_text()), read_cohort(run.parent / "cohort")
     (split,) = run.parent.glob("split-*.parquet")
     parts = pl.read_parquet(split).filter(pl.col("fold") == record["fold"])
     rows = cohort.labelled.join(parts.filter(pl.col("part") != "none"), on="slice_key")
+    resize = Resize(record["image_size"], record["interpolation"])
     for row, key, label, part in rows.select("row", "slice_key", "label", "part").iter_rows():
-        to = folder / part / cohort.classes[label]
+        to = folder / part / f"{label}-{cohort.classes[label]}"  # in the order of their names, as peers number them
         to.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(cohort.pixels[row]).save(to / f"{key}.png")
+        Image.fromarray(resize(cohort.pixels[row])).save(to / f"{key}.png")
     name = "tf_efficientnet_lite0"
     overlay = find_weights(name, timm.create_model(name), download=False).overlay
     torch.save(

@@ -36,14 +36,14 @@ def make_cohort(source: Path, out: Path) -> None:
     ingest(source, write(out / "cohort.csv", lines), out / "cohort", "classes=[normal,lesion]")
 
 
-def joined_lines(source: Path, out: Path) -> list[dict[str, str]]:
-    """The lines of the table of labels, with the patients joined who share near-duplicates."""
+def joined_lines(source: Path, out: Path, size: int = SIDE) -> list[dict[str, str]]:
+    """The lines of the table of labels, with the patients joined who share near-duplicates at a size."""
     from fistula.audit.audit import Audit
     from fistula.audit.near_duplicates import find_near_duplicates
     from fistula.cohort.manifest import read_cohort
 
     if not (out / "as_it_is" / "ingest.json").exists():
-        ingest(source, source / "labels.csv", out / "as_it_is", "classes=[normal,benign,malignant]")
+        ingest(source, source / "labels.csv", out / "as_it_is", "classes=[normal,benign,malignant]", size)
     lines = list(csv.DictReader((source / "labels.csv").open(encoding="utf-8")))
     cohort, limits = read_cohort(out / "as_it_is"), Audit()
     pairs = find_near_duplicates(
@@ -62,9 +62,9 @@ def joined_lines(source: Path, out: Path) -> list[dict[str, str]]:
     return [line | {"patient_id": leader[line["patient_id"]]} for line in lines]
 
 
-def ingest(source: Path, table: Path, out: Path, classes: str) -> None:
-    """A cohort of the grid of this page."""
-    command("ingest", f"source={source}", f"labels={table}", f"out={out}", classes, f"size={SIDE}")
+def ingest(source: Path, table: Path, out: Path, classes: str, size: int = SIDE) -> None:
+    """A cohort of a grid, that of this page or another."""
+    command("ingest", f"source={source}", f"labels={table}", f"out={out}", classes, f"size={size}")
 
 
 def write(table: Path, lines: list[dict[str, str]]) -> Path:

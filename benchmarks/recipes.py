@@ -65,6 +65,7 @@ ROWS = {
     "lite1": "model=efficientnet_lite1",
     "lite2": "model=efficientnet_lite2",
     "replicate": "model.channels=replicate",
+    "locate": "head=locate",
 }
 
 
@@ -95,7 +96,7 @@ def covid(source: Path, out: Path, part: str) -> list[str]:
 
 def busi(source: Path, out: Path, part: str) -> list[str]:
     """Malignant against the rest, copies of an image being one patient's."""
-    lines = joined_lines(source, out)
+    lines = joined_lines(source, out, size=256)  # as the audit of the cohort sees them
     for line in lines:
         line["label"] = "malignant" if line["label"] == "malignant" else "rest"
     return [f"source={source}", f"labels={write(out / 'malignant.csv', lines)}", "classes=[rest,malignant]"]
