@@ -16,7 +16,7 @@ from fistula.report.sections.inflation import YAGIS_POINTS, Canary, Inflation
 from fistula.report.sections.limitations import NAMED, say_limitations
 from fistula.report.sections.methods import is_fixed
 from fistula.report.study import Configuration, Study
-from fistula.report.wording import say_times
+from fistula.report.wording import say_p, say_times
 
 SIGNIFICANT = 0.05  # of a Holm-adjusted P value
 UNSTABLE = 0.25  # range of a configuration's thresholds over its runs
@@ -156,7 +156,9 @@ def _say_others(name: str, found: Comparisons | None, what: str = "AUROC") -> st
         if name in names:
             untested[names[1] if names[0] == name else names[0]] = "tested under different splits"
     total, test = len(beaten) + len(rest) + len(untested), "paired tests, Holm-adjusted"
-    test = test if len(tested) > 1 else "paired test"
+    if len(tested) == 1:
+        told = say_p(tested[0].holm["auroc"])
+        test = f"paired test, P {told}" if told.startswith("<") else f"paired test, P = {told}"
     like = f"does not differ significantly from that of {_some(rest, total)}"
     said = []
     if beaten:

@@ -7,6 +7,7 @@ from sklearn.metrics import cohen_kappa_score, confusion_matrix, roc_auc_score
 
 from fistula.report.contents import Settings, compute
 from fistula.report.study import read_study
+from fistula.report.wording import say_p
 
 from .conftest import write_study
 
@@ -138,7 +139,9 @@ def test_configurations_are_compared_by_their_macro_auroc_and_the_answer_says_so
     assert pair.equivalence in ("different", "inconclusive")
     assert found.effects == []  # of one factor, the pairs say it all
     verdict = "is significantly higher than" if pair.holm["auroc"] < 0.05 else "does not differ significantly from"
-    assert contents.answer[1] == f"Its macro AUROC {verdict} that of end-to-end (paired test)."
+    told = say_p(pair.holm["auroc"])
+    told = told if told.startswith("<") else f"= {told}"
+    assert contents.answer[1] == f"Its macro AUROC {verdict} that of end-to-end (paired test, P {told})."
 
 
 def test_macro_comparisons_of_several_are_adjusted_and_equal_configurations_are_equivalent(tmp_path):

@@ -36,7 +36,8 @@ def test_a_clear_winner_is_said_to_be_better(tmp_path):
         f"{area.value:.2f} (95% CI {area.low:.2f} to {area.high:.2f}; adjusted for selection among 2 configurations, "
         f"{contents.selected.low:.2f} to {contents.selected.high:.2f})."
     )
-    assert contents.answer[2] == "Its AUROC is significantly higher than that of end-to-end (paired test)."
+    said = "Its AUROC is significantly higher than that of end-to-end (paired test, P = 0.001)."
+    assert contents.answer[2] == said
 
 
 def test_the_operating_point_is_said_in_patients(tmp_path):
@@ -356,8 +357,8 @@ def test_a_collapsed_network_is_tested_against_a_perfect_one(tmp_path, patients,
     folder = write_study(tmp_path / "study", patients=patients, slices=1, folds=2)
     flat_scores(folder, {"transfer": PERFECT, "end_to_end": CONSTANT})
     contents = compute(read_study(folder), SETTINGS)
-    assert contents.answer[2] == f"Its AUROC {verdict} that of end-to-end (paired test)."
     test = contents.comparisons[0].pairs[0].tests["auroc"]
+    assert contents.answer[2] == f"Its AUROC {verdict} that of end-to-end (paired test, P = {test.p_value:.3f})."
     assert test.p_value == pytest.approx(2 * norm.sf(0.5 * np.sqrt(patients / 2)))
 
 
