@@ -1,3 +1,6 @@
+import gzip
+from functools import partial
+
 import nibabel
 import nrrd
 import numpy as np
@@ -155,17 +158,23 @@ def _cut(path):
     path.write_bytes(nibabel.Nifti1Image(VALUES, np.eye(4)).to_bytes()[:400])
 
 
+def _packed(damaged, path):
+    path.write_bytes(damaged(gzip.compress(nibabel.Nifti1Image(VALUES, np.eye(4)).to_bytes())))
+
+
 @pytest.mark.parametrize(
     ("write", "reason"),
     [
         (_sheared, "axes are not at right angles"),
         (_complex, "complex numbers"),
         (_cut, "a damaged volume"),
+        (partial(_packed, lambda content: content[:60]), "a damaged archive"),
+        (partial(_packed, lambda content: content[:20] + bytes(99) + content[119:]), "a damaged archive"),
         (lambda path: path.write_bytes(b"text" * 200), "named as NIfTI, but its content is not"),
         (lambda path: nrrd.write(str(path.with_suffix(".nrrd")), VALUES) or
          path.write_bytes(path.with_suffix(".nrrd").read_bytes()), None),
     ],
-    ids=["sheared", "complex", "cut short", "text", "an NRRD without a place is taken"],
+    ids=["sheared", "complex", "cut short", "a download that broke off", "a packed one with damage", "text", "an NRRD without a place is taken"],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_in_words(tmp_path, write, reason):
     path = tmp_path / "a.nii"

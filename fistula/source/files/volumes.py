@@ -4,6 +4,7 @@ import gzip
 import io
 import logging
 import warnings
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -109,7 +110,9 @@ def read_volume_header(part: Part, *, limit: int) -> Volume:
                 is_packed = raw.read(2) == b"\x1f\x8b"
                 raw.seek(0)
                 start = gzip.GzipFile(fileobj=raw).read(START) if is_packed else raw.read(START)
-        except (OSError, EOFError) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise Refused("a damaged archive", "Export it again") from error
+        except OSError as error:
             raise Refused("cannot be opened", "Check its permissions and the disk") from error
     return _header(start, name)
 
