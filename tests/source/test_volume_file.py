@@ -174,7 +174,10 @@ def _packed(damaged, path):
         (lambda path: nrrd.write(str(path.with_suffix(".nrrd")), VALUES) or
          path.write_bytes(path.with_suffix(".nrrd").read_bytes()), None),
     ],
-    ids=["sheared", "complex", "cut short", "a download that broke off", "a packed one with damage", "text", "an NRRD without a place is taken"],
+    ids=[
+        "sheared", "complex", "cut short", "a download that broke off", "a packed one with damage", "text",
+        "an NRRD without a place is taken",
+    ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_in_words(tmp_path, write, reason):
     path = tmp_path / "a.nii"
