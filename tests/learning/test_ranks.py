@@ -51,7 +51,17 @@ def test_a_follower_knows_that_it_is_one_and_its_leader_that_it_failed(monkeypat
         assert not is_follower()
     code = "from fistula.learning.training.ranks import is_follower; print(is_follower())"
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True\n"
+    for is_ours in (False, True):  # and not one of torchrun's, of which the variable may be left
+        if is_ours:
+            monkeypatch.setenv("FISTULA_FOLLOWS", "1")
+        assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == f"{is_ours}\n"
+
+
+@pytest.mark.parametrize("left", [{"LOCAL_RANK": "1"}, {"RANK": "3", "WORLD_SIZE": "4", "MASTER_ADDR": "gone"}])
+def test_what_another_program_left_in_the_environment_costs_no_result(fistula, tmp_path, left):
+    cohort = write_cohort(tmp_path / "cohort", patients=21)
+    done = fistula("train", f"cohort={cohort}", *TINY_RUN, "hydra.run.dir=run", **left)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "done", done.stderr
 
 
 def test_the_leader_that_loses_its_connection_says_what_the_other_process_said():

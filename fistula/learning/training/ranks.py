@@ -22,6 +22,9 @@ END_S = 60.0  # for the others to end after this one has
 GRACE_S = 5.0  # for this one to notice by itself that another has failed, and for another to say why
 
 RANK = "LOCAL_RANK"  # Lightning's name
+FOLLOWS = "FISTULA_FOLLOWS"  # set for the processes that this module starts, and no others
+# What torchrun and the like tell the processes that they start, of which Lightning takes this run for one.
+RANKS = (RANK, "RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "JSM_NAMESPACE_RANK")
 INTERRUPTED = (130, -2)  # exit codes after Ctrl-C, which each of them has heard
 
 
@@ -37,7 +40,16 @@ def num_nodes() -> int:
 
 def is_follower() -> bool:
     """Whether this process was started to take part in another's training."""
-    return os.environ.get("SLURM_PROCID" if is_of_srun() else RANK, "0") != "0"
+    if is_of_srun():
+        return os.environ.get("SLURM_PROCID", "0") != "0"
+    return FOLLOWS in os.environ and os.environ.get(RANK, "0") != "0"
+
+
+def forget_others() -> None:
+    """Take out of the environment what says that this process is one of another program's: it would write nothing."""
+    if not is_of_srun() and FOLLOWS not in os.environ:
+        for name in RANKS:
+            os.environ.pop(name, None)
 
 
 @contextmanager
@@ -78,7 +90,7 @@ def followers(number: int, arguments: Sequence[str], *, give_up: Callable[[BaseE
         yield
         return
     before = dict(os.environ)
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0", RANK: "0"}
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0", RANK: "0", FOLLOWS: "1"}
     # Threads and loading processes of each: all cores for the one that leads would be missing to the others.
     share = max(1, joblib.cpu_count() // number)
     os.environ.update({"OMP_NUM_THREADS": str(share)} | before | shared | {"WORLD_SIZE": str(number)})
