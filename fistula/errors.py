@@ -57,6 +57,17 @@ def as_typed(word: str) -> str:
     return shlex.quote(word) if re.search(r'["$`!]' if os.name == "nt" else r'["$`!\\]', word) else f'"{word}"'
 
 
+def classes_as_typed(names: Iterable[str]) -> str:
+    """The option that names classes in their order, each in quotes where it holds what parts a list.
+
+    Example:
+        >>> print(classes_as_typed(["normal", "abscess, drained"]))
+        "classes=[normal,'abscess, drained']"
+    """
+    quoted = (f"'{name}'" if set(name) & set(",[]{}=") and "'" not in name else name for name in names)
+    return as_typed(f"classes=[{','.join(quoted)}]")
+
+
 def refuse_outside(where: str, value: float, low: float, high: float) -> None:
     """Raise ConfigError unless `low <= value <= high`."""
     if not low <= value <= high:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fistula import __version__
-from fistula.errors import ConfigError, DataError, as_typed, refuse_other, refuse_outside
+from fistula.errors import ConfigError, DataError, as_typed, classes_as_typed, refuse_other, refuse_outside
 from fistula.evidence.readers.agreement import WEIGHTS
 from fistula.folder import paths_of, refuse_existing, whole_folder
 from fistula.labels.readers.agreement import Readers, Row, measures, read_readers
@@ -49,7 +49,7 @@ def run(cfg: DictConfig) -> None:
     if judge is not None:
         _say_judge(judge, readers, disputed)
     where = "source= and keep= as for the label pages"
-    classes = [as_typed(f"classes=[{','.join(readers.classes)}]")] if is_ordered else []
+    classes = [classes_as_typed(readers.classes)] if is_ordered else []
     if not is_ordered:  # the order of the letters would be read as the order of the classes
         where = f"source=, keep= and classes= (of {', '.join(readers.classes)}) as for the label pages"
     if rules["undecided"] and judge is None and readers.level == "slice":

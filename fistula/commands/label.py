@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
-from fistula.errors import ConfigError, DataError, as_typed, count, refuse_other, refuse_outside
+from fistula.errors import ConfigError, DataError, as_typed, classes_as_typed, count, refuse_other, refuse_outside
 from fistula.folder import refuse_inside, whole_folder
 from fistula.labels.pages.desk import Answers, Desk
 from fistula.labels.pages.spool import Spool, mark_asked
@@ -93,7 +93,7 @@ def run(cfg: DictConfig) -> None:
         study = cfg.aid or "DIR"
         print(f'next: fistula report {as_typed(f"study={study}")} "readers=readings-*.csv"')
         return
-    source, classes = as_typed(f"source={cfg.source}"), as_typed(f"classes=[{','.join(question.classes)}]")
+    source, classes = as_typed(f"source={cfg.source}"), classes_as_typed(question.classes)
     if asked is not None:
         print("next: fistula agree with the same tables and adjudicated=labels-READER-DATE.csv out=agreed")
         return

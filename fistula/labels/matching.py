@@ -8,7 +8,7 @@ import polars as pl
 
 from fistula.dicom.container import as_written
 from fistula.dicom.identity import Pseudonyms
-from fistula.errors import DataError, as_typed
+from fistula.errors import DataError, classes_as_typed
 from fistula.labels.tables.covariates import COVARIATE
 from fistula.labels.tables.lines import POINTS, Labels, Row
 from fistula.labels.tables.spreadsheet import unpointed
@@ -217,7 +217,7 @@ def refuse_empty_classes(labels: Iterable[int], classes: Sequence[str]) -> None:
     remedy = "Label images of every class; if only positive ones are listed, set negatives=other_patients"
     there = [name for name, count in zip(classes, counts, strict=True) if count]
     if MOST_LISTED >= len(there) > 1 and all(name.isdigit() for name in classes):
-        named = as_typed(f"classes=[{','.join(there)}]")
+        named = classes_as_typed(there)
         remedy = f"Label images of every class, or name the existing ones: {named}"
     raise DataError("labels", "every class needs at least one image", found=found, remedy=remedy)
 

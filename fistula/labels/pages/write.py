@@ -59,7 +59,7 @@ class Question:
 
     def __post_init__(self) -> None:
         names = self.classes
-        if not 2 <= len(names) <= 10 or len(set(names)) != len(names) or not all(names):
+        if not 2 <= len(names) <= 10 or len({name.casefold() for name in names}) != len(names) or not all(names):
             raise ConfigError("classes", "must be 2 to 10 different names: one per key", found=names)
         for key, choices in (("level", LEVELS), ("question", QUESTIONS)):
             refuse_other(key, getattr(self, key), choices)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from fistula.errors import ConfigError, DataError, as_typed
+from fistula.errors import ConfigError, DataError, classes_as_typed
 from fistula.labels.tables.covariates import UNKNOWN
 from fistula.labels.tables.spreadsheet import unpointed
 
@@ -65,7 +65,7 @@ def in_order(where: object, words: set[str]) -> list[str]:
     are_names = 2 <= len(words) <= 12 and all(word[0].isalpha() for word in words)
     names = found if are_names else ["normal", "fistula"]
     orders = [names, names[::-1]] if len(names) == 2 and are_names else [names]
-    shown = " or ".join(as_typed(f"classes=[{','.join(order)}]") for order in orders)
+    shown = " or ".join(classes_as_typed(order) for order in orders)
     remedy = f"State their order, the positive class last: {shown}{', or another order' if len(names) > 2 else ''}"
     raise ConfigError("classes", rule, found=", ".join(found[:5]), remedy=remedy)
 
