@@ -57,11 +57,14 @@ def test_a_follower_knows_that_it_is_one_and_its_leader_that_it_failed(monkeypat
         assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == f"{is_ours}\n"
 
 
-@pytest.mark.parametrize("left", [{"LOCAL_RANK": "1"}, {"RANK": "3", "WORLD_SIZE": "4", "MASTER_ADDR": "gone"}])
-def test_what_another_program_left_in_the_environment_costs_no_result(fistula, tmp_path, left):
-    cohort = write_cohort(tmp_path / "cohort", patients=21)
-    done = fistula("train", f"cohort={cohort}", *TINY_RUN, "hydra.run.dir=run", **left)
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "done", done.stderr
+@pytest.mark.parametrize("is_ours", [False, True])
+def test_ranks_that_another_program_left_in_the_environment_are_forgotten(fistula_here, monkeypatch, is_ours):
+    """Lightning would take this run for a part of that program's, train it, and write nothing."""
+    left = {"LOCAL_RANK": "1", "RANK": "3", "WORLD_SIZE": "4", "MASTER_ADDR": "gone"}
+    for name, value in (left | ({"FISTULA_FOLLOWS": "1"} if is_ours else {})).items():
+        monkeypatch.setenv(name, value)
+    assert fistula_here("train", "cohort=x", "--cfg", "job")[0] == 0
+    assert {name for name in left if name in os.environ} == (set(left) if is_ours else set())
 
 
 def test_the_leader_that_loses_its_connection_says_what_the_other_process_said():
