@@ -31,7 +31,7 @@ from fistula.learning.data.slices import Resize
 from fistula.learning.losses import are_grades
 from fistula.learning.places.points import kinds_of, pixel_mm_of
 from fistula.learning.training import hardware
-from fistula.learning.training.checkpoints import AtomicCheckpointIO, BestWeights, LastCheckpoint, epoch_of
+from fistula.learning.training.checkpoints import AtomicCheckpointIO, BestWeights, LastCheckpoint, epoch_of, read_best
 from fistula.learning.training.pruning import pruning
 from fistula.learning.training.results import ChooseThreshold, flat_metrics, summarize
 from fistula.learning.training.scoring import score_parts
@@ -98,7 +98,7 @@ class Experiment:
         try:
             self.tracker.log_hyperparams(description)
             self.fit()
-            best = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            best = read_best(checkpoint)
             self.classifier.load_state_dict(best["state_dict"])
             stored = self.folder / "predictions.parquet"
             strategy = self.trainer.strategy

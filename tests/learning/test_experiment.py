@@ -5,6 +5,7 @@ import torch
 from hydra.utils import instantiate
 
 from fistula.cohort.manifest import read_cohort
+from fistula.errors import TrainingError
 from fistula.learning.experiment import build
 
 from ..conftest import TINY_RUN, write_cohort
@@ -30,6 +31,12 @@ def trained(compose_train, tmp_path):
 def test_a_run_learns_what_is_to_be_learned(trained):
     _, summary, _, _ = trained("epochs=8", "optimizer.lr=0.01")
     assert summary["metrics"]["test"]["patient"]["auroc"]["value"] > 0.9
+
+
+@pytest.mark.parametrize("limit", ["limit_train_batches=0", "max_steps=0", "fast_dev_run=true"])
+def test_a_training_without_an_epoch_is_one_line(trained, limit):
+    with pytest.raises(TrainingError, match="trainer: must train an epoch whose metrics say which is best"):
+        trained(f"+trainer.{limit}")
 
 
 def test_every_val_and_test_slice_is_scored_once_with_its_own_label(trained):

@@ -100,6 +100,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise TrainingError(path, "cannot be written", found=free, remedy=remedy) from error
 
 
+def read_best(checkpoint: Path) -> dict[str, Any]:
+    """What `BestWeights` kept.
+
+    Raises:
+        TrainingError: If that is nothing.
+    """
+    if not checkpoint.exists():
+        remedy = "Leave out what limits its batches, steps or epochs"
+        raise TrainingError("trainer", "must train an epoch whose metrics say which is best", remedy=remedy)
+    return torch.load(checkpoint, map_location="cpu", weights_only=True)
+
+
 def epoch_of(checkpoint: Path) -> int:
     """The last epoch that a checkpoint has behind it.
 
