@@ -1,4 +1,4 @@
-"""Before anything is imported: keep freed memory, and start the process that others are forked from."""
+"""Before anything is imported: keep freed memory, forget ranks, and start the process that others are forked from."""
 
 import ctypes
 import multiprocessing
@@ -21,6 +21,8 @@ PRELOADED = {
     ],
 }
 KEPT = 1 << 29  # bytes
+# What torchrun and the like tell the processes that they start, of which Lightning takes this run for one.
+RANKS = ("LOCAL_RANK", "RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "JSM_NAMESPACE_RANK")
 PARAMETERS = {"MALLOC_MMAP_THRESHOLD_": -3, "MALLOC_TRIM_THRESHOLD_": -1}  # as glibc's `malloc.h` numbers them
 
 
@@ -34,6 +36,13 @@ def keep_freed_memory() -> None:
             os.environ[name] = str(KEPT)
             if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # other C libraries have none
                 mallopt(parameter, KEPT)
+
+
+def forget_ranks() -> None:
+    """Take out of the environment what says that this process is one of another program's: it would write nothing."""
+    if "FISTULA_FOLLOWS" not in os.environ:  # fistula.learning.training.ranks sets it for those that are of a run
+        for name in RANKS:
+            os.environ.pop(name, None)
 
 
 def start_ahead(command: str) -> None:

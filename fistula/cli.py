@@ -103,9 +103,9 @@ def run_command(command: str, arguments: list[str]) -> None:
         raise ConfigError(command, "is not a command", remedy=remedy)
     is_help = not {"--help", "-h"}.isdisjoint(arguments)
     if command == "train" and not is_help:
-        from fistula.learning.training.ranks import forget_others
+        from fistula.ahead import forget_ranks
 
-        forget_others()
+        forget_ranks()
     is_sweep = command == "train" and not set(SWEEPS).isdisjoint(arguments) and ONE_RUN not in arguments
     if not is_help and command in ("ingest", "train"):
         from fistula.ahead import keep_freed_memory, start_ahead

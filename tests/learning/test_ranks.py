@@ -60,7 +60,7 @@ def test_a_follower_knows_that_it_is_one_and_its_leader_that_it_failed(monkeypat
 @pytest.mark.parametrize("is_ours", [False, True])
 def test_ranks_that_another_program_left_in_the_environment_are_forgotten(fistula_here, monkeypatch, is_ours):
     """Lightning would take this run for a part of that program's, train it, and write nothing."""
-    left = {"LOCAL_RANK": "1", "RANK": "3", "WORLD_SIZE": "4", "MASTER_ADDR": "gone"}
+    left = {"LOCAL_RANK": "1", "RANK": "3", "WORLD_SIZE": "4"}
     for name, value in (left | ({"FISTULA_FOLLOWS": "1"} if is_ours else {})).items():
         monkeypatch.setenv(name, value)
     assert fistula_here("train", "cohort=x", "--cfg", "job")[0] == 0

@@ -23,8 +23,6 @@ GRACE_S = 5.0  # for this one to notice by itself that another has failed, and f
 
 RANK = "LOCAL_RANK"  # Lightning's name
 FOLLOWS = "FISTULA_FOLLOWS"  # set for the processes that this module starts, and no others
-# What torchrun and the like tell the processes that they start, of which Lightning takes this run for one.
-RANKS = (RANK, "RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "JSM_NAMESPACE_RANK")
 INTERRUPTED = (130, -2)  # exit codes after Ctrl-C, which each of them has heard
 
 
@@ -43,13 +41,6 @@ def is_follower() -> bool:
     if is_of_srun():
         return os.environ.get("SLURM_PROCID", "0") != "0"
     return FOLLOWS in os.environ and os.environ.get(RANK, "0") != "0"
-
-
-def forget_others() -> None:
-    """Take out of the environment what says that this process is one of another program's: it would write nothing."""
-    if not is_of_srun() and FOLLOWS not in os.environ:
-        for name in RANKS:
-            os.environ.pop(name, None)
 
 
 @contextmanager
