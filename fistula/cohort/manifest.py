@@ -170,7 +170,7 @@ def read_cohort(folder: Path) -> Cohort:
         if not (folder / name).is_file():
             raise DataError(f"cohort={folder}", f"is not a cohort folder: it has no {name}", remedy=remedy)
     try:
-        manifest = pl.read_parquet(folder / "manifest.parquet")
+        manifest = pl.read_parquet(folder / "manifest.parquet", glob=False)
         pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
         record = json.loads((folder / "ingest.json").read_text(encoding="utf-8"))
     except (pl.exceptions.PolarsError, ValueError, OSError) as error:

@@ -46,7 +46,7 @@ class Earlier:
                 remedy = "Leave reuse out, or use the same settings and key"
                 raise ConfigError(f"reuse={folder}", f"was made with another {name}", remedy=remedy)
         try:
-            facts = pl.read_parquet(folder / "survey.parquet")
+            facts = pl.read_parquet(folder / "survey.parquet", glob=False)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"reuse={folder}", "has no readable survey.parquet", remedy="Leave reuse out") from error
         if not set(FACTS) - {*UNSTORED} <= set(facts.columns):

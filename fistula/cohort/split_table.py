@@ -88,7 +88,7 @@ def read_split(path: Path) -> pl.DataFrame:
         DataError: If there is none, or its content is not the one it was written with.
     """
     try:
-        table = pl.read_parquet(path)
+        table = pl.read_parquet(path, glob=False)
         written = pl.read_parquet_metadata(path).get("fingerprint")
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(path, f"cannot be read as a split ({error})") from error

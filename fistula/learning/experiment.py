@@ -109,7 +109,7 @@ class Experiment:
                 if table is not None:
                     table.write_parquet(self.folder / f"{name}.parquet")
             scores.write_parquet(stored)
-            predictions, classes = pl.read_parquet(stored), self.data.cohort.classes
+            predictions, classes = pl.read_parquet(stored, glob=False), self.data.cohort.classes
             summary = summarize(
                 predictions, classes=classes, choose_threshold=self.choose_threshold, aggregation=self.aggregation
             )

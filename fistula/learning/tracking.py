@@ -166,7 +166,7 @@ def record_study(settings: Mapping[str, Any], *, name: str, key: str, report: Pa
     try:
         for which in ("results", "outside"):  # the latter where an external cohort was evaluated
             if (report / f"{which}.csv").is_file():
-                table = pl.read_csv(report / f"{which}.csv", infer_schema_length=None)
+                table = pl.read_csv(report / f"{which}.csv", infer_schema_length=None, glob=False)
                 logger.experiment.log({which: wandb.Table(columns=list(table.columns), data=table.rows())})
         artifact = wandb.Artifact(re.sub(r"[^\w.-]", "-", f"{name}-report"), type="report")
         for path in sorted(report.iterdir()):

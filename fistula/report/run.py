@@ -85,12 +85,12 @@ class Run:
     def history(self) -> pl.DataFrame | None:
         """Columns as in `history.csv`; None where there is none."""
         path = self.folder / "history.csv"
-        return pl.read_csv(path) if path.is_file() else None
+        return pl.read_csv(path, glob=False) if path.is_file() else None
 
     def _table(self, name: str, needed: set[str]) -> pl.DataFrame:
         path, remedy = self.folder / name, "Remove this run's folder and train it again"
         try:
-            table = pl.read_parquet(path)
+            table = pl.read_parquet(path, glob=False)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataError(path, f"cannot be read ({error})", remedy=remedy) from error
         if missing := needed - set(table.columns):

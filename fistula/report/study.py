@@ -147,7 +147,10 @@ class Study:
     def splits(self) -> dict[str, pl.DataFrame]:
         """Tables of the splits kept with the study, by name: columns ``slice_key fold part``."""
         paths = sorted(self.folder.glob("split*.parquet"))
-        return {path.stem.removeprefix("split").removeprefix("-") or "split": pl.read_parquet(path) for path in paths}
+        return {
+            path.stem.removeprefix("split").removeprefix("-") or "split": pl.read_parquet(path, glob=False)
+            for path in paths
+        }
 
     def threshold(self, run: Run, positive: str, *, level: str) -> float:
         """The operating point that a run chose on its validation part, for a class, by ``slice`` or by ``patient``."""

@@ -15,6 +15,11 @@ def test_a_whole_cohort_opens_with_its_pixels_on_disk(cohort_folder):
     assert cohort.classes == ["0", "1"]
 
 
+def test_a_cohort_may_lie_in_a_folder_of_any_name(cohort_folder):
+    there = cohort_folder.rename(cohort_folder.with_name("MR [1] *?"))  # which Polars takes for a pattern
+    assert len(read_cohort(there).manifest)
+
+
 def test_every_cell_counts_in_the_fingerprint(cohort_folder):
     manifest = read_cohort(cohort_folder).manifest
     before = manifest_fingerprint(manifest)

@@ -142,7 +142,7 @@ class LoadedRun:
         """
         path = self.folder / "predictions.parquet"
         try:
-            return pl.read_parquet(path)
+            return pl.read_parquet(path, glob=False)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataError(path, f"cannot be read ({error})", remedy=RETRAIN) from error
 

@@ -118,8 +118,8 @@ def read_external(study: Study, folder: Path) -> External:
         record = json.loads(path.read_text(encoding="utf-8"))
         names, files = {run["name"]: run["fingerprint"] for run in record["runs"]}, record["files"]
         found = {name: digest_of(folder / name) for name in files}
-        tables = [pl.read_parquet(folder / name) for name in TABLES]
-        places = pl.read_parquet(folder / PLACES) if PLACES in files else None
+        tables = [pl.read_parquet(folder / name, glob=False) for name in TABLES]
+        places = pl.read_parquet(folder / PLACES, glob=False) if PLACES in files else None
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise DataError(path, f"cannot be read as an evaluation ({error})", remedy=remedy) from error
     changed = sorted(name for name, digest in files.items() if found[name] != digest)

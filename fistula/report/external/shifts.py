@@ -74,7 +74,7 @@ def robustness(study: Study, *, level: str, scaling: str) -> Robustness | None:
     try:
         record = json.loads((folder / KEPT).read_text(encoding="utf-8"))
         found = {name: digest_of(folder / name) for name in TABLES}
-        predictions, answers = (pl.read_parquet(folder / name) for name in TABLES)
+        predictions, answers = (pl.read_parquet(folder / name, glob=False) for name in TABLES)
         names = record["runs"]
         changed = [name for name in TABLES if record["files"][name] != found[name]]
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:

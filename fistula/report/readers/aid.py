@@ -41,7 +41,7 @@ def aid_of(study: Study) -> tuple[str, dict[str, dict[str, dict[str, Any]]]]:
         if external.runs[0] in best.runs:
             others = outside(study, external, rows, primary="patient", scaling=SCALING)
             slices_of = external.folder / "slices.parquet"  # there where patients were scored
-            alone = pl.read_parquet(slices_of) if slices_of.is_file() else external.predictions
+            alone = pl.read_parquet(slices_of, glob=False) if slices_of.is_file() else external.predictions
             table = alone.group_by("patient_key", "slice_key", maintain_order=True)
             mean = table.agg(pl.col("score").mean()).with_columns(row=pl.lit(None), col=pl.lit(None))
             cases = cases_of(study, own, others, external.name, scaling=SCALING)[1]
