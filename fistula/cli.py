@@ -102,14 +102,11 @@ def run_command(command: str, arguments: list[str]) -> None:
         remedy = f"Write it after: fistula {arguments[0]} {command}" if is_option else suggest(command, list(COMMANDS))
         raise ConfigError(command, "is not a command", remedy=remedy)
     is_help = not {"--help", "-h"}.isdisjoint(arguments)
-    if command == "train" and not is_help:
-        from fistula.ahead import forget_ranks
-
-        forget_ranks()
     is_sweep = command == "train" and not set(SWEEPS).isdisjoint(arguments) and ONE_RUN not in arguments
     if not is_help and command in ("ingest", "train"):
-        from fistula.ahead import keep_freed_memory, start_ahead
+        from fistula.ahead import forget_ranks, keep_freed_memory, start_ahead
 
+        forget_ranks()
         keep_freed_memory()
         if command == "ingest" or is_sweep:
             start_ahead(command)
