@@ -64,6 +64,8 @@ def main() -> None:
     # some milliseconds a request, in many short pieces: to sleep and wake between them takes a quarter of its answer.
     if sys.argv[1:2] != ["serve"]:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if sys.argv[1:2] not in (["train"], ["serve"]):  # which end by themselves
+        signal.signal(signal.SIGTERM, _end)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a class in Chinese, or °, where only ASCII or Latin can be written
             stream.reconfigure(errors="backslashreplace")
@@ -110,8 +112,6 @@ def run_command(command: str, arguments: list[str]) -> None:
         keep_freed_memory()
         if command == "ingest" or is_sweep:
             start_ahead(command)
-    if command not in ("train", "serve"):  # which end by themselves
-        signal.signal(signal.SIGTERM, _end)
     # Hydra otherwise prints its own text and exits with 1; main() above speaks for both.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra  # here, because `fistula --help` must not wait for it

@@ -5,7 +5,6 @@ import json
 import os
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -101,14 +100,6 @@ def nothing_started_ahead():
         patch.setattr("fistula.ahead.start_ahead", lambda command: None)
         patch.setattr("fistula.ahead.keep_freed_memory", lambda: None)
         yield
-
-
-@pytest.fixture(autouse=True)
-def own_answer_to_sigterm():
-    """A command that a test calls in this process sets one, which the trainings of later tests would inherit."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ def carried(tmp_path, monkeypatch):
     with tarfile.open(tmp_path / "w.tar", "w") as tar:
         tar.add(tmp_path / "store", "store")
     with tarfile.open(tmp_path / "w.tar") as tar:
-        tar.extractall(tmp_path / "carried", filter="data")
+        tar.extractall(tmp_path / "carried")
     monkeypatch.setattr("socket.socket.connect", lambda *arguments: pytest.fail(f"spoke to {arguments[1]}"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
     monkeypatch.setenv(STORE_VARIABLE, str(tmp_path / "carried" / "store"))
