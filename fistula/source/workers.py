@@ -4,6 +4,7 @@ import gc
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -87,6 +88,7 @@ def in_parallel(
         yield from map(function, batches)
         return
     _settle()
+    warnings.filterwarnings("ignore", r"\d+ tasks ", module="joblib")  # what an interrupted command has no use for
     with _progress() as progress:
         task = progress.add_task(title, total=sum(map(len, batches)))
         waiting = dict(enumerate(batches))

@@ -198,7 +198,7 @@ def test_a_study_goes_through_the_slots_of_this_machine_and_the_same_command_fin
     again = subprocess.run(command, **settings, timeout=300)
     assert again.returncode == 0, again.stderr
     assert again.stdout.startswith("3 of 4 runs were already done")
-    assert {record["hardware"].rpartition(", ")[2] for record in records().values()} == {"1 threads"}
+    assert {record["hardware"].rpartition(", ")[2] for record in records().values()} == {"1 thread"}
     assert {name for name, record in records().items() if record != found[name]} == {running[0]["name"]}
 
 

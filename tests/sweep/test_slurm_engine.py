@@ -105,4 +105,4 @@ def test_a_study_goes_through_sbatch_and_the_same_command_finishes_what_was_canc
         subprocess.run([*TRAIN, *alone], cwd=tmp_path, env=slurm | {"OMP_NUM_THREADS": "1"}, check=True)
         scores = [(tmp_path / study / run["name"] / "predictions.parquet") for study in ("study", "undisturbed")]
         assert pl.read_parquet(scores[0]).equals(pl.read_parquet(scores[1]))
-    assert {record["hardware"].rpartition(", ")[2] for record in states(tmp_path).values()} == {"1 threads"}
+    assert {record["hardware"].rpartition(", ")[2] for record in states(tmp_path).values()} == {"1 thread"}
