@@ -279,7 +279,7 @@ def put(lines: list[list[str]]) -> None:
     """Into the page, in the place of older lines of the same set, part and row."""
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     old, _, after = rest.partition(END)
-    table = [line.strip("| ").split(" | ") for line in old.splitlines() if line.startswith("| 2")]
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in old.splitlines() if line.startswith("| 2")]
     kept = {tuple(line[2:5]): line for line in table}
     for line in lines:  # a newer one takes the place of an older one, unless it says the same
         if kept.get(tuple(line[2:5]), [])[2:] != line[2:]:
