@@ -1,13 +1,12 @@
 """What tutorials of timm and Lightning do: random mirror images, batches of 32, AdamW at 3e-4, the best epoch."""
 
-import argparse
-import csv
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import timm
 import torch
+from peer import arguments, write
 from torch.utils.data import DataLoader
 from torchmetrics.classification import BinaryAUROC
 from torchvision import transforms
@@ -39,11 +38,7 @@ class Plain(pl.LightningModule):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=15)
-    given = parser.parse_args()
+    given = arguments(__doc__)
     pl.seed_everything(given.seed, verbose=False)
     usual = [transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]
     shown = {"train": transforms.Compose([transforms.RandomHorizontalFlip(), *usual])}
@@ -60,9 +55,8 @@ def main() -> None:
     network = Plain(given.folder / "start.pt")
     trainer.fit(network, loaders["train"], loaders["val"])
     scores = torch.cat(trainer.predict(network, loaders["test"], ckpt_path="best"))
-    with (given.folder / "scores.csv").open("w", newline="") as file:
-        lines = [(Path(path).stem, float(score)) for (path, _), score in zip(sets["test"].samples, scores, strict=True)]
-        csv.writer(file).writerows([("slice_key", "by_itself"), *lines])
+    lines = [(Path(path).stem, float(score)) for (path, _), score in zip(sets["test"].samples, scores, strict=True)]
+    write(given.folder, ["by_itself"], lines)
 
 
 if __name__ == "__main__":
