@@ -1,12 +1,13 @@
 """What tutorials of timm and Lightning do: random mirror images, batches of 32, AdamW at 3e-4, the best epoch."""
 
+import argparse
+import csv
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import timm
 import torch
-from peer import arguments, write
 from torch.utils.data import DataLoader
 from torchmetrics.classification import BinaryAUROC
 from torchvision import transforms
@@ -38,7 +39,11 @@ class Plain(pl.LightningModule):
 
 
 def main() -> None:
-    given = arguments(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=15)
+    given = parser.parse_args()
     pl.seed_everything(given.seed, verbose=False)
     usual = [transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]
     shown = {"train": transforms.Compose([transforms.RandomHorizontalFlip(), *usual])}
@@ -55,8 +60,9 @@ def main() -> None:
     network = Plain(given.folder / "start.pt")
     trainer.fit(network, loaders["train"], loaders["val"])
     scores = torch.cat(trainer.predict(network, loaders["test"], ckpt_path="best"))
-    lines = [(Path(path).stem, float(score)) for (path, _), score in zip(sets["test"].samples, scores, strict=True)]
-    write(given.folder, ["by_itself"], lines)
+    with (given.folder / "scores.csv").open("w", newline="") as file:
+        lines = [(Path(path).stem, float(score)) for (path, _), score in zip(sets["test"].samples, scores, strict=True)]
+        csv.writer(file).writerows([("slice_key", "by_itself"), *lines])
 
 
 if __name__ == "__main__":

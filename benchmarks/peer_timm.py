@@ -1,10 +1,10 @@
 """What timm's `train.py` does with its own augmentation: AdamW at 3e-4, batches of 32; the best epoch and the last."""
 
+import argparse
+import csv
 import subprocess
 import sys
 from pathlib import Path
-
-from peer import arguments, write
 
 NAME, SCRIPT = "tf_efficientnet_lite0", Path("data/timm/train.py")  # of the tag of the installed version, or near it
 
@@ -16,7 +16,11 @@ def main() -> None:
     from timm.data import create_transform, resolve_model_data_config
     from timm.models import load_checkpoint
 
-    given = arguments(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=15)
+    given = parser.parse_args()
     folder = given.folder
     classes = sorted(path.name for path in (folder / "train").iterdir())
     with Image.open(next((folder / "test").glob("*/*.png"))) as image:
@@ -39,8 +43,9 @@ def main() -> None:
         load_checkpoint(network, str(folder / "timm" / f"{kept}.pth.tar"))
         with torch.inference_mode():
             ways.append(torch.cat([network(part).softmax(1)[:, 1] for part in images.split(32)]))
-    lines = [(path.stem, *(float(way[index]) for way in ways)) for index, path in enumerate(files)]
-    write(folder, ["by_best", "by_last"], lines)
+    with (folder / "scores.csv").open("w", newline="") as file:
+        lines = [(path.stem, *(float(way[index]) for way in ways)) for index, path in enumerate(files)]
+        csv.writer(file).writerows([("slice_key", "by_best", "by_last"), *lines])
 
 
 if __name__ == "__main__":
