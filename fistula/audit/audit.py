@@ -27,21 +27,13 @@ from fistula.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class Audit:
-    """Check a split of a cohort.
+    """Check a split of a cohort."""
 
-    Args:
-        mode: What a leak is to do: ``stop`` the run, or ``warn`` and mark it.
-        near_duplicate_distance: Most hash bits, of 256, in which a candidate pair may differ.
-        near_duplicate_correlation: Least correlation of the detail of a pair, in (0, 1].
-        confounding_level: Cramér's V from which class or site counts as confounded, in (0, 1].
-        accept: File of findings that are known and accepted, or None; see `read_acceptances`.
-    """
-
-    mode: str = "stop"
-    near_duplicate_distance: int = 72
-    near_duplicate_correlation: float = 0.92
-    confounding_level: float = 0.3
-    accept: str | None = None
+    mode: str = "stop"  # what a leak is to do: ``stop`` the run, or ``warn`` and mark it
+    near_duplicate_distance: int = 72  # most hash bits, of 256, in which a candidate pair may differ
+    near_duplicate_correlation: float = 0.92  # least correlation of the detail of a pair, in (0, 1]
+    confounding_level: float = 0.3  # Cramér's V from which class or site counts as confounded, in (0, 1]
+    accept: str | None = None  # file of findings that are known and accepted, or None; see `read_acceptances`
 
     def __post_init__(self) -> None:
         if self.mode not in ("stop", "warn"):

@@ -18,39 +18,23 @@ BY_CONSTRUCTION = (
 
 @dataclass(frozen=True)
 class Certificate:
-    """The outcome of an audit.
-
-    Attributes:
-        split: Name of the split.
-        leaky_by_design: Whether the split leaks because that is what it is for.
-        mode: ``stop`` or ``warn``: what an unaccepted leak is to do.
-        cohort_fingerprint: Of the cohort.
-        split_fingerprint: Of the table of the split.
-        counts: Patients, slices and folds.
-        checks: For each kind, how many values were compared and how many leak.
-        search: Of near-duplicates: hash bits, thresholds, candidates, slices without detail.
-        findings: Leaks first.
-        confounding: Of class and site with acquisition.
-        alone: AUROC by patient of facts that need no image; see `fistula.cohort.look.confounding.auroc_alone`.
-        lacking: Sentences on sequences that patients lack: how many of each class.
-        by_construction: What needs no check.
-        unused_acceptances: Ids accepted that name no finding here.
-    """
+    """The outcome of an audit."""
 
     split: str
-    leaky_by_design: bool
-    mode: str
+    leaky_by_design: bool  # whether the split leaks because that is what it is for
+    mode: str  # ``stop`` or ``warn``: what an unaccepted leak is to do
     cohort_fingerprint: str
     split_fingerprint: str
-    counts: dict[str, int]
-    checks: dict[str, dict[str, int]]
-    search: dict[str, float]
-    findings: list[Finding]
-    confounding: list[Association]
+    counts: dict[str, int]  # patients, slices and folds
+    checks: dict[str, dict[str, int]]  # for each kind, how many values were compared and how many leak
+    search: dict[str, float]  # of near-duplicates: hash bits, thresholds, candidates, slices without detail
+    findings: list[Finding]  # leaks first
+    confounding: list[Association]  # of class and site with acquisition
+    # AUROC by patient of facts that need no image; see `fistula.cohort.look.confounding.auroc_alone`.
     alone: dict[str, float | None]
-    lacking: list[str]
-    by_construction: tuple[str, ...]
-    unused_acceptances: list[str]
+    lacking: list[str]  # sentences on sequences that patients lack: how many of each class
+    by_construction: tuple[str, ...]  # what needs no check
+    unused_acceptances: list[str]  # ids accepted that name no finding here
 
     @property
     def open_leaks(self) -> list[Finding]:

@@ -24,27 +24,16 @@ IDENTITIES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing the audit found.
+    """One thing the audit found."""
 
-    Attributes:
-        id: Of what was found, the same under every split; to accept it by.
-        kind: What is shared, ``patient study series slice pixels near_duplicate``; or ``label_conflict``.
-        is_leak: Whether it stands in two parts of one fold.
-        keys: The patient, study, series or pixel hash; or the slices.
-        parts: Where it stands in the folds where it leaks; empty without a leak.
-        folds: In which it leaks; empty without a leak.
-        detail: One sentence.
-        accepted: The reason with which it was accepted; None if it was not.
-    """
-
-    id: str
-    kind: str
-    is_leak: bool
-    keys: list[str]
-    parts: list[str]
-    folds: list[int]
+    id: str  # of what was found, the same under every split; to accept it by
+    kind: str  # what is shared, ``patient study series slice pixels near_duplicate``; or ``label_conflict``
+    is_leak: bool  # whether it stands in two parts of one fold
+    keys: list[str]  # the patient, study, series or pixel hash; or the slices
+    parts: list[str]  # where it stands in the folds where it leaks; empty without a leak
+    folds: list[int]  # in which it leaks; empty without a leak
     detail: str
-    accepted: str | None = None
+    accepted: str | None = None  # the reason with which it was accepted; None if it was not
 
 
 def with_seen_pixels(rows: pl.DataFrame, pixels: NDArray[np.uint8], *, known: Iterable[str] = ()) -> pl.DataFrame:

@@ -19,19 +19,14 @@ NAMED = 3  # patients named in an error
 
 @dataclass(frozen=True)
 class Meeting:
-    """What an external cohort shares with a study's own.
+    """What an external cohort shares with a study's own."""
 
-    Attributes:
-        checks: For each kind, how many values of the external cohort were compared, and how many are the study's too.
-        patients: Keys of the external patients who share anything, with the kinds.
-        same_key: Whether both cohorts were made with one pseudonym key; if not, no patient can be recognised by name.
-        repeated: Slices of the external cohort whose pixels another patient of it has too.
-    """
-
+    # For each kind, how many values of the external cohort were compared, and how many are the study's too.
     checks: dict[str, dict[str, int]]
-    patients: dict[str, list[str]]
+    patients: dict[str, list[str]]  # keys of the external patients who share anything, with the kinds
+    # Whether both cohorts were made with one pseudonym key; if not, no patient can be recognised by name.
     same_key: bool
-    repeated: int
+    repeated: int  # slices of the external cohort whose pixels another patient of it has too
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""

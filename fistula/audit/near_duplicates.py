@@ -23,36 +23,22 @@ _ALIKE = 24  # bits; hashes as close as this are looked at, however close others
 
 @dataclass(frozen=True)
 class NearDuplicate:
-    """Two slices that look the same.
+    """Two slices that look the same."""
 
-    Attributes:
-        first: Row of the one.
-        second: Row of the other, larger.
-        distance: Hash bits that differ, in ``[0, BITS]``.
-        correlation: Of their detail at the best shift, in [0, 1].
-    """
-
-    first: int
-    second: int
-    distance: int
-    correlation: float
+    first: int  # row of the one
+    second: int  # row of the other, larger
+    distance: int  # hash bits that differ, in ``[0, BITS]``
+    correlation: float  # of their detail at the best shift, in [0, 1]
 
 
 @dataclass(frozen=True)
 class Search:
-    """What a search found.
+    """What a search found."""
 
-    Attributes:
-        pairs: In order of the rows.
-        candidates: Pairs within the hash distance whose detail was compared.
-        commonplace: Those of them that reach the correlation, but hardly more than the slice does with any other.
-        featureless: Slices with too little detail to recognise; they match nothing.
-    """
-
-    pairs: list[NearDuplicate]
-    candidates: int
-    commonplace: int
-    featureless: int
+    pairs: list[NearDuplicate]  # in order of the rows
+    candidates: int  # pairs within the hash distance whose detail was compared
+    commonplace: int  # those of them that reach the correlation, but hardly more than the slice does with any other
+    featureless: int  # slices with too little detail to recognise; they match nothing
 
 
 def find_near_duplicates(

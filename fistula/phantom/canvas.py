@@ -13,23 +13,14 @@ WARP_REACH_MM = 7.0
 
 @dataclass
 class Canvas:
-    """One plane: where its points lie in the patient's own (warped) anatomy, and what they are made of.
+    """One plane: where its points lie in the patient's own (warped) anatomy, and what they are made of."""
 
-    Attributes:
-        columns: ``(W,)``, mm to the patient's left (image right), before warping; evenly spaced.
-        rows: ``(H,)``, mm to posterior (image bottom), before warping; evenly spaced.
-        x: ``(H, W)`` warped columns.
-        y: ``(H, W)`` warped rows.
-        grain: ``(H, W)`` a smooth random field of variance 1, for what is streaky or patchy.
-        labels: ``(H, W)`` uint8, values of `Tissue`.
-    """
-
-    columns: np.ndarray
-    rows: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-    grain: np.ndarray
-    labels: np.ndarray
+    columns: np.ndarray  # ``(W,)``, mm to the patient's left (image right), before warping; evenly spaced
+    rows: np.ndarray  # ``(H,)``, mm to posterior (image bottom), before warping; evenly spaced
+    x: np.ndarray  # ``(H, W)`` warped columns
+    y: np.ndarray  # ``(H, W)`` warped rows
+    grain: np.ndarray  # ``(H, W)`` a smooth random field of variance 1, for what is streaky or patchy
+    labels: np.ndarray  # ``(H, W)`` uint8, values of `Tissue`
 
     def box(self, x: float, y: float, reach: float) -> tuple[slice, slice]:
         """Index of the points that can lie within `reach` mm of ``(x, y)``; empty if outside the plane."""

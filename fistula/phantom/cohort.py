@@ -37,25 +37,17 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Size:
-    """How large a cohort is.
+    """How large a cohort is."""
 
-    Args:
-        patients: With a fistula.
-        controls: Without.
-        positive: Positive slices of a fistula patient; a mean, so it need not be whole.
-        negative: Negative slices of a fistula patient; a mean.
-        control: Slices of a control, side by side; a mean. None: as many as a fistula patient has, at the same levels.
-        step_mm: Between slices. An opening is visible over about a centimetre of height, and as many slices lie in it.
-        supersampling: Points along each side of a pixel at which the anatomy is looked up.
-    """
-
-    patients: int
+    patients: int  # with a fistula
     controls: int
-    positive: float
-    negative: float
+    positive: float  # positive slices of a fistula patient; a mean, so it need not be whole
+    negative: float  # negative slices of a fistula patient; a mean
+    # Slices of a control, side by side; a mean. None: as many as a fistula patient has, at the same levels.
     control: float | None
+    # Between slices. An opening is visible over about a centimetre of height, and as many slices lie in it.
     step_mm: float
-    supersampling: int
+    supersampling: int  # points along each side of a pixel at which the anatomy is looked up
 
     def __post_init__(self) -> None:
         for name in ("patients", "controls"):  # a cohort needs both groups

@@ -25,38 +25,22 @@ RANGES = {
 
 @dataclass(frozen=True)
 class Site:
-    """A hospital's scanner and protocol.
+    """A hospital's scanner and protocol."""
 
-    Args:
-        name: Value of the `site` column.
-        share: Part of the patients, of either group.
-        model: Manufacturer's model name in the header.
-        manufacturer: As this software release writes it.
-        tesla: Field strength.
-        fov_mm: Side of the square field of view.
-        matrix: Reconstructed pixels along a side.
-        acquired: Acquired part of the reconstructed matrix, 0-1; the rest of k-space is filled with zeros.
-        thickness_mm: Of a slice; slices overlap where it exceeds their distance.
-        noise: Standard deviation of the complex noise, relative to the brightest vessels.
-        shading: Strength of the bias field: half of the range of its logarithm.
-        gamma: Exponent of the signal: below 1 flattens contrast, above 1 steepens it.
-        masked_air: Probability that air is exactly zero.
-        tilt_degrees: Of the slices about the left-right axis; above 0 the back of a slice lies higher than its front.
-    """
-
-    name: str
-    share: float
-    model: str
-    manufacturer: str
+    name: str  # value of the `site` column
+    share: float  # part of the patients, of either group
+    model: str  # manufacturer's model name in the header
+    manufacturer: str  # as this software release writes it
     tesla: float
-    fov_mm: float
-    matrix: int
-    acquired: float
-    thickness_mm: float
-    noise: float
-    shading: float
-    gamma: float
-    masked_air: float
+    fov_mm: float  # side of the square field of view
+    matrix: int  # reconstructed pixels along a side
+    acquired: float  # acquired part of the reconstructed matrix, 0-1; the rest of k-space is filled with zeros
+    thickness_mm: float  # of a slice; slices overlap where it exceeds their distance
+    noise: float  # standard deviation of the complex noise, relative to the brightest vessels
+    shading: float  # strength of the bias field: half of the range of its logarithm
+    gamma: float  # exponent of the signal: below 1 flattens contrast, above 1 steepens it
+    masked_air: float  # probability that air is exactly zero
+    # Of the slices about the left-right axis; above 0 the back of a slice lies higher than its front.
     tilt_degrees: float
 
     def __post_init__(self) -> None:
@@ -66,28 +50,18 @@ class Site:
 
 @dataclass(frozen=True)
 class Design:
-    """What a cohort is drawn from.
+    """What a cohort is drawn from."""
 
-    Args:
-        sites: At least one.
-        labels: `breach`: what the anatomy shows; `random`: by lot, one label a patient, to be learned by nobody.
-        opening_width: Range of the breach's width, mm.
-        tract_signal: Range of an active tract's signal; the internal sphincter has about 0.60, the mucosa 0.70.
-        companions: Probabilities of `COMPANIONS` with a tract.
-        findings: Probabilities of `FINDINGS`, the hard negatives, in either group.
-        ghost: Probability of a motion ghost.
-        swap: Probability that water and fat are swapped in a region.
-        t2: Whether there is a T2-weighted series too, and in each control what either series alone takes for a fistula.
-    """
-
-    sites: Sequence[Site]
-    labels: str
-    opening_width: tuple[float, float]
+    sites: Sequence[Site]  # at least one
+    labels: str  # `breach`: what the anatomy shows; `random`: by lot, one label a patient, to be learned by nobody
+    opening_width: tuple[float, float]  # range of the breach's width, mm
+    # Range of an active tract's signal; the internal sphincter has about 0.60, the mucosa 0.70.
     tract_signal: tuple[float, float]
-    companions: dict[str, float]
-    findings: dict[str, float]
-    ghost: float
-    swap: float
+    companions: dict[str, float]  # probabilities of `COMPANIONS` with a tract
+    findings: dict[str, float]  # probabilities of `FINDINGS`, the hard negatives, in either group
+    ghost: float  # probability of a motion ghost
+    swap: float  # probability that water and fat are swapped in a region
+    # Whether there is a T2-weighted series too, and in each control what either series alone takes for a fistula.
     t2: bool
 
     def __post_init__(self) -> None:

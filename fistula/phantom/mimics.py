@@ -16,13 +16,7 @@ NEVER_THROUGH = (*SOFT, Tissue.HALO, Tissue.SKIN, Tissue.MUCOSA)
 
 @dataclass(frozen=True)
 class Mimic:
-    """Balls of one tissue that replace only some others.
-
-    Attributes:
-        tissue: What it is made of.
-        course: Where it lies.
-        over: What it may replace.
-    """
+    """Balls of one tissue that replace only some others."""
 
     tissue: Tissue
     course: Course

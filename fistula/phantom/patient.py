@@ -35,33 +35,19 @@ class Person:
 
 @dataclass(frozen=True)
 class Patient:
-    """A patient's anatomy.
-
-    Attributes:
-        person: Who it is.
-        age: Years.
-        zone: Level of the middle of its slices, mm above the anal verge.
-        kind: Parks' class of the tract; "" in a control.
-        canal: Layers of the anal canal.
-        pelvis: What surrounds it.
-        tract: The fistula; None in a control.
-        findings: Hard negatives.
-        signal: ``(T,)`` water signal of each tissue.
-        warp: Displacements along x and y: two small-scale, two large-scale.
-        texture: A coarse one, which also shapes streaks and strands, and a fine one.
-    """
+    """A patient's anatomy."""
 
     person: Person
-    age: int
-    zone: float
-    kind: str
-    canal: Canal
-    pelvis: Pelvis
+    age: int  # years
+    zone: float  # level of the middle of its slices, mm above the anal verge
+    kind: str  # Parks' class of the tract; "" in a control
+    canal: Canal  # layers of the anal canal
+    pelvis: Pelvis  # what surrounds it
     tract: Tract | None
-    findings: tuple[Mimic | Tract, ...]
-    signal: np.ndarray
-    warp: tuple[Field, ...]
-    texture: tuple[Field, Field]
+    findings: tuple[Mimic | Tract, ...]  # hard negatives
+    signal: np.ndarray  # ``(T,)`` water signal of each tissue
+    warp: tuple[Field, ...]  # displacements along x and y: two small-scale, two large-scale
+    texture: tuple[Field, Field]  # a coarse one, which also shapes streaks and strands, and a fine one
 
     def plane(self, level: float, rows: np.ndarray, columns: np.ndarray) -> Canvas:
         """Paint the anatomy at a level (mm above the verge) on a grid of mm coordinates ``(H,)`` and ``(W,)``."""

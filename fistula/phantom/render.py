@@ -16,25 +16,16 @@ from fistula.phantom.tissue import LOOK, Tissue
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How one patient was scanned.
-
-    Attributes:
-        site: Where.
-        centre: mm from the canal's axis to the middle of the field of view (x, y).
-        shading: The bias field's logarithm is this field times the site's strength.
-        tilt: Gradient of the bias field's logarithm over the field of view (x, y), and its curvature.
-        masks_air: Air is exactly zero.
-        ghost: Strength of the ghost, 0 for none; its shift in pixels is a quarter of the matrix.
-        swap: Side (-1, 1) on which water and fat are swapped; 0 for neither.
-    """
+    """How one patient was scanned."""
 
     site: Site
-    centre: tuple[float, float]
-    shading: Field
+    centre: tuple[float, float]  # mm from the canal's axis to the middle of the field of view (x, y)
+    shading: Field  # the bias field's logarithm is this field times the site's strength
+    # Gradient of the bias field's logarithm over the field of view (x, y), and its curvature.
     tilt: tuple[float, float, float]
-    masks_air: bool
-    ghost: float
-    swap: int
+    masks_air: bool  # air is exactly zero
+    ghost: float  # strength of the ghost, 0 for none; its shift in pixels is a quarter of the matrix
+    swap: int  # side (-1, 1) on which water and fat are swapped; 0 for neither
 
     @property
     def pixel_mm(self) -> float:
@@ -72,19 +63,13 @@ class Acquisition:
 
 @dataclass(frozen=True)
 class Image:
-    """An image in the making or done.
+    """An image in the making or done."""
 
-    Attributes:
-        pixels: ``(H, W)`` float32; 1 is about the signal of the brightest vessels.
-        body: ``(H, W)`` float32, the part of each pixel that is not air outside the body.
-        opening: Row and column of the breach (pixels, the centre of the first is 0); None where there is none.
-        canal: Of the canal's axis, likewise.
-    """
-
-    pixels: np.ndarray
-    body: np.ndarray
+    pixels: np.ndarray  # ``(H, W)`` float32; 1 is about the signal of the brightest vessels
+    body: np.ndarray  # ``(H, W)`` float32, the part of each pixel that is not air outside the body
+    # Row and column of the breach (pixels, the centre of the first is 0); None where there is none.
     opening: tuple[float, float] | None
-    canal: tuple[float, float]
+    canal: tuple[float, float]  # of the canal's axis, likewise
 
 
 def draw_acquisition(rng: np.random.Generator, design: Design, site: Site) -> Acquisition:

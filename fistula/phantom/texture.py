@@ -12,15 +12,10 @@ EXTENT_MM = 420.0
 
 @dataclass(frozen=True)
 class Field:
-    """Two independent smooth images whose mixture turns with the level.
+    """Two independent smooth images whose mixture turns with the level."""
 
-    Attributes:
-        images: ``(2, N, N)`` float32 over `EXTENT_MM`, each of mean 0 and variance 1.
-        turn: Radians per mm of level.
-    """
-
-    images: np.ndarray
-    turn: float
+    images: np.ndarray  # ``(2, N, N)`` float32 over `EXTENT_MM`, each of mean 0 and variance 1
+    turn: float  # radians per mm of level
 
     def at(self, rows: np.ndarray, columns: np.ndarray, level: float) -> np.ndarray:
         """Values ``(H, W)`` on a grid of evenly spaced mm coordinates, ``(H,)`` and ``(W,)``, at a level."""

@@ -16,15 +16,10 @@ SOFT = (Tissue.FAT, Tissue.PLANE, Tissue.MUSCLE, Tissue.STROMA, Tissue.LIGAMENT)
 
 @dataclass(frozen=True)
 class Course:
-    """Balls strung along a tract.
+    """Balls strung along a tract."""
 
-    Attributes:
-        points: ``(N, 3)`` mm: x, y, level.
-        radii: ``(N,)`` mm.
-    """
-
-    points: np.ndarray
-    radii: np.ndarray
+    points: np.ndarray  # ``(N, 3)`` mm: x, y, level
+    radii: np.ndarray  # ``(N,)`` mm
 
     def section(self, level: float) -> tuple[np.ndarray, np.ndarray]:
         """Centres ``(M, 2)`` and radii ``(M,)`` of the discs in which a plane cuts the balls."""
@@ -35,21 +30,13 @@ class Course:
 
 @dataclass(frozen=True)
 class Opening:
-    """Where a tract breaks through the internal sphincter: a slit along the canal.
+    """Where a tract breaks through the internal sphincter: a slit along the canal."""
 
-    Attributes:
-        clock: Hours.
-        level: mm above the verge, of its middle.
-        extent: mm along the canal; no plane outside it shows a breach.
-        width: mm, at its middle.
-        slope: Radians by which it turns around the canal per mm of level.
-    """
-
-    clock: float
-    level: float
-    extent: float
-    width: float
-    slope: float
+    clock: float  # hours
+    level: float  # mm above the verge, of its middle
+    extent: float  # mm along the canal; no plane outside it shows a breach
+    width: float  # mm, at its middle
+    slope: float  # radians by which it turns around the canal per mm of level
 
     def angle(self, level: float) -> float:
         """Radians (clock angle) of the slit at a level."""
@@ -67,22 +54,14 @@ class Opening:
 
 @dataclass(frozen=True)
 class Tract:
-    """A tract, its branches, and what comes with it.
+    """A tract, its branches, and what comes with it."""
 
-    Attributes:
-        courses: Active or healed parts, outside the internal sphincter.
-        opening: The breach; None for a tract that does not reach the mucosa.
-        wall: `TRACT`, or `HEALED` for a scar.
-        halo: Oedema around it, mm.
-        has_seton: A loop of thread lies in it.
-        pockets: Abscesses: x, y, level, semi-axes in plane, semi-axis along the canal, wall; mm.
-    """
-
-    courses: tuple[Course, ...]
-    opening: Opening | None = None
-    wall: Tissue = Tissue.TRACT
-    halo: float = 0.0
-    has_seton: bool = False
+    courses: tuple[Course, ...]  # active or healed parts, outside the internal sphincter
+    opening: Opening | None = None  # the breach; None for a tract that does not reach the mucosa
+    wall: Tissue = Tissue.TRACT  # `TRACT`, or `HEALED` for a scar
+    halo: float = 0.0  # oedema around it, mm
+    has_seton: bool = False  # a loop of thread lies in it
+    # Abscesses: x, y, level, semi-axes in plane, semi-axis along the canal, wall; mm.
     pockets: tuple[tuple[float, ...], ...] = ()
 
     def paint(self, canvas: Canvas, level: float, canal: Canal) -> None:

@@ -32,22 +32,14 @@ from fistula.report.study import Configuration, Study
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides a report's numbers, beside the study.
+    """What decides a report's numbers, beside the study."""
 
-    Args:
-        resamples: Of the patients, for each interval that has no formula.
-        primary: One of `pooling.PRIMARY`: the level at which the study is judged.
-        scaling: One of `pooling.SCALINGS`.
-        margin: Difference of AUROC that does not matter.
-        prevalence: Of the positive class where decisions will be made; None where it is not known.
-        cutoff: Score of a reader from which a patient counts as called positive; None where there is none.
-    """
-
-    resamples: int = 2000
-    primary: str = "auto"
-    scaling: str = "platt"
-    margin: float = 0.05
-    prevalence: float | None = None
+    resamples: int = 2000  # of the patients, for each interval that has no formula
+    primary: str = "auto"  # one of `pooling.PRIMARY`: the level at which the study is judged
+    scaling: str = "platt"  # one of `pooling.SCALINGS`
+    margin: float = 0.05  # difference of AUROC that does not matter
+    prevalence: float | None = None  # of the positive class where decisions will be made; None where it is not known
+    # Score of a reader from which a patient counts as called positive; None where there is none.
     cutoff: float | None = None
 
 

@@ -31,31 +31,20 @@ PREDICTIVE = ("positive_predictive_value", "negative_predictive_value")
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration at one level, for one class.
+    """One configuration at one level, for one class."""
 
-    Attributes:
-        configuration: Whose runs were pooled.
-        positive: The class held against the rest.
-        level: ``slice`` or ``patient``.
-        aggregation: How a patient's score is made of its slices', in words; empty by slice.
-        rows: The pooled test rows, as `pooling.test_rows` gives them.
-        num: Slices or patients scored, and of them positive, each counted once whatever the number of seeds.
-        estimates: By the names of `fistula.evidence.standard.METRICS`.
-        more: By the names of `MORE`, and of `PREDICTIVE` where a prevalence was given.
-        checks: Intervals by other methods, by the names of `cross_checks.CHECKS`.
-        calibration: Of ``raw`` and ``calibrated`` scores, by the names of `CALIBRATION`; empty where a patient's
-            score is made of slices', which is no probability of being positive.
-    """
-
-    configuration: Configuration
-    positive: str
-    level: str
-    aggregation: str
-    rows: pl.DataFrame
+    configuration: Configuration  # whose runs were pooled
+    positive: str  # the class held against the rest
+    level: str  # ``slice`` or ``patient``
+    aggregation: str  # how a patient's score is made of its slices', in words; empty by slice
+    rows: pl.DataFrame  # the pooled test rows, as `pooling.test_rows` gives them
+    # Slices or patients scored, and of them positive, each counted once whatever the number of seeds.
     num: tuple[int, int]
-    estimates: dict[str, Estimate]
-    more: dict[str, Estimate]
-    checks: dict[str, Estimate]
+    estimates: dict[str, Estimate]  # by the names of `fistula.evidence.standard.METRICS`
+    more: dict[str, Estimate]  # by the names of `MORE`, and of `PREDICTIVE` where a prevalence was given
+    checks: dict[str, Estimate]  # intervals by other methods, by the names of `cross_checks.CHECKS`
+    # Of ``raw`` and ``calibrated`` scores, by the names of `CALIBRATION`; empty where a patient's score is made of
+    # slices', which is no probability of being positive.
     calibration: dict[str, dict[str, float | None]]
 
 

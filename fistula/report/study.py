@@ -91,19 +91,12 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Study:
-    """The runs under one folder, and the cohort that they share.
-
-    Attributes:
-        folder: Of the study.
-        cohort: That the runs learned from.
-        configurations: With at least one finished run, in the order of their names.
-        unfinished: Runs that are not done, with their state; never left out in silence.
-    """
+    """The runs under one folder, and the cohort that they share."""
 
     folder: Path
-    cohort: Cohort
-    configurations: list[Configuration]
-    unfinished: list[Run]
+    cohort: Cohort  # that the runs learned from
+    configurations: list[Configuration]  # with at least one finished run, in the order of their names
+    unfinished: list[Run]  # runs that are not done, with their state; never left out in silence
 
     @property
     def name(self) -> str:

@@ -20,21 +20,13 @@ from fistula.source.survey import Survey
 
 @dataclass(frozen=True)
 class Found:
-    """One drawing, or why it cannot be read.
+    """One drawing, or why it cannot be read."""
 
-    Attributes:
-        name: Its path below the source, for messages.
-        base: What it is of, by its name; empty where that does not say.
-        is_dicom: Whether it is a DICOM object.
-        what: In words, for counting.
-        drawing: What it draws.
-    """
-
-    name: str
-    base: str
-    is_dicom: bool
-    what: str
-    drawing: Drawing | NotTaken
+    name: str  # its path below the source, for messages
+    base: str  # what it is of, by its name; empty where that does not say
+    is_dicom: bool  # whether it is a DICOM object
+    what: str  # in words, for counting
+    drawing: Drawing | NotTaken  # what it draws
 
     @property
     def folder(self) -> PurePosixPath:

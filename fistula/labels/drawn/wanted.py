@@ -14,19 +14,15 @@ CLASSES = ("negative", "positive")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What of the drawings is wanted.
+    """What of the drawings is wanted."""
 
-    Args:
-        word: `masks`: a slice is positive where a segment has a pixel, and the other slices of the same series are
-            negative; `points`: the slice that is nearest to a marked point is positive, and nothing is said of others.
-        segment: Label, number or code of the segment, or a pattern such as `lesion*`; several for as many classes, of
-            which a slice has the last that is in it; None if there is one alone.
-        within_mm: Distance of a point from its slice beyond which it is refused.
-    """
-
+    # `masks`: a slice is positive where a segment has a pixel, and the other slices of the same series are negative;
+    # `points`: the slice that is nearest to a marked point is positive, and nothing is said of others.
     word: str
+    # Label, number or code of the segment, or a pattern such as `lesion*`; several for as many classes, of which a
+    # slice has the last that is in it; None if there is one alone.
     segment: str | Sequence[str] | None = None
-    within_mm: float = 5.0
+    within_mm: float = 5.0  # distance of a point from its slice beyond which it is refused
 
     def __post_init__(self) -> None:
         refuse_outside("labels.within_mm", self.within_mm, 0, 1000)

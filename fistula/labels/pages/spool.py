@@ -15,21 +15,13 @@ FRAME = 1e5  # bytes of a page without patients
 
 @dataclass(frozen=True)
 class Spool:
-    """What was read.
+    """What was read."""
 
-    Attributes:
-        folder: With a file a patient.
-        sizes: Bytes of each patient's JSON.
-        summaries: What a page has to know of each patient before the patient is shown.
-        reasons: Why slices could not be read.
-        qualities: Of each patient's JPEGs.
-    """
-
-    folder: Path
-    sizes: dict[str, int]
-    summaries: dict[str, dict[str, Any]]
-    reasons: Counter[str]
-    qualities: dict[str, int]
+    folder: Path  # with a file a patient
+    sizes: dict[str, int]  # bytes of each patient's JSON
+    summaries: dict[str, dict[str, Any]]  # what a page has to know of each patient before the patient is shown
+    reasons: Counter[str]  # why slices could not be read
+    qualities: dict[str, int]  # of each patient's JPEGs
 
     def texts(self, keys: Iterable[str]) -> list[str]:
         """Each patient's JSON."""

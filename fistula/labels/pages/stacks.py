@@ -33,16 +33,11 @@ ORDER = ("patient_key", "pane", "study_key", "series_key", "volume", "position_m
 
 @dataclass(frozen=True)
 class Shown:
-    """How slices are shown.
+    """How slices are shown."""
 
-    Attributes:
-        bits: Of grey: 8 or 12.
-        look: Names and limits of the reading.
-        most_mb: MB (10^6 bytes) that a patient may have before 8 bits are encoded more coarsely; None for any number.
-    """
-
-    bits: int
+    bits: int  # of grey: 8 or 12
     look: Look
+    # MB (10^6 bytes) that a patient may have before 8 bits are encoded more coarsely; None for any number.
     most_mb: float | None = None
 
     @property

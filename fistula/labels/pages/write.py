@@ -29,33 +29,20 @@ SLICES_A_BATCH = 64
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked.
+    """What is asked."""
 
-    Attributes:
-        classes: Names of the answers, by the keys 0, 1, 2, ...; the first is what "rest negative" gives.
-        level: `slice` or `patient`.
-        question: `class`, whose answers are labels, or `score`, whose answers are degrees of suspicion.
-        reader: Who answers; empty lets the page ask.
-        seed: Of the order of the patients, with the reader's name.
-        repeat: Share of the patients that are shown a second time.
-        points: What a click and an Alt-click place in a slice; none, one or both.
-        session: Of a reader study, from 1, whose patients stand in the order of the plan; 0 where nothing is planned.
-        sessions: How many the reader study has.
-        washout: Weeks between them.
-        part: Of the slices, which alone are asked about, as a fingerprint; empty for all.
-    """
-
-    classes: list[str]
-    level: str
-    question: str
-    reader: str
-    seed: int
-    repeat: float
-    points: list[str]
+    classes: list[str]  # names of the answers, by the keys 0, 1, 2, ...; the first is what "rest negative" gives
+    level: str  # `slice` or `patient`
+    question: str  # `class`, whose answers are labels, or `score`, whose answers are degrees of suspicion
+    reader: str  # who answers; empty lets the page ask
+    seed: int  # of the order of the patients, with the reader's name
+    repeat: float  # share of the patients that are shown a second time
+    points: list[str]  # what a click and an Alt-click place in a slice; none, one or both
+    # Of a reader study, from 1, whose patients stand in the order of the plan; 0 where nothing is planned.
     session: int = 0
-    sessions: int = 1
-    washout: float = 0.0
-    part: str = ""
+    sessions: int = 1  # how many the reader study has
+    washout: float = 0.0  # weeks between them
+    part: str = ""  # of the slices, which alone are asked about, as a fingerprint; empty for all
 
     def __post_init__(self) -> None:
         names = self.classes

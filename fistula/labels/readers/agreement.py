@@ -28,23 +28,14 @@ EVERYONE = "all readers"
 
 @dataclass(frozen=True)
 class Readers:
-    """Tables that answer one question.
+    """Tables that answer one question."""
 
-    Attributes:
-        readings: One a reader, by name.
-        classes: In order.
-        level: `slice` or `patient`.
-        keys: Slices (or patients) that any reader answered, sorted.
-        patients: Whom each is of.
-        ratings: ``(N, R)``, classes from 0; -1 where a reader gave none or was unsure.
-    """
-
-    readings: list[Reading]
+    readings: list[Reading]  # one a reader, by name
     classes: list[str]
-    level: str
-    keys: list[str]
-    patients: list[str]
-    ratings: NDArray[np.int64]
+    level: str  # `slice` or `patient`
+    keys: list[str]  # slices (or patients) that any reader answered, sorted
+    patients: list[str]  # whom each is of
+    ratings: NDArray[np.int64]  # ``(N, R)``, classes from 0; -1 where a reader gave none or was unsure
 
     @property
     def names(self) -> list[str]:
@@ -53,21 +44,13 @@ class Readers:
 
 @dataclass(frozen=True)
 class Row:
-    """One number of the page.
+    """One number of the page."""
 
-    Attributes:
-        who: Two readers, `all readers`, or one with oneself.
-        measure: Its name.
-        estimate: With its interval.
-        rows: Slices (or patients) that count.
-        patients: Of how many patients.
-    """
-
-    who: str
+    who: str  # two readers, `all readers`, or one with oneself
     measure: str
     estimate: Estimate
-    rows: int
-    patients: int
+    rows: int  # slices (or patients) that count
+    patients: int  # of how many patients
 
 
 def read_readers(paths: Sequence[Path], classes: Sequence[str] | None) -> Readers:

@@ -14,19 +14,12 @@ PLAN = ("reader", "session", "turn", "patient_key", "modality")
 
 @dataclass(frozen=True)
 class Panel:
-    """Who reads, and how often.
+    """Who reads, and how often."""
 
-    Attributes:
-        readers: Names or initials; they name the pages.
-        is_aided: Whether each reader reads every patient twice, once with AI.
-        washout: Weeks between the two sessions.
-        seed: Of the draw.
-    """
-
-    readers: list[str]
-    is_aided: bool
-    washout: float
-    seed: int
+    readers: list[str]  # names or initials; they name the pages
+    is_aided: bool  # whether each reader reads every patient twice, once with AI
+    washout: float  # weeks between the two sessions
+    seed: int  # of the draw
 
     def __post_init__(self) -> None:
         if len(set(map(_plain, self.readers))) < len(self.readers) or not all(map(_plain, self.readers)):

@@ -18,30 +18,19 @@ POINT_COLUMNS = tuple(f"{point}_{axis}" for point in POINTS for axis in ("row", 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table.
+    """One line of the table."""
 
-    Attributes:
-        line: Its number in the file, the header's being 1.
-        name: What names the image or images, one text for each column of the table's key.
-        frame: Frame of a multi-frame object, from 1; None for all of them.
-        label: Index of its class; None where the cell is empty.
-        patient: The patient as the table says; empty where it does not.
-        split: train, val, test or None.
-        site: The site or None.
-        points: For each of `POINTS` its row and column in the source image, centre of the first pixel at 0, or None.
-        origin: What says so, where that is no line of a table.
-        covariates: Further numbers, those of `Labels.covariates` in order; None where one is not known.
-    """
-
-    line: int
-    name: tuple[str, ...]
-    frame: int | None
-    label: int | None
-    patient: str
-    split: str | None
+    line: int  # its number in the file, the header's being 1
+    name: tuple[str, ...]  # what names the image or images, one text for each column of the table's key
+    frame: int | None  # frame of a multi-frame object, from 1; None for all of them
+    label: int | None  # index of its class; None where the cell is empty
+    patient: str  # the patient as the table says; empty where it does not
+    split: str | None  # train, val, test or None
     site: str | None
+    # For each of `POINTS` its row and column in the source image, centre of the first pixel at 0, or None.
     points: tuple[tuple[float, float] | None, ...]
-    origin: str = ""
+    origin: str = ""  # what says so, where that is no line of a table
+    # Further numbers, those of `Labels.covariates` in order; None where one is not known.
     covariates: tuple[float | None, ...] = ()
 
     @property
@@ -52,30 +41,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Labels:
-    """A table of labels.
+    """A table of labels."""
 
-    Attributes:
-        path: The file, for messages.
-        key: Columns that name an image: one of `KEYS`.
-        classes: Names in the order of their labels; with two, the last is the positive one.
-        rows: Its lines, in order.
-        level: What a line labels: a `slice`, or all slices of a `series`, `study` or `patient`.
-        reader: Who answered, of the table of a label page.
-        has_frames: Whether it has the column frame_number; an empty cell stands for all frames of an object.
-        ignored: Columns that were left out.
-        noted: Counts of what is worth knowing.
-        covariates: Names of further numbers, each with the two words that stand for 0 and 1, if it has words.
-    """
-
-    path: Path
-    key: tuple[str, ...]
-    classes: list[str]
-    rows: list[Row]
-    level: str = "slice"
-    reader: str = ""
-    has_frames: bool = False
-    ignored: tuple[str, ...] = ()
-    noted: dict[str, int] = field(default_factory=dict)
+    path: Path  # the file, for messages
+    key: tuple[str, ...]  # columns that name an image: one of `KEYS`
+    classes: list[str]  # names in the order of their labels; with two, the last is the positive one
+    rows: list[Row]  # its lines, in order
+    level: str = "slice"  # what a line labels: a `slice`, or all slices of a `series`, `study` or `patient`
+    reader: str = ""  # who answered, of the table of a label page
+    has_frames: bool = False  # whether it has the column frame_number; an empty cell stands for all frames of an object
+    ignored: tuple[str, ...] = ()  # columns that were left out
+    noted: dict[str, int] = field(default_factory=dict)  # counts of what is worth knowing
+    # Names of further numbers, each with the two words that stand for 0 and 1, if it has words.
     covariates: dict[str, list[str]] = field(default_factory=dict)
 
     @property

@@ -34,44 +34,26 @@ def columns_of(level: str, question: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of one reader.
+    """One answer of one reader."""
 
-    Attributes:
-        label: The class or degree as it stands in the table; empty where there is none (unsure, or a point alone).
-        patient: Pseudonym.
-        opening: Row and column, or None.
-        canal: Row and column, or None.
-        clock: Hours in (0, 13), or None.
-        pixel: Distance of rows and of columns in mm, or None.
-        is_unsure: Whether the reader said so.
-    """
-
-    label: str
+    label: str  # the class or degree as it stands in the table; empty where there is none (unsure, or a point alone)
     patient: str
-    opening: tuple[float, float] | None
-    canal: tuple[float, float] | None
-    clock: float | None
-    pixel: tuple[float, float] | None
+    opening: tuple[float, float] | None  # row and column, or None
+    canal: tuple[float, float] | None  # row and column, or None
+    clock: float | None  # hours in (0, 13), or None
+    pixel: tuple[float, float] | None  # distance of rows and of columns in mm, or None
     is_unsure: bool
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One reader's table.
-
-    Attributes:
-        path: The file.
-        reader: The one name in it.
-        level: `slice` or `patient`.
-        first: Answers by slice (or patient).
-        again: Those of the second showing.
-    """
+    """One reader's table."""
 
     path: Path
-    reader: str
-    level: str
-    first: dict[str, Answer]
-    again: dict[str, Answer]
+    reader: str  # the one name in it
+    level: str  # `slice` or `patient`
+    first: dict[str, Answer]  # answers by slice (or patient)
+    again: dict[str, Answer]  # those of the second showing
 
 
 def read_reading(path: Path) -> list[Reading]:

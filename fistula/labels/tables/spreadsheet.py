@@ -33,15 +33,11 @@ Lines = list[tuple[int, list[str]]]
 
 @dataclass(frozen=True)
 class Naming:
-    """How the columns of a table are called.
+    """How the columns of a table are called."""
 
-    Args:
-        columns: Names of the table's own columns, by ours; an empty one is called as ours.
-        others: What to do with further columns: `refuse` or `ignore`.
-    """
-
+    # Names of the table's own columns, by ours; an empty one is called as ours.
     columns: Mapping[str, str | None] = field(default_factory=dict)
-    others: str = "refuse"
+    others: str = "refuse"  # what to do with further columns: `refuse` or `ignore`
 
     def __post_init__(self) -> None:
         refuse_other("other_columns", self.others, OTHERS)

@@ -14,38 +14,23 @@ from fistula.report.sections.further import line
 
 @dataclass(frozen=True)
 class Calibration:
-    """How calibrated probabilities compare with what was observed.
+    """How calibrated probabilities compare with what was observed."""
 
-    Attributes:
-        mean: Of the probabilities.
-        share: Of positives.
-        intercept: With the slope held at 1; above 0, probabilities are too low.
-        slope: Below 1, they are too extreme.
-        brier: Mean squared error; lower is better.
-    """
-
-    mean: float
-    share: float
-    intercept: Estimate
-    slope: Estimate
-    brier: float
+    mean: float  # of the probabilities
+    share: float  # of positives
+    intercept: Estimate  # with the slope held at 1; above 0, probabilities are too low
+    slope: Estimate  # below 1, they are too extreme
+    brier: float  # mean squared error; lower is better
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What `fistula predict` would say of the patients, at the error rate that it was asked with.
-
-    Attributes:
-        patients: How many.
-        abstained: Who would get no answer.
-        right: Of the others, whose answer is the reference standard's.
-        covered: Of all, whose true class is among those said to be possible.
-    """
+    """What `fistula predict` would say of the patients, at the error rate that it was asked with."""
 
     patients: int
-    abstained: int
-    right: int
-    covered: int
+    abstained: int  # who would get no answer
+    right: int  # of the others, whose answer is the reference standard's
+    covered: int  # of all, whose true class is among those said to be possible
 
 
 def calibration(rows: pl.DataFrame) -> Calibration | None:

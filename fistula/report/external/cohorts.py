@@ -31,23 +31,14 @@ FACTORS = ("site", "scanner")
 
 @dataclass(frozen=True)
 class External:
-    """One folder that `fistula evaluate` wrote.
+    """One folder that `fistula evaluate` wrote."""
 
-    Attributes:
-        folder: Where it lies; its name is that of the cohort.
-        record: What `evaluate.json` holds.
-        runs: Of the study, that scored it.
-        predictions: One row a unit and run.
-        patients: One row a patient: where from, how familiar, and the answer.
-        places: One row a slice and kind of point; None where the runs name no places.
-    """
-
-    folder: Path
-    record: dict[str, Any]
-    runs: list[Run]
-    predictions: pl.DataFrame
-    patients: pl.DataFrame
-    places: pl.DataFrame | None
+    folder: Path  # where it lies; its name is that of the cohort
+    record: dict[str, Any]  # what `evaluate.json` holds
+    runs: list[Run]  # of the study, that scored it
+    predictions: pl.DataFrame  # one row a unit and run
+    patients: pl.DataFrame  # one row a patient: where from, how familiar, and the answer
+    places: pl.DataFrame | None  # one row a slice and kind of point; None where the runs name no places
 
     @property
     def name(self) -> str:
@@ -56,43 +47,27 @@ class External:
 
 @dataclass(frozen=True)
 class Outside:
-    """One class of an external cohort at one level.
+    """One class of an external cohort at one level."""
 
-    Attributes:
-        external: Where the scores lie.
-        positive: The class held against the rest.
-        level: ``slice`` or ``patient``.
-        configuration: Whose runs scored it.
-        rows: Of the ensemble, one a unit: ``unit patient_key label score calibrated called``; score and calibrated are
-            means over the runs, and a unit is called positive where the scores lie above the runs' own thresholds on
-            average, as `fistula predict` decides.
-        estimates: Of the ensemble, by the names of `METRICS`.
-        single: Of the runs one by one, pooled as the internal ones are.
-        inside: The configuration's internal results at the level.
-        differences: Inside less outside, single networks on both sides, by the names of `METRICS`.
-        calibration: Of the ensemble; None where scores could not be calibrated, or another level is told in full.
-        inside_calibration: Of the internal results, likewise.
-        predictive: Predictive values of the ensemble's decisions, where a prevalence is stated.
-        groups: AUROC by site and by scanner, where there are several.
-        recalibrated: What a few of these patients would mend.
-        answers: That `fistula predict` would give.
-    """
-
-    external: External
-    positive: str
-    level: str
+    external: External  # where the scores lie
+    positive: str  # the class held against the rest
+    level: str  # ``slice`` or ``patient``
     configuration: Configuration
+    # Of the ensemble, one a unit: ``unit patient_key label score calibrated called``; score and calibrated are means
+    # over the runs, and a unit is called positive where the scores lie above the runs' own thresholds on average, as
+    # `fistula predict` decides.
     rows: pl.DataFrame
-    estimates: dict[str, Estimate]
-    single: dict[str, Estimate]
-    inside: Row
-    differences: dict[str, Estimate]
+    estimates: dict[str, Estimate]  # of the ensemble, by the names of `METRICS`
+    single: dict[str, Estimate]  # of the runs one by one, pooled as the internal ones are
+    inside: Row  # the configuration's internal results at the level
+    differences: dict[str, Estimate]  # inside less outside, single networks on both sides, by the names of `METRICS`
+    # Of the ensemble; None where scores could not be calibrated, or another level is told in full.
     calibration: Calibration | None
-    inside_calibration: Calibration | None
-    predictive: dict[str, Estimate]
-    groups: list[Groups]
-    recalibrated: list[Recalibrated]
-    answers: Answers
+    inside_calibration: Calibration | None  # of the internal results, likewise
+    predictive: dict[str, Estimate]  # predictive values of the ensemble's decisions, where a prevalence is stated
+    groups: list[Groups]  # AUROC by site and by scanner, where there are several
+    recalibrated: list[Recalibrated]  # what a few of these patients would mend
+    answers: Answers  # that `fistula predict` would give
 
     @property
     def num(self) -> tuple[int, int]:

@@ -20,36 +20,22 @@ TABLES = ("predictions.parquet", "answers.parquet")
 
 @dataclass(frozen=True)
 class Step:
-    """One shift at one strength; 0 and no name: the images as they are.
-
-    Attributes:
-        shift: Its name.
-        strength: 1 to 3.
-        auroc: Within runs, of the first class, at the primary level.
-        abstained: Share of patients who would get no answer.
-        by_scanner: AUROC by scanner, where there are several with both classes.
-    """
+    """One shift at one strength; 0 and no name: the images as they are."""
 
     shift: str
-    strength: int
-    auroc: Estimate
-    abstained: float
-    by_scanner: dict[str, Estimate]
+    strength: int  # 1 to 3
+    auroc: Estimate  # within runs, of the first class, at the primary level
+    abstained: float  # share of patients who would get no answer
+    by_scanner: dict[str, Estimate]  # AUROC by scanner, where there are several with both classes
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """What `fistula evaluate shifts=true` found.
-
-    Attributes:
-        configuration: Whose runs they are.
-        amounts: What each shift does, and how much at each strength.
-        steps: The images as they are first.
-    """
+    """What `fistula evaluate shifts=true` found."""
 
     configuration: str
-    amounts: dict[str, Any]
-    steps: list[Step]
+    amounts: dict[str, Any]  # what each shift does, and how much at each strength
+    steps: list[Step]  # the images as they are first
 
     def of(self, shift: str) -> list[Step]:
         """The steps of one shift, from strength 0."""

@@ -19,25 +19,16 @@ MEASURES = ("macro_auroc", "accuracy")
 
 @dataclass(frozen=True)
 class OutsideTogether:
-    """All classes of an external cohort, at the primary level.
+    """All classes of an external cohort, at the primary level."""
 
-    Attributes:
-        external: Where the scores lie.
-        level: ``slice`` or ``patient``.
-        inside: The configuration's internal results.
-        count: Units of the level.
-        estimates: Of the ensemble, by the names of `MEASURES`; what has the highest mean score is called.
-        single: Of the runs one by one, pooled as the internal ones are.
-        differences: Inside less outside, single networks on both sides.
-    """
-
-    external: External
-    level: str
-    inside: AllClasses
-    count: int
+    external: External  # where the scores lie
+    level: str  # ``slice`` or ``patient``
+    inside: AllClasses  # the configuration's internal results
+    count: int  # units of the level
+    # Of the ensemble, by the names of `MEASURES`; what has the highest mean score is called.
     estimates: dict[str, Estimate]
-    single: dict[str, Estimate]
-    differences: dict[str, Estimate]
+    single: dict[str, Estimate]  # of the runs one by one, pooled as the internal ones are
+    differences: dict[str, Estimate]  # inside less outside, single networks on both sides
 
 
 def outside_together(

@@ -46,23 +46,16 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Where:
-    """The places that one configuration names on its test slices.
-
-    Attributes:
-        configuration: Whose.
-        unit: Of distances: ``mm``, or ``% of the side`` where slices state no distance of pixels.
-        slices: Test slices with a known place: ``run patient_key slice_key image_number score distance hours``; the
-            distance is infinite where no place was named, hours are the clock error, null where there is none.
-        estimates: By the names of `TITLES`; each with patients as the units.
-        froc: Of the runs of the first seed: a mark a slice, at the peak of its map.
-        clock: Errors of the clock position on axial slices whose canal is known too; None where there are none.
-    """
+    """The places that one configuration names on its test slices."""
 
     configuration: Configuration
-    unit: str
+    unit: str  # of distances: ``mm``, or ``% of the side`` where slices state no distance of pixels
+    # Test slices with a known place: ``run patient_key slice_key image_number score distance hours``; the distance is
+    # infinite where no place was named, hours are the clock error, null where there is none.
     slices: pl.DataFrame
-    estimates: dict[str, Estimate]
-    froc: Froc
+    estimates: dict[str, Estimate]  # by the names of `TITLES`; each with patients as the units
+    froc: Froc  # of the runs of the first seed: a mark a slice, at the peak of its map
+    # Errors of the clock position on axial slices whose canal is known too; None where there are none.
     clock: ClockErrors | None
 
     @property
@@ -79,19 +72,12 @@ class Where:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two configurations on the same slices: the difference of their shares within the nearer limit.
+    """Two configurations on the same slices: the difference of their shares within the nearer limit."""
 
-    Attributes:
-        first: Name of one.
-        second: Of the other.
-        test: First less second.
-        corrected: Its p-value after Holm's correction over all pairs.
-    """
-
-    first: str
-    second: str
-    test: Comparison
-    corrected: float
+    first: str  # name of one
+    second: str  # of the other
+    test: Comparison  # first less second
+    corrected: float  # its p-value after Holm's correction over all pairs
 
 
 def where(study: Study, *, resamples: int) -> tuple[list[Where], list[Pair]]:

@@ -46,56 +46,33 @@ class OneReader:
 
 @dataclass(frozen=True)
 class Versus:
-    """A difference of figures, with random and with fixed readers.
+    """A difference of figures, with random and with fixed readers."""
 
-    Attributes:
-        first: What the difference is of: the model, or a modality.
-        second: What is taken away: the readers of a modality, or another modality.
-        figure: A name of `FIGURES`, or ``minutes``.
-        readers: How many.
-        cases: Read by all of them.
-        positives: Of the cases.
-        values: Of the first, and the mean over readers of the second.
-        tests: By the names of `READERS`.
-    """
-
-    first: str
-    second: str
-    figure: str
+    first: str  # what the difference is of: the model, or a modality
+    second: str  # what is taken away: the readers of a modality, or another modality
+    figure: str  # a name of `FIGURES`, or ``minutes``
     readers: int
-    cases: int
-    positives: int
-    values: tuple[float, float]
-    tests: dict[str, ReaderTest]
+    cases: int  # read by all of them
+    positives: int  # of the cases
+    values: tuple[float, float]  # of the first, and the mean over readers of the second
+    tests: dict[str, ReaderTest]  # by the names of `READERS`
 
 
 @dataclass(frozen=True)
 class Readers:
-    """Everything about readers.
+    """Everything about readers."""
 
-    Attributes:
-        model: Name of the configuration.
-        cohort: Whose patients were read: an external one, or empty for the study's own test patients.
-        labels: Of the patients who were read, with the model's score and call.
-        single: Every reader in every modality.
-        against: The model against the readers of each modality, and by experience.
-        modalities: Each pair of modalities.
-        means: Mean AUROC of each modality's readers.
-        kappas: Fleiss' kappa and Gwet's AC1 of the calls, by modality.
-        left_out: Patients, by modality, whom some reader of it has not read.
-        days: Least and median number of days between a reader's two readings of a patient, by pair of modalities;
-            without an entry where dates are not known.
-    """
-
-    model: str
-    cohort: str
-    labels: pl.DataFrame
-    single: list[OneReader]
-    against: list[Versus]
-    modalities: list[Versus]
-    means: dict[str, ReaderTest]
-    kappas: dict[str, tuple[Estimate, Estimate]]
-    left_out: dict[str, int]
+    model: str  # name of the configuration
+    cohort: str  # whose patients were read: an external one, or empty for the study's own test patients
+    labels: pl.DataFrame  # of the patients who were read, with the model's score and call
+    single: list[OneReader]  # every reader in every modality
+    against: list[Versus]  # the model against the readers of each modality, and by experience
+    modalities: list[Versus]  # each pair of modalities
+    means: dict[str, ReaderTest]  # mean AUROC of each modality's readers
+    kappas: dict[str, tuple[Estimate, Estimate]]  # Fleiss' kappa and Gwet's AC1 of the calls, by modality
+    left_out: dict[str, int]  # patients, by modality, whom some reader of it has not read
+    # Least and median number of days between a reader's two readings of a patient, by pair of modalities; without an
+    # entry where dates are not known.
     days: dict[str, tuple[int, float]]
 
 

@@ -11,20 +11,14 @@ FILES = {"readings": "readings.parquet", "program": "program.parquet"}
 
 @dataclass(frozen=True)
 class Given:
-    """What was given; patients stand under their pseudonyms.
+    """What was given; patients stand under their pseudonyms."""
 
-    Attributes:
-        readings: Columns ``patient_key reader modality score minutes experience located date``; None where
-            none were given.
-        program: Columns ``patient_key reader score call``, where ``reader`` is the program; None likewise.
-        readings_of: External cohort whose patients were read; empty for the study's own.
-        program_of: Likewise of the program.
-    """
-
+    # Columns ``patient_key reader modality score minutes experience located date``; None where none were given.
     readings: pl.DataFrame | None = None
+    # Columns ``patient_key reader score call``, where ``reader`` is the program; None likewise.
     program: pl.DataFrame | None = None
-    readings_of: str = ""
-    program_of: str = ""
+    readings_of: str = ""  # external cohort whose patients were read; empty for the study's own
+    program_of: str = ""  # likewise of the program
 
     def write(self, folder: Path) -> None:
         """Keep what is there."""

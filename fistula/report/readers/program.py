@@ -16,27 +16,18 @@ from fistula.report.sections.comparisons import rate_tests
 
 @dataclass(frozen=True)
 class Program:
-    """Another program.
-
-    Attributes:
-        name: Of the file.
-        cohort: Whose patients it scored; empty for the study's own.
-        patients: Scored, and of them positive.
-        class_name: The class that it is judged by.
-        estimates: By the names of `METRICS`; those of calls are undefined where it gave none.
-        counts: Numerator and denominator of sensitivity and specificity as they are printed; empty without calls.
-        of: Patients whom the study scored.
-        against: For each configuration, configuration less program on the shared patients: AUROC, sensitivity,
-            specificity, and Holm's P values of these over the configurations.
-    """
+    """Another program."""
 
     name: str
-    cohort: str
-    patients: tuple[int, int]
-    class_name: str
-    estimates: dict[str, Estimate]
+    cohort: str  # whose patients it scored; empty for the study's own
+    patients: tuple[int, int]  # scored, and of them positive
+    class_name: str  # the class that it is judged by
+    estimates: dict[str, Estimate]  # by the names of `METRICS`; those of calls are undefined where it gave none
+    # Numerator and denominator of sensitivity and specificity as they are printed; empty without calls.
     counts: dict[str, str]
-    of: int
+    of: int  # patients whom the study scored
+    # For each configuration, configuration less program on the shared patients: AUROC, sensitivity, specificity, and
+    # Holm's P values of these over the configurations.
     against: list[tuple[str, dict[str, Comparison], dict[str, float]]]
 
 

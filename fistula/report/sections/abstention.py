@@ -16,21 +16,13 @@ ERROR = 0.1  # the default of `fistula predict`: rate at which the true class ma
 
 @dataclass(frozen=True)
 class Abstention:
-    """What a configuration would tell its test patients, each judged by the others; seeds add up.
-
-    Attributes:
-        configuration: Whose runs they are.
-        answered: Share of the patients for whom one class alone remains possible.
-        wrong: Share of these answers that is wrong; undefined where none is given.
-        counts: Answers, wrong ones, and all patients.
-        error: At which they were judged.
-    """
+    """What a configuration would tell its test patients, each judged by the others; seeds add up."""
 
     configuration: Configuration
-    answered: Estimate
-    wrong: Estimate
-    counts: tuple[int, int, int]
-    error: float = ERROR
+    answered: Estimate  # share of the patients for whom one class alone remains possible
+    wrong: Estimate  # share of these answers that is wrong; undefined where none is given
+    counts: tuple[int, int, int]  # answers, wrong ones, and all patients
+    error: float = ERROR  # at which they were judged
 
     @property
     def estimates(self) -> dict[str, Estimate]:

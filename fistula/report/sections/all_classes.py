@@ -18,23 +18,16 @@ from fistula.report.study import Configuration, Study
 
 @dataclass(frozen=True)
 class AllClasses:
-    """One configuration over all classes, at the primary level.
+    """One configuration over all classes, at the primary level."""
 
-    Attributes:
-        configuration: Whose runs were pooled.
-        auroc: Mean over the classes of each against the rest.
-        accuracy: Share of slices or patients called as the reference standard says.
-        kappa: Agreement with the reference standard, disagreements counting by the square of how many grades apart
-            they are; None where the classes are not ordered.
-        error: Mean of how many grades apart they are; None likewise.
-        counts: Reference standard (rows) against the class of the highest score, ``(K, K)``; over seeds they add up.
-    """
-
-    configuration: Configuration
-    auroc: Estimate
-    accuracy: Estimate
+    configuration: Configuration  # whose runs were pooled
+    auroc: Estimate  # mean over the classes of each against the rest
+    accuracy: Estimate  # share of slices or patients called as the reference standard says
+    # Agreement with the reference standard, disagreements counting by the square of how many grades apart they are;
+    # None where the classes are not ordered.
     kappa: Estimate | None
-    error: Estimate | None
+    error: Estimate | None  # mean of how many grades apart they are; None likewise
+    # Reference standard (rows) against the class of the highest score, ``(K, K)``; over seeds they add up.
     counts: NDArray[np.int64]
 
     @property

@@ -29,59 +29,42 @@ PLANNED = 0.5  # correlation of the scores of two models within a class, where o
 
 @dataclass(frozen=True)
 class Pair:
-    """Two configurations on the same test rows.
+    """Two configurations on the same test rows."""
 
-    Attributes:
-        first: Name of a configuration.
-        second: Of the other; differences are first less second.
-        positive: The class held against the rest.
-        tests: By the names of `MEASURES` (over all classes those of `every_class`), at the study's primary level; the
-            intervals are at the level at which Holm tested the pair, so that one leaves out 0 exactly where `holm` is
-            at most 0.05.
-        holm: P-values corrected within each measure over all pairs of the class; NaN where there is no test.
-        equivalence: What the interval of the AUROC's difference says of the margin at the level that Bonferroni's
-            correction for all pairs leaves: in 5% of studies at most, a verdict on any pair is false. At Holm's levels,
-            which rest on hypotheses of no difference, more would be.
-        checks: Other tests of the same differences, by the names of `cross_checks.PAIR_CHECKS`.
-    """
-
-    first: str
-    second: str
-    positive: str
+    first: str  # name of a configuration
+    second: str  # of the other; differences are first less second
+    positive: str  # the class held against the rest
+    # By the names of `MEASURES` (over all classes those of `every_class`), at the study's primary level; the intervals
+    # are at the level at which Holm tested the pair, so that one leaves out 0 exactly where `holm` is at most 0.05.
     tests: dict[str, Comparison]
+    # P-values corrected within each measure over all pairs of the class; NaN where there is no test.
     holm: dict[str, float]
+    # What the interval of the AUROC's difference says of the margin at the level that Bonferroni's correction for all
+    # pairs leaves: in 5% of studies at most, a verdict on any pair is false. At Holm's levels, which rest on hypotheses
+    # of no difference, more would be.
     equivalence: str
-    checks: dict[str, Comparison]
+    checks: dict[str, Comparison]  # other tests of the same differences, by the names of `cross_checks.PAIR_CHECKS`
 
 
 @dataclass(frozen=True)
 class Comparisons:
-    """Everything that sets configurations against each other, for one class.
+    """Everything that sets configurations against each other, for one class."""
 
-    Attributes:
-        positive: The class held against the rest, or `every_class.ALL`.
-        pairs: Every two configurations of one split, the higher AUROC first.
-        uncompared: Pairs that were tested on different rows, by name.
-        detectable: Least difference of per-patient AUROC that the best configuration's test finds with 80% power at
-            the level that Holm leaves, by simulation; NaN where no AUROC above chance is so low.
-        correlation: Of the scores of two configurations within a class, on which that rests; NaN where nothing was
-            simulated: slices are primary, or the AUROC is not above chance, or perfect.
-        is_assumed: Whether no two configurations gave that correlation.
-        alpha: That level: 0.05 over the number of tested pairs.
-        effects: Main effects of the factors on the primary AUROC; empty where runs do not share their rows, and where
-            one factor alone varies, whose effects the pairs are.
-        spreads: Of seeds and of patients, by configuration, where it has several seeds.
-    """
-
-    positive: str
-    pairs: list[Pair]
-    uncompared: list[tuple[str, str]]
+    positive: str  # the class held against the rest, or `every_class.ALL`
+    pairs: list[Pair]  # every two configurations of one split, the higher AUROC first
+    uncompared: list[tuple[str, str]]  # pairs that were tested on different rows, by name
+    # Least difference of per-patient AUROC that the best configuration's test finds with 80% power at the level that
+    # Holm leaves, by simulation; NaN where no AUROC above chance is so low.
     detectable: float
+    # Of the scores of two configurations within a class, on which that rests; NaN where nothing was simulated: slices
+    # are primary, or the AUROC is not above chance, or perfect.
     correlation: float
-    is_assumed: bool
-    alpha: float
+    is_assumed: bool  # whether no two configurations gave that correlation
+    alpha: float  # that level: 0.05 over the number of tested pairs
+    # Main effects of the factors on the primary AUROC; empty where runs do not share their rows, and where one factor
+    # alone varies, whose effects the pairs are.
     effects: list[Effect]
-    spreads: dict[str, Spread]
+    spreads: dict[str, Spread]  # of seeds and of patients, by configuration, where it has several seeds
 
 
 def compare(rows: list[Row], *, primary: str, margin: float, resamples: int) -> list[Comparisons]:

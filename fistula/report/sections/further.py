@@ -18,34 +18,22 @@ FACTORS = ("sex", "age", "site", "scanner")
 
 @dataclass(frozen=True)
 class Groups:
-    """The subgroups of one factor.
+    """The subgroups of one factor."""
 
-    Attributes:
-        factor: One of `FACTORS`.
-        groups: By name.
-        p_value: Of the test of interaction; NaN where it could not be made.
-    """
-
-    factor: str
-    groups: list[Subgroup]
-    p_value: float
+    factor: str  # one of `FACTORS`
+    groups: list[Subgroup]  # by name
+    p_value: float  # of the test of interaction; NaN where it could not be made
 
 
 @dataclass(frozen=True)
 class Further:
-    """What is told of the best configuration of a class alone, at the primary level.
-
-    Attributes:
-        row: Its results.
-        line: Calibration intercept and slope; None where its scores could not be calibrated.
-        groups: Its AUROC in subgroups of patients.
-        reversing: Runs whose calibration reverses the order of the scores: the fitted slope is negative.
-    """
+    """What is told of the best configuration of a class alone, at the primary level."""
 
     row: Row
+    # Calibration intercept and slope; None where its scores could not be calibrated.
     line: tuple[Estimate, Estimate] | None
-    groups: list[Groups]
-    reversing: int
+    groups: list[Groups]  # its AUROC in subgroups of patients
+    reversing: int  # runs whose calibration reverses the order of the scores: the fitted slope is negative
 
 
 def further(study: Study, row: Row, *, scaling: str) -> Further:

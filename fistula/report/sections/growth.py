@@ -19,21 +19,13 @@ KEY = "split.train_fraction"
 
 @dataclass(frozen=True)
 class Growth:
-    """One configuration, trained on a rising number of patients.
+    """One configuration, trained on a rising number of patients."""
 
-    Attributes:
-        name: Of the configuration, without the number; empty where the study has one alone.
-        positive: The class.
-        patients: In training, mean over the runs, rising, ``(F,)``.
-        rows: The results at each, ``(F,)``.
-        last: The largest number less the one before it; None where they cannot be compared.
-    """
-
-    name: str
+    name: str  # of the configuration, without the number; empty where the study has one alone
     positive: str
-    patients: list[float]
-    rows: list[Row]
-    last: Estimate | None
+    patients: list[float]  # in training, mean over the runs, rising, ``(F,)``
+    rows: list[Row]  # the results at each, ``(F,)``
+    last: Estimate | None  # the largest number less the one before it; None where they cannot be compared
 
     @property
     def verdict(self) -> str:

@@ -19,19 +19,12 @@ FILES = {
 
 @dataclass(frozen=True)
 class Item:
-    """One item of a guideline, its topic in our words.
-
-    Attributes:
-        number: As in the guideline.
-        topic: What is to be reported.
-        section: Identifier of the section of the page that answers it; empty where none does.
-        note: What the section holds of it.
-    """
+    """One item of a guideline, its topic in our words."""
 
     number: str
     topic: str
-    section: str
-    note: str
+    section: str  # identifier of the section of the page that answers it; empty where none does
+    note: str  # what the section holds of it
 
 
 @dataclass(frozen=True)

@@ -18,43 +18,27 @@ YAGIS_RANDOM = 96
 
 @dataclass(frozen=True)
 class Inflation:
-    """One configuration under two splits, by slice.
+    """One configuration under two splits, by slice."""
 
-    Attributes:
-        name: Its factors without split and labels, and settings that tell it from others of the same factors.
-        labels: ``given``, or how they were permuted.
-        positive: The class held against the rest.
-        leaky: AUROC and balanced accuracy under the leaky split.
-        honest: The same under the split by patient.
-        points: Leaky less honest balanced accuracy, in points of 100; NaN if either is undefined. The two are of
-            different test rows and runs, so it has no paired test.
-    """
-
-    name: str
-    labels: str
-    positive: str
-    leaky: dict[str, Estimate]
-    honest: dict[str, Estimate]
+    name: str  # its factors without split and labels, and settings that tell it from others of the same factors
+    labels: str  # ``given``, or how they were permuted
+    positive: str  # the class held against the rest
+    leaky: dict[str, Estimate]  # AUROC and balanced accuracy under the leaky split
+    honest: dict[str, Estimate]  # the same under the split by patient
+    # Leaky less honest balanced accuracy, in points of 100; NaN if either is undefined. The two are of different test
+    # rows and runs, so it has no paired test.
     points: float
 
 
 @dataclass(frozen=True)
 class Canary:
-    """A configuration that learned permuted labels, at one level.
+    """A configuration that learned permuted labels, at one level."""
 
-    Attributes:
-        name: Of the configuration.
-        positive: The class held against the rest.
-        level: ``patient`` or ``slice``: a leak may show at one alone.
-        auroc: On the permuted labels of its test rows.
-        verdict: What its interval, adjusted for the number of negative controls (Bonferroni), says of 0.5.
-    """
-
-    name: str
-    positive: str
-    level: str
-    auroc: Estimate
-    verdict: str
+    name: str  # of the configuration
+    positive: str  # the class held against the rest
+    level: str  # ``patient`` or ``slice``: a leak may show at one alone
+    auroc: Estimate  # on the permuted labels of its test rows
+    verdict: str  # what its interval, adjusted for the number of negative controls (Bonferroni), says of 0.5
 
 
 def inflations(rows: list[Row]) -> list[Inflation]:

@@ -15,25 +15,15 @@ NAMED = 3  # slices named for each patient, those furthest on the wrong side fir
 
 @dataclass(frozen=True)
 class Mistake:
-    """A patient that a run misclassified, or of whom it misclassified slices.
-
-    Attributes:
-        patient: Pseudonym.
-        fold: Of the run.
-        seed: Of the run.
-        label: The class by the reference standard, or of the slices that were misclassified.
-        score: The patient's; of slices the one furthest on the wrong side.
-        threshold: That decided.
-        slices: Images with their scores, those furthest on the wrong side first.
-    """
+    """A patient that a run misclassified, or of whom it misclassified slices."""
 
     patient: str
     fold: int
     seed: int
-    label: str
-    score: float
-    threshold: float
-    slices: list[str]
+    label: str  # the class by the reference standard, or of the slices that were misclassified
+    score: float  # the patient's; of slices the one furthest on the wrong side
+    threshold: float  # that decided
+    slices: list[str]  # images with their scores, those furthest on the wrong side first
 
     def as_line(self) -> dict[str, Any]:
         """As a line of `errors.csv`."""

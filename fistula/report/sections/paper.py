@@ -14,24 +14,16 @@ PER_CLASS = 99  # images of each class in the paper's test set: all sixteen rate
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One row of the paper's Table 2.
-
-    Attributes:
-        row: Its number.
-        factors: Model, learning, epochs, augmentation, as text.
-        sensitivity: Recomputed from its count of 99 images, with the interval that the paper leaves out. It takes
-            images as independent, which flatters: they are not.
-        specificity: Likewise.
-        auc: What the paper calls AUC.
-        balanced_accuracy: (sensitivity + specificity) / 2 of the printed rates.
-    """
+    """One row of the paper's Table 2."""
 
     row: int
-    factors: dict[str, str]
+    factors: dict[str, str]  # model, learning, epochs, augmentation, as text
+    # Recomputed from its count of 99 images, with the interval that the paper leaves out. It takes images as
+    # independent, which flatters: they are not.
     sensitivity: Estimate
-    specificity: Estimate
-    auc: float
-    balanced_accuracy: float
+    specificity: Estimate  # likewise
+    auc: float  # what the paper calls AUC
+    balanced_accuracy: float  # (sensitivity + specificity) / 2 of the printed rates
 
 
 def paper_rows() -> list[PaperRow]:
