@@ -48,11 +48,7 @@ class Audit:
     def __call__(self, cohort: Cohort, table: pl.DataFrame, *, split: str, leaky_by_design: bool) -> Certificate:
         """Check every fold of a split; raises nothing for a leak, which is for `Certificate.enforce`.
 
-        Args:
-            cohort: The cohort that was split.
-            table: Of the split, every fold; columns as in `split_table.COLUMNS`.
-            split: Its name.
-            leaky_by_design: Whether it is meant to leak.
+        `table` is of the split, every fold; columns as in `split_table.COLUMNS`.
 
         Raises:
             ConfigError: If the file of acceptances cannot be read.

@@ -58,10 +58,7 @@ class Certificate:
         return self.verdict != "no leak"
 
     def enforce(self, where: object) -> None:
-        """Stop the run if there is a leak that nothing allows.
-
-        Args:
-            where: The file the certificate was written to.
+        """Stop the run if there is a leak that nothing allows; `where` is the file the certificate was written to.
 
         Raises:
             LeakageError: With the first leak and the number of them.

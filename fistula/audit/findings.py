@@ -54,10 +54,7 @@ def with_seen_pixels(rows: pl.DataFrame, pixels: NDArray[np.uint8], *, known: It
 def find_shared(manifest: pl.DataFrame, table: pl.DataFrame, kind: str) -> Iterator[Finding]:
     """Give each value of an identity that stands in two parts of a fold.
 
-    Args:
-        manifest: Columns as in `manifest.SCHEMA`.
-        table: Columns as in `split_table.COLUMNS`.
-        kind: One of `IDENTITIES`; null values of its column are no identity.
+    Columns are those of `manifest.SCHEMA` and `split_table.COLUMNS`; a null value is no identity.
     """
     owners = manifest.select("slice_key", value=IDENTITIES[kind]).drop_nulls()
     if kind == "pixels":  # a slice equals its own copies; `slice` says so

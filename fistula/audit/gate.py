@@ -18,13 +18,7 @@ def pass_gate(
 ) -> dict[str, Any]:
     """Give the certificate of a split, from the study's folder if it was made there before.
 
-    Args:
-        cohort: The one that was split.
-        table: Of the split, every fold.
-        study: Folder that keeps `audit-SPLIT.json`.
-        audit: With its mode and thresholds.
-        split: Name of the split.
-        leaky_by_design: Whether the split leaks because that is what it is for.
+    The study's folder keeps `audit-SPLIT.json`; `table` is of the split, every fold.
 
     Raises:
         LeakageError: If there is a leak that nothing allows; the certificate is written all the same.

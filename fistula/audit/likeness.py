@@ -90,9 +90,7 @@ def correlate(one: NDArray[np.complex64], other: NDArray[np.complex64]) -> NDArr
     At any shift of at most `_REACH` pixels each way, with the second as it is or half a turn further, and whether or
     not it is bright where the first is dark.
 
-    Args:
-        one: Spectra ``(P, SIDE, SIDE / 2 + 1)``, or ``(1, ...)`` for all.
-        other: Likewise.
+    Both are spectra ``(P, SIDE, SIDE / 2 + 1)``, or ``(1, ...)`` for all.
     """
     # The spectrum of a half turn is the conjugate, up to the shift by one pixel of a grid without a centre.
     shifted = [(_DOWN @ (one * turned) @ _ACROSS).real for turned in (other.conj(), other)]

@@ -33,11 +33,7 @@ class Meeting:
         return {"checks": self.checks, "patients": self.patients, "same_key": self.same_key, "repeated": self.repeated}
 
     def remaining(self, cohort: Cohort, *, shared: str) -> list[str]:
-        """The labelled patients of the external cohort who may be scored.
-
-        Args:
-            cohort: The external one.
-            shared: One of `SHARED`.
+        """The labelled patients of the external cohort who may be scored; `shared` is one of `SHARED`.
 
         Raises:
             LeakageError: If any is shared, and `shared` is ``refuse``.
@@ -61,11 +57,7 @@ class Meeting:
 def meet(own: Cohort, other: Cohort, *, distance: int, correlation: float) -> Meeting:
     """Look for patients and slices of a study's cohort in an external one.
 
-    Args:
-        own: The study's.
-        other: The external one, with slices of the same size.
-        distance: As `Audit.near_duplicate_distance`.
-        correlation: As `Audit.near_duplicate_correlation`.
+    Slices are of one size; `distance` and `correlation` are as in `Audit`.
     """
     checks: dict[str, dict[str, int]] = {}
     patients: dict[str, set[str]] = {}
@@ -115,11 +107,7 @@ class _Joined:
 
 
 def population(cohort: Cohort, patients: list[str] | None = None) -> dict[str, Any]:
-    """Who the labelled patients of a cohort are: numbers, age, sex, prevalence, scanners.
-
-    Args:
-        cohort: Whose manifest is asked.
-        patients: Some of them; None takes all.
+    """Who the labelled patients of a cohort, or some of them, are: numbers, age, sex, prevalence, scanners.
 
     Returns:
         ``patients``, ``slices`` (labelled), ``positive`` (patients with a slice of another class than the first),

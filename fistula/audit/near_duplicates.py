@@ -53,11 +53,8 @@ def find_near_duplicates(
     where it stands out from what the slice reaches with slices drawn from all: smooth round fields agree in their
     outline, and no outline is a copy. `benchmarks/near_duplicates.py` measures how many copies of each kind are found.
 
-    Args:
-        pixels: ``(N, H, W)``.
-        patients: ``(N,)``, a number for each patient.
-        distance: Most bits, of `BITS`, in which the hashes of a pair may differ.
-        correlation: Least correlation of a pair, in [0, 1].
+    `pixels` are ``(N, H, W)``, and `patients` a number for each slice; the hashes of a pair may differ in `distance` of
+    `BITS` bits at most, and its correlation, in [0, 1], is at least `correlation`.
     """
     hashes, is_flat = _read(pixels)
     rows = np.flatnonzero(~is_flat)

@@ -17,10 +17,8 @@ FOLDERS = "folders"
 def folder_labels(survey: Survey, *, classes: Sequence[str] | None = None) -> Labels:
     """Label the images below a source by the folder that they lie in.
 
-    Args:
-        survey: What is below the source.
-        classes: Names of folders at any level; without it the classes are the folders of the first level that has
-            several. A zip archive is a folder of its name without the ending.
+    `classes` are names of folders at any level; without it the classes are the folders of the first level that has
+    several. A zip archive is a folder of its name without the ending.
 
     Raises:
         DataError: If an image lies in folders of two classes.

@@ -59,10 +59,8 @@ def match(survey: Survey, facts: pl.DataFrame, labels: Labels, pseudonyms: Pseud
 def with_negatives(facts: pl.DataFrame, *, negatives: str) -> tuple[pl.DataFrame, dict[str, dict[str, int]]]:
     """Give slices that the table does not label the label 0, as `negatives` says.
 
-    Args:
-        facts: Columns ``patient_key label``.
-        negatives: `none`; `other_patients`, the slices of patients without any labelled one (a labelled patient's own
-            other slices stay in no class: the paper's rule); or `rest`, those as well.
+    `other_patients` are the slices of patients without any labelled one (a labelled patient's own other slices stay in
+    no class: the paper's rule), `rest` those as well, and `none` is no slice.
 
     Returns:
         The facts, and whose slices were made negative: slices and patients of each.
@@ -83,9 +81,7 @@ def with_negatives(facts: pl.DataFrame, *, negatives: str) -> tuple[pl.DataFrame
 def refuse_ambiguous(images: pl.DataFrame, labels: Labels) -> None:
     """Refuse a line that names several images, unless it is for a patient, or for all frames of an object.
 
-    Args:
-        images: Those wanted, without copies, matched.
-        labels: The table.
+    `images` are those wanted, without copies, matched.
 
     Raises:
         DataError: With the lines.
@@ -119,14 +115,8 @@ def refuse_unmatched(
 ) -> dict[str, int]:
     """Count labels of no image, and of images that the keep rules leave out; refuse them unless `policy` is `exclude`.
 
-    Args:
-        survey: What is below the source.
-        wanted: Images that the rules keep, matched.
-        others: The rest of what was found, matched; `reason` says why.
-        labels: The table; its lines without a label are passed over.
-        keep: The rules.
-        policy: `refuse` or `exclude`.
-        pseudonyms: Under which images have their identifiers.
+    `wanted` are the images that the rules keep, `others` the rest with its `reason`, both matched; lines without a
+    label are passed over.
 
     Raises:
         DataError: With how many, and the first of them.

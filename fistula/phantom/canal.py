@@ -45,9 +45,7 @@ class Canal:
     def radii(self, angle: np.ndarray | float, level: float) -> tuple[np.ndarray, ...]:
         """Outer radii of lumen, mucosa, internal sphincter, plane and external sphincter, in mm.
 
-        Args:
-            angle: Clock angles in radians, any shape.
-            level: mm above the anal verge.
+        Clock angles are in radians, of any shape, and `level` in mm above the anal verge.
         """
         angle = np.asarray(angle, dtype=np.float32)
         up = smooth_step(level, JUNCTION_MM - 3, JUNCTION_MM + 9)  # 0 in the canal, 1 in the rectum

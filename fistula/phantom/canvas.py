@@ -41,13 +41,8 @@ class Canvas:
     ) -> None:
         """Paint a (super)ellipse.
 
-        Args:
-            tissue: What to paint.
-            centre: mm.
-            axes: Semi-axes in mm; nothing is painted if one is not positive.
-            angle: Radians, from x towards y.
-            power: 2 is an ellipse, more is squarer.
-            over: Paint only where one of these is; None paints everywhere.
+        Centre and semi-axes are in mm (nothing is painted if one is not positive), the angle in radians from x towards
+        y; a power above 2 is squarer. With `over` only what is one of these is painted.
         """
         if min(axes) <= 0:
             return
@@ -72,14 +67,7 @@ class Canvas:
     def tube(
         self, tissue: Tissue, points: np.ndarray, radii: np.ndarray, *, over: Sequence[Tissue] | None = None
     ) -> None:
-        """Paint discs.
-
-        Args:
-            tissue: What to paint.
-            points: ``(N, 2)`` centres in mm.
-            radii: ``(N,)`` in mm; discs without a positive radius are left out.
-            over: As in `ellipse`.
-        """
+        """Paint discs of centres ``(N, 2)`` and radii ``(N,)``, mm, if positive; `over` as in `ellipse`."""
         for (x, y), radius in zip(points, radii, strict=True):
             if radius > 0:
                 box = self.box(x, y, radius)

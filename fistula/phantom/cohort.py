@@ -62,12 +62,8 @@ class Size:
 def write_cohort(out: Path, size: Size, design: Design, *, seed: int, workers: int) -> pl.DataFrame:
     """Write a synthetic cohort, whole or not at all.
 
-    Args:
-        out: Folder to appear: a folder a patient, and labels.csv.
-        size: How many patients and slices.
-        design: What they are drawn from.
-        seed: Same seed, same bytes, for any number of workers.
-        workers: Processes; 0 is one a core.
+    `out` gets a folder a patient, and labels.csv. The same seed gives the same bytes for any number of workers; 0 is
+    one a core.
 
     Returns:
         The table of labels, columns as in `LABELS`; labels.csv has `CLASSES` in place of 0 and 1.

@@ -32,12 +32,8 @@ def draw_mimics(
 ) -> list[Mimic | Tract]:
     """Draw the hard negatives of a patient, of either group.
 
-    Args:
-        rng: Source of everything random here.
-        canal: The patient's canal.
-        zone: Level of the slices' middle, mm above the verge.
-        cleft: From the canal's axis to the floor of the natal cleft at the verge, mm.
-        chances: Probability of each finding: `plexus`, `haemorrhoid`, `fissure`, `healed`, `blind`, `pocket`, `sinus`.
+    `zone` is the level of the slices' middle above the verge, and `cleft` the way from the canal's axis to the floor of
+    the natal cleft at the verge, mm; `chances` are of `design.FINDINGS`.
     """
     found: list[Mimic | Tract] = []
     draw: dict[str, Callable[[], Sequence[Mimic | Tract]]] = {

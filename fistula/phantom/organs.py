@@ -11,11 +11,7 @@ SIDES = (-1.0, 1.0)
 def paint_organs(canvas: Canvas, level: float, *, is_male: bool, scale: float) -> None:
     """Paint what lies between canal and pubis.
 
-    Args:
-        canvas: Changed in place.
-        level: mm above the anal verge.
-        is_male: Bulb, crura and prostate; otherwise vagina, urethra and vestibular bulbs.
-        scale: Of the patient's pelvis.
+    Bulb, crura and prostate, or vagina, urethra and vestibular bulbs; `level` is in mm above the anal verge.
     """
     if is_male:
         _paint_male(canvas, level, scale)

@@ -47,14 +47,8 @@ def draw_tract(
 ) -> Tract:
     """Draw a tract of a class.
 
-    Args:
-        rng: Source of everything random here.
-        canal: Along whose layers it runs.
-        kind: One of `KINDS`.
-        opening: Where it starts.
-        is_open: False leaves the breach out: a tract that stays outside the internal sphincter.
-        wall: `TRACT` or `HEALED`.
-        companions: Probabilities of `horseshoe`, `abscess` and `seton`; None for none of them.
+    One that is not open has no breach, and stays outside the internal sphincter. `wall` is `TRACT` or `HEALED`;
+    `companions` are the probabilities of `design.COMPANIONS`, none by default.
     """
     chance = companions or {"horseshoe": 0.0, "abscess": 0.0, "seton": 0.0}
     radius = rng.uniform(1.4, 3.0)

@@ -93,11 +93,7 @@ class Patient:
 def draw_patient(rng: np.random.Generator, person: Person, design: Design, *, step: float) -> Patient:
     """Draw a patient's anatomy and findings.
 
-    Args:
-        rng: The patient's own generator.
-        person: Who it is.
-        design: Probabilities and ranges.
-        step: Between slices, mm: the opening is as high as its positive slices together.
+    `step` is between slices, mm: the opening is as high as its positive slices together.
     """
     canal, pelvis = draw_canal(rng, is_male=person.is_male), draw_pelvis(rng, is_male=person.is_male)
     kind = draw_kind(rng)  # for a control too: its slices then lie at the levels where fistulas open

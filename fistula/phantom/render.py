@@ -99,13 +99,7 @@ def render_series(
     Two planes, above and below the middle of a slice, stand for its thickness; slices side by side share one, as the
     overlapping slices of a 3D acquisition share signal.
 
-    Args:
-        rng: Source of the noise.
-        patient: Whose anatomy.
-        scan: How it is acquired.
-        levels: Of the slices' middles, mm above the anal verge.
-        step: Distance of neighbouring slices, mm.
-        supersampling: Points a pixel along each side.
+    `levels` are of the slices' middles above the anal verge, and `step` is the distance of neighbouring slices, mm.
     """
     half = min(scan.site.thickness_mm, step) / 2
     planes: dict[float, Image] = {}

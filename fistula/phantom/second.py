@@ -23,11 +23,7 @@ def with_lookalike(rng: np.random.Generator, patient: Patient, design: Design, *
     tract that stops before the sphincter. A fistula is active and crosses it: for either series alone half of the
     controls look like patients, so that no reader of one has a per-patient AUROC above 0.75.
 
-    Args:
-        rng: The patient's own generator.
-        patient: A control, or a patient with a fistula, whose scars then enhance too.
-        design: Ranges.
-        step: Between slices, mm.
+    Of a patient with a fistula the scars then enhance too. `step` is between slices, mm.
     """
     signal = patient.signal.copy()
     signal[Tissue.HEALED] = rng.uniform(*design.tract_signal)

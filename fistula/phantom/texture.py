@@ -31,11 +31,8 @@ class Field:
 def draw_field(rng: np.random.Generator, *, length: float, turn: float = 0.0, size: int = 160) -> Field:
     """Draw a field.
 
-    Args:
-        rng: Source of the noise.
-        length: Standard deviation of the smoothing Gaussian, mm.
-        turn: Radians per mm of level; 0 keeps the field the same on every slice.
-        size: Points along each side of the coarse grid.
+    `length` is the standard deviation of the smoothing Gaussian, mm; `turn` radians per mm of level, 0 for the same
+    field on every slice; `size` the points along each side of the coarse grid.
     """
     noise = rng.standard_normal((2, size, size), dtype=np.float32)
     smooth = np.stack([ndimage.gaussian_filter(image, length / EXTENT_MM * size, mode="wrap") for image in noise])

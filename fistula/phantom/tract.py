@@ -98,10 +98,8 @@ class Tract:
 def string(knots: np.ndarray, *, radius: float, ends: float = 0.8) -> Course:
     """Balls along a smooth line.
 
-    Args:
-        knots: ``(K, 3)`` mm: x, y, level; joined by straight pieces, corners rounded.
-        radius: mm in the middle.
-        ends: Radius at the last knot, as a fraction of `radius`.
+    Knots ``(K, 3)``, mm of x, y and level, are joined by straight pieces, corners rounded; at the last one the radius,
+    mm, is `ends` of itself.
     """
     lengths = np.linalg.norm(np.diff(knots, axis=0), axis=1)
     along = np.concatenate([[0], np.cumsum(lengths)])

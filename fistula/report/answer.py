@@ -60,15 +60,8 @@ def say_answer(
 ) -> list[str]:
     """For each class: how good the best configuration is, what it differs from, what leaks add; and the limitations.
 
-    Args:
-        study: Whose classes are spoken of.
-        ranked: The results of each class at the level of the primary endpoint, the highest AUROC first.
-        together: The configurations over all classes, the highest macro AUROC first; empty of two classes.
-        comparisons: Of the same classes; none of a class of which there is no honest result.
-        inflations: Leaky against honest splits.
-        canaries: Negative controls.
-        outside: External cohorts, and those of three classes or more over all of them.
-        selected: The headline's AUROC with the interval of `headline.selected_auroc`.
+    `ranked` and `together` have the highest AUROC first, and `together` nothing of two classes; `selected` is the
+    headline's AUROC with the interval of `headline.selected_auroc`.
     """
     honest_together = [one for one in together if not one.configuration.is_canary]
     compared = {found.positive: found for found in comparisons}

@@ -16,10 +16,7 @@ from fistula.sweep.folder.run import RECORD
 def chosen_runs(study: Study, folder: Path, *, only: str) -> list[Run]:
     """The finished runs that a folder and a pattern name; of a study with several configurations the best one's.
 
-    Args:
-        study: That holds them.
-        folder: Of the study, or of one of its runs.
-        only: Pattern of the runs' names; `*` leaves the choice to the AUROC.
+    The folder is the study's or a run's; `only` is a pattern of names, where `*` leaves the choice to the AUROC.
 
     Raises:
         ConfigError: If no finished run has such a name.

@@ -74,8 +74,7 @@ def listed(words: list[str]) -> str:
 def distinct_names(records: Sequence[dict[str, Any]]) -> list[str]:
     """Name configurations by the factors in which they differ, and by other settings where those are alike.
 
-    Args:
-        records: The `run.json` of one run of each configuration.
+    `records` has the `run.json` of one run of each configuration.
     """
     factors = [record["factors"] for record in records]
     varying = _varying(factors)

@@ -65,13 +65,8 @@ def write_report(
 ) -> Path:
     """Write `report/` into the study's folder, in place of an earlier one, and give the path of its page.
 
-    Args:
-        study: With its finished runs.
-        settings: That decide its numbers.
-        given: Readings, and another program's scores.
-        maps: Whose saliency maps the reading room shows, one of `saliency_maps.WHICH`.
-        device: That makes them.
-        reload: Seconds after which a browser reads the page anew; 0 is never.
+    `maps` says whose saliency maps the reading room shows, one of `saliency_maps.WHICH`, and `reload` after how many
+    seconds a browser reads the page anew; 0 is never.
 
     Raises:
         ConfigError: If `report/` is there and is not a report.

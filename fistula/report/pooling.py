@@ -58,13 +58,8 @@ def test_rows(study: Study, configuration: Configuration, positive: str, *, leve
 
     Scores of two runs are of two networks, which have no common scale: compare them within a run.
 
-    Args:
-        study: Of the configuration.
-        configuration: With its runs.
-        positive: Name of the class.
-        level: ``slice``, or ``patient``: of the last class that a slice has (of two: positive if a slice is), with a
-            score by the run's own rule.
-        scaling: One of `SCALINGS`.
+    By ``patient``, the label is the last class that a slice has (of two: positive if a slice is), and the score is by
+    the run's own rule.
 
     Returns:
         One row a unit and run, sorted: ``unit patient_key seed fold run label score calibrated called``. ``unit`` is
@@ -90,13 +85,7 @@ def test_rows(study: Study, configuration: Configuration, positive: str, *, leve
 def judged(study: Study, run: Run, rows: pl.DataFrame, positive: str, *, level: str, scaling: str) -> pl.DataFrame:
     """What a run makes of scores: calibrated as its validation part says, by its own rule and operating point.
 
-    Args:
-        study: Of the run.
-        run: Whose scores they are.
-        rows: As `one_against_rest` gives them.
-        positive: Name of the class.
-        level: ``slice`` or ``patient``.
-        scaling: One of `SCALINGS`.
+    `rows` are as `one_against_rest` gives them.
 
     Returns:
         Columns ``patient_key unit label score calibrated called``, as `test_rows` has them.
@@ -121,13 +110,7 @@ def one_against_rest(
 ) -> pl.DataFrame:
     """The rows of a part, for one class: columns ``patient_key unit label of_patient score``.
 
-    Args:
-        study: Whose classes they are.
-        predictions: As in `predictions.parquet`.
-        positive: Name of the class.
-        part: ``val``, ``test`` or ``external``.
-        where: The file, for an error.
-        remedy: What to do where it is not as it must be.
+    `part` is ``val``, ``test`` or ``external``; `where` and `remedy` are of an error.
 
     Raises:
         DataError: If there is no row, or a score is missing or no probability.

@@ -23,13 +23,7 @@ SHOWN = 5  # differing numbers named in the one line of an error
 
 
 def to_json(contents: Contents, *, made: str, files: dict[str, str]) -> str:
-    """Write the record.
-
-    Args:
-        contents: Of the report.
-        made: When, as the page says it.
-        files: SHA-256 of each file beside the record.
-    """
+    """Write the record: `made` says when, as on the page, and `files` is the SHA-256 of each file beside it."""
     study = contents.study
     record = {
         "study": study.name,

@@ -53,12 +53,8 @@ def results(
 ) -> list[Row]:
     """Estimate every metric of every configuration, with patients as the independent units.
 
-    Args:
-        study: With its finished runs.
-        resamples: Of the patients, where an interval has no formula.
-        scaling: One of `pooling.SCALINGS`.
-        prevalence: Of the class where decisions will be made, for predictive values; None leaves them out.
-        only: Name of the one configuration that is wanted; None takes all.
+    Without the prevalence where decisions will be made there are no predictive values; `only` is the name of the one
+    configuration that is wanted.
     """
     rows = []
     for configuration in study.configurations:

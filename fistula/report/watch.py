@@ -12,10 +12,7 @@ from fistula.sweep.status import ENDED, read_status
 def watch(folder: Path, settings: Settings, *, every: float) -> None:
     """Draw the page whenever more runs are done, until every run has ended; the last page is left to the caller.
 
-    Args:
-        folder: Of the study.
-        settings: That decide the report's numbers.
-        every: Seconds between two looks, and after which a browser reads the page anew.
+    It looks, and a browser reads the page anew, after every so many seconds.
 
     Raises:
         DataError: As `read_status` and `write_report`.

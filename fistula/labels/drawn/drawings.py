@@ -36,10 +36,7 @@ class Found:
 def drawings_below(survey: Survey, word: str, *, look: Look) -> Iterator[Found]:
     """Every mask below a source, or every file of points, each read when it is asked for.
 
-    Args:
-        survey: What is below the source.
-        word: `masks` or `points`.
-        look: Limits.
+    `word` is `masks` or `points`.
     """
     if survey.kind == "dicom":
         yield from _objects(survey, DRAWINGS if word == "masks" else REPORTS, look)

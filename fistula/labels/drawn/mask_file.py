@@ -24,9 +24,7 @@ SHARE = 0.5  # of the brightest value of a picture, from which its pixels are ma
 def read_mask(part: Part, *, limit: int) -> Drawing:
     """Read a mask: a volume of whole numbers, or a picture that is bright where something is.
 
-    Args:
-        part: NIfTI, NRRD (also of 3D Slicer's segmentations, with names and layers), or a picture.
-        limit: Bytes that it may unpack to.
+    It is NIfTI, NRRD (also 3D Slicer's, with names and layers), or a picture; `limit` is of the bytes unpacked.
 
     Raises:
         Refused: If it cannot be read, or is an image rather than a mask.

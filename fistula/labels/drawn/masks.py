@@ -54,14 +54,8 @@ def drawn_labels(
 ) -> Labels:
     """Labels of the images below a source that something is drawn on, as a table of labels would give them.
 
-    Args:
-        survey: What is below the source.
-        wanted: Which segments or points.
-        keep: Where a drawing does not say of which series it is, it is of one that these rules keep.
-        look: Names and limits.
-        policies: What to do with what is unreadable or of no image.
-        classes: A name for what is not marked, and one for each of the segments; `negative` and `positive`, or the
-            segments, by default.
+    Where a drawing does not say of which series it is, it is of one that `keep` keeps. `classes` names what is not
+    marked, and each of the segments; `negative` and `positive`, or the segments, by default.
 
     Raises:
         DataError: If there is no drawing, if one cannot be read, or if it is of no image, or of more than one patient.

@@ -22,10 +22,7 @@ def filled(contours: Iterable[Contour], plane: Plane, reach_mm: float | None) ->
     Those of different places, as where contours lie closer than slices, are taken together. A contour too small for any
     pixel's centre marks the pixel that it lies in.
 
-    Args:
-        contours: The lines.
-        plane: Whose pixels.
-        reach_mm: Half of what the plane stands for across itself; None where that is not known.
+    `reach_mm` is half of what the plane stands for across itself; None where that is not known.
     """
     marked = np.zeros(plane.shape, bool)
     level: dict[tuple[int, int], NDArray[np.bool_]] = {}

@@ -33,10 +33,7 @@ REMEDY = "Put it into the folder of its images, or keep one series (keep=)"
 class Images:
     """The images of a survey, by what a drawing may say of them; numbered as they stand in it.
 
-    Args:
-        survey: What is below the source.
-        keep: Where a drawing does not say of which series it is, of those that these rules keep, if they keep any.
-        look: Names and limits.
+    Where a drawing does not say of which series it is, it is of those that `keep` keeps, if it keeps any.
     """
 
     def __init__(self, survey: Survey, *, keep: KeepRules | None, look: Look) -> None:

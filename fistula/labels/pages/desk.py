@@ -32,9 +32,7 @@ HEADERS = {
 class Answers:
     """The table `labels.csv`: every reader's rows, written whole after each save.
 
-    Args:
-        path: The file; what it holds already is kept.
-        columns: Its header.
+    What the file holds already is kept.
 
     Raises:
         DataError: If the file is there and has another header, or a line of another length.
@@ -69,10 +67,7 @@ class Answers:
     def save(self, reader: str, scopes: list[tuple[str, str]], rows: list[list[str]]) -> None:
         """Put a reader's rows in place of those that stood for these patients.
 
-        Args:
-            reader: Whose.
-            scopes: Patient and `repeat` of each patient concerned.
-            rows: All rows of these.
+        `scopes` are patient and `repeat` of each patient concerned, and `rows` all rows of these.
 
         Raises:
             ValueError: If a row has another width, or is of another reader or patient.
@@ -98,12 +93,7 @@ class Answers:
 class Desk:
     """A loopback server for one page.
 
-    Args:
-        page: The page as HTML.
-        patient: Gives a patient as JSON text, by number; called by one thread at a time.
-        patients: How many there are.
-        answers: Where saves go.
-        port: 0 takes one that is free.
+    `patient` gives a patient as JSON text, by number, and is called by one thread at a time; port 0 is a free one.
 
     Raises:
         ConfigError: If the port is in use.

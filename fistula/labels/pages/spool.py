@@ -46,10 +46,7 @@ def spooled(
 ) -> Iterator[Spool]:
     """Keep patients below `folder` until the block ends.
 
-    Args:
-        folder: Is there.
-        patients: As `pages.read_all` gives them.
-        asked: As `mark_asked` takes it.
+    `patients` are as `write.read_all` gives them, and `asked` as `mark_asked` takes it.
 
     Raises:
         DataError: If no patient has a slice that can be read.

@@ -56,14 +56,9 @@ def find_stacks(
 ) -> pl.DataFrame:
     """The eligible slices of a survey, in the order in which they are shown, with `volume` and `pane`.
 
-    Args:
-        survey: What is below the source.
-        keep: Which images stand in the first pane, and are asked about; None for all, as of volumes and pictures.
-        look: Names and limits.
-        flow: Gets the steps up to `right sequence`.
-        beside: Which others stand in the second pane and the next ones, of the patients of the first; each image in the
-            first pane whose rules let it pass.
-        patient: Whose each image is; None for `compared`.
+    What `keep` keeps (None: all, as of volumes and pictures) stands in the first pane, and is asked about; what each of
+    `beside` keeps, of the same patients, in the second pane and the next ones, each image in the first pane whose rules
+    let it pass. `flow` gets the steps up to `right sequence`; `patient` says whose each image is.
 
     Raises:
         DataError: If nothing is eligible, or if `patient` finds ids that several people share.
@@ -97,10 +92,7 @@ def read_patient(slices: pl.DataFrame, *, survey: Survey, shown: Shown) -> tuple
 
     A patient who does not fit is read once more for each lower quality, and `quality` says which it is.
 
-    Args:
-        slices: Rows of `find_stacks` that are of one patient.
-        survey: That they come from.
-        shown: How to show them.
+    `slices` are rows of `find_stacks` that are of one patient.
     """
     for quality in shown.qualities:
         patient, reasons = _read_patient(slices, survey, shown, quality)

@@ -97,12 +97,8 @@ def write_pages(
 ) -> tuple[list[Path], Spool]:
     """Write `label-1.html`, `label-2.html`, ... into `folder`.
 
-    Args:
-        folder: Is there.
-        patients: As `read_all` gives them.
-        question: What is asked.
-        asked: Slices that are asked about; the others of their patients are only shown. None asks about all.
-        page_mb: MB (10^6 bytes) that a page may have; a patient who has more gets a page alone.
+    `asked` are the slices that are asked about (None: all); the others of their patients are only shown. A patient who
+    has more than `page_mb` MB (10^6 bytes) gets a page alone.
 
     Returns:
         The pages, and what was read for them; its folder is gone.
@@ -133,13 +129,7 @@ def write_readings(
 ) -> tuple[list[Path], Spool]:
     """Write the pages of a reader study, one or more for each reader and session, and its `plan.csv`, into `folder`.
 
-    Args:
-        folder: Is there.
-        patients: As `read_all` gives them.
-        question: What is asked; `score`.
-        panel: Who reads.
-        aids: By patient, what is shown where a patient is read with AI.
-        page_mb: As for `write_pages`.
+    The question is a `score`; `aids` is, by patient, what is shown where a patient is read with AI.
 
     Returns:
         As `write_pages`.
@@ -182,12 +172,8 @@ def page_text(
 ) -> str:
     """The page as HTML.
 
-    Args:
-        question: What is asked.
-        patients: `summary` of each.
-        texts: Each of them as JSON; none where the page fetches them.
-        served: Whether it stands on a server, which keeps the answers as well.
-        page: Its number, and of how many.
+    `patients` has the `summary` of each, and `texts` each as JSON, none where the page is `served` and fetches them;
+    `page` is its number, and of how many.
     """
     facts = {
         "id": question.key, "classes": question.classes, "level": question.level, "question": question.question,

@@ -56,9 +56,7 @@ class Row:
 def read_readers(paths: Sequence[Path], classes: Sequence[str] | None) -> Readers:
     """Read the tables of two readers or more.
 
-    Args:
-        paths: Tables of label pages.
-        classes: Names in order; None takes them from the tables, in the order of their letters if no other is known.
+    Without `classes` they are those of the tables, in the order of their letters if no other is known.
 
     Raises:
         DataError: As `readings_of`; if there are fewer than two readers, or if no slice was read by two.
@@ -86,10 +84,8 @@ def read_readers(paths: Sequence[Path], classes: Sequence[str] | None) -> Reader
 def measures(readers: Readers, *, weights: str, points_mm: float) -> list[Row]:
     """Every number, all readers first, then pairs, then each reader with oneself.
 
-    Args:
-        readers: Their tables.
-        weights: Of Cohen's kappa where classes are grades: `none`, `linear` or `quadratic`.
-        points_mm: Distance within which two points are the same place.
+    `weights` of Cohen's kappa, where classes are grades, are `none`, `linear` or `quadratic`; two points within
+    `points_mm` are the same place.
     """
     patients = np.array(readers.patients)
     number = len(readers.classes)

@@ -19,12 +19,7 @@ OF_PATIENTS = ("patient_key", "label", "unsure", "reader", "repeat", "rule")
 
 
 def disagreements(readers: Readers, *, points_mm: float) -> dict[str, str]:
-    """The slices (or patients) that readers did not answer alike, and why.
-
-    Args:
-        readers: Their tables.
-        points_mm: Openings further apart are a disagreement.
-    """
+    """What slices (or patients) readers answered differently, or placed openings in over `points_mm` apart; and why."""
     found = {}
     for key in readers.keys:
         answers = _answers(readers, key)

@@ -43,10 +43,6 @@ def plan_readings(panel: Panel, patients: list[str]) -> pl.DataFrame:
     reads every patient once in each modality, sees as many patients in either modality in each session, and begins one
     session alone and one with AI. Within a block, each reader has an order of patients of his or her own.
 
-    Args:
-        panel: Who reads.
-        patients: Their keys, in any order.
-
     Returns:
         Columns of `PLAN`, in the order of reading; ``turn`` counts from 1 in each session.
 

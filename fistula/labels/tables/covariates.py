@@ -19,11 +19,7 @@ Words = dict[str, list[str]]
 
 
 def check_names(names: Any, *, known: Sequence[str]) -> tuple[str, ...]:
-    """The names of covariates, as a table has them.
-
-    Args:
-        names: As they were typed.
-        known: Columns that mean something else.
+    """The names of covariates, as a table has them; `known` are columns that mean something else.
 
     Raises:
         ConfigError: If they are no list of different names, or one means something else.
@@ -48,11 +44,7 @@ def read_covariates(
 ) -> tuple[dict[int, tuple[float | None, ...]], Words]:
     """What the lines of a table say: numbers, or two words, which are 0 and 1 in the order of the alphabet.
 
-    Args:
-        path: The table, for messages.
-        lines: Numbers of lines and their cells.
-        names: C covariates.
-        words: As they were found in an earlier table; None finds them.
+    `words` are as they were found in an earlier table; None finds them.
 
     Returns:
         For each line its C values, None where one is not known, and the words.
@@ -80,11 +72,8 @@ def read_covariates(
 def read_of_patients(path: Path, names: Sequence[str], words: Words) -> dict[tuple[str, str], tuple[float | None, ...]]:
     """What a table without labels says of new patients, by the column that names them and the name.
 
-    Args:
-        path: With the column patient_id (or patient_key, a pseudonym) and those of the covariates; others are passed
-            over.
-        names: C covariates.
-        words: As the table of labels had them.
+    The table has the column patient_id (or patient_key, a pseudonym) and those of the covariates; others are passed
+    over. `words` are as the table of labels had them.
 
     Raises:
         DataError: If it is not such a table, or has a patient twice.

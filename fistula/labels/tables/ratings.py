@@ -87,11 +87,7 @@ def match(
 ) -> tuple[str, pl.DataFrame]:
     """Find whose patients a table is about: they stand there under their pseudonyms, or under ids that the key knows.
 
-    Args:
-        table: As read.
-        cohorts: Keys of the patients who have scores, by the name of the cohort.
-        pseudonym: Of a patient's own id.
-        path: Of the table, for an error.
+    `cohorts` has the keys of the patients who have scores, by the name of the cohort.
 
     Returns:
         The name of the one cohort that has all of them, and the table with ``patient_key`` in place of ``patient``.
@@ -123,8 +119,7 @@ def match(
 def together(tables: list[tuple[Path, str, pl.DataFrame]]) -> tuple[str, pl.DataFrame]:
     """One table of several, such as those that readers export session by session.
 
-    Args:
-        tables: Path, cohort and readings of each, as `match` gives them.
+    Of each there are path, cohort and readings, as `match` gives them.
 
     Raises:
         DataError: If they are of different cohorts, or one reading stands in two of them.

@@ -12,11 +12,7 @@ from fistula.labels.tables.read import read_labels, refuse_twice
 
 
 def read_tables(paths: Sequence[Path], **options: Any) -> Labels:
-    """Read tables that name images in one way, and put their lines together.
-
-    Args:
-        paths: One or more.
-        options: Of `read_labels`, for each of them.
+    """Read tables that name images in one way, each with these options of `read_labels`, and put their lines together.
 
     Raises:
         DataError: As `read_labels`; if they differ in how they name images, in classes or in covariates, are of several

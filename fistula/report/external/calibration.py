@@ -44,9 +44,7 @@ def calibration(rows: pl.DataFrame) -> Calibration | None:
 def predictive(rows: pl.DataFrame, prevalence: float | None) -> dict[str, Estimate]:
     """Predictive values of the decisions at a stated prevalence, by the names of `PREDICTIVE`; empty without one.
 
-    Args:
-        rows: Columns ``label called patient_key``.
-        prevalence: Where decisions will be made; that of the cohort itself says nothing of it.
+    `rows` has ``label called patient_key``; the prevalence is that where decisions will be made, not the cohort's.
     """
     if prevalence is None:
         return {}
@@ -57,12 +55,9 @@ def predictive(rows: pl.DataFrame, prevalence: float | None) -> dict[str, Estima
 
 
 def answers(patients: pl.DataFrame, predictions: pl.DataFrame, classes: list[str]) -> Answers:
-    """Count them.
+    """Count answers as `fistula predict` gives them, ``patient_key possible answer``, against ``patient_key label``.
 
-    Args:
-        patients: ``patient_key possible answer``, as `fistula predict` gives them.
-        predictions: ``patient_key label``; a patient's class is the last that a row has.
-        classes: Their names, in order.
+    A patient's class is the last that a row has.
     """
     truth = predictions.group_by("patient_key").agg(pl.col("label").max())
     names = pl.col("label").replace_strict(dict(enumerate(classes)), return_dtype=pl.String)

@@ -113,13 +113,8 @@ def outside(
 ) -> list[Outside]:
     """Every class and level of an external cohort.
 
-    Args:
-        study: That it is listed under.
-        external: With its scores.
-        rows: The study's internal results, those of the configuration that scored it at least.
-        primary: The level that is calibrated and split up.
-        scaling: One of `pooling.SCALINGS`.
-        prevalence: Of the positive class where decisions will be made; None leaves predictive values out.
+    `rows` are the study's internal results, those of the configuration that scored it at least; `primary` is the level
+    that is calibrated and split up. Without the prevalence where decisions will be made there are no predictive values.
     """
     name = study.configuration_of(external.runs[0]).name
     inside = [row for row in rows if row.configuration.name == name]

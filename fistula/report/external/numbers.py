@@ -92,13 +92,7 @@ def plain(value: float | None, configurations: list[str]) -> dict[str, Any]:
 
 
 def say_outside(outside: list[Outside], together: list[OutsideTogether], ranked: dict[str, list[Row]]) -> list[str]:
-    """One sentence for each external cohort, at the level of the primary endpoint; of several classes the macro AUROC.
-
-    Args:
-        outside: Each class at each level.
-        together: All classes at once, of three or more.
-        ranked: Results of each class at the level of the primary endpoint.
-    """
+    """A sentence for each external cohort, at the level of the primary endpoint; of several classes the macro AUROC."""
     level = next(iter(ranked.values()))[0].level
     told = [
         (one.external.name, one.inside.configuration, "macro AUROC", one.level, one.estimates, one.differences)

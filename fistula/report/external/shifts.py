@@ -43,12 +43,7 @@ class Robustness:
 
 
 def robustness(study: Study, *, level: str, scaling: str) -> Robustness | None:
-    """Read it; None where there is none.
-
-    Args:
-        study: That has it.
-        level: ``slice`` or ``patient``.
-        scaling: One of `pooling.SCALINGS`; no number here depends on it.
+    """Read it; None where there is none. No number here depends on the scaling.
 
     Raises:
         DataError: If a file was changed, or the study no longer has the runs.

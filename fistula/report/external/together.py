@@ -36,12 +36,7 @@ def outside_together(
 ) -> list[OutsideTogether]:
     """Every external cohort over all classes; empty for two classes.
 
-    Args:
-        study: That they are listed under.
-        found: Each class of each cohort at each level.
-        inside: The internal results over all classes.
-        primary: The level that is wanted.
-        scaling: One of `pooling.SCALINGS`; no number here depends on it.
+    `found` is each class of each cohort at each level, and `inside` the internal results; the scaling changes nothing.
     """
     if len(study.cohort.classes) < 3:
         return []

@@ -63,9 +63,7 @@ def look(number: int, of: int) -> tuple[str, str, float]:
 def panels(titles: Sequence[str], *, height: float) -> tuple[Figure, list[Axes]]:
     """A figure of small panels, at most four a line, all on the same scale.
 
-    Args:
-        titles: One a panel; broken after the second ``·``, where they are long.
-        height: Of a line of panels, inches.
+    Titles are broken after the second ``·``, where they are long; `height` is of a line of panels, inches.
     """
     columns = min(4, len(titles))
     lines = -(-len(titles) // columns)
@@ -85,11 +83,8 @@ def panels(titles: Sequence[str], *, height: float) -> tuple[Figure, list[Axes]]
 def save(figure: Figure, folder: Path, name: str, *, says: str) -> str:
     """Save a figure in three formats and give its SVG for the page.
 
-    Args:
-        figure: Drawn.
-        folder: To save into.
-        name: Of the files, and prefix of the identifiers inside the SVG: several figures stand on one page.
-        says: What a reader who cannot see it is told.
+    `name` is of the files, and begins the identifiers inside the SVG: several figures stand on one page; `says` is what
+    a reader who cannot see it is told.
     """
     with style():
         drawn = io.StringIO()

@@ -46,12 +46,7 @@ def axis_of(estimates: Iterable[Estimate]) -> Axis:
 
 
 def forest(shown: list[tuple[str, Estimate]], *, other: bool = False) -> Figure:
-    """AUROCs with their intervals, a line each.
-
-    Args:
-        shown: Names and AUROCs in the order in which they stand, the first being the one that is spoken of.
-        other: Whether the last is another program's, drawn hollow.
-    """
+    """AUROCs with their intervals, a line each, the first spoken of; with `other` the last, a program's, is hollow."""
     with style():
         figure = Figure(figsize=(WIDTH, 0.75 + 0.24 * len(shown)), layout="constrained")
         axes = figure.subplots()

@@ -39,9 +39,7 @@ def reliability(row: Row) -> Figure:
 def net_benefit(rows: list[Row], *, prevalence: float | None) -> Figure | None:
     """Decision curves of scaled scores, beside treating all and none; None without scaled scores of both classes.
 
-    Args:
-        rows: Of one class, by slice.
-        prevalence: Where decisions will be made; None takes that of the test rows.
+    The prevalence is that where decisions will be made; None takes that of the test rows.
     """
     calibrated = [row for row in rows if not row.rows["calibrated"].has_nulls()]
     shown = [row for row in calibrated if row.rows["label"].n_unique() > 1][:SHOWN]

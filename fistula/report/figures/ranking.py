@@ -17,12 +17,7 @@ SHOWN = 20  # configurations in a figure; more cannot be told apart, and stand i
 
 
 def roc(rows: list[Row], *, resamples: int) -> Figure:
-    """ROC curves of the pooled scores, the first configuration in front in its 95% band over resampled patients.
-
-    Args:
-        rows: Of one class and level, the one that is spoken of first.
-        resamples: Of the patients, for the band.
-    """
+    """ROC curves of the pooled scores, the first configuration in front in its 95% band over resampled patients."""
     shown = rows[:SHOWN]
     with style():
         figure = Figure(figsize=(WIDTH / 2, 3.9 + 0.17 * min(len(shown), len(COLOURS) + 1)), layout="constrained")
@@ -44,11 +39,7 @@ def roc(rows: list[Row], *, resamples: int) -> Figure:
 
 
 def roc_of_classes(rows: list[Row]) -> Figure:
-    """ROC curves of one configuration, each class against the rest.
-
-    Args:
-        rows: One a class, of one level.
-    """
+    """ROC curves of one configuration, each class against the rest."""
     with style():
         figure = Figure(figsize=(WIDTH / 2, 3.9 + 0.17 * len(rows)), layout="constrained")
         axes = figure.subplots()

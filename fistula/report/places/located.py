@@ -20,9 +20,7 @@ def rightly_placed(places: pl.DataFrame, cohort: Cohort) -> pl.Series:
     right point on the slice beside the marked one may count. Where slices state no position, the place has to be on the
     marked slice; where they state no distance of pixels, `NEAR` is per cent of the side.
 
-    Args:
-        places: Columns ``patient_key slice_key row col``, in pixels of the cohort's slices; null where none was named.
-        cohort: With the marked findings.
+    `places` has ``patient_key slice_key row col``, in pixels of the cohort's slices; null where none was named.
 
     Returns:
         1, 0, or null for patients without a marked finding.
@@ -56,9 +54,7 @@ def rightly_placed(places: pl.DataFrame, cohort: Cohort) -> pl.Series:
 def located_readings(readings: pl.DataFrame, cohort: Cohort) -> pl.DataFrame:
     """Readings with ``located`` where readers named places: a line that says it itself keeps what it says.
 
-    Args:
-        readings: With the columns ``slice row col``, places in pixels of the source image; taken away.
-        cohort: Of their patients.
+    The columns ``slice row col``, places in pixels of the source image, are taken away.
     """
     own, size = ["slice", "row", "col"], cohort.pixels.shape[1]
     if readings["row"].is_null().all():
@@ -79,10 +75,6 @@ def located_patients(configuration: Configuration, cohort: Cohort) -> pl.DataFra
     """Whether the place on the slice that a patient's scores name first is right.
 
     Of several seeds the first one's network speaks, whose fold tested the patient.
-
-    Args:
-        configuration: Whose runs name places.
-        cohort: Of the study.
 
     Returns:
         Columns ``patient_key located``; None for runs that name no places.

@@ -81,12 +81,7 @@ class Pair:
 
 
 def where(study: Study, *, resamples: int) -> tuple[list[Where], list[Pair]]:
-    """Judge every configuration that names places and learned from true labels; the nearest first.
-
-    Args:
-        study: With its finished runs.
-        resamples: Of the patients, for the FROC curve.
-    """
+    """Judge every configuration that names places and learned from true labels; the nearest first."""
     locating = [one for one in study.configurations if not one.is_canary and one.runs[0].places is not None]
     found = [_where(study, one, marks_inside(study, one), resamples=resamples) for one in locating]
     found.sort(key=lambda one: -one.estimates["near"].value if one.estimates["near"].is_defined else 1.0)

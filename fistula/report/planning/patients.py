@@ -18,10 +18,7 @@ from fistula.viewer.page import template
 def paragraph(scenario: Scenario, answer: Answer, settings: dict[str, Any]) -> str:
     """The sample size as a protocol states it: aim, assumptions, method, number.
 
-    Args:
-        scenario: What was assumed.
-        answer: With a number of patients.
-        settings: ``goal`` and its numbers, as in `conf/plan.yaml`.
+    `settings` are ``goal`` and its numbers, as in `conf/plan.yaml`.
     """
     negatives = (answer.patients or 0) - answer.positives
     needed = f"{answer.patients} patients ({answer.positives} positive, {negatives} negative)"

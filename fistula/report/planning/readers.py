@@ -24,14 +24,8 @@ def readers_paragraph(
 ) -> str:
     """The sample size as a protocol states it.
 
-    Args:
-        parts: Variances of the pilot.
-        effect: Difference of AUROC to be found.
-        what: What it is of.
-        needed: Patients by number of readers.
-        settings: ``power`` and ``alpha``.
-        pilot: Name of the study.
-        observed: Whether the difference is that of the pilot.
+    `what` says what the difference `effect` is of, and `observed` whether it is that of the pilot; `needed` are
+    patients by number of readers, and `settings` has ``power`` and ``alpha``.
     """
     choices = ", ".join(f"{readers} readers and {cases} patients" for readers, cases in needed.items() if cases)
     caution = " The difference is that observed in the pilot, which is optimistically biased." if observed else ""

@@ -19,9 +19,6 @@ SCALING = "platt"
 def aid_of(study: Study) -> tuple[str, dict[str, dict[str, dict[str, Any]]]]:
     """Scores of the best configuration, within the study by the networks that did not learn from the patient.
 
-    Args:
-        study: With its external cohorts.
-
     Returns:
         The configuration's name; and by cohort (empty: the study's own test patients) and patient a ``score`` from 0 to
         100, its ``threshold``, the class called as ``answer``, and ``slices``: by key a ``score`` from 0 to 1, and for

@@ -81,14 +81,9 @@ def compare_readers(
 ) -> Readers:
     """Analyse a reader study.
 
-    Args:
-        readings: Columns ``patient_key reader modality score minutes experience located date``.
-        cases: Patients with ``patient_key label score called``, of the model, and ``located`` where it names places.
-        model: Its name.
-        cohort: Where the patients are from.
-        margin: Of non-inferiority of the model.
-        cutoff: Score from which a reader's patient counts as called positive; None where scores are calls, or none are
-            made.
+    `readings` has ``patient_key reader modality score minutes experience located date``, and `cases` the model's
+    ``patient_key label score called``, and ``located`` where it names places. `margin` is of non-inferiority of the
+    model; from the score `cutoff` a reader's patient counts as called positive.
 
     Raises:
         ConfigError, DataError: As `refuse_other_scales` and `with_known_places`.

@@ -19,12 +19,8 @@ def cases_of(study: Study, row: Row, outside: list[Outside], cohort: str, *, sca
     thresholds are brought to one scale, as each run's validation part says, and averaged over seeds; where a run has no
     such scale, or one that reverses the order, all stay as they are.
 
-    Args:
-        study: Of the row.
-        row: Results of the best configuration, by patient.
-        outside: External cohorts.
-        cohort: The name of one of them; empty for the study's own patients.
-        scaling: One of `pooling.SCALINGS`.
+    `row` has the results of the best configuration, by patient; `cohort` is the name of one of `outside`, empty for the
+    study's own patients.
 
     Returns:
         Name of the configuration, and columns `CASES`, sorted; ``called`` 1 where the score reaches the threshold.

@@ -36,11 +36,8 @@ def compare_program(
 ) -> Program:
     """Compare it with configurations on the patients that both scored.
 
-    Args:
-        table: Columns ``patient_key reader score call``.
-        rows: Name and test rows of each configuration, by patient: ``patient_key run label score called``.
-        cohort: Whose patients they are.
-        positive: Name of the class.
+    `table` has ``patient_key reader score call``; `rows` are name and test rows of each configuration, by patient:
+    ``patient_key run label score called``.
     """
     labels = pl.concat([one.select("patient_key", "label") for _, one in rows]).unique("patient_key")
     own = table.join(labels, on="patient_key", maintain_order="left", how="inner")

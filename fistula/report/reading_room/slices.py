@@ -21,12 +21,8 @@ def reading_data(
 ) -> dict[str, Any]:
     """Gather what the page of slices needs, as plain JSON values.
 
-    Args:
-        study: With its finished runs.
-        rows: Its results per patient, whose scores are shown.
-        first: Which view to open with.
-        maps: Whose saliency maps to make, one of `saliency_maps.WHICH`.
-        device: That makes them.
+    `rows` are its results per patient, whose scores are shown, and `first` the view to open with; `maps` says whose
+    saliency maps to make, one of `saliency_maps.WHICH`.
 
     Returns:
         ``slices``: key, patient, stack (slices of one volume share it), site, position (mm), image number, marks and

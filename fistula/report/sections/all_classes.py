@@ -48,10 +48,7 @@ def all_classes(study: Study, rows: list[Row], *, level: str) -> list[AllClasses
 
     A slice or patient is called what has the highest score.
 
-    Args:
-        study: Of three classes or more; of two nothing is found.
-        rows: Its results, of these configurations alone.
-        level: ``slice`` or ``patient``.
+    Of a study of two classes nothing is found; `rows` are of the configurations that are wanted alone.
     """
     classes = study.cohort.classes
     if len(classes) < 3:
@@ -79,10 +76,7 @@ def all_classes(study: Study, rows: list[Row], *, level: str) -> list[AllClasses
 def wide_rows(study: Study, configuration: Configuration, rows: list[Row]) -> tuple[NDArray, ...]:
     """Test rows of a configuration over all classes: the class ``(N,)``, scores ``(N, K)``, patients and runs ``(N,)``.
 
-    Args:
-        study: Of three classes or more.
-        configuration: Whose rows are wanted.
-        rows: Results of every class at one level.
+    The results are those of every class at one level.
     """
     of_class = {row.positive: row.rows for row in rows if row.configuration is configuration}
     first, *others = study.cohort.classes

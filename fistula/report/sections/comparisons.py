@@ -70,11 +70,7 @@ class Comparisons:
 def compare(rows: list[Row], *, primary: str, margin: float, resamples: int) -> list[Comparisons]:
     """Compare all configurations in pairs, class by class.
 
-    Args:
-        rows: Of `results.results`.
-        primary: The level that is compared, ``slice`` or ``patient``.
-        margin: Difference of AUROC that does not matter.
-        resamples: Of the patients, where an interval has no formula.
+    `margin` is a difference of AUROC that does not matter.
     """
     judged = [row for row in rows if row.level == primary]
     return [
@@ -99,9 +95,7 @@ def paired(
 ) -> tuple[list[Found], list[tuple[str, str]]]:
     """Test every two configurations that share a split, and name those that do not.
 
-    Args:
-        tables: Results of each configuration.
-        test: Gives the tests of two of them, and the checks of these.
+    `test` gives the tests of two of them, and the checks of these.
     """
     found: list[Found] = []
     uncompared = []

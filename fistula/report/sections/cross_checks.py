@@ -28,13 +28,7 @@ def cross_checks(
 ) -> dict[str, Estimate]:
     """Estimate sensitivity, specificity and AUROC by the methods of `CHECKS`.
 
-    Args:
-        labels: 0 or 1, ``(N,)``.
-        scores: Finite, ``(N,)``.
-        called: 0 or 1, ``(N,)``.
-        patients: Whom each row is of, ``(N,)``.
-        runs: Which network scored each row, ``(N,)``.
-        resamples: Of the patients.
+    All are ``(N,)``: labels and calls 0 or 1, scores finite, whom each row is of, and which network scored it.
     """
     right = np.asarray(called == labels, dtype=np.int64)
     found = []
@@ -60,13 +54,7 @@ def pair_checks(
 
     McNemar's exact test takes rows as independent.
 
-    Args:
-        labels: 0 or 1, ``(N,)``.
-        scores: Of either model, finite, ``(N,)``.
-        called: By either model, 0 or 1, ``(N,)``.
-        patients: Whom each row is of, ``(N,)``.
-        runs: Which networks scored each row, ``(N,)``.
-        resamples: Of the patients.
+    All are as `cross_checks` takes them, scores and calls of either model.
     """
     found = [Comparison(paired_bootstrap(labels, scores, patients, runs, resamples=resamples))]
     for label in (1, 0):

@@ -18,11 +18,7 @@ MEASURES = ("auroc", "accuracy")
 def compare_every_class(found: list[AllClasses], rows: list[Row], *, primary: str, margin: float) -> list[Comparisons]:
     """Compare all configurations in pairs by their macro AUROC and their accuracy; nothing of two classes.
 
-    Args:
-        found: The configurations over all classes, the highest macro AUROC first; negative controls are passed over.
-        rows: Their results for each class.
-        primary: The level that is compared, ``slice`` or ``patient``.
-        margin: Difference of macro AUROC that makes no difference.
+    `found` has the highest macro AUROC first; negative controls are passed over.
     """
     honest = [one.configuration for one in found if not one.configuration.is_canary]
     if not honest:

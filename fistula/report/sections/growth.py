@@ -54,10 +54,7 @@ class Growth:
 def growths(rows: list[Row], comparisons: list[Comparisons], *, level: str) -> list[Growth]:
     """Find configurations that were trained on several fractions of the patients.
 
-    Args:
-        rows: The results that are no canary's.
-        comparisons: Of them, whose pairs are used.
-        level: At which they are judged.
+    The rows are those of no canary.
     """
     groups: dict[str, list[Row]] = {}
     for row in rows:

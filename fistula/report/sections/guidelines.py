@@ -77,9 +77,8 @@ class Score:
 def read_guidelines(present: AbstractSet[str]) -> list[Guideline]:
     """Read the lists that ship with the package.
 
-    Args:
-        present: Those of `SOMETIMES` that the page has. Of the sections of an item, separated by a slash, the first
-            that is there answers it.
+    `present` are those of `SOMETIMES` that the page has. Of the sections of an item, separated by a slash, the first
+    that is there answers it.
     """
 
     def item(line: dict[str, str]) -> Item:
@@ -92,10 +91,7 @@ def read_guidelines(present: AbstractSet[str]) -> list[Guideline]:
 def metrics_score(study: Study, present: AbstractSet[str], *, sites: AbstractSet[str]) -> Score:
     """Answer the items of METRICS that a study's record answers.
 
-    Args:
-        study: Whose record it is.
-        present: As `read_guidelines` takes it.
-        sites: Of external cohorts.
+    `present` is as `read_guidelines` takes it, and `sites` are those of external cohorts.
     """
     manifest, certificates = study.cohort.manifest, study.certificates
     apart = bool(certificates) and not any(certificate.get("is_marked") for certificate in certificates)

@@ -21,10 +21,7 @@ EQUAL = 1e-9  # two AUROCs that differ by less are one
 def selected_auroc(study: Study, ranked: dict[str, list[Row]], together: list[AllClasses]) -> Estimate | None:
     """The headline's AUROC at the level that Bonferroni's correction leaves: it holds whichever is the highest.
 
-    Args:
-        study: Of the results.
-        ranked: The results of each class at the primary level, the highest AUROC first.
-        together: The configurations over all classes, the highest macro AUROC first; empty of two classes.
+    Both have the highest AUROC at the primary level first; `together` is empty of two classes.
 
     Returns:
         None where nothing was selected: of one configuration that is no negative control, or of no defined AUROC.

@@ -23,11 +23,7 @@ def alike(rows: list[Row]) -> list[Row]:
 def say_limitations(study: Study, rows: list[Row], *, is_ranked: bool, tested: bool) -> str:
     """One sentence; empty where there is nothing to say.
 
-    Args:
-        study: Of the results.
-        rows: Of one class, those of the headline's configuration first; no negative control's.
-        is_ranked: Whether the first has a defined AUROC.
-        tested: Whether an external cohort was.
+    The rows are of one class, those of the headline's configuration first, and no negative control's.
     """
     parts, best = [], rows[0]
     by_design = [row.configuration.name for row in rows if row.configuration.leaky_by_design]

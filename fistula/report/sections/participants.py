@@ -49,10 +49,8 @@ class Box:
 def patient_flow(study: Study, row: Row, counts: NDArray[np.int64] | None = None) -> list[Box]:
     """From the patients of the cohort over those tested to the results of the test, by class, as STARD draws it.
 
-    Args:
-        study: Of the row.
-        row: The configuration whose results are shown, at the level of the primary endpoint; over seeds they add up.
-        counts: Of three classes or more, reference standard (rows) against calls, ``(K, K)``.
+    `row` is of the configuration whose results are shown, where seeds add up; `counts` are, of three classes or more,
+    reference standard (rows) against calls, ``(K, K)``.
     """
     manifest, classes = study.cohort.manifest, [say_class(name) for name in study.cohort.classes]
     label = pl.col("label").max()
