@@ -1,6 +1,5 @@
 """Figures of external cohorts: ROC curves, reliability and net benefit, inside and outside."""
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -9,8 +8,8 @@ from fistula.evidence.probability.decision import decision_curve
 from fistula.evidence.ranking.roc import mean_roc_curve, roc_curve
 from fistula.report.contents import Contents
 from fistula.report.external.cohorts import Outside
-from fistula.report.figures.drawing import CALIBRATION, COLOURS, INK, ROC, WIDTH, square, style
-from fistula.report.figures.probability import BINS, THRESHOLDS
+from fistula.report.figures.drawing import CALIBRATION, COLOURS, INK, ROC, WIDTH, square
+from fistula.report.figures.probability import BINS, THRESHOLDS, compare_with_all
 
 
 def drawn(contents: Contents) -> dict[str, tuple[Figure | None, str]]:
@@ -35,13 +34,12 @@ def figure_name(contents: Contents, one: Outside) -> str:
 
 
 def _figure(one: Outside, *, prevalence: float | None) -> Figure:
-    with style():
-        figure = Figure(figsize=(WIDTH, 4.1), layout="constrained")
-        ranks, chances, benefit = figure.subplots(1, 3)
-        _roc(ranks, one)
-        _reliability(chances, one)
-        _benefit(benefit, one, prevalence)
-        figure.legend(*ranks.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    figure = Figure(figsize=(WIDTH, 4.1), layout="constrained")
+    ranks, chances, benefit = figure.subplots(1, 3)
+    _roc(ranks, one)
+    _reliability(chances, one)
+    _benefit(benefit, one, prevalence)
+    figure.legend(*ranks.get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return figure
 
 
@@ -85,8 +83,5 @@ def _benefit(axes: Axes, one: Outside, prevalence: float | None) -> None:
             truth, chances = rows["label"].to_numpy(), rows["calibrated"].to_numpy()
             curve = decision_curve(truth, chances, thresholds=THRESHOLDS, prevalence=share, prior=prior)
             axes.plot(THRESHOLDS, curve.model, color=colour, linestyle=line, linewidth=width)
-    axes.plot(THRESHOLDS, curve.everyone, color=INK, linewidth=0.8, linestyle=(0, (1, 1.5)))
-    axes.axhline(0, color=INK, linewidth=0.8)
-    top = float(np.nanmax(curve.everyone))
+    top = compare_with_all(axes, curve.everyone, room=1.15)
     axes.annotate("treat all", (0.02, top), xytext=(12, 2), textcoords="offset points", fontsize=8)
-    axes.set(xlabel="threshold probability", ylabel="net benefit", xlim=(0, 1), ylim=(-0.12, top * 1.15))

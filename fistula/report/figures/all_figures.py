@@ -8,15 +8,16 @@ from matplotlib.figure import Figure
 from fistula.report.contents import Contents
 from fistula.report.external import figures as outside_figures
 from fistula.report.external.shifts_figure import shifts_figure
-from fistula.report.figures import probability
-from fistula.report.figures.drawing import save
+from fistula.report.figures.drawing import save, styled
 from fistula.report.figures.forest import forest
+from fistula.report.figures.probability import net_benefit, reliability
 from fistula.report.figures.ranking import SHOWN, loss_curves, roc, roc_of_classes
 from fistula.report.places.figure import where_figure
 from fistula.report.readers.figure import readers_figure
 from fistula.report.sections.growth import growth_figure
 
 
+@styled
 def draw(contents: Contents, folder: Path) -> dict[str, Markup]:
     """Save every figure; give the SVG of each, by name. SVG of our own drawing is the only markup not escaped."""
     study, settings = contents.study, contents.settings
@@ -31,15 +32,14 @@ def draw(contents: Contents, folder: Path) -> dict[str, Markup]:
         drawn["readers"] = (readers_figure(contents.readers), "ROC curves of the readers and of the model")
     for number, positive in enumerate(study.positives):
         rows = contents.ranked(positive)
-        slices = rows[:1]
         if number == 0:
             losses = loss_curves([row.configuration for row in rows])
             drawn["losses"] = (losses, "Loss by epoch on training and validation data, by configuration")
         drawn |= {
             f"roc{number}": (roc(rows, resamples=settings.resamples), "ROC curves of the configurations"),
-            f"reliability{number}": (probability.reliability(slices[0]), "Observed against predicted"),
+            f"reliability{number}": (reliability(rows[0]), "Observed against predicted"),
             f"benefit{number}": (
-                probability.net_benefit(slices, prevalence=settings.prevalence),
+                net_benefit(rows[0], prevalence=settings.prevalence),
                 "Net benefit against threshold probability",
             ),
         }

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +42,19 @@ STYLE: Any = {
 ROC = "1 \N{MINUS SIGN} specificity", "sensitivity"  # axes of a ROC curve
 CALIBRATION = "mean predicted probability", "observed proportion"  # of a reliability curve
 WIDTH = 10.6  # inches, the page's column
+styled = mpl.rc_context(STYLE)  # for what draws and saves figures, as a decorator
 
 
-def style() -> AbstractContextManager[None]:
-    """The look of every figure, while it is drawn and saved."""
-    return mpl.rc_context(STYLE)
+def blank(height: float, *, width: float = WIDTH / 2) -> tuple[Figure, Axes]:
+    """A figure of one panel; inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def name_lines(figure: Figure, axes: Axes, *, columns: int = 1) -> None:
+    """Set a legend below, the first configuration first: it was drawn last, in front of the others."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], loc="outside lower left", ncols=columns)
 
 
 def look(number: int, of: int) -> tuple[str, str, float]:
@@ -86,13 +93,12 @@ def save(figure: Figure, folder: Path, name: str, *, says: str) -> str:
     `name` is of the files, and begins the identifiers inside the SVG: several figures stand on one page; `says` is what
     a reader who cannot see it is told.
     """
-    with style():
-        drawn = io.StringIO()
-        # Without the date, which would make the same figure another file at every call.
-        figure.savefig(drawn, format="svg", metadata={"Date": None, "Title": says})
-        figure.set_layout_engine("none")  # what was laid out lies so in every format: once takes a quarter less time
-        figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
-        figure.savefig(folder / f"{name}.png", dpi=150)
+    drawn = io.StringIO()
+    # Without the date, which would make the same figure another file at every call.
+    figure.savefig(drawn, format="svg", metadata={"Date": None, "Title": says})
+    figure.set_layout_engine("none")  # what was laid out lies so in every format: once takes a quarter less time
+    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+    figure.savefig(folder / f"{name}.png", dpi=150)
     svg = drawn.getvalue()
     (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
     inline = svg[svg.index("<svg") :].replace("<svg ", '<svg role="img" ', 1)

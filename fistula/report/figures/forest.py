@@ -7,7 +7,7 @@ from math import floor
 from matplotlib.figure import Figure
 
 from fistula.evidence.estimate import Estimate
-from fistula.report.figures.drawing import COLOURS, INK, SOFT, WIDTH, style
+from fistula.report.figures.drawing import COLOURS, INK, SOFT, WIDTH, blank
 
 CHANCE = 0.5
 LEAST = 0.4  # where the axis starts, unless an interval reaches below it
@@ -47,27 +47,25 @@ def axis_of(estimates: Iterable[Estimate]) -> Axis:
 
 def forest(shown: list[tuple[str, Estimate]], *, other: bool = False) -> Figure:
     """AUROCs with their intervals, a line each, the first spoken of; with `other` the last, a program's, is hollow."""
-    with style():
-        figure = Figure(figsize=(WIDTH, 0.75 + 0.24 * len(shown)), layout="constrained")
-        axes = figure.subplots()
-        axes.axvline(CHANCE, color=SOFT, linewidth=0.7)
-        for height, (_, estimate) in enumerate(shown):
-            is_other = other and height == len(shown) - 1
-            colour = COLOURS[0] if height == 0 else SOFT if is_other else INK
-            if not estimate.is_defined:
-                axes.text(CHANCE, height, f" n/a: {estimate.reason}", va="center", fontsize=8, color=colour)
-                continue
-            if estimate.has_interval:
-                axes.plot([estimate.low, estimate.high], [height, height], color=colour, linewidth=1.4)
-            axes.plot(
-                estimate.value, height, "s", color=colour, markersize=5, markerfacecolor="white" if is_other else colour
-            )
-            axes.annotate(
-                f"{estimate}", (1, height), xycoords=("axes fraction", "data"), xytext=(8, 0),
-                textcoords="offset points", va="center", fontsize=8, annotation_clip=False,
-            )  # fmt: skip
-        axes.set_yticks(range(len(shown)), [name for name, _ in shown])
-        axes.set_ylim(len(shown) - 0.5, -0.5)
-        axes.set_xlim(axis_of(estimate for _, estimate in shown).start, 1.005)
-        axes.set_xlabel("AUROC with 95% CI; the vertical line is chance")
+    figure, axes = blank(0.75 + 0.24 * len(shown), width=WIDTH)
+    axes.axvline(CHANCE, color=SOFT, linewidth=0.7)
+    for height, (_, estimate) in enumerate(shown):
+        is_other = other and height == len(shown) - 1
+        colour = COLOURS[0] if height == 0 else SOFT if is_other else INK
+        if not estimate.is_defined:
+            axes.text(CHANCE, height, f" n/a: {estimate.reason}", va="center", fontsize=8, color=colour)
+            continue
+        if estimate.has_interval:
+            axes.plot([estimate.low, estimate.high], [height, height], color=colour, linewidth=1.4)
+        axes.plot(
+            estimate.value, height, "s", color=colour, markersize=5, markerfacecolor="white" if is_other else colour
+        )
+        axes.annotate(
+            f"{estimate}", (1, height), xycoords=("axes fraction", "data"), xytext=(8, 0),
+            textcoords="offset points", va="center", fontsize=8, annotation_clip=False,
+        )  # fmt: skip
+    axes.set_yticks(range(len(shown)), [name for name, _ in shown])
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlim(axis_of(estimate for _, estimate in shown).start, 1.005)
+    axes.set_xlabel("AUROC with 95% CI; the vertical line is chance")
     return figure

@@ -7,7 +7,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from fistula.evidence.ranking.roc import mean_roc_curve
 from fistula.evidence.resample import roc_band
-from fistula.report.figures.drawing import COLOURS, ROC, WIDTH, look, panels, square, style
+from fistula.report.figures.drawing import COLOURS, ROC, blank, look, name_lines, panels, square
 from fistula.report.pooling import ranking
 from fistula.report.results import Row
 from fistula.report.study import Configuration
@@ -19,38 +19,28 @@ SHOWN = 20  # configurations in a figure; more cannot be told apart, and stand i
 def roc(rows: list[Row], *, resamples: int) -> Figure:
     """ROC curves of the pooled scores, the first configuration in front in its 95% band over resampled patients."""
     shown = rows[:SHOWN]
-    with style():
-        figure = Figure(figsize=(WIDTH / 2, 3.9 + 0.17 * min(len(shown), len(COLOURS) + 1)), layout="constrained")
-        axes = figure.subplots()
-        square(axes, *ROC)
-        low, high = roc_band(*ranking(rows[0].rows), fpr=GRID, resamples=resamples)
-        axes.fill_between(GRID, low, high, color=COLOURS[0], alpha=0.15, linewidth=0)
-        for number, row in reversed(list(enumerate(shown))):
-            colour, line, width = look(number, len(shown))
-            _curve(axes, row, colour=colour, line=line, width=width)
-        for number, row in enumerate(shown[: len(COLOURS)] if len(shown) <= len(COLOURS) else shown[:1]):
-            colour, line, width = look(number, len(shown))
-            axes.plot([], [], color=colour, linestyle=line, linewidth=width, label=_valued(row, row.configuration.name))
-        if len(shown) > len(COLOURS):
-            colour, line, width = look(1, len(shown))
-            axes.plot([], [], color=colour, linestyle=line, linewidth=width, label=f"the {len(shown) - 1} others")
-        figure.legend(loc="outside lower left", ncols=1)
+    figure, axes = blank(3.9 + 0.17 * min(len(shown), len(COLOURS) + 1))
+    square(axes, *ROC)
+    low, high = roc_band(*ranking(rows[0].rows), fpr=GRID, resamples=resamples)
+    axes.fill_between(GRID, low, high, color=COLOURS[0], alpha=0.15, linewidth=0)
+    for number, row in reversed(list(enumerate(shown))):
+        name: str | None = _valued(row, row.configuration.name)
+        if number and len(shown) > len(COLOURS):  # then all others look alike
+            name = f"the {len(shown) - 1} others" if number == 1 else None
+        colour, line, width = look(number, len(shown))
+        _curve(axes, row, name, colour=colour, line=line, width=width)
+    name_lines(figure, axes)
     return figure
 
 
 def roc_of_classes(rows: list[Row]) -> Figure:
     """ROC curves of one configuration, each class against the rest."""
-    with style():
-        figure = Figure(figsize=(WIDTH / 2, 3.9 + 0.17 * len(rows)), layout="constrained")
-        axes = figure.subplots()
-        square(axes, *ROC)
-        for number, row in reversed(list(enumerate(rows))):
-            colour, line, _ = look(number, len(rows))
-            _curve(axes, row, colour=colour, line=line, width=1.7)
-        for number, row in enumerate(rows):
-            colour, line, _ = look(number, len(rows))
-            axes.plot([], [], color=colour, linestyle=line, linewidth=1.7, label=_valued(row, row.positive))
-        figure.legend(loc="outside lower left", ncols=1)
+    figure, axes = blank(3.9 + 0.17 * len(rows))
+    square(axes, *ROC)
+    for number, row in reversed(list(enumerate(rows))):
+        colour, line, _ = look(number, len(rows))
+        _curve(axes, row, _valued(row, row.positive), colour=colour, line=line, width=1.7)
+    name_lines(figure, axes)
     return figure
 
 
@@ -60,37 +50,36 @@ def loss_curves(configurations: list[Configuration]) -> Figure | None:
     shown = [(configuration, runs) for configuration, runs in shown if runs][:SHOWN]
     if not shown:
         return None
-    with style():
-        figure, grid = panels([configuration.name for configuration, _ in shown], height=1.9)
-        for axes, (_, runs) in zip(grid, shown, strict=True):
-            for run in runs:
-                history = run.history
-                assert history is not None  # such runs are not among those shown
-                epochs = history["epoch"] + 1
-                axes.plot(epochs, history["train/loss"], color=COLOURS[0], linewidth=1)
-                axes.plot(epochs, history["val/loss"], color=COLOURS[1], linewidth=1, linestyle="--")
-                best = run.record.get("best_epoch")
-                if best is not None and best < len(history):
-                    axes.plot(best + 1, history["val/loss"][best], "o", color=COLOURS[1], markersize=4)
-            axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_locator(NullLocator())
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        figure.supxlabel("epoch", fontsize=9)
-        figure.supylabel("loss", fontsize=9)
-        grid[0].plot([], [], color=COLOURS[0], label="training")
-        grid[0].plot(
-            [], [], color=COLOURS[1], linestyle="--", marker="o", markersize=4, label="validation (dot: epoch scored)"
-        )
-        figure.legend(loc="outside upper left", ncols=2)
+    figure, grid = panels([configuration.name for configuration, _ in shown], height=1.9)
+    for axes, (_, runs) in zip(grid, shown, strict=True):
+        for run in runs:
+            history = run.history
+            assert history is not None  # such runs are not among those shown
+            epochs = history["epoch"] + 1
+            axes.plot(epochs, history["train/loss"], color=COLOURS[0], linewidth=1)
+            axes.plot(epochs, history["val/loss"], color=COLOURS[1], linewidth=1, linestyle="--")
+            best = run.record.get("best_epoch")
+            if best is not None and best < len(history):
+                axes.plot(best + 1, history["val/loss"][best], "o", color=COLOURS[1], markersize=4)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.supxlabel("epoch", fontsize=9)
+    figure.supylabel("loss", fontsize=9)
+    grid[0].plot([], [], color=COLOURS[0], label="training")
+    grid[0].plot(
+        [], [], color=COLOURS[1], linestyle="--", marker="o", markersize=4, label="validation (dot: epoch scored)"
+    )
+    figure.legend(loc="outside upper left", ncols=2)
     return figure
 
 
-def _curve(axes: Axes, row: Row, *, colour: str, line: str, width: float) -> None:
+def _curve(axes: Axes, row: Row, name: str | None, *, colour: str, line: str, width: float) -> None:
     labels, called = row.rows["label"].to_numpy(), row.rows["called"].to_numpy()
     rates, sensitivities = mean_roc_curve(labels, row.rows["score"].to_numpy(), row.rows["run"].to_numpy())
-    axes.plot(rates, sensitivities, color=colour, linestyle=line, linewidth=width)
+    axes.plot(rates, sensitivities, color=colour, linestyle=line, linewidth=width, label=name)
     if width > 1 and 0 < labels.sum() < len(labels):
         point = called[labels == 0].mean(), called[labels == 1].mean()
         axes.plot(*point, "o", color=colour, markersize=3 + 1.6 * width, markeredgecolor="white", markeredgewidth=0.8)

@@ -3,39 +3,35 @@
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fistula.report.figures.drawing import COLOURS, SOFT, WIDTH, look, share_axis, style
+from fistula.report.figures.drawing import COLOURS, SOFT, WIDTH, look, name_lines, share_axis
 from fistula.report.places.numbers import FAR, NEAR, Where
 
 
 def where_figure(found: list[Where]) -> Figure:
     """Draw cumulative distances, FROC curves, and the clock errors of the first configuration."""
     has_clock = found[0].clock is not None
-    with style():
-        figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
-        columns = 3 if has_clock else 2
-        distances, marks = (figure.add_subplot(1, columns, number) for number in (1, 2))
-        for number, one in reversed(list(enumerate(found))):
-            colour, line, width = look(number, len(found))
-            kind: Any = {"color": colour, "linestyle": line, "linewidth": width}
-            far = np.sort(one.slices["distance"].to_numpy())
-            shares = np.arange(1, len(far) + 1) / max(1, len(far))
-            distances.step(far, shares, where="post", label=one.configuration.name, **kind)
-            marks.step(one.froc.false_marks, one.froc.sensitivity, where="post", **kind)
-        for limit in (NEAR, FAR):
-            distances.axvline(limit, color=SOFT, linewidth=0.7)
-        distances.set(
-            xlim=(0, 4 * FAR), xlabel=f"distance from the reference, {found[0].unit}", ylabel="share of slices"
-        )
-        marks.set(xlim=(0, 5), xlabel="false marks per patient", ylabel="findings marked")
-        for axes, title in ((distances, "Distance"), (marks, "FROC")):
-            share_axis(axes, side="y")
-            axes.set_title(title)
-        if has_clock:
-            _rose(figure, columns, found[0])
-        figure.legend(*_handles(distances), loc="outside lower left", ncols=2)
+    figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
+    columns = 3 if has_clock else 2
+    distances, marks = (figure.add_subplot(1, columns, number) for number in (1, 2))
+    for number, one in reversed(list(enumerate(found))):
+        colour, line, width = look(number, len(found))
+        kind: Any = {"color": colour, "linestyle": line, "linewidth": width}
+        far = np.sort(one.slices["distance"].to_numpy())
+        shares = np.arange(1, len(far) + 1) / max(1, len(far))
+        distances.step(far, shares, where="post", label=one.configuration.name, **kind)
+        marks.step(one.froc.false_marks, one.froc.sensitivity, where="post", **kind)
+    for limit in (NEAR, FAR):
+        distances.axvline(limit, color=SOFT, linewidth=0.7)
+    distances.set(xlim=(0, 4 * FAR), xlabel=f"distance from the reference, {found[0].unit}", ylabel="share of slices")
+    marks.set(xlim=(0, 5), xlabel="false marks per patient", ylabel="findings marked")
+    for axes, title in ((distances, "Distance"), (marks, "FROC")):
+        share_axis(axes, side="y")
+        axes.set_title(title)
+    if has_clock:
+        _rose(figure, columns, found[0])
+    name_lines(figure, distances, columns=2)
     return figure
 
 
@@ -56,9 +52,3 @@ def _rose(figure: Figure, columns: int, found: Where) -> None:
     axes.set_yticks([])
     axes.grid(color=SOFT, linewidth=0.3)
     axes.set_title("Clock error, hours", pad=12)
-
-
-def _handles(axes: Axes) -> tuple[list[Any], list[str]]:
-    """The first configuration first: it was drawn last, in front of the others."""
-    handles, labels = axes.get_legend_handles_labels()
-    return handles[::-1], labels[::-1]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from fistula import __version__
 from fistula.evidence.design.planning import LAST, Answer, Scenario
 from fistula.folder import whole_folder
-from fistula.report.figures.drawing import COLOURS, SOFT, save, style
+from fistula.report.figures.drawing import COLOURS, SOFT, blank, save, styled
 from fistula.viewer.page import template
 
 
@@ -25,6 +25,7 @@ def paragraph(scenario: Scenario, answer: Answer, settings: dict[str, Any]) -> s
     return f"{_aim(scenario, answer, settings, needed)} {_assumed(scenario)} {_method(scenario)}"
 
 
+@styled
 def write_plan(out: Path, scenario: Scenario, answer: Answer, settings: dict[str, Any]) -> Path:
     """Write the folder `out`: ``plan.html``, ``protocol.txt``, the figure, ``plan.json``; give the path of the page."""
     text = paragraph(scenario, answer, settings)
@@ -90,15 +91,13 @@ def _curve(answer: Answer, settings: dict[str, Any]) -> Figure:
     """What each number of patients that was looked at gives, and where the target is met."""
     is_width = settings["goal"] == "interval"
     target = settings["half_width"] if is_width else settings["power"]
-    with style():
-        figure = Figure(figsize=(6.2, 3.1), layout="constrained")
-        axes = figure.subplots()
-        axes.plot(list(answer.around), list(answer.around.values()), "o-", color=COLOURS[0], markersize=4)
-        axes.axhline(target, color=SOFT, linewidth=0.8, linestyle="--")
-        axes.annotate(f"target, {target:g}", (0, target), xytext=(4, 3), textcoords="offset points",
-                      ha="left", fontsize=8, color=SOFT)  # fmt: skip
-        axes.set_xlabel("patients")
-        axes.set_ylabel("half-width of the 95% CI" if is_width else "power")
-        axes.set_ylim(bottom=0, top=None if is_width else 1.02)
-        axes.set_xlim(left=0)
+    figure, axes = blank(3.1, width=6.2)
+    axes.plot(list(answer.around), list(answer.around.values()), "o-", color=COLOURS[0], markersize=4)
+    axes.axhline(target, color=SOFT, linewidth=0.8, linestyle="--")
+    axes.annotate(f"target, {target:g}", (0, target), xytext=(4, 3), textcoords="offset points",
+                  ha="left", fontsize=8, color=SOFT)  # fmt: skip
+    axes.set_xlabel("patients")
+    axes.set_ylabel("half-width of the 95% CI" if is_width else "power")
+    axes.set_ylim(bottom=0, top=None if is_width else 1.02)
+    axes.set_xlim(left=0)
     return figure

@@ -7,7 +7,7 @@ from statistics import mean
 from matplotlib.figure import Figure
 
 from fistula.evidence.estimate import Estimate
-from fistula.report.figures.drawing import SOFT, WIDTH, look, share_axis, style
+from fistula.report.figures.drawing import SOFT, blank, look, share_axis
 from fistula.report.names import TRAINED
 from fistula.report.results import Row
 from fistula.report.sections.comparisons import Comparisons
@@ -101,20 +101,18 @@ def _between(comparisons: list[Comparisons], many: Row, few: Row) -> Estimate | 
 
 def growth_figure(found: list[Growth]) -> Figure:
     """Draw the AUROC over the number of training patients, a line a configuration."""
-    with style():
-        figure = Figure(figsize=(WIDTH / 2, 2.9), layout="constrained")
-        axes = figure.subplots()
-        for number, one in reversed(list(enumerate(found))):
-            colour, line, width = look(number, len(found))
-            areas = [row.estimates["auroc"] for row in one.rows]
-            values = [area.value for area in areas]
-            axes.plot(one.patients, values, "o", color=colour, linestyle=line, linewidth=width, label=one.name)
-            for at, area in zip(one.patients, areas, strict=True):
-                if area.has_interval:
-                    axes.plot([at, at], [area.low, area.high], color=colour, linewidth=0.9)
-        axes.axhline(0.5, color=SOFT, linewidth=0.7)
-        axes.set(xlabel="training patients, mean over the runs", ylabel="AUROC, 95% CI", xlim=(0, None))
-        share_axis(axes, side="y")
-        if len(found) > 1:
-            axes.legend()
+    figure, axes = blank(2.9)
+    for number, one in reversed(list(enumerate(found))):
+        colour, line, width = look(number, len(found))
+        areas = [row.estimates["auroc"] for row in one.rows]
+        values = [area.value for area in areas]
+        axes.plot(one.patients, values, "o", color=colour, linestyle=line, linewidth=width, label=one.name)
+        for at, area in zip(one.patients, areas, strict=True):
+            if area.has_interval:
+                axes.plot([at, at], [area.low, area.high], color=colour, linewidth=0.9)
+    axes.axhline(0.5, color=SOFT, linewidth=0.7)
+    axes.set(xlabel="training patients, mean over the runs", ylabel="AUROC, 95% CI", xlim=(0, None))
+    share_axis(axes, side="y")
+    if len(found) > 1:
+        axes.legend()
     return figure
