@@ -182,8 +182,8 @@ def _write(folder: Path, scored: "Scored", record: dict[str, Any], study: "Study
     """Fill the folder; the numbers are computed from what was written."""
     from fistula.report.contents import Settings
     from fistula.report.external.cohorts import KEPT, outside, read_external
-    from fistula.report.external.numbers import outside_numbers
     from fistula.report.external.together import outside_together
+    from fistula.report.numbers import outside_numbers
     from fistula.report.pooling import primary_level
     from fistula.report.results import results
     from fistula.report.sections.all_classes import all_classes
@@ -202,7 +202,7 @@ def _write(folder: Path, scored: "Scored", record: dict[str, Any], study: "Study
     inside = all_classes(study, rows, level=primary)
     wholes = outside_together(study, found, inside, primary=primary, scaling=settings.scaling)
     # The folder still has the name under which it is written; the numbers have that which it will have.
-    numbers = {key.replace(folder.name, record["name"]): value for key, value in outside_numbers(found, wholes)}
+    numbers = {key.replace(folder.name, record["name"]): value for key, value in outside_numbers(found, wholes).items()}
     record |= {"primary": primary, "numbers": numbers}
     (folder / KEPT).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fistula.report.contents import Settings, compute
-from fistula.report.record import _numbers
+from fistula.report.numbers import numbers_of
 from fistula.report.study import read_study
 
 from .conftest import write_study
@@ -21,7 +21,7 @@ GOLDEN = Path(__file__).with_name("golden.json")
 def numbers(folder):
     """Value and ends of every number of the report, by name."""
     study = read_study(write_study(folder / "study", patients=24, folds=2, seeds=(0, 1)))
-    found = dict(_numbers(compute(study, Settings(resamples=200, prevalence=0.2))))
+    found = numbers_of(compute(study, Settings(resamples=200, prevalence=0.2)))
     return {name: [number.get(key) for key in ("value", "low", "high")] for name, number in found.items()}
 
 
