@@ -17,7 +17,7 @@ from fistula.audit.findings import (
     with_seen_pixels,
 )
 from fistula.audit.likeness import BITS
-from fistula.audit.near_duplicates import Search, find_near_duplicates
+from fistula.audit.near_duplicates import find_near_duplicates
 from fistula.cohort.look.confounding import auroc_alone, find_confounding
 from fistula.cohort.look.early import lacking_warnings
 from fistula.cohort.manifest import Cohort, lacking
@@ -56,7 +56,10 @@ class Audit:
         """
         reasons = {} if self.accept is None else read_acceptances(Path(str(self.accept)))
         _check_slices(cohort.labelled, table)
-        search, lacks = self._search(cohort), lacking(cohort.manifest, cohort.sequences)
+        patients = np.unique(cohort.manifest["patient_key"].to_numpy(), return_inverse=True)[1]
+        distance, correlation = self.near_duplicate_distance, self.near_duplicate_correlation
+        search = find_near_duplicates(cohort.pixels, patients, distance=distance, correlation=correlation)
+        lacks = lacking(cohort.manifest, cohort.sequences)
         seen = with_seen_pixels(cohort.labelled, cohort.pixels)
         found = chain(
             *(find_shared(seen, table, kind) for kind in IDENTITIES),
@@ -78,8 +81,8 @@ class Audit:
             checks=_count(cohort.labelled, findings),
             search={
                 "bits": BITS,
-                "distance": self.near_duplicate_distance,
-                "correlation": self.near_duplicate_correlation,
+                "distance": distance,
+                "correlation": correlation,
                 "candidates": search.candidates,
                 "commonplace": search.commonplace,
                 "featureless": search.featureless,
@@ -90,15 +93,6 @@ class Audit:
             lacking=lacking_warnings(lacks, cohort.classes, cohort.sequences),
             by_construction=BY_CONSTRUCTION,
             unused_acceptances=sorted(set(reasons) - {finding.id for finding in findings}),
-        )
-
-    def _search(self, cohort: Cohort) -> Search:
-        patients = np.unique(cohort.manifest["patient_key"].to_numpy(), return_inverse=True)[1]
-        return find_near_duplicates(
-            cohort.pixels,
-            patients,
-            distance=self.near_duplicate_distance,
-            correlation=self.near_duplicate_correlation,
         )
 
 

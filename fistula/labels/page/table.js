@@ -1,16 +1,6 @@
 "use strict";
 // Answers as a table that `fistula ingest labels=` takes as it is, and back.
-const SLICE = ["slice_key", "patient_key", "label", "opening_row", "opening_col", "canal_row", "canal_col", "unsure",
-  "note", "reader", "date", "clock", "pixel_mm", "position_mm", "repeat", "seconds"];
-const PATIENT = ["patient_key", "label", "unsure", "note", "reader", "date", "repeat", "seconds"];
 
-const POINT = ["opening_slice", "opening_row", "opening_col"], READING = ["session", "modality"];
-
-function columnsOf(facts) {
-  const names = facts.level === "patient" ? PATIENT : SLICE;
-  if (facts.question !== "score") return names;
-  return [...names.flatMap(name => name !== "label" ? [name] : facts.level === "patient" ? ["score", ...POINT] : ["score"]), ...READING];
-}
 // A score from 0 to 100 stands as it is; degrees count from 1.
 const scoreOf = (facts, label) => facts.top === 100 ? label : label + 1;
 
@@ -24,7 +14,7 @@ function rowsOf(state, turns = state.turns) {
       const given = { slice_key: key, patient_key: turn.patient.key, label: value, score: value, opening_slice: answer.slice ?? "", session: facts.session || "", modality: turn.patient.modality ?? "", opening_row: row, opening_col: col,
         canal_row: canalRow, canal_col: canalCol, unsure: answer.unsure ? 1 : 0, note: answer.note, reader: state.reader, date: answer.date,
         clock: answer.clock ?? "", pixel_mm: answer.pixel ?? "", position_mm: answer.position ?? "", repeat: turn.repeat, seconds: Math.round(turn.record.seconds) };
-      rows.push(columnsOf(facts).map(name => given[name]));
+      rows.push(facts.columns.map(name => given[name]));
     }
   }
   return rows;
@@ -32,7 +22,7 @@ function rowsOf(state, turns = state.turns) {
 
 function toCsv(state) {
   const cell = value => /[",\n\r]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value);
-  return [columnsOf(state.facts), ...rowsOf(state)].map(row => row.map(cell).join(",")).join("\r\n") + "\r\n";
+  return [state.facts.columns, ...rowsOf(state)].map(row => row.map(cell).join(",")).join("\r\n") + "\r\n";
 }
 
 // RFC 4180: quotes may hold commas, line ends and doubled quotes. A spreadsheet may have put semicolons or tabs.
@@ -50,8 +40,8 @@ function parseCsv(text) {
 
 // Put a table's answers into the state; says what was taken, or throws why it cannot be.
 function fromCsv(state, text) {
-  const [header, ...body] = parseCsv(text), columns = columnsOf(state.facts);
-  const missing = columns.filter(name => !(header || []).includes(name));
+  const [header, ...body] = parseCsv(text);
+  const missing = state.facts.columns.filter(name => !(header || []).includes(name));
   if (missing.length) throw new Error(`this is not a table of this page: it has no column ${missing[0]}`);
   const rows = body.map(cells => Object.fromEntries(header.map((name, i) => [name, cells[i] ?? ""])));
   const other = rows.find(row => row.reader !== state.reader);

@@ -16,6 +16,7 @@ from fistula.errors import ConfigError, refuse_other
 from fistula.labels.pages.spool import Spool, spooled
 from fistula.labels.pages.stacks import Shown, lost_patient, read_patients
 from fistula.labels.readers.reading import AIDED, Panel, page_name, plan_readings
+from fistula.labels.tables.page_table import columns_of
 from fistula.source.slices import is_risky
 from fistula.source.survey import DEADLY, Survey
 from fistula.source.workers import Workers, batches_of, in_parallel
@@ -180,6 +181,7 @@ def page_text(
         "reader": question.reader, "seed": question.seed, "repeat": question.repeat, "points": question.points,
         "top": question.top, "session": question.session, "sessions": question.sessions, "washout": question.washout,
         "is_part": bool(question.part), "served": served, "page": list(page), "patients": list(patients),
+        "columns": columns_of(question.level, question.question),
     }  # fmt: skip
     held = "\n".join(
         f'<script type="application/json" id="patient-{i}">{text}</script>' for i, text in enumerate(texts)

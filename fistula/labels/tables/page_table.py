@@ -23,7 +23,7 @@ COLUMNS = tuple(dict.fromkeys((*SLICE, *PATIENT, "score", *POINT, *READING, "rul
 
 
 def columns_of(level: str, question: str) -> list[str]:
-    """The header of a label page's table; the same as in `page/table.js`."""
+    """The header of a label page's table."""
     names = list(PATIENT if level == "patient" else SLICE)
     if question != "score":
         return names
