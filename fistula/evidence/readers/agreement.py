@@ -4,13 +4,15 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t as student
 
 from fistula.evidence.estimate import LEVEL, Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Bools, Codes, Floats, patient_codes, sum_by_patient
+from fistula.evidence.ranking.placements import kish
+from fistula.evidence.rates.counts import score_interval, two_sided
 
 WEIGHTS = ("none", "linear", "quadratic")
 Integers = NDArray[np.int64]
+Shares = tuple[Floats, Floats | float]  # of disagreement, observed and expected by chance
 ONE_CLASS = "every answer is of one class"
 NO_PAIR = "nothing was read by two readers"
 
@@ -40,11 +42,12 @@ def cohens_kappa(ratings: ArrayLike, patients: ArrayLike, *, classes: int, weigh
     cells[is_both, rated[is_both, 0] * classes + rated[is_both, 1]] = 1
     apart = np.abs(np.subtract.outer(np.arange(classes), np.arange(classes))).astype(np.float64)
     cost = {"none": (apart > 0).astype(np.float64), "linear": apart, "quadratic": apart**2}[weights]
+    cost = cost / cost.max()
 
-    def statistic(sums: Floats) -> Floats:
-        table = sums.reshape(*sums.shape[:-1], classes, classes)
-        expected = np.einsum("...i,...j->...ij", table.sum(-1), table.sum(-2)) / table.sum((-2, -1), keepdims=True)
-        return 1 - (table * cost).sum((-2, -1)) / (expected * cost).sum((-2, -1))
+    def statistic(sums: Floats) -> Shares:
+        table = sums.reshape(*sums.shape[:-1], classes, classes) / sums.sum(-1)[..., None, None]
+        expected = np.einsum("...i,...j->...ij", table.sum(-1), table.sum(-2))
+        return (table * cost).sum((-2, -1)), (expected * cost).sum((-2, -1))
 
     return _jackknife(cells, codes, number, statistic, why=ONE_CLASS if is_both.any() else NO_PAIR)
 
@@ -101,7 +104,9 @@ def specific_agreement(ratings: ArrayLike, patients: ArrayLike, *, classes: int,
     rated, codes, number = _checked(ratings, patients, classes)
     counts = _counts(rated, classes)
     sums = np.stack([counts[:, of] * (counts[:, of] - 1), counts[:, of] * (counts.sum(1) - 1)], axis=1)
-    return _jackknife(sums, codes, number, lambda sums: sums[..., 0] / sums[..., 1], why="no reader gave this class")
+    return _jackknife(
+        sums, codes, number, lambda sums: (1 - sums[..., 0] / sums[..., 1], 1.0), why="no reader gave this class"
+    )
 
 
 def _chance_corrected(counts: Floats, codes: Codes, number: int, chance: Callable[[Floats], Floats]) -> Estimate:
@@ -112,39 +117,42 @@ def _chance_corrected(counts: Floats, codes: Codes, number: int, chance: Callabl
     shares = counts / np.maximum(readers, 1)[:, None]
     sums = np.column_stack([agreed, is_pair, readers > 0, shares])
 
-    def statistic(sums: Floats) -> Floats:
-        expected = chance(sums[..., 3:] / sums[..., 2:3])
-        return (sums[..., 0] / sums[..., 1] - expected) / (1 - expected)
+    def statistic(sums: Floats) -> Shares:
+        return 1 - sums[..., 0] / sums[..., 1], 1 - chance(sums[..., 3:] / sums[..., 2:3])
 
     return _jackknife(sums, codes, number, statistic, why=ONE_CLASS if is_pair.any() else NO_PAIR)
 
 
-def _jackknife(rows: Floats, codes: Codes, number: int, statistic: Callable[[Floats], Floats], *, why: str) -> Estimate:
-    """A function of sums over patients, with the interval of a jackknife that leaves out one patient at a time.
+def _jackknife(rows: Floats, codes: Codes, number: int, statistic: Callable[[Floats], Shares], *, why: str) -> Estimate:
+    """Agreement beyond chance, of sums over patients, with the interval of the disagreement on which it rests.
 
-    The interval ends at -1 and 1. Patients of whom no row counts are no units.
+    That is Wilson's, with Student's t, at as many trials as give a share of disagreement the variance that leaving out
+    one patient at a time shows, the disagreement by chance being held; where no patient differs, Kish's number of
+    patients. Near perfect agreement an interval that is symmetric about it covers in as little as 84%, and a perfect
+    one has none. No end lies beyond -1 or 1. Patients of whom no row counts are no units.
 
     Source:
-        Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 11.
+        Jackknife: Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 11; Wilson's interval at an
+        effective number of trials: Dean & Pagano (2015), J Surv Stat Methodol 3(4), 484-503.
     """
-    method = name_method("jackknife of patients", LEVEL)
+    method = name_method("Wilson at the effective number of patients, delete-one-patient jackknife, t", LEVEL)
     sums = sum_by_patient(rows, codes, patients=number)
     sums = sums[(sums != 0).any(1)]
-    total = sums.sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        value = float(statistic(total)) if len(sums) else np.nan
-        others = statistic(total - sums)
+        observed, expected = (float(part) for part in statistic(sums.sum(0)))
+        value = float(1 - np.float64(observed) / expected)
+        others = 1 - np.divide(*statistic(sums.sum(0) - sums))
     if not np.isfinite(value):
         return undefined(method, why)
     if len(sums) < 2:
         return without_interval(value, method, "only one patient")
     if not np.isfinite(others).all():
         return without_interval(value, method, "undefined without one of the patients")
-    error = float(np.sqrt((len(sums) - 1) * np.var(others)))
-    if error < 1e-12:
-        return without_interval(value, method, "no variability between patients")
-    half = float(student.ppf((1 + LEVEL) / 2, len(sums) - 1)) * error
-    return Estimate(value, max(-1.0, value - half), min(1.0, value + half), method)
+    patients = kish(sums.sum(1))
+    variance = (len(sums) - 1) * float(np.var(others)) * expected**2
+    trials = observed * (1 - observed) / variance if variance > 1e-24 and 0 < observed < 1 else patients
+    low, high = score_interval(observed, trials=trials, quantile=two_sided(LEVEL, max(1.0, patients - 1)))
+    return Estimate(value, max(-1.0, 1 - high / expected), max(-1.0, 1 - low / expected), method)
 
 
 def _checked(ratings: ArrayLike, patients: ArrayLike, classes: int) -> tuple[Integers, Codes, int]:
