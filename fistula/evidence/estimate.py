@@ -1,7 +1,7 @@
 """A number with its interval, or the reason why there is none."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite, isinf, isnan, nan
 from typing import Any
 
@@ -53,6 +53,10 @@ class Estimate:
     def has_interval(self) -> bool:
         """Whether both ends of the interval are finite."""
         return isfinite(self.low) and isfinite(self.high)
+
+    def within(self, least: float, most: float) -> "Estimate":
+        """The same with an interval that ends where the value has to."""
+        return replace(self, low=max(self.low, least), high=min(self.high, most))
 
     def __format__(self, specification: str) -> str:
         if not self.is_defined:

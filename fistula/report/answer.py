@@ -85,6 +85,7 @@ def say_answer(
             say_limitations(
                 study,
                 [row for row in honest if row.positive == honest[0].positive],
+                [row for row in honest if row.configuration is (honest_together or honest)[0].configuration],
                 is_ranked=(honest_together[0].auroc if honest_together else honest[0].estimates["auroc"]).is_defined,
                 tested=bool(outside[0]),
             ),
@@ -152,32 +153,33 @@ def _say_others(name: str, found: Comparisons | None, what: str = "AUROC") -> st
     if len(tested) == 1:
         told = say_p(tested[0].holm["auroc"])
         test = f"paired test, P {told}" if told.startswith("<") else f"paired test, P = {told}"
-    like = f"does not differ significantly from that of {_some(rest, total)}"
+    like = f"does not differ significantly from {_some(rest, total)}" if rest else ""
     said = []
     if beaten:
         tail = f", but {like}" if rest else ""
-        said.append(f"Its {what} is significantly higher than that of {_some(beaten, total)}{tail} ({test}).")
+        said.append(f"Its {what} is significantly higher than {_some(beaten, total)}{tail} ({test}).")
     elif tested:
         said.append(f"Its {what} {like} ({test}).")
     if untested:
         why = {reason: [one for one in untested if untested[one] == reason] for reason in untested.values()}
         parts = [f"{_some(names, total)} ({reason})" for reason, names in why.items()]
-        said.append(f"Its {what} could not be tested against that of {listed(parts)}.")
+        said.append(f"Its {what} could not be tested against {listed(parts)}.")
     return " ".join(said)
 
 
 def _some(names: list[str], total: int) -> str:
-    """Some of so many other configurations: by name where they are few.
+    """What some of so many other configurations have: by name where they are few.
 
     Example:
-        >>> _some(["A", "B"], 3), _some(["A", "B", "C"], 3), _some(["A", "B", "C"], 4)
-        ('A and B', 'any of the 3 other configurations', '3 of the 4 others')
+        >>> _some(["A"], 3), _some(["A", "B"], 3)
+        ('that of A', 'those of A and B')
+        >>> _some(["A", "B", "C"], 3), _some(["A", "B", "C"], 4)
+        ('that of any of the 3 other configurations', 'those of 3 of the 4 others')
     """
-    if len(names) > NAMED:
-        return (
-            f"any of the {total} other configurations" if len(names) == total else f"{len(names)} of the {total} others"
-        )
-    return listed(names) if names else ""
+    if len(names) > NAMED and len(names) == total:
+        return f"that of any of the {total} other configurations"
+    those = "that of" if len(names) == 1 else "those of"
+    return f"{those} {listed(names) if len(names) <= NAMED else f'{len(names)} of the {total} others'}"
 
 
 def _say_leaks(inflations: list[Inflation], canaries: list[Canary]) -> str:

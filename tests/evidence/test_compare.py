@@ -171,18 +171,18 @@ def test_models_of_other_rows_are_refused():
     ],
 )
 def test_aurocs_that_differ_in_every_patient_alike_are_tested_with_the_greatest_variance(first, second, value):
-    """With 16 patients of the rarer class z is 4 times the difference; more seldom significant than by the ranks."""
+    """With 16 patients of the rarer class z is 4; more seldom significant than by the ranks."""
     for rarer in (3, 4, 16):
         labels = np.r_[np.ones(rarer, int), np.zeros(rarer + 5, int)]
         scores = [np.r_[np.full(rarer, some[0]), np.ones(rarer + 5)] for some in (first, second)]
         found = clustered_auroc_test(labels, *scores, np.arange(len(labels)))
-        assert found.statistic == pytest.approx(value * np.sqrt(rarer))
-        assert found.p_value == pytest.approx(2 * norm.sf(value * np.sqrt(rarer)))
+        assert found.statistic == pytest.approx(np.sqrt(rarer))
+        assert found.p_value == pytest.approx(2 * norm.sf(np.sqrt(rarer)))
         by_ranks = mannwhitneyu(scores[0][labels == 1], np.arange(rarer + 5) / 100, method="exact").pvalue
         assert found.p_value > by_ranks
-        # Wilson's interval of 0.75 (or 1) of so many trials, from statsmodels, on the scale of a difference.
-        ends = proportion_confint((1 + value) / 2 * rarer, rarer, method="wilson")
-        assert (found.difference.low, found.difference.high) == pytest.approx([2 * end - 1 for end in ends])
+        # Wilson's interval of a share of 1 of so many trials, from statsmodels, on the scale of a difference.
+        ends = proportion_confint(rarer, rarer, method="wilson")
+        assert (found.difference.low, found.difference.high) == pytest.approx([value * (2 * end - 1) for end in ends])
         assert (found.difference.low > 0) == (found.p_value < 0.05)
         edge = found.at(found.p_value).difference
         assert edge.low == pytest.approx(0, abs=1e-9)

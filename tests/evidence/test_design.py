@@ -94,6 +94,13 @@ def test_runs_that_rank_alike_have_an_effect_without_interval(make_cohort):
     assert str(effect.difference) == "0.000 (n/a: the difference does not vary)"
 
 
+def test_no_effect_is_said_to_reach_beyond_1():
+    """Two patients of each class: with so few degrees of freedom an interval would be several AUROCs wide."""
+    scores = np.array([[1.0, 2.0, 3.0, 0.0], [3.0, 1.0, 0.0, 2.0]]).T
+    (effect,) = main_effects({"model": ["a", "b"]}, place([0, 0, 1, 1], scores, range(4)))
+    assert (effect.difference.low, effect.difference.high) == (-1, 1)
+
+
 def test_effects_of_one_class_are_undefined():
     placements = place([1, 1], [[0.1, 0.2], [0.3, 0.4]], ["a", "b"])
     (effect,) = main_effects({"model": ["a", "b"]}, placements)

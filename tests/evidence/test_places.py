@@ -35,6 +35,13 @@ def test_the_mean_matches_cluster_robust_least_squares(rows):
     assert estimate.high - estimate.value == pytest.approx(student.ppf(0.975, 29) * error)
 
 
+def test_the_interval_of_a_mean_distance_is_neither_negative_nor_of_no_width():
+    assert clustered_mean([0.0, 9.0], ["a", "b"]).low == 0
+    assert clustered_mean([-1.0, 9.0], ["a", "b"]).low < -1
+    alike = clustered_mean([0.0, 0.0, 0.0], ["a", "b", "c"])
+    assert (alike.value, alike.reason) == (0, "no variability between patients")
+
+
 def test_a_place_that_was_not_named_is_far_from_every_limit_and_has_no_part_in_the_mean():
     distances = distances_mm([[0.0, 1.0], [np.nan, np.nan], [0.0, 3.0]], np.zeros((3, 2)), pixel_mm=2.0)
     assert distances.tolist() == [2.0, np.inf, 6.0]

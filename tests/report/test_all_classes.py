@@ -77,7 +77,8 @@ def test_grades_have_a_quadratic_kappa_and_the_answer_says_it(tmp_path):
         f"Over the 3 classes, resnet18 had a per-patient macro AUROC of {found.auroc.value:.2f} "
         f"(95% CI {found.auroc.low:.2f} to {found.auroc.high:.2f}); it correctly classified "
         f"{found.counts.trace()} of 60 (30 patients, 2 seeds each), with a quadratically weighted kappa of "
-        f"{expected:.2f} and a mean absolute error of {apart:.2f} grades."
+        f"{expected:.2f} and a mean absolute error of {apart:.2f} grades "
+        "(calling every patient none would be correct in 20)."
     )
 
 
@@ -94,12 +95,23 @@ def test_a_class_that_nobody_in_the_test_set_has_is_named_and_the_others_are_jud
     assert right == sorted(right, reverse=True)
     assert contents.answer[1] == (
         f"Of 2 configurations, {best.configuration.name} was correct most often: it correctly classified"
-        f" {best.counts.trace()} of 18 patients."
+        f" {best.counts.trace()} of 18 patients (calling every patient none would be correct in 9)."
     )
     assert " for none (95% CI" in contents.answer[2]
     assert " for simple (95% CI" in contents.answer[2]
     assert "complex" not in contents.answer[2]
     assert not any("highest" in sentence for sentence in contents.answer)
+
+
+def test_the_weight_of_one_patient_is_that_of_the_rarest_class(tmp_path):
+    """Of 30 patients 10 are of each class, and of these two patients of the last one are tested."""
+    folder = write_study(tmp_path / "study", classes=GRADES, learnings=("transfer",))
+    rare = pl.col("patient_key").is_in(["patient2", "patient5"])
+    for path in folder.glob("*/predictions.parquet"):
+        table = pl.read_parquet(path)
+        table.filter((pl.col("part") != "test") | (pl.col("label") != 2) | rare).write_parquet(path)
+    said = compute(read_study(folder), Settings(resamples=10)).answer[-1]
+    assert "a single patient accounts for 50 percentage points of sensitivity for complex;" in said
 
 
 def test_two_classes_have_no_macro_auroc(study_folder):

@@ -9,6 +9,7 @@ import pytest
 from fistula.commands.report import read_given
 from fistula.errors import ConfigError, DataError
 from fistula.evidence.design.compare import clustered_auroc_test
+from fistula.evidence.ranking.area import clustered_auroc
 from fistula.evidence.ranking.roc import auroc
 from fistula.evidence.readers.analysis import compare_modalities, compare_model, study_readers
 from fistula.evidence.readers.merit import auroc_figure, located_ratings
@@ -103,6 +104,19 @@ def test_readers_who_share_no_modality_or_one_class_have_a_reason():
     negative = table.filter(pl.col("patient_key").is_in(healthy.implode()))
     one = compared(negative, cases).against[0]
     assert one.tests["random"].estimate.reason == "all have read 0 positive and 20 negative"
+
+
+def test_a_readers_auroc_has_the_interval_of_the_networks_and_no_difference_reaches_beyond_1():
+    """Two readers of six patients: Student's t has one degree of freedom or little more."""
+    found = compared(*readings(patients=6, readers=2, seed=3))
+    ends = [end for pair in [*found.against, *found.modalities] if pair.figure != "minutes"
+            for test in pair.tests.values() for end in (test.estimate.low, test.estimate.high)]  # fmt: skip
+    assert np.nanmax(np.abs(ends)) == 1
+    table, cases = readings(patients=20)
+    alone = table.filter(pl.col("modality") == "alone", pl.col("reader") == "r1")
+    one = next(one for one in compared(table, cases).single if (one.name, one.modality) == ("r1", "alone"))
+    labels = alone.join(cases.select("patient_key", "label"), on="patient_key", maintain_order="left")["label"]
+    assert one.auroc == clustered_auroc(labels, alone["score"], alone["patient_key"])
 
 
 def test_constant_scores_and_one_reader_make_no_interval_for_random_readers():

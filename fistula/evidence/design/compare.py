@@ -43,7 +43,7 @@ class Comparison:
         if not isnan(self.trials):
             return replace(self, difference=_widest(value, self.trials, method, 1 - alpha))
         half = two_sided(1 - alpha, self.degrees) * self.standard_error
-        return replace(self, difference=Estimate(value, max(-1.0, value - half), min(1.0, value + half), method))
+        return replace(self, difference=Estimate(value, value - half, value + half, method).within(-1, 1))
 
 
 def clustered_auroc_test(
@@ -59,8 +59,9 @@ def clustered_auroc_test(
 
     The spread of the difference as each patient is left out in turn, with Student's t at `Placements.degrees`. Where
     that is 0 though the AUROCs differ, as those of a perfect and a constant model do, the difference has the greatest
-    variance that it can have: half of it and 1/2 is a mean over pairs of numbers in [0, 1], and has Wilson's score test
-    and interval with as many trials as the rarer class has patients (Kish's number).
+    variance that it can have: brought from its range to [0, 1] it is a mean over pairs of numbers there, and has
+    Wilson's score test and interval with as many trials as the rarer class has patients (Kish's number). From a
+    constant model, which has every pair half right, no difference reaches beyond 1/2.
 
     Args:
         labels: 0 or 1, ``(N,)``.
@@ -90,9 +91,9 @@ def auroc_test(placements: Placements, level: float = 0.95) -> Comparison:
     if error == 0 and value != 0:
         trials = min(placements.effective)
         name = name_method(f"paired AUROCs within runs{over}, greatest variance, Wilson", level)
-        statistic = value * sqrt(trials)
-        p_value = float(2 * ndtr(-abs(statistic)))
-        return Comparison(_widest(value, trials, name, level), statistic, p_value, 1 / sqrt(trials), trials=trials)
+        error = _reach(value) / sqrt(trials)
+        p_value = float(2 * ndtr(-abs(value) / error))
+        return Comparison(_widest(value, trials, name, level), value / error, p_value, error, trials=trials)
     name = name_method(f"paired AUROCs within runs{over}, delete-one-patient jackknife, t", level)
     return _wald(value, error, degrees, name=name, reason=placements.reason, level=level)
 
@@ -182,10 +183,16 @@ def _decisions(first: ArrayLike, second: ArrayLike) -> tuple[Bools, Bools]:
     return right, other
 
 
+def _reach(value: float) -> float:
+    """How far a difference of AUROCs that no patient moves can lie from 0; one of 1/2 is from a constant model."""
+    return 0.5 if abs(value) == 0.5 else 1.0
+
+
 def _widest(value: float, trials: float, name: str, level: float) -> Estimate:
-    """A difference in [-1, 1] with Wilson's interval of the share that lies as far between 0 and 1."""
-    low, high = score_interval((1 + value) / 2, trials=trials, quantile=two_sided(level))
-    return Estimate(value, 2 * low - 1, 2 * high - 1, name)
+    """A difference with Wilson's interval of the share that lies as far between 0 and 1 as it lies in its range."""
+    reach = _reach(value)
+    ends = score_interval((1 + value / reach) / 2, trials=trials, quantile=two_sided(level))
+    return Estimate(value, reach * (2 * ends[0] - 1), reach * (2 * ends[1] - 1), name)
 
 
 def _wald(value: float, error: float, degrees: float, *, name: str, reason: str, level: float) -> Comparison:
@@ -197,5 +204,5 @@ def _wald(value: float, error: float, degrees: float, *, name: str, reason: str,
     statistic = value / error
     p_value = 2 * float(ndtr(-abs(statistic)) if isnan(degrees) else stdtr(degrees, -abs(statistic)))
     quantile = two_sided(level, degrees)
-    difference = Estimate(value, max(-1.0, value - quantile * error), min(1.0, value + quantile * error), name)
+    difference = Estimate(value, value - quantile * error, value + quantile * error, name).within(-1, 1)
     return Comparison(difference, statistic, p_value, error, degrees)

@@ -129,4 +129,4 @@ def _effect(weights: Floats, placements: Placements, level: float, *, confounded
     if isnan(error) or error == 0:
         return without_interval(value, name, placements.reason or "the difference does not vary")
     half = error * two_sided(level, degrees)
-    return Estimate(value, value - half, value + half, name)
+    return Estimate(value, value - half, value + half, name).within(-1, 1)

@@ -101,11 +101,11 @@ def clustered_mean(values: ArrayLike, patients: ArrayLike) -> Estimate:
     """Mean of rows whose patients are independent: the ratio estimator with Student's t.
 
     Args:
-        values: Finite, ``(N,)``.
+        values: Finite, ``(N,)``; where none is below 0, neither is the interval.
         patients: Whom each is of, ``(N,)``.
 
     Returns:
-        Undefined without rows; without an interval for one patient.
+        Undefined without rows; without an interval for one patient, or where all have the same mean.
 
     Raises:
         ValueError: If a value is not finite or the lengths differ.
@@ -123,8 +123,10 @@ def clustered_mean(values: ArrayLike, patients: ArrayLike) -> Estimate:
         return without_interval(value, method, "only one patient")
     residuals = sum_by_patient(rows - value, codes, patients=clusters)
     error = float(np.sqrt(clusters / (clusters - 1) * np.sum(residuals**2))) / len(rows)
+    if error < 1e-12:
+        return without_interval(value, method, "no variability between patients")
     half = float(student.ppf((1 + LEVEL) / 2, clusters - 1)) * error
-    return Estimate(value, value - half, value + half, method)
+    return Estimate(value, value - half, value + half, method).within(0 if rows.min() >= 0 else -inf, inf)
 
 
 def best_of(distances: ArrayLike, ranks: ArrayLike, patients: ArrayLike, *, most: int) -> tuple[Codes, Floats]:

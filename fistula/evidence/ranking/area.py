@@ -32,7 +32,7 @@ def delong(labels: ArrayLike, scores: ArrayLike, level: float = 0.95) -> Estimat
     if isnan(value) or isnan(variance) or variance < 1e-24:
         return _without_variance(placements, method, level)
     half = two_sided(level) * sqrt(variance)
-    return Estimate(value, max(0.0, value - half), min(1.0, value + half), method)
+    return Estimate(value, value - half, value + half, method).within(0, 1)
 
 
 def clustered_auroc(

@@ -152,7 +152,7 @@ def _jackknife(rows: Floats, codes: Codes, number: int, statistic: Callable[[Flo
     variance = (len(sums) - 1) * float(np.var(others)) * expected**2
     trials = observed * (1 - observed) / variance if variance > 1e-24 and 0 < observed < 1 else patients
     low, high = score_interval(observed, trials=trials, quantile=two_sided(LEVEL, max(1.0, patients - 1)))
-    return Estimate(value, max(-1.0, 1 - high / expected), max(-1.0, 1 - low / expected), method)
+    return Estimate(value, 1 - high / expected, 1 - low / expected, method).within(-1, 1)
 
 
 def _checked(ratings: ArrayLike, patients: ArrayLike, classes: int) -> tuple[Integers, Codes, int]:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from fistula.evidence.estimate import Estimate, undefined
-from fistula.evidence.ranking.area import delong
+from fistula.evidence.ranking.area import clustered_auroc
 from fistula.evidence.rates.counts import wilson
 from fistula.evidence.readers import analysis
 from fistula.evidence.readers.agreement import fleiss_kappa, gwets_ac1
@@ -175,15 +175,17 @@ def _versus(
     if reason:
         nothing = ReaderTest(undefined(METHOD, reason))
         return Versus(*names, figure, *counts, (nan, nan), dict.fromkeys(READERS, nothing))
-    return Versus(*names, figure, *counts, values(), {kind: test(kind) for kind in READERS})
+    most = np.inf if figure == "minutes" else 1
+    tests = {kind: test(kind) for kind in READERS}
+    tests = {kind: replace(one, estimate=one.estimate.within(-most, most)) for kind, one in tests.items()}
+    return Versus(*names, figure, *counts, values(), tests)
 
 
 def _mean(block: Block) -> ReaderTest:
     if block.why_not:
         return ReaderTest(undefined(METHOD, block.why_not))
     found = mean_of_readers(study_readers(block.labels, block.ratings("auroc")), 0)
-    low, high = np.clip((found.estimate.low, found.estimate.high), 0, 1).tolist()  # no AUROC lies beyond
-    return replace(found, estimate=replace(found.estimate, low=low, high=high))
+    return replace(found, estimate=found.estimate.within(0, 1))
 
 
 def _kappas(block: Block) -> tuple[Estimate, Estimate]:
@@ -198,7 +200,7 @@ def _kappas(block: Block) -> tuple[Estimate, Estimate]:
 def _single(table: pl.DataFrame) -> list[OneReader]:
     found = []
     for (reader, modality), rows in table.group_by("reader", "modality", maintain_order=True):
-        labels, scores = rows["label"].to_numpy(), rows["score"].to_numpy()
+        labels, scores, patients = (rows[name].to_numpy() for name in ("label", "score", "patient_key"))
         rates = []
         for label in (1, 0):
             calls = rows.filter(pl.col("label") == label)["call"]
@@ -211,8 +213,8 @@ def _single(table: pl.DataFrame) -> list[OneReader]:
         found.append(
             OneReader(
                 str(reader), str(modality), str(rows["experience"][0] or ""), len(rows), int(labels.sum()),
-                delong(labels, scores), rates[0], rates[1], float(median) if isinstance(median, float) else None,
-                rows.select("label", "score"),
+                clustered_auroc(labels, scores, patients), rates[0], rates[1],
+                float(median) if isinstance(median, float) else None, rows.select("label", "score"),
             )
         )  # fmt: skip
     return sorted(found, key=lambda one: (one.modality, one.name))

@@ -64,7 +64,6 @@ def all_classes(study: Study, rows: list[Row], *, level: str) -> list[AllClasses
         if study.is_ordered:
             kappa = cohens_kappa(np.stack([truth, called], 1), keys, classes=len(classes), weights="quadratic")
             error = clustered_mean(np.abs(truth - called).astype(np.float64), keys)
-            error = replace(error, low=max(error.low, 0.0)) if error.has_interval else error
         area = macro_auroc(np.eye(len(classes), dtype=int)[truth], scores, keys, runs)
         if lacking := [name for name, number in zip(classes, counts.sum(axis=1), strict=True) if not number]:
             area = replace(area, reason=f"no test {level} is {listed(lacking)}")

@@ -69,7 +69,12 @@ def say_together(found: list[AllClasses], ranked: dict[str, list[Row]], selected
     kappa, name = best.kappa, best.configuration.name
     agreed = f", with a quadratically weighted kappa of {kappa.value:.2f}" if kappa and kappa.is_defined else ""
     agreed += f" and a mean absolute error of {best.error.value:.2f} grades" if agreed and best.error else ""
-    named = f"correctly classified {correct} of {say_times(total, level, best.configuration.num_seeds)}{agreed}."
+    of_class = best.counts.sum(axis=1)
+    largest = say_class(list(ranked)[int(of_class.argmax())])
+    named = (
+        f"correctly classified {correct} of {say_times(total, level, best.configuration.num_seeds)}{agreed}"
+        f" (calling every {level} {largest} would be correct in {of_class.max()})."
+    )
     each = _say_each(best, ranked)
     those = (
         [f"Its AUROC for each class against the rest, with rates at its threshold, was {listed(each)}."] if each else []

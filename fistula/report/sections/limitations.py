@@ -1,5 +1,7 @@
 """What a study's own numbers say against taking its results at their face value."""
 
+from operator import itemgetter
+
 import polars as pl
 
 from fistula.errors import count
@@ -20,10 +22,11 @@ def alike(rows: list[Row]) -> list[Row]:
     return [row for row in rows if row.configuration.leaks == rows[0].configuration.leaks]
 
 
-def say_limitations(study: Study, rows: list[Row], *, is_ranked: bool, tested: bool) -> str:
+def say_limitations(study: Study, rows: list[Row], own: list[Row], *, is_ranked: bool, tested: bool) -> str:
     """One sentence; empty where there is nothing to say.
 
-    The rows are of one class, those of the headline's configuration first, and no negative control's.
+    The rows are of one class, those of the headline's configuration first, and no negative control's; `own` are those
+    of the headline's configuration for every class.
     """
     parts, best = [], rows[0]
     by_design = [row.configuration.name for row in rows if row.configuration.leaky_by_design]
@@ -38,12 +41,14 @@ def say_limitations(study: Study, rows: list[Row], *, is_ranked: bool, tested: b
     if min(sizes) < max(sizes):
         those = f"{best.level}s ({min(sizes)} to {max(sizes)} of them)"
         parts.append(f"not all configurations were tested in the same {those}")
-    total, positives = best.num
-    fewest = min(positives, total - positives)
-    if 0 < fewest < FEW:
-        rate = "sensitivity" if positives == fewest else "specificity"
-        parts.append(f"a single {best.level} accounts for {100 / fewest:.0f} percentage points of {rate}")
-    parts += _heavy(study, best)
+    fewest, rarest = min(
+        ((least, row) for row in own if (least := _fewest(row))), default=(FEW, best), key=itemgetter(0)
+    )
+    if fewest < FEW:
+        rate = "sensitivity" if rarest.num[1] == fewest else "specificity"
+        of = f" for {say_class(rarest.positive)}" if len(own) > 1 else ""
+        parts.append(f"a single {best.level} accounts for {100 / fewest:.0f} percentage points of {rate}{of}")
+    parts += dict.fromkeys(text for row in own for text in _heavy(study, row))
     held = min((patients for patients, _ in validated(study)), default=VALIDATED)
     if held < VALIDATED and not is_fixed(study):
         parts.append(f"thresholds were chosen on validation sets of as few as {count(held, 'patient')}")
@@ -67,6 +72,12 @@ def say_limitations(study: Study, rows: list[Row], *, is_ranked: bool, tested: b
         untested = "no external cohort was tested"
         parts.append(f"one site was held out, but {untested}" if sites else untested)
     return f"Limitations: {'; '.join(parts)}." if parts else ""
+
+
+def _fewest(row: Row) -> int:
+    """Slices or patients of the class or of the rest, of which there are fewer."""
+    total, positives = row.num
+    return min(positives, total - positives)
 
 
 def _confounded(study: Study) -> list[str]:
