@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -45,6 +46,15 @@ HYPHENS = "-\u2013\u2014"  # and the dashes that a word processor makes of them
 SWEEPS = ("-m", "--multirun")
 ALONE = (*SWEEPS, "-r", "--run", "--resolve", "-h", "--help", "--hydra-help", "--version", "-sc", "--shell-completion")
 VALUED = ("--cfg", "-c", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p")
+
+
+def refuse_unreadable(arguments: Iterable[str]) -> None:
+    """Raise ConfigError if a word holds letters that Python was told not to read: a class would not be a table's."""
+    if sys.getfilesystemencoding() == "ascii":
+        for argument in arguments:
+            if not argument.isascii():
+                remedy = "Unset PYTHONUTF8, or set LC_ALL=C.UTF-8"
+                raise ConfigError(argument, "has letters that cannot be read where only ASCII is set", remedy=remedy)
 
 
 def for_hydra(command: str, arguments: list[str], keys: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fistula import __version__
-from fistula.arguments import RENAMED, SWEEPS, for_hydra, suggest
+from fistula.arguments import RENAMED, SWEEPS, for_hydra, refuse_unreadable, suggest
 from fistula.errors import ConfigError, printable
 from fistula.mistakes import mistake_behind
 
@@ -86,6 +86,7 @@ def _main(arguments: list[str]) -> None:
         print(f"fistula {__version__}")
         return
     try:
+        refuse_unreadable(arguments)
         run_command(arguments[0], arguments[1:])
     except KeyboardInterrupt:
         goes_on = ": the same command resumes it" if arguments[0] == "train" else ""

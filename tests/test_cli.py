@@ -206,6 +206,13 @@ def test_a_reader_that_has_seen_enough_is_told_nothing_more():
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
+def test_letters_that_python_was_told_not_to_read_are_refused(fistula):
+    told = {"PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+    done = fistula("ingest", "source=tree", "classes=[normal,Fístel]", **told)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("where only ASCII is set. Unset PYTHONUTF8, or set LC_ALL=C.UTF-8\n")
+
+
 def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(monkeypatch):
     monkeypatch.setattr(cli, "_main", lambda arguments: None)
     for command, told, expected in (

@@ -12,6 +12,7 @@ GIVEN = {
     "doctor": ("source=tree",),
     "phantom": ("out=phantom",),
     "agree": ("out=agree",),
+    "label": ("source=tree", "out=pages"),
     "status": ("study=study",),
     "preview": ("cohort=cohort",),
     "train": ("cohort=cohort",),
@@ -45,6 +46,7 @@ GIVEN = {
         ("ingest", "unmatched=skip", "unmatched: must be refuse or exclude, found skip"),
         ("ingest", "negatives=all", "negatives: must be one of none, other_patients, rest, found all"),
         ("ingest", "classes=2", "classes: must be a list of two or more different names, found 2"),
+        ("label", "classes=[a,A]", "classes: must be 2 to 10 different names: one per key, found ['a', 'A']"),
         (
             "ingest",
             "labels.covariates=age",

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from fistula.dicom.header.acquisition import MOMENT_NAMES
+from fistula.dicom.header.acquisition import MOMENT_NAMES, steadied
 from fistula.dicom.pixels.geometry import SAME_PLACE_MM, TURNS, same_direction, spacing_notes
 
 # Frames that differ in one of these are of two volumes, and how that is said.
@@ -56,11 +56,12 @@ def with_volumes(facts: pl.DataFrame) -> pl.DataFrame:
     places = [_Place(*row) for row in facts[list(_Place._fields)].rows()]
     numbers, notes = [0] * len(facts), facts["notes"].fill_null("").to_list()
     groups: dict[str, dict[tuple[str, ...], list[_Volume]]] = defaultdict(dict)
+    steady = steadied(facts.select("series_key", "acquisition").unique().rows())
     # A fan of slices is cut in the same way whatever its files are called.
     for row, (series, cosines, *kind) in sorted(
         enumerate(facts.select(KINDS).rows()), key=lambda item: item[1][1] or []
     ):
-        own = tuple(cosines or ())
+        own, kind[2] = tuple(cosines or ()), steady[series, kind[2]]
         volumes = groups[series].setdefault(tuple(map(_word, kind)), [])
         found = next((volume for volume in volumes if _agree(volume.cosines, own)), None)
         if found is None:
@@ -83,8 +84,8 @@ def volume_notes(facts: pl.DataFrame) -> dict[str, int]:
     for _, volume in facts.group_by("series_key", "volume"):
         if len(volume) > 1:
             counts.update(spacing_notes(volume["position_mm"].to_list()))
-    is_of_stack = pl.col("position_mm").is_not_null() | pl.col("modality").is_in(STACKED)
-    is_alone = (pl.len().over("series_key", "volume") == 1) & is_of_stack
+    is_alone = pl.col("position_mm").is_not_null() | pl.col("modality").is_in(STACKED)
+    is_alone &= pl.len().over("series_key", "volume") == 1
     alone = facts.filter(is_alone).group_by("patient_key").len()["len"]
     counts["a single slice, beside others of the patient"] = int(alone.filter(alone >= ALONE).sum())
     return {note: count for note, count in sorted(counts.items()) if count}

@@ -3,10 +3,13 @@
 import gc
 import importlib
 import os
+import select
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import TimeoutError as HungError  # what joblib raises; not the built-in one
@@ -134,11 +137,20 @@ def _settle() -> None:
 
 
 @cache
-def _silence() -> None:
-    """Let what decoders in C say of what they meet go nowhere, in a process that has nothing to say itself."""
+def _serve(asker: int) -> None:
+    """Let what decoders in C say go nowhere, in a process that has nothing to say itself, and end if the asker did."""
     with Path(os.devnull).open("w") as nowhere:
         for number in (1, 2):
             os.dup2(nowhere.fileno(), number)
+    if hasattr(os, "pidfd_open"):
+        threading.Thread(target=_end_with, args=(asker,), daemon=True).start()
+
+
+def _end_with(asker: int) -> None:
+    """End this process with another one, which may be killed: joblib would let it wait for minutes."""
+    with suppress(OSError):  # an old kernel
+        select.select([os.pidfd_open(asker)], [], [])
+        os._exit(1)
 
 
 def _numbered(
@@ -146,7 +158,7 @@ def _numbered(
 ) -> tuple[int, Result]:
     _settle()
     if asker not in (None, os.getpid()):  # joblib at times works in the process that asks
-        _silence()
+        _serve(asker)
     return index, function(batch)
 
 

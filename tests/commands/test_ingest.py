@@ -622,12 +622,17 @@ def test_what_tells_the_classes_apart_without_an_image_is_printed(dicom_tree, tm
     ("table", "hint"),
     [
         ("patient_id,label\n0,0\n1,1\n", r"line 2 \(0\), line 3 \(1\)\. It is 00 in the images: format .* as text"),
+        ("patient_id,label\n7.0,0\n1,1\n", r"line 2 \(7\.0\).*\. It is 7 in the images: format .* as text"),
         ("path,label\ntree/P0/0.dcm,0\n", "A path begins below source and has its ending"),
     ],
-    ids=["zeros that a spreadsheet took", "a path from above the source"],
+    ids=["zeros that a spreadsheet took", "a point that a program added", "a path from above the source"],
 )
 def test_labels_without_an_image_are_refused_with_what_may_be_wrong(dicom_tree, tmp_path, fistula_here, table, hint):
     (tmp_path / "labels.csv").write_text(table)
+    for path in dicom_tree[0].glob("P3/*"):
+        image = pydicom.dcmread(path)
+        image.PatientID = "7"
+        image.save_as(path)
     level = "labels.level=patient" if "patient_id" in table else "labels.level=slice"
     code, _, error = fistula_here("ingest", "source=tree", "labels=labels.csv", level, "out=out", "workers.count=1")
     assert code == 2

@@ -6,7 +6,7 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.pixels import apply_modality_lut, get_decoder
-from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look, look_at
@@ -45,6 +45,19 @@ def test_signed_pixels_are_rescaled_in_their_own_sign(write_dicom, tmp_path):
     pixels = np.array([[-3, 5], [0, 7]], np.int16)
     write_dicom(tmp_path / "a", pixels, RescaleSlope="2", RescaleIntercept="-10")
     np.testing.assert_array_equal(_decode(tmp_path / "a")[0].values, [[-16, 0], [-10, 4]])
+
+
+@pytest.mark.parametrize("kind", [">u4", ">i4"])
+def test_32_bit_values_whose_words_are_swapped_are_refused(write_dicom, tmp_path, kind):
+    pixels = np.array([[3, 500], [0, 65535 if kind == ">u4" else -7]], kind)
+    dataset = write_dicom(tmp_path / "a", pixels)
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    pydicom.dcmwrite(tmp_path / "a", dataset, implicit_vr=False, little_endian=False)
+    np.testing.assert_array_equal(_decode(tmp_path / "a")[0].values, pixels)
+    dataset.PixelData = pixels.view(">u2")[:, [1, 0, 3, 2]].tobytes()
+    pydicom.dcmwrite(tmp_path / "a", dataset, implicit_vr=False, little_endian=False)
+    with pytest.raises(Refused, match="16-bit words are in the other order"):
+        _decode(tmp_path / "a")
 
 
 def test_pixel_padding_is_marked_and_its_range_with_it(write_dicom, tmp_path):

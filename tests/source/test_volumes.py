@@ -164,6 +164,30 @@ def test_frames_of_an_enhanced_object_are_volumes_in_the_same_way(write_dicom, t
     assert _volumes(facts) == [[0.0, 3.0, 6.0]] * 2
 
 
+@pytest.mark.parametrize(
+    ("keyword", "values", "volumes"),
+    [
+        ("EchoTime", (2.249, 2.251), [[0.0, 3.0, 6.0, 9.0]]),
+        ("EchoTime", (2.2, 2.3), [[0.0, 6.0], [3.0, 9.0]]),
+        ("DiffusionBValue", (799.6, 800.0), [[0.0, 3.0, 6.0, 9.0]]),
+        ("DiffusionBValue", (799.0, 800.0), [[0.0, 6.0], [3.0, 9.0]]),
+    ],
+)
+def test_numbers_that_tremble_divide_no_volume_wherever_they_would_be_rounded(
+    write_dicom, tmp_path, keyword, values, volumes
+):
+    slices = [(3.0 * place, {keyword: values[place % 2]}) for place in range(4)]
+    assert _volumes(_classic(write_dicom, tmp_path, slices)) == volumes
+
+
+def test_frames_that_share_the_position_of_their_object_are_one_volume_without_positions(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a.dcm", np.stack([PIXELS] * 5), SliceLocation=3, **MR)
+    facts = with_volumes(survey_source(tmp_path, LOOK, Workers(1)).facts)
+    assert facts["position_mm"].null_count() == 5
+    assert facts["volume"].to_list() == [0] * 5
+    assert volume_notes(facts) == {"no position": 1}
+
+
 def test_philips_own_b_value_in_a_frame_counts(write_dicom, tmp_path):
     facts = _enhanced(write_dicom, tmp_path, [(3.0 * place, {}) for place in (0, 1, 0, 1)])
     path = tmp_path / "a.dcm"

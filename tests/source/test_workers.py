@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -80,6 +81,47 @@ def test_workers_that_come_from_a_process_started_ahead_are_ready_and_lose_no_mo
     done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=200)
     expected = sorted([-13, -5, *(number for number in range(20) if number not in (5, 13))])
     assert done.stdout == f"1 True {expected}\n", done.stderr
+
+
+IDLE = """
+import os, sys, time
+from pathlib import Path
+from fistula.ahead import start_ahead
+from fistula.source.workers import Workers, in_parallel
+
+def work(batch):
+    Path(f"{os.getpid()}.pid").touch()
+    return batch
+
+if __name__ == "__main__":
+    start_ahead("ingest")
+    list(in_parallel(work, [[number] for number in range(20)], Workers(2), title="", is_risky=True, lost=str))
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_workers_of_a_command_that_was_killed_end_with_it(tmp_path):
+    (tmp_path / "program.py").write_text(IDLE)
+    subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, timeout=200, check=False)
+    processes = [Path("/proc", path.stem) for path in tmp_path.glob("*.pid")]
+    assert processes
+    deadline = time.monotonic() + 20
+    while any("Z" not in one.joinpath("stat").read_text() for one in processes if one.exists()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _loud(batch):
+    os.write(1, b"a marker that is not known")
+    os.write(2, b"a marker that is not known")
+    return _square(batch)
+
+
+def test_what_a_decoder_in_c_says_goes_nowhere(capfd):
+    assert _run(_loud, range(8), size=2, is_risky=True) == sorted((number**2 for number in range(8)), key=str)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.slow

@@ -1,5 +1,8 @@
 """What tells the volumes of a series apart: b-value, echo, stack and phase, by the standard or by the maker."""
 
+import math
+import re
+from collections.abc import Iterable
 from zlib import crc32
 
 from fistula.dicom.parse import number, text
@@ -10,6 +13,7 @@ SIEMENS_B = (0x0019, "SIEMENS MR HEADER", 0x0C, "IS")
 PHILIPS_B = (0x2001, "Philips Imaging DD 001", 0x03, "FL")
 UNITED_B = (0x0065, "Image Private Header", 0x09, "FD")
 GE_B = (0x0043, "GEMS_PARM_01", 0x39, "IS")
+NEAR = {"b": 0.5, "echo": 0.05}  # within a series, numbers no farther than this from the next are one, which trembles
 GE_OFFSET = 1e9  # GE adds it to the b-value to say how its gradients were rounded
 PHILIPS_DIRECTION = (0xB0, 0xB1, 0xB2)
 # Keyword, its functional group, and what it is called; the first that is stated counts.
@@ -51,6 +55,25 @@ def acquisition(frame: Frame) -> str:
     return " ".join(f"{name} {_said(value)}" for name, value in stated.items() if value is not None)
 
 
+def steadied(stated: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str | None], str]:
+    """Acquisitions of series, where numbers that tremble about one (`NEAR`) are that one, the lowest of them.
+
+    Example:
+        >>> sorted(steadied([("s", "echo 4.651"), ("s", "echo 4.649"), ("s", "echo 9.3"), ("t", None)]).values())
+        ['', 'echo 4.649', 'echo 4.649', 'echo 9.3']
+    """
+    result = {key: key[1] or "" for key in stated}
+    for name, near in NEAR.items():
+        found = {key: re.search(rf"\b{name} (\S+)", said) for key, said in result.items()}
+        last, least = ("", -math.inf), ""
+        for series, value, key in sorted((key[0], float(word[1]), key[1]) for key, word in found.items() if word):
+            if series != last[0] or value - last[1] > near * (1 + 1e-9):
+                least = f"{value:g}"
+            last = series, value
+            result[series, key] = re.sub(rf"\b{name} \S+", f"{name} {least}", result[series, key])
+    return result
+
+
 def moments(frame: Frame) -> list[float | None]:
     """The values of `MOMENTS` and `WORDS`, in their order."""
     numbers = [number(frame.group(group) if group else frame.dataset, keyword) for keyword, group, _ in MOMENTS]
@@ -61,11 +84,11 @@ def b_value(frame: Frame) -> float | None:
     """Diffusion weighting in s/mm²: the standard's element, else the maker's own under its creator; None if neither."""
     stated = number(frame.group("MRDiffusionSequence"), "DiffusionBValue")
     if stated is not None:
-        return round(stated)
+        return stated
     for place in frame.places:
         for group, creator, element, vr in (SIEMENS_B, PHILIPS_B, UNITED_B, GE_B):
             if values := place.numbers(group, creator, element, vr):
-                return round(values[0] % GE_OFFSET if creator == GE_B[1] else values[0])
+                return values[0] % GE_OFFSET if creator == GE_B[1] else values[0]
     return None
 
 
@@ -93,7 +116,7 @@ def _first(frame: Frame, places: tuple[tuple[str, str], ...]) -> float | None:
     for keyword, group in places:
         value = number(frame.group(group) if group else frame.dataset, keyword)
         if value is not None:
-            return round(value, 1)
+            return value
     return None
 
 

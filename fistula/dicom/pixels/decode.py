@@ -70,6 +70,8 @@ def decode(dataset: Dataset, frames: Sequence[int]) -> Iterator[Picture]:
 
 def _decoded(dataset: Dataset, index: int) -> Picture:
     stored, photometric, plugin = _stored(dataset, index)
+    if stored.dtype.itemsize == 4 and dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian:
+        _refuse_swapped(stored)
     frame = Frame(dataset, index)
     if photometric == "PALETTE COLOR":
         stored = _painted(stored, dataset)
@@ -152,6 +154,16 @@ def _refuse_bits_beyond(dataset: Dataset, index: int) -> None:
     if has_bits_beyond(raw, stored, is_signed=whole(dataset, "PixelRepresentation") == 1):
         rule = f"stored values of more than its {stored} bits (BitsStored)"
         raise Refused(rule, "Correct BitsStored and HighBit, or export it again")
+
+
+def _refuse_swapped(stored: np.ndarray) -> None:
+    """Refuse integers of 32 bits whose halves were exchanged, as far as their values tell: small ones become large."""
+    if stored.dtype.kind in "iu":
+        words = stored.astype(np.int64)
+        high, low = (set(np.unique(half & 0xFFFF)) - {0, 0xFFFF} for half in (words >> 16, words))
+        if high and not low:
+            rule = "32-bit values in big endian whose 16-bit words are in the other order"
+            raise Refused(rule, "Convert the files to explicit VR little endian")
 
 
 def _painted(stored: np.ndarray, dataset: Dataset) -> np.ndarray:

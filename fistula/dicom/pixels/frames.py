@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 
 from fistula.dicom.header.private import Private
 from fistula.dicom.header.raw import is_absent
-from fistula.dicom.parse import number, numbers, sequence, text
+from fistula.dicom.parse import number, numbers, sequence, text, whole
 
 # What Philips (2005,1011), ImageType and FrameType call the parts of a Dixon pair, and of a complex image.
 COMPONENTS = {
@@ -68,12 +68,16 @@ class Frame:
         return numbers(self.group("PlaneOrientationSequence"), "ImageOrientationPatient", 6)
 
     def corner(self) -> list[float] | None:
-        """ImagePositionPatient, three numbers in mm."""
-        return numbers(self.group("PlanePositionSequence"), "ImagePositionPatient", 3)
+        """ImagePositionPatient, three numbers in mm; None if the object has one for all of its frames."""
+        place = self.group("PlanePositionSequence")
+        return None if self._is_of_all(place) else numbers(place, "ImagePositionPatient", 3)
 
     def location(self) -> float | None:
-        """SliceLocation in mm, along an axis of the maker's choice."""
-        return number(self.dataset, "SliceLocation")
+        """SliceLocation in mm, along an axis of the maker's choice; None if it is one for all frames of an object."""
+        return None if self._is_of_all(self.dataset) else number(self.dataset, "SliceLocation")
+
+    def _is_of_all(self, place: Dataset) -> bool:
+        return place is self.dataset and (whole(self.dataset, "NumberOfFrames") or 1) > 1
 
     def spacing(self) -> tuple[float, float] | None:
         """Distance of rows, of columns in mm; None if not stated or not positive."""
