@@ -90,7 +90,8 @@ def write_report(
         page = viewer.template("report", PAGE).render(**names, figures=drawn)
         (beside / PAGE).write_text(page, encoding="utf-8")
         patients = [row for row in contents.rows if row.level == "patient"]
-        data = reading_data(study, patients, first=_best(contents), maps=maps, device=device)
+        first = study.configurations.index(contents.best) * len(study.positives)  # the view of the headline
+        data = reading_data(study, patients, first=first, maps=maps, device=device)
         own = {"viewer": Markup(viewer.scripts()), "style": Markup(viewer.style())}  # noqa: S704 (our own)
         room = viewer.template("report", READING_ROOM).render(study=study, made=made, data=data, **own)
         (beside / READING_ROOM).write_text(room, encoding="utf-8")
@@ -204,8 +205,3 @@ def _say_num(study: Study, row: Row) -> str:
 def _say_thresholds(study: Study, row: Row) -> str:
     runs = row.configuration.runs
     return answer.say_thresholds([study.threshold(run, row.positive, level=row.level) for run in runs])
-
-
-def _best(contents: Contents) -> int:
-    """Which configuration and class the reading room opens with: those of the report's headline."""
-    return contents.study.configurations.index(contents.best) * len(contents.study.positives)

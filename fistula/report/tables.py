@@ -11,27 +11,13 @@ from fistula.evidence.standard import METRICS
 from fistula.report.contents import Contents
 from fistula.report.readers.program import Program
 from fistula.report.results import CALIBRATION, Row
-from fistula.report.sections.all_classes import AllClasses
 from fistula.report.sections.comparisons import Pair
 from fistula.report.study import Configuration
 
 _LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "&": r"\&",
-        "%": r"\%",
-        "$": r"\$",
-        "#": r"\#",
-        "_": r"\_",
-        "{": r"\{",
-        "}": r"\}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "·": r"$\cdot$",
-        "±": r"$\pm$",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-    }
+    {mark: rf"\{mark}" for mark in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"·": r"$\cdot$", "±": r"$\pm$", "<": r"\textless{}", ">": r"\textgreater{}"}
 )
 TITLES = {
     "auroc": "AUROC",
@@ -51,9 +37,12 @@ TITLES = {
 
 def write_tables(folder: Path, contents: Contents) -> None:
     """Write results, comparisons and Table 1, each as `.csv` and `.tex`; another program stands last in the first."""
-    rows, participants, program = contents.rows, contents.participants, contents.beside
+    rows, program = contents.rows, contents.beside
     results = [_result(row) for row in rows] + ([_other(program)] if program else [])
-    results += [_whole(one, contents.primary) for one in contents.all_classes]
+    for one in contents.all_classes:
+        results.append(
+            _of(one.configuration, "all classes", contents.primary) | {"count": one.count} | _parts(one.estimates)
+        )
     write_csv(folder / "results.csv", results)
     heads = ["configuration", "class", "level", "n", "positive", *(TITLES[name] for name in METRICS)]
     body = [
@@ -61,8 +50,8 @@ def write_tables(folder: Path, contents: Contents) -> None:
         for row in rows
     ]
     if program:
-        numbers = map(str, program.patients), (f"{program.estimates[m]}" for m in METRICS)
-        body.append([_named(program), program.class_name, "patient", *numbers[0], *numbers[1]])
+        numbers = [*map(str, program.patients), *(f"{program.estimates[m]}" for m in METRICS)]
+        body.append([program.title, program.class_name, "patient", *numbers])
     (folder / "results.tex").write_text(latex_table(heads, body), encoding="utf-8")
     pairs = [_pair(pair) for found in contents.comparisons for pair in found.pairs]
     if pairs:
@@ -70,12 +59,9 @@ def write_tables(folder: Path, contents: Contents) -> None:
         columns = ("first", "second", "class", "auroc", "auroc_low", "auroc_high", "auroc_p", "auroc_p_holm")
         cells = [[_say(pair[name]) for name in columns] for pair in pairs]
         (folder / "comparisons.tex").write_text(latex_table(columns, cells), encoding="utf-8")
-    write_csv(
-        folder / "table1.csv",
-        [dict(zip(["", *participants.columns], [name, *cells], strict=True)) for name, cells in participants.rows],
-    )
-    lines = [[name, *cells] for name, cells in participants.rows]
-    (folder / "table1.tex").write_text(latex_table(["", *participants.columns], lines), encoding="utf-8")
+    heads, body = ["", *contents.participants.columns], [[name, *told] for name, told in contents.participants.rows]
+    write_csv(folder / "table1.csv", [dict(zip(heads, line, strict=True)) for line in body])
+    (folder / "table1.tex").write_text(latex_table(heads, body), encoding="utf-8")
 
 
 def latex_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -92,20 +78,9 @@ def latex_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         \end{tabular}
         <BLANKLINE>
     """
-    lines = [" & ".join(cell.translate(_LATEX) for cell in row) + r" \\" for row in [heads, *rows]]
-    columns = "l" * len(heads)
-    return "\n".join(
-        [
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            lines[0],
-            r"\midrule",
-            *lines[1:],
-            r"\bottomrule",
-            r"\end{tabular}",
-            "",
-        ]
-    )
+    head, *lines = [" & ".join(cell.translate(_LATEX) for cell in row) + r" \\" for row in [heads, *rows]]
+    begin = rf"\begin{{tabular}}{{{'l' * len(heads)}}}"
+    return "\n".join([begin, r"\toprule", head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
 def _of(configuration: Configuration, positive: str, level: str) -> dict[str, object]:
@@ -119,57 +94,36 @@ def _of(configuration: Configuration, positive: str, level: str) -> dict[str, ob
     }
 
 
-def _whole(one: AllClasses, level: str) -> dict[str, object]:
-    flat = _of(one.configuration, "all classes", level) | {"count": one.count}
-    for name, estimate in one.estimates.items():
-        flat |= _parts(name, estimate)
-    return flat
-
-
 def _result(row: Row) -> dict[str, object]:
-    flat = _of(row.configuration, row.positive, row.level) | {
-        "aggregation": row.aggregation,
-        "count": row.num[0],
-        "positives": row.num[1],
-    }
-    for metric, estimate in (row.estimates | row.more | row.checks).items():
-        flat |= _parts(metric, estimate)
+    flat = _of(row.configuration, row.positive, row.level) | {"aggregation": row.aggregation}
+    flat |= dict(zip(("count", "positives"), row.num, strict=True)) | _parts(row.estimates | row.more | row.checks)
     for kind in ("raw", "calibrated"):
-        for name in CALIBRATION:
-            flat[f"{name}_{kind}"] = row.calibration.get(kind, {}).get(name)
+        flat |= {f"{name}_{kind}": row.calibration.get(kind, {}).get(name) for name in CALIBRATION}
     return flat
-
-
-def _named(program: Program) -> str:
-    return f"{program.name} (another program)"
 
 
 def _other(program: Program) -> dict[str, object]:
-    flat: dict[str, object] = {"configuration": _named(program), "class": program.class_name, "level": "patient"}
-    flat |= dict(zip(("count", "positives"), program.patients, strict=True))
-    for metric, estimate in program.estimates.items():
-        flat |= _parts(metric, estimate)
-    return flat
+    flat: dict[str, object] = {"configuration": program.title, "class": program.class_name, "level": "patient"}
+    return flat | dict(zip(("count", "positives"), program.patients, strict=True)) | _parts(program.estimates)
 
 
 def _pair(pair: Pair) -> dict[str, object]:
     flat: dict[str, object] = {"first": pair.first, "second": pair.second, "class": pair.positive}
     for name, test in pair.tests.items():
-        flat |= _parts(name, test.difference)
+        flat |= _parts({name: test.difference})
         flat |= {f"{name}_p": _known(test.p_value), f"{name}_p_holm": _known(pair.holm[name])}
     for name, check in pair.checks.items():
-        flat |= _parts(name, check.difference) | {f"{name}_p": _known(check.p_value)}
+        flat |= _parts({name: check.difference}) | {f"{name}_p": _known(check.p_value)}
     return flat | {"equivalence": pair.equivalence}
 
 
-def _parts(name: str, estimate: Estimate) -> dict[str, object]:
-    """Value, ends and reason; an undefined number is an empty cell beside its reason."""
-    return {
-        name: _known(estimate.value),
-        f"{name}_low": _known(estimate.low),
-        f"{name}_high": _known(estimate.high),
-        f"{name}_reason": estimate.reason,
-    }
+def _parts(estimates: dict[str, Estimate]) -> dict[str, object]:
+    """Value, ends and reason of each; an undefined number is an empty cell beside its reason."""
+    flat: dict[str, object] = {}
+    for name, one in estimates.items():
+        flat |= {name: _known(one.value), f"{name}_low": _known(one.low), f"{name}_high": _known(one.high)}
+        flat[f"{name}_reason"] = one.reason
+    return flat
 
 
 def _known(value: float) -> float | None:

@@ -46,7 +46,7 @@ def draw(contents: Contents, folder: Path) -> dict[str, Markup]:
         other = contents.beside if (number, contents.primary) == (0, "patient") else None
         if len(rows) > 1 or other:
             areas = [(row.configuration.name, row.estimates["auroc"]) for row in rows[:SHOWN]]
-            areas += [(f"{other.name} (another program)", other.estimates["auroc"])] if other else []
+            areas += [(other.title, other.estimates["auroc"])] if other else []
             plot = forest(areas, other=other is not None)
             drawn[f"forest{number}"] = (plot, "AUROC with 95% CI of each configuration")
     if together := contents.all_classes[:SHOWN]:

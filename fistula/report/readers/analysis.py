@@ -1,7 +1,7 @@
 """Readers of the study's patients: beside its best network, and in one modality beside another."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from math import nan
 
@@ -129,56 +129,38 @@ def compare_readers(
 
 
 def _against(block: Block, model: str, readers: str, figure: str, margin: float) -> Versus:
+    if block.why_not:
+        return _untested(block, model, readers, figure)
+    ratings, merit = block.ratings(figure)[0], FIGURES[figure]
     scores = block.cases["score" if figure in ("auroc", "lroc") else "called"].to_numpy().astype(np.float64)
     if figure == "lroc":
         is_right = (block.cases["located"] == 1).fill_null(value=False).to_numpy()
         scores = located_ratings(block.labels == 1, scores, is_right)
-
-    def test(kind: str) -> ReaderTest:
-        ratings = block.ratings(figure)[0]
-        return analysis.compare_model(
-            block.labels, scores, ratings, figure=FIGURES[figure], readers=kind, margin=margin
-        )
-
-    def values() -> tuple[float, float]:
-        own, theirs = (
-            float(FIGURES[figure](block.labels == 1, one)[0].mean()) for one in (scores[None], block.ratings(figure)[0])
-        )
-        return own, theirs
-
-    return _versus(block, (model, readers), figure, test, values)
+    own, theirs = (float(merit(block.labels == 1, one)[0].mean()) for one in (scores[None], ratings))
+    compare = partial(analysis.compare_model, block.labels, scores, ratings, figure=merit, margin=margin)
+    tests = {kind: _within(compare(readers=kind), 1) for kind in READERS}
+    return Versus(model, readers, figure, *block.sizes, (own, theirs), tests)
 
 
 def _paired(block: Block, first: str, second: str, figure: str, margin: float) -> Versus:
-    merit = mean_figure if figure == "minutes" else FIGURES[figure]
-
-    def test(kind: str) -> ReaderTest:
-        study = study_readers(block.labels, block.ratings(figure), merit)
-        return analysis.compare_modalities(study, 0, 1, readers=kind, margin=None if figure == "minutes" else margin)
-
-    def values() -> tuple[float, float]:
-        figures = study_readers(block.labels, block.ratings(figure), merit).figures.mean(axis=1)
-        return float(figures[0]), float(figures[1])
-
-    return _versus(block, (_said(first), _said(second)), figure, test, values)
+    names = _said(first), _said(second)
+    if block.why_not:
+        return _untested(block, *names, figure)
+    is_time = figure == "minutes"
+    study = study_readers(block.labels, block.ratings(figure), mean_figure if is_time else FIGURES[figure])
+    one, two = (float(mean) for mean in study.figures.mean(axis=1))
+    compare = partial(analysis.compare_modalities, study, 0, 1, margin=None if is_time else margin)
+    tests = {kind: _within(compare(readers=kind), np.inf if is_time else 1) for kind in READERS}
+    return Versus(*names, figure, *block.sizes, (one, two), tests)
 
 
-def _versus(
-    block: Block,
-    names: tuple[str, str],
-    figure: str,
-    test: Callable[[str], ReaderTest],
-    values: Callable[[], tuple[float, float]],
-) -> Versus:
-    counts = len(block.readers), len(block.cases), int(block.cases["label"].sum())
-    reason = block.why_not
-    if reason:
-        nothing = ReaderTest(undefined(METHOD, reason))
-        return Versus(*names, figure, *counts, (nan, nan), dict.fromkeys(READERS, nothing))
-    most = np.inf if figure == "minutes" else 1
-    tests = {kind: test(kind) for kind in READERS}
-    tests = {kind: replace(one, estimate=one.estimate.within(-most, most)) for kind, one in tests.items()}
-    return Versus(*names, figure, *counts, values(), tests)
+def _within(test: ReaderTest, most: float) -> ReaderTest:
+    return replace(test, estimate=test.estimate.within(-most, most))
+
+
+def _untested(block: Block, first: str, second: str, figure: str) -> Versus:
+    nothing = ReaderTest(undefined(METHOD, block.why_not))
+    return Versus(first, second, figure, *block.sizes, (nan, nan), dict.fromkeys(READERS, nothing))
 
 
 def _mean(block: Block) -> ReaderTest:

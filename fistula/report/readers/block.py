@@ -39,10 +39,15 @@ class Block:
         """Of the patients, ``(C,)``."""
         return self.cases["label"].to_numpy()
 
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """How many readers, patients, and of them positive."""
+        return len(self.readers), len(self.cases), int(self.cases["label"].sum())
+
     def values(self, column: str) -> NDArray[np.float64]:
         """A column of the readings, ``(M, R, C)``, modalities in the order asked for."""
         blocks = [self.rows.filter(pl.col("modality") == name)[column].to_numpy() for name in self.modalities]
-        return np.stack(blocks).astype(np.float64).reshape(len(self.modalities), len(self.readers), len(self.cases))
+        return np.stack(blocks).astype(np.float64).reshape(len(self.modalities), *self.sizes[:2])
 
     def ratings(self, figure: str) -> NDArray[np.float64]:
         """What a figure of merit is made of, ``(M, R, C)``."""
@@ -61,8 +66,8 @@ class Block:
         """Why nothing can be estimated; empty if it can."""
         if not self.readers:
             return "no reader has read in both"
-        positives = int(self.cases["label"].sum())
-        negatives = len(self.cases) - positives
+        _, cases, positives = self.sizes
+        negatives = cases - positives
         return "" if min(positives, negatives) > 1 else f"all have read {positives} positive and {negatives} negative"
 
 

@@ -30,6 +30,11 @@ class Program:
     # Holm's P values of these over the configurations.
     against: list[tuple[str, dict[str, Comparison], dict[str, float]]]
 
+    @property
+    def title(self) -> str:
+        """In a table of configurations."""
+        return f"{self.name} (another program)"
+
 
 def compare_program(
     table: pl.DataFrame, rows: list[tuple[str, pl.DataFrame]], *, cohort: str, positive: str
