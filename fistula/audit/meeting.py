@@ -116,9 +116,7 @@ def population(cohort: Cohort, patients: list[str] | None = None) -> dict[str, A
     """
     rows = cohort.labelled if patients is None else cohort.labelled.filter(pl.col("patient_key").is_in(patients))
     people = rows.group_by("patient_key").agg(
-        pl.col("label").max(),
-        pl.col("age", "sex", "site").drop_nulls().first(),
-        named_scanner().first(),
+        pl.col("label").max(), pl.col("age", "sex", "site").drop_nulls().first(), named_scanner().first()
     )
     age, sex = people["age"].drop_nulls(), people["sex"].drop_nulls()
     return {

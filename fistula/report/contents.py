@@ -101,12 +101,7 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
     Raises:
         DataError: If stored predictions are not what they have to be, or the cohort of a given table is not there.
     """
-    rows = results(
-        study,
-        resamples=settings.resamples,
-        scaling=settings.scaling,
-        prevalence=settings.prevalence,
-    )
+    rows = results(study, resamples=settings.resamples, scaling=settings.scaling, prevalence=settings.prevalence)
     # A canary's labels are not those of the others: nothing can be compared with it.
     primary = primary_level(study, settings.primary)
     honest = [row for row in rows if not row.configuration.is_canary]

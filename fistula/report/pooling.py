@@ -124,10 +124,7 @@ def one_against_rest(
         of_patient=pl.col("label").max().over("patient_key")
     )
     rows = whole.select(
-        "patient_key",
-        is_positive.cast(pl.Int64),
-        unit=_image(predictions),
-        score=pl.col(column).cast(pl.Float64),
+        "patient_key", is_positive.cast(pl.Int64), unit=_image(predictions), score=pl.col(column).cast(pl.Float64)
     )
     # NaN is between nothing.
     if not len(rows) or not rows["score"].is_between(0, 1).fill_null(False).all():

@@ -25,7 +25,7 @@ UNCLEAR = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")  # 1,234 may be one thousand or
 # A cell of a worksheet that holds a formula and no value; a text that a formula left empty (t="str") is one.
 UNCALCULATED = re.compile(
     rb"""<(?:\w+:)?c\b(?![^>]*\bt="str")[^>]*\br="([A-Z]+\d+)"[^>]*>\s*<(?:\w+:)?f\b(?:[^>]*/>|[^<]*</(?:\w+:)?f>)"""
-    rb"""\s*(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>\s*</(?:\w+:)?v>)?\s*</(?:\w+:)?c>""",
+    rb"""\s*(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>\s*</(?:\w+:)?v>)?\s*</(?:\w+:)?c>"""
 )
 
 Lines = list[tuple[int, list[str]]]

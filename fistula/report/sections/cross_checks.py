@@ -16,11 +16,7 @@ CHECKS = (
     "specificity, Clopper-Pearson",
     "AUROC, bootstrap",
 )
-PAIR_CHECKS = (
-    "AUROC, bootstrap",
-    "sensitivity, McNemar exact",
-    "specificity, McNemar exact",
-)
+PAIR_CHECKS = ("AUROC, bootstrap", "sensitivity, McNemar exact", "specificity, McNemar exact")
 
 
 def cross_checks(

@@ -9,12 +9,7 @@ import polars as pl
 
 from fistula.report.study import Configuration, Study
 
-RULES = {
-    "mean": "mean",
-    "max": "highest",
-    "top_k": "mean of the three highest",
-    "noisy_or": "noisy-or",
-}
+RULES = {"mean": "mean", "max": "highest", "top_k": "mean of the three highest", "noisy_or": "noisy-or"}
 
 
 def read_coverage() -> dict[str, Any]:

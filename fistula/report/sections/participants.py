@@ -65,12 +65,7 @@ def patient_flow(study: Study, row: Row, counts: NDArray[np.int64] | None = None
             [_by_class(patients, classes)],
             True,
         ),
-        Box(
-            len(tested),
-            f"{_noun(len(tested))} in the test set",
-            [_by_class(tested, classes), *elsewhere],
-            True,
-        ),
+        Box(len(tested), f"{_noun(len(tested))} in the test set", [_by_class(tested, classes), *elsewhere], True),
     ]
     seeds = row.configuration.num_seeds
     units = f"({count(row.num[0], row.level)}, {seeds} seeds each)"
@@ -135,9 +130,7 @@ def _by_part(group: tuple[tuple[Any, ...], pl.DataFrame]) -> tuple[int, int]:
 
 def _summarize(part: pl.DataFrame, classes: list[str], unknown: list[str]) -> dict[str, str]:
     patients = part.group_by("patient_key", maintain_order=True).agg(
-        pl.col("age").drop_nulls().first(),
-        *[_only(name) for name in FACTS if name in part.columns],
-        pl.len(),
+        pl.col("age").drop_nulls().first(), *[_only(name) for name in FACTS if name in part.columns], pl.len()
     )
     summary = {"patients": str(len(patients)), "slices": str(len(part))}
     summary |= {f"slices: {name}": str((part["label"] == index).sum()) for index, name in enumerate(classes)}
