@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 
 from fistula.errors import ConfigError, refuse_other
 from fistula.explain.verdict import MADE_OF
-from fistula.learning.building.judging import logits_alone
+from fistula.learning.building.judging import found, logits_alone
 from fistula.learning.classifier import FistulaClassifier
 
 METHODS = tuple(MADE_OF)
@@ -65,7 +65,7 @@ def method_of(classifier: FistulaClassifier) -> str:
 
 @torch.inference_mode()
 def _own_maps(classifier: FistulaClassifier, images: Tensor, target: int) -> NDArray[np.float32]:
-    maps = classifier.find(images)[1][:, :1].double().sigmoid().float() * (target == 1)
+    maps = found(classifier, images)[1][:, :1].double().sigmoid().float() * (target == 1)
     wide = interpolate(maps, size=images.shape[-2:], mode="bilinear", align_corners=False)
     return _unit(wide[:, 0]).cpu().numpy()
 

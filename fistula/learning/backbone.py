@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 import timm
@@ -113,10 +114,13 @@ class Backbone(nn.Module):
     def noting_features(self) -> Iterator[list[Tensor]]:
         """Note what the heads are given, each ``(B, F)`` at a forward pass, while the block runs the network."""
         noted: list[Tensor] = []
-        hooks = [
-            head.register_forward_pre_hook(lambda module, inputs: noted.append(inputs[0].flatten(1)))
-            for head in self.heads
-        ]
+        here = get_ident()
+
+        def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if get_ident() == here:  # another thread may use the network for something else
+                noted.append(inputs[0].flatten(1))
+
+        hooks = [head.register_forward_pre_hook(note) for head in self.heads]
         try:
             yield noted
         finally:

@@ -1,6 +1,6 @@
 """The system that Lightning trains: a backbone, its loss, its metrics, its optimiser."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from torchmetrics.classification import (
 
 from fistula.errors import TrainingError
 from fistula.learning.backbone import Backbone
-from fistula.learning.building.judging import joined, judged
+from fistula.learning.building.judging import found, joined, judged
 from fistula.learning.data.covariates import Covariates, spread
 from fistula.learning.data.slices import Batch
 from fistula.learning.heads import Classify, Head
@@ -81,44 +81,7 @@ class FistulaClassifier(pl.LightningModule):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return class probabilities ``(B, K)``, float32, of images ``(B, C, H, W)``, 0 to 255."""
-        return self.find(image)[0]
-
-    def find(self, image: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Class probabilities ``(B, K)`` of images, and the logits of their maps ``(B, M, h, w)``; M is 0 for none.
-
-        What is `known` are their covariates ``(B, C)``; left out, the images are judged by themselves.
-        """
-        if isinstance(self.head, Classify):
-            maps = image.new_zeros((len(image), 0, 1, 1)).float()
-            return joined(self, self.backbone(image).float(), known).softmax(dim=1), maps
-        features, maps = self.features(image)
-        return judged(self, features, known=known)[0].softmax(dim=1), maps
-
-    def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """What `pool` takes of images, and the logits of their maps as in `find`."""
-        if isinstance(self.head, Classify):
-            return self.backbone.features(image), image.new_zeros((len(image), 0, 1, 1)).float()
-        features, maps = self.head(self.backbone, image)
-        return features, self.head.lifted(self.backbone, features, maps)
-
-    def pool(
-        self, features: Tensor, sizes: Sequence[int], positions: Tensor, known: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Judge bags by the features of their slices, and each slice as if it were a bag of its own.
-
-        Args:
-            features: As `features` gives them, bag after bag.
-            sizes: Slices of each bag, B numbers.
-            positions: In mm, ``(N,)``.
-            known: Covariates of the bags ``(B, C)``, where the classifier has any.
-
-        Returns:
-            Class probabilities of the bags ``(B, K)``, the weight of each slice in its bag ``(N,)``, and class
-            probabilities of the slices alone ``(N, K)``; float32.
-        """
-        bags, weights = judged(self, features, sizes, positions, known)
-        alone, _ = judged(self, features, known=spread(known, sizes))
-        return bags.softmax(dim=1), weights, alone.softmax(dim=1)
+        return found(self, image)[0]
 
     def on_train_epoch_start(self) -> None:
         freeze(self.learning, self.backbone, epoch=self.current_epoch)

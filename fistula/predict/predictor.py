@@ -27,7 +27,7 @@ from fistula.predict.runs.familiar import (
     recognised,
     scored_patients,
 )
-from fistula.predict.runs.features import Neighbourhood, joined, neighbourhood, noting_features
+from fistula.predict.runs.features import Neighbourhood, joined, neighbourhood
 from fistula.predict.runs.known import known_of_slices, with_stated
 from fistula.predict.runs.model import LoadedRun, cohort_folder
 from fistula.predict.scores import group_scores, slice_scores
@@ -121,9 +121,10 @@ class Predictor:
     def scored(self, slices: Slices) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]], Tensor, Tensor]:
         """Of slices ``(runs, N, K)``; by column, of bags, and ``weight`` of slices in them; features; and marks."""
         stated = known_of_slices(self.runs[0], slices.table)
-        with noting_features(self.runs[0]) as noted:
+        backbone = self.runs[0].classifier.backbone
+        with backbone.noting_features() as noted:
             seen, marks = look(self.runs, slices.pixels, self.channels(slices), stated)
-            known = joined(noted)
+        known = joined(backbone, noted)
         by_itself, _ = pooled(self.runs, seen, slices.table, by="")
         found = {by: pooled(self.runs, seen, slices.table, by=by) for by in GROUPS[self.runs[0].unit]}
         bags = {by: scores for by, (scores, _) in found.items()}

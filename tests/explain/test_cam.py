@@ -8,6 +8,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from fistula.errors import ConfigError
 from fistula.explain.cam import saliency
 from fistula.learning.backbone import create_backbone
+from fistula.learning.building.judging import features_of, pool
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.pooling import Transformer
 
@@ -62,7 +63,9 @@ def test_of_a_network_of_patients_the_map_is_of_what_a_slice_comes_to_by_itself(
             self.classifier = classifier
 
         def forward(self, image):
-            return classifier.pool(classifier.features(image)[0], [1] * len(image), torch.zeros(len(image)))[0].log()
+            return pool(classifier, features_of(classifier, image)[0], [1] * len(image), torch.zeros(len(image)))[
+                0
+            ].log()
 
     model, layer = Alone(), classifier.backbone.network.layer4
     of_network = saliency(classifier_of("test_resnet"), images, target=1)

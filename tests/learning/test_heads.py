@@ -13,6 +13,7 @@ from fistula.errors import ConfigError
 from fistula.explain.cam import saliency
 from fistula.explain.pointing import randomised
 from fistula.learning.backbone import create_backbone
+from fistula.learning.building.judging import features_of, found, pool
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.data.slices import draw
 from fistula.learning.heads import Locate, marks_of
@@ -46,7 +47,7 @@ def test_a_score_rises_with_its_map_and_with_nothing_else(backbone):
     image = torch.randint(0, 256, (6, 1, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
         classifier.head.out.weight.mul_(50)  # a map that is not flat
-        probabilities, maps = classifier.find(image)
+        probabilities, maps = found(classifier, image)
         from_map = (maps[:, 0].flatten(1).exp().mean(dim=1).log() + classifier.head.shift).sigmoid()
     assert maps.shape == (6, 2, 8, 8)
     torch.testing.assert_close(probabilities[:, 1], from_map)
@@ -58,9 +59,9 @@ def test_a_slice_is_a_bag_of_one(backbone, joint):
     classifier = make_classifier(backbone, joint=joint)
     image = torch.randint(0, 256, (3, 1, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
-        features, _ = classifier.features(image)
-        bags, weights, alone = classifier.pool(features, [2, 1], torch.zeros(3))
-        torch.testing.assert_close(alone, classifier.find(image)[0])
+        features, _ = features_of(classifier, image)
+        bags, weights, alone = pool(classifier, features, [2, 1], torch.zeros(3))
+        torch.testing.assert_close(alone, found(classifier, image)[0])
     torch.testing.assert_close(bags[1], alone[2])
     assert weights.tolist() == [0.5, 0.5, 1.0]
 
@@ -69,8 +70,8 @@ def test_as_many_slices_of_one_map_score_as_one(backbone):
     classifier = make_classifier(backbone)
     image = torch.randint(0, 256, (1, 1, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
-        features, _ = classifier.features(image.expand(5, -1, -1, -1))
-        bags, _, alone = classifier.pool(features, [5], torch.zeros(5))
+        features, _ = features_of(classifier, image.expand(5, -1, -1, -1))
+        bags, _, alone = pool(classifier, features, [5], torch.zeros(5))
     torch.testing.assert_close(bags[0], alone[0])
 
 
@@ -88,7 +89,7 @@ def test_the_map_that_a_score_is_made_of_shows_where_the_classifier_looked(backb
     images = torch.randint(0, 256, (3, 1, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
         classifier.head.out.weight.mul_(50)
-        marks = marks_of(classifier.find(images)[1], size=32)
+        marks = marks_of(found(classifier, images)[1], size=32)
     shown = saliency(classifier, images, target=1)
     assert shown.shape == (3, 32, 32)
     assert shown.max(axis=(1, 2)).tolist() == [1, 1, 1]

@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fistula.cohort.manifest import read_cohort
+from fistula.learning.building.judging import features_of
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.experiment import build
 from fistula.learning.heads import marks_of
@@ -83,4 +84,4 @@ def test_a_step_looks_at_nothing_that_lies_on_the_card(make, overrides):
             assert classifier.training_step(batch, 0).device.type == "cuda"
             classifier.validation_step(batch, 0)
             with torch.inference_mode():
-                marks_of(classifier.features(batch["image"])[1], size=32)
+                marks_of(features_of(classifier, batch["image"])[1], size=32)

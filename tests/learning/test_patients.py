@@ -7,6 +7,7 @@ import torch
 from hydra.utils import instantiate
 
 from fistula.cohort.manifest import SCHEMA, manifest_fingerprint, read_cohort
+from fistula.learning.building.judging import features_of, pool
 from fistula.learning.experiment import build
 from fistula.learning.training.results import summarize
 from fistula.sweep.folder.results import one_line
@@ -138,7 +139,7 @@ def test_the_loss_of_slices_is_the_mean_over_those_that_have_a_label_of_their_ow
     losses = []
     for of_slices in ([-1] * 5, [-1, 1, 0, -1, -1]):  # nobody's, and those of two slices of the first patient
         losses.append(classifier.training_step(batch | {"slice_label": torch.tensor(of_slices)}, 0).item())
-    bags, _, alone = classifier.pool(classifier.features(batch["image"])[0], [3, 2], batch["position"])
+    bags, _, alone = pool(classifier, features_of(classifier, batch["image"])[0], [3, 2], batch["position"])
     assert losses[0] == pytest.approx(-bags[[0, 1], [1, 0]].log().mean().item(), abs=1e-6)
     assert losses[1] - losses[0] == pytest.approx(-0.5 * alone[[1, 2], [1, 0]].log().mean().item(), abs=1e-6)
 
@@ -168,9 +169,9 @@ def test_bags_are_judged_alike_in_any_company(trained, pooling):
     # In float32 a matrix of other rows is summed up in another order, which alone comes to 3e-7; in float64 to 0.
     classifier, random = experiment.classifier.eval().cpu().double(), torch.Generator().manual_seed(0)
     features = torch.randn(9, classifier.backbone.num_features, generator=random).double()
-    together = classifier.pool(features, [4, 5], torch.arange(9.0))[0]
+    together = pool(classifier, features, [4, 5], torch.arange(9.0))[0]
     alone = [
-        classifier.pool(part, [len(part)], place)[0]
+        pool(classifier, part, [len(part)], place)[0]
         for part, place in zip(features.split([4, 5]), torch.arange(9.0).split([4, 5]), strict=True)
     ]
     torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-7)

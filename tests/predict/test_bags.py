@@ -10,6 +10,7 @@ import torch
 import fistula
 from fistula.cohort.manifest import manifest_fingerprint, read_cohort
 from fistula.errors import ConfigError, DataError
+from fistula.learning.building.judging import features_of, pool
 from fistula.predict.exported.write import onnx_scorer
 from fistula.predict.outside import score_cohort
 from fistula.predict.runs.known import refuse_other_covariates
@@ -106,8 +107,8 @@ def test_an_exported_network_scores_patients_of_any_number_of_slices(study, fist
     for size in (1, 2, 9):
         rows, positions = np.arange(size), np.linspace(-20, 20, size).astype(np.float32)
         stated = np.array([[np.nan, 1.0]], np.float32)
-        features, _ = classifier.features(run.images(rows))
-        own, *further = classifier.pool(features, [size], torch.from_numpy(positions), torch.from_numpy(stated))
+        features, _ = features_of(classifier, run.images(rows))
+        own, *further = pool(classifier, features, [size], torch.from_numpy(positions), torch.from_numpy(stated))
         given = np.asarray(run.cohort.pixels[rows]), positions, stated
         if score is None:
             found = torch.jit.load(tmp_path / "model" / "model.pt")(*map(torch.from_numpy, given))[0].numpy()

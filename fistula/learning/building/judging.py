@@ -1,53 +1,16 @@
-"""From features to logits: pooling, classifier, head and covariates; for training, for scoring and for export."""
+"""From images to features, and from these to what a bag comes to; for training, for scoring and for export.
+
+What is called `parts` is a `FistulaClassifier` or its `Parts`.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, ones_like
 
 from fistula.learning.building.late import pooled
+from fistula.learning.data.covariates import spread
 from fistula.learning.heads import Classify
-
-
-def see(classifier: Any, image: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """What `judge` takes of images, and the logits of their maps as `FistulaClassifier.find` gives them.
-
-    That is the features that will be pooled ``(N, F)``; of a slice that is a bag of its own, its class probabilities.
-
-    Args:
-        classifier: A `FistulaClassifier`.
-        image: ``(N, C, H, W)``.
-        known: Covariates of the images' bags ``(N, C)``.
-    """
-    return classifier.find(image, known) if classifier.unit == "slice" else classifier.features(image)
-
-
-def judge(
-    classifier: Any, seen: Tensor, sizes: Sequence[int], positions: Tensor, known: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """What bags come to, as `FistulaClassifier.pool` says it; a slice that is a bag of its own is what was seen.
-
-    Args:
-        classifier: A `FistulaClassifier`.
-        seen: As `see` gives it, bag after bag.
-        sizes: As in `FistulaClassifier.pool`, like the next two; of slices that are bags of their own, ones.
-        positions: Likewise.
-        known: Likewise.
-    """
-    if classifier.unit == "slice":
-        return seen, torch.ones_like(seen[:, 0]), seen
-    return classifier.pool(seen, sizes, positions, known)
-
-
-def logits_alone(classifier: Any, image: Tensor) -> Tensor:
-    """Logits ``(N, K)`` of images, each by itself and without covariates.
-
-    What pools slices may see more in one than the network says of it.
-    """
-    if classifier.unit == "slice":
-        return classifier.backbone(image)
-    return judged(classifier, classifier.backbone.features(image))[0]
 
 
 class Parts(nn.Module):
@@ -56,7 +19,64 @@ class Parts(nn.Module):
     def __init__(self, classifier: Any) -> None:
         super().__init__()
         self.backbone, self.head, self.pooling = classifier.backbone, classifier.head, classifier.pooling
-        self.covariates = classifier.covariates
+        self.covariates, self.unit = classifier.covariates, classifier.unit
+
+
+def see(parts: Any, image: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """What `judge` takes of images, and the logits of their maps ``(N, M, h, w)``; M is 0 for none.
+
+    That is the features that will be pooled ``(N, F)``; of a slice that is a bag of its own, its class probabilities.
+
+    Args:
+        parts: Of a classifier.
+        image: ``(N, C, H, W)``, 0 to 255.
+        known: Covariates of the images' bags ``(N, C)``.
+    """
+    return found(parts, image, known) if parts.unit == "slice" else features_of(parts, image)
+
+
+def judge(
+    parts: Any, seen: Tensor, sizes: Sequence[int], positions: Tensor | None, known: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What bags come to, as `pool` says it; a slice that is a bag of its own is what was seen."""
+    return (seen, ones_like(seen[:, 0]), seen) if parts.unit == "slice" else pool(parts, seen, sizes, positions, known)
+
+
+def found(parts: Any, image: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Class probabilities ``(N, K)`` of images by themselves, float32, and the logits of their maps, as `see`."""
+    if isinstance(parts.head, Classify):
+        return joined(parts, parts.backbone(image).float(), known).softmax(dim=1), _no_maps(image)
+    features, maps = features_of(parts, image)
+    return judged(parts, features, known=known)[0].softmax(dim=1), maps
+
+
+def features_of(parts: Any, image: Tensor) -> tuple[Tensor, Tensor]:
+    """What `pool` takes of images, and the logits of their maps, as `see`."""
+    if isinstance(parts.head, Classify):
+        return parts.backbone.features(image), _no_maps(image)
+    features, maps = parts.head(parts.backbone, image)
+    return features, parts.head.lifted(parts.backbone, features, maps)
+
+
+def pool(
+    parts: Any, features: Tensor, sizes: Sequence[int], positions: Tensor | None, known: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Judge bags by the features of their slices, and each slice as if it were a bag of its own.
+
+    Args:
+        parts: Of a classifier.
+        features: As `features_of` gives them, bag after bag.
+        sizes: Slices of each bag, B numbers.
+        positions: In mm, ``(N,)``.
+        known: Covariates of the bags ``(B, C)``, where the classifier has any.
+
+    Returns:
+        Class probabilities of the bags ``(B, K)``, the weight of each slice in its bag ``(N,)``, and class
+        probabilities of the slices alone ``(N, K)``; float32.
+    """
+    bags, weights = judged(parts, features, sizes, positions, known)
+    alone, _ = judged(parts, features, known=known if len(sizes) == 1 else spread(known, sizes))
+    return bags.softmax(dim=1), weights, alone.softmax(dim=1)
 
 
 def judged(
@@ -66,15 +86,7 @@ def judged(
     positions: Tensor | None = None,
     known: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Logits ``(B, K)`` of bags, or of single slices as they are, and the slices' weights ``(N,)``.
-
-    Args:
-        parts: A `FistulaClassifier`, or its `Parts`.
-        features: As `FistulaClassifier.features` gives them.
-        sizes: As in `FistulaClassifier.pool`; None for slices that are bags of their own.
-        positions: Likewise.
-        known: Likewise.
-    """
+    """Logits ``(B, K)`` of bags, or without sizes of single slices as they are, and the slices' weights ``(N,)``."""
     own = features[:, : parts.backbone.num_features]
     own, weights = pooled(parts.pooling, own, sizes, positions, number=parts.backbone.num_late)
     logits = parts.backbone.classify(own).float()
@@ -86,3 +98,17 @@ def judged(
 def joined(parts: Any, logits: Tensor, known: Tensor | None) -> Tensor:
     """Logits ``(B, K)`` with what covariates ``(B, C)`` add to them, where there are any."""
     return logits if parts.covariates is None or known is None else logits + parts.covariates(known)
+
+
+def logits_alone(parts: Any, image: Tensor) -> Tensor:
+    """Logits ``(N, K)`` of images, each by itself and without covariates.
+
+    What pools slices may see more in one than the network says of it.
+    """
+    if parts.unit == "slice":
+        return parts.backbone(image)
+    return judged(parts, parts.backbone.features(image))[0]
+
+
+def _no_maps(image: Tensor) -> Tensor:
+    return image.new_zeros((image.shape[0], 0, 1, 1)).float()  # not len: exporters would take it for a constant

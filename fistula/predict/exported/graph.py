@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from fistula.learning.building.judging import Parts, joined, judged
+from fistula.learning.building.judging import Parts, judge, see
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.data.slices import Resize
 from fistula.learning.heads import marks_of
@@ -67,17 +67,9 @@ class Graph(nn.Module):
 
     def _of(self, parts: Any, images: Tensor, positions: Tensor | None, known: Tensor | None) -> list[Tensor]:
         """What one classifier says, in the order of `gives`, its maps for places."""
-        if not self.has_bags and not self.kinds:
-            return [joined(parts, parts.backbone(images).float(), known).softmax(dim=1)]
-        features, maps = parts.head(parts.backbone, images) if self.kinds else (parts.backbone.features(images), None)
-        if maps is not None:
-            maps = parts.head.lifted(parts.backbone, features, maps)
-        alone = judged(parts, features, None, None, known)[0].softmax(dim=1)
-        found = [alone]
-        if self.has_bags:
-            bag, weights = judged(parts, features, [features.shape[0]], positions, known)
-            found = [bag.softmax(dim=1), weights, alone]
-        return found if maps is None else [*found, maps]
+        seen, maps = see(parts, images, known)
+        said = list(judge(parts, seen, [images.shape[0]], positions, known)) if self.has_bags else [seen]
+        return [*said, maps] if self.kinds else said
 
 
 class Shrink(nn.Module):

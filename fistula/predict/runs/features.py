@@ -1,16 +1,15 @@
 """How far a slice is, in a network's own features, from those that the network learned from."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import get_ident
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
+from fistula.learning.backbone import Backbone
 from fistula.predict.runs.model import LoadedRun
 
 SAMPLE = 256  # slices of the cohort on each side, which bounds the cost
@@ -56,36 +55,18 @@ def neighbourhood(run: LoadedRun) -> Neighbourhood:
 @torch.inference_mode()
 def features(run: LoadedRun, rows: NDArray[np.intp]) -> Tensor:
     """Features of slices of its cohort, ``(N, F)``."""
-    with noting_features(run) as noted:
+    backbone = run.classifier.backbone
+    with backbone.noting_features() as noted:
         for start in range(0, len(rows), BATCH):
             run.classifier(run.images(rows[start : start + BATCH]).to(run.classifier.device))
-    return joined(noted)
+    return joined(backbone, noted)
 
 
-@contextmanager
-def noting_features(run: LoadedRun) -> Iterator[list[Tensor]]:
-    """Note what the network feeds its classifier, batch by batch, while the block scores slices."""
-    noted: list[Tensor] = []
-    here, parts = get_ident(), list[Tensor]()
-    first, passes = run.classifier.backbone.heads[0], max(1, run.classifier.backbone.num_late)
-
-    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if get_ident() == here:  # another thread may use the network for something else
-            parts.append(inputs[0].flatten(1).float().cpu())
-            if len(parts) == passes:  # a network that looks at each sequence by itself passes several times
-                noted.append(torch.cat(parts, dim=1))
-                parts.clear()
-
-    hook = first.register_forward_pre_hook(note)
-    try:
-        yield noted
-    finally:
-        hook.remove()
-
-
-def joined(noted: list[Tensor]) -> Tensor:
-    """Features of all batches, scaled to length 1, ``(N, F)``."""
-    return normalize(torch.cat(noted))
+def joined(backbone: Backbone, noted: Sequence[Tensor]) -> Tensor:
+    """What a network has noted of all batches, scaled to length 1, ``(N, F)``: one sequence or head after another."""
+    parts = backbone.num_late or len(backbone.heads)
+    batches = [torch.cat(list(noted[start : start + parts]), dim=1) for start in range(0, len(noted), parts)]
+    return normalize(torch.cat(batches).float().cpu())
 
 
 def distances(known: Tensor, new: Tensor) -> Tensor:
