@@ -58,12 +58,7 @@ def refuse_unreadable(arguments: Iterable[str]) -> None:
 
 
 def for_hydra(command: str, arguments: list[str], keys: Sequence[str]) -> list[str]:
-    """Write a command's arguments as Hydra takes them.
-
-    Args:
-        command: One of fistula's.
-        arguments: As they were typed.
-        keys: That the command knows, as they are typed.
+    """Write a command's arguments, as they were typed, as Hydra takes them; `keys` are those that it knows.
 
     Raises:
         ConfigError: If one is neither an option nor key=value.

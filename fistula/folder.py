@@ -15,9 +15,7 @@ from fistula.errors import ConfigError
 def whole_folder(path: Path, *, key: str = "out") -> Iterator[Path]:
     """Give a folder beside `path` to write into; rename it to `path` when the block ends well, remove it otherwise.
 
-    Args:
-        path: The folder to appear; must not exist.
-        key: The configuration key that names it, for the message.
+    The `key` of the configuration that names it is for messages.
 
     Raises:
         ConfigError: If `path` exists, or no folder can be made there.
@@ -69,11 +67,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def paths_of(value: str | Path | Iterable[str | Path], *, key: str) -> list[Path]:
-    """The files that a path, a pattern (`*` in its last part) or a list of these names.
-
-    Args:
-        value: As it was typed.
-        key: The configuration key, for the message.
+    """The files that a path, a pattern (`*` in its last part) or a list of these names; `key` is for messages.
 
     Raises:
         ConfigError: If a pattern names none.

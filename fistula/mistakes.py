@@ -51,11 +51,7 @@ def _system_error(error: BaseException) -> int:
 def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], folder: Path) -> FistulaError | None:
     """The user's mistake behind an error of Hydra, OmegaConf or the system; None if it is nobody's but ours.
 
-    Args:
-        error: What was raised.
-        command: That it was raised in.
-        keys: Which the command knows, as they are typed.
-        folder: Of the configuration.
+    Of a command with these `keys`, as they are typed; `folder` is that of the configuration.
     """
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException

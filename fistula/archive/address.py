@@ -21,8 +21,6 @@ class Address:
 
     Attributes:
         scheme: `dicomweb` or `dimse`.
-        host: Its name or number.
-        port: Likewise.
         root: Path of the DICOMweb service; empty for dimse.
         title: Application entity title; empty for dicomweb.
         study: UID; empty where the archive as a whole is meant.
@@ -112,10 +110,7 @@ def is_archive(text: str) -> bool:
 def parse(text: str, *, key: str, whole: bool = False) -> Address:
     """Read ``dicomweb://HOST:PORT/ROOT[/studies/UID[/series/UID]]`` or ``dimse://AET@HOST:PORT[/STUDY[/SERIES]]``.
 
-    Args:
-        text: The address.
-        key: The configuration key that holds it, for messages.
-        whole: Whether the archive as a whole is meant, and naming a study is a mistake.
+    Where the archive as a `whole` is meant, naming a study is a mistake, else naming none.
 
     Raises:
         ConfigError: If it is none, has a password in it, or names a study where it must not, or none where it must.

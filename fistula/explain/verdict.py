@@ -36,10 +36,6 @@ def say_verdict(run: Path, *, method: str) -> str:
 
     They are said to point at it where the lower end of the 95% CI of their hits lies above what one fixed point and
     a random one achieve.
-
-    Args:
-        run: Its folder.
-        method: Of the maps, one of `MADE_OF`.
     """
     found = read_kept(run).get(method)
     if found is None:

@@ -41,11 +41,8 @@ class Backbone(nn.Module):
     Args:
         network: Maps ``(B, C, H, W)`` float images to logits ``(B, K)``.
         mean: Of the pixels in [0, 1] that the network was trained with, one for each of the C channels.
-        std: Likewise.
-        weights: Where the network's weights came from.
         input_size: Side of the images that it takes, pixels: the one asked for, or that of its weights.
         interpolation: That scaled the images its weights were trained with, by its name in timm.
-        stem: What images are made of, and how they enter.
 
     Attributes:
         num_slices: Channels of an image; as `fistula.learning.data.channels.image_rows` has it.

@@ -55,11 +55,7 @@ class EpochHistory(Callback):
 
 
 class EpochSeed(Callback):
-    """Draw what is random inside the network (dropout) from the seed and the epoch: a resumed run draws the same.
-
-    Args:
-        seed: The run's.
-    """
+    """Draw what is random inside the network (dropout) from the seed and the epoch: a resumed run draws the same."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

@@ -20,12 +20,7 @@ SIDE = 16  # pixels, of images that nobody looks at
 
 
 class NoImage(nn.Module):
-    """A network that is blind: its feature and its logits are 0, whatever the image.
-
-    Args:
-        num_classes: K.
-        inverse_penalty: Of the regression; see `fit_clinical`.
-    """
+    """A network that is blind: its feature and its logits ``(B, K)`` are 0, whatever the image."""
 
     def __init__(self, num_classes: int, *, inverse_penalty: float) -> None:
         super().__init__()
@@ -48,16 +43,9 @@ def create_clinical(
     architecture: str, *, inverse_penalty: float, num_classes: int, image_size: int | str = SIDE,
     pretrained: bool = False, download: bool = False, available: Sequence[str] = (),
 ) -> Backbone:  # fmt: skip
-    """Build what stands in a network's place.
+    """Build what stands in a network's place; all that concerns images is nothing to it.
 
-    Args:
-        architecture: Its name, ``clinical``.
-        inverse_penalty: Scikit-learn's C.
-        num_classes: K.
-        image_size: Of images that it does not look at, like the next two.
-        pretrained: Nothing to it.
-        download: Nothing to it.
-        available: Nothing to it.
+    The inverse penalty is scikit-learn's C.
 
     Raises:
         ConfigError: If the name is another.
@@ -80,11 +68,6 @@ def fit_clinical(classifier: FistulaClassifier, data: FistulaDataModule, checkpo
     """Fit the regression on the training set, and write its coefficients as the best weights of a run.
 
     Ridge-penalised maximum likelihood on standardised values; the intercept is not penalised. Each bag counts once.
-
-    Args:
-        classifier: A blind one.
-        data: With covariates.
-        checkpoint: File to write, as Lightning would.
 
     Raises:
         DataError: If the training set lacks a class.

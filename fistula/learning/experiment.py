@@ -24,7 +24,7 @@ from fistula.learning.building.tried import try_pipeline, try_training
 from fistula.learning.callbacks import EpochHistory, EpochSeed, WeightAverage, progress, silence_lightning
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.clinical import fit_clinical, is_clinical
-from fistula.learning.data.covariates import standardised_on
+from fistula.learning.data.covariates import Covariates
 from fistula.learning.data.datamodule import FistulaDataModule
 from fistula.learning.data.features import cache_features
 from fistula.learning.data.slices import Resize
@@ -47,10 +47,6 @@ class Experiment:
     Attributes:
         folder: The run's; receives `best.ckpt`, `history.csv` and `predictions.parquet`.
         fold: Of the split; written beside each score.
-        data: Its slices.
-        classifier: What learns.
-        trainer: Lightning's, with the run's callbacks.
-        tracker: Where the run is logged, in one place or several.
         choose_threshold: Called with labels and scores of val; gives the operating point.
         aggregation: How slice scores become a patient's; one of `aggregate.RULES`.
     """
@@ -86,9 +82,6 @@ class Experiment:
 
         Where the folder holds the `last.ckpt` of a training that was interrupted, it goes on from there, and ends
         with the same scores.
-
-        Args:
-            description: What the tracker is told of the run: its whole configuration and its fingerprints.
 
         Returns:
             Operating point, metrics, warnings, and the SHA-256 of `best.ckpt`, for `run.json`.
@@ -215,7 +208,11 @@ def build(
             kinds=data.kinds,
             pixel_mm=pixel_mm_of(cohort, image_size=backbone.input_size),
         ),
-        covariates=standardised_on(data.known, cfg.covariates, num_classes=data.num_classes),
+        covariates=(
+            Covariates(cfg.covariates, num_classes=data.num_classes).standardise(data.known["train"])
+            if cfg.covariates
+            else None
+        ),
         unit=cfg.unit,
     )
     hardware.check_shares(

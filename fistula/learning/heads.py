@@ -18,11 +18,7 @@ RARE = -4.6  # where a map starts: 0.01 everywhere, so that the many empty pixel
 
 
 class Classify(nn.Module):
-    """The network's own classifier, and no map.
-
-    Attributes:
-        kinds: Of points that it finds: none.
-    """
+    """The network's own classifier, which finds no kinds of points and draws no map."""
 
     kinds: tuple[str, ...] = ()
 

@@ -18,7 +18,6 @@ class BiasField(ImageOnlyTransform):
 
     Args:
         strength: Range of the largest change, as a factor below and above 1: 0.3 brightens by up to 30 %.
-        p: Chance that an image is changed.
 
     Source:
         Sudre et al. 2017, Longitudinal segmentation of age-related white matter hyperintensities, Med Image Anal 38
@@ -55,7 +54,6 @@ class RicianNoise(ImageOnlyTransform):
 
     Args:
         deviation: Range of the standard deviation in each channel, as a part of 255.
-        p: Chance that an image is changed.
 
     Source:
         Gudbjartsson and Patz 1995, The Rician distribution of noisy MRI data, Magn Reson Med 34(6).
@@ -81,7 +79,6 @@ class Ghosting(ImageOnlyTransform):
     Args:
         ghosts: Range of n, the number of ghosts.
         intensity: Range of the part that is taken from those lines.
-        p: Chance that an image is changed.
 
     Source:
         The method of TorchIO's RandomGhosting: Pérez-García et al. 2021, Comput Methods Programs Biomed 208.

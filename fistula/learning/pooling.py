@@ -13,11 +13,7 @@ Pooled = tuple[Tensor, Tensor]
 
 
 class Mean(nn.Module):
-    """The mean of a bag's features; a bag of one slice is that slice.
-
-    Args:
-        num_features: F, as the other poolings take it.
-    """
+    """The mean of a bag's features; a bag of one slice is that slice."""
 
     def __init__(self, num_features: int | None = None) -> None:
         super().__init__()
@@ -38,11 +34,7 @@ class Mean(nn.Module):
 
 
 class Maximum(nn.Module):
-    """The largest value of each feature over a bag; a slice's weight is the share of the features that are its own.
-
-    Args:
-        num_features: F.
-    """
+    """The largest value of each feature over a bag; a slice's weight is the share of the features that are its own."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()

@@ -29,12 +29,7 @@ class EpochSampler(Sampler[int], ABC):
 
 
 class EpochShuffle(EpochSampler):
-    """Every slice once, in a new order each epoch.
-
-    Args:
-        slices: The training set, one row a slice, in the dataset's order.
-        seed: Of the order.
-    """
+    """Every slice once, in a new order each epoch."""
 
     def __init__(self, slices: pl.DataFrame, *, seed: int) -> None:
         self.num_samples, self.seed = len(slices), seed
@@ -53,10 +48,8 @@ class Balanced(EpochSampler):
     A slice that is drawn twice in an epoch is augmented anew.
 
     Args:
-        slices: The training set, one row a slice, in the dataset's order.
         by: Columns that form the groups: ``[label]``, ``[patient_key]``, or both, one within the other: classes
             evenly, the patients of a class evenly, the slices of a patient evenly.
-        seed: Of the draws.
 
     Raises:
         ConfigError: If the manifest has no such column.

@@ -37,11 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def wandb_logger(*, mode: str, **settings: Any) -> WandbLogger:
-    """W&B's logger; offline where it is to be online and cannot be.
-
-    Args:
-        mode: One of `MODES`.
-        settings: Of `WandbLogger` and of `wandb.init`.
+    """W&B's logger, in one of `MODES`; offline where it is to be online and cannot be.
 
     Raises:
         ConfigError: If the mode is another; W&B's own of its settings, which would else end its part in the run.
@@ -106,14 +102,7 @@ def why_not_online() -> str | None:
 def record_results(
     trackers: Trackers, metrics: dict[str, float], predictions: pl.DataFrame, operating_point: dict[str, Any]
 ) -> None:
-    """Send final metrics; to W&B as the run's summary, with tables of the test ROC and the confusion counts.
-
-    Args:
-        trackers: Of the run.
-        metrics: Flat, by ``part/level/name``.
-        predictions: As in `predictions.parquet`.
-        operating_point: As in `run.json`; with more than two classes, by class.
-    """
+    """Send final metrics; to W&B as the run's summary, with tables of the test ROC and the confusion counts."""
 
     def tell(logger: Logger) -> None:
         if isinstance(logger, WandbLogger):

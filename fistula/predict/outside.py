@@ -211,11 +211,10 @@ def _as_slices(predictor: Predictor, cohort: Cohort, rows: pl.DataFrame) -> Slic
     names = predictor.runs[0].sequences
     beside = cohort.beside(rows["slice_key"]).filter(pl.col("sequence").is_in(names))
     own = np.concatenate([rows["row"].to_numpy(), beside["row"].to_numpy()])
-    pixels = cohort.pixels[own]
     lacking = [pl.lit(None, pl.String).alias(name) for name in predictor.looks.words if name not in rows.columns]
     return Slices(
         table=rows.with_columns(*lacking, series_uid="series_key", spacing_row="pixel_spacing_mm"),
-        pixels=with_constants(pixels, names, count=len(own), size=pixels.shape[-1]),
+        pixels=with_constants(cohort.pixels[own], names),
         left_out=pl.DataFrame(),
         flow=Flow(),
         parts=[],

@@ -89,12 +89,7 @@ class Predictor:
             return self.judge(with_stated(self.runs[0], self.reader, slices, covariates_table))
 
     def probabilities(self, pixels: NDArray[np.uint8], channels: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Class probabilities ``(runs, N, K)`` of images made of slices ``(M, size, size)``.
-
-        Args:
-            pixels: The slices.
-            channels: Rows of those that each image is made of, ``(N, C)``.
-        """
+        """Class probabilities ``(runs, N, K)`` of images made of the rows ``(N, C)`` of slices ``(M, size, size)``."""
         return alone(self.runs, look(self.runs, pixels, channels)[0])
 
     def judge(self, slices: Slices) -> Prediction:

@@ -11,12 +11,7 @@ from fistula.predict.runs.model import LoadedRun
 
 
 def slice_scores(table: pl.DataFrame, probabilities: NDArray[np.float64], runs: Sequence[LoadedRun]) -> pl.DataFrame:
-    """Add to each slice what the runs say of it.
-
-    Args:
-        table: N slices.
-        probabilities: Of the classes, ``(runs, N, K)``.
-        runs: Whose they are.
+    """Add to each of N slices what the runs say of it, with the probabilities ``(runs, N, K)`` of the classes.
 
     Returns:
         `table` with ``score`` (mean over the runs; more than two classes: ``score_CLASS`` each), ``score_low`` and

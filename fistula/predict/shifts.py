@@ -61,13 +61,7 @@ SHIFTS: dict[str, tuple[Change, tuple[float, float, float], str]] = {
 
 @dataclass(frozen=True)
 class Shifted:
-    """Pixels that are changed as they are asked for; the same slice always alike, whatever else is asked.
-
-    Attributes:
-        pixels: Of the cohort, uint8 ``(N, H, W)``.
-        shift: One of `SHIFTS`; empty for none.
-        strength: One of `STRENGTHS`.
-    """
+    """Pixels ``(N, H, W)`` that are changed as they are asked for; the same slice always alike, whatever is asked."""
 
     pixels: NDArray[np.uint8]
     shift: str

@@ -185,7 +185,7 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
             notes.append(f"{many} unreadable and not scored; left_out.csv gives the reasons")
         yield Slices(
             table=_named(survey, table, plan.look),
-            pixels=with_constants(pixels, reader.sequences, count=len(pixels), size=plan.grid.size),
+            pixels=with_constants(pixels, reader.sequences),
             left_out=_left_out(survey, [chosen.left_out, unseen, whole.left_out, failed, *unread], plan.look),
             flow=flow,
             parts=_parts(survey, table),

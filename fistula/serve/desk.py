@@ -32,7 +32,6 @@ class Desk:
     Args:
         load: Gives what scores them. It is called on the thread that will score: each thread that computes has others
             of its own to help it, and those of two would wait for one another's cores.
-        limits: Of one.
     """
 
     def __init__(self, load: Callable[[], Predictor], limits: UploadLimits) -> None:

@@ -11,12 +11,7 @@ SAID_FROM_S = 60.0  # of which what is left is worth saying
 
 
 class Display:
-    """Lines on standard output; the bar on standard error, if that is a terminal.
-
-    Args:
-        total: Number of runs.
-        num_done: How many of them were done before.
-    """
+    """Lines on standard output; the bar on standard error, if that is a terminal."""
 
     def __init__(self, *, total: int, num_done: int) -> None:
         self.total, self.count, self.before, self.started = total, num_done, num_done, time.monotonic()

@@ -21,12 +21,7 @@ ENVIRONMENT = re.compile(r"\$\{oc\.env:([A-Za-z_][A-Za-z_0-9]*)")
 
 
 class Index:
-    """What earlier calls composed; only a short cut, so one that is lost or out of date costs time and nothing else.
-
-    Args:
-        study: Folder that keeps it.
-        config: Of the sweep, as Hydra composed it.
-    """
+    """What earlier calls composed; only a short cut, so one that is lost or out of date costs time and nothing else."""
 
     def __init__(self, study: Path, config: DictConfig) -> None:
         self.path = study / INDEX

@@ -29,13 +29,7 @@ class StudyError(FistulaError):
 def launch(
     loader: ConfigLoader, config: DictConfig, job_overrides: Sequence[Sequence[str]], *, engine: Engine
 ) -> list[JobReturn]:
-    """Run those runs of a sweep that are not done.
-
-    Args:
-        loader: Hydra's, to compose each run's configuration.
-        config: Of the sweep.
-        job_overrides: One list of overrides a run.
-        engine: Where the runs run.
+    """Run those runs of a sweep that are not done; each has its list of overrides.
 
     Returns:
         One for each list of overrides; a failed run's holds its error.

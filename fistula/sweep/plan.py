@@ -14,10 +14,9 @@ from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.cohort.split_table import split_fingerprint
 from fistula.errors import ConfigError, DataError
 from fistula.evidence.ranking.counting import slices_tell_the_class
-from fistula.learning.adjacent import ADJACENT, check_positions
 from fistula.learning.building.making import make
 from fistula.learning.data.bags import check_bags
-from fistula.learning.data.channels import OF_SEQUENCES, chosen_sequences
+from fistula.learning.data.channels import ADJACENT, OF_SEQUENCES, check_positions, chosen_sequences
 from fistula.learning.data.covariates import check_covariates
 from fistula.learning.places.points import kinds_of, names_side, side_of_labels
 from fistula.learning.weights.store import weights_fingerprint
@@ -32,10 +31,8 @@ class RunPlan:
     Attributes:
         cfg: Its configuration, as `conf/train.yaml` composes it.
         resolved: The same as plain values.
-        cohort: To learn from.
         split: As configured; its ``name`` and whether it is ``leaky_by_design``.
         table: Of the split, every fold.
-        folder: The run's, with its identity.
         fingerprints: Of cohort and split, and of the weights that it starts from where they are known beforehand.
     """
 

@@ -32,13 +32,8 @@ class Search:
 
     Attributes:
         name: Of the outer fold, and of the search in its database.
-        database: SQLite file.
-        launch: Trains runs, one for each list of overrides.
         space: What to search, by key.
-        fixed: Overrides of every trial.
         trials: How many to end, pruned and failed ones included.
-        parallel: How many to train at a time.
-        seed: Of the sampler.
     """
 
     name: str

@@ -24,10 +24,8 @@ class RunStatus:
     """How far a run is.
 
     Attributes:
-        name: Of its folder.
         state: As in its record; but ``stopped`` where it was interrupted, or its process is gone, ``damaged`` where
             there is no reading it.
-        epoch: Completed ones.
         epochs: To complete; 0 if unknown.
         best: Of the metric by which the scored epoch is chosen, or the AUROC; None before the first.
         seconds_per_epoch: Since its process started; None if that is not to be said.

@@ -32,12 +32,9 @@ class StudyRun:
 
 
 def run_all(runs: Sequence[StudyRun], *, engine: Engine, num_done: int) -> dict[str, RunError]:
-    """Run all, whatever fails; those that another sweep trains are waited for, and taken over if it dies.
+    """Run all that are not done, whatever fails.
 
-    Args:
-        runs: That are not done.
-        engine: Where they run.
-        num_done: How many others were done before.
+    Those that another sweep trains are waited for, and taken over if it dies; `num_done` others were done before.
 
     Returns:
         Errors of the runs that failed, by the names of their folders.
@@ -68,12 +65,7 @@ def _relieve(run: StudyRun, schedule: "Schedule") -> None:
 
 
 class Schedule:
-    """Runs on their way to an end.
-
-    Args:
-        engine: Where they run.
-        display: That tells of each end.
-    """
+    """Runs on their way to an end."""
 
     def __init__(self, engine: Engine, display: Display) -> None:
         self.engine, self.display = engine, display

@@ -102,7 +102,7 @@ def test_the_rest_is_negative_only_where_it_is_said(archive, tmp_path, fistula_h
 
 
 def test_unlabelled_slices_are_neighbours_and_never_scored(archive, tmp_path, fistula_here):
-    from fistula.learning.adjacent import channel_rows
+    from fistula.learning.data.channels import channel_rows
 
     read, _ = ingested(fistula_here, archive, tmp_path, "one slice a patient")
     assert len(read.labelled) == PATIENTS

@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from fistula.errors import DataError
-from fistula.learning.adjacent import channel_rows
+from fistula.learning.data.channels import channel_rows
 
 
 def table(*rows):

@@ -49,7 +49,7 @@ def test_names_and_keys_decide_whatever_the_order_of_the_rows():
 def test_a_black_picture_is_told_from_one_that_lacks():
     black = table().with_columns(covered=pl.when(pl.col("slice_key") == "y").then(1.0).otherwise("covered"))
     (_, shown, lacks), (_, blank, is_lacking) = image_rows(black, 3, TWO)[[2, 0]].tolist()
-    pixels = with_constants(np.zeros((6, 4, 4), np.uint8), TWO, count=6, size=4)
+    pixels = with_constants(np.zeros((6, 4, 4), np.uint8), TWO)
     assert (pixels[shown] == pixels[blank]).all()
     assert (pixels[lacks] == 0).all()
     assert (pixels[is_lacking] == 255).all()
@@ -67,7 +67,7 @@ def test_one_that_is_not_the_first_may_be_alone():
 
 def test_constants_lie_behind_the_slices():
     pixels = np.arange(2 * 4, dtype=np.uint8).reshape(2, 2, 2)
-    found = with_constants(pixels, TWO, count=2, size=2)
+    found = with_constants(pixels, TWO)
     assert found.shape == (2, 2, 2)
     assert (found[1] == pixels[1]).all()
     assert (found[2 + 7] == 7).all()
@@ -76,7 +76,7 @@ def test_constants_lie_behind_the_slices():
         [pixels[1].tolist(), [[255, 255], [255, 255]]],
     ]
     assert (found[:] == pixels).all()
-    assert with_constants(pixels, (), count=2, size=2) is pixels
+    assert with_constants(pixels, ()) is pixels
 
 
 def test_where_all_sequences_show_one_picture_the_network_answers_as_to_that_picture():
@@ -153,7 +153,7 @@ def test_slices_of_one_sequence_are_not_taken_for_those_of_another(tmp_path):
 def test_what_lacks_is_said_by_a_constant_that_no_augmentation_moves():
     pixels = np.full((2, 8, 8), 9, np.uint8)
     dataset = SliceDataset(
-        with_constants(pixels, TWO, count=2, size=8), np.array([0, 1]), np.array([[0, 1, 2 + 255], [1, 0, 2]]),
+        with_constants(pixels, TWO), np.array([0, 1]), np.array([[0, 1, 2 + 255], [1, 0, 2]]),
         np.array([0, 1]), np.array([0, 0]), seed=0,
         augmentation=albumentations.Compose([albumentations.InvertImg(p=1.0)], seed=1),
     )  # fmt: skip

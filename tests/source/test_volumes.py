@@ -8,7 +8,7 @@ from pydicom.uid import EnhancedMRImageStorage
 
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look
-from fistula.learning.adjacent import channel_rows
+from fistula.learning.data.channels import channel_rows
 from fistula.source.survey import survey_source
 from fistula.source.volumes import plane_notes, volume_notes, with_volumes
 from fistula.source.workers import Workers

@@ -30,12 +30,9 @@ def make(node: DictConfig, **given: Any) -> Any:
 
 
 def one_line(where: str, attempt: Callable[[], Any], *, root: Container | None = None) -> Any:
-    """What an attempt gives; whatever it raises is the user's mistake in `where`.
+    """What an attempt gives; whatever it raises is the user's mistake in `where`, unless Hydra names another key.
 
-    Args:
-        where: The key that it concerns, unless Hydra names one.
-        attempt: What is tried.
-        root: The configuration, for the places in lists, which Hydra writes as a digit after the key.
+    With its `root` the configuration says which places are in lists: Hydra writes them as a digit after the key.
 
     Raises:
         FistulaError: If it raises anything.

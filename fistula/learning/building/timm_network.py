@@ -55,14 +55,9 @@ def located(architecture: str, *, download: bool) -> str:
 def made(
     name: str, asked: str, settings: Mapping[str, Any], *, image_size: int | None, pretrained: bool = False
 ) -> nn.Module:
-    """Let timm make a network.
+    """Let timm make a network by the name that `located` gives, for images of a size, or of that of its weights.
 
-    Args:
-        name: As `located` has it.
-        asked: As the configuration names it.
-        settings: For timm.
-        image_size: Side of the images, pixels; given to those networks that have to know it. None: that of its weights.
-        pretrained: Whether to load the weights of ``settings["pretrained_cfg_overlay"]``.
+    Named in errors as it was `asked`; weights, where wanted, are those of ``settings["pretrained_cfg_overlay"]``.
 
     Raises:
         ConfigError: If it has no such option or takes no such images, or is no classifier.

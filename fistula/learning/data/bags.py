@@ -105,17 +105,10 @@ class BagDataset(Dataset):
 
 
 def bags_of(cohort: Cohort, parts: pl.DataFrame, part: str, *, unit: str, are_grades: bool = False) -> Bags:
-    """The bags of one part of a fold.
+    """The bags of one part of a fold, of which `parts` has columns ``slice_key copy part``.
 
     By slice, every slice that the split names is a bag. By patient, a bag has every eligible slice of a patient whom
     the split names, with a label or without, in the order in which they lie: by series, stack and position.
-
-    Args:
-        cohort: As `fistula ingest` wrote it.
-        parts: Columns ``slice_key copy part``, one fold of a split.
-        part: ``train``, ``val`` or ``test``.
-        unit: One of `KEYS`.
-        are_grades: Whether the classes are.
 
     Raises:
         ConfigError: If the unit is neither.
@@ -144,11 +137,6 @@ def with_labels_of_bags(slices: pl.DataFrame, unit: str, *, num_classes: int, ar
 
 def check_bags(cfg: Any, cohort: Cohort, parts: pl.DataFrame) -> None:
     """Refuse, before training, a unit of which bags cannot be made, and whatever does nothing to it.
-
-    Args:
-        cfg: As `conf/train.yaml` composes it.
-        cohort: To learn from.
-        parts: Columns ``slice_key copy part``, one fold of a split.
 
     Raises:
         ConfigError: If a key is for the other unit.

@@ -1,4 +1,4 @@
-"""Several sequences as the channels of one image: which slices they are, and what is blank because it is not there."""
+"""The channels of an image: one slice, it and its neighbours, or several sequences, and what is blank as it lacks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,20 +10,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fistula.cohort.manifest import BESIDE
-from fistula.errors import ConfigError, refuse_other
-from fistula.learning.adjacent import ADJACENT, channel_rows
+from fistula.errors import ConfigError, DataError, refuse_other
 
-SEQUENCES, LATE = "sequences", "late"
+ADJACENT, SEQUENCES, LATE = "adjacent", "sequences", "late"
 OF_SEQUENCES = SEQUENCES, LATE
 CHANNELS = {"sum": 1, "replicate": 3, ADJACENT: 3, SEQUENCES: 0, LATE: 1}  # of the first layer; 0: as many as there are
 
 
 def chosen_sequences(asked: Sequence[str] | None, available: Sequence[str]) -> tuple[str, ...]:
-    """The sequences that an image is made of, in the cohort's order.
-
-    Args:
-        asked: Some of the cohort's; None takes all.
-        available: The cohort's, the first being the grid.
+    """The sequences that an image is made of, in the cohort's order: those asked for, or with None all available.
 
     Raises:
         ConfigError: If the cohort has none, or not those.
@@ -82,13 +77,59 @@ def stem_of(channels: str, sequences: Sequence[str] | None, available: Sequence[
 
 
 def may_lack(names: Sequence[str], num_slices: int) -> Sequence[str]:
-    """Those of the sequences of an image that may lack: all but the one on whose grid the others lie.
+    """Those of the sequences of an image that may lack: all but that on whose grid the others lie, the first if there.
 
-    Args:
-        names: Of the sequences, that one first if it is among them.
-        num_slices: Channels of the image: one a sequence, and one more for each that may lack.
+    An image has one channel a sequence, and one more for each that may lack.
     """
     return names[2 * len(names) - num_slices :]
+
+
+def check_positions(slices: pl.DataFrame) -> None:
+    """Raise DataError unless every slice has a position, without which it has no neighbours."""
+    unplaced = slices["position_mm"].null_count()
+    if unplaced:
+        raise DataError(
+            f"model.channels={ADJACENT}",
+            "needs the position of every slice",
+            found=f"{unplaced} of {len(slices)} without one",
+            remedy="Use model.channels=sum, or images whose headers say where they lie",
+        )
+
+
+def channel_rows(slices: pl.DataFrame, num_slices: int) -> NDArray[np.int64]:
+    """Rows of the slices that are the channels of each slice's image.
+
+    Neighbours are those along the normal inside the same volume of the same series; at an end the edge slice is
+    repeated.
+
+    Args:
+        slices: N of them; columns of a manifest: ``slice_key series_key position_mm``, ``volume`` if there.
+        num_slices: Channels of an image, odd: 1 is the slice alone.
+
+    Returns:
+        ``(N, num_slices)``, by position, the slice itself in the middle.
+
+    Raises:
+        DataError: If neighbours are wanted and a slice has no position.
+
+    Example:
+        >>> positions = {"slice_key": ["a", "b", "c"], "series_key": ["s"] * 3, "position_mm": [6.0, 0.0, 3.0]}
+        >>> channel_rows(pl.DataFrame(positions), 3).tolist()
+        [[2, 0, 0], [1, 1, 2], [1, 2, 0]]
+    """
+    own = np.arange(len(slices))
+    if num_slices == 1:
+        return own[:, None]
+    check_positions(slices)
+    reach = np.arange(num_slices) - num_slices // 2
+    rows = np.empty((len(slices), num_slices), np.int64)
+    volume = [name for name in ("series_key", "volume") if name in slices.columns]
+    keys = slices.select(*volume, "position_mm", "slice_key", pl.Series("number", own))
+    for _, group in keys.group_by(volume):
+        ordered = group.sort("position_mm", "slice_key")["number"].to_numpy()
+        places = np.arange(len(ordered))[:, None] + reach
+        rows[ordered] = ordered[places.clip(0, len(ordered) - 1)]
+    return rows
 
 
 def image_rows(slices: pl.DataFrame, num_slices: int, names: Sequence[str] = ()) -> NDArray[np.int64]:
@@ -127,43 +168,34 @@ def image_rows(slices: pl.DataFrame, num_slices: int, names: Sequence[str] = ())
 
 @dataclass(frozen=True)
 class WithConstants:
-    """Slices, and behind them constant images: row ``count + v`` has the value v everywhere.
-
-    Attributes:
-        pixels: Slices by row, or an array of them.
-        count: How many.
-        size: Side.
-    """
+    """Slices by row, and behind all N of them constant images: row ``N + v`` has the value v everywhere."""
 
     pixels: Any
-    count: int
-    size: int
-
-    def __len__(self) -> int:
-        return self.count
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """As that of an array of the slices."""
-        return self.count, self.size, self.size
+        return self.pixels.shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
 
     def __getitem__(self, rows: Any) -> NDArray[np.uint8]:
         """One slice ``(size, size)``, or those of an array of rows ``(..., size, size)``."""
+        count, size = len(self), self.shape[1]
         if np.ndim(rows) == 0 and not isinstance(rows, slice):
-            if rows < self.count:
-                return np.asarray(self.pixels[rows])
-            return np.full((self.size, self.size), rows - self.count, np.uint8)
-        rows = np.arange(self.count)[rows] if isinstance(rows, slice) else np.asarray(rows)
-        found = np.empty((*rows.shape, self.size, self.size), np.uint8)
-        is_slice = rows < self.count
+            return np.asarray(self.pixels[rows]) if rows < count else np.full((size, size), rows - count, np.uint8)
+        rows = np.arange(count)[rows] if isinstance(rows, slice) else np.asarray(rows)
+        found = np.empty((*rows.shape, size, size), np.uint8)
+        is_slice = rows < count
         found[is_slice] = self.pixels[rows[is_slice]]
-        found[~is_slice] = (rows[~is_slice] - self.count)[:, None, None]
+        found[~is_slice] = (rows[~is_slice] - count)[:, None, None]
         return found
 
 
-def with_constants(pixels: Any, names: Sequence[str], *, count: int, size: int) -> Any:
+def with_constants(pixels: Any, names: Sequence[str]) -> Any:
     """Slices with constant images behind them where images are made of sequences, else as they are."""
-    return WithConstants(pixels, count, size) if names else pixels
+    return WithConstants(pixels) if names else pixels
 
 
 def channels_of(backbone: Any) -> dict[str, list[str]]:

@@ -1,7 +1,7 @@
 """What else is known of a patient (age, sex, further numbers): standardised, and joined after the pooling."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, overload
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,14 +16,10 @@ from fistula.learning.data.slices import Batch
 
 
 class Covariates(nn.Module):
-    """What covariates add to the logits of a bag: the same as if they stood beside its features.
+    """What covariates ``(B, C)`` add to the logits of a bag ``(B, K)``: the same as if they stood beside its features.
 
     A linear layer of each value, standardised, and of whether it is missing; a missing value is at the mean. The layer
     starts at 0, and so nothing is added for a lack that training never saw.
-
-    Args:
-        names: C of them.
-        num_classes: K.
     """
 
     mean: Tensor
@@ -37,11 +33,8 @@ class Covariates(nn.Module):
         self.layer = nn.Linear(2 * len(names), num_classes, bias=False)
         nn.init.zeros_(self.layer.weight)
 
-    def standardise(self, values: Tensor) -> None:
-        """Take mean and standard deviation from the training set.
-
-        Args:
-            values: ``(B, C)``, NaN where one is not known.
+    def standardise(self, values: Tensor) -> "Covariates":
+        """Take mean and standard deviation from the training set's values ``(B, C)``, NaN where one is not known.
 
         Raises:
             DataError: If a covariate has fewer than two values there.
@@ -53,6 +46,7 @@ class Covariates(nn.Module):
                 rule, remedy = ("must have two values in the training set", "Omit it: it carries no information")
                 raise DataError(f"covariates: {name}", rule, found=found, remedy=remedy)
             self.mean[index], self.std[index] = known.mean(), known.std(correction=0)
+        return self
 
     def standard(self, values: Tensor) -> Tensor:
         """Values ``(B, C)`` as the layer takes them, ``(B, 2C)``: standardised, then 1 for each that is missing."""
@@ -65,12 +59,7 @@ class Covariates(nn.Module):
 
 
 class Accompanied(Dataset):
-    """Bags with their covariates.
-
-    Args:
-        bags: M of them, or slices that are bags of one: a dataset that fetches whole batches.
-        values: ``(M, C)``.
-    """
+    """Bags, or slices that are bags of one, with their covariates ``(M, C)``."""
 
     def __init__(self, bags: Any, values: Tensor) -> None:
         self.bags, self.values = bags, values
@@ -83,21 +72,8 @@ class Accompanied(Dataset):
         return self.bags.__getitems__(draws) | {"covariates": self.values[torch.tensor(draws) % len(self)]}
 
 
-def standardised_on(known: Mapping[str, Tensor], names: Sequence[str], *, num_classes: int) -> Covariates | None:
-    """Covariates standardised on the training set of what is `known`; None where there are no names."""
-    if not names:
-        return None
-    covariates = Covariates(names, num_classes=num_classes)
-    covariates.standardise(known["train"])
-    return covariates
-
-
-@overload
-def spread(known: Tensor, sizes: Sequence[int]) -> Tensor: ...
-@overload
-def spread(known: None, sizes: Sequence[int]) -> None: ...
-def spread(known: Tensor | None, sizes: Sequence[int]) -> Tensor | None:
-    """Give each slice what is known of its bag, ``(B, ...)`` to ``(N, ...)``."""
+def spread(known: Any, sizes: Sequence[int]) -> Any:
+    """Give each slice what is known of its bag, ``(B, ...)`` to ``(N, ...)``; None of what is None."""
     if known is None:
         return None
     # Told how many there are, a card need not be asked.

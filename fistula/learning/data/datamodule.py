@@ -35,12 +35,10 @@ class FistulaDataModule(LightningDataModule):
     """Serve the train, val and test slices of one fold.
 
     Args:
-        cohort: As `fistula ingest` wrote it.
         parts: Columns ``slice_key copy part``, one fold of a split.
         augmentation: Random pipeline for training slices; keeps dtype, shape and range. An `Expanded` one makes copies
             beforehand instead.
         sampler: Called with the training slices and ``seed``; gives what an epoch sees, in order.
-        resize: To the network's input.
         num_slices: That an image is made of; as `image_rows` has it.
         sequences: That an image is made of, if it is.
         batch_size: Bags a batch: slices, or patients.
@@ -108,7 +106,7 @@ class FistulaDataModule(LightningDataModule):
         asked = np.concatenate([labelled, *(bags.rows for bags in self.bags.values())])
         rows, count = np.unique(self.channels[asked]), len(self.cohort.manifest)
         kept = resized(self.cohort, self.resize, rows[rows < count])  # the others are constants
-        return with_constants(kept, self.sequences, count=count, size=self.resize.image_size)
+        return with_constants(kept, self.sequences)
 
     def prepare_data(self) -> None:
         """Resize the cohort, in one process of a run; the others find the file."""

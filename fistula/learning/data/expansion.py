@@ -16,10 +16,8 @@ class Expanded(albumentations.Compose):
     """A pipeline that makes copies of slices before the first epoch, the same for every epoch and run.
 
     Args:
-        transforms: Of the pipeline.
         images_per_slice: Images made of a training slice, itself among them: one number, or one for each class. A split
             that asks for copies says itself how many, and of which slices.
-        seed: Of the pipeline.
     """
 
     def __init__(

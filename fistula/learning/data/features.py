@@ -18,12 +18,6 @@ def cache_features(
     """Give the data the features of train and val, where every epoch would compute the same ones again.
 
     That is so where the classifier alone trains and no augmentation draws new images.
-
-    Args:
-        backbone: Frozen but for its classifier.
-        data: Receives the features.
-        learning: The mode of the run.
-        device: Where to compute.
     """
     if not isinstance(learning, LinearProbe):
         return

@@ -27,6 +27,11 @@ class ResizedAnew:
     pixels: NDArray[np.uint8]
     resize: Resize
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """As that of an array."""
+        return len(self.pixels), self.resize.image_size, self.resize.image_size
+
     def __getitem__(self, row: int) -> NDArray[np.uint8]:
         return self.resize(np.asarray(self.pixels[row]))
 

@@ -23,7 +23,6 @@ class BestWeights(ModelCheckpoint):
     Where the metric is as good as the best, a lower loss on validation is better.
 
     Args:
-        folder: The run's.
         monitor: The metric; ``epoch`` keeps the last epoch's weights, and writes no others.
 
     Raises:
@@ -61,9 +60,6 @@ class LastCheckpoint(Checkpoint):
 
     A kind of `Checkpoint`, because Lightning calls those after all other callbacks: the best epoch so far and the
     history are in it.
-
-    Args:
-        folder: The run's.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -81,11 +81,7 @@ def device_of(name: str) -> torch.device:
 
 
 def is_on_card(trainer: Mapping[str, Any]) -> bool:
-    """Whether Lightning will take CUDA's cards.
-
-    Args:
-        trainer: Keys ``accelerator`` and ``devices``, as Lightning takes them.
-    """
+    """Whether Lightning will take CUDA's cards, by its keys ``accelerator`` and ``devices``."""
     return trainer["accelerator"] in ("gpu", "cuda", "auto") and CUDAAccelerator.is_available()
 
 
@@ -108,11 +104,7 @@ def environment() -> ClusterEnvironment:
 
 
 def plugins(trainer: Mapping[str, Any]) -> list[Any]:
-    """Lightning's plugins for several devices; a batch norm of two images a card is noise.
-
-    Args:
-        trainer: As `settings` takes it.
-    """
+    """Lightning's plugins for several devices; a batch norm of two images a card is noise."""
     return [environment(), *([SyncedNorms()] if is_on_card(trainer) and num_processes(trainer) > 1 else [])]
 
 
@@ -167,12 +159,9 @@ def _num_devices(trainer: Mapping[str, Any]) -> int:
 
 
 def check_shares(bags: Mapping[str, int], world: int, *, unit: str) -> None:
-    """Refuse more processes than a part has bags for: one without any would let the others wait for ever.
+    """Refuse more processes than train or val has bags for: one without any would let the others wait for ever.
 
-    Args:
-        bags: How many train and val have.
-        world: Number of processes.
-        unit: What the bags are; of one slice is no batch, and a last one is left out.
+    Of one slice is no batch, and a last one is left out.
 
     Raises:
         ConfigError: If there are more.

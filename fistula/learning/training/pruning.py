@@ -18,13 +18,7 @@ class PrunedError(FistulaError):
 
 
 class Prune(Callback):
-    """Tell Optuna each epoch's validation metric; stop where it is below the median of the other trials.
-
-    Args:
-        storage: Address of Optuna's database.
-        study: Name of the search.
-        number: Of the trial.
-    """
+    """Tell Optuna each epoch's validation metric; stop where it is below the median of the other trials."""
 
     def __init__(self, *, storage: str, study: str, number: int) -> None:
         import optuna  # an extra

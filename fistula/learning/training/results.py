@@ -27,12 +27,6 @@ def summarize(
     the two are one, and no metric is of slices. With more classes, each in turn is held against the rest, and has its
     own of everything, under its name; a patient is of the last class that a slice has.
 
-    Args:
-        predictions: As in `predictions.parquet`.
-        classes: Names in the order of the labels.
-        choose_threshold: Called with labels and scores of val.
-        aggregation: One of `aggregate.RULES`.
-
     Returns:
         ``operating_point``, ``aggregation``, ``patient_operating_point``, ``metrics`` by part, level and name (for more
         than two classes each by class first), and ``warnings``.

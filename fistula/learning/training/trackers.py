@@ -12,11 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class Trackers(Logger):
-    """Tell each tracker everything; one that fails is left out from then on, which is said once.
-
-    Args:
-        loggers: Lightning's, by name.
-    """
+    """Tell each tracker everything; one that fails is left out from then on, which is said once."""
 
     def __init__(self, loggers: Mapping[str, Logger]) -> None:
         super().__init__()

@@ -14,13 +14,9 @@ CURVES = ("val/auroc", "val/loss", "train/loss")
 
 
 def study_workspace(entity: str, project: str, study: str, *, level: str = "patient") -> workspaces.Workspace:
-    """Lay out the page; nothing is sent.
+    """Lay out the page of a study, whose name is that of its runs' group, for a team or user; nothing is sent.
 
-    Args:
-        entity: User or team at W&B.
-        project: There.
-        study: Its runs are those of this group.
-        level: Of the AUROC that is compared: ``patient`` or ``slice``.
+    The AUROC that is compared is that of a `level`, ``patient`` or ``slice``.
 
     Returns:
         Sections for the settings (parallel coordinates, and the mean AUROC by each setting) and for the training; the

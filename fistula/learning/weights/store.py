@@ -104,13 +104,7 @@ def cached(repository: str, names: Sequence[str] = FILES) -> Path | None:
 
 
 def fetch(repository: str, names: Sequence[str] = FILES, *, where: str, folder: Path | None = None) -> Path:
-    """Download the first of these files that a repository has, and what says what it is.
-
-    Args:
-        repository: As for `cached`.
-        names: Likewise.
-        where: What asked for it, for the message.
-        folder: The cache to put it into; None is the hub's own.
+    """Download the first of these files that a repository has, and what says what it is, into a cache or the hub's own.
 
     Raises:
         WeightsError: If the hub cannot be reached, within about 2 s, or has none of them.

@@ -29,13 +29,7 @@ class Overlay:
 def heat_maps(
     predictor: Predictor, images: NDArray[np.uint8], targets: NDArray[np.intp]
 ) -> Iterator[NDArray[np.float32]]:
-    """The map of each slice for its class, mean over the runs, ``(size, size)`` in [0, 1].
-
-    Args:
-        predictor: Whose runs are asked.
-        images: ``(N, C, size, size)``.
-        targets: Index of the class that each is explained for.
-    """
+    """The map of each image ``(C, size, size)`` for its class, mean over the runs, ``(size, size)`` in [0, 1]."""
     for image, target in zip(images, targets, strict=True):
         batch = as_batch(image[None], predictor.runs[0].resize)
         maps = [saliency(run.classifier, batch, target=int(target))[0] for run in predictor.runs]

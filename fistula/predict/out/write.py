@@ -87,20 +87,13 @@ def attempt(name: str, make: Callable[[], None], failed: list[str], *, path: Pat
 def write_prediction(
     folder: Path, slices: Slices, prediction: Prediction, overlays: list[Overlay], failed: list[str]
 ) -> None:
-    """Fill a folder with tables, overlays, a summary and a page.
+    """Fill an empty folder with tables, overlays, a summary and a page.
 
     ``predictions.csv`` (by slice), ``series.csv``, ``patients.csv``, ``left_out.csv``, for runs that find places
     ``places.csv``, ``summary.json``, ``overlays/SLICE_KEY.png`` and ``index.html``.
 
     The tables hold the UIDs of series and instances, so that whoever owns the images finds them again; patients stand
     under their pseudonyms, and nothing else that the images say of a person is written.
-
-    Args:
-        folder: An empty one.
-        slices: What was read.
-        prediction: What was made of it.
-        overlays: Of its slices.
-        failed: What could not be made beside the scores; gets those of the overlays that cannot be written.
     """
     results = [name for name in prediction.slices.columns if name.startswith("score") or name == "decision"]
     weight = [name for name in prediction.slices.columns if name == "weight"]  # of runs that score patients

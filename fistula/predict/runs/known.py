@@ -45,13 +45,7 @@ def refuse_other_covariates(run: LoadedRun, cohort: Cohort) -> None:
 
 
 def with_stated(run: LoadedRun, reader: Reader, slices: Slices, table: Path | None) -> Slices:
-    """Add to new slices what a table says of their patients.
-
-    Args:
-        run: Whose covariates are needed.
-        reader: Of the slices; its key gives the table's patients their pseudonyms.
-        slices: Likewise.
-        table: Columns ``patient_id`` and those of the covariates, one line a patient; None for none.
+    """Add to new slices what a table says of their patients: ``patient_id`` and covariates, one line a patient.
 
     Raises:
         ConfigError: If there is no table and the run needs one, or there is one and it does not.

@@ -101,8 +101,7 @@ class LoadedRun:
     @property
     def pixels(self) -> Any:
         """What `channels` are rows of."""
-        pixels = self.cohort.pixels
-        return with_constants(pixels, self.sequences, count=len(pixels), size=pixels.shape[-1])
+        return with_constants(self.cohort.pixels, self.sequences)
 
     @property
     def learned(self) -> pl.DataFrame:

@@ -22,12 +22,7 @@ END_S = 20.0  # for a run to end by itself before it is killed
 
 
 def arguments_of(hydra: HydraConf, overrides: Sequence[str]) -> list[str]:
-    """What `fistula` is to be called with to train one run and no other, into the folder that it has.
-
-    Args:
-        hydra: Hydra's own part of the configuration of the command that was given.
-        overrides: Of the run.
-    """
+    """What `fistula` is to be called with to train one run and no other, into the folder that it has."""
     folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     config = [argument for folder in folders for argument in ("--config-dir", folder)]
     own = [text for text in hydra.overrides.hydra if not text.startswith(OF_THE_SWEEP)]
@@ -41,9 +36,7 @@ class Job:
     """A run to be started.
 
     Attributes:
-        name: Of the run.
         folder: Of the run; its process's output goes to `log.txt` there.
-        arguments: Of `fistula`.
         cwd: Where relative paths begin.
         environment: Variables over those of the machine it runs on.
         wants_card: Whether it trains on a graphics card where there is one.

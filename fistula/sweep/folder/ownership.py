@@ -35,7 +35,6 @@ class Holder:
 
     Attributes:
         number: How many held it before.
-        process: The holder.
         is_released: Whether it has given the folder back.
         beat: Changes while the holder lives, nanoseconds; to be compared with itself alone.
     """
@@ -122,11 +121,7 @@ def _take(folder: Path, number: int) -> Path | None:
 
 
 class Claim:
-    """A folder that this process holds; a thread shows that it lives.
-
-    Args:
-        path: The holder's file.
-    """
+    """A folder that this process holds; a thread shows that it lives."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -11,10 +11,8 @@ class Process:
     """A process as another one may meet it.
 
     Attributes:
-        host: Name of its machine.
         machine: What stays when the machine starts anew; empty where it cannot be known.
         boot: What changes when it does, with the process's namespace: only there its number means something.
-        pid: Its number.
         started: Kernel's ticks at its start; a later process of the same number has another. Empty if unknown.
     """
 

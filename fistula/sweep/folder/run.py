@@ -43,7 +43,6 @@ class RunFolder:
     """The folder of one run, and the identity it was opened with.
 
     Attributes:
-        path: The folder.
         identity: Everything that decides the run's result, as plain JSON values by dotted key.
     """
 

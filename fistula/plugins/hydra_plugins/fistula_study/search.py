@@ -21,7 +21,6 @@ class SearchSweeper(Sweeper):
         outer: What a search of its own is done for, each combination.
         trials: Of each search.
         parallel: Trials at a time.
-        seed: Of the search.
     """
 
     def __init__(self, params: dict[str, str], outer: dict[str, str], trials: int, parallel: int, seed: int) -> None:

@@ -55,11 +55,7 @@ class StudySweeper(BasicSweeper):
 
 
 class StudyLauncher(BasicLauncher):
-    """Run what is not done yet, each run in a process of its own.
-
-    Args:
-        engine: Maps jobs to those jobs with their exit codes; see `fistula.sweep.engines.job.Engine`.
-    """
+    """Run what is not done yet, each run in a process of its own, where a `fistula.sweep.engines.job.Engine` says."""
 
     def __init__(self, engine: Callable[..., Any]) -> None:
         super().__init__()
