@@ -19,9 +19,6 @@ RENAMED = {
     "status": {"study": "study_folder"},
 }
 
-# Commands whose first word says what to do: `fistula weights pull`.
-WITH_ACTION = ("weights",)
-
 # Keys that name a file or a folder, or hold a text, in which may be what Hydra takes only in quotes: = in the name of a
 # run, brackets, any letter outside ASCII.
 PATHS = (
@@ -63,7 +60,9 @@ def for_hydra(command: str, arguments: list[str], keys: Sequence[str]) -> list[s
     Raises:
         ConfigError: If one is neither an option nor key=value.
     """
-    arguments = _options_first(_spelled_out(command, arguments))
+    if command == "weights" and arguments and not arguments[0].startswith("-") and "=" not in arguments[0]:
+        arguments = [f"action={arguments[0]}", *arguments[1:]]  # as in `fistula weights pull`
+    arguments = _options_first(arguments)
     for before, argument, after in zip(["", *arguments], arguments, [*arguments[1:], "="], strict=False):
         wide = WIDE.match(argument)
         if wide and (wide[2] == "\uff1d" or RENAMED.get(command, {}).get(wide[1], wide[1]) not in PATHS):
@@ -99,14 +98,6 @@ def suggest(word: str, words: Iterable[str]) -> str:
     words = list(words)
     near = difflib.get_close_matches(word, words, n=3, cutoff=0.5)
     return f"Did you mean {' or '.join(near)}?" if near else f"Choose from {', '.join(words)}"
-
-
-def _spelled_out(command: str, arguments: list[str]) -> list[str]:
-    """Write an action (`fistula weights pull`) as the key it sets, as Hydra wants it."""
-    first = arguments[:1]
-    if command not in WITH_ACTION or not first or "=" in first[0] or first[0].startswith("-"):
-        return arguments
-    return [f"action={first[0]}", *arguments[1:]]
 
 
 def _options_first(arguments: list[str]) -> list[str]:

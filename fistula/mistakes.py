@@ -81,7 +81,8 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
         key, known = unknown[1], keys
         top = key.partition(".")[0]
         rule = f"is not a key of `fistula {command}`"
-        groups = {path.parent.name for path in folder.glob("*/*.yaml") if _has_key(path, key)}
+        stated = re.compile(rf"^{re.escape(key)}:", re.MULTILINE)
+        groups = {path.parent.name for path in folder.glob("*/*.yaml") if stated.search(path.read_text("utf-8"))}
         inside = sorted(groups & set(known))
         if inside:
             return ConfigError(key, rule, remedy=f"Did you mean {' or '.join(f'{group}.{key}' for group in inside)}?")
@@ -127,11 +128,6 @@ def _is_hydras(error: BaseException) -> bool:
         if Path(__file__).parent in folders or any(folder in folders for folder in theirs):
             return Path(__file__).parent not in folders
     return False
-
-
-def _has_key(path: Path, key: str) -> bool:
-    """Whether a file of a group has a key."""
-    return re.search(rf"^{re.escape(key)}:", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
 
 
 def _missing_extra(error: ImportError) -> str | None:

@@ -21,8 +21,7 @@ def run(cfg: DictConfig) -> None:
     if not out.parent.is_dir():
         raise ConfigError("out", "must be in an existing folder", found=out)
     cohort = read_cohort(Path(cfg.cohort))
-    from fistula.learning.building.making import make
-    from fistula.learning.building.tried import try_pipeline
+    from fistula.learning.building.making import make, try_pipeline
     from fistula.learning.data.preview import draw_sheet, spread  # here, because it imports torch
     from fistula.learning.data.slices import Resize
 

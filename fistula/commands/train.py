@@ -19,8 +19,7 @@ from fistula.learning.training.ranks import end_with_parent, ending_together, fo
 from fistula.sweep.engines.job import arguments_of
 from fistula.sweep.folder.ownership import Claim, claim
 from fistula.sweep.folder.provenance import commit, versions
-from fistula.sweep.folder.results import one_line
-from fistula.sweep.folder.run import register_run_name
+from fistula.sweep.folder.run import one_line, register_run_name
 from fistula.sweep.plan import Planner, RunPlan
 
 register_run_name()
@@ -82,7 +81,8 @@ def _train(plan: RunPlan) -> None:
         if plan.folder.record():
             log.error("%s failed: %s", plan.name, str(error) or type(error).__name__)
             try:
-                if not _has_failed_elsewhere(plan):
+                # Unless another task of Slurm's has recorded why this one has lost it.
+                if not (is_of_srun() and plan.folder.record().get("state") == "failed"):
                     plan.folder.fail(error)
             except OSError as full:
                 log.error("%s: that could not be recorded (%s)", plan.name, full)
@@ -119,11 +119,6 @@ def _follow(cfg: DictConfig) -> None:
         if is_of_srun() and plan.folder.record().get("state") == "running":
             plan.folder.fail(error)  # the process that leads would know of a lost connection alone
         raise
-
-
-def _has_failed_elsewhere(plan: RunPlan) -> bool:
-    """Whether another task of Slurm's has recorded why this one has lost it."""
-    return is_of_srun() and plan.folder.record().get("state") == "failed"
 
 
 def _give_up(plan: RunPlan, error: BaseException) -> None:

@@ -1,7 +1,6 @@
 """Do a classifier's maps point at the finding? And does what it learned make the maps?"""
 
 import copy
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,27 +15,6 @@ from fistula.learning.classifier import FistulaClassifier
 
 AIR = 0.1  # of a slice's brightest pixel, up to which one is no body
 DESTROYED = 0.5  # rank correlation with the maps of a random network below which learning made the maps
-
-
-@dataclass(frozen=True)
-class Pointing:
-    """How often the peak of a map lies near the opening, and how far from it.
-
-    Attributes:
-        slices: That were asked.
-        without_map: Of them, those whose map is 0 throughout; they count as misses and have no distance.
-        hits: Share of slices whose peak is within the tolerance, and its interval, slices of a patient being alike.
-        hits_low: Its lower end; None where undefined.
-        hits_high: Its upper end.
-        distance_mm: Mean distance of peak and opening; None where no slice has a map.
-    """
-
-    slices: int
-    without_map: int
-    hits: float
-    hits_low: float | None
-    hits_high: float | None
-    distance_mm: float | None
 
 
 def evaluate(
@@ -79,7 +57,7 @@ def evaluate(
     random_maps = saliency(randomised(classifier, seed=seed), images, target=1, method=method)
 
     def judged(points: NDArray[np.float64]) -> dict[str, Any]:
-        return asdict(point(points, openings, patients, pixel_mm=pixel_mm, tolerance_mm=tolerance_mm))
+        return point(points, openings, patients, pixel_mm=pixel_mm, tolerance_mm=tolerance_mm)
 
     pairs = [(ours, theirs) for ours, theirs in zip(maps, random_maps, strict=True) if np.ptp(ours) and np.ptp(theirs)]
     similarity = float(np.mean([spearmanr(a.ravel(), b.ravel()).statistic for a, b in pairs])) if pairs else None
@@ -110,19 +88,25 @@ def point(
     *,
     pixel_mm: float,
     tolerance_mm: float,
-) -> Pointing:
-    """Compare points with openings, both ``(N, 2)`` in pixels; a point that is NaN misses."""
+) -> dict[str, Any]:
+    """Compare points with openings, both ``(N, 2)`` in pixels; a point that is NaN misses.
+
+    Returns:
+        ``slices``: how many; ``without_map``: those without a point, which have no distance; ``hits``: share within the
+        tolerance, with ``hits_low`` and ``hits_high``, slices of a patient being alike; and the mean ``distance_mm``.
+        What is undefined is None.
+    """
     distances = distances_mm(points, openings, pixel_mm=pixel_mm)
     is_there = np.isfinite(distances)
     share = share_within(distances, patients, limit=tolerance_mm)
-    return Pointing(
-        slices=len(points),
-        without_map=int((~is_there).sum()),
-        hits=share.value,
-        hits_low=share.low if share.has_interval else None,
-        hits_high=share.high if share.has_interval else None,
-        distance_mm=float(distances[is_there].mean()) if is_there.any() else None,
-    )
+    return {
+        "slices": len(points),
+        "without_map": int((~is_there).sum()),
+        "hits": share.value,
+        "hits_low": share.low if share.has_interval else None,
+        "hits_high": share.high if share.has_interval else None,
+        "distance_mm": float(distances[is_there].mean()) if is_there.any() else None,
+    }
 
 
 def random_point(

@@ -19,7 +19,6 @@ from fistula.learning.building.timm_network import (
     located,
     made,
     resolved_from,
-    stages_of,
     start_near_even,
 )
 from fistula.learning.data.channels import GREY, Stem, stem_of, widen_stem
@@ -151,10 +150,6 @@ class Backbone(nn.Module):
             self.network.forward_head(final)
         by_side = {int(one.shape[-1]): one for one in found}  # of several of a stage the last
         return [by_side[side] for side in sorted(by_side, reverse=True)], torch.cat(noted, dim=1)
-
-    def stages(self) -> list[list[str]]:
-        """Names of the network's parameters by stage, from the stem to the classifier, which is alone in the last."""
-        return stages_of(self.network, self.heads)
 
     def parameter_groups(self, layer_decay: float = 1.0) -> list[dict[str, Any]]:
         """Every parameter, by its factor of the rate, and by whether it decays, as timm groups them.

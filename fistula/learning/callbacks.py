@@ -1,6 +1,8 @@
 """What goes on beside training: the history of epochs, averages of the weights, an early end, a sign of life."""
 
+import json
 import logging
+import os
 import sys
 import time
 import warnings
@@ -15,11 +17,15 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 
-from fistula.errors import in_words, refuse_other
+from fistula.errors import FistulaError, in_words, refuse_other
 from fistula.folder import write_whole
 from fistula.learning.training.watched import WATCHED, better, decisive
 
 log = logging.getLogger(__name__)
+
+TRIAL = "FISTULA_TRIAL"  # variable of a run that is a trial of a search: the arguments of `Prune`, as JSON
+STARTUP_TRIALS = 5  # that end before any is cut short
+WARMUP_EPOCHS = 3
 
 
 class EpochHistory(Callback):
@@ -143,6 +149,37 @@ class Patience(EarlyStopping):
 
     def _evaluate_stopping_criteria(self, current: Tensor) -> tuple[bool, str | None]:
         return super()._evaluate_stopping_criteria(decisive(self._metrics, self.monitor))
+
+
+class PrunedError(FistulaError):
+    """A trial of a search was cut short."""
+
+
+class Prune(Callback):
+    """Tell Optuna each epoch's validation metric; stop where it is below the median of the other trials."""
+
+    def __init__(self, *, storage: str, study: str, number: int) -> None:
+        import optuna  # an extra
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_EPOCHS)
+        loaded = optuna.load_study(study_name=study, storage=storage, pruner=pruner)
+        (self.trial,) = [
+            optuna.trial.Trial(loaded, trial._trial_id) for trial in loaded.trials if trial.number == number
+        ]
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        self.trial.report(float(trainer.callback_metrics["val/auroc"]), trainer.current_epoch)
+        if self.trial.should_prune():
+            epoch = trainer.current_epoch + 1
+            raise PrunedError(f"trial {self.trial.number}", f"cut short after epoch {epoch}: worse than most others")
+
+
+def pruning() -> list[Prune]:
+    """What a trial of a search has more than any other run; nothing where this run is none."""
+    return [Prune(**json.loads(os.environ[TRIAL]))] if TRIAL in os.environ else []
 
 
 def progress() -> list[Callback]:

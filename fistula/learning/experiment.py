@@ -18,10 +18,9 @@ from fistula.cohort.thinning import thinned
 from fistula.errors import ConfigError, count
 from fistula.folder import digest_of
 from fistula.learning import tracking
-from fistula.learning.building.making import make, one_line
+from fistula.learning.building.making import make, one_line, try_pipeline, try_training
 from fistula.learning.building.timm_network import checkpoint_gradients
-from fistula.learning.building.tried import try_pipeline, try_training
-from fistula.learning.callbacks import EpochHistory, EpochSeed, WeightAverage, progress, silence_lightning
+from fistula.learning.callbacks import EpochHistory, EpochSeed, WeightAverage, progress, pruning, silence_lightning
 from fistula.learning.classifier import FistulaClassifier
 from fistula.learning.clinical import fit_clinical, is_clinical
 from fistula.learning.data.covariates import Covariates
@@ -32,10 +31,8 @@ from fistula.learning.losses import are_grades
 from fistula.learning.places.points import kinds_of, pixel_mm_of
 from fistula.learning.training import hardware
 from fistula.learning.training.checkpoints import AtomicCheckpointIO, BestWeights, LastCheckpoint, epoch_of, read_best
-from fistula.learning.training.pruning import pruning
 from fistula.learning.training.results import ChooseThreshold, flat_metrics, summarize
 from fistula.learning.training.scoring import score_parts
-from fistula.learning.training.trackers import Trackers
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +53,7 @@ class Experiment:
     data: FistulaDataModule
     classifier: FistulaClassifier
     trainer: pytorch_lightning.Trainer
-    tracker: Trackers
+    tracker: tracking.Trackers
     choose_threshold: ChooseThreshold
     aggregation: str
 
@@ -223,7 +220,7 @@ def build(
     try_training(classifier, choose, num_classes=data.num_classes)
     one_line("sampler", data.train_dataloader)
     bar = progress()
-    tracker = Trackers(make(cfg.logger, **({"wandb": {"id": tracking_id}} if "wandb" in cfg.logger else {})))
+    tracker = tracking.Trackers(make(cfg.logger, **({"wandb": {"id": tracking_id}} if "wandb" in cfg.logger else {})))
     trainer = make(
         cfg.trainer,
         **hardware.settings(cfg.trainer, is_even=cfg.unit == "slice"),

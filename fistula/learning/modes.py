@@ -8,6 +8,7 @@ from torch import nn
 
 from fistula.errors import ConfigError
 from fistula.learning.backbone import Backbone
+from fistula.learning.building.timm_network import stages_of
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def parameter_groups(mode: LearningMode, backbone: Backbone) -> list[dict[str, A
     """
     starts: dict[int, float] = {}
     if isinstance(mode, FromTheTop):
-        by_stage, parameters = backbone.stages(), dict(backbone.network.named_parameters())
+        by_stage = stages_of(backbone.network, backbone.heads)
+        parameters = dict(backbone.network.named_parameters())
         for stage, names in enumerate(by_stage):
             thaws_at = mode.thaws_at(stage, num_stages=len(by_stage))
             starts |= {id(parameters[name]): thaws_at / mode.epochs for name in names}
@@ -116,7 +118,7 @@ def freeze(mode: LearningMode, backbone: Backbone, *, epoch: int) -> None:
     """Let the stages train that the mode wants in this epoch, and hold the others: weights and batch norms alike."""
     if isinstance(mode, AllLayers):
         return
-    network, by_stage = backbone.network, backbone.stages()
+    network, by_stage = backbone.network, stages_of(backbone.network, backbone.heads)
     parameters = dict(network.named_parameters())
     for stage, names in enumerate(by_stage):
         trains = mode.trains(stage, num_stages=len(by_stage), epoch=epoch)

@@ -39,7 +39,6 @@ from fistula.source.survey import FACTS, Survey, survey_source, those
 from fistula.source.workers import Workers
 
 RULES = KeepRules, Percentile, FixedWindow, FileWindow, MinMax
-KNOWN = {f"{kind.__module__}.{kind.__name__}": kind for kind in RULES}
 LEFT_OUT = ("slice_key", "series_uid", "instance_uid", "frame", "image_number", "reason", "remedy")
 NOTHING = pl.DataFrame(
     schema={name: (FACTS | {"image_number": pl.Int64()}).get(name, pl.String()) for name in LEFT_OUT}
@@ -120,8 +119,8 @@ def reader_of(record: dict[str, Any], *, where: object, limits: Limits, sequence
     missing = [key for key in INGEST if key not in record]
     if missing:
         raise DataError(where, f"does not state how its images were read: it lacks {', '.join(missing)}")
-    keep = call_known(record["keep"], KNOWN, where=f"{where}: keep")
-    intensity = call_known(record["intensity"], KNOWN, where=f"{where}: intensity")
+    keep = call_known(record["keep"], RULES, where=f"{where}: keep")
+    intensity = call_known(record["intensity"], RULES, where=f"{where}: intensity")
     look = Look(read_pseudonyms(create=True), keep.description, limits.max_object_mb, limits.seconds, keep.described)
     grid = Grid(record["size"], record["spacing_mm"], record["fit"])
     kind = record["source_kind"]

@@ -7,13 +7,16 @@ from collections.abc import Callable
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from fistula.predict.out.model_card import model_card
 from fistula.predict.predictor import Predictor
 from fistula.serve.desk import Desk
-from fistula.serve.form import render_form
 from fistula.serve.uploads import UploadError, UploadLimits
+from fistula.viewer.page import template
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="fistula"'}
@@ -52,7 +55,7 @@ def create_app(
         dependencies=[Depends(guard)],
     )  # fmt: skip
     desk = Desk(load, limits)
-    page = render_form(desk.predictor, limits)
+    page = _form(desk.predictor, limits)
     if host in LOOPBACK:
         # Else a page from elsewhere could reach this service under a name that it controls.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", "::1"])
@@ -90,6 +93,19 @@ def create_app(
         return HTMLResponse(await desk.take(request, desk.page), headers=HEADERS)
 
     return app
+
+
+def _form(predictor: Predictor, limits: UploadLimits) -> str:
+    """The page that uploads begin on: where to drop images, and the card of what answers."""
+    # Markdown without HTML of its own: what a run recorded is text.
+    card = MarkdownIt("commonmark", {"html": False}).enable("table").render(model_card(predictor.runs))
+    return template("serve", "form.html").render(
+        runs=predictor.runs,
+        classes=predictor.classes,
+        finds_places=bool(predictor.runs[0].classifier.head.kinds),
+        limits={"files": limits.max_files, "mb": limits.max_upload_mb},
+        card=Markup(card),  # noqa: S704 (escaped by the renderer)
+    )
 
 
 def _is_known(request: Request, token: str) -> bool:

@@ -63,8 +63,7 @@ def check_networks(plans: Sequence[RunPlan]) -> None:
 
 
 def _build(parts: list[dict[str, Any]]) -> None:
-    from fistula.learning.building.making import make
-    from fistula.learning.building.tried import try_pipeline
+    from fistula.learning.building.making import make, try_pipeline
     from fistula.learning.places.points import POINTS
 
     for part in sorted(parts, key=lambda part: part["group"] == "model"):

@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from fistula.errors import ConfigError
 from fistula.sweep.folder.run import read_record
 
-# Of `fistula.learning.training.pruning`, which imports what takes seconds.
+# Of `fistula.learning.callbacks`, which imports what takes seconds.
 PRUNED = "PrunedError"
 TRIAL = "FISTULA_TRIAL"
 Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]

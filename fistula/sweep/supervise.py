@@ -1,21 +1,24 @@
 """Which run starts when, and what became of it: runs that others train are waited for, silent ends are recorded."""
 
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
 from fistula.errors import FistulaError
-from fistula.sweep.display import Display
 from fistula.sweep.engines.job import Engine, Job
 from fistula.sweep.folder.ownership import BUSY, STALE_S, BusyError, claim, holder_of
-from fistula.sweep.folder.results import one_line
-from fistula.sweep.folder.run import RunFolder
+from fistula.sweep.folder.run import RunFolder, one_line
 
 log = logging.getLogger(__name__)
 
 POLL_S = 1.0
+SAID_FROM_S = 60.0  # of which what is left is worth saying
 OUT_OF_MEMORY = "OutOfMemoryError"  # PyTorch's, of a graphics card
 
 
@@ -39,8 +42,9 @@ def run_all(runs: Sequence[StudyRun], *, engine: Engine, num_done: int) -> dict[
     Returns:
         Errors of the runs that failed, by the names of their folders.
     """
-    with Display(total=len(runs) + num_done, num_done=num_done) as display:
-        schedule = Schedule(engine, display)
+    display = Display(total=len(runs) + num_done, num_done=num_done)
+    schedule = Schedule(engine, display)
+    with display.bar:
         schedule.run(runs)
         for run in runs:
             _relieve(run, schedule)
@@ -62,6 +66,27 @@ def _relieve(run: StudyRun, schedule: "Schedule") -> None:
         for name in ("last.ckpt", "history.csv"):
             (run.folder.path / name).unlink(missing_ok=True)
         how = f"alone, with each batch in {parts} parts"
+
+
+class Display:
+    """Lines on standard output; the bar on standard error, if that is a terminal."""
+
+    def __init__(self, *, total: int, num_done: int) -> None:
+        self.total, self.count, self.before, self.started = total, num_done, num_done, time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        # Lines that are printed while the bar is there go through it to standard output, and stand above it.
+        self.bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+        self.task = self.bar.add_task("runs", total=total, completed=num_done)
+        if num_done:
+            print(f"{num_done} of {total} runs were already done", flush=True)
+
+    def show(self, text: str) -> None:
+        """Say how a run ended."""
+        self.count = min(self.count + 1, self.total)
+        seconds = (time.monotonic() - self.started) / max(1, self.count - self.before) * (self.total - self.count)
+        left = f"  about {seconds / 60:.0f} min left" if seconds > SAID_FROM_S else ""
+        print(f"[{self.count}/{self.total}] {text}{left}", flush=True)
+        self.bar.update(self.task, completed=self.count)
 
 
 class Schedule:

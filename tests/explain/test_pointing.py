@@ -22,15 +22,15 @@ def test_the_peak_is_the_highest_place_and_of_equals_their_middle():
 def test_hits_and_distances_worked_by_hand():
     points = np.array([[0, 0], [3, 4], [np.nan, np.nan], [0, 10]])
     found = point(points, np.zeros((4, 2)), np.array(list("abcd")), pixel_mm=0.5, tolerance_mm=2.5)
-    assert found.hits == 2 / 4
-    assert found.without_map == 1
-    assert found.distance_mm == pytest.approx((0 + 2.5 + 5) / 3)
-    assert found.hits_low < 0.5 < found.hits_high
+    assert found["hits"] == 2 / 4
+    assert found["without_map"] == 1
+    assert found["distance_mm"] == pytest.approx((0 + 2.5 + 5) / 3)
+    assert found["hits_low"] < 0.5 < found["hits_high"]
 
 
 def test_without_any_map_there_is_no_distance():
     found = point(np.full((2, 2), np.nan), np.zeros((2, 2)), np.array(["a", "b"]), pixel_mm=1, tolerance_mm=1)
-    assert (found.hits, found.distance_mm) == (0, None)
+    assert (found["hits"], found["distance_mm"]) == (0, None)
 
 
 def test_a_random_point_is_one_of_the_body_worked_by_hand():

@@ -7,6 +7,7 @@ from fistula.errors import ConfigError
 from fistula.learning.backbone import create_backbone
 from fistula.learning.building.dry_run import check_pyramid
 from fistula.learning.building.late import add_classifiers, are_there, pooled
+from fistula.learning.building.timm_network import stages_of
 from fistula.learning.pooling import Attention, Maximum, Mean
 
 TWO = ("t1c", "t2")
@@ -92,7 +93,7 @@ def test_which_are_there_is_read_from_the_last_channels():
 def test_classifiers_of_the_further_sequences_train_with_that_of_the_first(backbone):
     assert len(backbone.heads) == 2
     assert backbone.num_features == 2 * backbone.num_pooled + 2
-    *_, classifier = backbone.stages()
+    *_, classifier = stages_of(backbone.network, backbone.heads)
     assert {"of_sequences.0.weight", "of_sequences.0.bias"} < set(classifier)
     grouped = {id(one) for group in backbone.parameter_groups(0.75) for one in group["params"]}
     assert grouped == {id(one) for one in backbone.parameters()}

@@ -7,6 +7,7 @@ from timm.optim import param_groups_layer_decay
 
 from fistula.errors import ConfigError
 from fistula.learning.backbone import Backbone
+from fistula.learning.building.timm_network import stages_of
 from fistula.learning.modes import AllLayers, FromTheTop, LinearProbe, freeze, parameter_groups
 from fistula.learning.schedule import cosine
 
@@ -68,8 +69,10 @@ def test_rates_decay_towards_the_stem_as_timms_do(name):
 def test_the_last_stage_is_the_classifier_alone(name):
     body = network(name)
     classifier = classifier_of(body)
-    assert set(body.stages()[-1]) == classifier
-    assert sorted(name for stage in body.stages() for name in stage) == sorted(dict(body.network.named_parameters()))
+    assert set(stages_of(body.network, body.heads)[-1]) == classifier
+    assert sorted(name for stage in stages_of(body.network, body.heads) for name in stage) == sorted(
+        dict(body.network.named_parameters())
+    )
 
 
 def trained(mode, body, *, epochs=1, size=32):

@@ -10,6 +10,7 @@ import torch
 from fistula.errors import ConfigError
 from fistula.learning.backbone import create_backbone
 from fistula.learning.building.dry_run import check_pyramid
+from fistula.learning.building.timm_network import stages_of
 from fistula.learning.modes import AllLayers, parameter_groups
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "networks.py"), run_name="imported")
@@ -107,7 +108,7 @@ def test_a_pyramid_has_a_map_a_stage_and_a_network_without_one_says_so():
 def test_a_network_that_does_not_group_its_stages_has_them_as_they_are_written():
     with torch.device("meta"):
         backbone = create("rdnet_tiny", image_size=64)
-    stages = backbone.stages()
+    stages = stages_of(backbone.network, backbone.heads)
     assert len(stages) > 5
     assert stages[0][0].startswith("stem.")
     assert sorted(stages[-1]) == ["head.fc.bias", "head.fc.weight"]

@@ -10,7 +10,7 @@ from fistula.cohort.manifest import SCHEMA, manifest_fingerprint, read_cohort
 from fistula.learning.building.judging import features_of, pool
 from fistula.learning.experiment import build
 from fistula.learning.training.results import summarize
-from fistula.sweep.folder.results import one_line
+from fistula.sweep.folder.run import one_line
 
 from ..conftest import TINY_RUN, write_cohort
 

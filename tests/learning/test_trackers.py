@@ -3,7 +3,7 @@ import logging
 import pytest
 from pytorch_lightning.loggers import CSVLogger
 
-from fistula.learning.training.trackers import Trackers
+from fistula.learning.tracking import Trackers
 
 
 class FullDisk(CSVLogger):

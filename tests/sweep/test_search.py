@@ -65,8 +65,8 @@ def test_a_hopeless_trial_is_cut_short(compose_train, tmp_path, monkeypatch):
     from hydra.utils import instantiate
 
     from fistula.cohort.manifest import read_cohort
+    from fistula.learning.callbacks import PrunedError
     from fistula.learning.experiment import build
-    from fistula.learning.training.pruning import PrunedError
 
     storage = f"sqlite:///{tmp_path}/search.db"
     study = optuna.create_study(study_name="fold", storage=storage, direction="maximize")

@@ -1,7 +1,7 @@
 """The network of a run, built from its stored configuration: nothing that it names is called unless it is known."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -47,13 +47,13 @@ def network_of(folder: Path, config: DictConfig, record: dict[str, Any], cohort:
         raise DataError(folder / RECORD, "is damaged: it asks for something that no run needs", remedy=RETRAIN)
     model |= {"num_classes": len(cohort.classes), "image_size": size, "available": cohort.sequences}
     model |= network  # what a name on the hub stood for
-    networks = {f"{make.__module__}.{make.__name__}": make for make in (create_backbone, create_clinical)}
-    backbone = call_known(model, networks, where=folder / "config.yaml: model")
-    kinds = {f"{kind.__module__}.{kind.__name__}": kind for kind in (Mean, Maximum, Attention, Transformer)}
+    backbone = call_known(model, (create_backbone, create_clinical), where=folder / "config.yaml: model")
     # Runs of a release without poolings have none in their configuration.
-    said = OmegaConf.to_container(config.pooling) if "pooling" in config else {"_target_": next(iter(kinds))}
+    said = (
+        OmegaConf.to_container(config.pooling) if "pooling" in config else {"_target_": "fistula.learning.pooling.Mean"}
+    )
     settings = (said if isinstance(said, dict) else {}) | {"num_features": backbone.num_pooled}
-    pooling = call_known(settings, kinds, where=folder / "config.yaml: pooling")
+    pooling = call_known(settings, (Mean, Maximum, Attention, Transformer), where=folder / "config.yaml: pooling")
     names = OmegaConf.to_container(config.covariates) if "covariates" in config else []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(folder / "config.yaml", "covariates must be a list of names", found=names, remedy=RETRAIN)
@@ -77,15 +77,14 @@ def network_of(folder: Path, config: DictConfig, record: dict[str, Any], cohort:
 def _head(folder: Path, config: DictConfig, backbone: Backbone, cohort: Cohort) -> Head:
     if "head" not in config:  # as in runs of a release without others
         return Classify()
-    kinds = {f"{kind.__module__}.{kind.__name__}": kind for kind in (Classify, Locate)}
     said: Any = OmegaConf.to_container(config.head)
     points = kinds_of(cohort.manifest) if isinstance(said, dict) and len(said) > 1 else ()
     given = {"backbone": backbone, "kinds": points, "pixel_mm": pixel_mm_of(cohort, image_size=backbone.input_size)}
     settings = (said if isinstance(said, dict) else {}) | given
-    return call_known(settings, kinds, where=folder / "config.yaml: head")
+    return call_known(settings, (Classify, Locate), where=folder / "config.yaml: head")
 
 
-def call_known(node: Any, known: Mapping[str, Callable[..., Any]], *, where: object) -> Any:
+def call_known(node: Any, known: Sequence[Callable[..., Any]], *, where: object) -> Any:
     """Call what `_target_` of a stored configuration names, if it is one of `known`: a run may come from anywhere.
 
     Raises:
@@ -93,9 +92,10 @@ def call_known(node: Any, known: Mapping[str, Callable[..., Any]], *, where: obj
     """
     settings = dict(node) if isinstance(node, dict) else {}
     target = settings.pop("_target_", None)
-    if target not in known:
-        raise DataError(where, f"_target_ must be one of {', '.join(sorted(known))}", found=target)
+    named = {f"{one.__module__}.{one.__name__}": one for one in known}
+    if target not in named:
+        raise DataError(where, f"_target_ must be one of {', '.join(sorted(named))}", found=target)
     try:
-        return known[target](**settings)
+        return named[target](**settings)
     except TypeError as error:
         raise DataError(where, f"does not fit {target} ({error})") from error
