@@ -62,3 +62,13 @@ def test_one_grey_channel_is_the_same_as_the_grey_image_three_times():
     colour.classifier.load_state_dict(grey.network.classifier.state_dict())
     repeated = ((IMAGE / 255 - 0.5) / 0.5).expand(-1, 3, -1, -1)
     torch.testing.assert_close(grey(IMAGE), colour(repeated), rtol=1e-4, atol=1e-5)
+
+
+def test_logits_are_of_single_precision_where_the_network_computes_in_half():
+    torch.manual_seed(0)
+    backbone = create_backbone("test_resnet", pretrained=False, download=False, num_classes=2, image_size=32).eval()
+    images = torch.randint(0, 256, (256, 1, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        logits, features = backbone(images), backbone.features(images)
+    assert (logits.dtype, features.dtype) == (torch.float32, torch.bfloat16)
+    assert len(logits[:, 1].unique()) == 256  # of bfloat16 there are 101

@@ -67,6 +67,13 @@ def test_a_processor_is_exact_and_a_card_fast_unless_told_otherwise(four_cards, 
     assert settings(card)["precision"] == "32-true"
 
 
+def test_machines_that_no_srun_has_started_are_not_waited_for():
+    rule = r"trainer\.num_nodes: must be left out: it follows from srun, and is 1 here, found 2\. Start the run"
+    with pytest.raises(ConfigError, match=rule):
+        num_processes(AUTO | {"num_nodes": 2})
+    assert num_processes(AUTO | {"num_nodes": 1}) == 1
+
+
 def test_without_a_card_auto_is_the_processor_and_nothing_else_that_lightning_may_find():
     assert settings(AUTO | {"accelerator": "auto"})["accelerator"] == "cpu"
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fistula.errors import DataError
+from fistula.learning.data.slices import Resize
 from fistula.predict.runs.model import load_run
 from fistula.predict.runs.network import call_known
 
@@ -133,8 +134,10 @@ def test_a_cohort_that_the_run_did_not_learn_from_is_refused(copied_run):
 
 
 def test_only_what_is_known_is_called(tmp_path):
-    assert call_known({"_target_": "a", "x": 1}, {"a": lambda x: x + 1}, where="here") == 2
-    with pytest.raises(DataError, match="here: does not fit a"):
-        call_known({"_target_": "a", "y": 1}, {"a": lambda x: x}, where="here")
-    with pytest.raises(DataError, match=r"here: _target_ must be one of a$"):
-        call_known("text", {"a": int}, where="here")
+    target = "fistula.learning.data.slices.Resize"
+    known = {"_target_": target, "image_size": 32, "interpolation": "bicubic"}
+    assert call_known(known, [Resize], where="here") == Resize(32, "bicubic")
+    with pytest.raises(DataError, match="here: does not fit fistula"):
+        call_known({"_target_": target, "y": 1}, [Resize], where="here")
+    with pytest.raises(DataError, match=rf"here: _target_ must be one of {target}$"):
+        call_known("text", [Resize], where="here")

@@ -11,6 +11,7 @@ from fistula.sweep.engines.ray_jobs import RayEngine
 pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
 from fistula.sweep.engines.job import Job
@@ -21,6 +22,7 @@ jobs = [Job(name, here / name, arguments, here) for name, arguments in
 jobs.append(Job("d", here / "d", ["--version"], here, wants_card=False))
 for job, code in RayEngine(address="local", jobs_per_gpu=1, cpus_per_job=1)(jobs):
     print(job.name, code, flush=True)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # Ray's own would end with 15
 """
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from timm.models import build_model_with_cfg, group_parameters, resolve_model_input_args
-from torch import nn
+from torch import Tensor, nn
 
 from fistula.errors import ConfigError, WeightsError
 from fistula.learning.weights.store import cached, fetch
@@ -125,7 +126,7 @@ def colour_constants(**given: float | Sequence[float] | None) -> dict[str, tuple
 
 
 def start_near_even(heads: Sequence[nn.Module]) -> None:
-    """Give the fresh classifier small weights, so that training starts from nearly even probabilities.
+    """Give the fresh classifier, a `SingleLinear`, small weights: training starts from nearly even probabilities.
 
     timm draws the classifier of its EfficientNets from a range that grows as the classes get fewer: with two, the
     first losses are near 10 instead of 0.7, and what they do to pretrained layers takes epochs to mend.
@@ -135,6 +136,19 @@ def start_near_even(heads: Sequence[nn.Module]) -> None:
             nn.init.trunc_normal_(layer.weight, std=0.01)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+        if type(layer) is nn.Linear:
+            layer.__class__ = SingleLinear
+
+
+class SingleLinear(nn.Linear):
+    """A linear layer in single precision, whatever is around it: logits of bfloat16, which has 8 bits, tie."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        kind = features.device.type
+        if kind == "meta" or not torch.is_autocast_enabled(kind):
+            return super().forward(features)
+        with torch.autocast(kind, enabled=False):
+            return super().forward(features.to(self.weight.dtype))
 
 
 def stages_of(network: Any, heads: Sequence[nn.Module]) -> list[list[str]]:

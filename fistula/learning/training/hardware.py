@@ -131,6 +131,11 @@ def num_processes(trainer: Mapping[str, Any]) -> int:
     Raises:
         ConfigError: If ``devices`` is neither, or names cards that are not there, or Slurm has started other tasks.
     """
+    if (
+        "num_nodes" in trainer and trainer["num_nodes"] != num_nodes()
+    ):  # for the others this process would wait for ever
+        rule = f"must be left out: it follows from srun, and is {num_nodes()} here"
+        raise ConfigError("trainer.num_nodes", rule, found=trainer["num_nodes"], remedy="Start the run through srun")
     number = _num_devices(trainer) * num_nodes()
     if is_of_srun() and os.environ.get("SLURM_NTASKS_PER_NODE") != str(number // num_nodes()):
         rule = f"must be the tasks that srun starts on each of {num_nodes()} machines"

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +77,7 @@ def _join(ray: Any, address: str) -> None:
             "object_store_memory": OBJECT_STORE_BYTES,
             "_node_ip_address": "127.0.0.1",
         }
+    heeded = signal.getsignal(signal.SIGTERM)  # Ray's own answer is to end with 15
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
     except ConnectionError as error:
@@ -83,3 +85,5 @@ def _join(ray: Any, address: str) -> None:
         raise ConfigError(
             "hydra.launcher.engine.address", f"no Ray cluster answers at {address}", remedy=remedy
         ) from error
+    finally:
+        signal.signal(signal.SIGTERM, heeded)
