@@ -4,36 +4,39 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import polars as pl
 from omegaconf import DictConfig
 
+from fistula.audit.audit import Audit
+from fistula.audit.meeting import SHARED, meet, population, strangeness
+from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.errors import ConfigError, count, refuse_other
 from fistula.evidence.estimate import Estimate
 from fistula.folder import digests_of, refuse_existing, whole_folder
-
-if TYPE_CHECKING:  # `--help` must not wait for torch
-    from fistula.cohort.manifest import Cohort
-    from fistula.predict.outside import Scored
-    from fistula.predict.predictor import Predictor
-    from fistula.report.study import Study
+from fistula.predict.out.write import stamp
+from fistula.predict.outside import Scored, refuse_unlike, score_cohort
+from fistula.predict.predictor import Predictor, of_runs
+from fistula.predict.runs.ensemble import load_ensemble
+from fistula.predict.runs.model import cohort_folder
+from fistula.predict.shifts import SHIFTS, score_shifts
+from fistula.report.choice import chosen_runs
+from fistula.report.contents import Settings
+from fistula.report.external import cohorts, shifts
+from fistula.report.external.together import outside_together
+from fistula.report.numbers import outside_numbers
+from fistula.report.pooling import primary_level
+from fistula.report.results import results
+from fistula.report.sections.all_classes import all_classes
+from fistula.report.study import Study, read_study
+from fistula.sweep.folder.run import RECORD
 
 SAID = ("macro_auroc", "accuracy", "auroc", "sensitivity", "specificity", "auroc internal minus external")
 
 
 def run(cfg: DictConfig) -> None:
     """Look at the cohort, score it, and list the result under the study."""
-    # Here, because `--help` must not wait for torch.
-    from fistula.audit.audit import Audit
-    from fistula.audit.meeting import SHARED, meet, population, strangeness
-    from fistula.cohort.manifest import read_cohort
-    from fistula.predict.outside import refuse_unlike, score_cohort
-    from fistula.predict.predictor import of_runs
-    from fistula.predict.runs.ensemble import load_ensemble
-    from fistula.report.choice import chosen_runs
-    from fistula.report.external.cohorts import FOLDER
-    from fistula.report.study import read_study
-
     refuse_other("shared", cfg.shared, SHARED)
     folder = Path(str(cfg.run))
     if (cfg.cohort is None) != bool(cfg.shifts):
@@ -50,7 +53,7 @@ def run(cfg: DictConfig) -> None:
     name = str(cfg.name or cohort.folder.resolve().name)
     if Path(name).name != name or name.startswith("."):  # a folder that begins with a dot is listed nowhere
         raise ConfigError("name", "must be a name, not a path, and must not begin with a dot", found=name)
-    target, out = study.folder / FOLDER / name, None if cfg.out is None else Path(str(cfg.out))
+    target, out = study.folder / cohorts.FOLDER / name, None if cfg.out is None else Path(str(cfg.out))
     refuse_existing(target, key="name")
     if out is not None:
         refuse_existing(out)
@@ -84,23 +87,15 @@ def run(cfg: DictConfig) -> None:
     print(f"next: fistula report study={study.folder}")
 
 
-def _shift(cfg: DictConfig, folder: Path, study: "Study") -> None:
+def _shift(cfg: DictConfig, folder: Path, study: Study) -> None:
     """Score the study's own test patients under every shift, into the study's folder."""
-    import polars as pl
-
-    from fistula.predict.out.write import stamp
-    from fistula.predict.runs.ensemble import load_ensemble
-    from fistula.predict.shifts import SHIFTS, score_shifts
-    from fistula.report.choice import chosen_runs
-    from fistula.report.external.shifts import FOLDER, KEPT, TABLES
-
-    target = study.folder / FOLDER
+    target = study.folder / shifts.FOLDER
     refuse_existing(target, key="shifts")
     chosen = chosen_runs(study, folder, only=cfg.only)
     runs = load_ensemble([run.folder for run in chosen], where=f"run={folder}", device=cfg.device)
     found = list(score_shifts(runs, error=cfg.error))
     with whole_folder(target, key="shifts") as beside:
-        for name, tables in zip(TABLES, zip(*found, strict=True), strict=True):
+        for name, tables in zip(shifts.TABLES, zip(*found, strict=True), strict=True):
             pl.concat(tables).write_parquet(beside / name)
         record = stamp() | {
             "configuration": study.configuration_of(chosen[0]).name,
@@ -109,7 +104,7 @@ def _shift(cfg: DictConfig, folder: Path, study: "Study") -> None:
             "amounts": {name: {"amounts": amounts, "says": says} for name, (_, amounts, says) in SHIFTS.items()},
             "files": digests_of(beside),
         }
-        (beside / KEPT).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        (beside / shifts.KEPT).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(f"{len(SHIFTS)} shifts at 3 strengths, {len(runs)} run{'s' if len(runs) > 1 else ''}; listed as {target}")
     print(f"next: fistula report study={study.folder}")
 
@@ -120,9 +115,6 @@ def study_of(folder: Path) -> Path:
     Raises:
         ConfigError: If there is none.
     """
-    from fistula.predict.runs.model import cohort_folder
-    from fistula.sweep.folder.run import RECORD
-
     if not folder.is_dir():
         raise ConfigError(f"run={folder}", "is not a folder", remedy="Name the folder of a run or of a study")
     return cohort_folder(folder).parent if (folder / RECORD).is_file() else folder
@@ -145,7 +137,7 @@ def _noted(meeting: dict[str, Any], strange: list[str]) -> list[str]:
     return notes
 
 
-def _unfamiliar(scored: "Scored") -> list[str]:
+def _unfamiliar(scored: Scored) -> list[str]:
     marked = scored.patients.filter(scored.patients["marks"] != "")
     if marked.is_empty():
         return []
@@ -156,9 +148,7 @@ def _unfamiliar(scored: "Scored") -> list[str]:
     return [f"{len(marked)} of {len(scored.patients)} patients {verb} unlike the study's cohort: {shown}"]
 
 
-def _record(predictor: "Predictor", cohort: "Cohort") -> dict[str, Any]:
-    from fistula.predict.out.write import stamp
-
+def _record(predictor: Predictor, cohort: Cohort) -> dict[str, Any]:
     runs = predictor.runs
     return {
         **stamp(),
@@ -178,33 +168,25 @@ def _record(predictor: "Predictor", cohort: "Cohort") -> dict[str, Any]:
     }
 
 
-def _write(folder: Path, scored: "Scored", record: dict[str, Any], study: "Study") -> None:
+def _write(folder: Path, scored: Scored, record: dict[str, Any], study: Study) -> None:
     """Fill the folder; the numbers are computed from what was written."""
-    from fistula.report.contents import Settings
-    from fistula.report.external.cohorts import KEPT, outside, read_external
-    from fistula.report.external.together import outside_together
-    from fistula.report.numbers import outside_numbers
-    from fistula.report.pooling import primary_level
-    from fistula.report.results import results
-    from fistula.report.sections.all_classes import all_classes
-
     scored.predictions.write_parquet(folder / "predictions.parquet")
     scored.patients.write_parquet(folder / "patients.parquet")
     for name, table in (("slices", scored.slices), ("places", scored.places)):
         if table is not None:
             table.write_parquet(folder / f"{name}.parquet")
     record |= {"files": digests_of(folder)}
-    (folder / KEPT).write_text(json.dumps(record), encoding="utf-8")
+    (folder / cohorts.KEPT).write_text(json.dumps(record), encoding="utf-8")
     settings = Settings()
-    external, primary = read_external(study, folder), primary_level(study, settings.primary)
+    external, primary = cohorts.read_external(study, folder), primary_level(study, settings.primary)
     rows = results(study, resamples=1, scaling=settings.scaling, prevalence=None, only=record["configuration"])
-    found = outside(study, external, rows, primary=primary, scaling=settings.scaling)
+    found = cohorts.outside(study, external, rows, primary=primary, scaling=settings.scaling)
     inside = all_classes(study, rows, level=primary)
     wholes = outside_together(study, found, inside, primary=primary, scaling=settings.scaling)
     # The folder still has the name under which it is written; the numbers have that which it will have.
     numbers = {key.replace(folder.name, record["name"]): value for key, value in outside_numbers(found, wholes).items()}
     record |= {"primary": primary, "numbers": numbers}
-    (folder / KEPT).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / cohorts.KEPT).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _say(record: dict[str, Any]) -> None:

@@ -2,24 +2,24 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import polars as pl
 from omegaconf import DictConfig
 
 from fistula.errors import DataError, refuse_other, refuse_outside
+from fistula.explain.cam import method_of
+from fistula.explain.pointing import evaluate
 from fistula.explain.verdict import KEPT, MADE_OF, read_kept, say_verdict
 from fistula.folder import write_whole
-
-if TYPE_CHECKING:  # `--help` must not wait for torch
-    from fistula.predict.runs.model import LoadedRun
+from fistula.learning.places.points import pixel_mm_of
+from fistula.predict.runs.ensemble import load_runs
+from fistula.predict.runs.model import LoadedRun
 
 
 def run(cfg: DictConfig) -> None:
     """Evaluate every run that is named, each on its own test slices, and keep the result in its folder."""
-    # Here, because `--help` must not wait for torch.
-    from fistula.explain.cam import method_of
-    from fistula.predict.runs.ensemble import load_runs
-
     if cfg.method is not None:
         refuse_other("method", cfg.method, MADE_OF)
     refuse_outside("tolerance_mm", cfg.tolerance_mm, 0.1, 1000)
@@ -43,13 +43,7 @@ def run(cfg: DictConfig) -> None:
         print(f"  kept in {path}")
 
 
-def _evaluate(loaded: "LoadedRun", *, method: str, tolerance_mm: float, seed: int) -> dict[str, Any]:
-    import numpy as np
-    import polars as pl
-
-    from fistula.explain.pointing import evaluate
-    from fistula.learning.places.points import pixel_mm_of
-
+def _evaluate(loaded: LoadedRun, *, method: str, tolerance_mm: float, seed: int) -> dict[str, Any]:
     if len(loaded.classes) != 2:
         raise DataError(f"run={loaded.folder}", "must have two classes, of which the second has an opening")
     has_opening = pl.col("opening_row").is_not_null() & (pl.col("label") == 1)

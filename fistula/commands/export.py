@@ -5,14 +5,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from fistula.folder import refuse_existing, whole_folder
+from fistula.predict.exported.write import export
+from fistula.predict.runs.ensemble import load_runs
 
 
 def run(cfg: DictConfig) -> None:
     """Write the folder whole or not at all; say how far the exported model is from the runs."""
-    # Here, because `--help` must not wait for torch.
-    from fistula.predict.exported.write import export
-    from fistula.predict.runs.ensemble import load_runs
-
     out = Path(cfg.out)
     refuse_existing(out)
     runs = load_runs(Path(cfg.run), only=cfg.only)

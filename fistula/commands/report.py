@@ -9,30 +9,27 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from fistula.errors import ConfigError, as_typed, count, refuse_other, refuse_outside
 from fistula.folder import paths_of
-
-if TYPE_CHECKING:
-    from fistula.report.readers.given import Given
-    from fistula.report.study import Study
+from fistula.report.contents import Settings
+from fistula.report.page import write_report
+from fistula.report.pooling import PRIMARY, SCALINGS, primary_level
+from fistula.report.readers.given import Given
+from fistula.report.reading_room.saliency_maps import WHICH
+from fistula.report.record import NUMBERS, verify
+from fistula.report.study import Study, read_study
+from fistula.report.watch import watch
 
 log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> None:
     """Write the report into the study's folder; or, with ``verify=true``, recompute every number of the one there."""
-    # Here, because `--help` must not wait for statistics and figures to be imported.
-    from fistula.report.contents import Settings
-    from fistula.report.page import write_report
-    from fistula.report.record import NUMBERS, verify
-    from fistula.report.study import read_study
-    from fistula.report.watch import watch
-
     folder = Path(cfg.study_folder)
     if cfg.verify:
         typed = {override.partition("=")[0].lstrip("+") for override in HydraConfig.get().overrides.task}
@@ -61,7 +58,7 @@ def run(cfg: DictConfig) -> None:
     print(page)
 
 
-def read_given(study: "Study", *, readers: Any, scores: str | None) -> "Given":
+def read_given(study: Study, *, readers: Any, scores: str | None) -> Given:
     """Read the tables of readers and of another program; their patients are the study's, or an external cohort's.
 
     Raises:
@@ -71,7 +68,6 @@ def read_given(study: "Study", *, readers: Any, scores: str | None) -> "Given":
     from fistula.labels.tables.ratings import match, read_program, read_readings, together
     from fistula.report.external.cohorts import read_externals
     from fistula.report.places.located import located_readings
-    from fistula.report.readers.given import Given
 
     if readers is None and scores is None:
         return Given()
@@ -95,7 +91,7 @@ def read_given(study: "Study", *, readers: Any, scores: str | None) -> "Given":
     return Given(**found)
 
 
-def _ensemble(study: "Study", record: Path) -> list[str]:
+def _ensemble(study: Study, record: Path) -> list[str]:
     """What names the runs of the best configuration to `fistula predict`: its only run, or a pattern of their names."""
     best = json.loads(record.read_text(encoding="utf-8"))["best"]
     runs = next(configuration.runs for configuration in study.configurations if configuration.name == best)
@@ -106,7 +102,7 @@ def _ensemble(study: "Study", record: Path) -> list[str]:
     return [f"run={study.folder}", f"only={names.pop()}"]
 
 
-def _log_to_wandb(study: "Study", report: Path) -> None:
+def _log_to_wandb(study: Study, report: Path) -> None:
     """Tell W&B the results, where the study's runs told it theirs; what fails there fails no report."""
     told = _wandb_of(study)
     if told is None:
@@ -122,18 +118,17 @@ def _log_to_wandb(study: "Study", report: Path) -> None:
         log.warning("logger=wandb failed (%s); the report itself is complete", error)
 
 
-def _wandb_of(study: "Study") -> DictConfig | None:
+def _wandb_of(study: Study) -> DictConfig | None:
     """How the study's runs told W&B; None where they did not."""
     configs = (path for run in study.runs if (path := run.folder / "config.yaml").is_file())
     loggers = (OmegaConf.load(path).logger for path in configs)
     return next((logger["wandb"] for logger in loggers if "wandb" in logger), None)
 
 
-def _workspace(entity: str, study: "Study", primary: str) -> Callable[[], str]:
+def _workspace(entity: str, study: Study, primary: str) -> Callable[[], str]:
     """What saves a page of the study's runs at W&B and gives its address; refused before anything is written."""
     from fistula.learning.tracking import why_not_online
     from fistula.learning.training.workspace import save, study_workspace
-    from fistula.report.pooling import primary_level
 
     told = _wandb_of(study)
     if told is None:
@@ -147,9 +142,6 @@ def _workspace(entity: str, study: "Study", primary: str) -> Callable[[], str]:
 
 def _check(cfg: DictConfig) -> None:
     """Refuse settings that no report can have, before anything is read."""
-    from fistula.report.pooling import PRIMARY, SCALINGS
-    from fistula.report.reading_room.saliency_maps import WHICH
-
     refuse_outside("resamples", cfg.resamples, 1, 1_000_000)
     refuse_outside("every", cfg.every, 0.1, 86400)
     refuse_other("maps", cfg.maps, WHICH)
