@@ -40,11 +40,6 @@ def refuse_other_kinds(cfg: DictConfig, *, typed: Mapping[str, str], free: Conta
 
     A key that is null in conf/ takes what `NULLS` says, or is checked where it is read, as are `free` groups.
 
-    Args:
-        cfg: Of the command.
-        typed: Names under which keys are typed, where they are others.
-        free: Groups that are not looked at.
-
     Raises:
         ConfigError: If a value is of another kind.
     """

@@ -29,11 +29,7 @@ WARMUP_EPOCHS = 3
 
 
 class EpochHistory(Callback):
-    """Write every epoch's metrics to `history.csv`, whatever the logger, and a line of them to the log.
-
-    Args:
-        folder: The run's.
-    """
+    """Write every epoch's metrics to `history.csv`, whatever the logger, and a line of them to the log."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "history.csv"

@@ -47,7 +47,6 @@ class FistulaClassifier(pl.LightningModule):
             bag of its own does not pass through it. The mean where left out.
         slice_weight: Of the loss of slices that have a label in bags that have one of their own, at least 0.
         head: What is said of a slice beside its class; nothing where left out.
-        covariates: What else is known of a bag; None for nothing.
         unit: What it scores, one of `fistula.learning.data.bags.KEYS`.
     """
 

@@ -150,12 +150,8 @@ def build(
 ) -> Experiment:
     """Seed, then create data, classifier and trainer in the order they depend on one another.
 
-    Args:
-        cfg: As `conf/train.yaml` composes it.
-        cohort: The one to learn from.
-        split_table: Columns ``slice_key copy fold part``, every fold.
-        micro_batches: Parts of a batch, where a card has had too little memory for those of `cfg`.
-        tracking_id: Of the run at W&B, where a run that is resumed goes on under the same; None lets W&B choose.
+    The split's table has columns ``slice_key copy fold part``, every fold. Where a card has had too little memory for
+    the parts of a batch that `cfg` says, there are others; a run that is resumed goes on under the same id at W&B.
     """
     folder, parts = Path(cfg.output_dir), micro_batches or cfg.micro_batches
     shares = parts * hardware.num_processes(cfg.trainer)

@@ -48,12 +48,10 @@ def following(pipeline: albumentations.Compose) -> albumentations.Compose:
 
 
 def refuse_mirrors(pipeline: albumentations.Compose, why: str, *, has_sides: bool) -> None:
-    """Refuse a pipeline that may give a mirror image.
+    """Refuse a pipeline that may give a mirror image; what can never be drawn of it does not count.
 
-    Args:
-        pipeline: Of the augmentation; what can never be drawn of it does not count.
-        why: What of the labels would be wrong on one.
-        has_sides: Whether a class names a side, which half a turn swaps as well; a clock turns with its points.
+    Says `why` that would be wrong. Where a class names a side, half a turn swaps it as well; a clock turns with its
+    points.
 
     Raises:
         ConfigError: If a transform of it mirrors.

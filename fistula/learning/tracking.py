@@ -182,12 +182,6 @@ def record_study(settings: Mapping[str, Any], *, name: str, key: str, report: Pa
     """Send a study's results to W&B as a run of its own: the final table, and the report as an artifact.
 
     The reading room stays here: it holds the patients' images. A second call takes the place of the first.
-
-    Args:
-        settings: Of W&B's logger, as one of the study's runs had them.
-        name: Of the study.
-        key: Identifies the study at W&B.
-        report: Folder of the report, in the study's folder.
     """
     own = {"id": key, "name": f"{name} report", "group": name, "job_type": "report", "tags": ["report"]}
     settings = {**settings, **own, "save_dir": str(report.parent)}

@@ -25,13 +25,9 @@ def look(
 ) -> tuple[list[Tensor], Tensor]:
     """What each run sees in images, each ``(N, F)``, as `judge` takes it; and the marks of the mean maps ``(N, M, 3)``.
 
-    Marks are in pixels of the slices, as `fistula.learning.heads.marks_of` has them; M is 0 for runs that find none.
+    Images are made of the rows ``(N, C)`` of slices ``(M, size, size)``; their covariates are ``(N, V)``.
 
-    Args:
-        runs: Of one configuration.
-        pixels: Slices ``(M, size, size)``.
-        channels: Rows of those that each image is made of, ``(N, C)``.
-        known: Covariates of the images, ``(N, V)``, for runs that have any.
+    Marks are in pixels of the slices, as `fistula.learning.heads.marks_of` has them; M is 0 for runs that find none.
     """
     found: list[list[Tensor]] = [[] for _ in runs]
     marks = [torch.zeros(0, len(runs[0].classifier.head.kinds), 3)]

@@ -103,11 +103,6 @@ def _refuse_other_sequences(run: LoadedRun, cohort: Cohort) -> None:
 def score_cohort(predictor: Predictor, cohort: Cohort, patients: Sequence[str]) -> Scored:
     """Score the labelled slices of some patients of a cohort, or these patients where the runs score patients.
 
-    Args:
-        predictor: The runs.
-        cohort: As `refuse_unlike` lets it pass.
-        patients: Their keys.
-
     Raises:
         DataError: If the runs look at neighbours, and a slice has no position.
     """

@@ -49,8 +49,6 @@ class Prediction:
         patients: One row a patient, likewise, and ``known`` (what the patient was to the runs, empty for a new one),
             ``possible`` (the classes that the patient may have at the stated error) and ``answer``: the decision, or
             ``abstain``.
-        left_out: Images that cannot be scored, and why.
-        summary: Counts, settings and notes.
         places: Where the finding is most likely, as `fistula.predict.places.places_of` has it; None for runs that do
             not say.
     """
@@ -69,7 +67,6 @@ class Predictor:
 
     Args:
         runs: Of one configuration and one cohort.
-        reader: How that cohort was read.
         error: Rate at which a patient's true class may be missing among the possible ones, in (0, 1).
     """
 

@@ -31,13 +31,8 @@ def group_scores(
 ) -> tuple[pl.DataFrame, NDArray[np.float64]]:
     """One row a series or patient, in the order of their keys, each run aggregating its slices by its own rule.
 
-    Args:
-        table: N slices, with the column `by`.
-        probabilities: As in `slice_scores`.
-        runs: Likewise.
-        by: ``series_key`` or ``patient_key``.
-        kept: Other columns, in which the slices of a group agree.
-        pooled: What runs that score bags make of the groups, ``(runs, groups, K)``.
+    In other columns that are `kept`, the slices of a group agree; `pooled` is what runs that score bags make of the
+    groups, ``(runs, groups, K)``.
 
     Returns:
         Columns `by`, `kept`, ``slices`` and those that `slice_scores` adds; and the aggregated ``(runs, groups, K)``.

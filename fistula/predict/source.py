@@ -70,10 +70,8 @@ class Slices:
             position.
         pixels: uint8 ``(N, size, size)``, as ingest would have written them; then those of `beside`, and constants.
         left_out: Images that cannot be scored, and why; columns `LEFT_OUT`.
-        flow: How many objects passed each step.
         parts: Of each row, the object that it was read from.
         knows_patients: Whether pseudonyms are the cohort's, so that its patients are recognised.
-        notes: What is to be known of who the patients are.
         beside: Slices of further sequences on the grid of these, where the cohort has any.
         unread: How many images could not be read that would have been scored.
     """

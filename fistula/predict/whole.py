@@ -18,7 +18,6 @@ class Whole(NamedTuple):
         images: Of the first sequence, of the former.
         pairs: Their volumes of each, as `pairs_of` has them.
         left_out: Images of the latter, with the `reason` and `remedy`.
-        notes: What is to be known.
     """
 
     images: pl.DataFrame
@@ -32,13 +31,7 @@ def whole_patients(
 ) -> Whole:
     """Pair the sequences of each patient alone: what is wrong with one is no reason to score nobody.
 
-    Args:
-        images: Of the first sequence, with `patient_key`.
-        beside: Of the others.
-        names: Of the sequences that the runs look at, and of the first.
-        missing: ``mask`` if the runs know of patients who lack one; otherwise such a patient is left out.
-        other_frame: As `fistula.source.choose.Policies` has it.
-        where: For messages.
+    A patient who lacks one is left out, unless `missing` is ``mask``: then the runs know of such.
 
     Raises:
         DataError: If nobody can be scored.

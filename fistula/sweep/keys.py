@@ -104,10 +104,6 @@ SWEEP_SEVERAL = (
 def check_sweep(cfg: DictConfig, loader: ConfigLoader) -> None:
     """Refuse what a launcher or a sweeper cannot be made of, before Hydra makes them.
 
-    Args:
-        cfg: Of the sweep, with Hydra's own part.
-        loader: Hydra's.
-
     Raises:
         ConfigError: If a value is of another kind than in conf/, or out of its range.
     """

@@ -82,10 +82,6 @@ def _said(error: BaseException) -> str:
 def try_pipeline(pipeline: Any, size: int) -> None:
     """Draw images of a pipeline, by its own chances and with every transform at work.
 
-    Args:
-        pipeline: Of the group `augmentation`.
-        size: Side of the images, pixels.
-
     Raises:
         ConfigError: If it is no pipeline, or changes the dtype, the shape or the range of an image: training would see
             other pixels than validation.

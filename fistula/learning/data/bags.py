@@ -64,11 +64,9 @@ class BagDataset(Dataset):
 
     Args:
         slices: The bags' slices, one bag's after another's: a dataset of images or of features.
-        bags: How many are of each.
         positions: Of the slices in mm, ``(N,)``.
         slice_labels: ``(N,)``, -1 where there is none.
         most: Slices that are drawn from a bag, anew each epoch; None takes all.
-        seed: Of that draw.
     """
 
     def __init__(

@@ -214,10 +214,6 @@ def widen_stem(network: nn.Module, stem: Stem) -> None:
     Each sequence gets the grey kernel divided by their number: where all show the same picture, the network answers as
     it would to that picture alone. Each further channel gets the same; where nothing lacks it is 0, and plays no part.
 
-    Args:
-        network: Changed in place.
-        stem: What it is to take.
-
     Raises:
         ConfigError: If its first layer is no convolution of one channel.
     """

@@ -38,13 +38,9 @@ def draw_sheet(
 ) -> None:
     """Write the sheet as a PNG: a row a slice, the original first; the sequences of one below each other, drawn alike.
 
-    Args:
-        images: For each slice its sequences' pictures ``(H, H)``, by what stands above them.
-        pipeline: The augmentation.
-        path: To write.
-        draws: A slice.
-        resize: To what training would see.
-        seed: Of the draws; the first epochs of a run with this seed begin like this.
+    Of each slice the sequences' pictures ``(H, H)`` are given, by what stands above them. The first epochs of a run
+    with
+    this seed begin like this.
     """
     pipeline.save_applied_params = True
     rows = [(number, name, whole) for number, one in enumerate(images) for name, whole in one.items()]

@@ -41,11 +41,6 @@ def resized(cohort: Cohort, resize: Resize, rows: NDArray[np.int64]) -> Images:
 
     The file holds the rows that are asked for and holes where the others would be. A folder that cannot be written to
     costs time, never a run.
-
-    Args:
-        cohort: Whose slices.
-        resize: To which size.
-        rows: Of the manifest, that will be asked for.
     """
     size = resize.image_size
     if cohort.pixels.shape[1:] == (size, size):

@@ -104,7 +104,6 @@ class SliceDataset(Dataset):
         channels: Rows of the slices that each slice's image is made of, ``(N, C)``.
         rows: The ones to serve, ``(M,)``.
         copies: For each of them 0 for the slice itself, or the number of a copy made beforehand.
-        augmentation: What changes the images, or None.
         seed: Of what it draws anew each epoch; None where it makes the copies, the same for every epoch and run, and
             leaves the slices themselves as they are.
         points: Of the whole cohort, rows and columns in `pixels`, ``(N, M, 2)``; they move with what moves the image,

@@ -109,11 +109,7 @@ def plugins(trainer: Mapping[str, Any]) -> list[Any]:
 
 
 def prepare_card(trainer: Mapping[str, Any]) -> None:
-    """Settle before the first use of a card what PyTorch asks once in a process: how exact cuBLAS is, and which card.
-
-    Args:
-        trainer: As `num_processes` takes it.
-    """
+    """Settle before the first use of a card what PyTorch asks once a process: how exact cuBLAS is, and which card."""
     # Else a run that has to be exact could not follow one that need not; 24 MB of the card.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # What is done on a card before Lightning takes one be on that: else all would hold memory of the first.
@@ -125,8 +121,7 @@ def prepare_card(trainer: Mapping[str, Any]) -> None:
 def num_processes(trainer: Mapping[str, Any]) -> int:
     """How many processes train together: one a device of each machine, counted as Lightning counts them.
 
-    Args:
-        trainer: Keys ``accelerator`` and ``devices``: a number, its digits, a list, -1 or ``auto`` for all there are.
+    Its key ``devices`` is a number, its digits, a list, -1 or ``auto`` for all there are.
 
     Raises:
         ConfigError: If ``devices`` is neither, or names cards that are not there, or Slurm has started other tasks.
@@ -181,9 +176,7 @@ def check_shares(bags: Mapping[str, int], world: int, *, unit: str) -> None:
 def settings(trainer: Mapping[str, Any], *, is_even: bool = True) -> dict[str, Any]:
     """Arguments for Lightning's trainer that depend on the machine: of each ``auto``, and of several devices.
 
-    Args:
-        trainer: Keys as in `conf/trainer`.
-        is_even: Whether batches are all of one size; for each that it has not met a card would try out algorithms anew.
+    Unless all batches are of one size, a card would try out algorithms anew for each that it has not met.
     """
     on_card, world = is_on_card(trainer), num_processes(trainer)
     meant = dict(AUTO["card" if on_card else "processor"])

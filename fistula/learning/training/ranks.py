@@ -61,11 +61,8 @@ def ending_together() -> Iterator[None]:
 def followers(number: int, arguments: Sequence[str], *, give_up: Callable[[BaseException], None]) -> Iterator[None]:
     """Have `number` - 1 other processes run `fistula` with `arguments` while the block runs.
 
-    Args:
-        number: Of processes, this one included.
-        arguments: Of the command that trains this run and nothing else.
-        give_up: Called with the error of one that failed where this one goes on waiting for it: a card does not
-            notice. Has to end this process.
+    With the error of one that failed `give_up` is called where this one goes on waiting for it, which a card does not
+    notice; it has to end this process.
 
     Raises:
         TrainingError: If one of them failed, with what it said last.

@@ -20,10 +20,6 @@ def better(monitor: str) -> str:
 def decisive(metrics: Mapping[str, Any], monitor: str) -> Any:
     """A metric, moved by so little of the loss on validation that the loss decides between equal values alone.
 
-    Args:
-        metrics: Of an epoch, tensors by name.
-        monitor: Its name.
-
     Example:
         >>> import torch
         >>> float(decisive({"val/auroc": torch.tensor(0.5), "val/loss": torch.tensor(torch.inf)}, "val/auroc"))

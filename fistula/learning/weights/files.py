@@ -39,11 +39,6 @@ def fit_weights(state: dict[str, Tensor], network: nn.Module, *, where: str) -> 
     Understood are timm's own names, torchvision's, those of a network inside ``module.`` and the like, the vision
     tower of an OpenCLIP model, and a network that was taken apart into a sequence of its children (RadImageNet's).
 
-    Args:
-        state: As a file has it; may be without a classifier, or with one for other classes.
-        network: timm's, with or without numbers.
-        where: The file or folder, for the message.
-
     Returns:
         Every tensor of the network but its classifier's, under timm's names.
 

@@ -90,9 +90,7 @@ def verify_store(folder: Path) -> Sequence[Entry]:
 def cached(repository: str, names: Sequence[str] = FILES) -> Path | None:
     """The first of these files of a repository that is on this machine, in the store or in the hub's own cache.
 
-    Args:
-        repository: ``OWNER/NAME``, or with ``@REVISION``.
-        names: Of files, in the order in which they are wanted.
+    A repository is ``OWNER/NAME``, or that with ``@REVISION``.
     """
     name, _, revision = repository.partition("@")
     for cache in (store_folder(), Path(constants.HF_HUB_CACHE)):
@@ -135,8 +133,7 @@ def checksum(path: Path) -> str:
 def check_weights(models: Sequence[Mapping[str, Any]]) -> None:
     """Look for the weights of every network of a study, by the files that are there; `find_weights` then reads them.
 
-    Args:
-        models: The group `model` of each run, resolved. Networks that are no `create_backbone` pass.
+    Of each run the resolved group `model` is given; networks that are no `create_backbone` pass.
 
     Raises:
         WeightsError: If some cannot be there; lists every one.
@@ -153,9 +150,6 @@ def check_weights(models: Sequence[Mapping[str, Any]]) -> None:
 
 def weights_fingerprint(model: Mapping[str, Any]) -> str | None:
     """What the weights are that a network starts from, so that others under the same name are told apart.
-
-    Args:
-        model: As in `check_weights`.
 
     Returns:
         SHA-256 of a file or of a run's `best.ckpt`; name and version of the package; None where there are no weights,

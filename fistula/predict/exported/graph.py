@@ -27,8 +27,6 @@ class Graph(nn.Module):
 
     Args:
         classifiers: In evaluation mode; they agree in all but their weights.
-        size: Side of the cohort's slices.
-        resize: The runs'.
         unit: What they score, ``slice`` or ``patient``.
     """
 

@@ -15,9 +15,7 @@ SHOWN = ("auroc", "sensitivity", "specificity", "balanced_accuracy", "brier")
 def model_card(runs: Sequence[LoadedRun], export: dict[str, Any] | None = None) -> str:
     """Markdown from what the runs and their cohort recorded; nothing in it is written by hand.
 
-    Args:
-        runs: The run, or those of an ensemble.
-        export: What `export.json` holds; None for the runs as they are.
+    Of an exported model it holds what `export.json` does.
 
     Source:
         Mitchell et al. (2019), Model cards for model reporting, FAT*.

@@ -28,12 +28,8 @@ def draw_overlays(
 ) -> tuple[list[Overlay], list[str]]:
     """What is drawn over slices: a small mark of each place, or a heat map.
 
-    Args:
-        predictor: What judged them.
-        slices: That were read.
-        prediction: What was made of them.
-        which: ``places``: a mark in the slices that places are in, so none for runs that find none; ``positive``: a
-            heat map of every slice not called the first class; ``all``: of every slice; ``none``.
+    With ``places`` it is a mark in the slices that places are in, so none for runs that find none; with ``positive`` a
+    heat map of every slice not called the first class, with ``all`` of every slice, with ``none`` of none.
 
     Returns:
         The overlays, and a name and reason of each that could not be drawn: it costs no other, and no score.
@@ -69,11 +65,7 @@ def draw_overlays(
 def attempt(name: str, make: Callable[[], None], failed: list[str], *, path: Path | None = None) -> None:
     """Make something beside the scores; where that fails for whatever reason, name it in `failed` with the reason.
 
-    Args:
-        name: What it is called there.
-        make: Makes it.
-        failed: Gets a line if that fails.
-        path: The file that it writes, of which then nothing stays.
+    Of the file that it writes to `path`, nothing then stays.
     """
     try:
         make()

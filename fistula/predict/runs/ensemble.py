@@ -19,10 +19,7 @@ INGEST = ("keep", "intensity", "size", "spacing_mm", "fit", "source_kind", "pati
 def load_runs(folder: Path, *, only: str = "*", device: str = "cpu") -> list[LoadedRun]:
     """Load one run, or the runs of a study that differ in nothing but fold and seed.
 
-    Args:
-        folder: A run's or a study's.
-        only: Of a study, the runs with names like this (`*` and `?` stand for anything).
-        device: Where their networks go; as `device_of` has it.
+    Of a study `only` those with names like this (`*` and `?` stand for anything); `device` as `device_of` has it.
 
     Raises:
         ConfigError: If the folder holds no such run, or runs of several configurations.

@@ -52,13 +52,7 @@ def cohort_patients(cohort: Cohort) -> dict[str, str]:
 
 
 def recognised(table: pl.DataFrame, patients: dict[str, str], known: dict[str, str]) -> dict[str, str]:
-    """What each patient of new slices was to the runs: one of `PARTS`; those who were nothing are left out.
-
-    Args:
-        table: New slices, with the columns `NAMES`.
-        patients: As `cohort_patients` gives them.
-        known: As `known_patients` gives them.
-    """
+    """What each patient of new slices was to the runs: one of `PARTS`; those who were nothing are left out."""
     found: dict[str, str] = {}
     for names in set(zip(*(table[name].to_list() for name in NAMES), strict=True)):
         parts = [known[patients[name]] for name in names if patients.get(name) in known]

@@ -35,10 +35,7 @@ class LoadedRun:
     """A finished run, ready to score.
 
     Attributes:
-        folder: Where it lies.
         classifier: In evaluation mode, in single precision, on the device asked for.
-        config: As the run resolved it.
-        record: What `run.json` holds.
         cohort: The one it learned from, as kept beside it.
     """
 
@@ -149,9 +146,7 @@ class LoadedRun:
 def load_run(folder: Path, *, device: str = "cpu") -> LoadedRun:
     """Load a finished run; nothing in its folder is executed, and its weights are checked against its record.
 
-    Args:
-        folder: The run's.
-        device: Where its network goes; as `device_of` has it.
+    Its network goes where `device_of` says.
 
     Raises:
         ConfigError: If there is no such device.

@@ -29,12 +29,6 @@ RETRAIN = "Train the run again, or copy its whole folder again from where it was
 def network_of(folder: Path, config: DictConfig, record: dict[str, Any], cohort: Cohort) -> FistulaClassifier:
     """The network that a stored configuration describes, with random weights.
 
-    Args:
-        folder: Of the run.
-        config: Its configuration.
-        record: What its `run.json` holds.
-        cohort: That it learned from.
-
     Raises:
         DataError: If one of them asks for what no run does.
     """

@@ -67,8 +67,8 @@ class LocalEngine:
     def slots(self, memory: Mapping[str, float]) -> list[dict[str, str]]:
         """What each slot adds to the environment of the job in it.
 
-        Args:
-            memory: Of each card, in GB, by the name that CUDA knows it by; empty: the cores alone.
+        Of cards the memory in GB is given, by the name that CUDA knows each by; without any, cores alone are shared
+        out.
         """
         cores = joblib.cpu_count()
         places = _places(memory, self.jobs_per_gpu)

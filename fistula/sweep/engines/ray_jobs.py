@@ -21,7 +21,6 @@ class RayEngine:
         address: ``local`` starts Ray on this machine, for the time of the sweep; ``auto`` takes the cluster that this
             machine belongs to, any other that which answers there. A cluster has to share the file system.
         jobs_per_gpu: Jobs on a card, 2 for small networks, 0.5 for a job on two cards; no matter where there is none.
-        cpus_per_job: Cores of a job, and its number of threads.
     """
 
     address: str

@@ -28,12 +28,7 @@ def context() -> BaseContext:
 
 
 def start(job: Job, environment: Mapping[str, str]) -> BaseProcess:
-    """Start a job's process; what it says goes to `log.txt` in the job's folder.
-
-    Args:
-        job: To be run.
-        environment: Variables over those of this process and the job's.
-    """
+    """Start a job's process; what it says goes to `log.txt` in the job's folder."""
     job.folder.mkdir(parents=True, exist_ok=True)
     whole = dict(job.variables()) | dict(environment)
     log = str(job.folder / LOG)
