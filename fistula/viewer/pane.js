@@ -138,11 +138,12 @@ class Pane {
   }
   words() {
     const { series, slice } = this, [center, width] = this.window, write = (name, text) => { this.say(name).textContent = text; };
+    const signed = number => String(number).replace("-", "−");
     write("corner nw", series.title + (this.list.length > 1 ? `\nstack ${this.at + 1} of ${this.list.length} (Tab)` : ""));
     write("corner ne", this.viewer.panes.length > 1 ? (this.viewer.isLinked(this) ? "linked" : "not linked: another plane") : "");
-    const position = slice.position === null ? "" : `\n${slice.position.toFixed(1)} mm`;
+    const position = slice.position === null ? "" : `\n${signed(slice.position.toFixed(1))} mm`;
     write("corner sw", `${this.index + 1} / ${series.slices.length}` + (slice.number === null ? "" : `  ·  image ${slice.number}`) + position);
-    write("corner se", `C ${Math.round(center)}  W ${Math.round(width)}${this.inverted ? "  inverted" : ""}\n${this.zoom.toFixed(1)}×`);
+    write("corner se", `C ${signed(Math.round(center))}  W ${Math.round(width)}${this.inverted ? "  inverted" : ""}\n${this.zoom.toFixed(1)}×`);
     ["w", "e", "n", "s"].forEach((name, i) => write("edge " + name, series.edges[i] || ""));
     this.element.classList.toggle("active", this.viewer.active === this && this.viewer.panes.length > 1);
   }

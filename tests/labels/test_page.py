@@ -222,6 +222,7 @@ def test_a_share_of_the_patients_is_shown_twice(opened):
 @pytest.mark.slow
 def test_patients_are_answered_as_wholes(opened, tmp_path):
     page = opened("level=patient", "classes=[none,low,high]")
+    assert page.evaluate("$('#asks').textContent") == "What does this patient show?"
     press(page, "2")
     wait_until(page, "state.turns.indexOf(turn) === 1")
     press(page, "u")

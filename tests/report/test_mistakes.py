@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from fistula.report.contents import Settings, compute
-from fistula.report.sections.mistakes import NAMED, mistakes
+from fistula.report.sections.mistakes import NAMED, _name, mistakes
 from fistula.report.study import read_study
 
 from .conftest import write_study
@@ -23,6 +23,11 @@ def test_exactly_the_misclassified_are_named(contents, level):
     for one in found:
         assert (one.score >= one.threshold) == (one.label == "normal")
         assert 1 <= len(one.slices) <= NAMED
+
+
+def test_a_slice_without_a_number_is_named_by_its_position_with_a_true_minus():
+    slices = pl.DataFrame({"slice_key": ["a-1"], "position_mm": [-12.34]})
+    assert slices.select(_name(slices)).item() == "\N{MINUS SIGN}12.3 mm"
 
 
 def test_the_worst_stands_first(contents):

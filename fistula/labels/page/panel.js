@@ -110,8 +110,8 @@ function askWhenEnded() {
 }
 let SOFT = facts.served ? "Each answer is saved in labels.csv on this machine." : "Answers stay in this browser until you export them; the same page and name resume where they stopped.";
 function start() {
-  const words = isOfSlices ? "each slice" : "each patient";
-  $("#asks").textContent = facts.question === "score" ? `How suspicious is ${words}?` : `What does ${words} show?`;
+  const words = isOfSlices ? "each slice" : "each patient", shown = words.replace("each", "this");
+  $("#asks").textContent = facts.question === "score" ? `How suspicious is ${shown}?` : `What does ${shown} show?`;
   $("#answers").append(...(isDial(facts) ? [dial(facts, act.score)] : facts.classes.map((name, i) => button("answer:" + i, keyOf(facts, i), name, tone(i)))),
     ...(isScore ? [] : [button("unsure", "U", "unsure", UNSURE)]),
     ...(isOfSlices ? [button("rest", "N", `rest ${facts.classes[0]}`, tone(0))] : []));

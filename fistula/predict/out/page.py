@@ -38,7 +38,7 @@ def render_page(slices: Slices, prediction: Prediction, overlays: list[Overlay],
     places: dict[str, list[dict[str, Any]]] = {}
     for row in [] if prediction.places is None else prediction.places.iter_rows(named=True):
         places.setdefault(row["patient_key"], []).append(
-            row | {"hour": say_clock(row["clock"]), "said": say_place(row)}
+            row | {"hour": say_clock(row["clock"]), "said": say_place(row).replace(" -", " \N{MINUS SIGN}")}
         )
     return viewer.template("predict", "index.html").render(
         summary=summary,

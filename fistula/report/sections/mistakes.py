@@ -9,6 +9,7 @@ from fistula.report.names import say_class
 from fistula.report.results import Row
 from fistula.report.run import Run
 from fistula.report.study import Study
+from fistula.report.wording import MINUS
 
 NAMED = 3  # slices named for each patient, those furthest on the wrong side first
 
@@ -72,5 +73,5 @@ def _slices(study: Study, run: Run, row: Row, patient: str, label: bool, keys: l
 
 def _name(manifest: pl.DataFrame) -> pl.Expr:
     numbered = pl.format("image {}", "image_number") if "image_number" in manifest.columns else pl.lit(None, pl.String)
-    placed = pl.format("{} mm", pl.col("position_mm").round(1))
+    placed = pl.format("{} mm", pl.col("position_mm").round(1).cast(pl.String).str.replace("-", MINUS))
     return pl.coalesce(numbered, placed, pl.col("slice_key"))

@@ -257,7 +257,7 @@ function tell(slice) {
   if (row && row.weight !== null) facts.push(["weight in the patient's score", `${(100 * row.weight).toFixed(1)}%`]);
   facts.push(["fold", run.fold], ["seed", run.seed]);
   if (slices.site[slice]) facts.push(["site", slices.site[slice]]);
-  if (position !== null) facts.push(["position", `${position.toFixed(1)} mm`]);
+  if (position !== null) facts.push(["position", `${position.toFixed(1).replace("-", "−")} mm`]);
   facts.push(["position in list", `${current + 1} of ${listed.length}`]);
   $("large-facts").replaceChildren(...facts.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
   $("without").textContent = run.without_maps ? `n/a: ${run.without_maps}` : !row || paint(overlay, row) ? "" : `nowhere: no part of the slice raised the score of ${view().says[1]}`;
