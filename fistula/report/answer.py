@@ -121,8 +121,8 @@ def _say_operating(study: Study, best: Row) -> str:
     if not sick or not well:
         return ""
     threshold = "a threshold of 0.5" if is_fixed(study) else "the threshold chosen on validation data"
-    seeds = best.configuration.num_seeds
-    repeated = ", some of them in several runs" if len(best.rows) > best.num[0] * seeds else ""
+    seeds, (total, positives) = best.configuration.num_seeds, best.num
+    others = total - positives
     shares = {"sensitivity": hits / sick, "specificity": right / well}
     ends = {name: best.estimates[name] for name in shares}
     rates = [
@@ -130,10 +130,10 @@ def _say_operating(study: Study, best: Row) -> str:
         for name, share in shares.items()
     ]
     return (
-        f"At {threshold}, it correctly classified {hits} of {say_times(sick, best.level, seeds)} as"
+        f"At {threshold}, it correctly classified {hits} of {say_times(sick, best.level, positives, seeds)} as"
         f" {say_class(best.positive)} ({rates[0]}) and {right} of"
-        f" {say_times(well, best.level, seeds) if seeds > 1 else well} as"
-        f" {say_class(study.rest(best.positive))} ({rates[1]}){repeated}."
+        f" {well if well == others else say_times(well, best.level, others, seeds)} as"
+        f" {say_class(study.rest(best.positive))} ({rates[1]})."
     )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from math import isnan
 
+import numpy as np
 import polars as pl
 
 from fistula.evidence.estimate import Estimate, undefined
@@ -65,6 +66,7 @@ def results(
                 table = test_rows(study, configuration, positive, level=level, scaling=scaling)
                 arrays = tuple(table[name].to_numpy() for name in ("label", "score", "called", "patient_key", "run"))
                 units = table.group_by("unit").agg(pl.col("label").max())
+                num = len(units), int(units["label"].sum())
                 rows.append(
                     Row(
                         configuration,
@@ -72,9 +74,9 @@ def results(
                         level,
                         say_aggregation(study, configuration, positive) if level == "patient" else "",
                         table,
-                        (len(units), int(units["label"].sum())),
+                        num,
                         standard_metrics(*arrays),
-                        _more(table, resamples=resamples, prevalence=prevalence, seeds=configuration.num_seeds),
+                        _more(table, num, resamples=resamples, prevalence=prevalence),
                         cross_checks(*arrays, resamples=resamples),
                         _calibration(table) if level == configuration.levels[0] else {},
                     )
@@ -94,7 +96,9 @@ def seed_rows(row: Row) -> list[tuple[int, Estimate]]:
     return [(int(seed), clustered_auroc(*ranking(part))) for (seed,), part in parts]
 
 
-def _more(table: pl.DataFrame, *, resamples: int, prevalence: float | None, seeds: int) -> dict[str, Estimate]:
+def _more(
+    table: pl.DataFrame, num: tuple[int, int], *, resamples: int, prevalence: float | None
+) -> dict[str, Estimate]:
     labels, scores, patients, runs = ranking(table)
     called = table["called"].to_numpy()
     ranked = patient_bootstrap(labels, scores, patients, runs, threshold=None, statistics=MORE[:2], resamples=resamples)
@@ -102,8 +106,10 @@ def _more(table: pl.DataFrame, *, resamples: int, prevalence: float | None, seed
         labels, called, patients, threshold=0.5, statistics=("f1", "matthews"), resamples=resamples
     )
     counts = confusion(labels, called, threshold=0.5)
-    # Seeds repeat the same rows: their mean table has as many rows as there are units.
-    counts = Confusion(*(cell / seeds for cell in (counts.tp, counts.fp, counts.tn, counts.fn)))
+    # Seeds repeat the same rows: the table of shares has as many rows as there are units.
+    sick = np.float64(num[1] / max(1.0, float(counts.tp + counts.fn)))
+    well = np.float64((num[0] - num[1]) / max(1.0, float(counts.fp + counts.tn)))
+    counts = Confusion(counts.tp * sick, counts.fp * well, counts.tn * well, counts.fn * sick)
     ratios: tuple[Estimate, ...] = likelihood_ratios(counts)
     names: tuple[str, ...] = MORE[-2:]
     if prevalence is not None:

@@ -44,14 +44,19 @@ def say_share(share: Estimate, number: int, of: int, what: str = "") -> str:
     return f"{' '.join(filter(None, (f'{number} of {of}', what)))} ({share.value:.0%}{interval})"
 
 
-def say_times(number: int, noun: str, seeds: int) -> str:
-    """How many were judged: a patient whom the runs of several seeds judge is still one patient.
+def say_times(number: int, noun: str, units: int, seeds: int) -> str:
+    """How often so many units were judged: a patient whom the runs of several seeds judge is still one patient.
 
     Example:
-        >>> say_times(24, "patient", 1), say_times(72, "patient", 3)
+        >>> say_times(24, "patient", 24, 1), say_times(72, "patient", 24, 3)
         ('24 patients', '72 (24 patients, 3 seeds each)')
+        >>> say_times(38, "patient", 30, 2)
+        '38 (30 patients, some of them in several runs)'
     """
-    return count(number, noun) if seeds == 1 else f"{number} ({count(number // seeds, noun)}, {seeds} seeds each)"
+    if number == units:
+        return count(number, noun)
+    each = f"{seeds} seeds each" if number == units * seeds else "some of them in several runs"
+    return f"{number} ({count(units, noun)}, {each})"
 
 
 def say_signed(value: float) -> str:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from fistula.report.page import write_report
 from fistula.report.results import results
 from fistula.report.sections.headline import say_best, selected_auroc
 from fistula.report.sections.inflation import canaries
+from fistula.report.sections.participants import patient_flow
 from fistula.report.study import read_study
 
 from .conftest import STRENGTH, write_study
@@ -62,10 +64,26 @@ def test_patients_whom_several_runs_tested_are_not_counted_as_so_many(tmp_path):
     pl.concat([tables[1].filter(~pl.col("slice_key").is_in(again["slice_key"].implode())), again]).write_parquet(
         other / "predictions.parquet"
     )
-    said = compute(read_study(folder), SETTINGS).answer[:2]
+    contents = compute(read_study(folder), SETTINGS)
+    said = contents.answer[:2]
     assert said[0].startswith("In 30 test patients (15 fistula, 15 normal), ")
-    assert " of 20 patients as fistula (" in said[1]
-    assert said[1].endswith(", some of them in several runs.")
+    assert said[1].count(" of 20 (15 patients, some of them in several runs) as ") == 2
+    # Positive likelihood ratio: as of 15 patients with these rates (Simel 1991), not of 20.
+    (row,) = (row for row in contents.rows if row.level == "patient")
+    hits, wrong = row.estimates["sensitivity"].value, 1 - row.estimates["specificity"].value
+    half = norm.ppf(0.975) * np.sqrt((1 / hits - 1) / 15 + (1 / wrong - 1) / 15)
+    ratio = row.more["likelihood_ratio_positive"]
+    assert (ratio.low, ratio.high) == pytest.approx([hits / wrong * np.exp(sign * half) for sign in (-1, 1)])
+
+
+def test_a_second_seed_of_one_fold_is_not_counted_as_one_of_all(tmp_path):
+    folder = write_study(tmp_path / "study", learnings=("transfer",), seeds=(0, 1))
+    for fold in (1, 2):
+        shutil.rmtree(folder / f"resnet18-transfer-patient_kfold-fold{fold}-seed1")
+    contents = compute(read_study(folder), SETTINGS)
+    assert contents.answer[1].count(" of 20 (15 patients, some of them in several runs) as ") == 2
+    boxes = patient_flow(contents.study, contents.ranked("fistula")[0])
+    assert boxes[2].says == "classifications as fistula (30 patients, some of them in several runs)"
 
 
 def test_like_configurations_do_not_differ_significantly(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ class Abstention:
     configuration: Configuration
     answered: Estimate  # share of the patients for whom one class alone remains possible
     wrong: Estimate  # share of these answers that is wrong; undefined where none is given
-    counts: tuple[int, int, int]  # answers, wrong ones, and all patients
+    counts: tuple[int, int, int, int]  # answers, wrong ones, all classifications, and patients
     error: float = ERROR  # at which they were judged
 
     @property
@@ -51,5 +51,5 @@ def abstention(study: Study, configuration: Configuration, rows: list[Row]) -> A
         configuration,
         clustered_rate(told.answered.astype(int), keys),
         clustered_rate(told.wrong[told.answered].astype(int), keys[told.answered]),
-        (int(told.answered.sum()), int(told.wrong[told.answered].sum()), len(keys)),
+        (int(told.answered.sum()), int(told.wrong[told.answered].sum()), len(keys), mine[0].num[0]),
     )

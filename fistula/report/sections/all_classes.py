@@ -29,11 +29,7 @@ class AllClasses:
     error: Estimate | None  # mean of how many grades apart they are; None likewise
     # Reference standard (rows) against the class of the highest score, ``(K, K)``; over seeds they add up.
     counts: NDArray[np.int64]
-
-    @property
-    def count(self) -> int:
-        """Slices or patients, each counted once whatever the number of seeds."""
-        return int(self.counts.sum()) // self.configuration.num_seeds
+    count: int  # slices or patients, each counted once
 
     @property
     def estimates(self) -> dict[str, Estimate]:
@@ -68,7 +64,8 @@ def all_classes(study: Study, rows: list[Row], *, level: str) -> list[AllClasses
         if lacking := [name for name, number in zip(classes, counts.sum(axis=1), strict=True) if not number]:
             area = replace(area, reason=f"no test {level} is {listed(lacking)}")
         right = clustered_rate((truth == called).astype(int), keys)
-        found.append(AllClasses(configuration, area, right, kappa, error, counts))
+        count = next(row.num[0] for row in rows if row.configuration is configuration and row.level == level)
+        found.append(AllClasses(configuration, area, right, kappa, error, counts, count))
     return sorted(found, key=_falling)
 
 

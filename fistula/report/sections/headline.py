@@ -72,7 +72,7 @@ def say_together(found: list[AllClasses], ranked: dict[str, list[Row]], selected
     of_class = best.counts.sum(axis=1)
     largest = say_class(list(ranked)[int(of_class.argmax())])
     named = (
-        f"correctly classified {correct} of {say_times(total, level, best.configuration.num_seeds)}{agreed}"
+        f"correctly classified {correct} of {say_times(total, level, best.count, best.configuration.num_seeds)}{agreed}"
         f" (calling every {level} {largest} would be correct in {of_class.max()})."
     )
     each = _say_each(best, ranked)

@@ -13,6 +13,7 @@ from fistula.errors import count
 from fistula.report.names import say_class
 from fistula.report.results import Row
 from fistula.report.study import Study
+from fistula.report.wording import say_times
 
 FACTS = ("sex", "site", "scanner", "field_strength")
 SEXES = {"F": "female", "M": "male", "O": "other"}
@@ -67,8 +68,7 @@ def patient_flow(study: Study, row: Row, counts: NDArray[np.int64] | None = None
         ),
         Box(len(tested), f"{_noun(len(tested))} in the test set", [_by_class(tested, classes), *elsewhere], True),
     ]
-    seeds = row.configuration.num_seeds
-    units = f"({count(row.num[0], row.level)}, {seeds} seeds each)"
+    times = say_times(len(row.rows), row.level, row.num[0], row.configuration.num_seeds)
     names = classes if counts is not None else [say_class(row.positive), say_class(study.rest(row.positive))]
     if counts is None:
         labels, called = (row.rows[name].to_numpy() == 1 for name in ("label", "called"))
@@ -77,7 +77,7 @@ def patient_flow(study: Study, row: Row, counts: NDArray[np.int64] | None = None
         found = ", ".join(f"{number} {truth}" for number, truth in zip(column, names, strict=True))
         total = int(column.sum())
         says = f"{_noun(total, row.level)} called {name}"
-        says = says if seeds == 1 else f"{_noun(total, 'classification')} as {name} {units}"
+        says = f"{_noun(total, 'classification')} as {name} {times[times.index('(') :]}" if "(" in times else says
         boxes.append(Box(total, says, [f"{found} by the reference standard"]))
     return boxes
 
