@@ -6,7 +6,7 @@ from fistula.evidence.estimate import Estimate
 from fistula.report.external.cohorts import Outside
 from fistula.report.external.numbers import say_outside
 from fistula.report.external.together import OutsideTogether
-from fistula.report.names import listed, say_class
+from fistula.report.names import listed, say_class, varying_keys
 from fistula.report.results import Row, counts
 from fistula.report.sections.all_classes import AllClasses
 from fistula.report.sections.comparisons import Comparisons, Pair
@@ -15,7 +15,7 @@ from fistula.report.sections.headline import say_best, say_together
 from fistula.report.sections.inflation import YAGIS_POINTS, Canary, Inflation
 from fistula.report.sections.limitations import NAMED, say_limitations
 from fistula.report.sections.methods import is_fixed
-from fistula.report.study import Configuration, Study
+from fistula.report.study import Study
 from fistula.report.wording import say_p, say_times
 
 SIGNIFICANT = 0.05  # of a Holm-adjusted P value
@@ -26,7 +26,7 @@ def say_question(study: Study) -> str:
     """One sentence: what is told apart, and which factors vary."""
     classes = [say_class(name) for name in study.cohort.classes]
     task = f"distinguish {classes[1]} from {classes[0]}" if len(classes) == 2 else f"distinguish {listed(classes)}"
-    varying = _varying(study.configurations)
+    varying = varying_keys([one.factors for one in study.configurations])
     if varying and set(varying) <= {"split", "labelling"}:
         return f"By how much is a network's ability to {task} overestimated under a split by image?"
     # Negative controls take no part in what performs best.
@@ -35,17 +35,9 @@ def say_question(study: Study) -> str:
         return f"How well can a network appear to {task} where labels are permuted among patients?"
     if len(judged) == 1:
         return f"How well can a network {task}{'' if judged[0].mark else ' in patients it was not trained on'}?"
-    varying = _varying(judged)
+    varying = varying_keys([one.factors for one in judged])
     means = f" (differing in {listed([factor.replace('_', ' ') for factor in varying])})" if varying else ""
     return f"How well can a network {task}, and which of {len(judged)} configurations{means} performs best?"
-
-
-def _varying(configurations: list[Configuration]) -> list[str]:
-    return [
-        factor
-        for factor in configurations[0].factors
-        if len({str(configuration.factors.get(factor)) for configuration in configurations}) > 1
-    ]
 
 
 def say_answer(
@@ -78,21 +70,17 @@ def say_answer(
         if leaks:
             sentences.append(f"{say_class(positive)} against the rest: {leaks}" if len(ranked) > 1 else leaks)
     honest = [row for rows in ranked.values() for row in rows if not row.configuration.is_canary]
-    return (
-        [
-            *sentences,
-            *say_outside(*outside, ranked),
-            say_limitations(
-                study,
-                [row for row in honest if row.positive == honest[0].positive],
-                [row for row in honest if row.configuration is (honest_together or honest)[0].configuration],
-                is_ranked=(honest_together[0].auroc if honest_together else honest[0].estimates["auroc"]).is_defined,
-                tested=bool(outside[0]),
-            ),
-        ]
-        if honest
-        else sentences
+    if not honest:
+        return sentences
+    area = honest_together[0].auroc if honest_together else honest[0].estimates["auroc"]
+    limitations = say_limitations(
+        study,
+        [row for row in honest if row.positive == honest[0].positive],
+        [row for row in honest if row.configuration is (honest_together or honest)[0].configuration],
+        is_ranked=area.is_defined,
+        tested=bool(outside[0]),
     )
+    return [*sentences, *say_outside(*outside, ranked), limitations]
 
 
 def say_thresholds(thresholds: list[float]) -> str:

@@ -39,11 +39,8 @@ def best_configuration(study: Study, *, level: str | None = None) -> Configurati
     honest: Sequence[Configuration] = [c for c in study.configurations if not c.is_canary] or study.configurations
 
     def falling(configuration: Configuration) -> tuple[bool, bool, float]:
-        areas = []
-        for positive in study.positives:
-            rows = test_rows(study, configuration, positive, level=at, scaling="platt")
-            areas.append(place(*ranking(rows)).aurocs[0])
-        area = fmean(areas)
+        tables = (test_rows(study, configuration, name, level=at, scaling="platt") for name in study.positives)
+        area = fmean(place(*ranking(rows)).aurocs[0] for rows in tables)
         return configuration.leaks, isnan(area), -area
 
     return min(honest, key=falling) if len(honest) > 1 else honest[0]

@@ -77,12 +77,12 @@ def distinct_names(records: Sequence[dict[str, Any]]) -> list[str]:
     `records` has the `run.json` of one run of each configuration.
     """
     factors = [record["factors"] for record in records]
-    varying = _varying(factors)
+    varying = varying_keys(factors)
     names = [" · ".join(say_level(key, row.get(key)) for key in varying if not _is_idle(key, row)) for row in factors]
     told = []
     for record, name in zip(records, names, strict=True):
         alike = [_joined(other["identity"]) for other, same in zip(records, names, strict=True) if same == name]
-        keys = [key for key in _varying(alike) if key not in WITHIN]
+        keys = [key for key in varying_keys(alike) if key not in WITHIN]
         # What is made of a group tells its other keys, unless two that make the same differ in these.
         made = {key.removesuffix(MADE) for key in keys if key.endswith(MADE)}
         few = [key for key in keys if key.endswith(MADE) or not any(key.startswith(f"{group}.") for group in made)]
@@ -142,6 +142,7 @@ def _count(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> int:
     return len({str([row.get(key) for key in keys]) for row in rows})
 
 
-def _varying(rows: Sequence[dict[str, Any]]) -> list[str]:
+def varying_keys(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Those of which the rows have several values."""
     keys = dict.fromkeys(key for row in rows for key in row)
     return [key for key in keys if len({str(row.get(key)) for row in rows}) > 1]

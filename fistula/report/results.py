@@ -128,11 +128,6 @@ def _calibration(table: pl.DataFrame) -> dict[str, dict[str, float | None]]:
             continue
         scores = table[column].to_numpy()
         parts = murphy_decomposition(labels, scores)
-        values = {
-            "brier": parts.brier,
-            "reliability": parts.reliability,
-            "resolution": parts.resolution,
-            "expected_calibration_error": expected_calibration_error(labels, scores),
-        }
-        found[kind] = {name: None if isnan(value) else value for name, value in values.items()}
+        values = parts.brier, parts.reliability, parts.resolution, expected_calibration_error(labels, scores)
+        found[kind] = {name: None if isnan(value) else value for name, value in zip(CALIBRATION, values, strict=True)}
     return found

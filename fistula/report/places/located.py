@@ -7,10 +7,9 @@ import polars as pl
 
 from fistula.cohort.manifest import Cohort
 from fistula.cohort.order import on_grid
+from fistula.report.places.marks import STACK
 from fistula.report.places.numbers import NEAR
 from fistula.report.study import Configuration
-
-STACK = ("series_key", "volume")
 
 
 def rightly_placed(places: pl.DataFrame, cohort: Cohort) -> pl.Series:

@@ -105,7 +105,7 @@ def _where(study: Study, configuration: Configuration, marks: Marks, *, resample
     has_mm = bool(len(spacing)) and spacing.null_count() == 0
     scale = spacing.to_numpy() if has_mm else np.full(len(known), 100 / study.cohort.pixels.shape[1])
     truth = known.select("row_true", "col_true").to_numpy()
-    known = known.with_columns(distance=distances_mm(_points(known), truth, pixel_mm=scale))
+    known = known.with_columns(distance=distances_mm(_pair(known, "row", "col"), truth, pixel_mm=scale))
     known, clock = _with_hours(known, canals)
     patients, distances = known["patient_key"].to_numpy(), known["distance"].to_numpy()
     fixed = distances_mm(_pair(known, "row_fixed", "col_fixed"), truth, pixel_mm=scale)
@@ -126,10 +126,6 @@ def _where(study: Study, configuration: Configuration, marks: Marks, *, resample
     return Where(configuration, unit, shown, estimates, _froc(table, known, resamples=resamples), clock)
 
 
-def _points(table: pl.DataFrame) -> NDArray[np.float64]:
-    return table.select(pl.col("row", "col").fill_null(np.nan)).to_numpy()
-
-
 def _with_hours(known: pl.DataFrame, canals: pl.DataFrame) -> tuple[pl.DataFrame, ClockErrors | None]:
     """The clock error of each slice that has one; and all of them summed up."""
     beside = canals.select(
@@ -137,7 +133,7 @@ def _with_hours(known: pl.DataFrame, canals: pl.DataFrame) -> tuple[pl.DataFrame
     )
     both = known.join(beside, on=("run", "slice_key"), how="left", maintain_order="left")
     truth = clock_hours(both.select("row_true", "col_true").to_numpy(), _pair(both, "row_canal", "col_canal"))
-    said = clock_hours(_points(both), _pair(both, "canal_row", "canal_col"))
+    said = clock_hours(_pair(both, "row", "col"), _pair(both, "canal_row", "canal_col"))
     has_truth = np.isfinite(truth) & (both["orientation"] == "axial").fill_null(value=False).to_numpy()
     errors = np.where(has_truth, (said - truth + 6) % 12 - 6, np.nan)
     known = known.with_columns(hours=pl.Series(errors).fill_nan(None))
@@ -199,18 +195,11 @@ def _pairs(found: list[Where]) -> list[Pair]:
     tests = []
     for first, second in combinations(found, 2):
         keys = ["run", "slice_key"]
-        both = first.slices.select(*keys, "patient_key", one="distance").join(
-            second.slices.select(*keys, two="distance"), on=keys
-        )
-        if (
-            len(both) == len(first.slices) == len(second.slices)
-            and first.configuration.split == second.configuration.split
-        ):
-            test = clustered_mcnemar(
-                (both["one"] <= NEAR).cast(pl.Int64),
-                (both["two"] <= NEAR).cast(pl.Int64),
-                both["patient_key"].to_numpy(),
-            )
+        both = first.slices.join(second.slices.select(*keys, other="distance"), on=keys)
+        same_rows = len(both) == len(first.slices) == len(second.slices)
+        if same_rows and first.configuration.split == second.configuration.split:
+            one, two = ((both[name] <= NEAR).cast(pl.Int64) for name in ("distance", "other"))
+            test = clustered_mcnemar(one, two, both["patient_key"].to_numpy())
             tests.append((first.configuration.name, second.configuration.name, test))
     corrected = holm([test.p_value for _, _, test in tests])
     return [Pair(first, second, test, float(p)) for (first, second, test), p in zip(tests, corrected, strict=True)]

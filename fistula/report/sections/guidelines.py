@@ -108,14 +108,15 @@ def metrics_score(study: Study, present: AbstractSet[str], *, sites: AbstractSet
         "readers": "readers" in present or len(is_clinical) > 1,
         "clinical": len(is_clinical) > 1,
     }
-    return Score([_score_item(line, found) for line in _read("metrics_2024.csv")])
-
-
-def _score_item(line: dict[str, Any], found: dict[str, bool]) -> ScoreItem:
-    answer = line["answer"]
-    no = "authors" if answer in ("shifts", "readers", "clinical") else "no"  # they may have shown it otherwise
-    said = ("yes" if found[answer] else no) if answer in found else answer
-    return ScoreItem(line["number"], line["topic"], float(line["weight"]), said, line["note"])
+    told = {name: "yes" if is_so else "no" for name, is_so in found.items()}
+    for name in ("shifts", "readers", "clinical"):  # the authors may have shown it otherwise
+        told[name] = told[name].replace("no", "authors")
+    return Score(
+        [
+            ScoreItem(**line | {"weight": float(line["weight"]), "answer": told.get(line["answer"], line["answer"])})
+            for line in _read("metrics_2024.csv")
+        ]
+    )
 
 
 def _read(file: str) -> list[dict[str, Any]]:
