@@ -27,7 +27,10 @@ def folder_labels(survey: Survey, *, classes: Sequence[str] | None = None) -> La
     images = survey.facts.filter(pl.col("outcome") == "image")
     columns = images.select("file", "member", "slice_key").unique(maintain_order=True)
     paths = {
-        (file, member): [_plain(folder) for folder in survey.name(file, member or "").split("/")[:-1]]
+        (file, member): [
+            unicodedata.normalize("NFC", folder.removesuffix(".zip"))
+            for folder in survey.name(file, member or "").split("/")[:-1]
+        ]
         for file, member in columns.select("file", "member").unique().iter_rows()
     }
     level = 0
@@ -54,7 +57,3 @@ def folder_labels(survey: Survey, *, classes: Sequence[str] | None = None) -> La
         rule = "must be names of folders below source"
         raise ConfigError("classes", rule, found=", ".join(names), remedy=f"There are {', '.join(first[:8]) or 'none'}")
     return Labels(survey.folder, ("slice_key",), names, list(rows.values()), noted=dict(noted))
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name.removesuffix(".zip"))

@@ -106,11 +106,8 @@ def _gather_masks(sheet: _Sheet, found: Found, drawing: Drawing, images: Images,
         for label, of in (by_class or {1: set()}).items()
     }
     flat = any(pixels.any() for segment, _, _, pixels in drawing.on_images if segment in chosen)
-    is_anything = flat or any(
-        number in chosen
-        for number in (*(one.segment for one in drawing.drawn), *(one.segment for one in drawing.contours))
-    )
-    if not is_anything:
+    placed = {one.segment for one in drawing.drawn} | {one.segment for one in drawing.contours}
+    if not flat and placed.isdisjoint(chosen):
         sheet.noted["masks without a pixel"] += 1
     elif not any(pixels.any() for pixels in marked.values()):
         sheet.unmatched.append(f"{found.name} (lies in no slice of its images)")

@@ -143,14 +143,14 @@ class Images:
         alike = {
             row: self._nearness(row, found)
             for row in range(len(self.rows))
-            if base and base in (self._stem(row), CHANNEL.sub("", self._stem(row)))
+            if base and base in (self._stems[row], CHANNEL.sub("", self._stems[row]))
         }
         if base in NAMELESS:  # the one image beside it
-            alike = {row: 0 for row in range(len(self.rows)) if self._folder(row) == found.folder}
+            alike = {row: 0 for row in range(len(self.rows)) if self._folders[row] == found.folder}
         most = max(alike.values(), default=0)
         nearest = sorted(row for row, value in alike.items() if value == most)
-        folders = {self._folder(row) for row in nearest}
-        stems = {CHANNEL.sub("", self._stem(row)) for row in nearest}
+        folders = {self._folders[row] for row in nearest}
+        stems = {CHANNEL.sub("", self._stems[row]) for row in nearest}
         if len(folders) > 1 or len(stems) > 1:
             names = ", ".join(sorted({self.name(row) for row in nearest})[:3])
             raise DataError(found.name, "may be of several images", found=names, remedy="Name it after one of them")
@@ -176,29 +176,26 @@ class Images:
 
     def _nearness(self, row: int, found: Found) -> int:
         """How many folders an image and a file share; one more where the image's folder has the file's name."""
-        folders, own = self._folder(row).parts, found.folder.parts
+        folders, own = self._folders[row].parts, found.folder.parts
         shared = 0
         while shared < min(len(folders), len(own)) and folders[shared] == own[shared]:
             shared += 1
         is_named = found.base and plain(found.base) in map(plain, folders[shared : shared + 1])
         return 2 * shared + bool(is_named)
 
-    def _folder(self, row: int) -> PurePosixPath:
-        return self._paths[row][0]
+    @cached_property
+    def _folders(self) -> list[PurePosixPath]:
+        return [PurePosixPath(self.name(row)).parent for row in range(len(self.rows))]
 
     @cached_property
-    def _paths(self) -> dict[int, tuple[PurePosixPath, str]]:
-        """Folder and name without format of each image's file."""
-        names = map(self.name, range(len(self.rows)))
-        return {row: (PurePosixPath(name).parent, plain(stem_of(name))) for row, name in enumerate(names)}
+    def _stems(self) -> list[str]:
+        """Names of the images' files without format."""
+        return [plain(stem_of(self.name(row))) for row in range(len(self.rows))]
 
     def _is_placed(self, row: int) -> bool:
         if self.kind != "volumes":
             return True
         return read_volume_header(self._part(row), limit=self.look.limit).is_placed
-
-    def _stem(self, row: int) -> str:
-        return self._paths[row][1]
 
     def _part(self, row: int) -> Part:
         return Part(self.survey.paths[self.rows[row]["file"]], self.rows[row]["member"] or "")

@@ -129,27 +129,24 @@ def opening_gap(first: Answer | None, second: Answer | None) -> float | None:
 
 def _places(who: str, readers: Readers, first: int, second: int, points_mm: float) -> list[Row]:
     one, other = readers.readings[first].first, readers.readings[second].first
-    gaps, of_gap, hours, of_hour = [], [], [], []
+    gaps, hours = [], []
     for key, patient in zip(readers.keys, readers.patients, strict=True):
         answers = one.get(key), other.get(key)
         if (gap := opening_gap(*answers)) is not None:
-            gaps.append(gap)
-            of_gap.append(patient)
+            gaps.append((gap, patient))
         clocks = [answer.clock for answer in answers if answer is not None and answer.clock is not None]
         if len(clocks) == 2:
-            hours.append(float(hours_off([clocks[0]], [clocks[1]])[0]))
-            of_hour.append(patient)
+            hours.append((abs(float(hours_off([clocks[0]], [clocks[1]])[0])), patient))
     rows = []
-    if gaps:
-        counted = len(gaps), len(set(of_gap))
-        rows.append(Row(who, "median distance of openings, mm", median_distance(gaps, of_gap), *counted))
-        within = share_within(gaps, of_gap, limit=points_mm)
-        rows.append(Row(who, f"openings within {points_mm:g} mm", within, *counted))
-    if hours:
-        counted = len(hours), len(set(of_hour))
-        away = np.abs(hours)
-        rows.append(Row(who, "median difference on the clock, hours", median_distance(away, of_hour), *counted))
-        rows.append(Row(who, "openings within one hour", share_within(away, of_hour, limit=1.0), *counted))
+    for found, typical, near, limit in (
+        (gaps, "median distance of openings, mm", f"openings within {points_mm:g} mm", points_mm),
+        (hours, "median difference on the clock, hours", "openings within one hour", 1.0),
+    ):
+        if found:
+            away, patients = zip(*found, strict=True)
+            counted = len(found), len(set(patients))
+            rows.append(Row(who, typical, median_distance(away, patients), *counted))
+            rows.append(Row(who, near, share_within(away, patients, limit=limit), *counted))
     return rows
 
 
