@@ -140,7 +140,7 @@ def _say_others(name: str, found: Comparisons | None, what: str = "AUROC") -> st
     total, test = len(beaten) + len(rest) + len(untested), "paired tests, Holm-adjusted"
     if len(tested) == 1:
         told = say_p(tested[0].holm["auroc"])
-        test = f"paired test, P {told}" if told.startswith("<") else f"paired test, P = {told}"
+        test = f"paired test, P {told}" if told[0] in "<>" else f"paired test, P = {told}"
     like = f"does not differ significantly from {_some(rest, total)}" if rest else ""
     said = []
     if beaten:

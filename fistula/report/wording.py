@@ -70,10 +70,17 @@ def say_signed(value: float) -> str:
 
 
 def say_p(value: float) -> str:
-    """A p-value as it is printed: never 0, and n/a where there is no test."""
+    """A p-value as it is printed: never 0 or 1, n/a where there is no test, and on the side of 0.05 on which it is.
+
+    Example:
+        >>> say_p(0.0304), say_p(0.0496), say_p(1e-9), say_p(1.0)
+        ('0.030', '0.0496', '< 0.001', '> 0.999')
+    """
     if isnan(value):
         return "n/a"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    if not 0.001 <= value <= 0.999:
+        return "< 0.001" if value < 0.001 else "> 0.999"
+    return f"{value:.{4 if value < 0.05 and f'{value:.3f}' == '0.050' else 3}f}"
 
 
 def say_progress(run: RunStatus) -> str:

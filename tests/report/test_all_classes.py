@@ -74,7 +74,8 @@ def test_grades_have_a_quadratic_kappa_and_the_answer_says_it(tmp_path):
     assert found.error.value == pytest.approx(apart, abs=1e-9)
     assert 0 <= found.error.low < apart < found.error.high
     assert contents.answer[0] == (
-        f"Over the 3 classes, resnet18 had a per-patient macro AUROC of {found.auroc.value:.2f} "
+        "In 30 test patients (10 none, 10 simple and 10 complex), "
+        f"resnet18 had a per-patient macro AUROC of {found.auroc.value:.2f} "
         f"(95% CI {found.auroc.low:.2f} to {found.auroc.high:.2f}); it correctly classified "
         f"{found.counts.trace()} of 60 (30 patients, 2 seeds each), with a quadratically weighted kappa of "
         f"{expected:.2f} and a mean absolute error of {apart:.2f} grades "

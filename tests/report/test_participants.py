@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import polars as pl
 
 from fistula.report.contents import Settings, compute
-from fistula.report.sections.participants import flow, patient_flow, table_one
+from fistula.report.sections.participants import AGE, SPAN, flow, patient_flow, table_one
 from fistula.report.study import read_study
 
 from .conftest import write_study
@@ -82,6 +84,16 @@ def test_the_flow_of_patients_ends_in_the_two_by_two_table(study_folder):
     assert called.lines == [f"{hits} fistula, {15 - right} normal by the reference standard"]
     assert spared.lines == [f"{15 - hits} fistula, {right} normal by the reference standard"]
     assert (called.count, spared.count) == (hits + 15 - right, 15 - hits + right)
+
+
+def test_a_class_that_no_patient_has_has_no_median_of_slices_and_no_age(study_folder):
+    study = read_study(study_folder)
+    positive = study.cohort.manifest.with_columns(label=pl.lit(1, pl.Int64))
+    table = table_one(replace(study, cohort=replace(study.cohort, manifest=positive)))
+    cells = dict(table.rows)
+    empty = table.columns.index("patients: normal")
+    assert cells["patients"][empty] == "0"
+    assert [cells[name][empty] for name in (SPAN, AGE)] == ["n/a", "n/a"]
 
 
 def test_seeds_add_classifications_and_no_patients(tmp_path):

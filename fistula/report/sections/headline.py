@@ -86,8 +86,12 @@ def say_together(found: list[AllClasses], ranked: dict[str, list[Row]], selected
     tied = [one.configuration.name for one in among[1:] if abs(one.auroc.value - best.auroc.value) < EQUAL]
     most = f", the highest of {len(among)} configurations{say_tied(tied)}" if len(among) > 1 else ""
     area = f"{best.auroc.value:.2f} ({say_interval(best.auroc, selected, len(among))}){most}"
+    of = {
+        row.positive: row.num[1] for rows in ranked.values() for row in rows if row.configuration is best.configuration
+    }
+    classes = listed([f"{number} {say_class(positive)}" for positive, number in of.items()])
     return [
-        f"Over the {len(best.counts)} classes, {name} had a per-{level} macro AUROC of {area}"
+        f"In {count(best.count, f'test {level}')} ({classes}), {name} had a per-{level} macro AUROC of {area}"
         f"{say_chance(best.auroc, selected)}; it {named}",
         *those,
     ]

@@ -16,6 +16,7 @@ from fistula.report.study import Study
 from fistula.report.wording import say_times
 
 FACTS = ("sex", "site", "scanner", "field_strength")
+SPAN, AGE = "slices per patient, median (range)", "age, years, mean ± SD (range)"
 SEXES = {"F": "female", "M": "male", "O": "other"}
 
 
@@ -134,11 +135,12 @@ def _summarize(part: pl.DataFrame, classes: list[str], unknown: list[str]) -> di
     )
     summary = {"patients": str(len(patients)), "slices": str(len(part))}
     summary |= {f"slices: {name}": str((part["label"] == index).sum()) for index, name in enumerate(classes)}
-    if len(patients):
-        least, middle, most = (patients["len"].quantile(q, "nearest") for q in (0.0, 0.5, 1.0))
-        summary["slices per patient, median (range)"] = f"{middle:.0f} ({least:.0f} to {most:.0f})"
+    if not len(patients):
+        return summary | dict.fromkeys((SPAN, AGE), "n/a")
+    least, middle, most = (patients["len"].quantile(q, "nearest") for q in (0.0, 0.5, 1.0))
+    summary[SPAN] = f"{middle:.0f} ({least:.0f} to {most:.0f})"
     ages = patients["age"].drop_nulls()
-    summary["age, years, mean ± SD (range)"] = _say_ages(ages, of=len(patients)) if len(ages) else "not known"
+    summary[AGE] = _say_ages(ages, of=len(patients)) if len(ages) else "not known"
     summary |= {name.replace("_", " "): "not known" for name in unknown}
     for name in (one for one in patients.columns[2:-1] if one not in unknown):
         for value, number in patients[name].value_counts().sort(name, nulls_last=True).iter_rows():
