@@ -23,7 +23,7 @@ import json
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from itertools import product
 from pathlib import Path
@@ -184,7 +184,8 @@ def scores_of(name: str, study: Path, options: argparse.Namespace, *, mirror: bo
         else:
             scores = pl.read_parquet(path.parent / "predictions.parquet").filter(pl.col("part") == part)
         if mirror:
-            scores = scores.with_columns(score=mirrored(path.parent, scores["slice_key"].to_list()))
+            cohort = ingested(name, "outside", options) if options.part == "outside" else None
+            scores = scores.with_columns(score=mirrored(path.parent, scores["slice_key"].to_list(), cohort))
         run, seconds = f"{record['fold']}-{record['seed']}", record["seconds"]
         tables.append(scores.with_columns(run=pl.lit(run), seconds=pl.lit(seconds)))
     return pl.concat(tables).sort("run", "slice_key")
@@ -205,13 +206,15 @@ def outside(run: Path, folder: Path) -> pl.DataFrame:
     return pl.read_parquet(kept)
 
 
-def mirrored(run: Path, keys: list[str]) -> np.ndarray:
-    """Mean scores of slices and their mirror images."""
+def mirrored(run: Path, keys: list[str], cohort: Path | None = None) -> np.ndarray:
+    """Mean scores of slices and their mirror images, of the run's own cohort or another."""
     import torch
 
+    from fistula.cohort.manifest import read_cohort
     from fistula.predict.runs.model import load_run
 
     loaded = load_run(run)
+    loaded = replace(loaded, cohort=read_cohort(cohort)) if cohort else loaded
     rows = dict(loaded.cohort.manifest.with_row_index().select("slice_key", "index").iter_rows())
     with torch.inference_mode():
         images = [loaded.images(np.array([rows[key]])) for key in keys]
@@ -316,21 +319,22 @@ def main() -> None:
     lines, tests, members = [], defaultdict(list), defaultdict(list)
     for name, row in product(options.sets, dict.fromkeys(["default", *options.rows])):
         study = train(name, row, options)
-        scores = scores_of(name, study, options, mirror=False)
-        if row == "default":
-            default = scores
-        found = {row: (scores, default)}
-        members[name].append(scores.with_columns(pl.col("run") + f"-{row}"))
-        if options.mean and len(members[name]) > len(set(options.rows) - {"default"}):
-            every = pl.concat(members[name]).sort("run", "slice_key")
-            together, rows = ensemble(every), " and ".join(dict.fromkeys(["default", *options.rows]))
-            found[f"mean of {rows}, minus each"] = together, every
-            own = together.filter(pl.col("run").str.ends_with("-default"))
-            found[f"mean of {rows}"] = own.with_columns(pl.col("run").str.strip_suffix("-default")), default
-        if options.mirror:
-            found[f"{row}, mirrored"] = scores_of(name, study, options, mirror=True), default
+        found = {}
+        for suffix in ("", ", mirrored")[: 1 + options.mirror]:
+            scores = scores_of(name, study, options, mirror=bool(suffix))
+            if row == "default" and not suffix:
+                default = scores
+            found[row + suffix] = scores, default
+            members[name, suffix].append(scores.with_columns(pl.col("run") + f"-{row}"))
+            if options.mean and len(members[name, suffix]) > len(set(options.rows) - {"default"}):
+                every = pl.concat(members[name, suffix]).sort("run", "slice_key")
+                together, rows = ensemble(every), " and ".join(dict.fromkeys(["default", *options.rows])) + suffix
+                found[f"mean of {rows}, minus each"] = together, every
+                own = together.filter(pl.col("run").str.ends_with("-default"))
+                found[f"mean of {rows}"] = own.with_columns(pl.col("run").str.strip_suffix("-default")), default
         if scores["slice_key"].is_duplicated().all():
-            found |= {f"{of}, mean of runs": (ensemble(one), default) for of, (one, _) in found.items()}
+            of_runs = {of: pair for of, pair in found.items() if not of.startswith("mean of")}
+            found |= {f"{of}, mean of runs": (ensemble(one), other) for of, (one, other) in of_runs.items()}
         for of, (one, other) in found.items():
             told = f"{of} ({one['run'].n_unique()}{f', {options.of} folds' if options.of else ''})"
             cells, made = judge(one, other)
