@@ -9,6 +9,7 @@ from fistula.phantom.tissue import Tissue
 
 # Coordinates are warped by up to this much, so a shape's box is searched with that margin.
 WARP_REACH_MM = 7.0
+SIDES = (-1.0, 1.0)  # right and left of the patient
 
 
 @dataclass

@@ -28,10 +28,7 @@ LABELS = {
     "sop_instance_uid": pl.String(),
     "label": pl.Int64(),
     "site": pl.String(),
-    "opening_row": pl.Float64(),
-    "opening_col": pl.Float64(),
-    "canal_row": pl.Float64(),
-    "canal_col": pl.Float64(),
+    **{f"{point}_{axis}": pl.Float64() for point in ("opening", "canal") for axis in ("row", "col")},
 }
 
 
@@ -127,9 +124,7 @@ def _label_by_lot(labels: pl.DataFrame, lengths: list[int], people: list[Person]
         group = [k for k, person in enumerate(people) if person.has_fistula is has_fistula]
         lot[group] = rng.permutation(1 - _apportion(len(group), [share, 1 - share]))
     nothing = pl.lit(None, dtype=pl.Float64)
-    return labels.with_columns(
-        label=pl.Series(np.repeat(lot, lengths)), opening_row=nothing, opening_col=nothing
-    ).select(list(LABELS))
+    return labels.with_columns(label=pl.Series(np.repeat(lot, lengths)), opening_row=nothing, opening_col=nothing)
 
 
 def _write_patient(folder: Path, person: Person, size: Size, design: Design, seed: int) -> list[tuple]:

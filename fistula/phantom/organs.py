@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from fistula.phantom.canvas import Canvas, smooth_step
+from fistula.phantom.canvas import SIDES, Canvas, smooth_step
 from fistula.phantom.tissue import Tissue
-
-SIDES = (-1.0, 1.0)
 
 
 def paint_organs(canvas: Canvas, level: float, *, is_male: bool, scale: float) -> None:

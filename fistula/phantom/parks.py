@@ -121,12 +121,5 @@ def _pocket(rng: np.random.Generator, canal: Canal, course: Course) -> tuple[flo
     out = np.hypot(x, y)
     size = rng.uniform(2.5, 5.0) if out < external else rng.uniform(5, 14)
     x, y = polar_point(max(out, float(canal.radii(angle, level)[2]) + 0.9 * size), angle)
-    return (
-        x,
-        y,
-        level,
-        size * rng.uniform(0.8, 1.3),
-        size,
-        size * rng.uniform(1.0, 1.8),
-        min(rng.uniform(1.2, 3), size / 2),
-    )
+    axes = size * rng.uniform(0.8, 1.3), size, size * rng.uniform(1.0, 1.8)
+    return x, y, level, *axes, min(rng.uniform(1.2, 3), size / 2)

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fistula.phantom.canvas import Canvas, smooth_step
+from fistula.phantom.canvas import SIDES, Canvas, smooth_step
 from fistula.phantom.tissue import Tissue
 from fistula.phantom.tract import Course, string
 
-SIDES = (-1.0, 1.0)
 SKIN_MM = 2.0
 
 
@@ -109,13 +108,8 @@ class Pelvis:
 
         high = smooth_step(level, 22, 42)
         size = smooth_step(level, -4, 14)
-        bone(
-            62 + 4 * high + jitter[8],
-            4 - 4 * high + jitter[9],
-            (13 + 2 * high) * size,
-            (19 + 2 * high) * size,
-            angle=0.25,
-        )
+        x, y = 62 + 4 * high + jitter[8], 4 - 4 * high + jitter[9]
+        bone(x, y, (13 + 2 * high) * size, (19 + 2 * high) * size, angle=0.25)
         ramus = smooth_step(level, 44, 34) * smooth_step(level, 2, 12)
         bone(36 - 8 * high, -46 - 12 * high, 6.0 * ramus, 21 * ramus, angle=0.62)
         pubis = smooth_step(level, 30, 40)
@@ -123,9 +117,8 @@ class Pelvis:
         head = smooth_step(level, 26, 44)
         bone(106 - 10 * head, -30 + jitter[10], 15 + 9 * head, 16 + 8 * head, cortex=3.2 - 1.6 * head)
         # The hamstrings' common tendon at the tuberosity.
-        canvas.ellipse(
-            Tissue.LIGAMENT, (side * s * 76, s * 14), (4.5 * size, 6 * size), over=(Tissue.FAT, Tissue.MUSCLE)
-        )
+        soft = (Tissue.FAT, Tissue.MUSCLE)
+        canvas.ellipse(Tissue.LIGAMENT, (side * s * 76, s * 14), (4.5 * size, 6 * size), over=soft)
 
     def _paint_vessels(self, canvas: Canvas, level: float, *, side: float, jitter: np.ndarray) -> None:
         """Paint the pudendal bundle and the femoral and gluteal vessels."""
@@ -179,6 +172,5 @@ def _branch(rng: np.random.Generator, side: float, scale: float, jitter: np.ndar
     start = np.array([*_pudendal(side, scale, top, jitter), top])
     end = np.array([side * rng.uniform(14, 20), rng.uniform(-8, 14), top - rng.uniform(4, 14)])
     t = np.linspace(0, 1, 9)[:, None]
-    return string(
-        start + t * (end - start) + rng.normal(0, 1.8, (9, 3)) * np.sin(np.pi * t), radius=rng.uniform(0.6, 1.0)
-    )
+    knots = start + t * (end - start) + rng.normal(0, 1.8, (9, 3)) * np.sin(np.pi * t)
+    return string(knots, radius=rng.uniform(0.6, 1.0))

@@ -22,10 +22,8 @@ class Field:
         # math, not NumPy: a NumPy scalar would turn the images into float64.
         turn = self.turn * level
         mixed = math.cos(turn) * self.images[0] + math.sin(turn) * self.images[1]
-        size = len(mixed)
-        return _sample(
-            _sample(mixed, (rows / EXTENT_MM + 0.5) * (size - 1)).T, (columns / EXTENT_MM + 0.5) * (size - 1)
-        ).T
+        down, across = ((line / EXTENT_MM + 0.5) * (len(mixed) - 1) for line in (rows, columns))
+        return _sample(_sample(mixed, down).T, across).T
 
 
 def draw_field(rng: np.random.Generator, *, length: float, turn: float = 0.0, size: int = 160) -> Field:
