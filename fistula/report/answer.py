@@ -8,9 +8,8 @@ from fistula.report.external.numbers import say_outside
 from fistula.report.external.together import OutsideTogether
 from fistula.report.names import listed, say_class, varying_keys
 from fistula.report.results import Row, counts
-from fistula.report.sections.all_classes import AllClasses
+from fistula.report.sections.all_classes import ALL, AllClasses
 from fistula.report.sections.comparisons import Comparisons, Pair
-from fistula.report.sections.every_class import ALL
 from fistula.report.sections.headline import say_best, say_together
 from fistula.report.sections.inflation import YAGIS_POINTS, Canary, Inflation
 from fistula.report.sections.limitations import NAMED, say_limitations

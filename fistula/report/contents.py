@@ -18,9 +18,8 @@ from fistula.report.readers.given import Given
 from fistula.report.readers.program import Program, compare_program, rows_of
 from fistula.report.results import Row, results
 from fistula.report.sections.abstention import Abstention, abstention
-from fistula.report.sections.all_classes import AllClasses, all_classes
+from fistula.report.sections.all_classes import AllClasses, all_classes, compare_every_class
 from fistula.report.sections.comparisons import Comparisons, compare
-from fistula.report.sections.every_class import compare_every_class
 from fistula.report.sections.further import Further, further
 from fistula.report.sections.growth import Growth, growths
 from fistula.report.sections.headline import selected_auroc

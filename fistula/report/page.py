@@ -29,7 +29,7 @@ from fistula.report.reading_room.slices import reading_data
 from fistula.report.record import NUMBERS, to_json
 from fistula.report.results import Row, counts, seed_rows
 from fistula.report.sections import methods
-from fistula.report.sections.every_class import ALL
+from fistula.report.sections.all_classes import ALL
 from fistula.report.sections.guidelines import SOMETIMES, metrics_score, read_guidelines
 from fistula.report.sections.inflation import YAGIS_POINTS, YAGIS_RANDOM
 from fistula.report.sections.limitations import TELLING

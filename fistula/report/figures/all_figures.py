@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 
 from fistula.report.contents import Contents
 from fistula.report.external import figures as outside_figures
-from fistula.report.external.shifts_figure import shifts_figure
 from fistula.report.figures.drawing import save, styled
 from fistula.report.figures.forest import forest
 from fistula.report.figures.probability import net_benefit, reliability
@@ -27,7 +26,10 @@ def draw(contents: Contents, folder: Path) -> dict[str, Markup]:
     if contents.where:
         drawn["where"] = (where_figure(contents.where), "Localization distances, FROC curves, and clock errors")
     if contents.robustness:
-        drawn["shifts"] = (shifts_figure(contents.robustness), "AUROC and abstentions against strength of alteration")
+        drawn["shifts"] = (
+            outside_figures.shifts_figure(contents.robustness),
+            "AUROC and abstentions against strength of alteration",
+        )
     if contents.readers:
         drawn["readers"] = (readers_figure(contents.readers), "ROC curves of the readers and of the model")
     for number, positive in enumerate(study.positives):

@@ -34,7 +34,7 @@ class Pair:
     first: str  # name of a configuration
     second: str  # of the other; differences are first less second
     positive: str  # the class held against the rest
-    # By the names of `MEASURES` (over all classes those of `every_class`), at the study's primary level; the intervals
+    # By the names of `MEASURES` (over all classes those of `all_classes`), at the study's primary level; the intervals
     # are at the level at which Holm tested the pair, so that one leaves out 0 exactly where `holm` is at most 0.05.
     tests: dict[str, Comparison]
     # P-values corrected within each measure over all pairs of the class; NaN where there is no test.
@@ -50,7 +50,7 @@ class Pair:
 class Comparisons:
     """Everything that sets configurations against each other, for one class."""
 
-    positive: str  # the class held against the rest, or `every_class.ALL`
+    positive: str  # the class held against the rest, or `all_classes.ALL`
     pairs: list[Pair]  # every two configurations of one split, the higher AUROC first
     uncompared: list[tuple[str, str]]  # pairs that were tested on different rows, by name
     # Least difference of per-patient AUROC that the best configuration's test finds with 80% power at the level that
