@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import fistula.sparing  # noqa: F401 - before anything else is imported
 from fistula import __version__
 from fistula.arguments import RENAMED, SWEEPS, for_hydra, refuse_unreadable, suggest
 from fistula.errors import ConfigError, printable

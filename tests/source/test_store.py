@@ -22,6 +22,14 @@ def test_rows_come_in_the_order_that_is_asked_for(tmp_path, seed):
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize("order", [range(90), range(40, 90), [*range(50, 90), *range(50)], [*range(89, 40, -1), 3, 4]])
+def test_rows_that_stand_together_come_in_their_order_too(tmp_path, order):
+    with PixelStore(tmp_path / "store", 8) as store:
+        store.put(range(90), rows(range(90)))
+        store.finish(tmp_path / "pixels.npy", order)
+    assert np.array_equal(np.load(tmp_path / "pixels.npy"), np.stack(rows(order)))
+
+
 def test_no_row_at_all_is_an_empty_file_that_opens(tmp_path):
     with PixelStore(tmp_path / "store", 8) as store:
         store.finish(tmp_path / "pixels.npy", [])
