@@ -28,10 +28,6 @@ class Meeting:
     same_key: bool
     repeated: int  # slices of the external cohort whose pixels another patient of it has too
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"checks": self.checks, "patients": self.patients, "same_key": self.same_key, "repeated": self.repeated}
-
     def remaining(self, cohort: Cohort, *, shared: str) -> list[str]:
         """The labelled patients of the external cohort who may be scored; `shared` is one of `SHARED`.
 

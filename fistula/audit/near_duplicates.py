@@ -119,9 +119,8 @@ def _order(hashes: NDArray[np.uint64], bits: NDArray[np.int64]) -> NDArray[np.in
     words = np.empty(len(hashes), np.uint64)
     for start in range(0, len(hashes), 1 << 16):
         whole = np.unpackbits(hashes[start : start + (1 << 16)].view(np.uint8), axis=1)
-        words[start : start + (1 << 16)] = np.ascontiguousarray(np.packbits(whole[:, bits], axis=1)).view(np.uint64)[
-            :, 0
-        ]
+        packed = np.ascontiguousarray(np.packbits(whole[:, bits], axis=1))
+        words[start : start + (1 << 16)] = packed.view(np.uint64)[:, 0]
     return np.argsort(words.byteswap())
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,14 @@ def run(cfg: DictConfig) -> None:
     )
     patients = meeting.remaining(cohort, shared=cfg.shared)
     people = population(study.cohort), population(cohort, patients)
-    notes += _noted(meeting.as_json(), strangeness(*people))
+    notes += _noted(asdict(meeting), strangeness(*people))
     predictor = of_runs(runs, error=cfg.error)
     scored = score_cohort(predictor, cohort, patients)
     notes += _unfamiliar(scored)
     record = _record(predictor, cohort) | {
         "name": name,
         "configuration": study.configuration_of(chosen[0]).name,
-        "audit": meeting.as_json(),
+        "audit": asdict(meeting),
         "population": {"inside": people[0], "outside": people[1]},
         "notes": notes,
     }

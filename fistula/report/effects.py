@@ -42,13 +42,13 @@ def spreads(rows: list[Row]) -> dict[str, Spread]:
 
 def _wide(columns: list[tuple[Row, int]]) -> pl.DataFrame:
     """Scores of the same rows, one column a configuration and seed: ``unit fold patient_key label 0 1 ...``."""
-    wide: pl.DataFrame | None = None
-    for number, (row, seed) in enumerate(columns):
-        table = row.rows.filter(pl.col("seed") == seed).unique(["unit", "fold"], keep="first", maintain_order=True)
-        column = table.select("unit", "fold", pl.col("score").alias(str(number)))
-        wide = table.select("unit", "fold", "patient_key", "label") if wide is None else wide
-        wide = wide.join(column, on=["unit", "fold"], maintain_order="left")
-    assert wide is not None  # there is at least one configuration
+    unit = ["unit", "fold"]
+    tables = [
+        row.rows.filter(pl.col("seed") == seed).unique(unit, keep="first", maintain_order=True) for row, seed in columns
+    ]
+    wide = tables[0].select(*unit, "patient_key", "label")
+    for number, table in enumerate(tables):
+        wide = wide.join(table.select(*unit, pl.col("score").alias(str(number))), on=unit, maintain_order="left")
     return wide
 
 

@@ -81,14 +81,13 @@ def verify(study_folder: Path) -> int:
 def _agree(stored: Any, fresh: Any) -> bool:
     if stored is None or fresh is None or stored.keys() != fresh.keys():
         return False
-    for key, value in fresh.items():
-        if isinstance(value, float) and isinstance(stored[key], int | float):
-            # Another processor may round the last digits another way.
-            if not isclose(stored[key], value, rel_tol=1e-9, abs_tol=1e-12):
-                return False
-        elif stored[key] != value:
-            return False
-    return True
+    return all(
+        # Another processor may round the last digits another way.
+        isclose(stored[key], value, rel_tol=1e-9, abs_tol=1e-12)
+        if isinstance(value, float) and isinstance(stored[key], int | float)
+        else stored[key] == value
+        for key, value in fresh.items()
+    )
 
 
 def _say(number: dict[str, Any] | None) -> str:

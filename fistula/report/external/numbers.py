@@ -43,17 +43,14 @@ def _cells(name: str, estimate: Estimate) -> dict[str, Any]:
 def say_outside(outside: list[Outside], together: list[OutsideTogether], ranked: dict[str, list[Row]]) -> list[str]:
     """A sentence for each external cohort, at the level of the primary endpoint; of several classes the macro AUROC."""
     level = next(iter(ranked.values()))[0].level
-    told = [
-        (one.external.name, one.inside.configuration, "macro AUROC", one.level, one.estimates, one.differences)
-        for one in together
-    ] or [(one.external.name, one.configuration, "AUROC", one.level, one.estimates, one.differences) for one in outside]
+    kind, what = ("macro_auroc", "macro AUROC") if together else ("auroc", "AUROC")
     units = {(one.external.name, one.level): one.num[0] for one in outside}
     said = []
-    for cohort, configuration, what, of_level, estimates, differences in told:
-        kind = what.lower().replace(" ", "_")
-        area, less = estimates[kind], differences[kind]
-        if of_level != level or not area.is_defined:
+    for one in together or outside:
+        area, less = one.estimates[kind], one.differences[kind]
+        if one.level != level or not area.is_defined:
             continue
+        cohort, configuration = one.external.name, one.inside.configuration
         mark = f" ({configuration.mark})" if configuration.mark else ""
         interval = f"95% CI {area.low:.2f} to {area.high:.2f}" if area.has_interval else f"no CI: {area.reason}"
         text = (

@@ -59,8 +59,8 @@ def _span(numbers: list[int]) -> str:
 def say_scored(study: Study) -> tuple[str, bool, bool]:
     """What has a score of its own, in words; whether slices make some of them; whether networks score patients."""
     levels = {configuration.levels[0] for configuration in study.configurations}
-    words = {"slice": "slices", "patient": "patients"}
-    return " and ".join(words[one] for one in sorted(levels, reverse=True)), "slice" in levels, "patient" in levels
+    words = " and ".join(f"{level}s" for level in sorted(levels, reverse=True))
+    return words, "slice" in levels, "patient" in levels
 
 
 def say_intensity(recorded: object) -> str:

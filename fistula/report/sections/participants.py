@@ -1,14 +1,13 @@
 """Who was studied: the flow of patients and of files, and Table 1, as counts and plain summaries."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from fistula.cohort.manifest import ELDEST, named_scanner
-from fistula.cohort.split_table import SETS
+from fistula.cohort.split_table import PARTS, SETS
 from fistula.errors import count
 from fistula.report.names import say_class
 from fistula.report.results import Row
@@ -114,19 +113,15 @@ def table_one(study: Study) -> Table:
         prefix = f"{name.replace('_', ' ')}: " if len(study.splits) > 1 else ""
         several = split["fold"].n_unique() > 1
         wanted = split.filter(pl.col("part") == "test") if several else split
-        for (fold, part), rows in sorted(wanted.group_by("fold", "part"), key=_by_part):
-            column = f"test fold {fold}" if several else SETS[str(part)]
-            held = manifest.filter(pl.col("slice_key").is_in(rows["slice_key"].unique().implode()))
+        parts = wanted.partition_by("fold", "part", as_dict=True)
+        for fold, part in sorted(parts, key=lambda key: (key[0], PARTS.index(key[1]))):
+            column = f"test fold {fold}" if several else SETS[part]
+            held = manifest.filter(pl.col("slice_key").is_in(parts[fold, part]["slice_key"].unique().implode()))
             groups[f"{prefix}{column}"] = held
     unknown = [name for name in FACTS if name in manifest.columns and manifest[name].is_null().all()]
     summaries = {column: _summarize(part, classes, unknown) for column, part in groups.items()}
     names = list(dict.fromkeys(name for summary in summaries.values() for name in summary))
     return Table(list(groups), [(name, [one.get(name, "0 (0%)") for one in summaries.values()]) for name in names])
-
-
-def _by_part(group: tuple[tuple[Any, ...], pl.DataFrame]) -> tuple[int, int]:
-    (fold, part), _ = group
-    return int(fold), ("train", "val", "test").index(part)
 
 
 def _summarize(part: pl.DataFrame, classes: list[str], unknown: list[str]) -> dict[str, str]:
