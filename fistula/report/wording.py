@@ -18,8 +18,9 @@ def say_ci(estimate: Estimate) -> str:
     if not estimate.is_defined:
         return f"n/a: {estimate.reason}"
     low, value, high = (f"{end:.3f}".replace("-", MINUS) for end in (estimate.low, estimate.value, estimate.high))
-    interval = f"95% CI {low} to {high}" if estimate.has_interval else f"no CI: {estimate.reason}"
-    return f"{'infinite' if isinf(estimate.value) else value} ({interval})"
+    if isinf(estimate.value):
+        return f"infinite (95% CI {low} to infinity)"
+    return f"{value} ({f'95% CI {low} to {high}' if estimate.has_interval else f'no CI: {estimate.reason}'})"
 
 
 def say_line(line: tuple[Estimate, Estimate]) -> str:

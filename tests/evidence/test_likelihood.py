@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 from statsmodels.stats.contingency_tables import Table2x2
+from statsmodels.stats.proportion import proportion_confint
 
 from fistula.evidence.rates.counts import Confusion
 from fistula.evidence.rates.likelihood import likelihood_ratios, predictive_values
@@ -34,14 +35,14 @@ def test_likelihood_ratios_match_scikit_learn():
         pytest.param((3, 0, 0, 1), ("n/a: no negatives",) * 2, id="one class"),
         pytest.param(
             (3, 2, 0, 0),
-            ("1.00 (n/a: all are called positive)", "n/a: no negative calls"),
+            ("1.00 (0.44 to 2.92)", "n/a: no negative calls"),
             id="all are called positive",
         ),
         pytest.param(
             (4, 0, 4, 0),
             (
                 "infinite (n/a: no false positives)",
-                "0.00 (n/a: no false negatives)",
+                "0.00 (0.00 to 0.56)",
             ),
             id="perfect",
         ),
@@ -76,11 +77,34 @@ def test_the_interval_of_a_predictive_value_is_mercaldos_logit_interval():
         assert (found.low, found.high) == pytest.approx(tuple(ends), rel=1e-12)
 
 
-def test_a_perfect_decision_has_predictive_values_without_interval():
+@pytest.mark.parametrize("cells", [(9, 0, 10, 1), (20, 12, 28, 0), (4, 0, 4, 0), (5, 9, 0, 0)])
+def test_an_empty_cell_has_the_interval_of_newcombes_ratio(cells):
+    """MOVER-R in full, of Wilson's intervals from statsmodels; where the logarithm has an interval, that stays."""
+    tp, fp, tn, fn = cells
+    for found, above, below in zip(likelihood_ratios(table(*cells)), (tp, fn), (fp, tn), strict=True):
+        if above == below == 0:
+            assert not found.is_defined
+            continue
+        (one, low, high), (other, least, most) = (
+            (count / total, *proportion_confint(count, total, method="wilson"))
+            for count, total in ((above, tp + fn), (below, fp + tn))
+        )
+        inner, outer = least * (2 * other - least), most * (2 * other - most)
+        ends = (
+            (one * other - np.sqrt((one * other) ** 2 - low * (2 * one - low) * outer)) / outer,
+            (one * other + np.sqrt((one * other) ** 2 - high * (2 * one - high) * inner)) / inner if below else np.inf,
+        )
+        if above == 0 or below == 0 or (above, below) == (tp + fn, fp + tn):
+            assert (found.low, found.high) == pytest.approx(ends, rel=1e-9)
+
+
+def test_a_perfect_decision_has_predictive_values_with_an_interval():
     positive, negative = predictive_values(table(4, 0, 4, 0), prevalence=0.3)
-    assert (positive.value, negative.value) == (1.0, 1.0)
-    assert not positive.has_interval
-    assert positive.reason == "no false positives"
+    assert (positive.value, positive.high) == (negative.value, negative.high) == (1, 1)
+    # Wilson's interval of 4 of 4 begins at 0.510, and that of 0 of 4 ends at 0.490.
+    root = np.sqrt(0.510 * (2 - 0.510))
+    assert positive.low == pytest.approx(1 / (1 + 0.7 / 0.3 * 0.490 / root), abs=1e-3)
+    assert negative.low == pytest.approx(1 / (1 + 0.3 / 0.7 * 0.490 / root), abs=1e-3)
 
 
 @pytest.mark.parametrize("prevalence", [0, 1, 12])

@@ -329,13 +329,16 @@ def test_a_badge_stands_once_and_says_of_how_many_runs(tmp_path):
     assert study.configurations[0].badges == {"constant prediction (2 of 3 runs)": "; ".join(sorted(texts))}
 
 
-def test_a_perfect_network_has_no_number_for_its_likelihood_ratio(tmp_path, monkeypatch):
+def test_the_likelihood_ratio_of_a_perfect_network_has_a_lower_end_alone(tmp_path, monkeypatch):
     monkeypatch.setitem(STRENGTH, "transfer", 60.0)
     page = write_report(read_study(write_study(tmp_path / "study", learnings=("transfer",))), SETTINGS)
-    assert "<dd>infinite (no CI: no false positives)</dd>" in page.read_text()
+    least, most = (proportion_confint(number, 15, method="wilson")[side] for number, side in ((15, 0), (0, 1)))
+    low = np.sqrt(least * (2 - least)) / most
+    assert f"<dd>infinite (95% CI {low:.3f} to infinity)</dd>" in page.read_text()
     table = pl.read_csv(page.with_name("results.csv"))
     row = table.row(by_predicate=pl.col("level") == "patient", named=True)
-    assert row["likelihood_ratio_positive"] is None
+    assert row["likelihood_ratio_positive"] is row["likelihood_ratio_positive_high"] is None
+    assert row["likelihood_ratio_positive_low"] == pytest.approx(low)
     assert row["likelihood_ratio_positive_reason"] == "no false positives"
 
 

@@ -5,39 +5,44 @@ from math import exp, inf, log, sqrt
 import numpy as np
 from scipy.special import expit
 
-from fistula.evidence.estimate import Estimate, name_method, undefined, without_interval
-from fistula.evidence.rates.counts import Confusion, two_sided
+from fistula.evidence.estimate import Estimate, name_method, undefined
+from fistula.evidence.rates.counts import Confusion, two_sided, wilson
 
 
 def likelihood_ratios(counts: Confusion, level: float = 0.95) -> tuple[Estimate, Estimate]:
     """The positive and the negative likelihood ratio, with intervals on the log scale.
 
-    A ratio of 0 or infinity has a value and no interval, as has one where all are called alike; 0/0 is undefined.
+    That scale has no end for a ratio of 0 or infinity, and no width where all are called alike: there the interval is
+    made of Wilson's of the two rates. One of infinity has a lower end alone; 0/0 is undefined.
 
     Source:
-        Simel, Samsa & Matchar (1991), J Clin Epidemiol 44(8), 763-770.
+        Simel, Samsa & Matchar (1991), J Clin Epidemiol 44(8), 763-770; of two intervals (MOVER-R): Newcombe (2016),
+        Stat Methods Med Res 25(5), 1774-1778.
     """
     positives, negatives = float(counts.tp + counts.fn), float(counts.fp + counts.tn)
-    method = name_method("log method (Simel 1991)", level)
+    method = name_method("log method (Simel 1991), of Wilson's intervals where a cell is empty", level)
     if positives == 0 or negatives == 0:
         reason = "no positives" if positives == 0 else "no negatives"
         return undefined(method, reason), undefined(method, reason)
 
-    def ratio(above: float, below: float, call: str, names: tuple[str, str]) -> Estimate:
+    def ratio(above: float, below: float, call: str, right: str) -> Estimate:
         if above == 0 and below == 0:
             return undefined(method, f"no {call} calls")
-        if above == 0 or below == 0:
-            value = 0.0 if above == 0 else inf
-            return without_interval(value, method, f"no {names[above > 0]} {call}s")
-        value = (above / positives) / (below / negatives)
-        if above == positives and below == negatives:  # the formula would give an interval of no width
-            return without_interval(value, method, f"all are called {call}")
+        first, second = wilson(above, positives, level), wilson(below, negatives, level)
+        if below == 0:
+            low = sqrt(first.low * (2 * first.value - first.low)) / second.high
+            return Estimate(inf, low, inf, method, f"no {right} {call}s")
+        if above == 0:
+            return Estimate(0.0, 0.0, first.high / sqrt(second.low * (2 * second.value - second.low)), method)
+        value = first.value / second.value
+        if above == positives and below == negatives:
+            return Estimate(value, first.low, 1 / second.low, method)
         half = two_sided(level) * sqrt(1 / above - 1 / positives + 1 / below - 1 / negatives)
         return Estimate(value, value * exp(-half), value * exp(half), method)
 
     return (
-        ratio(float(counts.tp), float(counts.fp), "positive", ("true", "false")),
-        ratio(float(counts.fn), float(counts.tn), "negative", ("false", "true")),
+        ratio(float(counts.tp), float(counts.fp), "positive", "false"),
+        ratio(float(counts.fn), float(counts.tn), "negative", "true"),
     )
 
 
@@ -55,7 +60,8 @@ def predictive_values(counts: Confusion, *, prevalence: float, level: float = 0.
         ValueError: If the prevalence is not in (0, 1).
 
     Source:
-        Mercaldo, Lau & Zhou (2007), Stat Med 26(10), 2170-2183, standard logit interval.
+        Mercaldo, Lau & Zhou (2007), Stat Med 26(10), 2170-2183, standard logit interval; where a cell is
+        empty, from the limits of the likelihood ratio.
     """
     if not 0 < prevalence < 1:
         raise ValueError(f"prevalence must be inside (0, 1), got {prevalence}")
@@ -69,8 +75,6 @@ def predictive_values(counts: Confusion, *, prevalence: float, level: float = 0.
         # Bayes: posterior odds = prior odds × likelihood ratio; a negative predictive value counts the other way.
         with np.errstate(divide="ignore"):
             chance, *ends = (float(expit(sign * (odds + np.log(end)))) for end in (ratio.value, ratio.low, ratio.high))
-        if not ratio.has_interval:
-            return without_interval(chance, method, ratio.reason)
         return Estimate(chance, min(ends), max(ends), method)
 
     return value(positive, 1), value(negative, -1)
