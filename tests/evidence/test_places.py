@@ -24,8 +24,8 @@ def rows():
     return own + random.gamma(1, 2, len(patients)), patients
 
 
-def test_the_mean_matches_cluster_robust_least_squares(rows):
-    distances, patients = rows
+def test_the_mean_of_patients_with_as_many_rows_matches_cluster_robust_least_squares(rows):
+    distances, patients = rows[0][:90], np.arange(90) // 3
     fitted = sm.OLS(distances, np.ones(len(distances))).fit(
         cov_type="cluster", cov_kwds={"groups": patients, "use_correction": False}
     )
@@ -33,6 +33,18 @@ def test_the_mean_matches_cluster_robust_least_squares(rows):
     estimate = clustered_mean(distances, patients)
     assert estimate.value == pytest.approx(fitted.params[0])
     assert estimate.high - estimate.value == pytest.approx(student.ppf(0.975, 29) * error)
+
+
+@pytest.mark.parametrize(("sizes", "least"), [((60, *[3] * 20), 0.92), ((1,) * 5, 0.85), ((8, 5, 2, 2, 1), 0.9)])
+def test_intervals_of_mean_and_median_hold_the_truth_where_patients_are_few_or_one_brings_half(sizes, least):
+    random = np.random.default_rng(5)
+    patients, held = np.repeat(np.arange(len(sizes)), sizes), []
+    for _ in range(400):
+        noise = random.normal(size=len(sizes))[patients] + random.normal(size=len(patients))
+        distances = np.exp(0.4 * noise / np.sqrt(2))
+        mean, median = clustered_mean(distances, patients), median_distance(distances, patients)
+        held.append((mean.low <= np.exp(0.08) <= mean.high, median.low <= 1 <= median.high))
+    assert (np.mean(held, axis=0) > least).all()
 
 
 def test_the_interval_of_a_mean_distance_is_neither_negative_nor_of_no_width():

@@ -177,7 +177,8 @@ def test_the_places_of_an_external_cohort_are_judged_as_the_studys_own(folder):
     for name, estimate in inside.estimates.items():
         if name != "lroc":  # which compares within runs inside, and all slices with all outside
             assert (found.estimates[name].value, found.estimates[name].low) == pytest.approx(
-                (estimate.value, estimate.low)
+                (estimate.value, estimate.low),
+                nan_ok=True,  # all are as far off: their mean has no interval
             ), name
     assert found.clock == inside.clock
     moved = External(

@@ -4,12 +4,13 @@ from math import inf, isinf, nan
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import t as student
 
 from fistula.evidence.estimate import LEVEL, Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Codes, Floats, check_labels, check_scores, patient_codes, sum_by_patient, turns_of
 from fistula.evidence.ranking.area import clustered_auroc
+from fistula.evidence.ranking.placements import kish
 from fistula.evidence.rates.clustered import clustered_rate
+from fistula.evidence.rates.counts import two_sided
 
 
 def distances_mm(points: ArrayLike, truths: ArrayLike, *, pixel_mm: ArrayLike = 1.0) -> Floats:
@@ -80,9 +81,9 @@ def median_distance(distances: ArrayLike, patients: ArrayLike) -> Estimate:
     share = clustered_rate((_check_distances(distances) <= value).astype(int), patients)
     if not share.has_interval:
         return without_interval(value, method, share.reason)
-    # The share at or below a median of few distances is not one half: its interval is moved there.
-    low, high = np.clip([0.5 - (share.value - share.low), 0.5 + (share.high - share.value)], 0, 1)
-    ends = np.quantile(far, [low, high], method="inverted_cdf")
+    # The share at or below a median of few distances is not one half: as wide an interval is laid about that.
+    half = (share.high - share.low) / 2
+    ends = np.quantile(far, np.clip([0.5 - half, 0.5 + half], 0, 1), method="inverted_cdf")
     return Estimate(value, float(ends[0]), float(ends[1]), method)
 
 
@@ -98,7 +99,10 @@ def mean_distance(distances: ArrayLike, patients: ArrayLike) -> Estimate:
 
 
 def clustered_mean(values: ArrayLike, patients: ArrayLike) -> Estimate:
-    """Mean of rows whose patients are independent: the ratio estimator with Student's t.
+    """Mean of rows whose patients are independent: delete-one-patient jackknife, with Student's t for few patients.
+
+    Its degrees of freedom are those of Kish's number of patients: of one who brings half of the rows, the linearised
+    variance sees little, and its interval covers in 64%.
 
     Args:
         values: Finite, ``(N,)``; where none is below 0, neither is the interval.
@@ -111,21 +115,21 @@ def clustered_mean(values: ArrayLike, patients: ArrayLike) -> Estimate:
         ValueError: If a value is not finite or the lengths differ.
 
     Source:
-        Cochran (1977), Sampling Techniques, 3rd ed., section 9A.
+        Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 11; Kish (1965), Survey Sampling, section 11.7.
     """
-    method = name_method("mean clustered by patient", LEVEL)
+    method = name_method("mean, delete-one-patient jackknife, t", LEVEL)
     rows = check_scores(values, rows=np.size(values), name="values")
     keys, codes = patient_codes(patients, rows=len(rows))
     if len(rows) == 0:
         return undefined(method, "no rows")
-    value, clusters = float(rows.mean()), len(keys)
+    value, clusters, sizes = float(rows.mean()), len(keys), np.bincount(codes)
     if clusters < 2:
         return without_interval(value, method, "only one patient")
-    residuals = sum_by_patient(rows - value, codes, patients=clusters)
-    error = float(np.sqrt(clusters / (clusters - 1) * np.sum(residuals**2))) / len(rows)
+    left_out = (rows.sum() - sum_by_patient(rows, codes, patients=clusters)) / (len(rows) - sizes)
+    error = float(np.sqrt((clusters - 1) * np.var(left_out)))
     if error < 1e-12:
         return without_interval(value, method, "no variability between patients")
-    half = float(student.ppf((1 + LEVEL) / 2, clusters - 1)) * error
+    half = two_sided(LEVEL, max(1.0, kish(sizes) - 1)) * error
     return Estimate(value, value - half, value + half, method).within(0 if rows.min() >= 0 else -inf, inf)
 
 
