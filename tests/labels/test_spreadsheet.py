@@ -173,3 +173,38 @@ def test_a_formula_without_its_value_is_refused_and_one_that_left_a_text_empty_i
                 book.writestr(name, part)
     assert [row.label for row in read_labels(tmp_path / "0.xlsx").rows] == [1, 0, 0]
     assert [row.label for row in read_labels(tmp_path / "1.xlsx").rows] == [1, 0, None]
+
+
+@pytest.mark.parametrize(
+    ("merged", "failed", "message"),
+    [
+        ("B2:B3", "B5", r"has cells with an error, such as #N/A, found 1: B5"),
+        ("A3:B4", None, r"has cells merged over several lines, found 1: A3:B4"),
+        ("C2:D2", None, None),
+    ],
+    ids=["an error", "merged lines", "merged columns"],
+)
+def test_cells_that_would_be_taken_for_empty_are_refused(tmp_path, merged, failed, message):
+    book = openpyxl.Workbook()
+    for row in (["path", "label"], ["a", 1], ["b", 0], ["c", 1], ["d", 0]):
+        book.active.append(row)
+    book.active.merge_cells(merged)
+    if failed:
+        book.active[failed] = "#N/A"
+    book.save(tmp_path / "table.xlsx")
+    if message is None:
+        assert len(read_labels(tmp_path / "table.xlsx").rows) == 4
+    else:
+        with pytest.raises(DataError, match=message):
+            read_labels(tmp_path / "table.xlsx")
+
+
+@pytest.mark.parametrize("content", ["path,label\na,1\nb,0\n".encode("utf-16-le"), b"path,label\na,1\n\0\0\0"])
+def test_nul_bytes_are_refused(saved, content):
+    with pytest.raises(DataError, match="must be UTF-8 text, found NUL bytes"):
+        read_labels(saved(content))
+
+
+def test_a_no_break_space_in_a_class_is_a_space(saved):
+    path = saved("path,label\na,no\u00a0fistula\nb,no fistula\nc,fistula\n")
+    assert [row.label for row in read_labels(path, classes=["no fistula", "fistula"]).rows] == [0, 0, 1]

@@ -27,6 +27,14 @@ UNCALCULATED = re.compile(
     rb"""<(?:\w+:)?c\b(?![^>]*\bt="str")[^>]*\br="([A-Z]+\d+)"[^>]*>\s*<(?:\w+:)?f\b(?:[^>]*/>|[^<]*</(?:\w+:)?f>)"""
     rb"""\s*(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>\s*</(?:\w+:)?v>)?\s*</(?:\w+:)?c>"""
 )
+MERGED = re.compile(rb"""<(?:\w+:)?mergeCell\b[^>]*\bref="([A-Z]+(\d+):[A-Z]+(?!\2")\d+)\"""")  # over several lines
+FAILED = re.compile(rb"""<(?:\w+:)?c\b(?=[^>]*\bt="e")[^>]*\br="([A-Z]+\d+)\"""")
+# What a reader of workbooks takes for empty cells, and would lose labels with.
+LOST = (
+    (UNCALCULATED, "formulas that were never calculated", "Open it in a spreadsheet program and save it again"),
+    (FAILED, "cells with an error, such as #N/A", "Correct or empty them"),
+    (MERGED, "cells merged over several lines", "Unmerge them, and fill in each line"),
+)
 
 Lines = list[tuple[int, list[str]]]
 
@@ -151,6 +159,8 @@ def _csv(path: Path, content: bytes) -> Lines:
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(path, "must be UTF-8 text", remedy="Save it as CSV UTF-8, or as .xlsx") from error
+    if "\0" in text:  # UTF-16 without a mark, or what a broken disk leaves
+        raise DataError(path, "must be UTF-8 text", found="NUL bytes", remedy="Save it as CSV UTF-8, or as .xlsx")
     text = text.replace("\r\n", "\n").replace("\r", "\n")  # of Windows, of old Macs and of some Excels
     first, _, rest = text.partition("\n")
     said = re.fullmatch(r'"?sep=(.)"?', first.strip("\r ")) if first[:5].strip('"').startswith("sep") else None
@@ -178,9 +188,10 @@ def _excel(path: Path, content: bytes) -> Lines:
         raise DataError(path, "is not an Excel workbook that can be read", remedy="Save it as CSV UTF-8") from error
     with zipfile.ZipFile(io.BytesIO(content)) as parts:
         pages = [parts.read(name) for name in parts.namelist() if name.startswith("xl/worksheets/")]
-    if cells := [cell.decode() for page in pages for cell in UNCALCULATED.findall(page)]:
-        rule, found = "has formulas that were never calculated", f"{len(cells)}: {', '.join(cells[:3])}"
-        raise DataError(path, rule, found=found, remedy="Open it in a spreadsheet program and save it again")
+    for pattern, what, remedy in LOST:
+        if cells := [cell[1].decode() for page in pages for cell in pattern.finditer(page)]:
+            found = f"{len(cells)}: {', '.join(cells[:3])}"
+            raise DataError(path, f"has {what}", found=found, remedy=remedy)
     full = [name for name, rows in sheets.items() if rows]
     if len(full) > 1:
         remedy = "Save the sheet with the labels as a file of its own"
