@@ -3,7 +3,10 @@
 from fistula.dicom.outcome import Skipped
 
 START = 352  # bytes; NIfTI says what it is at 344
-TABLE = "Give labels that name it by path and patient_id, or a source without DICOM files"
+TABLE = (
+    "Give labels that name it by path and patient_id, or a source without DICOM files; volumes are named .nii, .nii.gz"
+    " or .nrrd, pictures by their kind"
+)
 NIFTI = "Save it as NIfTI (.nii.gz), as 3D Slicer does: volumes are read as NIfTI and NRRD"
 NO_PATIENTS = "Use the images that it was made from: a split by patient is not possible without patients"
 # First bytes, what it is, and what to do with it.
@@ -22,13 +25,21 @@ KINDS = (
     (b"\x89HDF", "an HDF5 file", NIFTI),
     (b"MATLAB 5", "a MATLAB file", NIFTI),
 )
-NO_DICOM = ("not DICOM", "a NIfTI volume", "a WebP picture", *(reason for _, reason, _ in KINDS))
+NO_DICOM = (
+    "not DICOM",
+    "a NIfTI volume",
+    "a NIfTI header without its image",
+    "a WebP picture",
+    *(reason for _, reason, _ in KINDS),
+)
 MACOS = b"\0\5\x16\7"  # AppleDouble: ._IM1.dcm beside IM1.dcm on every disk that is not macOS's own, and in its zips
 
 
 def foreign(start: bytes) -> Skipped:
     """What begins with these bytes, called by its name; `not DICOM` if it is none of the kinds that are known."""
-    if start[344:348] in (b"n+1\0", b"ni1\0") or start[4:8] in (b"n+2\0", b"ni2\0"):
+    if start[344:348] == b"ni1\0" or start[4:8] == b"ni2\0":
+        return Skipped("a NIfTI header without its image", "Save it as one file, .nii.gz")
+    if start[344:348] == b"n+1\0" or start[4:8] == b"n+2\0":
         return Skipped("a NIfTI volume", TABLE)
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return Skipped("a WebP picture", TABLE)

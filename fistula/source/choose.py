@@ -126,7 +126,7 @@ def refuse_files(survey: Survey, facts: pl.DataFrame, *, key: str, policy: str, 
     remedies = [text for text in facts["remedy"].drop_nulls().unique(maintain_order=True) if text][:1]
     found = f"{len(facts)}: {', '.join(first)}{', ...' if len(facts) > len(first) else ''}"
     remedy = ". ".join([*remedies, f"Correct them, or exclude them with {key}=exclude"])
-    raise DataError(f"source={survey.folder}", rule, found=found, remedy=remedy)
+    raise DataError(survey.where, rule, found=found, remedy=remedy)
 
 
 def that_matter(refused: pl.DataFrame, keep: KeepRules | None) -> pl.DataFrame:
@@ -162,7 +162,7 @@ def _readable(
         remedies = [text for text in facts["remedy"].drop_nulls().unique(maintain_order=True) if text]
         what = "Name the folder that holds the images" if of["refused"].is_empty() else "Export them again"
         remedy = remedies[0] if len(remedies) == 1 else f"{what} (fistula doctor source=... says what is in it)"
-        raise DataError(f"source={survey.folder}", f"must hold at least one {kind}", found=reasons, remedy=remedy)
+        raise DataError(survey.where, f"must hold at least one {kind}", found=reasons, remedy=remedy)
     return images, refused
 
 
@@ -177,7 +177,7 @@ def _wanted(survey: Survey, images: pl.DataFrame, keep: KeepRules | None) -> tup
         found = _counts(Counter(left_out["reason"]))
         options = " ".join(keep.widened(left_out, among=left_out))
         remedy = f"{options} keeps them all (fistula doctor shows what is there)" if options else "See fistula doctor"
-        raise DataError(f"source={survey.folder}", NONE_KEPT, found=found, remedy=remedy)
+        raise DataError(survey.where, NONE_KEPT, found=found, remedy=remedy)
     name = keep.sequence_of(wanted) if keep.named else pl.lit("")
     return wanted.with_columns(reason=pl.lit(""), sequence=name), left_out
 

@@ -60,7 +60,7 @@ def _refuse(survey: Survey, copies: pl.DataFrame, what: str | pl.Expr, rule: str
         files = twisted.select("file", "member").unique().sort("file", "member").rows()
         names = [survey.name(file, member) for file, member in files]
         found = f"{len(names)} files under {twisted['instance_key'].n_unique()}: {', '.join(names[:3])}"
-        raise DataError(f"source={survey.folder}", rule, found=found, remedy=remedy)
+        raise DataError(survey.where, rule, found=found, remedy=remedy)
 
 
 def _refuse_two_patients(survey: Survey, copies: pl.DataFrame) -> None:
@@ -71,9 +71,7 @@ def _refuse_two_patients(survey: Survey, copies: pl.DataFrame) -> None:
         names = [survey.name(file, member) for file, member in twice.sort("file").select("file", "member").rows()]
         found = f"{twice['slice_key'].n_unique()} images under several: {', '.join(names[:4])}"
         remedy = "Remove one of the exports"
-        raise DataError(
-            f"source={survey.folder}", "copies of an image must have one PatientID", found=found, remedy=remedy
-        )
+        raise DataError(survey.where, "copies of an image must have one PatientID", found=found, remedy=remedy)
 
 
 def with_places(survey: Survey, images: pl.DataFrame, is_unnamed: pl.Series, look: Look) -> pl.DataFrame:

@@ -107,6 +107,11 @@ class Survey:
     facts: pl.DataFrame
     kind: str = "dicom"
 
+    @property
+    def where(self) -> str:
+        """The source, for messages: of a single file or archive that itself, which may have been given."""
+        return f"source={self.paths[0] if len(self.paths) == 1 else self.folder}"
+
     def name(self, file: int, member: str = "") -> str:
         """The file's path below the folder, and the member's name in it; for the terminal only."""
         name = printable(self.paths[file].relative_to(self.folder).as_posix())
@@ -157,7 +162,7 @@ def survey_source(
     folder, paths = (source.parent, [source]) if source.is_file() else (source, files_below(source))
     kind = kind or kind_of_source(paths, folder)
     if kind == "dicom":
-        return _survey_headers(folder, paths, partial(_of_dicom, look=look), look, workers, known=known)
+        return _survey_headers(folder, paths, partial(look_at, look=look), look, workers, known=known)
     names = [name for path in paths for _, name in names_in(path, folder)]
     masks = {name for name in masks_among(names) if unicodedata.normalize("NFC", name) not in named}
     work = partial(_of_others, look=look, folder=folder, kind=kind, masks=masks)
@@ -217,10 +222,6 @@ def _stamp(path: Path, *, folder: Path, look: Look) -> str:
 def _lost(item: tuple[int, Path], *, stamped: Callable[[Path], str]) -> list[tuple]:
     place = {"file": item[0], "member": "", "stamp": stamped(item[1])}
     return [tuple(map((place | {"outcome": "refused", "reason": DEADLY, "remedy": ""}).get, FACTS))]
-
-
-def _of_dicom(path: Path, *, look: Look) -> list[dict[str, Any]]:
-    return look_at(path, look)
 
 
 def _of_others(path: Path, *, look: Look, folder: Path, kind: str, masks: Container[str]) -> list[dict[str, Any]]:

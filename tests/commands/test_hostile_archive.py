@@ -20,7 +20,7 @@ IMAGES = (
     "no geometry", "no plane", "no uid", "no patient", "unknown charset", "broken name", "all padding", "constant",
     "one pixel", "a line", "no frames", "[red]tab\té.dcm", "\\xff.dcm",
 )  # fmt: skip
-SKIPPED = ("c.zip/empty", "c.zip/notes.txt", "dangling", "empty", "fifo", "report", "segmentation", "document")
+SKIPPED = ("c.zip/empty", "c.zip/notes.txt", "empty", "fifo", "report", "segmentation", "document")
 REFUSED = {
     "bomb.zip/bomb.dcm": "unpacks to more than the size limit",
     "bomb.gz": "unpacks to more than the size limit",
@@ -31,6 +31,7 @@ REFUSED = {
     "no sign": "an image without PixelRepresentation",
     "no interpretation": "an image without PhotometricInterpretation",
     "cut": "pixel data cut short",
+    "dangling": "a link to a file that is missing",
     "text.dcm": "named as DICOM, but its content is not",
     "video": f"video ({MPEG2MPML.name})",
 }

@@ -79,6 +79,12 @@ def test_a_pipe_is_skipped_and_not_waited_for(tmp_path):
         list(parts_of(tmp_path / "pipe"))
 
 
+def test_a_link_to_nowhere_is_refused_for_its_content_may_be_half_a_study(tmp_path):
+    (tmp_path / "IM1").symlink_to(".git/annex/objects/x")
+    with pytest.raises(Refused, match="a link to a file that is missing"):
+        list(parts_of(tmp_path / "IM1"))
+
+
 def test_a_link_to_its_own_parent_ends(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "file").write_text("x")

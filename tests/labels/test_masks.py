@@ -316,6 +316,26 @@ def test_an_empty_segmentation_makes_its_slices_negative(archive, ingested, tmp_
     assert record["by_class"] == {"negative": 8, "positive": 2}
     assert record["noted"]["labels=masks: masks without a pixel"] == 1
     assert manifest["patient_key"].n_unique() == 2
+    (tmp_path / "in" / "a.dcm").unlink()
+    error, _ = ingested("masks")
+    assert "labels.segment: must each be of a mask with a pixel that is there" in error
+
+
+def test_a_mask_whose_image_is_damaged_names_the_image(tmp_path, ingested):
+    (tmp_path / "in").mkdir()
+    values = np.zeros((8, 8, 3), np.int16)
+    for name in ("a", "a_seg", "b", "b_seg"):
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "in" / f"{name}.nii.gz")
+    (tmp_path / "in" / "a.nii.gz").write_bytes((tmp_path / "in" / "a.nii.gz").read_bytes()[:60])
+    error, _ = ingested("masks", "patient=(?P<patient>.)")
+    assert "found 1 that are not: a_seg.nii.gz. Check source (a.nii.gz is refused: a damaged archive), or set" in error
+
+
+def test_a_volume_in_two_files_is_called_so(tmp_path, ingested):
+    (tmp_path / "in").mkdir()
+    nibabel.save(nibabel.Nifti1Pair(np.zeros((8, 8, 3), np.int16), np.eye(4)), tmp_path / "in" / "a.img")
+    error, _ = ingested("masks")
+    assert "1 of: a NIfTI header without its image" in error
 
 
 def test_a_segmentation_of_images_that_are_not_there_is_refused_or_counted(archive, ingested, tmp_path):

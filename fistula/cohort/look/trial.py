@@ -37,7 +37,7 @@ def trial(
     names = keep.names if keep else [""]
     try:
         found = select(survey, labels, keep=keep, look=look, policies=policies, patient=patient, flow=Flow())
-        pairs_of(found.slices, found.beside, names, policies, where=f"source={survey.folder}")
+        pairs_of(found.slices, found.beside, names, policies, where=survey.where)
         return found.slices, "", []
     except DataError as error:
         if keep is None:

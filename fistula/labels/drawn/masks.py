@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from fistula.dicom.drawn.drawings import Drawing
@@ -186,14 +187,17 @@ def _refuse(survey: Survey, sheet: _Sheet, wanted: Wanted, policies: Policies) -
         remedy = 'Name one or a pattern; "labels.segment=*" takes all together'
         raise ConfigError("labels.segment", "must state which segment is the positive one", found=there, remedy=remedy)
     if sheet.unmatched and policies.unmatched == "refuse":
-        remedy = "Check source, or set unmatched=exclude"
+        refused = survey.facts.filter(pl.col("outcome") == "refused").select("file", "member", "reason").rows()[:1]
+        why = [f" ({survey.name(file, member or '')} is refused: {reason})" for file, member, reason in refused]
+        remedy = f"Check source{''.join(why)}, or set unmatched=exclude"
         rule = "every drawing must belong to an image in the source"
         raise DataError(where, rule, found=_first(sheet.unmatched), remedy=remedy)
     if not sheet.origin and there:
         raise ConfigError("labels.segment", f"must be one that is there: {there}", found=wanted.segment)
     missing = [name for number, name in enumerate(wanted.patterns, 1) if number not in sheet.classes]
     if sheet.origin and missing:
-        rule = f"must be ones that are there: {there}" if there else "must each be of a point that is there"
+        thing = "a point" if wanted.word == "points" else "a mask with a pixel"
+        rule = f"must be ones that are there: {there}" if there else f"must each be of {thing} that is there"
         raise ConfigError("labels.segment", rule, found=", ".join(missing))
     if not sheet.origin:
         rule = f"must find {wanted.word} below {survey.folder}"
