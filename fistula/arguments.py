@@ -23,9 +23,9 @@ RENAMED = {
 # run, brackets, any letter outside ASCII.
 PATHS = (
     "adjudicated", "aid", "archive", "archive.ca_file", "asked", "audit.accept", "cohort", "covariates_table",
-    "hydra.run.dir", "hydra.sweep.dir", "json", "keep.description", "labels.file", "labels.segment", "model.weights",
-    "name", "only", "out", "patient", "pilot", "reader", "readers", "reuse", "run", "scores", "send", "source",
-    "study_folder", "to", "workspace",
+    "finding.meaning", "finding.value", "hydra.run.dir", "hydra.sweep.dir", "json", "keep.description", "key",
+    "labels.file", "labels.segment", "model.weights", "name", "only", "out", "patient", "pilot", "reader", "readers",
+    "reuse", "run", "scores", "send", "source", "study_folder", "to", "workspace",
 )  # fmt: skip
 NAMES = "columns."  # of a table's columns, which hold what their author liked
 PLAIN = re.compile(r"[A-Za-z0-9_/\\+.$%*@?|: -]*")

@@ -43,7 +43,8 @@ def whole_folder(path: Path, *, key: str = "out") -> Iterator[Path]:
 def refuse_existing(path: Path, *, key: str = "out") -> None:
     """Raise ConfigError if `path` is there: a stop never overwrites another."""
     if path.exists():
-        raise ConfigError(f"{key}={path}", "already exists", remedy=f"Name another folder ({key}=...) or remove it")
+        remedy = f"Name another {'file' if path.is_file() else 'folder'} ({key}=...) or remove it"
+        raise ConfigError(f"{key}={path}", "already exists", remedy="Remove it" if key == "shifts" else remedy)
 
 
 def refuse_inside(path: Path, source: object, *, key: str = "out") -> None:

@@ -113,6 +113,8 @@ def test_hydras_options_may_stand_anywhere_and_words_in_any_script_need_no_quote
     assert for_hydra("ingest", ["classes=[正常,肛瘘]"], ["classes"]) == ["classes=['正常','肛瘘']"]
     # As a report ends, where runs are named by what they change.
     assert for_hydra("predict", ["only=*-fold*-head=locate"], ["only"]) == ["only='*-fold*-head=locate'"]
+    assert for_hydra("who", ["key=15983e01"], ["key"]) == ["key='15983e01'"]
+    assert for_hydra("predict", ["finding.value=4147007"], []) == ["finding.value='4147007'"]
     assert for_hydra("predict", ["send=-1", "archive.ca_file=1"], []) == ["send='-1'", "archive.ca_file='1'"]
     assert for_hydra("ingest", ["classes=['正常',a]"], ["classes"]) == ["classes=['正常',a]"]
 

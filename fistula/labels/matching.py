@@ -200,6 +200,8 @@ def refuse_empty_classes(labels: Iterable[int], classes: Sequence[str]) -> None:
     counts = [given[index] for index in range(len(classes))]
     if min(counts) > 0:
         return
+    if not sum(counts):
+        raise DataError("labels", "must label an image", found="no label", remedy="Fill in the column of the labels")
     found = ", ".join(f"{name}: {count}" for name, count in zip(classes, counts, strict=True))
     if len(classes) > MOST_LISTED:
         empty = [name for name, count in zip(classes, counts, strict=True) if not count]

@@ -167,6 +167,8 @@ def read_study(folder: Path) -> Study:
     if not folder.is_dir():
         remedy = "Give the folder of a study, below multirun unless hydra.sweep.dir said otherwise"
         raise DataError(f"study={folder}", "is not a folder", remedy=remedy)
+    if (folder / RECORD).exists() and not (folder / "cohort").is_dir() and (folder.parent / "cohort").is_dir():
+        raise DataError(f"study={folder}", "is a run of a study", remedy=f"Name the study: study={folder.parent}")
     folders = [folder] if (folder / RECORD).exists() else sorted(path.parent for path in folder.glob(f"*/{RECORD}"))
     runs = [Run(path, read_record(path)) for path in folders]
     done = [run for run in runs if run.is_done]

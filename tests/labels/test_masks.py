@@ -338,6 +338,17 @@ def test_a_volume_in_two_files_is_called_so(tmp_path, ingested):
     assert "1 of: a NIfTI header without its image" in error
 
 
+@pytest.mark.parametrize("keyword", ["PixelData", "SegmentSequence", "SegmentNumber"])
+def test_a_segmentation_that_lost_its_pixels_or_segments_is_no_empty_one(archive, ingested, tmp_path, keyword):
+    seg(archive, 0, block().astype(bool), tmp_path / "in" / "a.dcm")
+    path = seg(archive, 1, block().astype(bool), tmp_path / "in" / "b.dcm")
+    image = pydicom.dcmread(path)
+    del (image.SegmentSequence[0] if keyword == "SegmentNumber" else image)[keyword]
+    image.save_as(path)
+    error, _ = ingested("masks")
+    assert "found 1 that are not: b.dcm (a segmentation without pixels, or without the numbers of its segme" in error
+
+
 def test_a_segmentation_of_images_that_are_not_there_is_refused_or_counted(archive, ingested, tmp_path):
     seg(archive, 0, block().astype(bool), tmp_path / "in" / "a.dcm")
     seg(archive, 1, block().astype(bool), tmp_path / "in" / "b.dcm")
@@ -521,6 +532,18 @@ def test_a_line_that_is_not_closed_costs_its_own_structure_alone(archive, ingest
     assert positives(manifest) == [2]
     error, _ = ingested("masks", "labels.segment=OPEN*")
     assert "rs.dcm (a contour that is not closed)" in error
+
+
+@pytest.mark.parametrize("keyword", ["StructureSetROISequence", "ROINumber", "ReferencedROINumber"])
+def test_contours_of_a_structure_that_is_not_named_are_not_lost(archive, ingested, tmp_path, keyword):
+    path = tmp_path / "in" / "rs.dcm"
+    structure_set(archive, 0, [square(archive, 1, 3.5, 12.5, 2.5, 11.5)], path)
+    image = pydicom.dcmread(path)
+    of = {"ROINumber": image.StructureSetROISequence[0], "ReferencedROINumber": image.ROIContourSequence[0]}
+    del of.get(keyword, image)[keyword]
+    image.save_as(path)
+    error, _ = ingested("masks")
+    assert "found 1 that are not: rs.dcm (contours of a structure that it does not name)" in error
 
 
 def test_marked_points_label_the_nearest_slice_and_pixel(archive, ingested, tmp_path):

@@ -40,3 +40,8 @@ def test_lines_without_an_image_are_counted_in_a_time_that_grows_with_their_numb
 def test_a_class_without_an_image_is_refused_with_the_way_on(labels, classes, remedy):
     with pytest.raises(DataError, match=rf"every class needs at least one image, found .*{remedy}"):
         refuse_empty_classes(labels, classes)
+
+
+def test_a_table_without_a_label_is_called_so():
+    with pytest.raises(DataError, match="must label an image, found no label"):
+        refuse_empty_classes([], ["0", "1"])

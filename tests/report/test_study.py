@@ -64,6 +64,12 @@ def test_what_is_no_folder_is_refused(tmp_path):
         read_study(tmp_path / "nowhere")
 
 
+def test_a_run_of_a_study_is_no_study(study_folder):
+    (study_folder / "cohort").mkdir(exist_ok=True)
+    with pytest.raises(DataError, match=f"is a run of a study. Name the study: study={study_folder}"):
+        read_study(study_folder / RUN)
+
+
 def test_a_run_of_another_cohort_is_refused(study_folder):
     edit(study_folder, cohort_fingerprint="another")
     with pytest.raises(DataError, match=f"holds runs of another cohort, found {RUN}"):

@@ -100,7 +100,7 @@ def read_drawing(part: Part, *, limit: int) -> Drawing:
             space=text(dataset, "FrameOfReferenceUID"),
             study=text(dataset, "StudyInstanceUID"),
         )
-        if "SegmentSequence" in dataset:
+        if "SegmentSequence" in dataset or "SegmentationType" in dataset:
             _segmentation(dataset, found)
         elif "ROIContourSequence" in dataset or "StructureSetROISequence" in dataset:
             _structure_set(dataset, found)
@@ -132,8 +132,8 @@ def _segmentation(dataset: Dataset, found: Drawing) -> None:
     found.segments = [one for one in segments if one.number]  # a label map calls its background 0
     numbers = [segment.number for segment in found.segments]
     largest = number(dataset, "MaximumFractionalValue") or 255.0
-    if "PixelData" not in dataset:
-        return
+    if "PixelData" not in dataset or not segments or (kind != "LABELMAP" and len(numbers) < len(segments)):
+        raise Refused("a segmentation without pixels, or without the numbers of its segments")
     for index, values in enumerate(iter_pixels(dataset)):
         frame = Frame(dataset, index)
         source = _source_of(frame)
@@ -188,3 +188,5 @@ def _structure_set(dataset: Dataset, found: Drawing) -> None:
             images = [text(image, "ReferencedSOPInstanceUID") for image in sequence(item, "ContourImageSequence")]
             found.images |= set(images) - {""}
             found.contours.append(Contour(segment, np.reshape(data, (-1, 3)), images[0] if images else ""))
+    if {contour.segment for contour in found.contours} - {segment.number for segment in found.segments}:
+        raise Refused("contours of a structure that it does not name")
