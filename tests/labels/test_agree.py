@@ -280,6 +280,7 @@ def test_an_answer_that_is_no_class_is_refused(tmp_path):
     [
         pytest.param("label\n1\n", "must be the table of a label page, found label", id="another table"),
         pytest.param("patient_key,label,reader,repeat,unsure\np,1,A,0\n", "line 2: must have 5 cells", id="short"),
+        pytest.param("patient_key,label,reader,repeat,unsure\np,1,,0,0\n", "line 2: must have a reader", id="nobody"),
         pytest.param("patient_key,label,reader,repeat,unsure\n", "at least one answer", id="empty"),
         pytest.param(
             "patient_key,label,reader,repeat,unsure\np,1,A,0,0\np,0,A,0,0\n", "line 3: gives p a second answer by A",
@@ -291,3 +292,17 @@ def test_a_table_that_is_none_is_refused_with_its_line(tmp_path, text, rule):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(DataError, match=rule):
         read_readers([tmp_path / "a.csv"], None)
+
+
+def test_a_table_that_another_program_saved_again_says_the_same(tmp_path):
+    """Other case, a decomposed name, 1.0 for 1, no-break spaces: none makes another reader, class or answer."""
+    head = "slice_key,patient_key,label,reader,repeat,unsure\n"
+    first = "a,p,true,Jos\u00e9,0,0\nb,p,no finding,Jos\u00e9,0,0\nc,q,,Jos\u00e9,0,1\nd,q,true,Jos\u00e9,0,0\n"
+    again = "a,p,TRUE,Jose\u0301,1.0,0.0\nb,p,no\u00a0finding,Jose\u0301,1.0,0.0\n"
+    second = "a,p,TRUE,B,0.0,0.0\nb,p,no\u00a0finding,B,0.0,0.0\nc,q,true,B,0.0,1.0\nd,q,True,B,0.0,0.0\n"
+    for name, text in (("a", first + again), ("b", second)):
+        (tmp_path / f"{name}.csv").write_text(head + text)
+    readers = read_readers([tmp_path / "a.csv", tmp_path / "b.csv"], None)
+    assert (readers.names, readers.classes) == (["B", "Jos\u00e9"], ["no finding", "true"])
+    assert readers.ratings.tolist() == [[1, 1], [0, 0], [-1, -1], [1, 1]]
+    assert list(readers.readings[1].again) == ["a", "b"]

@@ -26,6 +26,13 @@ def test_an_unsure_answer_is_never_made_negative(tmp_path):
         read_labels(path, negatives="rest")
 
 
+def test_a_number_with_a_point_is_the_number(tmp_path):
+    path = write(tmp_path, "a,p,1,0.0,,AB,2026-01-01,0.0", "b,p,0,1.0,,AB,2026-01-01,0", "a,p,0,0,,AB,2026-01-02,1.0")
+    assert [row.label for row in read_labels(path).rows] == [1, 0]
+    with pytest.raises(DataError, match="line 3: holds answers that are unsure"):
+        read_labels(path, negatives="rest")
+
+
 def test_two_readers_in_one_table_are_named(tmp_path):
     path = write(tmp_path, "a,p,1,0,,AB,2026-01-01,0", "a,p,0,0,,CD,2026-01-01,0")
     with pytest.raises(

@@ -1,7 +1,8 @@
 """Bring readers' tables together and say how well they agree."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def read_readers(paths: Sequence[Path], classes: Sequence[str] | None) -> Reader
     if len(readings) < 2:
         found = ", ".join(one.reader for one in readings) or "none"
         raise DataError("labels", "must hold the answers of two readers or more", found=found)
+    readings = _in_one_case(readings, () if classes is None else as_names(classes))
     words = sorted({answer.label for one in readings for answer in one.first.values()} - {""})
     names_ = (known_order(set(words)) or words) if classes is None else as_names(classes)
     if unknown := sorted(set(words) - set(names_)):
@@ -148,6 +150,17 @@ def _places(who: str, readers: Readers, first: int, second: int, points_mm: floa
             rows.append(Row(who, typical, median_distance(away, patients), *counted))
             rows.append(Row(who, near, share_within(away, patients, limit=limit), *counted))
     return rows
+
+
+def _in_one_case(readings: Sequence[Reading], classes: Sequence[str]) -> list[Reading]:
+    """Readings whose labels are spelt as `classes` are, or as most of them are: a spreadsheet makes true into TRUE."""
+    spelt = Counter(answer.label for one in readings for answer in (*one.first.values(), *one.again.values()))
+    usual = {word.casefold(): word for word in (*sorted(spelt, key=lambda word: (spelt[word], word)), *classes)}
+
+    def same(answers: dict[str, Answer]) -> dict[str, Answer]:
+        return {key: replace(answer, label=usual[answer.label.casefold()]) for key, answer in answers.items()}
+
+    return [replace(one, first=same(one.first), again=same(one.again)) for one in readings]
 
 
 def _code(answer: Answer | None, classes: Sequence[str]) -> int:

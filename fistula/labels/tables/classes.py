@@ -31,7 +31,7 @@ def class_names(path: Path, body: list[tuple[int, dict[str, str]]], classes: Seq
         return as_names(classes)
     if "label" not in body[0][1]:
         return ["negative", "positive"]
-    spelt = Counter(_spelt(unpointed(cells["label"])) for _, cells in body)
+    spelt = Counter(plainly(unpointed(cells["label"])) for _, cells in body)
     usual = sorted(spelt, key=lambda word: (spelt[word], word))
     one_case = {word.casefold(): word for word in usual}  # Normal and normal are one, as it is spelt most often
     words = set(one_case.values()) - {""}
@@ -46,7 +46,7 @@ def class_names(path: Path, body: list[tuple[int, dict[str, str]]], classes: Seq
 def as_names(classes: object) -> list[str]:
     """What `classes=` gives, as names; ConfigError unless it is a list of two or more that differ in more than case."""
     given = classes if isinstance(classes, Sequence) and not isinstance(classes, str) else []
-    names = [_spelt(str(name)) for name in given]
+    names = [plainly(str(name)) for name in given]
     if len(names) < 2 or len({name.casefold() for name in names}) != len(names):
         remedy = 'Write them in brackets, with plain commas: "classes=[normal,fistula]"'
         raise ConfigError("classes", "must be a list of two or more different names", found=classes, remedy=remedy)
@@ -91,7 +91,7 @@ def label_of(where: str, word: str | None, classes: list[str]) -> int | None:
         return len(classes) - 1
     if not word:
         return None
-    word = _spelt(word)
+    word = plainly(word)
     plain = [name.casefold() for name in classes]  # all different: True is TRUE, and Normal is normal
     for spelt in (word.casefold(), unpointed(word)):
         if spelt in plain:
@@ -104,6 +104,6 @@ def label_of(where: str, word: str | None, classes: list[str]) -> int | None:
     raise DataError(where, f"label must be one of {', '.join(classes)} (or {indices})", found=repr(word), remedy=remedy)
 
 
-def _spelt(word: str) -> str:
+def plainly(word: str) -> str:
     """A word with its letters composed and plain spaces, whatever a word processor made of them."""
     return re.sub(r"\s+", " ", unicodedata.normalize("NFC", word))

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fistula.errors import DataError
-from fistula.labels.tables.spreadsheet import Naming, number, read_table
+from fistula.labels.tables.classes import plainly
+from fistula.labels.tables.spreadsheet import Naming, number, read_table, unpointed
 
 SLICE = (
     "slice_key", "patient_key", "label", "opening_row", "opening_col", "canal_row", "canal_col", "unsure", "note",
@@ -74,8 +75,11 @@ def read_reading(path: Path) -> list[Reading]:
     readings: dict[str, Reading] = {}
     for line, cells in lines:
         where, row = f"{path}, line {line}", dict(zip(header, cells, strict=True))
-        reader = readings.setdefault(row["reader"], Reading(path, row["reader"], level, {}, {}))
-        answers = reader.again if row["repeat"] == "1" else reader.first
+        if empty := [name for name in (f"{level}_key", "patient_key", "reader") if not row[name]]:
+            raise DataError(where, f"must have a {empty[0]}")
+        name = plainly(row["reader"])
+        reader = readings.setdefault(name, Reading(path, name, level, {}, {}))
+        answers = reader.again if unpointed(row["repeat"]) == "1" else reader.first
         if (key := row[f"{level}_key"]) in answers:
             raise DataError(where, f"gives {key} a second answer by {row['reader']}", remedy="Remove one of them")
         answers[key] = _answer(where, row)
@@ -109,13 +113,13 @@ def _answer(where: str, row: dict[str, str]) -> Answer:
 
     pixel = row.get("pixel_mm", "").split("x")
     return Answer(
-        label=row.get("label", row.get("score", "")),
+        label=plainly(unpointed(row.get("label", row.get("score", "")))),
         patient=row["patient_key"],
         opening=pair("opening_row", "opening_col"),
         canal=pair("canal_row", "canal_col"),
         clock=number(where, "clock", row["clock"]) if row.get("clock") else None,
         pixel=(number(where, "pixel_mm", pixel[0]), number(where, "pixel_mm", pixel[1])) if len(pixel) == 2 else None,
-        is_unsure=row["unsure"] == "1",
+        is_unsure=unpointed(row["unsure"]) == "1",
     )
 
 
@@ -140,11 +144,11 @@ def first_answers(
     if len(readers) > 1:
         remedy = "Make one table of them with fistula agree, or keep the lines of one reader"
         raise DataError(path, "must hold the answers of one reader", found=", ".join(readers), remedy=remedy)
-    unsure = [line for line, cells in body if cells.get("unsure") == "1"]
+    unsure = [line for line, cells in body if unpointed(cells.get("unsure", "")) == "1"]
     if unsure and negatives != "none":
         rule = f"holds answers that are unsure, which negatives={negatives} would make negative"
         raise DataError(f"{path}, line {unsure[0]}", rule, remedy="Leave out negatives, or decide these answers first")
-    answers = [(line, cells) for line, cells in body if cells["repeat"] != "1" and cells.get("label")]
+    answers = [(line, cells) for line, cells in body if unpointed(cells["repeat"]) != "1" and cells.get("label")]
     if not answers:
         raise DataError(path, "must have at least one answer that is a label")
     return answers

@@ -9,7 +9,8 @@ from pathlib import Path
 import polars as pl
 
 from fistula.errors import DataError
-from fistula.labels.tables.spreadsheet import NUMBER, Naming, number, read_table
+from fistula.labels.tables.classes import plainly
+from fistula.labels.tables.spreadsheet import NUMBER, Naming, number, read_table, unpointed
 
 PATIENT = ("patient", "patient_id", "patient_key")
 # Those of a label page's table come along: what it says of a slice is not asked for here.
@@ -42,7 +43,9 @@ def read_readings(path: Path) -> pl.DataFrame:
     """
     rows = _rows(path, READERS, needed=("reader", "score"))
     by_slice = any(row["cells"].get("slice_key") for row in rows)
-    table = pl.DataFrame([_reading(row) for row in rows if row["cells"].get("repeat", "0") != "1"], schema=SCHEMA)
+    table = pl.DataFrame(
+        [_reading(row) for row in rows if unpointed(row["cells"].get("repeat", "0")) != "1"], schema=SCHEMA
+    )
     unsure = table.filter(pl.col("score").is_null())
     if len(unsure):
         raise DataError(path, "every line needs a score", found=_lines(unsure), remedy="Fill in or remove these lines")
@@ -180,7 +183,7 @@ def _reading(row: dict) -> dict:
     return {
         "patient": row["patient"],
         "line": row["line"],
-        "reader": cells["reader"],
+        "reader": plainly(cells["reader"]),
         "modality": cells.get("modality", ""),
         "score": score,
         "minutes": minutes if minutes is not None or seconds is None else seconds / 60,
