@@ -42,7 +42,7 @@ def test_the_next_run_of_the_study_takes_the_certificate_and_another_split_is_au
     table = PatientHoldout()(cohort.manifest)
     first = enter(cohort, table, tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(Audit, "__call__", lambda *_: pytest.fail("audited a second time"))
+        patched.setattr(Audit, "__call__", lambda *_, **__: pytest.fail("audited a second time"))
         assert enter(cohort, table, tmp_path) == first
     with pytest.raises(LeakageError):
         enter(cohort, leaking, tmp_path)

@@ -11,6 +11,8 @@ from fistula.errors import DataError
 from fistula.viewer.page import as_json
 
 FRAME = 1e5  # bytes of a page without patients
+Read = tuple[dict[str, Any], Counter[str]]
+"""A patient as the viewer takes it, and why slices of it could not be read."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,7 @@ class Spool:
 
 
 @contextmanager
-def spooled(
-    folder: Path, patients: Iterable[tuple[dict[str, Any], Counter[str]]], asked: set[str] | None
-) -> Iterator[Spool]:
+def spooled(folder: Path, patients: Iterable[Read], asked: set[str] | None) -> Iterator[Spool]:
     """Keep patients below `folder` until the block ends.
 
     `patients` are as `write.read_all` gives them, and `asked` as `mark_asked` takes it.

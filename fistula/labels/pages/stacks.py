@@ -14,6 +14,7 @@ from fistula.dicom.look import Look
 from fistula.dicom.outcome import NotTaken
 from fistula.dicom.pixels.decode import Picture
 from fistula.dicom.pixels.geometry import same_direction
+from fistula.labels.pages.spool import Read
 from fistula.source.choose import Policies, choose
 from fistula.source.flow import Flow
 from fistula.source.grid import Grid
@@ -82,12 +83,12 @@ def find_stacks(
     return pl.concat(panes).unique("slice_key", keep="first", maintain_order=True).sort(*ORDER, nulls_last=True)
 
 
-def read_patients(patients: Sequence[pl.DataFrame], *, survey: Survey, shown: Shown) -> list[tuple[dict, Counter[str]]]:
-    """Each patient as the viewer takes it, and why slices of it could not be read."""
+def read_patients(patients: Sequence[pl.DataFrame], *, survey: Survey, shown: Shown) -> list[Read]:
+    """What `read_patient` gives of each."""
     return [read_patient(slices, survey=survey, shown=shown) for slices in patients]
 
 
-def read_patient(slices: pl.DataFrame, *, survey: Survey, shown: Shown) -> tuple[dict[str, Any], Counter[str]]:
+def read_patient(slices: pl.DataFrame, *, survey: Survey, shown: Shown) -> Read:
     """Read every stack of one patient; a stack of which nothing can be read is left out.
 
     A patient who does not fit is read once more for each lower quality, and `quality` says which it is.
@@ -101,9 +102,7 @@ def read_patient(slices: pl.DataFrame, *, survey: Survey, shown: Shown) -> tuple
     return patient, reasons
 
 
-def _read_patient(
-    slices: pl.DataFrame, survey: Survey, shown: Shown, quality: int
-) -> tuple[dict[str, Any], Counter[str]]:
+def _read_patient(slices: pl.DataFrame, survey: Survey, shown: Shown, quality: int) -> Read:
     series, reasons, planes = [], Counter[str](), list[tuple[str, list[float]]]()
     downward: dict[int | None, bool] = {}  # of each plane, so that linked stacks run in one direction
     for stack in slices.partition_by("pane", "series_key", "volume", maintain_order=True):
@@ -117,7 +116,7 @@ def _read_patient(
     return {"key": slices["patient_key"][0], "quality": quality, "series": series}, reasons
 
 
-def lost_patient(slices: pl.DataFrame, reason: str) -> tuple[dict[str, Any], Counter[str]]:
+def lost_patient(slices: pl.DataFrame, reason: str) -> Read:
     """What `read_patient` would give for a patient whose files end every process that reads them."""
     return {"key": slices["patient_key"][0], "quality": QUALITIES[0], "series": []}, Counter({reason: len(slices)})
 

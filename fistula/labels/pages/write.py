@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from fistula.errors import ConfigError, refuse_other
-from fistula.labels.pages.spool import Spool, spooled
+from fistula.labels.pages.spool import Read, Spool, spooled
 from fistula.labels.pages.stacks import Shown, lost_patient, read_patients
 from fistula.labels.readers.reading import AIDED, Panel, page_name, plan_readings
 from fistula.labels.tables.page_table import columns_of
@@ -73,9 +72,7 @@ class Question:
         return hashlib.sha256(asked.encode()).hexdigest()[:12]
 
 
-def read_all(
-    table: pl.DataFrame, survey: Survey, shown: Shown, workers: Workers
-) -> Iterable[tuple[dict[str, Any], Counter[str]]]:
+def read_all(table: pl.DataFrame, survey: Survey, shown: Shown, workers: Workers) -> Iterable[Read]:
     """Every patient of `find_stacks`' table as `read_patient` gives it, in any order."""
     patients = table.partition_by("patient_key", maintain_order=True)
     batches = batches_of(patients, size=len, target=SLICES_A_BATCH)
@@ -89,12 +86,7 @@ def read_all(
 
 
 def write_pages(
-    folder: Path,
-    patients: Iterable[tuple[dict[str, Any], Counter[str]]],
-    question: Question,
-    *,
-    asked: set[str] | None,
-    page_mb: float,
+    folder: Path, patients: Iterable[Read], question: Question, *, asked: set[str] | None, page_mb: float
 ) -> tuple[list[Path], Spool]:
     """Write `label-1.html`, `label-2.html`, ... into `folder`.
 
@@ -120,13 +112,7 @@ def write_pages(
 
 
 def write_readings(
-    folder: Path,
-    patients: Iterable[tuple[dict[str, Any], Counter[str]]],
-    question: Question,
-    panel: Panel,
-    *,
-    aids: Mapping[str, Any],
-    page_mb: float,
+    folder: Path, patients: Iterable[Read], question: Question, panel: Panel, *, aids: Mapping[str, Any], page_mb: float
 ) -> tuple[list[Path], Spool]:
     """Write the pages of a reader study, one or more for each reader and session, and its `plan.csv`, into `folder`.
 
@@ -176,13 +162,9 @@ def page_text(
     `patients` has the `summary` of each, and `texts` each as JSON, none where the page is `served` and fetches them;
     `page` is its number, and of how many.
     """
-    facts = {
-        "id": question.key, "classes": question.classes, "level": question.level, "question": question.question,
-        "reader": question.reader, "seed": question.seed, "repeat": question.repeat, "points": question.points,
-        "top": question.top, "session": question.session, "sessions": question.sessions, "washout": question.washout,
-        "is_part": bool(question.part), "served": served, "page": list(page), "patients": list(patients),
-        "columns": columns_of(question.level, question.question),
-    }  # fmt: skip
+    columns = columns_of(question.level, question.question)
+    facts = asdict(question) | {"id": question.key, "top": question.top, "is_part": bool(question.part)}
+    facts |= {"columns": columns, "served": served, "page": list(page), "patients": list(patients)}
     held = "\n".join(
         f'<script type="application/json" id="patient-{i}">{text}</script>' for i, text in enumerate(texts)
     )
