@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable
+from functools import partial
 
 PLAIN = re.compile(r"[\w./:=+@~%-]+" if os.name != "nt" else r"[\w./:=+@~\\-]+")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -37,7 +38,7 @@ class FistulaError(Exception):
 
     def __reduce__(self) -> tuple:
         """Survive pickling between processes: the default would call the constructor with the message alone."""
-        return _rebuild, (type(self), self.where, self.rule, self.found, self.remedy)
+        return partial(type(self), found=self.found, remedy=self.remedy), (self.where, self.rule)
 
 
 class ConfigError(FistulaError):
@@ -135,7 +136,3 @@ class LeakageError(FistulaError):
     """The split lets a patient, a slice or a copy of it stand on two sides."""
 
     exit_code = 3
-
-
-def _rebuild(kind: type[FistulaError], where: str, rule: str, found: object, remedy: str) -> FistulaError:
-    return kind(where, rule, found=found, remedy=remedy)

@@ -107,16 +107,8 @@ def _client(address: Address, manners: Manners) -> Any:
     class Adapter(HTTPAdapter):
         """Gives every request the time limit, which requests itself has none of."""
 
-        def send(
-            self,
-            request: Any,
-            stream: bool = False,
-            timeout: Any = None,
-            verify: Any = True,
-            cert: Any = None,
-            proxies: Any = None,
-        ) -> Any:
-            return super().send(request, stream, manners.timeout_s, verify, cert, proxies)
+        def send(self, request: Any, *args: Any, **settings: Any) -> Any:
+            return super().send(request, *args, **settings | {"timeout": manners.timeout_s})
 
     session = requests.Session()
     session.trust_env = False  # no proxy, no .netrc: what is sent where is said here alone

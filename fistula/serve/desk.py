@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,6 @@ from queue import SimpleQueue
 from threading import Thread, current_thread
 from typing import Any
 
-import polars as pl
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
@@ -84,9 +83,9 @@ class Desk:
         results = [name for name in found.slices.columns if name.startswith("score") or name in ("decision", "weight")]
         return {
             "patients": found.patients.to_dicts(),
-            "series": _rows(found.series, [name for name in found.series.columns if name != "series_key"]),
-            "slices": _rows(found.slices, [*SLICE_COLUMNS, *results]),
-            **({} if found.places is None else {"places": _rows(found.places, list(PLACES))}),
+            "series": found.series.drop("series_key").to_dicts(),
+            "slices": found.slices.select(*SLICE_COLUMNS, *results).to_dicts(),
+            **({} if found.places is None else {"places": found.places.select(*PLACES).to_dicts()}),
             "left_out": found.left_out.to_dicts(),
             "notes": found.summary["notes"],
             "runs": found.summary["runs"],
@@ -114,8 +113,3 @@ class Desk:
                 done.set_result(work())
             except BaseException as error:  # it belongs to whoever waits
                 done.set_exception(error)
-
-
-def _rows(table: pl.DataFrame, columns: Sequence[str]) -> list[dict[str, Any]]:
-    values = zip(*(table[name].to_list() for name in columns), strict=True)
-    return [dict(zip(columns, row, strict=True)) for row in values]

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from fistula.errors import ConfigError, refuse_other
+from fistula.errors import ConfigError, refuse_other, refuse_outside
 from fistula.evidence.aggregate import RULES
 from fistula.values import differences, faults
 
@@ -114,12 +114,11 @@ def check_sweep(cfg: DictConfig, loader: ConfigLoader) -> None:
                 raise ConfigError(where, f"must be {rule}", found=found)
     for where in SWEEP_SEVERAL:
         value = OmegaConf.select(cfg, where)
-        if not isinstance(value, str | int | float | None):
+        if isinstance(value, bool) or not isinstance(value, str | int | float | None):
             raise ConfigError(where, "must be a number, a word or null", found=value)
-    for where, (low, high) in SWEEPS.items():
-        value = OmegaConf.select(cfg, where)
-        if isinstance(value, bool) or (isinstance(value, int | float) and not low <= value <= high):
-            raise ConfigError(where, f"must be at least {low:g} and at most {high:g}", found=value)
+    for where, limits in SWEEPS.items():
+        if isinstance(value := OmegaConf.select(cfg, where), int | float):
+            refuse_outside(where, value, *limits)
     check_places(cfg.hydra)
 
 
@@ -175,17 +174,14 @@ class Keys:
                 raise ConfigError(where, "must be finite", found=value)
         if cfg.num_workers != "auto" and not (isinstance(cfg.num_workers, int) and cfg.num_workers >= 0):
             raise ConfigError("num_workers", "must be auto or at least 0", found=cfg.num_workers)
-        for where, (low, high) in RANGES.items():
+        if cfg.image_size != "pretrained" and type(cfg.image_size) is not int:
+            raise ConfigError("image_size", "must be a whole number of pixels, or pretrained", found=cfg.image_size)
+        for where, limits in RANGES.items():
             value = OmegaConf.select(cfg, where)
-            if where == "image_size" and value == "pretrained":
-                continue
             if isinstance(value, str) and where not in SEVERAL:
                 raise ConfigError(where, "must be a number", found=value)
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if where == "image_size" and (not isinstance(value, int) or isinstance(value, bool)):
-                raise ConfigError(where, "must be a whole number of pixels, or pretrained", found=value)
-            if is_number and not low <= value <= high:
-                raise ConfigError(where, f"must be at least {low:g} and at most {high:g}", found=value)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                refuse_outside(where, value, *limits)
         for where in ("trainer.max_epochs", "learning.epochs"):
             if (value := OmegaConf.select(cfg, where)) not in (None, cfg.epochs):
                 raise ConfigError(where, f"must be that of epochs, {cfg.epochs}", found=value, remedy="Set epochs")
