@@ -15,6 +15,7 @@ from fistula.cohort.split_table import write_split
 from fistula.cohort.study_copy import link_cohort
 from fistula.errors import ConfigError, as_typed
 from fistula.folder import write_whole
+from fistula.learning.data.bags import FACTORS
 from fistula.learning.training.ranks import end_with_parent, ending_together, followers, is_follower, is_of_srun
 from fistula.sweep.engines.job import arguments_of
 from fistula.sweep.folder.ownership import Claim, claim
@@ -130,8 +131,6 @@ def _give_up(plan: RunPlan, error: BaseException) -> None:
 
 def _facts(plan: RunPlan) -> dict[str, Any]:
     """What describes a run before it has begun."""
-    from fistula.learning.data.bags import FACTORS  # here, because `--help` must not wait for torch
-
     cfg, choices = plan.cfg, HydraConfig.get().runtime.choices
     is_clinical = cfg.model.architecture == "clinical"
     factors = {

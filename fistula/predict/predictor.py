@@ -14,7 +14,6 @@ from torch import Tensor
 
 from fistula.errors import ConfigError
 from fistula.evidence.probability.conformal import p_values
-from fistula.predict.bags import GROUPS, alone, look, pooled
 from fistula.predict.out.summary import summary_of
 from fistula.predict.places import places_of
 from fistula.predict.runs.ensemble import load_runs
@@ -30,7 +29,7 @@ from fistula.predict.runs.familiar import (
 from fistula.predict.runs.features import Neighbourhood, joined, neighbourhood
 from fistula.predict.runs.known import known_of_slices, with_stated
 from fistula.predict.runs.model import LoadedRun, cohort_folder
-from fistula.predict.scores import group_scores, slice_scores
+from fistula.predict.scores import GROUPS, alone, group_scores, look, pooled, slice_scores
 from fistula.predict.source import Limits, Reader, Slices, reader_of, reading
 from fistula.source.survey import those
 from fistula.source.workers import Workers

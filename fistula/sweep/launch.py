@@ -1,24 +1,27 @@
-"""Run a study: plan every run, skip what is done, start the rest, and say what has become of each."""
+"""Run a study: plan every run, skip what is done, check the rest before the first starts, and run them."""
 
+import json
 import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from fistula.errors import FistulaError, as_typed
+from fistula.errors import ConfigError, FistulaError, as_typed
 from fistula.folder import write_whole
 from fistula.learning.weights.store import check_weights
+from fistula.sweep.engines import warm
 from fistula.sweep.engines.job import Engine, Job, arguments_of
 from fistula.sweep.index import Index
 from fistula.sweep.plan import Planner, RunPlan
-from fistula.sweep.preflight import check_folders, check_networks, check_splits
 from fistula.sweep.supervise import StudyRun, run_all
 
 
@@ -66,10 +69,73 @@ def launch(
         errors = run_all(runs, engine=engine, num_done=len(set(names)) - len(missing))
     if not errors:
         print("next: fistula report", as_typed(f"study={study}"))
+    status = {name: JobStatus.FAILED if name in errors else JobStatus.COMPLETED for name in names}
     return [
-        _job_return(overrides, study / name, errors.get(name))
+        JobReturn(overrides, working_dir=str(study / name), status=status[name], _return_value=errors.get(name))
         for name, overrides in zip(names, job_overrides, strict=True)
     ]
+
+
+def check_folders(plans: Sequence[RunPlan]) -> list[RunPlan]:
+    """The plans, each run once, none in a folder that holds something else.
+
+    Raises:
+        ConfigError: If a folder does, or if two different runs would share one.
+    """
+    distinct: dict[Path, RunPlan] = {}
+    for plan in plans:
+        plan.folder.check()
+        other = distinct.setdefault(plan.folder.path, plan)
+        if other.folder.fingerprint != plan.folder.fingerprint:
+            differing = [key for key, value in plan.folder.identity.items() if other.folder.identity.get(key) != value]
+            rule = f"two runs of this sweep, which differ in {', '.join(differing)}, would share this folder"
+            raise ConfigError(plan.folder.path, rule, remedy="Put what differs into hydra.sweep.subdir")
+    return list(distinct.values())
+
+
+def check_splits(plans: Sequence[RunPlan], study: Path) -> None:
+    """Let each split of the sweep pass the audit.
+
+    Raises:
+        LeakageError: If one has a leak that nothing allows.
+    """
+    for plan in {(plan.split.name, plan.fingerprints["split_fingerprint"]): plan for plan in plans}.values():
+        plan.pass_gate(study)
+
+
+def check_networks(plans: Sequence[RunPlan]) -> None:
+    """Build the networks of the sweep and its other parts once, each, in a process that gives its memory back.
+
+    Each network, pretrained weights included, is tried with images of the size and channels asked for, without
+    computing anything (`dry_run`); each augmentation is drawn from.
+
+    Raises:
+        FistulaError: If one does not exist, cannot be built or does not take such images, or its weights cannot be had.
+    """
+    wanted = {}
+    for plan in plans:
+        number, size = len(plan.cohort.classes), plan.cfg.image_size
+        seen = {"num_classes": number, "image_size": size, "available": plan.cohort.sequences}
+        given = {"model": seen, "loss": {"class_counts": [1] * number}}
+        for group in ("learning", "augmentation", "optimizer", "schedule", "loss", "operating_point", "model"):
+            part = {"group": group, "node": plan.resolved[group], "given": given.get(group, {}), "size": size}
+            part |= {"head": plan.resolved["head"]} if group == "model" else {}
+            wanted[json.dumps(part, sort_keys=True)] = part
+    with ProcessPoolExecutor(1, mp_context=warm.context()) as executor:
+        executor.submit(_build, list(wanted.values())).result()
+
+
+def _build(parts: list[dict[str, Any]]) -> None:
+    from fistula.learning.building.making import make, try_pipeline
+    from fistula.learning.places.points import POINTS
+
+    for part in sorted(parts, key=lambda part: part["group"] == "model"):
+        group, size = part["group"], part["size"]
+        made = make(OmegaConf.create({group: part["node"]})[group], **part["given"])
+        if group == "model":
+            make(OmegaConf.create({"head": part["head"]}).head, backbone=made, kinds=POINTS, pixel_mm=None)
+        if group == "augmentation":
+            try_pipeline(made, size if isinstance(size, int) else 224)
 
 
 def raise_failures(returns: Sequence[JobReturn], study: Path) -> None:
@@ -103,11 +169,6 @@ def _compose(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str])
     composed.hydra.runtime.output_dir = str(folder.absolute())
     HydraConfig.instance().set_config(composed)
     return OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-
-
-def _job_return(overrides: Sequence[str], folder: Path, error: Exception | None) -> JobReturn:
-    status = JobStatus.COMPLETED if error is None else JobStatus.FAILED
-    return JobReturn(overrides=list(overrides), working_dir=str(folder), status=status, _return_value=error)
 
 
 @contextmanager

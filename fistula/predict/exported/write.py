@@ -3,29 +3,25 @@
 import json
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from fistula.errors import ConfigError, TrainingError, refuse_other
 from fistula.folder import digests_of
 from fistula.learning.data.channels import channels_of
 from fistula.predict.exported.graph import Graph
-from fistula.predict.exported.int8 import quantised
-from fistula.predict.exported.tried import Example, examples, probabilities
+from fistula.predict.exported.tried import Example, Score, examples, probabilities, quantised
 from fistula.predict.out.model_card import model_card
 from fistula.predict.runs.model import LoadedRun
 
 FORMATS = ("onnx", "torchscript")
 PARITY = 1e-4  # largest difference of a probability
 OPSET = 18
-
-Score = Callable[..., NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
