@@ -103,10 +103,6 @@ class Reader:
     plan: Plan
     sequences: Sequence[str] = ()
 
-    @property
-    def is_same_key(self) -> bool:
-        return bool(self.record["key_name"] == self.plan.look.pseudonyms.key_name)
-
 
 def reader_of(record: dict[str, Any], *, where: object, limits: Limits, sequences: Sequence[str] = ()) -> Reader:
     """How the cohort with this `ingest.json` was read; which `sequences` are asked for, `Reader` says.
@@ -186,7 +182,7 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
             left_out=_left_out(survey, [chosen.left_out, unseen, whole.left_out, failed, *unread], plan.look),
             flow=flow,
             parts=_parts(survey, table),
-            knows_patients=reader.is_same_key,
+            knows_patients=reader.record["key_name"] == plan.look.pseudonyms.key_name,
             notes=[*notes, *whole.notes],
             beside=beside,
             unread=count,

@@ -107,7 +107,9 @@ class Planner:
         if cfg.model.architecture == "clinical" and not cfg.covariates:
             rule = "must have covariates, and uses nothing else"
             raise ConfigError("model=clinical", rule, remedy="Name some: covariates=[age,sex]")
-        _check_copies(cfg)
+        if cfg.split.get("expand_before_split", 1) > 1 and not cfg.augmentation._target_.endswith(".Expanded"):
+            rule = "must make the copies that split.expand_before_split asks for"
+            raise ConfigError("augmentation", rule, remedy="Say augmentation=color_jitter_expanded")
         check_bags(cfg, cohort, table.filter(pl.col("fold") == cfg.split.fold))
         if cfg.aggregation != "mean":
             _check_aggregation(cfg.aggregation, cohort)
@@ -142,13 +144,6 @@ def _check_aggregation(rule: str, cohort: Cohort) -> None:
             told = f"the number of slices alone predicts the class {name} (per-patient AUROC {area})"
             remedy = "Use aggregation=mean, which does not rise with it"
             raise ConfigError("aggregation", f"must be mean where {told}", found=rule, remedy=remedy)
-
-
-def _check_copies(cfg: DictConfig) -> None:
-    """Raise ConfigError unless the augmentation makes the copies that the split asks for."""
-    if cfg.split.get("expand_before_split", 1) > 1 and not cfg.augmentation._target_.endswith(".Expanded"):
-        rule = "must make the copies that split.expand_before_split asks for"
-        raise ConfigError("augmentation", rule, remedy="Say augmentation=color_jitter_expanded")
 
 
 def _check_head(cfg: DictConfig, cohort: Cohort, parts: pl.DataFrame) -> None:

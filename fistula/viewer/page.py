@@ -11,10 +11,10 @@ STYLE = "viewer.css"
 
 
 def template(room: str, name: str) -> Template:
-    """A template of a room of this package; all that it is given is escaped, unless it is markup of our own."""
+    """A template of a room of this package; what HTML is given is escaped, unless it is markup of our own."""
     environment = Environment(
-        loader=PackageLoader(f"fistula.{room}"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        loader=PackageLoader(f"fistula.{room}"), autoescape=name.endswith(".html"), undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     return environment.get_template(name)
 

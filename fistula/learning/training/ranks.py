@@ -6,7 +6,6 @@ Slurm's `srun` has started them all, none is started.
 
 import os
 import queue
-import socket
 import subprocess
 import sys
 import threading
@@ -77,13 +76,14 @@ def followers(number: int, arguments: Sequence[str], *, give_up: Callable[[BaseE
     if number == 1 or is_follower():
         yield
         return
-    before = dict(os.environ)
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0", RANK: "0", FOLLOWS: "1"}
+    import torch  # here, because `--help` must not wait for it
+    from lightning_fabric.plugins.environments.lightning import find_free_network_port
+
+    before, port = dict(os.environ), str(find_free_network_port())
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", RANK: "0", FOLLOWS: "1"}
     # Threads and loading processes of each: all cores for the one that leads would be missing to the others.
     share = max(1, joblib.cpu_count() // number)
     os.environ.update({"OMP_NUM_THREADS": str(share)} | before | shared | {"WORLD_SIZE": str(number)})
-    import torch  # here, because `--help` must not wait for it
-
     threads = torch.get_num_threads()
     if "OMP_NUM_THREADS" not in before:
         torch.set_num_threads(share)
@@ -157,9 +157,3 @@ def _error_of(rank: int, code: int, said: str) -> TrainingError:
     kind = OutOfMemoryError if "out of memory" in said else TrainingError  # a study goes on from the former
     how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
     return kind(f"process {rank} of this run", f"{how} ({said.removeprefix('error: ')})" if said else how)
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
