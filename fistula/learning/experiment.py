@@ -196,10 +196,7 @@ def build(
         pooling=make(cfg.pooling, num_features=backbone.num_pooled),
         slice_weight=cfg.slice_weight,
         head=make(
-            cfg.head,
-            backbone=backbone,
-            kinds=data.kinds,
-            pixel_mm=pixel_mm_of(cohort, image_size=backbone.input_size),
+            cfg.head, backbone=backbone, kinds=data.kinds, pixel_mm=pixel_mm_of(cohort, image_size=backbone.input_size)
         ),
         covariates=(
             Covariates(cfg.covariates, num_classes=data.num_classes).standardise(data.known["train"])

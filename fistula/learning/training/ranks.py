@@ -104,11 +104,7 @@ def followers(number: int, arguments: Sequence[str], *, give_up: Callable[[BaseE
 
     started = [
         subprocess.Popen(
-            command,
-            env=os.environ | {RANK: str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
+            command, env=os.environ | {RANK: str(rank)}, stderr=subprocess.PIPE, text=True, errors="replace"
         )
         for rank in range(1, number)
     ]

@@ -47,7 +47,7 @@ def summarize(
         for key in ("operating_point", "aggregation", "patient_operating_point", "metrics")
     }
     return by_class | {
-        "warnings": [f"{name}: {text}" for name, summary in one_vs_rest.items() for text in summary["warnings"]],
+        "warnings": [f"{name}: {text}" for name, summary in one_vs_rest.items() for text in summary["warnings"]]
     }
 
 

@@ -48,10 +48,7 @@ def _called_from(runs: Sequence[LoadedRun]) -> dict[str, float]:
     """The mean scores of the runs from which patients and slices are called positive; empty of several classes."""
     if len(runs[0].classes) > 2:
         return {}
-    return {
-        "patients": fmean(run.patient_threshold for run in runs),
-        "slices": fmean(run.threshold for run in runs),
-    }
+    return {"patients": fmean(run.patient_threshold for run in runs), "slices": fmean(run.threshold for run in runs)}
 
 
 def _maps(runs: Sequence[LoadedRun]) -> dict[str, Any]:

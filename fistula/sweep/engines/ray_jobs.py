@@ -71,11 +71,7 @@ def _join(ray: Any, address: str) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)  # it warns that it asks for a token, which is as it should be
     own: dict[str, Any] = {}
     if address == "local":
-        own = {
-            "include_dashboard": False,
-            "object_store_memory": OBJECT_STORE_BYTES,
-            "_node_ip_address": "127.0.0.1",
-        }
+        own = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_node_ip_address": "127.0.0.1"}
     heeded = signal.getsignal(signal.SIGTERM)  # Ray's own answer is to end with 15
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)

@@ -22,15 +22,7 @@ LONGEST_NAME = 200  # bytes, of the 255 that file systems take: other programs p
 LOG = "log.txt"  # what the run's process said, in a sweep
 FAILURE = ("error", "error_kind", "traceback", "log_tail", "failed_at")
 # What may differ between two trainings that are the same run: where things lie, what is checked, what is logged.
-NOT_IDENTITY = (
-    "cohort",
-    "audit",
-    "output_dir",
-    "logger",
-    "num_workers",
-    "study_name",
-    "run_name",
-)
+NOT_IDENTITY = ("cohort", "audit", "output_dir", "logger", "num_workers", "study_name", "run_name")
 
 RUN_NAME = re.compile(r"(.+?)-(\w+-e\d+-.+?)-fold(\d+)-seed(\d+)-?(.*)")
 
