@@ -39,9 +39,6 @@ def refuse_other_kinds(cfg: DictConfig, *, typed: Mapping[str, str], free: Conta
     """Compare a command's configuration with the one that the same choice of groups has without changes.
 
     A key that is null in conf/ takes what `NULLS` says, or is checked where it is read, as are `free` groups.
-
-    Raises:
-        ConfigError: If a value is of another kind.
     """
     hydra = HydraConfig.get()
     choices = [f"{group}={name}" for group, name in hydra.runtime.choices.items() if not group.startswith("hydra/")]

@@ -108,11 +108,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def read_panel(cfg: DictConfig) -> Panel | None:
-    """Who reads in a reader study; None where none is planned.
-
-    Raises:
-        ConfigError: If a key does not go with the others.
-    """
+    """Who reads in a reader study; None where none is planned, ConfigError if a key does not go with the others."""
     if not cfg.readers:
         if cfg.aid is not None:
             raise ConfigError("aid", "needs readers", remedy="For example readers=[AB,CD,EF]")

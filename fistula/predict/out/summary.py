@@ -26,13 +26,17 @@ def summary_of(predictor: "Predictor", slices: Slices, patients: pl.DataFrame) -
         of = f"{seen} of {len(patients)} patients"
         notes.append(f"in the cohort already: {of}, whose scores are optimistically biased")
     notes += predictor.answers_said
+    called_from = {}
+    if len(predictor.classes) == 2:  # the mean scores of the runs from which patients and slices are called positive
+        called_from["patients"] = fmean(run.patient_threshold for run in predictor.runs)
+        called_from["slices"] = fmean(run.threshold for run in predictor.runs)
     return {
         "runs": [{"name": run.name, "fingerprint": run.record["fingerprint"]} for run in predictor.runs],
         "cohort_fingerprint": predictor.runs[0].cohort.fingerprint,
         "versions": predictor.runs[0].record.get("versions", {}),
         "classes": predictor.classes,
         "thresholds": {run.name: run.record["operating_point"] for run in predictor.runs},
-        "called_from": _called_from(predictor.runs),
+        "called_from": called_from,
         "aggregation": {run.name: run.record.get("aggregation", "mean") for run in predictor.runs},
         "error": predictor.error,
         "maps": _maps(predictor.runs),
@@ -42,13 +46,6 @@ def summary_of(predictor: "Predictor", slices: Slices, patients: pl.DataFrame) -
         "answers": dict(sorted(Counter(patients["answer"]).items())),
         "notes": notes,
     }
-
-
-def _called_from(runs: Sequence[LoadedRun]) -> dict[str, float]:
-    """The mean scores of the runs from which patients and slices are called positive; empty of several classes."""
-    if len(runs[0].classes) > 2:
-        return {}
-    return {"patients": fmean(run.patient_threshold for run in runs), "slices": fmean(run.threshold for run in runs)}
 
 
 def _maps(runs: Sequence[LoadedRun]) -> dict[str, Any]:
