@@ -157,10 +157,8 @@ def _print_segments(console: Console, survey: Survey, look: Look) -> None:
         segments: Counter[str] = Counter()
         for found in drawings_below(survey, word, look=look):
             if isinstance(found.drawing, Drawing):
-                words = [", ".join(filter(None, (one.label, *one.names))) for one in found.drawing.segments]
-                segments.update(
-                    words or [", ".join(filter(None, (one.label, *one.names))) for one in found.drawing.points]
-                )
+                drawn = found.drawing.segments or found.drawing.points
+                segments.update(", ".join(filter(None, (one.label, *one.names))) for one in drawn)
             else:
                 segments[f"{found.name} cannot be read: {found.drawing.reason}"] += 1
         if segments:

@@ -16,7 +16,9 @@ CONNECTIONS = 256  # at once; more are sent away, or slow senders could use up e
 def run(cfg: DictConfig) -> None:
     """Load the run, then serve until interrupted."""
     token = os.environ.get(TOKEN, "")
-    _check(cfg, token)
+    refuse_outside("port", cfg.port, 0, 65535)
+    if token and len(token) < SHORTEST:
+        raise ConfigError(TOKEN, f"must have at least {SHORTEST} characters", found=len(token))
     # Tables of a few rows: threads cost more than they save.
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
     # Here, because `--help` must not wait for torch.
@@ -52,12 +54,6 @@ def run(cfg: DictConfig) -> None:
     )
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])
-
-
-def _check(cfg: DictConfig, token: str) -> None:
-    refuse_outside("port", cfg.port, 0, 65535)
-    if token and len(token) < SHORTEST:
-        raise ConfigError(TOKEN, f"must have at least {SHORTEST} characters", found=len(token))
 
 
 def _listen(host: str, port: int) -> socket.socket:

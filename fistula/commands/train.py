@@ -65,7 +65,8 @@ def _train(plan: RunPlan) -> None:
 
         tracking_id, parts = plan.folder.fingerprint[:16], plan.folder.record().get("micro_batches")
         experiment = build(plan.cfg, plan.cohort, plan.table, micro_batches=parts, tracking_id=tracking_id)
-        study = _study_folder(plan.folder.path)
+        hydra = HydraConfig.get()
+        study = Path(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else plan.folder.path
         audit = plan.pass_gate(study)
         plan.folder.queue()  # before anything else lies in the folder, or a kill now would leave it as nobody's
         link_cohort(plan.cohort, study)
@@ -73,7 +74,6 @@ def _train(plan: RunPlan) -> None:
         write_whole(plan.folder.path / "config.yaml", OmegaConf.to_yaml(plan.cfg, resolve=True))
         facts = _facts(plan) | {"audit": audit} | experiment.facts()
         plan.folder.start(**facts)
-        hydra = HydraConfig.get()
         arguments = arguments_of(hydra, hydra.overrides.task)
         started = time.monotonic()
         with followers(num_processes(plan.cfg.trainer), arguments, give_up=partial(_give_up, plan)):
@@ -88,21 +88,13 @@ def _train(plan: RunPlan) -> None:
             except OSError as full:
                 log.error("%s: that could not be recorded (%s)", plan.name, full)
         raise
-    summary["warnings"] += _relieved(plan, facts["micro_batches"])
+    if (parts := facts["micro_batches"]) != (asked := plan.cfg.micro_batches):
+        how = f"each batch is split into {parts} parts instead of {asked}, which affects batch normalization"
+        summary["warnings"].append(f"out of memory: {how}")
     plan.folder.write("done", seconds=round(time.monotonic() - started, 1), **summary)
     log.info("%s", one_line(summary["metrics"]))
     for warning in summary["warnings"]:
         log.warning("%s: %s", plan.name, warning)
-
-
-def _relieved(plan: RunPlan, parts: int) -> list[str]:
-    """What to say of a run that has worked through its batches in more parts than it was asked to."""
-    if parts == plan.cfg.micro_batches:
-        return []
-    asked = plan.cfg.micro_batches
-    return [
-        f"out of memory: each batch is split into {parts} parts instead of {asked}, which affects batch normalization"
-    ]
 
 
 def _follow(cfg: DictConfig) -> None:
@@ -163,12 +155,6 @@ def _refuse_unasked_study() -> None:
     if hydra.mode != RunMode.MULTIRUN and hydra.sweeper.params:
         study = f"study={hydra.runtime.choices['study']}"
         raise ConfigError(study, "is a sweep of several runs", remedy=f"Add -m: fistula train -m {study} ...")
-
-
-def _study_folder(run_folder: Path) -> Path:
-    """The folder that holds the cohort and the split: a sweep's, or that of the only run."""
-    hydra = HydraConfig.get()
-    return Path(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else run_folder
 
 
 def _give_back(own: Claim, plan: RunPlan) -> None:

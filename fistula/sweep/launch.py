@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from fistula.errors import ConfigError, FistulaError, as_typed
 from fistula.folder import write_whole
 from fistula.learning.weights.store import check_weights
-from fistula.sweep.engines import warm
 from fistula.sweep.engines.job import Engine, Job, arguments_of
+from fistula.sweep.engines.local import context
 from fistula.sweep.index import Index
 from fistula.sweep.plan import Planner, RunPlan
 from fistula.sweep.supervise import StudyRun, run_all
@@ -121,7 +121,7 @@ def check_networks(plans: Sequence[RunPlan]) -> None:
             part = {"group": group, "node": plan.resolved[group], "given": given.get(group, {}), "size": size}
             part |= {"head": plan.resolved["head"]} if group == "model" else {}
             wanted[json.dumps(part, sort_keys=True)] = part
-    with ProcessPoolExecutor(1, mp_context=warm.context()) as executor:
+    with ProcessPoolExecutor(1, mp_context=context()) as executor:
         executor.submit(_build, list(wanted.values())).result()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fistula.errors import ConfigError
-from fistula.sweep.engines import warm
+from fistula.sweep.engines import local
 from fistula.sweep.engines.job import Job
 from fistula.sweep.engines.local import LocalEngine, cards, one_by_one
 
@@ -149,7 +149,7 @@ def leave_all_that_a_process_can(told):
 @pytest.mark.slow
 def test_nothing_leaks_from_one_run_to_the_next():
     """Each leaves a variable, a folder, a seed, threads, a name in a library."""
-    context = warm.context()
+    context = local.context()
     told = context.SimpleQueue()
     for _ in range(2):
         process = context.Process(target=leave_all_that_a_process_can, args=(told,))

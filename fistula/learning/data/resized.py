@@ -47,7 +47,8 @@ def resized(cohort: Cohort, resize: Resize, rows: NDArray[np.int64]) -> Images:
         return cohort.pixels
     wanted = np.zeros(len(cohort.pixels), bool)
     wanted[rows] = True
-    kind = f"{cohort.fingerprint[:12]}-{size}-{resize.interpolation}-{int(wanted.sum())}-{_digest(wanted)}"
+    digest = hashlib.sha256(np.packbits(wanted).tobytes()).hexdigest()[:8]  # of as many rows of another sequence
+    kind = f"{cohort.fingerprint[:12]}-{size}-{resize.interpolation}-{int(wanted.sum())}-{digest}"
     path = cohort.folder / f".resized-{kind}.npy"
     try:
         if not path.exists():
@@ -59,10 +60,6 @@ def resized(cohort: Cohort, resize: Resize, rows: NDArray[np.int64]) -> Images:
     except (OSError, ValueError) as error:
         log.info("slices are resized again in each epoch: %s cannot be kept (%s)", path, error)
         return ResizedAnew(cohort.pixels, resize)
-
-
-def _digest(wanted: NDArray[np.bool_]) -> str:
-    return hashlib.sha256(np.packbits(wanted).tobytes()).hexdigest()[:8]  # as many rows of another sequence are others
 
 
 def _write(path: Path, pixels: NDArray[np.uint8], resize: Resize, rows: NDArray[np.int64]) -> None:
