@@ -14,6 +14,7 @@ import pytest
 from ..conftest import TINY_RUN
 
 INTERRUPTED = "interrupted: the same command resumes it\n"
+RAY = ("hydra/launcher=ray", "hydra.launcher.engine.address=local", "hydra.launcher.engine.cpus_per_job=2")
 SWEEP = ("train", "-m", "cohort=cohort", *TINY_RUN, "hydra.sweep.dir=study")
 
 
@@ -72,11 +73,17 @@ def test_two_sweeps_at_once_train_each_run_once(start, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("send", "number", "said"),
-    [(os.kill, signal.SIGTERM, ""), pytest.param(os.killpg, signal.SIGINT, INTERRUPTED, id="Ctrl-C")],
+    ("send", "number", "said", "launcher"),
+    [
+        (os.kill, signal.SIGTERM, "", ()),
+        pytest.param(os.killpg, signal.SIGINT, INTERRUPTED, (), id="Ctrl-C"),
+        pytest.param(os.kill, signal.SIGTERM, "", RAY, id="Ray"),
+    ],
 )
-def test_an_interrupted_sweep_ends_its_run(start, tmp_path, send, number, said):
-    sweep = start(*SWEEP, "seed=0,1", "epochs=200")
+def test_an_interrupted_sweep_ends_its_run(start, tmp_path, send, number, said, launcher):
+    if launcher:
+        pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+    sweep = start(*SWEEP, "seed=0,1", "epochs=200", *launcher)
     while not any(record["state"] == "running" for record in records(tmp_path).values()):
         assert sweep.poll() is None, sweep.communicate()
         time.sleep(0.1)

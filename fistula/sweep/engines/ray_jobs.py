@@ -49,6 +49,8 @@ class RayEngine:
                     yield job, ray.get(ended)
                 except ray.exceptions.RayError:
                     yield job, None  # the machine or Ray's own process is gone
+        except SystemExit as end:  # of whatever code, which Ray makes 1
+            raise SystemExit(128 + signal.SIGTERM) from end
         finally:
             ray.shutdown()
 
