@@ -80,12 +80,9 @@ def _say_learned(result: dict[str, Any]) -> str:
         return "no slice has a map: dependence on what the network learned cannot be tested"
     if result["similarity"] is None:
         return "random weights give no map here: the maps depend on what the network learned"
-    verdict = (
-        "the maps depend on what the network learned"
-        if result["learned"]
-        else "the maps hardly depend on what the network learned"
-    )
-    return f"rank correlation with the maps of random weights {result['similarity']:.2f}: {verdict}"
+    depend = "depend" if result["learned"] else "hardly depend"
+    said = f"rank correlation with the maps of random weights {result['similarity']:.2f}"
+    return f"{said}: the maps {depend} on what the network learned"
 
 
 def _share(result: dict[str, Any]) -> str:

@@ -19,9 +19,7 @@ def run(cfg: DictConfig) -> None:
     if cfg.action == "pull":
         _pull([str(name) for name in cfg.models], folder)
     elif cfg.action == "list":
-        print(
-            *map(_line, read_store(folder)), sep="\n", end="\n" if read_store(folder) else f"no weights in {folder}\n"
-        )
+        print("\n".join(map(_line, read_store(folder))) or f"no weights in {folder}")
     else:
         print(f"{len(verify_store(folder))} files match their checksums")
 

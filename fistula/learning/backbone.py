@@ -8,7 +8,6 @@ from typing import Any
 
 import timm
 import torch
-from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 
 from fistula.learning.building.dry_run import check_network
@@ -150,25 +149,6 @@ class Backbone(nn.Module):
             self.network.forward_head(final)
         by_side = {int(one.shape[-1]): one for one in found}  # of several of a stage the last
         return [by_side[side] for side in sorted(by_side, reverse=True)], torch.cat(noted, dim=1)
-
-    def parameter_groups(self, layer_decay: float = 1.0) -> list[dict[str, Any]]:
-        """Every parameter, by its factor of the rate, and by whether it decays, as timm groups them.
-
-        Norms and biases do not decay, known by their rank, nor what timm says must not (position embeddings).
-
-        Args:
-            layer_decay: Factor of the rate from one layer to the one below it, in timm's grouping.
-
-        Returns:
-            Groups with ``params``, ``lr_scale``, and ``weight_decay``, 1 or 0.
-
-        Source:
-            Decay by layer: Bao et al. 2021, BEiT, arXiv 2106.08254.
-        """
-        exempt = self.network.no_weight_decay() if hasattr(self.network, "no_weight_decay") else ()
-        return param_groups_layer_decay(
-            self.network, weight_decay=1.0, no_weight_decay_list=exempt, layer_decay=layer_decay
-        )
 
     def _normalised(self, image: Tensor) -> Tensor:
         return torch.addcmul(self.shift, image.to(self.scale.dtype), self.scale)

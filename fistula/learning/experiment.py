@@ -186,6 +186,9 @@ def build(
         are_grades=are_grades(cfg.loss._target_),
         kinds=kinds_of(cohort.manifest) if cfg.head._target_.endswith(".Locate") else (),
     )
+    covariates = Covariates(cfg.covariates, num_classes=data.num_classes) if cfg.covariates else None
+    if covariates:
+        covariates.standardise(data.known["train"])
     classifier = FistulaClassifier(
         backbone,
         num_classes=data.num_classes,
@@ -198,11 +201,7 @@ def build(
         head=make(
             cfg.head, backbone=backbone, kinds=data.kinds, pixel_mm=pixel_mm_of(cohort, image_size=backbone.input_size)
         ),
-        covariates=(
-            Covariates(cfg.covariates, num_classes=data.num_classes).standardise(data.known["train"])
-            if cfg.covariates
-            else None
-        ),
+        covariates=covariates,
         unit=cfg.unit,
     )
     hardware.check_shares(

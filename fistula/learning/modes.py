@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from timm.optim import param_groups_layer_decay
 from torch import nn
 
 from fistula.errors import ConfigError
@@ -94,16 +95,21 @@ def parameter_groups(mode: LearningMode, backbone: Backbone) -> list[dict[str, A
     Returns:
         Groups for an optimiser; ``rate`` is the factor of its rate, ``starts`` the part of the training after which
         the group begins, from which on its rate rises; ``weight_decay`` is given where it is 0.
+
+    Source:
+        Decay of the rate by layer: Bao et al. 2021, BEiT, arXiv 2106.08254.
     """
-    starts: dict[int, float] = {}
+    network, starts = backbone.network, dict[int, float]()
     if isinstance(mode, FromTheTop):
-        by_stage = stages_of(backbone.network, backbone.heads)
-        parameters = dict(backbone.network.named_parameters())
+        by_stage, parameters = stages_of(network, backbone.heads), dict(network.named_parameters())
         for stage, names in enumerate(by_stage):
             thaws_at = mode.thaws_at(stage, num_stages=len(by_stage))
             starts |= {id(parameters[name]): thaws_at / mode.epochs for name in names}
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
-    for group in backbone.parameter_groups(mode.layer_decay if isinstance(mode, AllLayers) else 1.0):
+    # Norms and biases do not decay, known by their rank, nor what timm says must not (position embeddings).
+    exempt = network.no_weight_decay() if hasattr(network, "no_weight_decay") else ()
+    decay = mode.layer_decay if isinstance(mode, AllLayers) else 1.0
+    for group in param_groups_layer_decay(network, weight_decay=1.0, no_weight_decay_list=exempt, layer_decay=decay):
         for parameter in group["params"]:
             key = group["lr_scale"], starts.get(id(parameter), 0.0), group["weight_decay"] > 0
             groups.setdefault(key, []).append(parameter)

@@ -8,6 +8,7 @@ from fistula.learning.backbone import create_backbone
 from fistula.learning.building.dry_run import check_pyramid
 from fistula.learning.building.late import add_classifiers, are_there, pooled
 from fistula.learning.building.timm_network import stages_of
+from fistula.learning.modes import AllLayers, parameter_groups
 from fistula.learning.pooling import Attention, Maximum, Mean
 
 TWO = ("t1c", "t2")
@@ -95,7 +96,11 @@ def test_classifiers_of_the_further_sequences_train_with_that_of_the_first(backb
     assert backbone.num_features == 2 * backbone.num_pooled + 2
     *_, classifier = stages_of(backbone.network, backbone.heads)
     assert {"of_sequences.0.weight", "of_sequences.0.bias"} < set(classifier)
-    grouped = {id(one) for group in backbone.parameter_groups(0.75) for one in group["params"]}
+    grouped = {
+        id(one)
+        for group in parameter_groups(AllLayers(pretrained=False, layer_decay=0.75), backbone)
+        for one in group["params"]
+    }
     assert grouped == {id(one) for one in backbone.parameters()}
 
 

@@ -33,7 +33,7 @@ class Covariates(nn.Module):
         self.layer = nn.Linear(2 * len(names), num_classes, bias=False)
         nn.init.zeros_(self.layer.weight)
 
-    def standardise(self, values: Tensor) -> "Covariates":
+    def standardise(self, values: Tensor) -> None:
         """Take mean and standard deviation from the training set's values ``(B, C)``, NaN where one is not known.
 
         Raises:
@@ -46,7 +46,6 @@ class Covariates(nn.Module):
                 rule, remedy = ("must have two values in the training set", "Omit it: it carries no information")
                 raise DataError(f"covariates: {name}", rule, found=found, remedy=remedy)
             self.mean[index], self.std[index] = known.mean(), known.std(correction=0)
-        return self
 
     def standard(self, values: Tensor) -> Tensor:
         """Values ``(B, C)`` as the layer takes them, ``(B, 2C)``: standardised, then 1 for each that is missing."""

@@ -39,8 +39,7 @@ def draw_sheet(
     """Write the sheet as a PNG: a row a slice, the original first; the sequences of one below each other, drawn alike.
 
     Of each slice the sequences' pictures ``(H, H)`` are given, by what stands above them. The first epochs of a run
-    with
-    this seed begin like this.
+    with this seed begin like this.
     """
     pipeline.save_applied_params = True
     rows = [(number, name, whole) for number, one in enumerate(images) for name, whole in one.items()]
