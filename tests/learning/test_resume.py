@@ -62,6 +62,15 @@ def train(compose_train, tmp_path, monkeypatch):
     return into
 
 
+@pytest.fixture
+def nobody_else_hears():
+    """Commands, which other tests give in this process, answer SIGTERM themselves from then on."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("nobody_else_hears")
 def test_a_run_that_is_told_to_end_is_no_success_and_resumes(train):
     end = train("told", until=6, is_told=True)
     assert (end.code, str(end)) == (128 + signal.SIGTERM, "ended by SIGTERM: the same command resumes it")
