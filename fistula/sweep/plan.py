@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from fistula.learning.building.making import make
 from fistula.learning.data.bags import check_bags
 from fistula.learning.data.channels import ADJACENT, OF_SEQUENCES, check_positions, chosen_sequences
 from fistula.learning.data.covariates import check_covariates
+from fistula.learning.pipeline import refuse_mirrors
 from fistula.learning.places.points import kinds_of, names_side, side_of_labels
 from fistula.learning.weights.store import weights_fingerprint
 from fistula.sweep.folder.run import RECORD, RunFolder, identity_of, read_record
@@ -64,22 +66,14 @@ class Planner:
     """Plan runs; a cohort is read and a split drawn once for all the runs that share them."""
 
     def __init__(self) -> None:
-        self._cohorts: dict[Path, Cohort] = {}
+        self.cohort = cache(read_cohort)
         self._tables: dict[str, tuple[pl.DataFrame, str]] = {}
-        self._weights: dict[str, str | None] = {}
+        self._weights = cache(lambda model: weights_fingerprint(json.loads(model)))
         self._keys = Keys()
-
-    def cohort(self, path: Path) -> Cohort:
-        if path not in self._cohorts:
-            self._cohorts[path] = read_cohort(path)
-        return self._cohorts[path]
 
     def weights(self, model: dict[str, Any]) -> str | None:
         """Fingerprint of a network's weights; see `fistula.learning.weights.store.weights_fingerprint`."""
-        key = json.dumps(model, sort_keys=True)
-        if key not in self._weights:
-            self._weights[key] = weights_fingerprint(model)
-        return self._weights[key]
+        return self._weights(json.dumps(model, sort_keys=True))
 
     def plan(self, cfg: DictConfig) -> RunPlan:
         """Read, draw and identify what `cfg` asks for; nothing is written.
@@ -150,8 +144,6 @@ def _check_head(cfg: DictConfig, cohort: Cohort, parts: pl.DataFrame) -> None:
     """Raise ConfigError where places cannot be learned, or would be learned of mirror images."""
     kinds = kinds_of(cohort.manifest) if cfg.head._target_.endswith(".Locate") else ()
     if why := side_of_labels(cohort.classes, kinds):
-        from fistula.learning.pipeline import refuse_mirrors  # which imports albumentations
-
         refuse_mirrors(make(cfg.augmentation), why, has_sides=names_side(cohort.classes))
     if not kinds:
         return
