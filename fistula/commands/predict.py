@@ -7,23 +7,21 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fistula.archive.address import Manners, is_archive, parse
+from fistula.archive.exchange import fetched, require_library, store
+from fistula.dicom.out.objects import Subject
+from fistula.dicom.out.objects import require_library as require_objects
 from fistula.errors import SideProductError, refuse_other
 from fistula.folder import refuse_existing, refuse_inside, whole_folder
+from fistula.predict.out.objects import check_objects, write_objects
+from fistula.predict.out.write import OVERLAYS, attempt, complete, draw_overlays, write_prediction
+from fistula.predict.predictor import load
+from fistula.predict.runs.known import with_stated
+from fistula.predict.source import Limits, reading
+from fistula.source.workers import Workers
 
 
 def run(cfg: DictConfig) -> None:
     """Write the folder whole or not at all; end with what was answered and what was left out."""
-    # Here, because `--help` must not wait for torch.
-    from fistula.archive.exchange import fetched, require_library, store
-    from fistula.dicom.out.objects import Subject
-    from fistula.dicom.out.objects import require_library as require_objects
-    from fistula.predict.out.objects import check_objects, write_objects
-    from fistula.predict.out.write import OVERLAYS, attempt, complete, draw_overlays, write_prediction
-    from fistula.predict.predictor import load
-    from fistula.predict.runs.known import with_stated
-    from fistula.predict.source import Limits, reading
-    from fistula.source.workers import Workers
-
     out = Path(cfg.out)
     refuse_existing(out)
     refuse_inside(out, cfg.source)

@@ -21,7 +21,7 @@ def run(cfg: DictConfig) -> None:
         raise ConfigError(TOKEN, f"must have at least {SHORTEST} characters", found=len(token))
     # Tables of a few rows: threads cost more than they save.
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
-    # Here, because `--help` must not wait for torch.
+    # Here, after that variable is set, and what is wrong has been told.
     import uvicorn
 
     from fistula.predict.predictor import Predictor, load

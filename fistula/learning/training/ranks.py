@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import joblib
+import torch
+from lightning_fabric.plugins.environments.lightning import find_free_network_port
 
 from fistula.errors import OutOfMemoryError, TrainingError
 
@@ -76,9 +78,6 @@ def followers(number: int, arguments: Sequence[str], *, give_up: Callable[[BaseE
     if number == 1 or is_follower():
         yield
         return
-    import torch  # here, because `--help` must not wait for it
-    from lightning_fabric.plugins.environments.lightning import find_free_network_port
-
     before, port = dict(os.environ), str(find_free_network_port())
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", RANK: "0", FOLLOWS: "1"}
     # Threads and loading processes of each: all cores for the one that leads would be missing to the others.
