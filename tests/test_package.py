@@ -202,3 +202,9 @@ def test_the_wheel_alone_goes_from_a_phantom_to_scores(uv, wheel, tmp_path, vers
         assert said[1::2] == [f"ended with 2: {line}" for line in lines], said
         for error, extra in zip(said[::2], NEEDS.values(), strict=True):
             assert f"pip install 'fistula[{extra}]'" in error
+
+
+@pytest.mark.parametrize("place", ["learning.adjacent.channel_rows", "dicom.identity.read_pseudonyms"])
+def test_what_scripts_of_others_import_is_where_it_was(place):
+    module, _, name = place.rpartition(".")
+    assert callable(getattr(importlib.import_module(f"fistula.{module}"), name))

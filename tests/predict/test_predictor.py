@@ -224,6 +224,9 @@ def test_odd_headers_are_said(study):
     assert looks.oddities(facts, pixels) == []
     odd = facts.with_columns(modality=pl.lit("CT"), component=pl.lit("phase"), spacing_row=pl.lit(5.0))
     assert looks.oddities(odd, pixels) == ["component phase", "modality CT", "pixel spacing 5 mm"]
+    assert looks.oddities(odd.with_columns(facts["modality"], facts["component"], spacing_row=None), pixels) == [
+        "pixel spacing not stated"
+    ]
     assert "gray levels" in looks.oddities(facts, 255 - pixels)[0]
 
 

@@ -136,12 +136,14 @@ class Looks:
     Attributes:
         words: Values of modality, component and orientation that it has; a column that it does not know has none.
         spacing: Smallest and largest pixel spacing in mm; None where no image states one.
+        is_spaced: Whether every image states one.
         profiles: Grey levels of each series at evenly spaced ranks, ``(series, levels)``, in [0, 1].
         reach: The largest distance of a series' profile from that of the nearest other series.
     """
 
     words: dict[str, set[str]]
     spacing: tuple[float, float] | None
+    is_spaced: bool
     profiles: NDArray[np.float64]
     reach: float
 
@@ -155,6 +157,8 @@ class Looks:
             low, high = self.spacing[0] / SPACING_SLACK, self.spacing[1] * SPACING_SLACK
             far = [value for value in set(spacings) if not low <= value <= high]
             odd += [f"pixel spacing {value:g} mm" for value in far]
+        if self.is_spaced and series["spacing_row"].null_count():
+            odd.append("pixel spacing not stated")
         distance = float(np.abs(self.profiles - profile(pixels)).mean(axis=1).min())
         if distance > PROFILE_SLACK * self.reach:
             odd.append(
@@ -178,7 +182,7 @@ def looks_of(cohort: Cohort) -> Looks:
     np.fill_diagonal(distances, np.inf)
     reach = float(distances.min(axis=1).max()) if len(profiles) > 1 else 1.0
     bounds = (min(spacings), max(spacings)) if spacings else None
-    return Looks(words, bounds, profiles, max(reach, 1 / 255))
+    return Looks(words, bounds, len(spacings) == len(manifest), profiles, max(reach, 1 / 255))
 
 
 def profile(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
