@@ -177,6 +177,7 @@ def _names(contents: Contents) -> dict[str, Any]:
         "sexes": SEXES,
         "pvalue": wording.say_p,
         "signed": wording.say_signed,
+        "say_times": wording.say_times,
         "near": NEAR,
         "version": __version__,
     }

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -120,6 +121,19 @@ def test_what_cannot_be_judged_is_na_with_its_reason(folder):
     ((found,), _) = judged(folder)
     assert not any(estimate.is_defined for estimate in found.estimates.values())
     assert all(estimate.reason for estimate in found.estimates.values())
+
+
+def test_a_leaky_configuration_never_stands_first_and_seeds_add_no_slices(folder, tmp_path):
+    write_study(folder, slices=5, learnings=("end_to_end",), split="image_holdout", leaky=True)
+    write_study(folder, slices=5, learnings=("transfer",), seeds=(1,))
+    for path in folder.glob("resnet18-end_to_end-patient_kfold-*"):
+        shutil.rmtree(path)
+    write_places(folder, off=(30.0, 0.0))
+    write_places(folder, learning="end_to_end")
+    assert [one.configuration.leaks for one in judged(folder)[0]] == [False, True]
+    page = write_report(read_study(folder), Settings(resamples=20)).read_text()
+    assert ", the nearest of 2 configurations, placed the finding within" in page
+    assert "in 0% of 150 (75 slices, 2 seeds each) with a marked finding" in page
 
 
 def test_two_configurations_are_compared_on_the_same_slices_and_every_number_is_verified(folder):
