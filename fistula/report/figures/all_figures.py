@@ -10,9 +10,8 @@ from fistula.report.external import figures as outside_figures
 from fistula.report.figures.drawing import save, styled
 from fistula.report.figures.forest import forest
 from fistula.report.figures.probability import net_benefit, reliability
-from fistula.report.figures.ranking import SHOWN, loss_curves, roc, roc_of_classes
+from fistula.report.figures.ranking import SHOWN, loss_curves, readers_figure, roc, roc_of_classes
 from fistula.report.places.figure import where_figure
-from fistula.report.readers.figure import readers_figure
 from fistula.report.sections.growth import growth_figure
 
 
