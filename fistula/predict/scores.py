@@ -127,7 +127,7 @@ def group_scores(
             aggregated[index, :, column] = patient_scores(np.zeros(len(groups), int), scores, groups, rule=rule)[2]
     if is_binary:
         aggregated[..., 0] = 1 - aggregated[..., 1]
-    rows = pl.DataFrame([table[name].gather(first) for name in (by, *kept)])
+    rows = table[[by, *kept]][first]
     columns = _columns(aggregated, runs, [run.patient_threshold for run in _binary(runs)])
     return rows.hstack([pl.Series("slices", counts), *columns]), aggregated
 

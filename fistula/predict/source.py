@@ -171,8 +171,9 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
         if table.is_empty():
             raise DataError(f"source={source}", "no image could be read", found=failed["reason"][0])
         pixels = np.load(folder / "pixels.npy", mmap_mode="r")
-        is_refused = (pl.col("outcome") == "refused") | (pl.col("reason") == UNSCALED)
-        refused = that_matter(chosen.left_out.filter(is_refused), reader.keep)
+        left = chosen.left_out
+        is_refused = left["outcome"].eq_missing("refused") | left["reason"].eq_missing(UNSCALED)
+        refused = that_matter(those(left, is_refused), reader.keep)
         if count := len(refused) + sum(map(len, (failed, *unread))):
             many = "1 image was" if count == 1 else f"{count} images were"
             notes.append(f"{many} unreadable and not scored; left_out.csv gives the reasons")

@@ -80,7 +80,7 @@ def choose(survey: Survey, *, keep: KeepRules | None, look: Look, policies: Poli
     images, refused = _readable(survey, keep=keep, policies=policies, flow=flow)
     wanted, others = _wanted(survey, images, keep)
     wanted, unscaled = _without_unscaled(survey, wanted, policies)
-    others = pl.concat([others, unscaled.select(others.columns)])
+    others = pl.concat([others, unscaled[others.columns]])
     wanted, copies, shared = without_copies(survey, wanted, look, policies.same_uid)
     flow.add("right sequence", wanted, unit="slices", excluded=Counter(others["reason"]) + copies)
     noted = {
@@ -179,7 +179,7 @@ def _wanted(survey: Survey, images: pl.DataFrame, keep: KeepRules | None) -> tup
         remedy = f"{options} keeps them all (fistula doctor shows what is there)" if options else "See fistula doctor"
         raise DataError(survey.where, NONE_KEPT, found=found, remedy=remedy)
     name = keep.sequence_of(wanted) if keep.named else pl.lit("")
-    return wanted.with_columns(reason=pl.lit(""), sequence=name), left_out
+    return wanted.with_columns_seq(reason=pl.lit(""), sequence=name), left_out
 
 
 def _without_unscaled(survey: Survey, wanted: pl.DataFrame, policies: Policies) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -45,7 +45,7 @@ def read_in_order(
         The rows in the order of pixels.npy, with the columns of `RESULTS`; and those that could not be read, with their
         `reason` and `remedy`.
     """
-    wanted = wanted.select(pl.int_range(pl.len()).alias("row"), pl.exclude("reason", "remedy"))
+    wanted = wanted.select_seq(pl.int_range(pl.len()).alias("row"), pl.exclude("reason", "remedy"))
     with PixelStore(folder / "pixels.unordered", plan.grid.size) as store:
         frames, rest = [], wanted
         if earlier is not None:

@@ -112,7 +112,7 @@ class KeepRules:
         ]
 
     def _one_reason(self, facts: pl.DataFrame) -> pl.Series:
-        return facts.select(reason=self._expression)["reason"]
+        return facts.select_seq(reason=self._expression)["reason"]
 
     def widened(self, images: pl.DataFrame, *, among: pl.DataFrame) -> list[str]:
         """The options under which the rules keep these images as well, as a shell takes them.

@@ -125,7 +125,9 @@ def those(facts: pl.DataFrame, are: pl.Series) -> pl.DataFrame:
 
 def missing_parts(facts: pl.DataFrame) -> int:
     """How many objects are not there of multi-frame images in several (PS3.3 C.7.6.16.2.2.4), as far as they say."""
-    parts = facts.filter(pl.col("concatenation_key").fill_null("") != "")
+    parts = those(facts, facts["concatenation_key"].fill_null("") != "")
+    if parts.is_empty():
+        return 0
     of = parts.group_by("concatenation_key").agg(
         pl.col("parts").list.get(0).n_unique().alias("found"), pl.col("parts").list.max().max().alias("said")
     )

@@ -56,10 +56,10 @@ def with_volumes(facts: pl.DataFrame) -> pl.DataFrame:
     places = [_Place(*row) for row in facts[list(_Place._fields)].rows()]
     numbers, notes = [0] * len(facts), facts["notes"].fill_null("").to_list()
     groups: dict[str, dict[tuple[str, ...], list[_Volume]]] = defaultdict(dict)
-    steady = steadied(facts.select("series_key", "acquisition").unique().rows())
+    steady = steadied(facts[["series_key", "acquisition"]].unique().rows())
     # A fan of slices is cut in the same way whatever its files are called.
     for row, (series, cosines, *kind) in sorted(
-        enumerate(facts.select(KINDS).rows()), key=lambda item: item[1][1] or []
+        enumerate(facts.select_seq(KINDS).rows()), key=lambda item: item[1][1] or []
     ):
         own, kind[2] = tuple(cosines or ()), steady[series, kind[2]]
         volumes = groups[series].setdefault(tuple(map(_word, kind)), [])
@@ -75,7 +75,9 @@ def with_volumes(facts: pl.DataFrame) -> pl.DataFrame:
             for row in part.rows:
                 numbers[row] = number
                 notes[row] = "|".join(filter(None, (notes[row], why)))
-    return facts.with_columns(volume=pl.Series(numbers, dtype=pl.Int64()), notes=pl.Series(notes, dtype=pl.String()))
+    return facts.with_columns_seq(
+        volume=pl.Series(numbers, dtype=pl.Int64()), notes=pl.Series(notes, dtype=pl.String())
+    )
 
 
 def volume_notes(facts: pl.DataFrame) -> dict[str, int]:
