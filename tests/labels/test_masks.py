@@ -338,6 +338,22 @@ def test_a_volume_in_two_files_is_called_so(tmp_path, ingested):
     assert "1 of: a NIfTI header without its image" in error
 
 
+@pytest.mark.parametrize("is_contour", [True, False])
+def test_a_part_that_lies_elsewhere_than_the_image_that_it_names_is_counted(archive, ingested, tmp_path, is_contour):
+    path = tmp_path / "in" / "a.dcm"
+    if is_contour:
+        structure_set(archive, 0, [(4, square(archive, 1, 3.5, 12.5, 2.5, 11.5)[1])], path)
+    else:
+        image = pydicom.dcmread(seg(archive, 0, block(places=slice(1, 2)).astype(bool), path))
+        source = image.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].SourceImageSequence[0]
+        source.ReferencedSOPInstanceUID = archive.uid(0, 4)
+        image.save_as(path)
+    record, manifest = ingested("masks")
+    assert positives(manifest) == [2]
+    name = "labels=masks: parts that lie elsewhere than the image that they name, which is not heeded"
+    assert record["noted"][name] == 1
+
+
 @pytest.mark.parametrize("keyword", ["PixelData", "SegmentSequence", "SegmentNumber"])
 def test_a_segmentation_that_lost_its_pixels_or_segments_is_no_empty_one(archive, ingested, tmp_path, keyword):
     seg(archive, 0, block().astype(bool), tmp_path / "in" / "a.dcm")

@@ -149,7 +149,8 @@ def _segmentation(dataset: Dataset, found: Drawing) -> None:
                 continue
             if (plane := plane_of(frame)) is not None:
                 across = number(frame.group("PixelMeasuresSequence"), "SpacingBetweenSlices") or 0.0
-                found.drawn.append(Drawn(segment, replace(plane, thickness=abs(across) or plane.thickness), pixels))
+                plane = replace(plane, thickness=abs(across) or plane.thickness)
+                found.drawn.append(Drawn(segment, plane, pixels, source[0]))
             elif source[0]:
                 found.on_images.append((segment, *source, pixels))
             else:

@@ -87,11 +87,13 @@ class Drawn:
         segment: Number of the segment that they are of.
         plane: Where they lie.
         pixels: Bool, of the plane's shape.
+        image: SOPInstanceUID of the image that it was drawn on; empty where it is not said.
     """
 
     segment: int
     plane: Plane
     pixels: NDArray[np.bool_]
+    image: str = ""
 
     @cached_property
     def corners(self) -> NDArray[np.float64]:

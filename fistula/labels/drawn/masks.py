@@ -23,6 +23,7 @@ from fistula.source.rules import KeepRules
 from fistula.source.survey import Survey
 
 FAR_MM = 1.0  # points farther from their slice are counted
+ELSEWHERE = "parts that lie elsewhere than the image that they name, which is not heeded"
 KINDS = {
     "masks": "They are DICOM segmentations and structure sets, files such as case_seg.nii.gz or x_mask.png, or a"
     " folder masks",
@@ -114,6 +115,9 @@ def _gather_masks(sheet: _Sheet, found: Found, drawing: Drawing, images: Images,
         sheet.unmatched.append(f"{found.name} (lies in no slice of its images)")
         return
     sheet.noted["slices of several masks, which are combined"] += sum(row in sheet.origin for row in rows)
+    parts = [(one.segment, one.image, one.corners) for one in drawing.drawn]
+    parts += [(one.segment, one.image, one.points) for one in drawing.contours]
+    sheet.noted[ELSEWHERE] += sum(_is_elsewhere(images, *part) for segment, *part in parts if segment in chosen)
     for (row, label), pixels in marked.items():
         sheet.origin.setdefault(row, found.name)
         if not pixels.any():
@@ -124,6 +128,15 @@ def _gather_masks(sheet: _Sheet, found: Found, drawing: Drawing, images: Images,
         sheet.marked[row] = (
             (label, bits | before) if last == label else max((label, bits), (last, before), key=lambda one: one[0])
         )
+
+
+def _is_elsewhere(images: Images, uid: str, points: NDArray[np.float64]) -> bool:
+    """Whether points lie farther from the one slice that they are said to be of than it reaches."""
+    rows = images.by_instance.get(images.key_of(uid), []) if uid else []
+    plane = images.plane(rows[0]) if len(rows) == 1 else None
+    if plane is None or (reach := images.reach(rows[0])) is None:
+        return False
+    return bool(np.abs(plane.places(points)[:, 2]).max() > reach + FAR_MM)
 
 
 def _marked(drawing: Drawing, chosen: set[int], images: Images, row: int) -> NDArray[np.bool_]:
