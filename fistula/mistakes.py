@@ -63,6 +63,8 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
         if isinstance(cause, ImportError) and (missing := _missing_extra(cause)):
             remedy = f"pip install 'fistula[{EXTRAS[missing]}]'"
             return ConfigError(f"fistula {command}", f"needs {missing}, which is not installed", remedy=remedy)
+        if type(cause).__name__ == "MisconfigurationException":  # Lightning's own, which only `train` has imported
+            return ConfigError("trainer", "cannot be used as it is set", found=str(cause).split(". ")[0])
         if (number := _system_error(cause)) in DISK:
             remedy = "Free some space, or name a place that can be written to"
             where = getattr(cause, "filename", None) or "disk"

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hydra.conf import HydraConf, RuntimeConf
@@ -14,6 +15,7 @@ from fistula import __version__, cli
 from fistula.arguments import for_hydra
 from fistula.cli import run_command
 from fistula.errors import ConfigError
+from fistula.mistakes import mistake_behind
 from fistula.sweep.engines.job import arguments_of
 
 
@@ -206,6 +208,14 @@ def test_a_reader_that_has_seen_enough_is_told_nothing_more():
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_a_setting_that_lightning_refuses_once_it_trains_is_one_line():
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    error = MisconfigurationException("You requested 0.1 of 2 batches. Please increase it.")
+    found = mistake_behind(error, "train", keys=[], folder=Path())
+    assert str(found) == "trainer: cannot be used as it is set, found You requested 0.1 of 2 batches"
 
 
 def test_letters_that_python_was_told_not_to_read_are_refused(fistula):

@@ -117,7 +117,7 @@ def _gather_masks(sheet: _Sheet, found: Found, drawing: Drawing, images: Images,
     sheet.noted["slices of several masks, which are combined"] += sum(row in sheet.origin for row in rows)
     parts = [(one.segment, one.image, one.corners) for one in drawing.drawn]
     parts += [(one.segment, one.image, one.points) for one in drawing.contours]
-    sheet.noted[ELSEWHERE] += sum(_is_elsewhere(images, *part) for segment, *part in parts if segment in chosen)
+    sheet.noted[ELSEWHERE] += sum(_is_elsewhere(images, uid, points) for of, uid, points in parts if of in chosen)
     for (row, label), pixels in marked.items():
         sheet.origin.setdefault(row, found.name)
         if not pixels.any():
