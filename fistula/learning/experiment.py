@@ -108,7 +108,7 @@ class Experiment:
             )
             exit_code = 0
         finally:
-            tracking.finish(self.tracker, exit_code)
+            self.tracker.finish(exit_code)
         (self.folder / "last.ckpt").unlink(missing_ok=True)
         return summary | {"best_epoch": int(best["epoch"]), "checkpoint_sha256": digest_of(checkpoint)}
 

@@ -75,7 +75,12 @@ class Trackers(Logger):
         self.each(lambda logger: logger.save())
 
     def finalize(self, status: str) -> None:
-        """Nothing: Lightning calls this when fitting ends, and the results come after; see `tracking.finish`."""
+        """Nothing: Lightning calls this when fitting ends, and the results come after; see `finish`."""
+
+    def finish(self, exit_code: int) -> None:
+        """Close the run at each. Without this the next run in this process would merge into it at W&B."""
+        status = "success" if exit_code == 0 else "failed"
+        self.each(lambda one: wandb.finish(exit_code) if isinstance(one, WandbLogger) else one.finalize(status))
 
 
 def wandb_logger(*, mode: str, **settings: Any) -> WandbLogger:
@@ -200,15 +205,3 @@ def record_study(settings: Mapping[str, Any], *, name: str, key: str, report: Pa
         logger.experiment.log_artifact(artifact)
     finally:
         wandb.finish()
-
-
-def finish(trackers: Trackers, exit_code: int) -> None:
-    """Close the run at each tracker. Without this the next run in this process would merge into it at W&B."""
-
-    def tell(logger: Logger) -> None:
-        if isinstance(logger, WandbLogger):
-            wandb.finish(exit_code=exit_code)
-        else:
-            logger.finalize("success" if exit_code == 0 else "failed")
-
-    trackers.each(tell)
