@@ -223,6 +223,21 @@ def test_a_constant_prediction_is_that_of_so_many_runs(tmp_path):
     assert "transfer: constant prediction: all positive (1 of 3 runs)" in contents.answer[-1]
 
 
+def test_a_fact_that_tells_the_classes_apart_as_well_as_the_network_is_a_limitation(tmp_path, monkeypatch):
+    """An AUROC of 0.75 may be all of a site's 0.79, or of a scanner's with a V of 0.59; a perfect one is not."""
+    scanner = {"between": ["label", "scanner"], "cramers_v": 0.59, "patients": 30, "is_warning": False}
+    audit = {"verdict": "no leak", "confounding": [scanner], "alone": {"site": 0.79, "age": 0.55}}
+    for strength, is_limitation in ((0.6, True), (60.0, False)):
+        monkeypatch.setitem(STRENGTH, "transfer", strength)
+        folder = write_study(tmp_path / str(strength), patients=60, learnings=("transfer",))
+        for path in folder.glob("*/run.json"):
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"audit": audit}))
+        said = compute(read_study(folder), SETTINGS).answer[-1]
+        assert ("site alone has a per-patient AUROC of 0.79, no lower than that of resnet18;" in said) == is_limitation
+        assert ("the class is associated with scanner (Cramér's V 0.59)" in said) == is_limitation
+        assert "age" not in said
+
+
 @pytest.mark.parametrize(
     ("alone", "said"),
     [

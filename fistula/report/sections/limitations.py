@@ -1,5 +1,6 @@
 """What a study's own numbers say against taking its results at their face value."""
 
+from math import inf
 from operator import itemgetter
 
 import polars as pl
@@ -55,11 +56,14 @@ def say_limitations(study: Study, rows: list[Row], own: list[Row], *, is_ranked:
     alone = {fact: value for one in study.certificates for fact, value in (one.get("alone") or {}).items()}
     given = declared(row.configuration.factors for row in rows)  # no confounders
     known = [fact for fact, value in alone.items() if value is not None and fact != "labelled slices"]
-    telling = [f for f in known if abs(alone[f] - 0.5) >= TELLING and f not in given]
+    above = _above_chance(best) if len(own) == 1 else inf
+    far = min(TELLING, above)
+    telling = [f for f in known if abs(alone[f] - 0.5) >= far and f not in given]
     for fact in telling:
         reverse = f" ({1 - alone[fact]:.2f} in reverse order)" if alone[fact] < 0.5 else ""
-        parts.append(f"{say_fact(fact)} alone has a per-patient AUROC of {alone[fact]:.2f}{reverse}")
-    parts += _confounded(study)
+        as_good = f", no lower than that of {best.configuration.name}" if abs(alone[fact] - 0.5) >= above else ""
+        parts.append(f"{say_fact(fact)} alone has a per-patient AUROC of {alone[fact]:.2f}{reverse}{as_good}")
+    parts += _confounded(study, 2 * far)
     constant = [row for row in rows if any("constant" in text for text in row.configuration.warnings)]
     for row in constant[:NAMED]:
         said = next(text for text in row.configuration.warnings if "constant" in text)
@@ -80,9 +84,19 @@ def _fewest(row: Row) -> int:
     return min(positives, total - positives)
 
 
-def _confounded(study: Study) -> list[str]:
-    """How closely the class goes with what the audit warned of, such as the scanner."""
-    pairs = [pair for one in study.certificates for pair in one.get("confounding") or [] if pair.get("is_warning")]
+def _above_chance(best: Row) -> float:
+    """How far the per-patient AUROC lies above 0.5; infinite where it is not shown to do so."""
+    area = best.estimates["auroc"]
+    return area.value - 0.5 if best.level == "patient" and area.has_interval and area.low > 0.5 else inf
+
+
+def _confounded(study: Study, least: float) -> list[str]:
+    """How closely the class goes with what the audit warned of, such as the scanner, or with a V of `least` or more.
+
+    Of two values that are as common, a V of 0.6 is an AUROC of 0.8.
+    """
+    pairs = [pair for one in study.certificates for pair in one.get("confounding") or []]
+    pairs = [pair for pair in pairs if pair.get("is_warning") or (pair.get("cramers_v") or 0) >= least]
     found = {pair["between"][1]: pair["cramers_v"] for pair in pairs if pair["between"][0] == "label"}
     if not found:
         return []
