@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import time
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -302,8 +303,13 @@ def pages(record: dict) -> dict[Path, str]:
         root / "README.md": between(root / "README.md", readme),
         root / "docs" / "evidence.md": between(root / "docs" / "evidence.md", f"{table(found)}\n\n{say_low(record)}\n"),
         root / "docs" / "coverage.md": guide,
-        root / "fistula" / "report" / "sections" / "coverage.json": json.dumps(found, indent=1) + "\n",
+        root / "fistula" / "report" / "sections" / "coverage.json": f"{kinds_by_line(found)}\n",
     }
+
+
+def kinds_by_line(found: dict) -> str:
+    """As JSON, each kind of study on a line."""
+    return re.sub(r"\{[^{}]*\}", lambda kind: " ".join(kind[0].split()), json.dumps(found, indent=1))
 
 
 def between(path: Path, text: str) -> str:
