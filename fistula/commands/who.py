@@ -44,7 +44,7 @@ def run(cfg: DictConfig) -> None:
         remedy = "Name a study, series or slice instead of the patient"
         raise ConfigError("patient", "must not depend on a table", found=cfg.patient, remedy=remedy)
     look = Look(read_pseudonyms(create=False), "", cfg.max_object_mb, cfg.seconds_per_file)
-    survey = survey_source(Path(str(cfg.source)), look, Workers(cfg.workers.count, cfg.workers.backend))
+    survey = survey_source(Path(str(cfg.source)), look, Workers(cfg.workers.count, cfg.workers.backend), kind=None)
     found = named(survey, key, look, rule)
     table = Table(*COLUMNS, title="This identifies persons: keep it on this machine.", title_style="bold red")
     for line in found.head(MOST).iter_rows():

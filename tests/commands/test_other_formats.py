@@ -9,6 +9,7 @@ import zipfile
 import nibabel
 import numpy as np
 import openpyxl
+import polars as pl
 import pytest
 import SimpleITK
 from PIL import Image
@@ -176,6 +177,12 @@ def test_pictures_are_labelled_by_patient_where_their_paths_say_whose_they_are(t
     code, shown, error = fistula_here(*shlex.split(line), *SMALL)
     assert code == 0, error
     assert "4 slices of 2 patients (normal: 2, fistula: 2)" in shown
+    for key in keys:  # and the pseudonym leads back
+        assert fistula_here("who", f"key={key}", "source=in", "patient=folder:1", "out=who.csv")[0] == 0
+        found = pl.read_csv(tmp_path / "who.csv")["file"]
+        (tmp_path / "who.csv").unlink()
+        assert len(set(found.str.head(2))) == 1
+        assert len(found) == 2
     code, _, error = fistula_here("label", *words[:3], "patient=column")
     assert (code, "patient: must not depend on a table" in error) == (2, True)
 
