@@ -13,11 +13,12 @@ from fistula.report.readers.program import Program
 from fistula.report.results import CALIBRATION, Row
 from fistula.report.sections.comparisons import Pair
 from fistula.report.study import Configuration
+from fistula.report.wording import MINUS, say_p
 
 _LATEX = str.maketrans(
     {mark: rf"\{mark}" for mark in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"·": r"$\cdot$", "±": r"$\pm$", "<": r"\textless{}", ">": r"\textgreater{}"}
+    | {"·": r"$\cdot$", "±": r"$\pm$", "<": r"\textless{}", ">": r"\textgreater{}", MINUS: "$-$"}
 )
 TITLES = {
     "auroc": "AUROC",
@@ -53,12 +54,12 @@ def write_tables(folder: Path, contents: Contents) -> None:
         numbers = [*map(str, program.patients), *(f"{program.estimates[m]}" for m in METRICS)]
         body.append([program.title, program.class_name, "patient", *numbers])
     (folder / "results.tex").write_text(latex_table(heads, body), encoding="utf-8")
-    pairs = [_pair(pair) for found in contents.comparisons for pair in found.pairs]
+    pairs = [pair for found in contents.comparisons for pair in found.pairs]
     if pairs:
-        write_csv(folder / "comparisons.csv", pairs)
-        columns = ("first", "second", "class", "auroc", "auroc_low", "auroc_high", "auroc_p", "auroc_p_holm")
-        cells = [[_say(pair[name]) for name in columns] for pair in pairs]
-        (folder / "comparisons.tex").write_text(latex_table(columns, cells), encoding="utf-8")
+        write_csv(folder / "comparisons.csv", [_pair(pair) for pair in pairs])
+        heads = ["configuration", "minus", "class", "difference in AUROC (CI at Holm's level)", "P", "Holm-adjusted P"]
+        body = [[pair.first, pair.second, pair.positive, *_say(pair)] for pair in pairs]
+        (folder / "comparisons.tex").write_text(latex_table(heads, body), encoding="utf-8")
     heads, body = ["", *contents.participants.columns], [[name, *told] for name, told in contents.participants.rows]
     write_csv(folder / "table1.csv", [dict(zip(heads, line, strict=True)) for line in body])
     (folder / "table1.tex").write_text(latex_table(heads, body), encoding="utf-8")
@@ -130,8 +131,9 @@ def _known(value: float) -> float | None:
     return value if isfinite(value) else None
 
 
-def _say(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else "n/a" if value is None else str(value)
+def _say(pair: Pair) -> tuple[str, str, str]:
+    test = pair.tests["auroc"]
+    return f"{test.difference:+.3f}".replace("-", MINUS), say_p(test.p_value), say_p(pair.holm["auroc"])
 
 
 def write_csv(path: Path, lines: list[dict[str, Any]]) -> None:

@@ -18,6 +18,7 @@ from fistula.report.sections.headline import say_best, selected_auroc
 from fistula.report.sections.inflation import canaries
 from fistula.report.sections.participants import patient_flow
 from fistula.report.study import read_study
+from fistula.report.tables import write_tables
 
 from .conftest import STRENGTH, write_study
 
@@ -403,6 +404,11 @@ def test_every_other_configuration_is_accounted_for_in_the_answer(tmp_path):
     folder = write_study(tmp_path / "study", patients=60, learnings=learnings)
     flat_scores(folder, {"transfer": PERFECT, "end_to_end": CONSTANT, "linear_probe": REVERSED, "twin": PERFECT})
     best = compute(read_study(folder), SETTINGS)
+    write_tables(tmp_path, best)
+    table = (tmp_path / "comparisons.tex").read_text()
+    assert "& +0.500 (+0.319 to +0.500) &" in table
+    assert r"& \textless{} 0.001 & \textless{} 0.001 \\" in table
+    assert " 0.000 &" not in table
     assert best.answer[2] == (
         "Its AUROC is significantly higher than those of end-to-end and linear probe, but does not differ "
         f"significantly from that of {'twin' if 'transfer' in best.answer[0].split(' had ')[0] else 'transfer'} "
