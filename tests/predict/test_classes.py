@@ -91,7 +91,7 @@ def test_three_classes_are_shifted_evaluated_outside_and_reported(study_of_three
     assert code == 0, err
     page = (study_of_three / "report" / "index.html").read_text()
     assert 'id="robustness"' in page
-    assert "16 patients of the external cohort hospital the macro AUROC of" in page
+    assert "16 patients of the external cohort hospital (" in page
     reported = json.loads((study_of_three / "report" / "report.json").read_text())["numbers"]
     inside = reported[next(name for name in reported if name.startswith("all classes") and "macro" in name)]["value"]
     single = reported[f"{place} / macro_auroc of single networks"]["value"]

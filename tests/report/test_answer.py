@@ -20,7 +20,7 @@ from fistula.report.sections.participants import patient_flow
 from fistula.report.study import read_study
 from fistula.report.tables import write_tables
 
-from .conftest import STRENGTH, write_study
+from .conftest import STRENGTH, write_external, write_study
 
 SETTINGS = Settings(resamples=20)
 
@@ -216,6 +216,15 @@ def test_a_site_that_was_held_out_is_no_external_cohort_and_is_said_to_be_held_o
     folder = write_study(tmp_path / "study", learnings=("transfer",), split="site_holdout")
     said = compute(read_study(folder), SETTINGS).answer[-1]
     assert said.endswith("; one site was held out, but no external cohort was tested.")
+
+
+def test_an_external_cohort_is_said_with_its_class_and_as_what_it_was_scored(tmp_path):
+    folder = write_study(tmp_path / "study", learnings=("transfer",))
+    write_external(folder, "transfer")
+    said = compute(read_study(folder), SETTINGS).answer[2]
+    assert said.startswith(
+        "In 40 patients of the external cohort there (20 fistula), the AUROC of the ensemble of resnet18"
+    )
 
 
 def test_a_constant_prediction_is_that_of_so_many_runs(tmp_path):

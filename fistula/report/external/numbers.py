@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
+from fistula.errors import count
 from fistula.evidence.estimate import Estimate, json_number, undefined
 from fistula.report.external.cohorts import Outside
 from fistula.report.external.together import OutsideTogether
+from fistula.report.names import listed, say_class
 from fistula.report.results import Row
 
 
@@ -44,18 +46,21 @@ def say_outside(outside: list[Outside], together: list[OutsideTogether], ranked:
     """A sentence for each external cohort, at the level of the primary endpoint; of several classes the macro AUROC."""
     level = next(iter(ranked.values()))[0].level
     kind, what = ("macro_auroc", "macro AUROC") if together else ("auroc", "AUROC")
-    units = {(one.external.name, one.level): one.num[0] for one in outside}
+    tested = [found for found in outside if found.level == level]
     said = []
     for one in together or outside:
         area, less = one.estimates[kind], one.differences[kind]
         if one.level != level or not area.is_defined:
             continue
         cohort, configuration = one.external.name, one.inside.configuration
+        own = [found for found in tested if found.external.name == cohort]
+        classes = listed([f"{found.num[1]} {say_class(found.positive)}" for found in own])
         mark = f" ({configuration.mark})" if configuration.mark else ""
         interval = f"95% CI {area.low:.2f} to {area.high:.2f}" if area.has_interval else f"no CI: {area.reason}"
         text = (
-            f"In {units[cohort, level]} {level}s of the external cohort {cohort} the {what} of "
-            f"{configuration.name}{mark} was {area.value:.2f} ({interval})"
+            f"In {count(own[0].num[0], level)} of the external cohort {cohort} ({classes}), the {what} of "
+            f"{'the ensemble of ' * (len(one.external.runs) > 1)}{configuration.name}{mark} was {area.value:.2f}"
+            f" ({interval})"
         )
         if less.has_interval:
             differs = "does not differ significantly from" if less.low <= 0 <= less.high else "is significantly"
