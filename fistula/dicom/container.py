@@ -23,6 +23,11 @@ OTHER_ARCHIVES = (b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"BZh", b"\xfd7zXZ\x00
 OFFICE = ("META-INF/", "[Content_Types].xml", "_rels/", "mimetype")
 NOT_PACKED_IMAGES = tuple(name.encode() for name in OFFICE)
 UNKNOWN_METHOD = "an archive packed by a method that is not opened", "Unpack it first"  # Windows' Deflate64
+# Folders of what was deleted, and of what systems and programs keep for themselves: copies, thumbnails, old states.
+PASSED = (
+    "$RECYCLE.BIN", "#recycle", ".Trash", ".snapshot", ".ipynb_checkpoints", "@eaDir", ".thumbnails", "lost+found",
+    "System Volume Information",
+)  # fmt: skip
 BLOCK = 1 << 20
 META_LIMIT = 4096
 CODE_PAGES = ("utf-8", "gb18030", "cp932", "euc-kr", "big5", "cp1251", "cp1252")  # of names in old zip archives
@@ -41,7 +46,7 @@ class Part(NamedTuple):
 
 
 def find_files(folder: Path) -> list[Path]:
-    """List every file below `folder`, at any depth, sorted; linked folders are followed once.
+    """List every file below `folder`, at any depth, sorted; linked folders are followed once, those `PASSED` never.
 
     Raises:
         DataError: If a folder cannot be read: what lies in it would be missing without a word.
@@ -53,6 +58,7 @@ def find_files(folder: Path) -> list[Path]:
             folders.clear()
             continue
         seen.add((here.st_dev, here.st_ino))
+        folders[:] = [name for name in folders if not name.startswith(PASSED)]
         found += [Path(root, name) for name in names]
     return sorted(found)
 

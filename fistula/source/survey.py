@@ -197,8 +197,7 @@ def _survey_headers(
     stamped = partial(_stamp, folder=folder, look=look)
     new, frames, waiting = list(enumerate(paths)), [], []
     if known is not None:
-        schema = {"stamp": pl.String(), "file": pl.Int64()}
-        places = pl.DataFrame([(stamped(path), index) for index, path in new], schema=schema, orient="row")
+        places = pl.DataFrame({"stamp": [stamped(path) for path in paths], "file": range(len(paths))})
         again = known.drop("file").join(places, on="stamp", how="inner").select(list(FACTS))
         frames.append(again)
         old = set(again["file"])
@@ -212,9 +211,8 @@ def _survey_headers(
             waiting = []
     frames.append(pl.DataFrame(waiting, schema=FACTS, orient="row"))
     facts = pl.concat(frames)
-    return Survey(
-        folder, paths, facts.sort("file", "member", "frame", maintain_order=True) if len(facts) > 1 else facts
-    )
+    facts = facts.sort("file", "member", "frame", maintain_order=True) if len(facts) > 1 else facts
+    return Survey(folder, paths, facts)
 
 
 def _stamp(path: Path, *, folder: Path, look: Look) -> str:

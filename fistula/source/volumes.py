@@ -243,9 +243,7 @@ def _differences(parts: Sequence[_Volume]) -> str:
 
 
 def _agree(leader: tuple[float, ...], own: tuple[float, ...]) -> bool:
-    if not leader or not own or leader == own:  # most often the same numbers
-        return leader == own
-    return same_direction(leader, own)
+    return leader == own or bool(leader and own and same_direction(leader, own))  # most often the same numbers
 
 
 def _word(value: Any) -> str:

@@ -92,6 +92,15 @@ def test_a_link_to_its_own_parent_ends(tmp_path):
     assert find_files(tmp_path) == [tmp_path / "a" / "file"]
 
 
+def test_what_was_deleted_and_what_systems_keep_is_no_part_of_a_source(tmp_path):
+    for folder in ("P1", "P1/.ipynb_checkpoints", ".Trash-1000/files", "$RECYCLE.BIN", "P1/@eaDir/x.png", ".git"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a").touch()
+    (tmp_path / "lost+found").mkdir(mode=0)
+    assert find_files(tmp_path) == [tmp_path / ".git" / "a", tmp_path / "P1" / "a"]
+    assert find_files(tmp_path / ".Trash-1000") == [tmp_path / ".Trash-1000" / "files" / "a"]
+
+
 def test_a_folder_that_cannot_be_read_is_refused_and_not_passed_over(tmp_path):
     (tmp_path / "closed").mkdir(mode=0)
     code = """
