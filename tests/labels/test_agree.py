@@ -264,6 +264,12 @@ def test_classes_that_are_numbers_are_named_as_the_tables_have_them(tmp_path, mo
     assert read_readers(paths, classes).classes == ["0", "1"]
 
 
+def test_readers_that_differ_in_case_are_refused(tmp_path):
+    paths = [write(tmp_path / "a.csv", "AB", FIRST), write(tmp_path / "b.csv", "ab", SECOND)]
+    with pytest.raises(DataError, match="each reader must be spelt in one way, found AB and ab"):
+        read_readers(paths, None)
+
+
 def test_one_reader_is_no_two(tmp_path):
     with pytest.raises(DataError, match="two readers or more, found A"):
         read_readers([write(tmp_path / "a.csv", "A", FIRST)], None)

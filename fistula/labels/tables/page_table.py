@@ -1,6 +1,6 @@
 """The tables that label pages give: as `fistula agree` reads them, and what `ingest` takes from them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -90,7 +90,8 @@ def readings_of(paths: Sequence[Path]) -> list[Reading]:
     """The answers of each reader in these tables: several pages give a reader as many tables.
 
     Raises:
-        DataError: As `read_reading`; if tables are of slices and of patients, or a reader answers one thing in two.
+        DataError: As `read_reading`; if tables are of slices and of patients, if a reader answers one thing in two, or
+            is spelt in two ways.
     """
     found: dict[str, Reading] = {}
     for one in (reading for path in paths for reading in read_reading(path)):
@@ -103,7 +104,17 @@ def readings_of(paths: Sequence[Path]) -> list[Reading]:
             tables = f"two of {one.reader} for {len(twice)}, in {other.path} and {one.path}"
             raise DataError("labels", rule, found=tables, remedy="Name only the later table")
         found[one.reader] = replace(other, first=other.first | one.first, again=other.again | one.again)
+    refuse_one_name("labels", "reader", found)
     return list(found.values())
+
+
+def refuse_one_name(where: str, column: str, names: Iterable[str]) -> None:
+    """Raise DataError if two names differ in case alone: they are one person's, or one modality's."""
+    spelt: dict[str, str] = {}
+    for name in names:
+        if spelt.setdefault(name.casefold(), name) != name:
+            found = f"{spelt[name.casefold()]} and {name}"
+            raise DataError(where, f"each {column} must be spelt in one way", found=found, remedy="Correct the tables")
 
 
 def _answer(where: str, row: dict[str, str]) -> Answer:

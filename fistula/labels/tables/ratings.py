@@ -10,6 +10,7 @@ import polars as pl
 
 from fistula.errors import DataError
 from fistula.labels.tables.classes import plainly
+from fistula.labels.tables.page_table import refuse_one_name
 from fistula.labels.tables.spreadsheet import NUMBER, Naming, number, read_table, unpointed
 
 PATIENT = ("patient", "patient_id", "patient_key")
@@ -131,6 +132,8 @@ def together(tables: list[tuple[Path, str, pl.DataFrame]]) -> tuple[str, pl.Data
     if len(cohorts) > 1:
         raise DataError("readers", "must be of the patients of one cohort", found=", ".join(sorted(cohorts)))
     readings = pl.concat([table.with_columns(file=pl.lit(str(path))) for path, _, table in tables])
+    for column in ("reader", "modality"):
+        refuse_one_name("readers", column, readings[column].unique(maintain_order=True))
     twice = readings.filter(pl.len().over("patient_key", "reader", "modality") > 1)
     if len(twice):
         first = twice.row(0, named=True)
@@ -184,7 +187,7 @@ def _reading(row: dict) -> dict:
         "patient": row["patient"],
         "line": row["line"],
         "reader": plainly(cells["reader"]),
-        "modality": cells.get("modality", ""),
+        "modality": plainly(cells.get("modality", "")),
         "score": score,
         "minutes": minutes if minutes is not None or seconds is None else seconds / 60,
         "experience": cells.get("experience") or None,
