@@ -17,23 +17,15 @@ UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 @dataclass(frozen=True)
 class Address:
-    """An archive, or a study or series of it.
+    """An archive, or a study or series of it."""
 
-    Attributes:
-        scheme: `dicomweb` or `dimse`.
-        root: Path of the DICOMweb service; empty for dimse.
-        title: Application entity title; empty for dicomweb.
-        study: UID; empty where the archive as a whole is meant.
-        series: UID; empty where all series are.
-    """
-
-    scheme: str
+    scheme: str  # `dicomweb` or `dimse`
     host: str
     port: int
-    root: str = ""
-    title: str = ""
-    study: str = ""
-    series: str = ""
+    root: str = ""  # path of the DICOMweb service; empty for dimse
+    title: str = ""  # application entity title; empty for dicomweb
+    study: str = ""  # UID; empty where the archive as a whole is meant
+    series: str = ""  # UID; empty where all series are
 
     @property
     def name(self) -> str:
@@ -54,23 +46,15 @@ class Address:
 
 @dataclass(frozen=True)
 class Manners:
-    """How to talk to an archive.
+    """How to talk to an archive."""
 
-    Attributes:
-        tls: Whether to encrypt; None: everywhere but on this machine.
-        ca_file: PEM file of the authorities that an archive's certificate must come from; None: those that are usual.
-        timeout_s: Without an answer.
-        total_s: For one study or series, in all: an archive may answer byte by byte.
-        retries: After a failed connection.
-        max_instances: Of one study or series that may be fetched.
-    """
-
-    tls: bool | None = None
+    tls: bool | None = None  # whether to encrypt; None: everywhere but on this machine
+    # PEM file of the authorities that an archive's certificate must come from; None: those that are usual.
     ca_file: str | None = None
-    timeout_s: float = 30.0
-    total_s: float = 3600.0
-    retries: int = 2
-    max_instances: int = 5000
+    timeout_s: float = 30.0  # without an answer
+    total_s: float = 3600.0  # for one study or series, in all: an archive may answer byte by byte
+    retries: int = 2  # after a failed connection
+    max_instances: int = 5000  # of one study or series that may be fetched
 
     def __post_init__(self) -> None:
         for name in ("timeout_s", "total_s"):

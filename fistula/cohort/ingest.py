@@ -60,25 +60,15 @@ PERSONAL = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a cohort is made; two ingests with equal recipes may share their work.
+    """How a cohort is made; two ingests with equal recipes may share their work."""
 
-    Attributes:
-        keep: Which images are wanted.
-        intensity: One of `fistula.source.intensity`.
-        grid: The pixels of a slice.
-        policies: What to refuse.
-        patient: What names the patient of an image.
-        look: Names and limits.
-        settings: The same as plain values, for ingest.json.
-    """
-
-    keep: KeepRules
-    intensity: Intensity
-    grid: Grid
-    policies: Policies
-    patient: PatientRule
-    look: Look
-    settings: dict[str, Any]
+    keep: KeepRules  # which images are wanted
+    intensity: Intensity  # one of `fistula.source.intensity`
+    grid: Grid  # the pixels of a slice
+    policies: Policies  # what to refuse
+    patient: PatientRule  # what names the patient of an image
+    look: Look  # names and limits
+    settings: dict[str, Any]  # the same as plain values, for ingest.json
 
 
 def ingest(

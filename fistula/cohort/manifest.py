@@ -80,19 +80,12 @@ EXTRA: dict[str, pl.DataType] = {
 
 @dataclass(frozen=True)
 class Cohort:
-    """A folder written by `fistula ingest`.
+    """A folder written by `fistula ingest`."""
 
-    Attributes:
-        folder: Where it lies.
-        manifest: One row a slice, columns as in `SCHEMA`; neighbours and whole series are to be found in it.
-        pixels: Unsigned 8-bit, ``(N, H, W)``, memory-mapped, read-only.
-        record: What `ingest.json` holds.
-    """
-
-    folder: Path
-    manifest: pl.DataFrame
-    pixels: np.ndarray
-    record: dict[str, Any]
+    folder: Path  # where it lies
+    manifest: pl.DataFrame  # one row a slice, columns as in `SCHEMA`; neighbours and whole series are to be found in it
+    pixels: np.ndarray  # unsigned 8-bit, ``(N, H, W)``, memory-mapped, read-only
+    record: dict[str, Any]  # what `ingest.json` holds
 
     @cached_property
     def labelled(self) -> pl.DataFrame:

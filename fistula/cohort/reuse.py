@@ -19,17 +19,11 @@ from fistula.source.survey import FACTS, UNSTORED
 
 @dataclass(frozen=True)
 class Earlier:
-    """A cohort whose work can be taken over.
+    """A cohort whose work can be taken over."""
 
-    Attributes:
-        facts: Its survey.
-        manifest: Its slices.
-        pixels: Theirs, in the same order.
-    """
-
-    facts: pl.DataFrame
-    manifest: pl.DataFrame
-    pixels: np.memmap
+    facts: pl.DataFrame  # its survey
+    manifest: pl.DataFrame  # its slices
+    pixels: np.memmap  # theirs, in the same order
 
     @classmethod
     def open(cls, folder: Path, settings: dict[str, Any], pseudonyms: Pseudonyms) -> "Earlier":

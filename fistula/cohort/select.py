@@ -27,20 +27,14 @@ from fistula.source.survey import Survey
 
 @dataclass(frozen=True)
 class Selection:
-    """The slices of a cohort.
+    """The slices of a cohort."""
 
-    Attributes:
-        slices: Every wanted image of every patient who has a label: columns of the survey's facts, `volume`,
-            `patient_label`, and those of `fistula.labels.matching.MATCHED`.
-        negatives: Whose slices were made negative; see `with_negatives`.
-        noted: As in `Chosen`.
-        beside: Images of the other sequences, where there are several; they have no labels of their own.
-    """
-
+    # Every wanted image of every patient who has a label: columns of the survey's facts, `volume`, `patient_label`, and
+    # those of `fistula.labels.matching.MATCHED`.
     slices: pl.DataFrame
-    negatives: dict[str, dict[str, int]]
-    noted: dict[str, int]
-    beside: pl.DataFrame
+    negatives: dict[str, dict[str, int]]  # whose slices were made negative; see `with_negatives`
+    noted: dict[str, int]  # as in `Chosen`
+    beside: pl.DataFrame  # images of the other sequences, where there are several; they have no labels of their own
 
 
 def select(

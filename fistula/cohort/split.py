@@ -14,23 +14,15 @@ from fistula.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class PatientHoldout:
-    """One test set and one validation set of whole patients, stratified by class and, where present, by site.
-
-    Args:
-        test_fraction: Of the patients, in (0, 1).
-        val_fraction: Of the patients that are not in test, in (0, 1).
-        seed: Of the draw, at least 0.
-        fold: 0, the only one.
-        train_fraction: Of the training patients that a run learns from; see `fistula.cohort.thinning`.
-    """
+    """One test set and one validation set of whole patients, stratified by class and, where present, by site."""
 
     name: ClassVar[str] = "patient_holdout"
     leaky_by_design: ClassVar[bool] = False
-    test_fraction: float = 0.2
-    val_fraction: float = 0.2
-    fold: int = 0
-    seed: int = 0
-    train_fraction: float = 1.0
+    test_fraction: float = 0.2  # of the patients, in (0, 1)
+    val_fraction: float = 0.2  # of the patients that are not in test, in (0, 1)
+    fold: int = 0  # 0, the only one
+    seed: int = 0  # of the draw, at least 0
+    train_fraction: float = 1.0  # of the training patients that a run learns from; see `fistula.cohort.thinning`
 
     def __post_init__(self) -> None:
         _check_fold(self.fold, 1)
@@ -49,22 +41,15 @@ class PatientKFold:
     """Test sets that together hold every patient once, each with a validation set cut from the other patients.
 
     Both cuts are stratified by class and, where present, by site.
-
-    Args:
-        folds: How many, at least 2 and at most the patients of each class.
-        fold: The one to run, in ``[0, folds)``; the table holds all.
-        val_fraction: Of the patients that are not in the fold's test set, in (0, 1).
-        seed: Of the draw, at least 0.
-        train_fraction: Of the training patients that a run learns from; see `fistula.cohort.thinning`.
     """
 
     name: ClassVar[str] = "patient_kfold"
     leaky_by_design: ClassVar[bool] = False
-    folds: int = 5
-    fold: int = 0
-    val_fraction: float = 0.2
-    seed: int = 0
-    train_fraction: float = 1.0
+    folds: int = 5  # how many, at least 2 and at most the patients of each class
+    fold: int = 0  # the one to run, in ``[0, folds)``; the table holds all
+    val_fraction: float = 0.2  # of the patients that are not in the fold's test set, in (0, 1)
+    seed: int = 0  # of the draw, at least 0
+    train_fraction: float = 1.0  # of the training patients that a run learns from; see `fistula.cohort.thinning`
 
     def __post_init__(self) -> None:
         if self.folds < 2:
@@ -87,21 +72,14 @@ class PatientKFold:
 
 @dataclass(frozen=True)
 class SiteHoldout:
-    """Leave one site out: fold i tests on the i-th site by name, and trains and validates on the others' patients.
-
-    Args:
-        fold: The site to leave out in this run, counted from 0 in the order of the names; the table holds all.
-        val_fraction: Of the patients of the other sites, in (0, 1).
-        seed: Of the draw, at least 0.
-        train_fraction: Of the training patients that a run learns from; see `fistula.cohort.thinning`.
-    """
+    """Leave one site out: fold i tests on the i-th site by name, and trains and validates on the others' patients."""
 
     name: ClassVar[str] = "site_holdout"
     leaky_by_design: ClassVar[bool] = False
-    fold: int = 0
-    val_fraction: float = 0.2
-    seed: int = 0
-    train_fraction: float = 1.0
+    fold: int = 0  # the site to leave out in this run, counted from 0 in the order of the names; the table holds all
+    val_fraction: float = 0.2  # of the patients of the other sites, in (0, 1)
+    seed: int = 0  # of the draw, at least 0
+    train_fraction: float = 1.0  # of the training patients that a run learns from; see `fistula.cohort.thinning`
 
     def __post_init__(self) -> None:
         _check_draw(self.seed, self.train_fraction, val_fraction=self.val_fraction)
@@ -122,20 +100,15 @@ class Predefined:
     """The parts that the table of labels names; without a `val` part, one is cut from `train` by patient.
 
     Whether these parts share a patient is for the audit to say.
-
-    Args:
-        val_fraction: Of the training patients, in (0, 1); used only where the table names no validation slice.
-        seed: Of that cut, at least 0.
-        fold: 0, the only one.
-        train_fraction: Of the training patients that a run learns from; see `fistula.cohort.thinning`.
     """
 
     name: ClassVar[str] = "predefined"
     leaky_by_design: ClassVar[bool] = False
+    # Of the training patients, in (0, 1); used only where the table names no validation slice.
     val_fraction: float = 0.2
-    fold: int = 0
-    seed: int = 0
-    train_fraction: float = 1.0
+    fold: int = 0  # 0, the only one
+    seed: int = 0  # of that cut, at least 0
+    train_fraction: float = 1.0  # of the training patients that a run learns from; see `fistula.cohort.thinning`
 
     def __post_init__(self) -> None:
         _check_fold(self.fold, 1)
@@ -163,28 +136,19 @@ class Predefined:
 
 @dataclass(frozen=True)
 class ImageHoldout:
-    """The paper's protocol: hold-outs by image, stratified by label alone. Leaky by design.
-
-    Args:
-        test_fraction: Of the images, in (0, 1).
-        val_fraction: Of the images that are not in test, in (0, 1).
-        expand_before_split: Images made of each slice before the split: the slice itself (`copy` 0 in the table) and
-            jittered copies (`copy` 1 and up), which fall on any side. 1 makes no copies; the paper's is 4.
-        folds: How many draws, each of its own test images; at least 1.
-        fold: The one to run, in ``[0, folds)``; the table holds all.
-        seed: Of the draws, at least 0.
-        train_fraction: Of the training patients that a run learns from; see `fistula.cohort.thinning`.
-    """
+    """The paper's protocol: hold-outs by image, stratified by label alone. Leaky by design."""
 
     name: ClassVar[str] = "image_holdout"
     leaky_by_design: ClassVar[bool] = True
-    test_fraction: float = 0.2
-    val_fraction: float = 0.2
+    test_fraction: float = 0.2  # of the images, in (0, 1)
+    val_fraction: float = 0.2  # of the images that are not in test, in (0, 1)
+    # Images made of each slice before the split: the slice itself (`copy` 0 in the table) and jittered copies (`copy` 1
+    # and up), which fall on any side. 1 makes no copies; the paper's is 4.
     expand_before_split: int = 1
-    folds: int = 1
-    fold: int = 0
-    seed: int = 0
-    train_fraction: float = 1.0
+    folds: int = 1  # how many draws, each of its own test images; at least 1
+    fold: int = 0  # the one to run, in ``[0, folds)``; the table holds all
+    seed: int = 0  # of the draws, at least 0
+    train_fraction: float = 1.0  # of the training patients that a run learns from; see `fistula.cohort.thinning`
 
     def __post_init__(self) -> None:
         if self.folds < 1:

@@ -10,19 +10,12 @@ from fistula.evidence.inputs import Floats, check_pairs, class_reason
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold, the rule that chose it, and the rates where it was chosen.
+    """A threshold, the rule that chose it, and the rates where it was chosen."""
 
-    Args:
-        threshold: A row is called positive if ``score >= threshold``.
-        rule: What chose it.
-        sensitivity: On the rows that chose it, hence too good; NaN for a threshold that no rows chose.
-        specificity: Likewise.
-    """
-
-    threshold: float
-    rule: str
-    sensitivity: float
-    specificity: float
+    threshold: float  # a row is called positive if ``score >= threshold``
+    rule: str  # what chose it
+    sensitivity: float  # on the rows that chose it, hence too good; NaN for a threshold that no rows chose
+    specificity: float  # likewise
 
 
 def youden(labels: ArrayLike, scores: ArrayLike) -> OperatingPoint:

@@ -24,23 +24,15 @@ _BLOCK = 4_000_000  # weights of rows held at once: 32 MB
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one model, gathered by patient.
+    """The rows of one model, gathered by patient."""
 
-    Args:
-        labels: ``(N,)``, ordered by run and score.
-        scores: ``(N,)``, ascending within a run.
-        codes: The patient of each row, ``(N,)``.
-        ends: Where the runs begin and end among the rows, ``(runs + 1,)``.
-        strata: The class of each patient, ``(P,)``: 0 has negatives only, 1 both, 2 positives only.
-        counts: True positives, false positives, true negatives, false negatives of each patient, ``(P, 4)``;
-            NaN without a threshold.
-    """
-
-    labels: Bools
-    scores: Floats
-    codes: Codes
-    ends: Codes
-    strata: Codes
+    labels: Bools  # ``(N,)``, ordered by run and score
+    scores: Floats  # ``(N,)``, ascending within a run
+    codes: Codes  # the patient of each row, ``(N,)``
+    ends: Codes  # where the runs begin and end among the rows, ``(runs + 1,)``
+    strata: Codes  # the class of each patient, ``(P,)``: 0 has negatives only, 1 both, 2 positives only
+    # True positives, false positives, true negatives, false negatives of each patient, ``(P, 4)``; NaN without a
+    # threshold.
     counts: Floats
 
     def why_undefined(self, statistic: str) -> str:

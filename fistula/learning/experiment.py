@@ -39,23 +39,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything a run needs, ready to use.
+    """Everything a run needs, ready to use."""
 
-    Attributes:
-        folder: The run's; receives `best.ckpt`, `history.csv` and `predictions.parquet`.
-        fold: Of the split; written beside each score.
-        choose_threshold: Called with labels and scores of val; gives the operating point.
-        aggregation: How slice scores become a patient's; one of `aggregate.RULES`.
-    """
-
-    folder: Path
-    fold: int
+    folder: Path  # the run's; receives `best.ckpt`, `history.csv` and `predictions.parquet`
+    fold: int  # of the split; written beside each score
     data: FistulaDataModule
     classifier: FistulaClassifier
     trainer: pytorch_lightning.Trainer
     tracker: tracking.Trackers
-    choose_threshold: ChooseThreshold
-    aggregation: str
+    choose_threshold: ChooseThreshold  # called with labels and scores of val; gives the operating point
+    aggregation: str  # how slice scores become a patient's; one of `aggregate.RULES`
 
     def facts(self) -> dict[str, Any]:
         """What to record of a run before it starts: where its weights came from, what it sees, on what it runs."""

@@ -14,27 +14,20 @@ from fistula.learning.building.timm_network import stages_of
 
 @dataclass(frozen=True)
 class AllLayers:
-    """Every layer trains from the first epoch on, at a rate that may decay towards the stem.
+    """Every layer trains from the first epoch on, at a rate that may decay towards the stem."""
 
-    Attributes:
-        pretrained: True is the paper's *transfer* (every layer starts from pretrained weights), False its
-            *end-to-end* (random initialization). The backbone obeys it.
-        layer_decay: Factor of the rate from one layer to the one below it, in timm's grouping; 1 is the same for all.
-    """
-
+    # True is the paper's *transfer* (every layer starts from pretrained weights), False its *end-to-end* (random
+    # initialization). The backbone obeys it.
     pretrained: bool
+    # Factor of the rate from one layer to the one below it, in timm's grouping; 1 is the same for all.
     layer_decay: float = 1.0
 
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """The classifier alone trains; the network below it is frozen.
+    """The classifier alone trains; the network below it is frozen."""
 
-    Attributes:
-        pretrained: Whether the frozen network has pretrained weights; anything else is a control.
-    """
-
-    pretrained: bool
+    pretrained: bool  # whether the frozen network has pretrained weights; anything else is a control
 
     def trains(self, stage: int, *, num_stages: int, epoch: int) -> bool:
         """Whether a stage (0 is the stem, ``num_stages - 1`` the classifier) trains: the last one does, always."""

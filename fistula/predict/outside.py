@@ -30,20 +30,16 @@ FACTS = ("site", "manufacturer", "scanner", "age", "sex")
 
 @dataclass(frozen=True)
 class Scored:
-    """What the runs say of a cohort.
+    """What the runs say of a cohort."""
 
-    Attributes:
-        predictions: As a run's `predictions.parquet`, with ``part`` external and ``run``, the name of the run.
-        slices: Scores of single slices, likewise, where patients were scored; else None.
-        patients: One row a patient: ``patient_key``, `FACTS`, and ``marks``, ``possible`` and ``answer`` as
-            `fistula predict` gives them.
-        places: As a run's `places.parquet`, of the mean of the runs' maps; and `STACK` (with the ``turn`` of
-            `turn_in_stack`), the slice's ``label`` and its mean ``score``. None for runs that find no places.
-    """
-
+    # As a run's `predictions.parquet`, with ``part`` external and ``run``, the name of the run.
     predictions: pl.DataFrame
-    slices: pl.DataFrame | None
+    slices: pl.DataFrame | None  # scores of single slices, likewise, where patients were scored; else None
+    # One row a patient: ``patient_key``, `FACTS`, and ``marks``, ``possible`` and ``answer`` as `fistula predict` gives
+    # them.
     patients: pl.DataFrame
+    # As a run's `places.parquet`, of the mean of the runs' maps; and `STACK` (with the ``turn`` of `turn_in_stack`),
+    # the slice's ``label`` and its mean ``score``. None for runs that find no places.
     places: pl.DataFrame | None
 
 

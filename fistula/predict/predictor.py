@@ -40,38 +40,26 @@ ABSTAIN = "abstain"
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a predictor says of new images.
+    """What a predictor says of new images."""
 
-    Attributes:
-        slices: One row a scored slice: keys, UIDs, position, score, its range over the runs, decision.
-        series: One row a series, likewise, and ``marks``: how it differs from what the runs know.
-        patients: One row a patient, likewise, and ``known`` (what the patient was to the runs, empty for a new one),
-            ``possible`` (the classes that the patient may have at the stated error) and ``answer``: the decision, or
-            ``abstain``.
-        places: Where the finding is most likely, as `fistula.predict.places.places_of` has it; None for runs that do
-            not say.
-    """
-
-    slices: pl.DataFrame
-    series: pl.DataFrame
+    slices: pl.DataFrame  # one row a scored slice: keys, UIDs, position, score, its range over the runs, decision
+    series: pl.DataFrame  # one row a series, likewise, and ``marks``: how it differs from what the runs know
+    # One row a patient, likewise, and ``known`` (what the patient was to the runs, empty for a new one), ``possible``
+    # (the classes that the patient may have at the stated error) and ``answer``: the decision, or ``abstain``.
     patients: pl.DataFrame
     left_out: pl.DataFrame
     summary: dict[str, Any]
+    # Where the finding is most likely, as `fistula.predict.places.places_of` has it; None for runs that do not say.
     places: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """Scores new images as a run, or as the ensemble of a study's folds and seeds.
+    """Scores new images as a run, or as the ensemble of a study's folds and seeds."""
 
-    Args:
-        runs: Of one configuration and one cohort.
-        error: Rate at which a patient's true class may be missing among the possible ones, in (0, 1).
-    """
-
-    runs: Sequence[LoadedRun]
+    runs: Sequence[LoadedRun]  # of one configuration and one cohort
     reader: Reader
-    error: float = 0.1
+    error: float = 0.1  # rate at which a patient's true class may be missing among the possible ones, in (0, 1)
 
     def __post_init__(self) -> None:
         if not 0 < self.error < 1:

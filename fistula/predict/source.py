@@ -49,42 +49,28 @@ MAX_OBJECT_MB, SECONDS = 2048, 60.0
 
 @dataclass(frozen=True)
 class Limits:
-    """What one object may cost.
+    """What one object may cost."""
 
-    Attributes:
-        max_object_mb: MiB that it may unpack to.
-        seconds: Time for one file.
-    """
-
-    max_object_mb: int = MAX_OBJECT_MB
-    seconds: float = SECONDS
+    max_object_mb: int = MAX_OBJECT_MB  # miB that it may unpack to
+    seconds: float = SECONDS  # time for one file
 
 
 @dataclass(frozen=True)
 class Slices:
-    """New slices, ready to score.
+    """New slices, ready to score."""
 
-    Attributes:
-        table: One row a slice, as a survey's facts have it, and `series_uid`, `instance_uid`, `image_number`, `matrix`,
-            and where the grid lies in the source (`scale_row`, `offset_row`, ...); by patient, series, volume and
-            position.
-        pixels: uint8 ``(N, size, size)``, as ingest would have written them; then those of `beside`, and constants.
-        left_out: Images that cannot be scored, and why; columns `LEFT_OUT`.
-        parts: Of each row, the object that it was read from.
-        knows_patients: Whether pseudonyms are the cohort's, so that its patients are recognised.
-        beside: Slices of further sequences on the grid of these, where the cohort has any.
-        unread: How many images could not be read that would have been scored.
-    """
-
+    # One row a slice, as a survey's facts have it, and `series_uid`, `instance_uid`, `image_number`, `matrix`, and
+    # where the grid lies in the source (`scale_row`, `offset_row`, ...); by patient, series, volume and position.
     table: pl.DataFrame
+    # Uint8 ``(N, size, size)``, as ingest would have written them; then those of `beside`, and constants.
     pixels: NDArray[np.uint8]
-    left_out: pl.DataFrame
+    left_out: pl.DataFrame  # images that cannot be scored, and why; columns `LEFT_OUT`
     flow: Flow
-    parts: list[Part]
-    knows_patients: bool
+    parts: list[Part]  # of each row, the object that it was read from
+    knows_patients: bool  # whether pseudonyms are the cohort's, so that its patients are recognised
     notes: Sequence[str] = ()
-    beside: pl.DataFrame | None = None
-    unread: int = 0
+    beside: pl.DataFrame | None = None  # slices of further sequences on the grid of these, where the cohort has any
+    unread: int = 0  # how many images could not be read that would have been scored
 
     @property
     def whole(self) -> pl.DataFrame:

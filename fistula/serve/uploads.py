@@ -18,19 +18,12 @@ MAX_END = END.size + 0xFFFF + 20  # with the longest comment
 
 @dataclass(frozen=True)
 class UploadLimits:
-    """What one upload may cost.
+    """What one upload may cost."""
 
-    Attributes:
-        max_upload_mb: MiB of the upload, and eight times as much unpacked.
-        max_files: In a zip archive.
-        seconds: To answer.
-        waiting: Uploads that may wait for their turn.
-    """
-
-    max_upload_mb: int = 256
-    max_files: int = 2000
-    seconds: float = 60.0
-    waiting: int = 16
+    max_upload_mb: int = 256  # miB of the upload, and eight times as much unpacked
+    max_files: int = 2000  # in a zip archive
+    seconds: float = 60.0  # to answer
+    waiting: int = 16  # uploads that may wait for their turn
 
     def __post_init__(self) -> None:
         for name, low, high in (

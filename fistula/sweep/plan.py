@@ -28,22 +28,15 @@ from fistula.sweep.keys import Keys
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A run that is asked for.
+    """A run that is asked for."""
 
-    Attributes:
-        cfg: Its configuration, as `conf/train.yaml` composes it.
-        resolved: The same as plain values.
-        split: As configured; its ``name`` and whether it is ``leaky_by_design``.
-        table: Of the split, every fold.
-        fingerprints: Of cohort and split, and of the weights that it starts from where they are known beforehand.
-    """
-
-    cfg: DictConfig
-    resolved: dict[str, Any]
+    cfg: DictConfig  # its configuration, as `conf/train.yaml` composes it
+    resolved: dict[str, Any]  # the same as plain values
     cohort: Cohort
-    split: Any
-    table: pl.DataFrame
+    split: Any  # as configured; its ``name`` and whether it is ``leaky_by_design``
+    table: pl.DataFrame  # of the split, every fold
     folder: RunFolder
+    # Of cohort and split, and of the weights that it starts from where they are known beforehand.
     fingerprints: dict[str, str]
 
     @property

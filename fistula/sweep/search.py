@@ -23,20 +23,14 @@ Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
 
 @dataclass
 class Search:
-    """A search inside one outer fold; the same call again goes on where an earlier one stopped.
+    """A search inside one outer fold; the same call again goes on where an earlier one stopped."""
 
-    Attributes:
-        name: Of the outer fold, and of the search in its database.
-        space: What to search, by key.
-        trials: How many to end, pruned and failed ones included.
-    """
-
-    name: str
+    name: str  # of the outer fold, and of the search in its database
     database: Path
     launch: Launch
-    space: dict[str, BaseDistribution]
+    space: dict[str, BaseDistribution]  # what to search, by key
     fixed: Sequence[str]
-    trials: int
+    trials: int  # how many to end, pruned and failed ones included
     parallel: int
     seed: int
     study: optuna.Study = field(init=False)

@@ -21,24 +21,17 @@ INTERRUPTED = ("KeyboardInterrupt", "SystemExit", "SIGTERMException")  # nobody'
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How far a run is.
-
-    Attributes:
-        state: As in its record; but ``stopped`` where it was interrupted, or its process is gone, ``damaged`` where
-            there is no reading it.
-        epochs: To complete; 0 if unknown.
-        best: Of the metric by which the scored epoch is chosen, or the AUROC; None before the first.
-        seconds_per_epoch: Since its process started; None if that is not to be said.
-        note: Where it runs and when it last gave a sign of life, or why it failed.
-    """
+    """How far a run is."""
 
     name: str
+    # As in its record; but ``stopped`` where it was interrupted, or its process is gone, ``damaged`` where there is no
+    # reading it.
     state: str
     epoch: int = 0
-    epochs: int = 0
-    best: float | None = None
-    seconds_per_epoch: float | None = None
-    note: str = ""
+    epochs: int = 0  # to complete; 0 if unknown
+    best: float | None = None  # of the metric by which the scored epoch is chosen, or the AUROC; None before the first
+    seconds_per_epoch: float | None = None  # since its process started; None if that is not to be said
+    note: str = ""  # where it runs and when it last gave a sign of life, or why it failed
 
     @property
     def seconds_left(self) -> float | None:

@@ -16,21 +16,13 @@ ACQUISITION = ("manufacturer", "scanner", "image_type", "orientation", "turned",
 
 @dataclass(frozen=True)
 class Association:
-    """How closely two columns of the manifest go together.
+    """How closely two columns of the manifest go together."""
 
-    Attributes:
-        between: The two columns.
-        patients: Counted once for each pair of values they have.
-        cramers_v: Bias-corrected, in [0, 1]; None where undefined.
-        reason: Why it is undefined; else empty.
-        is_warning: Whether it reaches the warning level.
-    """
-
-    between: tuple[str, str]
-    patients: int
-    cramers_v: float | None
-    reason: str
-    is_warning: bool
+    between: tuple[str, str]  # the two columns
+    patients: int  # counted once for each pair of values they have
+    cramers_v: float | None  # bias-corrected, in [0, 1]; None where undefined
+    reason: str  # why it is undefined; else empty
+    is_warning: bool  # whether it reaches the warning level
 
 
 PAIRS = (

@@ -16,22 +16,14 @@ from fistula.evidence.rates.counts import score_interval, two_sided
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference of two models and the test of whether it is 0.
+    """The difference of two models and the test of whether it is 0."""
 
-    Args:
-        difference: First less second, with its interval; its reason also tells why a test is missing.
-        statistic: z, t or chi-square, as the method says; NaN where undefined.
-        p_value: Two-sided; NaN where undefined.
-        standard_error: Of the difference; NaN where undefined.
-        degrees: Of freedom of a t statistic; NaN for others.
-        trials: Patients of the rarer class, where the greatest possible variance stands in for none; else NaN.
-    """
-
-    difference: Estimate
-    statistic: float = nan
-    p_value: float = nan
-    standard_error: float = nan
-    degrees: float = nan
+    difference: Estimate  # first less second, with its interval; its reason also tells why a test is missing
+    statistic: float = nan  # z, t or chi-square, as the method says; NaN where undefined
+    p_value: float = nan  # two-sided; NaN where undefined
+    standard_error: float = nan  # of the difference; NaN where undefined
+    degrees: float = nan  # of freedom of a t statistic; NaN for others
+    # Patients of the rarer class, where the greatest possible variance stands in for none; else NaN.
     trials: float = nan
 
     def at(self, alpha: float) -> "Comparison":

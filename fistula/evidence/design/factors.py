@@ -15,33 +15,22 @@ from fistula.evidence.rates.counts import two_sided
 
 @dataclass(frozen=True)
 class Effect:
-    """What a level of a factor adds to the AUROC over the factor's first level, the other factors held.
+    """What a level of a factor adds to the AUROC over the factor's first level, the other factors held."""
 
-    Args:
-        factor: Such as ``model``.
-        level: Such as ``resnet34``.
-        reference: The level that it is compared with.
-        difference: Of AUROC, with its interval for new patients, the runs taken as they are; of all effects of a design
-            the intervals hold at once.
-    """
-
-    factor: str
-    level: str
-    reference: str
+    factor: str  # such as ``model``
+    level: str  # such as ``resnet34``
+    reference: str  # the level that it is compared with
+    # Of AUROC, with its interval for new patients, the runs taken as they are; of all effects of a design the intervals
+    # hold at once.
     difference: Estimate
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How far an AUROC moves when the seed changes, and when the patients do.
+    """How far an AUROC moves when the seed changes, and when the patients do."""
 
-    Args:
-        seed: Standard deviation over runs that differ in their seed alone, on the same patients.
-        patients: Standard error of one run's AUROC over samples of patients.
-    """
-
-    seed: Estimate
-    patients: Estimate
+    seed: Estimate  # standard deviation over runs that differ in their seed alone, on the same patients
+    patients: Estimate  # standard error of one run's AUROC over samples of patients
 
 
 def main_effects(factors: Mapping[str, Sequence[str]], placements: Placements) -> list[Effect]:

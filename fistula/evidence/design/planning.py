@@ -22,26 +22,17 @@ class Scenario:
     """What is assumed of the patients to come.
 
     Scores are those of a binormal model with equal variances: normal in each class, slices of a patient alike.
-
-    Attributes:
-        auroc: Of the model, in (0.5, 1).
-        prevalence: Share of the patients who are positive, in (0, 1); all slices of a patient have the patient's class.
-        slices: Mean number of slices a patient, at least 1; 1 where patients are scored.
-        variation: Coefficient of variation of the number of slices, at least 0.
-        correlation: Of the scores of two slices of a patient, given the class, in [0, 1).
-        other: AUROC of the model that it is compared with, in (0.5, 1), or None.
-        agreement: Correlation of the two models' scores, given the class, in [0, 1).
-        folds: Networks that test the patients between them, at least 1; patients are compared within one alone.
     """
 
-    auroc: float
+    auroc: float  # of the model, in (0.5, 1)
+    # Share of the patients who are positive, in (0, 1); all slices of a patient have the patient's class.
     prevalence: float
-    slices: float = 1.0
-    variation: float = 0.0
-    correlation: float = 0.0
-    other: float | None = None
-    agreement: float = 0.5
-    folds: int = 1
+    slices: float = 1.0  # mean number of slices a patient, at least 1; 1 where patients are scored
+    variation: float = 0.0  # coefficient of variation of the number of slices, at least 0
+    correlation: float = 0.0  # of the scores of two slices of a patient, given the class, in [0, 1)
+    other: float | None = None  # AUROC of the model that it is compared with, in (0.5, 1), or None
+    agreement: float = 0.5  # correlation of the two models' scores, given the class, in [0, 1)
+    folds: int = 1  # networks that test the patients between them, at least 1; patients are compared within one alone
 
     def draw(self, random: np.random.Generator, patients: int) -> tuple[Bools, Floats, Codes]:
         """One cohort: labels ``(N,)``, scores ``(N, 1)`` or ``(N, 2)``, and whose each slice is, ``(N,)``."""
@@ -70,21 +61,13 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Answer:
-    """How many patients are needed.
+    """How many patients are needed."""
 
-    Attributes:
-        patients: In all; None where `MOST` do not suffice.
-        positives: Of them.
-        reached: Half-width or power at that number, from `LAST` replicates.
-        error: Monte Carlo standard error of it.
-        around: From half to one and a half times as many patients, with what each gives.
-    """
-
-    patients: int | None
-    positives: int
-    reached: float
-    error: float
-    around: dict[int, float]
+    patients: int | None  # in all; None where `MOST` do not suffice
+    positives: int  # of them
+    reached: float  # half-width or power at that number, from `LAST` replicates
+    error: float  # monte Carlo standard error of it
+    around: dict[int, float]  # from half to one and a half times as many patients, with what each gives
 
 
 def patients_for_width(scenario: Scenario, half_width: float, *, seed: int = 0) -> Answer:

@@ -15,21 +15,13 @@ MOST = 5000  # patients; readers read no more
 
 @dataclass(frozen=True)
 class Components:
-    """Variances of a difference between two modalities, or between a model and readers, in a pilot study.
+    """Variances of a difference between two modalities, or between a model and readers, in a pilot study."""
 
-    Attributes:
-        readers: Variance of the true difference from reader to reader, half of it for two modalities.
-        own: Variance over cases of one reader's difference, half of it for two modalities.
-        shared: Covariance over cases of two readers' differences, likewise.
-        cases: Of the pilot, whose number the last two belong to.
-        modalities: 2, or 1 where the model is held against readers.
-    """
-
-    readers: float
-    own: float
-    shared: float
-    cases: int
-    modalities: int
+    readers: float  # variance of the true difference from reader to reader, half of it for two modalities
+    own: float  # variance over cases of one reader's difference, half of it for two modalities
+    shared: float  # covariance over cases of two readers' differences, likewise
+    cases: int  # of the pilot, whose number the last two belong to
+    modalities: int  # 2, or 1 where the model is held against readers
 
     def errors(self, readers: int, cases: int) -> tuple[float, float]:
         """The expected mean square of readers, and that with what cases add to a mean over readers."""

@@ -21,19 +21,12 @@ _FLOOR = (
 
 @dataclass(frozen=True)
 class Subgroup:
-    """One group of patients.
+    """One group of patients."""
 
-    Attributes:
-        name: Of the group.
-        patients: In it.
-        positives: Of them, who have a positive row.
-        auroc: Within runs, of the rows of these patients.
-    """
-
-    name: str
-    patients: int
-    positives: int
-    auroc: Estimate
+    name: str  # of the group
+    patients: int  # in it
+    positives: int  # of them, who have a positive row
+    auroc: Estimate  # within runs, of the rows of these patients
 
 
 def subgroup_aurocs(

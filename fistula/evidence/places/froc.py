@@ -14,17 +14,12 @@ RESAMPLED = 400  # thresholds at which resampled patients are looked at, evenly 
 
 @dataclass(frozen=True)
 class Froc:
-    """A free-response ROC curve.
+    """A free-response ROC curve."""
 
-    Attributes:
-        false_marks: Per patient, rising, ``(T,)``.
-        sensitivity: Share of findings that are marked, ``(T,)``.
-        at: Sensitivity, with its interval, at some rates of false marks a patient; without an interval where no
-            resampled patients give another.
-    """
-
-    false_marks: Floats
-    sensitivity: Floats
+    false_marks: Floats  # per patient, rising, ``(T,)``
+    sensitivity: Floats  # share of findings that are marked, ``(T,)``
+    # Sensitivity, with its interval, at some rates of false marks a patient; without an interval where no resampled
+    # patients give another.
     at: dict[float, Estimate]
 
 

@@ -15,40 +15,24 @@ from fistula.evidence.rates.counts import wilson
 
 @dataclass(frozen=True)
 class Murphy:
-    """The parts of a Brier score: ``brier = reliability - resolution + uncertainty + within``.
+    """The parts of a Brier score: ``brier = reliability - resolution + uncertainty + within``."""
 
-    Args:
-        brier: Mean squared distance of score and label.
-        reliability: Of the bins' mean scores from their shares of positives; 0 is calibrated.
-        resolution: Of the bins' shares from the overall share; the greater the better.
-        uncertainty: ``share × (1 - share)``, which no score changes.
-        within: What binning hides: variance less twice the covariance with the label inside the bins.
-    """
-
-    brier: float
-    reliability: float
-    resolution: float
-    uncertainty: float
-    within: float
+    brier: float  # mean squared distance of score and label
+    reliability: float  # of the bins' mean scores from their shares of positives; 0 is calibrated
+    resolution: float  # of the bins' shares from the overall share; the greater the better
+    uncertainty: float  # ``share × (1 - share)``, which no score changes
+    within: float  # what binning hides: variance less twice the covariance with the label inside the bins
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """A reliability curve, one entry for each bin that has rows, ascending.
+    """A reliability curve, one entry for each bin that has rows, ascending."""
 
-    Args:
-        score: Mean score, ``(B,)``.
-        rate: Share of positives, ``(B,)``.
-        low: Lower end of its interval, for which patients are independent, ``(B,)``.
-        high: Upper end, ``(B,)``.
-        count: Rows, ``(B,)``.
-    """
-
-    score: Floats
-    rate: Floats
-    low: Floats
-    high: Floats
-    count: NDArray[np.intp]
+    score: Floats  # mean score, ``(B,)``
+    rate: Floats  # share of positives, ``(B,)``
+    low: Floats  # lower end of its interval, for which patients are independent, ``(B,)``
+    high: Floats  # upper end, ``(B,)``
+    count: NDArray[np.intp]  # rows, ``(B,)``
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,12 @@ from fistula.evidence.inputs import Floats, check_probabilities
 
 @dataclass(frozen=True)
 class Calibration:
-    """Scores of known patients, each by a model that did not learn from them.
+    """Scores of known patients, each by a model that did not learn from them."""
 
-    Attributes:
-        labels: Index of the class of each, ``(P,)``.
-        scores: Probability that the patient's class was given, ``(P,)``.
-        models: Index of the model that gave each score, ``(P,)``.
-        weights: ``(P,)``; of a patient whom m models scored 1/m for each, so that every patient counts once.
-    """
-
-    labels: NDArray[np.intp]
-    scores: Floats
-    models: NDArray[np.intp]
-    weights: Floats
+    labels: NDArray[np.intp]  # index of the class of each, ``(P,)``
+    scores: Floats  # probability that the patient's class was given, ``(P,)``
+    models: NDArray[np.intp]  # index of the model that gave each score, ``(P,)``
+    weights: Floats  # ``(P,)``; of a patient whom m models scored 1/m for each, so that every patient counts once
 
     def smallest(self, label: int) -> float:
         """The smallest p-value that this many patients can give: no smaller error rate can exclude the class."""
@@ -70,15 +63,10 @@ def p_values(calibration: Calibration, scores: ArrayLike) -> Floats:
 
 @dataclass(frozen=True)
 class Answers:
-    """What known patients would be told, each judged by the others; one entry a row, ``(N,)``.
+    """What known patients would be told, each judged by the others; one entry a row, ``(N,)``."""
 
-    Attributes:
-        answered: Whether one class alone remains possible, and is what the operating point decides.
-        wrong: Whether that answer is not the patient's class.
-    """
-
-    answered: NDArray[np.bool_]
-    wrong: NDArray[np.bool_]
+    answered: NDArray[np.bool_]  # whether one class alone remains possible, and is what the operating point decides
+    wrong: NDArray[np.bool_]  # whether that answer is not the patient's class
 
 
 def answers_of_known(

@@ -11,15 +11,10 @@ from fistula.evidence.inputs import Floats, check_labels, check_probabilities
 
 @dataclass(frozen=True)
 class DecisionCurve:
-    """Net benefit at each threshold probability, in true positives a row; acting on no one has 0 throughout.
+    """Net benefit at each threshold probability, in true positives a row; acting on no one has 0 throughout."""
 
-    Args:
-        model: Acting on the rows with ``score >= threshold``, ``(T,)``.
-        everyone: Acting on all rows, ``(T,)``.
-    """
-
-    model: Floats
-    everyone: Floats
+    model: Floats  # acting on the rows with ``score >= threshold``, ``(T,)``
+    everyone: Floats  # acting on all rows, ``(T,)``
 
 
 def decision_curve(

@@ -18,32 +18,20 @@ LEAST = 4  # patients of a class
 
 @dataclass(frozen=True)
 class Recalibrated:
-    """Means over repeated draws of k patients, always of those who were not drawn.
+    """Means over repeated draws of k patients, always of those who were not drawn."""
 
-    Attributes:
-        patients: Drawn, k.
-        repeats: Draws.
-        before: Brier score of the probabilities as they are.
-        intercept: After their level alone was moved.
-        line: After level and slope were fitted.
-        gap_before: Mean over the draws of the distance of the mean probability from the observed share.
-        gap_intercept: The same after the level was moved.
-        gap_line: The same after both were fitted.
-        intercept_change: Brier score after the level was moved less that before, in patients to come, with its interval
-            over who was drawn and who was judged; below 0 is better.
-        line_change: The same after both were fitted.
-    """
-
-    patients: int
-    repeats: int
-    before: float
-    intercept: float
-    line: float
-    gap_before: float
-    gap_intercept: float
-    gap_line: float
+    patients: int  # drawn, k
+    repeats: int  # draws
+    before: float  # brier score of the probabilities as they are
+    intercept: float  # after their level alone was moved
+    line: float  # after level and slope were fitted
+    gap_before: float  # mean over the draws of the distance of the mean probability from the observed share
+    gap_intercept: float  # the same after the level was moved
+    gap_line: float  # the same after both were fitted
+    # Brier score after the level was moved less that before, in patients to come, with its interval over who was drawn
+    # and who was judged; below 0 is better.
     intercept_change: Estimate
-    line_change: Estimate
+    line_change: Estimate  # the same after both were fitted
 
 
 def recalibrations(

@@ -21,30 +21,19 @@ from fistula.evidence.inputs import (
 
 @dataclass(frozen=True)
 class Placements:
-    """AUROCs of R models on the same rows, and how far each patient's rows pull them.
+    """AUROCs of R models on the same rows, and how far each patient's rows pull them."""
 
-    Args:
-        aurocs: ``(R,)``, NaN if there is no pair to compare.
-        left_out: The AUROCs without each patient in turn, ``(P, R)``.
-        positive: Sum over a patient's positive rows of (placement - AUROC), divided by the pairs, ``(P, R)``.
-        negative: The same over the negative rows.
-        patients: How many patients have positive rows, how many have negative rows.
-        effective: The same by Kish: as many patients of equally many rows would say as much.
-        pairs: How many pairs of a positive and a negative row were compared; of macro AUROCs, of the class with fewest.
-        reason: Why a variance is undefined; empty if it is not.
-        single: Whether no run scored two rows of a patient.
-        classes: Of macro AUROCs, the placements of each class, of which `aurocs` and `left_out` are the mean.
-    """
-
-    aurocs: Floats
-    left_out: Floats
-    positive: Floats
-    negative: Floats
-    patients: tuple[int, int]
-    effective: tuple[float, float]
+    aurocs: Floats  # ``(R,)``, NaN if there is no pair to compare
+    left_out: Floats  # the AUROCs without each patient in turn, ``(P, R)``
+    positive: Floats  # sum over a patient's positive rows of (placement - AUROC), divided by the pairs, ``(P, R)``
+    negative: Floats  # the same over the negative rows
+    patients: tuple[int, int]  # how many patients have positive rows, how many have negative rows
+    effective: tuple[float, float]  # the same by Kish: as many patients of equally many rows would say as much
+    # How many pairs of a positive and a negative row were compared; of macro AUROCs, of the class with fewest.
     pairs: float
-    reason: str
-    single: bool
+    reason: str  # why a variance is undefined; empty if it is not
+    single: bool  # whether no run scored two rows of a patient
+    # Of macro AUROCs, the placements of each class, of which `aurocs` and `left_out` are the mean.
     classes: tuple["Placements", ...] = ()
 
     def covariance(self) -> Floats:

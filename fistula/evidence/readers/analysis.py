@@ -18,38 +18,23 @@ from fistula.evidence.readers.merit import Figure, auroc_figure
 
 @dataclass(frozen=True)
 class ReaderStudy:
-    """Figures of merit of every reader in every modality, and how they vary together with the cases.
+    """Figures of merit of every reader in every modality, and how they vary together with the cases."""
 
-    Attributes:
-        figures: ``(M, R)``: M modalities, R readers.
-        covariance: Of the figures over cases, ``(M, R, M, R)``.
-        cases: How many.
-    """
-
-    figures: Floats
-    covariance: Floats
-    cases: int
+    figures: Floats  # ``(M, R)``: M modalities, R readers
+    covariance: Floats  # of the figures over cases, ``(M, R, M, R)``
+    cases: int  # how many
 
 
 @dataclass(frozen=True)
 class ReaderTest:
-    """A mean over readers, or a difference of means, and the test of whether it is 0.
+    """A mean over readers, or a difference of means, and the test of whether it is 0."""
 
-    Attributes:
-        estimate: With its interval.
-        standard_error: NaN where there is none.
-        degrees: Of freedom; infinite for fixed readers.
-        statistic: t, or z for fixed readers.
-        p_value: Two-sided.
-        p_inferior: One-sided, of the null that it is `margin` or more below 0; NaN without a margin.
-    """
-
-    estimate: Estimate
-    standard_error: float = nan
-    degrees: float = nan
-    statistic: float = nan
-    p_value: float = nan
-    p_inferior: float = nan
+    estimate: Estimate  # with its interval
+    standard_error: float = nan  # naN where there is none
+    degrees: float = nan  # of freedom; infinite for fixed readers
+    statistic: float = nan  # t, or z for fixed readers
+    p_value: float = nan  # two-sided
+    p_inferior: float = nan  # one-sided, of the null that it is `margin` or more below 0; NaN without a margin
 
 
 def study_readers(labels: ArrayLike, ratings: ArrayLike, figure: Figure = auroc_figure) -> ReaderStudy:

@@ -23,21 +23,14 @@ FACTORS = {"slice": "slice", "patient": "patient, {pooling} pooling"}
 
 @dataclass(frozen=True)
 class Bags:
-    """B bags of N slices, one bag's slices after another's.
+    """B bags of N slices, one bag's slices after another's."""
 
-    Attributes:
-        rows: Of the manifest, ``(N,)``.
-        copies: For each slice 0, or the number of a jittered copy of it made before the split, ``(N,)``.
-        sizes: Slices of each bag, at least 1, ``(B,)``; their sum is N.
-        labels: Of the bags, ``(B,)``.
-        unit: What they are, one of `KEYS`.
-    """
-
-    rows: NDArray[np.int64]
+    rows: NDArray[np.int64]  # of the manifest, ``(N,)``
+    # For each slice 0, or the number of a jittered copy of it made before the split, ``(N,)``.
     copies: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    unit: str
+    sizes: NDArray[np.int64]  # slices of each bag, at least 1, ``(B,)``; their sum is N
+    labels: NDArray[np.int64]  # of the bags, ``(B,)``
+    unit: str  # what they are, one of `KEYS`
 
     def __len__(self) -> int:
         return len(self.sizes)

@@ -34,15 +34,10 @@ SOURCES = "auto, hub:OWNER/NAME, run:DIR or file:PATH"
 
 @dataclass(frozen=True)
 class Weights:
-    """Pretrained weights at hand.
+    """Pretrained weights at hand."""
 
-    Attributes:
-        source: Where they came from, for the log and `run.json`.
-        overlay: What timm's `pretrained_cfg_overlay` needs to load them.
-    """
-
-    source: str
-    overlay: dict[str, Any]
+    source: str  # where they came from, for the log and `run.json`
+    overlay: dict[str, Any]  # what timm's `pretrained_cfg_overlay` needs to load them
 
 
 def check_source(source: str) -> None:

@@ -30,17 +30,11 @@ LITE = re.compile(r"^tf_efficientnet_lite([012])(\..*)?$")  # networks whose Ima
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of weights in a store, which is a cache of the hub.
+    """A file of weights in a store, which is a cache of the hub."""
 
-    Attributes:
-        name: ``OWNER/NAME/FILE``.
-        path: The file, whose name is its checksum.
-        license: Of the weights, as their page states it; empty where it does not.
-    """
-
-    name: str
-    path: Path
-    license: str
+    name: str  # ``OWNER/NAME/FILE``
+    path: Path  # the file, whose name is its checksum
+    license: str  # of the weights, as their page states it; empty where it does not
 
 
 def store_folder() -> Path:

@@ -27,17 +27,11 @@ Score = Callable[..., NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Example:
-    """What an exported model is tried on: slices of a run's cohort, or all those of one patient.
+    """What an exported model is tried on: slices of a run's cohort, or all those of one patient."""
 
-    Attributes:
-        rows: Of the cohort, ``(N,)``.
-        given: The model's inputs, in the order of `Graph.takes`.
-        sizes: Slices of each bag that they make, ``(B,)``.
-    """
-
-    rows: NDArray[np.int64]
-    given: list[NDArray[Any]]
-    sizes: list[int]
+    rows: NDArray[np.int64]  # of the cohort, ``(N,)``
+    given: list[NDArray[Any]]  # the model's inputs, in the order of `Graph.takes`
+    sizes: list[int]  # slices of each bag that they make, ``(B,)``
 
 
 def examples(run: LoadedRun, *, has_bags: bool) -> list[Example]:

@@ -63,21 +63,13 @@ def recognised(table: pl.DataFrame, patients: dict[str, str], known: dict[str, s
 
 @dataclass(frozen=True)
 class Scored:
-    """Each run's own test patients, whom it did not learn from, ``N`` rows.
+    """Each run's own test patients, whom it did not learn from, ``N`` rows."""
 
-    Attributes:
-        labels: Index of the patient's class, the last that a slice has, ``(N,)``.
-        scores: Aggregated, of each class, ``(N, K)``.
-        patients: ``(N,)``.
-        models: Index of the run, ``(N,)``.
-        decisions: Index of the class by the run's operating point, ``(N,)``.
-    """
-
-    labels: NDArray[np.intp]
-    scores: NDArray[np.float64]
-    patients: NDArray
-    models: NDArray[np.intp]
-    decisions: NDArray[np.intp]
+    labels: NDArray[np.intp]  # index of the patient's class, the last that a slice has, ``(N,)``
+    scores: NDArray[np.float64]  # aggregated, of each class, ``(N, K)``
+    patients: NDArray  # ``(N,)``
+    models: NDArray[np.intp]  # index of the run, ``(N,)``
+    decisions: NDArray[np.intp]  # index of the class by the run's operating point, ``(N,)``
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -131,21 +123,14 @@ def _stored_scores(stored: pl.DataFrame, classes: Sequence[str]) -> NDArray[np.f
 
 @dataclass(frozen=True)
 class Looks:
-    """What a cohort's headers and grey levels look like.
+    """What a cohort's headers and grey levels look like."""
 
-    Attributes:
-        words: Values of modality, component and orientation that it has; a column that it does not know has none.
-        spacing: Smallest and largest pixel spacing in mm; None where no image states one.
-        is_spaced: Whether every image states one.
-        profiles: Grey levels of each series at evenly spaced ranks, ``(series, levels)``, in [0, 1].
-        reach: The largest distance of a series' profile from that of the nearest other series.
-    """
-
+    # Values of modality, component and orientation that it has; a column that it does not know has none.
     words: dict[str, set[str]]
-    spacing: tuple[float, float] | None
-    is_spaced: bool
-    profiles: NDArray[np.float64]
-    reach: float
+    spacing: tuple[float, float] | None  # smallest and largest pixel spacing in mm; None where no image states one
+    is_spaced: bool  # whether every image states one
+    profiles: NDArray[np.float64]  # grey levels of each series at evenly spaced ranks, ``(series, levels)``, in [0, 1]
+    reach: float  # the largest distance of a series' profile from that of the nearest other series
 
     def oddities(self, series: pl.DataFrame, pixels: NDArray[np.uint8]) -> list[str]:
         """How one series differs from all of the cohort's; empty if it does not."""

@@ -20,15 +20,10 @@ LIMIT = 0.99  # share of the slices that the run did not learn from which are wi
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """Features of slices that a run learned from.
+    """Features of slices that a run learned from."""
 
-    Attributes:
-        features: Of length 1, ``(M, F)``.
-        reach: Distance to the fifth neighbour that 99 % of the slices of its own val and test do not pass.
-    """
-
-    features: Tensor
-    reach: float
+    features: Tensor  # of length 1, ``(M, F)``
+    reach: float  # distance to the fifth neighbour that 99 % of the slices of its own val and test do not pass
 
     def are_far(self, found: Tensor) -> NDArray[np.bool_]:
         """Whether each slice with features ``(N, F)`` is out of reach."""

@@ -32,18 +32,13 @@ from fistula.sweep.folder.run import RECORD, read_record
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A finished run, ready to score.
-
-    Attributes:
-        classifier: In evaluation mode, in single precision, on the device asked for.
-        cohort: The one it learned from, as kept beside it.
-    """
+    """A finished run, ready to score."""
 
     folder: Path
-    classifier: FistulaClassifier
+    classifier: FistulaClassifier  # in evaluation mode, in single precision, on the device asked for
     config: DictConfig
     record: dict[str, Any]
-    cohort: Cohort
+    cohort: Cohort  # the one it learned from, as kept beside it
 
     @property
     def classes(self) -> list[str]:

@@ -33,21 +33,14 @@ def arguments_of(hydra: HydraConf, overrides: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be started.
-
-    Attributes:
-        folder: Of the run; its process's output goes to `log.txt` there.
-        cwd: Where relative paths begin.
-        environment: Variables over those of the machine it runs on.
-        wants_card: Whether it trains on a graphics card where there is one.
-    """
+    """A run to be started."""
 
     name: str
-    folder: Path
+    folder: Path  # of the run; its process's output goes to `log.txt` there
     arguments: Sequence[str]
-    cwd: Path
-    environment: Mapping[str, str] = field(default_factory=dict)
-    wants_card: bool = True
+    cwd: Path  # where relative paths begin
+    environment: Mapping[str, str] = field(default_factory=dict)  # variables over those of the machine it runs on
+    wants_card: bool = True  # whether it trains on a graphics card where there is one
 
     def run(self) -> int:
         """Run to the end; the exit code, negative the number of a signal that ended it."""

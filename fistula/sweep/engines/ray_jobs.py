@@ -15,15 +15,12 @@ OBJECT_STORE_BYTES = 80_000_000  # nothing goes through it: runs read and write 
 
 @dataclass(frozen=True)
 class RayEngine:
-    """Give each job its share of cards and cores; as many run at once as there are shares.
+    """Give each job its share of cards and cores; as many run at once as there are shares."""
 
-    Args:
-        address: ``local`` starts Ray on this machine, for the time of the sweep; ``auto`` takes the cluster that this
-            machine belongs to, any other that which answers there. A cluster has to share the file system.
-        jobs_per_gpu: Jobs on a card, 2 for small networks, 0.5 for a job on two cards; no matter where there is none.
-    """
-
+    # ``local`` starts Ray on this machine, for the time of the sweep; ``auto`` takes the cluster that this machine
+    # belongs to, any other that which answers there. A cluster has to share the file system.
     address: str
+    # Jobs on a card, 2 for small networks, 0.5 for a job on two cards; no matter where there is none.
     jobs_per_gpu: float
     cpus_per_job: int
 

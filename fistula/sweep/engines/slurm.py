@@ -22,16 +22,11 @@ class SlurmEngine:
     """Submit jobs with sbatch and wait for them.
 
     A sweep that is interrupted leaves its jobs in the queue: the same command again waits for those that run.
-
-    Args:
-        folder: For the scripts, results and logs of submitit; on the file system that the nodes share.
-        max_num_timeout: How often a job may run out of its time and be queued again.
-        parameters: Of sbatch, by submitit's names, which may also hold ``additional_parameters``.
     """
 
-    folder: str
-    max_num_timeout: int
-    parameters: dict[str, Any]
+    folder: str  # for the scripts, results and logs of submitit; on the file system that the nodes share
+    max_num_timeout: int  # how often a job may run out of its time and be queued again
+    parameters: dict[str, Any]  # of sbatch, by submitit's names, which may also hold ``additional_parameters``
 
     def __post_init__(self) -> None:
         import submitit

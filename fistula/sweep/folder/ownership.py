@@ -31,18 +31,12 @@ class BusyError(FistulaError):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a folder.
+    """Who holds a folder."""
 
-    Attributes:
-        number: How many held it before.
-        is_released: Whether it has given the folder back.
-        beat: Changes while the holder lives, nanoseconds; to be compared with itself alone.
-    """
-
-    number: int
+    number: int  # how many held it before
     process: Process
-    is_released: bool
-    beat: int
+    is_released: bool  # whether it has given the folder back
+    beat: int  # changes while the holder lives, nanoseconds; to be compared with itself alone
 
     @property
     def is_gone(self) -> bool | None:

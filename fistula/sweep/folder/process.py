@@ -8,19 +8,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Process:
-    """A process as another one may meet it.
-
-    Attributes:
-        machine: What stays when the machine starts anew; empty where it cannot be known.
-        boot: What changes when it does, with the process's namespace: only there its number means something.
-        started: Kernel's ticks at its start; a later process of the same number has another. Empty if unknown.
-    """
+    """A process as another one may meet it."""
 
     host: str
-    machine: str
-    boot: str
+    machine: str  # what stays when the machine starts anew; empty where it cannot be known
+    boot: str  # what changes when it does, with the process's namespace: only there its number means something
     pid: int
-    started: str
+    started: str  # kernel's ticks at its start; a later process of the same number has another. Empty if unknown
 
     @property
     def is_alive(self) -> bool | None:

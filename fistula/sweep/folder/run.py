@@ -32,14 +32,10 @@ WITHIN = ("seed", "augmentation.seed", "expansion.seed", "split.fold", "logger.n
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run, and the identity it was opened with.
-
-    Attributes:
-        identity: Everything that decides the run's result, as plain JSON values by dotted key.
-    """
+    """The folder of one run, and the identity it was opened with."""
 
     path: Path
-    identity: dict[str, Any]
+    identity: dict[str, Any]  # everything that decides the run's result, as plain JSON values by dotted key
 
     @property
     def fingerprint(self) -> str:
