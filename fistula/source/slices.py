@@ -21,7 +21,7 @@ from fistula.dicom.pixels.plain import read_plain
 from fistula.dicom.timing import TimeLimit
 from fistula.source.files.pictures import read_picture
 from fistula.source.grid import Grid, Placed, place, to_bytes
-from fistula.source.intensity import Intensity
+from fistula.source.intensity import FileWindow, Intensity
 
 RESULTS: dict[str, Any] = {
     "row": pl.Int64(),
@@ -115,10 +115,12 @@ def _read_volume(slices: Sequence[Slice], plan: Plan) -> tuple[list[dict[str, An
         record |= _placement(outcome, placed) | {"at": item.row}
         # The full-size values are of no more use, and a volume has hundreds of them.
         taken.append((item, _without_values(outcome), placed))
-    if len({(picture.window.center, picture.window.width) for _, picture, _ in taken if picture.window}) > 1:
-        for item, _, _ in taken:
-            seen = records[item.row]["seen"]
-            records[item.row]["seen"] = f"{seen}|windows differ between slices".strip("|")
+    differ = len({(picture.window.center, picture.window.width) for _, picture, _ in taken if picture.window}) > 1
+    for item, picture, _ in taken:
+        odd = ["windows differ between slices"] if differ else []
+        if picture.window is None and isinstance(plan.intensity, FileWindow):
+            odd.append("no window: scaled between its extremes")
+        records[item.row]["seen"] = "|".join(filter(None, (records[item.row]["seen"], *odd)))
     pixels = _scaled([(picture, placed) for _, picture, placed in taken], plan)
     for (item, _, _), image in zip(taken, pixels, strict=True):
         records[item.row]["pixel_hash"] = hashlib.sha256(image).hexdigest()

@@ -639,6 +639,18 @@ def test_labels_without_an_image_are_refused_with_what_may_be_wrong(dicom_tree, 
     assert re.search(hint, error), error
 
 
+def test_a_blank_slice_and_a_missing_window_are_counted(dicom_tree, tmp_path, fistula_here):
+    image = pydicom.dcmread(dicom_tree[0] / "P0" / "0.dcm")
+    image.PixelData = bytes(len(image.PixelData))
+    image.WindowCenter, image.WindowWidth = 300, 600
+    image.save_as(dicom_tree[0] / "P0" / "0.dcm")
+    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort", "intensity=voi")
+    assert code == 0, error
+    noted = json.loads((tmp_path / "cohort" / "ingest.json").read_text())["noted"]
+    assert noted["one value throughout"] == 1
+    assert noted["no window: scaled between its extremes"] == 11
+
+
 def test_a_columns_name_may_hold_anything(dicom_tree, fistula_here):
     name = "Final diagnosis (0/1), [agreed]: label"
     dicom_tree[1].write_text(dicom_tree[1].read_text().replace(",label", f',"{name}"', 1))

@@ -93,7 +93,8 @@ def picture_of(
         Refused: If a value is not finite.
     """
     values = _rescaled(stored, facts.slope, facts.intercept) if values is None else values
-    if not (np.isfinite(values.min()) and np.isfinite(values.max())):
+    low, high = values.min(), values.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
         raise Refused("pixel values that are not finite")
     return Picture(
         values=values,
@@ -104,7 +105,7 @@ def picture_of(
         spacing=facts.spacing,
         aspect=facts.aspect,
         decoder=decoder,
-        notes=facts.notes,
+        notes=facts.notes if low < high else (*facts.notes, "one value throughout"),
     )
 
 
