@@ -45,6 +45,7 @@ NOTHING = pl.DataFrame(
 )
 ORDER = ("patient_key", "series_key", "volume", "position_mm", "slice_key")  # in which slices lie
 MAX_OBJECT_MB, SECONDS = 2048, 60.0
+HALF = 0.5
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,9 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
             beside=resampled_onto if len(names) > 1 else None,
         )  # fmt: skip
         beside = table.filter(pl.col("grid_key").is_not_null()) if len(names) > 1 else None
+        for one in [] if beside is None else beside.partition_by("sequence", maintain_order=True):
+            if few := int((one["covered"] < HALF).sum()):
+                notes.append(f"slices of which {one['sequence'][0]} covers less than half: {few} of {len(one)}")
         table = of_first(table)
         excluded = Counter(failed["reason"]) + Counter(whole.left_out["reason"])
         flow.add("scored", table, unit="slices", excluded=excluded)

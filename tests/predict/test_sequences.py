@@ -94,6 +94,17 @@ def test_a_patient_who_lacks_one_is_not_scored_unless_training_had_such(strict, 
     assert found.left_out["reason"].value_counts().sort("reason").rows()[0] == ("of a patient who lacks t2", 5)
 
 
+def test_a_second_sequence_of_which_half_did_not_arrive_is_said(strict, tmp_path):
+    shutil.copytree(strict / "tree" / "P02", tmp_path / "P02")
+    found = fistula.load(strict / "run", device="cpu").predict(tmp_path / "P02")
+    assert "covers less than half" not in " ".join(found.summary["notes"])
+    files = [path for path in (tmp_path / "P02").rglob("*.dcm") if path.name.startswith("T2")]
+    for path in sorted(files)[: len(files) // 2]:
+        path.unlink()
+    found = fistula.load(strict / "run", device="cpu").predict(tmp_path / "P02")
+    assert any(note.startswith("slices of which t2 covers less than half: ") for note in found.summary["notes"])
+
+
 def test_what_is_exported_scores_as_the_run(made, tmp_path):
     run = load_run(made / "run")
     for kind in ("onnx", "torchscript"):
