@@ -32,13 +32,7 @@ class Tissue(IntEnum):
     PLANE = 0.12, 0.24, 0.50, 0.02, 0.25  # intersphincteric fat
     SKIN = 0.36, 0.52, 0.10, 0.03, 0.3
     MUSCLE = 0.39, 0.47, 0.06, 0.035, 0.3
-    IAS = (
-        0.56,
-        0.65,
-        0.04,
-        0.03,
-        BRIGHT,
-    )  # internal anal sphincter; above the anorectal junction the muscle of the rectum
+    IAS = 0.56, 0.65, 0.04, 0.03, BRIGHT  # internal anal sphincter; above the anorectal junction the rectum's muscle
     MUCOSA = 0.66, 0.75, 0.04, 0.05, BRIGHT  # with submucosa
     LUMEN = 0.22, 0.45, 0.02, 0.02, BRIGHT  # fluid and mucus in a collapsed canal
     CAVERNOUS = 0.74, 0.92, 0.05, 0.06, 0.8  # bulb and crura

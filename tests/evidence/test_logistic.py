@@ -61,6 +61,8 @@ def test_what_has_no_line_says_why():
     alike = calibration_line([0, 1, 0, 1], [0.3] * 4, list("abcd"))
     assert alike[0].value == pytest.approx(-logit(0.3))
     assert str(alike[1]) == "n/a: all scores are equal"
+    nearly = calibration_line([0, 1, 0, 1], 0.1 + 1e-4 * np.array([0, 2, 1, 0.5]), ["a", "b", "c", "d"])
+    assert str(nearly[1]) == "n/a: the scores hardly vary"
     called = calibration_line([0, 1, 0, 1], [0, 1, 1, 0], list("abcd"))
     assert {str(found) for found in called} == {"n/a: most scores are 0 or 1, which have no logit"}
     alone = calibration_line([0, 1, 0, 1], [0.1, 0.2, 0.8, 0.9], list("aaaa"))[1]

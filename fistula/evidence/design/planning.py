@@ -66,7 +66,7 @@ class Answer:
     patients: int | None  # in all; None where `MOST` do not suffice
     positives: int  # of them
     reached: float  # half-width or power at that number, from `LAST` replicates
-    error: float  # monte Carlo standard error of it
+    error: float  # Monte Carlo standard error of it
     around: dict[int, float]  # from half to one and a half times as many patients, with what each gives
 
 

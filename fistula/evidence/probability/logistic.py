@@ -35,8 +35,8 @@ def calibration_line(labels: ArrayLike, probabilities: ArrayLike, patients: Arra
         patients: Whom each row is of, ``(N,)``.
 
     Returns:
-        Intercept and slope; undefined if a class is missing, where the scores separate the classes completely or are
-        all equal, or where most are 0 or 1, which have no logit.
+        Intercept and slope; undefined if a class is missing, where the scores separate the classes completely or
+        hardly vary, or where most are 0 or 1, which have no logit.
 
     Raises:
         ValueError: If a label is not 0 or 1, a probability not in [0, 1], or the lengths differ.
@@ -58,7 +58,8 @@ def calibration_line(labels: ArrayLike, probabilities: ArrayLike, patients: Arra
     positive, negative = scale[truth], scale[~truth]
     separates = positive.min() >= negative.max() or positive.max() <= negative.min()
     is_constant = np.ptp(scale) == 0
-    why = "all scores are equal" if is_constant else "the scores separate the classes completely"
+    why = "all scores are equal" if is_constant else "the scores hardly vary"
+    why = "the scores separate the classes completely" if separates and not is_constant else why
     slope = (float("nan"),) * 2
     if not separates:  # else the slope has no largest likelihood, and steps toward it end anywhere
         slope = _fit(truth, np.column_stack([scale, ones]), 0 * scale, codes, len(keys))

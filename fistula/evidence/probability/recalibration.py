@@ -22,7 +22,7 @@ class Recalibrated:
 
     patients: int  # drawn, k
     repeats: int  # draws
-    before: float  # brier score of the probabilities as they are
+    before: float  # Brier score of the probabilities as they are
     intercept: float  # after their level alone was moved
     line: float  # after level and slope were fitted
     gap_before: float  # mean over the draws of the distance of the mean probability from the observed share

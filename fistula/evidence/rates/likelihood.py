@@ -12,8 +12,9 @@ from fistula.evidence.rates.counts import Confusion, two_sided, wilson
 def likelihood_ratios(counts: Confusion, level: float = 0.95) -> tuple[Estimate, Estimate]:
     """The positive and the negative likelihood ratio, with intervals on the log scale.
 
-    That scale has no end for a ratio of 0 or infinity, and no width where all are called alike: there the interval is
-    made of Wilson's of the two rates. One of infinity has a lower end alone; 0/0 is undefined.
+    That scale has no end for a ratio of 0 or infinity, and takes a rate of 1 as known (with a sensitivity of 10 of 10,
+    it covers in as little as 86%): where a cell is empty, the interval is made of Wilson's of the two rates. A ratio of
+    infinity has a lower end alone; 0/0 is undefined.
 
     Source:
         Simel, Samsa & Matchar (1991), J Clin Epidemiol 44(8), 763-770; of two intervals (MOVER-R): Newcombe (2016),
@@ -29,14 +30,14 @@ def likelihood_ratios(counts: Confusion, level: float = 0.95) -> tuple[Estimate,
         if above == 0 and below == 0:
             return undefined(method, f"no {call} calls")
         first, second = wilson(above, positives, level), wilson(below, negatives, level)
-        if below == 0:
-            low = sqrt(first.low * (2 * first.value - first.low)) / second.high
-            return Estimate(inf, low, inf, method, f"no {right} {call}s")
-        if above == 0:
-            return Estimate(0.0, 0.0, first.high / sqrt(second.low * (2 * second.value - second.low)), method)
-        value = first.value / second.value
-        if above == positives and below == negatives:
-            return Estimate(value, first.low, 1 / second.low, method)
+        value = first.value / second.value if below else inf
+        if not (counts.tp and counts.fp and counts.tn and counts.fn):
+            both = first.value * second.value
+            least, last = first.low * (2 * first.value - first.low), second.high * (2 * second.value - second.high)
+            most, start = first.high * (2 * first.value - first.high), second.low * (2 * second.value - second.low)
+            low = least / (both + sqrt(both**2 - least * last)) if above else 0.0
+            high = (both + sqrt(both**2 - most * start)) / start if below else inf
+            return Estimate(value, low, high, method, "" if below else f"no {right} {call}s")
         half = two_sided(level) * sqrt(1 / above - 1 / positives + 1 / below - 1 / negatives)
         return Estimate(value, value * exp(-half), value * exp(half), method)
 

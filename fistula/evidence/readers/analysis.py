@@ -30,7 +30,7 @@ class ReaderTest:
     """A mean over readers, or a difference of means, and the test of whether it is 0."""
 
     estimate: Estimate  # with its interval
-    standard_error: float = nan  # naN where there is none
+    standard_error: float = nan  # NaN where there is none
     degrees: float = nan  # of freedom; infinite for fixed readers
     statistic: float = nan  # t, or z for fixed readers
     p_value: float = nan  # two-sided

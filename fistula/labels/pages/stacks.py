@@ -59,7 +59,7 @@ def find_stacks(
 
     What `keep` keeps (None: all, as of volumes and pictures) stands in the first pane, and is asked about; what each of
     `beside` keeps, of the same patients, in the second pane and the next ones, each image in the first pane whose rules
-    let it pass. `flow` gets the steps up to `right sequence`; `patient` says whose each image is.
+    let it pass. `flow` gets the steps up to `right sequence`; `patient` says whose each image is (None: `compared`).
 
     Raises:
         DataError: If nothing is eligible, or if `patient` finds ids that several people share.

@@ -38,7 +38,7 @@ class Answer:
     """One answer of one reader."""
 
     label: str  # the class or degree as it stands in the table; empty where there is none (unsure, or a point alone)
-    patient: str
+    patient: str  # pseudonym
     opening: tuple[float, float] | None  # row and column, or None
     canal: tuple[float, float] | None  # row and column, or None
     clock: float | None  # hours in (0, 13), or None

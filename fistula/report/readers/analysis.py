@@ -83,7 +83,8 @@ def compare_readers(
 
     `readings` has ``patient_key reader modality score minutes experience located date``, and `cases` the model's
     ``patient_key label score called``, and ``located`` where it names places. `margin` is of non-inferiority of the
-    model; from the score `cutoff` a reader's patient counts as called positive.
+    model; from the score `cutoff` a reader's patient counts as called positive (None: scores are calls, or none
+    are made).
 
     Raises:
         ConfigError, DataError: As `refuse_other_scales` and `with_known_places`.

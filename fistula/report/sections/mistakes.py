@@ -18,7 +18,7 @@ NAMED = 3  # slices named for each patient, those furthest on the wrong side fir
 class Mistake:
     """A patient that a run misclassified, or of whom it misclassified slices."""
 
-    patient: str
+    patient: str  # pseudonym
     fold: int
     seed: int
     label: str  # the class by the reference standard, or of the slices that were misclassified
