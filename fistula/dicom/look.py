@@ -22,21 +22,13 @@ DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 
 @dataclass(frozen=True)
 class Look:
-    """How to look at a file.
+    """How to look at a file."""
 
-    Attributes:
-        pseudonyms: Names what may not leave.
-        description: Regular expression for the keep rule on the series' description.
-        max_object_mb: What one object may unpack to, in MiB.
-        seconds: Time for one file.
-        described: The same for each of several sequences.
-    """
-
-    pseudonyms: Pseudonyms
-    description: str = ""
-    max_object_mb: int = 2048
-    seconds: float = 60.0
-    described: tuple[str, ...] = ()
+    pseudonyms: Pseudonyms  # names what may not leave
+    description: str = ""  # regular expression for the keep rule on the series' description
+    max_object_mb: int = 2048  # what one object may unpack to, in MiB
+    seconds: float = 60.0  # time for one file
+    described: tuple[str, ...] = ()  # the same for each of several sequences
 
     def __post_init__(self) -> None:
         refuse_outside("max_object_mb", self.max_object_mb, 1, 1 << 20)

@@ -37,23 +37,14 @@ LARGEST = 1 << 53  # above, a float is no whole number for sure
 
 @dataclass(frozen=True)
 class Header:
-    """All of an object but its pixels.
+    """All of an object but its pixels."""
 
-    Attributes:
-        dataset: The attributes before the pixel data.
-        syntax: Transfer syntax in which the pixels are encoded; empty where it cannot be known.
-        pixel_bytes: Length of the pixel data in bytes; None if there is none, -1 if it is encapsulated.
-        bytes_left: Bytes in the file after the pixel data's own header.
-        has_preamble: False for a bare data set.
-        pixel_start: Where the first byte of PixelData stands in the object; -1 if there is none.
-    """
-
-    dataset: Dataset
-    syntax: str
-    pixel_bytes: int | None
-    bytes_left: int
-    has_preamble: bool
-    pixel_start: int = -1
+    dataset: Dataset  # the attributes before the pixel data
+    syntax: str  # transfer syntax in which the pixels are encoded; empty where it cannot be known
+    pixel_bytes: int | None  # length of the pixel data in bytes; None if there is none, -1 if it is encapsulated
+    bytes_left: int  # bytes in the file after the pixel data's own header
+    has_preamble: bool  # False for a bare data set
+    pixel_start: int = -1  # where the first byte of PixelData stands in the object; -1 if there is none
 
 
 def read_header(file: BinaryIO, *, limit: int) -> Header:

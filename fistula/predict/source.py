@@ -52,7 +52,7 @@ HALF = 0.5
 class Limits:
     """What one object may cost."""
 
-    max_object_mb: int = MAX_OBJECT_MB  # miB that it may unpack to
+    max_object_mb: int = MAX_OBJECT_MB  # MiB that it may unpack to
     seconds: float = SECONDS  # time for one file
 
 

@@ -20,7 +20,7 @@ MAX_END = END.size + 0xFFFF + 20  # with the longest comment
 class UploadLimits:
     """What one upload may cost."""
 
-    max_upload_mb: int = 256  # miB of the upload, and eight times as much unpacked
+    max_upload_mb: int = 256  # MiB of the upload, and eight times as much unpacked
     max_files: int = 2000  # in a zip archive
     seconds: float = 60.0  # to answer
     waiting: int = 16  # uploads that may wait for their turn

@@ -25,22 +25,17 @@ CHOICES |= {"same_uid": ("refuse", "separate"), "negatives": ("none", "other_pat
 
 @dataclass(frozen=True)
 class Policies:
-    """What to do with what does not fit: `refuse` it (stop with an error) or `exclude` it (count it and go on).
+    """What to do with what does not fit: `refuse` it (stop with an error) or `exclude` it (count it and go on)."""
 
-    Attributes:
-        unreadable: Images that cannot be read.
-        unmatched: Labels for images that are not there, or that the keep rules leave out.
-        same_uid: Different pictures under one SOPInstanceUID: `refuse`, or `separate`, each an image of its own.
-        missing: What of a study that lacks a sequence: `refuse`, or `mask`, blank there and known as blank.
-        other_frame: A sequence with another frame of reference: `refuse`, or `join`, its positions taken as they are.
-        negatives: Which slices without a label are negative: `none`, those of `other_patients`, or the `rest`.
-    """
-
-    unreadable: str = "refuse"
-    unmatched: str = "refuse"
+    unreadable: str = "refuse"  # images that cannot be read
+    unmatched: str = "refuse"  # labels for images that are not there, or that the keep rules leave out
+    # Different pictures under one SOPInstanceUID: `refuse`, or `separate`, each an image of its own.
     same_uid: str = "refuse"
+    # Which slices without a label are negative: `none`, those of `other_patients`, or the `rest`.
     negatives: str = "none"
+    # What of a study that lacks a sequence: `refuse`, or `mask`, blank there and known as blank.
     missing: str = "refuse"
+    # A sequence with another frame of reference: `refuse`, or `join`, its positions taken as they are.
     other_frame: str = "refuse"
 
     def __post_init__(self) -> None:
@@ -50,18 +45,13 @@ class Policies:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Images of a survey, parted by the keep rules; labels have no say in it.
+    """Images of a survey, parted by the keep rules; labels have no say in it."""
 
-    Attributes:
-        wanted: Rows of the survey's facts, copies removed, with `volume` and `sequence`, and series and patient as the
-            file has them in `file_series` and `file_patient`.
-        left_out: The others and what could not be read, with their `reason`.
-        noted: Counts of what is worth knowing but was no reason to leave anything out.
-    """
-
+    # Rows of the survey's facts, copies removed, with `volume` and `sequence`, and series and patient as the file has
+    # them in `file_series` and `file_patient`.
     wanted: pl.DataFrame
-    left_out: pl.DataFrame
-    noted: dict[str, int]
+    left_out: pl.DataFrame  # the others and what could not be read, with their `reason`
+    noted: dict[str, int]  # counts of what is worth knowing but was no reason to leave anything out
 
 
 def choose(survey: Survey, *, keep: KeepRules | None, look: Look, policies: Policies, flow: Flow) -> Chosen:

@@ -14,17 +14,11 @@ WHOLE = 0.9  # share of a picture above which what was cropped goes without sayi
 
 @dataclass(frozen=True)
 class Grid:
-    """The pixels that every slice of a cohort has.
+    """The pixels that every slice of a cohort has."""
 
-    Attributes:
-        size: Rows and columns.
-        spacing_mm: Distance of pixels, for pictures that state theirs.
-        fit: For pictures that do not: which side is scaled to `size`; `longer` pads, `shorter` crops.
-    """
-
-    size: int
-    spacing_mm: float
-    fit: str = "longer"
+    size: int  # rows and columns
+    spacing_mm: float  # distance of pixels, for pictures that state theirs
+    fit: str = "longer"  # for pictures that do not: which side is scaled to `size`; `longer` pads, `shorter` crops
 
     def __post_init__(self) -> None:
         refuse_outside("size", self.size, 8, 4096)
@@ -34,18 +28,12 @@ class Grid:
 
 @dataclass(frozen=True)
 class Placed:
-    """A picture on the grid.
+    """A picture on the grid."""
 
-    Attributes:
-        values: Float32 ``(size, size)``; 0 where `inside` is False.
-        inside: Bool ``(size, size)``: False where the picture ends or is padding.
-        scale: New pixels per old pixel, along rows and along columns.
-        offset: Row and column of the scaled picture at which the grid begins; negative where it is padded.
-    """
-
-    values: np.ndarray
-    inside: np.ndarray
-    scale: tuple[float, float]
+    values: np.ndarray  # float32 ``(size, size)``; 0 where `inside` is False
+    inside: np.ndarray  # bool ``(size, size)``: False where the picture ends or is padding
+    scale: tuple[float, float]  # new pixels per old pixel, along rows and along columns
+    # Row and column of the scaled picture at which the grid begins; negative where it is padded.
     offset: tuple[int, int]
 
 

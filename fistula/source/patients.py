@@ -22,13 +22,10 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class PatientRule:
-    """What names the patient of an image.
+    """What names the patient of an image."""
 
-    Args:
-        word: `compared` (the PatientID, which the table's patient_id must not contradict), `header`, `column`,
-            `joined`, `issuer`, `study`, `folder:N`, or a regular expression of the path with a group `patient`.
-    """
-
+    # `compared` (the PatientID, which the table's patient_id must not contradict), `header`, `column`, `joined`,
+    # `issuer`, `study`, `folder:N`, or a regular expression of the path with a group `patient`.
     word: str = "compared"
 
     def __post_init__(self) -> None:

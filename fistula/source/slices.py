@@ -60,19 +60,12 @@ class Slice(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What every slice of a cohort goes through.
+    """What every slice of a cohort goes through."""
 
-    Attributes:
-        grid: Where it is resampled to.
-        intensity: One of `fistula.source.intensity`.
-        look: Limits of size and time.
-        kind: Of the images, one of `fistula.source.files.formats.KINDS`.
-    """
-
-    grid: Grid
-    intensity: Intensity
-    look: Look
-    kind: str = "dicom"
+    grid: Grid  # where it is resampled to
+    intensity: Intensity  # one of `fistula.source.intensity`
+    look: Look  # limits of size and time
+    kind: str = "dicom"  # of the images, one of `fistula.source.files.formats.KINDS`
 
 
 def read_volumes(volumes: Sequence[Sequence[Slice]], plan: Plan) -> tuple[list[tuple], np.ndarray]:

@@ -93,19 +93,12 @@ DEADLY = "crashes or hangs the program that reads it"
 
 @dataclass(frozen=True)
 class Survey:
-    """What is below a folder.
+    """What is below a folder."""
 
-    Attributes:
-        folder: The folder.
-        paths: Its files; `file` of the table counts them from 0.
-        facts: Columns as in `FACTS`.
-        kind: Of its images, one of `fistula.source.files.formats.KINDS`.
-    """
-
-    folder: Path
-    paths: list[Path]
-    facts: pl.DataFrame
-    kind: str = "dicom"
+    folder: Path  # the folder
+    paths: list[Path]  # its files; `file` of the table counts them from 0
+    facts: pl.DataFrame  # columns as in `FACTS`
+    kind: str = "dicom"  # of its images, one of `fistula.source.files.formats.KINDS`
 
     @property
     def where(self) -> str:

@@ -32,15 +32,10 @@ FEW = 7  # below so many batches, starting processes takes longer than the work
 
 @dataclass(frozen=True)
 class Workers:
-    """How many processes, and whose.
+    """How many processes, and whose."""
 
-    Attributes:
-        count: Processes; 0 takes one for each core that this process may use.
-        backend: joblib's: `loky` on this machine; `ray` on the cluster that RAY_ADDRESS names.
-    """
-
-    count: int = 0
-    backend: str = "loky"
+    count: int = 0  # processes; 0 takes one for each core that this process may use
+    backend: str = "loky"  # joblib's: `loky` on this machine; `ray` on the cluster that RAY_ADDRESS names
 
     def __post_init__(self) -> None:
         refuse_other("workers.backend", self.backend, BACKENDS)

@@ -34,50 +34,30 @@ class Segment:
 
 @dataclass(frozen=True)
 class Contour:
-    """A closed line around something.
+    """A closed line around something."""
 
-    Attributes:
-        segment: Number of the segment that it is of.
-        points: ``(N, 3)``, mm, in the axes of `fistula.dicom.pixels.planes.Plane`.
-        image: SOPInstanceUID of the image that it was drawn on; empty where it is not said.
-    """
-
-    segment: int
-    points: NDArray[np.float64]
-    image: str = ""
+    segment: int  # number of the segment that it is of
+    points: NDArray[np.float64]  # ``(N, 3)``, mm, in the axes of `fistula.dicom.pixels.planes.Plane`
+    image: str = ""  # SOPInstanceUID of the image that it was drawn on; empty where it is not said
 
 
 @dataclass
 class Drawing:
-    """All that one object or file draws.
+    """All that one object or file draws."""
 
-    Attributes:
-        segments: What it may have pixels, lines or points of.
-        drawn: Pixels.
-        on_images: Pixels without a plane, by the image and frame that they are of.
-        contours: Lines.
-        unclosed: Numbers of the segments that have lines which are not closed.
-        points: Places.
-        grid: All planes of a volume, those without a marked pixel too.
-        is_placed: Whether it says where it lies in a patient.
-        notes: What is odd about it.
-        images: SOPInstanceUIDs of the images that it says it is of.
-        space: FrameOfReferenceUID.
-        study: StudyInstanceUID.
-    """
-
-    segments: list[Segment] = field(default_factory=list)
-    drawn: list[Drawn] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)  # what it may have pixels, lines or points of
+    drawn: list[Drawn] = field(default_factory=list)  # pixels
+    # Pixels without a plane, by the image and frame that they are of.
     on_images: list[tuple[int, str, int, NDArray[np.bool_]]] = field(default_factory=list)
-    contours: list[Contour] = field(default_factory=list)
-    unclosed: set[int] = field(default_factory=set)
-    points: list[Point] = field(default_factory=list)
-    grid: list[Plane] = field(default_factory=list)
-    is_placed: bool = True
-    notes: tuple[str, ...] = ()
-    images: set[str] = field(default_factory=set)
-    space: str = ""
-    study: str = ""
+    contours: list[Contour] = field(default_factory=list)  # lines
+    unclosed: set[int] = field(default_factory=set)  # numbers of the segments that have lines which are not closed
+    points: list[Point] = field(default_factory=list)  # places
+    grid: list[Plane] = field(default_factory=list)  # all planes of a volume, those without a marked pixel too
+    is_placed: bool = True  # whether it says where it lies in a patient
+    notes: tuple[str, ...] = ()  # what is odd about it
+    images: set[str] = field(default_factory=set)  # SOPInstanceUIDs of the images that it says it is of
+    space: str = ""  # FrameOfReferenceUID
+    study: str = ""  # StudyInstanceUID
 
 
 def read_drawing(part: Part, *, limit: int) -> Drawing:

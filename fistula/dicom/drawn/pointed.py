@@ -22,30 +22,18 @@ SCHEME = "99FISTULA"  # private codes, for what no standard has a code for
 
 @dataclass(frozen=True)
 class Place:
-    """Where a finding is in an image.
+    """Where a finding is in an image."""
 
-    Attributes:
-        source: The image, as `fistula.dicom.out.original.read_source` gives it.
-        frame: Of it, from 0.
-        row: In its pixels, the centre of the first at 0.
-        column: Likewise.
-        in_patient: Left, posterior, head in mm, and the UID of their frame of reference; None where its header does not
-            say.
-        score: Of the slice, in [0, 1].
-        answer: As `fistula.dicom.out.objects.ANSWERS` has it.
-        hour: Clock position in (0, 12]; None where it is not known.
-        from_canal_mm: Distance from the centre of the anal canal, likewise.
-    """
-
-    source: Dataset
-    frame: int
-    row: float
-    column: float
+    source: Dataset  # the image, as `fistula.dicom.out.original.read_source` gives it
+    frame: int  # of it, from 0
+    row: float  # in its pixels, the centre of the first at 0
+    column: float  # likewise
+    # Left, posterior, head in mm, and the UID of their frame of reference; None where its header does not say.
     in_patient: tuple[tuple[float, float, float], str] | None
-    score: float
-    answer: Code
-    hour: float | None
-    from_canal_mm: float | None
+    score: float  # of the slice, in [0, 1]
+    answer: Code  # as `fistula.dicom.out.objects.ANSWERS` has it
+    hour: float | None  # clock position in (0, 12]; None where it is not known
+    from_canal_mm: float | None  # distance from the centre of the anal canal, likewise
 
 
 def in_patient(

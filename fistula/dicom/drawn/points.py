@@ -14,25 +14,15 @@ NUMBERS = {"SCOORD": 2, "SCOORD3D": 3}  # of a point in an image, and in the pat
 
 @dataclass(frozen=True)
 class Point:
-    """A marked place.
+    """A marked place."""
 
-    Attributes:
-        label: What is marked.
-        place: Left, posterior, head in mm; None for a place in an image's own pixels.
-        image: SOPInstanceUID of the image; empty where it is not said.
-        frame: Of that image, from 1; 0 where it is not said, which is enough for an image of one frame.
-        pixel: Row and column in that image, the first pixel's centre at 0.
-        names: What else the finding goes by, such as codes.
-        space: FrameOfReferenceUID that `place` is in; empty where it is not said.
-    """
-
-    label: str
-    place: tuple[float, float, float] | None
-    image: str = ""
-    frame: int = 0
-    pixel: tuple[float, float] | None = None
-    names: tuple[str, ...] = ()
-    space: str = ""
+    label: str  # what is marked
+    place: tuple[float, float, float] | None  # left, posterior, head in mm; None for a place in an image's own pixels
+    image: str = ""  # SOPInstanceUID of the image; empty where it is not said
+    frame: int = 0  # of that image, from 1; 0 where it is not said, which is enough for an image of one frame
+    pixel: tuple[float, float] | None = None  # row and column in that image, the first pixel's centre at 0
+    names: tuple[str, ...] = ()  # what else the finding goes by, such as codes
+    space: str = ""  # FrameOfReferenceUID that `place` is in; empty where it is not said
 
 
 def points_of(item: Dataset, finding: tuple[str, ...] = ()) -> Iterator[Point]:

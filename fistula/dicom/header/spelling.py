@@ -29,15 +29,11 @@ CONTROLS = frozenset(b"\0\t\r\n")
 
 @dataclass
 class Mended:
-    """What became of a header.
+    """What became of a header."""
 
-    Attributes:
-        notes: What was written incorrectly, read as meant; each a sentence on the element.
-        unreadable: Elements that are there and cannot be read.
-    """
-
+    # What was written incorrectly, read as meant; each a sentence on the element.
     notes: set[str] = field(default_factory=set)
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)  # elements that are there and cannot be read
 
     def require(self) -> None:
         """Raise Refused if an element that pixels or geometry depend on cannot be read."""

@@ -51,17 +51,11 @@ OVERLAY_SERIES, REPORT_SERIES = 9100, 9101
 
 @dataclass(frozen=True)
 class Algorithm:
-    """What made a result.
+    """What made a result."""
 
-    Attributes:
-        name: Of the run.
-        version: Of this package.
-        fingerprint: Of the run.
-    """
-
-    name: str
-    version: str
-    fingerprint: str
+    name: str  # of the run
+    version: str  # of this package
+    fingerprint: str  # of the run
 
 
 @dataclass(frozen=True)

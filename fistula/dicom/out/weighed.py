@@ -14,19 +14,12 @@ from fistula.dicom.out.write import make_uid
 
 @dataclass(frozen=True)
 class Weighed:
-    """A slice in its patient's score.
+    """A slice in its patient's score."""
 
-    Attributes:
-        source: The image, as `fistula.dicom.out.original.read_source` gives it.
-        frame: Of it, from 0.
-        weight: Share of the patient's score, in [0, 1]; those of all slices of the patient add up to 1.
-        score: Of the slice when it is seen alone, in [0, 1].
-    """
-
-    source: Dataset
-    frame: int
-    weight: float
-    score: float
+    source: Dataset  # the image, as `fistula.dicom.out.original.read_source` gives it
+    frame: int  # of it, from 0
+    weight: float  # share of the patient's score, in [0, 1]; those of all slices of the patient add up to 1
+    score: float  # of the slice when it is seen alone, in [0, 1]
 
 
 def weighed_groups(slices: Sequence[Weighed], *, finding: Code, algorithm: Any, fingerprint: str) -> list[Any]:

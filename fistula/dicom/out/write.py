@@ -17,41 +17,23 @@ LARGEST_STORED = 4095  # 12 bits
 
 @dataclass(frozen=True)
 class Series:
-    """What the slices of one patient's series share.
+    """What the slices of one patient's series share."""
 
-    Attributes:
-        patient_id: Pseudonym; the name is made from it.
-        sex: M or F.
-        age: Years.
-        study_day: Days since 2020-01-01, below 10 000.
-        manufacturer: As the scanner writes it.
-        model: Of the scanner.
-        tesla: Field strength.
-        pixel_mm: Distance of pixels, both ways.
-        thickness_mm: Of a slice.
-        spacing_mm: Between slices.
-        slope: Rescale slope: displayed value = slope * stored value.
-        scale_slope: Philips' own: floating point value = stored value / scale slope.
-        tilt_degrees: Of the slices about the left-right axis; above 0 their posterior rows lie higher.
-        contrast_agent: Text of Contrast/Bolus Agent; may be empty, as it often is.
-        weighting: `T1`, or `T2` for a fat-suppressed turbo spin echo in the same study and frame of reference.
-    """
-
-    patient_id: str
-    sex: str
-    age: int
-    study_day: int
-    manufacturer: str
-    model: str
-    tesla: float
-    pixel_mm: float
-    thickness_mm: float
-    spacing_mm: float
-    slope: float
-    scale_slope: float
-    tilt_degrees: float
-    contrast_agent: str
-    weighting: str = "T1"
+    patient_id: str  # pseudonym; the name is made from it
+    sex: str  # M or F
+    age: int  # years
+    study_day: int  # days since 2020-01-01, below 10 000
+    manufacturer: str  # as the scanner writes it
+    model: str  # of the scanner
+    tesla: float  # field strength
+    pixel_mm: float  # distance of pixels, both ways
+    thickness_mm: float  # of a slice
+    spacing_mm: float  # between slices
+    slope: float  # rescale slope: displayed value = slope * stored value
+    scale_slope: float  # Philips' own: floating point value = stored value / scale slope
+    tilt_degrees: float  # of the slices about the left-right axis; above 0 their posterior rows lie higher
+    contrast_agent: str  # text of Contrast/Bolus Agent; may be empty, as it often is
+    weighting: str = "T1"  # `T1`, or `T2` for a fat-suppressed turbo spin echo in the same study and frame of reference
 
     @property
     def file_prefix(self) -> str:

@@ -24,29 +24,17 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601-7, 2.5.1
 
 @dataclass(frozen=True)
 class Picture:
-    """One decoded frame.
+    """One decoded frame."""
 
-    Attributes:
-        values: Float32 ``(H, W)``, after the modality transform: the units that the file's windows are in.
-        inside: Bool ``(H, W)``, False at pixel padding; None where there is none.
-        signal_scale: `values` times this is proportional to the signal across series (Philips), else 1.
-        is_inverted: True for MONOCHROME1, where low values are bright.
-        window: The file's own window or VOI table, if it has one that can be used.
-        spacing: Distance of rows, of columns in mm, if stated.
-        aspect: Height of a pixel over its width, if that alone is stated.
-        decoder: pydicom's plugin that did it.
-        notes: What is odd about it.
-    """
-
-    values: np.ndarray
-    inside: np.ndarray | None = None
-    signal_scale: float = 1.0
-    is_inverted: bool = False
-    window: Window | None = None
-    spacing: tuple[float, float] | None = None
-    aspect: float = 1.0
-    decoder: str = "native"
-    notes: tuple[str, ...] = ()
+    values: np.ndarray  # float32 ``(H, W)``, after the modality transform: the units that the file's windows are in
+    inside: np.ndarray | None = None  # bool ``(H, W)``, False at pixel padding; None where there is none
+    signal_scale: float = 1.0  # `values` times this is proportional to the signal across series (Philips), else 1
+    is_inverted: bool = False  # True for MONOCHROME1, where low values are bright
+    window: Window | None = None  # the file's own window or VOI table, if it has one that can be used
+    spacing: tuple[float, float] | None = None  # distance of rows, of columns in mm, if stated
+    aspect: float = 1.0  # height of a pixel over its width, if that alone is stated
+    decoder: str = "native"  # pydicom's plugin that did it
+    notes: tuple[str, ...] = ()  # what is odd about it
 
 
 def decode(dataset: Dataset, frames: Sequence[int]) -> Iterator[Picture]:

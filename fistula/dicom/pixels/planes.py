@@ -21,23 +21,14 @@ SAME_COSINES = 2e-3
 
 @dataclass(frozen=True)
 class Plane:
-    """A picture's grid in the patient (PS3.3 C.7.6.2.1.1); DICOM's axes: left, posterior, head.
+    """A picture's grid in the patient (PS3.3 C.7.6.2.1.1); DICOM's axes: left, posterior, head."""
 
-    Attributes:
-        corner: Centre of the first pixel, ``(3,)``, mm.
-        along: Unit vector towards higher columns.
-        down: Unit vector towards higher rows.
-        spacing: Distance of rows, of columns, mm.
-        shape: Rows and columns.
-        thickness: What the plane stands for across itself, mm; None where that is not known.
-    """
-
-    corner: NDArray[np.float64]
-    along: NDArray[np.float64]
-    down: NDArray[np.float64]
-    spacing: tuple[float, float]
-    shape: tuple[int, int]
-    thickness: float | None
+    corner: NDArray[np.float64]  # centre of the first pixel, ``(3,)``, mm
+    along: NDArray[np.float64]  # unit vector towards higher columns
+    down: NDArray[np.float64]  # unit vector towards higher rows
+    spacing: tuple[float, float]  # distance of rows, of columns, mm
+    shape: tuple[int, int]  # rows and columns
+    thickness: float | None  # what the plane stands for across itself, mm; None where that is not known
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -81,19 +72,12 @@ class Plane:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Pixels that are marked on a plane.
+    """Pixels that are marked on a plane."""
 
-    Attributes:
-        segment: Number of the segment that they are of.
-        plane: Where they lie.
-        pixels: Bool, of the plane's shape.
-        image: SOPInstanceUID of the image that it was drawn on; empty where it is not said.
-    """
-
-    segment: int
-    plane: Plane
-    pixels: NDArray[np.bool_]
-    image: str = ""
+    segment: int  # number of the segment that they are of
+    plane: Plane  # where they lie
+    pixels: NDArray[np.bool_]  # bool, of the plane's shape
+    image: str = ""  # SOPInstanceUID of the image that it was drawn on; empty where it is not said
 
     @cached_property
     def corners(self) -> NDArray[np.float64]:

@@ -7,21 +7,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Window:
-    """Maps modality values to [0, 1].
+    """Maps modality values to [0, 1]."""
 
-    Attributes:
-        center: In units of the modality values.
-        width: The same; greater than 0, for `LINEAR` at least 1.
-        function: LINEAR, LINEAR_EXACT or SIGMOID.
-        table: Values of a VOI LUT scaled to [0, 1], or None; if there, it takes the place of the window.
-        first: The modality value that the table's first entry stands for.
-    """
-
-    center: float = 0.5
-    width: float = 1.0
-    function: str = "LINEAR"
+    center: float = 0.5  # in units of the modality values
+    width: float = 1.0  # the same; greater than 0, for `LINEAR` at least 1
+    function: str = "LINEAR"  # LINEAR, LINEAR_EXACT or SIGMOID
+    # Values of a VOI LUT scaled to [0, 1], or None; if there, it takes the place of the window.
     table: np.ndarray | None = None
-    first: float = 0.0
+    first: float = 0.0  # the modality value that the table's first entry stands for
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """`values` of any shape as float32 in [0, 1]."""

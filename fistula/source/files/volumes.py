@@ -38,23 +38,14 @@ MAX_VOXELS = 1 << 31
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume's grid.
+    """A volume's grid."""
 
-    Attributes:
-        shape: Voxels along its three axes.
-        times: Volumes of this shape in the file.
-        affine: ``(3, 4)``: from indices to left, posterior, head in mm.
-        is_placed: Whether the file says where it lies; if not, `affine` has the spacing alone.
-        notes: What is odd about it.
-        header: The library's own.
-    """
-
-    shape: tuple[int, int, int]
-    times: int
-    affine: NDArray[np.float64]
-    is_placed: bool
-    notes: tuple[str, ...]
-    header: Any
+    shape: tuple[int, int, int]  # voxels along its three axes
+    times: int  # volumes of this shape in the file
+    affine: NDArray[np.float64]  # ``(3, 4)``: from indices to left, posterior, head in mm
+    is_placed: bool  # whether the file says where it lies; if not, `affine` has the spacing alone
+    notes: tuple[str, ...]  # what is odd about it
+    header: Any  # the library's own
 
     @cached_property
     def spacing(self) -> tuple[float, float, float]:

@@ -16,23 +16,14 @@ NEAR = 1e-3  # mm, and pixels: what rounding may move
 
 @dataclass(frozen=True)
 class Lattice:
-    """The slices of a volume in the stored orientation, in the order of their positions.
+    """The slices of a volume in the stored orientation, in the order of their positions."""
 
-    Attributes:
-        along: Direction in which columns count up, in patient coordinates, ``(3,)``.
-        down: Direction in which rows count up.
-        spacing: Distance of rows, of columns in mm.
-        shape: Rows and columns.
-        corners: Centres of the slices' first pixels, mm, ``(N, 3)``.
-        order: Which row of the table each slice is, ``(N,)``.
-    """
-
-    along: Floats
-    down: Floats
-    spacing: tuple[float, float]
-    shape: tuple[int, int]
-    corners: Floats
-    order: NDArray[np.int64]
+    along: Floats  # direction in which columns count up, in patient coordinates, ``(3,)``
+    down: Floats  # direction in which rows count up
+    spacing: tuple[float, float]  # distance of rows, of columns in mm
+    shape: tuple[int, int]  # rows and columns
+    corners: Floats  # centres of the slices' first pixels, mm, ``(N, 3)``
+    order: NDArray[np.int64]  # which row of the table each slice is, ``(N,)``
 
     @cached_property
     def normal(self) -> Floats:
