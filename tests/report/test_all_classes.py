@@ -78,8 +78,8 @@ def test_grades_have_a_quadratic_kappa_and_the_answer_says_it(tmp_path):
         f"resnet18 had a per-patient macro AUROC of {found.auroc.value:.2f} "
         f"(95% CI {found.auroc.low:.2f} to {found.auroc.high:.2f}); it correctly classified "
         f"{found.counts.trace()} of 60 (30 patients, 2 seeds each), with a quadratically weighted kappa of "
-        f"{expected:.2f} and a mean absolute error of {apart:.2f} grades "
-        "(calling every patient none would be correct in 20)."
+        f"{expected:.2f} and a mean absolute error of {apart:.2f} grades; "
+        "calling every patient none would be correct in 20."
     )
 
 
@@ -96,7 +96,7 @@ def test_a_class_that_nobody_in_the_test_set_has_is_named_and_the_others_are_jud
     assert right == sorted(right, reverse=True)
     assert contents.answer[1] == (
         f"Of 2 configurations, {best.configuration.name} was correct most often: it correctly classified"
-        f" {best.counts.trace()} of 18 patients (calling every patient none would be correct in 9)."
+        f" {best.counts.trace()} of 18 patients; calling every patient none would be correct in 9."
     )
     assert " for none (95% CI" in contents.answer[2]
     assert " for simple (95% CI" in contents.answer[2]

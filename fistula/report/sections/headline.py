@@ -73,7 +73,7 @@ def say_together(found: list[AllClasses], ranked: dict[str, list[Row]], selected
     largest = say_class(list(ranked)[int(of_class.argmax())])
     named = (
         f"correctly classified {correct} of {say_times(total, level, best.count, best.configuration.num_seeds)}{agreed}"
-        f" (calling every {level} {largest} would be correct in {of_class.max()})."
+        f"; calling every {level} {largest} would be correct in {of_class.max()}."
     )
     each = _say_each(best, ranked)
     those = (
