@@ -51,8 +51,6 @@ def epochs_of(cohort: Path, run: Path, *overrides: str, epochs: int) -> list[flo
     from pytorch_lightning.callbacks import Callback
     from training import build_experiment
 
-    from fistula.learning import tracking
-
     experiment = build_experiment(cohort, run, *overrides, f"epochs={epochs}")
     turns: list[float] = []
 
@@ -66,7 +64,7 @@ def epochs_of(cohort: Path, run: Path, *overrides: str, epochs: int) -> list[flo
 
     experiment.trainer.callbacks.insert(0, Clock())
     experiment.trainer.fit(experiment.classifier, experiment.data)
-    tracking.finish(experiment.tracker, 0)
+    experiment.tracker.finish(0)
     return [after - before for before, after in pairwise(turns)][1:]
 
 

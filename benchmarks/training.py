@@ -151,7 +151,6 @@ def measure_epochs(cohort: Path, folder: Path, *overrides: str, epochs: int) -> 
     """Seconds of epochs of the stack and of the bare loop, in turns; the first of each is left out."""
     from pytorch_lightning.callbacks import Callback
 
-    from fistula.learning import tracking
     from fistula.learning.training.checkpoints import LastCheckpoint
 
     experiment = build_experiment(cohort, folder, f"epochs={epochs + 2}", *overrides)
@@ -174,7 +173,7 @@ def measure_epochs(cohort: Path, folder: Path, *overrides: str, epochs: int) -> 
 
     experiment.trainer.callbacks.insert(0, TakeTurns())
     experiment.trainer.fit(experiment.classifier, experiment.data)
-    tracking.finish(experiment.tracker, 0)
+    experiment.tracker.finish(0)
     stack, bare = stack[1:], bare[1 : len(stack)]
     return {
         "ratio": statistics.median(bare) / statistics.median(stack),
@@ -187,7 +186,6 @@ def measure_epochs(cohort: Path, folder: Path, *overrides: str, epochs: int) -> 
 def measure_probe(cohort: Path, folder: Path, *overrides: str, transfer_epoch_s: float) -> dict[str, Any]:
     """How many times faster 50 epochs of a probe are, features included, than 50 epochs of transfer."""
     experiment = build_experiment(cohort, folder, "epochs=50", "learning=linear_probe", "augmentation=none", *overrides)
-    from fistula.learning import tracking
     from fistula.learning.data.features import cache_features
 
     clock = clock_of(experiment)
@@ -196,7 +194,7 @@ def measure_probe(cohort: Path, folder: Path, *overrides: str, transfer_epoch_s:
     learning = experiment.classifier.learning
     cache_features(experiment.classifier.backbone, experiment.data, learning=learning, device=device)
     experiment.trainer.fit(experiment.classifier, experiment.data)
-    tracking.finish(experiment.tracker, 0)
+    experiment.tracker.finish(0)
     seconds = clock() - started
     return {"ratio": 50 * transfer_epoch_s / seconds, "probe_s": round(seconds, 2), "epochs": 50}
 
