@@ -132,7 +132,9 @@ def run_command(command: str, arguments: list[str]) -> None:
                 argument, sorted(path.relative_to(group).with_suffix("").as_posix() for path in group.rglob("*.yaml"))
             )
     sys.argv = [f"fistula {command}", *arguments]
-    task = _named(command) if is_help else importlib.import_module(f"fistula.commands.{command}").run
+    if command == "train" and not is_help:
+        importlib.import_module("fistula.commands.train")  # first, because its configuration calls what names runs
+    task = _named(command)
     hydra.main(config_path=str(config_folder()), config_name=command, version_base="1.3")(_speaking(task))()
 
 
@@ -142,10 +144,10 @@ def _end(number: int, frame: object) -> NoReturn:
 
 
 def _named(command: str) -> Callable[["DictConfig"], None]:
-    """What Hydra needs for a command's help, which must not wait for the command's imports: its name."""
+    """A command as Hydra needs it; neither its help nor what is wrong with its keys waits for what it imports."""
 
     def run(cfg: "DictConfig") -> None:
-        raise AssertionError("Hydra runs nothing where help is asked for")
+        importlib.import_module(f"fistula.commands.{command}").run(cfg)
 
     run.__module__ = f"fistula.commands.{command}"
     return run

@@ -33,6 +33,25 @@ def test_help_imports_nothing_heavy():
     assert shown.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_mistyped_key_is_named_before_anything_heavy_is_imported():
+    code = "import sys; sys.argv = ['fistula', 'predict', 'run=r', 'source=s', 'out=o', 'maps=1']"
+    code += (
+        "; from fistula.cli import main\ntry: main()\nfinally: print('torch' in sys.modules, 'polars' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (shown.returncode, shown.stdout) == (2, "False False\n")
+    assert "maps: is not a key of `fistula predict`" in shown.stderr
+
+
+def test_a_study_is_planned_without_lightning():
+    code = "import sys, fistula.commands.train, fistula.sweep.launch"
+    code += (
+        "; print([name for name in ('lightning_fabric', 'pytorch_lightning', 'timm', 'wandb') if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "[]\n"
+
+
 def test_a_command_starts_where_argparse_reads_every_help_text_as_python_3_14_does(fistula_here, monkeypatch):
     def add_argument(parser, *names, add=argparse.ArgumentParser.add_argument, **settings):
         action = add(parser, *names, **settings)

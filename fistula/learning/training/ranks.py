@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 
 import joblib
 import torch
-from lightning_fabric.plugins.environments.lightning import find_free_network_port
 
 from fistula.errors import OutOfMemoryError, TrainingError
 
@@ -78,6 +77,9 @@ def followers(number: int, arguments: Sequence[str], *, give_up: Callable[[BaseE
     if number == 1 or is_follower():
         yield
         return
+    # Here, because it takes longer to import than what else a study needs before its runs.
+    from lightning_fabric.plugins.environments.lightning import find_free_network_port
+
     before, port = dict(os.environ), str(find_free_network_port())
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", RANK: "0", FOLLOWS: "1"}
     # Threads and loading processes of each: all cores for the one that leads would be missing to the others.
