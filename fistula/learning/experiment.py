@@ -71,7 +71,7 @@ class Experiment:
         """Fit, score val and test with the best epoch's weights, store the scores, and summarise what is stored.
 
         Where the folder holds the `last.ckpt` of a training that was interrupted, it goes on from there, and ends
-        with the same scores.
+        with the same scores. The tracker is told the description: the whole configuration and the fingerprints.
 
         Returns:
             Operating point, metrics, warnings, and the SHA-256 of `best.ckpt`, for `run.json`.
@@ -179,9 +179,6 @@ def build(
         are_grades=are_grades(cfg.loss._target_),
         kinds=kinds_of(cohort.manifest) if cfg.head._target_.endswith(".Locate") else (),
     )
-    covariates = Covariates(cfg.covariates, num_classes=data.num_classes) if cfg.covariates else None
-    if covariates:
-        covariates.standardise(data.known["train"])
     classifier = FistulaClassifier(
         backbone,
         num_classes=data.num_classes,
@@ -194,9 +191,12 @@ def build(
         head=make(
             cfg.head, backbone=backbone, kinds=data.kinds, pixel_mm=pixel_mm_of(cohort, image_size=backbone.input_size)
         ),
-        covariates=covariates,
+        # After pooling and head, whose weights would else be others: all are drawn from the seed in turn.
+        covariates=Covariates(cfg.covariates, num_classes=data.num_classes) if cfg.covariates else None,
         unit=cfg.unit,
     )
+    if classifier.covariates:
+        classifier.covariates.standardise(data.known["train"])
     hardware.check_shares(
         {part: len(data.bags[part]) for part in ("train", "val")}, hardware.num_processes(cfg.trainer), unit=cfg.unit
     )

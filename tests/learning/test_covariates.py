@@ -132,6 +132,16 @@ def test_a_clinical_model_has_no_other_network(fistula_here, tmp_path):
     assert "model.architecture: must be clinical" in error
 
 
+def test_pooling_and_head_begin_alike_with_covariates_and_without(compose_train, tmp_path):
+    cohort = read_cohort(aged(tmp_path / "aged"))
+    start = ("unit=patient", "pooling=attention", "learning=end_to_end")
+    begun = []
+    for names in ("[]", "[age]"):
+        cfg = compose_train(*TINY_RUN, *start, f"covariates={names}", cohort=cohort.folder)
+        begun.append(build(cfg, cohort, instantiate(cfg.split)(cohort.labelled)).classifier.pooling.state_dict())
+    assert all(torch.equal(begun[0][name], begun[1][name]) for name in begun[0])
+
+
 @pytest.mark.parametrize("network", [CLINICAL, ()])
 def test_what_is_known_of_a_test_patient_changes_the_score_of_no_other(trained, tmp_path, network):
     """Means, deviations and coefficients come from the training set: a leak would move every score."""
