@@ -38,7 +38,11 @@ NULLS: dict[str, tuple[str, Any]] = {
 def refuse_other_kinds(cfg: DictConfig, *, typed: Mapping[str, str], free: Container[str] = ()) -> None:
     """Compare a command's configuration with the one that the same choice of groups has without changes.
 
-    A key that is null in conf/ takes what `NULLS` says, or is checked where it is read, as are `free` groups.
+    A key that is null in conf/ takes what `NULLS` says, or is checked where it is read, as are `free` groups. Keys that
+    are `typed` under another name are named so.
+
+    Raises:
+        ConfigError: If a value is of another kind.
     """
     hydra = HydraConfig.get()
     choices = [f"{group}={name}" for group, name in hydra.runtime.choices.items() if not group.startswith("hydra/")]

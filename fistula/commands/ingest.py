@@ -128,7 +128,7 @@ def labels_of(
 
 
 def read_recipe(cfg: DictConfig) -> Recipe:
-    """How to make a cohort, from the configuration of `fistula ingest`."""
+    """How to make a cohort, from the configuration of `fistula ingest`; ConfigError if a value cannot work."""
     if key_file().resolve().is_relative_to(Path(str(cfg.out)).resolve()):
         raise ConfigError("out", "must not be a folder that holds the pseudonym key", found=cfg.out)
     own = OmegaConf.masked_copy(cfg, list(SETTINGS))

@@ -61,6 +61,8 @@ def run(cfg: DictConfig) -> None:
 def read_given(study: Study, *, readers: Any, scores: str | None) -> Given:
     """Read the tables of readers and of another program; their patients are the study's, or an external cohort's.
 
+    Readers are the path of a table, a pattern of such, a list of these, or None.
+
     Raises:
         DataError: If a table is not what it has to be, or a patient of it is in neither.
     """

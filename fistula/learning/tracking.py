@@ -149,7 +149,10 @@ def why_not_online() -> str | None:
 def record_results(
     trackers: Trackers, metrics: dict[str, float], predictions: pl.DataFrame, operating_point: dict[str, Any]
 ) -> None:
-    """Send final metrics; to W&B as the run's summary, with tables of the test ROC and the confusion counts."""
+    """Send final metrics; to W&B as the run's summary, with tables of the test ROC and the confusion counts.
+
+    Metrics are flat, by ``part/level/name``; the others are as in `predictions.parquet` and `run.json`.
+    """
 
     def tell(logger: Logger) -> None:
         if isinstance(logger, WandbLogger):

@@ -99,6 +99,8 @@ def _refuse_other_sequences(run: LoadedRun, cohort: Cohort) -> None:
 def score_cohort(predictor: Predictor, cohort: Cohort, patients: Sequence[str]) -> Scored:
     """Score the labelled slices of some patients of a cohort, or these patients where the runs score patients.
 
+    The cohort is one that `refuse_unlike` lets pass.
+
     Raises:
         DataError: If the runs look at neighbours, and a slice has no position.
     """

@@ -49,6 +49,9 @@ def places_of(
     The clock position is that of `fistula.evidence.places.clock`; it stands beside axial slices alone, where the runs
     know the anal canal, and not within `NEAR` of its centre. Distances are null for slices without pixel spacing.
 
+    Patients come with their `answer` and `marks`; the marks of the slices' maps are ``(N, M, 3)``, in pixels of the
+    grid, as `fistula.predict.scores.look` gives them.
+
     Returns:
         Columns as in `SCHEMA`, the most suspicious slice first, and `ON_GRID`;
         None for runs that find no places.
@@ -103,6 +106,8 @@ def say_clock(hours: float | None) -> str:
 
 def say_place(place: Mapping[str, Any]) -> str:
     """Where a finding would be, as one says it to a surgeon; empty for a slice whose map has no peak.
+
+    A place is a row of `places_of`.
 
     Example:
         >>> place = {"image_number": 17, "position_mm": -23.4, "row": 80.2, "clock": 6.2, "from_canal_mm": 11.8}

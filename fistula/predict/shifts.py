@@ -64,8 +64,8 @@ class Shifted:
     """Pixels ``(N, H, W)`` that are changed as they are asked for; the same slice always alike, whatever is asked."""
 
     pixels: NDArray[np.uint8]
-    shift: str
-    strength: int
+    shift: str  # one of `SHIFTS`; empty for none
+    strength: int  # one of `STRENGTHS`
 
     def __getitem__(self, rows: NDArray[np.integer]) -> NDArray[np.uint8]:
         found = np.asarray(self.pixels[rows])

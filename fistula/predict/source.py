@@ -63,7 +63,7 @@ class Slices:
     # One row a slice, as a survey's facts have it, and `series_uid`, `instance_uid`, `image_number`, `matrix`, and
     # where the grid lies in the source (`scale_row`, `offset_row`, ...); by patient, series, volume and position.
     table: pl.DataFrame
-    # Uint8 ``(N, size, size)``, as ingest would have written them; then those of `beside`, and constants.
+    # uint8 ``(N, size, size)``, as ingest would have written them; then those of `beside`, and constants.
     pixels: NDArray[np.uint8]
     left_out: pl.DataFrame  # images that cannot be scored, and why; columns `LEFT_OUT`
     flow: Flow

@@ -31,7 +31,8 @@ def whole_patients(
 ) -> Whole:
     """Pair the sequences of each patient alone: what is wrong with one is no reason to score nobody.
 
-    A patient who lacks one is left out, unless `missing` is ``mask``: then the runs know of such.
+    A patient who lacks one is left out, unless `missing` is ``mask``: then the runs know of such. What to do in another
+    frame is as `fistula.source.choose.Policies` has it.
 
     Raises:
         DataError: If nobody can be scored.

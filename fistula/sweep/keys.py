@@ -148,7 +148,7 @@ class Keys:
         self._defaults: dict[str, DictConfig] = {}
 
     def check(self, cfg: DictConfig) -> None:
-        """Refuse a value of another kind than the one in conf/, or out of its range."""
+        """Raise ConfigError if a value is of another kind than the one in conf/, or out of its range."""
         if HydraConfig.initialized():
             check_places(HydraConfig.get())
         for where in (*MADE, *(f"logger.{name}" for name in cfg.logger)):

@@ -115,7 +115,11 @@ def bags_of(cohort: Cohort, parts: pl.DataFrame, part: str, *, unit: str, are_gr
 
 
 def with_labels_of_bags(slices: pl.DataFrame, unit: str, *, num_classes: int, are_grades: bool) -> pl.DataFrame:
-    """Add ``of_bag``, the label of the bag that each slice of a cohort is in; null where that has none."""
+    """Add ``of_bag``, the label of the bag that each slice of a cohort is in; null where that has none.
+
+    Raises:
+        DataError: As `patient_labels`.
+    """
     if unit == "slice":
         return slices.with_columns(of_bag="label")
     labels = patient_labels(slices, num_classes=num_classes, are_grades=are_grades).rename({"label": "of_bag"})

@@ -18,7 +18,11 @@ CHANNELS = {"sum": 1, "replicate": 3, ADJACENT: 3, SEQUENCES: 0, LATE: 1}  # of 
 
 
 def chosen_sequences(asked: Sequence[str] | None, available: Sequence[str]) -> tuple[str, ...]:
-    """The sequences that an image is made of, in the cohort's order: those asked for, or with None all available."""
+    """The sequences that an image is made of, in the cohort's order: those asked for, or with None all available.
+
+    Raises:
+        ConfigError: If the cohort has none, or not those.
+    """
     if not available:
         remedy = "Ingest with keep.sequences={t1c: ..., t2: ...}, or use model.channels=sum"
         raise ConfigError("model.channels", "needs a cohort with several sequences", remedy=remedy)

@@ -86,7 +86,7 @@ def accompanied(bags: Dataset, values: Tensor | None) -> Dataset:
 
 
 def check_covariates(names: object, columns: Sequence[str]) -> None:
-    """Refuse a covariate that a cohort does not have."""
+    """Raise ConfigError if a cohort lacks a covariate, or `names` is no list of different names."""
     known = [*OF_HEADERS, *(name.removeprefix(COVARIATE) for name in columns if name.startswith(COVARIATE))]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise ConfigError("covariates", "must be a list of different names", found=names, remedy="[] for none")

@@ -126,9 +126,8 @@ def num_processes(trainer: Mapping[str, Any]) -> int:
     Raises:
         ConfigError: If ``devices`` is neither, or names cards that are not there, or Slurm has started other tasks.
     """
-    if (
-        "num_nodes" in trainer and trainer["num_nodes"] != num_nodes()
-    ):  # for the others this process would wait for ever
+    # For machines that are not there this process would wait for ever.
+    if "num_nodes" in trainer and trainer["num_nodes"] != num_nodes():
         rule = f"must be left out: it follows from srun, and is {num_nodes()} here"
         raise ConfigError("trainer.num_nodes", rule, found=trainer["num_nodes"], remedy="Start the run through srun")
     number = _num_devices(trainer) * num_nodes()

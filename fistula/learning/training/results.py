@@ -27,6 +27,8 @@ def summarize(
     the two are one, and no metric is of slices. With more classes, each in turn is held against the rest, and has its
     own of everything, under its name; a patient is of the last class that a slice has.
 
+    Scores are as in `predictions.parquet`, classes in the order of the labels, `aggregation` is of `aggregate.RULES`.
+
     Returns:
         ``operating_point``, ``aggregation``, ``patient_operating_point``, ``metrics`` by part, level and name (for more
         than two classes each by class first), and ``warnings``.

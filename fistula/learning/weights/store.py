@@ -99,6 +99,8 @@ def cached(repository: str, names: Sequence[str] = FILES) -> Path | None:
 def fetch(repository: str, names: Sequence[str] = FILES, *, where: str, folder: Path | None = None) -> Path:
     """Download the first of these files that a repository has, and what says what it is, into a cache or the hub's own.
 
+    Repository and names are as for `cached`.
+
     Raises:
         WeightsError: If the hub cannot be reached, within about 2 s, or has none of them.
     """

@@ -52,7 +52,10 @@ def cohort_patients(cohort: Cohort) -> dict[str, str]:
 
 
 def recognised(table: pl.DataFrame, patients: dict[str, str], known: dict[str, str]) -> dict[str, str]:
-    """What each patient of new slices was to the runs: one of `PARTS`; those who were nothing are left out."""
+    """What each patient of new slices was to the runs: one of `PARTS`; those who were nothing are left out.
+
+    The slices have the columns `NAMES`; `cohort_patients` and `known_patients` give the other two.
+    """
     found: dict[str, str] = {}
     for names in set(zip(*(table[name].to_list() for name in NAMES), strict=True)):
         parts = [known[patients[name]] for name in names if patients.get(name) in known]

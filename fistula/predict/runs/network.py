@@ -43,9 +43,7 @@ def network_of(folder: Path, config: DictConfig, record: dict[str, Any], cohort:
     model |= network  # what a name on the hub stood for
     backbone = call_known(model, (create_backbone, create_clinical), where=folder / "config.yaml: model")
     # Runs of a release without poolings have none in their configuration.
-    said = (
-        OmegaConf.to_container(config.pooling) if "pooling" in config else {"_target_": "fistula.learning.pooling.Mean"}
-    )
+    said = OmegaConf.to_container(config.pooling) if "pooling" in config else {"_target_": f"{Mean.__module__}.Mean"}
     settings = (said if isinstance(said, dict) else {}) | {"num_features": backbone.num_pooled}
     pooling = call_known(settings, (Mean, Maximum, Attention, Transformer), where=folder / "config.yaml: pooling")
     names = OmegaConf.to_container(config.covariates) if "covariates" in config else []
