@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from fistula.report.contents import Settings, compute
-from fistula.report.sections.mistakes import NAMED, _name, mistakes
+from fistula.report.sections.mistakes import NAMED, Mistake, _name, mistakes
 from fistula.report.study import read_study
 
 from .conftest import write_study
@@ -27,7 +27,8 @@ def test_exactly_the_misclassified_are_named(contents, level):
 
 def test_a_slice_without_a_number_is_named_by_its_position_with_a_true_minus():
     slices = pl.DataFrame({"slice_key": ["a-1"], "position_mm": [-12.34]})
-    assert slices.select(_name(slices)).item() == "\N{MINUS SIGN}12.3 mm"
+    assert (name := slices.select(_name(slices)).item()) == "\N{MINUS SIGN}12.3 mm"
+    assert Mistake("p", 0, 0, "normal", 0.6, 0.5, [name, name]).as_line()["slices"] == "-12.3 mm; -12.3 mm"
 
 
 def test_the_worst_stands_first(contents):

@@ -28,7 +28,7 @@ class Mistake:
 
     def as_line(self) -> dict[str, Any]:
         """As a line of `errors.csv`."""
-        return self.__dict__ | {"slices": "; ".join(self.slices)}
+        return self.__dict__ | {"slices": "; ".join(self.slices).replace(MINUS, "-")}
 
 
 def mistakes(study: Study, row: Row) -> list[Mistake]:
