@@ -61,7 +61,7 @@ SHIFTS: dict[str, tuple[Change, tuple[float, float, float], str]] = {
 
 @dataclass(frozen=True)
 class Shifted:
-    """Pixels ``(N, H, W)`` that are changed as they are asked for; the same slice always alike, whatever is asked."""
+    """uint8 ``(N, H, W)``, changed as they are asked for; the same slice always alike, whatever else is asked."""
 
     pixels: NDArray[np.uint8]
     shift: str  # one of `SHIFTS`; empty for none

@@ -35,8 +35,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "num_workers": (0, 256),
     "ema": (0, 0.999999),
     "slices_per_step": (1, 100_000),
-    "slice_weight": (0, 1e6),
-    "model.inverse_penalty": (1e-9, 1e9),
+    "slice_weight": (0, 10**6),
+    "model.inverse_penalty": (1e-9, 10**9),
     "pooling.hidden": (1, 65_536),
     "pooling.width": (2, 65_536),
     "pooling.depth": (1, 64),
@@ -45,7 +45,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "head.width": (4, 4096),
     "head.sigma_mm": (0.1, 100),
     "head.sigma_share": (0.001, 0.5),
-    "head.weight": (0, 1e6),
+    "head.weight": (0, 10**6),
     "split.seed": (0, 2**63),
     "labelling.seed": (0, 2**63),
     "split.expand_before_split": (1, 1000),
@@ -68,7 +68,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "trainer.gradient_clip_val": (0, 1e38),
     "logger.wandb.settings.init_timeout": (1, 86_400),
     "operating_point.sensitivity": (1e-6, 1),
-    "operating_point.false_negative_cost": (1e-6, 1e9),
+    "operating_point.false_negative_cost": (1e-6, 10**9),
     "operating_point.prevalence": (1e-6, 0.999999),
 }
 

@@ -25,7 +25,8 @@ class Parts(nn.Module):
 def see(parts: Any, image: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """What `judge` takes of images ``(N, C, H, W)``, and the logits of their maps ``(N, M, h, w)``; M is 0 for none.
 
-    That is the features that will be pooled ``(N, F)``; of a slice that is a bag of its own, its class probabilities.
+    That is the features that will be pooled ``(N, F)``; of a slice that is a bag of its own, its class probabilities
+    ``(N, K)``, with what its covariates ``(N, C)`` add where they are `known`.
     """
     return found(parts, image, known) if parts.unit == "slice" else features_of(parts, image)
 

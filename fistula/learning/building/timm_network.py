@@ -56,7 +56,7 @@ def located(architecture: str, *, download: bool) -> str:
 def made(
     name: str, asked: str, settings: Mapping[str, Any], *, image_size: int | None, pretrained: bool = False
 ) -> nn.Module:
-    """Let timm make a network by the name that `located` gives, for images of a size, or of that of its weights.
+    """Let timm make a network by the name that `located` gives, for images of a size in pixels, or that of its weights.
 
     Named in errors as it was `asked`; weights, where wanted, are those of ``settings["pretrained_cfg_overlay"]``.
 
