@@ -69,12 +69,19 @@ def test_patients_whom_several_runs_tested_are_not_counted_as_so_many(tmp_path):
     said = contents.answer[:2]
     assert said[0].startswith("In 30 test patients (15 fistula, 15 normal), ")
     assert said[1].count(" of 20 (15 patients, some of them in several runs) as ") == 2
-    # Positive likelihood ratio: as of 15 patients with these rates (Simel 1991), not of 20.
+    # Positive likelihood ratio: as of 15 patients with these rates, not of 20; by MOVER-R (Donner & Zou 2012), since no
+    # patient with a fistula was missed.
     (row,) = (row for row in contents.rows if row.level == "patient")
     hits, wrong = row.estimates["sensitivity"].value, 1 - row.estimates["specificity"].value
-    half = norm.ppf(0.975) * np.sqrt((1 / hits - 1) / 15 + (1 / wrong - 1) / 15)
+    (low, high), (least, most) = (proportion_confint(rate * 15, 15, method="wilson") for rate in (hits, wrong))
+    ends = [
+        (hits * wrong + sign * np.sqrt((hits * wrong) ** 2 - above * below * (2 * hits - above) * (2 * wrong - below)))
+        / (below * (2 * wrong - below))
+        for sign, above, below in ((-1, low, most), (1, high, least))
+    ]
     ratio = row.more["likelihood_ratio_positive"]
-    assert (ratio.low, ratio.high) == pytest.approx([hits / wrong * np.exp(sign * half) for sign in (-1, 1)])
+    assert hits == 1
+    assert (ratio.low, ratio.high) == pytest.approx(ends)
 
 
 def test_a_second_seed_of_one_fold_is_not_counted_as_one_of_all(tmp_path):
