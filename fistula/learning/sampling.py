@@ -1,5 +1,6 @@
 """Which slices an epoch sees, and in what order: decided by the seed and the epoch's number alone."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -14,7 +15,7 @@ from fistula.errors import ConfigError
 REPEAT = 2**24
 
 
-class EpochSampler(Sampler[int]):
+class EpochSampler(Sampler[int], ABC):
     """A sampler whose draws follow from the number of the epoch."""
 
     epoch = 0
@@ -23,12 +24,17 @@ class EpochSampler(Sampler[int]):
         """Tell the epoch; Lightning calls this before each."""
         self.epoch = epoch
 
-    def __len__(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def __len__(self) -> int: ...
 
 
 class EpochShuffle(EpochSampler):
-    """Every slice once, in a new order each epoch."""
+    """Every slice once, in a new order each epoch.
+
+    Args:
+        slices: The training set, one row a slice, in the dataset's order.
+        seed: Of the order.
+    """
 
     def __init__(self, slices: pl.DataFrame, *, seed: int) -> None:
         self.num_samples, self.seed = len(slices), seed
@@ -47,8 +53,10 @@ class Balanced(EpochSampler):
     A slice that is drawn twice in an epoch is augmented anew.
 
     Args:
+        slices: The training set, one row a slice, in the dataset's order.
         by: Columns that form the groups: ``[label]``, ``[patient_key]``, or both, one within the other: classes
             evenly, the patients of a class evenly, the slices of a patient evenly.
+        seed: Of the draws.
 
     Raises:
         ConfigError: If the manifest has no such column.
@@ -73,7 +81,10 @@ class Balanced(EpochSampler):
 class ProcessSampler(EpochSampler):
     """What one of several processes has of an epoch: every `world`-th draw, as many as each of the others.
 
-    The last draws of the whole are left out where they do not go round.
+    Args:
+        whole: What all of them have; its last draws are left out where they do not go round.
+        rank: Number of the process.
+        world: How many there are.
     """
 
     def __init__(self, whole: EpochSampler, *, rank: int, world: int) -> None:

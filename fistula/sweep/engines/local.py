@@ -15,9 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from multiprocessing.connection import wait
-from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import joblib
 
@@ -25,6 +25,9 @@ from fistula.ahead import KIND, PRELOADED
 from fistula.errors import ConfigError
 from fistula.sweep.engines.job import AUTO, END_S, Job, check_shares
 from fistula.sweep.folder.run import LOG
+
+if TYPE_CHECKING:  # no such thing on Windows
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 GB_OF_A_JOB = 8.0  # of a card's memory; a run that needs more is tried again alone
 MOST_ON_A_CARD = 4
@@ -143,15 +146,16 @@ def _said(*asked: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
-def context() -> BaseContext:
+def context() -> "ForkServerContext | SpawnContext":
     """Where processes come from that need what a run imports: forked from one that has imported it, and nothing else.
 
     Importing PyTorch, timm and Lightning takes seconds of a core, for every run of a sweep. Nothing leaks from one run
     to the next: the process they are forked from never runs any of them.
     """
-    found = multiprocessing.get_context(KIND)
-    if KIND == "forkserver":
-        found.set_forkserver_preload(PRELOADED["train"])
+    if KIND == "spawn":
+        return multiprocessing.get_context("spawn")
+    found = multiprocessing.get_context("forkserver")
+    found.set_forkserver_preload(PRELOADED["train"])
     return found
 
 
@@ -160,7 +164,7 @@ def start(job: Job, environment: Mapping[str, str]) -> BaseProcess:
     job.folder.mkdir(parents=True, exist_ok=True)
     whole = dict(job.variables()) | dict(environment)
     log = str(job.folder / LOG)
-    process = context().Process(target=_run, args=(list(job.arguments), str(job.cwd), whole, log), name=job.name)  # type: ignore[attr-defined]
+    process = context().Process(target=_run, args=(list(job.arguments), str(job.cwd), whole, log), name=job.name)
     process.start()
     return process
 
