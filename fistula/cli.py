@@ -67,6 +67,9 @@ def main() -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if sys.argv[1:2] not in (["train"], ["serve"]):  # which end by themselves
         signal.signal(signal.SIGTERM, _end)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored, as in a script's background
+        signal.signal(signal.SIGINT, _interrupt)
+    _Interrupt.has_come = False
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a class in Chinese, or °, where only ASCII or Latin can be written
             stream.reconfigure(errors="backslashreplace")
@@ -89,14 +92,14 @@ def _main(arguments: list[str]) -> None:
     try:
         refuse_unreadable(arguments)
         run_command(arguments[0], arguments[1:])
-    except KeyboardInterrupt:
+    except BrokenPipeError:
+        raise
+    except (KeyboardInterrupt, Exception) as error:
+        if not (isinstance(error, KeyboardInterrupt) or _Interrupt.has_come):
+            _exit(error, command=arguments[0])
         goes_on = ": the same command resumes it" if arguments[0] == "train" else ""
         print(f"interrupted{goes_on}", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
-    except BrokenPipeError:
-        raise
-    except Exception as error:
-        _exit(error, command=arguments[0])
 
 
 def run_command(command: str, arguments: list[str]) -> None:
@@ -136,6 +139,17 @@ def run_command(command: str, arguments: list[str]) -> None:
         importlib.import_module("fistula.commands.train")  # first, because its configuration calls what names runs
     task = _named(command)
     hydra.main(config_path=str(config_folder()), config_name=command, version_base="1.3")(_speaking(task))()
+
+
+class _Interrupt(KeyboardInterrupt):
+    """Ctrl-C; not of Python's own class, which ends a process by the signal if a string is executed when it comes."""
+
+    has_come = False  # also where a library has made another error of it
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    _Interrupt.has_come = True
+    raise _Interrupt
 
 
 def _end(number: int, frame: object) -> NoReturn:

@@ -285,3 +285,25 @@ def test_a_run_of_a_sweep_in_a_process_of_its_own_starts_none(fistula_here, monk
     assert "--multirun" in arguments
     fistula_here(*arguments)
     assert found == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param('exec("os.kill(os.getpid(), signal.SIGINT)")', id="while a string is executed"),
+        pytest.param("try: os.kill(os.getpid(), signal.SIGINT)\n finally: raise ImportError", id="in an import"),
+    ],
+)
+def test_ctrl_c_has_one_exit_code_wherever_it_comes(tmp_path, line):
+    """A module that is run would end by the signal in the first case, in the second by the error that follows."""
+    (tmp_path / "program.py").write_text(f"""
+import os, signal, sys
+from fistula import cli
+def interrupted(*_):
+ {line}
+cli.run_command = interrupted
+sys.argv = ["fistula", "doctor"]
+cli.main()
+""")
+    done = subprocess.run([sys.executable, "-m", "program"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGINT, "interrupted\n")
