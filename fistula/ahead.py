@@ -22,6 +22,7 @@ PRELOADED = {
     ],
 }
 KEPT = 1 << 29  # bytes
+UNTRACKED = "ignore:resource_tracker:UserWarning"
 # What torchrun and the like tell the processes that they start, of which Lightning takes this run for one.
 RANKS = ("LOCAL_RANK", "RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "JSM_NAMESPACE_RANK")
 PARAMETERS = {"MALLOC_MMAP_THRESHOLD_": -3, "MALLOC_TRIM_THRESHOLD_": -1}  # as glibc's `malloc.h` numbers them
@@ -55,7 +56,11 @@ def start_ahead(command: str) -> None:
         return
     multiprocessing.get_context(KIND).set_forkserver_preload(PRELOADED[command])
     heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches that process too, in the midst of an import
+    # Of what an interrupted command has removed, and had no time to say so, the tracker that starts here would warn.
+    said = os.environ.get("PYTHONWARNINGS", "")
+    os.environ["PYTHONWARNINGS"] = f"{said},{UNTRACKED}".lstrip(",")
     forkserver.ensure_running()
+    os.environ["PYTHONWARNINGS"] = said
     signal.signal(signal.SIGINT, heeded)
 
     from joblib.externals.loky.backend.context import set_start_method  # here: its import takes as long as the start
