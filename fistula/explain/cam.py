@@ -14,7 +14,7 @@ from fistula.learning.building.judging import found, logits_alone
 from fistula.learning.classifier import FistulaClassifier
 
 METHODS = tuple(MADE_OF)
-BATCH = 64  # masked copies of one image that Score-CAM scores at once
+BATCH = 64  # images whose own maps are drawn at once
 
 
 def saliency(
@@ -40,8 +40,7 @@ def saliency(
             tokens.
 
     Source:
-        Grad-CAM: Selvaraju et al., ICCV 2017. Grad-CAM++: Chattopadhay et al., WACV 2018, eq. 19. Score-CAM: Wang et
-        al., CVPRW 2020.
+        Grad-CAM: Selvaraju et al., ICCV 2017. Grad-CAM++: Chattopadhay et al., WACV 2018, eq. 19.
     """
     method = method_of(classifier) if method is None else method
     refuse_other("method", method, METHODS)
@@ -73,12 +72,7 @@ def _own_maps(classifier: FistulaClassifier, images: Tensor, target: int) -> NDA
 def _map_of(classifier: FistulaClassifier, image: Tensor, *, target: int, method: str) -> Tensor:
     """The map of one image ``(1, C, H, W)``, unscaled, ``(1, H, W)``; one at a time bounds the memory of gradients."""
     features, gradients = _features(classifier, image, target=target)
-    if method == "score_cam":
-        weights = _score_weights(classifier, image, features, target=target)
-    elif method == "grad_cam":
-        weights = gradients.mean(dim=(2, 3))
-    else:
-        weights = _plus_plus_weights(features, gradients)
+    weights = gradients.mean(dim=(2, 3)) if method == "grad_cam" else _plus_plus_weights(features, gradients)
     coarse = (weights[:, :, None, None] * features).sum(dim=1, keepdim=True).relu()
     return interpolate(coarse, size=image.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
 
@@ -165,16 +159,6 @@ def _plus_plus_weights(features: Tensor, gradients: Tensor) -> Tensor:
     total = features.sum(dim=(2, 3), keepdim=True)
     share = square / (2 * square + total * square * gradients + 1e-6)
     return (share.where(gradients != 0, 0) * gradients.relu()).sum(dim=(2, 3))
-
-
-@torch.no_grad()
-def _score_weights(classifier: FistulaClassifier, image: Tensor, features: Tensor, *, target: int) -> Tensor:
-    """Score-CAM's channel weights: what the class's logit is with the image masked by each channel."""
-    masks = interpolate(features, size=image.shape[-2:], mode="bilinear", align_corners=False)[0, :, None]
-    low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
-    masks = (masks - low) / (high - low + 1e-8)
-    scores = [logits_alone(classifier, image.float() * part)[:, target] for part in masks.split(BATCH)]
-    return torch.cat(scores).float().softmax(dim=0)[None]
 
 
 def _unit(maps: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ MADE_OF = {
     "map": "the map that the score is made of",
     "grad_cam": "Grad-CAM",
     "grad_cam_plus_plus": "Grad-CAM++",
-    "score_cam": "Score-CAM",
 }
 
 
