@@ -238,6 +238,28 @@ def test_nothing_on_a_page_names_a_patient(opened, tmp_path):
         assert mark not in written, mark
 
 
+@pytest.mark.parametrize(
+    ("directions", "edges", "hours"),
+    [
+        pytest.param([-1, 0, 0, 0, -1, 0], "LRPA", "9.0", id="prone, as the scanner writes it"),
+        pytest.param([0, 1, 0, -1, 0, 0], "APLR", "6.0", id="on the side"),
+        pytest.param([-1, 0, 0, 0, 1, 0], "LRAP", "9.0", id="seen from the head"),
+    ],
+)
+def test_sides_and_clock_are_those_of_the_file_as_it_is_shown(
+    directions, edges, hours, archive, opened, tmp_path, write_dicom
+):
+    shutil.rmtree(archive)
+    pixels = np.random.default_rng(0).integers(0, 4000, (60, 60)).astype(np.uint16)
+    write_dicom(archive / "1.dcm", pixels, ImageOrientationPatient=directions, PixelSpacing=[1.0, 1.0])
+    page = opened()
+    assert "".join(page.evaluate("viewer.active.series.edges")) == edges  # left, right, top, bottom
+    page.keyboard.press("1")
+    click(page, 20, 40)  # to the right of the canal
+    click(page, 20, 10, modifiers=["Alt"])
+    assert exported(page, tmp_path / "answers.csv")[0]["clock"] == hours
+
+
 @pytest.mark.slow
 def test_the_window_maps_grey_levels_as_the_standard_says(opened):
     """The middle of the window is mid-grey, its ends black and white (DICOM PS3.3 C.11.2.1.3)."""

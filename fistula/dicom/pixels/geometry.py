@@ -110,6 +110,19 @@ def _laid(cosines: Sequence[float], steps: tuple[bool, ...], wanted: tuple[tuple
     return fit, tuple(round(value, 5) + 0.0 for value in (*along, *down)), steps
 
 
+def found_cosines(cosines: Sequence[float], turned: str) -> tuple[float, ...]:
+    """Directions of the rows and columns of a picture as found, from those that it has once it is turned.
+
+    Example:
+        >>> found_cosines((1, 0, 0, 0, 1, 0), "turn90")
+        (0, -1, 0, 1, 0, 0)
+    """
+    is_transposed, is_row_reversed, is_column_reversed = TURNS[turned]
+    along = tuple(-value if is_column_reversed else value for value in cosines[:3])
+    down = tuple(-value if is_row_reversed else value for value in cosines[3:])
+    return (*down, *along) if is_transposed else (*along, *down)
+
+
 def turn(image: np.ndarray, turned: str) -> np.ndarray:
     """Lay a picture ``(H, W)`` as one of `TURNS` says; a view.
 

@@ -13,7 +13,7 @@ from fistula.dicom.container import Part
 from fistula.dicom.look import Look
 from fistula.dicom.outcome import NotTaken
 from fistula.dicom.pixels.decode import Picture
-from fistula.dicom.pixels.geometry import same_direction
+from fistula.dicom.pixels.geometry import found_cosines, same_direction
 from fistula.labels.pages.spool import Read
 from fistula.source.choose import Policies, choose
 from fistula.source.flow import Flow
@@ -152,7 +152,7 @@ def _series(
     values = [_bright(picture) for picture in pictured]
     low, high = grey_range(values, bits)
     encoded, places = block([encode(image, low=low, high=high, bits=bits, quality=quality) for image in values])
-    cosines = list(first["cosines"] or ())
+    cosines = list(found_cosines(first["cosines"] or (), first["turned"] or ""))  # a reader sees the file as it is
     presets = _presets(pictured[len(pictured) // 2], values, first["modality"])
     return {
         "key": f"{first['series_key']}-{first['volume']}",
