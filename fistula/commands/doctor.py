@@ -48,6 +48,7 @@ HEADINGS = (
     "series", "patients", "slices", "files", "scanner", "image type", "description", "image", "matrix",
     "mm / between", "syntax", "keep rules", "first file",
 )  # fmt: skip
+NARROW = 140  # columns of a terminal, below which all but the last two headings share a cell
 
 
 def run(cfg: DictConfig) -> None:
@@ -173,9 +174,17 @@ def _print_series(console: Console, survey: Survey, keep: KeepRules | None, look
     if kinds.is_empty():
         console.print("no image")
         return
-    table = _table(f"{kinds['series'].sum()} series and volumes of images", HEADINGS)
-    for row in kinds.head(MOST_KINDS).iter_rows():
-        table.add_row(*(Text("-" if cell is None else printable(cell)) for cell in row))
+    rows = [["-" if cell is None else printable(cell) for cell in row] for row in kinds.head(MOST_KINDS).iter_rows()]
+    headings: tuple[str, ...] = HEADINGS
+    if console.width < NARROW:
+        words = [
+            [f"{name} {cell}" for name, cell in zip(HEADINGS, row[:-2], strict=False) if cell != "-"] for row in rows
+        ]
+        rows = [["; ".join(told), *row[-2:]] for told, row in zip(words, rows, strict=True)]
+        headings = ("images", *HEADINGS[-2:])
+    table = _table(f"{kinds['series'].sum()} series and volumes of images", headings)
+    for row in rows:
+        table.add_row(*map(Text, row), end_section=len(headings) < len(HEADINGS))
     console.print(table)
     if len(kinds) > MOST_KINDS:
         console.print(f"... and {len(kinds) - MOST_KINDS} more kinds of series")

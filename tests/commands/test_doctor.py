@@ -10,6 +10,7 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.uid import JPEGExtended12Bit
+from rich.console import Console
 
 from ..misbehaving import b_values, cohort, one_id, series_a_slice, write
 
@@ -31,6 +32,9 @@ def test_a_tree_is_described_and_nothing_is_written(dicom_tree, tmp_path, fistul
         "kept: 12 slices",
     ):
         assert words in shown
+    monkeypatch.setattr("fistula.commands.doctor.wide_console", lambda: Console(width=80, highlight=False))
+    _, narrow, _ = fistula_here("doctor", f"source={dicom_tree[0]}", *QUICK)  # a terminal of 80 columns
+    assert "scanner MR philips Ingenia" in narrow
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -223,6 +223,7 @@ def test_a_table_of_readers_and_one_of_a_program_enter_the_report_and_are_verifi
     last = results.row(-1, named=True)
     assert (last["configuration"], last["level"], last["count"]) == ("vendor (another program)", "patient", 40)
     assert "whether these patients were among its training data" in page
+    assert "in the LROC analysis, a positive patient" in page  # of the readers alone: the networks name no location
     assert fistula_here("report", f"study={folder}", "verify=true")[0] == 0
 
 
