@@ -21,13 +21,14 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.pixels import apply_modality_lut
 
-from fistula.dicom.container import find_files, open_part, parts_of
+from fistula.dicom.container import open_part, parts_of
 from fistula.dicom.header.facts import frame_facts
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.kinds import require_image
 from fistula.dicom.outcome import NotTaken
 from fistula.dicom.parse import read_dataset, read_header
 from fistula.dicom.pixels.decode import decode
+from fistula.dicom.tree import find_files
 
 LIMIT = 2 << 30
 NAMES = Pseudonyms(b"no name leaves this script")
@@ -36,7 +37,7 @@ SAME_MM = 0.05
 
 def images(folder: Path) -> Iterator[tuple[str, bytes, list[dict[str, Any]]]]:
     """Name, content and facts by frame of every image below a folder."""
-    for path in find_files(folder):
+    for path in find_files(folder)[0]:
         try:
             for part in parts_of(path):
                 with open_part(part, limit=LIMIT) as file:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from fistula.dicom.pixels.geometry import found_point, turned_point
+from fistula.dicom.pixels.geometry import MISSING, SAME_PLACE_MM, found_point, turned_point
 from fistula.labels.tables.lines import POINTS
 from fistula.source.grid import grid_point, source_point
 
@@ -30,6 +31,19 @@ def _ranked(facts: pl.DataFrame, key: str, rank: str) -> pl.DataFrame:
     said = pl.concat_str("pixel_hash", pl.col("label").cast(pl.String).fill_null("")).sort().str.join("")
     groups = facts.group_by(key).agg(pl.col("pixel_hash").min().alias("first"), said.alias("all"))
     return groups.sort("first", "all", key).select(key).with_row_index(rank)
+
+
+def unbroken(positions: np.ndarray) -> np.ndarray:
+    """Of each of a stack's positions, in order, the number of the run without a missing one that it is in.
+
+    Example:
+        >>> unbroken(np.array([0.0, 3.0, 6.0, 12.0])).tolist()
+        [0, 0, 0, 1]
+    """
+    gaps = np.diff(positions)
+    apart = gaps[gaps >= SAME_PLACE_MM]
+    is_broken = gaps > MISSING * np.median(apart) if len(apart) else np.zeros(gaps.shape, bool)
+    return np.concatenate([[0], np.cumsum(is_broken)])
 
 
 def turn_in_stack() -> pl.Expr:

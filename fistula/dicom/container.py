@@ -1,8 +1,7 @@
-"""Find the files of a tree, and open each as a stream: plain, or unpacked in memory with a size limit."""
+"""Open the files of a source as streams: plain, or unpacked in memory with a size limit."""
 
 import gzip
 import io
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ import zstandard
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from fistula.dicom.outcome import Refused, Skipped
-from fistula.errors import DataError
 
 GZIP, ZIP, ZSTD = b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd"
 # What begins an archive that is not opened: 7z, RAR, bzip2, xz.
@@ -23,11 +21,6 @@ OTHER_ARCHIVES = (b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"BZh", b"\xfd7zXZ\x00
 OFFICE = ("META-INF/", "[Content_Types].xml", "_rels/", "mimetype")
 NOT_PACKED_IMAGES = tuple(name.encode() for name in OFFICE)
 UNKNOWN_METHOD = "an archive packed by a method that is not opened", "Unpack it first"  # Windows' Deflate64
-# Folders of what was deleted, and of what systems and programs keep for themselves: copies, thumbnails, old states.
-PASSED = (
-    "$RECYCLE.BIN", "#recycle", ".Trash", ".snapshot", ".ipynb_checkpoints", "@eaDir", ".thumbnails", "lost+found",
-    "System Volume Information",
-)  # fmt: skip
 BLOCK = 1 << 20
 META_LIMIT = 4096
 CODE_PAGES = ("utf-8", "gb18030", "cp932", "euc-kr", "big5", "cp1251", "cp1252")  # of names in old zip archives
@@ -43,24 +36,6 @@ class Part(NamedTuple):
 
     path: Path
     member: str = ""
-
-
-def find_files(folder: Path) -> list[Path]:
-    """List every file below `folder`, at any depth, sorted; linked folders are followed once, those `PASSED` never.
-
-    Raises:
-        DataError: If a folder cannot be read: what lies in it would be missing without a word.
-    """
-    found, seen = [], set()
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_folder):
-        here = Path(root).stat()
-        if (here.st_dev, here.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((here.st_dev, here.st_ino))
-        folders[:] = [name for name in folders if not name.startswith(PASSED)]
-        found += [Path(root, name) for name in names]
-    return sorted(found)
 
 
 def parts_of(path: Path) -> Iterator[Part]:
@@ -205,11 +180,6 @@ def _zip(path: Path) -> zipfile.ZipFile:
         entry.filename = entry.filename.replace("\\", "/")
         archive.NameToInfo[entry.filename] = entry
     return archive
-
-
-def _refuse_folder(error: OSError) -> None:
-    rule = f"cannot be read ({error.strerror})"
-    raise DataError(error.filename, rule, remedy="Check its permissions and the disk") from error
 
 
 def _unpacked(file: BinaryIO, *, limit: int) -> BinaryIO:

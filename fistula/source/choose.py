@@ -12,7 +12,7 @@ from fistula.errors import DataError, refuse_other
 from fistula.source.copies import without_copies
 from fistula.source.flow import Flow
 from fistula.source.rules import KeepRules
-from fistula.source.survey import Survey, missing_parts, those
+from fistula.source.survey import Survey, those
 from fistula.source.volumes import with_volumes
 
 NONE_KEPT = "no image passes the keep rules"
@@ -76,8 +76,7 @@ def choose(survey: Survey, *, keep: KeepRules | None, look: Look, policies: Poli
     noted = {
         "copies of another file": copies.total(),
         "images that share their SOPInstanceUID with another, each taken as one of its own": shared,
-        "parts of concatenations that are missing": missing_parts(survey.facts),
-    }
+    } | survey.noted
     # The table names the series as the file does; one cut into a series a slice is put together again.
     wanted = with_volumes(of_study(_as_filed(wanted)))
     return Chosen(wanted, _as_filed(pl.concat([refused, others])), noted)

@@ -2,17 +2,18 @@
 
 import os
 import unicodedata
-from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from fistula.dicom.container import Part, find_files, parts_of
+from fistula.dicom.container import Part, parts_of
 from fistula.dicom.look import Look, file_stamp, look_at
 from fistula.dicom.outcome import NotTaken, Refused
+from fistula.dicom.tree import find_files
 from fistula.errors import DataError
 from fistula.source.files.formats import kind_of_source, masks_among, names_in
 from fistula.source.files.records import records_of
@@ -99,6 +100,14 @@ class Survey:
     paths: list[Path]  # its files; `file` of the table counts them from 0
     facts: pl.DataFrame  # columns as in `FACTS`
     kind: str = "dicom"  # of its images, one of `fistula.source.files.formats.KINDS`
+    passed: Mapping[str, int] = field(default_factory=dict)  # folders of deleted files and the like, not read
+
+    @property
+    def noted(self) -> dict[str, int]:
+        """Counts of what is not in it."""
+        folders = f"folders of deleted files, snapshots or thumbnails, not read ({', '.join(sorted(self.passed))})"
+        missing = "parts of concatenations that are missing"
+        return {missing: _missing_parts(self.facts), folders: sum(self.passed.values())}
 
     @property
     def where(self) -> str:
@@ -116,15 +125,12 @@ def those(facts: pl.DataFrame, are: pl.Series) -> pl.DataFrame:
     return facts if are.all() else facts.filter(are) if are.any() else facts.clear()
 
 
-def missing_parts(facts: pl.DataFrame) -> int:
+def _missing_parts(facts: pl.DataFrame) -> int:
     """How many objects are not there of multi-frame images in several (PS3.3 C.7.6.16.2.2.4), as far as they say."""
     parts = those(facts, facts["concatenation_key"].fill_null("") != "")
-    if parts.is_empty():
-        return 0
-    of = parts.group_by("concatenation_key").agg(
-        pl.col("parts").list.get(0).n_unique().alias("found"), pl.col("parts").list.max().max().alias("said")
-    )
-    return int((of["said"] - of["found"]).clip(0).sum())
+    found, said = pl.col("parts").list.get(0).n_unique(), pl.col("parts").list.max().max()
+    missing = parts.group_by("concatenation_key").agg(missing=said - found.cast(pl.Int64))["missing"]
+    return int(missing.clip(0).sum())
 
 
 def printable(name: str) -> str:
@@ -141,7 +147,7 @@ def survey_source(
     named: Container[str] = (),
     known: pl.DataFrame | None = None,
 ) -> Survey:
-    """List what a file, a zip archive, or a folder of any depth and any files holds.
+    """List what a file, a zip archive, or a folder of any depth holds.
 
     Args:
         source: File or folder.
@@ -154,27 +160,27 @@ def survey_source(
     Raises:
         DataError: If the source is not there or has no files.
     """
-    folder, paths = (source.parent, [source]) if source.is_file() else (source, files_below(source))
+    folder, (paths, passed) = (source.parent, ([source], {})) if source.is_file() else (source, files_below(source))
     kind = kind or kind_of_source(paths, folder)
-    if kind == "dicom":
-        return _survey_headers(folder, paths, partial(look_at, look=look), look, workers, known=known)
-    names = [name for path in paths for _, name in names_in(path, folder)]
-    masks = {name for name in masks_among(names) if unicodedata.normalize("NFC", name) not in named}
-    work = partial(_of_others, look=look, folder=folder, kind=kind, masks=masks)
-    return replace(_survey_headers(folder, paths, work, look, workers), kind=kind)
+    work: Callable[[Path], list[dict[str, Any]]] = partial(look_at, look=look)
+    if kind != "dicom":
+        names = [name for path in paths for _, name in names_in(path, folder)]
+        masks = {name for name in masks_among(names) if unicodedata.normalize("NFC", name) not in named}
+        work, known = partial(_of_others, look=look, folder=folder, kind=kind, masks=masks), None
+    return replace(_survey_headers(folder, paths, work, look, workers, known=known), kind=kind, passed=passed)
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Every file of the source, in order.
+def files_below(folder: Path) -> tuple[list[Path], Mapping[str, int]]:
+    """Every file of the source, in order, and the folders that were passed over.
 
     Raises:
         DataError: If the folder is not there or has no files.
     """
-    paths = find_files(folder) if folder.is_dir() else []
+    paths, passed = find_files(folder) if folder.is_dir() else ([], {})
     if not paths:
         rule = "has no files" if folder.is_dir() else "is not a folder" if folder.exists() else "does not exist"
         raise DataError(f"source={folder}", rule, remedy="Name the folder that holds the images")
-    return paths
+    return paths, passed
 
 
 def _survey_headers(
@@ -184,7 +190,7 @@ def _survey_headers(
     look: Look,
     workers: Workers,
     *,
-    known: pl.DataFrame | None = None,
+    known: pl.DataFrame | None,
 ) -> Survey:
     """Read the headers of `paths`, which lie below `folder`."""
     stamped = partial(_stamp, folder=folder, look=look)

@@ -58,6 +58,13 @@ def test_a_dicom_tree_becomes_a_cohort_that_opens(dicom_tree, tmp_path, fistula_
         assert words in shown
 
 
+def test_folders_that_are_passed_over_are_counted(dicom_tree, tmp_path, fistula_here):
+    (dicom_tree[0] / ".Trash-1000" / "files").mkdir(parents=True)
+    said = "folders of deleted files, snapshots or thumbnails, not read (.trash): 1"
+    assert f"noted: {said}" in _ingest(fistula_here, dicom_tree, tmp_path / "cohort")[1]
+    assert f"suspicious: {said}" in fistula_here("doctor", f"source={dicom_tree[0]}", "workers.count=1")[1]
+
+
 def test_slices_are_ordered_by_position_and_never_by_instance_number(dicom_tree, tmp_path, fistula_here):
     _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
     manifest = read_cohort(tmp_path / "cohort").manifest

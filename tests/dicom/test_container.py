@@ -9,9 +9,10 @@ import zipfile
 import pytest
 import zstandard
 
-from fistula.dicom.container import Part, find_files, open_part, parts_of
+from fistula.dicom.container import Part, open_part, parts_of
 from fistula.dicom.outcome import Refused, Skipped
 from fistula.dicom.parse import read_header
+from fistula.dicom.tree import find_files
 
 BOMB = b"\0" * 3_000_000
 
@@ -89,16 +90,19 @@ def test_a_link_to_its_own_parent_ends(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "file").write_text("x")
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
-    assert find_files(tmp_path) == [tmp_path / "a" / "file"]
+    assert find_files(tmp_path) == ([tmp_path / "a" / "file"], {})
 
 
 def test_what_was_deleted_and_what_systems_keep_is_no_part_of_a_source(tmp_path):
-    for folder in ("P1", "P1/.ipynb_checkpoints", ".Trash-1000/files", "$RECYCLE.BIN", "P1/@eaDir/x.png", ".git"):
+    passed = (".Trash-1000/files", "$Recycle.Bin", "P1/@eaDir/x.png", "P1/.ipynb_checkpoints")
+    for folder in ("P1", *passed, ".git"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "a").touch()
     (tmp_path / "lost+found").mkdir(mode=0)
-    assert find_files(tmp_path) == [tmp_path / ".git" / "a", tmp_path / "P1" / "a"]
-    assert find_files(tmp_path / ".Trash-1000") == [tmp_path / ".Trash-1000" / "files" / "a"]
+    found, counts = find_files(tmp_path)
+    assert found == [tmp_path / ".git" / "a", tmp_path / "P1" / "a"]
+    assert counts == dict.fromkeys((".trash", "$recycle.bin", "@eadir", ".ipynb_checkpoints", "lost+found"), 1)
+    assert find_files(tmp_path / ".Trash-1000") == ([tmp_path / ".Trash-1000" / "files" / "a"], {})
 
 
 def test_a_folder_that_cannot_be_read_is_refused_and_not_passed_over(tmp_path):
@@ -106,7 +110,7 @@ def test_a_folder_that_cannot_be_read_is_refused_and_not_passed_over(tmp_path):
     code = """
 import os, sys
 from pathlib import Path
-from fistula.dicom.container import find_files
+from fistula.dicom.tree import find_files
 os.geteuid() or os.seteuid(65534)  # root may read everything
 find_files(Path("."))
 """

@@ -5,12 +5,13 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from fistula.dicom.container import Part, find_files, open_part
+from fistula.dicom.container import Part, open_part
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look, look_at
 from fistula.dicom.outcome import NotTaken
 from fistula.dicom.parse import read_dataset
 from fistula.dicom.pixels.decode import decode
+from fistula.dicom.tree import find_files
 
 FOLDER = Path(pydicom.__file__).parent / "data"
 LOOK = Look(Pseudonyms(b"0123456789abcdef"))
@@ -161,7 +162,7 @@ def _outcome(path):
 
 def _files():
     folders = (FOLDER / "test_files", FOLDER / "charset_files", FOLDER / "palettes")
-    return [path.relative_to(FOLDER).as_posix() for folder in folders for path in find_files(folder)]
+    return [path.relative_to(FOLDER).as_posix() for folder in folders for path in find_files(folder)[0]]
 
 
 @pytest.mark.parametrize("name", _files())

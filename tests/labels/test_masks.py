@@ -550,6 +550,16 @@ def test_a_line_that_is_not_closed_costs_its_own_structure_alone(archive, ingest
     assert "rs.dcm (a contour that is not closed)" in error
 
 
+def test_a_contour_that_lost_points_on_the_way_is_refused(archive, ingested, tmp_path):
+    path = tmp_path / "in" / "rs.dcm"
+    structure_set(archive, 0, [square(archive, 1, 3.5, 12.5, 2.5, 11.5)], path)
+    image = pydicom.dcmread(path)
+    image.ROIContourSequence[0].ContourSequence[0].NumberOfContourPoints = 5
+    image.save_as(path)
+    error, _ = ingested("masks")
+    assert "a contour of more or fewer points than it states" in error
+
+
 @pytest.mark.parametrize("keyword", ["StructureSetROISequence", "ROINumber", "ReferencedROINumber"])
 def test_contours_of_a_structure_that_is_not_named_are_not_lost(archive, ingested, tmp_path, keyword):
     path = tmp_path / "in" / "rs.dcm"

@@ -22,6 +22,13 @@ def test_neighbours_are_those_along_the_normal_in_the_same_volume_and_the_edge_s
     assert channel_rows(slices, 1).tolist() == [[0], [1], [2], [3], [4]]
 
 
+def test_slices_beside_a_missing_one_are_no_neighbours():
+    places = (0.0, 3.0, 6.0, 12.0, 15.0)
+    slices = table(*((str(place), "s", 0, place) for place in places))
+    assert channel_rows(slices, 3).tolist() == [[0, 0, 1], [0, 1, 2], [1, 2, 2], [3, 3, 4], [3, 4, 4]]
+    assert channel_rows(slices[[0, 3]], 3).tolist() == [[0, 0, 1], [0, 1, 1]]  # two tell of no distance between slices
+
+
 def test_slices_at_one_place_follow_one_another_by_their_keys():
     slices = table(("b", "s", 0, 0.0), ("a", "s", 0, 0.0))
     assert channel_rows(slices, 3).tolist() == [[1, 0, 0], [1, 1, 0]]

@@ -154,6 +154,12 @@ def _complex(path):
     nibabel.save(nibabel.Nifti1Image(VALUES.astype(np.complex64), np.eye(4)), path)
 
 
+def _large(path):
+    values = np.ones((4, 5, 6))
+    values[0, 0, 0] = 1e300
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+
+
 def _cut(path):
     path.write_bytes(nibabel.Nifti1Image(VALUES, np.eye(4)).to_bytes()[:400])
 
@@ -168,6 +174,7 @@ def _packed(damaged, path):
         (_sheared, "axes are not at right angles"),
         (_complex, "complex numbers"),
         (_cut, "a damaged volume"),
+        (_large, "values beyond the range of 32-bit numbers"),
         (partial(_packed, lambda content: content[:60]), "a damaged archive"),
         (partial(_packed, lambda content: content[:20] + bytes(99) + content[119:]), "a damaged archive"),
         (lambda path: path.write_bytes(b"text" * 200), "named as NIfTI, but its content is not"),
@@ -175,8 +182,8 @@ def _packed(damaged, path):
          path.write_bytes(path.with_suffix(".nrrd").read_bytes()), None),
     ],
     ids=[
-        "sheared", "complex", "cut short", "a download that broke off", "a packed one with damage", "text",
-        "an NRRD without a place is taken",
+        "sheared", "complex", "cut short", "beyond float32", "a download that broke off", "a packed one with damage",
+        "text", "an NRRD without a place is taken",
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_in_words(tmp_path, write, reason):

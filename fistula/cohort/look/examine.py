@@ -1,6 +1,7 @@
 """What a folder holds and what is suspicious about it, from headers alone or with every image decoded."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,7 @@ from fistula.source.choose import of_study
 from fistula.source.rules import KeepRules
 from fistula.source.shared_ids import doubts
 from fistula.source.slices import is_risky
-from fistula.source.survey import DEADLY, Survey, missing_parts, printable
+from fistula.source.survey import DEADLY, Survey, printable
 from fistula.source.volumes import volume_notes, with_volumes
 from fistula.source.workers import Workers, batches_of, in_parallel
 
@@ -58,7 +59,7 @@ def with_decoding(survey: Survey, look: Look, workers: Workers) -> Survey:
         remedy=pl.when(is_failed).then("mend").otherwise("remedy"),
         notes=notes.str.strip_chars("|"),
     )
-    return Survey(survey.folder, survey.paths, facts.drop("failed", "mend", "is_text"))
+    return replace(survey, facts=facts.drop("failed", "mend", "is_text"))
 
 
 def _lost(item: tuple[int, Part, int]) -> list[tuple]:
@@ -183,7 +184,7 @@ def suspicions(survey: Survey, *, labels: Labels | None, look: Look) -> list[str
     is_study = int((nameless & ~images["is_named"]).sum())
     found.append((is_study, "slices without a PatientID, whose study is used as the patient"))
     found.append((int(nameless.sum()) - is_study, "slices without a PatientID, of a study with one, which is used"))
-    found.append((missing_parts(images), "parts of concatenations that are missing"))
+    found += [(count, text) for text, count in survey.noted.items()]
     found.append((int(images["is_lossy"].sum()), "slices compressed with loss"))
     found += [(count, f"volumes with {note}") for note, count in volume_notes(volumes).items()]
     found += [(count, text) for text, count in doubts(images).items()]

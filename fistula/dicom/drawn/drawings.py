@@ -166,6 +166,8 @@ def _structure_set(dataset: Dataset, found: Drawing) -> None:
             data = [float(value) for value in item.get("ContourData") or ()]
             if len(data) % 3 or not data or not np.isfinite(data).all():
                 raise Refused("a contour whose points do not have three numbers each")
+            if whole(item, "NumberOfContourPoints") not in (None, len(data) // 3):
+                raise Refused("a contour of more or fewer points than it states", "Export it again")
             images = [text(image, "ReferencedSOPInstanceUID") for image in sequence(item, "ContourImageSequence")]
             found.images |= set(images) - {""}
             found.contours.append(Contour(segment, np.reshape(data, (-1, 3)), images[0] if images else ""))

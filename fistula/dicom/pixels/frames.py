@@ -59,7 +59,7 @@ class Frame:
     def group(self, keyword: str) -> Dataset:
         """The item of one functional group; the object itself where there is none."""
         for group in self.groups:
-            if items := sequence(group, keyword):
+            if (items := sequence(group, keyword)) and len(items[0]):  # some writers leave the frame's own empty
                 return items[0]
         return self.dataset
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 SAME_PLACE_MM = 0.01
+MISSING = 1.5  # distances of slices, from the median one, above which one is missing between two
 UNEVEN = 0.05  # a gap that differs by more than this share from the median one is noted
 SKEW = 0.1  # cosine between the directions of rows and columns from which they are not those of a picture
 # How slices are stored: towards what rows and columns run, in DICOM's axes left, posterior, head. That is how a reader
@@ -193,7 +194,7 @@ def spacing_notes(positions: Sequence[float | None]) -> list[str]:
     if len(gaps) < 2:
         return notes
     step = float(np.median(gaps))
-    if (gaps > 1.5 * step).any():
+    if (gaps > MISSING * step).any():
         notes.append("missing positions")
     elif (np.abs(gaps - step) > UNEVEN * step).any():
         notes.append("uneven spacing")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fistula.cohort.manifest import BESIDE
+from fistula.cohort.order import unbroken
 from fistula.errors import ConfigError, DataError, refuse_other
 
 ADJACENT, SEQUENCES, LATE = "adjacent", "sequences", "late"
@@ -99,8 +100,8 @@ def check_positions(slices: pl.DataFrame) -> None:
 def channel_rows(slices: pl.DataFrame, num_slices: int) -> NDArray[np.int64]:
     """Rows of the slices that are the channels of each slice's image.
 
-    Neighbours are those along the normal inside the same volume of the same series; at an end the edge slice is
-    repeated.
+    Neighbours are those along the normal inside the same volume of the same series; at an end, and where a slice is
+    missing, the edge slice is repeated.
 
     Args:
         slices: N of them; columns of a manifest: ``slice_key series_key position_mm``, ``volume`` if there.
@@ -126,9 +127,10 @@ def channel_rows(slices: pl.DataFrame, num_slices: int) -> NDArray[np.int64]:
     volume = [name for name in ("series_key", "volume") if name in slices.columns]
     keys = slices.select(*volume, "position_mm", "slice_key", pl.Series("number", own))
     for _, group in keys.group_by(volume):
-        ordered = group.sort("position_mm", "slice_key")["number"].to_numpy()
-        places = np.arange(len(ordered))[:, None] + reach
-        rows[ordered] = ordered[places.clip(0, len(ordered) - 1)]
+        group = group.sort("position_mm", "slice_key")
+        ordered, run = group["number"].to_numpy(), unbroken(group["position_mm"].to_numpy())
+        first, end = (np.searchsorted(run, run, side)[:, None] for side in ("left", "right"))
+        rows[ordered] = ordered[(np.arange(len(ordered))[:, None] + reach).clip(first, end - 1)]
     return rows
 
 

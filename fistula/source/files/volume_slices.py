@@ -93,4 +93,8 @@ def _grey(values: NDArray) -> NDArray:
         return grey
     if np.iscomplexobj(values):
         raise Refused("complex numbers", "Save the magnitude as a separate volume")
-    return values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        narrow: NDArray = values.astype(np.float32)
+    if np.isfinite(values[np.isinf(narrow)]).any():
+        raise Refused("values beyond the range of 32-bit numbers", "Scale them, and save the volume again")
+    return narrow
