@@ -126,8 +126,8 @@ def check_networks(plans: Sequence[RunPlan]) -> None:
 
 
 def _build(parts: list[dict[str, Any]]) -> None:
+    from fistula.labels.tables.lines import POINTS
     from fistula.learning.building.making import make, try_pipeline
-    from fistula.learning.places.points import POINTS
 
     for part in sorted(parts, key=lambda part: part["group"] == "model"):
         group, size = part["group"], part["size"]

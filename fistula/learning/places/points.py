@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 from fistula.cohort.manifest import Cohort
 from fistula.errors import ConfigError
+from fistula.labels.tables.lines import POINTS
 
-POINTS = ("opening", "canal")  # the finding, and the centre of the anal canal: NAME_row and NAME_col
 SIDES = {"left", "right"}
 PLACES = (
     "slice_key", "copy", "patient_key", "fold", "part", "kind", "row", "col", "peak", "row_true", "col_true",

@@ -6,14 +6,13 @@ import polars as pl
 
 from fistula.cohort.manifest import Cohort
 from fistula.explain.verdict import MADE_OF, say_verdict
+from fistula.labels.tables.lines import POINTS
 from fistula.report.names import say_class
 from fistula.report.reading_room.saliency_maps import CELLS, run_maps
 from fistula.report.results import Row
 from fistula.report.run import Run
 from fistula.report.study import Configuration, Study
 from fistula.viewer.images import picture, shrunk
-
-KINDS = ("opening", "canal")  # points that a table of labels may give for a slice
 
 
 def reading_data(
@@ -86,7 +85,7 @@ def _sequences(cohort: Cohort, keys: pl.Series) -> list[dict[str, Any]]:
 def _marks(row: dict[str, Any], shape: tuple[int, int], side: tuple[int, int]) -> list[dict[str, Any]]:
     """Points of a slice of the manifest in pixels of its picture, the centre of the first pixel being 0."""
     found = []
-    for kind in KINDS:
+    for kind in POINTS:
         at: list[Any] = [row.get(f"{kind}_{axis}") for axis in ("row", "col")]
         if None not in at:
             places = [(place + 0.5) * new / old - 0.5 for place, old, new in zip(at, shape, side, strict=True)]
