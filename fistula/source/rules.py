@@ -1,4 +1,4 @@
-"""KeepRules rules: which images of an archive are the sequence that is wanted, by their real attributes."""
+"""Keep rules: which images of an archive are the sequence that is wanted, by their real attributes."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -148,24 +148,12 @@ class KeepRules:
     @cached_property
     def _expression(self) -> pl.Expr:
         rules = [
-            (
-                ~pl.col("modality").is_in(self.modality or []) if self.modality is not None else None,
-                self._of("modality"),
-            ),
+            self._other("modality"),
             (pl.col("is_localizer") if not self.localizers else None, pl.lit("a localizer")),
             (pl.col("is_mosaic"), pl.lit("a mosaic: many slices in one image")),
-            (
-                ~pl.col("component").is_in(self.component or []) if self.component is not None else None,
-                self._of("component"),
-            ),
-            (
-                ~pl.col("orientation").is_in(self.orientation or []) if self.orientation is not None else None,
-                self._of("orientation"),
-            ),
-            (
-                ~pl.col("contrast").is_in(self.contrast or []) if self.contrast is not None else None,
-                self._of("contrast"),
-            ),
+            self._other("component"),
+            self._other("orientation"),
+            self._other("contrast"),
             (~self._is_described if self.description else None, pl.lit("another description")),
             (pl.col("is_burned_in") if not self.burned_in else None, pl.lit("burned-in annotation")),
         ]
@@ -174,11 +162,12 @@ class KeepRules:
             reason = pl.when(is_out.fill_null(value=False)).then(why).otherwise(reason)
         return reason
 
-    @staticmethod
-    def _of(column: str) -> pl.Expr:
-        """The column's own value as the reason: `component fat`, `modality CT`."""
+    def _other(self, column: str) -> tuple[pl.Expr | None, pl.Expr]:
+        """Whether the column has a value that its rule does not list, and it as the reason: `component fat`."""
+        listed = getattr(self, column)
         value = pl.when(pl.col(column) == "").then(pl.lit("not stated")).otherwise(pl.col(column))
-        return pl.concat_str(pl.lit(f"{column} "), value.fill_null("not stated"))
+        why = pl.concat_str(pl.lit(f"{column} "), value.fill_null("not stated"))
+        return None if listed is None else ~pl.col(column).is_in(listed), why
 
 
 def _written(value: Any) -> str:
