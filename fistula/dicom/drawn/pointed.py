@@ -18,6 +18,7 @@ from fistula.dicom.pixels.frames import Frame
 from fistula.dicom.pixels.planes import plane_of
 
 SCHEME = "99FISTULA"  # private codes, for what no standard has a code for
+NO_UNIT = Code("1", "UCUM", "no units")
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,12 @@ def place_groups(places: Sequence[Place], *, finding: Code, algorithm: Any, fing
         if place.in_patient is not None:
             point, uid = np.array([place.in_patient[0]]), place.in_patient[1]
             regions.append(sr.ImageRegion3D(graphic_type="POINT", graphic_data=point, frame_of_reference_uid=uid))
-        said = [_measured("score", "Model score", place.score, Code("1", "UCUM", "no units"))]
+        said = [measured("score", "Model score", place.score)]
         if place.hour is not None:
-            said.append(_measured("clock", "Clock position in lithotomy", place.hour, Code("h", "UCUM", "hour")))
+            said.append(measured("clock", "Clock position in lithotomy", place.hour, Code("h", "UCUM", "hour")))
         if place.from_canal_mm is not None:
             name, unit = "Distance from the center of the anal canal", Code("mm", "UCUM", "millimeter")
-            said.append(_measured("from_canal", name, place.from_canal_mm, unit))
+            said.append(measured("from_canal", name, place.from_canal_mm, unit))
         answer = Code("answer", SCHEME, "Answer at the operating point")
         groups += [
             sr.PlanarROIMeasurementsAndQualitativeEvaluations(
@@ -101,6 +102,7 @@ def place_groups(places: Sequence[Place], *, finding: Code, algorithm: Any, fing
     return groups
 
 
-def _measured(value: str, meaning: str, number: float, unit: Code) -> Any:
+def measured(value: str, meaning: str, number: float, unit: Code = NO_UNIT) -> Any:
+    """A number under a private code, as highdicom has it."""
     sr: Any = import_module("highdicom.sr")
     return sr.Measurement(name=Code(value, SCHEME, meaning), value=round(number, 6), unit=unit)

@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
-from fistula.dicom.drawn.pointed import SCHEME, Place, place_groups
+from fistula.dicom.drawn.pointed import SCHEME, Place, measured, place_groups
 from fistula.dicom.out.weighed import Weighed, weighed_groups
 from fistula.dicom.out.write import IMPLEMENTATION_UID, make_uid
 from fistula.dicom.pixels.geometry import stance, towards
@@ -186,11 +186,7 @@ def write_report(
         ),
         finding_type=concept,
         algorithm_id=identifier,
-        measurements=[
-            sr.Measurement(
-                name=Code("score", SCHEME, "Model score"), value=round(score, 6), unit=Code("1", "UCUM", "no units")
-            )
-        ],
+        measurements=[measured("score", "Model score", score)],
         qualitative_evaluations=[
             sr.QualitativeEvaluation(
                 name=Code("answer", SCHEME, "Answer at the operating point"), value=ANSWERS[answer]

@@ -8,7 +8,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from fistula.dicom.drawn.pointed import SCHEME
+from fistula.dicom.drawn.pointed import measured
 from fistula.dicom.out.write import make_uid
 
 
@@ -36,20 +36,14 @@ def weighed_groups(slices: Sequence[Weighed], *, finding: Code, algorithm: Any, 
     for rank, one in enumerate(sorted(slices, key=lambda one: -one.weight), start=1):
         key = (fingerprint, one.source.SOPInstanceUID, one.frame, "weight")
         frames = [one.frame + 1] if int(one.source.NumberOfFrames) > 1 else None
-        said = (
-            ("weight", "Weight in the patient's score", one.weight),
-            ("alone", "Model score of the single slice", one.score),
-        )
         groups.append(
             sr.MeasurementsAndQualitativeEvaluations(
                 tracking_identifier=sr.TrackingIdentifier(uid=make_uid(*key), identifier=f"slice {rank}"),
                 finding_type=finding,
                 algorithm_id=algorithm,
                 measurements=[
-                    sr.Measurement(
-                        name=Code(value, SCHEME, meaning), value=round(number, 6), unit=Code("1", "UCUM", "no units")
-                    )
-                    for value, meaning, number in said
+                    measured("weight", "Weight in the patient's score", one.weight),
+                    measured("alone", "Model score of the single slice", one.score),
                 ],
                 source_images=[
                     sr.SourceImageForMeasurementGroup(one.source.SOPClassUID, one.source.SOPInstanceUID, frames)
