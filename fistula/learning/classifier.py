@@ -87,7 +87,7 @@ class FistulaClassifier(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits, features, maps = self._logits(batch)
-        loss = self.loss(logits.float(), batch["label"])  # whatever the network computes in
+        loss = self._loss(logits.float(), batch)  # whatever the network computes in
         if self.slice_weight and features is not None:
             alone, _ = judged(self, features, known=spread(batch.get("covariates"), batch["sizes"]))
             own = batch["slice_label"]
@@ -151,6 +151,12 @@ class FistulaClassifier(pl.LightningModule):
             found=float(self.not_finite[1]),
             remedy="Lower optimizer.lr, or look for a damaged slice in the cohort's contact sheet",
         )
+
+    def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Against the labels; of mixed images against those of both, each weighted as its image."""
+        own = self.loss(logits, batch["label"])
+        share = batch.get("share")
+        return own if share is None else share * own + (1 - share) * self.loss(logits, batch["other"])
 
     def _logits(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Of the bags ``(B, K)``; the features of their slices, where a bag has several; and maps, where there are."""

@@ -177,6 +177,8 @@ def build(
         slices_per_step=cfg.slices_per_step,
         covariates=cfg.covariates,
         are_grades=are_grades(cfg.loss._target_),
+        mixup=cfg.mixup,
+        cutmix=cfg.cutmix,
         kinds=kinds_of(cohort.manifest) if cfg.head._target_.endswith(".Locate") else (),
     )
     classifier = FistulaClassifier(

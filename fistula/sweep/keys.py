@@ -34,6 +34,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "micro_batches": (1, 65_536),
     "num_workers": (0, 256),
     "ema": (0, 0.999999),
+    "mixup": (0, 100),
+    "cutmix": (0, 100),
     "slices_per_step": (1, 100_000),
     "slice_weight": (0, 10**6),
     "model.inverse_penalty": (1e-9, 10**9),

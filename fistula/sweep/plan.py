@@ -19,6 +19,7 @@ from fistula.learning.building.making import make
 from fistula.learning.data.bags import check_bags
 from fistula.learning.data.channels import ADJACENT, OF_SEQUENCES, check_positions, chosen_sequences
 from fistula.learning.data.covariates import check_covariates
+from fistula.learning.data.mixing import check_mixing
 from fistula.learning.pipeline import refuse_mirrors
 from fistula.learning.places.points import kinds_of, names_side, side_of_labels
 from fistula.learning.weights.store import weights_fingerprint
@@ -91,6 +92,7 @@ class Planner:
         table, fingerprint = self._tables[key]
         _check_classes(cohort, table, cfg.split.fold)
         check_covariates(resolved["covariates"], cohort.manifest.columns)
+        check_mixing(cfg)
         if cfg.model.architecture == "clinical" and not cfg.covariates:
             rule = "must have covariates, and uses nothing else"
             raise ConfigError("model=clinical", rule, remedy="Name some: covariates=[age,sex]")

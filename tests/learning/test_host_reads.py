@@ -70,6 +70,7 @@ def send(mode, classifier, batch):
     [
         pytest.param((), id="slices"),
         pytest.param(("loss=focal", "loss.class_balance=1"), id="a balanced loss"),
+        pytest.param(("mixup=0.2", "loss=focal", "covariates=[age]"), id="mixed images"),
         pytest.param(("head=locate",), id="places"),
         pytest.param(("covariates=[age]",), id="covariates"),
         *(pytest.param((*PATIENT, f"pooling={name}"), id=name) for name in ("mean", "max", "attention", "transformer")),

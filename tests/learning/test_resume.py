@@ -79,7 +79,7 @@ def test_a_run_that_is_told_to_end_is_no_success_and_resumes(train):
 
 EXTRAS = [
     (),
-    ("optimizer=sgd", "sampler=class_balanced", "ema=0.9"),
+    ("optimizer=sgd", "sampler=class_balanced", "ema=0.9", "mixup=0.4", "cutmix=1.0"),
     ("learning=gradual", "model.pretrained=false", "loss=focal"),
     ("learning=linear_probe", "model.pretrained=false", "augmentation=none", "sampler=patient_balanced"),
     ("unit=patient", "pooling=attention", "slices_per_step=2", "batch_size=3", "ema=0.9", "sampler=class_balanced"),

@@ -20,6 +20,7 @@ from fistula.learning.data.bags import BagDataset, Bags, bags_of
 from fistula.learning.data.channels import image_rows, with_constants
 from fistula.learning.data.covariates import accompanied, spread, values_of
 from fistula.learning.data.expansion import Expanded, with_copies
+from fistula.learning.data.mixing import Mixed
 from fistula.learning.data.resized import resized
 from fistula.learning.data.slices import Images, KeptDataset, Resize, SliceDataset, on_card
 from fistula.learning.pipeline import following
@@ -49,10 +50,12 @@ class FistulaDataModule(LightningDataModule):
         covariates: Names of what else is known of a bag.
         kinds: Of points that training is given, moved with what moves the image; the finding's first.
         are_grades: Whether the classes are; a patient has the highest of the slices'.
+        mixup, cutmix: As `Mixed` takes them; with both 0 nothing is mixed.
 
     Attributes:
         bags: Of each part.
         draws: Whether an epoch draws images anew.
+        mixed: Given the training set's slices, the same with each image mixed with another; None where none is.
         known: Covariates of each part's bags, ``(B, C)``; empty without covariates.
         first_epoch: Number of the epoch that training begins with; above 0 where it goes on.
         features: Of the slices of train and val, ``(M, F)``, where a frozen network has seen them before.
@@ -64,6 +67,7 @@ class FistulaDataModule(LightningDataModule):
         sampler: Callable[..., EpochSampler], resize: Resize, num_slices: int, sequences: Sequence[str] = (),
         batch_size: int, num_workers: int | str, seed: int, unit: str = "slice", slices_per_step: int | None = None,
         covariates: Sequence[str] = (), kinds: tuple[str, ...] = (), are_grades: bool = False,
+        mixup: float = 0.0, cutmix: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.cohort, self.kinds = cohort, kinds
@@ -76,6 +80,7 @@ class FistulaDataModule(LightningDataModule):
         self.channels = image_rows(cohort.manifest, num_slices, sequences)
         self.make_sampler, self.first_epoch = sampler, 0
         self.features: dict[str, Tensor] = {}
+        self.mixed = partial(Mixed, mixup=mixup, cutmix=cutmix, seed=seed) if mixup or cutmix else None
         self.slices_per_step = slices_per_step
         taken = partial(bags_of, cohort, parts, unit=unit, are_grades=are_grades)
         self.bags: dict[str, Bags] = {part: taken(part) for part in PARTS}
@@ -120,8 +125,9 @@ class FistulaDataModule(LightningDataModule):
         if self._world > 1:
             sampler = ProcessSampler(sampler, rank=self._rank, world=self._world)
         fewest = self.bags["train"].sizes.min(initial=self.slices_per_step or len(self.cohort.manifest))
+        served = accompanied(dataset, self.known.get("train"))
         return DataLoader(
-            accompanied(dataset, self.known.get("train")),
+            self.mixed(served) if self.mixed else served,
             batch_size=self.batch_size,
             sampler=sampler,
             # BatchNorm cannot normalise one image, which the last batch may come to.

@@ -21,7 +21,7 @@ def cache_features(
     """
     if not isinstance(learning, LinearProbe):
         return
-    if data.draws:
+    if data.draws or data.mixed:
         log.info("augmentation draws new images each epoch: features cannot be kept")
         return
     if not _is_whole(backbone.to(device), data):

@@ -27,7 +27,8 @@ class Batch(TypedDict, total=False):
     Images uint8 ``(N, C, S, S)``, or features of a frozen network ``(N, F)``; labels of the bags ``(B,)``, which are
     the slices where there are no sizes. With sizes, positions in mm ``(N,)``, and labels of the slices ``(N,)``, -1
     where there is none. Covariates of the bags ``(B, C)`` where there are any, NaN where one is not known. For a head
-    that finds places, points ``(N, M, 2)`` as row and column in the image, NaN where there is none.
+    that finds places, points ``(N, M, 2)`` as row and column in the image, NaN where there is none. Of images that are
+    `mixing.Mixed`, the label of the ``other`` one ``(N,)``, and the ``share`` of the one whose label it is.
     """
 
     image: Tensor
@@ -38,6 +39,8 @@ class Batch(TypedDict, total=False):
     slice_label: Tensor
     covariates: Tensor
     points: Tensor
+    other: Tensor
+    share: float
 
 
 class Images(Protocol):
