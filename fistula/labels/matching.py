@@ -53,7 +53,8 @@ def match(survey: Survey, facts: pl.DataFrame, labels: Labels, pseudonyms: Pseud
         row = next((one for one in found if one is not None), None)
         matched.append(_columns(row, pseudonyms, covariates=len(labels.covariates)))
     schema = MATCHED | {f"{COVARIATE}{name}": pl.Float64() for name in labels.covariates}
-    return facts.hstack(pl.DataFrame(matched, schema=schema, orient="row"))
+    site = pl.col("site").min().over(pl.col("site").str.to_lowercase())  # Berlin and BERLIN are one
+    return facts.hstack(pl.DataFrame(matched, schema=schema, orient="row").with_columns(site))
 
 
 def with_negatives(facts: pl.DataFrame, *, negatives: str) -> tuple[pl.DataFrame, dict[str, dict[str, int]]]:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from fistula.dicom.header.acquisition import MOMENT_NAMES, steadied
-from fistula.dicom.pixels.geometry import SAME_PLACE_MM, TURNS, same_direction, spacing_notes
+from fistula.dicom.pixels.geometry import SAME_PLACE_MM, TURNS, spacing_notes
+from fistula.source.several.lattice import aligned
 
 # Frames that differ in one of these are of two volumes, and how that is said.
 APART = {
@@ -52,23 +53,17 @@ def with_volumes(facts: pl.DataFrame) -> pl.DataFrame:
     their times do as well, or the order of their image numbers. Series of one slice each that agree in all else are
     one, with the `series_key` of the first slice. Numbers follow what the volumes are, never names.
     """
-    facts = _joined(facts) if facts["series_key"].n_unique() > 1 else facts
+    facts = aligned(_joined(facts) if facts["series_key"].n_unique() > 1 else facts)
     places = [_Place(*row) for row in facts[list(_Place._fields)].rows()]
     numbers, notes = [0] * len(facts), facts["notes"].fill_null("").to_list()
-    groups: dict[str, dict[tuple[str, ...], list[_Volume]]] = defaultdict(dict)
+    groups: dict[str, dict[tuple, _Volume]] = defaultdict(dict)
     steady = steadied(facts[["series_key", "acquisition"]].unique().rows())
-    # A fan of slices is cut in the same way whatever its files are called.
-    for row, (series, cosines, *kind) in sorted(
-        enumerate(facts.select_seq(KINDS).rows()), key=lambda item: item[1][1] or []
-    ):
-        own, kind[2] = tuple(cosines or ()), steady[series, kind[2]]
-        volumes = groups[series].setdefault(tuple(map(_word, kind)), [])
-        found = next((volume for volume in volumes if _agree(volume.cosines, own)), None)
-        if found is None:
-            volumes.append(found := _Volume(tuple(map(_word, kind)), own, 0.0, [], ""))
-        found.rows.append(row)
-    for kinds in groups.values():
-        parts = [part for volumes in kinds.values() for volume in volumes for part in _parted(volume, places)]
+    for row, (series, cosines, *kind) in enumerate(facts.select_seq(KINDS).rows()):
+        kind[2] = steady[series, kind[2]]
+        key = tuple(map(_word, kind)), tuple(cosines or ())
+        groups[series].setdefault(key, _Volume(*key, 0.0, [], "")).rows.append(row)
+    for volumes in groups.values():
+        parts = [part for volume in volumes.values() for part in _parted(volume, places)]
         parts.sort(key=lambda part: (part.kind[:-1], part.cosines, part.moment, _first(part.rows, places), part.kind))
         why = _differences(parts)
         for number, part in enumerate(parts):
@@ -86,6 +81,7 @@ def volume_notes(facts: pl.DataFrame) -> dict[str, int]:
     for _, volume in facts.group_by("series_key", "volume"):
         if len(volume) > 1:
             counts.update(spacing_notes(volume["position_mm"].to_list()))
+            counts["several frames of reference"] += int(volume["frame_key"].n_unique() > 1)
     is_alone = pl.col("position_mm").is_not_null() | pl.col("modality").is_in(STACKED)
     is_alone &= pl.len().over("series_key", "volume") == 1
     alone = facts.filter(is_alone).group_by("patient_key").len()["len"]
@@ -240,10 +236,6 @@ def _differences(parts: Sequence[_Volume]) -> str:
     kinds = {part.kind for part in parts}
     words += ["orientation"] if len({(part.kind, part.cosines) for part in parts}) > len(kinds) else []
     return f"series divided into volumes by {', '.join(words)}"
-
-
-def _agree(leader: tuple[float, ...], own: tuple[float, ...]) -> bool:
-    return leader == own or bool(leader and own and same_direction(leader, own))  # most often the same numbers
 
 
 def _word(value: Any) -> str:

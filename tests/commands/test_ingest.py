@@ -58,6 +58,14 @@ def test_a_dicom_tree_becomes_a_cohort_that_opens(dicom_tree, tmp_path, fistula_
         assert words in shown
 
 
+def test_a_site_is_one_in_upper_and_lower_case(dicom_tree, tmp_path, fistula_here):
+    header, *lines = dicom_tree[1].read_text().split()
+    sites = [f"{line},{('Berlin', 'BERLIN ')[number % 2]}" for number, line in enumerate(lines)]
+    dicom_tree[1].write_text("\n".join([f"{header},site", *sites]))
+    _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
+    assert read_cohort(tmp_path / "cohort").manifest["site"].unique().to_list() == ["BERLIN"]
+
+
 def test_folders_that_are_passed_over_are_counted(dicom_tree, tmp_path, fistula_here):
     (dicom_tree[0] / ".Trash-1000" / "files").mkdir(parents=True)
     said = "folders of deleted files, snapshots or thumbnails, not read (.trash): 1"

@@ -427,10 +427,11 @@ def test_whatever_lies_in_a_series_neighbours_are_neighbours_in_the_body(
         assert one == pytest.approx(other, abs=1e-3)
     assert all((said in note) if said else not note for note in facts["notes"])
     assert volume_notes(facts) == noted
-    # Each slice's neighbours are the nearest of its own volume on both sides.
+    # Each slice's neighbours are the nearest of its own volume on both sides, unless a slice is missing between.
     position = facts["position_mm"].to_numpy()
     for row, (before, own, after) in enumerate(channel_rows(facts, 3)):
         mine = position[facts["volume"].to_numpy() == facts["volume"][row]]
+        mine = mine[np.abs(mine - position[row]) < 9]
         assert own == row
         assert position[before] == max(mine[mine < position[row]], default=position[row])
         assert position[after] == min(mine[mine > position[row]], default=position[row])
@@ -477,3 +478,26 @@ def test_a_fan_of_slices_is_cut_in_the_same_way_whatever_its_files_are_called(wr
         facts = _classic(write_dicom, tmp_path / name, order)
         ways.append(sorted(sorted(of["instance_number"]) for _, of in facts.group_by("volume")))
     assert ways[0] == ways[1]
+
+
+@pytest.mark.parametrize("degrees", [0, 45.17], ids=["axial", "where its slices are axial and coronal by turns"])
+def test_a_stack_whose_directions_tremble_has_one_direction_and_its_own_order(write_dicom, tmp_path, degrees):
+    random = np.random.default_rng(0)
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    for number, trembling in enumerate(random.normal(scale=1e-3, size=(12, 6))):
+        attributes = {
+            "ImageOrientationPatient": [
+                round(float(one), 6) for one in np.array([1, 0, 0, 0, cosine, sine]) + trembling
+            ],
+            "ImagePositionPatient": [-400.0, 300 - number * 0.5 * sine, -200 + number * 0.5 * cosine],
+        }
+        write_dicom(tmp_path / f"{number:02}", PIXELS, SOPInstanceUID=f"2.25.6{number}", **attributes)
+    facts = with_volumes(survey_source(tmp_path, LOOK, Workers(1)).facts)
+    assert facts.select("volume", "orientation", "turned", "cosines").n_unique() == 1
+    np.testing.assert_allclose(facts["position_mm"].diff().drop_nulls().abs(), 0.5, rtol=1e-3)
+    assert facts["position_mm"].is_sorted() or facts["position_mm"].is_sorted(descending=True)
+
+
+def test_a_volume_of_several_frames_of_reference_is_noted(write_dicom, tmp_path):
+    facts = _classic(write_dicom, tmp_path, [(3 * at, {"FrameOfReferenceUID": f"2.25.{at // 2}"}) for at in range(4)])
+    assert volume_notes(facts) == {"several frames of reference": 1}

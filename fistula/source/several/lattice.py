@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fistula.dicom.pixels.geometry import TURNS, found_point
+from fistula.dicom.pixels.geometry import TURNS, found_point, normal, position_along, same_direction
 
 Floats = NDArray[np.floating]
 HOLE = 0.75  # distances of slices, from the nearest one: half of where `spacing_notes` finds one missing
@@ -95,15 +95,52 @@ def lattice_of(rows: pl.DataFrame) -> Lattice:
     turned = first["turned"] or ""
     along, down = np.array(first["cosines"]).reshape(2, 3)
     along, down = along / np.linalg.norm(along), down / np.linalg.norm(down)
-    is_transposed, is_row_reversed, is_column_reversed = TURNS[turned]
+    is_transposed = TURNS[turned][0]
     spacing, shape = (first["spacing_row"], first["spacing_col"]), (first["rows"], first["columns"])
-    # Directions of the picture as found, whose first pixel the file's position is of.
-    found_along, found_down = (-along if is_column_reversed else along), (-down if is_row_reversed else down)
-    if is_transposed:
-        found_along, found_down = found_down, found_along
+    found_along, found_down = _as_found(np.stack([along, down]), turned)
     laid = shape[::-1] if is_transposed else shape
     row, column = found_point((0, 0), shape, turned)
     corners = np.stack(rows["corner"].to_list()) + row * spacing[0] * found_down + column * spacing[1] * found_along
     order = np.argsort(corners @ np.cross(along, down), kind="stable")
     spacing = spacing[::-1] if is_transposed else spacing
     return Lattice(along, down, spacing, laid, corners[order], order)
+
+
+def aligned(facts: pl.DataFrame) -> pl.DataFrame:
+    """Slices of a series whose directions tremble about one have that one, and are turned and placed by it.
+
+    Else each would lie along its own normal: 0.1 degrees move a corner that is 300 mm from the origin by half a
+    millimetre. The rows are a survey's; those of one series agree or not as `same_direction` says.
+    """
+    places = ("series_key", "cosines", "turned", "orientation")
+    stated = {(key, tuple(cosines), *lies) for key, cosines, *lies in facts.select(places).unique().rows() if cosines}
+    if len({key for key, *_ in stated}) == len(stated):
+        return facts
+    leaders: dict[str, list[tuple]] = {}
+    leader_of: dict[tuple, tuple] = {}
+    for found, (key, cosines, turned, orientation) in sorted(
+        (tuple(_as_found(np.reshape(one[1], (2, 3)), one[2] or "").ravel().tolist()), one) for one in stated
+    ):
+        for first, *lead in leaders.setdefault(key, []):
+            if same_direction(first, found):
+                leader_of[key, cosines, turned] = tuple(lead)
+                break
+            if same_direction(lead[0], cosines):  # laid otherwise in its file
+                leader_of[key, cosines, turned] = lead[0], turned, orientation
+                break
+        else:
+            leaders[key].append((found, cosines, turned, orientation))
+    rows = []
+    for key, cosines, turned, orientation, corner, position in facts.select(*places, "corner", "position_mm").rows():
+        lies = leader_of.get((key, tuple(cosines or ()), turned), (cosines, turned, orientation))
+        across = normal(lies[0]) if corner and lies[0] is not cosines else None
+        rows.append((*lies, position if across is None else position_along(across, corner)))
+    values = zip((*places[1:], "position_mm"), zip(*rows, strict=True), strict=True)
+    return facts.with_columns(pl.Series(name, value, dtype=facts.schema[name]) for name, value in values)
+
+
+def _as_found(directions: Floats, turned: str) -> Floats:
+    """Directions in which columns and rows of a picture count up as it was found; given as it is stored, ``(2, 3)``."""
+    is_transposed, is_row_reversed, is_column_reversed = TURNS[turned]
+    found = directions * [[-1 if is_column_reversed else 1], [-1 if is_row_reversed else 1]]
+    return found[::-1] if is_transposed else found
