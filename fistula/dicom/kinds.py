@@ -9,6 +9,7 @@ from fistula.dicom.parse import Header, text, whole
 
 PIXELS_PER_FRAME = 1 << 26  # 8192 x 8192: larger than any detector, small enough to allocate
 MAX_FRAMES = 100_000
+PADDED = 1024  # bytes of padding behind the pixels, which some writers fill up to whole blocks
 SIZES = NUMBERS.keys() | {"PhotometricInterpretation"}  # without these not even the facts of its frames are known
 
 DICOMDIR = "a DICOMDIR"
@@ -132,7 +133,9 @@ def _refuse_bad_size(header: Header) -> None:
     high = whole(dataset, "HighBit")
     if stored is not None and stored < allocated and high is not None and high != stored - 1:
         raise Refused("a high bit that does not match the bits stored")  # every decoder takes the lowest bits
-    _refuse_truncated(header, num_bytes=_uncompressed_bytes(header, rows * columns * frames, samples, allocated))
+    _refuse_other_length(
+        header, num_bytes=_uncompressed_bytes(header, rows * columns * frames, samples, allocated), frames=frames
+    )
 
 
 def _needed(allocated: int, samples: int) -> tuple[str, ...]:
@@ -162,7 +165,7 @@ def _uncompressed_bytes(header: Header, pixels: int, samples: int, allocated: in
     return pixels * samples * allocated // 8
 
 
-def _refuse_truncated(header: Header, *, num_bytes: int) -> None:
+def _refuse_other_length(header: Header, *, num_bytes: int, frames: int) -> None:
     syntax = UID(header.syntax)
     if syntax not in AllTransferSyntaxes:
         return  # of which whoever looks for a decoder speaks
@@ -176,3 +179,5 @@ def _refuse_truncated(header: Header, *, num_bytes: int) -> None:
         return  # compressed but not encapsulated: the decoder judges it
     if min(header.pixel_bytes or 0, header.bytes_left) < num_bytes:
         raise Refused("pixel data cut short", "Export it again")
+    if (header.pixel_bytes or 0) - num_bytes >= max(num_bytes // frames, PADDED):
+        raise Refused("pixel data of more frames, rows, columns or bits than it states", "Correct the header")

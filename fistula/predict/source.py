@@ -23,7 +23,7 @@ from fistula.learning.data.channels import with_constants
 from fistula.predict.runs.ensemble import INGEST
 from fistula.predict.runs.network import call_known
 from fistula.predict.whole import whole_patients
-from fistula.source.choose import NONE_KEPT, UNSCALED, Policies, choose, that_matter
+from fistula.source.choose import NONE_KEPT, UNLIKE, Policies, choose, that_matter
 from fistula.source.flow import Flow
 from fistula.source.grid import Grid
 from fistula.source.intensity import FileWindow, FixedWindow, MinMax, Percentile
@@ -162,7 +162,7 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
             raise DataError(f"source={source}", "no image could be read", found=failed["reason"][0])
         pixels = np.load(folder / "pixels.npy", mmap_mode="r")
         left = chosen.left_out
-        is_refused = left["outcome"].eq_missing("refused") | left["reason"].eq_missing(UNSCALED)
+        is_refused = left["outcome"].eq_missing("refused") | left["reason"].is_in(UNLIKE).fill_null(value=False)
         refused = that_matter(those(left, is_refused), reader.keep)
         if count := len(refused) + sum(map(len, (failed, *unread))):
             many = "1 image was" if count == 1 else f"{count} images were"

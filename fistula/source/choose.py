@@ -17,7 +17,9 @@ from fistula.source.volumes import with_volumes
 
 NONE_KEPT = "no image passes the keep rules"
 HIDDEN = ("born", "height", "second", "study_day")
-UNSCALED = "without the rescale slope that its series has"
+# What the other images of a series state and one does not: its values, or its size, are in other units.
+LACKING = {"is_rescaled": "rescale slope and intercept", "spacing_row": "pixel spacing"}
+UNLIKE = [f"without the {what} that its series has" for what in LACKING.values()]
 CHOICES: dict[str, tuple[str, ...]] = dict.fromkeys(("unreadable", "unmatched"), ("refuse", "exclude"))
 CHOICES |= {"missing": ("refuse", "mask"), "other_frame": ("refuse", "join")}
 CHOICES |= {"same_uid": ("refuse", "separate"), "negatives": ("none", "other_patients", "rest")}
@@ -69,8 +71,9 @@ def choose(survey: Survey, *, keep: KeepRules | None, look: Look, policies: Poli
     """
     images, refused = _readable(survey, keep=keep, policies=policies, flow=flow)
     wanted, others = _wanted(survey, images, keep)
-    wanted, unscaled = _without_unscaled(survey, wanted, policies)
-    others = pl.concat([others, unscaled[others.columns]])
+    for column, what in LACKING.items():
+        wanted, unlike = _without_unlike(survey, wanted, policies, column, what)
+        others = pl.concat([others, unlike[others.columns]])
     wanted, copies, shared = without_copies(survey, wanted, look, policies.same_uid)
     flow.add("right sequence", wanted, unit="slices", excluded=Counter(others["reason"]) + copies)
     noted = {
@@ -171,16 +174,18 @@ def _wanted(survey: Survey, images: pl.DataFrame, keep: KeepRules | None) -> tup
     return wanted.with_columns_seq(reason=pl.lit(""), sequence=name), left_out
 
 
-def _without_unscaled(survey: Survey, wanted: pl.DataFrame, policies: Policies) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Part the images without a rescale slope in a series whose others have one: their values are in other units."""
-    if not 0 < wanted["is_rescaled"].null_count() < len(wanted):
+def _without_unlike(
+    survey: Survey, wanted: pl.DataFrame, policies: Policies, column: str, what: str
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Part the images without what the others of their series state; `column` says whether they do."""
+    if not 0 < wanted[column].null_count() < len(wanted):
         return wanted, wanted.clear()
-    is_of_scaled = pl.col("is_rescaled").any().over("series_key", "modality", "image_type")
-    is_unscaled = pl.col("is_rescaled").is_null() & is_of_scaled
-    unscaled = wanted.filter(is_unscaled).with_columns(reason=pl.lit(UNSCALED))
-    rule = "images of a series must all state a rescale slope, or none"
-    refuse_files(survey, unscaled, key="unreadable", policy=policies.unreadable, rule=rule)
-    return (wanted.filter(~is_unscaled), unscaled) if len(unscaled) else (wanted, unscaled)
+    is_stated = pl.col(column).cast(pl.Boolean).any().over("series_key", "modality", "image_type")
+    is_unlike = pl.col(column).is_null() & is_stated
+    unlike = wanted.filter(is_unlike).with_columns(reason=pl.lit(f"without the {what} that its series has"))
+    rule = f"images of a series must all state a {what}, or none"
+    refuse_files(survey, unlike, key="unreadable", policy=policies.unreadable, rule=rule)
+    return (wanted.filter(~is_unlike), unlike) if len(unlike) else (wanted, unlike)
 
 
 def _counts(counts: Mapping[Any, int]) -> str:

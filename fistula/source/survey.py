@@ -73,7 +73,7 @@ FACTS: dict[str, Any] = {
     "syntax": pl.String(),
     "photometric": pl.String(),
     "bits": pl.Int64(),
-    "is_rescaled": pl.Boolean(),  # whether slope and intercept change anything; null without a slope
+    "is_rescaled": pl.Boolean(),  # whether slope and intercept change anything; null without them
     "is_lossy": pl.Boolean(),
     "is_burned_in": pl.Boolean(),
     "is_described": pl.Boolean(),

@@ -342,6 +342,7 @@ def test_facts_of_a_person_lie_on_secret_scales_on_which_differences_stay(
         ({"NumberOfFrames": "-3"}, (), "an invalid number of frames"),
         ({"Rows": 0}, (), "an image without rows or columns"),
         ({"Rows": 200}, (), "pixel data cut short"),
+        ({"PixelData": bytes(4000)}, (), "pixel data of more frames, rows, columns or bits than it states"),
         ({"BitsAllocated": 1}, (), "one bit per pixel"),
         ({"BitsAllocated": 12, "BitsStored": 12}, (), "BitsAllocated 12, not 8, 16, 32 or 64"),
         (

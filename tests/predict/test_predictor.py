@@ -171,7 +171,7 @@ def test_a_slice_in_other_units_is_unreadable(study, one_patient, tmp_path):
             del image.RescaleSlope, image.RescaleIntercept
         image.save_as(tmp_path / file.name)
     found = fistula.load(study).predict(tmp_path)
-    assert found.left_out["reason"].to_list() == ["without the rescale slope that its series has"]
+    assert found.left_out["reason"].to_list() == ["without the rescale slope and intercept that its series has"]
     assert "1 image was unreadable and not scored; left_out.csv gives the reasons" in found.summary["notes"]
 
 

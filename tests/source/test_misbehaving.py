@@ -183,8 +183,12 @@ def test_a_slice_without_the_slope_of_its_series_is_refused_and_one_slope_for_no
         replace(one, attributes=one.attributes | {"RescaleSlope": "4", "RescaleIntercept": "-9"}) for one in images
     ]
     error = ingested("four", [*scaled[:-1], images[-1]])
-    assert "images of a series must all state a rescale slope, or none, found 1: 01/0005.dcm" in error
+    assert "images of a series must all state a rescale slope and intercept, or none, found 1: 01/0005.dcm" in error
     assert "unreadable=exclude" in error
+    half = replace(images[-1], attributes=images[-1].attributes | {"RescaleSlope": "4"})
+    assert "a rescale slope and intercept, or none, found 1: 01/0005" in ingested("half", [*scaled[:-1], half])
+    unsized = replace(images[-1], attributes=images[-1].attributes | {"PixelSpacing": None})
+    assert "must all state a pixel spacing, or none, found 1: 01/0005" in ingested("unsized", [*images[:-1], unsized])
 
 
 @pytest.mark.parametrize("last", [(), ((0xFFFCFFFC, "OB", b"00"),)], ids=["plain", "after a second look"])

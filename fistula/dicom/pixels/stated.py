@@ -79,9 +79,10 @@ def has_bits_beyond(raw: np.ndarray, bits_stored: int, *, is_signed: bool) -> bo
 
 
 def is_rescaled(frame: Frame) -> bool | None:
-    """Whether slope and intercept change the frame's stored values; None where it states no slope."""
-    is_stated = number(frame.group("PixelValueTransformationSequence"), "RescaleSlope") is not None
-    return _rescale(frame) != (1.0, 0.0) if is_stated else None
+    """Whether slope and intercept change the frame's stored values; None where it does not state both."""
+    group = frame.group("PixelValueTransformationSequence")
+    stated = number(group, "RescaleSlope"), number(group, "RescaleIntercept")
+    return None if None in stated else stated != (1.0, 0.0)
 
 
 def unused_tables(frame: Frame) -> list[str]:
