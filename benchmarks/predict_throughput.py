@@ -18,18 +18,22 @@ from fistula.dicom.parse import read_dataset
 from fistula.dicom.pixels.decode import decode
 from fistula.learning.data.slices import as_batch
 from fistula.predict.predictor import Predictor
+from fistula.predict.runs.network import network_of
 
 
 @torch.inference_mode()
 def bare(predictor: Predictor, paths: list[Path]) -> float:
     """Processor seconds of the least that has to be done."""
-    size = predictor.runs[0].cohort.pixels.shape[1]
+    run = predictor.runs[0]
+    # As it was trained: what a run is loaded as has its batch norms folded.
+    plain = network_of(run.folder, run.config, run.record, run.cohort).eval()
+    size = run.cohort.pixels.shape[1]
     started = time.process_time()
     for path in paths:
         list(decode(read_dataset(BytesIO(path.read_bytes()), limit=1 << 30), [0]))
     for start in range(0, len(paths), 64):
         pixels = np.zeros((len(paths[start : start + 64]), 1, size, size), np.uint8)
-        predictor.runs[0].classifier(as_batch(pixels, predictor.runs[0].resize))
+        plain(as_batch(pixels, run.resize))
     return time.process_time() - started
 
 

@@ -22,6 +22,7 @@ import torch
 from fistula.dicom.parse import read_dataset
 from fistula.dicom.pixels.decode import decode
 from fistula.predict.runs.model import load_run
+from fistula.predict.runs.network import network_of
 
 
 def resident_mb(pid: int) -> float:
@@ -32,13 +33,15 @@ def resident_mb(pid: int) -> float:
 def bare_pass(run: Path, content: bytes) -> Callable[[], float]:
     """What takes the seconds of decoding one slice and passing one through the network."""
     loaded = load_run(run)
+    # As it was trained: what a run is loaded as has its batch norms folded.
+    plain = network_of(run, loaded.config, loaded.record, loaded.cohort).eval()
     first = np.zeros(1, dtype=np.int64)
 
     @torch.inference_mode()
     def measure() -> float:
         started = time.perf_counter()
         list(decode(read_dataset(BytesIO(content), limit=1 << 30), [0]))
-        loaded.classifier(loaded.images(first))
+        plain(loaded.images(first))
         return time.perf_counter() - started
 
     return measure

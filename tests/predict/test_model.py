@@ -4,13 +4,14 @@ import pickle
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from fistula.errors import DataError
 from fistula.learning.data.slices import Resize
 from fistula.predict.runs.model import load_run
-from fistula.predict.runs.network import call_known
+from fistula.predict.runs.network import call_known, network_of
 
 
 def change(path: Path, **facts):
@@ -24,8 +25,11 @@ def test_a_loaded_run_is_ready_to_score(run_folders):
     assert run.classes == ["normal", "fistula"]
     assert run.config.image_size == 48
     stored = torch.load(run_folders[0] / "best.ckpt", weights_only=True)["state_dict"]
-    for name, value in run.classifier.state_dict().items():
-        torch.testing.assert_close(value, stored[name])
+    plain = network_of(run.folder, run.config, run.record, run.cohort)
+    plain.load_state_dict(stored)
+    images = run.images(np.arange(4))
+    with torch.no_grad():
+        torch.testing.assert_close(run.classifier(images), plain.eval()(images))
 
 
 def test_weights_that_were_changed_are_refused(copied_run):

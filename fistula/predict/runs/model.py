@@ -26,6 +26,7 @@ from fistula.learning.data.channels import image_rows, with_constants
 from fistula.learning.data.slices import Resize, as_batch
 from fistula.learning.losses import are_grades
 from fistula.learning.training.hardware import device_of
+from fistula.predict.runs.folding import folded
 from fistula.predict.runs.network import RETRAIN, network_of
 from fistula.sweep.folder.run import RECORD, read_record
 
@@ -166,6 +167,8 @@ def load_run(folder: Path, *, device: str = "cpu") -> LoadedRun:
     classifier.eval().requires_grad_(requires_grad=False).to(device_of(device))
     run = LoadedRun(folder, classifier, config, record, cohort)
     _refuse_damaged_record(run)
+    image = run.images(np.zeros(1, dtype=np.int64)).to(classifier.device)
+    classifier.backbone = folded(classifier.backbone, image, as_maps=bool(classifier.head.kinds))
     return run
 
 
