@@ -87,7 +87,7 @@ def auroc_test(placements: Placements, level: float = 0.95) -> Comparison:
         p_value = float(2 * ndtr(-abs(value) / error))
         return Comparison(_widest(value, trials, name, level), value / error, p_value, error, trials=trials)
     name = name_method(f"paired AUROCs within runs{over}, delete-one-patient jackknife, t", level)
-    return _wald(value, error, degrees, name=name, reason=placements.reason, level=level)
+    return wald(value, error, degrees, name=name, reason=placements.reason, level=level)
 
 
 def mcnemar(first: ArrayLike, second: ArrayLike) -> Comparison:
@@ -158,7 +158,7 @@ def clustered_mcnemar(first: ArrayLike, second: ArrayLike, patients: ArrayLike, 
     left_out = (excess.sum() - excess) / (sizes.sum() - sizes)
     error = sqrt((clusters - 1) / clusters * np.sum((left_out - left_out.mean()) ** 2))
     degrees = max(1.0, kish(sizes) - 1)
-    return _wald(value, error if error > 1e-12 else 0.0, degrees, name=name, reason="", level=level)
+    return wald(value, error if error > 1e-12 else 0.0, degrees, name=name, reason="", level=level)
 
 
 def _columns(first: ArrayLike, second: ArrayLike) -> Floats:
@@ -187,7 +187,7 @@ def _widest(value: float, trials: float, name: str, level: float) -> Estimate:
     return Estimate(value, reach * (2 * ends[0] - 1), reach * (2 * ends[1] - 1), name)
 
 
-def _wald(value: float, error: float, degrees: float, *, name: str, reason: str, level: float) -> Comparison:
+def wald(value: float, error: float, degrees: float, *, name: str, reason: str, level: float) -> Comparison:
     """The interval and test of a difference: normal, or Student's t where there are degrees of freedom."""
     if isnan(value):
         return Comparison(undefined(name, reason))

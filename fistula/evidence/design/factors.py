@@ -7,10 +7,10 @@ from math import isnan, sqrt
 import numpy as np
 from scipy.stats import chi2
 
+from fistula.evidence.design.compare import wald
 from fistula.evidence.estimate import LEVEL, Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Floats
 from fistula.evidence.ranking.placements import Placements
-from fistula.evidence.rates.counts import two_sided
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,4 @@ def _effect(weights: Floats, placements: Placements, level: float, *, confounded
     name = name_method("least squares over runs, delete-one-patient jackknife, t", round(level, 6))
     if confounded:
         return undefined(name, "confounded with another factor in this design")
-    value, error, degrees = placements.contrast(weights)
-    if isnan(value):
-        return undefined(name, placements.reason)
-    if isnan(error) or error == 0:
-        return without_interval(value, name, placements.reason or "the difference does not vary")
-    half = error * two_sided(level, degrees)
-    return Estimate(value, value - half, value + half, name).within(-1, 1)
+    return wald(*placements.contrast(weights), name=name, reason=placements.reason, level=level).difference
