@@ -34,7 +34,7 @@ from fistula.folder import refuse_existing, whole_folder
 from fistula.labels.matching import refuse_empty_classes
 from fistula.labels.tables.covariates import COVARIATE
 from fistula.labels.tables.lines import Labels
-from fistula.source.choose import Policies, refuse_files
+from fistula.source.choose import Policies, refuse_unreadable
 from fistula.source.flow import Flow
 from fistula.source.grid import Grid, crop_notes
 from fistula.source.intensity import Intensity
@@ -50,6 +50,7 @@ from fistula.source.volumes import plane_notes, volume_notes
 from fistula.source.workers import Workers
 
 PACKAGES = ("fistula", "pydicom", "numpy", "pillow", "polars")
+READABLE = "the pixels of every chosen image must be readable"
 WHOLE = 0.999  # share of a slice from which another sequence reaches all of it
 # What the survey keeps of the patients of the cohort alone.
 PERSONAL = (
@@ -130,8 +131,7 @@ def ingest(
 
     def resampled_onto(table: pl.DataFrame, store: PixelStore) -> pl.DataFrame:
         read, failed = resampled(survey, pairs, table, selection.beside, plan, workers, store)
-        rule = "the pixels of every chosen image must be readable"
-        refuse_files(survey, failed, key="unreadable", policy=recipe.policies.unreadable, rule=rule)
+        refuse_unreadable(survey, failed, recipe.policies, READABLE)
         return rows_beside(read, table, selection.beside, recipe.look.pseudonyms)
 
     with whole_folder(out) as folder, disk_errors(out):
@@ -148,8 +148,7 @@ def _kept(
     survey: Survey, read: pl.DataFrame, failed: pl.DataFrame, labels: Labels, recipe: Recipe, flow: Flow
 ) -> pl.DataFrame:
     """The slices that have pixels, of patients who still have a label; the flow's last step."""
-    rule = "the pixels of every chosen image must be readable"
-    refuse_files(survey, failed, key="unreadable", policy=recipe.policies.unreadable, rule=rule)
+    refuse_unreadable(survey, failed, recipe.policies, READABLE)
     kept = read.filter(pl.col("label").is_not_null().any().over("patient_key"))
     lost = {"of a patient without a readable slice with a label": len(read) - len(kept)}
     flow.add("kept", kept, unit="slices", excluded=Counter(failed["reason"]) + Counter(lost))

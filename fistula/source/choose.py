@@ -104,9 +104,9 @@ def of_study(images: pl.DataFrame) -> pl.DataFrame:
     return images.with_columns(scaled, patient_key=known, is_named=is_named).drop("own")
 
 
-def refuse_files(survey: Survey, facts: pl.DataFrame, *, key: str, policy: str, rule: str) -> None:
-    """Refuse the rows of `facts`, naming the first of their files, unless there are none or `policy` is `exclude`."""
-    if facts.is_empty() or policy == "exclude":
+def refuse_unreadable(survey: Survey, facts: pl.DataFrame, policies: Policies, rule: str) -> None:
+    """Refuse the rows of `facts`, naming the first of their files, unless there are none or they may be excluded."""
+    if facts.is_empty() or policies.unreadable == "exclude":
         return
     first = [
         survey.name(record["file"], record["member"] or "") + (f" ({record['reason']})" if record["reason"] else "")
@@ -117,7 +117,7 @@ def refuse_files(survey: Survey, facts: pl.DataFrame, *, key: str, policy: str, 
     ]
     remedies = [text for text in facts["remedy"].drop_nulls().unique(maintain_order=True) if text][:1]
     found = f"{len(facts)}: {', '.join(first)}{', ...' if len(facts) > len(first) else ''}"
-    remedy = ". ".join([*remedies, f"Correct them, or exclude them with {key}=exclude"])
+    remedy = ". ".join([*remedies, "Correct them, or exclude them with unreadable=exclude"])
     raise DataError(survey.where, rule, found=found, remedy=remedy)
 
 
@@ -141,7 +141,7 @@ def _readable(
     flow.add("found", files, unit="files")
     refused = those(facts, facts["outcome"] == "refused")
     matters = that_matter(refused, keep)
-    refuse_files(survey, matters, key="unreadable", policy=policies.unreadable, rule="every image must be readable")
+    refuse_unreadable(survey, matters, policies, "every image must be readable")
     of = {name: those(files, files["outcome"] == name) for name in ("image", "skipped", "refused")}
     readable = those(files, files["outcome"] != "refused")
     flow.add("readable", readable, unit="files", excluded=Counter(of["refused"]["reason"]))
@@ -183,8 +183,7 @@ def _without_unlike(
     is_stated = pl.col(column).cast(pl.Boolean).any().over("series_key", "modality", "image_type")
     is_unlike = pl.col(column).is_null() & is_stated
     unlike = wanted.filter(is_unlike).with_columns(reason=pl.lit(f"without the {what} that its series has"))
-    rule = f"images of a series must all state a {what}, or none"
-    refuse_files(survey, unlike, key="unreadable", policy=policies.unreadable, rule=rule)
+    refuse_unreadable(survey, unlike, policies, f"images of a series must all state a {what}, or none")
     return (wanted.filter(~is_unlike), unlike) if len(unlike) else (wanted, unlike)
 
 
