@@ -26,7 +26,7 @@ class BiasField(ImageOnlyTransform):
 
     def __init__(self, strength: tuple[float, float], p: float = 0.5) -> None:
         super().__init__(p=p)
-        self.strength = _range("BiasField.strength", strength, highest=1.0)
+        self.strength = _range("BiasField.strength", strength)
 
     def get_params(self) -> dict[str, Any]:
         return {
@@ -61,7 +61,7 @@ class RicianNoise(ImageOnlyTransform):
 
     def __init__(self, deviation: tuple[float, float], p: float = 0.5) -> None:
         super().__init__(p=p)
-        self.deviation = _range("RicianNoise.deviation", deviation, highest=1.0)
+        self.deviation = _range("RicianNoise.deviation", deviation)
 
     def get_params(self) -> dict[str, Any]:
         return {"deviation": self.py_random.uniform(*self.deviation), "seed": self.py_random.getrandbits(32)}
@@ -89,7 +89,7 @@ class Ghosting(ImageOnlyTransform):
     def __init__(self, ghosts: tuple[int, int], intensity: tuple[float, float], p: float = 0.5) -> None:
         super().__init__(p=p)
         self.ghosts = (int(ghosts[0]), int(ghosts[1]))
-        self.intensity = _range("Ghosting.intensity", intensity, highest=1.0)
+        self.intensity = _range("Ghosting.intensity", intensity)
         if not 2 <= self.ghosts[0] <= self.ghosts[1]:
             raise ConfigError("Ghosting.ghosts", "must be a range from at least 2", found=list(ghosts))
 
@@ -112,8 +112,8 @@ class Ghosting(ImageOnlyTransform):
         return np.asarray(cv2.convertScaleAbs(magnitude), np.uint8)
 
 
-def _range(key: str, values: tuple[float, float], *, highest: float) -> tuple[float, float]:
+def _range(key: str, values: tuple[float, float]) -> tuple[float, float]:
     low, high = values
-    if not 0 <= low <= high <= highest:
-        raise ConfigError(key, f"must be a range within [0, {highest:g}]", found=list(values))
+    if not 0 <= low <= high <= 1:
+        raise ConfigError(key, "must be a range within [0, 1]", found=list(values))
     return float(low), float(high)
