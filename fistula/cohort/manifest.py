@@ -14,6 +14,7 @@ import polars as pl
 from fistula.errors import DataError
 from fistula.labels.tables.covariates import COVARIATE as COVARIATE
 from fistula.labels.tables.covariates import OF_HEADERS as OF_HEADERS
+from fistula.labels.tables.lines import POINTS as POINTS
 
 FORMAT = 2  # of the folder; another one is refused
 

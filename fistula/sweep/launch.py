@@ -126,7 +126,7 @@ def check_networks(plans: Sequence[RunPlan]) -> None:
 
 
 def _build(parts: list[dict[str, Any]]) -> None:
-    from fistula.labels.tables.lines import POINTS
+    from fistula.cohort.manifest import POINTS
     from fistula.learning.building.making import make, try_pipeline
 
     for part in sorted(parts, key=lambda part: part["group"] == "model"):

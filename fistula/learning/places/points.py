@@ -4,9 +4,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fistula.cohort.manifest import Cohort
+from fistula.cohort.manifest import POINTS, Cohort
 from fistula.errors import ConfigError
-from fistula.labels.tables.lines import POINTS
 
 SIDES = {"left", "right"}
 PLACES = (

@@ -4,9 +4,8 @@ from typing import Any
 
 import polars as pl
 
-from fistula.cohort.manifest import Cohort
+from fistula.cohort.manifest import POINTS, Cohort
 from fistula.explain.verdict import MADE_OF, say_verdict
-from fistula.labels.tables.lines import POINTS
 from fistula.report.names import say_class
 from fistula.report.reading_room.saliency_maps import CELLS, run_maps
 from fistula.report.results import Row
