@@ -48,10 +48,10 @@ def run(cfg: DictConfig) -> None:
     table = as_typed(f"asked={out / 'disagreements.csv'}")
     if judge is not None:
         _say_judge(judge, readers, disputed)
-    where = "source= and keep= as for the label pages"
+    where = "the source= and keep= of the label pages"
     classes = [classes_as_typed(readers.classes)] if is_ordered else []
     if not is_ordered:  # the order of the letters would be read as the order of the classes
-        where = f"source=, keep= and classes= (of {', '.join(readers.classes)}) as for the label pages"
+        where = f"the source=, keep= and classes= ({', '.join(readers.classes)}) of the label pages"
     if rules["undecided"] and judge is None and readers.level == "slice":
         print("next: fistula label source=DIR", table, *classes, f"out=adjudication, with {where}")
         print("then: fistula agree as before with adjudicated=labels-READER-DATE.csv out=agreed")

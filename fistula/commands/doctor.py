@@ -23,7 +23,7 @@ from fistula.commands.ingest import labels_of
 from fistula.dicom.drawn.drawings import Drawing
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
-from fistula.errors import ConfigError, FistulaError, as_typed, printable
+from fistula.errors import ConfigError, FistulaError, as_typed, count, printable
 from fistula.folder import refuse_existing, refuse_inside, write_whole
 from fistula.labels.drawn.drawings import drawings_below
 from fistula.labels.drawn.wanted import WORDS
@@ -188,8 +188,8 @@ def _print_series(console: Console, survey: Survey, keep: KeepRules | None, look
     console.print(table)
     if len(kinds) > MOST_KINDS:
         console.print(f"... and {len(kinds) - MOST_KINDS} more kinds of series")
-    for why, count in kinds.group_by("why", maintain_order=True).agg(pl.col("slices").sum()).iter_rows():
-        console.print(f"keep rules: {why}: {count} slices", markup=False, soft_wrap=True)
+    for why, slices in kinds.group_by("why", maintain_order=True).agg(pl.col("slices").sum()).iter_rows():
+        console.print(f"keep rules: {why}: {count(slices, 'slice')}", markup=False, soft_wrap=True)
 
 
 def _print_rest(console: Console, survey: Survey) -> None:

@@ -191,8 +191,8 @@ def _write(folder: Path, scored: Scored, record: dict[str, Any], study: Study) -
 
 
 def _say(record: dict[str, Any]) -> None:
-    patients, runs = record["population"]["outside"]["patients"], len(record["runs"])
-    print(f"{record['configuration']}, {runs} run{'s' if runs > 1 else ''}, on {patients} patients of {record['name']}")
+    patients, runs = count(record["population"]["outside"]["patients"], "patient"), count(len(record["runs"]), "run")
+    print(f"{record['configuration']}, {runs}, on {patients} of {record['name']}")
     for name, number in record["numbers"].items():
         *place, last = name.split(" / ")[2:]
         if len(place) == 2 and last in SAID:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from omegaconf import DictConfig
 
-from fistula.errors import DataError, refuse_other, refuse_outside
+from fistula.errors import DataError, count, refuse_other, refuse_outside
 from fistula.explain.cam import method_of
 from fistula.explain.pointing import evaluate
 from fistula.explain.verdict import KEPT, MADE_OF, read_kept, say_verdict
@@ -30,12 +30,12 @@ def run(cfg: DictConfig) -> None:
         path = loaded.folder / KEPT
         write_whole(path, json.dumps(read_kept(loaded.folder) | {method: result}, indent=1) + "\n")
         maps, guess, chance = result["maps"], result["mean_opening"], result["random_point"]
-        print(f"{loaded.name}: {MADE_OF[method]}, {maps['slices']} test slices with a known opening")
+        print(f"{loaded.name}: {MADE_OF[method]}, {count(maps['slices'], 'test slice')} with a known opening")
         unit = result["unit"]
         print(f"  peak within {cfg.tolerance_mm:g} {unit}: {_share(maps)}")
         print(f"  pointing at the mean opening: {_share(guess)}; at a random point of the body: {chance['hits']:.0%}")
         if maps["without_map"]:
-            print(f"  {maps['without_map']} slices without a map: no region supported the class")
+            print(f"  {count(maps['without_map'], 'slice')} without a map: no region supported the class")
         means = (_distance(one, unit) for one in (maps, guess, chance))
         print("  mean distance: {}; of the mean opening: {}; of a random point: {}".format(*means))
         print(f"  {_say_learned(result)}")

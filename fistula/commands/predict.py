@@ -10,7 +10,7 @@ from fistula.archive.address import Manners, is_archive, parse
 from fistula.archive.exchange import fetched, require_library, store
 from fistula.dicom.out.objects import Subject
 from fistula.dicom.out.objects import require_library as require_objects
-from fistula.errors import SideProductError, refuse_other
+from fistula.errors import SideProductError, count, refuse_other
 from fistula.folder import refuse_existing, refuse_inside, whole_folder
 from fistula.predict.out.objects import check_objects, write_objects
 from fistula.predict.out.write import OVERLAYS, attempt, complete, draw_overlays, write_prediction
@@ -68,9 +68,9 @@ def run(cfg: DictConfig) -> None:
     console.print(flow)
     for note in prediction.summary["notes"]:
         console.print(f"noted: {note}", style="yellow", soft_wrap=True)
-    answers = ", ".join(f"{answer}: {count}" for answer, count in prediction.summary["answers"].items())
-    patients = prediction.summary["patients"]
-    print(f"{prediction.summary['slices']} slices of {patients} patient{'s' * (patients != 1)} ({answers})")
+    answers = ", ".join(f"{answer}: {number}" for answer, number in prediction.summary["answers"].items())
+    slices, patients = (count(prediction.summary[f"{one}s"], one) for one in ("slice", "patient"))
+    print(f"{slices} of {patients} ({answers})")
     if target is not None and not any(name.startswith("send=") for name in failed):
         print(f"{len(objects)} objects stored in {cfg.send}")
     print("open this page in a browser:")

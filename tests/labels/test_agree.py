@@ -162,7 +162,7 @@ def test_what_comes_next_proposes_no_order_of_classes_that_nobody_stated(
         assert code == 0, error
         follow = next(line for line in said.splitlines() if line.startswith("next: "))
         assert ("classes=[" in follow) == (order is not None), follow
-        assert (f'"classes=[{order}]"' if order else "classes= (of contrast, plain) as for the label pages") in follow
+        assert (f'"classes=[{order}]"' if order else "classes= (contrast, plain) of the label pages") in follow
     weighted = fistula_here("agree", "labels=[A.csv,B.csv]", "out=weighted", "weights=linear")
     assert weighted[0] == (0 if order else 2)
     assert order or weighted[2].startswith("error: classes: must be given with weights=linear, found none. State the")
@@ -222,7 +222,7 @@ def test_a_reader_is_compared_with_oneself(agree, tmp_path):
     write(tmp_path / "A.csv", "A", "nnnn nnnf", repeat="1")
     code, said, numbers = agree()
     assert code == 0, said
-    assert numbers["A, first and second", "Cohen's kappa"]["rows"] == 8
+    assert numbers["A, first and second reading", "Cohen's kappa"]["rows"] == 8
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from fistula.errors import count
+
 COLUMNS, SIDE, MARGIN, TITLE = 8, 112, 4, 18
 
 
@@ -25,7 +27,7 @@ def write_contact_sheet(path: Path, pixels: np.ndarray, labels: Sequence[int], c
     for index, name in enumerate(classes):
         rows = np.flatnonzero(np.asarray(labels) == index)
         chosen = np.sort(generator.permutation(rows)[: 2 * COLUMNS])
-        draw.text((MARGIN, index * block + 3), f"{name}: {len(rows)} slices", fill=255)
+        draw.text((MARGIN, index * block + 3), f"{name}: {count(len(rows), 'slice')}", fill=255)
         for place, row in enumerate(chosen):
             corner = MARGIN + place % COLUMNS * step, TITLE + index * block + place // COLUMNS * step
             sheet.paste(Image.fromarray(pixels[row]).resize((SIDE, SIDE), Image.Resampling.BILINEAR), corner)

@@ -19,7 +19,7 @@ function side() {
   showAid();
   const done = state.done(turn), wanted = state.wanted(turn);
   $("#patient b").textContent = `Patient ${state.turns.indexOf(turn) + 1} of ${state.turns.length}`;
-  $("#patient span").textContent = isOfSlices ? `${done} / ${wanted} slices` : done ? "answered" : "";
+  $("#patient span").textContent = isOfSlices ? `${done} / ${wanted} ${wanted === 1 ? "slice" : "slices"}` : done ? "answered" : "";
   $("#patient .bar i").style.width = `${100 * Math.min(1, done / wanted)}%`;
   if (document.activeElement !== $("#note textarea")) $("#note textarea").value = answer.note;
   const where = point => `row ${point[0].toFixed(0)}, col ${point[1].toFixed(0)}`;

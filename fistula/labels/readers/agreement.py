@@ -116,7 +116,7 @@ def measures(readers: Readers, *, weights: str, points_mm: float) -> list[Row]:
         if reading.again:
             again = [_code(reading.again.get(key), readers.classes) for key in readers.keys]
             pair = np.column_stack([ratings[:, column], again])
-            who = f"{reading.reader}, first and second"
+            who = f"{reading.reader}, first and second reading"
             add(who, kappa, cohens_kappa(pair, patients, classes=number, weights=weights), (pair >= 0).all(1))
     return rows
 
