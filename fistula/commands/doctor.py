@@ -164,8 +164,8 @@ def _print_segments(console: Console, survey: Survey, look: Look) -> None:
                 segments[f"{found.name} cannot be read: {found.drawing.reason}"] += 1
         if segments:
             table = _table(f"labels={word}", ("segment" if word == "masks" else "point", "files"))
-            for name, count in segments.most_common(MOST_KINDS):
-                table.add_row(Text(printable(name)), str(count))
+            for name, number in segments.most_common(MOST_KINDS):
+                table.add_row(Text(printable(name)), str(number))
             console.print(table)
 
 
@@ -197,8 +197,8 @@ def _print_rest(console: Console, survey: Survey) -> None:
     if not rest:
         return
     table = _table("no image", ("outcome", "files", "why", "what to do", "first file"))
-    for outcome, reason, remedy, count, first in rest:
-        table.add_row(outcome, str(count), Text(reason), Text(remedy or ""), Text(printable(first)))
+    for outcome, reason, remedy, number, first in rest:
+        table.add_row(outcome, str(number), Text(reason), Text(remedy or ""), Text(printable(first)))
     console.print(table)
 
 
