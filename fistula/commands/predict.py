@@ -69,8 +69,8 @@ def run(cfg: DictConfig) -> None:
     for note in prediction.summary["notes"]:
         console.print(f"noted: {note}", style="yellow", soft_wrap=True)
     answers = ", ".join(f"{answer}: {number}" for answer, number in prediction.summary["answers"].items())
-    slices, patients = (count(prediction.summary[f"{one}s"], one) for one in ("slice", "patient"))
-    print(f"{slices} of {patients} ({answers})")
+    seen = " of ".join(count(prediction.summary[f"{one}s"], one) for one in ("slice", "patient"))
+    print(f"{seen} ({answers})")
     if target is not None and not any(name.startswith("send=") for name in failed):
         print(f"{len(objects)} objects stored in {cfg.send}")
     print("open this page in a browser:")
