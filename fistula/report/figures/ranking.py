@@ -91,10 +91,12 @@ def loss_curves(configurations: list[Configuration]) -> Figure | None:
             if best is not None and best < len(history):
                 axes.plot(best + 1, history["val/loss"][best], "o", color=COLOURS[1], markersize=4)
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    low, high = grid[0].get_ylim()  # which all panels share
+    for axes in grid:  # over several decades, ticks between their ends would stand on one another
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
     figure.supxlabel("epoch", fontsize=9)
     figure.supylabel("loss", fontsize=9)
     grid[0].plot([], [], color=COLOURS[0], label="training")
