@@ -32,10 +32,11 @@ MARKS = ("<!-- written by benchmarks/coverage.py -->", "<!-- end -->")
 LISTED = """# Where the intervals cover too little or too much
 
 Written by `python benchmarks/coverage.py`, which simulates kinds of study and counts how often a 95% CI contains the
-true value. The first table summarizes all kinds; the second lists every kind outside 93% to 97% by more than two Monte
-Carlo errors. Below 93%, an interval is too narrow; above 97%, it is wider than necessary. `slices`: `equal`, `skewed`
-(a few patients have many), or `single` (one score per patient). `classes`: all slices of a patient are of `one` class,
-patients have slices of `both`, or half the slices of a positive patient are positive (`mixed`)."""
+true value. The first table summarizes all kinds; the second lists every kind outside 93% to 97% by more than two
+Monte Carlo errors (“clearly”). Below 93%, an interval is too narrow; above 97%, it is wider than necessary. `slices`:
+`equal`, `skewed` (a few patients have many), or `single` (one score per patient). `classes`: all slices of a patient
+are of `one` class, patients have slices of `both`, or half the slices of a positive patient are positive
+(`mixed`)."""
 SHARES = {30: 1.0, 103: 0.4, 300: 0.25}  # of the repetitions, by patients: intervals miss where these are few
 
 
@@ -231,7 +232,7 @@ def summarize(record: dict) -> dict:
 def table(found: dict) -> str:
     """The summary as a table of Markdown."""
     lines = [
-        "| interval of | mean | lowest | highest | below 93% | above 97% |",
+        "| interval of | mean | lowest | highest | clearly below 93% | clearly above 97% |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, one in found["intervals"].items():

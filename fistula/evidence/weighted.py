@@ -45,7 +45,7 @@ class Rows:
         """Why resampling says nothing of the spread: a class that rests on one patient; empty if none does."""
         for name, strata in (("positive", (1, 2)), ("negative", (0, 1))):
             if needed in (name, "both") and np.isin(self.strata, strata).sum() < 2:
-                return f"only one patient has {name} rows"
+                return f"all {name}s are of one patient"
         return ""
 
 

@@ -148,7 +148,7 @@ def test_a_run_of_one_class_adds_nothing_to_compare():
     alone = clustered_auroc([1, 0, 1, 1], scores[:4], list("abcd"), [0, 0, 1, 1])
     assert str(alone) == "1.000 (n/a: only one patient has negative rows)"
     pairs = clustered_auroc([1, 0, 1, 0, 1], [0.9, 0.1, 0.5, 0.2, 0.3], list("abaca"), [0, 0, 1, 1, 1])
-    assert pairs.reason == "only one patient has positive rows"
+    assert pairs.reason == "all positives are of one patient"
 
 
 def test_a_contrast_of_models_has_the_variance_of_its_covariance(make_cohort):
@@ -215,7 +215,7 @@ def test_a_perfect_score_still_has_an_interval():
         pytest.param([], [], [], "n/a: no rows", id="empty"),
         pytest.param([0, 0], [0.1, 0.2], ["a", "b"], "n/a: no positives", id="one class"),
         pytest.param(
-            [1, 0, 1, 0], [1, 2, 3, 2], ["a"] * 4, "0.500 (n/a: only one patient has positive rows)", id="one patient"
+            [1, 0, 1, 0], [1, 2, 3, 2], ["a"] * 4, "0.500 (n/a: all positives are of one patient)", id="one patient"
         ),
         pytest.param(
             [1, 1, 0, 0],

@@ -128,7 +128,7 @@ def test_an_interval_leaves_out_zero_exactly_where_its_test_rejects(decisions, m
             [1, 3, 2, 2],
             [1, 3, 4, 2],
             ["a", "a", "c", "d"],
-            "0.250 (n/a: only one patient has positive rows)",
+            "0.250 (n/a: all positives are of one patient)",
             id="one patient of a class",
         ),
     ],

@@ -127,7 +127,7 @@ def test_a_class_of_one_patient_leaves_a_value_without_an_interval():
     found = macro_auroc(labels, scores, keys)
     assert found.is_defined
     assert not found.has_interval
-    assert found.reason == "only one patient has positive rows"
+    assert found.reason == "all positives are of one patient"
 
 
 def test_a_perfect_model_has_an_interval_below_1():

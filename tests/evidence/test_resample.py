@@ -201,7 +201,7 @@ def test_a_band_of_one_class_is_nan():
             ["a", "a", "a"],
             {
                 "auroc": "1.000 (n/a: only one patient has positive rows)",
-                "specificity": "1.000 (n/a: only one patient has negative rows)",
+                "specificity": "1.000 (n/a: all negatives are of one patient)",
             },
             id="single patient",
         ),
@@ -234,7 +234,7 @@ def test_what_has_no_interval_says_why(labels, scores, patients, expected):
 def test_sensitivity_needs_no_second_negative_patient():
     found = patient_bootstrap([1, 1, 1, 0], [0.9, 0.1, 0.8, 0.2], ["a", "b", "c", "d"], threshold=0.5, resamples=100)
     assert found["sensitivity"].has_interval
-    assert found["auroc"].reason == "only one patient has negative rows"
+    assert found["auroc"].reason == "all negatives are of one patient"
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ def test_the_best_of_several_and_the_weight_of_one_patient_are_what_it_is_worth(
     assert compute(read_study(study_folder), SETTINGS).answer[-1] == (
         "Limitations: the highest of 2 AUROCs is optimistically biased; "
         "a single patient accounts for 7 percentage points of sensitivity; "
-        "thresholds were chosen on validation sets of as few as 10 patients; "
+        "thresholds were chosen on validation sets of as few as 10 patients, 5 of the smallest class; "
         "end-to-end: constant prediction: all test slices are classified as positive (1 of 3 runs); "
         "no external cohort was tested."
     )

@@ -154,7 +154,7 @@ def place(
     among_own = count_opponents(truth, alone)
     lost = _without(codes, opponents, truth, among_own, len(keys))
     if min(with_class) < 2:
-        reason = f"only one patient has {'positive' if with_class[0] < 2 else 'negative'} rows"
+        reason = f"all {'positives' if with_class[0] < 2 else 'negatives'} are of one patient"
     elif (lost > pairs - 0.5).any():
         reason = "without one patient no run has both classes"
     areas, left_out, pulls = [], [], []

@@ -13,7 +13,7 @@ from fistula.report.study import Study
 
 NAMED = 2  # configurations named in a sentence; more are counted
 FEW = 30  # patients or slices of a class; with fewer, what one of them weighs is said
-VALIDATED = 20  # patients of a validation set; with fewer, it is said
+VALIDATED, FEW_VALIDATED = 20, 5  # patients of a validation set, and of its smallest class; with fewer, it is said
 TELLING = 0.3  # distance from 0.5 of the AUROC of a fact that needs no image
 HEAVY = 0.25  # share of a class's slices that one patient brings
 
@@ -50,9 +50,11 @@ def say_limitations(study: Study, rows: list[Row], own: list[Row], *, is_ranked:
         of = f" for {say_class(rarest.positive)}" if len(own) > 1 else ""
         parts.append(f"a single {best.level} accounts for {100 / fewest:.0f} percentage points of {rate}{of}")
     parts += dict.fromkeys(text for row in own for text in _heavy(study, row))
-    held = min((patients for patients, _ in validated(study)), default=VALIDATED)
-    if held < VALIDATED and not is_fixed(study):
-        parts.append(f"thresholds were chosen on validation sets of as few as {count(held, 'patient')}")
+    sets = validated(study)
+    if sets and not is_fixed(study) and (min(sets)[0] < VALIDATED or min(rare for _, rare in sets) < FEW_VALIDATED):
+        rare = min(rare for _, rare in sets)
+        few = f"{count(min(sets)[0], 'patient')}, {rare} of the smallest class"
+        parts.append(f"thresholds were chosen on validation sets of as few as {few}")
     alone = {fact: value for one in study.certificates for fact, value in (one.get("alone") or {}).items()}
     given = declared(row.configuration.factors for row in rows)  # no confounders
     known = [fact for fact, value in alone.items() if value is not None and fact != "labelled slices"]
