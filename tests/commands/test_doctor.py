@@ -125,7 +125,7 @@ def test_a_label_that_goes_with_the_scanner_is_told(tmp_path, fistula_here, writ
         lines.append(f"{uid},{patient % 2}")
     (tmp_path / "labels.csv").write_text("\n".join(lines))
     _, shown, _ = fistula_here("doctor", "source=tree", "labels=labels.csv", *QUICK)
-    assert "label is associated with the scanner (Cramér's V 1.00 over 6 patients)" in shown
+    assert "the class is associated with the scanner (Cramér's V 1.00 over 6 patients)" in shown
 
 
 def test_decode_finds_pixels_that_the_header_does_not_betray(tmp_path, fistula_here):

@@ -198,7 +198,7 @@ def _confounded(survey: Survey, labels: Labels, look: Look) -> list[str]:
     )
     found = find_confounding(facts, level=CONFOUNDED, pairs=(("label", "scanner"), ("site", "scanner")))
     return [
-        f"{one.between[0]} is associated with the {one.between[1]} "
+        f"{'the class' if one.between[0] == 'label' else one.between[0]} is associated with the {one.between[1]} "
         f"(Cramér's V {one.cramers_v:.2f} over {one.patients} patients)"
         for one in found
         if one.is_warning

@@ -105,6 +105,8 @@ def table_one(study: Study) -> Table:
     manifest = study.cohort.labelled.with_columns(pl.col("sex").replace(SEXES), maker).with_columns(named_scanner())
     if "field_strength" in manifest.columns:  # not in cohorts of version 0.2.0 and earlier
         manifest = manifest.with_columns(pl.col("field_strength").map_elements(_say_tesla, return_dtype=pl.String))
+        if manifest["field_strength"].is_null().all() and "MR" not in manifest["modality"]:
+            manifest = manifest.drop("field_strength")  # which no other modality has
     classes = [say_class(name) for name in study.cohort.classes]
     of_patient = pl.col("label").max().over("patient_key")
     groups: dict[str, pl.DataFrame] = {"all": manifest}
