@@ -146,7 +146,7 @@ def test_a_run_of_one_class_adds_nothing_to_compare():
         str(clustered_auroc([1, 1, 0, 0], scores[:4], list("abcd"), [0, 0, 1, 1])) == "n/a: no run tested both classes"
     )
     alone = clustered_auroc([1, 0, 1, 1], scores[:4], list("abcd"), [0, 0, 1, 1])
-    assert str(alone) == "1.000 (n/a: only one patient has negative rows)"
+    assert str(alone) == "1.000 (n/a: all negatives are of one patient)"
     pairs = clustered_auroc([1, 0, 1, 0, 1], [0.9, 0.1, 0.5, 0.2, 0.3], list("abaca"), [0, 0, 1, 1, 1])
     assert pairs.reason == "all positives are of one patient"
 
@@ -221,7 +221,7 @@ def test_a_perfect_score_still_has_an_interval():
             [1, 1, 0, 0],
             [1, 3, 2, 2],
             ["a", "b", "c", "c"],
-            "0.500 (n/a: only one patient has negative rows)",
+            "0.500 (n/a: all negatives are of one patient)",
             id="one patient of a class",
         ),
         pytest.param(

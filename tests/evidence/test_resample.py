@@ -200,7 +200,7 @@ def test_a_band_of_one_class_is_nan():
             [0.9, 0.2, 0.4],
             ["a", "a", "a"],
             {
-                "auroc": "1.000 (n/a: only one patient has positive rows)",
+                "auroc": "1.000 (n/a: all positives are of one patient)",
                 "specificity": "1.000 (n/a: all negatives are of one patient)",
             },
             id="single patient",

@@ -54,12 +54,13 @@ def test_table_one_gives_each_patient_one_scanner_and_field_strength(study_folde
 
 
 def test_what_is_not_known_says_so(study_folder):
-    study = read_study(study_folder)
-    unknown = study.cohort.manifest.with_columns(
-        age=pl.lit(None, pl.Float64), sex=pl.lit(None, pl.String), field_strength=pl.lit(None, pl.Float64)
-    )
     for modality in ("CT", "MR"):  # of which one has a field strength
-        object.__setattr__(study.cohort, "manifest", unknown.with_columns(modality=pl.lit(modality)))
+        study = read_study(study_folder)
+        unknown = study.cohort.manifest.with_columns(
+            age=pl.lit(None, pl.Float64), sex=pl.lit(None, pl.String), field_strength=pl.lit(None, pl.Float64),
+            modality=pl.lit(modality),
+        )  # fmt: skip
+        object.__setattr__(study.cohort, "manifest", unknown)
         rows = dict(table_one(study).rows)
         assert ("field strength" in rows) == (modality == "MR")
     assert rows["age, years, mean ± SD (range)"][0] == "not known"
