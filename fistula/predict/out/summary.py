@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from fistula.errors import count
 from fistula.explain.cam import method_of
 from fistula.explain.verdict import MADE_OF, say_verdict
 from fistula.predict.runs.known import say_unknown
@@ -23,7 +24,7 @@ def summary_of(predictor: "Predictor", slices: Slices, patients: pl.DataFrame) -
     if not slices.knows_patients:
         notes.append("patients of the cohort cannot be recognized: it was ingested with another pseudonym key")
     if seen := int((patients["known"] != "").sum()):
-        of = f"{seen} of {len(patients)} patients"
+        of = f"{seen} of {count(len(patients), 'patient')}"
         notes.append(f"in the cohort already: {of}, whose scores are optimistically biased")
     notes += predictor.answers_said
     called_from = {}
