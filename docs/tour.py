@@ -79,6 +79,8 @@ def film(study: Path, scores: Path) -> None:
         for shown in (study / "report" / "index.html", scores / "index.html"):
             page.goto(shown.resolve().as_uri())
             page.wait_for_timeout(1500)
+            page.evaluate("document.getElementById('shown')?.scrollIntoView()")  # and its clock
+            page.wait_for_timeout(200)
             frames.append(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
         page.set_viewport_size({"width": 1200, "height": 1080})
         for shown, name in (("index.html", "report.png"), ("reading.html", "reading.png")):
