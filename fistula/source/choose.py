@@ -19,6 +19,7 @@ NONE_KEPT = "no image passes the keep rules"
 HIDDEN = ("born", "height", "second", "study_day")
 # What the other images of a series state and one does not: its values, or its size, are in other units.
 LACKING = {"is_rescaled": "rescale slope and intercept", "spacing_row": "pixel spacing"}
+LACKING["is_scaled"] = "scale slope of Philips"
 UNLIKE = [f"without the {what} that its series has" for what in LACKING.values()]
 CHOICES: dict[str, tuple[str, ...]] = dict.fromkeys(("unreadable", "unmatched"), ("refuse", "exclude"))
 CHOICES |= {"missing": ("refuse", "mask"), "other_frame": ("refuse", "join")}

@@ -74,6 +74,7 @@ FACTS: dict[str, Any] = {
     "photometric": pl.String(),
     "bits": pl.Int64(),
     "is_rescaled": pl.Boolean(),  # whether slope and intercept change anything; null without them
+    "is_scaled": pl.Boolean(),  # whether Philips' own scale of signals is stated; else null
     "is_lossy": pl.Boolean(),
     "is_burned_in": pl.Boolean(),
     "is_described": pl.Boolean(),

@@ -174,6 +174,21 @@ def test_copies_of_an_image_that_an_archive_has_corrected_are_refused_whatever_t
     assert "found 2 files under 1: 00/0001.dcm, 00/0006.dcm" in error
 
 
+def test_one_name_in_two_spellings_and_character_sets_is_one_persons(ingested):
+    names = [
+        ("ISO_IR 100", b"M\xfcller^J\xf6rg"), ("ISO_IR 192", "Mu\u0308ller^Jo\u0308rg".encode()),
+        ("ISO_IR 192", "MÜLLER^JÖRG".encode()), ("", b"Mueller^Joerg"), ("", b"Muller^Jorg"),
+    ]  # fmt: skip
+    images = [
+        replace(one, elements=(("SpecificCharacterSet", "CS", charset), ("PatientName", "UN", name)))
+        for one, (charset, name) in zip(cohort(1, slices=5), names, strict=True)
+    ]
+    others = [replace(one, patient=1) for one in cohort(2, slices=5)[5:]]
+    assert not isinstance(ingested("one", [*images, *others]), str)
+    other = replace(images[0], elements=(("PatientName", "PN", "Huber^Max"),))
+    assert "names that have no word in common" in ingested("two", [other, *images[1:], *others])
+
+
 def test_a_slice_without_the_slope_of_its_series_is_refused_and_one_slope_for_nobody_is_not(ingested):
     images = cohort(2, slices=3)
     assert not isinstance(ingested("none", images), str)
@@ -189,6 +204,9 @@ def test_a_slice_without_the_slope_of_its_series_is_refused_and_one_slope_for_no
     assert "a rescale slope and intercept, or none, found 1: 01/0005" in ingested("half", [*scaled[:-1], half])
     unsized = replace(images[-1], attributes=images[-1].attributes | {"PixelSpacing": None})
     assert "must all state a pixel spacing, or none, found 1: 01/0005" in ingested("unsized", [*images[:-1], unsized])
+    philips = [replace(one, elements=VENDORS[0][2]) for one in images]
+    error = ingested("philips", [*philips[:-1], images[-1]])
+    assert "must all state a scale slope of Philips, or none, found 1: 01/0005" in error
 
 
 @pytest.mark.parametrize("last", [(), ((0xFFFCFFFC, "OB", b"00"),)], ids=["plain", "after a second look"])

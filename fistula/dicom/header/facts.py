@@ -157,6 +157,7 @@ def _frame_facts(frame: Frame) -> tuple[dict[str, Any], list[str]]:
         "acquisition": f"{acquisition(frame)}{'' if along is None else ' by location'}".strip(),
         "moments": moments(frame),
         "is_rescaled": is_rescaled(frame),
+        "is_scaled": frame.scale_slope() is not None or None,
         "image_type": " ".join(
             filter(None, (vocabulary.image_type(image_type), vocabulary.scanning_sequence(frame.scanning_sequence())))
         ),

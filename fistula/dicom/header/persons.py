@@ -84,10 +84,19 @@ def _name(dataset: Dataset) -> list[str]:
     """The words of PatientName; none of a name that many may share."""
     element = element_at(dataset, tag_of("PatientName"))
     value = "" if element is None else element.value or ""
-    # As it is encoded: the words of one person's name are compared, not read. Further scripts stand after "=".
-    whole = (value.decode("latin-1") if isinstance(value, bytes) else str(value)).upper()
-    words = re.findall(r"[^\W_]{2,}", whole.split("=")[0] or whole)
-    return [] if DEFAULTS.fullmatch("".join(words)) else sorted(set(words))
+    if isinstance(value, bytes) and value.isascii() and b"\x1b" not in value:  # an escape begins another script
+        return _words(value.decode("ascii"))
+    return _words(text(dataset, "PatientName"))
+
+
+@lru_cache(maxsize=1024)
+def _words(name: str) -> list[str]:
+    """Those of a name's first script (others stand after "="); Müller, Mueller and Muller are one."""
+    words = re.findall(r"[^\W_]{2,}", unicodedata.normalize("NFC", name.split("=")[0] or name))
+    if DEFAULTS.fullmatch("".join(words)):
+        return []
+    plain = (re.sub(r"[\u0300-\u036f]", "", unicodedata.normalize("NFKD", word.upper())) for word in words)
+    return sorted({re.sub("([AOU])E", r"\1", word.replace("Ø", "O").replace("Æ", "A")) for word in plain})
 
 
 def _height(dataset: Dataset) -> int | None:
