@@ -44,8 +44,8 @@ class Rows:
     def lacking(self, needed: str) -> str:
         """Why resampling says nothing of the spread: a class that rests on one patient; empty if none does."""
         for name, strata in (("positive", (1, 2)), ("negative", (0, 1))):
-            if needed in (name, "both") and np.isin(self.strata, strata).sum() < 2:
-                return f"all {name}s are of one patient"
+            if needed in (name, "both") and (count := int(np.isin(self.strata, strata).sum())) < 2:
+                return f"all {name}s are of one patient" if count else f"no {name}s"
         return ""
 
 

@@ -72,14 +72,15 @@ def say_answer(
     if not honest:
         return sentences
     area = honest_together[0].auroc if honest_together else honest[0].estimates["auroc"]
+    best = (honest_together or honest)[0].configuration
     limitations = say_limitations(
         study,
         [row for row in honest if row.positive == honest[0].positive],
-        [row for row in honest if row.configuration is (honest_together or honest)[0].configuration],
+        [row for row in honest if row.configuration is best],
         is_ranked=area.is_defined,
         tested=bool(outside[0]),
     )
-    return [*sentences, *say_outside(*outside, ranked), limitations]
+    return [*sentences, *say_outside(*outside, ranked, best, selected), limitations]
 
 
 def say_thresholds(thresholds: list[float]) -> str:

@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 
 from fistula.evidence.estimate import Estimate, undefined
+from fistula.evidence.jackknife import patient_jackknife
 from fistula.evidence.probability.calibration import expected_calibration_error, murphy_decomposition
 from fistula.evidence.ranking.area import clustered_auroc
 from fistula.evidence.rates.counts import Confusion, confusion
 from fistula.evidence.rates.likelihood import likelihood_ratios, predictive_values
-from fistula.evidence.resample import patient_bootstrap
 from fistula.evidence.standard import standard_metrics
 from fistula.report.pooling import ranking, test_rows
 from fistula.report.sections.cross_checks import cross_checks
@@ -76,7 +76,7 @@ def results(
                         table,
                         num,
                         standard_metrics(*arrays),
-                        _more(table, num, resamples=resamples, prevalence=prevalence),
+                        _more(table, num, prevalence=prevalence),
                         cross_checks(*arrays, resamples=resamples),
                         _calibration(table) if level == configuration.levels[0] else {},
                     )
@@ -96,15 +96,11 @@ def seed_rows(row: Row) -> list[tuple[int, Estimate]]:
     return [(int(seed), clustered_auroc(*ranking(part))) for (seed,), part in parts]
 
 
-def _more(
-    table: pl.DataFrame, num: tuple[int, int], *, resamples: int, prevalence: float | None
-) -> dict[str, Estimate]:
+def _more(table: pl.DataFrame, num: tuple[int, int], *, prevalence: float | None) -> dict[str, Estimate]:
     labels, scores, patients, runs = ranking(table)
     called = table["called"].to_numpy()
-    ranked = patient_bootstrap(labels, scores, patients, runs, threshold=None, statistics=MORE[:2], resamples=resamples)
-    decided = patient_bootstrap(
-        labels, called, patients, threshold=0.5, statistics=("f1", "matthews"), resamples=resamples
-    )
+    ranked = patient_jackknife(labels, scores, patients, runs, threshold=None, statistics=MORE[:2])
+    decided = patient_jackknife(labels, called, patients, threshold=0.5, statistics=("f1", "matthews"))
     counts = confusion(labels, called, threshold=0.5)
     # Seeds repeat the same rows: the table of shares has as many rows as there are units.
     sick = np.float64(num[1] / max(1.0, float(counts.tp + counts.fn)))

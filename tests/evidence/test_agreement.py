@@ -134,6 +134,22 @@ def test_intervals_hold_the_truth_near_perfect_agreement(measure):
     assert 0.93 < np.mean([one.low <= truth <= one.high for one in found]) < 0.985
 
 
+@pytest.mark.parametrize(("measure", "readers"), [(cohens_kappa, 2), (fleiss_kappa, 3)])
+def test_intervals_of_kappas_hold_the_truth_where_a_class_is_rare_and_runs_in_patients(measure, readers):
+    """15 patients of 8 slices, a fifth of the ratings positive, most of a patient's alike: 86% and 89% with all 15."""
+
+    def cohort(random, patients):
+        codes = np.arange(8 * patients) // 8
+        own, of_reader = random.normal(size=(patients, 1))[codes], random.normal(size=(patients, readers))[codes]
+        rest = random.normal(size=(8 * patients, readers))
+        return (np.sqrt(0.85) * own + np.sqrt(0.08) * of_reader + np.sqrt(0.07) * rest > 0.84).astype(int), codes
+
+    random = np.random.default_rng(0)
+    truth = measure(*cohort(random, 30_000), classes=2).value
+    found = [measure(*cohort(random, 15), classes=2) for _ in range(400)]
+    assert 0.915 < np.mean([one.low <= truth <= one.high for one in found if one.has_interval]) < 0.985
+
+
 def test_perfect_agreement_has_the_interval_of_no_disagreement_in_as_many_patients():
     """Of 20 patients none disagreed: Wilson's upper end, with t, is t² / (20 + t²), and disagreement by chance 1/2."""
     rated = np.repeat([[0, 0], [1, 1]], 10, axis=0)

@@ -2,7 +2,7 @@ from math import exp, pi, sqrt
 
 import numpy as np
 import pytest
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 from scipy.stats import multivariate_normal
 
 from fistula.evidence.design import planning
@@ -151,3 +151,16 @@ def test_what_no_study_could_reach_has_no_number(monkeypatch):
 def test_folds_that_compare_fewer_pairs_need_more_patients():
     needed = [patients_for_difference(Scenario(0.9, 0.5, other=0.78, folds=folds)).patients for folds in (1, 5)]
     assert needed[1] > needed[0]
+
+
+def test_the_number_is_not_the_first_that_chance_lets_suffice():
+    """Studies whose power is known: 0.8 with 200 patients; plans of 30 seeds are as often too small as too large."""
+    scenario, random = Scenario(0.85, 0.5), np.random.default_rng(0)
+
+    def found(labels, scores, patients):
+        return float(random.random() < ndtr(sqrt(len(labels) / 200) * (1.96 + 0.8416) - 1.96))
+
+    lines = (lambda value: (ndtri(min(value, 0.999)) + 1.96) ** 2, lambda height: ndtr(sqrt(height) - 1.96))
+    answers = [planning._smallest(scenario, found, target=0.8, lines=lines, seed=seed) for seed in range(30)]
+    assert np.mean([answer.patients for answer in answers]) == pytest.approx(200, rel=0.02)
+    assert all(answer.reached == pytest.approx(0.8, abs=0.01) for answer in answers)

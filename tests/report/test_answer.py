@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import norm
 from statsmodels.stats.proportion import proportion_confint
 
+from fistula.evidence.independent import independent_difference
 from fistula.evidence.ranking.area import clustered_auroc
 from fistula.report.answer import say_question, say_thresholds
 from fistula.report.choice import best_configuration
@@ -232,6 +233,18 @@ def test_an_external_cohort_is_said_with_its_class_and_as_what_it_was_scored(tmp
     assert said.startswith(
         "In 40 patients of the external cohort there (20 fistula), the AUROC of the ensemble of resnet18"
     )
+
+
+def test_the_internal_result_that_was_selected_is_compared_with_an_external_one_at_its_adjusted_level(tmp_path):
+    folder = write_study(tmp_path / "study")
+    write_external(folder, "transfer")
+    contents = compute(read_study(folder), SETTINGS)
+    (found,) = (one for one in contents.outside if one.level == contents.primary)
+    less = independent_difference(contents.selected, found.single["auroc"])
+    assert less.low < found.differences["auroc"].low
+    verdict = "does not differ significantly from" if less.low <= 0 <= less.high else "is significantly lower than"
+    sentence = next(said for said in contents.answer if "external cohort" in said)
+    assert sentence.endswith(f"that of single networks {verdict} the internal one, adjusted for its selection.")
 
 
 def test_a_constant_prediction_is_that_of_so_many_runs(tmp_path):

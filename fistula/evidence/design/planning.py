@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil, log, sqrt
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from fistula.evidence.design.compare import clustered_auroc_test
 from fistula.evidence.estimate import Estimate
@@ -14,7 +14,8 @@ from fistula.evidence.ranking.area import clustered_auroc
 
 MOST = 20_000  # patients; no study of images asks for more
 AROUND = (0.5, 0.75, 1.25, 1.5)
-FIRST, LAST = 300, 2000  # replicates while the number is looked for, and to confirm it
+NEAR = (0.8, 0.9, 1.0, 1.1, 1.2)  # of the number that seems to suffice: sizes through which a line is laid
+FIRST, LAST = 300, 5000  # replicates of a size while the number is looked for, and of all sizes of the line
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Answer:
 
     patients: int | None  # in all; None where `MOST` do not suffice
     positives: int  # of them
-    reached: float  # half-width or power at that number, from `LAST` replicates
+    reached: float  # half-width or power at that number, from `LAST` replicates near it
     error: float  # Monte Carlo standard error of it
     around: dict[int, float]  # from half to one and a half times as many patients, with what each gives
 
@@ -85,7 +86,8 @@ def patients_for_width(scenario: Scenario, half_width: float, *, seed: int = 0) 
         return (interval.high - interval.low) / 2 if interval.has_interval else 0.5
 
     # A width falls as 1 / sqrt(patients).
-    return _smallest(scenario, width, target=half_width, line=lambda value: 1 / value**2, falls=True, seed=seed)
+    lines = (lambda value: 1 / value**2, lambda height: 1 / sqrt(height))
+    return _smallest(scenario, width, target=half_width, lines=lines, seed=seed)
 
 
 def patients_for_difference(
@@ -112,14 +114,11 @@ def patients_for_difference(
 
     # The distance of a power's normal quantile from the test's rises as sqrt(patients).
     critical = float(ndtri(1 - alpha / 2))
-    return _smallest(
-        scenario,
-        found,
-        target=power,
-        line=lambda value: max(float(ndtri(min(value, 1 - 1e-3))) + critical, 0.05) ** 2,
-        falls=False,
-        seed=seed,
+    lines = (
+        lambda value: max(float(ndtri(min(value, 1 - 1e-3))) + critical, 0.05) ** 2,
+        lambda height: float(ndtr(sqrt(height) - critical)),
     )
+    return _smallest(scenario, found, target=power, lines=lines, seed=seed)
 
 
 def _smallest(
@@ -127,16 +126,21 @@ def _smallest(
     measure: Callable[[Bools, Floats, Codes], float],
     *,
     target: float,
-    line: Callable[[float], float],
-    falls: bool,
+    lines: tuple[Callable[[float], float], Callable[[float], float]],
     seed: int,
 ) -> Answer:
-    """The number of patients whose mean `measure` reaches the target; `line` of it is about proportional to them."""
+    """The number of patients whose mean `measure` reaches the target.
+
+    Of a mean, the first of `lines` makes what is about proportional to the patients, and the second the mean again. The
+    number is read off a straight line through several sizes: taking the first size whose simulated mean suffices would
+    choose those that chance favors.
+    """
 
     def simulate(patients: int, replicates: int) -> Floats:
         random = np.random.default_rng((seed, patients))
         return np.array([measure(*scenario.draw(random, patients)) for _ in range(replicates)])
 
+    line, back = lines
     patients = 60
     for _ in range(7):
         reached = float(simulate(patients, FIRST).mean())
@@ -147,14 +151,20 @@ def _smallest(
         if abs(log(proposed / patients)) < 0.02:
             break
         patients = proposed
-    # What chance moved is put right upwards alone: a study that is too small answers nothing.
-    while True:
-        values = simulate(patients, LAST)
-        reached = float(values.mean())
-        error = float(values.std(ddof=1)) / sqrt(len(values))
-        if reached <= target if falls else reached >= target:
+    for _ in range(7):
+        numbers = np.unique([max(8, ceil(patients * share)) for share in NEAR])
+        values = [simulate(int(number), LAST // len(NEAR)) for number in numbers]
+        heights = [line(float(one.mean())) for one in values]
+        slope, start = np.polyfit(numbers, heights, 1)
+        rising = ceil((line(target) - start) / slope) if slope > 0 else patients
+        patients = min(max(rising, int(numbers[0])), int(numbers[-1]))
+        # Beyond the sizes that were simulated, the line is laid again.
+        if patients > MOST:
+            return Answer(None, 0, back(heights[-1]), 0.0, {})
+        if patients == max(rising, 8):
             break
-        patients = ceil(patients * 1.02)
+    reached = back(start + slope * patients)
+    error = float(np.concatenate(values).std(ddof=1)) / sqrt(LAST)
     positives = min(max(2, round(patients * scenario.prevalence)), patients - 2)
     others = [max(8, ceil(patients * share)) for share in AROUND]
     around = {number: float(simulate(number, FIRST).mean()) for number in others} | {patients: reached}

@@ -55,36 +55,48 @@ def share_within(distances: ArrayLike, patients: ArrayLike, *, limit: float) -> 
 
 
 def median_distance(distances: ArrayLike, patients: ArrayLike) -> Estimate:
-    """The median distance; its interval has the distances at the ends of the interval of the share below it.
+    """The median distance; its interval has every value that a sign test, with patients as the units, would not reject.
+
+    The test sums, for each patient, the distances beyond a value less those below it; under the null that the value is
+    the median, the square of that sum estimates its variance, and the estimate needs no correction for few patients.
 
     Args:
         distances: As for `share_within`.
         patients: Whom each is of, ``(N,)``.
 
     Returns:
-        Undefined without rows, or where half of the places or more are missing. An upper end that falls among the
-        missing ones is infinite.
+        Undefined without rows, or where half of the places or more are missing; without an interval for one patient. An
+        upper end that falls among the missing ones is infinite.
 
     Raises:
         ValueError: As `share_within`.
 
     Source:
-        Woodruff (1952), J Am Stat Assoc 47(260), 635-646; with the clustered interval of a share of `clustered_rate`.
+        Larocque, Nevalainen & Oja (2007), Biometrika 94(2), 267-283, with one dimension and equal weights. Where each
+        patient has one distance it is the sign test in its normal approximation.
     """
-    method = name_method("Woodruff (1952), clustered by patient", LEVEL)
-    far = np.sort(_check_distances(distances))
+    method = name_method("sign test by patient, inverted", LEVEL)
+    far = _check_distances(distances)
+    keys, codes = patient_codes(patients, rows=len(far))
     if len(far) == 0:
         return undefined(method, "no rows")
     value = float(np.quantile(far, 0.5, method="inverted_cdf"))
     if isinf(value):
         return undefined(method, "no location was given for half of them or more")
-    share = clustered_rate((_check_distances(distances) <= value).astype(int), patients)
-    if not share.has_interval:
-        return without_interval(value, method, share.reason)
-    # The share at or below a median of few distances is not one half: as wide an interval is laid about that.
-    half = (share.high - share.low) / 2
-    ends = np.quantile(far, np.clip([0.5 - half, 0.5 + half], 0, 1), method="inverted_cdf")
-    return Estimate(value, float(ends[0]), float(ends[1]), method)
+    if len(keys) < 2:
+        return without_interval(value, method, "only one patient")
+    # As the value passes one distance after the other, the patient's sum rises by 2 each time.
+    order = np.argsort(far, kind="stable")
+    far, whose, sizes = far[order], codes[order], np.bincount(codes)
+    turns = np.empty(len(far))
+    turns[np.argsort(whose, kind="stable")] = turns_of(np.sort(whose))
+    sums = np.r_[0, 2 * np.arange(1, len(far) + 1)] - float(len(far))
+    squares = np.r_[0, np.cumsum(4 * (2 * turns - sizes[whose] + 1))] + float(np.sum(sizes**2))
+    reach, differs = two_sided(LEVEL) * np.sqrt(squares), far[1:] > far[:-1]
+    is_low = (sums >= -reach)[1:] & np.r_[differs, True]
+    is_high = (sums <= reach)[:-1] & np.r_[True, differs]
+    low, high = far[is_low.argmax()], far[len(far) - 1 - is_high[::-1].argmax()]
+    return Estimate(value, float(low), float(high), method)
 
 
 def mean_distance(distances: ArrayLike, patients: ArrayLike) -> Estimate:

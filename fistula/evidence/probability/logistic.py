@@ -4,7 +4,7 @@ from math import isnan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit, stdtrit
+from scipy.special import expit
 
 from fistula.evidence.estimate import LEVEL, Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import (
@@ -18,6 +18,8 @@ from fistula.evidence.inputs import (
     patient_codes,
     sum_by_patient,
 )
+from fistula.evidence.ranking.placements import kish
+from fistula.evidence.rates.counts import two_sided
 
 _STEPS = 50
 _LARGEST = 30.0  # a coefficient beyond it is that of classes that part entirely
@@ -36,22 +38,25 @@ def calibration_line(labels: ArrayLike, probabilities: ArrayLike, patients: Arra
 
     Returns:
         Intercept and slope; undefined if a class is missing, where the scores separate the classes completely or
-        hardly vary, or where most are 0 or 1, which have no logit.
+        hardly vary, or where most are 0 or 1, which have no logit; without an interval where one patient alone has
+        rows of a class.
 
     Raises:
         ValueError: If a label is not 0 or 1, a probability not in [0, 1], or the lengths differ.
 
     Source:
-        Cox (1958), Biometrika 45(3/4), 562-565; Van Calster et al. (2019), BMC Med 17:230; robust variance: Liang &
-        Zeger (1986), Biometrika 73(1), 13-22, with patients / (patients - 1) and Student's t.
+        Cox (1958), Biometrika 45(3/4), 562-565; Van Calster et al. (2019), BMC Med 17:230. Of the intervals: patients
+        left out in turn, in one Newton step each (Pregibon 1981, Ann Stat 9(4), 705-724), since the robust variance of
+        Liang & Zeger (1986), Biometrika 73(1), 13-22, is too small with few patients or unequal numbers of rows, and
+        Student's t at Kish's number of patients (1965).
     """
     truth = check_labels(labels)
     scale = logits_of(check_probabilities(probabilities, rows=len(truth)))
     keys, codes = patient_codes(patients, rows=len(truth))
-    method = name_method("logistic regression, robust by patient, t", LEVEL)
+    method = name_method("logistic regression, delete-one-patient jackknife, t", LEVEL)
     reason = class_reason(truth)
-    if np.mean(np.abs(scale) >= float(logits_of(np.ones(1))[0])) > 0.5:
-        reason = reason or "most scores are 0 or 1, which have no logit"
+    if not reason and np.mean(np.abs(scale) >= float(logits_of(np.ones(1))[0])) > 0.5:
+        reason = "most scores are 0 or 1, which have no logit"
     if reason:
         return undefined(method, reason), undefined(method, reason)
     ones = np.ones((len(truth), 1))
@@ -63,21 +68,24 @@ def calibration_line(labels: ArrayLike, probabilities: ArrayLike, patients: Arra
     slope = (float("nan"),) * 2
     if not separates:  # else the slope has no largest likelihood, and steps toward it end anywhere
         slope = _fit(truth, np.column_stack([scale, ones]), 0 * scale, codes, len(keys))
+    alone = [name for name, rows in (("positives", truth), ("negatives", ~truth)) if len(np.unique(codes[rows])) < 2]
+    few = "only one patient" if len(keys) < 2 else f"all {alone[0]} are of one patient" if alone else ""
     fits = (_fit(truth, ones, scale, codes, len(keys)), slope)
     found = []
     for value, error in fits:
         if isnan(value):
             found.append(undefined(method, why))
-        elif isnan(error):
-            found.append(without_interval(value, method, "only one patient"))
+        elif few or isnan(error) or error < 1e-9:
+            still = "undefined without one of the patients" if isnan(error) else "no variability between patients"
+            found.append(without_interval(value, method, few or still))
         else:
-            half = float(stdtrit(len(keys) - 1, (1 + LEVEL) / 2)) * error
+            half = two_sided(LEVEL, max(1.0, kish(np.bincount(codes)) - 1)) * error
             found.append(Estimate(value, value - half, value + half, method))
     return found[0], found[1]
 
 
 def _fit(truth: Bools, design: Floats, offset: Floats, codes: Codes, patients: int) -> tuple[float, float]:
-    """The first coefficient of a logistic regression and its robust standard error; NaN where there is none."""
+    """The first coefficient of a logistic regression and its jackknife standard error; NaN where there is none."""
     beta = np.zeros(design.shape[1])
     for _ in range(_STEPS):
         chance = expit(design @ beta + offset)
@@ -92,7 +100,11 @@ def _fit(truth: Bools, design: Floats, offset: Floats, codes: Codes, patients: i
         return float("nan"), float("nan")
     if patients < 2:
         return float(beta[0]), float("nan")
-    pulls = sum_by_patient(design * (truth - expit(design @ beta + offset))[:, None], codes, patients=patients)
-    bread = np.linalg.inv(bend)
-    variance = bread @ (patients / (patients - 1) * pulls.T @ pulls) @ bread
-    return float(beta[0]), sqrt(float(variance[0, 0]))
+    chance = expit(design @ beta + offset)
+    pulls = sum_by_patient(design * (truth - chance)[:, None], codes, patients=patients)
+    bends = design[:, :, None] * design[:, None, :] * (chance * (1 - chance))[:, None, None]
+    rest = bends.sum(axis=0) - sum_by_patient(bends, codes, patients=patients)
+    if np.linalg.cond(rest).max() > 1e12:
+        return float(beta[0]), float("nan")
+    moved = np.linalg.solve(rest, pulls[:, :, None])[:, 0, 0]
+    return float(beta[0]), sqrt((patients - 1) * float(np.var(moved)))

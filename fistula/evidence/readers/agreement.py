@@ -49,7 +49,8 @@ def cohens_kappa(ratings: ArrayLike, patients: ArrayLike, *, classes: int, weigh
         expected = np.einsum("...i,...j->...ij", table.sum(-1), table.sum(-2))
         return (table * cost).sum((-2, -1)), (expected * cost).sum((-2, -1))
 
-    return _jackknife(cells, codes, number, statistic, why=ONE_CLASS if is_both.any() else NO_PAIR)
+    why, counts = ONE_CLASS if is_both.any() else NO_PAIR, _counts(rated, classes) * is_both[:, None]
+    return _jackknife(cells, codes, number, statistic, why=why, counts=counts)
 
 
 def fleiss_kappa(ratings: ArrayLike, patients: ArrayLike, *, classes: int) -> Estimate:
@@ -60,7 +61,7 @@ def fleiss_kappa(ratings: ArrayLike, patients: ArrayLike, *, classes: int) -> Es
     """
     rated, codes, number = _checked(ratings, patients, classes)
     counts = _counts(rated, classes) * np.all(rated >= 0, axis=1, keepdims=True)
-    return _chance_corrected(counts, codes, number, lambda shares: (shares**2).sum(-1))
+    return _chance_corrected(counts, codes, number, lambda shares: (shares**2).sum(-1), is_kappa=True)
 
 
 def gwets_ac1(ratings: ArrayLike, patients: ArrayLike, *, classes: int) -> Estimate:
@@ -109,7 +110,9 @@ def specific_agreement(ratings: ArrayLike, patients: ArrayLike, *, classes: int,
     )
 
 
-def _chance_corrected(counts: Floats, codes: Codes, number: int, chance: Callable[[Floats], Floats]) -> Estimate:
+def _chance_corrected(
+    counts: Floats, codes: Codes, number: int, chance: Callable[[Floats], Floats], *, is_kappa: bool = False
+) -> Estimate:
     """(observed - expected) / (1 - expected), `chance` giving the expected agreement from the classes' shares."""
     readers = counts.sum(1)
     is_pair = readers >= 2
@@ -120,10 +123,19 @@ def _chance_corrected(counts: Floats, codes: Codes, number: int, chance: Callabl
     def statistic(sums: Floats) -> Shares:
         return 1 - sums[..., 0] / sums[..., 1], 1 - chance(sums[..., 3:] / sums[..., 2:3])
 
-    return _jackknife(sums, codes, number, statistic, why=ONE_CLASS if is_pair.any() else NO_PAIR)
+    why = ONE_CLASS if is_pair.any() else NO_PAIR
+    return _jackknife(sums, codes, number, statistic, why=why, counts=counts if is_kappa else None)
 
 
-def _jackknife(rows: Floats, codes: Codes, number: int, statistic: Callable[[Floats], Shares], *, why: str) -> Estimate:
+def _jackknife(
+    rows: Floats,
+    codes: Codes,
+    number: int,
+    statistic: Callable[[Floats], Shares],
+    *,
+    why: str,
+    counts: Floats | None = None,
+) -> Estimate:
     """Agreement beyond chance, of sums over patients, with the interval of the disagreement on which it rests.
 
     That is Wilson's, with Student's t, at as many trials as give a share of disagreement the variance that leaving out
@@ -131,9 +143,13 @@ def _jackknife(rows: Floats, codes: Codes, number: int, statistic: Callable[[Flo
     patients. Near perfect agreement an interval that is symmetric about it covers in as little as 84%, and a perfect
     one has none. No end lies beyond -1 or 1. Patients of whom no row counts are no units.
 
+    Of a kappa, `counts` says how often each class was given, ``(N, K)``: what is expected by chance, and so the
+    variance, rests on the patients who were given another class than the commonest, and their number by Kish sets the
+    degrees of freedom, as that of the rarer class does for an AUROC.
+
     Source:
         Jackknife: Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 11; Wilson's interval at an
-        effective number of trials: Dean & Pagano (2015), J Surv Stat Methodol 3(4), 484-503.
+        effective number of trials: Dean & Pagano (2015), J Surv Stat Methodol 3(4), 484-503; Kish (1965).
     """
     method = name_method("Wilson at the effective number of patients, delete-one-patient jackknife, t", LEVEL)
     sums = sum_by_patient(rows, codes, patients=number)
@@ -148,10 +164,14 @@ def _jackknife(rows: Floats, codes: Codes, number: int, statistic: Callable[[Flo
         return without_interval(value, method, "only one patient")
     if not np.isfinite(others).all():
         return without_interval(value, method, "undefined without one of the patients")
-    patients = kish(sums.sum(1))
+    trials = fewest = kish(sums.sum(1))
     variance = (len(sums) - 1) * float(np.var(others)) * expected**2
-    trials = observed * (1 - observed) / variance if variance > 1e-24 and 0 < observed < 1 else patients
-    low, high = score_interval(observed, trials=trials, quantile=two_sided(LEVEL, max(1.0, patients - 1)))
+    if variance > 1e-24 and 0 < observed < 1:
+        trials = observed * (1 - observed) / variance
+        if counts is not None:
+            rarer = sum_by_patient(np.delete(counts, counts.sum(0).argmax(), axis=1), codes, patients=number)
+            fewest = min(fewest, kish(rarer.sum(1)))
+    low, high = score_interval(observed, trials=trials, quantile=two_sided(LEVEL, max(1.0, fewest - 1)))
     return Estimate(value, 1 - high / expected, 1 - low / expected, method).within(-1, 1)
 
 

@@ -5,10 +5,12 @@ from typing import Any
 
 from fistula.errors import count
 from fistula.evidence.estimate import Estimate, json_number, undefined
+from fistula.evidence.independent import independent_difference
 from fistula.report.external.cohorts import Outside
 from fistula.report.external.together import OutsideTogether
 from fistula.report.names import listed, say_class
 from fistula.report.results import Row
+from fistula.report.study import Configuration
 
 
 def outside_lines(found: Iterable[Outside], together: Iterable[OutsideTogether]) -> list[dict[str, Any]]:
@@ -42,8 +44,19 @@ def _cells(name: str, estimate: Estimate) -> dict[str, Any]:
     return {key: json_number(value) for key, value in values.items()}
 
 
-def say_outside(outside: list[Outside], together: list[OutsideTogether], ranked: dict[str, list[Row]]) -> list[str]:
-    """A sentence for each external cohort, at the level of the primary endpoint; of several classes the macro AUROC."""
+def say_outside(
+    outside: list[Outside],
+    together: list[OutsideTogether],
+    ranked: dict[str, list[Row]],
+    best: Configuration,
+    selected: Estimate | None,
+) -> list[str]:
+    """A sentence for each external cohort, at the level of the primary endpoint; of several classes the macro AUROC.
+
+    Of the headline's configuration, `best`, whose internal AUROC is the highest of several, the difference is judged
+    with that AUROC's interval adjusted for selection, `selected`: with its own, 100 equal configurations are called
+    worse outside in 17% to 25% of studies, in which nothing differs.
+    """
     level = next(iter(ranked.values()))[0].level
     kind, what = ("macro_auroc", "macro AUROC") if together else ("auroc", "AUROC")
     tested = [found for found in outside if found.level == level]
@@ -52,7 +65,9 @@ def say_outside(outside: list[Outside], together: list[OutsideTogether], ranked:
         area, less = one.estimates[kind], one.differences[kind]
         if one.level != level or not area.is_defined:
             continue
-        cohort, configuration = one.external.name, one.inside.configuration
+        cohort, configuration, adjusted = one.external.name, one.inside.configuration, ""
+        if configuration is best and selected is not None and selected.has_interval:
+            less, adjusted = independent_difference(selected, one.single[kind]), ", adjusted for its selection"
         own = [found for found in tested if found.external.name == cohort]
         classes = listed([f"{found.num[1]} {say_class(found.positive)}" for found in own])
         mark = f" ({configuration.mark})" if configuration.mark else ""
@@ -65,6 +80,6 @@ def say_outside(outside: list[Outside], together: list[OutsideTogether], ranked:
         if less.has_interval:
             differs = "does not differ significantly from" if less.low <= 0 <= less.high else "is significantly"
             way = "" if less.low <= 0 <= less.high else " lower than" if less.value > 0 else " higher than"
-            text += f"; that of single networks {differs}{way} the internal one"
+            text += f"; that of single networks {differs}{way} the internal one{adjusted}"
         said.append(f"{text}.")
     return said

@@ -1,0 +1,179 @@
+"""Coverage of the 95% CIs that `coverage.py` leaves out, and of rejected ones: `python benchmarks/further.py`.
+
+The AUROC of few positives, also where these vary more than negatives; average precision, partial AUROC, F1 and
+Matthews' correlation; the median of distances; Cohen's and Fleiss' kappa. The latter of few or many patients, with one
+row or several alike, equal or skewed in number, and a common or rare class.
+"""
+
+import argparse
+from itertools import product
+from math import sqrt
+from unittest.mock import patch
+
+import numpy as np
+from scipy.special import ndtri
+
+from fistula.evidence.jackknife import patient_jackknife
+from fistula.evidence.places.distances import median_distance
+from fistula.evidence.ranking.area import clustered_auroc, newcombe_interval
+from fistula.evidence.rates.clustered import clustered_rate
+from fistula.evidence.readers import agreement
+from fistula.evidence.readers.agreement import cohens_kappa, fleiss_kappa
+from fistula.evidence.resample import patient_bootstrap
+from fistula.evidence.weighted import STATISTICS, gather
+
+MEASURES = ("average_precision", "partial_auroc", "f1", "matthews")
+LARGE = 20_000  # patients of the one study that stands for the truth
+# Of the variance of a reader's impression: of the patient, of the slice, of the reader of the patient, and rest.
+IMPRESSIONS = {"errors run in patients": (0.3, 0.1, 0.5, 0.1), "patients run alike": (0.85, 0.05, 0.08, 0.02)}
+
+
+def sizes_of(random, patients, rows):
+    """How many rows each patient has: one, eight, or about eight."""
+    drawn = {"one": np.ones(patients), "equal": np.full(patients, 8.0)}
+    skewed = np.maximum(1, np.round(8 * random.lognormal(-(0.75**2) / 2, 0.75, patients)))
+    return drawn.get(rows, skewed).astype(int)
+
+
+def draw_scores(random, patients, rows, prevalence, auroc=0.85):
+    """Labels, scores, patients and the threshold of a binormal study; slices of a patient correlate by one half."""
+    codes = np.repeat(np.arange(patients), sizes_of(random, patients, rows))
+    labels, away = codes < max(2, round(patients * prevalence)), sqrt(2) * ndtri(auroc)
+    noise = sqrt(0.5) * (random.standard_normal(patients)[codes] + random.standard_normal(len(codes)))
+    return labels.astype(int), noise + away * labels, codes, away / 2
+
+
+def few_positives(random, repetitions):
+    """AUROCs of 3 or 6 positives, each with one score, of three distributions, by Newcombe's interval too."""
+    scores = {
+        "as variable as negatives": lambda area, count: random.normal(size=count) + sqrt(2) * ndtri(area),
+        "twice as variable": lambda area, count: 2 * random.normal(size=count) + sqrt(5) * ndtri(area),
+        "found for certain, or as negatives": lambda area, count: (
+            random.normal(size=count) + 9 * (random.random(count) < 2 * area - 1)
+        ),
+    }
+    for name, draw in scores.items():
+        held = ([], [])
+        for (positives, negatives), area in product(((3, 37), (6, 24), (3, 10)), (0.75, 0.85, 0.95)):
+            inside, labels = ([], []), np.arange(positives + negatives) < positives
+            for _ in range(repetitions):
+                values = np.r_[draw(area, positives), random.normal(size=negatives)]
+                found = clustered_auroc(labels, values, np.arange(len(labels)))
+                low, high = newcombe_interval(found.value, positives=positives, negatives=negatives)
+                if found.has_interval:
+                    inside[0].append(low <= area <= high)
+                    inside[1].append(found.low <= area <= found.high)
+            for shares, each in zip(held, inside, strict=True):
+                shares.append(float(np.mean(each)))
+        say(f"AUROC, positives {name}", "Newcombe", *held)
+
+
+def ranked(random, repetitions):
+    """Average precision and its like, by jackknife and by bootstrap; one line a measure."""
+    held = {(name, by): [] for name in MEASURES for by in ("rejected", "default")}
+    kinds = product((40, 100), ("one", "skewed"), (0.2, 0.5))
+    for patients, rows, prevalence in kinds:
+        labels, scores, codes, threshold = draw_scores(random, LARGE, rows, prevalence)
+        whole = gather(labels, scores, codes, threshold=threshold, statistics=MEASURES)
+        truth = {name: float(STATISTICS[name](whole, np.ones((1, LARGE)))[0]) for name in MEASURES}
+        inside = {key: [] for key in held}
+        for _ in range(repetitions):
+            labels, scores, codes, threshold = draw_scores(random, patients, rows, prevalence)
+            settings = {"threshold": threshold, "statistics": MEASURES}
+            found = {
+                "rejected": patient_bootstrap(labels, scores, codes, **settings, resamples=500),
+                "default": patient_jackknife(labels, scores, codes, **settings),
+            }
+            for name, by in inside:
+                one = found[by][name]
+                inside[name, by] += [one.low <= truth[name] <= one.high] if one.has_interval else []
+        for key, each in inside.items():
+            held[key].append(float(np.mean(each)))
+    for name in MEASURES:
+        say(name, "percentile bootstrap", held[name, "rejected"], held[name, "default"])
+
+
+def woodruff(distances, patients):
+    """The rejected interval of a median: the quantiles at the ends of the interval of a share of one half."""
+    value = np.quantile(distances, 0.5, method="inverted_cdf")
+    share = clustered_rate((distances <= value).astype(int), patients)
+    half = (share.high - share.low) / 2
+    return np.quantile(distances, np.clip([0.5 - half, 0.5 + half], 0, 1), method="inverted_cdf")
+
+
+def medians(random, repetitions):
+    """Medians of log-normal distances, whose median is 1."""
+    held = ([], [])
+    for patients, rows, alike in [
+        *product((8, 10, 15, 20, 30, 60), ("one",), (0.0,)),
+        *product((8, 10, 15, 20, 30, 60), ("equal", "skewed"), (0.2, 0.6, 0.9)),
+    ]:
+        inside = ([], [])
+        for _ in range(repetitions):
+            codes = np.repeat(np.arange(patients), sizes_of(random, patients, rows))
+            own, rest = random.standard_normal(patients)[codes], random.standard_normal(len(codes))
+            distances = np.exp(sqrt(alike) * own + sqrt(1 - alike) * rest)
+            low, high = woodruff(distances, codes)
+            found = median_distance(distances, codes)
+            inside[0].append(low <= 1 <= high)
+            inside[1].append(found.low <= 1 <= found.high)
+        for shares, each in zip(held, inside, strict=True):
+            shares.append(float(np.mean(each)))
+    say("median distance", "Woodruff", *held)
+
+
+def draw_ratings(random, patients, rows, prevalence, parts, readers):
+    """Ratings ``(N, readers)`` of two classes, and patients."""
+    codes = np.repeat(np.arange(patients), sizes_of(random, patients, rows))
+    of_patient, of_slice, of_reader, rest = (sqrt(part) for part in parts)
+    impression = of_patient * random.standard_normal(patients)[codes][:, None]
+    impression = impression + of_slice * random.standard_normal((len(codes), 1))
+    impression = impression + of_reader * random.standard_normal((patients, readers))[codes]
+    impression = impression + rest * random.standard_normal((len(codes), readers))
+    return (impression > ndtri(1 - prevalence)).astype(int), codes
+
+
+def of_all(measure, ratings, codes):
+    """The rejected interval of a kappa: Student's t at the number of all patients."""
+    made = agreement._jackknife
+    with patch.object(agreement, "_jackknife", lambda *given, counts, **rest: made(*given, **rest)):
+        return measure(ratings, codes, classes=2)
+
+
+def kappas(random, repetitions):
+    """Kappas of 15 or 30 patients."""
+    for measure, readers in ((cohens_kappa, 2), (fleiss_kappa, 3)):
+        held = ([], [])
+        kinds = product(IMPRESSIONS.values(), (15, 30), ("equal", "skewed"), (0.5, 0.2))
+        for parts, patients, rows, prevalence in kinds:
+            truth = measure(*draw_ratings(random, LARGE, rows, prevalence, parts, readers), classes=2).value
+            inside = ([], [])
+            for _ in range(repetitions):
+                ratings, codes = draw_ratings(random, patients, rows, prevalence, parts, readers)
+                found = measure(ratings, codes, classes=2)
+                if found.has_interval:
+                    other = of_all(measure, ratings, codes)
+                    inside[0].append(other.low <= truth <= other.high)
+                    inside[1].append(found.low <= truth <= found.high)
+            for shares, each in zip(held, inside, strict=True):
+                shares.append(float(np.mean(each)))
+        say(measure.__name__, "t of all patients", *held)
+
+
+def say(name, method, rejected, default):
+    """A line: mean, lowest and highest coverage over the kinds, rejected and default."""
+    told = (f"{np.mean(one):.1%} ({min(one):.1%} to {max(one):.1%})" for one in (rejected, default))
+    print(f"| {name}, {len(default)} kinds | {method}: {next(told)} | {next(told)} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repetitions", type=int, default=500)
+    repetitions = parser.parse_args().repetitions
+    print(f"coverage of 95% CIs, mean (lowest to highest) over kinds of study; {repetitions} simulated studies of each")
+    for seed, measured in enumerate((medians, kappas, ranked, few_positives)):
+        measured(np.random.default_rng(seed), repetitions)
+
+
+if __name__ == "__main__":
+    main()
