@@ -159,6 +159,18 @@ def test_each_frame_of_an_enhanced_object_has_its_own_rescale_window_and_spacing
     assert [picture.spacing for picture in pictures] == [(0.5, 0.25)] * 2
 
 
+def test_of_what_a_frames_own_group_lacks_the_shared_one_speaks(write_dicom, tmp_path):
+    own = item_of(PixelMeasuresSequence=[item_of(SliceThickness=3)], PixelValueTransformationSequence=[item_of()])
+    shared = item_of(
+        PixelMeasuresSequence=[item_of(PixelSpacing=[0.5, 0.25])],
+        PixelValueTransformationSequence=[item_of(RescaleSlope="2", RescaleIntercept="1")],
+    )
+    groups = {"PerFrameFunctionalGroupsSequence": [own] * 2, "SharedFunctionalGroupsSequence": [shared]}
+    write_dicom(tmp_path / "a", np.full((2, 2, 2), 10, np.uint16), drop=("PixelSpacing",), **groups)
+    pictures = _decode(tmp_path / "a", (0, 1))
+    assert [(float(picture.values[0, 0]), picture.spacing) for picture in pictures] == [(21.0, (0.5, 0.25))] * 2
+
+
 def test_a_compressed_frame_that_declares_another_size_is_refused_before_it_is_decoded(tmp_path):
     content = Path(get_testdata_file("MR_small_jp2klossless.dcm")).read_bytes()
     place = content.index(b"\xff\x4f\xff\x51") + 8

@@ -57,11 +57,16 @@ class Frame:
         return own[self.index : self.index + 1] + shared[:1]
 
     def group(self, keyword: str) -> Dataset:
-        """The item of one functional group; the object itself where there is none."""
-        for group in self.groups:
-            if (items := sequence(group, keyword)) and len(items[0]):  # some writers leave the frame's own empty
-                return items[0]
-        return self.dataset
+        """The item of one functional group; the object itself where there is none.
+
+        Some writers part a group: of what the frame's own item lacks, the shared one speaks.
+        """
+        found = [items[0] for group in self.groups if (items := sequence(group, keyword))]
+        if len(found) < 2:
+            return found[0] if found else self.dataset
+        whole = Dataset(found[1])
+        whole.update(found[0])
+        return whole
 
     def cosines(self) -> list[float] | None:
         """ImageOrientationPatient, six numbers."""
