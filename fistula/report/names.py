@@ -17,6 +17,14 @@ NAMES = {
     "slice": "slice by slice",
 }
 
+CHANNELS = {
+    "sum": "single slices",
+    "replicate": "single slices, replicated",
+    "adjacent": "adjacent slices",
+    "sequences": "sequences as channels",
+    "late": "sequences separately",
+}
+
 MADE = "._target_"  # of the key that says what a group of settings makes
 TRAINED = "of the training patients"
 
@@ -102,6 +110,8 @@ def say_setting(key: str, value: object) -> str:
         '25% of the training patients'
         >>> say_setting("model.sequences", "t1c"), say_setting("model.sequences", None)
         ('t1c alone', 'all sequences')
+        >>> say_setting("model.channels", "late")
+        'sequences separately'
     """
     if key.endswith(MADE):
         name = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", str(value).rpartition(".")[2])
@@ -110,6 +120,8 @@ def say_setting(key: str, value: object) -> str:
         return f"{value:.0%} {TRAINED}"
     if key == "model.sequences":
         return "all sequences" if value is None else str(value) if ", " in str(value) else f"{value} alone"
+    if key == "model.channels":
+        return CHANNELS.get(str(value), str(value))
     return f"{key} {value}"
 
 
