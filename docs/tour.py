@@ -104,7 +104,7 @@ def _framed(frame: Image.Image, number: int) -> Image.Image:
     pen.rectangle((0, 0, WIDTH, BAND), fill="#1f2933")
     for step, name in enumerate(STEPS):
         pen.text((24 + step * 150, 9), name, fill="#ffffff" if step == number else "#7b8794", font=font)
-    return picture.quantize(128, kmeans=3, dither=Image.Dither.NONE)  # which keeps the small ring and its cross in color
+    return picture.quantize(128, kmeans=3, dither=Image.Dither.NONE)  # the ring keeps its color
 
 
 def main(*words: str) -> None:
