@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fistula.evidence.estimate import Estimate, name_method
+from fistula.evidence.inputs import patient_codes
 from fistula.evidence.ranking.area import METHOD, of_placements
 from fistula.evidence.ranking.placements import Placements, place
 
@@ -65,6 +66,9 @@ def place_classes(
     # An AUROC that is undefined says more of why than one that lacks a variance.
     reasons = sorted((one for one in found if one.reason), key=lambda one: not isnan(one.aurocs[0]))
     rarest = min(found, key=lambda one: min(one.patients))
+    keys, codes = patient_codes(patients, rows=len(truth))
+    has = np.array([np.bincount(codes[column == 1], minlength=len(keys)) > 0 for column in truth.T])
+    order = has.sum(axis=1).argsort(kind="stable")
     return Placements(
         aurocs=np.mean([one.aurocs for one in found], axis=0),
         left_out=np.mean([one.left_out for one in found], axis=0),
@@ -76,4 +80,5 @@ def place_classes(
         reason=reasons[0].reason if reasons else "",
         single=rarest.single,
         classes=tuple(found),
+        owners=order[has[order].argmax(axis=0)],
     )

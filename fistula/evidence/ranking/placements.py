@@ -1,7 +1,7 @@
 """Placements: how every row stands among those of the other class, and what each patient does to the AUROC."""
 
 from dataclasses import dataclass
-from math import isnan, nan
+from math import nan
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,6 +35,7 @@ class Placements:
     single: bool  # whether no run scored two rows of a patient
     # Of macro AUROCs, the placements of each class, of which `aurocs` and `left_out` are the mean.
     classes: tuple["Placements", ...] = ()
+    owners: Codes | None = None  # of macro AUROCs, the rarest class that each patient has, ``(P,)``
 
     def covariance(self) -> Floats:
         """Covariance of the AUROCs by leaving out one patient at a time, ``(R, R)``; NaN where `reason` says why.
@@ -81,16 +82,21 @@ class Placements:
         """Degrees of freedom of a combination ``(R,)``: few patients in the class that varies most give few.
 
         Kish's effective number stands for that of patients: where one brings many rows and another few, the variance
-        rests on fewer of them. At least 1; NaN where nothing varies. Macro AUROCs have those of the class with fewest.
+        rests on fewer of them. At least 1; NaN where nothing varies. Of macro AUROCs, each class of patients is a part
+        of the variance, so that a rare class counts for as much as it varies.
 
         Source:
             Satterthwaite (1946), Biometrics Bulletin 2(6), 110-114; Kish (1965), Survey Sampling, section 11.7.
         """
         if self.classes:
-            # A class that is told apart perfectly varies with no patient, and has no degrees of its own.
-            return min((found for one in self.classes if not isnan(found := one.degrees(weights))), default=nan)
-        parts = [max(0.0, float(weights @ part @ weights)) for part in self._parts()]
-        spread = sum(part**2 / max(count - 1, 1e-9) for part, count in zip(parts, self.effective, strict=True))
+            pulls = np.mean([(one.positive + one.negative) @ weights for one in self.classes], axis=0)
+            own = [pulls[self.owners == number] for number in range(len(self.classes))]
+            parts = [len(of) / max(len(of) - 1, 1) * float(of @ of) for of in own]
+            counts = [one.effective[0] for one in self.classes]
+        else:
+            parts = [max(0.0, float(weights @ part @ weights)) for part in self._parts()]
+            counts = list(self.effective)
+        spread = sum(part**2 / max(count - 1, 1e-9) for part, count in zip(parts, counts, strict=True))
         return max(1.0, sum(parts) ** 2 / spread) if spread > 0 else nan
 
     def logit_error(self) -> float:
