@@ -5,8 +5,17 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import apply_modality_lut, get_decoder
-from pydicom.uid import EnhancedMRImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    EnhancedMRImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look, look_at
@@ -176,6 +185,39 @@ def test_a_compressed_frame_that_declares_another_size_is_refused_before_it_is_d
     place = content.index(b"\xff\x4f\xff\x51") + 8
     (tmp_path / "a").write_bytes(content[:place] + b"\x00\x00\xff\xff" * 2 + content[place + 8 :])
     with pytest.raises(Refused, match="size differs from its header"):
+        _decode(tmp_path / "a")
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
+@pytest.mark.parametrize("has_bot", [True, False], ids=["with offsets", "without"])
+def test_compressed_frames_that_no_header_counts_are_not_lost(write_dicom, tmp_path, syntax, has_bot):
+    image = write_dicom(tmp_path / "a", np.arange(64 * 64, dtype=np.uint16).reshape(64, 64))
+    image.compress(syntax, generate_instance_uid=False)
+    frame = next(generate_frames(image.PixelData, number_of_frames=1))
+    image.PixelData = encapsulate([frame] * 3, has_bot=has_bot)
+    image.save_as(tmp_path / "a")
+    with pytest.raises(Refused, match="compressed pixel data of more frames than it states"):
+        _decode(tmp_path / "a")
+    image.NumberOfFrames = 3
+    image.save_as(tmp_path / "a")
+    assert len(_decode(tmp_path / "a", (0, 1, 2))) == 3
+
+
+@pytest.mark.parametrize(("kind", "vr", "dtype"), [("Float", "FL", np.float32), ("DoubleFloat", "FD", np.float64)])
+def test_padding_of_floating_point_pixels_is_outside(write_dicom, tmp_path, kind, vr, dtype):
+    pixels = np.array([[-1e30, 5], [0.5, -1e29]], dtype)
+    pad = {f"{kind}PixelPaddingValue": float(pixels[0, 0]), f"{kind}PixelPaddingRangeLimit": float(pixels[1, 1])}
+    write_dicom(tmp_path / "a", pixels, drop=("PixelData",), **{f"{kind}PixelData": pixels.tobytes()}, **pad)
+    (picture,) = _decode(tmp_path / "a")
+    assert picture.inside.tolist() == [[False, True], [True, False]]
+
+
+def test_bits_beyond_those_stated_are_not_cut_off_where_they_are_compressed(write_dicom, tmp_path):
+    image = write_dicom(tmp_path / "a", np.arange(60000, 60480, dtype=np.uint16).reshape(24, 20))
+    image.compress(RLELossless, generate_instance_uid=False)
+    image.BitsStored, image.HighBit = 12, 11
+    image.save_as(tmp_path / "a")
+    with pytest.raises(Refused, match="stored values of more than its 12 bits"):
         _decode(tmp_path / "a")
 
 

@@ -1,16 +1,18 @@
-"""The size that a compressed frame itself declares: a decoder would allocate it, whatever the header says."""
+"""What compressed pixels declare themselves: their size, which a decoder would allocate, and how many frames begin."""
 
 import struct
+from io import BytesIO
 
 from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
-from pydicom.uid import UID
+from pydicom.encaps import generate_fragments, get_frame, parse_basic_offsets
+from pydicom.uid import UID, RLELossless
 
 from fistula.dicom.outcome import Refused
 from fistula.dicom.parse import whole
 
 SEARCH = 1 << 16  # bytes from the start of a frame; the size stands among the first markers
 FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # SOF of JPEG; F7 is that of JPEG-LS
+STARTS = (b"\xff\x4f", b"\xff\xd8")  # of a frame of JPEG 2000, and of any other JPEG
 STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
 
 
@@ -40,13 +42,24 @@ def declared_size(frame: bytes) -> tuple[int, int] | None:
 
 
 def refuse_other_size(dataset: Dataset, index: int) -> None:
-    """Raise Refused if frame `index` is encapsulated and declares another size than Rows and Columns."""
-    if not UID(dataset.file_meta.TransferSyntaxUID).is_encapsulated:
+    """Raise Refused if frame `index` is encapsulated and of another size than Rows and Columns, or begins too many."""
+    syntax, frames = UID(dataset.file_meta.TransferSyntaxUID), whole(dataset, "NumberOfFrames") or 1
+    if not syntax.is_encapsulated:
         return
     try:
-        frame = get_frame(dataset.PixelData, index, number_of_frames=whole(dataset, "NumberOfFrames") or 1)
+        frame = get_frame(dataset.PixelData, index, number_of_frames=frames)
+        begun = _begun(dataset.PixelData, syntax) if index == 0 else 0
     except Exception as error:  # broken fragments fail in several ways
         raise Refused("pixel data whose fragments cannot be separated", "Export it again") from error
+    if begun > frames:
+        raise Refused("compressed pixel data of more frames than it states", "Correct NumberOfFrames")
     size = declared_size(frame)
     if size is not None and size != (whole(dataset, "Rows"), whole(dataset, "Columns")):
         raise Refused("a compressed frame whose size differs from its header's", "Export it again")
+
+
+def _begun(content: bytes, syntax: UID) -> int:
+    """How many frames begin in pixel data; one of RLE is one fragment (PS3.5 A.4.2)."""
+    file = BytesIO(content)
+    parse_basic_offsets(file)
+    return sum(syntax == RLELossless or fragment[:2] in STARTS for fragment in generate_fragments(file))

@@ -3,11 +3,12 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder
-from pydicom.uid import UID, ExplicitVRBigEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, RLELossless
 
 from fistula.dicom.header.mend import mend
 from fistula.dicom.outcome import Refused, damage_refused
@@ -106,14 +107,16 @@ def _stored(dataset: Dataset, index: int) -> tuple[np.ndarray, str, str]:
     refuse_other_size(dataset, index)
     if plugins[0] == "native":
         _refuse_bits_beyond(dataset, index)
-    decoder = get_decoder(UID(syntax))
+    decoder, raw = get_decoder(UID(syntax)), None
     for plugin in plugins:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # excess padding, and the like
-                array, properties = decoder.as_array(
-                    dataset, index=index, decoding_plugin="" if plugin == "native" else plugin
-                )
+                options: Any = {"index": index, "decoding_plugin": "" if plugin == "native" else plugin}
+                array, properties = decoder.as_array(dataset, **options)
+                # The others say themselves how many bits they have.
+                if syntax == RLELossless and whole(dataset, "BitsStored") != whole(dataset, "BitsAllocated"):
+                    raw, _ = decoder.as_array(dataset, **options | {"correct_unused_bits": False})
         except MemoryError as error:
             raise Refused("needs more memory than there is") from error
         except Exception:  # noqa: S112 (each decoder fails in its own ways; the next may not)
@@ -122,19 +125,24 @@ def _stored(dataset: Dataset, index: int) -> tuple[np.ndarray, str, str]:
             if type(error).__name__ != PANIC:  # the time limit, or somebody's Ctrl-C
                 raise
             continue
+        if raw is not None:
+            _refuse_bits_beyond(dataset, index, raw)
         return array, str(properties["photometric_interpretation"]), decoder_name(plugin, syntax)
     raise Refused("pixels that no decoder could read", "Export it again, uncompressed")
 
 
-def _refuse_bits_beyond(dataset: Dataset, index: int) -> None:
+def _refuse_bits_beyond(dataset: Dataset, index: int, decoded: np.ndarray | None = None) -> None:
     """Refuse words of more bits than BitsStored, which decoders cut off; an overlay and padding may lie there."""
     allocated, stored = whole(dataset, "BitsAllocated") or 0, whole(dataset, "BitsStored") or 0
     if allocated != 16 or not 0 < stored < allocated:
         return
-    count = dataset.Rows * dataset.Columns * (whole(dataset, "SamplesPerPixel") or 1)
-    is_big = dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
-    content = dataset.PixelData[2 * count * index : 2 * count * (index + 1)]
-    raw = np.frombuffer(content[: len(content) // 2 * 2], ">u2" if is_big else "<u2")
+    if decoded is None:
+        count = dataset.Rows * dataset.Columns * (whole(dataset, "SamplesPerPixel") or 1)
+        is_big = dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
+        content = dataset.PixelData[2 * count * index : 2 * count * (index + 1)]
+        raw = np.frombuffer(content[: len(content) // 2 * 2], ">u2" if is_big else "<u2")
+    else:
+        raw = decoded.astype(np.uint16)
     padding = whole(dataset, "PixelPaddingValue")
     raw = raw if padding is None else raw[raw != padding % 2**16]
     for group in range(0x6000, 0x6020, 2):
@@ -176,16 +184,16 @@ def _tabled(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:
 
 def _rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     """Stored values after PS3.3 C.11.1, in double precision until they are there."""
-    if (slope, intercept) == (1, 0):
-        return stored.astype(np.float32)
     with np.errstate(over="ignore"):  # what is not finite is refused
+        if (slope, intercept) == (1, 0):
+            return stored.astype(np.float32)
         if not intercept:  # as of nearly all MRI, and every pass counts
             values = np.empty(stored.shape, np.float32)
             return np.multiply(stored, slope, out=values, dtype=np.float64, casting="unsafe")
         return (np.multiply(stored, slope, dtype=np.float64) + intercept).astype(np.float32)
 
 
-def _not_padding(stored: np.ndarray, low: int, high: int) -> np.ndarray | None:
+def _not_padding(stored: np.ndarray, low: float, high: float) -> np.ndarray | None:
     """False where a stored value is padding (PS3.3 C.7.5.1.1.2); None if none is."""
     inside = (stored < low) | (stored > high)
     # A whole picture of padding has nothing to look at; a picture without padding needs no mask.

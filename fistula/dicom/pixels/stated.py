@@ -24,7 +24,7 @@ class PixelFacts(NamedTuple):
 
     slope: float
     intercept: float
-    padding: tuple[int, int] | None
+    padding: tuple[float, float] | None
     signal_scale: float
     spacing: tuple[float, float] | None
     aspect: float
@@ -39,7 +39,10 @@ def pixel_facts(frame: Frame) -> PixelFacts:
         Refused: If a value cannot be read.
     """
     slope, intercept = _rescale(frame)
-    padding, limit = (whole(frame.dataset, f"PixelPadding{word}") for word in ("Value", "RangeLimit"))
+    # Of floating-point pixels it is a number of their kind (PS3.3 C.7.6.24, C.7.6.25).
+    kind = next((kind for kind in ("Float", "DoubleFloat") if f"{kind}PixelData" in frame.dataset), "")
+    words, read = (f"{kind}PixelPadding{word}" for word in ("Value", "RangeLimit")), number if kind else whole
+    padding, limit = (read(frame.dataset, word) for word in words)
     low, high = sorted((padding or 0, (padding or 0) if limit is None else limit))
     window, notes = _window(frame)
     spacing = frame.spacing()
@@ -97,6 +100,8 @@ def unused_tables(frame: Frame) -> list[str]:
         found.append("PresentationLUTShape contradicts PhotometricInterpretation, which is used")
     if is_absent(dataset, "PixelPaddingValue") and not is_absent(dataset, "PixelPaddingRangeLimit"):
         found.append("PixelPaddingRangeLimit without PixelPaddingValue, not applied")
+    if sequence(dataset, "ModalityLUTSequence") and is_rescaled(frame):
+        found.append("a rescale slope beside a modality table, not applied")
     if sequence(dataset, "VOILUTSequence"):
         found.append("a VOI table, which intensity=voi alone applies")
     return found
