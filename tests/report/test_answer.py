@@ -203,6 +203,8 @@ def test_many_negative_controls_are_told_together_and_their_number_is_allowed_fo
     told = replace(row, rows=row.rows.with_columns(score=scores))
     assert canaries([told])[0].verdict.startswith("differs from 0.5")
     assert {one.verdict for one in canaries([told] * 20)} == {"compatible with 0.5, as expected"}
+    reversed_ = replace(row, rows=row.rows.with_columns(score=-scores))
+    assert canaries([reversed_])[0].verdict == "below 0.5: no sign of a leak, which would raise it"
 
 
 def test_the_best_of_several_and_the_weight_of_one_patient_are_what_it_is_worth(study_folder):
