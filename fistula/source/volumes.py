@@ -68,8 +68,7 @@ def with_volumes(facts: pl.DataFrame) -> pl.DataFrame:
         why = _differences(parts)
         for number, part in enumerate(parts):
             for row in part.rows:
-                numbers[row] = number
-                notes[row] = "|".join(filter(None, (notes[row], why)))
+                numbers[row], notes[row] = number, "|".join(filter(None, (notes[row], why)))
     return facts.with_columns_seq(
         volume=pl.Series(numbers, dtype=pl.Int64()), notes=pl.Series(notes, dtype=pl.String())
     )
@@ -80,13 +79,22 @@ def volume_notes(facts: pl.DataFrame) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for _, volume in facts.group_by("series_key", "volume"):
         if len(volume) > 1:
-            counts.update(spacing_notes(volume["position_mm"].to_list()))
-            counts["several frames of reference"] += int(volume["frame_key"].n_unique() > 1)
+            frames = ["several frames of reference"] * (volume["frame_key"].n_unique() > 1)
+            counts.update(spacing_notes(volume["position_mm"].to_list()) + frames)
     is_alone = pl.col("position_mm").is_not_null() | pl.col("modality").is_in(STACKED)
     is_alone &= pl.len().over("series_key", "volume") == 1
     alone = facts.filter(is_alone).group_by("patient_key").len()["len"]
     counts["a single slice, beside others of the patient"] = int(alone.filter(alone >= ALONE).sum())
+    counts["more slices of their series number under another SeriesInstanceUID"] = _cut(facts)
     return {note: count for note, count in sorted(counts.items()) if count}
+
+
+def _cut(facts: pl.DataFrame) -> int:
+    """How many series may be one that was cut up: they differ in their UID alone, and share no place."""
+    alike, uid = ("series_alike", "orientation"), pl.col("series_key")
+    stated = facts.filter((pl.col("series_alike").fill_null("") != "") & pl.col("position_mm").is_not_null())
+    is_apart = (uid.n_unique().over(*alike, pl.col("position_mm").round(1)) == 1).all().over(alike)
+    return stated.filter(is_apart & (uid.n_unique().over(alike) > 1)).select(alike).n_unique()
 
 
 def plane_notes(facts: pl.DataFrame) -> dict[str, int]:

@@ -299,6 +299,9 @@ def test_series_of_several_slices_are_never_joined(write_dicom, tmp_path):
     slices = [(3.0 * place, alike) for place in range(4)]
     facts = _classic(write_dicom, tmp_path, slices, series=lambda number: f"2.25.20{number // 2}")
     assert facts["series_key"].n_unique() == 2
+    assert volume_notes(facts) == {"more slices of their series number under another SeriesInstanceUID": 1}
+    twice = [(3.0 * place, alike) for place in (0, 1, 1, 2)]  # one place in both: they are two
+    assert volume_notes(_classic(write_dicom, tmp_path, twice, series=lambda number: f"2.25.20{number // 2}")) == {}
 
 
 def test_slices_written_flipped_are_of_the_volume_they_lie_in(write_dicom, tmp_path):
