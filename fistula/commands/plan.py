@@ -74,6 +74,12 @@ def _with_pilot(cfg: DictConfig, study: Study, given: Collection[str]) -> DictCo
     if cfg.goal == "interval":
         found = {key: value for key, value in found.items() if key not in ("other", "agreement")}
     print(f"from {study.name}: {', '.join(f'{key} {value:.3g}' for key, value in found.items())}")
+    if taken := [key for key in ("auroc", "other") if key in found]:
+        # Kraemer et al. (2006), Arch Gen Psychiatry 63(5), 484-489.
+        keys = " and ".join(f"{key}=" for key in taken)
+        print(
+            f"a pilot's AUROCs are uncertain, the highest optimistically biased: state those worth planning for, {keys}"
+        )
     return cast(DictConfig, OmegaConf.merge(cfg, found))
 
 

@@ -84,8 +84,11 @@ def test_a_pilot_study_gives_what_is_not_given(fistula_here, tmp_path):
     code, shown, error = fistula_here("plan", "pilot=pilot", "half_width=0.15", "prevalence=0.3", "auroc=0.8")
     assert code == 0, error
     assert shown.startswith("from pilot: slices 1, variation 0, correlation 0, folds 3\n")
+    assert "optimistically biased" not in shown
     assert "an AUROC of 0.8 " in shown
     assert "This assumes a prevalence of 30%, and 3-fold cross-validation, in which patients" in shown
+    _, shown, _ = fistula_here("plan", "pilot=pilot", "half_width=0.15")
+    assert "optimistically biased: state those worth planning for, auroc=\n" in shown
     assert fistula_here("plan", "pilot=nowhere")[0] == 2
 
 
