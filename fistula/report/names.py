@@ -25,6 +25,7 @@ CHANNELS = {
     "late": "sequences separately",
 }
 
+GIVEN = ("labelling", "given")
 MADE = "._target_"  # of the key that says what a group of settings makes
 TRAINED = "of the training patients"
 
@@ -86,7 +87,11 @@ def distinct_names(records: Sequence[dict[str, Any]]) -> list[str]:
     """
     factors = [record["factors"] for record in records]
     varying = varying_keys(factors)
-    names = [" · ".join(say_level(key, row.get(key)) for key in varying if not _is_idle(key, row)) for row in factors]
+    names = []
+    for row in factors:
+        levels = [(key, row.get(key)) for key in varying if not _is_idle(key, row)]
+        # Labels as they are go without saying beside those that were permuted.
+        names.append(" · ".join(say_level(*level) for level in [one for one in levels if one != GIVEN] or levels))
     told = []
     for record, name in zip(records, names, strict=True):
         alike = [_joined(other["identity"]) for other, same in zip(records, names, strict=True) if same == name]

@@ -313,9 +313,9 @@ def test_a_canary_is_no_result_and_is_set_beside_the_labels_as_given(tmp_path):
     assert contents.question.startswith("By how much is a network's ability to distinguish fistula")
     names = {row.configuration.name: row.configuration.mark for row in contents.rows}
     assert names == {
-        "split by image · labels as given": "leaky by design",
+        "split by image": "leaky by design",
         "split by image · labels permuted by patient": "labels permuted by patient, leaky by design",
-        "split by patient · labels as given": "",
+        "split by patient": "",
         "split by patient · labels permuted by patient": "labels permuted by patient",
     }
     assert [(found.name, found.labels) for found in contents.inflations] == [
@@ -329,7 +329,7 @@ def test_a_canary_is_no_result_and_is_set_beside_the_labels_as_given(tmp_path):
         honest = verdicts["split by patient · labels permuted by patient", level]
         assert honest.verdict == "compatible with 0.5, as expected"
         assert honest.auroc == row_of(contents, honest.name, level).estimates["auroc"]
-    assert "the per-patient AUROC of split by patient · labels as given was" in contents.answer[0]
+    assert "the per-patient AUROC of split by patient was" in contents.answer[0]
     of_slices, of_patients = (verdicts[honest.name, level].auroc for level in ("slice", "patient"))
     assert (
         f"the negative control split by patient · labels permuted by patient has a per-slice AUROC of {of_slices} and "

@@ -47,7 +47,7 @@ def net_benefit(row: Row, *, prevalence: float | None) -> Figure | None:
     curve = decision_curve(labels, scores, thresholds=THRESHOLDS, prevalence=prevalence)
     axes.plot(THRESHOLDS, curve.model, color=COLOURS[0], linewidth=2.2, label=row.configuration.name)
     compare_with_all(axes, curve.everyone)
-    figure.legend(loc="outside lower left", ncols=2)
+    figure.legend(loc="outside lower left", ncols=1)
     return figure
 
 
