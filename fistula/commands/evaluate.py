@@ -26,6 +26,7 @@ from fistula.report.choice import chosen_runs
 from fistula.report.contents import Settings
 from fistula.report.external import cohorts, shifts
 from fistula.report.external.together import outside_together
+from fistula.report.names import say_class
 from fistula.report.numbers import outside_numbers
 from fistula.report.pooling import primary_level
 from fistula.report.results import results
@@ -197,6 +198,6 @@ def _say(record: dict[str, Any]) -> None:
         *place, last = name.split(" / ")[2:]
         if len(place) == 2 and last in SAID:
             what = last.replace("_", " ").replace("auroc", "AUROC")
-            print(f"  {', '.join(place)}: {what} {Estimate.of_json(number)}")
+            print(f"  {say_class(place[0])}, per {place[1]}: {what} {Estimate.of_json(number)}")
     for note in record["notes"]:
         print(f"noted: {note}")

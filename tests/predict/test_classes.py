@@ -81,12 +81,12 @@ def test_three_classes_are_shifted_evaluated_outside_and_reported(study_of_three
     for name, area in zip(CLASSES, areas, strict=True):
         said = numbers[f"outside / hospital / {name} / patient / auroc"]["value"]
         assert said == pytest.approx(area, rel=1e-12)
-        assert f"{name}, patient: AUROC {area:.3f}" in shown
+        assert f"{name}, per patient: AUROC {area:.3f}" in shown
     place = "outside / hospital / all classes / patient"
     assert numbers[f"{place} / macro_auroc"]["value"] == pytest.approx(np.mean(areas), rel=1e-12)
     right = scores.argmax(axis=1) == truth.argmax(axis=1)
     assert numbers[f"{place} / accuracy"]["value"] == pytest.approx(right.mean())
-    assert f"all classes, patient: macro AUROC {np.mean(areas):.3f}" in shown
+    assert f"all classes, per patient: macro AUROC {np.mean(areas):.3f}" in shown
     code, _, err = fistula_here("report", f"study={study_of_three}", "resamples=20", "maps=none")
     assert code == 0, err
     page = (study_of_three / "report" / "index.html").read_text()
