@@ -1,4 +1,4 @@
-"""Make README's picture of a leaky split, its moving one, and those of report and reading room, from real pages.
+"""Make README's picture of a leaky split, its moving one, and those of report, reading room and place, from real pages.
 
     python docs/tour.py leakage=multirun/leakage study=multirun/demonstration scores=scores
 
@@ -86,14 +86,23 @@ def film(study: Path, scores: Path) -> None:
         for shown, name in (("index.html", "report.png"), ("reading.html", "reading.png")):
             page.goto((study / "report" / shown).resolve().as_uri())
             page.wait_for_timeout(2500)
-            picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-            picture.quantize(255, dither=Image.Dither.NONE).save(DOCS / name, optimize=True)
+            _save(page.screenshot(), name)
+        page.set_viewport_size({"width": 960, "height": 1800})
+        page.goto((scores / "index.html").resolve().as_uri())
+        page.wait_for_timeout(1500)
+        top, end = (page.locator(one).first.bounding_box() for one in ("#stack", "section table"))
+        _save(page.screenshot(clip=top | {"height": end["y"] + end["height"] - top["y"]}), "place.png")
         browser.close()
     drawn = [_framed(frame, number) for number, frame in enumerate(frames)]
     drawn[0].save(
         DOCS / "tour.gif", save_all=True, append_images=drawn[1:], duration=SECONDS * 1000, loop=0, optimize=True
     )
     print(f"{DOCS / 'tour.gif'}: {(DOCS / 'tour.gif').stat().st_size // 1000} kB")
+
+
+def _save(picture: bytes, name: str) -> None:
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    image.quantize(255, kmeans=3, dither=Image.Dither.NONE).save(DOCS / name, optimize=True)
 
 
 def _framed(frame: Image.Image, number: int) -> Image.Image:
@@ -108,7 +117,7 @@ def _framed(frame: Image.Image, number: int) -> Image.Image:
 
 
 def main(*words: str) -> None:
-    """Write `docs/why.png`, or `docs/tour.gif`, `report.png` and `reading.png`: whichever study is given."""
+    """Write `docs/why.png`, or all other pictures: whichever study is given."""
     given = {key: Path(value) for key, _, value in (word.partition("=") for word in words)}
     if "leakage" in given:
         draw_leak(given["leakage"])
