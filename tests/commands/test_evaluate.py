@@ -61,7 +61,7 @@ def test_an_external_cohort_is_scored_listed_reported_and_verified(fistula_here,
     by_hand = clustered_auroc(arrays[0][0], (arrays[0][1] + arrays[1][1]) / 2, arrays[0][2])
     said = record["numbers"][f"outside / hospital / fistula / {level} / auroc"]
     assert (said["value"], said["low"]) == pytest.approx((by_hand.value, by_hand.low), rel=1e-12)
-    assert f"fistula, {level}: AUROC {by_hand.value:.3f}" in shown
+    assert f"fistula, per {level}: AUROC {by_hand.value:.3f}" in shown
     code, _, error = fistula_here("report", f"study={own_study}", "resamples=50", "maps=none")
     assert code == 0, error
     page = (own_study / "report" / "index.html").read_text()
