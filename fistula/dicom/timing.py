@@ -6,6 +6,8 @@ from types import FrameType, TracebackType
 
 from fistula.dicom.outcome import Refused
 
+SLOW = "took longer than the time limit"
+
 
 class OutOfTimeError(BaseException):
     """The time for one file is over; not an Exception, so that no `except Exception` on the way can swallow it."""
@@ -36,7 +38,7 @@ class TimeLimit:
             if self._before not in (_stop, signal.SIG_DFL):  # left in place where nobody else waits for the signal
                 signal.signal(signal.SIGALRM, self._before)
         if isinstance(error, OutOfTimeError):
-            raise Refused("took longer than the time limit", "Raise seconds_per_file if the disk is slow") from error
+            raise Refused(SLOW, "Raise seconds_per_file if the disk is slow") from error
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:

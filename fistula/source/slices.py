@@ -18,7 +18,7 @@ from fistula.dicom.pixels.burned import looks_like_text
 from fistula.dicom.pixels.decode import Picture, decode
 from fistula.dicom.pixels.geometry import TURNS, turn
 from fistula.dicom.pixels.plain import read_plain
-from fistula.dicom.timing import TimeLimit
+from fistula.dicom.timing import SLOW, TimeLimit
 from fistula.source.files.pictures import read_picture
 from fistula.source.grid import Grid, Placed, place, to_bytes
 from fistula.source.intensity import FileWindow, Intensity
@@ -137,8 +137,12 @@ def decoded(slices: Sequence[Slice], plan: Plan) -> Iterator[tuple[Slice, str | 
         except NotTaken as outcome:
             yield from ((item, digest, outcome) for item in items)
             continue
-        for item in items:
-            yield item, digest, _next(pictures, plan.look.seconds)
+        for number, item in enumerate(items, 1):
+            found = _next(pictures, plan.look.seconds)
+            yield item, digest, found
+            # A frame that was refused ended the decoder; one that took too long may be followed by more like it.
+            if isinstance(found, NotTaken) and found.reason != SLOW and items[number:]:
+                pictures = _decoder(content, items[number:], plan)
 
 
 def _decoder(content: bytes, items: Sequence[Slice], plan: Plan) -> Iterator[Picture]:
@@ -160,8 +164,8 @@ def _next(pictures: Iterator[Picture], seconds: float) -> Picture | NotTaken:
             return next(pictures)
     except NotTaken as outcome:
         return outcome
-    except StopIteration:  # an earlier frame of the object was refused, which ended the decoder
-        return Refused("a frame that follows an unreadable one")
+    except StopIteration:
+        return Refused("a frame that follows one that took too long")
 
 
 def _place(picture: Picture, turned: str, plan: Plan) -> Placed:

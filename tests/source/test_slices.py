@@ -13,7 +13,7 @@ from fistula.dicom.pixels.geometry import TURNS, turn, turned_point
 from fistula.source.grid import Grid, grid_point, source_point
 from fistula.source.intensity import FixedWindow, Percentile
 from fistula.source.read import volumes_of
-from fistula.source.slices import Plan, read_volumes
+from fistula.source.slices import RESULTS, Plan, read_volumes
 from fistula.source.survey import survey_source
 from fistula.source.volumes import with_volumes
 from fistula.source.workers import Workers
@@ -50,12 +50,21 @@ def _read(folder, intensity, *, points=None):
     survey = survey_source(folder, LOOK, Workers(1))
     chosen = with_volumes(survey.facts).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
     records, pixels = read_volumes(volumes_of(survey, chosen), Plan(GRID, intensity, LOOK))
-    from fistula.source.slices import RESULTS
-
     results = pl.DataFrame(records, schema=RESULTS, orient="row")
     table = chosen.drop("reason", "remedy").join(results, on="row", maintain_order="left")
     order = table["position_mm"].arg_sort()
     return table[order], pixels[table["at"].to_numpy()[order]]
+
+
+def test_a_frame_that_cannot_be_read_costs_no_other(write_dicom, tmp_path):
+    pixels = _picture(4).astype(np.float32)
+    pixels[[0, 2]] = np.nan
+    write_dicom(tmp_path / "a", pixels, drop=("PixelData",), FloatPixelData=pixels.tobytes())
+    survey = survey_source(tmp_path, LOOK, Workers(1))
+    chosen = with_volumes(survey.facts).with_columns(row="frame")
+    records, _ = read_volumes(volumes_of(survey, chosen), Plan(GRID, Percentile(1, 99), LOOK))
+    reasons = [dict(zip(RESULTS, record, strict=True))["reason"] for record in records]
+    assert reasons == ["pixel values that are not finite", None] * 2
 
 
 @pytest.mark.parametrize("turned", TURNS)
