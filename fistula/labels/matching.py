@@ -136,7 +136,7 @@ def refuse_unmatched(
     if dropped and policy == "refuse" and keep is not None:
         rows = others.filter(pl.col("line").is_in([row.line for row in dropped]))
         why = Counter(rows.unique("line")["reason"])
-        reasons = ", ".join(f"{count} of: {reason}" for reason, count in why.most_common(4))
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in why.most_common(4))
         images = rows.filter(pl.col("outcome") == "image")
         rule = "every label must belong to an image that the keep rules keep"
         there = pl.concat([wanted, others.filter(pl.col("outcome") == "image")], how="diagonal_relaxed")

@@ -190,4 +190,4 @@ def _without_unlike(
 
 def _counts(counts: Mapping[Any, int]) -> str:
     ordered = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
-    return ", ".join(f"{count} of: {reason}" for reason, count in ordered[:6]) or "nothing"
+    return ", ".join(f"{reason} ({count})" for reason, count in ordered[:6]) or "nothing"

@@ -335,7 +335,7 @@ def test_a_volume_in_two_files_is_called_so(tmp_path, ingested):
     (tmp_path / "in").mkdir()
     nibabel.save(nibabel.Nifti1Pair(np.zeros((8, 8, 3), np.int16), np.eye(4)), tmp_path / "in" / "a.img")
     error, _ = ingested("masks")
-    assert "1 of: a NIfTI header without its image" in error
+    assert "a NIfTI header without its image (1)" in error
 
 
 @pytest.mark.parametrize("is_contour", [True, False])

@@ -199,7 +199,7 @@ def test_one_picture_under_two_patients_is_scored_for_both(study, one_patient, t
 )
 def test_another_kind_of_image_is_refused(study, tmp_path, attributes, reason):
     source = write_series(tmp_path / "other", head(), **attributes)
-    told = f"no image passes the keep rules, found 4 of: {reason}. They are those of the run's cohort"
+    told = rf"no image passes the keep rules, found {reason} \(4\). They are those of the run's cohort"
     with pytest.raises(DataError, match=told):
         fistula.load(study).predict(source)
 

@@ -84,7 +84,7 @@ def test_another_kind_of_image_is_refused_with_its_reason(client, write_dicom, t
     write_dicom(tmp_path / "ct.dcm", Modality="CT")
     answer = client.post("/predict", content=(tmp_path / "ct.dcm").read_bytes())
     assert answer.status_code == 422
-    assert "1 of: modality CT" in answer.json()["error"]
+    assert "modality CT (1)" in answer.json()["error"]
 
 
 def test_a_token_is_asked_for_where_there_is_one(predictor, archive):

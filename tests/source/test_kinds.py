@@ -359,4 +359,4 @@ def test_what_philips_calls_water_is_water_in_any_block_and_in_no_other_makers(
 def test_images_none_of_which_can_be_read_are_to_be_exported_again(ingested, write_dicom, tmp_path):
     write_dicom(tmp_path / "archive" / "a.dcm", Rows=0)
     error = ingested(tmp_path / "archive", ["2.25.11,1"], "unreadable=exclude")
-    assert "found 1 of: an image without rows or columns. Export them again (fistula doctor source=" in error
+    assert "found an image without rows or columns (1). Export them again (fistula doctor source=" in error
