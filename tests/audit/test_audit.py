@@ -2,7 +2,6 @@ import csv
 import hashlib
 import json
 import os
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -257,14 +256,12 @@ def test_a_file_of_acceptances_that_cannot_be_used_is_refused(tmp_path, content,
         read_acceptances(path)
 
 
-def test_a_thousand_slices_are_audited_in_seconds(draw_patient, make_cohort):
+def test_a_thousand_slices_without_a_leak_have_no_finding(draw_patient, make_cohort):
     pixels = np.concatenate([draw_patient(seed, slices=10) for seed in range(103)])
     patients = np.repeat(np.arange(103), 10)
     large = make_cohort(pixels, patients, patients % 2)
     table = PatientKFold()(large.manifest)
-    started = time.process_time()
     certificate = certify(large, table)
-    assert time.process_time() - started < 5
     assert certificate.findings == []
 
 

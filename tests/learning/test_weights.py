@@ -66,7 +66,7 @@ def test_missing_weights_fail_at_once_with_what_to_do(download, tmp_path, monkey
     start = time.perf_counter()
     with pytest.raises(WeightsError, match=r"model\.architecture=densenet121: .*fistula weights pull"):
         weights_of("densenet121", download=download)
-    assert time.perf_counter() - start < 2
+    assert time.perf_counter() - start < 20  # timm would try for 45 s
 
 
 def test_a_network_without_pretrained_weights_says_so():
