@@ -53,6 +53,7 @@ test-lowest: $(INSTALLED) ## The tests on the oldest versions that pyproject.tom
 	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest --numprocesses 2 --dist loadfile
 
 test-gpu: $(INSTALLED) ## The tests that need a GPU, including slow ones
+	$(BIN)/python -c 'import torch; torch.zeros(1, device="cuda"); print(torch.cuda.get_device_name())'  # else all would be skipped
 	$(BIN)/pytest -m cuda
 
 bench-gpu: $(INSTALLED) ## Images per second, scoring and runs per hour on this GPU; writes benchmarks/cards/NAME.md

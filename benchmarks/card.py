@@ -15,9 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import torch
 from training import build_experiment, measure_epochs, write_cohort
 
 FOLDER = Path(__file__).with_name("cards")
@@ -42,7 +43,11 @@ def training_rows(cohort: Path, folder: Path, options: argparse.Namespace) -> li
                     f"trainer={options.trainer}",
                     "logger=csv",
                 ]
-                measured = measure_epochs(cohort, folder / name, *settings, *extra, epochs=options.epochs)
+                try:
+                    measured = measure_epochs(cohort, folder / name, *settings, *extra, epochs=options.epochs)
+                except torch.OutOfMemoryError:
+                    rows.append([architecture, str(batch), augmentation, "out of memory", "", ""])
+                    continue
                 images = options.slices / statistics.median(measured["stack_s"])
                 met = "" if batch < 64 else "met" if measured["ratio"] >= TARGET else "missed"
                 rows.append([architecture, str(batch), augmentation, f"{images:.0f}", f"{measured['ratio']:.2f}", met])
@@ -120,8 +125,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tiny network and cohort: to try this script")
     parser.add_argument("--out", type=Path, help="file for the table; benchmarks/cards/CARD.md if left out")
     options = parser.parse_args()
-    import torch
-
     if options.device == "cuda" and not torch.cuda.is_available():
         sys.exit("no graphics card: `--device cpu --quick` tries the script without one")
     options.paper = ["audit=warn"]
@@ -136,31 +139,31 @@ def main() -> None:
         ]
     options.trainer = "gpu" if options.device == "cuda" else "cpu"
     card = torch.cuda.get_device_name() if options.device == "cuda" else f"{os.cpu_count()} CPU cores, no card"
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        each = 2 if options.quick else 10  # of a patient: folds want dozens of patients
-        write_cohort(folder / "cohort", slices=options.slices, size=options.size, each=each)
-        write_cohort(folder / "paper", slices=min(PAPER_SLICES, options.slices), size=options.size, each=each)
-        rows = training_rows(folder / "cohort", folder, options)
-        reproducible = reproducible_ratio(folder / "cohort", folder / "reproducible", options)
-        scoring = scoring_seconds(folder / "cohort", folder / "scoring", options)
-        hourly = {together: runs_an_hour(folder, options, together=together) for together in options.together}
-        minutes = paper_minutes(folder, options)
-    facts: list[Any] = [
-        f"# {card}",
-        f"torch {torch.__version__}, {options.slices} slices of {options.size} pixels.",
-        markdown(["network", "batch", "augmentation", "images a second", "of the bare loop", "target 0.90"], rows),
-        f"`trainer=reproducible`: {reproducible:.2f} of the bare loop, both in single precision.",
-        f"Scoring {options.slices} slices with {options.architectures[0]}: {scoring:.1f} s.",
-        markdown(["runs on a card", "runs an hour"], [[str(key), f"{value:.1f}"] for key, value in hourly.items()]),
-        f"`study=paper`: {minutes:.1f} minutes (target {PAPER_MINUTES:g}).",
-    ]
-    text = "\n\n".join(facts) + "\n"
     path = options.out or (None if options.quick else FOLDER / f"{card.replace(' ', '_').replace(',', '')}.md")
-    if path:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+    text = f"# {card}\n\ntorch {torch.__version__}, {options.slices} slices of {options.size} pixels.\n"
+    with tempfile.TemporaryDirectory() as name:
+        for fact in facts(Path(name), options):
+            text += f"\n{fact}\n"
+            if path:  # now, since what follows takes long, and may fail
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(text)
     print(text)
+
+
+def facts(folder: Path, options: argparse.Namespace) -> Iterator[str]:
+    """What is measured, as Markdown, the quickest first."""
+    each = 2 if options.quick else 10  # of a patient: folds want dozens of patients
+    write_cohort(folder / "cohort", slices=options.slices, size=options.size, each=each)
+    write_cohort(folder / "paper", slices=min(PAPER_SLICES, options.slices), size=options.size, each=each)
+    scoring = scoring_seconds(folder / "cohort", folder / "scoring", options)
+    yield f"Scoring {options.slices} slices with {options.architectures[0]}: {scoring:.1f} s."
+    reproducible = reproducible_ratio(folder / "cohort", folder / "reproducible", options)
+    yield f"`trainer=reproducible`: {reproducible:.2f} of the bare loop, both in single precision."
+    yield f"`study=paper`: {paper_minutes(folder, options):.1f} minutes (target {PAPER_MINUTES:g})."
+    hourly = {together: runs_an_hour(folder, options, together=together) for together in options.together}
+    yield markdown(["runs on a card", "runs an hour"], [[str(key), f"{value:.1f}"] for key, value in hourly.items()])
+    rows = training_rows(folder / "cohort", folder, options)
+    yield markdown(["network", "batch", "augmentation", "images a second", "of the bare loop", "target 0.90"], rows)
 
 
 if __name__ == "__main__":

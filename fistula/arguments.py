@@ -25,7 +25,7 @@ PATHS = (
     "adjudicated", "aid", "archive", "archive.ca_file", "asked", "audit.accept", "cohort", "covariates_table",
     "finding.meaning", "finding.value", "hydra.run.dir", "hydra.sweep.dir", "json", "keep.description", "key",
     "labels.file", "labels.segment", "model.weights", "name", "only", "out", "patient", "pilot", "reader", "readers",
-    "reuse", "run", "scores", "send", "source", "study_folder", "to", "workspace",
+    "reuse", "run", "run_name", "scores", "send", "source", "study_folder", "study_name", "to", "workspace",
 )  # fmt: skip
 NAMES = "columns."  # of a table's columns, which hold what their author liked
 PLAIN = re.compile(r"[A-Za-z0-9_/\\+.$%*@?|: -]*")
@@ -78,6 +78,10 @@ def for_hydra(command: str, arguments: list[str], keys: Sequence[str]) -> list[s
         elif is_option or not (equals or argument.startswith("~")):
             remedy = f"For example {key}=VALUE" if key in keys else "A value that holds spaces needs quotes around it"
             raise ConfigError(argument or "an empty word", "must be written as key=value", remedy=remedy)
+        elif argument.startswith("~") and option[1:] in keys:
+            raise ConfigError(argument, f"takes out what `fistula {command}` needs", remedy="Set it to another value")
+        elif argument.startswith("+") and option[1:] in keys:
+            raise ConfigError(option, "is a key already", remedy=f"Leave out the +: {argument[1:]}")
     return [_as_hydra_takes(argument, RENAMED.get(command, {})) for argument in arguments]
 
 

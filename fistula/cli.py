@@ -15,6 +15,7 @@ import fistula.sparing  # noqa: F401 - before anything else is imported
 from fistula import __version__
 from fistula.arguments import RENAMED, SWEEPS, for_hydra, refuse_unreadable, suggest
 from fistula.errors import ConfigError, printable
+from fistula.folder import remove_while_empty
 from fistula.mistakes import mistake_behind
 
 if TYPE_CHECKING:  # `fistula --help` must not wait for the import
@@ -135,8 +136,8 @@ def run_command(command: str, arguments: list[str]) -> None:
                 argument, sorted(path.relative_to(group).with_suffix("").as_posix() for path in group.rglob("*.yaml"))
             )
     sys.argv = [f"fistula {command}", *arguments]
-    if command == "train" and not is_help:
-        importlib.import_module("fistula.commands.train")  # first, because its configuration calls what names runs
+    if command == "train" and not is_help:  # its configuration calls what names runs
+        importlib.import_module("fistula.sweep.folder.run").register_run_name()
     task = _named(command)
     hydra.main(config_path=str(config_folder()), config_name=command, version_base="1.3")(_speaking(task))()
 
@@ -194,16 +195,19 @@ def _speaking(task: Callable[["DictConfig"], None]) -> Callable[["DictConfig"], 
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
 
-        from fistula.values import refuse_other_kinds
+        from fistula.values import refuse_missing, refuse_other_kinds
 
         command = task.__module__.rpartition(".")[2]
         try:
             if command != "train":
                 refuse_other_kinds(cfg, typed=RENAMED.get(command, {}), free=FREE.get(command, ()))
+            refuse_missing(cfg)
             task(cfg)
         except BrokenPipeError:
             raise
         except Exception as error:
+            if command == "train":  # for whose run Hydra has made a folder
+                remove_while_empty(Path(HydraConfig.get().runtime.output_dir))
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
             _exit(error, command=command)

@@ -93,3 +93,11 @@ def digest_of(path: Path) -> str:
 def digests_of(folder: Path) -> dict[str, str]:
     """SHA-256 of every file in a folder, by name."""
     return {path.name: digest_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def remove_while_empty(folder: Path) -> None:
+    """Take back a folder, and those that it lies in, that were made for something that did not start."""
+    here = Path.cwd()
+    while folder.is_dir() and folder != here and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent

@@ -31,6 +31,8 @@ EXTRAS = {
 }
 
 UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")  # what Hydra says of a misspelt key
+THERE = re.compile(r"Could not append .*'([^']+)'")  # with a +, one that is there
+NOT_THERE = re.compile(r"Could not delete (?:from config\. )?'([^'=]+)")  # with a ~, one that is not
 SEVERAL = re.compile(r"Ambiguous value for argument '(?P<key>[^=]+)=(?P<value>.*)'\n")  # with commas, in one run
 REFUSED = re.compile(r"Error merging override (?P<key>[^=]+)=(?P<value>.*)")  # one that Hydra declares the kind of
 # What a disk answers that is full or closed to the user.
@@ -79,7 +81,9 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
         return ConfigError(f"{group}={option}", rule, remedy=suggest(option, error.options))
     if isinstance(error, MissingMandatoryValue):
         return ConfigError((error.full_key or "configuration").removesuffix("_folder"), "must be given", remedy=remedy)
-    if isinstance(error, HydraException) and (unknown := UNKNOWN_KEY.match(str(error))):
+    if isinstance(error, HydraException) and (there := THERE.search(str(error).split("\n")[0])):
+        return ConfigError(f"+{there[1]}", "is a key already", remedy=f"Leave out the +: {there[1]}=VALUE")
+    if isinstance(error, HydraException) and (unknown := UNKNOWN_KEY.match(str(error)) or NOT_THERE.match(str(error))):
         key, known = unknown[1], keys
         top = key.partition(".")[0]
         rule = f"is not a key of `fistula {command}`"

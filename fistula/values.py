@@ -57,6 +57,16 @@ def refuse_other_kinds(cfg: DictConfig, *, typed: Mapping[str, str], free: Conta
         raise ConfigError(where, f"must be {rule}", found=found, remedy=remedy and f"Write it in brackets: {remedy}")
 
 
+def refuse_missing(cfg: DictConfig, given: Container[str] = ()) -> None:
+    """Raise OmegaConf's MissingMandatoryValue where a key at the top that is not `given` elsewhere has no value.
+
+    Before the command is imported, which takes seconds.
+    """
+    for key in cfg:
+        if OmegaConf.is_missing(cfg, key) and key not in given:
+            _ = cfg[key]
+
+
 def refuse_other_options(override: str, options: list[str]) -> None:
     """Refuse a group's value that is no name, such as `keep=1`, which Hydra cannot say.
 

@@ -20,10 +20,9 @@ from fistula.learning.training.ranks import end_with_parent, ending_together, fo
 from fistula.sweep.engines.job import arguments_of
 from fistula.sweep.folder.ownership import Claim, claim
 from fistula.sweep.folder.provenance import commit, versions
-from fistula.sweep.folder.run import one_line, register_run_name
+from fistula.sweep.folder.run import one_line
 from fistula.sweep.plan import Planner, RunPlan
 
-register_run_name()
 log = logging.getLogger(__name__)
 
 
@@ -34,23 +33,19 @@ def run(cfg: DictConfig) -> None:
 
 
 def _lead(cfg: DictConfig) -> None:
+    _refuse_unasked_study()
+    plan = Planner().plan(cfg)
+    plan.folder.check()
+    if plan.folder.is_done:
+        log.info("%s: already done", plan.name)
+        return
+    own = claim(plan.folder.path)
     try:
-        _refuse_unasked_study()
-        plan = Planner().plan(cfg)
-        plan.folder.check()
-        if plan.folder.is_done:
-            log.info("%s: already done", plan.name)
-            return
-        own = claim(plan.folder.path)
-        try:
-            # Another process may have trained it between the two looks.
-            if not plan.folder.is_done:
-                _train(plan)
-        finally:
-            _give_back(own, plan)
-    except Exception:
-        _remove_while_empty(Path(str(cfg.output_dir)))
-        raise
+        # Another process may have trained it between the two looks.
+        if not plan.folder.is_done:
+            _train(plan)
+    finally:
+        _give_back(own, plan)
     if HydraConfig.get().mode != RunMode.MULTIRUN:
         print("next: fistula report", as_typed(f"study={HydraConfig.get().run.dir}"))
 
@@ -166,11 +161,3 @@ def _give_back(own: Claim, plan: RunPlan) -> None:
         own.clear()
     else:
         own.release()
-
-
-def _remove_while_empty(folder: Path) -> None:
-    """Take back the folders that Hydra has made for a run that did not start."""
-    here = Path.cwd()
-    while folder.is_dir() and folder != here and not any(folder.iterdir()):
-        folder.rmdir()
-        folder = folder.parent

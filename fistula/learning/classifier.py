@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim import Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
@@ -120,11 +120,12 @@ class FistulaClassifier(pl.LightningModule):
         if own := [*self.pooling.parameters(), *self.head.parameters(), *joined]:
             groups.append({"params": own, "rate": 1.0, "starts": 0.0})
         optimizer = self.make_optimizer(groups)
-        on_card = self.device.type == "cuda"
+        # One kernel a step for all weights; others with such a setting have to be made with it.
+        may_fuse = self.device.type == "cuda" and isinstance(optimizer, Adam | AdamW | SGD)
         for group in optimizer.param_groups:
             group["lr"] *= group["rate"]
-            if on_card and "fused" in group:
-                group["fused"] = True  # one kernel a step for all weights
+            if may_fuse and group["fused"] is None and not group["foreach"]:
+                group["fused"] = True
         schedule = self.make_schedule(optimizer, num_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fistula.errors import ConfigError, refuse_other, refuse_outside
 from fistula.evidence.aggregate import RULES
-from fistula.values import differences, faults
+from fistula.values import differences, faults, refuse_missing
 
 # Keys that may be of several kinds; what takes them says what it does not take.
 SEVERAL = (
@@ -80,6 +80,18 @@ MADE = (
     "optimizer", "schedule", "stopping", "trainer", "operating_point",
 )  # fmt: skip
 
+# What a run sets of Lightning's trainer itself, whatever stands there, and the keys by which.
+OF_THE_RUN = {
+    "accumulate_grad_batches": "micro_batches",
+    "callbacks": "",
+    "default_root_dir": "hydra.run.dir",
+    "enable_progress_bar": "",
+    "logger": "logger",
+    "plugins": "",
+    "strategy": "trainer.devices",
+    "use_distributed_sampler": "",
+}
+
 # Of Hydra's own part, where the same holds; what Hydra itself declares, it checks.
 ENGINE = "hydra.launcher.engine"
 SWEEPS: Mapping[str, tuple[float, float]] = {
@@ -108,6 +120,7 @@ def check_sweep(cfg: DictConfig, loader: ConfigLoader) -> None:
 
     Raises:
         ConfigError: If a value is of another kind than in conf/, or out of its range.
+        MissingMandatoryValue: If neither the configuration nor the sweep says what has to be given.
     """
     default = loader.load_configuration("train", _chosen(cfg.hydra.runtime.choices), RunMode.MULTIRUN)
     for part in ("launcher", "sweeper"):
@@ -122,6 +135,8 @@ def check_sweep(cfg: DictConfig, loader: ConfigLoader) -> None:
         if isinstance(value := OmegaConf.select(cfg, where), int | float):
             refuse_outside(where, value, *limits)
     check_places(cfg.hydra)
+    lists = (OmegaConf.select(cfg.hydra, where) for where in ("overrides.task", "sweeper.params", "sweeper.outer"))
+    refuse_missing(cfg, {text.partition("=")[0].lstrip("+") for swept in lists for text in swept or ()})
 
 
 def check_places(hydra: Any) -> None:
@@ -164,6 +179,12 @@ class Keys:
             for where, rule, found in faults(cfg, self._default()):
                 if where not in SEVERAL:
                     raise ConfigError(where, f"must be {rule}", found=found)
+        for name in sorted(OF_THE_RUN.keys() & cfg.trainer.keys()):
+            other = OF_THE_RUN[name]
+            remedy = f"Set {other}" if other else "Leave it out"
+            raise ConfigError(
+                f"trainer.{name}", "is set by the run itself", found=str(cfg.trainer[name]), remedy=remedy
+            )
         for where in ("run_name", "study_name"):
             if not cfg[where].strip():
                 raise ConfigError(where, "must be a name", found="nothing")

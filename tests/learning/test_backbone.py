@@ -64,11 +64,14 @@ def test_one_grey_channel_is_the_same_as_the_grey_image_three_times():
     torch.testing.assert_close(grey(IMAGE), colour(repeated), rtol=1e-4, atol=1e-5)
 
 
-def test_logits_are_of_single_precision_where_the_network_computes_in_half():
+@pytest.mark.parametrize("architecture", ["test_resnet", "dla46_c"])  # whose classifier is linear, and a convolution
+@pytest.mark.parametrize("is_mixed", [True, False])
+def test_logits_are_of_single_precision_where_the_network_computes_in_half(architecture, is_mixed):
     torch.manual_seed(0)
-    backbone = create_backbone("test_resnet", pretrained=False, download=False, num_classes=2, image_size=32).eval()
+    backbone = create_backbone(architecture, pretrained=False, download=False, num_classes=2, image_size=32).eval()
     images = torch.randint(0, 256, (256, 1, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+    backbone = backbone if is_mixed else backbone.bfloat16()  # bf16-mixed, bf16-true
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_mixed):
         logits, features = backbone(images), backbone.features(images)
     assert (logits.dtype, features.dtype) == (torch.float32, torch.bfloat16)
     assert len(logits[:, 1].unique()) == 256  # of bfloat16 there are 101

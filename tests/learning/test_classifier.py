@@ -72,3 +72,25 @@ def test_training_metrics_of_more_classes_are_averaged_over_them():
     probabilities = torch.tensor([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7], [0.6, 0.2, 0.2]])
     values = training_metrics(3)(probabilities, torch.tensor([0, 1, 2, 2]))
     assert values["sensitivity"].item() == pytest.approx((1 + 1 + 0.5) / 3)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "given", "fused"),
+    [
+        (torch.optim.AdamW, {}, True),
+        (torch.optim.SGD, {}, True),
+        (torch.optim.AdamW, {"fused": False}, False),
+        (torch.optim.AdamW, {"foreach": True}, None),
+        (torch.optim.Adagrad, {}, None),  # whose state is made at once, on the processor
+    ],
+)
+def test_weights_on_a_card_are_moved_by_one_kernel_where_the_optimizer_may_still_choose(
+    monkeypatch, optimizer, given, fused
+):
+    monkeypatch.setattr("fistula.learning.classifier.parameter_groups", lambda *_: [])
+    made = classifier(nn.Linear(2, 2))
+    made.head.weight, made.make_optimizer = nn.Parameter(torch.ones(2)), partial(optimizer, **given)
+    made._trainer, made._device = SimpleNamespace(estimated_stepping_batches=3), torch.device("cuda", 0)
+    assert made.configure_optimizers()["optimizer"].param_groups[0]["fused"] is fused
+    made._device = torch.device("cpu")
+    assert made.configure_optimizers()["optimizer"].param_groups[0]["fused"] is given.get("fused")

@@ -45,6 +45,7 @@ def four_cards(monkeypatch):
         monkeypatch.setattr(f"{module}.num_cuda_devices", lambda: 4)
     monkeypatch.setattr("lightning_fabric.accelerators.cuda._get_all_visible_cuda_devices", lambda: [0, 1, 2, 3])
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,8 @@ def test_the_tasks_of_two_machines_are_counted_and_each_has_its_devices(four_car
 
 
 @pytest.mark.parametrize(
-    ("devices", "rank", "card"), [("auto", "2", 2), (2, "1", 1), ([1, 3], "1", 3), (1, None, None), (2, None, 0)]
+    ("devices", "rank", "card"),
+    [("auto", "2", 2), (2, "1", 1), ([1, 3], "1", 3), (1, None, 0), ([3], None, 3), (2, None, 0)],
 )
 def test_each_process_begins_on_its_own_card(four_cards, monkeypatch, devices, rank, card):
     """What PyTorch asks of a card while a run is built would be asked of the first one by all."""
@@ -108,7 +110,20 @@ def test_each_process_begins_on_its_own_card(four_cards, monkeypatch, devices, r
         monkeypatch.setenv("LOCAL_RANK", rank)
     prepare_card(AUTO | {"accelerator": "gpu", "devices": devices})
     prepare_card(AUTO | {"devices": 2})  # the processor
-    assert taken == ([] if card is None else [card])
+    assert taken == [card]
+
+
+def test_a_card_that_cannot_be_used_is_one_line_and_no_reason_to_train_without_it(four_cards, monkeypatch):
+    """NVML counts it, and so do PyTorch's own `device_count` and Lightning."""
+
+    def refuse(card):
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 12040). Please update it")
+
+    monkeypatch.setattr(torch.cuda, "set_device", refuse)
+    rule = r"^trainer: cannot use this machine's GPU, found The NVIDIA driver .* 12040\)\. Update its driver"
+    with pytest.raises(ConfigError, match=rule):
+        prepare_card(AUTO | {"accelerator": "auto"})
+    prepare_card(AUTO)
 
 
 @pytest.mark.parametrize("own", [None, ":16:8"])

@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 
 from fistula.cohort.manifest import read_cohort
 from fistula.learning.experiment import build
+from fistula.learning.training.checkpoints import epoch_of
 
 from ..conftest import TINY_RUN, write_cohort
 from ..two_sequences import write_two_sequences
@@ -119,6 +120,13 @@ def test_what_training_goes_on_from_is_data_and_not_code(train, tmp_path):
     state = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
     assert state["epoch"] == 0
     assert {"state_dict", "optimizer_states", "lr_schedulers", "callbacks"} <= state.keys()
+
+
+def test_what_a_card_has_written_a_processor_goes_on_from(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.serialization.location_tag", lambda storage: "cuda:0")
+        torch.save({"epoch": 3, "weight": torch.ones(2)}, tmp_path / "last.ckpt")
+    assert epoch_of(tmp_path / "last.ckpt") == 3
 
 
 def test_the_checksum_in_the_summary_is_that_of_the_checkpoint(train, tmp_path):

@@ -65,7 +65,7 @@ def test_more_cards_than_there_are_is_no_reason_to_train_without_them():
 )
 def test_the_cards_are_those_that_this_process_may_use(visible, expected, monkeypatch, tmp_path):
     program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho '0, GPU-c4, 81062'\necho '1, GPU-e1, 23842'\n")
+    program.write_text("#!/bin/sh\necho '0, GPU-c4, 81062, Default'\necho '1, GPU-e1, 23842, Default'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     if visible is None:
@@ -85,7 +85,7 @@ def test_of_a_card_that_is_cut_up_each_part_is_one(monkeypatch, tmp_path):
     )
     (tmp_path / "list").write_text(listed)
     program = tmp_path / "nvidia-smi"
-    cards_too = "echo '0, GPU-c4, 40960'; echo '1, GPU-e1, 40960'"
+    cards_too = "echo '0, GPU-c4, 40960, Default'; echo '1, GPU-e1, 40960, Default'"
     program.write_text(f'#!/bin/sh\n[ "$1" = --list-gpus ] && exec cat {tmp_path}/list\n{cards_too}\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
@@ -93,6 +93,15 @@ def test_of_a_card_that_is_cut_up_each_part_is_one(monkeypatch, tmp_path):
     assert cards() == pytest.approx({"MIG-aa-1": 20.0, "MIG-bb-2": 5.0, "GPU-e1": 42.9}, rel=1e-2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-bb-2")
     assert cards() == {"MIG-bb-2": 5.0}
+
+
+def test_a_card_for_one_process_at_a_time_has_one_slot(monkeypatch, tmp_path):
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho '0, GPU-c4, 81062, Exclusive_Process'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert len(LocalEngine("auto", "auto").slots(cards())) == 1
 
 
 def test_a_machine_without_the_driver_has_no_card(monkeypatch, tmp_path):

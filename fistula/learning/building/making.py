@@ -53,8 +53,8 @@ def one_line(where: str, attempt: Callable[[], Any], *, root: Container | None =
             if cause.__cause__ is None:
                 break
             cause = cause.__cause__
-        is_extra = isinstance(cause, ImportError) and "locating target" not in str(error)
-        if isinstance(cause, FistulaError) or is_extra:  # what is not installed the command line knows how to say
+        is_extra = where == "logger" and isinstance(cause, ImportError) and "locating target" not in str(error)
+        if isinstance(cause, FistulaError) or is_extra:  # which extra brings it the command line knows how to say
             raise cause from error
         place = PLACE.search(str(error))
         found = " ".join(_said(cause).split("\nfull_key")[0].split())[:300] or type(cause).__name__

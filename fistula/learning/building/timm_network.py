@@ -4,7 +4,8 @@ import difflib
 import inspect
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,9 @@ def colour_constants(**given: float | Sequence[float] | None) -> dict[str, tuple
 
 
 def start_near_even(heads: Sequence[nn.Module]) -> None:
-    """Give the fresh classifier, a `SingleLinear`, small weights: training starts from nearly even probabilities.
+    """Give the fresh classifier small weights, so that training starts from nearly even probabilities.
+
+    From here on it computes in single precision.
 
     timm draws the classifier of its EfficientNets from a range that grows as the classes get fewer: with two, the
     first losses are near 10 instead of 0.7, and what they do to pretrained layers takes epochs to mend.
@@ -136,19 +139,31 @@ def start_near_even(heads: Sequence[nn.Module]) -> None:
             nn.init.trunc_normal_(layer.weight, std=0.01)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        if type(layer) is nn.Linear:
-            layer.__class__ = SingleLinear
+        layer.__class__ = SINGLE.get(type(layer), type(layer))
 
 
 class SingleLinear(nn.Linear):
     """A linear layer in single precision, whatever is around it: logits of bfloat16, which has 8 bits, tie."""
 
     def forward(self, features: Tensor) -> Tensor:
-        kind = features.device.type
-        if kind == "meta" or not torch.is_autocast_enabled(kind):
-            return super().forward(features)
-        with torch.autocast(kind, enabled=False):
-            return super().forward(features.to(self.weight.dtype))
+        return _in_single(self, nn.functional.linear, features)
+
+
+class SingleConv(nn.Conv2d):
+    """The same of a convolution, which classifies images of one pixel."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return _in_single(self, self._conv_forward, features)
+
+
+SINGLE = {nn.Linear: SingleLinear, nn.Conv2d: SingleConv}
+
+
+def _in_single(layer: Any, compute: Callable[..., Tensor], features: Tensor) -> Tensor:
+    kind, dtype = features.device.type, torch.promote_types(layer.weight.dtype, torch.float32)
+    is_mixed = kind != "meta" and torch.is_autocast_enabled(kind)
+    with torch.autocast(kind, enabled=False) if is_mixed else nullcontext():
+        return compute(*(None if one is None else one.to(dtype) for one in (features, layer.weight, layer.bias)))
 
 
 def stages_of(network: Any, heads: Sequence[nn.Module]) -> list[list[str]]:

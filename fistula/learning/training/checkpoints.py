@@ -111,7 +111,7 @@ def read_best(checkpoint: Path) -> dict[str, Any]:
 def epoch_of(checkpoint: Path) -> int:
     """The last epoch that a checkpoint has behind it; TrainingError if it cannot be read."""
     try:
-        return int(torch.load(checkpoint, weights_only=True, mmap=True)["epoch"])
+        return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["epoch"])
     except Exception as error:
         remedy = "Remove it: the run then starts again and ends with the same scores"
         raise TrainingError(checkpoint, f"cannot be read ({str(error).splitlines()[0]})", remedy=remedy) from error

@@ -69,14 +69,13 @@ def device_of(name: str) -> torch.device:
     Raises:
         ConfigError: If PyTorch knows no such device, or this machine has none.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()  # nor is there one without numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        rule = "must be auto, cpu, or a device of this machine"
-        raise ConfigError("device", rule, found=name, remedy="For example device=cpu") from error
+        rule, why = "must be auto, cpu, or a device of this machine", f" ({_first(error)})" if "cuda" in name else ""
+        raise ConfigError("device", rule, found=name + why, remedy="For example device=cpu") from error
     return device
 
 
@@ -109,13 +108,23 @@ def plugins(trainer: Mapping[str, Any]) -> list[Any]:
 
 
 def prepare_card(trainer: Mapping[str, Any]) -> None:
-    """Settle before the first use of a card what PyTorch asks once a process: how exact cuBLAS is, and which card."""
+    """Settle before the first use of a card what PyTorch asks once a process: how exact cuBLAS is, and which card.
+
+    Raises:
+        ConfigError: If it cannot be used: a card counts, too, whose driver is too old or which another process has.
+    """
     # Else a run that has to be exact could not follow one that need not; 24 MB of the card.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # What is done on a card before Lightning takes one be on that: else all would hold memory of the first.
-    if is_on_card(trainer) and _num_devices(trainer) > 1:
+    if not is_on_card(trainer):
+        return
+    try:
+        # What is done on a card before Lightning takes one be on that: else all would hold memory of the first.
         own = CUDAAccelerator.parse_devices(-1 if trainer["devices"] == "auto" else trainer["devices"])
         torch.cuda.set_device(cast(list[int], own)[environment().local_rank()])
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        rule, remedy = "cannot use this machine's GPU", "Update its driver, or see who uses it; or trainer=cpu"
+        raise ConfigError("trainer", rule, found=_first(error), remedy=remedy) from error
 
 
 def num_processes(trainer: Mapping[str, Any]) -> int:
@@ -212,7 +221,7 @@ def said_in_one_line() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        said = str(error).strip().partition(". ")[0].partition("\n")[0]
+        said = _first(error)
         is_without_engine = NO_ENGINE in str(error).lower()
         if EXHAUSTED.search(str(error)) or (is_without_engine and _is_full()):
             remedy = "micro_batches=2 takes half a batch at a time; gradient_checkpointing=true keeps less of it"
@@ -228,6 +237,11 @@ def said_in_one_line() -> Iterator[None]:
             found, remedy = said.partition(" ")[0], "trainer.deterministic=false goes without"
             raise TrainingError("trainer.deterministic", "cannot be kept", found=found, remedy=remedy) from error
         raise
+
+
+def _first(error: BaseException) -> str:
+    """The first sentence of what PyTorch says, which goes on for a page."""
+    return str(error).strip().partition(". ")[0].partition("\n")[0]
 
 
 def _is_full() -> bool:

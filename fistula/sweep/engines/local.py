@@ -119,9 +119,11 @@ def cards() -> dict[str, float]:
         raise ConfigError("hydra/launcher=local", "needs nvidia-smi to share out this machine's GPUs", remedy=remedy)
     found: list[tuple[str, str, float]] = []
     with suppress(OSError, subprocess.CalledProcessError):
-        for line in _said("--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"):
-            index, uuid, mib = (part.strip() for part in line.split(","))
-            found.append((index, uuid, float(mib) * 2**20 / 1e9 if mib.isdigit() else GB_OF_A_JOB))
+        for line in _said("--query-gpu=index,uuid,memory.total,compute_mode", "--format=csv,noheader,nounits"):
+            index, uuid, mib, mode = (part.strip() for part in line.split(","))
+            # Some clusters set cards so that only one process at a time may use each.
+            is_shared = mib.isdigit() and not mode.startswith("Exclusive")
+            found.append((index, uuid, float(mib) * 2**20 / 1e9 if is_shared else GB_OF_A_JOB))
         parts: dict[str, list[tuple[str, str, float]]] = {}
         whole = ""
         for is_part, gb, uuid in PARTS.findall("\n".join(_said("--list-gpus"))):

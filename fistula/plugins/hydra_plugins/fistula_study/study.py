@@ -13,6 +13,8 @@ from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from fistula.errors import ConfigError
+
 with suppress(ImportError):
     import hydra_plugins.hydra_ray_launcher._config  # noqa: F401 (stores an option of its own when it is imported)
 
@@ -49,6 +51,9 @@ class StudySweeper(BasicSweeper):
         params = [f"{key}={value}" for key, value in self.params.items() if key not in keys]
         overrides = [*parser.parse_overrides(params), *given]
         (batch,) = self.split_arguments(overrides, max_batch_size=None)
+        if not batch:
+            empty = [text.input_line for text in overrides if text.is_sweep_override() and not [*text.sweep_iterator()]]
+            raise ConfigError(", ".join(map(str, empty)), "names no value, and so no run")
         returns = self.launcher.launch(batch, initial_job_idx=0)
         raise_failures(returns, Path(self.config.hydra.sweep.dir))
         return returns
