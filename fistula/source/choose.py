@@ -13,7 +13,7 @@ from fistula.source.copies import without_copies
 from fistula.source.flow import Flow
 from fistula.source.rules import KeepRules
 from fistula.source.survey import Survey, those
-from fistula.source.volumes import with_volumes
+from fistula.source.volumes import STACKED, with_volumes
 
 NONE_KEPT = "no image passes the keep rules"
 HIDDEN = ("born", "height", "second", "study_day")
@@ -183,6 +183,8 @@ def _without_unlike(
         return wanted, wanted.clear()
     is_stated = pl.col(column).cast(pl.Boolean).any().over("series_key", "modality", "image_type")
     is_unlike = pl.col(column).is_null() & is_stated
+    if column == "spacing_row":  # in ultrasound and on film, calibrated images may lie beside others
+        is_unlike &= pl.col("modality").is_in(STACKED)
     unlike = wanted.filter(is_unlike).with_columns(reason=pl.lit(f"without the {what} that its series has"))
     refuse_unreadable(survey, unlike, policies, f"images of a series must all state a {what}, or none")
     return (wanted.filter(~is_unlike), unlike) if len(unlike) else (wanted, unlike)

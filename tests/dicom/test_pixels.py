@@ -169,15 +169,20 @@ def test_each_frame_of_an_enhanced_object_has_its_own_rescale_window_and_spacing
 
 
 def test_of_what_a_frames_own_group_lacks_the_shared_one_speaks(write_dicom, tmp_path):
-    own = item_of(PixelMeasuresSequence=[item_of(SliceThickness=3)], PixelValueTransformationSequence=[item_of()])
+    slopes = ({"RescaleSlope": "3"}, {}, {})  # nor is what one frame says of another
+    own = [
+        item_of(PixelMeasuresSequence=[item_of(SliceThickness=3)], PixelValueTransformationSequence=[item_of(**slope)])
+        for slope in slopes
+    ]
     shared = item_of(
         PixelMeasuresSequence=[item_of(PixelSpacing=[0.5, 0.25])],
         PixelValueTransformationSequence=[item_of(RescaleSlope="2", RescaleIntercept="1")],
     )
-    groups = {"PerFrameFunctionalGroupsSequence": [own] * 2, "SharedFunctionalGroupsSequence": [shared]}
-    write_dicom(tmp_path / "a", np.full((2, 2, 2), 10, np.uint16), drop=("PixelSpacing",), **groups)
-    pictures = _decode(tmp_path / "a", (0, 1))
-    assert [(float(picture.values[0, 0]), picture.spacing) for picture in pictures] == [(21.0, (0.5, 0.25))] * 2
+    groups = {"PerFrameFunctionalGroupsSequence": own, "SharedFunctionalGroupsSequence": [shared]}
+    write_dicom(tmp_path / "a", np.full((3, 2, 2), 10, np.uint16), drop=("PixelSpacing",), **groups)
+    pictures = _decode(tmp_path / "a", (0, 1, 2))
+    assert [float(picture.values[0, 0]) for picture in pictures] == [31.0, 21.0, 21.0]
+    assert {picture.spacing for picture in pictures} == {(0.5, 0.25)}
 
 
 def test_a_compressed_frame_that_declares_another_size_is_refused_before_it_is_decoded(tmp_path):
@@ -201,6 +206,16 @@ def test_compressed_frames_that_no_header_counts_are_not_lost(write_dicom, tmp_p
     image.NumberOfFrames = 3
     image.save_as(tmp_path / "a")
     assert len(_decode(tmp_path / "a", (0, 1, 2))) == 3
+
+
+def test_a_frame_of_rle_that_a_writer_cut_into_fragments_is_one(write_dicom, tmp_path):
+    image = write_dicom(tmp_path / "a", np.arange(64 * 64, dtype=np.uint16).reshape(64, 64))
+    image.compress(RLELossless, generate_instance_uid=False)
+    frame = next(generate_frames(image.PixelData, number_of_frames=1))
+    image.PixelData = encapsulate([frame], fragments_per_frame=3)
+    image.save_as(tmp_path / "a")
+    (picture,) = _decode(tmp_path / "a")
+    assert picture.values.ravel().tolist() == list(range(64 * 64))
 
 
 @pytest.mark.parametrize(("kind", "vr", "dtype"), [("Float", "FL", np.float32), ("DoubleFloat", "FD", np.float64)])

@@ -92,6 +92,11 @@ def test_of_one_distance_a_patient_the_median_has_the_interval_of_the_sign_test(
     assert (estimate.low, estimate.high) == (1 + place, patients - place)
 
 
+def test_patients_too_few_to_reject_any_median_leave_no_interval():
+    """The smallest and the largest of three hold the median in three quarters of studies."""
+    assert str(median_distance([1.0, 2.0, 3.0, 4.0], list("abca"))) == "2.000 (n/a: fewer than four patients)"
+
+
 def test_copies_of_a_patients_distances_narrow_no_median(rows):
     distances, patients = rows[0][:30], np.arange(30)
     once, copied = median_distance(distances, patients), median_distance(np.tile(distances, 5), np.tile(patients, 5))

@@ -204,6 +204,11 @@ def test_a_slice_without_the_slope_of_its_series_is_refused_and_one_slope_for_no
     assert "a rescale slope and intercept, or none, found 1: 01/0005" in ingested("half", [*scaled[:-1], half])
     unsized = replace(images[-1], attributes=images[-1].attributes | {"PixelSpacing": None})
     assert "must all state a pixel spacing, or none, found 1: 01/0005" in ingested("unsized", [*images[:-1], unsized])
+    sonograms = [
+        replace(one, attributes=one.attributes | {"Modality": "US", "ImageOrientationPatient": None})
+        for one in (*images[:-1], unsized)
+    ]
+    assert not isinstance(ingested("ultrasound", sonograms), str)  # of which some are calibrated
     philips = [replace(one, elements=VENDORS[0][2]) for one in images]
     error = ingested("philips", [*philips[:-1], images[-1]])
     assert "must all state a scale slope of Philips, or none, found 1: 01/0005" in error

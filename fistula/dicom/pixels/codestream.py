@@ -13,6 +13,7 @@ from fistula.dicom.parse import whole
 SEARCH = 1 << 16  # bytes from the start of a frame; the size stands among the first markers
 FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # SOF of JPEG; F7 is that of JPEG-LS
 STARTS = (b"\xff\x4f", b"\xff\xd8")  # of a frame of JPEG 2000, and of any other JPEG
+RLE_START = struct.pack("<I", 64)  # bytes 4 to 8 of a frame of RLE: where its first segment begins (PS3.5 G.5)
 STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
 
 
@@ -59,7 +60,9 @@ def refuse_other_size(dataset: Dataset, index: int) -> None:
 
 
 def _begun(content: bytes, syntax: UID) -> int:
-    """How many frames begin in pixel data; one of RLE is one fragment (PS3.5 A.4.2)."""
+    """How many frames begin in pixel data, some of whose fragments may go on with one."""
     file = BytesIO(content)
     parse_basic_offsets(file)
-    return sum(syntax == RLELossless or fragment[:2] in STARTS for fragment in generate_fragments(file))
+    if syntax == RLELossless:
+        return sum(fragment[4:8] == RLE_START for fragment in generate_fragments(file))
+    return sum(fragment[:2] in STARTS for fragment in generate_fragments(file))

@@ -64,8 +64,9 @@ class Frame:
         found = [items[0] for group in self.groups if (items := sequence(group, keyword))]
         if len(found) < 2:
             return found[0] if found else self.dataset
-        whole = Dataset(found[1])
-        whole.update(found[0])
+        whole = Dataset()  # of its own: Dataset(item) would share the item's elements
+        for item in reversed(found):
+            whole.update(item)
         return whole
 
     def cosines(self) -> list[float] | None:

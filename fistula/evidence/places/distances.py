@@ -65,8 +65,8 @@ def median_distance(distances: ArrayLike, patients: ArrayLike) -> Estimate:
         patients: Whom each is of, ``(N,)``.
 
     Returns:
-        Undefined without rows, or where half of the places or more are missing; without an interval for one patient. An
-        upper end that falls among the missing ones is infinite.
+        Undefined without rows, or where half of the places or more are missing; without an interval for fewer than four
+        patients. An upper end that falls among the missing ones is infinite.
 
     Raises:
         ValueError: As `share_within`.
@@ -83,8 +83,8 @@ def median_distance(distances: ArrayLike, patients: ArrayLike) -> Estimate:
     value = float(np.quantile(far, 0.5, method="inverted_cdf"))
     if isinf(value):
         return undefined(method, "no location was given for half of them or more")
-    if len(keys) < 2:
-        return without_interval(value, method, "only one patient")
+    if len(keys) < 4:  # who reject no value, even if all of theirs lie beyond it
+        return without_interval(value, method, "only one patient" if len(keys) < 2 else "fewer than four patients")
     # As the value passes one distance after the other, the patient's sum rises by 2 each time.
     order = np.argsort(far, kind="stable")
     far, whose, sizes = far[order], codes[order], np.bincount(codes)

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fistula.dicom.pixels.geometry import TURNS, found_point, normal, position_along, same_direction
+from fistula.dicom.pixels.geometry import TURNS, found_cosines, found_point, normal, position_along, same_direction
 
 Floats = NDArray[np.floating]
 HOLE = 0.75  # distances of slices, from the nearest one: half of where `spacing_notes` finds one missing
@@ -97,7 +97,7 @@ def lattice_of(rows: pl.DataFrame) -> Lattice:
     along, down = along / np.linalg.norm(along), down / np.linalg.norm(down)
     is_transposed = TURNS[turned][0]
     spacing, shape = (first["spacing_row"], first["spacing_col"]), (first["rows"], first["columns"])
-    found_along, found_down = _as_found(np.stack([along, down]), turned)
+    found_along, found_down = np.reshape(found_cosines((*along, *down), turned), (2, 3))
     laid = shape[::-1] if is_transposed else shape
     row, column = found_point((0, 0), shape, turned)
     corners = np.stack(rows["corner"].to_list()) + row * spacing[0] * found_down + column * spacing[1] * found_along
@@ -119,7 +119,7 @@ def aligned(facts: pl.DataFrame) -> pl.DataFrame:
     leaders: dict[str, list[tuple]] = {}
     leader_of: dict[tuple, tuple] = {}
     for found, (key, cosines, turned, orientation) in sorted(
-        (tuple(_as_found(np.reshape(one[1], (2, 3)), one[2] or "").ravel().tolist()), one) for one in stated
+        (found_cosines(one[1], one[2] or ""), one) for one in stated
     ):
         for first, *lead in leaders.setdefault(key, []):
             if same_direction(first, found):
@@ -130,6 +130,8 @@ def aligned(facts: pl.DataFrame) -> pl.DataFrame:
                 break
         else:
             leaders[key].append((found, cosines, turned, orientation))
+    if not leader_of:
+        return facts
     rows = []
     for key, cosines, turned, orientation, corner, position in facts.select(*places, "corner", "position_mm").rows():
         lies = leader_of.get((key, tuple(cosines or ()), turned), (cosines, turned, orientation))
@@ -137,10 +139,3 @@ def aligned(facts: pl.DataFrame) -> pl.DataFrame:
         rows.append((*lies, position if across is None else position_along(across, corner)))
     values = zip((*places[1:], "position_mm"), zip(*rows, strict=True), strict=True)
     return facts.with_columns(pl.Series(name, value, dtype=facts.schema[name]) for name, value in values)
-
-
-def _as_found(directions: Floats, turned: str) -> Floats:
-    """Directions in which columns and rows of a picture count up as it was found; given as it is stored, ``(2, 3)``."""
-    is_transposed, is_row_reversed, is_column_reversed = TURNS[turned]
-    found = directions * [[-1 if is_column_reversed else 1], [-1 if is_row_reversed else 1]]
-    return found[::-1] if is_transposed else found
