@@ -41,16 +41,16 @@ $(QUICK)/cohort/ingest.json: $(INSTALLED) $(SOURCES)
 	  classes=[normal,fistula] spacing_mm=0.65 size=96
 
 test: $(INSTALLED) ## The tests, about 5 minutes on 2 cores
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(INSTALLED) ## The tests marked slow, two at a time, one thread each
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-lowest: $(INSTALLED) ## The tests on the oldest versions that pyproject.toml allows, in a separate environment
 	$(PYTHON) -m venv --clear .venv-lowest
 	$(BIN)/uv pip install --python .venv-lowest/bin/python --compile-bytecode --resolution lowest-direct \
 	  --editable '.[cluster,dev,dicom,onnx,optuna,serve,tracking,weights]'
-	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest --numprocesses 2 --dist loadfile
+	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 .venv-lowest/bin/pytest --numprocesses 2 --dist loadfile
 
 test-gpu: $(INSTALLED) ## The tests that need a GPU, including slow ones
 	$(BIN)/python -c 'import torch; torch.zeros(1, device="cuda"); print(torch.cuda.get_device_name())'  # else all would be skipped
