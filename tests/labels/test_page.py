@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import polars as pl
+import pydicom
 import pytest
 
 from ..conftest import wait_until
@@ -258,6 +259,16 @@ def test_sides_and_clock_are_those_of_the_file_as_it_is_shown(
     click(page, 20, 40)  # to the right of the canal
     click(page, 20, 10, modifiers=["Alt"])
     assert exported(page, tmp_path / "answers.csv")[0]["clock"] == hours
+
+
+def test_slices_of_a_stack_that_lie_otherwise_in_their_files_are_shown_with_their_own_sides(archive, opened):
+    path = archive / "Kanarie^0" / "5.dcm"
+    image = pydicom.dcmread(path)
+    image.ImageOrientationPatient = [-1, 0, 0, 0, 1, 0]
+    image.save_as(path)
+    page = opened()
+    shown_sides = page.evaluate("viewer.panes[0].list.map(one => [one.edges.slice(0, 2).join(''), one.slices.length])")
+    assert sorted(shown_sides) == [["LR", 1], ["RL", 9]]
 
 
 @pytest.mark.slow

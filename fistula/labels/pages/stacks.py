@@ -105,7 +105,8 @@ def read_patient(slices: pl.DataFrame, *, survey: Survey, shown: Shown) -> Read:
 def _read_patient(slices: pl.DataFrame, survey: Survey, shown: Shown, quality: int) -> Read:
     series, reasons, planes = [], Counter[str](), list[tuple[str, list[float]]]()
     downward: dict[int | None, bool] = {}  # of each plane, so that linked stacks run in one direction
-    for stack in slices.partition_by("pane", "series_key", "volume", maintain_order=True):
+    # Those that lie otherwise in their files have other sides: a stack of their own.
+    for stack in slices.partition_by("pane", "series_key", "volume", "turned", maintain_order=True):
         images, missing = _read(stack, survey, shown)
         reasons += missing
         if images:
@@ -155,7 +156,7 @@ def _series(
     cosines = list(found_cosines(first["cosines"] or (), first["turned"] or ""))  # a reader sees the file as it is
     presets = _presets(pictured[len(pictured) // 2], values, first["modality"])
     return {
-        "key": f"{first['series_key']}-{first['volume']}",
+        "key": f"{first['series_key']}-{first['volume']}{first['turned'] or ''}",
         "title": _title(first) + (f" · JPEG {quality}" if quality < QUALITIES[0] else ""),
         "pane": first["pane"],
         "plane": plane,
