@@ -269,11 +269,12 @@ def test_what_hydra_itself_cannot_take_is_one_line_and_exit_code_2(fistula_here,
         ),
         (
             "augmentation.transforms=[{_target_: albumentations.GaussNoise, var_limit: [10, 50]}]",
-            "augmentation.transforms[0]: cannot be built, found Argument(s) 'var_limit' are not valid for transform",
+            "augmentation.transforms[0]: cannot be built, found Argument(s) 'var_limit' are not valid for transform "
+            "GaussNoise. GaussNoise takes std_range, mean_range,",
         ),
         (
             "augmentation.transforms=[{_target_: albumentations.RandomResizedCrop, height: 48, width: 48}]",
-            "augmentation.transforms[0]: cannot be built, found size: field required",
+            "augmentation.transforms[0]: cannot be built, found size: field required. RandomResizedCrop takes size, ",
         ),
         (
             "augmentation.transforms=[{_target_: albumentations.Blur, blur_limit: 4}]",

@@ -4,13 +4,15 @@ import copy
 import re
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from inspect import signature
+from typing import Any, cast
 
 import albumentations
 import numpy as np
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from pydantic import ValidationError
 from torch import nn
@@ -58,7 +60,17 @@ def one_line(where: str, attempt: Callable[[], Any], *, root: Container | None =
             raise cause from error
         place = PLACE.search(str(error))
         found = " ".join(_said(cause).split("\nfull_key")[0].split())[:300] or type(cause).__name__
-        raise ConfigError(_indexed(place[1], root) if place else where, "cannot be built", found=found) from error
+        key = _indexed(place[1], root) if place else where
+        remedy = _taken(key, root) if isinstance(cause, TypeError | ValidationError | UserWarning) else ""
+        raise ConfigError(key, "cannot be built", found=found, remedy=remedy) from error
+
+
+def _taken(key: str, root: Container | None) -> str:
+    """The arguments of what a key's `_target_` names, as far as they can be told."""
+    with suppress(Exception):  # a target may be anything
+        target = OmegaConf.select(cast(Container, root), f"{key}._target_")
+        return f"{target.rpartition('.')[2]} takes {', '.join(signature(get_object(target)).parameters)}"
+    return ""
 
 
 def _indexed(key: str, root: Container | None) -> str:
