@@ -137,12 +137,11 @@ def decoded(slices: Sequence[Slice], plan: Plan) -> Iterator[tuple[Slice, str | 
         except NotTaken as outcome:
             yield from ((item, digest, outcome) for item in items)
             continue
-        for number, item in enumerate(items, 1):
+        for item in items:
             found = _next(pictures, plan.look.seconds)
             yield item, digest, found
-            # A frame that was refused ended the decoder; one that took too long may be followed by more like it.
-            if isinstance(found, NotTaken) and found.reason != SLOW and items[number:]:
-                pictures = _decoder(content, items[number:], plan)
+            if isinstance(found, NotTaken) and found.reason == SLOW:
+                pictures = iter(())  # more like it may follow
 
 
 def _decoder(content: bytes, items: Sequence[Slice], plan: Plan) -> Iterator[Picture]:

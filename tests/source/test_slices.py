@@ -9,6 +9,7 @@ from pydicom.uid import EnhancedMRImageStorage
 from fistula.cohort.order import in_source, on_grid, with_points
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look
+from fistula.dicom.parse import read_dataset
 from fistula.dicom.pixels.geometry import TURNS, turn, turned_point
 from fistula.source.grid import Grid, grid_point, source_point
 from fistula.source.intensity import FixedWindow, Percentile
@@ -56,7 +57,13 @@ def _read(folder, intensity, *, points=None):
     return table[order], pixels[table["at"].to_numpy()[order]]
 
 
-def test_a_frame_that_cannot_be_read_costs_no_other(write_dicom, tmp_path):
+def test_a_frame_that_cannot_be_read_costs_no_other_and_no_second_look_at_the_object(
+    write_dicom, tmp_path, monkeypatch
+):
+    opened = []
+    monkeypatch.setattr(
+        "fistula.source.slices.read_dataset", lambda *given, **how: opened.append(1) or read_dataset(*given, **how)
+    )
     pixels = _picture(4).astype(np.float32)
     pixels[[0, 2]] = np.nan
     write_dicom(tmp_path / "a", pixels, drop=("PixelData",), FloatPixelData=pixels.tobytes())
@@ -65,6 +72,7 @@ def test_a_frame_that_cannot_be_read_costs_no_other(write_dicom, tmp_path):
     records, _ = read_volumes(volumes_of(survey, chosen), Plan(GRID, Percentile(1, 99), LOOK))
     reasons = [dict(zip(RESULTS, record, strict=True))["reason"] for record in records]
     assert reasons == ["pixel values that are not finite", None] * 2
+    assert opened == [1]
 
 
 @pytest.mark.parametrize("turned", TURNS)

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class Picture:
 
 
 def decode(dataset: Dataset, frames: Sequence[int]) -> Iterator[Picture]:
-    """Decode the frames with these indices, one after the other.
+    """Decode the frames with these indices, one after the other; one that raises does not end those after it.
 
     Args:
         dataset: The whole object, as `fistula.dicom.parse.read_dataset` gives it; what its header misspells is mended.
@@ -51,12 +52,10 @@ def decode(dataset: Dataset, frames: Sequence[int]) -> Iterator[Picture]:
     with damage_refused():
         mended = mend(dataset)
         mended.require()
-    for index in frames:
-        with damage_refused():
-            picture = _decoded(dataset, index)
-        yield picture
+    return map(partial(_decoded, dataset), frames)
 
 
+@damage_refused()
 def _decoded(dataset: Dataset, index: int) -> Picture:
     stored, photometric, plugin = _stored(dataset, index)
     if stored.dtype.itemsize == 4 and dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian:

@@ -1,6 +1,7 @@
 """Slices of volumes that are not DICOM: their grey values, and what is known of each without them."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,32 +17,36 @@ from fistula.source.files.volumes import read_volume, read_volume_header
 def volume_pictures(content: bytes, name: str, frames: Sequence[int]) -> Iterator[Picture]:
     """Slices of a volume; frames count slices along the acquired axis, then volumes.
 
+    One that raises does not end those after it.
+
     Raises:
         Refused: If it cannot be read, or has complex numbers.
     """
     volume, voxels = read_volume(content, name)
+    return map(partial(_picture, volume, voxels), frames)
+
+
+def _picture(volume: Any, voxels: Any, frame: int) -> Picture:
+    time, number = divmod(frame, volume.shape[volume.across])
+    index: list[Any] = [slice(None)] * 3
+    index[volume.across] = number
+    if len(voxels.shape) > 3:
+        index.append(time)
+    try:
+        values = np.asarray(voxels[tuple(index)])
+    except Exception as error:
+        raise Refused("a damaged volume", "Export it again") from error
+    values = _grey(values).T  # what is left of the axes are columns, rows
+    inside = np.isfinite(values)
+    if not inside.any():
+        raise Refused("a slice without a finite value")
     column, row = (axis for axis in range(3) if axis != volume.across)
-    spacing = volume.spacing[row], volume.spacing[column]
-    for frame in frames:
-        time, number = divmod(frame, volume.shape[volume.across])
-        index: list[Any] = [slice(None)] * 3
-        index[volume.across] = number
-        if len(voxels.shape) > 3:
-            index.append(time)
-        try:
-            values = np.asarray(voxels[tuple(index)])
-        except Exception as error:
-            raise Refused("a damaged volume", "Export it again") from error
-        values = _grey(values).T  # what is left of the axes are columns, rows
-        inside = np.isfinite(values)
-        if not inside.any():
-            raise Refused("a slice without a finite value")
-        yield Picture(
-            values=np.ascontiguousarray(np.where(inside, values, values[inside].min()), np.float32),
-            inside=None if inside.all() else inside,
-            spacing=spacing,
-            decoder="pynrrd" if isinstance(volume.header, dict) else "nibabel",
-        )
+    return Picture(
+        values=np.ascontiguousarray(np.where(inside, values, values[inside].min()), np.float32),
+        inside=None if inside.all() else inside,
+        spacing=(volume.spacing[row], volume.spacing[column]),
+        decoder="pynrrd" if isinstance(volume.header, dict) else "nibabel",
+    )
 
 
 def volume_facts(part: Part, *, limit: int) -> list[dict[str, Any]]:
