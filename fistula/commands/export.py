@@ -15,14 +15,7 @@ def run(cfg: DictConfig) -> None:
     refuse_existing(out)
     runs = load_runs(Path(cfg.run), only=cfg.only)
     with whole_folder(out) as folder:
-        exported = export(runs, folder, kind=cfg.format, int8=cfg.int8)
+        exported = export(runs, folder, kind=cfg.format)
     whose = "the run's own" if len(runs) == 1 else f"the mean of {len(runs)} runs"
     print(f"{out / exported.name}: probabilities within {exported.difference:.1e} of {whose}")
-    if exported.int8 is not None:
-        found = exported.int8
-        auroc = f"per-slice AUROC {found['auroc']:.3f} instead of {found['auroc_before']:.3f}"
-        size = f"{found['bytes'] / found['bytes_before']:.0%} of the size"
-        print(
-            f"{out / found['file']}: {auroc}, probabilities differ by up to {found['largest_difference']:.3f}, {size}"
-        )
     print(f"read {out / 'MODEL_CARD.md'}")

@@ -9,7 +9,6 @@ from fastapi.testclient import TestClient
 from sklearn.metrics import roc_auc_score
 
 import fistula
-from fistula.errors import ConfigError
 from fistula.predict.exported.write import export
 from fistula.serve.app import create_app
 from fistula.serve.uploads import UploadLimits
@@ -135,8 +134,6 @@ def test_the_exported_model_scores_three_classes(study_of_three, tmp_path):
     assert export(runs, tmp_path, kind="onnx").difference < 1e-6
     assert "| high slice | auroc |" in (tmp_path / "MODEL_CARD.md").read_text()
     assert json.loads((tmp_path / "export.json").read_text())["classes"] == CLASSES
-    with pytest.raises(ConfigError, match=r"int8: is for two classes.*found 3 classes"):
-        export(runs[:1], tmp_path, kind="onnx", int8=True)
 
 
 @pytest.mark.parametrize(

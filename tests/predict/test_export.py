@@ -76,18 +76,6 @@ def test_the_card_says_of_a_split_that_its_audit_found_leaks(run):
     assert _say_split(marked).endswith(" **The audit of this split found leaks (leaks allowed by audit=warn).**")
 
 
-@pytest.mark.slow
-def test_int8_is_written_with_its_loss(run, tmp_path):
-    found = export([run], tmp_path, kind="onnx", int8=True).int8
-    assert (tmp_path / "model.int8.onnx").stat().st_size == found["bytes"] < found["bytes_before"]
-    assert 0 < found["largest_difference"] < 0.2
-    assert found["auroc"] == pytest.approx(found["auroc_before"], abs=0.2)
-    assert "In 8-bit integers" in (tmp_path / "MODEL_CARD.md").read_text()
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "model.onnx", "model.int8.onnx", "export.json", "MODEL_CARD.md",
-    }  # fmt: skip
-
-
 def test_a_model_that_scores_otherwise_is_refused(run, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "fistula.predict.exported.graph.Shrink.forward", lambda self, slices: slices[:, :48, :48].float()
@@ -96,13 +84,9 @@ def test_a_model_that_scores_otherwise_is_refused(run, tmp_path, monkeypatch):
         export([run], tmp_path, kind="torchscript")
 
 
-@pytest.mark.parametrize(
-    ("kind", "int8", "message"),
-    [("pickle", False, "format: must be onnx or torchscript"), ("torchscript", True, "int8: is only for ONNX")],
-)
-def test_what_cannot_be_written_is_refused(run, tmp_path, kind, int8, message):
-    with pytest.raises(ConfigError, match=message):
-        export([run], tmp_path, kind=kind, int8=int8)
+def test_an_unknown_format_is_refused(run, tmp_path):
+    with pytest.raises(ConfigError, match="format: must be onnx or torchscript"):
+        export([run], tmp_path, kind="pickle")
 
 
 @pytest.mark.parametrize("kind", [pytest.param("onnx", marks=pytest.mark.slow), "torchscript"])
@@ -138,7 +122,3 @@ def test_the_command_writes_all_or_nothing(run_folders, tmp_path, fistula_here):
     assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.pt", "export.json", "MODEL_CARD.md"}
     code, _, error = fistula_here("export", f"run={run_folders[0]}", "out=other", "format=pickle")
     assert (code, (tmp_path / "other").exists()) == (2, False)
-    code, _, error = fistula_here("export", f"run={run_folders[0].parent}", "out=other", "int8=true")
-    assert (code, (tmp_path / "other").exists()) == (2, False)
-    assert "int8: is for one run" in error
-    assert "found 2 runs" in error

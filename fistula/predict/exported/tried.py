@@ -1,18 +1,14 @@
-"""What an exported model is tried on, what the run itself says of it, and what 8-bit integers cost."""
+"""What an exported model is tried on, and what the run itself says of it."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 from numpy.typing import NDArray
 
 from fistula.errors import DataError
-from fistula.evidence.ranking.roc import auroc
 from fistula.learning.building.judging import judge, see
 from fistula.learning.data.covariates import values_of
 from fistula.predict.runs.model import LoadedRun
@@ -20,7 +16,6 @@ from fistula.predict.source import ORDER
 
 SLICES = 256  # of the cohort, at most
 PATIENTS = 12  # likewise, with all their slices
-CALIBRATION = 64  # training slices that set the ranges of integers
 
 Score = Callable[..., NDArray[np.float32]]
 
@@ -74,49 +69,3 @@ def _sample(num_slices: int, most: int) -> NDArray[np.intp]:
     if num_slices == 0:
         raise DataError("cohort", "has no slices to try the export on")
     return np.unique(np.linspace(0, num_slices - 1, min(most, num_slices)).astype(np.intp))
-
-
-def quantised(
-    run: LoadedRun, path: Path, folder: Path, *, exact: Score, scorer: Callable[[Path], Score]
-) -> dict[str, Any]:
-    """Write `model.int8.onnx`; its largest difference of a probability on test slices, and both AUROCs."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    learned = run.learned["row"].to_numpy()
-    batches = iter([{"slices": given_slices(run, rows)} for rows in np.array_split(learned[:CALIBRATION], 8)])
-
-    class Slices(CalibrationDataReader):
-        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-            return next(batches, None)
-
-    prepared = folder / "prepared.onnx"
-    written = folder / "model.int8.onnx"
-    logging.getLogger().setLevel(logging.ERROR)  # the quantiser advises on the root logger
-    quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
-    quantize_static(
-        str(prepared),
-        str(written),
-        Slices(),
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=["Conv", "Gemm"],
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-    )
-    prepared.unlink()
-    test = run.predictions.filter((pl.col("part") == "test") & (pl.col("copy") == 0))
-    rows = test.join(run.cohort.labelled.select("slice_key", "row"), on="slice_key", maintain_order="left")[
-        "row"
-    ].to_numpy()
-    pixels, labels = given_slices(run, rows), test["label"].to_numpy() == len(run.classes) - 1
-    before, after = exact(pixels), scorer(written)(pixels)
-    return {
-        "file": written.name,
-        "bytes": written.stat().st_size,
-        "bytes_before": path.stat().st_size,
-        "test_slices": len(pixels),
-        "largest_difference": float(np.abs(after - before).max()),
-        "auroc_before": auroc(labels, before[:, -1].astype(np.float64)),
-        "auroc": auroc(labels, after[:, -1].astype(np.float64)),
-    }

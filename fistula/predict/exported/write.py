@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from fistula.errors import ConfigError, TrainingError, refuse_other
+from fistula.errors import TrainingError, refuse_other
 from fistula.folder import digests_of
 from fistula.learning.data.channels import channels_of
 from fistula.predict.exported.graph import Graph
-from fistula.predict.exported.tried import Example, Score, examples, probabilities, quantised
+from fistula.predict.exported.tried import Example, Score, examples, probabilities
 from fistula.predict.out.model_card import model_card
 from fistula.predict.runs.model import LoadedRun
 
@@ -26,41 +26,28 @@ OPSET = 18
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: the file's name, the largest difference of a probability, and what int8 cost, if asked."""
+    """What was written: the file's name, and the largest difference of a probability."""
 
     name: str
     difference: float
-    int8: dict[str, Any] | None
 
 
-def export(runs: Sequence[LoadedRun], folder: Path, *, kind: str, int8: bool = False) -> Exported:
+def export(runs: Sequence[LoadedRun], folder: Path, *, kind: str) -> Exported:
     """Fill `folder` with the model, ``export.json`` and ``MODEL_CARD.md``.
 
     Args:
         runs: One, or those of an ensemble, as `load_runs` gives them: the mean of their probabilities is written.
         folder: An empty one.
         kind: One of `FORMATS`.
-        int8: Also write the network in 8-bit integers (ONNX alone), and measure what that costs.
 
     Raises:
-        ConfigError: On an unknown format, or int8 for TorchScript, an ensemble or more than two classes.
+        ConfigError: On an unknown format.
         TrainingError: If the exported model's probabilities differ by more than 1e-4.
     """
     refuse_other("format", kind, FORMATS)
-    if int8 and kind != "onnx":
-        raise ConfigError("int8", "is only for ONNX", remedy="Say format=onnx")
-    if int8 and len(runs) > 1:
-        rule = "is for one run: its loss is measured on test slices, and an ensemble has none"
-        raise ConfigError("int8", rule, found=f"{len(runs)} runs", remedy="Name one run, or leave int8 out")
     run = runs[0]
     size = run.cohort.pixels.shape[1]
     graph = Graph([one.classifier for one in runs], size=size, resize=run.resize, unit=run.unit).eval()
-    if int8 and len(graph.takes) > 1:
-        rule = "is only for networks that look at single slices"
-        raise ConfigError("int8", rule, found=f"one that takes {', '.join(graph.takes)}", remedy="Leave it out")
-    if int8 and len(run.classes) != 2:
-        rule = "is for two classes: its loss is measured by the AUROC of the positive one"
-        raise ConfigError("int8", rule, found=f"{len(run.classes)} classes", remedy="Leave it out")
     path = folder / ("model.onnx" if kind == "onnx" else "model.pt")
     tried = examples(run, has_bags=graph.has_bags)
     score = _to_onnx(graph, path, tried[0]) if kind == "onnx" else _to_torchscript(graph, path, tried[0])
@@ -70,8 +57,7 @@ def export(runs: Sequence[LoadedRun], folder: Path, *, kind: str, int8: bool = F
     if not difference <= PARITY:
         rule = f"the exported model must score as {'the run does' if len(runs) == 1 else 'the runs do'}, to {PARITY:g}"
         raise TrainingError(f"format={kind}", rule, found=f"{difference:.2g}", remedy="Try the other format")
-    cost = quantised(run, path, folder, exact=score, scorer=onnx_scorer) if int8 else None
-    exported = Exported(path.name, difference, cost)
+    exported = Exported(path.name, difference)
     _describe(runs, folder, exported, graph, shape=["N", *tried[0].given[0].shape[1:]])
     return exported
 
@@ -153,7 +139,6 @@ def _describe(runs: Sequence[LoadedRun], folder: Path, exported: Exported, graph
         # Of two classes; as `fistula predict` decides on a slice: by how far the runs are beyond their own, on average.
         "threshold": float(np.mean([one.threshold for one in runs])) if number == 2 else None,
         "parity": {"largest_difference": exported.difference, "limit": PARITY},
-        "int8": exported.int8,
         "sha256": digests_of(folder),
     }
     (folder / "export.json").write_text(json.dumps(record, indent=1) + "\n")
