@@ -12,6 +12,7 @@ from fistula.errors import ArchiveError, ConfigError, refuse_outside
 SCHEMES = ("dicomweb", "dimse")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TITLE = re.compile(r"(?=.*\S)[ -\[\]-~]{1,16}")  # DICOM PS3.5 6.2, AE
+SECRET = re.compile(r"dicomweb://.*[@?#]|dimse://[^@]*:[^@]*@", re.DOTALL)  # user, password, or a token in a query
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
@@ -100,14 +101,14 @@ def parse(text: str, *, key: str, whole: bool = False) -> Address:
         ConfigError: If it is none, has a password in it, or names a study where it must not, or none where it must.
     """
     forms = "dicomweb://HOST:PORT/ROOT/studies/UID[/series/UID] or dimse://AET@HOST:PORT/STUDY_UID[/SERIES_UID]"
+    if SECRET.match(text):
+        remedy = "Give them in FISTULA_ARCHIVE_USER and FISTULA_ARCHIVE_PASSWORD, or FISTULA_ARCHIVE_TOKEN"
+        raise ConfigError(key, "must not hold credentials: they would be logged", remedy=remedy)
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
         raise ConfigError(key, f"must be like {forms} ({error})") from error
-    if parts.password or (parts.scheme == "dicomweb" and parts.username):
-        remedy = "Give it in FISTULA_ARCHIVE_USER and FISTULA_ARCHIVE_PASSWORD, or FISTULA_ARCHIVE_TOKEN"
-        raise ConfigError(key, "must not hold credentials: they would be logged", remedy=remedy)
     if parts.scheme not in SCHEMES or not host or port is None:
         raise ConfigError(key, f"must be like {forms}", found=text)
     if parts.scheme == "dicomweb":

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from fistula.archive.address import Address, Manners, require_few, require_own
-from fistula.dicom.out.network import IMAGE_CLASSES, further_offers, identifier, offers, read_object, save_object
+from fistula.dicom.out.network import (
+    IMAGE_CLASSES,
+    further_offers,
+    identifier,
+    offers,
+    read_object,
+    save_received,
+    single_offers,
+)
 from fistula.dicom.parse import whole
 from fistula.errors import ArchiveError
 
@@ -54,8 +62,7 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
             return REFUSED
         if len(came) >= manners.max_instances:
             return OUT_OF_RESOURCES
-        dataset.file_meta = event.file_meta
-        save_object(dataset, folder / f"{len(came):06d}.dcm")
+        save_received(event, folder / f"{len(came):06d}.dcm")
         came.add(uid)
         return SUCCESS
 
@@ -64,7 +71,12 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
     classes = classes if is_told else list(IMAGE_CLASSES)
     others = sorted(set(listed.values()) - {"", *IMAGE_CLASSES})
     level, last = "SERIES" if address.series else "STUDY", None
-    for offered in [*offers(classes, others), *([] if is_told else further_offers())]:
+    usual = [*offers(classes, others), *([] if is_told else further_offers())]
+    for place, offered in enumerate([*usual, *single_offers(classes, others)]):
+        if (
+            place >= len(usual) and last and last.Status == SUCCESS
+        ):  # it failed at nothing: asked again, it sends the same
+            break
         entity = network.AE(ae_title=OWN_TITLE)
         contexts = [network.build_context(GET)] + [network.build_context(*offer) for offer in offered]
         roles = [network.build_role(sop_class, scp_role=True) for sop_class in dict.fromkeys(one for one, _ in offered)]
@@ -72,6 +84,8 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
         with _associated(entity, address, manners, **options) as link:
             if all(context.abstract_syntax != GET for context in link.accepted_contexts):
                 raise ArchiveError(address.name, "does not offer C-GET", remedy=OTHERWISE)
+            if len(link.accepted_contexts) == 1:  # and nothing to send by
+                continue
             for status, _ in _asked(address, manners, lambda: link.send_c_get(identifier(level, **uids), GET)):
                 last = status
         if wanted <= came or strange or not (last and "Status" in last):  # an archive that is gone is asked no more

@@ -1,16 +1,19 @@
 """Fetch from and store to a DICOMweb archive: QIDO-RS, WADO-RS, STOW-RS."""
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from fistula.archive.address import Address, Manners, credentials, require_few, require_own
 from fistula.dicom.out.network import read_object, save_object
 from fistula.errors import ArchiveError, ConfigError
 
 RETRIED = (429, 502, 503, 504)
+# Of what a request accepts; older archives say that it was a bad one.
+UNACCEPTED = tuple(f"HTTP status {status}" for status in (400, 406, 415, 501))
 # As it is kept; else as the service likes; else uncompressed (PS3.18 8.7.3.5.2).
 ACCEPTED = ((("application/dicom", "*"),), None, (("application/dicom", "1.2.840.10008.1.2.1"),))
 
@@ -42,7 +45,7 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
             _asked(address, partial(take, media_types))
             break
         except ArchiveError as error:
-            if "406" not in str(error) or place == len(ACCEPTED) - 1:
+            if error.found not in UNACCEPTED or place == len(ACCEPTED) - 1:
                 raise
     number = _number(client, address)
     if missing := max(len(listed - came), number - len(came)):
@@ -65,7 +68,8 @@ def _listed(client: Any, address: Address, level: dict[str, str], manners: Manne
 
 def _instances(client: Any, **asked: Any) -> set[str]:
     found = client.search_for_instances(**asked)
-    return {str(value) for one in found for value in one.get("00080018", {}).get("Value", [])}
+    values = [value for one in found for value in (one.get("00080018") or {}).get("Value") or []]
+    return {str(value).strip("\0 ") for value in values if value is not None}
 
 
 def _number(client: Any, address: Address) -> int:
@@ -86,23 +90,32 @@ def store(address: Address, files: Sequence[Path], manners: Manners) -> None:
     Raises:
         ArchiveError: If the archive does not answer or does not take them all.
     """
-    client = _client(address, manners)
-    answer = _asked(address, lambda: client.store_instances([read_object(path) for path in files]))
-    refused = len(getattr(answer, "FailedSOPSequence", []) or [])
+    # In one piece, whose length is said: some take what comes in chunks for nothing and answer 200, and chunks that are
+    # sent a second time are empty.
+    client = _client(address, manners, chunk_size=sys.maxsize)
+    objects = [read_object(path) for path in files]
+    answer = _asked(address, lambda: client.store_instances(objects))
+    stored = {item.get("ReferencedSOPInstanceUID") for item in getattr(answer, "ReferencedSOPSequence", None) or []}
+    refused = sum(one.SOPInstanceUID not in stored for one in objects)
     if refused:
         raise ArchiveError(address.name, "must take every object", found=f"{refused} refused of {len(files)}")
 
 
-def _client(address: Address, manners: Manners) -> Any:
+def _client(address: Address, manners: Manners, **settings: Any) -> Any:
     import requests
     from dicomweb_client.api import DICOMwebClient
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
 
+    class Patience(Retry):
+        """Waits as long as an archive asks for, unless that is longer than it may take to answer: say, tomorrow."""
+
+        def get_retry_after(self, response: Any) -> float | None:
+            asked = super().get_retry_after(response)
+            return asked if asked and asked <= manners.timeout_s else None
+
     # POST too: storing an object twice stores it once.
-    # An archive may ask to be tried again tomorrow.
-    patience: dict[str, Any] = {"backoff_factor": 0.2, "respect_retry_after_header": False}
-    retry = Retry(manners.retries, status_forcelist=RETRIED, allowed_methods=None, redirect=0, **patience)
+    retry = Patience(manners.retries, status_forcelist=RETRIED, allowed_methods=None, redirect=0, backoff_factor=0.2)
 
     class Adapter(HTTPAdapter):
         """Gives every request the time limit, which requests itself has none of."""
@@ -127,7 +140,7 @@ def _client(address: Address, manners: Manners) -> Any:
         raise ConfigError("archive.tls", "must not be false if credentials are sent", remedy="Leave it out")
     host = f"[{address.host}]" if ":" in address.host else address.host
     url = f"{'https' if encrypts else 'http'}://{host}:{address.port}{address.root}"
-    client = DICOMwebClient(url=url, session=session)
+    client = DICOMwebClient(url=url, session=session, **settings)
     client.set_http_retry_params(retry=False)  # its own, five with up to 16 s between them, would follow on ours
     return client
 
@@ -144,9 +157,10 @@ def _as_known(response: Any, **_: Any) -> None:
 def _refuse_another(name: str, response: Any, **_: Any) -> None:
     """Refuse to be sent on: the study asked for would be named to whoever that is, and perhaps in the clear."""
     if response.is_redirect:
-        place = urlsplit(response.headers["Location"])
+        place = urlsplit(urljoin(response.url, response.headers["Location"]))
         remedy = "Give that address if it is the archive's"
-        raise ArchiveError(name, "sends on to another address", found=f"{place.scheme}://{place.netloc}", remedy=remedy)
+        found = f"{place.scheme}://{place.netloc.rpartition('@')[2]}"  # without credentials
+        raise ArchiveError(name, "sends on to another address", found=found, remedy=remedy)
 
 
 def _asked(address: Address, question: Callable[[], Any]) -> Any:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain, repeat
 
 import numpy as np
 import pydicom
@@ -73,8 +74,11 @@ def dimse_archive(
     endless=None,
     hangs=None,
     tls=None,
+    first_only=False,
 ):
     """An archive that transcodes nothing; it may send or list fewer objects, send all or none, or break off.
+
+    With `first_only` it sends by the first offer of a class alone, as dcmqrscp, and fails at what that does not fit.
 
     `endless` is of what there is no end, and `hangs` at what it says no more: `find`, `number` or `get`.
     """
@@ -119,6 +123,11 @@ def dimse_archive(
             yield 0
             yield 0xC000, None
             return
+        if first_only:
+            kept = {}
+            for context in sorted(event.assoc.accepted_contexts, key=lambda one: one.context_id):
+                kept.setdefault(context.abstract_syntax, context)
+            event.assoc._accepted_cx = {context.context_id: context for context in kept.values()}
         yield len(images[:sends])
         for place, image in enumerate(images[:sends]):
             if place == breaks_after:
@@ -161,14 +170,19 @@ def web_archive(
     puts_off=None,
     drips=None,
     stores=None,
+    listed=None,
+    busy=0,
+    unacceptable=406,
 ):
     """A DICOMweb archive with a list of at most `lists` matches, or `pages` at a time; `dressed` lays out its parts.
 
     `puts_off` is a status, a header and a body to answer everything with; `drips` is of what to send a byte a moment:
-    headers, list, images or nothing at all; `stores` is the status, type and content of the answer to an object.
+    headers, list, images or nothing at all; `stores` is the status, type and content of the answer to an object, or
+    whether it is stored. `busy` is how often it first asks for another second; `listed` is how it lists a UID.
     """
     images = [pydicom.dcmread(path, stop_before_pixels=True) for path in paths]
     gone = threading.Event()
+    turns = chain(repeat(True, busy), repeat(False))
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *arguments):
@@ -193,12 +207,30 @@ def web_archive(
                     self.wfile.write(b" ")
             self.close_connection = True
 
+        def is_busy(self):
+            if is_busy := next(turns):
+                self.send_response(503)
+                self.send_header("Retry-After", "1")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+            return is_busy
+
         def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
+            if "Content-Length" not in self.headers:  # behind a proxy that takes no chunks, nothing comes
+                return self.answer(200, "application/dicom+json", b"{}")
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.is_busy():
+                return None
             status, kind, content = stores
-            self.answer(status, kind, json.dumps(content).encode())
+            if content is True:
+                items = [str(image.SOPInstanceUID) for image in images if str(image.SOPInstanceUID).encode() in body]
+                stored = [{"00081155": {"vr": "UI", "Value": [uid]}} for uid in items]
+                content = {"00081199": {"vr": "SQ", "Value": stored}}
+            return self.answer(status, kind, json.dumps(content).encode())
 
         def do_GET(self):
+            if self.is_busy():
+                return None
             path, _, query = self.path.partition("?")
             if drips == "nothing":
                 return gone.wait(30)
@@ -218,6 +250,8 @@ def web_archive(
                 offset = int(asked.get("offset", 0)) if pages else 0
                 chosen = images[offset:][: pages or lists] if STUDY in path else []
                 found = [{"00080018": {"vr": "UI", "Value": [str(image.SOPInstanceUID)]}} for image in chosen]
+                for one in found if listed else []:
+                    one["00080018"]["Value"] = listed(one["00080018"]["Value"][0])
                 if not found and dressed:
                     return self.answer(204, "", b"")
                 return self.answer(200, "application/dicom+json", json.dumps(found).encode())
@@ -225,7 +259,7 @@ def web_archive(
                 found = [] if number is None else [{"00201208": {"vr": "IS", "Value": [number]}}]
                 return self.answer(200, "application/dicom+json", json.dumps(found).encode())
             if accepts and not re.search(accepts, self.headers["Accept"]):
-                return self.answer(406, "text/plain", b"")
+                return self.answer(unacceptable, "text/plain", b"")
             parts = [b"--X\r\nContent-Type: application/dicom\r\n\r\n" + path.read_bytes() for path in paths[:sends]]
             body = b"\r\n".join([*parts, b"--X--\r\n"])
             kind = 'multipart/related; type="application/dicom"; boundary=X'
@@ -268,6 +302,11 @@ def test_an_archive_that_transcodes_nothing_sends_every_image_as_it_is(study_on_
         assert taken(dimse, address, tmp_path / "out") == uids(study_on_disk)
     syntaxes = {pydicom.dcmread(path).file_meta.TransferSyntaxUID for path in (tmp_path / "out").iterdir()}
     assert {JPEG2000Lossless, RLELossless} < syntaxes
+
+
+def test_an_archive_that_looks_at_one_offer_of_a_class_is_offered_them_one_by_one(study_on_disk, tmp_path):
+    with dimse_archive(study_on_disk, first_only=True) as address:
+        assert taken(dimse, address, tmp_path / "out") == uids(study_on_disk)
 
 
 def test_reports_beside_the_images_do_not_make_half_a_study(study_on_disk, tmp_path):
@@ -445,9 +484,26 @@ def test_what_an_archive_stores_with_a_warning_is_stored(study_on_disk, status, 
 
 @pytest.mark.parametrize("kind", ["application/dicom+json", "application/dicom+json;charset=utf-8", "Application/JSON"])
 def test_what_a_web_archive_did_not_store_is_an_error_however_it_calls_its_answer(study_on_disk, kind):
-    failed = {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [272]}}]}}
+    failed = {
+        "00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [272]}}]},
+        "00081199": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": [uids(study_on_disk)[0]]}}]},
+    }
     refused = pytest.raises(ArchiveError, match="must take every object, found 1 refused of 2")
     with web_archive(study_on_disk, stores=(202, kind, failed)) as address, refused:
+        web.store(address, study_on_disk[:2], MANNERS)
+
+
+def test_objects_reach_a_web_archive_in_one_piece_and_again_if_it_was_busy(write_dicom, tmp_path):
+    """In chunks, which the client makes of more than a million bytes, they would not, and the answer be 200."""
+    path = tmp_path / "large.dcm"
+    write_dicom(path, np.zeros((1024, 512), np.uint16), SOPInstanceUID="2.25.110")
+    with web_archive([path], busy=1, stores=(200, "application/dicom+json", True)) as address:
+        web.store(address, [path], replace(MANNERS, retries=1))
+
+
+def test_a_web_archive_that_answers_well_and_names_no_object_has_stored_none(study_on_disk):
+    refused = pytest.raises(ArchiveError, match="must take every object, found 2 refused of 2")
+    with web_archive(study_on_disk, stores=(200, "application/dicom+json", {})) as address, refused:
         web.store(address, study_on_disk[:2], MANNERS)
 
 
@@ -468,12 +524,25 @@ def test_too_many_instances_are_refused_before_they_are_fetched(study_on_disk, t
         {"accepts": r"^multipart/related; type=.?application/dicom.?$"},
         {"lists": 2},
         {"pages": 4, "number": 6},
+        {"accepts": r"^multipart/related; type=.?application/dicom.?$", "unacceptable": 400},
+        {"listed": lambda uid: [f"{uid}\0", None]},
+        {"busy": 1},
     ],
-    ids=["polite", "needs *", "needs explicit little endian", "knows no transfer-syntax", "capped list", "paged list"],
+    ids=[
+        "polite",
+        "needs *",
+        "needs explicit little endian",
+        "knows no transfer-syntax",
+        "capped list",
+        "paged list",
+        "calls it a bad request",
+        "pads UIDs, and null",
+        "is busy for a second",
+    ],
 )
 def test_a_web_archive_is_asked_until_it_gives_the_whole_study(study_on_disk, tmp_path, how):
     with web_archive(study_on_disk, **how) as address:
-        assert taken(web, address, tmp_path / "out") == uids(study_on_disk)
+        assert taken(web, address, tmp_path / "out", replace(MANNERS, retries=1)) == uids(study_on_disk)
 
 
 @pytest.mark.parametrize(
@@ -538,11 +607,12 @@ def test_an_answer_in_another_form_is_refused_in_a_line(study_on_disk, tmp_path,
     ("puts_off", "message"),
     [
         ((302, ("Location", "http://elsewhere:80/studies/2.25.3"), b""), "sends on .* found http://elsewhere:80. Give"),
+        ((301, ("Location", "http://me:pass@elsewhere/"), b""), "sends on .* found http://elsewhere. Give"),
         ((503, ("Retry-After", "86400"), b""), "does not respond"),
         ((200, ("Content-Type", "text/html"), b"<html>Log in</html>"), r"sends unreadable data \(JSONDecodeError\)"),
         ((200, ("Content-Type", "application/dicom+json"), b"[null]"), r"sends unreadable data \(AttributeError\)"),
     ],
-    ids=["sends on", "is busy until tomorrow", "a page", "null"],
+    ids=["sends on", "sends on with a password", "is busy until tomorrow", "a page", "null"],
 )
 def test_a_web_archive_that_puts_off_is_one_error_at_once(study_on_disk, tmp_path, puts_off, message):
     manners = Manners(timeout_s=5, retries=1)

@@ -24,6 +24,7 @@ IMAGE_CLASSES = tuple(sorted(_NAMES, key=lambda uid: (_NAMES[uid] not in _USUAL,
 _STORED = [uid for uid, (name, kind, *_) in UID_dictionary.items() if kind == "SOP Class" and name.endswith(" Storage")]
 _MAKERS_OWN = [uid for uid in kinds.OTHER_CLASSES if uid not in _STORED]
 OTHER_CLASSES = (*(uid for uid in _STORED if uid not in _NAMES), *_MAKERS_OWN)
+_PLAIN = [str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)]
 _OFFERS = 126  # of an association, beside the two that a question and a retrieval need
 
 
@@ -35,20 +36,25 @@ def offers(sop_classes: Sequence[str], others: Sequence[str] = ()) -> list[list[
     classes at once as an association has room for. What is no image, of the classes `others`, is offered every time,
     uncompressed: an archive may send nothing at all of a study of which one report is not welcome.
     """
-    plain = [str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)]
-    readable = [*plain, *(str(uid) for uid in AllTransferSyntaxes if str(uid) not in plain and decoders(str(uid)))]
+    readable = [*_PLAIN, *(str(uid) for uid in AllTransferSyntaxes if str(uid) not in _PLAIN and decoders(str(uid)))]
     others = others[: _OFFERS // 2]
     room = (_OFFERS - len(others)) // len(readable)
     parts = [sop_classes[start : start + room] for start in range(0, len(sop_classes), room)]
-    beside = [(sop_class, plain) for sop_class in others]
+    beside = [(sop_class, _PLAIN) for sop_class in others]
     return [[(sop_class, [syntax]) for sop_class in part for syntax in readable] + beside for part in parts]
+
+
+def single_offers(sop_classes: Sequence[str], others: Sequence[str] = ()) -> list[list[tuple[str, list[str]]]]:
+    """The same with one transfer syntax an association, for an archive that looks at one offer of a class alone."""
+    readable = dict.fromkeys(syntax for _, (syntax, *_) in offers(sop_classes[:1])[0])
+    beside = [(sop_class, _PLAIN) for sop_class in others[: _OFFERS // 2]]
+    return [[*((sop_class, [syntax]) for sop_class in sop_classes), *beside] for syntax in readable]
 
 
 def further_offers() -> list[list[tuple[str, list[str]]]]:
     """The same for what is no image: uncompressed, for nothing of it is read."""
-    plain = [str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)]
     parts = [OTHER_CLASSES[start : start + _OFFERS] for start in range(0, len(OTHER_CLASSES), _OFFERS)]
-    return [[(sop_class, plain) for sop_class in part] for part in parts]
+    return [[(sop_class, _PLAIN) for sop_class in part] for part in parts]
 
 
 def identifier(level: str, **attributes: str) -> Dataset:
@@ -63,6 +69,11 @@ def identifier(level: str, **attributes: str) -> Dataset:
 def read_object(path: Path) -> Any:
     """A whole object, as written by this package."""
     return pydicom.dcmread(path)
+
+
+def save_received(event: Any, path: Path) -> None:
+    """Write what a C-STORE brought, byte by byte: nothing of it is written anew."""
+    path.write_bytes(event.encoded_dataset())
 
 
 def save_object(dataset: Any, path: Path) -> None:
