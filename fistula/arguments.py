@@ -34,6 +34,7 @@ SWEPT = ("cohort", "model.weights")  # of these a comma makes a list
 # Keys whose lists hold names that somebody else has given: of files, classes, columns, segments.
 LISTS = (*PATHS, "classes", "covariates", "labels", "labels.covariates", "labels.segment", "points")
 WIDE = re.compile("([\\w.+~-]+)(\uff1d|=\uff3b)")  # the signs that an East Asian keyboard makes of = and [
+KEY = re.compile(r"( *)(- )?([\w.]+):(?: +([^ #][^#]*?))?(?: +# (.*))?")  # a line of a configuration
 NUMBER = re.compile(r"[-+]?[\d_.]+(e[-+]?\d+)?", re.IGNORECASE)  # as a folder may be called
 LIST = re.compile(r"\[([^][{}]*)\]")
 AS_TYPED = re.compile(r"(['\"]).*\1|\[.*\]", re.DOTALL)  # quotes, or a list, which is refused by its own line
@@ -146,3 +147,23 @@ def _quoted(path: str) -> str:
         return path
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", path)
     return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
+
+
+def with_comments(shown: str, path: Path) -> str:
+    """A command's help, with what its configuration file says beside each key."""
+    said: dict[tuple[str, str], str] = {}
+    place = ("", "")
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if found := KEY.fullmatch(line):
+            space, is_group, key, value, comment = found.groups(default="")
+            place = (place[0], key) if space and not is_group else (key, "")
+            said.setdefault(place, f"default {value}; {comment}" if is_group and comment else comment)
+        elif line.startswith("#   ") and said.get(place):
+            said[place] += f" {line[1:].strip()}"
+    head, options, body = shown.partition("options (key=value), with their defaults:\n")
+    lines = body.splitlines()
+    for index, line in enumerate(lines):
+        if (found := KEY.fullmatch(line)) and found[1] in ("", "  "):
+            place = (place[0], found[3]) if found[1] else (found[3], "")
+            lines[index] += f" # {said[place]}" if said.get(place) else ""
+    return head + options + "\n".join(lines)

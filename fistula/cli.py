@@ -1,6 +1,7 @@
 """`fistula COMMAND [overrides]`: one Hydra application per command."""
 
 import argparse
+import contextlib
 import functools
 import importlib
 import io
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import fistula.sparing  # noqa: F401 - before anything else is imported
 from fistula import __version__
-from fistula.arguments import RENAMED, SWEEPS, for_hydra, refuse_unreadable, suggest
+from fistula.arguments import RENAMED, SWEEPS, for_hydra, refuse_unreadable, suggest, with_comments
 from fistula.errors import ConfigError, printable
 from fistula.folder import remove_while_empty
 from fistula.mistakes import mistake_behind
@@ -139,7 +140,16 @@ def run_command(command: str, arguments: list[str]) -> None:
     if command == "train" and not is_help:  # its configuration calls what names runs
         importlib.import_module("fistula.sweep.folder.run").register_run_name()
     task = _named(command)
-    hydra.main(config_path=str(config_folder()), config_name=command, version_base="1.3")(_speaking(task))()
+    start = hydra.main(config_path=str(config_folder()), config_name=command, version_base="1.3")(_speaking(task))
+    if not is_help:
+        start()
+        return
+    shown = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(shown):
+            start()
+    finally:
+        print(with_comments(shown.getvalue(), config_folder() / f"{command}.yaml"), end="")
 
 
 class _Interrupt(KeyboardInterrupt):

@@ -80,6 +80,19 @@ def test_each_command_explains_itself(fistula_here, command):
 
 
 @pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        pytest.param("explain", "tolerance_mm: 5.0 # distance from the opening within which a peak is a hit", id="key"),
+        pytest.param("explain", "null: map if the run draws one, otherwise grad_cam", id="two lines"),
+        pytest.param("ingest", "  level: slice # what each line labels", id="key in a group"),
+        pytest.param("ingest", "keep: # default mdixon_water; or mr, all", id="option of a group"),
+    ],
+)
+def test_help_says_what_each_key_means(fistula_here, command, line):
+    assert line in fistula_here(command, "--help")[1]
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         pytest.param(["trian"], "trian: is not a command. Did you mean train?", id="command"),
