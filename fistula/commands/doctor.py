@@ -178,7 +178,8 @@ def _print_series(console: Console, survey: Survey, keep: KeepRules | None, look
     headings: tuple[str, ...] = HEADINGS
     if console.width < NARROW:
         words = [
-            [f"{name} {cell}" for name, cell in zip(HEADINGS, row[:-2], strict=False) if cell != "-"] for row in rows
+            [f"{name} {cell}" for name, cell in zip(HEADINGS, row[:-2], strict=False) if cell not in ("", "-")]
+            for row in rows
         ]
         rows = [["; ".join(told), *row[-2:]] for told, row in zip(words, rows, strict=True)]
         headings = ("images", *HEADINGS[-2:])

@@ -110,7 +110,9 @@ def crop_notes(placed: pl.DataFrame, size: int) -> dict[str, int]:
     if not (cropped := int((kept < WHOLE).sum())):
         return {}
     least = f"{kept.to_numpy().min():.0%}"
-    return {f"cropped about the center by size and spacing_mm, to as little as {least} of the image": cropped}
+    return {
+        f"cropped about the center, to as little as {least} of the image (a larger size= or spacing_mm= keeps more)": cropped
+    }
 
 
 def to_bytes(unit: np.ndarray) -> np.ndarray:

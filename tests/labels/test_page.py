@@ -395,6 +395,24 @@ def test_a_served_page_saves_into_the_table_as_it_is_answered_and_goes_on_from_i
 
 
 @pytest.mark.slow
+def test_a_key_that_comes_before_the_next_patient_answers_nothing(served, browser):
+    page = browser.new_page()
+    page.goto(served)
+    page.fill("#name", "AB")
+    page.click("#begin")
+    shown(page)
+    page.evaluate(
+        "loaded.clear(); const own = fetch;"
+        "fetch = (...all) => own(...all).then(answer => new Promise(after => setTimeout(after, 1000, answer)))"
+    )
+    press(page, "n 1")
+    assert set(answers(page)) == {0}
+    wait_until(page, "turn === state.turns[1]")
+    assert set(answers(page)) == {None}
+    page.close(run_before_unload=False)
+
+
+@pytest.mark.slow
 def test_two_tabs_of_one_page_do_not_write_over_one_another(opened):
     page = opened()
     other = opened(context=page.context)
@@ -402,6 +420,10 @@ def test_two_tabs_of_one_page_do_not_write_over_one_another(opened):
     wait_until(other, "state.done(turn) === 2")
     assert "another tab" in other.text_content("#toast")
     press(other, "ArrowDown ArrowDown 1")
+    wait_until(page, "state.done(turn) === 3")
+    press(page, "Enter 1 0")  # a patient who is not on view in the other tab
+    wait_until(other, "state.done(state.turns[1]) === 2")
+    press(other, "Enter ArrowDown ArrowDown 1")
     wait_until(page, "state.done(turn) === 3")
 
 

@@ -4,7 +4,7 @@ const facts = JSON.parse($("#facts").textContent);
 const TONES = ["#5aa9e6", "#f2994a", "#c08bf0", "#4fc08d", "#ef6f8c", "#e3d04f", "#7ad7d0", "#d98cb3", "#a3b86c", "#b0a090"], UNSURE = "#8e9aa5";
 const tone = label => facts.classes.length === 2 || label < 2 ? TONES[label] : TONES[label % TONES.length];
 const isOfSlices = facts.level === "slice", isScore = facts.question === "score", kinds = kindsOf(facts);
-let state, turn, patient, first = null, answered = null, since = 0; // keys of the first slice of a range, of the last answered one
+let state, turn, patient, isReady = false, first = null, answered = null, since = 0; // keys of the first slice of a range, of the last answered one
 const loaded = new Map();
 
 const viewer = new Viewer($("#viewer"), {
@@ -45,8 +45,9 @@ async function load(index) {
 }
 async function go(next) {
   spend();
+  isReady = false; // a key that comes meanwhile is meant for slices that nobody sees yet
+  try { patient = await load(next.index); } catch { loaded.delete(next.index); return say("this patient cannot be loaded; is the server still running?"); } finally { isReady = Boolean(patient); }
   turn = next; first = null;
-  try { patient = await load(turn.index); } catch { loaded.delete(turn.index); return say("this patient cannot be loaded; is the server still running?"); }
   turn.patient.asked = patient.series.flatMap(series => series.slices).filter(slice => slice.asked).length;
   since = performance.now();
   for (const series of isOfSlices ? patient.series : []) {
@@ -100,7 +101,7 @@ function change(keys, what) {
   return true;
 }
 function place(pane, pixel, kind) {
-  if (!kinds.includes(kind)) return;
+  if (!isReady || !kinds.includes(kind)) return;
   const slice = pane.slice, answer = state.answer(turn, isOfSlices ? slice.key : patient.key), round = value => Math.round(value * 100) / 100;
   if (!slice.asked) return say("this slice needs no answer");
   const what = { [kind]: [round(pixel.row), round(pixel.col)], ...(isOfSlices ? {} : { slice: slice.key }) };

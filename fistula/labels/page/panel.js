@@ -56,7 +56,7 @@ function button(action, key, name, color) {
   element.querySelector("kbd").textContent = key; element.querySelector(".name").textContent = name;
   return element;
 }
-// To the server, the last change of each patient once; what fails is sent again with the next.
+// To the server, the last change of each patient once; what fails is sent again.
 const unsent = new Set();
 async function send(one) {
   unsent.add(one);
@@ -70,7 +70,8 @@ async function send(one) {
       if (!answer.ok) throw new Error(answer.status);
       state.sent = "saved in labels.csv";
     } catch {
-      turns.forEach(turn => unsent.add(turn)); state.sent = "not saved: the server is not responding. Answers are kept in this browser";
+      turns.forEach(turn => unsent.add(turn)); state.sent = "not saved: the server is not responding. Export CSV before you close this page";
+      setTimeout(() => unsent.size && send(turns[0]), 5000);
       break;
     }
   }
@@ -149,14 +150,14 @@ function start() {
 }
 document.addEventListener("click", event => {
   const element = event.target.closest("[data-do]");
-  if (!element || !state) return;
+  if (!element || !isReady) return;
   const [action, argument] = element.dataset.do.split(":");
   element.blur();
   act[action](action === "answer" ? Number(argument) : argument, event.shiftKey);
 });
 document.addEventListener("keydown", event => {
   if (event.target.matches("textarea,input")) { if (event.key === "Escape") event.target.blur(); return; }
-  if ($("#start").open || !patient) return;
+  if ($("#start").open || !isReady) return;
   if ($("#help").open && event.key !== "?") return;
   const action = actionOf(event, facts);
   if (action) { event.preventDefault(); act[action[0]](...action.slice(1)); }
@@ -168,11 +169,14 @@ $("#file").addEventListener("change", async event => {
   try { say(fromCsv(state, await file.text())); } catch (error) { say(error.message); }
   refresh();
 });
-// Two tabs would write over one another's answers.
+// Two tabs would write over one another's answers, of the patient on view and of every other.
 window.addEventListener("storage", event => {
-  if (state && turn && event.key === state.name(turn)) { turn.record = state.read(turn); refresh(); say("this patient was answered in another tab: close one of the two"); }
+  const other = state && state.turns.find(one => state.name(one) === event.key);
+  if (!other) return;
+  other.record = state.read(other);
+  if (turn) { refresh(); say("answered in another tab: close one of the two"); }
 });
 // What no browser keeps and no table has would be gone.
-window.addEventListener("beforeunload", event => { if (state && !state.kept && !facts.served && state.history.length) event.preventDefault(); });
+window.addEventListener("beforeunload", event => { if (state && state.history.length && (facts.served ? send.busy || unsent.size : !state.kept)) event.preventDefault(); });
 window.addEventListener("pagehide", () => { if (turn) { spend(); state.save(turn); } });
 start();

@@ -54,7 +54,13 @@ def say_limitations(study: Study, rows: list[Row], own: list[Row], *, is_ranked:
     if sets and not is_fixed(study) and (min(sets)[0] < VALIDATED or min(rare for _, rare in sets) < FEW_VALIDATED):
         rare = min(rare for _, rare in sets)
         few = f"{count(min(sets)[0], 'patient')}, {rare} of the smallest class"
-        parts.append(f"thresholds were chosen on validation sets of as few as {few}")
+        is_one = len(sets) == 1
+        those = (
+            "the threshold was chosen on a validation set of"
+            if is_one
+            else "thresholds were chosen on validation sets of as few as"
+        )
+        parts.append(f"{those} {few}")
     alone = {fact: value for one in study.certificates for fact, value in (one.get("alone") or {}).items()}
     given = declared(row.configuration.factors for row in rows)  # no confounders
     known = [fact for fact, value in alone.items() if value is not None and fact != "labelled slices"]
