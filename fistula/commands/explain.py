@@ -52,7 +52,9 @@ def _evaluate(loaded: LoadedRun, *, method: str, tolerance_mm: float, seed: int)
     chosen = loaded.cohort.labelled.filter(has_opening & pl.col(key).is_in(tested.implode()))
     learned = loaded.learned.filter(has_opening)
     if chosen.is_empty() or learned.is_empty():
-        remedy = "Give opening_row and opening_col in the table of labels. Without them, fistula predict with overlays=all draws the maps"
+        remedy = (
+            "Give opening_row and opening_col in the table of labels; fistula predict with overlays=all draws the maps"
+        )
         rule = "its cohort must have openings in the training and the test set"
         raise DataError(f"run={loaded.folder}", rule, remedy=remedy)
     image_size, size = loaded.resize.image_size, loaded.cohort.pixels.shape[1]

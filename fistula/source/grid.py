@@ -109,10 +109,8 @@ def crop_notes(placed: pl.DataFrame, size: int) -> dict[str, int]:
     kept = placed.select(share=sides[0] * sides[1])["share"]
     if not (cropped := int((kept < WHOLE).sum())):
         return {}
-    least = f"{kept.to_numpy().min():.0%}"
-    return {
-        f"cropped about the center, to as little as {least} of the image (a larger size= or spacing_mm= keeps more)": cropped
-    }
+    least, remedy = f"{kept.to_numpy().min():.0%}", "a larger size= or spacing_mm= keeps more"
+    return {f"cropped about the center, to as little as {least} of the image ({remedy})": cropped}
 
 
 def to_bytes(unit: np.ndarray) -> np.ndarray:
