@@ -8,26 +8,33 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from fistula.errors import ConfigError, count, refuse_other, refuse_outside
-from fistula.evidence.design.planning import Answer, Scenario, patients_for_difference, patients_for_width
+from fistula.evidence.design.planning import (
+    Answer,
+    Scenario,
+    patients_for_difference,
+    patients_for_rate,
+    patients_for_width,
+)
 from fistula.evidence.design.reader_planning import cases_for_power
 from fistula.folder import refuse_existing
-from fistula.report.planning.patients import paragraph, write_plan
+from fistula.report.planning.patients import RATES, paragraph, write_plan
 from fistula.report.planning.pilot import assumed, reader_components
 from fistula.report.planning.readers import readers_paragraph, write_readers_plan
 from fistula.report.study import Study, read_study
 
-GOALS = ("interval", "difference", "margin", "readers")
+GOALS = ("interval", *RATES, "difference", "margin", "readers")
 PANELS = (3, 4, 5, 6, 8, 10, 12, 15, 20)  # readers that are looked at
 # What only some goals make use of.
 OWN = {
-    ("interval",): ("half_width",),
+    ("interval", *RATES): ("half_width",),
+    RATES: ("expected", "lower"),
     ("margin",): ("margin",),
     ("readers",): ("difference",),
     ("difference", "margin"): ("other", "agreement"),
-    ("difference", "margin", "readers"): ("power", "alpha"),
-    ("interval", "difference", "margin"): (
-        "auroc", "prevalence", "slices", "variation", "correlation", "folds", "seed",
-    ),
+    ("difference", "margin", "readers"): ("alpha",),
+    (*RATES, "difference", "margin", "readers"): ("power",),
+    ("interval", "difference", "margin"): ("auroc", "folds"),
+    ("interval", *RATES, "difference", "margin"): ("prevalence", "slices", "variation", "correlation", "seed"),
 }  # fmt: skip
 USED = {key: goals for goals, keys in OWN.items() for key in keys}
 
@@ -47,7 +54,8 @@ def run(cfg: DictConfig) -> None:
         cfg = _with_pilot(cfg, study, given)
     scenario = read_scenario(cfg)
     answer = _answer(cfg, scenario)
-    settings = {key: cfg[key] for key in ("goal", "half_width", "margin", "power", "alpha", "seed")}
+    keys = ("goal", "half_width", "expected", "lower", "margin", "power", "alpha", "seed")
+    settings = {key: cfg[key] for key in keys}
     if answer.patients is None:
         remedy = "Ask for less: a wider interval, a greater difference or margin, or less power"
         raise ConfigError(f"goal={cfg.goal}", "cannot be reached with 20 000 patients", remedy=remedy)
@@ -66,13 +74,17 @@ def _check_goal(goal: str, given: Collection[str]) -> None:
         if goal not in USED.get(key, GOALS):
             rule = f"has no influence on goal={goal}"
             raise ConfigError(key, rule, remedy=f"Leave it out, or use goal={' or '.join(USED[key])}")
+    idle = "half_width" if "lower" in given else "power"
+    if goal in RATES and idle in given:
+        rule = f"has no influence {'where' if 'lower' in given else 'unless'} lower is given"
+        raise ConfigError(idle, rule, remedy="Leave one of them out" if "lower" in given else "For example lower=0.8")
 
 
 def _with_pilot(cfg: DictConfig, study: Study, given: Collection[str]) -> DictConfig:
     """The configuration with the pilot's numbers wherever none was given on the command line."""
-    found = {key: value for key, value in assumed(study).items() if key not in given}
-    if cfg.goal == "interval":
-        found = {key: value for key, value in found.items() if key not in ("other", "agreement")}
+    found = {
+        key: value for key, value in assumed(study).items() if key not in given and cfg.goal in USED.get(key, GOALS)
+    }
     print(f"from {study.name}: {', '.join(f'{key} {value:.3g}' for key, value in found.items())}")
     if taken := [key for key in ("auroc", "other") if key in found]:
         # Kraemer et al. (2006), Arch Gen Psychiatry 63(5), 484-489.
@@ -118,9 +130,15 @@ def read_scenario(cfg: DictConfig) -> Scenario:
         ("auroc", 0.501, 0.999), ("prevalence", 0.001, 0.999), ("half_width", 0.005, 0.4), ("margin", 0.005, 0.4),
         ("power", 0.1, 0.99), ("alpha", 0.001, 0.2), ("slices", 1, 1000), ("variation", 0, 5),
         ("correlation", 0, 0.99), ("agreement", 0, 0.99), ("folds", 1, 20), ("seed", 0, 2**31),
+        ("expected", 0.5, 0.999),
     ):  # fmt: skip
         refuse_outside(key, cfg[key], low, high)
-    if cfg.goal == "interval":
+    if cfg.goal in RATES and cfg.lower is not None:
+        refuse_outside("lower", cfg.lower, 0.001, 0.999)
+        if cfg.lower >= cfg.expected:
+            rule = f"must be below expected, {cfg.expected:g}"
+            raise ConfigError("lower", rule, found=cfg.lower, remedy="For example expected=0.9 lower=0.8")
+    if cfg.goal in ("interval", *RATES):
         return _scenario(cfg, None)
     if cfg.power <= cfg.alpha:
         raise ConfigError("power", f"must be above alpha, {cfg.alpha:g}", found=cfg.power, remedy="Try power=0.8")
@@ -144,5 +162,10 @@ def _scenario(cfg: DictConfig, other: float | None) -> Scenario:
 def _answer(cfg: DictConfig, scenario: Scenario) -> Answer:
     if cfg.goal == "interval":
         return patients_for_width(scenario, cfg.half_width, seed=cfg.seed)
+    if cfg.goal in RATES:
+        target, positive = cfg.half_width if cfg.lower is None else cfg.power, cfg.goal == "sensitivity"
+        return patients_for_rate(
+            scenario, cfg.expected, positive=positive, target=target, lower=cfg.lower, seed=cfg.seed
+        )
     margin = cfg.margin if cfg.goal == "margin" else None
     return patients_for_difference(scenario, power=cfg.power, alpha=cfg.alpha, margin=margin, seed=cfg.seed)

@@ -42,6 +42,22 @@ def test_a_comparison_says_what_it_assumes_of_slices_and_models(fistula_here):
     )
 
 
+def test_a_rate_is_planned_for_its_lower_limit_or_its_width(fistula_here, tmp_path):
+    code, shown, _ = fistula_here("plan", "goal=sensitivity", "lower=0.8", "prevalence=0.2", "out=plan")
+    assert code == 0
+    assert shown.startswith("560 patients, 112 of them positive")
+    assert (
+        "the lower limit of the 95% confidence interval of a sensitivity of 0.9 at a threshold chosen beforehand "
+        "exceeds 0.8 with a power of 85.1% (target: 80%). This assumes a prevalence of 20%. The number was determined "
+        "by the binomial distribution with Wilson's interval" in shown
+    )
+    assert "sizes between these may have less" in (tmp_path / "plan" / "plan.html").read_text()
+    code, shown, _ = fistula_here("plan", "goal=specificity", "half_width=0.1", "slices=3", "correlation=0.4")
+    assert code == 0
+    assert "of a specificity of 0.9 at a threshold chosen beforehand is expected to have a half-width of 0.1" in shown
+    assert "with the interval of specificity that the analysis will use (Wilson at the effective" in shown
+
+
 def test_a_margin_speaks_of_noninferiority(fistula_here):
     code, shown, _ = fistula_here("plan", "goal=margin", "other=0.85", "margin=0.15", "agreement=0.6")
     assert code == 0
@@ -52,7 +68,7 @@ def test_a_margin_speaks_of_noninferiority(fistula_here):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["goal=power"], "goal: must be one of interval, difference, margin, readers, found power"),
+        (["goal=power"], "goal: must be one of interval, sensitivity, specificity, difference, margin, readers, found"),
         (["goal=readers"], "pilot: must be given for goal=readers: a study whose report has readers"),
         (["auroc=0.5"], "auroc: must be at least 0.501 and at most 0.999, found 0.5"),
         (["goal=difference"], "other: must be a number for goal=difference"),
@@ -70,6 +86,11 @@ def test_a_margin_speaks_of_noninferiority(fistula_here):
         (["goal=difference", "other=0.7", "power=1"], "power: must be at least 0.1 and at most 0.99, found 1"),
         (["goal=difference", "other=0.7", "power=0.1", "alpha=0.2"], "power: must be above alpha, 0.2, found 0.1"),
         (["prevalence=none"], "prevalence: must be a number"),
+        (["goal=sensitivity", "lower=0.9"], "lower: must be below expected, 0.9, found 0.9"),
+        (["goal=sensitivity", "lower=0.8", "half_width=0.1"], "half_width: has no influence where lower is given"),
+        (["goal=specificity", "power=0.9"], "power: has no influence unless lower is given"),
+        (["goal=specificity", "auroc=0.9"], "auroc: has no influence on goal=specificity"),
+        (["goal=specificity", "expected=1"], "expected: must be at least 0.5 and at most 0.999, found 1"),
     ],
 )
 def test_what_cannot_be_planned_is_one_line(fistula_here, arguments, message):

@@ -3,10 +3,11 @@ from math import exp, pi, sqrt
 import numpy as np
 import pytest
 from scipy.special import ndtr, ndtri
-from scipy.stats import multivariate_normal
+from scipy.stats import binom, multivariate_normal
+from statsmodels.stats.proportion import proportion_confint
 
 from fistula.evidence.design import planning
-from fistula.evidence.design.planning import Scenario, patients_for_difference, patients_for_width
+from fistula.evidence.design.planning import Scenario, patients_for_difference, patients_for_rate, patients_for_width
 from fistula.evidence.ranking.area import hanley_mcneil_variance
 from fistula.evidence.ranking.roc import auroc
 
@@ -116,6 +117,35 @@ def test_slices_that_are_alike_bring_less_than_ones_that_are_not():
         for correlation in (0.7, 0.1)
     )
     assert alike > 1.5 * apart
+
+
+def test_a_lower_limit_is_exceeded_with_the_power_of_the_binomial_distribution():
+    """Judge: Wilson's interval of every count of statsmodels; one patient fewer has too little power, none more has."""
+
+    def power(patients):
+        low, _ = proportion_confint(np.arange(patients + 1), patients, method="wilson")
+        return binom.pmf(np.arange(patients + 1), patients, 0.9)[low > 0.8].sum()
+
+    answer = patients_for_rate(Scenario(0.85, 0.2), 0.9, positive=True, target=0.8, lower=0.8)
+    assert (answer.patients, answer.positives, answer.error) == (560, 112, 0)
+    assert answer.reached == pytest.approx(power(112))
+    assert power(111) < 0.8
+    assert all(power(number) >= 0.8 for number in range(112, 200))
+    rest = patients_for_rate(Scenario(0.85, 0.2), 0.9, positive=False, target=0.8, lower=0.8)
+    assert (rest.patients, rest.patients - rest.positives) == (140, 112)
+    assert patients_for_rate(Scenario(0.85, 0.002), 0.9, positive=True, target=0.8, lower=0.8).patients is None
+
+
+def test_the_width_of_a_rate_is_that_of_its_interval_and_slices_that_are_alike_widen_it():
+    counts = np.arange(71)
+    low, high = proportion_confint(counts, 70, method="wilson")
+    width = float(binom.pmf(counts, 70, 0.85) @ (high - low)) / 2
+    one, alike = (
+        patients_for_rate(Scenario(0.7, 0.5, slices=slices, correlation=0.8), 0.85, positive=False, target=width)
+        for slices in (1, 4)
+    )
+    assert one.patients - one.positives == pytest.approx(70, rel=0.06)
+    assert 0.5 * one.patients < alike.patients < one.patients
 
 
 @pytest.mark.slow

@@ -6,15 +6,18 @@ from math import ceil, log, sqrt
 
 import numpy as np
 from scipy.special import ndtr, ndtri
+from scipy.stats import binom
 
 from fistula.evidence.design.compare import clustered_auroc_test
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.inputs import Bools, Codes, Floats
 from fistula.evidence.ranking.area import clustered_auroc
+from fistula.evidence.rates.clustered import clustered_rate
 
 MOST = 20_000  # patients; no study of images asks for more
 AROUND = (0.5, 0.75, 1.25, 1.5)
 NEAR = (0.8, 0.9, 1.0, 1.1, 1.2)  # of the number that seems to suffice: sizes through which a line is laid
+Lines = tuple[Callable[[float], float], Callable[[float], float]]  # of `_smallest`
 FIRST, LAST = 300, 5000  # replicates of a size while the number is looked for, and of all sizes of the line
 
 
@@ -25,7 +28,7 @@ class Scenario:
     Scores are those of a binormal model with equal variances: normal in each class, slices of a patient alike.
     """
 
-    auroc: float  # of the model, in (0.5, 1)
+    auroc: float  # of the model, in (0, 1)
     # Share of the patients who are positive, in (0, 1); all slices of a patient have the patient's class.
     prevalence: float
     slices: float = 1.0  # mean number of slices a patient, at least 1; 1 where patients are scored
@@ -66,8 +69,8 @@ class Answer:
 
     patients: int | None  # in all; None where `MOST` do not suffice
     positives: int  # of them
-    reached: float  # half-width or power at that number, from `LAST` replicates near it
-    error: float  # Monte Carlo standard error of it
+    reached: float  # half-width or power at that number, from `LAST` replicates near it, or exact
+    error: float  # Monte Carlo standard error of it; 0 where it is exact
     around: dict[int, float]  # from half to one and a half times as many patients, with what each gives
 
 
@@ -81,13 +84,74 @@ def patients_for_width(scenario: Scenario, half_width: float, *, seed: int = 0) 
     """
 
     def width(labels: Bools, scores: Floats, patients: Codes) -> float:
-        interval: Estimate = clustered_auroc(labels, scores[:, 0], patients, patients % scenario.folds)
-        # Where a fold leaves no interval, as wide as an interval can be.
-        return (interval.high - interval.low) / 2 if interval.has_interval else 0.5
+        return _half(clustered_auroc(labels, scores[:, 0], patients, patients % scenario.folds))
 
-    # A width falls as 1 / sqrt(patients).
-    lines = (lambda value: 1 / value**2, lambda height: 1 / sqrt(height))
-    return _smallest(scenario, width, target=half_width, lines=lines, seed=seed)
+    return _smallest(scenario, width, target=half_width, lines=_WIDTHS, seed=seed)
+
+
+def patients_for_rate(
+    scenario: Scenario, rate: float, *, positive: bool, target: float, lower: float | None = None, seed: int = 0
+) -> Answer:
+    """Patients whose sensitivity or specificity, at a threshold chosen beforehand, has the 95% CI that is wanted.
+
+    Args:
+        scenario: What is assumed; the AUROC does not count.
+        rate: The true sensitivity, or specificity, of slices, in (0, 1).
+        positive: Whether it is the sensitivity.
+        target: Mean half-width of the interval; where there is a `lower`, the chance that its lower end exceeds it.
+        lower: In (0, rate), or None.
+        seed: Of the simulation.
+    """
+    away = sqrt(2) * float(ndtri(scenario.auroc))
+
+    def interval(labels: Bools, scores: Floats, patients: Codes) -> Estimate:
+        right = scores[:, 0] - away * labels < ndtri(rate)
+        return clustered_rate(right[labels == positive], patients[labels == positive])
+
+    if lower is None:
+        return _smallest(scenario, lambda *rows: _half(interval(*rows)), target=target, lines=_WIDTHS, seed=seed)
+    if scenario.slices == 1:
+        return _exact(scenario, rate, lower, positive=positive, target=target)
+    lines = _powers(0.05)
+    return _smallest(scenario, lambda *rows: float(interval(*rows).low > lower), target=target, lines=lines, seed=seed)
+
+
+def _exact(scenario: Scenario, rate: float, lower: float, *, positive: bool, target: float) -> Answer:
+    """Patients with one decision each, by the binomial distribution.
+
+    A power rises with the patients in steps that fall in between: the number is the first after the last that is short.
+    """
+    share = scenario.prevalence if positive else 1 - scenario.prevalence
+    number = np.arange(1, MOST + 1)
+    # Wilson's lower limit exceeds `lower` where the score test rejects it.
+    most = np.floor(number * lower + ndtri(0.975) * np.sqrt(number * lower * (1 - lower)))
+    powers = binom.sf(most, number, rate)
+    needed = int(number[powers < target].max(initial=0)) + 1
+    patients = ceil(needed / share)
+    if patients > MOST:
+        return Answer(None, 0, float(powers[-1]), 0.0, {})
+    around = {of: float(powers[round(of * share) - 1]) for of in (ceil(patients * part) for part in AROUND)}
+    around[patients] = float(powers[needed - 1])
+    positives = needed if positive else patients - needed
+    return Answer(patients, positives, around[patients], 0.0, dict(sorted(around.items())))
+
+
+def _half(interval: Estimate) -> float:
+    """Half of its width; where there is none, as wide as an interval can be."""
+    return (interval.high - interval.low) / 2 if interval.has_interval else 0.5
+
+
+# A width falls as 1 / sqrt(patients).
+_WIDTHS: Lines = (lambda value: 1 / value**2, lambda height: 1 / sqrt(height))
+
+
+def _powers(alpha: float) -> Lines:
+    """The distance of a power's normal quantile from the test's rises as sqrt(patients)."""
+    critical = float(ndtri(1 - alpha / 2))
+    return (
+        lambda value: max(float(ndtri(min(value, 1 - 1e-3))) + critical, 0.05) ** 2,
+        lambda height: float(ndtr(sqrt(height) - critical)),
+    )
 
 
 def patients_for_difference(
@@ -112,13 +176,7 @@ def patients_for_difference(
             return float(test.difference.low > -margin)
         return float(test.difference.low > 0 or test.difference.high < 0)
 
-    # The distance of a power's normal quantile from the test's rises as sqrt(patients).
-    critical = float(ndtri(1 - alpha / 2))
-    lines = (
-        lambda value: max(float(ndtri(min(value, 1 - 1e-3))) + critical, 0.05) ** 2,
-        lambda height: float(ndtr(sqrt(height) - critical)),
-    )
-    return _smallest(scenario, found, target=power, lines=lines, seed=seed)
+    return _smallest(scenario, found, target=power, lines=_powers(alpha), seed=seed)
 
 
 def _smallest(
@@ -126,7 +184,7 @@ def _smallest(
     measure: Callable[[Bools, Floats, Codes], float],
     *,
     target: float,
-    lines: tuple[Callable[[float], float], Callable[[float], float]],
+    lines: Lines,
     seed: int,
 ) -> Answer:
     """The number of patients whose mean `measure` reaches the target.

@@ -14,6 +14,13 @@ from fistula.folder import whole_folder
 from fistula.report.figures.drawing import COLOURS, SOFT, blank, save, styled
 from fistula.viewer.page import template
 
+RATES = ("sensitivity", "specificity")
+
+
+def of_width(settings: dict[str, Any]) -> bool:
+    """Whether a width is planned for, and no power."""
+    return settings["goal"] == "interval" or (settings["goal"] in RATES and settings["lower"] is None)
+
 
 def paragraph(scenario: Scenario, answer: Answer, settings: dict[str, Any]) -> str:
     """The sample size as a protocol states it: aim, assumptions, method, number.
@@ -22,7 +29,8 @@ def paragraph(scenario: Scenario, answer: Answer, settings: dict[str, Any]) -> s
     """
     negatives = (answer.patients or 0) - answer.positives
     needed = f"{answer.patients} patients ({answer.positives} positive, {negatives} negative)"
-    return f"{_aim(scenario, answer, settings, needed)} {_assumed(scenario)} {_method(scenario)}"
+    method = _method(scenario, settings["goal"], is_exact=not answer.error)
+    return f"{_aim(scenario, answer, settings, needed)} {_assumed(scenario)} {method}"
 
 
 @styled
@@ -34,7 +42,7 @@ def write_plan(out: Path, scenario: Scenario, answer: Answer, settings: dict[str
             save(_curve(answer, settings), folder, "patients", says="Half-width or power by number of patients")
         )
         page = template("report", "plan.html").render(
-            answer=answer, scenario=scenario, settings=settings, text=text, figure=figure, version=__version__
+            answer=answer, scenario=scenario, width=of_width(settings), text=text, figure=figure, version=__version__
         )
         (folder / "plan.html").write_text(page, encoding="utf-8")
         (folder / "protocol.txt").write_text(f"{text}\n", encoding="utf-8")
@@ -44,13 +52,21 @@ def write_plan(out: Path, scenario: Scenario, answer: Answer, settings: dict[str
 
 
 def _aim(scenario: Scenario, answer: Answer, settings: dict[str, Any], needed: str) -> str:
-    if settings["goal"] == "interval":
+    what = f"an AUROC of {scenario.auroc:g}"
+    if rate := settings["goal"] in RATES:
+        what = f"a {settings['goal']} of {settings['expected']:g} at a threshold chosen beforehand"
+    if of_width(settings):
         return (
-            f"With {needed}, the 95% confidence interval of an AUROC of {scenario.auroc:g} is expected to have a "
+            f"With {needed}, the 95% confidence interval of {what} is expected to have a "
             f"half-width of {answer.reached:.3f} (target: {settings['half_width']:g})."
         )
-    error = f"Monte Carlo standard error, {answer.error:.1%}"
-    power = f"a power of {answer.reached:.1%} (target: {settings['power']:.0%}; {error})"
+    error = f"; Monte Carlo standard error, {answer.error:.1%}" if answer.error else ""
+    power = f"a power of {answer.reached:.1%} (target: {settings['power']:.0%}{error})"
+    if rate:
+        return (
+            f"With {needed}, the lower limit of the 95% confidence interval of {what} exceeds {settings['lower']:g} "
+            f"with {power}."
+        )
     if settings["goal"] == "difference":
         return (
             f"With {needed}, a difference between AUROCs of {scenario.auroc:g} and {scenario.other:g} is detected with "
@@ -78,18 +94,26 @@ def _assumed(scenario: Scenario) -> str:
     return f"This assumes {listed}."
 
 
-def _method(scenario: Scenario) -> str:
+def _method(scenario: Scenario, goal: str, *, is_exact: bool) -> str:
     unit = "slices clustered by patient" if scenario.slices > 1 else "one score per patient"
     compared = "paired comparison" if scenario.other is not None else "interval"
+    if is_exact:
+        return (
+            "The number was determined by the binomial distribution with Wilson's interval, which the analysis will "
+            f"use, such that no larger number has less power than the target, as implemented in fistula {__version__}."
+        )
+    of, made = "AUROCs", "delete-one-patient jackknife"
+    if goal in RATES:
+        of, made = goal, f"Wilson at the effective sample size, and {made}" if scenario.slices > 1 else "Wilson"
     return (
         f"The number was determined by simulation of binormal scores ({LAST} replicates, {unit}) with the {compared} "
-        f"of AUROCs that the analysis will use (delete-one-patient jackknife), as implemented in fistula {__version__}."
+        f"of {of} that the analysis will use ({made}), as implemented in fistula {__version__}."
     )
 
 
 def _curve(answer: Answer, settings: dict[str, Any]) -> Figure:
     """What each number of patients that was looked at gives, and where the target is met."""
-    is_width = settings["goal"] == "interval"
+    is_width = of_width(settings)
     target = settings["half_width"] if is_width else settings["power"]
     figure, axes = blank(3.1, width=6.2)
     axes.plot(list(answer.around), list(answer.around.values()), "o-", color=COLOURS[0], markersize=4)
