@@ -11,15 +11,16 @@ from math import sqrt
 from unittest.mock import patch
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import expit, logit, ndtr, ndtri
 
 from fistula.evidence.jackknife import patient_jackknife
 from fistula.evidence.places.distances import median_distance
+from fistula.evidence.probability.decision import decision_curve
 from fistula.evidence.ranking.area import clustered_auroc, newcombe_interval
 from fistula.evidence.rates.clustered import clustered_rate
 from fistula.evidence.readers import agreement
 from fistula.evidence.readers.agreement import cohens_kappa, fleiss_kappa
-from fistula.evidence.resample import patient_bootstrap
+from fistula.evidence.resample import draw_weights, patient_bootstrap
 from fistula.evidence.weighted import STATISTICS, gather
 
 MEASURES = ("average_precision", "partial_auroc", "f1", "matthews")
@@ -91,6 +92,31 @@ def ranked(random, repetitions):
             held[key].append(float(np.mean(each)))
     for name in MEASURES:
         say(name, "percentile bootstrap", held[name, "rejected"], held[name, "default"])
+
+
+def decisions(random, repetitions):
+    """Net benefit at thresholds of 0.1 to 0.9, of calibrated probabilities, by bootstrap too; a line a threshold."""
+    for limit in (0.1, 0.3, 0.5, 0.7, 0.9):
+        held = ([], [])
+        for patients, rows, share in product((30, 100, 300), ("one", "equal", "skewed"), (0.2, 0.5)):
+            inside, odds = ([], []), limit / (1 - limit)
+            for _ in range(repetitions):
+                labels, scores, codes, middle = draw_scores(random, patients, rows, share)
+                chances = expit(2 * middle * (scores - middle) + logit(share))
+                cut = (logit(limit) - logit(share)) / (2 * middle) + middle
+                truth = share * ndtr(2 * middle - cut) - (1 - share) * odds * ndtr(-cut)
+                found = decision_curve(labels, chances, codes, thresholds=[limit], prevalence=share, prior=share)
+                names = ("sensitivity", "specificity")
+                settings = {"threshold": limit, "statistics": names}
+                of_class = gather(labels, chances, codes, **settings)
+                weights = draw_weights(of_class.strata, resamples=300, seed=int(random.integers(2**31)))
+                up, down = (STATISTICS[name](of_class, weights) for name in names)
+                low, high = np.quantile(share * up - (1 - share) * odds * (1 - down), (0.025, 0.975))
+                inside[0].append(low <= truth <= high)
+                inside[1].append(found.low[0] <= truth <= found.high[0])
+            for shares, each in zip(held, inside, strict=True):
+                shares.append(float(np.mean(each)))
+        say(f"net benefit at {limit}", "percentile bootstrap", *held)
 
 
 def woodruff(distances, patients):
@@ -171,7 +197,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=500)
     repetitions = parser.parse_args().repetitions
     print(f"coverage of 95% CIs, mean (lowest to highest) over kinds of study; {repetitions} simulated studies of each")
-    for seed, measured in enumerate((medians, kappas, ranked, few_positives)):
+    for seed, measured in enumerate((medians, kappas, ranked, few_positives, decisions)):
         measured(np.random.default_rng(seed), repetitions)
 
 

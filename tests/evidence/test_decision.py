@@ -62,6 +62,29 @@ def test_the_cohorts_own_prevalence_is_the_default(make_cohort):
     np.testing.assert_allclose(decision_curve(cohort.labels, cohort.first, thresholds=[0.2, 0.6]).model, stated.model)
 
 
+def test_the_interval_is_that_of_a_difference_of_two_proportions():
+    """At the threshold where a false positive costs as much as the prevalence makes a true one worth: Newcombe's."""
+    labels, scores = (
+        np.repeat([1, 0], [70, 80]),
+        np.r_[np.repeat([0.6, 0.2], [56, 14]), np.repeat([0.6, 0.2], [48, 32])],
+    )
+    curve = decision_curve(labels, scores, np.arange(150), thresholds=[0.5], prevalence=0.5)
+    assert 2 * curve.model[0] == pytest.approx(0.2)
+    assert (2 * curve.low[0], 2 * curve.high[0]) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    assert np.isnan(decision_curve(labels, scores, thresholds=[0.5]).low).all()
+
+
+def test_slices_of_one_patient_are_no_more_certain_than_the_patient():
+    labels, scores = np.tile([0, 0, 0, 1, 1, 1], 5), np.tile([0.1, 0.2, 0.7, 0.3, 0.8, 0.9], 5)
+    patients = np.arange(30)
+    alone, slices = (
+        decision_curve(np.repeat(labels, n), np.repeat(scores, n), np.repeat(patients, n), thresholds=[0.25, 0.5])
+        for n in (1, 8)
+    )
+    assert (slices.low <= alone.low + 1e-12).all()
+    assert (slices.high >= alone.high - 1e-12).all()
+
+
 @pytest.mark.parametrize("labels", [[], [0, 0], [1]], ids=["empty", "no positives", "no negatives"])
 def test_a_missing_class_has_no_net_benefit(labels):
     curve = decision_curve(labels, np.full(len(labels), 0.5), thresholds=[0.2, 0.4], prevalence=0.5)

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
 from fistula.evidence.inputs import Floats, check_labels, check_probabilities
+from fistula.evidence.rates.clustered import sum_of_rates
 
 
 @dataclass(frozen=True)
@@ -15,11 +16,15 @@ class DecisionCurve:
 
     model: Floats  # acting on the rows with ``score >= threshold``, ``(T,)``
     everyone: Floats  # acting on all rows, ``(T,)``
+    # Ends of the model's 95% CI at each threshold, not of the whole curve; NaN where there is none, ``(T,)``.
+    low: Floats
+    high: Floats
 
 
 def decision_curve(
     labels: ArrayLike,
     scores: ArrayLike,
+    patients: ArrayLike | None = None,
     *,
     thresholds: ArrayLike,
     prevalence: float | None = None,
@@ -34,6 +39,8 @@ def decision_curve(
     Args:
         labels: 0 or 1, ``(N,)``.
         scores: Probabilities, ``(N,)``: calibrate them first.
+        patients: Whom each row is of, ``(N,)``, for the intervals, which take the prevalence as known; left out, there
+            are none.
         thresholds: In (0, 1), ``(T,)``.
         prevalence: Where the decision will be made; left out, that of the rows, which means little in a cohort
             chosen by class.
@@ -48,7 +55,7 @@ def decision_curve(
 
     Source:
         Vickers & Elkin (2006), Medical Decision Making 26(6), 565-574; change of prevalence: Saerens, Latinne &
-        Decaestecker (2002), Neural Computation 14(1), 21-41.
+        Decaestecker (2002), Neural Computation 14(1), 21-41. Intervals: as `sum_of_rates`.
     """
     truth = check_labels(labels)
     values = check_probabilities(scores, rows=len(truth))
@@ -59,13 +66,18 @@ def decision_curve(
     for name, given in (("prevalence", prevalence), ("prior", prior)):
         if given is not None and not 0 < given < 1:
             raise ValueError(f"{name} must be inside (0, 1), got {given}")
+    nothing = np.full(len(limits), np.nan)
     if truth.all() or not truth.any():
-        return DecisionCurve(np.full(len(limits), np.nan), np.full(len(limits), np.nan))
+        return DecisionCurve(nothing, nothing, nothing, nothing)
     share = float(truth.mean()) if prevalence is None else prevalence
     odds = limits / (1 - limits)
     before = float(truth.mean()) if prior is None else prior
     if share != before:
         values = expit(logit(values) + logit(share) - logit(before))
-    called = values[:, None] >= limits
-    benefit = called[truth].mean(axis=0) * share - called[~truth].mean(axis=0) * (1 - share) * odds
-    return DecisionCurve(benefit, share - (1 - share) * odds)
+    called, lost = values[:, None] >= limits, (1 - share) * odds
+    benefit = called[truth].mean(axis=0) * share - called[~truth].mean(axis=0) * lost
+    if patients is None:
+        return DecisionCurve(benefit, share - lost, nothing, nothing)
+    found = [sum_of_rates(truth, one, patients, (share, cost)) for one, cost in zip(called.T, lost, strict=True)]
+    ends = (np.array([getattr(one, end) for one in found]) - lost for end in ("low", "high"))
+    return DecisionCurve(benefit, share - lost, *ends)

@@ -69,15 +69,23 @@ def clustered_rate(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95
 
 
 def balanced_accuracy(labels: ArrayLike, called: ArrayLike, patients: ArrayLike, *, level: float = 0.95) -> Estimate:
-    """The mean of sensitivity and specificity, with an interval made of theirs.
+    """The mean of sensitivity and specificity; arguments, source and errors as `sum_of_rates`."""
+    return sum_of_rates(labels, called, patients, (0.5, 0.5), level=level)
 
-    Each end is as far from the mean as the two rates' ends are from them, added as errors that correlate as the two
+
+def sum_of_rates(
+    labels: ArrayLike, called: ArrayLike, patients: ArrayLike, weights: tuple[float, float], *, level: float = 0.95
+) -> Estimate:
+    """A weighted sum of sensitivity and specificity, with an interval made of theirs.
+
+    Each end is as far from the sum as the two rates' ends are from them, added as errors that correlate as the two
     rates do over patients left out; patients of one class make them independent.
 
     Args:
         labels: 0 or 1, ``(N,)``.
         called: 0 or 1, ``(N,)``.
         patients: Whom each row is of, ``(N,)``.
+        weights: Of sensitivity and specificity, not negative.
         level: Of the interval.
 
     Returns:
@@ -96,12 +104,13 @@ def balanced_accuracy(labels: ArrayLike, called: ArrayLike, patients: ArrayLike,
     ]
     if not all(rate.is_defined for rate in rates):
         return undefined(method, "a class is missing")
-    value = (rates[0].value + rates[1].value) / 2
+    value = weights[0] * rates[0].value + weights[1] * rates[1].value
     if not all(rate.has_interval for rate in rates):
         return without_interval(value, method, next(rate.reason for rate in rates if not rate.has_interval))
     correlation = _correlate(truth, calls == truth, keys)
-    below, above = ([end(rate) for rate in rates] for end in (lambda r: r.value - r.low, lambda r: r.high - r.value))
-    half = [sqrt(max(0.0, a * a + b * b + 2 * correlation * a * b)) / 2 for a, b in (below, above)]
+    below = (weight * (rate.value - rate.low) for weight, rate in zip(weights, rates, strict=True))
+    above = (weight * (rate.high - rate.value) for weight, rate in zip(weights, rates, strict=True))
+    half = [sqrt(max(0.0, a * a + b * b + 2 * correlation * a * b)) for a, b in (below, above)]
     return Estimate(value, value - half[0], value + half[1], method)
 
 

@@ -81,8 +81,9 @@ def _benefit(axes: Axes, one: Outside, prevalence: float | None) -> None:
         (one.inside.rows, COLOURS[0], "--", 1.3), (one.rows, COLOURS[1], "-", 2.2),
     ):  # fmt: skip
         if not rows["calibrated"].has_nulls():
-            truth, chances = rows["label"].to_numpy(), rows["calibrated"].to_numpy()
-            curve = decision_curve(truth, chances, thresholds=THRESHOLDS, prevalence=share, prior=prior)
+            given = (rows[name].to_numpy() for name in ("label", "calibrated", "patient_key"))
+            curve = decision_curve(*given, thresholds=THRESHOLDS, prevalence=share, prior=prior)
+            axes.fill_between(THRESHOLDS, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
             axes.plot(THRESHOLDS, curve.model, color=colour, linestyle=line, linewidth=width)
     top = compare_with_all(axes, curve.everyone, room=1.15)
     axes.annotate("treat all", (0.02, top), xytext=(12, 2), textcoords="offset points", fontsize=8)

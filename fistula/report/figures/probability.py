@@ -43,8 +43,9 @@ def net_benefit(row: Row, *, prevalence: float | None) -> Figure | None:
     if row.rows["calibrated"].has_nulls() or row.rows["label"].n_unique() < 2:
         return None
     figure, axes = blank(3.4)
-    labels, scores = row.rows["label"].to_numpy(), row.rows["calibrated"].to_numpy()
-    curve = decision_curve(labels, scores, thresholds=THRESHOLDS, prevalence=prevalence)
+    rows = (row.rows[name].to_numpy() for name in ("label", "calibrated", "patient_key"))
+    curve = decision_curve(*rows, thresholds=THRESHOLDS, prevalence=prevalence)
+    axes.fill_between(THRESHOLDS, curve.low, curve.high, color=COLOURS[0], alpha=0.15, linewidth=0)
     axes.plot(THRESHOLDS, curve.model, color=COLOURS[0], linewidth=2.2, label=row.configuration.name)
     compare_with_all(axes, curve.everyone)
     figure.legend(loc="outside lower left", ncols=1)
