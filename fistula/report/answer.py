@@ -185,10 +185,10 @@ def _say_leaks(inflations: list[Inflation], canaries: list[Canary]) -> str:
         if len({one.name for one in those}) <= NAMED:
             for name in dict.fromkeys(one.name for one in those):
                 each = [f"a per-{one.level} AUROC of {one.auroc}" for one in those if one.name == name]
-                parts.append(f"the negative control {name} has {listed(each)}: {verdict}")
+                parts.append(f"the negative control {name} has {listed(each)}, {verdict}")
         else:
             least, most = (end(one.auroc.value for one in those) for end in (min, max))
-            parts.append(f"{len(those)} AUROCs of negative controls, {least:.2f} to {most:.2f}: {verdict}")
+            parts.append(f"{len(those)} AUROCs of negative controls, {least:.2f} to {most:.2f}, {verdict}")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}." if text else ""
 

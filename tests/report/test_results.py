@@ -333,7 +333,7 @@ def test_a_canary_is_no_result_and_is_set_beside_the_labels_as_given(tmp_path):
     of_slices, of_patients = (verdicts[honest.name, level].auroc for level in ("slice", "patient"))
     assert (
         f"the negative control split by patient · labels permuted by patient has a per-slice AUROC of {of_slices} and "
-        f"a per-patient AUROC of {of_patients}: compatible with 0.5, as expected"
+        f"a per-patient AUROC of {of_patients}, compatible with 0.5, as expected"
     ) in contents.answer[-2]
     assert contents.answer[-2].startswith("A split by image adds ")
 

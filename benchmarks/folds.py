@@ -1,0 +1,117 @@
+"""What cross-validation adds to the errors of its AUROCs: `python benchmarks/folds.py`.
+
+The networks of two folds are trained on each other's test patients, so the folds are not independent, and intervals of
+the scores as they are do not see it. Here networks are trained in each simulated study: one takes the difference of the
+classes' means, another (`nearest`) the sum over training slices of their labels, those that are close counting most.
+"""
+
+import argparse
+from itertools import product
+from math import sqrt
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from fistula.evidence.design.compare import clustered_auroc_test
+from fistula.evidence.ranking.area import clustered_auroc
+
+TWICE = 1 - 2 * ndtr(-sqrt(2) * ndtri(0.975))  # level at which a normal interval has twice the variance of a 95% CI
+SLICES = 4  # a patient, of negative controls
+TOLD = 5  # features that differ between the classes, of all where there are more
+
+
+def learn(images, labels, fold, patients, nearest=False):
+    """Score images by networks trained on the other folds, `labels` and `fold` being of patients."""
+    scores = np.empty(len(images))
+    for number in np.unique(fold):
+        test = fold[patients] == number
+        trained, truth = images[~test], labels[patients[~test]]
+        sign = np.where(truth, 1 / truth.sum(), -1 / (~truth).sum())
+        if nearest:
+            apart = (images[test] ** 2).sum(1)[:, None] + (trained**2).sum(1) - 2 * images[test] @ trained.T
+            scores[test] = np.exp(-apart / (images.shape[1] / 2)) @ sign
+        else:
+            scores[test] = images[test] @ (sign @ trained)
+    return scores
+
+
+def permuted(random, repetitions):
+    """How often a negative control is above 0.5 by chance: its 95% CI, and with twice the variance."""
+    kinds = product(
+        ((1, False), (20, False), (300, False), (20, True)), ((30, 5, 15), (72, 2, 36), (103, 5, 20), (300, 5, 150))
+    )
+    shares = []
+    for (features, nearest), (count, folds, positives) in kinds:
+        above, labels, patients = np.zeros(4), np.arange(count) < positives, np.repeat(np.arange(count), SLICES)
+        for _ in range(repetitions):
+            fold = random.permutation(count) % folds
+            images = random.normal(size=(count, features))[patients] + random.normal(size=(len(patients), features))
+            scores = learn(images, labels, fold, patients, nearest)
+            per_slice = labels[patients], scores, patients, fold[patients]
+            per_patient = labels, scores.reshape(-1, SLICES).mean(axis=1), np.arange(count), fold
+            rows = product((per_slice, per_patient), (0.95, TWICE))
+            above += [clustered_auroc(*of, level=level).low > 0.5 for of, level in rows]
+        shares.append(above.reshape(2, 2) / repetitions)
+        network = "nearest" if nearest else "means"
+        print(
+            f"{count} patients, {positives} positive, {folds} folds, {features} features, {network}:",
+            shares[-1].tolist(),
+            flush=True,
+        )
+    for name, of in zip(("its 95% CI", "twice the variance"), np.moveaxis(np.array(shares), 2, 0), strict=True):
+        print(f"negative control above 0.5 by chance: {name}, {say(of)}", flush=True)
+
+
+def trained(random, repetitions):
+    """Coverage of the AUROC that such networks have on average, and how often two equal configurations differ."""
+    for count in (72, 103, 300):
+        shares = []
+        for features, apart in product((5, 50, 300), (1.0, 2.0)):
+            labels, patients = np.arange(count) < count // 2, np.arange(count)
+            away = np.where(np.arange(features) < TOLD, apart / sqrt(TOLD), 0)
+            truths, ends, rejected = [], [], []
+            for _ in range(repetitions):
+                fold = np.concatenate([random.permutation(half) % 5 for half in (count // 2, count - count // 2)])
+                scores = []
+                for _ in range(2):
+                    images = random.normal(size=(count, features)) + labels[:, None] * away
+                    scores.append(learn(images, labels, fold, patients))
+                for number in range(5):
+                    test, rest = fold == number, fold != number
+                    lean = images[rest & labels].mean(axis=0) - images[rest & ~labels].mean(axis=0)
+                    share = (test & labels).sum() * (test & ~labels).sum()
+                    truths.append((ndtr(lean @ away / np.linalg.norm(lean) / sqrt(2)), share))
+                found = clustered_auroc(labels, scores[0], patients, fold)
+                ends.append((found.low, found.high))
+                tests = [clustered_auroc_test(labels, *scores, patients, fold, level=level) for level in (0.95, TWICE)]
+                rejected.append([not one.difference.low <= 0 <= one.difference.high for one in tests])
+            truth, (low, high) = (
+                np.average(*np.transpose(truths)[:1], weights=np.transpose(truths)[1]),
+                np.transpose(ends),
+            )
+            shares.append([np.mean((low <= truth) & (truth <= high)), *np.mean(rejected, axis=0)])
+            print(
+                f"{count} patients, {features} features, AUROC {truth:.2f}:",
+                np.round(shares[-1], 3).tolist(),
+                flush=True,
+            )
+        covered, alone, twice = np.transpose(shares)
+        print(f"{count} patients: 95% CI covers in {say(covered)}; equal configurations differ significantly in "
+              f"{say(alone)}, with twice the variance in {say(twice)}", flush=True)  # fmt: skip
+
+
+def say(shares):
+    """Mean, lowest and highest."""
+    return f"{np.mean(shares):.1%} ({np.min(shares):.1%} to {np.max(shares):.1%})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repetitions", type=int, default=1000)
+    repetitions = parser.parse_args().repetitions
+    permuted(np.random.default_rng(4), repetitions)
+    trained(np.random.default_rng(5), repetitions)
+
+
+if __name__ == "__main__":
+    main()
