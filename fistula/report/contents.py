@@ -80,6 +80,10 @@ class Contents:
         """The configuration of the headline: the highest AUROC at the primary level, of several classes their mean."""
         return (self.all_classes or self.ranked(self.study.positives[0]))[0].configuration
 
+    def shown(self, positive: str) -> Row:
+        """The headline's configuration for a class: selected once, by all classes, and not for each class again."""
+        return next(row for row in self.ranked(positive) if row.configuration is self.best)
+
     @property
     def beside(self) -> Program | None:
         """The other program where it stands beside the configurations in their tables: of the same patients."""
@@ -108,6 +112,8 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
     ranked = {positive: rank(rows, positive, primary) for positive in study.positives}
     together = all_classes(study, rows, level=primary)
     selected = selected_auroc(study, ranked, together)
+    best = (together or ranked[study.positives[0]])[0].configuration
+    own = {positive: next(one for one in of if one.configuration is best) for positive, of in ranked.items()}
     comparisons = [
         *compare_every_class(together, honest, primary=primary, margin=settings.margin),
         *compare(honest, primary=primary, margin=settings.margin, resamples=settings.resamples),
@@ -139,8 +145,8 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
         canaries=found,
         flow=flow(study),
         participants=table_one(study),
-        abstention=abstention(study, (together or ranked[study.positives[0]])[0].configuration, rows),
-        further={positive: further(study, rows[0], scaling=settings.scaling) for positive, rows in ranked.items()},
+        abstention=abstention(study, best, rows),
+        further={positive: further(study, row, scaling=settings.scaling) for positive, row in own.items()},
         where=places,
         where_pairs=place_pairs,
         where_outside=where_outside(study, externals, resamples=settings.resamples),
@@ -149,7 +155,7 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
         outside_together=wholes,
         robustness=robustness(study, level=primary, scaling=settings.scaling),
         given=given,
-        readers=_readers(study, given, rows, ranked, found_outside, settings),
+        readers=_readers(study, given, rows, best, found_outside, settings),
         program=_program(given, rows, found_outside),
         paper=paper_rows(),
         beside_the_paper=beside_the_paper(study),
@@ -170,15 +176,15 @@ def _readers(
     study: Study,
     given: Given,
     rows: list[Row],
-    ranked: dict[str, list[Row]],
+    best: Configuration,
     outside: list[Outside],
     settings: Settings,
 ) -> Readers | None:
     """The best configuration beside the readers, for the first class."""
     if given.readings is None:
         return None
-    positive, best = next((positive, rows[0].configuration) for positive, rows in ranked.items())
-    own = next(row for row in rows if (row.configuration, row.positive, row.level) == (best, positive, "patient"))
+    first = best, study.positives[0], "patient"
+    own = next(row for row in rows if (row.configuration, row.positive, row.level) == first)
     model, cases = cases_of(study, own, outside, given.readings_of, scaling=settings.scaling)
     if not given.readings_of and (places := located_patients(best, study.cohort)) is not None:
         cases = cases.join(places, on="patient_key", how="left", maintain_order="left")

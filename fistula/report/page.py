@@ -118,7 +118,7 @@ def _names(contents: Contents) -> dict[str, Any]:
     study = contents.study
     by_slice = {(row.configuration.name, row.positive): row for row in contents.rows if row.level == "slice"}
     ranked = {positive: contents.ranked(positive) for positive in study.positives}
-    best = {positive: rows[0] for positive, rows in ranked.items()}
+    best = {positive: contents.shown(positive) for positive in study.positives}
     other = "slice" if contents.primary == "patient" else "patient"
     first = study.positives[0]
     there = (contents.outside, contents.robustness, contents.readers, len(study.configurations) > 1 or contents.beside)

@@ -47,6 +47,18 @@ def test_the_highest_macro_auroc_comes_first_and_is_that_of_scikit_learn_within_
         assert one.auroc.low < one.auroc.value < one.auroc.high
 
 
+def test_what_is_told_of_each_class_is_of_the_configuration_of_the_headline(tmp_path):
+    """Though another has the higher AUROC for a class: to show that one would be to select once more."""
+    folder = write_study(tmp_path / "study", classes=GRADES, patients=27)
+    for path in folder.glob("*end_to_end*/predictions.parquet"):
+        known = pl.when(pl.col("label") == 1).then(0.9).otherwise(0.1)
+        pl.read_parquet(path).with_columns(score_simple=known).write_parquet(path)
+    contents = compute(read_study(folder), Settings(resamples=10))
+    assert contents.ranked("simple")[0].configuration is not contents.best
+    assert {found.row.configuration.name for found in contents.further.values()} == {contents.best.name}
+    assert {contents.shown(positive).configuration.name for positive in GRADES} == {contents.best.name}
+
+
 @pytest.mark.parametrize("level", ["patient", "slice"])
 def test_the_table_counts_units_of_the_primary_level(study, level):
     found = compute(study, Settings(resamples=10, primary=level)).all_classes[0]

@@ -32,15 +32,18 @@ def draw(contents: Contents, folder: Path) -> dict[str, Markup]:
     if contents.readers:
         drawn["readers"] = (readers_figure(contents.readers), "ROC curves of the readers and of the model")
     for number, positive in enumerate(study.positives):
-        rows = contents.ranked(positive)
+        rows, best = contents.ranked(positive), contents.shown(positive)
         if number == 0:
             losses = loss_curves([row.configuration for row in rows])
             drawn["losses"] = (losses, "Loss by epoch on training and validation data, by configuration")
         drawn |= {
-            f"roc{number}": (roc(rows, resamples=settings.resamples), "ROC curves of the configurations"),
-            f"reliability{number}": (reliability(rows[0]), "Observed against predicted"),
+            f"roc{number}": (
+                roc([best, *(row for row in rows if row is not best)], resamples=settings.resamples),
+                "ROC curves of the configurations",
+            ),
+            f"reliability{number}": (reliability(best), "Observed against predicted"),
             f"benefit{number}": (
-                net_benefit(rows[0], prevalence=settings.prevalence),
+                net_benefit(best, prevalence=settings.prevalence),
                 "Net benefit against threshold probability",
             ),
         }

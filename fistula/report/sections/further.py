@@ -1,4 +1,4 @@
-"""Numbers of the best configuration of each class: calibration line and subgroups of patients."""
+"""Numbers of the headline's configuration for each class: calibration line and subgroups of patients."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ class Groups:
 
 @dataclass(frozen=True)
 class Further:
-    """What is told of the best configuration of a class alone, at the primary level."""
+    """What is told of the headline's configuration alone, for a class, at the primary level."""
 
     row: Row
     # Calibration intercept and slope; None where its scores could not be calibrated.
@@ -37,7 +37,7 @@ class Further:
 
 
 def further(study: Study, row: Row, *, scaling: str) -> Further:
-    """Its calibration, by one of `pooling.SCALINGS`, and subgroups, of the best configuration of a class."""
+    """Its calibration, by one of `pooling.SCALINGS`, and subgroups, of the headline's configuration for a class."""
     fits = [fit_scaling(study, run, row.positive, scaling=scaling) for run in row.configuration.runs]
     return Further(row, line(row.rows), subgroups(study, row), sum(fit is not None and fit.slope < 0 for fit in fits))
 
