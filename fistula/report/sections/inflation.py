@@ -74,7 +74,7 @@ def _judge(row: Row, *, among: int) -> str:
     """What the interval says of 0.5, at Bonferroni's level, and in cross-validation with twice the variance.
 
     There a patient whose label is permuted trains the networks that score the others, and they that which scores it:
-    where a network learns nothing but whom it has seen, each pair counts twice, (benchmarks/folds.py).
+    where a network learns nothing but whom it has seen, each pair counts twice (benchmarks/folds.py).
     """
     level = 1 - 0.05 / among
     if row.rows["fold"].n_unique() > 1:
