@@ -250,7 +250,7 @@ def judge(seeds: range, folder: str, out: Connection) -> None:
 
 def _outcome(path: Path) -> str:
     """What doctor, ingest and predict make of one file."""
-    records = [record | {"file": 0, "stamp": ""} for record in look_at(path, LOOK)]
+    records = [record | {"file": 0} for record in look_at(path, LOOK)]
     rows = [tuple(record.get(column) for column in FACTS) for record in records[:8]]
     facts = pl.DataFrame(rows, schema=FACTS, orient="row")
     facts.write_parquet(BytesIO())

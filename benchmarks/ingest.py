@@ -78,24 +78,6 @@ def run_ingest(folder: Path, name: str, *more: str) -> float:
     return time.perf_counter() - started
 
 
-def reingest_seconds(folder: Path, files: int, side: int, syntax: str, options: tuple[str, ...]) -> tuple[float, float]:
-    """Seconds of an ingest that reuses an earlier one: with 1 % more files, and with none."""
-    name = f"cohort-{time.time_ns()}"
-    run_ingest(folder, name, *options)
-    reuse = f"reuse={folder / name}"
-    seconds, labels, before_growth = [], (folder / "labels.csv").read_text(), set((folder / "tree").iterdir())
-    for new in (0, files // 100):
-        if new:
-            write_tree(folder, new, side=side, syntax=syntax, first=files)
-        seconds.append(run_ingest(folder, f"{name}-{new}", reuse, *options))
-        shutil.rmtree(folder / f"{name}-{new}")
-    shutil.rmtree(folder / name)
-    for patient in set((folder / "tree").iterdir()) - before_growth:
-        shutil.rmtree(patient)
-    (folder / "labels.csv").write_text(labels)
-    return seconds[1], seconds[0]
-
-
 def one_round(folder: Path, side: int, options: tuple[str, ...]) -> dict[str, float]:
     """Milliseconds a file of the loop and of an ingest; and their ratio."""
     files = sum(1 for _ in (folder / "tree").rglob("*.dcm"))
@@ -121,8 +103,6 @@ def main() -> None:
             write_tree(folder, files, side=asked.side, syntax=asked.syntax)
         rounds = [one_round(folder, asked.side, options) for _ in range(asked.rounds)]
         result = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
-        again = reingest_seconds(folder, files, asked.side, asked.syntax, options)
-        result |= {"one_percent_new_s": again[0], "nothing_new_s": again[1]}
         result["peak_mib"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         rounded = {key: round(value, 3) for key, value in result.items()}
         print(json.dumps({"files": files, "syntax": asked.syntax, "side": asked.side} | rounded), flush=True)

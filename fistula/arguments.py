@@ -25,7 +25,7 @@ PATHS = (
     "adjudicated", "aid", "archive", "archive.ca_file", "asked", "audit.accept", "cohort", "covariates_table",
     "finding.meaning", "finding.value", "hydra.run.dir", "hydra.sweep.dir", "json", "keep.description", "key",
     "labels.file", "labels.segment", "model.weights", "name", "only", "out", "patient", "pilot", "reader", "readers",
-    "reuse", "run", "run_name", "scores", "send", "source", "study_folder", "study_name", "to", "workspace",
+    "run", "run_name", "scores", "send", "source", "study_folder", "study_name", "to", "workspace",
 )  # fmt: skip
 NAMES = "columns."  # of a table's columns, which hold what their author liked
 PLAIN = re.compile(r"[A-Za-z0-9_/\\+.$%*@?|: -]*")

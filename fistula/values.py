@@ -27,7 +27,7 @@ SEVERAL = ("adjudicated", "labels.file", "readers")  # that may be a list of pat
 NULLS: dict[str, tuple[str, Any]] = {
     **dict.fromkeys(
         ("accept", "adjudicated", "aid", "asked", "ca_file", "cohort", "covariates_table", "file", "json", "method",
-         "name", "out", "pilot", "reader", "readers", "reuse", "scores", "send", "workspace"),
+         "name", "out", "pilot", "reader", "readers", "scores", "send", "workspace"),
         ("a word or null", (str, int)),
     ),
     **dict.fromkeys(("control", "cutoff", "difference", "other", "prevalence"), ("a number or null", (int, float))),

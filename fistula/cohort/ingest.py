@@ -25,7 +25,6 @@ from fistula.cohort.manifest import (
     of_first,
 )
 from fistula.cohort.order import in_order, with_points
-from fistula.cohort.reuse import Earlier
 from fistula.cohort.select import Selection, select
 from fistula.dicom.look import Look
 from fistula.dicom.pixels.syntax import decoder_version
@@ -45,23 +44,18 @@ from fistula.source.several.pairing import pairs_of, rows_beside
 from fistula.source.several.resample import resampled
 from fistula.source.slices import Plan
 from fistula.source.store import PixelStore, disk_errors
-from fistula.source.survey import FACTS, UNSTORED, Survey, survey_source
+from fistula.source.survey import Survey, survey_source
 from fistula.source.volumes import plane_notes, volume_notes
 from fistula.source.workers import Workers
 
 PACKAGES = ("fistula", "pydicom", "numpy", "pillow", "polars")
 READABLE = "the pixels of every chosen image must be readable"
 WHOLE = 0.999  # share of a slice from which another sequence reaches all of it
-# What the survey keeps of the patients of the cohort alone.
-PERSONAL = (
-    "age", "sex", "study_day", "birth_key", "person_key", "issuer_key", "institution_key", "alike_key", "name_keys",
-    "device_key", "born", "height", "second",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a cohort is made; two ingests with equal recipes may share their work."""
+    """How a cohort is made."""
 
     keep: KeepRules  # which images are wanted
     intensity: Intensity  # one of `fistula.source.intensity`
@@ -79,7 +73,6 @@ def ingest(
     *,
     recipe: Recipe,
     workers: Workers,
-    reuse: Path | None = None,
 ) -> dict[str, Any]:
     """Write the cohort folder `out`, whole or not at all.
 
@@ -89,8 +82,6 @@ def ingest(
         out: Folder to write; must not exist.
         recipe: How.
         workers: Processes.
-        reuse: A cohort written from an earlier state of the same tree by an equal recipe; what did not change since
-            is taken from it.
 
     Returns:
         What `ingest.json` holds.
@@ -99,12 +90,10 @@ def ingest(
         FistulaError: If anything is not what it has to be; nothing is then written.
     """
     refuse_existing(out)
-    earlier = Earlier.open(reuse, recipe.settings, recipe.look.pseudonyms) if reuse is not None else None
-    known = earlier.facts if earlier else None
     if isinstance(labels, Labels):
-        survey = survey_source(source, recipe.look, workers, kind=labels.kind, named=labels.paths, known=known)
+        survey = survey_source(source, recipe.look, workers, kind=labels.kind, named=labels.paths)
     else:
-        survey = survey_source(source, recipe.look, workers, kind=None, known=known)
+        survey = survey_source(source, recipe.look, workers, kind=None)
         labels = labels(survey)
     flow = Flow()
     selection = select(
@@ -122,7 +111,6 @@ def ingest(
     pairs, noted, _ = pairs_of(selection.slices, selection.beside, names, recipe.policies, where=where)
     selection.noted.update(noted)
     plan = Plan(recipe.grid, recipe.intensity, recipe.look, kind=survey.kind)
-    taken = earlier.results if earlier else None
 
     def ordered(read: pl.DataFrame, failed: pl.DataFrame) -> pl.DataFrame:
         kept = _kept(survey, read, failed, labels, recipe, flow)
@@ -136,11 +124,9 @@ def ingest(
 
     with whole_folder(out) as folder, disk_errors(out):
         beside = resampled_onto if len(names) > 1 else None
-        manifest, _ = read_in_order(
-            survey, selection.slices, plan, workers, folder, order=ordered, earlier=taken, beside=beside
-        )
+        manifest, _ = read_in_order(survey, selection.slices, plan, workers, folder, order=ordered, beside=beside)
         record = _record(manifest, labels, recipe, flow, selection, survey.kind)
-        _write(folder, manifest, survey, record)
+        _write(folder, manifest, record)
     return record
 
 
@@ -222,17 +208,9 @@ def _columns(manifest: pl.DataFrame) -> list[str]:
     return [*SCHEMA, *covariates_of(manifest), *(name for name in BESIDE if name in manifest.columns)]
 
 
-def _write(folder: Path, manifest: pl.DataFrame, survey: Survey, record: dict[str, Any]) -> None:
-    facts = _of_others_less(survey.facts, manifest).select([column for column in FACTS if column not in UNSTORED])
-    for name, table in (("manifest.parquet", manifest.select(*_columns(manifest), *EXTRA)), ("survey.parquet", facts)):
-        with (folder / name).open("wb") as file:  # Python's own writing gives a full disk its own error
-            table.write_parquet(file)
+def _write(folder: Path, manifest: pl.DataFrame, record: dict[str, Any]) -> None:
+    with (folder / "manifest.parquet").open("wb") as file:  # Python's own writing gives a full disk its own error
+        manifest.select(*_columns(manifest), *EXTRA).write_parquet(file)
     pixels = np.load(folder / "pixels.npy", mmap_mode="r")
     write_contact_sheet(folder / "contact_sheet.png", pixels, manifest["label"].to_list(), record["classes"])
     (folder / "ingest.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _of_others_less(facts: pl.DataFrame, manifest: pl.DataFrame) -> pl.DataFrame:
-    """The survey without `PERSONAL` facts of patients, as the headers name them, who are not in the cohort."""
-    known = facts.filter(pl.col("slice_key").is_in(manifest["slice_key"].to_list()))["patient_key"].unique().to_list()
-    return facts.with_columns(pl.when(pl.col("patient_key").is_in(known)).then(pl.col(name)) for name in PERSONAL)

@@ -59,7 +59,7 @@ BESIDE: dict[str, pl.DataType] = {
     "grid_key": pl.String(),  # the slice_key of that one; null for slices of the first sequence
     "covered": pl.Float64(),  # share of it that the other volume reaches, [0, 1]; blank where it does not
 }
-# Written by ingest as well, for ingest itself and for a closer look; no later stop relies on them.
+# Written by ingest as well, for a closer look; no later stop relies on them.
 EXTRA: dict[str, pl.DataType] = {
     "frame": pl.Int64(),  # of a multi-frame object, from 0
     "file_patient": pl.String(),  # pseudonym of the PatientID as the file has it, whoever the rule says it is
@@ -75,7 +75,6 @@ EXTRA: dict[str, pl.DataType] = {
     "offset_col": pl.Int64(),
     "notes": pl.String(),  # what is odd about the slice, separated by |
     "seen": pl.String(),  # those of them that concern the pixels
-    "stamp": pl.String(),  # pseudonym of the file's place, size and time of change
 }
 
 

@@ -29,7 +29,7 @@ from fistula.source.rules import KeepRules
 from fistula.source.survey import Survey
 from fistula.source.workers import Workers
 
-# What decides about the content of a cohort, and so about whether an earlier one may be reused.
+# What decides about the content of a cohort.
 SETTINGS = ("intensity", "keep", "size", "spacing_mm", "fit")
 
 
@@ -50,7 +50,6 @@ def run(cfg: DictConfig) -> None:
             out,
             recipe=recipe,
             workers=Workers(cfg.workers.count, cfg.workers.backend),
-            reuse=None if cfg.reuse is None else Path(str(cfg.reuse)),
         )
     console = wide_console()
     console.print(Flow(record["flow"]).table())
@@ -134,7 +133,7 @@ def read_recipe(cfg: DictConfig) -> Recipe:
     own = OmegaConf.masked_copy(cfg, list(SETTINGS))
     settings = cast(dict[str, Any], OmegaConf.to_container(own, resolve=True))
     keep: KeepRules = instantiate(cfg.keep, _convert_="all")
-    if not keep.named:  # as before there were any, so that an earlier cohort can be reused
+    if not keep.named:  # an ensemble compares this with cohorts that know of no sequences
         del settings["keep"]["sequences"]
     pseudonyms = read_pseudonyms(create=True)
     return Recipe(

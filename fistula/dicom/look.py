@@ -58,18 +58,6 @@ def look_at(path: Path, look: Look) -> list[dict[str, Any]]:
     return records or [_not_taken(Skipped("an empty archive"), Part(path))]
 
 
-def file_stamp(path: Path, name: str, pseudonyms: Pseudonyms) -> str:
-    """Pseudonym of a file's place, size and times: equal stamps mean that it need not be opened again.
-
-    The time of change (ctime) as well as that of modification, which many programs put back after they have written.
-    """
-    try:
-        status = path.stat()
-    except OSError:
-        return ""
-    return pseudonyms("file", f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}")
-
-
 def source_hash(part: Part, look: Look) -> str:
     """Keyed pseudonym of the object's bytes, unpacked."""
     return look.pseudonyms("source", bytes_hash(part, look))

@@ -24,7 +24,6 @@ def read_in_order(
     folder: Path,
     *,
     order: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame],
-    earlier: Callable[[pl.DataFrame, PixelStore], pl.DataFrame] | None = None,
     beside: Callable[[pl.DataFrame, PixelStore], pl.DataFrame] | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Read images volume by volume, the slices of one sharing an intensity mapping, and write `folder`/pixels.npy.
@@ -37,8 +36,6 @@ def read_in_order(
         folder: Gets pixels.npy.
         order: Of the rows that have pixels, and those that could not be read, gives the first in the order in which
             they stay.
-        earlier: Puts what need not be read into the store, and gives its columns of `RESULTS`; see
-            `fistula.cohort.reuse.Earlier.results`.
         beside: Puts what lies on the grids of these rows into the store, and gives its rows, which come last.
 
     Returns:
@@ -47,13 +44,8 @@ def read_in_order(
     """
     wanted = wanted.select_seq(pl.int_range(pl.len()).alias("row"), pl.exclude("reason", "remedy"))
     with PixelStore(folder / "pixels.unordered", plan.grid.size) as store:
-        frames, rest = [], wanted
-        if earlier is not None:
-            frames.append(earlier(wanted, store))
-            rest = wanted.filter(~pl.col("row").is_in(frames[0]["row"].to_list()))
         is_dangerous = plan.kind == "dicom" and is_risky(wanted)
-        frames.append(read_into(store, volumes_of(survey, rest), plan, workers, is_risky=is_dangerous))
-        found = pl.concat(frames)
+        found = read_into(store, volumes_of(survey, wanted), plan, workers, is_risky=is_dangerous)
         if found["row"].equals(wanted["row"]):
             table = wanted.hstack(found[:, 1:])
         else:

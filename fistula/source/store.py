@@ -1,7 +1,6 @@
 """Slices on their way into pixels.npy: written as they come, then copied in their final order."""
 
 import errno
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -82,16 +81,3 @@ def _header(shape: tuple[int, ...]) -> bytes:
     header = BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
     return header.getvalue()
-
-
-def read_rows(pixels: np.memmap, numbers: Sequence[int]) -> Iterator[np.ndarray]:
-    """Rows ``(size, size)`` of a memory map with these numbers, read from its file.
-
-    Pages of the map itself would count as this process's memory.
-    """
-    shape = pixels.shape[1:]
-    num_bytes = math.prod(shape)
-    with Path(str(pixels.filename)).open("rb") as file:
-        for number in numbers:
-            file.seek(pixels.offset + number * num_bytes)
-            yield np.frombuffer(file.read(num_bytes), np.uint8).reshape(shape)

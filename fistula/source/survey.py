@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from fistula.dicom.container import Part, parts_of
-from fistula.dicom.look import Look, file_stamp, look_at
+from fistula.dicom.look import Look, look_at
 from fistula.dicom.outcome import NotTaken, Refused
 from fistula.dicom.tree import find_files
 from fistula.errors import DataError
@@ -20,10 +20,9 @@ from fistula.source.files.records import records_of
 from fistula.source.workers import Workers, batches_of, in_parallel
 
 FACTS: dict[str, Any] = {
-    "file": pl.Int64(),  # index into the list of paths, which is never stored
-    "member": pl.String(),  # of a zip archive; never stored
+    "file": pl.Int64(),  # index into the list of paths
+    "member": pl.String(),  # of a zip archive
     "frame": pl.Int64(),
-    "stamp": pl.String(),  # pseudonym of path, size and time of change
     "outcome": pl.String(),
     "reason": pl.String(),
     "remedy": pl.String(),
@@ -85,9 +84,8 @@ FACTS: dict[str, Any] = {
     "sex": pl.String(),
     "study_day": pl.Int64(),
     "notes": pl.String(),
-    "plain": pl.String(),  # of what is read without a second look at its header; never stored
+    "plain": pl.String(),  # of what is read without a second look at its header
 }
-UNSTORED = ("file", "member", "plain")
 FILES_A_BATCH = 64
 ROWS_A_FRAME = 4096  # records as tuples take ten times the memory of a table's
 DEADLY = "crashes or hangs the program that reads it"
@@ -146,7 +144,6 @@ def survey_source(
     *,
     kind: str | None = "dicom",
     named: Container[str] = (),
-    known: pl.DataFrame | None = None,
 ) -> Survey:
     """List what a file, a zip archive, or a folder of any depth holds.
 
@@ -156,7 +153,6 @@ def survey_source(
         workers: Processes.
         kind: Of the images, one of `fistula.source.files.formats.KINDS`; None finds it out.
         named: Paths below the source that are images, even if they are called as masks are.
-        known: Facts of an earlier survey with the same `look`; files with a stamp in it are not opened.
 
     Raises:
         DataError: If the source is not there or has no files.
@@ -167,8 +163,8 @@ def survey_source(
     if kind != "dicom":
         names = [name for path in paths for _, name in names_in(path, folder)]
         masks = {name for name in masks_among(names) if unicodedata.normalize("NFC", name) not in named}
-        work, known = partial(_of_others, look=look, folder=folder, kind=kind, masks=masks), None
-    return replace(_survey_headers(folder, paths, work, look, workers, known=known), kind=kind, passed=passed)
+        work = partial(_of_others, look=look, folder=folder, kind=kind, masks=masks)
+    return replace(_survey_headers(folder, paths, work, workers), kind=kind, passed=passed)
 
 
 def files_below(folder: Path) -> tuple[list[Path], Mapping[str, int]]:
@@ -185,26 +181,13 @@ def files_below(folder: Path) -> tuple[list[Path], Mapping[str, int]]:
 
 
 def _survey_headers(
-    folder: Path,
-    paths: list[Path],
-    looked_at: Callable[[Path], list[dict[str, Any]]],
-    look: Look,
-    workers: Workers,
-    *,
-    known: pl.DataFrame | None,
+    folder: Path, paths: list[Path], looked_at: Callable[[Path], list[dict[str, Any]]], workers: Workers
 ) -> Survey:
     """Read the headers of `paths`, which lie below `folder`."""
-    stamped = partial(_stamp, folder=folder, look=look)
-    new, frames, waiting = list(enumerate(paths)), [], []
-    if known is not None:
-        places = pl.DataFrame({"stamp": [stamped(path) for path in paths], "file": range(len(paths))})
-        again = known.drop("file").join(places, on="stamp", how="inner").select(list(FACTS))
-        frames.append(again)
-        old = set(again["file"])
-        new = [item for item in new if item[0] not in old]
-    batches = batches_of(new, size=lambda item: 1, target=FILES_A_BATCH)
-    work, lost = partial(_survey_batch, looked_at=looked_at, stamped=stamped), partial(_lost, stamped=stamped)
-    for records in in_parallel(work, batches, workers, title="reading headers", lost=lost):
+    frames, waiting = [], []
+    batches = batches_of(list(enumerate(paths)), size=lambda item: 1, target=FILES_A_BATCH)
+    work = partial(_survey_batch, looked_at=looked_at)
+    for records in in_parallel(work, batches, workers, title="reading headers", lost=_lost):
         waiting += records
         if len(waiting) >= ROWS_A_FRAME:
             frames.append(pl.DataFrame(waiting, schema=FACTS, orient="row"))
@@ -215,12 +198,8 @@ def _survey_headers(
     return Survey(folder, paths, facts)
 
 
-def _stamp(path: Path, *, folder: Path, look: Look) -> str:
-    return file_stamp(path, path.relative_to(folder).as_posix(), look.pseudonyms)
-
-
-def _lost(item: tuple[int, Path], *, stamped: Callable[[Path], str]) -> list[tuple]:
-    place = {"file": item[0], "member": "", "stamp": stamped(item[1])}
+def _lost(item: tuple[int, Path]) -> list[tuple]:
+    place = {"file": item[0], "member": ""}
     return [tuple(map((place | {"outcome": "refused", "reason": DEADLY, "remedy": ""}).get, FACTS))]
 
 
@@ -238,13 +217,6 @@ def _of_others(path: Path, *, look: Look, folder: Path, kind: str, masks: Contai
 
 
 def _survey_batch(
-    batch: Sequence[tuple[int, Path]],
-    *,
-    looked_at: Callable[[Path], list[dict[str, Any]]],
-    stamped: Callable[[Path], str],
+    batch: Sequence[tuple[int, Path]], *, looked_at: Callable[[Path], list[dict[str, Any]]]
 ) -> list[tuple]:
-    rows = []
-    for index, path in batch:
-        place = {"file": index, "stamp": stamped(path)}
-        rows += [tuple(map((record | place).get, FACTS)) for record in looked_at(path)]
-    return rows
+    return [tuple(map((record | {"file": index}).get, FACTS)) for index, path in batch for record in looked_at(path)]

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -21,7 +20,6 @@ import zstandard
 from PIL import Image
 from pydicom.uid import EnhancedMRImageStorage
 
-from fistula.cohort.ingest import PERSONAL
 from fistula.cohort.manifest import EXTRA, SCHEMA, read_cohort
 
 from ..conftest import item_of
@@ -155,19 +153,6 @@ def test_padding_and_marks_like_text_are_noted(dicom_tree, tmp_path, fistula_her
     assert code == 0
     assert "noted: pixel padding: 1" in shown
     assert "noted: bright text-like corner: 1" in shown
-
-
-def test_what_was_made_of_other_files_is_not_reused(dicom_tree, tmp_path, fistula_here):
-    _ingest(fistula_here, dicom_tree, tmp_path / "first")
-    for path in dicom_tree[0].rglob("*.dcm"):
-        os.utime(path, (1, 1))
-    code, _, _ = _ingest(fistula_here, dicom_tree, tmp_path / "second", f"reuse={tmp_path / 'first'}")
-    assert code == 0
-    first, second = (read_cohort(tmp_path / name).pixels for name in ("first", "second"))
-    np.testing.assert_array_equal(first, second)
-    (tmp_path / "first" / "survey.parquet").unlink()
-    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "third", f"reuse={tmp_path / 'first'}")
-    assert (code, "has no readable survey.parquet. Leave reuse out" in error) == (2, True)
 
 
 def test_of_magnitude_and_phase_in_one_enhanced_object_the_magnitude_is_kept(tmp_path, fistula_here, write_dicom):
@@ -334,42 +319,6 @@ def test_what_does_not_fit_can_be_left_out_and_is_counted(
     steps = {step["stage"]: step for step in json.loads((tmp_path / "cohort" / "ingest.json").read_text())["flow"]}
     assert steps[stage]["excluded"] == {reason: 1}
     assert steps["kept"]["count"] == 11
-
-
-def test_a_later_ingest_reads_only_what_is_new(dicom_tree, tmp_path, fistula_here, write_dicom):
-    _ingest(fistula_here, dicom_tree, tmp_path / "first")
-    write_dicom(dicom_tree[0] / "new.dcm", SOPInstanceUID="2.25.8", SeriesInstanceUID="2.25.88", PatientID="99")
-    _add_label(dicom_tree, "2.25.8,1")
-    opened, is_watching = set(), [True]  # a hook stays for as long as the process
-    sys.addaudithook(lambda event, what: opened.add(str(what[0])) if event == "open" and is_watching else None)
-    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "second", f"reuse={tmp_path / 'first'}")
-    is_watching.clear()
-    assert code == 0, error
-    assert {Path(name).name for name in opened if name.startswith(str(dicom_tree[0]))} == {"new.dcm"}
-    first, second = read_cohort(tmp_path / "first"), read_cohort(tmp_path / "second")
-    old = second.manifest.join(first.manifest.select("slice_key"), on="slice_key", how="semi")
-    assert len(second.manifest) == 13
-    assert old.select(list(SCHEMA)).sort("slice_key").equals(first.manifest.select(list(SCHEMA)).sort("slice_key"))
-    for row, digest in enumerate(second.manifest["pixel_hash"]):
-        assert hashlib.sha256(second.pixels[row].tobytes()).hexdigest() == digest
-
-
-def test_reuse_of_a_cohort_made_in_another_way_is_refused(dicom_tree, tmp_path, fistula_here):
-    _ingest(fistula_here, dicom_tree, tmp_path / "first")
-    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "second", f"reuse={tmp_path / 'first'}", "size=24")
-    assert code == 2
-    assert "was made with another size" in error
-
-
-def test_reuse_of_a_cohort_whose_survey_lacks_what_is_asked_of_files_today_is_refused(
-    dicom_tree, tmp_path, fistula_here
-):
-    _ingest(fistula_here, dicom_tree, tmp_path / "first")
-    survey = tmp_path / "first" / "survey.parquet"
-    pl.read_parquet(survey).drop("concatenation_key").write_parquet(survey)
-    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "second", f"reuse={tmp_path / 'first'}")
-    assert (code, "was made by an earlier version. Leave reuse out" in error) == (2, True)
-    assert not (tmp_path / "second").exists()
 
 
 @pytest.mark.slow
@@ -551,21 +500,6 @@ def test_a_copy_that_differs_in_its_window_alone_is_said_to(dicom_tree, tmp_path
     assert {"a copy of another file": 1, "a copy of another file, with another window": 1} in excluded
 
 
-def test_a_file_that_was_changed_and_given_its_old_time_is_read_anew(dicom_tree, tmp_path, fistula_here):
-    _ingest(fistula_here, dicom_tree, tmp_path / "first")
-    path = dicom_tree[0] / "P1" / "0.dcm"
-    before = path.stat()
-    image = pydicom.dcmread(path)
-    image.PixelData = image.pixel_array[::-1].tobytes()
-    image.save_as(path)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    _ingest(fistula_here, dicom_tree, tmp_path / "reused", f"reuse={tmp_path / 'first'}")
-    _ingest(fistula_here, dicom_tree, tmp_path / "whole")
-    found = [read_cohort(tmp_path / name).fingerprint for name in ("first", "reused", "whole")]
-    assert found[1] == found[2] != found[0]
-
-
 def test_monochrome1_shows_the_same_picture_as_its_negative(tmp_path, fistula_here, write_dicom):
     random = np.random.default_rng(0)
     lines = ["sop_instance_uid,label"]
@@ -596,27 +530,29 @@ def test_every_option_of_every_group_makes_a_cohort(dicom_tree, tmp_path, fistul
     assert read_cohort(tmp_path / "cohort").pixels.max() > 0
 
 
-def test_the_survey_keeps_no_age_or_sex_of_a_patient_who_was_left_out_and_reuse_reads_them_anew(
-    dicom_tree, tmp_path, fistula_here
-):
+def test_nothing_but_the_cohort_is_written(dicom_tree, tmp_path, fistula_here):
     _, labels = dicom_tree
     every = labels.read_text().splitlines()
     labels.write_text("\n".join(line for line in every if not line.startswith("2.25.4")) + "\n")
-    assert _ingest(fistula_here, dicom_tree, tmp_path / "first")[0] == 0
-    manifest = pl.read_parquet(tmp_path / "first" / "manifest.parquet")
-    survey = pl.read_parquet(tmp_path / "first" / "survey.parquet")
-    is_kept = pl.col("patient_key").is_in(manifest["patient_key"].unique().to_list())
-    assert (len(survey.filter(is_kept)), len(survey.filter(~is_kept))) == (9, 3)
-    for column in PERSONAL:
-        assert survey.filter(~is_kept)[column].null_count() == 3
-    for column in ("age", "sex", "birth_key"):
-        assert survey.filter(is_kept)[column].null_count() == 0
-    labels.write_text("\n".join(every) + "\n")
-    assert _ingest(fistula_here, dicom_tree, tmp_path / "second", f"reuse={tmp_path / 'first'}")[0] == 0
-    assert _ingest(fistula_here, dicom_tree, tmp_path / "anew")[0] == 0
-    second, anew = (read_cohort(tmp_path / name) for name in ("second", "anew"))
-    assert second.fingerprint == anew.fingerprint
-    assert second.manifest["age"].null_count() == 0
+    assert _ingest(fistula_here, dicom_tree, tmp_path / "cohort")[0] == 0
+    assert {path.name for path in (tmp_path / "cohort").iterdir()} == {
+        "manifest.parquet", "pixels.npy", "ingest.json", "contact_sheet.png",
+    }  # fmt: skip
+    assert len(read_cohort(tmp_path / "cohort").manifest) == 9
+
+
+def test_a_later_ingest_of_a_tree_that_has_grown_gives_the_same_slices(dicom_tree, tmp_path, fistula_here, write_dicom):
+    _ingest(fistula_here, dicom_tree, tmp_path / "first")
+    write_dicom(dicom_tree[0] / "new.dcm", SOPInstanceUID="2.25.8", SeriesInstanceUID="2.25.88", PatientID="99")
+    _add_label(dicom_tree, "2.25.8,1")
+    code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "second")
+    assert code == 0, error
+    first, second = read_cohort(tmp_path / "first"), read_cohort(tmp_path / "second")
+    old = second.manifest.join(first.manifest.select("slice_key"), on="slice_key", how="semi")
+    assert len(second.manifest) == 13
+    assert old.select(list(SCHEMA)).sort("slice_key").equals(first.manifest.select(list(SCHEMA)).sort("slice_key"))
+    for row, digest in enumerate(second.manifest["pixel_hash"]):
+        assert hashlib.sha256(second.pixels[row].tobytes()).hexdigest() == digest
 
 
 def test_what_tells_the_classes_apart_without_an_image_is_printed(dicom_tree, tmp_path, fistula_here):

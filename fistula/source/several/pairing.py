@@ -165,7 +165,7 @@ def rows_beside(read: pl.DataFrame, table: pl.DataFrame, beside: pl.DataFrame, n
         "study_day",
     )
     of_grid = table.select("slice_key", *(name for name in whose if name in table.columns))
-    own = beside.drop(*(name for name in whose if name in beside.columns), "slice_key", "reason", "remedy", "stamp")
+    own = beside.drop(*(name for name in whose if name in beside.columns), "slice_key", "reason", "remedy")
     own = own.with_row_index("nearest").cast({"nearest": pl.Int64})
     keys = [name_of("resampled", f"{key}#{name}") for key, name in read.select("grid_key", "sequence").iter_rows()]
     return (
