@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from markupsafe import escape
 
 from fistula.evidence.design import planning
 from fistula.evidence.design.reader_planning import of_modalities
@@ -129,6 +130,9 @@ def test_a_reader_study_is_planned_from_the_readers_of_a_pilots_report(fistula_h
     needed = {int(readers): cases for readers, cases in record["patients"].items() if cases}
     assert needed[20] <= needed[10]
     assert f"10 readers: {needed[10]} patients" in shown
+    page = (tmp_path / "plan" / "plan.html").read_text()
+    assert f'<td class="n">10</td><td class="n">{needed[10]}</td>' in page
+    assert str(escape((tmp_path / "plan" / "protocol.txt").read_text().strip())) in page
     assert "A difference of AUROC of 0.080 (alone minus with AI) is detected with a power of 80%" in shown
     assert "optimistic" not in shown
 

@@ -46,6 +46,8 @@ def test_a_report_ends_with_the_path_of_its_page(fistula_here, study):
         ("resamples=0", "resamples: must be at least 1 and at most 1000000, found 0"),
         ("resamples=99999999999999999999", "resamples: must be at least 1 and at most 1000000"),
         ("readers=[]", "readers: must name files, found []"),
+        ("readers=none.csv", "readers: must name files, found none.csv. Check the path"),
+        ("scores=none.csv", "scores: must name files, found none.csv. Check the path"),
         ("primary=study", "primary: must be one of auto, slice, patient, found study"),
         ("scaling=isotonic", "scaling: must be platt or temperature, found isotonic"),
         ("maps=some", "maps: must be one of best, all, none, found some"),

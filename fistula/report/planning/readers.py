@@ -3,13 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from fistula import __version__
 from fistula.evidence.design.reader_planning import Components
 from fistula.folder import whole_folder
+from fistula.viewer.page import template
 
 
 def readers_paragraph(
@@ -43,14 +43,7 @@ def write_readers_plan(
     out: Path, text: str, needed: Mapping[int, int | None], parts: Components, effect: float
 ) -> Path:
     """Write the folder `out`: ``plan.html``, ``protocol.txt``, ``plan.json``; give the path of the page."""
-    lines = "".join(f"<tr><th>{readers}</th><td>{cases or 'none'}</td></tr>" for readers, cases in needed.items())
-    page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        "<title>Reader study: plan</title><style>body{font:16px/1.5 sans-serif;max-width:42rem;margin:2rem auto;"
-        "padding:0 1rem}th,td{padding:.2rem 1rem .2rem 0;text-align:right}</style>"
-        f"<h1>Readers and patients</h1><p>{escape(text)}</p>"
-        f"<table><tr><th>readers</th><th>patients</th></tr>{lines}</table></html>"
-    )
+    page = template("report", "readers_plan.html").render(text=text, needed=needed, version=__version__)
     record = {"patients": dict(needed), "components": asdict(parts), "difference": effect, "version": __version__}
     with whole_folder(out) as folder:
         (folder / "plan.html").write_text(page, encoding="utf-8")
