@@ -319,3 +319,24 @@ cli.main()
 """)
     done = subprocess.run([sys.executable, "-m", "program"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (128 + signal.SIGINT, "interrupted\n")
+
+
+@pytest.mark.parametrize("is_ignored", [False, True], ids=["a terminal is closed", "under nohup"])
+def test_what_was_begun_is_taken_back_where_the_terminal_is_closed(tmp_path, is_ignored):
+    (tmp_path / "program.py").write_text(f"""
+import os, signal, sys
+from pathlib import Path
+from fistula import cli
+from fistula.folder import whole_folder
+def closed(*_):
+    with whole_folder(Path("out")):
+        os.kill(os.getpid(), signal.SIGHUP)
+if {is_ignored}:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+cli.run_command = closed
+sys.argv = ["fistula", "predict"]
+cli.main()
+""")
+    done = subprocess.run([sys.executable, "-m", "program"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0 if is_ignored else 128 + signal.SIGTERM, "")
+    assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {"program.py", *["out"] * is_ignored}

@@ -3,6 +3,7 @@
 import os
 import socket
 from contextlib import suppress
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -11,6 +12,7 @@ from fistula.errors import ConfigError, refuse_outside
 TOKEN = "FISTULA_SERVE_TOKEN"  # noqa: S105 (the name of a variable)
 SHORTEST = 16
 CONNECTIONS = 256  # at once; more are sent away, or slow senders could use up every file that a process may open
+SILENT_S = 10.0  # after which a connection without a request is closed
 
 
 def run(cfg: DictConfig) -> None:
@@ -23,6 +25,7 @@ def run(cfg: DictConfig) -> None:
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
     # Here, after that variable is set, and what is wrong has been told.
     import uvicorn
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
     from fistula.predict.predictor import Predictor, load
     from fistula.predict.runs.known import refuse_unstated
@@ -46,11 +49,18 @@ def run(cfg: DictConfig) -> None:
         predictor.prepare()
         return predictor
 
+    class Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+        """Closes a connection that asks for nothing, or that sends what it asks for byte by byte."""
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self.loop.call_later(SILENT_S, lambda: transport.close() if self.cycle is None else None)
+
     app = create_app(ready, limits, token=token, host=cfg.host)
     host = f"[{cfg.host}]" if ":" in cfg.host else cfg.host
     print(f"serving {cfg.run} on http://{host}:{listener.getsockname()[1]} (end with Ctrl+C)", flush=True)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_keep_alive=5, limit_concurrency=CONNECTIONS
+        app, log_level="warning", access_log=False, timeout_keep_alive=5, limit_concurrency=CONNECTIONS, http=Impatient
     )
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])

@@ -48,6 +48,8 @@ class Desk:
         Raises:
             UploadError: If it cannot be taken or scored.
         """
+        if request.headers.get("content-type", "").startswith("multipart/form-data"):
+            raise UploadError(415, "an upload is the file itself, not a form (curl --data-binary @FILE)")
         self._left_behind = [thread for thread in self._left_behind if thread.is_alive()]
         if self.waiting >= self.limits.waiting or len(self._left_behind) >= LEFT_BEHIND:
             raise UploadError(503, "too many uploads are waiting")

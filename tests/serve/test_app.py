@@ -1,6 +1,8 @@
 import asyncio
 import io
 import socket
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 
@@ -78,6 +80,29 @@ def test_a_bad_upload_is_refused_and_the_service_goes_on(client, archive, one_pa
     assert "/tmp" not in answer.json()["error"]
     assert client.post("/predict", content=archive).status_code == 200
     assert client.get("/health").json()["waiting"] == 0
+
+
+def test_a_form_is_answered_with_how_to_upload(client, archive):
+    answer = client.post("/predict", files={"file": archive})
+    assert (answer.status_code, "curl --data-binary @FILE" in answer.json()["error"]) == (415, True)
+
+
+def test_a_connection_that_asks_for_nothing_is_closed(study):
+    """Else 256 of them, which anyone who reaches the port can open, would keep everybody out."""
+    program = f"""
+import sys
+from fistula import cli
+from fistula.commands import serve
+serve.SILENT_S = 0.5
+sys.argv = ["fistula", "serve", "run={study}", "only=*fold0-seed0*", "port=0"]
+cli.main()
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as started:
+        port = int(started.stdout.readline().partition("127.0.0.1:")[2].partition(" ")[0])
+        with socket.create_connection(("127.0.0.1", port), 60) as silent:
+            silent.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
+            assert silent.recv(100) == b""
+        started.terminate()
 
 
 def test_another_kind_of_image_is_refused_with_its_reason(client, write_dicom, tmp_path):
