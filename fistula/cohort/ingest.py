@@ -13,7 +13,7 @@ import polars as pl
 
 from fistula.cohort.look.confounding import auroc_alone
 from fistula.cohort.look.contact_sheet import write_contact_sheet
-from fistula.cohort.look.early import early_warnings, lacking_warnings, unit_warnings
+from fistula.cohort.look.early import early_warnings, lacking_warnings, plane_notes, unit_warnings
 from fistula.cohort.manifest import (
     BESIDE,
     EXTRA,
@@ -45,7 +45,7 @@ from fistula.source.several.resample import resampled
 from fistula.source.slices import Plan
 from fistula.source.store import PixelStore, disk_errors
 from fistula.source.survey import Survey, survey_source
-from fistula.source.volumes import plane_notes, volume_notes
+from fistula.source.volumes import volume_notes
 from fistula.source.workers import Workers
 
 PACKAGES = ("fistula", "pydicom", "numpy", "pillow", "polars")
@@ -138,7 +138,8 @@ def _kept(
     kept = read.filter(pl.col("label").is_not_null().any().over("patient_key"))
     lost = {"of a patient without a readable slice with a label": len(read) - len(kept)}
     flow.add("kept", kept, unit="slices", excluded=Counter(failed["reason"]) + Counter(lost))
-    refuse_empty_classes(kept["label"].drop_nulls().to_list(), labels.classes)
+    unread = {"labels for images that could not be read": failed["label"].count()}
+    refuse_empty_classes(kept["label"].drop_nulls().to_list(), labels.classes, unread)
     return kept
 
 

@@ -67,9 +67,8 @@ def select(
         match(survey, patient.named(survey, rows, look.pseudonyms), labels, look.pseudonyms)
         for rows in (grid, left_out)
     )
-    noted = chosen.noted | refuse_unmatched(
-        survey, wanted, others, labels, keep, policy=policies.unmatched, pseudonyms=look.pseudonyms
-    )
+    lost = refuse_unmatched(survey, wanted, others, labels, keep, policy=policies.unmatched, pseudonyms=look.pseudonyms)
+    noted = chosen.noted | lost
     refuse_ambiguous(wanted, labels)
     _refuse_outside(wanted, labels)
     images = patient.settled(wanted)
@@ -87,7 +86,7 @@ def select(
     others = images.filter(~is_known)
     images = images.filter(is_known)
     flow.add("labelled", images, unit="slices", excluded={"of a patient without a label": len(others)})
-    refuse_empty_classes(images["label"].drop_nulls().to_list(), labels.classes)
+    refuse_empty_classes(images["label"].drop_nulls().to_list(), labels.classes, lost)
     whole = pl.col("label") if labels.level == "patient" else pl.lit(None, pl.Int64())
     images = images.with_columns(patient_label=whole)
     return Selection(images, negatives, {name: count for name, count in noted.items() if count}, beside)

@@ -1,5 +1,8 @@
 """Which objects are images, by SOP class (PS3.4 B.5) and by what they hold."""
 
+from typing import Literal
+
+from pydicom.datadict import dictionary_has_tag
 from pydicom.uid import UID, AllTransferSyntaxes
 
 from fistula.dicom.header.mend import NUMBERS, Mended, mend
@@ -85,11 +88,25 @@ def require_image(header: Header) -> Mended:
         if not has_matrix and "Image" not in UID(sop_class).name:
             raise Skipped("a DICOM object without an image")
         raise Refused("an image object without pixel data", "Export it again")
+    _refuse_what_follows(header)
     mended = mend(dataset)
     if set(mended.unreadable) & SIZES:
         mended.require()
     _refuse_bad_size(header)
     return mended
+
+
+def _refuse_what_follows(header: Header) -> None:
+    """Refuse what a header has behind its pixels: elements that belong before them, which nobody reads there."""
+    behind = header.behind
+    order: Literal["big", "little"] = "big" if header.dataset.original_encoding[1] is False else "little"
+    group, element = (int.from_bytes(behind[at : at + 2], order) for at in (0, 2))
+    is_known = group < 0x7FE0 and dictionary_has_tag(group << 16 | element)
+    if behind[128:132] == b"DICM" or (group == 0x0002 and is_known):
+        raise Refused("a second DICOM object behind the first, in one file", "Export each to a file of its own")
+    if group >= 0x0008 and is_known:
+        remedy = "Write the elements in the order of their tags, as dcmconv does"
+        raise Refused("attributes behind the pixel data, where they do not belong", remedy)
 
 
 def _meta_class(dataset: object) -> str:

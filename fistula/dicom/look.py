@@ -103,7 +103,7 @@ def _survey_part(part: Part, look: Look) -> list[dict[str, Any]]:
                 pseudonyms=look.pseudonyms,
                 description=look.description,
                 described=look.described,
-                notes=mended.notes,
+                mended=mended,
             )
             mended.require()
             require_decoder(header)

@@ -45,6 +45,7 @@ class Header:
     bytes_left: int  # bytes in the file after the pixel data's own header
     has_preamble: bool  # False for a bare data set
     pixel_start: int = -1  # where the first byte of PixelData stands in the object; -1 if there is none
+    behind: bytes = b""  # the first bytes after pixels of a known length
 
 
 def read_header(file: BinaryIO, *, limit: int) -> Header:
@@ -64,8 +65,12 @@ def read_header(file: BinaryIO, *, limit: int) -> Header:
     if not len(dataset) and not len(_meta(dataset)):
         raise Refused("a DICOM file with nothing in it")
     pixel_bytes, bytes_left, pixel_start = _peek(file, dataset)
+    behind = b""
+    if pixel_bytes is not None and 0 <= pixel_bytes < bytes_left:
+        file.seek(pixel_bytes - bytes_left, io.SEEK_END)
+        behind = file.read(START)
     syntax = DeflatedExplicitVRLittleEndian if is_deflated else _syntax(dataset)
-    return Header(dataset, str(syntax), pixel_bytes, bytes_left, has_preamble, pixel_start)
+    return Header(dataset, str(syntax), pixel_bytes, bytes_left, has_preamble, pixel_start, behind)
 
 
 def read_dataset(file: BinaryIO, *, limit: int) -> Dataset:

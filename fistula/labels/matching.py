@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
@@ -80,13 +80,7 @@ def with_negatives(facts: pl.DataFrame, *, negatives: str) -> tuple[pl.DataFrame
 
 
 def refuse_ambiguous(images: pl.DataFrame, labels: Labels) -> None:
-    """Refuse a line that names several images, unless it is for a patient, or for all frames of an object.
-
-    `images` are those wanted, without copies, matched.
-
-    Raises:
-        DataError: With the lines.
-    """
+    """Raise DataError if a line names several images (wanted, without copies), unless all frames of an object."""
     if labels.level != "slice":
         return
     counted = pl.struct("file", "member").n_unique() if labels.has_frames else pl.len()
@@ -195,14 +189,23 @@ def _first(rows: Sequence[Row]) -> str:
     return f"{names}{', ...' if len(rows) > 3 else ''}"
 
 
-def refuse_empty_classes(labels: Iterable[int], classes: Sequence[str]) -> None:
-    """Raise DataError if a class has no image: nothing can be learned from one class."""
+def refuse_empty_classes(labels: Iterable[int], classes: Sequence[str], lost: Mapping[str, int]) -> None:
+    """Raise DataError if a class has no image: nothing can be learned from one class.
+
+    Args:
+        labels: Those that images have.
+        classes: Their names.
+        lost: What was excluded, as counts of labels.
+    """
     given = Counter(labels)
     counts = [given[index] for index in range(len(classes))]
     if min(counts) > 0:
         return
+    gone = ", ".join(f"{what}: {count}" for what, count in lost.items() if count)
+    again = "Correct what was excluded, or label images that can be read"
     if not sum(counts):
-        raise DataError("labels", "must label an image", found="no label", remedy="Fill in the column of the labels")
+        remedy = again if gone else "Fill in the column of the labels"
+        raise DataError("labels", "must label an image", found=gone or "no label", remedy=remedy)
     found = ", ".join(f"{name}: {count}" for name, count in zip(classes, counts, strict=True))
     if len(classes) > MOST_LISTED:
         empty = [name for name, count in zip(classes, counts, strict=True) if not count]
@@ -212,6 +215,8 @@ def refuse_empty_classes(labels: Iterable[int], classes: Sequence[str]) -> None:
     if MOST_LISTED >= len(there) > 1 and all(name.isdigit() for name in classes):
         named = classes_as_typed(there)
         remedy = f"Label images of every class, or name the existing ones: {named}"
+    if gone:
+        found, remedy = f"{found} ({gone})", again
     raise DataError("labels", "every class needs at least one image", found=found, remedy=remedy)
 
 

@@ -12,6 +12,7 @@ from fistula.errors import DataError, refuse_other
 from fistula.source.copies import without_copies
 from fistula.source.flow import Flow
 from fistula.source.rules import KeepRules
+from fistula.source.several.lattice import aligned
 from fistula.source.survey import Survey, those
 from fistula.source.volumes import STACKED, with_volumes
 
@@ -163,6 +164,7 @@ def _wanted(survey: Survey, images: pl.DataFrame, keep: KeepRules | None) -> tup
     """Part the images by the keep rules: those wanted, and those left out with the `reason`; None wants all."""
     if keep is None:
         return images.with_columns(sequence=pl.lit("")), images.clear()
+    images = aligned(images)  # a stack at 45 degrees is of one plane
     reasons = keep.reasons(images)
     images = images.with_columns(reasons.alias("reason"))
     wanted, left_out = those(images, reasons.is_null()), those(images, reasons.is_not_null())
@@ -179,10 +181,11 @@ def _without_unlike(
     survey: Survey, wanted: pl.DataFrame, policies: Policies, column: str, what: str
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Part the images without what the others of their series state; `column` says whether they do."""
-    if not 0 < wanted[column].null_count() < len(wanted):
+    stated = pl.col("num_rescale") if column == "is_rescaled" else pl.col(column).is_not_null()
+    if wanted.select(stated.n_unique()).item() == 1:
         return wanted, wanted.clear()
-    is_stated = pl.col(column).cast(pl.Boolean).any().over("series_key", "modality", "image_type")
-    is_unlike = pl.col(column).is_null() & is_stated
+    series = ["series_key", "modality", "image_type"]
+    is_unlike = (stated < stated.max().over(series)) & pl.col(column).cast(pl.Boolean).any().over(series)
     if column == "spacing_row":  # in ultrasound and on film, calibrated images may lie beside others
         is_unlike &= pl.col("modality").is_in(STACKED)
     unlike = wanted.filter(is_unlike).with_columns(reason=pl.lit(f"without the {what} that its series has"))

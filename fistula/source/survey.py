@@ -73,6 +73,7 @@ FACTS: dict[str, Any] = {
     "photometric": pl.String(),
     "bits": pl.Int64(),
     "is_rescaled": pl.Boolean(),  # whether slope and intercept change anything; null without them
+    "num_rescale": pl.Int64(),  # how many of the two are stated
     "is_scaled": pl.Boolean(),  # whether Philips' own scale of signals is stated; else null
     "is_lossy": pl.Boolean(),
     "is_burned_in": pl.Boolean(),
@@ -128,8 +129,7 @@ def _missing_parts(facts: pl.DataFrame) -> int:
     """How many objects are not there of multi-frame images in several (PS3.3 C.7.6.16.2.2.4), as far as they say."""
     parts = those(facts, facts["concatenation_key"].fill_null("") != "")
     found, said = pl.col("parts").list.get(0).n_unique(), pl.col("parts").list.max().max()
-    missing = parts.group_by("concatenation_key").agg(missing=said - found.cast(pl.Int64))["missing"]
-    return int(missing.clip(0).sum())
+    return int(parts.group_by("concatenation_key").agg(missing=said - found.cast(pl.Int64))["missing"].clip(0).sum())
 
 
 def printable(name: str) -> str:

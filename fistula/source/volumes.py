@@ -9,7 +9,7 @@ import polars as pl
 
 from fistula.dicom.header.acquisition import MOMENT_NAMES, steadied
 from fistula.dicom.pixels.geometry import SAME_PLACE_MM, TURNS, spacing_notes
-from fistula.source.several.lattice import aligned
+from fistula.source.several.lattice import aligned, fields_of_view
 
 # Frames that differ in one of these are of two volumes, and how that is said.
 APART = {
@@ -18,7 +18,6 @@ APART = {
     "whose": "patient or study",
 }  # fmt: skip
 JOINED = "volume assembled from single-slice series"
-MIXED_DEGREES = 10.0  # tilts of one patient's slices that differ by more are noted
 JITTER_MM, FAR = 0.1, 10  # places nearer than this are one where no two others are nearer than so many times this
 STACKED = ("MR", "CT", "PT")  # modalities whose slices hardly stand alone, even if they do not say where they lie
 ALONE = 3  # slices of a patient, each alone in its volume, from which they are counted
@@ -32,6 +31,8 @@ class _Place(NamedTuple):
     instance_number: int | None
     frame: int
     moments: list[float | None] | None
+    corner: list[float] | None
+    turned: str | None
 
 
 class _Volume(NamedTuple):
@@ -97,20 +98,6 @@ def _cut(facts: pl.DataFrame) -> int:
     return stated.filter(is_apart & (uid.n_unique().over(alike) > 1)).select(alike).n_unique()
 
 
-def plane_notes(facts: pl.DataFrame) -> dict[str, int]:
-    """How many patients have slices of several planes, or of one plane at several tilts."""
-    stated = facts.filter(pl.col("orientation").fill_null("") != "")
-    spread = pl.col("tilt_degrees").max() - pl.col("tilt_degrees").min()
-    tilts = stated.group_by("patient_key", "orientation").agg(range=spread)
-    planes = tilts.group_by("patient_key").agg(pl.len().alias("planes"), pl.col("range").max())
-    are_mixed = planes["range"] > MIXED_DEGREES
-    counts = {
-        "patients with slices of several planes": int((planes["planes"] > 1).sum()),
-        f"patients whose slices differ in tilt by more than {MIXED_DEGREES:g} degrees": int(are_mixed.sum()),
-    }
-    return {name: count for name, count in counts.items() if count}
-
-
 def _joined(facts: pl.DataFrame) -> pl.DataFrame:
     """Give series of one place each that are alike the key of the one whose slice comes first."""
     is_single = pl.col("position_mm").n_unique().over("series_key") == 1
@@ -149,7 +136,9 @@ KINDS += [pl.col("photometric"), (pl.col("bits") > 8) | pl.col("is_rescaled").fi
 
 
 def _parted(volume: _Volume, places: Sequence[_Place]) -> list[_Volume]:
-    """The volume, or those in the same places that a moment or the order of their slices tells apart."""
+    """The volume, or those of several fields of view, or in the same places that a moment or an order tells apart."""
+    if not volume.parted_by and (views := _by_view(volume, places)):
+        return [part for view in _parts(volume, views, "field of view") for part in _parted(view, places)]
     is_double = _has_duplicates(volume.rows, places)
     if not is_double and not _is_uneven(volume.rows, places):
         return [volume]
@@ -157,12 +146,27 @@ def _parted(volume: _Volume, places: Sequence[_Place]) -> list[_Volume]:
         stated = {row: (places[row].moments or [])[index : index + 1] for row in volume.rows}
         parts = _by(stated, places)
         if parts and (is_double or _are_stacks(list(parts.values()), places)):
-            return [_Volume(volume.kind, volume.cosines, value, rows, name) for value, rows in parts.items()]
+            return _parts(volume, parts, name)
     if is_double:
         for name, parted in (("times", _by_time), ("image numbers", _by_number)):
             if parts := parted(volume.rows, places):
-                return [_Volume(volume.kind, volume.cosines, value, rows, name) for value, rows in parts.items()]
+                return _parts(volume, parts, name)
     return [volume]
+
+
+def _parts(volume: _Volume, parts: Mapping[float, list[int]], by: str) -> list[_Volume]:
+    said = f"{volume.parted_by}, {by}" if volume.parted_by else by
+    return [_Volume(volume.kind, volume.cosines, value, rows, said) for value, rows in parts.items()]
+
+
+def _by_view(volume: _Volume, places: Sequence[_Place]) -> dict[float, list[int]]:
+    """Rows by their field of view; nothing where there is one, or where the slices do not say."""
+    corners = [corner for row in volume.rows if (corner := places[row].corner)]
+    is_said = len(corners) == len(volume.rows) > 1 and len({places[row].turned for row in volume.rows}) == 1
+    views: dict[float, list[int]] = defaultdict(list)
+    for row, view in zip(volume.rows, fields_of_view(volume.cosines, corners) if is_said else (), strict=False):
+        views[view].append(row)
+    return views if len(views) > 1 else {}
 
 
 def _by_time(rows: Sequence[int], places: Sequence[_Place]) -> dict[float, list[int]]:

@@ -514,3 +514,45 @@ def test_a_file_that_takes_too_long_is_refused():
 def test_an_outcome_survives_the_way_between_processes():
     again = pickle.loads(pickle.dumps(Refused("a reason", "a remedy")))
     assert (type(again), again.reason, again.remedy) == (Refused, "a reason", "a remedy")
+
+
+@pytest.mark.parametrize(
+    ("behind", "reason"),
+    [
+        (b"\x28\0\x53\x10DS\2\0002 ", "attributes behind the pixel data, where they do not belong"),
+        ("itself", "a second DICOM object behind the first, in one file"),
+        ("without preamble", "a second DICOM object behind the first, in one file"),
+        (b"\xfc\xff\xfc\xffOB\0\0\2\0\0\0\0\0", ""),
+        (bytes(700), ""),
+    ],
+    ids=["a slope", "a file", "a data set", "padding", "zeros"],
+)
+def test_what_stands_behind_the_pixels_is_not_passed_over(write_dicom, tmp_path, behind, reason):
+    write_dicom(tmp_path / "a")
+    content = (tmp_path / "a").read_bytes()
+    more = {"itself": content, "without preamble": content[132:]}.get(behind, behind)
+    (tmp_path / "a").write_bytes(content + more)
+    assert _facts(tmp_path / "a")["reason"] == reason
+
+
+def test_ids_that_their_character_set_cannot_spell_stay_two(write_dicom, tmp_path):
+    keys = set()
+    for name in ("M\u00fcller", "M\u00e4ller"):
+        write_dicom(tmp_path / "a", PatientID="QQQQQQ", SpecificCharacterSet="ISO_IR 192")
+        content = (tmp_path / "a").read_bytes()
+        (tmp_path / "a").write_bytes(content.replace(b"QQQQQQ", name.encode("latin-1")))
+        facts = _facts(tmp_path / "a")
+        keys.add(facts["patient_key"])
+        assert "PatientID in another character set than stated, its bytes compared" in facts["notes"]
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize(("step", "is_mosaic"), [(3.0, False), (0.0, True)], ids=["taken apart", "repeated"])
+def test_a_mosaic_that_was_taken_apart_is_none(write_dicom, tmp_path, step, is_mosaic):
+    """As Siemens XA writes it, whose ImageType stays what it was."""
+    groups = [item_of(PlanePositionSequence=[item_of(ImagePositionPatient=[0, 0, step * at])]) for at in range(2)]
+    write_dicom(
+        tmp_path / "a", np.zeros((2, 8, 8), np.uint16), ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"],
+        PerFrameFunctionalGroupsSequence=groups, drop=("ImagePositionPatient",),
+    )  # fmt: skip
+    assert [facts["is_mosaic"] for facts in look_at(tmp_path / "a", LOOK)] == [is_mosaic] * 2

@@ -236,6 +236,76 @@ def test_bits_beyond_those_stated_are_not_cut_off_where_they_are_compressed(writ
         _decode(tmp_path / "a")
 
 
+BITS, SIGN = (
+    "compressed values that contradict BitsStored, not applied",
+    "compressed values that contradict PixelRepresentation, applied",
+)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "bits", "said", "is_signed", "notes"),
+    [
+        (JPEG2000Lossless, 12, 12, 1, (SIGN,)),
+        (JPEG2000Lossless, 12, 16, 0, ()),  # all values fit
+        (JPEG2000Lossless, 12, 11, 0, (BITS,)),
+        (JPEGLSLossless, 12, 11, 0, (BITS,)),
+        (JPEGLSLossless, 12, 16, 1, (BITS,)),  # where does the sign stand?
+        (JPEGLSLossless, 12, 12, 1, ()),  # whose stream says nothing of a sign
+    ],
+)
+def test_compressed_values_that_contradict_their_header_are_read_as_pydicom_does_and_noted(
+    write_dicom, tmp_path, syntax, bits, said, is_signed, notes
+):
+    pixels = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    image = write_dicom(tmp_path / "a", pixels, BitsStored=bits, HighBit=bits - 1)
+    image.compress(syntax, generate_instance_uid=False)
+    image.BitsStored, image.HighBit, image.PixelRepresentation = said, said - 1, is_signed
+    image.save_as(tmp_path / "a")
+    (picture,) = _decode(tmp_path / "a")
+    np.testing.assert_array_equal(picture.values, pydicom.dcmread(tmp_path / "a").pixel_array)
+    assert picture.notes == notes
+
+
+def test_colors_under_a_header_of_grays_are_refused(write_dicom, tmp_path):
+    image = write_dicom(tmp_path / "a", np.zeros((64, 64, 3), np.uint8), Rows=64, Columns=64, SamplesPerPixel=3,
+                        PhotometricInterpretation="RGB", PlanarConfiguration=0, drop=("NumberOfFrames",))  # fmt: skip
+    image.compress(JPEG2000Lossless, generate_instance_uid=False)
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.save_as(tmp_path / "a")
+    with pytest.raises(Refused, match="another number of samples than SamplesPerPixel"):
+        _decode(tmp_path / "a")
+
+
+@pytest.mark.parametrize("photometric", ["YBR_PARTIAL_420", "YBR_RCT"])
+def test_colors_that_no_decoder_turns_into_rgb_are_refused(write_dicom, tmp_path, photometric):
+    write_dicom(tmp_path / "a", np.zeros((8, 8, 3), np.uint8), Rows=8, Columns=8, SamplesPerPixel=3,
+                PhotometricInterpretation=photometric, PlanarConfiguration=0, drop=("NumberOfFrames",))  # fmt: skip
+    with pytest.raises(Refused, match=f"{photometric} that no decoder turns into RGB"):
+        _decode(tmp_path / "a")
+
+
+@pytest.mark.parametrize("bit", [12, 0, 5])
+def test_an_overlay_among_the_bits_of_pixels_moves_none_wherever_it_is_said_to_lie(write_dicom, tmp_path, bit):
+    pixels = np.arange(480, dtype=np.uint16).reshape(24, 20)
+    image = write_dicom(tmp_path / "a", pixels | np.uint16(1 << 12), BitsStored=12, HighBit=11)
+    image.add_new(0x60000102, "US", bit)
+    image.save_as(tmp_path / "a")
+    with (tmp_path / "a").open("rb") as file:  # the quick way leaves it to this one
+        (picture,) = decode(read_dataset(file, limit=LIMIT), [0])
+    np.testing.assert_array_equal(picture.values, pixels)
+
+
+@pytest.mark.parametrize(("vr", "first"), [("SS", -128), ("US", 65408)])
+def test_a_palette_begins_at_the_pixels_sign(write_dicom, tmp_path, vr, first):
+    pixels = np.arange(-128, 128, dtype=np.int16).reshape(16, 16)
+    image = write_dicom(tmp_path / "a", pixels, PhotometricInterpretation="PALETTE COLOR")
+    for color in range(3):
+        image.add_new(0x00281101 + color, vr, [256, first, 16])
+        image.add_new(0x00281201 + color, "OW", (257 * np.arange(256)).astype("<u2").tobytes())
+    image.save_as(tmp_path / "a")
+    np.testing.assert_allclose(_decode(tmp_path / "a")[0].values, pixels + 128.0, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [

@@ -67,7 +67,7 @@ def test_nothing_on_the_way_swallows_the_limit(step):
     [
         (pixels, "get_decoder", lambda dataset: pixels._stored(dataset, 0)),
         (pixels, "apply_color_lut", lambda dataset: pixels._painted(None, dataset)),
-        (codestream, "get_frame", lambda dataset: codestream.refuse_other_size(dataset, 0)),
+        (codestream, "get_frame", lambda dataset: codestream.compared(dataset, 0)),
     ],
     ids=["the decoders", "a palette", "fragments"],
 )
@@ -77,7 +77,7 @@ def test_no_decoder_swallows_the_limit(module, name, call, monkeypatch):
     dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.5"
     dataset.PixelData = b""
     monkeypatch.setattr(module, name, _sleep)
-    monkeypatch.setattr(pixels, "refuse_other_size", lambda *_: None) if module is pixels else None
+    monkeypatch.setattr(pixels, "compared", lambda *_: None) if module is pixels else None
     with pytest.raises(Refused, match="took longer than the time limit"), TimeLimit(0.05):
         call(dataset)
 

@@ -35,9 +35,17 @@ def test_lines_without_an_image_are_counted(tmp_path):
 )
 def test_a_class_without_an_image_is_refused_with_the_way_on(labels, classes, remedy):
     with pytest.raises(DataError, match=rf"every class needs at least one image, found .*{remedy}"):
-        refuse_empty_classes(labels, classes)
+        refuse_empty_classes(labels, classes, {})
 
 
 def test_a_table_without_a_label_is_called_so():
     with pytest.raises(DataError, match="must label an image, found no label"):
-        refuse_empty_classes([], ["0", "1"])
+        refuse_empty_classes([], ["0", "1"], {"labels for no image": 0})
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"), [([], "found labels for no image: 2"), ([0], r"1: 0 \(labels for no image: 2")]
+)
+def test_labels_of_what_was_excluded_are_spoken_of_where_none_is_left(labels, said):
+    with pytest.raises(DataError, match=rf"{said}.*Correct what was excluded"):
+        refuse_empty_classes(labels, ["0", "1"], {"labels for no image": 2})

@@ -91,6 +91,33 @@ def test_a_private_element_that_nobody_can_read_is_named(ingested):
     assert "(0019,xx0c) of SIEMENS MR HEADER that cannot be read" in error
 
 
+@pytest.mark.parametrize("at", ["in the object", "in a converted frame"])
+def test_a_scale_slope_that_nobody_can_read_stops_those_alone_that_are_wanted(fistula_here, write_dicom, tmp_path, at):
+    for number, one in enumerate([*cohort(2, slices=2), *cohort(2, slices=2)]):
+        is_wanted = number < 4
+        path = tmp_path / "in" / f"{number}.dcm"
+        said = {"SOPInstanceUID": f"{one.uid}{number}", "SeriesInstanceUID": f"2.25.{number // 2 + 1}"}
+        if not is_wanted:
+            said["ImageType"] = ["ORIGINAL", "PRIMARY", "M", "SE"]
+        image = write_dicom(path, anatomy(one.patient, one.place), **one.attributes | said)
+        place = image
+        if at == "in a converted frame":
+            place = Dataset()
+            image.SharedFunctionalGroupsSequence = [Dataset()]
+            image.SharedFunctionalGroupsSequence[0].UnassignedSharedConvertedAttributesSequence = [place]
+        block = place.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
+        block.add_new(0x0E, "FL" if is_wanted else "LO", 0.5 if is_wanted else "many")
+        image.save_as(path)
+    write_labels(tmp_path / "labels.csv", ["P00,0", "P01,1"], header="patient_id,label")
+    arguments = ("source=in", "labels=labels.csv", "labels.level=patient", "size=16", "workers.count=1")
+    code, _, error = fistula_here("ingest", *arguments, "out=water")
+    assert code == 0, error
+    assert json.loads((tmp_path / "water" / "ingest.json").read_text())["slices"] == 4
+    code, _, error = fistula_here("ingest", *arguments, "out=all", "keep=all")
+    assert code == 2
+    assert "found 4: 4.dcm ((2005,xx0e) of Philips MR Imaging DD 001 that cannot be read)" in error
+
+
 @pytest.mark.parametrize(("keyword", "vr", "value"), [("RescaleSlope", "LO", "two"), ("Rows", "LO", "many")])
 def test_a_value_that_nobody_can_read_is_refused_with_the_element(ingested, keyword, vr, value):
     error = ingested(
@@ -200,6 +227,8 @@ def test_a_slice_without_the_slope_of_its_series_is_refused_and_one_slope_for_no
     error = ingested("four", [*scaled[:-1], images[-1]])
     assert "images of a series must all state a rescale slope and intercept, or none, found 1: 01/0005.dcm" in error
     assert "unreadable=exclude" in error
+    shifted = [replace(one, attributes=one.attributes | {"RescaleIntercept": "-9"}) for one in images]
+    assert "a rescale slope and intercept, or none, found 1: 01/0005" in ingested("shift", [*shifted[:-1], images[-1]])
     half = replace(images[-1], attributes=images[-1].attributes | {"RescaleSlope": "4"})
     assert "a rescale slope and intercept, or none, found 1: 01/0005" in ingested("half", [*scaled[:-1], half])
     unsized = replace(images[-1], attributes=images[-1].attributes | {"PixelSpacing": None})

@@ -6,11 +6,16 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage
 
+from fistula.cohort.look.early import plane_notes
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look
+from fistula.errors import DataError
 from fistula.learning.data.channels import channel_rows
+from fistula.source.choose import Policies, choose
+from fistula.source.flow import Flow
+from fistula.source.rules import ALL, KeepRules
 from fistula.source.survey import survey_source
-from fistula.source.volumes import plane_notes, volume_notes, with_volumes
+from fistula.source.volumes import volume_notes, with_volumes
 from fistula.source.workers import Workers
 
 LOOK = Look(Pseudonyms(b"0123456789abcdef"))
@@ -504,3 +509,53 @@ def test_a_stack_whose_directions_tremble_has_one_direction_and_its_own_order(wr
 def test_a_volume_of_several_frames_of_reference_is_noted(write_dicom, tmp_path):
     facts = _classic(write_dicom, tmp_path, [(3 * at, {"FrameOfReferenceUID": f"2.25.{at // 2}"}) for at in range(4)])
     assert volume_notes(facts) == {"several frames of reference": 1}
+
+
+def _corners(write_dicom, folder, corners):
+    return _classic(
+        write_dicom, folder, [(0, {"ImagePositionPatient": list(map(float, corner))}) for corner in corners]
+    )
+
+
+@pytest.mark.parametrize(
+    ("corners", "sizes"),
+    [
+        ([(0, 0, 3 * at) if at < 3 else (90, 0, 3 * at) for at in range(6)], [3, 3]),
+        ([(0, 0, 3 * at) if at < 3 else (90, 0, 200 + 3 * at) for at in range(6)], [3, 3]),
+        ([(0, 90 * (at % 2), 3 * at) for at in range(6)], [3, 3]),
+        ([(0, 90 * (at % 2), 3 * (at // 2)) for at in range(6)], [3, 3]),
+        ([(90 * (at % 2), 90 * (at // 6), 3 * (at % 6 // 2)) for at in range(12)], [3, 3, 3, 3]),
+        ([(0, 0, 3 * at) if at != 3 else (90, 0, 3 * at) for at in range(6)], [1, 5]),
+        ([(0, 2.5 * at, 3 * at) for at in range(6)], [6]),
+        ([(0, 6 * at, 10 * at) for at in (0, 1, 2, 30, 31, 32)], [6]),
+        ([(0, 0.8 * (at % 2), 3 * at) for at in range(6)], [6]),
+    ],
+    ids=["one behind the other", "far apart", "by turns", "in the same places", "four", "one slice", "a tilted gantry",
+         "with a gap", "a little"],
+)  # fmt: skip
+def test_slices_beside_each_other_are_of_two_volumes(write_dicom, tmp_path, corners, sizes):
+    facts = _corners(write_dicom, tmp_path, corners)
+    assert sorted(facts.group_by("volume").len()["len"]) == sizes
+    said = "series divided into volumes by field of view" in facts["notes"][0]
+    assert said is (len(sizes) > 1)
+
+
+def test_a_keep_rule_takes_all_of_a_stack_or_none(write_dicom, tmp_path):
+    for number in range(8):
+        angle = np.radians(45.17 + (0.012 if number % 2 else -0.012))
+        down, back = round(float(np.cos(angle)), 6), round(float(np.sin(angle)), 6)
+        where = {
+            "ImageOrientationPatient": [1, 0, 0, 0, down, back],
+            "ImagePositionPatient": [0, -back * number, down * number],
+        }
+        write_dicom(tmp_path / f"{number}", PIXELS, SOPInstanceUID=f"2.25.6{number}", **where)
+    survey = survey_source(tmp_path, LOOK, Workers(1))
+    assert survey.facts["orientation"].n_unique() == 2
+    kept = {}
+    for plane in ("axial", "coronal"):
+        rules = KeepRules(**ALL | {"orientation": [plane]})
+        try:
+            kept[plane] = len(choose(survey, keep=rules, look=LOOK, policies=Policies(), flow=Flow()).wanted)
+        except DataError:
+            kept[plane] = 0
+    assert sorted(kept.values()) == [0, 8]

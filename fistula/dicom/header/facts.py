@@ -1,7 +1,7 @@
 """What is known about an object's frames without their pixels: numbers, listed words and pseudonyms only."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from functools import lru_cache
 from typing import Any
@@ -10,14 +10,16 @@ from pydicom.dataset import Dataset
 
 from fistula.dicom.header import vocabulary
 from fistula.dicom.header.acquisition import acquisition, moments
-from fistula.dicom.header.persons import person_facts
+from fistula.dicom.header.persons import NO_LETTER, person_facts
+from fistula.dicom.header.private import UnreadableError
+from fistula.dicom.header.spelling import Mended
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.kinds import num_frames
 from fistula.dicom.parse import Header, number, text, whole
 from fistula.dicom.pixels.frames import MOSAICS, Frame, component, contrast
 from fistula.dicom.pixels.geometry import normal, position_along, stance
 from fistula.dicom.pixels.plain import plain_of
-from fistula.dicom.pixels.stated import is_rescaled, unused_tables
+from fistula.dicom.pixels.stated import is_rescaled, num_rescale, unused_tables
 from fistula.dicom.pixels.syntax import syntax_name
 
 # Series that agree in these may be one that was cut up; the first two must be stated.
@@ -36,7 +38,7 @@ def frame_facts(
     pseudonyms: Pseudonyms,
     description: str,
     described: Sequence[str] = (),
-    notes: Iterable[str] = (),
+    mended: Mended,
 ) -> list[dict[str, Any]]:
     """One record a frame.
 
@@ -46,7 +48,7 @@ def frame_facts(
         description: Regular expression looked for in the series' and protocol's names; only whether it was found
             leaves this function.
         described: Further ones, looked for likewise.
-        notes: What is known to be odd about the header.
+        mended: What became of the header; gets makers' own elements that cannot be read, and count for nothing here.
 
     Returns:
         Records with the columns of `fistula.source.survey.FACTS` that concern an image.
@@ -58,13 +60,17 @@ def frame_facts(
     records = []
     for index in range(frames):
         frame = Frame(dataset, index)
-        own, odd = _frame_facts(frame)
+        while (read := _read_facts(frame, mended)) is None:
+            pass
+        own, odd = read
         record = shared | own | {"frame": index}
         record["plain"] = plain_of(header, frame) if frames == 1 else ""
-        record["notes"] = "|".join([*record["notes"], *sorted(notes), *odd])
+        record["notes"] = "|".join([*record["notes"], *sorted(mended.notes), *odd])
         if frames > 1:
             record["slice_key"] = pseudonyms("frame", f"{record['slice_key']}#{index}")
         records.append(record)
+    if len({tuple(record["corner"] or ()) for record in records}) > 1:  # a mosaic taken apart keeps its ImageType
+        records = [record | {"is_mosaic": False} for record in records]
     return records
 
 
@@ -113,6 +119,8 @@ def _identity(dataset: Dataset, pseudonyms: Pseudonyms) -> tuple[dict[str, Any],
     birth, day = _date(dataset, "PatientBirthDate"), _study_date(dataset)
     known = None if birth in DUMMY_DATES else birth
     person = person_facts(dataset, pseudonyms, birth=known, day=day, age=_stated_age(dataset))
+    if NO_LETTER in text(dataset, "PatientID"):
+        notes.append("PatientID in another character set than stated, its bytes compared")
     if not person["is_named"]:
         notes.append(f"no PatientID{STUDY_STANDS}")
     uids = {"SOPInstanceUID": instance, "SeriesInstanceUID": series, "StudyInstanceUID": study}
@@ -132,6 +140,16 @@ def _identity(dataset: Dataset, pseudonyms: Pseudonyms) -> tuple[dict[str, Any],
         "study_day": pseudonyms.day(person["patient_key"], day.toordinal()) if day else None,
     }
     return identity, notes
+
+
+def _read_facts(frame: Frame, mended: Mended) -> tuple[dict[str, Any], list[str]] | None:
+    """As `_frame_facts`; None where a maker's own element could not be read, which is then gone."""
+    try:
+        return _frame_facts(frame)
+    except UnreadableError as error:
+        mended.unreadable.append(error.name)
+        del error.dataset[error.tag]
+        return None
 
 
 def _frame_facts(frame: Frame) -> tuple[dict[str, Any], list[str]]:
@@ -157,6 +175,7 @@ def _frame_facts(frame: Frame) -> tuple[dict[str, Any], list[str]]:
         "acquisition": f"{acquisition(frame)}{'' if along is None else ' by location'}".strip(),
         "moments": moments(frame),
         "is_rescaled": is_rescaled(frame),
+        "num_rescale": num_rescale(frame),
         "is_scaled": frame.scale_slope() is not None or None,
         "image_type": " ".join(
             filter(None, (vocabulary.image_type(image_type), vocabulary.scanning_sequence(frame.scanning_sequence())))

@@ -6,6 +6,7 @@ from datetime import date
 from functools import lru_cache
 from typing import Any
 
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from fistula.dicom.header.spelling import element_at, tag_of
@@ -20,6 +21,7 @@ DEFAULTS = re.compile(
     re.IGNORECASE,
 )
 DAYS_A_YEAR = 365.25
+NO_LETTER = "\ufffd"  # what stands for bytes that cannot be decoded
 HEIGHTS = (0.3, 2.5)  # metres that a person can have; what is higher is in centimetres
 
 
@@ -44,7 +46,7 @@ def person_facts(
         blanks, other signs or leading zeros alone; and on secret scales of the patient's `born`, the day of
         birth that the stated age comes to, `height` in cm, and `second`, when the image was taken.
     """
-    patient, sex = text(dataset, "PatientID"), text(dataset, "PatientSex")
+    patient, sex = patient_id(dataset), text(dataset, "PatientSex")
     study = text(dataset, "StudyInstanceUID") or text(dataset, "SeriesInstanceUID") or text(dataset, "SOPInstanceUID")
     issuer, institution = text(dataset, "IssuerOfPatientID"), text(dataset, "InstitutionName")
     person = f"{birth}|{sex}|{day}" if birth and day else ""
@@ -67,6 +69,14 @@ def person_facts(
         "name_keys": [pseudonyms("name", word) for word in _name(dataset)],
         **{scale: None if value is None else pseudonyms.hidden(scale, key, value) for scale, value in numbers.items()},
     }
+
+
+def patient_id(dataset: Dataset) -> str:
+    """PatientID; of bytes that its character set does not have, as Latin letters, so that no two ids become one."""
+    element = element_at(dataset, tag_of("PatientID"))
+    content = element.value if isinstance(element, RawDataElement) else None
+    stated = text(dataset, "PatientID")
+    return content.decode("latin-1").strip(" \0") if content and NO_LETTER in stated else stated
 
 
 @lru_cache(maxsize=1024)  # the slices of a patient share their id

@@ -6,9 +6,21 @@ from typing import Any
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
 
-from fistula.dicom.header.spelling import UNNAMED, decimal, element_at, values_in
+from fistula.dicom.header.spelling import REMEDY, UNNAMED, decimal, element_at, values_in
 from fistula.dicom.outcome import Refused
+
+
+class UnreadableError(Refused):
+    """A maker's own element that is there and cannot be read: where it stands, and whose it is."""
+
+    def __init__(self, dataset: Dataset, tag: BaseTag, name: str) -> None:
+        super().__init__(f"{name} that cannot be read", REMEDY)
+        self.dataset, self.tag, self.name = dataset, tag, name
+
+    def __reduce__(self) -> tuple:
+        return Refused, (self.reason, self.remedy)
 
 
 class Private:
@@ -44,14 +56,13 @@ class Private:
             vr: What its maker gives it, for where the file does not say.
 
         Raises:
-            Refused: If it is there and cannot be read.
+            UnreadableError: If it is there and cannot be read.
         """
         element = self.element(group, creator, offset)
         try:
             return [decimal(value) for value in values_in(element, vr)] if element is not None else []
         except (ValueError, OverflowError) as error:
-            rule = f"({group:04x},xx{offset:02x}) of {creator} that cannot be read"
-            raise Refused(rule, "Correct the header, or export it again") from error
+            raise UnreadableError(self.dataset, element.tag, f"({group:04x},xx{offset:02x}) of {creator}") from error
 
     def is_as_written(self, group: int, creator: str, offset: int, vr: str) -> bool:
         """Whether an element has the value representation that its maker gives it, or states none."""

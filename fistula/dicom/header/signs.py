@@ -7,16 +7,19 @@ from pydicom.dataset import Dataset
 
 from fistula.dicom.header.raw import is_absent
 from fistula.dicom.header.spelling import OTHERWISE, Form, Mended, element_at, numbers_of, standard_vr, tag_of
-from fistula.dicom.parse import whole
+from fistula.dicom.parse import text, whole
 
 PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+PALETTES = tuple(f"{color}PaletteColorLookupTableDescriptor" for color in ("Red", "Green", "Blue"))
 TABLE = Form(num_values=3, is_whole=True)
 
 
 def mend_signs(dataset: Dataset, tables: list[Dataset], mended: Mended) -> None:
-    """Mend padding values, and the first values of the modality tables that are given."""
+    """Mend padding values, and the first values of palettes and of the modality tables that are given."""
     _mend_padding(dataset, mended)
-    _mend_tables(dataset, tables, mended)
+    is_painted = text(dataset, "PhotometricInterpretation") == "PALETTE COLOR"
+    palettes = [(dataset, keyword) for keyword in PALETTES if is_painted and not is_absent(dataset, keyword)]
+    _mend_tables(dataset, palettes + [(item, "LUTDescriptor") for item in tables], mended)
 
 
 def _mend_padding(dataset: Dataset, mended: Mended) -> None:
@@ -46,19 +49,20 @@ def _mend_padding(dataset: Dataset, mended: Mended) -> None:
         dataset[tag_of(keyword)] = DataElement(tag_of(keyword), "SL", meant)
 
 
-def _mend_tables(dataset: Dataset, tables: list[Dataset], mended: Mended) -> None:
-    """Bring the first value that a modality table maps to the sign of the pixels (PS3.3 C.11.1.1.1)."""
-    for item in tables:
+def _mend_tables(dataset: Dataset, tables: list[tuple[Dataset, str]], mended: Mended) -> None:
+    """Bring the first value that a table maps to the sign of the pixels (PS3.3 C.11.1.1.1, C.7.6.3.1.5)."""
+    for place, keyword in tables:
+        element = element_at(place, tag_of(keyword))
         try:
-            values, _ = numbers_of(element_at(item, tag_of("LUTDescriptor")), "LUTDescriptor", TABLE)
+            values, _ = numbers_of(element, keyword, TABLE)
+            entries, first, bits = (int(value) for value in values)
         except (AttributeError, ValueError, OverflowError, struct.error):
-            mended.unreadable.append("LUTDescriptor")
+            mended.unreadable.append(keyword)
             continue
-        entries, first, bits = (int(value) for value in values)
         meant = _with_sign(first, [16], is_signed=whole(dataset, "PixelRepresentation") == 1)
-        if meant != first:
-            mended.notes.add(f"LUTDescriptor {OTHERWISE}")
-        item[tag_of("LUTDescriptor")] = DataElement(tag_of("LUTDescriptor"), "SL", [entries & 0xFFFF, meant, bits])
+        if meant != first and element.VR is not None:  # as above
+            mended.notes.add(f"{keyword} {OTHERWISE}")
+        place[tag_of(keyword)] = DataElement(tag_of(keyword), "SL", [entries & 0xFFFF, meant, bits])
 
 
 def _with_sign(value: int, bits: list[int], *, is_signed: bool) -> int:

@@ -22,6 +22,7 @@ BINARIES = {"US": "H", "US or SS": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "
 UNNAMED = ("UN", "OB", "OW")  # bytes of which the dictionary says what they are
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 COMMA = re.compile(r"[+-]?(\d*),(\d+)([eE][+-]?\d+)?")
+REMEDY = "Correct the header, or export it again"
 OTHERWISE = "written incorrectly, read as meant"
 BLANK = " \0\t\r\n"
 CONTROLS = frozenset(b"\0\t\r\n")
@@ -38,7 +39,7 @@ class Mended:
     def require(self) -> None:
         """Raise Refused if an element that pixels or geometry depend on cannot be read."""
         if self.unreadable:
-            raise Refused(f"{self.unreadable[0]} that cannot be read", "Correct the header, or export it again")
+            raise Refused(f"{self.unreadable[0]} that cannot be read", REMEDY)
 
 
 class Form(NamedTuple):

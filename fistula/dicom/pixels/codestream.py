@@ -1,8 +1,10 @@
-"""What compressed pixels declare themselves: their size, which a decoder would allocate, and how many frames begin."""
+"""What compressed pixels declare themselves, which no decoder holds against the header: size, samples, bits, frames."""
 
 import struct
 from io import BytesIO
+from typing import NamedTuple
 
+import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_fragments, get_frame, parse_basic_offsets
 from pydicom.uid import UID, RLELossless
@@ -17,24 +19,35 @@ RLE_START = struct.pack("<I", 64)  # bytes 4 to 8 of a frame of RLE: where its f
 STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
 
 
-def declared_size(frame: bytes) -> tuple[int, int] | None:
-    """Rows and columns by the SOF marker of JPEG (ISO 10918-1 B.2.2) or SIZ of JPEG 2000 (ISO 15444-1 A.5.1).
+class Declared(NamedTuple):
+    """What a compressed frame says of itself."""
+
+    size: tuple[int, int]  # rows and columns
+    samples: int  # of a pixel
+    bits: int  # of a sample
+    is_signed: bool | None  # None where its kind does not say
+
+
+def declared(frame: bytes) -> Declared | None:
+    """By the SOF marker of JPEG (ISO 10918-1 B.2.2) or SIZ of JPEG 2000 (ISO 15444-1 A.5.1).
 
     None if the bytes are neither, or if the marker is not near the start.
     """
-    if frame[:4] == b"\xff\x4f\xff\x51" and len(frame) >= 24:
+    if frame[:4] == b"\xff\x4f\xff\x51" and len(frame) >= 43:
         width, height, left, top = struct.unpack(">4I", frame[8:24])
-        return height - top, width - left
+        depth = frame[42]
+        samples = int.from_bytes(frame[40:42], "big")
+        return Declared((height - top, width - left), samples, (depth & 0x7F) + 1, depth > 0x7F)
     if frame[:2] != b"\xff\xd8":
         return None
     here = 2
-    while here + 9 <= min(len(frame), SEARCH):
+    while here + 10 <= min(len(frame), SEARCH):
         if frame[here] != 0xFF:
             return None
         marker = frame[here + 1]
         if marker in FRAME_MARKERS:
             height, width = struct.unpack(">2H", frame[here + 5 : here + 9])
-            return height, width
+            return Declared((height, width), frame[here + 9], frame[here + 4], None)
         if marker == 0xFF or marker in STANDALONE:
             here += 1 if marker == 0xFF else 2
             continue
@@ -42,11 +55,15 @@ def declared_size(frame: bytes) -> tuple[int, int] | None:
     return None
 
 
-def refuse_other_size(dataset: Dataset, index: int) -> None:
-    """Raise Refused if frame `index` is encapsulated and of another size than Rows and Columns, or begins too many."""
+def compared(dataset: Dataset, index: int) -> Declared | None:
+    """What frame `index` says of itself; None if it is not encapsulated, or does not say.
+
+    Raises:
+        Refused: If it is of another size or number of samples than the header says, or begins too many frames.
+    """
     syntax, frames = UID(dataset.file_meta.TransferSyntaxUID), whole(dataset, "NumberOfFrames") or 1
     if not syntax.is_encapsulated:
-        return
+        return None
     try:
         frame = get_frame(dataset.PixelData, index, number_of_frames=frames)
         begun = _begun(dataset.PixelData, syntax) if index == 0 else 0
@@ -54,9 +71,29 @@ def refuse_other_size(dataset: Dataset, index: int) -> None:
         raise Refused("pixel data whose fragments cannot be separated", "Export it again") from error
     if begun > frames:
         raise Refused("compressed pixel data of more frames than it states", "Correct NumberOfFrames")
-    size = declared_size(frame)
-    if size is not None and size != (whole(dataset, "Rows"), whole(dataset, "Columns")):
+    found = declared(frame)
+    if found and found.size != (whole(dataset, "Rows"), whole(dataset, "Columns")):
         raise Refused("a compressed frame whose size differs from its header's", "Export it again")
+    if found and found.samples != (whole(dataset, "SamplesPerPixel") or 1):
+        raise Refused("a compressed frame of another number of samples than SamplesPerPixel", "Export it again")
+    return found
+
+
+def contradictions(dataset: Dataset, found: Declared, stored: np.ndarray) -> list[str]:
+    """What decoded values have otherwise than the header says; the bits are then the stream's, the sign the header's.
+
+    Args:
+        dataset: The object.
+        found: What the frame says of itself.
+        stored: Its decoded values.
+    """
+    is_signed, bits = whole(dataset, "PixelRepresentation") == 1, whole(dataset, "BitsStored") or found.bits
+    # Where the sign fills all above it, or there is none, the bits say nothing of a value that fits into them.
+    is_wide = int(stored.max()) >> bits > 0 if not is_signed else found.bits != bits
+    notes = {"BitsStored, not applied": is_wide, "PixelRepresentation, applied": found.is_signed is not is_signed}
+    if found.is_signed is None:
+        del notes["PixelRepresentation, applied"]
+    return [f"compressed values that contradict {note}" for note, is_so in notes.items() if is_so]
 
 
 def _begun(content: bytes, syntax: UID) -> int:

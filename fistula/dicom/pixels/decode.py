@@ -14,7 +14,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, RLELossless
 from fistula.dicom.header.mend import mend
 from fistula.dicom.outcome import Refused, damage_refused
 from fistula.dicom.parse import sequence, whole
-from fistula.dicom.pixels.codestream import refuse_other_size
+from fistula.dicom.pixels.codestream import compared, contradictions
 from fistula.dicom.pixels.frames import Frame
 from fistula.dicom.pixels.stated import PixelFacts, has_bits_beyond, pixel_facts
 from fistula.dicom.pixels.syntax import decoder_name, decoders
@@ -57,14 +57,16 @@ def decode(dataset: Dataset, frames: Sequence[int]) -> Iterator[Picture]:
 
 @damage_refused()
 def _decoded(dataset: Dataset, index: int) -> Picture:
-    stored, photometric, plugin = _stored(dataset, index)
+    stored, photometric, plugin, notes = _stored(dataset, index)
     if stored.dtype.itemsize == 4 and dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian:
         _refuse_swapped(stored)
     frame = Frame(dataset, index)
     if photometric == "PALETTE COLOR":
         stored = _painted(stored, dataset)
     values = _tabled(stored, dataset) if stored.ndim == 2 else stored.astype(np.float32) @ LUMA
-    return picture_of(stored, pixel_facts(frame), photometric, values=values, decoder=plugin)
+    facts = pixel_facts(frame)
+    facts = facts._replace(notes=(*facts.notes, *notes))
+    return picture_of(stored, facts, photometric, values=values, decoder=plugin)
 
 
 def picture_of(
@@ -97,13 +99,13 @@ def picture_of(
     )
 
 
-def _stored(dataset: Dataset, index: int) -> tuple[np.ndarray, str, str]:
-    """The frame's stored values, its photometric interpretation after decoding, and the plugin."""
+def _stored(dataset: Dataset, index: int) -> tuple[np.ndarray, str, str, list[str]]:
+    """The frame's stored values, its photometric interpretation after decoding, the plugin, and what is odd."""
     syntax = dataset.file_meta.TransferSyntaxUID
     plugins = decoders(str(syntax))
     if not plugins:
         raise Refused("no decoder for its transfer syntax")
-    refuse_other_size(dataset, index)
+    found = compared(dataset, index)
     if plugins[0] == "native":
         _refuse_bits_beyond(dataset, index)
     decoder, raw = get_decoder(UID(syntax)), None
@@ -126,7 +128,11 @@ def _stored(dataset: Dataset, index: int) -> tuple[np.ndarray, str, str]:
             continue
         if raw is not None:
             _refuse_bits_beyond(dataset, index, raw)
-        return array, str(properties["photometric_interpretation"]), decoder_name(plugin, syntax)
+        photometric = str(properties["photometric_interpretation"])
+        if array.ndim == 3 and photometric != "RGB":
+            raise Refused(f"{photometric} that no decoder turns into RGB", "Export it again as RGB")
+        odd = contradictions(dataset, found, array) if found else []
+        return array, photometric, decoder_name(plugin, syntax), odd
     raise Refused("pixels that no decoder could read", "Export it again, uncompressed")
 
 
@@ -146,7 +152,9 @@ def _refuse_bits_beyond(dataset: Dataset, index: int, decoded: np.ndarray | None
     raw = raw if padding is None else raw[raw != padding % 2**16]
     for group in range(0x6000, 0x6020, 2):
         if (group, 0x0102) in dataset and (group, 0x3000) not in dataset:  # no data of its own: in the pixels' words
-            raw = raw & ~np.uint16(1 << int(dataset[group, 0x0102].value or 0))
+            bit = int(dataset[group, 0x0102].value or 0)
+            # A bit that is a pixel's says nothing of where among the others it lies.
+            raw = raw & ~np.uint16(1 << bit) if bit >= stored else raw & np.uint16((1 << stored) - 1)
     if has_bits_beyond(raw, stored, is_signed=whole(dataset, "PixelRepresentation") == 1):
         rule = f"stored values of more than its {stored} bits (BitsStored)"
         raise Refused(rule, "Correct BitsStored and HighBit, or export it again")

@@ -39,6 +39,8 @@ COMPLEX = {
 PHILIPS, PHILIPS_FRAME, GE = "Philips MR Imaging DD 001", "Philips MR Imaging DD 005", "GEMS_PARM_01"
 # What GE's (0043,102F) says in the place of an ImageType.
 GE_TYPES = ("M", "P", "R", "I")
+# What has no group of its own in an object that was converted from classic ones (PS3.3 C.7.6.16.2.25).
+CONVERTED = tuple(f"Unassigned{whose}ConvertedAttributesSequence" for whose in ("PerFrame", "Shared"))
 # Words of ImageType for many slices in one picture: Siemens', and United Imaging's.
 MOSAICS = ("MOSAIC", "VFRAME")
 
@@ -122,8 +124,9 @@ class Frame:
 
     @cached_property
     def places(self) -> list[Private]:
-        """Where makers' own elements stand: Philips' own item of the frame's groups, then the object."""
+        """Where makers' own elements stand: items of the frame's groups that hold what no group is for, the object."""
         items = [item for group in self.groups for item in Private(group).items(0x2005, PHILIPS_FRAME, 0x0F)[:1]]
+        items += [item for group in self.groups for name in CONVERTED for item in sequence(group, name)[:1]]
         return [Private(place) for place in [*items, self.dataset]]
 
     def scale_slope(self) -> float | None:

@@ -82,10 +82,14 @@ def has_bits_beyond(raw: np.ndarray, bits_stored: int, *, is_signed: bool) -> bo
 
 
 def is_rescaled(frame: Frame) -> bool | None:
-    """Whether slope and intercept change the frame's stored values; None where it does not state both."""
+    """Whether slope and intercept change the frame's stored values; None where it states neither."""
+    return _rescale(frame) != (1.0, 0.0) if num_rescale(frame) else None
+
+
+def num_rescale(frame: Frame) -> int:
+    """How many of slope and intercept the frame states."""
     group = frame.group("PixelValueTransformationSequence")
-    stated = number(group, "RescaleSlope"), number(group, "RescaleIntercept")
-    return None if None in stated else stated != (1.0, 0.0)
+    return sum(number(group, keyword) is not None for keyword in ("RescaleSlope", "RescaleIntercept"))
 
 
 def unused_tables(frame: Frame) -> list[str]:

@@ -1,5 +1,6 @@
 """Where the pixels of a volume lie in the patient, and where in a volume a point of the patient lies."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +12,9 @@ from fistula.dicom.pixels.geometry import TURNS, found_cosines, found_point, nor
 
 Floats = NDArray[np.floating]
 HOLE = 0.75  # distances of slices, from the nearest one: half of where `spacing_notes` finds one missing
+SHIFTED_MM = 5.0  # by which places in the plane of a stack differ that are of another field of view
+SHIFTED = 5  # times that of the other slices: those of a tilted gantry are all shifted
+STRAIGHT_MM = 0.5  # how far what lies on one line may lie from it
 NEAR = 1e-3  # mm, and pixels: what rounding may move
 
 
@@ -139,3 +143,29 @@ def aligned(facts: pl.DataFrame) -> pl.DataFrame:
         rows.append((*lies, position if across is None else position_along(across, corner)))
     values = zip((*places[1:], "position_mm"), zip(*rows, strict=True), strict=True)
     return facts.with_columns(pl.Series(name, value, dtype=facts.schema[name]) for name, value in values)
+
+
+def fields_of_view(cosines: Sequence[float], corners: Sequence[Sequence[float]]) -> list[int]:
+    """Number of the field of view of each parallel slice: which lie one behind the other, and which beside them.
+
+    Slices whose corners lie on one line, as a tilted gantry leaves them, have one.
+
+    Args:
+        cosines: Directions of their rows and columns.
+        corners: ImagePositionPatient of each, all laid alike.
+    """
+    axes = np.reshape(np.asarray(cosines, float), (2, 3))
+    places = np.asarray(corners, float)
+    along = places @ np.cross(*axes)
+    number = np.zeros(len(places), np.int64)
+    for place in (places @ axes.T).T:
+        order = np.argsort(place, kind="stable")
+        gaps = np.diff(place[order])
+        is_far = gaps > max(SHIFTED_MM, SHIFTED * float(np.median(gaps)))
+        if is_far.any() and len(np.unique(along)) > 1:
+            line = np.polynomial.Polynomial.fit(along, place, 1)
+            is_far &= bool(np.abs(line(along) - place).max() > STRAIGHT_MM)
+        part = np.zeros_like(number)
+        part[order[1:]] = np.cumsum(is_far)
+        number = number * (int(part.max()) + 1) + part
+    return number.tolist()
