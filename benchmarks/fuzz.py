@@ -35,8 +35,8 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage
 
-from fistula.cohort.look.early import plane_notes
 from fistula.cohort.look.examine import series_table, suspicions
+from fistula.cohort.look.stacks import plane_notes, volume_notes
 from fistula.dicom.container import Part
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look, look_at
@@ -45,7 +45,7 @@ from fistula.source.grid import Grid
 from fistula.source.rules import KeepRules
 from fistula.source.slices import RESULTS, Plan, Slice, read_volumes
 from fistula.source.survey import FACTS, Survey
-from fistula.source.volumes import volume_notes, with_volumes
+from fistula.source.volumes import with_volumes
 
 SOURCES = Path(pydicom.__file__).parent / "data" / "test_files"
 LARGEST = 60_000  # bytes of a file to damage

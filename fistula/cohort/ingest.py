@@ -13,7 +13,8 @@ import polars as pl
 
 from fistula.cohort.look.confounding import auroc_alone
 from fistula.cohort.look.contact_sheet import write_contact_sheet
-from fistula.cohort.look.early import early_warnings, lacking_warnings, plane_notes, unit_warnings
+from fistula.cohort.look.early import early_warnings, lacking_warnings, unit_warnings
+from fistula.cohort.look.stacks import plane_notes, volume_notes
 from fistula.cohort.manifest import (
     BESIDE,
     EXTRA,
@@ -45,7 +46,6 @@ from fistula.source.several.resample import resampled
 from fistula.source.slices import Plan
 from fistula.source.store import PixelStore, disk_errors
 from fistula.source.survey import Survey, survey_source
-from fistula.source.volumes import volume_notes
 from fistula.source.workers import Workers
 
 PACKAGES = ("fistula", "pydicom", "numpy", "pillow", "polars")

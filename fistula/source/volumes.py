@@ -20,7 +20,6 @@ APART = {
 JOINED = "volume assembled from single-slice series"
 JITTER_MM, FAR = 0.1, 10  # places nearer than this are one where no two others are nearer than so many times this
 STACKED = ("MR", "CT", "PT")  # modalities whose slices hardly stand alone, even if they do not say where they lie
-ALONE = 3  # slices of a patient, each alone in its volume, from which they are counted
 
 
 class _Place(NamedTuple):
@@ -73,29 +72,6 @@ def with_volumes(facts: pl.DataFrame) -> pl.DataFrame:
     return facts.with_columns_seq(
         volume=pl.Series(numbers, dtype=pl.Int64()), notes=pl.Series(notes, dtype=pl.String())
     )
-
-
-def volume_notes(facts: pl.DataFrame) -> dict[str, int]:
-    """How many volumes of more than one slice have each oddity of position, or lie beside others of one slice."""
-    counts: Counter[str] = Counter()
-    for _, volume in facts.group_by("series_key", "volume"):
-        if len(volume) > 1:
-            frames = ["several frames of reference"] * (volume["frame_key"].n_unique() > 1)
-            counts.update(spacing_notes(volume["position_mm"].to_list()) + frames)
-    is_alone = pl.col("position_mm").is_not_null() | pl.col("modality").is_in(STACKED)
-    is_alone &= pl.len().over("series_key", "volume") == 1
-    alone = facts.filter(is_alone).group_by("patient_key").len()["len"]
-    counts["a single slice, beside others of the patient"] = int(alone.filter(alone >= ALONE).sum())
-    counts["more slices of their series number under another SeriesInstanceUID"] = _cut(facts)
-    return {note: count for note, count in sorted(counts.items()) if count}
-
-
-def _cut(facts: pl.DataFrame) -> int:
-    """How many series may be one that was cut up: they differ in their UID alone, and share no place."""
-    alike, uid = ("series_alike", "orientation"), pl.col("series_key")
-    stated = facts.filter((pl.col("series_alike").fill_null("") != "") & pl.col("position_mm").is_not_null())
-    is_apart = (uid.n_unique().over(*alike, pl.col("position_mm").round(1)) == 1).all().over(alike)
-    return stated.filter(is_apart & (uid.n_unique().over(alike) > 1)).select(alike).n_unique()
 
 
 def _joined(facts: pl.DataFrame) -> pl.DataFrame:

@@ -21,7 +21,7 @@ from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look, look_at
 from fistula.dicom.outcome import Refused
 from fistula.dicom.parse import read_dataset
-from fistula.dicom.pixels.decode import decode
+from fistula.dicom.pixels.decode import SWAPPED, decode
 from fistula.dicom.pixels.plain import read_plain
 from fistula.dicom.pixels.syntax import decoders
 
@@ -234,6 +234,17 @@ def test_bits_beyond_those_stated_are_not_cut_off_where_they_are_compressed(writ
     image.save_as(tmp_path / "a")
     with pytest.raises(Refused, match="stored values of more than its 12 bits"):
         _decode(tmp_path / "a")
+
+
+@pytest.mark.parametrize("kind", ["<u2", "<i2"])
+def test_values_in_the_other_byte_order_are_noted(write_dicom, tmp_path, kind):
+    noise = np.random.default_rng(0).integers(-500, 500, (64, 64))
+    signal = 1200 * np.sin(np.arange(64) / 9) + noise + (1800 if kind == "<u2" else 0)
+    for bits, values in ((16, signal), (8, signal // 16 * 256), (4, np.full((64, 64), 5))):  # the last are no such
+        write_dicom(tmp_path / "a", values.astype(kind))
+        assert _decode(tmp_path / "a")[0].notes == (("one value throughout",) if bits == 4 else ())
+    write_dicom(tmp_path / "a", signal.astype(kind).byteswap())
+    assert _decode(tmp_path / "a")[0].notes == (SWAPPED,)
 
 
 BITS, SIGN = (

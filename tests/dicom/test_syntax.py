@@ -2,12 +2,12 @@
 
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import JPEG2000Lossless
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless
 
 from fistula.dicom.outcome import Refused
 from fistula.dicom.parse import Header
 from fistula.dicom.pixels.codestream import declared
-from fistula.dicom.pixels.syntax import decoders, require_decoder
+from fistula.dicom.pixels.syntax import decoders, preferred, require_decoder
 
 START, FRAME = b"\xff\xd8", b"\xff\xc0\x00\x11\x08\x00\x07\x00\x09"  # 7 rows of 9 columns
 
@@ -29,6 +29,11 @@ def test_what_cannot_be_decoded_is_refused_by_its_name(syntax, message):
 def test_a_free_decoder_is_there_for_jpeg_2000():
     require_decoder(Header(Dataset(), JPEG2000Lossless, -1, 100, has_preamble=True))
     assert decoders(JPEG2000Lossless)
+
+
+def test_lossless_jpeg_is_read_by_what_lets_its_values_wrap_around():
+    assert preferred(["pylibjpeg", "gdcm"], JPEGLosslessSV1) == ("gdcm", "pylibjpeg")
+    assert preferred(["gdcm", "pylibjpeg"], RLELossless) == ("pylibjpeg", "gdcm")
 
 
 @pytest.mark.parametrize(

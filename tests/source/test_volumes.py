@@ -6,7 +6,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage
 
-from fistula.cohort.look.early import plane_notes
+from fistula.cohort.look.stacks import plane_notes, volume_notes
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look
 from fistula.errors import DataError
@@ -15,7 +15,7 @@ from fistula.source.choose import Policies, choose
 from fistula.source.flow import Flow
 from fistula.source.rules import ALL, KeepRules
 from fistula.source.survey import survey_source
-from fistula.source.volumes import volume_notes, with_volumes
+from fistula.source.volumes import with_volumes
 from fistula.source.workers import Workers
 
 LOOK = Look(Pseudonyms(b"0123456789abcdef"))
@@ -397,7 +397,8 @@ ADVERSE = {
     "a gap": ([(place, {}) for place in (0.0, 3.0, 6.0, 15.0, 18.0)], [[0.0, 3.0, 6.0, 15.0, 18.0]], "",
               {"missing positions": 1}),
     "a tilted gantry": (  # along the normal: 7.5 sin 20 degrees, and 3 cos 20 degrees from slice to slice
-        _tilted(20, 4, 3.0), [[2.5652 + 2.8191 * place for place in range(4)]], "", {},
+        _tilted(20, 4, 3.0), [[2.5652 + 2.8191 * place for place in range(4)]], "",
+        {"slices shifted in their planes, as by a tilted gantry": 1},
     ),
     "SliceLocation alone": (
         [(None, {"ImagePositionPatient": None, "SliceLocation": place}) for place in (6.0, 0.0, 3.0)],
@@ -538,6 +539,12 @@ def test_slices_beside_each_other_are_of_two_volumes(write_dicom, tmp_path, corn
     assert sorted(facts.group_by("volume").len()["len"]) == sizes
     said = "series divided into volumes by field of view" in facts["notes"][0]
     assert said is (len(sizes) > 1)
+
+
+@pytest.mark.parametrize(("shift", "note"), [(0.9, 1), (0.1, 0)])
+def test_a_stack_of_a_tilted_gantry_is_noted(write_dicom, tmp_path, shift, note):
+    facts = _corners(write_dicom, tmp_path, [(0, shift * at, 3 * at) for at in range(6)])
+    assert volume_notes(facts) == ({"slices shifted in their planes, as by a tilted gantry": 1} if note else {})
 
 
 def test_a_keep_rule_takes_all_of_a_stack_or_none(write_dicom, tmp_path):

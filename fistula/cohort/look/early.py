@@ -17,7 +17,6 @@ FURTHER = {
     "spacing_row": "pixel spacing", "bits": "number of bits", "is_rescaled": "use of a rescale slope",
 }  # fmt: skip
 FEW_PATIENTS = 20  # with fewer a test set of a fifth has hardly a patient of each class
-MIXED_DEGREES = 10.0  # tilts of one patient's slices that differ by more are noted
 MAPS = re.compile(
     r"\b(E?ADC|FA|CBF|CBV|MTT|TTP|\w*_?MAP|T[12]_STAR|R[12]_STAR|VELOCITY|PERFUSION|FIELD_MAP)\b", re.IGNORECASE
 )
@@ -31,20 +30,6 @@ def early_warnings(slices: pl.DataFrame) -> list[str]:
             ``pixel_hash`` where pixels have been read.
     """
     return list(_warnings(slices)) if len(slices) else []
-
-
-def plane_notes(facts: pl.DataFrame) -> dict[str, int]:
-    """How many patients have slices of several planes, or of one plane at several tilts."""
-    stated = facts.filter(pl.col("orientation").fill_null("") != "")
-    spread = pl.col("tilt_degrees").max() - pl.col("tilt_degrees").min()
-    tilts = stated.group_by("patient_key", "orientation").agg(range=spread)
-    planes = tilts.group_by("patient_key").agg(pl.len().alias("planes"), pl.col("range").max())
-    are_mixed = planes["range"] > MIXED_DEGREES
-    counts = {
-        "patients with slices of several planes": int((planes["planes"] > 1).sum()),
-        f"patients whose slices differ in tilt by more than {MIXED_DEGREES:g} degrees": int(are_mixed.sum()),
-    }
-    return {name: count for name, count in counts.items() if count}
 
 
 def _warnings(slices: pl.DataFrame) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from fistula.cohort.look.confounding import CONFOUNDED, find_confounding
+from fistula.cohort.look.stacks import volume_notes
 from fistula.dicom.container import Part, open_part
 from fistula.dicom.look import Look
 from fistula.dicom.out.reference import read_reference
@@ -23,7 +24,7 @@ from fistula.source.rules import KeepRules
 from fistula.source.shared_ids import doubts
 from fistula.source.slices import is_risky
 from fistula.source.survey import DEADLY, Survey, printable
-from fistula.source.volumes import volume_notes, with_volumes
+from fistula.source.volumes import with_volumes
 from fistula.source.workers import Workers, batches_of, in_parallel
 
 FILES_A_BATCH = 32

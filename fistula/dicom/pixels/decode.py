@@ -21,6 +21,8 @@ from fistula.dicom.pixels.syntax import decoder_name, decoders
 from fistula.dicom.pixels.window import Window
 
 PANIC = "PanicException"  # what a decoder in Rust raises on damage; no Exception, and its class has no module
+SWAPPED = "16-bit values that are far smoother with their bytes exchanged: perhaps in the other byte order"
+ROWS, SMOOTHER = 8, 8  # that are looked at, and by how much
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601-7, 2.5.1
 
 
@@ -86,6 +88,7 @@ def picture_of(
     low, high = values.min(), values.max()
     if not (np.isfinite(low) and np.isfinite(high)):
         raise Refused("pixel values that are not finite")
+    odd = ["one value throughout"] * bool(low == high) + [SWAPPED] * _looks_swapped(stored)
     return Picture(
         values=values,
         inside=_not_padding(stored, *facts.padding) if facts.padding and stored.ndim == 2 else None,
@@ -95,7 +98,7 @@ def picture_of(
         spacing=facts.spacing,
         aspect=facts.aspect,
         decoder=decoder,
-        notes=facts.notes if low < high else (*facts.notes, "one value throughout"),
+        notes=(*facts.notes, *odd),
     )
 
 
@@ -168,6 +171,15 @@ def _refuse_swapped(stored: np.ndarray) -> None:
         if high and not low:
             rule = "32-bit values in big endian whose 16-bit words are in the other order"
             raise Refused(rule, "Convert the files to explicit VR little endian")
+
+
+def _looks_swapped(stored: np.ndarray) -> bool:
+    """Whether 16-bit values of neighbors differ far less once their bytes are exchanged, by a few rows."""
+    if stored.dtype.itemsize != 2 or stored.ndim != 2:
+        return False
+    rows = stored[:: max(1, len(stored) // ROWS)]
+    found, other = (np.abs(np.diff(one.astype(np.int32))).sum() for one in (rows, rows.byteswap()))
+    return bool(found > SMOOTHER * other) and len(np.unique(rows & 0xFF)) > 2  # of one byte, the other is empty
 
 
 def _painted(stored: np.ndarray, dataset: Dataset) -> np.ndarray:

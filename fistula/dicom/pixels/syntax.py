@@ -1,16 +1,19 @@
 """Which transfer syntaxes can be decoded here, by which package, and what is missing for the rest."""
 
 import importlib.metadata
+from collections.abc import Iterable
 from functools import cache
 
 from pydicom.pixels import get_decoder
-from pydicom.uid import UID, AllTransferSyntaxes, JPEGExtended12Bit, RLELossless
+from pydicom.uid import UID, AllTransferSyntaxes, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, RLELossless
 
 from fistula.dicom.outcome import Refused
 from fistula.dicom.parse import Header, whole
 
 # gdcm last: it reads every syntax but high-throughput JPEG 2000, but a damaged JPEG can make it end the whole process.
 PREFERENCE = ("pylibjpeg", "pillow", "pydicom", "pyjpegls", "gdcm")
+# Of these pylibjpeg-libjpeg clamps values that have to wrap around (ITU-T T.81 H.2.1), as makers of ultrasound use it.
+CLAMPED = (JPEGLossless, JPEGLosslessSV1)
 PACKAGES = {"gdcm": "python-gdcm", "pylibjpeg": "pylibjpeg-openjpeg", "pillow": "pillow", "pyjpegls": "pyjpegls"}
 GPL_REMEDY = "Install the GPL-3 decoder: pip install 'fistula[gpl-decoders]'"
 
@@ -24,7 +27,13 @@ def decoders(syntax: str) -> tuple[str, ...]:
         return ()
     if not UID(syntax).is_encapsulated:
         return ("native",)
-    return tuple(sorted(decoder.available_plugins, key=PREFERENCE.index))
+    return preferred(decoder.available_plugins, syntax)
+
+
+def preferred(plugins: Iterable[str], syntax: str) -> tuple[str, ...]:
+    """The plugins in the order in which they are tried."""
+    is_last = "pylibjpeg" if syntax in CLAMPED else ""
+    return tuple(sorted(plugins, key=lambda plugin: (plugin == is_last, PREFERENCE.index(plugin))))
 
 
 @cache
