@@ -23,6 +23,7 @@ from fistula.report.readers.given import Given
 from fistula.report.reading_room.saliency_maps import WHICH
 from fistula.report.record import NUMBERS, verify
 from fistula.report.study import Study, read_study
+from fistula.report.watch import watch
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ def run(cfg: DictConfig) -> None:
         return
     _check(cfg)
     settings = Settings(cfg.resamples, cfg.primary, cfg.scaling, cfg.margin, cfg.prevalence, cfg.cutoff)
+    if cfg.watch:
+        watch(folder, settings, every=cfg.every)
     study = read_study(folder)
     save_workspace = None if cfg.workspace is None else _workspace(cfg.workspace, study, cfg.primary)
     given = read_given(study, readers=cfg.readers, scores=cfg.scores)
@@ -142,6 +145,7 @@ def _workspace(entity: str, study: Study, primary: str) -> Callable[[], str]:
 def _check(cfg: DictConfig) -> None:
     """Refuse settings that no report can have, before anything is read."""
     refuse_outside("resamples", cfg.resamples, 1, 1_000_000)
+    refuse_outside("every", cfg.every, 0.1, 86400)
     refuse_other("maps", cfg.maps, WHICH)
     refuse_other("primary", cfg.primary, PRIMARY)
     refuse_other("scaling", cfg.scaling, SCALINGS)
@@ -157,5 +161,5 @@ def _check(cfg: DictConfig) -> None:
     readers = [] if cfg.readers is None else paths_of(cfg.readers, key="readers")
     scores = [] if cfg.scores is None else [Path(str(cfg.scores))]
     for key, path in [*(("readers", path) for path in readers), *(("scores", path) for path in scores)]:
-        if not path.is_file():
+        if not path.is_file():  # said before a sweep is watched, after whose end they are read
             raise ConfigError(key, "must name files", found=path, remedy="Check the path")

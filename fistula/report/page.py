@@ -61,10 +61,12 @@ def write_report(
     given: Given | None = None,
     maps: str = "none",
     device: str = "cpu",
+    reload: float = 0,
 ) -> Path:
     """Write `report/` into the study's folder, in place of an earlier one, and give the path of its page.
 
-    `maps` says whose saliency maps the reading room shows, one of `saliency_maps.WHICH`.
+    `maps` says whose saliency maps the reading room shows, one of `saliency_maps.WHICH`, and `reload` after how many
+    seconds a browser reads the page anew; 0 is never.
 
     Raises:
         ConfigError: If `report/` is there and is not a report.
@@ -75,7 +77,7 @@ def write_report(
         raise ConfigError(target, "already exists and is not a report", remedy="Move it away")
     contents = compute(study, settings, given)
     made = datetime.now(UTC).isoformat(timespec="minutes")
-    names = _names(contents) | {"made": made}
+    names = _names(contents) | {"made": made, "reload": reload}
     beside = target.with_name(f".report.{uuid.uuid4().hex[:8]}.partial")
     beside.mkdir()
     try:
