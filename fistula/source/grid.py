@@ -10,6 +10,7 @@ from fistula.errors import refuse_other, refuse_outside
 
 FITS = ("longer", "shorter")
 WHOLE = 0.9  # share of a picture above which what was cropped goes without saying
+LITTLE = 0.1  # share of the grid's side, below which a slice that fills no more is noted
 
 
 @dataclass(frozen=True)
@@ -104,13 +105,20 @@ def place(
 
 
 def crop_notes(placed: pl.DataFrame, size: int) -> dict[str, int]:
-    """How many slices were cropped, and how little is left of one; columns ``offset_row offset_col`` of `Placed`."""
-    sides = [size / (size + 2 * pl.col(name).clip(0)) for name in ("offset_row", "offset_col")]
-    kept = placed.select(share=sides[0] * sides[1])["share"]
-    if not (cropped := int((kept < WHOLE).sum())):
-        return {}
-    least, remedy = f"{kept.to_numpy().min():.0%}", "a larger size= or spacing_mm= keeps more"
-    return {f"cropped about the center, to as little as {least} of the image ({remedy})": cropped}
+    """How many slices were cropped, and how little is left of one, or fill hardly any of the grid.
+
+    Args:
+        placed: Columns ``offset_row offset_col`` of `Placed`.
+        size: Of the grid.
+    """
+    axes = ("offset_row", "offset_col")
+    sides, filled = ([size + 2 * pl.col(name).clip(*ends) for name in axes] for ends in ((0, None), (None, 0)))
+    found = placed.select(share=size / sides[0] * size / sides[1], filled=pl.min_horizontal(filled) / size)
+    notes = {"smaller than a tenth of the stored image (is its pixel spacing in mm?)": (found["filled"] < LITTLE).sum()}
+    if (cropped := int((found["share"] < WHOLE).sum())) > 0:
+        least, remedy = f"{found['share'].to_numpy().min():.0%}", "a larger size= or spacing_mm= keeps more"
+        notes[f"cropped about the center, to as little as {least} of the image ({remedy})"] = cropped
+    return {note: int(count) for note, count in notes.items() if count}
 
 
 def to_bytes(unit: np.ndarray) -> np.ndarray:

@@ -74,6 +74,7 @@ MEANT = [
     pytest.param("PixelSpacing", "DS", b"0,500\\0,250", "spacing", SPACED, id="three digits that are no thousands"),
     pytest.param("PixelMeasuresSequence.PixelSpacing", "DS", b"0,5\\0,25", "spacing", SPACED, id="spacing in a group"),
     pytest.param("ImageOrientationPatient", "DS", b"1,0,0,0,0.8,-0.6", "cosines", TILTED, id="parted by commas"),
+    pytest.param("ImageOrientationPatient", "DS", b"1, 0, 0, 0, 0.8, -0.6", "cosines", TILTED, id="and by blanks"),
     pytest.param("ImageOrientationPatient", "DS", b"1\\0\\0\\0\\0,8\\-0,6 ", "cosines", TILTED, id="direction, commas"),
     pytest.param("ImageOrientationPatient", "SH", b"1\\0\\0\\0\\.8\\-.6", "cosines", TILTED, id="direction as SH"),
     pytest.param("ImageOrientationPatient", "DS", b"2\\0\\0\\0\\1.6\\-1.2", "cosines", TILTED, id="too long"),

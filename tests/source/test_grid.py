@@ -92,3 +92,9 @@ def test_what_is_cropped_is_counted_with_how_little_is_left():
     said = "cropped about the center, to as little as 25% of the image (a larger size= or spacing_mm= keeps more)"
     assert crop_notes(placed, 128) == {said: 1}
     assert crop_notes(placed[1:], 128) == {}
+
+
+def test_a_slice_that_fills_hardly_any_of_the_image_is_counted():
+    note = "smaller than a tenth of the stored image (is its pixel spacing in mm?)"
+    placed = pl.DataFrame({"offset_row": [-60, -10, 0], "offset_col": [-10, -57, -57]})
+    assert crop_notes(placed, 128) == {note: 1}

@@ -72,9 +72,9 @@ def numbers_of(element: Any, keyword: str, form: Form) -> tuple[list[float], boo
     parts, is_as_written = parts_of_element(element, keyword)
     if form.num_values != 1 and len(parts) == 1 and isinstance(parts[0], str):
         # Numbers parted by a comma: beyond doubt where they have points, or where one comma would not do.
-        pieces = parts[0].split(",")
+        pieces = [piece.strip() for piece in parts[0].split(",")]
         if len(pieces) == form.num_values and (form.num_values > 2 or all("." in piece for piece in pieces)):
-            parts, is_as_written = list(pieces), False
+            parts, is_as_written = [*pieces], False
     while parts and parts[-1] == "":
         parts, is_as_written = parts[:-1], is_as_written and len(parts) == 1
     values = []

@@ -22,7 +22,7 @@ from fistula.dicom.pixels.window import Window
 
 PANIC = "PanicException"  # what a decoder in Rust raises on damage; no Exception, and its class has no module
 SWAPPED = "16-bit values that are far smoother with their bytes exchanged: perhaps in the other byte order"
-ROWS, SMOOTHER = 8, 8  # that are looked at, and by how much
+ROWS, SMOOTHER = 4, 8  # that are looked at, and by how much
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601-7, 2.5.1
 
 

@@ -156,9 +156,11 @@ def fields_of_view(cosines: Sequence[float], corners: Sequence[Sequence[float]])
     """
     axes = np.reshape(np.asarray(cosines, float), (2, 3))
     places = np.asarray(corners, float)
+    number, beside = np.zeros(len(places), np.int64), (places @ axes.T).T
+    if (beside.max(axis=1) - beside.min(axis=1) <= SHIFTED_MM).all():
+        return number.tolist()
     along = places @ np.cross(*axes)
-    number = np.zeros(len(places), np.int64)
-    for place in (places @ axes.T).T:
+    for place in beside:
         order = np.argsort(place, kind="stable")
         gaps = np.diff(place[order])
         is_far = gaps > max(SHIFTED_MM, SHIFTED * float(np.median(gaps)))
