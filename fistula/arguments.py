@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, refuse_other
 
 # Hydra takes a key for a group wherever conf/ has a folder of that name: these commands mean a folder on disk.
 RENAMED = {
@@ -75,7 +75,7 @@ def for_hydra(command: str, arguments: list[str], keys: Sequence[str]) -> list[s
         key = option.lstrip(HYPHENS)
         is_option = option != key
         if is_option and key not in keys:
-            _refuse_option(option, f"-{key}", command, has_value=bool(equals) or "=" not in after)
+            _refuse_option(argument, f"-{key}", command, after)
         elif is_option or not (equals or argument.startswith("~")):
             remedy = f"For example {key}=VALUE" if key in keys else "A value that holds spaces needs quotes around it"
             raise ConfigError(argument or "an empty word", "must be written as key=value", remedy=remedy)
@@ -86,16 +86,21 @@ def for_hydra(command: str, arguments: list[str], keys: Sequence[str]) -> list[s
     return [_as_hydra_takes(argument, RENAMED.get(command, {})) for argument in arguments]
 
 
-def _refuse_option(option: str, plain: str, command: str, *, has_value: bool) -> None:
-    """Raise ConfigError for what begins with a hyphen and is no option of Hydra's, or is one that lacks its value."""
+def _refuse_option(argument: str, plain: str, command: str, after: str) -> None:
+    """Raise ConfigError for what begins with a hyphen and is no option of Hydra's, or lacks its value."""
+    option, equals, value = argument.partition("=")
     if option not in (*ALONE, *VALUED):
         raise ConfigError(
             option, f"is not an option of `fistula {command}`", remedy=suggest(plain.lower(), (*ALONE, *VALUED))
         )
     if option in SWEEPS and command != "train":
         raise ConfigError(option, "is only for `fistula train`", remedy="Leave it out")
-    if option in VALUED and not has_value:
+    if option in ALONE and equals:
+        raise ConfigError(argument, "takes no value", remedy=f"Write {option}")
+    if option in VALUED and not equals and "=" in after:
         raise ConfigError(option, "needs a value", remedy=f"For example {option} VALUE")
+    if option in ("--cfg", "-c"):
+        refuse_other(option, value if equals else after, ("job", "hydra", "all"))
 
 
 def suggest(word: str, words: Iterable[str]) -> str:

@@ -35,6 +35,12 @@ THERE = re.compile(r"Could not append .*'([^']+)'")  # with a +, one that is the
 NOT_THERE = re.compile(r"Could not delete (?:from config\. )?'([^'=]+)")  # with a ~, one that is not
 SEVERAL = re.compile(r"Ambiguous value for argument '(?P<key>[^=]+)=(?P<value>.*)'\n")  # with commas, in one run
 REFUSED = re.compile(r"Error merging override (?P<key>[^=]+)=(?P<value>.*)")  # one that Hydra declares the kind of
+# By what else Hydra says.
+REMEDIES = {
+    "rimary config": "Name a folder with files of your own by --config-dir",
+    "HydraConfig was not set": "Within hydra, write ${hydra.KEY} instead of ${hydra:KEY}",
+    "INTERVAL_SWEEP": "Name the values, or search with hydra/sweeper=search",
+}
 # What a disk answers that is full or closed to the user.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 # What it answers where a path cannot be one, or ends at something else than it has to.
@@ -57,6 +63,7 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
     """
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+    from yaml import YAMLError
 
     cause: BaseException | None = error
     while cause is not None:
@@ -65,6 +72,8 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
         if isinstance(cause, ImportError) and (missing := _missing_extra(cause)):
             remedy = f"pip install 'fistula[{EXTRAS[missing]}]'"
             return ConfigError(f"fistula {command}", f"needs {missing}, which is not installed", remedy=remedy)
+        if isinstance(cause, YAMLError | UnicodeDecodeError) and (unreadable := _unreadable(cause)):
+            return unreadable
         if type(cause).__name__ == "MisconfigurationException":  # Lightning's own, which only `train` has imported
             return ConfigError("trainer", "cannot be used as it is set", found=str(cause).split(". ")[0])
         if (number := _system_error(cause)) in DISK:
@@ -75,6 +84,7 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
             return ConfigError(getattr(cause, "filename", None) or "path", f"cannot be used ({os.strerror(number)})")
         cause = cause.__cause__
     remedy = f"`fistula {command} --help` lists the keys and groups"
+    remedy = next((better for said, better in REMEDIES.items() if said in str(error)), remedy)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         rule = f"is not one of {', '.join(error.options)}"
@@ -87,6 +97,8 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
         key, known = unknown[1], keys
         top = key.partition(".")[0]
         rule = f"is not a key of `fistula {command}`"
+        if top in known and not UNKNOWN_KEY.match(str(error)):
+            rule += ", or holds no value that could be taken out"
         stated = re.compile(rf"^{re.escape(key)}:", re.MULTILINE)
         groups = {path.parent.name for path in folder.glob("*/*.yaml") if stated.search(path.read_text("utf-8"))}
         inside = sorted(groups & set(known))
@@ -111,6 +123,22 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
         found = f"{type(error).__name__} {error}".strip().split("\n")[0]
         return ConfigError("configuration", "has a setting under hydra that Hydra cannot use", found=found)
     return None
+
+
+def _unreadable(error: Exception) -> FistulaError | None:
+    """What is wrong with a file of the configuration, and in which line; None if the file is none of these."""
+    read = [frame.f_locals.get("full_path") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    path = next((one for one in reversed(read) if one), None)
+    if path is None or not str(path).endswith(".yaml"):
+        return None
+    if isinstance(error, UnicodeDecodeError):
+        return ConfigError(path, "must be a text in UTF-8", found=f"a byte {error.object[error.start]:#x}")
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
+    return ConfigError(
+        f"{path}, line {mark.line + 1}" if mark else path,
+        "is not YAML",
+        found=problem.split("\n")[0].removeprefix("found "),
+    )
 
 
 def _several_values(key: str, value: str, command: str) -> ConfigError:

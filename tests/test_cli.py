@@ -122,6 +122,14 @@ def test_help_says_what_each_key_means(fistula_here, command, line):
         pytest.param(["train", "cohort=x", "+optimizer.lr=1"], "+optimizer.lr: is a key already.", id="plus inside"),
         pytest.param(["train", "cohort=x", "~model"], "~model: takes out what `fistula train` needs", id="tilde"),
         pytest.param(["train", "cohort=x", "~modle"], "modle: is not a key of `fistula train`. Did you", id="nothing"),
+        pytest.param(["train", "~model.options"], "or holds no value that could be taken out", id="nothing there"),
+        pytest.param(["train", "-cp", "mine", "cohort=x"], "files of your own by --config-dir", id="instead of ours"),
+        pytest.param(
+            ["train", "-m", "cohort=x", "optimizer.lr=interval(0.1,1)"], "with hydra/sweeper=search", id="interval"
+        ),
+        pytest.param(
+            ["train", "-m", "cohort=x", "hydra.sweep.dir='${hydra:runtime.cwd}/a'"], "write ${hydra.KEY}", id="resolver"
+        ),
         pytest.param(["train", "-m", "cohort=x", "seed=range(0,0)"], "seed=range(0,0): names no value", id="no run"),
         pytest.param(["predict", "-m", "run=a,b"], "-m: is only for `fistula train`", id="no sweep"),
     ],
@@ -169,6 +177,8 @@ def test_hydras_options_may_stand_anywhere_and_words_in_any_script_need_no_quote
         (["--", "-m"], "--: is not an option"),
         (["cohort=c", "--cfg"], "--cfg: needs a value"),
         (["--config-dir", "cohort=c"], "--config-dir: needs a value"),
+        (["--multirun=true"], "--multirun=true: takes no value. Write --multirun"),
+        (["--cfg", "jobs"], "--cfg: must be one of job, hydra, all, found jobs"),
         (["--seed", "3"], "--seed: must be written as key=value. For example seed=VALUE"),
         (["\u2014seed=3"], "\u2014seed=3: must be written as key=value. For example seed=VALUE"),
     ],

@@ -64,7 +64,7 @@ def _digest(config: DictConfig) -> str:
     for source in config.hydra.runtime.config_sources:
         if source.schema == "file":
             files = sorted(Path(source.path).rglob("*.yaml"))
-            texts += [path.read_text(encoding="utf-8") for path in files if path.parent.name != "launcher"]
+            texts += [path.read_text("utf-8", "backslashreplace") for path in files if path.parent.name != "launcher"]
     texts += [text for text in config.hydra.overrides.hydra if "launcher" not in text]
     names = {name for text in [*texts, *config.hydra.overrides.task] for name in ENVIRONMENT.findall(text)}
     texts += [f"{name}={os.environ.get(name)}" for name in sorted(names)]

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -79,6 +80,8 @@ MADE = (
     "model", "learning", "pooling", "head", "augmentation", "sampler", "loss", "labelling", "split", "audit",
     "optimizer", "schedule", "stopping", "trainer", "operating_point",
 )  # fmt: skip
+
+OVER_ALL = {"experiment", "study"}  # groups whose options set keys of the others
 
 # What a run sets of Lightning's trainer itself, whatever stands there, and the keys by which.
 OF_THE_RUN = {
@@ -174,8 +177,14 @@ class Keys:
                 remedy = f"Start from a copy of an option of {where.partition('.')[0]} in conf/"
                 raise ConfigError(f"{where}._target_", "must name what to build", remedy=remedy)
         if GlobalHydra.instance().is_initialized():
+            for group in sorted(OVER_ALL & cfg.keys()):
+                where = f"{group}={HydraConfig.get().runtime.choices[group]}"
+                rule = "must begin with the line # @package _global_, without which its keys are not used"
+                raise ConfigError(where, rule, remedy="Not even the mark of an encoding (BOM) may stand before it")
             if unused := sorted(map(str, cfg.keys() - self._default().keys() - {"hydra"})):
-                raise ConfigError(", ".join(unused), "is not used", remedy="Leave it out")
+                meant = get_close_matches(unused[0], map(str, self._default()), n=1)
+                remedy = f"Did you mean {meant[0]}?" if meant else "Leave it out"
+                raise ConfigError(", ".join(unused), "is not used", remedy=remedy)
             for where, rule, found in faults(cfg, self._default()):
                 if where not in SEVERAL:
                     raise ConfigError(where, f"must be {rule}", found=found)
@@ -208,7 +217,8 @@ class Keys:
 
     def _default(self) -> DictConfig:
         hydra = HydraConfig.get()
-        chosen = _chosen({key: name for key, name in hydra.runtime.choices.items() if not key.startswith("hydra/")})
+        chosen = {key: name for key, name in hydra.runtime.choices.items() if not key.startswith("hydra/")}
+        chosen = _chosen({key: name for key, name in chosen.items() if key not in OVER_ALL})
         key = json.dumps(chosen)
         if key not in self._defaults:
             loader = GlobalHydra.instance().config_loader()

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from fistula.errors import ConfigError, FistulaError, as_typed
+from fistula.errors import ConfigError, FistulaError, TrainingError, as_typed
 from fistula.folder import write_whole
 from fistula.learning.weights.store import check_weights
 from fistula.sweep.engines.job import Engine, Job, arguments_of
@@ -121,8 +122,12 @@ def check_networks(plans: Sequence[RunPlan]) -> None:
             part = {"group": group, "node": plan.resolved[group], "given": given.get(group, {}), "size": size}
             part |= {"head": plan.resolved["head"]} if group == "model" else {}
             wanted[json.dumps(part, sort_keys=True)] = part
-    with ProcessPoolExecutor(1, mp_context=context()) as executor:
-        executor.submit(_build, list(wanted.values())).result()
+    try:
+        with ProcessPoolExecutor(1, mp_context=context()) as executor:
+            executor.submit(_build, list(wanted.values())).result()
+    except BrokenProcessPool as error:
+        rule = "cannot be tried: the process that builds it was ended from outside, most often for want of memory"
+        raise TrainingError("model", rule, remedy="Free memory, or take a smaller network") from error
 
 
 def _build(parts: list[dict[str, Any]]) -> None:
@@ -161,6 +166,15 @@ def raise_failures(returns: Sequence[JobReturn], study: Path) -> None:
 def _compose(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """Compose a run's configuration as its own process will, with the folder it will have."""
     composed = loader.load_sweep_config(config, list(overrides))
+    for part in ("launcher", "sweeper.params"):
+        told, own = (
+            OmegaConf.to_container(OmegaConf.select(one.hydra, part), resolve=False) for one in (config, composed)
+        )
+        if told != own:
+            rule = f"cannot be set by what is swept ({' '.join(set(overrides) - set(config.hydra.overrides.task))})"
+            raise ConfigError(
+                f"hydra.{part}", rule, remedy="Give each study or experiment that sets it a sweep of its own"
+            )
     with open_dict(composed):
         composed.hydra.job.id = composed.hydra.job.num = 0
     HydraConfig.instance().set_config(composed)

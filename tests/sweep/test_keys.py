@@ -234,6 +234,18 @@ def test_what_hydra_itself_cannot_take_is_one_line_and_exit_code_2(fistula_here,
         ("optimizer.lr=null", "optimizer.lr: must be a number, found null"),
         ("loss._target_=torch.nn.CrossEntropyLoss", "loss: cannot be built, found"),
         ("optimizer._target_=torch.optim.Adagrad", None),
+        (
+            "+optimizer.rate=1",
+            "optimizer: cannot be built, found an unexpected keyword argument 'rate'. AdamW takes params, ",
+        ),
+        (
+            "+schedule.begin=1",
+            "found an unexpected keyword argument 'begin'. cosine takes optimizer, num_steps, warmup",
+        ),
+        (
+            "schedule=constant schedule._target_=torch.optim.lr_scheduler.ConstantLR",
+            "'num_steps'. A schedule is called with the optimizer and num_steps, and takes a step after each batch",
+        ),
         ("optimizer._target_=torch.optim.Nothing", "optimizer: cannot be built, found No module named"),
         ("optimizer.betas=[2,3]", "optimizer: cannot be built, found Invalid beta parameter"),
         ("trainer.precision=half", "trainer: cannot be built, found Precision 'half' is invalid"),

@@ -32,14 +32,21 @@ def make(node: DictConfig, **given: Any) -> Any:
         FistulaError: Its own; or a ConfigError for whatever else it raises, or where albumentations would only warn
             that it takes other arguments than were given.
     """
+
+    def made() -> Any:
+        one = instantiate(node, _convert_="all", **given)
+        if isinstance(one, partial):  # which says only when it is called that it does not take an argument
+            signature(one.func).bind_partial(*one.args, **one.keywords)
+        return one
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # advice to those who write in Python
         warnings.filterwarnings("error", message=OTHERWISE)
         root = node._get_root()
-        return one_line(node._get_full_key(None), lambda: instantiate(node, _convert_="all", **given), root=root)
+        return one_line(node._get_full_key(None), made, root=root)
 
 
-def one_line(where: str, attempt: Callable[[], Any], *, root: Container | None = None) -> Any:
+def one_line(where: str, attempt: Callable[[], Any], *, root: Container | None = None, remedy: str = "") -> Any:
     """What an attempt gives; whatever it raises is the user's mistake in `where`, unless Hydra names another key.
 
     With its `root` the configuration says which places are in lists: Hydra writes them as a digit after the key.
@@ -61,7 +68,8 @@ def one_line(where: str, attempt: Callable[[], Any], *, root: Container | None =
         place = PLACE.search(str(error))
         found = " ".join(_said(cause).split("\nfull_key")[0].split())[:300] or type(cause).__name__
         key = _indexed(place[1], root) if place else where
-        remedy = _taken(key, root) if isinstance(cause, TypeError | ValidationError | UserWarning) else ""
+        if isinstance(cause, TypeError | ValidationError | UserWarning):
+            remedy = remedy or _taken(key, root)
         raise ConfigError(key, "cannot be built", found=found, remedy=remedy) from error
 
 
@@ -86,7 +94,7 @@ def _indexed(key: str, root: Container | None) -> str:
 def _said(error: BaseException) -> str:
     """What an error says; of pydantic's, which checks albumentations' arguments, each argument and its fault."""
     if not isinstance(error, ValidationError):
-        return str(error)
+        return str(error).removeprefix("got ")
     faults = ((".".join(map(str, one["loc"])), one["msg"]) for one in error.errors(include_url=False))
     return "; ".join(f"{argument}: {message[:1].lower()}{message[1:]}" for argument, message in faults)
 
@@ -128,7 +136,8 @@ def try_training(classifier: Any, choose_threshold: Callable[..., Any], *, num_c
     if not (isinstance(value, torch.Tensor) and value.ndim == 0 and value.isfinite() and value.requires_grad):
         raise ConfigError("loss", "must give one finite number for a batch", found=value)
     made = one_line("optimizer", lambda: classifier.make_optimizer([{"params": [weight], "starts": 0.0}]))
-    one_line("schedule", lambda: classifier.make_schedule(made, num_steps=10))
+    remedy = "A schedule is called with the optimizer and num_steps, and takes a step after each batch"
+    one_line("schedule", lambda: classifier.make_schedule(made, num_steps=10), remedy=remedy)
     value.backward()
     one_line("optimizer", made.step)
     if num_classes == 2:
