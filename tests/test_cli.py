@@ -127,9 +127,6 @@ def test_help_says_what_each_key_means(fistula_here, command, line):
         pytest.param(
             ["train", "-m", "cohort=x", "optimizer.lr=interval(0.1,1)"], "with hydra/sweeper=search", id="interval"
         ),
-        pytest.param(
-            ["train", "-m", "cohort=x", "hydra.sweep.dir='${hydra:runtime.cwd}/a'"], "write ${hydra.KEY}", id="resolver"
-        ),
         pytest.param(["train", "-m", "cohort=x", "seed=range(0,0)"], "seed=range(0,0): names no value", id="no run"),
         pytest.param(["predict", "-m", "run=a,b"], "-m: is only for `fistula train`", id="no sweep"),
     ],

@@ -289,6 +289,10 @@ def test_what_hydra_itself_cannot_take_is_one_line_and_exit_code_2(fistula_here,
             "augmentation.transforms[0]: cannot be built, found size: field required. RandomResizedCrop takes size, ",
         ),
         (
+            "augmentation.transforms=[{_target_: albumentations.JpegCompression}]",
+            "albumentations.JpegCompression'. Did you mean albumentations.ImageCompression?",
+        ),
+        (
             "augmentation.transforms=[{_target_: albumentations.Blur, blur_limit: 4}]",
             "augmentation.transforms[0]: cannot be built, found blur_limit: Non-zero kernel sizes must be odd",
         ),

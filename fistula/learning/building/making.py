@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from difflib import get_close_matches
 from functools import partial
 from inspect import signature
 from typing import Any, cast
@@ -70,6 +71,8 @@ def one_line(where: str, attempt: Callable[[], Any], *, root: Container | None =
         key = _indexed(place[1], root) if place else where
         if isinstance(cause, TypeError | ValidationError | UserWarning):
             remedy = remedy or _taken(key, root)
+        elif "locating target" in str(error):
+            remedy = _near(key, root)
         raise ConfigError(key, "cannot be built", found=found, remedy=remedy) from error
 
 
@@ -78,6 +81,15 @@ def _taken(key: str, root: Container | None) -> str:
     with suppress(Exception):  # a target may be anything
         target = OmegaConf.select(cast(Container, root), f"{key}._target_")
         return f"{target.rpartition('.')[2]} takes {', '.join(signature(get_object(target)).parameters)}"
+    return ""
+
+
+def _near(key: str, root: Container | None) -> str:
+    """What of the module that a key's `_target_` names may have been meant; names change from version to version."""
+    with suppress(Exception):
+        module, _, name = OmegaConf.select(cast(Container, root), f"{key}._target_").rpartition(".")
+        (meant,) = get_close_matches(name, dir(get_object(module)), n=1, cutoff=0.5)
+        return f"Did you mean {module}.{meant}?"
     return ""
 
 
