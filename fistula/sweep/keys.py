@@ -217,8 +217,8 @@ class Keys:
 
     def _default(self) -> DictConfig:
         hydra = HydraConfig.get()
-        chosen = {key: name for key, name in hydra.runtime.choices.items() if not key.startswith("hydra/")}
-        chosen = _chosen({key: name for key, name in chosen.items() if key not in OVER_ALL})
+        choices = {key: name for key, name in hydra.runtime.choices.items() if not key.startswith("hydra/")}
+        chosen = _chosen({key: name for key, name in choices.items() if key not in OVER_ALL})
         key = json.dumps(chosen)
         if key not in self._defaults:
             loader = GlobalHydra.instance().config_loader()
