@@ -144,6 +144,18 @@ def test_the_report_says_score_answer_finding_and_what_made_it(sources, tmp_path
     assert report.VerificationFlag == "UNVERIFIED"
 
 
+def test_another_result_has_another_name(sources, tmp_path):
+    """An archive refuses or overwrites what has the UID of another object."""
+    names = set()
+    for number, (score, added) in enumerate(((0.75, 0), (0.7, 1), (0.75, 2))):
+        told = {"finding": FINDING, "algorithm": ALGORITHM}
+        picture = np.full((8, 8, 3), added, np.uint8)
+        write_overlay(tmp_path / "sc.dcm", picture, sources[0], frame=0, spacing_mm=1, algorithm=ALGORITHM)
+        write_report(tmp_path / "sr.dcm", sources[: 3 - number], score=score, answer="present", **told)
+        names |= {pydicom.dcmread(tmp_path / name).SOPInstanceUID for name in ("sc.dcm", "sr.dcm")}
+    assert len(names) == 6
+
+
 def test_the_same_result_has_the_same_names(sources, tmp_path):
     (tmp_path / "again").mkdir()
     write_both(sources, tmp_path)

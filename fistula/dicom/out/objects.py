@@ -3,6 +3,7 @@
 These objects belong to the patient's record and name the patient as the source image does: the user asks for them.
 """
 
+import hashlib
 import logging
 import os
 import warnings
@@ -53,9 +54,9 @@ OVERLAY_SERIES, REPORT_SERIES = 9100, 9101
 class Algorithm:
     """What made a result."""
 
-    name: str  # of the run
+    name: str  # of the run, or of the first of several and how many
     version: str  # of this package
-    fingerprint: str  # of the run
+    fingerprint: str  # of the run, or of several together
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def write_overlay(
         source: The image that it lies over, as `fistula.dicom.out.original.read_source` gives it for the frame.
         frame: Of the source, from 0.
         spacing_mm: Distance of pixels.
-        algorithm: What made it; its fingerprint and the source decide the UIDs.
+        algorithm: What made it. Its fingerprint, the source and the picture decide the UID: another picture, as where
+            other overlays were asked for, must not have the same one.
         description: Of the series that it is in.
     """
     sc: Any = import_module("highdicom.sc")  # here, because an extra brings it
@@ -109,9 +111,9 @@ def write_overlay(
             photometric_interpretation="RGB",
             bits_allocated=8,
             coordinate_system="PATIENT",
-            series_instance_uid=make_uid(algorithm.fingerprint, source.SeriesInstanceUID, "overlays"),
+            series_instance_uid=make_uid(algorithm.fingerprint, source.SeriesInstanceUID, "overlays", description),
             series_number=OVERLAY_SERIES,
-            sop_instance_uid=make_uid(*key, "overlay"),
+            sop_instance_uid=make_uid(*key, "overlay", digest(image.tobytes())),
             instance_number=int(source.InstanceNumber) + frame,
             manufacturer=MANUFACTURER,
             patient_orientation=directions or ("L", "P"),
@@ -202,6 +204,7 @@ def write_report(
         imaging_measurements=[group, *found],
         title=Code("126000", "DCM", "Imaging Measurement Report"),
     )
+    said = report[0].to_json().encode()  # with another content it is another report, and has another UID
     with warnings.catch_warnings(action="ignore"):
         has_points = any(place.in_patient for place in places)
         document = (sr.Comprehensive3DSR if has_points else sr.ComprehensiveSR)(
@@ -209,7 +212,7 @@ def write_report(
             content=report[0],
             series_instance_uid=make_uid(algorithm.fingerprint, first.StudyInstanceUID, "reports"),
             series_number=REPORT_SERIES,
-            sop_instance_uid=make_uid(algorithm.fingerprint, first.SeriesInstanceUID, "report"),
+            sop_instance_uid=make_uid(algorithm.fingerprint, first.SeriesInstanceUID, "report", digest(said)),
             instance_number=1,
             manufacturer=MANUFACTURER,
             manufacturer_model_name="fistula predict",
@@ -222,6 +225,11 @@ def write_report(
         )
     _separate(document)
     _save(document, path)
+
+
+def digest(content: bytes) -> str:
+    """What tells one content from another."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def _separate(node: Dataset) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 
 from fistula import __version__
 from fistula.dicom.drawn.pointed import Place, in_patient
-from fistula.dicom.out.objects import ANSWERS, Algorithm, Subject, write_overlay, write_report
+from fistula.dicom.out.objects import ANSWERS, Algorithm, Subject, digest, write_overlay, write_report
 from fistula.dicom.out.original import read_source
 from fistula.dicom.out.weighed import Weighed
 from fistula.errors import ConfigError
@@ -49,8 +49,10 @@ def write_objects(
     (folder / "dicom").mkdir()
     left_empty: set[str] = set()
     read = partial(read_source, limit=predictor.reader.plan.look.limit, left_empty=left_empty)
-    first = predictor.runs[0]
-    algorithm = Algorithm(first.name, __version__, str(first.record["fingerprint"]))
+    name, prints = predictor.runs[0].name, [str(run.record["fingerprint"]) for run in predictor.runs]
+    if len(prints) > 1:  # that of the first alone would name it as what made the mean
+        name, prints = f"mean of {len(prints)} runs, first {name}", [digest("\n".join(prints).encode())]
+    algorithm = Algorithm(name, __version__, prints[0])
     written: list[Path] = []
     failed: list[str] = []
 
