@@ -122,9 +122,9 @@ def aligned(facts: pl.DataFrame) -> pl.DataFrame:
         return facts
     leaders: dict[str, list[tuple]] = {}
     leader_of: dict[tuple, tuple] = {}
-    for found, (key, cosines, turned, orientation) in sorted(
-        (found_cosines(one[1], one[2] or ""), one) for one in stated
-    ):
+    for orientation, found, (key, cosines, turned, _) in sorted(
+        (one[3] or "", found_cosines(one[1], one[2] or ""), one) for one in stated
+    ):  # axial before coronal before sagittal, as where two planes are as near
         for first, *lead in leaders.setdefault(key, []):
             if same_direction(first, found):
                 leader_of[key, cosines, turned] = tuple(lead)
