@@ -13,17 +13,23 @@ from unittest.mock import patch
 import numpy as np
 from scipy.special import expit, logit, ndtr, ndtri
 
+from fistula.evidence.estimate import Estimate
 from fistula.evidence.jackknife import patient_jackknife
+from fistula.evidence.places import froc as places
 from fistula.evidence.places.distances import median_distance
+from fistula.evidence.places.froc import froc
 from fistula.evidence.probability.decision import decision_curve
-from fistula.evidence.ranking.area import clustered_auroc, newcombe_interval
+from fistula.evidence.ranking.area import clustered_auroc, delong, newcombe_interval
+from fistula.evidence.ranking.roc import auroc
 from fistula.evidence.rates.clustered import clustered_rate
+from fistula.evidence.rates.counts import wilson
 from fistula.evidence.readers import agreement
 from fistula.evidence.readers.agreement import cohens_kappa, fleiss_kappa
 from fistula.evidence.resample import draw_weights, patient_bootstrap
 from fistula.evidence.weighted import STATISTICS, gather
 
 MEASURES = ("average_precision", "partial_auroc", "f1", "matthews")
+RATES = {"sensitivity": 1, "specificity": 0}
 LARGE = 20_000  # patients of the one study that stands for the truth
 # Of the variance of a reader's impression: of the patient, of the slice, of the reader of the patient, and rest.
 IMPRESSIONS = {"errors run in patients": (0.3, 0.1, 0.5, 0.1), "patients run alike": (0.85, 0.05, 0.08, 0.02)}
@@ -119,6 +125,74 @@ def decisions(random, repetitions):
         say(f"net benefit at {limit}", "percentile bootstrap", *held)
 
 
+def draw_unequal(random, patients, prevalence, alike, kind):
+    """As `draw_scores`: one in 30 patients has half of the slices, or the hard or the easy ones have more."""
+    own, positive = random.standard_normal(patients), np.arange(patients) < round(patients * prevalence)
+    if kind == "one patient has half":
+        sizes = np.full(patients, 5)
+        sizes[random.choice(patients, max(1, patients // 30), replace=False)] = 145
+    else:
+        away = own * np.where(positive, -1, 1) * (1 if kind == "hard patients have more" else -1)
+        sizes = np.maximum(1, np.round(8 * np.exp(0.75 * away))).astype(int)
+    codes = np.repeat(np.arange(patients), sizes)
+    noise = sqrt(alike) * own[codes] + sqrt(1 - alike) * random.standard_normal(len(codes))
+    return positive[codes].astype(int), noise + 1.466 * positive[codes], codes
+
+
+def unequal(random, repetitions):
+    """AUROC, sensitivity and specificity, where slices are very unequal in number or more in hard or easy patients."""
+
+    def rates(labels, scores, codes):
+        right = (scores >= 0.733) == labels
+        return {name: (right[labels == label].astype(int), codes[labels == label]) for name, label in RATES.items()}
+
+    for kind in ("one patient has half", "hard patients have more", "easy patients have more"):
+        held = {name: ([], []) for name in ("AUROC", *RATES)}
+        for patients, prevalence, alike in product((30, 103), (0.2, 0.5), (0.3, 0.7)):
+            rows = draw_unequal(random, LARGE, prevalence, alike, kind)
+            truth = {"AUROC": auroc(*rows[:2])} | {name: np.mean(right) for name, (right, _) in rates(*rows).items()}
+            inside = {name: ([], []) for name in held}
+            for _ in range(repetitions):
+                rows = draw_unequal(random, patients, prevalence, alike, kind)
+                found = {"AUROC": (delong(*rows[:2]), clustered_auroc(*rows))}
+                for name, (right, of) in rates(*rows).items():
+                    found[name] = wilson(right.sum(), len(right)), clustered_rate(right, of)
+                for name, pair in found.items():
+                    for each, one in zip(inside[name], pair, strict=True):
+                        each.append(one.low <= truth[name] <= one.high)
+            for name, pair in inside.items():
+                for shares, each in zip(held[name], pair, strict=True):
+                    shares.append(float(np.mean(each)))
+        for name, pair in held.items():
+            say(f"{name}, {kind} slices", "slices as independent", *pair)
+
+
+def draw_marks(random, patients):
+    """Scores and patients of findings, one to three in half of the patients, and of false marks, two a patient."""
+    ill = np.arange(patients) < patients // 2
+    found = np.repeat(np.arange(patients), np.where(ill, random.integers(1, 4, patients), 0))
+    false = np.repeat(np.arange(patients), random.poisson(random.gamma(1, 2, patients)))
+    own = sqrt(0.4) * random.standard_normal(patients)
+    hits, wrong = (own[of] + sqrt(0.6) * random.standard_normal(len(of)) for of in (found, false))
+    return hits + 1.5, found, wrong, false, np.arange(patients)
+
+
+def marks(random, repetitions):
+    """Sensitivities of the FROC curve at half a false mark to two a patient."""
+    truth, held = froc(*draw_marks(random, LARGE), resamples=2).at, ([], [])
+    for patients in (12, 20, 40, 100):
+        inside = ([], [])
+        for _ in range(repetitions):
+            found = froc(*draw_marks(random, patients), resamples=500)
+            with patch.object(places, "clustered_rate", lambda hits, _: Estimate(float(np.mean(hits)), 1, 0, "")):
+                alone = froc(*draw_marks(random, patients), resamples=500)
+            for each, one in zip(inside, (alone, found), strict=True):
+                each.append([one.at[rate].low <= truth[rate].value <= one.at[rate].high for rate in truth])
+        for shares, each in zip(held, inside, strict=True):
+            shares += np.mean(each, axis=0).tolist()
+    say("sensitivity of the FROC curve", "percentile bootstrap", *held)
+
+
 def woodruff(distances, patients):
     """The rejected interval of a median: the quantiles at the ends of the interval of a share of one half."""
     value = np.quantile(distances, 0.5, method="inverted_cdf")
@@ -197,7 +271,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=500)
     repetitions = parser.parse_args().repetitions
     print(f"coverage of 95% CIs, mean (lowest to highest) over kinds of study; {repetitions} simulated studies of each")
-    for seed, measured in enumerate((medians, kappas, ranked, few_positives, decisions)):
+    for seed, measured in enumerate((medians, kappas, ranked, few_positives, decisions, marks, unequal)):
         measured(np.random.default_rng(seed), repetitions)
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy.special import ndtr, ndtri
+from statsmodels.stats.proportion import proportion_confint
 
 from fistula.evidence.places.froc import froc
 
@@ -50,9 +51,11 @@ def test_findings_of_one_patient_have_no_interval():
     assert "only one patient" in str(froc([0.5], ["a"], NOBODY, NOBODY, ["a", "b"]).at[1.0])
 
 
-def test_findings_that_all_are_marked_have_no_interval_of_no_width():
-    curve = froc([0.9, 0.8, 0.7], ["a", "b", "c"], NOBODY, NOBODY, ["a", "b", "c"])
-    assert str(curve.at[1.0]) == "1.000 (n/a: all resamples agree)"
+@pytest.mark.parametrize("found", [3, 0])
+def test_findings_of_which_all_or_none_are_marked_have_wilsons_interval(found):
+    scores = [0.9, 0.8, 0.7] if found else [-np.inf] * 3
+    curve = froc(scores, ["a", "b", "c"], NOBODY, NOBODY, ["a", "b", "c"])
+    assert (curve.at[1.0].low, curve.at[1.0].high) == pytest.approx(proportion_confint(found, 3, method="wilson"))
 
 
 @pytest.mark.parametrize(

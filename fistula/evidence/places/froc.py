@@ -7,7 +7,8 @@ from numpy.typing import ArrayLike
 
 from fistula.evidence.estimate import LEVEL, Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Bools, Codes, Floats, sum_by_patient
-from fistula.evidence.resample import percentile_interval, unusable
+from fistula.evidence.rates.clustered import clustered_rate
+from fistula.evidence.resample import percentile_interval
 
 RESAMPLED = 400  # thresholds at which resampled patients are looked at, evenly among all
 
@@ -42,7 +43,8 @@ def froc(
         of_false_marks: Whose each is, ``(M,)``.
         patients: All of them, each once, with or without findings and marks, ``(P,)``.
         rates: False marks a patient at which the sensitivity is wanted: the highest that costs no more.
-        resamples: Of the patients, for the intervals.
+        resamples: Of the patients, for the intervals: each end is the wider one of percentiles, which know that the
+            threshold varies, and of the interval of a share at this threshold, which holds for few patients.
 
     Raises:
         ValueError: If a patient is not among `patients`, or one is there twice.
@@ -56,7 +58,7 @@ def froc(
         raise ValueError(f"patients must stand there once, got {everyone[counts > 1][0]} twice")
     hits, wrong = np.asarray(findings, dtype=np.float64), np.asarray(false_marks, dtype=np.float64)
     whose_hit, whose_wrong = _numbers(of_findings, everyone), _numbers(of_false_marks, everyone)
-    method = name_method(f"bootstrap of patients, percentile, {resamples} resamples, seed 0", LEVEL)
+    method = name_method(f"the wider of bootstrap of patients, {resamples} resamples, seed 0, and of the share", LEVEL)
     if len(hits) == 0:
         empty = np.zeros(0)
         return Froc(empty, empty, {rate: undefined(method, "no findings") for rate in rates})
@@ -73,13 +75,13 @@ def froc(
     price = np.pad((draws @ costs)[usable] / len(everyone), ((0, 0), (1, 0)))
     at = {}
     for rate in rates:
-        value = float(sensitivity[per_patient <= rate + 1e-12].max())
-        values = np.where(price <= rate + 1e-12, drawn, 0.0).max(axis=1)
-        reason = "only one patient has findings" if len(np.unique(whose_hit)) < 2 else unusable(values)
-        if reason:
-            at[rate] = without_interval(value, method, reason)
-        else:
-            at[rate] = Estimate(value, *percentile_interval(values, level=LEVEL), method)
+        last = int(np.flatnonzero(per_patient <= rate + 1e-12)[-1])
+        share = clustered_rate(hits >= thresholds[last - 1] if last else hits == np.inf, whose_hit)
+        if len(np.unique(whose_hit)) < 2:
+            at[rate] = without_interval(share.value, method, "only one patient has findings")
+            continue
+        low, high = percentile_interval(np.where(price <= rate + 1e-12, drawn, 0.0).max(axis=1), level=LEVEL)
+        at[rate] = Estimate(share.value, min(low, share.low), max(high, share.high), method)
     return Froc(per_patient, sensitivity, at)
 
 
