@@ -7,13 +7,17 @@ classes' means, another (`nearest`) the sum over training slices of their labels
 
 import argparse
 from itertools import product
-from math import sqrt
+from math import exp, sqrt
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from readers import CASES, simulate
+from scipy.special import expit, ndtr, ndtri
 
 from fistula.evidence.design.compare import clustered_auroc_test
+from fistula.evidence.probability.calibration import fit_platt
 from fistula.evidence.ranking.area import clustered_auroc
+from fistula.evidence.readers.analysis import compare_model
+from fistula.evidence.readers.merit import model_figure
 
 TWICE = 1 - 2 * ndtr(-sqrt(2) * ndtri(0.975))  # level at which a normal interval has twice the variance of a 95% CI
 SLICES = 4  # a patient, of negative controls
@@ -100,6 +104,46 @@ def trained(random, repetitions):
               f"{say(alone)}, with twice the variance in {say(twice)}", flush=True)  # fmt: skip
 
 
+def read(random, repetitions):
+    """A model of five folds less five readers: all patients ranked by calibrated scores, or within networks.
+
+    Each network has a level and a spread of its own, and is calibrated on a fifth of the other patients; where one
+    calibration reverses the order, scores stay as they are.
+    """
+    for count in (40, 100, 300):
+        held = ([], [])
+        for auroc in (0.702, 0.855, 0.962):
+            found = ([], [])
+            shift, spread = sqrt(2) * ndtri(auroc), 0.0055
+            truth = auroc - ndtr(shift / sqrt(2 + 4 * spread))
+            for _ in range(repetitions):
+                labels, ratings, scores = simulate(random, auroc, spread, CASES["low"], 5, (count // 2, count // 2))
+                fold = np.concatenate([random.permutation(count // 2) % 5 for _ in range(2)])
+                calibrated, raw, fits = np.empty(count), np.empty(count), []
+                for number in range(5):
+                    level, width = random.normal(), exp(0.3 * random.normal())
+                    known = np.arange(max(6, count * 4 // 25)) % 2
+                    seen = random.normal(size=len(known)) + shift * known
+                    own, given = (level + width * (one - shift / 2) for one in (scores[fold == number], seen))
+                    fits.append(fit_platt(known, expit(given)))
+                    raw[fold == number] = expit(own)
+                    calibrated[fold == number] = fits[-1].apply(expit(own))
+                if any(fit.slope <= 0 for fit in fits):
+                    calibrated = raw
+                tests = (
+                    compare_model(labels, calibrated, ratings[0]),
+                    compare_model(labels, calibrated, ratings[0], figure=model_figure(fold)),
+                )
+                for each, test in zip(found, tests, strict=True):
+                    each.append((test.estimate.value - truth, test.estimate.low <= truth <= test.estimate.high))
+            for kinds, each in zip(held, found, strict=True):
+                kinds.append(np.mean(each, axis=0))
+        for name, kinds in zip(("all patients, calibrated", "within networks"), held, strict=True):
+            bias, covered = np.transpose(kinds)
+            ends = f"{bias.mean():+.3f} ({bias.min():+.3f} to {bias.max():+.3f})"
+            print(f"model less readers, {count} patients, {name}: bias {ends}, covers in {say(covered)}", flush=True)
+
+
 def say(shares):
     """Mean, lowest and highest."""
     return f"{np.mean(shares):.1%} ({np.min(shares):.1%} to {np.max(shares):.1%})"
@@ -111,6 +155,7 @@ def main() -> None:
     repetitions = parser.parse_args().repetitions
     permuted(np.random.default_rng(4), repetitions)
     trained(np.random.default_rng(5), repetitions)
+    read(np.random.default_rng(6), repetitions)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from fistula.commands.report import read_given
 from fistula.errors import ConfigError, DataError
@@ -82,6 +83,26 @@ def test_the_numbers_are_those_of_the_arrays_whatever_the_order_of_lines():
     assert versus.tests["random"].p_inferior == pytest.approx(expected.p_inferior, rel=1e-9)
     times = next(pair for pair in found.modalities if pair.figure == "minutes")
     assert abs(times.tests["fixed"].estimate.value) == pytest.approx(1.0)
+
+
+def test_a_model_of_several_folds_is_compared_within_its_networks_and_readers_are_not():
+    """Judge: what networks add to the scores of all of their patients changes nothing; values by scikit-learn."""
+    table, cases = readings(modalities=("",))
+    folds = np.arange(40) // 2 % 4
+    one, two = (
+        compared(table, cases.with_columns(score=pl.col("score") + shift * pl.Series(folds), networks=folds)).against[0]
+        for shift in (0, 9)
+    )
+    assert one == two
+    labels, scores, ratings = arrays(table, cases)
+    of_fold = dict(zip(cases["patient_key"], folds, strict=True))
+    where = np.array([of_fold[key] for key in cases.sort("patient_key")["patient_key"]])
+    areas = [roc_auc_score(labels[where == fold], scores[where == fold]) for fold in range(4)]
+    assert one.values[0] == pytest.approx(np.mean(areas))
+    assert one.values[1] == pytest.approx(np.mean([roc_auc_score(labels, rating) for rating in ratings[0]]))
+    assert one.tests["fixed"].estimate.value == pytest.approx(one.values[0] - one.values[1])
+    alone = compared(table, cases.with_columns(networks=pl.Series(range(40)))).against[0]
+    assert alone.values == compared(table, cases).against[0].values
 
 
 def test_patients_whom_a_reader_left_out_take_no_part_and_are_counted():

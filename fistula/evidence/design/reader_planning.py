@@ -9,6 +9,7 @@ from scipy.stats import f as fisher
 from scipy.stats import ncf
 
 from fistula.evidence.readers.analysis import ReaderStudy, covariances, less_readers, mean_square
+from fistula.evidence.readers.merit import Figure, auroc_figure
 
 MOST = 5000  # patients; readers read no more
 
@@ -44,9 +45,9 @@ def of_modalities(study: ReaderStudy) -> Components:
     return Components(max(0.0, mean_square(study) - own + same_modality - neither), own, shared, study.cases, 2)
 
 
-def of_model(labels: ArrayLike, scores: ArrayLike, ratings: ArrayLike) -> Components:
+def of_model(labels: ArrayLike, scores: ArrayLike, ratings: ArrayLike, figure: Figure = auroc_figure) -> Components:
     """Of the differences between a model and each reader; arguments as `readers.compare_model`."""
-    figures, covariance = less_readers(labels, scores, ratings)
+    figures, covariance = less_readers(labels, scores, ratings, figure)
     own = float(np.diag(covariance).mean())
     shared = float(covariance[~np.eye(len(figures), dtype=bool)].mean())
     squares = float(figures.var(ddof=1))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fistula.evidence.inputs import Bools, Floats
 from fistula.evidence.ranking.placements import place
@@ -18,6 +19,26 @@ def auroc_figure(labels: Bools, ratings: Floats) -> tuple[Floats, Floats]:
     """The empirical AUROC, ties counting one half, and that without each case; ratings of any ordered scale."""
     placed = place(labels, ratings.T)
     return placed.aurocs, placed.left_out.T
+
+
+def model_figure(networks: ArrayLike) -> Figure:
+    """As `auroc_figure`, but the last row is a model's, whose cases are compared within its networks alone.
+
+    Those of a cross-validation have no common scale, and a calibration of each on few patients gives them none: the
+    model would lose what readers keep (benchmarks/folds.py). Where no two cases can be compared so, all are.
+
+    Args:
+        networks: Which ones scored each case, ``(C,)``.
+    """
+
+    def areas(labels: Bools, ratings: Floats) -> tuple[Floats, Floats]:
+        figures, without = auroc_figure(labels, ratings)
+        placed = place(labels, ratings[-1], runs=networks)
+        if placed.reason:
+            return figures, without
+        return np.r_[figures[:-1], placed.aurocs], np.vstack([without[:-1], placed.left_out.T])
+
+    return areas
 
 
 def share_figure(of_positives: bool) -> Figure:

@@ -11,6 +11,7 @@ from fistula.errors import DataError
 from fistula.evidence.design.reader_planning import Components, of_modalities, of_model
 from fistula.evidence.ranking.area import clustered_auroc
 from fistula.evidence.readers.analysis import study_readers
+from fistula.evidence.readers.merit import model_figure
 from fistula.report.choice import best_configuration
 from fistula.report.external.cohorts import FOLDER, outside, read_external
 from fistula.report.pooling import primary_level, ranking, test_rows
@@ -86,8 +87,10 @@ def reader_components(study: Study) -> tuple[Components, float, str]:
         gap = float(reads.figures[0].mean() - reads.figures[1].mean())
         return of_modalities(reads), gap, f"{names[0]} minus {names[1]}"
     ratings, scores = block.ratings("auroc")[0], block.cases["score"].to_numpy()
-    figures = study_readers(block.labels, np.concatenate([ratings, scores[None]])[None]).figures[0]
-    return of_model(block.labels, scores, ratings), float(figures[-1] - figures[:-1].mean()), f"{model} minus readers"
+    merit = model_figure(block.cases["networks"].to_numpy())
+    figures = study_readers(block.labels, np.concatenate([ratings, scores[None]])[None], merit).figures[0]
+    gap = float(figures[-1] - figures[:-1].mean())
+    return of_model(block.labels, scores, ratings, merit), gap, f"{model} minus readers"
 
 
 def _rows(study: Study, configuration: Configuration, level: str) -> pl.DataFrame:

@@ -14,7 +14,14 @@ from fistula.evidence.rates.counts import wilson
 from fistula.evidence.readers import analysis
 from fistula.evidence.readers.agreement import fleiss_kappa, gwets_ac1
 from fistula.evidence.readers.analysis import ReaderTest, mean_of_readers, study_readers
-from fistula.evidence.readers.merit import Figure, auroc_figure, located_ratings, mean_figure, share_figure
+from fistula.evidence.readers.merit import (
+    Figure,
+    auroc_figure,
+    located_ratings,
+    mean_figure,
+    model_figure,
+    share_figure,
+)
 from fistula.report.readers.block import Block, days_between, refuse_other_scales, with_known_places
 
 READERS = ("random", "fixed")
@@ -133,11 +140,14 @@ def _against(block: Block, model: str, readers: str, figure: str, margin: float)
     if block.why_not:
         return _untested(block, model, readers, figure)
     ratings, merit = block.ratings(figure)[0], FIGURES[figure]
+    theirs = float(merit(block.labels == 1, ratings)[0].mean())
+    if figure in ("auroc", "lroc") and "networks" in block.cases.columns:
+        merit = model_figure(block.cases["networks"].to_numpy())
     scores = block.cases["score" if figure in ("auroc", "lroc") else "called"].to_numpy().astype(np.float64)
     if figure == "lroc":
         is_right = (block.cases["located"] == 1).fill_null(value=False).to_numpy()
         scores = located_ratings(block.labels == 1, scores, is_right)
-    own, theirs = (float(merit(block.labels == 1, one)[0].mean()) for one in (scores[None], ratings))
+    own = float(merit(block.labels == 1, scores[None])[0].mean())
     compare = partial(analysis.compare_model, block.labels, scores, ratings, figure=merit, margin=margin)
     tests = {kind: _within(compare(readers=kind), 1) for kind in READERS}
     return Versus(model, readers, figure, *block.sizes, (own, theirs), tests)

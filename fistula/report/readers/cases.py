@@ -9,7 +9,7 @@ from fistula.report.pooling import fit_scaling
 from fistula.report.results import Row
 from fistula.report.study import Study
 
-CASES = ("patient_key", "label", "score", "threshold", "called")
+CASES = ("patient_key", "label", "score", "threshold", "called", "networks")
 
 
 def cases_of(study: Study, row: Row, outside: list[Outside], cohort: str, *, scaling: str) -> tuple[str, pl.DataFrame]:
@@ -17,7 +17,7 @@ def cases_of(study: Study, row: Row, outside: list[Outside], cohort: str, *, sca
 
     Within the study a patient is scored by the networks that did not learn from the patient. Their scores and
     thresholds are brought to one scale, as each run's validation part says, and averaged over seeds; where a run has no
-    such scale, or one that reverses the order, all stay as they are.
+    such scale, or one that reverses the order, all stay as they are. ``networks`` names those that scored a patient.
 
     `row` has the results of the best configuration, by patient; `cohort` is the name of one of `outside`, empty for the
     study's own patients.
@@ -28,7 +28,8 @@ def cases_of(study: Study, row: Row, outside: list[Outside], cohort: str, *, sca
     if cohort:
         one = next(o for o in outside if (o.external.name, o.positive, o.level) == (cohort, row.positive, "patient"))
         threshold = fmean(study.threshold(run, row.positive, level="patient") for run in one.external.runs)
-        return one.configuration.name, one.rows.with_columns(threshold=threshold).select(CASES).sort("patient_key")
+        cases = one.rows.with_columns(threshold=threshold, networks=pl.lit(""))
+        return one.configuration.name, cases.select(CASES).sort("patient_key")
     runs = row.configuration.runs
     fits = [fit_scaling(study, run, row.positive, scaling=scaling) for run in runs]
     thresholds = [study.threshold(run, row.positive, level="patient") for run in runs]
@@ -41,6 +42,7 @@ def cases_of(study: Study, row: Row, outside: list[Outside], cohort: str, *, sca
             for (number,), part in table.group_by("run", maintain_order=True)
         )
     means = [pl.col(name).sort_by("seed", "fold").mean() for name in ("score", "threshold")]
-    cases = table.group_by("patient_key").agg(pl.col("label").max(), *means)
+    networks = pl.col("run").sort().cast(pl.String).str.join(" ").alias("networks")
+    cases = table.group_by("patient_key").agg(pl.col("label").max(), *means, networks)
     called = (pl.col("score") >= pl.col("threshold")).cast(pl.Int64)
     return row.configuration.name, cases.with_columns(called=called).select(CASES).sort("patient_key")
