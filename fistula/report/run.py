@@ -8,7 +8,11 @@ from typing import Any
 import polars as pl
 
 from fistula.errors import DataError
-from fistula.learning.places.points import PLACES
+
+PLACES = {
+    "slice_key", "copy", "patient_key", "fold", "part", "kind", "row", "col", "peak", "row_true", "col_true",
+    "mm_per_pixel",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Run:
         Raises:
             DataError: If the file cannot be read or lacks a column.
         """
-        return self._table("places.parquet", {*PLACES}) if (self.folder / "places.parquet").is_file() else None
+        return self._table("places.parquet", PLACES) if (self.folder / "places.parquet").is_file() else None
 
     @property
     def tested(self) -> pl.DataFrame:
