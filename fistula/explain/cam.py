@@ -45,7 +45,7 @@ def saliency(
     method = method_of(classifier) if method is None else method
     refuse_other("method", method, METHODS)
     if method == "map" and not classifier.head.kinds:
-        raise ConfigError("method", "must be another than map for a run that draws none", remedy="method=grad_cam")
+        raise ConfigError("method", "must be another than map for a run that draws none", remedy="Use method=grad_cam")
     device, empty = classifier.device, np.zeros((0, *images.shape[-2:]), np.float32)
     if method == "map":
         return np.concatenate(

@@ -39,9 +39,9 @@ def say_verdict(run: Path, *, method: str) -> str:
     number = f"{maps['slices']} test slice{'s' if maps['slices'] > 1 else ''}"
     limit = f"{found['tolerance_mm']:g} {found.get('unit', 'mm')}"
     said = (
-        f"The peaks of these maps were within {limit} of the reference in {maps['hits']:.0%} of {number}; "
+        f"The peaks of these maps were within {limit} of the reference location in {maps['hits']:.0%} of {number}; "
         f"the mean location in the training patients, in {fixed:.0%}; a random point of the body, in {chance:.0%}"
     )
     points = maps["hits_low"] is not None and maps["hits_low"] > max(fixed, chance)
-    said += ". They point at the finding." if points else ". Do not use them to locate it."
+    said += ". They point at the finding." if points else ". Do not use them to locate the finding."
     return said if found["learned"] is not False else f"{said} They hardly depend on what the network learned."

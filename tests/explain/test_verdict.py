@@ -21,8 +21,8 @@ def test_a_damaged_file_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("hits", "low", "end"),
     [
-        (0.0, None, "4%. Do not use them to locate it."),
-        (0.3, 0.1, "4%. Do not use them to locate it."),
+        (0.0, None, "4%. Do not use them to locate the finding."),
+        (0.3, 0.1, "4%. Do not use them to locate the finding."),
         (0.97, 0.9, "4%. They point at the finding."),
     ],
     ids=["never", "no better than one place", "better"],
@@ -31,7 +31,7 @@ def test_maps_point_at_the_finding_where_they_do_better_than_one_place(tmp_path,
     keep(tmp_path, hits=hits, low=low)
     said = say_verdict(tmp_path, method="grad_cam")
     assert said.startswith(
-        f"The peaks of these maps were within 5 mm of the reference in {hits:.0%} of 182 test slices;"
+        f"The peaks of these maps were within 5 mm of the reference location in {hits:.0%} of 182 test slices;"
     )
     assert said.endswith(end)
 

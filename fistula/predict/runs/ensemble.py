@@ -1,6 +1,7 @@
 """Several runs as one: those of a study that differ in nothing but fold and seed."""
 
 import json
+import re
 import logging
 from collections.abc import Sequence
 from fnmatch import fnmatch
@@ -50,9 +51,11 @@ def load_ensemble(folders: Sequence[Path], *, where: str, device: str = "cpu") -
     kinds = {_configuration(read_record(path)): path.name for path in folders}
     if len(kinds) > 1:
         rule = "holds runs of several configurations, which cannot form an ensemble"
-        first = folders[0].name.partition("-fold")[0]
-        remedy = f"Name one with only=..., such as only='{first}*'; the last lines of fistula report name the best"
-        raise ConfigError(where, rule, found=", ".join(sorted(kinds.values())), remedy=remedy)
+        names = sorted(kinds.values())
+        those = re.sub(r"-fold\d+-seed\d+", "-fold*-seed*", folders[0].name)
+        remedy = f'Name one with only=..., such as "only={those}"; the last lines of fistula report name the best'
+        shown = f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+        raise ConfigError(where, rule, found=shown, remedy=remedy)
     runs = [load_run(path, device=device) for path in folders]
     for run in runs[1:]:
         differing = [fact for fact, value in _facts(run).items() if value != _facts(runs[0])[fact]]
