@@ -1,8 +1,8 @@
 """Several runs as one: those of a study that differ in nothing but fold and seed."""
 
 import json
-import re
 import logging
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
