@@ -16,6 +16,7 @@ AUROCS = {0.702: (0.0055, 0.011), 0.855: (0.0055, 0.030), 0.962: (0.0055, 0.056)
 CASES = {"high": (0.3, 0.3, 0.2, 0.2), "low": (0.1, 0.1, 0.2, 0.6)}  # of case, case x modality, case x reader, rest
 READERS = (3, 5, 10)
 SIZES = ((25, 25), (50, 50), (20, 80))  # negative and positive cases
+FEW = ((45, 5), (92, 8), (188, 12))  # the same, positive ones being few
 
 
 def simulate(random, auroc, spread, parts, readers, size):
@@ -42,13 +43,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repetitions", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--few", action="store_true", help="few positive cases, and readers as a fixed factor")
     options = parser.parse_args()
-    kinds = ("one modality less another", "model less readers")
+    kinds, factor = ("one modality less another", "model less readers"), "fixed" if options.few else "random"
     covered = {kind: [] for kind in kinds}
     cells = [
         (auroc, spread, correlation, readers, size)
         for auroc, spreads in AUROCS.items()
-        for spread, correlation, readers, size in product(spreads, CASES, READERS, SIZES)
+        # Fixed readers are of no population: of those who do not vary, the truth is known.
+        for spread, correlation, readers, size in product(
+            (0.0,) if options.few else spreads, CASES, READERS, FEW if options.few else SIZES
+        )
     ]
     for number, (auroc, spread, correlation, readers, size) in enumerate(cells):
         random = np.random.default_rng((options.seed, number))
@@ -59,8 +64,8 @@ def main() -> None:
             labels, ratings, scores = simulate(random, auroc, spread, CASES[correlation], readers, size)
             study = study_readers(labels, ratings)
             tests = (
-                (kinds[0], compare_modalities(study, 0, 1), 0.0),
-                (kinds[1], compare_model(labels, scores, ratings[0]), truth),
+                (kinds[0], compare_modalities(study, 0, 1, readers=factor), 0.0),
+                (kinds[1], compare_model(labels, scores, ratings[0], readers=factor), truth),
             )
             for kind, test, value in tests:
                 estimate = test.estimate

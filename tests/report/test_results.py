@@ -24,6 +24,7 @@ from fistula.evidence.estimate import Estimate
 from fistula.evidence.operating_point import youden
 from fistula.learning.training.results import summarize
 from fistula.report.contents import Settings, compute
+from fistula.report.numbers import numbers_of
 from fistula.report.page import write_report
 from fistula.report.sections.comparisons import correct
 from fistula.report.study import read_study
@@ -357,6 +358,31 @@ def test_a_canary_that_sings_is_heard(tmp_path, leaky, verdict):
     assert {canary.level for canary in contents.canaries if verdict in canary.verdict} == {"slice", "patient"}
     assert len(contents.answer) == 1
     assert verdict in contents.answer[0]
+
+
+def test_a_scale_of_each_network_of_its_own_changes_nothing_but_its_probabilities(tmp_path):
+    """A power of all scores of a network and of its thresholds: what ranks and decides stays, for one slice a patient."""
+    folder = write_study(tmp_path / "study", patients=40, slices=1)
+    before = compute(read_study(folder), SETTINGS)
+
+    def thresholds(told, power):
+        if isinstance(told, dict):
+            powered = {"threshold": told["threshold"] ** power} if "threshold" in told else {}
+            return {key: thresholds(value, power) for key, value in told.items()} | powered
+        return told
+
+    for path in folder.glob("*/run.json"):
+        record = json.loads(path.read_text())
+        power = 1 + 2 * record["fold"]
+        path.write_text(json.dumps(thresholds(record, power)))
+        table = pl.read_parquet(path.with_name("predictions.parquet"))
+        table.with_columns(score=pl.col("score") ** power).write_parquet(path.with_name("predictions.parquet"))
+    after = compute(read_study(folder), SETTINGS)
+    was, became = numbers_of(before), numbers_of(after)
+    changed = {name for name in was if was[name] != became[name]}
+    assert changed
+    assert all(re.search("brier|calibration|reliability|resolution|abstention", name) for name in changed)
+    assert after.answer == before.answer
 
 
 def test_scores_are_scaled_by_validation_alone(study_folder):
