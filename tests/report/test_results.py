@@ -361,7 +361,7 @@ def test_a_canary_that_sings_is_heard(tmp_path, leaky, verdict):
 
 
 def test_a_scale_of_each_network_of_its_own_changes_nothing_but_its_probabilities(tmp_path):
-    """A power of all scores of a network and of its thresholds: what ranks and decides stays, for one slice a patient."""
+    """A power of all scores of a network and of its thresholds: of one slice per patient, ranks and calls stay."""
     folder = write_study(tmp_path / "study", patients=40, slices=1)
     before = compute(read_study(folder), SETTINGS)
 
