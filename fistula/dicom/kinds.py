@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydicom.datadict import dictionary_has_tag
 from pydicom.uid import UID, AllTransferSyntaxes
+from pydicom.valuerep import VR
 
 from fistula.dicom.header.mend import NUMBERS, Mended, mend
 from fistula.dicom.header.raw import is_empty
@@ -13,6 +14,8 @@ from fistula.dicom.parse import Header, text, whole
 PIXELS_PER_FRAME = 1 << 26  # 8192 x 8192: larger than any detector, small enough to allocate
 MAX_FRAMES = 100_000
 PADDED = 1024  # bytes of padding behind the pixels, which some writers fill up to whole blocks
+ELEMENT = 1 << 16  # bytes of one behind the pixels that is taken for an element
+VRS = frozenset(str(vr).encode() for vr in VR if len(vr) == 2)
 SIZES = NUMBERS.keys() | {"PhotometricInterpretation"}  # without these not even the facts of its frames are known
 
 DICOMDIR = "a DICOMDIR"
@@ -98,11 +101,13 @@ def require_image(header: Header) -> Mended:
 
 def _refuse_what_follows(header: Header) -> None:
     """Refuse what a header has behind its pixels: elements that belong before them, which nobody reads there."""
-    behind = header.behind
-    order: Literal["big", "little"] = "big" if header.dataset.original_encoding[1] is False else "little"
+    behind, (is_implicit, is_little) = header.behind, header.dataset.original_encoding
+    order: Literal["big", "little"] = "big" if is_little is False else "little"
     group, element = (int.from_bytes(behind[at : at + 2], order) for at in (0, 2))
-    is_known = group < 0x7FE0 and dictionary_has_tag(group << 16 | element)
-    if behind[128:132] == b"DICM" or (group == 0x0002 and is_known):
+    # Two pixels of 16 look like a tag: what follows has to be of its kind too.
+    is_element = int.from_bytes(behind[4:8], order) < ELEMENT if is_implicit else behind[4:6] in VRS
+    is_known = is_element and group < 0x7FE0 and dictionary_has_tag(group << 16 | element)
+    if behind[128:132] == b"DICM" or (group == 0x0002 and behind[4:6] in VRS):
         raise Refused("a second DICOM object behind the first, in one file", "Export each to a file of its own")
     if group >= 0x0008 and is_known:
         remedy = "Write the elements in the order of their tags, as dcmconv does"

@@ -524,8 +524,9 @@ def test_an_outcome_survives_the_way_between_processes():
         ("without preamble", "a second DICOM object behind the first, in one file"),
         (b"\xfc\xff\xfc\xffOB\0\0\2\0\0\0\0\0", ""),
         (bytes(700), ""),
+        (b"\x10\0" * 700, ""),
     ],
-    ids=["a slope", "a file", "a data set", "padding", "zeros"],
+    ids=["a slope", "a file", "a data set", "padding", "zeros", "pixels that look like a tag"],
 )
 def test_what_stands_behind_the_pixels_is_not_passed_over(write_dicom, tmp_path, behind, reason):
     write_dicom(tmp_path / "a")
