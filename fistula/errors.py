@@ -33,7 +33,7 @@ class FistulaError(Exception):
         if found is not None:
             message += f", found {found}"
         if remedy:
-            message += f". {remedy}"
+            message = f"{message.rstrip('.')}. {remedy}"  # what a library has said may end with one
         super().__init__(" ".join(message.split()))
 
     def __reduce__(self) -> tuple:

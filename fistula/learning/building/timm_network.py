@@ -12,9 +12,10 @@ from typing import Any
 import timm
 import torch
 from timm.models import build_model_with_cfg, group_parameters, resolve_model_input_args
+from timm.models._registry import get_deprecated_models
 from torch import Tensor, nn
 
-from fistula.errors import ConfigError, WeightsError
+from fistula.errors import ConfigError, WeightsError, refuse_outside
 from fistula.learning.weights.store import cached, fetch
 
 # Options that timm takes beside those of a network: they are keys of their own here, or would load other weights.
@@ -66,11 +67,16 @@ def made(
         WeightsError: If the weights do not fit.
     """
     where = f"model.architecture={asked}"
+    name = get_deprecated_models().get(name) or name  # by which timm does not say what a network takes
     try:
         arguments = resolve_model_input_args(name, {"img_size": image_size}, **settings)
         network: Any = timm.create_model(arguments.pop("model_name"), pretrained=pretrained, **arguments)
     except Exception as error:  # timm's networks have no error of their own
         found = " ".join(str(error).split()) or type(error).__name__
+        if "Invalid pretrained tag" in found:
+            known = timm.list_pretrained(f"{name.partition('.')[0]}.*")
+            remedy = f"Choose from {', '.join(known)}" if known else "Leave out what follows the point"
+            raise ConfigError(where, "names no weights of timm's", remedy=remedy) from error
         if unknown := UNKNOWN_OPTION.search(found):
             raise ConfigError(f"model.options.{unknown[1]}", f"is not an option of {asked}") from error
         if pretrained and isinstance(error, RuntimeError):
@@ -100,9 +106,11 @@ def checked_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
     """
     if not isinstance(options, Mapping | None):
         raise ConfigError("model.options", "must be keys with values", found=options, remedy="{drop_path_rate: 0.1}")
-    for name in options or ():
+    for name, value in (options or {}).items():
         if name in RESERVED or not isinstance(name, str):
             raise ConfigError(f"model.options.{name}", "is not an option of a network: it follows from other keys")
+        if "drop" in name and isinstance(value, int | float):  # which some would say in the middle of a step
+            refuse_outside(f"model.options.{name}", value, 0, 0.999999)
     return dict(options or {})
 
 
