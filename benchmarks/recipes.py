@@ -189,7 +189,8 @@ def scores_of(name: str, study: Path, options: argparse.Namespace, *, mirror: bo
             cohort = ingested(name, "outside", options) if options.part == "outside" else None
             scores = scores.with_columns(score=mirrored(path.parent, scores["slice_key"].to_list(), cohort))
         run, seconds = f"{record['fold']}-{record['seed']}", record["seconds"]
-        tables.append(scores.with_columns(run=pl.lit(run), seconds=pl.lit(seconds)))
+        fold = -1 if options.part == "outside" else record["fold"]  # there the networks of all folds are one ensemble
+        tables.append(scores.with_columns(run=pl.lit(run), seconds=pl.lit(seconds), fold=pl.lit(fold)))
     return pl.concat(tables).sort("run", "slice_key")
 
 
@@ -230,8 +231,12 @@ def by_patient(scores: pl.DataFrame) -> pl.DataFrame:
 
 
 def ensemble(scores: pl.DataFrame) -> pl.DataFrame:
-    """In the place of each run's scores the mean of all runs that scored a slice, which so pairs with each of them."""
-    return scores.with_columns(pl.col("score").mean().over("slice_key"))
+    """In the place of each run's scores the mean of all runs that scored a slice, which so pairs with each of them.
+
+    Of all of its fold: a slice may be in the validation sets of several, where it would have the mean of more networks
+    than it has in a test set.
+    """
+    return scores.with_columns(pl.col("score").mean().over("fold", "slice_key"))
 
 
 def judge(scores: pl.DataFrame, default: pl.DataFrame) -> tuple[list[str], list[Any]]:

@@ -54,6 +54,7 @@ def test_the_mean_of_runs_is_set_against_each_of_them(recipes):
         {
             "run": ["0-0"] * 4 + ["0-1"] * 4, "slice_key": list("abcd") * 2, "patient_key": list("abcd") * 2,
             "label": [0, 0, 1, 1] * 2, "score": [0.1, 0.6, 0.5, 0.9, 0.5, 0.2, 0.4, 0.8], "seconds": [1.0, 2.0] * 4,
+            "fold": [0] * 8,
         }
     )  # fmt: skip
     together = recipes["ensemble"](one)
@@ -62,6 +63,9 @@ def test_the_mean_of_runs_is_set_against_each_of_them(recipes):
     (by_slice, difference, *_), _ = recipes["judge"](together, one)
     assert by_slice.startswith("1.000")
     assert difference.startswith("+0.250")
+    # Of another fold's networks, a slice has a mean of its own.
+    apart = one.with_columns(fold=pl.Series([0] * 4 + [1] * 4))
+    assert recipes["ensemble"](apart).equals(apart)
 
 
 def test_a_line_that_says_the_same_keeps_its_commit_and_another_takes_its_place(recipes, tmp_path):
