@@ -15,12 +15,18 @@ from readers import CASES, simulate
 from scipy.special import ndtr, ndtri, stdtr
 
 from fistula.evidence.design.compare import clustered_auroc_test
-from fistula.evidence.design.planning import Scenario, patients_for_difference, patients_for_width
+from fistula.evidence.design.planning import (
+    Scenario,
+    patients_for_difference,
+    patients_for_rate,
+    patients_for_width,
+)
 from fistula.evidence.design.power import detectable_difference
 from fistula.evidence.design.reader_planning import cases_for_power, of_modalities
 from fistula.evidence.design.verdict import holm
 from fistula.evidence.ranking.area import clustered_auroc, hanley_mcneil_variance
 from fistula.evidence.ranking.placements import place
+from fistula.evidence.rates.clustered import clustered_rate
 from fistula.evidence.readers.analysis import compare_modalities, study_readers
 
 MANY = {"slices": 8.0, "variation": 0.6, "correlation": 0.5}
@@ -42,6 +48,7 @@ MARGINS = {
     "one slice": Scenario(0.85, 0.5, other=0.85, agreement=0.6),
     "eight slices": Scenario(0.85, 0.5, other=0.85, agreement=0.6, **MANY),
 }
+LIMITS = {"one score per patient, 20% positive": Scenario(0.85, 0.2), "eight slices": Scenario(0.85, 0.5, **MANY)}
 DESIGNS = {  # positive and negative patients, folds, configurations
     "6 and 24 patients, 2 configurations": (6, 24, 1, 2),
     "58 and 45 patients, 2 configurations": (58, 45, 1, 2),
@@ -94,6 +101,16 @@ def power(random, scenario, patients, repetitions, margin=None):
         labels, scores, codes = study(random, scenario, patients)
         found = clustered_auroc_test(labels, *scores.T, codes, codes % scenario.folds)
         hits += found.p_value < 0.05 if margin is None else found.difference.low > -margin
+    return hits / repetitions
+
+
+def limit_power(random, scenario, patients, repetitions):
+    """Share of studies in which the lower limit of a sensitivity of 0.9 exceeds 0.8."""
+    hits = 0
+    for _ in range(repetitions):
+        labels, scores, codes = study(random, scenario, patients)
+        found = scores[labels, 0] > sqrt(2) * ndtri(scenario.auroc) - ndtri(0.9)
+        hits += clustered_rate(found, codes[labels]).low > 0.8
     return hits / repetitions
 
 
@@ -211,6 +228,11 @@ def print_plans(random, number):
         patients = patients_for_difference(scenario, margin=0.05).patients
         reached = power(random, scenario, patients, number, margin=0.05)
         print(f"| power 80%, margin 0.05 | {name} | {patients} | - | {reached:.1%} |", flush=True)
+    own = np.random.default_rng(1)  # so that those below stay as they were
+    for name, scenario in LIMITS.items():
+        patients = patients_for_rate(scenario, 0.9, positive=True, target=0.8, lower=0.8).patients
+        reached = limit_power(own, scenario, patients, number)
+        print(f"| power 80%, sensitivity 0.9 above 0.8 | {name} | {patients} | - | {reached:.1%} |", flush=True)
     for readers, cases, pilots in ((20, 1000, 10), (5, 200, 100), (5, 100, 100)):
         planned, reached = reader_plans(random, max(number // 5, 20), pilots, readers, cases)
         low, middle, high = np.quantile(planned, (0.25, 0.5, 0.75)).astype(int)
