@@ -49,7 +49,10 @@ def refuse_existing(path: Path, *, key: str = "out") -> None:
 
 def refuse_inside(path: Path, source: object, *, key: str = "out") -> None:
     """Raise ConfigError if `path` lies in the folder `source`, which the next command would read it with."""
-    if path.resolve().is_relative_to(Path(str(source)).resolve()):
+    here, there = (
+        Path(os.path.realpath(one)) for one in (path, str(source))
+    )  # resolve() fails where links form a ring
+    if here.is_relative_to(there):
         rule = f"must not lie in source={source}, whose next reading would find it"
         raise ConfigError(f"{key}={path}", rule, remedy="Name a folder outside of it")
 
@@ -65,6 +68,21 @@ def write_whole(path: Path, content: str | bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def name_once(partial: Path, path: Path) -> None:
+    """Give a whole file a name that none may have yet, `path`; it may keep the one that it has, `partial`, as well.
+
+    Raises:
+        FileExistsError: If another process was first.
+    """
+    try:
+        os.link(partial, path)  # which, unlike a rename, fails where the file has appeared in the meantime
+    except (FileExistsError, FileNotFoundError):
+        raise
+    except OSError:  # FAT and some network shares know no links: the name is taken first, and is empty for a moment
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        partial.replace(path)
 
 
 def paths_of(value: str | Path | Iterable[str | Path], *, key: str) -> list[Path]:

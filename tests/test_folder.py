@@ -1,7 +1,12 @@
+import errno
+import os
+
 import pytest
 
+from fistula.dicom.identity import read_pseudonyms
 from fistula.errors import ConfigError
-from fistula.folder import whole_folder, write_whole
+from fistula.folder import name_once, refuse_inside, whole_folder, write_whole
+from fistula.sweep.folder.ownership import claim, holder_of
 
 
 def test_a_folder_appears_when_the_block_ends_and_not_before(tmp_path):
@@ -34,6 +39,13 @@ def test_an_existing_folder_is_refused_and_untouched(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_links_that_form_a_ring_are_no_place_to_write(tmp_path):
+    (tmp_path / "ring").symlink_to("ring")
+    refuse_inside(tmp_path / "ring" / "out", tmp_path / "other")
+    with pytest.raises(ConfigError, match="cannot be made"), whole_folder(tmp_path / "ring" / "out"):
+        pass
+
+
 def test_a_file_is_replaced_whole(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
@@ -49,3 +61,25 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
         write_whole(path, 3)  # neither text nor bytes
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("has_links", [True, False], ids=["links", "FAT or a network share"])
+def test_a_name_is_given_once_and_to_a_whole_file(tmp_path, monkeypatch, has_links):
+    if not has_links:
+
+        def refuse(*_):
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+    for name in ("first", "second"):
+        (tmp_path / name).write_text(name)
+    name_once(tmp_path / "first", tmp_path / "taken")
+    with pytest.raises(FileExistsError):
+        name_once(tmp_path / "second", tmp_path / "taken")
+    assert (tmp_path / "taken").read_text() == "first"
+    monkeypatch.setenv("FISTULA_PSEUDONYM_KEY_FILE", str(tmp_path / "key"))
+    assert read_pseudonyms(create=True)("a", "b") == read_pseudonyms(create=True)("a", "b")
+    claimed = claim(tmp_path / "run")
+    assert holder_of(tmp_path / "run").number == 0
+    claimed.release()
+    assert not list(tmp_path.rglob(".*.partial"))

@@ -19,7 +19,7 @@ from fistula.dicom.out.network import (
     single_offers,
 )
 from fistula.dicom.parse import whole
-from fistula.errors import ArchiveError
+from fistula.errors import ArchiveError, DataError
 
 OWN_TITLE = "FISTULA"
 # Study Root Query/Retrieve Information Model, DICOM PS3.4 C.6.2.
@@ -51,6 +51,7 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
         raise ArchiveError(address.name, "has no images there", found=f"{len(listed)} other objects")
     came: set[str] = set()
     strange: set[str] = set()
+    unkept: list[DataError] = []
 
     def take(event: Any) -> int:
         dataset = event.dataset
@@ -62,7 +63,11 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
             return REFUSED
         if len(came) >= manners.max_instances:
             return OUT_OF_RESOURCES
-        save_received(event, folder / f"{len(came):06d}.dcm")
+        try:
+            save_received(event, folder / f"{len(came):06d}.dcm")
+        except DataError as error:  # the library, which called this, would swallow it
+            unkept.append(error)
+            return OUT_OF_RESOURCES
         came.add(uid)
         return SUCCESS
 
@@ -88,8 +93,12 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
                 continue
             for status, _ in _asked(address, manners, lambda: link.send_c_get(identifier(level, **uids), GET)):
                 last = status
-        if wanted <= came or strange or not (last and "Status" in last):  # an archive that is gone is asked no more
+        if (
+            wanted <= came or strange or unkept or not (last and "Status" in last)
+        ):  # an archive that is gone is asked no more
             break
+    if unkept:
+        raise unkept[0]
     require_own(address.name, len(strange))
     missing = wanted - came
     # What is listed without its class may be no image, which nobody asked for; the number says it of a capped list.

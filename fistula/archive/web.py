@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 
 from fistula.archive.address import Address, Manners, credentials, require_few, require_own
 from fistula.dicom.out.network import read_object, save_object
-from fistula.errors import ArchiveError, ConfigError
+from fistula.errors import ArchiveError, ConfigError, FistulaError
 
 RETRIED = (429, 502, 503, 504)
 # Of what a request accepts; older archives say that it was a bad one.
@@ -177,7 +177,7 @@ def _asked(address: Address, question: Callable[[], Any]) -> Any:
         is_tls = isinstance(error, requests.exceptions.SSLError)
         remedy = "Name the authority of its certificate in archive.ca_file, or see archive.tls" if is_tls else ""
         raise ArchiveError(address.name, f"{rule} ({type(error).__name__})", remedy=remedy) from error
-    except ArchiveError:
+    except FistulaError:
         raise
     except Exception as error:  # whatever the libraries make of an answer in another form
         raise ArchiveError(address.name, f"sends unreadable data ({type(error).__name__})") from error

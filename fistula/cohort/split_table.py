@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from fistula.errors import ConfigError, DataError, count
+from fistula.folder import name_once
 
 PARTS = ("train", "val", "test")
 SETS = {"train": "training", "val": "validation", "test": "test"}  # as they are called in sentences
@@ -67,8 +67,7 @@ def write_split(path: Path, table: pl.DataFrame) -> None:
         partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
         try:
             partial.write_bytes(content.getvalue())
-            # A link, unlike a rename, fails where the file has appeared in the meantime.
-            os.link(partial, path)
+            name_once(partial, path)
         except FileExistsError:
             pass
         finally:

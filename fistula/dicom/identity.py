@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from fistula.errors import ConfigError, as_typed
+from fistula.folder import name_once
 
 ENVIRONMENT = "FISTULA_PSEUDONYM_KEY_FILE"
 KNOWN = 1024
@@ -99,8 +100,9 @@ def _make(path: Path) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_hex(32).encode())
-        if not path.exists():
-            os.link(partial, path)
+            file.flush()
+            os.fsync(file.fileno())  # what is lost with it, no one gets back
+        name_once(partial, path)
     except FileExistsError:
         return
     finally:

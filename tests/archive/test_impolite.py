@@ -30,7 +30,7 @@ from fistula.archive.address import Address, Manners
 from fistula.cohort.manifest import read_cohort
 from fistula.dicom.parse import read_dataset
 from fistula.dicom.pixels.decode import decode
-from fistula.errors import ArchiveError
+from fistula.errors import ArchiveError, DataError
 
 from .test_exchange import make_certificates
 
@@ -674,6 +674,15 @@ def test_an_archive_and_we_who_differ_in_tls_are_told_so(study_on_disk, tmp_path
         context.load_cert_chain(make_certificates(tmp_path / "tls") / "server.pem")
     with dimse_archive(study_on_disk, tls=context) as address, pytest.raises(ArchiveError, match=words):
         taken(dimse, address, tmp_path / "out", Manners(timeout_s=1, retries=0, **manners))
+
+
+@pytest.mark.parametrize("archive", [dimse_archive, web_archive], ids=["dimse", "dicomweb"])
+def test_no_archive_is_blamed_for_a_full_disk(study_on_disk, tmp_path, archive):
+    with (
+        archive(study_on_disk) as address,
+        pytest.raises(DataError, match=r"TMPDIR: cannot hold what the archive sends"),
+    ):
+        (dimse if archive is dimse_archive else web).fetch(address, tmp_path / "missing", MANNERS)
 
 
 @pytest.mark.parametrize("archive", [dimse_archive, web_archive], ids=["dimse", "dicomweb"])

@@ -1,6 +1,7 @@
 """DICOM objects on their way from and to an archive."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydicom.uid import AllTransferSyntaxes, ExplicitVRLittleEndian, ImplicitVRL
 
 from fistula.dicom import kinds
 from fistula.dicom.pixels.syntax import decoders
+from fistula.errors import DataError
 
 # Usual ones first: they fit into one association.
 _USUAL = ("MR Image", "Enhanced MR Image", "CT Image", "Enhanced CT Image", "Secondary Capture Image")
@@ -73,9 +75,21 @@ def read_object(path: Path) -> Any:
 
 def save_received(event: Any, path: Path) -> None:
     """Write what a C-STORE brought, byte by byte: nothing of it is written anew."""
-    path.write_bytes(event.encoded_dataset())
+    with _told():
+        path.write_bytes(event.encoded_dataset())
 
 
 def save_object(dataset: Any, path: Path) -> None:
     """Write a received object, with its own transfer syntax."""
-    dataset.save_as(path, enforce_file_format=True)
+    with _told():
+        dataset.save_as(path, enforce_file_format=True)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say of a full disk that it is one; the archive would be blamed for what it sent, and could not be kept."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "Free some space, or name a larger folder in TMPDIR"
+        raise DataError("TMPDIR", f"cannot hold what the archive sends ({error.strerror})", remedy=remedy) from error

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fistula.errors import FistulaError
-from fistula.folder import write_whole
+from fistula.folder import name_once, write_whole
 from fistula.sweep.folder.process import Process, this_process
 
 OWNERS = ".owners"
@@ -102,7 +102,7 @@ def _take(folder: Path, number: int) -> Path | None:
     try:
         owners.mkdir(parents=True, exist_ok=True)
         draft.write_text(json.dumps(content))
-        os.link(draft, path)
+        name_once(draft, path)
     except FileNotFoundError:
         return None  # another process has cleared the folder in between
     except FileExistsError:

@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from fistula.errors import ConfigError, DataError
-from fistula.folder import write_whole
+from fistula.folder import name_once, write_whole
 
 RECORD = "run.json"
 LONGEST_NAME = 200  # bytes, of the 255 that file systems take: other programs put words of their own after it
@@ -91,7 +91,7 @@ class RunFolder:
         draft = self.path / f".{uuid.uuid4().hex[:8]}.partial"
         try:
             draft.write_text(self._content({}, "queued", {}))
-            os.link(draft, self.path / RECORD)
+            name_once(draft, self.path / RECORD)
         except (FileExistsError, FileNotFoundError):
             pass  # announced already; or begun and ended, and its owner has tidied up
         finally:
