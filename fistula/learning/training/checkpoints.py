@@ -114,4 +114,4 @@ def epoch_of(checkpoint: Path) -> int:
         return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["epoch"])
     except Exception as error:
         remedy = "Remove it: the run then starts again and ends with the same scores"
-        raise TrainingError(checkpoint, f"cannot be read ({str(error).splitlines()[0]})", remedy=remedy) from error
+        raise TrainingError(checkpoint, "cannot be read (damaged or half written)", remedy=remedy) from error
