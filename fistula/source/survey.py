@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -164,7 +164,7 @@ def survey_source(
         names = [name for path in paths for _, name in names_in(path, folder)]
         masks = {name for name in masks_among(names) if unicodedata.normalize("NFC", name) not in named}
         work = partial(_of_others, look=look, folder=folder, kind=kind, masks=masks)
-    return replace(_survey_headers(folder, paths, work, workers), kind=kind, passed=passed)
+    return Survey(folder, paths, _facts_of(paths, work, workers), kind, passed)
 
 
 def files_below(folder: Path) -> tuple[list[Path], Mapping[str, int]]:
@@ -180,10 +180,8 @@ def files_below(folder: Path) -> tuple[list[Path], Mapping[str, int]]:
     return paths, passed
 
 
-def _survey_headers(
-    folder: Path, paths: list[Path], looked_at: Callable[[Path], list[dict[str, Any]]], workers: Workers
-) -> Survey:
-    """Read the headers of `paths`, which lie below `folder`."""
+def _facts_of(paths: list[Path], looked_at: Callable[[Path], list[dict[str, Any]]], workers: Workers) -> pl.DataFrame:
+    """Read the headers; columns as in `FACTS`."""
     frames, waiting = [], []
     batches = batches_of(list(enumerate(paths)), size=lambda item: 1, target=FILES_A_BATCH)
     work = partial(_survey_batch, looked_at=looked_at)
@@ -194,8 +192,7 @@ def _survey_headers(
             waiting = []
     frames.append(pl.DataFrame(waiting, schema=FACTS, orient="row"))
     facts = pl.concat(frames)
-    facts = facts.sort("file", "member", "frame", maintain_order=True) if len(facts) > 1 else facts
-    return Survey(folder, paths, facts)
+    return facts.sort("file", "member", "frame", maintain_order=True) if len(facts) > 1 else facts
 
 
 def _lost(item: tuple[int, Path]) -> list[tuple]:
