@@ -181,7 +181,7 @@ def read_study(folder: Path) -> Study:
         )
         raise DataError(f"study={folder}", "must hold a finished run", found=states or "no run", remedy=remedy)
     if not (folder / "cohort").is_dir() and (done[0].folder / "cohort").is_dir():
-        remedy = f"Name one of them: study={done[0].folder}; `fistula train -m` trains several as one study"
+        remedy = f"Name one of them: {done[0].folder}; `fistula train -m` trains several as one study"
         found = ", ".join(run.folder.name for run in done[:3])
         raise DataError(f"study={folder}", "must be one study, not a folder of single runs", found=found, remedy=remedy)
     cohort = read_cohort(folder / "cohort")
