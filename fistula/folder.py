@@ -42,7 +42,7 @@ def whole_folder(path: Path, *, key: str = "out") -> Iterator[Path]:
 
 def refuse_existing(path: Path, *, key: str = "out") -> None:
     """Raise ConfigError if `path` is there: a stop never overwrites another."""
-    if path.exists():
+    if os.path.lexists(path):  # a link to nothing is there too
         remedy = f"Name another {'file' if path.is_file() else 'folder'} ({key}=...) or remove it"
         raise ConfigError(f"{key}={path}", "already exists", remedy="Remove it" if key == "shifts" else remedy)
 

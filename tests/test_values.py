@@ -78,7 +78,7 @@ GIVEN = {
             "phantom.tract_signal=null",
             "phantom.tract_signal: must be two positive numbers in order, found []",
         ),
-        ("phantom", f"out={'x' * 300}", f"{'x' * 300}: cannot be used (File name too long)"),
+        ("phantom", f"out={'x' * 300}", f"out={'x' * 300}: cannot be made (File name too long)"),
         ("preview", "out=sheet.pdf", "out: must end in .png, found sheet.pdf"),
         ("phantom", "phantom.sites=[1]", "phantom.sites[0]: must be keys with values, found 1"),
     ],

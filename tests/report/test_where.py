@@ -194,7 +194,7 @@ def test_the_places_of_an_external_cohort_are_judged_as_the_studys_own(folder):
                 (estimate.value, estimate.low),
                 nan_ok=True,  # all are as far off: their mean has no interval
             ), name
-    assert found.clock == inside.clock
+    assert str(found.clock) == str(inside.clock)  # there are NaNs in them
     moved = External(
         external.folder, {}, one.runs, pl.DataFrame(), pl.DataFrame(), places.with_columns(pl.col("row") + 100)
     )
@@ -219,9 +219,9 @@ def test_points_on_negative_slices_change_no_number(folder):
         col_true=pl.when(is_open).then(pl.lit(1.0)).otherwise("col_true"),
     )
     ((after,), _) = judged(folder)
-    assert after.estimates == before.estimates
+    assert str(after.estimates) == str(before.estimates)  # there are NaNs in them
     assert after.froc.at == before.froc.at
-    assert after.clock == before.clock
+    assert str(after.clock) == str(before.clock)
 
 
 def test_one_patient_with_a_marked_finding_has_values_and_no_intervals(folder):
