@@ -180,7 +180,7 @@ class Keys:
             for group in sorted(OVER_ALL & cfg.keys()):
                 where = f"{group}={HydraConfig.get().runtime.choices[group]}"
                 rule = "must begin with the line # @package _global_, without which its keys are not used"
-                raise ConfigError(where, rule, remedy="Not even the mark of an encoding (BOM) may stand before it")
+                raise ConfigError(where, rule, remedy="Not even a comment or a byte-order mark may stand before it")
             if unused := sorted(map(str, cfg.keys() - self._default().keys() - {"hydra"})):
                 meant = get_close_matches(unused[0], map(str, self._default()), n=1)
                 remedy = f"Did you mean {meant[0]}?" if meant else "Leave it out"

@@ -41,11 +41,25 @@ def own(fistula_here, cohort_folder, tmp_path):
         (f"{GLOBAL}seed: 3\n".encode("utf-16"), "a.yaml: must be a text in UTF-8, found a byte 0xff"),
         ("seed: 3\n", "experiment=a: must begin with the line # @package _global_, without which its keys are not"),
         (f"{GLOBAL}seed: 3\n".encode("utf-8-sig"), "experiment=a: must begin with the line # @package _global_"),
+        (f"# mine\n{GLOBAL}seed: 3\n", "Not even a comment or a byte-order mark may stand before it"),
         ("", "experiment=a: must begin with the line"),
         (f"{GLOBAL}epoch: 3\n", "epoch: is not used. Did you mean epochs?"),
         (f"{GLOBAL}gradient_checkpointing: 'off'\n", "gradient_checkpointing: must be true or false, found off"),
     ],
-    ids=("tab", "twice", "colon", "python", "latin", "utf-16", "no package", "mark", "empty", "misspelt", "kind"),
+    ids=(
+        "tab",
+        "twice",
+        "colon",
+        "python",
+        "latin",
+        "utf-16",
+        "no package",
+        "mark",
+        "comment",
+        "empty",
+        "misspelt",
+        "kind",
+    ),
 )
 def test_a_file_that_would_not_do_what_it_says_is_refused_by_name(own, tmp_path, text, message):
     code, error = own(a=text)
