@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import partial
 
 PLAIN = re.compile(r"[\w./:=+@~%-]+" if os.name != "nt" else r"[\w./:=+@~\\-]+")
+POINT = re.compile(r"(?<=[^\s.])\.$")  # of what a library has said; a list that goes on, or a path, ends otherwise
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -33,7 +34,7 @@ class FistulaError(Exception):
         if found is not None:
             message += f", found {found}"
         if remedy:
-            message = f"{message.rstrip('.')}. {remedy}"  # what a library has said may end with one
+            message = f"{POINT.sub('', message)}. {remedy}"
         super().__init__(" ".join(message.split()))
 
     def __reduce__(self) -> tuple:

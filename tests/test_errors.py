@@ -8,6 +8,13 @@ import pytest
 from fistula.errors import ConfigError, DataError, LeakageError, as_typed
 
 
+@pytest.mark.parametrize(
+    ("found", "said"), [("it failed.", "it failed. Do"), ("a, b, ...", "a, b, .... Do"), ("..", "... Do")]
+)
+def test_a_point_that_a_library_has_set_is_not_said_twice_and_a_list_that_goes_on_keeps_its_own(found, said):
+    assert str(ConfigError("key", "must be", found=found, remedy="Do")).endswith(f"found {said}")
+
+
 def test_a_message_says_where_rule_value_and_remedy_on_one_line():
     error = DataError("labels.csv, line 7", "label must be 0 or 1", found="'x'", remedy="Correct\nthe line")
     assert str(error) == "labels.csv, line 7: label must be 0 or 1, found 'x'. Correct the line"

@@ -12,7 +12,8 @@ from fistula.errors import ArchiveError, ConfigError, refuse_outside
 SCHEMES = ("dicomweb", "dimse")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TITLE = re.compile(r"(?=.*\S)[ -\[\]-~]{1,16}")  # DICOM PS3.5 6.2, AE
-SECRET = re.compile(r"dicomweb://.*[@?#]|dimse://[^@]*:[^@]*@", re.DOTALL)  # user, password, or a token in a query
+# User, password, or a token in a query.
+SECRET = re.compile(r"\s*(dicomweb://.*[@?#]|dimse://[^@]*:[^@]*@)", re.DOTALL | re.IGNORECASE)
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
@@ -103,7 +104,7 @@ def parse(text: str, *, key: str, whole: bool = False) -> Address:
     forms = "dicomweb://HOST:PORT/ROOT/studies/UID[/series/UID] or dimse://AET@HOST:PORT/STUDY_UID[/SERIES_UID]"
     if SECRET.match(text):
         remedy = "Give them in FISTULA_ARCHIVE_USER and FISTULA_ARCHIVE_PASSWORD, or FISTULA_ARCHIVE_TOKEN"
-        raise ConfigError(key, "must not hold credentials: they would be logged", remedy=remedy)
+        raise ConfigError(key, "must not hold credentials, or a query: they would be logged", remedy=remedy)
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port

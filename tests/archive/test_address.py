@@ -33,6 +33,7 @@ def test_an_address_says_where_and_what(text, expected):
         ("dicomweb://me:se/secret@pacs:80/studies/1.2", "must not hold credentials"),
         ("dicomweb://pacs:80/studies/1.2?token=secret", "must not hold credentials"),
         ("dimse://PACS:secret@pacs:104/1.2", "must not hold credentials"),
+        (" DICOMweb://me:secret@pacs:80/studies/1.2", "must not hold credentials"),
         ("dimse://PACS:secret/x@pacs:104/1.2", "must not hold credentials"),
         ("dicomweb://pacs:80/studies/../x", "must name studies and series by their UIDs"),
         ("dicomweb://pacs:80/root", "must name a study"),

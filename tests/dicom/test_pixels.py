@@ -306,6 +306,15 @@ def test_an_overlay_among_the_bits_of_pixels_moves_none_wherever_it_is_said_to_l
     np.testing.assert_array_equal(picture.values, pixels)
 
 
+def test_an_overlay_whose_own_data_are_gone_hides_no_bits_beyond_those_stated(write_dicom, tmp_path):
+    image = write_dicom(tmp_path / "a", np.full((24, 20), 1 << 13, np.uint16), BitsStored=12, HighBit=11)
+    image.add_new(0x60000100, "US", 1)
+    image.add_new(0x60000102, "US", 0)
+    image.save_as(tmp_path / "a")
+    with (tmp_path / "a").open("rb") as file, pytest.raises(Refused, match="more than its 12 bits"):
+        list(decode(read_dataset(file, limit=LIMIT), [0]))
+
+
 @pytest.mark.parametrize(("vr", "first"), [("SS", -128), ("US", 65408)])
 def test_a_palette_begins_at_the_pixels_sign(write_dicom, tmp_path, vr, first):
     pixels = np.arange(-128, 128, dtype=np.int16).reshape(16, 16)

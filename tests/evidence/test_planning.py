@@ -134,6 +134,8 @@ def test_a_lower_limit_is_exceeded_with_the_power_of_the_binomial_distribution()
     rest = patients_for_rate(Scenario(0.85, 0.2), 0.9, positive=False, target=0.8, lower=0.8)
     assert (rest.patients, rest.patients - rest.positives) == (140, 112)
     assert patients_for_rate(Scenario(0.85, 0.002), 0.9, positive=True, target=0.8, lower=0.8).patients is None
+    many = patients_for_rate(Scenario(0.85, 0.9), 0.9, positive=True, target=0.8, lower=0.893)
+    assert max(many.around) == pytest.approx(1.5 * many.patients, abs=1)
 
 
 def test_the_width_of_a_rate_is_that_of_its_interval_and_slices_that_are_alike_widen_it():

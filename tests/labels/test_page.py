@@ -413,6 +413,22 @@ def test_a_key_that_comes_before_the_next_patient_answers_nothing(served, browse
 
 
 @pytest.mark.slow
+def test_however_many_answers_could_not_be_saved_they_are_sent_again_together(served, browser):
+    page, tried = browser.new_page(), []
+    page.route("**/save", lambda route: (tried.append(1), route.abort()))
+    page.goto(served)
+    page.fill("#name", "AB")
+    page.click("#begin")
+    shown(page)
+    press(page, "1 ArrowDown 1 ArrowDown 1")
+    page.wait_for_timeout(3000)
+    before = len(tried)
+    page.wait_for_timeout(4000)
+    assert len(tried) == before + 1
+    page.close(run_before_unload=False)
+
+
+@pytest.mark.slow
 def test_two_tabs_of_one_page_do_not_write_over_one_another(opened):
     page = opened()
     other = opened(context=page.context)

@@ -16,6 +16,7 @@ from fistula.evidence.readers.analysis import compare_modalities, compare_model,
 from fistula.evidence.readers.merit import auroc_figure, located_ratings
 from fistula.labels.tables.ratings import match, read_program, read_readings, together
 from fistula.report.contents import Settings, compute
+from fistula.report.figures.ranking import readers_figure
 from fistula.report.planning.pilot import reader_components
 from fistula.report.pooling import test_rows as rows_at
 from fistula.report.readers.aid import aid_of
@@ -103,6 +104,16 @@ def test_a_model_of_several_folds_is_compared_within_its_networks_and_readers_ar
     assert one.tests["fixed"].estimate.value == pytest.approx(one.values[0] - one.values[1])
     alone = compared(table, cases.with_columns(networks=pl.Series(range(40)))).against[0]
     assert alone.values == compared(table, cases).against[0].values
+
+
+@pytest.mark.parametrize("per_fold", [8, 1], ids=["within networks", "where no two can be compared so"])
+def test_the_curve_of_the_model_has_the_area_that_the_table_gives(per_fold):
+    table, cases = readings(modalities=("",))
+    cases = cases.with_columns(networks=pl.int_range(40) // per_fold, score=pl.col("score") * 9)
+    cases = cases.with_columns(score=pl.col("score") + 3 * pl.col("networks"))
+    found = compared(table, cases)
+    line = next(line for line in readers_figure(found).axes[0].lines if line.get_label() == "m")
+    assert np.trapezoid(line.get_ydata(), line.get_xdata()) == pytest.approx(found.against[0].values[0])
 
 
 def test_patients_whom_a_reader_left_out_take_no_part_and_are_counted():

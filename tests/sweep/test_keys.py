@@ -1,10 +1,12 @@
 """Every key of every group of `train`: what cannot be is one line that names the key, before anything is written."""
 
 import copy
+import math
 import re
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
@@ -14,6 +16,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from fistula.cli import config_folder
 from fistula.cohort.manifest import read_cohort
 from fistula.errors import FistulaError
+from fistula.learning.building.making import make
 from fistula.learning.experiment import build
 from fistula.mistakes import mistake_behind
 from fistula.sweep.keys import check_sweep
@@ -324,3 +327,8 @@ def test_a_value_that_cannot_be_is_refused_before_training(compose_train, cohort
     with pytest.raises(FistulaError, match=re.escape(message)) as caught:
         attempt()
     assert "\n" not in str(caught.value)
+
+
+def test_a_function_that_tells_nothing_of_its_arguments_can_be_made():
+    node = OmegaConf.create({"loss": {"_target_": "torch.nn.functional.logsigmoid", "_partial_": True}})
+    assert make(node.loss)(torch.zeros(1)).item() == pytest.approx(-math.log(2))

@@ -156,8 +156,10 @@ def _refuse_bits_beyond(dataset: Dataset, index: int, decoded: np.ndarray | None
     for group in range(0x6000, 0x6020, 2):
         if (group, 0x0102) in dataset and (group, 0x3000) not in dataset:  # no data of its own: in the pixels' words
             bit = int(dataset[group, 0x0102].value or 0)
-            # A bit that is a pixel's says nothing of where among the others it lies.
-            raw = raw & ~np.uint16(1 << bit) if bit >= stored else raw & np.uint16((1 << stored) - 1)
+            # A bit that is a pixel's says nothing of where among the others it lies; one bit allocated, that its data
+            # stood apart and are gone.
+            is_apart = bit >= stored or ((group, 0x0100) in dataset and dataset[group, 0x0100].value == 1)
+            raw = raw & ~np.uint16(1 << bit) if is_apart else raw & np.uint16((1 << stored) - 1)
     if has_bits_beyond(raw, stored, is_signed=whole(dataset, "PixelRepresentation") == 1):
         rule = f"stored values of more than its {stored} bits (BitsStored)"
         raise Refused(rule, "Correct BitsStored and HighBit, or export it again")

@@ -122,7 +122,7 @@ def _exact(scenario: Scenario, rate: float, lower: float, *, positive: bool, tar
     A power rises with the patients in steps that fall in between: the number is the first after the last that is short.
     """
     share = scenario.prevalence if positive else 1 - scenario.prevalence
-    number = np.arange(1, MOST + 1)
+    number = np.arange(1, ceil(MOST * AROUND[-1]) + 1)
     # Wilson's lower limit exceeds `lower` where the score test rejects it.
     most = np.floor(number * lower + ndtri(0.975) * np.sqrt(number * lower * (1 - lower)))
     powers = binom.sf(most, number, rate)
@@ -130,7 +130,7 @@ def _exact(scenario: Scenario, rate: float, lower: float, *, positive: bool, tar
     patients = ceil(needed / share)
     if patients > MOST:
         return Answer(None, 0, float(powers[-1]), 0.0, {})
-    around = {of: float(powers[round(of * share) - 1]) for of in (ceil(patients * part) for part in AROUND)}
+    around = {of: float(powers[max(1, round(of * share)) - 1]) for of in (ceil(patients * part) for part in AROUND)}
     around[patients] = float(powers[needed - 1])
     positives = needed if positive else patients - needed
     return Answer(patients, positives, around[patients], 0.0, dict(sorted(around.items())))

@@ -71,7 +71,7 @@ async function send(one) {
       state.sent = "saved in labels.csv";
     } catch {
       turns.forEach(turn => unsent.add(turn)); state.sent = "not saved: the server is not responding. Export CSV before you close this page";
-      setTimeout(() => unsent.size && send(turns[0]), 5000);
+      clearTimeout(send.again); send.again = setTimeout(() => unsent.size && send(turns[0]), 5000);
       break;
     }
   }

@@ -37,7 +37,8 @@ def make(node: DictConfig, **given: Any) -> Any:
     def made() -> Any:
         one = instantiate(node, _convert_="all", **given)
         if isinstance(one, partial):  # which says only when it is called that it does not take an argument
-            signature(one.func).bind_partial(*one.args, **one.keywords)
+            with suppress(ValueError):  # a function in C tells nothing of its arguments
+                signature(one.func).bind_partial(*one.args, **one.keywords)
         return one
 
     with warnings.catch_warnings():

@@ -64,8 +64,10 @@ def readers_figure(found: Readers) -> Figure:
             axes.plot(1 - one.specificity.value, one.sensitivity.value, "D", color=colour, markersize=5)
     labels = found.labels["label"].to_numpy()
     if 0 < labels.sum() < len(labels):
-        axes.plot(*roc_curve(labels, found.labels["score"].to_numpy())[:2], color=COLOURS[0], linewidth=2.2,
-                  label=found.model)  # fmt: skip
+        scores = found.labels["score"].to_numpy()
+        within = mean_roc_curve(labels, scores, found.labels["networks"].to_numpy())
+        curve = within if len(within[0]) else roc_curve(labels, scores)[:2]
+        axes.plot(*curve, color=COLOURS[0], linewidth=2.2, label=found.model)
         called = found.labels["called"].to_numpy()
         point = float(np.mean(called[labels == 0])), float(np.mean(called[labels == 1]))
         axes.plot(*point, "o", color=COLOURS[0], markersize=7, markeredgecolor="white")
