@@ -30,7 +30,9 @@ NULLS: dict[str, tuple[str, Any]] = {
          "name", "out", "pilot", "reader", "readers", "scores", "send", "workspace"),
         ("a word or null", (str, int)),
     ),
-    **dict.fromkeys(("control", "cutoff", "difference", "other", "prevalence"), ("a number or null", (int, float))),
+    **dict.fromkeys(
+        ("control", "cutoff", "difference", "lower", "other", "prevalence"), ("a number or null", (int, float))
+    ),
     "tls": ("true, false or null", (bool,)),
 }  # fmt: skip
 
