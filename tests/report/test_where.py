@@ -146,6 +146,7 @@ def test_two_configurations_are_compared_on_the_same_slices_and_every_number_is_
     assert pair.corrected < 0.001
     page = write_report(read_study(folder), Settings(resamples=20))
     text = page.read_text()
+    assert "is never narrower than that of a sensitivity at the same threshold" in text
     assert 'id="where"' in text
     assert "placed the finding within 5 mm of the reference in 100% of" in text
     record = json.loads((page.parent / "report.json").read_text())["numbers"]
