@@ -320,6 +320,7 @@ import os, signal, sys
 from fistula import cli
 def interrupted(*_):
  {line}
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a script's background ignores
 cli.run_command = interrupted
 sys.argv = ["fistula", "doctor"]
 cli.main()
@@ -338,8 +339,7 @@ from fistula.folder import whole_folder
 def closed(*_):
     with whole_folder(Path("out")):
         os.kill(os.getpid(), signal.SIGHUP)
-if {is_ignored}:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, signal.SIG_IGN if {is_ignored} else signal.SIG_DFL)  # whatever these tests run under
 cli.run_command = closed
 sys.argv = ["fistula", "predict"]
 cli.main()

@@ -57,7 +57,7 @@ def run(cfg: DictConfig) -> None:
     keys = ("goal", "half_width", "expected", "lower", "margin", "power", "alpha", "seed")
     settings = {key: cfg[key] for key in keys}
     if answer.patients is None:
-        remedy = "Ask for less: a wider interval, a greater difference or margin, or less power"
+        remedy = "Ask for less: a wider interval, a smaller lower=, a greater difference or margin, or less power"
         raise ConfigError(f"goal={cfg.goal}", "cannot be reached with 20 000 patients", remedy=remedy)
     print(f"{count(answer.patients, 'patient')}, {answer.positives} of them positive")
     print()
