@@ -18,6 +18,7 @@ os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B would otherwise c
 os.environ.setdefault("WANDB_SILENT", "true")  # its lines at start and end; a failure still raises
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # each waits twice as long: its own seven take minutes
 
 import numpy as np
 import polars as pl
@@ -35,6 +36,7 @@ LOCK_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 3.0  # W&B itself gives up after a minute and a half
 
 log = logging.getLogger(__name__)
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it says each retry, at length
 
 
 class Trackers(Logger):
@@ -59,7 +61,7 @@ class Trackers(Logger):
                 tell(logger)
             except Exception as error:
                 del self.loggers[name]
-                first = (str(error) or type(error).__name__).splitlines()[0]
+                first = next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
                 log.warning("logger=%s failed (%s): the run continues without it", name, first)
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:

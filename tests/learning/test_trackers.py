@@ -30,6 +30,20 @@ def test_a_tracker_that_fails_is_left_out_and_said_once_and_the_others_go_on(tra
     assert table.read_text().splitlines()[1:] == ["0.5,0", "0.5,1", "0.5,2"]
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(ValueError("\n  no table\n"), "no table"), (ValueError("\n"), "ValueError"), (OSError(), "OSError")],
+)
+def test_what_a_tracker_says_when_it_fails_is_its_first_line_with_words(trackers, caplog, error, said):
+    def fail(_):
+        raise error
+
+    trackers.each(fail)
+    assert {record.message.partition(" failed ")[2] for record in caplog.records} == {
+        f"({said}): the run continues without it"
+    }
+
+
 def test_fitting_does_not_close_what_the_results_still_go_to(trackers, tmp_path):
     trackers.finalize("success")
     assert not list(tmp_path.glob("second/*/metrics.csv"))

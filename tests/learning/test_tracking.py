@@ -96,6 +96,17 @@ def test_runs_that_begin_at_once_share_one_new_file_of_mlflow(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_server_of_mlflow_that_is_not_there_costs_a_run_seconds_and_one_line(train, monkeypatch):
+    pytest.importorskip("mlflow", reason="the extra `tracking` is not installed")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    code, shown, error = train("logger=mlflow", "logger.mlflow.tracking_uri=http://127.0.0.1:9")
+    assert (code, error) == (0, "")
+    (line,) = (line for line in shown.splitlines() if line.startswith("logger=mlflow"))
+    assert line.startswith("logger=mlflow failed (API request to http://127.0.0.1:9/")
+    assert "Retrying" not in shown
+
+
+@pytest.mark.slow
 def test_mlflow_keeps_everything_in_one_sqlite_file_of_the_folder_it_is_called_in(train, tmp_path, monkeypatch):
     pytest.importorskip("mlflow", reason="the extra `tracking` is not installed")
     (tmp_path / "elsewhere").mkdir()
