@@ -69,9 +69,8 @@ def main() -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if sys.argv[1:2] not in (["train"], ["serve"]):  # which end by themselves
         signal.signal(signal.SIGTERM, _end)
-    if (
-        os.name == "posix" and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
-    ):  # the terminal is gone; not under nohup
+    # Of a terminal that is closed, which `nohup` lets a command ignore.
+    if os.name == "posix" and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored, as in a script's background
         signal.signal(signal.SIGINT, _interrupt)

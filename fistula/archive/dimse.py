@@ -78,9 +78,8 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
     level, last = "SERIES" if address.series else "STUDY", None
     usual = [*offers(classes, others), *([] if is_told else further_offers())]
     for place, offered in enumerate([*usual, *single_offers(classes, others)]):
-        if (
-            place >= len(usual) and last and last.Status == SUCCESS
-        ):  # it failed at nothing: asked again, it sends the same
+        failed_at_nothing = last and last.Status == SUCCESS  # asked again, it sends the same
+        if place >= len(usual) and failed_at_nothing:
             break
         entity = network.AE(ae_title=OWN_TITLE)
         contexts = [network.build_context(GET)] + [network.build_context(*offer) for offer in offered]
@@ -93,9 +92,8 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
                 continue
             for status, _ in _asked(address, manners, lambda: link.send_c_get(identifier(level, **uids), GET)):
                 last = status
-        if (
-            wanted <= came or strange or unkept or not (last and "Status" in last)
-        ):  # an archive that is gone is asked no more
+        is_gone = not (last and "Status" in last)
+        if wanted <= came or strange or unkept or is_gone:
             break
     if unkept:
         raise unkept[0]
