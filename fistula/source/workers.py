@@ -9,12 +9,11 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from multiprocessing import TimeoutError as HungError  # what joblib raises; not the built-in one
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import ProcessPoolExecutor
@@ -114,9 +113,10 @@ def _results(
     limit = None if is_here else seconds
     if backend == "ray":
         importlib.import_module("ray.util.joblib").register_ray()
-    with parallel_config(backend=backend, n_jobs=1 if is_here else number):
-        asker = os.getpid() if backend == "loky" else None
-        tasks = [delayed(_numbered)(function, index, batch, asker) for index, batch in batches.items()]
+    # At the start of each process: one may be left without a task.
+    own: dict[str, Any] = {"initializer": _serve, "initargs": (os.getpid(),)} if backend == "loky" else {}
+    with parallel_config(backend=backend, n_jobs=1 if is_here else number, **own):
+        tasks = [delayed(_numbered)(function, index, batch) for index, batch in batches.items()]
         if backend == "ray":  # joblib's ray gives lists alone: one wave after the other keeps memory bounded
             for start in range(0, len(tasks), 4 * number):
                 yield from Parallel(batch_size=1)(tasks[start : start + 4 * number])
@@ -131,9 +131,9 @@ def _settle() -> None:
     gc.freeze()
 
 
-@cache
 def _serve(asker: int) -> None:
-    """Let what decoders in C say go nowhere, in a process that has nothing to say itself, and end if the asker did."""
+    """Begin a process: what decoders in C say goes nowhere, as it has nothing to say itself; it ends with the asker."""
+    gc.freeze()
     with Path(os.devnull).open("w") as nowhere:
         for number in (1, 2):
             os.dup2(nowhere.fileno(), number)
@@ -143,17 +143,16 @@ def _serve(asker: int) -> None:
 
 def _end_with(asker: int) -> None:
     """End this process with another one, which may be killed: joblib would let it wait for minutes."""
-    with suppress(OSError):  # an old kernel
+    try:
         select.select([os.pidfd_open(asker)], [], [])
-        os._exit(1)
+    except ProcessLookupError:  # it was killed before
+        pass
+    except OSError:  # an old kernel
+        return
+    os._exit(1)
 
 
-def _numbered(
-    function: Callable[[Sequence[Item]], Result], index: int, batch: Sequence[Item], asker: int | None
-) -> tuple[int, Result]:
-    _settle()
-    if asker not in (None, os.getpid()):  # joblib at times works in the process that asks
-        _serve(asker)
+def _numbered(function: Callable[[Sequence[Item]], Result], index: int, batch: Sequence[Item]) -> tuple[int, Result]:
     return index, function(batch)
 
 
@@ -161,14 +160,15 @@ def _one_by_one(
     function: Callable[[Sequence[Item]], Result], items: Sequence[Item], seconds: float, lost: Callable[[Item], Result]
 ) -> Iterator[Result]:
     """Each item in the only process of a pool, which is replaced when it dies or hangs."""
-    pool = ProcessPoolExecutor(max_workers=1)
+    alone = partial(ProcessPoolExecutor, max_workers=1, initializer=_serve, initargs=(os.getpid(),))
+    pool = alone()
     try:
         for item in items:
             try:
-                yield pool.submit(_numbered, function, 0, [item], os.getpid()).result(timeout=seconds)[1]
+                yield pool.submit(function, [item]).result(timeout=seconds)
             except (BrokenProcessPool, TimeoutError):
                 pool.shutdown(kill_workers=True)
-                pool = ProcessPoolExecutor(max_workers=1)
+                pool = alone()
                 yield lost(item)
     finally:
         pool.shutdown(kill_workers=True)
