@@ -10,9 +10,10 @@ from multiprocessing import forkserver
 KIND = "forkserver" if sys.platform == "linux" else "spawn"  # elsewhere no library promises to work after a fork
 # What the processes of a command need.
 PRELOADED = {
-    "ingest": ["fistula.sparing", "fistula.source.read"],
+    "ingest": ["fistula.forked", "fistula.sparing", "fistula.source.read"],
     # Not the command line itself, which a process that it has started runs under another name first.
     "train": [
+        "fistula.forked",
         "fistula.sparing",
         "fistula.commands.train",
         "fistula.learning.experiment",

@@ -51,6 +51,7 @@ ARROWS = {
     "explain": {"learning", "evidence"},
     "plugins": {"sweep"},
     "ahead": set(),
+    "forked": set(),
     "sparing": set(),
     "dicom": set(),
     "evidence": set(),
@@ -110,6 +111,7 @@ def test_every_room_has_its_floor_in_the_guide():
         "arguments",
         "errors",
         "folder",
+        "forked",
         "mistakes",
         "sparing",
         "values",
@@ -123,7 +125,7 @@ def test_the_drawing_of_the_house_shows_the_arrows_and_none_that_follows_from_tw
         for line in page.strip().splitlines()
         for end in line.split(" --> ")[1].split(" & ")
     }
-    small = {"__init__", "ahead", "arguments", "errors", "folder", "mistakes", "plugins", "sparing", "values"}
+    small = {"__init__", "ahead", "arguments", "errors", "folder", "forked", "mistakes", "plugins", "sparing", "values"}
     arrows = {(room, below) for room, all_below in ARROWS.items() for below in all_below if not {room, below} & small}
 
     def leads(room: str, below: str) -> bool:

@@ -83,6 +83,15 @@ def test_workers_that_come_from_a_process_started_ahead_are_ready_and_lose_no_mo
     assert done.stdout == f"1 True {expected}\n", done.stderr
 
 
+@pytest.mark.parametrize(
+    ("raised", "said"), [("EOFError", ""), ("FileNotFoundError(2, 'x')", ""), ("ValueError", "ValueError\n")]
+)
+def test_a_process_whose_command_ends_as_it_begins_says_nothing(raised, said):
+    program = f"import fistula.forked\nraise {raised}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr.splitlines(keepends=True)[-1:]) == (1, [said] if said else [])
+
+
 IDLE = """
 import os, sys, time
 from pathlib import Path
