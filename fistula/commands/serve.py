@@ -25,7 +25,7 @@ def run(cfg: DictConfig) -> None:
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
     # Here, after that variable is set, and what is wrong has been told.
     import uvicorn
-    from uvicorn.protocols.http.auto import AutoHTTPProtocol
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
     from fistula.predict.predictor import Predictor, load
     from fistula.predict.runs.known import refuse_unstated
@@ -49,7 +49,7 @@ def run(cfg: DictConfig) -> None:
         predictor.prepare()
         return predictor
 
-    class Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    class Impatient(H11Protocol):
         """Closes a connection that asks for nothing, or that sends what it asks for byte by byte."""
 
         def connection_made(self, transport: Any) -> None:

@@ -170,6 +170,7 @@ def web_archive(
     puts_off=None,
     drips=None,
     stores=None,
+    arrived=None,
     listed=None,
     busy=0,
     unacceptable=406,
@@ -178,7 +179,8 @@ def web_archive(
 
     `puts_off` is a status, a header and a body to answer everything with; `drips` is of what to send a byte a moment:
     headers, list, images or nothing at all; `stores` is the status, type and content of the answer to an object, or
-    whether it is stored. `busy` is how often it first asks for another second; `listed` is how it lists a UID.
+    whether it is stored, and `arrived` a list that gets it. `busy` is how often it first asks for another second;
+    `listed` is how it lists a UID.
     """
     images = [pydicom.dcmread(path, stop_before_pixels=True) for path in paths]
     gone = threading.Event()
@@ -221,6 +223,8 @@ def web_archive(
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.is_busy():
                 return None
+            if arrived is not None:
+                arrived.append(body)
             status, kind, content = stores
             if content is True:
                 items = [str(image.SOPInstanceUID) for image in images if str(image.SOPInstanceUID).encode() in body]
@@ -497,8 +501,12 @@ def test_objects_reach_a_web_archive_in_one_piece_and_again_if_it_was_busy(write
     """In chunks, which the client makes of more than a million bytes, they would not, and the answer be 200."""
     path = tmp_path / "large.dcm"
     write_dicom(path, np.zeros((1024, 512), np.uint16), SOPInstanceUID="2.25.110")
-    with web_archive([path], busy=1, stores=(200, "application/dicom+json", True)) as address:
+    arrived = []
+    with web_archive([path], busy=1, stores=(200, "application/dicom+json", True), arrived=arrived) as address:
         web.store(address, [path], replace(MANNERS, retries=1))
+    (body,) = arrived
+    assert len(body) > path.stat().st_size > 1 << 20
+    assert b"2.25.110" in body
 
 
 def test_a_web_archive_that_answers_well_and_names_no_object_has_stored_none(study_on_disk):
