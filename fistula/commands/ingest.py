@@ -44,13 +44,7 @@ def run(cfg: DictConfig) -> None:
     recipe = read_recipe(cfg)
     labels = labels_of(cfg, recipe.keep, recipe.look, recipe.policies, negatives=cfg.negatives)
     with fetched(archive, manners) if archive else nullcontext(Path(str(cfg.source))) as source:
-        record = ingest(
-            source,
-            labels,
-            out,
-            recipe=recipe,
-            workers=Workers(cfg.workers.count, cfg.workers.backend),
-        )
+        record = ingest(source, labels, out, recipe=recipe, workers=Workers(cfg.workers.count, cfg.workers.backend))
     console = wide_console()
     console.print(Flow(record["flow"]).table())
     for name, number in {**record["noted"], **record["volumes_noted"]}.items():

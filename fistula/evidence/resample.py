@@ -154,12 +154,7 @@ def percentile_interval(values: Floats, *, level: float) -> tuple[float, float]:
 
 
 def _intervals(
-    functions: Mapping[str, Callable[[Floats], Floats]],
-    rows: Rows,
-    *,
-    resamples: int,
-    seed: int,
-    level: float,
+    functions: Mapping[str, Callable[[Floats], Floats]], rows: Rows, *, resamples: int, seed: int, level: float
 ) -> dict[str, Estimate]:
     """Estimate every function of the patients' weights from one set of resamples."""
     if resamples < 1:

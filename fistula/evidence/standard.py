@@ -13,11 +13,7 @@ METRICS = ("sensitivity", "specificity", "balanced_accuracy", "auroc")
 
 
 def standard_metrics(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    called: ArrayLike,
-    patients: ArrayLike,
-    runs: ArrayLike | None = None,
+    labels: ArrayLike, scores: ArrayLike, called: ArrayLike, patients: ArrayLike, runs: ArrayLike | None = None
 ) -> dict[str, Estimate]:
     """Estimate the four metrics of `METRICS`, with 95% CIs, from scores and decisions, with patients as the units.
 

@@ -7,15 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fistula.evidence.inputs import (
-    Bools,
-    Codes,
-    Floats,
-    check_pairs,
-    class_reason,
-    patient_codes,
-    sum_by_patient,
-)
+from fistula.evidence.inputs import Bools, Codes, Floats, check_pairs, class_reason, patient_codes, sum_by_patient
 from fistula.evidence.rates.counts import RATES, Confusion, call_positive
 
 PARTIAL = 0.2  # false positive rate up to which the partial AUROC counts: specificity of 0.8 and above

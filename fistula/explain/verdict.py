@@ -7,11 +7,7 @@ from typing import Any
 from fistula.errors import DataError
 
 KEPT = "explain.json"
-MADE_OF = {
-    "map": "the map that the score is made of",
-    "grad_cam": "Grad-CAM",
-    "grad_cam_plus_plus": "Grad-CAM++",
-}
+MADE_OF = {"map": "the map that the score is made of", "grad_cam": "Grad-CAM", "grad_cam_plus_plus": "Grad-CAM++"}
 
 
 def read_kept(run: Path) -> dict[str, Any]:

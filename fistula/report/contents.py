@@ -173,12 +173,7 @@ def _falling(row: Row) -> tuple[bool, bool, float]:
 
 
 def _readers(
-    study: Study,
-    given: Given,
-    rows: list[Row],
-    best: Configuration,
-    outside: list[Outside],
-    settings: Settings,
+    study: Study, given: Given, rows: list[Row], best: Configuration, outside: list[Outside], settings: Settings
 ) -> Readers | None:
     """The best configuration beside the readers, for the first class."""
     if given.readings is None:

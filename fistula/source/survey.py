@@ -138,12 +138,7 @@ def printable(name: str) -> str:
 
 
 def survey_source(
-    source: Path,
-    look: Look,
-    workers: Workers,
-    *,
-    kind: str | None = "dicom",
-    named: Container[str] = (),
+    source: Path, look: Look, workers: Workers, *, kind: str | None = "dicom", named: Container[str] = ()
 ) -> Survey:
     """List what a file, a zip archive, or a folder of any depth holds.
 

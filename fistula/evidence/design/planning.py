@@ -180,12 +180,7 @@ def patients_for_difference(
 
 
 def _smallest(
-    scenario: Scenario,
-    measure: Callable[[Bools, Floats, Codes], float],
-    *,
-    target: float,
-    lines: Lines,
-    seed: int,
+    scenario: Scenario, measure: Callable[[Bools, Floats, Codes], float], *, target: float, lines: Lines, seed: int
 ) -> Answer:
     """The number of patients whose mean `measure` reaches the target.
 

@@ -18,11 +18,7 @@ _ROOM = 0.02  # from an AUROC of 0, which no worse model need pass
 
 
 def detectable_difference(
-    auroc: float,
-    runs: Sequence[tuple[int, int]],
-    *,
-    correlation: float = 0.5,
-    alpha: float = 0.05,
+    auroc: float, runs: Sequence[tuple[int, int]], *, correlation: float = 0.5, alpha: float = 0.05
 ) -> float:
     """The least difference by which a worse model is found with a power of 80%, by the test that `compare` makes.
 

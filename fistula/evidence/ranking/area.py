@@ -36,12 +36,7 @@ def delong(labels: ArrayLike, scores: ArrayLike, level: float = 0.95) -> Estimat
 
 
 def clustered_auroc(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    patients: ArrayLike,
-    runs: ArrayLike | None = None,
-    *,
-    level: float = 0.95,
+    labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, runs: ArrayLike | None = None, *, level: float = 0.95
 ) -> Estimate:
     """The AUROC within runs, with an interval for which patients are independent and slices are not.
 

@@ -12,12 +12,7 @@ from fistula.evidence.ranking.placements import Placements, place
 
 
 def macro_auroc(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    patients: ArrayLike,
-    runs: ArrayLike | None = None,
-    *,
-    level: float = 0.95,
+    labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, runs: ArrayLike | None = None, *, level: float = 0.95
 ) -> Estimate:
     """The unweighted mean of the AUROC of each class against the rest, within runs, patients being independent.
 

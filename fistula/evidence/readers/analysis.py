@@ -83,12 +83,7 @@ def mean_of_readers(study: ReaderStudy, modality: int, *, readers: str = "random
 
 
 def compare_modalities(
-    study: ReaderStudy,
-    first: int,
-    second: int,
-    *,
-    readers: str = "random",
-    margin: float | None = None,
+    study: ReaderStudy, first: int, second: int, *, readers: str = "random", margin: float | None = None
 ) -> ReaderTest:
     """Mean difference of two modalities (first less second) over readers who read in both.
 

@@ -10,11 +10,7 @@ from fistula.dicom.outcome import NotTaken, Skipped
 from fistula.dicom.timing import TimeLimit
 from fistula.source.files.formats import kind_of_name
 
-SKIPPED = {
-    "dicom": "another file",
-    "volumes": "a volume, NIfTI or NRRD",
-    "pictures": "a picture",
-}
+SKIPPED = {"dicom": "another file", "volumes": "a volume, NIfTI or NRRD", "pictures": "a picture"}
 ARRAYS = (".npz", ".npy")
 
 
