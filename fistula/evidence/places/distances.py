@@ -41,15 +41,12 @@ def distances_mm(points: ArrayLike, truths: ArrayLike, *, pixel_mm: ArrayLike = 
 
 
 def share_within(distances: ArrayLike, patients: ArrayLike, *, limit: float) -> Estimate:
-    """Share of distances that are at most `limit`, slices of a patient being alike; interval as `clustered_rate`.
+    """Share of distances ``(N,)``, infinite where no place was named, that are at most `limit`, in their unit.
 
-    Args:
-        distances: Not negative, infinite where no place was named, ``(N,)``.
-        patients: Whom each is of, ``(N,)``.
-        limit: In the distances' unit.
+    Interval as `clustered_rate`.
 
     Raises:
-        ValueError: If a distance is negative or NaN, or the lengths differ.
+        ValueError: If a distance is negative or NaN.
     """
     return clustered_rate((_check_distances(distances) <= limit).astype(int), patients)
 
@@ -60,16 +57,11 @@ def median_distance(distances: ArrayLike, patients: ArrayLike) -> Estimate:
     The test sums, for each patient, the distances beyond a value less those below it; under the null that the value is
     the median, the square of that sum estimates its variance, and the estimate needs no correction for few patients.
 
-    Args:
-        distances: As for `share_within`.
-        patients: Whom each is of, ``(N,)``.
+    Distances, and errors, are as for `share_within`.
 
     Returns:
         Undefined without rows, or where half of the places or more are missing; without an interval for fewer than four
         patients. An upper end that falls among the missing ones is infinite.
-
-    Raises:
-        ValueError: As `share_within`.
 
     Source:
         Larocque, Nevalainen & Oja (2007), Biometrika 94(2), 267-283, with one dimension and equal weights. Where each
@@ -100,11 +92,7 @@ def median_distance(distances: ArrayLike, patients: ArrayLike) -> Estimate:
 
 
 def mean_distance(distances: ArrayLike, patients: ArrayLike) -> Estimate:
-    """The mean of the distances of the places that were named; interval as `clustered_mean`.
-
-    Raises:
-        ValueError: As `share_within`.
-    """
+    """The mean distance of the places that were named; interval as `clustered_mean`, errors as `share_within`."""
     far = _check_distances(distances)
     named = np.isfinite(far)
     return clustered_mean(far[named], np.asarray(patients)[named])
@@ -116,15 +104,10 @@ def clustered_mean(values: ArrayLike, patients: ArrayLike) -> Estimate:
     Its degrees of freedom are those of Kish's number of patients: of one who brings half of the rows, the linearised
     variance sees little, and its interval covers in 64%.
 
-    Args:
-        values: Finite, ``(N,)``; where none is below 0, neither is the interval.
-        patients: Whom each is of, ``(N,)``.
+    Values are finite, ``(N,)``; where none is below 0, neither is the interval.
 
     Returns:
         Undefined without rows; without an interval for one patient, or where all have the same mean.
-
-    Raises:
-        ValueError: If a value is not finite or the lengths differ.
 
     Source:
         Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 11; Kish (1965), Survey Sampling, section 11.7.
@@ -148,17 +131,13 @@ def clustered_mean(values: ArrayLike, patients: ArrayLike) -> Estimate:
 def best_of(distances: ArrayLike, ranks: ArrayLike, patients: ArrayLike, *, most: int) -> tuple[Codes, Floats]:
     """For each patient the smallest distance among the `most` places that were named first.
 
-    Args:
-        distances: Of each place, ``(N,)``.
-        ranks: Order of the places of a patient, the likeliest lowest, ``(N,)``.
-        patients: Whom each is of, ``(N,)``.
-        most: Places that count, at least 1.
+    `ranks` order the places of a patient, the likeliest lowest, ``(N,)``; distances are as for `share_within`.
 
     Returns:
         Patients, sorted, and their distances, each ``(P,)``.
 
     Raises:
-        ValueError: As `share_within`, or if `most` is below 1.
+        ValueError: If a distance is negative or NaN, or `most` is below 1.
     """
     if most < 1:
         raise ValueError(f"most must be at least 1, got {most}")
@@ -179,15 +158,7 @@ def lroc_area(
     A positive whose place is wrong counts as scored below every negative. Guessing gives no fixed value: the area is
     at most the share of positives that are placed rightly, and half of it where scores are drawn at random.
 
-    Args:
-        labels: 0 or 1, ``(N,)``.
-        scores: Finite, ``(N,)``.
-        located: Whether the place is right, ``(N,)``; not looked at where the label is 0.
-        patients: Whom each is of, ``(N,)``.
-        runs: Which network gave each score, as `clustered_auroc` takes it.
-
-    Raises:
-        ValueError: As `clustered_auroc`.
+    `located` says whether the place is right, 0 or 1, ``(N,)``; it is not looked at where the label is 0.
 
     Source:
         Swensson (1996), Med Phys 23(10), 1709-1725; as a Mann-Whitney statistic: Popescu (2007), Med Phys 34(5),

@@ -29,16 +29,10 @@ def clustered_rate(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95
     Where no patient differs from another (a rate of 0 or 1), the design effect cannot be seen, and each of Kish's
     patients counts as one slice: the careful end.
 
-    Args:
-        outcomes: 0 or 1, ``(N,)``: whether the slice is a success.
-        patients: Whom each slice is of, ``(N,)``.
-        level: Of the interval.
+    Outcomes say whether the slice is a success, 0 or 1, ``(N,)``.
 
     Returns:
         Undefined without slices; without an interval for one patient.
-
-    Raises:
-        ValueError: If an outcome is not 0 or 1, or the lengths differ.
 
     Source:
         Rao & Scott (1992), Biometrics 48(2), 577-585; with Wilson's interval: Dean & Pagano (2015), J Surv Stat
@@ -69,7 +63,7 @@ def clustered_rate(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95
 
 
 def balanced_accuracy(labels: ArrayLike, called: ArrayLike, patients: ArrayLike, *, level: float = 0.95) -> Estimate:
-    """The mean of sensitivity and specificity; arguments, source and errors as `sum_of_rates`."""
+    """The mean of sensitivity and specificity; arguments and source as `sum_of_rates`."""
     return sum_of_rates(labels, called, patients, (0.5, 0.5), level=level)
 
 
@@ -81,18 +75,10 @@ def sum_of_rates(
     Each end is as far from the sum as the two rates' ends are from them, added as errors that correlate as the two
     rates do over patients left out; patients of one class make them independent.
 
-    Args:
-        labels: 0 or 1, ``(N,)``.
-        called: 0 or 1, ``(N,)``.
-        patients: Whom each row is of, ``(N,)``.
-        weights: Of sensitivity and specificity, not negative.
-        level: Of the interval.
+    `called` is 0 or 1, ``(N,)``; `weights` are of sensitivity and specificity, not negative.
 
     Returns:
         Undefined if a class is missing; without an interval if one rate has none.
-
-    Raises:
-        ValueError: If a value is not 0 or 1, or the lengths differ.
 
     Source:
         Zou & Donner (2008), Stat Med 27(10), 1693-1702 (MOVER: variance estimates recovered from the ends).
@@ -122,9 +108,6 @@ def gee(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estima
 
     Returns:
         Undefined without slices; without an interval for one patient or a rate of 0 or 1.
-
-    Raises:
-        ValueError: As `clustered_rate`.
 
     Source:
         Liang & Zeger (1986), Biometrika 73(1), 13-22.
