@@ -25,10 +25,7 @@ def permuted_by_patient(cohort: Cohort, split_table: pl.DataFrame, *, seed: int)
     draws it takes the one least associated with the true labels: a network that learned those would otherwise stand
     above or below 0.5 by the luck of the draw.
 
-    Args:
-        cohort: With its true labels; it is not changed.
-        split_table: Columns ``slice_key fold part``, drawn with the true labels.
-        seed: Of the permutation, at least 0.
+    The cohort is not changed; the split, columns ``slice_key fold part``, was drawn with the true labels.
 
     Raises:
         DataError: If no draw leaves every part of every fold with two classes.

@@ -135,9 +135,7 @@ def of_first(manifest: pl.DataFrame) -> pl.DataFrame:
 def lacking(manifest: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Slices of the first sequence, with ``lacks NAME`` for each other one: 1 where nothing of it is there, else 0.
 
-    Args:
-        manifest: All slices.
-        names: Of the sequences, the first one first.
+    The first of the names is that of the first sequence.
     """
     slices = of_first(manifest)
     for name in names[1:]:

@@ -104,9 +104,8 @@ def in_source(point: tuple[float, float], slice_row: Mapping[str, Any]) -> tuple
     The way back of `with_points`; coordinates of a structured report (SCOORD, PS3.3 C.18.6) are column and row of this
     plus 0.5, for they count from the corner of the first pixel.
 
-    Args:
-        point: Row and column of a pixel of the stored slice, or between pixels.
-        slice_row: Its row of a manifest, or of the slices to predict.
+    The point is row and column of a pixel of the stored slice, or between pixels; `slice_row` its row of a manifest, or
+    of the slices to predict.
     """
     placed = source_point(
         point,
@@ -120,10 +119,8 @@ def in_source(point: tuple[float, float], slice_row: Mapping[str, Any]) -> tuple
 def on_grid(point: tuple[float, float], slice_row: Mapping[str, Any], *, size: int) -> tuple[float, float] | None:
     """Where a point of the source image lies in the stored slice: the inverse of `in_source`; None outside of it.
 
-    Args:
-        point: Row and column in the source image, first centres at 0.
-        slice_row: The slice's row of a manifest.
-        size: Side of the stored slice in pixels.
+    The point is row and column in the source image, first centres at 0; `slice_row` the slice's row of a manifest, and
+    `size` the side of the stored slice in pixels.
     """
     rows, columns = map(int, slice_row["matrix"].split("x"))
     turned = turned_point(point, (rows, columns), slice_row["turned"] or "")

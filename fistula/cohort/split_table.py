@@ -25,10 +25,8 @@ COLUMNS: dict[str, pl.DataType] = {
 def split_table(name: str, images: pl.DataFrame, folds: Iterable[np.ndarray]) -> pl.DataFrame:
     """Write out the part of every image in every fold.
 
-    Args:
-        name: Of the split, for messages.
-        images: Columns ``slice_key label``, and ``copy`` where slices have copies.
-        folds: For each fold, the part of every image, ``(N,)``.
+    Images have columns ``slice_key label``, and ``copy`` where slices have copies; `folds` say for each fold the part
+    of every image, ``(N,)``; the name is for messages.
 
     Returns:
         Columns as in `COLUMNS`, in the order of the folds and, within each, of the images.

@@ -26,11 +26,8 @@ def saliency(
     second class alone. The other maps are those of the last features before pooling, brought to the image's size
     (bilinear); a transformer's are the tokens before its last block, less the class token.
 
-    Args:
-        classifier: In evaluation mode.
-        images: As the classifier takes them: ``(N, C, H, W)``, 0 to 255.
-        target: Index of the class.
-        method: One of `METHODS`; None takes `method_of`.
+    Images are as the classifier, in evaluation mode, takes them: ``(N, C, H, W)``, 0 to 255; `target` is the index of
+    the class, `method` one of `METHODS`, or None for `method_of`.
 
     Returns:
         ``(N, H, W)`` in [0, 1]; 1 at each image's peak, 0 throughout where nothing speaks for the class.

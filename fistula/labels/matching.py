@@ -192,10 +192,7 @@ def _first(rows: Sequence[Row]) -> str:
 def refuse_empty_classes(labels: Iterable[int], classes: Sequence[str], lost: Mapping[str, int]) -> None:
     """Raise DataError if a class has no image: nothing can be learned from one class.
 
-    Args:
-        labels: Those that images have.
-        classes: Their names.
-        lost: What was excluded, as counts of labels.
+    `labels` are those that images have, and `lost` counts of those of excluded images.
     """
     given = Counter(labels)
     counts = [given[index] for index in range(len(classes))]

@@ -126,10 +126,7 @@ class Patience(EarlyStopping):
 
     Where the metric is as good as the best, a lower loss on validation is better.
 
-    Args:
-        monitor: The metric.
-        patience: Epochs without a better value.
-        min_delta: Difference that counts as better.
+    `patience` counts epochs without a value that is better by `min_delta`.
     """
 
     def __init__(self, monitor: str, patience: int, min_delta: float) -> None:

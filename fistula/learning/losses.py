@@ -36,10 +36,7 @@ class CrossEntropy(nn.Module):
 class Focal(nn.Module):
     """Cross-entropy in which a slice counts the less, the surer the network already is of its label.
 
-    Args:
-        class_counts: Training slices of each class, ``(K,)``.
-        class_balance: As for `CrossEntropy`.
-        gamma: At least 0, which is cross-entropy.
+    `gamma` is at least 0, which is cross-entropy; the rest as for `CrossEntropy`.
 
     Raises:
         DataError: If the balance is wanted and a class has no training slice.
@@ -66,9 +63,7 @@ class Ordinal(nn.Module):
 
     The probability of that is the softmax's over the grades from k on; scores stay those of the classes.
 
-    Args:
-        class_counts: As for `CrossEntropy`; K, at least 3.
-        class_balance: As for `CrossEntropy`.
+    There are at least 3 classes; arguments as for `CrossEntropy`.
 
     Raises:
         ConfigError: If there are two classes.

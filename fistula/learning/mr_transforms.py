@@ -16,8 +16,7 @@ COARSE = 32
 class BiasField(ImageOnlyTransform):
     """Multiply by a smooth field, the exponential of a random polynomial of third order: a coil's uneven reach.
 
-    Args:
-        strength: Range of the largest change, as a factor below and above 1: 0.3 brightens by up to 30 %.
+    `strength` is the range of the largest change, as a factor below and above 1: 0.3 brightens by up to 30 %.
 
     Source:
         Sudre et al. 2017, Longitudinal segmentation of age-related white matter hyperintensities, Med Image Anal 38
@@ -52,8 +51,7 @@ class BiasField(ImageOnlyTransform):
 class RicianNoise(ImageOnlyTransform):
     """Add the noise of a magnitude image: Gaussian in two channels, of which the length is what is seen.
 
-    Args:
-        deviation: Range of the standard deviation in each channel, as a part of 255.
+    `deviation` is the range of the standard deviation in each channel, as a part of 255.
 
     Source:
         Gudbjartsson and Patz 1995, The Rician distribution of noisy MRI data, Magn Reson Med 34(6).
@@ -76,9 +74,7 @@ class RicianNoise(ImageOnlyTransform):
 class Ghosting(ImageOnlyTransform):
     """Weaken every n-th line of k-space but the centre: the ghosts of a patient who breathes or moves.
 
-    Args:
-        ghosts: Range of n, the number of ghosts.
-        intensity: Range of the part that is taken from those lines.
+    `ghosts` is the range of n, the number of ghosts; `intensity` that of the part that is taken from those lines.
 
     Source:
         The method of TorchIO's RandomGhosting: Pérez-García et al. 2021, Comput Methods Programs Biomed 208.

@@ -57,10 +57,7 @@ class Attention(nn.Module):
 
     Starts as the mean: the last layer of the weights is 0 at first.
 
-    Args:
-        num_features: F.
-        hidden: Width of the gate, at least 1.
-        dropout: Of the gate, in [0, 1).
+    `num_features` is F, `hidden` the width of the gate, and `dropout` its own, in [0, 1).
 
     Source:
         Ilse, Tomczak & Welling (2018), Attention-based deep multiple instance learning, ICML, eq. 9.

@@ -31,9 +31,7 @@ class EpochSampler(Sampler[int], ABC):
 class EpochShuffle(EpochSampler):
     """Every slice once, in a new order each epoch.
 
-    Args:
-        slices: The training set, one row a slice, in the dataset's order.
-        seed: Of the order.
+    `slices` is the training set, one row a slice, in the dataset's order.
     """
 
     def __init__(self, slices: pl.DataFrame, *, seed: int) -> None:
@@ -81,10 +79,7 @@ class Balanced(EpochSampler):
 class ProcessSampler(EpochSampler):
     """What one of several processes has of an epoch: every `world`-th draw, as many as each of the others.
 
-    Args:
-        whole: What all of them have; its last draws are left out where they do not go round.
-        rank: Number of the process.
-        world: How many there are.
+    The last draws of the whole are left out where they do not go round.
     """
 
     def __init__(self, whole: EpochSampler, *, rank: int, world: int) -> None:

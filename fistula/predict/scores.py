@@ -63,11 +63,8 @@ def pooled(
 
     A slice's weight in its bag is the mean over the runs.
 
-    Args:
-        runs: Of one configuration.
-        features: As `look` gives them.
-        table: The N slices, in the order in which they lie.
-        by: The column; empty for each slice by itself.
+    Features are as `look` gives them, of the N slices of the table, in the order in which they lie; `by` is the column,
+    empty for each slice by itself.
     """
     groups = table[by].to_numpy() if by else np.arange(len(table))
     _, sizes = np.unique(groups, return_counts=True)

@@ -12,8 +12,7 @@ from fistula.report.results import Row
 def effects(classes: list[list[Row]]) -> list[Effect]:
     """Main effects over configurations and seeds, on the rows that all were tested on.
 
-    Args:
-        classes: Results of the configurations: for one class, or for each, in one order, where the AUROC is the mean.
+    The results of the configurations are for one class, or for each, in one order; then the AUROC is their mean.
     """
     rows = classes[0]
     factors = {

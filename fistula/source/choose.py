@@ -61,12 +61,7 @@ class Chosen:
 def choose(survey: Survey, *, keep: KeepRules | None, look: Look, policies: Policies, flow: Flow) -> Chosen:
     """Choose the wanted images; adds to `flow` up to the step `right sequence`.
 
-    Args:
-        survey: What is below the source.
-        keep: Which images are the wanted sequence; None keeps all, as for pictures and volumes.
-        look: Names and limits.
-        policies: What to refuse.
-        flow: Gets a step for each thing looked at.
+    Without rules, as for pictures and volumes, it keeps all.
 
     Raises:
         DataError: If nothing is left, or if a policy says so.

@@ -41,9 +41,7 @@ class Flow:
     def count_patients(self, labelled: pl.DataFrame, classes: Sequence[str]) -> None:
         """Say for each step how many patients of each class remain; a patient's is the highest of the slices.
 
-        Args:
-            labelled: Slices with a label or of a patient who has one: columns ``file member patient_key label``.
-            classes: Their names.
+        `labelled` are the slices with a label or of a patient who has one: columns ``file member patient_key label``.
         """
         of = labelled.group_by("patient_key").agg(pl.col("label").max())
         # A step knows patients as the headers do, which is not always as the labels do.

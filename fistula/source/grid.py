@@ -107,9 +107,7 @@ def place(
 def crop_notes(placed: pl.DataFrame, size: int) -> dict[str, int]:
     """How many slices were cropped, and how little is left of one, or fill hardly any of the grid.
 
-    Args:
-        placed: Columns ``offset_row offset_col`` of `Placed`.
-        size: Of the grid.
+    `placed` has columns ``offset_row offset_col`` of `Placed`.
     """
     axes = ("offset_row", "offset_col")
     sides, filled = ([size + 2 * pl.col(name).clip(*ends) for name in axes] for ends in ((0, None), (None, 0)))

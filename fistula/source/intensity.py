@@ -22,19 +22,15 @@ class Intensity(Protocol):
     def __call__(self, values: np.ndarray, inside: np.ndarray, windows: Sequence[Window | None]) -> np.ndarray:
         """Float32 ``(N, H, W)`` in [0, 1].
 
-        Args:
-            values: Float32 ``(N, H, W)``; may be written over.
-            inside: Bool ``(N, H, W)``.
-            windows: The N files' own.
+        Values are float32 ``(N, H, W)``, and may be written over; `inside` is bool of that shape; windows are the N
+        files' own.
         """
 
 
 class Percentile:
     """From the `low` to the `high` percentile of the volume, over what lies inside the pictures and on the grid.
 
-    Args:
-        low: Percentile that becomes 0.
-        high: Percentile that becomes 1.
+    `low` is the percentile that becomes 0, `high` that which becomes 1.
     """
 
     units = "signal"
@@ -55,10 +51,8 @@ class Percentile:
 class FixedWindow:
     """One window for every slice, such as a soft-tissue one for CT.
 
-    Args:
-        center: In the file's units after the modality transform (Hounsfield units for CT).
-        width: The same; at least 1.
-        function: LINEAR, LINEAR_EXACT or SIGMOID (PS3.3 C.11.2).
+    Center and width, at least 1, are in the file's units after the modality transform (Hounsfield units for CT);
+    `function` is LINEAR, LINEAR_EXACT or SIGMOID (PS3.3 C.11.2).
     """
 
     units = "display"

@@ -89,8 +89,7 @@ class PatientRule:
     def settled(self, images: pl.DataFrame) -> pl.DataFrame:
         """Images with their final `patient_key`, null where the rule is `column` and the table does not say.
 
-        Args:
-            images: Columns of a survey's facts, `line` and `said_patient` (pseudonym of the table's patient_id).
+        Images have the columns of a survey's facts, `line` and `said_patient` (pseudonym of the table's patient_id).
 
         Raises:
             DataError: If header and table contradict each other, or an id is shared by several people.

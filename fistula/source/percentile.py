@@ -12,9 +12,7 @@ def percentile(values: np.ndarray, percent: float) -> float:
 
     A sample brackets the value; only what lies in the bracket is put in order. Where the bracket misses, all of it is.
 
-    Args:
-        values: Any shape, at least one, no NaN.
-        percent: 0 to 100.
+    Values are of any shape, at least one, no NaN.
 
     Example:
         >>> float(percentile(np.array([3.0, 1.0, 2.0]), 75))

@@ -28,15 +28,9 @@ def read_in_order(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Read images volume by volume, the slices of one sharing an intensity mapping, and write `folder`/pixels.npy.
 
-    Args:
-        survey: Where they lie.
-        wanted: Rows of its facts with `volume`.
-        plan: How to read.
-        workers: Processes.
-        folder: Gets pixels.npy.
-        order: Of the rows that have pixels, and those that could not be read, gives the first in the order in which
-            they stay.
-        beside: Puts what lies on the grids of these rows into the store, and gives its rows, which come last.
+    `wanted` are rows of the survey's facts with `volume`; `order`, of the rows that have pixels and those that could
+    not be read, gives the first in the order in which they stay; `beside` puts what lies on the grids of these rows
+    into the store, and gives its rows, which come last.
 
     Returns:
         The rows in the order of pixels.npy, with the columns of `RESULTS`; and those that could not be read, with their
@@ -63,12 +57,8 @@ def read_into(
 ) -> pl.DataFrame:
     """Columns of `RESULTS` for every slice, its pixels in `store` at `at`.
 
-    Args:
-        store: Takes the pixels.
-        volumes: What to read; the slices of one share an intensity mapping.
-        plan: How.
-        workers: Processes.
-        is_risky: Whether a decoder in C takes part, which may end its process.
+    The slices of one volume share an intensity mapping; `is_risky` says whether a decoder in C takes part, which may
+    end its process.
     """
     results = _pass(store, volumes, plan, workers, is_risky=is_risky)
     dead = set(those(results, results["reason"].eq_missing(DEADLY))["row"])

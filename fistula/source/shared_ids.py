@@ -52,11 +52,7 @@ def apart(images: pl.DataFrame) -> tuple[pl.DataFrame, int]:
 
 
 def doubts(images: pl.DataFrame) -> dict[str, int]:
-    """How many PatientIDs, or people, have each of what is seldom so of one person, and yet may be; none that is sure.
-
-    Args:
-        images: Columns of a survey's facts.
-    """
+    """How many PatientIDs, or people, have each of what is seldom so of one person, and yet may be; nothing sure."""
     told = images.filter(pl.col("is_named"))
     days = told.filter(pl.col("institution_key").fill_null("") != "").group_by("patient_key", "study_day")
     places = days.agg(pl.col("institution_key").n_unique()).drop_nulls("study_day")
@@ -94,8 +90,7 @@ def _under_two(images: pl.DataFrame, key: list[str]) -> pl.DataFrame:
 def suspected(told: pl.DataFrame) -> pl.DataFrame:
     """A row a PatientID, and for each way in which it may be several people's whether it is.
 
-    Args:
-        told: Images with a PatientID: columns of a survey's facts, and `said_patient`.
+    `told` are images with a PatientID: columns of a survey's facts, and `said_patient`.
     """
     known = {name: pl.col(f"{name}_key").replace("", None) for name in ("birth", "issuer", "institution")}
     of = told.group_by("patient_key", maintain_order=True).agg(

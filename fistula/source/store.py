@@ -39,9 +39,7 @@ class PixelStore:
     Several processes of a machine may put rows at once. Plain writes, not a memory map: a full disk is then an error,
     not the death of the process. While the rows are copied in their order they take twice their room on the disk.
 
-    Args:
-        path: The temporary file; gone when the block ends.
-        size: Rows and columns of a slice.
+    The file at `path` is a temporary one, gone when the block ends; slices have `size` rows and columns.
     """
 
     def __init__(self, path: Path, size: int) -> None:

@@ -142,12 +142,8 @@ def survey_source(
 ) -> Survey:
     """List what a file, a zip archive, or a folder of any depth holds.
 
-    Args:
-        source: File or folder.
-        look: How to look at each.
-        workers: Processes.
-        kind: Of the images, one of `fistula.source.files.formats.KINDS`; None finds it out.
-        named: Paths below the source that are images, even if they are called as masks are.
+    `kind` is of the images, one of `fistula.source.files.formats.KINDS`; None finds it out. `named` are paths below the
+    source that are images, even if they are called as masks are.
 
     Raises:
         DataError: If the source is not there or has no files.

@@ -36,10 +36,7 @@ def find_confounding(
 ) -> list[Association]:
     """Associate the class with site and acquisition, and the site with acquisition, over patients.
 
-    Args:
-        manifest: Columns as in `SCHEMA`.
-        level: Warn from this V up, in (0, 1].
-        pairs: Of columns.
+    Warns from `level` up, in (0, 1], for each of the `pairs` of columns.
     """
     return [_associate(manifest, pair, level) for pair in pairs]
 
@@ -54,8 +51,7 @@ def auroc_alone(manifest: pl.DataFrame) -> dict[str, float | None]:
     knows where slices lie can measure it. Of a further covariate `NAME` there is also ``NAME missing``, whether it is
     not known, where that differs between patients; of several sequences, ``lacks NAME``, as `lacking` has it.
 
-    Args:
-        manifest: Every slice, columns as in `SCHEMA`; patients without a label are passed over.
+    Of the manifest every slice is wanted; patients without a label are passed over.
 
     Returns:
         By fact; None where it is not known of patients of both kinds.

@@ -14,11 +14,7 @@ COLUMNS, SIDE, MARGIN, TITLE = 8, 112, 4, 18
 def write_contact_sheet(path: Path, pixels: np.ndarray, labels: Sequence[int], classes: Sequence[str]) -> None:
     """Write a PNG with two rows of slices a class, chosen at random but always the same ones.
 
-    Args:
-        path: The file.
-        pixels: Unsigned 8-bit ``(N, H, W)``.
-        labels: ``(N,)``, indices into `classes`.
-        classes: Their names.
+    Pixels are uint8 ``(N, H, W)``, labels ``(N,)`` indices into the classes.
     """
     generator = np.random.default_rng(0)
     step, block = SIDE + MARGIN, TITLE + 2 * (SIDE + MARGIN)

@@ -70,10 +70,8 @@ def unit_warnings(slices: pl.DataFrame, intensity: Intensity) -> list[str]:
 def lacking_warnings(slices: pl.DataFrame, classes: Sequence[str], names: Sequence[str]) -> list[str]:
     """Sentences on sequences that some patients lack: of how many of each class, for that alone may tell the class.
 
-    Args:
-        slices: Of the first sequence, with the columns of `fistula.cohort.manifest.lacking`.
-        classes: Their names.
-        names: Of the sequences, the first one first.
+    The slices are of the first sequence, with the columns of `fistula.cohort.manifest.lacking`; it stands first among
+    the names.
     """
     said = []
     for name in names[1:]:

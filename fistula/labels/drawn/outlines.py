@@ -49,8 +49,7 @@ def opening_of(pixels: NDArray[np.bool_]) -> tuple[tuple[float, float], list[str
     It is the centroid of the largest part (of parts as large, of the first by rows); where that lies in none of its
     pixels, as in a horseshoe, the pixel of the part that is nearest to it.
 
-    Args:
-        pixels: Bool ``(H, W)`` with at least one True.
+    Pixels are bool ``(H, W)`` with at least one True.
 
     Example:
         >>> opening_of(np.array([[1, 1, 1], [0, 0, 0], [0, 0, 1]], bool))

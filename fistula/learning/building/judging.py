@@ -59,12 +59,8 @@ def pool(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Judge bags by the features of their slices, and each slice as if it were a bag of its own.
 
-    Args:
-        parts: Of a classifier.
-        features: As `features_of` gives them, bag after bag.
-        sizes: Slices of each bag, B numbers.
-        positions: In mm, ``(N,)``.
-        known: Covariates of the bags ``(B, C)``, where the classifier has any.
+    Features are as `features_of` gives them, bag after bag; `sizes` are the slices of each bag, B numbers, positions in
+    mm, ``(N,)``, and `known` covariates of the bags ``(B, C)``, where the classifier has any.
 
     Returns:
         Class probabilities of the bags ``(B, K)``, the weight of each slice in its bag ``(N,)``, and class

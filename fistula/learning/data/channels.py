@@ -141,11 +141,6 @@ def image_rows(slices: pl.DataFrame, num_slices: int, names: Sequence[str] = ())
     then one for each that may lack: constant, 0 where the sequence is there and 255 where it is not, and between where
     it reaches a part of the slice. A row from N on stands for a constant image of value ``row - N``, so that what lacks
     is N, blank.
-
-    Args:
-        slices: All N, columns as in a manifest.
-        num_slices: As `channel_rows` and `may_lack` take it.
-        names: Of the sequences that an image is made of.
     """
     if not names:
         return channel_rows(slices, num_slices)

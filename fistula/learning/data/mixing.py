@@ -19,10 +19,8 @@ class Mixed(Dataset):
     What is drawn is one share a batch, which follows from the seed, the epoch and the batch's first slice. Covariates
     are averaged by it; one that is missing of either is missing.
 
-    Args:
-        slices: With covariates or without.
-        mixup: Alpha of the Beta distribution of the share that an image keeps, where two are averaged; 0 for never.
-        cutmix: The same, of the area that it keeps beside a square of the other one. With both, each is as likely.
+    `mixup` is alpha of the Beta distribution of the share that an image keeps, where two are averaged; 0 for never;
+    `cutmix` the same, of the area that it keeps beside a square of the other one. With both, each is as likely.
 
     Source:
         Zhang et al. (2018), mixup, arXiv 1710.09412. Yun et al. (2019), CutMix, arXiv 1905.04899.

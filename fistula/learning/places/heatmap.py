@@ -35,10 +35,7 @@ def focal(logits: Tensor, points: Tensor, *, sigma: float) -> Tensor:
 
     The pixel nearest to the point is the positive one. A map without a point should be empty.
 
-    Args:
-        logits: ``(B, M, H, W)``.
-        points: As for `gaussians`, on the maps.
-        sigma: Likewise.
+    Logits are ``(B, M, H, W)``; points and sigma as for `gaussians`, on the maps.
 
     Returns:
         ``(B, M)``, at least 0.
@@ -61,11 +58,8 @@ def maps_loss(logits: Tensor, points: Tensor, labels: Tensor, *, sigma: float) -
     A positive slice whose finding was not marked teaches nothing here. So it is with the other kinds of point: without
     one, nothing is known of their map.
 
-    Args:
-        logits: Of the maps, ``(B, M, H, W)``; the first is that of the finding.
-        points: As for `gaussians`.
-        labels: 0 or 1, ``(B,)``; -1 where nothing is known of a slice.
-        sigma: As for `gaussians`.
+    Logits are ``(B, M, H, W)``, the first map that of the finding; labels 0 or 1, ``(B,)``, -1 where nothing is known
+    of a slice; points and sigma as for `gaussians`.
     """
     is_known = ~points[..., 0].isnan()
     is_known = torch.cat([is_known[:, :1] | (labels == 0)[:, None], is_known[:, 1:]], dim=1)
@@ -75,10 +69,7 @@ def maps_loss(logits: Tensor, points: Tensor, labels: Tensor, *, sigma: float) -
 def score_of_map(logits: Tensor) -> Tensor:
     """One logit a map from all its pixels: the soft maximum, so that a score and its place say the same.
 
-    The mean would let a small finding drown, the maximum teach one pixel at a time.
-
-    Args:
-        logits: ``(B, H, W)``.
+    The mean would let a small finding drown, the maximum teach one pixel at a time. Logits are ``(B, H, W)``.
 
     Returns:
         ``(B,)``: the log of the mean of the exponentials, above the mean and below the maximum.
@@ -90,9 +81,7 @@ def score_of_map(logits: Tensor) -> Tensor:
 def peaks(logits: Tensor, *, most: int) -> tuple[Tensor, Tensor]:
     """The highest local maxima of maps, to a fraction of a pixel, the highest first.
 
-    Args:
-        logits: ``(B, H, W)``.
-        most: Peaks a map, at least 1.
+    Logits are ``(B, H, W)``.
 
     Returns:
         Row and column ``(B, most, 2)``, and probabilities ``(B, most)``. A map with fewer local maxima ends in NaN and

@@ -22,8 +22,7 @@ class BestWeights(ModelCheckpoint):
 
     Where the metric is as good as the best, a lower loss on validation is better.
 
-    Args:
-        monitor: The metric; ``epoch`` keeps the last epoch's weights, and writes no others.
+    Where `monitor` is ``epoch``, it keeps the last epoch's weights, and writes no others.
 
     Raises:
         ConfigError: If no such metric is there to watch.

@@ -25,9 +25,7 @@ class Graph(nn.Module):
     ``(N, M, 3)`` of their mean maps come last: row and column in pixels of the slices, centre of the first at 0, and
     the height of the peak. Backbones of several slices take ``(N, num_slices, size, size)``.
 
-    Args:
-        classifiers: In evaluation mode; they agree in all but their weights.
-        unit: What they score, ``slice`` or ``patient``.
+    The classifiers are in evaluation mode, and agree in all but their weights; `unit` is ``slice`` or ``patient``.
     """
 
     def __init__(

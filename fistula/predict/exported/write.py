@@ -35,10 +35,8 @@ class Exported:
 def export(runs: Sequence[LoadedRun], folder: Path, *, kind: str) -> Exported:
     """Fill `folder` with the model, ``export.json`` and ``MODEL_CARD.md``.
 
-    Args:
-        runs: One, or those of an ensemble, as `load_runs` gives them: the mean of their probabilities is written.
-        folder: An empty one.
-        kind: One of `FORMATS`.
+    The runs are one, or those of an ensemble, the mean of whose probabilities is written; the folder is an empty one,
+    and `kind` one of `FORMATS`.
 
     Raises:
         ConfigError: On an unknown format.

@@ -57,9 +57,7 @@ def masks_among(names: Sequence[str], *, are_apart: bool = False) -> dict[str, s
     A file is one by its name (`case_seg.nii.gz`, `x_mask.png`, `Segmentation.seg.nrrd`), or because it lies in a folder
     for masks (`masks/x.png`, `labelsTr/case.nii.gz`) and an image elsewhere has its name.
 
-    Args:
-        names: The paths.
-        are_apart: The images are DICOM files: then none of `names` is one, and a folder for masks is enough.
+    Where the images are DICOM files (`are_apart`), none of the paths is one, and a folder for masks is enough.
     """
     stems: dict[str, set[str]] = {}
     for name in names:

@@ -17,12 +17,8 @@ ARRAYS = (".npz", ".npy")
 def records_of(part: Part, name: str, look: Look, *, kind: str, masks: Container[str] = ()) -> list[dict[str, Any]]:
     """Records of one file, as `fistula.dicom.look.look_at` gives them of DICOM.
 
-    Args:
-        part: The file, or the member of an archive.
-        name: Its path below the source.
-        look: Names and limits.
-        kind: `volumes` or `pictures`: what is wanted; others are skipped, and called what they are.
-        masks: Names of files that are masks of others.
+    `name` is its path below the source, `kind` what is wanted, `volumes` or `pictures`: others are skipped, and called
+    what they are; so are `masks`, by their names.
     """
     own = kind_of_name(name)
     if name in masks:

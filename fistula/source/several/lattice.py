@@ -150,9 +150,7 @@ def fields_of_view(cosines: Sequence[float], corners: Sequence[Sequence[float]])
 
     Slices whose corners lie on one line, as a tilted gantry leaves them, have one.
 
-    Args:
-        cosines: Directions of their rows and columns.
-        corners: ImagePositionPatient of each, all laid alike.
+    `cosines` are the directions of their rows and columns, `corners` ImagePositionPatient of each, all laid alike.
     """
     axes = np.reshape(np.asarray(cosines, float), (2, 3))
     places = np.asarray(corners, float)

@@ -36,12 +36,8 @@ def pairs_of(
 ) -> tuple[list[Pair], dict[str, int], dict[str, set[str]]]:
     """Pair the volumes of the first sequence with those of each other one.
 
-    Args:
-        slices: Of the first sequence, with `volume`, and patients and studies as the files have them.
-        beside: Of the others, with `sequence`.
-        names: Of the sequences, the first one first.
-        policies: Whether a sequence may be missing, or have another frame of reference.
-        where: For messages.
+    Slices are of the first of the names, with `volume`, and patients and studies as the files have them; `beside` those
+    of the others, with `sequence`; policies say whether a sequence may be missing, or have another frame of reference.
 
     Returns:
         The pairs, counts of what is worth knowing, and for each other sequence the patients who lack it somewhere.
@@ -147,11 +143,8 @@ def _joined(name: str, pairs: list[Pair], policies: Policies, where: str) -> dic
 def rows_beside(read: pl.DataFrame, table: pl.DataFrame, beside: pl.DataFrame, name_of: Any) -> pl.DataFrame:
     """What was resampled as rows of the table: whose and where as the slice on whose grid it lies, the rest its own.
 
-    Args:
-        read: Columns of `fistula.source.several.resample.RESAMPLED`.
-        table: The slices of the first sequence.
-        beside: Images of the others.
-        name_of: Gives the key of a slice by the text that names it.
+    `read` has the columns of `fistula.source.several.resample.RESAMPLED`, `table` the slices of the first sequence,
+    `beside` the images of the others; `name_of` gives the key of a slice by the text that names it.
     """
     whose = (
         "patient_key",

@@ -70,14 +70,8 @@ def resampled(
     In the plane a finer picture is first averaged to the grid's spacing, as slices of the first sequence are. The
     intensity sees what each volume comes to on the grid, of all slices, by itself.
 
-    Args:
-        survey: Where the images lie.
-        pairs: Which volume goes with which.
-        table: The slices of the first sequence that have pixels, with the columns of `fistula.source.slices.RESULTS`.
-        beside: The images of the other sequences.
-        plan: How to read.
-        workers: Processes.
-        store: Takes the pixels, behind those of `table`.
+    `table` has the slices of the first sequence that have pixels, with the columns of `fistula.source.slices.RESULTS`,
+    and `beside` the images of the others, whose pixels the store takes behind those of `table`.
 
     Returns:
         Columns of `RESAMPLED`, by sequence and then in the order of `table`; and what could not be read, columns of
