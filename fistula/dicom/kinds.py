@@ -8,6 +8,7 @@ from pydicom.valuerep import VR
 
 from fistula.dicom.header.mend import NUMBERS, Mended, mend
 from fistula.dicom.header.raw import is_empty
+from fistula.dicom.header.twice import note_twice
 from fistula.dicom.outcome import Refused, Skipped
 from fistula.dicom.parse import Header, text, whole
 
@@ -93,7 +94,8 @@ def require_image(header: Header) -> Mended:
         raise Refused("an image object without pixel data", "Export it again")
     _refuse_what_follows(header)
     mended = mend(dataset)
-    if set(mended.unreadable) & SIZES:
+    note_twice(header.twice, mended)
+    if {*mended.unreadable, *mended.twice} & SIZES:
         mended.require()
     _refuse_bad_size(header)
     return mended

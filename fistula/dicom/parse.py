@@ -3,13 +3,15 @@
 import io
 import logging
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
 import pydicom
 from pydicom import config
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -22,6 +24,7 @@ from fistula.dicom.container import inflated, is_closed_archive
 from fistula.dicom.foreign import START, foreign
 from fistula.dicom.header.raw import is_absent, plain_numbers, plain_text
 from fistula.dicom.header.spelling import element_at, tag_of
+from fistula.dicom.header.twice import PIXELS, WITHOUT_END, of_two_values
 from fistula.dicom.outcome import Refused
 
 # Archives hold values that break the standard; they are judged here, not announced one by one.
@@ -46,6 +49,7 @@ class Header:
     has_preamble: bool  # False for a bare data set
     pixel_start: int = -1  # where the first byte of PixelData stands in the object; -1 if there is none
     behind: bytes = b""  # the first bytes after pixels of a known length
+    twice: tuple[BaseTag, ...] = ()  # elements before the pixels that stand there more than once, with different values
 
 
 def read_header(file: BinaryIO, *, limit: int) -> Header:
@@ -61,7 +65,7 @@ def read_header(file: BinaryIO, *, limit: int) -> Header:
     """
     has_preamble = _recognise(file)
     file, is_deflated = inflated(file, limit=limit)
-    dataset = _parse_head(file)
+    dataset, may_repeat = _parse_head(file)
     if not len(dataset) and not len(_meta(dataset)):
         raise Refused("a DICOM file with nothing in it")
     pixel_bytes, bytes_left, pixel_start = _peek(file, dataset)
@@ -70,7 +74,8 @@ def read_header(file: BinaryIO, *, limit: int) -> Header:
         file.seek(pixel_bytes - bytes_left, io.SEEK_END)
         behind = file.read(START)
     syntax = DeflatedExplicitVRLittleEndian if is_deflated else _syntax(dataset)
-    return Header(dataset, str(syntax), pixel_bytes, bytes_left, has_preamble, pixel_start, behind)
+    twice = of_two_values(file) if may_repeat else ()
+    return Header(dataset, str(syntax), pixel_bytes, bytes_left, has_preamble, pixel_start, behind, twice)
 
 
 def read_dataset(file: BinaryIO, *, limit: int) -> Dataset:
@@ -86,7 +91,7 @@ def read_dataset(file: BinaryIO, *, limit: int) -> Dataset:
     """
     _recognise(file)
     file, _ = inflated(file, limit=limit)
-    dataset = _parse(file, stop_before_pixels=False)
+    dataset = _parse(file)
     if not isinstance(getattr(dataset, "file_meta", None), FileMetaDataset):
         dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = UID(_syntax(dataset))
@@ -168,28 +173,39 @@ def _recognise(file: BinaryIO) -> bool:
     raise foreign(start)
 
 
-def _parse_head(file: BinaryIO) -> Dataset:
-    """What stands before the pixels, from the first bytes in memory where they hold all of it: a third faster."""
+def _parse_head(file: BinaryIO) -> tuple[Dataset, bool]:
+    """What stands before the pixels, and whether an element may stand there twice.
+
+    From the first bytes in memory where they hold all of it: a third faster.
+    """
+    tags: list[BaseTag] = []
+
+    def note(tag: BaseTag, *_: Any) -> bool:
+        if tag in PIXELS:
+            return True
+        tags.append(tag)
+        return False
+
     head = io.BytesIO(file.read(HEAD))
     try:
-        dataset = _parse(head, stop_before_pixels=True)
+        dataset = _parse(head, note)
     except Refused:
         dataset = None
     begin = head.tell()
     if dataset is None or begin + PIXEL_HEAD > HEAD:  # more may follow
         file.seek(0)
-        return _parse(file, stop_before_pixels=True)
-    file.seek(begin)
-    return dataset
+        tags.clear()
+        dataset = _parse(file, note)
+    else:
+        file.seek(begin)
+    return dataset, len(dataset) < len(tags)
 
 
-def _parse(file: BinaryIO, *, stop_before_pixels: bool) -> Dataset:
+def _parse(file: BinaryIO, stop_when: Callable[[BaseTag, str | None, int], bool] | None = None) -> Dataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(file, force=True, stop_before_pixels=stop_before_pixels)
-    except (InvalidDicomError, EOFError) as error:
-        raise Refused("a damaged DICOM file") from error
+            dataset = read_partial(file, stop_when, force=True)
     except Exception as error:  # a damaged file breaks the parser in any of its parts
         raise Refused("a damaged DICOM file") from error
     return dataset
@@ -222,4 +238,4 @@ def _peek(file: BinaryIO, dataset: Dataset) -> tuple[int | None, int, int]:
     here = file.tell()
     bytes_left = file.seek(0, io.SEEK_END) - here
     is_plain = int.from_bytes(head[2:4], order) == 0x0010  # beside it there are FloatPixelData and the like
-    return (-1 if length == 0xFFFFFFFF else length), bytes_left, here if is_plain else -1
+    return (-1 if length == WITHOUT_END else length), bytes_left, here if is_plain else -1

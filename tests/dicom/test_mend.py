@@ -39,9 +39,14 @@ def _write(write_dicom, path, place, vr, value, *, syntax=ExplicitVRLittleEndian
     for group in [*groups, *(["SharedFunctionalGroupsSequence"] if groups else [])]:
         item = b"\xfe\xff\x00\xe0" + struct.pack("<I", len(element)) + element
         element = _element(group, "SQ", item, is_implicit=syntax.is_implicit_VR)
+    _insert(path, element)
+
+
+def _insert(path, elements):
+    """Put bytes before the pixels."""
     content = path.read_bytes()
     end = content.index(b"\xe0\x7f\x10\x00")
-    path.write_bytes(content[:end] + element + content[end:])
+    path.write_bytes(content[:end] + elements + content[end:])
 
 
 def _read(path):
@@ -163,6 +168,42 @@ def test_a_value_that_is_there_and_cannot_be_read_is_never_a_default(write_dicom
     assert (record["outcome"], record["reason"]) == ("refused", f"{keyword} that cannot be read")
     with (tmp_path / "a").open("rb") as file, pytest.raises(Refused, match=f"{keyword} that cannot be read"):
         next(decode(read_dataset(file, limit=1 << 20), [0]))
+
+
+TWICE = "stated twice, with different values"
+
+
+@pytest.mark.parametrize(
+    ("keyword", "vr", "values", "outcome"),
+    [
+        pytest.param("RescaleSlope", "DS", (b"2 ", b"3 "), "refused", id="slope"),
+        pytest.param("RescaleSlope", "DS", (b"2 ", b"2"), "image", id="one value, written in two ways"),
+        pytest.param("PixelPaddingValue", "US", (US(5), b""), "refused", id="padding, then none"),
+        pytest.param("Rows", "US", (US(2), US(1)), "refused", id="rows"),
+        pytest.param("PatientID", "LO", (b"P1", b"P2"), "refused", id="patient"),
+        pytest.param("PatientID", "LO", (b"P2", b"P1", b"P2"), "refused", id="patient, thrice"),
+        pytest.param("ImagePositionPatient", "DS", (b"0\\0\\1 ", b"0\\0\\2 "), "refused", id="position"),
+        pytest.param(
+            "SharedFunctionalGroupsSequence", "SQ", (b"", b"\xfe\xff\x00\xe0" + bytes(4)), "refused", id="groups"
+        ),
+        pytest.param("EchoTime", "DS", (b"2 ", b"3 "), "noted", id="what stops no image"),
+        pytest.param("StudyDescription", "LO", (b"", b"b "), "noted", id="words"),
+    ],
+)
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("is_long", [False, True], ids=["", "a long header"])
+def test_an_element_stated_twice_is_refused_or_noted(
+    write_dicom, tmp_path, keyword, vr, values, outcome, syntax, is_long
+):
+    elements = b"".join(_element(keyword, vr, value, is_implicit=syntax.is_implicit_VR) for value in values)
+    elements += _element("ICCProfile", "OB", bytes(1 << 17), is_implicit=syntax.is_implicit_VR) * is_long
+    drop = [keyword] if keyword in write_dicom(tmp_path / "a", PIXELS) else []
+    write_dicom(tmp_path / "a", PIXELS, syntax=syntax, drop=drop)
+    _insert(tmp_path / "a", elements)
+    record, _ = _read(tmp_path / "a")
+    assert record["outcome"] == outcome.replace("noted", "image")
+    assert record["reason"] == (f"{keyword} {TWICE}" if outcome == "refused" else "")
+    assert (TWICE in record.get("notes", "")) is (outcome == "noted")
 
 
 @pytest.mark.parametrize(

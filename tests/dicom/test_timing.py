@@ -49,7 +49,7 @@ def _damage():
 @pytest.mark.parametrize(
     "step",
     [
-        pytest.param(lambda: parse._parse(_SlowFile(), stop_before_pixels=True), id="the parser"),
+        pytest.param(lambda: parse._parse(_SlowFile()), id="the parser"),
         pytest.param(lambda: parse.attribute(_slow_dataset(), "PixelRepresentation"), id="a value"),
         pytest.param(lambda: mend._items(_slow_dataset(), "PixelRepresentation", mend.Mended()), id="a sequence"),
         pytest.param(_damage, id="all that is damaged"),

@@ -35,11 +35,14 @@ class Mended:
     # What was written incorrectly, read as meant; each a sentence on the element.
     notes: set[str] = field(default_factory=set)
     unreadable: list[str] = field(default_factory=list)  # elements that are there and cannot be read
+    twice: list[str] = field(default_factory=list)  # those that stand there with two values
 
     def require(self) -> None:
-        """Raise Refused if an element that pixels or geometry depend on cannot be read."""
-        if self.unreadable:
-            raise Refused(f"{self.unreadable[0]} that cannot be read", REMEDY)
+        """Raise Refused if an element that pixels, geometry or patient depend on has no one value."""
+        reasons = [f"{name} that cannot be read" for name in self.unreadable]
+        reasons += [f"{name} stated twice, with different values" for name in self.twice]
+        if reasons:
+            raise Refused(reasons[0], REMEDY)
 
 
 class Form(NamedTuple):

@@ -1,0 +1,49 @@
+"""Elements that stand in a header more than once, of which the parser keeps the last in silence."""
+
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from pydicom.datadict import keyword_for_tag
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag
+
+from fistula.dicom.header.spelling import Mended
+
+PIXELS = frozenset((0x7FE00010, 0x7FE00009, 0x7FE00008))  # as they are, as double and as float
+WITHOUT_END = 0xFFFFFFFF  # the length of what ends with a delimiter
+PICTURE_GROUPS = (0x0028, 0x5200)  # how pixels are stored and scaled; the functional groups
+# What else pixels, geometry or the patient hang on: of two values none is taken.
+DECISIVE = frozenset(
+    (
+        "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyInstanceUID",
+        "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID", "ImagePositionPatient",
+        "ImageOrientationPatient", "SliceLocation", "ImagerPixelSpacing", "NominalScannedPixelSpacing",
+    )
+)  # fmt: skip
+
+
+def of_two_values(file: BinaryIO) -> tuple[BaseTag, ...]:
+    """Elements before the pixels that are stated with different values; of a file that can be parsed."""
+    found: dict[BaseTag, set[bytes]] = {}
+
+    def note(tag: BaseTag, _: str | None, length: int) -> bool:
+        if length or found:  # the first may be looked at once more, with no length, for how it is written
+            begin = file.tell()
+            value = f"at {begin}".encode() if length == WITHOUT_END else file.read(length).strip(b" \0")
+            file.seek(begin)
+            found.setdefault(tag, set()).add(value)
+        return tag in PIXELS
+
+    file.seek(0)
+    read_partial(file, note, force=True)
+    return tuple(tag for tag, values in found.items() if len(values) > 1)
+
+
+def note_twice(tags: Sequence[BaseTag], mended: Mended) -> None:
+    """Say what is stated with different values: that it is refused, or that the last one was used."""
+    for tag in tags:
+        name = keyword_for_tag(tag) or str(tag)
+        if tag.group in PICTURE_GROUPS or name in DECISIVE:
+            mended.twice.append(name)
+        else:
+            mended.notes.add(f"{name} stated twice, with different values, the last one used")
