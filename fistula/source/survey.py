@@ -57,6 +57,7 @@ FACTS: dict[str, Any] = {
     "tilt_degrees": pl.Float64(),
     "turned": pl.String(),
     "position_mm": pl.Float64(),
+    "location": pl.Float64(),  # SliceLocation in mm, along an axis of the maker's choice
     "corner": pl.List(pl.Float64()),  # ImagePositionPatient, of the picture as found
     "frame_key": pl.String(),  # of the FrameOfReferenceUID; empty where none is stated
     "modality": pl.String(),

@@ -9,7 +9,7 @@ import polars as pl
 
 from fistula.dicom.header.acquisition import MOMENT_NAMES, steadied
 from fistula.dicom.pixels.geometry import SAME_PLACE_MM, TURNS, spacing_notes
-from fistula.source.several.lattice import aligned, fields_of_view
+from fistula.source.several.lattice import aligned, fields_of_view, located
 
 # Frames that differ in one of these are of two volumes, and how that is said.
 APART = {
@@ -53,7 +53,7 @@ def with_volumes(facts: pl.DataFrame) -> pl.DataFrame:
     their times do as well, or the order of their image numbers. Series of one slice each that agree in all else are
     one, with the `series_key` of the first slice. Numbers follow what the volumes are, never names.
     """
-    facts = aligned(_joined(facts) if facts["series_key"].n_unique() > 1 else facts)
+    facts = aligned(located(_joined(facts) if facts["series_key"].n_unique() > 1 else facts))
     places = [_Place(*row) for row in facts[list(_Place._fields)].rows()]
     numbers, notes = [0] * len(facts), facts["notes"].fill_null("").to_list()
     groups: dict[str, dict[tuple, _Volume]] = defaultdict(dict)

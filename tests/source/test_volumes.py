@@ -193,6 +193,16 @@ def test_frames_that_share_the_position_of_their_object_are_one_volume_without_p
     assert volume_notes(facts) == {"no position": 1}
 
 
+def test_one_slice_location_for_all_says_nothing(write_dicom, tmp_path):
+    lies = {"ImagePositionPatient": None, "SliceLocation": 0}
+    facts = _classic(write_dicom, tmp_path, [(None, lies) for _ in range(3)])
+    assert (facts["position_mm"].null_count(), facts["volume"].to_list()) == (3, [0] * 3)
+    assert [note.strip("|") for note in facts["notes"]] == [
+        "one SliceLocation for all slices, and no other position"
+    ] * 3
+    assert volume_notes(facts) == {"no position": 1}
+
+
 def test_philips_own_b_value_in_a_frame_counts(write_dicom, tmp_path):
     facts = _enhanced(write_dicom, tmp_path, [(3.0 * place, {}) for place in (0, 1, 0, 1)])
     path = tmp_path / "a.dcm"
@@ -408,6 +418,23 @@ ADVERSE = {
         [(None, {"ImagePositionPatient": None}, lambda one, text=text: one.add_new("SliceLocation", "LO", text))
          for text in ("6,5", "0,5", "3,5")],
         [[0.5, 3.5, 6.5]], "SliceLocation written incorrectly, read as meant", {},
+    ),
+    "one position for all, SliceLocation apart": (
+        [(0.0, {"SliceLocation": place}) for place in (6.0, 0.0, 3.0)],
+        [[0.0, 3.0, 6.0]], "one ImagePositionPatient for all slices, positioned by SliceLocation", {},
+    ),
+    "the same, and two echoes": (
+        [(0.0, {"SliceLocation": place, "EchoTime": echo}) for place in PLACES for echo in ("4.6", "9.2")],
+        [[*PLACES]] * 2, "one ImagePositionPatient for all slices, positioned by SliceLocation", {},
+    ),
+    "one position for all, taken one after the other": (
+        [(3.0, {"SliceLocation": 3.0, "TriggerTime": time}) for time in (0, 50, 100)],
+        [[3.0]] * 3, "series divided into volumes by trigger time",
+        {"a single slice, beside others of the patient": 3},
+    ),
+    "SliceLocation without directions": (
+        [(None, {"ImageOrientationPatient": None, "SliceLocation": place}) for place in (6.0, 0.0, 3.0)],
+        [[0.0, 3.0, 6.0]], "positioned by SliceLocation alone", {},
     ),
     "SliceLocation of some, positions of the others": (
         [(place, {}) for place in PLACES[:2]]

@@ -17,7 +17,7 @@ from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.kinds import num_frames
 from fistula.dicom.parse import Header, number, text, whole
 from fistula.dicom.pixels.frames import MOSAICS, Frame, component, contrast
-from fistula.dicom.pixels.geometry import normal, position_along, stance
+from fistula.dicom.pixels.geometry import BY_LOCATION, normal, position_along, stance
 from fistula.dicom.pixels.plain import plain_of
 from fistula.dicom.pixels.stated import is_rescaled, num_rescale, unused_tables
 from fistula.dicom.pixels.syntax import syntax_name
@@ -56,8 +56,7 @@ def frame_facts(
     dataset = header.dataset
     shared = _object_facts(header, pseudonyms=pseudonyms, description=description)
     shared["described"] = [_is_described(header.dataset, pattern) for pattern in described]
-    frames = num_frames(header)
-    records = []
+    frames, records = num_frames(header), []
     for index in range(frames):
         frame = Frame(dataset, index)
         while (read := _read_facts(frame, mended)) is None:
@@ -157,9 +156,9 @@ def _frame_facts(frame: Frame) -> tuple[dict[str, Any], list[str]]:
     cosines, corner = frame.cosines(), frame.corner()
     lies = stance(cosines) if cosines else None
     plane = normal(lies.cosines) if lies else None
-    spacing = frame.spacing()
+    spacing, location = frame.spacing(), frame.location()
     position = position_along(plane, corner) if plane is not None and corner else None
-    along = frame.location() if not corner else None
+    along = location if position is None else None
     image_type = frame.image_type()
     facts = {
         "spacing_row": spacing[0] if spacing else None,
@@ -169,6 +168,7 @@ def _frame_facts(frame: Frame) -> tuple[dict[str, Any], list[str]]:
         "tilt_degrees": lies.tilt_degrees if lies else None,
         "turned": lies.turned if lies else "",
         "position_mm": position if along is None else along,
+        "location": location,
         "corner": list(corner) if plane is not None and corner else None,
         "component": component(frame),
         # Places along an axis that nobody names are not to be mixed with those in the patient.
@@ -184,7 +184,7 @@ def _frame_facts(frame: Frame) -> tuple[dict[str, Any], list[str]]:
         "is_mosaic": any(word in value.upper() for value in image_type for word in MOSAICS) or frame.num_tiles() > 1,
     }
     odd = [] if lies else ["an invalid orientation: unchanged" if cosines else "no orientation: unchanged"]
-    odd += [] if along is None else ["positioned by SliceLocation alone"]
+    odd += [] if along is None else [BY_LOCATION]
     return facts, odd + unused_tables(frame)
 
 

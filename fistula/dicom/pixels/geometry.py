@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+BY_LOCATION = "positioned by SliceLocation alone"
 SAME_PLACE_MM = 0.01
 MISSING = 1.5  # distances of slices, from the median one, above which one is missing between two
 UNEVEN = 0.05  # a gap that differs by more than this share from the median one is noted

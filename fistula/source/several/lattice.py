@@ -8,9 +8,19 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fistula.dicom.pixels.geometry import TURNS, found_cosines, found_point, normal, position_along, same_direction
+from fistula.dicom.pixels.geometry import (
+    BY_LOCATION,
+    TURNS,
+    found_cosines,
+    found_point,
+    normal,
+    position_along,
+    same_direction,
+)
 
 Floats = NDArray[np.floating]
+ONE_POSITION = "one ImagePositionPatient for all slices, positioned by SliceLocation"
+ONE_LOCATION = "one SliceLocation for all slices, and no other position"
 HOLE = 0.75  # distances of slices, from the nearest one: half of where `spacing_notes` finds one missing
 SHIFTED_MM = 5.0  # by which places in the plane of a stack differ that are of another field of view
 SHIFTED = 5  # times that of the other slices: those of a tilted gantry are all shifted
@@ -108,6 +118,27 @@ def lattice_of(rows: pl.DataFrame) -> Lattice:
     order = np.argsort(corners @ np.cross(along, down), kind="stable")
     spacing = spacing[::-1] if is_transposed else spacing
     return Lattice(along, down, spacing, laid, corners[order], order)
+
+
+def located(facts: pl.DataFrame) -> pl.DataFrame:
+    """Let SliceLocation say where slices lie that all state one ImagePositionPatient; one for all says nothing."""
+    series, place, corner = (pl.col(name) for name in ("series_key", "location", "corner"))
+    is_one = pl.len().over(series) > 1
+    for axis in range(3):  # or none at all
+        is_one &= corner.list.get(axis, null_on_oob=True).n_unique().over(series) == 1
+    is_told = is_one & (place.n_unique().over(series) > 1) & (place.null_count().over(series) == 0)
+    moved = facts.select(
+        is_located=is_told & corner.is_not_null(),
+        is_nowhere=is_one & ~is_told & corner.is_null() & pl.col("position_mm").is_not_null(),
+    )
+    for name, position, said in (("is_located", place, ONE_POSITION), ("is_nowhere", pl.lit(None), ONE_LOCATION)):
+        if moved[name].any():
+            notes = pl.col("notes").fill_null("").str.replace(BY_LOCATION, "", literal=True)
+            facts = facts.with_columns(
+                pl.when(moved[name]).then(value).otherwise(pl.col(column)).alias(column)
+                for column, value in {"position_mm": position, "corner": None, "notes": notes + f"|{said}"}.items()
+            )
+    return facts
 
 
 def aligned(facts: pl.DataFrame) -> pl.DataFrame:
