@@ -69,6 +69,35 @@ def test_32_bit_values_whose_words_are_swapped_are_refused(write_dicom, tmp_path
         _decode(tmp_path / "a")
 
 
+UNNAMED = "CT values below -1500 HU that PixelPaddingValue does not name, taken as padding"
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless], ids=["plain", "compressed"])
+@pytest.mark.parametrize(
+    ("attributes", "outside", "notes"),
+    [
+        pytest.param({}, 1, [UNNAMED], id="not stated"),
+        pytest.param({"PixelPaddingValue": -1024}, 2, [UNNAMED], id="another stated"),
+        pytest.param({"PixelPaddingValue": -2000}, 1, [], id="stated"),
+        pytest.param({"RescaleIntercept": "-1024"}, 2, [UNNAMED], id="rescaled"),
+        pytest.param({"RescaleIntercept": "1000"}, 0, [], id="above"),
+        pytest.param({"RescaleType": "US", "RescaleIntercept": "0"}, 0, [], id="another unit"),
+        pytest.param({"Modality": "MR"}, 0, [], id="no CT"),
+    ],
+)
+def test_ct_values_that_no_matter_gives_are_padding(write_dicom, tmp_path, attributes, outside, notes, syntax):
+    stored = np.array([[-2000, -1024], [40, 1000]], np.int16)
+    given = {"Modality": "CT", "RescaleSlope": "1", "RescaleIntercept": "0"} | attributes
+    dataset = write_dicom(tmp_path / "a", stored, **given)
+    if syntax != ExplicitVRLittleEndian:
+        dataset.compress(syntax)
+        dataset.save_as(tmp_path / "a")
+    (picture,) = _decode(tmp_path / "a")
+    found = 0 if picture.inside is None else (~picture.inside).sum()
+    assert (found, [note for note in picture.notes if "HU" in note]) == (outside, notes)
+    np.testing.assert_array_equal(picture.values, stored + float(given["RescaleIntercept"]))
+
+
 def test_pixel_padding_is_marked_and_its_range_with_it(write_dicom, tmp_path):
     pixels = np.array([[0, 1, 2], [3, 4, 5]], np.uint16)
     write_dicom(tmp_path / "a", pixels, PixelPaddingValue=0, PixelPaddingRangeLimit=1)

@@ -22,6 +22,7 @@ from fistula.dicom.pixels.window import Window
 
 PANIC = "PanicException"  # what a decoder in Rust raises on damage; no Exception, and its class has no module
 SWAPPED = "16-bit values that are far smoother with their bytes exchanged: perhaps in the other byte order"
+UNNAMED = "CT values below -1500 HU that PixelPaddingValue does not name, taken as padding"
 ROWS, SMOOTHER = 4, 8  # that are looked at, and by how much
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601-7, 2.5.1
 
@@ -88,10 +89,15 @@ def picture_of(
     low, high = values.min(), values.max()
     if not (np.isfinite(low) and np.isfinite(high)):
         raise Refused("pixel values that are not finite")
+    inside = _not_padding(stored, *facts.padding) if facts.padding and stored.ndim == 2 else None
     odd = ["one value throughout"] * bool(low == high) + [SWAPPED] * _looks_swapped(stored)
+    if facts.floor is not None and low < facts.floor <= high:
+        matter = values >= facts.floor
+        odd += [UNNAMED] * bool(inside is None or (inside & ~matter).any())
+        inside = matter if inside is None else inside & matter
     return Picture(
         values=values,
-        inside=_not_padding(stored, *facts.padding) if facts.padding and stored.ndim == 2 else None,
+        inside=inside,
         signal_scale=facts.signal_scale,
         is_inverted=photometric == "MONOCHROME1",
         window=facts.window,

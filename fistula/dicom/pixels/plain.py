@@ -59,8 +59,8 @@ def read_plain(content: bytes, plain: str) -> Picture | None:
     Raises:
         Refused: If a value is not finite.
     """
-    photometric, size, start, shape, allocated, bits, is_signed, slope, intercept, padding, scale, *rest = json.loads(
-        plain
+    photometric, size, start, shape, allocated, bits, is_signed, slope, intercept, padding, floor, scale, *rest = (
+        json.loads(plain)
     )
     if len(content) != size:
         return None
@@ -71,5 +71,5 @@ def read_plain(content: bytes, plain: str) -> Picture | None:
     if is_signed:  # the sign's bit up to the top and down again fills what is above it
         stored = (stored << (allocated - bits)).view(f"<i{allocated // 8}") >> (allocated - bits)
     window, spacing = window and Window(*window), spacing and tuple(spacing)
-    stated = PixelFacts(slope, intercept, padding, scale, spacing, aspect, tuple(notes), window)
+    stated = PixelFacts(slope, intercept, padding, floor, scale, spacing, aspect, tuple(notes), window)
     return picture_of(stored, stated, photometric)

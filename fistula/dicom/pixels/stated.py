@@ -12,6 +12,8 @@ from fistula.dicom.parse import attribute, number, sequence, text, whole
 from fistula.dicom.pixels.frames import Frame
 from fistula.dicom.pixels.window import Window
 
+LOWEST_HU = -1500.0  # air is -1000, and noise about it far from this; makers pad with -2000, -2048 or -3024
+
 
 class PixelFacts(NamedTuple):
     """What a header says of a frame's stored values; `Picture` says what each is for.
@@ -20,11 +22,13 @@ class PixelFacts(NamedTuple):
         slope: Of the rescaling to modality values.
         intercept: Likewise.
         padding: Lowest and highest stored value that is padding.
+        floor: Lowest modality value that any matter gives; None where that is not known.
     """
 
     slope: float
     intercept: float
     padding: tuple[float, float] | None
+    floor: float | None
     signal_scale: float
     spacing: tuple[float, float] | None
     aspect: float
@@ -50,12 +54,18 @@ def pixel_facts(frame: Frame) -> PixelFacts:
         slope=slope,
         intercept=intercept,
         padding=None if padding is None else (low, high),
+        floor=LOWEST_HU if _is_hounsfield(frame) else None,
         signal_scale=_philips_scale(frame, slope),
         spacing=spacing,
         aspect=frame.aspect() if spacing is None else 1.0,
         notes=(*notes, *_scale_notes(frame)),
         window=window,
     )
+
+
+def _is_hounsfield(frame: Frame) -> bool:
+    group = frame.group("PixelValueTransformationSequence")
+    return text(frame.dataset, "Modality") == "CT" and text(group, "RescaleType").upper() in ("", "HU")
 
 
 def _rescale(frame: Frame) -> tuple[float, float]:
