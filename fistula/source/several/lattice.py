@@ -24,6 +24,7 @@ ONE_LOCATION = "one SliceLocation for all slices, and no other position"
 HOLE = 0.75  # distances of slices, from the nearest one: half of where `spacing_notes` finds one missing
 SHIFTED_MM = 5.0  # by which places in the plane of a stack differ that are of another field of view
 SHIFTED = 5  # times that of the other slices: those of a tilted gantry are all shifted
+FEW = 4  # slices, of fewer than which any two or three may lie on a line
 STRAIGHT_MM = 0.5  # how far what lies on one line may lie from it
 NEAR = 1e-3  # mm, and pixels: what rounding may move
 
@@ -192,10 +193,13 @@ def fields_of_view(cosines: Sequence[float], corners: Sequence[Sequence[float]])
     for place in beside:
         order = np.argsort(place, kind="stable")
         gaps = np.diff(place[order])
-        is_far = gaps > max(SHIFTED_MM, SHIFTED * float(np.median(gaps)))
+        usual = float(np.median(gaps)) if len(places) >= FEW else 0.0  # of two slices, there is but the one
+        is_far = gaps > max(SHIFTED_MM, SHIFTED * usual)
         if is_far.any() and len(np.unique(along)) > 1:
             line = np.polynomial.Polynomial.fit(along, place, 1)
-            is_far &= bool(np.abs(line(along) - place).max() > STRAIGHT_MM)
+            is_straight = bool(np.abs(line(along) - place).max() <= STRAIGHT_MM)
+            is_steep = len(places) < FEW and np.ptp(place) > np.ptp(along)  # as no gantry is tilted
+            is_far &= is_steep or not is_straight
         part = np.zeros_like(number)
         part[order[1:]] = np.cumsum(is_far)
         number = number * (int(part.max()) + 1) + part
