@@ -6,17 +6,16 @@ import os
 import select
 import sys
 import threading
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache, partial
-from multiprocessing import TimeoutError as HungError  # what joblib raises; not the built-in one
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from joblib import Parallel, delayed, parallel_config
-from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky import ProcessPoolExecutor, get_reusable_executor
 
 from fistula.errors import refuse_other, refuse_outside
 
@@ -27,6 +26,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 BACKENDS = ("loky", "ray", "sequential")
 FEW = 7  # below so many batches, starting processes takes longer than the work
+IDLE = 300.0  # seconds after which a process without work ends
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Workers:
     """How many processes, and whose."""
 
     count: int = 0  # processes; 0 takes one for each core that this process may use
-    backend: str = "loky"  # joblib's: `loky` on this machine; `ray` on the cluster that RAY_ADDRESS names
+    backend: str = "loky"  # joblib's processes on this machine; `ray`: the cluster that RAY_ADDRESS names
 
     def __post_init__(self) -> None:
         refuse_other("workers.backend", self.backend, BACKENDS)
@@ -79,22 +79,20 @@ def in_parallel(
     """
     is_few = len(batches) < FEW or workers.number == 1
     backend = "sequential" if workers.backend == "loky" and is_few and not is_risky else workers.backend
-    # joblib turns one process into none, and a risky item could then end this one.
     number = max(2, workers.number) if is_risky else workers.number
     if backend == "sequential" and is_few:  # over before a bar is drawn
         yield from map(function, batches)
         return
     _settle()
-    warnings.filterwarnings("ignore", r"\d+ tasks ", module="joblib")  # what an interrupted command has no use for
     with _progress() as progress:
         task = progress.add_task(title, total=sum(map(len, batches)))
         waiting = dict(enumerate(batches))
         while waiting:
             try:
-                for index, result in _results(function, waiting, backend, number, seconds):
+                for index, result in _results(function, list(waiting.items()), backend, number, seconds):
                     progress.advance(task, len(waiting.pop(index)))
                     yield result
-            except (BrokenProcessPool, HungError):
+            except (BrokenProcessPool, _HungError):
                 suspects = list(waiting)[: 2 * number + 1]
                 items = [item for index in suspects for item in waiting.pop(index)]
                 for result in _one_by_one(function, items, seconds, lost):
@@ -102,27 +100,59 @@ def in_parallel(
                     yield result
 
 
+class _HungError(Exception):
+    """For too long no batch has ended."""
+
+
 def _results(
     function: Callable[[Sequence[Item]], Result],
-    batches: Mapping[int, Sequence[Item]],
+    batches: Sequence[tuple[int, Sequence[Item]]],
     backend: str,
     number: int,
     seconds: float,
 ) -> Iterator[tuple[int, Result]]:
-    is_here = backend == "sequential"
-    limit = None if is_here else seconds
-    if backend == "ray":
-        importlib.import_module("ray.util.joblib").register_ray()
-    # At the start of each process: one may be left without a task.
-    own: dict[str, Any] = {"initializer": _serve, "initargs": (os.getpid(),)} if backend == "loky" else {}
-    with parallel_config(backend=backend, n_jobs=1 if is_here else number, **own):
-        tasks = [delayed(_numbered)(function, index, batch) for index, batch in batches.items()]
-        if backend == "ray":  # joblib's ray gives lists alone: one wave after the other keeps memory bounded
-            for start in range(0, len(tasks), 4 * number):
-                yield from Parallel(batch_size=1)(tasks[start : start + 4 * number])
-            return
-        run = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs", timeout=limit)
-        yield from run(tasks)
+    if backend == "sequential":
+        yield from ((index, function(batch)) for index, batch in batches)
+    elif backend == "ray":
+        yield from _on_cluster(function, batches, number)
+    else:
+        yield from _here(function, batches, number, seconds)
+
+
+def _on_cluster(
+    function: Callable[[Sequence[Item]], Result], batches: Sequence[tuple[int, Sequence[Item]]], number: int
+) -> Iterator[tuple[int, Result]]:
+    from joblib import Parallel, delayed, parallel_config  # here, because few have one
+
+    importlib.import_module("ray.util.joblib").register_ray()
+    tasks = [delayed(_numbered)(function, index, batch) for index, batch in batches]
+    with parallel_config(backend="ray", n_jobs=number):
+        # joblib's ray gives lists alone: one wave after the other keeps memory bounded
+        for start in range(0, len(tasks), 4 * number):
+            yield from Parallel(batch_size=1)(tasks[start : start + 4 * number])
+
+
+def _here(
+    function: Callable[[Sequence[Item]], Result],
+    batches: Sequence[tuple[int, Sequence[Item]]],
+    number: int,
+    seconds: float,
+) -> Iterator[tuple[int, Result]]:
+    pool = get_reusable_executor(number, timeout=IDLE, initializer=_serve, initargs=(os.getpid(),))
+    waiting, running = iter(batches), set[Future[tuple[int, Result]]]()
+    try:
+        while True:
+            for index, batch in islice(waiting, 2 * number - len(running)):
+                running.add(pool.submit(_numbered, function, index, batch))
+            if not running:
+                return
+            done, running = wait(running, seconds, FIRST_COMPLETED)
+            if not done:
+                raise _HungError
+            yield from (future.result() for future in done)
+    except BaseException:
+        pool.shutdown(kill_workers=True)
+        raise
 
 
 @cache

@@ -1,6 +1,9 @@
 """What is odd about volumes: gaps, shifts, slices that stand alone, several planes or tilts of one patient."""
 
 from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -13,14 +16,28 @@ MIXED_DEGREES = 10.0  # tilts of one patient's slices that differ by more are no
 SHEARED = 0.05  # shift in the plane over that along the normal, from which it is noted: 3 degrees
 
 
+class _Lying(NamedTuple):
+    """Where a slice lies, and in which volume."""
+
+    series_key: str
+    volume: int
+    position_mm: float
+    frame_key: str | None
+    turned: str | None
+    corner: list[float]
+    cosines: list[float]
+
+
 def volume_notes(facts: pl.DataFrame) -> dict[str, int]:
     """How many volumes of more than one slice have each oddity of position, or lie beside others of one slice."""
     counts: Counter[str] = Counter()
-    for _, volume in facts.group_by("series_key", "volume"):
-        if len(volume) > 1:
-            frames = ["several frames of reference"] * (volume["frame_key"].n_unique() > 1)
-            sheared = ["slices shifted in their planes, as by a tilted gantry"] * _is_sheared(volume)
-            counts.update(spacing_notes(volume["position_mm"].to_list()) + frames + sheared)
+    ordered = facts.sort("series_key", "volume", "position_mm")
+    for _, volume in groupby(map(_Lying._make, ordered[list(_Lying._fields)].rows()), key=lambda one: one[:2]):
+        slices = list(volume)
+        if len(slices) > 1:
+            frames = ["several frames of reference"] * (len({one.frame_key for one in slices}) > 1)
+            sheared = ["slices shifted in their planes, as by a tilted gantry"] * _is_sheared(slices)
+            counts.update(spacing_notes([one.position_mm for one in slices]) + frames + sheared)
     is_alone = pl.col("position_mm").is_not_null() | pl.col("modality").is_in(STACKED)
     is_alone &= pl.len().over("series_key", "volume") == 1
     alone = facts.filter(is_alone).group_by("patient_key").len()["len"]
@@ -37,14 +54,15 @@ def _cut(facts: pl.DataFrame) -> int:
     return stated.filter(is_apart & (uid.n_unique().over(alike) > 1)).select(alike).n_unique()
 
 
-def _is_sheared(volume: pl.DataFrame) -> bool:
-    """Whether the slices of a volume do not lie straight behind one another."""
-    stated = volume.drop_nulls(["corner", "cosines", "position_mm"]).sort("position_mm")
-    if len(stated) < 3 or stated["turned"].n_unique() > 1:
+def _is_sheared(volume: Sequence[_Lying]) -> bool:
+    """Whether the slices of a volume, in order, do not lie straight behind one another."""
+    stated = [one for one in volume if None not in (one.corner, one.cosines, one.position_mm)]
+    if len(stated) < 3 or len({one.turned for one in stated}) > 1:
         return False
-    across = np.subtract(stated["corner"][-1], stated["corner"][0])
-    shift = np.linalg.norm(np.reshape(stated["cosines"][0], (2, 3)) @ across)
-    return bool(shift > SHEARED * (stated["position_mm"][-1] - stated["position_mm"][0]) > 0)
+    first, last = stated[0], stated[-1]
+    across = np.subtract(last.corner, first.corner)
+    shift = np.linalg.norm(np.reshape(first.cosines, (2, 3)) @ across)
+    return bool(shift > SHEARED * (last.position_mm - first.position_mm) > 0)
 
 
 def plane_notes(facts: pl.DataFrame) -> dict[str, int]:

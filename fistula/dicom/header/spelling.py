@@ -182,10 +182,17 @@ def element_at(dataset: Dataset, tag: Any) -> Any:
         return RawDataElement(Tag(tag), "??", 1, b"?", 0, False, True)
 
 
+class _Tag(BaseTag):
+    """A tag that is compared as the number that it is; pydicom's own comparison is a third of a lookup."""
+
+    __eq__, __ne__, __hash__ = int.__eq__, int.__ne__, int.__hash__
+    __lt__, __le__, __gt__, __ge__ = int.__lt__, int.__le__, int.__gt__, int.__ge__
+
+
 @cache
 def tag_of(keyword: str) -> BaseTag:
     """The tag of a keyword of the standard."""
-    return Tag(keyword)
+    return _Tag(Tag(keyword))
 
 
 @cache
