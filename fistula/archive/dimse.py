@@ -15,8 +15,9 @@ from fistula.dicom.out.network import (
     identifier,
     offers,
     read_object,
-    save_received,
+    save_content,
     single_offers,
+    whose_object,
 )
 from fistula.dicom.parse import whole
 from fistula.errors import ArchiveError, DataError
@@ -27,6 +28,7 @@ FIND, GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
 OTHERWISE = "Use its DICOMweb address, dicomweb://, or export the study to a folder"
 PARTS = 4  # of an answer, an instance: its own, and some that say how far the archive is
 SUCCESS, PENDING, OUT_OF_RESOURCES, REFUSED = 0x0000, (0xFF00, 0xFF01), 0xA700, 0x0124
+UNSENT = 0xA702, 0xB000  # PS3.4 C.4.3.1.4: all or some could not be sent, perhaps for want of an offer that fits
 STORED = SUCCESS, 0xB000, 0xB006, 0xB007  # PS3.4 B.2.3: the others after the archive changed or left out elements
 
 
@@ -54,17 +56,18 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
     unkept: list[DataError] = []
 
     def take(event: Any) -> int:
-        dataset = event.dataset
-        uid = str(dataset.SOPInstanceUID)
+        uid = str(event.request.AffectedSOPInstanceUID)
         if uid in came or uid in listed.keys() - wanted:
             return SUCCESS
-        if not address.holds(dataset):
+        content = event.encoded_dataset()
+        whose = whose_object(content)
+        if whose is not None and not address.holds(whose):
             strange.add(uid)
             return REFUSED
         if len(came) >= manners.max_instances:
             return OUT_OF_RESOURCES
         try:
-            save_received(event, folder / f"{len(came):06d}.dcm")
+            save_content(content, folder / f"{len(came):06d}.dcm")
         except DataError as error:  # the library, which called this, would swallow it
             unkept.append(error)
             return OUT_OF_RESOURCES
@@ -78,8 +81,7 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
     level, last = "SERIES" if address.series else "STUDY", None
     usual = [*offers(classes, others), *([] if is_told else further_offers())]
     for place, offered in enumerate([*usual, *single_offers(classes, others)]):
-        failed_at_nothing = last and last.Status == SUCCESS  # asked again, it sends the same
-        if place >= len(usual) and failed_at_nothing:
+        if place >= len(usual) and last and last.Status not in UNSENT:  # asked again, it says the same
             break
         entity = network.AE(ae_title=OWN_TITLE)
         contexts = [network.build_context(GET)] + [network.build_context(*offer) for offer in offered]

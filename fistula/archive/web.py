@@ -1,25 +1,28 @@
 """Fetch from and store to a DICOMweb archive: QIDO-RS, WADO-RS, STOW-RS."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from fistula.archive.address import Address, Manners, credentials, require_few, require_own
-from fistula.dicom.out.network import read_object, save_object
+from fistula.dicom.out.network import read_object, save_content, whose_object
+from fistula.dicom.parse import text
 from fistula.errors import ArchiveError, ConfigError, FistulaError
 
 RETRIED = (429, 502, 503, 504)
 # Of what a request accepts; older archives say that it was a bad one.
 UNACCEPTED = tuple(f"HTTP status {status}" for status in (400, 406, 415, 501))
 # As it is kept; else as the service likes; else uncompressed (PS3.18 8.7.3.5.2).
-ACCEPTED = ((("application/dicom", "*"),), None, (("application/dicom", "1.2.840.10008.1.2.1"),))
+ACCEPTED = ("; transfer-syntax=*", "", "; transfer-syntax=1.2.840.10008.1.2.1")
 
 
 def fetch(address: Address, folder: Path, manners: Manners) -> int:
-    """Write every instance of a study or series into `folder`; how many there were.
+    """Write every instance of a study or series into `folder`, byte by byte as it came; how many there were.
+
+    A damaged one is written as well: whoever reads the folder says of it what of any damaged file.
 
     Raises:
         ArchiveError: If the archive does not answer, refuses, has no such study, or too many instances.
@@ -31,27 +34,43 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
         raise ArchiveError(address.name, "has no such study or series")
     require_few(address.name, len(listed), manners)
     came: set[str] = set()
-    retrieve: Any = client.iter_series if address.series else client.iter_study
+    damaged: list[Path] = []
+    place = f"/series/{address.series}" if address.series else ""
 
-    def take(media_types: Any) -> None:
-        for dataset in retrieve(**level, media_types=media_types):
-            require_few(address.name, len(came) + 1, manners)
-            require_own(address.name, 0 if address.holds(dataset) else 1)
-            save_object(dataset, folder / f"{len(came):06d}.dcm")
-            came.add(str(dataset.SOPInstanceUID))
+    def take(accepted: str) -> None:
+        for content in _parts(client, f"{client.base_url}/studies/{address.study}{place}", accepted):
+            require_few(address.name, len(came) + len(damaged) + 1, manners)
+            path = folder / f"{len(came) + len(damaged):06d}.dcm"
+            whose = whose_object(content)
+            require_own(address.name, int(whose is not None and not address.holds(whose)))
+            save_content(content, path)
+            if whose is None:
+                damaged.append(path)
+            else:
+                came.add(text(whose, "SOPInstanceUID"))
 
-    for place, media_types in enumerate(ACCEPTED):
+    for accepted in ACCEPTED:
         try:
-            _asked(address, partial(take, media_types))
+            _asked(address, partial(take, accepted))
             break
         except ArchiveError as error:
-            if error.found not in UNACCEPTED or place == len(ACCEPTED) - 1:
+            if error.found not in UNACCEPTED or accepted == ACCEPTED[-1]:
                 raise
+    if not came:
+        raise ArchiveError(address.name, "sends unreadable data", found=f"{len(damaged)} damaged objects")
     number = _number(client, address)
-    if missing := max(len(listed - came), number - len(came)):
+    if (missing := max(len(listed - came), number - len(came)) - len(damaged)) > 0:
         found = f"{len(came)} of {len(came) + missing}"
         raise ArchiveError(address.name, "must send all that it lists", found=found, remedy="Try again")
     return len(came)
+
+
+def _parts(client: Any, url: str, accepted: str) -> Iterator[bytes]:
+    """The parts of an answer; the client's own way ends at the first that is damaged, and writes all anew."""
+    headers = {"Accept": f'multipart/related; type="application/dicom"{accepted}'}
+    with client._session.get(url, headers=headers, stream=True) as response:
+        response.raise_for_status()
+        yield from map(bytes, client._decode_multipart_message(response, stream=True))
 
 
 def _listed(client: Any, address: Address, level: dict[str, str], manners: Manners) -> set[str]:
@@ -96,9 +115,11 @@ def store(address: Address, files: Sequence[Path], manners: Manners) -> None:
     objects = [read_object(path) for path in files]
     answer = _asked(address, lambda: client.store_instances(objects))
     stored = {item.get("ReferencedSOPInstanceUID") for item in getattr(answer, "ReferencedSOPSequence", None) or []}
-    refused = sum(one.SOPInstanceUID not in stored for one in objects)
-    if refused:
-        raise ArchiveError(address.name, "must take every object", found=f"{refused} refused of {len(files)}")
+    refused = len(getattr(answer, "FailedSOPSequence", None) or [])
+    if unconfirmed := sum(one.SOPInstanceUID not in stored for one in objects):
+        found = f"{unconfirmed} of {len(files)} not confirmed" + f", {refused} refused" * bool(refused)
+        remedy = "Look for them there; sent again, they are stored once" if refused < unconfirmed else ""
+        raise ArchiveError(address.name, "must confirm every object", found=found, remedy=remedy)
 
 
 def _client(address: Address, manners: Manners, **settings: Any) -> Any:

@@ -75,10 +75,13 @@ def dimse_archive(
     hangs=None,
     tls=None,
     first_only=False,
+    fails=None,
 ):
     """An archive that transcodes nothing; it may send or list fewer objects, send all or none, or break off.
 
     With `first_only` it sends by the first offer of a class alone, as dcmqrscp, and fails at what that does not fit.
+
+    `fails` is the status that it answers a retrieval with.
 
     `endless` is of what there is no end, and `hangs` at what it says no more: `find`, `number` or `get`.
     """
@@ -118,6 +121,10 @@ def dimse_archive(
         asked.append(event)
         if hangs == "get":
             gone.wait(30)
+        if fails:
+            yield 1
+            yield fails, None
+            return
         welcome = {context.abstract_syntax for context in event.assoc.accepted_contexts}
         if all_or_none and any(image.SOPClassUID not in welcome for image in images):  # as Orthanc
             yield 0
@@ -149,7 +156,7 @@ def dimse_archive(
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls)
     try:
         yield Address("dimse", "127.0.0.1", server.socket.getsockname()[1], title="PACS", study=STUDY)
-        assert len(asked) < 2 or breaks_after is None, "an archive that broke off is asked again"
+        assert len(asked) < 2 or breaks_after is fails is None, "an archive that broke off or cannot is asked again"
     finally:
         gone.set()
         server.shutdown()
@@ -425,8 +432,18 @@ def test_a_makers_own_objects_beside_the_images_make_no_half_a_study(study_on_di
         ({"breaks_after": 3, "classes": False}, "must send all that it lists, found 3 of 6 images|broke off"),
         ({"sends": 3, "lists": 3, "number": 6}, "must send all that it lists, found 3 of 6 images"),
         ({"lists": 0}, "has no such study or series"),
+        ({"fails": 0xC001}, "found 0 of 6 images, status 0xc001"),
+        ({"fails": 0xA701}, "found 0 of 6 images, status 0xa701"),
     ],
-    ids=["sends half", "breaks off", "breaks off, lists no classes", "lists and sends half", "lists nothing"],
+    ids=[
+        "sends half",
+        "breaks off",
+        "breaks off, lists no classes",
+        "lists and sends half",
+        "lists nothing",
+        "cannot",
+        "has no memory",
+    ],
 )
 def test_half_a_study_over_dimse_is_an_error(study_on_disk, tmp_path, how, message):
     with dimse_archive(study_on_disk, **how) as address, pytest.raises(ArchiveError, match=message):
@@ -492,7 +509,7 @@ def test_what_a_web_archive_did_not_store_is_an_error_however_it_calls_its_answe
         "00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [272]}}]},
         "00081199": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": [uids(study_on_disk)[0]]}}]},
     }
-    refused = pytest.raises(ArchiveError, match="must take every object, found 1 refused of 2")
+    refused = pytest.raises(ArchiveError, match=r"must confirm every object, found 1 of 2 not confirmed, 1 refused$")
     with web_archive(study_on_disk, stores=(202, kind, failed)) as address, refused:
         web.store(address, study_on_disk[:2], MANNERS)
 
@@ -510,7 +527,7 @@ def test_objects_reach_a_web_archive_in_one_piece_and_again_if_it_was_busy(write
 
 
 def test_a_web_archive_that_answers_well_and_names_no_object_has_stored_none(study_on_disk):
-    refused = pytest.raises(ArchiveError, match="must take every object, found 2 refused of 2")
+    refused = pytest.raises(ArchiveError, match=r"found 2 of 2 not confirmed\. Look for them there")
     with web_archive(study_on_disk, stores=(200, "application/dicom+json", {})) as address, refused:
         web.store(address, study_on_disk[:2], MANNERS)
 
@@ -600,15 +617,52 @@ def test_a_single_image_may_come_without_parts(study_on_disk, tmp_path, kind):
         ({"dressed": lambda parts: ("application/dicom", parts[0])}, "must send all that it lists, found 1 of 6"),
         ({"dressed": lambda parts: ("application/zip", b"PK")}, "sends unreadable data"),
         ({"dressed": lambda parts: ("", b"")}, "sends unreadable data"),
-        ({"dressed": lambda parts: as_parts([*parts[1:], b"<html>"])}, "sends unreadable data"),
+        ({"dressed": lambda parts: as_parts([b"<html>"] * 6)}, "sends unreadable data, found 6 damaged objects"),
+        ({"dressed": lambda parts: as_parts([*parts[2:], b"<html>"])}, "must send all that it lists, found 4 of 5"),
         ({"dressed": partial(as_parts, kind="multipart/related")}, "sends unreadable data"),
         ({"dressed": lambda parts: as_parts([parts[0]] * 6)}, "must send all that it lists, found 1 of 6"),
     ],
-    ids=["no content", "a preamble", "one for all", "a zip", "nothing", "a page", "no boundary", "one six times"],
+    ids=[
+        "no content",
+        "a preamble",
+        "one for all",
+        "a zip",
+        "nothing",
+        "pages",
+        "a page",
+        "no boundary",
+        "one six times",
+    ],
 )
 def test_an_answer_in_another_form_is_refused_in_a_line(study_on_disk, tmp_path, how, message):
     with web_archive(study_on_disk, **how) as address, pytest.raises(ArchiveError, match=message):
         taken(web, address, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda content: b"<html>", "named as DICOM, but its content is not"),
+        (lambda content: content[:300], "an image object without pixel data"),
+        (lambda content: content[:-100], "pixel data cut short"),
+    ],
+    ids=["a page", "a piece", "cut short"],
+)
+def test_a_damaged_object_of_a_web_archive_costs_no_more_than_itself(
+    study_on_disk, tmp_path, fistula_here, damage, why
+):
+    lines = [f"{uid},{place % 2}" for place, uid in enumerate(uids(study_on_disk)) if place]
+    (tmp_path / "labels.csv").write_text("\n".join(["sop_instance_uid,label", *lines]))
+    options = ("labels=labels.csv", "size=16", "spacing_mm=1", "workers.count=1")
+    with web_archive(study_on_disk, dressed=lambda parts: as_parts([damage(parts[0]), *parts[1:]])) as address:
+        source = f"source=dicomweb://127.0.0.1:{address.port}/studies/{STUDY}"
+        code, _, error = fistula_here("ingest", source, "out=none", *options)
+        assert (code, error.count("\n")) == (2, 1)
+        assert f"found 1: 000000.dcm ({why})" in error
+        code, shown, error = fistula_here("ingest", source, "out=all", "unreadable=exclude", *options)
+    assert (code, error) == (0, "")
+    assert why in shown
+    assert len(read_cohort(tmp_path / "all").manifest) == 5
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import AllTransferSyntaxes, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from fistula.dicom import kinds
+from fistula.dicom.outcome import NotTaken, damage_refused
+from fistula.dicom.parse import read_header
 from fistula.dicom.pixels.syntax import decoders
 from fistula.errors import DataError
 
@@ -27,6 +30,7 @@ _STORED = [uid for uid, (name, kind, *_) in UID_dictionary.items() if kind == "S
 _MAKERS_OWN = [uid for uid in kinds.OTHER_CLASSES if uid not in _STORED]
 OTHER_CLASSES = (*(uid for uid in _STORED if uid not in _NAMES), *_MAKERS_OWN)
 _PLAIN = [str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)]
+LIMIT = 1 << 31  # bytes that one may inflate to
 _OFFERS = 126  # of an association, beside the two that a question and a retrieval need
 
 
@@ -73,16 +77,20 @@ def read_object(path: Path) -> Any:
     return pydicom.dcmread(path)
 
 
-def save_received(event: Any, path: Path) -> None:
-    """Write what a C-STORE brought, byte by byte: nothing of it is written anew."""
+def save_content(content: bytes, path: Path) -> None:
+    """Write a received object as it came: nothing of it is written anew."""
     with _told():
-        path.write_bytes(event.encoded_dataset())
+        path.write_bytes(content)
 
 
-def save_object(dataset: Any, path: Path) -> None:
-    """Write a received object, with its own transfer syntax."""
-    with _told():
-        dataset.save_as(path, enforce_file_format=True)
+def whose_object(content: bytes) -> Dataset | None:
+    """The identifiers of a received object; None of one that is damaged, or breaks off before them."""
+    try:
+        with damage_refused():
+            header = read_header(BytesIO(content), limit=LIMIT)
+    except NotTaken:
+        return None
+    return None if header.pixel_bytes is None and "StudyInstanceUID" not in header.dataset else header.dataset
 
 
 @contextmanager
