@@ -12,15 +12,17 @@ from fistula.errors import ConfigError
 
 
 @contextmanager
-def whole_folder(path: Path, *, key: str = "out") -> Iterator[Path]:
+def whole_folder(path: Path, *, key: str = "out", replace: bool = False) -> Iterator[Path]:
     """Give a folder beside `path` to write into; rename it to `path` when the block ends well, remove it otherwise.
 
-    The `key` of the configuration that names it is for messages.
+    The `key` of the configuration that names it is for messages. One that `replace` allows to be there already is found
+    whole by a reader, the old one or the new, at worst none for a moment.
 
     Raises:
         ConfigError: If `path` exists, or no folder can be made there.
     """
-    refuse_existing(path, key=key)
+    if not replace:
+        refuse_existing(path, key=key)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     new = [folder for folder in path.parents if not folder.exists()]
     try:
@@ -31,7 +33,11 @@ def whole_folder(path: Path, *, key: str = "out") -> Iterator[Path]:
             remedy = f"Name a place that can be written to ({key}=...)"
             raise ConfigError(f"{key}={path}", f"cannot be made ({error.strerror})", remedy=remedy) from error
         yield partial
+        old = partial.with_suffix(".old")
+        if replace and path.exists():
+            path.rename(old)
         partial.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         for folder in new:

@@ -12,23 +12,14 @@ from fistula.arguments import suggest
 from fistula.errors import ConfigError, DataError, FistulaError
 
 # Packages that are not always installed, by the name that is imported, and the extra that brings each.
-EXTRAS = {
-    "dicomweb_client": "dicom",
-    "fastapi": "serve",
-    "highdicom": "dicom",
-    "markdown_it": "serve",
-    "mlflow": "tracking",
-    "onnx": "onnx",
-    "onnxruntime": "onnx",
-    "onnxscript": "onnx",
-    "optuna": "optuna",
-    "pynetdicom": "dicom",
-    "ray": "cluster",
-    "submitit": "cluster",
-    "tensorboard": "tracking",
-    "uvicorn": "serve",
-    "wandb_workspaces": "tracking",
-}
+EXTRAS = (
+    dict.fromkeys(("ray", "submitit"), "cluster")
+    | dict.fromkeys(("dicomweb_client", "highdicom", "pynetdicom"), "dicom")
+    | dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "onnx")
+    | {"optuna": "optuna"}
+    | dict.fromkeys(("fastapi", "markdown_it", "uvicorn"), "serve")
+    | dict.fromkeys(("mlflow", "tensorboard", "wandb_workspaces"), "tracking")
+)
 
 UNKNOWN_KEY = re.compile(r"Could not override '([^']+)'")  # what Hydra says of a misspelt key
 THERE = re.compile(r"Could not append .*'([^']+)'")  # with a +, one that is there

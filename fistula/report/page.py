@@ -1,7 +1,5 @@
 """Write a study's report: pages that need nothing beside them, tables, figures, and the record of numbers."""
 
-import shutil
-import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +10,7 @@ from markupsafe import Markup
 from fistula import __version__
 from fistula.errors import ConfigError, count
 from fistula.evidence.standard import METRICS
-from fistula.folder import digests_of
+from fistula.folder import digests_of, whole_folder
 from fistula.report import answer, wording
 from fistula.report.contents import Contents, Settings, compute
 from fistula.report.external import figures as outside_figures
@@ -78,9 +76,7 @@ def write_report(
     contents = compute(study, settings, given)
     made = datetime.now(UTC).isoformat(timespec="minutes")
     names = _names(contents) | {"made": made, "reload": reload}
-    beside = target.with_name(f".report.{uuid.uuid4().hex[:8]}.partial")
-    beside.mkdir()
-    try:
+    with whole_folder(target, key="study", replace=True) as beside:
         drawn = draw(contents, beside)
         contents.given.write(beside)
         if contents.outside:
@@ -97,20 +93,7 @@ def write_report(
         (beside / READING_ROOM).write_text(room, encoding="utf-8")
         record = to_json(contents, made=made, files=digests_of(beside))
         (beside / NUMBERS).write_text(record, encoding="utf-8")
-        _replace(target, beside)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
     return target / PAGE
-
-
-def _replace(target: Path, new: Path) -> None:
-    """Put the new folder where the old one is; a reader finds one of them whole, at worst none for a moment."""
-    old = target.with_name(f".report.{uuid.uuid4().hex[:8]}.old")
-    if target.exists():
-        target.rename(old)
-    new.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _names(contents: Contents) -> dict[str, Any]:

@@ -19,13 +19,8 @@ from fistula.report.sections.methods import say_aggregation
 from fistula.report.study import Configuration, Study
 
 MORE = (
-    "average_precision",
-    "partial_auroc",
-    "f1",
-    "matthews",
-    "likelihood_ratio_positive",
-    "likelihood_ratio_negative",
-)
+    "average_precision", "partial_auroc", "f1", "matthews", "likelihood_ratio_positive", "likelihood_ratio_negative",
+)  # fmt: skip
 CALIBRATION = ("brier", "reliability", "resolution", "expected_calibration_error")
 PREDICTIVE = ("positive_predictive_value", "negative_predictive_value")
 

@@ -11,7 +11,7 @@ from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.errors import DataError
 from fistula.report.names import NAMES, distinct_names
 from fistula.report.run import Run
-from fistula.sweep.folder.run import RECORD, WITHIN, read_record
+from fistula.sweep.folder.run import RECORD, configuration_of, read_record
 
 ALLOWED = "leaks allowed by audit=warn"  # the audit's word for leaks that nobody looked at one by one
 
@@ -188,8 +188,7 @@ def read_study(folder: Path) -> Study:
     _check_records(folder, done, cohort)
     groups: dict[str, list[Run]] = {}
     for run in done:
-        identity = {key: value for key, value in run.record["identity"].items() if key not in WITHIN}
-        groups.setdefault(json.dumps([identity, run.record["factors"]], sort_keys=True), []).append(run)
+        groups.setdefault(configuration_of(run.record), []).append(run)
     names = distinct_names([group[0].record for group in groups.values()])
     configurations = [
         Configuration(

@@ -18,15 +18,9 @@ from fistula.values import differences, faults, refuse_missing
 
 # Keys that may be of several kinds; what takes them says what it does not take.
 SEVERAL = (
-    "image_size",
-    "num_workers",
-    "slices_per_step",
-    "trainer.benchmark",
-    "trainer.devices",
-    "trainer.deterministic",
-    "trainer.precision",
-    "augmentation.images_per_slice",
-)
+    "image_size", "num_workers", "slices_per_step", "trainer.benchmark", "trainer.devices", "trainer.deterministic",
+    "trainer.precision", "augmentation.images_per_slice",
+)  # fmt: skip
 RANGES: Mapping[str, tuple[float, float]] = {
     "epochs": (1, 100_000),
     "seed": (0, 2**32 - 1),

@@ -1,6 +1,5 @@
 """Several runs as one: those of a study that differ in nothing but fold and seed."""
 
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from typing import Any
 
 from fistula.errors import ConfigError
 from fistula.predict.runs.model import LoadedRun, load_run
-from fistula.sweep.folder.run import RECORD, WITHIN, read_record
+from fistula.sweep.folder.run import RECORD, configuration_of, read_record
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +47,7 @@ def load_runs(folder: Path, *, only: str = "*", device: str = "cpu") -> list[Loa
 
 def load_ensemble(folders: Sequence[Path], *, where: str, device: str = "cpu") -> list[LoadedRun]:
     """Load finished runs that differ in nothing but fold and seed; arguments and errors as `load_runs`."""
-    kinds = {_configuration(read_record(path)): path.name for path in folders}
+    kinds = {configuration_of(read_record(path)): path.name for path in folders}
     if len(kinds) > 1:
         rule = "holds runs of several configurations, which cannot form an ensemble"
         names = sorted(kinds.values())
@@ -64,11 +63,6 @@ def load_ensemble(folders: Sequence[Path], *, where: str, device: str = "cpu") -
             remedy = "Copy the whole study again from where it was trained"
             raise ConfigError(where, rule, found=f"{runs[0].name}, {run.name}", remedy=remedy)
     return runs
-
-
-def _configuration(record: dict[str, Any]) -> str:
-    identity = {key: value for key, value in record["identity"].items() if key not in WITHIN}
-    return json.dumps([identity, record["factors"]], sort_keys=True)
 
 
 def _facts(run: LoadedRun) -> dict[str, Any]:

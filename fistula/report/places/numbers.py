@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fistula.evidence.design.compare import Comparison, clustered_mcnemar
 from fistula.evidence.design.verdict import holm
 from fistula.evidence.estimate import Estimate, undefined
-from fistula.evidence.places.clock import ClockErrors, clock_errors, clock_hours
+from fistula.evidence.places.clock import ClockErrors, clock_errors, clock_hours, hours_off
 from fistula.evidence.places.distances import (
     best_of,
     distances_mm,
@@ -140,7 +140,7 @@ def _with_hours(known: pl.DataFrame, canals: pl.DataFrame) -> tuple[pl.DataFrame
     truth = clock_hours(both.select("row_true", "col_true").to_numpy(), _pair(both, "row_canal", "col_canal"))
     said = clock_hours(_pair(both, "row", "col"), _pair(both, "canal_row", "canal_col"))
     has_truth = np.isfinite(truth) & (both["orientation"] == "axial").fill_null(value=False).to_numpy()
-    errors = np.where(has_truth, (said - truth + 6) % 12 - 6, np.nan)
+    errors = np.where(has_truth, hours_off(said, truth), np.nan)
     known = known.with_columns(hours=pl.Series(errors).fill_nan(None))
     if not has_truth.any():
         return known, None

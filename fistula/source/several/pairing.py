@@ -147,16 +147,8 @@ def rows_beside(read: pl.DataFrame, table: pl.DataFrame, beside: pl.DataFrame, n
     `beside` the images of the others; `name_of` gives the key of a slice by the text that names it.
     """
     whose = (
-        "patient_key",
-        "study_key",
-        "site",
-        "position_mm",
-        "orientation",
-        "tilt_degrees",
-        "age",
-        "sex",
-        "study_day",
-    )
+        "patient_key", "study_key", "site", "position_mm", "orientation", "tilt_degrees", "age", "sex", "study_day",
+    )  # fmt: skip
     of_grid = table.select("slice_key", *(name for name in whose if name in table.columns))
     own = beside.drop(*(name for name in whose if name in beside.columns), "slice_key", "reason", "remedy")
     own = own.with_row_index("nearest").cast({"nearest": pl.Int64})

@@ -145,6 +145,12 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
+def configuration_of(record: dict[str, Any]) -> str:
+    """What tells a run's configuration from others: its factors, and its identity less what is `WITHIN` one."""
+    identity = {key: value for key, value in record["identity"].items() if key not in WITHIN}
+    return json.dumps([identity, record["factors"]], sort_keys=True)
+
+
 def identity_of(resolved: dict[str, Any], **fingerprints: str) -> dict[str, Any]:
     """Flatten a resolved configuration to dotted keys, less what does not decide the result, plus `fingerprints`."""
     kept = {key: value for key, value in resolved.items() if key not in NOT_IDENTITY}
