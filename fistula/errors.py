@@ -3,7 +3,7 @@
 import os
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 PLAIN = re.compile(r"[\w./:=+@~%-]+" if os.name != "nt" else r"[\w./:=+@~\\-]+")
@@ -92,6 +92,16 @@ def count(number: int, noun: str) -> str:
         ('1 patient', '0 patients', '12 slices')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def first_of(names: Sequence[object], most: int = 3) -> str:
+    """The first few names, and dots where there are more.
+
+    Example:
+        >>> first_of(["a", "b", "c"], 2), first_of([3, 5])
+        ('a, b, ...', '3, 5')
+    """
+    return ", ".join([*map(str, names[:most]), *["..."] * (len(names) > most)])
 
 
 def in_words(seconds: float) -> str:

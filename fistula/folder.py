@@ -65,13 +65,20 @@ def refuse_inside(path: Path, source: object, *, key: str = "out") -> None:
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file beside `path` and rename it: a reader sees the old content or the new, never a part."""
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
+    with partial_beside(path) as partial:
         with partial.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+
+
+@contextmanager
+def partial_beside(path: Path) -> Iterator[Path]:
+    """Give a name beside `path` for a file to be renamed once it is whole; what still has it afterwards is removed."""
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        yield partial
     finally:
         partial.unlink(missing_ok=True)
 

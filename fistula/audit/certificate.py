@@ -66,12 +66,10 @@ class Certificate:
         if self.verdict != "leaks":
             return
         first = self.open_leaks[0]
-        raise LeakageError(
-            where,
-            "no patient, slice or copy of one may be in two sets of a split",
-            found=f"{len(self.open_leaks)} that do; the first, {first.id}: {first.detail}",
-            remedy="Correct the split, accept findings one by one (audit.accept=FILE), or mark the run (audit=warn)",
-        )
+        rule = "no patient, slice or copy of one may be in two sets of a split"
+        found = f"{len(self.open_leaks)} that do; the first, {first.id}: {first.detail}"
+        remedy = "Correct the split, accept findings one by one (audit.accept=FILE), or mark the run (audit=warn)"
+        raise LeakageError(where, rule, found=found, remedy=remedy)
 
     def to_json(self) -> str:
         """Everything above as JSON, with verdict and mark."""

@@ -38,12 +38,10 @@ class Meeting:
         if self.patients and shared == "refuse":
             kinds = sorted({kind for found in self.patients.values() for kind in found})
             first = ", ".join(f"{key[:12]} ({', '.join(found)})" for key, found in list(self.patients.items())[:NAMED])
-            raise LeakageError(
-                f"cohort={cohort.folder}",
-                "must share no patient, and no copy of a slice, with the study's cohort",
-                found=f"{count(len(self.patients), 'patient')} shared, by {', '.join(kinds)}; the first: {first}",
-                remedy="shared=exclude excludes and counts them",
-            )
+            rule = "must share no patient, and no copy of a slice, with the study's cohort"
+            told = f"{count(len(self.patients), 'patient')} shared, by {', '.join(kinds)}; the first: {first}"
+            remedy = "shared=exclude excludes and counts them"
+            raise LeakageError(f"cohort={cohort.folder}", rule, found=told, remedy=remedy)
         kept = set(cohort.labelled["patient_key"]) - self.patients.keys()
         if not kept:
             raise DataError(f"cohort={cohort.folder}", "must have a labeled patient who is not in the study's cohort")

@@ -118,12 +118,10 @@ class Predefined:
         """Give every slice its part; columns as in `split_table.COLUMNS`, one fold."""
         named = manifest["split"]
         if named.null_count():
-            raise DataError(
-                "split=predefined",
-                "needs the column split (train, val or test) for every slice",
-                found=f"{named.null_count()} of {len(named)} slices without it",
-                remedy="Fill the column in the table of labels and ingest again, or use split=patient_kfold",
-            )
+            rule = "needs the column split (train, val or test) for every slice"
+            found = f"{named.null_count()} of {len(named)} slices without it"
+            remedy = "Fill the column in the table of labels and ingest again, or use split=patient_kfold"
+            raise DataError("split=predefined", rule, found=found, remedy=remedy)
         unknown = sorted(set(named) - set(PARTS))
         if unknown:
             raise DataError("split=predefined", "the column split holds train, val or test", found=unknown[0])

@@ -2,15 +2,15 @@
 
 import hashlib
 import io
-import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from fistula.errors import ConfigError, DataError, count
-from fistula.folder import name_once
+from fistula.folder import name_once, partial_beside
 
 PARTS = ("train", "val", "test")
 SETS = {"train": "training", "val": "validation", "test": "test"}  # as they are called in sentences
@@ -62,20 +62,12 @@ def write_split(path: Path, table: pl.DataFrame) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()
         table.write_parquet(content, metadata={"fingerprint": split_fingerprint(table)})
-        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
-        try:
+        with partial_beside(path) as partial, suppress(FileExistsError):
             partial.write_bytes(content.getvalue())
             name_once(partial, path)
-        except FileExistsError:
-            pass
-        finally:
-            partial.unlink(missing_ok=True)
     if split_fingerprint(read_split(path)) != split_fingerprint(table):
-        raise ConfigError(
-            path,
-            "a study has one split, and this run's is another",
-            remedy="Use the study's split.* settings, seed and cohort, or start another study",
-        )
+        remedy = "Use the study's split.* settings, seed and cohort, or start another study"
+        raise ConfigError(path, "a study has one split, and this run's is another", remedy=remedy)
 
 
 def read_split(path: Path) -> pl.DataFrame:
@@ -101,15 +93,10 @@ def _check_classes(where: str, labels: np.ndarray, parts: np.ndarray) -> None:
         needed = len(np.unique(labels)) if part == "train" else 2
         if len(held) < needed:
             rule = "must hold every class" if part == "train" else "must hold slices of at least two classes"
-            found = (
-                f"label {held[0]} only" if len(held) == 1 else f"{len(held)} classes in {(parts == part).sum()} slices"
-            )
-            raise DataError(
-                where,
-                f"the {SETS[part]} set {rule}",
-                found=found,
-                remedy="Change split.*, or add patients of the missing class",
-            )
+            several = f"{len(held)} classes in {(parts == part).sum()} slices"
+            found = f"label {held[0]} only" if len(held) == 1 else several
+            remedy = "Change split.*, or add patients of the missing class"
+            raise DataError(where, f"the {SETS[part]} set {rule}", found=found, remedy=remedy)
 
 
 def sites_of(manifest: pl.DataFrame) -> list[str]:

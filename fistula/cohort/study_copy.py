@@ -32,11 +32,9 @@ def link_cohort(cohort: Cohort, study: Path) -> None:
                 raise
     fingerprint = json.loads((kept / "ingest.json").read_text(encoding="utf-8"))["fingerprint"]
     if fingerprint != cohort.fingerprint:
-        raise ConfigError(
-            f"cohort={cohort.folder}",
-            f"is not the cohort of the study {study}: a study has one",
-            remedy="Use the study's cohort, or start another study with hydra.sweep.dir=DIR",
-        )
+        rule = f"is not the cohort of the study {study}: a study has one"
+        remedy = "Use the study's cohort, or start another study with hydra.sweep.dir=DIR"
+        raise ConfigError(f"cohort={cohort.folder}", rule, remedy=remedy)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

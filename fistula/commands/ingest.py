@@ -92,16 +92,9 @@ def labels_of(
     if word not in WORDS and segment is not None:
         raise ConfigError("labels.segment", f"is for labels={' or '.join(WORDS)}", found=segment, remedy="Leave it out")
     if word not in (*WORDS, FOLDERS):
-        naming = Naming(cfg.columns, cfg.other_columns)
-        further = list(cfg.labels.covariates or [])
-        return read_tables(
-            paths_of(cfg.labels.file, key="labels"),
-            classes=cfg.classes,
-            negatives=negatives,
-            level=level,
-            naming=naming,
-            covariates=further,
-        )
+        paths, naming = paths_of(cfg.labels.file, key="labels"), Naming(cfg.columns, cfg.other_columns)
+        chosen = {"classes": cfg.classes, "negatives": negatives, "level": level}
+        return read_tables(paths, **chosen, naming=naming, covariates=list(cfg.labels.covariates or []))
     if cfg.labels.covariates:
         raise ConfigError("labels.covariates", "must be [] unless a table has them", found=f"labels={word}")
     if level != "slice":

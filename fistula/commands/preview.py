@@ -33,12 +33,6 @@ def run(cfg: DictConfig) -> None:
     for rows, key in ((slices, "slice_key"), *([(beside, "grid_key")] if cohort.sequences else [])):
         for of, name, row in rows.select(key, "sequence", "row").iter_rows():
             images.setdefault(of, {})[f"{name} as it is".strip()] = cohort.pixels[row]
-    draw_sheet(
-        list(images.values()),
-        pipeline,
-        out,
-        draws=cfg.draws,
-        resize=Resize(cfg.image_size, cfg.interpolation),
-        seed=cfg.seed,
-    )
+    resize = Resize(cfg.image_size, cfg.interpolation)
+    draw_sheet(list(images.values()), pipeline, out, draws=cfg.draws, resize=resize, seed=cfg.seed)
     print(f"look at {out}")

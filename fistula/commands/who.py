@@ -75,12 +75,9 @@ def named(survey: Survey, key: str, look: Look, rule: PatientRule) -> pl.DataFra
     begins = {column: images.filter(pl.col(column).str.starts_with(key)) for column in KEYS}
     meant = {name: column for column in reversed(KEYS) for name in begins[column][column].unique()}
     if not meant:
+        unknown = f"is not the pseudonym of a patient, study, series, or slice in {survey.folder}"
         remedy = "Name the folder, the key and the patient= that the cohort was made with"
-        raise DataError(
-            f"key={key}",
-            f"is not the pseudonym of a patient, study, series, or slice in {survey.folder}",
-            remedy=remedy,
-        )
+        raise DataError(f"key={key}", unknown, remedy=remedy)
     if len(meant) > 1:
         found = ", ".join(sorted(f"{column.removesuffix('_key')} {name}" for name, column in meant.items()))
         raise DataError(f"key={key}", "must match one pseudonym", found=found, remedy="Give more digits")

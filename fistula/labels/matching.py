@@ -8,7 +8,7 @@ import polars as pl
 
 from fistula.dicom.container import as_written
 from fistula.dicom.identity import Pseudonyms
-from fistula.errors import DataError, classes_as_typed
+from fistula.errors import DataError, classes_as_typed, first_of
 from fistula.labels.tables.covariates import COVARIATE
 from fistula.labels.tables.lines import POINTS, Labels, Row
 from fistula.labels.tables.spreadsheet import unpointed
@@ -90,10 +90,8 @@ def refuse_ambiguous(images: pl.DataFrame, labels: Labels) -> None:
     if counts.is_empty():
         return
     where = {row.line: row.where for row in labels.rows}
-    first = ", ".join(
-        f"{where[line]} ({count} images)" for line, count in counts.select("line", "len").head(3).iter_rows()
-    )
-    found = f"{len(counts)} lines for {counts['len'].sum()} images: {first}{', ...' if len(counts) > 3 else ''}"
+    named = [f"{where[line]} ({count} images)" for line, count in counts.select("line", "len").iter_rows()]
+    found = f"{len(counts)} lines for {counts['len'].sum()} images: {first_of(named)}"
     remedy = "Name images by sop_instance_uid, path or series_instance_uid, and frames by frame_number as well"
     raise DataError(labels.path, "every line must be for one image", found=found, remedy=remedy)
 
@@ -185,8 +183,7 @@ def _hint(row: Row, labels: Labels, survey: Survey, there: pl.DataFrame, pseudon
 
 
 def _first(rows: Sequence[Row]) -> str:
-    names = ", ".join(row.origin or f"line {row.line} ({' '.join(row.name)})" for row in rows[:3])
-    return f"{names}{', ...' if len(rows) > 3 else ''}"
+    return first_of([row.origin or f"line {row.line} ({' '.join(row.name)})" for row in rows])
 
 
 def refuse_empty_classes(labels: Iterable[int], classes: Sequence[str], lost: Mapping[str, int]) -> None:
@@ -206,7 +203,7 @@ def refuse_empty_classes(labels: Iterable[int], classes: Sequence[str], lost: Ma
     found = ", ".join(f"{name}: {count}" for name, count in zip(classes, counts, strict=True))
     if len(classes) > MOST_LISTED:
         empty = [name for name, count in zip(classes, counts, strict=True) if not count]
-        found = f"none of {len(empty)} of {len(classes)} classes: {', '.join(empty[:3])}{', ...' if empty[3:] else ''}"
+        found = f"none of {len(empty)} of {len(classes)} classes: {first_of(empty)}"
     remedy = "Label images of every class; if only positive ones are listed, set negatives=other_patients"
     there = [name for name, count in zip(classes, counts, strict=True) if count]
     if MOST_LISTED >= len(there) > 1 and all(name.isdigit() for name in classes):

@@ -146,12 +146,9 @@ class FistulaClassifier(pl.LightningModule):
     def _refuse_what_is_not_finite(self) -> None:
         if self.not_finite is None or (step := int(self.not_finite[0])) < 0:
             return
-        raise TrainingError(
-            f"step {step}",
-            "the loss must be finite",
-            found=float(self.not_finite[1]),
-            remedy="Lower optimizer.lr, or look for a damaged slice in the cohort's contact sheet",
-        )
+        found = float(self.not_finite[1])
+        remedy = "Lower optimizer.lr, or look for a damaged slice in the cohort's contact sheet"
+        raise TrainingError(f"step {step}", "the loss must be finite", found=found, remedy=remedy)
 
     def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Against the labels; of mixed images against those of both, each weighted as its image."""

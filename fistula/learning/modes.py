@@ -58,12 +58,8 @@ class FromTheTop:
 
     def __post_init__(self) -> None:
         if not 0 <= self.alone <= self.all_by < 1:
-            raise ConfigError(
-                "learning",
-                "must have 0 <= alone <= all_by < 1",
-                found=f"alone={self.alone}, all_by={self.all_by}",
-                remedy="For example learning.alone=0.1",
-            )
+            rule, found = "must have 0 <= alone <= all_by < 1", f"alone={self.alone}, all_by={self.all_by}"
+            raise ConfigError("learning", rule, found=found, remedy="For example learning.alone=0.1")
 
     def thaws_at(self, stage: int, *, num_stages: int) -> int:
         """The first epoch in which a stage trains; 0 is the stem, ``num_stages - 1`` the classifier."""

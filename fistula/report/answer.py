@@ -73,13 +73,9 @@ def say_answer(
         return sentences
     area = honest_together[0].auroc if honest_together else honest[0].estimates["auroc"]
     best = (honest_together or honest)[0].configuration
-    limitations = say_limitations(
-        study,
-        [row for row in honest if row.positive == honest[0].positive],
-        [row for row in honest if row.configuration is best],
-        is_ranked=area.is_defined,
-        tested=bool(outside[0]),
-    )
+    of_class = [row for row in honest if row.positive == honest[0].positive]
+    own = [row for row in honest if row.configuration is best]
+    limitations = say_limitations(study, of_class, own, is_ranked=area.is_defined, tested=bool(outside[0]))
     return [*sentences, *say_outside(*outside, ranked, best, selected), limitations]
 
 

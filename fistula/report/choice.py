@@ -6,7 +6,7 @@ from math import isnan
 from pathlib import Path
 from statistics import fmean
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, first_of
 from fistula.evidence.ranking.placements import place
 from fistula.report.pooling import primary_level, ranking, test_rows
 from fistula.report.study import Configuration, Run, Study
@@ -28,8 +28,8 @@ def chosen_runs(study: Study, folder: Path, *, only: str) -> list[Run]:
     else:
         named = [run for run in study.runs if fnmatch(run.folder.name, only)]
     if not named:
-        found = ", ".join(run.folder.name for run in study.runs[:3])
-        raise ConfigError(f"only={only}", "must name finished runs", found=found)
+        names = [run.folder.name for run in study.runs]
+        raise ConfigError(f"only={only}", "must name finished runs", found=first_of(names))
     return named
 
 

@@ -121,13 +121,11 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
     externals, given = read_externals(study), given or Given()
     for name in {given.readings_of, given.program_of} - {"", *(one.name for one in externals)}:
         read_external(study, study.folder / FOLDER / name)  # which says that it is not there any more
-    found_outside = [
-        one
-        for external in externals
-        for one in outside(
+    found_outside = []
+    for external in externals:
+        found_outside += outside(
             study, external, rows, primary=primary, scaling=settings.scaling, prevalence=settings.prevalence
         )
-    ]
     wholes = outside_together(study, found_outside, together, primary=primary, scaling=settings.scaling)
     places, place_pairs = where(study, resamples=settings.resamples)
     return Contents(

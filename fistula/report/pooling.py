@@ -72,13 +72,8 @@ def test_rows(study: Study, configuration: Configuration, positive: str, *, leve
     tables = []
     for number, run in enumerate(configuration.runs):
         rows = judged(study, run, _scored(study, run, positive, part="test"), positive, level=level, scaling=scaling)
-        tables.append(
-            rows.with_columns(
-                seed=pl.lit(run.record["seed"], pl.Int64),
-                fold=pl.lit(run.record["fold"], pl.Int64),
-                run=pl.lit(number, pl.Int64),
-            )
-        )
+        told = {"seed": run.record["seed"], "fold": run.record["fold"], "run": number}
+        tables.append(rows.with_columns(pl.lit(value, pl.Int64).alias(name) for name, value in told.items()))
     return pl.concat(tables).sort("seed", "fold", "unit")
 
 

@@ -62,20 +62,11 @@ def results(
                 arrays = tuple(table[name].to_numpy() for name in ("label", "score", "called", "patient_key", "run"))
                 units = table.group_by("unit").agg(pl.col("label").max())
                 num = len(units), int(units["label"].sum())
-                rows.append(
-                    Row(
-                        configuration,
-                        positive,
-                        level,
-                        say_aggregation(study, configuration, positive) if level == "patient" else "",
-                        table,
-                        num,
-                        standard_metrics(*arrays),
-                        _more(table, num, prevalence=prevalence),
-                        cross_checks(*arrays, resamples=resamples),
-                        _calibration(table) if level == configuration.levels[0] else {},
-                    )
-                )
+                rule = say_aggregation(study, configuration, positive) if level == "patient" else ""
+                metrics, more = standard_metrics(*arrays), _more(table, num, prevalence=prevalence)
+                checks = cross_checks(*arrays, resamples=resamples)
+                bins = _calibration(table) if level == configuration.levels[0] else {}
+                rows.append(Row(configuration, positive, level, rule, table, num, metrics, more, checks, bins))
     return rows
 
 

@@ -174,11 +174,8 @@ def read_study(folder: Path) -> Study:
     done = [run for run in runs if run.is_done]
     if not done:
         states = ", ".join(f"{run.folder.name} ({run.record.get('state')})" for run in runs[:3])
-        remedy = (
-            "Running its training command again resumes it"
-            if runs
-            else "Train one: fistula train -m cohort=DIR study=NAME"
-        )
+        remedy = "Train one: fistula train -m cohort=DIR study=NAME"
+        remedy = "Running its training command again resumes it" if runs else remedy
         raise DataError(f"study={folder}", "must hold a finished run", found=states or "no run", remedy=remedy)
     if not (folder / "cohort").is_dir() and (done[0].folder / "cohort").is_dir():
         remedy = f"Name one of them: {done[0].folder}; `fistula train -m` trains several as one study"

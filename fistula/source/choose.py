@@ -105,12 +105,10 @@ def refuse_unreadable(survey: Survey, facts: pl.DataFrame, policies: Policies, r
     """Refuse the rows of `facts`, naming the first of their files, unless there are none or they may be excluded."""
     if facts.is_empty() or policies.unreadable == "exclude":
         return
+    named = facts.unique("file", maintain_order=True).select("file", "member", "reason").head(3)
     first = [
-        survey.name(record["file"], record["member"] or "") + (f" ({record['reason']})" if record["reason"] else "")
-        for record in facts.unique("file", maintain_order=True)
-        .head(3)
-        .select("file", "member", "reason")
-        .iter_rows(named=True)
+        survey.name(file, member or "") + (f" ({reason})" if reason else "")
+        for file, member, reason in named.iter_rows()
     ]
     remedies = [text for text in facts["remedy"].drop_nulls().unique(maintain_order=True) if text][:1]
     found = f"{len(facts)}: {', '.join(first)}{', ...' if len(facts) > len(first) else ''}"

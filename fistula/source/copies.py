@@ -6,7 +6,7 @@ import polars as pl
 
 from fistula.dicom.container import Part
 from fistula.dicom.look import Look, bytes_hash, pixels_hash
-from fistula.errors import DataError
+from fistula.errors import DataError, first_of
 from fistula.source.survey import Survey, those
 
 FRAME = ["file", "member", "frame"]
@@ -59,7 +59,7 @@ def _refuse(survey: Survey, copies: pl.DataFrame, what: str | pl.Expr, rule: str
     if len(twisted):
         files = twisted.select("file", "member").unique().sort("file", "member").rows()
         names = [survey.name(file, member) for file, member in files]
-        found = f"{len(names)} files under {twisted['instance_key'].n_unique()}: {', '.join(names[:3])}"
+        found = f"{len(names)} files under {twisted['instance_key'].n_unique()}: {first_of(names)}"
         raise DataError(survey.where, rule, found=found, remedy=remedy)
 
 
@@ -69,7 +69,7 @@ def _refuse_two_patients(survey: Survey, copies: pl.DataFrame) -> None:
     twice = copies.filter(is_of_two).unique(["file", "member"], maintain_order=True)
     if len(twice):
         names = [survey.name(file, member) for file, member in twice.sort("file").select("file", "member").rows()]
-        found = f"{twice['slice_key'].n_unique()} images under several: {', '.join(names[:4])}"
+        found = f"{twice['slice_key'].n_unique()} images under several: {first_of(names, 4)}"
         remedy = "Remove one of the exports"
         raise DataError(survey.where, "copies of an image must have one PatientID", found=found, remedy=remedy)
 

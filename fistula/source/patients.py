@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from fistula.dicom.identity import Pseudonyms
-from fistula.errors import ConfigError, DataError
+from fistula.errors import ConfigError, DataError, first_of
 from fistula.source.shared_ids import refuse_shared_ids
 from fistula.source.survey import Survey
 
@@ -178,5 +178,4 @@ def _joined(images: pl.DataFrame) -> pl.DataFrame:
 
 
 def _lines(lines: Iterable[int]) -> str:
-    numbers = sorted(set(lines))
-    return f"lines {', '.join(map(str, numbers[:4]))}{', ...' if len(numbers) > 4 else ''}"
+    return f"lines {first_of(sorted(set(lines)), 4)}"

@@ -46,14 +46,8 @@ class RunPlan:
 
     def pass_gate(self, study: Path) -> dict[str, Any]:
         """Audit the split, once a study; see `fistula.audit.gate.pass_gate`."""
-        return pass_gate(
-            self.cohort,
-            self.table,
-            study,
-            audit=make(self.cfg.audit),
-            split=self.split.name,
-            leaky_by_design=self.split.leaky_by_design,
-        )
+        audit, leaky = make(self.cfg.audit), self.split.leaky_by_design
+        return pass_gate(self.cohort, self.table, study, audit=audit, split=self.split.name, leaky_by_design=leaky)
 
 
 class Planner:

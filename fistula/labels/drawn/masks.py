@@ -12,7 +12,7 @@ from fistula.dicom.drawn.drawings import Drawing
 from fistula.dicom.look import Look
 from fistula.dicom.outcome import NotTaken, Refused
 from fistula.dicom.pixels.planes import carried, nearby
-from fistula.errors import ConfigError, DataError
+from fistula.errors import ConfigError, DataError, first_of
 from fistula.labels.drawn.drawings import Found, drawings_below
 from fistula.labels.drawn.outlines import filled, opening_of
 from fistula.labels.drawn.partners import Images, nearest_slices
@@ -220,7 +220,7 @@ def _refuse(survey: Survey, sheet: _Sheet, wanted: Wanted, policies: Policies) -
 
 
 def _first(names: Sequence[str]) -> str:
-    return f"{len(names)} that are not: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+    return f"{len(names)} that are not: {first_of(names)}"
 
 
 def _rows(sheet: _Sheet, images: Images) -> Iterator[Row]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from fistula.errors import ConfigError, DataError, classes_as_typed
+from fistula.errors import ConfigError, DataError, classes_as_typed, first_of
 from fistula.labels.tables.covariates import UNKNOWN
 from fistula.labels.tables.spreadsheet import unpointed
 
@@ -68,7 +68,7 @@ def in_order(where: object, words: set[str]) -> list[str]:
     orders = [names, names[::-1]] if len(names) == 2 and are_names else [names]
     shown = " or ".join(classes_as_typed(order) for order in orders)
     remedy = f"State their order, the positive class last: {shown}{', or another order' if len(names) > 2 else ''}"
-    raise ConfigError("classes", rule, found=", ".join(found[:5]), remedy=remedy)
+    raise ConfigError("classes", rule, found=first_of(found, 5), remedy=remedy)
 
 
 def known_order(words: set[str]) -> list[str] | None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fistula.errors import ConfigError, DataError
+from fistula.errors import ConfigError, DataError, first_of
 from fistula.labels.tables.spreadsheet import NUMBER, Naming, number, read_table
 
 COVARIATE = "covariate_"  # begins the name of their columns in a manifest
@@ -100,10 +100,9 @@ def _words(path: Path, name: str, given: Sequence[tuple[int, str]]) -> list[str]
     found = sorted({cell for _, cell in given})
     if len(found) == 2:
         return found
-    shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
     remedy = "Use numbers if the words are grades; otherwise, a column of 0 and 1 for each word except one"
     rule = f"covariate {name} must have numbers, or two words"
-    raise DataError(f"{path}, line {given[0][0]}", rule, found=shown, remedy=remedy)
+    raise DataError(f"{path}, line {given[0][0]}", rule, found=first_of(found, 5), remedy=remedy)
 
 
 def _value(path: Path, line: int, name: str, cell: str, words: Sequence[str]) -> float:

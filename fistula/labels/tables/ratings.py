@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from fistula.errors import DataError
+from fistula.errors import DataError, first_of
 from fistula.labels.tables.classes import plainly
 from fistula.labels.tables.page_table import refuse_one_name
 from fistula.labels.tables.spreadsheet import NUMBER, Naming, number, read_table, unpointed
@@ -228,4 +228,4 @@ def _refuse_twice(path: Path, table: pl.DataFrame, keys: list[str]) -> None:
 
 def _lines(rows: pl.DataFrame) -> str:
     lines = rows["line"].to_list()
-    return f"lines {', '.join(map(str, lines[:NAMED]))}{', ...' if len(lines) > NAMED else ''} ({len(lines)})"
+    return f"lines {first_of(lines, NAMED)} ({len(lines)})"

@@ -61,17 +61,12 @@ def read_labels(
     rows = [replace(_row(path, line, cells, key=key, classes=names), covariates=values[line]) for line, cells in of_one]
     refuse_twice(path, rows)
     _refuse_mixed_files(path, rows, key)
+    reader = body[0][1].get("reader", "")
+    has_frames = "frame_number" in header or (key == ("path",) and RANGE[0] in header)
     return Labels(
-        path,
-        key,
-        names,
-        rows,
-        level,
-        reader=body[0][1].get("reader", ""),
-        has_frames="frame_number" in header or (key == ("path",) and RANGE[0] in header),
-        ignored=tuple(ignored),
-        covariates=words,
-    )
+        path, key, names, rows, level,
+        reader=reader, has_frames=has_frames, ignored=tuple(ignored), covariates=words,
+    )  # fmt: skip
 
 
 def _allowed(header: list[str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import fastexcel
 
-from fistula.errors import ConfigError, DataError, refuse_other
+from fistula.errors import ConfigError, DataError, first_of, refuse_other
 
 OTHERS = ("refuse", "ignore")
 EXCEL, OLD_EXCEL = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # how an .xlsx begins; and an .xls, or one with a password
@@ -190,7 +190,7 @@ def _excel(path: Path, content: bytes) -> Lines:
         pages = [parts.read(name) for name in parts.namelist() if name.startswith("xl/worksheets/")]
     for pattern, what, remedy in LOST:
         if cells := [cell[1].decode() for page in pages for cell in pattern.finditer(page)]:
-            found = f"{len(cells)}: {', '.join(cells[:3])}"
+            found = f"{len(cells)}: {first_of(cells)}"
             raise DataError(path, f"has {what}", found=found, remedy=remedy)
     full = [name for name, rows in sheets.items() if rows]
     if len(full) > 1:

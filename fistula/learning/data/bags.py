@@ -171,12 +171,10 @@ def patient_labels(manifest: pl.DataFrame, *, num_classes: int, are_grades: bool
     )
     torn = found.filter(pl.col("own").is_null() & (pl.col("classes") > 1))
     if num_classes > 2 and len(torn) and not are_grades:
-        raise DataError(
-            "unit=patient",
-            "needs one class per patient if there are more than two classes",
-            found=f"{count(len(torn), 'patient')} with slices of several",
-            remedy="Give the patients' own in a table with labels.level=patient; for grades, set loss=ordinal",
-        )
+        rule = "needs one class per patient if there are more than two classes"
+        several = f"{count(len(torn), 'patient')} with slices of several"
+        remedy = "Give the patients' own in a table with labels.level=patient; for grades, set loss=ordinal"
+        raise DataError("unit=patient", rule, found=several, remedy=remedy)
     labels = found.select("patient_key", label=pl.coalesce("own", "highest")).drop_nulls()
     return labels.sort("patient_key")
 

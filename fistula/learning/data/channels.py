@@ -89,12 +89,9 @@ def check_positions(slices: pl.DataFrame) -> None:
     """Raise DataError unless every slice has a position, without which it has no neighbours."""
     unplaced = slices["position_mm"].null_count()
     if unplaced:
-        raise DataError(
-            f"model.channels={ADJACENT}",
-            "needs the position of every slice",
-            found=f"{unplaced} of {len(slices)} without one",
-            remedy="Use model.channels=sum, or images whose headers say where they lie",
-        )
+        rule, found = "needs the position of every slice", f"{unplaced} of {len(slices)} without one"
+        remedy = "Use model.channels=sum, or images whose headers say where they lie"
+        raise DataError(f"model.channels={ADJACENT}", rule, found=found, remedy=remedy)
 
 
 def channel_rows(slices: pl.DataFrame, num_slices: int) -> NDArray[np.int64]:

@@ -205,17 +205,12 @@ class FistulaDataModule(LightningDataModule):
         return torch.from_numpy(known[self.bags[part].rows].astype(np.float32))
 
     def _images(self, part: str, *, draws: bool = False) -> SliceDataset | KeptDataset:
-        bags = self.bags[part]
+        bags, seed = self.bags[part], self.seed if draws else None
+        augmentation = self.augmentation if draws or bags.copies.any() else None
         slices = SliceDataset(
-            self.images,
-            self._labels,
-            self.channels,
-            bags.rows,
-            bags.copies,
-            augmentation=self.augmentation if draws or bags.copies.any() else None,
-            seed=self.seed if draws else None,
-            points=self.points,
-        )
+            self.images, self._labels, self.channels, bags.rows, bags.copies,
+            augmentation=augmentation, seed=seed, points=self.points,
+        )  # fmt: skip
         return on_card(slices, self._device) if not draws and self._fits_card(bags.rows) else slices
 
     @property

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import shutil
-import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fistula.cohort.manifest import Cohort
+from fistula.folder import partial_beside
 from fistula.learning.data.slices import Images, Resize
 
 KEPT_FILES = 4  # sizes beside a cohort; the ones made first go first
@@ -66,15 +66,12 @@ def _write(path: Path, pixels: NDArray[np.uint8], resize: Resize, rows: NDArray[
     size, free = resize.image_size, shutil.disk_usage(path.parent).free
     if len(rows) * size * size > SHARE_OF_FREE * free:
         raise OSError(f"it would take more than a quarter of the {free / 1e9:.1f} GB that are free")
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
+    with partial_beside(path) as partial:
         kept = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(pixels), size, size))
         for row in rows:
             kept[row] = resize(np.asarray(pixels[row]))
         kept.flush()
         partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     ages = {file: file.stat().st_mtime for file in path.parent.glob(".resized-*.npy")}
     for file in sorted(ages, key=lambda file: ages[file])[:-KEPT_FILES]:
         with suppress(OSError):

@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, first_of
 from fistula.predict.runs.model import LoadedRun, load_run
 from fistula.sweep.folder.run import RECORD, configuration_of, read_record
 
@@ -36,7 +36,7 @@ def load_runs(folder: Path, *, only: str = "*", device: str = "cpu") -> list[Loa
         rule = f"must hold a finished run named like {only}"
         remedy = "Train it first: fistula train"
         if not folders and (names := sorted(path.parent.name for path in folder.glob(f"*/{RECORD}"))):
-            remedy = f"Its runs are {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+            remedy = f"Its runs are {first_of(names)}"
         raise ConfigError(f"run={folder}", rule, found=found, remedy=remedy)
     if len(done) < len(folders):
         log.warning(
@@ -50,11 +50,9 @@ def load_ensemble(folders: Sequence[Path], *, where: str, device: str = "cpu") -
     kinds = {configuration_of(read_record(path)): path.name for path in folders}
     if len(kinds) > 1:
         rule = "holds runs of several configurations, which cannot form an ensemble"
-        names = sorted(kinds.values())
         those = re.sub(r"-fold\d+-seed\d+", "-fold*-seed*", folders[0].name)
         remedy = f'Name one with only=..., such as "only={those}"; the last lines of fistula report name the best'
-        shown = f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
-        raise ConfigError(where, rule, found=shown, remedy=remedy)
+        raise ConfigError(where, rule, found=first_of(sorted(kinds.values())), remedy=remedy)
     runs = [load_run(path, device=device) for path in folders]
     for run in runs[1:]:
         differing = [fact for fact, value in _facts(run).items() if value != _facts(runs[0])[fact]]

@@ -1,8 +1,10 @@
 """External cohorts of a study: the numbers of each beside the internal ones, everything that was learned held fixed."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ KEPT = "evaluate.json"
 TABLES = ("predictions.parquet", "patients.parquet")
 PLACES = "places.parquet"
 FACTORS = ("site", "scanner")
+AGAIN = "Remove {} and run fistula evaluate again"
 
 
 @dataclass(frozen=True)
@@ -88,16 +91,26 @@ def read_externals(study: Study) -> list[External]:
 
 def read_external(study: Study, folder: Path) -> External:
     """One of them; errors as `read_externals`."""
-    path, remedy = folder / KEPT, f"Remove {folder} and evaluate the cohort again"
+    record, runs = read_evaluation(study, folder / KEPT, TABLES)
+    predictions, patients = (pl.read_parquet(folder / name, glob=False) for name in TABLES)
+    places = pl.read_parquet(folder / PLACES, glob=False) if PLACES in record["files"] else None
+    return External(folder, record, runs, predictions, patients, places)
+
+
+def read_evaluation(study: Study, path: Path, tables: Sequence[str]) -> tuple[dict[str, Any], list[Run]]:
+    """What `fistula evaluate` recorded beside tables, these at least, and the study's runs that it used.
+
+    Raises:
+        DataError: If a file was changed since, or the study no longer has the runs.
+    """
+    folder, remedy = path.parent, AGAIN.format(path.parent)
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        names, files = {run["name"]: run["fingerprint"] for run in record["runs"]}, record["files"]
-        found = {name: digest_of(folder / name) for name in files}
-        tables = [pl.read_parquet(folder / name, glob=False) for name in TABLES]
-        places = pl.read_parquet(folder / PLACES, glob=False) if PLACES in files else None
-    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+        names, files = record["runs"], record["files"]
+        names = names if isinstance(names, dict) else {run["name"]: run["fingerprint"] for run in names}
+        changed = sorted(name for name in {*files, *tables} if digest_of(folder / name) != files[name])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(path, f"cannot be read as an evaluation ({error})", remedy=remedy) from error
-    changed = sorted(name for name, digest in files.items() if found[name] != digest)
     if changed:
         raise DataError(folder, "must be as it was written", found=f"{', '.join(changed)} changed", remedy=remedy)
     runs = [run for run in study.runs if names.get(run.folder.name) == run.record.get("fingerprint")]
@@ -105,7 +118,7 @@ def read_external(study: Study, folder: Path) -> External:
         rule = "must have been scored by finished runs of this study"
         lost = sorted(set(names) - {run.folder.name for run in runs})
         raise DataError(path, rule, found=", ".join(lost), remedy=remedy)
-    return External(folder, record, runs, tables[0], tables[1], places)
+    return record, runs
 
 
 def outside(
@@ -117,20 +130,13 @@ def outside(
     that is calibrated and split up. Without the prevalence where decisions will be made there are no predictive values.
     """
     name = study.configuration_of(external.runs[0]).name
-    inside = [row for row in rows if row.configuration.name == name]
+    inside = {(row.positive, row.level): row for row in rows if row.configuration.name == name}
     levels = ("slice", "patient") if external.predictions["slice_key"].null_count() == 0 else ("patient",)
-    return [
-        _outside(
-            study,
-            external,
-            next(row for row in inside if (row.positive, row.level) == (positive, level)),
-            in_full=level == primary or len(levels) == 1,
-            scaling=scaling,
-            prevalence=prevalence,
-        )
-        for positive in study.positives
-        for level in sorted(levels, key=lambda level: level != primary)
-    ]
+    found = []
+    for positive, level in product(study.positives, sorted(levels, key=lambda level: level != primary)):
+        row, in_full = inside[positive, level], level == primary or len(levels) == 1
+        found.append(_outside(study, external, row, in_full=in_full, scaling=scaling, prevalence=prevalence))
+    return found
 
 
 def _outside(
@@ -163,17 +169,32 @@ def _outside(
 
 
 def external_rows(study: Study, external: External, positive: str, *, level: str, scaling: str) -> pl.DataFrame:
-    """Rows of every run, as `pooling.test_rows` has them of the study's own, and the ``threshold`` of each run."""
+    """Rows of every run, as `evaluated_rows`."""
+    table, where = external.predictions, external.folder / TABLES[0]
+    return evaluated_rows(
+        study, external.runs, table, positive, level=level, scaling=scaling, part="external", where=where
+    )
+
+
+def evaluated_rows(
+    study: Study,
+    runs: list[Run],
+    table: pl.DataFrame,
+    positive: str,
+    *,
+    level: str,
+    scaling: str,
+    part: str,
+    where: Path,
+) -> pl.DataFrame:
+    """Rows of every run, as `pooling.test_rows` has them of the study's own, and the ``threshold`` of each run.
+
+    The part of the table, which lies at `where`, is ``external`` or ``test``.
+    """
     tables = []
-    for number, run in enumerate(external.runs):
-        rows = one_against_rest(
-            study,
-            external.predictions.filter(pl.col("run") == run.folder.name),
-            positive,
-            part="external",
-            where=external.folder / TABLES[0],
-            remedy=f"Remove {external.folder} and evaluate the cohort again",
-        )
+    for number, run in enumerate(runs):
+        own, remedy = table.filter(pl.col("run") == run.folder.name), AGAIN.format(where.parent)
+        rows = one_against_rest(study, own, positive, part=part, where=where, remedy=remedy)
         rows = judged(study, run, rows, positive, level=level, scaling=scaling)
         threshold = study.threshold(run, positive, level=level)
         tables.append(rows.with_columns(run=pl.lit(number, pl.Int64), threshold=pl.lit(threshold)))

@@ -1,18 +1,16 @@
 """How a configuration does on its own test patients as other scanners might have shown them."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from fistula.cohort.manifest import named_scanner
-from fistula.errors import DataError
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.ranking.area import clustered_auroc
-from fistula.folder import digest_of
-from fistula.report.pooling import judged, one_against_rest, ranking
-from fistula.report.study import Run, Study
+from fistula.report.external.cohorts import evaluated_rows, read_evaluation
+from fistula.report.pooling import ranking
+from fistula.report.study import Study
 
 FOLDER, KEPT = "shifts", "shifts.json"
 TABLES = ("predictions.parquet", "answers.parquet")
@@ -51,47 +49,21 @@ def robustness(study: Study, *, level: str, scaling: str) -> Robustness | None:
     folder = study.folder / FOLDER
     if not (folder / KEPT).is_file():
         return None
-    remedy = f"Remove {folder} and evaluate the shifts again"
-    try:
-        record = json.loads((folder / KEPT).read_text(encoding="utf-8"))
-        found = {name: digest_of(folder / name) for name in TABLES}
-        predictions, answers = (pl.read_parquet(folder / name, glob=False) for name in TABLES)
-        names = record["runs"]
-        changed = [name for name in TABLES if record["files"][name] != found[name]]
-    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
-        raise DataError(folder / KEPT, f"cannot be read ({error})", remedy=remedy) from error
-    runs = [run for run in study.runs if names.get(run.folder.name) == run.record.get("fingerprint")]
-    if changed or len(runs) < len(names):
-        why = f"{', '.join(changed)} changed" if changed else "runs that the study no longer has"
-        raise DataError(folder, "must be as it was written, by runs of this study", found=why, remedy=remedy)
+    record, runs = read_evaluation(study, folder / KEPT, TABLES)
+    predictions, answers = (pl.read_parquet(folder / name, glob=False) for name in TABLES)
     steps = predictions.select("shift", "strength").unique(maintain_order=True).rows()
     scanners = answers.unique("patient_key").select("patient_key", named_scanner())
     told = []
     for shift, strength in steps:
         at = (pl.col("shift") == shift) & (pl.col("strength") == strength)
-        rows = _rows(study, runs, predictions.filter(at), level=level, scaling=scaling)
+        rows = evaluated_rows(
+            study, runs, predictions.filter(at), study.positives[0],
+            level=level, scaling=scaling, part="test", where=folder / TABLES[0],
+        )  # fmt: skip
         said = answers.filter(at)["answer"]
-        told.append(
-            Step(
-                shift,
-                strength,
-                clustered_auroc(*ranking(rows)),
-                int((said == "abstain").sum()) / len(said),
-                _split(rows, scanners),
-            )
-        )
+        abstained = int((said == "abstain").sum()) / len(said)
+        told.append(Step(shift, strength, clustered_auroc(*ranking(rows)), abstained, _split(rows, scanners)))
     return Robustness(record["configuration"], record["amounts"], told)
-
-
-def _rows(study: Study, runs: list[Run], table: pl.DataFrame, *, level: str, scaling: str) -> pl.DataFrame:
-    positive, found = study.positives[0], []
-    for number, run in enumerate(runs):
-        own = table.filter(pl.col("run") == run.folder.name)
-        path = study.folder / FOLDER / TABLES[0]
-        rows = one_against_rest(study, own, positive, part="test", where=path, remedy="Evaluate the shifts again")
-        rows = judged(study, run, rows, positive, level=level, scaling=scaling)
-        found.append(rows.select("unit", "patient_key", "label", "score", run=pl.lit(number, pl.Int64)))
-    return pl.concat(found).sort("run", "unit")
 
 
 def _split(rows: pl.DataFrame, scanners: pl.DataFrame) -> dict[str, Estimate]:

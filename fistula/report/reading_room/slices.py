@@ -53,17 +53,11 @@ def reading_data(
         "sequences": _sequences(study.cohort, manifest["slice_key"]),
     }
     shown = [(configuration, positive) for configuration in study.configurations for positive in study.positives]
-    views = [
-        _view(
-            study,
-            configuration,
-            positive,
-            index,
-            next(row for row in rows if (row.configuration.name, row.positive) == (configuration.name, positive)),
-            explained_on=device if maps == "all" or (maps == "best" and number == first) else None,
-        )
-        for number, (configuration, positive) in enumerate(shown)
-    ]
+    by_view, views = {(row.configuration.name, row.positive): row for row in rows}, []
+    for number, (configuration, positive) in enumerate(shown):
+        explained_on = device if maps == "all" or (maps == "best" and number == first) else None
+        row = by_view[configuration.name, positive]
+        views.append(_view(study, configuration, positive, index, row, explained_on=explained_on))
     facts = {"classes": study.cohort.classes, "rows": side[0], "cols": side[1], "cells": CELLS}
     return facts | {"slices": slices, "views": views, "first": first}
 

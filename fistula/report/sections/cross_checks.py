@@ -10,12 +10,9 @@ from fistula.evidence.rates.counts import clopper_pearson
 from fistula.evidence.resample import paired_bootstrap, patient_bootstrap
 
 CHECKS = (
-    "sensitivity, GEE",
-    "sensitivity, Clopper-Pearson",
-    "specificity, GEE",
-    "specificity, Clopper-Pearson",
+    "sensitivity, GEE", "sensitivity, Clopper-Pearson", "specificity, GEE", "specificity, Clopper-Pearson",
     "AUROC, bootstrap",
-)
+)  # fmt: skip
 PAIR_CHECKS = ("AUROC, bootstrap", "sensitivity, McNemar exact", "specificity, McNemar exact")
 
 

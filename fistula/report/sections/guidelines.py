@@ -111,12 +111,11 @@ def metrics_score(study: Study, present: AbstractSet[str], *, sites: AbstractSet
     told = {name: "yes" if is_so else "no" for name, is_so in found.items()}
     for name in ("shifts", "readers", "clinical"):  # the authors may have shown it otherwise
         told[name] = told[name].replace("no", "authors")
-    return Score(
-        [
-            ScoreItem(**line | {"weight": float(line["weight"]), "answer": told.get(line["answer"], line["answer"])})
-            for line in _read("metrics_2024.csv")
-        ]
-    )
+    items = []
+    for line in _read("metrics_2024.csv"):
+        answer = told.get(line["answer"], line["answer"])
+        items.append(ScoreItem(**line | {"weight": float(line["weight"]), "answer": answer}))
+    return Score(items)
 
 
 def _read(file: str) -> list[dict[str, Any]]:

@@ -37,22 +37,15 @@ def mistakes(study: Study, row: Row) -> list[Mistake]:
     found = []
     for (patient, number), rows in wrong.group_by("patient_key", "run", maintain_order=True):
         run = row.configuration.runs[number]
+        fold, seed = int(run.record["fold"]), int(run.record["seed"])
         threshold = study.threshold(run, row.positive, level=row.level)
         for (label,), part in rows.group_by("label", maintain_order=True):
             scores = part["score"].to_numpy()
             worst = float(scores.min() if label else scores.max())
             keys = part["unit"].to_list() if row.level == "slice" else None
-            found.append(
-                Mistake(
-                    str(patient),
-                    int(run.record["fold"]),
-                    int(run.record["seed"]),
-                    say_class(row.positive if label else study.rest(row.positive)),
-                    worst,
-                    threshold,
-                    _slices(study, run, row, str(patient), bool(label), keys),
-                )
-            )
+            slices = _slices(study, run, row, str(patient), bool(label), keys)
+            reference = say_class(row.positive if label else study.rest(row.positive))
+            found.append(Mistake(str(patient), fold, seed, reference, worst, threshold, slices))
     return sorted(found, key=lambda one: -abs(one.score - one.threshold))
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import traceback
-import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from fistula.errors import ConfigError, DataError
-from fistula.folder import name_once, write_whole
+from fistula.folder import name_once, partial_beside, write_whole
 
 RECORD = "run.json"
 LONGEST_NAME = 200  # bytes, of the 255 that file systems take: other programs put words of their own after it
@@ -61,6 +61,7 @@ class RunFolder:
         Raises:
             ConfigError: If it holds another run, naming the keys that differ, or something else.
         """
+        where, remedy = f"hydra.run.dir={self.path}", "Name another folder or remove this one"
         record = self.record()
         if record and record.get("fingerprint") != self.fingerprint:
             there = record.get("identity", {})
@@ -69,33 +70,20 @@ class RunFolder:
                 for key in sorted(there.keys() | self.identity.keys())
                 if there.get(key) != self.identity.get(key)
             ]
-            raise ConfigError(
-                f"hydra.run.dir={self.path}",
-                "already holds another run",
-                found="; ".join(differing),
-                remedy="Name another folder or remove this one",
-            )
+            raise ConfigError(where, "already holds another run", found="; ".join(differing), remedy=remedy)
         # A certificate stays behind where a leak has stopped the run; the others come before the record.
         ours = ("audit-*.json", ".owners", LOG, ".*.partial")
         others = [path for path in self.path.glob("*") if not any(path.match(pattern) for pattern in ours)]
         if not record and others:
-            raise ConfigError(
-                f"hydra.run.dir={self.path}",
-                "already exists and is not a run",
-                remedy="Name another folder or remove this one",
-            )
+            raise ConfigError(where, "already exists and is not a run", remedy=remedy)
 
     def queue(self) -> None:
         """Announce the run, unless another process has done so, or more, in the meantime."""
         self.path.mkdir(parents=True, exist_ok=True)
-        draft = self.path / f".{uuid.uuid4().hex[:8]}.partial"
-        try:
+        # It may have been announced already; or have begun and ended, and its owner has tidied up.
+        with partial_beside(self.path / RECORD) as draft, suppress(FileExistsError, FileNotFoundError):
             draft.write_text(self._content({}, "queued", {}))
             name_once(draft, self.path / RECORD)
-        except (FileExistsError, FileNotFoundError):
-            pass  # announced already; or begun and ended, and its owner has tidied up
-        finally:
-            draft.unlink(missing_ok=True)
 
     def write(self, state: str, **facts: Any) -> None:
         """Set the run's state and add facts to its record; what an earlier failure left there is forgotten."""
