@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import ssl
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,25 @@ class Manners:
 
     def encrypts(self, address: Address) -> bool:
         return not address.is_here if self.tls is None else self.tls
+
+
+def unconnected(address: Address, manners: Manners) -> tuple[str, str]:
+    """Why there is no connection, and the remedy: libraries do not say; tried once more as a bare one."""
+    try:
+        bare = socket.create_connection((address.host, address.port), manners.timeout_s)
+    except OSError as error:
+        return error.strerror or type(error).__name__, ""
+    with bare:
+        if not manners.encrypts(address):
+            return "no association without TLS", "If it speaks TLS, set archive.tls=true"
+        try:
+            ssl.create_default_context(cafile=manners.ca_file).wrap_socket(bare, server_hostname=address.host).close()
+        except ssl.SSLCertVerificationError as error:
+            return f"its certificate: {error.verify_message}", "Name the authority that issued it in archive.ca_file"
+        except OSError as error:  # ssl.SSLError is one
+            why = getattr(error, "reason", None) or error.strerror or type(error).__name__
+            return f"no TLS: {why}", "If it speaks none, set archive.tls=false"
+    return "no association", ""
 
 
 def require_few(where: str, number: int, manners: Manners) -> None:

@@ -1,6 +1,5 @@
 """Fetch from and store to an archive that speaks DICOM's own protocol: C-FIND, C-GET, C-STORE."""
 
-import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fistula.archive.address import Address, Manners, require_few, require_own
+from fistula.archive.address import Address, Manners, require_few, require_own, unconnected
 from fistula.dicom.out.network import (
     IMAGE_CLASSES,
     further_offers,
@@ -191,7 +190,7 @@ def _associated(entity: Any, address: Address, manners: Manners, **options: Any)
         if link.is_rejected or link.rejected_contexts:
             state = "rejects the association" if link.is_rejected else "accepts none of the offered classes"
             raise ArchiveError(address.name, f"does not respond (it {state})")
-        state, remedy = _unconnected(address, manners)
+        state, remedy = unconnected(address, manners)
         raise ArchiveError(address.name, f"does not respond ({state})", remedy=remedy)
     try:
         yield link
@@ -199,22 +198,3 @@ def _associated(entity: Any, address: Address, manners: Manners, **options: Any)
         link.abort()
         raise
     link.release()
-
-
-def _unconnected(address: Address, manners: Manners) -> tuple[str, str]:
-    """Why there is no association, which the library does not say: tried once more as a bare connection."""
-    try:
-        bare = socket.create_connection((address.host, address.port), manners.timeout_s)
-    except OSError as error:
-        return error.strerror or type(error).__name__, ""
-    with bare:
-        if not manners.encrypts(address):
-            return "no association without TLS", "If it speaks TLS, set archive.tls=true"
-        try:
-            ssl.create_default_context(cafile=manners.ca_file).wrap_socket(bare, server_hostname=address.host).close()
-        except ssl.SSLCertVerificationError as error:
-            return f"its certificate: {error.verify_message}", "Name the authority that issued it in archive.ca_file"
-        except OSError as error:  # ssl.SSLError is one
-            why = getattr(error, "reason", None) or error.strerror or type(error).__name__
-            return f"no TLS: {why}", "If it speaks none, set archive.tls=false"
-    return "no association", ""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from fistula.archive.address import Address, Manners, credentials, require_few, require_own
+from fistula.archive.address import Address, Manners, credentials, require_few, require_own, unconnected
 from fistula.dicom.out.network import read_object, save_content, whose_object
 from fistula.dicom.parse import text
 from fistula.errors import ArchiveError, ConfigError, FistulaError
@@ -51,7 +51,7 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
 
     for accepted in ACCEPTED:
         try:
-            _asked(address, partial(take, accepted))
+            _asked(address, manners, partial(take, accepted))
             break
         except ArchiveError as error:
             if error.found not in UNACCEPTED or accepted == ACCEPTED[-1]:
@@ -78,7 +78,7 @@ def _listed(client: Any, address: Address, level: dict[str, str], manners: Manne
     listed: set[str] = set()
     while len(listed) <= manners.max_instances:
         page = {"limit": manners.max_instances + 1 - len(listed), "offset": len(listed)}
-        new = _asked(address, partial(_instances, client, **level, **page)) - listed
+        new = _asked(address, manners, partial(_instances, client, **level, **page)) - listed
         if not new:
             break
         listed |= new
@@ -113,7 +113,7 @@ def store(address: Address, files: Sequence[Path], manners: Manners) -> None:
     # sent a second time are empty.
     client = _client(address, manners, chunk_size=sys.maxsize)
     objects = [read_object(path) for path in files]
-    answer = _asked(address, lambda: client.store_instances(objects))
+    answer = _asked(address, manners, lambda: client.store_instances(objects))
     stored = {item.get("ReferencedSOPInstanceUID") for item in getattr(answer, "ReferencedSOPSequence", None) or []}
     refused = len(getattr(answer, "FailedSOPSequence", None) or [])
     if unconfirmed := sum(one.SOPInstanceUID not in stored for one in objects):
@@ -184,7 +184,7 @@ def _refuse_another(name: str, response: Any, **_: Any) -> None:
         raise ArchiveError(name, "sends on to another address", found=found, remedy=remedy)
 
 
-def _asked(address: Address, question: Callable[[], Any]) -> Any:
+def _asked(address: Address, manners: Manners, question: Callable[[], Any]) -> Any:
     import requests
 
     try:
@@ -196,8 +196,8 @@ def _asked(address: Address, question: Callable[[], Any]) -> Any:
     except requests.exceptions.RequestException as error:
         rule = "sends unreadable data" if isinstance(error, ValueError) else "does not respond"
         is_tls = isinstance(error, requests.exceptions.SSLError)
-        remedy = "Name the authority of its certificate in archive.ca_file, or see archive.tls" if is_tls else ""
-        raise ArchiveError(address.name, f"{rule} ({type(error).__name__})", remedy=remedy) from error
+        why, remedy = unconnected(address, manners) if is_tls else (type(error).__name__, "")
+        raise ArchiveError(address.name, f"{rule} ({why})", remedy=remedy) from error
     except FistulaError:
         raise
     except Exception as error:  # whatever the libraries make of an answer in another form

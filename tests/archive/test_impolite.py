@@ -181,6 +181,7 @@ def web_archive(
     listed=None,
     busy=0,
     unacceptable=406,
+    tls=None,
 ):
     """A DICOMweb archive with a list of at most `lists` matches, or `pages` at a time; `dressed` lays out its parts.
 
@@ -282,6 +283,8 @@ def web_archive(
             return self.answer(200, kind, body)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield Address("dicomweb", "127.0.0.1", server.server_port, study=STUDY)
@@ -736,6 +739,29 @@ def test_an_archive_and_we_who_differ_in_tls_are_told_so(study_on_disk, tmp_path
         context.load_cert_chain(make_certificates(tmp_path / "tls") / "server.pem")
     with dimse_archive(study_on_disk, tls=context) as address, pytest.raises(ArchiveError, match=words):
         taken(dimse, address, tmp_path / "out", Manners(timeout_s=1, retries=0, **manners))
+
+
+@pytest.mark.parametrize(
+    ("certificate", "ca_file", "words"),
+    [
+        ("server", "ca", None),
+        ("server", None, r"its certificate: unable to get local issuer .*\). Name the authority"),
+        ("server", "another", r"its certificate: .*\). Name the authority"),
+        ("itself", None, r"its certificate: self.signed certificate\). Name the authority"),
+        ("", None, r"no TLS: .*\). If it speaks none, set archive.tls=false"),
+    ],
+    ids=["its authority", "none", "another authority", "self-signed", "no TLS"],
+)
+def test_a_web_archive_is_trusted_by_its_authority_alone(study_on_disk, tmp_path, certificate, ca_file, words):
+    folder = make_certificates(tmp_path / "tls")
+    (folder / "itself.pem").write_text((folder / "ca.key").read_text() + (folder / "ca.pem").read_text())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
+    if context:
+        context.load_cert_chain(folder / f"{certificate}.pem")
+    manners = Manners(timeout_s=5, retries=0, tls=True, ca_file=ca_file and str(folder / f"{ca_file}.pem"))
+    refused = pytest.raises(ArchiveError, match=words) if words else nullcontext()
+    with web_archive(study_on_disk, tls=context) as address, refused:
+        assert taken(web, address, tmp_path / "out", manners) == uids(study_on_disk)
 
 
 @pytest.mark.parametrize("archive", [dimse_archive, web_archive], ids=["dimse", "dicomweb"])
