@@ -62,6 +62,7 @@ FISTULA_DEBUG=1 shows the traceback behind an error."""
 
 def main() -> None:
     """Run one command; exit with 2 (or the error's own code) after one line when the user can mend it."""
+    os.umask(os.umask(0) | 0o007)  # what is written names or shows patients: for its owner and group alone
     # Before any library reads it: threads that wait for one another without sleeping take the cores of whatever else
     # runs, and two runs on one machine are then several times slower than one after the other. A service computes for
     # some milliseconds a request, in many short pieces: to sleep and wake between them takes a quarter of its answer.

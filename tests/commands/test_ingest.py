@@ -626,3 +626,17 @@ def test_several_tables_are_taken_together(dicom_tree, tmp_path, fistula_here):
     assert re.search(
         "b.csv, line 2: gives .* the same label twice. Remove one of a.csv, line 6 and b.csv, line 2", error
     )
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0, 0o770), (0o022, 0o750), (0o077, 0o700)], ids=oct)
+def test_what_is_written_is_closed_to_others(fistula, dicom_tree, tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        shown = fistula("doctor", "source=tree", "json=facts.jsonl", "identifiers=true", "labels=template.csv")
+        made = fistula("ingest", "source=tree", "labels=labels.csv", "out=cohort", "size=16", "workers.count=1")
+    finally:
+        os.umask(before)
+    assert (shown.returncode, made.returncode) == (0, 0), shown.stderr + made.stderr
+    written = [tmp_path / "facts.jsonl", tmp_path / "template.csv", *(tmp_path / "cohort").iterdir()]
+    assert (tmp_path / "cohort").stat().st_mode & 0o777 == mode
+    assert {oct(path.stat().st_mode & 0o777) for path in written} == {oct(mode & 0o666)}
