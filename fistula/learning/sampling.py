@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from fistula.errors import ConfigError
 
@@ -87,6 +88,7 @@ class ProcessSampler(EpochSampler):
 
     def set_epoch(self, epoch: int) -> None:
         """Tell all of it the epoch."""
+        super().set_epoch(epoch)
         self.whole.set_epoch(epoch)
 
     def __len__(self) -> int:
@@ -94,6 +96,30 @@ class ProcessSampler(EpochSampler):
 
     def __iter__(self) -> Iterator[int]:
         return islice(self.whole, self.rank, len(self) * self.world, self.world)
+
+
+class AheadLoader(DataLoader):
+    """A loader whose processes begin with the next epoch before the last step of this one, and its validation.
+
+    Each process makes a batch of its own: those of a card would else wait for the whole first one in every epoch.
+    """
+
+    _begun: tuple[int, Iterator[Any]] | None = None  # an epoch, and its batches
+
+    def __iter__(self) -> Any:
+        if not self.persistent_workers or not isinstance(self.sampler, EpochSampler):  # Lightning may put in another
+            return super().__iter__()
+        epoch, begun = self.sampler.epoch, self._begun
+        self._begun = None
+        batches = begun[1] if begun and begun[0] == epoch else super().__iter__()
+        return self._and_begin(epoch + 1, batches, self.sampler)
+
+    def _and_begin(self, epoch: int, batches: Iterator[Any], sampler: EpochSampler) -> Iterator[Any]:
+        yield from islice(batches, len(self) - 1)
+        last = next(batches)
+        sampler.set_epoch(epoch)
+        self._begun = epoch, super().__iter__()
+        yield last
 
 
 def chances(slices: pl.DataFrame, by: Sequence[str]) -> NDArray[np.float64]:

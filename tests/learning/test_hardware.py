@@ -156,7 +156,7 @@ def test_images_are_loaded_by_as_many_processes_as_the_share_of_cores_pays_for(m
     for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("joblib.cpu_count", lambda: 64)
-    assert auto_workers(on_card=True, augments=True) == 8
+    assert auto_workers(on_card=True, augments=True) == 16
     assert auto_workers(on_card=False, augments=True) == auto_workers(on_card=True, augments=False) == 0
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "6")  # which not every cluster binds a task to
     assert auto_workers(on_card=True, augments=True) == 5
@@ -165,7 +165,7 @@ def test_images_are_loaded_by_as_many_processes_as_the_share_of_cores_pays_for(m
     monkeypatch.setenv("OMP_NUM_THREADS", "3,2")  # a number for each level of nesting
     assert auto_workers(on_card=True, augments=True) == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "many")  # which OpenMP takes for none
-    assert auto_workers(on_card=True, augments=True) == 8
+    assert auto_workers(on_card=True, augments=True) == 16
 
 
 def test_processes_that_load_are_as_many_as_shared_memory_has_room_for(monkeypatch):

@@ -1,9 +1,12 @@
+import multiprocessing
+from itertools import chain
+
 import numpy as np
 import polars as pl
 import pytest
 
 from fistula.errors import ConfigError
-from fistula.learning.sampling import REPEAT, Balanced, EpochShuffle, chances
+from fistula.learning.sampling import REPEAT, AheadLoader, Balanced, EpochShuffle, chances
 
 SLICES = pl.DataFrame(
     {"label": [0, 0, 0, 0, 0, 0, 1, 1], "patient_key": ["a", "a", "a", "a", "b", "b", "c", "d"]},
@@ -70,3 +73,56 @@ def test_a_slice_drawn_twice_in_an_epoch_is_two_draws():
 def test_a_column_that_is_not_there_is_refused(by):
     with pytest.raises(ConfigError, match=r"sampler\.by: must name columns, found .*For example \[label\]"):
         Balanced(SLICES, by=by, seed=0)
+
+
+def at(*, epoch):
+    sampler = EpochShuffle(SLICES, seed=0)
+    sampler.set_epoch(epoch)
+    return sampler
+
+
+class Told:
+    """Serves the numbers of its draws, and tells of each fetch at once."""
+
+    def __init__(self):
+        self.told = multiprocessing.get_context("fork").SimpleQueue()
+
+    def __len__(self):
+        return 8
+
+    def __getitems__(self, draws):
+        self.told.put(min(draws) // len(self))
+        return draws
+
+
+@pytest.fixture
+def ahead():
+    loader = AheadLoader(
+        Told(),
+        batch_size=3,
+        sampler=EpochShuffle(SLICES, seed=0),
+        num_workers=2,
+        persistent_workers=True,
+        multiprocessing_context="fork",
+        collate_fn=list,
+    )
+    yield loader
+    loader._iterator._shutdown_workers()
+
+
+def test_a_loader_begins_with_the_next_epoch_before_it_is_asked_for_and_serves_the_same(ahead):
+    for epoch in (0, 1, 2, 7, 8, 3):  # training that goes on may tell any
+        ahead.sampler.set_epoch(epoch)
+        batches = list(ahead)
+        assert [len(batch) for batch in batches] == [3, 3, 2]
+        assert [*chain(*batches)] == list(at(epoch=epoch))
+        told = None
+        while told != epoch + 1:
+            told = ahead.dataset.told.get()  # waits until a process fetches what nobody has asked for yet
+
+
+def test_a_loader_that_is_left_in_the_middle_begins_anew(ahead):
+    ahead.sampler.set_epoch(4)
+    left = iter(ahead)
+    next(left)
+    assert [*chain(*ahead)] == list(at(epoch=4))

@@ -25,7 +25,7 @@ from fistula.learning.data.resized import resized
 from fistula.learning.data.slices import Images, KeptDataset, Resize, SliceDataset, on_card
 from fistula.learning.pipeline import following
 from fistula.learning.places.points import points_of
-from fistula.learning.sampling import EpochSampler, ProcessSampler
+from fistula.learning.sampling import AheadLoader, EpochSampler, ProcessSampler
 from fistula.learning.training.hardware import auto_workers, with_room
 
 AUTO = "auto"
@@ -126,7 +126,7 @@ class FistulaDataModule(LightningDataModule):
             sampler = ProcessSampler(sampler, rank=self._rank, world=self._world)
         fewest = self.bags["train"].sizes.min(initial=self.slices_per_step or len(self.cohort.manifest))
         served = accompanied(dataset, self.known.get("train"))
-        return DataLoader(
+        return AheadLoader(
             self.mixed(served) if self.mixed else served,
             batch_size=self.batch_size,
             sampler=sampler,

@@ -29,7 +29,7 @@ SHARED = Path("/dev/shm")  # noqa: S108 (where Linux keeps shared memory)
 AHEAD = 3  # batches that a process which loads may have there
 NO_ROOM = re.compile(r"out of shared memory|shared memory object|</torch_")  # of processes that load, as in a container
 INEXACT = "does not have a deterministic implementation"
-MOST_WORKERS = 8  # 500 to 1600 images a second each, the more so the less they do to an image
+MOST_WORKERS = 16  # 400 to 1600 images a second each, the more so the less they do to an image
 
 # A processor gives the same numbers bit for bit at a cost of 2%; a card is asked for speed, since its order of
 # summing is not fixed anyway unless trainer=reproducible says so.
