@@ -34,7 +34,8 @@ def allocate(
 
     A group counts for the class, among those it holds, that the fewest groups hold. Within each class, groups are
     apportioned to the parts by number; within each site of that class likewise; and the seats are filled from the
-    groups with the most slices down, each going where its slices are most lacking.
+    groups with the most slices down, each going where its slices are most lacking. Gives ``(N,)``, in ``[0, P)``; with
+    no fewer groups of a class than parts, every part gets one of them.
 
     Args:
         labels: ``(N,)``, in ``[0, K)``.
@@ -42,9 +43,6 @@ def allocate(
         shares: ``(P,)``, positive, summing to 1: the fraction of the groups that each part is to get.
         seed: Non-negative integers; equal seeds give equal parts, with any version of NumPy.
         sites: ``(N,)``, a number for each site; a group is at the site of its first slice.
-
-    Returns:
-        ``(N,)``, in ``[0, P)``. With no fewer groups of a class than parts, every part gets one of them.
     """
     counts = np.zeros((groups.max() + 1, labels.max() + 1))
     np.add.at(counts, (groups, labels), 1)
@@ -104,14 +102,13 @@ def _quotas(classes: Integers, stratum: Integers, shares: Floats) -> Integers:
 def apportion(number: int, shares: Floats, *, owed: Floats, least: int = 0) -> Integers:
     """Divide `number` seats by largest remainder (Hamilton's method); among equal remainders, by what is owed.
 
+    Gives ``(P,)``, summing to `number`.
+
     Args:
         number: Seats to give.
         shares: ``(P,)``, summing to 1.
         owed: ``(P,)``, seats that earlier divisions owe each part.
         least: Seats that every part gets where there are enough, taken from the part with the most.
-
-    Returns:
-        ``(P,)``, summing to `number`.
 
     Example:
         >>> apportion(11, np.array([0.5, 0.25, 0.25]), owed=np.array([0.0, 0.0, 0.5]))

@@ -26,10 +26,8 @@ def split_table(name: str, images: pl.DataFrame, folds: Iterable[np.ndarray]) ->
     """Write out the part of every image in every fold.
 
     Images have columns ``slice_key label``, and ``copy`` where slices have copies; `folds` say for each fold the part
-    of every image, ``(N,)``; the name is for messages.
-
-    Returns:
-        Columns as in `COLUMNS`, in the order of the folds and, within each, of the images.
+    of every image, ``(N,)``; the name is for messages. Gives columns as in `COLUMNS`, in the order of the folds and,
+    within each, of the images.
 
     Raises:
         DataError: If a fold's training set lacks a class, or its val or test part has no two.

@@ -36,7 +36,8 @@ def run(cfg: DictConfig) -> None:
         print(f"  pointing at the mean opening: {_share(guess)}; at a random point of the body: {chance['hits']:.0%}")
         if maps["without_map"]:
             print(f"  {count(maps['without_map'], 'slice')} without a map: no region supported the class")
-        means = (_distance(one, unit) for one in (maps, guess, chance))
+        far = (one["distance_mm"] for one in (maps, guess, chance))
+        means = ("n/a" if distance is None else f"{distance:.1f} {unit}" for distance in far)
         print("  mean distance: {}; of the mean opening: {}; of a random point: {}".format(*means))
         print(f"  {_say_learned(result)}")
         print(f"  {say_verdict(loaded.folder, method=method)}")
@@ -91,7 +92,3 @@ def _share(result: dict[str, Any]) -> str:
     if result["hits_low"] is None:
         return f"{result['hits']:.0%}"
     return f"{result['hits']:.0%} ({result['hits_low']:.0%} to {result['hits_high']:.0%})"
-
-
-def _distance(result: dict[str, Any], unit: str) -> str:
-    return "n/a" if result["distance_mm"] is None else f"{result['distance_mm']:.1f} {unit}"

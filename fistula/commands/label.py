@@ -80,7 +80,9 @@ def run(cfg: DictConfig) -> None:
         else:
             pages, spool = write_readings(folder, read, question, panel, aids=aids, page_mb=cfg.page_mb)
         sizes = [page.stat().st_size / 1e6 for page in pages]
-    _say(flow, spool.reasons)
+    left_out = sum((Counter(step["excluded"]) for step in flow.steps), Counter[str]()) + spool.reasons
+    for reason, number in left_out.most_common():
+        print(f"excluded: {reason}: {number}")
     first, others = (len(table.filter(rows)) for rows in (pl.col("pane") == 0, pl.col("pane") > 0))
     about = "" if asked is None else f"asked about {len(asked)} of "
     shown_beside = f", {others} more beside" if beside else ""
@@ -190,12 +192,6 @@ def _of_patients(table: pl.DataFrame, asked: set[str], path: object) -> pl.DataF
             f"asked={path}", "must name slices below source", found=f"{missing} that are not", remedy=remedy
         )
     return table.filter(pl.col("patient_key").is_in(named["patient_key"].implode()))
-
-
-def _say(flow: Flow, reasons: Counter[str]) -> None:
-    left_out = sum((Counter(step["excluded"]) for step in flow.steps), Counter[str]()) + reasons
-    for reason, number in left_out.most_common():
-        print(f"excluded: {reason}: {number}")
 
 
 def _say_large(spool: Spool, page_mb: float) -> None:

@@ -8,12 +8,8 @@ from fistula.evidence.estimate import Estimate, undefined, without_interval
 def independent_difference(first: Estimate, second: Estimate) -> Estimate:
     """First less second, with an interval made of theirs: it leans as they lean, and needs no variance.
 
-    Args:
-        first: With its interval.
-        second: Of other patients, with an interval of the same level.
-
-    Returns:
-        Undefined if one of them is; without an interval if one of them has none.
+    Undefined if one of them is; without an interval if one of them has none. Both are of different patients, with
+    intervals of the same level.
 
     Source:
         Zou & Donner (2008), Stat Med 27(10), 1693-1702 (MOVER); of proportions with Wilson's intervals it is method 10

@@ -81,10 +81,8 @@ def roc_band(
 ) -> tuple[Floats, Floats]:
     """The 95% percentile band of the ROC curve over resampled patients, at each point and not of the whole curve.
 
-    `fpr` are the false positive rates at which the band is wanted, in [0, 1], ``(G,)``.
-
-    Returns:
-        Lowest and highest sensitivity, each ``(G,)``; NaN where a class is missing or rests on one patient.
+    `fpr` are the false positive rates at which the band is wanted, in [0, 1], ``(G,)``. Gives lowest and highest
+    sensitivity, each ``(G,)``; NaN where a class is missing or rests on one patient.
     """
     grid = np.asarray(fpr, dtype=np.float64)
     rows = gather(labels, scores, patients, runs, threshold=None, statistics=("auroc",))

@@ -27,10 +27,8 @@ def saliency(
     (bilinear); a transformer's are the tokens before its last block, less the class token.
 
     Images are as the classifier, in evaluation mode, takes them: ``(N, C, H, W)``, 0 to 255; `target` is the index of
-    the class, `method` one of `METHODS`, or None for `method_of`.
-
-    Returns:
-        ``(N, H, W)`` in [0, 1]; 1 at each image's peak, 0 throughout where nothing speaks for the class.
+    the class, `method` one of `METHODS`, or None for `method_of`. Gives ``(N, H, W)`` in [0, 1]: 1 at each image's
+    peak, 0 throughout where nothing speaks for the class.
 
     Raises:
         ConfigError: If the method is unknown, the head draws no map, or the network has neither feature maps nor

@@ -114,8 +114,7 @@ def random_point(
 ) -> dict[str, float]:
     """What a point drawn evenly from the body, which is brighter than air, would come to; an empty slice is all body.
 
-    Returns:
-        ``hits`` and ``distance_mm``, expected, mean over the slices.
+    Gives ``hits`` and ``distance_mm``, expected, mean over the slices.
     """
     shares, means = [], []
     for image, opening in zip(images[:, 0].numpy(), openings, strict=True):

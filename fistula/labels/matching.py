@@ -61,10 +61,8 @@ def with_negatives(facts: pl.DataFrame, *, negatives: str) -> tuple[pl.DataFrame
     """Give slices that the table does not label the label 0, as `negatives` says.
 
     `other_patients` are the slices of patients without any labelled one (a labelled patient's own other slices stay in
-    no class: the paper's rule), `rest` those as well, and `none` is no slice.
-
-    Returns:
-        The facts, and whose slices were made negative: slices and patients of each.
+    no class: the paper's rule), `rest` those as well, and `none` is no slice. Gives the facts, and whose slices were
+    made negative: slices and patients of each.
     """
     is_open, is_control = pl.col("label").is_null(), pl.col("label").is_null().all().over("patient_key")
     whose = {"other patients": is_control, "labelled patients": is_open & ~is_control}

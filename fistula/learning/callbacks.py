@@ -72,10 +72,8 @@ class WeightAverage(Callback):
 
     From a validation, or the end of an epoch, to the next batch the averages stand in the network, and its own weights
     here. Lightning's `EMAWeightAveraging` takes them out again before the checkpoint of the best weights is written.
-
-    Args:
-        decay: Part of the average that stays at a step, in (0, 1); less in the first steps, when an average of
-            ``n`` steps can only be that old.
+    `decay` is the part of the average that stays at a step, in (0, 1); less in the first steps, when an average of
+    ``n`` steps can only be that old.
     """
 
     def __init__(self, decay: float) -> None:

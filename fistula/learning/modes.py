@@ -38,12 +38,6 @@ class LinearProbe:
 class FromTheTop:
     """The classifier trains first; the stages below it follow from the top, evenly, until all train.
 
-    Attributes:
-        pretrained: Whether the network has pretrained weights.
-        epochs: Of the whole training.
-        alone: Part of them in which the classifier trains alone, in [0, 1).
-        all_by: Part of them after which every stage trains, in [alone, 1); `alone` itself thaws all at once.
-
     Raises:
         ConfigError: If a part is out of its range.
 
@@ -51,10 +45,10 @@ class FromTheTop:
         Howard and Ruder 2018, ULMFiT, arXiv 1801.06146 (gradual unfreezing).
     """
 
-    pretrained: bool
-    epochs: int
-    alone: float
-    all_by: float
+    pretrained: bool  # whether the network has pretrained weights
+    epochs: int  # of the whole training
+    alone: float  # part of them in which the classifier trains alone, in [0, 1)
+    all_by: float  # part of them after which every stage trains, in [alone, 1); `alone` itself thaws all at once
 
     def __post_init__(self) -> None:
         if not 0 <= self.alone <= self.all_by < 1:

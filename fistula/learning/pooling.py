@@ -21,10 +21,8 @@ class Mean(nn.Module):
     def forward(self, features: Tensor, sizes: Sequence[int], positions: Tensor) -> Pooled:
         """Pool bags.
 
-        Args:
-            features: ``(N, F)``, bag after bag.
-            sizes: Slices of each bag, at least 1, B numbers whose sum is N.
-            positions: Along the slice normal in mm, ``(N,)``.
+        Features are ``(N, F)``, bag after bag; `sizes` are the slices of each bag, at least 1, B numbers whose sum is
+        N; positions lie along the slice normal in mm, ``(N,)``.
         """
         if len(sizes) > 1 and len(sizes) == len(features):  # a slice is a bag of one
             return features, torch.ones_like(features[:, 0]).float()

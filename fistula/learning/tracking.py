@@ -104,9 +104,8 @@ def wandb_logger(*, mode: str, **settings: Any) -> WandbLogger:
 def mlflow_logger(**settings: Any) -> MLFlowLogger:
     """MLflow's logger; its page of a study opens on the table of runs, and not on what is for language models.
 
-    Args:
-        settings: Of `MLFlowLogger`. A relative SQLite file is made absolute: MLflow keeps one open store for each
-            address, which in one process would still be that of the folder it first worked in.
+    A relative SQLite file is made absolute: MLflow keeps one open store for each address, which in one process would
+    still be that of the folder it first worked in.
     """
     address = str(settings.get("tracking_uri", ""))
     file = Path(address.removeprefix("sqlite:///")).absolute() if address.startswith("sqlite:///") else None

@@ -60,10 +60,7 @@ def write_cohort(out: Path, size: Size, design: Design, *, seed: int, workers: i
     """Write a synthetic cohort, whole or not at all.
 
     `out` gets a folder a patient, and labels.csv. The same seed gives the same bytes for any number of workers; 0 is
-    one a core.
-
-    Returns:
-        The table of labels, columns as in `LABELS`; labels.csv has `CLASSES` in place of 0 and 1.
+    one a core. Gives the table of labels, columns as in `LABELS`; labels.csv has `CLASSES` in place of 0 and 1.
 
     Raises:
         ConfigError: If `out` exists or a value cannot work.

@@ -46,8 +46,7 @@ class Scored:
 def refuse_unlike(run: LoadedRun, cohort: Cohort) -> list[str]:
     """Compare how a cohort was read with how the run's own was.
 
-    Returns:
-        What differs and may.
+    Gives what differs and may.
 
     Raises:
         DataError: If its classes are others, its pixels were made otherwise, or it shows another plane or modality.

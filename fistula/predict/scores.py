@@ -106,10 +106,8 @@ def group_scores(
     """One row a series or patient, in the order of their keys, each run aggregating its slices by its own rule.
 
     In other columns that are `kept`, the slices of a group agree; `pooled` is what runs that score bags make of the
-    groups, ``(runs, groups, K)``.
-
-    Returns:
-        Columns `by`, `kept`, ``slices`` and those that `slice_scores` adds; and the aggregated ``(runs, groups, K)``.
+    groups, ``(runs, groups, K)``. Gives columns `by`, `kept`, ``slices`` and those that `slice_scores` adds; and the
+    aggregated ``(runs, groups, K)``.
     """
     groups = table[by].to_numpy()
     keys, first, counts = np.unique(groups, return_index=True, return_counts=True)

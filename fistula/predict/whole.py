@@ -12,17 +12,11 @@ from fistula.source.several.pairing import Pair, pairs_of
 
 
 class Whole(NamedTuple):
-    """Images of patients who can be scored, and of those who cannot.
+    """Images of patients who can be scored, and of those who cannot."""
 
-    Attributes:
-        images: Of the first sequence, of the former.
-        pairs: Their volumes of each, as `pairs_of` has them.
-        left_out: Images of the latter, with the `reason` and `remedy`.
-    """
-
-    images: pl.DataFrame
-    pairs: list[Pair]
-    left_out: pl.DataFrame
+    images: pl.DataFrame  # of the first sequence, of the former
+    pairs: list[Pair]  # their volumes of each, as `pairs_of` has them
+    left_out: pl.DataFrame  # images of the latter, with the `reason` and `remedy`
     notes: list[str]
 
 

@@ -28,11 +28,9 @@ def ranking(rows: pl.DataFrame) -> tuple[NDArray, NDArray, NDArray, NDArray]:
 def primary_level(study: Study, said: str) -> str:
     """The level of headline, comparisons, main effects, power and curves: ``slice`` or ``patient``.
 
-    Args:
-        study: With its finished runs.
-        said: One of `PRIMARY`; ``auto`` is by patient where each class tested has patients who have it and others who
-            have not, or where a network scores patients, and by slice otherwise (where every patient has a slice of
-            the last class, say).
+    `said` is one of `PRIMARY`; ``auto`` is by patient where each class tested has patients who have it and others who
+    have not, or where a network scores patients, and by slice otherwise (where every patient has a slice of the last
+    class, say).
 
     Raises:
         ConfigError: If it is to be by slice, and a network scores patients.
@@ -80,10 +78,8 @@ def test_rows(study: Study, configuration: Configuration, positive: str, *, leve
 def judged(study: Study, run: Run, rows: pl.DataFrame, positive: str, *, level: str, scaling: str) -> pl.DataFrame:
     """What a run makes of scores: calibrated as its validation part says, by its own rule and operating point.
 
-    `rows` are as `one_against_rest` gives them.
-
-    Returns:
-        Columns ``patient_key unit label score calibrated called``, as `test_rows` has them.
+    `rows` are as `one_against_rest` gives them. Gives columns ``patient_key unit label score calibrated called``, as
+    `test_rows` has them.
     """
     fitted = fit_scaling(study, run, positive, scaling=scaling)
     scores = rows["score"].to_numpy()

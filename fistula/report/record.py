@@ -45,8 +45,7 @@ def to_json(contents: Contents, *, made: str, files: dict[str, str]) -> str:
 def verify(study_folder: Path) -> int:
     """Recompute every number of a study's report from the stored predictions.
 
-    Returns:
-        How many agree.
+    Gives how many agree.
 
     Raises:
         DataError: If there is no report, or if a number, or a file beside it, differs.

@@ -21,8 +21,7 @@ def without_copies(
 ) -> tuple[pl.DataFrame, Counter[str], int]:
     """Keep one of several objects with one identity, patient, place and the same pixels: that with the smallest hash.
 
-    Returns:
-        The images, why others are not among them, and how many share their SOPInstanceUID and are kept apart.
+    Gives the images, why others are not among them, and how many share their SOPInstanceUID and are kept apart.
 
     Raises:
         DataError: If different pictures, or one in two places, have one SOPInstanceUID, or one picture is of two

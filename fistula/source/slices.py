@@ -41,21 +41,13 @@ RESULTS: dict[str, Any] = {
 
 
 class Slice(NamedTuple):
-    """One slice to read.
+    """One slice to read."""
 
-    Attributes:
-        row: Of the caller's table.
-        part: Where it is.
-        frame: In the object, from 0.
-        turned: What brings it into the stored orientation, one of `fistula.dicom.pixels.geometry.TURNS`.
-        plain: As `fistula.dicom.pixels.plain.plain_of` gives it, or empty.
-    """
-
-    row: int
-    part: Part
-    frame: int
-    turned: str = ""
-    plain: str = ""
+    row: int  # of the caller's table
+    part: Part  # where it is
+    frame: int  # in the object, from 0
+    turned: str = ""  # what brings it into the stored orientation, one of `fistula.dicom.pixels.geometry.TURNS`
+    plain: str = ""  # as `fistula.dicom.pixels.plain.plain_of` gives it, or empty
 
 
 @dataclass(frozen=True)

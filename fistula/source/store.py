@@ -7,7 +7,6 @@ from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
 import numpy as np
 
@@ -58,7 +57,8 @@ class PixelStore:
         """Write slices ``(size, size)`` as the rows with these numbers."""
         with self.path.open("r+b") as file:
             for row, image in zip(rows, pixels, strict=True):
-                self._write(file, row, np.ascontiguousarray(image).data)
+                file.seek(row * self.size**2)
+                file.write(np.ascontiguousarray(image).data)
 
     def finish(self, target: Path, order: Sequence[int]) -> None:
         """Write the rows with these numbers, in this order, as an .npy file that can be memory-mapped."""
@@ -69,10 +69,6 @@ class PixelStore:
                 rows = [row for _, row in run]
                 source.seek(rows[0] * self.size**2)
                 file.write(source.read(len(rows) * self.size**2))
-
-    def _write(self, file: BinaryIO, row: int, content: bytes | memoryview) -> None:
-        file.seek(row * self.size**2)
-        file.write(content)
 
 
 def _header(shape: tuple[int, ...]) -> bytes:

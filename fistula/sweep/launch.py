@@ -35,8 +35,7 @@ def launch(
 ) -> list[JobReturn]:
     """Run those runs of a sweep that are not done; each has its list of overrides.
 
-    Returns:
-        One for each list of overrides; a failed run's holds its error.
+    Gives one for each list of overrides; a failed run's holds its error.
     """
     setup_globals()
     study = Path(config.hydra.sweep.dir)

@@ -37,10 +37,8 @@ class StudyRun:
 def run_all(runs: Sequence[StudyRun], *, engine: Engine, num_done: int) -> dict[str, RunError]:
     """Run all that are not done, whatever fails.
 
-    Those that another sweep trains are waited for, and taken over if it dies; `num_done` others were done before.
-
-    Returns:
-        Errors of the runs that failed, by the names of their folders.
+    Those that another sweep trains are waited for, and taken over if it dies; `num_done` others were done before. Gives
+    errors of the runs that failed, by the names of their folders.
     """
     display = Display(total=len(runs) + num_done, num_done=num_done)
     schedule = Schedule(engine, display)

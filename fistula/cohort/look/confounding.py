@@ -51,10 +51,8 @@ def auroc_alone(manifest: pl.DataFrame) -> dict[str, float | None]:
     knows where slices lie can measure it. Of a further covariate `NAME` there is also ``NAME missing``, whether it is
     not known, where that differs between patients; of several sequences, ``lacks NAME``, as `lacking` has it.
 
-    Of the manifest every slice is wanted; patients without a label are passed over.
-
-    Returns:
-        By fact; None where it is not known of patients of both kinds.
+    Of the manifest every slice is wanted; patients without a label are passed over. By fact; None where it is not known
+    of patients of both kinds.
 
     Example:
         >>> rows = {"patient_key": ["a", "b", "b"], "label": [0, 1, None], "age": [40.0, 60.0, 60.0]}
@@ -107,8 +105,7 @@ def _auroc(patients: pl.DataFrame, score: pl.Expr) -> float | None:
 def cramers_v(counts: NDArray[np.int64]) -> float:
     """Strength of association in a contingency table, with its bias at small numbers removed.
 
-    Args:
-        counts: ``(R, C)``, no empty row or column, at least two of each.
+    The counts are ``(R, C)``, no empty row or column, at least two of each.
 
     Returns:
         In [0, 1]: 0 where the table shows no more than chance would, 1 where one variable fixes the other. NaN where

@@ -25,9 +25,8 @@ MAPS = re.compile(
 def early_warnings(slices: pl.DataFrame) -> list[str]:
     """Sentences on the slices of a cohort, or on those that would be kept.
 
-    Args:
-        slices: Columns ``patient_key component image_type contrast scanner``; ``label`` where it is known, and
-            ``pixel_hash`` where pixels have been read.
+    Columns are ``patient_key component image_type contrast scanner``; ``label`` where it is known, and ``pixel_hash``
+    where pixels have been read.
     """
     return list(_warnings(slices)) if len(slices) else []
 

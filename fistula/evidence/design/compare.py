@@ -55,10 +55,8 @@ def clustered_auroc_test(
     Wilson's score test and interval with as many trials as the rarer class has patients (Kish's number). From a
     constant model, which has every pair half right, no difference reaches beyond 1/2.
 
-    `first` and `second` are the scores of the two models, ``(N,)``.
-
-    Returns:
-        t as statistic, or z; without a test where both models rank alike, or one patient alone has a class.
+    `first` and `second` are the scores of the two models, ``(N,)``. The statistic is t, or z; there is no test where
+    both models rank alike, or one patient alone has a class.
 
     Source:
         Jackknife: Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 11. Greatest variance: Hoeffding
@@ -113,10 +111,7 @@ def clustered_mcnemar(first: ArrayLike, second: ArrayLike, patients: ArrayLike, 
     The spread of the difference as each patient is left out in turn, with Student's t at Kish's number of patients less
     one: test and interval are one, and with one slice a patient they are McNemar's but for few patients.
 
-    `first` and `second` are as for `mcnemar`.
-
-    Returns:
-        t as statistic; without a test where no patient's models differ.
+    `first` and `second` are as for `mcnemar`. The statistic is t; there is no test where no patient's models differ.
 
     Source:
         Obuchowski (1998), Stat Med 17(13), 1495-1507, whose variance this is but for few patients; Kish (1965).

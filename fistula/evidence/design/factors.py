@@ -83,12 +83,8 @@ def seed_and_patient_spread(placements: Placements) -> Spread:
     """Set the spread of seeds apart from that of patients.
 
     The seeds' spread is seen on the same patients, so no patient variance enters but what a seed and a patient share.
-
-    Args:
-        placements: Of runs that differ in their seed alone, on the same rows.
-
-    Returns:
-        The seeds' part has no value for one run.
+    The seeds' part has no value for one run. The placements are of runs that differ in their seed alone, on the same
+    rows.
     """
     runs = len(placements.aurocs)
     name = name_method("standard deviation over seeds, chi-square", LEVEL)

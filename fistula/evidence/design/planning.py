@@ -77,10 +77,7 @@ class Answer:
 def patients_for_width(scenario: Scenario, half_width: float, *, seed: int = 0) -> Answer:
     """Patients whose AUROC has a 95% CI of this half-width, on average.
 
-    Args:
-        scenario: What is assumed.
-        half_width: In (0, 0.5).
-        seed: Of the simulation.
+    The half-width lies in (0, 0.5).
     """
 
     def width(labels: Bools, scores: Floats, patients: Codes) -> float:

@@ -25,16 +25,14 @@ def detectable_difference(
     Studies are simulated in which the better model has this AUROC and the worse one less: normal scores, one a patient,
     each with the variance that its own AUROC gives. Patients are compared within a run only, as the test compares them:
     five folds have a fifth of the pairs that one test set has, and find less. What a formula takes from the models that
-    were compared, the power at no difference, is optimistic, the more so the fewer patients there are.
+    were compared, the power at no difference, is optimistic, the more so the fewer patients there are. Found in steps
+    of about 0.002; NaN where no worse model would be found with this power.
 
     Args:
         auroc: Of the better model, in (0, 1).
         runs: Positive and negative patients of each run's test set, such as each fold's; at least 2 of each in all.
         correlation: Of the two models' scores within a class, in (-1, 1).
         alpha: Level of the two-sided test, as a correction for several tests leaves it.
-
-    Returns:
-        In steps of about 0.002; NaN where no worse model would be found with this power.
 
     Raises:
         ValueError: If a value is out of range.

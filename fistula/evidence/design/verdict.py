@@ -10,11 +10,8 @@ from fistula.evidence.inputs import Floats
 def holm(p_values: ArrayLike) -> Floats:
     """P-values corrected for their number, so that one false claim in the whole family has the stated level.
 
-    Args:
-        p_values: In [0, 1], ``(K,)``; NaN for a comparison that could not be tested.
-
-    Returns:
-        ``(K,)``, in the order given; NaN stays NaN and does not count in the family.
+    Gives ``(K,)``, in the order given; NaN stays NaN and does not count in the family. P-values are in [0, 1],
+    ``(K,)``, NaN for a comparison that could not be tested.
 
     Raises:
         ValueError: If a p-value is outside [0, 1].
@@ -42,13 +39,7 @@ def holm_levels(p_values: ArrayLike, alpha: float = 0.05) -> Floats:
 
     The k-th smallest of K p-values is tested at ``alpha / (K - k + 1)``; from the first that is not rejected on, all
     are tested at that one's level. An interval leaves out 0 exactly where the corrected p-value is at most `alpha`.
-
-    Args:
-        p_values: In [0, 1], ``(K,)``; NaN for a comparison that could not be tested.
-        alpha: Of the whole family.
-
-    Returns:
-        ``(K,)``, in the order given; NaN stays NaN.
+    Gives ``(K,)``, in the order given; NaN stays NaN. P-values are as for `holm`; `alpha` is of the whole family.
 
     Raises:
         ValueError: As `holm`.

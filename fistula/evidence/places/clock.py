@@ -18,14 +18,9 @@ def clock_hours(openings: ArrayLike, canals: ArrayLike) -> Floats:
     """What o'clock an opening stands at, on axial slices with anterior above and the patient's left on the right.
 
     12 o'clock is anterior, 3 the patient's left, 6 posterior, 9 the right: clockwise as the surgeon sees it with the
-    patient in lithotomy, and as a reader sees the slice, from the feet.
-
-    Args:
-        openings: Row and column, pixels of equal height and width, ``(N, 2)``.
-        canals: Of the centre of the anal canal, ``(N, 2)``.
-
-    Returns:
-        Hours in (0, 12], ``(N,)``; NaN where a coordinate is NaN or the two points are one.
+    patient in lithotomy, and as a reader sees the slice, from the feet. Gives hours in (0, 12], ``(N,)``; NaN where a
+    coordinate is NaN or the two points are one. Openings are row and column, in pixels of equal height and width,
+    ``(N, 2)``; so are the canals' centres.
 
     Example:
         >>> clock_hours([[0, 5], [5, 9], [9, 5], [5, 0], [2, 8]], [[5, 5]] * 5).tolist()
@@ -52,26 +47,17 @@ def hours_off(said: ArrayLike, truth: ArrayLike) -> Floats:
 class ClockErrors:
     """Errors of clock positions as circular statistics.
 
-    Attributes:
-        within_one: Share that is off by one hour or less, with its interval by patient.
-        mean_absolute: Mean of the errors without their sign, hours, likewise.
-        mean: Mean direction of the errors, hours in [-6, 6): above 0 where positions are said too far clockwise.
-        resultant: Length of the mean resultant vector in [0, 1]: 1 where all errors are equal, 0 where they cancel.
-        deviation: Circular standard deviation, hours; infinite where they cancel.
-        count: Positions that have an error.
-        missing: Positions that were not said.
-
     Source:
         Mardia & Jupp (2000), Directional Statistics, sections 2.2 and 2.3.
     """
 
-    within_one: Estimate
-    mean_absolute: Estimate
-    mean: float
-    resultant: float
-    deviation: float
-    count: int
-    missing: int
+    within_one: Estimate  # share that is off by one hour or less, with its interval by patient
+    mean_absolute: Estimate  # mean of the errors without their sign, hours, likewise
+    mean: float  # mean direction of the errors, hours in [-6, 6): above 0 where positions are said too far clockwise
+    resultant: float  # length of the mean resultant vector in [0, 1]: 1 where all errors are equal, 0 where they cancel
+    deviation: float  # circular standard deviation, hours; infinite where they cancel
+    count: int  # positions that have an error
+    missing: int  # positions that were not said
 
 
 def clock_errors(said: ArrayLike, truth: ArrayLike, patients: ArrayLike) -> ClockErrors:

@@ -16,13 +16,12 @@ from fistula.evidence.rates.counts import two_sided
 def distances_mm(points: ArrayLike, truths: ArrayLike, *, pixel_mm: ArrayLike = 1.0) -> Floats:
     """Distance of each point from the true one, in the plane of the slice.
 
+    Gives ``(N,)`` in mm; infinite where there is no point: it is farther off than any.
+
     Args:
         points: Row and column, ``(N, 2)``; NaN where the model names no place.
         truths: Likewise, finite.
         pixel_mm: Distance of pixels, one number or ``(N,)``.
-
-    Returns:
-        ``(N,)`` in mm; infinite where there is no point: it is farther off than any.
 
     Raises:
         ValueError: If the shapes differ, or a true place is not finite.
@@ -104,10 +103,8 @@ def clustered_mean(values: ArrayLike, patients: ArrayLike) -> Estimate:
     Its degrees of freedom are those of Kish's number of patients: of one who brings half of the rows, the linearised
     variance sees little, and its interval covers in 64%.
 
-    Values are finite, ``(N,)``; where none is below 0, neither is the interval.
-
-    Returns:
-        Undefined without rows; without an interval for one patient, or where all have the same mean.
+    Values are finite, ``(N,)``; where none is below 0, neither is the interval. Undefined without rows; without an
+    interval for one patient, or where all have the same mean.
 
     Source:
         Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 11; Kish (1965), Survey Sampling, section 11.7.
@@ -131,10 +128,8 @@ def clustered_mean(values: ArrayLike, patients: ArrayLike) -> Estimate:
 def best_of(distances: ArrayLike, ranks: ArrayLike, patients: ArrayLike, *, most: int) -> tuple[Codes, Floats]:
     """For each patient the smallest distance among the `most` places that were named first.
 
-    `ranks` order the places of a patient, the likeliest lowest, ``(N,)``; distances are as for `share_within`.
-
-    Returns:
-        Patients, sorted, and their distances, each ``(P,)``.
+    `ranks` order the places of a patient, the likeliest lowest, ``(N,)``; distances are as for `share_within`. Gives
+    patients, sorted, and their distances, each ``(P,)``.
 
     Raises:
         ValueError: If a distance is negative or NaN, or `most` is below 1.

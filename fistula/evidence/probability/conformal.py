@@ -28,14 +28,9 @@ def p_values(calibration: Calibration, scores: ArrayLike) -> Floats:
     The share of a class's known patients, and the new one itself, that fit the class no better than the new one does,
     each judged by the model that scored the known one. With one model, and patients exchangeable within the class, a
     patient of the class gets a p-value of at most e with a probability of at most e (split conformal by class); with
-    the models of several folds (cross-conformal) the guarantee is 2e, and close to e in practice.
-
-    Args:
-        calibration: The known patients.
-        scores: Of the new ones by each model for each class, in [0, 1], ``(models, N, K)``.
-
-    Returns:
-        p-values of each class, ``(N, K)``, in (0, 1].
+    the models of several folds (cross-conformal) the guarantee is 2e, and close to e in practice. Gives p-values of
+    each class, ``(N, K)``, in (0, 1]. `calibration` are the known patients; `scores` of the new ones are by each model
+    for each class, in [0, 1], ``(models, N, K)``.
 
     Raises:
         ValueError: If a score is not in [0, 1], or a model is missing.

@@ -39,10 +39,7 @@ def decision_curve(
     Scores are probabilities: calibrate them first. Intervals take the prevalence as known; with patients left out,
     there are none. Thresholds are ``(T,)``. `prevalence` is where the decision will be made; left out, that of the
     rows, which means little in a cohort chosen by class. `prior` is that where the scores are probabilities; left out,
-    that of the rows. Where the two are one, the scores stay as they are.
-
-    Returns:
-        NaN throughout if a class is missing.
+    that of the rows. Where the two are one, the scores stay as they are. NaN throughout if a class is missing.
 
     Raises:
         ValueError: If a threshold or a prevalence is not inside (0, 1).

@@ -43,10 +43,7 @@ def recalibrations(
     the others' share to the patient, and moving the level would seem to mend what it cannot.
 
     Ranking does not change: the AUROC stays what it is. A patient with a positive row counts as positive; `repeats` are
-    the draws of each size.
-
-    Returns:
-        Empty where a class has fewer than `LEAST` patients.
+    the draws of each size. Empty where a class has fewer than `LEAST` patients.
 
     Source:
         Janssen et al. (2008), J Clin Epidemiol 61(1), 76-86, on updating the intercept, or intercept and slope. Of
@@ -113,11 +110,8 @@ def _change(differences: Floats, draws: Bools, rows: Codes) -> Estimate:
     A patient moves it twice: when judged, and when drawn to be fitted on. The second part is how the change in the
     others differs between the draws with and without this patient, less what so few draws scatter by themselves: the
     infinitesimal jackknife of subsampled estimators. It errs upwards where k is a large part of the patients.
-
-    Args:
-        differences: Sums over a patient's rows, ``(draws, patients)``, 0 where the patient was drawn.
-        draws: Who was drawn, likewise.
-        rows: Of each patient.
+    Differences are sums over a patient's rows, ``(draws, patients)``, 0 where the patient was drawn; `draws` say who
+    was drawn, likewise; `rows` count those of each patient.
 
     Source:
         Wager, Hastie & Efron (2014), J Mach Learn Res 15, 1625-1651, equations 5 and 7.

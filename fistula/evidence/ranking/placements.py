@@ -62,11 +62,8 @@ class Placements:
     def contrast(self, weights: ArrayLike) -> tuple[float, float, float]:
         """A linear combination of the AUROCs: its value, standard error and degrees of freedom.
 
-        Args:
-            weights: ``(R,)``: ``[1, -1]`` is the difference of two models.
-
-        Returns:
-            Standard error and degrees are NaN where `reason` says why; degrees also where nothing varies.
+        Standard error and degrees are NaN where `reason` says why; degrees also where nothing varies. The weights are
+        ``(R,)``: ``[1, -1]`` is the difference of two models.
         """
         combination = np.asarray(weights, dtype=np.float64)
         value = float(combination @ self.aurocs)

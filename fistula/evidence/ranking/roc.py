@@ -52,9 +52,7 @@ def mean_roc_curve(labels: ArrayLike, scores: ArrayLike, runs: ArrayLike) -> tup
     """The mean over runs of the sensitivity at each false positive rate: its area is the AUROC within runs.
 
     Each run weighs as many pairs of a positive and a negative row as it has; one without both classes weighs nothing.
-
-    Returns:
-        ``(fpr, tpr)``, each ``(K,)``, from (0, 0) to (1, 1); empty if no run has both classes.
+    Gives ``(fpr, tpr)``, each ``(K,)``, from (0, 0) to (1, 1); empty if no run has both classes.
     """
     curves = [(*roc_curve(truth, values)[:2], pairs) for truth, values, pairs in by_run(labels, scores, runs)]
     if not curves:

@@ -29,10 +29,8 @@ def clustered_rate(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95
     Where no patient differs from another (a rate of 0 or 1), the design effect cannot be seen, and each of Kish's
     patients counts as one slice: the careful end.
 
-    Outcomes say whether the slice is a success, 0 or 1, ``(N,)``.
-
-    Returns:
-        Undefined without slices; without an interval for one patient.
+    Outcomes say whether the slice is a success, 0 or 1, ``(N,)``. Undefined without slices; without an interval for one
+    patient.
 
     Source:
         Rao & Scott (1992), Biometrics 48(2), 577-585; with Wilson's interval: Dean & Pagano (2015), J Surv Stat
@@ -75,10 +73,8 @@ def sum_of_rates(
     Each end is as far from the sum as the two rates' ends are from them, added as errors that correlate as the two
     rates do over patients left out; patients of one class make them independent.
 
-    `called` is 0 or 1, ``(N,)``; `weights` are of sensitivity and specificity, not negative.
-
-    Returns:
-        Undefined if a class is missing; without an interval if one rate has none.
+    `called` is 0 or 1, ``(N,)``; `weights` are of sensitivity and specificity, not negative. Undefined if a class is
+    missing; without an interval if one rate has none.
 
     Source:
         Zou & Donner (2008), Stat Med 27(10), 1693-1702 (MOVER: variance estimates recovered from the ends).
@@ -103,11 +99,9 @@ def sum_of_rates(
 def gee(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estimate:
     """A share of slices with the interval of a logistic GEE: the cross-check of `clustered_rate`.
 
-    The model has an intercept alone, an independence working correlation and the robust variance, which gives a
-    closed form on the logit scale, here with the correction clusters / (clusters - 1) and Student's t.
-
-    Returns:
-        Undefined without slices; without an interval for one patient or a rate of 0 or 1.
+    The model has an intercept alone, an independence working correlation and the robust variance, which gives a closed
+    form on the logit scale, here with the correction clusters / (clusters - 1) and Student's t. Undefined without
+    slices; without an interval for one patient or a rate of 0 or 1.
 
     Source:
         Liang & Zeger (1986), Biometrika 73(1), 13-22.

@@ -91,10 +91,8 @@ RATES: dict[str, tuple[Callable[[Confusion], Count], str]] = {
 def wilson(successes: float, trials: float, level: float = 0.95) -> Estimate:
     """A proportion with Wilson's score interval, for independent trials.
 
-    Neither number need be whole: an effective number of trials will do.
-
-    Returns:
-        Interval inside [0, 1], never of no width; undefined without trials.
+    Neither number need be whole: an effective number of trials will do. The interval lies inside [0, 1] and is never of
+    no width; it is undefined without trials.
 
     Raises:
         ValueError: If successes are not in [0, trials], or the level not in (0, 1).

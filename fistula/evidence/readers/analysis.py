@@ -40,10 +40,8 @@ class ReaderTest:
 def study_readers(labels: ArrayLike, ratings: ArrayLike, figure: Figure = auroc_figure) -> ReaderStudy:
     """Figures of all readers in all modalities, with the jackknife's covariance over cases.
 
-    Args:
-        labels: 0 or 1, ``(C,)``; at least two cases of each class.
-        ratings: ``(M, R, C)``, finite: every reader has read every case in every modality.
-        figure: What is compared.
+    `labels` are 0 or 1, ``(C,)``, at least two cases of each class; `ratings` are ``(M, R, C)``, finite: every reader
+    has read every case in every modality; `figure` is what is compared.
 
     Raises:
         ValueError: If a rating is missing, a class has fewer than two cases, or the shapes do not fit.
@@ -70,10 +68,8 @@ def study_readers(labels: ArrayLike, ratings: ArrayLike, figure: Figure = auroc_
 def mean_of_readers(study: ReaderStudy, modality: int, *, readers: str = "random") -> ReaderTest:
     """Mean figure of a modality over its readers, from that modality's data alone.
 
-    Args:
-        study: From `study_readers`.
-        modality: Its number.
-        readers: ``random`` speaks of readers like these, ``fixed`` of these alone.
+    `study` is from `study_readers`, `modality` a number; readers who are ``random`` speak of readers like these,
+    ``fixed`` of these alone.
 
     Source:
         Hillis (2007), Stat Med 26(3), 596-619, on degrees of freedom.
@@ -89,7 +85,7 @@ def compare_modalities(
 
     With ``random`` readers the error is the reader-by-modality mean square and what cases add to it, and the degrees of
     freedom are Hillis'; with ``fixed`` ones the cases alone vary. Mean squares and covariances are of all modalities of
-    the study; parts of a variance that come out negative count as none.
+    the study; parts of a variance that come out negative count as none. Without an interval for one random reader.
 
     Args:
         study: From `study_readers`.
@@ -97,9 +93,6 @@ def compare_modalities(
         second: Of another.
         readers: ``random`` or ``fixed``.
         margin: Of non-inferiority, above 0: how far the first may lie below the second; None for no such test.
-
-    Returns:
-        Without an interval for one random reader.
 
     Raises:
         ValueError: If `readers` is neither.
@@ -135,7 +128,7 @@ def compare_model(
     """Figure of a model less the mean of the readers' on the same cases.
 
     A model reads a case always alike, so it is no modality of the readers: what varies is each reader's difference from
-    it.
+    it. Without an interval for one random reader.
 
     Args:
         labels: 0 or 1, ``(C,)``.
@@ -144,9 +137,6 @@ def compare_model(
         figure: What is compared.
         readers: ``random`` or ``fixed``.
         margin: Of non-inferiority, above 0: how far the model may lie below the readers.
-
-    Returns:
-        Without an interval for one random reader.
 
     Raises:
         ValueError: As `study_readers`.

@@ -25,10 +25,8 @@ def model_figure(networks: ArrayLike) -> Figure:
     """As `auroc_figure`, but the last row is a model's, whose cases are compared within its networks alone.
 
     Those of a cross-validation have no common scale, and a calibration of each on few patients gives them none: the
-    model would lose what readers keep (benchmarks/folds.py). Where no two cases can be compared so, all are.
-
-    Args:
-        networks: Which ones scored each case, ``(C,)``.
+    model would lose what readers keep (benchmarks/folds.py). Where no two cases can be compared so, all are. `networks`
+    say which ones scored each case, ``(C,)``.
     """
 
     def areas(labels: Bools, ratings: Floats) -> tuple[Floats, Floats]:
@@ -64,10 +62,8 @@ def mean_figure(labels: Bools, ratings: Floats) -> tuple[Floats, Floats]:
 def located_ratings(labels: Bools, ratings: Floats, located: Bools) -> Floats:
     """Ratings whose AUROC is the area under the LROC curve: of a positive case found at a wrong place, below all.
 
-    Args:
-        labels: ``(C,)``.
-        ratings: ``(..., C)``.
-        located: Whether the place was right, ``(..., C)``; that of negative cases does not count.
+    Labels are ``(C,)``, ratings ``(..., C)``, and so is `located`, whether the place was right; that of negative cases
+    does not count.
 
     Source:
         Swensson (1996), Med Phys 23(10), 1709-1725.

@@ -91,10 +91,8 @@ def write_pages(
     """Write `label-1.html`, `label-2.html`, ... into `folder`.
 
     `asked` are the slices that are asked about (None: all); the others of their patients are only shown. A patient who
-    has more than `page_mb` MB (10^6 bytes) gets a page alone.
-
-    Returns:
-        The pages, and what was read for them; its folder is gone.
+    has more than `page_mb` MB (10^6 bytes) gets a page alone. Gives the pages, and what was read for them, whose folder
+    is gone.
 
     Raises:
         DataError: If no patient has a slice that can be read.
@@ -116,10 +114,8 @@ def write_readings(
 ) -> tuple[list[Path], Spool]:
     """Write the pages of a reader study, one or more for each reader and session, and its `plan.csv`, into `folder`.
 
-    The question is a `score`; `aids` is, by patient, what is shown where a patient is read with AI.
-
-    Returns:
-        As `write_pages`.
+    The question is a `score`; `aids` is, by patient, what is shown where a patient is read with AI. Gives what
+    `write_pages` does.
 
     Raises:
         DataError: As `write_pages`.

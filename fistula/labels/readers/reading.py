@@ -41,10 +41,8 @@ def plan_readings(panel: Panel, patients: list[str]) -> pl.DataFrame:
     reads the first half of the patients alone and then the second with AI, the other half of the readers the first with
     AI and then the second alone; in the second session modalities and order of the blocks are exchanged. So each reader
     reads every patient once in each modality, sees as many patients in either modality in each session, and begins one
-    session alone and one with AI. Within a block, each reader has an order of patients of his or her own.
-
-    Returns:
-        Columns of `PLAN`, in the order of reading; ``turn`` counts from 1 in each session.
+    session alone and one with AI. Within a block, each reader has an order of patients of his or her own. Columns are
+    those of `PLAN`, in the order of reading; ``turn`` counts from 1 in each session.
 
     Example:
         >>> plan = plan_readings(Panel(["AB", "CD"], True, 4, 0), ["p1", "p2", "p3"])

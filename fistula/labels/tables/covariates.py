@@ -44,10 +44,8 @@ def read_covariates(
 ) -> tuple[dict[int, tuple[float | None, ...]], Words]:
     """What the lines of a table say: numbers, or two words, which are 0 and 1 in the order of the alphabet.
 
-    `words` are as they were found in an earlier table; None finds them.
-
-    Returns:
-        For each line its C values, None where one is not known, and the words.
+    `words` are as they were found in an earlier table; None finds them. Gives for each line its C values, None where
+    one is not known, and the words.
 
     Raises:
         DataError: If a column is not there, or its cells are neither.

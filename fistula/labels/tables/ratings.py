@@ -34,10 +34,8 @@ def read_readings(path: Path) -> pl.DataFrame:
     """A table of readers: a line for each patient, reader and modality, or the table of a label page.
 
     Of several slices of a patient the highest score counts, and the place beside it; their `minutes` add up, but the
-    `seconds` of a label page are the patient's, on every line. Of what was shown twice, the first counts.
-
-    Returns:
-        Columns of `SCHEMA`; ``score`` in [0, 100], ``modality`` empty where there is one.
+    `seconds` of a label page are the patient's, on every line. Of what was shown twice, the first counts. Gives columns
+    of `SCHEMA`; ``score`` in [0, 100], ``modality`` empty where there is one.
 
     Raises:
         DataError: If a cell is not what it has to be, a reader has a patient twice, or who has read is told two ways.
@@ -91,10 +89,8 @@ def match(
 ) -> tuple[str, pl.DataFrame]:
     """Find whose patients a table is about: they stand there under their pseudonyms, or under ids that the key knows.
 
-    `cohorts` has the keys of the patients who have scores, by the name of the cohort.
-
-    Returns:
-        The name of the one cohort that has all of them, and the table with ``patient_key`` in place of ``patient``.
+    `cohorts` has the keys of the patients who have scores, by the name of the cohort. Gives the name of the one cohort
+    that has all of them, and the table with ``patient_key`` in place of ``patient``.
 
     Raises:
         DataError: If no cohort has all of them, or a patient stands there by two names.

@@ -47,8 +47,9 @@ def read_labels(
     """
     refuse_other("labels.level", level, LEVELS)
     further = check_names(covariates, known=(*COLUMNS, *BESIDE))
+    columns = (*COLUMNS, *BESIDE, *further)
     header, lines, ignored = read_table(
-        path, columns=(*COLUMNS, *BESIDE, *further), naming=naming, allowed=lambda header: (*_allowed(header), *further)
+        path, columns=columns, naming=naming, allowed=lambda header: (*COLUMNS, *beside_labels(header), *further)
     )
     key = _check_columns(path, header, level, negatives=negatives, ignored=ignored)
     body = [(line, dict(zip(header, cells, strict=True))) for line, cells in lines]
@@ -67,10 +68,6 @@ def read_labels(
         path, key, names, rows, level,
         reader=reader, has_frames=has_frames, ignored=tuple(ignored), covariates=words,
     )  # fmt: skip
-
-
-def _allowed(header: list[str]) -> tuple[str, ...]:
-    return (*COLUMNS, *beside_labels(header))
 
 
 def _key(path: Path, header: list[str], level: str, ignored: list[str]) -> tuple[str, ...]:

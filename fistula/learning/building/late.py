@@ -35,7 +35,8 @@ def pooled(
     """Pool bags, and each sequence of a bag as a bag of its own where there are several.
 
     A slice of which a sequence lacks has no part in that bag: in its place stands the mean of the slices that are
-    there, which changes neither a mean nor a maximum.
+    there, which changes neither a mean nor a maximum. Gives the same of the bags, and the weight of each slice in its
+    bag ``(N,)``, the mean over the sequences.
 
     Args:
         pooling: As in `fistula.learning.pooling`.
@@ -43,9 +44,6 @@ def pooled(
         sizes: Slices of each bag; None for slices that are bags of their own.
         positions: In mm, ``(N,)``.
         number: Of sequences that are bags of their own; 0 where an image is looked at as a whole.
-
-    Returns:
-        The same of the bags, and the weight of each slice in its bag ``(N,)``, the mean over the sequences.
     """
     if not number:
         whole = (alone(pooling, features), torch.ones_like(features[:, 0])) if sizes is None else None

@@ -157,8 +157,7 @@ def check_bags(cfg: Any, cohort: Cohort, parts: pl.DataFrame) -> None:
 def patient_labels(manifest: pl.DataFrame, *, num_classes: int, are_grades: bool = False) -> pl.DataFrame:
     """The class of each patient: the one the table gave to the patient, else the highest of the slices'.
 
-    Returns:
-        Columns ``patient_key label``, sorted; patients without a label are left out.
+    Columns are ``patient_key label``, sorted; patients without a label are left out.
 
     Raises:
         DataError: If there are more than two classes that are no grades, and a patient whose slices differ in class has

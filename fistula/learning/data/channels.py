@@ -35,19 +35,12 @@ def chosen_sequences(asked: Sequence[str] | None, available: Sequence[str]) -> t
 
 
 class Stem(NamedTuple):
-    """How images enter a network.
+    """How images enter a network."""
 
-    Attributes:
-        names: Of the sequences that are channels, empty for one without a name.
-        width: Channels of the network's first layer.
-        num_slices: Channels of an image, as `image_rows` gives them.
-        is_late: Whether the network looks at each sequence by itself.
-    """
-
-    names: tuple[str, ...]
-    width: int
-    num_slices: int
-    is_late: bool = False
+    names: tuple[str, ...]  # of the sequences that are channels, empty for one without a name
+    width: int  # channels of the network's first layer
+    num_slices: int  # channels of an image, as `image_rows` gives them
+    is_late: bool = False  # whether the network looks at each sequence by itself
 
     def constants(self, means: Sequence[float], stds: Sequence[float]) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each channel, from those of three colours in [0, 1]; 0 and 1 of what lacks."""
@@ -98,14 +91,9 @@ def channel_rows(slices: pl.DataFrame, num_slices: int) -> NDArray[np.int64]:
     """Rows of the slices that are the channels of each slice's image.
 
     Neighbours are those along the normal inside the same volume of the same series; at an end, and where a slice is
-    missing, the edge slice is repeated.
-
-    Args:
-        slices: N of them; columns of a manifest: ``slice_key series_key position_mm``, ``volume`` if there.
-        num_slices: Channels of an image, odd: 1 is the slice alone.
-
-    Returns:
-        ``(N, num_slices)``, by position, the slice itself in the middle.
+    missing, the edge slice is repeated. Gives ``(N, num_slices)``, by position, the slice itself in the middle. The N
+    slices have columns of a manifest: ``slice_key series_key position_mm``, ``volume`` if there; the number of channels
+    is odd, and 1 is the slice alone.
 
     Raises:
         DataError: If neighbours are wanted and a slice has no position.

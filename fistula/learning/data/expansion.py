@@ -15,9 +15,8 @@ MOST = 1000  # images of a slice
 class Expanded(albumentations.Compose):
     """A pipeline that makes copies of slices before the first epoch, the same for every epoch and run.
 
-    Args:
-        images_per_slice: Images made of a training slice, itself among them: one number, or one for each class. A split
-            that asks for copies says itself how many, and of which slices.
+    `images_per_slice` is of a training slice, itself among them: one number, or one for each class. A split that asks
+    for copies says itself how many, and of which slices.
     """
 
     def __init__(

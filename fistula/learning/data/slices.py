@@ -53,16 +53,12 @@ class Images(Protocol):
 class Resize:
     """Scale square slices to a network's input: areas are averaged to shrink, pixels interpolated to grow.
 
-    Attributes:
-        image_size: Side of the input, pixels.
-        interpolation: That the network's weights were trained with, by its name in timm and Pillow, such as
-            ``bicubic``.
-
     Raises:
         DataError: If there is no such interpolation.
     """
 
-    image_size: int
+    image_size: int  # side of the input, pixels
+    # That the network's weights were trained with, by its name in timm and Pillow, such as ``bicubic``.
     interpolation: str
 
     def __post_init__(self) -> None:
@@ -184,9 +180,8 @@ def _moved(
 class KeptDataset(Dataset):
     """Slices that are the same in every epoch, as tensors that are kept; asked for as a `SliceDataset` is.
 
-    Args:
-        whole: What batches are made of, by the names of a `Batch`, each ``(M, ...)``: features of a frozen network, or
-            images on a card.
+    `whole` is what batches are made of, by the names of a `Batch`, each ``(M, ...)``: features of a frozen network, or
+    images on a card.
     """
 
     def __init__(self, **whole: Tensor) -> None:

@@ -10,14 +10,13 @@ from torch.nn.functional import logsigmoid, max_pool2d
 def gaussians(points: Tensor, *, sigma: float, size: tuple[int, int]) -> Tensor:
     """Maps with a Gaussian of height 1 at each point, and nothing where there is none.
 
+    Gives ``(B, M, H, W)``, in [0, 1].
+
     Args:
         points: Row and column on the map, the centre of the first pixel at 0, ``(B, M, 2)``: M kinds of point; NaN
             where a slice has none.
         sigma: Standard deviation in pixels of the map, above 0.
         size: Rows and columns of the map.
-
-    Returns:
-        ``(B, M, H, W)``, in [0, 1].
 
     Source:
         Zhou, Wang & Krähenbühl (2019), Objects as Points, arXiv 1904.07850, section 3.
@@ -35,10 +34,7 @@ def focal(logits: Tensor, points: Tensor, *, sigma: float) -> Tensor:
 
     The pixel nearest to the point is the positive one. A map without a point should be empty.
 
-    Logits are ``(B, M, H, W)``; points and sigma as for `gaussians`, on the maps.
-
-    Returns:
-        ``(B, M)``, at least 0.
+    Logits are ``(B, M, H, W)``; points and sigma as for `gaussians`, on the maps. Gives ``(B, M)``, at least 0.
 
     Source:
         Law & Deng (2018), CornerNet, arXiv 1808.01244, eq. 1, with its exponents 2 and 4.
@@ -69,10 +65,8 @@ def maps_loss(logits: Tensor, points: Tensor, labels: Tensor, *, sigma: float) -
 def score_of_map(logits: Tensor) -> Tensor:
     """One logit a map from all its pixels: the soft maximum, so that a score and its place say the same.
 
-    The mean would let a small finding drown, the maximum teach one pixel at a time. Logits are ``(B, H, W)``.
-
-    Returns:
-        ``(B,)``: the log of the mean of the exponentials, above the mean and below the maximum.
+    The mean would let a small finding drown, the maximum teach one pixel at a time. Logits are ``(B, H, W)``. Gives
+    ``(B,)``: the log of the mean of the exponentials, above the mean and below the maximum.
     """
     flat = logits.float().flatten(1)
     return flat.logsumexp(dim=1) - math.log(flat.shape[1])

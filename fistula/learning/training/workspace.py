@@ -63,8 +63,7 @@ def study_workspace(entity: str, project: str, study: str, *, level: str = "pati
 def save(workspace: workspaces.Workspace) -> str:
     """Save the page at W&B, in place of an earlier one of the same study.
 
-    Returns:
-        Its address.
+    Gives its address.
 
     Raises:
         ConfigError: If W&B refuses it.

@@ -36,11 +36,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def fit_weights(state: dict[str, Tensor], network: nn.Module, *, where: str) -> dict[str, Tensor]:
     """Rename tensors to timm's names and hold them against the network, all but its classifier.
 
-    Understood are timm's own names, torchvision's, those of a network inside ``module.`` and the like, the vision
-    tower of an OpenCLIP model, and a network that was taken apart into a sequence of its children (RadImageNet's).
-
-    Returns:
-        Every tensor of the network but its classifier's, under timm's names.
+    Understood are timm's own names, torchvision's, those of a network inside ``module.`` and the like, the vision tower
+    of an OpenCLIP model, and a network that was taken apart into a sequence of its children (RadImageNet's). Gives
+    every tensor of the network but its classifier's, under timm's names.
 
     Raises:
         WeightsError: If a tensor is missing, is not known, or has another shape; lists every one.

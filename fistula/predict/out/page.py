@@ -61,12 +61,10 @@ def stacks_of(
 ) -> dict[str, Any]:
     """Patients as the viewer takes them, images being those of the page; with places the most suspicious patient first.
 
-    Args:
-        slices: Of each patient, in the order in which they lie; with a ``weight`` in the patient's score, the heaviest
-            is shown first where there are no places. Further sequences are those pictures that stand ``beside`` a slice
-            under their names, and have a pane each.
-        places: Of each patient, the most suspicious slice first; none for runs that find no places.
-        size: Side of the slices, in which places have their ``grid_row`` and ``grid_col``.
+    Slices are those of each patient, in the order in which they lie; with a ``weight`` in the patient's score, the
+    heaviest is shown first where there are no places. Further sequences are those pictures that stand ``beside`` a
+    slice under their names, and have a pane each. Places have the most suspicious slice first, their ``grid_row`` and
+    ``grid_col`` in slices of this size; there are none for runs that find no places.
     """
     side = min(size, SIDE)
     found: dict[str, Any] = {}

@@ -29,10 +29,8 @@ def draw_overlays(
     """What is drawn over slices: a small mark of each place, or a heat map.
 
     With ``places`` it is a mark in the slices that places are in, so none for runs that find none; with ``positive`` a
-    heat map of every slice not called the first class, with ``all`` of every slice, with ``none`` of none.
-
-    Returns:
-        The overlays, and a name and reason of each that could not be drawn: it costs no other, and no score.
+    heat map of every slice not called the first class, with ``all`` of every slice, with ``none`` of none. Gives the
+    overlays, and a name and reason of each that could not be drawn: it costs no other, and no score.
     """
     if which == "places":
         if prediction.places is None:

@@ -19,10 +19,8 @@ def rightly_placed(places: pl.DataFrame, cohort: Cohort) -> pl.Series:
     right point on the slice beside the marked one may count. Where slices state no position, the place has to be on the
     marked slice; where they state no distance of pixels, `NEAR` is per cent of the side.
 
-    `places` has ``patient_key slice_key row col``, in pixels of the cohort's slices; null where none was named.
-
-    Returns:
-        1, 0, or null for patients without a marked finding.
+    `places` has ``patient_key slice_key row col``, in pixels of the cohort's slices; null where none was named. Gives
+    1, 0, or null for patients without a marked finding.
     """
     manifest = cohort.manifest
     has_mm = "spacing_mm" in cohort.record and manifest["pixel_spacing_mm"].null_count() == 0
@@ -73,10 +71,8 @@ def located_readings(readings: pl.DataFrame, cohort: Cohort) -> pl.DataFrame:
 def located_patients(configuration: Configuration, cohort: Cohort) -> pl.DataFrame | None:
     """Whether the place on the slice that a patient's scores name first is right.
 
-    Of several seeds the first one's network speaks, whose fold tested the patient.
-
-    Returns:
-        Columns ``patient_key located``; None for runs that name no places.
+    Of several seeds the first one's network speaks, whose fold tested the patient. Gives columns
+    ``patient_key located``; None for runs that name no places.
     """
     tables = []
     for run in configuration.runs:

@@ -20,10 +20,8 @@ def cases_of(study: Study, row: Row, outside: list[Outside], cohort: str, *, sca
     such scale, or one that reverses the order, all stay as they are. ``networks`` names those that scored a patient.
 
     `row` has the results of the best configuration, by patient; `cohort` is the name of one of `outside`, empty for the
-    study's own patients.
-
-    Returns:
-        Name of the configuration, and columns `CASES`, sorted; ``called`` 1 where the score reaches the threshold.
+    study's own patients. Gives the name of the configuration, and columns `CASES`, sorted; ``called`` 1 where the score
+    reaches the threshold.
     """
     if cohort:
         one = next(o for o in outside if (o.external.name, o.positive, o.level) == (cohort, row.positive, "patient"))

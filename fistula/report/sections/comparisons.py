@@ -111,8 +111,7 @@ def paired(
 def _power(rows: list[Row], alpha: float) -> tuple[float, float, bool]:
     """What a model worse than the best honest one must lack to be found worse, on as many patients; never than chance.
 
-    Returns:
-        `Comparisons.detectable`, and the correlation on which it rests, and whether that is assumed.
+    Gives `Comparisons.detectable`, and the correlation on which it rests, and whether that is assumed.
     """
     first, *others = sorted(rows, key=lambda row: (row.configuration.leaks, *_falling(row)))
     area, (total, positives) = first.estimates["auroc"].value, first.num

@@ -21,10 +21,8 @@ EQUAL = 1e-9  # two AUROCs that differ by less are one
 def selected_auroc(study: Study, ranked: dict[str, list[Row]], together: list[AllClasses]) -> Estimate | None:
     """The headline's AUROC at the level that Bonferroni's correction leaves: it holds whichever is the highest.
 
-    Both have the highest AUROC at the primary level first; `together` is empty of two classes.
-
-    Returns:
-        None where nothing was selected: of one configuration that is no negative control, or of no defined AUROC.
+    Both have the highest AUROC at the primary level first; `together` is empty of two classes. None where nothing was
+    selected: of one configuration that is no negative control, or of no defined AUROC.
     """
     rows = [row for row in next(iter(ranked.values())) if not row.configuration.is_canary]
     if not rows or len(alike(rows)) < 2:

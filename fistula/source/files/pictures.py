@@ -35,7 +35,8 @@ def read_picture(content: bytes) -> Picture:
                 raise Refused(
                     "an image file with several pages or frames", f"Save each of the {pages} as a separate file"
                 )
-            is_inverted = opened.format == "TIFF" and opened.mode[0] in "IF" and _tag(opened) == WHITE_IS_ZERO[1]
+            is_white_zero = getattr(opened, "tag_v2", {}).get(WHITE_IS_ZERO[0]) == WHITE_IS_ZERO[1]
+            is_inverted = opened.format == "TIFF" and opened.mode[0] in "IF" and is_white_zero
             opened.load()
             image = ImageOps.exif_transpose(opened)
     except UnidentifiedImageError as error:
@@ -61,11 +62,6 @@ def picture_shape(part: Part, *, limit: int) -> tuple[int, int]:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise Refused("a damaged image file", "Export it again") from error
     return (width, height) if is_turned else (height, width)
-
-
-def _tag(opened: Image.Image) -> int | None:
-    tags = getattr(opened, "tag_v2", {})
-    return tags.get(WHITE_IS_ZERO[0])
 
 
 def _grey(image: Image.Image) -> np.ndarray:

@@ -16,19 +16,12 @@ CLAIM = 9  # points along each side of a slice at which it is asked whether anot
 
 
 class Pair(NamedTuple):
-    """A volume of the first sequence and one of another that is to be resampled onto its grid.
+    """A volume of the first sequence and one of another that is to be resampled onto its grid."""
 
-    Attributes:
-        sequence: Name of the other.
-        grid: Rows of the first one's slices.
-        source: Rows of the other's.
-        distance_mm: Between the middles of both volumes.
-    """
-
-    sequence: str
-    grid: pl.DataFrame
-    source: pl.DataFrame
-    distance_mm: float
+    sequence: str  # name of the other
+    grid: pl.DataFrame  # rows of the first one's slices
+    source: pl.DataFrame  # rows of the other's
+    distance_mm: float  # between the middles of both volumes
 
 
 def pairs_of(
@@ -38,9 +31,7 @@ def pairs_of(
 
     Slices are of the first of the names, with `volume`, and patients and studies as the files have them; `beside` those
     of the others, with `sequence`; policies say whether a sequence may be missing, or have another frame of reference.
-
-    Returns:
-        The pairs, counts of what is worth knowing, and for each other sequence the patients who lack it somewhere.
+    Gives the pairs, counts of what is worth knowing, and for each other sequence the patients who lack it somewhere.
 
     Raises:
         DataError: If a volume has several partners, none, or one in another frame of reference, as `policies` say;

@@ -141,7 +141,8 @@ def _resample_batch(batch: Sequence[Job], *, plan: Plan) -> tuple[list[tuple], l
                      job.source.corners[kept], job.source.order[kept])  # fmt: skip
     slices = [job.slices[number] for number in kept]
     values, inside, shares = _on_grid(job, source, [(pictures[one.row], one.turned) for one in slices], plan)
-    nearest = [_nearest(job.grid.middle_of(one.number), source) for one in job.placings]
+    middles = (job.grid.middle_of(one.number) for one in job.placings)
+    nearest = [int(np.abs(source.positions - middle @ source.normal).argmin()) for middle in middles]
     unit = plan.intensity(values, inside, [pictures[slices[number].row].window for number in nearest])
     if pictures[slices[0].row].is_inverted:
         unit = 1 - unit
@@ -202,10 +203,6 @@ def _shrunk(source: Lattice, wanted: Sequence[float], axis: int) -> int:
     """Pixels along an axis after what is finer than wanted was averaged."""
     side = source.shape[axis]
     return min(side, max(1, round(side * source.spacing[axis] / wanted[axis])))
-
-
-def _nearest(point: NDArray[np.floating], source: Lattice) -> int:
-    return int(np.abs(source.positions - point @ source.normal).argmin())
 
 
 def _lost(job: Job, *, size: int) -> tuple[list[tuple], list[tuple], NDArray[np.uint8]]:

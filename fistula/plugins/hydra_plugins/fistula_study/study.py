@@ -26,8 +26,7 @@ for _group, _option in (("launcher", "basic"), ("launcher", "ray"), ("sweeper", 
 class StudySweeper(BasicSweeper):
     """The product of all lists, as Hydra's own sweeper; but every run is tried before the sweep ends with an error.
 
-    Args:
-        params: Overrides of the study, which those of the command line replace.
+    `params` are overrides of the study, which those of the command line replace.
     """
 
     def __init__(self, params: dict[str, str] | None = None) -> None:
