@@ -92,6 +92,13 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
             rule += ", or holds no value that could be taken out"
         stated = re.compile(rf"^{re.escape(key)}:", re.MULTILINE)
         groups = {path.parent.name for path in folder.glob("*/*.yaml") if stated.search(path.read_text("utf-8"))}
+        group, _, own = key.partition(".")
+        stated = re.compile(rf"^{re.escape(own)}:", re.MULTILINE)
+        options = sorted(path.stem for path in folder.glob(f"{group}/*.yaml") if stated.search(path.read_text("utf-8")))
+        if own and options:
+            rule = f"is a key of {' and '.join(f'{group}={name}' for name in options)} alone"
+            remedy = f"Choose that, and give any other {group} a command of its own"
+            return ConfigError(key, rule, remedy=remedy)
         inside = sorted(groups & set(known))
         if inside:
             return ConfigError(key, rule, remedy=f"Did you mean {' or '.join(f'{group}.{key}' for group in inside)}?")

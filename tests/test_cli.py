@@ -111,6 +111,11 @@ def test_help_says_what_each_key_means(fistula_here, command, line):
         pytest.param(["ingest", "source\uff1dx"], "Write it with half-width signs: source=x", id="wide sign"),
         pytest.param(["ingest", "classes=\uff3ba,b\uff3d"], "half-width signs: classes=[a,b]", id="wide brackets"),
         pytest.param(["train", "cohort=x", "loss.alpha=3"], "loss.alpha: is not a key of", id="key of a group"),
+        pytest.param(
+            ["train", "-m", "cohort=x", "optimizer=adamw,sgd", "optimizer.momentum=0.9"],
+            "optimizer.momentum: is a key of optimizer=sgd alone. Choose that, and give any other",
+            id="key of another option",
+        ),
         pytest.param(["train", "cohort=x", "epochs=1,2"], "are a sweep, and need -m", id="a sweep without -m"),
         pytest.param(["train", "cohort", "x"], "cohort: must be written as key=value", id="no equals sign"),
         pytest.param(["train", "--cohort=x"], "--cohort=x: must be written as key=value", id="as other programs do"),

@@ -222,5 +222,5 @@ def create_backbone(
     )  # fmt: skip
     backbone.resolved = resolved_from(network, name)
     start_near_even(backbone.heads)
-    check_network(backbone)
+    check_network(backbone, options)
     return backbone

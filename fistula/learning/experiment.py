@@ -30,7 +30,7 @@ from fistula.learning.data.slices import Resize
 from fistula.learning.losses import are_grades
 from fistula.learning.places.points import kinds_of, pixel_mm_of
 from fistula.learning.training import hardware
-from fistula.learning.training.checkpoints import AtomicCheckpointIO, BestWeights, LastCheckpoint, epoch_of, read_best
+from fistula.learning.training.checkpoints import AtomicCheckpointIO, BestWeights, LastCheckpoint, epoch_of, load_best
 from fistula.learning.training.results import ChooseThreshold, flat_metrics, summarize
 from fistula.learning.training.scoring import score_parts
 
@@ -81,8 +81,7 @@ class Experiment:
         try:
             self.tracker.log_hyperparams(description)
             self.fit()
-            best = read_best(checkpoint)
-            self.classifier.load_state_dict(best["state_dict"])
+            best_epoch = load_best(self.classifier, checkpoint)
             stored = self.folder / "predictions.parquet"
             strategy = self.trainer.strategy
             with hardware.said_in_one_line(), strategy.precision_plugin.forward_context():
@@ -103,7 +102,7 @@ class Experiment:
         finally:
             self.tracker.finish(exit_code)
         (self.folder / "last.ckpt").unlink(missing_ok=True)
-        return summary | {"best_epoch": int(best["epoch"]), "checkpoint_sha256": digest_of(checkpoint)}
+        return summary | {"best_epoch": best_epoch, "checkpoint_sha256": digest_of(checkpoint)}
 
     @hardware.said_in_one_line()
     def fit(self) -> None:
@@ -114,7 +113,7 @@ class Experiment:
             return
         start = last if (last := self.folder / "last.ckpt").exists() else None
         if start is not None:
-            self.data.first_epoch = epoch_of(start) + 1
+            self.data.first_epoch = epoch_of(start, self.classifier) + 1
             log.info("resuming after epoch %d/%d", self.data.first_epoch, self.trainer.max_epochs)
         strategy, own = self.trainer.strategy, self.classifier
         with strategy.precision_plugin.forward_context():

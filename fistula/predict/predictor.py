@@ -27,6 +27,7 @@ from fistula.predict.runs.familiar import (
     scored_patients,
 )
 from fistula.predict.runs.features import Neighbourhood, joined, neighbourhood
+from fistula.predict.runs.folding import pack
 from fistula.predict.runs.known import known_of_slices, with_stated
 from fistula.predict.runs.model import LoadedRun, cohort_folder
 from fistula.predict.scores import GROUPS, alone, group_scores, look, pooled, slice_scores
@@ -120,7 +121,10 @@ class Predictor:
         return self.runs[0].rows_of(slices.whole)[: len(slices.table)]
 
     def prepare(self) -> None:
-        """Compute now what the first answer would else wait for."""
+        """Compute now what the first answer would else wait for, and lay out weights for single images."""
+        for run in self.runs:
+            if run.classifier.device.type == "cpu":
+                pack(run.classifier.backbone, run.images(np.zeros(1, dtype=np.int64)))
         _ = self.known, self.cohort_patients, self.answers_said, self.looks, self.neighbourhood
 
     @property

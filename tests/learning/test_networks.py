@@ -75,6 +75,12 @@ def test_options_reach_timm_and_unknown_ones_are_refused():
     [
         ("efficientformer_l1", {"image_size": 96}, "does not take images of 96 pixels, found .* Try image_size=224"),
         ("crossvit_tiny_240", {"image_size": 128}, "does not take images of 128 pixels"),
+        (
+            "test_vit",
+            {"options": {"global_pool": ""}},
+            "with model.options={'global_pool': ''}: must give logits .* Leave out",
+        ),
+        ("test_resnet", {"options": {"act_layer": "none"}}, "with model.options={'act_layer': 'none'}, .* Leave out"),
         ("local-dir:nowhere", {}, r"local-dir:nowhere: must have a config\.json that names one of timm's networks"),
         ("gemma4_vit_167m_enc", {}, "has no classifier"),
     ],

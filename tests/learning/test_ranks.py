@@ -18,6 +18,7 @@ from fistula.cohort.manifest import read_cohort
 from fistula.errors import FistulaError, TrainingError
 from fistula.learning.experiment import build
 from fistula.learning.sampling import EpochShuffle, ProcessSampler
+from fistula.learning.training.checkpoints import load_best
 from fistula.learning.training.ranks import followers, is_follower
 from fistula.learning.training.results import summarize
 from fistula.learning.training.scoring import score_parts
@@ -185,14 +186,27 @@ def test_several_processes_score_every_slice_once_and_as_one_process_does(
         assert history["val/auroc"][best] == pytest.approx(auroc, abs=1e-6)
 
 
-def test_a_damaged_last_checkpoint_is_named(compose_train, tmp_path):
+@pytest.mark.parametrize("content", ["nothing", "half a file", "another network's", "weights alone"])
+def test_a_damaged_checkpoint_is_named(compose_train, tmp_path, content):
     cohort = read_cohort(write_cohort(tmp_path / "cohort"))
     cfg = compose_train(*TINY_RUN, cohort=tmp_path / "cohort")
     experiment = build(cfg, cohort, instantiate(cfg.split)(cohort.manifest))
     experiment.folder.mkdir(exist_ok=True)
-    (experiment.folder / "last.ckpt").write_bytes(b"PK\x03\x04 half a file")
-    with pytest.raises(FistulaError, match=r"last\.ckpt: cannot be read .*Remove it: the run then starts again"):
+    last, best = (experiment.folder / f"{name}.ckpt" for name in ("last", "best"))
+    states = {"another network's": {"weight": torch.ones(2)}, "weights alone": experiment.classifier.state_dict()}
+    if content in states:
+        torch.save({"epoch": 0, "state_dict": states[content]}, last)
+    else:
+        last.write_bytes(b"PK\x03\x04" if content == "half a file" else b"")
+    rule = "is not of this run" if content in states else "cannot be read"
+    with pytest.raises(FistulaError, match=rf"last\.ckpt: {rule} .*Remove it: the run then starts again"):
         experiment.fit()
+    last.rename(best)
+    if content != "weights alone":  # which is what the best epoch's have to be
+        with pytest.raises(
+            FistulaError, match=r"best\.ckpt: does not hold this run's weights .*Remove it and last\.ckpt"
+        ):
+            load_best(experiment.classifier, best)
 
 
 @pytest.mark.slow

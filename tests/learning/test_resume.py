@@ -125,8 +125,9 @@ def test_what_training_goes_on_from_is_data_and_not_code(train, tmp_path):
 def test_what_a_card_has_written_a_processor_goes_on_from(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("torch.serialization.location_tag", lambda storage: "cuda:0")
-        torch.save({"epoch": 3, "weight": torch.ones(2)}, tmp_path / "last.ckpt")
-    assert epoch_of(tmp_path / "last.ckpt") == 3
+        held = {"epoch": 3, "state_dict": torch.nn.Linear(2, 1).state_dict(), "optimizer_states": [{}]}
+        torch.save(held, tmp_path / "last.ckpt")
+    assert epoch_of(tmp_path / "last.ckpt", torch.nn.Linear(2, 1)) == 3
 
 
 def test_the_checksum_in_the_summary_is_that_of_the_checkpoint(train, tmp_path):

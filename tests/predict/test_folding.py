@@ -1,11 +1,13 @@
 """Batch norms folded into convolutions: the same logits, and no fold where it would change them."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from fistula.learning.backbone import Backbone, create_backbone
-from fistula.predict.runs.folding import folded
+from fistula.predict.runs.folding import folded, pack
 
 
 def worn(backbone: Backbone) -> Backbone:
@@ -98,3 +100,29 @@ def test_a_norm_that_does_not_alone_follow_its_convolution_stays(way: str) -> No
     network = Backbone(Odd(way), mean=[0.5], std=[0.5], weights="none", input_size=64, interpolation="bilinear")
     plain = worn(network)
     assert folded(plain, images(1), as_maps=False) is plain
+
+
+def test_packed_weights_give_the_same_and_leave_gradients_and_what_would_be_slower() -> None:
+    plain = worn(create_backbone("resnet18", pretrained=False, download=False, num_classes=2, image_size=64))
+    fast = deepcopy(plain)
+    pack(fast, images(1))
+    assert sum(type(module) is not type(fast.get_submodule(name)) for name, module in plain.named_modules()) == 19
+    assert fast.state_dict().keys() == plain.state_dict().keys()
+    with torch.inference_mode():
+        torch.testing.assert_close(fast(images(3)), plain(images(3)), rtol=0, atol=1e-5)
+    grads = []
+    for network in (plain, fast):
+        image = images(1).float().requires_grad_()
+        network(image).sum().backward()
+        grads.append(image.grad)
+    assert torch.equal(*grads)
+    layered = create_backbone("test_convnext", pretrained=False, download=False, num_classes=2, image_size=64).eval()
+    pack(layered, images(1))
+    assert {type(module) for module in layered.modules() if isinstance(module, nn.Conv2d)} == {nn.Conv2d}
+
+
+def test_nothing_is_packed_where_it_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = worn(create_backbone("test_resnet", pretrained=False, download=False, num_classes=2, image_size=64))
+    monkeypatch.delattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
+    pack(network, images(1))
+    assert {type(module) for module in network.modules() if isinstance(module, nn.Conv2d)} == {nn.Conv2d}

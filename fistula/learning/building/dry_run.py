@@ -1,6 +1,7 @@
 """A network tried without computing anything: whether it takes the images that a run would give it."""
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,8 +24,10 @@ def skeleton_of(backbone: "Backbone") -> "Backbone":
     return copy.deepcopy(backbone, memo)
 
 
-def check_network(backbone: "Backbone") -> None:
+def check_network(backbone: "Backbone", options: Mapping[str, Any] | None = None) -> None:
     """Pass images of `input_size` through the network, in training and in use, and features through its classifier.
+
+    Its `options` are those that timm was given.
 
     The networks of an ensemble are alike, and one like another that this process has tried is not tried again.
 
@@ -32,7 +35,8 @@ def check_network(backbone: "Backbone") -> None:
         ConfigError: If it does not take them, or gives something else than logits.
     """
     config, size = backbone.network.pretrained_cfg, backbone.input_size
-    where, shape = f"model.architecture={config['architecture']}", (2, backbone.network.num_classes)
+    where = f"model.architecture={config['architecture']}" + (f" with model.options={dict(options)}" if options else "")
+    shape, mend = (2, backbone.network.num_classes), "Leave out or correct model.options" if options else None
     alike = (where, repr(backbone), backbone.num_slices, size, *(one.shape for one in backbone.state_dict().values()))
     if alike in _passed:
         return
@@ -44,17 +48,17 @@ def check_network(backbone: "Backbone") -> None:
             logits = skeleton(image)
         except Exception as error:  # timm's networks have no error of their own
             found = " ".join(str(error).split("\n")[0].split())[:200] or type(error).__name__
-            remedy = f"Try image_size={config['input_size'][-1]}, which it was made for"
+            remedy = mend or f"Try image_size={config['input_size'][-1]}, which it was made for"
             raise ConfigError(where, f"does not take images of {size} pixels", found=found, remedy=remedy) from error
         if not isinstance(logits, Tensor) or logits.shape != shape:
             found = str(tuple(logits.shape)) if isinstance(logits, Tensor) else type(logits).__name__
             mode = "in training" if training else "in use"
-            raise ConfigError(where, f"must give logits {shape} {mode}", found=found, remedy=ANOTHER)
+            raise ConfigError(where, f"must give logits {shape} {mode}", found=found, remedy=mend or ANOTHER)
     try:
         logits = skeleton.classify(skeleton.features(image))
     except Exception as error:
         rule = "has a classifier that cannot be separated from the rest of the network"
-        raise ConfigError(where, rule, remedy=ANOTHER) from error
+        raise ConfigError(where, rule, remedy=mend or ANOTHER) from error
     _passed.add(alike)
 
 

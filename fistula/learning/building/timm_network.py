@@ -82,9 +82,10 @@ def made(
         if pretrained and isinstance(error, RuntimeError):
             remedy = "Choose the network and image_size these weights are of"
             raise WeightsError(where, "does not take these weights", found=found[:200], remedy=remedy) from error
-        options = f" with model.options={settings['options']}" if settings.get("options") else ""
-        rule = f"cannot be made for images of {image_size or 'its own'} pixels{options}"
-        raise ConfigError(where, rule, found=found[:200], remedy="Try image_size=pretrained") from error
+        rule, remedy = f"cannot be made for images of {image_size or 'its own'} pixels", "Try image_size=pretrained"
+        if options := {key: value for key, value in settings.items() if key not in RESERVED}:
+            rule, remedy = f"{rule} with model.options={options}", "Leave out or correct model.options"
+        raise ConfigError(where, rule, found=found[:200], remedy=remedy) from error
     if not hasattr(network, "get_classifier") or network.num_classes != settings["num_classes"]:
         raise ConfigError(where, "has no classifier", remedy="Choose another network: docs/networks.md")
     return network

@@ -95,22 +95,41 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise TrainingError(path, "cannot be written", found=free, remedy=remedy) from error
 
 
-def read_best(checkpoint: Path) -> dict[str, Any]:
-    """What `BestWeights` kept.
+def load_best(classifier: LightningModule, checkpoint: Path) -> int:
+    """Give a classifier the weights that `BestWeights` kept, and return their epoch.
 
     Raises:
-        TrainingError: If that is nothing.
+        TrainingError: If there are none, or they cannot be read, or are another network's.
     """
     if not checkpoint.exists():
         remedy = "Leave out what limits its batches, steps or epochs"
         raise TrainingError("trainer", "must train an epoch whose metrics say which is best", remedy=remedy)
-    return torch.load(checkpoint, map_location="cpu", weights_only=True)
-
-
-def epoch_of(checkpoint: Path) -> int:
-    """The last epoch that a checkpoint has behind it; TrainingError if it cannot be read."""
     try:
-        return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["epoch"])
+        best = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        classifier.load_state_dict(best["state_dict"])
+        return int(best["epoch"])
+    except Exception as error:  # torch raises many kinds for what is no checkpoint
+        remedy = "Remove it and last.ckpt: the run then starts again and ends with the same scores"
+        raise TrainingError(
+            checkpoint, "does not hold this run's weights (damaged or replaced)", remedy=remedy
+        ) from error
+
+
+def epoch_of(checkpoint: Path, classifier: LightningModule) -> int:
+    """The last epoch that a training of this classifier has behind it.
+
+    Raises:
+        TrainingError: If the checkpoint cannot be read, or is another network's, or holds weights alone.
+    """
+    try:
+        held = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        there, own = (
+            {name: one.shape for name, one in state.items()} for state in (held["state_dict"], classifier.state_dict())
+        )
+        if there == own and held.get("optimizer_states"):
+            return int(held["epoch"])
+        rule, cause = "is not of this run (another network's, or weights alone)", None
     except Exception as error:
-        remedy = "Remove it: the run then starts again and ends with the same scores"
-        raise TrainingError(checkpoint, "cannot be read (damaged or half written)", remedy=remedy) from error
+        rule, cause = "cannot be read (damaged or half written)", error
+    remedy = "Remove it: the run then starts again and ends with the same scores"
+    raise TrainingError(checkpoint, rule, remedy=remedy) from cause
