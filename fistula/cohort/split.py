@@ -13,20 +13,40 @@ from fistula.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
-class PatientHoldout:
-    """One test set and one validation set of whole patients, stratified by class and, where present, by site."""
+class _Split:
+    """What all splits have in common.
 
-    name: ClassVar[str] = "patient_holdout"
+    Raises:
+        ConfigError: If a number is out of its range.
+    """
+
+    name: ClassVar[str]
     leaky_by_design: ClassVar[bool] = False
-    test_fraction: float = 0.2  # of the patients, in (0, 1)
-    val_fraction: float = 0.2  # of the patients that are not in test, in (0, 1)
-    fold: int = 0  # 0, the only one
+    val_fraction: float = 0.2  # of the patients (of `ImageHoldout`, the images) that are not in test, in (0, 1)
+    fold: int = 0  # the one to run, counted from 0; the table holds all
     seed: int = 0  # of the draw, at least 0
     train_fraction: float = 1.0  # of the training patients that a run learns from; see `fistula.cohort.thinning`
 
     def __post_init__(self) -> None:
-        _check_fold(self.fold, 1)
-        _check_draw(self.seed, self.train_fraction, test_fraction=self.test_fraction, val_fraction=self.val_fraction)
+        folds, fewest = getattr(self, "folds", 1), 2 if isinstance(self, PatientKFold) else 1
+        if folds < fewest:
+            raise ConfigError("split.folds", f"must be at least {fewest}", found=folds)
+        if not isinstance(self, SiteHoldout):  # whose folds the manifest tells
+            _check_fold(self.fold, folds)
+        check_fraction(self.train_fraction)
+        for key in ("test_fraction", "val_fraction"):
+            if not 0 < (fraction := getattr(self, key, 0.5)) < 1:
+                raise ConfigError(f"split.{key}", "must lie between 0 and 1, both excluded", found=fraction)
+        if self.seed < 0:
+            raise ConfigError("split.seed", "must be at least 0", found=self.seed)
+
+
+@dataclass(frozen=True)
+class PatientHoldout(_Split):
+    """One test set and one validation set of whole patients, stratified by class and, where present, by site."""
+
+    name: ClassVar[str] = "patient_holdout"
+    test_fraction: float = 0.2  # of the patients, in (0, 1)
 
     def __call__(self, manifest: pl.DataFrame) -> pl.DataFrame:
         """Give every slice its part; columns as in `split_table.COLUMNS`, one fold."""
@@ -37,25 +57,14 @@ class PatientHoldout:
 
 
 @dataclass(frozen=True)
-class PatientKFold:
+class PatientKFold(_Split):
     """Test sets that together hold every patient once, each with a validation set cut from the other patients.
 
     Both cuts are stratified by class and, where present, by site.
     """
 
     name: ClassVar[str] = "patient_kfold"
-    leaky_by_design: ClassVar[bool] = False
     folds: int = 5  # how many, at least 2 and at most the patients of each class
-    fold: int = 0  # the one to run, in ``[0, folds)``; the table holds all
-    val_fraction: float = 0.2  # of the patients that are not in the fold's test set, in (0, 1)
-    seed: int = 0  # of the draw, at least 0
-    train_fraction: float = 1.0  # of the training patients that a run learns from; see `fistula.cohort.thinning`
-
-    def __post_init__(self) -> None:
-        if self.folds < 2:
-            raise ConfigError("split.folds", "must be at least 2", found=self.folds)
-        _check_fold(self.fold, self.folds)
-        _check_draw(self.seed, self.train_fraction, val_fraction=self.val_fraction)
 
     def __call__(self, manifest: pl.DataFrame) -> pl.DataFrame:
         """Give every slice its part in every fold; columns as in `split_table.COLUMNS`."""
@@ -71,18 +80,10 @@ class PatientKFold:
 
 
 @dataclass(frozen=True)
-class SiteHoldout:
+class SiteHoldout(_Split):
     """Leave one site out: fold i tests on the i-th site by name, and trains and validates on the others' patients."""
 
     name: ClassVar[str] = "site_holdout"
-    leaky_by_design: ClassVar[bool] = False
-    fold: int = 0  # the site to leave out in this run, counted from 0 in the order of the names; the table holds all
-    val_fraction: float = 0.2  # of the patients of the other sites, in (0, 1)
-    seed: int = 0  # of the draw, at least 0
-    train_fraction: float = 1.0  # of the training patients that a run learns from; see `fistula.cohort.thinning`
-
-    def __post_init__(self) -> None:
-        _check_draw(self.seed, self.train_fraction, val_fraction=self.val_fraction)
 
     def __call__(self, manifest: pl.DataFrame) -> pl.DataFrame:
         """Give every slice its part in every fold; columns as in `split_table.COLUMNS`."""
@@ -96,23 +97,13 @@ class SiteHoldout:
 
 
 @dataclass(frozen=True)
-class Predefined:
-    """The parts that the table of labels names; without a `val` part, one is cut from `train` by patient.
+class Predefined(_Split):
+    """The parts that the table of labels names; without a `val` part, `val_fraction` of `train` is cut by patient.
 
     Whether these parts share a patient is for the audit to say.
     """
 
     name: ClassVar[str] = "predefined"
-    leaky_by_design: ClassVar[bool] = False
-    # Of the training patients, in (0, 1); used only where the table names no validation slice.
-    val_fraction: float = 0.2
-    fold: int = 0  # 0, the only one
-    seed: int = 0  # of that cut, at least 0
-    train_fraction: float = 1.0  # of the training patients that a run learns from; see `fistula.cohort.thinning`
-
-    def __post_init__(self) -> None:
-        _check_fold(self.fold, 1)
-        _check_draw(self.seed, self.train_fraction, val_fraction=self.val_fraction)
 
     def __call__(self, manifest: pl.DataFrame) -> pl.DataFrame:
         """Give every slice its part; columns as in `split_table.COLUMNS`, one fold."""
@@ -133,26 +124,19 @@ class Predefined:
 
 
 @dataclass(frozen=True)
-class ImageHoldout:
+class ImageHoldout(_Split):
     """The paper's protocol: hold-outs by image, stratified by label alone. Leaky by design."""
 
     name: ClassVar[str] = "image_holdout"
     leaky_by_design: ClassVar[bool] = True
     test_fraction: float = 0.2  # of the images, in (0, 1)
-    val_fraction: float = 0.2  # of the images that are not in test, in (0, 1)
     # Images made of each slice before the split: the slice itself (`copy` 0 in the table) and jittered copies (`copy` 1
     # and up), which fall on any side. 1 makes no copies; the paper's is 4.
     expand_before_split: int = 1
     folds: int = 1  # how many draws, each of its own test images; at least 1
-    fold: int = 0  # the one to run, in ``[0, folds)``; the table holds all
-    seed: int = 0  # of the draws, at least 0
-    train_fraction: float = 1.0  # of the training patients that a run learns from; see `fistula.cohort.thinning`
 
     def __post_init__(self) -> None:
-        if self.folds < 1:
-            raise ConfigError("split.folds", "must be at least 1", found=self.folds)
-        _check_fold(self.fold, self.folds)
-        _check_draw(self.seed, self.train_fraction, test_fraction=self.test_fraction, val_fraction=self.val_fraction)
+        super().__post_init__()
         if self.expand_before_split < 1:
             raise ConfigError("split.expand_before_split", "must be at least 1", found=self.expand_before_split)
 
@@ -193,12 +177,3 @@ def _check_patients(name: str, manifest: pl.DataFrame, *, least: int, rule: str)
 def _check_fold(fold: int, folds: int) -> None:
     if not 0 <= fold < folds:
         raise ConfigError("split.fold", f"must lie in 0 to {folds - 1}, one of {folds} folds", found=fold)
-
-
-def _check_draw(seed: int, train_fraction: float, **fractions: float) -> None:
-    check_fraction(train_fraction)
-    for key, fraction in fractions.items():
-        if not 0 < fraction < 1:
-            raise ConfigError(f"split.{key}", "must lie between 0 and 1, both excluded", found=fraction)
-    if seed < 0:
-        raise ConfigError("split.seed", "must be at least 0", found=seed)
