@@ -67,12 +67,7 @@ class Recipe:
 
 
 def ingest(
-    source: Path,
-    labels: Labels | Callable[[Survey], Labels],
-    out: Path,
-    *,
-    recipe: Recipe,
-    workers: Workers,
+    source: Path, labels: Labels | Callable[[Survey], Labels], out: Path, *, recipe: Recipe, workers: Workers
 ) -> dict[str, Any]:
     """Write the cohort folder `out`, whole or not at all.
 

@@ -107,11 +107,8 @@ def in_source(point: tuple[float, float], slice_row: Mapping[str, Any]) -> tuple
     The point is row and column of a pixel of the stored slice, or between pixels; `slice_row` its row of a manifest, or
     of the slices to predict.
     """
-    placed = source_point(
-        point,
-        scale=(slice_row["scale_row"], slice_row["scale_col"]),
-        offset=(slice_row["offset_row"], slice_row["offset_col"]),
-    )
+    scale, offset = ((slice_row[f"{name}_row"], slice_row[f"{name}_col"]) for name in ("scale", "offset"))
+    placed = source_point(point, scale=scale, offset=offset)
     rows, columns = map(int, slice_row["matrix"].split("x"))
     return found_point(placed, (rows, columns), slice_row["turned"] or "")
 

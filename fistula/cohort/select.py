@@ -9,13 +9,7 @@ import polars as pl
 from fistula.dicom.header.facts import STUDY_STANDS
 from fistula.dicom.look import Look
 from fistula.errors import DataError
-from fistula.labels.matching import (
-    match,
-    refuse_ambiguous,
-    refuse_empty_classes,
-    refuse_unmatched,
-    with_negatives,
-)
+from fistula.labels.matching import match, refuse_ambiguous, refuse_empty_classes, refuse_unmatched, with_negatives
 from fistula.labels.tables.lines import POINTS, Labels
 from fistula.source.choose import Policies, choose
 from fistula.source.flow import Flow

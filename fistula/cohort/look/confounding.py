@@ -25,10 +25,7 @@ class Association:
     is_warning: bool  # whether it reaches the warning level
 
 
-PAIRS = (
-    *(("label", column) for column in ("site", *ACQUISITION)),
-    *(("site", column) for column in ACQUISITION),
-)
+PAIRS = (*(("label", column) for column in ("site", *ACQUISITION)), *(("site", column) for column in ACQUISITION))
 
 
 def find_confounding(

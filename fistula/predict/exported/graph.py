@@ -38,11 +38,7 @@ class Graph(nn.Module):
         self.num_slices, self.size = classifiers[0].backbone.num_slices, size
         self.takes = ["slices", *(["positions"] if self.has_bags else [])]
         self.takes += ["covariates"] if classifiers[0].covariates else []
-        self.gives = [
-            "probabilities",
-            *(["weights", "alone"] if self.has_bags else []),
-            *(["places"] if self.kinds else []),
-        ]
+        self.gives = ["probabilities", *["weights", "alone"] * self.has_bags, *["places"] * bool(self.kinds)]
         self.resize: nn.Module = nn.Identity()
         if resize.image_size < size:
             self.resize = Shrink(size, resize.image_size)

@@ -106,11 +106,7 @@ def compare_readers(
     names = sorted(table["modality"].unique(), key=lambda name: (name != ALONE, name))
     placed = with_known_places(table)
     has_places = bool((placed["label"] == 1).any())
-    figures = [
-        "auroc",
-        *(["sensitivity", "specificity"] if limit is not None else []),
-        *(["lroc"] if has_places else []),
-    ]
+    figures = ["auroc", *["sensitivity", "specificity"] * (limit is not None), *["lroc"] * has_places]
     against, pairs, means, kappas, left_out = [], [], {}, {}, {}
     for name in names:
         here = table.filter(pl.col("modality") == name)

@@ -55,10 +55,7 @@ def compare_program(
         for measure, test in tests.items():
             p_values[measure].append(test.p_value)
     corrected = {measure: holm(values).tolist() for measure, values in p_values.items()}
-    against = [
-        (name, tests, {measure: corrected[measure][number] for measure in tests})
-        for number, (name, tests) in enumerate(found)
-    ]
+    against = [(name, tests, {key: corrected[key][at] for key in tests}) for at, (name, tests) in enumerate(found)]
     estimates, counts = _judge(own)
     patients = len(own), int(truth.sum())
     return Program(own["reader"][0], cohort, patients, positive, estimates, counts, len(labels), against)

@@ -59,13 +59,9 @@ def patient_flow(study: Study, row: Row, counts: NDArray[np.int64] | None = None
     tested = patients.filter(pl.col("patient_key").is_in(row.rows["patient_key"].unique().implode()))
     away = len(patients) - len(tested)
     elsewhere = [f"{away} in the training and validation sets alone"] if away else []
+    says = f"{_noun(len(patients))} with images and a reference standard"
     boxes = [
-        Box(
-            len(patients),
-            f"{_noun(len(patients))} with images and a reference standard",
-            [_by_class(patients, classes)],
-            True,
-        ),
+        Box(len(patients), says, [_by_class(patients, classes)], True),
         Box(len(tested), f"{_noun(len(tested))} in the test set", [_by_class(tested, classes), *elsewhere], True),
     ]
     times = say_times(len(row.rows), row.level, row.num[0], row.configuration.num_seeds)
