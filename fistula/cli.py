@@ -131,8 +131,9 @@ def run_command(command: str, arguments: list[str]) -> None:
     if hasattr(argparse.ArgumentParser, "_check_help"):
         argparse.ArgumentParser._check_help = lambda *_: None
 
-    from fistula.values import refuse_other_options
+    from fistula.values import compose_once, refuse_other_options
 
+    compose_once()
     arguments = for_hydra(command, arguments, keys_of(command))
     for argument in arguments:
         group = config_folder() / argument.partition("=")[0]

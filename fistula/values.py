@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Container, Iterator, Mapping
+from functools import cache
 from typing import Any
 
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -35,6 +37,17 @@ NULLS: dict[str, tuple[str, Any]] = {
     ),
     "tls": ("true, false or null", (bool,)),
 }  # fmt: skip
+
+
+@cache
+def compose_once() -> None:
+    """Let Hydra take commands but `train` for single runs: to find out, it would compose a configuration once more."""
+    mode_of = Hydra.get_mode
+
+    def get_mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+        return mode_of(self, config_name, overrides) if config_name == "train" else None
+
+    setattr(Hydra, "get_mode", get_mode)  # noqa: B010 - a method, which nobody may assign to
 
 
 def refuse_other_kinds(cfg: DictConfig, *, typed: Mapping[str, str], free: Container[str] = ()) -> None:

@@ -119,8 +119,9 @@ def ingest(
 
     with whole_folder(out) as folder, disk_errors(out):
         beside = resampled_onto if len(names) > 1 else None
-        manifest, _ = read_in_order(survey, selection.slices, plan, workers, folder, order=ordered, beside=beside)
-        record = _record(manifest, labels, recipe, flow, selection, survey.kind)
+        reading = read_in_order(survey, selection.slices, plan, workers, folder, order=ordered, beside=beside)
+        with reading as (manifest, _):
+            record = _record(manifest, labels, recipe, flow, selection, survey.kind)
         _write(folder, manifest, record)
     return record
 

@@ -45,10 +45,10 @@ def parts_of(path: Path) -> Iterator[Part]:
         Skipped: If it is not a regular file, or an office document: its parts are no files of the user's.
         Refused: If it cannot be opened, is a link to nowhere, or a damaged archive.
     """
-    if path.is_symlink() and not path.exists():  # as git-annex and DataLad have it before the content was fetched
-        raise Refused("a link to a file that is missing", "Fetch it, or remove the link")
-    if not path.is_file():  # a pipe would block for ever
-        raise Skipped("not a regular file")
+    if not path.is_file():
+        if path.is_symlink() and not path.exists():  # as git-annex and DataLad have it before the content was fetched
+            raise Refused("a link to a file that is missing", "Fetch it, or remove the link")
+        raise Skipped("not a regular file")  # a pipe would block for ever
     try:
         with path.open("rb", buffering=0) as file:
             magic = file.read(4)

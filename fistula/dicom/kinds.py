@@ -7,7 +7,7 @@ from pydicom.uid import UID, AllTransferSyntaxes
 from pydicom.valuerep import VR
 
 from fistula.dicom.header.mend import NUMBERS, Mended, mend
-from fistula.dicom.header.raw import is_empty
+from fistula.dicom.header.raw import is_absent, is_empty
 from fistula.dicom.header.twice import note_twice
 from fistula.dicom.outcome import Refused, Skipped
 from fistula.dicom.parse import Header, text, whole
@@ -83,7 +83,7 @@ def require_image(header: Header) -> Mended:
     dataset = header.dataset
     sop_class = text(dataset, "SOPClassUID") or _meta_class(dataset)
     _refuse_other_kinds(sop_class)
-    if "DirectoryRecordSequence" in dataset:
+    if not is_absent(dataset, "DirectoryRecordSequence"):
         raise Skipped(DICOMDIR)
     if header.has_preamble and header.pixel_bytes is None and not sop_class and not getattr(dataset, "file_meta", None):
         raise Refused("a damaged DICOM file: nothing in it says what it is", "Export it again")

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Literal
 
 import pydicom
 from pydicom import config
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
@@ -105,7 +106,7 @@ def text(dataset: Dataset, keyword: str) -> str:
         return ""
     if (plain := plain_text(element, keyword)) is not None:
         return plain
-    value = attribute(dataset, keyword)
+    value = element.value if isinstance(element, DataElement) else attribute(dataset, keyword)
     if value is None:
         return ""
     if isinstance(value, SEVERAL):

@@ -146,20 +146,21 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
 
     with tempfile.TemporaryDirectory(prefix="fistula-") as name:
         folder = Path(name)
-        table, failed = read_in_order(
+        read = read_in_order(
             survey, whole.images, plan, workers, folder,
             order=lambda read, _: read if len(read) == 1 else read.sort(*ORDER),
             beside=resampled_onto if len(names) > 1 else None,
         )  # fmt: skip
-        beside = table.filter(pl.col("grid_key").is_not_null()) if len(names) > 1 else None
-        for one in [] if beside is None else beside.partition_by("sequence", maintain_order=True):
-            if few := int((one["covered"] < HALF).sum()):
-                notes.append(f"slices of which {one['sequence'][0]} covers less than half: {few} of {len(one)}")
-        table = of_first(table)
-        excluded = Counter(failed["reason"]) + Counter(whole.left_out["reason"])
-        flow.add("scored", table, unit="slices", excluded=excluded)
-        if table.is_empty():
-            raise DataError(f"source={source}", "no image could be read", found=failed["reason"][0])
+        with read as (table, failed):
+            beside = table.filter(pl.col("grid_key").is_not_null()) if len(names) > 1 else None
+            for one in [] if beside is None else beside.partition_by("sequence", maintain_order=True):
+                if few := int((one["covered"] < HALF).sum()):
+                    notes.append(f"slices of which {one['sequence'][0]} covers less than half: {few} of {len(one)}")
+            table = of_first(table)
+            excluded = Counter(failed["reason"]) + Counter(whole.left_out["reason"])
+            flow.add("scored", table, unit="slices", excluded=excluded)
+            if table.is_empty():
+                raise DataError(f"source={source}", "no image could be read", found=failed["reason"][0])
         pixels = np.load(folder / "pixels.npy", mmap_mode="r")
         left = chosen.left_out
         is_refused = left["outcome"].eq_missing("refused") | left["reason"].is_in(UNLIKE).fill_null(value=False)

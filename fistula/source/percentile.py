@@ -29,8 +29,7 @@ def _in_order(flat: np.ndarray, first: int, last: int) -> np.ndarray:
     sample = flat[::STRIDE]
     share = first / flat.size
     middle, slack = round(share * len(sample)), 2 + int(SURE * (share * (1 - share) * len(sample)) ** 0.5)
-    ranks = [rank for rank in (middle - slack, middle + slack) if 0 < rank < len(sample)]
-    sample = np.partition(sample, ranks) if ranks else sample
+    sample = np.sort(sample)  # which NumPy does many values at once, and faster than it finds two ranks
     low = sample[middle - slack] if middle > slack else -np.inf
     high = sample[middle + slack] if middle + slack < len(sample) else np.inf
     if low == high:  # air and other masks: half of a volume may have one value
@@ -39,7 +38,7 @@ def _in_order(flat: np.ndarray, first: int, last: int) -> np.ndarray:
         below, inside = _between(flat, low, high, is_lower=share < 0.5)
     if not below <= first <= last < below + len(inside):
         return np.partition(flat, [first, last])[[first, last]]
-    return np.partition(inside, [first - below, last - below])[[first - below, last - below]]
+    return np.sort(inside)[[first - below, last - below]]
 
 
 def _between(flat: np.ndarray, low: float, high: float, *, is_lower: bool) -> tuple[int, np.ndarray]:

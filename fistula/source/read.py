@@ -1,6 +1,8 @@
 """Read many volumes in parallel into a pixel store; where one kills its reader, find the file that does it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from fistula.source.workers import Workers, batches_of, in_parallel
 SLICES_A_BATCH = 64
 
 
+@contextmanager
 def read_in_order(
     survey: Survey,
     wanted: pl.DataFrame,
@@ -25,19 +28,21 @@ def read_in_order(
     *,
     order: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame],
     beside: Callable[[pl.DataFrame, PixelStore], pl.DataFrame] | None = None,
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     """Read images volume by volume, the slices of one sharing an intensity mapping, and write `folder`/pixels.npy.
+
+    That file is copied while the block runs, and whole when it has ended.
 
     `wanted` are rows of the survey's facts with `volume`; `order`, of the rows that have pixels and those that could
     not be read, gives the first in the order in which they stay; `beside` puts what lies on the grids of these rows
     into the store, and gives its rows, which come last.
 
-    Returns:
+    Yields:
         The rows in the order of pixels.npy, with the columns of `RESULTS`; and those that could not be read, with their
         `reason` and `remedy`.
     """
     wanted = wanted.select_seq(pl.int_range(pl.len()).alias("row"), pl.exclude("reason", "remedy"))
-    with PixelStore(folder / "pixels.unordered", plan.grid.size) as store:
+    with PixelStore(folder / "pixels.unordered", plan.grid.size) as store, ThreadPoolExecutor(1) as aside:
         is_dangerous = plan.kind == "dicom" and is_risky(wanted)
         found = read_into(store, volumes_of(survey, wanted), plan, workers, is_risky=is_dangerous)
         if found["row"].equals(wanted["row"]):
@@ -48,8 +53,9 @@ def read_in_order(
         table = order(read, failed)
         if beside is not None:
             table = pl.concat([table, beside(table, store)], how="diagonal_relaxed")
-        store.finish(folder / "pixels.npy", table["at"].to_list())
-    return table, failed
+        copied = aside.submit(store.finish, folder / "pixels.npy", table["at"].to_list())
+        yield table, failed
+        copied.result()
 
 
 def read_into(

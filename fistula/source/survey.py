@@ -89,7 +89,7 @@ FACTS: dict[str, Any] = {
     "plain": pl.String(),  # of what is read without a second look at its header
 }
 FILES_A_BATCH = 64
-ROWS_A_FRAME = 4096  # records as tuples take ten times the memory of a table's
+ROWS_A_FRAME = 512  # records as tuples take ten times the memory of a table's
 DEADLY = "crashes or hangs the program that reads it"
 
 

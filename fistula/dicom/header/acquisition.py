@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from zlib import crc32
 
-from fistula.dicom.parse import number, text
+from fistula.dicom.parse import number, sequence, text
 from fistula.dicom.pixels.frames import Frame
 
 # Creator, group, element and type of the makers' own b-values.
@@ -95,7 +95,7 @@ def b_value(frame: Frame) -> float | None:
 def _direction(frame: Frame) -> tuple[float, ...] | None:
     """The diffusion gradient's direction, rounded to two digits."""
     group = frame.group("MRDiffusionSequence")
-    items = group.get("DiffusionGradientDirectionSequence") or [group]
+    items = sequence(group, "DiffusionGradientDirectionSequence") or [group]
     stated = [number(items[0], "DiffusionGradientOrientation", index) for index in range(3)]
     if None in stated:
         for place in frame.places:

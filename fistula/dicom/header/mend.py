@@ -43,9 +43,9 @@ PHOTOMETRICS = frozenset(
         "YBR_RCT",
     )
 )  # fmt: skip
-WORDS = {
-    "PhotometricInterpretation": PHOTOMETRICS,
-    "VOILUTFunction": frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"}),
+WORDS = {  # by what they are without blanks
+    "PhotometricInterpretation": {word.replace(" ", ""): word for word in PHOTOMETRICS},
+    "VOILUTFunction": {word: word for word in ("LINEAR", "LINEAR_EXACT", "SIGMOID")},
 }
 SLOPE, INTERCEPT = "RescaleSlope", "RescaleIntercept"
 ORIENTATION = "ImageOrientationPatient"
@@ -184,13 +184,13 @@ def _mend_word(dataset: Dataset, keyword: str, mended: Mended) -> None:
     words = {str(part) for part in parts} - {""}
     if not words:
         return
-    known = {word for word in WORDS[keyword] if word.replace(" ", "") == str(parts[0]).upper().replace(" ", "")}
-    if len(words) > 1 or not known:
+    known = WORDS[keyword].get(str(parts[0]).upper().replace(" ", ""))
+    if len(words) > 1 or known is None:
         mended.unreadable.append(keyword)
         return
-    if not is_as_written or words != known:
+    if not is_as_written or words != {known}:
         mended.notes.add(f"{keyword} {OTHERWISE}")
-        _put(dataset, keyword, known.pop())
+        _put(dataset, keyword, known)
 
 
 def _items(place: Dataset, keyword: str, mended: Mended) -> list[Dataset]:

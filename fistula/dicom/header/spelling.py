@@ -25,7 +25,7 @@ COMMA = re.compile(r"[+-]?(\d*),(\d+)([eE][+-]?\d+)?")
 REMEDY = "Correct the header, or export it again"
 OTHERWISE = "written incorrectly, read as meant"
 BLANK = " \0\t\r\n"
-CONTROLS = frozenset(b"\0\t\r\n")
+CONTROLS = b"\0\t\r\n"
 
 
 @dataclass
@@ -128,7 +128,8 @@ def parts_of_element(element: Any, keyword: str) -> tuple[list[Any], bool]:
     if not isinstance(element, RawDataElement) or not element.value:
         return parts, not element.value or meant == element.VR
     vr = element.VR or meant
-    is_clean = vr not in TEXTS or not set(element.value.rstrip(b" \0")) & CONTROLS
+    content = element.value.rstrip(b" \0")
+    is_clean = vr not in TEXTS or content == content.translate(None, CONTROLS)
     return parts, vr == meant and is_clean
 
 
@@ -155,6 +156,7 @@ def values_in(element: Any, meant: str) -> list[Any]:
     return ["" if part is None else str(getattr(part, "original_string", part)).strip(BLANK) for part in parts]
 
 
+@lru_cache(maxsize=1024)
 def _unpacked(value: bytes, vr: str, *, is_little: bool) -> list[Any]:
     if vr in TEXTS:
         words = value.decode("ascii").strip(BLANK).split("\\")  # a UnicodeDecodeError is a ValueError

@@ -186,7 +186,9 @@ def _looks_swapped(stored: np.ndarray) -> bool:
     if stored.dtype.itemsize != 2 or stored.ndim != 2:
         return False
     rows = stored[:: max(1, len(stored) // ROWS)]
-    found, other = (np.abs(np.diff(one.astype(np.int32))).sum() for one in (rows, rows.byteswap()))
+    found, other = (
+        np.abs(np.subtract(one[:, 1:], one[:, :-1], dtype=np.int32)).sum() for one in (rows, rows.byteswap())
+    )
     return bool(found > SMOOTHER * other) and len(np.unique(rows & 0xFF)) > 2  # of one byte, the other is empty
 
 

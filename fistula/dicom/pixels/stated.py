@@ -44,7 +44,7 @@ def pixel_facts(frame: Frame) -> PixelFacts:
     """
     slope, intercept = _rescale(frame)
     # Of floating-point pixels it is a number of their kind (PS3.3 C.7.6.24, C.7.6.25).
-    kind = next((kind for kind in ("Float", "DoubleFloat") if f"{kind}PixelData" in frame.dataset), "")
+    kind = next((kind for kind in ("Float", "DoubleFloat") if not is_absent(frame.dataset, f"{kind}PixelData")), "")
     words, read = (f"{kind}PixelPadding{word}" for word in ("Value", "RangeLimit")), number if kind else whole
     padding, limit = (read(frame.dataset, word) for word in words)
     low, high = sorted((padding or 0, (padding or 0) if limit is None else limit))
@@ -84,11 +84,10 @@ def has_bits_beyond(raw: np.ndarray, bits_stored: int, *, is_signed: bool) -> bo
     """
     if bits_stored >= 8 * raw.itemsize:
         return False
-    above = raw >> bits_stored
     if is_signed:
         is_negative = (raw >> (bits_stored - 1)) == (1 << (8 * raw.itemsize - bits_stored + 1)) - 1
-        above = above[~is_negative]
-    return bool(above.any())
+        raw = raw[~is_negative]
+    return int(raw.max(initial=0)) >> bits_stored > 0
 
 
 def is_rescaled(frame: Frame) -> bool | None:

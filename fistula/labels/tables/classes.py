@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from fistula.errors import ConfigError, DataError, classes_as_typed, first_of
@@ -104,6 +105,7 @@ def label_of(where: str, word: str | None, classes: list[str]) -> int | None:
     raise DataError(where, f"label must be one of {', '.join(classes)} (or {indices})", found=repr(word), remedy=remedy)
 
 
+@lru_cache(maxsize=1024)  # labels are few
 def plainly(word: str) -> str:
     """A word with its letters composed and plain spaces, whatever a word processor made of them."""
     return re.sub(r"\s+", " ", unicodedata.normalize("NFC", word))

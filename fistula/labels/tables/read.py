@@ -2,7 +2,6 @@
 
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from fistula.errors import DataError, refuse_other
@@ -59,7 +58,11 @@ def read_labels(
     names = class_names(path, body, classes)
     of_one = [one for line, cells in body for one in _of_one_image(path, line, cells)]
     values, words = read_covariates(path, body, further)
-    rows = [replace(_row(path, line, cells, key=key, classes=names), covariates=values[line]) for line, cells in of_one]
+    points = [point for point in POINTS if f"{point}_row" in header]
+    rows = [
+        _row(path, line, cells, key=key, classes=names, points=points, covariates=values[line])
+        for line, cells in of_one
+    ]
     refuse_twice(path, rows)
     _refuse_mixed_files(path, rows, key)
     reader = body[0][1].get("reader", "")
@@ -127,7 +130,16 @@ def _check_columns(path: Path, header: list[str], level: str, *, negatives: str,
     return _key(path, header, level, ignored)
 
 
-def _row(path: Path, line: int, cells: dict[str, str], *, key: tuple[str, ...], classes: list[str]) -> Row:
+def _row(
+    path: Path,
+    line: int,
+    cells: dict[str, str],
+    *,
+    key: tuple[str, ...],
+    classes: list[str],
+    points: Sequence[str],
+    covariates: tuple[float | None, ...],
+) -> Row:
     where = f"{path}, line {line}"
     name = tuple(cells[column] for column in key)
     if not all(name):
@@ -148,7 +160,8 @@ def _row(path: Path, line: int, cells: dict[str, str], *, key: tuple[str, ...], 
         patient=cells.get("patient_id", ""),
         split=split,
         site=cells.get("site") or None,
-        points=tuple(_point(where, cells, point) for point in POINTS),
+        points=tuple(_point(where, cells, point) if point in points else None for point in POINTS),
+        covariates=covariates,
     )
 
 
