@@ -148,11 +148,7 @@ def _asked(address: Address, manners: Manners, question: Callable[[], Iterable[A
 
 
 def store(address: Address, files: Sequence[Path], manners: Manners) -> None:
-    """Store objects.
-
-    Raises:
-        ArchiveError: If the archive does not answer or does not take them all.
-    """
+    """Store objects. Raises ArchiveError if the archive does not answer or does not take them all."""
     import pynetdicom as network
 
     datasets = [read_object(path) for path in files]

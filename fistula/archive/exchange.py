@@ -45,11 +45,7 @@ def fetched(address: Address, manners: Manners) -> Iterator[Path]:
 
 
 def store(address: Address, files: Sequence[Path], manners: Manners) -> None:
-    """Store DICOM files.
-
-    Raises:
-        ArchiveError: If the archive does not take them all.
-    """
+    """Store DICOM files. Raises ArchiveError if the archive does not take them all."""
     with _limited(address, manners):
         _of(address).store(address, files, manners)
 

@@ -104,11 +104,7 @@ def _number(client: Any, address: Address) -> int:
 
 
 def store(address: Address, files: Sequence[Path], manners: Manners) -> None:
-    """Store objects.
-
-    Raises:
-        ArchiveError: If the archive does not answer or does not take them all.
-    """
+    """Store objects. Raises ArchiveError if the archive does not answer or does not take them all."""
     # In one piece, whose length is said: some take what comes in chunks for nothing and answer 200, and chunks that are
     # sent a second time are empty.
     client = _client(address, manners, chunk_size=sys.maxsize)

@@ -14,11 +14,7 @@ from fistula.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class _Split:
-    """What all splits have in common.
-
-    Raises:
-        ConfigError: If a number is out of its range.
-    """
+    """What all splits have in common. Raises ConfigError if a number is out of its range."""
 
     name: ClassVar[str]
     leaky_by_design: ClassVar[bool] = False

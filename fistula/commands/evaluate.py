@@ -112,11 +112,7 @@ def _shift(cfg: DictConfig, folder: Path, study: Study) -> None:
 
 
 def study_of(folder: Path) -> Path:
-    """The folder of the study that a folder is, or that it is a run of.
-
-    Raises:
-        ConfigError: If there is none.
-    """
+    """The folder of the study that a folder is, or that it is a run of. Raises ConfigError if there is none."""
     if not folder.is_dir():
         raise ConfigError(f"run={folder}", "is not a folder", remedy="Name the folder of a run or of a study")
     return cohort_folder(folder).parent if (folder / RECORD).is_file() else folder

@@ -121,11 +121,7 @@ def _plan_readers(cfg: DictConfig, study: Study | None, out: Path | None) -> Non
 
 
 def read_scenario(cfg: DictConfig) -> Scenario:
-    """What is assumed of the patients to come.
-
-    Raises:
-        ConfigError: If a number cannot be.
-    """
+    """What is assumed of the patients to come. Raises ConfigError if a number cannot be."""
     for key, low, high in (
         ("auroc", 0.501, 0.999), ("prevalence", 0.001, 0.999), ("half_width", 0.005, 0.4), ("margin", 0.005, 0.4),
         ("power", 0.1, 0.99), ("alpha", 0.001, 0.2), ("slices", 1, 1000), ("variation", 0, 5),

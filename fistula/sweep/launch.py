@@ -94,11 +94,7 @@ def check_folders(plans: Sequence[RunPlan]) -> list[RunPlan]:
 
 
 def check_splits(plans: Sequence[RunPlan], study: Path) -> None:
-    """Let each split of the sweep pass the audit.
-
-    Raises:
-        LeakageError: If one has a leak that nothing allows.
-    """
+    """Let each split of the sweep pass the audit. Raises LeakageError if one has a leak that nothing allows."""
     for plan in {(plan.split.name, plan.fingerprints["split_fingerprint"]): plan for plan in plans}.values():
         plan.pass_gate(study)
 

@@ -41,11 +41,7 @@ class RunStatus:
 
 
 def read_status(study: Path) -> list[RunStatus]:
-    """The state of each run of a study, or of the only run in its own folder.
-
-    Raises:
-        DataError: If there is no run.
-    """
+    """The state of each run of a study, or of the only run in its own folder. Raises DataError if there is no run."""
     folders = [study] if (study / RECORD).exists() else sorted(path.parent for path in study.glob(f"*/{RECORD}"))
     if not folders:
         remedy = "Give the folder of a study, below multirun unless hydra.sweep.dir said otherwise"

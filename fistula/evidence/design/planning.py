@@ -75,10 +75,7 @@ class Answer:
 
 
 def patients_for_width(scenario: Scenario, half_width: float, *, seed: int = 0) -> Answer:
-    """Patients whose AUROC has a 95% CI of this half-width, on average.
-
-    The half-width lies in (0, 0.5).
-    """
+    """Patients whose AUROC has a 95% CI of this half-width, on average. The half-width lies in (0, 0.5)."""
 
     def width(labels: Bools, scores: Floats, patients: Codes) -> float:
         return _half(clustered_auroc(labels, scores[:, 0], patients, patients % scenario.folds))

@@ -60,11 +60,7 @@ class Images:
         return self.survey.name(self.rows[row]["file"], self.rows[row]["member"] or "")
 
     def shape(self, row: int) -> tuple[int, int]:
-        """Rows and columns.
-
-        Raises:
-            Refused: If it is a picture that cannot be read.
-        """
+        """Rows and columns. Raises Refused if it is a picture that cannot be read."""
         found = self.rows[row]
         if found["rows"] is None:
             return picture_shape(self._part(row), limit=self.look.limit)

@@ -78,11 +78,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Write a checkpoint beside its place, then rename it: Lightning's own way copies it twice, once over to /tmp."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write what `torch.save` can.
-
-        Raises:
-            TrainingError: If the disk is full, or cannot be written to.
-        """
+        """Write what `torch.save` can. Raises TrainingError if the disk is full, or cannot be written to."""
         partial = Path(path).with_name(f".{Path(path).name}.partial")
         try:
             torch.save(checkpoint, partial)

@@ -84,11 +84,7 @@ def find_weights(architecture: str, network: nn.Module, *, download: bool, sourc
 
 
 def timm_repository(architecture: str) -> str:
-    """The repository on the hub of a network's weights.
-
-    Raises:
-        WeightsError: If it has none.
-    """
+    """The repository on the hub of a network's weights. Raises WeightsError if it has none."""
     config = timm.models.get_pretrained_cfg(architecture, allow_unregistered=False)
     if config is None or not config.hf_hub_id:
         where = f"model.architecture={architecture}"

@@ -67,11 +67,7 @@ class LoadedRun:
 
     @cached_property
     def resize(self) -> Resize:
-        """What scales slices to the network's input, as in training.
-
-        Raises:
-            DataError: If the record does not say.
-        """
+        """What scales slices to the network's input, as in training. Raises DataError if the record does not say."""
         try:
             return Resize(self.record["image_size"], self.record["interpolation"])
         except KeyError as error:
@@ -127,11 +123,7 @@ class LoadedRun:
 
     @cached_property
     def predictions(self) -> pl.DataFrame:
-        """What the run stored: one row a scored slice of val and test.
-
-        Raises:
-            DataError: If it cannot be read.
-        """
+        """What the run stored: one row a scored slice of val and test. Raises DataError if it cannot be read."""
         path = self.folder / "predictions.parquet"
         try:
             return pl.read_parquet(path, glob=False)

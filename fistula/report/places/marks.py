@@ -16,11 +16,7 @@ col_fixed``, the mean place in patients that the run did not test."""
 
 
 def marks_inside(study: Study, configuration: Configuration) -> Marks:
-    """Marks of a configuration's runs on their test slices.
-
-    Raises:
-        DataError: If a run lacks its places.
-    """
+    """Marks of a configuration's runs on their test slices. Raises DataError if a run lacks its places."""
     manifest = study.cohort.manifest
     facts = manifest.select("slice_key", *STACK, "image_number", "orientation", turn=turn_in_stack())
     openings, canals = [], []

@@ -68,10 +68,7 @@ class Comparisons:
 
 
 def compare(rows: list[Row], *, primary: str, margin: float, resamples: int) -> list[Comparisons]:
-    """Compare all configurations in pairs, class by class.
-
-    `margin` is a difference of AUROC that does not matter.
-    """
+    """Compare all configurations in pairs, class by class. `margin` is a difference of AUROC that does not matter."""
     judged = [row for row in rows if row.level == primary]
     return [
         _compare_class(

@@ -52,10 +52,7 @@ class Growth:
 
 
 def growths(rows: list[Row], comparisons: list[Comparisons], *, level: str) -> list[Growth]:
-    """Find configurations that were trained on several fractions of the patients.
-
-    The rows are those of no canary.
-    """
+    """Find configurations that were trained on several fractions of the patients. The rows are those of no canary."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         if row.level != level or any("train_patients" not in run.record for run in row.configuration.runs):

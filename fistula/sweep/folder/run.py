@@ -119,11 +119,7 @@ class RunFolder:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read the `run.json` of a folder.
-
-    Raises:
-        DataError: If it is missing or is not JSON.
-    """
+    """Read the `run.json` of a folder. Raises DataError if it is missing or is not JSON."""
     try:
         record = json.loads((path / RECORD).read_text())
     except (OSError, ValueError) as error:
