@@ -14,6 +14,7 @@ from fistula.errors import DataError
 from fistula.learning.data.bags import with_labels_of_bags
 from fistula.learning.data.channels import may_lack, with_constants
 from fistula.learning.places.points import PLACES, places_table
+from fistula.learning.training.scoring import table_of
 from fistula.predict.predictor import Prediction, Predictor
 from fistula.predict.runs.known import refuse_other_covariates
 from fistula.predict.runs.model import LoadedRun
@@ -169,20 +170,12 @@ def _tables(
 
 def _long(runs: Sequence[LoadedRun], units: pl.DataFrame, probabilities: NDArray[np.float64]) -> pl.DataFrame:
     """One row a unit and run, with the columns of `predictions.parquet` and ``run``."""
-    classes, found = runs[0].classes, []
-    names = ["score"] if len(classes) == 2 else [f"score_{name}" for name in classes]
+    found, rows = [], units.with_columns(copy=pl.lit(0, pl.Int64))
     for run, values in zip(runs, probabilities, strict=True):
-        columns = values[:, 1:] if len(classes) == 2 else values
-        found.append(
-            units.with_columns(
-                pl.lit(0, pl.Int64).alias("copy"),
-                pl.lit(int(run.record["fold"]), pl.Int64).alias("fold"),
-                pl.lit("external").alias("part"),
-                pl.lit(run.folder.name).alias("run"),
-                *[pl.Series(name, columns[:, number]) for number, name in enumerate(names)],
-            )
-        )
-    return pl.concat(found).select("slice_key", "copy", "patient_key", "run", "fold", "part", "label", *names)
+        table = table_of(rows, values, run.classes, fold=int(run.record["fold"]), part="external")
+        found.append(table.with_columns(run=pl.lit(run.folder.name)))
+    first = ("slice_key", "copy", "patient_key", "run")
+    return pl.concat(found).select(*first, pl.exclude(first))
 
 
 def _chunks(table: pl.DataFrame) -> Iterator[pl.DataFrame]:

@@ -1,5 +1,7 @@
 """Scores of slices or patients: every one once, in the order of the bags, in float64."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 import torch
@@ -37,9 +39,10 @@ def score_parts(
         places.append(_places(data, part, fold, marks))
         of_bags, weights, of_slices = bag_probabilities(classifier, data, part, features)
         bags, manifest = data.bags[part], data.cohort.manifest
-        found.append(_table(data, part, fold, of_bags, bags.named(manifest)))
+        found.append(table_of(bags.named(manifest), of_bags, data.cohort.classes, fold=fold, part=part))
         rows = manifest[bags.rows.tolist()].with_columns(pl.Series("copy", bags.copies))
-        slices.append(_table(data, part, fold, of_slices, rows).with_columns(pl.Series("weight", weights)))
+        table = table_of(rows, of_slices, data.cohort.classes, fold=fold, part=part)
+        slices.append(table.with_columns(pl.Series("weight", weights)))
     scores = pl.concat(found)
     is_named = scores["slice_key"].null_count() == 0  # each slice stands by itself, and there is no more to say of it
     return scores, None if is_named else pl.concat(slices), pl.concat(places) if data.kinds else None
@@ -91,11 +94,10 @@ def _places(data: FistulaDataModule, part: str, fold: int, marks: Tensor) -> pl.
     return places_table(slices, found, data.kinds, spacing_mm=spacing).select(*PLACES)
 
 
-def _table(
-    data: FistulaDataModule, part: str, fold: int, probabilities: NDArray[np.float64], rows: pl.DataFrame
+def table_of(
+    rows: pl.DataFrame, probabilities: NDArray[np.float64], classes: Sequence[str], *, fold: int, part: str
 ) -> pl.DataFrame:
-    """Rows of the manifest, with their ``copy``, and their scores."""
-    classes = data.cohort.classes
+    """Rows of the manifest, with their ``copy``, and their scores, of class probabilities ``(N, K)``."""
     names = ["score"] if len(classes) == 2 else [f"score_{name}" for name in classes]
     scores = probabilities[:, 1:] if len(classes) == 2 else probabilities
     return rows.with_columns(
