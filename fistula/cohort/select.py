@@ -8,7 +8,7 @@ import polars as pl
 
 from fistula.dicom.header.facts import STUDY_STANDS
 from fistula.dicom.look import Look
-from fistula.errors import DataError
+from fistula.errors import DataError, first_of
 from fistula.labels.matching import match, refuse_ambiguous, refuse_empty_classes, refuse_unmatched, with_negatives
 from fistula.labels.tables.lines import POINTS, Labels
 from fistula.source.choose import Policies, choose
@@ -66,6 +66,7 @@ def select(
     refuse_ambiguous(wanted, labels)
     _refuse_outside(wanted, labels)
     images = patient.settled(wanted)
+    _refuse_shared(images, labels)
     is_other = pl.col("patient_key").ne_missing(pl.col("file_patient"))  # another rule than the study alone
     notes = pl.when(is_other).then(pl.col("notes").str.replace(STUDY_STANDS, "", literal=True)).otherwise("notes")
     images = images.with_columns(notes)
@@ -112,6 +113,19 @@ def _refuse_outside(images: pl.DataFrame, labels: Labels) -> None:
             found = "row {:g}, column {:g} of {} x {} pixels".format(*place)
             remedy = "Count rows from the top and columns from the left, the first being 0"
             raise DataError(where[line], f"{point} must lie in its image", found=found, remedy=remedy)
+
+
+def _refuse_shared(images: pl.DataFrame, labels: Labels) -> None:
+    """Refuse a line for a series or study of several people, as where all have one accession number: whose is meant?"""
+    if labels.level not in ("series", "study"):
+        return
+    people = images.drop_nulls("line").group_by("line").agg(pl.col("patient_key").n_unique()).sort("line")
+    where = {row.line: row.where for row in labels.rows}
+    named = [f"{where[line]} ({count} patients)" for line, count in people.rows() if count > 1]
+    if named:
+        remedy = "Use identifiers that are of one patient each, or patient_id with labels.level=patient"
+        rule = f"every line must be for a {labels.level} of one patient"
+        raise DataError(labels.path, rule, found=first_of(named), remedy=remedy)
 
 
 def _refuse_nameless(images: pl.DataFrame, labels: Labels) -> None:

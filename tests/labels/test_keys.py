@@ -2,6 +2,7 @@
 
 import json
 
+import pydicom
 import pytest
 
 SMALL = ("size=16", "spacing_mm=1.0", "workers.count=1", "keep=all")
@@ -100,3 +101,20 @@ def test_a_range_that_several_series_have_is_refused_with_its_lines(by_class):
 )  # fmt: skip
 def test_what_names_no_image_or_two_labels_is_refused_in_one_line(by_class, table, options, words):
     assert words in by_class(table, *options)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "column", "level"),
+    [
+        ("AccessionNumber", "accession_number", "study"),
+        ("StudyInstanceUID", "study_instance_uid", "study"),
+        ("SeriesInstanceUID", "series_instance_uid", "series"),
+    ],
+)
+def test_a_line_for_the_study_or_series_of_two_patients_is_refused(by_class, tree, keyword, column, level):
+    for path in sorted((tree / "in").iterdir()):
+        image = pydicom.dcmread(path)
+        setattr(image, keyword, f"7.{image.PatientID == 'P0' and image.InstanceNumber == 1:d}")
+        image.save_as(path)
+    error = by_class(f"{column},label\n7.1,1\n7.0,0\n", f"labels.level={level}")
+    assert f"every line must be for a {level} of one patient, found line 3 (2 patients). Use identifiers" in error
