@@ -36,8 +36,10 @@ def say_share(share: Estimate, number: int, of: int, what: str = "") -> str:
     """A share as counts, with its percentage and 95% CI where it has one.
 
     Example:
-        >>> say_share(Estimate(0.25, 0.1, 0.5, ""), 5, 20), say_share(Estimate(nan, nan, nan, "", "no rows"), 0, 0)
-        ('5 of 20 (25%; 95% CI, 10% to 50%)', 'none')
+        >>> say_share(Estimate(0.25, 0.1, 0.5, ""), 5, 20)
+        '5 of 20 (25%; 95% CI, 10% to 50%)'
+        >>> say_share(Estimate(*[float("nan")] * 3, "", "no rows"), 0, 0)
+        'none'
     """
     if not of:
         return "none"
