@@ -41,8 +41,8 @@ OS_ERROR = re.compile(r"\(os error (\d+)\)")  # Polars, safetensors
 
 def _system_error(error: BaseException) -> int:
     """The operating system's number of an error; 0 if it has none. Libraries in Rust have it in their text alone."""
-    if isinstance(error, OSError):
-        return error.errno or 0
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
     found = OS_ERROR.search(str(error))
     return int(found[1]) if found else 0
 

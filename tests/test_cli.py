@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hydra.conf import HydraConf, RuntimeConf
 from hydra.types import RunMode
@@ -259,6 +260,15 @@ def test_a_setting_that_lightning_refuses_once_it_trains_is_one_line():
     error = MisconfigurationException("You requested 0.1 of 2 batches. Please increase it.")
     found = mistake_behind(error, "train", keys=[], folder=Path())
     assert str(found) == "trainer: cannot be used as it is set, found You requested 0.1 of 2 batches"
+
+
+@pytest.mark.parametrize("write", ["write_csv", "write_parquet"])
+def test_a_table_that_a_full_disk_does_not_take_is_one_line(tmp_path, with_a_full_disk, write):
+    table = pl.DataFrame({"one": range(1000)})
+    with pytest.raises((OSError, pl.exceptions.ComputeError), match="os error") as caught:
+        with_a_full_disk(100, getattr(table, write), tmp_path / "table")
+    found = mistake_behind(caught.value, "predict", keys=[], folder=Path())
+    assert str(found).startswith("disk: cannot be written (File too large). Free some space")
 
 
 def test_letters_that_python_was_told_not_to_read_are_refused(fistula):
