@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
     BinaryAUROC,
     BinaryRecall,
@@ -76,6 +76,8 @@ class FistulaClassifier(pl.LightningModule):
         self.make_optimizer = optimizer
         self.make_schedule = schedule
         self.not_finite: tuple[Tensor, Tensor] | None = None
+        # Lightning takes half a millisecond to log a number: it is given each of these once an epoch.
+        self.train_loss, self.val_loss = MeanLoss(), MeanLoss()
         self.val_metrics = training_metrics(num_classes).clone(prefix="val/")
 
     def forward(self, image: Tensor) -> Tensor:
@@ -97,8 +99,9 @@ class FistulaClassifier(pl.LightningModule):
             of_maps = self.head.loss(maps, batch["points"], _known_labels(batch), size=batch["image"].shape[-1])
             loss = loss + self.head.weight * of_maps
         self._note_if_not_finite(loss.detach())
-        size = len(batch["label"])
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
+        self.train_loss.update(loss.detach(), len(batch["label"]))
+        if batch_idx == 0:
+            self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -111,8 +114,10 @@ class FistulaClassifier(pl.LightningModule):
         binary = probabilities.shape[1] == 2
         self.val_metrics.update(probabilities[:, 1] if binary else probabilities, batch["label"])
         # Not the loss that trains: this one can be compared between runs, whatever each of them minimises.
-        self.log("val/loss", cross_entropy(logits, batch["label"]), batch_size=len(logits), sync_dist=True)
-        self.log_dict(self.val_metrics, batch_size=len(logits))
+        self.val_loss.update(cross_entropy(logits, batch["label"]), len(logits))
+        if batch_idx == 0:
+            self.log("val/loss", self.val_loss)
+            self.log_dict(self.val_metrics)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         groups = parameter_groups(self.learning, self.backbone)
@@ -175,6 +180,26 @@ def _known_labels(batch: Batch) -> Tensor:
         return batch["label"]
     own = batch["slice_label"]
     return torch.where((own < 0) & (spread(batch["label"], batch["sizes"]) == 0), 0, own)
+
+
+class MeanLoss(Metric):
+    """Of all images of an epoch; torchmetrics' own looks at every number, which waits for a card, or drops weights."""
+
+    total: Tensor
+    number: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("total", "number"):
+            self.add_state(name, torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, number: int) -> None:
+        """Take in the mean loss of so many images."""
+        self.total += loss * number
+        self.number += number
+
+    def compute(self) -> Tensor:
+        return self.total / self.number
 
 
 def training_metrics(num_classes: int) -> MetricCollection:

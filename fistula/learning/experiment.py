@@ -204,12 +204,12 @@ def build(
     choose = make(cfg.operating_point)
     try_pipeline(data.augmentation, backbone.input_size)
     try_training(classifier, choose, num_classes=data.num_classes)
-    one_line("sampler", data.train_dataloader)
+    loader = one_line("sampler", data.train_dataloader)
     bar = progress()
     tracker = tracking.Trackers(make(cfg.logger, **({"wandb": {"id": tracking_id}} if "wandb" in cfg.logger else {})))
     trainer = make(
         cfg.trainer,
-        **hardware.settings(cfg.trainer, is_even=cfg.unit == "slice"),
+        **hardware.settings(cfg.trainer, steps=cfg.epochs * len(loader) if cfg.unit == "slice" else 0),
         default_root_dir=str(folder),
         accumulate_grad_batches=parts,
         use_distributed_sampler=False,  # Lightning's pads, so that slices count twice; see `FistulaDataModule`

@@ -7,7 +7,7 @@ from torch import nn
 from torchmetrics.functional.classification import binary_auroc
 
 from fistula.errors import TrainingError
-from fistula.learning.classifier import FistulaClassifier, training_metrics
+from fistula.learning.classifier import FistulaClassifier, MeanLoss, training_metrics
 from fistula.learning.modes import AllLayers
 from fistula.learning.schedule import constant
 
@@ -33,6 +33,15 @@ def classifier(backbone):
         optimizer=optimizer,
         schedule=constant,
     )
+
+
+def test_the_loss_of_an_epoch_is_the_mean_of_its_images_however_they_are_batched():
+    whole, parts = MeanLoss(), MeanLoss()
+    of_images = torch.arange(10.0) ** 2
+    whole.update(of_images.mean(), 10)
+    for batch in of_images.split(4):  # the last has 2
+        parts.update(batch.mean(), len(batch))
+    assert whole.compute() == parts.compute() == of_images.mean()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_its_step():

@@ -13,6 +13,7 @@ from fistula.errors import ConfigError, OutOfMemoryError, TrainingError
 from fistula.learning.callbacks import silence_lightning
 from fistula.learning.training import hardware
 from fistula.learning.training.hardware import (
+    LONG,
     SyncedNorms,
     auto_workers,
     check_shares,
@@ -61,8 +62,9 @@ def test_a_processor_is_exact_and_a_card_fast_unless_told_otherwise(four_cards, 
     card = AUTO | {"accelerator": "auto"}
     exact = {"precision": "32-true", "deterministic": True, "benchmark": False}
     assert settings(AUTO) == exact | {"devices": 1}
-    assert settings(card) == {"precision": "bf16-mixed", "deterministic": False, "benchmark": True}
-    assert settings(card, is_even=False)["benchmark"] is False  # of patients each batch has another size
+    assert settings(card) == {"precision": "bf16-mixed", "deterministic": False, "benchmark": False}
+    assert settings(card, steps=LONG)["benchmark"] is True
+    assert settings(AUTO, steps=LONG)["benchmark"] is False
     assert settings(card | exact) == {}
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     assert settings(card)["precision"] == "32-true"
@@ -197,7 +199,6 @@ def test_batch_norm_is_over_all_cards_of_a_run_and_frozen_layers_stop_no_process
     assert [type(one).__name__ for one in plugins(several)] == ["LightningEnvironment", "SyncedNorms"]
     assert len(plugins(AUTO | {"devices": 2})) == 1  # PyTorch has it for cards alone
     assert len(plugins(several | {"devices": 1})) == 1
-    assert hardware.AUTO["card"]["benchmark"]
 
 
 @pytest.mark.parametrize("architecture", ["test_efficientnet", "test_resnet", "test_byobnet", "densenet121"])

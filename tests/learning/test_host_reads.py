@@ -61,7 +61,8 @@ def send(mode, classifier, batch):
             module._parameters[name] = None if value is None else nn.Parameter(there(value))
         for name, value in module._buffers.items():
             module._buffers[name] = None if value is None else there(value)
-    classifier.val_metrics.to("cuda")
+    for metric in (classifier.val_metrics, classifier.val_loss, classifier.train_loss):
+        metric.to("cuda")
     return {key: there(value) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
 
 

@@ -34,9 +34,10 @@ MOST_WORKERS = 16  # 400 to 1600 images a second each, the more so the less they
 # A processor gives the same numbers bit for bit at a cost of 2%; a card is asked for speed, since its order of
 # summing is not fixed anyway unless trainer=reproducible says so.
 AUTO = {
-    "processor": {"precision": "32-true", "deterministic": True, "benchmark": False},
-    "card": {"precision": "bf16-mixed", "deterministic": False, "benchmark": True},
+    "processor": {"precision": "32-true", "deterministic": True},
+    "card": {"precision": "bf16-mixed", "deterministic": False},
 }
+LONG = 20_000  # steps, which earn back the minute it takes to try cuDNN's algorithms (docs/speed.md)
 
 
 def auto_workers(*, on_card: bool, augments: bool) -> int:
@@ -181,14 +182,13 @@ def check_shares(bags: Mapping[str, int], world: int, *, unit: str) -> None:
             raise ConfigError("trainer.devices", rule, found=f"{world} processes")
 
 
-def settings(trainer: Mapping[str, Any], *, is_even: bool = True) -> dict[str, Any]:
+def settings(trainer: Mapping[str, Any], *, steps: int = 0) -> dict[str, Any]:
     """Arguments for Lightning's trainer that depend on the machine: of each ``auto``, and of several devices.
 
-    Unless all batches are of one size, a card would try out algorithms anew for each that it has not met.
+    `steps` are those of one size that training takes: a card tries out algorithms anew for each size of a batch.
     """
     on_card, world = is_on_card(trainer), num_processes(trainer)
-    meant = dict(AUTO["card" if on_card else "processor"])
-    meant["benchmark"] = meant["benchmark"] and is_even
+    meant = AUTO["card" if on_card else "processor"] | {"benchmark": on_card and steps >= LONG}
     if on_card and not torch.cuda.is_bf16_supported(including_emulation=False):
         meant["precision"] = "32-true"  # half the range of numbers would want its losses scaled
     found = {key: value for key, value in meant.items() if trainer[key] == "auto"}
