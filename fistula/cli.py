@@ -133,7 +133,7 @@ def run_command(command: str, arguments: list[str]) -> None:
 
     from fistula.values import compose_once, refuse_other_options
 
-    compose_once()
+    compose_once(frozenset(COMMANDS.keys() - {"train"}))
     arguments = for_hydra(command, arguments, keys_of(command))
     for argument in arguments:
         group = config_folder() / argument.partition("=")[0]

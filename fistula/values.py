@@ -40,12 +40,12 @@ NULLS: dict[str, tuple[str, Any]] = {
 
 
 @cache
-def compose_once() -> None:
-    """Let Hydra take commands but `train` for single runs: to find out, it would compose a configuration once more."""
+def compose_once(commands: frozenset[str]) -> None:
+    """Let Hydra take commands for single runs: to find out, it would compose their configuration once more."""
     mode_of = Hydra.get_mode
 
     def get_mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
-        return mode_of(self, config_name, overrides) if config_name == "train" else None
+        return None if config_name in commands else mode_of(self, config_name, overrides)
 
     setattr(Hydra, "get_mode", get_mode)  # noqa: B010 - a method, which nobody may assign to
 
