@@ -98,6 +98,22 @@ def test_ct_values_that_no_matter_gives_are_padding(write_dicom, tmp_path, attri
     np.testing.assert_array_equal(picture.values, stored + float(given["RescaleIntercept"]))
 
 
+@pytest.mark.parametrize(
+    ("attributes", "is_noted"),
+    [
+        ({}, True),
+        ({"Modality": "MR"}, False),
+        ({"RescaleSlope": "1", "RescaleIntercept": "-1024"}, False),
+        ({"PixelRepresentation": 1}, False),
+    ],
+    ids=["CT", "MR", "rescaled", "signed"],
+)
+def test_ct_that_cannot_be_in_hounsfield_units_is_noted(write_dicom, tmp_path, attributes, is_noted):
+    write_dicom(tmp_path / "a", **{"Modality": "CT"} | attributes)
+    (record,) = look_at(tmp_path / "a", Look(Pseudonyms(b"0123456789abcdef")))
+    assert ("no Hounsfield units" in record["notes"]) is is_noted
+
+
 def test_pixel_padding_is_marked_and_its_range_with_it(write_dicom, tmp_path):
     pixels = np.array([[0, 1, 2], [3, 4, 5]], np.uint16)
     write_dicom(tmp_path / "a", pixels, PixelPaddingValue=0, PixelPaddingRangeLimit=1)

@@ -115,6 +115,9 @@ def unused_tables(frame: Frame) -> list[str]:
         found.append("PixelPaddingRangeLimit without PixelPaddingValue, not applied")
     if sequence(dataset, "ModalityLUTSequence") and is_rescaled(frame):
         found.append("a rescale slope beside a modality table, not applied")
+    if text(dataset, "Modality") == "CT" and not num_rescale(frame) and not sequence(dataset, "ModalityLUTSequence"):
+        is_unsigned = whole(dataset, "PixelRepresentation") == 0 and whole(dataset, "SamplesPerPixel") == 1
+        found += ["CT that is unsigned and not rescaled: its values are no Hounsfield units"] * is_unsigned
     if sequence(dataset, "VOILUTSequence"):
         found.append("a VOI table, which intensity=voi alone applies")
     return found
