@@ -72,8 +72,11 @@ format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# MLflow's own first page is for language models: each study has an address that opens its table of runs.
 dashboard: $(INSTALLED) ## Runs of logger=mlflow in a browser, on this machine only
-	@echo 'In http://127.0.0.1:5000, choose "Model training" at the top left: a study then opens on its table of runs'
+	@test -f multirun/mlflow.db || { echo 'multirun/mlflow.db: no run was trained with logger=mlflow yet'; exit 2; }
+	@$(BIN)/python -c 'import sqlite3; studies = sqlite3.connect("multirun/mlflow.db").execute("SELECT name, experiment_id FROM experiments WHERE experiment_id > 0"); \
+	  print(*(f"{name}: http://127.0.0.1:5000/#/experiments/{number}?workflowType=machine_learning" for name, number in studies), sep="\n")'
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///multirun/mlflow.db --host 127.0.0.1 --port 5000
 
 lock: ## Resolve requirements.lock again from pyproject.toml

@@ -65,8 +65,8 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
             return ConfigError(f"fistula {command}", f"needs {missing}, which is not installed", remedy=remedy)
         if isinstance(cause, YAMLError | UnicodeDecodeError) and (unreadable := _unreadable(cause)):
             return unreadable
-        if type(cause).__name__ == "MisconfigurationException":  # Lightning's own, which only `train` has imported
-            return ConfigError("trainer", "cannot be used as it is set", found=str(cause).split(". ")[0])
+        if _is_lightnings(cause):
+            return ConfigError("trainer", "cannot be used as it is set", found=str(cause).strip().split(". ")[0])
         if (number := _system_error(cause)) in DISK:
             remedy = "Free some space, or name a place that can be written to"
             where = getattr(cause, "filename", None) or "disk"
@@ -160,6 +160,13 @@ def _is_hydras(error: BaseException) -> bool:
         if Path(__file__).parent in folders or any(folder in folders for folder in theirs):
             return Path(__file__).parent not in folders
     return False
+
+
+def _is_lightnings(error: BaseException) -> bool:
+    """Whether Lightning refuses what it was told: by its own kind of error, which only `train` has imported, or not."""
+    frames = traceback.extract_tb(error.__traceback__)
+    raised_there = bool(frames) and "pytorch_lightning" in Path(frames[-1].filename).parts
+    return type(error).__name__ == "MisconfigurationException" or (isinstance(error, ValueError) and raised_there)
 
 
 def _missing_extra(error: ImportError) -> str | None:

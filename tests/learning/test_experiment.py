@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,6 +9,7 @@ from hydra.utils import instantiate
 from fistula.cohort.manifest import read_cohort
 from fistula.errors import TrainingError
 from fistula.learning.experiment import build
+from fistula.mistakes import mistake_behind
 
 from ..conftest import TINY_RUN, write_cohort
 
@@ -37,6 +40,13 @@ def test_a_run_learns_what_is_to_be_learned(trained):
 def test_a_training_without_an_epoch_is_one_line(trained, limit):
     with pytest.raises(TrainingError, match="trainer: must train an epoch whose metrics say which is best"):
         trained(f"+trainer.{limit}")
+
+
+def test_what_lightning_refuses_as_any_python_would_is_one_line(trained):
+    with pytest.raises(ValueError, match="val_check_interval") as caught:
+        trained("+trainer.val_check_interval=100")
+    found = mistake_behind(caught.value, "train", keys=[], folder=Path())
+    assert str(found).startswith("trainer: cannot be used as it is set, found `val_check_interval` (100) must be less")
 
 
 def test_every_val_and_test_slice_is_scored_once_with_its_own_label(trained):

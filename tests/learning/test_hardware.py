@@ -86,11 +86,13 @@ def test_the_tasks_of_two_machines_are_counted_and_each_has_its_devices(four_car
     assert num_processes(trainer) == 4
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
     monkeypatch.setenv("SLURM_STEP_NUM_NODES", "2")
-    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "4")
+    monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
+    monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", "4(x2)")  # all that srun --ntasks=8 sets
     assert num_processes(trainer) == 8
+    assert os.environ["SLURM_NTASKS_PER_NODE"] == "4"  # for Lightning
     assert settings(trainer)["num_nodes"] == 2
     assert settings(AUTO | {"devices": 4})["devices"] == 4
-    rule = r"trainer\.devices: must be the tasks that srun starts on each of 2 machines, found 2\. Give srun"
+    rule = r"trainer\.devices: must be the 4 tasks that srun starts on each of 2 machines, found 2\. Give srun"
     with pytest.raises(ConfigError, match=rule):
         num_processes(trainer | {"devices": 2})
     for module in ("pytorch_lightning.accelerators.cuda", "lightning_fabric.accelerators.cuda"):

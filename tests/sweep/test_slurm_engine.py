@@ -106,3 +106,11 @@ def test_a_study_goes_through_sbatch_and_the_same_command_finishes_what_was_canc
         scores = [(tmp_path / study / run["name"] / "predictions.parquet") for study in ("study", "undisturbed")]
         assert pl.read_parquet(scores[0]).equals(pl.read_parquet(scores[1]))
     assert {record["hardware"].rpartition(", ")[2] for record in states(tmp_path).values()} == {"1 thread"}
+
+
+@pytest.mark.slow
+def test_what_slurm_holds_back_for_ever_is_said(slurm, cohort_folder, tmp_path):
+    arguments = [*TRAIN, *SLURM[:-2], f"{SLURM[-2].rpartition('=')[0]}=700"]  # minutes, of which the partition has 60
+    with subprocess.Popen(arguments, cwd=tmp_path, env=slurm, text=True, stdout=subprocess.PIPE) as sweep:
+        assert "waiting in Slurm's queue: PartitionTimeLimit\n" in iter(sweep.stdout.readline, "")
+        sweep.terminate()

@@ -18,7 +18,7 @@ from timm.layers import convert_sync_batchnorm
 from torch import nn
 
 from fistula.errors import ConfigError, OutOfMemoryError, TrainingError
-from fistula.learning.training.ranks import is_of_srun, num_nodes
+from fistula.learning.training.ranks import is_of_srun, num_nodes, tasks_per_node
 
 # What PyTorch's own allocator, CUDA and the libraries on it say: where several runs share a card, any may be the first.
 EXHAUSTED = re.compile(r"(?i)cuda.*out of memory|CU(BLAS|DNN)_STATUS_\w*ALLOC\w*_FAILED")
@@ -141,8 +141,8 @@ def num_processes(trainer: Mapping[str, Any]) -> int:
         rule = f"must be left out: it follows from srun, and is {num_nodes()} here"
         raise ConfigError("trainer.num_nodes", rule, found=trainer["num_nodes"], remedy="Start the run through srun")
     number = _num_devices(trainer) * num_nodes()
-    if is_of_srun() and os.environ.get("SLURM_NTASKS_PER_NODE") != str(number // num_nodes()):
-        rule = f"must be the tasks that srun starts on each of {num_nodes()} machines"
+    if is_of_srun() and (tasks := tasks_per_node()) != str(number // num_nodes()):
+        rule = f"must be the {tasks} tasks that srun starts on each of {num_nodes()} machines"
         remedy = "Give srun and fistula the same number: --ntasks-per-node=4, trainer.devices=4"
         raise ConfigError("trainer.devices", rule, found=str(trainer["devices"]), remedy=remedy)
     return number

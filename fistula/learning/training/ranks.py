@@ -36,6 +36,12 @@ def num_nodes() -> int:
     return int(os.environ.get("SLURM_STEP_NUM_NODES", "1")) if is_of_srun() else 1
 
 
+def tasks_per_node() -> str:
+    """How many tasks srun starts on each machine; Lightning reads it from what --ntasks-per-node alone sets."""
+    alike = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "").partition("(")[0]  # 2(x3) for three machines
+    return os.environ.setdefault("SLURM_NTASKS_PER_NODE", alike)
+
+
 def is_follower() -> bool:
     """Whether this process was started to take part in another's training."""
     if is_of_srun():

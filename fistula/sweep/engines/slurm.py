@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -49,13 +50,15 @@ class SlurmEngine:
             found = " ".join(said.split()).replace("sbatch: error: ", "")
             raise ConfigError(PARAMETERS, "is not what Slurm on this machine takes", found=found) from error
         waiting = dict(zip(array, jobs, strict=True))
-        asked = time.monotonic()
+        asked, told = time.monotonic(), ""
         while waiting:
             time.sleep(POLL_S)
             if time.monotonic() - asked > ASK_S:
                 # submitit itself asks ever more rarely, down to every ten minutes; one question covers the array.
                 next(iter(waiting)).watcher.update()
                 asked = time.monotonic()
+                if (why := _held_back(array[0].job_id)) != told and (told := why):
+                    print(f"waiting in Slurm's queue: {why}", flush=True)
             for submitted in [submitted for submitted in waiting if submitted.done()]:
                 yield waiting.pop(submitted), _exit_code(submitted)
 
@@ -79,6 +82,16 @@ class RequeuedJob:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, job)
+
+
+def _held_back(job_id: str) -> str:
+    """Why Slurm starts no further job of an array yet, in its own words, among which are limits that never lift."""
+    ask = ["squeue", "--noheader", "--states=PENDING", "--format=%r", f"--jobs={job_id.partition('_')[0]}"]
+    try:
+        shown = subprocess.run(ask, capture_output=True, text=True, timeout=ASK_S).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return ", ".join(sorted(set(shown.split("\n")) - {"", "None"}))
 
 
 def _exit_code(submitted: Any) -> int | None:
