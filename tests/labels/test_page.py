@@ -413,6 +413,36 @@ def test_a_key_that_comes_before_the_next_patient_answers_nothing(served, browse
 
 
 @pytest.mark.slow
+def test_a_page_that_cannot_show_its_first_patient_asks_again_and_passes_over_patients_whose_files_are_gone(
+    served, browser, archive
+):
+    page, wrong = browser.new_page(), []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(served)
+    page.fill("#name", "AB")
+    for path in ("**/answers*", "**/patient/*"):  # what the table has would be lost, or nothing could be shown
+        page.route(path, lambda route: route.abort())
+        page.click("#begin")
+        wait_until(page, "document.querySelector('#start').open && !state")
+        assert "server is not responding" in page.text_content("#start .soft")
+        page.unroute(path)
+    shutil.rmtree(archive / "Kanarie^0")
+    gone = page.evaluate("Promise.all([0, 1, 2].map(at => fetch('patient/' + at).then(answer => answer.json())))")
+    gone = next(patient for patient in gone if not patient["series"])
+    for place in (0, 2):
+        number = page.evaluate(f"turnsOf(facts, 'AB')[{place}].index")
+        page.route(f"**/patient/{number}", lambda route: route.fulfill(json=gone))
+    page.click("#begin")
+    shown(page)
+    press(page, "1 n Enter")
+    wait_until(page, "document.querySelector('#toast').textContent.includes('no image of this patient')")
+    assert page.evaluate("turn === state.turns[1]")
+    assert page.evaluate("rowsOf(state).length") == SLICES
+    page.close(run_before_unload=False)
+    assert wrong == []
+
+
+@pytest.mark.slow
 def test_however_many_answers_could_not_be_saved_they_are_sent_again_together(served, browser):
     page, tried = browser.new_page(), []
     page.route("**/save", lambda route: (tried.append(1), route.abort()))

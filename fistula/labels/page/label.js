@@ -39,14 +39,24 @@ async function load(index) {
   if (!loaded.has(index)) {
     if (loaded.size > 2) loaded.delete(loaded.keys().next().value); // pixels of a hundred patients need not stay
     const held = $("#patient-" + index);
-    loaded.set(index, held ? Promise.resolve(JSON.parse(held.textContent)) : fetch("patient/" + index).then(answer => answer.ok ? answer.json() : Promise.reject(answer.status)));
+    loaded.set(index, held ? Promise.resolve(JSON.parse(held.textContent)) : fetched("patient/" + index).then(answer => answer.json()));
   }
-  return loaded.get(index);
+  const found = await loaded.get(index);
+  if (!found.series.length) throw new Error("no image of this patient can be read any more; is the archive still there? Enter goes to the next");
+  return found;
+}
+function fetched(path) {
+  return fetch(path).then(answer => answer.ok ? answer : Promise.reject())
+    .catch(() => Promise.reject(new Error("the server is not responding. If its command has ended, repeat it and open the address that it prints")));
 }
 async function go(next) {
   spend();
   isReady = false; // a key that comes meanwhile is meant for slices that nobody sees yet
-  try { patient = await load(next.index); } catch { loaded.delete(next.index); return say("this patient cannot be loaded; is the server still running?"); } finally { isReady = Boolean(patient); }
+  try { patient = await load(next.index); next.isLost = false; } catch (error) {
+    loaded.delete(next.index); next.isLost = true;
+    if (!patient) throw error;
+    return say(error.message);
+  } finally { isReady = Boolean(patient); }
   turn = next; first = null;
   turn.patient.asked = patient.series.flatMap(series => series.slices).filter(slice => slice.asked).length;
   since = performance.now();
@@ -156,7 +166,7 @@ const act = {
   next() {
     typed.at = 0;
     const at = state.turns.indexOf(turn), order = [...state.turns.slice(at + 1), ...state.turns.slice(0, at)];
-    const open = order.find(one => !state.isDone(one));
+    const open = order.filter(one => !state.isDone(one)).sort((a, b) => Boolean(a.isLost) - Boolean(b.isLost))[0];
     if (open) return go(open);
     if (!state.isDone(turn)) return say("this is the only incomplete patient");
     say(ended());

@@ -77,14 +77,23 @@ async function send(one) {
   }
   send.busy = false; total();
 }
+// Nobody begins without a patient, nor without the answers in the table, which the next save would replace.
 async function begin(reader) {
   state = new State(facts, reader);
-  if (facts.served) {
-    try { fromCsv(state, await (await fetch("answers?reader=" + encodeURIComponent(reader))).text()); } catch (error) { say(error.message); }
-    state.saved = send;
-  }
-  $("#who").textContent = "reader " + reader;
-  await go(state.turns.find(one => !state.isDone(one)) || state.turns[0]);
+  let why;
+  try {
+    if (facts.served) {
+      fromCsv(state, await (await fetched("answers?reader=" + encodeURIComponent(reader))).text());
+      state.saved = send;
+    }
+    $("#who").textContent = "reader " + reader;
+    const open = state.turns.filter(one => !state.isDone(one));
+    for (const one of open.length ? open : state.turns) {
+      try { return await go(one); } catch (error) { why ??= error; }
+    }
+  } catch (error) { why = error; }
+  state = undefined; $("#start .soft").textContent = why.message;
+  $("#start").showModal();
 }
 function planned(patients) {
   if (!facts.session) return "";
