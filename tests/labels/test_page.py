@@ -550,3 +550,28 @@ def test_an_opening_that_an_answer_takes_away_is_said(opened):
     click(page, 20, 30)
     press(page, "0")
     assert page.text_content("#toast") == "1 internal opening removed"
+
+
+@pytest.mark.slow
+def test_the_page_is_used_by_the_keyboard_alone(opened):
+    page = opened()
+    page.reload()
+    press(page, "Escape Escape Escape")  # the second is past what a page can prevent
+    page.wait_for_timeout(200)
+    assert page.evaluate("document.querySelector('#start').open")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("AB")
+    page.keyboard.press("Enter")
+    shown(page)
+    press(page, "1 F6")
+    reached = []
+    while (action := page.evaluate("document.activeElement.dataset.do ?? ''")) != "export":
+        reached.append(action)
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid", action
+        assert len(reached) < 12
+        page.keyboard.press("Tab")
+    with page.expect_download():
+        page.keyboard.press("Enter")
+    assert page.evaluate("turn === state.turns[0] && document.activeElement.dataset.do === 'export'")
+    press(page, "Escape 0")
+    assert answers(page)[:3] == [1, 0, None]

@@ -13,7 +13,7 @@ function helpOf(facts) {
       [["X"], several ? "remove the points of this slice" : "remove it"]] : [],
     "Navigate": [[["↵"], "next incomplete patient"], [["⇧", "↵"], "previous patient"], ...(several ? [[["E"], "next unanswered slice"]] : []),
       [["↑", "↓"], "previous, next slice; wheel"], [["PgUp", "PgDn"], "ten slices"], [["Home", "End"], "first, last"],
-      [["Tab"], "next stack, or next pane"], [["B"], "show another stack beside"]],
+      [["Tab"], "next stack, or next pane"], [["B"], "show another stack beside"], [["F6"], "to the buttons: Tab from one to the next, Esc back"]],
     "View": [[["S"], "drag scrolls"], [["W"], "drag sets the window; right drag"], [["V"], "next preset window"], [["I"], "invert"],
       [["P"], "drag pans; middle drag"], [["Z"], "drag zooms; Ctrl+wheel, +, −"], [["R"], "reset"], [["?"], "these keys"]],
   };

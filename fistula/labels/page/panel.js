@@ -154,20 +154,25 @@ function start() {
   $("#name").value = facts.reader || (kept.length === 1 ? kept[0][0] : ""); $("#name").readOnly = Boolean(facts.reader);
   if (facts.session > 1 && facts.washout > 0) askWhenEnded();
   $("#start form").addEventListener("submit", () => begin($("#name").value.trim()));
-  $("#start").addEventListener("cancel", event => event.preventDefault());
+  $("#start").addEventListener("close", () => { if (!state) $("#start").showModal(); }); // Escape leaves no page without a reader
   $("#start").showModal();
 }
 document.addEventListener("click", event => {
   const element = event.target.closest("[data-do]");
   if (!element || !isReady) return;
   const [action, argument] = element.dataset.do.split(":");
-  element.blur();
+  if (event.detail) element.blur(); // of the mouse; by the keyboard it is pressed again
   act[action](action === "answer" ? Number(argument) : argument, event.shiftKey);
 });
 document.addEventListener("keydown", event => {
   if (event.target.matches("textarea,input")) { if (event.key === "Escape") event.target.blur(); return; }
   if ($("#start").open || !isReady) return;
   if ($("#help").open && event.key !== "?") return;
+  if (event.key === "F6") { event.preventDefault(); return $("header button").focus(); }
+  if (event.target.matches("button")) {
+    if (event.key === "Escape") event.target.blur();
+    if (["Tab", "Enter", "Escape", " "].includes(event.key)) return;
+  }
   const action = actionOf(event, facts);
   if (action) { event.preventDefault(); act[action[0]](...action.slice(1)); }
   else if (viewer.key(event)) event.preventDefault();
