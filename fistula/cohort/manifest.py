@@ -182,5 +182,6 @@ def read_cohort(folder: Path) -> Cohort:
 
 def named_scanner() -> pl.Expr:
     """Maker and model of a slice's scanner as one name; null where neither is stated."""
-    name = pl.concat_str(pl.col("manufacturer", "scanner").fill_null(""), separator=" ").str.strip_chars()
+    maker = pl.col("manufacturer").str.to_titlecase().replace({"Ge": "GE", "Uih": "UIH"})
+    name = pl.concat_str(maker.fill_null(""), pl.col("scanner").fill_null(""), separator=" ").str.strip_chars()
     return pl.when(name != "").then(name).alias("scanner")

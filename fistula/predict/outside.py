@@ -57,12 +57,11 @@ def refuse_unlike(run: LoadedRun, cohort: Cohort) -> list[str]:
         rule = f"must have the classes of the study, in their order: {', '.join(run.classes)}"
         remedy = "Ingest it with classes=[...] as the study's cohort"
         raise DataError(where, rule, found=", ".join(cohort.classes), remedy=remedy)
-    for key in ALIKE:
-        if own.get(key) != other.get(key):
-            remedy = f"Ingest it as the study's cohort was, with {key}={_said(own.get(key))}"
-            raise DataError(
-                where, f"must be read as the study's cohort: {key}", found=_said(other.get(key)), remedy=remedy
-            )
+    wanted, found = _differing(own, other, ALIKE)
+    if wanted:
+        rule = f"must be read as the study's cohort: {', '.join(wanted)}"
+        remedy = f"Ingest it as the study's cohort was, with {' '.join(f'{key}={one}' for key, one in wanted.items())}"
+        raise DataError(where, rule, found=", ".join(found.values()), remedy=remedy)
     refuse_other_covariates(run, cohort)
     _refuse_other_sequences(run, cohort)
     for column in PLANES:
@@ -72,11 +71,8 @@ def refuse_unlike(run: LoadedRun, cohort: Cohort) -> list[str]:
             rule = f"must show what the networks were trained on: {column} {', '.join(sorted(known))}"
             remedy = "Leave those images out (keep=...) and ingest it again"
             raise DataError(where, rule, found=", ".join(sorted(strange)), remedy=remedy)
-    return [
-        f"{key} differs from that of the study's cohort: {_said(other.get(key))}, not {_said(own.get(key))}"
-        for key in SAID
-        if own.get(key) != other.get(key)
-    ]
+    wanted, found = _differing(own, other, SAID)
+    return [f"{key} differs from that of the study's cohort: {found[key]}, not {one}" for key, one in wanted.items()]
 
 
 def _refuse_other_sequences(run: LoadedRun, cohort: Cohort) -> None:
@@ -208,8 +204,19 @@ def _as_slices(predictor: Predictor, cohort: Cohort, rows: pl.DataFrame) -> Slic
     )
 
 
-def _said(value: Any) -> str:
+def _differing(own: dict[str, Any], other: dict[str, Any], keys: tuple[str, ...]) -> tuple[dict[str, str], ...]:
+    """What differs between two records of ingest, key by key as a user types it: of the first, and of the second."""
+    written = [{name: text for key in keys for name, text in _typed(key, one.get(key))} for one in (own, other)]
+    names = [name for name in dict.fromkeys([*written[0], *written[1]]) if len({one.get(name) for one in written}) > 1]
+    return tuple({name: one.get(name, "null") for name in names} for one in written)
+
+
+def _typed(key: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
-        name = str(value.get("_target_", "")).rpartition(".")[2]
-        return f"{name}({', '.join(f'{key}={one}' for key, one in value.items() if key != '_target_')})"
-    return "nothing" if value is None else str(value)
+        for name, one in value.items():
+            yield from [(key, one.rpartition(".")[2])] if name == "_target_" else _typed(f"{key}.{name}", one)
+    elif isinstance(value, list):
+        words = [str(one) or '""' for one in value]
+        yield key, f"[{','.join(words)}]"
+    else:
+        yield key, "null" if value is None else str(value)

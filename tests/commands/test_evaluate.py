@@ -209,6 +209,11 @@ def test_an_evaluation_that_is_killed_lists_nothing_and_is_made_anew(fistula_her
     [
         ({"size": 32}, None, "must be read as the study's cohort: size, found 32"),
         ({"spacing_mm": 0.5}, None, "must be read as the study's cohort: spacing_mm, found 0.5"),
+        (
+            {"size": 32, "spacing_mm": None},
+            None,
+            "size, spacing_mm, found 32, null. Ingest it as the study's cohort was, with size=64 spacing_mm=1",
+        ),
         ({"intensity": {"_target_": "fistula.cohort.intensity.MinMax"}}, None, "must be read as the study's cohort"),
         ({"classes": ["healthy", "fistula"]}, None, "must have the classes of the study, in their order"),
         ({}, pl.lit("coronal").alias("orientation"), "must show what the networks were trained on: orientation axial"),

@@ -97,8 +97,7 @@ def table_one(study: Study) -> Table:
 
     A patient counts for the class of the highest label among the slices: positive if a slice is.
     """
-    maker = pl.col("manufacturer").str.to_titlecase().replace("Ge", "GE")
-    manifest = study.cohort.labelled.with_columns(pl.col("sex").replace(SEXES), maker).with_columns(named_scanner())
+    manifest = study.cohort.labelled.with_columns(pl.col("sex").replace(SEXES)).with_columns(named_scanner())
     if "field_strength" in manifest.columns:  # not in cohorts of version 0.2.0 and earlier
         manifest = manifest.with_columns(pl.col("field_strength").map_elements(_say_tesla, return_dtype=pl.String))
         if manifest["field_strength"].is_null().all() and "MR" not in manifest["modality"]:
