@@ -234,18 +234,20 @@ def draw_ratings(random, patients, rows, prevalence, parts, readers):
 
 
 def of_all(measure, ratings, codes):
-    """The rejected interval of a kappa: Student's t at the number of all patients."""
+    """The rejected interval of a kappa: Wilson's of the disagreement, with Student's t at the number of all patients."""
     made = agreement._jackknife
     with patch.object(agreement, "_jackknife", lambda *given, counts, **rest: made(*given, **rest)):
         return measure(ratings, codes, classes=2)
 
 
 def kappas(random, repetitions):
-    """Kappas of 15 or 30 patients."""
+    """Kappas of 15 to 60 patients, three or more of whom have the rarer class on average."""
     for measure, readers in ((cohens_kappa, 2), (fleiss_kappa, 3)):
         held = ([], [])
-        kinds = product(IMPRESSIONS.values(), (15, 30), ("equal", "skewed"), (0.5, 0.2))
+        kinds = product(IMPRESSIONS.values(), (15, 30, 60), ("one", "equal", "skewed"), (0.5, 0.2, 0.1, 0.05))
         for parts, patients, rows, prevalence in kinds:
+            if patients * prevalence < 3:
+                continue
             truth = measure(*draw_ratings(random, LARGE, rows, prevalence, parts, readers), classes=2).value
             inside = ([], [])
             for _ in range(repetitions):
@@ -257,7 +259,7 @@ def kappas(random, repetitions):
                     inside[1].append(found.low <= truth <= found.high)
             for shares, each in zip(held, inside, strict=True):
                 shares.append(float(np.mean(each)))
-        say(measure.__name__, "t of all patients", *held)
+        say(measure.__name__, "Wilson", *held)
 
 
 def say(name, method, rejected, default):

@@ -136,7 +136,7 @@ def test_intervals_hold_the_truth_near_perfect_agreement(measure):
 
 @pytest.mark.parametrize(("measure", "readers"), [(cohens_kappa, 2), (fleiss_kappa, 3)])
 def test_intervals_of_kappas_hold_the_truth_where_a_class_is_rare_and_runs_in_patients(measure, readers):
-    """15 patients of 8 slices, a fifth of the ratings positive, most of a patient's alike: 86% and 89% with all 15."""
+    """15 patients of 8 slices, a fifth of the ratings positive, most of a patient's alike: Wilson's, 86% and 89%."""
 
     def cohort(random, patients):
         codes = np.arange(8 * patients) // 8
@@ -148,6 +148,29 @@ def test_intervals_of_kappas_hold_the_truth_where_a_class_is_rare_and_runs_in_pa
     truth = measure(*cohort(random, 30_000), classes=2).value
     found = [measure(*cohort(random, 15), classes=2) for _ in range(400)]
     assert 0.915 < np.mean([one.low <= truth <= one.high for one in found if one.has_interval]) < 0.985
+
+
+def test_the_interval_of_kappa_holds_the_truth_where_few_patients_were_given_a_class_by_both_readers():
+    """60 patients, 5% of the ratings positive, kappa 0.14: Wilson's interval of the disagreement covers in 50%."""
+
+    def cohort(random, patients):
+        return (0.63 * random.normal(size=(patients, 1)) + 0.78 * random.normal(size=(patients, 2)) > 1.645).astype(int)
+
+    random = np.random.default_rng(0)
+    truth = cohens_kappa(cohort(random, 400_000), np.arange(400_000), classes=2).value
+    found = [cohens_kappa(cohort(random, 60), np.arange(60), classes=2) for _ in range(400)]
+    assert 0.93 < np.mean([one.low <= truth <= one.high for one in found if one.has_interval]) < 0.99
+
+
+def test_the_interval_of_kappa_has_the_variance_of_its_jackknife_where_patients_are_many():
+    random = np.random.default_rng(0)
+    rated = (random.normal(size=(20_000, 1)) + random.normal(size=(20_000, 2)) > 1).astype(int)
+    found = fleiss_kappa(rated, alone(rated), classes=2)
+    sums = np.stack([rated.sum(1), rated[:, 0] != rated[:, 1]], axis=1).astype(float)
+    share, apart = ((sums.sum(0) - sums) / [2 * 19_999, 19_999]).T
+    others = 1 - apart / (2 * share * (1 - share))
+    error = np.sqrt(19_999 * np.var(others))
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.01)
 
 
 def test_perfect_agreement_has_the_interval_of_no_disagreement_in_as_many_patients():

@@ -1,9 +1,11 @@
 """How well readers agree, with patients as the units: kappas, Gwet's AC1, agreement class by class."""
 
 from collections.abc import Callable
+from math import sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
 
 from fistula.evidence.estimate import LEVEL, Estimate, name_method, undefined, without_interval
 from fistula.evidence.inputs import Bools, Codes, Floats, patient_codes, sum_by_patient
@@ -143,9 +145,10 @@ def _jackknife(
     patients. Near perfect agreement an interval that is symmetric about it covers in as little as 84%, and a perfect
     one has none. No end lies beyond -1 or 1. Patients of whom no row counts are no units.
 
-    Of a kappa, `counts` says how often each class was given, ``(N, K)``: what is expected by chance, and so the
-    variance, rests on the patients who were given another class than the commonest, and their number by Kish sets the
-    degrees of freedom, as that of the rarer class does for an AUROC.
+    Of a kappa, `counts` says how often each class was given, ``(N, K)``. Of two classes it has `_score_limits`, at as
+    many trials as give the disagreement alone the variance that the jackknife shows. Of more classes, what is expected
+    by chance, and so the variance, rests on the patients who were given another class than the commonest, and their
+    number by Kish sets the degrees of freedom, as that of the rarer class does for an AUROC.
 
     Source:
         Jackknife: Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 11; Wilson's interval at an
@@ -157,7 +160,8 @@ def _jackknife(
     with np.errstate(divide="ignore", invalid="ignore"):
         observed, expected = (float(part) for part in statistic(sums.sum(0)))
         value = float(1 - np.float64(observed) / expected)
-        others = 1 - np.divide(*statistic(sums.sum(0) - sums))
+        apart, by_chance = statistic(sums.sum(0) - sums)
+        others = 1 - np.divide(apart, by_chance)
     if not np.isfinite(value):
         return undefined(method, why)
     if len(sums) < 2:
@@ -165,14 +169,41 @@ def _jackknife(
     if not np.isfinite(others).all():
         return without_interval(value, method, "undefined without one of the patients")
     trials = fewest = kish(sums.sum(1))
-    variance = (len(sums) - 1) * float(np.var(others)) * expected**2
+    is_binary = counts is not None and counts.shape[1] == 2
+    variance = (len(sums) - 1) * float(np.var(apart) if is_binary else np.var(others) * expected**2)
     if variance > 1e-24 and 0 < observed < 1:
         trials = observed * (1 - observed) / variance
-        if counts is not None:
+        if counts is not None and not is_binary:
             rarer = sum_by_patient(np.delete(counts, counts.sum(0).argmax(), axis=1), codes, patients=number)
             fewest = min(fewest, kish(rarer.sum(1)))
-    low, high = score_interval(observed, trials=trials, quantile=two_sided(LEVEL, max(1.0, fewest - 1)))
+    quantile = two_sided(LEVEL, max(1.0, fewest - 1))
+    if is_binary:
+        method = name_method("score at the effective number of patients, delete-one-patient jackknife, t", LEVEL)
+        return Estimate(value, *_score_limits(value, expected, trials=trials, quantile=quantile), method)
+    low, high = score_interval(observed, trials=trials, quantile=quantile)
     return Estimate(value, 1 - high / expected, 1 - low / expected, method).within(-1, 1)
+
+
+def _score_limits(kappa: float, expected: float, *, trials: float, quantile: float) -> tuple[float, float]:
+    """The kappas of two classes from which the estimate is no more than `quantile` of their own standard errors away.
+
+    Where one class is rare and no patient was given it twice, the estimate is near 0 and shows no variance; a kappa
+    above 0 would have some. `expected` is the disagreement by chance.
+
+    Source:
+        Variance: Bloch & Kraemer (1989), Biometrics 45(1), 269-287; taken at each kappa, as the goodness-of-fit
+        interval of Donner & Eliasziw (1992), Stat Med 11(11), 1511-1519.
+    """
+    rarer = (1 - sqrt(max(0.0, 1 - 2 * expected))) / 2
+    lowest = -rarer / (1 - rarer)
+
+    def excess(true: float) -> float:
+        variance = (1 - true) * ((1 - true) * (1 - 2 * true) + true * (2 - true) / (2 * rarer * (1 - rarer)))
+        return float(trials * (kappa - true) ** 2 - quantile**2 * variance)
+
+    below, above = min(kappa, 1 - 1e-9), max(kappa, lowest + 1e-9)
+    low = brentq(excess, lowest, below) if lowest < below and excess(lowest) > 0 else min(lowest, kappa)
+    return float(low), float(brentq(excess, above, 1.0)) if above < 1 and excess(above) < 0 else 1.0
 
 
 def _checked(ratings: ArrayLike, patients: ArrayLike, classes: int) -> tuple[Integers, Codes, int]:

@@ -22,12 +22,12 @@ function helpOf(facts) {
 
 function fillHelp(element, facts) {
   for (const [title, keys] of helpOf(facts)) {
-    const section = document.createElement("section"), heading = document.createElement("h2");
-    heading.textContent = title; section.append(heading);
+    const section = document.createElement("section"), heading = document.createElement("h2"), all = document.createElement("dl");
+    heading.textContent = title; section.append(heading, all);
     for (const [names, says] of keys) {
       const row = document.createElement("div"), dt = document.createElement("dt"), dd = document.createElement("dd");
       names.forEach(name => { const key = document.createElement("kbd"); key.textContent = name; dt.append(key); });
-      dd.textContent = says; row.append(dt, dd); section.append(row);
+      dd.textContent = says; row.append(dt, dd); all.append(row);
     }
     element.append(section);
   }

@@ -27,5 +27,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
     table.tBodies[0].append(...rows);
   }));
 }
+// What scrolls sideways is scrolled by the keyboard too.
+const sideways = new ResizeObserver(all => all.forEach(({ target }) => { target.tabIndex = target.scrollWidth > target.clientWidth ? 0 : -1; }));
+for (const part of document.querySelectorAll(".scroll, figure")) sideways.observe(part);
 // What is folded away on the screen is printed all the same.
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(part => { part.open = true; }));
