@@ -234,7 +234,7 @@ def draw_ratings(random, patients, rows, prevalence, parts, readers):
 
 
 def of_all(measure, ratings, codes):
-    """The rejected interval of a kappa: Wilson's of the disagreement, with Student's t at the number of all patients."""
+    """The rejected interval of a kappa: Wilson's, with Student's t at the number of all patients."""
     made = agreement._jackknife
     with patch.object(agreement, "_jackknife", lambda *given, counts, **rest: made(*given, **rest)):
         return measure(ratings, codes, classes=2)
