@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from fistula.evidence.ranking.area import delong
 from fistula.evidence.readers.analysis import (
@@ -56,8 +57,20 @@ def test_random_readers_are_compared_as_rjafroc_does(vandyke):
 
 def test_fixed_readers_are_compared_as_rjafroc_does(vandyke):
     test = compare_modalities(study_readers(*vandyke), 0, 1, readers="fixed")
-    assert (test.estimate.low, test.estimate.high) == pytest.approx((-0.080485914, -0.0071147303))
-    assert (test.statistic**2, test.p_value) == pytest.approx((5.4759532, 0.019279843))
+    half = stats.norm.ppf(0.975) * test.standard_error  # RJafroc has no degrees of freedom here
+    assert (test.estimate.value - half, test.estimate.value + half) == pytest.approx((-0.080485914, -0.0071147303))
+    assert (test.statistic**2, 2 * stats.norm.sf(-test.statistic)) == pytest.approx((5.4759532, 0.019279843))
+
+
+def test_a_fixed_readers_degrees_of_freedom_are_those_of_brunner_and_munzel():
+    random = np.random.default_rng(0)
+    negatives, positives = random.normal(size=30), random.normal(0.8, 2, size=8)
+    labels = np.repeat([0, 1], (30, 8))
+    one = mean_of_readers(study_readers(labels, np.r_[negatives, positives][None, None]), 0, readers="fixed")
+    judge = stats.brunnermunzel(negatives, positives)
+    assert 2 * stats.t.sf(abs(judge.statistic), one.degrees) == pytest.approx(judge.pvalue, rel=0.02)
+    assert 2 * stats.norm.sf(abs(judge.statistic)) < 0.8 * judge.pvalue
+    assert one.estimate.high - one.estimate.value == pytest.approx(stats.t.ppf(0.975, one.degrees) * one.standard_error)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +88,8 @@ def test_negative_parts_of_the_variance_count_as_none_as_in_rjafroc(franken):
     means = [mean_of_readers(study, modality) for modality in (0, 1)]
     assert [mean.degrees for mean in means] == pytest.approx([70.121788, 253.644028])
     fixed = compare_modalities(study, 0, 1, readers="fixed")
-    assert (fixed.standard_error, fixed.p_value) == pytest.approx((0.019158472, 0.57099922))
+    p_value = 2 * stats.norm.sf(abs(fixed.statistic))
+    assert (fixed.standard_error, p_value) == pytest.approx((0.019158472, 0.57099922))
 
 
 def test_sensitivity_is_compared_as_mrmcaov_does(vandyke):

@@ -47,7 +47,8 @@ def of_modalities(study: ReaderStudy) -> Components:
 
 def of_model(labels: ArrayLike, scores: ArrayLike, ratings: ArrayLike, figure: Figure = auroc_figure) -> Components:
     """Of the differences between a model and each reader; arguments as `readers.compare_model`."""
-    figures, covariance = less_readers(labels, scores, ratings, figure)
+    study = less_readers(labels, scores, ratings, figure)
+    figures, covariance = study.figures[0], study.covariance[0, :, 0]
     own = float(np.diag(covariance).mean())
     shared = float(covariance[~np.eye(len(figures), dtype=bool)].mean())
     squares = float(figures.var(ddof=1))

@@ -23,6 +23,8 @@ class ReaderStudy:
     figures: Floats  # ``(M, R)``: M modalities, R readers
     covariance: Floats  # of the figures over cases, ``(M, R, M, R)``
     cases: int  # how many
+    by_class: tuple[Floats, ...]  # the covariance over the cases of each class that have a part, as a matrix
+    of_class: tuple[int, ...]  # how many these are
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class ReaderTest:
 
     estimate: Estimate  # with its interval
     standard_error: float = nan  # NaN where there is none
-    degrees: float = nan  # of freedom; infinite for fixed readers
-    statistic: float = nan  # t, or z for fixed readers
+    degrees: float = nan  # of freedom
+    statistic: float = nan  # t
     p_value: float = nan  # two-sided
     p_inferior: float = nan  # one-sided, of the null that it is `margin` or more below 0; NaN without a margin
 
@@ -61,21 +63,40 @@ def study_readers(labels: ArrayLike, ratings: ArrayLike, figure: Figure = auroc_
     figures, without = figure(truth, values.reshape(-1, cases))
     takes_part = np.isfinite(without[0])
     spread = without[:, takes_part] - without[:, takes_part].mean(axis=1, keepdims=True)
-    covariance = (1 - 1 / takes_part.sum()) * spread @ spread.T
-    return ReaderStudy(figures.reshape(values.shape[:2]), covariance.reshape(values.shape[:2] * 2), cases)
+    parts = [spread[:, truth[takes_part] == label] for label in (True, False)]
+    by_class = tuple((1 - 1 / takes_part.sum()) * part @ part.T for part in parts)
+    return ReaderStudy(
+        figures.reshape(values.shape[:2]),
+        sum(by_class).reshape(values.shape[:2] * 2),
+        cases,
+        by_class,
+        tuple(part.shape[1] for part in parts),
+    )
 
 
-def mean_of_readers(study: ReaderStudy, modality: int, *, readers: str = "random") -> ReaderTest:
+def mean_of_readers(
+    study: ReaderStudy, modality: int, *, readers: str = "random", margin: float | None = None
+) -> ReaderTest:
     """Mean figure of a modality over its readers, from that modality's data alone.
 
     `study` is from `study_readers`, `modality` a number; readers who are ``random`` speak of readers like these,
-    ``fixed`` of these alone.
+    ``fixed`` of these alone. `margin` is of non-inferiority, where the figures are differences.
 
     Source:
-        Hillis (2007), Stat Med 26(3), 596-619, on degrees of freedom.
+        Hillis (2007), Stat Med 26(3), 596-619, on degrees of freedom; of fixed readers, `_degrees`.
     """
-    covariance = study.covariance[modality, :, modality, :]
-    return _one_modality(study.figures[modality], covariance, readers=readers, margin=None)
+    figures, covariance = study.figures[modality], study.covariance[modality, :, modality, :]
+    number, value, method = len(figures), float(figures.mean()), _method(readers)
+    if readers == "fixed":
+        degrees = _degrees(study, {modality: 1 / number})
+        return _tested(value, sqrt(max(0.0, float(covariance.mean()))), degrees, method, margin)
+    if number < 2:
+        return ReaderTest(without_interval(value, method, "only one reader"))
+    squares = float(figures.var(ddof=1))
+    together = float(covariance[~np.eye(number, dtype=bool)].mean())
+    error_square = squares + max(number * together, 0.0)
+    degrees = error_square**2 / squares**2 * (number - 1) if squares > 0 else inf
+    return _tested(value, sqrt(error_square / number), degrees, method, margin)
 
 
 def compare_modalities(
@@ -84,8 +105,9 @@ def compare_modalities(
     """Mean difference of two modalities (first less second) over readers who read in both.
 
     With ``random`` readers the error is the reader-by-modality mean square and what cases add to it, and the degrees of
-    freedom are Hillis'; with ``fixed`` ones the cases alone vary. Mean squares and covariances are of all modalities of
-    the study; parts of a variance that come out negative count as none. Without an interval for one random reader.
+    freedom are Hillis'; with ``fixed`` ones the cases alone vary (`_degrees`). Mean squares and covariances are of all
+    modalities of the study; parts of a variance that come out negative count as none. Without an interval for one
+    random reader.
 
     Args:
         study: From `study_readers`.
@@ -107,7 +129,7 @@ def compare_modalities(
     if readers == "fixed":
         beyond = (number - 1) * max(same_modality - neither, 0.0) if number > 1 else 0.0
         error = sqrt(2 * max(0.0, variance - same_reader + beyond) / number)
-        return _tested(value, error, inf, method, margin)
+        return _tested(value, error, _degrees(study, {first: 1 / number, second: -1 / number}), method, margin)
     if number < 2:
         return ReaderTest(without_interval(value, method, "only one reader"))
     squares = mean_square(study)
@@ -145,17 +167,23 @@ def compare_model(
         Hillis et al. (2005), Stat Med 24(10), 1579-1607, eq. 23, for one modality; of differences from a standalone
         system: Chakraborty (2017), Observer Performance Methods, ch. 22.
     """
-    return _one_modality(*less_readers(labels, scores, ratings, figure), readers=readers, margin=margin)
+    return mean_of_readers(less_readers(labels, scores, ratings, figure), 0, readers=readers, margin=margin)
 
 
 def less_readers(
     labels: ArrayLike, scores: ArrayLike, ratings: ArrayLike, figure: Figure = auroc_figure
-) -> tuple[Floats, Floats]:
-    """Figure of a model less each reader's ``(R,)``, and how these vary together ``(R, R)``; as `compare_model`."""
+) -> ReaderStudy:
+    """Figure of a model less each reader's, as if they were those of a modality; arguments as `compare_model`."""
     together = np.concatenate([np.asarray(ratings, dtype=np.float64), np.asarray(scores, dtype=np.float64)[None]])
     study = study_readers(labels, together[None], figure)
     contrast = np.hstack([-np.eye(len(together) - 1), np.ones((len(together) - 1, 1))])
-    return contrast @ study.figures[0], contrast @ study.covariance[0, :, 0, :] @ contrast.T
+    return ReaderStudy(
+        (contrast @ study.figures[0])[None],
+        (contrast @ study.covariance[0, :, 0, :] @ contrast.T)[None, :, None],
+        study.cases,
+        tuple(contrast @ one @ contrast.T for one in study.by_class),
+        study.of_class,
+    )
 
 
 def mean_square(study: ReaderStudy) -> float:
@@ -186,17 +214,20 @@ def covariances(study: ReaderStudy) -> tuple[float, float, float, float]:
     )
 
 
-def _one_modality(figures: Floats, covariance: Floats, *, readers: str, margin: float | None) -> ReaderTest:
-    number, value, method = len(figures), float(figures.mean()), _method(readers)
-    if readers == "fixed":
-        return _tested(value, sqrt(max(0.0, float(covariance.mean()))), inf, method, margin)
-    if number < 2:
-        return ReaderTest(without_interval(value, method, "only one reader"))
-    squares = float(figures.var(ddof=1))
-    together = float(covariance[~np.eye(number, dtype=bool)].mean())
-    error_square = squares + max(number * together, 0.0)
-    degrees = error_square**2 / squares**2 * (number - 1) if squares > 0 else inf
-    return _tested(value, sqrt(error_square / number), degrees, method, margin)
+def _degrees(study: ReaderStudy, weights: dict[int, float]) -> float:
+    """Of freedom of a variance over cases, the sum of those over the cases of each class, for modalities' `weights`.
+
+    With 5 to 12 positive cases, intervals by the normal distribution cover in as little as 85%.
+
+    Source:
+        Satterthwaite's, as for an AUROC: Brunner & Munzel (2000), Biom J 42(1), 17-25.
+    """
+    contrast = np.zeros(study.figures.shape)
+    for modality, weight in weights.items():
+        contrast[modality] = weight
+    parts = [float(contrast.ravel() @ one @ contrast.ravel()) for one in study.by_class]
+    below = sum(part**2 / (number - 1) for part, number in zip(parts, study.of_class, strict=True) if number > 1)
+    return sum(parts) ** 2 / below if below > 0 else inf
 
 
 def _tested(value: float, error: float, degrees: float, method: str, margin: float | None) -> ReaderTest:
