@@ -33,8 +33,8 @@ class ReaderTest:
 
     estimate: Estimate  # with its interval
     standard_error: float = nan  # NaN where there is none
-    degrees: float = nan  # of freedom
-    statistic: float = nan  # t
+    degrees: float = nan  # of freedom; infinite for modalities of fixed readers
+    statistic: float = nan  # t, or z
     p_value: float = nan  # two-sided
     p_inferior: float = nan  # one-sided, of the null that it is `margin` or more below 0; NaN without a margin
 
@@ -88,7 +88,7 @@ def mean_of_readers(
     figures, covariance = study.figures[modality], study.covariance[modality, :, modality, :]
     number, value, method = len(figures), float(figures.mean()), _method(readers)
     if readers == "fixed":
-        degrees = _degrees(study, {modality: 1 / number})
+        degrees = _degrees(study, modality)
         return _tested(value, sqrt(max(0.0, float(covariance.mean()))), degrees, method, margin)
     if number < 2:
         return ReaderTest(without_interval(value, method, "only one reader"))
@@ -105,9 +105,8 @@ def compare_modalities(
     """Mean difference of two modalities (first less second) over readers who read in both.
 
     With ``random`` readers the error is the reader-by-modality mean square and what cases add to it, and the degrees of
-    freedom are Hillis'; with ``fixed`` ones the cases alone vary (`_degrees`). Mean squares and covariances are of all
-    modalities of the study; parts of a variance that come out negative count as none. Without an interval for one
-    random reader.
+    freedom are Hillis'; with ``fixed`` ones the cases alone vary. Mean squares and covariances are of all modalities of
+    the study; parts of a variance that come out negative count as none. Without an interval for one random reader.
 
     Args:
         study: From `study_readers`.
@@ -129,7 +128,7 @@ def compare_modalities(
     if readers == "fixed":
         beyond = (number - 1) * max(same_modality - neither, 0.0) if number > 1 else 0.0
         error = sqrt(2 * max(0.0, variance - same_reader + beyond) / number)
-        return _tested(value, error, _degrees(study, {first: 1 / number, second: -1 / number}), method, margin)
+        return _tested(value, error, inf, method, margin)
     if number < 2:
         return ReaderTest(without_interval(value, method, "only one reader"))
     squares = mean_square(study)
@@ -214,18 +213,16 @@ def covariances(study: ReaderStudy) -> tuple[float, float, float, float]:
     )
 
 
-def _degrees(study: ReaderStudy, weights: dict[int, float]) -> float:
-    """Of freedom of a variance over cases, the sum of those over the cases of each class, for modalities' `weights`.
+def _degrees(study: ReaderStudy, modality: int) -> float:
+    """Of freedom of the variance of a modality's mean, which is the sum of those over the cases of each class.
 
-    With 5 to 12 positive cases, intervals by the normal distribution cover in as little as 85%.
+    With 5 to 12 positive cases, a model less the readers has intervals that cover in as little as 85% without them.
 
     Source:
         Satterthwaite's, as for an AUROC: Brunner & Munzel (2000), Biom J 42(1), 17-25.
     """
-    contrast = np.zeros(study.figures.shape)
-    for modality, weight in weights.items():
-        contrast[modality] = weight
-    parts = [float(contrast.ravel() @ one @ contrast.ravel()) for one in study.by_class]
+    shape = study.covariance.shape
+    parts = [float(one.reshape(shape)[modality, :, modality].mean()) for one in study.by_class]
     below = sum(part**2 / (number - 1) for part, number in zip(parts, study.of_class, strict=True) if number > 1)
     return sum(parts) ** 2 / below if below > 0 else inf
 
