@@ -95,7 +95,7 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
         group, _, own = key.partition(".")
         stated = re.compile(rf"^{re.escape(own)}:", re.MULTILINE)
         options = sorted(path.stem for path in folder.glob(f"{group}/*.yaml") if stated.search(path.read_text("utf-8")))
-        if own and options:
+        if own and options and UNKNOWN_KEY.match(str(error)):
             rule = f"is a key of {' and '.join(f'{group}={name}' for name in options)} alone"
             remedy = f"Choose that, and give any other {group} a command of its own"
             return ConfigError(key, rule, remedy=remedy)
