@@ -17,13 +17,13 @@ import pytest
 from composing import compose_from_memory
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from joblib.externals.loky import get_reusable_executor
 from omegaconf import open_dict
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from fistula.cli import config_folder, main, run_command
 from fistula.cohort.manifest import FORMAT, SCHEMA, manifest_fingerprint
+from fistula.source import workers
 from fistula.sweep.folder.run import register_run_name
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -148,7 +148,8 @@ def fistula(tmp_path):
 def fistula_here(tmp_path, monkeypatch, capsys):
     """Run `fistula ...` in this process, which spares the imports; gives exit code, standard output and error."""
     # A command has workers of its own; those that an earlier test left behind stand in that test's folder.
-    get_reusable_executor().shutdown(kill_workers=True)
+    while workers._pools:
+        workers._pools.popitem()[1].shutdown(kill_workers=True)
 
     def call(*arguments):
         monkeypatch.chdir(tmp_path)

@@ -199,7 +199,7 @@ def _parse_head(file: BinaryIO) -> tuple[Dataset, bool]:
         dataset = _parse(file, note)
     else:
         file.seek(begin)
-    return dataset, len(dataset) < len(tags)
+    return dataset, len({*tags}) < len(tags)
 
 
 def _parse(file: BinaryIO, stop_when: Callable[[BaseTag, str | None, int], bool] | None = None) -> Dataset:

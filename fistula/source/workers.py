@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from joblib.externals.loky import ProcessPoolExecutor, get_reusable_executor
+from joblib.externals.loky import ProcessPoolExecutor
 
 from fistula.errors import refuse_other, refuse_outside
 
@@ -27,6 +27,9 @@ Result = TypeVar("Result")
 BACKENDS = ("loky", "ray", "sequential")
 FEW = 7  # below so many batches, starting processes takes longer than the work
 IDLE = 300.0  # seconds after which a process without work ends
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # a core has a process
+# By how many. Not the one that loky keeps for all: joblib would take it for one of its own, and fail.
+_pools: dict[int, ProcessPoolExecutor] = {}
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,10 @@ def _here(
     number: int,
     seconds: float,
 ) -> Iterator[tuple[int, Result]]:
-    pool = get_reusable_executor(number, timeout=IDLE, initializer=_serve, initargs=(os.getpid(),))
+    if number not in _pools:
+        own = {"initializer": _serve, "initargs": (os.getpid(),), "env": ONE_THREAD}
+        _pools[number] = ProcessPoolExecutor(number, timeout=IDLE, **own)
+    pool = _pools[number]
     waiting, running = iter(batches), set[Future[tuple[int, Result]]]()
     try:
         while True:
@@ -151,7 +157,7 @@ def _here(
                 raise _HungError
             yield from (future.result() for future in done)
     except BaseException:
-        pool.shutdown(kill_workers=True)
+        _pools.pop(number, pool).shutdown(kill_workers=True)
         raise
 
 

@@ -206,6 +206,16 @@ def test_an_element_stated_twice_is_refused_or_noted(
     assert (TWICE in record.get("notes", "")) is (outcome == "noted")
 
 
+def test_a_command_set_before_the_header_hides_nothing_that_is_stated_twice(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a", PIXELS)
+    _insert(tmp_path / "a", _element("PatientID", "LO", b"P2", is_implicit=False))
+    content = (tmp_path / "a").read_bytes()
+    begin = 144 + int.from_bytes(content[140:144], "little")  # where the file meta information ends
+    command = bytes.fromhex("00000000 04000000 0a000000") + bytes.fromhex("00000001 02000000 0100")
+    (tmp_path / "a").write_bytes(content[:begin] + command + content[begin:])
+    assert _read(tmp_path / "a")[0]["reason"] == f"PatientID {TWICE}"
+
+
 @pytest.mark.parametrize(
     ("directions", "orientation", "notes"),
     [

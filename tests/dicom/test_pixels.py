@@ -98,6 +98,14 @@ def test_ct_values_that_no_matter_gives_are_padding(write_dicom, tmp_path, attri
     np.testing.assert_array_equal(picture.values, stored + float(given["RescaleIntercept"]))
 
 
+@pytest.mark.parametrize(("stored", "outside"), [([[-2000, -2000]], 2), ([[-2000, -1900]], 0)], ids=["pad", "no HU"])
+def test_a_ct_slice_that_is_all_padding_has_no_part_in_its_volume(write_dicom, tmp_path, stored, outside):
+    given = {"Modality": "CT", "RescaleSlope": "1", "RescaleIntercept": "0"}
+    write_dicom(tmp_path / "a", np.array(stored, np.int16), **given)
+    (picture,) = _decode(tmp_path / "a")
+    assert (0 if picture.inside is None else (~picture.inside).sum()) == outside
+
+
 @pytest.mark.parametrize(
     ("attributes", "is_noted"),
     [

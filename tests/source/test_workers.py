@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from joblib import Parallel, delayed
 
 from fistula.errors import ConfigError
 from fistula.source.workers import Workers, batches_of, in_parallel
@@ -40,6 +41,17 @@ def _run(function, numbers, *, size, **more):
 
 def test_every_batch_is_done_once():
     assert _run(_square, range(20), size=3) == sorted((number**2 for number in range(20)), key=str)
+
+
+def _threads(batch):
+    return [os.environ["OMP_NUM_THREADS"] for _ in batch]
+
+
+def test_each_process_has_one_thread_and_joblib_has_processes_of_its_own_beside_them(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    for _ in range(2):
+        assert _run(_threads, range(8), size=1) == ["1"] * 8
+        assert Parallel(n_jobs=2)(delayed(abs)(-number) for number in range(4)) == [0, 1, 2, 3]
 
 
 @pytest.mark.slow

@@ -91,7 +91,7 @@ def picture_of(
         raise Refused("pixel values that are not finite")
     inside = _not_padding(stored, *facts.padding) if facts.padding and stored.ndim == 2 else None
     odd = ["one value throughout"] * bool(low == high) + [SWAPPED] * _looks_swapped(stored)
-    if facts.floor is not None and low < facts.floor <= high:
+    if facts.floor is not None and low < facts.floor and (low == high or facts.floor <= high):
         matter = values >= facts.floor
         odd += [UNNAMED] * bool(inside is None or (inside & ~matter).any())
         inside = matter if inside is None else inside & matter
