@@ -25,6 +25,7 @@ from fistula.dicom.header.spelling import (
     standard_vr,
     tag_of,
 )
+from fistula.dicom.header.twice import has_lost_a_value
 from fistula.dicom.parse import number, numbers, whole
 
 WHOLE, SPACING = Form(is_whole=True), Form(num_values=2, low=1e-4, high=1e3)
@@ -88,7 +89,9 @@ def mend(dataset: Dataset) -> Mended:
     groups = [*_items(dataset, PER_FRAME, mended), *_items(dataset, SHARED, mended)]
     for group in groups:
         for keyword, forms in GROUPS.items():
-            for item in _items(group, keyword, mended):
+            items = _items(group, keyword, mended)
+            mended.twice += [f"an element of {keyword}"] * any(map(has_lost_a_value, items[:1]))  # which alone counts
+            for item in items:
                 _mend_group(item, {keyword: forms}, mended)
     own, frames = len(_items(dataset, PER_FRAME, mended)), whole(dataset, "NumberOfFrames")
     if own and frames is not None and own != frames:

@@ -40,7 +40,7 @@ class Mended:
     def require(self) -> None:
         """Raise Refused if an element that pixels, geometry or patient depend on has no one value."""
         reasons = [f"{name} that cannot be read" for name in self.unreadable]
-        reasons += [f"{name} stated twice, with different values" for name in self.twice]
+        reasons += [f"{name} stated twice" for name in self.twice]
         if reasons:
             raise Refused(reasons[0], REMEDY)
 

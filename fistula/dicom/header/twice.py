@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from pydicom.datadict import keyword_for_tag
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
 
 from fistula.dicom.header.spelling import Mended
 
 PIXELS = frozenset((0x7FE00010, 0x7FE00009, 0x7FE00008))  # as they are, as double and as float
+ITEM_HEAD = 8  # bytes of an item's own tag and length
 WITHOUT_END = 0xFFFFFFFF  # the length of what ends with a delimiter
 PICTURE_GROUPS = (0x0028, 0x5200)  # how pixels are stored and scaled; the functional groups
 # What else pixels, geometry or the patient hang on: of two values none is taken.
@@ -37,6 +40,21 @@ def of_two_values(file: BinaryIO) -> tuple[BaseTag, ...]:
     file.seek(0)
     read_partial(file, note, force=True)
     return tuple(tag for tag, values in found.items() if len(values) > 1)
+
+
+def has_lost_a_value(item: Dataset) -> bool:
+    """Whether a gap between the elements of a sequence's first item tells that one of them was stated twice.
+
+    Whether the lost value was the same is lost with it. What follows a sequence among them is not looked at.
+    """
+    ends = {ITEM_HEAD, (item.seq_item_tell or 0) + ITEM_HEAD}  # of what comes before: by itself, or in the file
+    for element in item._dict.values():
+        if not isinstance(element, RawDataElement) or element.length == WITHOUT_END:
+            break
+        if not any(element.value_tell - end in (8, 12) for end in ends):
+            return True
+        ends = {element.value_tell + element.length}
+    return False
 
 
 def note_twice(tags: Sequence[BaseTag], mended: Mended) -> None:
