@@ -32,7 +32,7 @@ STORED = SUCCESS, 0xB000, 0xB006, 0xB007  # PS3.4 B.2.3: the others after the ar
 
 
 def fetch(address: Address, folder: Path, manners: Manners) -> int:
-    """Write every image of a study or series into `folder`; how many there were.
+    """Write every image of a study or series, and what comes beside, into `folder`; how many objects there were.
 
     What the archive lists is compared with what it sends: half a study is no study.
 
@@ -50,13 +50,14 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
     wanted = {uid for uid, sop_class in listed.items() if not sop_class or sop_class in IMAGE_CLASSES}
     if not wanted:
         raise ArchiveError(address.name, "has no images there", found=f"{len(listed)} other objects")
+    beside = listed.keys() - wanted  # reports, and what is drawn on the images: taken where it comes, and not missed
     came: set[str] = set()
     strange: set[str] = set()
     unkept: list[DataError] = []
 
     def take(event: Any) -> int:
         uid = str(event.request.AffectedSOPInstanceUID)
-        if uid in came or uid in listed.keys() - wanted:
+        if uid in came:
             return SUCCESS
         content = event.encoded_dataset()
         whose = whose_object(content)
@@ -99,11 +100,11 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
     if unkept:
         raise unkept[0]
     require_own(address.name, len(strange))
-    missing = wanted - came
+    missing, images = wanted - came, came - beside
     # What is listed without its class may be no image, which nobody asked for; the number says it of a capped list.
-    if missing or (number > len(listed) and len(came) < number - len(listed) + len(wanted)):
+    if missing or (number > len(listed) and len(images) < number - len(listed) + len(wanted)):
         state = f"status {last.Status:#06x}" if last is not None and "Status" in last else "no answer"
-        found = f"{len(came)} of {max(len(wanted), number - len(listed) + len(wanted))} images, {state}"
+        found = f"{len(images)} of {max(len(wanted), number - len(listed) + len(wanted))} images, {state}"
         remedy = "Try again; an archive may hold back images in forms that cannot be read here"
         raise ArchiveError(address.name, "must send all that it lists", found=found, remedy=remedy)
     return len(came)
