@@ -68,6 +68,7 @@ def main() -> None:
     # some milliseconds a request, in many short pieces: to sleep and wake between them takes a quarter of its answer.
     if sys.argv[1:2] != ["serve"]:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # several processes warn of what is meant to be so
     if sys.argv[1:2] not in (["train"], ["serve"]):  # which end by themselves
         signal.signal(signal.SIGTERM, _end)
     # Of a terminal that is closed, which `nohup` lets a command ignore.

@@ -83,6 +83,9 @@ def test_options_reach_timm_and_unknown_ones_are_refused():
         ("test_resnet", {"options": {"act_layer": "none"}}, "with model.options={'act_layer': 'none'}, .* Leave out"),
         ("local-dir:nowhere", {}, r"local-dir:nowhere: must have a config\.json that names one of timm's networks"),
         ("gemma4_vit_167m_enc", {}, "has no classifier"),
+        ("hf_hub:timm/resnet18.a1_in1k", {}, "One of the hub is model.architecture=hf-hub:timm/resnet18.a1_in1k"),
+        ("https://huggingface.co/timm/resnet18", {}, "One of the hub is model.architecture=hf-hub:timm/resnet18"),
+        ("", {}, "must be the name of a timm network, found nothing"),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_line(name, options, message):

@@ -197,7 +197,9 @@ def _refuse_unknown(name: str, *, where: str, found: str) -> None:
         return
     near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
     remedy = f"Did you mean {' or '.join(near)}?" if near else "timm.list_models() lists what there is"
-    raise ConfigError(where, "must be the name of a timm network", found=found, remedy=remedy)
+    if "/" in found:  # as the hub writes names and addresses
+        remedy = f"One of the hub is model.architecture=hf-hub:{'/'.join(found.rpartition(':')[2].split('/')[-2:])}"
+    raise ConfigError(where, "must be the name of a timm network", found=found or "nothing", remedy=remedy)
 
 
 def checkpoint_gradients(network: Any) -> None:
