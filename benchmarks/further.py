@@ -6,6 +6,7 @@ row or several alike, equal or skewed in number, and a common or rare class.
 """
 
 import argparse
+from functools import partial
 from itertools import product
 from math import sqrt
 from unittest.mock import patch
@@ -223,43 +224,54 @@ def medians(random, repetitions):
 
 
 def draw_ratings(random, patients, rows, prevalence, parts, readers):
-    """Ratings ``(N, readers)`` of two classes, and patients."""
+    """Ratings ``(N, readers)`` of two classes, or of one more than there are prevalences, and patients."""
     codes = np.repeat(np.arange(patients), sizes_of(random, patients, rows))
     of_patient, of_slice, of_reader, rest = (sqrt(part) for part in parts)
     impression = of_patient * random.standard_normal(patients)[codes][:, None]
     impression = impression + of_slice * random.standard_normal((len(codes), 1))
     impression = impression + of_reader * random.standard_normal((patients, readers))[codes]
     impression = impression + rest * random.standard_normal((len(codes), readers))
-    return (impression > ndtri(1 - prevalence)).astype(int), codes
+    # Of several prevalences the first is that of the highest grade.
+    return np.searchsorted(ndtri(1 - np.cumsum(np.atleast_1d(prevalence)))[::-1], impression), codes
 
 
-def of_all(measure, ratings, codes):
+def of_all(measure, *given):
     """The rejected interval of a kappa: Wilson's, with Student's t at the number of all patients."""
     made = agreement._jackknife
     with patch.object(agreement, "_jackknife", lambda *given, counts, **rest: made(*given, **rest)):
-        return measure(ratings, codes, classes=2)
+        return measure(*given)
 
 
 def kappas(random, repetitions):
-    """Kappas of 15 to 60 patients, three or more of whom have the rarer class on average."""
-    for measure, readers in ((cohens_kappa, 2), (fleiss_kappa, 3)):
+    """Kappas of 15 to 60 patients, three or more of whom have the rarer class on average; of grades, of 30 or 60."""
+    linear = partial(cohens_kappa, classes=3, weights="linear")
+    for name, measure, readers in (
+        ("Cohen's kappa", partial(cohens_kappa, classes=2), 2),
+        ("Fleiss' kappa", partial(fleiss_kappa, classes=2), 3),
+        ("Linearly weighted kappa of three grades", linear, 2),
+        ("Fleiss' kappa of three classes", partial(fleiss_kappa, classes=3), 3),
+    ):
         held = ([], [])
-        kinds = product(IMPRESSIONS.values(), (15, 30, 60), ("one", "equal", "skewed"), (0.5, 0.2, 0.1, 0.05))
+        is_graded = measure.keywords["classes"] == 3
+        prevalences = ((1 / 3, 1 / 3), (0.05, 0.15), (0.05, 0.05)) if is_graded else (0.5, 0.2, 0.1, 0.05)
+        kinds = product(
+            IMPRESSIONS.values(), (30, 60) if is_graded else (15, 30, 60), ("one", "equal", "skewed"), prevalences
+        )
         for parts, patients, rows, prevalence in kinds:
-            if patients * prevalence < 3:
+            if patients * np.sum(prevalence) < 3:
                 continue
-            truth = measure(*draw_ratings(random, LARGE, rows, prevalence, parts, readers), classes=2).value
+            truth = measure(*draw_ratings(random, LARGE, rows, prevalence, parts, readers)).value
             inside = ([], [])
             for _ in range(repetitions):
-                ratings, codes = draw_ratings(random, patients, rows, prevalence, parts, readers)
-                found = measure(ratings, codes, classes=2)
+                given = draw_ratings(random, patients, rows, prevalence, parts, readers)
+                found = measure(*given)
                 if found.has_interval:
-                    other = of_all(measure, ratings, codes)
+                    other = of_all(measure, *given)
                     inside[0].append(other.low <= truth <= other.high)
                     inside[1].append(found.low <= truth <= found.high)
             for shares, each in zip(held, inside, strict=True):
                 shares.append(float(np.mean(each)))
-        say(measure.__name__, "Wilson", *held)
+        say(name, "Wilson", *held)
 
 
 def say(name, method, rejected, default):

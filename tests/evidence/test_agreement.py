@@ -162,6 +162,20 @@ def test_the_interval_of_kappa_holds_the_truth_where_few_patients_were_given_a_c
     assert 0.93 < np.mean([one.low <= truth <= one.high for one in found if one.has_interval]) < 0.99
 
 
+@pytest.mark.parametrize("weights", ["none", "linear"])
+def test_the_interval_of_kappa_holds_the_truth_where_two_of_three_classes_are_rare(weights):
+    """60 patients, 5% of the ratings in either class, kappa about 0.15: Wilson's interval covers in about 80%."""
+
+    def cohort(random, patients):
+        impression = 0.63 * random.normal(size=(patients, 1)) + 0.78 * random.normal(size=(patients, 2))
+        return np.searchsorted([1.28, 1.645], impression)
+
+    random = np.random.default_rng(0)
+    truth = cohens_kappa(cohort(random, 400_000), np.arange(400_000), classes=3, weights=weights).value
+    found = [cohens_kappa(cohort(random, 60), np.arange(60), classes=3, weights=weights) for _ in range(400)]
+    assert np.mean([one.low <= truth <= one.high for one in found if one.has_interval]) > 0.93
+
+
 def test_the_interval_of_kappa_has_the_variance_of_its_jackknife_where_patients_are_many():
     random = np.random.default_rng(0)
     rated = (random.normal(size=(20_000, 1)) + random.normal(size=(20_000, 2)) > 1).astype(int)

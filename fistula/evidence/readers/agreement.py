@@ -1,7 +1,6 @@
 """How well readers agree, with patients as the units: kappas, Gwet's AC1, agreement class by class."""
 
 from collections.abc import Callable
-from math import sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -52,7 +51,7 @@ def cohens_kappa(ratings: ArrayLike, patients: ArrayLike, *, classes: int, weigh
         return (table * cost).sum((-2, -1)), (expected * cost).sum((-2, -1))
 
     why, counts = ONE_CLASS if is_both.any() else NO_PAIR, _counts(rated, classes) * is_both[:, None]
-    return _jackknife(cells, codes, number, statistic, why=why, counts=counts)
+    return _jackknife(cells, codes, number, statistic, why=why, counts=counts, cost=cost)
 
 
 def fleiss_kappa(ratings: ArrayLike, patients: ArrayLike, *, classes: int) -> Estimate:
@@ -126,7 +125,9 @@ def _chance_corrected(
         return 1 - sums[..., 0] / sums[..., 1], 1 - chance(sums[..., 3:] / sums[..., 2:3])
 
     why = ONE_CLASS if is_pair.any() else NO_PAIR
-    return _jackknife(sums, codes, number, statistic, why=why, counts=counts if is_kappa else None)
+    return _jackknife(
+        sums, codes, number, statistic, why=why, counts=counts if is_kappa else None, cost=1 - np.eye(counts.shape[1])
+    )
 
 
 def _jackknife(
@@ -137,6 +138,7 @@ def _jackknife(
     *,
     why: str,
     counts: Floats | None = None,
+    cost: Floats | None = None,
 ) -> Estimate:
     """Agreement beyond chance, of sums over patients, with the interval of the disagreement on which it rests.
 
@@ -145,10 +147,8 @@ def _jackknife(
     patients. Near perfect agreement an interval that is symmetric about it covers in as little as 84%, and a perfect
     one has none. No end lies beyond -1 or 1. Patients of whom no row counts are no units.
 
-    Of a kappa, `counts` says how often each class was given, ``(N, K)``. Of two classes it has `_score_limits`, at as
-    many trials as give the disagreement alone the variance that the jackknife shows. Of more classes, what is expected
-    by chance, and so the variance, rests on the patients who were given another class than the commonest, and their
-    number by Kish sets the degrees of freedom, as that of the rarer class does for an AUROC.
+    Of a kappa, `counts` says how often each class was given, ``(N, K)``, and `cost`, ``(K, K)``, what disagreements
+    count. It has `_score_limits`, at as many trials as give the disagreement the variance that the jackknife shows.
 
     Source:
         Jackknife: Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 11; Wilson's interval at an
@@ -168,42 +168,56 @@ def _jackknife(
         return without_interval(value, method, "only one patient")
     if not np.isfinite(others).all():
         return without_interval(value, method, "undefined without one of the patients")
-    trials = fewest = kish(sums.sum(1))
-    is_binary = counts is not None and counts.shape[1] == 2
-    variance = (len(sums) - 1) * float(np.var(apart) if is_binary else np.var(others) * expected**2)
+    trials = units = kish(sums.sum(1))
+    quantile = two_sided(LEVEL, max(1.0, units - 1))
+    if counts is not None and cost is not None:
+        shares, among = counts.sum(0) / counts.sum(), len(sums) - 1
+        # By the disagreement; where one may count more than another, also by kappa itself.
+        spreads = [((1 - value) * float(shares @ cost**2 @ shares) - observed**2, among * float(np.var(apart)))]
+        if (cost**2 != cost).any():
+            spreads.append((_variance(value, shares, cost), among * float(np.var(others))))
+        trials = min([spread / shown for spread, shown in spreads if spread > 1e-9 and shown > 1e-24], default=units)
+        method = name_method("score at the effective number of patients, delete-one-patient jackknife, t", LEVEL)
+        return Estimate(value, *_score_limits(value, shares, cost, trials=trials, quantile=quantile), method)
+    variance = (len(sums) - 1) * float(np.var(others)) * expected**2
     if variance > 1e-24 and 0 < observed < 1:
         trials = observed * (1 - observed) / variance
-        if counts is not None and not is_binary:
-            rarer = sum_by_patient(np.delete(counts, counts.sum(0).argmax(), axis=1), codes, patients=number)
-            fewest = min(fewest, kish(rarer.sum(1)))
-    quantile = two_sided(LEVEL, max(1.0, fewest - 1))
-    if is_binary:
-        method = name_method("score at the effective number of patients, delete-one-patient jackknife, t", LEVEL)
-        return Estimate(value, *_score_limits(value, expected, trials=trials, quantile=quantile), method)
     low, high = score_interval(observed, trials=trials, quantile=quantile)
     return Estimate(value, 1 - high / expected, 1 - low / expected, method).within(-1, 1)
 
 
-def _score_limits(kappa: float, expected: float, *, trials: float, quantile: float) -> tuple[float, float]:
-    """The kappas of two classes from which the estimate is no more than `quantile` of their own standard errors away.
+def _score_limits(kappa: float, shares: Floats, cost: Floats, *, trials: float, quantile: float) -> tuple[float, float]:
+    """The kappas from which the estimate is no more than `quantile` of their own standard errors away.
 
-    Where one class is rare and no patient was given it twice, the estimate is near 0 and shows no variance; a kappa
-    above 0 would have some. `expected` is the disagreement by chance.
+    Where a class is rare and no patient was given it twice, the estimate is near 0 and shows no variance; a kappa above
+    0 would have some. `shares` are those of the classes, ``(K,)``, and `cost`, ``(K, K)``, is what disagreements count.
 
     Source:
-        Variance: Bloch & Kraemer (1989), Biometrics 45(1), 269-287; taken at each kappa, as the goodness-of-fit
-        interval of Donner & Eliasziw (1992), Stat Med 11(11), 1511-1519.
+        Variance at each kappa, as in the goodness-of-fit interval of Donner & Eliasziw (1992), Stat Med 11(11),
+        1511-1519.
     """
-    rarer = (1 - sqrt(max(0.0, 1 - 2 * expected))) / 2
-    lowest = -rarer / (1 - rarer)
 
     def excess(true: float) -> float:
-        variance = (1 - true) * ((1 - true) * (1 - 2 * true) + true * (2 - true) / (2 * rarer * (1 - rarer)))
-        return float(trials * (kappa - true) ** 2 - quantile**2 * variance)
+        return trials * (kappa - true) ** 2 - quantile**2 * _variance(true, shares, cost)
 
+    rarest = float(shares[shares > 0].min())
+    lowest = -rarest / (1 - rarest)
     below, above = min(kappa, 1 - 1e-9), max(kappa, lowest + 1e-9)
     low = brentq(excess, lowest, below) if lowest < below and excess(lowest) > 0 else min(lowest, kappa)
     return float(low), float(brentq(excess, above, 1.0)) if above < 1 and excess(above) < 0 else 1.0
+
+
+def _variance(kappa: float, shares: Floats, cost: Floats) -> float:
+    """Of kappa in one pair of answers, of which a share of `kappa` is alike for certain and the rest by chance.
+
+    Source:
+        The delta method; of two classes as in Bloch & Kraemer (1989), Biometrics 45(1), 269-287.
+    """
+    table = kappa * np.diag(shares) + (1 - kappa) * np.outer(shares, shares)
+    chance = cost @ shares
+    expected = float(shares @ chance)
+    influence = ((1 - kappa) * (np.add.outer(chance, chance) - expected) - cost) / expected
+    return max(0.0, float((table * influence**2).sum()))
 
 
 def _checked(ratings: ArrayLike, patients: ArrayLike, classes: int) -> tuple[Integers, Codes, int]:
