@@ -210,7 +210,7 @@ def test_a_command_set_before_the_header_hides_nothing_that_is_stated_twice(writ
     write_dicom(tmp_path / "a", PIXELS)
     _insert(tmp_path / "a", _element("PatientID", "LO", b"P2", is_implicit=False))
     content = (tmp_path / "a").read_bytes()
-    begin = 144 + int.from_bytes(content[140:144], "little")  # where the file meta information ends
+    begin = content.index(b"\x08\x00\x08\x00CS")  # ImageType, behind the file meta information
     command = bytes.fromhex("00000000 04000000 0a000000") + bytes.fromhex("00000001 02000000 0100")
     (tmp_path / "a").write_bytes(content[:begin] + command + content[begin:])
     assert _read(tmp_path / "a")[0]["reason"] == f"PatientID {TWICE}"
