@@ -24,6 +24,7 @@ def whole_folder(path: Path, *, key: str = "out", replace: bool = False) -> Iter
     if not replace:
         refuse_existing(path, key=key)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    old = partial.with_suffix(".old")
     new = [folder for folder in path.parents if not folder.exists()]
     try:
         try:
@@ -33,12 +34,13 @@ def whole_folder(path: Path, *, key: str = "out", replace: bool = False) -> Iter
             remedy = f"Name a place that can be written to ({key}=...)"
             raise ConfigError(f"{key}={path}", f"cannot be made ({error.strerror})", remedy=remedy) from error
         yield partial
-        old = partial.with_suffix(".old")
         if replace and path.exists():
             path.rename(old)
         partial.rename(path)
         shutil.rmtree(old, ignore_errors=True)
     except BaseException:
+        if old.exists() and not path.exists():  # interrupted between the two
+            old.rename(path)
         shutil.rmtree(partial, ignore_errors=True)
         for folder in new:
             with suppress(OSError):  # it is not there, or holds what another has written

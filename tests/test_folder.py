@@ -1,5 +1,6 @@
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,23 @@ def test_an_existing_folder_is_refused_and_untouched(tmp_path):
     ):
         pass
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_whose_replacement_is_interrupted_is_back_in_its_place(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "page").write_text("old")
+    rename = Path.rename
+
+    def interrupted(self, target):
+        if self.suffix == ".partial":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path / "a", replace=True) as folder:
+        (folder / "page").write_text("new")
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["a", "a/page"]
+    assert (tmp_path / "a" / "page").read_text() == "old"
 
 
 def test_links_that_form_a_ring_are_no_place_to_write(tmp_path):
