@@ -120,10 +120,10 @@ class FistulaDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         dataset = self._dataset("train", draws=self.draws, most=self.slices_per_step)
         sampler = self.make_sampler(self.bags["train"].named(self.cohort.manifest), seed=self.seed)
-        # Lightning tells a sampler its epoch, but where training goes on, only after workers have begun to fetch.
-        sampler.set_epoch(self.first_epoch)
         if self._world > 1:
             sampler = ProcessSampler(sampler, rank=self._rank, world=self._world)
+        # Lightning tells a sampler its epoch, but where training goes on, only after workers have begun to fetch.
+        sampler.set_epoch(self.first_epoch)
         fewest = self.bags["train"].sizes.min(initial=self.slices_per_step or len(self.cohort.manifest))
         served = accompanied(dataset, self.known.get("train"))
         return AheadLoader(
