@@ -168,7 +168,7 @@ def test_copies_are_refused_or_left_out_and_another_population_is_said(fistula_h
     assert f"on {number} patients of mixed" in shown
     assert "noted: excluded, since shared with the study's cohort: 2 patients" in shown
     assert "noted: population differs: mean age 93 years, not" in shown
-    assert f"{number} of {number} patients from scanners that are not in the study: SIEMENS Vida" in shown
+    assert f"{number} of {number} patients from scanners that are not in the study: Siemens Vida" in shown
     assert "population differs: prevalence" in shown
     assert "population differs: 0% women, not" in shown
 

@@ -130,7 +130,7 @@ def located(facts: pl.DataFrame) -> pl.DataFrame:
     is_told = is_one & (place.n_unique().over(series) > 1) & (place.null_count().over(series) == 0)
     moved = facts.select(
         is_located=is_told & corner.is_not_null(),
-        is_nowhere=is_one & ~is_told & corner.is_null() & pl.col("position_mm").is_not_null(),
+        is_nowhere=is_one & ~is_told & corner.is_null() & (pl.col("position_mm") == place),
     )
     for name, position, said in (("is_located", place, ONE_POSITION), ("is_nowhere", pl.lit(None), ONE_LOCATION)):
         if moved[name].any():
