@@ -39,7 +39,7 @@ def whole_folder(path: Path, *, key: str = "out", replace: bool = False) -> Iter
         partial.rename(path)
         shutil.rmtree(old, ignore_errors=True)
     except BaseException:
-        if old.exists() and not path.exists():  # interrupted between the two
+        if os.path.lexists(old) and not path.exists():  # interrupted between the two
             old.rename(path)
         shutil.rmtree(partial, ignore_errors=True)
         for folder in new:
