@@ -23,12 +23,22 @@ def patient_scores(
 
     A patient is positive if a slice is. The rules: ``mean`` of the scores; ``max``; ``top_k``, the mean of the k
     highest (of all, where there are fewer); ``noisy_or``, the probability that any is positive, were they independent.
-    All but ``mean`` rise with the number of slices, ``noisy_or`` most: where the classes differ in slices a patient,
-    that alone separates them (`counting.slices_tell_the_class` says whether they do). Gives
-    ``(patients, labels, scores)``, each ``(P,)``, patients sorted.
+    All but ``mean`` rise with the number of slices, ``noisy_or`` most: where the classes differ in slices a
+    patient, that alone separates them (`counting.slices_tell_the_class` says whether they do).
+
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        scores: Finite, ``(N,)``; in [0, 1] for ``noisy_or``.
+        patients: Whom each row is of, ``(N,)``.
+        rule: One of `RULES`.
+        k: For ``top_k``, at least 1.
+
+    Returns:
+        ``(patients, labels, scores)``, each ``(P,)``, patients sorted.
 
     Raises:
-        ValueError: On a rule that is none of `RULES`, a k below 1, or for ``noisy_or`` a score that is not in [0, 1].
+        ValueError: On an unknown rule, a k below 1, a label that is not 0 or 1, or a score that is not finite (for
+            ``noisy_or``: not in [0, 1]).
 
     Source:
         Noisy-or: Pearl (1988), Probabilistic Reasoning in Intelligent Systems, section 4.3.2.

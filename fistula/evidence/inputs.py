@@ -41,7 +41,11 @@ def check_scores(scores: ArrayLike, *, rows: int, name: str = "scores") -> Float
 
 
 def check_probabilities(scores: ArrayLike, *, rows: int) -> Floats:
-    """Scores ``(rows,)`` as float64 in [0, 1]; raises as `check_scores`, or ValueError if one is outside."""
+    """Scores ``(rows,)`` as float64 in [0, 1].
+
+    Raises:
+        ValueError: As `check_scores`, or if one is outside [0, 1].
+    """
     array = check_scores(scores, rows=rows)
     wrong = (array < 0) | (array > 1)
     if wrong.any():

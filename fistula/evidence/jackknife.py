@@ -31,11 +31,21 @@ def patient_jackknife(
     Of few patients, percentiles of resamples cover too seldom: resampled patients are told apart better than new ones
     (benchmarks/coverage.py). Student's t has Kish's number of patients less one as degrees of freedom.
 
-    `threshold` and `statistics` are as `weighted.gather` takes them.
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        scores: Finite, ``(N,)``.
+        patients: Whom each row is of, ``(N,)``.
+        runs: Which network scored each row, ``(N,)``: rows are ranked within a run only; left out, one did all.
+        threshold: A row is called positive if ``score >= threshold``; None if no statistic needs one.
+        statistics: Names from `weighted.STATISTICS`.
+        level: Of the interval.
 
     Returns:
         An estimate for each statistic. No interval, with the reason, where only one patient has a class that the
         statistic needs, where no patient moves it, or where it is undefined without some.
+
+    Raises:
+        ValueError: On an unknown statistic, a missing threshold, or what `weighted.gather` refuses.
 
     Source:
         Jackknife by stratum: Shao & Tu (1995), The Jackknife and Bootstrap, ch. 6; of groups: Kott (2001), J Off

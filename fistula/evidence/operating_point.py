@@ -25,7 +25,7 @@ def youden(labels: ArrayLike, scores: ArrayLike) -> OperatingPoint:
     leaves new rows the same margin on both sides. So for every rule here.
 
     Raises:
-        ValueError: If a class is missing; so for every rule here.
+        ValueError: If a class is missing, a label is not 0 or 1, or a score is not finite.
 
     Source:
         Youden (1950), Cancer 3(1), 32-35.
@@ -38,7 +38,7 @@ def at_sensitivity(labels: ArrayLike, scores: ArrayLike, *, sensitivity: float) 
     """The threshold of the greatest specificity among those that reach a sensitivity; of equals, the most sensitive.
 
     Raises:
-        ValueError: If `sensitivity` is not in (0, 1].
+        ValueError: As `youden`, or if `sensitivity` is not in (0, 1].
     """
     if not 0 < sensitivity <= 1:
         raise ValueError(f"sensitivity must be in (0, 1], got {sensitivity}")
@@ -53,11 +53,14 @@ def at_least_cost(
 ) -> OperatingPoint:
     """The threshold of the least expected cost, a false positive costing 1; of equals, the lowest.
 
-    `false_negative_cost` is of a missed positive, in false positives; the prevalence is where the decision will be
-    made; left out, that of the rows.
+    Args:
+        labels: 0 or 1, ``(N,)``, both present.
+        scores: Finite, ``(N,)``.
+        false_negative_cost: Of a missed positive, in false positives; positive.
+        prevalence: Where the decision will be made, in (0, 1); left out, that of the rows.
 
     Raises:
-        ValueError: If the cost is not positive, or the prevalence not in (0, 1).
+        ValueError: As `youden`, or if cost or prevalence is out of range.
 
     Source:
         Metz (1978), Semin Nucl Med 8(4), 283-298.
@@ -76,6 +79,9 @@ def argmax(labels: ArrayLike, scores: ArrayLike) -> OperatingPoint:
     """The threshold 0.5, which is the likelier of two classes; at exactly 0.5 the decision is positive.
 
     The rows do not choose it; the rates are theirs all the same.
+
+    Raises:
+        ValueError: As `youden`.
     """
     truth, values = check_pairs(labels, scores)
     reason = class_reason(truth)

@@ -31,12 +31,24 @@ def patient_bootstrap(
     Serves slices (many rows a patient) and patients (one row each) alike. All statistics see the same resamples.
     For AUROC, sensitivity and specificity `clustered_auroc` and `clustered_rate` cover better (benchmarks/coverage.py).
 
-    `threshold` and `statistics` are as `weighted.gather` takes them; the same seed gives the same interval.
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        scores: Finite, ``(N,)``.
+        patients: Whom each row is of, ``(N,)``.
+        runs: Which network scored each row, ``(N,)``: rows are ranked within a run only; left out, one did all.
+        threshold: A row is called positive if ``score >= threshold``; None if no statistic needs one.
+        statistics: Names from `weighted.STATISTICS`.
+        resamples: How many.
+        seed: Of the resampling; the same seed gives the same interval.
+        level: Of the interval.
 
     Returns:
         An estimate for each statistic. No interval, with the reason, where only one patient has a class that the
         statistic needs, where all resamples agree (a rate of 0 or 1: use `clustered.clustered_rate` there), or where
         it is undefined in a resample.
+
+    Raises:
+        ValueError: On an unknown statistic, a missing threshold, or what `weighted.gather` refuses.
 
     Source:
         Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 13; patients as units: Rutter (2000),
@@ -59,7 +71,20 @@ def paired_bootstrap(
 ) -> Estimate:
     """Difference of two AUROCs (first model less second) on the same rows, with an interval from the same resamples.
 
-    Two models that rank alike have a difference of 0 and no interval.
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        scores: Of the two models, each ``(N,)``.
+        patients: As `patient_bootstrap`, like the rest.
+        runs: Which network scored each row, ``(N,)``: rows are ranked within a run only; left out, one did all.
+        resamples: How many.
+        seed: Of the resampling.
+        level: Of the interval.
+
+    Returns:
+        As `patient_bootstrap`; two models that rank alike have a difference of 0 and no interval.
+
+    Raises:
+        ValueError: As `patient_bootstrap`.
     """
     first, second = (gather(labels, column, patients, runs, threshold=None, statistics=("auroc",)) for column in scores)
 
@@ -81,8 +106,20 @@ def roc_band(
 ) -> tuple[Floats, Floats]:
     """The 95% percentile band of the ROC curve over resampled patients, at each point and not of the whole curve.
 
-    `fpr` are the false positive rates at which the band is wanted, in [0, 1], ``(G,)``. Gives lowest and highest
-    sensitivity, each ``(G,)``; NaN where a class is missing or rests on one patient.
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        scores: Finite, ``(N,)``.
+        patients: Whom each row is of, ``(N,)``.
+        runs: Which network scored each row, ``(N,)``: rows are ranked within a run only; left out, one did all.
+        fpr: False positive rates at which the band is wanted, in [0, 1], ``(G,)``.
+        resamples: How many.
+        seed: Of the resampling.
+
+    Returns:
+        Lowest and highest sensitivity, each ``(G,)``; NaN where a class is missing or rests on one patient.
+
+    Raises:
+        ValueError: As `weighted.gather`.
     """
     grid = np.asarray(fpr, dtype=np.float64)
     rows = gather(labels, scores, patients, runs, threshold=None, statistics=("auroc",))
@@ -94,7 +131,13 @@ def roc_band(
 
 
 def draw_weights(strata: ArrayLike, *, resamples: int, seed: int) -> Floats:
-    """How often each patient is drawn in each resample, ``(resamples, P)``; of each stratum as many as it has."""
+    """How often each patient is drawn in each resample, ``(resamples, P)``: within a stratum the draws are its size.
+
+    Args:
+        strata: The class of each patient, ``(P,)``.
+        resamples: How many.
+        seed: Of the generator.
+    """
     codes = np.asarray(strata)
     random = np.random.default_rng(seed)
     weights = np.zeros((resamples, len(codes)))

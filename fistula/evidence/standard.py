@@ -20,7 +20,15 @@ def standard_metrics(
     The methods are those that cover best in `benchmarks/coverage.py`. They serve one row a slice and one row
     a patient alike.
 
-    `called` says whether the row is called positive, 0 or 1, ``(N,)``; of scores only the order counts.
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        scores: Finite, ``(N,)``; only their order counts.
+        called: 0 or 1, ``(N,)``: whether the row is called positive.
+        patients: Whom each row is of, ``(N,)``.
+        runs: Which network scored each row, ``(N,)``: scores are compared within a run only; left out, one did all.
+
+    Raises:
+        ValueError: If labels or decisions are not 0 or 1, scores are not finite, or lengths differ.
     """
     truth, calls, keys = np.asarray(labels), np.asarray(called), np.asarray(patients)
     positive = truth == 1

@@ -53,12 +53,11 @@ def gather(
     threshold: float | None,
     statistics: Sequence[str],
 ) -> Rows:
-    """Check the rows of one model and gather them by patient.
-
-    A row is called positive if ``score >= threshold``; `statistics` are names of `STATISTICS`.
+    """Check the rows of one model and gather them by patient; scores are ranked within a run only.
 
     Raises:
-        ValueError: If a statistic is unknown, or lacks its threshold.
+        ValueError: If a statistic is unknown or lacks its threshold, a label is not 0 or 1, a score is not finite,
+            or the lengths differ.
     """
     unknown = [name for name in statistics if name not in STATISTICS]
     if unknown:

@@ -55,8 +55,19 @@ def clustered_auroc_test(
     Wilson's score test and interval with as many trials as the rarer class has patients (Kish's number). From a
     constant model, which has every pair half right, no difference reaches beyond 1/2.
 
-    `first` and `second` are the scores of the two models, ``(N,)``. The statistic is t, or z; there is no test where
-    both models rank alike, or one patient alone has a class.
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        first: Finite scores, ``(N,)``.
+        second: Finite scores of the same rows, ``(N,)``.
+        patients: Whom each row is of, ``(N,)``.
+        runs: Which pair of networks scored each row, ``(N,)``; left out, one did all.
+        level: Of the interval.
+
+    Returns:
+        t as statistic, or z; without a test where both models rank alike, or one patient alone has a class.
+
+    Raises:
+        ValueError: If a label is not 0 or 1, a score is not finite, or the lengths differ.
 
     Source:
         Jackknife: Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 11. Greatest variance: Hoeffding
@@ -82,12 +93,18 @@ def auroc_test(placements: Placements, level: float = 0.95) -> Comparison:
 def mcnemar(first: ArrayLike, second: ArrayLike) -> Comparison:
     """Difference of two shares of right decisions on the same independent rows, with McNemar's exact test.
 
-    `first` and `second` say of each row whether the model is right, 0 or 1, ``(N,)``. For sensitivity give the positive
-    rows, for specificity the negative ones.
+    For sensitivity give the positive rows, for specificity the negative ones.
+
+    Args:
+        first: Whether the first model is right, 0 or 1, ``(N,)``.
+        second: Likewise, of the second.
 
     Returns:
         The number of rows where only the first is right as statistic; p is 1 where the models never differ. The
         difference has no interval of its own: take it from `clustered_mcnemar`.
+
+    Raises:
+        ValueError: If a value is not 0 or 1, or the lengths differ.
 
     Source:
         Fagerland, Lydersen & Laake (2013), BMC Med Res Methodol 13:91.
@@ -111,7 +128,17 @@ def clustered_mcnemar(first: ArrayLike, second: ArrayLike, patients: ArrayLike, 
     The spread of the difference as each patient is left out in turn, with Student's t at Kish's number of patients less
     one: test and interval are one, and with one slice a patient they are McNemar's but for few patients.
 
-    `first` and `second` are as for `mcnemar`. The statistic is t; there is no test where no patient's models differ.
+    Args:
+        first: Whether the first model is right, 0 or 1, ``(N,)``.
+        second: Likewise, of the second.
+        patients: Whom each row is of, ``(N,)``.
+        level: Of the interval.
+
+    Returns:
+        t as statistic; without a test where no patient's models differ.
+
+    Raises:
+        ValueError: If a value is not 0 or 1, or the lengths differ.
 
     Source:
         Obuchowski (1998), Stat Med 17(13), 1495-1507, whose variance this is but for few patients; Kish (1965).

@@ -40,12 +40,20 @@ def subgroup_aurocs(
     their scores have another location or spread. That of chi-square rejects one true hypothesis of a hundred at a
     nominal level of 5%, since the variance and the AUROC of few patients go together; it serves above `MANY` patients.
 
-    `groups` names the group of each row, ``(N,)``; a patient is in one.
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        scores: Finite, ``(N,)``.
+        patients: Whom each row is of, ``(N,)``; a patient is in one group.
+        runs: Which network scored each row, ``(N,)``.
+        groups: Name of the group, ``(N,)``.
 
     Returns:
         The groups by name, and the p-value; NaN where fewer than two groups have both classes within a run, or every
         pair is in order. A test of interaction has little power: about four times as many patients as for an effect of
         the same size in all of them.
+
+    Raises:
+        ValueError: As `clustered_auroc`.
 
     Source:
         Pauly, Asendorf & Konietschke (2016), Biom J 58(6), 1319-1337 (studentized permutation of clustered AUROCs);

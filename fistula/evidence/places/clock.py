@@ -63,10 +63,13 @@ class ClockErrors:
 def clock_errors(said: ArrayLike, truth: ArrayLike, patients: ArrayLike) -> ClockErrors:
     """Sum up the errors of clock positions; one that was not said (NaN) is not within an hour.
 
-    Both are hours, ``(N,)``.
+    Args:
+        said: Hours, ``(N,)``; NaN where no position was said.
+        truth: Hours, ``(N,)``; finite.
+        patients: Whom each is of, ``(N,)``.
 
     Raises:
-        ValueError: If a true position is not finite.
+        ValueError: If a true position is not finite, or the lengths differ.
     """
     if not np.isfinite(np.asarray(truth, dtype=np.float64)).all():
         raise ValueError("true clock positions must be finite")

@@ -40,12 +40,15 @@ def distances_mm(points: ArrayLike, truths: ArrayLike, *, pixel_mm: ArrayLike = 
 
 
 def share_within(distances: ArrayLike, patients: ArrayLike, *, limit: float) -> Estimate:
-    """Share of distances ``(N,)``, infinite where no place was named, that are at most `limit`, in their unit.
+    """Share of distances that are at most `limit`, slices of a patient being alike; interval as `clustered_rate`.
 
-    Interval as `clustered_rate`.
+    Args:
+        distances: Not negative, infinite where no place was named, ``(N,)``.
+        patients: Whom each is of, ``(N,)``.
+        limit: In the distances' unit.
 
     Raises:
-        ValueError: If a distance is negative or NaN.
+        ValueError: If a distance is negative or NaN, or the lengths differ.
     """
     return clustered_rate((_check_distances(distances) <= limit).astype(int), patients)
 
@@ -56,11 +59,16 @@ def median_distance(distances: ArrayLike, patients: ArrayLike) -> Estimate:
     The test sums, for each patient, the distances beyond a value less those below it; under the null that the value is
     the median, the square of that sum estimates its variance, and the estimate needs no correction for few patients.
 
-    Distances, and errors, are as for `share_within`.
+    Args:
+        distances: As for `share_within`.
+        patients: Whom each is of, ``(N,)``.
 
     Returns:
         Undefined without rows, or where half of the places or more are missing; without an interval for fewer than four
         patients. An upper end that falls among the missing ones is infinite.
+
+    Raises:
+        ValueError: As `share_within`.
 
     Source:
         Larocque, Nevalainen & Oja (2007), Biometrika 94(2), 267-283, with one dimension and equal weights. Where each
@@ -91,7 +99,11 @@ def median_distance(distances: ArrayLike, patients: ArrayLike) -> Estimate:
 
 
 def mean_distance(distances: ArrayLike, patients: ArrayLike) -> Estimate:
-    """The mean distance of the places that were named; interval as `clustered_mean`, errors as `share_within`."""
+    """The mean of the distances of the places that were named; interval as `clustered_mean`.
+
+    Raises:
+        ValueError: As `share_within`.
+    """
     far = _check_distances(distances)
     named = np.isfinite(far)
     return clustered_mean(far[named], np.asarray(patients)[named])
@@ -103,8 +115,15 @@ def clustered_mean(values: ArrayLike, patients: ArrayLike) -> Estimate:
     Its degrees of freedom are those of Kish's number of patients: of one who brings half of the rows, the linearised
     variance sees little, and its interval covers in 64%.
 
-    Values are finite, ``(N,)``; where none is below 0, neither is the interval. Undefined without rows; without an
-    interval for one patient, or where all have the same mean.
+    Args:
+        values: Finite, ``(N,)``; where none is below 0, neither is the interval.
+        patients: Whom each is of, ``(N,)``.
+
+    Returns:
+        Undefined without rows; without an interval for one patient, or where all have the same mean.
+
+    Raises:
+        ValueError: If a value is not finite or the lengths differ.
 
     Source:
         Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 11; Kish (1965), Survey Sampling, section 11.7.
@@ -128,11 +147,17 @@ def clustered_mean(values: ArrayLike, patients: ArrayLike) -> Estimate:
 def best_of(distances: ArrayLike, ranks: ArrayLike, patients: ArrayLike, *, most: int) -> tuple[Codes, Floats]:
     """For each patient the smallest distance among the `most` places that were named first.
 
-    `ranks` order the places of a patient, the likeliest lowest, ``(N,)``; distances are as for `share_within`. Gives
-    patients, sorted, and their distances, each ``(P,)``.
+    Args:
+        distances: Of each place, ``(N,)``.
+        ranks: Order of the places of a patient, the likeliest lowest, ``(N,)``.
+        patients: Whom each is of, ``(N,)``.
+        most: Places that count, at least 1.
+
+    Returns:
+        Patients, sorted, and their distances, each ``(P,)``.
 
     Raises:
-        ValueError: If a distance is negative or NaN, or `most` is below 1.
+        ValueError: As `share_within`, or if `most` is below 1.
     """
     if most < 1:
         raise ValueError(f"most must be at least 1, got {most}")
@@ -153,7 +178,15 @@ def lroc_area(
     A positive whose place is wrong counts as scored below every negative. Guessing gives no fixed value: the area is
     at most the share of positives that are placed rightly, and half of it where scores are drawn at random.
 
-    `located` says whether the place is right, 0 or 1, ``(N,)``; it is not looked at where the label is 0.
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        scores: Finite, ``(N,)``.
+        located: Whether the place is right, ``(N,)``; not looked at where the label is 0.
+        patients: Whom each is of, ``(N,)``.
+        runs: Which network gave each score, as `clustered_auroc` takes it.
+
+    Raises:
+        ValueError: As `clustered_auroc`.
 
     Source:
         Swensson (1996), Med Phys 23(10), 1709-1725; as a Mann-Whitney statistic: Popescu (2007), Med Phys 34(5),

@@ -57,7 +57,11 @@ class Scaling:
 def brier_score(labels: ArrayLike, scores: ArrayLike) -> float:
     """Mean squared distance of score and label, one-sided: 0 perfect, 0.25 for a constant 0.5, 1 certain and wrong.
 
-    NaN without rows.
+    Returns:
+        In [0, 1]; NaN without rows.
+
+    Raises:
+        ValueError: If a label is not 0 or 1, or a score not in [0, 1].
 
     Source:
         Brier (1950), Monthly Weather Review 78(1), 1-3 (half of his sum over two classes).
@@ -71,10 +75,11 @@ def murphy_decomposition(labels: ArrayLike, scores: ArrayLike, *, bins: int = 10
 
     The sum is exact: what the bins hide stands in ``within`` and is 0 if scores do not vary inside a bin.
 
-    All are NaN without rows.
+    Returns:
+        All NaN without rows.
 
     Raises:
-        ValueError: On bins below 1; so for every function here.
+        ValueError: As `brier_score`, or on bins below 1.
 
     Source:
         Murphy (1973), J Appl Meteorol 12(4), 595-600; within-bin terms: Stephenson, Coelho & Jolliffe (2008), Weather
@@ -98,7 +103,13 @@ def murphy_decomposition(labels: ArrayLike, scores: ArrayLike, *, bins: int = 10
 def expected_calibration_error(labels: ArrayLike, scores: ArrayLike, *, bins: int = 10) -> float:
     """Mean distance of the bins' mean scores from their shares of positives, weighted by rows.
 
-    Depends on the bins, so state them; biased upwards where bins are small. NaN without rows.
+    Depends on the bins, so state them; biased upwards where bins are small.
+
+    Returns:
+        In [0, 1]; NaN without rows.
+
+    Raises:
+        ValueError: As `murphy_decomposition`.
 
     Source:
         Naeini, Cooper & Hauskrecht (2015), AAAI, 2901-2907, of the positive class's probability.
@@ -116,8 +127,15 @@ def reliability_curve(
 ) -> Reliability:
     """Share of positives against mean score, for each bin that has rows.
 
-    With patients left out, each row is one. The intervals are those of `clustered_rate`; one patient alone counts as
-    one trial. Bins are of equal width.
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        scores: In [0, 1], ``(N,)``.
+        patients: Whom each row is of, ``(N,)``, slices or seeds; left out, each row is a patient.
+        bins: Of equal width.
+        level: Of the intervals, those of `clustered_rate`; one patient alone counts as one trial.
+
+    Raises:
+        ValueError: As `murphy_decomposition`.
     """
     truth, values = _check(labels, scores)
     codes = _bin(values, bins=bins)
@@ -132,7 +150,7 @@ def fit_temperature(labels: ArrayLike, scores: ArrayLike) -> Scaling:
     """The temperature in [0.05, 20] of the least log loss. Give it validation rows only.
 
     Raises:
-        ValueError: If a class is missing.
+        ValueError: As `brier_score`, or if a class is missing.
 
     Source:
         Guo, Pleiss, Sun & Weinberger (2017), ICML, 1321-1330.
@@ -153,7 +171,7 @@ def fit_platt(labels: ArrayLike, scores: ArrayLike) -> Scaling:
     fit is finite even where the classes part.
 
     Raises:
-        ValueError: If a class is missing.
+        ValueError: As `brier_score`, or if a class is missing.
 
     Source:
         Platt (1999), Advances in Large Margin Classifiers, 61-74.

@@ -36,13 +36,22 @@ def decision_curve(
     the prevalence are (Bayes' theorem). Compared with a threshold as they stand, probabilities of a cohort in which the
     class is common would have too little net benefit where it is rare.
 
-    Scores are probabilities: calibrate them first. Intervals take the prevalence as known; with patients left out,
-    there are none. Thresholds are ``(T,)``. `prevalence` is where the decision will be made; left out, that of the
-    rows, which means little in a cohort chosen by class. `prior` is that where the scores are probabilities; left out,
-    that of the rows. Where the two are one, the scores stay as they are. NaN throughout if a class is missing.
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        scores: Probabilities, ``(N,)``: calibrate them first.
+        patients: Whom each row is of, ``(N,)``, for the intervals, which take the prevalence as known; left out, there
+            are none.
+        thresholds: In (0, 1), ``(T,)``.
+        prevalence: Where the decision will be made; left out, that of the rows, which means little in a cohort
+            chosen by class.
+        prior: Prevalence where the scores are probabilities; left out, that of the rows. Where it is `prevalence`, they
+            stay as they are.
+
+    Returns:
+        NaN throughout if a class is missing.
 
     Raises:
-        ValueError: If a threshold or a prevalence is not inside (0, 1).
+        ValueError: If a label is not 0 or 1, a score not in [0, 1], or a threshold or the prevalence not inside (0, 1).
 
     Source:
         Vickers & Elkin (2006), Medical Decision Making 26(6), 565-574; change of prevalence: Saerens, Latinne &

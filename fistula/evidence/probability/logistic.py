@@ -31,12 +31,18 @@ def calibration_line(labels: ArrayLike, probabilities: ArrayLike, patients: Arra
     The slope is that of a logistic regression of the label on the logit of the probability: below 1, probabilities are
     too extreme. The intercept is that with the slope held at 1 (calibration in the large): above 0, they are too low.
 
-    Probabilities within 1e-6 of 0 or 1 count as if there.
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        probabilities: In [0, 1], ``(N,)``; within 1e-6 of 0 or 1 they count as if there.
+        patients: Whom each row is of, ``(N,)``.
 
     Returns:
         Intercept and slope; undefined if a class is missing, where the scores separate the classes completely or
         hardly vary, or where most are 0 or 1, which have no logit; without an interval where one patient alone has
         rows of a class.
+
+    Raises:
+        ValueError: If a label is not 0 or 1, a probability not in [0, 1], or the lengths differ.
 
     Source:
         Cox (1958), Biometrika 45(3/4), 562-565; Van Calster et al. (2019), BMC Med 17:230. Of the intervals: patients

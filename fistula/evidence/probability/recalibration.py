@@ -42,8 +42,19 @@ def recalibrations(
     As with patients to come, the drawn may be of one class more than the others are: drawn by class, they would have
     the others' share to the patient, and moving the level would seem to mend what it cannot.
 
-    Ranking does not change: the AUROC stays what it is. A patient with a positive row counts as positive; `repeats` are
-    the draws of each size. Empty where a class has fewer than `LEAST` patients.
+    Ranking does not change: the AUROC stays what it is.
+
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        probabilities: In [0, 1], ``(N,)``.
+        patients: Whom each row is of, ``(N,)``; a patient with a positive row counts as positive.
+        repeats: Draws of each size.
+
+    Returns:
+        Empty where a class has fewer than `LEAST` patients.
+
+    Raises:
+        ValueError: If a label is not 0 or 1, a probability not in [0, 1], or the lengths differ.
 
     Source:
         Janssen et al. (2008), J Clin Epidemiol 61(1), 76-86, on updating the intercept, or intercept and slope. Of

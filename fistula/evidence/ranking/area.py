@@ -20,6 +20,9 @@ def delong(labels: ArrayLike, scores: ArrayLike, level: float = 0.95) -> Estimat
     Symmetric, on the AUROC's own scale, cut at 0 and 1, as R's pROC gives it. Where nothing varies (a perfect score),
     Newcombe's interval stands in.
 
+    Raises:
+        ValueError: As `place`.
+
     Source:
         DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44(3), 837-845.
     """
@@ -49,6 +52,9 @@ def clustered_auroc(
     Returns:
         Undefined if there is no pair to compare; without an interval if one patient alone has a class, or all scores
         are equal.
+
+    Raises:
+        ValueError: As `place`.
 
     Source:
         Jackknife: Efron & Tibshirani (1993), ch. 11; the greatest variance: Birnbaum & Klose (1957), Ann Math Stat

@@ -16,12 +16,19 @@ def macro_auroc(
 ) -> Estimate:
     """The unweighted mean of the AUROC of each class against the rest, within runs, patients being independent.
 
-    Labels and scores are ``(N, K)``, one of each class; a patient may have several classes. The interval is made as
-    that of `clustered_auroc`.
+    Args:
+        labels: 0 or 1 for each class, ``(N, K)``; a patient may have several classes.
+        scores: Finite, of each class, ``(N, K)``.
+        patients: Whom each row is of, ``(N,)``.
+        runs: Which network scored each row, ``(N,)``; left out, one did all.
+        level: Of the interval, which is made as `clustered_auroc`'s is.
 
     Returns:
         Undefined where the AUROC of a class is; without an interval where that of a class has none. Where every AUROC
         is 1, or 0, Newcombe's interval at the number of patients of the rarest class stands in.
+
+    Raises:
+        ValueError: As `place_classes`.
 
     Source:
         Hand & Till (2001), Machine Learning 45(2), 171-186 (means over classes).
@@ -38,11 +45,14 @@ def place_classes(
 
     Patients are left out in turn of all classes at once, so that what their AUROCs share is counted as such.
 
-    Labels are ``(N, K)``, one of each class, and scores ``(N, K)`` for one model or ``(N, K, R)`` for R models of the
-    same rows.
+    Args:
+        labels: 0 or 1 for each class, ``(N, K)``.
+        scores: Finite, of each class, ``(N, K)`` for one model or ``(N, K, R)`` for R models of the same rows.
+        patients: Whom each row is of, ``(N,)``.
+        runs: Which network scored each row, ``(N,)``; left out, one did all.
 
     Raises:
-        ValueError: If labels and scores differ in shape.
+        ValueError: As `place`, or if labels and scores differ in shape.
     """
     truth, values = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if truth.ndim != 2 or truth.shape != values.shape[:2]:

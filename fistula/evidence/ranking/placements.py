@@ -128,8 +128,14 @@ def place(
     Rows are compared within a run only: scores of two networks have no common scale, and any way of giving them one
     (ranks within a fold, scaling on validation) biases the AUROC where folds are small or differ in their case mix.
 
-    Scores are ``(N,)`` for one model or ``(N, R)`` for R models of the same rows; with patients left out, each row is
-    one (DeLong).
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        scores: Finite, ``(N,)`` for one model or ``(N, R)`` for R models of the same rows.
+        patients: Whom each row is of, ``(N,)``; left out, each row is a patient (DeLong).
+        runs: Which network scored each row, ``(N,)``: a fold and a seed; left out, one did all.
+
+    Raises:
+        ValueError: If a label is not 0 or 1, a score is not finite, or the lengths differ.
     """
     truth = check_labels(labels)
     columns = np.asarray(scores, dtype=np.float64)

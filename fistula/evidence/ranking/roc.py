@@ -11,7 +11,17 @@ from fistula.evidence.inputs import Bools, Floats, check_pairs, patient_codes
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Probability that a positive scores above a negative; ties count one half.
 
-    Computed from midranks, so a constant score gives exactly 0.5. NaN if a class is missing (or nothing is given).
+    Computed from midranks, so a constant score gives exactly 0.5.
+
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        scores: Finite, ``(N,)``, any scale.
+
+    Returns:
+        In [0, 1]; NaN if a class is missing (or nothing is given).
+
+    Raises:
+        ValueError: If a label is not 0 or 1, a score is not finite, or the lengths differ.
 
     Source:
         Hanley & McNeil (1982), Radiology 143(1), 29-36: the area equals the Mann-Whitney statistic.
@@ -39,6 +49,9 @@ def roc_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats, Flo
         ``(fpr, tpr, thresholds)``, each ``(K + 1,)`` for K distinct scores. At a point the rows with
         ``score >= threshold`` are called positive; the first threshold is infinite. A rate without a
         denominator is NaN throughout.
+
+    Raises:
+        ValueError: As `auroc`.
     """
     truth, values = check_pairs(labels, scores)
     true_positives, false_positives, thresholds = _counts_from_above(truth, values)
@@ -52,7 +65,17 @@ def mean_roc_curve(labels: ArrayLike, scores: ArrayLike, runs: ArrayLike) -> tup
     """The mean over runs of the sensitivity at each false positive rate: its area is the AUROC within runs.
 
     Each run weighs as many pairs of a positive and a negative row as it has; one without both classes weighs nothing.
-    Gives ``(fpr, tpr)``, each ``(K,)``, from (0, 0) to (1, 1); empty if no run has both classes.
+
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        scores: Finite, ``(N,)``; compared within a run only.
+        runs: Which network scored each row, ``(N,)``.
+
+    Returns:
+        ``(fpr, tpr)``, each ``(K,)``, from (0, 0) to (1, 1); empty if no run has both classes.
+
+    Raises:
+        ValueError: As `auroc`.
     """
     curves = [(*roc_curve(truth, values)[:2], pairs) for truth, values, pairs in by_run(labels, scores, runs)]
     if not curves:
@@ -70,7 +93,11 @@ def mean_roc_curve(labels: ArrayLike, scores: ArrayLike, runs: ArrayLike) -> tup
 
 
 def by_run(labels: ArrayLike, scores: ArrayLike, runs: ArrayLike) -> list[tuple[Bools, Floats, int]]:
-    """Labels, scores and pairs of each run that has both classes."""
+    """Labels, scores and pairs of each run that has both classes.
+
+    Raises:
+        ValueError: As `auroc`.
+    """
     truth, values = check_pairs(labels, scores)
     keys, codes = patient_codes(runs, rows=len(truth))
     parts = [(truth[codes == run], values[codes == run]) for run in range(len(keys))]

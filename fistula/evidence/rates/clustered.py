@@ -29,8 +29,16 @@ def clustered_rate(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95
     Where no patient differs from another (a rate of 0 or 1), the design effect cannot be seen, and each of Kish's
     patients counts as one slice: the careful end.
 
-    Outcomes say whether the slice is a success, 0 or 1, ``(N,)``. Undefined without slices; without an interval for one
-    patient.
+    Args:
+        outcomes: 0 or 1, ``(N,)``: whether the slice is a success.
+        patients: Whom each slice is of, ``(N,)``.
+        level: Of the interval.
+
+    Returns:
+        Undefined without slices; without an interval for one patient.
+
+    Raises:
+        ValueError: If an outcome is not 0 or 1, or the lengths differ.
 
     Source:
         Rao & Scott (1992), Biometrics 48(2), 577-585; with Wilson's interval: Dean & Pagano (2015), J Surv Stat
@@ -61,7 +69,7 @@ def clustered_rate(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95
 
 
 def balanced_accuracy(labels: ArrayLike, called: ArrayLike, patients: ArrayLike, *, level: float = 0.95) -> Estimate:
-    """The mean of sensitivity and specificity; arguments and source as `sum_of_rates`."""
+    """The mean of sensitivity and specificity; arguments, source and errors as `sum_of_rates`."""
     return sum_of_rates(labels, called, patients, (0.5, 0.5), level=level)
 
 
@@ -73,8 +81,18 @@ def sum_of_rates(
     Each end is as far from the sum as the two rates' ends are from them, added as errors that correlate as the two
     rates do over patients left out; patients of one class make them independent.
 
-    `called` is 0 or 1, ``(N,)``; `weights` are of sensitivity and specificity, not negative. Undefined if a class is
-    missing; without an interval if one rate has none.
+    Args:
+        labels: 0 or 1, ``(N,)``.
+        called: 0 or 1, ``(N,)``.
+        patients: Whom each row is of, ``(N,)``.
+        weights: Of sensitivity and specificity, not negative.
+        level: Of the interval.
+
+    Returns:
+        Undefined if a class is missing; without an interval if one rate has none.
+
+    Raises:
+        ValueError: If a value is not 0 or 1, or the lengths differ.
 
     Source:
         Zou & Donner (2008), Stat Med 27(10), 1693-1702 (MOVER: variance estimates recovered from the ends).
@@ -102,6 +120,9 @@ def gee(outcomes: ArrayLike, patients: ArrayLike, level: float = 0.95) -> Estima
     The model has an intercept alone, an independence working correlation and the robust variance, which gives a closed
     form on the logit scale, here with the correction clusters / (clusters - 1) and Student's t. Undefined without
     slices; without an interval for one patient or a rate of 0 or 1.
+
+    Raises:
+        ValueError: As `clustered_rate`.
 
     Source:
         Liang & Zeger (1986), Biometrika 73(1), 13-22.

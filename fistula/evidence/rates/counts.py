@@ -29,7 +29,7 @@ def confusion(labels: ArrayLike, scores: ArrayLike, *, threshold: float) -> Conf
     """Count the rows by label and decision; a row is called positive if ``score >= threshold``.
 
     Raises:
-        ValueError: If the threshold is NaN.
+        ValueError: If a label is not 0 or 1, a score is not finite, the lengths differ, or the threshold is NaN.
     """
     truth, values = check_pairs(labels, scores)
     called = call_positive(values, threshold)
@@ -91,8 +91,13 @@ RATES: dict[str, tuple[Callable[[Confusion], Count], str]] = {
 def wilson(successes: float, trials: float, level: float = 0.95) -> Estimate:
     """A proportion with Wilson's score interval, for independent trials.
 
-    Neither number need be whole: an effective number of trials will do. The interval lies inside [0, 1] and is never of
-    no width; it is undefined without trials.
+    Args:
+        successes: In [0, trials].
+        trials: Not negative; need not be whole (an effective number will do).
+        level: Of the interval, in (0, 1).
+
+    Returns:
+        Interval inside [0, 1], never of no width; undefined without trials.
 
     Raises:
         ValueError: If successes are not in [0, trials], or the level not in (0, 1).
@@ -122,7 +127,10 @@ def score_interval(proportion: float, *, trials: float, quantile: float) -> tupl
 
 
 def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> Estimate:
-    """A proportion with the exact binomial interval, which covers at least `level`, and usually more; as `wilson`.
+    """A proportion with the exact binomial interval, which covers at least `level`, and usually more.
+
+    Raises:
+        ValueError: As `wilson`.
 
     Source:
         Clopper & Pearson (1934), Biometrika 26(4), 404-413.

@@ -50,8 +50,12 @@ def likelihood_ratios(counts: Confusion, level: float = 0.95) -> tuple[Estimate,
 def predictive_values(counts: Confusion, *, prevalence: float, level: float = 0.95) -> tuple[Estimate, Estimate]:
     """Positive and negative predictive value at a stated prevalence, with intervals on the logit scale.
 
-    The prevalence of a cohort chosen by class says nothing of the clinic's: state it. It is taken as known. Counts are
-    of one table, not arrays.
+    The prevalence of a cohort chosen by class says nothing of the clinic's: state it. It is taken as known.
+
+    Args:
+        counts: One table, not arrays.
+        prevalence: In (0, 1).
+        level: Of the intervals.
 
     Raises:
         ValueError: If the prevalence is not in (0, 1).
