@@ -28,6 +28,8 @@ OTHERWISE = "Use its DICOMweb address, dicomweb://, or export the study to a fol
 PARTS = 4  # of an answer, an instance: its own, and some that say how far the archive is
 SUCCESS, PENDING, OUT_OF_RESOURCES, REFUSED = 0x0000, (0xFF00, 0xFF01), 0xA700, 0x0124
 UNSENT = 0xA702, 0xB000  # PS3.4 C.4.3.1.4: all or some could not be sent, perhaps for want of an offer that fits
+# Segmentations and structure sets, DICOM PS3.4 B.5: without one, what it draws on would pass for negative.
+DRAWN = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7", "1.2.840.10008.5.1.4.1.1.481.3"
 STORED = SUCCESS, 0xB000, 0xB006, 0xB007  # PS3.4 B.2.3: the others after the archive changed or left out elements
 
 
@@ -50,7 +52,8 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
     wanted = {uid for uid, sop_class in listed.items() if not sop_class or sop_class in IMAGE_CLASSES}
     if not wanted:
         raise ArchiveError(address.name, "has no images there", found=f"{len(listed)} other objects")
-    beside = listed.keys() - wanted  # reports, and what is drawn on the images: taken where it comes, and not missed
+    drawn = {uid for uid, sop_class in listed.items() if sop_class in DRAWN}
+    beside = listed.keys() - wanted  # reports and the like are taken where they come, and not missed
     came: set[str] = set()
     strange: set[str] = set()
     unkept: list[DataError] = []
@@ -74,10 +77,10 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
         came.add(uid)
         return SUCCESS
 
-    classes = sorted({listed[uid] for uid in wanted} - {""}, key=IMAGE_CLASSES.index)
+    classes = sorted({listed[uid] for uid in wanted | drawn} - {""}, key=[*IMAGE_CLASSES, *DRAWN].index)
     is_told = all(listed[uid] for uid in wanted)  # else some of them may be reports and the like
-    classes = classes if is_told else list(IMAGE_CLASSES)
-    others = sorted(set(listed.values()) - {"", *IMAGE_CLASSES})
+    classes = classes if is_told else [*IMAGE_CLASSES, *DRAWN]
+    others = sorted(set(listed.values()) - {"", *IMAGE_CLASSES, *DRAWN})
     level, last = "SERIES" if address.series else "STUDY", None
     usual = [*offers(classes, others), *([] if is_told else further_offers())]
     for place, offered in enumerate([*usual, *single_offers(classes, others)]):
@@ -95,15 +98,19 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
             for status, _ in _asked(address, manners, lambda: link.send_c_get(identifier(level, **uids), GET)):
                 last = status
         is_gone = not (last and "Status" in last)
-        if wanted <= came or strange or unkept or is_gone:
+        if wanted | drawn <= came or strange or unkept or is_gone:
             break
     if unkept:
         raise unkept[0]
     require_own(address.name, len(strange))
-    missing, images = wanted - came, came - beside
+    missing, images, state = wanted - came, came - beside, "no answer"
+    if last is not None and "Status" in last:
+        state = f"status {last.Status:#06x}"
+    if drawn - came and not missing:
+        found = f"{len(drawn & came)} of {len(drawn)} segmentations and structure sets, {state}"
+        raise ArchiveError(address.name, "must send all that it lists", found=found, remedy="Try again")
     # What is listed without its class may be no image, which nobody asked for; the number says it of a capped list.
     if missing or (number > len(listed) and len(images) < number - len(listed) + len(wanted)):
-        state = f"status {last.Status:#06x}" if last is not None and "Status" in last else "no answer"
         found = f"{len(images)} of {max(len(wanted), number - len(listed) + len(wanted))} images, {state}"
         remedy = "Try again; an archive may hold back images in forms that cannot be read here"
         raise ArchiveError(address.name, "must send all that it lists", found=found, remedy=remedy)

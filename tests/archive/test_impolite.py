@@ -337,6 +337,21 @@ def test_reports_beside_the_images_do_not_make_half_a_study(study_on_disk, tmp_p
         assert {*uids(study_on_disk), "2.25.88"} == set(came)  # a segmentation of them comes likewise
 
 
+@pytest.mark.parametrize("sop_class", dimse.DRAWN[::2])  # this archive has no label maps
+def test_a_study_without_a_segmentation_that_is_listed_is_half_a_study(study_on_disk, tmp_path, sop_class):
+    drawn = pydicom.dcmread(study_on_disk[0])
+    drawn.SOPClassUID = drawn.file_meta.MediaStorageSOPClassUID = sop_class
+    drawn.SOPInstanceUID = drawn.file_meta.MediaStorageSOPInstanceUID = "2.25.88"
+    path = study_on_disk[0].with_name("drawn.dcm")
+    drawn.save_as(path)
+    with dimse_archive([*study_on_disk, path]) as address:
+        assert "2.25.88" in taken(dimse, address, tmp_path / "all")
+    rule = r"must send all that it lists, found 0 of 1 segmentations and structure sets, status 0x.*\. Try again"
+    archive = dimse_archive([*study_on_disk, path], sends=len(study_on_disk))
+    with archive as address, pytest.raises(ArchiveError, match=rule):
+        taken(dimse, address, tmp_path / "half")
+
+
 @pytest.mark.parametrize("archive", [dimse_archive, web_archive], ids=["dimse", "dicomweb"])
 @pytest.mark.parametrize("level", ["study", "series"])
 def test_an_image_of_another_study_or_series_is_never_taken(study_on_disk, tmp_path, archive, level):
