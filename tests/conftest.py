@@ -17,6 +17,7 @@ import pytest
 from composing import compose_from_memory
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from joblib.externals.loky import get_reusable_executor
 from omegaconf import open_dict
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
@@ -150,6 +151,7 @@ def fistula_here(tmp_path, monkeypatch, capsys):
     # A command has workers of its own; those that an earlier test left behind stand in that test's folder.
     while workers._pools:
         workers._pools.popitem()[1].shutdown(kill_workers=True)
+    get_reusable_executor().shutdown(kill_workers=True)
 
     def call(*arguments):
         monkeypatch.chdir(tmp_path)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from joblib.externals.loky import ProcessPoolExecutor
 
@@ -157,8 +157,15 @@ def _here(
                 raise _HungError
             yield from (future.result() for future in done)
     except BaseException:
+        threading.excepthook = _of_other_threads
         _pools.pop(number, pool).shutdown(kill_workers=True)
         raise
+
+
+def _of_other_threads(raised: threading.ExceptHookArgs, usual: Any = threading.excepthook) -> None:
+    """Say nothing of loky's own thread, which looks for work that it has been told to give up."""
+    if raised.thread is None or raised.thread.name != "ExecutorManagerThread":
+        usual(raised)
 
 
 @cache

@@ -123,7 +123,7 @@ def test_the_objects_of_a_series_have_its_places(located, study, one_patient, tm
         assert uid == wanted
         assert point == pytest.approx(at, abs=1e-3)
     page = (tmp_path / "out" / "index.html").read_text()
-    assert page.count("<button type=") == len(places)
+    assert page.count('<th scope="row"><button type=') == len(places)
 
 
 def test_an_external_cohort_is_scored_by_runs_that_find_places(located, study):
