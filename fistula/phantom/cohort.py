@@ -76,7 +76,8 @@ def write_cohort(out: Path, size: Size, design: Design, *, seed: int, workers: i
         if design.labels == "random":
             labels = _label_by_lot(labels, [len(table) for table in tables], people, seed=seed)
         words = dict(enumerate(CLASSES))
-        labels.with_columns(pl.col("label").replace_strict(words)).write_csv(folder / "labels.csv")
+        table = labels.with_columns(pl.col("label").replace_strict(words))
+        (folder / "labels.csv").write_text(table.write_csv(), encoding="utf-8")
     return labels
 
 

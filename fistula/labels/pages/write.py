@@ -141,7 +141,7 @@ def write_readings(
                 page.write_text(text, encoding="utf-8")
                 pages.append(page)
                 planned.append(turns.filter(pl.col("patient_key").is_in(keys)).with_columns(page=pl.lit(page.name)))
-    pl.concat(planned).write_csv(folder / "plan.csv")
+    (folder / "plan.csv").write_text(pl.concat(planned).write_csv(), encoding="utf-8")
     return pages, spool
 
 

@@ -98,7 +98,7 @@ def write_prediction(
     if prediction.places is not None:
         tables["places"] = prediction.places.select(*PLACES)
     for name, table in tables.items():
-        table.write_csv(folder / f"{name}.csv")
+        (folder / f"{name}.csv").write_text(table.write_csv(), encoding="utf-8")
     if overlays:
         (folder / "overlays").mkdir()
     keys = prediction.slices["slice_key"]
