@@ -168,7 +168,7 @@ def _record(
         "flow": flow.steps,
         "noted": labels.noted | selection.noted | dict(notes.most_common()),
         "volumes_noted": volume_notes(grid) | plane_notes(grid) | crop_notes(grid, recipe.grid.size),
-        "early": early_warnings(grid)
+        "early": early_warnings(grid, labels.classes)
         + unit_warnings(grid, recipe.intensity)
         + lacking_warnings(lacks, labels.classes, sequences),
         "alone": auroc_alone(grid),

@@ -1,4 +1,7 @@
-"""Who trains, validates and tests: splits of a cohort, drawn from row order, labels, sites and a seed alone."""
+"""Who trains, validates and tests: splits of a cohort, drawn from row order, labels, sites and a seed alone.
+
+A manifest may have a column ``class``, the names of the labels, by which messages then speak of them.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -7,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from fistula.cohort.allocation import allocate_patients
-from fistula.cohort.split_table import PARTS, sites_of, split_table
+from fistula.cohort.split_table import PARTS, class_of, sites_of, split_table
 from fistula.cohort.thinning import check_fraction
 from fistula.errors import ConfigError, DataError
 
@@ -166,7 +169,7 @@ def _check_patients(name: str, manifest: pl.DataFrame, *, least: int, rule: str)
     holders = manifest.group_by("label").agg(pl.col("patient_key").n_unique()).sort("label")
     for label, patients in holders.iter_rows():
         if patients < least:
-            found = f"{patients} with label {label}"
+            found = f"{patients} of {class_of(manifest, label)}"
             raise DataError(f"split={name}", rule, found=found, remedy="Use fewer folds, or add patients of that class")
 
 

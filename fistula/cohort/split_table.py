@@ -25,18 +25,17 @@ COLUMNS: dict[str, pl.DataType] = {
 def split_table(name: str, images: pl.DataFrame, folds: Iterable[np.ndarray]) -> pl.DataFrame:
     """Write out the part of every image in every fold.
 
-    Images have columns ``slice_key label``, and ``copy`` where slices have copies; `folds` say for each fold the part
-    of every image, ``(N,)``; the name is for messages. Gives columns as in `COLUMNS`, in the order of the folds and,
-    within each, of the images.
+    Images have columns ``slice_key label``, ``copy`` where slices have copies, and ``class`` where labels have names;
+    `folds` say for each fold the part of every image, ``(N,)``; the name is for messages. Gives columns as in
+    `COLUMNS`, in the order of the folds and, within each, of the images.
 
     Raises:
         DataError: If a fold's training set lacks a class, or its val or test part has no two.
     """
-    labels = images["label"].to_numpy()
     keys = images.select("slice_key", copy=pl.col("copy") if "copy" in images.columns else pl.lit(0))
     tables = []
     for fold, parts in enumerate(folds):
-        _check_classes(f"split={name}, fold {fold}", labels, parts)
+        _check_classes(f"split={name}, fold {fold}", images, parts)
         tables.append(keys.with_columns(fold=pl.lit(fold), part=pl.Series(parts.tolist(), dtype=pl.String)))
     return pl.concat(tables).select(list(COLUMNS)).cast(pl.Schema(COLUMNS))
 
@@ -84,7 +83,14 @@ def read_split(path: Path) -> pl.DataFrame:
     return table
 
 
-def _check_classes(where: str, labels: np.ndarray, parts: np.ndarray) -> None:
+def class_of(images: pl.DataFrame, label: int) -> str:
+    """A class as messages call it: by its name where the images have a column ``class``, else by its number."""
+    names = images.filter(pl.col("label") == label)["class"] if "class" in images.columns else [label]
+    return f"class {names[0]}"
+
+
+def _check_classes(where: str, images: pl.DataFrame, parts: np.ndarray) -> None:
+    labels = images["label"].to_numpy()
     for part in PARTS:
         held = np.unique(labels[parts == part])
         # The network has to see every class; a score of one class alone has no rates to report.
@@ -92,7 +98,7 @@ def _check_classes(where: str, labels: np.ndarray, parts: np.ndarray) -> None:
         if len(held) < needed:
             rule = "must hold every class" if part == "train" else "must hold slices of at least two classes"
             several = f"{len(held)} classes in {(parts == part).sum()} slices"
-            found = f"label {held[0]} only" if len(held) == 1 else several
+            found = f"{class_of(images, held[0])} only" if len(held) == 1 else several
             remedy = "Change split.*, or add patients of the missing class"
             raise DataError(where, f"the {SETS[part]} set {rule}", found=found, remedy=remedy)
 

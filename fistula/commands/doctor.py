@@ -98,7 +98,7 @@ def run(cfg: DictConfig) -> None:
     slices, why, options = trial(survey, rules, look, labels=labels, policies=policies, patient=patient)
     why = missing or why
     are_known = rules is not None or patient.is_of_path or labels is not None  # whose the images are
-    for sentence in early_warnings(slices) if are_known else []:
+    for sentence in early_warnings(slices, labels.classes if labels else ()) if are_known else []:
         console.print(f"caution: {sentence}", style="yellow", soft_wrap=True, markup=False)
     if why:
         console.print(f"ingest would stop: {why}", style="red", soft_wrap=True, markup=False)

@@ -81,7 +81,8 @@ class Planner:
         key = json.dumps([cohort.fingerprint, drawn_from], sort_keys=True)
         # A fold that the table lacks is drawn for anew, because the split then says what is wrong.
         if key not in self._tables or cfg.split.fold not in self._tables[key][0]["fold"]:
-            table = split(cohort.labelled)
+            names = pl.col("label").replace_strict(dict(enumerate(cohort.classes)), return_dtype=pl.String)
+            table = split(cohort.labelled.with_columns(names.alias("class")))
             self._tables[key] = table, split_fingerprint(table)
         table, fingerprint = self._tables[key]
         _check_classes(cohort, table, cfg.split.fold)

@@ -180,9 +180,9 @@ def test_settings_that_cannot_work_are_refused(make, message):
         (
             PatientKFold(),
             make_manifest(patients=9),
-            r"split.folds=5 needs as many patients of each class, found 4 with",
+            r"split.folds=5 needs as many patients of each class, found 4 of",
         ),
-        (PatientHoldout(), make_manifest(patients=4), r"needs 3 patients of each class.*found 2 with label 0"),
+        (PatientHoldout(), make_manifest(patients=4), r"needs 3 patients of each class.*found 2 of class 0"),
         (
             SiteHoldout(),
             make_manifest(sites=0),
@@ -211,7 +211,7 @@ def test_settings_that_cannot_work_are_refused(make, message):
                 .then(pl.lit("train"))
                 .otherwise("split")
             ),
-            r"split=predefined, fold 0: the test set must hold slices of at least two classes, found label 0 only",
+            r"split=predefined, fold 0: the test set must hold slices of at least two classes, found class 0 only",
         ),
         (
             Predefined(),
@@ -228,3 +228,29 @@ def test_settings_that_cannot_work_are_refused(make, message):
 def test_a_cohort_that_cannot_be_split_so_is_refused(split, manifest, message):
     with pytest.raises(DataError, match=message):
         split(manifest)
+
+
+NAMES = pl.col("label").replace_strict({0: "normal", 1: "fistula"}, return_dtype=pl.String).alias("class")
+ONE_PATIENT = (pl.col("label") == 1) & (pl.col("patient_key") != "p1")
+FEW = make_manifest().with_columns(NAMES).filter(~ONE_PATIENT)
+LEFT_OUT = pl.when((pl.col("split") == "test") & (pl.col("label") == 1)).then(pl.lit("train")).otherwise("split")
+
+
+@pytest.mark.parametrize(
+    ("split", "manifest", "message"),
+    [
+        (PatientKFold(), FEW, "found 1 of class fistula"),
+        (PatientHoldout(), FEW, "found 1 of class fistula"),
+        (SiteHoldout(), FEW, "set must hold .* found class normal only"),
+        (
+            Predefined(),
+            with_split(make_manifest(), "train", "val", "test").with_columns(NAMES, split=LEFT_OUT),
+            "the test set must hold .* found class normal only",
+        ),
+        (ImageHoldout(), make_manifest().with_columns(NAMES).filter(~ONE_PATIENT).head(4), "found class \\w+ only"),
+    ],
+)
+def test_a_class_that_cannot_be_split_is_called_by_its_name(split, manifest, message):
+    with pytest.raises(DataError, match=message) as found:
+        split(manifest)
+    assert "label" not in str(found.value)

@@ -72,5 +72,5 @@ def test_of_three_classes_training_needs_all_and_the_others_two():
     assert set(table["copy"]) == {0}
     with pytest.raises(DataError, match=r"fold 0: the training set must hold every class, found 2 classes in 2 slices"):
         split_table("predefined", images, [np.where(np.arange(9) == 2, "val", parts)])
-    with pytest.raises(DataError, match=r"the test set must hold slices of at least two classes, found label 2 only"):
+    with pytest.raises(DataError, match=r"the test set must hold slices of at least two classes, found class 2 only"):
         split_table("predefined", images, [np.where(np.arange(9) == 6, "val", parts)])

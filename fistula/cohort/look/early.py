@@ -22,16 +22,16 @@ MAPS = re.compile(
 )
 
 
-def early_warnings(slices: pl.DataFrame) -> list[str]:
+def early_warnings(slices: pl.DataFrame, classes: Sequence[str] = ()) -> list[str]:
     """Sentences on the slices of a cohort, or on those that would be kept.
 
-    Columns are ``patient_key component image_type contrast scanner``; ``label`` where it is known, and ``pixel_hash``
-    where pixels have been read.
+    Columns are ``patient_key component image_type contrast scanner``; ``label``, of the `classes`, where it is known,
+    and ``pixel_hash`` where pixels have been read.
     """
-    return list(_warnings(slices)) if len(slices) else []
+    return list(_warnings(slices, classes)) if len(slices) else []
 
 
-def _warnings(slices: pl.DataFrame) -> Iterator[str]:
+def _warnings(slices: pl.DataFrame, classes: Sequence[str]) -> Iterator[str]:
     patients = slices["patient_key"].n_unique()
     if patients < FEW_PATIENTS:
         only = count(patients, "patient")
@@ -52,8 +52,9 @@ def _warnings(slices: pl.DataFrame) -> Iterator[str]:
         .map_elements(lambda text: MAPS.search(text) is not None, return_dtype=pl.Boolean)
     )
     if 0 < (maps := int(is_map.sum())) < len(slices):
-        yield f"{maps} slices of a parameter map are mixed with {len(slices) - maps} of other images"
-    yield from (*_one_scanner(slices), *_associated(slices)) if "label" in slices.columns else ()
+        verb = "is" if maps == 1 else "are"
+        yield f"{count(maps, 'slice')} of a parameter map {verb} mixed with {len(slices) - maps} of other images"
+    yield from (*_one_scanner(slices, classes), *_associated(slices)) if "label" in slices.columns else ()
     yield from _contradictions(slices) if "pixel_hash" in slices.columns else ()
 
 
@@ -86,7 +87,7 @@ def lacking_warnings(slices: pl.DataFrame, classes: Sequence[str], names: Sequen
     return said
 
 
-def _one_scanner(slices: pl.DataFrame) -> Iterator[str]:
+def _one_scanner(slices: pl.DataFrame, classes: Sequence[str]) -> Iterator[str]:
     """Classes whose patients were all imaged on one scanner, where there are several."""
     known = slices.drop_nulls(["label", "scanner"]).filter(pl.col("scanner") != "")
     of = known.group_by("patient_key").agg(pl.col("label").max(), pl.col("scanner").mode().sort().first())
@@ -95,7 +96,8 @@ def _one_scanner(slices: pl.DataFrame) -> Iterator[str]:
     for (label,), rows in sorted(of.group_by("label"), key=lambda item: item[0]):
         if rows["scanner"].n_unique() == 1 and len(rows) > 1:
             scanner = rows["scanner"][0]
-            yield f"all {len(rows)} patients of class {label} are from one scanner ({scanner}), others are not"
+            name = classes[label] if classes else label
+            yield f"all {len(rows)} patients of class {name} are from one scanner ({scanner}), others are not"
 
 
 def _associated(slices: pl.DataFrame) -> Iterator[str]:
