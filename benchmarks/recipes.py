@@ -239,13 +239,14 @@ def ensemble(scores: pl.DataFrame) -> pl.DataFrame:
     return scores.with_columns(pl.col("score").mean().over("fold", "slice_key"))
 
 
-def judge(scores: pl.DataFrame, default: pl.DataFrame) -> tuple[list[str], list[Any]]:
+def judge(scores: pl.DataFrame, default: pl.DataFrame | None) -> tuple[list[str], list[Any]]:
     """Slices and patients with intervals, how much more than the default's, and seconds of a run; and the tests."""
     from fistula.evidence.design.compare import clustered_auroc_test
     from fistula.evidence.ranking.area import clustered_auroc
 
     cells, tests = [], []
-    for own, other in ((scores, default), (by_patient(scores), by_patient(default))):
+    other = scores if default is None else default
+    for own, other in ((scores, other), (by_patient(scores), by_patient(other))):
         patients, runs = own["patient_key"].to_numpy(), own["run"].to_numpy()
         cells.append(said(clustered_auroc(own["label"], own["score"], patients, runs)))
         paired = own.height == other.height and own["patient_key"].equals(other["patient_key"])
@@ -312,7 +313,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/recipes"))
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--mirror", action="store_true")
-    parser.add_argument("--mean", action="store_true", help="also the mean score of all rows")
+    parser.add_argument("--mean", action="store_true", help="also the mean score of the rows that are named")
+    parser.add_argument("--alone", action="store_true", help="without the default to compare with")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     if unknown := set(options.sets) - set(SETS):
@@ -323,22 +325,28 @@ def main() -> None:
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=PAGE.parent
     ).stdout.strip()
     stamp = [date.today().isoformat(), commit]
+    named = list(dict.fromkeys(options.rows))
+    if options.mean and len(named) < 2:
+        parser.error("--mean is of two rows or more: name them, the default too if it is one")
     lines, tests, members = [], defaultdict(list), defaultdict(list)
-    for name, row in product(options.sets, dict.fromkeys(["default", *options.rows])):
+    for name, row in product(options.sets, dict.fromkeys(named if options.alone else ["default", *named])):
         study = train(name, row, options)
         found = {}
         for suffix in ("", ", mirrored")[: 1 + options.mirror]:
             scores = scores_of(name, study, options, mirror=bool(suffix))
-            if row == "default" and not suffix:
+            if options.alone:
+                default = None
+            elif row == "default" and not suffix:
                 default = scores
             found[row + suffix] = scores, default
-            members[name, suffix].append(scores.with_columns(pl.col("run") + f"-{row}"))
-            if options.mean and len(members[name, suffix]) > len(set(options.rows) - {"default"}):
+            if row in named:
+                members[name, suffix].append(scores.with_columns(pl.col("run") + f"-{row}"))
+            if options.mean and len(members[name, suffix]) == len(named):
                 every = pl.concat(members[name, suffix]).sort("run", "slice_key")
-                together, rows = ensemble(every), " and ".join(dict.fromkeys(["default", *options.rows])) + suffix
+                together, rows, first = ensemble(every), " and ".join(named) + suffix, f"-{named[0]}"
                 found[f"mean of {rows}, minus each"] = together, every
-                own = together.filter(pl.col("run").str.ends_with("-default"))
-                found[f"mean of {rows}"] = own.with_columns(pl.col("run").str.strip_suffix("-default")), default
+                own = together.filter(pl.col("run").str.ends_with(first))
+                found[f"mean of {rows}"] = own.with_columns(pl.col("run").str.strip_suffix(first)), default
         if scores["slice_key"].is_duplicated().all():
             of_runs = {of: pair for of, pair in found.items() if not of.startswith("mean of")}
             found |= {f"{of}, mean of runs": (ensemble(one), other) for of, (one, other) in of_runs.items()}

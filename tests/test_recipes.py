@@ -77,3 +77,36 @@ def test_a_line_that_says_the_same_keeps_its_commit_and_another_takes_its_place(
     lines = [line for line in page.read_text().splitlines() if line.startswith("| 2026")]
     assert lines == ["| 2026 1 | 2a | busi | val | one | 0.8 |", "| 2026 2 | 2b | busi | val | other | 0.6 |"]
     assert page.read_text().endswith("after\n")
+
+
+def test_the_mean_is_of_the_rows_that_are_named_and_needs_no_default(recipes, monkeypatch, capsys):
+    """One network has the order right, one not, and their mean has."""
+    right = {"default": [0.1, 0.9, 0.8], "224": [0.1, 0.2, 0.3], "lite1": [0.35, 0.3, 0.9]}
+
+    def scores_of(name, row, options, *, mirror):
+        keys = list("abc")
+        return pl.DataFrame(
+            {"run": "0-0", "slice_key": keys, "patient_key": keys, "label": [0, 1, 1], "score": right[row], "fold": 0}
+        ).with_columns(seconds=pl.lit(1.0))
+
+    monkeypatch.setitem(recipes["main"].__globals__, "train", lambda name, row, options: row)
+    monkeypatch.setitem(recipes["main"].__globals__, "scores_of", scores_of)
+
+    def said(*words):
+        monkeypatch.setattr("sys.argv", ["recipes.py", *words])
+        recipes["main"]()
+        return [line.split(" | ")[4:7] for line in capsys.readouterr().out.splitlines()]
+
+    both = ["mean of 224 and lite1, minus each (2)", "mean of 224 and lite1 (1)"]
+    assert [row for row, *_ in said("covid-ct", "224", "lite1", "--mean")] == [
+        "default (1)",
+        "224 (1)",
+        "lite1 (1)",
+        *both,
+    ]
+    lines = said("covid-ct", "224", "lite1", "--mean", "--alone")
+    assert [row for row, *_ in lines] == ["224 (1)", "lite1 (1)", *both]
+    assert [value[:5] for _, value, _ in lines] == ["1.000", "0.500", "1.000", "1.000"]
+    assert [bool(difference) for *_, difference in lines] == [False, False, True, False]
+    with pytest.raises(SystemExit):
+        said("covid-ct", "224", "--mean")
