@@ -52,6 +52,7 @@ ROWS = {
     "mixup": "mixup=0.2",
     "cutmix": "cutmix=1.0",
     "long": "epochs=30",
+    "short": "epochs=6",
     "ema": "ema=0.98",
     "best": "checkpoint.monitor=val/auroc",
     "smooth": "loss=label_smoothing",
@@ -245,8 +246,8 @@ def judge(scores: pl.DataFrame, default: pl.DataFrame | None) -> tuple[list[str]
     from fistula.evidence.ranking.area import clustered_auroc
 
     cells, tests = [], []
-    other = scores if default is None else default
-    for own, other in ((scores, other), (by_patient(scores), by_patient(other))):
+    base = scores if default is None else default
+    for own, other in ((scores, base), (by_patient(scores), by_patient(base))):
         patients, runs = own["patient_key"].to_numpy(), own["run"].to_numpy()
         cells.append(said(clustered_auroc(own["label"], own["score"], patients, runs)))
         paired = own.height == other.height and own["patient_key"].equals(other["patient_key"])
