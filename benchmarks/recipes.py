@@ -40,10 +40,7 @@ BEGIN, END = "<!-- written by benchmarks/recipes.py -->", "<!-- end -->"
 DEFAULT = ("model=efficientnet_lite0", "learning=transfer", "image_size=128", "epochs=15", "logger=csv", "trainer=cpu")
 ROWS = {
     "default": "",
-    "160": "image_size=160",
-    "192": "image_size=192",
     "224": "image_size=224",
-    "288": "image_size=288",
     "geometric": "augmentation=geometric",
     "moderate": "augmentation=moderate",
     "strong": "augmentation=strong",
@@ -57,7 +54,6 @@ ROWS = {
     "best": "checkpoint.monitor=val/auroc",
     "smooth": "loss=label_smoothing",
     "decay": "learning=layer_decay",
-    "gradual": "learning=gradual",
     "probe": "learning=linear_probe,optimizer.lr=0.01,epochs=50",
     "fast": "optimizer.lr=0.001",
     "slow": "optimizer.lr=0.0001",
@@ -67,7 +63,6 @@ ROWS = {
     "drop": "model.options={drop_rate:0.3\\,drop_path_rate:0.2}",
     "lite1": "model=efficientnet_lite1",
     "lite2": "model=efficientnet_lite2",
-    "replicate": "model.channels=replicate",
     "locate": "head=locate",
 }
 
