@@ -1,7 +1,7 @@
 """Where a finding is, for each patient: the most suspicious slices, with point, distance and clock position."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,10 +10,8 @@ from torch import Tensor
 
 from fistula.cohort.order import in_source
 from fistula.evidence.places.clock import clock_hours
+from fistula.predict.runs.model import LoadedRun
 from fistula.predict.source import Slices
-
-if TYPE_CHECKING:
-    from fistula.predict.predictor import Predictor
 
 MOST = 3  # slices named for a patient
 NEAR = 1.0  # pixels of the grid from the canal's centre, within which a direction says nothing
@@ -42,7 +40,13 @@ ON_GRID = ("grid_row", "grid_col", "grid_canal_row", "grid_canal_col")  # the po
 
 
 def places_of(
-    slices: Slices, scored: pl.DataFrame, patients: pl.DataFrame, marks: Tensor, predictor: "Predictor"
+    slices: Slices,
+    scored: pl.DataFrame,
+    patients: pl.DataFrame,
+    marks: Tensor,
+    *,
+    run: LoadedRun,
+    spacing_mm: float | None,
 ) -> pl.DataFrame | None:
     """The most suspicious slices of each patient, at most `MOST`, with what is to be seen where.
 
@@ -50,18 +54,18 @@ def places_of(
     know the anal canal, and not within `NEAR` of its centre. Distances are null for slices without pixel spacing.
 
     Patients come with their `answer` and `marks`; the marks of the slices' maps are ``(N, M, 3)``, in pixels of the
-    grid, as `fistula.predict.scores.look` gives them.
+    grid, as `fistula.predict.scores.look` gives them. `run` is one of those that scored, `spacing_mm` the grid's.
 
     Returns:
         Columns as in `SCHEMA`, the most suspicious slice first, and `ON_GRID`;
         None for runs that find no places.
     """
-    kinds = predictor.runs[0].classifier.head.kinds
+    kinds = run.classifier.head.kinds
     if not kinds:
         return None
     points = {kind: marks[:, number].double().numpy() for number, kind in enumerate(kinds)}
     opening, canal = points["opening"], points.get("canal", np.full((len(marks), 3), np.nan))
-    hours, far = _from_canal(slices.table, opening, canal, spacing_mm=predictor.reader.plan.grid.spacing_mm)
+    hours, far = _from_canal(slices.table, opening, canal, spacing_mm=spacing_mm)
     answers = {row["patient_key"]: row for row in patients.iter_rows(named=True)}
     scores, keys = scored["score"].to_numpy(), scored["patient_key"].to_numpy()
     rows = []
@@ -69,7 +73,7 @@ def places_of(
         own = np.flatnonzero(keys == key)
         for rank, index in enumerate(own[np.argsort(-scores[own], kind="stable")][:MOST], start=1):
             facts = scored.row(int(index), named=True)
-            is_below = facts["decision"] == predictor.classes[0]
+            is_below = facts["decision"] == run.classes[0]
             source, middle = (_in_source(kind[index], facts) for kind in (opening, canal))
             said = {name: facts[name] for name in SCHEMA if name in facts}  # a survey has a `row` of its own
             rows.append(

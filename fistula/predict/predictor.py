@@ -94,7 +94,10 @@ class Predictor:
         of_bags = bags.get("patient_key")
         patients, of_all = group_scores(slices.table, scored, self.runs, by="patient_key", pooled=of_bags)
         patients = self._answer(patients, series, of_all, recognised(slices.table, self.cohort_patients, self.known))
-        places = None if marks is None else places_of(slices, table, patients, marks, self)
+        places = None
+        if marks is not None:
+            grid = self.reader.plan.grid
+            places = places_of(slices, table, patients, marks, run=self.runs[0], spacing_mm=grid.spacing_mm)
         return Prediction(table, series, patients, slices.left_out, summary_of(self, slices, patients), places)
 
     @torch.inference_mode()

@@ -38,7 +38,10 @@ def test_the_place_in_a_new_image_is_the_one_that_training_stored(located, study
     with reading(phantom, predictor.reader, Workers(1)) as slices:
         prediction = predictor.judge(slices)
         *_, marks = predictor.scored(slices)
-        again = places_of(slices, prediction.slices, prediction.patients, marks, predictor)
+        grid = predictor.reader.plan.grid
+        again = places_of(
+            slices, prediction.slices, prediction.patients, marks, run=predictor.runs[0], spacing_mm=grid.spacing_mm
+        )
     assert prediction.places.equals(again)
     keys = pl.DataFrame({"slice_key": slices.table["slice_key"]})
     stored = pl.read_parquet(located / "places.parquet")
