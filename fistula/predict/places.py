@@ -46,7 +46,7 @@ def places_of(
     marks: Tensor,
     *,
     run: LoadedRun,
-    spacing_mm: float | None,
+    spacing_mm: float,
 ) -> pl.DataFrame | None:
     """The most suspicious slices of each patient, at most `MOST`, with what is to be seen where.
 
