@@ -136,9 +136,10 @@ def judge(study: Path, source: Path, heads: list[str]) -> None:
         print(f"AUROC, {heads[0]} less {heads[1]}: {said(test.difference)}")
 
 
-def said(estimate: Any) -> str:
+def said(estimate: Any, sign: str = "") -> str:
     """The value with its interval."""
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+    shown = [f"{one:{sign}.3f}".replace("-", "\N{MINUS SIGN}") for one in (estimate.value, estimate.low, estimate.high)]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
 def main() -> None:

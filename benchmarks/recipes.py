@@ -14,7 +14,8 @@ sets there is a line of all of them: the mean difference, each set's weighed by 
 `--of` so many, whose mean score is that of an ensemble of folds and seeds.
 
 The same command goes on where it stopped; `--write` puts its rows into docs/recipe.md. `--mirror` scores each image and
-its mirror image and takes the mean: test-time augmentation.
+its mirror image and takes the mean: test-time augmentation. `--mean` adds the mean score of the rows that are named, and
+`--alone` leaves out the default, to which rows are compared otherwise.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from places import command, joined_lines, write
+from places import command, joined_lines, said, write
 
 PAGE = Path(__file__).parents[1] / "docs" / "recipe.md"
 COLUMNS = ["per-slice AUROC", "minus the default's", "per-patient AUROC", "minus the default's", "seconds a run"]
@@ -276,12 +277,6 @@ def pooled(tests: Sequence[Any]) -> str:
     return f"{said(Estimate(mean, mean - half, mean + half, ''), sign='+')}, P for heterogeneity {agree:.2f}"
 
 
-def said(estimate: Any, sign: str = "") -> str:
-    """The value with its interval."""
-    shown = [f"{one:{sign}.3f}".replace("-", "\N{MINUS SIGN}") for one in (estimate.value, estimate.low, estimate.high)]
-    return f"{shown[0]} ({shown[1]} to {shown[2]})"
-
-
 def put(lines: list[list[str]]) -> None:
     """Into the page, in the place of older lines of the same set, part and row."""
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
@@ -297,7 +292,8 @@ def put(lines: list[list[str]]) -> None:
     PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
 
 
-def main() -> None:
+def asked(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command line says, or words in its place."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", type=lambda text: text.split(","), help=f"joined by commas: {','.join(SETS)}")
     parser.add_argument("rows", nargs="+")
@@ -312,18 +308,24 @@ def main() -> None:
     parser.add_argument("--mean", action="store_true", help="also the mean score of the rows that are named")
     parser.add_argument("--alone", action="store_true", help="without the default to compare with")
     parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     if unknown := set(options.sets) - set(SETS):
         parser.error(f"no set: {', '.join(sorted(unknown))}")
     if options.part == "outside" and options.sets != ["covid-ct"]:
         parser.error("--part outside is for covid-ct, the only set with a test set of its own")
+    options.rows = list(dict.fromkeys(options.rows))
+    if options.mean and len(options.rows) < 2:
+        parser.error("--mean is of two rows or more: name them, the default too if it is one")
+    return options
+
+
+def main() -> None:
+    options = asked()
+    named = options.rows
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=PAGE.parent
     ).stdout.strip()
     stamp = [date.today().isoformat(), commit]
-    named = list(dict.fromkeys(options.rows))
-    if options.mean and len(named) < 2:
-        parser.error("--mean is of two rows or more: name them, the default too if it is one")
     lines, tests, members = [], defaultdict(list), defaultdict(list)
     for name, row in product(options.sets, dict.fromkeys(named if options.alone else ["default", *named])):
         study = train(name, row, options)

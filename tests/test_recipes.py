@@ -38,6 +38,18 @@ def test_rows_are_joined_and_escaped_commas_stay(recipes):
     assert recipes["overrides_of"]("drop") == ["model.options={drop_rate:0.3,drop_path_rate:0.2}"]
 
 
+def test_the_page_has_commands_that_the_script_takes(recipes):
+    """And no row that it does not know: as an override it would be refused only after an ingest."""
+    page = recipes["PAGE"].read_text(encoding="utf-8")
+    commands = [
+        line.partition("#")[0].split()[2:] for line in page.splitlines() if line.startswith("python benchmarks/")
+    ]
+    assert len(commands) > 20
+    for words in commands:
+        options = recipes["asked"](words)
+        assert [name for row in options.rows for name in row.split("+") if name not in recipes["ROWS"]] == [], words
+
+
 def test_sets_are_weighed_by_the_inverse_of_their_variance(recipes):
     def of(value, error):
         return Comparison(Estimate(value, -1.0, 1.0, "by hand"), nan, nan, error)
