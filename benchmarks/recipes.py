@@ -14,8 +14,8 @@ sets there is a line of all of them: the mean difference, each set's weighed by 
 `--of` so many, whose mean score is that of an ensemble of folds and seeds.
 
 The same command goes on where it stopped; `--write` puts its rows into docs/recipe.md. `--mirror` scores each image and
-its mirror image and takes the mean: test-time augmentation. `--mean` adds the mean score of the rows that are named, and
-`--alone` leaves out the default, to which rows are compared otherwise.
+its mirror image and takes the mean: test-time augmentation. `--mean` adds the mean score of the rows that are named,
+and `--alone` leaves out the default, to which rows are compared otherwise.
 """
 
 import argparse
