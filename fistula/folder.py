@@ -1,14 +1,16 @@
 """A stop of the flow on disk: a folder or file that is written whole or not at all."""
 
+import glob
 import hashlib
 import os
 import shutil
-import uuid
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fistula.errors import ConfigError
+from fistula.leftovers import HERE, clear_leftovers, held, partial_name
 
 
 @contextmanager
@@ -16,28 +18,32 @@ def whole_folder(path: Path, *, key: str = "out", replace: bool = False) -> Iter
     """Give a folder beside `path` to write into; rename it to `path` when the block ends well, remove it otherwise.
 
     The `key` of the configuration that names it is for messages. One that `replace` allows to be there already is found
-    whole by a reader, the old one or the new, at worst none for a moment.
+    whole by a reader, the old one or the new, at worst none for a moment. What killed processes have left beside it is
+    removed.
 
     Raises:
         ConfigError: If `path` exists, or no folder can be made there.
     """
     if not replace:
         refuse_existing(path, key=key)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial = path.with_name(partial_name(path))
     old = partial.with_suffix(".old")
     new = [folder for folder in path.parents if not folder.exists()]
     try:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            clear_leftovers(path.parent)
             partial.mkdir()
         except OSError as error:
             remedy = f"Name a place that can be written to ({key}=...)"
             raise ConfigError(f"{key}={path}", f"cannot be made ({error.strerror})", remedy=remedy) from error
-        yield partial
-        if replace and path.exists():
-            path.rename(old)
-        partial.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
+        with held(partial):
+            yield partial
+            if replace and path.exists():
+                path.rename(old)
+            partial.rename(path)
+        for former in path.parent.glob(f".{glob.escape(path.name)}.{HERE}*.old"):  # of killed processes too
+            shutil.rmtree(former, ignore_errors=True)
     except BaseException:
         if os.path.lexists(old) and not path.exists():  # interrupted between the two
             old.rename(path)
@@ -78,11 +84,25 @@ def write_whole(path: Path, content: str | bytes) -> None:
 @contextmanager
 def partial_beside(path: Path) -> Iterator[Path]:
     """Give a name beside `path` for a file to be renamed once it is whole; what still has it afterwards is removed."""
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial = path.with_name(partial_name(path))
     try:
-        yield partial
+        clear_leftovers(path.parent)
+        partial.touch(exist_ok=False)
+        with held(partial):
+            yield partial
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_folder(what: str) -> Iterator[Path]:
+    """Give a folder in TMPDIR for as long as the block lasts, for its owner alone; `what` is a part of its name.
+
+    Those that killed processes have left there are removed.
+    """
+    clear_leftovers(Path(tempfile.gettempdir()), f"fistula-*-{HERE}*")
+    with tempfile.TemporaryDirectory(prefix=f"fistula-{what}-{HERE}") as name, held(Path(name)):
+        yield Path(name)
 
 
 def name_once(partial: Path, path: Path) -> None:

@@ -1,7 +1,6 @@
 """Fetch from and store to an archive, whichever way it speaks."""
 
 import logging
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -13,6 +12,7 @@ from fistula.archive.address import Address, Manners
 from fistula.dicom.outcome import Refused
 from fistula.dicom.timing import TimeLimit
 from fistula.errors import ArchiveError
+from fistula.folder import temporary_folder
 
 for _name in ("dicomweb_client", "pynetdicom", "urllib3"):  # they would name studies and peers on the terminal
     logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
@@ -38,10 +38,10 @@ def fetched(address: Address, manners: Manners) -> Iterator[Path]:
     Raises:
         ArchiveError: If they cannot be had.
     """
-    with tempfile.TemporaryDirectory(prefix="fistula-archive-") as folder:
+    with temporary_folder("archive") as folder:
         with _limited(address, manners):
-            _of(address).fetch(address, Path(folder), manners)
-        yield Path(folder)
+            _of(address).fetch(address, folder, manners)
+        yield folder
 
 
 def store(address: Address, files: Sequence[Path], manners: Manners) -> None:

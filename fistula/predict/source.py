@@ -1,6 +1,5 @@
 """Read new images as the run's own cohort was read: the same rules, the same grid, the same intensities."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
 from fistula.dicom.out.reference import read_reference
 from fistula.errors import DataError
+from fistula.folder import temporary_folder
 from fistula.learning.data.channels import with_constants
 from fistula.predict.runs.ensemble import INGEST
 from fistula.predict.runs.network import call_known
@@ -144,8 +144,7 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
         unread.append(failed)
         return rows_beside(read, table, seen, plan.look.pseudonyms)
 
-    with tempfile.TemporaryDirectory(prefix="fistula-") as name:
-        folder = Path(name)
+    with temporary_folder("read") as folder:
         read = read_in_order(
             survey, whole.images, plan, workers, folder,
             order=lambda read, _: read if len(read) == 1 else read.sort(*ORDER),

@@ -1,7 +1,6 @@
 """Uploads are worked on one after the other; one that takes too long is left behind, and the next ones go on."""
 
 import asyncio
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -14,6 +13,7 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from fistula.errors import FistulaError
+from fistula.folder import temporary_folder
 from fistula.predict.out.page import render_page
 from fistula.predict.out.write import SLICE_COLUMNS, draw_overlays, stamp
 from fistula.predict.places import SCHEMA as PLACES
@@ -57,8 +57,8 @@ class Desk:
         done: Future = Future()
         try:
             async with asyncio.timeout(self.limits.seconds):
-                with tempfile.TemporaryDirectory(prefix="fistula-upload-") as folder:
-                    path = Path(folder) / "upload"
+                with temporary_folder("upload") as folder:
+                    path = folder / "upload"
                     await receive(
                         request.stream(), path, declared=request.headers.get("content-length"), limits=self.limits
                     )
