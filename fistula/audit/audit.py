@@ -18,7 +18,7 @@ from fistula.audit.findings import (
 )
 from fistula.audit.likeness import BITS
 from fistula.audit.near_duplicates import find_near_duplicates
-from fistula.cohort.look.confounding import auroc_alone, find_confounding
+from fistula.cohort.look.confounding import auroc_alone, find_confounding, position_alone
 from fistula.cohort.look.early import lacking_warnings
 from fistula.cohort.manifest import Cohort, lacking
 from fistula.cohort.split_table import split_fingerprint
@@ -90,6 +90,7 @@ class Audit:
             findings=sorted(findings, key=lambda finding: not finding.is_leak),
             confounding=find_confounding(cohort.labelled, level=self.confounding_level),
             alone=auroc_alone(lacks),
+            position=position_alone(lacks),
             lacking=lacking_warnings(lacks, cohort.classes, cohort.sequences),
             by_construction=BY_CONSTRUCTION,
             unused_acceptances=sorted(set(reasons) - {finding.id for finding in findings}),

@@ -32,6 +32,7 @@ class Certificate:
     confounding: list[Association]  # of class and site with acquisition
     # AUROC by patient of facts that need no image; see `fistula.cohort.look.confounding.auroc_alone`.
     alone: dict[str, float | None]
+    position: float | None  # AUROC by slice of the place in the stack; see `position_alone` there
     lacking: list[str]  # sentences on sequences that patients lack: how many of each class
     by_construction: tuple[str, ...]  # what needs no check
     unused_acceptances: list[str]  # ids accepted that name no finding here

@@ -109,7 +109,7 @@ def population(cohort: Cohort, patients: list[str] | None = None) -> dict[str, A
         known), ``sites`` and ``scanners`` (patients by name).
     """
     rows = cohort.labelled if patients is None else cohort.labelled.filter(pl.col("patient_key").is_in(patients))
-    people = rows.group_by("patient_key").agg(
+    people = rows.group_by("patient_key", maintain_order=True).agg(  # else a mean has other last digits each time
         pl.col("label").max(), pl.col("age", "sex", "site").drop_nulls().first(), named_scanner().first()
     )
     age, sex = people["age"].drop_nulls(), people["sex"].drop_nulls()

@@ -38,6 +38,8 @@ FACTS = {
     "sex": "sex",
     "site": "site",
     "turned": "orientation as found",
+    "pixel spacing": "pixel spacing",
+    "field of view": "field of view",
 }
 
 

@@ -14,7 +14,7 @@ from fistula.dicom.container import Part, open_part
 from fistula.dicom.look import Look
 from fistula.dicom.outcome import NotTaken, Refused
 from fistula.dicom.parse import read_dataset
-from fistula.dicom.pixels.burned import looks_like_text
+from fistula.dicom.pixels.burned import TEXT_LIKE, looks_like_text
 from fistula.dicom.pixels.decode import Picture, decode
 from fistula.dicom.pixels.geometry import TURNS, turn
 from fistula.dicom.pixels.plain import read_plain
@@ -179,7 +179,7 @@ def _placement(picture: Picture, placed: Placed) -> dict[str, Any]:
     if picture.is_inverted:
         notes.append("inverted (MONOCHROME1)")
     if looks_like_text(picture.values):
-        notes.append("bright text-like corner")
+        notes.append(TEXT_LIKE)
     return {
         "matrix": "x".join(map(str, picture.values.shape)),
         "scale_row": placed.scale[0],

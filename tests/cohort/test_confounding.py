@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 from scipy.stats.contingency import association
 
-from fistula.cohort.look.confounding import auroc_alone, cramers_v, find_confounding
+from fistula.cohort.look.confounding import auroc_alone, cramers_v, find_confounding, position_alone
 
 
 @pytest.mark.parametrize(
@@ -119,3 +119,78 @@ def test_facts_that_need_no_image_are_scored_by_patient():
     }  # fmt: skip
     nameless = pl.DataFrame(rows).with_columns(age=pl.lit(None, pl.Float64), label=0)
     assert set(auroc_alone(nameless).values()) == {None}
+
+
+def stacks(patients=40, slices=9, **columns):
+    """Patients of both classes in turn, who differ in nothing; other columns are functions of patient and slice."""
+    plain = {
+        "patient_key": "p{}".format, "series_key": "s{}".format, "volume": 0,
+        "position_mm": lambda _, slice_: 3.0 * slice_,
+        "label": lambda patient, _: patient % 2, "age": None, "sex": None, "site": None, "turned": "",
+        "matrix": "256x256", "pixel_spacing_mm": 0.8, "syntax": "Explicit VR Little Endian", "seen": "",
+        "covariate_crp": 0.1,
+        **dict.fromkeys(("manufacturer", "scanner", "image_type", "orientation"), "one"),
+    } | columns  # fmt: skip
+    number = slices if callable(slices) else lambda _: slices
+    return pl.DataFrame(
+        [
+            {name: value(patient, slice_) if callable(value) else value for name, value in plain.items()}
+            for patient in range(patients)
+            for slice_ in range(number(patient))
+        ]
+    ).with_columns(pl.col("site", "sex").cast(pl.String), pl.col("age").cast(pl.Float64))
+
+
+def test_a_number_that_all_patients_share_tells_nothing_however_many_slices_they_have():
+    found = auroc_alone(stacks(slices=lambda patient: 12 if patient % 2 else 8))
+    assert found["slices"] == 1.0
+    assert [found[fact] for fact in ("crp", "pixel spacing", "field of view")] == [0.5] * 3
+
+
+def test_stacks_of_one_height_are_as_high_wherever_they_lie_and_however_oblique_they_are():
+    found = auroc_alone(stacks(position_mm=lambda patient, slice_: 31.3 / 3 + 0.37 * patient + 2.7 * slice_))
+    assert found["height"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("columns", "facts"),
+    [
+        ({"pixel_spacing_mm": lambda patient, _: 0.8 + 0.1 * (patient % 2)}, ["pixel spacing", "field of view"]),
+        ({"matrix": lambda patient, _: f"{256 + 128 * (patient % 2)}x256"}, ["field of view"]),
+        ({}, []),
+    ],
+)
+def test_a_field_of_view_that_goes_with_the_class_is_seen(columns, facts):
+    alone = auroc_alone(stacks(**columns))
+    assert [fact for fact, value in alone.items() if value == 1.0] == facts
+
+
+@pytest.mark.parametrize(
+    ("columns", "pair"),
+    [
+        ({"syntax": lambda patient, _: "JPEG Baseline" if patient % 2 else "RLE Lossless"}, "compression"),
+        ({"seen": lambda patient, _: "pixel padding|bright text-like corner" * (patient % 2)}, "burned-in text"),
+        ({"seen": lambda patient, _: "pixel padding" * (patient % 2)}, None),
+    ],
+)
+def test_what_the_way_to_the_archive_left_in_the_pixels_of_one_class_is_warned_of(columns, pair):
+    assert [found.between for found in find_confounding(stacks(**columns), level=0.3) if found.is_warning] == (
+        [("label", pair)] if pair else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        pytest.param(lambda _, slice_: int(slice_ > 5), 1.0, id="the upper third"),
+        pytest.param(lambda _, slice_: int(3 <= slice_ <= 5), 1.0, id="the middle"),
+        pytest.param(lambda patient, slice_: (patient + slice_) % 2, 0.5, id="every other slice"),
+        pytest.param(lambda _, slice_: 1, None, id="one class"),
+        pytest.param(lambda _, slice_: None if slice_ < 5 else int(slice_ > 6), 1.0, id="some without a label"),
+    ],
+)
+def test_a_label_that_the_place_in_the_stack_tells_is_seen(label, expected):
+    found = position_alone(stacks(label=label))
+    assert found == (expected if expected is None else pytest.approx(expected, abs=0.06))
+    single = stacks(slices=1)
+    assert position_alone(single) is None

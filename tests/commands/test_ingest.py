@@ -561,11 +561,13 @@ def test_what_tells_the_classes_apart_without_an_image_is_printed(dicom_tree, tm
     assert code == 0
     line = next(line for line in shown.splitlines() if line.startswith("per-patient AUROC of nonimage information"))
     assert line.endswith(
-        "number of slices 0.50, number of labeled slices 0.50, height of the stack 0.50, age 1.00, sex 0.50"
+        "number of slices 0.50, number of labeled slices 0.50, height of the stack 0.50, age 1.00, sex 0.50, "
+        "pixel spacing 0.50, field of view 0.50"
     )
     record = json.loads((tmp_path / "cohort" / "ingest.json").read_text())
     assert record["alone"] == {
         "slices": 0.5, "labelled slices": 0.5, "height": 0.5, "age": 1.0, "sex": 0.5, "site": None, "turned": None,
+        "pixel spacing": 0.5, "field of view": 0.5,
     }  # fmt: skip
 
 

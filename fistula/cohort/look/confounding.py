@@ -8,10 +8,20 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fistula.cohort.manifest import COVARIATE, LACKS, covariates_of
+from fistula.dicom.pixels.burned import TEXT_LIKE
 from fistula.evidence.ranking.roc import auroc
 
 CONFOUNDED = 0.7  # Cramér's V from which two facts are said to go together
-ACQUISITION = ("manufacturer", "scanner", "image_type", "orientation", "turned", "matrix")
+ACQUISITION = (
+    "manufacturer",
+    "scanner",
+    "image_type",
+    "orientation",
+    "turned",
+    "matrix",
+    "compression",
+    "burned-in text",
+)
 
 
 @dataclass(frozen=True)
@@ -33,9 +43,38 @@ def find_confounding(
 ) -> list[Association]:
     """Associate the class with site and acquisition, and the site with acquisition, over patients.
 
-    Warns from `level` up, in (0, 1], for each of the `pairs` of columns.
+    Warns from `level` up, in (0, 1], for each of the `pairs` of columns; the ``compression`` of a slice is its
+    ``syntax``, and ``burned-in text`` what was ``seen`` in its corners.
     """
+    manifest = _with_traces(manifest)
     return [_associate(manifest, pair, level) for pair in pairs]
+
+
+def _with_traces(manifest: pl.DataFrame) -> pl.DataFrame:
+    """With what a file's way to the archive leaves in its pixels; null where the manifest says nothing of it."""
+    known = {
+        "compression": ("syntax", pl.col("syntax")),
+        "burned-in text": ("seen", pl.col("seen").str.contains(TEXT_LIKE)),
+    }
+    nothing = pl.lit(None, pl.String)
+    return manifest.with_columns(
+        (found if column in manifest.columns else nothing).alias(name) for name, (column, found) in known.items()
+    )
+
+
+def position_alone(manifest: pl.DataFrame) -> float | None:
+    """AUROC by slice of where it lies in its stack, or of how far from the middle, whichever is further from 0.5.
+
+    Of the manifest every slice is wanted; stacks of one position are passed over. None where nothing is known of slices
+    of both kinds, the highest label of all and others. Far from 0.5, a network may have learned the level instead of
+    the finding; patients are not told apart by it.
+    """
+    at, stack = pl.col("position_mm"), ("series_key", "volume")
+    height = ((at - at.min()) / (at.max() - at.min())).over(*stack).round(4)
+    slices = manifest.with_columns(height=height).filter(pl.col("height").is_finite()).drop_nulls("label")
+    slices = slices.with_columns(label=pl.col("label") == pl.col("label").max())
+    found = [_auroc(slices, pl.col("height")), _auroc(slices, -(pl.col("height") - 0.5).abs())]
+    return max((value for value in found if value is not None), key=lambda value: abs(value - 0.5), default=None)
 
 
 def auroc_alone(manifest: pl.DataFrame) -> dict[str, float | None]:
@@ -59,9 +98,13 @@ def auroc_alone(manifest: pl.DataFrame) -> dict[str, float | None]:
         {'slices': 1.0, 'labelled slices': 0.5, 'height': 1.0, 'age': 1.0, 'sex': 0.5, 'site': None, 'turned': 1.0}
     """
     stack = pl.col("position_mm").max() - pl.col("position_mm").min()
+    shown = {} if "pixel_spacing_mm" not in manifest.columns else {
+        "pixel spacing": pl.col("pixel_spacing_mm"),
+        "field of view": pl.col("pixel_spacing_mm") * pl.col("matrix").str.extract(r"^(\d+)x").cast(pl.Float64),
+    }  # fmt: skip
     further = [*covariates_of(manifest), *(name for name in manifest.columns if name.startswith(LACKS))]
     patients = (
-        manifest.with_columns(height=stack.over("series_key", "volume"))
+        manifest.with_columns(height=stack.over("series_key", "volume"), **shown)
         .group_by("patient_key", maintain_order=True)
         .agg(
             pl.col("label").max(),
@@ -69,13 +112,15 @@ def auroc_alone(manifest: pl.DataFrame) -> dict[str, float | None]:
             pl.col("label").count().cast(pl.Float64).alias("labelled slices"),
             pl.col("height").max(),
             pl.col("age", "sex", "site", "turned").drop_nulls().first(),
-            pl.col(further).mean(),
+            pl.col([*further, *shown]).mean(),
         )
         .drop_nulls("label")
         .with_columns(label=pl.col("label") == pl.col("label").max())
     )
     sexed = patients.with_columns(sex=pl.col("sex").replace_strict({"F": 1.0, "M": 0.0}, default=None))
-    found = {fact: _auroc(sexed, pl.col(fact)) for fact in ("slices", "labelled slices", "height", "age", "sex")}
+    found = {
+        fact: _auroc(sexed, pl.col(fact)) for fact in ("slices", "labelled slices", "height", "age", "sex", *shown)
+    }
     found |= {fact: _furthest(patients, fact) for fact in ("site", "turned")}
     for column in further:
         name, missing = column.removeprefix(COVARIATE), pl.col(column).is_null().cast(pl.Float64)
@@ -93,7 +138,8 @@ def _furthest(patients: pl.DataFrame, fact: str) -> float | None:
 
 
 def _auroc(patients: pl.DataFrame, score: pl.Expr) -> float | None:
-    rows = patients.select("label", score=score).drop_nulls()
+    # Equal heights, and means of equal numbers, differ in their last digits by where a stack lies or how many they are.
+    rows = patients.select("label", score=score.cast(pl.Float64).round_sig_figs(6)).drop_nulls()
     if rows["label"].n_unique() < 2:
         return None
     return auroc(rows["label"].to_numpy().astype(np.int64), rows["score"].to_numpy())

@@ -14,7 +14,7 @@ from fistula.dicom.look import Look
 from fistula.dicom.out.reference import read_reference
 from fistula.dicom.outcome import NotTaken
 from fistula.dicom.parse import read_dataset
-from fistula.dicom.pixels.burned import looks_like_text
+from fistula.dicom.pixels.burned import TEXT_LIKE, looks_like_text
 from fistula.dicom.pixels.decode import decode
 from fistula.dicom.timing import TimeLimit
 from fistula.labels.matching import match
@@ -53,7 +53,7 @@ def with_decoding(survey: Survey, look: Look, workers: Workers) -> Survey:
     facts = survey.facts.join(tried, on=["file", "member"], how="left", maintain_order="left")
     is_failed = pl.col("failed").is_not_null()
     is_text = pl.col("is_text").fill_null(value=False)
-    notes = pl.when(is_text).then(pl.concat_str(pl.col("notes"), pl.lit("|bright text-like corner"))).otherwise("notes")
+    notes = pl.when(is_text).then(pl.concat_str(pl.col("notes"), pl.lit(f"|{TEXT_LIKE}"))).otherwise("notes")
     facts = facts.with_columns(
         outcome=pl.when(is_failed).then(pl.lit("refused")).otherwise("outcome"),
         reason=pl.when(is_failed).then("failed").otherwise("reason"),

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+TEXT_LIKE = "bright text-like corner"  # what is noted of such an image
 CORNER = 0.25  # of each side
 GLYPHS = 4  # so many marks of a letter's size in one line are taken for text
 

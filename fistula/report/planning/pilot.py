@@ -40,9 +40,9 @@ def assumed(study: Study) -> dict[str, float]:
     area = _area(rows)
     if isnan(area):
         raise DataError(f"pilot={study.folder}", "has no defined AUROC to plan with")
-    units = rows.unique("unit")
-    sizes = units.group_by("patient_key").agg(pl.len())["len"].cast(pl.Float64).to_numpy()
-    positives = units.group_by("patient_key").agg(pl.col("label").max())["label"].to_numpy()
+    units = rows.unique("unit", maintain_order=True)  # in any other order, sums have other last digits
+    people = units.group_by("patient_key", maintain_order=True).agg(pl.len(), pl.col("label").max())
+    sizes, positives = people["len"].cast(pl.Float64).to_numpy(), people["label"].to_numpy()
     found = {
         "auroc": float(np.clip(area, LEAST, MOST)),
         "prevalence": float(positives.mean()),
@@ -114,7 +114,7 @@ def _alike(rows: pl.DataFrame) -> float:
     """Intraclass correlation of the deviates of a patient's slices of one class and run, by analysis of variance."""
     groups = (
         _normal(rows)
-        .group_by("run", "label", "patient_key")
+        .group_by("run", "label", "patient_key", maintain_order=True)
         .agg(pl.len().alias("n"), pl.col("deviate").mean().alias("mean"), pl.col("deviate").var(ddof=0).fill_null(0.0))
     )
     sizes, means = groups["n"].to_numpy().astype(float), groups["mean"].to_numpy()
@@ -130,6 +130,10 @@ def _alike(rows: pl.DataFrame) -> float:
 
 def _agreement(first: pl.DataFrame, second: pl.DataFrame) -> float:
     keys: Any = ["unit", "seed", "fold"]
-    one, two = (_normal(rows).unique(keys).select(*keys, "deviate") for rows in (first, second))
-    found = one.join(two, on=keys, suffix="_second").select(pl.corr("deviate", "deviate_second")).item()
+    one, two = (_normal(rows).unique(keys, maintain_order=True).select(*keys, "deviate") for rows in (first, second))
+    found = (
+        one.join(two, on=keys, suffix="_second", maintain_order="left")
+        .select(pl.corr("deviate", "deviate_second"))
+        .item()
+    )
     return 0.0 if found is None or isnan(found) else float(np.clip(found, 0, 0.99))

@@ -1,6 +1,7 @@
 """Records of images that are not DICOM: named by the pseudonyms of their paths, for they name nobody."""
 
 from collections.abc import Container
+from pathlib import Path
 from typing import Any
 
 from fistula.dicom.container import Part, begins
@@ -39,7 +40,8 @@ def records_of(part: Part, name: str, look: Look, *, kind: str, masks: Container
         "is_named": False,
     }
     if kind == "pictures":
-        return [identity | {"slice_key": key, "frame": 0, "frames": 1, "notes": ""}]
+        compression = Path(name).suffix[1:].upper().replace("JPG", "JPEG").replace("TIFF", "TIF")
+        return [identity | {"slice_key": key, "frame": 0, "frames": 1, "notes": "", "syntax": compression}]
     from fistula.source.files.volume_slices import volume_facts  # here, because DICOM needs no nibabel
 
     try:
