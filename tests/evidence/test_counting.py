@@ -3,7 +3,8 @@ import pytest
 
 from fistula.evidence.aggregate import patient_scores
 from fistula.evidence.ranking.area import clustered_auroc
-from fistula.evidence.ranking.counting import slices_tell_the_class
+from fistula.evidence.ranking.counting import even_auroc, slices_tell_the_class
+from fistula.evidence.ranking.roc import auroc
 
 
 def noise(slices, seed=0):
@@ -42,3 +43,22 @@ def test_equal_numbers_tell_nothing():
     found = slices_tell_the_class(labels, patients)
     assert (found.value, found.reason) == (0.5, "no variability between patients")
     assert str(slices_tell_the_class([1, 1], ["a", "b"])) == "n/a: no negatives"
+
+
+def test_with_the_same_weight_for_every_patient_copies_of_slices_change_nothing():
+    labels, scores, patients = noise((4, 4))
+    scores = np.round(scores + 0.3 * labels, 1)  # with ties
+    assert even_auroc(labels, scores, patients) == pytest.approx(auroc(labels, scores))
+    again = np.repeat(np.arange(len(labels)), np.where(patients % 3, 1, 7))
+    assert even_auroc(labels[again], scores[again], patients[again]) == pytest.approx(auroc(labels, scores))
+    assert auroc(labels[again], scores[again]) != pytest.approx(auroc(labels, scores))
+
+
+def test_the_same_weight_for_every_patient_compares_within_runs_alone():
+    labels, scores, patients = noise((4, 4))
+    runs = patients % 2
+    shifted = scores + 5 * runs
+    parts = [even_auroc(labels[runs == run], scores[runs == run], patients[runs == run]) for run in (0, 1)]
+    assert even_auroc(labels, shifted, patients, runs) == pytest.approx(np.mean(parts))
+    assert np.isnan(even_auroc([1, 1], [0.1, 0.2], ["a", "b"]))
+    assert np.isnan(even_auroc([], [], []))

@@ -300,6 +300,19 @@ def test_what_tells_the_classes_apart_without_an_image_is_a_limitation(tmp_path,
     assert ("alone" in found) == bool(said)
 
 
+@pytest.mark.parametrize(("position", "is_said"), [(0.93, True), (0.6, False), (None, False)])
+def test_a_position_in_the_stack_that_tells_the_class_is_a_limitation_where_slices_are_judged(
+    position, is_said, tmp_path
+):
+    audit = {"split": "patient_kfold", "verdict": "no leak", "is_marked": False, "confounding": [], "alone": {}}
+    names = [f"resnet18-transfer-patient_kfold-fold{fold}-seed0" for fold in range(3)]
+    changes = {name: {"audit": audit | {"position": position}} for name in names}
+    study = read_study(write_study(tmp_path / "study", learnings=("transfer",), changes=changes))
+    said = "the position of a slice in its stack alone has a per-slice AUROC of 0.93"
+    assert (said in compute(study, Settings(resamples=20, primary="slice")).answer[-1]) == is_said
+    assert "position" not in compute(study, Settings(resamples=20, primary="patient")).answer[-1]
+
+
 def test_a_class_that_goes_with_the_scanner_is_a_limitation(tmp_path):
     pairs = [("label", "scanner", 0.81, True), ("label", "image_type", 0.4, True), ("label", "matrix", 0.1, False)]
     pairs.append(("site", "scanner", 0.95, True))
@@ -405,6 +418,24 @@ def test_a_patient_who_brings_most_of_the_slices_of_a_class_is_a_limitation(tmp_
     # Fifteen patients of three slices, and ten times three more of one of them.
     assert "a single patient contributes 33 of the 75 fistula slices" in said
     assert "normal slices" not in said
+
+
+@pytest.mark.parametrize("are_hard", [True, False])
+def test_patients_with_more_slices_who_are_harder_to_classify_are_a_limitation(are_hard, tmp_path):
+    folder = write_study(tmp_path / "study", learnings=("transfer",))
+    for path in folder.glob("*/predictions.parquet"):
+        table = pl.read_parquet(path)
+        many = pl.col("patient_key").str.slice(7).cast(pl.Int64) % 5 == 0
+        wrong = pl.when(pl.col("label") == 1).then(0.1).otherwise(0.9)
+        table = table.with_columns(score=pl.when(many & pl.lit(are_hard)).then(wrong).otherwise(1 - wrong))
+        copies = [
+            table.filter(many).with_columns(slice_key=pl.format("{}-copy{}", "slice_key", pl.lit(n))) for n in range(4)
+        ]
+        pl.concat([table, *copies]).write_parquet(path)
+    contents = compute(read_study(folder), Settings(resamples=20, primary="slice"))
+    said = "patients with more slices were harder to classify (with every patient given the same weight, the per-slice"
+    assert (said in contents.answer[-1]) == are_hard
+    assert "harder" not in compute(read_study(folder), Settings(resamples=20, primary="patient")).answer[-1]
 
 
 def flat_scores(folder, scores):

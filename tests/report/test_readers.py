@@ -255,8 +255,13 @@ def test_a_table_of_readers_and_one_of_a_program_enter_the_report_and_are_verifi
     last = results.row(-1, named=True)
     assert (last["configuration"], last["level"], last["count"]) == ("vendor (another program)", "patient", 40)
     assert "whether these patients were among its training data" in page
+    assert "fixed readers may be too narrow" not in page  # 20 of the patients are positive
     assert "in the LROC analysis, a positive patient" in page  # of the readers alone: the networks name no location
     assert fistula_here("report", f"study={folder}", "verify=true")[0] == 0
+    few = readers.filter(pl.col("patient").str.slice(len("patient")).cast(pl.Int64) < 16)
+    assert fistula_here(*arguments, f"readers={table(few, 'few.csv')}")[0] == 0
+    page = (folder / "report" / "index.html").read_text()
+    assert "With 8 positive patients, 95% CIs for fixed readers may be too narrow" in page
 
 
 def test_readers_of_an_external_cohort_stand_beside_the_runs_that_scored_it_and_need_it(tmp_path):

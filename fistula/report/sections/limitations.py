@@ -6,7 +6,9 @@ from operator import itemgetter
 import polars as pl
 
 from fistula.errors import count
+from fistula.evidence.ranking.counting import even_auroc
 from fistula.report.names import declared, listed, say_class, say_fact
+from fistula.report.pooling import ranking
 from fistula.report.results import Row
 from fistula.report.sections.methods import is_fixed, validated
 from fistula.report.study import Study
@@ -16,6 +18,9 @@ FEW = 30  # patients or slices of a class; with fewer, what one of them weighs i
 VALIDATED, FEW_VALIDATED = 20, 5  # patients of a validation set, and of its smallest class; with fewer, it is said
 TELLING = 0.3  # distance from 0.5 of the AUROC of a fact that needs no image
 HEAVY = 0.25  # share of a class's slices that one patient brings
+# By how much an AUROC of slices rises once patients count the same: in simulated studies, seldom by chance, and mostly
+# where hard patients have more slices, so that its interval is too narrow (`draw_unequal` of benchmarks/further.py).
+UNEVEN = 0.1
 
 
 def alike(rows: list[Row]) -> list[Row]:
@@ -49,7 +54,7 @@ def say_limitations(study: Study, rows: list[Row], own: list[Row], *, is_ranked:
         rate = "sensitivity" if rarest.num[1] == fewest else "specificity"
         of = f" for {say_class(rarest.positive)}" if len(own) > 1 else ""
         parts.append(f"a single {best.level} accounts for {100 / fewest:.0f} percentage points of {rate}{of}")
-    parts += dict.fromkeys(text for row in own for text in _heavy(study, row))
+    parts += dict.fromkeys(text for row in own for text in (*_heavy(study, row), *_uneven(row, len(own) > 1)))
     sets = validated(study)
     if sets and not is_fixed(study) and (min(sets)[0] < VALIDATED or min(rare for _, rare in sets) < FEW_VALIDATED):
         rare = min(rare for _, rare in sets)
@@ -71,6 +76,10 @@ def say_limitations(study: Study, rows: list[Row], own: list[Row], *, is_ranked:
         reverse = f" ({1 - alone[fact]:.2f} in reverse order)" if alone[fact] < 0.5 else ""
         as_good = f", no lower than that of {best.configuration.name}" if abs(alone[fact] - 0.5) >= above else ""
         parts.append(f"{say_fact(fact)} alone has a per-patient AUROC of {alone[fact]:.2f}{reverse}{as_good}")
+    levels = [one.get("position") for one in study.certificates if best.level == "slice"]
+    if levels := [value for value in levels if value is not None and abs(value - 0.5) >= TELLING]:
+        place = max(levels, key=lambda value: abs(value - 0.5))
+        parts.append(f"the position of a slice in its stack alone has a per-slice AUROC of {place:.2f}")
     parts += _confounded(study, 2 * far)
     constant = [row for row in rows if any("constant" in text for text in row.configuration.warnings)]
     for row in constant[:NAMED]:
@@ -139,3 +148,13 @@ def _heavy(study: Study, row: Row) -> list[str]:
         if isinstance(most, int) and most > HEAVY * len(slices):
             found.append(f"a single patient contributes {most} of the {count(len(slices), f'{say_class(name)} slice')}")
     return found
+
+
+def _uneven(row: Row, is_one_of_several: bool) -> list[str]:
+    """That patients with more slices are harder to classify, for which the interval of an AUROC is too narrow."""
+    area = row.estimates["auroc"]
+    if row.level != "slice" or not area.is_defined or (even := even_auroc(*ranking(row.rows))) - area.value < UNEVEN:
+        return []
+    of = f" for {say_class(row.positive)}" if is_one_of_several else ""
+    told = f"with every patient given the same weight, the per-slice AUROC{of} would be {even:.2f}"
+    return [f"patients with more slices were harder to classify ({told}), for which per-slice 95% CIs are too narrow"]
