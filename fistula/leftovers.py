@@ -17,7 +17,7 @@ except ImportError:  # Windows: nothing is locked there, and nothing taken for l
     fcntl = None  # type: ignore[assignment]
 
 HERE = sha256(platform.node().encode()).hexdigest()[:4]  # a network share may keep the locks of each machine to itself
-YOUNG_S = 60.0  # what is empty may be about to be locked by the process that has just made it
+YOUNG_S = 5.0  # what is empty may be about to be locked by the process that has just made it
 
 
 def partial_name(path: Path) -> str:

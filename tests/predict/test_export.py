@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -122,3 +125,11 @@ def test_the_command_writes_all_or_nothing(run_folders, tmp_path, fistula_here):
     assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.pt", "export.json", "MODEL_CARD.md"}
     code, _, error = fistula_here("export", f"run={run_folders[0]}", "out=other", "format=pickle")
     assert (code, (tmp_path / "other").exists()) == (2, False)
+
+
+def test_onnx_runtime_reports_nothing_to_its_maker(tmp_path):
+    watched = ("CI", "TF_BUILD", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS")
+    environment = {name: value for name, value in os.environ.items() if name not in watched}
+    program = "import fistula.predict.exported.write, onnxruntime"
+    subprocess.run([sys.executable, "-c", program], env=environment | {"TMPDIR": str(tmp_path)}, check=True)
+    assert not (tmp_path / ".ses").exists()  # of the session that would be reported
