@@ -1,5 +1,6 @@
 """A stop of the flow on disk: a folder or file that is written whole or not at all."""
 
+import errno
 import glob
 import hashlib
 import os
@@ -9,8 +10,26 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, DataError
 from fistula.leftovers import HERE, clear_leftovers, held, partial_name
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, or the largest file
+
+
+@contextmanager
+def disk_errors(where: str) -> Iterator[None]:
+    """Say which disk is full, for the system does not: the block writes to `where`.
+
+    Raises:
+        DataError: If the disk, the quota or the largest file size is used up.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        remedy = "Free some space, or name a place that can be written to"
+        raise DataError(where, f"cannot be written ({error.strerror})", remedy=remedy) from error
 
 
 @contextmanager
@@ -23,6 +42,7 @@ def whole_folder(path: Path, *, key: str = "out", replace: bool = False) -> Iter
 
     Raises:
         ConfigError: If `path` exists, or no folder can be made there.
+        DataError: If the disk is full.
     """
     if not replace:
         refuse_existing(path, key=key)
@@ -37,7 +57,7 @@ def whole_folder(path: Path, *, key: str = "out", replace: bool = False) -> Iter
         except OSError as error:
             remedy = f"Name a place that can be written to ({key}=...)"
             raise ConfigError(f"{key}={path}", f"cannot be made ({error.strerror})", remedy=remedy) from error
-        with held(partial):
+        with held(partial), disk_errors(f"{key}={path}"):
             yield partial
             if replace and path.exists():
                 path.rename(old)
@@ -90,6 +110,10 @@ def partial_beside(path: Path) -> Iterator[Path]:
         partial.touch(exist_ok=False)
         with held(partial):
             yield partial
+    except OSError as error:
+        if error.filename in (None, str(partial)):  # where a disk is full the system does not say what was written
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -99,9 +123,17 @@ def temporary_folder(what: str) -> Iterator[Path]:
     """Give a folder in TMPDIR for as long as the block lasts, for its owner alone; `what` is a part of its name.
 
     Those that killed processes have left there are removed.
+
+    Raises:
+        DataError: If the disk is full.
     """
-    clear_leftovers(Path(tempfile.gettempdir()), f"fistula-*-{HERE}*")
-    with tempfile.TemporaryDirectory(prefix=f"fistula-{what}-{HERE}") as name, held(Path(name)):
+    root = tempfile.gettempdir()
+    clear_leftovers(Path(root), f"fistula-*-{HERE}*")
+    with (
+        disk_errors(f"TMPDIR={root}"),
+        tempfile.TemporaryDirectory(prefix=f"fistula-{what}-{HERE}") as name,
+        held(Path(name)),
+    ):
         yield Path(name)
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fistula.dicom.identity import read_pseudonyms
-from fistula.errors import ConfigError
-from fistula.folder import name_once, refuse_inside, whole_folder, write_whole
+from fistula.errors import ConfigError, DataError
+from fistula.folder import name_once, refuse_inside, temporary_folder, whole_folder, write_whole
 from fistula.sweep.folder.ownership import claim, holder_of
 
 
@@ -27,6 +27,24 @@ def test_a_failure_leaves_nothing(tmp_path):
 
     with pytest.raises(RuntimeError, match="broken"):
         fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("make", "where"), [(whole_folder, r"out=\S+out"), (temporary_folder, r"TMPDIR=\S+")])
+def test_a_full_disk_is_named_by_the_key_that_leads_elsewhere(make, where, tmp_path, with_a_full_disk):
+    def write():
+        with make(tmp_path / "out" if make is whole_folder else "read") as folder:
+            (folder / "file").write_bytes(bytes(1000))
+
+    with pytest.raises(DataError, match=where + r": cannot be written \(File too large\)\. Free some space"):
+        with_a_full_disk(100, write)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_a_full_disk_does_not_take_is_named(tmp_path, with_a_full_disk):
+    with pytest.raises(OSError, match=r"File too large: '\S+/table.csv'") as found:
+        with_a_full_disk(100, write_whole, tmp_path / "table.csv", "x" * 1000)
+    assert found.value.filename == str(tmp_path / "table.csv")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -44,7 +44,7 @@ from fistula.source.rules import KeepRules
 from fistula.source.several.pairing import pairs_of, rows_beside
 from fistula.source.several.resample import resampled
 from fistula.source.slices import Plan
-from fistula.source.store import PixelStore, disk_errors
+from fistula.source.store import PixelStore
 from fistula.source.survey import Survey, survey_source
 from fistula.source.workers import Workers
 
@@ -117,7 +117,7 @@ def ingest(
         refuse_unreadable(survey, failed, recipe.policies, READABLE)
         return rows_beside(read, table, selection.beside, recipe.look.pseudonyms)
 
-    with whole_folder(out) as folder, disk_errors(out):
+    with whole_folder(out) as folder:
         beside = resampled_onto if len(names) > 1 else None
         reading = read_in_order(survey, selection.slices, plan, workers, folder, order=ordered, beside=beside)
         with reading as (manifest, _):

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from fistula.cohort.manifest import Cohort
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, DataError
 from fistula.folder import whole_folder
 
 KEPT = ("manifest.parquet", "pixels.npy", "ingest.json")
@@ -27,7 +27,7 @@ def link_cohort(cohort: Cohort, study: Path) -> None:
             with whole_folder(kept, key="study") as partial:
                 for name in KEPT:
                     _link_or_copy(cohort.folder / name, partial / name)
-        except (OSError, ConfigError):
+        except (OSError, ConfigError, DataError):
             if not kept.exists():
                 raise
     fingerprint = json.loads((kept / "ingest.json").read_text(encoding="utf-8"))["fingerprint"]

@@ -75,7 +75,8 @@ class Desk:
         except FistulaError as error:
             # Without its place, which names a file of this machine.
             found = "" if error.found is None else f", found {error.found}"
-            raise UploadError(422, f"{error.rule}{found}") from error
+            is_full = error.where.startswith("TMPDIR")
+            raise UploadError(507 if is_full else 422, f"{error.rule}{found}") from error
         finally:
             self.waiting -= 1
 

@@ -40,7 +40,7 @@ class UploadLimits:
 
 
 class UploadError(Exception):
-    """An upload that is not taken: an HTTP status, 4xx or 503, and a reason for whoever sent it."""
+    """An upload that is not taken: an HTTP status, 4xx, 503 or 507, and a reason for whoever sent it."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)

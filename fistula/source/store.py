@@ -1,8 +1,6 @@
 """Slices on their way into pixels.npy: written as they come, then copied in their final order."""
 
-import errno
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
@@ -10,26 +8,7 @@ from types import TracebackType
 
 import numpy as np
 
-from fistula.errors import DataError
-
 TOGETHER = 32
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn the errors of a full disk in the block into one a user can act on.
-
-    Raises:
-        DataError: If the disk, the quota or the largest file size is used up.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        remedy = "Free some space or name another disk (out=...)"
-        raise DataError(folder, f"cannot be written: {error.strerror}", remedy=remedy) from error
 
 
 class PixelStore:

@@ -375,7 +375,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(dicom_tree, tmp_path, f
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
-    assert "cannot be written: File too large. Free some space" in done.stderr
+    assert "cannot be written (File too large). Free some space" in done.stderr
     assert not [path for path in tmp_path.iterdir() if "cohort" in path.name]
 
 

@@ -294,7 +294,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, fistula_here, with
     tree(tmp_path)  # 20 slices of 576 pixels, of each sequence
     code, _, error = with_a_full_disk(size, ingest, fistula_here, tmp_path)
     assert (code, error.count("\n")) == (2, 1), error
-    assert "cannot be written: File too large. Free some space" in error
+    assert "cannot be written (File too large). Free some space" in error
     assert not [path for path in tmp_path.iterdir() if "cohort" in path.name]
 
 
