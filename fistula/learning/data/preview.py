@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from fistula.folder import write_whole
 from fistula.learning.data.slices import Resize, draw
 
 NOT_SHOWN = ("shape", "seed", "coefficients", "interpolation", "fill", "fill_mask")
@@ -52,7 +54,9 @@ def draw_sheet(
         for epoch in range(draws):
             drawn = draw(pipeline, image, seed=(seed, epoch, number, 0))
             _show(line[epoch + 1], drawn["image"], _described(drawn["applied_transforms"]))
-    figure.savefig(path, dpi=110)
+    file = BytesIO()  # Python writes it: a full disk is then one line
+    figure.savefig(file, format="png", dpi=110)
+    write_whole(path, file.getvalue())
 
 
 def _show(axis: Any, image: NDArray[np.uint8], text: str) -> None:

@@ -97,8 +97,11 @@ def save(figure: Figure, folder: Path, name: str, *, says: str) -> str:
     # Without the date, which would make the same figure another file at every call.
     figure.savefig(drawn, format="svg", metadata={"Date": None, "Title": says})
     figure.set_layout_engine("none")  # what was laid out lies so in every format: once takes a quarter less time
-    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
-    figure.savefig(folder / f"{name}.png", dpi=150)
+    further: dict[str, dict[str, Any]] = {"pdf": {"metadata": {"CreationDate": None}}, "png": {"dpi": 150}}
+    for kind, options in further.items():
+        file = io.BytesIO()  # of a full disk matplotlib's PDF makes an error that nobody understands
+        figure.savefig(file, format=kind, **options)
+        (folder / f"{name}.{kind}").write_bytes(file.getvalue())
     svg = drawn.getvalue()
     (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
     inline = svg[svg.index("<svg") :].replace("<svg ", '<svg role="img" ', 1)
