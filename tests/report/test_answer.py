@@ -420,6 +420,18 @@ def test_a_patient_who_brings_most_of_the_slices_of_a_class_is_a_limitation(tmp_
     assert "normal slices" not in said
 
 
+def test_patients_whose_network_tested_no_other_class_are_said_to_be_missing_from_the_auroc(tmp_path):
+    folder = write_study(tmp_path / "study", learnings=("transfer",))
+    assert "not counted in the AUROC" not in compute(read_study(folder), SETTINGS).answer[-1]
+    for path in folder.glob("*fold0*/predictions.parquet"):
+        table = pl.read_parquet(path)
+        table.filter((pl.col("part") != "test") | (pl.col("label") == 1)).write_parquet(path)
+    said = (
+        "5 of 25 patients are not counted in the AUROC for fistula, since the networks that scored them tested no other"
+    )
+    assert said in compute(read_study(folder), SETTINGS).answer[-1]
+
+
 @pytest.mark.parametrize("are_hard", [True, False])
 def test_patients_with_more_slices_who_are_harder_to_classify_are_a_limitation(are_hard, tmp_path):
     folder = write_study(tmp_path / "study", learnings=("transfer",))

@@ -54,7 +54,9 @@ def say_limitations(study: Study, rows: list[Row], own: list[Row], *, is_ranked:
         rate = "sensitivity" if rarest.num[1] == fewest else "specificity"
         of = f" for {say_class(rarest.positive)}" if len(own) > 1 else ""
         parts.append(f"a single {best.level} accounts for {100 / fewest:.0f} percentage points of {rate}{of}")
-    parts += dict.fromkeys(text for row in own for text in (*_heavy(study, row), *_uneven(row, len(own) > 1)))
+    parts += dict.fromkeys(
+        text for row in own for text in (*_heavy(study, row), *_uneven(row, len(own) > 1), *_alone(row))
+    )
     sets = validated(study)
     if sets and not is_fixed(study) and (min(sets)[0] < VALIDATED or min(rare for _, rare in sets) < FEW_VALIDATED):
         rare = min(rare for _, rare in sets)
@@ -158,3 +160,14 @@ def _uneven(row: Row, is_one_of_several: bool) -> list[str]:
     of = f" for {say_class(row.positive)}" if is_one_of_several else ""
     told = f"with every patient given the same weight, the per-slice AUROC{of} would be {even:.2f}"
     return [f"patients with more slices were harder to classify ({told}), for which per-slice 95% CIs are too narrow"]
+
+
+def _alone(row: Row) -> list[str]:
+    """How many rows meet none of the other class under their network, and so take no part in the AUROC."""
+    both = pl.col("label").n_unique().over("run") > 1
+    left_out = row.num[0] - row.rows.filter(both)["unit"].n_unique()
+    if not left_out or not row.estimates["auroc"].is_defined:
+        return []
+    of, is_one = count(row.num[0], row.level), left_out == 1
+    told = f"{left_out} of {of} {'is' if is_one else 'are'} not counted in the AUROC for {say_class(row.positive)}"
+    return [f"{told}, since the networks that scored {'it' if is_one else 'them'} tested no other class"]
