@@ -75,6 +75,9 @@ class Manners:
         return not address.is_here if self.tls is None else self.tls
 
 
+SELF_SIGNED, OUT_OF_DATE, OTHER_NAME = 18, (9, 10), (62, 64)  # OpenSSL's X509_V_ERR
+
+
 def unconnected(address: Address, manners: Manners) -> tuple[str, str]:
     """Why there is no connection, and the remedy: libraries do not say; tried once more as a bare one."""
     try:
@@ -87,11 +90,22 @@ def unconnected(address: Address, manners: Manners) -> tuple[str, str]:
         try:
             ssl.create_default_context(cafile=manners.ca_file).wrap_socket(bare, server_hostname=address.host).close()
         except ssl.SSLCertVerificationError as error:
-            return f"its certificate: {error.verify_message}", "Name the authority that issued it in archive.ca_file"
+            return f"its certificate: {error.verify_message}", _certificate_remedy(error.verify_code)
         except OSError as error:  # ssl.SSLError is one
             why = getattr(error, "reason", None) or error.strerror or type(error).__name__
             return f"no TLS: {why}", "If it speaks none, set archive.tls=false"
     return "no association", ""
+
+
+def _certificate_remedy(code: int) -> str:
+    """What to do about a certificate that is not trusted, by OpenSSL's X509_V_ERR number."""
+    if code == SELF_SIGNED:
+        return "Give that certificate itself in archive.ca_file, if the archive's administrator confirms it"
+    if code in OTHER_NAME:
+        return "Address the archive by the name or the IP address in its certificate (subjectAltName)"
+    if code in OUT_OF_DATE:
+        return "The archive's administrator has to renew it, unless the date of this machine is wrong"
+    return "Name the authority that issued it in archive.ca_file"
 
 
 def require_few(where: str, number: int, manners: Manners) -> None:

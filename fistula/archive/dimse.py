@@ -45,7 +45,7 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
     import pynetdicom as network
 
     uids = {"StudyInstanceUID": address.study} | ({"SeriesInstanceUID": address.series} if address.series else {})
-    listed, number = _listed(address, uids, manners)
+    listed, series_of, number = _listed(address, uids, manners)
     if not listed:
         raise ArchiveError(address.name, "has no such study or series")
     require_few(address.name, max(len(listed), number), manners)
@@ -83,9 +83,14 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
     others = sorted(set(listed.values()) - {"", *IMAGE_CLASSES, *DRAWN})
     level, last = "SERIES" if address.series else "STUDY", None
     usual = [*offers(classes, others), *([] if is_told else further_offers())]
-    for place, offered in enumerate([*usual, *single_offers(classes, others)]):
-        if place >= len(usual) and last and last.Status not in UNSENT:  # asked again, it says the same
-            break
+
+    def is_over() -> bool:
+        is_gone = last is not None and "Status" not in last
+        return wanted | drawn <= came or bool(strange) or bool(unkept) or is_gone
+
+    def ask(offered: Sequence[tuple[str, list[str]]], *, first: str = "") -> None:
+        """Ask for everything by one association's offers, or before that for one image, and no more unless it comes."""
+        nonlocal last
         entity = network.AE(ae_title=OWN_TITLE)
         contexts = [network.build_context(GET)] + [network.build_context(*offer) for offer in offered]
         roles = [network.build_role(sop_class, scp_role=True) for sop_class in dict.fromkeys(one for one, _ in offered)]
@@ -94,12 +99,31 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
             if all(context.abstract_syntax != GET for context in link.accepted_contexts):
                 raise ArchiveError(address.name, "does not offer C-GET", remedy=OTHERWISE)
             if len(link.accepted_contexts) == 1:  # and nothing to send by
-                continue
+                return
+            if series := series_of.get(first):
+                question = identifier("IMAGE", **uids | {"SeriesInstanceUID": series}, SOPInstanceUID=first)
+                for status, _ in _asked(address, manners, lambda: link.send_c_get(question, GET)):
+                    last = status
+                if first not in came and (is_over() or last.Status in (SUCCESS, *UNSENT)):
+                    return
             for status, _ in _asked(address, manners, lambda: link.send_c_get(identifier(level, **uids), GET)):
                 last = status
-        is_gone = not (last and "Status" in last)
-        if wanted | drawn <= came or strange or unkept or is_gone:
+
+    for offered in usual:
+        ask(offered)
+        if is_over():
             break
+    may_fit = last is None or ("Status" in last and last.Status in UNSENT)
+    singles = single_offers(classes, others) if may_fit else []
+    while singles and not is_over():  # asked again, an archive that fails otherwise says the same
+        lost = min((wanted | drawn) - came)
+        for offered in singles:
+            ask(offered, first=lost)
+            if lost in came or is_over():
+                break
+        else:  # no form brings this one, and without it the study is none
+            break
+        singles.remove(offered)
     if unkept:
         raise unkept[0]
     require_own(address.name, len(strange))
@@ -117,21 +141,23 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
     return len(came)
 
 
-def _listed(address: Address, uids: dict[str, str], manners: Manners) -> tuple[dict[str, str], int]:
-    """Instances that an archive lists, each with its class or "", and the number that it says there are, or 0."""
+def _listed(address: Address, uids: dict[str, str], manners: Manners) -> tuple[dict[str, str], dict[str, str], int]:
+    """Instances that an archive lists, each with its class or "", or its series; and the number that it says, or 0."""
     import pynetdicom as network
 
     entity = network.AE(ae_title=OWN_TITLE)
     entity.add_requested_context(FIND)
     level = "SERIES" if address.series else "STUDY"
     number = f"NumberOf{level.title()}RelatedInstances"
-    listed, said = {}, 0
+    listed, series_of, said = {}, {}, 0
     with _associated(entity, address, manners) as link:
         # The series of a study are listed one by one: the standard asks for the keys of every level above.
         asked = identifier("IMAGE", SOPInstanceUID="", SOPClassUID="", **({"SeriesInstanceUID": ""} | uids))
         for status, match in _asked(address, manners, lambda: link.send_c_find(asked, FIND)):
             if status and status.Status in PENDING and match and match.get("SOPInstanceUID"):
-                listed[str(match.SOPInstanceUID)] = str(match.get("SOPClassUID") or "")
+                uid = str(match.SOPInstanceUID)
+                listed[uid] = str(match.get("SOPClassUID") or "")
+                series_of[uid] = str(match.get("SeriesInstanceUID") or uids.get("SeriesInstanceUID") or "")
                 require_few(address.name, len(listed), manners)
             elif not status or status.Status not in (SUCCESS, *PENDING):
                 state = f"status {status.Status:#06x}" if status else "no answer"
@@ -140,7 +166,7 @@ def _listed(address: Address, uids: dict[str, str], manners: Manners) -> tuple[d
         for status, match in _asked(address, manners, lambda: link.send_c_find(counted, FIND)):
             if status and status.Status in PENDING and match and match.get("StudyInstanceUID") == address.study:
                 said = max(said, whole(match, number) or 0)
-    return listed, said
+    return listed, series_of, said
 
 
 def _asked(address: Address, manners: Manners, question: Callable[[], Iterable[Any]]) -> Iterator[Any]:

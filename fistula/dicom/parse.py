@@ -23,9 +23,9 @@ from pydicom.uid import (
 
 from fistula.dicom.container import inflated, is_closed_archive
 from fistula.dicom.foreign import START, foreign
-from fistula.dicom.header.raw import is_absent, plain_numbers, plain_text
+from fistula.dicom.header.raw import PADDING, is_absent, plain_numbers, plain_text
 from fistula.dicom.header.spelling import element_at, tag_of
-from fistula.dicom.header.twice import PIXELS, WITHOUT_END, of_two_values
+from fistula.dicom.header.twice import PIXELS, WITHOUT_END, deep_of_two_values, of_two_values
 from fistula.dicom.outcome import Refused
 
 # Archives hold values that break the standard; they are judged here, not announced one by one.
@@ -67,6 +67,7 @@ def read_header(file: BinaryIO, *, limit: int) -> Header:
     has_preamble = _recognise(file)
     file, is_deflated = inflated(file, limit=limit)
     dataset, may_repeat = _parse_head(file)
+    end = file.tell()
     if not len(dataset) and not len(_meta(dataset)):
         raise Refused("a DICOM file with nothing in it")
     pixel_bytes, bytes_left, pixel_start = _peek(file, dataset)
@@ -75,7 +76,7 @@ def read_header(file: BinaryIO, *, limit: int) -> Header:
         file.seek(pixel_bytes - bytes_left, io.SEEK_END)
         behind = file.read(START)
     syntax = DeflatedExplicitVRLittleEndian if is_deflated else _syntax(dataset)
-    twice = of_two_values(file) if may_repeat else ()
+    twice = (*(of_two_values(file) if may_repeat else ()), *deep_of_two_values(file, dataset, end=end))
     return Header(dataset, str(syntax), pixel_bytes, bytes_left, has_preamble, pixel_start, behind, twice)
 
 
@@ -109,9 +110,11 @@ def text(dataset: Dataset, keyword: str) -> str:
     value = element.value if isinstance(element, DataElement) else attribute(dataset, keyword)
     if value is None:
         return ""
+    if isinstance(value, bytes):  # text in a value representation for bytes
+        value = value.decode("latin-1")
     if isinstance(value, SEVERAL):
-        return "\\".join(str(item) for item in value).strip(" \0")
-    return str(value).strip(" \0")
+        return "\\".join(str(item) for item in value).strip(PADDING)
+    return str(value).strip(PADDING)
 
 
 def number(dataset: Dataset, keyword: str, index: int = 0) -> float | None:

@@ -1,15 +1,15 @@
 """Form volumes from geometry and acquisition, whatever the series' identifiers say; and note what is odd about each."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, groupby, pairwise
 from typing import Any, NamedTuple
 
 import polars as pl
 
-from fistula.dicom.header.acquisition import MOMENT_NAMES, steadied
-from fistula.dicom.pixels.geometry import SAME_PLACE_MM, TURNS, spacing_notes
+from fistula.dicom.header.acquisition import steadied
+from fistula.dicom.pixels.geometry import TURNS
 from fistula.source.several.lattice import aligned, fields_of_view, located
+from fistula.source.several.parting import Place, by_moment
 
 # Frames that differ in one of these are of two volumes, and how that is said.
 APART = {
@@ -18,20 +18,7 @@ APART = {
     "whose": "patient or study",
 }  # fmt: skip
 JOINED = "volume assembled from single-slice series"
-JITTER_MM, FAR = 0.1, 10  # places nearer than this are one where no two others are nearer than so many times this
 STACKED = ("MR", "CT", "PT")  # modalities whose slices hardly stand alone, even if they do not say where they lie
-
-
-class _Place(NamedTuple):
-    """What tells where a slice lies, and when it was taken."""
-
-    position_mm: float | None
-    second: int | None
-    instance_number: int | None
-    frame: int
-    moments: list[float | None] | None
-    corner: list[float] | None
-    turned: str | None
 
 
 class _Volume(NamedTuple):
@@ -54,7 +41,7 @@ def with_volumes(facts: pl.DataFrame) -> pl.DataFrame:
     one, with the `series_key` of the first slice. Numbers follow what the volumes are, never names.
     """
     facts = aligned(located(_joined(facts) if facts["series_key"].n_unique() > 1 else facts))
-    places = [_Place(*row) for row in facts[list(_Place._fields)].rows()]
+    places = [Place(*row) for row in facts[list(Place._fields)].rows()]
     numbers, notes = [0] * len(facts), facts["notes"].fill_null("").to_list()
     groups: dict[str, dict[tuple, _Volume]] = defaultdict(dict)
     steady = steadied(facts[["series_key", "acquisition"]].unique().rows())
@@ -111,23 +98,12 @@ KINDS += [_laid("rows", "columns").alias("matrix"), _laid("spacing_row", "spacin
 KINDS += [pl.col("photometric"), (pl.col("bits") > 8) | pl.col("is_rescaled").fill_null(value=False), WHOSE]
 
 
-def _parted(volume: _Volume, places: Sequence[_Place]) -> list[_Volume]:
+def _parted(volume: _Volume, places: Sequence[Place]) -> list[_Volume]:
     """The volume, or those of several fields of view, or in the same places that a moment or an order tells apart."""
     if not volume.parted_by and (views := _by_view(volume, places)):
         return [part for view in _parts(volume, views, "field of view") for part in _parted(view, places)]
-    is_double = _has_duplicates(volume.rows, places)
-    if not is_double and not _is_uneven(volume.rows, places):
-        return [volume]
-    for index, name in enumerate(MOMENT_NAMES):
-        stated = {row: (places[row].moments or [])[index : index + 1] for row in volume.rows}
-        parts = _by(stated, places)
-        if parts and (is_double or _are_stacks(list(parts.values()), places)):
-            return _parts(volume, parts, name)
-    if is_double:
-        for name, parted in (("times", _by_time), ("image numbers", _by_number)):
-            if parts := parted(volume.rows, places):
-                return _parts(volume, parts, name)
-    return [volume]
+    name, parts = by_moment(volume.rows, places)
+    return _parts(volume, parts, name) if parts else [volume]
 
 
 def _parts(volume: _Volume, parts: Mapping[float, list[int]], by: str) -> list[_Volume]:
@@ -135,7 +111,7 @@ def _parts(volume: _Volume, parts: Mapping[float, list[int]], by: str) -> list[_
     return [_Volume(volume.kind, volume.cosines, value, rows, said) for value, rows in parts.items()]
 
 
-def _by_view(volume: _Volume, places: Sequence[_Place]) -> dict[float, list[int]]:
+def _by_view(volume: _Volume, places: Sequence[Place]) -> dict[float, list[int]]:
     """Rows by their field of view; nothing where there is one, or where the slices do not say."""
     corners = [corner for row in volume.rows if (corner := places[row].corner)]
     is_said = len(corners) == len(volume.rows) > 1 and len({places[row].turned for row in volume.rows}) == 1
@@ -145,72 +121,7 @@ def _by_view(volume: _Volume, places: Sequence[_Place]) -> dict[float, list[int]
     return views if len(views) > 1 else {}
 
 
-def _by_time(rows: Sequence[int], places: Sequence[_Place]) -> dict[float, list[int]]:
-    """Rows by how often their place had been imaged before; nothing where times do not tell."""
-    taken = [(place, places[row].second, row) for row, place in _same_places(rows, places).items()]
-    if len({item[:2] for item in taken}) < len(rows) or any(second is None for _, second, _ in taken):
-        return {}
-    return _ranked(taken)
-
-
-def _by_number(rows: Sequence[int], places: Sequence[_Place]) -> dict[float, list[int]]:
-    """Rows by the order of their image numbers and frames in each place, where all places have as many."""
-    own = {row: (places[row].instance_number or 0, places[row].frame) for row in rows}
-    where = _same_places(rows, places)
-    times = Counter(where.values())
-    if len(set(own.values())) < len(rows) or len(where) < len(rows) or len(set(times.values())) > 1:
-        return {}
-    return _ranked([(where[row], own[row], row) for row in rows])
-
-
-def _ranked(taken: Sequence[tuple[int, Any, int]]) -> dict[float, list[int]]:
-    """Rows by their rank in their place; each is its place, what it is ranked by, and its number."""
-    parts: dict[float, list[int]] = defaultdict(list)
-    for _, group in groupby(sorted(taken), key=lambda item: item[0]):
-        for rank, (_, _, row) in enumerate(group):
-            parts[float(rank)].append(row)
-    return parts
-
-
-def _by(stated: Mapping[int, Sequence[Any]], places: Sequence[_Place]) -> dict[float, list[int]]:
-    """Rows by what they state, if every one does and no two that state the same lie in one place; else nothing."""
-    parts: dict[float, list[int]] = defaultdict(list)
-    for row, values in stated.items():
-        if not values or values[0] is None:
-            return {}
-        parts[float(values[0])].append(row)
-    return {} if any(_has_duplicates(rows, places) for rows in parts.values()) else dict(parts)
-
-
-def _are_stacks(parts: Sequence[Sequence[int]], places: Sequence[_Place]) -> bool:
-    """Whether each of several parts is an even stack, and all lie among each other: repeated, a little displaced."""
-    positions = [sorted(places[row].position_mm or 0.0 for row in rows) for rows in parts]
-    last_first, first_last = max(one[0] for one in positions), min(one[-1] for one in positions)
-    is_even = all(len(one) > 2 and not spacing_notes(one) for one in positions)
-    return len(parts) > 1 and is_even and last_first < first_last
-
-
-def _is_uneven(rows: Sequence[int], places: Sequence[_Place]) -> bool:
-    positions = [places[row].position_mm for row in rows]
-    return None not in positions and bool(spacing_notes(positions))
-
-
-def _has_duplicates(rows: Sequence[int], places: Sequence[_Place]) -> bool:
-    where = _same_places(rows, places)
-    return len(set(where.values())) < len(where)
-
-
-def _same_places(rows: Sequence[int], places: Sequence[_Place]) -> dict[int, int]:
-    """Of each row with a position the number of its place; what trembles about one place is in it."""
-    order = sorted((position, row) for row in rows if (position := places[row].position_mm) is not None)
-    gaps = [second[0] - first[0] for first, second in pairwise(order)]
-    is_clear = min((gap for gap in gaps if gap >= JITTER_MM), default=0) >= FAR * JITTER_MM
-    least = JITTER_MM if is_clear else 2 * SAME_PLACE_MM
-    numbers = accumulate((int(gap >= least) for gap in gaps), initial=0)
-    return dict(zip((row for _, row in order), numbers, strict=False))
-
-
-def _first(rows: Sequence[int], places: Sequence[_Place]) -> tuple[float, float]:
+def _first(rows: Sequence[int], places: Sequence[Place]) -> tuple[float, float]:
     """The smallest image number and position, which order volumes that agree in all else."""
     return min(places[row].instance_number or 0 for row in rows), min(places[row].position_mm or 0.0 for row in rows)
 

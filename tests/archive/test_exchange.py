@@ -36,7 +36,12 @@ def make_certificates(folder):
     openssl(*new, "-subj", "/CN=another authority", "-keyout", "another.key", "-out", "another.pem")
     signed = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-CA", "ca.pem", "-CAkey", "ca.key")
     openssl(*new, *signed, "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "own.key", "-out", "own.pem")
-    (folder / "server.pem").write_text((folder / "own.key").read_text() + (folder / "own.pem").read_text())
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1", "-keyout", "old.key", "-out", "old.csr")
+    (folder / "name").write_text("subjectAltName=IP:127.0.0.1")
+    by_ca = ("-CA", "ca.pem", "-CAkey", "ca.key", "-extfile", "name")
+    openssl("x509", "-req", "-in", "old.csr", *by_ca, "-days", "-1", "-out", "old.pem")
+    for name, own in (("server", "own"), ("late", "old")):
+        (folder / f"{name}.pem").write_text((folder / f"{own}.key").read_text() + (folder / f"{own}.pem").read_text())
     return folder
 
 

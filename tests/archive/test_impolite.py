@@ -76,20 +76,22 @@ def dimse_archive(
     tls=None,
     first_only=False,
     fails=None,
+    ends=None,
+    asked=None,
 ):
     """An archive that transcodes nothing; it may send or list fewer objects, send all or none, or break off.
 
     With `first_only` it sends by the first offer of a class alone, as dcmqrscp, and fails at what that does not fit.
 
-    `fails` is the status that it answers a retrieval with.
+    `fails` is the status that it answers a retrieval with, `ends` the one after what it sends; `asked` is a list that
+    gets the UID that is asked for, or "" for all.
 
     `endless` is of what there is no end, and `hangs` at what it says no more: `find`, `number` or `get`.
     """
     import pynetdicom as network
 
     images = [pydicom.dcmread(path) for path in paths]
-    asked = []
-
+    asked = [] if asked is None else asked
     gone = threading.Event()
 
     def find(event):
@@ -113,12 +115,14 @@ def dimse_archive(
             match = pydicom.Dataset()
             match.QueryRetrieveLevel = "IMAGE"
             match.SOPInstanceUID, match.StudyInstanceUID = image.SOPInstanceUID, STUDY
+            match.SeriesInstanceUID = image.SeriesInstanceUID
             if classes:
                 match.SOPClassUID = image.SOPClassUID
             yield 0xFF00, match
 
     def get(event):
-        asked.append(event)
+        only = event.identifier.get("SOPInstanceUID", "")
+        asked.append(str(only))
         if hangs == "get":
             gone.wait(30)
         if fails:
@@ -135,12 +139,15 @@ def dimse_archive(
             for context in sorted(event.assoc.accepted_contexts, key=lambda one: one.context_id):
                 kept.setdefault(context.abstract_syntax, context)
             event.assoc._accepted_cx = {context.context_id: context for context in kept.values()}
-        yield len(images[:sends])
-        for place, image in enumerate(images[:sends]):
+        wanted = [image for image in images[:sends] if only in ("", image.SOPInstanceUID)]
+        yield len(wanted) + (ends is not None)  # the library says itself that all is well after the last
+        for place, image in enumerate(wanted):
             if place == breaks_after:
                 event.assoc.abort()
                 return
             yield 0xFF00, image
+        if ends:
+            yield ends, None
 
     entity = network.AE(ae_title="PACS")
     entity.require_called_aet = True
@@ -156,7 +163,8 @@ def dimse_archive(
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls)
     try:
         yield Address("dimse", "127.0.0.1", server.socket.getsockname()[1], title="PACS", study=STUDY)
-        assert len(asked) < 2 or breaks_after is fails is None, "an archive that broke off or cannot is asked again"
+        cannot = breaks_after is not None or fails not in (None, *dimse.UNSENT)
+        assert len(asked) < 2 or not cannot, "an archive that broke off or cannot is asked again"
     finally:
         gone.set()
         server.shutdown()
@@ -468,6 +476,25 @@ def test_half_a_study_over_dimse_is_an_error(study_on_disk, tmp_path, how, messa
         taken(dimse, address, tmp_path / "out")
 
 
+@pytest.mark.parametrize("classes", [True, False], ids=["lists classes", "lists no classes"])
+@pytest.mark.parametrize(
+    ("how", "found"),
+    [({"fails": 0xA702}, 0), ({"fails": 0xB000}, 0), ({"sends": 3, "ends": 0xB000}, 3)],
+    ids=["none", "a warning", "half"],
+)
+def test_an_archive_that_cannot_send_an_image_in_any_form_is_asked_for_that_one_alone(
+    study_on_disk, tmp_path, how, found, classes
+):
+    asked = []
+    refused = pytest.raises(ArchiveError, match=f"must send all that it lists, found {found} of 6 images")
+    with dimse_archive(study_on_disk, asked=asked, classes=classes, **how) as address, refused:
+        taken(dimse, address, tmp_path / "out")
+    everything = asked.index(sorted(uids(study_on_disk))[found])  # questions for all of it, before those for one
+    assert set(asked[:everything]) == {""}
+    assert set(asked[everything:]) == {uids(study_on_disk)[found]}
+    assert len(tuple((tmp_path / "out").iterdir())) == found
+
+
 def test_another_title_is_refused_in_a_line(study_on_disk, tmp_path):
     with dimse_archive(study_on_disk) as address:
         wrong = Address("dimse", address.host, address.port, title="OTHER", study=STUDY)
@@ -762,10 +789,12 @@ def test_an_archive_and_we_who_differ_in_tls_are_told_so(study_on_disk, tmp_path
         ("server", "ca", None),
         ("server", None, r"its certificate: unable to get local issuer .*\). Name the authority"),
         ("server", "another", r"its certificate: .*\). Name the authority"),
-        ("itself", None, r"its certificate: self.signed certificate\). Name the authority"),
+        ("itself", None, r"its certificate: self.signed certificate\). Give that certificate itself in archive"),
+        ("itself", "itself", r"its certificate: IP address mismatch.*\). Address the archive by the name"),
+        ("late", "ca", r"its certificate: certificate has expired\). The archive's administrator has to renew it"),
         ("", None, r"no TLS: .*\). If it speaks none, set archive.tls=false"),
     ],
-    ids=["its authority", "none", "another authority", "self-signed", "no TLS"],
+    ids=["its authority", "none", "another authority", "self-signed", "of another name", "expired", "no TLS"],
 )
 def test_a_web_archive_is_trusted_by_its_authority_alone(study_on_disk, tmp_path, certificate, ca_file, words):
     folder = make_certificates(tmp_path / "tls")

@@ -9,8 +9,9 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
-from pydicom.dataelem import DataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
@@ -546,6 +547,26 @@ def test_ids_that_their_character_set_cannot_spell_stay_two(write_dicom, tmp_pat
         keys.add(facts["patient_key"])
         assert "PatientID in another character set than stated, its bytes compared" in facts["notes"]
     assert len(keys) == 2
+
+
+IDS = {
+    "PatientID": "patient_key", "StudyInstanceUID": "study_key", "SeriesInstanceUID": "series_key",
+    "SOPInstanceUID": "slice_key", "FrameOfReferenceUID": "frame_key", "AccessionNumber": "accession_key",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("keyword", IDS)
+@pytest.mark.parametrize("vr", ["LO", "SH", "UI", "UN", "OB", "OW", "ST", "UT", "PN", "CS", "AE", "IS", "DS", "UR"])
+def test_an_id_is_the_same_in_any_representation_and_whatever_blanks_end_it(write_dicom, tmp_path, keyword, vr):
+    given = {keyword: "2.25.11"}
+    write_dicom(tmp_path / "a", **given)
+    key = _facts(tmp_path / "a")[IDS[keyword]]
+    for end in (b"\0", b" ", b" \0 ", b"\r\n ", b"\t", b"\n"):
+        dataset = write_dicom(tmp_path / "a", **given)
+        value = b"2.25.11" + end
+        dataset._dict[Tag(keyword)] = RawDataElement(Tag(keyword), vr, len(value), value, 0, False, True)
+        dataset.save_as(tmp_path / "a")
+        assert _facts(tmp_path / "a")[IDS[keyword]] == key, end
 
 
 @pytest.mark.parametrize(("step", "is_mosaic"), [(3.0, False), (0.0, True)], ids=["taken apart", "repeated"])

@@ -239,7 +239,73 @@ def test_an_element_stated_twice_in_a_functional_group_is_refused(write_dicom, t
     _insert(tmp_path / "a", content)
     record, _ = _read(tmp_path / "a")
     is_refused = len(set(keywords)) < len(keywords)
-    assert record["reason"] == (f"an element of PixelValueTransformationSequence {TWICE}" if is_refused else "")
+    assert record["reason"] == (f"RescaleSlope {TWICE}" if is_refused else "")
+
+
+def _nested(places, *, is_implicit, is_open):
+    """The bytes of elements: each is its tag, and a type with a value or a list of items."""
+    content = b""
+    for name, held in places:
+        if isinstance(held, tuple):
+            content += _element(name, held[0], held[1], is_implicit=is_implicit)
+            continue
+        items = b""
+        for item in held:
+            inner = _nested(item, is_implicit=is_implicit, is_open=is_open)
+            head = b"\xfe\xff\x00\xe0" + struct.pack("<I", 0xFFFFFFFF if is_open else len(inner))
+            items += head + inner + (b"\xfe\xff\x0d\xe0" + bytes(4)) * is_open
+        if not is_open:
+            content += _element(name, "SQ", items, is_implicit=is_implicit)
+            continue
+        tag = _element(name, "SQ", b"", is_implicit=is_implicit)[:-4]
+        content += tag + b"\xff" * 4 + items + b"\xfe\xff\xdd\xe0" + bytes(4)
+    return content
+
+
+ONE, OTHER = (("ImagePositionPatient", ("DS", b"0\\0\\%d " % place)) for place in (1, 2))
+TIGHT, WIDE = (("PixelSpacing", ("DS", b"%d\\1 " % mm)) for mm in (1, 2))
+STACK = "StackID", ("SH", b"1 ")
+WEIGHTED = [("DiffusionBValue", ("FD", struct.pack("<d", value))) for value in (0, 800)]
+MAKER = 0x20050010, ("LO", b"Philips MR Imaging DD 001 ")
+SCALED = [MAKER, *((0x2005100E, ("FL", struct.pack("<f", value))) for value in (2, 3))]
+TABLED = [("LUTDescriptor", ("US", US(entries) + US(0) + US(16))) for entries in (4, 2)]
+REFERRED = [("ReferencedSOPInstanceUID", ("UI", uid)) for uid in (b"1.2\0", b"1.3\0")]
+FRAMES, LIES, MEASURES = "PerFrameFunctionalGroupsSequence", "PlanePositionSequence", "PixelMeasuresSequence"
+
+
+@pytest.mark.parametrize(
+    ("group", "items", "found", "is_refused"),
+    [
+        pytest.param(FRAMES, [(LIES, [[ONE]]), (LIES, [[OTHER]])], LIES, True, id="two positions"),
+        pytest.param(FRAMES, [(LIES, [[ONE, OTHER]])], "ImagePositionPatient", True, id="in one item"),
+        pytest.param(FRAMES, [(LIES, [[ONE, ONE]])], "", False, id="one position, twice"),
+        pytest.param(
+            FRAMES, [(LIES, [[ONE]]), ("FrameContentSequence", [[STACK, STACK]])], "", False, id="one stack, twice"
+        ),
+        pytest.param(
+            FRAMES, [(LIES, [[ONE]]), (MEASURES, [[TIGHT, WIDE]])], "PixelSpacing", True, id="behind a sequence"
+        ),
+        pytest.param(FRAMES, [("MRDiffusionSequence", [WEIGHTED])], "DiffusionBValue", False, id="b-value"),
+        pytest.param(FRAMES, [MAKER, (0x20051400, [SCALED])], "(2005,100E)", False, id="a maker's scale"),
+        pytest.param("VOILUTSequence", [*TABLED, ("LUTData", ("OW", bytes(8)))], "LUTDescriptor", True, id="a table"),
+        pytest.param("ReferencedImageSequence", REFERRED, "", False, id="what is of no account"),
+    ],
+)
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("is_open", [False, True], ids=["with length", "with an end"])
+def test_an_element_stated_twice_is_found_however_deep_it_stands(
+    write_dicom, tmp_path, group, items, found, is_refused, syntax, is_open
+):
+    icon = "IconImageSequence", [[("PixelData", ("OW", b"\xfe\xff\x00\xe0" + bytes(8)))]]  # pixels before the pixels
+    content = _nested([icon, (group, [items])], is_implicit=syntax.is_implicit_VR, is_open=is_open)
+    write_dicom(tmp_path / "a", PIXELS, syntax=syntax, NumberOfFrames=1)
+    whole = (tmp_path / "a").read_bytes()
+    end = whole.rindex(b"\xe0\x7f\x10\x00")
+    (tmp_path / "a").write_bytes(whole[:end] + content + whole[end:])
+    (record,) = look_at(tmp_path / "a", LOOK)
+    assert record["reason"] == (f"{found} {TWICE}" if is_refused else "")
+    noted = [note for note in record["notes"].split("|") if TWICE in note]
+    assert noted == [f"{found} {TWICE}, with different values, the last one used"] * bool(found and not is_refused)
 
 
 @pytest.mark.parametrize(

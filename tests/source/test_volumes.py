@@ -4,6 +4,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import EnhancedMRImageStorage
 
 from fistula.cohort.look.stacks import plane_notes, volume_notes
@@ -57,8 +58,12 @@ def _enhanced(write_dicom, folder, frames):
                 setattr(inner, name, value)
             setattr(item, group, [inner])
         own.append(item)
+    dimensions = [Dataset(), Dataset()]
+    dimensions[0].DimensionIndexPointer = Tag("InStackPositionNumber")
+    dimensions[1].DimensionIndexPointer = Tag("TemporalPositionIndex")
     write_dicom(folder / "a.dcm", np.stack([PIXELS] * len(frames)), SOPClassUID=EnhancedMRImageStorage,
-                PerFrameFunctionalGroupsSequence=own, drop=("ImagePositionPatient",), **MR)  # fmt: skip
+                PerFrameFunctionalGroupsSequence=own, DimensionIndexSequence=dimensions,
+                drop=("ImagePositionPatient",), **MR)  # fmt: skip
     return with_volumes(survey_source(folder, LOOK, Workers(1)).facts)
 
 
@@ -156,17 +161,102 @@ def test_a_series_that_mixes_acquisitions_is_several_volumes_and_says_so(write_d
             {"CardiacSynchronizationSequence": {"NominalCardiacTriggerDelayTime": 310.0}}, id="cardiac",
         ),
         pytest.param(
+            {"CardiacSynchronizationSequence": {"NominalPercentageOfCardiacPhase": 10.0}},
+            {"CardiacSynchronizationSequence": {"NominalPercentageOfCardiacPhase": 60.0}}, id="cardiac, in percent",
+        ),
+        pytest.param(
+            {"RespiratorySynchronizationSequence": {"NominalPercentageOfRespiratoryPhase": 0.0}},
+            {"RespiratorySynchronizationSequence": {"NominalPercentageOfRespiratoryPhase": 50.0}}, id="breath",
+        ),
+        pytest.param(
+            {"TemporalPositionSequence": {"TemporalPositionTimeOffset": 0.0}},
+            {"TemporalPositionSequence": {"TemporalPositionTimeOffset": 2.5}}, id="time offset",
+        ),
+        pytest.param(
+            {"FrameContentSequence": {"FrameAcquisitionDateTime": "20200101235959.5"}},
+            {"FrameContentSequence": {"FrameAcquisitionDateTime": "20200102000000.5"}}, id="times of the frames",
+        ),
+        pytest.param(
+            {"FrameContentSequence": {"DimensionIndexValues": [7, 1]}},
+            {"FrameContentSequence": {"DimensionIndexValues": [2, 2]}}, id="a dimension that is no place",
+        ),
+        pytest.param(
             {"MRImageFrameTypeSequence": {"FrameType": ["ORIGINAL", "PRIMARY", "WATER"]}},
             {"MRImageFrameTypeSequence": {"FrameType": ["ORIGINAL", "PRIMARY", "FAT"]}}, id="Dixon",
         ),
-        pytest.param({}, {}, id="nothing but their order"),
     ],
 )  # fmt: skip
 def test_frames_of_an_enhanced_object_are_volumes_in_the_same_way(write_dicom, tmp_path, one, other):
-    frames = [(3.0 * place, kind) for kind in (one, other) for place in range(3)]
+    # In no order, which would else tell them apart.
+    frames = [(3.0 * place, (one, other)[which]) for place, which in ((0, 1), (1, 0), (2, 1), (0, 0), (1, 1), (2, 0))]
     facts = _enhanced(write_dicom, tmp_path, frames)
+    assert facts["volume"].to_list() == [facts["volume"][frame % 2] for frame in range(6)]
+    assert _volumes(facts) == [[0.0, 3.0, 6.0]] * 2
+
+
+def test_frames_of_which_nothing_is_said_are_volumes_by_their_order(write_dicom, tmp_path):
+    facts = _enhanced(write_dicom, tmp_path, [(3.0 * place, {}) for _ in range(2) for place in range(3)])
     assert facts["volume"].to_list() == [facts["volume"][0]] * 3 + [facts["volume"][3]] * 3
     assert _volumes(facts) == [[0.0, 3.0, 6.0]] * 2
+
+
+@pytest.mark.parametrize(
+    ("numbers", "positions", "volumes"),
+    [((1, 2, 3, 4), [None] * 4, [0] * 4), ((1, 1, 1, 1), [3.0] * 4, [0, 1, 2, 3])],
+    ids=["numbered as a stack", "one place again and again"],
+)
+def test_frames_that_all_state_one_position_are_a_stack_only_if_they_are_numbered_as_one(
+    write_dicom, tmp_path, numbers, positions, volumes
+):
+    frames = [(3.0, {"FrameContentSequence": {"StackID": "1", "InStackPositionNumber": number}}) for number in numbers]
+    facts = _enhanced(write_dicom, tmp_path, frames)
+    assert facts["position_mm"].to_list() == positions
+    assert facts["volume"].to_list() == volumes
+    assert all(("numbered as several places" in note) == (positions[0] is None) for note in facts["notes"])
+
+
+# When each of three phases was taken of each of four slices: hearts and scanners keep no exact time.
+HEART = [[10, 210, 410], [14, 215, 409], [12, 212, 414], [11, 208, 411]]
+SLOWING = [[10, 210, 410], [12, 262, 512], [13, 313, 613], [15, 365, 715]]
+COUNTED = [[1 + place + 4 * phase for phase in range(3)] for place in range(4)]
+PER_SLICE = [[1 + 3 * place + phase for phase in range(3)] for place in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "taken"),
+    [
+        pytest.param("TriggerTime", HEART, id="trigger times that tremble"),
+        pytest.param("TriggerTime", SLOWING, id="trigger times of a slowing heart"),
+        pytest.param("AcquisitionNumber", COUNTED, id="acquisitions counted on"),
+        pytest.param("AcquisitionNumber", PER_SLICE, id="acquisitions counted slice by slice"),
+        pytest.param("InversionTime", HEART, id="inversion times that tremble"),
+    ],
+)
+def test_moments_that_differ_from_slice_to_slice_make_volumes_of_phases_and_none_of_one_slice(
+    write_dicom, tmp_path, keyword, taken
+):
+    order = [(place, phase) for phase in (2, 0, 1) for place in (1, 3, 0, 2)]
+    order = order[::2] + order[1::2]  # image numbers tell nothing
+    facts = _classic(write_dicom, tmp_path, [(3.0 * place, {keyword: taken[place][phase]}) for place, phase in order])
+    assert _volumes(facts) == [[0.0, 3.0, 6.0, 9.0]] * 3
+    assert len({(phase, volume) for (_, phase), volume in zip(order, facts["volume"], strict=True)}) == 3
+
+
+def test_a_slice_that_is_missing_of_a_phase_moves_no_other_into_it(write_dicom, tmp_path):
+    order = [(place, phase) for place in range(4) for phase in range(3) if (place, phase) != (2, 1)]
+    facts = _classic(
+        write_dicom, tmp_path, [(3.0 * place, {"TriggerTime": HEART[place][phase]}) for place, phase in order]
+    )
+    assert _volumes(facts) == [[0.0, 3.0, 6.0, 9.0], [0.0, 3.0, 6.0, 9.0], [0.0, 3.0, 9.0]]
+
+
+def test_two_moments_tell_volumes_apart_that_neither_tells(write_dicom, tmp_path):
+    kinds = [{"InversionTime": time, "FlipAngle": angle} for time in (100, 900) for angle in (5, 26)]
+    order = [(place, (place + step) % 4) for step in range(4) for place in range(3)]
+    facts = _classic(write_dicom, tmp_path, [(3.0 * place, kinds[kind]) for place, kind in order])
+    assert _volumes(facts) == [[0.0, 3.0, 6.0]] * 4
+    assert len({(kind, volume) for (_, kind), volume in zip(order, facts["volume"], strict=True)}) == 4
+    assert "series divided into volumes by inversion time, flip angle" in facts["notes"][0]
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,23 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 from zlib import crc32
 
-from fistula.dicom.parse import number, sequence, text
+from fistula.dicom.header.raw import is_absent
+from fistula.dicom.header.spelling import tag_of
+from fistula.dicom.parse import attribute, number, sequence, text
 from fistula.dicom.pixels.frames import Frame
 
+ONE_PLACE = "frames numbered as several places that all state one position, not used"
 # Creator, group, element and type of the makers' own b-values.
 SIEMENS_B = (0x0019, "SIEMENS MR HEADER", 0x0C, "IS")
 PHILIPS_B = (0x2001, "Philips Imaging DD 001", 0x03, "FL")
 UNITED_B = (0x0065, "Image Private Header", 0x09, "FD")
 GE_B = (0x0043, "GEMS_PARM_01", 0x39, "IS")
 NEAR = {"b": 0.5, "echo": 0.05}  # within a series, numbers no farther than this from the next are one, which trembles
+MOST_INDICES = 1 << 12  # along one dimension, of four that fit into a number
 GE_OFFSET = 1e9  # GE adds it to the b-value to say how its gradients were rounded
 PHILIPS_DIRECTION = (0xB0, 0xB1, 0xB2)
 # Keyword, its functional group, and what it is called; the first that is stated counts.
@@ -23,6 +28,9 @@ PHASES = (("TemporalPositionIndex", "FrameContentSequence"), ("TemporalPositionI
 MOMENTS = (
     ("NominalCardiacTriggerDelayTime", "CardiacSynchronizationSequence", "trigger time"),
     ("TriggerTime", "", "trigger time"),
+    ("NominalPercentageOfCardiacPhase", "CardiacSynchronizationSequence", "cardiac phase"),
+    ("NominalPercentageOfRespiratoryPhase", "RespiratorySynchronizationSequence", "respiratory phase"),
+    ("TemporalPositionTimeOffset", "TemporalPositionSequence", "time offset"),
     ("InversionTime", "", "inversion time"),
     ("FlipAngle", "MRTimingAndRelatedParametersSequence", "flip angle"),
     ("KVP", "", "tube voltage"),
@@ -35,7 +43,16 @@ MOMENTS = (
 )
 # The same in free text.
 WORDS = {"SequenceName": "sequence name", "ConvolutionKernel": "kernel", "SeriesDescription": "description"}
-MOMENT_NAMES = (*(name for _, _, name in MOMENTS), *WORDS.values())
+MOMENT_NAMES = (*(name for _, _, name in MOMENTS), *WORDS.values(), "dimension", "frame time")
+# Those that may differ from slice to slice, each of which is of the moment all the same, and follow each other.
+IN_ORDER = frozenset(
+    (
+        "trigger time", "cardiac phase", "respiratory phase", "time offset", "inversion time", "acquisition number",
+        "frame time",
+    )
+)  # fmt: skip
+# Dimensions of an enhanced object along which its frames lie in other places.
+PLACES = frozenset(map(tag_of, ("ImagePositionPatient", "ImageOrientationPatient", "InStackPositionNumber")))
 
 
 def acquisition(frame: Frame) -> str:
@@ -75,9 +92,21 @@ def steadied(stated: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str | 
 
 
 def moments(frame: Frame) -> list[float | None]:
-    """The values of `MOMENTS` and `WORDS`, in their order."""
+    """The values of `MOMENT_NAMES`, in their order."""
     numbers = [number(frame.group(group) if group else frame.dataset, keyword) for keyword, group, _ in MOMENTS]
-    return numbers + [_hidden(text(frame.dataset, keyword)) for keyword in WORDS]
+    words = [_hidden(text(frame.dataset, keyword)) for keyword in WORDS]
+    return [*numbers, *words, _dimension(frame), _frame_time(frame)]
+
+
+def lie_apart(frames: Sequence[Frame]) -> bool:
+    """Whether frames are numbered as several places of one stack."""
+    numbers = [number(frame.group("FrameContentSequence"), "InStackPositionNumber") for frame in frames]
+    return None not in numbers and len({*numbers}) > 1
+
+
+def nowhere(notes: str) -> dict[str, Any]:
+    """What becomes of the record of a frame that lies apart from others whose position it states."""
+    return {"position_mm": None, "corner": None, "notes": f"{notes}|{ONE_PLACE}".strip("|")}
 
 
 def b_value(frame: Frame) -> float | None:
@@ -110,6 +139,33 @@ def _direction(frame: Frame) -> tuple[float, ...] | None:
                 break
     known = [round(value, 2) + 0.0 for value in stated if value is not None]
     return tuple(known) if len(known) == 3 and any(known) else None
+
+
+def _dimension(frame: Frame) -> float | None:
+    """The frame's numbers along those dimensions that are no places, as one (PS3.3 C.7.6.17); None without any."""
+    content = frame.group("FrameContentSequence")
+    if content is frame.dataset or is_absent(content, "DimensionIndexValues"):
+        return None
+    items = sequence(frame.dataset, "DimensionIndexSequence")
+    whole, is_any = 0.0, False
+    for place, item in enumerate(items):
+        if attribute(item, "DimensionIndexPointer") not in PLACES:
+            index = number(content, "DimensionIndexValues", place)
+            if index is None:
+                return None
+            whole, is_any = whole * MOST_INDICES + index, True
+    return whole if is_any else None
+
+
+def _frame_time(frame: Frame) -> float | None:
+    """When the frame was taken, in seconds from a midnight that is the same for frames of nearby days."""
+    content = frame.group("FrameContentSequence")
+    for keyword in ("FrameReferenceDateTime", "FrameAcquisitionDateTime") if content is not frame.dataset else ():
+        found = re.match(r"\d{6}(\d\d)(\d\d)(\d\d)(\d\d(?:\.\d+)?)", text(content, keyword))
+        if found:
+            days, hours, minutes, seconds = map(float, found.groups())
+            return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    return None
 
 
 def _first(frame: Frame, places: tuple[tuple[str, str], ...]) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from fistula.dicom.header import vocabulary
-from fistula.dicom.header.acquisition import acquisition, moments
+from fistula.dicom.header.acquisition import acquisition, lie_apart, moments, nowhere
 from fistula.dicom.header.persons import NO_LETTER, person_facts
 from fistula.dicom.header.private import UnreadableError
 from fistula.dicom.header.spelling import Mended
@@ -56,20 +56,21 @@ def frame_facts(
     dataset = header.dataset
     shared = _object_facts(header, pseudonyms=pseudonyms, description=description)
     shared["described"] = [_is_described(header.dataset, pattern) for pattern in described]
-    frames, records = num_frames(header), []
-    for index in range(frames):
-        frame = Frame(dataset, index)
+    frames, records = [Frame(dataset, index) for index in range(num_frames(header))], []
+    for index, frame in enumerate(frames):
         while (read := _read_facts(frame, mended)) is None:
             pass
         own, odd = read
         record = shared | own | {"frame": index}
-        record["plain"] = plain_of(header, frame) if frames == 1 else ""
+        record["plain"] = plain_of(header, frame) if len(frames) == 1 else ""
         record["notes"] = "|".join([*record["notes"], *sorted(mended.notes), *odd])
-        if frames > 1:
+        if len(frames) > 1:
             record["slice_key"] = pseudonyms("frame", f"{record['slice_key']}#{index}")
         records.append(record)
     if len({tuple(record["corner"] or ()) for record in records}) > 1:  # a mosaic taken apart keeps its ImageType
         records = [record | {"is_mosaic": False} for record in records]
+    elif records[0]["corner"] and lie_apart(frames):
+        records = [record | nowhere(record["notes"]) for record in records]
     return records
 
 
@@ -116,15 +117,14 @@ def _identity(dataset: Dataset, pseudonyms: Pseudonyms) -> tuple[dict[str, Any],
     study, series = text(dataset, "StudyInstanceUID"), text(dataset, "SeriesInstanceUID")
     whole_uid = text(dataset, "ConcatenationUID")
     birth, day = _date(dataset, "PatientBirthDate"), _study_date(dataset)
-    known = None if birth in DUMMY_DATES else birth
-    person = person_facts(dataset, pseudonyms, birth=known, day=day, age=_stated_age(dataset))
+    birth = None if birth in DUMMY_DATES else birth
+    person = person_facts(dataset, pseudonyms, birth=birth, day=day, age=_stated_age(dataset))
     if NO_LETTER in text(dataset, "PatientID"):
         notes.append("PatientID in another character set than stated, its bytes compared")
     if not person["is_named"]:
         notes.append(f"no PatientID{STUDY_STANDS}")
     uids = {"SOPInstanceUID": instance, "SeriesInstanceUID": series, "StudyInstanceUID": study}
     notes += [f"no {keyword}" for keyword, uid in uids.items() if not uid]
-    place = text(dataset, "FrameOfReferenceUID")
     alike = [study, *(text(dataset, keyword) for keyword in ALIKE)]
     identity = person | {
         "slice_key": pseudonyms("instance", instance) if instance else "",
@@ -134,7 +134,7 @@ def _identity(dataset: Dataset, pseudonyms: Pseudonyms) -> tuple[dict[str, Any],
         "concatenation_key": pseudonyms("concatenation", whole_uid) if whole_uid else "",
         "parts": [whole(dataset, f"InConcatenation{word}") for word in ("Number", "TotalNumber")],
         "accession_key": pseudonyms("accession", number) if (number := text(dataset, "AccessionNumber")) else "",
-        "frame_key": pseudonyms("frame of reference", place) if place else "",
+        "frame_key": pseudonyms("frame of reference", place) if (place := text(dataset, "FrameOfReferenceUID")) else "",
         "series_alike": pseudonyms("series alike", "\0".join(alike)) if all(alike[:3]) else "",
         "study_day": pseudonyms.day(person["patient_key"], day.toordinal()) if day else None,
     }

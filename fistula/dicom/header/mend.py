@@ -25,7 +25,6 @@ from fistula.dicom.header.spelling import (
     standard_vr,
     tag_of,
 )
-from fistula.dicom.header.twice import has_lost_a_value
 from fistula.dicom.parse import number, numbers, whole
 
 WHOLE, SPACING = Form(is_whole=True), Form(num_values=2, low=1e-4, high=1e3)
@@ -54,9 +53,19 @@ ROUNDED = 0.02  # how far lengths and right angles (as a cosine) may be off: som
 WINDOW = ("WindowCenter", "WindowWidth")
 # What parts volumes, and stops no image that lacks it.
 PARTING = (
-    "EchoTime", "InversionTime", "FlipAngle", "TriggerTime", "KVP", "DiffusionBValue", "AcquisitionNumber",
-    "TemporalPositionIdentifier", "SliceThickness",
+    "EchoTime", "EchoNumbers", "RepetitionTime", "InversionTime", "FlipAngle", "TriggerTime", "KVP", "DiffusionBValue",
+    "AcquisitionNumber", "TemporalPositionIdentifier", "SliceThickness",
 )  # fmt: skip
+PARTING_GROUPS = {  # the same in functional groups
+    "MRDiffusionSequence": ("DiffusionBValue",),
+    "MREchoSequence": ("EffectiveEchoTime",),
+    "FrameContentSequence": ("TemporalPositionIndex", "InStackPositionNumber", "FrameAcquisitionNumber"),
+    "MRTimingAndRelatedParametersSequence": ("RepetitionTime", "FlipAngle"),
+    "CardiacSynchronizationSequence": ("NominalCardiacTriggerDelayTime", "NominalPercentageOfCardiacPhase"),
+    "RespiratorySynchronizationSequence": ("NominalPercentageOfRespiratoryPhase",),
+    "TemporalPositionSequence": ("TemporalPositionTimeOffset",),
+    "PixelMeasuresSequence": ("SliceThickness",),
+}
 # What stands in which functional group of an enhanced object (PS3.3 C.7.6.16.2), and in a classic object itself.
 GROUPS: dict[str, dict[str, Form]] = {
     "PixelValueTransformationSequence": {SLOPE: Form(), INTERCEPT: Form()},
@@ -89,10 +98,12 @@ def mend(dataset: Dataset) -> Mended:
     groups = [*_items(dataset, PER_FRAME, mended), *_items(dataset, SHARED, mended)]
     for group in groups:
         for keyword, forms in GROUPS.items():
-            items = _items(group, keyword, mended)
-            mended.twice += [f"an element of {keyword}"] * any(map(has_lost_a_value, items[:1]))  # which alone counts
-            for item in items:
+            for item in _items(group, keyword, mended):
                 _mend_group(item, {keyword: forms}, mended)
+        for keyword, names in PARTING_GROUPS.items():
+            for item in _items(group, keyword, mended)[:1]:
+                for name in names:
+                    _mend_parting(item, name, mended)
     own, frames = len(_items(dataset, PER_FRAME, mended)), whole(dataset, "NumberOfFrames")
     if own and frames is not None and own != frames:
         mended.unreadable.append(PER_FRAME)

@@ -9,6 +9,7 @@ from typing import Any
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
+from fistula.dicom.header.raw import PADDING
 from fistula.dicom.header.spelling import element_at, tag_of
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.parse import number, text
@@ -76,7 +77,7 @@ def patient_id(dataset: Dataset) -> str:
     element = element_at(dataset, tag_of("PatientID"))
     content = element.value if isinstance(element, RawDataElement) else None
     stated = text(dataset, "PatientID")
-    return content.decode("latin-1").strip(" \0") if content and NO_LETTER in stated else stated
+    return content.decode("latin-1").strip(PADDING) if content and NO_LETTER in stated else stated
 
 
 @lru_cache(maxsize=1024)  # the slices of a patient share their id

@@ -12,7 +12,7 @@ from fistula.dicom.header.spelling import element_at, standard_vr, tag_of
 WORDS = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UI"})
 DECIMALS = frozenset({"DS", "IS"})
 TEXTS = WORDS | DECIMALS
-PADDING = " \0"
+PADDING = " \0\t\r\n"  # blanks at the ends of a value, which mean nothing
 
 
 def is_absent(dataset: Dataset, keyword: str) -> bool:
