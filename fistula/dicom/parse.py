@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module=r"pydicom|highdicom|pynetdicom")
 
 HEAD = 1 << 16  # bytes; headers are shorter, but for enhanced objects' and those with pictures in them
+META = re.compile(rb"\x02\0[\0-\x02]\0(UL|OB|UI)")  # the first element behind a preamble and its mark
+MARK = re.compile(b"DICM" + META.pattern)
 PIXEL_HEAD = 12  # bytes before the pixels, at most: tag, value representation, length
 SEVERAL = (list, pydicom.multival.MultiValue)
 LARGEST = 1 << 53  # above, a float is no whole number for sure
@@ -174,6 +177,8 @@ def _recognise(file: BinaryIO) -> bool:
         return False
     if is_closed_archive(start):
         raise Refused("an archive of a kind that is not opened", "Unpack it first")
+    if MARK.search(start) or META.match(start, 132):  # whatever it is called
+        raise Refused("a damaged DICOM file: its preamble is not as it should be", "Export it again")
     raise foreign(start)
 
 

@@ -463,6 +463,20 @@ def test_a_preamble_before_junk_is_a_damaged_file_and_not_skipped(tmp_path, junk
     assert record["reason"].startswith(("a damaged DICOM file", "a DICOM file with nothing in it"))
 
 
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [(b"", 28), (b"\r\n", 0), (b"--X\r\nContent-Type: application/dicom\r\n\r\n", 0), (bytes(128) + b"DOCM", 132)],
+    ids=["cut off", "a line before", "a part of an archive's answer", "another mark"],
+)
+def test_a_preamble_that_is_damaged_is_a_damaged_file_and_not_skipped(write_dicom, tmp_path, begin, end):
+    write_dicom(tmp_path / "IM1")
+    (tmp_path / "IM1").write_bytes(begin + (tmp_path / "IM1").read_bytes()[end:])
+    facts = _facts(tmp_path / "IM1")
+    assert (facts["outcome"], facts["reason"]) == (
+        "refused", "a damaged DICOM file: its preamble is not as it should be",
+    )  # fmt: skip
+
+
 def test_what_is_called_a_zip_archive_and_is_none_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a", "text")
