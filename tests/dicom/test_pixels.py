@@ -174,6 +174,22 @@ def test_palette_becomes_luma_of_its_colours(write_dicom, tmp_path):
     np.testing.assert_allclose(_decode(tmp_path / "a")[0].values, [[0, 76.245]], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("bits", "dtype", "factor"),
+    [(8, "u1", 1), (8, "<u2", 1), (16, "<u2", 1), (16, "<u2", 257)],
+    ids=["bytes", "bytes in words", "called 16 bits", "16 bits"],
+)
+def test_colors_of_a_palette_have_one_scale_however_they_are_stored(write_dicom, tmp_path, bits, dtype, factor):
+    tables, shades = {}, np.arange(0, 256, 16) * factor
+    for channel in ("Red", "Green", "Blue"):
+        tables[f"{channel}PaletteColorLookupTableDescriptor"] = [16, 0, bits]
+        tables[f"{channel}PaletteColorLookupTableData"] = shades.astype(dtype).tobytes()
+    for indices in (np.arange(16), np.zeros(16)):  # a dark frame has the scale of the others
+        pixels = indices.astype(np.uint8).reshape(4, 4)
+        write_dicom(tmp_path / "a", pixels, PhotometricInterpretation="PALETTE COLOR", **tables)
+        np.testing.assert_allclose(_decode(tmp_path / "a")[0].values, 16.0 * pixels, rtol=1e-5)
+
+
 def test_philips_display_values_are_brought_to_floating_point_values(write_dicom, tmp_path):
     path = tmp_path / "a"
     dataset = write_dicom(path, np.array([[100, 200]], np.uint16), RescaleSlope="2", RescaleIntercept="0")

@@ -195,10 +195,15 @@ def _looks_swapped(stored: np.ndarray) -> bool:
 def _painted(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
     """Palette indices as RGB in the range of 8 bits."""
     try:
-        painted = apply_color_lut(stored, dataset)
+        painted = apply_color_lut(stored, dataset)[..., :3]
+        if painted.dtype != np.uint16:
+            return painted
+        # Many writers put colors of 8 bits into words of 16, whatever the descriptor says.
+        count, first, _ = dataset.RedPaletteColorLookupTableDescriptor
+        colors = apply_color_lut(np.arange(first, first + (count or 1 << 16)), dataset)
     except Exception as error:  # a palette of the wrong length fails in several ways
         raise Refused("a palette that cannot be read") from error
-    return painted[..., :3] / (257.0 if painted.dtype == np.uint16 else 1.0)
+    return painted / (257.0 if colors[..., :3].max() > 255 else 1.0)
 
 
 def _tabled(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:
