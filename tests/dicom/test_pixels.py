@@ -237,6 +237,27 @@ def test_each_frame_of_an_enhanced_object_has_its_own_rescale_window_and_spacing
     assert [picture.spacing for picture in pictures] == [(0.5, 0.25)] * 2
 
 
+@pytest.mark.parametrize("whose", ["PerFrame", "Shared"])
+def test_what_a_converter_left_out_of_its_group_counts_as_if_it_stood_there(write_dicom, tmp_path, whose):
+    kept = item_of(
+        RescaleIntercept=-10,
+        WindowCenter=40,
+        WindowWidth=400,
+        PixelSpacing=[0.5, 0.25],
+        ImageOrientationPatient=[1, 0, 0, 0, 0.8, -0.6],
+        ImagePositionPatient=[0, 0, 10],
+    )
+    kept.add_new("RescaleSlope", "LO", "2,5")  # misspelt as anywhere
+    groups = [item_of(**{f"Unassigned{whose}ConvertedAttributesSequence": [kept]})]
+    lacks = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing")
+    write_dicom(
+        tmp_path / "a", np.array([[0, 1]], np.uint16), drop=lacks, **{f"{whose}FunctionalGroupsSequence": groups}
+    )
+    picture = _decode(tmp_path / "a")[0]
+    np.testing.assert_allclose(picture.values, [[-10, -7.5]])
+    assert (picture.spacing, picture.window.center) == ((0.5, 0.25), 40)
+
+
 def test_of_what_a_frames_own_group_lacks_the_shared_one_speaks(write_dicom, tmp_path):
     slopes = ({"RescaleSlope": "3"}, {}, {})  # nor is what one frame says of another
     own = [

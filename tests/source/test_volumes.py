@@ -194,6 +194,32 @@ def test_frames_of_an_enhanced_object_are_volumes_in_the_same_way(write_dicom, t
     assert _volumes(facts) == [[0.0, 3.0, 6.0]] * 2
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param({"EchoTime": 4.6}, {"EchoTime": 92}, id="echoes"),
+        pytest.param({"DiffusionBValue": 0.0}, {"DiffusionBValue": 800.0}, id="b-values"),
+        pytest.param({"TriggerTime": 10}, {"TriggerTime": 400}, id="trigger times"),
+        pytest.param({"TemporalPositionIdentifier": 1}, {"TemporalPositionIdentifier": 2}, id="phases"),
+        pytest.param({"AcquisitionNumber": 1}, {"AcquisitionNumber": 2}, id="acquisitions"),
+        pytest.param({"SeriesDescription": "arterial"}, {"SeriesDescription": "venous"}, id="descriptions"),
+        pytest.param(
+            {"ImageType": ["DERIVED", "PRIMARY", "W", "W"]}, {"ImageType": ["DERIVED", "PRIMARY", "F", "F"]}, id="Dixon"
+        ),
+    ],
+)
+def test_what_a_converter_kept_of_classic_images_tells_volumes_apart_as_it_did(write_dicom, tmp_path, one, other):
+    kept = "UnassignedPerFrameConvertedAttributesSequence"
+    frames = [
+        (3.0 * place, {kept: (one, other)[which]}) for place, which in ((0, 1), (1, 0), (2, 1), (0, 0), (1, 1), (2, 0))
+    ]
+    facts = _enhanced(write_dicom, tmp_path, frames)
+    assert facts["volume"].to_list() == [facts["volume"][frame % 2] for frame in range(6)]
+    assert _volumes(facts) == [[0.0, 3.0, 6.0]] * 2
+    if "ImageType" in one:
+        assert facts["component"].to_list() == ["fat", "water"] * 3
+
+
 def test_frames_of_which_nothing_is_said_are_volumes_by_their_order(write_dicom, tmp_path):
     facts = _enhanced(write_dicom, tmp_path, [(3.0 * place, {}) for _ in range(2) for place in range(3)])
     assert facts["volume"].to_list() == [facts["volume"][0]] * 3 + [facts["volume"][3]] * 3

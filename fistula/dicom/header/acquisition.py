@@ -93,8 +93,8 @@ def steadied(stated: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str | 
 
 def moments(frame: Frame) -> list[float | None]:
     """The values of `MOMENT_NAMES`, in their order."""
-    numbers = [number(frame.group(group) if group else frame.dataset, keyword) for keyword, group, _ in MOMENTS]
-    words = [_hidden(text(frame.dataset, keyword)) for keyword in WORDS]
+    numbers = [number(frame.stated(keyword, group), keyword) for keyword, group, _ in MOMENTS]
+    words = [_hidden(text(frame.stated(keyword), keyword)) for keyword in WORDS]
     return [*numbers, *words, _dimension(frame), _frame_time(frame)]
 
 
@@ -111,7 +111,7 @@ def nowhere(notes: str) -> dict[str, Any]:
 
 def b_value(frame: Frame) -> float | None:
     """Diffusion weighting in s/mm²: the standard's element, else the maker's own under its creator; None if neither."""
-    stated = number(frame.group("MRDiffusionSequence"), "DiffusionBValue")
+    stated = number(frame.stated("DiffusionBValue", "MRDiffusionSequence"), "DiffusionBValue")
     if stated is not None:
         return stated
     for place in frame.places:
@@ -123,7 +123,9 @@ def b_value(frame: Frame) -> float | None:
 
 def _direction(frame: Frame) -> tuple[float, ...] | None:
     """The diffusion gradient's direction, rounded to two digits."""
-    group = frame.group("MRDiffusionSequence")
+    group = frame.stated("DiffusionGradientOrientation", "MRDiffusionSequence")
+    if group is frame.dataset:
+        group = frame.group("MRDiffusionSequence")
     items = sequence(group, "DiffusionGradientDirectionSequence") or [group]
     stated = [number(items[0], "DiffusionGradientOrientation", index) for index in range(3)]
     if None in stated:
@@ -170,7 +172,7 @@ def _frame_time(frame: Frame) -> float | None:
 
 def _first(frame: Frame, places: tuple[tuple[str, str], ...]) -> float | None:
     for keyword, group in places:
-        value = number(frame.group(group) if group else frame.dataset, keyword)
+        value = number(frame.stated(keyword, group), keyword)
         if value is not None:
             return value
     return None

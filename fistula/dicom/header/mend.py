@@ -26,6 +26,7 @@ from fistula.dicom.header.spelling import (
     tag_of,
 )
 from fistula.dicom.parse import number, numbers, whole
+from fistula.dicom.pixels.frames import CONVERTED
 
 WHOLE, SPACING = Form(is_whole=True), Form(num_values=2, low=1e-4, high=1e3)
 ASPECT = Form(num_values=2, low=1e-6, high=1e6)
@@ -100,6 +101,11 @@ def mend(dataset: Dataset) -> Mended:
         for keyword, forms in GROUPS.items():
             for item in _items(group, keyword, mended):
                 _mend_group(item, {keyword: forms}, mended)
+        for keyword in CONVERTED:
+            for item in _items(group, keyword, mended)[:1]:
+                _mend_group(item, GROUPS, mended)
+                for name in PARTING:
+                    _mend_parting(item, name, mended)
         for keyword, names in PARTING_GROUPS.items():
             for item in _items(group, keyword, mended)[:1]:
                 for name in names:

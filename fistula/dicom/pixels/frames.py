@@ -41,6 +41,14 @@ PHILIPS, PHILIPS_FRAME, GE = "Philips MR Imaging DD 001", "Philips MR Imaging DD
 GE_TYPES = ("M", "P", "R", "I")
 # What has no group of its own in an object that was converted from classic ones (PS3.3 C.7.6.16.2.25).
 CONVERTED = tuple(f"Unassigned{whose}ConvertedAttributesSequence" for whose in ("PerFrame", "Shared"))
+# What each group is for; some converters leave that among the rest.
+SUBJECTS = {
+    "PixelValueTransformationSequence": "RescaleSlope",
+    "FrameVOILUTSequence": "WindowCenter",
+    "PixelMeasuresSequence": "PixelSpacing",
+    "PlanePositionSequence": "ImagePositionPatient",
+    "PlaneOrientationSequence": "ImageOrientationPatient",
+}
 # Words of ImageType for many slices in one picture: Siemens', and United Imaging's.
 MOSAICS = ("MOSAIC", "VFRAME")
 
@@ -64,12 +72,25 @@ class Frame:
         Some writers part a group: of what the frame's own item lacks, the shared one speaks.
         """
         found = [items[0] for group in self.groups if (items := sequence(group, keyword))]
+        if not found:
+            return self.stated(SUBJECTS[keyword]) if keyword in SUBJECTS else self.dataset
         if len(found) < 2:
-            return found[0] if found else self.dataset
+            return found[0]
         whole = Dataset()  # of its own: Dataset(item) would share the item's elements
         for item in reversed(found):
             whole.update(item)
         return whole
+
+    @cached_property
+    def converted(self) -> list[Dataset]:
+        """What was said of a classic image that became this frame, and has no group of its own."""
+        return [item for group in self.groups for name in CONVERTED for item in sequence(group, name)[:1]]
+
+    def stated(self, keyword: str, group: str = "") -> Dataset:
+        """Where something is stated of this frame: its functional group, what was converted with it, or the object."""
+        places = [item] if group and (item := self.group(group)) is not self.dataset else []
+        found = (place for place in [*places, *self.converted] if not is_absent(place, keyword))
+        return next(found, self.dataset)
 
     def cosines(self) -> list[float] | None:
         """ImageOrientationPatient, six numbers."""
@@ -106,11 +127,11 @@ class Frame:
         for keyword in TYPE_GROUPS if self.groups else ():
             if (item := self.group(keyword)) is not self.dataset and (words := text(item, "FrameType")):
                 return words.split("\\")
-        return text(self.dataset, "ImageType").split("\\")
+        return text(self.stated("ImageType"), "ImageType").split("\\")
 
     def scanning_sequence(self) -> list[str]:
         """ScanningSequence as classic objects state it; enhanced ones have EchoPulseSequence in its place."""
-        if words := text(self.dataset, "ScanningSequence"):
+        if words := text(self.stated("ScanningSequence"), "ScanningSequence"):
             return words.split("\\")
         pulse = text(self.dataset, "EchoPulseSequence").upper()
         return {"GRADIENT": ["GR"], "SPIN": ["SE"], "BOTH": ["SE", "GR"]}.get(pulse, [])
@@ -120,14 +141,13 @@ class Frame:
         for keyword in TYPE_GROUPS if self.groups else ():
             if word := text(self.group(keyword), "ComplexImageComponent"):
                 return word.upper()
-        return text(self.dataset, "ComplexImageComponent").upper()
+        return text(self.stated("ComplexImageComponent"), "ComplexImageComponent").upper()
 
     @cached_property
     def places(self) -> list[Private]:
         """Where makers' own elements stand: items of the frame's groups that hold what no group is for, the object."""
         items = [item for group in self.groups for item in Private(group).items(0x2005, PHILIPS_FRAME, 0x0F)[:1]]
-        items += [item for group in self.groups for name in CONVERTED for item in sequence(group, name)[:1]]
-        return [Private(place) for place in [*items, self.dataset]]
+        return [Private(place) for place in [*items, *self.converted, self.dataset]]
 
     def scale_slope(self) -> float | None:
         """Philips' scale slope (2005,xx0E); None elsewhere.
@@ -188,6 +208,11 @@ def component(frame: Frame) -> str:
 
 def contrast(dataset: Dataset) -> str:
     """`yes` if an agent, its dose or its start is stated; `unknown` if the attribute is there but empty; else `no`."""
+    found = {_contrast(place) for place in [*Frame(dataset, 0).converted, dataset]}
+    return next(word for word in ("yes", "unknown", "no") if word in found)
+
+
+def _contrast(dataset: Dataset) -> str:
     stated = text(dataset, "ContrastBolusAgent"), text(dataset, "ContrastBolusStartTime")
     if any(stated) and stated[0].upper() not in ("NONE", "NO", "N"):
         return "yes"
