@@ -104,7 +104,7 @@ def fetch(address: Address, folder: Path, manners: Manners) -> int:
                 question = identifier("IMAGE", **uids | {"SeriesInstanceUID": series}, SOPInstanceUID=first)
                 for status, _ in _asked(address, manners, lambda: link.send_c_get(question, GET)):
                     last = status
-                if first not in came and (is_over() or last.Status in (SUCCESS, *UNSENT)):
+                if first not in came and (is_over() or last is None or last.Status in (SUCCESS, *UNSENT)):
                     return
             for status, _ in _asked(address, manners, lambda: link.send_c_get(identifier(level, **uids), GET)):
                 last = status
