@@ -1,5 +1,6 @@
 """The system that Lightning trains: a backbone, its loss, its metrics, its optimiser."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -75,7 +76,7 @@ class FistulaClassifier(pl.LightningModule):
         self.loss = loss
         self.make_optimizer = optimizer
         self.make_schedule = schedule
-        self.not_finite: tuple[Tensor, Tensor] | None = None
+        self.unseen: list[tuple[int, Tensor]] = []  # steps and their losses
         # Lightning takes half a millisecond to log a number: it is given each of these once an epoch.
         self.train_loss, self.val_loss = MeanLoss(), MeanLoss()
         self.val_metrics = training_metrics(num_classes).clone(prefix="val/")
@@ -98,7 +99,7 @@ class FistulaClassifier(pl.LightningModule):
         if maps is not None and not isinstance(self.head, Classify):
             of_maps = self.head.loss(maps, batch["points"], _known_labels(batch), size=batch["image"].shape[-1])
             loss = loss + self.head.weight * of_maps
-        self._note_if_not_finite(loss.detach())
+        self._note(loss.detach())
         self.train_loss.update(loss.detach(), len(batch["label"]))
         if batch_idx == 0:
             self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
@@ -134,26 +135,23 @@ class FistulaClassifier(pl.LightningModule):
         schedule = self.make_schedule(optimizer, num_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _note_if_not_finite(self, loss: Tensor) -> None:
-        """Keep the first loss that is not finite, with its step: later ones only spread the damage.
-
-        A look at a number waits for all that a card has been given to do, so there it is looked at now and then.
-        """
+    def _note(self, loss: Tensor) -> None:
+        """Keep a step's loss until it is looked at: which waits for all that a card has been given to do."""
         step = self.global_step
-        if self.not_finite is None:
-            self.not_finite = torch.full((), -1, device=loss.device), torch.zeros((), device=loss.device)
-        first, found = self.not_finite
-        is_first = ~loss.isfinite() & (first < 0)
-        self.not_finite = torch.where(is_first, step, first), torch.where(is_first, loss.float(), found)
+        self.unseen.append((step, loss))
         if loss.device.type == "cpu" or step % FINITE_EVERY == 0:
             self._refuse_what_is_not_finite()
 
     def _refuse_what_is_not_finite(self) -> None:
-        if self.not_finite is None or (step := int(self.not_finite[0])) < 0:
+        """Name the first step whose loss is not finite: later ones only spread the damage."""
+        if not self.unseen:
             return
-        found = float(self.not_finite[1])
-        remedy = "Lower optimizer.lr, or look for a damaged slice in the cohort's contact sheet"
-        raise TrainingError(f"step {step}", "the loss must be finite", found=found, remedy=remedy)
+        values = torch.stack([loss for _, loss in self.unseen]).tolist()
+        for (step, _), value in zip(self.unseen, values, strict=True):
+            if not math.isfinite(value):
+                remedy = "Lower optimizer.lr, or look for a damaged slice in the cohort's contact sheet"
+                raise TrainingError(f"step {step}", "the loss must be finite", found=value, remedy=remedy)
+        self.unseen.clear()
 
     def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Against the labels; of mixed images against those of both, each weighted as its image."""

@@ -102,9 +102,14 @@ class AheadLoader(DataLoader):
     """A loader whose processes begin with the next epoch before the last step of this one, and its validation.
 
     Each process makes a batch of its own: those of a card would else wait for the whole first one in every epoch.
+    `epochs` are those of the whole training, behind which none is begun; None where nobody knows.
     """
 
     _begun: tuple[int, Iterator[Any]] | None = None  # an epoch, and its batches
+
+    def __init__(self, *given: Any, epochs: int | None = None, **settings: Any) -> None:
+        self.epochs = epochs
+        super().__init__(*given, **settings)
 
     def __iter__(self) -> Any:
         if not self.persistent_workers or not isinstance(self.sampler, EpochSampler):  # Lightning may put in another
@@ -112,7 +117,8 @@ class AheadLoader(DataLoader):
         epoch, begun = self.sampler.epoch, self._begun
         self._begun = None
         batches = begun[1] if begun and begun[0] == epoch else super().__iter__()
-        return self._and_begin(epoch + 1, batches, self.sampler)
+        is_last = self.epochs is not None and epoch + 1 >= self.epochs
+        return batches if is_last else self._and_begin(epoch + 1, batches, self.sampler)
 
     def _and_begin(self, epoch: int, batches: Iterator[Any], sampler: EpochSampler) -> Iterator[Any]:
         yield from islice(batches, len(self) - 1)

@@ -58,7 +58,7 @@ def test_parts_of_a_batch_teach_what_the_whole_batch_does(make):
     images = torch.randint(0, 256, (8, 1, 32, 32), dtype=torch.uint8)
     batch = {"image": images, "label": torch.tensor([1, 1, 1, 1, 0, 0, 0, 1]), "points": points}
     classifier.log = lambda *args, **kwargs: None
-    classifier._note_if_not_finite = lambda loss: None
+    classifier._note = lambda loss: None
 
     def taught(*batches):
         own = copy.deepcopy(classifier)

@@ -121,6 +121,14 @@ def test_a_loader_begins_with_the_next_epoch_before_it_is_asked_for_and_serves_t
             told = ahead.dataset.told.get()  # waits until a process fetches what nobody has asked for yet
 
 
+def test_a_loader_begins_with_no_epoch_behind_the_last(ahead):
+    ahead.epochs = 5
+    for epoch in (3, 4):
+        ahead.sampler.set_epoch(epoch)
+        assert [*chain(*ahead)] == list(at(epoch=epoch))
+        assert (ahead._begun is None) == (epoch == 4)
+
+
 def test_a_loader_that_is_left_in_the_middle_begins_anew(ahead):
     ahead.sampler.set_epoch(4)
     left = iter(ahead)

@@ -130,6 +130,7 @@ class FistulaDataModule(LightningDataModule):
             self.mixed(served) if self.mixed else served,
             batch_size=self.batch_size,
             sampler=sampler,
+            epochs=self.trainer.max_epochs if self.trainer else None,
             # BatchNorm cannot normalise one image, which the last batch may come to.
             drop_last=bool(fewest == 1) and len(sampler) % self.batch_size == 1,
             **self._loading(dataset, augments=self.draws or bool(self.bags["train"].copies.any())),

@@ -6,6 +6,7 @@ import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +33,10 @@ class ResizedAnew:
         """As that of an array."""
         return len(self.pixels), self.resize.image_size, self.resize.image_size
 
-    def __getitem__(self, row: int) -> NDArray[np.uint8]:
-        return self.resize(np.asarray(self.pixels[row]))
+    def __getitem__(self, rows: Any) -> NDArray[np.uint8]:
+        if np.ndim(rows) == 0:
+            return self.resize(np.asarray(self.pixels[rows]))
+        return np.stack([self[row] for row in rows.flat]).reshape(*rows.shape, *self.shape[1:])
 
 
 def resized(cohort: Cohort, resize: Resize, rows: NDArray[np.int64]) -> Images:

@@ -44,9 +44,9 @@ class Batch(TypedDict, total=False):
 
 
 class Images(Protocol):
-    """Slices by their row in the manifest, uint8 ``(S, S)``: an array, or what makes them when they are asked for."""
+    """Slices by row of the manifest, or by an array of rows, uint8 ``(..., S, S)``: an array, or what makes them."""
 
-    def __getitem__(self, row: int) -> NDArray[np.uint8]: ...
+    def __getitem__(self, rows: Any) -> NDArray[np.uint8]: ...
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,13 @@ class SliceDataset(Dataset):
     def __getitems__(self, draws: list[int]) -> Batch:
         """Fetch a whole batch: PyTorch's loader calls this instead of collating sample by sample."""
         rows = self.rows[np.asarray(draws) % len(self)]
+        label = torch.from_numpy(self.labels[rows])
+        if self.augmentation is None:
+            whole = np.asarray(self.pixels[self.channels[rows]])
+            batch: Batch = {"image": torch.from_numpy(whole), "label": label}
+            return batch if self.points is None else batch | {"points": torch.from_numpy(self.points[rows])}
         images, points = zip(*map(self._image, draws), strict=True)
-        batch: Batch = {"image": torch.from_numpy(np.stack(images)), "label": torch.from_numpy(self.labels[rows])}
+        batch = {"image": torch.from_numpy(np.stack(images)), "label": label}
         return batch if self.points is None else batch | {"points": torch.from_numpy(np.stack(points))}
 
     def _image(self, draw: int) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
