@@ -79,6 +79,10 @@ def for_hydra(command: str, arguments: list[str], keys: Sequence[str]) -> list[s
         elif is_option or not (equals or argument.startswith("~")):
             remedy = f"For example {key}=VALUE" if key in keys else "A value that holds spaces needs quotes around it"
             raise ConfigError(argument or "an empty word", "must be written as key=value", remedy=remedy)
+        elif option.lstrip("+") == "hydra.mode":
+            raise ConfigError(
+                argument, "is said by -m", remedy="A sweep is fistula train -m ...; for one run leave it out"
+            )
         elif argument.startswith("~") and option[1:] in keys:
             raise ConfigError(argument, f"takes out what `fistula {command}` needs", remedy="Set it to another value")
         elif argument.startswith("+") and option[1:] in keys:

@@ -183,6 +183,8 @@ def test_hydras_options_may_stand_anywhere_and_words_in_any_script_need_no_quote
         (["--multirun=true"], "--multirun=true: takes no value. Write --multirun"),
         (["--cfg", "jobs"], "--cfg: must be one of job, hydra, all, found jobs"),
         (["--seed", "3"], "--seed: must be written as key=value. For example seed=VALUE"),
+        (["-m", "hydra.mode=RUN"], "hydra.mode=RUN: is said by -m"),
+        (["cohort=c", "++hydra.mode=MULTIRUN"], "A sweep is fistula train -m"),
         (["\u2014seed=3"], "\u2014seed=3: must be written as key=value. For example seed=VALUE"),
     ],
 )

@@ -103,7 +103,7 @@ def check_networks(plans: Sequence[RunPlan]) -> None:
     """Build the networks of the sweep and its other parts once, each, in a process that gives its memory back.
 
     Each network, pretrained weights included, is tried with images of the size and channels asked for, without
-    computing anything (`dry_run`); each augmentation is drawn from.
+    computing anything (`dry_run`); each augmentation is drawn from, and each optimizer takes steps.
 
     Raises:
         FistulaError: If one does not exist, cannot be built or does not take such images, or its weights cannot be had.
@@ -127,13 +127,15 @@ def check_networks(plans: Sequence[RunPlan]) -> None:
 
 def _build(parts: list[dict[str, Any]]) -> None:
     from fistula.cohort.manifest import POINTS
-    from fistula.learning.building.making import make, try_pipeline
+    from fistula.learning.building.making import make, try_optimizer, try_pipeline
 
     for part in sorted(parts, key=lambda part: part["group"] == "model"):
         group, size = part["group"], part["size"]
         made = make(OmegaConf.create({group: part["node"]})[group], **part["given"])
         if group == "model":
             make(OmegaConf.create({"head": part["head"]}).head, backbone=made, kinds=POINTS, pixel_mm=None)
+        if group == "optimizer":
+            try_optimizer(made)
         if group == "augmentation":
             try_pipeline(made, size if isinstance(size, int) else 224)
 

@@ -17,11 +17,13 @@ from hydra.utils import get_object, instantiate
 from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from pydantic import ValidationError
 from torch import nn
+from torch.optim import Optimizer
 
 from fistula.errors import ConfigError, FistulaError
 
 PLACE = re.compile(r"full_key: (\S+)")
 DRAWS = 8
+SHAPES = (4, 1, 3, 3), (4, 2), (4,)  # of a convolution's weights, a linear layer's, and of a bias
 WITHOUT_EFFECT = ".*(not applicable to grayscale|already gray)"  # what albumentations would only warn of, at each image
 OTHERWISE = ".*(are not valid for transform|automatically adjusted)"  # albumentations goes on, with other values
 
@@ -138,7 +140,7 @@ def try_pipeline(pipeline: Any, size: int) -> None:
 
 
 def try_training(classifier: Any, choose_threshold: Callable[..., Any], *, num_classes: int) -> None:
-    """Take one step of two weights as a `FistulaClassifier` would, and choose one threshold.
+    """Compute one loss as a `FistulaClassifier` would, take a step, and choose one threshold.
 
     Raises:
         ConfigError: If the loss gives no number, or one of them cannot be called.
@@ -148,13 +150,34 @@ def try_training(classifier: Any, choose_threshold: Callable[..., Any], *, num_c
     value = one_line("loss", lambda: classifier.loss((torch.eye(2) @ weight.T), labels))
     if not (isinstance(value, torch.Tensor) and value.ndim == 0 and value.isfinite() and value.requires_grad):
         raise ConfigError("loss", "must give one finite number for a batch", found=value)
-    made = one_line("optimizer", lambda: classifier.make_optimizer([{"params": [weight], "starts": 0.0}]))
+    one_line("loss", value.backward)
+    made = try_optimizer(classifier.make_optimizer)
     remedy = "A schedule is called with the optimizer and num_steps, and takes a step after each batch"
     one_line("schedule", lambda: classifier.make_schedule(made, num_steps=10), remedy=remedy)
-    value.backward()
-    one_line("optimizer", made.step)
     if num_classes == 2:
         one_line("operating_point", lambda: choose_threshold(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])))
+
+
+def try_optimizer(make_optimizer: Callable[[list], Optimizer]) -> Optimizer:
+    """Take two steps of weights of several shapes as a training does: in groups, of plain gradients.
+
+    Raises:
+        ConfigError: If it cannot.
+    """
+    weights = [nn.Parameter(torch.ones(shape)) for shape in SHAPES]
+    remedy = "It must take groups of weights of any shape, as torch.optim.AdamW and timm.optim.Lamb do"
+    groups = [{"params": [weight], "rate": 1.0, "starts": 0.0} for weight in weights]
+    made = one_line("optimizer", lambda: make_optimizer(groups), remedy=remedy)
+
+    def closure() -> float:
+        made.zero_grad()
+        loss = torch.stack([weight.square().sum() for weight in weights]).sum()
+        loss.backward()
+        return loss.item()
+
+    for _ in range(2):  # the first one may only begin
+        one_line("optimizer", lambda: made.step(closure), remedy=remedy)
+    return made
 
 
 def _all_of(pipeline: Any) -> list[Any]:
