@@ -155,3 +155,11 @@ def test_each_command_of_the_guide_works(page, fistula_here, tmp_path, monkeypat
         if any(part in ("readers=readers.csv", "scores=vendor.csv") for part in command):
             write_reader_study()
         call(*command, *smaller(command))
+
+
+@pytest.mark.parametrize("group", ["learning", "augmentation", "loss", "sampler", "study"])
+def test_the_guide_to_training_names_every_option(group):
+    guide = (ROOT / "docs" / "training.md").read_text()
+    options = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")} - {"single"}  # no study, but one run
+    named = {option for option in options if f"`{option}`" in guide or f"`{group}={option}`" in guide}
+    assert named == options
