@@ -170,7 +170,8 @@ def _check_patients(name: str, manifest: pl.DataFrame, *, least: int, rule: str)
     for label, patients in holders.iter_rows():
         if patients < least:
             found = f"{patients} of {class_of(manifest, label)}"
-            raise DataError(f"split={name}", rule, found=found, remedy="Use fewer folds, or add patients of that class")
+            remedy = f"{'Use fewer folds, or add' if 'folds' in rule else 'Add'} patients of that class"
+            raise DataError(f"split={name}", rule, found=found, remedy=remedy)
 
 
 def _check_fold(fold: int, folds: int) -> None:

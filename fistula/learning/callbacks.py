@@ -184,6 +184,7 @@ def silence_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)  # its import sets INFO
     for message in (
         ".*does not have many workers.*",  # a choice of the configuration
+        ".*worker processes in total.*",  # which the data say in a line
         ".*Checkpoint directory .* exists and is not empty.*",  # the run's folder, with its record
         ".*is smaller than the logging interval.*",  # every epoch is logged as well
         ".*Experiment logs directory .* exists and is not empty.*",  # a run goes on; history.csv has every epoch

@@ -182,7 +182,7 @@ def test_settings_that_cannot_work_are_refused(make, message):
             make_manifest(patients=9),
             r"split.folds=5 needs as many patients of each class, found 4 of",
         ),
-        (PatientHoldout(), make_manifest(patients=4), r"needs 3 patients of each class.*found 2 of class 0"),
+        (PatientHoldout(), make_manifest(patients=4), r"needs 3 patients of each class.*found 2 of class 0\. Add"),
         (
             SiteHoldout(),
             make_manifest(sites=0),

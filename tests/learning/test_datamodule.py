@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from fistula.cohort.manifest import read_cohort
+from fistula.learning.callbacks import silence_lightning
 from fistula.learning.data.datamodule import FistulaDataModule
 from fistula.learning.data.slices import Resize
 from fistula.learning.sampling import EpochShuffle
@@ -60,6 +61,17 @@ def test_processes_that_load_share_the_slices(cohort):
     data.num_workers = 1
     assert data.train_dataloader().multiprocessing_context.get_start_method() == "fork"
     assert sorted(rows_of(cohort, data.train_dataloader())) == list(range(14))
+
+
+def test_more_processes_than_cores_are_said_once_and_by_no_library(cohort, caplog, recwarn):
+    silence_lightning()
+    data = datamodule(cohort, ["train"] * 14 + ["val"] * 2 + ["test"] * 2)
+    data.num_workers = 1000
+    data.prepare_data()
+    assert data.train_dataloader().num_workers == data.val_dataloader().num_workers == 1000
+    (said,) = caplog.messages
+    assert said.startswith("num_workers=1000: more processes than the ")
+    assert recwarn.list == []
 
 
 def test_a_last_batch_of_one_is_left_out_because_batch_norm_cannot_take_it(cohort):

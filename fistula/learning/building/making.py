@@ -165,7 +165,7 @@ def try_optimizer(make_optimizer: Callable[[list], Optimizer]) -> Optimizer:
         ConfigError: If it cannot.
     """
     weights = [nn.Parameter(torch.ones(shape)) for shape in SHAPES]
-    remedy = "It must take groups of weights of any shape, as torch.optim.AdamW and timm.optim.Lamb do"
+    remedy = "It must take groups of weights of any shape, and gradients, as torch.optim.AdamW or timm.optim.Lamb"
     groups = [{"params": [weight], "rate": 1.0, "starts": 0.0} for weight in weights]
     made = one_line("optimizer", lambda: make_optimizer(groups), remedy=remedy)
 

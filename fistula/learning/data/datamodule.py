@@ -1,11 +1,13 @@
 """The three parts of one fold of a cohort, as data loaders."""
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any
 
 import albumentations
+import joblib
 import numpy as np
 import polars as pl
 import torch
@@ -27,6 +29,8 @@ from fistula.learning.pipeline import following
 from fistula.learning.places.points import points_of
 from fistula.learning.sampling import AheadLoader, EpochSampler, ProcessSampler
 from fistula.learning.training.hardware import auto_workers, with_room
+
+log = logging.getLogger(__name__)
 
 AUTO = "auto"
 SHARE_OF_CARD = 0.1  # of its free memory, that a part of the cohort may take; several runs may share a card
@@ -116,6 +120,8 @@ class FistulaDataModule(LightningDataModule):
     def prepare_data(self) -> None:
         """Resize the cohort, in one process of a run; the others find the file."""
         _ = self.images
+        if self.num_workers != AUTO and int(self.num_workers) > (cores := joblib.cpu_count()):
+            log.warning("num_workers=%s: more processes than the %d cores load no faster", self.num_workers, cores)
 
     def train_dataloader(self) -> DataLoader:
         dataset = self._dataset("train", draws=self.draws, most=self.slices_per_step)
