@@ -165,7 +165,9 @@ class Keys:
         """Raise ConfigError if a value is of another kind than the one in conf/, or out of its range."""
         if HydraConfig.initialized():
             check_places(HydraConfig.get())
-        for where in (*MADE, *(f"logger.{name}" for name in cfg.logger)):
+        listed = OmegaConf.select(cfg, "augmentation.transforms")
+        drawn = [f"augmentation.transforms[{at}]" for at in range(len(listed) if isinstance(listed, ListConfig) else 0)]
+        for where in (*MADE, *(f"logger.{name}" for name in cfg.logger), *drawn):
             made = OmegaConf.select(cfg, where)
             if not isinstance(made, DictConfig) or "_target_" not in made:
                 remedy = f"Start from a copy of an option of {where.partition('.')[0]} in conf/"
