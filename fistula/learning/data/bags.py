@@ -14,11 +14,10 @@ from fistula.cohort.manifest import Cohort
 from fistula.errors import ConfigError, DataError, count, refuse_other
 from fistula.learning.data.slices import Batch
 
+# By unit, the column that names what is scored, and how a report tells one from another.
 KEYS = {"slice": "slice_key", "patient": "patient_key"}
-ORDERED = ("patient_key", "series_key")  # as the cohort has them, by content: pseudonyms have no say in what is learned
-"""By unit, the column that names what is scored."""
 FACTORS = {"slice": "slice", "patient": "patient, {pooling} pooling"}
-"""By unit, how a report tells one from another."""
+ORDERED = ("patient_key", "series_key")  # as the cohort has them, by content: pseudonyms have no say in what is learned
 
 
 @dataclass(frozen=True)
