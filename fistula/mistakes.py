@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import sys
 import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -26,6 +27,7 @@ THERE = re.compile(r"Could not append .*'([^']+)'")  # with a +, one that is the
 NOT_THERE = re.compile(r"Could not delete (?:from config\. )?'([^'=]+)")  # with a ~, one that is not
 SEVERAL = re.compile(r"Ambiguous value for argument '(?P<key>[^=]+)=(?P<value>.*)'\n")  # with commas, in one run
 REFUSED = re.compile(r"Error merging override (?P<key>[^=]+)=(?P<value>.*)")  # one that Hydra declares the kind of
+UNRESOLVED = re.compile(r"(?:Interpolation key '|Unsupported interpolation type )([\w.]+)")  # a key that is not there
 # By what else Hydra says.
 REMEDIES = {
     "rimary config": "Name a folder with files of your own by --config-dir",
@@ -116,8 +118,14 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
             return _several_values(several["key"], several["value"], command)
         first, why = (str(e).split("\n")[0].rstrip(".") for e in (error, error.__cause__ or error))
         where = getattr(error, "full_key", None) or "configuration"
+        if unresolved := UNRESOLVED.search(first):  # found where it is read first, which may be a name made of others
+            typed = (word for word in sys.argv if f"${{{unresolved[1]}" in word)
+            where = next(typed, where).partition("=")[0]
         return ConfigError(where, first if why in first else f"{first} ({why})", remedy=remedy)
     if _is_hydras(error):
+        if isinstance(error, OSError) and error.filename:
+            remedy = "Name another one by hydra.run.dir, or by hydra.sweep.dir with -m"
+            return ConfigError(error.filename, f"cannot be made a folder ({error.strerror})", remedy=remedy)
         found = f"{type(error).__name__} {error}".strip().split("\n")[0]
         return ConfigError("configuration", "has a setting under hydra that Hydra cannot use", found=found)
     return None

@@ -134,6 +134,16 @@ def test_help_says_what_each_key_means(fistula_here, command, line):
             ["train", "-m", "cohort=x", "optimizer.lr=interval(0.1,1)"], "with hydra/sweeper=search", id="interval"
         ),
         pytest.param(["train", "-m", "cohort=x", "seed=range(0,0)"], "seed=range(0,0): names no value", id="no run"),
+        pytest.param(["train", "cohort=x", "epochs=${nope}"], "epochs: Interpolation key 'nope' not", id="nowhere"),
+        pytest.param(
+            ["train", "cohort=x", "epochs=${nope:3}"], "epochs: Unsupported interpolation type nope", id="no resolver"
+        ),
+        pytest.param(
+            ["train", "cohort=x", "hydra.run.dir=/dev/null/run"], "/dev/null: cannot be used (Not a dir", id="no folder"
+        ),
+        pytest.param(
+            ["train", "cohort=x", "hydra.run.dir=/dev/null"], "/dev/null: cannot be made a folder (File", id="a file"
+        ),
         pytest.param(["predict", "-m", "run=a,b"], "-m: is only for `fistula train`", id="no sweep"),
     ],
 )
