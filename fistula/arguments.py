@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -176,3 +177,19 @@ def with_comments(shown: str, path: Path) -> str:
             place = (place[0], found[3]) if found[1] else (found[3], "")
             lines[index] += f" # {said[place]}" if said.get(place) else ""
     return head + options + "\n".join(lines)
+
+
+def wrapped(shown: str, width: int) -> str:
+    """A command's help for a terminal of `width` columns: what a line does not hold goes on below it, as a comment.
+
+    Example:
+        >>> print(wrapped("  device: auto # a GPU if there is one; cpu, cuda:1", 32))
+          device: auto # a GPU if there
+              # is one; cpu, cuda:1
+    """
+    lines = []
+    for line in shown.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()) + 4) + ("# " if " # " in line else "")
+        whole = {"break_long_words": False, "break_on_hyphens": False}
+        lines += [line] if len(line) <= width else textwrap.wrap(line, width, subsequent_indent=indent, **whole)
+    return "\n".join(lines)

@@ -6,6 +6,7 @@ import functools
 import importlib
 import io
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import fistula.sparing  # noqa: F401 - before anything else is imported
 from fistula import __version__
-from fistula.arguments import RENAMED, SWEEPS, for_hydra, refuse_unreadable, suggest, with_comments
+from fistula.arguments import RENAMED, SWEEPS, for_hydra, refuse_unreadable, suggest, with_comments, wrapped
 from fistula.errors import ConfigError, printable
 from fistula.folder import remove_while_empty
 from fistula.mistakes import mistake_behind
@@ -27,22 +28,22 @@ sys.path.append(str(Path(__file__).parent / "plugins"))
 
 COMMANDS = {
     "phantom": "write a synthetic cohort as DICOM files, with labels",
-    "plan": "estimate how many patients a study needs, with a paragraph for its protocol",
-    "doctor": "list what a folder of images holds, and what would be kept or refused, and why",
-    "label": "write pages on which radiologists label slices in a browser, without a server",
-    "agree": "measure how well readers agree, list where they disagree, and make a consensus",
-    "ingest": "turn DICOM or image files and a table of labels into a checked cohort",
+    "plan": "estimate how many patients a study needs, in words for its protocol",
+    "doctor": "list what a folder holds, what would be kept or refused, and why",
+    "label": "write pages for labeling slices in a browser, without a server",
+    "agree": "measure agreement of readers, list disagreements, make a consensus",
+    "ingest": "turn images and a table of labels into a checked cohort",
     "train": "train one run, or with -m a study of many",
     "preview": "show what an augmentation does to slices of a cohort",
-    "weights": "bring pretrained weights to a machine without a network: pull, list, verify",
+    "weights": "bring pretrained weights to an offline machine: pull, list, verify",
     "status": "show the progress of a study",
-    "who": "trace a pseudonym back to the patient and the image, on this machine",
+    "who": "trace a pseudonym back to patient and image, on this machine",
     "evaluate": "score a labeled external cohort, for the study's report",
     "report": "compare the runs of a study on one page",
     "predict": "score new images with a run or a study",
     "serve": "score uploaded images, on this machine",
     "explain": "measure whether a run's saliency maps point at the findings",
-    "export": "write the network of a run as ONNX or TorchScript, with a model card",
+    "export": "write the network of a run as ONNX or TorchScript, with its card",
 }
 
 # Groups whose values may be of several kinds: what albumentations takes. `train` has more of them and checks itself.
@@ -56,7 +57,8 @@ usage: fistula COMMAND [key=value ...]
 
 {commands}
 
-`fistula COMMAND --help` shows a command's options, `--cfg job` its whole configuration.
+`fistula COMMAND --help` shows a command's options, and `--cfg job` its whole
+configuration.
 FISTULA_DEBUG=1 shows the traceback behind an error."""
 
 
@@ -155,7 +157,10 @@ def run_command(command: str, arguments: list[str]) -> None:
         with contextlib.redirect_stdout(shown):
             start()
     finally:
-        print(with_comments(shown.getvalue(), config_folder() / f"{command}.yaml"), end="")
+        text = with_comments(shown.getvalue(), config_folder() / f"{command}.yaml")
+        if sys.stdout.isatty():  # what is piped or kept has a line for each option
+            text = f"{wrapped(text, shutil.get_terminal_size().columns)}\n"
+        print(text, end="")
 
 
 class _Interrupt(KeyboardInterrupt):

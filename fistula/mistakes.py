@@ -87,7 +87,7 @@ def mistake_behind(error: BaseException, command: str, *, keys: Sequence[str], f
     if isinstance(error, HydraException) and (there := THERE.search(str(error).split("\n")[0])):
         return ConfigError(f"+{there[1]}", "is a key already", remedy=f"Leave out the +: {there[1]}=VALUE")
     if isinstance(error, HydraException) and (unknown := UNKNOWN_KEY.match(str(error)) or NOT_THERE.match(str(error))):
-        key, known = unknown[1], keys
+        key, known = unknown[1], [one for one in keys if one != "hydra/job_logging"]  # which nobody types
         top = key.partition(".")[0]
         rule = f"is not a key of `fistula {command}`"
         if top in known and not UNKNOWN_KEY.match(str(error)):

@@ -12,7 +12,7 @@ from hydra.conf import HydraConf, RuntimeConf
 from hydra.types import RunMode
 
 from fistula import __version__, cli
-from fistula.arguments import for_hydra
+from fistula.arguments import for_hydra, wrapped
 from fistula.cli import run_command
 from fistula.errors import ConfigError
 from fistula.mistakes import mistake_behind
@@ -23,6 +23,15 @@ def test_help_lists_every_command(fistula):
     shown = fistula("--help")
     assert shown.returncode == 0
     assert all(f"  {command}" in shown.stdout for command in cli.COMMANDS)
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+
+
+def test_help_fits_a_terminal_and_is_whole_in_a_pipe(fistula_here):
+    shown = fistula_here("evaluate", "--help")[1]
+    told = wrapped(shown, 80).splitlines()
+    assert max(map(len, told)) <= 80 < max(map(len, shown.splitlines()))
+    assert all(line.startswith("    # ") for line in told if line.startswith("    "))
+    assert "".join(shown.split()) == "".join(word for line in told for word in line.removeprefix("    # ").split())
 
 
 def test_help_imports_nothing_heavy():

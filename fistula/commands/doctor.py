@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fistula.cohort.look.early import early_warnings
+from fistula.cohort.look.early import early_warnings, unit_warnings
 from fistula.cohort.look.examine import file_records, outcomes, series_table, suspicions, with_decoding
 from fistula.cohort.look.trial import template_lines, trial
 from fistula.commands.ingest import labels_of
@@ -31,6 +31,7 @@ from fistula.labels.folders import FOLDERS
 from fistula.labels.tables.lines import Labels
 from fistula.source.choose import Policies
 from fistula.source.flow import wide_console
+from fistula.source.intensity import Percentile
 from fistula.source.patients import PatientRule
 from fistula.source.rules import KeepRules
 from fistula.source.survey import Survey, survey_source
@@ -98,7 +99,9 @@ def run(cfg: DictConfig) -> None:
     slices, why, options = trial(survey, rules, look, labels=labels, policies=policies, patient=patient)
     why = missing or why
     are_known = rules is not None or patient.is_of_path or labels is not None  # whose the images are
-    for sentence in early_warnings(slices, labels.classes if labels else ()) if are_known else []:
+    units = unit_warnings(slices, Percentile(0.5, 99.5))  # which ingest takes unless told otherwise
+    early = early_warnings(slices, labels.classes if labels else ()) if are_known else []
+    for sentence in [*early, *units]:
         console.print(f"caution: {sentence}", style="yellow", soft_wrap=True, markup=False)
     if why:
         console.print(f"ingest would stop: {why}", style="red", soft_wrap=True, markup=False)
@@ -107,18 +110,30 @@ def run(cfg: DictConfig) -> None:
     elif not why:
         if cfg.labels.file is not None and given is None:
             _write_template(Path(str(cfg.labels.file)), survey, slices, look)
-        source, *chosen = _next(cfg)
-        if cfg.labels.file is None and not Path("labels.csv").exists():
+        table_there = str(cfg.labels.file or _table_there(Path(str(cfg.source))))
+        source, *chosen = _next(cfg, table_there)
+        if cfg.labels.file is None and not Path(table_there).exists():
             kept = [word for word in chosen if word.strip('"').startswith("keep")]
             print("without labels: fistula label", source, *kept)
+        if units and (slices["modality"] == "CT").all():
+            chosen.insert(-1, "intensity=window")
         print("next: fistula ingest", source, *chosen)
 
 
-def _next(cfg: DictConfig) -> list[str]:
+def _next(cfg: DictConfig, table: str) -> list[str]:
     """The options of an ingest that chooses as this command did."""
     chosen = [word for word in HydraConfig.get().overrides.task if word.startswith(CHOOSING)]
-    words = [f"source={cfg.source}", f"labels={cfg.labels.file or 'labels.csv'}", *chosen, "out=data/cohort"]
+    words = [f"source={cfg.source}", f"labels={table}", *chosen, "out=data/cohort"]
     return [as_typed(word) for word in words]
+
+
+def _table_there(source: Path) -> str:
+    """The table that lies beside the images, if there is one alone; labels.csv otherwise."""
+    usual = "labels.csv"
+    if Path(usual).exists() or not source.is_dir():
+        return usual
+    found = [one for one in source.iterdir() if one.suffix.lower() in TABLES and one.suffix.lower() != ".txt"]
+    return str(found[0]) if len(found) == 1 else usual
 
 
 def _write_template(path: Path, survey: Survey, slices: pl.DataFrame, look: Look) -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
 from fistula.errors import ConfigError, DataError, as_typed, classes_as_typed, count, refuse_other, refuse_outside
 from fistula.folder import refuse_inside, whole_folder
-from fistula.labels.pages.desk import Answers, Desk
+from fistula.labels.pages.answers import Answers
+from fistula.labels.pages.desk import Desk, open_desk
 from fistula.labels.pages.spool import Spool, mark_asked
 from fistula.labels.pages.stacks import Shown, find_stacks, read_patient
 from fistula.labels.pages.write import Question, page_text, read_all, write_pages, write_readings
@@ -70,6 +71,9 @@ def run(cfg: DictConfig) -> None:
     aids: dict[str, Any] = {}
     if cfg.aid is not None:
         table, aids = _aided(table, Path(str(cfg.aid)))
+    typed = HydraConfig.get().overrides.task
+    if question.marks and not any(word.startswith("points=") for word in typed):
+        print(f"points to mark: {', '.join(question.marks)} (points=[] asks for none, points=[lesion] for another)")
     if cfg.serve:
         _serve(table, survey, shown, question, asked, out, cfg.port)
         return
@@ -100,7 +104,7 @@ def run(cfg: DictConfig) -> None:
         print("next: fistula agree with the same tables and adjudicated=labels-READER-DATE.csv out=agreed")
         return
     # What decided here which images are whose, ingest has to be told as well.
-    chosen = [word for word in HydraConfig.get().overrides.task if word.startswith(("keep=", "keep."))]
+    chosen = [word for word in typed if word.startswith(("keep=", "keep."))]
     chosen += ["labels.level=patient"] if question.level == "patient" else []
     chosen += [f"patient={cfg.patient}"] if cfg.patient != "compared" else []
     is_open = not is_dicom and cfg.patient == "compared"
@@ -233,7 +237,9 @@ def _serve(
     except OSError as error:
         raise ConfigError(f"out={out}", f"cannot be made ({error.strerror})") from error
     answers = Answers(out / "labels.csv", columns_of(question.level, question.question))
-    desk = Desk(page_text(question, summaries, [], served=True), patient, len(patients), answers, port=port)
+    page = page_text(question, summaries, [], served=True)
+    serve = partial(Desk, page, patient, len(patients), answers)
+    desk = open_desk(serve, out, question=question.key, port=port)
     print(f"{count(len(table), 'slice')} of {count(len(patients), 'patient')}; answers go to {answers.path}")
     print(f"open {desk.address} (end with Ctrl+C; whoever knows this address can answer)", flush=True)
     with suppress(KeyboardInterrupt):

@@ -6,7 +6,7 @@ from fistula.evidence.estimate import Estimate
 from fistula.report.external.cohorts import Outside
 from fistula.report.external.numbers import say_outside
 from fistula.report.external.together import OutsideTogether
-from fistula.report.names import listed, say_class, varying_keys
+from fistula.report.names import listed, say_class, say_factor, varying_keys
 from fistula.report.results import Row, counts
 from fistula.report.sections.all_classes import ALL, AllClasses
 from fistula.report.sections.comparisons import Comparisons, Pair
@@ -34,8 +34,9 @@ def say_question(study: Study) -> str:
         return f"How well can a network appear to {task} where labels are permuted among patients?"
     if len(judged) == 1:
         return f"How well can a network {task}{'' if judged[0].mark else ' in patients it was not trained on'}?"
-    varying = varying_keys([one.factors for one in judged])
-    means = f" (differing in {listed([factor.replace('_', ' ') for factor in varying])})" if varying else ""
+    rows = [one.factors for one in judged]
+    varying = [say_factor(factor, rows) for factor in varying_keys(rows)]
+    means = f" (differing in {listed(varying)})" if varying else ""
     return f"How well can a network {task}, and which of {len(judged)} configurations{means} performs best?"
 
 

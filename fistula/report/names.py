@@ -28,6 +28,7 @@ CHANNELS = {
 GIVEN = ("labelling", "given")
 MADE = "._target_"  # of the key that says what a group of settings makes
 TRAINED = "of the training patients"
+WHOLE = "patient, "  # before the pooling, in the levels of the factor `unit`
 
 # What of a patient is known without an image, by the names of the audit's certificate.
 FACTS = {
@@ -87,8 +88,10 @@ def distinct_names(records: Sequence[dict[str, Any]]) -> list[str]:
 
     `records` has the `run.json` of one run of each configuration.
     """
-    factors = [record["factors"] for record in records]
+    factors = [dict(record["factors"]) for record in records]
     varying = varying_keys(factors)
+    if say_factor("unit", factors) != "unit":  # what all have in common is not said of each
+        factors = [row | {"unit": str(row["unit"]).removeprefix(WHOLE)} for row in factors]
     names = []
     for row in factors:
         levels = [(key, row.get(key)) for key in varying if not _is_idle(key, row)]
@@ -137,6 +140,20 @@ def say_level(factor: str, level: object) -> str:
     if factor == "epochs":
         return f"{level} epoch" if level in (1, "1") else f"{level} epochs"
     return NAMES.get(str(level), str(level).replace("_", " "))
+
+
+def say_factor(factor: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """A factor as sentences call it, by the levels that configurations have.
+
+    Example:
+        >>> say_factor("unit", [{"unit": "patient, mean pooling"}, {"unit": "patient, attention pooling"}])
+        'pooling'
+        >>> say_factor("unit", [{"unit": "patient, mean pooling"}, {"unit": "slice"}])
+        'unit'
+    """
+    if factor == "unit" and all(str(row.get("unit", "")).startswith(WHOLE) for row in rows):
+        return "pooling"
+    return factor.replace("_", " ")
 
 
 def _is_idle(factor: str, row: Mapping[str, Any]) -> bool:

@@ -1,5 +1,6 @@
 """Bring a picture to the cohort's grid: resample to a spacing or fit to a side, then crop or pad about the centre."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,10 +112,15 @@ def crop_notes(placed: pl.DataFrame, size: int) -> dict[str, int]:
     """
     axes = ("offset_row", "offset_col")
     sides, filled = ([size + 2 * pl.col(name).clip(*ends) for name in axes] for ends in ((0, None), (None, 0)))
-    found = placed.select(share=size / sides[0] * size / sides[1], filled=pl.min_horizontal(filled) / size)
+    found = placed.select(
+        longest=pl.max_horizontal(sides) / size,
+        share=size / sides[0] * size / sides[1],
+        filled=pl.min_horizontal(filled) / size,
+    )
     notes = {"smaller than a tenth of the stored image (is its pixel spacing in mm?)": (found["filled"] < LITTLE).sum()}
     if (cropped := int((found["share"] < WHOLE).sum())) > 0:
-        least, remedy = f"{found['share'].to_numpy().min():.0%}", "a larger size= or spacing_mm= keeps more"
+        least, times = f"{found['share'].to_numpy().min():.0%}", math.ceil(10 * found["longest"].to_numpy().max()) / 10
+        remedy = f"{times:g} times the size= or spacing_mm= keeps all"
         notes[f"cropped about the center, to as little as {least} of the image ({remedy})"] = cropped
     return {note: int(count) for note, count in notes.items() if count}
 

@@ -229,6 +229,21 @@ def test_what_doctor_advises_leads_to_a_cohort_or_nothing_is_advised(
     assert json.loads((tmp_path / "data" / "cohort" / "ingest.json").read_text())["slices"] == len(lines) - 1
 
 
+def test_ct_is_advised_a_window_and_a_table_beside_the_images_is_named(tmp_path, fistula_here, write_dicom):
+    for number in range(4):
+        write_dicom(
+            tmp_path / "in" / f"{number}.dcm", np.full((8, 8), number, np.int16), Modality="CT", PatientID=f"P{number}",
+            SOPInstanceUID=f"2.25.1{number}", SeriesInstanceUID=f"2.25.2{number}", StudyInstanceUID=f"2.25.3{number}",
+        )  # fmt: skip
+    (tmp_path / "in" / "Table.CSV").write_text("patient_id,label\n")
+    code, shown, error = fistula_here("doctor", "source=in", "keep=all", *QUICK)
+    assert code == 0, error
+    assert "intensity=window keeps them" in shown
+    assert "without labels:" not in shown
+    last = "next: fistula ingest source=in labels=in/Table.CSV keep=all intensity=window out=data/cohort"
+    assert shown.splitlines()[-1] == last
+
+
 def test_a_misspelt_table_is_no_table_to_be_made(dicom_tree, tmp_path, fistula_here):
     code, _, error = fistula_here("doctor", f"source={dicom_tree[0]}", "labels=lables.csv", *QUICK)
     assert (code, error.count("\n")) == (2, 1)

@@ -4,11 +4,13 @@ import csv
 import http.client
 import json
 import threading
+from functools import partial
 
 import pytest
 
 from fistula.errors import ConfigError, DataError
-from fistula.labels.pages.desk import Answers, Desk
+from fistula.labels.pages.answers import Answers
+from fistula.labels.pages.desk import Desk, open_desk
 from fistula.labels.tables.page_table import columns_of
 
 COLUMNS = columns_of("patient", "class")
@@ -139,3 +141,53 @@ def test_a_port_in_use_is_one_line(desk, tmp_path):
     port = desk.server.server_address[1]
     with pytest.raises(ConfigError, match=rf"port={port}: cannot be listened on \(Address already in use\)"):
         Desk("", str, 0, Answers(tmp_path / "other.csv", COLUMNS), port=port)
+
+
+def test_a_table_that_cannot_be_written_is_said_and_stays_as_it_was(ask, tmp_path):
+    given = {"reader": "AB", "scope": [["p0", 0]], "rows": [row("p0", "fistula")]}
+    folder = tmp_path.with_name(f"{tmp_path.name}-gone")
+    tmp_path.rename(folder)  # a disk that is full, or a share that is gone
+    assert ask("save", method="POST", body=given) == (507, "labels.csv cannot be written (No such file or directory)")
+    folder.rename(tmp_path)
+    assert not (tmp_path / "labels.csv").exists()
+    assert ask("save", method="POST", body=given)[0] == 200
+    assert saved(tmp_path) == [COLUMNS, row("p0", "fistula")]
+
+
+def test_two_servers_of_one_folder_do_not_write_over_one_another(tmp_path):
+    one, other = (Answers(tmp_path / "labels.csv", COLUMNS) for _ in range(2))
+    one.save("AB", [("p0", "0")], [row("p0", "fistula")])
+    other.save("CD", [("p0", "0")], [row("p0", "normal", reader="CD")])
+    one.save("AB", [("p1", "0")], [row("p1", "normal")])
+    assert saved(tmp_path)[1:] == [row("p0", "fistula"), row("p1", "normal"), row("p0", "normal", reader="CD")]
+    assert "p1" in other.of("AB")
+    (tmp_path / "labels.csv").unlink()  # by mistake
+    one.save("AB", [], [])
+    assert len(saved(tmp_path)) == 4
+
+
+def test_a_table_that_was_changed_into_another_is_not_written_over(ask, tmp_path):
+    ask("save", method="POST", body={"reader": "AB", "scope": [["p0", 0]], "rows": [row("p0", "fistula")]})
+    (tmp_path / "labels.csv").write_text("Patient;Label\np0;fistula\n")
+    code, why = ask("save", method="POST", body={"reader": "AB", "scope": [["p1", 0]], "rows": [row("p1", "normal")]})
+    assert (code, "line 1: must be patient_key" in why) == (507, True)
+    assert (tmp_path / "labels.csv").read_text() == "Patient;Label\np0;fistula\n"
+
+
+def test_a_server_that_is_started_again_is_found_at_its_address_and_a_second_one_refused(tmp_path):
+    serve = partial(Desk, "", str, 0, Answers(tmp_path / "labels.csv", COLUMNS))
+    first = open_desk(serve, tmp_path, question="a")
+    assert (tmp_path / ".address").stat().st_mode & 0o777 == 0o600  # whoever knows the token can answer
+    first.server.server_close()
+    again = open_desk(serve, tmp_path, question="a")
+    assert again.address == first.address
+    thread = threading.Thread(target=again.server.serve_forever, daemon=True)
+    thread.start()
+    with pytest.raises(ConfigError, match=f"is being served already at {again.address}. Open that address"):
+        open_desk(serve, tmp_path, question="a")
+    other = open_desk(serve, tmp_path, question="b")  # the port is taken, and another question is another page
+    assert other.address != again.address
+    assert other.token != again.token
+    other.server.server_close()
+    again.server.shutdown()
+    again.server.server_close()

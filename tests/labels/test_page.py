@@ -1,17 +1,20 @@
 """The label page in a real browser, from disk: keys, points, what is kept, and the table that ingest takes."""
 
 import csv
+import os
 import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pydicom
 import pytest
 
-from ..conftest import wait_until
+from ..conftest import CHROMIUM, QUIET, wait_until
 
 SLICES = 10
 
@@ -472,6 +475,101 @@ def test_two_tabs_of_one_page_do_not_write_over_one_another(opened):
     wait_until(other, "state.done(state.turns[1]) === 2")
     press(other, "Enter ArrowDown ArrowDown 1")
     wait_until(page, "state.done(turn) === 3")
+
+
+def test_points_that_nobody_named_are_said_before_they_are_asked_for(archive, tmp_path, fistula_here):
+    said = [
+        fistula_here("label", f"source={archive}", f"out={tmp_path / name}", "workers.count=1", *more)[1]
+        for name, more in {"a": [], "b": ["points=[]"], "c": ["level=patient"]}.items()
+    ]
+    words = "points to mark: internal opening, center of the canal (points=[] asks for none"
+    assert [words in text for text in said] == [True, False, False]
+
+
+def test_what_goes_on_to_the_next_patient_is_seen_however_many_answers_there_are(opened):
+    page = opened("classes=[a,b,c,d,e,f,g,h,i,j]")
+    for width, height in ((1200, 700), (800, 700)):
+        page.set_viewport_size({"width": width, "height": height})
+        box, low = page.locator("[data-do=next]").bounding_box(), page.locator("footer").bounding_box()["y"]
+        assert box["y"] + box["height"] <= low
+
+
+@pytest.mark.slow
+def test_a_browser_that_is_killed_loses_no_answer(opened, browser, tmp_path):
+    opened().close()  # writes the page
+    where, seen = tmp_path / "labels" / "label-1.html", []
+    for again in (False, True):  # the second time with what the first one left on the disk
+        context = browser.browser_type.launch_persistent_context(
+            tmp_path / "profile", executable_path=CHROMIUM, args=list(QUIET)
+        )
+        page = context.new_page()
+        page.goto(where.as_uri())
+        assert again is False or "AB 14" in page.text_content("#start .soft")
+        page.fill("#name", "AB")
+        page.click("#begin")
+        shown(page)
+        if again:
+            seen.append(page.evaluate("state.turns.map(one => state.done(one))"))
+            context.close()
+            continue
+        for key in "01" * (SLICES // 2) + "0101":
+            page.keyboard.press(key)
+            page.wait_for_timeout(60)
+        wait_until(page, "state.done(state.turns[1]) === 4 && document.querySelector('#saved').textContent !== ''")
+        page.wait_for_timeout(300)
+        seen.append(page.evaluate("state.turns.map(one => state.done(one))"))
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if f"--user-data-dir={tmp_path / 'profile'}".encode() in (folder / "cmdline").read_bytes():
+                    os.kill(int(folder.name), signal.SIGKILL)
+        with suppress(Exception):  # Playwright's own: the browser is gone
+            context.close()
+        for lock in (tmp_path / "profile").glob("Singleton*"):
+            lock.unlink()
+    assert seen == [[SLICES, 4, 0]] * 2
+
+
+@pytest.mark.slow
+def test_answers_given_while_the_server_was_down_reach_the_table(archive, browser, tmp_path):
+    arguments = [f"source={archive}", "serve=true", "out=labels", "workers.count=1"]
+    context, rows = browser.new_context(), []
+
+    def serve():
+        command = [sys.executable, "-m", "fistula.cli", "label", *arguments]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        return process, next(line.split()[1] for line in process.stdout if line.startswith("open "))
+
+    def visit(address):
+        page = context.new_page()
+        page.goto(address)
+        page.fill("#name", "AB")
+        page.click("#begin")
+        shown(page)
+        return page
+
+    def table():
+        with (tmp_path / "labels" / "labels.csv").open(newline="") as file:
+            rows[:] = [row["label"] for row in csv.DictReader(file)]
+        return rows
+
+    process, address = serve()
+    page = visit(address)
+    page.keyboard.press("1")
+    wait_until(page, "document.querySelector('#saved').textContent === 'saved in labels.csv'")
+    for reopened in (False, True):
+        process.kill()
+        process.wait()
+        page.keyboard.press("0")
+        wait_until(page, "document.querySelector('#saved.failed')?.textContent.includes('Kept in this browser')")
+        if reopened:  # the page is closed before the server is back: the next one finds what was not sent
+            page.close(run_before_unload=False)
+        process, again = serve()
+        assert again == address
+        page = visit(address) if reopened else page
+        wait_until(page, "document.querySelector('#saved').textContent === 'saved in labels.csv'")
+        assert table() == ["fistula", "normal", *(["normal"] if reopened else [])]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 0
 
 
 @pytest.fixture

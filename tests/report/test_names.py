@@ -60,3 +60,10 @@ def test_a_class_named_by_a_number_is_never_taken_for_a_count(tmp_path):
     assert "In 30 test patients (15 class 1, 15 class 0), the per-patient AUROC was" in page
     text = re.sub(r"<(style|script|svg).*?</\1>|<[^>]+>", " ", page, flags=re.DOTALL)
     assert not re.findall(r"\b15 [01]\b(?![.%])", text)
+
+
+def test_poolings_of_patients_are_named_by_what_differs():
+    units = ("patient, mean pooling", "patient, attention pooling", "slice")
+    records = [{"factors": {"model": "resnet18", "unit": unit}, "identity": {}} for unit in units]
+    assert distinct_names(records[:2]) == ["mean pooling", "attention pooling"]
+    assert distinct_names(records) == ["patient, mean pooling", "patient, attention pooling", "slice by slice"]

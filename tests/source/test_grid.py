@@ -89,7 +89,7 @@ def test_bytes_are_rounded_to_the_nearest_level():
 def test_what_is_cropped_is_counted_with_how_little_is_left():
     placed = pl.DataFrame({"offset_row": [64, -8, 0, 1], "offset_col": [64, 0, -3, 1]})
     # 128 of 256 pixels on both sides are a quarter; one pixel at each edge of 130 is no loss to speak of.
-    said = "cropped about the center, to as little as 25% of the image (a larger size= or spacing_mm= keeps more)"
+    said = "cropped about the center, to as little as 25% of the image (2 times the size= or spacing_mm= keeps all)"
     assert crop_notes(placed, 128) == {said: 1}
     assert crop_notes(placed[1:], 128) == {}
 

@@ -4,7 +4,7 @@ const facts = JSON.parse($("#facts").textContent);
 const TONES = ["#5aa9e6", "#f2994a", "#c08bf0", "#4fc08d", "#ef6f8c", "#e3d04f", "#7ad7d0", "#d98cb3", "#a3b86c", "#b0a090"], UNSURE = "#8e9aa5";
 const tone = label => facts.classes.length === 2 || label < 2 ? TONES[label] : TONES[label % TONES.length];
 const isOfSlices = facts.level === "slice", isScore = facts.question === "score", kinds = kindsOf(facts);
-let state, turn, patient, isReady = false, first = null, answered = null, since = 0; // keys of the first slice of a range, of the last answered one
+let keep, state, turn, patient, isReady = false, first = null, answered = null, since = 0; // keys of the first slice of a range, of the last answered one
 const loaded = new Map();
 
 const viewer = new Viewer($("#viewer"), {
@@ -43,11 +43,12 @@ async function load(index) {
   }
   const found = await loaded.get(index);
   if (!found.series.length) throw new Error("no image of this patient can be read any more; is the archive still there? Enter goes to the next");
+  if (found.key !== facts.patients[index].key) throw new Error("the server shows other patients now: reload this page");
   return found;
 }
 function fetched(path) {
   return fetch(path).then(answer => answer.ok ? answer : Promise.reject())
-    .catch(() => Promise.reject(new Error("the server is not responding. If its command has ended, repeat it and open the address that it prints")));
+    .catch(() => Promise.reject(new Error("the server is not responding. If its command has ended, repeat it; if it prints another address, open that")));
 }
 async function go(next) {
   spend();

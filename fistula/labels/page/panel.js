@@ -47,7 +47,8 @@ function total() {
   const done = state.turns.filter(one => state.isDone(one)).length;
   $("#total span").textContent = `${done} of ${state.turns.length} answered`;
   $("#total .bar i").style.width = `${100 * done / state.turns.length}%`;
-  $("#saved").textContent = state.kept ? (facts.served ? state.sent || "" : "kept in this browser") : "this browser stores nothing: export before you close it";
+  $("#saved").textContent = facts.served ? state.sent || "" : state.kept ? "kept in this browser" : "this browser stores nothing: export before you close it";
+  $("#saved").classList.toggle("failed", facts.served ? Boolean(state.failed) : !state.kept);
 }
 function button(action, key, name, color) {
   const element = document.createElement("button");
@@ -64,13 +65,16 @@ async function send(one) {
   send.busy = true;
   while (unsent.size) {
     const turns = [...unsent]; unsent.clear();
-    const rows = rowsOf(state, turns), scope = turns.map(turn => [turn.patient.key, turn.repeat]);
+    const rows = rowsOf(state, turns), scope = turns.map(turn => [turn.patient.key, turn.repeat]), saves = turns.map(turn => turn.record.saves);
     try {
       const answer = await fetch("save", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ reader: state.reader, scope, rows }) });
-      if (!answer.ok) throw new Error(answer.status);
-      state.sent = "saved in labels.csv";
-    } catch {
-      turns.forEach(turn => unsent.add(turn)); state.sent = "not saved: the server is not responding. Export CSV before you close this page";
+      if (!answer.ok) throw new Error(await answer.text() || answer.status);
+      state.sent = "saved in labels.csv"; state.failed = false;
+      turns.forEach((turn, i) => state.confirm(turn, saves[i]));
+    } catch (error) {
+      turns.forEach(turn => unsent.add(turn)); state.failed = true;
+      const why = error instanceof TypeError ? "the server is not responding; repeat its command" : error.message;
+      state.sent = `not saved: ${why}. ${state.kept ? "Kept in this browser, and sent again" : "Export CSV before you close this page"}`;
       clearTimeout(send.again); send.again = setTimeout(() => unsent.size && send(turns[0]), 5000);
       break;
     }
@@ -79,12 +83,16 @@ async function send(one) {
 }
 // Nobody begins without a patient, nor without the answers in the table, which the next save would replace.
 async function begin(reader) {
-  state = new State(facts, reader);
+  state = new State(facts, reader, keep);
+  state.held = total;
   let why;
   try {
     if (facts.served) {
+      const waiting = state.turns.filter(one => one.record.unsent).map(one => [one, { ...one.record.answers }]);
       fromCsv(state, await (await fetched("answers?reader=" + encodeURIComponent(reader))).text());
       state.saved = send;
+      // What never reached the table is later than what stands there.
+      for (const [one, answers] of waiting) { Object.assign(one.record.answers, answers); state.save(one); }
     }
     $("#who").textContent = "reader " + reader;
     const open = state.turns.filter(one => !state.isDone(one));
@@ -130,6 +138,7 @@ function start() {
   $("#hints").textContent = `wheel or ↑ ↓ scrolls · ${keys}` + (isOfSlices
     ? `${isDial(facts) ? "" : " · Shift+key a range"} · N rest ${facts.classes[0]}${clicks}` : `${clicks} · Enter next patient`) + " · right drag window · ? all keys";
   fillHelp($("#help .keys"), facts);
+  if (facts.served) $("#help .kept").textContent = SOFT;
   viewer.setTool("scroll");
   const patients = facts.patients.filter(one => one.asked > 0);
   const again = Math.round(facts.repeat * patients.length);
@@ -148,7 +157,7 @@ function start() {
     const item = document.createElement("li"); item.textContent = text; $("#start ol").append(item);
   }
   // Nobody begins under another's name, or goes on with answers unawares.
-  const kept = State.kept(facts.id);
+  const kept = State.kept(keep, facts.id);
   if (kept.length) SOFT = `This browser keeps answers to this question: ${kept.map(([reader, number]) => `${reader} ${number}`).join(", ")}. The same name resumes them.`;
   $("#start .soft").textContent = SOFT;
   $("#name").value = facts.reader || (kept.length === 1 ? kept[0][0] : ""); $("#name").readOnly = Boolean(facts.reader);
@@ -193,4 +202,4 @@ window.addEventListener("storage", event => {
 // What no browser keeps and no table has would be gone.
 window.addEventListener("beforeunload", event => { if (state && state.history.length && (facts.served ? send.busy || unsent.size : !state.kept)) event.preventDefault(); });
 window.addEventListener("pagehide", () => { if (turn) { spend(); state.save(turn); } });
-start();
+Keep.open(`fistula-label:${facts.id}:`).then(found => { keep = found; start(); });

@@ -1,18 +1,15 @@
 "use strict";
-// Answers of one reader: kept in the browser after every change, each patient under a key of its own.
+// Answers of one reader: kept in the browser after every change, each patient under a name of its own.
 const EMPTY = { label: null, unsure: false, opening: null, canal: null, slice: null, note: "" };
 
 class State {
-  constructor(facts, reader) {
-    this.facts = facts; this.reader = reader; this.history = []; this.kept = true;
+  constructor(facts, reader, keep) {
+    this.facts = facts; this.reader = reader; this.keep = keep; this.history = []; this.kept = true;
     this.turns = turnsOf(facts, reader);
     for (const turn of this.turns) turn.record = this.read(turn);
   }
   name(turn) { return ["fistula-label", this.facts.id, this.reader, turn.patient.key, turn.repeat].join(":"); }
-  read(turn) {
-    try { return JSON.parse(localStorage.getItem(this.name(turn))) || { answers: {}, seconds: 0 }; }
-    catch { this.kept = false; return { answers: {}, seconds: 0 }; }
-  }
+  read(turn) { return this.keep.read(this.name(turn)) || { answers: {}, seconds: 0 }; }
   // What is answered for a slice; at the level of patients, for the patient.
   answer(turn, key) { return turn.record.answers[key] || EMPTY; }
   // Change answers together; one undo takes them back together.
@@ -31,20 +28,22 @@ class State {
     return last;
   }
   save(turn) {
-    try { localStorage.setItem(this.name(turn), JSON.stringify(turn.record)); this.kept = true; }
-    catch { this.kept = false; }
+    turn.record.saves = (turn.record.saves || 0) + 1;
+    // What a server has not confirmed is sent again by the next page that finds it.
+    if (this.saved) turn.record.unsent = true;
+    this.hold(turn);
     if (this.saved) this.saved(turn);
   }
+  hold(turn) { this.keep.write(this.name(turn), turn.record).then(kept => { this.kept = kept; if (this.held) this.held(); }); }
+  confirm(turn, saves) { if (turn.record.saves === saves) { turn.record.unsent = false; this.hold(turn); } }
   // Whose answers to this question the browser keeps, and how many.
-  static kept(id) {
+  static kept(keep, id) {
     const start = `fistula-label:${id}:`, found = new Map();
-    try {
-      for (const name of Object.keys(localStorage).filter(name => name.startsWith(start))) {
-        const reader = name.slice(start.length).split(":").slice(0, -2).join(":");
-        const number = Object.keys(JSON.parse(localStorage.getItem(name)).answers).length;
-        if (number) found.set(reader, (found.get(reader) || 0) + number);
-      }
-    } catch { /* a browser that keeps nothing */ }
+    for (const name of keep.names(start)) {
+      const reader = name.slice(start.length).split(":").slice(0, -2).join(":");
+      const number = Object.keys(keep.read(name)?.answers ?? {}).length;
+      if (number) found.set(reader, (found.get(reader) || 0) + number);
+    }
     return [...found];
   }
   isAnswered(answer) { return answer.label !== null || answer.unsure; }

@@ -1,20 +1,23 @@
-"""Serve a label page on this machine alone, and keep what it answers in `labels.csv`."""
+"""Serve a label page on this machine alone, at the same address whenever the command is repeated."""
 
-import csv
-import io
 import json
+import os
 import re
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from urllib.request import ProxyHandler, build_opener
 
 from fistula.errors import ConfigError, DataError
-from fistula.folder import write_whole
+from fistula.labels.pages.answers import Answers
 
 HOST = "127.0.0.1"
 MOST_BYTES = 32 << 20  # of one save: the answers to some hundred thousand slices
@@ -29,80 +32,27 @@ HEADERS = {
 }
 
 
-class Answers:
-    """The table `labels.csv`: every reader's rows, written whole after each save.
-
-    What the file holds already is kept.
-
-    Raises:
-        DataError: If the file is there and has another header, or a line of another length.
-    """
-
-    def __init__(self, path: Path, columns: list[str]) -> None:
-        self.path, self.columns, self._lock = path, columns, Lock()
-        self._at = [columns.index(name) for name in ("reader", "patient_key", "repeat")]
-        self._rows: dict[tuple[str, str, str], list[list[str]]] = {}
-        if path.exists():
-            try:
-                with path.open(encoding="utf-8", newline="") as file:
-                    header, *body = list(csv.reader(file)) or [[]]
-            except (UnicodeDecodeError, csv.Error) as error:
-                raise DataError(path, "cannot be read", remedy="Save it as CSV UTF-8 with commas") from error
-            if header != columns:
-                remedy = "Name another folder (out=...): this one has the answers to another question"
-                raise DataError(
-                    f"{path}, line 1", f"must be {','.join(columns)}", found=",".join(header), remedy=remedy
-                )
-            for line, row in enumerate(body, 2):
-                if row and len(row) != len(columns):
-                    raise DataError(f"{path}, line {line}", f"must have {len(columns)} cells", found=len(row))
-                if row:  # an editor may have left an empty line at the end
-                    self._rows.setdefault(self._scope(row), []).append(row)
-
-    def of(self, reader: str) -> str:
-        """One reader's rows as CSV."""
-        with self._lock:
-            return self._text(row for scope, rows in self._rows.items() if scope[0] == reader for row in rows)
-
-    def save(self, reader: str, scopes: list[tuple[str, str]], rows: list[list[str]]) -> None:
-        """Put a reader's rows in place of those that stood for these patients.
-
-        `scopes` are patient and `repeat` of each patient concerned, and `rows` all rows of these.
-
-        Raises:
-            ValueError: If a row has another width, or is of another reader or patient.
-        """
-        given = {(reader, *scope) for scope in scopes}
-        if any(len(row) != len(self.columns) or self._scope(row) not in given for row in rows):
-            raise ValueError("a row that is not of these patients")
-        with self._lock:
-            changed = {scope: [row for row in rows if self._scope(row) == scope] for scope in given}
-            self._rows |= changed
-            write_whole(self.path, self._text(row for scope in sorted(self._rows) for row in self._rows[scope]))
-
-    def _scope(self, row: list[str]) -> tuple[str, str, str]:
-        reader, patient, repeat = (row[index] for index in self._at)
-        return reader, patient, repeat
-
-    def _text(self, rows: Any) -> str:
-        text = io.StringIO()
-        csv.writer(text).writerows([self.columns, *rows])
-        return text.getvalue()
-
-
 class Desk:
     """A loopback server for one page.
 
-    `patient` gives a patient as JSON text, by number, and is called by one thread at a time; port 0 is a free one.
+    `patient` gives a patient as JSON text, by number, and is called by one thread at a time; port 0 is a free one, and
+    an empty token a new one.
 
     Raises:
         ConfigError: If the port is in use.
     """
 
     def __init__(
-        self, page: str, patient: Callable[[int], str], patients: int, answers: Answers, *, port: int = 0
+        self,
+        page: str,
+        patient: Callable[[int], str],
+        patients: int,
+        answers: Answers,
+        *,
+        port: int = 0,
+        token: str = "",
     ) -> None:
-        self.token = secrets.token_urlsafe(24)
+        self.token = token or secrets.token_urlsafe(24)
         try:
             self.server = ThreadingHTTPServer((HOST, port), _handler(self, page, patient, patients, answers))
         except OSError as error:
@@ -113,7 +63,69 @@ class Desk:
     @property
     def address(self) -> str:
         """Where a browser finds the page; whoever does not know it gets nothing."""
-        return f"http://{HOST}:{self.server.server_address[1]}/{self.token}/"
+        return _address(int(self.server.server_address[1]), self.token)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Port and token under which a question was served, kept in a file that only its owner can read.
+
+    A command that is repeated is found at the same address, so that a page which is still open saves there what it
+    could not, and a browser finds what it keeps.
+    """
+
+    port: int = 0
+    token: str = ""
+
+    @classmethod
+    def last(cls, path: Path, question: str) -> "Place":
+        """The place of the last server of this question; a new one if there was none."""
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            is_same = found["question"] == question and len(found["token"]) >= 32
+            return cls(int(found["port"]), str(found["token"])) if is_same else cls()
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls()
+
+    def keep(self, path: Path, question: str) -> None:
+        """Write it for the next command; a folder that takes no file does not stop this one."""
+        text = json.dumps({"question": question, "port": self.port, "token": self.token})
+        with suppress(OSError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(text)
+
+    @property
+    def served(self) -> str:
+        """The address, if a server answers there now."""
+        address = _address(self.port, self.token)
+        try:
+            with build_opener(ProxyHandler({})).open(f"{address}answers", timeout=2) as answer:
+                return address if answer.status == HTTPStatus.OK else ""
+        except (OSError, ValueError, HTTPException):
+            return ""
+
+
+def open_desk(serve: Callable[..., Desk], folder: Path, *, question: str, port: int = 0) -> Desk:
+    """Call `serve` with a port and a token: those of the last time that `folder` had a server of this question.
+
+    Raises:
+        ConfigError: If the folder is being served, or `port` is given and in use.
+    """
+    kept = folder / ".address"
+    last = Place.last(kept, question)
+    if last.token and (address := last.served):
+        raise ConfigError(f"out={folder}", f"is being served already at {address}", remedy="Open that address")
+    try:
+        desk = serve(port=port or last.port, token=last.token)
+    except ConfigError:
+        if port:
+            raise
+        desk = serve(port=0, token=last.token)  # another program has taken the last one
+    Place(int(desk.server.server_address[1]), desk.token).keep(kept, question)
+    return desk
+
+
+def _address(port: int, token: str) -> str:
+    return f"http://{HOST}:{port}/{token}/"
 
 
 def _handler(
@@ -155,6 +167,10 @@ def _handler(
                 answers.save(str(given["reader"]), [(str(key), str(again)) for key, again in given["scope"]], rows)
             except (ValueError, KeyError, TypeError):
                 return self._refuse(HTTPStatus.BAD_REQUEST)
+            except (OSError, DataError) as error:  # the disk is full, or gone: the page keeps the answers and says why
+                full = f"{answers.path.name} cannot be written ({error.strerror})" if isinstance(error, OSError) else ""
+                why = full or str(error)
+                return self._answer(why, "text/plain; charset=utf-8", HTTPStatus.INSUFFICIENT_STORAGE)
             return self._answer("{}", "application/json")
 
         def _rest(self) -> str | None:

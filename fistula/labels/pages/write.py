@@ -23,7 +23,7 @@ from fistula.viewer.page import as_json, scripts, style
 
 LEVELS = ("slice", "patient")
 QUESTIONS = ("class", "score")
-PARTS = ("state.js", "table.js", "reader.js", "keys.js", "score.js", "label.js", "panel.js")
+PARTS = ("keep.js", "state.js", "table.js", "reader.js", "keys.js", "score.js", "label.js", "panel.js")
 SLICES_A_BATCH = 64
 
 
@@ -59,6 +59,11 @@ class Question:
     def top(self) -> int:
         """The highest score: 100 of a suspicion between two classes, else as many as there are degrees."""
         return 100 if len(self.classes) == 2 else len(self.classes)
+
+    @property
+    def marks(self) -> list[str]:
+        """The points that the page asks for: of a reader study one alone, of a patient as a whole none."""
+        return self.points[: 1 if self.question == "score" else 2 if self.level == "slice" else 0]
 
     @property
     def key(self) -> str:

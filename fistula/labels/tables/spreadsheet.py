@@ -118,7 +118,8 @@ def read_table(
     if (others := [name for name in header if name not in may_have]) and naming.others == "refuse":
         names = f"column{'s' if len(others) > 1 else ''} {', '.join(map(repr, others))}"
         known = ", ".join(dict.fromkeys(columns))
-        remedy = f"Ignore with other_columns=ignore, or map it: columns.label=... Known are {known}"
+        them, one = ("them", "one") if len(others) > 1 else ("it", "it")
+        remedy = f"Ignore {them} with other_columns=ignore, or map {one}: columns.label=NAME. Known are {known}"
         raise DataError(f"{path}, line {first}", f"has the unknown {names}", remedy=remedy)
     kept = [at for at, name in enumerate(header) if name in may_have]
     body = [(line, [cells[at] for at in kept]) for line, cells in lines[1:]]
