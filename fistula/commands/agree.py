@@ -26,7 +26,11 @@ def run(cfg: DictConfig) -> None:
     refuse_existing(out)
     refuse_other("weights", cfg.weights, WEIGHTS)
     refuse_outside("points_mm", cfg.points_mm, 0.01, 1000)
-    readers = read_readers(paths_of(cfg.labels or [], key="labels"), cfg.classes)
+    if not cfg.labels:
+        raise ConfigError(
+            "labels", "must be given: tables of two or more readers", remedy="For example labels=[a.csv,b.csv]"
+        )
+    readers = read_readers(paths_of(cfg.labels, key="labels"), cfg.classes)
     is_ordered = cfg.classes is not None or known_order(set(readers.classes)) is not None
     if cfg.weights != "none" and not is_ordered:
         remedy = f"State the order of the grades: classes=[...] of {', '.join(readers.classes)}"

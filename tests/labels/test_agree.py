@@ -312,3 +312,11 @@ def test_a_table_that_another_program_saved_again_says_the_same(tmp_path):
     assert (readers.names, readers.classes) == (["B", "Jos\u00e9"], ["no finding", "true"])
     assert readers.ratings.tolist() == [[1, 1], [0, 0], [-1, -1], [1, 1]]
     assert list(readers.readings[1].again) == ["a", "b"]
+
+
+def test_no_table_is_one_line(fistula_here):
+    code, _, error = fistula_here("agree")
+    assert (code, error) == (
+        2,
+        "error: labels: must be given: tables of two or more readers. For example labels=[a.csv,b.csv]\n",
+    )

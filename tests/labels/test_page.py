@@ -496,7 +496,7 @@ def test_what_goes_on_to_the_next_patient_is_seen_however_many_answers_there_are
 
 @pytest.mark.slow
 def test_a_browser_that_is_killed_loses_no_answer(opened, browser, tmp_path):
-    opened().close()  # writes the page
+    opened("points=[]").close()  # writes the page
     where, seen = tmp_path / "labels" / "label-1.html", []
     for again in (False, True):  # the second time with what the first one left on the disk
         context = browser.browser_type.launch_persistent_context(
@@ -514,9 +514,9 @@ def test_a_browser_that_is_killed_loses_no_answer(opened, browser, tmp_path):
             continue
         for key in "01" * (SLICES // 2) + "0101":
             page.keyboard.press(key)
-            page.wait_for_timeout(60)
-        wait_until(page, "state.done(state.turns[1]) === 4 && document.querySelector('#saved').textContent !== ''")
-        page.wait_for_timeout(300)
+            page.wait_for_timeout(60)  # a person's keys, the last of which is on the disk before the browser is gone
+            shown(page)
+        page.wait_for_timeout(500)
         seen.append(page.evaluate("state.turns.map(one => state.done(one))"))
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):

@@ -37,9 +37,9 @@ function side() {
 function showAid() {
   const { modality, aid } = turn.patient, box = $("#aid");
   box.replaceChildren();
-  if (!modality) return;
+  if (!modality || facts.sessions < 2) return; // where nobody reads with AI, nothing has to be said
   const title = document.createElement("b"), words = document.createElement("span");
-  title.textContent = `Read ${modality}`; box.append(title, words); box.classList.toggle("with", Boolean(aid));
+  title.textContent = `Read ${aid ? modality : "unaided"}`; box.append(title, words); box.classList.toggle("with", Boolean(aid));
   if (!aid) return;
   words.textContent = aidWords(aid, viewer.active.list);
 }
