@@ -147,3 +147,13 @@ class LeakageError(FistulaError):
     """The split lets a patient, a slice or a copy of it stand on two sides."""
 
     exit_code = 3
+
+
+def say_class(name: str) -> str:
+    """A class as sentences and tables call it: one named by a number alone would be taken for a count.
+
+    Example:
+        >>> say_class("fistula"), say_class("1"), say_class("not 1")
+        ('fistula', 'class 1', 'not class 1')
+    """
+    return re.sub(r"^(not )?([\d.]+)$", r"\1class \2", name)

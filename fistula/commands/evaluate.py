@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from fistula.audit.audit import Audit
 from fistula.audit.meeting import SHARED, meet, population, strangeness
 from fistula.cohort.manifest import Cohort, read_cohort
-from fistula.errors import ConfigError, count, refuse_other
+from fistula.errors import ConfigError, count, refuse_other, say_class
 from fistula.evidence.estimate import Estimate
 from fistula.folder import digests_of, refuse_existing, whole_folder
 from fistula.predict.out.write import stamp
@@ -26,7 +26,6 @@ from fistula.report.choice import chosen_runs
 from fistula.report.contents import Settings
 from fistula.report.external import cohorts, shifts
 from fistula.report.external.together import outside_together
-from fistula.report.names import say_class
 from fistula.report.numbers import outside_numbers
 from fistula.report.pooling import primary_level
 from fistula.report.results import results

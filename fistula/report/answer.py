@@ -2,11 +2,12 @@
 
 from math import isnan
 
+from fistula.errors import say_class
 from fistula.evidence.estimate import Estimate
 from fistula.report.external.cohorts import Outside
 from fistula.report.external.numbers import say_outside
 from fistula.report.external.together import OutsideTogether
-from fistula.report.names import listed, say_class, say_factor, varying_keys
+from fistula.report.names import listed, say_factor, varying_keys
 from fistula.report.results import Row, counts
 from fistula.report.sections.all_classes import ALL, AllClasses
 from fistula.report.sections.comparisons import Comparisons, Pair

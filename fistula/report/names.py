@@ -58,16 +58,6 @@ def say_fact(fact: str) -> str:
     return f"the {FACTS[fact]}" if " of " in FACTS[fact] else FACTS[fact]
 
 
-def say_class(name: str) -> str:
-    """A class as sentences and tables call it: one named by a number alone would be taken for a count.
-
-    Example:
-        >>> say_class("fistula"), say_class("1"), say_class("not 1")
-        ('fistula', 'class 1', 'not class 1')
-    """
-    return re.sub(r"^(not )?([\d.]+)$", r"\1class \2", name)
-
-
 def declared(factors: Iterable[Mapping[str, Any]]) -> set[str]:
     """Covariates that every configuration is given, of which each has these factors."""
     return set.intersection(*(set(str(one.get("covariates", "")).split(", ")) for one in factors)) - {"", "images"}

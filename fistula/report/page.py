@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from fistula import __version__
-from fistula.errors import ConfigError, count
+from fistula.errors import ConfigError, count, say_class
 from fistula.evidence.standard import METRICS
 from fistula.folder import digests_of, whole_folder
 from fistula.report import answer, wording
@@ -19,7 +19,7 @@ from fistula.report.external.numbers import outside_lines
 from fistula.report.figures.all_figures import draw
 from fistula.report.figures.forest import axis_of
 from fistula.report.figures.ranking import SHOWN
-from fistula.report.names import declared, say_class, say_fact, say_level
+from fistula.report.names import declared, say_fact, say_level
 from fistula.report.places.numbers import NEAR
 from fistula.report.pooling import SCALINGS
 from fistula.report.readers.given import Given

@@ -6,6 +6,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from fistula.errors import say_class
+
 SCRIPTS = ("pixels.js", "pane.js", "mouse.js", "viewer.js")
 STYLE = "viewer.css"
 
@@ -16,6 +18,7 @@ def template(room: str, name: str) -> Template:
         loader=PackageLoader(f"fistula.{room}"), autoescape=name.endswith(".html"), undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.filters["say_class"] = say_class
     return environment.get_template(name)
 
 

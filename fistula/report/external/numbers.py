@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
-from fistula.errors import count
+from fistula.errors import count, say_class
 from fistula.evidence.estimate import Estimate, json_number, undefined
 from fistula.evidence.independent import independent_difference
 from fistula.report.external.cohorts import Outside
 from fistula.report.external.together import OutsideTogether
-from fistula.report.names import listed, say_class
+from fistula.report.names import listed
 from fistula.report.results import Row
 from fistula.report.study import Configuration
 

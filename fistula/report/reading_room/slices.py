@@ -5,8 +5,8 @@ from typing import Any
 import polars as pl
 
 from fistula.cohort.manifest import POINTS, Cohort
+from fistula.errors import say_class
 from fistula.explain.verdict import MADE_OF, say_verdict
-from fistula.report.names import say_class
 from fistula.report.reading_room.saliency_maps import CELLS, run_maps
 from fistula.report.results import Row
 from fistula.report.run import Run

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from fistula.errors import count
+from fistula.errors import count, say_class
 from fistula.evidence.estimate import Estimate
 from fistula.evidence.ranking.area import clustered_auroc
 from fistula.evidence.ranking.macro import macro_auroc
-from fistula.report.names import listed, say_class
+from fistula.report.names import listed
 from fistula.report.pooling import ranking
 from fistula.report.results import Row, counts
 from fistula.report.sections.all_classes import AllClasses, wide_rows

@@ -5,9 +5,9 @@ from operator import itemgetter
 
 import polars as pl
 
-from fistula.errors import count
+from fistula.errors import count, say_class
 from fistula.evidence.ranking.counting import even_auroc
-from fistula.report.names import declared, listed, say_class, say_fact
+from fistula.report.names import declared, listed, say_fact
 from fistula.report.pooling import ranking
 from fistula.report.results import Row
 from fistula.report.sections.methods import is_fixed, validated

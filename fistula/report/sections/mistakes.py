@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from fistula.report.names import say_class
+from fistula.errors import say_class
 from fistula.report.results import Row
 from fistula.report.run import Run
 from fistula.report.study import Study

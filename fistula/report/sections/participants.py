@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from fistula.cohort.manifest import ELDEST, named_scanner
 from fistula.cohort.split_table import PARTS, SETS
-from fistula.errors import count
-from fistula.report.names import say_class
+from fistula.errors import count, say_class
 from fistula.report.results import Row
 from fistula.report.study import Study
 from fistula.report.wording import say_times
