@@ -84,7 +84,7 @@ async function send(one) {
 // Nobody begins without a patient, nor without the answers in the table, which the next save would replace.
 async function begin(reader) {
   state = new State(facts, reader, keep);
-  state.held = total;
+  state.held = () => state && total();
   let why;
   try {
     if (facts.served) {
