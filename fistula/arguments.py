@@ -190,6 +190,6 @@ def wrapped(shown: str, width: int) -> str:
     lines = []
     for line in shown.splitlines():
         indent = " " * (len(line) - len(line.lstrip()) + 4) + ("# " if " # " in line else "")
-        whole = {"break_long_words": False, "break_on_hyphens": False}
-        lines += [line] if len(line) <= width else textwrap.wrap(line, width, subsequent_indent=indent, **whole)
+        folded = textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        lines += folded if len(line) > width else [line]
     return "\n".join(lines)
