@@ -90,7 +90,7 @@ def run(cfg: DictConfig) -> None:
         records = file_records(survey, look, identifiers=cfg.identifiers)
         lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
         write_whole(Path(str(cfg.json)), f"[\n{lines}\n]\n")
-    if not (survey.facts["outcome"] == "image").any():
+    if survey.images.is_empty():
         return
     if rules is None:
         print(

@@ -101,7 +101,7 @@ def labels_of(
         raise ConfigError("labels.level", f"must be slice with labels={word}", found=level)
 
     def made(survey: Survey) -> Labels:
-        if not (survey.facts["outcome"] == "image").any():  # of what is there instead, choosing speaks
+        if survey.images.is_empty():  # of what is there instead, choosing speaks
             return Labels(survey.folder, ("slice_key",), list(CLASSES), [])
         if word == FOLDERS:
             return folder_labels(survey, classes=cfg.classes)

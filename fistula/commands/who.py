@@ -8,7 +8,6 @@ from omegaconf import DictConfig
 from rich.table import Table
 from rich.text import Text
 
-from fistula.dicom.container import Part
 from fistula.dicom.identity import key_file, read_pseudonyms
 from fistula.dicom.look import Look
 from fistula.dicom.out.reference import read_reference
@@ -66,7 +65,7 @@ def named(survey: Survey, key: str, look: Look, rule: PatientRule) -> pl.DataFra
     Raises:
         DataError: If none has it, or more than one pseudonym begins so.
     """
-    images = survey.facts.filter(pl.col("outcome") == "image")
+    images = survey.images
     # Patients as ingest has them, and slices that no UID names, or not them alone.
     images = rule.named(survey, of_study(images), look.pseudonyms)
     places = with_places(survey, images, pl.repeat(value=True, n=len(images), eager=True), look)["slice_key"]
@@ -87,8 +86,8 @@ def named(survey: Survey, key: str, look: Look, rule: PatientRule) -> pl.DataFra
     lines = []
     chosen = rows.select("file", "member", "frame", "frames", "instance_number", shown)
     for file, member, frame, frames, number, own in chosen.iter_rows():
-        says = read_reference(Part(survey.paths[file], member or ""), limit=look.limit)
+        says = read_reference(survey.part(file, member), limit=look.limit)
         of_many = frame + 1 if (frames or 1) > 1 else None
         series = says.description or says.series
-        lines.append((says.patient, series, number, of_many, survey.name(file, member or ""), own))
+        lines.append((says.patient, series, number, of_many, survey.name(file, member), own))
     return pl.DataFrame(lines, schema=list(COLUMNS), orient="row")

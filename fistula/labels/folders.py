@@ -4,8 +4,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-import polars as pl
-
 from fistula.errors import ConfigError, DataError
 from fistula.labels.tables.classes import as_names, in_order
 from fistula.labels.tables.lines import Labels, Row
@@ -24,12 +22,12 @@ def folder_labels(survey: Survey, *, classes: Sequence[str] | None = None) -> La
         DataError: If an image lies in folders of two classes.
         ConfigError: If there is no such folder, or if the order of the classes is not known.
     """
-    images = survey.facts.filter(pl.col("outcome") == "image")
+    images = survey.images
     columns = images.select("file", "member", "slice_key").unique(maintain_order=True)
     paths = {
         (file, member): [
             unicodedata.normalize("NFC", folder.removesuffix(".zip"))
-            for folder in survey.name(file, member or "").split("/")[:-1]
+            for folder in survey.name(file, member).split("/")[:-1]
         ]
         for file, member in columns.select("file", "member").unique().iter_rows()
     }
@@ -42,7 +40,7 @@ def folder_labels(survey: Survey, *, classes: Sequence[str] | None = None) -> La
     for file, member, key in columns.iter_rows():
         folders = paths[file, member] if classes else paths[file, member][level : level + 1]
         found = {names.index(folder) for folder in folders if folder in names}
-        name = survey.name(file, member or "")
+        name = survey.name(file, member)
         if len(found) > 1:
             raise DataError(
                 name, "lies in folders of two classes", found=", ".join(names[one] for one in sorted(found))

@@ -203,7 +203,7 @@ def _of_patients(survey: Survey, images: pl.DataFrame, reader: Reader) -> tuple[
 
 
 def _parts(survey: Survey, table: pl.DataFrame) -> list[Part]:
-    return [Part(survey.paths[file], member or "") for file, member in zip(table["file"], table["member"], strict=True)]
+    return [survey.part(file, member) for file, member in zip(table["file"], table["member"], strict=True)]
 
 
 def _named(survey: Survey, table: pl.DataFrame, look: Look) -> pl.DataFrame:

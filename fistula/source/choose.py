@@ -107,8 +107,7 @@ def refuse_unreadable(survey: Survey, facts: pl.DataFrame, policies: Policies, r
         return
     named = facts.unique("file", maintain_order=True).select("file", "member", "reason").head(3)
     first = [
-        survey.name(file, member or "") + (f" ({reason})" if reason else "")
-        for file, member, reason in named.iter_rows()
+        survey.name(file, member) + (f" ({reason})" if reason else "") for file, member, reason in named.iter_rows()
     ]
     remedies = [text for text in facts["remedy"].drop_nulls().unique(maintain_order=True) if text][:1]
     found = f"{len(facts)}: {', '.join(first)}{', ...' if len(facts) > len(first) else ''}"
@@ -141,7 +140,7 @@ def _readable(
     readable = those(files, files["outcome"] != "refused")
     flow.add("readable", readable, unit="files", excluded=Counter(of["refused"]["reason"]))
     flow.add("image", of["image"], unit="files", excluded=Counter(of["skipped"]["reason"]))
-    images = those(facts, facts["outcome"] == "image")
+    images = survey.images
     flow.add("slices", images, unit="slices")
     if images.is_empty():
         kind = {"dicom": "DICOM image", "volumes": "NIfTI or NRRD volume"}.get(survey.kind, "picture")

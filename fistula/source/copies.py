@@ -4,7 +4,6 @@ from collections import Counter
 
 import polars as pl
 
-from fistula.dicom.container import Part
 from fistula.dicom.look import Look, bytes_hash, pixels_hash
 from fistula.errors import DataError, first_of
 from fistula.source.survey import Survey, those
@@ -88,10 +87,7 @@ def with_places(survey: Survey, images: pl.DataFrame, is_unnamed: pl.Series, loo
 
 def _hashes(survey: Survey, copies: pl.DataFrame, look: Look) -> list[tuple[str, str, str]]:
     """Of each row, the hashes of its file's bytes, pixels and window; files that are the same are not decoded."""
-    content = {
-        row: bytes_hash(Part(survey.paths[row[0]], row[1]), look)
-        for row in copies.select("file", "member").unique().rows()
-    }
+    content = {row: bytes_hash(survey.part(*row), look) for row in copies.select("file", "member").unique().rows()}
     by_key: dict[str, set[str]] = {}
     rows = copies.select("slice_key", *FRAME).rows()
     for key, file, member, _ in rows:
@@ -100,5 +96,5 @@ def _hashes(survey: Survey, copies: pl.DataFrame, look: Look) -> list[tuple[str,
     for key, file, member, frame in rows:
         own = content[file, member]
         is_one = len(by_key[key]) == 1
-        found.append((own, *((own, own) if is_one else pixels_hash(Part(survey.paths[file], member), frame, look))))
+        found.append((own, *((own, own) if is_one else pixels_hash(survey.part(file, member), frame, look))))
     return found

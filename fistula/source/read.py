@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fistula.dicom.container import Part
 from fistula.source.slices import RESULTS, Plan, Slice, is_risky, read_volumes
 from fistula.source.store import PixelStore
 from fistula.source.survey import DEADLY, Survey, those
@@ -84,7 +83,7 @@ def volumes_of(survey: Survey, chosen: pl.DataFrame) -> list[list[Slice]]:
     found: dict[tuple[str, int], list[Slice]] = {}
     columns = ["series_key", "volume", "row", "file", "member", "frame", "turned", "plain"]
     for series, volume, row, file, member, frame, turned, plain in chosen[columns].rows():
-        item = Slice(row, Part(survey.paths[file], member or ""), frame, turned or "", plain or "")
+        item = Slice(row, survey.part(file, member), frame, turned or "", plain or "")
         found.setdefault((series, volume), []).append(item)
     return list(found.values())
 

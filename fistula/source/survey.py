@@ -115,7 +115,16 @@ class Survey:
         """The source, for messages: of a single file or archive that itself, which may have been given."""
         return f"source={self.paths[0] if len(self.paths) == 1 else self.folder}"
 
-    def name(self, file: int, member: str = "") -> str:
+    @property
+    def images(self) -> pl.DataFrame:
+        """The rows that are images."""
+        return those(self.facts, self.facts["outcome"] == "image")
+
+    def part(self, file: int, member: str | None) -> Part:
+        """Where the object of a row is."""
+        return Part(self.paths[file], member or "")
+
+    def name(self, file: int, member: str | None = None) -> str:
         """The file's path below the folder, and the member's name in it; for the terminal only."""
         name = printable(self.paths[file].relative_to(self.folder).as_posix())
         return f"{name}/{member}" if member else name

@@ -32,11 +32,9 @@ FILES_A_BATCH = 32
 
 def with_decoding(survey: Survey, look: Look, workers: Workers) -> Survey:
     """The survey with every image decoded: what fails becomes refused, what looks like burned-in text is noted."""
-    images = survey.facts.filter(pl.col("outcome") == "image")
-    parts = [
-        (file, member, frames) for file, member, frames in images.select("file", "member", "frames").unique().rows()
-    ]
-    places = [(file, Part(survey.paths[file], member), frames) for file, member, frames in sorted(parts)]
+    images = survey.images
+    parts = images.select("file", "member", "frames").unique().rows()
+    places = [(file, survey.part(file, member), frames) for file, member, frames in sorted(parts)]
     batches = batches_of(places, size=lambda item: 1, target=FILES_A_BATCH)
     rows: list[tuple] = []
     work = partial(_decode_batch, look=look)
@@ -103,7 +101,7 @@ def file_records(survey: Survey, look: Look, *, identifiers: bool) -> list[dict[
     ]
     if identifiers:
         for record, (file, member) in zip(records, columns.select("file", "member").iter_rows(), strict=True):
-            found = read_reference(Part(survey.paths[file], member or ""), limit=look.limit)
+            found = read_reference(survey.part(file, member), limit=look.limit)
             record |= {name: printable(value) for name, value in found._asdict().items()}
     return records
 
@@ -116,7 +114,7 @@ def series_table(survey: Survey, keep: KeepRules | None, look: Look) -> pl.DataF
         scanner, image type, description, image (component, plane, tilt), matrix, mm (between pixels and between
         slices), syntax, what the keep rules say, and the first file.
     """
-    images = survey.facts.filter(pl.col("outcome") == "image")
+    images = survey.images
     if images.is_empty():
         return pl.DataFrame()
     contrast = pl.when(pl.col("contrast") == "yes").then(pl.lit("with contrast")).otherwise(pl.lit(""))
@@ -163,13 +161,13 @@ def outcomes(survey: Survey) -> list[tuple[str, str, str, int, str]]:
     rest = survey.facts.filter(pl.col("outcome") != "image").unique(["file", "member"], maintain_order=True)
     words = ("outcome", "reason", "remedy")
     groups = rest.group_by(words, maintain_order=True).agg(pl.len(), pl.col("file").first(), pl.col("member").first())
-    found = [(*said, count, printable(survey.name(file, member or ""))) for *said, count, file, member in groups.rows()]
+    found = [(*said, count, printable(survey.name(file, member))) for *said, count, file, member in groups.rows()]
     return sorted(found, key=lambda row: (row[0], -row[3], row[1:3]))
 
 
 def suspicions(survey: Survey, *, labels: Labels | None, look: Look) -> list[str]:
     """Sentences on what a person should look at before trusting the images."""
-    images = survey.facts.filter(pl.col("outcome") == "image")
+    images = survey.images
     if images.is_empty():
         return []
     nameless = images["notes"].str.contains("no PatientID")
@@ -210,7 +208,7 @@ def _local(survey: Survey, images: pl.DataFrame, look: Look) -> pl.DataFrame:
     """Of each series, what its first file says that may name a person: patient and description."""
     first = images.unique("series_key", keep="first", maintain_order=True).select("series_key", "file", "member")
     named = [
-        (series, *read_reference(Part(survey.paths[file], member or ""), limit=look.limit)[-2:])
+        (series, *read_reference(survey.part(file, member), limit=look.limit)[-2:])
         for series, file, member in first.rows()
     ]
     columns = {"series_key": pl.String(), "patient": pl.String(), "description": pl.String()}

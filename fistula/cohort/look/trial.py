@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import polars as pl
 
 from fistula.cohort.select import select
-from fistula.dicom.container import Part
 from fistula.dicom.look import Look
 from fistula.dicom.out.reference import read_reference
 from fistula.errors import DataError
@@ -62,14 +61,14 @@ def template_lines(survey: Survey, slices: pl.DataFrame, look: Look) -> Iterator
     if survey.kind != "dicom":
         yield ["path", *(["frame_number"] if has_frames else []), "patient_id", "label"]
         for file, member, frame in slices.sort("file", "member", "frame").select("file", "member", "frame").iter_rows():
-            yield [survey.name(file, member or ""), *([str(frame + 1)] if has_frames else []), "", ""]
+            yield [survey.name(file, member), *([str(frame + 1)] if has_frames else []), "", ""]
         return
     yield ["sop_instance_uid", *(["frame_number"] if has_frames else []), *TEMPLATE, "label"]
     order = slices.sort("patient_key", "series_key", "volume", "position_mm", "instance_number")
     for file, member, frame, number, position in order.select(
         "file", "member", "frame", "instance_number", "position_mm"
     ).iter_rows():
-        found = read_reference(Part(survey.paths[file], member or ""), limit=look.limit)
+        found = read_reference(survey.part(file, member), limit=look.limit)
         place = "" if position is None else f"{position:.1f}"
         frames = [str(frame + 1)] if has_frames else []
         yield [found.instance, *frames, found.patient, found.description, str(number or ""), place, ""]

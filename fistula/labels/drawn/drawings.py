@@ -41,7 +41,7 @@ def drawings_below(survey: Survey, word: str, *, look: Look) -> Iterator[Found]:
     if survey.kind == "dicom":
         yield from _objects(survey, DRAWINGS if word == "masks" else REPORTS, look)
     places = survey.facts.select("file", pl.col("member").fill_null("")).unique(maintain_order=True).rows()
-    parts = {survey.name(file, member): Part(survey.paths[file], member) for file, member in places}
+    parts = {survey.name(file, member): survey.part(file, member) for file, member in places}
     masks = masks_among(list(parts), are_apart=survey.kind == "dicom")
     for name, part in parts.items():
         if word == "points" and is_markup(name):
@@ -59,12 +59,12 @@ def _objects(survey: Survey, reasons: tuple[str, ...], look: Look) -> Iterator[F
     """DICOM objects that the survey passed over for one of these reasons, but those that draw nothing."""
     objects = survey.facts.filter(pl.col("reason").is_in(reasons) & (pl.col("outcome") != "image"))
     for file, member, reason in objects.select("file", "member", "reason").unique(maintain_order=True).iter_rows():
-        part = Part(survey.paths[file], member or "")
+        part = survey.part(file, member)
         found = _read(look, partial(read_drawing, part, limit=look.limit))
         is_of_nothing = isinstance(found, Drawing) and not (found.segments or found.points)
         if not isinstance(found, Skipped) and not is_of_nothing:
             what = {"a segmentation": "segmentations", "a radiotherapy object": "structure sets"}.get(reason, "reports")
-            yield Found(survey.name(file, member or ""), "", True, f"DICOM {what}", found)
+            yield Found(survey.name(file, member), "", True, f"DICOM {what}", found)
 
 
 def _read_markups(part: Part, name: str, *, limit: int) -> Drawing:

@@ -6,7 +6,6 @@ from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
 
 import numpy as np
-import polars as pl
 
 from fistula.dicom.container import Part
 from fistula.dicom.drawn.drawings import Drawing
@@ -37,7 +36,7 @@ class Images:
     """
 
     def __init__(self, survey: Survey, *, keep: KeepRules | None, look: Look) -> None:
-        images = survey.facts.filter(pl.col("outcome") == "image")
+        images = survey.images
         self.survey, self.kind, self.look = survey, survey.kind, look
         self.rows = images.select(COLUMNS).rows(named=True)
         is_kept = [True] * len(images) if keep is None else keep.reasons(images).is_null().to_list()
@@ -57,7 +56,7 @@ class Images:
 
     def name(self, row: int) -> str:
         """Path of an image, for messages."""
-        return self.survey.name(self.rows[row]["file"], self.rows[row]["member"] or "")
+        return self.survey.name(self.rows[row]["file"], self.rows[row]["member"])
 
     def shape(self, row: int) -> tuple[int, int]:
         """Rows and columns. Raises Refused if it is a picture that cannot be read."""
@@ -194,10 +193,10 @@ class Images:
         return read_volume_header(self._part(row), limit=self.look.limit).is_placed
 
     def _part(self, row: int) -> Part:
-        return Part(self.survey.paths[self.rows[row]["file"]], self.rows[row]["member"] or "")
+        return self.survey.part(self.rows[row]["file"], self.rows[row]["member"])
 
     def _read_planes(self, file: int, member: str) -> list[Plane | None]:
-        part = Part(self.survey.paths[file], member)
+        part = self.survey.part(file, member)
         if self.kind == "pictures":
             return []
         if self.kind == "volumes":

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fistula.dicom.container import Part
 from fistula.dicom.look import Look
 from fistula.dicom.outcome import NotTaken
 from fistula.dicom.pixels.decode import Picture
@@ -125,9 +124,7 @@ def lost_patient(slices: pl.DataFrame, reason: str) -> Read:
 def _read(stack: pl.DataFrame, survey: Survey, shown: Shown) -> tuple[dict[str, Picture], Counter[str]]:
     keys = stack["slice_key"].to_list()
     places = stack.select("file", "member", "frame").iter_rows()
-    wanted = [
-        Slice(row, Part(survey.paths[file], member or ""), frame) for row, (file, member, frame) in enumerate(places)
-    ]
+    wanted = [Slice(row, survey.part(file, member), frame) for row, (file, member, frame) in enumerate(places)]
     plan = Plan(Grid(8, 1.0), MinMax(), shown.look, survey.kind)  # of which reading takes the limits alone
     found, reasons = {}, Counter[str]()
     for item, _, outcome in decoded(sorted(wanted, key=lambda item: (item.part, item.frame)), plan):

@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fistula.dicom.container import Part
 from fistula.dicom.outcome import NotTaken
 from fistula.dicom.pixels.decode import Picture
 from fistula.dicom.pixels.geometry import turn
@@ -33,6 +32,7 @@ RESAMPLED: dict[str, Any] = {
     "decoder": pl.String(),
     "seen": pl.String(),
 }
+PLACE = ("slice_key", "file", "member", "frame", "turned")
 FAILED = {"row": pl.Int64(), "reason": pl.String(), "remedy": pl.String()}
 
 
@@ -115,10 +115,9 @@ def _jobs(survey: Survey, pairs: Sequence[Pair], table: pl.DataFrame, beside: pl
                 placings.append(Placing(key, number, scale, offset, start))
                 start += 1
         slices = [
-            Slice(number_of[row["slice_key"]], Part(survey.paths[row["file"]], row["member"] or ""), row["frame"],
-                  row["turned"] or "")
-            for row in pair.source[source.order.tolist()].iter_rows(named=True)
-        ]  # fmt: skip
+            Slice(number_of[key], survey.part(file, member), frame, turned or "")
+            for key, file, member, frame, turned in pair.source[source.order.tolist()].select(PLACE).iter_rows()
+        ]
         if placings:
             jobs.append(Job(pair.sequence, grid, placings, source, slices))
     return jobs
