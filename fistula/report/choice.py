@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from fnmatch import fnmatch
-from math import isnan
 from pathlib import Path
 from statistics import fmean
 
@@ -38,9 +37,8 @@ def best_configuration(study: Study, *, level: str | None = None) -> Configurati
     at = level or primary_level(study, "auto")
     honest: Sequence[Configuration] = [c for c in study.configurations if not c.is_canary] or study.configurations
 
-    def falling(configuration: Configuration) -> tuple[bool, bool, float]:
+    def rank(configuration: Configuration) -> tuple[bool, bool, bool, float]:
         tables = (test_rows(study, configuration, name, level=at, scaling="platt") for name in study.positives)
-        area = fmean(place(*ranking(rows)).aurocs[0] for rows in tables)
-        return configuration.leaks, isnan(area), -area
+        return configuration.rank(fmean(place(*ranking(rows)).aurocs[0] for rows in tables))
 
-    return min(honest, key=falling) if len(honest) > 1 else honest[0]
+    return min(honest, key=rank) if len(honest) > 1 else honest[0]

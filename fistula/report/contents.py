@@ -162,12 +162,8 @@ def compute(study: Study, settings: Settings, given: Given | None = None) -> Con
 
 def rank(rows: list[Row], positive: str, level: str) -> list[Row]:
     """The results of a class at a level, the highest AUROC first, those that are no evidence last."""
-    return sorted((row for row in rows if (row.positive, row.level) == (positive, level)), key=_falling)
-
-
-def _falling(row: Row) -> tuple[bool, bool, float]:
-    area = row.estimates["auroc"]
-    return row.configuration.is_canary, row.configuration.leaks, -area.value if area.is_defined else 1.0
+    of_class = (row for row in rows if (row.positive, row.level) == (positive, level))
+    return sorted(of_class, key=lambda row: row.configuration.rank(row.estimates["auroc"].value))
 
 
 def _readers(

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,10 @@ class Configuration:
     def leaks(self) -> bool:
         """Whether its test patients may be among those it learned from: it never stands above one without a leak."""
         return self.leaky_by_design or self.verdict == ALLOWED
+
+    def rank(self, value: float) -> tuple[bool, bool, bool, float]:
+        """What sorts configurations: the highest value first, then undefined ones, then what leaks, then canaries."""
+        return self.is_canary, self.leaks, isnan(value), -value
 
     @property
     def warnings(self) -> list[str]:

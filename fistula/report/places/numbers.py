@@ -84,13 +84,8 @@ def where(study: Study, *, resamples: int) -> tuple[list[Where], list[Pair]]:
     """Judge every configuration that names places and learned from true labels; the nearest first, leaky ones last."""
     locating = [one for one in study.configurations if not one.is_canary and one.runs[0].places is not None]
     found = [_where(study, one, marks_inside(study, one), resamples=resamples) for one in locating]
-    found.sort(key=_falling)
+    found.sort(key=lambda one: one.configuration.rank(one.estimates["near"].value))
     return found, _pairs([one for one in found if not one.configuration.leaky_by_design])
-
-
-def _falling(one: Where) -> tuple[bool, float]:
-    near = one.estimates["near"]
-    return one.configuration.leaks, -near.value if near.is_defined else 1.0
 
 
 def where_outside(study: Study, externals: list[External], *, resamples: int) -> dict[str, Where]:

@@ -15,6 +15,7 @@ from fistula.report.figures.drawing import COLOURS, SOFT, blank, save, styled
 from fistula.viewer.page import template
 
 RATES = ("sensitivity", "specificity")
+PAGE = "plan.html"
 
 
 def of_width(settings: dict[str, Any]) -> bool:
@@ -36,19 +37,22 @@ def paragraph(scenario: Scenario, answer: Answer, settings: dict[str, Any]) -> s
 @styled
 def write_plan(out: Path, scenario: Scenario, answer: Answer, settings: dict[str, Any]) -> Path:
     """Write the folder `out`: ``plan.html``, ``protocol.txt``, the figure, ``plan.json``; give the path of the page."""
-    text = paragraph(scenario, answer, settings)
     with whole_folder(out) as folder:
         figure = Markup(  # noqa: S704 (Matplotlib escapes what it writes)
             save(_curve(answer, settings), folder, "patients", says="Half-width or power by number of patients")
         )
-        page = template("report", "plan.html").render(
-            answer=answer, scenario=scenario, width=of_width(settings), text=text, figure=figure, version=__version__
-        )
-        (folder / "plan.html").write_text(page, encoding="utf-8")
-        (folder / "protocol.txt").write_text(f"{text}\n", encoding="utf-8")
-        record = {"scenario": asdict(scenario), "settings": settings, "answer": asdict(answer), "version": __version__}
-        (folder / "plan.json").write_text(json.dumps(record, indent=1) + "\n")
-    return out / "plan.html"
+        shown = {"answer": answer, "scenario": scenario, "width": of_width(settings), "figure": figure}
+        record = {"scenario": asdict(scenario), "settings": settings, "answer": asdict(answer)}
+        fill(folder, "plan.html", paragraph(scenario, answer, settings), shown, record)
+    return out / PAGE
+
+
+def fill(folder: Path, name: str, text: str, shown: dict[str, Any], record: dict[str, Any]) -> None:
+    """Write `PAGE` by the template of this name, the protocol's paragraph beside it, and what both rest on."""
+    page = template("report", name).render(**shown, text=text, version=__version__)
+    (folder / PAGE).write_text(page, encoding="utf-8")
+    (folder / "protocol.txt").write_text(f"{text}\n", encoding="utf-8")
+    (folder / "plan.json").write_text(json.dumps(record | {"version": __version__}, indent=1) + "\n")
 
 
 def _aim(scenario: Scenario, answer: Answer, settings: dict[str, Any], needed: str) -> str:
@@ -90,8 +94,7 @@ def _assumed(scenario: Scenario) -> str:
         said.append(f"a correlation of {scenario.agreement:g} between the scores of the two models")
     if scenario.folds > 1:
         said.append(f"{scenario.folds}-fold cross-validation, in which patients are compared within a fold")
-    listed = said[0] if len(said) == 1 else ", ".join(said[:-1]) + f", and {said[-1]}"
-    return f"This assumes {listed}."
+    return f"This assumes {', '.join(said[:-1])}{', and ' * (len(said) > 1)}{said[-1]}."
 
 
 def _method(scenario: Scenario, goal: str, *, is_exact: bool) -> str:

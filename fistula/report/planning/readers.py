@@ -1,6 +1,5 @@
 """A reader study's plan: the paragraph for its protocol, and a page."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from fistula import __version__
 from fistula.evidence.design.reader_planning import Components
 from fistula.folder import whole_folder
-from fistula.viewer.page import template
+from fistula.report.planning.patients import PAGE, fill
 
 
 def readers_paragraph(
@@ -43,10 +42,7 @@ def write_readers_plan(
     out: Path, text: str, needed: Mapping[int, int | None], parts: Components, effect: float
 ) -> Path:
     """Write the folder `out`: ``plan.html``, ``protocol.txt``, ``plan.json``; give the path of the page."""
-    page = template("report", "readers_plan.html").render(text=text, needed=needed, version=__version__)
-    record = {"patients": dict(needed), "components": asdict(parts), "difference": effect, "version": __version__}
+    record = {"patients": dict(needed), "components": asdict(parts), "difference": effect}
     with whole_folder(out) as folder:
-        (folder / "plan.html").write_text(page, encoding="utf-8")
-        (folder / "protocol.txt").write_text(f"{text}\n", encoding="utf-8")
-        (folder / "plan.json").write_text(json.dumps(record, indent=1) + "\n")
-    return out / "plan.html"
+        fill(folder, "readers_plan.html", text, {"needed": needed}, record)
+    return out / PAGE

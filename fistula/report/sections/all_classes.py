@@ -73,7 +73,11 @@ def all_classes(study: Study, rows: list[Row], *, level: str) -> list[AllClasses
         right = clustered_rate((truth == called).astype(int), keys)
         count = next(row.num[0] for row in rows if row.configuration is configuration and row.level == level)
         found.append(AllClasses(configuration, area, right, kappa, error, counts, count))
-    return sorted(found, key=_falling)
+    # A test set that lacks a class has no macro AUROC; then the accuracy orders them, below any that has one.
+    return sorted(
+        found,
+        key=lambda one: one.configuration.rank(one.auroc.value if one.auroc.is_defined else one.accuracy.value - 1),
+    )
 
 
 def wide_rows(study: Study, configuration: Configuration, rows: list[Row]) -> tuple[NDArray, ...]:
@@ -91,12 +95,6 @@ def wide_rows(study: Study, configuration: Configuration, rows: list[Row]) -> tu
         wide.select(kind, *(f"{kind} {name}" for name in others)).to_numpy() for kind in ("label", "score")
     )
     return labels.argmax(axis=1), scores, wide["patient_key"].to_numpy(), wide["run"].to_numpy()
-
-
-def _falling(one: AllClasses) -> tuple[bool, bool, float]:
-    # A test set that lacks a class has no macro AUROC; then the accuracy orders them.
-    value = -one.auroc.value if one.auroc.is_defined else 1.0 - one.accuracy.value
-    return one.configuration.is_canary, one.configuration.leaks, value
 
 
 def compare_every_class(found: list[AllClasses], rows: list[Row], *, primary: str, margin: float) -> list[Comparisons]:

@@ -80,7 +80,7 @@ def compare(rows: list[Row], *, primary: str, margin: float, resamples: int) -> 
 
 def _compare_class(rows: list[Row], positive: str, *, margin: float, resamples: int) -> Comparisons:
     # The higher AUROC comes first: the best configuration's pairs stand at the top, and differences are positive.
-    tables = [[row] for row in sorted(rows, key=_falling)]
+    tables = [[row] for row in sorted(rows, key=_area)]
     found, uncompared = paired(tables, lambda one, two: _test(shared_rows(*one, *two), resamples=resamples))
     pairs = correct(found, positive, margin=margin)
     alpha = family_level([pair.holm["auroc"] for pair in pairs])
@@ -110,7 +110,7 @@ def _power(rows: list[Row], alpha: float) -> tuple[float, float, bool]:
 
     Gives `Comparisons.detectable`, and the correlation on which it rests, and whether that is assumed.
     """
-    first, *others = sorted(rows, key=lambda row: (row.configuration.leaks, *_falling(row)))
+    first, *others = sorted(rows, key=lambda row: row.configuration.rank(row.estimates["auroc"].value))
     area, (total, positives) = first.estimates["auroc"].value, first.num
     # Another seed scores the same patients once more: the first seed's runs are the patients that there are.
     seed = first.rows.filter(pl.col("seed") == pl.col("seed").min())
@@ -163,7 +163,7 @@ def family_level(p_values: list[float]) -> float:
     return ALPHA / max(1, sum(not isnan(p_value) for p_value in p_values))
 
 
-def _falling(row: Row) -> tuple[bool, float]:
+def _area(row: Row) -> tuple[bool, float]:
     area = row.estimates["auroc"].value
     return isnan(area), -area
 
