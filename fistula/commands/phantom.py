@@ -4,7 +4,6 @@ from pathlib import Path
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from rich.console import Console
 
 from fistula.errors import as_typed, count
 from fistula.phantom.cohort import CLASSES, Size, write_cohort
@@ -26,8 +25,7 @@ def run(cfg: DictConfig) -> None:
     labels = write_cohort(out, size, design, seed=cfg.seed, workers=cfg.workers)
     positive = int(labels["label"].sum())
     sites = ", ".join(f"{site} {number}" for site, number in labels["site"].value_counts().sort("site").iter_rows())
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{out}: {count(cfg.patients, 'patient')} with a fistula, {count(cfg.controls, 'control')}")
-    console.print(f"{len(labels)} slices: {positive} positive, {len(labels) - positive} negative; by site: {sites}")
+    print(f"{out}: {count(cfg.patients, 'patient')} with a fistula, {count(cfg.controls, 'control')}")
+    print(f"{len(labels)} slices: {positive} positive, {len(labels) - positive} negative; by site: {sites}")
     told = (f"source={out}", f"labels={out / 'labels.csv'}", f"classes=[{','.join(CLASSES)}]")
-    console.print(f"next: fistula ingest {' '.join(map(as_typed, told))} out=data/cohort", markup=False)
+    print("next: fistula ingest", *map(as_typed, told), "out=data/cohort")

@@ -4,7 +4,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from omegaconf import DictConfig
-from rich.console import Console
 
 from fistula.archive.address import Manners, is_archive, parse
 from fistula.archive.exchange import fetched, require_library, store
@@ -17,6 +16,7 @@ from fistula.predict.out.write import OVERLAYS, attempt, complete, draw_overlays
 from fistula.predict.predictor import load
 from fistula.predict.runs.known import with_stated
 from fistula.predict.source import Limits, reading
+from fistula.source.flow import wide_console
 from fistula.source.workers import Workers
 
 
@@ -64,7 +64,7 @@ def run(cfg: DictConfig) -> None:
         files = [out / "dicom" / path.name for path in objects]
         attempt(f"send={cfg.send}", lambda: store(target, files, manners), failed)
         complete(out, failed, prediction.summary["notes"])
-    console = Console(highlight=False)
+    console = wide_console()
     console.print(flow)
     for note in prediction.summary["notes"]:
         console.print(f"noted: {note}", style="yellow", soft_wrap=True)

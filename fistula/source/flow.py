@@ -16,7 +16,7 @@ WIDTH = 220  # of a table where the output is no terminal
 
 
 def wide_console() -> Console:
-    """Where tables are printed."""
+    """Where tables are printed; a file or a pipe has no width."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=WIDTH)
 
