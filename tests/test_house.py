@@ -99,6 +99,19 @@ def test_a_folder_can_be_surveyed_in_one_look(folder):
         assert len(modules) <= 15
 
 
+# Of one meaning wherever they stand: what every command has, two ways to an archive, one statistic by two ways.
+SHARED = {"run", "fetch", "store", "auroc", "balanced_accuracy"}
+
+
+def test_a_name_means_one_thing_in_a_room():
+    meant: dict[tuple[str, str], list[Path]] = {}
+    for path in MODULES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                meant.setdefault((path.relative_to(PACKAGE).parts[0], node.name), []).append(path)
+    assert {name: paths for name, paths in meant.items() if len(paths) > 1 and name[1] not in SHARED} == {}
+
+
 def test_every_room_is_known():
     rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir() and not path.name.startswith("__")}
     assert rooms - {"conf"} <= ARROWS.keys()

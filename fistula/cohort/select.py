@@ -51,7 +51,7 @@ def select(
     """
     chosen = choose(survey, keep=keep, look=look, policies=policies, flow=flow)
     names = keep.names if keep is not None else [""]
-    grid, beside = on_grid(chosen.wanted, names, flow)
+    grid, beside = parted_by_sequence(chosen.wanted, names, flow)
     if labels is None:
         is_told = patient.word != "column"  # which the table has to say
         images = patient.of_headers(survey, grid, look.pseudonyms) if is_told else grid
@@ -87,7 +87,7 @@ def select(
     return Selection(images, negatives, {name: count for name, count in noted.items() if count}, beside)
 
 
-def on_grid(wanted: pl.DataFrame, names: Sequence[str], flow: Flow) -> tuple[pl.DataFrame, pl.DataFrame]:
+def parted_by_sequence(wanted: pl.DataFrame, names: Sequence[str], flow: Flow) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The images of the first sequence, and those of the others with why as the `reason`; a step where they are."""
     if len(names) == 1:
         return wanted, wanted.clear()

@@ -13,7 +13,7 @@ from fistula import __version__
 from fistula.errors import ConfigError, DataError, as_typed, classes_as_typed, refuse_other, refuse_outside
 from fistula.evidence.readers.agreement import WEIGHTS
 from fistula.folder import paths_of, refuse_existing, whole_folder
-from fistula.labels.readers.agreement import Readers, Row, measures, read_readers
+from fistula.labels.readers.agreement import Measure, Readers, measures, read_readers
 from fistula.labels.readers.consensus import COLUMNS, OF_PATIENTS, as_csv, consensus, disagreements
 from fistula.labels.tables.classes import known_order
 from fistula.labels.tables.page_table import Reading, readings_of
@@ -65,7 +65,7 @@ def run(cfg: DictConfig) -> None:
         print("next: fistula ingest source=DIR", labels, *classes, *level, f"out=data/cohort, with {where}")
 
 
-def say(row: Row) -> str:
+def say(row: Measure) -> str:
     """An estimate as the page and the terminal show it."""
     return f"{row.estimate:.1f}" if row.measure.startswith("median") else f"{row.estimate:.2f}"
 
@@ -100,7 +100,7 @@ def _disagreements(readers: Readers, disputed: dict[str, str]) -> str:
     return as_csv(rows, list(dict.fromkeys([key, "patient_key", "reason", *names])))
 
 
-def _page(readers: Readers, rows: list[Row], disputed: dict[str, str], rules: Counter[str]) -> str:
+def _page(readers: Readers, rows: list[Measure], disputed: dict[str, str], rules: Counter[str]) -> str:
     answers = []
     for column, reading in enumerate(readers.readings):
         given = Counter(readers.ratings[:, column].tolist())
@@ -116,12 +116,12 @@ def _page(readers: Readers, rows: list[Row], disputed: dict[str, str], rules: Co
     )  # fmt: skip
 
 
-def _plain(row: Row) -> dict[str, object]:
+def _plain(row: Measure) -> dict[str, object]:
     counts = {"rows": row.rows, "patients": row.patients}
     return {"who": row.who, "measure": row.measure} | row.estimate.as_json() | counts
 
 
-def _print(rows: list[Row], readers: Readers) -> None:
+def _print(rows: list[Measure], readers: Readers) -> None:
     of_slices = ["slices"] if readers.level == "slice" else []
     table = Table("who", "measure", "estimate (95% CI)", *of_slices, "patients", show_edge=False)
     for row in rows:

@@ -17,7 +17,7 @@ from fistula.errors import ConfigError, count, refuse_other, say_class
 from fistula.evidence.estimate import Estimate
 from fistula.folder import digests_of, refuse_existing, whole_folder
 from fistula.predict.out.write import stamp
-from fistula.predict.outside import Scored, refuse_unlike, score_cohort
+from fistula.predict.outside import ScoredCohort, refuse_unlike, score_cohort
 from fistula.predict.predictor import Predictor, of_runs
 from fistula.predict.runs.ensemble import load_ensemble
 from fistula.predict.runs.model import cohort_folder
@@ -134,7 +134,7 @@ def _noted(meeting: dict[str, Any], strange: list[str]) -> list[str]:
     return notes
 
 
-def _unfamiliar(scored: Scored) -> list[str]:
+def _unfamiliar(scored: ScoredCohort) -> list[str]:
     marked = scored.patients.filter(scored.patients["marks"] != "")
     if marked.is_empty():
         return []
@@ -165,7 +165,7 @@ def _record(predictor: Predictor, cohort: Cohort) -> dict[str, Any]:
     }
 
 
-def _write(folder: Path, scored: Scored, record: dict[str, Any], study: Study) -> None:
+def _write(folder: Path, scored: ScoredCohort, record: dict[str, Any], study: Study) -> None:
     """Fill the folder; the numbers are computed from what was written."""
     scored.predictions.write_parquet(folder / "predictions.parquet")
     scored.patients.write_parquet(folder / "patients.parquet")

@@ -22,12 +22,12 @@ def run(cfg: DictConfig) -> None:
         raise ConfigError("out", "must be in an existing folder", found=out)
     cohort = read_cohort(Path(cfg.cohort))
     from fistula.learning.building.making import make, try_pipeline
-    from fistula.learning.data.preview import draw_sheet, spread  # here, because it imports torch
+    from fistula.learning.data.preview import draw_sheet, rows_to_show  # here, because it imports torch
     from fistula.learning.data.slices import Resize
 
     pipeline = make(cfg.augmentation)
     try_pipeline(pipeline, cfg.image_size)
-    slices = cohort.labelled[spread(cohort.labelled["label"].to_numpy(), cfg.slices)]
+    slices = cohort.labelled[rows_to_show(cohort.labelled["label"].to_numpy(), cfg.slices)]
     beside = cohort.beside(slices["slice_key"])
     images: dict[str, dict[str, np.ndarray]] = {}
     for rows, key in ((slices, "slice_key"), *([(beside, "grid_key")] if cohort.sequences else [])):

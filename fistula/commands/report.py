@@ -67,7 +67,7 @@ def read_given(study: Study, *, readers: Any, scores: str | None) -> Given:
         DataError: If a table is not what it has to be, or a patient of it is in neither.
     """
     from fistula.dicom.identity import read_pseudonyms
-    from fistula.labels.tables.ratings import match, read_program, read_readings, together
+    from fistula.labels.tables.ratings import match_patients, read_program, read_readings, together
     from fistula.report.external.cohorts import read_externals
     from fistula.report.places.located import located_readings
 
@@ -80,7 +80,7 @@ def read_given(study: Study, *, readers: Any, scores: str | None) -> Given:
     found: dict[str, Any] = {}
     if readers is not None:
         tables = [
-            (path, *match(read_readings(path), cohorts, pseudonym, path=path))
+            (path, *match_patients(read_readings(path), cohorts, pseudonym, path=path))
             for path in paths_of(readers, key="readers")
         ]
         found["readings_of"], readings = together(tables)
@@ -88,7 +88,7 @@ def read_given(study: Study, *, readers: Any, scores: str | None) -> Given:
         found["readings"] = readings.drop(own) if found["readings_of"] else located_readings(readings, study.cohort)
     if scores is not None:
         path = Path(str(scores))
-        found["program_of"], table = match(read_program(path), cohorts, pseudonym, path=path)
+        found["program_of"], table = match_patients(read_program(path), cohorts, pseudonym, path=path)
         found["program"] = table.select("patient_key", "reader", "score", "call")
     return Given(**found)
 

@@ -30,7 +30,7 @@ FACTS = ("site", "manufacturer", "scanner", "age", "sex")
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredCohort:
     """What the runs say of a cohort."""
 
     # As a run's `predictions.parquet`, with ``part`` external and ``run``, the name of the run.
@@ -92,7 +92,7 @@ def _refuse_other_sequences(run: LoadedRun, cohort: Cohort) -> None:
             raise DataError(where, rule, found=f"{lost} who lack it", remedy="Ingest it with missing=refuse")
 
 
-def score_cohort(predictor: Predictor, cohort: Cohort, patients: Sequence[str]) -> Scored:
+def score_cohort(predictor: Predictor, cohort: Cohort, patients: Sequence[str]) -> ScoredCohort:
     """Score the labelled slices of some patients of a cohort, or these patients where the runs score patients.
 
     The cohort is one that `refuse_unlike` lets pass.
@@ -130,7 +130,7 @@ def _places(
     *,
     spacing_mm: float | None,
 ) -> pl.DataFrame:
-    """Places of slices, as `Scored.places` has them; a slice without a label stands with its patient's."""
+    """Places of slices, as `ScoredCohort.places` has them; a slice without a label stands with its patient's."""
     slices = table.with_columns(
         pl.coalesce("label", "of_bag").alias("label"),
         pl.Series("score", alone[..., 1].mean(axis=0)),
@@ -147,7 +147,7 @@ def _tables(
     answers: list[Prediction],
     scores: list[tuple[NDArray[np.float64], NDArray[np.float64] | None]],
     places: pl.DataFrame | None,
-) -> Scored:
+) -> ScoredCohort:
     facts = table.group_by("patient_key").agg(pl.col(*FACTS).drop_nulls().first()).sort("patient_key")
     said = pl.concat([answer.patients for answer in answers]).select("patient_key", "marks", "possible", "answer")
     alone = np.concatenate([of_slices for of_slices, _ in scores], axis=1)
@@ -155,13 +155,13 @@ def _tables(
     patients = facts.join(said, on="patient_key", maintain_order="left")
     pooled = [of_bags for _, of_bags in scores if of_bags is not None]
     if not pooled:
-        return Scored(by_slice, None, patients, places)
+        return ScoredCohort(by_slice, None, patients, places)
     keys = pl.concat([answer.patients.select("patient_key") for answer in answers])
     labels = table.group_by("patient_key").agg(label=pl.col("of_bag").first())
     bags = keys.join(labels, on="patient_key", maintain_order="left").select(
         pl.lit(None, pl.String).alias("slice_key"), "patient_key", "label"
     )
-    return Scored(_long(runs, bags, np.concatenate(pooled, axis=1)), by_slice, patients, places)
+    return ScoredCohort(_long(runs, bags, np.concatenate(pooled, axis=1)), by_slice, patients, places)
 
 
 def _long(runs: Sequence[LoadedRun], units: pl.DataFrame, probabilities: NDArray[np.float64]) -> pl.DataFrame:

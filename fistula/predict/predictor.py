@@ -19,7 +19,7 @@ from fistula.predict.places import places_of
 from fistula.predict.runs.ensemble import load_runs
 from fistula.predict.runs.familiar import (
     Looks,
-    Scored,
+    TestedPatients,
     cohort_patients,
     known_patients,
     looks_of,
@@ -144,7 +144,7 @@ class Predictor:
         return cohort_patients(self.runs[0].cohort)
 
     @cached_property
-    def tested(self) -> Scored:
+    def tested(self) -> TestedPatients:
         """The runs' own test patients, with their scores."""
         return scored_patients(self.runs)
 

@@ -84,8 +84,8 @@ def score_shifts(runs: list[LoadedRun], *, error: float) -> Iterator[tuple[pl.Da
     """Score each run's own test patients under every shift, and without one.
 
     Yields:
-        For each run, shift and strength (0: none): its rows as `outside.Scored.predictions`, ``part`` being test, and
-        ``patient_key run answer scanner``; both with ``shift`` and ``strength``.
+        For each run, shift and strength (0: none): its rows as `outside.ScoredCohort.predictions`, ``part`` being test,
+        and ``patient_key run answer scanner``; both with ``shift`` and ``strength``.
     """
     for run in runs:
         predictor, test = of_runs([run], error=error), run.predictions.filter(pl.col("part") == "test")

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fistula.cohort.manifest import of_first
-from fistula.cohort.select import on_grid
+from fistula.cohort.select import parted_by_sequence
 from fistula.dicom.container import Part
 from fistula.dicom.identity import read_pseudonyms
 from fistula.dicom.look import Look
@@ -129,7 +129,7 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
         remedy = "They are those of the run's cohort; fistula doctor shows what is there"
         raise DataError(error.where, error.rule, found=error.found, remedy=remedy) from error
     names = reader.keep.names if reader.keep is not None else [""]
-    images, others = on_grid(chosen.wanted, names, flow)
+    images, others = parted_by_sequence(chosen.wanted, names, flow)
     images, notes = _of_patients(survey, images, reader)
     notes += [f"{name}: {number}" for name, number in chosen.noted.items() if number]
     is_seen = others["sequence"].is_in(list(reader.sequences))

@@ -10,7 +10,7 @@ from fistula.report.external.cohorts import FOLDER, External, Outside, outside, 
 from fistula.report.external.shifts import Robustness, robustness
 from fistula.report.external.together import OutsideTogether, outside_together
 from fistula.report.places.located import located_patients
-from fistula.report.places.numbers import Pair, Where, where, where_outside
+from fistula.report.places.numbers import PlacePair, Where, where, where_outside
 from fistula.report.pooling import primary_level
 from fistula.report.readers.analysis import Readers, compare_readers
 from fistula.report.readers.cases import cases_of
@@ -63,7 +63,7 @@ class Contents:
     further: dict[str, Further]
     abstention: Abstention | None
     where: list[Where]
-    where_pairs: list[Pair]
+    where_pairs: list[PlacePair]
     where_outside: dict[str, Where]
     externals: list[External]
     outside: list[Outside]

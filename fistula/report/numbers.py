@@ -8,7 +8,7 @@ from fistula.report.contents import Contents
 from fistula.report.external.cohorts import Outside
 from fistula.report.external.shifts import Robustness
 from fistula.report.external.together import OutsideTogether
-from fistula.report.places.numbers import NEAR, Pair, Where
+from fistula.report.places.numbers import NEAR, PlacePair, Where
 from fistula.report.readers.analysis import Readers
 from fistula.report.readers.program import Program
 from fistula.report.results import seed_rows
@@ -114,7 +114,7 @@ def _compared(contents: Contents) -> Numbers:
             yield f"spread / {name} / {found.positive} / patients", spread.patients, [name]
 
 
-def _where(found: list[Where], pairs: list[Pair], outside: dict[str, Where]) -> Numbers:
+def _where(found: list[Where], pairs: list[PlacePair], outside: dict[str, Where]) -> Numbers:
     named = [(one.configuration.name, one) for one in found]
     named += [(f"{cohort} / {one.configuration.name}", one) for cohort, one in outside.items()]
     for title, one in named:

@@ -126,7 +126,7 @@ class Survey:
 
     def name(self, file: int, member: str | None = None) -> str:
         """The file's path below the folder, and the member's name in it; for the terminal only."""
-        name = printable(self.paths[file].relative_to(self.folder).as_posix())
+        name = spelt_out(self.paths[file].relative_to(self.folder).as_posix())
         return f"{name}/{member}" if member else name
 
 
@@ -142,7 +142,7 @@ def _missing_parts(facts: pl.DataFrame) -> int:
     return int(parts.group_by("concatenation_key").agg(missing=said - found.cast(pl.Int64))["missing"].clip(0).sum())
 
 
-def printable(name: str) -> str:
+def spelt_out(name: str) -> str:
     """A file's name with the bytes that are not UTF-8 spelt out, as no terminal and no JSON takes them."""
     return os.fsencode(name).decode("utf-8", errors="backslashreplace")
 

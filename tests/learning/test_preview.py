@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fistula.learning.data.preview import spread
+from fistula.learning.data.preview import rows_to_show
 from tests.two_sequences import write_two_sequences
 
 
@@ -21,7 +21,7 @@ def test_a_sheet_shows_each_slice_and_its_draws(fistula_here, cohort_folder, tmp
 
 
 def test_the_slices_shown_are_of_every_class_and_spread():
-    rows = spread(np.array([0] * 90 + [1] * 10), 6)
+    rows = rows_to_show(np.array([0] * 90 + [1] * 10), 6)
     assert rows == [0, 44, 89, 90, 94, 99]
 
 

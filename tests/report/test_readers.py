@@ -14,7 +14,7 @@ from fistula.evidence.ranking.area import clustered_auroc
 from fistula.evidence.ranking.roc import auroc
 from fistula.evidence.readers.analysis import compare_modalities, compare_model, study_readers
 from fistula.evidence.readers.merit import auroc_figure, located_ratings
-from fistula.labels.tables.ratings import match, read_program, read_readings, together
+from fistula.labels.tables.ratings import match_patients, read_program, read_readings, together
 from fistula.report.contents import Settings, compute
 from fistula.report.figures.ranking import readers_figure
 from fistula.report.planning.pilot import reader_components
@@ -351,13 +351,13 @@ def test_a_patient_who_stands_there_by_id_and_by_pseudonym_is_refused(tmp_path):
     path = tmp_path / "vendor.csv"
     path.write_text("patient,score\np1,0.5\nID-7,0.6\n")
     with pytest.raises(DataError, match=r"vendor.csv: a reader has one score .*found lines 2, 3 \(2\) that repeat one"):
-        match(read_program(path), {"": {"p1"}}, lambda name: "p1" if name == "ID-7" else "", path=path)
+        match_patients(read_program(path), {"": {"p1"}}, lambda name: "p1" if name == "ID-7" else "", path=path)
 
 
 def test_modalities_that_differ_in_case_are_not_compared_with_each_other(tmp_path):
     path = tmp_path / "readings.csv"
     path.write_text("patient,reader,score,modality\np1,A,50,Alone\np1,A,60,alone\n")
-    table = match(read_readings(path), {"": {"p1"}}, lambda name: "", path=path)
+    table = match_patients(read_readings(path), {"": {"p1"}}, lambda name: "", path=path)
     with pytest.raises(DataError, match="each modality must be spelt in one way, found Alone and alone"):
         together([(path, *table)])
 

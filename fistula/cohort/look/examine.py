@@ -23,7 +23,7 @@ from fistula.source.choose import of_study
 from fistula.source.rules import KeepRules
 from fistula.source.shared_ids import doubts
 from fistula.source.slices import is_risky
-from fistula.source.survey import DEADLY, Survey, printable
+from fistula.source.survey import DEADLY, Survey, spelt_out
 from fistula.source.volumes import with_volumes
 from fistula.source.workers import Workers, batches_of, in_parallel
 
@@ -91,7 +91,7 @@ def file_records(survey: Survey, look: Look, *, identifiers: bool) -> list[dict[
     columns = facts.select("file", "member", "outcome", "reason", "series_key", "frames")
     records = [
         {
-            "path": printable(str(survey.paths[file])) + (f"/{member}" if member else ""),
+            "path": spelt_out(str(survey.paths[file])) + (f"/{member}" if member else ""),
             "outcome": outcome,
             "reason": reason,
             "series": series,
@@ -102,7 +102,7 @@ def file_records(survey: Survey, look: Look, *, identifiers: bool) -> list[dict[
     if identifiers:
         for record, (file, member) in zip(records, columns.select("file", "member").iter_rows(), strict=True):
             found = read_reference(survey.part(file, member), limit=look.limit)
-            record |= {name: printable(value) for name, value in found._asdict().items()}
+            record |= {name: spelt_out(value) for name, value in found._asdict().items()}
     return records
 
 
@@ -161,7 +161,7 @@ def outcomes(survey: Survey) -> list[tuple[str, str, str, int, str]]:
     rest = survey.facts.filter(pl.col("outcome") != "image").unique(["file", "member"], maintain_order=True)
     words = ("outcome", "reason", "remedy")
     groups = rest.group_by(words, maintain_order=True).agg(pl.len(), pl.col("file").first(), pl.col("member").first())
-    found = [(*said, count, printable(survey.name(file, member))) for *said, count, file, member in groups.rows()]
+    found = [(*said, count, spelt_out(survey.name(file, member))) for *said, count, file, member in groups.rows()]
     return sorted(found, key=lambda row: (row[0], -row[3], row[1:3]))
 
 
@@ -212,7 +212,7 @@ def _local(survey: Survey, images: pl.DataFrame, look: Look) -> pl.DataFrame:
         for series, file, member in first.rows()
     ]
     columns = {"series_key": pl.String(), "patient": pl.String(), "description": pl.String()}
-    return pl.DataFrame([tuple(map(printable, row)) for row in named], schema=columns, orient="row")
+    return pl.DataFrame([tuple(map(spelt_out, row)) for row in named], schema=columns, orient="row")
 
 
 def _named_apart(images: pl.DataFrame) -> pl.DataFrame:

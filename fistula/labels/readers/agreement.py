@@ -44,7 +44,7 @@ class Readers:
 
 
 @dataclass(frozen=True)
-class Row:
+class Measure:
     """One number of the page."""
 
     who: str  # two readers, `all readers`, or one with oneself
@@ -83,7 +83,7 @@ def read_readers(paths: Sequence[Path], classes: Sequence[str] | None) -> Reader
     return Readers(readings, names_, readings[0].level, keys, _patients(readings, keys), ratings)
 
 
-def measures(readers: Readers, *, weights: str, points_mm: float) -> list[Row]:
+def measures(readers: Readers, *, weights: str, points_mm: float) -> list[Measure]:
     """Every number, all readers first, then pairs, then each reader with oneself.
 
     `weights` of Cohen's kappa, where classes are grades, are `none`, `linear` or `quadratic`; two points within
@@ -94,7 +94,7 @@ def measures(readers: Readers, *, weights: str, points_mm: float) -> list[Row]:
     rows = []
 
     def add(who: str, measure: str, estimate: Estimate, counted: Any) -> None:
-        rows.append(Row(who, measure, estimate, int(counted.sum()), len(set(patients[counted]))))
+        rows.append(Measure(who, measure, estimate, int(counted.sum()), len(set(patients[counted]))))
 
     ratings = readers.ratings
     paired = (ratings >= 0).sum(1) >= 2
@@ -129,7 +129,7 @@ def opening_gap(first: Answer | None, second: Answer | None) -> float | None:
     return float(distances_mm(*scaled)[0])
 
 
-def _places(who: str, readers: Readers, first: int, second: int, points_mm: float) -> list[Row]:
+def _places(who: str, readers: Readers, first: int, second: int, points_mm: float) -> list[Measure]:
     one, other = readers.readings[first].first, readers.readings[second].first
     gaps, hours = [], []
     for key, patient in zip(readers.keys, readers.patients, strict=True):
@@ -147,8 +147,8 @@ def _places(who: str, readers: Readers, first: int, second: int, points_mm: floa
         if found:
             away, patients = zip(*found, strict=True)
             counted = len(found), len(set(patients))
-            rows.append(Row(who, typical, median_distance(away, patients), *counted))
-            rows.append(Row(who, near, share_within(away, patients, limit=limit), *counted))
+            rows.append(Measure(who, typical, median_distance(away, patients), *counted))
+            rows.append(Measure(who, near, share_within(away, patients, limit=limit), *counted))
     return rows
 
 

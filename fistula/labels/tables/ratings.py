@@ -84,7 +84,7 @@ def read_program(path: Path) -> pl.DataFrame:
     return table
 
 
-def match(
+def match_patients(
     table: pl.DataFrame, cohorts: Mapping[str, AbstractSet[str]], pseudonym: Callable[[str], str], *, path: Path
 ) -> tuple[str, pl.DataFrame]:
     """Find whose patients a table is about: they stand there under their pseudonyms, or under ids that the key knows.
@@ -119,7 +119,7 @@ def match(
 def together(tables: list[tuple[Path, str, pl.DataFrame]]) -> tuple[str, pl.DataFrame]:
     """One table of several, such as those that readers export session by session.
 
-    Of each there are path, cohort and readings, as `match` gives them.
+    Of each there are path, cohort and readings, as `match_patients` gives them.
 
     Raises:
         DataError: If they are of different cohorts, or one reading stands in two of them.

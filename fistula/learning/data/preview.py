@@ -18,7 +18,7 @@ from fistula.learning.data.slices import Resize, draw
 NOT_SHOWN = ("shape", "seed", "coefficients", "interpolation", "fill", "fill_mask")
 
 
-def spread(labels: NDArray[np.int64], number: int) -> list[int]:
+def rows_to_show(labels: NDArray[np.int64], number: int) -> list[int]:
     """Rows of slices to show, as many of each class as can be, spread over the cohort."""
     classes = np.unique(labels)
     share = -(-number // len(classes))

@@ -65,7 +65,7 @@ def recognised(table: pl.DataFrame, patients: dict[str, str], known: dict[str, s
 
 
 @dataclass(frozen=True)
-class Scored:
+class TestedPatients:
     """Each run's own test patients, whom it did not learn from, ``N`` rows."""
 
     labels: NDArray[np.intp]  # index of the patient's class, the last that a slice has, ``(N,)``
@@ -97,7 +97,7 @@ class Scored:
         return notes
 
 
-def scored_patients(runs: Sequence[LoadedRun]) -> Scored:
+def scored_patients(runs: Sequence[LoadedRun]) -> TestedPatients:
     """The test patients of all runs."""
     found, shares = [], []
     for index, run in enumerate(runs):
@@ -108,7 +108,7 @@ def scored_patients(runs: Sequence[LoadedRun]) -> Scored:
         found.append(rows.with_columns(model=index))
         shares.append(aggregated[0])
     table = pl.concat(found)
-    return Scored(
+    return TestedPatients(
         table["label"].to_numpy().astype(np.intp),
         np.concatenate(shares),
         table["patient_key"].to_numpy(),

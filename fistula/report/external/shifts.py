@@ -17,7 +17,7 @@ TABLES = ("predictions.parquet", "answers.parquet")
 
 
 @dataclass(frozen=True)
-class Step:
+class ShiftStep:
     """One shift at one strength; 0 and no name: the images as they are."""
 
     shift: str
@@ -33,9 +33,9 @@ class Robustness:
 
     configuration: str
     amounts: dict[str, Any]  # what each shift does, and how much at each strength
-    steps: list[Step]  # the images as they are first
+    steps: list[ShiftStep]  # the images as they are first
 
-    def of(self, shift: str) -> list[Step]:
+    def of(self, shift: str) -> list[ShiftStep]:
         """The steps of one shift, from strength 0."""
         return [step for step in self.steps if step.shift in ("", shift)]
 
@@ -62,7 +62,7 @@ def robustness(study: Study, *, level: str, scaling: str) -> Robustness | None:
         )  # fmt: skip
         said = answers.filter(at)["answer"]
         abstained = int((said == "abstain").sum()) / len(said)
-        told.append(Step(shift, strength, clustered_auroc(*ranking(rows)), abstained, _split(rows, scanners)))
+        told.append(ShiftStep(shift, strength, clustered_auroc(*ranking(rows)), abstained, _split(rows, scanners)))
     return Robustness(record["configuration"], record["amounts"], told)
 
 

@@ -71,7 +71,7 @@ class Where:
 
 
 @dataclass(frozen=True)
-class Pair:
+class PlacePair:
     """Two configurations on the same slices: the difference of their shares within the nearer limit."""
 
     first: str  # name of one
@@ -80,7 +80,7 @@ class Pair:
     corrected: float  # its p-value after Holm's correction over all pairs
 
 
-def where(study: Study, *, resamples: int) -> tuple[list[Where], list[Pair]]:
+def where(study: Study, *, resamples: int) -> tuple[list[Where], list[PlacePair]]:
     """Judge every configuration that names places and learned from true labels; the nearest first, leaky ones last."""
     locating = [one for one in study.configurations if not one.is_canary and one.runs[0].places is not None]
     found = [_where(study, one, marks_inside(study, one), resamples=resamples) for one in locating]
@@ -190,7 +190,7 @@ def _froc(table: pl.DataFrame, known: pl.DataFrame, *, resamples: int) -> Froc:
     )  # fmt: skip
 
 
-def _pairs(found: list[Where]) -> list[Pair]:
+def _pairs(found: list[Where]) -> list[PlacePair]:
     """All pairs that were tested on the same slices, with Holm's correction over them."""
     tests = []
     for first, second in combinations(found, 2):
@@ -202,4 +202,4 @@ def _pairs(found: list[Where]) -> list[Pair]:
             test = clustered_mcnemar(one, two, both["patient_key"].to_numpy())
             tests.append((first.configuration.name, second.configuration.name, test))
     corrected = holm([test.p_value for _, _, test in tests])
-    return [Pair(first, second, test, float(p)) for (first, second, test), p in zip(tests, corrected, strict=True)]
+    return [PlacePair(first, second, test, float(p)) for (first, second, test), p in zip(tests, corrected, strict=True)]
