@@ -3,6 +3,7 @@
 import ast
 import re
 import runpy
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,21 @@ def test_a_name_means_one_thing_in_a_room():
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 meant.setdefault((path.relative_to(PACKAGE).parts[0], node.name), []).append(path)
     assert {name: paths for name, paths in meant.items() if len(paths) > 1 and name[1] not in SHARED} == {}
+
+
+def test_nothing_is_there_for_nobody():
+    """What a module defines is named once more: in the package, in a template, in conf/, or by a benchmark."""
+    texts = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.html"), *(ROOT / "conf").rglob("*.yaml")]
+    texts += (ROOT / "benchmarks").glob("*.py")
+    named = Counter(word for path in texts for word in re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    idle = []
+    for path in MODULES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            names += [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
+            idle += [f"{path.name}: {name}" for name in names if named[name] < 2 and not name.startswith("__")]
+    assert idle == []
 
 
 def test_every_room_is_known():
