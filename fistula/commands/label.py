@@ -171,13 +171,13 @@ def read_asked(path: Path, classes: Sequence[str]) -> set[str]:
         DataError: If it cannot be read, or names none.
         ConfigError: If its readers (`answer_READER`) gave an answer that is none of the classes.
     """
-    header, lines, _ = read_table(
+    _, lines, _ = read_table(
         path,
         columns=("slice_key",),
         naming=Naming(others="ignore"),
         allowed=lambda header: ("slice_key", *(name for name in header if name.startswith("answer_"))),
     )
-    rows = [dict(zip(header, cells, strict=True)) for _, cells in lines]
+    rows = [row for _, row in lines]
     if not (keys := {row.get("slice_key", "") for row in rows} - {""}):
         raise DataError(f"asked={path}", "must name slices in a column slice_key")
     given = {cell for row in rows for name, cell in row.items() if name != "slice_key"} - {""}

@@ -5,6 +5,9 @@ import openpyxl
 import pytest
 
 from fistula.errors import ConfigError, DataError
+from fistula.labels.tables.covariates import read_of_patients
+from fistula.labels.tables.page_table import read_reading
+from fistula.labels.tables.ratings import read_readings
 from fistula.labels.tables.read import read_labels
 from fistula.labels.tables.spreadsheet import Naming
 
@@ -137,6 +140,21 @@ def test_other_columns_are_refused_with_the_remedy(saved):
 def test_one_column_in_two_spellings_is_refused(saved):
     with pytest.raises(DataError, match="has the column 'patient_id' twice"):
         read_labels(saved("path,Patient ID,PatientID,label\na,1,1,1\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        pytest.param(
+            "patient_id,bmi,BMI\np1,20,90\n", lambda path: read_of_patients(path, ["bmi"], {}), id="covariates"
+        ),
+        pytest.param("patient,reader,score,Score\np1,R,3,50\n", read_readings, id="readings"),
+        pytest.param("slice_key,patient_key,label,Label,reader,repeat,unsure\n", read_reading, id="a label page"),
+    ],
+)
+def test_of_two_columns_of_one_name_none_is_taken_in_any_table(saved, text, read):
+    with pytest.raises(DataError, match=r"line 1: has the column '(bmi|score|label)' twice\. Remove one of them"):
+        read(saved(text))
 
 
 @pytest.mark.parametrize(

@@ -76,11 +76,10 @@ def read_of_patients(path: Path, names: Sequence[str], words: Words) -> dict[tup
     Raises:
         DataError: If it is not such a table, or has a patient twice.
     """
-    header, lines, _ = read_table(path, columns=(*PERSON, *names), naming=Naming(others="ignore"))
+    header, body, _ = read_table(path, columns=(*PERSON, *names), naming=Naming(others="ignore"))
     key = next((name for name in PERSON if name in header), None)
     if key is None:
         raise DataError(f"{path}, line 1", "must have the column patient_id", found=", ".join(header))
-    body = [(line, dict(zip(header, cells, strict=True))) for line, cells in lines]
     values, _ = read_covariates(path, body, names, words=words)
     found: dict[tuple[str, str], tuple[float | None, ...]] = {}
     for line, cells in body:

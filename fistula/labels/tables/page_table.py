@@ -73,8 +73,8 @@ def read_reading(path: Path) -> list[Reading]:
     if not lines:
         raise DataError(path, "must have at least one answer")
     readings: dict[str, Reading] = {}
-    for line, cells in lines:
-        where, row = f"{path}, line {line}", dict(zip(header, cells, strict=True))
+    for line, row in lines:
+        where = f"{path}, line {line}"
         if empty := [name for name in (f"{level}_key", "patient_key", "reader") if not row[name]]:
             raise DataError(where, f"must have a {empty[0]}")
         name = plainly(row["reader"])

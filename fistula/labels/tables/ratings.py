@@ -153,8 +153,7 @@ def _rows(path: Path, columns: tuple[str, ...], *, needed: tuple[str, ...]) -> l
     if not body:
         raise DataError(path, "must have at least one line")
     rows = []
-    for line, cells in body:
-        told = dict(zip(header, cells, strict=True))
+    for line, told in body:
         if not told[named[0]]:
             raise DataError(f"{path}, line {line}", "must name a patient")
         rows.append({"where": f"{path}, line {line}", "line": line, "patient": told[named[0]], "cells": told})

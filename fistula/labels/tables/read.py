@@ -47,11 +47,10 @@ def read_labels(
     refuse_other("labels.level", level, LEVELS)
     further = check_names(covariates, known=(*COLUMNS, *BESIDE))
     columns = (*COLUMNS, *BESIDE, *further)
-    header, lines, ignored = read_table(
+    header, body, ignored = read_table(
         path, columns=columns, naming=naming, allowed=lambda header: (*COLUMNS, *beside_labels(header), *further)
     )
     key = _check_columns(path, header, level, negatives=negatives, ignored=ignored)
-    body = [(line, dict(zip(header, cells, strict=True))) for line, cells in lines]
     body = first_answers(path, header, body, negatives=negatives)
     if not body:
         raise DataError(path, "must have at least one line below its header")
@@ -115,8 +114,6 @@ def _of_one_image(path: Path, line: int, cells: dict[str, str]) -> Iterator[tupl
 
 
 def _check_columns(path: Path, header: list[str], level: str, *, negatives: str, ignored: list[str]) -> tuple[str, ...]:
-    if twice := {name for name in header if header.count(name) > 1}:
-        raise DataError(f"{path}, line 1", f"has the column {sorted(twice)[0]!r} twice")
     if "label" not in header and negatives == "none":
         positive = "set negatives=other_patients or negatives=rest if the table lists only positive images"
         remedy = f"Say which column it is, columns.label=NAME, or {positive}"

@@ -74,8 +74,8 @@ class Naming:
 
 def read_table(
     path: Path, *, columns: Sequence[str], naming: Naming | None = None, allowed: Callable | None = None
-) -> tuple[list[str], Lines, list[str]]:
-    """The header in our names, the lines below it with their numbers and stripped cells, and the columns left out.
+) -> tuple[list[str], list[tuple[int, dict[str, str]]], list[str]]:
+    """The header in our names; the lines below it, each its number and stripped cells by column; the columns left out.
 
     Every line is as long as the first; empty lines are left out.
 
@@ -87,7 +87,7 @@ def read_table(
         allowed: Which of `columns` a header may have; None for all.
 
     Raises:
-        DataError: If it is not such a file, or has other columns and `naming` refuses them.
+        DataError: If it is not such a file, has a column twice, or has other columns and `naming` refuses them.
         ConfigError: If a column that `naming` names is not there.
     """
     naming = naming or Naming()
@@ -121,10 +121,12 @@ def read_table(
         them, one = ("them", "one") if len(others) > 1 else ("it", "it")
         remedy = f"Ignore {them} with other_columns=ignore, or map {one}: columns.label=NAME. Known are {known}"
         raise DataError(f"{path}, line {first}", f"has the unknown {names}", remedy=remedy)
-    kept = [at for at, name in enumerate(header) if name in may_have]
-    body = [(line, [cells[at] for at in kept]) for line, cells in lines[1:]]
-    _refuse_rounded(path, [header[at] for at in kept], body)
-    return [header[at] for at in kept], body, others
+    if twice := sorted(name for name in may_have if header.count(name) > 1):
+        raise DataError(f"{path}, line {first}", f"has the column {twice[0]!r} twice", remedy="Remove one of them")
+    kept = {name: at for at, name in enumerate(header) if name in may_have}
+    body = [(line, {name: cells[at] for name, at in kept.items()}) for line, cells in lines[1:]]
+    _refuse_rounded(path, body)
+    return list(kept), body, others
 
 
 def whole(where: str, column: str, text: str) -> int:
@@ -203,10 +205,10 @@ def _excel(path: Path, content: bytes) -> Lines:
     return [(line, [cell or "" for cell in row[:width]]) for line, row in enumerate(rows, 1)]
 
 
-def _refuse_rounded(path: Path, header: list[str], body: Lines) -> None:
+def _refuse_rounded(path: Path, body: list[tuple[int, dict[str, str]]]) -> None:
     """A spreadsheet keeps 15 digits of a number: two patients may then have one."""
     for line, cells in body:
-        for name, cell in zip(header, cells, strict=True):
+        for name, cell in cells.items():
             is_long = cell.isascii() and cell.isdigit() and len(cell) > SURE_DIGITS
             if ROUNDED.fullmatch(cell) or (is_long and cell[0] != "0" and _is_rounded(cell)):
                 rule = f"{name} is a number that a spreadsheet has rounded"
