@@ -30,12 +30,12 @@ from fistula.dicom.out.write import Series, write_mr_slice
 SLICES = 20  # of a patient
 
 
-def write_tree(folder: Path, files: int, *, side: int, syntax: str, first: int = 0) -> None:
-    """Write `files` small slices, 20 a patient, and labels.csv beside them; with `first`, add to those of before."""
+def write_tree(folder: Path, files: int, *, side: int, syntax: str) -> None:
+    """Write `files` small slices, 20 a patient, and labels.csv beside them."""
     random = np.random.default_rng(0)
     rows, columns = np.indices((side, side))
-    lines = (folder / "labels.csv").read_text().split("\n") if first else ["sop_instance_uid,label"]
-    for number in range(first, first + files):
+    lines = ["sop_instance_uid,label"]
+    for number in range(files):
         patient, place = divmod(number, SLICES)
         scanner = {"manufacturer": "Philips", "model": "Ingenia", "tesla": 3.0, "contrast_agent": "Gd"}
         sizes = {"pixel_mm": 1.0, "thickness_mm": 3.0, "spacing_mm": 3.0, "tilt_degrees": 0.0}
