@@ -104,14 +104,14 @@ def read_dataset(file: BinaryIO, *, limit: int) -> Dataset:
 
 
 def text(dataset: Dataset, keyword: str) -> str:
-    """The attribute as one stripped string, values joined by a backslash; empty if absent or unreadable."""
+    """The attribute as one stripped string, values joined by a backslash; empty if absent, unreadable or no text."""
     element = element_at(dataset, tag_of(keyword))
     if element is None:
         return ""
     if (plain := plain_text(element, keyword)) is not None:
         return plain
     value = element.value if isinstance(element, DataElement) else attribute(dataset, keyword)
-    if value is None:
+    if value is None or isinstance(value, pydicom.sequence.Sequence):  # whose items may name people
         return ""
     if isinstance(value, bytes):  # text in a value representation for bytes
         value = value.decode("latin-1")

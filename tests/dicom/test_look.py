@@ -25,7 +25,7 @@ from pydicom.uid import (
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look, look_at
 from fistula.dicom.outcome import Refused
-from fistula.dicom.parse import HEAD, read_dataset
+from fistula.dicom.parse import HEAD, read_dataset, text
 from fistula.dicom.pixels.decode import decode
 from fistula.dicom.pixels.plain import read_plain
 from fistula.dicom.timing import TimeLimit
@@ -592,3 +592,17 @@ def test_a_mosaic_that_was_taken_apart_is_none(write_dicom, tmp_path, step, is_m
         PerFrameFunctionalGroupsSequence=groups, drop=("ImagePositionPatient",),
     )  # fmt: skip
     assert [facts["is_mosaic"] for facts in look_at(tmp_path / "a", LOOK)] == [is_mosaic] * 2
+
+
+@pytest.mark.parametrize("keyword", ["PhotometricInterpretation", "SeriesDescription", "PatientID", "ImageType"])
+def test_what_a_sequence_in_the_place_of_a_text_holds_is_no_text(write_dicom, tmp_path, keyword):
+    write_dicom(tmp_path / "a.dcm", np.zeros((8, 8), np.uint16))
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    tag = pydicom.tag.Tag(keyword)
+    for items in ([], [item_of(PatientName="DOE^JANE")]):
+        dataset[tag] = DataElement(tag, "SQ", items)
+        dataset.save_as(tmp_path / "b.dcm")
+        with (tmp_path / "b.dcm").open("rb") as file:
+            assert text(read_dataset(file, limit=1 << 20), keyword) == ""
+        (record,) = look_at(tmp_path / "b.dcm", Look(Pseudonyms(b"0123456789abcdef")))
+        assert "JANE" not in repr(record)

@@ -7,7 +7,7 @@ from fistula.source.survey import FACTS, SEVERAL, _table
 
 SCALARS = {
     pl.Int64: [0, -7, 1 << 53],
-    pl.Float64: [0.1, -1e-9, 3],
+    pl.Float64: [0.1, -1e-9, 3.0],
     pl.String: ["", "ä|b", "\0"],
     pl.Boolean: [True, False],
 }
