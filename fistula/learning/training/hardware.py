@@ -28,6 +28,7 @@ NEARLY_FULL = 0.02  # of a card's memory, that is free
 SHARED = Path("/dev/shm")  # noqa: S108 (where Linux keeps shared memory)
 AHEAD = 3  # batches that a process which loads may have there
 NO_ROOM = re.compile(r"out of shared memory|shared memory object|</torch_")  # of processes that load, as in a container
+LOST = "DataLoader worker"  # and how PyTorch begins where one has ended
 INEXACT = "does not have a deterministic implementation"
 MOST_WORKERS = 16  # 400 to 1600 images a second each, the more so the less they do to an image
 
@@ -56,8 +57,7 @@ def with_room(workers: int, *, batch_bytes: int, is_auto: bool) -> int:
     """
     need = workers * AHEAD * batch_bytes
     free = shutil.disk_usage(SHARED).free if SHARED.is_dir() else need
-    room = free // (AHEAD * batch_bytes)
-    if room < workers and not is_auto:
+    if (room := free // (AHEAD * batch_bytes)) < workers and not is_auto:
         rule = f"needs {need / 1e6:.0f} MB of shared memory, of which {free / 1e6:.0f} are free"
         remedy = "docker run --shm-size=8g gives a container more; or num_workers=auto"
         raise ConfigError("num_workers", rule, found=workers, remedy=remedy)
@@ -215,8 +215,7 @@ def said_in_one_line() -> Iterator[None]:
 
     Raises:
         OutOfMemoryError: If a card has too little memory.
-        TrainingError: If something of the network has no order of summing that is always the same, or processes that
-            load have too little shared memory.
+        TrainingError: If the network has no order of summing that is always the same, or a process that loads ended.
     """
     try:
         yield
@@ -229,8 +228,9 @@ def said_in_one_line() -> Iterator[None]:
         if is_without_engine:
             rule, remedy = f"cuDNN cannot compute this network ({said})", "Try trainer.precision=32-true"
             raise TrainingError("graphics card", rule, remedy=remedy) from error
-        if NO_ROOM.search(str(error)):
-            rule = "too little shared memory for processes that load"
+        if (has_no_room := NO_ROOM.search(str(error))) or said.startswith(LOST):
+            ended = "a process that loads was ended from outside, most often for want of memory"
+            rule = "too little shared memory for processes that load" if has_no_room else ended
             remedy = "docker run --shm-size=8g, or num_workers=0"
             raise TrainingError("num_workers", rule, found=said, remedy=remedy) from error
         if INEXACT in str(error):
