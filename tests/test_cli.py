@@ -148,7 +148,7 @@ def test_help_says_what_each_key_means(fistula_here, command, line):
             ["train", "cohort=x", "epochs=${nope:3}"], "epochs: Unsupported interpolation type nope", id="no resolver"
         ),
         pytest.param(
-            ["train", "cohort=x", "hydra.run.dir=/dev/null/run"], "/dev/null: cannot be used (Not a dir", id="no folder"
+            ["train", "cohort=x", "hydra.run.dir=/dev/null/run"], "/dev/null/run: cannot be used (Not a", id="no folder"
         ),
         pytest.param(
             ["train", "cohort=x", "hydra.run.dir=/dev/null"], "/dev/null: cannot be made a folder (File", id="a file"
