@@ -5,7 +5,6 @@ These objects belong to the patient's record and name the patient as the source 
 
 import hashlib
 import logging
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from pydicom.uid import UID
 
 from fistula.dicom.drawn.pointed import SCHEME, Place, measured, place_groups
 from fistula.dicom.out.weighed import Weighed, weighed_groups
-from fistula.dicom.out.write import IMPLEMENTATION_UID, make_uid
+from fistula.dicom.out.write import IMPLEMENTATION_UID, make_uid, save
 from fistula.dicom.pixels.geometry import stance, towards
 
 logging.getLogger("highdicom").setLevel(logging.CRITICAL)  # it would name studies and images on the terminal
@@ -243,4 +242,4 @@ def _separate(node: Dataset) -> None:
 def _save(dataset: Dataset, path: Path) -> None:
     dataset.file_meta.ImplementationClassUID = IMPLEMENTATION_UID
     dataset.file_meta.ImplementationVersionName = "FISTULA"
-    dataset.save_as(os.fspath(path), enforce_file_format=True)
+    save(dataset, path)

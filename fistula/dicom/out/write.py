@@ -3,6 +3,7 @@
 import datetime
 import uuid
 from dataclasses import dataclass
+from io import BytesIO
 from math import cos, radians, sin
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def write_mr_slice(
         _add_t2(image)
     _add_image(image, stored, series, origin=origin, window=window)
     image.InstanceNumber = instance_number
-    image.save_as(path, enforce_file_format=True)
+    save(image, path)
     return uid
 
 
@@ -192,3 +193,14 @@ def _add_image(
     image.RescaleType = "normalized"
     image.WindowCenter, image.WindowWidth = (f"{value:.0f}" for value in window)
     image.PixelData = np.minimum(stored, LARGEST_STORED).astype("<u2").tobytes()
+
+
+def save(dataset: Dataset, path: Path) -> None:
+    """Write an object, with its file meta information, to a file.
+
+    Raises:
+        OSError: If the disk is full or does not take it; of a full one pydicom's own error has no number.
+    """
+    content = BytesIO()
+    dataset.save_as(content, enforce_file_format=True)
+    path.write_bytes(content.getvalue())
