@@ -76,6 +76,8 @@ def named(survey: Survey, key: str, look: Look, rule: PatientRule) -> pl.DataFra
     if not meant:
         unknown = f"is not the pseudonym of a patient, study, series, or slice in {survey.folder}"
         remedy = "Name the folder, the key and the patient= that the cohort was made with"
+        if survey.kind != "dicom":  # whose patients a table may have named, which is not read here
+            remedy += ", or a slice of a patient whom a table named"
         raise DataError(f"key={key}", unknown, remedy=remedy)
     if len(meant) > 1:
         found = ", ".join(sorted(f"{column.removesuffix('_key')} {name}" for name, column in meant.items()))

@@ -1,6 +1,7 @@
 import polars as pl
 import pydicom
 import pytest
+from PIL import Image
 
 from fistula.cohort.manifest import read_cohort
 
@@ -76,3 +77,17 @@ def test_another_key_leads_nowhere(cohort, dicom_tree, fistula_here, monkeypatch
     code, _, error = fistula_here("who", f"key={cohort['slice_key'][0]}", f"source={dicom_tree[0]}")
     assert code == 2
     assert "without it, no pseudonym can be traced back" in error
+
+
+def test_a_patient_whom_a_table_named_is_sought_by_a_slice(tmp_path, fistula_here):
+    (tmp_path / "in").mkdir()
+    for label, name in enumerate("ab"):
+        Image.new("L", (8, 8), label).save(tmp_path / "in" / f"{name}.png")
+    (tmp_path / "labels.csv").write_text("path,patient_id,label\na.png,P1,0\nb.png,P2,1\n")
+    code, _, error = fistula_here("ingest", "source=in", "labels=labels.csv", "out=cohort", "workers.count=1")
+    assert code == 0, error
+    manifest = pl.read_parquet(tmp_path / "cohort" / "manifest.parquet")
+    code, _, error = fistula_here("who", f"key='{manifest['patient_key'][0]}'", "source=in", "workers.count=1")
+    assert (code, "or a slice of a patient whom a table named" in error) == (2, True)
+    code, shown, error = fistula_here("who", f"key='{manifest['slice_key'][0]}'", "source=in", "workers.count=1")
+    assert (code, ".png" in shown) == (0, True), error
