@@ -180,7 +180,7 @@ def with_comments(shown: str, path: Path) -> str:
 
 
 def wrapped(shown: str, width: int) -> str:
-    """A command's help for a terminal of `width` columns: what a line does not hold goes on below it, as a comment.
+    """A command's help for a terminal of `width` columns: what a line does not hold goes on below it, a comment as one.
 
     Example:
         >>> print(wrapped("  device: auto # a GPU if there is one; cpu, cuda:1", 32))

@@ -158,7 +158,7 @@ def run_command(command: str, arguments: list[str]) -> None:
             start()
     finally:
         text = with_comments(shown.getvalue(), config_folder() / f"{command}.yaml")
-        if sys.stdout.isatty():  # what is piped or kept has a line for each option
+        if text and sys.stdout.isatty():  # what is piped or kept has a line for each option
             text = f"{wrapped(text, shutil.get_terminal_size().columns)}\n"
         print(text, end="")
 

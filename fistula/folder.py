@@ -18,7 +18,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, or the largest 
 
 @contextmanager
 def disk_errors(where: str) -> Iterator[None]:
-    """Say which disk is full, for the system does not: the block writes to `where`.
+    """Say which disk is full, for the system does not: all that the block writes goes to `where`.
 
     Raises:
         DataError: If the disk, the quota or the largest file size is used up.
@@ -63,7 +63,8 @@ def whole_folder(path: Path, *, key: str = "out", replace: bool = False) -> Iter
                 path.rename(old)
             partial.rename(path)
         for former in path.parent.glob(f".{glob.escape(path.name)}.{HERE}*.old"):  # of killed processes too
-            shutil.rmtree(former, ignore_errors=True)
+            if not former.with_suffix(".partial").exists():  # else its process lives, between its two renames
+                shutil.rmtree(former, ignore_errors=True)
     except BaseException:
         if os.path.lexists(old) and not path.exists():  # interrupted between the two
             old.rename(path)
@@ -104,18 +105,23 @@ def write_whole(path: Path, content: str | bytes) -> None:
 @contextmanager
 def partial_beside(path: Path) -> Iterator[Path]:
     """Give a name beside `path` for a file to be renamed once it is whole; what still has it afterwards is removed."""
-    partial = path.with_name(partial_name(path))
+    beside = path.with_name(partial_name(path))
+    partial = beside / path.name
     try:
         clear_leftovers(path.parent)
-        partial.touch(exist_ok=False)
-        with held(partial):
+        beside.mkdir()
+        with held(beside):  # not the file: on Windows shares its lock stops whoever writes through another handle
             yield partial
     except OSError as error:
-        if error.filename in (None, str(partial)):  # where a disk is full the system does not say what was written
+        if error.filename in (
+            None,
+            str(beside),
+            str(partial),
+        ):  # where a disk is full the system does not say what was written
             error.filename = str(path)
         raise
     finally:
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 @contextmanager
@@ -128,7 +134,7 @@ def temporary_folder(what: str) -> Iterator[Path]:
         DataError: If the disk is full.
     """
     root = tempfile.gettempdir()
-    clear_leftovers(Path(root), f"fistula-*-{HERE}*")
+    clear_leftovers(Path(root), f"fistula-*-{HERE}{'?' * 8}")
     with (
         disk_errors(f"TMPDIR={root}"),
         tempfile.TemporaryDirectory(prefix=f"fistula-{what}-{HERE}") as name,

@@ -37,7 +37,7 @@ def held(path: Path) -> Iterator[None]:
 
 
 @cache
-def clear_leftovers(folder: Path, pattern: str = f".*.{HERE}*.partial") -> None:
+def clear_leftovers(folder: Path, pattern: str = f".*.{HERE}{'?' * 8}.partial") -> None:
     """Remove from a folder, once a process, what this user's processes on this machine left when they were killed."""
     with suppress(OSError):  # a folder that cannot be read
         for path in list(folder.glob(pattern)):

@@ -8,10 +8,9 @@ import sys
 import pytest
 
 from fistula import leftovers
-from fistula.folder import whole_folder
+from fistula.folder import partial_beside, whole_folder
 
-if sys.platform == "win32":
-    pytest.skip("nothing is locked there", allow_module_level=True)
+fcntl = pytest.importorskip("fcntl", reason="nothing is locked on Windows")
 
 WRITERS = {
     "a folder": "from fistula.folder import whole_folder as make",
@@ -70,3 +69,29 @@ def test_other_machines_and_other_peoples_files_are_left_alone(tmp_path):
     (tmp_path / f".link.{leftovers.HERE}12345678.partial").symlink_to(tmp_path / kept[0])
     leftovers.clear_leftovers(tmp_path)
     assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_what_another_user_left_is_left_alone(tmp_path, monkeypatch):
+    left, me = tmp_path / f".out.{leftovers.HERE}12345678.partial", os.getuid()
+    left.write_text("theirs")
+    monkeypatch.setattr(os, "getuid", lambda: me + 1)
+    leftovers.clear_leftovers(tmp_path)
+    assert left.exists()
+
+
+def test_a_folder_that_a_living_process_has_put_aside_stays(tmp_path):
+    name = f".out.{leftovers.HERE}12345678"
+    aside, unfinished = tmp_path / f"{name}.old", tmp_path / f"{name}.partial"
+    aside.mkdir()
+    unfinished.mkdir()
+    with leftovers.held(unfinished), whole_folder(tmp_path / "out", replace=True):
+        pass
+    assert aside.exists()
+
+
+def test_no_file_is_locked_while_it_is_written(tmp_path):
+    """Windows shares refuse whoever writes to a locked file through another handle."""
+    with partial_beside(tmp_path / "out.csv") as partial, partial.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        partial.replace(tmp_path / "out.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]

@@ -308,6 +308,17 @@ def test_an_element_stated_twice_is_found_however_deep_it_stands(
     assert noted == [f"{found} {TWICE}, with different values, the last one used"] * bool(found and not is_refused)
 
 
+def test_a_length_beyond_the_end_of_the_file_is_not_walked_through(write_dicom, tmp_path):
+    write_dicom(tmp_path / "a", PIXELS, NumberOfFrames=1)
+    whole = (tmp_path / "a").read_bytes()
+    end = whole.rindex(b"\xe0\x7f\x10\x00")
+    group = b"\x00\x52\x29\x92SQ\0\0" + (2**32 - 16).to_bytes(4, "little") + b"\xfe\xff\x00\xe0" + bytes(4)
+    (tmp_path / "a").write_bytes(whole[:end] + group + whole[end:])  # 2^29 steps of eight bytes
+    (record,) = look_at(tmp_path / "a", LOOK)
+    assert "time limit" not in record["reason"]
+    assert record["reason"]
+
+
 @pytest.mark.parametrize(
     ("directions", "orientation", "notes"),
     [

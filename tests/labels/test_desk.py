@@ -171,7 +171,25 @@ def test_a_table_that_was_changed_into_another_is_not_written_over(ask, tmp_path
     (tmp_path / "labels.csv").write_text("Patient;Label\np0;fistula\n")
     code, why = ask("save", method="POST", body={"reader": "AB", "scope": [["p1", 0]], "rows": [row("p1", "normal")]})
     assert (code, "line 1: must be patient_key" in why) == (507, True)
+    assert ask("answers?reader=AB") == (507, why)
     assert (tmp_path / "labels.csv").read_text() == "Patient;Label\np0;fistula\n"
+
+
+@pytest.mark.parametrize("kept", ["read by all", "a link", "port"])
+def test_an_address_that_others_may_have_written_is_not_taken_and_nothing_else_is_written_over(kept, tmp_path):
+    port = 99999 if kept == "port" else 8000
+    text = json.dumps({"question": "a", "port": port, "token": "x" * 32})
+    path = tmp_path / ("mine" if kept == "a link" else ".address")
+    path.write_text(text)
+    path.chmod(0o644 if kept == "read by all" else 0o600)
+    if kept == "a link":
+        (tmp_path / ".address").symlink_to(path)
+    desk = open_desk(partial(Desk, "", str, 0, Answers(tmp_path / "labels.csv", COLUMNS)), tmp_path, question="a")
+    desk.server.server_close()
+    assert desk.token != "x" * 32
+    assert kept != "a link" or path.read_text() == text
+    assert (tmp_path / ".address").lstat().st_mode & 0o777 == 0o600
+    assert desk.token in (tmp_path / ".address").read_text()
 
 
 def test_a_server_that_is_started_again_is_found_at_its_address_and_a_second_one_refused(tmp_path):

@@ -173,8 +173,8 @@ def test_a_series_that_mixes_acquisitions_is_several_volumes_and_says_so(write_d
             {"TemporalPositionSequence": {"TemporalPositionTimeOffset": 2.5}}, id="time offset",
         ),
         pytest.param(
-            {"FrameContentSequence": {"FrameAcquisitionDateTime": "20200101235959.5"}},
-            {"FrameContentSequence": {"FrameAcquisitionDateTime": "20200102000000.5"}}, id="times of the frames",
+            {"FrameContentSequence": {"FrameAcquisitionDateTime": "20200131235959.5"}},
+            {"FrameContentSequence": {"FrameAcquisitionDateTime": "20200201000000.5"}}, id="times of the frames",
         ),
         pytest.param(
             {"FrameContentSequence": {"DimensionIndexValues": [7, 1]}},

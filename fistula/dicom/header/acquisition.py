@@ -3,6 +3,8 @@
 import math
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import datetime
 from typing import Any
 from zlib import crc32
 
@@ -160,13 +162,15 @@ def _dimension(frame: Frame) -> float | None:
 
 
 def _frame_time(frame: Frame) -> float | None:
-    """When the frame was taken, in seconds from a midnight that is the same for frames of nearby days."""
+    """When the frame was taken, in seconds from one midnight for all."""
     content = frame.group("FrameContentSequence")
     for keyword in ("FrameReferenceDateTime", "FrameAcquisitionDateTime") if content is not frame.dataset else ():
-        found = re.match(r"\d{6}(\d\d)(\d\d)(\d\d)(\d\d(?:\.\d+)?)", text(content, keyword))
+        found = re.match(r"(\d{8})(\d\d)(\d\d)(\d\d(?:\.\d+)?)", text(content, keyword))
         if found:
-            days, hours, minutes, seconds = map(float, found.groups())
-            return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+            with suppress(ValueError):  # no day of any calendar
+                days = datetime.strptime(found[1], "%Y%m%d").toordinal()
+                hours, minutes, seconds = map(float, found.groups()[1:])
+                return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
     return None
 
 

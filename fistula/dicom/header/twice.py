@@ -89,7 +89,7 @@ class _Walk:
             if tag in (ITEM_END, SEQUENCE_END):
                 return begin
             is_open = length == WITHOUT_END
-            stop, goes_in, is_next_item = end if is_open else begin + length, is_open, False
+            stop, goes_in, is_next_item = end if is_open else min(begin + length, end), is_open, False
             inside = depth
             if tag == ITEM and not is_item:
                 goes_in = is_next_item = True

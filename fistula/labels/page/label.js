@@ -47,8 +47,10 @@ async function load(index) {
   return found;
 }
 function fetched(path) {
-  return fetch(path).then(answer => answer.ok ? answer : Promise.reject())
-    .catch(() => Promise.reject(new Error("the server is not responding. If its command has ended, repeat it; if it prints another address, open that")));
+  return fetch(path).catch(() => null).then(async answer => {
+    if (answer && answer.ok) return answer;
+    throw new Error(answer && answer.status === 507 ? await answer.text() : "the server is not responding. If its command has ended, repeat it; if it prints another address, open that");
+  });
 }
 async function go(next) {
   spend();

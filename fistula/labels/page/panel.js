@@ -201,5 +201,5 @@ window.addEventListener("storage", event => {
 });
 // What no browser keeps and no table has would be gone.
 window.addEventListener("beforeunload", event => { if (state && state.history.length && (facts.served ? send.busy || unsent.size : !state.kept)) event.preventDefault(); });
-window.addEventListener("pagehide", () => { if (turn) { spend(); state.save(turn); } });
+window.addEventListener("pagehide", () => { if (turn) { spend(); facts.served ? state.hold(turn) : state.save(turn); } }); // seconds alone are no answer
 Keep.open(`fistula-label:${facts.id}:`).then(found => { keep = found; start(); });

@@ -11,8 +11,10 @@ from http import HTTPStatus
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from stat import S_ISREG
 from threading import Lock
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import ProxyHandler, build_opener
 
@@ -81,8 +83,13 @@ class Place:
     def last(cls, path: Path, question: str) -> "Place":
         """The place of the last server of this question; a new one if there was none."""
         try:
+            facts = path.lstat()
+            if not S_ISREG(facts.st_mode) or (
+                os.name == "posix" and (facts.st_uid != os.getuid() or facts.st_mode & 0o077)
+            ):
+                return cls()  # whoever could write it would know the token
             found = json.loads(path.read_text(encoding="utf-8"))
-            is_same = found["question"] == question and len(found["token"]) >= 32
+            is_same = found["question"] == question and len(found["token"]) >= 32 and 0 < int(found["port"]) < 65536
             return cls(int(found["port"]), str(found["token"])) if is_same else cls()
         except (OSError, ValueError, KeyError, TypeError):
             return cls()
@@ -90,8 +97,10 @@ class Place:
     def keep(self, path: Path, question: str) -> None:
         """Write it for the next command; a folder that takes no file does not stop this one."""
         text = json.dumps({"question": question, "port": self.port, "token": self.token})
-        with suppress(OSError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(text)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)  # one that others may read, or a link to something else
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(text)
 
     @property
     def served(self) -> str:
@@ -100,6 +109,8 @@ class Place:
         try:
             with build_opener(ProxyHandler({})).open(f"{address}answers", timeout=2) as answer:
                 return address if answer.status == HTTPStatus.OK else ""
+        except HTTPError as error:
+            return address if error.code == HTTPStatus.INSUFFICIENT_STORAGE else ""
         except (OSError, ValueError, HTTPException):
             return ""
 
@@ -148,7 +159,10 @@ def _handler(
                     text = patient(int(found[1]))
                 self._answer(text, "application/json")
             elif path == "answers":
-                self._answer(answers.of(query.get("reader", [""])[0]), "text/csv; charset=utf-8")
+                try:
+                    self._answer(answers.of(query.get("reader", [""])[0]), "text/csv; charset=utf-8")
+                except (OSError, DataError) as error:  # another program has damaged the table
+                    self._answer(str(error), "text/plain; charset=utf-8", HTTPStatus.INSUFFICIENT_STORAGE)
             else:
                 self._refuse(HTTPStatus.NOT_FOUND)
 

@@ -229,9 +229,9 @@ def said_in_one_line() -> Iterator[None]:
             rule, remedy = f"cuDNN cannot compute this network ({said})", "Try trainer.precision=32-true"
             raise TrainingError("graphics card", rule, remedy=remedy) from error
         if (has_no_room := NO_ROOM.search(str(error))) or said.startswith(LOST):
-            ended = "a process that loads was ended from outside, most often for want of memory"
+            ended = "a process that loads has ended"
             rule = "too little shared memory for processes that load" if has_no_room else ended
-            remedy = "docker run --shm-size=8g, or num_workers=0"
+            remedy = "docker run --shm-size=8g, or num_workers=0" if has_no_room else "num_workers=0 shows why"
             raise TrainingError("num_workers", rule, found=said, remedy=remedy) from error
         if INEXACT in str(error):
             found, remedy = said.partition(" ")[0], "trainer.deterministic=false goes without"

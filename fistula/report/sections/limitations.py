@@ -75,13 +75,15 @@ def say_limitations(study: Study, rows: list[Row], own: list[Row], *, is_ranked:
     far = min(TELLING, above)
     telling = [f for f in known if abs(alone[f] - 0.5) >= far and f not in given]
     for fact in telling:
-        reverse = f" ({1 - alone[fact]:.2f} in reverse order)" if alone[fact] < 0.5 else ""
         as_good = f", no lower than that of {best.configuration.name}" if abs(alone[fact] - 0.5) >= above else ""
-        parts.append(f"{say_fact(fact)} alone has a per-patient AUROC of {alone[fact]:.2f}{reverse}{as_good}")
+        parts.append(
+            f"{say_fact(fact)} alone has a per-patient AUROC of {alone[fact]:.2f}{_reversed(alone[fact])}{as_good}"
+        )
     levels = [one.get("position") for one in study.certificates if best.level == "slice"]
     if levels := [value for value in levels if value is not None and abs(value - 0.5) >= TELLING]:
         place = max(levels, key=lambda value: abs(value - 0.5))
-        parts.append(f"the position of a slice in its stack alone has a per-slice AUROC of {place:.2f}")
+        told = f"{place:.2f}{_reversed(place)}"
+        parts.append(f"the position of a slice in its stack alone has a per-slice AUROC of {told}")
     parts += _confounded(study, 2 * far)
     constant = [row for row in rows if any("constant" in text for text in row.configuration.warnings)]
     for row in constant[:NAMED]:
@@ -159,7 +161,11 @@ def _uneven(row: Row, is_one_of_several: bool) -> list[str]:
         return []
     of = f" for {say_class(row.positive)}" if is_one_of_several else ""
     told = f"with every patient given the same weight, the per-slice AUROC{of} would be {even:.2f}"
-    return [f"patients with more slices were harder to classify ({told}), for which per-slice 95% CIs are too narrow"]
+    return [f"patients with more slices were harder to classify ({told}); per-slice 95% CIs are then too narrow"]
+
+
+def _reversed(area: float) -> str:
+    return f" ({1 - area:.2f} in reverse order)" if area < 0.5 else ""
 
 
 def _alone(row: Row) -> list[str]:
