@@ -40,6 +40,7 @@ def test_what_is_answered_in_firefox_becomes_a_cohort(archive, firefox, fistula_
     assert code == 0, error
 
     def begin(name):
+        firefox.wait("document.querySelector('#start').open")  # once what the browser keeps has been looked for
         firefox.type("#name", name)
         firefox.press("Enter")
         firefox.wait("document.querySelector('.corner.sw').textContent.includes('/ 6')")

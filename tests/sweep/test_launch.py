@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -99,6 +100,9 @@ def test_an_interrupted_sweep_ends_its_run(start, tmp_path, send, number, said, 
 @pytest.mark.parametrize("seconds", [0.3, 2.0])  # while the process that runs are forked from imports
 def test_a_sweep_interrupted_at_its_start_says_no_more(start, tmp_path, seconds):
     sweep = start(*SWEEP, "seed=0,1", "epochs=200")
+    children = Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children")
+    while not children.read_text():  # on a busy machine Python itself takes longer to start
+        time.sleep(0.02)
     time.sleep(seconds)
     os.killpg(sweep.pid, signal.SIGINT)
     _, error = sweep.communicate(timeout=120)
