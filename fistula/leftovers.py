@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows: nothing is locked there, and nothing taken for left
-    fcntl = None  # type: ignore[assignment]
-
+# On Windows nothing is locked, and nothing taken for left.
+fcntl = import_module("fcntl") if os.name == "posix" else None
 HERE = sha256(platform.node().encode()).hexdigest()[:4]  # a network share may keep the locks of each machine to itself
 YOUNG_S = 5.0  # what is empty may be about to be locked by the process that has just made it
 
