@@ -120,12 +120,22 @@ def suspected(told: pl.DataFrame) -> pl.DataFrame:
         AGES: pl.col("born_range").fill_null(0) > AGES_APART,
         AT_ONCE: pl.col("is_at_once"),
         "several institutions": (pl.col("institution") > 1) & ~is_sure,
-        A_WORD: pl.col("is_default_id") & (pl.col("studies") > 1) & ~is_said,
+        A_WORD: pl.col("is_default_id")
+        & (pl.col("studies") > 1)
+        & ~is_said
+        & ~pl.col("patient_key").is_in(_numbered(told)),
         "several studies, more than half of all, and no birth date": (
             (pl.col("studies") >= MANY_STUDIES) & (2 * pl.col("studies") > studies) & ~is_sure
         ),
     }
     return of.select("patient_key", **ways)
+
+
+def _numbered(told: pl.DataFrame) -> list[str]:
+    """Words that end in a number, of ids that count the patients: two of the numbers beside it are ids, too."""
+    near = told.filter("is_default_id").select("patient_key", alike_key="near_keys").explode("alike_key").unique()
+    beside = near.join(told.select("alike_key").unique(), on="alike_key").group_by("patient_key").len()
+    return beside.filter(pl.col("len") > 1)["patient_key"].to_list()
 
 
 def _are_several(names: Iterable[list[str]]) -> bool:

@@ -44,6 +44,7 @@ FACTS: dict[str, Any] = {
     "institution_key": pl.String(),
     "person_key": pl.String(),
     "alike_key": pl.String(),
+    "near_keys": pl.List(pl.String()),
     "name_keys": pl.List(pl.String()),
     "device_key": pl.String(),
     "born": pl.Int64(),  # this and the next two on secret scales of the patient's own

@@ -245,6 +245,15 @@ def test_words_that_many_people_share_are_known_in_several_languages(write_dicom
     assert _facts(tmp_path / "a")["is_default_id"] is is_shared
 
 
+@pytest.mark.parametrize("ids", [("1", "2", "3"), ("ANON_008", "Anon 009", "anon010"), ("1", "\uff12", "03")])
+def test_a_word_that_ends_in_a_number_knows_the_ids_beside_it(write_dicom, tmp_path, ids):
+    for name, patient in zip("abc", ids, strict=True):
+        write_dicom(tmp_path / name, PatientID=patient, PatientBirthDate="", SpecificCharacterSet="ISO_IR 192")
+    first, *others = (_facts(tmp_path / name) for name in "abc")
+    assert first["is_default_id"]
+    assert {other["alike_key"] for other in others} <= set(first["near_keys"])
+
+
 def test_age_comes_from_the_dates_before_the_stated_age(write_dicom, tmp_path):
     write_dicom(tmp_path / "a", PatientAge="099Y")
     write_dicom(tmp_path / "b", PatientBirthDate="", PatientAge="018M")

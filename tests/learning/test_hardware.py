@@ -124,10 +124,20 @@ def test_a_card_that_cannot_be_used_is_one_line_and_no_reason_to_train_without_i
         raise RuntimeError("The NVIDIA driver on your system is too old (found version 12040). Please update it")
 
     monkeypatch.setattr(torch.cuda, "set_device", refuse)
-    rule = r"^trainer: cannot use this machine's GPU, found The NVIDIA driver .* 12040\)\. Update its driver"
+    rule = r"^trainer: cannot use a GPU here, found The NVIDIA driver .* 12040\)\. Update its driver"
     with pytest.raises(ConfigError, match=rule):
         prepare_card(AUTO | {"accelerator": "auto"})
     prepare_card(AUTO)
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "cuda"])
+def test_a_card_that_is_asked_for_and_not_there_is_one_line_with_a_remedy(monkeypatch, accelerator):
+    monkeypatch.setattr("pytorch_lightning.accelerators.CUDAAccelerator.is_available", lambda: False)
+    for module in ("pytorch_lightning.accelerators.cuda", "lightning_fabric.accelerators.cuda"):
+        monkeypatch.setattr(f"{module}.num_cuda_devices", lambda: 0)
+    monkeypatch.setattr("lightning_fabric.accelerators.cuda._get_all_visible_cuda_devices", list)
+    with pytest.raises(ConfigError, match=r"^trainer: cannot use a GPU here, found .*; or trainer=cpu"):
+        prepare_card(AUTO | {"accelerator": accelerator})
 
 
 @pytest.mark.parametrize("own", [None, ":16:8"])

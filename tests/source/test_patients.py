@@ -31,7 +31,7 @@ def images(*rows, **columns):
         **{
             name: pl.lit(None, kind)
             for name, kind in (("born", pl.Int64()), ("height", pl.Int64()), ("second", pl.Int64()),
-                               ("name_keys", pl.List(pl.String())))
+                               ("name_keys", pl.List(pl.String())), ("near_keys", pl.List(pl.String())))
             if name not in told
         }
     )  # fmt: skip
@@ -198,6 +198,18 @@ def test_nobody_is_on_two_scanners_at_once(scanners, studies, starts, is_shared)
         derived = facts.with_columns(image_type=pl.lit("DERIVED"))  # on a workstation, with the original's times
         assert keys("compared", derived) == ["header 7"] * 4
     assert apart(facts)[1] == is_shared
+
+
+@pytest.mark.parametrize(("others", "is_refused"), [("23", False), ("2", True), ("99", True), ("", True)])
+def test_a_word_with_a_number_among_its_neighbors_counts_the_patients(others, is_refused):
+    rows = [("1", None, "s"), ("1", None, "t"), *((other, None, f"of {other}") for other in others)]
+    columns = {"is_default_id": [True, True, *(False for _ in others)], "alike_key": ["1", "1", *others]}
+    facts = images(*rows, **columns, near_keys=[["0", "2", "3"]] * 2 + [[] for _ in others])
+    if is_refused:
+        with pytest.raises(DataError, match="it is a word that many may share"):
+            keys("compared", facts)
+    else:
+        assert keys("compared", facts) == ["header 1", "header 1", *(f"header {other}" for other in others)]
 
 
 @pytest.mark.parametrize("columns", [{"is_default_id": True}, {"institution_key": ["a", "b"]}])

@@ -44,7 +44,8 @@ def person_facts(
         does not: it is what de-identification leaves of a year); `issuer_key`, `birth_key`, `institution_key`
         and `person_key` (birth date, sex and day together), each empty where the header does not say; `name_keys`, of
         the words of the name; `device_key`, of the scanner; `alike_key`, the patient's of all ids that differ in case,
-        blanks, other signs or leading zeros alone; and on secret scales of the patient's `born`, the day of
+        blanks, other signs or leading zeros alone; `near_keys`, of such a word that ends in a number, those of the two
+        numbers before and the two after; and on secret scales of the patient's `born`, the day of
         birth that the stated age comes to, `height` in cm, and `second`, when the image was taken.
     """
     patient, sex = patient_id(dataset), text(dataset, "PatientSex")
@@ -61,12 +62,14 @@ def person_facts(
         "height": _height(dataset),
         "second": _second(dataset, day),
     }
+    is_default = _is_default(patient) and (birth is None or (birth.month, birth.day) == (1, 1))
     return {
         "patient_key": key,
         "is_named": bool(patient),
-        "is_default_id": _is_default(patient) and (birth is None or (birth.month, birth.day) == (1, 1)),
+        "is_default_id": is_default,
         **{f"{kind}_key": pseudonyms(kind, value) if value else "" for kind, value in told.items()},
         "alike_key": pseudonyms("patient", _plain(patient)) if patient else "",
+        "near_keys": [pseudonyms("patient", near) for near in _near(patient)] if is_default else [],
         "name_keys": [pseudonyms("name", word) for word in _name(dataset)],
         **{scale: None if value is None else pseudonyms.hidden(scale, key, value) for scale, value in numbers.items()},
     }
@@ -89,6 +92,17 @@ def _is_default(patient: str) -> bool:
 def _plain(patient: str) -> str:
     """A PatientID without what spreadsheets and typists add or take away."""
     return re.sub(r"[\W_]", "", unicodedata.normalize("NFKC", patient)).upper().lstrip("0") or patient
+
+
+@lru_cache(maxsize=1024)
+def _near(patient: str) -> list[str]:
+    """The plain ids of the two numbers before and the two after the one that a PatientID ends in."""
+    plain = _plain(patient)
+    stem = plain.rstrip("0123456789")
+    if not (digits := plain[len(stem) :]):
+        return []
+    near = (int(digits) + step for step in (-2, -1, 1, 2))
+    return [f"{stem}{value:0{len(digits)}}" for value in near if value >= 0]
 
 
 def _name(dataset: Dataset) -> list[str]:

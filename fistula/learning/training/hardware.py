@@ -116,15 +116,15 @@ def prepare_card(trainer: Mapping[str, Any]) -> None:
     """
     # Else a run that has to be exact could not follow one that need not; 24 MB of the card.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    if not is_on_card(trainer):
+    if not is_on_card(trainer) and trainer["accelerator"] not in ("gpu", "cuda"):
         return
     try:
         # What is done on a card before Lightning takes one be on that: else all would hold memory of the first.
         own = CUDAAccelerator.parse_devices(-1 if trainer["devices"] == "auto" else trainer["devices"])
         torch.cuda.set_device(cast(list[int], own)[environment().local_rank()])
         torch.cuda.synchronize()
-    except RuntimeError as error:
-        rule, remedy = "cannot use this machine's GPU", "Update its driver, or see who uses it; or trainer=cpu"
+    except (RuntimeError, MisconfigurationException) as error:
+        rule, remedy = "cannot use a GPU here", "Update its driver, or see who uses it (nvidia-smi); or trainer=cpu"
         raise ConfigError("trainer", rule, found=_first(error), remedy=remedy) from error
 
 
