@@ -630,7 +630,15 @@ def test_several_tables_are_taken_together(dicom_tree, tmp_path, fistula_here):
     )
 
 
-@pytest.mark.parametrize(("umask", "mode"), [(0, 0o770), (0o022, 0o750), (0o077, 0o700)], ids=oct)
+@pytest.mark.parametrize(
+    ("umask", "mode"),
+    [
+        (0, 0o770),
+        pytest.param(0o022, 0o750, marks=pytest.mark.slow),
+        pytest.param(0o077, 0o700, marks=pytest.mark.slow),
+    ],
+    ids=oct,
+)
 def test_what_is_written_is_closed_to_others(fistula, dicom_tree, tmp_path, umask, mode):
     before = os.umask(umask)
     try:

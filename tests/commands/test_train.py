@@ -147,6 +147,7 @@ def test_a_failing_run_does_not_stop_the_others_and_is_recorded(fistula_here, co
     assert "the loss must be finite" in failed["error"]
 
 
+@pytest.mark.slow
 def test_a_failed_wandb_run_ends_with_its_exit_code(fistula_here, cohort, tmp_path):
     code, _, error = fistula_here(
         "train", f"cohort={cohort}", *TINY_WANDB, "hydra.run.dir=run", "optimizer=sgd", "optimizer.lr=1e30"

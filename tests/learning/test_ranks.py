@@ -45,6 +45,7 @@ def never(error):
     raise AssertionError("this process does not wait for another")
 
 
+@pytest.mark.slow
 def test_a_follower_knows_that_it_is_one_and_its_leader_that_it_failed(monkeypatch):
     assert not is_follower()
     failed = r"process 1 of this run: ended with exit code 2 \(trian: is not a command\. Did you mean train\?\)"

@@ -127,6 +127,7 @@ def test_the_command_writes_all_or_nothing(run_folders, tmp_path, fistula_here):
     assert (code, (tmp_path / "other").exists()) == (2, False)
 
 
+@pytest.mark.slow
 def test_onnx_runtime_reports_nothing_to_its_maker(tmp_path):
     watched = ("CI", "TF_BUILD", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS")
     environment = {name: value for name, value in os.environ.items() if name not in watched}

@@ -87,6 +87,7 @@ def test_a_form_is_answered_with_how_to_upload(client, archive):
     assert (answer.status_code, "curl --data-binary @FILE" in answer.json()["error"]) == (415, True)
 
 
+@pytest.mark.slow
 def test_a_connection_that_asks_for_nothing_is_closed(study):
     """Else 256 of them, which anyone who reaches the port can open, would keep everybody out."""
     program = f"""
