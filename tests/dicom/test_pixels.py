@@ -1,3 +1,4 @@
+import struct
 from dataclasses import asdict
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
-from pydicom.encaps import encapsulate, generate_frames
+from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 from pydicom.pixels import apply_modality_lut, get_decoder
 from pydicom.uid import (
     EnhancedMRImageStorage,
@@ -296,6 +297,26 @@ def test_compressed_frames_that_no_header_counts_are_not_lost(write_dicom, tmp_p
     image.NumberOfFrames = 3
     image.save_as(tmp_path / "a")
     assert len(_decode(tmp_path / "a", (0, 1, 2))) == 3
+
+
+@pytest.mark.parametrize("order", [(0, 2, 1), (2, 1, 0), (0, 1, 1)], ids=["two changed", "backwards", "one twice"])
+@pytest.mark.parametrize("is_extended", [False, True], ids=["basic", "extended"])
+def test_frames_do_not_change_places_by_a_table_of_offsets(write_dicom, tmp_path, order, is_extended):
+    image = write_dicom(tmp_path / "a", np.arange(64 * 64, dtype=np.uint16).reshape(64, 64))
+    image.compress(RLELossless, generate_instance_uid=False)
+    frame = next(generate_frames(image.PixelData, number_of_frames=1))
+    image.PixelData, table, lengths = encapsulate_extended([frame] * 3)
+    image.NumberOfFrames = 3
+    offsets = np.frombuffer(table, "<u8")[[*order]]
+    if is_extended:
+        image.ExtendedOffsetTable, image.ExtendedOffsetTableLengths = offsets.tobytes(), lengths
+    else:
+        items = image.PixelData[8:]  # behind an empty table
+        image.PixelData = b"\xfe\xff\x00\xe0" + struct.pack("<4I", 12, *offsets) + items
+    image.save_as(tmp_path / "a")
+    for number in range(3):
+        with pytest.raises(Refused, match="table of offsets is not in their order"):
+            _decode(tmp_path / "a", (number,))
 
 
 def test_a_frame_of_rle_that_a_writer_cut_into_fragments_is_one(write_dicom, tmp_path):

@@ -59,7 +59,8 @@ def compared(dataset: Dataset, index: int) -> Declared | None:
     """What frame `index` says of itself; None if it is not encapsulated, or does not say.
 
     Raises:
-        Refused: If it is of another size or number of samples than the header says, or begins too many frames.
+        Refused: If it is of another size or number of samples than the header says, if more frames begin than it
+            states, or if a table of where frames begin has them in another order (PS3.5 A.4, PS3.3 C.7.6.3.1.8).
     """
     syntax, frames = UID(dataset.file_meta.TransferSyntaxUID), whole(dataset, "NumberOfFrames") or 1
     if not syntax.is_encapsulated:
@@ -67,8 +68,11 @@ def compared(dataset: Dataset, index: int) -> Declared | None:
     try:
         frame = get_frame(dataset.PixelData, index, number_of_frames=frames)
         begun = _begun(dataset.PixelData, syntax) if index == 0 else 0
+        tables = _offsets(dataset)
     except Exception as error:  # broken fragments fail in several ways
         raise Refused("pixel data whose fragments cannot be separated", "Export it again") from error
+    if any((np.diff(table) <= 0).any() for table in tables):
+        raise Refused("compressed frames whose table of offsets is not in their order", "Export it again")
     if begun > frames:
         raise Refused("compressed pixel data of more frames than it states", "Correct NumberOfFrames")
     found = declared(frame)
@@ -103,3 +107,9 @@ def _begun(content: bytes, syntax: UID) -> int:
     if syntax == RLELossless:
         return sum(fragment[4:8] == RLE_START for fragment in generate_fragments(file))
     return sum(fragment[:2] in STARTS for fragment in generate_fragments(file))
+
+
+def _offsets(dataset: Dataset) -> list[np.ndarray]:
+    """Where frames begin, in bytes, by the basic and the extended table; either may be empty."""
+    extended = dataset.get("ExtendedOffsetTable") or b""
+    return [np.array(parse_basic_offsets(dataset.PixelData), np.int64), np.frombuffer(extended, "<u8").astype(np.int64)]
