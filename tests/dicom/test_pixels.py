@@ -319,6 +319,41 @@ def test_frames_do_not_change_places_by_a_table_of_offsets(write_dicom, tmp_path
             _decode(tmp_path / "a", (number,))
 
 
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless], ids=["RLE", "JPEG 2000"])
+@pytest.mark.parametrize("is_extended", [False, True], ids=["basic", "extended"])
+@pytest.mark.parametrize("wrong", ["twice as far", "one further", "one left out", "the last left out", "one too many"])
+def test_a_frame_is_never_another_by_a_table_of_offsets_in_order(write_dicom, tmp_path, syntax, is_extended, wrong):
+    frames = []
+    for number in range(4):
+        image = write_dicom(tmp_path / "a", np.add.outer(np.arange(64), np.arange(64) + 200 * number).astype(np.uint16))
+        image.compress(syntax, generate_instance_uid=False)
+        frames.append(next(generate_frames(image.PixelData, number_of_frames=1)))
+    begun = np.frombuffer(encapsulate_extended(frames)[1], "<u8")
+    image.PixelData, _, lengths = encapsulate_extended(frames[:3])
+    image.NumberOfFrames = 3
+    offsets = {
+        "right": begun[:3],
+        "twice as far": begun[:3] * 2,
+        "one further": begun[1:],
+        "one left out": begun[[0, 2]],
+        "the last left out": begun[:2],
+        "one too many": begun,
+    }
+    items = image.PixelData[8:]  # behind an empty table
+    for table in ("right", wrong):
+        if is_extended:
+            image.ExtendedOffsetTable, image.ExtendedOffsetTableLengths = offsets[table].tobytes(), lengths
+        else:
+            count = len(offsets[table])
+            image.PixelData = b"\xfe\xff\x00\xe0" + struct.pack(f"<{count + 1}I", 4 * count, *offsets[table]) + items
+        image.save_as(tmp_path / "a")
+        if table == "right":
+            assert [picture.values[0, 0] for picture in _decode(tmp_path / "a", (0, 1, 2))] == [0, 200, 400]
+    for number in range(3):
+        with pytest.raises(Refused, match=r"do not begin where their table|fragments cannot be separated"):
+            _decode(tmp_path / "a", (number,))
+
+
 def test_a_frame_of_rle_that_a_writer_cut_into_fragments_is_one(write_dicom, tmp_path):
     image = write_dicom(tmp_path / "a", np.arange(64 * 64, dtype=np.uint16).reshape(64, 64))
     image.compress(RLELossless, generate_instance_uid=False)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_fragments, get_frame, parse_basic_offsets
+from pydicom.encaps import get_frame, parse_basic_offsets, parse_fragments
 from pydicom.uid import UID, RLELossless
 
 from fistula.dicom.outcome import Refused
@@ -60,21 +60,22 @@ def compared(dataset: Dataset, index: int) -> Declared | None:
 
     Raises:
         Refused: If it is of another size or number of samples than the header says, if more frames begin than it
-            states, or if a table of where frames begin has them in another order (PS3.5 A.4, PS3.3 C.7.6.3.1.8).
+            states, or if a table says of one that it begins elsewhere (PS3.5 A.4, PS3.3 C.7.6.3.1.8).
     """
     syntax, frames = UID(dataset.file_meta.TransferSyntaxUID), whole(dataset, "NumberOfFrames") or 1
     if not syntax.is_encapsulated:
         return None
     try:
         frame = get_frame(dataset.PixelData, index, number_of_frames=frames)
-        begun = _begun(dataset.PixelData, syntax) if index == 0 else 0
-        tables = _offsets(dataset)
+        begun, tables = _begun(dataset.PixelData, syntax), _offsets(dataset)
     except Exception as error:  # broken fragments fail in several ways
         raise Refused("pixel data whose fragments cannot be separated", "Export it again") from error
     if any((np.diff(table) <= 0).any() for table in tables):
         raise Refused("compressed frames whose table of offsets is not in their order", "Export it again")
-    if begun > frames:
+    if len(begun) > frames:
         raise Refused("compressed pixel data of more frames than it states", "Correct NumberOfFrames")
+    if any(table.size and not _fits(table, begun, frames) for table in tables):
+        raise Refused("compressed frames that do not begin where their table of offsets says", "Export it again")
     found = declared(frame)
     if found and found.size != (whole(dataset, "Rows"), whole(dataset, "Columns")):
         raise Refused("a compressed frame whose size differs from its header's", "Export it again")
@@ -100,13 +101,21 @@ def contradictions(dataset: Dataset, found: Declared, stored: np.ndarray) -> lis
     return [f"compressed values that contradict {note}" for note, is_so in notes.items() if is_so]
 
 
-def _begun(content: bytes, syntax: UID) -> int:
-    """How many frames begin in pixel data, some of whose fragments may go on with one."""
+def _begun(content: bytes, syntax: UID) -> list[int]:
+    """Where frames begin in pixel data, in bytes as a table counts them; some fragments may go on with one."""
     file = BytesIO(content)
     parse_basic_offsets(file)
+    first = file.tell()
+    _, fragments = parse_fragments(file)
+    starts = ((here - first, content[here + 8 : here + 16]) for here in fragments)  # behind tag and length
     if syntax == RLELossless:
-        return sum(fragment[4:8] == RLE_START for fragment in generate_fragments(file))
-    return sum(fragment[:2] in STARTS for fragment in generate_fragments(file))
+        return [here for here, start in starts if start[4:8] == RLE_START]
+    return [here for here, start in starts if start[:2] in STARTS]
+
+
+def _fits(table: np.ndarray, begun: list[int], frames: int) -> bool:
+    """Whether a table is of this many frames and has them where they begin, as far as all were recognized."""
+    return len(table) == frames and table[0] == 0 and (len(begun) < frames or table.tolist() == begun)
 
 
 def _offsets(dataset: Dataset) -> list[np.ndarray]:
