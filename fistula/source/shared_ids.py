@@ -61,7 +61,10 @@ def doubts(images: pl.DataFrame) -> dict[str, int]:
     studies = told.group_by("patient_key").agg(pl.col("study_key").n_unique())
     most = max(MANY_STUDIES, told["study_key"].n_unique() // 2 + 1)
     one_of_many = images["patient_key"].n_unique() > 1
+    numbered = told.filter(pl.col("patient_key").is_in(_numbered(told)))
+    repeated = numbered.group_by("patient_key").agg(pl.col("study_key").n_unique()).filter(pl.col("study_key") > 1)
     found = {
+        "such as ANON7 with several studies": repeated,
         "with studies at several institutions on one day": places.filter(pl.col("institution_key") > 1),
         f"with heights that differ by more than {TALLER} cm": heights.filter(pl.col("range") > TALLER),
         "with more than half of all studies": studies.filter((pl.col("study_key") >= most) & one_of_many),

@@ -254,6 +254,13 @@ def test_a_word_that_ends_in_a_number_knows_the_ids_beside_it(write_dicom, tmp_p
     assert {other["alike_key"] for other in others} <= set(first["near_keys"])
 
 
+@pytest.mark.parametrize("patient", ["9" * 5000, "ANON" + "7" * 5000])
+@pytest.mark.filterwarnings("ignore:The value length")
+def test_an_id_of_thousands_of_digits_counts_nothing(write_dicom, tmp_path, patient):
+    write_dicom(tmp_path / "a", PatientID=patient, PatientBirthDate="")
+    assert _facts(tmp_path / "a")["near_keys"] == []
+
+
 def test_age_comes_from_the_dates_before_the_stated_age(write_dicom, tmp_path):
     write_dicom(tmp_path / "a", PatientAge="099Y")
     write_dicom(tmp_path / "b", PatientBirthDate="", PatientAge="018M")

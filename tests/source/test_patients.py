@@ -210,6 +210,10 @@ def test_a_word_with_a_number_among_its_neighbors_counts_the_patients(others, is
             keys("compared", facts)
     else:
         assert keys("compared", facts) == ["header 1", "header 1", *(f"header {other}" for other in others)]
+        assert (
+            doubts(facts)["PatientIDs such as ANON7 with several studies, perhaps of several people (see patient=)"]
+            == 1
+        )
 
 
 @pytest.mark.parametrize("columns", [{"is_default_id": True}, {"institution_key": ["a", "b"]}])

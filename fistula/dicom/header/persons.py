@@ -23,6 +23,7 @@ DEFAULTS = re.compile(
 )
 DAYS_A_YEAR = 365.25
 NO_LETTER = "\ufffd"  # what stands for bytes that cannot be decoded
+MOST_DIGITS = 64  # as many as a PatientID has characters (LO)
 HEIGHTS = (0.3, 2.5)  # metres that a person can have; what is higher is in centimetres
 
 
@@ -99,7 +100,8 @@ def _near(patient: str) -> list[str]:
     """The plain ids of the two numbers before and the two after the one that a PatientID ends in."""
     plain = _plain(patient)
     stem = plain.rstrip("0123456789")
-    if not (digits := plain[len(stem) :]):
+    # Python reads no number of thousands of digits, and no patient has one.
+    if not (digits := plain[len(stem) :]) or len(digits) > MOST_DIGITS:
         return []
     near = (int(digits) + step for step in (-2, -1, 1, 2))
     return [f"{stem}{value:0{len(digits)}}" for value in near if value >= 0]

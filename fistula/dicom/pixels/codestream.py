@@ -16,6 +16,7 @@ SEARCH = 1 << 16  # bytes from the start of a frame; the size stands among the f
 FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # SOF of JPEG; F7 is that of JPEG-LS
 STARTS = (b"\xff\x4f", b"\xff\xd8")  # of a frame of JPEG 2000, and of any other JPEG
 RLE_START = struct.pack("<I", 64)  # bytes 4 to 8 of a frame of RLE: where its first segment begins (PS3.5 G.5)
+INSEPARABLE = ("pixel data whose fragments cannot be separated", "Export it again")
 STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
 
 
@@ -55,27 +56,40 @@ def declared(frame: bytes) -> Declared | None:
     return None
 
 
-def compared(dataset: Dataset, index: int) -> Declared | None:
-    """What frame `index` says of itself; None if it is not encapsulated, or does not say.
+def refuse_misplaced(dataset: Dataset) -> None:
+    """Refuse compressed pixel data of which some frame may be taken for another.
 
     Raises:
-        Refused: If it is of another size or number of samples than the header says, if more frames begin than it
-            states, or if a table says of one that it begins elsewhere (PS3.5 A.4, PS3.3 C.7.6.3.1.8).
+        Refused: If more frames begin than the header states, or if a table says of one that it begins elsewhere
+            (PS3.5 A.4, PS3.3 C.7.6.3.1.8).
     """
     syntax, frames = UID(dataset.file_meta.TransferSyntaxUID), whole(dataset, "NumberOfFrames") or 1
-    if not syntax.is_encapsulated:
-        return None
+    if not syntax.is_encapsulated or "PixelData" not in dataset:
+        return
     try:
-        frame = get_frame(dataset.PixelData, index, number_of_frames=frames)
         begun, tables = _begun(dataset.PixelData, syntax), _offsets(dataset)
     except Exception as error:  # broken fragments fail in several ways
-        raise Refused("pixel data whose fragments cannot be separated", "Export it again") from error
+        raise Refused(*INSEPARABLE) from error
     if any((np.diff(table) <= 0).any() for table in tables):
         raise Refused("compressed frames whose table of offsets is not in their order", "Export it again")
     if len(begun) > frames:
         raise Refused("compressed pixel data of more frames than it states", "Correct NumberOfFrames")
     if any(table.size and not _fits(table, begun, frames) for table in tables):
         raise Refused("compressed frames that do not begin where their table of offsets says", "Export it again")
+
+
+def compared(dataset: Dataset, index: int) -> Declared | None:
+    """What frame `index` says of itself; None if it is not encapsulated, or does not say.
+
+    Raises:
+        Refused: If it is of another size or number of samples than the header says.
+    """
+    if not UID(dataset.file_meta.TransferSyntaxUID).is_encapsulated:
+        return None
+    try:
+        frame = get_frame(dataset.PixelData, index, number_of_frames=whole(dataset, "NumberOfFrames") or 1)
+    except Exception as error:  # as above
+        raise Refused(*INSEPARABLE) from error
     found = declared(frame)
     if found and found.size != (whole(dataset, "Rows"), whole(dataset, "Columns")):
         raise Refused("a compressed frame whose size differs from its header's", "Export it again")

@@ -14,7 +14,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, RLELossless
 from fistula.dicom.header.mend import mend
 from fistula.dicom.outcome import Refused, damage_refused
 from fistula.dicom.parse import sequence, whole
-from fistula.dicom.pixels.codestream import compared, contradictions
+from fistula.dicom.pixels.codestream import compared, contradictions, refuse_misplaced
 from fistula.dicom.pixels.frames import Frame
 from fistula.dicom.pixels.stated import PixelFacts, has_bits_beyond, pixel_facts
 from fistula.dicom.pixels.syntax import decoder_name, decoders
@@ -50,11 +50,12 @@ def decode(dataset: Dataset, frames: Sequence[int]) -> Iterator[Picture]:
         frames: Indices from 0.
 
     Raises:
-        Refused: If a frame cannot be decoded, or a value that its pixels depend on cannot be read.
+        Refused: If a frame cannot be decoded, or may be another, or a value that its pixels depend on cannot be read.
     """
     with damage_refused():
         mended = mend(dataset)
         mended.require()
+        refuse_misplaced(dataset)
     return map(partial(_decoded, dataset), frames)
 
 
