@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from fistula.cli import COMMANDS, config_folder
 from fistula.cohort.manifest import read_cohort
 from fistula.learning.experiment import build
+from fistula.source.intensity import TYPED
 from fistula.sweep.folder.run import register_run_name
 
 from .conftest import write_cohort
@@ -141,3 +142,8 @@ def test_the_papers_eight_rows_are_its_table(compose_train):
         ("densenet121", True, 50, 0),
         ("densenet121", False, 50, 0),
     ]
+
+
+def test_every_mapping_of_intensities_is_said_by_the_option_that_makes_it():
+    files = (config_folder() / "intensity").glob("*.yaml")
+    assert {OmegaConf.load(path)._target_.rpartition(".")[2]: path.stem for path in files} == TYPED

@@ -20,8 +20,9 @@ from fistula.predict.runs.known import refuse_other_covariates
 from fistula.predict.runs.model import LoadedRun
 from fistula.predict.source import ORDER, Slices
 from fistula.source.flow import Flow
+from fistula.source.intensity import option_of
 
-ALIKE = ("intensity", "size", "spacing_mm", "fit", "source_kind")  # of ingest.json: what makes pixels
+ALIKE = ("intensity", "size", "spacing_mm", "fit")  # of ingest.json: what makes pixels
 SAID = ("keep", "negatives", "label_level")  # what may differ, and is then said
 PLANES = ("orientation", "modality")
 CHUNK = 1024  # slices at a time
@@ -57,11 +58,18 @@ def refuse_unlike(run: LoadedRun, cohort: Cohort) -> list[str]:
         rule = f"must have the classes of the study, in their order: {', '.join(run.classes)}"
         remedy = "Ingest it with classes=[...] as the study's cohort"
         raise DataError(where, rule, found=", ".join(cohort.classes), remedy=remedy)
+    if (kind := other.get("source_kind")) != own.get("source_kind"):  # no key: it follows from the files
+        rule = f"must be of the study's kind of files, {own.get('source_kind')}"
+        raise DataError(where, rule, found=str(kind), remedy="Ingest a source of that kind")
     wanted, found = _differing(own, other, ALIKE)
     if wanted:
-        rule = f"must be read as the study's cohort: {', '.join(wanted)}"
-        remedy = f"Ingest it as the study's cohort was, with {' '.join(f'{key}={one}' for key, one in wanted.items())}"
-        raise DataError(where, rule, found=", ".join(found.values()), remedy=remedy)
+        # Another option of a group has other keys, of which nothing is said.
+        groups = tuple(f"{key}." for key in wanted if "." not in key)
+        keys = [key for key in wanted if not key.startswith(groups)]
+        typed = " ".join(f"{key}={one}" for key, one in wanted.items() if key in keys or one != "null")
+        rule = f"must be read as the study's cohort: {', '.join(keys)}"
+        remedy = f"Ingest it as the study's cohort was, with {typed}"
+        raise DataError(where, rule, found=", ".join(found[key] for key in keys), remedy=remedy)
     refuse_other_covariates(run, cohort)
     _refuse_other_sequences(run, cohort)
     for column in PLANES:
@@ -214,7 +222,7 @@ def _differing(own: dict[str, Any], other: dict[str, Any], keys: tuple[str, ...]
 def _typed(key: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for name, one in value.items():
-            yield from [(key, one.rpartition(".")[2])] if name == "_target_" else _typed(f"{key}.{name}", one)
+            yield from [(key, option_of(one))] if name == "_target_" else _typed(f"{key}.{name}", one)
     elif isinstance(value, list):
         words = [str(one) or '""' for one in value]
         yield key, f"[{','.join(words)}]"

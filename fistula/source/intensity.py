@@ -9,6 +9,20 @@ from fistula.dicom.pixels.window import Window, apply_window
 from fistula.errors import ConfigError
 from fistula.source.percentile import percentile
 
+# The option of `intensity=` that makes each class.
+TYPED = {"Percentile": "percentile", "FixedWindow": "window", "FileWindow": "voi", "MinMax": "min_max"}
+
+
+def option_of(target: str) -> str:
+    """How a user types the mapping whose ``_target_`` this is; of a class of somebody's own, its name.
+
+    Example:
+        >>> option_of("fistula.source.intensity.FixedWindow")
+        'window'
+    """
+    name = target.rpartition(".")[2]
+    return TYPED.get(name, name)
+
 
 class Intensity(Protocol):
     """A mapping of a volume's values to [0, 1].

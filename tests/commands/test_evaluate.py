@@ -214,7 +214,17 @@ def test_an_evaluation_that_is_killed_lists_nothing_and_is_made_anew(fistula_her
             None,
             "size, spacing_mm, found 32, null. Ingest it as the study's cohort was, with size=64 spacing_mm=1",
         ),
-        ({"intensity": {"_target_": "fistula.cohort.intensity.MinMax"}}, None, "must be read as the study's cohort"),
+        (
+            {"intensity": {"_target_": "fistula.source.intensity.FixedWindow", "center": 50.0, "width": 400.0}},
+            None,
+            "must be read as the study's cohort: intensity, found window. Ingest it as the study's cohort was, with "
+            "intensity=percentile intensity.low=0.5 intensity.high=99.5\n",
+        ),
+        (
+            {"source_kind": "volumes"},
+            None,
+            "must be of the study's kind of files, dicom, found volumes. Ingest",
+        ),
         ({"classes": ["healthy", "fistula"]}, None, "must have the classes of the study, in their order"),
         ({}, pl.lit("coronal").alias("orientation"), "must show what the networks were trained on: orientation axial"),
     ],
