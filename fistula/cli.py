@@ -78,7 +78,7 @@ def main() -> None:
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored, as in a script's background
         signal.signal(signal.SIGINT, _interrupt)
-    _Interrupt.has_come = False
+    _Interrupt.by = None
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a class in Chinese, or °, where only ASCII or Latin can be written
             stream.reconfigure(errors="backslashreplace")
@@ -104,11 +104,11 @@ def _main(arguments: list[str]) -> None:
     except BrokenPipeError:
         raise
     except (KeyboardInterrupt, Exception) as error:
-        if not (isinstance(error, KeyboardInterrupt) or _Interrupt.has_come):
+        if not (isinstance(error, KeyboardInterrupt) or _Interrupt.by):
             _exit(error, command=arguments[0])
-        goes_on = ": the same command resumes it" if arguments[0] == "train" else ""
-        print(f"interrupted{goes_on}", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+        if _Interrupt.by != signal.SIGTERM:
+            print(f"interrupted{': the same command resumes it' if arguments[0] == 'train' else ''}", file=sys.stderr)
+        sys.exit(128 + (_Interrupt.by or signal.SIGINT))
 
 
 def run_command(command: str, arguments: list[str]) -> None:
@@ -130,20 +130,18 @@ def run_command(command: str, arguments: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra  # here, because `fistula --help` must not wait for it
 
+    from fistula.values import compose_once, refuse_other_options
+
     # From Python 3.14 on, argparse reads every help text at once; that of Hydra's --shell-completion is no string.
     if hasattr(argparse.ArgumentParser, "_check_help"):
         argparse.ArgumentParser._check_help = lambda *_: None
-
-    from fistula.values import compose_once, refuse_other_options
-
     compose_once(frozenset(COMMANDS.keys() - {"train"}))
     arguments = for_hydra(command, arguments, keys_of(command))
     for argument in arguments:
         group = config_folder() / argument.partition("=")[0]
         if "=" in argument and group.is_dir():
-            refuse_other_options(
-                argument, sorted(path.relative_to(group).with_suffix("").as_posix() for path in group.rglob("*.yaml"))
-            )
+            options = (path.relative_to(group).with_suffix("").as_posix() for path in group.rglob("*.yaml"))
+            refuse_other_options(argument, sorted(options))
     sys.argv = [f"fistula {command}", *arguments]
     if command == "train" and not is_help:  # its configuration calls what names runs
         importlib.import_module("fistula.sweep.folder.run").register_run_name()
@@ -166,16 +164,17 @@ def run_command(command: str, arguments: list[str]) -> None:
 class _Interrupt(KeyboardInterrupt):
     """Ctrl-C; not of Python's own class, which ends a process by the signal if a string is executed when it comes."""
 
-    has_come = False  # also where a library has made another error of it
+    by: int | None = None  # the signal that has come, also where a library has made another error of it
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
-    _Interrupt.has_come = True
+    _Interrupt.by = number
     raise _Interrupt
 
 
 def _end(number: int, frame: object) -> NoReturn:
     """End as an interrupted command does: what was begun is removed, and no process that it started goes on."""
+    _Interrupt.by = number
     sys.exit(128 + number)
 
 
@@ -229,6 +228,8 @@ def _speaking(task: Callable[["DictConfig"], None]) -> Callable[["DictConfig"], 
         except Exception as error:
             if command == "train":  # for whose run Hydra has made a folder
                 remove_while_empty(Path(HydraConfig.get().runtime.output_dir))
+            if _Interrupt.by:  # of an error Hydra would say that a job has failed, and a sweep would go on
+                raise _Interrupt from error
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
             _exit(error, command=command)

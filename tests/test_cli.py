@@ -374,6 +374,25 @@ cli.main()
     assert (done.returncode, done.stderr) == (128 + signal.SIGINT, "interrupted\n")
 
 
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "interrupted\n"), (signal.SIGTERM, "")])
+def test_a_signal_ends_a_command_though_a_library_makes_another_error_of_it(tmp_path, number, said):
+    """Hydra would say that a job had failed, before the command says that it was interrupted."""
+    (tmp_path / "program.py").write_text(f"""
+import os, signal, sys
+from fistula import cli
+from fistula.commands import doctor
+def stopped(cfg):
+ try: os.kill(os.getpid(), {number:d})
+ finally: raise ImportError
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a script's background ignores
+doctor.run = stopped
+sys.argv = ["fistula", "doctor", "source=."]
+cli.main()
+""")
+    done = subprocess.run([sys.executable, "-m", "program"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (128 + number, said)
+
+
 @pytest.mark.parametrize("is_ignored", [False, True], ids=["a terminal is closed", "under nohup"])
 def test_what_was_begun_is_taken_back_where_the_terminal_is_closed(tmp_path, is_ignored):
     (tmp_path / "program.py").write_text(f"""
