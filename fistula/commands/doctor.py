@@ -38,6 +38,7 @@ from fistula.source.survey import Survey, survey_source
 from fistula.source.workers import Workers
 
 MOST_KINDS = 60
+MOST_NARROW = 15  # of which each takes several lines
 TABLES = (".csv", ".tsv", ".txt", ".xlsx")
 ALIKE = 0.8  # of two names of which one is hardly meant for another table
 # Options that ingest has as well.
@@ -45,10 +46,12 @@ CHOOSING = (
     "keep", "missing=", "other_frame=", "patient=", "negatives=", "labels.level=", "classes=", "columns.",
     "other_columns=",
 )  # fmt: skip
+BETWEEN = "mm / between"
 HEADINGS = (
     "series", "patients", "slices", "files", "scanner", "image type", "description", "image", "matrix",
-    "mm / between", "syntax", "keep rules", "first file",
+    BETWEEN, "syntax", "keep rules", "first file",
 )  # fmt: skip
+UNKNOWN = ("", "-", "- / -")  # cells that a narrow terminal leaves out
 NARROW = 140  # columns of a terminal, below which all but the last two headings share a cell
 
 
@@ -189,11 +192,13 @@ def _print_series(console: Console, survey: Survey, keep: KeepRules | None, look
     if kinds.is_empty():
         console.print("no image")
         return
-    rows = [["-" if cell is None else printable(cell) for cell in row] for row in kinds.head(MOST_KINDS).iter_rows()]
+    is_narrow = console.width < NARROW
+    most = MOST_NARROW if is_narrow else MOST_KINDS
+    rows = [["-" if cell is None else printable(cell) for cell in row] for row in kinds.head(most).iter_rows()]
     headings: tuple[str, ...] = HEADINGS
-    if console.width < NARROW:
+    if is_narrow:
         words = [
-            [f"{name} {cell}" for name, cell in zip(HEADINGS, row[:-2], strict=False) if cell not in ("", "-")]
+            [_told(name, cell) for name, cell in zip(HEADINGS, row[:-2], strict=False) if cell not in UNKNOWN]
             for row in rows
         ]
         rows = [["; ".join(told), *row[-2:]] for told, row in zip(words, rows, strict=True)]
@@ -202,10 +207,21 @@ def _print_series(console: Console, survey: Survey, keep: KeepRules | None, look
     for row in rows:
         table.add_row(*map(Text, row), end_section=len(headings) < len(HEADINGS))
     console.print(table)
-    if len(kinds) > MOST_KINDS:
-        console.print(f"... and {len(kinds) - MOST_KINDS} more kinds of series")
+    if len(kinds) > most:
+        wider = f"; a terminal of {NARROW} columns shows more" if is_narrow else ""
+        rest = f"... and {len(kinds) - most} more kinds of series (json=FILE lists every file{wider})"
+        console.print(rest, soft_wrap=True, highlight=False)
     for why, slices in kinds.group_by("why", maintain_order=True).agg(pl.col("slices").sum()).iter_rows():
         console.print(f"keep rules: {why}: {count(slices, 'slice')}", markup=False, soft_wrap=True)
+
+
+def _told(heading: str, cell: str) -> str:
+    """A cell of the wide table in words: its heading, and its value."""
+    if heading != BETWEEN:
+        return f"{heading} {cell}"
+    pixel, _, gap = cell.partition(" / ")
+    parts = ["" if pixel == "-" else f"pixels {pixel} mm", "" if gap == "-" else f"slices {gap} mm apart"]
+    return ", ".join(filter(None, parts))
 
 
 def _print_rest(console: Console, survey: Survey) -> None:

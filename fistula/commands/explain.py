@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from fistula.errors import DataError, count, refuse_other, refuse_outside
 from fistula.explain.cam import method_of
 from fistula.explain.pointing import evaluate
-from fistula.explain.verdict import KEPT, MADE_OF, read_kept, say_verdict
+from fistula.explain.verdict import KEPT, MADE_OF, read_kept, say_length, say_verdict
 from fistula.folder import write_whole
 from fistula.learning.places.points import pixel_mm_of
 from fistula.predict.runs.ensemble import load_runs
@@ -32,12 +32,12 @@ def run(cfg: DictConfig) -> None:
         maps, guess, chance = result["maps"], result["mean_opening"], result["random_point"]
         print(f"{loaded.name}: {MADE_OF[method]}, {count(maps['slices'], 'test slice')} with a known opening")
         unit = result["unit"]
-        print(f"  peak within {cfg.tolerance_mm:g} {unit}: {_share(maps)}")
+        print(f"  peak within {say_length(f'{cfg.tolerance_mm:g}', unit)}: {_share(maps)}")
         print(f"  pointing at the mean opening: {_share(guess)}; at a random point of the body: {chance['hits']:.0%}")
         if maps["without_map"]:
             print(f"  {count(maps['without_map'], 'slice')} without a map: no region supported the class")
         far = (one["distance_mm"] for one in (maps, guess, chance))
-        means = ("n/a" if distance is None else f"{distance:.1f} {unit}" for distance in far)
+        means = ("n/a" if distance is None else say_length(f"{distance:.1f}", unit) for distance in far)
         print("  mean distance: {}; of the mean opening: {}; of a random point: {}".format(*means))
         print(f"  {_say_learned(result)}")
         print(f"  {say_verdict(loaded.folder, method=method)}")
@@ -46,7 +46,9 @@ def run(cfg: DictConfig) -> None:
 
 def _evaluate(loaded: LoadedRun, *, method: str, tolerance_mm: float, seed: int) -> dict[str, Any]:
     if len(loaded.classes) != 2:
-        raise DataError(f"run={loaded.folder}", "must have two classes, of which the second has an opening")
+        rule = "must have two classes, of which the second has an opening"
+        remedy = "fistula predict overlays=all draws its maps"
+        raise DataError(f"run={loaded.folder}", rule, found=", ".join(loaded.classes), remedy=remedy)
     has_opening = pl.col("opening_row").is_not_null() & (pl.col("label") == 1)
     key = loaded.key
     tested = loaded.predictions.filter((pl.col("part") == "test") & (pl.col("copy") == 0))[key]

@@ -22,6 +22,16 @@ def read_kept(run: Path) -> dict[str, Any]:
     return kept
 
 
+def say_length(value: str, unit: str) -> str:
+    """A length with its unit; a percentage stands without a space.
+
+    Example:
+        >>> say_length("5", "mm"), say_length("5", "% of the side")
+        ('5 mm', '5% of the side')
+    """
+    return f"{value}{unit}" if unit.startswith("%") else f"{value} {unit}"
+
+
 def say_verdict(run: Path, *, method: str) -> str:
     """Whether a run's maps point at the finding, in one or two sentences.
 
@@ -33,7 +43,7 @@ def say_verdict(run: Path, *, method: str) -> str:
         return "Whether these maps point at the finding was not tested (fistula explain): do not use them to locate it."
     maps, fixed, chance = found["maps"], found["mean_opening"]["hits"], found["random_point"]["hits"]
     number = f"{maps['slices']} test slice{'s' if maps['slices'] > 1 else ''}"
-    limit = f"{found['tolerance_mm']:g} {found.get('unit', 'mm')}"
+    limit = say_length(f"{found['tolerance_mm']:g}", found.get("unit", "mm"))
     said = (
         f"The peaks of these maps were within {limit} of the reference location in {maps['hits']:.0%} of {number}; "
         f"the mean location in the training patients, in {fixed:.0%}; a random point of the body, in {chance:.0%}"

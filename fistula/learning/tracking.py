@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import sqlite3
+import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
@@ -37,6 +38,17 @@ CONNECT_TIMEOUT_S = 3.0  # W&B itself gives up after a minute and a half
 
 log = logging.getLogger(__name__)
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it says each retry, at length
+
+
+def _give_wandb_a_cache() -> None:
+    """Name the folder where W&B's own process looks for its cache: without one it prints its log on the terminal."""
+    if {"HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"} & os.environ.keys():
+        return
+    try:
+        home = Path.home()  # without the variable, as the system's list of users has it
+    except RuntimeError:
+        home = Path(tempfile.gettempdir())
+    os.environ["XDG_CACHE_HOME"] = str(home / ".cache")
 
 
 class Trackers(Logger):
@@ -93,6 +105,7 @@ def wandb_logger(*, mode: str, **settings: Any) -> WandbLogger:
     """
     refuse_other("logger.wandb.mode", mode, MODES)
     wandb.Settings(**settings.get("settings", {}))
+    _give_wandb_a_cache()
     reason = why_not_online() if mode == "online" else None
     if reason:
         log.warning("W&B: %s. This run is logged offline; `wandb sync` sends it later", reason)

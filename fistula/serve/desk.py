@@ -20,6 +20,7 @@ from fistula.predict.places import SCHEMA as PLACES
 from fistula.predict.predictor import Predictor
 from fistula.predict.source import reading
 from fistula.serve.uploads import UploadError, UploadLimits, check_archive, receive
+from fistula.source.files.formats import ending_of
 from fistula.source.workers import Workers
 
 LEFT_BEHIND = 4  # threads that may still be at an upload that took too long
@@ -63,6 +64,7 @@ class Desk:
                         request.stream(), path, declared=request.headers.get("content-length"), limits=self.limits
                     )
                     check_archive(path, self.limits)
+                    path = path.rename(path.with_suffix(ending_of(path)))
                     self._jobs.put((done, partial(work, path)))
                     return await asyncio.wrap_future(done)
         except TimeoutError as error:

@@ -1,5 +1,6 @@
 """Run one function over many items in several processes, in any order, with one progress bar and bounded memory."""
 
+import atexit
 import gc
 import importlib
 import os
@@ -172,6 +173,7 @@ def _of_other_threads(raised: threading.ExceptHookArgs, usual: Any = threading.e
 def _settle() -> None:
     """Keep what was imported out of garbage collection, which would look through it all again and again."""
     gc.freeze()
+    atexit.register(gc.unfreeze)  # what stays frozen is never freed, which nanobind prints line by line as leaks
 
 
 def _serve(asker: int) -> None:

@@ -35,6 +35,8 @@ def test_a_tree_is_described_and_nothing_is_written(dicom_tree, tmp_path, fistul
     monkeypatch.setattr("fistula.commands.doctor.wide_console", lambda: Console(width=80, highlight=False))
     _, narrow, _ = fistula_here("doctor", f"source={dicom_tree[0]}", *QUICK)  # a terminal of 80 columns
     assert "scanner MR philips Ingenia" in narrow
+    first = " ".join(line.partition("│")[0].strip() for line in narrow.splitlines())
+    assert "pixels 1.0 mm, slices 3.0 mm apart;" in first, first
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -41,8 +41,8 @@ def test_images_that_state_no_distance_are_not_judged_in_mm(fistula_here, tmp_pa
     assert code == 0, error
     code, shown, error = fistula_here("explain", "run=study/run", "tolerance_mm=10")
     assert code == 0, error
-    assert "peak within 10 % of the side:" in shown
-    assert "were within 10 % of the side of the reference" in shown
+    assert "peak within 10% of the side:" in shown
+    assert "were within 10% of the side of the reference" in shown
     assert "mm" not in shown.replace("tolerance_mm", "")
     result = json.loads((tmp_path / "study" / "run" / "explain.json").read_text())["map"]
     # A point of the body is on average about half of the side from another, whatever the side is.

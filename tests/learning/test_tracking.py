@@ -57,6 +57,20 @@ def test_a_study_in_a_folder_of_its_own_is_known_to_wandb_by_that_folder(fistula
     assert {log["run"]["name"][:6] for log in logs} == {"f0-s0-", "f0-s1-"}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a home is always named")
+def test_wandb_says_nothing_on_the_terminal_of_a_user_without_home(tmp_path):
+    program = (
+        "from fistula.learning.tracking import wandb, wandb_logger\n"
+        "wandb_logger(mode='offline', save_dir='.').experiment.log({'a': 1})\n"
+        "wandb.finish()\n"
+    )
+    homes = ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA")
+    environment = {name: value for name, value in os.environ.items() if name not in homes}
+    settings = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
+    done = subprocess.run([sys.executable, "-c", program], **settings)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_several_loggers_at_once_each_have_the_results(train, tmp_path):
     pytest.importorskip("tensorboard", reason="the extra `tracking` is not installed")
     code, _, error = train("logger=[wandb,csv,tensorboard]")

@@ -81,6 +81,13 @@ def test_nobody_is_taken_while_too_many_uploads_hang(released):
     assert asyncio.run(many()) == ([408] * LEFT_BEHIND + [503], b"y")
 
 
+def test_a_picture_or_volume_has_the_ending_that_its_kind_is_known_by():
+    desk = Desk(lambda: None, replace(LIMITS, seconds=60))
+    contents = (b"\x89PNG\r\n", b"NRRD0004", b"\0" * 128 + b"DICM")
+    endings = [asyncio.run(desk.take(request_of(content), lambda path: path.suffix)) for content in contents]
+    assert endings == [".png", ".nrrd", ""]
+
+
 def test_a_body_that_trickles_in_is_not_waited_for_and_holds_no_place():
     desk = Desk(lambda: None, LIMITS)
     assert asyncio.run(status_of(desk, len, *[b"x"] * 100, pause=0.1)) == 408

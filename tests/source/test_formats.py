@@ -1,6 +1,8 @@
+import gzip
+
 import pytest
 
-from fistula.source.files.formats import kind_of_source, masks_among
+from fistula.source.files.formats import ending_of, kind_of_source, masks_among
 
 
 @pytest.mark.parametrize(
@@ -50,3 +52,26 @@ def test_what_a_source_holds_is_seen_from_its_files(tmp_path, files, kind):
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     assert kind_of_source(sorted(tmp_path.iterdir()), tmp_path) == kind
+
+
+@pytest.mark.parametrize(
+    ("content", "ending"),
+    [
+        (b"\x89PNG\r\n", ".png"),
+        (b"\xff\xd8\xff\xe0", ".jpg"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", ".webp"),
+        (b"NRRD0004\n", ".nrrd"),
+        (b"\0" * 344 + b"n+1\0", ".nii"),
+        (gzip.compress(b"\0" * 344 + b"n+1\0"), ".nii.gz"),
+        (gzip.compress(b"\0" * 128 + b"DICM"), ""),
+        (gzip.compress(b"\0" * 500)[:12], ""),
+        (b"II*\0".ljust(128, b"\0") + b"DICM", ""),
+        (b"text", ""),
+        (b"", ""),
+    ],
+    ids=["PNG", "JPEG", "WebP", "NRRD", "NIfTI", "packed NIfTI", "packed DICOM", "torn", "DICOM that begins as TIFF",
+         "text", "empty"],
+)  # fmt: skip
+def test_what_has_no_name_is_known_by_its_content(tmp_path, content, ending):
+    (tmp_path / "upload").write_bytes(content)
+    assert ending_of(tmp_path / "upload") == ending

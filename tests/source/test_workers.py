@@ -140,6 +140,14 @@ def _loud(batch):
     return _square(batch)
 
 
+def test_nothing_stays_frozen_at_the_end_of_a_process():
+    """Modules of C++ look then whether all of theirs was freed, and print what was not."""
+    program = "import atexit, gc\natexit.register(lambda: print(gc.get_freeze_count()))\n"
+    program += "from fistula.source.workers import _settle\n_settle()\nprint(gc.get_freeze_count() > 0)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "0"]
+
+
 def test_what_a_decoder_in_c_says_goes_nowhere(capfd):
     assert _run(_loud, range(8), size=2, is_risky=True) == sorted((number**2 for number in range(8)), key=str)
     assert capfd.readouterr() == ("", "")

@@ -1,13 +1,18 @@
 """Which kind of images a folder holds, and which of its files are masks, by their names."""
 
+import gzip
 import re
 import unicodedata
+import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from fistula.dicom.container import begins, members
+from fistula.dicom.foreign import START
 from fistula.dicom.outcome import NotTaken
 
+GZIP = b"\x1f\x8b"
 KINDS = ("dicom", "volumes", "pictures")
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -16,6 +21,11 @@ MASK = re.compile(
     r"^(?:(?P<base>.+)[._ -])?(?:seg|segmentation|mask|label|labels|labelmap|roi)(?:[._ -]?\d{1,3})?$", re.IGNORECASE
 )
 MASK_FOLDERS = ("mask", "masks", "label", "labels", "labelstr", "labelsts", "seg", "segmentation", "segmentations")
+# What the first bytes of a file say that has lost its name, and the ending that it would have.
+ENDINGS = (
+    (b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"II*\0", ".tif"), (b"MM\0*", ".tif"), (b"BM", ".bmp"),
+    (b"NRRD", ".nrrd"),
+)  # fmt: skip
 CHANNEL = re.compile(r"_\d{4}$")  # nnU-Net's number of the sequence, which the mask of it has not
 
 
@@ -27,6 +37,29 @@ def kind_of_name(name: str) -> str:
     if name.endswith(VOLUME_SUFFIXES):
         return "volumes"
     return "pictures" if name.endswith(PICTURE_SUFFIXES) else "dicom"
+
+
+def ending_of(path: Path) -> str:
+    """The ending that belongs to a picture's or volume's content; empty for all else.
+
+    Kinds are told by names (`kind_of_name`), which what was uploaded has not.
+    """
+    start = begins(path, "", START)
+    if start[128:132] == b"DICM":  # may begin as a TIFF file as well (DICOM PS3.10, 7.1)
+        return ""
+    if start[:2] == GZIP:
+        with suppress(OSError, EOFError, zlib.error), gzip.open(path) as packed:
+            return ".nii.gz" if _is_nifti(packed.read(START)) else ""
+        return ""
+    if _is_nifti(start):
+        return ".nii"
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return ".webp"
+    return next((ending for magic, ending in ENDINGS if start.startswith(magic)), "")
+
+
+def _is_nifti(start: bytes) -> bool:
+    return start[344:348] == b"n+1\0" or start[4:8] == b"n+2\0"
 
 
 def kind_of_source(paths: Sequence[Path], folder: Path) -> str:
@@ -99,6 +132,6 @@ def _is_dicom(path: Path) -> bool:
     """Whether a file begins as DICOM does or as what is packed, or is an archive with such a member."""
     try:
         starts = (begins(path, member, 132) for member in members(path) if kind_of_name(member or path.name) == "dicom")
-        return any(start[128:] == b"DICM" or start[:2] in (b"\x02\x00", b"\x08\x00", b"\x1f\x8b") for start in starts)
+        return any(start[128:] == b"DICM" or start[:2] in (b"\x02\x00", b"\x08\x00", GZIP) for start in starts)
     except NotTaken:
         return False

@@ -27,7 +27,10 @@ def records_of(part: Part, name: str, look: Look, *, kind: str, masks: Container
     if own != kind:
         if name.lower().endswith(ARRAYS):
             return [_skipped("a NumPy array, which names no patients (.npz of MedMNIST)")]
-        other = foreign(begins(part.path, part.member, START)) if own == "dicom" else Skipped(SKIPPED[own])
+        start = begins(part.path, part.member, START) if own == "dicom" else b""
+        if start[128:132] == b"DICM":
+            return [_skipped("a DICOM file")]
+        other = foreign(start) if own == "dicom" else Skipped(SKIPPED[own])
         return [_skipped(SKIPPED[own] if other.reason == NO_DICOM[0] else other.reason, other.remedy)]
     key = look.pseudonyms("image", name)
     identity = {
