@@ -14,6 +14,7 @@ from fistula.dicom.parse import Header, text, whole
 
 PIXELS_PER_FRAME = 1 << 26  # 8192 x 8192: larger than any detector, small enough to allocate
 MAX_FRAMES = 100_000
+BEYOND = "pixel data of more bytes than its rows, columns and frames need, the rest not used"
 PADDED = 1024  # bytes of padding behind the pixels, which some writers fill up to whole blocks
 ELEMENT = 1 << 16  # bytes of one behind the pixels that is taken for an element
 VRS = frozenset(str(vr).encode() for vr in VR if len(vr) == 2)
@@ -97,7 +98,8 @@ def require_image(header: Header) -> Mended:
     note_twice(header.twice, mended)
     if {*mended.unreadable, *mended.twice} & SIZES:
         mended.require()
-    _refuse_bad_size(header)
+    if _bytes_beyond(header) > 1:  # one makes an even length
+        mended.notes.add(BEYOND)
     return mended
 
 
@@ -132,10 +134,12 @@ def _refuse_other_kinds(sop_class: str) -> None:
             raise Skipped(reason)
 
 
-def _refuse_bad_size(header: Header) -> None:
+def _bytes_beyond(header: Header) -> int:
+    """How many bytes of uncompressed pixels are more than are needed; refuses what cannot be a size."""
     dataset = header.dataset
     rows, columns = whole(dataset, "Rows") or 0, whole(dataset, "Columns") or 0
-    frames, samples = num_frames(header), whole(dataset, "SamplesPerPixel") or 1
+    frames, stated = num_frames(header), whole(dataset, "SamplesPerPixel")
+    samples = 1 if stated is None else stated
     allocated, stored = whole(dataset, "BitsAllocated") or 0, whole(dataset, "BitsStored")
     if rows <= 0 or columns <= 0:
         raise Refused("an image without rows or columns")
@@ -157,7 +161,7 @@ def _refuse_bad_size(header: Header) -> None:
     high = whole(dataset, "HighBit")
     if stored is not None and stored < allocated and high is not None and high != stored - 1:
         raise Refused("a high bit that does not match the bits stored")  # every decoder takes the lowest bits
-    _refuse_other_length(
+    return _of_other_length(
         header, num_bytes=_uncompressed_bytes(header, rows * columns * frames, samples, allocated), frames=frames
     )
 
@@ -189,19 +193,21 @@ def _uncompressed_bytes(header: Header, pixels: int, samples: int, allocated: in
     return pixels * samples * allocated // 8
 
 
-def _refuse_other_length(header: Header, *, num_bytes: int, frames: int) -> None:
+def _of_other_length(header: Header, *, num_bytes: int, frames: int) -> int:
     syntax = UID(header.syntax)
     if syntax not in AllTransferSyntaxes:
-        return  # of which whoever looks for a decoder speaks
+        return 0  # of which whoever looks for a decoder speaks
     if header.pixel_bytes == -1:
         if header.bytes_left <= 16:
             raise Refused("pixel data cut short", "Export it again")
         if not syntax.is_encapsulated:
             raise Refused("compressed pixel data under an uncompressed transfer syntax", "Export it again")
-        return
+        return 0
     if syntax.is_encapsulated:
-        return  # compressed but not encapsulated: the decoder judges it
+        return 0  # compressed but not encapsulated: the decoder judges it
     if min(header.pixel_bytes or 0, header.bytes_left) < num_bytes:
         raise Refused("pixel data cut short", "Export it again")
-    if (header.pixel_bytes or 0) - num_bytes >= max(num_bytes // frames, PADDED):
+    beyond = (header.pixel_bytes or 0) - num_bytes
+    if beyond >= max(num_bytes // frames, PADDED):
         raise Refused("pixel data of more frames, rows, columns or bits than it states", "Correct the header")
+    return beyond

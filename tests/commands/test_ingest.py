@@ -130,7 +130,8 @@ def test_the_keep_rules_leave_out_the_fat_images_and_say_so(dicom_tree, tmp_path
 def test_a_patient_without_a_readable_slice_is_left_out_where_that_is_allowed(dicom_tree, tmp_path, fistula_here):
     for path in sorted((dicom_tree[0] / "P3").iterdir()):
         image = pydicom.dcmread(path)
-        image.RescaleSlope, image.RescaleIntercept = "1e308", "0"
+        image.FloatPixelData, image.BitsAllocated = np.full(image.pixel_array.shape, np.nan, "<f4").tobytes(), 32
+        del image.PixelData
         image.save_as(path)
     code, _, error = _ingest(fistula_here, dicom_tree, tmp_path / "cohort")
     assert code == 2

@@ -23,6 +23,7 @@ from pydicom.uid import (
 )
 
 from fistula.dicom.identity import Pseudonyms
+from fistula.dicom.kinds import BEYOND
 from fistula.dicom.look import Look, look_at
 from fistula.dicom.outcome import Refused
 from fistula.dicom.parse import HEAD, read_dataset, text
@@ -369,6 +370,7 @@ def test_facts_of_a_person_lie_on_secret_scales_on_which_differences_stay(
         ),
         ({"PhotometricInterpretation": "RGB"}, (), "SamplesPerPixel 1 with RGB"),
         ({"SamplesPerPixel": 3, "Rows": 8, "PlanarConfiguration": 0}, (), "SamplesPerPixel 3 with MONOCHROME2"),
+        ({"SamplesPerPixel": 0}, (), "SamplesPerPixel 0, not 1 or 3"),
         ({"BitsStored": 17}, (), "more bits stored than allocated"),
         ({"BitsStored": 12, "HighBit": 15}, (), "a high bit that does not match the bits stored"),
         ({}, ("PixelData",), "an image object without pixel data"),
@@ -378,6 +380,15 @@ def test_an_image_that_cannot_be_one_is_refused(write_dicom, tmp_path, changes, 
     write_dicom(tmp_path / "a", drop=drop, **changes)
     record = _facts(tmp_path / "a")
     assert (record["outcome"], record["reason"]) == ("refused", reason)
+
+
+@pytest.mark.parametrize(("length", "is_noted"), [(960, False), (962, True), (1900, True)])
+def test_pixel_data_of_more_bytes_than_are_needed_are_noted(write_dicom, tmp_path, length, is_noted):
+    # Rows or columns may be wrong by one, or somebody filled up a block.
+    write_dicom(tmp_path / "a", PixelData=bytes(length))
+    record = _facts(tmp_path / "a")
+    assert record["outcome"] == "image"
+    assert (BEYOND in record["notes"]) is is_noted
 
 
 @pytest.mark.parametrize(

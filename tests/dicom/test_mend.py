@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from fistula.dicom.header.spelling import IMPOSSIBLE, MISCOUNTED, UNREADABLE
 from fistula.dicom.identity import Pseudonyms
 from fistula.dicom.look import Look, look_at
 from fistula.dicom.outcome import Refused
@@ -60,6 +61,7 @@ def _read(path):
 
 RESCALED = PIXELS * 2.5
 SPACED = (0.5, 0.25)
+NOTHING = "of 0, which makes all pixels one"
 TILTED = [1.0, 0.0, 0.0, 0.0, 0.8, -0.6]
 # Element, VR in the file, its bytes, and what is then known: picture's attribute or fact, and its value.
 MEANT = [
@@ -116,57 +118,71 @@ def test_a_value_that_can_be_meant_in_one_way_is_read_and_noted(
 
 
 @pytest.mark.parametrize(
-    ("place", "vr", "value"),
+    ("place", "vr", "value", "why"),
     [
-        pytest.param("RescaleSlope", "DS", b"two ", id="a word"),
-        pytest.param("RescaleSlope", "DS", b"1,024 ", id="a comma of thousands or of decimals"),
-        pytest.param("RescaleSlope", "DS", b"1_000 ", id="a number for Python alone"),
-        pytest.param("RescaleSlope", "DS", b"nan ", id="not a number"),
-        pytest.param("RescaleSlope", "DS", b"inf ", id="without end"),
-        pytest.param("RescaleSlope", "FD", struct.pack("<d", float("nan")), id="not a number, FD"),
-        pytest.param("RescaleSlope", "DS", b"1\\2 ", id="two slopes"),
-        pytest.param("RescaleSlope", "DS", b"0 ", id="a slope of nothing"),
-        pytest.param("RescaleSlope", "DS", b"  ", id="empty beside an intercept"),
-        pytest.param("RescaleSlope", "DS", b"\xef\xbc\x92 ", id="digits of another script"),
-        pytest.param("RescaleSlope", "FD", bytes(6), id="half a number"),
-        pytest.param("RescaleSlope", "SQ", b"", id="a sequence"),
-        pytest.param("PixelValueTransformationSequence.RescaleSlope", "DS", b"x ", id="in a group"),
-        pytest.param("RescaleIntercept", "DS", b"-1,024", id="minus a thousand or one"),
-        pytest.param("PixelSpacing", "DS", b"0,5 ", id="one spacing or two"),
-        pytest.param("PixelSpacing", "DS", b"0.5 ", id="one spacing"),
-        pytest.param("PixelSpacing", "DS", b"0.5\\0.5\\3", id="three spacings"),
-        pytest.param("PixelSpacing", "DS", b"0\\0 ", id="no spacing"),
-        pytest.param("PixelSpacing", "DS", b"-0.5\\0.5 ", id="negative spacing"),
-        pytest.param("PixelSpacing", "DS", b"0.5\\\\", id="a spacing left out"),
-        pytest.param("ImageOrientationPatient", "DS", b"1\\0\\0\\0\\1 ", id="five directions"),
-        pytest.param("ImageOrientationPatient", "DS", b"1\\0\\0\\0\\x\\0", id="a letter in a direction"),
-        pytest.param("ImageOrientationPatient", "DS", b"1\\0\\0\\0\\nan\\0", id="a direction that is no number"),
-        pytest.param("ImageOrientationPatient", "FD", struct.pack("<6d", 1, 0, 0, 0, *[np.nan] * 2), id="the same, FD"),
-        pytest.param("ImagePositionPatient", "DS", b"0\\0 ", id="two coordinates"),
-        pytest.param("ImagePositionPatient", "DS", b"0\\0\\?", id="a question mark"),
-        pytest.param("WindowCenter", "DS", b"x ", id="a window that is a letter"),
-        pytest.param("WindowWidth", "DS", b"4;5 ", id="a window with a semicolon"),
-        pytest.param("VOILUTFunction", "CS", b"CUBIC ", id="a curve that is unknown"),
-        pytest.param("PixelPaddingValue", "LO", b"none", id="padding as a word"),
-        pytest.param("PixelPaddingRangeLimit", "UL", bytes(6), id="half a padding"),
-        pytest.param("Rows", "LO", b"two ", id="rows as a word"),
-        pytest.param("Rows", "US", US(2) + US(3), id="two numbers of rows"),
-        pytest.param("BitsStored", "DS", b"12.5", id="half a bit"),
-        pytest.param("NumberOfFrames", "IS", b"many", id="many frames"),
-        pytest.param("PhotometricInterpretation", "CS", b"GREY", id="grey"),
-        pytest.param("PerFrameFunctionalGroupsSequence", "LO", b"x ", id="groups as a word"),
-        pytest.param("SharedFunctionalGroupsSequence", "UN", b"rubbish ", id="groups of rubbish"),
-        pytest.param("ModalityLUTSequence", "LO", b"x ", id="a table as a word"),
-        pytest.param("VOILUTSequence", "UN", b"rubbish ", id="a table of rubbish"),
+        pytest.param("RescaleSlope", "DS", b"two ", UNREADABLE, id="a word"),
+        pytest.param("RescaleSlope", "DS", b"1,024 ", UNREADABLE, id="a comma of thousands or of decimals"),
+        pytest.param("RescaleSlope", "DS", b"1_000 ", UNREADABLE, id="a number for Python alone"),
+        pytest.param("RescaleSlope", "DS", b"nan ", UNREADABLE, id="not a number"),
+        pytest.param("RescaleSlope", "DS", b"inf ", UNREADABLE, id="without end"),
+        pytest.param("RescaleSlope", "FD", struct.pack("<d", float("nan")), IMPOSSIBLE, id="not a number, FD"),
+        pytest.param("RescaleSlope", "DS", b"1\\2 ", MISCOUNTED, id="two slopes"),
+        pytest.param("RescaleSlope", "DS", b"0 ", NOTHING, id="a slope of nothing"),
+        pytest.param("RescaleSlope", "DS", b"1e-40 ", IMPOSSIBLE, id="a slope below what pixels can hold"),
+        pytest.param("RescaleSlope", "DS", b"-1e31 ", IMPOSSIBLE, id="a slope beyond what pixels can hold"),
+        pytest.param("PixelValueTransformationSequence.RescaleSlope", "DS", b"0 ", NOTHING, id="none in a group"),
+        pytest.param("RescaleIntercept", "DS", b"1e12", IMPOSSIBLE, id="an intercept beside which pixels are nothing"),
+        pytest.param(
+            "RescaleSlope", "DS", b"  ", "without a value beside RescaleIntercept", id="empty beside an intercept"
+        ),
+        pytest.param("RescaleSlope", "DS", b"\xef\xbc\x92 ", UNREADABLE, id="digits of another script"),
+        pytest.param("RescaleSlope", "FD", bytes(6), UNREADABLE, id="half a number"),
+        pytest.param("RescaleSlope", "SQ", b"", "without a value beside RescaleIntercept", id="a sequence"),
+        pytest.param("PixelValueTransformationSequence.RescaleSlope", "DS", b"x ", UNREADABLE, id="in a group"),
+        pytest.param("RescaleIntercept", "DS", b"-1,024", UNREADABLE, id="minus a thousand or one"),
+        pytest.param("PixelSpacing", "DS", b"0,5 ", MISCOUNTED, id="one spacing or two"),
+        pytest.param("PixelSpacing", "DS", b"0.5 ", MISCOUNTED, id="one spacing"),
+        pytest.param("PixelSpacing", "DS", b"0.5\\0.5\\3", MISCOUNTED, id="three spacings"),
+        pytest.param("PixelSpacing", "DS", b"0\\0 ", IMPOSSIBLE, id="no spacing"),
+        pytest.param("PixelSpacing", "DS", b"-0.5\\0.5 ", IMPOSSIBLE, id="negative spacing"),
+        pytest.param("PixelSpacing", "DS", b"0.5\\\\", MISCOUNTED, id="a spacing left out"),
+        pytest.param("ImageOrientationPatient", "DS", b"1\\0\\0\\0\\1 ", MISCOUNTED, id="five directions"),
+        pytest.param("ImageOrientationPatient", "DS", b"1\\0\\0\\0\\x\\0", UNREADABLE, id="a letter in a direction"),
+        pytest.param(
+            "ImageOrientationPatient", "DS", b"1\\0\\0\\0\\nan\\0", UNREADABLE, id="a direction that is no number"
+        ),
+        pytest.param(
+            "ImageOrientationPatient",
+            "FD",
+            struct.pack("<6d", 1, 0, 0, 0, *[np.nan] * 2),
+            IMPOSSIBLE,
+            id="the same, FD",
+        ),
+        pytest.param("ImagePositionPatient", "DS", b"0\\0 ", MISCOUNTED, id="two coordinates"),
+        pytest.param("ImagePositionPatient", "DS", b"0\\0\\?", UNREADABLE, id="a question mark"),
+        pytest.param("WindowCenter", "DS", b"x ", UNREADABLE, id="a window that is a letter"),
+        pytest.param("WindowWidth", "DS", b"4;5 ", UNREADABLE, id="a window with a semicolon"),
+        pytest.param("VOILUTFunction", "CS", b"CUBIC ", UNREADABLE, id="a curve that is unknown"),
+        pytest.param("PixelPaddingValue", "LO", b"none", UNREADABLE, id="padding as a word"),
+        pytest.param("PixelPaddingRangeLimit", "UL", bytes(6), UNREADABLE, id="half a padding"),
+        pytest.param("Rows", "LO", b"two ", UNREADABLE, id="rows as a word"),
+        pytest.param("Rows", "US", US(2) + US(3), MISCOUNTED, id="two numbers of rows"),
+        pytest.param("BitsStored", "DS", b"12.5", IMPOSSIBLE, id="half a bit"),
+        pytest.param("NumberOfFrames", "IS", b"many", UNREADABLE, id="many frames"),
+        pytest.param("PhotometricInterpretation", "CS", b"GREY", UNREADABLE, id="grey"),
+        pytest.param("PerFrameFunctionalGroupsSequence", "LO", b"x ", UNREADABLE, id="groups as a word"),
+        pytest.param("SharedFunctionalGroupsSequence", "UN", b"rubbish ", UNREADABLE, id="groups of rubbish"),
+        pytest.param("ModalityLUTSequence", "LO", b"x ", UNREADABLE, id="a table as a word"),
+        pytest.param("VOILUTSequence", "UN", b"rubbish ", UNREADABLE, id="a table of rubbish"),
     ],
 )
-def test_a_value_that_is_there_and_cannot_be_read_is_never_a_default(write_dicom, tmp_path, place, vr, value):
+def test_a_value_that_is_there_and_cannot_be_taken_is_never_a_default(write_dicom, tmp_path, place, vr, value, why):
     attributes = {"RescaleIntercept": "5"} if place == "RescaleSlope" else {}
     _write(write_dicom, tmp_path / "a", place, vr, value, **attributes)
     record, _ = _read(tmp_path / "a")
     keyword = place.rpartition(".")[2]
-    assert (record["outcome"], record["reason"]) == ("refused", f"{keyword} that cannot be read")
-    with (tmp_path / "a").open("rb") as file, pytest.raises(Refused, match=f"{keyword} that cannot be read"):
+    assert (record["outcome"], record["reason"]) == ("refused", f"{keyword} {why}")
+    with (tmp_path / "a").open("rb") as file, pytest.raises(Refused, match=f"{keyword} {why}"):
         next(decode(read_dataset(file, limit=1 << 20), [0]))
 
 
@@ -381,7 +397,9 @@ def test_as_many_functional_groups_as_frames_are_wanted(write_dicom, tmp_path):
         SOPClassUID=EnhancedMRImageStorage,
         PerFrameFunctionalGroupsSequence=[Dataset(), Dataset()],
     )
-    assert look_at(tmp_path / "a", LOOK)[0]["reason"] == "PerFrameFunctionalGroupsSequence that cannot be read"
+    assert look_at(tmp_path / "a", LOOK)[0]["reason"] == (
+        "PerFrameFunctionalGroupsSequence of another number of items than NumberOfFrames"
+    )
 
 
 @pytest.mark.parametrize(

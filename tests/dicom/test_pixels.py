@@ -155,7 +155,7 @@ def test_the_shape_of_a_pixel_is_heeded_where_no_spacing_is_stated(write_dicom, 
 
 def test_a_shape_of_pixels_that_cannot_be_is_refused(write_dicom, tmp_path):
     write_dicom(tmp_path / "a.dcm", PixelAspectRatio=[0, 0], PixelSpacing=None)
-    with pytest.raises(Refused, match="PixelAspectRatio that cannot be read"):
+    with pytest.raises(Refused, match="PixelAspectRatio of an impossible value"):
         _decode(tmp_path / "a.dcm")
 
 
@@ -475,10 +475,12 @@ def test_a_palette_begins_at_the_pixels_sign(write_dicom, tmp_path, vr, first):
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"RescaleSlope": "1e308"}, "pixel values that are not finite"),
+        ({"RescaleSlope": "1e308"}, "RescaleSlope of an impossible value"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "a palette that cannot be read"),
         ({"ModalityLUTSequence": [item_of(LUTDescriptor=[2, 0, 16])]}, "a modality table that cannot be read"),
-        ({"PixelData": bytes(10)}, "pixels that no decoder could read"),
+        ({"PixelData": bytes(10)}, "pixel data that contradict their header"),
+        ({"PixelRepresentation": 2}, "PixelRepresentation of an impossible value"),
+        ({"PlanarConfiguration": 2}, "PlanarConfiguration of an impossible value"),
     ],
 )
 def test_pixels_that_cannot_be_values_are_refused(write_dicom, tmp_path, attributes, message):

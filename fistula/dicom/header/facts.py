@@ -146,7 +146,7 @@ def _read_facts(frame: Frame, mended: Mended) -> tuple[dict[str, Any], list[str]
     try:
         return _frame_facts(frame)
     except UnreadableError as error:
-        mended.unreadable.append(error.name)
+        mended.refuse(error.name)
         del error.dataset[error.tag]
         return None
 

@@ -16,6 +16,7 @@ from pydicom.sequence import Sequence
 from fistula.dicom.header.raw import is_absent, is_empty, plain_numbers
 from fistula.dicom.header.signs import mend_signs
 from fistula.dicom.header.spelling import (
+    IMPOSSIBLE,
     OTHERWISE,
     Form,
     Mended,
@@ -32,11 +33,10 @@ WHOLE, SPACING = Form(is_whole=True), Form(num_values=2, low=1e-4, high=1e3)
 ASPECT = Form(num_values=2, low=1e-6, high=1e6)
 NUMBERS = dict.fromkeys(
     (
-        "Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-        "PlanarConfiguration", "NumberOfFrames",
+        "Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "NumberOfFrames",
     ),
     WHOLE,
-)  # fmt: skip
+) | dict.fromkeys(("PixelRepresentation", "PlanarConfiguration"), Form(is_whole=True, low=0, high=1))  # fmt: skip
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 PHOTOMETRICS = frozenset(
     (
@@ -49,6 +49,8 @@ WORDS = {  # by what they are without blanks
     "VOILUTFunction": {word: word for word in ("LINEAR", "LINEAR_EXACT", "SIGMOID")},
 }
 SLOPE, INTERCEPT = "RescaleSlope", "RescaleIntercept"
+LARGEST_SLOPE = 1e30
+LARGEST_INTERCEPT = 2.0**26  # in slopes: beside it, stored values that differ by 8 are one in single precision
 ORIENTATION = "ImageOrientationPatient"
 ROUNDED = 0.02  # how far lengths and right angles (as a cosine) may be off: some makers round to two digits
 WINDOW = ("WindowCenter", "WindowWidth")
@@ -112,7 +114,7 @@ def mend(dataset: Dataset) -> Mended:
                     _mend_parting(item, name, mended)
     own, frames = len(_items(dataset, PER_FRAME, mended)), whole(dataset, "NumberOfFrames")
     if own and frames is not None and own != frames:
-        mended.unreadable.append(PER_FRAME)
+        mended.unreadable.setdefault(PER_FRAME, "of another number of items than NumberOfFrames")
     return mended
 
 
@@ -124,14 +126,25 @@ def _mend_group(place: Dataset, groups: dict[str, dict[str, Form]], mended: Mend
                 break  # the others are of no account
             if is_there and keyword == ORIENTATION:
                 _mend_directions(place, mended)
-    if SLOPE not in groups.get("PixelValueTransformationSequence", {}):
-        return
+    if SLOPE in groups.get("PixelValueTransformationSequence", {}):
+        _judge_rescale(place, mended)
+
+
+def _judge_rescale(place: Dataset, mended: Mended) -> None:
+    """Refuse a slope and an intercept of which one is empty, or that leave no pixels to look at in single precision."""
     stated = [keyword for keyword in (SLOPE, INTERCEPT) if not is_empty(place, keyword)]
     empty = [keyword for keyword in (SLOPE, INTERCEPT) if keyword not in stated and not is_absent(place, keyword)]
     if stated and empty:
-        mended.unreadable += empty
-    elif number(place, SLOPE) == 0:  # every pixel would be the same
-        mended.unreadable.append(SLOPE)
+        mended.unreadable |= dict.fromkeys(empty, f"without a value beside {stated[0]}")
+        return
+    slope, intercept = number(place, SLOPE), number(place, INTERCEPT)
+    slope, intercept = 1.0 if slope is None else abs(slope), abs(intercept or 0)
+    if slope == 0:
+        mended.unreadable.setdefault(SLOPE, "of 0, which makes all pixels one")
+    elif not 1 / LARGEST_SLOPE <= slope <= LARGEST_SLOPE:
+        mended.unreadable.setdefault(SLOPE, IMPOSSIBLE)
+    elif intercept > slope * LARGEST_INTERCEPT:
+        mended.unreadable.setdefault(INTERCEPT, IMPOSSIBLE)
 
 
 def _mend(place: Dataset, keyword: str, form: Form, mended: Mended) -> bool:
@@ -143,8 +156,8 @@ def _mend(place: Dataset, keyword: str, form: Form, mended: Mended) -> bool:
         return True
     try:
         values, is_as_written = numbers_of(element, keyword, form)
-    except (ValueError, OverflowError, struct.error):
-        mended.unreadable.append(keyword)
+    except (ValueError, OverflowError, struct.error) as error:
+        mended.refuse(keyword, error)
         return True
     if not is_as_written:
         mended.notes.add(f"{keyword} {OTHERWISE}")
@@ -177,7 +190,7 @@ def _mend_parting(place: Dataset, keyword: str, mended: Mended) -> None:
         return
     own = Mended()
     _mend(place, keyword, Form(), own)
-    mended.notes |= own.notes | {f"{keyword} that cannot be read" for keyword in own.unreadable}
+    mended.notes |= own.notes | {f"{name} {why}" for name, why in own.unreadable.items()}
 
 
 def _is_plain(element: Any, keyword: str, form: Form) -> bool:
@@ -189,6 +202,7 @@ def _is_plain(element: Any, keyword: str, form: Form) -> bool:
         and standard_vr(keyword) == "US"
         and element.value is not None
         and len(element.value) == 2
+        and (form.high == math.inf or element.value in (b"\0\0", b"\1\0"))
     )
 
 
@@ -199,14 +213,14 @@ def _mend_word(dataset: Dataset, keyword: str, mended: Mended) -> None:
     try:
         parts, is_as_written = parts_of_element(element, keyword)
     except ValueError:
-        mended.unreadable.append(keyword)
+        mended.refuse(keyword)
         return
     words = {str(part) for part in parts} - {""}
     if not words:
         return
     known = WORDS[keyword].get(str(parts[0]).upper().replace(" ", ""))
     if len(words) > 1 or known is None:
-        mended.unreadable.append(keyword)
+        mended.refuse(keyword)
         return
     if not is_as_written or words != {known}:
         mended.notes.add(f"{keyword} {OTHERWISE}")
@@ -220,7 +234,7 @@ def _items(place: Dataset, keyword: str, mended: Mended) -> list[Dataset]:
         return []
     content = element.value if isinstance(element, RawDataElement) else b""
     if content and content[:4] not in ITEM:
-        mended.unreadable.append(keyword)
+        mended.refuse(keyword)
         return []
     try:
         value = place.get(keyword)
@@ -228,7 +242,7 @@ def _items(place: Dataset, keyword: str, mended: Mended) -> list[Dataset]:
         value = keyword
     if isinstance(value, Sequence) or value is None:
         return list(value or [])
-    mended.unreadable.append(keyword)
+    mended.refuse(keyword)
     return []
 
 

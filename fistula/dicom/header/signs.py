@@ -35,8 +35,8 @@ def _mend_padding(dataset: Dataset, mended: Mended) -> None:
         vr = element.VR
         try:
             values, _ = numbers_of(element, keyword, Form(is_whole=True))
-        except (ValueError, OverflowError, struct.error):
-            mended.unreadable.append(keyword)
+        except (ValueError, OverflowError, struct.error) as error:
+            mended.refuse(keyword, error)
             continue
         if not values:
             dataset[tag_of(keyword)] = DataElement(tag_of(keyword), standard_vr(keyword), None)
@@ -56,8 +56,8 @@ def _mend_tables(dataset: Dataset, tables: list[tuple[Dataset, str]], mended: Me
         try:
             values, _ = numbers_of(element, keyword, TABLE)
             entries, first, bits = (int(value) for value in values)
-        except (AttributeError, ValueError, OverflowError, struct.error):
-            mended.unreadable.append(keyword)
+        except (AttributeError, ValueError, OverflowError, struct.error) as error:
+            mended.refuse(keyword, error)
             continue
         meant = _with_sign(first, [16], is_signed=whole(dataset, "PixelRepresentation") == 1)
         if meant != first and element.VR is not None:  # as above

@@ -24,6 +24,9 @@ DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 COMMA = re.compile(r"[+-]?(\d*),(\d+)([eE][+-]?\d+)?")
 REMEDY = "Correct the header, or export it again"
 OTHERWISE = "written incorrectly, read as meant"
+UNREADABLE = "that cannot be read"
+IMPOSSIBLE = "of an impossible value"  # not finite, not whole, or outside of all that can be meant
+MISCOUNTED = "with too many or too few values"
 BLANK = " \0\t\r\n"
 CONTROLS = b"\0\t\r\n"
 
@@ -34,15 +37,32 @@ class Mended:
 
     # What was written incorrectly, read as meant; each a sentence on the element.
     notes: set[str] = field(default_factory=set)
-    unreadable: list[str] = field(default_factory=list)  # elements that are there and cannot be read
+    # Elements that are there and cannot be taken, and in what way, in words that follow the name.
+    unreadable: dict[str, str] = field(default_factory=dict)
     twice: list[str] = field(default_factory=list)  # those that stand there with two values
 
     def require(self) -> None:
         """Raise Refused if an element that pixels, geometry or patient depend on has no one value."""
-        reasons = [f"{name} that cannot be read" for name in self.unreadable]
+        reasons = [f"{name} {why}" for name, why in self.unreadable.items()]
         reasons += [f"{name} stated twice" for name in self.twice]
         if reasons:
             raise Refused(reasons[0], REMEDY)
+
+    def refuse(self, keyword: str, error: BaseException | None = None) -> None:
+        """Note that an element cannot be taken; an `ImpossibleError` says why."""
+        self.unreadable.setdefault(keyword, error.why if isinstance(error, ImpossibleError) else UNREADABLE)
+
+
+class ImpossibleError(ValueError):
+    """An element can be read, and its value cannot be meant.
+
+    Args:
+        why: In words that follow its name.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 class Form(NamedTuple):
@@ -70,7 +90,8 @@ def numbers_of(element: Any, keyword: str, form: Form) -> tuple[list[float], boo
         form: What it has to hold.
 
     Raises:
-        ValueError: If they cannot be read, are not as many as are meant, or cannot be meant.
+        ImpossibleError: If they are not as many as are meant, or cannot be meant.
+        ValueError: If they cannot be read.
     """
     parts, is_as_written = parts_of_element(element, keyword)
     if form.num_values != 1 and len(parts) == 1 and isinstance(parts[0], str):
@@ -84,13 +105,13 @@ def numbers_of(element: Any, keyword: str, form: Form) -> tuple[list[float], boo
     for part in parts:
         value, is_plain = _number(part, form) if isinstance(part, str) else (float(part), True)
         if not math.isfinite(value) or not form.low <= value <= form.high or (form.is_whole and value != int(value)):
-            raise ValueError(keyword)
+            raise ImpossibleError(IMPOSSIBLE)
         values.append(value)
         is_as_written = is_as_written and is_plain
     if form.num_values == 1 and len(values) > 1 and len(set(values)) == 1:
         values, is_as_written = values[:1], False
     if values and form.num_values and len(values) != form.num_values:
-        raise ValueError(keyword)
+        raise ImpossibleError(MISCOUNTED)
     return values, is_as_written
 
 

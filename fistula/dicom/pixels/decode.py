@@ -143,6 +143,8 @@ def _stored(dataset: Dataset, index: int) -> tuple[np.ndarray, str, str, list[st
             raise Refused(f"{photometric} that no decoder turns into RGB", "Export it again as RGB")
         odd = contradictions(dataset, found, array) if found else []
         return array, photometric, decoder_name(plugin, syntax), odd
+    if plugins[0] == "native":
+        raise Refused("pixel data that contradict their header", "Correct the header, or export it again")
     raise Refused("pixels that no decoder could read", "Export it again, uncompressed")
 
 
