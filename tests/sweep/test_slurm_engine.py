@@ -114,3 +114,14 @@ def test_what_slurm_holds_back_for_ever_is_said(slurm, cohort_folder, tmp_path):
     with subprocess.Popen(arguments, cwd=tmp_path, env=slurm, text=True, stdout=subprocess.PIPE) as sweep:
         assert "waiting in Slurm's queue: PartitionTimeLimit\n" in iter(sweep.stdout.readline, "")
         sweep.terminate()
+
+
+@pytest.mark.slow
+def test_what_sbatch_refuses_is_said_once_in_one_line(slurm, cohort_folder, tmp_path):
+    arguments = [*TRAIN, *SLURM, "hydra.launcher.engine.parameters.partition=gpu"]
+    refused = subprocess.run(arguments, cwd=tmp_path, env=slurm, text=True, capture_output=True, check=False)
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines() == [
+        "error: hydra.launcher.engine.parameters: is not what Slurm on this machine takes, found "
+        "invalid partition specified: gpu; Batch job submission failed: Invalid partition name specified"
+    ]

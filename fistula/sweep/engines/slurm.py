@@ -6,7 +6,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 from fistula.errors import ConfigError
@@ -44,10 +46,11 @@ class SlurmEngine:
         try:
             executor = submitit.SlurmExecutor(folder=self.folder, max_num_timeout=self.max_num_timeout)
             executor.update_parameters(**self.parameters)
-            array = executor.map_array(RequeuedJob(), jobs)
+            with redirect_stderr(StringIO()):  # submitit prints what its error holds as well
+                array = executor.map_array(RequeuedJob(), jobs)
         except (RuntimeError, ValueError, submitit.core.utils.FailedJobError) as error:
-            said = str(error).partition("sbatch: error:")[2] or str(error)
-            found = " ".join(said.split()).replace("sbatch: error: ", "")
+            lines = str(error).partition("sbatch: error: ")[2] or str(error)
+            found = "; ".join(line.strip().removeprefix("sbatch: error: ") for line in lines.splitlines())
             raise ConfigError(PARAMETERS, "is not what Slurm on this machine takes", found=found) from error
         waiting = dict(zip(array, jobs, strict=True))
         asked, told = time.monotonic(), ""
