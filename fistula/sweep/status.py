@@ -94,7 +94,8 @@ def _status_of(folder: Path) -> RunStatus:
 def _state_and_note(folder: Path, record: dict[str, Any]) -> tuple[str, str]:
     state = str(record["state"])
     if state == "failed" and record.get("error_kind") in INTERRUPTED:
-        return "stopped", "interrupted; the same command resumes it"
+        requeued = ", unless Slurm has requeued it" if (folder.parent / ".slurm").exists() else ""
+        return "stopped", f"interrupted; the same command resumes it{requeued}"
     if state == "failed":
         return state, str(record.get("error", ""))
     if state != "running":

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fistula.errors import FistulaError
+from fistula.errors import FistulaError, count
 from fistula.sweep.engines.job import Engine, Job
 from fistula.sweep.folder.ownership import BUSY, STALE_S, BusyError, claim, holder_of
 from fistula.sweep.folder.run import RunFolder, one_line
@@ -106,8 +106,7 @@ class Schedule:
                 if path in waiting and waiting[path].folder.record().get("state") in ("done", "failed"):
                     self._settle(waiting.pop(path), None)
             if held - elsewhere:
-                waits = "are being trained by another sweep, which is waited for at the end"
-                print(f"{len(held)} of the runs {waits}", flush=True)
+                print(f"other processes train {count(len(held), 'run')}, waited for at the end", flush=True)
             elsewhere = held
             free = [run.job for path, run in waiting.items() if path not in held]
             if waiting and not free:
@@ -118,7 +117,7 @@ class Schedule:
                 else:
                     del waiting[job.folder]
 
-    def _settle(self, run: StudyRun, code: int | None) -> bool:
+    def _settle(self, run: StudyRun, code: int | str | None) -> bool:
         """Tell what became of a run whose process ended; False if another process has it now."""
         name, said = run.folder.path.name, _say_end(run.folder.log_tail(), code)
         if run.folder.record().get("state") not in ("done", "failed") and not _record_silent_end(run, said):
@@ -129,7 +128,7 @@ class Schedule:
             self.display.show(f"{run.job.name}  {one_line(record['metrics'])}  {record.get('seconds', 0):.0f} s")
             return True
         error = RunError(run.job.name, record.get("error", said))
-        error.exit_code = code if code in (2, 3) else 1
+        error.exit_code = code if isinstance(code, int) and code in (2, 3) else 1
         self.errors[name] = error
         self.display.show(f"{run.job.name}  failed: {error.rule}")
         return True
@@ -165,9 +164,9 @@ def _record_silent_end(run: StudyRun, said: str) -> bool:
     return True
 
 
-def _say_end(log_tail: list[str], code: int | None) -> str:
-    if code is None:
-        return "was lost"
+def _say_end(log_tail: list[str], code: int | str | None) -> str:
+    if not isinstance(code, int):
+        return f"was lost ({code})" if code else "was lost"
     if code < 0:
         return f"was ended by signal {-code}"
     said = [line for line in log_tail if line.startswith("error: ")]

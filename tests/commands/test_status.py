@@ -80,6 +80,9 @@ def test_a_run_that_was_interrupted_is_stopped_not_failed(tmp_path):
     run.fail(KeyboardInterrupt())
     (status,) = read_status(tmp_path)
     assert (status.state, status.note) == ("stopped", "interrupted; the same command resumes it")
+    (tmp_path / ".slurm").mkdir()
+    (status,) = read_status(tmp_path)
+    assert status.note == "interrupted; the same command resumes it, unless Slurm has requeued it"
 
 
 def test_a_run_whose_process_is_gone_is_stopped(tmp_path):

@@ -120,9 +120,7 @@ def test_a_sweep_killed_alone_leaves_its_run_at_work_and_the_same_command_waits_
     sweep.kill()
     sweep.wait(timeout=60)
     again = start(*SWEEP, "seed=0,1", "epochs=5")
-    assert (
-        again.stdout.readline() == "1 of the runs are being trained by another sweep, which is waited for at the end\n"
-    )
+    assert again.stdout.readline() == "other processes train 1 run, waited for at the end\n"
     assert again.stdout.readline().startswith("[1/2]")
     os.kill(orphan["pid"], signal.SIGCONT)
     shown, error = again.communicate(timeout=300)

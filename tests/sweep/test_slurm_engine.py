@@ -10,6 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from fistula.sweep.engines.slurm import _exit_code
+
 from ..conftest import TINY
 
 pytest.importorskip("submitit", reason="the extra `cluster` is not installed")
@@ -70,17 +72,18 @@ def test_a_study_goes_through_sbatch_and_the_same_command_finishes_what_was_canc
     sweep = start()
     wait_for(running, sweep)
     killed = running()[0]
+    of_killed = job_of(killed["pid"])
     os.kill(killed["pid"], 9)
-    # The newest of two jobs, once the killed one has made place, is one that has its run before it.
-    wait_for(lambda: states(tmp_path)[killed["name"]]["state"] == "failed" and len(jobs()) == 2, sweep)
-    newest = max(jobs(), key=lambda job: int(job.rpartition("_")[2]))
+    # The newest of two jobs, once that of the killed one has made place, is one that has its run before it.
+    wait_for(lambda: states(tmp_path)[killed["name"]]["state"] == "failed" and len({*jobs()} - {of_killed}) == 2, sweep)
+    newest = max({*jobs()} - {of_killed}, key=lambda job: int(job.rpartition("_")[2]))
     subprocess.run(["scancel", newest], env=slurm, check=True)
     shown, error = sweep.communicate(timeout=900)
     assert sweep.returncode == 1, shown + error
     assert "error: study: 2 of 8 runs failed" in error
     # A cancelled run may say itself that it was told to end, or be told before it can, or be lost with its job.
     own = "ended by SIGTERM: the same command resumes it"
-    cancelled = {own, "its process: was ended by signal 15", "its process: was lost"}
+    cancelled = {own, "its process: was ended by signal 15", "its process: was lost (CANCELLED)"}
     errors = {record["error"] for record in states(tmp_path).values() if record["state"] == "failed"}
     assert errors - cancelled == {"its process: was ended by signal 9"}
     assert len(errors & cancelled) == 1
@@ -108,12 +111,35 @@ def test_a_study_goes_through_sbatch_and_the_same_command_finishes_what_was_canc
     assert {record["hardware"].rpartition(", ")[2] for record in states(tmp_path).values()} == {"1 thread"}
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        pytest.param(
+            "UncompletedJobError: Job not requeued because: timed-out too many times.\n",
+            "timed-out too many times",
+            id="time",
+        ),
+        pytest.param(
+            "Job 7 (task: 0) with path x\nhas not produced any output (state: NODE_FAIL)", "NODE_FAIL", id="node"
+        ),
+        pytest.param("unpickled", "RuntimeError", id="else"),
+    ],
+)
+def test_a_job_without_a_result_says_why(said, code):
+    class Submitted:
+        def result(self):
+            raise RuntimeError(said)
+
+    assert _exit_code(Submitted()) == code
+
+
 @pytest.mark.slow
 def test_what_slurm_holds_back_for_ever_is_said(slurm, cohort_folder, tmp_path):
     arguments = [*TRAIN, *SLURM[:-2], f"{SLURM[-2].rpartition('=')[0]}=700"]  # minutes, of which the partition has 60
     with subprocess.Popen(arguments, cwd=tmp_path, env=slurm, text=True, stdout=subprocess.PIPE) as sweep:
         assert "waiting in Slurm's queue: PartitionTimeLimit\n" in iter(sweep.stdout.readline, "")
         sweep.terminate()
+        assert sweep.stdout.read() == "2 jobs left to Slurm: `scancel 1` ends what is left of them\n"
 
 
 @pytest.mark.slow

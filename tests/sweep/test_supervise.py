@@ -82,6 +82,7 @@ def test_a_failed_run_stops_no_other_and_its_error_comes_back(tmp_path, capsys):
     [
         pytest.param(nothing, -9, "its process: was ended by signal 9", id="killed"),
         pytest.param(nothing, None, "its process: was lost", id="lost"),
+        pytest.param(nothing, "NODE_FAIL", r"its process: was lost \(NODE_FAIL\)", id="lost, and why"),
         pytest.param(say("x\nerror: a: no\n"), 2, r"its process: ended with exit code 2 \(error: a: no\)", id="said"),
     ],
 )
@@ -183,7 +184,7 @@ def test_runs_of_another_sweep_come_last_and_count_when_it_has_finished_them(tmp
     engine = engine_of([(finish, 0)])
     assert run_all([elsewhere, ours], engine=engine, num_done=0) == {}
     assert engine.calls[0] == [("b", ["train"])]
-    assert capsys.readouterr().out.startswith("1 of the runs are being trained by another sweep")
+    assert capsys.readouterr().out.startswith("other processes train 1 run, waited for at the end\n")
 
 
 def test_a_run_whose_sweep_dies_is_taken_over(tmp_path, monkeypatch):

@@ -85,8 +85,8 @@ def check_shares(*, may_be_auto: bool, **shares: Any) -> None:
             raise ConfigError(f"hydra.launcher.engine.{key}", rule, found=value)
 
 
-# What runs jobs, on whatever machines: gives each with its exit code as it ends, None if that cannot be known.
-Engine = Callable[[Sequence[Job]], Iterator[tuple[Job, int | None]]]
+# What runs jobs, on whatever machines: gives each with its exit code as it ends, or why there is none, or None.
+Engine = Callable[[Sequence[Job]], Iterator[tuple[Job, int | str | None]]]
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -1,6 +1,7 @@
 """Run jobs through Slurm: one array, requeued where a job is preempted or runs out of time, gone on with from there."""
 
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -11,12 +12,14 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
-from fistula.errors import ConfigError
+from fistula.errors import ConfigError, count
 from fistula.sweep.engines.job import Job
 
 PARAMETERS = "hydra.launcher.engine.parameters"
 POLL_S = 2.0
 KILL_S = 600.0  # Slurm kills what it has told to end after its KillWait, 30 s unless the cluster says otherwise
+# What submitit says of a job without a result: why it was not queued again, or Slurm's word for its state.
+WHY = re.compile(r"Job not requeued because: (.+)\.|\(state: ([A-Z_]+)")
 ASK_S = 15.0  # between two questions to sacct; a job that ends well is known by its file, at once
 
 
@@ -40,7 +43,7 @@ class SlurmEngine:
             remedy = "Others go into additional_parameters"
             raise ConfigError(PARAMETERS, rule, found=", ".join(sorted(unknown)), remedy=remedy)
 
-    def __call__(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, int | None]]:
+    def __call__(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, int | str]]:
         import submitit
 
         try:
@@ -54,16 +57,21 @@ class SlurmEngine:
             raise ConfigError(PARAMETERS, "is not what Slurm on this machine takes", found=found) from error
         waiting = dict(zip(array, jobs, strict=True))
         asked, told = time.monotonic(), ""
-        while waiting:
-            time.sleep(POLL_S)
-            if time.monotonic() - asked > ASK_S:
-                # submitit itself asks ever more rarely, down to every ten minutes; one question covers the array.
-                next(iter(waiting)).watcher.update()
-                asked = time.monotonic()
-                if (why := _held_back(array[0].job_id)) != told and (told := why):
-                    print(f"waiting in Slurm's queue: {why}", flush=True)
-            for submitted in [submitted for submitted in waiting if submitted.done()]:
-                yield waiting.pop(submitted), _exit_code(submitted)
+        try:
+            while waiting:
+                time.sleep(POLL_S)
+                if time.monotonic() - asked > ASK_S:
+                    # submitit itself asks ever more rarely, down to every ten minutes; one question covers the array.
+                    next(iter(waiting)).watcher.update()
+                    asked = time.monotonic()
+                    if (why := _held_back(array[0].job_id)) != told and (told := why):
+                        print(f"waiting in Slurm's queue: {why}", flush=True)
+                for submitted in [submitted for submitted in waiting if submitted.done()]:
+                    yield waiting.pop(submitted), _exit_code(submitted)
+        finally:
+            if waiting:
+                number, left = array[0].job_id.partition("_")[0], count(len(waiting), "job")
+                print(f"{left} left to Slurm: `scancel {number}` ends what is left of them", flush=True)
 
 
 class RequeuedJob:
@@ -97,9 +105,10 @@ def _held_back(job_id: str) -> str:
     return ", ".join(sorted(set(shown.split("\n")) - {"", "None"}))
 
 
-def _exit_code(submitted: Any) -> int | None:
-    """The exit code of a job that ended; None if it was cancelled, killed or lost."""
+def _exit_code(submitted: Any) -> int | str:
+    """The exit code of a job that ended; why there is none where it was cancelled, killed or lost."""
     try:
         return submitted.result()
-    except Exception:  # submitit's kinds of failure, and whatever its pickle held
-        return None
+    except Exception as error:  # submitit's kinds of failure, and whatever its pickle held
+        why = WHY.search(str(error))
+        return why[1] or why[2] if why else type(error).__name__
