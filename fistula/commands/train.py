@@ -72,7 +72,8 @@ def _train(plan: RunPlan) -> None:
         arguments = arguments_of(hydra, hydra.overrides.task)
         started = time.monotonic()
         with followers(num_processes(plan.cfg.trainer), arguments, give_up=partial(_give_up, plan)):
-            summary = experiment.train(description=plan.resolved | facts | {"fingerprint": plan.folder.fingerprint})
+            settings = {key: value for key, value in plan.resolved.items() if key not in ("output_dir", "logger")}
+            summary = experiment.train(description=settings | facts | {"fingerprint": plan.folder.fingerprint})
     except BaseException as error:
         if plan.folder.record():
             log.error("%s failed: %s", plan.name, str(error) or type(error).__name__)

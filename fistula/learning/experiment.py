@@ -79,7 +79,7 @@ class Experiment:
         checkpoint = self.folder / "best.ckpt"
         exit_code = 1
         try:
-            self.tracker.log_hyperparams(description)
+            self.tracker.log_hyperparams(tracking.placeless(description))
             self.fit()
             best_epoch = load_best(self.classifier, checkpoint)
             stored = self.folder / "predictions.parquet"

@@ -35,6 +35,8 @@ READING_ROOM = "reading.html"
 MODES = ("offline", "online", "shared", "disabled")
 LOCK_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 3.0  # W&B itself gives up after a minute and a half
+# Of an absolute path, alone or after a word as in file:/home/name/weights.pth: all but its last part.
+FOLDERS = re.compile(r"(^|[:='])(?:~|[A-Za-z]:)?[\\/].*[\\/]")
 
 log = logging.getLogger(__name__)
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it says each retry, at length
@@ -49,6 +51,20 @@ def _give_wandb_a_cache() -> None:
     except RuntimeError:
         home = Path(tempfile.gettempdir())
     os.environ["XDG_CACHE_HOME"] = str(home / ".cache")
+
+
+def placeless(node: Any) -> Any:
+    """Plain values with each absolute path cut to its last part: its folders may name a person or a place.
+
+    Example:
+        >>> placeless({"cohort": "/home/name/data/cohort", "model": {"weights": "file:~/w.pth", "channels": "sum"}})
+        {'cohort': 'cohort', 'model': {'weights': 'file:w.pth', 'channels': 'sum'}}
+    """
+    if isinstance(node, dict):
+        return {key: placeless(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [placeless(value) for value in node]
+    return FOLDERS.sub(r"\1", node) if isinstance(node, str) else node
 
 
 class Trackers(Logger):

@@ -23,6 +23,7 @@ def read_wandb(path: Path) -> dict[str, Any]:
         if kind == "run":
             run = record.run
             found["run"] = {"id": run.run_id, "project": run.project, "name": run.display_name, "group": run.run_group}
+            found["run"]["host"] = run.host
             found["config"] |= _items(run.config.update)
         elif kind == "config":
             found["config"] |= _items(record.config.update)

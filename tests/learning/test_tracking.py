@@ -37,6 +37,16 @@ def offline_logs(tmp_path):
     return [read_wandb(path) for path in sorted((tmp_path / "run").glob("wandb/offline-run-*/*.wandb"))]
 
 
+def test_trackers_are_told_no_folder_and_no_host(train, tmp_path):
+    pytest.importorskip("tensorboard", reason="the extra `tracking` is not installed")
+    assert train("logger=[wandb,csv,tensorboard]")[0] == 0  # of a cohort that is named by its whole path
+    (log,) = offline_logs(tmp_path)
+    assert (log["run"]["host"], log["config"]["cohort"]) == ("", "cohort")
+    texts = [json.dumps(log), *(path.read_text() for path in (tmp_path / "run").glob("*/hparams.yaml"))]
+    assert len(texts) == 3
+    assert not [text for text in texts if str(tmp_path) in text]
+
+
 @pytest.mark.slow
 def test_a_wandb_run_is_known_by_the_fingerprint_so_that_a_resumed_one_continues_it(train, tmp_path):
     assert train()[0] == 0
