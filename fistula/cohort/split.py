@@ -169,7 +169,7 @@ def _check_patients(name: str, manifest: pl.DataFrame, *, least: int, rule: str)
     holders = manifest.group_by("label").agg(pl.col("patient_key").n_unique()).sort("label")
     for label, patients in holders.iter_rows():
         if patients < least:
-            found = f"{patients} of {class_of(manifest, label)}"
+            found = f"{patients} for {class_of(manifest, label)}"
             remedy = f"{'Use fewer folds, or add' if 'folds' in rule else 'Add'} patients of that class"
             raise DataError(f"split={name}", rule, found=found, remedy=remedy)
 

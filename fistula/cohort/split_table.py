@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fistula.errors import ConfigError, DataError, count
+from fistula.errors import ConfigError, DataError, count, say_class
 from fistula.folder import name_once, partial_beside
 
 PARTS = ("train", "val", "test")
@@ -84,9 +84,9 @@ def read_split(path: Path) -> pl.DataFrame:
 
 
 def class_of(images: pl.DataFrame, label: int) -> str:
-    """A class as messages call it: by its name where the images have a column ``class``, else by its number."""
+    """A class as messages and the report call it; by its number where the images have no column ``class``."""
     names = images.filter(pl.col("label") == label)["class"] if "class" in images.columns else [label]
-    return f"class {names[0]}"
+    return say_class(str(names[0]))
 
 
 def _check_classes(where: str, images: pl.DataFrame, parts: np.ndarray) -> None:

@@ -63,13 +63,20 @@ def declared(factors: Iterable[Mapping[str, Any]]) -> set[str]:
     return set.intersection(*(set(str(one.get("covariates", "")).split(", ")) for one in factors)) - {"", "images"}
 
 
+IN_PARENTHESES = re.compile(r"\([^()]*\)")
+
+
 def listed(words: list[str]) -> str:
     """Words as a sentence lists them.
 
     Example:
         >>> listed(["one"]), listed(["one", "two", "three"])
         ('one', 'one, two and three')
+        >>> listed(["fistula, low", "fistula, high", "sinus (any, all)"])
+        'fistula, low; fistula, high; and sinus (any, all)'
     """
+    if len(words) > 1 and any("," in IN_PARENTHESES.sub("", word) for word in words):
+        return f"{'; '.join(words[:-1])}; and {words[-1]}"
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 

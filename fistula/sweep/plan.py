@@ -13,7 +13,7 @@ from fistula import __version__
 from fistula.audit.gate import pass_gate
 from fistula.cohort.manifest import Cohort, read_cohort
 from fistula.cohort.split_table import split_fingerprint
-from fistula.errors import ConfigError, DataError
+from fistula.errors import ConfigError, DataError, say_class
 from fistula.evidence.ranking.counting import slices_tell_the_class
 from fistula.learning.building.making import make
 from fistula.learning.data.bags import check_bags
@@ -111,12 +111,12 @@ def _check_classes(cohort: Cohort, table: pl.DataFrame, fold: int) -> None:
     """Refuse before training what could not be scored after it: a threshold needs slices with and without a class."""
     val = table.filter((pl.col("fold") == fold) & (pl.col("part") == "val"))["slice_key"]
     held = set(cohort.labelled.filter(pl.col("slice_key").is_in(val.implode()))["label"])
-    absent = [name for label, name in enumerate(cohort.classes) if label not in held]
+    absent = [say_class(name) for label, name in enumerate(cohort.classes) if label not in held]
     if absent:
-        rule = (
-            f"has no validation slice of the class {', '.join(absent)} in fold {fold}, on which a threshold is chosen"
-        )
-        raise DataError("split", rule, remedy="Take fewer folds, another split.seed, or more patients of it")
+        missing = f"has no {' or '.join(absent)} slice in the validation set"
+        rule = f"{missing} of fold {fold}, on which a threshold is chosen"
+        remedy = "Take fewer folds, another split.seed, or add patients with such slices"
+        raise DataError("split", rule, remedy=remedy)
 
 
 def _check_aggregation(rule: str, cohort: Cohort) -> None:
@@ -125,7 +125,7 @@ def _check_aggregation(rule: str, cohort: Cohort) -> None:
     for label, name in enumerate(cohort.classes):
         area = slices_tell_the_class((labelled["label"] == label).to_numpy(), labelled["patient_key"].to_numpy())
         if (len(cohort.classes) > 2 or label) and area.has_interval and not area.low <= 0.5 <= area.high:
-            told = f"the number of slices alone predicts the class {name} (per-patient AUROC {area})"
+            told = f"the number of slices alone predicts {say_class(name)} (per-patient AUROC {area})"
             remedy = "Use aggregation=mean, which does not rise with it"
             raise ConfigError("aggregation", f"must be mean where {told}", found=rule, remedy=remedy)
 

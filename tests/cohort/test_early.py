@@ -39,8 +39,8 @@ def test_each_doubt_is_a_sentence():
     maps = slices(image_type=["DERIVED\\PRIMARY\\ADC", *["ORIGINAL\\PRIMARY\\M"] * 47])
     assert early_warnings(maps) == ["1 slice of a parameter map is mixed with 47 of other images"]
     scanners = slices(scanner=[name for patient in range(24) for name in ["BA"[patient % 2 or patient % 4 // 2]] * 2])
-    said = "all 12 patients of class {} are from one scanner (A), others are not"
-    assert early_warnings(scanners) == [said.format(1)]
+    said = "all 12 {} patients are from one scanner (A), others are not"
+    assert early_warnings(scanners) == [said.format("class 1")]
     assert early_warnings(scanners, ["normal", "fistula"]) == [said.format("fistula")]
 
 

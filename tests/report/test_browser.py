@@ -353,6 +353,26 @@ def test_a_page_stays_short_and_nothing_is_cut_off_in_a_narrow_window(
 
 
 @pytest.mark.slow
+def test_many_classes_with_long_names_fit_into_a_narrow_window(browser, tmp_path):
+    names = ["no fistula", "intersphincteric", "transsphincteric, low", "suprasphincteric", "extrasphincteric", "sinus"]
+    folder = write_study(tmp_path / "study", classes=names, patients=36, slices=1, learnings=("transfer",))
+    report = write_report(read_study(folder), Settings(resamples=20))
+    for width in (1440, 800, 400):
+        page = browser.new_page(viewport={"width": width, "height": 1000})
+        page.goto(report.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        heads = page.locator("#all-classes thead th").all_inner_texts()
+        assert heads == ["1", "2", "3", "4", "5", "6", "all"]  # the names stand before the rows
+        assert page.locator("#all-classes tbody th").first.inner_text() == "1 no fistula"
+        shown = page.evaluate("[...document.querySelectorAll('#all-classes, .flow')].map(one => one.scrollWidth)")
+        assert max(shown) <= max(width, 480), shown
+        page.close()
+    answer = report.read_text().partition('class="answer"')[2].partition("</div>")[0]
+    assert "6 no fistula; 6 intersphincteric; 6 transsphincteric, low; " in answer
+    assert answer.count("specificity, ") == 2  # of the worst and the best
+
+
+@pytest.mark.slow
 def test_three_classes_have_a_table_of_all(browser, tmp_path):
     folder = write_study(tmp_path / "study", learnings=("transfer",), classes=("none", "simple", "complex"))
     page_of_report = write_report(read_study(folder), Settings(resamples=20))

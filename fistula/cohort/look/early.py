@@ -8,7 +8,7 @@ import polars as pl
 
 from fistula.cohort.look.confounding import CONFOUNDED, find_confounding
 from fistula.cohort.manifest import LACKS
-from fistula.errors import count
+from fistula.errors import count, say_class
 from fistula.source.intensity import Intensity, MinMax, Percentile
 
 # What tells scanners and protocols apart beside the scanner's model.
@@ -96,8 +96,8 @@ def _one_scanner(slices: pl.DataFrame, classes: Sequence[str]) -> Iterator[str]:
     for (label,), rows in sorted(of.group_by("label"), key=lambda item: item[0]):
         if rows["scanner"].n_unique() == 1 and len(rows) > 1:
             scanner = rows["scanner"][0]
-            name = classes[label] if classes else label
-            yield f"all {len(rows)} patients of class {name} are from one scanner ({scanner}), others are not"
+            name = say_class(classes[label] if classes else str(label))
+            yield f"all {len(rows)} {name} patients are from one scanner ({scanner}), others are not"
 
 
 def _associated(slices: pl.DataFrame) -> Iterator[str]:

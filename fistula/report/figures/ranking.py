@@ -13,6 +13,7 @@ from fistula.report.readers.analysis import Readers
 from fistula.report.results import Row
 from fistula.report.study import Configuration
 
+LINES = ("-", "--", ":", "-.")  # of classes, where they are more than colours
 GRID = np.linspace(0, 1, 101)
 SHOWN = 20  # configurations in a figure; more cannot be told apart, and stand in the table
 
@@ -40,6 +41,8 @@ def roc_of_classes(rows: list[Row]) -> Figure:
     square(axes, *ROC)
     for number, row in reversed(list(enumerate(rows))):
         colour, line, _ = look(number, len(rows))
+        if len(rows) > len(COLOURS):  # no class matters more than the others
+            colour, line = COLOURS[number % len(COLOURS)], LINES[number // len(COLOURS) % len(LINES)]
         _curve(axes, row, _valued(row, row.positive), colour=colour, line=line, width=1.7)
     name_lines(figure, axes)
     return figure

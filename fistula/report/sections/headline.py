@@ -15,6 +15,7 @@ from fistula.report.sections.limitations import NAMED, alike
 from fistula.report.study import Study
 from fistula.report.wording import say_times
 
+MANY = 5  # classes, above which not each is told of
 EQUAL = 1e-9  # two AUROCs that differ by less are one
 
 
@@ -74,9 +75,7 @@ def say_together(found: list[AllClasses], ranked: dict[str, list[Row]], selected
         f"; calling every {level} {largest} would be correct in {of_class.max()}."
     )
     each = _say_each(best, ranked)
-    those = (
-        [f"Its AUROC for each class against the rest, with rates at its threshold, was {listed(each)}."] if each else []
-    )
+    those = [f"Its AUROC for each class against the rest, with rates at its threshold, {each}."] if each else []
     if not best.auroc.is_defined:
         first = f"Of {len(found)} configurations, {name} was correct most often: it" if len(found) > 1 else name
         return [f"The per-{level} macro AUROC is undefined: {best.auroc.reason}.", f"{first} {named}", *those]
@@ -107,20 +106,20 @@ def say_tied(names: list[str]) -> str:
     return f", tied with {listed(names) if len(names) <= NAMED else f'{len(names)} others'}"
 
 
-def _say_each(best: AllClasses, ranked: dict[str, list[Row]]) -> list[str]:
-    """What the headline's configuration makes of each class."""
-    said = []
+def _say_each(best: AllClasses, ranked: dict[str, list[Row]]) -> str:
+    """What the headline's configuration makes of each class; where they are many, of the worst and the best."""
+    said = {}
     for positive, rows in ranked.items():
         row = next(row for row in rows if row.configuration is best.configuration)
         area, (hits, sick, right, well) = row.estimates["auroc"], counts(row.rows)
         if not area.is_defined:
             continue
         interval = f"95% CI {area.low:.2f} to {area.high:.2f}; " if area.has_interval else ""
-        said.append(
-            f"{area.value:.2f} for {say_class(positive)} ({interval}sensitivity, {hits} of {sick};"
-            f" specificity, {right} of {well})"
-        )
-    return said
+        told = f"({interval}sensitivity, {hits} of {sick}; specificity, {right} of {well})"
+        said[f"{area.value:.2f} for {say_class(positive)} {told}"] = area.value
+    if len(said) > MANY:
+        return f"ranged from {min(said, key=lambda told: said[told])} to {max(said, key=lambda told: said[told])}"
+    return f"was {listed(list(said))}" if said else ""
 
 
 def say_interval(area: Estimate, selected: Estimate | None, among: int) -> str:

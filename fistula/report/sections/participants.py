@@ -13,6 +13,7 @@ from fistula.report.results import Row
 from fistula.report.study import Study
 from fistula.report.wording import say_times
 
+MANY = 4  # classes, above which those are left out of a box that none is of
 FACTS = ("sex", "site", "scanner", "field_strength")
 SPAN, AGE = "slices per patient, median (range)", "age, years, mean ± SD (range)"
 SEXES = {"F": "female", "M": "male", "O": "other"}
@@ -69,11 +70,13 @@ def patient_flow(study: Study, row: Row, counts: NDArray[np.int64] | None = None
         labels, called = (row.rows[name].to_numpy() == 1 for name in ("label", "called"))
         counts = np.array([[(one & other).sum() for other in (called, ~called)] for one in (labels, ~labels)])
     for name, column in zip(names, counts.T, strict=True):
-        found = ", ".join(f"{number} {truth}" for number, truth in zip(column, names, strict=True))
+        # Of many classes, those that are none of these are not listed.
+        told = [(number, truth) for number, truth in zip(column, names, strict=True) if number or len(names) <= MANY]
+        found = ", ".join(f"{number} {truth}" for number, truth in told)
         total = int(column.sum())
         says = f"{_noun(total, row.level)} called {name}"
         says = f"{_noun(total, 'classification')} as {name} {times[times.index('(') :]}" if "(" in times else says
-        boxes.append(Box(total, says, [f"{found} by the reference standard"]))
+        boxes.append(Box(total, says, [f"{found} by the reference standard"] if found else []))
     return boxes
 
 
