@@ -4,16 +4,20 @@ import errno
 import glob
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from fistula.errors import ConfigError, DataError
 from fistula.leftovers import HERE, clear_leftovers, held, partial_name
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, or the largest file
+# Of an absolute path, alone or after a word as in file:/home/name/weights.pth: all but its last part.
+FOLDERS = re.compile(r"(^|[:='])(?:~|[A-Za-z]:)?[\\/].*[\\/]")
 
 
 @contextmanager
@@ -192,3 +196,17 @@ def remove_while_empty(folder: Path) -> None:
     while folder.is_dir() and folder != here and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent
+
+
+def without_folders(node: Any) -> Any:
+    """Plain values with each absolute path cut to its last part: its folders may name a person or a place.
+
+    Example:
+        >>> without_folders({"cohort": "/home/name/cohort", "model": {"weights": "file:/mnt/name/w.pth"}})
+        {'cohort': 'cohort', 'model': {'weights': 'file:w.pth'}}
+    """
+    if isinstance(node, dict):
+        return {key: without_folders(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [without_folders(value) for value in node]
+    return FOLDERS.sub(r"\1", node) if isinstance(node, str) else node

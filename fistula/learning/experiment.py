@@ -16,7 +16,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from fistula.cohort.manifest import Cohort
 from fistula.cohort.thinning import thinned
 from fistula.errors import ConfigError, count
-from fistula.folder import digest_of
+from fistula.folder import digest_of, without_folders
 from fistula.learning import tracking
 from fistula.learning.building.making import make, one_line, try_pipeline, try_training
 from fistula.learning.building.timm_network import checkpoint_gradients
@@ -79,7 +79,7 @@ class Experiment:
         checkpoint = self.folder / "best.ckpt"
         exit_code = 1
         try:
-            self.tracker.log_hyperparams(tracking.placeless(description))
+            self.tracker.log_hyperparams(without_folders(description))
             self.fit()
             best_epoch = load_best(self.classifier, checkpoint)
             stored = self.folder / "predictions.parquet"

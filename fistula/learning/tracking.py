@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import sqlite3
+import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # each waits twic
 import numpy as np
 import polars as pl
 import wandb
+from huggingface_hub.constants import HF_HOME
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, MLFlowLogger, WandbLogger
@@ -35,36 +37,30 @@ READING_ROOM = "reading.html"
 MODES = ("offline", "online", "shared", "disabled")
 LOCK_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 3.0  # W&B itself gives up after a minute and a half
-# Of an absolute path, alone or after a word as in file:/home/name/weights.pth: all but its last part.
-FOLDERS = re.compile(r"(^|[:='])(?:~|[A-Za-z]:)?[\\/].*[\\/]")
 
 log = logging.getLogger(__name__)
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it says each retry, at length
 
 
-def _give_wandb_a_cache() -> None:
-    """Name the folder where W&B's own process looks for its cache: without one it prints its log on the terminal."""
-    if {"HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"} & os.environ.keys():
+def _give_wandb_folders() -> None:
+    """Name folders where W&B may write, unless its own will do: else it logs on the terminal, and tables fail."""
+    if sys.platform != "linux":
         return
     try:
         home = Path.home()  # without the variable, as the system's list of users has it
     except RuntimeError:
-        home = Path(tempfile.gettempdir())
-    os.environ["XDG_CACHE_HOME"] = str(home / ".cache")
+        home = Path("/nonexistent")
+    spare = Path(tempfile.gettempdir(), f"wandb-{os.getuid()}")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    os.environ.setdefault("HF_HOME", HF_HOME)  # which stays where it is
+    os.environ["XDG_CACHE_HOME"] = str(cache if _can_be_written(cache) else spare)
+    if not _can_be_written(Path(wandb.env.get_data_dir())):
+        os.environ[wandb.env.DATA_DIR] = str(spare)
 
 
-def placeless(node: Any) -> Any:
-    """Plain values with each absolute path cut to its last part: its folders may name a person or a place.
-
-    Example:
-        >>> placeless({"cohort": "/home/name/data/cohort", "model": {"weights": "file:~/w.pth", "channels": "sum"}})
-        {'cohort': 'cohort', 'model': {'weights': 'file:w.pth', 'channels': 'sum'}}
-    """
-    if isinstance(node, dict):
-        return {key: placeless(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [placeless(value) for value in node]
-    return FOLDERS.sub(r"\1", node) if isinstance(node, str) else node
+def _can_be_written(folder: Path) -> bool:
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    return there.is_dir() and os.access(there, os.W_OK)
 
 
 class Trackers(Logger):
@@ -121,7 +117,7 @@ def wandb_logger(*, mode: str, **settings: Any) -> WandbLogger:
     """
     refuse_other("logger.wandb.mode", mode, MODES)
     wandb.Settings(**settings.get("settings", {}))
-    _give_wandb_a_cache()
+    _give_wandb_folders()
     reason = why_not_online() if mode == "online" else None
     if reason:
         log.warning("W&B: %s. This run is logged offline; `wandb sync` sends it later", reason)

@@ -68,14 +68,15 @@ def test_a_study_in_a_folder_of_its_own_is_known_to_wandb_by_that_folder(fistula
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a home is always named")
-def test_wandb_says_nothing_on_the_terminal_of_a_user_without_home(tmp_path):
+@pytest.mark.parametrize("home", [{}, {"HOME": "/dev/null/home"}], ids=["none", "one that cannot be written to"])
+def test_wandb_needs_no_home_and_says_nothing_on_the_terminal(tmp_path, home):
     program = (
         "from fistula.learning.tracking import wandb, wandb_logger\n"
-        "wandb_logger(mode='offline', save_dir='.').experiment.log({'a': 1})\n"
+        "wandb_logger(mode='offline', save_dir='.').experiment.log({'a': wandb.Table(columns=['b'], data=[[1]])})\n"
         "wandb.finish()\n"
     )
-    homes = ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA")
-    environment = {name: value for name, value in os.environ.items() if name not in homes}
+    homes = ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "HF_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in homes} | home
     settings = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
     done = subprocess.run([sys.executable, "-c", program], **settings)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
