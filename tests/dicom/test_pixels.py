@@ -354,6 +354,25 @@ def test_a_frame_is_never_another_by_a_table_of_offsets_in_order(write_dicom, tm
             _decode(tmp_path / "a", (number,))
 
 
+@pytest.mark.parametrize("wrong", ["missing", "of another number", "shorter", "longer", "cut in the middle"])
+def test_an_extended_table_without_the_lengths_of_its_frames_is_refused_as_that(write_dicom, tmp_path, wrong):
+    image = write_dicom(tmp_path / "a", np.random.default_rng(0).integers(0, 900, (3, 24, 20), dtype=np.uint16))
+    image.compress(RLELossless, generate_instance_uid=False)
+    frames = list(generate_frames(image.PixelData, number_of_frames=3))
+    image.PixelData, image.ExtendedOffsetTable, lengths = encapsulate_extended(frames)
+    image["PixelData"].is_undefined_length = True
+    told = np.frombuffer(lengths, "<i8").copy()
+    told[1] += {"shorter": -8, "longer": 8}.get(wrong, 0)
+    content = {"missing": b"", "of another number": told[:2].tobytes(), "cut in the middle": lengths[:-2]}
+    image.ExtendedOffsetTableLengths = content.get(wrong, told.tobytes())
+    image.save_as(tmp_path / "a")
+    with pytest.raises(Refused, match=r"whose lengths are missing or not|cannot be separated"):
+        _decode(tmp_path / "a")
+    image.ExtendedOffsetTableLengths = lengths
+    image.save_as(tmp_path / "a")
+    assert len(_decode(tmp_path / "a", (0, 1, 2))) == 3
+
+
 def test_a_frame_of_rle_that_a_writer_cut_into_fragments_is_one(write_dicom, tmp_path):
     image = write_dicom(tmp_path / "a", np.arange(64 * 64, dtype=np.uint16).reshape(64, 64))
     image.compress(RLELossless, generate_instance_uid=False)

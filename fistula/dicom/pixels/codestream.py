@@ -11,10 +11,10 @@ from pydicom.uid import UID, RLELossless
 
 from fistula.dicom.outcome import Refused
 from fistula.dicom.parse import whole
+from fistula.dicom.pixels.jpeg import STARTS, refuse_open
 
 SEARCH = 1 << 16  # bytes from the start of a frame; the size stands among the first markers
 FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # SOF of JPEG; F7 is that of JPEG-LS
-STARTS = (b"\xff\x4f", b"\xff\xd8")  # of a frame of JPEG 2000, and of any other JPEG
 RLE_START = struct.pack("<I", 64)  # bytes 4 to 8 of a frame of RLE: where its first segment begins (PS3.5 G.5)
 INSEPARABLE = ("pixel data whose fragments cannot be separated", "Export it again")
 STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
@@ -68,6 +68,7 @@ def refuse_misplaced(dataset: Dataset) -> None:
         return
     try:
         begun, tables = _begun(dataset.PixelData, syntax), _offsets(dataset)
+        is_of_lengths = _is_of_lengths(dataset)
     except Exception as error:  # broken fragments fail in several ways
         raise Refused(*INSEPARABLE) from error
     if any((np.diff(table) <= 0).any() for table in tables):
@@ -76,20 +77,33 @@ def refuse_misplaced(dataset: Dataset) -> None:
         raise Refused("compressed pixel data of more frames than it states", "Correct NumberOfFrames")
     if any(table.size and not _fits(table, begun, frames) for table in tables):
         raise Refused("compressed frames that do not begin where their table of offsets says", "Export it again")
+    if not is_of_lengths:
+        raise Refused(
+            "an extended table of offsets whose lengths are missing or not those of its frames", "Export it again"
+        )
 
 
-def compared(dataset: Dataset, index: int) -> Declared | None:
-    """What frame `index` says of itself; None if it is not encapsulated, or does not say.
+def encoded(dataset: Dataset, index: int) -> bytes:
+    """Frame `index` as it is compressed; empty if it is not encapsulated.
 
     Raises:
-        Refused: If it is of another size or number of samples than the header says.
+        Refused: If it cannot be told from the others.
     """
     if not UID(dataset.file_meta.TransferSyntaxUID).is_encapsulated:
-        return None
+        return b""
     try:
-        frame = get_frame(dataset.PixelData, index, number_of_frames=whole(dataset, "NumberOfFrames") or 1)
+        return get_frame(dataset.PixelData, index, number_of_frames=whole(dataset, "NumberOfFrames") or 1)
     except Exception as error:  # as above
         raise Refused(*INSEPARABLE) from error
+
+
+def compared(dataset: Dataset, frame: bytes) -> Declared | None:
+    """What a frame, as it is compressed, says of itself; None if it does not.
+
+    Raises:
+        Refused: If it is of another size or number of samples than the header says, or has no end.
+    """
+    refuse_open(frame)
     found = declared(frame)
     if found and found.size != (whole(dataset, "Rows"), whole(dataset, "Columns")):
         raise Refused("a compressed frame whose size differs from its header's", "Export it again")
@@ -130,6 +144,18 @@ def _begun(content: bytes, syntax: UID) -> list[int]:
 def _fits(table: np.ndarray, begun: list[int], frames: int) -> bool:
     """Whether a table is of this many frames and has them where they begin, as far as all were recognized."""
     return len(table) == frames and table[0] == 0 and (len(begun) < frames or table.tolist() == begun)
+
+
+def _is_of_lengths(dataset: Dataset) -> bool:
+    """Whether an extended table, if there is one, has the lengths of its frames (PS3.3 C.7.6.3.1.8)."""
+    if not dataset.get("ExtendedOffsetTable"):
+        return True
+    stated = np.frombuffer(dataset.get("ExtendedOffsetTableLengths") or b"", "<u8").astype(np.int64)
+    file = BytesIO(dataset.PixelData)
+    parse_basic_offsets(file)
+    _, fragments = parse_fragments(file)  # a frame each
+    found = np.array([int.from_bytes(dataset.PixelData[here + 4 : here + 8], "little") for here in fragments])
+    return len(stated) == len(found) and bool((stated + stated % 2 == found).all())
 
 
 def _offsets(dataset: Dataset) -> list[np.ndarray]:

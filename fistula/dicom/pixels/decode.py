@@ -1,26 +1,24 @@
 """Decode frames to physical values: decoder, modality transform, colour to grey, padding, polarity."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder
-from pydicom.uid import UID, ExplicitVRBigEndian, RLELossless
+from pydicom.pixels import apply_color_lut, apply_modality_lut
+from pydicom.uid import ExplicitVRBigEndian, RLELossless
 
 from fistula.dicom.header.mend import mend
 from fistula.dicom.outcome import Refused, damage_refused
 from fistula.dicom.parse import sequence, whole
-from fistula.dicom.pixels.codestream import compared, contradictions, refuse_misplaced
+from fistula.dicom.pixels.codestream import compared, contradictions, encoded, refuse_misplaced
 from fistula.dicom.pixels.frames import Frame
+from fistula.dicom.pixels.jpeg import alone, in_plain_colors, with_more
 from fistula.dicom.pixels.stated import PixelFacts, has_bits_beyond, pixel_facts
-from fistula.dicom.pixels.syntax import decoder_name, decoders
+from fistula.dicom.pixels.syntax import decoded_by, decoder_name, decoders
 from fistula.dicom.pixels.window import Window
 
-PANIC = "PanicException"  # what a decoder in Rust raises on damage; no Exception, and its class has no module
 SWAPPED = "16-bit values that are far smoother with their bytes exchanged: perhaps in the other byte order"
 UNNAMED = "CT values below -1500 HU that PixelPaddingValue does not name, taken as padding"
 ROWS, SMOOTHER = 4, 8  # that are looked at, and by how much
@@ -115,34 +113,30 @@ def _stored(dataset: Dataset, index: int) -> tuple[np.ndarray, str, str, list[st
     plugins = decoders(str(syntax))
     if not plugins:
         raise Refused("no decoder for its transfer syntax")
-    found = compared(dataset, index)
+    frame = encoded(dataset, index)
+    found = compared(dataset, frame)
+    source, notes = in_plain_colors(dataset, frame) or (dataset, [])
+    place = index if source is dataset else 0
     if plugins[0] == "native":
         _refuse_bits_beyond(dataset, index)
-    decoder, raw = get_decoder(UID(syntax)), None
     for plugin in plugins:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # excess padding, and the like
-                options: Any = {"index": index, "decoding_plugin": "" if plugin == "native" else plugin}
-                array, properties = decoder.as_array(dataset, **options)
-                # The others say themselves how many bits they have.
-                if syntax == RLELossless and whole(dataset, "BitsStored") != whole(dataset, "BitsAllocated"):
-                    raw, _ = decoder.as_array(dataset, **options | {"correct_unused_bits": False})
-        except MemoryError as error:
-            raise Refused("needs more memory than there is") from error
-        except Exception:  # noqa: S112 (each decoder fails in its own ways; the next may not)
+        done = decoded_by(source, place, plugin)
+        if done is None:
             continue
-        except BaseException as error:
-            if type(error).__name__ != PANIC:  # the time limit, or somebody's Ctrl-C
-                raise
-            continue
-        if raw is not None:
-            _refuse_bits_beyond(dataset, index, raw)
-        photometric = str(properties["photometric_interpretation"])
+        array, photometric = done
+        # The others say themselves how many bits they have.
+        if syntax == RLELossless and whole(dataset, "BitsStored") != whole(dataset, "BitsAllocated"):
+            raw = decoded_by(source, place, plugin, correct_unused_bits=False)
+            if raw is not None:
+                _refuse_bits_beyond(dataset, index, raw[0])
         if array.ndim == 3 and photometric != "RGB":
             raise Refused(f"{photometric} that no decoder turns into RGB", "Export it again as RGB")
-        odd = contradictions(dataset, found, array) if found else []
-        return array, photometric, decoder_name(plugin, syntax), odd
+        more = with_more(encoded(source, place))
+        again = decoded_by(alone(source, more), 0, plugin) if more else done
+        if again is not None and not np.array_equal(array, again[0]):
+            raise Refused("a compressed frame whose data are cut short", "Export it again")
+        notes += contradictions(dataset, found, array) if found else []
+        return array, photometric, decoder_name(plugin, syntax), notes
     if plugins[0] == "native":
         raise Refused("pixel data that contradict their header", "Correct the header, or export it again")
     raise Refused("pixels that no decoder could read", "Export it again, uncompressed")

@@ -1,9 +1,13 @@
 """Which transfer syntaxes can be decoded here, by which package, and what is missing for the rest."""
 
 import importlib.metadata
+import warnings
 from collections.abc import Iterable
 from functools import cache
+from typing import Any
 
+import numpy as np
+from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID, AllTransferSyntaxes, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, RLELossless
 
@@ -14,6 +18,7 @@ from fistula.dicom.parse import Header, whole
 PREFERENCE = ("pylibjpeg", "pillow", "pydicom", "pyjpegls", "gdcm")
 # Of these pylibjpeg-libjpeg clamps values that have to wrap around (ITU-T T.81 H.2.1), as makers of ultrasound use it.
 CLAMPED = (JPEGLossless, JPEGLosslessSV1)
+PANIC = "PanicException"  # what a decoder in Rust raises on damage; no Exception, and its class has no module
 PACKAGES = {"gdcm": "python-gdcm", "pylibjpeg": "pylibjpeg-openjpeg", "pillow": "pillow", "pyjpegls": "pyjpegls"}
 GPL_REMEDY = "Install the GPL-3 decoder: pip install 'fistula[gpl-decoders]'"
 
@@ -51,6 +56,35 @@ def decoder_name(plugin: str, syntax: str) -> str:
         ('pylibjpeg-rle', 'gdcm')
     """
     return "pylibjpeg-rle" if plugin == "pylibjpeg" and syntax == RLELossless else plugin
+
+
+def decoded_by(dataset: Dataset, index: int, plugin: str, **options: Any) -> tuple[np.ndarray, str] | None:
+    """Stored values and their photometric interpretation by one plugin; None if it fails.
+
+    Args:
+        dataset: The whole object.
+        index: Of the frame, from 0.
+        plugin: As `decoders` gives it.
+        options: Of pydicom's decoder.
+
+    Raises:
+        Refused: If there is too little memory.
+    """
+    decoder = get_decoder(UID(dataset.file_meta.TransferSyntaxUID))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # excess padding, and the like
+            chosen = "" if plugin == "native" else plugin
+            array, properties = decoder.as_array(dataset, index=index, decoding_plugin=chosen, **options)
+    except MemoryError as error:
+        raise Refused("needs more memory than there is") from error
+    except Exception:  # each decoder fails in its own ways; the next may not
+        return None
+    except BaseException as error:
+        if type(error).__name__ != PANIC:  # the time limit, or somebody's Ctrl-C
+            raise
+        return None
+    return array, str(properties["photometric_interpretation"])
 
 
 def syntax_name(syntax: str) -> str:
