@@ -20,6 +20,7 @@ OTHER_ARCHIVES = (b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"BZh", b"\xfd7zXZ\x00
 # What follows the header of a zip that is a program or an office document.
 OFFICE = ("META-INF/", "[Content_Types].xml", "_rels/", "mimetype")
 NOT_PACKED_IMAGES = tuple(name.encode() for name in OFFICE)
+DAMAGED = "a damaged archive", "Copy or pack it again"
 UNKNOWN_METHOD = "an archive packed by a method that is not opened", "Unpack it first"  # Windows' Deflate64
 BLOCK = 1 << 20
 META_LIMIT = 4096
@@ -60,13 +61,14 @@ def parts_of(path: Path) -> Iterator[Part]:
     except NotImplementedError as error:
         raise Refused(*UNKNOWN_METHOD) from error
     except (zipfile.BadZipFile, UnicodeDecodeError, ValueError) as error:
-        raise Refused("a damaged archive") from error
+        raise Refused(*DAMAGED) from error
     except OSError as error:
         raise Refused("cannot be opened", "Check its permissions and the disk") from error
     if "[Content_Types].xml" in names or names[:1] == ["mimetype"]:
         raise Skipped("an office document")
     if len(set(names)) < len(names):
-        raise Refused("a damaged archive")  # of files of one name, no more than one can be opened
+        rule = "an archive with several files of one name"  # no more than one of which can be opened
+        raise Refused(rule, "Pack it again")
     yield from (Part(path, name) for name in names)
 
 
@@ -108,12 +110,14 @@ def open_part(part: Part, *, limit: int) -> BinaryIO:
     except NotImplementedError as error:
         raise Refused(*UNKNOWN_METHOD) from error
     except (zipfile.BadZipFile, zlib.error, zstandard.ZstdError, EOFError, KeyError) as error:
-        raise Refused("a damaged archive") from error
+        raise Refused(*DAMAGED) from error
     except RuntimeError as error:  # what zipfile raises where a password is needed
         raise Refused("an encrypted archive", "Unpack it first") from error
     except OSError as error:  # gzip's own BadGzipFile is one of them
-        reason = "a damaged archive" if isinstance(error, gzip.BadGzipFile) else "cannot be opened"
-        raise Refused(reason, "Check its permissions and the disk") from error
+        is_damaged = isinstance(error, gzip.BadGzipFile)
+        raise Refused(
+            *(DAMAGED if is_damaged else ("cannot be opened", "Check its permissions and the disk"))
+        ) from error
 
 
 def inflated(file: BinaryIO, *, limit: int) -> tuple[BinaryIO, bool]:
@@ -196,7 +200,7 @@ def _unpacked(file: BinaryIO, *, limit: int) -> BinaryIO:
             content = _read(packed, limit=limit)
         # zstandard says nothing of a frame that breaks off.
         if not content or (stated != zstandard.CONTENTSIZE_UNKNOWN and len(content) < stated):
-            raise Refused("a damaged archive")
+            raise Refused(*DAMAGED)
         return io.BytesIO(content)
     return file
 

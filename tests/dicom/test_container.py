@@ -68,6 +68,24 @@ def test_a_damaged_archive_is_refused(content, tmp_path):
         open_part(Part(tmp_path / "a"), limit=1 << 20)
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_files_of_one_name_in_an_archive_are_refused_as_that(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a", "w") as archive:
+        archive.writestr("1.dcm", b"1")
+        archive.writestr("1.dcm", b"2")
+    with pytest.raises(Refused, match="an archive with several files of one name"):
+        list(parts_of(tmp_path / "a"))
+
+
+def test_an_archive_that_changed_on_the_way_is_to_be_copied_again(tmp_path):
+    content = bytearray(gzip.compress(bytes(1000)))
+    content[-6] ^= 255  # of the checksum
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(Refused) as refused:
+        open_part(Part(tmp_path / "a"), limit=1 << 20)
+    assert (refused.value.reason, refused.value.remedy) == ("a damaged archive", "Copy or pack it again")
+
+
 def test_a_damaged_zip_is_refused(tmp_path):
     (tmp_path / "a").write_bytes(b"PK\x03\x04nothing")
     with pytest.raises(Refused, match="a damaged archive"):

@@ -173,6 +173,30 @@ def test_a_stream_that_was_cut_between_two_of_its_marks_and_closed_is_refused(wr
                 _read(tmp_path / "a")
 
 
+def _file_of_2000():
+    made = io.BytesIO()
+    Image.fromarray(SHADES).save(made, "JPEG2000")
+    return made.getvalue()
+
+
+def test_a_file_of_jpeg_2000_in_the_place_of_a_stream_is_read_and_compared(write_dicom, tmp_path):
+    _put(write_dicom, tmp_path / "a", _file_of_2000(), JPEG2000Lossless, SHADES)
+    np.testing.assert_array_equal(_read(tmp_path / "a").values, SHADES)
+    _put(write_dicom, tmp_path / "a", _file_of_2000(), JPEG2000Lossless, SHADES, Rows=32, Columns=128)
+    with pytest.raises(Refused, match="whose size differs"):
+        _read(tmp_path / "a")
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 4_000_000_000])
+def test_boxes_that_lead_nowhere_cost_no_time(write_dicom, tmp_path, length):
+    # A decoder went in circles until the time limit.
+    stream = _file_of_2000()
+    stream = stream[:12] + length.to_bytes(4, "big") + stream[16:]
+    _put(write_dicom, tmp_path / "a", stream, JPEG2000Lossless, SHADES)
+    with pytest.raises(Refused, match="without a picture in it"):
+        _read(tmp_path / "a")
+
+
 def test_one_stream_of_the_second_patient_that_has_no_end_stops_ingest_in_a_line(write_dicom, tmp_path, fistula_here):
     for number in range(4):
         stream = _jpeg(SHADES)

@@ -76,7 +76,7 @@ def test_a_scale_slope_in_another_type_is_read_as_it_is_meant_and_noted(ingested
     assert notes.get("Philips' scale slope written incorrectly, read as meant", 0) == noted
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), 1e-45, 3e38])
 def test_a_scale_slope_that_is_none_is_not_applied_and_noted(ingested, value):
     philips = written_as([replace(one, elements=VENDORS[0][2]) for one in cohort(2, slices=2)], 0x2005100E, "FL", 1.0)
     plain, _ = ingested("plain", philips, "min_max")

@@ -49,7 +49,7 @@ WORDS = {  # by what they are without blanks
     "VOILUTFunction": {word: word for word in ("LINEAR", "LINEAR_EXACT", "SIGMOID")},
 }
 SLOPE, INTERCEPT = "RescaleSlope", "RescaleIntercept"
-LARGEST_SLOPE = 1e30
+LARGEST_SLOPE = 1e30  # and the smallest is one over it: single precision has room on both sides
 LARGEST_INTERCEPT = 2.0**26  # in slopes: beside it, stored values that differ by 8 are one in single precision
 ORIENTATION = "ImageOrientationPatient"
 ROUNDED = 0.02  # how far lengths and right angles (as a cosine) may be off: some makers round to two digits

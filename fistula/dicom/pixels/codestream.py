@@ -11,7 +11,7 @@ from pydicom.uid import UID, RLELossless
 
 from fistula.dicom.outcome import Refused
 from fistula.dicom.parse import whole
-from fistula.dicom.pixels.jpeg import STARTS, refuse_open
+from fistula.dicom.pixels.jpeg import STARTS, codestream, refuse_open
 
 SEARCH = 1 << 16  # bytes from the start of a frame; the size stands among the first markers
 FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # SOF of JPEG; F7 is that of JPEG-LS
@@ -103,6 +103,7 @@ def compared(dataset: Dataset, frame: bytes) -> Declared | None:
     Raises:
         Refused: If it is of another size or number of samples than the header says, or has no end.
     """
+    frame = codestream(frame)
     refuse_open(frame)
     found = declared(frame)
     if found and found.size != (whole(dataset, "Rows"), whole(dataset, "Columns")):

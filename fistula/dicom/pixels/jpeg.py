@@ -12,6 +12,7 @@ from fistula.dicom.parse import text, whole
 
 END, SCAN, CODES = b"\xff\xd9", b"\xff\xda", b"\xff\x93"  # EOI or EOC; SOS; SOD
 STARTS = (b"\xff\x4f", b"\xff\xd8")  # of a frame of JPEG 2000, and of any other JPEG
+JP2 = b"\0\0\0\x0cjP  "  # begins a file of JPEG 2000 (ISO 15444-1 I.5.1)
 RESTARTS = tuple(bytes((0xFF, marker)) for marker in range(0xD0, 0xD8))
 HUFFMAN = frozenset((0xC0, 0xC1, 0xC2, 0xC3))  # SOF of what is coded so, lossless or not
 INTERVAL = 0xDD  # DRI: after how many units the coder starts anew
@@ -26,6 +27,25 @@ NEEDED = (
 )  # fmt: skip
 OTHERWISE = "colors of a JPEG that contradict PhotometricInterpretation, read as the JPEG says"
 UNSAID = "a JPEG that does not say whether its colors are RGB, as PhotometricInterpretation does"
+
+
+def codestream(frame: bytes) -> bytes:
+    """The stream that a file of JPEG 2000 holds, where a frame is one, against PS3.5 A.4.4; any other as it is.
+
+    Raises:
+        Refused: If its boxes lead nowhere, or in a circle.
+    """
+    if not frame.startswith(JP2):
+        return frame
+    here = 0
+    while here + 8 <= len(frame):
+        length = int.from_bytes(frame[here : here + 4], "big")
+        if frame[here + 4 : here + 8] == b"jp2c":
+            return frame[here + 8 :]
+        if length < 8:
+            break
+        here += length
+    raise Refused("a compressed frame without a picture in it", "Export it again")
 
 
 def refuse_open(frame: bytes) -> None:

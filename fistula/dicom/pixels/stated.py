@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from pydicom.dataset import Dataset
 
+from fistula.dicom.header.mend import LARGEST_SLOPE
 from fistula.dicom.header.raw import is_absent
 from fistula.dicom.header.spelling import OTHERWISE
 from fistula.dicom.outcome import Refused
@@ -126,7 +127,7 @@ def unused_tables(frame: Frame) -> list[str]:
 def _scale_notes(frame: Frame) -> list[str]:
     stated = frame.scale_slope()
     notes = [] if frame.is_scale_as_written() else [f"Philips' scale slope {OTHERWISE}"]
-    is_none = stated is not None and not 0 < stated < float("inf")
+    is_none = stated is not None and not _is_scale(stated, _rescale(frame)[0])
     return [*notes, "Philips' scale slope that is no scale, not applied"] if is_none else notes
 
 
@@ -137,7 +138,12 @@ def _philips_scale(frame: Frame, slope: float) -> float:
     Translational Oncology 7(1), 65-71. 1 where there is no scale slope.
     """
     scale_slope = frame.scale_slope()
-    return 1 / (slope * scale_slope) if scale_slope and 0 < scale_slope < float("inf") and slope > 0 else 1.0
+    return 1 / (slope * scale_slope) if scale_slope and slope > 0 and _is_scale(scale_slope, slope) else 1.0
+
+
+def _is_scale(scale_slope: float, slope: float) -> bool:
+    """Whether pixels can be divided by it, alone and with the slope, in single precision."""
+    return all(1 / LARGEST_SLOPE <= size <= LARGEST_SLOPE for size in (scale_slope, scale_slope * abs(slope)))
 
 
 def _window(frame: Frame) -> tuple[Window | None, tuple[str, ...]]:
