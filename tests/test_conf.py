@@ -100,6 +100,14 @@ def own_keys(cfg, passed_whole):
             yield from own_keys(node, passed_whole)
 
 
+def test_what_libraries_tell_of_their_own_work_stays_off_the_terminal():
+    settings = OmegaConf.load(config_folder() / "hydra" / "job_logging" / "fistula.yaml")
+    assert (settings.root.level, settings.loggers.fistula.level) == ("WARNING", "INFO")
+    for command in COMMANDS:
+        text = (config_folder() / f"{command}.yaml").read_text(encoding="utf-8")
+        assert "override hydra/job_logging: fistula\n" in text, command
+
+
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_every_experiment_builds(built, path):
     name = path.relative_to(config_folder() / "experiment").with_suffix("")

@@ -40,7 +40,7 @@ ARROWS = {
     "source": {"dicom"},
     "labels": {"source", "dicom", "evidence", "viewer"},
     "viewer": set(),
-    "phantom": {"dicom"},
+    "phantom": {"dicom", "source"},
     "cohort": {"source", "labels", "dicom", "evidence"},
     "audit": {"cohort"},
     "learning": {"cohort", "evidence"},

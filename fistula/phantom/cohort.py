@@ -1,7 +1,7 @@
 """The synthetic cohort on disk: who is in it, one folder of DICOM files a patient, and labels.csv."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import cos
@@ -9,16 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from joblib import Parallel, delayed
-from rich.progress import track
 
 from fistula.dicom.out.write import LARGEST_STORED, Series, write_mr_slice
-from fistula.errors import refuse_outside
+from fistula.errors import DataError, refuse_outside
 from fistula.folder import whole_folder
 from fistula.phantom.design import Design
 from fistula.phantom.patient import Patient, Person, draw_patient
 from fistula.phantom.render import Acquisition, Image, draw_acquisition, render_series
 from fistula.phantom.second import APART, as_t2, levels_of_t2, site_of_t2, with_lookalike
+from fistula.source.workers import Workers, in_parallel
 
 # Of 58 and 45 patients in the study that this cohort imitates, 39 and 32 were men.
 MALE_SHARE = {True: 39 / 58, False: 32 / 45}
@@ -69,9 +68,11 @@ def write_cohort(out: Path, size: Size, design: Design, *, seed: int, workers: i
     refuse_outside("workers", workers, 0, 1024)
     people = draw_people(size, design, seed=seed)
     with whole_folder(out) as folder:
-        jobs = (delayed(_write_patient)(folder, person, size, design, seed) for person in people)
-        tables = Parallel(n_jobs=workers or -1, return_as="generator")(jobs)
-        tables = list(track(tables, description="patients", total=len(people)))
+        write = partial(_write_patients, folder=folder, size=size, design=design, seed=seed)
+        single = [[person] for person in people]
+        done = in_parallel(write, single, Workers(workers), title="patients", lost=_refuse_lost)
+        rows_of = {number: table for part in done for number, table in part.items()}
+        tables = [rows_of[person.number] for person in people]
         labels = pl.DataFrame([row for table in tables for row in table], schema=LABELS, orient="row")
         if design.labels == "random":
             labels = _label_by_lot(labels, [len(table) for table in tables], people, seed=seed)
@@ -125,6 +126,17 @@ def _label_by_lot(labels: pl.DataFrame, lengths: list[int], people: list[Person]
     return labels.with_columns(label=pl.Series(np.repeat(lot, lengths)), opening_row=nothing, opening_col=nothing)
 
 
+def _write_patients(
+    people: Sequence[Person], *, folder: Path, size: Size, design: Design, seed: int
+) -> dict[int, list[tuple]]:
+    return {person.number: _write_patient(folder, person, size, design, seed) for person in people}
+
+
+def _refuse_lost(person: Person) -> dict[int, list[tuple]]:
+    rule = "could not be written: whatever process tried was killed"
+    raise DataError(f"patient {person.number}", rule, remedy="Take workers=1, or a machine with more memory")
+
+
 def _write_patient(folder: Path, person: Person, size: Size, design: Design, seed: int) -> list[tuple]:
     """Draw, render and write one patient; rows of labels.csv, which are of the first series."""
     rng = np.random.default_rng([seed, 3, person.number])
@@ -153,7 +165,7 @@ def _write_patient(folder: Path, person: Person, size: Size, design: Design, see
     )
     gain, table = rng.uniform(1500, 2400), rng.uniform(-110, -60)
     home = folder / series.patient_id
-    home.mkdir()
+    home.mkdir(exist_ok=True)  # of a process that was killed at it
     levels = sorted(itertools.chain(*patient.levels(size.step_mm)))
     written = partial(_write_series, home, gain=gain, table=table, supersampling=size.supersampling, seed=seed)
     rows = [

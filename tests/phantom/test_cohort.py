@@ -1,6 +1,10 @@
 import hashlib
+import subprocess
+import sys
+import time
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -66,6 +70,10 @@ def test_neither_site_nor_number_tells_the_group(make_design, seed):
 def test_the_same_seed_gives_the_same_bytes_for_any_number_of_workers(written, tmp_path, make_design):
     write_cohort(tmp_path / "again", SIZE, make_design(), seed=0, workers=2)
     assert digest(tmp_path / "again") == digest(written[0])
+    more = replace(SIZE, patients=4, controls=4, positive=1)  # fewer are written by one process whatever is asked for
+    for workers in (1, 2):
+        write_cohort(tmp_path / f"more-{workers}", more, make_design(), seed=0, workers=workers)
+    assert digest(tmp_path / "more-1") == digest(tmp_path / "more-2")
     write_cohort(tmp_path / "other", SIZE, make_design(), seed=1, workers=1)
     assert not set(digest(tmp_path / "other").values()) & set(digest(written[0]).values())
 
@@ -127,6 +135,41 @@ def test_lots_are_one_a_patient_and_balanced_between_the_groups(tmp_path, make_d
     assert labels["label"].sum() == 6
     assert both.filter(pl.col("label_true") == 1)["label"].mean() == 0.5
     assert labels["opening_row"].is_null().all()
+
+
+KILLED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from fistula import cli
+
+def kill():
+    while not list(Path().glob(".cohort.*.partial/*/*.dcm")):
+        time.sleep(0.02)
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    Path("children").write_text(children)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    threading.Thread(target=kill, daemon=True).start()
+    sys.argv = ["fistula", "phantom", "out=cohort", "patients=20", "controls=20", "workers=2"]
+    cli.main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only there does a process learn of the end of another")
+def test_no_process_goes_on_after_the_command_was_killed_and_the_same_command_writes_the_cohort(tmp_path, fistula):
+    (tmp_path / "program.py").write_text(KILLED)
+    done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert (done.returncode, "%" in done.stdout + done.stderr) == (-9, False)  # no bar where there is no terminal
+    processes = [Path("/proc", number) for number in (tmp_path / "children").read_text().split()]
+    assert processes
+    deadline = time.monotonic() + 30
+    while any("Z" not in one.joinpath("stat").read_text() for one in processes if one.exists()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert fistula("phantom", "out=cohort", "patients=4", "controls=4").returncode == 0
+    assert not list(tmp_path.glob(".cohort.*"))
 
 
 def test_nothing_is_left_when_writing_fails(tmp_path, make_design):
