@@ -1,7 +1,9 @@
 """`fistula serve`: score what is uploaded."""
 
 import os
+import signal
 import socket
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -56,6 +58,8 @@ def run(cfg: DictConfig) -> None:
             super().connection_made(transport)
             self.loop.call_later(SILENT_S, lambda: transport.close() if self.cycle is None else None)
 
+    # Whatever manages services ends them so: no failure, and temporary folders of libraries are removed on the way.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     app = create_app(ready, limits, token=token, host=cfg.host)
     host = f"[{cfg.host}]" if ":" in cfg.host else cfg.host
     print(f"serving {cfg.run} on http://{host}:{listener.getsockname()[1]} (end with Ctrl+C)", flush=True)

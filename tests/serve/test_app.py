@@ -1,5 +1,6 @@
 import asyncio
 import io
+import os
 import socket
 import subprocess
 import sys
@@ -88,8 +89,10 @@ def test_a_form_is_answered_with_how_to_upload(client, archive):
 
 
 @pytest.mark.slow
-def test_a_connection_that_asks_for_nothing_is_closed(study):
+def test_a_connection_that_asks_for_nothing_is_closed_and_a_service_that_is_ended_leaves_nothing(study, tmp_path):
     """Else 256 of them, which anyone who reaches the port can open, would keep everybody out."""
+    (tmp_path / "temporary").mkdir()
+    environment = os.environ | {"TMPDIR": str(tmp_path / "temporary"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
     program = f"""
 import sys
 from fistula import cli
@@ -98,12 +101,15 @@ serve.SILENT_S = 0.5
 sys.argv = ["fistula", "serve", "run={study}", "only=*fold0-seed0*", "port=0"]
 cli.main()
 """
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as started:
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as started:
         port = int(started.stdout.readline().partition("127.0.0.1:")[2].partition(" ")[0])
         with socket.create_connection(("127.0.0.1", port), 60) as silent:
             silent.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
             assert silent.recv(100) == b""
         started.terminate()
+        assert started.wait(60) == 0
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_another_kind_of_image_is_refused_with_its_reason(client, write_dicom, tmp_path):
