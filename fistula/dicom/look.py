@@ -124,15 +124,24 @@ def _stricter(outcome: NotTaken, part: Part) -> NotTaken:
 
 def _incomplete(outcome: Skipped, header: Header, part: Part) -> Skipped:
     """A DICOMDIR that lists files which are not there, of which nobody would hear otherwise; anything else as it is."""
-    if outcome.reason != DICOMDIR or part.member:
+    if outcome.reason != DICOMDIR:
         return outcome
     records = sequence(header.dataset, "DirectoryRecordSequence")
     names = [text(record, "ReferencedFileID").replace("\\", "/") for record in records]
-    try:  # media are often copied in lower case
-        is_whole = all(any((part.path.parent / spelt).exists() for spelt in (name, name.lower())) for name in names)
+    try:
+        held = {one.member for one in parts_of(part.path)} if part.member else None
+        is_whole = all(_stands_beside(part, name, held) for name in names if name)
     except (OSError, ValueError):  # a name that no disk can hold
         is_whole = False
     return outcome if is_whole else Skipped(f"{DICOMDIR} that lists files which are not there")
+
+
+def _stands_beside(part: Part, name: str, held: set[str] | None) -> bool:
+    """Whether there is a file of this name; media are often copied in lower case. Those of an archive are `held`."""
+    if held is None:
+        return any((part.path.parent / spelt).exists() for spelt in (name, name.lower()))
+    folder = part.member.rpartition("/")[0]
+    return any(f"{folder}/{spelt}".lstrip("/") in held for spelt in (name, name.lower()))
 
 
 def _not_taken(outcome: NotTaken, part: Part) -> dict[str, Any]:

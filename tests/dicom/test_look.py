@@ -467,6 +467,23 @@ def test_a_dicomdir_says_when_a_file_that_it_lists_is_not_there(tmp_path):
     assert (record["outcome"], record["reason"]) == ("skipped", "a DICOMDIR that lists files which are not there")
 
 
+@pytest.mark.parametrize("folder", ["", "disc/"])
+def test_a_dicomdir_in_an_archive_says_so_too(tmp_path, folder):
+    disc = Path(pydicom.__file__).parent / "data/test_files/dicomdirtests/TINY_ALPHA"
+    files = sorted(path for path in disc.rglob("*") if path.is_file())
+
+    def reasons(packed):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            for path in packed:
+                archive.write(path, f"{folder}{path.relative_to(disc)}".lower() if folder else path.relative_to(disc))
+        records = look_at(tmp_path / "a.zip", Look(Pseudonyms(b"0123456789abcdef")))
+        return [record["reason"] for record in records if "DICOMDIR" in record["reason"]]
+
+    assert reasons(files) == ["a DICOMDIR"]
+    gone = next(path for path in files if path.name.startswith("IM"))
+    assert reasons([path for path in files if path != gone]) == ["a DICOMDIR that lists files which are not there"]
+
+
 @pytest.mark.filterwarnings("ignore:.*ReferencedFileID|.*value length")
 def test_a_dicomdir_may_list_what_no_disk_can_hold(write_dicom, tmp_path):
     listed = Dataset()
