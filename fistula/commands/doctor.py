@@ -95,7 +95,7 @@ def run(cfg: DictConfig) -> None:
         write_whole(Path(str(cfg.json)), f"[\n{lines}\n]\n")
     if survey.images.is_empty():
         return
-    if rules is None:
+    if rules is None and labels is None and not patient.is_of_path:
         print(
             f"{survey.kind} name no patients: labels need a column patient_id, or ingest patient=folder:1 or a pattern"
         )

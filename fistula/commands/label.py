@@ -107,10 +107,11 @@ def run(cfg: DictConfig) -> None:
     chosen = [word for word in typed if word.startswith(("keep=", "keep."))]
     chosen += ["labels.level=patient"] if question.level == "patient" else []
     chosen += [f"patient={cfg.patient}"] if cfg.patient != "compared" else []
-    is_open = not is_dicom and cfg.patient == "compared"
-    whose = " patient=folder:1 (or a pattern: whose file each is)" if is_open else ""
+    if not is_dicom and cfg.patient == "compared":
+        print('WHOSE, below: folder:1, the first folder below the source, or a pattern such as "(?P<patient>[^_]+)_"')
+        chosen += ["patient=WHOSE"]
     given = "labels=labels-READER-DATE.csv" if len(pages) == 1 else as_typed("labels=labels-READER-*.csv")
-    print(f"next: fistula ingest {source} {given} {classes}", *map(as_typed, chosen), f"out=data/cohort{whose}")
+    print(f"next: fistula ingest {source} {given} {classes}", *map(as_typed, chosen), "out=data/cohort")
 
 
 def read_panel(cfg: DictConfig) -> Panel | None:

@@ -9,6 +9,8 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from fistula.errors import say_class
+
 NO_CLASS = "no label"
 # What steps are called on the terminal, as in the report; the others as they are stored.
 SHOWN = {"image": "images", "right sequence": "selected sequence", "labelled": "labeled patients"}
@@ -60,14 +62,20 @@ class Flow:
         """For the terminal."""
         table = Table(title="exclusion flow", title_justify="left", show_edge=False)
         has_patients = any("patients" in step for step in self.steps)
-        for column in ("step", "remaining", "", *(["patients"] if has_patients else []), "excluded", "why"):
+        for column in ("step", "remaining", *(["patients"] if has_patients else []), "excluded", "why"):
             table.add_column(column, justify="right" if column in ("remaining", "excluded") else "left")
+        before = None
         for step in self.steps:
             stage = SHOWN.get(step["stage"], step["stage"])
             lines = list(step["excluded"].items()) or [("", "")]
-            whose = ", ".join(f"{name}: {count}" for name, count in step.get("patients", {}).items())
+            patients = step.get("patients", {})
+            whose = ", ".join(
+                f"{number} {'without a label' if name == NO_CLASS else say_class(name)}"
+                for name, number in patients.items()
+            )
+            whose, before = "unchanged" if patients and patients == before else whose, patients
             for index, (reason, count) in enumerate(lines):
-                head = [stage, str(step["count"]), step["unit"]] if index == 0 else ["", "", ""]
+                head = [stage, f"{step['count']} {step['unit']}"] if index == 0 else ["", ""]
                 if has_patients:
                     head.append(whose if index == 0 else "")
                 table.add_row(*head, str(count), reason)
