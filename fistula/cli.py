@@ -18,6 +18,7 @@ from fistula import __version__
 from fistula.arguments import RENAMED, SWEEPS, for_hydra, refuse_unreadable, suggest, with_comments, wrapped
 from fistula.errors import ConfigError, printable
 from fistula.folder import remove_while_empty
+from fistula.home import give_matplotlib_a_folder
 from fistula.mistakes import mistake_behind
 
 if TYPE_CHECKING:  # `fistula --help` must not wait for the import
@@ -65,12 +66,12 @@ FISTULA_DEBUG=1 shows the traceback behind an error."""
 def main() -> None:
     """Run one command; exit with 2 (or the error's own code) after one line when the user can mend it."""
     os.umask(os.umask(0) | 0o007)  # what is written names or shows patients: for its owner and group alone
-    # Before any library reads it: threads that wait for one another without sleeping take the cores of whatever else
-    # runs, and two runs on one machine are then several times slower than one after the other. A service computes for
-    # some milliseconds a request, in many short pieces: to sleep and wake between them takes a quarter of its answer.
+    # Before any library reads it: threads that wait without sleeping take the cores of whatever else runs, and two runs
+    # on one machine are several times slower than in turn. Of a service, in short pieces, sleep would take a quarter.
     if sys.argv[1:2] != ["serve"]:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # several processes warn of what is meant to be so
+    give_matplotlib_a_folder()
     if sys.argv[1:2] not in (["train"], ["serve"]):  # which end by themselves
         signal.signal(signal.SIGTERM, _end)
     # Of a terminal that is closed, which `nohup` lets a command ignore.
@@ -213,7 +214,6 @@ def _speaking(task: Callable[["DictConfig"], None]) -> Callable[["DictConfig"], 
     @functools.wraps(task)
     def run(cfg: "DictConfig") -> None:
         from hydra.core.hydra_config import HydraConfig
-        from hydra.types import RunMode
 
         from fistula.values import refuse_missing, refuse_other_kinds
 
@@ -230,7 +230,7 @@ def _speaking(task: Callable[["DictConfig"], None]) -> Callable[["DictConfig"], 
                 remove_while_empty(Path(HydraConfig.get().runtime.output_dir))
             if _Interrupt.by:  # of an error Hydra would say that a job has failed, and a sweep would go on
                 raise _Interrupt from error
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
+            if "MULTIRUN" in str(HydraConfig.get().mode):
                 raise
             _exit(error, command=command)
 

@@ -7,8 +7,6 @@ import re
 import shutil
 import socket
 import sqlite3
-import sys
-import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
@@ -25,13 +23,13 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # each waits twic
 import numpy as np
 import polars as pl
 import wandb
-from huggingface_hub.constants import HF_HOME
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, MLFlowLogger, WandbLogger
 
 from fistula.errors import refuse_other
 from fistula.evidence.ranking.roc import roc_curve
+from fistula.home import give_wandb_folders
 
 READING_ROOM = "reading.html"
 MODES = ("offline", "online", "shared", "disabled")
@@ -40,27 +38,6 @@ CONNECT_TIMEOUT_S = 3.0  # W&B itself gives up after a minute and a half
 
 log = logging.getLogger(__name__)
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it says each retry, at length
-
-
-def _give_wandb_folders() -> None:
-    """Name folders where W&B may write, unless its own will do: else it logs on the terminal, and tables fail."""
-    if sys.platform != "linux":
-        return
-    try:
-        home = Path.home()  # without the variable, as the system's list of users has it
-    except RuntimeError:
-        home = Path("/nonexistent")
-    spare = Path(tempfile.gettempdir(), f"wandb-{os.getuid()}")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    os.environ.setdefault("HF_HOME", HF_HOME)  # which stays where it is
-    os.environ["XDG_CACHE_HOME"] = str(cache if _can_be_written(cache) else spare)
-    if not _can_be_written(Path(wandb.env.get_data_dir())):
-        os.environ[wandb.env.DATA_DIR] = str(spare)
-
-
-def _can_be_written(folder: Path) -> bool:
-    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
-    return there.is_dir() and os.access(there, os.W_OK)
 
 
 class Trackers(Logger):
@@ -117,7 +94,7 @@ def wandb_logger(*, mode: str, **settings: Any) -> WandbLogger:
     """
     refuse_other("logger.wandb.mode", mode, MODES)
     wandb.Settings(**settings.get("settings", {}))
-    _give_wandb_folders()
+    give_wandb_folders()
     reason = why_not_online() if mode == "online" else None
     if reason:
         log.warning("W&B: %s. This run is logged offline; `wandb sync` sends it later", reason)

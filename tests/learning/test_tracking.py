@@ -71,6 +71,8 @@ def test_a_study_in_a_folder_of_its_own_is_known_to_wandb_by_that_folder(fistula
 @pytest.mark.parametrize("home", [{}, {"HOME": "/dev/null/home"}], ids=["none", "one that cannot be written to"])
 def test_wandb_needs_no_home_and_says_nothing_on_the_terminal(tmp_path, home):
     program = (
+        "from fistula.home import give_matplotlib_a_folder\n"
+        "give_matplotlib_a_folder()\n"  # as the command line does
         "from fistula.learning.tracking import wandb, wandb_logger\n"
         "wandb_logger(mode='offline', save_dir='.').experiment.log({'a': wandb.Table(columns=['b'], data=[[1]])})\n"
         "wandb.finish()\n"
