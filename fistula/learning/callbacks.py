@@ -37,17 +37,22 @@ class EpochHistory(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started, self._before = time.monotonic(), trainer.current_epoch
+        if self.epochs and trainer.is_global_zero:  # the file may tell of epochs after the checkpoint
+            self._write()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.epochs.append({"epoch": float(trainer.current_epoch)} | metrics)
         if not trainer.is_global_zero:
             return
-        write_whole(self.path, pl.DataFrame(self.epochs).write_csv())
+        self._write()
         shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
         done, total = trainer.current_epoch + 1, int(trainer.max_epochs or 0)
         seconds = (time.monotonic() - self._started) / (done - self._before) * (total - done)
         log.info("epoch %d/%d  %s  %s left", done, total, shown, in_words(seconds))
+
+    def _write(self) -> None:
+        write_whole(self.path, pl.DataFrame(self.epochs).write_csv())
 
     def state_dict(self) -> dict[str, list[dict[str, float]]]:
         return {"epochs": self.epochs}

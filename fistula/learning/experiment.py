@@ -64,6 +64,7 @@ class Experiment:
             "train_patients": trained.n_unique(),
             "processes": self.trainer.world_size,
             "micro_batches": self.trainer.accumulate_grad_batches,
+            "epochs_before": self.data.first_epoch,
             "hardware": torch.cuda.get_device_name(device) if on_gpu else processor,
         }
 
@@ -111,9 +112,8 @@ class Experiment:
             if self.trainer.is_global_zero:
                 fit_clinical(self.classifier, self.data, self.folder / "best.ckpt")
             return
-        start = last if (last := self.folder / "last.ckpt").exists() else None
+        start = self.folder / "last.ckpt" if self.data.first_epoch else None
         if start is not None:
-            self.data.first_epoch = epoch_of(start, self.classifier) + 1
             log.info("resuming after epoch %d/%d", self.data.first_epoch, self.trainer.max_epochs)
         strategy, own = self.trainer.strategy, self.classifier
         with strategy.precision_plugin.forward_context():
@@ -198,6 +198,8 @@ def build(
     )
     if classifier.covariates:
         classifier.covariates.standardise(data.known["train"])
+    if (last := folder / "last.ckpt").exists():
+        data.first_epoch = epoch_of(last, classifier) + 1
     hardware.check_shares(
         {part: len(data.bags[part]) for part in ("train", "val")}, hardware.num_processes(cfg.trainer), unit=cfg.unit
     )

@@ -109,8 +109,11 @@ def test_an_interrupted_training_ends_as_if_nothing_had_happened(train, tmp_path
 def test_epochs_after_the_last_checkpoint_are_trained_again_to_the_same_end(train, tmp_path, monkeypatch):
     whole = train("whole")
     monkeypatch.setattr("fistula.learning.training.checkpoints.WRITING_SHARE", 1e9)
-    train("broken", until=18)  # in the third epoch, with the first one's checkpoint
+    train("broken", until=18)  # in the fourth epoch, with the first one's checkpoint
     assert torch.load(tmp_path / "broken" / "last.ckpt", weights_only=True)["epoch"] == 0
+    assert pl.read_csv(tmp_path / "broken" / "history.csv")["epoch"].to_list() == [0, 1, 2]
+    train("broken", until=8)  # in the second one again
+    assert pl.read_csv(tmp_path / "broken" / "history.csv")["epoch"].to_list() == [0]
     assert train("broken") == whole
     assert_same_run(tmp_path / "whole", tmp_path / "broken")
 
@@ -181,11 +184,13 @@ def test_kill_9_at_three_moments_changes_no_bit(tmp_path, cohort_folder, unit):
     assert whole.returncode == 0, whole.stderr
     for moment in ("within an epoch", "after the best weights, before the rest", "before the scores"):
         assert call("broken", moment).returncode == -signal.SIGKILL, moment
+    left = torch.load(tmp_path / "broken" / "last.ckpt", weights_only=True)["epoch"] + 1
     mended = call("broken")
     assert mended.returncode == 0, mended.stderr
     assert_same_run(tmp_path / "whole", tmp_path / "broken")
     once, again = (json.loads((tmp_path / folder / "run.json").read_text()) for folder in ("whole", "broken"))
     assert once["metrics"] == again["metrics"]
+    assert (once["epochs_before"], again["epochs_before"]) == (0, left)
     assert once["checkpoint_sha256"] == again["checkpoint_sha256"]
 
 

@@ -91,11 +91,8 @@ class RunFolder:
         write_whole(self.path / RECORD, self._content(kept, state, facts))
 
     def start(self, **facts: Any) -> None:
-        """Set the state to running, on this machine and in this process, perhaps after epochs of an earlier one."""
-        history = self.path / "history.csv"
-        resumes = (self.path / "last.ckpt").exists() and history.exists()
-        before = len(history.read_text().splitlines()) - 1 if resumes else 0
-        self.write("running", host=socket.gethostname(), pid=os.getpid(), epochs_before=before, **facts)
+        """Set the state to running, on this machine and in this process."""
+        self.write("running", host=socket.gethostname(), pid=os.getpid(), **facts)
 
     def fail(self, error: BaseException) -> None:
         """Record why the run stopped, and the end of its log where it has one."""
