@@ -132,7 +132,7 @@ def _stored(dataset: Dataset, index: int) -> tuple[np.ndarray, str, str, list[st
         if array.ndim == 3 and photometric != "RGB":
             raise Refused(f"{photometric} that no decoder turns into RGB", "Export it again as RGB")
         more = with_more(encoded(source, place))
-        again = decoded_by(alone(source, more), 0, plugin) if more else done
+        again = decoded_by(alone(source, more), 0, plugin) if more else None  # not `done`: NaN is not equal to itself
         if again is not None and not np.array_equal(array, again[0]):
             raise Refused("a compressed frame whose data are cut short", "Export it again")
         notes += contradictions(dataset, found, array) if found else []
