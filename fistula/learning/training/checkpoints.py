@@ -84,9 +84,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, partial)
             partial.replace(path)
         except (OSError, RuntimeError) as error:  # PyTorch's own writer knows no more than that it failed
+            free = f"{shutil.disk_usage(partial.parent).free / 1e6:.0f} MB free"  # beside what was written of it
             partial.write_bytes(b"")  # PyTorch still has it open: unlinked alone it would go on taking its space
             partial.unlink()
-            free = f"{shutil.disk_usage(partial.parent).free / 1e6:.0f} MB free"
             remedy = "Free some space; the same command then resumes from the last checkpoint"
             raise TrainingError(path, "cannot be written", found=free, remedy=remedy) from error
 
