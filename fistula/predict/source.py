@@ -28,7 +28,7 @@ from fistula.source.flow import Flow
 from fistula.source.grid import Grid
 from fistula.source.intensity import FileWindow, FixedWindow, MinMax, Percentile
 from fistula.source.patients import PatientRule
-from fistula.source.read import read_in_order
+from fistula.source.read import noted_of, read_in_order
 from fistula.source.rules import KeepRules
 from fistula.source.several.pairing import rows_beside
 from fistula.source.several.resample import resampled
@@ -156,6 +156,7 @@ def reading(source: Path, reader: Reader, workers: Workers) -> Iterator[Slices]:
                 if few := int((one["covered"] < HALF).sum()):
                     notes.append(f"slices of which {one['sequence'][0]} covers less than half: {few} of {len(one)}")
             table = of_first(table)
+            notes += [f"{note}: {number}" for note, number in noted_of(table).most_common()]
             excluded = Counter(failed["reason"]) + Counter(whole.left_out["reason"])
             flow.add("scored", table, unit="slices", excluded=excluded)
             if table.is_empty():

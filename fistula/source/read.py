@@ -1,5 +1,6 @@
 """Read many volumes in parallel into a pixel store; where one kills its reader, find the file that does it."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -86,6 +87,14 @@ def volumes_of(survey: Survey, chosen: pl.DataFrame) -> list[list[Slice]]:
         item = Slice(row, survey.part(file, member), frame, turned or "", plain or "")
         found.setdefault((series, volume), []).append(item)
     return list(found.values())
+
+
+def noted_of(table: pl.DataFrame) -> Counter[str]:
+    """How many slices each note on header and pixels is of; who their patients are is said elsewhere."""
+    columns = [column for column in ("notes", "seen") if column in table.columns]
+    texts = [text for column in columns for text in table[column].drop_nulls()]
+    words = Counter(word for text in texts for word in text.split("|") if word)
+    return Counter({word: number for word, number in words.items() if not word.startswith("no PatientID")})
 
 
 def _pass(

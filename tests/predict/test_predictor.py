@@ -91,7 +91,8 @@ def test_a_patient_is_recognised_whichever_rule_named_the_cohorts(study, run_fol
     with reading(one_patient, reader, Workers(1)) as slices:
         assert recognised(slices.table, named, known) == there
         told = ["patients are identified by PatientID, since these paths do not fit patient=folder:1"]
-        assert list(slices.notes) == (told if rule == "folder:1" else [])
+        seen = [note for note in slices.notes if not note.startswith("windows differ between slices")]
+        assert seen == (told if rule == "folder:1" else [])
 
 
 def test_a_follow_up_is_of_a_known_patient_and_a_stranger_is_of_none(study, run_folders, one_patient, tmp_path):
@@ -141,7 +142,7 @@ def test_an_archive_with_two_files_of_one_name_is_refused(study, one_patient, tm
     with zipfile.ZipFile(tmp_path / "twice.zip", "w") as archive:
         for file in sorted(one_patient.glob("*.dcm"))[:2]:
             archive.write(file, "a.dcm")
-    with pytest.raises(DataError, match="a damaged archive"):
+    with pytest.raises(DataError, match="an archive with several files of one name"):
         fistula.load(study).predict(tmp_path / "twice.zip")
 
 

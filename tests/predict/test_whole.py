@@ -114,7 +114,7 @@ def test_nobody_who_can_be_scored_is_one_line(tmp_path, record):
 def test_runs_that_know_of_such_patients_take_them_even_if_nobody_has_the_sequence(tmp_path, record):
     stack(tmp_path / "new", "T1", patient=90)
     with read(tmp_path / "new", record | {"missing": "mask"}) as slices:
-        assert slices.notes == ["t2 is missing in 1 patient: blank, as in training"]
+        assert slices.notes == ["an invalid birth date: 5", "t2 is missing in 1 patient: blank, as in training"]
         images = slices.pixels[image_rows(slices.whole, 3, BOTH)]
         assert images[:, 0].any()
         assert not images[:, 1].any()
