@@ -123,6 +123,14 @@ def test_ct_that_cannot_be_in_hounsfield_units_is_noted(write_dicom, tmp_path, a
     assert ("no Hounsfield units" in record["notes"]) is is_noted
 
 
+def test_padding_that_covers_a_whole_picture_is_not_applied_and_counted(write_dicom, tmp_path):
+    pixels = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    write_dicom(tmp_path / "a", pixels, PixelPaddingValue=0, PixelPaddingRangeLimit=100)
+    (picture,) = _decode(tmp_path / "a")
+    assert picture.inside is None
+    assert picture.notes == ("padding that covers a whole picture, not applied",)
+
+
 def test_pixel_padding_is_marked_and_its_range_with_it(write_dicom, tmp_path):
     pixels = np.array([[0, 1, 2], [3, 4, 5]], np.uint16)
     write_dicom(tmp_path / "a", pixels, PixelPaddingValue=0, PixelPaddingRangeLimit=1)

@@ -20,6 +20,7 @@ from fistula.dicom.pixels.syntax import decoded_by, decoder_name, decoders
 from fistula.dicom.pixels.window import Window
 
 SWAPPED = "16-bit values that are far smoother with their bytes exchanged: perhaps in the other byte order"
+COVERED = "padding that covers a whole picture, not applied"
 UNNAMED = "CT values below -1500 HU that PixelPaddingValue does not name, taken as padding"
 ROWS, SMOOTHER = 4, 8  # that are looked at, and by how much
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601-7, 2.5.1
@@ -90,6 +91,8 @@ def picture_of(
         raise Refused("pixel values that are not finite")
     inside = _not_padding(stored, *facts.padding) if facts.padding and stored.ndim == 2 else None
     odd = ["one value throughout"] * bool(low == high) + [SWAPPED] * _looks_swapped(stored)
+    if inside is not None and not inside.any():  # nothing to look at would be left
+        inside, odd = None, odd + [COVERED] * bool(low < high)
     if facts.floor is not None and low < facts.floor and (low == high or facts.floor <= high):
         matter = values >= facts.floor
         odd += [UNNAMED] * bool(inside is None or (inside & ~matter).any())
@@ -227,5 +230,4 @@ def _rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
 def _not_padding(stored: np.ndarray, low: float, high: float) -> np.ndarray | None:
     """False where a stored value is padding (PS3.3 C.7.5.1.1.2); None if none is."""
     inside = (stored < low) | (stored > high)
-    # A whole picture of padding has nothing to look at; a picture without padding needs no mask.
-    return None if inside.all() or not inside.any() else inside
+    return None if inside.all() else inside
