@@ -97,6 +97,7 @@ def test_where_its_runs_were_told_to_wandb_a_study_has_a_run_of_its_results(fist
     told = read_wandb(path)
     assert told["run"] == {
         "id": path.stem.removeprefix("run-"), "project": "fistula", "name": "study report", "group": "study",
+        "host": "",
     }  # fmt: skip
     assert told["exit"] == 0
     table = json.loads((path.parent / "files" / told["summary"]["results.path"]).read_text())
